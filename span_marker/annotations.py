@@ -1,0 +1,206 @@
+"""Annotated sentences to features: tags become entities, words become tokens, and what the limits cost is counted."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from datasets import Dataset, IterableDataset
+
+from span_marker.configuration import SpanMarkerConfig
+from span_marker.data_collator import sentence_features, within_reach
+from span_marker.labels import Entity, tags_to_entities
+from span_marker.sentences import Sentences, check_words, document_columns, encode
+from span_marker.tokenizer import SpanMarkerTokenizer
+
+logger = logging.getLogger(__name__)
+
+FEATURES = ("input_ids", "word_starts", "word_ends", "entities", "num_words")
+"""Columns of a prepared data set."""
+
+ROWS_AT_A_TIME = 1000
+
+
+@dataclass
+class OutOfReach:
+    """Gold entities that no candidate stands for.
+
+    Attributes:
+        num_entities: All gold entities.
+        too_long: Entities longer than the longest candidate, by their number of words.
+        cut_off: Entities behind the text limit.
+    """
+
+    num_entities: int = 0
+    too_long: Counter[int] = field(default_factory=Counter)
+    cut_off: int = 0
+
+    def warn(self, config: SpanMarkerConfig, max_tokens: int, what: str) -> None:
+        """Log what is out of reach and what to change, if anything is.
+
+        Args:
+            config: Holds the limits.
+            max_tokens: The text limit in force.
+            what: What to call the data set.
+        """
+        num_lost = self.too_long.total() + self.cut_off
+        if not num_lost:
+            return
+        parts = []
+        if self.too_long:
+            by_length = ", ".join(f"{count} of {words} words" for words, count in sorted(self.too_long.items()))
+            parts.append(
+                f"{self.too_long.total()} are longer than entity_max_length={config.entity_max_length} ({by_length})"
+            )
+        if self.cut_off:
+            parts.append(f"{self.cut_off} lie behind the text limit of {max_tokens} tokens (model_max_length)")
+        logger.warning(
+            "%d of the %d gold entities of the %s data are out of reach and count as missed: %s. "
+            "Raise these limits to reach them.",
+            num_lost,
+            self.num_entities,
+            what,
+            "; ".join(parts),
+        )
+
+
+def is_prepared(dataset: Dataset | IterableDataset) -> bool:
+    """Tell whether a data set has the columns that `prepare` makes."""
+    return set(FEATURES[:3]) <= set(dataset.column_names or ())
+
+
+def prepare(
+    dataset: Dataset | IterableDataset,
+    tokenizer: SpanMarkerTokenizer,
+    config: SpanMarkerConfig,
+    max_tokens: int,
+    what: str,
+    needs_tags: bool = True,
+) -> Dataset | IterableDataset:
+    """Turn a data set of words and tags into one of features.
+
+    Args:
+        dataset: Has the columns ``tokens`` and ``ner_tags`` (integers, or strings of the label list), and for document
+            context ``document_id`` and ``sentence_id``.
+        tokenizer: The model's tokenizer.
+        config: The model's configuration.
+        max_tokens: The text limit, special tokens included.
+        what: What to call the data set in messages: ``training`` or ``evaluation``.
+        needs_tags: Whether a missing column ``ner_tags`` is an error.
+
+    Returns:
+        A data set with the columns `FEATURES`, without the last two if there are no tags.
+
+    Raises:
+        ValueError: If a column is missing, a row has more or fewer tags than words, or a tag is not in the label list.
+        TypeError: If a row is not a list of words, or a tag neither an integer nor a string.
+    """  # noqa: DOC502
+    columns = dataset.column_names or list(next(iter(dataset)))
+    needed = ["tokens", "ner_tags"] if needs_tags else ["tokens"]
+    missing = [name for name in needed if name not in columns]
+    if missing:
+        raise ValueError(
+            f"the {what} data set needs the columns {needed}, but has {columns}: rename a column to {missing[0]!r}, for "
+            f"example with dataset.rename_column"
+        )
+    has_documents = isinstance(dataset, Dataset) and document_columns(dataset)[0] is not None
+    lost = OutOfReach()
+    tag_names = _tag_names(dataset, config)
+
+    def prepare_rows(rows: dict[str, list[Any]], indices: list[int]) -> dict[str, list[Any]]:
+        for index, words in zip(indices, rows["tokens"], strict=True):
+            check_words(words, f"row {index} of the {what} data: 'tokens'")
+        documents = (rows["document_id"], rows["sentence_id"]) if has_documents else (None, None)
+        encoded = encode(Sentences(rows["tokens"], False, *documents), tokenizer, config, max_tokens)
+        features: dict[str, list[Any]] = {name: [] for name in FEATURES[:3]}
+        for sentence in encoded:
+            for name, value in sentence_features(sentence).items():
+                features[name].append(value)
+        if "ner_tags" in rows:
+            entities = [
+                read_entities(words, tags, tag_names, config, f"row {index} of the {what} data")
+                for index, words, tags in zip(indices, rows["tokens"], rows["ner_tags"], strict=True)
+            ]
+            for sentence, found in zip(encoded, entities, strict=True):
+                _count_out_of_reach(lost, found, sentence.num_words, config.entity_max_length)
+            features["entities"] = [
+                [[config.label2id[label], start, end] for label, start, end in found] for found in entities
+            ]
+            features["num_words"] = [len(words) for words in rows["tokens"]]
+        return features
+
+    options: dict[str, Any] = {"batched": True, "with_indices": True, "remove_columns": columns}
+    if isinstance(dataset, Dataset):
+        # A count of what is lost would be lost itself if the result came out of a cache on disk.
+        options |= {"desc": f"Preparing the {what} data", "load_from_cache_file": False}
+    # A document's sentences need each other.
+    batch_size = max(len(dataset), 1) if has_documents else ROWS_AT_A_TIME
+    prepared = dataset.map(prepare_rows, batch_size=batch_size, **options)
+    lost.warn(config, max_tokens, what)
+    return prepared
+
+
+def _count_out_of_reach(lost: OutOfReach, entities: list[Entity], seen_words: int, entity_max_length: int) -> None:
+    start = np.array([entity.start for entity in entities], dtype=np.int64)
+    end = np.array([entity.end for entity in entities], dtype=np.int64)
+    too_long = end - start > entity_max_length
+    reachable = within_reach(start, end, np.full(len(entities), seen_words), entity_max_length)
+    lost.num_entities += len(entities)
+    lost.too_long.update((end - start)[too_long].tolist())
+    lost.cut_off += int((~reachable & ~too_long).sum())
+
+
+def _tag_names(dataset: Dataset | IterableDataset, config: SpanMarkerConfig) -> list[str]:
+    """Names of the integer tags: the data set's own if it has the model's labels in another order."""
+    feature = (dataset.features or {}).get("ner_tags")
+    names = getattr(getattr(feature, "feature", None), "names", None)
+    given = config.given_labels
+    return list(names) if names and set(names) == set(given) else given
+
+
+def read_entities(
+    words: Sequence[str], tags: Sequence[int | str], tag_names: list[str], config: SpanMarkerConfig, where: str
+) -> list[Entity]:
+    """Read one sentence's entities out of its tags.
+
+    Args:
+        words: The words.
+        tags: One tag a word, as an integer or a string.
+        tag_names: Names of the integer tags.
+        config: The model's configuration.
+        where: What to call the sentence in errors.
+
+    Returns:
+        The entities, with reduced labels.
+
+    Raises:
+        ValueError: If there are more or fewer tags than words, or a tag is not in the label list.
+        TypeError: If a tag is neither an integer nor a string.
+    """
+    if not isinstance(tags, (list, tuple)):
+        raise TypeError(f"{where}: 'ner_tags' must be a list of tags, not {type(tags).__name__}")
+    if len(words) != len(tags):
+        raise ValueError(f"{where} has {len(words)} 'tokens' but {len(tags)} 'ner_tags': every word needs one tag")
+    names = []
+    for position, tag in enumerate(tags):
+        if isinstance(tag, str):
+            if tag not in tag_names:
+                raise ValueError(
+                    f"{where}: tag {tag!r} of word {position} ({words[position]!r}) is not among the labels of the "
+                    f"model, {tag_names}: add it to labels"
+                )
+            names.append(tag)
+        elif isinstance(tag, int):
+            if not 0 <= tag < len(tag_names):
+                raise ValueError(
+                    f"{where}: tag {tag} of word {position} ({words[position]!r}) is not in the range of the "
+                    f"{len(tag_names)} labels of the model, {tag_names}: add it to labels"
+                )
+            names.append(tag_names[tag])
+        else:
+            raise TypeError(f"{where}: tag {tag!r} of word {position} must be an integer or a string")
+    return tags_to_entities(names, config.scheme)

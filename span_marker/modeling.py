@@ -1,0 +1,399 @@
+"""SpanMarkerModel: build, forward, load, save, predict."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers.utils import ModelOutput
+
+from span_marker import inference
+from span_marker.configuration import SpanMarkerConfig
+from span_marker.decoding import FloatArray, best_labels
+from span_marker.encoders import (
+    EngineName,
+    build_encoder,
+    check_encoder,
+    max_text_length,
+    model_arguments,
+    select_engine,
+)
+from span_marker.engines import EngineInput
+from span_marker.spans import IntArray
+from span_marker.tokenizer import SpanMarkerTokenizer
+from span_marker.version import __version__
+
+logger = logging.getLogger(__name__)
+
+VOCABULARY_MULTIPLE = 8
+"""The vocabulary is padded to a multiple of this after the markers were added, as in the published library."""
+
+CONFIG_ARGUMENTS = (
+    "model_max_length",
+    "marker_max_length",
+    "entity_max_length",
+    "max_prev_context",
+    "max_next_context",
+)
+"""Arguments of ``from_pretrained`` that belong to the configuration."""
+
+HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "revision", "subfolder", "token")
+"""Arguments of ``from_pretrained`` that configuration, weights and tokenizer are all loaded with."""
+
+
+@dataclass
+class SpanMarkerOutput(ModelOutput):
+    """Output of a SpanMarker model.
+
+    Attributes:
+        loss: Cross-entropy, the mean over all candidates, if there were labels.
+        logits: Class scores, ``(num_spans, num_labels)``.
+    """
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+
+
+class SpanMarkerModel(PreTrainedModel):
+    """An encoder, and one linear layer over the states of each candidate's two markers.
+
+    Make one with `from_pretrained`, from an encoder or from a SpanMarker checkpoint.
+
+    Args:
+        config: The configuration; it holds the encoder's.
+        encoder: The encoder. By default one with random weights is built from the configuration.
+        engine: ``"fast"`` or ``"dense"`` to force an engine; ``"auto"`` for the fastest that the encoder can run.
+
+    Attributes:
+        tokenizer: The `SpanMarkerTokenizer`, None until it is set.
+
+    Raises:
+        ValueError: If the configuration has no encoder or no labels, or the encoder can't carry span markers.
+    """
+
+    config_class = SpanMarkerConfig
+    base_model_prefix = "encoder"
+    main_input_name = "input_ids"
+    supports_gradient_checkpointing = True
+    accepts_loss_kwargs = True
+    _keys_to_ignore_on_load_unexpected = [r"^encoder\.pooler\.", r"position_ids$"]
+
+    def __init__(
+        self, config: SpanMarkerConfig, encoder: PreTrainedModel | None = None, engine: EngineName = "auto"
+    ) -> None:
+        super().__init__(config)
+        if config.encoder is None:
+            raise ValueError("the configuration has no encoder: use SpanMarkerModel.from_pretrained(..., labels=...)")
+        config.check_labels()
+        self.tokenizer: SpanMarkerTokenizer | None = None
+        self.encoder = build_encoder(config.encoder) if encoder is None else encoder
+        self.run_engine = select_engine(self.encoder, engine)
+        self.dropout = nn.Dropout(_dropout_rate(config.encoder))
+        self.classifier = nn.Linear(2 * config.encoder.hidden_size, config.num_labels)
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        # Only the classifier is this class's own; the encoder knows how to initialise itself.
+        if module is getattr(self, "classifier", None):
+            nn.init.normal_(module.weight, std=getattr(self.config.encoder, "initializer_range", 0.02))
+            nn.init.zeros_(module.bias)
+
+    def get_input_embeddings(self) -> nn.Module:
+        """Return the encoder's token embeddings."""
+        embeddings: nn.Module = self.encoder.get_input_embeddings()
+        return embeddings
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the encoder's token embeddings.
+
+        Args:
+            value: The new embeddings.
+        """
+        self.encoder.set_input_embeddings(value)
+
+    @property
+    def max_text_length(self) -> int:
+        """Tokens of the longest text, special tokens included: the text limit in force."""
+        limit = self.config.model_max_length or self.config.model_max_length_default
+        return int(min(limit, self._require_tokenizer().tokenizer.model_max_length, max_text_length(self.config.encoder)))
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        span_tokens: Tensor,
+        span_counts: Tensor,
+        labels: Tensor | None = None,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> SpanMarkerOutput:
+        """Score the candidates of a batch.
+
+        Args:
+            input_ids: Token IDs of the text, ``(batch, seq_len)``.
+            attention_mask: True for text, False for padding, ``(batch, seq_len)``.
+            span_tokens: First and last token of each candidate, ``(num_spans, 2)``, sentence after sentence.
+            span_counts: Candidates of each sentence, ``(batch,)``.
+            labels: Class ID of each candidate, ``(num_spans,)``.
+            num_items_in_batch: Candidates that the loss is the mean over; by default those of this batch. ``Trainer``
+                passes the number of a whole optimizer step when it accumulates gradients.
+
+        Returns:
+            The class scores, and the loss if there are labels.
+        """
+        inputs = EngineInput(
+            input_ids=input_ids,
+            attention_mask=attention_mask.bool(),
+            span_tokens=span_tokens,
+            span_counts=span_counts.tolist(),
+            marker_ids=self._marker_ids(input_ids.device),
+        )
+        states = self.run_engine(self.encoder, inputs, self.config.marker_max_length)  # (num_spans, 2, hidden)
+        features = self.dropout(states).flatten(1)  # (num_spans, 2 * hidden)
+        logits = self.classifier(self.dropout(features))
+        loss = None
+        if labels is not None:
+            num_items = torch.as_tensor(len(labels) if num_items_in_batch is None else num_items_in_batch)
+            # A batch of empty sentences has no candidates, and a loss of zero.
+            loss = F.cross_entropy(logits.float(), labels, reduction="sum") / num_items.clamp(min=1).to(logits.device)
+        return SpanMarkerOutput(loss=loss, logits=logits)
+
+    def _marker_ids(self, device: torch.device) -> Tensor:
+        tokenizer = self._require_tokenizer()
+        return torch.tensor([tokenizer.start_marker_id, tokenizer.end_marker_id], device=device)
+
+    def _require_tokenizer(self) -> SpanMarkerTokenizer:
+        if self.tokenizer is None:
+            raise ValueError("the model has no tokenizer: load it with from_pretrained, or set model.tokenizer")
+        return self.tokenizer
+
+    def predict(self, inputs: Any, batch_size: int = 32, show_progress_bar: bool = False) -> list[Any]:
+        """Read the entities out of text.
+
+        Args:
+            inputs: One sentence: a string, or a list of words. Or several: a list of strings of which at least one has
+                a space, a list of lists of words, or a `Dataset` with a column ``tokens`` and, for document context,
+                ``document_id`` and ``sentence_id``.
+            batch_size: The most sentences of a batch.
+            show_progress_bar: Whether to show a progress bar.
+
+        Returns:
+            The entities of one sentence in order of their words, or a list of such lists. An entity is a dict with
+            ``span``, ``label`` and ``score``, and ``char_start_index`` and ``char_end_index`` for strings, or
+            ``word_start_index`` and ``word_end_index`` for words; ends are exclusive.
+
+        Raises:
+            TypeError: If the input is nothing of the kind.
+            ValueError: If ``batch_size`` is below 1, or a `Dataset` lacks a column.
+        """  # noqa: DOC502
+        was_training = self.training
+        self.eval()
+        try:
+            return inference.predict(
+                inputs,
+                score=self._score,
+                tokenizer=self._require_tokenizer(),
+                config=self.config,
+                max_tokens=self.max_text_length,
+                batch_size=batch_size,
+                show_progress_bar=show_progress_bar,
+            )
+        finally:
+            self.train(was_training)
+
+    @torch.inference_mode()
+    def _score(self, batch: dict[str, Tensor]) -> tuple[IntArray, FloatArray]:
+        names = ("input_ids", "attention_mask", "span_tokens", "span_counts")
+        return best_labels(self(**{name: batch[name].to(self.device) for name in names}).logits)
+
+    def try_cuda(self) -> SpanMarkerModel:
+        """Move the model to a GPU if there is one.
+
+        Returns:
+            The model itself.
+        """
+        if torch.cuda.is_available():
+            self.to("cuda")
+        else:
+            logger.warning("There is no CUDA device: the model stays on %s.", self.device)
+        return self
+
+    def save_pretrained(self, save_directory: str | os.PathLike[str], *args: Any, **kwargs: Any) -> None:
+        """Write a checkpoint that needs nothing else to be loaded: configuration, weights and tokenizer.
+
+        Args:
+            save_directory: The folder to write to.
+            *args: Handed to ``PreTrainedModel.save_pretrained``.
+            **kwargs: Likewise.
+        """
+        self.config.span_marker_version = __version__
+        super().save_pretrained(save_directory, *args, **kwargs)
+        if self.tokenizer is not None and kwargs.get("is_main_process", True):
+            self.tokenizer.save_pretrained(save_directory)
+
+    @classmethod
+    def from_pretrained(  # type: ignore[override]
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike[str],
+        *model_args: Any,
+        labels: Sequence[str] | None = None,
+        config: PreTrainedConfig | None = None,
+        engine: EngineName = "auto",
+        **kwargs: Any,
+    ) -> SpanMarkerModel:
+        """Load a SpanMarker checkpoint, or make a new SpanMarker model on an encoder.
+
+        Args:
+            pretrained_model_name_or_path: A folder or the name of a repository, with an encoder or a checkpoint.
+            *model_args: Handed to ``PreTrainedModel.from_pretrained``.
+            labels: The labels of the data set, ``O`` included. Needed for an encoder; a checkpoint has its own.
+            config: The configuration of the checkpoint or of the encoder, in place of its own.
+            engine: See `SpanMarkerModel`.
+            **kwargs: ``model_max_length`` (tokens), ``marker_max_length`` (pairs), ``entity_max_length`` (words),
+                ``max_prev_context`` and ``max_next_context`` (sentences), see `SpanMarkerConfig`. All others are
+                handed to ``transformers``: ``revision``, ``token``, ``dtype``, ``device_map``, and so on.
+
+        Returns:
+            The model, with its tokenizer, in evaluation mode.
+
+        Raises:
+            ValueError: If an encoder comes without labels or a checkpoint with other labels, a limit is below 1 or
+                beyond what the encoder can read, weights are missing or misshapen, or the encoder can't carry span
+                markers.
+        """
+        limits = {name: kwargs.pop(name) for name in CONFIG_ARGUMENTS if name in kwargs}
+        hub = {name: kwargs[name] for name in HUB_ARGUMENTS if name in kwargs}
+        if config is None:
+            config = AutoConfig.from_pretrained(
+                pretrained_model_name_or_path, trust_remote_code=kwargs.get("trust_remote_code", False), **hub
+            )
+        if isinstance(config, SpanMarkerConfig):
+            model = cls._load_checkpoint(
+                pretrained_model_name_or_path, *model_args, labels=labels, config=config, limits=limits, engine=engine, **kwargs
+            )
+        elif labels is None:
+            raise ValueError(
+                f"{str(pretrained_model_name_or_path)!r} is an encoder of type {config.model_type!r}, not a SpanMarker "
+                "checkpoint: pass the labels of your data set, for example labels=['O', 'B-PER', 'I-PER']"
+            )
+        else:
+            model = cls._start_from_encoder(
+                pretrained_model_name_or_path, *model_args, labels=labels, config=config, limits=limits, engine=engine, **kwargs
+            )
+        return model.eval()
+
+    @classmethod
+    def _load_checkpoint(
+        cls,
+        path: str | os.PathLike[str],
+        *model_args: Any,
+        labels: Sequence[str] | None,
+        config: SpanMarkerConfig,
+        limits: dict[str, Any],
+        engine: EngineName,
+        **kwargs: Any,
+    ) -> SpanMarkerModel:
+        if labels is not None and list(labels) != config.given_labels:
+            raise ValueError(
+                f"labels={list(labels)!r} differ from those of the checkpoint {str(path)!r}, {config.given_labels!r}: "
+                "leave labels out, or start from an encoder"
+            )
+        tokenizer = SpanMarkerTokenizer.from_pretrained(path, **_hub_arguments(kwargs))
+        _set_limits(config, limits, tokenizer)
+        largest = max_text_length(config.encoder)
+        if config.model_max_length is not None and config.model_max_length > largest:
+            logger.warning(
+                "The checkpoint asks for texts of %d tokens, but its encoder has room for %d: the limit is lowered.",
+                config.model_max_length,
+                largest,
+            )
+            config.model_max_length = largest
+        kwargs = {**kwargs, "output_loading_info": True, "ignore_mismatched_sizes": True}
+        model, info = super().from_pretrained(path, *model_args, config=config, engine=engine, **kwargs)
+        _check_loaded(info, path)
+        model.tokenizer = tokenizer
+        return model
+
+    @classmethod
+    def _start_from_encoder(
+        cls,
+        path: str | os.PathLike[str],
+        *model_args: Any,
+        labels: Sequence[str],
+        config: PreTrainedConfig,
+        limits: dict[str, Any],
+        engine: EngineName,
+        **kwargs: Any,
+    ) -> SpanMarkerModel:
+        check_encoder(config)
+        span_marker_config = SpanMarkerConfig(encoder=config, labels=labels)
+        tokenizer = SpanMarkerTokenizer.from_pretrained(path, **_hub_arguments(kwargs))
+        _set_limits(span_marker_config, limits, tokenizer)
+        kwargs = {**kwargs, **model_arguments(config), "output_loading_info": True, "ignore_mismatched_sizes": True}
+        encoder, info = AutoModel.from_pretrained(path, *model_args, config=config, **kwargs)
+        _check_loaded(info, path)
+        encoder.resize_token_embeddings(len(tokenizer), pad_to_multiple_of=VOCABULARY_MULTIPLE)
+        span_marker_config.encoder = encoder.config
+        span_marker_config.vocab_size = encoder.config.vocab_size
+        model = cls(span_marker_config, encoder=encoder, engine=engine).to(encoder.dtype)
+        model.tokenizer = tokenizer
+        return model
+
+
+def _hub_arguments(kwargs: dict[str, Any]) -> dict[str, Any]:
+    return {name: kwargs[name] for name in HUB_ARGUMENTS if name in kwargs}
+
+
+def _dropout_rate(config: PreTrainedConfig) -> float:
+    for name in ("hidden_dropout_prob", "dropout_rate"):
+        if hasattr(config, name):
+            return float(getattr(config, name))
+    return 0.1
+
+
+def _set_limits(config: SpanMarkerConfig, limits: dict[str, Any], tokenizer: SpanMarkerTokenizer) -> None:
+    """Write the caller's limits into a configuration, after checking them against the encoder."""
+    for name, value in limits.items():
+        setattr(config, name, value)
+    config.check_limits()
+    requested = limits.get("model_max_length")
+    if requested is None:
+        return
+    largest = max_text_length(config.encoder)
+    if requested > largest:
+        raise ValueError(
+            f"model_max_length={requested} is beyond what the encoder can read: it has positions for {largest} tokens; "
+            f"set model_max_length to {largest} or less"
+        )
+    if requested <= tokenizer.num_special_tokens:
+        raise ValueError(
+            f"model_max_length={requested} leaves no room for text beside {tokenizer.num_special_tokens} special tokens"
+        )
+    if requested > tokenizer.tokenizer.model_max_length:
+        logger.warning(
+            "model_max_length=%d is beyond the tokenizer's own limit of %d tokens, which stays in force.",
+            requested,
+            tokenizer.tokenizer.model_max_length,
+        )
+
+
+def _check_loaded(info: dict[str, Any], path: str | os.PathLike[str]) -> None:
+    """Refuse weights that are not all there: random ones in their place would predict nonsense."""
+    missing = sorted(info["missing_keys"])
+    misshapen = sorted(info["mismatched_keys"])
+    if misshapen:
+        name, found, expected = misshapen[0]
+        raise ValueError(
+            f"{str(path)!r} does not fit its configuration: {len(misshapen)} weights have another shape, for example "
+            f"{name!r} with {tuple(found)} instead of {tuple(expected)}"
+        )
+    if missing:
+        raise ValueError(
+            f"{str(path)!r} is incomplete: {len(missing)} weights are missing, for example {missing[0]!r}"
+        )

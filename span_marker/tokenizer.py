@@ -1,0 +1,241 @@
+"""Text to tokens: the words of a sentence, their tokens, and which token each marker observes.
+
+`SpanMarkerTokenizer` wraps any tokenizer of ``transformers`` and adds the two marker tokens. It encodes sentences
+without special tokens and without cutting them; `EncodedSentence.fit` puts the special tokens around a sentence
+and cuts it to the text limit, so that document context can be added in between.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from tokenizers.pre_tokenizers import Punctuation
+from tokenizers.pre_tokenizers import Sequence as PreTokenizerSequence
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from span_marker.spans import IntArray
+
+START_MARKER = "<start>"
+END_MARKER = "<end>"
+
+NO_TOKEN = -1
+"""Stands in the word-to-token maps of a bare sentence for a word that yields no token at all."""
+
+
+@dataclass(frozen=True)
+class EncodedSentence:
+    """The tokens of one sentence and the map from its words to them.
+
+    Attributes:
+        input_ids: Token IDs, ``(seq_len,)``.
+        word_starts: First token of each word, ``(num_words,)``. A word without tokens has `NO_TOKEN` here, and after
+            `fit` it observes the first token of all.
+        word_ends: Token behind the last of each word, ``(num_words,)``; likewise.
+        char_starts: First character of each word, ``(num_words,)``; None for pre-split words.
+        char_ends: Character behind the last of each word, ``(num_words,)``; None for pre-split words.
+        token_char_ends: Character behind each token, ``(seq_len,)``, before the sentence is cut; None likewise.
+        num_cut_tokens: Tokens that the text limit cut off.
+    """
+
+    input_ids: IntArray
+    word_starts: IntArray
+    word_ends: IntArray
+    char_starts: IntArray | None = None
+    char_ends: IntArray | None = None
+    token_char_ends: IntArray | None = None
+    num_cut_tokens: int = 0
+
+    @property
+    def num_words(self) -> int:
+        """Words that have a marker position: all up to the last one with a token."""
+        return len(self.word_starts)
+
+    def fit(self, before: IntArray, after: IntArray, max_tokens: int) -> EncodedSentence:
+        """Put tokens around the sentence and cut the sentence's end to the room that is left.
+
+        Args:
+            before: Token IDs to put in front, ``(num_before,)``.
+            after: Token IDs to put behind, ``(num_after,)``.
+            max_tokens: The most tokens that the result may have.
+
+        Returns:
+            The sentence in its new place; the words are those that still have a token.
+        """
+        room = max_tokens - len(before) - len(after)
+        kept = self.word_starts < room
+        num_words = int(np.flatnonzero(kept & (self.word_starts != NO_TOKEN))[-1]) + 1 if self.num_words else 0
+        shift = len(before)
+        starts, ends = self.word_starts[:num_words], self.word_ends[:num_words]
+        char_ends = self.char_ends
+        if char_ends is not None and self.token_char_ends is not None and num_words:
+            last_token = min(room, len(self.input_ids)) - 1
+            char_ends = np.minimum(char_ends[:num_words], self.token_char_ends[last_token])
+        return EncodedSentence(
+            input_ids=np.concatenate([before, self.input_ids[:room], after]),
+            word_starts=np.where(starts == NO_TOKEN, 0, starts + shift),
+            word_ends=np.where(ends == NO_TOKEN, 1, np.minimum(ends, room) + shift),
+            char_starts=None if self.char_starts is None else self.char_starts[:num_words],
+            char_ends=char_ends,
+            num_cut_tokens=max(len(self.input_ids) - room, 0),
+        )
+
+
+class SpanMarkerTokenizer:
+    """A tokenizer of ``transformers`` with the two marker tokens.
+
+    Args:
+        tokenizer: A fast tokenizer. The marker tokens are added to it unless it has them already.
+
+    Attributes:
+        tokenizer: The wrapped tokenizer.
+        start_marker_id: ID of the start marker.
+        end_marker_id: ID of the end marker.
+        pad_token_id: ID that fills the room behind shorter sentences.
+        prefix_ids: Special tokens in front of every text, ``(num_prefix,)``.
+        suffix_ids: Special tokens behind every text, ``(num_suffix,)``.
+
+    Raises:
+        ValueError: If the tokenizer does not say which word a token belongs to (a "slow" tokenizer).
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        if not tokenizer.is_fast:
+            raise ValueError(
+                f"{type(tokenizer).__name__} does not map tokens to words: use a tokenizer with a fast version"
+            )
+        tokenizer = copy.deepcopy(tokenizer)
+        tokenizer.add_tokens([START_MARKER, END_MARKER], special_tokens=True)
+        _split_punctuation(tokenizer)
+        self.tokenizer = tokenizer
+        self.start_marker_id = int(tokenizer.convert_tokens_to_ids(START_MARKER))
+        self.end_marker_id = int(tokenizer.convert_tokens_to_ids(END_MARKER))
+        self.pad_token_id = int(tokenizer.pad_token_id or 0)
+        self.prefix_ids, self.suffix_ids = _special_tokens(tokenizer)
+
+    @classmethod
+    def from_pretrained(cls, name_or_path: str | os.PathLike[str], **kwargs: Any) -> SpanMarkerTokenizer:
+        """Load the tokenizer of an encoder or of a SpanMarker checkpoint.
+
+        Args:
+            name_or_path: A folder or the name of a repository.
+            **kwargs: Handed to ``AutoTokenizer.from_pretrained``.
+
+        Returns:
+            The tokenizer, with the marker tokens in it.
+        """
+        return cls(AutoTokenizer.from_pretrained(name_or_path, **{"add_prefix_space": True, **kwargs}))
+
+    def save_pretrained(self, directory: str | os.PathLike[str]) -> None:
+        """Write the tokenizer's files, marker tokens included.
+
+        Args:
+            directory: The folder to write to.
+        """
+        self.tokenizer.save_pretrained(directory)
+
+    def __len__(self) -> int:
+        return len(self.tokenizer)
+
+    @property
+    def num_special_tokens(self) -> int:
+        """Special tokens around every text."""
+        return len(self.prefix_ids) + len(self.suffix_ids)
+
+    def encode_words(self, sentences: Sequence[Sequence[str]]) -> list[EncodedSentence]:
+        """Encode pre-split words.
+
+        Args:
+            sentences: The words of each sentence.
+
+        Returns:
+            One encoding a sentence, without special tokens, not cut.
+        """
+        return [_word_map(encoding) for encoding in self._encode([list(words) for words in sentences], True)]
+
+    def encode_texts(self, texts: Sequence[str]) -> list[EncodedSentence]:
+        """Encode strings; their words are those of the tokenizer's own pre-tokenization.
+
+        Args:
+            texts: One string a sentence.
+
+        Returns:
+            One encoding a string with the characters of each word, without special tokens, not cut.
+        """
+        sentences = []
+        for text, encoding in zip(texts, self._encode(list(texts), False), strict=True):
+            sentence = _word_map(encoding)
+            offsets = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
+            has_token = sentence.word_starts != NO_TOKEN
+            char_ends = np.zeros(sentence.num_words, dtype=np.int64)
+            char_ends[has_token] = offsets[sentence.word_ends[has_token] - 1, 1]
+            char_ends = np.maximum.accumulate(char_ends)  # a word without tokens is empty, behind the word before it
+            char_starts = char_ends.copy()
+            # Some tokenizers count the space in front of a word as part of its first token.
+            char_starts[has_token] = [
+                _skip_space(text, start, end)
+                for start, end in zip(offsets[sentence.word_starts[has_token], 0], char_ends[has_token], strict=True)
+            ]
+            sentences.append(
+                replace(sentence, char_starts=char_starts, char_ends=char_ends, token_char_ends=offsets[:, 1])
+            )
+        return sentences
+
+    def _encode(self, inputs: list[Any], is_split_into_words: bool) -> list[Any]:
+        if not inputs:
+            return []
+        encoded = self.tokenizer(
+            inputs,
+            is_split_into_words=is_split_into_words,
+            add_special_tokens=False,
+            padding=False,
+            truncation=False,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            verbose=False,
+        )
+        return list(encoded.encodings)
+
+
+def _word_map(encoding: Any) -> EncodedSentence:
+    """Map words to tokens. The words are all those up to the last one with a token."""
+    word_ids = np.array(encoding.word_ids, dtype=np.int64)  # (seq_len,), ascending
+    firsts = np.flatnonzero(np.diff(word_ids, prepend=-1))
+    words = word_ids[firsts]
+    num_words = int(words[-1]) + 1 if len(words) else 0
+    starts = np.full(num_words, NO_TOKEN, dtype=np.int64)
+    ends = np.full(num_words, NO_TOKEN, dtype=np.int64)
+    starts[words] = firsts
+    ends[words] = np.append(firsts[1:], len(word_ids))[: len(words)]
+    return EncodedSentence(np.array(encoding.ids, dtype=np.int64), starts, ends)
+
+
+def _skip_space(text: str, start: int, end: int) -> int:
+    """Move a start behind the white space that the span begins with."""
+    return end - len(text[start:end].lstrip())
+
+
+def _special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[IntArray, IntArray]:
+    """Find out what the tokenizer puts around a text."""
+    encoding = tokenizer(["a"], add_special_tokens=True, verbose=False).encodings[0]
+    ids = np.array(encoding.ids, dtype=np.int64)
+    text = np.flatnonzero(np.array(encoding.special_tokens_mask) == 0)
+    if len(text) == 0:
+        raise ValueError(f"{type(tokenizer).__name__} yields no token for the text 'a': it can't encode text")
+    return ids[: text[0]], ids[text[-1] + 1 :]
+
+
+def _split_punctuation(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Split punctuation off in front of a Metaspace pre-tokenizer, which by itself splits at white space only.
+
+    ``transformers`` builds some pre-tokenizers anew whenever it loads them, so this runs on every load and does
+    nothing where it was done before.
+    """
+    backend = tokenizer.backend_tokenizer
+    description = repr(backend.pre_tokenizer)
+    if "Metaspace" in description and "Punctuation" not in description:
+        backend.pre_tokenizer = PreTokenizerSequence([Punctuation(), backend.pre_tokenizer])

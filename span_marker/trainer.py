@@ -1,0 +1,187 @@
+"""Trainer: ``transformers.Trainer`` for SpanMarker models and data sets of words and tags."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from datasets import Dataset, IterableDataset
+from torch import Tensor, nn
+from transformers import EvalPrediction, TrainerCallback, TrainingArguments
+
+from span_marker import annotations, evaluation
+from span_marker.data_collator import IGNORE_INDEX, MODEL_INPUTS, SpanMarkerDataCollator, pad_entities
+from span_marker.decoding import best_labels, decode_flat, to_array
+from span_marker.labels import Entity
+from span_marker.modeling import SpanMarkerModel
+
+AnyDataset = Dataset | IterableDataset
+
+
+class Trainer(transformers.Trainer):
+    """Trains and evaluates a SpanMarker model.
+
+    Data sets have the columns ``tokens`` (words) and ``ner_tags`` (integers that index the labels, or the labels), and
+    for document context ``document_id`` and ``sentence_id``. Each is prepared once.
+
+    Args:
+        model: The model; may be left out if there is ``model_init``.
+        args: Training arguments.
+        train_dataset: The data to train on.
+        eval_dataset: The data to evaluate on, or a dict of several.
+        model_init: Makes a model, anew for each run.
+        compute_metrics: Computes other metrics than `span_marker.evaluation.compute_metrics`. Its argument's
+            ``predictions`` are the predicted entities, ``(num_sentences, max_entities, 3)`` with class ID, first word and
+            word behind the last, and their scores, ``(num_sentences, max_entities)``; its ``label_ids`` are the gold
+            entities, likewise, and the number of words of each sentence. Rows are filled up with -100.
+        callbacks: Callbacks.
+        optimizers: Optimizer and scheduler.
+        **kwargs: Other arguments of ``transformers.Trainer``.
+
+    Raises:
+        TypeError: If the model is not a `SpanMarkerModel`.
+    """
+
+    def __init__(
+        self,
+        model: SpanMarkerModel | None = None,
+        args: TrainingArguments | None = None,
+        train_dataset: AnyDataset | None = None,
+        eval_dataset: AnyDataset | dict[str, AnyDataset] | None = None,
+        model_init: Callable[..., SpanMarkerModel] | None = None,
+        compute_metrics: Callable[[EvalPrediction], dict[str, Any]] | None = None,
+        callbacks: list[TrainerCallback] | None = None,
+        optimizers: tuple[Any, Any] = (None, None),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            model=model,
+            args=args,
+            train_dataset=train_dataset,
+            eval_dataset=eval_dataset,
+            model_init=model_init,
+            compute_metrics=compute_metrics or self._compute_metrics,
+            callbacks=callbacks,
+            optimizers=optimizers,
+            **kwargs,
+        )
+        config, tokenizer = self._span_marker.config, self._span_marker.tokenizer
+        if tokenizer is None:
+            raise ValueError("the model has no tokenizer: load it with SpanMarkerModel.from_pretrained")
+        self.data_collator = SpanMarkerDataCollator(tokenizer.pad_token_id, config.entity_max_length, config.outside_id)
+        self._signature_columns = list(annotations.FEATURES)
+        self._prepared: list[tuple[AnyDataset, AnyDataset]] = []
+        if train_dataset is not None:
+            self.train_dataset = self._prepare(train_dataset, "training")
+            _note_document_context(self._span_marker, train_dataset)
+        if isinstance(eval_dataset, dict):
+            self.eval_dataset = {name: self._prepare(data, f"{name} evaluation") for name, data in eval_dataset.items()}
+        elif eval_dataset is not None:
+            self.eval_dataset = self._prepare(eval_dataset, "evaluation")
+
+    @property
+    def _span_marker(self) -> SpanMarkerModel:
+        model = self.accelerator.unwrap_model(self.model)
+        if not isinstance(model, SpanMarkerModel):
+            raise TypeError(f"Trainer needs a SpanMarkerModel, not {type(model).__name__}")
+        return model
+
+    def _prepare(self, dataset: AnyDataset, what: str, needs_tags: bool = True) -> AnyDataset:
+        """Prepare a data set, or find what was prepared before."""
+        if annotations.is_prepared(dataset):
+            return dataset
+        for known, prepared in self._prepared:
+            if known is dataset:
+                return prepared
+        model = self._span_marker
+        prepared = annotations.prepare(
+            dataset, model.tokenizer, model.config, model.max_text_length, what, needs_tags=needs_tags
+        )
+        self._prepared.append((dataset, prepared))
+        return prepared
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
+        """See ``transformers.Trainer``."""
+        if isinstance(eval_dataset, AnyDataset):
+            eval_dataset = self._prepare(eval_dataset, "evaluation")
+        return super().get_eval_dataloader(eval_dataset)
+
+    def get_test_dataloader(self, test_dataset: Any) -> Any:
+        """See ``transformers.Trainer``. Test data may lack the column ``ner_tags``."""
+        return super().get_test_dataloader(self._prepare(test_dataset, "test", needs_tags=False))
+
+    def compute_loss(
+        self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """See ``transformers.Trainer``. What only the evaluation needs is kept from the model."""
+        inputs = {name: value for name, value in inputs.items() if name in MODEL_INPUTS}
+        return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+
+    def prediction_step(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        prediction_loss_only: bool,
+        ignore_keys: list[str] | None = None,
+    ) -> tuple[Tensor | None, Any, Any]:
+        """Score a batch and decode it at once, so that only entities are kept, not the scores of all candidates.
+
+        Args:
+            model: The model, maybe wrapped.
+            inputs: A batch.
+            prediction_loss_only: Whether to return the loss alone.
+            ignore_keys: Not used.
+
+        Returns:
+            The loss; predicted entities and their scores; gold entities and numbers of words. See `Trainer` for the
+            shapes.
+        """
+        inputs = self._prepare_inputs(inputs)
+        with torch.no_grad(), self.compute_loss_context_manager():
+            if "labels" in inputs:
+                loss, outputs = self.compute_loss(model, inputs, return_outputs=True)
+            else:
+                loss, outputs = None, model(**{name: inputs[name] for name in MODEL_INPUTS if name in inputs})
+        if prediction_loss_only:
+            return loss, None, None
+        spans = decode_flat(
+            *best_labels(outputs.logits),
+            inputs["span_words"].cpu().numpy(),
+            inputs["span_counts"].cpu().numpy(),
+            self._span_marker.config.outside_id,
+        )
+        entities = torch.from_numpy(pad_entities([to_array(kept) for kept in spans]))
+        scores = torch.full(entities.shape[:2], float(IGNORE_INDEX))
+        for row, kept in zip(scores, spans, strict=True):
+            row[: len(kept)] = torch.tensor([span.score for span in kept])
+        device = self.args.device
+        labels = (inputs["gold_entities"], inputs["num_words"]) if "labels" in inputs else None
+        return loss, (entities.to(device), scores.to(device)), labels
+
+    def _compute_metrics(self, prediction: EvalPrediction) -> dict[str, Any]:
+        predicted, _ = prediction.predictions
+        gold, num_words = prediction.label_ids
+        id2label = self._span_marker.config.id2label
+        metrics = evaluation.compute_metrics(
+            _read_entities(gold, id2label), _read_entities(predicted, id2label), num_words.tolist()
+        )
+        if self.is_in_train:
+            return {name: value for name, value in metrics.items() if name.startswith("overall_")}
+        return metrics
+
+
+def _read_entities(padded: np.ndarray[Any, Any], id2label: dict[int, str]) -> list[list[Entity]]:
+    """``(num_sentences, max_entities, 3)`` to the entities of each sentence."""
+    return [
+        [Entity(id2label[label], start, end) for label, start, end in rows if label != IGNORE_INDEX]
+        for rows in padded.tolist()
+    ]
+
+
+def _note_document_context(model: SpanMarkerModel, dataset: AnyDataset) -> None:
+    columns = dataset.column_names or []
+    if "tokens" in columns:
+        model.config.trained_with_document_context = "document_id" in columns and "sentence_id" in columns

@@ -1,0 +1,111 @@
+import logging
+
+import pytest
+from datasets import ClassLabel, Dataset, Features, IterableDataset, Sequence, Value
+from tiny import LABELS, build_model
+
+from span_marker.annotations import FEATURES, prepare
+
+TOKENS = [["Amelia", "flew", "to", "Paris", "."], ["Nobody", "slept"], []]
+TAGS = [["B-PER", "O", "O", "B-LOC", "O"], ["O", "O"], []]
+IDS = [[LABELS.index(tag) for tag in tags] for tags in TAGS]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return build_model("bert", entity_max_length=2)
+
+
+def prepared(model, dataset, **options):
+    return prepare(dataset, model.tokenizer, model.config, model.max_text_length, "training", **options)
+
+
+def test_integers_and_strings_give_the_same(model):
+    one = prepared(model, Dataset.from_dict({"tokens": TOKENS, "ner_tags": IDS}))
+    other = prepared(model, Dataset.from_dict({"tokens": TOKENS, "ner_tags": TAGS}))
+    assert one.to_list() == other.to_list()
+    assert tuple(one.column_names) == FEATURES
+    per, loc = model.config.label2id["PER"], model.config.label2id["LOC"]
+    assert one["entities"][:] == [[[per, 0, 1], [loc, 3, 4]], [], []]
+    assert one["num_words"][:] == [5, 2, 0]
+
+
+def test_a_stream_gives_the_same(model):
+    dataset = Dataset.from_dict({"tokens": TOKENS, "ner_tags": IDS})
+    stream = prepared(model, dataset.to_iterable_dataset())
+    assert isinstance(stream, IterableDataset)
+    assert list(stream) == prepared(model, dataset).to_list()
+
+
+def test_names_of_the_data_set_win_over_the_order_of_the_labels(model):
+    names = LABELS[::-1]
+    features = Features({"tokens": Sequence(Value("string")), "ner_tags": Sequence(ClassLabel(names=names))})
+    ids = [[names.index(tag) for tag in tags] for tags in TAGS]
+    dataset = Dataset.from_dict({"tokens": TOKENS, "ner_tags": ids}, features=features)
+    expected = prepared(model, Dataset.from_dict({"tokens": TOKENS, "ner_tags": TAGS}))
+    assert prepared(model, dataset)["entities"][:] == expected["entities"][:]
+
+
+def test_test_data_need_no_tags(model):
+    dataset = prepared(model, Dataset.from_dict({"tokens": TOKENS}), needs_tags=False)
+    assert tuple(dataset.column_names) == FEATURES[:3]
+
+
+@pytest.mark.parametrize(
+    ("columns", "error", "message"),
+    [
+        ({"tokens": TOKENS}, ValueError, r"needs the columns .*'ner_tags'.*but has \['tokens'\].*rename_column"),
+        ({"words": TOKENS, "ner_tags": IDS}, ValueError, "rename a column to 'tokens'"),
+        ({"tokens": [["a"], ["b", "c"]], "ner_tags": [[0], [0]]}, ValueError, "row 1 .* 2 'tokens' but 1 'ner_tags'"),
+        ({"tokens": [["a"], ["b"]], "ner_tags": [[0], [7]]}, ValueError, r"row 1 .* tag 7 of word 0 \('b'\).* 7 labels"),
+        ({"tokens": [["a"]], "ner_tags": [[-1]]}, ValueError, "row 0 .* tag -1"),
+        ({"tokens": [["a"]], "ner_tags": [["B-ART"]]}, ValueError, r"row 0 .* tag 'B-ART' of word 0 \('a'\)"),
+        ({"tokens": [["a"]], "ner_tags": [[0.5]]}, TypeError, "row 0 .* tag 0.5"),
+        ({"tokens": ["a b"], "ner_tags": [[0]]}, TypeError, "row 0 .* 'tokens' must be a list of words, not str"),
+        ({"tokens": [[1]], "ner_tags": [[0]]}, TypeError, r"row 0 .*\[0\]=1 must be a word"),
+        ({"tokens": [["a"]], "ner_tags": ["O"]}, TypeError, "row 0 .*'ner_tags' must be a list of tags, not str"),
+        ({"tokens": [["a"]], "ner_tags": [[0]], "document_id": [1]}, ValueError, "no 'sentence_id'"),
+    ],
+)
+def test_broken_data_are_refused_with_their_row(model, columns, error, message):
+    with pytest.raises(error, match=message):
+        prepared(model, Dataset.from_dict(columns))
+
+
+def test_rows_are_counted_over_the_whole_data_set(model):
+    dataset = Dataset.from_dict({"tokens": [["a"]] * 2500, "ner_tags": [[0]] * 2499 + [[99]]})
+    with pytest.raises(ValueError, match="row 2499 "):
+        prepared(model, dataset)
+
+
+def test_one_warning_counts_what_is_out_of_reach(caplog):
+    model = build_model("bert", entity_max_length=2, model_max_length=12)
+    words = ["Amelia", "Amelia", "Amelia", "flew", "to", "Paris", "Paris", "Paris", "Paris"]
+    tags = ["B-PER", "I-PER", "I-PER", "O", "O", "B-LOC", "B-LOC", "B-LOC", "B-LOC"]
+    (encoded,) = model.tokenizer.encode_words([words])
+    assert encoded.word_starts[7] < 10 < encoded.word_ends[-1], "the limit must cut the last word for this test"
+    with caplog.at_level(logging.WARNING):
+        prepared(model, Dataset.from_dict({"tokens": [words, words], "ner_tags": [tags, tags]}))
+    (record,) = [record for record in caplog.records if record.name.startswith("span_marker")]
+    cut_off = 2 * (9 - encoded.fit(model.tokenizer.prefix_ids, model.tokenizer.suffix_ids, 12).num_words)
+    assert record.getMessage() == (
+        f"{2 + cut_off} of the 10 gold entities of the training data are out of reach and count as missed: "
+        "2 are longer than entity_max_length=2 (2 of 3 words); "
+        f"{cut_off} lie behind the text limit of 12 tokens (model_max_length). Raise these limits to reach them."
+    )
+
+
+def test_nothing_lost_nothing_said(model, caplog):
+    with caplog.at_level(logging.WARNING):
+        prepared(model, Dataset.from_dict({"tokens": TOKENS, "ner_tags": IDS}))
+    assert not [record for record in caplog.records if record.name.startswith("span_marker")]
+
+
+def test_document_context_is_put_around_sentences(model):
+    columns = {"tokens": TOKENS[:2], "ner_tags": IDS[:2], "document_id": [0, 0], "sentence_id": [1, 0]}
+    first, second = prepared(model, Dataset.from_dict(columns)).to_list()
+    plain = prepared(model, Dataset.from_dict({"tokens": TOKENS[:2], "ner_tags": IDS[:2]})).to_list()
+    text = [row["input_ids"][1:-1] for row in plain]
+    assert first["input_ids"][1:-1] == second["input_ids"][1:-1] == text[1] + text[0]
+    assert first["word_starts"] == [start + len(text[1]) for start in plain[0]["word_starts"]]
+    assert second["word_starts"] == plain[1]["word_starts"]

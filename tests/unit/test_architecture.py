@@ -1,0 +1,59 @@
+"""docs/architecture.md shows the rooms as they really are."""
+
+import ast
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "span_marker"
+PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+
+
+def imports_of_the_page():
+    section = PAGE.split("## The rooms")[1].split("## ")[0]
+    rows = re.findall(r"^\| `(\w+)` \| .* \| (.*)\|$", section, flags=re.MULTILINE)
+    return {module: set(re.findall(r"`(\w+)`", imports)) for module, imports in rows}
+
+
+def imports_of_the_code():
+    found = {}
+    for path in PACKAGE.glob("*.py"):
+        if path.stem == "__init__":
+            continue
+        modules = set()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module == "span_marker":
+                modules |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("span_marker."):
+                modules.add(node.module.split(".")[1])
+        found[path.stem] = modules
+    return found
+
+
+def test_the_page_names_every_module_and_its_imports():
+    assert imports_of_the_page() == imports_of_the_code()
+
+
+def test_a_module_imports_only_what_stands_above_it():
+    above = set()
+    for module, imports in imports_of_the_page().items():
+        assert imports <= above, module
+        above.add(module)
+
+
+def test_the_flow_names_only_modules_that_exist():
+    section = PAGE.split("## How data flows")[1].split("## ")[0]
+    named = set(re.findall(r"(\w+)\.py", section))
+    assert named
+    assert named <= {path.stem for path in PACKAGE.glob("*.py")}
+
+
+def test_pure_modules_know_no_data_set_trainer_or_hub():
+    for module in ("labels", "spans", "context", "attention", "decoding"):
+        source = (PACKAGE / f"{module}.py").read_text(encoding="utf-8")
+        assert not re.search(r"^(from|import) (datasets|transformers|huggingface_hub|accelerate)", source, re.MULTILINE)
+
+
+def test_modules_stay_readable():
+    for path in PACKAGE.glob("*.py"):
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= 400, path.name

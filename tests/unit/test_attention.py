@@ -1,0 +1,97 @@
+"""The mask as a grid, and the attention function on its own."""
+
+import pytest
+import torch
+from helpers import collate
+from oracle import may_attend
+from tiny import build_model
+
+from span_marker import attention
+from span_marker.attention import Rows, attend_to_text_and_pair, dense_attention_mask
+
+ANDORRA = "Andorra is located between France and Spain .".split()
+
+# Three text tokens and two candidates, as drawn at the top of attention.py.
+GRID = [
+    [1, 1, 1, 0, 0, 0, 0],
+    [1, 1, 1, 0, 0, 0, 0],
+    [1, 1, 1, 0, 0, 0, 0],
+    [1, 1, 1, 1, 1, 0, 0],
+    [1, 1, 1, 1, 1, 0, 0],
+    [1, 1, 1, 0, 0, 1, 1],
+    [1, 1, 1, 0, 0, 1, 1],
+]
+
+
+def test_docstring_and_grid_and_code_agree():
+    mask = dense_attention_mask(torch.ones(1, 3, dtype=torch.bool), torch.ones(1, 2, dtype=torch.bool))
+    assert mask[0].int().tolist() == GRID
+    lines = [line.split() for line in attention.__doc__.splitlines()]
+    drawn = [line for line in lines if line and line[0] in {"t0", "t1", "t2", "s0", "e0", "s1", "e1"} and "1" in line]
+    assert [[int(cell) for cell in line[1:]] for line in drawn] == GRID
+
+
+def test_padding_attends_to_itself_alone_and_nothing_attends_to_it():
+    text = torch.tensor([[True, True, True], [True, False, False]])
+    pairs = torch.tensor([[True, True], [True, False]])
+    mask = dense_attention_mask(text, pairs)
+    assert mask[0].int().tolist() == GRID
+    assert mask[1].int().tolist() == [
+        [1, 0, 0, 0, 0, 0, 0],
+        [0, 1, 0, 0, 0, 0, 0],
+        [0, 0, 1, 0, 0, 0, 0],
+        [1, 0, 0, 1, 1, 0, 0],
+        [1, 0, 0, 1, 1, 0, 0],
+        [0, 0, 0, 0, 0, 1, 0],
+        [0, 0, 0, 0, 0, 0, 1],
+    ]
+
+
+def test_the_example_sentence():
+    model = build_model("roberta", "dense", entity_max_length=8)
+    batch = collate(model, [ANDORRA])
+    assert batch["span_counts"].tolist() == [36]
+    num_text, num_spans = batch["input_ids"].shape[1], 36
+    mask = dense_attention_mask(batch["attention_mask"], torch.ones(1, num_spans, dtype=torch.bool))[0]
+    length = num_text + 2 * num_spans
+    expected = [[may_attend(query, key, num_text) for key in range(length)] for query in range(length)]
+    assert mask.tolist() == expected
+
+    word_ids = model.tokenizer.tokenizer(ANDORRA, is_split_into_words=True).word_ids()
+    words = [[index for index, word in enumerate(word_ids) if word == number] for number in range(8)]
+    assert max(map(len, words)) > 1, "some word needs several tokens for this test to mean something"
+    starts, ends = batch["span_tokens"].T.tolist()
+    assert set(starts) == {tokens[0] for tokens in words}
+    assert set(ends) == {tokens[-1] for tokens in words}
+    first_words, last_words = batch["span_words"].T.tolist()
+    assert starts == [words[first][0] for first in first_words]
+    assert ends == [words[last - 1][-1] for last in last_words]
+
+
+def test_rows_of_one_sentence_are_not_copied():
+    packed = torch.randn(2, 5, 3)
+    rows = Rows.of([5], packed.device)
+    assert rows.pad(packed).data_ptr() == packed.data_ptr()
+
+
+@pytest.mark.parametrize("lengths", [[3, 0, 5], [1, 1], [0, 2], [4]])
+def test_unpad_undoes_pad(lengths):
+    packed = torch.randn(2, sum(lengths), 3)
+    rows = Rows.of(lengths, packed.device)
+    padded = rows.pad(packed)
+    assert padded.shape == (2, len(lengths), max(lengths), 3)
+    torch.testing.assert_close(rows.unpad(padded), packed.transpose(0, 1))
+
+
+def test_text_plus_two_weights_sum_to_one():
+    heads, sentences, spans, text_len, dim = 2, 3, 4, 5, 6
+    query, key = torch.randn(2, heads, sentences, 2 * spans, dim)
+    text_key = torch.randn(heads, sentences, text_len, dim)
+    ones = torch.ones_like(text_key)
+    output = attend_to_text_and_pair(query, key, torch.ones_like(query), text_key, ones, None, 0.4, 0.0)
+    torch.testing.assert_close(output, torch.ones_like(output))
+    # Values of text alone: what is missing to one is the weight of the pair.
+    pair = attend_to_text_and_pair(query, key, torch.ones_like(query), text_key, 0 * ones, None, 0.4, 0.0)
+    text = attend_to_text_and_pair(query, key, torch.zeros_like(query), text_key, ones, None, 0.4, 0.0)
+    torch.testing.assert_close(pair + text, torch.ones_like(output))
+    assert (pair > 0).all()

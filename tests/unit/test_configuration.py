@@ -1,0 +1,67 @@
+import json
+
+import pytest
+from tiny import LABELS, encoder_config
+from transformers import AutoConfig, BertConfig
+
+from span_marker import SpanMarkerConfig
+
+
+def test_round_trip_through_json(tmp_path):
+    config = SpanMarkerConfig(encoder=encoder_config("bert", 64), labels=LABELS, entity_max_length=5)
+    config.save_pretrained(tmp_path)
+    for loaded in (SpanMarkerConfig.from_pretrained(tmp_path), AutoConfig.from_pretrained(tmp_path)):
+        assert isinstance(loaded, SpanMarkerConfig)
+        assert isinstance(loaded.encoder, BertConfig)
+        assert loaded.given_labels == LABELS
+        assert loaded.id2label == {0: "O", 1: "LOC", 2: "ORG", 3: "PER"}
+        assert loaded.id2reduced_id == config.id2reduced_id == {0: 0, 1: 3, 2: 3, 3: 1, 4: 1, 5: 2, 6: 2}
+        assert loaded.entity_max_length == 5
+        assert loaded.scheme == "IOB"
+        assert loaded.outside_id == 0
+
+
+def test_the_file_is_what_the_published_library_reads(tmp_path):
+    SpanMarkerConfig(encoder=encoder_config("bert", 64), labels=LABELS).save_pretrained(tmp_path)
+    saved = json.loads((tmp_path / "config.json").read_text())
+    assert saved["model_type"] == "span-marker"
+    assert saved["encoder"]["model_type"] == "bert"
+    assert saved["encoder"]["label2id"] == {label: index for index, label in enumerate(LABELS)}
+    assert saved["id2reduced_id"] == {"0": 0, "1": 3, "2": 3, "3": 1, "4": 1, "5": 2, "6": 2}
+    assert saved["model_max_length"] is None
+    assert saved["model_max_length_default"] == 512
+    for name in ("marker_max_length", "entity_max_length", "max_prev_context", "trained_with_document_context"):
+        assert name in saved
+
+
+def test_outside_may_stand_anywhere_without_a_scheme():
+    config = SpanMarkerConfig(encoder=encoder_config("bert", 64), labels=["PER", "O", "LOC"])
+    assert config.outside_id == 1
+    assert config.scheme is None
+
+
+def test_custom_code_of_an_encoder_is_dropped():
+    encoder = {"model_type": "bert", "auto_map": {"AutoModel": "evil.Evil"}, "trust_remote_code": True}
+    config = SpanMarkerConfig(encoder=encoder, labels=LABELS)
+    assert type(config.encoder) is BertConfig
+    assert not hasattr(config.encoder, "auto_map")
+    assert not hasattr(config.encoder, "trust_remote_code")
+
+
+def test_an_unknown_encoder_is_refused():
+    with pytest.raises(ValueError, match=r"model_type='evil', which transformers does not know"):
+        SpanMarkerConfig(encoder={"model_type": "evil"})
+
+
+@pytest.mark.parametrize("name", ["model_max_length", "marker_max_length", "entity_max_length"])
+@pytest.mark.parametrize("value", [0, -3])
+def test_limits_below_one_are_refused(name, value):
+    with pytest.raises(ValueError, match=f"{name}={value} must be at least 1"):
+        SpanMarkerConfig(**{name: value})
+
+
+def test_limits_of_another_type_are_refused():
+    with pytest.raises(TypeError, match=r"entity_max_length='8' must be a whole number"):
+        SpanMarkerConfig(entity_max_length="8")
+    with pytest.raises(ValueError, match="max_prev_context=-1 must be at least 0"):
+        SpanMarkerConfig(max_prev_context=-1)

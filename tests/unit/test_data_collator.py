@@ -1,0 +1,52 @@
+import numpy as np
+import torch
+from helpers import collate
+from oracle import candidates
+from tiny import SENTENCES, build_model
+
+from span_marker.data_collator import IGNORE_INDEX, pad_entities
+
+ENTITIES = [[("PER", 0, 2), ("LOC", 5, 6)], [("LOC", 0, 1)], [("PER", 0, 3), ("ORG", 4, 11)], [], []]
+
+
+def test_labels_stand_at_the_gold_spans():
+    model = build_model("bert", entity_max_length=5)
+    batch = collate(model, SENTENCES, ENTITIES)
+    expected = []
+    for words, entities in zip(SENTENCES, ENTITIES, strict=True):
+        gold = {(start, end): model.config.label2id[label] for label, start, end in entities}
+        expected += [gold.get(span, 0) for span in candidates(len(words), 5)]
+    assert batch["labels"].tolist() == expected
+    assert sum(label != 0 for label in expected) == 4  # the entity of seven words has no candidate
+
+
+def test_gold_entities_are_all_there():
+    model = build_model("bert", entity_max_length=5)
+    batch = collate(model, SENTENCES, ENTITIES)
+    assert batch["gold_entities"].shape == (5, 2, 3)
+    for rows, entities in zip(batch["gold_entities"].tolist(), ENTITIES, strict=True):
+        kept = [row for row in rows if row[0] != IGNORE_INDEX]
+        assert kept == [[model.config.label2id[label], start, end] for label, start, end in entities]
+    assert batch["num_words"].tolist() == [len(words) for words in SENTENCES]
+
+
+def test_entities_behind_the_text_limit_have_no_candidate():
+    model = build_model("bert", entity_max_length=5, model_max_length=6)
+    batch = collate(model, SENTENCES[:1], [[("LOC", 5, 6)]])
+    assert batch["input_ids"].shape[1] == 6
+    assert not batch["labels"].any()
+    assert batch["num_words"].tolist() == [7]
+
+
+def test_text_is_padded_and_spans_are_not():
+    model = build_model("bert", entity_max_length=5)
+    batch = collate(model, SENTENCES)
+    assert batch["attention_mask"].dtype == torch.bool
+    assert (batch["input_ids"][~batch["attention_mask"]] == model.tokenizer.pad_token_id).all()
+    assert len(batch["span_tokens"]) == int(batch["span_counts"].sum())
+    assert "labels" not in batch
+
+
+def test_pad_entities():
+    padded = pad_entities([np.array([[1, 0, 2]]), np.empty((0, 3), dtype=np.int64)])
+    assert padded.tolist() == [[[1, 0, 2]], [[IGNORE_INDEX] * 3]]

@@ -1,0 +1,223 @@
+"""Both engines against the oracle, and what must not change a result."""
+
+import random
+
+import pytest
+import torch
+from helpers import batch_logits, collate
+from oracle import as_double, sentence_logits
+from tiny import ENCODERS, SENTENCES, build_model
+
+import span_marker.engines
+from span_marker.engines import EngineInput, encode_markers, encode_text
+
+MODEL_INPUTS = ("input_ids", "attention_mask", "span_tokens", "span_counts")
+
+
+@pytest.fixture(params=[1, 3, 100], ids=lambda size: f"groups-of-{size}")
+def group_size(request, monkeypatch):
+    """Attention sentence by sentence as on a CPU, and in padded groups as on an accelerator."""
+    memory = span_marker.engines.TextMemory
+
+    def build(lengths, _, device):
+        return memory(lengths, request.param, device)
+
+    monkeypatch.setattr(span_marker.engines, "TextMemory", build)
+    return request.param
+
+
+def random_sentences(seed, vocabulary="Amelia Paris the of flew 1503 , . Cleopatra unbelievable \u2063 Zürich".split()):
+    rng = random.Random(seed)
+    return [[rng.choice(vocabulary) for _ in range(rng.choice([0, 1, 2, 5, 9, 17]))] for _ in range(6)]
+
+
+@pytest.mark.parametrize("family", ENCODERS)
+@pytest.mark.parametrize("engine", ["fast", "dense"])
+def test_engine_agrees_with_oracle(family, engine):
+    model = build_model(family, engine, entity_max_length=4)
+    for sentences in (SENTENCES, random_sentences(1), random_sentences(2)):
+        with torch.no_grad():
+            for words, logits in zip(sentences, batch_logits(model, sentences), strict=True):
+                torch.testing.assert_close(logits, sentence_logits(model, words), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("family", ENCODERS)
+def test_fast_engine_in_groups_agrees_with_oracle(family, group_size):
+    model = build_model(family, "fast", entity_max_length=4)
+    with torch.no_grad():
+        for words, logits in zip(SENTENCES, batch_logits(model, SENTENCES), strict=True):
+            torch.testing.assert_close(logits, sentence_logits(model, words), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("family", ENCODERS)
+@pytest.mark.parametrize("engine", ["fast", "dense"])
+def test_gradients_agree_with_oracle(family, engine, group_size):
+    if engine == "dense" and group_size > 1:
+        pytest.skip("the dense engine has no groups")
+    model = as_double(build_model(family, engine, entity_max_length=4))
+    weights = torch.linspace(-1, 1, model.config.num_labels).double()
+
+    def gradients(logits):
+        model.zero_grad()
+        (torch.cat(logits).tanh() * weights).sum().backward()
+        return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+    expected = gradients([sentence_logits(model, words) for words in SENTENCES])
+    found = gradients(batch_logits(model, SENTENCES))
+    assert set(found) == set(expected) == set(dict(model.named_parameters()))
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient, atol=1e-9, rtol=1e-6, msg=lambda text, name=name: name + text)
+
+
+@pytest.mark.parametrize("engine", ["fast", "dense"])
+def test_a_sentence_alone_gives_what_it_gives_in_a_batch(engine):
+    model = build_model("bert", engine, entity_max_length=5)
+    with torch.no_grad():
+        together = batch_logits(model, SENTENCES)
+        for words, logits in zip(SENTENCES, together, strict=True):
+            torch.testing.assert_close(batch_logits(model, [words])[0], logits, atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("engine", ["fast", "dense"])
+@pytest.mark.parametrize("max_pairs", [1, 2, 3, 7, 50])
+def test_chunks_of_markers_change_nothing(engine, max_pairs, group_size):
+    model = build_model("roberta", engine, entity_max_length=5)
+    with torch.no_grad():
+        whole = batch_logits(model, SENTENCES)
+        model.config.marker_max_length = max_pairs
+        for one, other in zip(batch_logits(model, SENTENCES), whole, strict=True):
+            torch.testing.assert_close(one, other, atol=2e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("engine", ["fast", "dense"])
+def test_a_pair_does_not_see_another_pair(engine):
+    model = build_model("bert", engine, entity_max_length=3)
+    batch = {name: tensor for name, tensor in collate(model, SENTENCES).items() if name in MODEL_INPUTS}
+    with torch.no_grad():
+        before = model(**batch).logits
+        changed = {**batch, "span_tokens": batch["span_tokens"].clone()}
+        changed["span_tokens"][4] = torch.tensor([6, 1])
+        after = model(**changed).logits
+    others = torch.arange(len(before)) != 4
+    assert (before[4] - after[4]).abs().max() > 1e-3
+    torch.testing.assert_close(after[others], before[others], atol=1e-6, rtol=0)
+
+
+def test_text_states_are_the_same_with_and_without_markers():
+    model = build_model("bert", "dense", entity_max_length=3)
+    batch = collate(model, SENTENCES[:1])
+    text = batch["input_ids"].shape[1]
+    outputs = []
+    hook = model.encoder.register_forward_hook(lambda module, args, output: outputs.append(output.last_hidden_state))
+    with torch.no_grad():
+        model(**{name: batch[name] for name in MODEL_INPUTS})
+        model.encoder(input_ids=batch["input_ids"], position_ids=torch.arange(2, text + 2)[None])
+    hook.remove()
+    with_markers, without = outputs
+    assert with_markers.shape[1] > text
+    torch.testing.assert_close(with_markers[:, :text], without, atol=1e-6, rtol=1e-6)
+
+
+def test_text_is_encoded_once_and_without_padding():
+    model = build_model("bert", "fast", entity_max_length=5, marker_max_length=4)
+    batch = collate(model, SENTENCES)
+    rows = []
+    hook = model.encoder.encoder.layer[0].register_forward_pre_hook(lambda module, args: rows.append(args[0].shape))
+    with torch.no_grad():
+        model(**{name: batch[name] for name in MODEL_INPUTS})
+    hook.remove()
+    text, *markers = [shape[1] for shape in rows]
+    assert text == int(batch["attention_mask"].sum())
+    assert sum(markers) == 2 * len(batch["span_tokens"])
+    assert len(markers) > 1
+    assert max(markers) <= 2 * 4 * len(SENTENCES)
+
+
+def test_gradient_checkpointing_gives_the_same_gradients():
+    for family in ENCODERS:
+        model = as_double(build_model(family, "fast", entity_max_length=3))
+        batch = collate(model, SENTENCES, [[("PER", 0, 2)], [], [("LOC", 8, 9)], [], []])
+        inputs = {name: batch[name] for name in (*MODEL_INPUTS, "labels")}
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+        for layer in model.encoder.modules():
+            if hasattr(layer, "attention_dropout"):
+                layer.attention_dropout = 0.0
+        model.train()
+        gradients = []
+        for checkpointing in (False, True):
+            if checkpointing:
+                model.gradient_checkpointing_enable()
+            model.zero_grad()
+            model(**inputs).loss.backward()
+            gradients.append({name: p.grad.clone() for name, p in model.named_parameters()})
+        for name, gradient in gradients[0].items():
+            torch.testing.assert_close(gradients[1][name], gradient, atol=1e-12, rtol=1e-9)
+
+
+def test_checkpointing_keeps_dropout_masks():
+    model = build_model("bert", "fast", entity_max_length=3)
+    batch = collate(model, SENTENCES, [[("PER", 0, 2)], [], [("LOC", 8, 9)], [], []])
+    inputs = {name: batch[name] for name in (*MODEL_INPUTS, "labels")}
+    model.train()
+    gradients = []
+    for checkpointing in (False, True):
+        if checkpointing:
+            model.gradient_checkpointing_enable()
+        model.zero_grad()
+        torch.manual_seed(3)
+        model(**inputs).loss.backward()
+        gradients.append(model.encoder.get_input_embeddings().weight.grad.clone())
+    torch.testing.assert_close(gradients[1], gradients[0], atol=1e-6, rtol=1e-5)
+
+
+def test_bfloat16_autocast_is_close():
+    model = build_model("bert", "fast", entity_max_length=3)
+    with torch.no_grad():
+        exact = torch.cat(batch_logits(model, SENTENCES)).softmax(-1)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            rounded = torch.cat(batch_logits(model, SENTENCES)).float().softmax(-1)
+    assert (exact - rounded).abs().max() < 0.1
+
+
+@pytest.mark.parametrize("engine", ["fast", "dense"])
+def test_only_empty_sentences(engine):
+    model = build_model("bert", engine)
+    batch = collate(model, [[], []], [[], []])
+    output = model(**{name: batch[name] for name in (*MODEL_INPUTS, "labels")})
+    assert output.logits.shape == (0, 4)
+    assert output.loss.item() == 0.0
+    output.loss.backward()
+
+
+def test_attention_dropout_applies_to_text_and_pair_weights():
+    # With all attention weights dropped, a marker's state can't depend on its text.
+    model = build_model("bert", "fast", entity_max_length=2)
+    for layer in model.encoder.encoder.layer:
+        layer.attention.self.dropout.p = 1.0
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout) and module.p != 1.0:
+            module.p = 0.0
+    model.train()
+    with torch.no_grad():
+        one, other = batch_logits(model, [["Paris", "flew"], ["the", "Egypt"]])
+    torch.testing.assert_close(one, other)
+
+
+def test_memory_knows_text_by_layer():
+    model = build_model("bert", "fast", entity_max_length=2)
+    batch = collate(model, SENTENCES[:2])
+    inputs = EngineInput(
+        batch["input_ids"],
+        batch["attention_mask"],
+        batch["span_tokens"],
+        batch["span_counts"].tolist(),
+        torch.tensor([model.tokenizer.start_marker_id, model.tokenizer.end_marker_id]),
+    )
+    with torch.no_grad():
+        memory = encode_text(model.encoder, inputs)
+        assert not memory.is_open
+        whole = encode_markers(model.encoder, inputs, memory, 0, len(batch["span_tokens"]))
+        pieces = [encode_markers(model.encoder, inputs, memory, i, i + 1) for i in range(len(whole))]
+    torch.testing.assert_close(torch.cat(pieces), whole, atol=2e-6, rtol=1e-6)

@@ -1,0 +1,224 @@
+import json
+import logging
+import shutil
+
+import pytest
+import torch
+from helpers import collate
+from safetensors.torch import load_file, save_file
+from tiny import ENCODERS, LABELS, SENTENCES, build_model, build_tokenizer, encoder_config
+from transformers import AutoConfig, AutoModel, GPT2Config
+
+from span_marker import SpanMarkerConfig, SpanMarkerModel
+from span_marker.engines import encode_dense, encode_fast
+
+
+def save_encoder(family, folder, **changes):
+    """Write a bare encoder and its tokenizer, without markers, as a user would find them."""
+    torch.manual_seed(0)
+    tokenizer = build_tokenizer(ENCODERS[family]).tokenizer
+    config = encoder_config(family, len(tokenizer))
+    for name, value in changes.items():
+        setattr(config, name, value)
+    AutoModel.from_config(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    build_model("bert", entity_max_length=3).save_pretrained(tmp_path / "checkpoint")
+    return tmp_path / "checkpoint"
+
+
+@pytest.mark.parametrize("family", ENCODERS)
+def test_a_new_model_on_an_encoder(family, tmp_path):
+    encoder = save_encoder(family, tmp_path / "encoder")
+    model = SpanMarkerModel.from_pretrained(encoder, labels=LABELS, entity_max_length=4, model_max_length=20)
+    assert not model.training
+    assert model.config.encoder.vocab_size % 8 == 0
+    assert model.config.encoder.vocab_size >= len(model.tokenizer)
+    assert model.get_input_embeddings().weight.shape[0] == model.config.encoder.vocab_size
+    assert (model.config.entity_max_length, model.max_text_length) == (4, 20)
+    bare = AutoModel.from_pretrained(encoder).state_dict()
+    ours = {name.removeprefix("encoder."): value for name, value in model.state_dict().items()}
+    shared = [name for name in bare if name in ours and "word_embeddings" not in name]
+    assert len(shared) > 10
+    for name in shared:
+        torch.testing.assert_close(ours[name], bare[name])
+    assert model.predict("Amelia Earhart flew") is not None
+
+
+@pytest.mark.parametrize("family", ENCODERS)
+@pytest.mark.parametrize("weights", ["safetensors", "bin"])
+def test_a_checkpoint_predicts_the_same(family, weights, tmp_path):
+    model = build_model(family, entity_max_length=4)
+    expected = model.predict(SENTENCES)
+    model.save_pretrained(tmp_path)
+    assert (tmp_path / "model.safetensors").exists()
+    if weights == "bin":
+        torch.save(load_file(tmp_path / "model.safetensors"), tmp_path / "pytorch_model.bin")
+        (tmp_path / "model.safetensors").unlink()
+    loaded = SpanMarkerModel.from_pretrained(tmp_path)
+    assert loaded.predict(SENTENCES) == expected
+    assert set(loaded.state_dict()) == set(model.state_dict())
+
+
+def test_a_checkpoint_needs_nothing_of_its_encoder(tmp_path):
+    encoder = save_encoder("bert", tmp_path / "encoder")
+    model = SpanMarkerModel.from_pretrained(encoder, labels=LABELS)
+    model.save_pretrained(tmp_path / "checkpoint")
+    expected = model.predict(SENTENCES)
+    shutil.rmtree(encoder)
+    assert SpanMarkerModel.from_pretrained(tmp_path / "checkpoint").predict(SENTENCES) == expected
+
+
+def test_auto_classes_know_the_model(checkpoint):
+    assert isinstance(AutoConfig.from_pretrained(checkpoint), SpanMarkerConfig)
+    assert isinstance(AutoModel.from_pretrained(checkpoint), SpanMarkerModel)
+
+
+def test_engines_are_chosen_and_forced(checkpoint):
+    assert SpanMarkerModel.from_pretrained(checkpoint).run_engine is encode_fast
+    assert SpanMarkerModel.from_pretrained(checkpoint, engine="fast").run_engine is encode_fast
+    dense = SpanMarkerModel.from_pretrained(checkpoint, engine="dense")
+    assert dense.run_engine is encode_dense
+    fast = SpanMarkerModel.from_pretrained(checkpoint).predict(SENTENCES)
+    for found, expected in zip(dense.predict(SENTENCES), fast, strict=True):
+        assert found == [{**entity, "score": pytest.approx(entity["score"], abs=1e-5)} for entity in expected]
+    with pytest.raises(ValueError, match="engine='quick' must be one of"):
+        SpanMarkerModel.from_pretrained(checkpoint, engine="quick")
+
+
+def test_loss_is_the_mean_over_candidates():
+    model = build_model("bert", entity_max_length=3)
+    batch = collate(model, SENTENCES, [[("PER", 0, 2)], [("LOC", 0, 1)], [], [], []])
+    inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "span_tokens", "span_counts", "labels")}
+    output = model(**inputs)
+    picked = output.logits.log_softmax(-1)[torch.arange(len(batch["labels"])), batch["labels"]]
+    torch.testing.assert_close(output.loss, -picked.mean())
+    torch.testing.assert_close(model(**inputs, num_items_in_batch=10).loss, -picked.sum() / 10)
+    torch.testing.assert_close(model(**inputs, num_items_in_batch=torch.tensor(10)).loss, -picked.sum() / 10)
+
+
+def test_dropout_is_on_states_and_on_features(monkeypatch):
+    model = build_model("bert", entity_max_length=2)
+    assert model.dropout.p == model.config.encoder.hidden_dropout_prob == 0.1
+    shapes = []
+    model.dropout.register_forward_hook(lambda module, args, output: shapes.append(tuple(args[0].shape)))
+    batch = collate(model, SENTENCES[:1])
+    model(**{name: batch[name] for name in ("input_ids", "attention_mask", "span_tokens", "span_counts")})
+    assert shapes == [(13, 2, 32), (13, 64)]
+
+
+def test_every_parameter_gets_a_gradient():
+    for family in ENCODERS:
+        model = build_model(family, entity_max_length=3)
+        batch = collate(model, SENTENCES, [[("PER", 0, 2)], [], [], [], []])
+        names = ("input_ids", "attention_mask", "span_tokens", "span_counts", "labels")
+        model(**{name: batch[name] for name in names}).loss.backward()
+        assert [name for name, parameter in model.named_parameters() if parameter.grad is None] == []
+
+
+def test_an_encoder_needs_labels(tmp_path):
+    encoder = save_encoder("bert", tmp_path / "encoder")
+    with pytest.raises(ValueError, match=r"encoder of type 'bert', not a SpanMarker checkpoint: pass the labels"):
+        SpanMarkerModel.from_pretrained(encoder)
+    with pytest.raises(ValueError, match="must contain 'O'"):
+        SpanMarkerModel.from_pretrained(encoder, labels=["B-PER"])
+
+
+def test_an_encoder_that_cannot_carry_markers_is_refused(tmp_path):
+    GPT2Config(n_layer=1, n_embd=8, n_head=1, vocab_size=10).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="type 'gpt2' .* supported types: bert, "):
+        SpanMarkerModel.from_pretrained(tmp_path, labels=LABELS)
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ({"entity_max_length": 0}, "entity_max_length=0 must be at least 1"),
+        ({"marker_max_length": -1}, "marker_max_length=-1 must be at least 1"),
+        ({"model_max_length": 0}, "model_max_length=0 must be at least 1"),
+        ({"model_max_length": 129}, "model_max_length=129 .* positions for 128 tokens; set model_max_length to 128"),
+        ({"model_max_length": 2}, "model_max_length=2 leaves no room for text beside 2 special tokens"),
+    ],
+)
+def test_limits_are_checked(limits, message, tmp_path, checkpoint):
+    encoder = save_encoder("bert", tmp_path / "encoder")
+    with pytest.raises(ValueError, match=message):
+        SpanMarkerModel.from_pretrained(encoder, labels=LABELS, **limits)
+    with pytest.raises(ValueError, match=message):
+        SpanMarkerModel.from_pretrained(checkpoint, **limits)
+
+
+def test_the_text_limit_reaches_the_last_position(tmp_path):
+    encoder = save_encoder("bert", tmp_path / "encoder")
+    model = SpanMarkerModel.from_pretrained(encoder, labels=LABELS, model_max_length=128)
+    assert model.predict(" ".join(["Paris"] * 500)) is not None
+
+
+def test_a_checkpoint_that_asks_for_too_much_text_is_lowered(checkpoint, caplog):
+    path = checkpoint / "config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps({**config, "model_max_length": 512}))
+    with caplog.at_level(logging.WARNING):
+        model = SpanMarkerModel.from_pretrained(checkpoint)
+    assert "asks for texts of 512 tokens, but its encoder has room for 128" in caplog.text
+    assert model.max_text_length == 128
+    assert model.predict(" ".join(["Paris"] * 500)) is not None
+
+
+def test_labels_of_a_checkpoint_may_be_repeated_but_not_changed(checkpoint):
+    assert SpanMarkerModel.from_pretrained(checkpoint, labels=LABELS).config.given_labels == LABELS
+    with pytest.raises(ValueError, match=r"labels=\['O', 'X'\] differ from those of the checkpoint"):
+        SpanMarkerModel.from_pretrained(checkpoint, labels=["O", "X"])
+
+
+@pytest.mark.parametrize("name", ["classifier.weight", "encoder.encoder.layer.1.output.dense.bias"])
+def test_missing_weights_are_refused(checkpoint, name):
+    weights = load_file(checkpoint / "model.safetensors")
+    del weights[name]
+    save_file(weights, checkpoint / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=f"is incomplete: 1 weights are missing, for example '{name}'"):
+        SpanMarkerModel.from_pretrained(checkpoint)
+
+
+def test_misshapen_weights_are_refused(checkpoint):
+    weights = load_file(checkpoint / "model.safetensors")
+    weights["classifier.weight"] = weights["classifier.weight"][:, :-1].contiguous()
+    save_file(weights, checkpoint / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=r"'classifier.weight' with \(4, 63\) instead of \(4, 64\)"):
+        SpanMarkerModel.from_pretrained(checkpoint)
+
+
+def test_an_incomplete_encoder_is_refused(tmp_path):
+    encoder = save_encoder("bert", tmp_path / "encoder")
+    weights = load_file(encoder / "model.safetensors")
+    del weights["encoder.layer.0.attention.self.key.weight"]
+    save_file(weights, encoder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match="is incomplete: 1 weights are missing"):
+        SpanMarkerModel.from_pretrained(encoder, labels=LABELS)
+
+
+def test_a_model_without_tokenizer_says_so():
+    model = build_model("bert")
+    model.tokenizer = None
+    with pytest.raises(ValueError, match="has no tokenizer"):
+        model.predict("Paris")
+
+
+def test_a_configuration_without_encoder_or_labels():
+    with pytest.raises(ValueError, match="has no encoder"):
+        SpanMarkerModel(SpanMarkerConfig())
+
+
+def test_try_cuda_returns_the_model(caplog):
+    model = build_model("bert")
+    assert model.try_cuda() is model
+
+
+def test_bfloat16_weights(checkpoint):
+    model = SpanMarkerModel.from_pretrained(checkpoint, dtype=torch.bfloat16)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
+    assert model.predict(SENTENCES) is not None

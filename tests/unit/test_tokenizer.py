@@ -1,0 +1,147 @@
+import numpy as np
+import pytest
+from tiny import SENTENCES, TOKENIZERS, build_tokenizer
+from transformers import BertTokenizer, PreTrainedTokenizerFast
+
+from span_marker import SpanMarkerTokenizer
+from span_marker.tokenizer import NO_TOKEN
+
+TEXT = "Amelia Earhart (b. 1897) flew  across\tthe Atlantic."
+
+
+@pytest.fixture(params=TOKENIZERS, scope="module")
+def tokenizer(request):
+    return build_tokenizer(request.param)
+
+
+def test_marker_tokens_are_two_and_stay_two(tokenizer, tmp_path):
+    ids = tokenizer.tokenizer.convert_tokens_to_ids(["<start>", "<end>"])
+    assert [tokenizer.start_marker_id, tokenizer.end_marker_id] == ids
+    assert len(set(ids)) == 2
+    tokenizer.save_pretrained(tmp_path)
+    loaded = SpanMarkerTokenizer.from_pretrained(tmp_path)
+    assert len(loaded) == len(tokenizer)
+    assert [loaded.start_marker_id, loaded.end_marker_id] == ids
+    for one, other in zip(loaded.encode_texts([TEXT]), tokenizer.encode_texts([TEXT]), strict=True):
+        assert one.input_ids.tolist() == other.input_ids.tolist()
+        assert one.char_starts.tolist() == other.char_starts.tolist()
+
+
+def test_wrapping_leaves_the_given_tokenizer_alone():
+    backend = build_tokenizer("wordpiece").tokenizer
+    size = len(backend)
+    backend.add_tokens(["extra"])
+    SpanMarkerTokenizer(backend)
+    assert len(backend) == size + 1
+
+
+def test_the_whole_is_what_the_tokenizer_itself_makes(tokenizer):
+    for words, sentence in zip(SENTENCES, tokenizer.encode_words(SENTENCES), strict=True):
+        whole = sentence.fit(tokenizer.prefix_ids, tokenizer.suffix_ids, 512)
+        assert whole.input_ids.tolist() == tokenizer.tokenizer(words, is_split_into_words=True)["input_ids"]
+        assert whole.num_cut_tokens == 0
+
+
+def test_words_map_to_their_tokens(tokenizer):
+    for words, sentence in zip(SENTENCES, tokenizer.encode_words(SENTENCES), strict=True):
+        assert sentence.num_words == len(words)
+        word_ids = tokenizer.tokenizer(words, is_split_into_words=True, add_special_tokens=False).word_ids()
+        for word, (start, end) in enumerate(zip(sentence.word_starts, sentence.word_ends, strict=True)):
+            assert word_ids[start:end] == [word] * (end - start)
+            assert end > start
+
+
+def test_characters_of_words(tokenizer):
+    (sentence,) = tokenizer.encode_texts([TEXT])
+    words = [TEXT[a:b] for a, b in zip(sentence.char_starts, sentence.char_ends, strict=True)]
+    assert words == ["Amelia", "Earhart", "(", "b", ".", "1897", ")", "flew", "across", "the", "Atlantic", "."] or (
+        # A byte-level tokenizer joins punctuation that stands together, and splits digits off nothing.
+        "".join(words) == TEXT.replace(" ", "").replace("\t", "")
+    )
+    assert all(word == word.strip() and word for word in words)
+
+
+def test_a_text_is_its_words_for_metaspace_too():
+    (sentence,) = build_tokenizer("unigram").encode_texts(["Paris, Italy."])
+    assert sentence.num_words == 4
+
+
+def test_punctuation_is_split_off_once():
+    tokenizer = build_tokenizer("unigram")
+    again = SpanMarkerTokenizer(tokenizer.tokenizer)
+    assert repr(again.tokenizer.backend_tokenizer.pre_tokenizer) == repr(
+        tokenizer.tokenizer.backend_tokenizer.pre_tokenizer
+    )
+
+
+def test_a_word_without_tokens_observes_the_first_token():
+    tokenizer = build_tokenizer("wordpiece")
+    (sentence,) = tokenizer.encode_words([["Paris", "\u2063", "Italy", "\u2063"]])
+    assert sentence.num_words == 3  # up to the last one with a token
+    assert sentence.word_starts[1] == sentence.word_ends[1] == NO_TOKEN
+    whole = sentence.fit(tokenizer.prefix_ids, tokenizer.suffix_ids, 512)
+    assert (whole.word_starts[1], whole.word_ends[1]) == (0, 1)
+
+
+@pytest.mark.parametrize("words", [[], [""], ["", ""], ["\u2063"], [" "]])
+def test_nothing_has_no_words(words):
+    tokenizer = build_tokenizer("wordpiece")
+    (sentence,) = tokenizer.encode_words([words])
+    assert sentence.num_words == 0
+    assert len(sentence.fit(tokenizer.prefix_ids, tokenizer.suffix_ids, 512).input_ids) == 2
+
+
+def test_no_sentences():
+    tokenizer = build_tokenizer("wordpiece")
+    assert tokenizer.encode_words([]) == tokenizer.encode_texts([]) == []
+
+
+def test_a_cut_sentence_keeps_the_words_that_have_a_token():
+    tokenizer = build_tokenizer("wordpiece")
+    words = ["Paris", "unbelievableness", "Italy"]
+    (sentence,) = tokenizer.encode_words([words])
+    first, second = sentence.word_starts[1], sentence.word_ends[1]
+    assert second - first > 2
+    for limit in range(2, len(sentence.input_ids) + 4):
+        cut = sentence.fit(tokenizer.prefix_ids, tokenizer.suffix_ids, limit)
+        room = limit - 2
+        assert len(cut.input_ids) == min(limit, len(sentence.input_ids) + 2)
+        assert cut.num_words == sum(sentence.word_starts < room)
+        assert cut.num_cut_tokens == max(len(sentence.input_ids) - room, 0)
+        assert (cut.word_ends <= len(cut.input_ids) - 1).all()
+
+
+def test_a_cut_text_ends_with_its_last_token():
+    tokenizer = build_tokenizer("wordpiece")
+    text = "Paris unbelievableness"
+    (sentence,) = tokenizer.encode_texts([text])
+    cut = sentence.fit(tokenizer.prefix_ids, tokenizer.suffix_ids, 2 + int(sentence.word_starts[1]) + 1)
+    assert cut.num_words == 2
+    last = text[cut.char_starts[1] : cut.char_ends[1]]
+    assert "unbelievableness".startswith(last)
+    assert 0 < len(last) < len("unbelievableness")
+
+
+def test_context_shifts_the_words():
+    tokenizer = build_tokenizer("wordpiece")
+    (sentence,) = tokenizer.encode_words([["Paris", "Italy"]])
+    alone = sentence.fit(tokenizer.prefix_ids, tokenizer.suffix_ids, 512)
+    before = np.concatenate([tokenizer.prefix_ids, [7, 8, 9]])
+    shifted = sentence.fit(before, tokenizer.suffix_ids, 512)
+    assert (shifted.word_starts == alone.word_starts + 3).all()
+    assert (shifted.word_ends == alone.word_ends + 3).all()
+
+
+def test_a_tokenizer_without_word_map_is_refused(tmp_path):
+    class Slow(BertTokenizer):
+        is_fast = False
+
+    vocabulary = tmp_path / "vocab.txt"
+    vocabulary.write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\n")
+    with pytest.raises(ValueError, match="Slow does not map tokens to words"):
+        SpanMarkerTokenizer(Slow(str(vocabulary)))
+
+
+def test_a_missing_pad_token_is_no_hindrance():
+    backend = build_tokenizer("bytelevel").tokenizer.backend_tokenizer
+    assert SpanMarkerTokenizer(PreTrainedTokenizerFast(tokenizer_object=backend)).pad_token_id == 0

@@ -1,0 +1,207 @@
+import copy
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+from tiny import LABELS, SENTENCES, build_model
+
+import span_marker.annotations
+from span_marker import Trainer, TrainingArguments
+from span_marker.labels import Entity
+
+TAGS = [
+    ["B-PER", "I-PER", "O", "O", "O", "B-LOC", "O"],
+    ["B-LOC"],
+    ["B-PER", "I-PER", "I-PER", "O", "B-ORG", "I-ORG", "I-ORG", "O", "B-LOC", "O", "B-LOC", "O", "O", "O"],
+    [],
+    ["B-PER", "O", "B-LOC"],
+]
+
+
+@pytest.fixture
+def dataset():
+    return Dataset.from_dict({"tokens": SENTENCES, "ner_tags": TAGS})
+
+
+def arguments(folder, **changes):
+    options = {"num_train_epochs": 1, "per_device_train_batch_size": 2, "per_device_eval_batch_size": 2}
+    options |= {"save_strategy": "no", "report_to": "none", "use_cpu": True, "disable_tqdm": True, "seed": 1}
+    return TrainingArguments(output_dir=str(folder), **{**options, **changes})
+
+
+def test_default_arguments_and_training_twice(dataset, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = build_model("bert", entity_max_length=3)
+    trainer = Trainer(model=model, train_dataset=dataset, eval_dataset=dataset)
+    before = copy.deepcopy(model.state_dict())
+    first = trainer.train()
+    middle = copy.deepcopy(model.state_dict())
+    second = trainer.train()
+    assert first.global_step == second.global_step > 0
+    assert any((before[name] != middle[name]).any() for name in before)
+    assert any((middle[name] != tensor).any() for name, tensor in model.state_dict().items())
+    assert 0 <= trainer.evaluate()["eval_overall_f1"] <= 1
+
+
+def test_each_data_set_is_prepared_once(dataset, tmp_path, monkeypatch):
+    calls = []
+    original = span_marker.annotations.prepare
+    monkeypatch.setattr(span_marker.annotations, "prepare", lambda *a, **k: calls.append(a[0]) or original(*a, **k))
+    other = Dataset.from_dict({"tokens": SENTENCES[:1], "ner_tags": TAGS[:1]})
+    trainer = Trainer(build_model("bert", entity_max_length=3), arguments(tmp_path), dataset, dataset)
+    trainer.train()
+    trainer.evaluate()
+    for _ in range(2):
+        trainer.evaluate(other)
+        trainer.predict(other)
+    assert calls == [dataset, other]
+
+
+def test_metrics_are_those_of_predict(dataset, tmp_path):
+    model = build_model("bert", entity_max_length=3)
+    trainer = Trainer(model, arguments(tmp_path), eval_dataset=dataset)
+    metrics = trainer.evaluate()
+    found = [
+        [Entity(e["label"], e["word_start_index"], e["word_end_index"]) for e in entities]
+        for entities in model.predict(dataset)
+    ]
+    gold = [
+        [Entity("PER", 0, 2), Entity("LOC", 5, 6)],
+        [Entity("LOC", 0, 1)],
+        [Entity("PER", 0, 3), Entity("ORG", 4, 7), Entity("LOC", 8, 9), Entity("LOC", 10, 11)],
+        [],
+        [Entity("PER", 0, 1), Entity("LOC", 2, 3)],
+    ]
+    right = sum(entity in expected for entities, expected in zip(found, gold, strict=True) for entity in entities)
+    assert right > 0, "the random model must find something for this test to mean something"
+    assert metrics["eval_overall_precision"] == pytest.approx(right / sum(map(len, found)))
+    assert metrics["eval_overall_recall"] == pytest.approx(right / 9)
+    assert metrics["eval_PER"]["number"] == 3
+    assert metrics["eval_loss"] > 0
+
+
+def test_entities_out_of_reach_count_as_missed(tmp_path):
+    dataset = Dataset.from_dict({"tokens": [SENTENCES[2]], "ner_tags": [TAGS[2]]})
+    for limits in ({"entity_max_length": 1}, {"entity_max_length": 3, "model_max_length": 8}):
+        trainer = Trainer(build_model("bert", **limits), arguments(tmp_path), eval_dataset=dataset)
+        metrics = trainer.evaluate()
+        assert sum(metrics[f"eval_{label}"]["number"] for label in ("PER", "ORG", "LOC")) == 4
+
+
+def test_labels_are_reported_outside_of_training_only(dataset, tmp_path):
+    model = build_model("bert", entity_max_length=3)
+    trainer = Trainer(model, arguments(tmp_path, eval_strategy="epoch"), dataset, dataset)
+    trainer.train()
+    (log,) = [log for log in trainer.state.log_history if "eval_overall_f1" in log]
+    assert {"eval_overall_precision", "eval_overall_recall", "eval_overall_accuracy", "eval_loss"} <= set(log)
+    assert not any(isinstance(value, dict) for value in log.values())
+    assert isinstance(trainer.evaluate()["eval_PER"], dict)
+
+
+def test_evaluation_keeps_entities_and_no_scores_of_candidates(dataset, tmp_path):
+    seen = []
+    trainer = Trainer(
+        build_model("bert", entity_max_length=3),
+        arguments(tmp_path),
+        eval_dataset=dataset,
+        compute_metrics=lambda prediction: seen.append(prediction) or {"mine": 1.0},
+    )
+    assert trainer.evaluate()["eval_mine"] == 1.0
+    (entities, scores), (gold, num_words) = seen[0].predictions, seen[0].label_ids
+    assert entities.shape == (*scores.shape, 3)
+    assert len(entities) == len(gold) == len(SENTENCES)
+    assert num_words.tolist() == [len(words) for words in SENTENCES]
+    kept = entities[..., 0] != -100
+    assert (kept == (scores != -100)).all()
+    assert entities.shape[1] <= max(map(len, SENTENCES))
+
+
+def test_predict_without_tags(tmp_path):
+    model = build_model("bert", entity_max_length=3)
+    trainer = Trainer(model, arguments(tmp_path))
+    output = trainer.predict(Dataset.from_dict({"tokens": SENTENCES}))
+    entities, _ = output.predictions
+    expected = [
+        [[model.config.label2id[e["label"]], e["word_start_index"], e["word_end_index"]] for e in found]
+        for found in model.predict(SENTENCES)
+    ]
+    assert [[row for row in rows if row[0] != -100] for rows in entities.tolist()] == expected
+    assert output.label_ids is None
+
+
+def test_several_evaluation_sets(dataset, tmp_path):
+    sets = {"one": dataset, "two": dataset.select([0])}
+    trainer = Trainer(build_model("bert", entity_max_length=3), arguments(tmp_path), eval_dataset=sets)
+    metrics = trainer.evaluate()
+    assert {"eval_one_overall_f1", "eval_two_overall_f1"} <= set(metrics)
+
+
+def test_gradient_accumulation_is_one_larger_batch(dataset, tmp_path):
+    weights = []
+    for batch_size, steps in ((4, 1), (1, 4)):
+        model = build_model("bert", entity_max_length=3)
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+        options = {"per_device_train_batch_size": batch_size, "gradient_accumulation_steps": steps, "max_steps": 1}
+        Trainer(model, arguments(tmp_path, optim="sgd", learning_rate=0.1, **options), dataset).train()
+        weights.append(model.state_dict())
+    for name, tensor in weights[0].items():
+        torch.testing.assert_close(weights[1][name], tensor, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("changes", [{"bf16": True}, {"gradient_checkpointing": True}])
+def test_training_options(dataset, tmp_path, changes):
+    model = build_model("bert", entity_max_length=3)
+    before = copy.deepcopy(model.state_dict())
+    result = Trainer(model, arguments(tmp_path, **changes), dataset, dataset).train()
+    assert np.isfinite(result.training_loss)
+    assert all((before[name] != tensor).any() for name, tensor in model.state_dict().items() if tensor.dim() > 1)
+
+
+def test_model_init(dataset, tmp_path):
+    trainer = Trainer(
+        model_init=lambda: build_model("bert", entity_max_length=3), args=arguments(tmp_path), train_dataset=dataset
+    )
+    assert trainer.train().global_step == 3
+
+
+def test_best_model_is_loaded_at_the_end(dataset, tmp_path):
+    options = {"eval_strategy": "epoch", "save_strategy": "epoch", "load_best_model_at_end": True}
+    options |= {"metric_for_best_model": "eval_overall_f1", "num_train_epochs": 2}
+    trainer = Trainer(build_model("bert", entity_max_length=3), arguments(tmp_path, **options), dataset, dataset)
+    trainer.train()
+    assert trainer.state.best_model_checkpoint is not None
+    assert trainer.evaluate()["eval_overall_f1"] == pytest.approx(trainer.state.best_metric)
+
+
+def test_document_context_is_noted(dataset, tmp_path):
+    model = build_model("bert", entity_max_length=3)
+    with_context = dataset.add_column("document_id", [0] * 5).add_column("sentence_id", list(range(5)))
+    Trainer(model, arguments(tmp_path), with_context)
+    assert model.config.trained_with_document_context
+    Trainer(model, arguments(tmp_path), dataset)
+    assert not model.config.trained_with_document_context
+
+
+def test_data_of_empty_sentences(tmp_path):
+    empty = Dataset.from_dict({"tokens": [[], [], ["", ""]], "ner_tags": [[], [], ["O", "O"]]})
+    trainer = Trainer(build_model("bert"), arguments(tmp_path), empty, empty)
+    assert trainer.train().training_loss == 0.0
+    assert trainer.evaluate()["eval_overall_f1"] == 0.0
+
+
+def test_bad_data_stop_before_training(tmp_path):
+    broken = Dataset.from_dict({"tokens": [["a"]], "ner_tags": [["B-ART"]]})
+    model = build_model("bert")
+    with pytest.raises(ValueError, match="row 0 of the training data: tag 'B-ART'"):
+        Trainer(model, arguments(tmp_path), broken)
+    with pytest.raises(ValueError, match="row 0 of the evaluation data"):
+        Trainer(model, arguments(tmp_path), eval_dataset=broken)
+    assert LABELS == model.config.given_labels
+
+
+def test_another_model_is_refused(tmp_path):
+    with pytest.raises(TypeError, match="needs a SpanMarkerModel, not BertModel"):
+        Trainer(build_model("bert").encoder, arguments(tmp_path))

