@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 
-from span_marker.labels import check_labels, detect_scheme, reduce_labels
+from span_marker.labels import OUTSIDE, check_labels, detect_scheme, reduce_labels
 from span_marker.version import __version__
 
 DEFAULT_MODEL_MAX_LENGTH = 512
@@ -41,7 +41,7 @@ class SpanMarkerConfig(PreTrainedConfig):
     """
 
     model_type = "span-marker"
-    sub_configs = {"encoder": AutoConfig}
+    sub_configs: ClassVar[dict[str, Any]] = {"encoder": AutoConfig}
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class SpanMarkerConfig(PreTrainedConfig):
         span_marker_version: str = __version__,
         **kwargs: Any,
     ) -> None:
-        self.encoder = _encoder_config(encoder)
+        self.encoder: Any = _encoder_config(encoder)  # None in an empty configuration alone
         self.model_max_length = model_max_length
         self.model_max_length_default = model_max_length_default
         self.marker_max_length = marker_max_length
@@ -100,9 +100,14 @@ class SpanMarkerConfig(PreTrainedConfig):
         return detect_scheme(self.given_labels)
 
     @property
+    def reduced_labels(self) -> list[str]:
+        """The classes of a span in the order of their IDs: ``["O", "PER"]``."""
+        return [str(label) for _, label in sorted((self.id2label or {}).items())]
+
+    @property
     def outside_id(self) -> int:
         """Class ID of ``O``."""
-        return int(self.label2id["O"])
+        return self.reduced_labels.index(OUTSIDE)
 
     def check_labels(self) -> None:
         """Check the labels of a configuration that a model is to be built from.
@@ -111,7 +116,7 @@ class SpanMarkerConfig(PreTrainedConfig):
             ValueError: If the given or the reduced labels are missing or broken.
         """
         check_labels(self.given_labels)
-        check_labels([label for _, label in sorted(self.id2label.items())])
+        check_labels(self.reduced_labels)
 
 
 def _encoder_config(encoder: PreTrainedConfig | dict[str, Any] | None) -> PreTrainedConfig | None:

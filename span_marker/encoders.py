@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Any, Literal, cast
 
 from transformers import MODEL_MAPPING, AttentionInterface, PreTrainedConfig, PreTrainedModel
 
@@ -46,7 +47,7 @@ def model_arguments(config: PreTrainedConfig) -> dict[str, Any]:
     Returns:
         Keyword arguments for the encoder's class.
     """
-    parameters = inspect.signature(MODEL_MAPPING[type(config)].__init__).parameters
+    parameters = inspect.signature(_encoder_class(config)).parameters
     return {"add_pooling_layer": False} if "add_pooling_layer" in parameters else {}
 
 
@@ -60,8 +61,12 @@ def build_encoder(config: PreTrainedConfig) -> PreTrainedModel:
         The encoder.
     """
     check_encoder(config)
-    encoder: PreTrainedModel = MODEL_MAPPING[type(config)](config, **model_arguments(config))
-    return encoder
+    return _encoder_class(config)(config, **model_arguments(config))
+
+
+def _encoder_class(config: PreTrainedConfig) -> Callable[..., PreTrainedModel]:
+    encoder_class: Any = MODEL_MAPPING[type(config)]
+    return cast(Callable[..., PreTrainedModel], encoder_class)
 
 
 def select_engine(encoder: PreTrainedModel, engine: EngineName = "auto") -> Engine:

@@ -89,9 +89,7 @@ def encode_text(encoder: PreTrainedModel, inputs: EngineInput) -> TextMemory:
     return memory
 
 
-def encode_markers(
-    encoder: PreTrainedModel, inputs: EngineInput, memory: TextMemory, first: int, last: int
-) -> Tensor:
+def encode_markers(encoder: PreTrainedModel, inputs: EngineInput, memory: TextMemory, first: int, last: int) -> Tensor:
     """Run some of the markers through the encoder.
 
     Args:
@@ -106,8 +104,7 @@ def encode_markers(
     """
     position_ids = inputs.span_tokens[first:last] + POSITION_OFFSET  # (pairs, 2)
     if len(position_ids) == 0:
-        dtype = encoder.get_input_embeddings().weight.dtype
-        return position_ids.new_empty(0, 2, encoder.config.hidden_size, dtype=dtype)
+        return position_ids.new_empty(0, 2, encoder.config.hidden_size, dtype=encoder.dtype)
     counts, behind = [], 0
     for count in inputs.span_counts:
         begin, behind = behind, behind + count
@@ -152,10 +149,10 @@ def _run_dense(encoder: PreTrainedModel, inputs: EngineInput, span_tokens: Tenso
     positions = (text_mask.cumsum(dim=1) - 1 + POSITION_OFFSET).masked_fill(~text_mask, PADDING_POSITION)
     marker_positions = (span_tokens + POSITION_OFFSET).masked_fill(~pair_mask[..., None], PADDING_POSITION)
     allowed = dense_attention_mask(text_mask, pair_mask)[:, None]  # (batch, 1, length, length)
-    dtype = encoder.get_input_embeddings().weight.dtype
+    bias = torch.zeros_like(allowed, dtype=encoder.dtype).masked_fill(~allowed, torch.finfo(encoder.dtype).min)
     output = encoder(
         input_ids=torch.cat([inputs.input_ids, markers], dim=1),
         position_ids=torch.cat([positions, marker_positions.flatten(1)], dim=1),
-        attention_mask=torch.zeros_like(allowed, dtype=dtype).masked_fill(~allowed, torch.finfo(dtype).min),
+        attention_mask=bias,
     )
     return output.last_hidden_state[:, text_mask.shape[1] :].unflatten(1, (-1, 2))

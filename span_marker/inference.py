@@ -113,11 +113,15 @@ def predict(
 
 def _warn_of_context(has_context: bool, trained_with_context: bool) -> None:
     if has_context and not trained_with_context:
-        logger.warning("The model was trained without document context, but the data set brings it: drop the columns "
-                       "'document_id' and 'sentence_id' to predict as the model was trained.")
+        logger.warning(
+            "The model was trained without document context, but the data set brings it: drop the columns "
+            "'document_id' and 'sentence_id' to predict as the model was trained."
+        )
     if trained_with_context and not has_context:
-        logger.warning("The model was trained with document context, but there is none: pass a Dataset with the columns "
-                       "'tokens', 'document_id' and 'sentence_id' to predict as the model was trained.")
+        logger.warning(
+            "The model was trained with document context, but there is none: pass a Dataset with the columns "
+            "'tokens', 'document_id' and 'sentence_id' to predict as the model was trained."
+        )
 
 
 def _blocks(sentences: Sentences) -> Iterator[Sentences]:
@@ -130,7 +134,7 @@ def _blocks(sentences: Sentences) -> Iterator[Sentences]:
 
 
 def _as_dict(span: ScoredSpan, item: Any, sentence: EncodedSentence, config: SpanMarkerConfig) -> dict[str, Any]:
-    label, score = config.id2label[span.label_id], span.score
+    label, score = config.reduced_labels[span.label_id], span.score
     if sentence.char_starts is None or sentence.char_ends is None:
         words = list(item[span.start : span.end])
         return {

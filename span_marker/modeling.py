@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
-from transformers.utils import ModelOutput
+from transformers import initialization as init
+from transformers.utils.generic import ModelOutput
 
 from span_marker import inference
 from span_marker.configuration import SpanMarkerConfig
@@ -34,6 +36,10 @@ logger = logging.getLogger(__name__)
 
 VOCABULARY_MULTIPLE = 8
 """The vocabulary is padded to a multiple of this after the markers were added, as in the published library."""
+
+OUTSIDE_PRIOR = 0.98
+"""Probability of ``O`` before any training, close to its share among candidates. Starting there, training does not
+spend its first steps on bending the encoder towards ``O`` (Lin et al. 2017, Focal Loss for Dense Object Detection)."""
 
 CONFIG_ARGUMENTS = (
     "model_max_length",
@@ -83,7 +89,8 @@ class SpanMarkerModel(PreTrainedModel):
     main_input_name = "input_ids"
     supports_gradient_checkpointing = True
     accepts_loss_kwargs = True
-    _keys_to_ignore_on_load_unexpected = [r"^encoder\.pooler\.", r"position_ids$"]
+    config: SpanMarkerConfig
+    _keys_to_ignore_on_load_unexpected = [r"^encoder\.pooler\.", r"position_ids$"]  # noqa: RUF012
 
     def __init__(
         self, config: SpanMarkerConfig, encoder: PreTrainedModel | None = None, engine: EngineName = "auto"
@@ -96,14 +103,17 @@ class SpanMarkerModel(PreTrainedModel):
         self.encoder = build_encoder(config.encoder) if encoder is None else encoder
         self.run_engine = select_engine(self.encoder, engine)
         self.dropout = nn.Dropout(_dropout_rate(config.encoder))
-        self.classifier = nn.Linear(2 * config.encoder.hidden_size, config.num_labels)
+        self.classifier = nn.Linear(2 * config.encoder.hidden_size, len(config.reduced_labels))
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
         # Only the classifier is this class's own; the encoder knows how to initialise itself.
-        if module is getattr(self, "classifier", None):
-            nn.init.normal_(module.weight, std=getattr(self.config.encoder, "initializer_range", 0.02))
-            nn.init.zeros_(module.bias)
+        if isinstance(module, nn.Linear) and module is getattr(self, "classifier", None):
+            init.normal_(module.weight, std=getattr(self.config.encoder, "initializer_range", 0.02))
+            others = module.out_features - 1
+            bias = torch.zeros_like(module.bias)
+            bias[self.config.outside_id] = math.log(OUTSIDE_PRIOR / (1 - OUTSIDE_PRIOR) * others)
+            init.copy_(module.bias, bias)
 
     def get_input_embeddings(self) -> nn.Module:
         """Return the encoder's token embeddings."""
@@ -122,7 +132,9 @@ class SpanMarkerModel(PreTrainedModel):
     def max_text_length(self) -> int:
         """Tokens of the longest text, special tokens included: the text limit in force."""
         limit = self.config.model_max_length or self.config.model_max_length_default
-        return int(min(limit, self._require_tokenizer().tokenizer.model_max_length, max_text_length(self.config.encoder)))
+        return int(
+            min(limit, self.require_tokenizer().tokenizer.model_max_length, max_text_length(self.config.encoder))
+        )
 
     def forward(
         self,
@@ -165,10 +177,18 @@ class SpanMarkerModel(PreTrainedModel):
         return SpanMarkerOutput(loss=loss, logits=logits)
 
     def _marker_ids(self, device: torch.device) -> Tensor:
-        tokenizer = self._require_tokenizer()
+        tokenizer = self.require_tokenizer()
         return torch.tensor([tokenizer.start_marker_id, tokenizer.end_marker_id], device=device)
 
-    def _require_tokenizer(self) -> SpanMarkerTokenizer:
+    def require_tokenizer(self) -> SpanMarkerTokenizer:
+        """Get the tokenizer.
+
+        Returns:
+            The tokenizer.
+
+        Raises:
+            ValueError: If there is none.
+        """
         if self.tokenizer is None:
             raise ValueError("the model has no tokenizer: load it with from_pretrained, or set model.tokenizer")
         return self.tokenizer
@@ -191,14 +211,14 @@ class SpanMarkerModel(PreTrainedModel):
         Raises:
             TypeError: If the input is nothing of the kind.
             ValueError: If ``batch_size`` is below 1, or a `Dataset` lacks a column.
-        """  # noqa: DOC502
+        """
         was_training = self.training
         self.eval()
         try:
             return inference.predict(
                 inputs,
                 score=self._score,
-                tokenizer=self._require_tokenizer(),
+                tokenizer=self.require_tokenizer(),
                 config=self.config,
                 max_tokens=self.max_text_length,
                 batch_size=batch_size,
@@ -219,7 +239,7 @@ class SpanMarkerModel(PreTrainedModel):
             The model itself.
         """
         if torch.cuda.is_available():
-            self.to("cuda")
+            self.to(torch.device("cuda"))  # type: ignore[arg-type]
         else:
             logger.warning("There is no CUDA device: the model stays on %s.", self.device)
         return self
@@ -275,7 +295,13 @@ class SpanMarkerModel(PreTrainedModel):
             )
         if isinstance(config, SpanMarkerConfig):
             model = cls._load_checkpoint(
-                pretrained_model_name_or_path, *model_args, labels=labels, config=config, limits=limits, engine=engine, **kwargs
+                pretrained_model_name_or_path,
+                *model_args,
+                labels=labels,
+                config=config,
+                limits=limits,
+                engine=engine,
+                **kwargs,
             )
         elif labels is None:
             raise ValueError(
@@ -284,7 +310,13 @@ class SpanMarkerModel(PreTrainedModel):
             )
         else:
             model = cls._start_from_encoder(
-                pretrained_model_name_or_path, *model_args, labels=labels, config=config, limits=limits, engine=engine, **kwargs
+                pretrained_model_name_or_path,
+                *model_args,
+                labels=labels,
+                config=config,
+                limits=limits,
+                engine=engine,
+                **kwargs,
             )
         return model.eval()
 
@@ -315,7 +347,8 @@ class SpanMarkerModel(PreTrainedModel):
             )
             config.model_max_length = largest
         kwargs = {**kwargs, "output_loading_info": True, "ignore_mismatched_sizes": True}
-        model, info = super().from_pretrained(path, *model_args, config=config, engine=engine, **kwargs)
+        loaded: Any = super().from_pretrained(path, *model_args, config=config, engine=engine, **kwargs)
+        model, info = loaded
         _check_loaded(info, path)
         model.tokenizer = tokenizer
         return model
@@ -394,6 +427,4 @@ def _check_loaded(info: dict[str, Any], path: str | os.PathLike[str]) -> None:
             f"{name!r} with {tuple(found)} instead of {tuple(expected)}"
         )
     if missing:
-        raise ValueError(
-            f"{str(path)!r} is incomplete: {len(missing)} weights are missing, for example {missing[0]!r}"
-        )
+        raise ValueError(f"{str(path)!r} is incomplete: {len(missing)} weights are missing, for example {missing[0]!r}")

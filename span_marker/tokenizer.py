@@ -112,8 +112,8 @@ class SpanMarkerTokenizer:
         tokenizer.add_tokens([START_MARKER, END_MARKER], special_tokens=True)
         _split_punctuation(tokenizer)
         self.tokenizer = tokenizer
-        self.start_marker_id = int(tokenizer.convert_tokens_to_ids(START_MARKER))
-        self.end_marker_id = int(tokenizer.convert_tokens_to_ids(END_MARKER))
+        marker_ids: Any = tokenizer.convert_tokens_to_ids([START_MARKER, END_MARKER])
+        self.start_marker_id, self.end_marker_id = marker_ids
         self.pad_token_id = int(tokenizer.pad_token_id or 0)
         self.prefix_ids, self.suffix_ids = _special_tokens(tokenizer)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -12,13 +12,13 @@ from datasets import Dataset, IterableDataset
 from torch import Tensor, nn
 from transformers import EvalPrediction, TrainerCallback, TrainingArguments
 
-from span_marker import annotations, evaluation
+from span_marker import evaluation, features
 from span_marker.data_collator import IGNORE_INDEX, MODEL_INPUTS, SpanMarkerDataCollator, pad_entities
 from span_marker.decoding import best_labels, decode_flat, to_array
 from span_marker.labels import Entity
 from span_marker.modeling import SpanMarkerModel
 
-AnyDataset = Dataset | IterableDataset
+AnyDataset: TypeAlias = Dataset | IterableDataset
 
 
 class Trainer(transformers.Trainer):
@@ -34,9 +34,9 @@ class Trainer(transformers.Trainer):
         eval_dataset: The data to evaluate on, or a dict of several.
         model_init: Makes a model, anew for each run.
         compute_metrics: Computes other metrics than `span_marker.evaluation.compute_metrics`. Its argument's
-            ``predictions`` are the predicted entities, ``(num_sentences, max_entities, 3)`` with class ID, first word and
-            word behind the last, and their scores, ``(num_sentences, max_entities)``; its ``label_ids`` are the gold
-            entities, likewise, and the number of words of each sentence. Rows are filled up with -100.
+            ``predictions`` are the predicted entities, ``(num_sentences, max_entities, 3)`` with class ID, first word
+            and word behind the last, and their scores, ``(num_sentences, max_entities)``; its ``label_ids`` are the
+            gold entities, likewise, and the number of words of each sentence. Rows are filled up with -100.
         callbacks: Callbacks.
         optimizers: Optimizer and scheduler.
         **kwargs: Other arguments of ``transformers.Trainer``.
@@ -68,11 +68,9 @@ class Trainer(transformers.Trainer):
             optimizers=optimizers,
             **kwargs,
         )
-        config, tokenizer = self._span_marker.config, self._span_marker.tokenizer
-        if tokenizer is None:
-            raise ValueError("the model has no tokenizer: load it with SpanMarkerModel.from_pretrained")
+        config, tokenizer = self._span_marker.config, self._span_marker.require_tokenizer()
         self.data_collator = SpanMarkerDataCollator(tokenizer.pad_token_id, config.entity_max_length, config.outside_id)
-        self._signature_columns = list(annotations.FEATURES)
+        self._signature_columns: list[str] = list(features.FEATURES)  # type: ignore[assignment]
         self._prepared: list[tuple[AnyDataset, AnyDataset]] = []
         if train_dataset is not None:
             self.train_dataset = self._prepare(train_dataset, "training")
@@ -91,14 +89,14 @@ class Trainer(transformers.Trainer):
 
     def _prepare(self, dataset: AnyDataset, what: str, needs_tags: bool = True) -> AnyDataset:
         """Prepare a data set, or find what was prepared before."""
-        if annotations.is_prepared(dataset):
+        if features.is_prepared(dataset):
             return dataset
         for known, prepared in self._prepared:
             if known is dataset:
                 return prepared
         model = self._span_marker
-        prepared = annotations.prepare(
-            dataset, model.tokenizer, model.config, model.max_text_length, what, needs_tags=needs_tags
+        prepared = features.prepare(
+            dataset, model.require_tokenizer(), model.config, model.max_text_length, what, needs_tags=needs_tags
         )
         self._prepared.append((dataset, prepared))
         return prepared
@@ -162,21 +160,22 @@ class Trainer(transformers.Trainer):
         return loss, (entities.to(device), scores.to(device)), labels
 
     def _compute_metrics(self, prediction: EvalPrediction) -> dict[str, Any]:
-        predicted, _ = prediction.predictions
-        gold, num_words = prediction.label_ids
-        id2label = self._span_marker.config.id2label
+        predictions: Any = prediction.predictions
+        label_ids: Any = prediction.label_ids
+        (predicted, _), (gold, num_words) = predictions, label_ids
+        labels = self._span_marker.config.reduced_labels
         metrics = evaluation.compute_metrics(
-            _read_entities(gold, id2label), _read_entities(predicted, id2label), num_words.tolist()
+            _read_entities(gold, labels), _read_entities(predicted, labels), num_words.tolist()
         )
         if self.is_in_train:
             return {name: value for name, value in metrics.items() if name.startswith("overall_")}
         return metrics
 
 
-def _read_entities(padded: np.ndarray[Any, Any], id2label: dict[int, str]) -> list[list[Entity]]:
+def _read_entities(padded: np.ndarray[Any, Any], labels: list[str]) -> list[list[Entity]]:
     """``(num_sentences, max_entities, 3)`` to the entities of each sentence."""
     return [
-        [Entity(id2label[label], start, end) for label, start, end in rows if label != IGNORE_INDEX]
+        [Entity(labels[label], start, end) for label, start, end in rows if label != IGNORE_INDEX]
         for rows in padded.tolist()
     ]
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+from itertools import pairwise
+
 import torch
-from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, processors
+from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors
 from tokenizers.models import BPE, Unigram, WordPiece
-from tokenizers.trainers import BpeTrainer, UnigramTrainer, WordPieceTrainer
 from transformers import (
     BertConfig,
     CamembertConfig,
@@ -23,11 +26,9 @@ TEXT = """
 Andorra is located between France and Spain. Amelia Earhart flew her single engine Lockheed Vega across the Atlantic.
 The quick brown fox jumps over the lazy dog. Leonardo da Vinci painted the Mona Lisa in Florence, Italy, around 1503.
 Cleopatra ruled Egypt from Alexandria; her name was Cleopatra the Great (51 BC). Tokyo, Paris and New York are cities.
-""".split("\n")
+"""
 
 LABELS = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC", "B-ORG", "I-ORG"]
-
-TOKENIZERS = ("wordpiece", "bytelevel", "unigram")
 
 ENCODERS = {
     "bert": "wordpiece",
@@ -48,29 +49,65 @@ SENTENCES = [
 ]
 
 
+SPECIALS = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+
+
+def wordpiece() -> Tokenizer:
+    """Characters, every second word of the text whole, and halves of the others."""
+    words = sorted(set(re.findall(r"\w+|[^\w\s]", TEXT)))
+    pieces = {word[: len(word) // 2] for word in words[::2]} | {"##" + word[len(word) // 2 :] for word in words[::2]}
+    letters = sorted(set(TEXT) - set(" \n"))
+    vocabulary = [*SPECIALS, *letters, *(f"##{letter}" for letter in letters), *sorted(pieces - {""}), *words[1::2]]
+    ids = {piece: index for index, piece in enumerate(dict.fromkeys(vocabulary))}
+    backend = Tokenizer(WordPiece(ids, unk_token="<unk>"))
+    backend.normalizer = normalizers.BertNormalizer(lowercase=False)
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    return backend
+
+
+def bytelevel() -> Tokenizer:
+    """Byte pairs that are merged where they are most frequent in the text, ties in alphabetical order."""
+    splitter = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    words = [list(word) for word, _ in splitter.pre_tokenize_str(TEXT)]
+    merges = []
+    for _ in range(80):
+        pairs = Counter(pair for word in words for pair in pairwise(word))
+        best = min(pairs, key=lambda pair: (-pairs[pair], pair))
+        merges.append(best)
+        for word in words:
+            for index in range(len(word) - 2, -1, -1):
+                if index + 1 < len(word) and (word[index], word[index + 1]) == best:
+                    word[index : index + 2] = ["".join(best)]
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = [*SPECIALS, *alphabet, *("".join(pair) for pair in merges)]
+    ids = {piece: index for index, piece in enumerate(dict.fromkeys(vocabulary))}
+    backend = Tokenizer(BPE(ids, merges))
+    backend.pre_tokenizer = splitter
+    return backend
+
+
+def unigram() -> Tokenizer:
+    """Characters, and pieces of up to four of them that are frequent in the text."""
+    words = ["\u2581" + word for word in TEXT.split()]
+    pieces = Counter(
+        word[i:j] for word in words for i in range(len(word)) for j in range(i + 2, i + 5) if j <= len(word)
+    )
+    frequent = sorted((piece for piece in pieces if pieces[piece] > 1), key=lambda piece: (-pieces[piece], piece))
+    letters = sorted({letter for word in words for letter in word})
+    vocabulary = [(piece, 0.0) for piece in SPECIALS] + [(letter, -8.0) for letter in letters]
+    vocabulary += [(piece, -9.0 - rank / 100) for rank, piece in enumerate(frequent[:120])]
+    backend = Tokenizer(Unigram(vocabulary, unk_id=SPECIALS.index("<unk>")))
+    backend.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
+    return backend
+
+
+TOKENIZERS = {"wordpiece": wordpiece, "bytelevel": bytelevel, "unigram": unigram}
+
+
 def build_tokenizer(kind: str) -> SpanMarkerTokenizer:
-    """Train a tokenizer on a few lines; ``kind`` is one of `TOKENIZERS`."""
-    specials = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
-    if kind == "wordpiece":
-        backend = Tokenizer(WordPiece(unk_token="<unk>"))
-        backend.normalizer = normalizers.BertNormalizer(lowercase=False)
-        backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-        backend.train_from_iterator(TEXT, WordPieceTrainer(vocab_size=220, special_tokens=specials))
-    elif kind == "bytelevel":
-        backend = Tokenizer(BPE())
-        backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
-        backend.decoder = decoders.ByteLevel()
-        alphabet = pre_tokenizers.ByteLevel.alphabet()
-        trainer = BpeTrainer(vocab_size=400, special_tokens=specials, initial_alphabet=alphabet, show_progress=False)
-        backend.train_from_iterator(TEXT, trainer)
-    elif kind == "unigram":
-        backend = Tokenizer(Unigram())
-        backend.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
-        trainer = UnigramTrainer(vocab_size=200, special_tokens=specials, unk_token="<unk>", show_progress=False)
-        backend.train_from_iterator(TEXT, trainer)
-    else:
-        raise ValueError(kind)
-    ids = {token: backend.token_to_id(token) for token in specials}
+    """One of `TOKENIZERS` with its special tokens; not trained, since training breaks ties at random."""
+    backend = TOKENIZERS[kind]()
+    ids = {token: backend.token_to_id(token) for token in SPECIALS}
     backend.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>", special_tokens=[("<s>", ids["<s>"]), ("</s>", ids["</s>"])]
     )
@@ -122,5 +159,6 @@ def build_model(
                 parameter.normal_(std=0.3)
             elif name.endswith("bias"):
                 parameter.normal_(std=0.05)
+        model.classifier.bias[model.config.outside_id] = -2.0  # so that there is always something to find
     model.tokenizer = tokenizer
     return model.eval()

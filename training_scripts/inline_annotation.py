@@ -1,4 +1,6 @@
-"""Reads the bundled corpus: sentences with inline annotation such as ``[Amelia Earhart](person) flew to [Paris](place).``
+"""Reads the bundled corpus: sentences with inline annotation.
+
+An entity is written as in ``[Amelia Earhart](person) flew to [Paris](place).``
 
 Words are what most tokenizers see as words: runs of letters and digits, and single punctuation marks.
 """

@@ -8,8 +8,8 @@ from tiny import ENCODERS, build_model
 from span_marker import SpanMarkerModel, Trainer, TrainingArguments
 
 SENTENCES = [
-    "Amelia Earhart flew her Lockheed Vega across the Atlantic to Paris .".split(),
-    "Leonardo da Vinci painted the Mona Lisa in Florence .".split(),
+    ["Amelia", "Earhart", "flew", "her", "Lockheed", "Vega", "across", "the", "Atlantic", "to", "Paris", "."],
+    ["Leonardo", "da", "Vinci", "painted", "the", "Mona", "Lisa", "in", "Florence", "."],
 ]
 TAGS = [
     ["B-PER", "I-PER", "O", "O", "B-ORG", "I-ORG", "O", "O", "B-LOC", "O", "B-LOC", "O"],
@@ -28,7 +28,9 @@ def test_two_sentences_by_heart(family, tmp_path):
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
     options = {"num_train_epochs": 150, "learning_rate": 3e-3, "per_device_train_batch_size": 2, "disable_tqdm": True}
-    args = TrainingArguments(str(tmp_path), **options, save_strategy="no", report_to="none", use_cpu=True, warmup_steps=5)
+    args = TrainingArguments(
+        str(tmp_path), **options, save_strategy="no", report_to="none", use_cpu=True, warmup_steps=5
+    )
     data = Dataset.from_dict({"tokens": SENTENCES, "ner_tags": TAGS})
     trainer = Trainer(model, args, data, data)
     trainer.train()

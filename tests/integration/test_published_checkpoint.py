@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from benchmarks.parity import compare
 from safetensors.torch import save_file
 
+from benchmarks.parity import compare
 from span_marker import SpanMarkerModel
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "published"

@@ -9,7 +9,7 @@ from tiny import build_model
 from span_marker import attention
 from span_marker.attention import Rows, attend_to_text_and_pair, dense_attention_mask
 
-ANDORRA = "Andorra is located between France and Spain .".split()
+ANDORRA = ["Andorra", "is", "located", "between", "France", "and", "Spain", "."]
 
 # Three text tokens and two candidates, as drawn at the top of attention.py.
 GRID = [

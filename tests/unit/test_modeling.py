@@ -130,7 +130,7 @@ def test_an_encoder_needs_labels(tmp_path):
 
 def test_an_encoder_that_cannot_carry_markers_is_refused(tmp_path):
     GPT2Config(n_layer=1, n_embd=8, n_head=1, vocab_size=10).save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="type 'gpt2' .* supported types: bert, "):
+    with pytest.raises(ValueError, match=r"type 'gpt2' .* supported types: bert, "):
         SpanMarkerModel.from_pretrained(tmp_path, labels=LABELS)
 
 

@@ -6,7 +6,7 @@ import torch
 from datasets import Dataset
 from tiny import LABELS, SENTENCES, build_model
 
-import span_marker.annotations
+import span_marker.features
 from span_marker import Trainer, TrainingArguments
 from span_marker.labels import Entity
 
@@ -46,8 +46,8 @@ def test_default_arguments_and_training_twice(dataset, tmp_path, monkeypatch):
 
 def test_each_data_set_is_prepared_once(dataset, tmp_path, monkeypatch):
     calls = []
-    original = span_marker.annotations.prepare
-    monkeypatch.setattr(span_marker.annotations, "prepare", lambda *a, **k: calls.append(a[0]) or original(*a, **k))
+    original = span_marker.features.prepare
+    monkeypatch.setattr(span_marker.features, "prepare", lambda *a, **k: calls.append(a[0]) or original(*a, **k))
     other = Dataset.from_dict({"tokens": SENTENCES[:1], "ner_tags": TAGS[:1]})
     trainer = Trainer(build_model("bert", entity_max_length=3), arguments(tmp_path), dataset, dataset)
     trainer.train()
@@ -199,7 +199,7 @@ def test_bad_data_stop_before_training(tmp_path):
         Trainer(model, arguments(tmp_path), broken)
     with pytest.raises(ValueError, match="row 0 of the evaluation data"):
         Trainer(model, arguments(tmp_path), eval_dataset=broken)
-    assert LABELS == model.config.given_labels
+    assert model.config.given_labels == LABELS
 
 
 def test_another_model_is_refused(tmp_path):

@@ -4,7 +4,7 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, IterableDataset, Sequence, Value
 from tiny import LABELS, build_model
 
-from span_marker.annotations import FEATURES, prepare
+from span_marker.features import FEATURES, prepare
 
 TOKENS = [["Amelia", "flew", "to", "Paris", "."], ["Nobody", "slept"], []]
 TAGS = [["B-PER", "O", "O", "B-LOC", "O"], ["O", "O"], []]
@@ -57,7 +57,11 @@ def test_test_data_need_no_tags(model):
         ({"tokens": TOKENS}, ValueError, r"needs the columns .*'ner_tags'.*but has \['tokens'\].*rename_column"),
         ({"words": TOKENS, "ner_tags": IDS}, ValueError, "rename a column to 'tokens'"),
         ({"tokens": [["a"], ["b", "c"]], "ner_tags": [[0], [0]]}, ValueError, "row 1 .* 2 'tokens' but 1 'ner_tags'"),
-        ({"tokens": [["a"], ["b"]], "ner_tags": [[0], [7]]}, ValueError, r"row 1 .* tag 7 of word 0 \('b'\).* 7 labels"),
+        (
+            {"tokens": [["a"], ["b"]], "ner_tags": [[0], [7]]},
+            ValueError,
+            r"row 1 .* tag 7 of word 0 \('b'\).* 7 labels",
+        ),
         ({"tokens": [["a"]], "ner_tags": [[-1]]}, ValueError, "row 0 .* tag -1"),
         ({"tokens": [["a"]], "ner_tags": [["B-ART"]]}, ValueError, r"row 0 .* tag 'B-ART' of word 0 \('a'\)"),
         ({"tokens": [["a"]], "ner_tags": [[0.5]]}, TypeError, "row 0 .* tag 0.5"),

@@ -98,18 +98,19 @@ def prepare(
     Raises:
         ValueError: If a column is missing, a row has more or fewer tags than words, or a tag is not in the label list.
         TypeError: If a row is not a list of words, or a tag neither an integer nor a string.
-    """  # noqa: DOC502
+    """
     columns = dataset.column_names or list(next(iter(dataset)))
     needed = ["tokens", "ner_tags"] if needs_tags else ["tokens"]
     missing = [name for name in needed if name not in columns]
     if missing:
         raise ValueError(
-            f"the {what} data set needs the columns {needed}, but has {columns}: rename a column to {missing[0]!r}, for "
-            f"example with dataset.rename_column"
+            f"the {what} data set needs the columns {needed}, but has {columns}: rename a column to {missing[0]!r}, "
+            "for example with dataset.rename_column"
         )
     has_documents = isinstance(dataset, Dataset) and document_columns(dataset)[0] is not None
     lost = OutOfReach()
     tag_names = _tag_names(dataset, config)
+    class_ids = {label: index for index, label in enumerate(config.reduced_labels)}
 
     def prepare_rows(rows: dict[str, list[Any]], indices: list[int]) -> dict[str, list[Any]]:
         for index, words in zip(indices, rows["tokens"], strict=True):
@@ -119,7 +120,7 @@ def prepare(
         features: dict[str, list[Any]] = {name: [] for name in FEATURES[:3]}
         for sentence in encoded:
             for name, value in sentence_features(sentence).items():
-                features[name].append(value)
+                features[name].append(value.tolist())
         if "ner_tags" in rows:
             entities = [
                 read_entities(words, tags, tag_names, config, f"row {index} of the {what} data")
@@ -128,7 +129,7 @@ def prepare(
             for sentence, found in zip(encoded, entities, strict=True):
                 _count_out_of_reach(lost, found, sentence.num_words, config.entity_max_length)
             features["entities"] = [
-                [[config.label2id[label], start, end] for label, start, end in found] for found in entities
+                [[class_ids[label], start, end] for label, start, end in found] for found in entities
             ]
             features["num_words"] = [len(words) for words in rows["tokens"]]
         return features
