@@ -99,7 +99,8 @@ def predict(
                 progress.update(len(rows))
             num_cut += sum(sentence.num_cut_tokens > 0 for sentence in encoded)
             for item, sentence, kept in zip(block.items, encoded, found, strict=True):
-                results.append([_as_dict(span, item, sentence, config) for span in kept])
+                entities = [_as_dict(span, item, sentence, config) for span in kept]
+                results.append([entity for entity in entities if entity["span"]])  # white space is no entity
     if num_cut:
         logger.warning(
             "%d of %d sentences were cut to the text limit of %d tokens: no entity is found behind it. Load the model "
@@ -145,4 +146,12 @@ def _as_dict(span: ScoredSpan, item: Any, sentence: EncodedSentence, config: Spa
             "word_end_index": span.end,
         }
     start, end = int(sentence.char_starts[span.start]), int(sentence.char_ends[span.end - 1])
-    return {"span": item[start:end], "label": label, "score": score, "char_start_index": start, "char_end_index": end}
+    text = item[start:end].strip()
+    start += item[start:end].find(text)
+    return {
+        "span": text,
+        "label": label,
+        "score": score,
+        "char_start_index": start,
+        "char_end_index": start + len(text),
+    }

@@ -12,21 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.utils.generic import ModelOutput
 
-from span_marker import inference
+from span_marker import inference, loading
 from span_marker.configuration import SpanMarkerConfig
 from span_marker.decoding import FloatArray, best_labels
-from span_marker.encoders import (
-    EngineName,
-    build_encoder,
-    check_encoder,
-    max_text_length,
-    model_arguments,
-    select_engine,
-)
+from span_marker.encoders import EngineName, build_encoder, max_text_length, select_engine
 from span_marker.engines import EngineInput
 from span_marker.spans import IntArray
 from span_marker.tokenizer import SpanMarkerTokenizer
@@ -34,24 +27,9 @@ from span_marker.version import __version__
 
 logger = logging.getLogger(__name__)
 
-VOCABULARY_MULTIPLE = 8
-"""The vocabulary is padded to a multiple of this after the markers were added, as in the published library."""
-
 OUTSIDE_PRIOR = 0.98
 """Probability of ``O`` before any training, close to its share among candidates. Starting there, training does not
 spend its first steps on bending the encoder towards ``O`` (Lin et al. 2017, Focal Loss for Dense Object Detection)."""
-
-CONFIG_ARGUMENTS = (
-    "model_max_length",
-    "marker_max_length",
-    "entity_max_length",
-    "max_prev_context",
-    "max_next_context",
-)
-"""Arguments of ``from_pretrained`` that belong to the configuration."""
-
-HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "revision", "subfolder", "token")
-"""Arguments of ``from_pretrained`` that configuration, weights and tokenizer are all loaded with."""
 
 
 @dataclass
@@ -287,100 +265,25 @@ class SpanMarkerModel(PreTrainedModel):
                 beyond what the encoder can read, weights are missing or misshapen, or the encoder can't carry span
                 markers.
         """
-        limits = {name: kwargs.pop(name) for name in CONFIG_ARGUMENTS if name in kwargs}
-        hub = {name: kwargs[name] for name in HUB_ARGUMENTS if name in kwargs}
+        limits = {name: kwargs.pop(name) for name in loading.CONFIG_ARGUMENTS if name in kwargs}
+        path = pretrained_model_name_or_path
         if config is None:
-            config = AutoConfig.from_pretrained(
-                pretrained_model_name_or_path, trust_remote_code=kwargs.get("trust_remote_code", False), **hub
-            )
+            config = loading.load_config(path, kwargs)
         if isinstance(config, SpanMarkerConfig):
-            model = cls._load_checkpoint(
-                pretrained_model_name_or_path,
-                *model_args,
-                labels=labels,
-                config=config,
-                limits=limits,
-                engine=engine,
-                **kwargs,
-            )
-        elif labels is None:
-            raise ValueError(
-                f"{str(pretrained_model_name_or_path)!r} is an encoder of type {config.model_type!r}, not a SpanMarker "
-                "checkpoint: pass the labels of your data set, for example labels=['O', 'B-PER', 'I-PER']"
-            )
+            tokenizer = loading.load_tokenizer(path, kwargs)
+            loading.fit_checkpoint_config(config, tokenizer, labels, limits, path)
+            kwargs = {**kwargs, **loading.REPORT_WEIGHTS}
+            loaded: Any = super().from_pretrained(path, *model_args, config=config, engine=engine, **kwargs)
+            model, info = loaded
+            loading.check_weights(info, path)
         else:
-            model = cls._start_from_encoder(
-                pretrained_model_name_or_path,
-                *model_args,
-                labels=labels,
-                config=config,
-                limits=limits,
-                engine=engine,
-                **kwargs,
+            config, encoder, tokenizer = loading.load_encoder(
+                path, *model_args, config=config, labels=labels, limits=limits, **kwargs
             )
+            model = cls(config, encoder=encoder, engine=engine)
+            model.classifier.to(encoder.dtype)
+        model.tokenizer = tokenizer
         return model.eval()
-
-    @classmethod
-    def _load_checkpoint(
-        cls,
-        path: str | os.PathLike[str],
-        *model_args: Any,
-        labels: Sequence[str] | None,
-        config: SpanMarkerConfig,
-        limits: dict[str, Any],
-        engine: EngineName,
-        **kwargs: Any,
-    ) -> SpanMarkerModel:
-        if labels is not None and list(labels) != config.given_labels:
-            raise ValueError(
-                f"labels={list(labels)!r} differ from those of the checkpoint {str(path)!r}, {config.given_labels!r}: "
-                "leave labels out, or start from an encoder"
-            )
-        tokenizer = SpanMarkerTokenizer.from_pretrained(path, **_hub_arguments(kwargs))
-        _set_limits(config, limits, tokenizer)
-        largest = max_text_length(config.encoder)
-        if config.model_max_length is not None and config.model_max_length > largest:
-            logger.warning(
-                "The checkpoint asks for texts of %d tokens, but its encoder has room for %d: the limit is lowered.",
-                config.model_max_length,
-                largest,
-            )
-            config.model_max_length = largest
-        kwargs = {**kwargs, "output_loading_info": True, "ignore_mismatched_sizes": True}
-        loaded: Any = super().from_pretrained(path, *model_args, config=config, engine=engine, **kwargs)
-        model, info = loaded
-        _check_loaded(info, path)
-        model.tokenizer = tokenizer
-        return model
-
-    @classmethod
-    def _start_from_encoder(
-        cls,
-        path: str | os.PathLike[str],
-        *model_args: Any,
-        labels: Sequence[str],
-        config: PreTrainedConfig,
-        limits: dict[str, Any],
-        engine: EngineName,
-        **kwargs: Any,
-    ) -> SpanMarkerModel:
-        check_encoder(config)
-        span_marker_config = SpanMarkerConfig(encoder=config, labels=labels)
-        tokenizer = SpanMarkerTokenizer.from_pretrained(path, **_hub_arguments(kwargs))
-        _set_limits(span_marker_config, limits, tokenizer)
-        kwargs = {**kwargs, **model_arguments(config), "output_loading_info": True, "ignore_mismatched_sizes": True}
-        encoder, info = AutoModel.from_pretrained(path, *model_args, config=config, **kwargs)
-        _check_loaded(info, path)
-        encoder.resize_token_embeddings(len(tokenizer), pad_to_multiple_of=VOCABULARY_MULTIPLE)
-        span_marker_config.encoder = encoder.config
-        span_marker_config.vocab_size = encoder.config.vocab_size
-        model = cls(span_marker_config, encoder=encoder, engine=engine).to(encoder.dtype)
-        model.tokenizer = tokenizer
-        return model
-
-
-def _hub_arguments(kwargs: dict[str, Any]) -> dict[str, Any]:
-    return {name: kwargs[name] for name in HUB_ARGUMENTS if name in kwargs}
 
 
 def _dropout_rate(config: PreTrainedConfig) -> float:
@@ -388,43 +291,3 @@ def _dropout_rate(config: PreTrainedConfig) -> float:
         if hasattr(config, name):
             return float(getattr(config, name))
     return 0.1
-
-
-def _set_limits(config: SpanMarkerConfig, limits: dict[str, Any], tokenizer: SpanMarkerTokenizer) -> None:
-    """Write the caller's limits into a configuration, after checking them against the encoder."""
-    for name, value in limits.items():
-        setattr(config, name, value)
-    config.check_limits()
-    requested = limits.get("model_max_length")
-    if requested is None:
-        return
-    largest = max_text_length(config.encoder)
-    if requested > largest:
-        raise ValueError(
-            f"model_max_length={requested} is beyond what the encoder can read: it has positions for {largest} tokens; "
-            f"set model_max_length to {largest} or less"
-        )
-    if requested <= tokenizer.num_special_tokens:
-        raise ValueError(
-            f"model_max_length={requested} leaves no room for text beside {tokenizer.num_special_tokens} special tokens"
-        )
-    if requested > tokenizer.tokenizer.model_max_length:
-        logger.warning(
-            "model_max_length=%d is beyond the tokenizer's own limit of %d tokens, which stays in force.",
-            requested,
-            tokenizer.tokenizer.model_max_length,
-        )
-
-
-def _check_loaded(info: dict[str, Any], path: str | os.PathLike[str]) -> None:
-    """Refuse weights that are not all there: random ones in their place would predict nonsense."""
-    missing = sorted(info["missing_keys"])
-    misshapen = sorted(info["mismatched_keys"])
-    if misshapen:
-        name, found, expected = misshapen[0]
-        raise ValueError(
-            f"{str(path)!r} does not fit its configuration: {len(misshapen)} weights have another shape, for example "
-            f"{name!r} with {tuple(found)} instead of {tuple(expected)}"
-        )
-    if missing:
-        raise ValueError(f"{str(path)!r} is incomplete: {len(missing)} weights are missing, for example {missing[0]!r}")

@@ -36,7 +36,8 @@ class EncodedSentence:
         word_starts: First token of each word, ``(num_words,)``. A word without tokens has `NO_TOKEN` here, and after
             `fit` it observes the first token of all.
         word_ends: Token behind the last of each word, ``(num_words,)``; likewise.
-        char_starts: First character of each word, ``(num_words,)``; None for pre-split words.
+        char_starts: First character of each word, ``(num_words,)``; None for pre-split words. Some tokenizers count the
+            space in front of a word as part of it.
         char_ends: Character behind the last of each word, ``(num_words,)``; None for pre-split words.
         token_char_ends: Character behind each token, ``(seq_len,)``, before the sentence is cut; None likewise.
         num_cut_tokens: Tokens that the text limit cut off.
@@ -67,8 +68,8 @@ class EncodedSentence:
             The sentence in its new place; the words are those that still have a token.
         """
         room = max_tokens - len(before) - len(after)
-        kept = self.word_starts < room
-        num_words = int(np.flatnonzero(kept & (self.word_starts != NO_TOKEN))[-1]) + 1 if self.num_words else 0
+        kept = np.flatnonzero((self.word_starts < room) & (self.word_starts != NO_TOKEN))
+        num_words = int(kept[-1]) + 1 if len(kept) else 0
         shift = len(before)
         starts, ends = self.word_starts[:num_words], self.word_ends[:num_words]
         char_ends = self.char_ends
@@ -167,7 +168,7 @@ class SpanMarkerTokenizer:
             One encoding a string with the characters of each word, without special tokens, not cut.
         """
         sentences = []
-        for text, encoding in zip(texts, self._encode(list(texts), False), strict=True):
+        for encoding in self._encode(list(texts), False):
             sentence = _word_map(encoding)
             offsets = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
             has_token = sentence.word_starts != NO_TOKEN
@@ -175,11 +176,7 @@ class SpanMarkerTokenizer:
             char_ends[has_token] = offsets[sentence.word_ends[has_token] - 1, 1]
             char_ends = np.maximum.accumulate(char_ends)  # a word without tokens is empty, behind the word before it
             char_starts = char_ends.copy()
-            # Some tokenizers count the space in front of a word as part of its first token.
-            char_starts[has_token] = [
-                _skip_space(text, start, end)
-                for start, end in zip(offsets[sentence.word_starts[has_token], 0], char_ends[has_token], strict=True)
-            ]
+            char_starts[has_token] = offsets[sentence.word_starts[has_token], 0]
             sentences.append(
                 replace(sentence, char_starts=char_starts, char_ends=char_ends, token_char_ends=offsets[:, 1])
             )
@@ -212,11 +209,6 @@ def _word_map(encoding: Any) -> EncodedSentence:
     starts[words] = firsts
     ends[words] = np.append(firsts[1:], len(word_ids))[: len(words)]
     return EncodedSentence(np.array(encoding.ids, dtype=np.int64), starts, ends)
-
-
-def _skip_space(text: str, start: int, end: int) -> int:
-    """Move a start behind the white space that the span begins with."""
-    return end - len(text[start:end].lstrip())
 
 
 def _special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[IntArray, IntArray]:

@@ -125,7 +125,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--output", type=Path, default=Path("quickstart-model"), help="folder of the checkpoint")
     parser.add_argument("--page", type=Path, default=Path("quickstart.html"), help="HTML file with the predictions")
     parser.add_argument("--epochs", type=float, default=1)
-    parser.add_argument("--learning-rate", type=float, default=2.5e-4)
+    parser.add_argument("--learning-rate", type=float, default=2e-4)
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--sentences", type=int, help="train and evaluate on this many sentences only")
     options = parser.parse_args(arguments)
@@ -139,7 +139,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         options.encoder or bundled_encoder(),
         labels=label_list(columns["train"]["ner_tags"]),
         model_max_length=128,
-        entity_max_length=6,
+        entity_max_length=5,
     )
     spend_time_on_learning(model)
     trainer = Trainer(
@@ -148,7 +148,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
             output_dir=str(options.output),
             learning_rate=options.learning_rate,
             num_train_epochs=options.epochs,
-            per_device_train_batch_size=8,
+            per_device_train_batch_size=4,
             per_device_eval_batch_size=32,
             warmup_steps=0.1,
             weight_decay=0.01,

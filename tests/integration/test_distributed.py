@@ -27,4 +27,4 @@ def test_two_processes_equal_one(tmp_path):
         torch.testing.assert_close(two["weights"][name], tensor, atol=1e-5, rtol=1e-4)
     for name in ("eval_overall_f1", "eval_overall_precision", "eval_overall_recall", "eval_overall_accuracy"):
         assert two["metrics"][name] == pytest.approx(one["metrics"][name])
-    assert two["metrics"]["eval_LOC"]["number"] == one["metrics"]["eval_LOC"]["number"] == 9
+    assert two["metrics"]["eval_LOC"]["number"] == one["metrics"]["eval_LOC"]["number"] == 16

@@ -95,3 +95,15 @@ def test_text_plus_two_weights_sum_to_one():
     text = attend_to_text_and_pair(query, key, torch.zeros_like(query), text_key, ones, None, 0.4, 0.0)
     torch.testing.assert_close(pair + text, torch.ones_like(output))
     assert (pair > 0).all()
+
+
+def test_dropout_applies_to_text_and_pair_weights():
+    query, key, value = torch.randn(3, 2, 1, 200, 4)
+    text_key, text_value = torch.randn(2, 2, 1, 7, 4)
+    everything = attend_to_text_and_pair(query, key, value, text_key, text_value, None, 0.5, dropout=1.0)
+    assert (everything == 0).all()
+    # Each of the nine weights is dropped alone, and the others grow to keep the mean.
+    ones = torch.ones_like(value)
+    sums = attend_to_text_and_pair(query, key, ones, text_key, torch.ones_like(text_value), None, 0.5, dropout=0.3)
+    assert sums.std() > 0.1
+    assert sums.mean().item() == pytest.approx(1.0, abs=0.1)

@@ -176,20 +176,6 @@ def test_only_empty_sentences(engine):
     output.loss.backward()
 
 
-def test_attention_dropout_applies_to_text_and_pair_weights():
-    # With all attention weights dropped, a marker's state can't depend on its text.
-    model = build_model("bert", "fast", entity_max_length=2)
-    for layer in model.encoder.encoder.layer:
-        layer.attention.self.dropout.p = 1.0
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout) and module.p != 1.0:
-            module.p = 0.0
-    model.train()
-    with torch.no_grad():
-        one, other = batch_logits(model, [["Paris", "flew"], ["the", "Egypt"]])
-    torch.testing.assert_close(one, other)
-
-
 def test_memory_knows_text_by_layer():
     model = build_model("bert", "fast", entity_max_length=2)
     batch = collate(model, SENTENCES[:2])

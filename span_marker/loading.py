@@ -1,0 +1,193 @@
+"""Loading: configurations, tokenizers and encoders from disk or the Hub, and the checks that they fit together."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+
+from span_marker.configuration import SpanMarkerConfig
+from span_marker.encoders import check_encoder, max_text_length, model_arguments
+from span_marker.tokenizer import SpanMarkerTokenizer
+
+logger = logging.getLogger(__name__)
+
+Path = str | os.PathLike[str]
+
+VOCABULARY_MULTIPLE = 8
+"""The vocabulary is padded to a multiple of this after the markers were added, as in the published library."""
+
+CONFIG_ARGUMENTS = (
+    "model_max_length",
+    "marker_max_length",
+    "entity_max_length",
+    "max_prev_context",
+    "max_next_context",
+)
+"""Arguments of ``from_pretrained`` that belong to the configuration."""
+
+HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "revision", "subfolder", "token")
+"""Arguments of ``from_pretrained`` that configuration, weights and tokenizer are all loaded with."""
+
+REPORT_WEIGHTS = {"output_loading_info": True, "ignore_mismatched_sizes": True}
+"""Arguments that make ``transformers`` report missing and misshapen weights, for `check_weights` to refuse."""
+
+
+def load_config(path: Path, arguments: dict[str, Any]) -> PreTrainedConfig:
+    """Load the configuration of an encoder or of a SpanMarker checkpoint.
+
+    Args:
+        path: A folder or the name of a repository.
+        arguments: Arguments of ``from_pretrained``; those of the Hub are picked out.
+
+    Returns:
+        The configuration.
+    """
+    config: PreTrainedConfig = AutoConfig.from_pretrained(
+        path, trust_remote_code=arguments.get("trust_remote_code", False), **_hub_arguments(arguments)
+    )
+    return config
+
+
+def load_tokenizer(path: Path, arguments: dict[str, Any]) -> SpanMarkerTokenizer:
+    """Load the tokenizer of an encoder or of a SpanMarker checkpoint.
+
+    Args:
+        path: A folder or the name of a repository.
+        arguments: Arguments of ``from_pretrained``; those of the Hub are picked out.
+
+    Returns:
+        The tokenizer, with the marker tokens in it.
+    """
+    return SpanMarkerTokenizer.from_pretrained(path, **_hub_arguments(arguments))
+
+
+def load_encoder(
+    path: Path,
+    *model_args: Any,
+    config: PreTrainedConfig,
+    labels: Sequence[str] | None,
+    limits: dict[str, Any],
+    **kwargs: Any,
+) -> tuple[SpanMarkerConfig, PreTrainedModel, SpanMarkerTokenizer]:
+    """Load an encoder and make it ready to carry markers.
+
+    Args:
+        path: A folder or the name of a repository.
+        *model_args: Handed to ``AutoModel.from_pretrained``.
+        config: The encoder's configuration.
+        labels: The labels of the data set.
+        limits: The caller's `CONFIG_ARGUMENTS`.
+        **kwargs: Handed to ``AutoModel.from_pretrained``.
+
+    Returns:
+        The configuration of a SpanMarker model, the encoder with room for the markers, and the tokenizer.
+
+    Raises:
+        ValueError: If there are no labels, or something does not fit.
+    """
+    if labels is None:
+        raise ValueError(
+            f"{str(path)!r} is an encoder of type {config.model_type!r}, not a SpanMarker checkpoint: pass the labels "
+            "of your data set, for example labels=['O', 'B-PER', 'I-PER']"
+        )
+    check_encoder(config)
+    span_marker_config = SpanMarkerConfig(encoder=config, labels=labels)
+    tokenizer = load_tokenizer(path, kwargs)
+    _set_limits(span_marker_config, limits, tokenizer)
+    kwargs = {**kwargs, **model_arguments(config), **REPORT_WEIGHTS}
+    encoder, info = AutoModel.from_pretrained(path, *model_args, config=config, **kwargs)
+    check_weights(info, path)
+    encoder.resize_token_embeddings(len(tokenizer), pad_to_multiple_of=VOCABULARY_MULTIPLE)
+    span_marker_config.encoder = encoder.config
+    span_marker_config.vocab_size = encoder.config.vocab_size
+    return span_marker_config, encoder, tokenizer
+
+
+def fit_checkpoint_config(
+    config: SpanMarkerConfig,
+    tokenizer: SpanMarkerTokenizer,
+    labels: Sequence[str] | None,
+    limits: dict[str, Any],
+    path: Path,
+) -> None:
+    """Check a checkpoint's configuration against the caller's wishes, and write the wishes into it.
+
+    Args:
+        config: The checkpoint's configuration.
+        tokenizer: The checkpoint's tokenizer.
+        labels: The caller's labels, or None.
+        limits: The caller's `CONFIG_ARGUMENTS`.
+        path: What to call the checkpoint.
+
+    Raises:
+        ValueError: If the labels are not the checkpoint's, or a limit is too low or too high.
+    """
+    if labels is not None and list(labels) != config.given_labels:
+        raise ValueError(
+            f"labels={list(labels)!r} differ from those of the checkpoint {str(path)!r}, {config.given_labels!r}: "
+            "leave labels out, or start from an encoder"
+        )
+    _set_limits(config, limits, tokenizer)
+    largest = max_text_length(config.encoder)
+    if config.model_max_length is not None and config.model_max_length > largest:
+        logger.warning(
+            "The checkpoint asks for texts of %d tokens, but its encoder has room for %d: the limit is lowered.",
+            config.model_max_length,
+            largest,
+        )
+        config.model_max_length = largest
+
+
+def check_weights(info: dict[str, Any], path: Path) -> None:
+    """Refuse weights that are not all there: random ones in their place would predict nonsense.
+
+    Args:
+        info: What ``transformers`` reports with `REPORT_WEIGHTS`.
+        path: What to call the checkpoint.
+
+    Raises:
+        ValueError: If weights are missing or misshapen.
+    """
+    missing, misshapen = sorted(info["missing_keys"]), sorted(info["mismatched_keys"])
+    if misshapen:
+        name, found, expected = misshapen[0]
+        raise ValueError(
+            f"{str(path)!r} does not fit its configuration: {len(misshapen)} weights have another shape, for example "
+            f"{name!r} with {tuple(found)} instead of {tuple(expected)}"
+        )
+    if missing:
+        raise ValueError(f"{str(path)!r} is incomplete: {len(missing)} weights are missing, for example {missing[0]!r}")
+
+
+def _hub_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
+    return {name: arguments[name] for name in HUB_ARGUMENTS if name in arguments}
+
+
+def _set_limits(config: SpanMarkerConfig, limits: dict[str, Any], tokenizer: SpanMarkerTokenizer) -> None:
+    """Write the caller's limits into a configuration, after checking them against the encoder."""
+    for name, value in limits.items():
+        setattr(config, name, value)
+    config.check_limits()
+    requested = limits.get("model_max_length")
+    if requested is None:
+        return
+    largest = max_text_length(config.encoder)
+    if requested > largest:
+        raise ValueError(
+            f"model_max_length={requested} is beyond what the encoder can read: it has positions for {largest} tokens; "
+            f"set model_max_length to {largest} or less"
+        )
+    if requested <= tokenizer.num_special_tokens:
+        raise ValueError(
+            f"model_max_length={requested} leaves no room for text beside {tokenizer.num_special_tokens} special tokens"
+        )
+    if requested > tokenizer.tokenizer.model_max_length:
+        logger.warning(
+            "model_max_length=%d is beyond the tokenizer's own limit of %d tokens, which stays in force.",
+            requested,
+            tokenizer.tokenizer.model_max_length,
+        )
