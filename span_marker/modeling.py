@@ -136,12 +136,22 @@ class SpanMarkerModel(PreTrainedModel):
 
         Returns:
             The class scores, and the loss if there are labels.
+
+        Raises:
+            ValueError: If the number of candidates is not the sum of ``span_counts``.
         """
+        counts = span_counts.tolist()
+        if sum(counts) != len(span_tokens) or len(counts) != len(input_ids):
+            raise ValueError(
+                f"{len(span_tokens)} candidates of {len(counts)} sentences with {sum(counts)} candidates in a batch of "
+                f"{len(input_ids)}: a batch must stay in one piece; use torchrun rather than DataParallel, and "
+                "dispatch_batches=False for streams"
+            )
         inputs = EngineInput(
             input_ids=input_ids,
             attention_mask=attention_mask.bool(),
             span_tokens=span_tokens,
-            span_counts=span_counts.tolist(),
+            span_counts=counts,
             marker_ids=self._marker_ids(input_ids.device),
         )
         states = self.run_engine(self.encoder, inputs, self.config.marker_max_length)  # (num_spans, 2, hidden)

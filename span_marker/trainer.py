@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -17,6 +18,8 @@ from span_marker.data_collator import IGNORE_INDEX, MODEL_INPUTS, SpanMarkerData
 from span_marker.decoding import best_labels, decode_flat, to_array
 from span_marker.labels import Entity
 from span_marker.modeling import SpanMarkerModel
+
+logger = logging.getLogger(__name__)
 
 AnyDataset: TypeAlias = Dataset | IterableDataset
 
@@ -57,6 +60,10 @@ class Trainer(transformers.Trainer):
         optimizers: tuple[Any, Any] = (None, None),
         **kwargs: Any,
     ) -> None:
+        args = TrainingArguments(output_dir="tmp_trainer") if args is None else args
+        if args.n_gpu > 1:
+            logger.warning("Training uses one of %d GPUs: launch it with torchrun to use all.", args.n_gpu)
+            args._n_gpu = 1  # a batch can't be cut into pieces as DataParallel would do
         super().__init__(
             model=model,
             args=args,

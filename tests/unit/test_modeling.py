@@ -90,6 +90,23 @@ def test_engines_are_chosen_and_forced(checkpoint):
         SpanMarkerModel.from_pretrained(checkpoint, engine="quick")
 
 
+def test_a_batch_in_pieces_is_refused():
+    model = build_model("bert", entity_max_length=3)
+    batch = collate(model, SENTENCES)
+    inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "span_tokens", "span_counts")}
+    with pytest.raises(ValueError, match="a batch must stay in one piece; use torchrun"):
+        model(**{name: tensor[: len(tensor) // 2] for name, tensor in inputs.items()})
+
+
+def test_a_new_classifier_starts_at_the_prior_of_outside(tmp_path):
+    encoder = save_encoder("bert", tmp_path / "encoder")
+    for labels in (LABELS, ["PER", "O", "LOC"]):
+        model = SpanMarkerModel.from_pretrained(encoder, labels=labels)
+        expected = torch.full((model.config.num_labels,), 0.02 / (model.config.num_labels - 1))
+        expected[model.config.outside_id] = 0.98
+        torch.testing.assert_close(model.classifier.bias.detach().softmax(-1), expected)
+
+
 def test_loss_is_the_mean_over_candidates():
     model = build_model("bert", entity_max_length=3)
     batch = collate(model, SENTENCES, [[("PER", 0, 2)], [("LOC", 0, 1)], [], [], []])
