@@ -24,7 +24,6 @@ one operation for each sentence would cost more than the padding does.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -78,31 +77,27 @@ class Rows:
         length: Rows of the whole group.
         table: Row of the group for each sentence and place, ``(sentences, longest)``; None for a single sentence,
             whose rows need no table.
-        mask: True where the table holds a row rather than padding, ``(sentences, longest)``; None likewise.
+        places: Place of each row of the group in the flattened table, ``(length,)``; None likewise.
+        key_mask: True for the keys that may be attended to, ``(sentences, 1, longest)``; None likewise. It holds the
+            first place even of a sentence without rows, since attending to nothing would give NaN.
     """
 
     length: int
     table: Tensor | None = None
-    mask: Tensor | None = None
-
-    @property
-    def key_mask(self) -> Tensor | None:
-        """True for the keys that may be attended to: the mask, but never an empty row, which would give NaN."""
-        if self.mask is None or self.mask.shape[1] == 0:
-            return self.mask
-        places = torch.arange(self.mask.shape[1], device=self.mask.device)
-        return self.mask | (places == 0)
+    places: Tensor | None = None
+    key_mask: Tensor | None = None
 
     @classmethod
     def of(cls, lengths: list[int], device: torch.device) -> Rows:
         """Tabulate sentences of these lengths that stand one behind the other."""
         if len(lengths) == 1:
             return cls(lengths[0])
-        counts = torch.tensor(lengths, device=device)
-        places = torch.arange(max(lengths), device=device)
-        mask = places < counts[:, None]
-        table = (counts.cumsum(0) - counts)[:, None] + places
-        return cls(sum(lengths), table.masked_fill(~mask, 0), mask)
+        counts = torch.tensor(lengths)  # on the CPU: the shapes below must not wait for an accelerator
+        columns = torch.arange(max(lengths))
+        mask = columns < counts[:, None]
+        table = ((counts.cumsum(0) - counts)[:, None] + columns).masked_fill(~mask, 0)
+        key_mask = (mask | (columns == 0))[:, None, :]
+        return cls(sum(lengths), table.to(device), mask.flatten().nonzero()[:, 0].to(device), key_mask.to(device))
 
     def pad(self, packed: Tensor) -> Tensor:
         """``(heads, length, head_dim)`` to ``(heads, sentences, longest, head_dim)``."""
@@ -110,15 +105,15 @@ class Rows:
 
     def unpad(self, padded: Tensor) -> Tensor:
         """``(heads, sentences, longest, head_dim)`` to ``(length, heads, head_dim)``."""
-        packed = padded.squeeze(1) if self.mask is None else padded[:, self.mask]
+        packed = padded.squeeze(1) if self.places is None else padded.flatten(1, 2)[:, self.places]
         return packed.transpose(0, 1)
 
 
 class TextMemory:
     """Keys and values of a batch's text in every attention layer, kept for the markers.
 
-    They are filed by attention module, and by call where layers share one module, and only while the memory is
-    open: when gradient checkpointing runs a layer again, it finds its keys and values here and leaves them alone.
+    They are filed by attention module, and only while the memory is open: when gradient checkpointing runs a layer
+    again, it finds its keys and values here and leaves them alone.
 
     Args:
         lengths: Text tokens of each sentence.
@@ -132,17 +127,18 @@ class TextMemory:
         groups = [lengths[first : first + group_size] for first in range(0, len(lengths), group_size)]
         self.text_rows = [Rows.of(group, device) for group in groups]
         self.is_open = True
-        self._layers: dict[nn.Module, list[list[tuple[Tensor, Tensor]]]] = defaultdict(list)
+        self._layers: dict[nn.Module, list[tuple[Tensor, Tensor]]] = {}
 
     def store(self, module: nn.Module, keys_values: list[tuple[Tensor, Tensor]]) -> None:
         """File one layer's padded keys and values, one pair a group: ``(heads, sentences, longest, head_dim)``."""
         if self.is_open:
-            self._layers[module].append(keys_values)
+            if module in self._layers:
+                raise RuntimeError(f"{type(module).__name__} attends twice in one pass: its layers share weights")
+            self._layers[module] = keys_values
 
-    def recall(self, module: nn.Module, call: int) -> list[tuple[Tensor, Tensor]]:
-        """Look up what the ``call``-th call of an attention module stored."""
-        calls = self._layers[module]
-        return calls[call % len(calls)]
+    def recall(self, module: nn.Module) -> list[tuple[Tensor, Tensor]]:
+        """Look up what an attention module stored."""
+        return self._layers[module]
 
 
 class Pass(Protocol):
@@ -173,8 +169,9 @@ class TextPass:
         outputs, keys_values = [], []
         for rows, *qkv in zip(groups, *(x.split(sizes, dim=1) for x in (query, key, value)), strict=True):
             q, k, v = (rows.pad(x) for x in qkv)
-            mask = None if rows.key_mask is None else rows.key_mask[:, None, :]
-            attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, scale=scaling)
+            attended = F.scaled_dot_product_attention(
+                q, k, v, attn_mask=rows.key_mask, dropout_p=dropout, scale=scaling
+            )
             outputs.append(rows.unpad(attended))
             keys_values.append((k, v))
         self.memory.store(module, keys_values)
@@ -191,7 +188,6 @@ class MarkerPass:
 
     def __init__(self, memory: TextMemory, counts: list[int]) -> None:
         self.memory = memory
-        self._calls: dict[nn.Module, int] = defaultdict(int)
         size = memory.group_size
         groups = [counts[first : first + size] for first in range(0, len(counts), size)]
         self.marker_rows = [Rows.of([2 * count for count in group], memory.device) for group in groups]
@@ -200,8 +196,7 @@ class MarkerPass:
         self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, scaling: float, dropout: float
     ) -> Tensor:
         """See `Pass.attend`."""
-        keys_values = self.memory.recall(module, self._calls[module])
-        self._calls[module] += 1
+        keys_values = self.memory.recall(module)
         sizes = [rows.length for rows in self.marker_rows]
         splits = [x.split(sizes, dim=1) for x in (query, key, value)]
         outputs = []
@@ -234,7 +229,7 @@ def attend_to_text_and_pair(
         value: Markers' values, of the same shape.
         text_key: ``(heads, sentences, text_len, head_dim)``.
         text_value: ``(heads, sentences, text_len, head_dim)``.
-        text_mask: True for text, False for padding, ``(sentences, text_len)``; None if there is no padding.
+        text_mask: True for text, False for padding, ``(sentences, 1, text_len)``; None if there is no padding.
         scaling: Factor of the scores before the softmax.
         dropout: Share of the attention weights that is dropped.
 
@@ -243,7 +238,7 @@ def attend_to_text_and_pair(
     """
     text_scores = query @ (text_key * scaling).transpose(-1, -2)  # (heads, sentences, num_markers, text_len)
     if text_mask is not None:
-        text_scores = text_scores.masked_fill(~text_mask[:, None, :], float("-inf"))
+        text_scores = text_scores.masked_fill(~text_mask, float("-inf"))
     # Within a pair, attention is that of a sequence of two: (heads, sentences, num_spans, 2, head_dim).
     query, key, pair_value = (x.unflatten(-2, (-1, 2)) for x in (query, key, value))
     pair_scores = (query @ key.transpose(-1, -2)) * scaling  # (heads, sentences, num_spans, 2, 2)

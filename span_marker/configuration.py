@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any, ClassVar
 
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
@@ -25,14 +26,14 @@ class SpanMarkerConfig(PreTrainedConfig):
             configuration carries them in ``encoder["id2label"]``.
         model_max_length: Tokens of the longest text, special tokens included. None stands for
             ``model_max_length_default``.
-        marker_max_length: Pairs of markers for each sentence of a batch that go through the encoder at a time. It
-            bounds the memory and changes no result.
+        marker_max_length: Pairs of markers of each sentence that go through the encoder at a time. It bounds the
+            memory and changes no result.
         entity_max_length: Words of the longest entity.
         max_prev_context: Sentences of document context in front; None for as many as fit.
         max_next_context: Sentences of document context behind; None for as many as fit.
         trained_with_document_context: Whether the model was trained with document context.
         model_max_length_default: The text limit if ``model_max_length`` is None.
-        id2reduced_id: Class of a span for each given label ID; made from ``labels``.
+        id2reduced_id: Class of a span for each given label ID; made from ``labels``, for the 1.x library to read.
         span_marker_version: Version of the library that made the model.
         **kwargs: Arguments of ``PreTrainedConfig``, ``id2label`` and ``label2id`` among them.
 
@@ -113,10 +114,15 @@ class SpanMarkerConfig(PreTrainedConfig):
         """Check the labels of a configuration that a model is to be built from.
 
         Raises:
-            ValueError: If the given or the reduced labels are missing or broken.
+            ValueError: If the given or the reduced labels are missing or broken, or do not belong together.
         """
-        check_labels(self.given_labels)
         check_labels(self.reduced_labels)
+        reduced, _ = reduce_labels(self.given_labels)
+        if set(reduced) != set(self.reduced_labels):
+            raise ValueError(
+                f"the classes {self.reduced_labels} (id2label) are not those of the given labels {self.given_labels} "
+                f"(encoder.id2label), which are {reduced}"
+            )
 
 
 def _encoder_config(encoder: PreTrainedConfig | dict[str, Any] | None) -> PreTrainedConfig | None:
@@ -134,7 +140,7 @@ def _encoder_config(encoder: PreTrainedConfig | dict[str, Any] | None) -> PreTra
 def _check_limit(name: str, value: Any, at_least: int, optional: bool) -> None:
     if value is None and optional:
         return
-    if isinstance(value, bool) or not isinstance(value, int):
+    if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"{name}={value!r} must be a whole number{' or None' if optional else ''}")
-    if value < at_least:
+    if int(value) < at_least:
         raise ValueError(f"{name}={value} must be at least {at_least}")

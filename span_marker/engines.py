@@ -45,7 +45,7 @@ class EngineInput:
 
 Engine = Callable[[PreTrainedModel, EngineInput, int], Tensor]
 """``(encoder, inputs, max_pairs)`` to the markers' last hidden states, ``(num_spans, 2, hidden)``. ``max_pairs`` is the
-most pairs for each sentence of the batch that run through the encoder at a time: it bounds memory, not results."""
+most pairs of each sentence that run through the encoder at a time: it bounds memory, not results."""
 
 
 def encode_fast(encoder: PreTrainedModel, inputs: EngineInput, max_pairs: int) -> Tensor:
@@ -54,18 +54,24 @@ def encode_fast(encoder: PreTrainedModel, inputs: EngineInput, max_pairs: int) -
     Args:
         encoder: An encoder that uses `span_marker.attention.packed_attention`.
         inputs: Texts and candidates.
-        max_pairs: Pairs for each sentence of the batch in one pass.
+        max_pairs: Pairs of each sentence in one pass.
 
     Returns:
         ``(num_spans, 2, hidden)``.
     """
     memory = encode_text(encoder, inputs)
-    step = max_pairs * len(inputs.span_counts)
-    states = [
-        encode_markers(encoder, inputs, memory, first, first + step)
-        for first in range(0, max(len(inputs.span_tokens), 1), step)
-    ]
-    return torch.cat(states)
+    device = inputs.span_tokens.device
+    counts = torch.tensor(inputs.span_counts)
+    rank = torch.arange(len(inputs.span_tokens)) - (counts.cumsum(0) - counts).repeat_interleave(counts)
+    selections, states = [], []
+    for first in range(0, max(inputs.span_counts, default=0), max_pairs):
+        selection = ((rank >= first) & (rank < first + max_pairs)).nonzero()[:, 0].to(device)
+        chunk_counts = (counts - first).clamp(0, max_pairs).tolist()
+        selections.append(selection)
+        states.append(encode_markers(encoder, inputs.span_tokens[selection], chunk_counts, inputs.marker_ids, memory))
+    if not states:
+        return inputs.span_tokens.new_empty(0, 2, encoder.config.hidden_size, dtype=encoder.dtype)
+    return torch.cat(states)[torch.cat(selections).argsort()]
 
 
 def encode_text(encoder: PreTrainedModel, inputs: EngineInput) -> TextMemory:
@@ -89,28 +95,25 @@ def encode_text(encoder: PreTrainedModel, inputs: EngineInput) -> TextMemory:
     return memory
 
 
-def encode_markers(encoder: PreTrainedModel, inputs: EngineInput, memory: TextMemory, first: int, last: int) -> Tensor:
-    """Run some of the markers through the encoder.
+def encode_markers(
+    encoder: PreTrainedModel, span_tokens: Tensor, span_counts: list[int], marker_ids: Tensor, memory: TextMemory
+) -> Tensor:
+    """Run markers through the encoder.
 
     Args:
         encoder: The encoder that made ``memory``.
-        inputs: Texts and candidates.
+        span_tokens: The token that each candidate's start and end marker observes, ``(num_spans, 2)``, sentence after
+            sentence; any of a batch's candidates, but at least one.
+        span_counts: How many of them belong to each sentence of the batch.
+        marker_ids: Token IDs of the start and the end marker, ``(2,)``.
         memory: The text's keys and values.
-        first: First candidate to run.
-        last: Candidate behind the last to run; may be larger than the number of candidates.
 
     Returns:
-        The last hidden states of these candidates' markers, ``(last - first, 2, hidden)``.
+        The markers' last hidden states, ``(num_spans, 2, hidden)``.
     """
-    position_ids = inputs.span_tokens[first:last] + POSITION_OFFSET  # (pairs, 2)
-    if len(position_ids) == 0:
-        return position_ids.new_empty(0, 2, encoder.config.hidden_size, dtype=encoder.dtype)
-    counts, behind = [], 0
-    for count in inputs.span_counts:
-        begin, behind = behind, behind + count
-        counts.append(max(min(last, behind) - max(first, begin), 0))
-    input_ids = inputs.marker_ids.expand_as(position_ids)
-    states = _run_packed(encoder, input_ids.flatten(), position_ids.flatten(), MarkerPass(memory, counts))
+    position_ids = span_tokens + POSITION_OFFSET
+    input_ids = marker_ids.expand_as(position_ids)
+    states = _run_packed(encoder, input_ids.flatten(), position_ids.flatten(), MarkerPass(memory, span_counts))
     return states.unflatten(0, (-1, 2))
 
 

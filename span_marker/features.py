@@ -9,18 +9,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from datasets import Dataset, IterableDataset
+from datasets import Dataset, Features, List, Value
 
 from span_marker.configuration import SpanMarkerConfig
 from span_marker.data_collator import sentence_features, within_reach
 from span_marker.labels import Entity, tags_to_entities
 from span_marker.sentences import Sentences, check_words, document_columns, encode
-from span_marker.tokenizer import SpanMarkerTokenizer
+from span_marker.tokenizer import EncodedSentence, SpanMarkerTokenizer
 
 logger = logging.getLogger(__name__)
 
-FEATURES = ("input_ids", "word_starts", "word_ends", "entities", "num_words")
-"""Columns of a prepared data set."""
+TEXT_FEATURES = {name: List(Value("int64")) for name in ("input_ids", "word_starts", "word_ends")}
+"""Columns of a prepared data set without tags."""
+
+LABEL_FEATURES = {"entities": List(List(Value("int64"))), "num_words": Value("int64")}
+"""Columns that tags add to it."""
 
 ROWS_AT_A_TIME = 1000
 
@@ -33,11 +36,13 @@ class OutOfReach:
         num_entities: All gold entities.
         too_long: Entities longer than the longest candidate, by their number of words.
         cut_off: Entities behind the text limit.
+        without_tokens: Entities that end in words without tokens, such as control characters, behind all others.
     """
 
     num_entities: int = 0
     too_long: Counter[int] = field(default_factory=Counter)
     cut_off: int = 0
+    without_tokens: int = 0
 
     def warn(self, config: SpanMarkerConfig, max_tokens: int, what: str) -> None:
         """Log what is out of reach and what to change, if anything is.
@@ -47,7 +52,7 @@ class OutOfReach:
             max_tokens: The text limit in force.
             what: What to call the data set.
         """
-        num_lost = self.too_long.total() + self.cut_off
+        num_lost = self.too_long.total() + self.cut_off + self.without_tokens
         if not num_lost:
             return
         parts = []
@@ -58,6 +63,8 @@ class OutOfReach:
             )
         if self.cut_off:
             parts.append(f"{self.cut_off} lie behind the text limit of {max_tokens} tokens (model_max_length)")
+        if self.without_tokens:
+            parts.append(f"{self.without_tokens} end in words for which the tokenizer has no token")
         logger.warning(
             "%d of the %d gold entities of the %s data are out of reach and count as missed: %s. "
             "Raise these limits to reach them.",
@@ -68,19 +75,14 @@ class OutOfReach:
         )
 
 
-def is_prepared(dataset: Dataset | IterableDataset) -> bool:
-    """Tell whether a data set has the columns that `prepare` makes."""
-    return set(FEATURES[:3]) <= set(dataset.column_names or ())
-
-
 def prepare(
-    dataset: Dataset | IterableDataset,
+    dataset: Dataset,
     tokenizer: SpanMarkerTokenizer,
     config: SpanMarkerConfig,
     max_tokens: int,
     what: str,
     needs_tags: bool = True,
-) -> Dataset | IterableDataset:
+) -> Dataset:
     """Turn a data set of words and tags into one of features.
 
     Args:
@@ -93,13 +95,17 @@ def prepare(
         needs_tags: Whether a missing column ``ner_tags`` is an error.
 
     Returns:
-        A data set with the columns `FEATURES`, without the last two if there are no tags.
+        A data set with the columns `TEXT_FEATURES`, and `LABEL_FEATURES` if there are tags.
 
     Raises:
-        ValueError: If a column is missing, a row has more or fewer tags than words, or a tag is not in the label list.
-        TypeError: If a row is not a list of words, or a tag neither an integer nor a string.
+        TypeError: If it is no `Dataset`, a row is not a list of words, or a tag neither an integer nor a string.
+        ValueError: If it is empty, a column is missing, a row has more or fewer tags than words, or a tag is not in the
+            label list.
     """
-    columns = dataset.column_names or list(next(iter(dataset)))
+    if not isinstance(dataset, Dataset):
+        raise TypeError(f"the {what} data must be a datasets.Dataset, not {type(dataset).__name__}")
+    dataset = dataset.with_format(None)
+    columns = dataset.column_names
     needed = ["tokens", "ner_tags"] if needs_tags else ["tokens"]
     missing = [name for name in needed if name not in columns]
     if missing:
@@ -107,7 +113,9 @@ def prepare(
             f"the {what} data set needs the columns {needed}, but has {columns}: rename a column to {missing[0]!r}, "
             "for example with dataset.rename_column"
         )
-    has_documents = isinstance(dataset, Dataset) and document_columns(dataset)[0] is not None
+    if len(dataset) == 0:
+        raise ValueError(f"the {what} data set has no rows")
+    has_documents = document_columns(dataset)[0] is not None
     lost = OutOfReach()
     tag_names = _tag_names(dataset, config)
     class_ids = {label: index for index, label in enumerate(config.reduced_labels)}
@@ -117,50 +125,56 @@ def prepare(
             check_words(words, f"row {index} of the {what} data: 'tokens'")
         documents = (rows["document_id"], rows["sentence_id"]) if has_documents else (None, None)
         encoded = encode(Sentences(rows["tokens"], False, *documents), tokenizer, config, max_tokens)
-        features: dict[str, list[Any]] = {name: [] for name in FEATURES[:3]}
-        for sentence in encoded:
-            for name, value in sentence_features(sentence).items():
-                features[name].append(value.tolist())
+        texts = [sentence_features(sentence) for sentence in encoded]
+        result: dict[str, list[Any]] = {name: [text[name].tolist() for text in texts] for name in TEXT_FEATURES}
         if "ner_tags" in rows:
             entities = [
                 read_entities(words, tags, tag_names, config, f"row {index} of the {what} data")
                 for index, words, tags in zip(indices, rows["tokens"], rows["ner_tags"], strict=True)
             ]
             for sentence, found in zip(encoded, entities, strict=True):
-                _count_out_of_reach(lost, found, sentence.num_words, config.entity_max_length)
-            features["entities"] = [
-                [[class_ids[label], start, end] for label, start, end in found] for found in entities
-            ]
-            features["num_words"] = [len(words) for words in rows["tokens"]]
-        return features
+                _count_out_of_reach(lost, found, sentence, config.entity_max_length)
+            result["entities"] = [[[class_ids[label], start, end] for label, start, end in found] for found in entities]
+            result["num_words"] = [len(words) for words in rows["tokens"]]
+        return result
 
-    options: dict[str, Any] = {"batched": True, "with_indices": True, "remove_columns": columns}
-    if isinstance(dataset, Dataset):
-        # A count of what is lost would be lost itself if the result came out of a cache on disk.
-        options |= {"desc": f"Preparing the {what} data", "load_from_cache_file": False}
-    # A document's sentences need each other.
-    batch_size = max(len(dataset), 1) if has_documents else ROWS_AT_A_TIME
-    prepared = dataset.map(prepare_rows, batch_size=batch_size, **options)
+    prepared = dataset.map(
+        prepare_rows,
+        batched=True,
+        # A document's sentences need each other.
+        batch_size=len(dataset) if has_documents else ROWS_AT_A_TIME,
+        with_indices=True,
+        remove_columns=columns,
+        features=Features({**TEXT_FEATURES, **(LABEL_FEATURES if "ner_tags" in columns else {})}),
+        # The count of what is lost would be lost itself if the result came out of a cache on disk.
+        load_from_cache_file=False,
+        desc=f"Preparing the {what} data",
+    )
     lost.warn(config, max_tokens, what)
     return prepared
 
 
-def _count_out_of_reach(lost: OutOfReach, entities: list[Entity], seen_words: int, entity_max_length: int) -> None:
+def _count_out_of_reach(
+    lost: OutOfReach, entities: list[Entity], sentence: EncodedSentence, entity_max_length: int
+) -> None:
     start = np.array([entity.start for entity in entities], dtype=np.int64)
     end = np.array([entity.end for entity in entities], dtype=np.int64)
     too_long = end - start > entity_max_length
-    reachable = within_reach(start, end, np.full(len(entities), seen_words), entity_max_length)
+    reachable = within_reach(start, end, np.full(len(entities), sentence.num_words), entity_max_length)
+    behind = int((~reachable & ~too_long).sum())
     lost.num_entities += len(entities)
     lost.too_long.update((end - start)[too_long].tolist())
-    lost.cut_off += int((~reachable & ~too_long).sum())
+    if sentence.num_cut_tokens:
+        lost.cut_off += behind
+    else:
+        lost.without_tokens += behind
 
 
-def _tag_names(dataset: Dataset | IterableDataset, config: SpanMarkerConfig) -> list[str]:
-    """Names of the integer tags: the data set's own if it has the model's labels in another order."""
-    feature = (dataset.features or {}).get("ner_tags")
-    names = getattr(getattr(feature, "feature", None), "names", None)
-    given = config.given_labels
-    return list(names) if names and set(names) == set(given) else given
+def _tag_names(dataset: Dataset, config: SpanMarkerConfig) -> list[str]:
+    """Names of the integer tags: the data set's own, if it has names, else the model's labels."""
+    column = dataset.features.get("ner_tags")
+    names = getattr(getattr(column, "feature", None), "names", None)
+    return list(names) if names else config.given_labels
 
 
 def read_entities(
@@ -188,20 +202,15 @@ def read_entities(
         raise ValueError(f"{where} has {len(words)} 'tokens' but {len(tags)} 'ner_tags': every word needs one tag")
     names = []
     for position, tag in enumerate(tags):
-        if isinstance(tag, str):
-            if tag not in tag_names:
-                raise ValueError(
-                    f"{where}: tag {tag!r} of word {position} ({words[position]!r}) is not among the labels of the "
-                    f"model, {tag_names}: add it to labels"
-                )
-            names.append(tag)
-        elif isinstance(tag, int):
-            if not 0 <= tag < len(tag_names):
-                raise ValueError(
-                    f"{where}: tag {tag} of word {position} ({words[position]!r}) is not in the range of the "
-                    f"{len(tag_names)} labels of the model, {tag_names}: add it to labels"
-                )
-            names.append(tag_names[tag])
-        else:
-            raise TypeError(f"{where}: tag {tag!r} of word {position} must be an integer or a string")
+        tagged = f"{where}: tag {tag!r} of word {position} ({words[position]!r})"
+        if isinstance(tag, bool) or not isinstance(tag, (str, int)):
+            raise TypeError(f"{tagged} must be an integer or a string")
+        if isinstance(tag, int) and not 0 <= tag < len(tag_names):
+            raise ValueError(
+                f"{tagged} is not in the range of the {len(tag_names)} labels {tag_names}: add it to labels"
+            )
+        name = tag if isinstance(tag, str) else tag_names[tag]
+        if name not in config.given_labels:
+            raise ValueError(f"{tagged} is {name!r}, not among the labels {config.given_labels}: add it to labels")
+        names.append(name)
     return tags_to_entities(names, config.scheme)

@@ -172,6 +172,11 @@ def _set_limits(config: SpanMarkerConfig, limits: dict[str, Any], tokenizer: Spa
     for name, value in limits.items():
         setattr(config, name, value)
     config.check_limits()
+    limit = config.model_max_length or config.model_max_length_default
+    if limit <= tokenizer.num_special_tokens:
+        raise ValueError(
+            f"model_max_length={limit} leaves no room for text beside {tokenizer.num_special_tokens} special tokens"
+        )
     requested = limits.get("model_max_length")
     if requested is None:
         return
@@ -180,10 +185,6 @@ def _set_limits(config: SpanMarkerConfig, limits: dict[str, Any], tokenizer: Spa
         raise ValueError(
             f"model_max_length={requested} is beyond what the encoder can read: it has positions for {largest} tokens; "
             f"set model_max_length to {largest} or less"
-        )
-    if requested <= tokenizer.num_special_tokens:
-        raise ValueError(
-            f"model_max_length={requested} leaves no room for text beside {tokenizer.num_special_tokens} special tokens"
         )
     if requested > tokenizer.tokenizer.model_max_length:
         logger.warning(

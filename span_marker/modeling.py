@@ -93,6 +93,23 @@ class SpanMarkerModel(PreTrainedModel):
             bias[self.config.outside_id] = math.log(OUTSIDE_PRIOR / (1 - OUTSIDE_PRIOR) * others)
             init.copy_(module.bias, bias)
 
+    def gradient_checkpointing_enable(
+        self, gradient_checkpointing_kwargs: dict[str, Any] | None = None, *args: Any, **kwargs: Any
+    ) -> None:
+        """See ``PreTrainedModel``.
+
+        Args:
+            gradient_checkpointing_kwargs: Arguments of ``torch.utils.checkpoint.checkpoint``.
+            *args: Handed to ``PreTrainedModel.gradient_checkpointing_enable``.
+            **kwargs: Likewise.
+
+        Raises:
+            ValueError: If ``use_reentrant`` is True: markers would send no gradient into the text.
+        """
+        if (gradient_checkpointing_kwargs or {}).get("use_reentrant"):
+            raise ValueError("gradient_checkpointing_kwargs must not set use_reentrant=True: gradients would be wrong")
+        super().gradient_checkpointing_enable(gradient_checkpointing_kwargs, *args, **kwargs)
+
     def get_input_embeddings(self) -> nn.Module:
         """Return the encoder's token embeddings."""
         embeddings: nn.Module = self.encoder.get_input_embeddings()
@@ -200,8 +217,9 @@ class SpanMarkerModel(PreTrainedModel):
             TypeError: If the input is nothing of the kind.
             ValueError: If ``batch_size`` is below 1, or a `Dataset` lacks a column.
         """
-        was_training = self.training
-        self.eval()
+        in_training = [module for module in self.modules() if module.training]
+        if in_training:
+            self.eval()
         try:
             return inference.predict(
                 inputs,
@@ -213,7 +231,8 @@ class SpanMarkerModel(PreTrainedModel):
                 show_progress_bar=show_progress_bar,
             )
         finally:
-            self.train(was_training)
+            for module in in_training:
+                module.training = True
 
     @torch.inference_mode()
     def _score(self, batch: dict[str, Tensor]) -> tuple[IntArray, FloatArray]:
@@ -275,6 +294,8 @@ class SpanMarkerModel(PreTrainedModel):
                 beyond what the encoder can read, weights are missing or misshapen, or the encoder can't carry span
                 markers.
         """
+        if "attn_implementation" in kwargs:
+            raise ValueError("span markers bring their own attention: use engine= rather than attn_implementation=")
         limits = {name: kwargs.pop(name) for name in loading.CONFIG_ARGUMENTS if name in kwargs}
         path = pretrained_model_name_or_path
         if config is None:
@@ -291,7 +312,7 @@ class SpanMarkerModel(PreTrainedModel):
                 path, *model_args, config=config, labels=labels, limits=limits, **kwargs
             )
             model = cls(config, encoder=encoder, engine=engine)
-            model.classifier.to(encoder.dtype)
+            model.classifier.to(device=encoder.device, dtype=encoder.dtype)
         model.tokenizer = tokenizer
         return model.eval()
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from datasets import Dataset
+from datasets import Column, Dataset
 
 from span_marker.configuration import SpanMarkerConfig
 from span_marker.context import surround
@@ -37,8 +37,8 @@ def read_inputs(inputs: Any) -> tuple[Sentences, bool]:
 
     Args:
         inputs: A string; a list of words (strings without a space); a list of strings of which any has a space; a list
-            of lists of words; or a `Dataset` with a column ``tokens`` and, for document context, ``document_id`` and
-            ``sentence_id``.
+            of lists of words; a column of a `Dataset` with either; or a `Dataset` with a column ``tokens`` and, for
+            document context, ``document_id`` and ``sentence_id``.
 
     Returns:
         The sentences, and whether it was a single one.
@@ -50,7 +50,9 @@ def read_inputs(inputs: Any) -> tuple[Sentences, bool]:
     if isinstance(inputs, str):
         return Sentences([inputs], are_texts=True), True
     if isinstance(inputs, Dataset):
-        return _read_dataset(inputs), False
+        return _read_dataset(inputs.with_format(None)), False
+    if isinstance(inputs, Column):
+        inputs = inputs[:]
     if not isinstance(inputs, (list, tuple)):
         raise TypeError(
             f"predict can't read inputs of type {type(inputs).__name__}: pass a string, a list of words, a list of "

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
 import transformers
-from datasets import Dataset, IterableDataset
+from datasets import Dataset
 from torch import Tensor, nn
 from transformers import EvalPrediction, TrainerCallback, TrainingArguments
 
@@ -20,8 +20,6 @@ from span_marker.labels import Entity
 from span_marker.modeling import SpanMarkerModel
 
 logger = logging.getLogger(__name__)
-
-AnyDataset: TypeAlias = Dataset | IterableDataset
 
 
 class Trainer(transformers.Trainer):
@@ -42,24 +40,26 @@ class Trainer(transformers.Trainer):
             gold entities, likewise, and the number of words of each sentence. Rows are filled up with -100.
         callbacks: Callbacks.
         optimizers: Optimizer and scheduler.
-        **kwargs: Other arguments of ``transformers.Trainer``.
+        **kwargs: Other arguments of ``transformers.Trainer``, but no ``data_collator``: batches are made in one way.
 
     Raises:
-        TypeError: If the model is not a `SpanMarkerModel`.
+        TypeError: If the model is not a `SpanMarkerModel`, or a data set not a `Dataset`.
     """
 
     def __init__(
         self,
         model: SpanMarkerModel | None = None,
         args: TrainingArguments | None = None,
-        train_dataset: AnyDataset | None = None,
-        eval_dataset: AnyDataset | dict[str, AnyDataset] | None = None,
+        train_dataset: Dataset | None = None,
+        eval_dataset: Dataset | dict[str, Dataset] | None = None,
         model_init: Callable[..., SpanMarkerModel] | None = None,
         compute_metrics: Callable[[EvalPrediction], dict[str, Any]] | None = None,
         callbacks: list[TrainerCallback] | None = None,
         optimizers: tuple[Any, Any] = (None, None),
         **kwargs: Any,
     ) -> None:
+        if kwargs.get("data_collator") is not None:
+            raise TypeError("Trainer makes its own data_collator: leave data_collator out")
         args = TrainingArguments(output_dir="tmp_trainer") if args is None else args
         if args.n_gpu > 1:
             logger.warning("Training uses one of %d GPUs: launch it with torchrun to use all.", args.n_gpu)
@@ -75,17 +75,35 @@ class Trainer(transformers.Trainer):
             optimizers=optimizers,
             **kwargs,
         )
-        config, tokenizer = self._span_marker.config, self._span_marker.require_tokenizer()
-        self.data_collator = SpanMarkerDataCollator(tokenizer.pad_token_id, config.entity_max_length, config.outside_id)
-        self._signature_columns: list[str] = list(features.FEATURES)  # type: ignore[assignment]
-        self._prepared: list[tuple[AnyDataset, AnyDataset]] = []
+        self._signature_columns: list[str] = [*features.TEXT_FEATURES, *features.LABEL_FEATURES]  # type: ignore[assignment]
+        self._prepared: list[tuple[Dataset, Dataset]] = []
+        self._raw_datasets = (train_dataset, eval_dataset)
+        self._prepare_for(self._span_marker)
+
+    def _prepare_for(self, model: SpanMarkerModel) -> None:
+        """Fit everything that depends on the model to it: the collator, the data sets, the model's own notes."""
+        self._reader, config = model, model.config
+        pad_token_id = model.require_tokenizer().pad_token_id
+        self.data_collator = SpanMarkerDataCollator(pad_token_id, config.entity_max_length, config.outside_id)
+        if getattr(self, "_text_limit", None) != model.max_text_length:
+            self._text_limit = model.max_text_length
+            self._prepared = []
+        train_dataset, eval_dataset = self._raw_datasets
         if train_dataset is not None:
             self.train_dataset = self._prepare(train_dataset, "training")
-            _note_document_context(self._span_marker, train_dataset)
+            has_context = {"document_id", "sentence_id"} <= set(train_dataset.column_names)
+            config.trained_with_document_context = has_context
         if isinstance(eval_dataset, dict):
             self.eval_dataset = {name: self._prepare(data, f"{name} evaluation") for name, data in eval_dataset.items()}
         elif eval_dataset is not None:
             self.eval_dataset = self._prepare(eval_dataset, "evaluation")
+
+    def call_model_init(self, trial: Any = None) -> Any:
+        """See ``transformers.Trainer``. A new model may have other limits than the one before."""
+        model = super().call_model_init(trial)
+        if hasattr(self, "_raw_datasets") and isinstance(model, SpanMarkerModel):
+            self._prepare_for(model)
+        return model
 
     @property
     def _span_marker(self) -> SpanMarkerModel:
@@ -94,14 +112,13 @@ class Trainer(transformers.Trainer):
             raise TypeError(f"Trainer needs a SpanMarkerModel, not {type(model).__name__}")
         return model
 
-    def _prepare(self, dataset: AnyDataset, what: str, needs_tags: bool = True) -> AnyDataset:
+    def _prepare(self, dataset: Dataset, what: str, needs_tags: bool = True) -> Dataset:
         """Prepare a data set, or find what was prepared before."""
-        if features.is_prepared(dataset):
-            return dataset
         for known, prepared in self._prepared:
-            if known is dataset:
+            has_tags = "entities" in prepared.column_names
+            if (known is dataset and has_tags >= needs_tags) or prepared is dataset:
                 return prepared
-        model = self._span_marker
+        model = self._reader
         prepared = features.prepare(
             dataset, model.require_tokenizer(), model.config, model.max_text_length, what, needs_tags=needs_tags
         )
@@ -110,13 +127,23 @@ class Trainer(transformers.Trainer):
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
         """See ``transformers.Trainer``."""
-        if isinstance(eval_dataset, AnyDataset):
+        if eval_dataset is not None and not isinstance(eval_dataset, str):
             eval_dataset = self._prepare(eval_dataset, "evaluation")
         return super().get_eval_dataloader(eval_dataset)
 
     def get_test_dataloader(self, test_dataset: Any) -> Any:
         """See ``transformers.Trainer``. Test data may lack the column ``ner_tags``."""
         return super().get_test_dataloader(self._prepare(test_dataset, "test", needs_tags=False))
+
+    def log_metrics(self, split: str, metrics: dict[str, Any]) -> None:
+        """See ``transformers.Trainer``. The metrics of each label are written out one by one."""
+        flat: dict[str, Any] = {}
+        for name, value in metrics.items():
+            if isinstance(value, dict):
+                flat |= {f"{name}_{key}": number for key, number in value.items()}
+            else:
+                flat[name] = value
+        super().log_metrics(split, flat)
 
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -185,9 +212,3 @@ def _read_entities(padded: np.ndarray[Any, Any], labels: list[str]) -> list[list
         [Entity(labels[label], start, end) for label, start, end in rows if label != IGNORE_INDEX]
         for rows in padded.tolist()
     ]
-
-
-def _note_document_context(model: SpanMarkerModel, dataset: AnyDataset) -> None:
-    columns = dataset.column_names or []
-    if "tokens" in columns:
-        model.config.trained_with_document_context = "document_id" in columns and "sentence_id" in columns

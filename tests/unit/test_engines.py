@@ -8,8 +8,9 @@ from helpers import batch_logits, collate
 from oracle import as_double, sentence_logits
 from tiny import ENCODERS, SENTENCES, build_model
 
+import span_marker.attention
 import span_marker.engines
-from span_marker.engines import EngineInput, encode_markers, encode_text
+from span_marker.attention import TextMemory
 
 MODEL_INPUTS = ("input_ids", "attention_mask", "span_tokens", "span_counts")
 
@@ -176,19 +177,28 @@ def test_only_empty_sentences(engine):
     output.loss.backward()
 
 
-def test_memory_knows_text_by_layer():
-    model = build_model("bert", "fast", entity_max_length=2)
-    batch = collate(model, SENTENCES[:2])
-    inputs = EngineInput(
-        batch["input_ids"],
-        batch["attention_mask"],
-        batch["span_tokens"],
-        batch["span_counts"].tolist(),
-        torch.tensor([model.tokenizer.start_marker_id, model.tokenizer.end_marker_id]),
-    )
+def test_long_sentences_do_not_unbound_memory(monkeypatch):
+    # One long sentence among short ones, in one padded group: no pass holds more than max_pairs of it.
+    memory = span_marker.engines.TextMemory
+    monkeypatch.setattr(span_marker.engines, "TextMemory", lambda lengths, _, device: memory(lengths, 100, device))
+    shapes = []
+    attend = span_marker.attention.attend_to_text_and_pair
+
+    def watch(query, *rest):
+        shapes.append(query.shape)
+        return attend(query, *rest)
+
+    monkeypatch.setattr(span_marker.attention, "attend_to_text_and_pair", watch)
+    model = build_model("bert", "fast", entity_max_length=5, marker_max_length=4)
     with torch.no_grad():
-        memory = encode_text(model.encoder, inputs)
-        assert not memory.is_open
-        whole = encode_markers(model.encoder, inputs, memory, 0, len(batch["span_tokens"]))
-        pieces = [encode_markers(model.encoder, inputs, memory, i, i + 1) for i in range(len(whole))]
-    torch.testing.assert_close(torch.cat(pieces), whole, atol=2e-6, rtol=1e-6)
+        batch_logits(model, [["Paris"]] * 9 + [["Amelia"] * 30])
+    assert max(markers for _, _, markers, _ in shapes) == 2 * 4
+    assert max(sentences for _, sentences, _, _ in shapes) == 10
+
+
+def test_layers_that_share_weights_are_noticed():
+    memory = TextMemory([2], 1, torch.device("cpu"))
+    module = torch.nn.Identity()
+    memory.store(module, [])
+    with pytest.raises(RuntimeError, match="its layers share weights"):
+        memory.store(module, [])

@@ -1,10 +1,11 @@
 import logging
 
 import pytest
-from datasets import ClassLabel, Dataset, Features, IterableDataset, Sequence, Value
+from datasets import ClassLabel, Dataset, Features, Sequence, Value
 from tiny import LABELS, build_model
 
-from span_marker.features import FEATURES, prepare
+import span_marker.features
+from span_marker.features import LABEL_FEATURES, TEXT_FEATURES, prepare
 
 TOKENS = [["Amelia", "flew", "to", "Paris", "."], ["Nobody", "slept"], []]
 TAGS = [["B-PER", "O", "O", "B-LOC", "O"], ["O", "O"], []]
@@ -24,17 +25,48 @@ def test_integers_and_strings_give_the_same(model):
     one = prepared(model, Dataset.from_dict({"tokens": TOKENS, "ner_tags": IDS}))
     other = prepared(model, Dataset.from_dict({"tokens": TOKENS, "ner_tags": TAGS}))
     assert one.to_list() == other.to_list()
-    assert tuple(one.column_names) == FEATURES
+    assert one.column_names == [*TEXT_FEATURES, *LABEL_FEATURES]
     per, loc = model.config.label2id["PER"], model.config.label2id["LOC"]
     assert one["entities"][:] == [[[per, 0, 1], [loc, 3, 4]], [], []]
     assert one["num_words"][:] == [5, 2, 0]
 
 
-def test_a_stream_gives_the_same(model):
-    dataset = Dataset.from_dict({"tokens": TOKENS, "ner_tags": IDS})
-    stream = prepared(model, dataset.to_iterable_dataset())
-    assert isinstance(stream, IterableDataset)
-    assert list(stream) == prepared(model, dataset).to_list()
+def test_no_entity_among_the_first_rows(model, monkeypatch):
+    monkeypatch.setattr(span_marker.features, "ROWS_AT_A_TIME", 1)
+    rows = prepared(model, Dataset.from_dict({"tokens": TOKENS[::-1], "ner_tags": IDS[::-1]}))
+    straight = prepared(model, Dataset.from_dict({"tokens": TOKENS, "ner_tags": IDS}))
+    assert rows["entities"][:] == straight["entities"][::-1]
+
+
+@pytest.mark.parametrize("form", ["torch", "numpy", "arrow"])
+def test_the_form_of_a_data_set_changes_nothing(model, form):
+    columns = {"tokens": TOKENS[:2], "ner_tags": IDS[:2], "document_id": [0, 0], "sentence_id": [1, 0]}
+    dataset = Dataset.from_dict(columns)
+    assert prepared(model, dataset.with_format(form)).to_list() == prepared(model, dataset).to_list()
+    assert model.predict(dataset.with_format(form)) == model.predict(dataset)
+    assert model.predict(dataset["tokens"]) == model.predict(TOKENS[:2])
+
+
+def test_a_stream_is_refused(model):
+    stream = Dataset.from_dict({"tokens": TOKENS, "ner_tags": IDS}).to_iterable_dataset()
+    with pytest.raises(TypeError, match="must be a datasets.Dataset, not IterableDataset"):
+        prepared(model, stream)
+
+
+def test_names_that_the_model_does_not_know_are_refused(model):
+    features = Features(
+        {"tokens": Sequence(Value("string")), "ner_tags": Sequence(ClassLabel(names=["O", "B-animal"]))}
+    )
+    dataset = Dataset.from_dict({"tokens": [["a", "cat"]], "ner_tags": [[0, 1]]}, features=features)
+    with pytest.raises(ValueError, match=r"row 0 .* tag 1 of word 1 \('cat'\) is 'B-animal', not among the labels"):
+        prepared(model, dataset)
+
+
+def test_words_without_tokens_are_not_blamed_on_the_limit(model, caplog):
+    with caplog.at_level(logging.WARNING):
+        prepared(model, Dataset.from_dict({"tokens": [["Paris", "\u2063"]], "ner_tags": [["B-LOC", "I-LOC"]]}))
+    assert "1 end in words for which the tokenizer has no token" in caplog.text
+    assert "text limit" not in caplog.text
 
 
 def test_names_of_the_data_set_win_over_the_order_of_the_labels(model):
@@ -48,7 +80,7 @@ def test_names_of_the_data_set_win_over_the_order_of_the_labels(model):
 
 def test_test_data_need_no_tags(model):
     dataset = prepared(model, Dataset.from_dict({"tokens": TOKENS}), needs_tags=False)
-    assert tuple(dataset.column_names) == FEATURES[:3]
+    assert dataset.column_names == list(TEXT_FEATURES)
 
 
 @pytest.mark.parametrize(
@@ -65,6 +97,8 @@ def test_test_data_need_no_tags(model):
         ({"tokens": [["a"]], "ner_tags": [[-1]]}, ValueError, "row 0 .* tag -1"),
         ({"tokens": [["a"]], "ner_tags": [["B-ART"]]}, ValueError, r"row 0 .* tag 'B-ART' of word 0 \('a'\)"),
         ({"tokens": [["a"]], "ner_tags": [[0.5]]}, TypeError, "row 0 .* tag 0.5"),
+        ({"tokens": [["a"]], "ner_tags": [[True]]}, TypeError, "row 0 .* tag True"),
+        ({"tokens": [], "ner_tags": []}, ValueError, "the training data set has no rows"),
         ({"tokens": ["a b"], "ner_tags": [[0]]}, TypeError, "row 0 .* 'tokens' must be a list of words, not str"),
         ({"tokens": [[1]], "ner_tags": [[0]]}, TypeError, r"row 0 .*\[0\]=1 must be a word"),
         ({"tokens": [["a"]], "ner_tags": ["O"]}, TypeError, "row 0 .*'ner_tags' must be a list of tags, not str"),

@@ -159,6 +159,7 @@ def test_an_encoder_that_cannot_carry_markers_is_refused(tmp_path):
         ({"model_max_length": 0}, "model_max_length=0 must be at least 1"),
         ({"model_max_length": 129}, "model_max_length=129 .* positions for 128 tokens; set model_max_length to 128"),
         ({"model_max_length": 2}, "model_max_length=2 leaves no room for text beside 2 special tokens"),
+        ({"attn_implementation": "sdpa"}, "use engine= rather than attn_implementation="),
     ],
 )
 def test_limits_are_checked(limits, message, tmp_path, checkpoint):
@@ -228,6 +229,35 @@ def test_a_model_without_tokenizer_says_so():
 def test_a_configuration_without_encoder_or_labels():
     with pytest.raises(ValueError, match="has no encoder"):
         SpanMarkerModel(SpanMarkerConfig())
+
+
+def test_classes_that_do_not_belong_to_the_labels():
+    config = build_model("bert").config
+    config.id2label = {0: "O", 1: "LOC", 2: "PER", 3: "MISC"}
+    with pytest.raises(ValueError, match="are not those of the given labels"):
+        SpanMarkerModel(config)
+
+
+def test_reentrant_checkpointing_is_refused():
+    with pytest.raises(ValueError, match="must not set use_reentrant=True"):
+        build_model("bert").gradient_checkpointing_enable({"use_reentrant": True})
+
+
+def test_predict_leaves_the_mode_of_every_module():
+    model = build_model("bert")
+    model.train()
+    model.encoder.eval()
+    model.predict("Paris")
+    assert model.training
+    assert model.dropout.training
+    assert not model.encoder.training
+
+
+def test_the_classifier_is_where_the_encoder_is(tmp_path):
+    encoder = save_encoder("bert", tmp_path / "encoder")
+    model = SpanMarkerModel.from_pretrained(encoder, labels=LABELS, dtype=torch.bfloat16, device_map="cpu")
+    assert {parameter.device.type for parameter in model.parameters()} == {"cpu"}
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
 
 
 def test_try_cuda_returns_the_model(caplog):

@@ -165,6 +165,44 @@ def test_model_init(dataset, tmp_path):
     assert trainer.train().global_step == 3
 
 
+def test_model_init_may_change_limits(dataset, tmp_path):
+    limits = iter([(3, 100), (2, 8), (4, 100)])
+
+    def model_init():
+        entity_max_length, model_max_length = next(limits)
+        return build_model("bert", entity_max_length=entity_max_length, model_max_length=model_max_length)
+
+    data = dataset.add_column("document_id", list(range(5))).add_column("sentence_id", [0] * 5)
+    trainer = Trainer(model_init=model_init, args=arguments(tmp_path), train_dataset=data, eval_dataset=dataset)
+    lengths = []
+    for entity_max_length in (2, 4):
+        trainer.train()
+        assert trainer.data_collator.entity_max_length == entity_max_length
+        assert trainer.model.config.trained_with_document_context
+        lengths.append(max(map(len, trainer.train_dataset["input_ids"])))
+        trainer.evaluate()
+    assert lengths[0] == 8 < lengths[1]
+
+
+def test_metrics_can_be_logged(dataset, tmp_path, capsys):
+    trainer = Trainer(build_model("bert", entity_max_length=3), arguments(tmp_path), eval_dataset=dataset)
+    trainer.log_metrics("eval", trainer.evaluate())
+    assert "eval_PER_f1" in capsys.readouterr().out
+
+
+def test_untagged_data_can_be_predicted_but_not_evaluated(tmp_path):
+    untagged = Dataset.from_dict({"tokens": SENTENCES})
+    trainer = Trainer(build_model("bert", entity_max_length=3), arguments(tmp_path))
+    trainer.predict(untagged)
+    with pytest.raises(ValueError, match="needs the columns"):
+        trainer.evaluate(untagged)
+
+
+def test_a_collator_of_the_caller_is_refused(dataset, tmp_path):
+    with pytest.raises(TypeError, match="leave data_collator out"):
+        Trainer(build_model("bert"), arguments(tmp_path), dataset, data_collator=lambda features: {})
+
+
 def test_best_model_is_loaded_at_the_end(dataset, tmp_path):
     options = {"eval_strategy": "epoch", "save_strategy": "epoch", "load_best_model_at_end": True}
     options |= {"metric_for_best_model": "eval_overall_f1", "num_train_epochs": 2}
