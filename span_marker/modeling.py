@@ -161,8 +161,7 @@ class SpanMarkerModel(PreTrainedModel):
         if sum(counts) != len(span_tokens) or len(counts) != len(input_ids):
             raise ValueError(
                 f"{len(span_tokens)} candidates of {len(counts)} sentences with {sum(counts)} candidates in a batch of "
-                f"{len(input_ids)}: a batch must stay in one piece; use torchrun rather than DataParallel, and "
-                "dispatch_batches=False for streams"
+                f"{len(input_ids)}: a batch must stay in one piece; use torchrun rather than DataParallel"
             )
         inputs = EngineInput(
             input_ids=input_ids,

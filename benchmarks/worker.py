@@ -1,0 +1,119 @@
+"""Measures one library in one process; `speed.py` starts it, in either library's environment, and talks to it.
+
+Each line on standard input is a JSON list ``[task, arguments]``, each line of the answer a JSON object. The same code
+runs with this library and with the published one: it uses only what both have.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+import statistics
+import sys
+import time
+from typing import Any
+
+import torch
+from datasets import Dataset
+
+STATE: dict[str, Any] = {}
+
+
+def load(checkpoint: str, sentences: list[list[str]], tags: list[list[int]], documents: list[int], dtype: str) -> None:
+    """Load a model and keep the data."""
+    from span_marker import SpanMarkerModel
+
+    model = SpanMarkerModel.from_pretrained(checkpoint)
+    STATE["model"] = model.to(getattr(torch, dtype))
+    STATE.update(checkpoint=checkpoint, sentences=sentences, tags=tags, documents=documents)
+
+
+def predict(batch_size: int, num_sentences: int) -> dict[str, Any]:
+    """Predict the first sentences once."""
+    sentences = STATE["sentences"][:num_sentences]
+    started = time.perf_counter()
+    entities = STATE["model"].predict(sentences, batch_size=batch_size)
+    return {"seconds": time.perf_counter() - started, "entities": entities}
+
+
+def predict_documents(batch_size: int, num_sentences: int) -> dict[str, Any]:
+    """Predict the first sentences in the context of their documents."""
+    documents = STATE["documents"][:num_sentences]
+    places = [index - documents.index(document) for index, document in enumerate(documents)]
+    columns = {"tokens": STATE["sentences"][:num_sentences], "document_id": documents, "sentence_id": places}
+    started = time.perf_counter()
+    entities = STATE["model"].predict(Dataset.from_dict(columns), batch_size=batch_size)
+    return {"seconds": time.perf_counter() - started, "entities": entities}
+
+
+def latency(num_sentences: int) -> dict[str, Any]:
+    """Predict sentences one at a time."""
+    seconds = []
+    for words in STATE["sentences"][:num_sentences]:
+        started = time.perf_counter()
+        STATE["model"].predict([words])
+        seconds.append(time.perf_counter() - started)
+    return {"seconds": statistics.median(seconds)}
+
+
+def train(batch_size: int, num_steps: int) -> dict[str, Any]:
+    """Train for some steps, after one to warm up, and say how long a step took."""
+    trainer = _trainer(batch_size, num_steps + 1, num_steps + 1)
+    moments: list[float] = []
+    step = trainer.training_step
+    trainer.training_step = lambda *a, **k: moments.append(time.perf_counter()) or step(*a, **k)
+    trainer.train()
+    moments.append(time.perf_counter())
+    return {"seconds": (moments[-1] - moments[1]) / num_steps}
+
+
+def prepare(batch_size: int, num_sentences: int) -> dict[str, Any]:
+    """Make a trainer and read every batch of its data, without the model."""
+    started = time.perf_counter()
+    num_batches = -(-num_sentences // batch_size)
+    for _ in _trainer(batch_size, num_batches, num_batches).get_train_dataloader():
+        pass
+    return {"seconds": time.perf_counter() - started}
+
+
+def _trainer(batch_size: int, num_batches: int, max_steps: int) -> Any:
+    from span_marker import SpanMarkerModel, Trainer
+    from transformers import TrainingArguments
+
+    size = batch_size * num_batches
+    data = Dataset.from_dict({"tokens": STATE["sentences"][:size], "ner_tags": STATE["tags"][:size]})
+    folder = os.path.join(os.path.dirname(STATE["checkpoint"]), "trainer")
+    args = TrainingArguments(
+        folder,
+        max_steps=max_steps,
+        per_device_train_batch_size=batch_size,
+        report_to="none",
+        disable_tqdm=True,
+        save_strategy="no",
+        seed=0,
+    )
+    return Trainer(model=SpanMarkerModel.from_pretrained(STATE["checkpoint"]), args=args, train_dataset=data)
+
+
+def memory() -> dict[str, Any]:
+    """The most memory that this process ever had, in MiB."""
+    return {"mebibytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+
+
+TASKS = {task.__name__: task for task in (load, predict, predict_documents, latency, train, prepare, memory)}
+
+
+def main() -> None:
+    """Answer until standard input ends; what libraries print goes to standard error."""
+    answers = os.fdopen(os.dup(1), "w")
+    with contextlib.redirect_stdout(sys.stderr):
+        for line in sys.stdin:
+            task, arguments = json.loads(line)
+            answers.write(json.dumps(TASKS[task](**arguments) or {}) + "\n")
+            answers.flush()
+
+
+if __name__ == "__main__":
+    main()
