@@ -79,8 +79,9 @@ def prepare(batch_size: int, num_sentences: int) -> dict[str, Any]:
 
 
 def _trainer(batch_size: int, num_batches: int, max_steps: int) -> Any:
-    from span_marker import SpanMarkerModel, Trainer
     from transformers import TrainingArguments
+
+    from span_marker import SpanMarkerModel, Trainer
 
     size = batch_size * num_batches
     data = Dataset.from_dict({"tokens": STATE["sentences"][:size], "ner_tags": STATE["tags"][:size]})

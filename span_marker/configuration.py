@@ -86,9 +86,9 @@ class SpanMarkerConfig(PreTrainedConfig):
             ValueError: If a limit is not a whole number, or below what makes sense.
         """
         for name in ("model_max_length", "marker_max_length", "entity_max_length"):
-            _check_limit(name, getattr(self, name), at_least=1, optional=name == "model_max_length")
+            check_limit(name, getattr(self, name), at_least=1, optional=name == "model_max_length")
         for name in ("max_prev_context", "max_next_context"):
-            _check_limit(name, getattr(self, name), at_least=0, optional=True)
+            check_limit(name, getattr(self, name), at_least=0, optional=True)
 
     @property
     def given_labels(self) -> list[str]:
@@ -137,7 +137,19 @@ def _encoder_config(encoder: PreTrainedConfig | dict[str, Any] | None) -> PreTra
     return config
 
 
-def _check_limit(name: str, value: Any, at_least: int, optional: bool) -> None:
+def check_limit(name: str, value: Any, at_least: int, optional: bool = False) -> None:
+    """Check a limit.
+
+    Args:
+        name: What to call it.
+        value: Its value.
+        at_least: The least it may be.
+        optional: Whether it may be None.
+
+    Raises:
+        TypeError: If it is not a whole number.
+        ValueError: If it is too low.
+    """
     if value is None and optional:
         return
     if isinstance(value, bool) or not isinstance(value, Integral):

@@ -103,7 +103,10 @@ def prepare(
             label list.
     """
     if not isinstance(dataset, Dataset):
-        raise TypeError(f"the {what} data must be a datasets.Dataset, not {type(dataset).__name__}")
+        raise TypeError(
+            f"the {what} data must be a datasets.Dataset, such as one split or Dataset.from_list(rows), not a "
+            f"{type(dataset).__name__}"
+        )
     dataset = dataset.with_format(None)
     columns = dataset.column_names
     needed = ["tokens", "ner_tags"] if needs_tags else ["tokens"]
@@ -211,6 +214,9 @@ def read_entities(
             )
         name = tag if isinstance(tag, str) else tag_names[tag]
         if name not in config.given_labels:
-            raise ValueError(f"{tagged} is {name!r}, not among the labels {config.given_labels}: add it to labels")
+            raise ValueError(
+                f"{tagged}{'' if name == tag else f' is {name!r},'} is not among the labels {config.given_labels}: "
+                "give these to a new model as labels="
+            )
         names.append(name)
     return tags_to_entities(names, config.scheme)

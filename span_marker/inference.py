@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from span_marker.configuration import SpanMarkerConfig
+from span_marker.configuration import SpanMarkerConfig, check_limit
 from span_marker.data_collator import SpanMarkerDataCollator, sentence_features
 from span_marker.decoding import FloatArray, ScoredSpan, decode_flat
 from span_marker.sentences import Sentences, encode, read_inputs
@@ -76,10 +76,10 @@ def predict(
         Entities as dicts: a list for a single sentence, else a list of lists.
 
     Raises:
-        ValueError: If ``batch_size`` is below 1.
+        TypeError: If the input is nothing of the kind.
+        ValueError: If ``batch_size`` is below 1, or a `Dataset` lacks a column.
     """
-    if batch_size < 1:
-        raise ValueError(f"batch_size={batch_size} must be at least 1")
+    check_limit("batch_size", batch_size, at_least=1)
     sentences, is_single = read_inputs(inputs)
     _warn_of_context(sentences.document_ids is not None, config.trained_with_document_context)
     collator = SpanMarkerDataCollator(tokenizer.pad_token_id, config.entity_max_length, config.outside_id)

@@ -172,8 +172,8 @@ def check_labels(labels: Sequence[str]) -> None:
         ValueError: If ``O`` or every other label is missing, or a label occurs twice.
         TypeError: If a label is not a string.
     """
-    if isinstance(labels, str):
-        raise TypeError(f"labels={labels!r} must be a list of strings, not one string")
+    if isinstance(labels, str) or not isinstance(labels, Sequence):
+        raise TypeError(f"labels={labels!r} must be a list of strings, not a {type(labels).__name__}: order matters")
     strangers = [label for label in labels if not isinstance(label, str)]
     if strangers:
         raise TypeError(f"labels must be strings, but labels contains {strangers[0]!r}")

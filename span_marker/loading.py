@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers.utils import logging as transformers_logging
 
 from span_marker.configuration import SpanMarkerConfig
 from span_marker.encoders import check_encoder, max_text_length, model_arguments
@@ -45,7 +47,12 @@ def load_config(path: Path, arguments: dict[str, Any]) -> PreTrainedConfig:
 
     Returns:
         The configuration.
+
+    Raises:
+        FileNotFoundError: If the path can't be the name of a repository, and there is no such folder.
     """
+    if not os.path.exists(path) and (os.path.isabs(path) or str(path).startswith((".", "~"))):
+        raise FileNotFoundError(f"there is no folder {str(path)!r} to load a model from")
     config: PreTrainedConfig = AutoConfig.from_pretrained(
         path, trust_remote_code=arguments.get("trust_remote_code", False), **_hub_arguments(arguments)
     )
@@ -99,9 +106,10 @@ def load_encoder(
     tokenizer = load_tokenizer(path, kwargs)
     _set_limits(span_marker_config, limits, tokenizer)
     kwargs = {**kwargs, **model_arguments(config), **REPORT_WEIGHTS}
-    encoder, info = AutoModel.from_pretrained(path, *model_args, config=config, **kwargs)
-    check_weights(info, path)
-    encoder.resize_token_embeddings(len(tokenizer), pad_to_multiple_of=VOCABULARY_MULTIPLE)
+    with _quiet():
+        encoder, info = AutoModel.from_pretrained(path, *model_args, config=config, **kwargs)
+        check_weights(info, path)
+        encoder.resize_token_embeddings(len(tokenizer), pad_to_multiple_of=VOCABULARY_MULTIPLE)
     span_marker_config.encoder = encoder.config
     span_marker_config.vocab_size = encoder.config.vocab_size
     return span_marker_config, encoder, tokenizer
@@ -161,6 +169,17 @@ def check_weights(info: dict[str, Any], path: Path) -> None:
         )
     if missing:
         raise ValueError(f"{str(path)!r} is incomplete: {len(missing)} weights are missing, for example {missing[0]!r}")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep ``transformers`` from reporting heads and poolers that nobody uses; what matters, `check_weights` says."""
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
 
 
 def _hub_arguments(arguments: dict[str, Any]) -> dict[str, Any]:

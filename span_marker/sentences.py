@@ -62,12 +62,14 @@ def read_inputs(inputs: Any) -> tuple[Sentences, bool]:
         if not inputs or any(" " in item for item in inputs):
             return Sentences(inputs, are_texts=True), False
         return Sentences([inputs], are_texts=False), True
+    expected = str if isinstance(inputs[0], str) else (list, tuple)
     for row, item in enumerate(inputs):
-        if not isinstance(item, (list, tuple)):
+        if not isinstance(item, expected):
             raise TypeError(
                 f"predict can't read inputs[{row}] of type {type(item).__name__}: the items of inputs must be all "
                 "strings, or all lists of words"
             )
+    for row, item in enumerate(inputs):
         check_words(item, f"inputs[{row}]")
     return Sentences(inputs, are_texts=False), False
 

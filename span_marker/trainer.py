@@ -94,7 +94,9 @@ class Trainer(transformers.Trainer):
             has_context = {"document_id", "sentence_id"} <= set(train_dataset.column_names)
             config.trained_with_document_context = has_context
         if isinstance(eval_dataset, dict):
-            self.eval_dataset = {name: self._prepare(data, f"{name} evaluation") for name, data in eval_dataset.items()}
+            self.eval_dataset = {
+                name: self._prepare(data, f"evaluation ({name})") for name, data in eval_dataset.items()
+            }
         elif eval_dataset is not None:
             self.eval_dataset = self._prepare(eval_dataset, "evaluation")
 

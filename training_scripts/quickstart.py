@@ -113,8 +113,14 @@ def write_page(path: Path, sentences: list[str], entities: list[list[dict[str, A
         }
         for text, found in zip(sentences, entities, strict=True)
     ]
-    page = displacy.render(
-        documents, style="ent", manual=True, page=True, jupyter=False, options={"colors": colors, "ents": list(colors)}
+    figures = displacy.render(
+        documents, style="ent", manual=True, jupyter=False, options={"colors": colors, "ents": list(colors)}
+    )
+    style = "font-family: sans-serif; max-width: 50rem; margin: 3rem auto; padding: 0 1rem"
+    page = (
+        '<!DOCTYPE html>\n<html lang="en">\n<head><meta charset="utf-8"><title>SpanMarker quickstart</title></head>\n'
+        f'<body style="{style}">\n<h1>Entities found by the quickstart\'s model</h1>\n'
+        f"<p>None of these sentences is in the corpus that it was trained on.</p>\n{figures}\n</body>\n</html>\n"
     )
     path.write_text(page, encoding="utf-8")
 

@@ -49,7 +49,7 @@ def test_the_form_of_a_data_set_changes_nothing(model, form):
 
 def test_a_stream_is_refused(model):
     stream = Dataset.from_dict({"tokens": TOKENS, "ner_tags": IDS}).to_iterable_dataset()
-    with pytest.raises(TypeError, match="must be a datasets.Dataset, not IterableDataset"):
+    with pytest.raises(TypeError, match="must be a datasets.Dataset, .* not a IterableDataset"):
         prepared(model, stream)
 
 
@@ -58,7 +58,7 @@ def test_names_that_the_model_does_not_know_are_refused(model):
         {"tokens": Sequence(Value("string")), "ner_tags": Sequence(ClassLabel(names=["O", "B-animal"]))}
     )
     dataset = Dataset.from_dict({"tokens": [["a", "cat"]], "ner_tags": [[0, 1]]}, features=features)
-    with pytest.raises(ValueError, match=r"row 0 .* tag 1 of word 1 \('cat'\) is 'B-animal', not among the labels"):
+    with pytest.raises(ValueError, match=r"row 0 .* tag 1 of word 1 \('cat'\) is 'B-animal', is not among"):
         prepared(model, dataset)
 
 

@@ -70,7 +70,8 @@ def test_blank_text_has_no_entities(model, text):
         (None, "inputs of type NoneType"),
         ({"text": "a"}, "inputs of type dict"),
         ([1, 2], r"inputs\[0\] of type int"),
-        (["a b", ["c"]], r"inputs\[0\] of type str"),
+        (["a b", ["c"]], r"inputs\[1\] of type list"),
+        (["a b", None], r"inputs\[1\] of type NoneType"),
         ([["a"], "b c"], r"inputs\[1\] of type str"),
         ([["a", 5]], r"inputs\[0\]\[1\]=5 must be a word"),
         ([["a", None]], r"inputs\[0\]\[1\]=None must be a word"),
@@ -91,6 +92,8 @@ def test_a_data_set_without_tokens(model):
 def test_batch_size_below_one(model):
     with pytest.raises(ValueError, match="batch_size=0 must be at least 1"):
         model.predict("a", batch_size=0)
+    with pytest.raises(TypeError, match="batch_size='4' must be a whole number"):
+        model.predict("a", batch_size="4")
 
 
 def test_cut_text_is_said(caplog):

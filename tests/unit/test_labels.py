@@ -140,7 +140,8 @@ def test_a_label_may_contain_a_hyphen():
         (["O"], ValueError, "at least one label besides"),
         (["O", "PER", "PER"], ValueError, r"\['PER'\] occur more than once"),
         (["O", 3], TypeError, "contains 3"),
-        ("O", TypeError, "not one string"),
+        ("O", TypeError, "not a str"),
+        ({"O", "PER"}, TypeError, "not a set: order matters"),
     ],
 )
 def test_broken_label_lists_are_refused(labels, error, message):

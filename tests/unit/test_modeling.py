@@ -145,6 +145,12 @@ def test_an_encoder_needs_labels(tmp_path):
         SpanMarkerModel.from_pretrained(encoder, labels=["B-PER"])
 
 
+@pytest.mark.parametrize("path", ["./nowhere", "../nowhere", "/nowhere/at/all"])
+def test_a_folder_that_does_not_exist(path):
+    with pytest.raises(FileNotFoundError, match=f"there is no folder '{path}' to load a model from"):
+        SpanMarkerModel.from_pretrained(path)
+
+
 def test_an_encoder_that_cannot_carry_markers_is_refused(tmp_path):
     GPT2Config(n_layer=1, n_embd=8, n_head=1, vocab_size=10).save_pretrained(tmp_path)
     with pytest.raises(ValueError, match=r"type 'gpt2' .* supported types: bert, "):
