@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import torch
 from helpers import collate
 from oracle import candidates
@@ -9,15 +10,16 @@ from span_marker.data_collator import IGNORE_INDEX, pad_entities
 ENTITIES = [[("PER", 0, 2), ("LOC", 5, 6)], [("LOC", 0, 1)], [("PER", 0, 3), ("ORG", 4, 11)], [], []]
 
 
-def test_labels_stand_at_the_gold_spans():
-    model = build_model("bert", entity_max_length=5)
+@pytest.mark.parametrize(("entity_max_length", "num_reachable"), [(5, 4), (3, 4), (2, 3), (1, 2)])
+def test_labels_stand_at_the_gold_spans(entity_max_length, num_reachable):
+    model = build_model("bert", entity_max_length=entity_max_length)
     batch = collate(model, SENTENCES, ENTITIES)
     expected = []
     for words, entities in zip(SENTENCES, ENTITIES, strict=True):
         gold = {(start, end): model.config.label2id[label] for label, start, end in entities}
-        expected += [gold.get(span, 0) for span in candidates(len(words), 5)]
+        expected += [gold.get(span, 0) for span in candidates(len(words), entity_max_length)]
     assert batch["labels"].tolist() == expected
-    assert sum(label != 0 for label in expected) == 4  # the entity of seven words has no candidate
+    assert sum(label != 0 for label in expected) == num_reachable
 
 
 def test_gold_entities_are_all_there():
