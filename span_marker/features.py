@@ -121,6 +121,7 @@ def prepare(
     has_documents = document_columns(dataset)[0] is not None
     lost = OutOfReach()
     tag_names = _tag_names(dataset, config)
+    labels, scheme = config.given_labels, config.scheme
     class_ids = {label: index for index, label in enumerate(config.reduced_labels)}
 
     def prepare_rows(rows: dict[str, list[Any]], indices: list[int]) -> dict[str, list[Any]]:
@@ -132,7 +133,7 @@ def prepare(
         result: dict[str, list[Any]] = {name: [text[name].tolist() for text in texts] for name in TEXT_FEATURES}
         if "ner_tags" in rows:
             entities = [
-                read_entities(words, tags, tag_names, config, f"row {index} of the {what} data")
+                read_entities(words, tags, tag_names, labels, scheme, f"row {index} of the {what} data")
                 for index, words, tags in zip(indices, rows["tokens"], rows["ner_tags"], strict=True)
             ]
             for sentence, found in zip(encoded, entities, strict=True):
@@ -181,7 +182,7 @@ def _tag_names(dataset: Dataset, config: SpanMarkerConfig) -> list[str]:
 
 
 def read_entities(
-    words: Sequence[str], tags: Sequence[int | str], tag_names: list[str], config: SpanMarkerConfig, where: str
+    words: Sequence[str], tags: Sequence[Any], tag_names: list[str], labels: list[str], scheme: str | None, where: str
 ) -> list[Entity]:
     """Read one sentence's entities out of its tags.
 
@@ -189,7 +190,8 @@ def read_entities(
         words: The words.
         tags: One tag a word, as an integer or a string.
         tag_names: Names of the integer tags.
-        config: The model's configuration.
+        labels: The labels as given to the model.
+        scheme: Their scheme.
         where: What to call the sentence in errors.
 
     Returns:
@@ -205,18 +207,20 @@ def read_entities(
         raise ValueError(f"{where} has {len(words)} 'tokens' but {len(tags)} 'ner_tags': every word needs one tag")
     names = []
     for position, tag in enumerate(tags):
-        tagged = f"{where}: tag {tag!r} of word {position} ({words[position]!r})"
-        if isinstance(tag, bool) or not isinstance(tag, (str, int)):
-            raise TypeError(f"{tagged} must be an integer or a string")
-        if isinstance(tag, int) and not 0 <= tag < len(tag_names):
+        is_name = isinstance(tag, str)
+        if not is_name and (isinstance(tag, bool) or not isinstance(tag, int)):
+            raise TypeError(f"{where}: tag {tag!r} of word {position} must be an integer or a string")
+        if not is_name and not 0 <= tag < len(tag_names):
             raise ValueError(
-                f"{tagged} is not in the range of the {len(tag_names)} labels {tag_names}: add it to labels"
+                f"{where}: tag {tag} of word {position} ({words[position]!r}) is not in the range of the "
+                f"{len(tag_names)} labels {tag_names}: add it to labels"
             )
-        name = tag if isinstance(tag, str) else tag_names[tag]
-        if name not in config.given_labels:
+        name = tag if is_name else tag_names[tag]
+        if name not in labels:
             raise ValueError(
-                f"{tagged}{'' if name == tag else f' is {name!r},'} is not among the labels {config.given_labels}: "
-                "give these to a new model as labels="
+                f"{where}: tag {tag!r} of word {position} ({words[position]!r})"
+                f"{'' if is_name else f' is {name!r},'} is not among the labels {labels}: give these to a new model as "
+                "labels="
             )
         names.append(name)
-    return tags_to_entities(names, config.scheme)
+    return tags_to_entities(names, scheme)

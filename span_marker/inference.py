@@ -83,6 +83,7 @@ def predict(
     sentences, is_single = read_inputs(inputs)
     _warn_of_context(sentences.document_ids is not None, config.trained_with_document_context)
     collator = SpanMarkerDataCollator(tokenizer.pad_token_id, config.entity_max_length, config.outside_id)
+    labels = config.reduced_labels
     results: list[list[dict[str, Any]]] = []
     num_cut = 0
     with tqdm(total=len(sentences.items), desc="Predicting", disable=not show_progress_bar) as progress:
@@ -99,7 +100,7 @@ def predict(
                 progress.update(len(rows))
             num_cut += sum(sentence.num_cut_tokens > 0 for sentence in encoded)
             for item, sentence, kept in zip(block.items, encoded, found, strict=True):
-                entities = [_as_dict(span, item, sentence, config) for span in kept]
+                entities = [_as_dict(span, item, sentence, labels) for span in kept]
                 results.append([entity for entity in entities if entity["span"]])  # white space is no entity
     if num_cut:
         logger.warning(
@@ -134,8 +135,8 @@ def _blocks(sentences: Sentences) -> Iterator[Sentences]:
         yield Sentences(sentences.items[first : first + BLOCK_SIZE], sentences.are_texts)
 
 
-def _as_dict(span: ScoredSpan, item: Any, sentence: EncodedSentence, config: SpanMarkerConfig) -> dict[str, Any]:
-    label, score = config.reduced_labels[span.label_id], span.score
+def _as_dict(span: ScoredSpan, item: Any, sentence: EncodedSentence, labels: list[str]) -> dict[str, Any]:
+    label, score = labels[span.label_id], span.score
     if sentence.char_starts is None or sentence.char_ends is None:
         words = list(item[span.start : span.end])
         return {
