@@ -24,6 +24,7 @@ one operation for each sentence would cost more than the padding does.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -69,44 +70,79 @@ def dense_attention_mask(text_mask: Tensor, pair_mask: Tensor) -> Tensor:
     return mask | torch.diag_embed(~real)
 
 
+SMALL_GROUP = 64
+"""Groups of sentences with fewer tokens each are padded without a second thought."""
+
+
 @dataclass(frozen=True)
 class Rows:
-    """Rows of a packed sequence that belong to one group of sentences, as a padded table.
+    """Some rows of a packed sequence, those of one sentence or of a group of sentences, and how to pad the group.
 
     Attributes:
-        length: Rows of the whole group.
-        table: Row of the group for each sentence and place, ``(sentences, longest)``; None for a single sentence,
-            whose rows need no table.
-        places: Place of each row of the group in the flattened table, ``(length,)``; None likewise.
+        first: The first row of a single sentence.
+        length: Rows of all sentences together.
+        table: Row for each sentence of a group and place, ``(sentences, longest)``; None for a single sentence, whose
+            rows need no table.
+        places: Places of the table that are no padding, flattened, ``(length,)``; None likewise.
         key_mask: True for the keys that may be attended to, ``(sentences, 1, longest)``; None likewise. It holds the
             first place even of a sentence without rows, since attending to nothing would give NaN.
     """
 
+    first: int
     length: int
     table: Tensor | None = None
     places: Tensor | None = None
     key_mask: Tensor | None = None
 
     @classmethod
-    def of(cls, lengths: list[int], device: torch.device) -> Rows:
-        """Tabulate sentences of these lengths that stand one behind the other."""
+    def of(cls, firsts: list[int], lengths: list[int], device: torch.device) -> Rows:
+        """Tabulate sentences that begin in these rows and have these lengths."""
         if len(lengths) == 1:
-            return cls(lengths[0])
-        counts = torch.tensor(lengths)  # on the CPU: the shapes below must not wait for an accelerator
-        columns = torch.arange(max(lengths))
-        mask = columns < counts[:, None]
-        table = ((counts.cumsum(0) - counts)[:, None] + columns).masked_fill(~mask, 0)
-        key_mask = (mask | (columns == 0))[:, None, :]
-        return cls(sum(lengths), table.to(device), mask.flatten().nonzero()[:, 0].to(device), key_mask.to(device))
+            return cls(firsts[0], lengths[0])
+        columns = torch.arange(max(lengths))  # on the CPU: the shapes below must not wait for an accelerator
+        mask = columns < torch.tensor(lengths)[:, None]
+        table = (torch.tensor(firsts)[:, None] + columns).masked_fill(~mask, 0)
+        places, key_mask = mask.flatten().nonzero()[:, 0], (mask | (columns == 0))[:, None, :]
+        return cls(firsts[0], sum(lengths), table.to(device), places.to(device), key_mask.to(device))
 
     def pad(self, packed: Tensor) -> Tensor:
-        """``(heads, length, head_dim)`` to ``(heads, sentences, longest, head_dim)``."""
-        return packed.unsqueeze(1) if self.table is None else packed[:, self.table]
+        """``(heads, num_rows, dim)`` to ``(heads, sentences, longest, dim)``."""
+        if self.table is None:
+            return packed.narrow(1, self.first, self.length).unsqueeze(1)
+        return packed[:, self.table]
 
     def unpad(self, padded: Tensor) -> Tensor:
-        """``(heads, sentences, longest, head_dim)`` to ``(length, heads, head_dim)``."""
+        """``(heads, sentences, longest, dim)`` to ``(length, heads, dim)``."""
         packed = padded.squeeze(1) if self.places is None else padded.flatten(1, 2)[:, self.places]
         return packed.transpose(0, 1)
+
+
+def similar_lengths(lengths: list[int]) -> list[list[int]]:
+    """Group sentences so that padding each group to its longest at most doubles it, unless it is small.
+
+    Args:
+        lengths: Tokens of each sentence.
+
+    Returns:
+        Indices of the sentences of each group, the longest first; those without tokens are left out.
+    """
+    groups: list[list[int]] = []
+    for index in sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True):
+        longest = lengths[groups[-1][0]] if groups else 0
+        if groups and (2 * lengths[index] >= longest or longest <= SMALL_GROUP):
+            if lengths[index]:
+                groups[-1].append(index)
+        elif lengths[index]:
+            groups.append([index])
+    return groups
+
+
+def _first_rows(lengths: list[int]) -> list[int]:
+    return [0, *itertools.accumulate(lengths[:-1])]
+
+
+class TextEncoded(Exception):  # noqa: N818
+    """Every layer's keys and values are stored: what the last layer would make of them is not needed."""
 
 
 class TextMemory:
@@ -117,37 +153,50 @@ class TextMemory:
 
     Args:
         lengths: Text tokens of each sentence.
-        group_size: Sentences that attention is computed for at a time.
+        num_layers: Attention layers of the encoder.
+        in_groups: Whether attention is computed in padded groups of sentences, rather than sentence by sentence.
         device: Where the text is.
     """
 
-    def __init__(self, lengths: list[int], group_size: int, device: torch.device) -> None:
-        self.group_size = group_size
+    def __init__(self, lengths: list[int], num_layers: int, in_groups: bool, device: torch.device) -> None:
+        self.lengths = lengths
+        self._firsts = _first_rows(lengths)
+        self.num_layers = num_layers
+        self.in_groups = in_groups
         self.device = device
-        groups = [lengths[first : first + group_size] for first in range(0, len(lengths), group_size)]
-        self.text_rows = [Rows.of(group, device) for group in groups]
         self.is_open = True
-        self._layers: dict[nn.Module, list[tuple[Tensor, Tensor]]] = {}
+        self._layers: dict[nn.Module, tuple[Tensor, Tensor]] = {}
 
-    def store(self, module: nn.Module, keys_values: list[tuple[Tensor, Tensor]]) -> None:
-        """File one layer's padded keys and values, one pair a group: ``(heads, sentences, longest, head_dim)``."""
+    @property
+    def is_complete(self) -> bool:
+        """Whether every layer has stored its keys and values."""
+        return len(self._layers) == self.num_layers
+
+    def store(self, module: nn.Module, key: Tensor, value: Tensor) -> None:
+        """File one layer's keys and values, both ``(heads, num_tokens, head_dim)``."""
         if self.is_open:
             if module in self._layers:
                 raise RuntimeError(f"{type(module).__name__} attends twice in one pass: its layers share weights")
-            self._layers[module] = keys_values
+            self._layers[module] = key, value
 
-    def recall(self, module: nn.Module) -> list[tuple[Tensor, Tensor]]:
+    def recall(self, module: nn.Module) -> tuple[Tensor, Tensor]:
         """Look up what an attention module stored."""
         return self._layers[module]
+
+    def text_rows(self, sentences: list[int]) -> Rows:
+        """Rows of the text of some sentences."""
+        firsts, lengths = ([column[index] for index in sentences] for column in (self._firsts, self.lengths))
+        return Rows.of(firsts, lengths, self.device)
 
 
 class Pass(Protocol):
     """One run of tokens through the encoder: it says how they attend."""
 
-    def attend(
-        self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, scaling: float, dropout: float
-    ) -> Tensor:
-        """Compute attention: ``(heads, num_tokens, head_dim)`` each to ``(num_tokens, heads, head_dim)``."""
+    def attend(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, dropout: float) -> Tensor:
+        """Compute attention: ``(heads, num_tokens, head_dim)`` each to ``(num_tokens, heads, head_dim)``.
+
+        The keys come scaled: scores are products of queries and keys.
+        """
 
 
 class TextPass:
@@ -159,22 +208,20 @@ class TextPass:
 
     def __init__(self, memory: TextMemory) -> None:
         self.memory = memory
+        sentences = list(range(len(memory.lengths)))
+        groups = [sentences] if memory.in_groups else [[index] for index in sentences]
+        self.groups = [memory.text_rows(group) for group in groups]
 
-    def attend(
-        self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, scaling: float, dropout: float
-    ) -> Tensor:
-        """See `Pass.attend`."""
-        groups = self.memory.text_rows
-        sizes = [rows.length for rows in groups]
-        outputs, keys_values = [], []
-        for rows, *qkv in zip(groups, *(x.split(sizes, dim=1) for x in (query, key, value)), strict=True):
-            q, k, v = (rows.pad(x) for x in qkv)
-            attended = F.scaled_dot_product_attention(
-                q, k, v, attn_mask=rows.key_mask, dropout_p=dropout, scale=scaling
-            )
+    def attend(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, dropout: float) -> Tensor:
+        """See `Pass.attend`. In the last layer, unless gradients are recorded, it raises `TextEncoded`."""
+        self.memory.store(module, key, value)
+        if self.memory.is_complete and not torch.is_grad_enabled():
+            raise TextEncoded
+        outputs = []
+        for rows in self.groups:
+            q, k, v = (rows.pad(x) for x in (query, key, value))
+            attended = F.scaled_dot_product_attention(q, k, v, attn_mask=rows.key_mask, dropout_p=dropout, scale=1.0)
             outputs.append(rows.unpad(attended))
-            keys_values.append((k, v))
-        self.memory.store(module, keys_values)
         return torch.cat(outputs)
 
 
@@ -183,70 +230,112 @@ class MarkerPass:
 
     Args:
         memory: Holds the text's keys and values.
-        counts: Pairs of each sentence that run in this pass; their markers stand pair by pair, start before end.
+        first: Sentence of the first markers.
+        counts: Pairs of this sentence and of those that follow it; their markers stand pair by pair, start before end.
     """
 
-    def __init__(self, memory: TextMemory, counts: list[int]) -> None:
+    def __init__(self, memory: TextMemory, first: int, counts: list[int]) -> None:
         self.memory = memory
-        size = memory.group_size
-        groups = [counts[first : first + size] for first in range(0, len(counts), size)]
-        self.marker_rows = [Rows.of([2 * count for count in group], memory.device) for group in groups]
+        lengths = [2 * count for count in counts]
+        firsts = _first_rows(lengths)
+        in_order = [[index] for index, length in enumerate(lengths) if length]
+        groups = similar_lengths(lengths) if memory.in_groups else in_order
+        self.groups = [
+            (
+                Rows.of([firsts[index] for index in group], [lengths[index] for index in group], memory.device),
+                memory.text_rows([first + index for index in group]),
+            )
+            for group in groups
+        ]
+        self.order: Tensor | None = None  # where each marker is once the groups stand one behind the other
+        if groups != in_order and groups != [list(range(len(lengths)))]:
+            rows = [torch.arange(firsts[index], firsts[index] + lengths[index]) for group in groups for index in group]
+            self.order = torch.cat(rows).argsort().to(memory.device)
 
-    def attend(
-        self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, scaling: float, dropout: float
-    ) -> Tensor:
+    def attend(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, dropout: float) -> Tensor:
         """See `Pass.attend`."""
-        keys_values = self.memory.recall(module)
-        sizes = [rows.length for rows in self.marker_rows]
-        splits = [x.split(sizes, dim=1) for x in (query, key, value)]
-        outputs = []
-        for rows, text_rows, (text_k, text_v), *qkv in zip(
-            self.marker_rows, self.memory.text_rows, keys_values, *splits, strict=True
-        ):
-            if rows.length:
-                q, k, v = (rows.pad(x) for x in qkv)
-                outputs.append(
-                    rows.unpad(attend_to_text_and_pair(q, k, v, text_k, text_v, text_rows.key_mask, scaling, dropout))
-                )
-        return torch.cat(outputs)
+        text_key, text_value = self.memory.recall(module)
+        scores = pair_scores(query, key)
+        text_parts, weights = [], []
+        for rows, text_rows in self.groups:
+            attended, group_weights = attend_to_text_and_pair(
+                rows.pad(query),
+                rows.pad(scores),
+                text_rows.pad(text_key),
+                text_rows.pad(text_value),
+                text_rows.key_mask,
+                dropout,
+            )
+            text_parts.append(rows.unpad(attended))
+            weights.append(rows.unpad(group_weights))
+        text_part, pair_weights = torch.cat(text_parts), torch.cat(weights)
+        if self.order is not None:
+            text_part, pair_weights = text_part[self.order], pair_weights[self.order]
+        return add_pair_values(text_part, pair_weights, value)
 
 
 def attend_to_text_and_pair(
     query: Tensor,
-    key: Tensor,
-    value: Tensor,
+    pair_scores: Tensor,
     text_key: Tensor,
     text_value: Tensor,
     text_mask: Tensor | None,
-    scaling: float,
     dropout: float,
-) -> Tensor:
-    """Softmax attention over ``text_len + 2`` keys: the text, the marker itself, its partner.
+) -> tuple[Tensor, Tensor]:
+    """Softmax attention over ``text_len + 2`` keys: the text, and the two markers of the pair.
 
     Args:
-        query: Markers' queries, pair by pair, ``(heads, sentences, num_markers, head_dim)``.
-        key: Markers' keys, of the same shape.
-        value: Markers' values, of the same shape.
-        text_key: ``(heads, sentences, text_len, head_dim)``.
+        query: Markers' queries, ``(heads, sentences, num_markers, head_dim)``.
+        pair_scores: Their scores for the two markers of their pair, ``(heads, sentences, num_markers, 2)``.
+        text_key: Scaled keys, ``(heads, sentences, text_len, head_dim)``.
         text_value: ``(heads, sentences, text_len, head_dim)``.
         text_mask: True for text, False for padding, ``(sentences, 1, text_len)``; None if there is no padding.
-        scaling: Factor of the scores before the softmax.
         dropout: Share of the attention weights that is dropped.
 
     Returns:
-        ``(heads, sentences, num_markers, head_dim)``.
+        What the text gives, ``(heads, sentences, num_markers, head_dim)``, and the weights of the two markers,
+        ``(heads, sentences, num_markers, 2)``.
     """
-    text_scores = query @ (text_key * scaling).transpose(-1, -2)  # (heads, sentences, num_markers, text_len)
+    text_scores = query @ text_key.transpose(-1, -2)  # (heads, sentences, num_markers, text_len)
     if text_mask is not None:
         text_scores = text_scores.masked_fill(~text_mask, float("-inf"))
-    # Within a pair, attention is that of a sequence of two: (heads, sentences, num_spans, 2, head_dim).
-    query, key, pair_value = (x.unflatten(-2, (-1, 2)) for x in (query, key, value))
-    pair_scores = (query @ key.transpose(-1, -2)) * scaling  # (heads, sentences, num_spans, 2, 2)
-    scores = torch.cat([text_scores, pair_scores.flatten(-3, -2)], dim=-1)
-    weights = F.dropout(scores.softmax(-1), dropout).to(value.dtype)
+    scores = torch.cat([text_scores, pair_scores.to(text_scores.dtype)], dim=-1)
+    weights = F.dropout(scores.softmax(-1), dropout).to(text_value.dtype)
     text_weights, pair_weights = weights.split([text_key.shape[-2], 2], dim=-1)
-    pair_part = pair_weights.unflatten(-2, (-1, 2)) @ pair_value
-    return text_weights @ text_value + pair_part.flatten(-3, -2)
+    return text_weights @ text_value, pair_weights
+
+
+def pair_scores(query: Tensor, key: Tensor) -> Tensor:
+    """Score each marker with the start and the end marker of its pair.
+
+    Args:
+        query: Markers' queries, pair by pair, ``(heads, num_markers, head_dim)``.
+        key: Their scaled keys, of the same shape.
+
+    Returns:
+        ``(heads, num_markers, 2)``.
+    """
+    query, key = (x.transpose(0, 1).unflatten(0, (-1, 2)) for x in (query, key))  # (num_spans, 2, heads, head_dim)
+    scores = (query[:, :, None] * key[:, None]).sum(-1)  # (num_spans, 2, 2, heads): marker, marker it attends to
+    return scores.flatten(0, 1).permute(2, 0, 1)
+
+
+def add_pair_values(text_part: Tensor, pair_weights: Tensor, value: Tensor) -> Tensor:
+    """Add what the markers of its pair give to each marker.
+
+    Args:
+        text_part: What the text gives, ``(num_markers, heads, head_dim)``.
+        pair_weights: Weights of the start and the end marker, ``(num_markers, heads, 2)``.
+        value: Markers' values, pair by pair, ``(heads, num_markers, head_dim)``.
+
+    Returns:
+        ``(num_markers, heads, head_dim)``.
+    """
+    text_part, pair_weights, value = (
+        x.unflatten(0, (-1, 2)) for x in (text_part, pair_weights[..., None], value.transpose(0, 1))
+    )
+    mixed = torch.addcmul(text_part, pair_weights[:, :, :, 0], value[:, :1])
+    return torch.addcmul(mixed, pair_weights[:, :, :, 1], value[:, 1:]).flatten(0, 1)
 
 
 def packed_attention(
@@ -278,5 +367,5 @@ def packed_attention(
         ``(1, num_tokens, heads, head_dim)``, and None in place of the attention weights.
     """
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
-    attended = span_pass.attend(module, query.squeeze(0), key.squeeze(0), value.squeeze(0), scaling, dropout)
+    attended = span_pass.attend(module, query.squeeze(0), key.squeeze(0) * scaling, value.squeeze(0), dropout)
     return attended.unsqueeze(0), None

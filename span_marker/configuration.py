@@ -26,8 +26,8 @@ class SpanMarkerConfig(PreTrainedConfig):
             configuration carries them in ``encoder["id2label"]``.
         model_max_length: Tokens of the longest text, special tokens included. None stands for
             ``model_max_length_default``.
-        marker_max_length: Pairs of markers of each sentence that go through the encoder at a time. It bounds the
-            memory and changes no result.
+        marker_max_length: Pairs of markers of each sentence that the dense engine, and the 1.x library, run at a time.
+            It changes no result; the fast engine bounds its memory by itself.
         entity_max_length: Words of the longest entity.
         max_prev_context: Sentences of document context in front; None for as many as fit.
         max_next_context: Sentences of document context behind; None for as many as fit.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any, Literal, cast
@@ -69,12 +70,13 @@ def _encoder_class(config: PreTrainedConfig) -> Callable[..., PreTrainedModel]:
     return cast(Callable[..., PreTrainedModel], encoder_class)
 
 
-def select_engine(encoder: PreTrainedModel, engine: EngineName = "auto") -> Engine:
+def select_engine(encoder: PreTrainedModel, engine: EngineName, max_pairs: int) -> Engine:
     """Choose the engine for an encoder and prepare the encoder for it.
 
     Args:
         encoder: The encoder; its attention function is set.
         engine: ``"fast"`` or ``"dense"`` to force one, ``"auto"`` for the fastest that the encoder can run.
+        max_pairs: Pairs of each sentence that the dense engine runs at a time.
 
     Returns:
         The engine.
@@ -87,7 +89,7 @@ def select_engine(encoder: PreTrainedModel, engine: EngineName = "auto") -> Engi
         return encode_fast
     if engine == "dense":
         encoder.set_attn_implementation("sdpa")
-        return encode_dense
+        return functools.partial(encode_dense, max_pairs=max_pairs)
     raise ValueError(f"engine={engine!r} must be one of 'auto', 'fast' and 'dense'")
 
 

@@ -7,14 +7,17 @@ literally: text and markers side by side, padded to the batch, under one attenti
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import bisect
+import contextlib
+import itertools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from span_marker.attention import MarkerPass, Pass, TextMemory, TextPass, dense_attention_mask
+from span_marker.attention import MarkerPass, Pass, TextEncoded, TextMemory, TextPass, dense_attention_mask
 
 POSITION_OFFSET = 2
 """Position ID of the first token, for every encoder type, as in the published library."""
@@ -43,83 +46,115 @@ class EngineInput:
     marker_ids: Tensor
 
 
-Engine = Callable[[PreTrainedModel, EngineInput, int], Tensor]
-"""``(encoder, inputs, max_pairs)`` to the markers' last hidden states, ``(num_spans, 2, hidden)``. ``max_pairs`` is the
-most pairs of each sentence that run through the encoder at a time: it bounds memory, not results."""
+Engine = Callable[[PreTrainedModel, EngineInput], Tensor]
+"""``(encoder, inputs)`` to the markers' last hidden states, ``(num_spans, 2, hidden)``."""
+
+CPU_PASS = 2048
+"""Markers in one pass on a CPU: as many as make matrix products fast, as few as its caches hold."""
+
+ACCELERATOR_PASS = 32768
+"""Markers in one pass on an accelerator, where only the memory is a bound."""
 
 
-def encode_fast(encoder: PreTrainedModel, inputs: EngineInput, max_pairs: int) -> Tensor:
+def encode_fast(encoder: PreTrainedModel, inputs: EngineInput, max_markers: int | None = None) -> Tensor:
     """Encode each text once, then all markers against its keys and values, without padding. See `Engine`.
 
     Args:
         encoder: An encoder that uses `span_marker.attention.packed_attention`.
         inputs: Texts and candidates.
-        max_pairs: Pairs of each sentence in one pass.
+        max_markers: The most markers in one pass, an even number; it changes no result. By default `CPU_PASS` or
+            `ACCELERATOR_PASS`.
 
     Returns:
         ``(num_spans, 2, hidden)``.
     """
-    memory = encode_text(encoder, inputs)
-    device = inputs.span_tokens.device
-    counts = torch.tensor(inputs.span_counts)
-    rank = torch.arange(len(inputs.span_tokens)) - (counts.cumsum(0) - counts).repeat_interleave(counts)
-    selections, states = [], []
-    for first in range(0, max(inputs.span_counts, default=0), max_pairs):
-        selection = ((rank >= first) & (rank < first + max_pairs)).nonzero()[:, 0].to(device)
-        chunk_counts = (counts - first).clamp(0, max_pairs).tolist()
-        selections.append(selection)
-        states.append(encode_markers(encoder, inputs.span_tokens[selection], chunk_counts, inputs.marker_ids, memory))
-    if not states:
-        return inputs.span_tokens.new_empty(0, 2, encoder.config.hidden_size, dtype=encoder.dtype)
-    return torch.cat(states)[torch.cat(selections).argsort()]
+    on_cpu = inputs.input_ids.device.type == "cpu"
+    max_markers = max_markers or (CPU_PASS if on_cpu else ACCELERATOR_PASS)
+    text_ids = inputs.input_ids[inputs.attention_mask]
+    # One look-up: the gradient of an embedding is as large as the vocabulary.
+    embeds = encoder.get_input_embeddings()(torch.cat([text_ids, inputs.marker_ids]))
+    text_embeds, marker_embeds = embeds.split([len(text_ids), 2])  # (num_tokens, hidden), (2, hidden)
+    # Launching operations costs little on a CPU and much on an accelerator, which prefers padding.
+    memory = encode_text(encoder, text_embeds, inputs.attention_mask, in_groups=not on_cpu)
+    states = [
+        encode_markers(encoder, marker_embeds, inputs.span_tokens[spans], memory, first, counts)
+        for spans, first, counts in marker_passes(inputs.span_counts, max_markers // 2)
+    ]
+    return torch.cat(states) if states else embeds.new_empty(0, 2, encoder.config.hidden_size)
 
 
-def encode_text(encoder: PreTrainedModel, inputs: EngineInput) -> TextMemory:
+def marker_passes(span_counts: list[int], max_spans: int) -> Iterator[tuple[slice, int, list[int]]]:
+    """Cut a batch's candidates into passes of even size.
+
+    Args:
+        span_counts: Candidates of each sentence.
+        max_spans: The most candidates in one pass.
+
+    Yields:
+        The candidates of a pass, the sentence of the first of them, and how many belong to this and to each following
+        sentence.
+    """
+    ends = list(itertools.accumulate(span_counts))
+    total = sum(span_counts)
+    num_passes = -(-total // max_spans)
+    for number in range(num_passes):
+        start, stop = total * number // num_passes, total * (number + 1) // num_passes
+        first, last = bisect.bisect_right(ends, start), bisect.bisect_left(ends, stop)
+        bounds = [start, *ends[first:last], stop]
+        yield slice(start, stop), first, [after - before for before, after in itertools.pairwise(bounds)]
+
+
+def encode_text(encoder: PreTrainedModel, embeds: Tensor, attention_mask: Tensor, in_groups: bool) -> TextMemory:
     """Run the text of a batch through the encoder.
 
     Args:
         encoder: An encoder that uses `span_marker.attention.packed_attention`.
-        inputs: Texts; their candidates are not looked at.
+        embeds: Embeddings of all text tokens, sentence after sentence, ``(num_tokens, hidden)``.
+        attention_mask: True for text, False for padding, ``(batch, seq_len)``.
+        in_groups: Whether attention pads the sentences rather than taking them one by one.
 
     Returns:
         The text's keys and values in every layer.
     """
-    lengths = inputs.attention_mask.sum(dim=1).tolist()
-    # Launching operations costs little on a CPU and much on an accelerator, which prefers padding.
-    group_size = 1 if inputs.input_ids.device.type == "cpu" else len(lengths)
-    memory = TextMemory(lengths, group_size, inputs.input_ids.device)
-    position_ids = inputs.attention_mask.cumsum(dim=1) - 1 + POSITION_OFFSET
-    input_ids = inputs.input_ids[inputs.attention_mask]
-    _run_packed(encoder, input_ids, position_ids[inputs.attention_mask], TextPass(memory))
+    lengths = attention_mask.sum(dim=1).tolist()
+    memory = TextMemory(lengths, encoder.config.num_hidden_layers, in_groups, embeds.device)
+    position_ids = (attention_mask.cumsum(dim=1) - 1 + POSITION_OFFSET)[attention_mask]
+    with contextlib.suppress(TextEncoded):
+        _run_packed(encoder, embeds, position_ids, TextPass(memory))
     memory.is_open = False
     return memory
 
 
 def encode_markers(
-    encoder: PreTrainedModel, span_tokens: Tensor, span_counts: list[int], marker_ids: Tensor, memory: TextMemory
+    encoder: PreTrainedModel,
+    marker_embeds: Tensor,
+    span_tokens: Tensor,
+    memory: TextMemory,
+    first: int,
+    counts: list[int],
 ) -> Tensor:
     """Run markers through the encoder.
 
     Args:
         encoder: The encoder that made ``memory``.
+        marker_embeds: Embeddings of the start and the end marker, ``(2, hidden)``.
         span_tokens: The token that each candidate's start and end marker observes, ``(num_spans, 2)``, sentence after
-            sentence; any of a batch's candidates, but at least one.
-        span_counts: How many of them belong to each sentence of the batch.
-        marker_ids: Token IDs of the start and the end marker, ``(2,)``.
+            sentence.
         memory: The text's keys and values.
+        first: Sentence of the first candidate.
+        counts: Candidates of this sentence and of those that follow it.
 
     Returns:
         The markers' last hidden states, ``(num_spans, 2, hidden)``.
     """
-    position_ids = span_tokens + POSITION_OFFSET
-    input_ids = marker_ids.expand_as(position_ids)
-    states = _run_packed(encoder, input_ids.flatten(), position_ids.flatten(), MarkerPass(memory, span_counts))
-    return states.unflatten(0, (-1, 2))
+    embeds = marker_embeds.expand(len(span_tokens), 2, -1).flatten(0, 1)
+    position_ids = (span_tokens + POSITION_OFFSET).flatten()
+    return _run_packed(encoder, embeds, position_ids, MarkerPass(memory, first, counts)).unflatten(0, (-1, 2))
 
 
-def _run_packed(encoder: PreTrainedModel, input_ids: Tensor, position_ids: Tensor, span_pass: Pass) -> Tensor:
-    """Run tokens through the encoder as one row: ``(num_tokens,)`` to ``(num_tokens, hidden)``."""
-    output = encoder(input_ids=input_ids[None], position_ids=position_ids[None], span_pass=span_pass)
+def _run_packed(encoder: PreTrainedModel, embeds: Tensor, position_ids: Tensor, span_pass: Pass) -> Tensor:
+    """Run tokens through the encoder as one row: ``(num_tokens, hidden)`` to the same shape."""
+    output = encoder(inputs_embeds=embeds[None], position_ids=position_ids[None], span_pass=span_pass)
     return output.last_hidden_state.squeeze(0)
 
 

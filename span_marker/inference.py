@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 BLOCK_SIZE = 4096
 """Sentences that are tokenized and sorted at a time."""
 
-BATCH_TOKENS = 16384
+BATCH_TOKENS = 8192
 """Tokens of a batch, text and markers together, unless a single sentence has more."""
 
 Score = Callable[[dict[str, Tensor]], tuple[IntArray, FloatArray]]

@@ -79,7 +79,7 @@ class SpanMarkerModel(PreTrainedModel):
         config.check_labels()
         self.tokenizer: SpanMarkerTokenizer | None = None
         self.encoder = build_encoder(config.encoder) if encoder is None else encoder
-        self.run_engine = select_engine(self.encoder, engine)
+        self.run_engine = select_engine(self.encoder, engine, config.marker_max_length)
         self.dropout = nn.Dropout(_dropout_rate(config.encoder))
         self.classifier = nn.Linear(2 * config.encoder.hidden_size, len(config.reduced_labels))
         self.post_init()
@@ -170,7 +170,7 @@ class SpanMarkerModel(PreTrainedModel):
             span_counts=counts,
             marker_ids=self._marker_ids(input_ids.device),
         )
-        states = self.run_engine(self.encoder, inputs, self.config.marker_max_length)  # (num_spans, 2, hidden)
+        states = self.run_engine(self.encoder, inputs)  # (num_spans, 2, hidden)
         features = self.dropout(states).flatten(1)  # (num_spans, 2 * hidden)
         logits = self.classifier(self.dropout(features))
         loss = None

@@ -7,7 +7,13 @@ from oracle import may_attend
 from tiny import build_model
 
 from span_marker import attention
-from span_marker.attention import Rows, attend_to_text_and_pair, dense_attention_mask
+from span_marker.attention import (
+    Rows,
+    add_pair_values,
+    attend_to_text_and_pair,
+    dense_attention_mask,
+    pair_scores,
+)
 
 ANDORRA = ["Andorra", "is", "located", "between", "France", "and", "Spain", "."]
 
@@ -70,40 +76,46 @@ def test_the_example_sentence():
 
 def test_rows_of_one_sentence_are_not_copied():
     packed = torch.randn(2, 5, 3)
-    rows = Rows.of([5], packed.device)
+    rows = Rows.of([0], [5], packed.device)
     assert rows.pad(packed).data_ptr() == packed.data_ptr()
 
 
 @pytest.mark.parametrize("lengths", [[3, 0, 5], [1, 1], [0, 2], [4]])
 def test_unpad_undoes_pad(lengths):
     packed = torch.randn(2, sum(lengths), 3)
-    rows = Rows.of(lengths, packed.device)
+    firsts = [sum(lengths[:index]) for index in range(len(lengths))]
+    rows = Rows.of(firsts, lengths, packed.device)
     padded = rows.pad(packed)
     assert padded.shape == (2, len(lengths), max(lengths), 3)
     torch.testing.assert_close(rows.unpad(padded), packed.transpose(0, 1))
 
 
-def test_text_plus_two_weights_sum_to_one():
-    heads, sentences, spans, text_len, dim = 2, 3, 4, 5, 6
-    query, key = torch.randn(2, heads, sentences, 2 * spans, dim)
-    text_key = torch.randn(heads, sentences, text_len, dim)
-    ones = torch.ones_like(text_key)
-    output = attend_to_text_and_pair(query, key, torch.ones_like(query), text_key, ones, None, 0.4, 0.0)
-    torch.testing.assert_close(output, torch.ones_like(output))
-    # Values of text alone: what is missing to one is the weight of the pair.
-    pair = attend_to_text_and_pair(query, key, torch.ones_like(query), text_key, 0 * ones, None, 0.4, 0.0)
-    text = attend_to_text_and_pair(query, key, torch.zeros_like(query), text_key, ones, None, 0.4, 0.0)
-    torch.testing.assert_close(pair + text, torch.ones_like(output))
-    assert (pair > 0).all()
+def attend(query, key, value, text_key, text_value, dropout=0.0):
+    """All of a marker's attention, ``(num_markers, heads, dim)``, for one sentence."""
+    scores = pair_scores(query, key)
+    padded = (x[:, None] for x in (query, scores, text_key, text_value))
+    text_part, weights = attend_to_text_and_pair(*padded, None, dropout)
+    return add_pair_values(text_part[:, 0].transpose(0, 1), weights[:, 0].transpose(0, 1), value)
+
+
+def test_attention_is_softmax_over_text_self_and_partner():
+    heads, spans, text_len, dim = 2, 4, 5, 6
+    query, key, value = torch.randn(3, heads, 2 * spans, dim)
+    text_key, text_value = torch.randn(2, heads, text_len, dim)
+    output = attend(query, key, value, text_key, text_value)
+    for marker in range(2 * spans):
+        pair = [marker - marker % 2, marker - marker % 2 + 1]
+        keys = torch.cat([text_key, key[:, pair]], dim=1)
+        values = torch.cat([text_value, value[:, pair]], dim=1)
+        weights = (query[:, marker, None] @ keys.transpose(1, 2)).softmax(-1)  # (heads, 1, text_len + 2)
+        torch.testing.assert_close(output[marker], (weights @ values)[:, 0])
 
 
 def test_dropout_applies_to_text_and_pair_weights():
-    query, key, value = torch.randn(3, 2, 1, 200, 4)
-    text_key, text_value = torch.randn(2, 2, 1, 7, 4)
-    everything = attend_to_text_and_pair(query, key, value, text_key, text_value, None, 0.5, dropout=1.0)
-    assert (everything == 0).all()
+    query, key, value = torch.randn(3, 2, 200, 4)
+    text_key, text_value = torch.randn(2, 2, 7, 4)
+    assert (attend(query, key, value, text_key, text_value, dropout=1.0) == 0).all()
     # Each of the nine weights is dropped alone, and the others grow to keep the mean.
-    ones = torch.ones_like(value)
-    sums = attend_to_text_and_pair(query, key, ones, text_key, torch.ones_like(text_value), None, 0.5, dropout=0.3)
+    sums = attend(query, key, torch.ones_like(value), text_key, torch.ones_like(text_value), dropout=0.3)
     assert sums.std() > 0.1
     assert sums.mean().item() == pytest.approx(1.0, abs=0.1)

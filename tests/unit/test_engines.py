@@ -1,5 +1,6 @@
 """Both engines against the oracle, and what must not change a result."""
 
+import functools
 import random
 
 import pytest
@@ -10,21 +11,33 @@ from tiny import ENCODERS, SENTENCES, build_model
 
 import span_marker.attention
 import span_marker.engines
-from span_marker.attention import TextMemory
+from span_marker.attention import TextMemory, similar_lengths
+from span_marker.engines import encode_dense, encode_fast, marker_passes
 
 MODEL_INPUTS = ("input_ids", "attention_mask", "span_tokens", "span_counts")
 
 
-@pytest.fixture(params=[1, 3, 100], ids=lambda size: f"groups-of-{size}")
-def group_size(request, monkeypatch):
+@pytest.fixture(params=[None, 0, 64], ids=["one-by-one", "small-groups", "large-groups"])
+def groups(request, monkeypatch):
     """Attention sentence by sentence as on a CPU, and in padded groups as on an accelerator."""
-    memory = span_marker.engines.TextMemory
-
-    def build(lengths, _, device):
-        return memory(lengths, request.param, device)
-
-    monkeypatch.setattr(span_marker.engines, "TextMemory", build)
+    if request.param is not None:
+        pad_attention(monkeypatch, small_group=request.param)
     return request.param
+
+
+def pad_attention(monkeypatch, small_group):
+    encode_text = span_marker.engines.encode_text
+    monkeypatch.setattr(
+        span_marker.engines,
+        "encode_text",
+        lambda encoder, embeds, mask, in_groups: encode_text(encoder, embeds, mask, in_groups=True),
+    )
+    monkeypatch.setattr(span_marker.attention, "SMALL_GROUP", small_group)
+
+
+def with_passes_of(model, max_markers):
+    model.run_engine = functools.partial(encode_fast, max_markers=max_markers)
+    return model
 
 
 def random_sentences(seed):
@@ -44,7 +57,7 @@ def test_engine_agrees_with_oracle(family, engine):
 
 
 @pytest.mark.parametrize("family", ENCODERS)
-def test_fast_engine_in_groups_agrees_with_oracle(family, group_size):
+def test_fast_engine_in_groups_agrees_with_oracle(family, groups):
     model = build_model(family, "fast", entity_max_length=4)
     with torch.no_grad():
         for words, logits in zip(SENTENCES, batch_logits(model, SENTENCES), strict=True):
@@ -71,7 +84,7 @@ def test_gradients_agree_with_oracle(family, engine):
     check_gradients(family, engine)
 
 
-def test_gradients_in_groups_agree_with_oracle(group_size):
+def test_gradients_in_groups_agree_with_oracle(groups):
     check_gradients("bert", "fast")
 
 
@@ -84,15 +97,38 @@ def test_a_sentence_alone_gives_what_it_gives_in_a_batch(engine):
             torch.testing.assert_close(batch_logits(model, [words])[0], logits, atol=1e-12, rtol=1e-12)
 
 
-@pytest.mark.parametrize("engine", ["fast", "dense"])
-@pytest.mark.parametrize("max_pairs", [1, 2, 3, 7, 50])
-def test_chunks_of_markers_change_nothing(engine, max_pairs, group_size):
-    model = as_double(build_model("roberta", engine, entity_max_length=5))
+@pytest.mark.parametrize("max_markers", [2, 4, 6, 14, 100])
+def test_passes_of_markers_change_nothing(max_markers, groups):
+    model = as_double(build_model("roberta", "fast", entity_max_length=5))
     with torch.no_grad():
         whole = batch_logits(model, SENTENCES)
-        model.config.marker_max_length = max_pairs
+        for one, other in zip(batch_logits(with_passes_of(model, max_markers), SENTENCES), whole, strict=True):
+            torch.testing.assert_close(one, other, atol=1e-12, rtol=1e-12)
+
+
+@pytest.mark.parametrize("max_pairs", [1, 2, 3, 7, 50])
+def test_chunks_of_markers_change_nothing_in_the_dense_engine(max_pairs):
+    model = as_double(build_model("roberta", "dense", entity_max_length=5))
+    with torch.no_grad():
+        whole = batch_logits(model, SENTENCES)
+        model.run_engine = functools.partial(encode_dense, max_pairs=max_pairs)
         for one, other in zip(batch_logits(model, SENTENCES), whole, strict=True):
             torch.testing.assert_close(one, other, atol=1e-12, rtol=1e-12)
+
+
+@pytest.mark.parametrize("max_spans", [1, 3, 4, 100])
+def test_every_candidate_is_in_one_pass_of_even_size(max_spans):
+    for counts in ([0], [5], [0, 2, 0, 7, 1, 0], [1] * 9):
+        sizes, covered = [], []
+        for spans, first, pass_counts in marker_passes(counts, max_spans):
+            sentences = [first + place for place, count in enumerate(pass_counts) for _ in range(count)]
+            assert len(sentences) == spans.stop - spans.start
+            sizes.append(len(sentences))
+            covered += zip(range(spans.start, spans.stop), sentences, strict=True)
+        expected = [sentence for sentence, count in enumerate(counts) for _ in range(count)]
+        assert covered == list(enumerate(expected))
+        assert max(sizes, default=0) <= max_spans
+        assert max(sizes, default=0) - min(sizes, default=0) <= 1
 
 
 @pytest.mark.parametrize("engine", ["fast", "dense"])
@@ -126,7 +162,7 @@ def test_text_states_are_the_same_with_and_without_markers():
 
 
 def test_text_is_encoded_once_and_without_padding():
-    model = build_model("bert", "fast", entity_max_length=5, marker_max_length=4)
+    model = with_passes_of(build_model("bert", "fast", entity_max_length=5), 20)
     batch = collate(model, SENTENCES)
     rows = []
     hook = model.encoder.encoder.layer[0].register_forward_pre_hook(lambda module, args: rows.append(args[0].shape))
@@ -137,7 +173,20 @@ def test_text_is_encoded_once_and_without_padding():
     assert text == int(batch["attention_mask"].sum())
     assert sum(markers) == 2 * len(batch["span_tokens"])
     assert len(markers) > 1
-    assert max(markers) <= 2 * 4 * len(SENTENCES)
+    assert max(markers) <= 20
+
+
+def test_last_layer_reads_keys_and_values_of_the_text_alone():
+    model = build_model("bert", "fast")
+    rows = []
+    layers = model.encoder.encoder.layer
+    for layer in layers:
+        layer.intermediate.register_forward_pre_hook(lambda module, args: rows.append(args[0].shape[1]))
+    batch = {name: tensor for name, tensor in collate(model, SENTENCES).items() if name in MODEL_INPUTS}
+    with torch.no_grad():
+        model(**batch)
+    text, markers = int(batch["attention_mask"].sum()), 2 * len(batch["span_tokens"])
+    assert rows == [text] * (len(layers) - 1) + [markers] * len(layers)
 
 
 @pytest.mark.parametrize("family", ENCODERS)
@@ -178,28 +227,25 @@ def test_only_empty_sentences(engine):
     output.loss.backward()
 
 
-def test_long_sentences_do_not_unbound_memory(monkeypatch):
-    # One long sentence among short ones, in one padded group: no pass holds more than max_pairs of it.
-    memory = span_marker.engines.TextMemory
-    monkeypatch.setattr(span_marker.engines, "TextMemory", lambda lengths, _, device: memory(lengths, 100, device))
-    shapes = []
-    attend = span_marker.attention.attend_to_text_and_pair
+def test_padding_at_most_doubles_large_groups(monkeypatch):
+    monkeypatch.setattr(span_marker.attention, "SMALL_GROUP", 8)
+    assert similar_lengths([3, 40, 0, 21, 19, 9, 100, 8, 4, 2]) == [[6], [1, 3], [4], [5, 7], [8, 0, 9]]
 
-    def watch(query, *rest):
-        shapes.append(query.shape)
-        return attend(query, *rest)
 
-    monkeypatch.setattr(span_marker.attention, "attend_to_text_and_pair", watch)
-    model = build_model("bert", "fast", entity_max_length=5, marker_max_length=4)
+@pytest.mark.parametrize("engine", ["fast", "dense"])
+def test_order_of_the_sentences_does_not_matter(engine):
+    model = as_double(build_model("bert", engine, entity_max_length=4))
+    batch = {name: tensor for name, tensor in collate(model, SENTENCES).items() if name in MODEL_INPUTS}
     with torch.no_grad():
-        batch_logits(model, [["Paris"]] * 9 + [["Amelia"] * 30])
-    assert max(markers for _, _, markers, _ in shapes) == 2 * 4
-    assert max(sentences for _, sentences, _, _ in shapes) == 10
+        expected = list(torch.split(model(**batch).logits, batch["span_counts"].tolist()))
+        reversed_sentences = batch_logits(model, SENTENCES[::-1])
+    for one, other in zip(reversed_sentences[::-1], expected, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-12, rtol=1e-12)
 
 
 def test_layers_that_share_weights_are_noticed():
-    memory = TextMemory([2], 1, torch.device("cpu"))
+    memory = TextMemory([2], 2, False, torch.device("cpu"))
     module = torch.nn.Identity()
-    memory.store(module, [])
+    memory.store(module, torch.zeros(1), torch.zeros(1))
     with pytest.raises(RuntimeError, match="its layers share weights"):
-        memory.store(module, [])
+        memory.store(module, torch.zeros(1), torch.zeros(1))

@@ -82,7 +82,7 @@ def test_engines_are_chosen_and_forced(checkpoint):
     assert SpanMarkerModel.from_pretrained(checkpoint).run_engine is encode_fast
     assert SpanMarkerModel.from_pretrained(checkpoint, engine="fast").run_engine is encode_fast
     dense = SpanMarkerModel.from_pretrained(checkpoint, engine="dense")
-    assert dense.run_engine is encode_dense
+    assert dense.run_engine.func is encode_dense
     fast = SpanMarkerModel.from_pretrained(checkpoint).predict(SENTENCES)
     for found, expected in zip(dense.predict(SENTENCES), fast, strict=True):
         assert found == [{**entity, "score": pytest.approx(entity["score"], abs=1e-5)} for entity in expected]
