@@ -3,7 +3,8 @@
 ``python benchmarks/speed.py --data FOLDER`` with a folder that holds ``train.txt`` and ``test.txt`` in CoNLL format. It
 makes a virtual environment for the published library, writes one checkpoint for each setting, and runs both libraries
 in turns, each in a process of its own. Figures are medians; they are printed as a table and written to
-``benchmarks/results/speed.json`` with commit, versions and machine.
+``benchmarks/results/speed.json`` with commit, versions and machine. ``python benchmarks/tables.py`` then brings the
+tables of the documentation up to date.
 """
 
 from __future__ import annotations
@@ -21,14 +22,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tables import speed_table
 from torch.nn import functional as F
 
 from span_marker import SpanMarkerModel
+from span_marker.sentences import Sentences, encode
+from span_marker.spans import num_candidates
 
 HERE = Path(__file__).parent
 PUBLISHED = ["torch==2.13.0", "span-marker==1.8.1", "transformers<5"]
 SETTINGS = {"128/64/6": (128, 64, 6), "256/128/8": (256, 128, 8), "512/128/8": (510, 128, 8)}
 SCORE_TOLERANCE = 1e-4
+INSTRUCTIONS = ("avx2", "avx512_f", "avx512_bf16", "amx_bf16")
 
 
 class Worker:
@@ -93,6 +98,11 @@ def read_conll(path: Path) -> tuple[list[list[str]], list[list[str]], list[int]]
     return sentences, tags, documents
 
 
+def label_list(tags: list[list[str]]) -> list[str]:
+    """List the labels of a data set, ``O`` first."""
+    return ["O", *sorted({tag for row in tags for tag in row} - {"O"})]
+
+
 def write_checkpoint(encoder: str, labels: list[str], limits: tuple[int, int, int], folder: Path) -> None:
     """Write a checkpoint with a random head that finds something to say about many spans."""
     torch.manual_seed(0)
@@ -122,105 +132,200 @@ def equal_sentences(one: list[Any], other: list[Any], scores: bool) -> float:
     return sum(equal) / len(equal)
 
 
-def matrix_rate(dtype: torch.dtype, hidden: int, inner: int, rows: int = 4096) -> float:
-    """Measure the machine: multiply-adds of the encoder's feed-forward shape, in GFLOP/s, the best of several."""
-    x, weight = torch.randn(rows, hidden, dtype=dtype), torch.randn(inner, hidden, dtype=dtype)
-    best = 0.0
-    for _ in range(20):
+def matrix_rate(dtype: torch.dtype, hidden: int, inner: int, device: str = "cpu", rows: int = 2048) -> float:
+    """Measure the machine: a linear layer of each of the encoder's shapes, in GFLOP/s, the median of several runs."""
+    shapes = [(hidden, hidden)] * 4 + [(hidden, inner), (inner, hidden)]
+    layers = [
+        (torch.randn(rows, inputs), torch.randn(outputs, inputs), torch.randn(outputs)) for inputs, outputs in shapes
+    ]
+    layers = [tuple(x.to(device, dtype) for x in layer) for layer in layers]
+    seconds = []
+    for _ in range(15):
         started = time.perf_counter()
-        F.linear(x, weight)
-        best = max(best, 2 * rows * hidden * inner / (time.perf_counter() - started) / 1e9)
-    return best
+        for layer in layers:
+            F.linear(*layer)
+        if device != "cpu":
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - started)
+    return 2 * rows * sum(inputs * outputs for inputs, outputs in shapes) / statistics.median(seconds) / 1e9
 
 
-def interleave(workers: dict[str, Worker], rounds: int, task: str, **arguments: Any) -> dict[str, list[dict[str, Any]]]:
+def needed_operations(model: SpanMarkerModel, sentences: list[list[str]]) -> float:
+    """Operations that the model needs for some sentences, in GFLOP: linear layers and attention, nothing twice."""
+    config, encoder = model.config, model.config.encoder
+    linear = 2 * (4 * encoder.hidden_size**2 + 2 * encoder.hidden_size * encoder.intermediate_size)
+    keys_and_values = 4 * encoder.hidden_size**2
+    total = 0.0
+    for sentence in encode(Sentences(sentences, False), model.require_tokenizer(), config, model.max_text_length):
+        text, markers = len(sentence.input_ids), 2 * num_candidates(sentence.num_words, config.entity_max_length)
+        attention = 4 * encoder.hidden_size * markers * (text + 2)
+        text_layer = linear * text + 4 * encoder.hidden_size * text**2
+        # The last layer of the text makes keys and values only.
+        total += (encoder.num_hidden_layers - 1) * text_layer + keys_and_values * text
+        total += encoder.num_hidden_layers * (linear * markers + attention)
+    return total / 1e9
+
+
+def interleave(
+    workers: dict[str, Worker], rounds: int, task: str, warm_up: bool = True, **arguments: Any
+) -> dict[str, list[dict[str, Any]]]:
     """Run a task in every worker in turns, after one run each to warm up."""
     answers: dict[str, list[dict[str, Any]]] = {name: [] for name in workers}
-    for number in range(rounds + 1):
+    for number in range(rounds + warm_up):
         for name, worker in workers.items():
             answer = worker.ask(task, **arguments)
-            if number:
+            if number >= warm_up:
                 answers[name].append(answer)
     return answers
 
 
-def machine() -> dict[str, Any]:
+def median_seconds(answers: dict[str, list[dict[str, Any]]]) -> dict[str, float]:
+    """Reduce the answers of each worker to the median of their times."""
+    return {name: statistics.median(answer["seconds"] for answer in found) for name, found in answers.items()}
+
+
+def machine(device: str = "cpu") -> dict[str, Any]:
     """Say what the figures were measured on and with."""
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=HERE, capture_output=True, text=True, check=False)
-    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return {
-        "commit": commit.stdout.strip(),
+    git = {name: ["git", *command] for name, command in {"commit": ["rev-parse", "HEAD"], "dirty": ["diff"]}.items()}
+    commit, dirty = (
+        subprocess.run(git[name], cwd=HERE, capture_output=True, text=True, check=False).stdout.strip()
+        for name in ("commit", "dirty")
+    )
+    description: dict[str, Any] = {
+        "commit": commit + ("+changes" if dirty else ""),
         "date": time.strftime("%Y-%m-%d"),
         "python": platform.python_version(),
         "versions": {name: importlib.metadata.version(name) for name in ("torch", "transformers", "tokenizers")},
-        "published": PUBLISHED,
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "amx_bf16": bool(capabilities.get("amx_bf16")),
+        "device": "cpu" if device == "cpu" else torch.cuda.get_device_name(),
     }
+    if device == "cpu":
+        capabilities = torch.cpu.get_capabilities()
+        description |= {
+            "cpu": capabilities.get("cpu_name"),
+            "cores": os.cpu_count(),
+            "instructions": [
+                name for name in ("avx2", "avx512_f", "avx512_bf16", "amx_bf16") if capabilities.get(name)
+            ],
+        }
+    return description
+
+
+class Comparison:
+    """Both libraries with one checkpoint.
+
+    Args:
+        options: The command line's.
+        checkpoint: The checkpoint.
+        data: Columns of the data.
+        python: Interpreter of the published library's environment.
+    """
+
+    def __init__(self, options: argparse.Namespace, checkpoint: Path, data: dict[str, Any], python: Path) -> None:
+        self.options = options
+        self.arguments = {"checkpoint": str(checkpoint.resolve()), "data": data, "device": options.device}
+        self.pythons: dict[str, Path | str] = {"this": sys.executable, "published": python}
+
+    def start(self, dtype: str = "float32") -> dict[str, Worker]:
+        """Start a fresh process of each library, the checkpoint loaded."""
+        workers = {name: Worker(python) for name, python in self.pythons.items()}
+        for worker in workers.values():
+            worker.ask("load", **self.arguments, dtype=dtype)
+        return workers
+
+    def measure(self) -> dict[str, Any]:
+        """Measure everything at this setting."""
+        options, row = self.options, {}
+        workers = self.start()
+        sizes = {"batch_size": 32, "num_sentences": options.sentences}
+        answers = interleave(workers, options.rounds, "predict", **sizes)
+        row["predict"] = median_seconds(answers)
+        found = {name: answer[0]["entities"] for name, answer in answers.items()}
+        row["predict_equal"] = equal_sentences(found["this"], found["published"], scores=True)
+        row["memory"] = {name: worker.ask("memory")["mebibytes"] for name, worker in workers.items()}
+        row["latency"] = median_seconds(interleave(workers, options.rounds, "latency", num_sentences=20))
+        sizes = {"batch_size": 32, "num_sentences": options.sentences // 4}
+        answers = interleave(workers, options.rounds, "predict_documents", **sizes)
+        row["documents"] = median_seconds(answers)
+        documents = {name: answer[0]["entities"] for name, answer in answers.items()}
+        row["documents_equal"] = equal_sentences(documents["this"], documents["published"], scores=True)
+        answers = interleave(workers, options.rounds, "train", warm_up=False, batch_size=16, num_steps=2)
+        row["train"] = median_seconds(answers)
+        row["prepare"] = median_seconds(
+            interleave(workers, options.rounds, "prepare", batch_size=16, num_sentences=1600)
+        )
+        for worker in workers.values():
+            worker.close()
+        if options.bfloat16:
+            worker = Worker(sys.executable)
+            worker.ask("load", **self.arguments, dtype="bfloat16")
+            sizes = {"batch_size": 32, "num_sentences": options.sentences}
+            answers = interleave({"this": worker}, options.rounds, "predict", **sizes)
+            row["predict_bfloat16"] = median_seconds(answers)
+            row["bfloat16_equal"] = equal_sentences(answers["this"][0]["entities"], found["published"], scores=False)
+            worker.close()
+        return row
+
+    def token_classification(self, encoder: str) -> float:
+        """Measure token classification with the same encoder, in sentences per second."""
+        worker = Worker(sys.executable)
+        worker.ask("load", **self.arguments)
+        sizes = {"encoder": encoder, "batch_size": 32, "num_sentences": 10 * self.options.sentences}
+        seconds = median_seconds(interleave({"this": worker}, self.options.rounds, "classify_tokens", **sizes))["this"]
+        worker.close()
+        return float(10 * self.options.sentences / seconds)
 
 
 def main() -> None:
-    """Measure and write everything down."""
+    """Measure, write everything down, and print it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder with train.txt and test.txt in CoNLL format")
     parser.add_argument("--encoder", required=True, help="name or path of an encoder")
     parser.add_argument("--published", type=Path, default=HERE / ".published", help="environment of the published one")
     parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS))
-    parser.add_argument("--sentences", type=int, default=200)
+    parser.add_argument("--sentences", type=int, default=128, help="sentences of each prediction")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--bfloat16", action="store_true", help="measure prediction in bfloat16, too")
     parser.add_argument("--results", type=Path, default=HERE / "results" / "speed.json")
     options = parser.parse_args()
 
     words, tags, documents = read_conll(options.data / "test.txt")
-    _, train_tags, _ = read_conll(options.data / "train.txt")
-    labels = ["O", *sorted({tag for row in train_tags + tags for tag in row} - {"O"})]
+    labels = label_list(read_conll(options.data / "train.txt")[1] + tags)
+    data = {
+        "tokens": words,
+        "ner_tags": [[labels.index(tag) for tag in row] for row in tags],
+        "document_id": documents,
+    }
     python = published_python(options.published)
-    work = options.published / "work"
-    results: dict[str, Any] = {"machine": machine(), "settings": {}}
-
+    results: dict[str, Any] = {
+        "machine": machine(options.device),
+        "published": PUBLISHED,
+        "sentences": options.sentences,
+        "settings": {},
+    }
+    rates = []
     for name in options.settings:
-        checkpoint = work / name.replace("/", "-")
+        checkpoint = options.published / "work" / name.replace("/", "-")
         write_checkpoint(options.encoder, labels, SETTINGS[name], checkpoint)
-        workers = {"this": Worker(sys.executable), "published": Worker(python)}
-        ids = [[labels.index(tag) for tag in row] for row in tags]
-        row: dict[str, Any] = {}
-        for worker in workers.values():
-            arguments = {"sentences": words, "tags": ids, "documents": documents, "dtype": "float32"}
-            worker.ask("load", checkpoint=str(checkpoint.resolve()), **arguments)
-        for task in ("predict", "predict_documents"):
-            answers = interleave(workers, options.rounds, task, batch_size=32, num_sentences=options.sentences)
-            row[task] = {
-                key: options.sentences / statistics.median(answer["seconds"] for answer in found)
-                for key, found in answers.items()
-            }
-            both = [answers[key][0]["entities"] for key in ("this", "published")]
-            row[f"{task}_equal"] = equal_sentences(*both, scores=True)
-        row["memory"] = {key: worker.ask("memory")["mebibytes"] for key, worker in workers.items()}
-        answers = interleave(workers, options.rounds, "latency", num_sentences=20)
-        row["latency"] = {
-            key: statistics.median(answer["seconds"] for answer in found) for key, found in answers.items()
-        }
-        for task, arguments in (
-            ("train", {"batch_size": 16, "num_steps": 4}),
-            ("prepare", {"batch_size": 16, "num_sentences": 1600}),
-        ):
-            answers = interleave(workers, options.rounds, task, **arguments)
-            row[task] = {
-                key: statistics.median(answer["seconds"] for answer in found) for key, found in answers.items()
-            }
-        for worker in workers.values():
-            worker.close()
+        comparison = Comparison(options, checkpoint, data, python)
+        model = SpanMarkerModel.from_pretrained(checkpoint)
+        encoder = model.config.encoder
+        shape = (encoder.hidden_size, encoder.intermediate_size, options.device)
+        rates.append(matrix_rate(torch.float32, *shape))
+        row = comparison.measure()
+        rates.append(matrix_rate(torch.float32, *shape))
+        sample = words[:: len(words) // options.sentences][: options.sentences]
+        row["needed_gflop"] = needed_operations(model, sample)
         results["settings"][name] = row
         print(name, json.dumps(row, indent=1), flush=True)
-
-    encoder = SpanMarkerModel.from_pretrained(checkpoint).config.encoder
+    results["token_classification"] = comparison.token_classification(options.encoder)
     results["gflops"] = {
-        str(dtype).removeprefix("torch."): matrix_rate(dtype, encoder.hidden_size, encoder.intermediate_size)
-        for dtype in (torch.float32, torch.bfloat16)
+        "float32": statistics.median(rates),
+        "bfloat16": matrix_rate(torch.bfloat16, *shape),
     }
     options.results.parent.mkdir(parents=True, exist_ok=True)
     options.results.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    print(speed_table(results))
 
 
 if __name__ == "__main__":

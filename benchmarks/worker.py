@@ -21,18 +21,24 @@ from datasets import Dataset
 STATE: dict[str, Any] = {}
 
 
-def load(checkpoint: str, sentences: list[list[str]], tags: list[list[int]], documents: list[int], dtype: str) -> None:
-    """Load a model and keep the data."""
+def load(checkpoint: str, data: dict[str, Any], device: str, dtype: str = "float32") -> None:
+    """Load a model and keep the data: its columns are ``tokens``, ``ner_tags`` and ``document_id``."""
     from span_marker import SpanMarkerModel
 
     model = SpanMarkerModel.from_pretrained(checkpoint)
-    STATE["model"] = model.to(getattr(torch, dtype))
-    STATE.update(checkpoint=checkpoint, sentences=sentences, tags=tags, documents=documents)
+    STATE["model"] = model.to(device=device, dtype=getattr(torch, dtype))
+    STATE.update(checkpoint=checkpoint, device=device, **data)
+
+
+def spread(num_sentences: int) -> list[list[str]]:
+    """Take sentences from the whole of the data at even distances."""
+    sentences: list[list[str]] = STATE["tokens"]
+    return sentences[:: len(sentences) // num_sentences][:num_sentences]
 
 
 def predict(batch_size: int, num_sentences: int) -> dict[str, Any]:
-    """Predict the first sentences once."""
-    sentences = STATE["sentences"][:num_sentences]
+    """Predict sentences once."""
+    sentences = spread(num_sentences)
     started = time.perf_counter()
     entities = STATE["model"].predict(sentences, batch_size=batch_size)
     return {"seconds": time.perf_counter() - started, "entities": entities}
@@ -40,9 +46,9 @@ def predict(batch_size: int, num_sentences: int) -> dict[str, Any]:
 
 def predict_documents(batch_size: int, num_sentences: int) -> dict[str, Any]:
     """Predict the first sentences in the context of their documents."""
-    documents = STATE["documents"][:num_sentences]
+    documents = STATE["document_id"][:num_sentences]
     places = [index - documents.index(document) for index, document in enumerate(documents)]
-    columns = {"tokens": STATE["sentences"][:num_sentences], "document_id": documents, "sentence_id": places}
+    columns = {"tokens": STATE["tokens"][:num_sentences], "document_id": documents, "sentence_id": places}
     started = time.perf_counter()
     entities = STATE["model"].predict(Dataset.from_dict(columns), batch_size=batch_size)
     return {"seconds": time.perf_counter() - started, "entities": entities}
@@ -51,11 +57,34 @@ def predict_documents(batch_size: int, num_sentences: int) -> dict[str, Any]:
 def latency(num_sentences: int) -> dict[str, Any]:
     """Predict sentences one at a time."""
     seconds = []
-    for words in STATE["sentences"][:num_sentences]:
+    for words in spread(num_sentences):
         started = time.perf_counter()
         STATE["model"].predict([words])
         seconds.append(time.perf_counter() - started)
     return {"seconds": statistics.median(seconds)}
+
+
+def classify_tokens(encoder: str, batch_size: int, num_sentences: int) -> dict[str, Any]:
+    """Classify the tokens of sentences once with the same encoder, in batches of similar length: the limit of speed."""
+    from transformers import AutoModelForTokenClassification, AutoTokenizer
+
+    if "token_classifier" not in STATE:
+        model = AutoModelForTokenClassification.from_pretrained(encoder, num_labels=9).eval().to(STATE["device"])
+        STATE["token_classifier"] = AutoTokenizer.from_pretrained(encoder, add_prefix_space=True), model
+    tokenizer, model = STATE["token_classifier"]
+    started = time.perf_counter()
+    sentences = sorted(spread(num_sentences), key=len)
+    with torch.inference_mode():
+        for first in range(0, num_sentences, batch_size):
+            batch = tokenizer(
+                sentences[first : first + batch_size],
+                is_split_into_words=True,
+                truncation=True,
+                padding=True,
+                return_tensors="pt",
+            )
+            model(**batch.to(STATE["device"])).logits.argmax(-1).cpu()
+    return {"seconds": time.perf_counter() - started}
 
 
 def train(batch_size: int, num_steps: int) -> dict[str, Any]:
@@ -84,7 +113,7 @@ def _trainer(batch_size: int, num_batches: int, max_steps: int) -> Any:
     from span_marker import SpanMarkerModel, Trainer
 
     size = batch_size * num_batches
-    data = Dataset.from_dict({"tokens": STATE["sentences"][:size], "ner_tags": STATE["tags"][:size]})
+    data = Dataset.from_dict({"tokens": STATE["tokens"][:size], "ner_tags": STATE["ner_tags"][:size]})
     folder = os.path.join(os.path.dirname(STATE["checkpoint"]), "trainer")
     args = TrainingArguments(
         folder,
@@ -94,16 +123,21 @@ def _trainer(batch_size: int, num_batches: int, max_steps: int) -> Any:
         disable_tqdm=True,
         save_strategy="no",
         seed=0,
+        use_cpu=STATE["device"] == "cpu",
     )
     return Trainer(model=SpanMarkerModel.from_pretrained(STATE["checkpoint"]), args=args, train_dataset=data)
 
 
 def memory() -> dict[str, Any]:
-    """The most memory that this process ever had, in MiB."""
-    return {"mebibytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    """The most memory that this process ever had, on the GPU if it works there, in MiB."""
+    if STATE["device"] == "cpu":
+        return {"mebibytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10}
+    return {"mebibytes": torch.cuda.max_memory_allocated() / 2**20}
 
 
-TASKS = {task.__name__: task for task in (load, predict, predict_documents, latency, train, prepare, memory)}
+TASKS = {
+    task.__name__: task for task in (load, predict, predict_documents, latency, classify_tokens, train, prepare, memory)
+}
 
 
 def main() -> None:

@@ -84,10 +84,11 @@ def predict(
     _warn_of_context(sentences.document_ids is not None, config.trained_with_document_context)
     collator = SpanMarkerDataCollator(tokenizer.pad_token_id, config.entity_max_length, config.outside_id)
     labels = config.reduced_labels
-    results: list[list[dict[str, Any]]] = []
+    results: list[list[dict[str, Any]]] = [[]] * len(sentences.items)
     num_cut = 0
     with tqdm(total=len(sentences.items), desc="Predicting", disable=not show_progress_bar) as progress:
-        for block in _blocks(sentences):
+        for block_rows in _blocks(sentences):
+            block = sentences.take(block_rows)
             encoded = encode(block, tokenizer, config, max_tokens)
             found: list[list[ScoredSpan]] = [[]] * len(encoded)
             for rows in batches(encoded, config.entity_max_length, batch_size):
@@ -99,9 +100,9 @@ def predict(
                     found[row] = kept
                 progress.update(len(rows))
             num_cut += sum(sentence.num_cut_tokens > 0 for sentence in encoded)
-            for item, sentence, kept in zip(block.items, encoded, found, strict=True):
+            for row, item, sentence, kept in zip(block_rows, block.items, encoded, found, strict=True):
                 entities = [_as_dict(span, item, sentence, labels) for span in kept]
-                results.append([entity for entity in entities if entity["span"]])  # white space is no entity
+                results[row] = [entity for entity in entities if entity["span"]]  # white space is no entity
     if num_cut:
         logger.warning(
             "%d of %d sentences were cut to the text limit of %d tokens: no entity is found behind it. Load the model "
@@ -126,13 +127,20 @@ def _warn_of_context(has_context: bool, trained_with_context: bool) -> None:
         )
 
 
-def _blocks(sentences: Sentences) -> Iterator[Sentences]:
-    """Cut many sentences into blocks, unless they are documents, which need all of their sentences."""
-    if sentences.document_ids is not None:
-        yield sentences
+def _blocks(sentences: Sentences) -> Iterator[list[int]]:
+    """Cut many sentences into blocks, by row; the sentences of a document need each other and stay together."""
+    if sentences.document_ids is None:
+        rows = range(len(sentences.items))
+        yield from (list(rows[first : first + BLOCK_SIZE]) for first in range(0, len(rows), BLOCK_SIZE))
         return
-    for first in range(0, len(sentences.items), BLOCK_SIZE):
-        yield Sentences(sentences.items[first : first + BLOCK_SIZE], sentences.are_texts)
+    block: list[int] = []
+    for document in sentences.documents():
+        if block and len(block) + len(document) > BLOCK_SIZE:
+            yield block
+            block = []
+        block += document
+    if block:
+        yield block
 
 
 def _as_dict(span: ScoredSpan, item: Any, sentence: EncodedSentence, labels: list[str]) -> dict[str, Any]:

@@ -31,6 +31,32 @@ class Sentences:
     document_ids: Sequence[Any] | None = None
     sentence_ids: Sequence[Any] | None = None
 
+    def take(self, rows: list[int]) -> Sentences:
+        """Some of the sentences.
+
+        Args:
+            rows: Which ones; with document context, whole documents.
+
+        Returns:
+            They alone.
+        """
+
+        def pick(column: Any) -> Any:
+            return column[rows] if isinstance(column, Column) else [column[row] for row in rows]
+
+        if self.document_ids is None or self.sentence_ids is None:
+            return Sentences(pick(self.items), self.are_texts)
+        return Sentences(pick(self.items), self.are_texts, pick(self.document_ids), pick(self.sentence_ids))
+
+    def documents(self) -> list[list[int]]:
+        """Rows of each document in order of their sentences; none without document context."""
+        if self.document_ids is None or self.sentence_ids is None:
+            return []
+        documents: dict[Any, list[int]] = {}
+        for row, document_id in enumerate(self.document_ids):
+            documents.setdefault(document_id, []).append(row)
+        return [sorted(rows, key=self.sentence_ids.__getitem__) for rows in documents.values()]
+
 
 def read_inputs(inputs: Any) -> tuple[Sentences, bool]:
     """Bring what a caller may pass to ``predict`` into one form.
@@ -153,13 +179,7 @@ def _document_context(
 ) -> list[tuple[IntArray, IntArray]]:
     empty = np.empty(0, dtype=np.int64)
     context = [(empty, empty)] * len(bare)
-    if sentences.document_ids is None or sentences.sentence_ids is None:
-        return context
-    documents: dict[Any, list[int]] = {}
-    for row, document_id in enumerate(sentences.document_ids):
-        documents.setdefault(document_id, []).append(row)
-    for rows in documents.values():
-        rows.sort(key=sentences.sentence_ids.__getitem__)
+    for rows in sentences.documents():
         tokens = [bare[row].input_ids for row in rows]
         for index, row in enumerate(rows):
             context[row] = surround(tokens, index, max_tokens, config.max_prev_context, config.max_next_context)

@@ -6,6 +6,7 @@ from tiny import SENTENCES, TOKENIZERS, build_model
 
 import span_marker.inference
 from span_marker.inference import batches
+from span_marker.sentences import read_inputs
 from span_marker.spans import num_candidates
 from span_marker.tokenizer import EncodedSentence
 
@@ -129,6 +130,16 @@ def test_document_context_keeps_the_order_of_the_input(model):
     straight = {name: [column[row] for row in order] for name, column in rows.items()}
     assert [found[row] for row in order] == approximately(model.predict(Dataset.from_dict(straight)))
     assert found != model.predict(SENTENCES[:3])
+
+
+def test_blocks_keep_documents_whole(model, monkeypatch):
+    rows = {"tokens": SENTENCES, "document_id": [1, 2, 1, 2, 3], "sentence_id": [1, 0, 0, 1, 0]}
+    data = Dataset.from_dict(rows)
+    whole = model.predict(data)
+    monkeypatch.setattr(span_marker.inference, "BLOCK_SIZE", 3)
+    assert list(span_marker.inference._blocks(read_inputs(data)[0])) == [[2, 0], [1, 3, 4]]
+    assert model.predict(data) == approximately(whole)
+    assert model.predict(data.select([])) == []
 
 
 def test_the_other_way_round_than_trained_warns(caplog):
