@@ -248,7 +248,9 @@ class Comparison:
         row["documents"] = median_seconds(answers)
         documents = {name: answer[0]["entities"] for name, answer in answers.items()}
         row["documents_equal"] = equal_sentences(documents["this"], documents["published"], scores=True)
-        answers = interleave(workers, options.rounds, "train", warm_up=False, batch_size=16, num_steps=2)
+        answers = interleave(
+            workers, options.rounds, "train", warm_up=False, batch_size=16, num_steps=options.train_steps
+        )
         row["train"] = median_seconds(answers)
         row["prepare"] = median_seconds(
             interleave(workers, options.rounds, "prepare", batch_size=16, num_sentences=1600)
@@ -284,6 +286,7 @@ def main() -> None:
     parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS))
     parser.add_argument("--sentences", type=int, default=128, help="sentences of each prediction")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--train-steps", type=int, default=4, help="steps of each training, besides two to warm up")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--bfloat16", action="store_true", help="measure prediction in bfloat16, too")
     parser.add_argument("--results", type=Path, default=HERE / "results" / "speed.json")

@@ -88,29 +88,37 @@ def classify_tokens(encoder: str, batch_size: int, num_sentences: int) -> dict[s
 
 
 def train(batch_size: int, num_steps: int) -> dict[str, Any]:
-    """Train for some steps, after one to warm up, and say how long a step took."""
-    trainer = _trainer(batch_size, num_steps + 1, num_steps + 1)
+    """Train for some steps, after two to warm up, and say how long a step took."""
+    num_steps += 2
+    trainer = _trainer(_fresh_model(), batch_size, num_steps, num_steps)
     moments: list[float] = []
     step = trainer.training_step
     trainer.training_step = lambda *a, **k: moments.append(time.perf_counter()) or step(*a, **k)
     trainer.train()
     moments.append(time.perf_counter())
-    return {"seconds": (moments[-1] - moments[1]) / num_steps}
+    return {"seconds": (moments[-1] - moments[2]) / (num_steps - 2)}
 
 
 def prepare(batch_size: int, num_sentences: int) -> dict[str, Any]:
     """Make a trainer and read every batch of its data, without the model."""
-    started = time.perf_counter()
+    model = _fresh_model()
     num_batches = -(-num_sentences // batch_size)
-    for _ in _trainer(batch_size, num_batches, num_batches).get_train_dataloader():
+    started = time.perf_counter()
+    for _ in _trainer(model, batch_size, num_batches, num_batches).get_train_dataloader():
         pass
     return {"seconds": time.perf_counter() - started}
 
 
-def _trainer(batch_size: int, num_batches: int, max_steps: int) -> Any:
+def _fresh_model() -> Any:
+    from span_marker import SpanMarkerModel
+
+    return SpanMarkerModel.from_pretrained(STATE["checkpoint"])
+
+
+def _trainer(model: Any, batch_size: int, num_batches: int, max_steps: int) -> Any:
     from transformers import TrainingArguments
 
-    from span_marker import SpanMarkerModel, Trainer
+    from span_marker import Trainer
 
     size = batch_size * num_batches
     data = Dataset.from_dict({"tokens": STATE["tokens"][:size], "ner_tags": STATE["ner_tags"][:size]})
@@ -125,7 +133,7 @@ def _trainer(batch_size: int, num_batches: int, max_steps: int) -> Any:
         seed=0,
         use_cpu=STATE["device"] == "cpu",
     )
-    return Trainer(model=SpanMarkerModel.from_pretrained(STATE["checkpoint"]), args=args, train_dataset=data)
+    return Trainer(model=model, args=args, train_dataset=data)
 
 
 def memory() -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from datasets import Dataset, Features, List, Value
+from datasets.fingerprint import Hasher
 
 from span_marker.configuration import SpanMarkerConfig
 from span_marker.data_collator import sentence_features, within_reach
@@ -136,8 +137,7 @@ def prepare(
                 read_entities(words, tags, tag_names, labels, scheme, f"row {index} of the {what} data")
                 for index, words, tags in zip(indices, rows["tokens"], rows["ner_tags"], strict=True)
             ]
-            for sentence, found in zip(encoded, entities, strict=True):
-                _count_out_of_reach(lost, found, sentence, config.entity_max_length)
+            _count_out_of_reach(lost, entities, encoded, config.entity_max_length)
             result["entities"] = [[[class_ids[label], start, end] for label, start, end in found] for found in entities]
             result["num_words"] = [len(words) for words in rows["tokens"]]
         return result
@@ -152,6 +152,8 @@ def prepare(
         features=Features({**TEXT_FEATURES, **(LABEL_FEATURES if "ner_tags" in columns else {})}),
         # The count of what is lost would be lost itself if the result came out of a cache on disk.
         load_from_cache_file=False,
+        # Made by hand, since it would be made of the whole tokenizer otherwise.
+        new_fingerprint=Hasher.hash((dataset._fingerprint, config.to_json_string(), max_tokens, what)),
         desc=f"Preparing the {what} data",
     )
     lost.warn(config, max_tokens, what)
@@ -159,19 +161,19 @@ def prepare(
 
 
 def _count_out_of_reach(
-    lost: OutOfReach, entities: list[Entity], sentence: EncodedSentence, entity_max_length: int
+    lost: OutOfReach, entities: list[list[Entity]], sentences: list[EncodedSentence], entity_max_length: int
 ) -> None:
-    start = np.array([entity.start for entity in entities], dtype=np.int64)
-    end = np.array([entity.end for entity in entities], dtype=np.int64)
+    counts = [len(found) for found in entities]
+    spans = np.array([(entity.start, entity.end) for found in entities for entity in found], dtype=np.int64)
+    start, end = spans.reshape(-1, 2).T
+    seen_words = np.repeat([sentence.num_words for sentence in sentences], counts)
+    is_cut = np.repeat([sentence.num_cut_tokens > 0 for sentence in sentences], counts)
     too_long = end - start > entity_max_length
-    reachable = within_reach(start, end, np.full(len(entities), sentence.num_words), entity_max_length)
-    behind = int((~reachable & ~too_long).sum())
-    lost.num_entities += len(entities)
+    behind = ~within_reach(start, end, seen_words, entity_max_length) & ~too_long
+    lost.num_entities += len(start)
     lost.too_long.update((end - start)[too_long].tolist())
-    if sentence.num_cut_tokens:
-        lost.cut_off += behind
-    else:
-        lost.without_tokens += behind
+    lost.cut_off += int((behind & is_cut).sum())
+    lost.without_tokens += int((behind & ~is_cut).sum())
 
 
 def _tag_names(dataset: Dataset, config: SpanMarkerConfig) -> list[str]:

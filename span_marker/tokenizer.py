@@ -11,6 +11,7 @@ import copy
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from tokenizers.pre_tokenizers import Punctuation
 from tokenizers.pre_tokenizers import Sequence as PreTokenizerSequence
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from span_marker.spans import IntArray
+from span_marker.spans import IntArray, ranges
 
 START_MARKER = "<start>"
 END_MARKER = "<end>"
@@ -156,7 +157,7 @@ class SpanMarkerTokenizer:
         Returns:
             One encoding a sentence, without special tokens, not cut.
         """
-        return [_word_map(encoding) for encoding in self._encode([list(words) for words in sentences], True)]
+        return _word_maps(self._encode([list(words) for words in sentences], True))
 
     def encode_texts(self, texts: Sequence[str]) -> list[EncodedSentence]:
         """Encode strings; their words are those of the tokenizer's own pre-tokenization.
@@ -168,8 +169,8 @@ class SpanMarkerTokenizer:
             One encoding a string with the characters of each word, without special tokens, not cut.
         """
         sentences = []
-        for encoding in self._encode(list(texts), False):
-            sentence = _word_map(encoding)
+        encodings = self._encode(list(texts), False)
+        for encoding, sentence in zip(encodings, _word_maps(encodings), strict=True):
             offsets = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
             has_token = sentence.word_starts != NO_TOKEN
             char_ends = np.zeros(sentence.num_words, dtype=np.int64)
@@ -198,17 +199,28 @@ class SpanMarkerTokenizer:
         return list(encoded.encodings)
 
 
-def _word_map(encoding: Any) -> EncodedSentence:
-    """Map words to tokens. The words are all those up to the last one with a token."""
-    word_ids = np.array(encoding.word_ids, dtype=np.int64)  # (seq_len,), ascending
-    firsts = np.flatnonzero(np.diff(word_ids, prepend=-1))
-    words = word_ids[firsts]
-    num_words = int(words[-1]) + 1 if len(words) else 0
-    starts = np.full(num_words, NO_TOKEN, dtype=np.int64)
-    ends = np.full(num_words, NO_TOKEN, dtype=np.int64)
-    starts[words] = firsts
-    ends[words] = np.append(firsts[1:], len(word_ids))[: len(words)]
-    return EncodedSentence(np.array(encoding.ids, dtype=np.int64), starts, ends)
+def _word_maps(encodings: list[Any]) -> list[EncodedSentence]:
+    """Map words to tokens, for many sentences at once. The words are all those up to the last one with a token."""
+    ids = [np.array(encoding.ids, dtype=np.int64) for encoding in encodings]
+    lengths = np.array([len(row) for row in ids], dtype=np.int64)
+    word_ids = np.fromiter(chain.from_iterable(encoding.word_ids for encoding in encodings), np.int64, lengths.sum())
+    sentence = np.repeat(np.arange(len(encodings)), lengths)
+    token = ranges(lengths)  # place in its sentence
+    is_first = np.ones(len(token), dtype=bool)  # of a word; word IDs ascend within a sentence
+    is_first[1:] = (np.diff(word_ids) != 0) | (token[1:] == 0)
+    is_last = np.append(is_first[1:], True)[: len(token)]
+
+    ends = np.cumsum(lengths)
+    num_words = np.where(lengths > 0, word_ids[np.maximum(ends - 1, 0)] + 1, 0) if len(token) else 0 * lengths
+    bounds = np.append(0, np.cumsum(num_words))
+    starts, stops = np.full((2, bounds[-1]), NO_TOKEN, dtype=np.int64)
+    word = bounds[sentence] + word_ids
+    starts[word[is_first]] = token[is_first]
+    stops[word[is_last]] = token[is_last] + 1
+    return [
+        EncodedSentence(row, starts[first:last], stops[first:last])
+        for row, (first, last) in zip(ids, pairwise(bounds.tolist()), strict=True)
+    ]
 
 
 def _special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[IntArray, IntArray]:
