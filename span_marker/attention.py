@@ -13,27 +13,21 @@ tokens and two candidates, with the markers behind the text, pair by pair::
             e1    1  1  1  0  0  1  1
 
 So text never sees a marker, and a pair never sees another pair. `dense_attention_mask` writes the grid out.
-`packed_attention` computes the same without it, in two passes through an unmodified encoder: `TextPass` runs the
-text of all sentences and keeps every layer's keys and values in a `TextMemory`; `MarkerPass` runs any of the
-markers against them, with ``text_len + 2`` attention weights each.
-
-In both passes the tokens of all sentences stand in one row without padding, so that the encoder's linear layers see
-real tokens only. Attention alone is computed sentence by sentence, or in padded groups of sentences where launching
+`TextAttention` and `MarkerAttention` compute it without the rest, a marker's row with ``text_len + 2`` weights, for
+tokens that stand in one row without padding: sentence by sentence, or in padded groups of sentences where launching
 one operation for each sentence would cost more than the padding does.
 """
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-ATTENTION_NAME = "span_marker"
-"""Name of `packed_attention` among the attention functions of ``transformers``."""
+from span_marker.packing import Rows, Texts, first_rows, similar_lengths
+from span_marker.relative_positions import RelativeScores
 
 
 def dense_attention_mask(text_mask: Tensor, pair_mask: Tensor) -> Tensor:
@@ -70,208 +64,40 @@ def dense_attention_mask(text_mask: Tensor, pair_mask: Tensor) -> Tensor:
     return mask | torch.diag_embed(~real)
 
 
-SMALL_GROUP = 64
-"""Groups of sentences with fewer tokens each are padded without a second thought."""
-
-
 @dataclass(frozen=True)
-class Rows:
-    """Some rows of a packed sequence, those of one sentence or of a group of sentences, and how to pad the group.
+class DenseInput:
+    """Text and markers side by side.
 
     Attributes:
-        first: The first row of a single sentence.
-        length: Rows of all sentences together.
-        table: Row for each sentence of a group and place, ``(sentences, longest)``; None for a single sentence, whose
-            rows need no table.
-        places: Places of the table that are no padding, flattened, ``(length,)``; None likewise.
-        key_mask: True for the keys that may be attended to, ``(sentences, 1, longest)``; None likewise. It holds the
-            first place even of a sentence without rows, since attending to nothing would give NaN.
+        embeds: Token embeddings, zero for padding, ``(batch, length, embed_dim)``: text first, then markers.
+        position_ids: ``(batch, length)``.
+        allowed: True where a row's token may attend to a column's, ``(batch, length, length)``.
+        text_len: How many of the ``length`` are text.
     """
 
-    first: int
-    length: int
-    table: Tensor | None = None
-    places: Tensor | None = None
-    key_mask: Tensor | None = None
+    embeds: Tensor
+    position_ids: Tensor
+    allowed: Tensor
+    text_len: int
 
-    @classmethod
-    def of(cls, firsts: list[int], lengths: list[int], device: torch.device) -> Rows:
-        """Tabulate sentences that begin in these rows and have these lengths."""
-        if len(lengths) == 1:
-            return cls(firsts[0], lengths[0])
-        columns = torch.arange(max(lengths))  # on the CPU: the shapes below must not wait for an accelerator
-        mask = columns < torch.tensor(lengths)[:, None]
-        table = (torch.tensor(firsts)[:, None] + columns).masked_fill(~mask, 0)
-        places, key_mask = mask.flatten().nonzero()[:, 0], (mask | (columns == 0))[:, None, :]
-        return cls(firsts[0], sum(lengths), table.to(device), places.to(device), key_mask.to(device))
-
-    def pad(self, packed: Tensor) -> Tensor:
-        """``(heads, num_rows, dim)`` to ``(heads, sentences, longest, dim)``."""
-        if self.table is None:
-            return packed.narrow(1, self.first, self.length).unsqueeze(1)
-        return packed[:, self.table]
-
-    def unpad(self, padded: Tensor) -> Tensor:
-        """``(heads, sentences, longest, dim)`` to ``(length, heads, dim)``."""
-        packed = padded.squeeze(1) if self.places is None else padded.flatten(1, 2)[:, self.places]
-        return packed.transpose(0, 1)
+    def bias(self, allowed: Tensor | None = None) -> Tensor:
+        """The mask as scores to add, ``(batch, 1, length, length)``."""
+        allowed = self.allowed if allowed is None else allowed
+        bias = torch.zeros_like(allowed, dtype=self.embeds.dtype)
+        return bias.masked_fill(~allowed, torch.finfo(bias.dtype).min)[:, None]
 
 
-def similar_lengths(lengths: list[int]) -> list[list[int]]:
-    """Group sentences so that padding each group to its longest at most doubles it, unless it is small.
+def add_mask(scores: Tensor, mask: Tensor | None) -> Tensor:
+    """Keep attention to places that a mask leaves out at zero.
 
     Args:
-        lengths: Tokens of each sentence.
+        scores: Attention scores.
+        mask: True where attention is allowed, to broadcast to the scores; None for everywhere.
 
     Returns:
-        Indices of the sentences of each group, the longest first; those without tokens are left out.
+        The scores, minus infinity where attention is not allowed.
     """
-    groups: list[list[int]] = []
-    for index in sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True):
-        longest = lengths[groups[-1][0]] if groups else 0
-        if groups and (2 * lengths[index] >= longest or longest <= SMALL_GROUP):
-            if lengths[index]:
-                groups[-1].append(index)
-        elif lengths[index]:
-            groups.append([index])
-    return groups
-
-
-def _first_rows(lengths: list[int]) -> list[int]:
-    return [0, *itertools.accumulate(lengths[:-1])]
-
-
-class TextEncoded(Exception):  # noqa: N818
-    """Every layer's keys and values are stored: what the last layer would make of them is not needed."""
-
-
-class TextMemory:
-    """Keys and values of a batch's text in every attention layer, kept for the markers.
-
-    They are filed by attention module, and only while the memory is open: when gradient checkpointing runs a layer
-    again, it finds its keys and values here and leaves them alone.
-
-    Args:
-        lengths: Text tokens of each sentence.
-        num_layers: Attention layers of the encoder.
-        in_groups: Whether attention is computed in padded groups of sentences, rather than sentence by sentence.
-        device: Where the text is.
-    """
-
-    def __init__(self, lengths: list[int], num_layers: int, in_groups: bool, device: torch.device) -> None:
-        self.lengths = lengths
-        self._firsts = _first_rows(lengths)
-        self.num_layers = num_layers
-        self.in_groups = in_groups
-        self.device = device
-        self.is_open = True
-        self._layers: dict[nn.Module, tuple[Tensor, Tensor]] = {}
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether every layer has stored its keys and values."""
-        return len(self._layers) == self.num_layers
-
-    def store(self, module: nn.Module, key: Tensor, value: Tensor) -> None:
-        """File one layer's keys and values, both ``(heads, num_tokens, head_dim)``."""
-        if self.is_open:
-            if module in self._layers:
-                raise RuntimeError(f"{type(module).__name__} attends twice in one pass: its layers share weights")
-            self._layers[module] = key, value
-
-    def recall(self, module: nn.Module) -> tuple[Tensor, Tensor]:
-        """Look up what an attention module stored."""
-        return self._layers[module]
-
-    def text_rows(self, sentences: list[int]) -> Rows:
-        """Rows of the text of some sentences."""
-        firsts, lengths = ([column[index] for index in sentences] for column in (self._firsts, self.lengths))
-        return Rows.of(firsts, lengths, self.device)
-
-
-class Pass(Protocol):
-    """One run of tokens through the encoder: it says how they attend."""
-
-    def attend(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, dropout: float) -> Tensor:
-        """Compute attention: ``(heads, num_tokens, head_dim)`` each to ``(num_tokens, heads, head_dim)``.
-
-        The keys come scaled: scores are products of queries and keys.
-        """
-
-
-class TextPass:
-    """The text of a batch runs through the encoder: each sentence attends to itself.
-
-    Args:
-        memory: Takes the keys and values of every layer.
-    """
-
-    def __init__(self, memory: TextMemory) -> None:
-        self.memory = memory
-        sentences = list(range(len(memory.lengths)))
-        groups = [sentences] if memory.in_groups else [[index] for index in sentences]
-        self.groups = [memory.text_rows(group) for group in groups]
-
-    def attend(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, dropout: float) -> Tensor:
-        """See `Pass.attend`. In the last layer, unless gradients are recorded, it raises `TextEncoded`."""
-        self.memory.store(module, key, value)
-        if self.memory.is_complete and not torch.is_grad_enabled():
-            raise TextEncoded
-        outputs = []
-        for rows in self.groups:
-            q, k, v = (rows.pad(x) for x in (query, key, value))
-            attended = F.scaled_dot_product_attention(q, k, v, attn_mask=rows.key_mask, dropout_p=dropout, scale=1.0)
-            outputs.append(rows.unpad(attended))
-        return torch.cat(outputs)
-
-
-class MarkerPass:
-    """Some of a batch's markers run through the encoder: each attends to its text, to itself, and to its partner.
-
-    Args:
-        memory: Holds the text's keys and values.
-        first: Sentence of the first markers.
-        counts: Pairs of this sentence and of those that follow it; their markers stand pair by pair, start before end.
-    """
-
-    def __init__(self, memory: TextMemory, first: int, counts: list[int]) -> None:
-        self.memory = memory
-        lengths = [2 * count for count in counts]
-        firsts = _first_rows(lengths)
-        in_order = [[index] for index, length in enumerate(lengths) if length]
-        groups = similar_lengths(lengths) if memory.in_groups else in_order
-        self.groups = [
-            (
-                Rows.of([firsts[index] for index in group], [lengths[index] for index in group], memory.device),
-                memory.text_rows([first + index for index in group]),
-            )
-            for group in groups
-        ]
-        self.order: Tensor | None = None  # where each marker is once the groups stand one behind the other
-        if groups != in_order and groups != [list(range(len(lengths)))]:
-            rows = [torch.arange(firsts[index], firsts[index] + lengths[index]) for group in groups for index in group]
-            self.order = torch.cat(rows).argsort().to(memory.device)
-
-    def attend(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, dropout: float) -> Tensor:
-        """See `Pass.attend`."""
-        text_key, text_value = self.memory.recall(module)
-        scores = pair_scores(query, key)
-        text_parts, weights = [], []
-        for rows, text_rows in self.groups:
-            attended, group_weights = attend_to_text_and_pair(
-                rows.pad(query),
-                rows.pad(scores),
-                text_rows.pad(text_key),
-                text_rows.pad(text_value),
-                text_rows.key_mask,
-                dropout,
-            )
-            text_parts.append(rows.unpad(attended))
-            weights.append(rows.unpad(group_weights))
-        text_part, pair_weights = torch.cat(text_parts), torch.cat(weights)
-        if self.order is not None:
-            text_part, pair_weights = text_part[self.order], pair_weights[self.order]
-        return add_pair_values(text_part, pair_weights, value)
+    return scores if mask is None else scores.masked_fill(~mask, float("-inf"))
 
 
 def attend_to_text_and_pair(
@@ -279,6 +105,7 @@ def attend_to_text_and_pair(
     pair_scores: Tensor,
     text_key: Tensor,
     text_value: Tensor,
+    added_scores: Tensor | None,
     text_mask: Tensor | None,
     dropout: float,
 ) -> tuple[Tensor, Tensor]:
@@ -289,6 +116,8 @@ def attend_to_text_and_pair(
         pair_scores: Their scores for the two markers of their pair, ``(heads, sentences, num_markers, 2)``.
         text_key: Scaled keys, ``(heads, sentences, text_len, head_dim)``.
         text_value: ``(heads, sentences, text_len, head_dim)``.
+        added_scores: What is added to the scores for the text, to broadcast to ``(heads, sentences, num_markers,
+            text_len)``; None for nothing.
         text_mask: True for text, False for padding, ``(sentences, 1, text_len)``; None if there is no padding.
         dropout: Share of the attention weights that is dropped.
 
@@ -297,8 +126,9 @@ def attend_to_text_and_pair(
         ``(heads, sentences, num_markers, 2)``.
     """
     text_scores = query @ text_key.transpose(-1, -2)  # (heads, sentences, num_markers, text_len)
-    if text_mask is not None:
-        text_scores = text_scores.masked_fill(~text_mask, float("-inf"))
+    if added_scores is not None:
+        text_scores = text_scores + added_scores.to(text_scores.dtype)
+    text_scores = add_mask(text_scores, text_mask)
     scores = torch.cat([text_scores, pair_scores.to(text_scores.dtype)], dim=-1)
     weights = F.dropout(scores.softmax(-1), dropout).to(text_value.dtype)
     text_weights, pair_weights = weights.split([text_key.shape[-2], 2], dim=-1)
@@ -338,34 +168,123 @@ def add_pair_values(text_part: Tensor, pair_weights: Tensor, value: Tensor) -> T
     return torch.addcmul(mixed, pair_weights[:, :, :, 1], value[:, 1:]).flatten(0, 1)
 
 
-def packed_attention(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    scaling: float | None = None,
-    dropout: float = 0.0,
-    *,
-    span_pass: Pass,
-    **kwargs: Any,
-) -> tuple[Tensor, None]:
-    """Attention function in the form that ``transformers`` looks up by name.
+class TextAttention:
+    """Each text attends to itself.
 
     Args:
-        module: The attention layer that calls.
-        query: ``(1, heads, num_tokens, head_dim)``; key and value likewise.
-        key: See query.
-        value: See query.
-        attention_mask: Not used: ``span_pass`` knows what attends to what.
-        scaling: Factor of the scores before the softmax; ``head_dim ** -0.5`` by default.
-        dropout: Share of the attention weights that is dropped.
-        span_pass: Which tokens these are. It travels through the encoder as an extra keyword argument.
-        **kwargs: Other arguments that encoders hand down; not used.
-
-    Returns:
-        ``(1, num_tokens, heads, head_dim)``, and None in place of the attention weights.
+        texts: The texts.
     """
-    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
-    attended = span_pass.attend(module, query.squeeze(0), key.squeeze(0) * scaling, value.squeeze(0), dropout)
-    return attended.unsqueeze(0), None
+
+    def __init__(self, texts: Texts) -> None:
+        self._position_ids = texts.position_ids
+        sentences = list(range(len(texts.lengths)))
+        groups = [sentences] if texts.in_groups else [[index] for index in sentences]
+        self._groups = [texts.rows(group) for group in groups]
+
+    def __call__(
+        self, query: Tensor, key: Tensor, value: Tensor, dropout: float, relative: RelativeScores | None
+    ) -> Tensor:
+        """Compute attention.
+
+        Args:
+            query: ``(heads, num_tokens, head_dim)``.
+            key: Scaled, of the same shape.
+            value: Of the same shape.
+            dropout: Share of the attention weights that is dropped.
+            relative: What distances add to the scores.
+
+        Returns:
+            ``(num_tokens, heads, head_dim)``.
+        """
+        outputs = []
+        for rows in self._groups:
+            q, k, v = (rows.pad(x) for x in (query, key, value))
+            mask = rows.key_mask
+            if relative is not None:
+                positions = rows.pad_positions(self._position_ids)
+                added = relative(q, k, positions, positions, rows.longest)
+                mask = add_mask(added.to(q.dtype), mask) if added is not None else mask
+            attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, scale=1.0)
+            outputs.append(rows.unpad(attended))
+        return torch.cat(outputs)
+
+
+class MarkerAttention:
+    """Each of some markers attends to its text, to itself, and to its partner.
+
+    Args:
+        texts: The texts.
+        position_ids: Position IDs of the markers, ``(num_markers,)``.
+        first: Sentence of the first markers.
+        counts: Pairs of this sentence and of those that follow it; their markers stand pair by pair, start before end.
+    """
+
+    def __init__(self, texts: Texts, position_ids: Tensor, first: int, counts: list[int]) -> None:
+        self._texts = texts
+        self._position_ids = position_ids
+        lengths = [2 * count for count in counts]
+        firsts = first_rows(lengths)
+        in_order = [[index] for index, length in enumerate(lengths) if length]
+        groups = similar_lengths(lengths) if texts.in_groups else in_order
+        self._groups = [
+            (
+                Rows.of([firsts[index] for index in group], [lengths[index] for index in group], position_ids.device),
+                texts.rows([first + index for index in group]),
+            )
+            for group in groups
+        ]
+        self._order: Tensor | None = None  # where each marker is once the groups stand one behind the other
+        if groups != in_order and groups != [list(range(len(lengths)))]:
+            rows = [torch.arange(firsts[index], firsts[index] + lengths[index]) for group in groups for index in group]
+            self._order = torch.cat(rows).argsort().to(position_ids.device)
+
+    def __call__(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        text_key: Tensor,
+        text_value: Tensor,
+        dropout: float,
+        relative: RelativeScores | None,
+    ) -> Tensor:
+        """Compute attention.
+
+        Args:
+            query: ``(heads, num_markers, head_dim)``.
+            key: Scaled, of the same shape.
+            value: Of the same shape.
+            text_key: Scaled, ``(heads, num_tokens, head_dim)``.
+            text_value: Of the same shape.
+            dropout: Share of the attention weights that is dropped.
+            relative: What distances add to the scores.
+
+        Returns:
+            ``(num_markers, heads, head_dim)``.
+        """
+        scores = pair_scores(query, key)
+        if relative is not None:
+            scores = scores + self._relative_to_pair(relative, query, key)
+        text_parts, weights = [], []
+        for rows, text_rows in self._groups:
+            q, k = rows.pad(query), text_rows.pad(text_key)
+            added = None
+            if relative is not None:
+                positions = (rows.pad_positions(self._position_ids), text_rows.pad_positions(self._texts.position_ids))
+                added = relative(q, k, *positions, text_rows.longest)
+            attended, group_weights = attend_to_text_and_pair(
+                q, rows.pad(scores), k, text_rows.pad(text_value), added, text_rows.key_mask, dropout
+            )
+            text_parts.append(rows.unpad(attended))
+            weights.append(rows.unpad(group_weights))
+        text_part, pair_weights = torch.cat(text_parts), torch.cat(weights)
+        if self._order is not None:
+            text_part, pair_weights = text_part[self._order], pair_weights[self._order]
+        return add_pair_values(text_part, pair_weights, value)
+
+    def _relative_to_pair(self, relative: RelativeScores, query: Tensor, key: Tensor) -> Tensor | float:
+        """Scores to add within pairs, in the shape of `pair_scores`."""
+        positions = self._position_ids.unflatten(0, (-1, 2))
+        query, key = (x.unflatten(1, (-1, 2)) for x in (query, key))  # (heads, num_spans, 2, head_dim)
+        added = relative(query, key, positions, positions, self._texts.reach)
+        return 0.0 if added is None else added.flatten(1, 2)

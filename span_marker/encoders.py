@@ -4,18 +4,38 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
 from collections.abc import Callable
 from typing import Any, Literal, cast
 
-from transformers import MODEL_MAPPING, AttentionInterface, PreTrainedConfig, PreTrainedModel
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_MASKED_LM_MAPPING,
+    MODEL_MAPPING,
+    AttentionInterface,
+    AutoModel,
+    AutoModelForTextEncoding,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
+from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING
 
-from span_marker.attention import ATTENTION_NAME, packed_attention
+from span_marker.contract import Architecture, EngineName, broken_rule, prepare
 from span_marker.engines import POSITION_OFFSET, Engine, encode_dense, encode_fast
+from span_marker.families import FAMILIES, STANDARD, Family
+from span_marker.passes import ATTENTION_NAME, packed_attention
 
-EngineName = Literal["auto", "fast", "dense"]
+logger = logging.getLogger(__name__)
 
-SUPPORTED_ENCODERS = ("bert", "camembert", "distilbert", "electra", "roberta", "xlm-roberta")
-"""Model types that have been shown to carry span markers on both engines."""
+EngineChoice = Literal["auto", "fast", "dense"]
+
+REFUSED = {
+    "big_bird": "its sparse attention depends on where tokens stand, so that markers change what the text sees",
+    "convbert": "its convolutions reach across the sequence, so that the text sees the markers",
+    "longformer": "its sparse attention depends on where tokens stand, so that markers change what the text sees",
+    "xlnet": "it takes no position IDs",
+}
+"""Model types that can't carry span markers, and why."""
 
 
 def register_attention() -> None:
@@ -24,19 +44,59 @@ def register_attention() -> None:
 
 
 def check_encoder(config: PreTrainedConfig) -> None:
-    """Refuse an encoder that is not known to carry span markers.
+    """Refuse an encoder that is known not to carry span markers.
 
     Args:
         config: The encoder's configuration.
 
     Raises:
-        ValueError: If the encoder's model type is not among `SUPPORTED_ENCODERS`.
+        ValueError: If it is convolutional, sparse, a decoder, or an encoder together with a decoder.
     """
-    if config.model_type not in SUPPORTED_ENCODERS:
-        raise ValueError(
-            f"an encoder of type {config.model_type!r} has not been shown to carry span markers; "
-            f"supported types: {', '.join(SUPPORTED_ENCODERS)}"
+    reason = _reason_to_refuse(config)
+    if reason is not None:
+        raise ValueError(_refusal(config, reason))
+
+
+def _reason_to_refuse(config: PreTrainedConfig) -> str | None:
+    if config.model_type in REFUSED:
+        return REFUSED[config.model_type]
+    if not hasattr(config, "vocab_size"):
+        return "it has no vocabulary of tokens"
+    if getattr(config, "conv_kernel_size", 0):
+        return (
+            f"its convolution (conv_kernel_size={config.conv_kernel_size}) reaches across the sequence, so that the "
+            "text sees the markers"
         )
+    if getattr(config, "talking_head", False):
+        return "talking_head=True mixes the attention of its heads"
+    if getattr(config, "is_decoder", False):
+        return "is_decoder=True: a token of a decoder sees only those in front of it"
+    if config.model_type in FAMILIES:
+        return None
+    if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING and type(config) not in MODEL_FOR_MASKED_LM_MAPPING:
+        return "it is a decoder: a token sees only those in front of it"
+    if getattr(config, "is_encoder_decoder", False):
+        return "it is an encoder together with a decoder"
+    return None
+
+
+def _refusal(config: PreTrainedConfig, reason: str) -> str:
+    return (
+        f"an encoder of type {config.model_type!r} can't carry span markers: {reason}. "
+        f"Types that can: {', '.join(sorted(FAMILIES))}"
+    )
+
+
+def auto_class(config: PreTrainedConfig) -> type[AutoModel | AutoModelForTextEncoding]:
+    """Find out which of the classes of ``transformers`` loads an encoder, without its decoder if it has one.
+
+    Args:
+        config: The encoder's configuration.
+
+    Returns:
+        The class.
+    """
+    return AutoModelForTextEncoding if _has_own_encoder_class(config) else AutoModel
 
 
 def model_arguments(config: PreTrainedConfig) -> dict[str, Any]:
@@ -48,8 +108,9 @@ def model_arguments(config: PreTrainedConfig) -> dict[str, Any]:
     Returns:
         Keyword arguments for the encoder's class.
     """
-    parameters = inspect.signature(_encoder_class(config)).parameters
-    return {"add_pooling_layer": False} if "add_pooling_layer" in parameters else {}
+    encoder_class = _encoder_class(config)
+    takes_pooler = encoder_class and "add_pooling_layer" in inspect.signature(encoder_class).parameters
+    return {"add_pooling_layer": False} if takes_pooler else {}
 
 
 def build_encoder(config: PreTrainedConfig) -> PreTrainedModel:
@@ -60,21 +121,32 @@ def build_encoder(config: PreTrainedConfig) -> PreTrainedModel:
 
     Returns:
         The encoder.
+
+    Raises:
+        ValueError: If it can't carry span markers.
     """
     check_encoder(config)
-    return _encoder_class(config)(config, **model_arguments(config))
+    encoder_class = _encoder_class(config)
+    if encoder_class is None:
+        raise ValueError(f"transformers has no encoder for {type(config).__name__}")
+    return encoder_class(config, **model_arguments(config))
 
 
-def _encoder_class(config: PreTrainedConfig) -> Callable[..., PreTrainedModel]:
-    encoder_class: Any = MODEL_MAPPING[type(config)]
-    return cast(Callable[..., PreTrainedModel], encoder_class)
+def _encoder_class(config: PreTrainedConfig) -> Callable[..., PreTrainedModel] | None:
+    """The encoder's class; None if it comes with the encoder rather than with ``transformers``."""
+    mapping: Any = MODEL_FOR_TEXT_ENCODING_MAPPING if _has_own_encoder_class(config) else MODEL_MAPPING
+    return cast(Callable[..., PreTrainedModel], mapping[type(config)]) if type(config) in mapping else None
 
 
-def select_engine(encoder: PreTrainedModel, engine: EngineName, max_pairs: int) -> Engine:
-    """Choose the engine for an encoder and prepare the encoder for it.
+def _has_own_encoder_class(config: PreTrainedConfig) -> bool:
+    return type(config) in MODEL_FOR_TEXT_ENCODING_MAPPING
+
+
+def select_engine(encoder: PreTrainedModel, engine: EngineChoice, max_pairs: int) -> Engine:
+    """Choose the engine for an encoder, make sure that it works, and prepare the encoder for it.
 
     Args:
-        encoder: The encoder; its attention function is set.
+        encoder: The encoder; its attention function may be set.
         engine: ``"fast"`` or ``"dense"`` to force one, ``"auto"`` for the fastest that the encoder can run.
         max_pairs: Pairs of each sentence that the dense engine runs at a time.
 
@@ -82,24 +154,42 @@ def select_engine(encoder: PreTrainedModel, engine: EngineName, max_pairs: int) 
         The engine.
 
     Raises:
-        ValueError: If there is no such engine.
+        ValueError: If there is no such engine, or the encoder breaks the contract, see `span_marker.contract`.
     """
-    if engine in ("auto", "fast"):
-        encoder.set_attn_implementation(ATTENTION_NAME)
-        return encode_fast
-    if engine == "dense":
-        encoder.set_attn_implementation("sdpa")
-        return functools.partial(encode_dense, max_pairs=max_pairs)
-    raise ValueError(f"engine={engine!r} must be one of 'auto', 'fast' and 'dense'")
+    choices: dict[str, tuple[EngineName, ...]] = {"auto": ("fast", "dense"), "fast": ("fast",), "dense": ("dense",)}
+    if engine not in choices:
+        raise ValueError(f"engine={engine!r} must be one of 'auto', 'fast' and 'dense'")
+    family = FAMILIES.get(encoder.config.model_type, STANDARD)
+    architecture = Architecture.of(encoder)
+    for name in choices[engine]:
+        rule = broken_rule(architecture, family, name)
+        if rule is None:
+            prepare(encoder, name)
+            return _engine(family, name, max_pairs)
+        if name != choices[engine][-1]:
+            logger.warning("The dense engine, which is slow, runs this encoder; for the fast one, %s.", rule)
+    raise ValueError(_refusal(encoder.config, str(rule)))
 
 
-def max_text_length(config: PreTrainedConfig) -> int:
-    """Find the most tokens that an encoder's position table leaves room for.
+def _engine(family: Family, name: EngineName, max_pairs: int) -> Engine:
+    if name == "fast":
+        return functools.partial(encode_fast, run=family.run_packed)
+    return functools.partial(encode_dense, run=family.run_dense, max_pairs=max_pairs)
+
+
+def max_text_length(config: PreTrainedConfig) -> int | None:
+    """Find the most tokens that an encoder has positions for.
 
     Args:
         config: The encoder's configuration.
 
     Returns:
-        Tokens of the longest text, special tokens included.
+        Tokens of the longest text, special tokens included; None if there is no limit.
     """
-    return int(config.max_position_embeddings) - POSITION_OFFSET
+    family = FAMILIES.get(config.model_type, STANDARD)
+    if family.positions == "relative" and not getattr(config, "position_biased_input", False):
+        return None
+    num_positions = getattr(config, "max_position_embeddings", None)
+    if num_positions is None:
+        return None
+    return int(num_positions) - (0 if family.positions == "rotary" else POSITION_OFFSET)

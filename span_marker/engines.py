@@ -1,8 +1,8 @@
 """The two engines: markers of all candidates through an encoder, exactly and fast, or literally and dense.
 
-Both are functions of the same signature and give the same states. `encode_fast` needs an encoder that looks its
-attention function up by name; it encodes each text once. `encode_dense` is the published description taken
-literally: text and markers side by side, padded to the batch, under one attention mask.
+Both give the same states. `encode_fast` encodes each text once. `encode_dense` is the published description taken
+literally: text and markers side by side, padded to the batch, under one attention mask. How an encoder runs in
+either is the business of its family, see `span_marker.families`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from span_marker.attention import MarkerPass, Pass, TextEncoded, TextMemory, TextPass, dense_attention_mask
+from span_marker.attention import DenseInput, MarkerAttention, dense_attention_mask
+from span_marker.families import DenseRun, PackedRun
+from span_marker.packing import Texts
+from span_marker.passes import JointPass, MarkerPass, TextEncoded, TextMemory, TextPass
 
 POSITION_OFFSET = 2
 """Position ID of the first token, for every encoder type, as in the published library."""
@@ -56,12 +59,15 @@ ACCELERATOR_PASS = 32768
 """Markers in one pass on an accelerator, where only the memory is a bound."""
 
 
-def encode_fast(encoder: PreTrainedModel, inputs: EngineInput, max_markers: int | None = None) -> Tensor:
+def encode_fast(
+    encoder: PreTrainedModel, inputs: EngineInput, run: PackedRun, max_markers: int | None = None
+) -> Tensor:
     """Encode each text once, then all markers against its keys and values, without padding. See `Engine`.
 
     Args:
-        encoder: An encoder that uses `span_marker.attention.packed_attention`.
+        encoder: An encoder that is ready for the fast engine.
         inputs: Texts and candidates.
+        run: How it runs packed tokens.
         max_markers: The most markers in one pass, an even number; it changes no result. By default `CPU_PASS` or
             `ACCELERATOR_PASS`.
 
@@ -70,20 +76,54 @@ def encode_fast(encoder: PreTrainedModel, inputs: EngineInput, max_markers: int 
     """
     on_cpu = inputs.input_ids.device.type == "cpu"
     max_markers = max_markers or (CPU_PASS if on_cpu else ACCELERATOR_PASS)
-    text_ids = inputs.input_ids[inputs.attention_mask]
+    mask = inputs.attention_mask
+    texts = Texts(
+        lengths=mask.sum(dim=1).tolist(),
+        position_ids=(mask.cumsum(dim=1) - 1 + POSITION_OFFSET)[mask],
+        in_groups=not on_cpu,  # launching operations costs little on a CPU and much on an accelerator
+    )
     # One look-up: the gradient of an embedding is as large as the vocabulary.
-    embeds = encoder.get_input_embeddings()(torch.cat([text_ids, inputs.marker_ids]))
-    text_embeds, marker_embeds = embeds.split([len(text_ids), 2])  # (num_tokens, hidden), (2, hidden)
-    # Launching operations costs little on a CPU and much on an accelerator, which prefers padding.
-    memory = encode_text(encoder, text_embeds, inputs.attention_mask, in_groups=not on_cpu)
-    states = [
-        encode_markers(encoder, marker_embeds, inputs.span_tokens[spans], memory, first, counts)
-        for spans, first, counts in marker_passes(inputs.span_counts, max_markers // 2)
+    embeds = encoder.get_input_embeddings()(torch.cat([inputs.input_ids[mask], inputs.marker_ids]))
+    text_embeds, marker_embeds = embeds.split([texts.num_tokens, 2])  # (num_tokens, embed_dim), (2, embed_dim)
+    markers = [
+        Markers(
+            embeds=marker_embeds.expand(stop - start, 2, -1).flatten(0, 1),
+            position_ids=(inputs.span_tokens[start:stop] + POSITION_OFFSET).flatten(),
+            first=first,
+            counts=counts,
+        )
+        for start, stop, first, counts in marker_passes(inputs.span_counts, max_markers // 2)
     ]
-    return torch.cat(states) if states else embeds.new_empty(0, 2, encoder.config.hidden_size)
+    if not markers:
+        return embeds.new_empty(0, 2, encoder.config.hidden_size)
+    if len(markers) == 1:
+        return encode_together(encoder, run, texts, text_embeds, markers[0])
+    memory = encode_text(encoder, run, texts, text_embeds)
+    return torch.cat([encode_markers(encoder, run, texts, memory, some) for some in markers])
 
 
-def marker_passes(span_counts: list[int], max_spans: int) -> Iterator[tuple[slice, int, list[int]]]:
+@dataclass(frozen=True)
+class Markers:
+    """Markers that run through the encoder in one pass.
+
+    Attributes:
+        embeds: Their embeddings, pair by pair, ``(num_markers, embed_dim)``.
+        position_ids: ``(num_markers,)``.
+        first: Sentence of the first of them.
+        counts: Pairs of this sentence and of those that follow it.
+    """
+
+    embeds: Tensor
+    position_ids: Tensor
+    first: int
+    counts: list[int]
+
+    def attention(self, texts: Texts) -> MarkerAttention:
+        """What they attend to."""
+        return MarkerAttention(texts, self.position_ids, self.first, self.counts)
+
+
+def marker_passes(span_counts: list[int], max_spans: int) -> Iterator[tuple[int, int, int, list[int]]]:
     """Cut a batch's candidates into passes of even size.
 
     Args:
@@ -91,8 +131,8 @@ def marker_passes(span_counts: list[int], max_spans: int) -> Iterator[tuple[slic
         max_spans: The most candidates in one pass.
 
     Yields:
-        The candidates of a pass, the sentence of the first of them, and how many belong to this and to each following
-        sentence.
+        The first candidate of a pass and the one behind its last, the sentence of the first, and how many belong to
+        this and to each following sentence.
     """
     ends = list(itertools.accumulate(span_counts))
     total = sum(span_counts)
@@ -101,69 +141,75 @@ def marker_passes(span_counts: list[int], max_spans: int) -> Iterator[tuple[slic
         start, stop = total * number // num_passes, total * (number + 1) // num_passes
         first, last = bisect.bisect_right(ends, start), bisect.bisect_left(ends, stop)
         bounds = [start, *ends[first:last], stop]
-        yield slice(start, stop), first, [after - before for before, after in itertools.pairwise(bounds)]
+        yield start, stop, first, [after - before for before, after in itertools.pairwise(bounds)]
 
 
-def encode_text(encoder: PreTrainedModel, embeds: Tensor, attention_mask: Tensor, in_groups: bool) -> TextMemory:
-    """Run the text of a batch through the encoder.
+def encode_text(encoder: PreTrainedModel, run: PackedRun, texts: Texts, embeds: Tensor) -> TextMemory:
+    """Run texts through the encoder.
 
     Args:
-        encoder: An encoder that uses `span_marker.attention.packed_attention`.
-        embeds: Embeddings of all text tokens, sentence after sentence, ``(num_tokens, hidden)``.
-        attention_mask: True for text, False for padding, ``(batch, seq_len)``.
-        in_groups: Whether attention pads the sentences rather than taking them one by one.
+        encoder: An encoder that is ready for the fast engine.
+        run: How it runs packed tokens.
+        texts: The texts.
+        embeds: Embeddings of their tokens, ``(num_tokens, embed_dim)``.
 
     Returns:
-        The text's keys and values in every layer.
+        Their keys and values in every layer.
     """
-    lengths = attention_mask.sum(dim=1).tolist()
-    memory = TextMemory(lengths, encoder.config.num_hidden_layers, in_groups, embeds.device)
-    position_ids = (attention_mask.cumsum(dim=1) - 1 + POSITION_OFFSET)[attention_mask]
+    memory = TextMemory(encoder.config.num_hidden_layers * getattr(encoder.config, "inner_group_num", 1))
     with contextlib.suppress(TextEncoded):
-        _run_packed(encoder, embeds, position_ids, TextPass(memory))
+        run(encoder, embeds, texts.position_ids, TextPass(texts, memory))
     memory.is_open = False
     return memory
 
 
 def encode_markers(
-    encoder: PreTrainedModel,
-    marker_embeds: Tensor,
-    span_tokens: Tensor,
-    memory: TextMemory,
-    first: int,
-    counts: list[int],
+    encoder: PreTrainedModel, run: PackedRun, texts: Texts, memory: TextMemory, markers: Markers
 ) -> Tensor:
-    """Run markers through the encoder.
+    """Run markers through the encoder, against texts that did so before.
 
     Args:
         encoder: The encoder that made ``memory``.
-        marker_embeds: Embeddings of the start and the end marker, ``(2, hidden)``.
-        span_tokens: The token that each candidate's start and end marker observes, ``(num_spans, 2)``, sentence after
-            sentence.
-        memory: The text's keys and values.
-        first: Sentence of the first candidate.
-        counts: Candidates of this sentence and of those that follow it.
+        run: How it runs packed tokens.
+        texts: The texts.
+        memory: Their keys and values.
+        markers: The markers.
 
     Returns:
         The markers' last hidden states, ``(num_spans, 2, hidden)``.
     """
-    embeds = marker_embeds.expand(len(span_tokens), 2, -1).flatten(0, 1)
-    position_ids = (span_tokens + POSITION_OFFSET).flatten()
-    return _run_packed(encoder, embeds, position_ids, MarkerPass(memory, first, counts)).unflatten(0, (-1, 2))
+    marker_pass = MarkerPass(texts, memory, markers.attention(texts))
+    return run(encoder, markers.embeds, markers.position_ids, marker_pass).unflatten(0, (-1, 2))
 
 
-def _run_packed(encoder: PreTrainedModel, embeds: Tensor, position_ids: Tensor, span_pass: Pass) -> Tensor:
-    """Run tokens through the encoder as one row: ``(num_tokens, hidden)`` to the same shape."""
-    output = encoder(inputs_embeds=embeds[None], position_ids=position_ids[None], span_pass=span_pass)
-    return output.last_hidden_state.squeeze(0)
+def encode_together(
+    encoder: PreTrainedModel, run: PackedRun, texts: Texts, text_embeds: Tensor, markers: Markers
+) -> Tensor:
+    """Run texts and all of their markers through the encoder at once.
+
+    Args:
+        encoder: An encoder that is ready for the fast engine.
+        run: How it runs packed tokens.
+        texts: The texts.
+        text_embeds: Embeddings of their tokens, ``(num_tokens, embed_dim)``.
+        markers: The markers.
+
+    Returns:
+        The markers' last hidden states, ``(num_spans, 2, hidden)``.
+    """
+    embeds = torch.cat([text_embeds, markers.embeds])
+    position_ids = torch.cat([texts.position_ids, markers.position_ids])
+    states = run(encoder, embeds, position_ids, JointPass(texts, markers.attention(texts)))
+    return states[texts.num_tokens :].unflatten(0, (-1, 2))
 
 
-def encode_dense(encoder: PreTrainedModel, inputs: EngineInput, max_pairs: int) -> Tensor:
+def encode_dense(encoder: PreTrainedModel, inputs: EngineInput, run: DenseRun, max_pairs: int) -> Tensor:
     """Encode texts and markers side by side under a dense mask, padded to the batch. See `Engine`.
 
     Args:
-        encoder: An encoder that takes position IDs and an attention mask with one row a token.
+        encoder: An encoder that is ready for the dense engine.
         inputs: Texts and candidates.
+        run: How it runs text and markers under a mask.
         max_pairs: Pairs of each sentence in one pass; the text is encoded again in each.
 
     Returns:
@@ -176,21 +222,32 @@ def encode_dense(encoder: PreTrainedModel, inputs: EngineInput, max_pairs: int) 
     padded = inputs.span_tokens.new_zeros(*pair_mask.shape, 2)
     padded[pair_mask] = inputs.span_tokens
     chunks = zip(padded.split(max_pairs, dim=1), pair_mask.split(max_pairs, dim=1), strict=True)
-    states = torch.cat([_run_dense(encoder, inputs, tokens, mask) for tokens, mask in chunks], dim=1)
-    return states[pair_mask]
+    text_len = inputs.input_ids.shape[1]
+    states = [run(encoder, dense_input(encoder, inputs, tokens, mask))[:, text_len:] for tokens, mask in chunks]
+    return torch.cat(states, dim=1).unflatten(1, (-1, 2))[pair_mask]
 
 
-def _run_dense(encoder: PreTrainedModel, inputs: EngineInput, span_tokens: Tensor, pair_mask: Tensor) -> Tensor:
-    """``span_tokens (batch, max_spans, 2)`` to the markers' states ``(batch, max_spans, 2, hidden)``."""
+def dense_input(encoder: PreTrainedModel, inputs: EngineInput, span_tokens: Tensor, pair_mask: Tensor) -> DenseInput:
+    """Put the markers of some candidates behind their texts.
+
+    Args:
+        encoder: The encoder.
+        inputs: Texts.
+        span_tokens: The token that each candidate's start and end marker observes, ``(batch, max_spans, 2)``.
+        pair_mask: True for candidates, False for padding, ``(batch, max_spans)``.
+
+    Returns:
+        What the encoder reads.
+    """
     text_mask = inputs.attention_mask
     markers = inputs.marker_ids.expand_as(span_tokens).flatten(1)
     positions = (text_mask.cumsum(dim=1) - 1 + POSITION_OFFSET).masked_fill(~text_mask, PADDING_POSITION)
     marker_positions = (span_tokens + POSITION_OFFSET).masked_fill(~pair_mask[..., None], PADDING_POSITION)
-    allowed = dense_attention_mask(text_mask, pair_mask)[:, None]  # (batch, 1, length, length)
-    bias = torch.zeros_like(allowed, dtype=encoder.dtype).masked_fill(~allowed, torch.finfo(encoder.dtype).min)
-    output = encoder(
-        input_ids=torch.cat([inputs.input_ids, markers], dim=1),
+    is_real = torch.cat([text_mask, pair_mask.repeat_interleave(2, dim=1)], dim=1)
+    embeds = encoder.get_input_embeddings()(torch.cat([inputs.input_ids, markers], dim=1))
+    return DenseInput(
+        embeds=embeds * is_real[..., None],
         position_ids=torch.cat([positions, marker_positions.flatten(1)], dim=1),
-        attention_mask=bias,
+        allowed=dense_attention_mask(text_mask, pair_mask),
+        text_len=text_mask.shape[1],
     )
-    return output.last_hidden_state[:, text_mask.shape[1] :].unflatten(1, (-1, 2))

@@ -9,10 +9,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers.dynamic_module_utils import custom_object_save, get_class_from_dynamic_module
 from transformers.utils import logging as transformers_logging
 
 from span_marker.configuration import SpanMarkerConfig
-from span_marker.encoders import check_encoder, max_text_length, model_arguments
+from span_marker.encoders import auto_class, check_encoder, max_text_length, model_arguments
 from span_marker.tokenizer import SpanMarkerTokenizer
 
 logger = logging.getLogger(__name__)
@@ -53,9 +54,26 @@ def load_config(path: Path, arguments: dict[str, Any]) -> PreTrainedConfig:
     """
     if not os.path.exists(path) and (os.path.isabs(path) or str(path).startswith((".", "~"))):
         raise FileNotFoundError(f"there is no folder {str(path)!r} to load a model from")
-    config: PreTrainedConfig = AutoConfig.from_pretrained(
-        path, trust_remote_code=arguments.get("trust_remote_code", False), **_hub_arguments(arguments)
+    hub_arguments = _hub_arguments(arguments)
+    trusts_code = bool(arguments.get("trust_remote_code"))
+    if trusts_code:
+        values, _ = PreTrainedConfig.get_config_dict(path, **hub_arguments)
+        if values.get("model_type") == SpanMarkerConfig.model_type and (values.get("encoder") or {}).get("auto_map"):
+            return _load_config_with_code(path, values, hub_arguments)
+    config: PreTrainedConfig = AutoConfig.from_pretrained(path, trust_remote_code=trusts_code, **hub_arguments)
+    return config
+
+
+def _load_config_with_code(path: Path, values: dict[str, Any], hub_arguments: dict[str, Any]) -> SpanMarkerConfig:
+    """Load the configuration of a checkpoint whose encoder comes with code that the caller trusts."""
+    classes = values["encoder"]["auto_map"]
+    config_class: Any
+    config_class, encoder_class = (
+        get_class_from_dynamic_module(classes[name], path, **hub_arguments) for name in ("AutoConfig", "AutoModel")
     )
+    encoder = config_class.from_dict(values["encoder"])
+    AutoModel.register(config_class, encoder_class, exist_ok=True)
+    config: SpanMarkerConfig = SpanMarkerConfig.from_dict({**values, "encoder": encoder})
     return config
 
 
@@ -69,7 +87,8 @@ def load_tokenizer(path: Path, arguments: dict[str, Any]) -> SpanMarkerTokenizer
     Returns:
         The tokenizer, with the marker tokens in it.
     """
-    return SpanMarkerTokenizer.from_pretrained(path, **_hub_arguments(arguments))
+    trusts_code = bool(arguments.get("trust_remote_code"))
+    return SpanMarkerTokenizer.from_pretrained(path, trust_remote_code=trusts_code, **_hub_arguments(arguments))
 
 
 def load_encoder(
@@ -105,9 +124,9 @@ def load_encoder(
     span_marker_config = SpanMarkerConfig(encoder=config, labels=labels)
     tokenizer = load_tokenizer(path, kwargs)
     _set_limits(span_marker_config, limits, tokenizer)
-    kwargs = {**kwargs, **model_arguments(config), **REPORT_WEIGHTS}
+    kwargs = {"trust_remote_code": False, **kwargs, **model_arguments(config), **REPORT_WEIGHTS}
     with _quiet():
-        encoder, info = AutoModel.from_pretrained(path, *model_args, config=config, **kwargs)
+        encoder, info = auto_class(config).from_pretrained(path, *model_args, config=config, **kwargs)
         check_weights(info, path)
         encoder.resize_token_embeddings(len(tokenizer), pad_to_multiple_of=VOCABULARY_MULTIPLE)
     span_marker_config.encoder = encoder.config
@@ -141,13 +160,28 @@ def fit_checkpoint_config(
         )
     _set_limits(config, limits, tokenizer)
     largest = max_text_length(config.encoder)
-    if config.model_max_length is not None and config.model_max_length > largest:
+    if largest is not None and config.model_max_length is not None and config.model_max_length > largest:
         logger.warning(
             "The checkpoint asks for texts of %d tokens, but its encoder has room for %d: the limit is lowered.",
             config.model_max_length,
             largest,
         )
         config.model_max_length = largest
+
+
+def save_code(encoder: PreTrainedModel, directory: Path) -> None:
+    """Write the code of an encoder that came with code of its own, and name it in the encoder's configuration.
+
+    Args:
+        encoder: The encoder.
+        directory: The folder to write to.
+    """
+    config: Any = encoder.config
+    for custom, auto_name in ((config, "AutoConfig"), (encoder, "AutoModel")):
+        if type(custom).__module__.startswith("transformers_modules."):
+            os.makedirs(directory, exist_ok=True)
+            type(custom).register_for_auto_class(auto_name)
+            custom_object_save(custom, directory, config=config)
 
 
 def check_weights(info: dict[str, Any], path: Path) -> None:
@@ -200,14 +234,10 @@ def _set_limits(config: SpanMarkerConfig, limits: dict[str, Any], tokenizer: Spa
     if requested is None:
         return
     largest = max_text_length(config.encoder)
-    if requested > largest:
+    if largest is not None and requested > largest:
         raise ValueError(
             f"model_max_length={requested} is beyond what the encoder can read: it has positions for {largest} tokens; "
             f"set model_max_length to {largest} or less"
         )
-    if requested > tokenizer.tokenizer.model_max_length:
-        logger.warning(
-            "model_max_length=%d is beyond the tokenizer's own limit of %d tokens, which stays in force.",
-            requested,
-            tokenizer.tokenizer.model_max_length,
-        )
+    # The tokenizer's own limit is a wish of the encoder's authors; it is saved with the model.
+    tokenizer.tokenizer.model_max_length = max(tokenizer.tokenizer.model_max_length, requested)

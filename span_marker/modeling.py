@@ -19,7 +19,7 @@ from transformers.utils.generic import ModelOutput
 from span_marker import inference, loading
 from span_marker.configuration import SpanMarkerConfig
 from span_marker.decoding import FloatArray, best_labels
-from span_marker.encoders import EngineName, build_encoder, max_text_length, select_engine
+from span_marker.encoders import EngineChoice, build_encoder, max_text_length, select_engine
 from span_marker.engines import EngineInput
 from span_marker.spans import IntArray
 from span_marker.tokenizer import SpanMarkerTokenizer
@@ -71,7 +71,7 @@ class SpanMarkerModel(PreTrainedModel):
     _keys_to_ignore_on_load_unexpected = [r"^encoder\.pooler\.", r"position_ids$"]  # noqa: RUF012
 
     def __init__(
-        self, config: SpanMarkerConfig, encoder: PreTrainedModel | None = None, engine: EngineName = "auto"
+        self, config: SpanMarkerConfig, encoder: PreTrainedModel | None = None, engine: EngineChoice = "auto"
     ) -> None:
         super().__init__(config)
         if config.encoder is None:
@@ -104,8 +104,11 @@ class SpanMarkerModel(PreTrainedModel):
             **kwargs: Likewise.
 
         Raises:
-            ValueError: If ``use_reentrant`` is True: markers would send no gradient into the text.
+            ValueError: If ``use_reentrant`` is True: markers would send no gradient into the text. Or if the encoder
+                can't run its layers again.
         """
+        if not self.encoder.supports_gradient_checkpointing:
+            raise ValueError(f"{type(self.encoder).__name__} does not support gradient checkpointing")
         if (gradient_checkpointing_kwargs or {}).get("use_reentrant"):
             raise ValueError("gradient_checkpointing_kwargs must not set use_reentrant=True: gradients would be wrong")
         super().gradient_checkpointing_enable(gradient_checkpointing_kwargs, *args, **kwargs)
@@ -127,9 +130,8 @@ class SpanMarkerModel(PreTrainedModel):
     def max_text_length(self) -> int:
         """Tokens of the longest text, special tokens included: the text limit in force."""
         limit = self.config.model_max_length or self.config.model_max_length_default
-        return int(
-            min(limit, self.require_tokenizer().tokenizer.model_max_length, max_text_length(self.config.encoder))
-        )
+        limits = (limit, self.require_tokenizer().tokenizer.model_max_length, max_text_length(self.config.encoder))
+        return int(min(limit for limit in limits if limit is not None))
 
     def forward(
         self,
@@ -259,6 +261,8 @@ class SpanMarkerModel(PreTrainedModel):
             **kwargs: Likewise.
         """
         self.config.span_marker_version = __version__
+        if kwargs.get("is_main_process", True):
+            loading.save_code(self.encoder, save_directory)
         super().save_pretrained(save_directory, *args, **kwargs)
         if self.tokenizer is not None and kwargs.get("is_main_process", True):
             self.tokenizer.save_pretrained(save_directory)
@@ -270,7 +274,7 @@ class SpanMarkerModel(PreTrainedModel):
         *model_args: Any,
         labels: Sequence[str] | None = None,
         config: PreTrainedConfig | None = None,
-        engine: EngineName = "auto",
+        engine: EngineChoice = "auto",
         **kwargs: Any,
     ) -> SpanMarkerModel:
         """Load a SpanMarker checkpoint, or make a new SpanMarker model on an encoder.

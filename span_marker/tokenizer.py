@@ -15,10 +15,11 @@ from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
-from tokenizers.pre_tokenizers import Punctuation
+from tokenizers.pre_tokenizers import ByteLevel, Punctuation
 from tokenizers.pre_tokenizers import Sequence as PreTokenizerSequence
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from span_marker import python_tokenizers
 from span_marker.spans import IntArray, ranges
 
 START_MARKER = "<start>"
@@ -91,7 +92,7 @@ class SpanMarkerTokenizer:
     """A tokenizer of ``transformers`` with the two marker tokens.
 
     Args:
-        tokenizer: A fast tokenizer. The marker tokens are added to it unless it has them already.
+        tokenizer: The tokenizer. The marker tokens are added to it unless it has them already.
 
     Attributes:
         tokenizer: The wrapped tokenizer.
@@ -100,20 +101,15 @@ class SpanMarkerTokenizer:
         pad_token_id: ID that fills the room behind shorter sentences.
         prefix_ids: Special tokens in front of every text, ``(num_prefix,)``.
         suffix_ids: Special tokens behind every text, ``(num_suffix,)``.
-
-    Raises:
-        ValueError: If the tokenizer does not say which word a token belongs to (a "slow" tokenizer).
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        if not tokenizer.is_fast:
-            raise ValueError(
-                f"{type(tokenizer).__name__} does not map tokens to words: use a tokenizer with a fast version"
-            )
         tokenizer = copy.deepcopy(tokenizer)
         tokenizer.add_tokens([START_MARKER, END_MARKER], special_tokens=True)
-        _split_punctuation(tokenizer)
+        if tokenizer.is_fast:
+            _split_punctuation(tokenizer)
         self.tokenizer = tokenizer
+        self._space = _missing_space(tokenizer)
         marker_ids: Any = tokenizer.convert_tokens_to_ids([START_MARKER, END_MARKER])
         self.start_marker_id, self.end_marker_id = marker_ids
         self.pad_token_id = int(tokenizer.pad_token_id or 0)
@@ -157,7 +153,8 @@ class SpanMarkerTokenizer:
         Returns:
             One encoding a sentence, without special tokens, not cut.
         """
-        return _word_maps(self._encode([list(words) for words in sentences], True))
+        spaced = [[self._space + word if word.strip() else word for word in words] for words in sentences]
+        return _word_maps(self._encode(spaced, True))
 
     def encode_texts(self, texts: Sequence[str]) -> list[EncodedSentence]:
         """Encode strings; their words are those of the tokenizer's own pre-tokenization.
@@ -169,9 +166,10 @@ class SpanMarkerTokenizer:
             One encoding a string with the characters of each word, without special tokens, not cut.
         """
         sentences = []
-        encodings = self._encode(list(texts), False)
+        encodings = self._encode([self._space + text for text in texts], False)
         for encoding, sentence in zip(encodings, _word_maps(encodings), strict=True):
             offsets = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
+            offsets = np.maximum(offsets - len(self._space), 0)
             has_token = sentence.word_starts != NO_TOKEN
             char_ends = np.zeros(sentence.num_words, dtype=np.int64)
             char_ends[has_token] = offsets[sentence.word_ends[has_token] - 1, 1]
@@ -186,6 +184,9 @@ class SpanMarkerTokenizer:
     def _encode(self, inputs: list[Any], is_split_into_words: bool) -> list[Any]:
         if not inputs:
             return []
+        if not self.tokenizer.is_fast:
+            encode = python_tokenizers.encode_words if is_split_into_words else python_tokenizers.encode_texts
+            return list(encode(self.tokenizer, inputs))
         encoded = self.tokenizer(
             inputs,
             is_split_into_words=is_split_into_words,
@@ -225,6 +226,9 @@ def _word_maps(encodings: list[Any]) -> list[EncodedSentence]:
 
 def _special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[IntArray, IntArray]:
     """Find out what the tokenizer puts around a text."""
+    if not tokenizer.is_fast:
+        prefix, suffix = python_tokenizers.special_tokens(tokenizer)
+        return np.array(prefix, dtype=np.int64), np.array(suffix, dtype=np.int64)
     encoding = tokenizer(["a"], add_special_tokens=True, verbose=False).encodings[0]
     ids = np.array(encoding.ids, dtype=np.int64)
     text = np.flatnonzero(np.array(encoding.special_tokens_mask) == 0)
@@ -243,3 +247,17 @@ def _split_punctuation(tokenizer: PreTrainedTokenizerBase) -> None:
     description = repr(backend.pre_tokenizer)
     if "Metaspace" in description and "Punctuation" not in description:
         backend.pre_tokenizer = PreTokenizerSequence([Punctuation(), backend.pre_tokenizer])
+
+
+def _missing_space(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Find out what to put in front of words so that a byte-level tokenizer takes them for words.
+
+    It knows a word by the space in front of it. Some add the space themselves; the words of a list would otherwise be
+    tokenized as if they were all one word.
+    """
+    if not tokenizer.is_fast:
+        return ""
+    pre_tokenizer: Any = tokenizer.backend_tokenizer.pre_tokenizer
+    parts: Any = pre_tokenizer if isinstance(pre_tokenizer, PreTokenizerSequence) else [pre_tokenizer]
+    adds_none = any(isinstance(part, ByteLevel) and not part.add_prefix_space for part in parts)
+    return " " if adds_none else ""

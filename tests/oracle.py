@@ -10,6 +10,8 @@ import copy
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
+from transformers.models.deberta_v2.modeling_deberta_v2 import make_log_bucket_position
 
 from span_marker import SpanMarkerModel
 
@@ -50,27 +52,104 @@ def sentence_logits(model: SpanMarkerModel, words: list[str]) -> Tensor:
     for start, end in spans:
         ids += [model.tokenizer.start_marker_id, model.tokenizer.end_marker_id]
         positions += [first.get(start, 0) + 2, last.get(end - 1, 0) + 2]
-    mask = torch.full((1, 1, len(ids), len(ids)), torch.finfo(torch.float32).min)
-    for query in range(len(ids)):
-        for key in range(len(ids)):
-            if may_attend(query, key, len(text_ids)):
-                mask[0, 0, query, key] = 0.0
-
-    encoder = model.encoder
-    implementation = encoder.config._attn_implementation
-    encoder.set_attn_implementation("eager")
-    try:
-        output = encoder(
-            input_ids=torch.tensor([ids]), position_ids=torch.tensor([positions]), attention_mask=mask
-        ).last_hidden_state[0]
-    finally:
-        encoder.set_attn_implementation(implementation)
+    output = states(model.encoder, ids, positions, len(text_ids))
     rows = []
     for index in range(len(spans)):
         start = output[len(text_ids) + 2 * index]
         end = output[len(text_ids) + 2 * index + 1]
         rows.append(model.classifier(torch.cat([start, end])))
     return torch.stack(rows) if rows else torch.empty(0, model.config.num_labels)
+
+
+def states(encoder: PreTrainedModel, ids: list[int], positions: list[int], num_text: int) -> Tensor:
+    """Last hidden states of text and markers, ``(length, hidden)``, by the encoder's own code without any kernel."""
+    length = len(ids)
+    seen = [[may_attend(query, key, num_text) for key in range(length)] for query in range(length)]
+    distance = [[positions[query] - positions[key] for key in range(length)] for query in range(length)]
+    implementation = encoder.config._attn_implementation
+    encoder.set_attn_implementation("eager")
+    try:
+        run = BY_TYPE.get(encoder.config.model_type, absolute)
+        return run(encoder, torch.tensor([ids]), torch.tensor([positions]), seen, distance, num_text)[0]
+    finally:
+        encoder.set_attn_implementation(implementation)
+
+
+def as_mask(seen: list[list[bool]]) -> Tensor:
+    """``(1, 1, length, length)`` to add to scores."""
+    mask = torch.full((1, 1, len(seen), len(seen)), torch.finfo(torch.float32).min)
+    for query, row in enumerate(seen):
+        for key, is_seen in enumerate(row):
+            if is_seen:
+                mask[0, 0, query, key] = 0.0
+    return mask
+
+
+def absolute(encoder, ids, positions, seen, distance, num_text):
+    return encoder(input_ids=ids, position_ids=positions, attention_mask=as_mask(seen)).last_hidden_state
+
+
+def modernbert(encoder, ids, positions, seen, distance, num_text):
+    half = encoder.config.local_attention // 2
+    near = [
+        [is_seen and abs(far) <= half for is_seen, far in zip(*rows, strict=True)]
+        for rows in zip(seen, distance, strict=True)
+    ]
+    masks = {"full_attention": as_mask(seen), "sliding_attention": as_mask(near)}
+    return encoder(input_ids=ids, position_ids=positions, attention_mask=masks).last_hidden_state
+
+
+def deberta(encoder, ids, positions, seen, distance, num_text):
+    relative = torch.tensor([distance])
+    if getattr(encoder.config, "position_buckets", -1) > 0:
+        relative = make_log_bucket_position(
+            relative, encoder.encoder.position_buckets, encoder.encoder.max_relative_positions
+        )
+    hidden = encoder.embeddings(input_ids=ids, position_ids=positions)
+    return encoder.encoder(hidden, torch.tensor([seen]), relative_pos=relative).last_hidden_state
+
+
+def distance_bias(embedding, bucket_of, distance):
+    """``(1, heads, length, length)``: one look-up for each distance of a query from a key."""
+    all_distances = sorted({far for row in distance for far in row})
+    table = torch.stack([embedding(bucket_of(torch.tensor([-far])))[0] for far in all_distances])
+    index = [[all_distances.index(far) for far in row] for row in distance]
+    return table[torch.tensor(index)].permute(2, 0, 1)[None]
+
+
+def mpnet(encoder, ids, positions, seen, distance, num_text):
+    hidden = encoder.embeddings(input_ids=ids, position_ids=positions)
+    bias = distance_bias(encoder.encoder.relative_attention_bias, encoder.encoder.relative_position_bucket, distance)
+    for layer in encoder.encoder.layer:
+        hidden = layer(hidden, as_mask(seen), bias)[0]
+    return hidden
+
+
+def t5(encoder, ids, positions, seen, distance, num_text):
+    stack = encoder.encoder
+    attention = stack.block[0].layer[0].SelfAttention
+    hidden = stack.embed_tokens(ids)
+    bias = distance_bias(attention.relative_attention_bias, attention._relative_position_bucket, distance)
+    for block in stack.block:
+        hidden = block(hidden, as_mask(seen), position_bias=bias)[0]
+    return stack.final_layer_norm(hidden)
+
+
+def mobilebert(encoder, ids, positions, seen, distance, num_text):
+    parts = [slice(num_text), *(slice(marker, marker + 1) for marker in range(num_text, ids.shape[1]))]
+    hidden = [encoder.embeddings(input_ids=ids[:, part], position_ids=positions[:, part]) for part in parts]
+    return encoder.encoder(torch.cat(hidden, dim=1), attention_mask=as_mask(seen)).last_hidden_state
+
+
+BY_TYPE = {
+    "modernbert": modernbert,
+    "deberta": deberta,
+    "deberta-v2": deberta,
+    "mpnet": mpnet,
+    "t5": t5,
+    "mt5": t5,
+    "mobilebert": mobilebert,
+}
 
 
 def as_double(model: SpanMarkerModel) -> SpanMarkerModel:

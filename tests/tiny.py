@@ -5,20 +5,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from itertools import pairwise
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors
 from tokenizers.models import BPE, Unigram, WordPiece
-from transformers import (
-    BertConfig,
-    CamembertConfig,
-    DistilBertConfig,
-    ElectraConfig,
-    PreTrainedConfig,
-    PreTrainedTokenizerFast,
-    RobertaConfig,
-    XLMRobertaConfig,
-)
+from transformers import CONFIG_MAPPING, PreTrainedConfig, PreTrainedTokenizerFast
 
 from span_marker import SpanMarkerConfig, SpanMarkerModel, SpanMarkerTokenizer
 
@@ -37,8 +29,26 @@ ENCODERS = {
     "roberta": "bytelevel",
     "xlm-roberta": "unigram",
     "camembert": "unigram",
+    "albert": "unigram",
+    "deberta": "bytelevel",
+    "deberta-v2": "unigram",
+    "deberta-v3": "unigram",
+    "eurobert": "bytelevel",
+    "megatron-bert": "wordpiece",
+    "mobilebert": "wordpiece",
+    "modernbert": "bytelevel",
+    "mpnet": "wordpiece",
+    "mt5": "unigram",
+    "nomic_bert": "wordpiece",
+    "rembert": "unigram",
+    "roberta-prelayernorm": "bytelevel",
+    "t5": "unigram",
+    "xlm-roberta-xl": "unigram",
 }
 """Encoder families and the kind of tokenizer that each is tested with."""
+
+UNSCALED = ("mobilebert", "mt5", "t5")
+"""Families whose states or scores nothing keeps small, so that large weights would make large rounding errors."""
 
 SENTENCES = [
     ["Amelia", "Earhart", "flew", "across", "the", "Atlantic", "."],
@@ -50,6 +60,17 @@ SENTENCES = [
 
 
 SPECIALS = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+
+SPECIAL_NAMES = {
+    "bos": "<s>",
+    "cls": "<s>",
+    "eos": "</s>",
+    "sep": "</s>",
+    "pad": "<pad>",
+    "unk": "<unk>",
+    "mask": "<mask>",
+}
+"""What each special token is for."""
 
 
 def wordpiece() -> Tokenizer:
@@ -113,35 +134,45 @@ def build_tokenizer(kind: str) -> SpanMarkerTokenizer:
     )
     return SpanMarkerTokenizer(
         PreTrainedTokenizerFast(
-            tokenizer_object=backend,
-            bos_token="<s>",
-            cls_token="<s>",
-            eos_token="</s>",
-            sep_token="</s>",
-            pad_token="<pad>",
-            unk_token="<unk>",
-            mask_token="<mask>",
+            tokenizer_object=backend, **{f"{name}_token": token for name, token in SPECIAL_NAMES.items()}
         )
     )
 
 
 def encoder_config(family: str, vocab_size: int) -> PreTrainedConfig:
     """The configuration of a tiny encoder of one of the families in `ENCODERS`."""
-    common = {"vocab_size": vocab_size, "max_position_embeddings": 130, "pad_token_id": 1}
-    standard = {**common, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 64}
-    if family == "bert":
-        return BertConfig(**standard)
+    own: dict[str, Any] = {
+        "hidden_size": 32,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "intermediate_size": 64,
+        "max_position_embeddings": 130,
+    }
+    model_type = family
     if family == "distilbert":
-        return DistilBertConfig(**common, dim=32, n_layers=3, n_heads=4, hidden_dim=64)
-    if family == "electra":
-        return ElectraConfig(**standard, embedding_size=16)
-    if family == "roberta":
-        return RobertaConfig(**standard)
-    if family == "xlm-roberta":
-        return XLMRobertaConfig(**standard)
-    if family == "camembert":
-        return CamembertConfig(**standard)
-    raise ValueError(family)
+        own = {"dim": 32, "n_layers": 3, "n_heads": 4, "hidden_dim": 64, "max_position_embeddings": 130}
+    elif family in ("t5", "mt5"):
+        own = {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 3, "num_heads": 4}
+    elif family in ("electra", "albert"):
+        own["embedding_size"] = 16
+    elif family == "rembert":
+        own["input_embedding_size"] = 16
+    elif family == "eurobert":
+        own["num_key_value_heads"] = 2
+    elif family == "mobilebert":
+        own |= {"embedding_size": 16, "intra_bottleneck_size": 16, "num_feedforward_networks": 2}
+    elif family == "modernbert":
+        own |= {"local_attention": 8, "global_attn_every_n_layers": 3}  # layers of both kinds, short windows
+    elif family == "deberta":
+        own |= {"relative_attention": True, "pos_att_type": ["c2p", "p2c"], "position_biased_input": False}
+    elif family == "deberta-v2":  # its keys of positions are its own
+        own |= {"relative_attention": True, "pos_att_type": ["c2p", "p2c"], "position_biased_input": True}
+    elif family == "deberta-v3":  # as published, with few buckets
+        model_type = "deberta-v2"
+        own |= {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_biased_input": False}
+        own |= {"position_buckets": 8, "share_att_key": True, "norm_rel_ebd": "layer_norm", "type_vocab_size": 0}
+    special = {f"{name}_token_id": SPECIALS.index(token) for name, token in SPECIAL_NAMES.items() if name != "unk"}
+    return CONFIG_MAPPING[model_type](vocab_size=vocab_size, **own, **special)
 
 
 def build_model(
@@ -153,10 +184,13 @@ def build_model(
     config = SpanMarkerConfig(encoder=encoder_config(family, vocab_size), labels=labels or LABELS, **limits)
     torch.manual_seed(seed)
     model = SpanMarkerModel(config, engine=engine)
+    std = 0.15 if family in UNSCALED else 0.3
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if parameter.dim() > 1:
-                parameter.normal_(std=0.3)
+            if "relative_attention_bias" in name:
+                parameter.normal_(std=2.0)  # all that such an encoder knows of positions
+            elif parameter.dim() > 1:
+                parameter.normal_(std=std)
             elif name.endswith("bias"):
                 parameter.normal_(std=0.05)
         model.classifier.bias[model.config.outside_id] = -2.0  # so that there is always something to find

@@ -8,12 +8,12 @@ from tiny import build_model
 
 from span_marker import attention
 from span_marker.attention import (
-    Rows,
     add_pair_values,
     attend_to_text_and_pair,
     dense_attention_mask,
     pair_scores,
 )
+from span_marker.packing import Rows
 
 ANDORRA = ["Andorra", "is", "located", "between", "France", "and", "Spain", "."]
 
@@ -94,7 +94,7 @@ def attend(query, key, value, text_key, text_value, dropout=0.0):
     """All of a marker's attention, ``(num_markers, heads, dim)``, for one sentence."""
     scores = pair_scores(query, key)
     padded = (x[:, None] for x in (query, scores, text_key, text_value))
-    text_part, weights = attend_to_text_and_pair(*padded, None, dropout)
+    text_part, weights = attend_to_text_and_pair(*padded, None, None, dropout)
     return add_pair_values(text_part[:, 0].transpose(0, 1), weights[:, 0].transpose(0, 1), value)
 
 

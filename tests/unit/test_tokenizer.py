@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from tiny import SENTENCES, TOKENIZERS, build_tokenizer
-from transformers import BertTokenizer, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from span_marker import SpanMarkerTokenizer
 from span_marker.tokenizer import NO_TOKEN
@@ -130,16 +130,6 @@ def test_context_shifts_the_words():
     shifted = sentence.fit(before, tokenizer.suffix_ids, 512)
     assert (shifted.word_starts == alone.word_starts + 3).all()
     assert (shifted.word_ends == alone.word_ends + 3).all()
-
-
-def test_a_tokenizer_without_word_map_is_refused(tmp_path):
-    class Slow(BertTokenizer):
-        is_fast = False
-
-    vocabulary = tmp_path / "vocab.txt"
-    vocabulary.write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\n")
-    with pytest.raises(ValueError, match="Slow does not map tokens to words"):
-        SpanMarkerTokenizer(Slow(str(vocabulary)))
 
 
 def test_a_missing_pad_token_is_no_hindrance():

@@ -1,0 +1,104 @@
+"""Tokenizers that are written in Python alone: encoded word by word, since they do not map tokens to words.
+
+`transformers` calls them slow. PhoBERT's and BERTweet's are among them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tokenizers import Regex
+from tokenizers.pre_tokenizers import PreTokenizer, Split, Whitespace
+from tokenizers.pre_tokenizers import Sequence as PreTokenizerSequence
+
+WITHOUT_SPACES = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"
+"""Characters of scripts that put no spaces between words: each is a word of its own."""
+
+
+@dataclass(frozen=True)
+class WordEncoding:
+    """The tokens of a sentence, in the form in which ``tokenizers`` gives them.
+
+    Attributes:
+        ids: Token IDs.
+        word_ids: Word of each token.
+        offsets: First character of each token's word and the one behind its last; pre-split words have none.
+    """
+
+    ids: list[int]
+    word_ids: list[int]
+    offsets: list[tuple[int, int]]
+
+
+def split_text(text: str) -> list[tuple[str, tuple[int, int]]]:
+    """Split a string into words: letters and digits, or marks; single characters in scripts without spaces.
+
+    Args:
+        text: The string.
+
+    Returns:
+        Each word, its first character and the one behind its last.
+
+    Example:
+        >>> split_text("Ms. Li, 東京")
+        [('Ms', (0, 2)), ('.', (2, 3)), ('Li', (4, 6)), (',', (6, 7)), ('東', (8, 9)), ('京', (9, 10))]
+    """
+    words: list[tuple[str, tuple[int, int]]] = _word_splitter().pre_tokenize_str(text)
+    return words
+
+
+def _word_splitter() -> PreTokenizer:
+    return PreTokenizerSequence([Whitespace(), Split(Regex(WITHOUT_SPACES), "isolated")])
+
+
+def encode_words(tokenizer: Any, sentences: Sequence[Sequence[str]]) -> list[WordEncoding]:
+    """Encode pre-split words.
+
+    Args:
+        tokenizer: A tokenizer that does not map tokens to words.
+        sentences: The words of each sentence.
+
+    Returns:
+        One encoding a sentence, without special tokens.
+    """
+    return [_encode(tokenizer, [(word, (0, 0)) for word in words]) for words in sentences]
+
+
+def encode_texts(tokenizer: Any, texts: Sequence[str]) -> list[WordEncoding]:
+    """Encode strings.
+
+    Args:
+        tokenizer: A tokenizer that does not map tokens to words.
+        texts: One string a sentence.
+
+    Returns:
+        One encoding a string, without special tokens.
+    """
+    return [_encode(tokenizer, split_text(text)) for text in texts]
+
+
+def _encode(tokenizer: Any, words: list[tuple[str, tuple[int, int]]]) -> WordEncoding:
+    ids, word_ids, offsets = [], [], []
+    for index, (word, place) in enumerate(words):
+        word_tokens = tokenizer.convert_tokens_to_ids(tokenizer.tokenize(word, is_split_into_words=True))
+        ids += word_tokens
+        word_ids += [index] * len(word_tokens)
+        offsets += [place] * len(word_tokens)
+    return WordEncoding(ids, word_ids, offsets)
+
+
+def special_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:
+    """Find out what a tokenizer puts around a text.
+
+    Args:
+        tokenizer: A tokenizer that does not map tokens to words.
+
+    Returns:
+        Token IDs in front and behind.
+    """
+    text = -1  # stands for the text: no token has this ID
+    ids = tokenizer.build_inputs_with_special_tokens([text])
+    place = ids.index(text)
+    return ids[:place], ids[place + 1 :]

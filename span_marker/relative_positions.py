@@ -1,0 +1,143 @@
+"""What the distance between two positions adds to attention scores, as functions of position IDs.
+
+Encoders with relative positions compute distances from the order in which tokens stand. A marker stands behind the
+text, so its distances must come from position IDs instead: it then sees the text as the token it observes would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+def distances(query_positions: Tensor, key_positions: Tensor) -> Tensor:
+    """How far queries are behind keys: ``(..., num_queries)``, ``(..., num_keys)`` to ``(..., num_queries, num_keys)``.
+
+    Args:
+        query_positions: Position IDs of the queries.
+        key_positions: Position IDs of the keys.
+
+    Returns:
+        Query position minus key position.
+
+    Example:
+        >>> distances(torch.tensor([2, 4]), torch.tensor([2, 3, 4]))
+        tensor([[ 0, -1, -2],
+                [ 2,  1,  0]])
+    """
+    return query_positions[..., :, None] - key_positions[..., None, :]
+
+
+class RelativeScores(Protocol):
+    """What the distance between positions adds to attention scores."""
+
+    def __call__(
+        self, query: Tensor, key: Tensor, query_positions: Tensor, key_positions: Tensor, reach: int
+    ) -> Tensor | None:
+        """Compute the scores to add.
+
+        Args:
+            query: ``(heads, batch, num_queries, head_dim)``.
+            key: Scaled keys, ``(heads, batch, num_keys, head_dim)``.
+            query_positions: ``(batch, num_queries)``.
+            key_positions: ``(batch, num_keys)``.
+            reach: No two positions are further apart than this.
+
+        Returns:
+            A tensor that broadcasts to ``(heads, batch, num_queries, num_keys)``; None to add nothing.
+        """
+
+
+@dataclass(frozen=True)
+class SlidingWindow:
+    """Local attention: nothing sees what is more than some positions away. See `RelativeScores`.
+
+    Attributes:
+        distance: The furthest that is seen.
+    """
+
+    distance: int
+
+    def __call__(
+        self, query: Tensor, key: Tensor, query_positions: Tensor, key_positions: Tensor, reach: int
+    ) -> Tensor | None:
+        """See `RelativeScores`."""
+        if reach <= self.distance:
+            return None
+        is_far = distances(query_positions, key_positions).abs() > self.distance
+        return query.new_zeros(()).masked_fill(is_far, float("-inf"))[None]
+
+
+@dataclass(frozen=True)
+class DistanceScores:
+    """A learned score for each distance and head, as in T5 and MPNet. See `RelativeScores`.
+
+    Attributes:
+        scores: Score of each distance from ``-limit`` to ``limit``, ``(heads, 2 * limit + 1)``.
+    """
+
+    scores: Tensor
+
+    @classmethod
+    def of(cls, embedding: torch.nn.Embedding, bucket_of: Callable[[Tensor], Tensor], limit: int) -> DistanceScores:
+        """Tabulate the scores.
+
+        Args:
+            embedding: Score of each bucket, ``(num_buckets, heads)``.
+            bucket_of: Bucket of key position minus query position.
+            limit: The largest distance.
+
+        Returns:
+            The table.
+        """
+        buckets = bucket_of(-torch.arange(-limit, limit + 1))
+        return cls(embedding(buckets.to(embedding.weight.device)).t())
+
+    def __call__(
+        self, query: Tensor, key: Tensor, query_positions: Tensor, key_positions: Tensor, reach: int
+    ) -> Tensor:
+        """See `RelativeScores`."""
+        limit = self.scores.shape[1] // 2
+        return self.scores[:, distances(query_positions, key_positions) + limit]
+
+
+@dataclass(frozen=True)
+class DisentangledScores:
+    """Content to position and position to content, as in DeBERTa. See `RelativeScores`.
+
+    With ``r`` for the row of a distance in the table of relative positions, a query ``q`` and a scaled key ``k`` score
+    ``q @ position_keys[r] + k @ position_queries[r]`` in addition to ``q @ k`` (He et al. 2021, DeBERTa, eq. 4).
+
+    Attributes:
+        rows: Row of each distance from ``-limit`` to ``limit``, ascending.
+        position_keys: Scaled, ``(heads, num_rows, head_dim)``; None without content to position.
+        position_queries: ``(heads, num_rows, head_dim)``; None without position to content.
+    """
+
+    rows: list[int]
+    position_keys: Tensor | None
+    position_queries: Tensor | None
+
+    def __call__(
+        self, query: Tensor, key: Tensor, query_positions: Tensor, key_positions: Tensor, reach: int
+    ) -> Tensor | None:
+        """See `RelativeScores`."""
+        limit = len(self.rows) // 2
+        rows = self.rows[limit - reach : limit + reach + 1]  # those that these positions can need
+        first, last = rows[0], rows[-1]
+        table = torch.tensor(rows, device=query.device) - first
+        index = table[distances(query_positions, key_positions) + reach]  # (batch, num_queries, num_keys)
+        index = index.expand(query.shape[0], -1, -1, -1)
+        scores = None
+        if self.position_keys is not None:
+            keys = self.position_keys[:, None, first : last + 1]
+            scores = (query @ keys.transpose(-1, -2)).gather(-1, index)
+        if self.position_queries is not None:
+            queries = self.position_queries[:, None, first : last + 1]
+            to_content = (queries @ key.transpose(-1, -2)).gather(-2, index)
+            scores = to_content if scores is None else scores + to_content
+        return scores

@@ -1,0 +1,71 @@
+"""A tokenizer without word map: PhoBERT's, as transformers ships it, with a small vocabulary."""
+
+import pytest
+from datasets import Dataset
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny import LABELS, encoder_config
+from transformers import AutoModel, PhobertTokenizer
+
+from span_marker import SpanMarkerModel, SpanMarkerTokenizer, Trainer, TrainingArguments
+from span_marker.python_tokenizers import encode_texts, split_text
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("phobert")
+    letters = "abcdefghijklmnopqrstuvwxyzAEHN.,_"
+    pieces = [*(f"{letter}@@" for letter in letters), *letters, "Hà@@", "Nội"]
+    (folder / "vocab.txt").write_text("".join(f"{piece} 1\n" for piece in pieces), encoding="utf-8")
+    (folder / "bpe.codes").write_text("H à 3\nN ộ 2\nNộ i</w> 1\n", encoding="utf-8")
+    tokenizer = PhobertTokenizer(str(folder / "vocab.txt"), str(folder / "bpe.codes"))
+    assert not tokenizer.is_fast
+    tokenizer.save_pretrained(folder)
+    AutoModel.from_config(encoder_config("roberta", len(tokenizer))).save_pretrained(folder)
+    return folder
+
+
+def test_words_map_to_their_tokens(folder):
+    tokenizer = SpanMarkerTokenizer.from_pretrained(folder)
+    words = ["Amelia", "", "Hà", "Nội", "."]
+    (sentence,) = tokenizer.encode_words([words])
+    backend = tokenizer.tokenizer
+    for word, start, end in zip(words, sentence.word_starts, sentence.word_ends, strict=True):
+        expected = backend.convert_tokens_to_ids(backend.tokenize(word)) if word else []
+        assert sentence.input_ids[start:end].tolist() == expected
+    whole = sentence.fit(tokenizer.prefix_ids, tokenizer.suffix_ids, 512)
+    assert whole.input_ids[0] == backend.cls_token_id
+    assert whole.input_ids[-1] == backend.sep_token_id
+    assert whole.num_words == 5
+
+
+def test_train_save_load_predict(folder, tmp_path):
+    model = SpanMarkerModel.from_pretrained(folder, labels=LABELS)
+    data = Dataset.from_dict({"tokens": [["Hà", "Nội", "."]] * 2, "ner_tags": [["B-LOC", "I-LOC", "O"]] * 2})
+    args = TrainingArguments(
+        str(tmp_path), max_steps=30, learning_rate=3e-3, save_strategy="no", report_to="none", use_cpu=True
+    )
+    Trainer(model, args, data).train()
+    found = model.predict("Hà Nội.")
+    assert [(entity["span"], entity["label"]) for entity in found] == [("Hà Nội", "LOC")]
+    assert (found[0]["char_start_index"], found[0]["char_end_index"]) == (0, 6)
+    model.save_pretrained(tmp_path / "checkpoint")
+    assert SpanMarkerModel.from_pretrained(tmp_path / "checkpoint").predict("Hà Nội.") == found
+
+
+@given(st.text(max_size=40))
+def test_words_are_where_their_offsets_say(text):
+    behind = 0
+    for word, (start, end) in split_text(text):
+        assert text[start:end] == word
+        assert word
+        assert text[behind:start].strip() == ""
+        behind = end
+    assert text[behind:].strip() == ""
+
+
+@given(st.text(max_size=40))
+def test_any_text_can_be_encoded(folder, text):
+    tokenizer = SpanMarkerTokenizer.from_pretrained(folder).tokenizer
+    (encoding,) = encode_texts(tokenizer, [text])
+    assert len(encoding.ids) == len(encoding.word_ids) == len(encoding.offsets)
