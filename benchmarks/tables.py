@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-PAGES = [HERE.parent / "README.md", HERE.parent / "docs" / "speed.md"]
+PAGES = [HERE.parent / "README.md", HERE.parent / "docs" / "speed.md", HERE.parent / "docs" / "encoders.md"]
 
 
 def speed_table(results: dict[str, Any]) -> str:
@@ -90,11 +90,28 @@ def memory_table(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def encoders_table(results: dict[str, Any]) -> str:
+    """Show what each family of encoders gets."""
+    lines = [
+        "| model type | engine | longest text | sentences/s | dense engine | memory, MiB | dense engine |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for family, row in sorted(results["families"].items()):
+        best, dense = row["auto"], row["dense"]
+        limit = "any" if best["text_limit"] is None else f"{best['text_limit']:,}"
+        lines.append(
+            f"| `{family}` | {best['engine'].removeprefix('encode_')} | {limit} | {best['rate']:.1f} | "
+            f"{dense['rate']:.1f} | {best['memory']:.0f} | {dense['memory']:.0f} |"
+        )
+    return "\n".join(lines)
+
+
 TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "speed": ("speed.json", speed_table),
     "speed-machine": ("speed.json", machine_line),
     "precision": ("precision.json", precision_table),
     "memory": ("memory.json", memory_table),
+    "encoders": ("encoders.json", encoders_table),
 }
 
 
