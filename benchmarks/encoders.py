@@ -53,7 +53,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "nomic_bert": SIZE,
     "rembert": {**SIZE, "input_embedding_size": 128},
     "megatron-bert": SIZE,
-    "mobilebert": {**SIZE, "embedding_size": 128, "intra_bottleneck_size": 128},
+    "mobilebert": {**SIZE, "num_attention_heads": 4, "embedding_size": 128, "intra_bottleneck_size": 128},
     "roberta-prelayernorm": SIZE,
     "t5": T5_SIZE,
     "mt5": T5_SIZE,
@@ -105,14 +105,18 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--results", type=Path, default=HERE / "results" / "encoders.json")
+    parser.add_argument("--families", nargs="+", choices=FAMILIES, default=list(FAMILIES), help="keep others' figures")
     parser.add_argument("--family", choices=FAMILIES, help="measure this family in this process, print, and stop")
     parser.add_argument("--engine", choices=("auto", "dense"), default="auto")
     options = parser.parse_args()
     if options.family:
         print(json.dumps(measure(options)))
         return
-    results: dict[str, Any] = {"machine": machine(options.device), "sentences": options.sentences, "families": {}}
-    for family in FAMILIES:
+    results: dict[str, Any] = {"families": {}}
+    if options.results.exists():
+        results = json.loads(options.results.read_text(encoding="utf-8"))
+    results |= {"machine": machine(options.device), "sentences": options.sentences}
+    for family in options.families:
         figures = {}
         for engine in ("auto", "dense"):
             command = [sys.executable, __file__, *sys.argv[1:], "--family", family, "--engine", engine]
