@@ -134,10 +134,17 @@ class DisentangledScores:
         index = index.expand(query.shape[0], -1, -1, -1)
         scores = None
         if self.position_keys is not None:
-            keys = self.position_keys[:, None, first : last + 1]
-            scores = (query @ keys.transpose(-1, -2)).gather(-1, index)
+            scores = _products(query, self.position_keys[:, first : last + 1]).gather(-1, index)
         if self.position_queries is not None:
-            queries = self.position_queries[:, None, first : last + 1]
-            to_content = (queries @ key.transpose(-1, -2)).gather(-2, index)
+            to_content = _products(key, self.position_queries[:, first : last + 1])
+            to_content = to_content.transpose(-1, -2).gather(-2, index)
             scores = to_content if scores is None else scores + to_content
         return scores
+
+
+def _products(states: Tensor, table: Tensor) -> Tensor:
+    """``(heads, batch, n, head_dim)`` with ``(heads, num_rows, head_dim)`` to ``(heads, batch, n, num_rows)``.
+
+    As one product for each head: to broadcast the table over the batch would copy it.
+    """
+    return (states.flatten(1, 2) @ table.transpose(-1, -2)).unflatten(1, states.shape[1:3])
