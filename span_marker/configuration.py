@@ -15,6 +15,9 @@ DEFAULT_MODEL_MAX_LENGTH = 512
 DEFAULT_MARKER_MAX_LENGTH = 128
 DEFAULT_ENTITY_MAX_LENGTH = 8
 
+HAS_CODE = "has_code"
+"""Key of the configuration of an encoder whose code is among the files of the checkpoint."""
+
 
 class SpanMarkerConfig(PreTrainedConfig):
     """Configuration of a SpanMarker model.
@@ -129,6 +132,11 @@ def _encoder_config(encoder: PreTrainedConfig | dict[str, Any] | None) -> PreTra
     """Build an encoder's configuration from ``transformers``' own classes; custom code in it is never acted on."""
     if not isinstance(encoder, dict):
         return encoder
+    if encoder.get(HAS_CODE):
+        raise ValueError(
+            f"the encoder, of type {encoder.get('model_type')!r}, comes with code of its own: if you trust it, pass "
+            "trust_remote_code=True"
+        )
     values = {key: value for key, value in encoder.items() if key not in ("auto_map", "trust_remote_code")}
     model_type = values.pop("model_type", None)
     if model_type not in CONFIG_MAPPING:

@@ -161,14 +161,18 @@ def select_engine(encoder: PreTrainedModel, engine: EngineChoice, max_pairs: int
         raise ValueError(f"engine={engine!r} must be one of 'auto', 'fast' and 'dense'")
     family = FAMILIES.get(encoder.config.model_type, STANDARD)
     architecture = Architecture.of(encoder)
+    broken: dict[str, str] = {}
     for name in choices[engine]:
         rule = broken_rule(architecture, family, name)
         if rule is None:
+            if broken:
+                logger.warning(
+                    "The dense engine, which is slow, runs this encoder; for the fast one, %s.", broken["fast"]
+                )
             prepare(encoder, name)
             return _engine(family, name, max_pairs)
-        if name != choices[engine][-1]:
-            logger.warning("The dense engine, which is slow, runs this encoder; for the fast one, %s.", rule)
-    raise ValueError(_refusal(encoder.config, str(rule)))
+        broken[name] = rule
+    raise ValueError(_refusal(encoder.config, broken[name]))
 
 
 def _engine(family: Family, name: EngineName, max_pairs: int) -> Engine:

@@ -122,7 +122,9 @@ def _run_mobilebert_dense(encoder: Any, inputs: DenseInput) -> Tensor:
     text, markers = inputs.embeds.split([inputs.text_len, inputs.embeds.shape[1] - inputs.text_len], dim=1)
     positions, marker_positions = inputs.position_ids.split([text.shape[1], markers.shape[1]], dim=1)
     alone = _embed_alone(encoder, markers.flatten(0, 1), marker_positions.flatten()).unflatten(0, markers.shape[:2])
-    hidden = torch.cat([encoder.embeddings(inputs_embeds=text, position_ids=positions), alone], dim=1)
+    hidden = alone
+    if inputs.text_len:
+        hidden = torch.cat([encoder.embeddings(inputs_embeds=text, position_ids=positions), alone], dim=1)
     states: Tensor = encoder.encoder(hidden, attention_mask=inputs.bias()).last_hidden_state
     return states
 

@@ -125,10 +125,12 @@ class _RelativeTable:
 
     Attributes:
         rows: Row of each distance from ``-reach`` to ``reach``, ascending, counted from the first that is needed.
+        table: The same as a tensor, where the states are.
         embeds: Embeddings of the rows, ``(num_rows, hidden)``.
     """
 
     rows: list[int]
+    table: Tensor
     embeds: Tensor
 
 
@@ -151,7 +153,8 @@ def _relative_table(encoder: Any, reach: int) -> _RelativeTable | None:
     span = len(embeds) // 2
     counted = _deberta_distances(encoder, torch.arange(-reach, reach + 1))
     rows = (counted + span).clamp(0, 2 * span - 1).tolist()
-    return _RelativeTable([row - rows[0] for row in rows], embeds[rows[0] : rows[-1] + 1])
+    needed = [row - rows[0] for row in rows]
+    return _RelativeTable(needed, torch.tensor(needed, device=embeds.device), embeds[rows[0] : rows[-1] + 1])
 
 
 def _finish_deberta_layer(layer: Any, attended: Tensor, hidden: Tensor) -> Tensor:
@@ -174,7 +177,7 @@ def _disentangled(
         None if projection is None else _split_heads(projection(embeds), attention.num_attention_heads)
         for projection in (key_projection, query_projection)
     )
-    return DisentangledScores(table.rows, None if keys is None else keys * scale, queries)
+    return DisentangledScores(table.rows, table.table, None if keys is None else keys * scale, queries)
 
 
 def _deberta_layer(layer: Any, hidden: Tensor, span_pass: Pass, table: _RelativeTable | None) -> Tensor:
@@ -236,6 +239,7 @@ def run_deberta_dense(encoder: Any, inputs: DenseInput) -> Tensor:
     states = []
     for row, positions, allowed in zip(hidden, inputs.position_ids, inputs.allowed, strict=True):
         relative = _deberta_distances(encoder, distances(positions, positions))
-        output = encoder.encoder(row[None], allowed[None], output_hidden_states=False, relative_pos=relative[None])
+        with torch.autocast(row.device.type, enabled=False):  # its mask overflows bfloat16
+            output = encoder.encoder(row[None], allowed[None], output_hidden_states=False, relative_pos=relative[None])
         states.append(output.last_hidden_state)
     return torch.cat(states)

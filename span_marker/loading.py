@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedMode
 from transformers.dynamic_module_utils import custom_object_save, get_class_from_dynamic_module
 from transformers.utils import logging as transformers_logging
 
-from span_marker.configuration import SpanMarkerConfig
+from span_marker.configuration import HAS_CODE, SpanMarkerConfig
 from span_marker.encoders import auto_class, check_encoder, max_text_length, model_arguments
 from span_marker.tokenizer import SpanMarkerTokenizer
 
@@ -58,7 +58,7 @@ def load_config(path: Path, arguments: dict[str, Any]) -> PreTrainedConfig:
     trusts_code = bool(arguments.get("trust_remote_code"))
     if trusts_code:
         values, _ = PreTrainedConfig.get_config_dict(path, **hub_arguments)
-        if values.get("model_type") == SpanMarkerConfig.model_type and (values.get("encoder") or {}).get("auto_map"):
+        if values.get("model_type") == SpanMarkerConfig.model_type and (values.get("encoder") or {}).get(HAS_CODE):
             return _load_config_with_code(path, values, hub_arguments)
     config: PreTrainedConfig = AutoConfig.from_pretrained(path, trust_remote_code=trusts_code, **hub_arguments)
     return config
@@ -170,18 +170,23 @@ def fit_checkpoint_config(
 
 
 def save_code(encoder: PreTrainedModel, directory: Path) -> None:
-    """Write the code of an encoder that came with code of its own, and name it in the encoder's configuration.
+    """Write the code of an encoder that came with code of its own, and say so in the encoder's configuration.
 
     Args:
         encoder: The encoder.
         directory: The folder to write to.
     """
     config: Any = encoder.config
+    config.auto_map = {}  # of the encoder's repository, or of code that is not in use
     for custom, auto_name in ((config, "AutoConfig"), (encoder, "AutoModel")):
         if type(custom).__module__.startswith("transformers_modules."):
             os.makedirs(directory, exist_ok=True)
             type(custom).register_for_auto_class(auto_name)
             custom_object_save(custom, directory, config=config)
+    if config.auto_map:
+        setattr(config, HAS_CODE, True)
+    else:
+        del config.auto_map
 
 
 def check_weights(info: dict[str, Any], path: Path) -> None:

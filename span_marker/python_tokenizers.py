@@ -24,12 +24,10 @@ class WordEncoding:
     Attributes:
         ids: Token IDs.
         word_ids: Word of each token.
-        offsets: First character of each token's word and the one behind its last; pre-split words have none.
     """
 
     ids: list[int]
     word_ids: list[int]
-    offsets: list[tuple[int, int]]
 
 
 def split_text(text: str) -> list[tuple[str, tuple[int, int]]]:
@@ -63,30 +61,16 @@ def encode_words(tokenizer: Any, sentences: Sequence[Sequence[str]]) -> list[Wor
     Returns:
         One encoding a sentence, without special tokens.
     """
-    return [_encode(tokenizer, [(word, (0, 0)) for word in words]) for words in sentences]
+    return [_encode(tokenizer, words) for words in sentences]
 
 
-def encode_texts(tokenizer: Any, texts: Sequence[str]) -> list[WordEncoding]:
-    """Encode strings.
-
-    Args:
-        tokenizer: A tokenizer that does not map tokens to words.
-        texts: One string a sentence.
-
-    Returns:
-        One encoding a string, without special tokens.
-    """
-    return [_encode(tokenizer, split_text(text)) for text in texts]
-
-
-def _encode(tokenizer: Any, words: list[tuple[str, tuple[int, int]]]) -> WordEncoding:
-    ids, word_ids, offsets = [], [], []
-    for index, (word, place) in enumerate(words):
+def _encode(tokenizer: Any, words: Sequence[str]) -> WordEncoding:
+    ids, word_ids = [], []
+    for index, word in enumerate(words):
         word_tokens = tokenizer.convert_tokens_to_ids(tokenizer.tokenize(word, is_split_into_words=True))
         ids += word_tokens
         word_ids += [index] * len(word_tokens)
-        offsets += [place] * len(word_tokens)
-    return WordEncoding(ids, word_ids, offsets)
+    return WordEncoding(ids, word_ids)
 
 
 def special_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:

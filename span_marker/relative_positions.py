@@ -101,8 +101,8 @@ class DistanceScores:
         self, query: Tensor, key: Tensor, query_positions: Tensor, key_positions: Tensor, reach: int
     ) -> Tensor:
         """See `RelativeScores`."""
-        limit = self.scores.shape[1] // 2
-        return self.scores[:, distances(query_positions, key_positions) + limit]
+        index = distances(query_positions, key_positions) + self.scores.shape[1] // 2
+        return self.scores.index_select(1, index.flatten()).unflatten(1, index.shape)
 
 
 @dataclass(frozen=True)
@@ -114,11 +114,13 @@ class DisentangledScores:
 
     Attributes:
         rows: Row of each distance from ``-limit`` to ``limit``, ascending.
+        table: The same as a tensor, where the states are.
         position_keys: Scaled, ``(heads, num_rows, head_dim)``; None without content to position.
         position_queries: ``(heads, num_rows, head_dim)``; None without position to content.
     """
 
     rows: list[int]
+    table: Tensor
     position_keys: Tensor | None
     position_queries: Tensor | None
 
@@ -127,11 +129,9 @@ class DisentangledScores:
     ) -> Tensor | None:
         """See `RelativeScores`."""
         limit = len(self.rows) // 2
-        rows = self.rows[limit - reach : limit + reach + 1]  # those that these positions can need
-        first, last = rows[0], rows[-1]
-        table = torch.tensor(rows, device=query.device) - first
-        index = table[distances(query_positions, key_positions) + reach]  # (batch, num_queries, num_keys)
-        index = index.expand(query.shape[0], -1, -1, -1)
+        first, last = self.rows[limit - reach], self.rows[limit + reach]  # those that these positions can need
+        index = self.table[distances(query_positions, key_positions) + limit] - first
+        index = index.expand(query.shape[0], -1, -1, -1)  # (heads, batch, num_queries, num_keys)
         scores = None
         if self.position_keys is not None:
             scores = _products(query, self.position_keys[:, first : last + 1]).gather(-1, index)

@@ -15,7 +15,7 @@ from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
-from tokenizers.pre_tokenizers import ByteLevel, Punctuation
+from tokenizers.pre_tokenizers import Punctuation
 from tokenizers.pre_tokenizers import Sequence as PreTokenizerSequence
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
@@ -109,7 +109,9 @@ class SpanMarkerTokenizer:
         if tokenizer.is_fast:
             _split_punctuation(tokenizer)
         self.tokenizer = tokenizer
-        self._space = _missing_space(tokenizer)
+        self._space = ""
+        self._splits_text = tokenizer.is_fast and len(set(self._encode(["a b"], False)[0].word_ids)) > 1
+        self._space = self._missing_space()
         marker_ids: Any = tokenizer.convert_tokens_to_ids([START_MARKER, END_MARKER])
         self.start_marker_id, self.end_marker_id = marker_ids
         self.pad_token_id = int(tokenizer.pad_token_id or 0)
@@ -165,6 +167,8 @@ class SpanMarkerTokenizer:
         Returns:
             One encoding a string with the characters of each word, without special tokens, not cut.
         """
+        if not self._splits_text:
+            return self._encode_split_texts([python_tokenizers.split_text(text) for text in texts])
         sentences = []
         encodings = self._encode([self._space + text for text in texts], False)
         for encoding, sentence in zip(encodings, _word_maps(encodings), strict=True):
@@ -181,12 +185,38 @@ class SpanMarkerTokenizer:
             )
         return sentences
 
+    def _encode_split_texts(self, texts: list[list[tuple[str, tuple[int, int]]]]) -> list[EncodedSentence]:
+        """Encode words of strings, each with its first character and the one behind its last."""
+        sentences = []
+        encoded = self.encode_words([[word for word, _ in words] for words in texts])
+        for words, sentence in zip(texts, encoded, strict=True):
+            places = np.array([place for _, place in words], dtype=np.int64).reshape(-1, 2)[: sentence.num_words]
+            num_tokens = np.where(sentence.word_starts == NO_TOKEN, 0, sentence.word_ends - sentence.word_starts)
+            ends = np.repeat(places[:, 1], num_tokens)
+            sentences.append(replace(sentence, char_starts=places[:, 0], char_ends=places[:, 1], token_char_ends=ends))
+        return sentences
+
+    def _missing_space(self) -> str:
+        """Find out what to put in front of words so that the tokenizer takes them for words.
+
+        Byte-level tokenizers, and some of SentencePiece, know a word by the space in front of it, and not all of them
+        add it themselves: the words of a list would be tokenized as if they were all one word.
+        """
+        if not self.tokenizer.is_fast:
+            return ""
+
+        def ids(item: Any, is_split_into_words: bool) -> list[int]:
+            return list(self._encode([item], is_split_into_words)[0].ids)
+
+        if ids(["a", "a"], True) == ids("a a", False) or ids([" a", " a"], True) != ids(" a a", False):
+            return ""
+        return " "
+
     def _encode(self, inputs: list[Any], is_split_into_words: bool) -> list[Any]:
         if not inputs:
             return []
         if not self.tokenizer.is_fast:
-            encode = python_tokenizers.encode_words if is_split_into_words else python_tokenizers.encode_texts
-            return list(encode(self.tokenizer, inputs))
+            return list(python_tokenizers.encode_words(self.tokenizer, inputs))
         encoded = self.tokenizer(
             inputs,
             is_split_into_words=is_split_into_words,
@@ -247,17 +277,3 @@ def _split_punctuation(tokenizer: PreTrainedTokenizerBase) -> None:
     description = repr(backend.pre_tokenizer)
     if "Metaspace" in description and "Punctuation" not in description:
         backend.pre_tokenizer = PreTokenizerSequence([Punctuation(), backend.pre_tokenizer])
-
-
-def _missing_space(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Find out what to put in front of words so that a byte-level tokenizer takes them for words.
-
-    It knows a word by the space in front of it. Some add the space themselves; the words of a list would otherwise be
-    tokenized as if they were all one word.
-    """
-    if not tokenizer.is_fast:
-        return ""
-    pre_tokenizer: Any = tokenizer.backend_tokenizer.pre_tokenizer
-    parts: Any = pre_tokenizer if isinstance(pre_tokenizer, PreTokenizerSequence) else [pre_tokenizer]
-    adds_none = any(isinstance(part, ByteLevel) and not part.add_prefix_space for part in parts)
-    return " " if adds_none else ""

@@ -4,7 +4,7 @@ import json
 import textwrap
 
 import pytest
-from tiny import LABELS, SENTENCES, build_tokenizer
+from tiny import LABELS, SENTENCES, build_model, build_tokenizer
 
 from span_marker import SpanMarkerModel
 
@@ -94,6 +94,15 @@ def test_nothing_in_a_checkpoint_switches_its_code_on(encoder, tmp_path, wish):
     (checkpoint / "config.json").write_text(json.dumps(config))
     for mark in has_run(tmp_path):
         mark.unlink()
-    with pytest.raises(ValueError, match="own-bert"):
+    with pytest.raises(ValueError, match="own-bert.* comes with code of its own: .* pass trust_remote_code=True"):
         SpanMarkerModel.from_pretrained(checkpoint, **wish)
     assert not has_run(tmp_path)
+
+
+def test_code_that_is_not_in_use_is_forgotten(tmp_path):
+    model = build_model("bert")
+    model.config.encoder.auto_map = {"AutoConfig": "configuration_own.OwnConfig", "AutoModel": "somebody/else--m.M"}
+    model.save_pretrained(tmp_path)
+    assert "auto_map" not in json.loads((tmp_path / "config.json").read_text())["encoder"]
+    loaded = SpanMarkerModel.from_pretrained(tmp_path, trust_remote_code=True)
+    assert loaded.predict(SENTENCES) == model.predict(SENTENCES)

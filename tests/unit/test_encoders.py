@@ -147,6 +147,37 @@ def test_the_contract_is_checked_once_and_disturbs_nothing(monkeypatch):
     torch.testing.assert_close(first.encoder.state_dict(), second.encoder.state_dict())
 
 
+@pytest.mark.parametrize(
+    "surroundings",
+    [
+        lambda: torch.autocast("cpu", dtype=torch.bfloat16),
+        transformers.initialization.no_init_weights,  # as DeepSpeed loads models
+        lambda: torch.device("meta"),
+    ],
+    ids=["autocast", "no-init", "meta"],
+)
+def test_the_contract_is_kept_whatever_surrounds_it(surroundings):
+    broken_rule.cache_clear()
+    config = SpanMarkerConfig(encoder=encoder_config("bert", 100), labels=LABELS)
+    with surroundings():
+        assert SpanMarkerModel(config).run_engine.func is encode_fast
+    broken_rule.cache_clear()
+
+
+class Twice(transformers.BertModel):
+    """Its last layer runs twice: what the fast engine notices only where texts and markers run apart."""
+
+    def __init__(self, config, **kwargs):
+        super().__init__(config, **kwargs)
+        self.encoder.layer.append(self.encoder.layer[-1])
+
+
+def test_the_contract_tries_texts_and_markers_apart():
+    own = Twice(encoder_config("bert", 100), add_pooling_layer=False)
+    assert "both engines must give the same states" in broken_rule(Architecture.of(own), STANDARD, "fast")
+    assert broken_rule(Architecture.of(own), STANDARD, "dense") is None
+
+
 def test_the_contract_takes_well_under_a_second_for_an_encoder_of_usual_size():
     config = transformers.ModernBertConfig(vocab_size=100, pad_token_id=0, num_hidden_layers=3)
     encoder = AutoModel.from_config(config)

@@ -8,7 +8,7 @@ from tiny import LABELS, encoder_config
 from transformers import AutoModel, PhobertTokenizer
 
 from span_marker import SpanMarkerModel, SpanMarkerTokenizer, Trainer, TrainingArguments
-from span_marker.python_tokenizers import encode_texts, split_text
+from span_marker.python_tokenizers import split_text
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +66,6 @@ def test_words_are_where_their_offsets_say(text):
 
 @given(st.text(max_size=40))
 def test_any_text_can_be_encoded(folder, text):
-    tokenizer = SpanMarkerTokenizer.from_pretrained(folder).tokenizer
-    (encoding,) = encode_texts(tokenizer, [text])
-    assert len(encoding.ids) == len(encoding.word_ids) == len(encoding.offsets)
+    (sentence,) = SpanMarkerTokenizer.from_pretrained(folder).encode_texts([text])
+    assert len(sentence.char_starts) == sentence.num_words
+    assert len(sentence.token_char_ends) == len(sentence.input_ids)

@@ -56,10 +56,11 @@ def test_rows_of_the_table_of_deberta(family, rows):
 def test_disentangled_scores_are_products_with_the_row_of_each_distance():
     heads, dim, limit = 2, 4, 9
     rows = [max(-3, min(3, distance)) + 3 for distance in range(-limit, limit + 1)]
+    table = torch.tensor(rows)
     query, key = torch.randn(heads, 1, 2, dim), torch.randn(heads, 1, 6, dim)
     keys, queries = torch.randn(2, heads, 7, dim)
     for with_keys, with_queries in ((True, True), (True, False), (False, True)):
-        scores = DisentangledScores(rows, keys if with_keys else None, queries if with_queries else None)
+        scores = DisentangledScores(rows, table, keys if with_keys else None, queries if with_queries else None)
         found = scores(query, key, MARKERS, TEXT, reach=6)
         for head in range(heads):
             for marker in range(2):
@@ -71,7 +72,7 @@ def test_disentangled_scores_are_products_with_the_row_of_each_distance():
                     if with_queries:
                         expected = expected + key[head, 0, token] @ queries[head, row]
                     torch.testing.assert_close(found[head, 0, marker, token], expected)
-    assert DisentangledScores(rows, None, None)(query, key, MARKERS, TEXT, reach=6) is None
+    assert DisentangledScores(rows, table, None, None)(query, key, MARKERS, TEXT, reach=6) is None
 
 
 def test_a_window_is_a_distance_in_positions():

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from tiny import SENTENCES, TOKENIZERS, build_tokenizer
+from tokenizers import Regex, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from span_marker import SpanMarkerTokenizer
@@ -135,3 +136,49 @@ def test_context_shifts_the_words():
 def test_a_missing_pad_token_is_no_hindrance():
     backend = build_tokenizer("bytelevel").tokenizer.backend_tokenizer
     assert SpanMarkerTokenizer(PreTrainedTokenizerFast(tokenizer_object=backend)).pad_token_id == 0
+
+
+def gemma():
+    """As Gemma's: spaces become marks before words are looked for, so that a string is one word."""
+    backend = build_tokenizer("unigram").tokenizer.backend_tokenizer
+    backend.normalizer = normalizers.Replace(" ", "\u2581")
+    backend.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
+    return PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>")
+
+
+def test_a_string_has_words_whatever_the_tokenizer_makes_of_it():
+    tokenizer = SpanMarkerTokenizer(gemma())
+    text = "Paris, Italy"
+    (from_text,) = tokenizer.encode_texts([text])
+    words = [text[start:end] for start, end in zip(from_text.char_starts, from_text.char_ends, strict=True)]
+    assert words == ["Paris", ",", "Italy"]
+    (from_words,) = tokenizer.encode_words([words])
+    assert from_words.input_ids.tolist() == from_text.input_ids.tolist()
+    marked = tokenizer.tokenizer("\u2581Italy", add_special_tokens=False)["input_ids"]
+    assert from_words.input_ids[from_words.word_starts[2] :].tolist() == marked
+
+
+@pytest.mark.parametrize(
+    "pre_tokenizer",
+    [
+        pre_tokenizers.ByteLevel(add_prefix_space=True),
+        pre_tokenizers.ByteLevel(add_prefix_space=False),
+        pre_tokenizers.Sequence(
+            [
+                pre_tokenizers.Split(Regex(r" ?\w+| ?[^\w\s]|\s"), "isolated"),
+                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+            ]
+        ),
+    ],
+    ids=["roberta", "modernbert", "eurobert"],
+)
+def test_byte_level_tokenizers_see_the_words_of_a_list_as_words(pre_tokenizer):
+    backend = build_tokenizer("bytelevel").tokenizer.backend_tokenizer
+    backend.pre_tokenizer = pre_tokenizer
+    tokenizer = SpanMarkerTokenizer(PreTrainedTokenizerFast(tokenizer_object=backend))
+    text = "Amelia Earhart flew"
+    (from_words,), (from_text,) = tokenizer.encode_words([text.split()]), tokenizer.encode_texts([text])
+    assert from_words.input_ids.tolist() == from_text.input_ids.tolist()
+    tokens = tokenizer.tokenizer.convert_ids_to_tokens(from_words.input_ids.tolist())
+    assert [tokens[start][0] for start in from_words.word_starts] == ["\u0120"] * 3
+    assert [text[a:b].strip() for a, b in zip(from_text.char_starts, from_text.char_ends, strict=True)] == text.split()
