@@ -7,7 +7,7 @@ import pytest
 import torch
 import transformers
 from tiny import ENCODERS, LABELS, SENTENCES, build_model, build_tokenizer, encoder_config
-from transformers import AutoModel
+from transformers import AutoModel, initialization
 
 from span_marker import SpanMarkerConfig, SpanMarkerModel, contract
 from span_marker.contract import Architecture, broken_rule
@@ -151,7 +151,7 @@ def test_the_contract_is_checked_once_and_disturbs_nothing(monkeypatch):
     "surroundings",
     [
         lambda: torch.autocast("cpu", dtype=torch.bfloat16),
-        transformers.initialization.no_init_weights,  # as DeepSpeed loads models
+        initialization.no_init_weights,  # as DeepSpeed loads models
         lambda: torch.device("meta"),
     ],
     ids=["autocast", "no-init", "meta"],
