@@ -186,10 +186,10 @@ def median_seconds(answers: dict[str, list[dict[str, Any]]]) -> dict[str, float]
 
 def machine(device: str = "cpu") -> dict[str, Any]:
     """Say what the figures were measured on and with."""
-    git = {name: ["git", *command] for name, command in {"commit": ["rev-parse", "HEAD"], "dirty": ["diff"]}.items()}
+    commands = (["rev-parse", "HEAD"], ["diff", "--", ":/", ":!results"])  # results change while they are measured
     commit, dirty = (
-        subprocess.run(git[name], cwd=HERE, capture_output=True, text=True, check=False).stdout.strip()
-        for name in ("commit", "dirty")
+        subprocess.run(["git", *command], cwd=HERE, capture_output=True, text=True, check=False).stdout.strip()
+        for command in commands
     )
     description: dict[str, Any] = {
         "commit": commit + ("+changes" if dirty else ""),

@@ -27,7 +27,7 @@ def test_two_sentences_by_heart(family, tmp_path):
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
-    options = {"num_train_epochs": 150, "learning_rate": 3e-3, "per_device_train_batch_size": 2, "disable_tqdm": True}
+    options = {"num_train_epochs": 100, "learning_rate": 4e-3, "per_device_train_batch_size": 2, "disable_tqdm": True}
     args = TrainingArguments(
         str(tmp_path), **options, save_strategy="no", report_to="none", use_cpu=True, warmup_steps=5
     )
