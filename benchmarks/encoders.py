@@ -115,14 +115,14 @@ def main() -> None:
     results: dict[str, Any] = {"families": {}}
     if options.results.exists():
         results = json.loads(options.results.read_text(encoding="utf-8"))
-    results |= {"machine": machine(options.device), "sentences": options.sentences}
+    results |= {"machine": machine(options.device), "sentences": options.sentences}  # of the latest run
     for family in options.families:
         figures = {}
         for engine in ("auto", "dense"):
             command = [sys.executable, __file__, *sys.argv[1:], "--family", family, "--engine", engine]
             output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
             figures[engine] = json.loads(output.splitlines()[-1])
-        results["families"][family] = figures
+        results["families"][family] = {**figures, "commit": results["machine"]["commit"]}
         print(family, figures, flush=True)
     options.results.parent.mkdir(parents=True, exist_ok=True)
     options.results.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")

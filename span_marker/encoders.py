@@ -29,10 +29,12 @@ logger = logging.getLogger(__name__)
 
 EngineChoice = Literal["auto", "fast", "dense"]
 
+_SPARSE = "its sparse attention depends on where tokens stand, so that markers change what the text sees"
+
 REFUSED = {
-    "big_bird": "its sparse attention depends on where tokens stand, so that markers change what the text sees",
+    "big_bird": _SPARSE,
     "convbert": "its convolutions reach across the sequence, so that the text sees the markers",
-    "longformer": "its sparse attention depends on where tokens stand, so that markers change what the text sees",
+    "longformer": _SPARSE,
     "xlnet": "it takes no position IDs",
 }
 """Model types that can't carry span markers, and why."""

@@ -158,8 +158,9 @@ def _run_t5_dense(encoder: Any, inputs: DenseInput) -> Tensor:
     buckets = _t5_buckets(attention, -distances(inputs.position_ids, inputs.position_ids))
     added = attention.relative_attention_bias(buckets).permute(0, 3, 1, 2)  # (batch, heads, length, length)
     hidden = stack.dropout(inputs.embeds)
+    mask = inputs.bias()
     for block in stack.block:
-        hidden = block(hidden, inputs.bias(), position_bias=added)[0]
+        hidden = block(hidden, mask, position_bias=added)[0]
     states: Tensor = stack.dropout(stack.final_layer_norm(hidden))
     return states
 

@@ -109,8 +109,9 @@ def run_mpnet_dense(encoder: Any, inputs: DenseInput) -> Tensor:
     hidden = encoder.embeddings(inputs_embeds=inputs.embeds, position_ids=inputs.position_ids)
     buckets = stack.relative_position_bucket(-distances(inputs.position_ids, inputs.position_ids))
     added = stack.relative_attention_bias(buckets).permute(0, 3, 1, 2)  # (batch, heads, length, length)
+    mask = inputs.bias()
     for layer in stack.layer:
-        hidden = layer(hidden, inputs.bias(), added)[0]
+        hidden = layer(hidden, mask, added)[0]
     states: Tensor = hidden
     return states
 

@@ -1,6 +1,5 @@
 """Which encoders are taken, which are refused and why, and how long their texts may be."""
 
-import time
 from dataclasses import replace
 
 import pytest
@@ -176,15 +175,6 @@ def test_the_contract_tries_texts_and_markers_apart():
     own = Twice(encoder_config("bert", 100), add_pooling_layer=False)
     assert "both engines must give the same states" in broken_rule(Architecture.of(own), STANDARD, "fast")
     assert broken_rule(Architecture.of(own), STANDARD, "dense") is None
-
-
-def test_the_contract_takes_well_under_a_second_for_an_encoder_of_usual_size():
-    config = transformers.ModernBertConfig(vocab_size=100, pad_token_id=0, num_hidden_layers=3)
-    encoder = AutoModel.from_config(config)
-    broken_rule.cache_clear()
-    started = time.perf_counter()
-    assert broken_rule(Architecture.of(encoder), FAMILIES["modernbert"], "fast") is None
-    assert time.perf_counter() - started < 5  # 0.3 s by itself
 
 
 @pytest.mark.parametrize(
