@@ -24,7 +24,7 @@ from transformers import TrainingArguments, set_seed
 
 from span_marker import SpanMarkerModel, Trainer
 from span_marker.evaluation import compute_metrics
-from span_marker.labels import Entity, detect_scheme, tags_to_entities
+from span_marker.labels import LabelledSpan, detect_scheme, tags_to_entities
 
 HERE = Path(__file__).parent
 
@@ -95,10 +95,10 @@ FORMATS: dict[str, Callable[[Path, str], SpanMarkerModel]] = {
 }
 
 
-def f1_score(found: list[list[dict[str, Any]]], gold: list[list[Entity]], words: list[list[str]]) -> float:
+def f1_score(found: list[list[dict[str, Any]]], gold: list[list[LabelledSpan]], words: list[list[str]]) -> float:
     """Compute the strict micro-F1."""
     predicted = [
-        [Entity(entity["label"], entity["word_start_index"], entity["word_end_index"]) for entity in entities]
+        [LabelledSpan(entity["label"], entity["word_start_index"], entity["word_end_index"]) for entity in entities]
         for entities in found
     ]
     return float(compute_metrics(gold, predicted, [len(row) for row in words])["overall_f1"])

@@ -7,13 +7,13 @@ from typing import Any
 
 from seqeval.metrics import accuracy_score, classification_report
 
-from span_marker.labels import Entity, entities_to_tags
+from span_marker.labels import LabelledSpan, entities_to_tags
 
 _AVERAGES = ("micro avg", "macro avg", "weighted avg")
 
 
 def compute_metrics(
-    gold: Sequence[Sequence[Entity]], predicted: Sequence[Sequence[Entity]], num_words: Sequence[int]
+    gold: Sequence[Sequence[LabelledSpan]], predicted: Sequence[Sequence[LabelledSpan]], num_words: Sequence[int]
 ) -> dict[str, Any]:
     """Compare predicted entities with gold ones, both flat. seqeval does the counting.
 
@@ -27,7 +27,7 @@ def compute_metrics(
         tags), and for each label a dict of ``precision``, ``recall``, ``f1`` and ``number``, its gold entities.
 
     Example:
-        >>> metrics = compute_metrics([[Entity("PER", 0, 2)]], [[Entity("PER", 0, 2)]], [3])
+        >>> metrics = compute_metrics([[LabelledSpan("PER", 0, 2)]], [[LabelledSpan("PER", 0, 2)]], [3])
         >>> metrics["overall_f1"]
         1.0
     """

@@ -14,7 +14,7 @@ from datasets.fingerprint import Hasher
 
 from span_marker.configuration import SpanMarkerConfig
 from span_marker.data_collator import sentence_features, within_reach
-from span_marker.labels import Entity, tags_to_entities
+from span_marker.labels import LabelledSpan, tags_to_entities
 from span_marker.sentences import Sentences, check_words, document_columns, encode
 from span_marker.tokenizer import EncodedSentence, SpanMarkerTokenizer
 
@@ -161,7 +161,7 @@ def prepare(
 
 
 def _count_out_of_reach(
-    lost: OutOfReach, entities: list[list[Entity]], sentences: list[EncodedSentence], entity_max_length: int
+    lost: OutOfReach, entities: list[list[LabelledSpan]], sentences: list[EncodedSentence], entity_max_length: int
 ) -> None:
     counts = [len(found) for found in entities]
     spans = np.array([(entity.start, entity.end) for found in entities for entity in found], dtype=np.int64)
@@ -185,7 +185,7 @@ def _tag_names(dataset: Dataset, config: SpanMarkerConfig) -> list[str]:
 
 def read_entities(
     words: Sequence[str], tags: Sequence[Any], tag_names: list[str], labels: list[str], scheme: str | None, where: str
-) -> list[Entity]:
+) -> list[LabelledSpan]:
     """Read one sentence's entities out of its tags.
 
     Args:

@@ -34,7 +34,7 @@ stands for tags without a scheme."""
 _PREFIXED = re.compile(r"([BIESLU])-(.+)", re.DOTALL)
 
 
-class Entity(NamedTuple):
+class LabelledSpan(NamedTuple):
     """A labelled span of words: ``label``, ``start`` (first word) and ``end`` (behind the last word)."""
 
     label: str
@@ -82,7 +82,7 @@ def split_tag(tag: str, scheme: str | None) -> tuple[str, str]:
     return prefix, label
 
 
-def tags_to_entities(tags: Sequence[str], scheme: str | None) -> list[Entity]:
+def tags_to_entities(tags: Sequence[str], scheme: str | None) -> list[LabelledSpan]:
     """Read the entities out of one sentence's tags.
 
     Args:
@@ -94,9 +94,9 @@ def tags_to_entities(tags: Sequence[str], scheme: str | None) -> list[Entity]:
 
     Example:
         >>> tags_to_entities(["O", "I-PER", "I-LOC", "O"], "IOB")
-        [Entity(label='PER', start=1, end=2), Entity(label='LOC', start=2, end=3)]
+        [LabelledSpan(label='PER', start=1, end=2), LabelledSpan(label='LOC', start=2, end=3)]
     """
-    entities: list[Entity] = []
+    entities: list[LabelledSpan] = []
     open_prefix, open_label, start = OUTSIDE, "", 0
     for position, tag in enumerate([*tags, OUTSIDE]):
         prefix, label = split_tag(tag, scheme)
@@ -104,12 +104,12 @@ def tags_to_entities(tags: Sequence[str], scheme: str | None) -> list[Entity]:
             open_prefix = prefix
             continue
         if open_prefix != OUTSIDE:
-            entities.append(Entity(open_label, start, position))
+            entities.append(LabelledSpan(open_label, start, position))
         open_prefix, open_label, start = prefix, label, position
     return entities
 
 
-def entities_to_tags(entities: Iterable[Entity], num_words: int) -> list[str]:
+def entities_to_tags(entities: Iterable[LabelledSpan], num_words: int) -> list[str]:
     """Write entities that do not overlap as IOB2 tags.
 
     Args:
@@ -123,7 +123,7 @@ def entities_to_tags(entities: Iterable[Entity], num_words: int) -> list[str]:
         ValueError: If an entity lies outside the sentence or overlaps another one.
 
     Example:
-        >>> entities_to_tags([Entity("PER", 0, 2)], 3)
+        >>> entities_to_tags([LabelledSpan("PER", 0, 2)], 3)
         ['B-PER', 'I-PER', 'O']
     """
     tags = [OUTSIDE] * num_words

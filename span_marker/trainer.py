@@ -16,7 +16,7 @@ from transformers import EvalPrediction, TrainerCallback, TrainingArguments
 from span_marker import evaluation, features
 from span_marker.data_collator import IGNORE_INDEX, MODEL_INPUTS, SpanMarkerDataCollator, pad_entities
 from span_marker.decoding import best_labels, decode_flat, to_array
-from span_marker.labels import Entity
+from span_marker.labels import LabelledSpan
 from span_marker.modeling import SpanMarkerModel
 
 logger = logging.getLogger(__name__)
@@ -208,9 +208,9 @@ class Trainer(transformers.Trainer):
         return metrics
 
 
-def _read_entities(padded: np.ndarray[Any, Any], labels: list[str]) -> list[list[Entity]]:
+def _read_entities(padded: np.ndarray[Any, Any], labels: list[str]) -> list[list[LabelledSpan]]:
     """``(num_sentences, max_entities, 3)`` to the entities of each sentence."""
     return [
-        [Entity(labels[label], start, end) for label, start, end in rows if label != IGNORE_INDEX]
+        [LabelledSpan(labels[label], start, end) for label, start, end in rows if label != IGNORE_INDEX]
         for rows in padded.tolist()
     ]

@@ -1,10 +1,10 @@
 import pytest
 
 from span_marker.evaluation import compute_metrics
-from span_marker.labels import Entity
+from span_marker.labels import LabelledSpan
 
-GOLD = [[Entity("PER", 0, 2), Entity("LOC", 3, 4)], [], [Entity("LOC", 0, 9)]]
-PREDICTED = [[Entity("PER", 0, 2), Entity("LOC", 3, 5)], [Entity("PER", 1, 2)], []]
+GOLD = [[LabelledSpan("PER", 0, 2), LabelledSpan("LOC", 3, 4)], [], [LabelledSpan("LOC", 0, 9)]]
+PREDICTED = [[LabelledSpan("PER", 0, 2), LabelledSpan("LOC", 3, 5)], [LabelledSpan("PER", 1, 2)], []]
 
 
 def test_an_entity_counts_only_if_all_of_it_is_right():
@@ -33,4 +33,4 @@ def test_no_sentence_at_all():
 
 def test_overlapping_predictions_are_refused():
     with pytest.raises(ValueError, match="overlaps"):
-        compute_metrics([[]], [[Entity("PER", 0, 2), Entity("LOC", 1, 3)]], [3])
+        compute_metrics([[]], [[LabelledSpan("PER", 0, 2), LabelledSpan("LOC", 1, 3)]], [3])

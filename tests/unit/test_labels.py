@@ -9,7 +9,7 @@ from seqeval.scheme import BILOU, IOB1, IOB2, IOBES, Entities
 from span_marker.labels import (
     CONTINUES,
     SCHEMES,
-    Entity,
+    LabelledSpan,
     detect_scheme,
     entities_to_tags,
     reduce_labels,
@@ -27,7 +27,7 @@ def flat_entities(draw):
     while position < num_words:
         length = draw(st.integers(1, num_words - position))
         if draw(st.booleans()):
-            entities.append(Entity(draw(st.sampled_from(TYPES)), position, position + length))
+            entities.append(LabelledSpan(draw(st.sampled_from(TYPES)), position, position + length))
         position += length
     return num_words, entities
 
@@ -65,12 +65,16 @@ def test_iob2_tags_are_read_back(sentence):
 
 @given(st.lists(st.sampled_from(["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]), max_size=10))
 def test_any_iob_tags_are_read_as_seqeval_reads_them(tags):
-    assert tags_to_entities(tags, "IOB") == [Entity(kind, start, end + 1) for kind, start, end in get_entities(tags)]
+    assert tags_to_entities(tags, "IOB") == [
+        LabelledSpan(kind, start, end + 1) for kind, start, end in get_entities(tags)
+    ]
 
 
 @given(st.lists(st.sampled_from([f"{p}-{t}" for p in "BIES" for t in TYPES] + ["O"]), max_size=10))
 def test_any_bioes_tags_are_read_as_seqeval_reads_them(tags):
-    assert tags_to_entities(tags, "BIOES") == [Entity(kind, start, end + 1) for kind, start, end in get_entities(tags)]
+    assert tags_to_entities(tags, "BIOES") == [
+        LabelledSpan(kind, start, end + 1) for kind, start, end in get_entities(tags)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -80,17 +84,24 @@ def test_any_bioes_tags_are_read_as_seqeval_reads_them(tags):
 @given(sentence=flat_entities())
 def test_well_formed_tags_are_read_as_strict_seqeval_reads_them(scheme, oracle, name, sentence):
     tags = write_tags(*sentence, scheme)
-    expected = [Entity(e.tag, e.start, e.end) for e in Entities([tags], oracle).entities[0]]
+    expected = [LabelledSpan(e.tag, e.start, e.end) for e in Entities([tags], oracle).entities[0]]
     assert tags_to_entities(tags, name) == expected
 
 
 def test_iob1_neighbours_of_different_types_are_two_entities():
-    assert tags_to_entities(["O", "I-PER", "I-LOC", "O"], "IOB") == [Entity("PER", 1, 2), Entity("LOC", 2, 3)]
+    assert tags_to_entities(["O", "I-PER", "I-LOC", "O"], "IOB") == [
+        LabelledSpan("PER", 1, 2),
+        LabelledSpan("LOC", 2, 3),
+    ]
 
 
 def test_tags_without_a_scheme_join_equal_neighbours():
     tags = ["PER", "PER", "O", "LOC", "PER"]
-    assert tags_to_entities(tags, None) == [Entity("PER", 0, 2), Entity("LOC", 3, 4), Entity("PER", 4, 5)]
+    assert tags_to_entities(tags, None) == [
+        LabelledSpan("PER", 0, 2),
+        LabelledSpan("LOC", 3, 4),
+        LabelledSpan("PER", 4, 5),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -152,9 +163,9 @@ def test_broken_label_lists_are_refused(labels, error, message):
 @pytest.mark.parametrize(
     ("entities", "message"),
     [
-        ([Entity("PER", 0, 4)], "outside of its 3 words"),
-        ([Entity("PER", 1, 1)], "outside of its 3 words"),
-        ([Entity("PER", 0, 2), Entity("LOC", 1, 3)], "overlaps"),
+        ([LabelledSpan("PER", 0, 4)], "outside of its 3 words"),
+        ([LabelledSpan("PER", 1, 1)], "outside of its 3 words"),
+        ([LabelledSpan("PER", 0, 2), LabelledSpan("LOC", 1, 3)], "overlaps"),
     ],
 )
 def test_entities_that_no_tags_can_write_are_refused(entities, message):

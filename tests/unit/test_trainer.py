@@ -8,7 +8,7 @@ from tiny import LABELS, SENTENCES, build_model
 
 import span_marker.features
 from span_marker import Trainer, TrainingArguments
-from span_marker.labels import Entity, entities_to_tags, tags_to_entities
+from span_marker.labels import LabelledSpan, entities_to_tags, tags_to_entities
 
 TAGS = [
     ["B-PER", "I-PER", "O", "O", "O", "B-LOC", "O"],
@@ -61,11 +61,11 @@ def test_each_data_set_is_prepared_once(dataset, tmp_path, monkeypatch):
 def test_metrics_are_those_of_predict(tmp_path):
     model = build_model("bert", entity_max_length=3)
     found = [
-        [Entity(e["label"], e["word_start_index"], e["word_end_index"]) for e in entities]
+        [LabelledSpan(e["label"], e["word_start_index"], e["word_end_index"]) for e in entities]
         for entities in model.predict(SENTENCES)
     ]
     # Half of the gold entities are what the model finds, the others what it does not.
-    gold = [found[0], [Entity("LOC", 0, 1)], tags_to_entities(TAGS[2], "IOB"), [], found[4]]
+    gold = [found[0], [LabelledSpan("LOC", 0, 1)], tags_to_entities(TAGS[2], "IOB"), [], found[4]]
     tags = [entities_to_tags(entities, len(words)) for entities, words in zip(gold, SENTENCES, strict=True)]
     dataset = Dataset.from_dict({"tokens": SENTENCES, "ner_tags": tags})
     metrics = Trainer(model, arguments(tmp_path), eval_dataset=dataset).evaluate()
