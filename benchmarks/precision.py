@@ -30,19 +30,13 @@ HERE = Path(__file__).parent
 
 
 def train(data: Path, encoder: str, checkpoint: Path, num_sentences: int) -> None:
-    """Train a model on some sentences, chosen at random, and save it.
-
-    The token embeddings are frozen and dropout is off: one pass over a part of the data learns more per minute so.
-    """
+    """Train a model on some sentences, chosen at random, and save it."""
     set_seed(1)
     words, tags, _ = read_conll(data / "train.txt")
     labels = label_list(tags)
     dataset = Dataset.from_dict({"tokens": words, "ner_tags": tags}).shuffle(seed=1)
     model = SpanMarkerModel.from_pretrained(encoder, labels=labels, model_max_length=128, entity_max_length=6)
-    model.get_input_embeddings().requires_grad_(False)
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
+    spend_time_on_learning(model)
     args = TrainingArguments(
         output_dir=str(checkpoint),
         learning_rate=2.5e-4,
@@ -58,6 +52,14 @@ def train(data: Path, encoder: str, checkpoint: Path, num_sentences: int) -> Non
     )
     Trainer(model=model, args=args, train_dataset=dataset.take(min(num_sentences, len(dataset)))).train()
     model.save_pretrained(checkpoint)
+
+
+def spend_time_on_learning(model: SpanMarkerModel) -> None:
+    """Freeze the token embeddings and turn dropout off: a short training learns more per minute so."""
+    model.get_input_embeddings().requires_grad_(False)
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
 
 
 def load(checkpoint: Path, device: str) -> SpanMarkerModel:

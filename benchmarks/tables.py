@@ -6,13 +6,15 @@ A table stands between ``<!-- NAME -->`` and ``<!-- /NAME -->``, where NAME is t
 from __future__ import annotations
 
 import json
+import math
 import re
+import statistics
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-PAGES = [HERE.parent / "README.md", HERE.parent / "docs" / "speed.md", HERE.parent / "docs" / "encoders.md"]
+PAGES = [HERE.parent / "README.md", *(HERE.parent / "docs" / f"{name}.md" for name in ("speed", "encoders"))]
 
 
 def speed_table(results: dict[str, Any]) -> str:
@@ -106,12 +108,59 @@ def encoders_table(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def long_documents_table(results: dict[str, Any]) -> str:
+    """Compare whole documents, read in windows, with sentences."""
+    lines = [
+        "| read as | tokens of a window | windows | precision | recall | F1 | words/s |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    rows = [("sentences", "-", results["sentence"])]
+    rows += [("documents", limit, row) for limit, row in results["document"].items()]
+    for name, limit, row in rows:
+        lines.append(
+            f"| {row['texts']:,} {name} | {limit} | {row['windows']:,} | {row['precision']:.3f} | "
+            f"{row['recall']:.3f} | {row['f1']:.3f} | {results['words'] / row['seconds']:,.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def book_table(results: dict[str, Any]) -> str:
+    """Show what reading a whole book as one string takes."""
+    lines = ["| words | windows | seconds | words/s | peak memory, MiB |", "|---|---|---|---|---|"]
+    for row in results["book"].values():
+        lines.append(
+            f"| {row['words']:,} | {row['windows']:,} | {row['seconds']:.0f} | {row['words'] / row['seconds']:,.0f} | "
+            f"{row['memory']:,.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def nested_table(results: dict[str, Any]) -> str:
+    """Compare training on all entities with training on the outermost ones: mean and standard error."""
+    keys = ("precision", "recall", "f1", "macro_f1", "inner_recall", "outermost_recall")
+    lines = [
+        "| trained on | precision | recall | F1 | macro F1 | recall of inner entities | recall of outermost ones |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, runs in results["runs"].items():
+        cells = []
+        for key in keys:
+            values = [run[key] for run in runs]
+            error = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+            cells.append(f"{statistics.mean(values):.3f} ± {error:.3f}")
+        lines.append(f"| {'all entities' if name == 'nested' else 'outermost entities'} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "speed": ("speed.json", speed_table),
     "speed-machine": ("speed.json", machine_line),
     "precision": ("precision.json", precision_table),
     "memory": ("memory.json", memory_table),
     "encoders": ("encoders.json", encoders_table),
+    "long-documents": ("long_documents.json", long_documents_table),
+    "book": ("long_documents.json", book_table),
+    "nested": ("nested.json", nested_table),
 }
 
 

@@ -2,11 +2,18 @@
 
 from transformers import AutoConfig, AutoModel, TrainingArguments
 
+from span_marker.annotations import infer_labels
 from span_marker.configuration import SpanMarkerConfig
 from span_marker.encoders import register_attention
+from span_marker.formats.reading import read_annotations
+from span_marker.formats.writing import to_docs, write_brat, write_conll, write_docbin, write_html, write_jsonl
+from span_marker.inference import Coverage, Entity
+from span_marker.limits import suggest_limits
 from span_marker.modeling import SpanMarkerModel, SpanMarkerOutput
 from span_marker.tokenizer import SpanMarkerTokenizer
 from span_marker.trainer import Trainer
+from span_marker.tuning import calibrate, tune_thresholds
+from span_marker.validation import validate
 from span_marker.version import __version__
 
 register_attention()
@@ -14,6 +21,8 @@ AutoConfig.register(SpanMarkerConfig.model_type, SpanMarkerConfig)
 AutoModel.register(SpanMarkerConfig, SpanMarkerModel)
 
 __all__ = [
+    "Coverage",
+    "Entity",
     "SpanMarkerConfig",
     "SpanMarkerModel",
     "SpanMarkerOutput",
@@ -21,4 +30,16 @@ __all__ = [
     "Trainer",
     "TrainingArguments",
     "__version__",
+    "calibrate",
+    "infer_labels",
+    "read_annotations",
+    "suggest_limits",
+    "to_docs",
+    "tune_thresholds",
+    "validate",
+    "write_brat",
+    "write_conll",
+    "write_docbin",
+    "write_html",
+    "write_jsonl",
 ]

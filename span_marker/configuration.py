@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from numbers import Integral
-from typing import Any, ClassVar
+from numbers import Integral, Real
+from typing import Any, ClassVar, Literal
 
+import numpy as np
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 
+from span_marker.decoding import Decoder, Decoding, check_decoding
 from span_marker.labels import OUTSIDE, check_labels, detect_scheme, reduce_labels
 from span_marker.version import __version__
 
 DEFAULT_MODEL_MAX_LENGTH = 512
 DEFAULT_MARKER_MAX_LENGTH = 128
 DEFAULT_ENTITY_MAX_LENGTH = 8
+
+AUTO = "auto"
+"""Stands for a limit that is to be set from the training data."""
 
 HAS_CODE = "has_code"
 """Key of the configuration of an encoder whose code is among the files of the checkpoint."""
@@ -31,17 +37,25 @@ class SpanMarkerConfig(PreTrainedConfig):
             ``model_max_length_default``.
         marker_max_length: Pairs of markers of each sentence that the dense engine, and the 1.x library, run at a time.
             It changes no result; the fast engine bounds its memory by itself.
-        entity_max_length: Words of the longest entity.
+        entity_max_length: Words of the longest entity. This and ``model_max_length`` may be ``"auto"`` for a new model:
+            ``Trainer`` then sets them from the training data, see `span_marker.suggest_limits`.
         max_prev_context: Sentences of document context in front; None for as many as fit.
         max_next_context: Sentences of document context behind; None for as many as fit.
         trained_with_document_context: Whether the model was trained with document context.
         model_max_length_default: The text limit if ``model_max_length`` is None.
         id2reduced_id: Class of a span for each given label ID; made from ``labels``, for the 1.x library to read.
+        multi_label: Whether a span may have several labels: each has a probability of its own.
+        decoding: How entities that overlap are resolved, see `span_marker.decoding`. None stands for ``"flat"``;
+            training sets it to ``"nested"`` or ``"overlapping"`` if the data has such entities.
+        calibration_temperature: What class scores are divided by before they become probabilities, see
+            `span_marker.calibrate`.
+        thresholds: The least probability of each label, see ``SpanMarkerModel.predict``; None for none.
         span_marker_version: Version of the library that made the model.
         **kwargs: Arguments of ``PreTrainedConfig``, ``id2label`` and ``label2id`` among them.
 
     Raises:
-        ValueError: If a limit is below 1, or a label list has no ``O``, repeats a label, or has nothing else.
+        ValueError: If a limit is below 1, the decoding is unknown, a threshold is no probability, or a label list has
+            no ``O``, repeats a label, or has nothing else.
     """
 
     model_type = "span-marker"
@@ -51,14 +65,18 @@ class SpanMarkerConfig(PreTrainedConfig):
         self,
         encoder: PreTrainedConfig | dict[str, Any] | None = None,
         labels: Sequence[str] | None = None,
-        model_max_length: int | None = None,
+        model_max_length: int | Literal["auto"] | None = None,
         marker_max_length: int = DEFAULT_MARKER_MAX_LENGTH,
-        entity_max_length: int = DEFAULT_ENTITY_MAX_LENGTH,
+        entity_max_length: int | Literal["auto"] = DEFAULT_ENTITY_MAX_LENGTH,
         max_prev_context: int | None = None,
         max_next_context: int | None = None,
         trained_with_document_context: bool = False,
         model_max_length_default: int = DEFAULT_MODEL_MAX_LENGTH,
         id2reduced_id: dict[int, int] | None = None,
+        multi_label: bool = False,
+        decoding: Decoding | None = None,
+        calibration_temperature: float = 1.0,
+        thresholds: dict[str, float] | None = None,
         span_marker_version: str = __version__,
         **kwargs: Any,
     ) -> None:
@@ -70,6 +88,10 @@ class SpanMarkerConfig(PreTrainedConfig):
         self.max_prev_context = max_prev_context
         self.max_next_context = max_next_context
         self.trained_with_document_context = trained_with_document_context
+        self.multi_label = multi_label
+        self.decoding = decoding
+        self.calibration_temperature = calibration_temperature
+        self.thresholds = thresholds
         self.span_marker_version = span_marker_version
         if labels is not None:
             reduced, id2reduced_id = reduce_labels(labels)
@@ -88,10 +110,77 @@ class SpanMarkerConfig(PreTrainedConfig):
         Raises:
             ValueError: If a limit is not a whole number, or below what makes sense.
         """
-        for name in ("model_max_length", "marker_max_length", "entity_max_length"):
-            check_limit(name, getattr(self, name), at_least=1, optional=name == "model_max_length")
+        check_limit("marker_max_length", self.marker_max_length, at_least=1)
+        for name in ("model_max_length", "entity_max_length"):
+            if getattr(self, name) != AUTO:
+                check_limit(name, getattr(self, name), at_least=1, optional=name == "model_max_length")
         for name in ("max_prev_context", "max_next_context"):
             check_limit(name, getattr(self, name), at_least=0, optional=True)
+        if self.decoding is not None:
+            check_decoding(self.decoding)
+        temperature = self.calibration_temperature
+        if isinstance(temperature, bool) or not isinstance(temperature, Real) or not 0 < float(temperature) < math.inf:
+            raise ValueError(f"calibration_temperature={temperature!r} must be a positive number")
+
+    def require(self, limit: str) -> int:
+        """Get a limit that must be a number by now.
+
+        Args:
+            limit: Its name.
+
+        Returns:
+            The limit.
+
+        Raises:
+            ValueError: If it is still ``"auto"``.
+        """
+        value = getattr(self, limit)
+        if value == AUTO:
+            raise ValueError(
+                f"{limit}='auto' is set by Trainer from the training data: train the model first, or give a number"
+            )
+        return int(value)
+
+    def decoder(
+        self,
+        threshold: float | dict[str, float] | None = None,
+        decoding: Decoding | None = None,
+        keeps_all_scores: bool = False,
+    ) -> Decoder:
+        """Say how class scores become entities.
+
+        Args:
+            threshold: The least probability of an entity, or that of each label; by default ``thresholds``.
+            decoding: How to resolve overlaps; by default ``decoding``.
+            keeps_all_scores: Whether the probabilities of all classes are wanted.
+
+        Returns:
+            The settings in one.
+
+        Raises:
+            TypeError: If a threshold is not a number.
+            ValueError: If a threshold is no probability, labels are unknown or missing, or there is no such decoding.
+        """
+        threshold = self.thresholds if threshold is None else threshold
+        labels = self.reduced_labels
+        thresholds: list[float] | None = None
+        if isinstance(threshold, dict):
+            if set(threshold) != set(labels) - {OUTSIDE}:
+                raise ValueError(f"threshold={threshold} must have each of the labels {sorted({*labels} - {OUTSIDE})}")
+            for label, value in threshold.items():
+                _check_probability(f"threshold[{label!r}]", value)
+            thresholds = [threshold.get(label, 1.0) for label in labels]
+        elif threshold is not None:
+            _check_probability("threshold", threshold)
+            thresholds = [threshold] * len(labels)
+        return Decoder(
+            outside_id=self.outside_id,
+            multi_label=self.multi_label,
+            temperature=self.calibration_temperature,
+            thresholds=None if thresholds is None else np.array(thresholds, dtype=np.float32),
+            decoding=check_decoding(decoding or self.decoding or "flat"),
+            keeps_all_scores=keeps_all_scores,
+        )
 
     @property
     def given_labels(self) -> list[str]:
@@ -164,3 +253,10 @@ def check_limit(name: str, value: Any, at_least: int, optional: bool = False) ->
         raise TypeError(f"{name}={value!r} must be a whole number{' or None' if optional else ''}")
     if int(value) < at_least:
         raise ValueError(f"{name}={value} must be at least {at_least}")
+
+
+def _check_probability(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name}={value!r} must be a number from 0 to 1")
+    if not 0 <= float(value) <= 1:
+        raise ValueError(f"{name}={value!r} must be from 0 to 1")

@@ -1,10 +1,10 @@
-"""Annotated sentences to features: tags become entities, words become tokens, and what the limits cost is counted."""
+"""Annotated data to features: annotations become spans of words, words become tokens, and what is lost is counted."""
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,48 +12,99 @@ import numpy as np
 from datasets import Dataset, Features, List, Value
 from datasets.fingerprint import Hasher
 
+from span_marker.alignment import align
+from span_marker.annotations import COLUMNS, Unit, annotation_form, check_entities, read_entities, tag_names
 from span_marker.configuration import SpanMarkerConfig
-from span_marker.data_collator import sentence_features, within_reach
-from span_marker.labels import LabelledSpan, tags_to_entities
-from span_marker.sentences import Sentences, check_words, document_columns, encode
+from span_marker.data_collator import text_features, within_reach
+from span_marker.decoding import Decoding
+from span_marker.labels import LabelledSpan, count_overlaps
+from span_marker.sentences import (
+    Piece,
+    Sentences,
+    check_text,
+    check_words,
+    document_columns,
+    into_pieces,
+    text_column,
+    tokenize,
+)
+from span_marker.spans import IntArray
 from span_marker.tokenizer import EncodedSentence, SpanMarkerTokenizer
 
 logger = logging.getLogger(__name__)
 
-TEXT_FEATURES = {name: List(Value("int64")) for name in ("input_ids", "word_starts", "word_ends")}
-"""Columns of a prepared data set without tags."""
+TEXT_FEATURES: dict[str, Any] = {
+    **{name: List(Value("int64")) for name in ("input_ids", "word_starts", "word_ends", "bounds")},
+    "row": Value("int64"),
+    "first_word": Value("int64"),
+}
+"""Columns of a prepared data set without annotations, see `span_marker.data_collator.text_features`."""
 
-LABEL_FEATURES = {"entities": List(List(Value("int64"))), "num_words": Value("int64")}
-"""Columns that tags add to it."""
+LABEL_FEATURES: dict[str, Any] = {"entities": List(List(Value("int64"))), "num_words": Value("int64")}
+"""Columns that annotations add to it."""
+
+NO_WORDS = -1
+"""First and last word of an entity that begins or ends within a word: nothing can stand for it."""
 
 ROWS_AT_A_TIME = 1000
 
+NUM_EXAMPLES = 3
+
+OVERLAP_SHARE = 0.01
+"""Share of the entities that must overlap others before a model gives out such entities: a few may be mistakes."""
+
 
 @dataclass
-class OutOfReach:
-    """Gold entities that no candidate stands for.
+class Annotations:
+    """What a data set's annotations hold, and what of it no candidate stands for.
 
     Attributes:
         num_entities: All gold entities.
-        too_long: Entities longer than the longest candidate, by their number of words.
-        cut_off: Entities behind the text limit.
-        without_tokens: Entities that end in words without tokens, such as control characters, behind all others.
+        num_nested: Those within another one.
+        num_crossing: Those that overlap another one, but neither lies within the other.
+        num_sharing: Those with the same words as another one, with another label.
+        too_long: Those longer than the longest candidate, by their number of words.
+        cut_off: Those that no window holds as a whole.
+        without_tokens: Those that end in words without tokens, such as control characters, behind all others.
+        cut_words: Those that begin or end within a word.
+        examples: The first of these, in words.
     """
 
     num_entities: int = 0
+    num_nested: int = 0
+    num_crossing: int = 0
+    num_sharing: int = 0
     too_long: Counter[int] = field(default_factory=Counter)
     cut_off: int = 0
     without_tokens: int = 0
+    cut_words: int = 0
+    examples: list[str] = field(default_factory=list)
+
+    @property
+    def decoding(self) -> Decoding:
+        """How a model that is trained on the data should resolve overlaps."""
+        enough = max(OVERLAP_SHARE * self.num_entities, 1)
+        if self.num_crossing >= enough:
+            return "overlapping"
+        return "nested" if self.num_nested + self.num_sharing >= enough else "flat"
 
     def warn(self, config: SpanMarkerConfig, max_tokens: int, what: str) -> None:
-        """Log what is out of reach and what to change, if anything is.
+        """Log what is lost and what to change, if anything is.
 
         Args:
             config: Holds the limits.
             max_tokens: The text limit in force.
             what: What to call the data set.
         """
-        num_lost = self.too_long.total() + self.cut_off + self.without_tokens
+        if self.num_sharing and not config.multi_label:
+            logger.warning(
+                "%d of the %d gold entities of the %s data share their words with one of another label, but the model "
+                "gives a span one label: make it with multi_label=True.",
+                self.num_sharing,
+                self.num_entities,
+                what,
+            )
+        num_lost = self.too_long.total() + self.cut_off + self.without_tokens + self.cut_words
         if not num_lost:
             return
         parts = []
@@ -63,17 +114,57 @@ class OutOfReach:
                 f"{self.too_long.total()} are longer than entity_max_length={config.entity_max_length} ({by_length})"
             )
         if self.cut_off:
-            parts.append(f"{self.cut_off} lie behind the text limit of {max_tokens} tokens (model_max_length)")
+            parts.append(f"{self.cut_off} fit in no window of {max_tokens} tokens (model_max_length)")
         if self.without_tokens:
             parts.append(f"{self.without_tokens} end in words for which the tokenizer has no token")
+        if self.cut_words:
+            parts.append(
+                f"{self.cut_words} begin or end within a word of the tokenizer (such as {'; '.join(self.examples)})"
+            )
         logger.warning(
-            "%d of the %d gold entities of the %s data are out of reach and count as missed: %s. "
-            "Raise these limits to reach them.",
+            "%d of the %d gold entities of the %s data are out of reach and count as missed: %s.",
             num_lost,
             self.num_entities,
             what,
             "; ".join(parts),
         )
+
+    def add(
+        self,
+        entities: list[list[LabelledSpan]],
+        seen_words: list[int],
+        pieces: list[Piece],
+        rows: list[IntArray],
+        entity_max_length: int,
+    ) -> None:
+        """Count more rows.
+
+        Args:
+            entities: Entities of each row; those that cut words are `NO_WORDS`.
+            seen_words: Words of each row, up to the last one with a token.
+            pieces: What the rows were cut into.
+            rows: Class ID, first word and word behind the last of the entities of each piece.
+            entity_max_length: Words of the longest candidate.
+        """
+        for found in entities:
+            self.num_entities += len(found)
+            if len(found) > 1:
+                overlaps = count_overlaps(entity for entity in found if entity.start != NO_WORDS)
+                self.num_nested += overlaps.nested
+                self.num_crossing += overlaps.crossing
+                self.num_sharing += overlaps.sharing
+        counts = [len(row) for row in rows]
+        _, start, end = np.concatenate([np.empty((0, 3), dtype=np.int64), *rows]).T
+        piece_words = np.repeat([piece.tokens.num_words for piece in pieces], counts)
+        first_word = np.repeat([piece.first_word for piece in pieces], counts)
+        row_words = np.repeat([seen_words[piece.row] for piece in pieces], counts)
+        too_long = end - start > entity_max_length
+        cuts_word = start == NO_WORDS
+        lost = ~within_reach(start - first_word, end - first_word, piece_words) & ~too_long & ~cuts_word
+        self.too_long.update((end - start)[too_long].tolist())
+        self.cut_words += int(cuts_word.sum())
+        self.without_tokens += int((lost & (end > row_words)).sum())
+        self.cut_off += int((lost & (end <= row_words)).sum())
 
 
 def prepare(
@@ -82,26 +173,28 @@ def prepare(
     config: SpanMarkerConfig,
     max_tokens: int,
     what: str,
-    needs_tags: bool = True,
-) -> Dataset:
-    """Turn a data set of words and tags into one of features.
+    needs_labels: bool = True,
+) -> tuple[Dataset, Annotations]:
+    """Turn annotated data into features.
 
     Args:
-        dataset: Has the columns ``tokens`` and ``ner_tags`` (integers, or strings of the label list), and for document
-            context ``document_id`` and ``sentence_id``.
+        dataset: Has the columns ``tokens`` and ``ner_tags`` (integers, or strings of the label list), ``tokens`` and
+            ``entities`` (in words), or ``text`` and ``entities`` (in characters), see `span_marker.annotations`; and
+            for document context ``document_id`` and ``sentence_id``.
         tokenizer: The model's tokenizer.
         config: The model's configuration.
         max_tokens: The text limit, special tokens included.
         what: What to call the data set in messages: ``training`` or ``evaluation``.
-        needs_tags: Whether a missing column ``ner_tags`` is an error.
+        needs_labels: Whether missing annotations are an error.
 
     Returns:
-        A data set with the columns `TEXT_FEATURES`, and `LABEL_FEATURES` if there are tags.
+        A data set with the columns `TEXT_FEATURES`, and `LABEL_FEATURES` if there are annotations, with one row a
+        sentence, or several for a sentence that is read in windows; and what the annotations hold.
 
     Raises:
-        TypeError: If it is no `Dataset`, a row is not a list of words, or a tag neither an integer nor a string.
-        ValueError: If it is empty, a column is missing, a row has more or fewer tags than words, or a tag is not in the
-            label list.
+        TypeError: If it is no `Dataset`, or a row has something of the wrong type.
+        ValueError: If it is empty, a column is missing, a row has more or fewer tags than words, an entity lies outside
+            of its text, or a label is unknown.
     """
     if not isinstance(dataset, Dataset):
         raise TypeError(
@@ -109,37 +202,46 @@ def prepare(
             f"{type(dataset).__name__}"
         )
     dataset = dataset.with_format(None)
-    columns = dataset.column_names
-    needed = ["tokens", "ner_tags"] if needs_tags else ["tokens"]
-    missing = [name for name in needed if name not in columns]
-    if missing:
-        raise ValueError(
-            f"the {what} data set needs the columns {needed}, but has {columns}: rename a column to {missing[0]!r}, "
-            "for example with dataset.rename_column"
-        )
+    item_column, label_column = _columns(dataset, what, needs_labels)
     if len(dataset) == 0:
         raise ValueError(f"the {what} data set has no rows")
     has_documents = document_columns(dataset)[0] is not None
-    lost = OutOfReach()
-    tag_names = _tag_names(dataset, config)
-    labels, scheme = config.given_labels, config.scheme
+    found = Annotations()
+    names, scheme = tag_names(dataset) or config.given_labels, config.scheme
     class_ids = {label: index for index, label in enumerate(config.reduced_labels)}
+    entity_max_length = config.require("entity_max_length")
 
     def prepare_rows(rows: dict[str, list[Any]], indices: list[int]) -> dict[str, list[Any]]:
-        for index, words in zip(indices, rows["tokens"], strict=True):
-            check_words(words, f"row {index} of the {what} data: 'tokens'")
+        wheres = [f"row {index} of the {what} data" for index in indices]
+        check = check_text if item_column == "text" else check_words
+        for where, item in zip(wheres, rows[item_column], strict=True):
+            check(item, f"{where}: {item_column!r}")
         documents = (rows["document_id"], rows["sentence_id"]) if has_documents else (None, None)
-        encoded = encode(Sentences(rows["tokens"], False, *documents), tokenizer, config, max_tokens)
-        texts = [sentence_features(sentence) for sentence in encoded]
-        result: dict[str, list[Any]] = {name: [text[name].tolist() for text in texts] for name in TEXT_FEATURES}
-        if "ner_tags" in rows:
-            entities = [
-                read_entities(words, tags, tag_names, labels, scheme, f"row {index} of the {what} data")
-                for index, words, tags in zip(indices, rows["tokens"], rows["ner_tags"], strict=True)
-            ]
-            _count_out_of_reach(lost, entities, encoded, config.entity_max_length)
-            result["entities"] = [[[class_ids[label], start, end] for label, start, end in found] for found in entities]
-            result["num_words"] = [len(words) for words in rows["tokens"]]
+        sentences = Sentences(rows[item_column], item_column == "text", *documents)
+        bare = tokenize(sentences, tokenizer)
+        pieces = into_pieces(sentences, bare, tokenizer, config, max_tokens)
+        texts = [{**text_features(piece), "row": indices[piece.row]} for piece in pieces]
+        result: dict[str, list[Any]] = {name: [text[name] for text in texts] for name in TEXT_FEATURES}
+        if label_column is None:
+            return result
+        rows_of = zip(sentences.items, rows[label_column], bare, wheres, strict=True)
+        entities = [
+            read_entities(item, labels, names, config.given_labels, scheme, where)
+            if label_column == "ner_tags"
+            else read_spans(item, labels, sentence, config.reduced_labels, where, found)
+            for item, labels, sentence, where in rows_of
+        ]
+        arrays = [
+            np.array([(class_ids[label], start, end) for label, start, end in row], dtype=np.int64).reshape(-1, 3)
+            for row in entities
+        ]
+        shared = [_own(arrays[piece.row], piece) for piece in pieces]
+        found.add(entities, [sentence.num_words for sentence in bare], pieces, shared, entity_max_length)
+        num_words = [
+            b.num_words if item_column == "text" else len(i) for i, b in zip(sentences.items, bare, strict=True)
+        ]
+        result["entities"] = [rows.tolist() for rows in shared]
+        result["num_words"] = [0 if piece.first_word else num_words[piece.row] for piece in pieces]
         return result
 
     prepared = dataset.map(
@@ -148,81 +250,61 @@ def prepare(
         # A document's sentences need each other.
         batch_size=len(dataset) if has_documents else ROWS_AT_A_TIME,
         with_indices=True,
-        remove_columns=columns,
-        features=Features({**TEXT_FEATURES, **(LABEL_FEATURES if "ner_tags" in columns else {})}),
+        remove_columns=dataset.column_names,
+        features=Features({**TEXT_FEATURES, **(LABEL_FEATURES if label_column else {})}),
         # The count of what is lost would be lost itself if the result came out of a cache on disk.
         load_from_cache_file=False,
         # Made by hand, since it would be made of the whole tokenizer otherwise.
         new_fingerprint=Hasher.hash((dataset._fingerprint, config.to_json_string(), max_tokens, what)),
         desc=f"Preparing the {what} data",
     )
-    lost.warn(config, max_tokens, what)
-    return prepared
+    found.warn(config, max_tokens, what)
+    return prepared, found
 
 
-def _count_out_of_reach(
-    lost: OutOfReach, entities: list[list[LabelledSpan]], sentences: list[EncodedSentence], entity_max_length: int
-) -> None:
-    counts = [len(found) for found in entities]
-    spans = np.array([(entity.start, entity.end) for found in entities for entity in found], dtype=np.int64)
-    start, end = spans.reshape(-1, 2).T
-    seen_words = np.repeat([sentence.num_words for sentence in sentences], counts)
-    is_cut = np.repeat([sentence.num_cut_tokens > 0 for sentence in sentences], counts)
-    too_long = end - start > entity_max_length
-    behind = ~within_reach(start, end, seen_words, entity_max_length) & ~too_long
-    lost.num_entities += len(start)
-    lost.too_long.update((end - start)[too_long].tolist())
-    lost.cut_off += int((behind & is_cut).sum())
-    lost.without_tokens += int((behind & ~is_cut).sum())
+def _own(entities: IntArray, piece: Piece) -> IntArray:
+    """Those entities of a sentence that belong to a piece of it; each belongs to one, even if it reaches beyond it."""
+    place = entities[:, 1] + entities[:, 2]
+    return entities[(place > piece.above) & (place <= piece.up_to)]
 
 
-def _tag_names(dataset: Dataset, config: SpanMarkerConfig) -> list[str]:
-    """Names of the integer tags: the data set's own, if it has names, else the model's labels."""
-    column = dataset.features.get("ner_tags")
-    names = getattr(getattr(column, "feature", None), "names", None)
-    return list(names) if names else config.given_labels
+def _columns(dataset: Dataset, what: str, needs_labels: bool) -> tuple[str, str | None]:
+    """Find the column with the sentences, and the one with their annotation, if there is any."""
+    if needs_labels or {"entities", "ner_tags"} & set(dataset.column_names):
+        return COLUMNS[annotation_form(dataset, what)]
+    return text_column(dataset, what), None
 
 
-def read_entities(
-    words: Sequence[str], tags: Sequence[Any], tag_names: list[str], labels: list[str], scheme: str | None, where: str
+def read_spans(
+    item: Any, entities: Any, sentence: EncodedSentence, labels: Container[str], where: str, found: Annotations
 ) -> list[LabelledSpan]:
-    """Read one sentence's entities out of its tags.
+    """Read one sentence's entities out of spans of words or characters.
 
     Args:
-        words: The words.
-        tags: One tag a word, as an integer or a string.
-        tag_names: Names of the integer tags.
-        labels: The labels as given to the model.
-        scheme: Their scheme.
+        item: The words, or the text.
+        entities: A list of dicts with ``label``, ``start`` and ``end``.
+        sentence: The tokens of the sentence, not cut.
+        labels: The labels of the model.
         where: What to call the sentence in errors.
+        found: Gets examples of entities that cut a word.
 
     Returns:
-        The entities, with reduced labels.
+        The entities in words, without repetitions; those that begin or end within a word are `NO_WORDS`.
 
     Raises:
-        ValueError: If there are more or fewer tags than words, or a tag is not in the label list.
-        TypeError: If a tag is neither an integer nor a string.
+        ValueError: If an entity lies outside of the sentence or has an unknown label.
     """
-    if not isinstance(tags, (list, tuple)):
-        raise TypeError(f"{where}: 'ner_tags' must be a list of tags, not {type(tags).__name__}")
-    if len(words) != len(tags):
-        raise ValueError(f"{where} has {len(words)} 'tokens' but {len(tags)} 'ner_tags': every word needs one tag")
-    names = []
-    for position, tag in enumerate(tags):
-        is_name = isinstance(tag, str)
-        if not is_name and (isinstance(tag, bool) or not isinstance(tag, int)):
-            raise TypeError(f"{where}: tag {tag!r} of word {position} must be an integer or a string")
-        if not is_name and not 0 <= tag < len(tag_names):
+    unit: Unit = "characters" if isinstance(item, str) else "words"
+    spans = list(dict.fromkeys(check_entities(entities, len(item), where, unit)))
+    for label, start, end in spans:
+        if label not in labels:
             raise ValueError(
-                f"{where}: tag {tag} of word {position} ({words[position]!r}) is not in the range of the "
-                f"{len(tag_names)} labels {tag_names}: add it to labels"
+                f"{where}: the label {label!r} of {unit} {start} to {end} is not among those of the model, {labels}: "
+                "give it to a new model as labels="
             )
-        name = tag if is_name else tag_names[tag]
-        if name not in labels:
-            raise ValueError(
-                f"{where}: tag {tag!r} of word {position} ({words[position]!r})"
-                f"{'' if is_name else f' is {name!r},'} is not among the labels {labels}: give these to a new model as "
-                "labels="
-            )
-        names.append(name)
-    return tags_to_entities(names, scheme)
+    if sentence.char_starts is None or sentence.char_ends is None:
+        return spans
+    aligned, cut = align(spans, item, sentence.char_starts, sentence.char_ends)
+    examples = [f"{where}, characters {start} to {end}, {item[start:end]!r}" for _, start, end in cut]
+    found.examples += examples[: NUM_EXAMPLES - len(found.examples)]
+    return [*aligned, *(LabelledSpan(span.label, NO_WORDS, NO_WORDS) for span in cut)]

@@ -3,46 +3,231 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any, TypedDict, TypeVar
 
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from span_marker.configuration import SpanMarkerConfig, check_limit
-from span_marker.data_collator import SpanMarkerDataCollator, sentence_features
-from span_marker.decoding import FloatArray, ScoredSpan, decode_flat
-from span_marker.sentences import Sentences, encode, read_inputs
-from span_marker.spans import IntArray, num_candidates
+from span_marker.data_collator import SpanMarkerDataCollator, text_features
+from span_marker.decoding import Decoder, ScoredSpan
+from span_marker.sentences import Sentences, check_words, into_pieces, tokenize
+from span_marker.spans import num_candidates
 from span_marker.tokenizer import EncodedSentence, SpanMarkerTokenizer
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 BLOCK_SIZE = 4096
-"""Sentences that are tokenized and sorted at a time."""
+"""The most sentences that are tokenized and sorted at a time."""
+
+BLOCK_LENGTH = 2_000_000
+"""Characters or words from which on a block is full."""
 
 BATCH_TOKENS = 8192
 """Tokens of a batch, text and markers together, unless a single sentence has more."""
 
-Score = Callable[[dict[str, Tensor]], tuple[IntArray, FloatArray]]
-"""A batch to the best class of each candidate and its probability, both ``(num_spans,)``."""
+Score = Callable[[dict[str, Tensor]], Tensor]
+"""A batch to the class scores of its candidates, ``(num_spans, num_labels)``."""
 
 
-def batches(encoded: Sequence[EncodedSentence], entity_max_length: int, batch_size: int) -> Iterator[list[int]]:
+class LabelScore(TypedDict):
+    """A label, ``O`` among them, and its probability."""
+
+    label: str
+    score: float
+
+
+class _Found(TypedDict):
+    span: str | list[str]
+    label: str
+    score: float
+
+
+class Entity(_Found, total=False):
+    """An entity, as ``predict`` returns it. Indices are 0-based, ends exclusive.
+
+    Attributes:
+        span: Its text, or its words if the input was words.
+        label: Its label.
+        score: The probability of the label.
+        char_start_index: First character, if the input was a string.
+        char_end_index: Character behind the last, likewise.
+        word_start_index: First word, if the input was words.
+        word_end_index: Word behind the last, likewise.
+        labels: The most probable labels, if ``top_k`` was given.
+    """
+
+    char_start_index: int
+    char_end_index: int
+    word_start_index: int
+    word_end_index: int
+    labels: list[LabelScore]
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """What of a text was read, and how.
+
+    Attributes:
+        num_words: Words, up to the last one for which the tokenizer has a token.
+        num_tokens: Tokens, without special ones and context.
+        num_windows: Windows that the text was read in; 1 if it was read as a whole.
+        num_candidates: Spans of at most ``entity_max_length`` words.
+        num_scored: Those that were scored. A span is not if it has so many tokens that it lies in no window.
+        cut_words: Words with more tokens than a window: only the first ones were read. Each as the indices of its first
+            and last character, or of its first and last word, ends exclusive.
+    """
+
+    num_words: int
+    num_tokens: int
+    num_windows: int
+    num_candidates: int
+    num_scored: int
+    cut_words: list[tuple[int, int]]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every span was scored, and every token read."""
+        return self.num_scored == self.num_candidates and not self.cut_words
+
+
+@dataclass
+class Predictor:
+    """Reads entities out of sentences, and keeps count of what it could not read.
+
+    Args:
+        score: Scores a batch.
+        tokenizer: The model's tokenizer.
+        config: The model's configuration.
+        max_tokens: The text limit, special tokens included.
+        decoder: How scores become entities.
+        batch_size: The most sentences of a batch.
+        top_k: How many labels to give with each entity; None for none.
+
+    Raises:
+        TypeError: If ``batch_size`` or ``top_k`` is not a whole number.
+        ValueError: If one of them is below 1.
+    """
+
+    score: Score
+    tokenizer: SpanMarkerTokenizer
+    config: SpanMarkerConfig
+    max_tokens: int
+    decoder: Decoder
+    batch_size: int = 32
+    top_k: int | None = None
+    _num_incomplete: int = field(default=0, init=False)
+    _num_read: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        check_limit("batch_size", self.batch_size, at_least=1)
+        check_limit("top_k", self.top_k, at_least=1, optional=True)
+        self._collator = SpanMarkerDataCollator.for_model(self.tokenizer, self.config)
+
+    def read(self, sentences: Sentences, progress: tqdm[Any]) -> tuple[list[list[Entity]], list[Coverage]]:
+        """Read the entities of some sentences.
+
+        Args:
+            sentences: The sentences; with document context, whole documents.
+            progress: Is told how many sentences or windows are done.
+
+        Returns:
+            The entities of each sentence, and what of it was read.
+        """
+        bare = tokenize(sentences, self.tokenizer)
+        pieces = into_pieces(sentences, bare, self.tokenizer, self.config, self.max_tokens)
+        progress.total = (progress.total or 0) + len(pieces)
+        proposals: list[list[ScoredSpan]] = [[] for _ in bare]
+        num_scored, num_windows = [0] * len(bare), [0] * len(bare)
+        cut_words: list[list[int]] = [[] for _ in bare]
+        entity_max_length = self._collator.entity_max_length
+        costs = [
+            len(piece.tokens.input_ids) + 2 * num_candidates(piece.tokens.num_words, entity_max_length)
+            for piece in pieces
+        ]
+        for indices in batches(costs, self.batch_size):
+            batch = self._collator([text_features(pieces[index]) for index in indices])
+            found = self.decoder.propose(self.score(batch), batch["span_words"], batch["span_counts"])
+            for index, spans, count in zip(indices, found, batch["span_counts"].tolist(), strict=True):
+                piece = pieces[index]
+                proposals[piece.row] += spans
+                num_scored[piece.row] += count
+                num_windows[piece.row] += 1
+                if piece.tokens.num_cut_tokens:
+                    cut_words[piece.row].append(piece.first_word + piece.tokens.num_words - 1)
+            progress.update(len(indices))
+        entities, coverages = [], []
+        for row, (item, sentence) in enumerate(zip(sentences.items, bare, strict=True)):
+            kept = [self._as_dict(span, item, sentence) for span in self.decoder.select(proposals[row])]
+            entities.append([entity for entity in kept if entity["span"]])  # white space is no entity
+            coverage = Coverage(
+                num_words=sentence.num_words,
+                num_tokens=len(sentence.input_ids),
+                num_windows=num_windows[row],
+                num_candidates=num_candidates(sentence.num_words, entity_max_length),
+                num_scored=num_scored[row],
+                cut_words=[_place(word, word + 1, item, sentence) for word in sorted(cut_words[row])],
+            )
+            coverages.append(coverage)
+            self._num_incomplete += not coverage.is_complete
+        self._num_read += len(bare)
+        return entities, coverages
+
+    def warn(self) -> None:
+        """Log how many sentences could not be read in full, if any."""
+        if self._num_incomplete:
+            logger.warning(
+                "%d of %d sentences have words with so many tokens that they are cut, or that spans lie in no window "
+                "of %d tokens: return_coverage=True says where. Load the model with a larger model_max_length if its "
+                "encoder has room.",
+                self._num_incomplete,
+                self._num_read,
+                self.max_tokens,
+            )
+
+    def _as_dict(self, span: ScoredSpan, item: Any, sentence: EncodedSentence) -> Entity:
+        labels = self.config.reduced_labels
+        start, end = _place(span.start, span.end, item, sentence)
+        entity: Entity = {"span": item[start:end], "label": labels[span.label_id], "score": span.score}
+        if isinstance(item, str):
+            entity["char_start_index"], entity["char_end_index"] = start, end
+        else:
+            entity["span"] = list(item[start:end])
+            entity["word_start_index"], entity["word_end_index"] = start, end
+        if self.top_k:
+            best = sorted(zip(labels, span.all_scores, strict=True), key=lambda pair: -pair[1])[: self.top_k]
+            entity["labels"] = [{"label": label, "score": score} for label, score in best]
+        return entity
+
+
+def _place(first: int, last: int, item: Any, sentence: EncodedSentence) -> tuple[int, int]:
+    """Some words in the input: words, or characters without white space at the edges."""
+    if sentence.char_starts is None or sentence.char_ends is None:
+        return first, last
+    start, end = int(sentence.char_starts[first]), int(sentence.char_ends[last - 1])
+    text = item[start:end].strip()
+    start += item[start:end].find(text)
+    return start, start + len(text)
+
+
+def batches(costs: Sequence[int], batch_size: int) -> Iterator[list[int]]:
     """Group sentences of similar cost, the longest first, so that memory runs out at once or never.
 
     Args:
-        encoded: The sentences.
-        entity_max_length: Words of the longest candidate.
+        costs: Tokens of each sentence, text and markers together.
         batch_size: The most sentences of a batch.
 
     Yields:
         Indices of the sentences of a batch: at most ``batch_size``, and at most `BATCH_TOKENS` tokens.
     """
-    costs = [len(s.input_ids) + 2 * num_candidates(s.num_words, entity_max_length) for s in encoded]
     batch: list[int] = []
     total = 0
-    for index in sorted(range(len(encoded)), key=costs.__getitem__, reverse=True):
+    for index in sorted(range(len(costs)), key=costs.__getitem__, reverse=True):
         if batch and (len(batch) == batch_size or total + costs[index] > BATCH_TOKENS):
             yield batch
             batch, total = [], 0
@@ -52,66 +237,63 @@ def batches(encoded: Sequence[EncodedSentence], entity_max_length: int, batch_si
         yield batch
 
 
-def predict(
-    inputs: Any,
-    score: Score,
-    tokenizer: SpanMarkerTokenizer,
-    config: SpanMarkerConfig,
-    max_tokens: int,
-    batch_size: int,
-    show_progress_bar: bool,
-) -> list[Any]:
-    """Find the entities of the input. See ``SpanMarkerModel.predict``.
+def predict(sentences: Sentences, predictor: Predictor, show_progress_bar: bool) -> tuple[list[Any], list[Coverage]]:
+    """Find the entities of sentences. See ``SpanMarkerModel.predict``.
 
     Args:
-        inputs: See `read_inputs`.
-        score: Scores a batch.
-        tokenizer: The model's tokenizer.
-        config: The model's configuration.
-        max_tokens: The text limit, special tokens included.
-        batch_size: The most sentences of a batch.
+        sentences: The sentences.
+        predictor: Reads them.
         show_progress_bar: Whether to show a progress bar.
 
     Returns:
-        Entities as dicts: a list for a single sentence, else a list of lists.
-
-    Raises:
-        TypeError: If the input is nothing of the kind.
-        ValueError: If ``batch_size`` is below 1, or a `Dataset` lacks a column.
+        The entities of each sentence, and what of it was read.
     """
-    check_limit("batch_size", batch_size, at_least=1)
-    sentences, is_single = read_inputs(inputs)
-    _warn_of_context(sentences.document_ids is not None, config.trained_with_document_context)
-    collator = SpanMarkerDataCollator(tokenizer.pad_token_id, config.entity_max_length, config.outside_id)
-    labels = config.reduced_labels
-    results: list[list[dict[str, Any]]] = [[]] * len(sentences.items)
-    num_cut = 0
-    with tqdm(total=len(sentences.items), desc="Predicting", disable=not show_progress_bar) as progress:
-        for block_rows in _blocks(sentences):
-            block = sentences.take(block_rows)
-            encoded = encode(block, tokenizer, config, max_tokens)
-            found: list[list[ScoredSpan]] = [[]] * len(encoded)
-            for rows in batches(encoded, config.entity_max_length, batch_size):
-                batch = collator([sentence_features(encoded[row]) for row in rows])
-                spans = decode_flat(
-                    *score(batch), batch["span_words"].numpy(), batch["span_counts"].numpy(), config.outside_id
-                )
-                for row, kept in zip(rows, spans, strict=True):
-                    found[row] = kept
-                progress.update(len(rows))
-            num_cut += sum(sentence.num_cut_tokens > 0 for sentence in encoded)
-            for row, item, sentence, kept in zip(block_rows, block.items, encoded, found, strict=True):
-                entities = [_as_dict(span, item, sentence, labels) for span in kept]
-                results[row] = [entity for entity in entities if entity["span"]]  # white space is no entity
-    if num_cut:
-        logger.warning(
-            "%d of %d sentences were cut to the text limit of %d tokens: no entity is found behind it. Load the model "
-            "with a larger model_max_length if its encoder has room, or split the text.",
-            num_cut,
-            len(results),
-            max_tokens,
-        )
-    return results[0] if is_single else results
+    _warn_of_context(sentences.document_ids is not None, predictor.config.trained_with_document_context)
+    results: list[Any] = [None] * len(sentences.items)
+    with tqdm(desc="Predicting", disable=not show_progress_bar) as progress:
+        # The sentences of a document need each other.
+        documents = ((rows, 0) for rows in sentences.documents())
+        singles = (([row], len(item)) for row, item in enumerate(sentences.items))
+        for rows in _blocks(singles if sentences.document_ids is None else documents):
+            read = predictor.read(sentences.take(rows), progress)
+            for row, *result in zip(rows, *read, strict=True):
+                results[row] = result
+    predictor.warn()
+    entities, coverages = ([result[index] for result in results] for index in (0, 1))
+    return entities, coverages
+
+
+def predict_stream(items: Iterable[Any], predictor: Predictor, show_progress_bar: bool) -> Iterator[Any]:
+    """Find the entities of a stream of sentences. See ``SpanMarkerModel.predict_stream``.
+
+    Args:
+        items: Strings, lists of words, or dicts with ``text`` or ``tokens``.
+        predictor: Reads them.
+        show_progress_bar: Whether to show a progress bar.
+
+    Yields:
+        The entities of each sentence, in order; for a dict, the dict with ``entities`` besides.
+    """
+    _warn_of_context(False, predictor.config.trained_with_document_context)
+    with tqdm(desc="Predicting", disable=not show_progress_bar) as progress:
+        pairs = ((item, _sentence_of(item, f"item {index} of the stream")) for index, item in enumerate(items))
+        for are_texts, same_kind in groupby(pairs, key=lambda pair: isinstance(pair[1], str)):
+            for block in _blocks(([pair], len(pair[1])) for pair in same_kind):
+                entities, _ = predictor.read(Sentences([sentence for _, sentence in block], are_texts), progress)
+                for (item, _), found in zip(block, entities, strict=True):
+                    yield {**item, "entities": found} if isinstance(item, dict) else found
+    predictor.warn()
+
+
+def _sentence_of(item: Any, where: str) -> Any:
+    if isinstance(item, dict):
+        columns = [name for name in ("text", "tokens") if name in item]
+        if len(columns) != 1:
+            raise ValueError(f"{where} must have either 'text' or 'tokens', but has {list(item)}")
+        item, where = item[columns[0]], f"{where}: {columns[0]!r}"
+    if not isinstance(item, str):
+        check_words(item, where)
+    return item
 
 
 def _warn_of_context(has_context: bool, trained_with_context: bool) -> None:
@@ -127,40 +309,15 @@ def _warn_of_context(has_context: bool, trained_with_context: bool) -> None:
         )
 
 
-def _blocks(sentences: Sentences) -> Iterator[list[int]]:
-    """Cut many sentences into blocks, by row; the sentences of a document need each other and stay together."""
-    if sentences.document_ids is None:
-        rows = range(len(sentences.items))
-        yield from (list(rows[first : first + BLOCK_SIZE]) for first in range(0, len(rows), BLOCK_SIZE))
-        return
-    block: list[int] = []
-    for document in sentences.documents():
-        if block and len(block) + len(document) > BLOCK_SIZE:
+def _blocks(groups: Iterable[tuple[list[T], int]]) -> Iterator[list[T]]:
+    """Chain groups, each with its length, to blocks that are not too large; a group stays in one piece."""
+    block: list[T] = []
+    total = 0
+    for group, length in groups:
+        if block and (len(block) + len(group) > BLOCK_SIZE or total + length > BLOCK_LENGTH):
             yield block
-            block = []
-        block += document
+            block, total = [], 0
+        block += group
+        total += length
     if block:
         yield block
-
-
-def _as_dict(span: ScoredSpan, item: Any, sentence: EncodedSentence, labels: list[str]) -> dict[str, Any]:
-    label, score = labels[span.label_id], span.score
-    if sentence.char_starts is None or sentence.char_ends is None:
-        words = list(item[span.start : span.end])
-        return {
-            "span": words,
-            "label": label,
-            "score": score,
-            "word_start_index": span.start,
-            "word_end_index": span.end,
-        }
-    start, end = int(sentence.char_starts[span.start]), int(sentence.char_ends[span.end - 1])
-    text = item[start:end].strip()
-    start += item[start:end].find(text)
-    return {
-        "span": text,
-        "label": label,
-        "score": score,
-        "char_start_index": start,
-        "char_end_index": start + len(text),
-    }

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 OUTSIDE = "O"
@@ -134,6 +135,65 @@ def entities_to_tags(entities: Iterable[LabelledSpan], num_words: int) -> list[s
             raise ValueError(f"the entity {label!r} from word {start} to {end} overlaps another one: tags are flat")
         tags[start:end] = [f"B-{label}"] + [f"I-{label}"] * (end - start - 1)
     return tags
+
+
+def have_overlap(entities: Iterable[LabelledSpan]) -> bool:
+    """Tell whether any two entities of a sentence share a word.
+
+    Args:
+        entities: Entities of one sentence.
+
+    Returns:
+        Whether any two overlap.
+
+    Example:
+        >>> have_overlap([LabelledSpan("LOC", 0, 1), LabelledSpan("ORG", 0, 3)])
+        True
+    """
+    spans = sorted((entity.start, entity.end) for entity in entities)
+    return any(end > start for (_, end), (start, _) in pairwise(spans))
+
+
+class Overlaps(NamedTuple):
+    """Entities of a sentence that have words in common with others.
+
+    Attributes:
+        nested: Those within a longer one.
+        crossing: Those that share some words with another one, while neither lies within the other.
+        sharing: Those with the same words as another one.
+    """
+
+    nested: int
+    crossing: int
+    sharing: int
+
+
+def count_overlaps(entities: Iterable[LabelledSpan]) -> Overlaps:
+    """Count the entities of a sentence that have words in common with others.
+
+    Args:
+        entities: Entities of one sentence.
+
+    Returns:
+        How many are nested, cross, or share their words.
+
+    Example:
+        >>> count_overlaps([LabelledSpan("LOC", 0, 1), LabelledSpan("ORG", 0, 3), LabelledSpan("ORG", 2, 4)])
+        Overlaps(nested=1, crossing=2, sharing=0)
+    """
+    spans = sorted(((entity.start, entity.end) for entity in entities), key=lambda span: (span[0], -span[1]))
+    nested, crossing, sharing = set[int](), set[int](), set[int]()
+    for index, (start, end) in enumerate(spans):
+        for other in range(index + 1, len(spans)):
+            if spans[other][0] >= end:
+                break
+            if spans[other] == (start, end):
+                sharing |= {index, other}
+            elif spans[other][1] <= end:
+                nested.add(other)
+            else:
+                crossing |= {index, other}
+    return Overlaps(len(nested), len(crossing), len(sharing))
 
 
 def reduce_labels(labels: Sequence[str]) -> tuple[list[str], dict[int, int]]:

@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedMode
 from transformers.dynamic_module_utils import custom_object_save, get_class_from_dynamic_module
 from transformers.utils import logging as transformers_logging
 
-from span_marker.configuration import HAS_CODE, SpanMarkerConfig
+from span_marker.configuration import AUTO, HAS_CODE, SpanMarkerConfig
 from span_marker.encoders import auto_class, check_encoder, max_text_length, model_arguments
 from span_marker.tokenizer import SpanMarkerTokenizer
 
@@ -29,6 +29,8 @@ CONFIG_ARGUMENTS = (
     "entity_max_length",
     "max_prev_context",
     "max_next_context",
+    "multi_label",
+    "decoding",
 )
 """Arguments of ``from_pretrained`` that belong to the configuration."""
 
@@ -118,7 +120,7 @@ def load_encoder(
     if labels is None:
         raise ValueError(
             f"{str(path)!r} is an encoder of type {config.model_type!r}, not a SpanMarker checkpoint: pass the labels "
-            "of your data set, for example labels=['O', 'B-PER', 'I-PER']"
+            "of your data set, for example labels=['O', 'B-PER', 'I-PER'], or the training data set itself, labels=data"
         )
     check_encoder(config)
     span_marker_config = SpanMarkerConfig(encoder=config, labels=labels)
@@ -151,8 +153,13 @@ def fit_checkpoint_config(
         path: What to call the checkpoint.
 
     Raises:
-        ValueError: If the labels are not the checkpoint's, or a limit is too low or too high.
+        ValueError: If the labels or the kind of head are not the checkpoint's, or a limit is too low or too high.
     """
+    if limits.get("multi_label", config.multi_label) != config.multi_label:
+        raise ValueError(
+            f"multi_label={limits['multi_label']} is not how the checkpoint {str(path)!r} was trained: leave it out, "
+            "or start from an encoder"
+        )
     if labels is not None and list(labels) != config.given_labels:
         raise ValueError(
             f"labels={list(labels)!r} differ from those of the checkpoint {str(path)!r}, {config.given_labels!r}: "
@@ -160,10 +167,11 @@ def fit_checkpoint_config(
         )
     _set_limits(config, limits, tokenizer)
     largest = max_text_length(config.encoder)
-    if largest is not None and config.model_max_length is not None and config.model_max_length > largest:
+    limit = config.model_max_length
+    if largest is not None and limit not in (None, AUTO) and config.require("model_max_length") > largest:
         logger.warning(
             "The checkpoint asks for texts of %d tokens, but its encoder has room for %d: the limit is lowered.",
-            config.model_max_length,
+            limit,
             largest,
         )
         config.model_max_length = largest
@@ -230,7 +238,9 @@ def _set_limits(config: SpanMarkerConfig, limits: dict[str, Any], tokenizer: Spa
     for name, value in limits.items():
         setattr(config, name, value)
     config.check_limits()
-    limit = config.model_max_length or config.model_max_length_default
+    if config.model_max_length == AUTO:
+        return
+    limit = config.require("model_max_length") if config.model_max_length else config.model_max_length_default
     if limit <= tokenizer.num_special_tokens:
         raise ValueError(
             f"model_max_length={limit} leaves no room for text beside {tokenizer.num_special_tokens} special tokens"

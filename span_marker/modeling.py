@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from datasets import Dataset
 from torch import Tensor, nn
-from torch.nn import functional as F
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.utils.generic import ModelOutput
 
 from span_marker import inference, loading
+from span_marker.annotations import infer_labels
+from span_marker.classifier import initial_bias, summed_loss
 from span_marker.configuration import SpanMarkerConfig
-from span_marker.decoding import FloatArray, best_labels
+from span_marker.decoding import Decoding
 from span_marker.encoders import EngineChoice, build_encoder, max_text_length, select_engine
 from span_marker.engines import EngineInput
-from span_marker.spans import IntArray
+from span_marker.sentences import read_inputs
 from span_marker.tokenizer import SpanMarkerTokenizer
 from span_marker.version import __version__
 
 logger = logging.getLogger(__name__)
-
-OUTSIDE_PRIOR = 0.98
-"""Probability of ``O`` before any training, close to its share among candidates. Starting there, training does not
-spend its first steps on bending the encoder towards ``O`` (Lin et al. 2017, Focal Loss for Dense Object Detection)."""
 
 
 @dataclass
@@ -37,7 +34,8 @@ class SpanMarkerOutput(ModelOutput):
     """Output of a SpanMarker model.
 
     Attributes:
-        loss: Cross-entropy, the mean over all candidates, if there were labels.
+        loss: Cross-entropy, the mean over all candidates, if there were labels. Of a multi-label model, the sum of the
+            binary cross-entropies of all classes, ``O`` for "no label" among them.
         logits: Class scores, ``(num_spans, num_labels)``.
     """
 
@@ -88,10 +86,8 @@ class SpanMarkerModel(PreTrainedModel):
         # Only the classifier is this class's own; the encoder knows how to initialise itself.
         if isinstance(module, nn.Linear) and module is getattr(self, "classifier", None):
             init.normal_(module.weight, std=getattr(self.config.encoder, "initializer_range", 0.02))
-            others = module.out_features - 1
-            bias = torch.zeros_like(module.bias)
-            bias[self.config.outside_id] = math.log(OUTSIDE_PRIOR / (1 - OUTSIDE_PRIOR) * others)
-            init.copy_(module.bias, bias)
+            bias = initial_bias(module.out_features, self.config.outside_id, self.config.multi_label)
+            init.copy_(module.bias, bias.to(module.bias))
 
     def gradient_checkpointing_enable(
         self, gradient_checkpointing_kwargs: dict[str, Any] | None = None, *args: Any, **kwargs: Any
@@ -129,7 +125,9 @@ class SpanMarkerModel(PreTrainedModel):
     @property
     def max_text_length(self) -> int:
         """Tokens of the longest text, special tokens included: the text limit in force."""
-        limit = self.config.model_max_length or self.config.model_max_length_default
+        limit = self.config.model_max_length_default
+        if self.config.model_max_length is not None:
+            limit = self.config.require("model_max_length")
         limits = (limit, self.require_tokenizer().tokenizer.model_max_length, max_text_length(self.config.encoder))
         return int(min(limit for limit in limits if limit is not None))
 
@@ -149,7 +147,8 @@ class SpanMarkerModel(PreTrainedModel):
             attention_mask: True for text, False for padding, ``(batch, seq_len)``.
             span_tokens: First and last token of each candidate, ``(num_spans, 2)``, sentence after sentence.
             span_counts: Candidates of each sentence, ``(batch,)``.
-            labels: Class ID of each candidate, ``(num_spans,)``.
+            labels: Class ID of each candidate, ``(num_spans,)``; for a multi-label model ``(num_spans, num_labels)``
+                with 1 for each label that it has, or for ``O`` alone.
             num_items_in_batch: Candidates that the loss is the mean over; by default those of this batch. ``Trainer``
                 passes the number of a whole optimizer step when it accumulates gradients.
 
@@ -179,7 +178,7 @@ class SpanMarkerModel(PreTrainedModel):
         if labels is not None:
             num_items = torch.as_tensor(len(labels) if num_items_in_batch is None else num_items_in_batch)
             # A batch of empty sentences has no candidates, and a loss of zero.
-            loss = F.cross_entropy(logits.float(), labels, reduction="sum") / num_items.clamp(min=1).to(logits.device)
+            loss = summed_loss(logits.float(), labels) / num_items.clamp(min=1).to(logits.device)
         return SpanMarkerOutput(loss=loss, logits=logits)
 
     def _marker_ids(self, device: torch.device) -> Tensor:
@@ -199,46 +198,116 @@ class SpanMarkerModel(PreTrainedModel):
             raise ValueError("the model has no tokenizer: load it with from_pretrained, or set model.tokenizer")
         return self.tokenizer
 
-    def predict(self, inputs: Any, batch_size: int = 32, show_progress_bar: bool = False) -> list[Any]:
+    def predict(
+        self,
+        inputs: Any,
+        batch_size: int = 32,
+        show_progress_bar: bool = False,
+        *,
+        threshold: float | dict[str, float] | None = None,
+        decoding: Decoding | None = None,
+        top_k: int | None = None,
+        return_coverage: bool = False,
+    ) -> Any:
         """Read the entities out of text.
+
+        Text beyond the limit is read in windows that overlap, cut where sentences begin if possible; each span is
+        scored in the window that gives it the most context.
 
         Args:
             inputs: One sentence: a string, or a list of words. Or several: a list of strings of which at least one has
-                a space, a list of lists of words, or a `Dataset` with a column ``tokens`` and, for document context,
-                ``document_id`` and ``sentence_id``.
+                a space, a list of lists of words, or a `Dataset` with a column ``tokens`` or ``text`` and, for document
+                context, ``document_id`` and ``sentence_id``.
             batch_size: The most sentences of a batch.
             show_progress_bar: Whether to show a progress bar.
+            threshold: The least probability of an entity, or a dict with that of each label. With it, a span has its
+                most probable label among those that reach theirs, even if ``O`` is more probable. By default the
+                thresholds of the configuration, or if it has none, the most probable class decides.
+            decoding: ``"flat"``, ``"flat-optimal"``, ``"nested"`` or ``"overlapping"``, see `span_marker.decoding`; by
+                default that of the configuration.
+            top_k: Give each entity its most probable labels, ``O`` included, as a list ``labels`` of dicts with
+                ``label`` and ``score``; a number larger than that of the labels gives all.
+            return_coverage: Whether to return what was read in windows, cut or left out, too.
 
         Returns:
             The entities of one sentence in order of their words, or a list of such lists. An entity is a dict with
             ``span``, ``label`` and ``score``, and ``char_start_index`` and ``char_end_index`` for strings, or
-            ``word_start_index`` and ``word_end_index`` for words; ends are exclusive.
+            ``word_start_index`` and ``word_end_index`` for words; ends are exclusive. With ``return_coverage``, also a
+            `Coverage`, or a list of one for each sentence.
 
         Raises:
-            TypeError: If the input is nothing of the kind.
-            ValueError: If ``batch_size`` is below 1, or a `Dataset` lacks a column.
+            TypeError: If the input is nothing of the kind, or a threshold is not a number.
+            ValueError: If ``batch_size`` or ``top_k`` is below 1, a threshold is no probability or its labels are not
+                those of the model, there is no such decoding, or a `Dataset` lacks a column.
         """
+        sentences, is_single = read_inputs(inputs)
+        predictor = self._predictor(batch_size, threshold, decoding, top_k)
+        entities, coverages = inference.predict(sentences, predictor, show_progress_bar)
+        if is_single:
+            return (entities[0], coverages[0]) if return_coverage else entities[0]
+        return (entities, coverages) if return_coverage else entities
+
+    def predict_stream(
+        self,
+        inputs: Iterable[str | Sequence[str] | dict[str, Any]],
+        batch_size: int = 32,
+        show_progress_bar: bool = False,
+        *,
+        threshold: float | dict[str, float] | None = None,
+        decoding: Decoding | None = None,
+        top_k: int | None = None,
+    ) -> Iterator[Any]:
+        """Read the entities out of a stream of sentences, in order, holding a few thousand at a time.
+
+        Args:
+            inputs: Strings, lists of words, or dicts with ``text`` or ``tokens`` and anything else, such as an ``id``.
+            batch_size: See `predict`.
+            show_progress_bar: See `predict`.
+            threshold: See `predict`.
+            decoding: See `predict`.
+            top_k: See `predict`.
+
+        Yields:
+            The entities of each sentence, see `predict`; for a dict, the dict with ``entities`` besides.
+
+        Raises:
+            TypeError: If an item is nothing of the kind.
+            ValueError: If a dict has neither ``text`` nor ``tokens``, or both; or an argument is wrong, see `predict`.
+        """
+        predictor = self._predictor(batch_size, threshold, decoding, top_k)
+        yield from inference.predict_stream(inputs, predictor, show_progress_bar)
+
+    def _predictor(self, batch_size: int, threshold: Any, decoding: Any, top_k: int | None) -> inference.Predictor:
+        return inference.Predictor(
+            self.score,
+            self.require_tokenizer(),
+            self.config,
+            self.max_text_length,
+            self.config.decoder(threshold, decoding, keeps_all_scores=top_k is not None),
+            batch_size,
+            top_k,
+        )
+
+    def score(self, batch: dict[str, Tensor]) -> Tensor:
+        """Score the candidates of a batch for prediction: in evaluation mode, without gradients.
+
+        Args:
+            batch: What `SpanMarkerDataCollator` makes, on any device.
+
+        Returns:
+            Class scores, ``(num_spans, num_labels)``.
+        """
+        names = ("input_ids", "attention_mask", "span_tokens", "span_counts")
         in_training = [module for module in self.modules() if module.training]
         if in_training:
             self.eval()
         try:
-            return inference.predict(
-                inputs,
-                score=self._score,
-                tokenizer=self.require_tokenizer(),
-                config=self.config,
-                max_tokens=self.max_text_length,
-                batch_size=batch_size,
-                show_progress_bar=show_progress_bar,
-            )
+            with torch.inference_mode():
+                logits: Tensor = self(**{name: batch[name].to(self.device) for name in names}).logits
         finally:
             for module in in_training:
                 module.training = True
-
-    @torch.inference_mode()
-    def _score(self, batch: dict[str, Tensor]) -> tuple[IntArray, FloatArray]:
-        names = ("input_ids", "attention_mask", "span_tokens", "span_counts")
-        return best_labels(self(**{name: batch[name].to(self.device) for name in names}).logits)
+        return logits
 
     def try_cuda(self) -> SpanMarkerModel:
         """Move the model to a GPU if there is one.
@@ -272,7 +341,7 @@ class SpanMarkerModel(PreTrainedModel):
         cls,
         pretrained_model_name_or_path: str | os.PathLike[str],
         *model_args: Any,
-        labels: Sequence[str] | None = None,
+        labels: Sequence[str] | Dataset | dict[str, Dataset] | None = None,
         config: PreTrainedConfig | None = None,
         engine: EngineChoice = "auto",
         **kwargs: Any,
@@ -282,11 +351,13 @@ class SpanMarkerModel(PreTrainedModel):
         Args:
             pretrained_model_name_or_path: A folder or the name of a repository, with an encoder or a checkpoint.
             *model_args: Handed to ``PreTrainedModel.from_pretrained``.
-            labels: The labels of the data set, ``O`` included. Needed for an encoder; a checkpoint has its own.
+            labels: The labels of the data set, ``O`` included; or the data set itself, or a dict of several, to take
+                them from, see `span_marker.infer_labels`. Needed for an encoder; a checkpoint has its own.
             config: The configuration of the checkpoint or of the encoder, in place of its own.
             engine: See `SpanMarkerModel`.
             **kwargs: ``model_max_length`` (tokens), ``marker_max_length`` (pairs), ``entity_max_length`` (words),
-                ``max_prev_context`` and ``max_next_context`` (sentences), see `SpanMarkerConfig`. All others are
+                ``max_prev_context`` and ``max_next_context`` (sentences), ``multi_label`` and ``decoding``, see
+                `SpanMarkerConfig`. All others are
                 handed to ``transformers``: ``revision``, ``token``, ``dtype``, ``device_map``, and so on.
 
         Returns:
@@ -301,6 +372,8 @@ class SpanMarkerModel(PreTrainedModel):
             raise ValueError("span markers bring their own attention: use engine= rather than attn_implementation=")
         limits = {name: kwargs.pop(name) for name in loading.CONFIG_ARGUMENTS if name in kwargs}
         path = pretrained_model_name_or_path
+        if isinstance(labels, (Dataset, dict)):
+            labels = infer_labels(labels)
         if config is None:
             config = loading.load_config(path, kwargs)
         if isinstance(config, SpanMarkerConfig):

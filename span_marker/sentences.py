@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,10 @@ from span_marker.configuration import SpanMarkerConfig
 from span_marker.context import surround
 from span_marker.spans import IntArray
 from span_marker.tokenizer import EncodedSentence, SpanMarkerTokenizer
+from span_marker.windows import UNBOUNDED, plan_windows
+
+SENTENCE_ENDS = ".!?\u2026\u3002\uff01\uff1f\u061f\u0964"
+"""Marks with which sentences end, those of Chinese, Arabic and Hindi among them."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +68,8 @@ def read_inputs(inputs: Any) -> tuple[Sentences, bool]:
 
     Args:
         inputs: A string; a list of words (strings without a space); a list of strings of which any has a space; a list
-            of lists of words; a column of a `Dataset` with either; or a `Dataset` with a column ``tokens`` and, for
-            document context, ``document_id`` and ``sentence_id``.
+            of lists of words; a column of a `Dataset` with either; or a `Dataset` with a column ``tokens`` or ``text``
+            and, for document context, ``document_id`` and ``sentence_id``.
 
     Returns:
         The sentences, and whether it was a single one.
@@ -82,7 +87,7 @@ def read_inputs(inputs: Any) -> tuple[Sentences, bool]:
     if not isinstance(inputs, (list, tuple)):
         raise TypeError(
             f"predict can't read inputs of type {type(inputs).__name__}: pass a string, a list of words, a list of "
-            "strings, a list of lists of words, or a Dataset with a column 'tokens'"
+            "strings, a list of lists of words, or a Dataset with a column 'tokens' or 'text'"
         )
     if all(isinstance(item, str) for item in inputs):
         if not inputs or any(" " in item for item in inputs):
@@ -117,14 +122,45 @@ def check_words(words: Any, where: str) -> None:
             raise TypeError(f"{where}[{position}]={word!r} must be a word (a string), not {type(word).__name__}")
 
 
+def check_text(text: Any, where: str) -> None:
+    """Check that something is a text.
+
+    Args:
+        text: What should be a text.
+        where: What to call it in the error.
+
+    Raises:
+        TypeError: If it is not.
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"{where} must be a string, not {type(text).__name__}")
+
+
+def text_column(dataset: Dataset, what: str) -> str:
+    """Find the column with the sentences.
+
+    Args:
+        dataset: A data set.
+        what: What to call it in the error.
+
+    Returns:
+        ``tokens``, or if there is none ``text``.
+
+    Raises:
+        ValueError: If there is neither.
+    """
+    for name in ("tokens", "text"):
+        if name in dataset.column_names:
+            return name
+    raise ValueError(f"the {what} data needs a column 'tokens' or 'text', but has only {dataset.column_names}")
+
+
 def _read_dataset(dataset: Dataset) -> Sentences:
-    if "tokens" not in dataset.column_names:
-        raise ValueError(f"predict needs a column 'tokens', but the data set has only {dataset.column_names}")
-    tokens = dataset["tokens"]
-    for row, words in enumerate(tokens):
-        check_words(words, f"row {row}: 'tokens'")
-    document_ids, sentence_ids = document_columns(dataset)
-    return Sentences(tokens, False, document_ids, sentence_ids)
+    column = text_column(dataset, "input")
+    check = check_words if column == "tokens" else check_text
+    for row, item in enumerate(dataset[column]):
+        check(item, f"row {row}: {column!r}")
+    return Sentences(dataset[column], column == "text", *document_columns(dataset))
 
 
 def document_columns(dataset: Dataset) -> tuple[Sequence[Any] | None, Sequence[Any] | None]:
@@ -150,32 +186,111 @@ def document_columns(dataset: Dataset) -> tuple[Sequence[Any] | None, Sequence[A
     return dataset["document_id"][:], dataset["sentence_id"][:]
 
 
-def encode(
-    sentences: Sentences, tokenizer: SpanMarkerTokenizer, config: SpanMarkerConfig, max_tokens: int
-) -> list[EncodedSentence]:
-    """Tokenize sentences, and put special tokens and document context around them.
+@dataclass(frozen=True)
+class Piece:
+    """A sentence within its special tokens, or a window of one that is too long to be read at once.
+
+    Attributes:
+        row: Which sentence it is, or is a part of.
+        tokens: Its tokens and words.
+        first_word: Its first word in the sentence.
+        above: Candidates belong to the piece if the sum of their first word and the one behind their last, counted from
+            the beginning of the sentence, is larger than this. See `span_marker.windows`.
+        up_to: And not larger than this.
+    """
+
+    row: int
+    tokens: EncodedSentence
+    first_word: int = 0
+    above: int = UNBOUNDED[0]
+    up_to: int = UNBOUNDED[1]
+
+
+def tokenize(sentences: Sentences, tokenizer: SpanMarkerTokenizer) -> list[EncodedSentence]:
+    """Tokenize sentences, without special tokens.
 
     Args:
-        sentences: What to encode.
+        sentences: Strings or words.
+        tokenizer: The model's tokenizer.
+
+    Returns:
+        One encoding a sentence.
+    """
+    return tokenizer.encode_texts(sentences.items) if sentences.are_texts else tokenizer.encode_words(sentences.items)
+
+
+def into_pieces(
+    sentences: Sentences,
+    bare: Sequence[EncodedSentence],
+    tokenizer: SpanMarkerTokenizer,
+    config: SpanMarkerConfig,
+    max_tokens: int,
+) -> list[Piece]:
+    """Put special tokens and document context around sentences, and cut those that are too long into windows.
+
+    Args:
+        sentences: The sentences.
+        bare: Their tokens, see `tokenize`.
         tokenizer: The model's tokenizer.
         config: Says how much document context there may be.
         max_tokens: The text limit, special tokens included.
 
     Returns:
-        One encoding a sentence, cut to the text limit.
+        One piece a sentence, in order; for sentences beyond the text limit one piece a window, without context.
     """
-    bare = tokenizer.encode_texts(sentences.items) if sentences.are_texts else tokenizer.encode_words(sentences.items)
-    context = _document_context(sentences, bare, config, max_tokens - tokenizer.num_special_tokens)
-    return [
-        sentence.fit(
-            np.concatenate([tokenizer.prefix_ids, before]), np.concatenate([after, tokenizer.suffix_ids]), max_tokens
-        )
-        for sentence, (before, after) in zip(bare, context, strict=True)
-    ]
+    room = max_tokens - tokenizer.num_special_tokens
+    context = _document_context(sentences, bare, config, room)
+    prefix, suffix = tokenizer.prefix_ids, tokenizer.suffix_ids
+    pieces = []
+    for row, (sentence, (before, after)) in enumerate(zip(bare, context, strict=True)):
+        if len(sentence.input_ids) <= room:
+            whole = sentence.fit(np.concatenate([prefix, before]), np.concatenate([after, suffix]), max_tokens)
+            pieces.append(Piece(row, whole))
+            continue
+        starts, ends = sentence.filled_words()
+        beginnings = sentence_beginnings(_words_of(sentences, row, sentence))
+        for first, last, above, up_to in plan_windows(
+            starts, ends, beginnings, room, config.require("entity_max_length")
+        ):
+            part = sentence.take_words(first, last).fit(prefix, suffix, max_tokens)
+            pieces.append(Piece(row, part, first, above, up_to))
+    return pieces
+
+
+def _words_of(sentences: Sentences, row: int, sentence: EncodedSentence) -> list[str]:
+    """The words of a sentence; those of a string with what stands in front of them."""
+    item = sentences.items[row]
+    if sentence.char_ends is None:
+        return list(item[: sentence.num_words])
+    ends = [0, *sentence.char_ends.tolist()]
+    return [item[start:end] for start, end in pairwise(ends)]
+
+
+def sentence_beginnings(words: Sequence[str]) -> IntArray:
+    r"""Find words with which a sentence may begin: behind a full stop and the like, and behind a line break.
+
+    Args:
+        words: Words, maybe with white space in front.
+
+    Returns:
+        Their indices, ascending.
+
+    Example:
+        >>> sentence_beginnings(["It", "rains", ".", "We", "stay", "\n", "Home"]).tolist()
+        [3, 5]
+    """
+    return np.array(
+        [
+            index + 1
+            for index, (word, following) in enumerate(pairwise(words))
+            if (word.strip() and word.strip()[-1] in SENTENCE_ENDS) or "\n" in following
+        ],
+        dtype=np.int64,
+    )
 
 
 def _document_context(
-    sentences: Sentences, bare: list[EncodedSentence], config: SpanMarkerConfig, max_tokens: int
+    sentences: Sentences, bare: Sequence[EncodedSentence], config: SpanMarkerConfig, max_tokens: int
 ) -> list[tuple[IntArray, IntArray]]:
     empty = np.empty(0, dtype=np.int64)
     context = [(empty, empty)] * len(bare)

@@ -58,6 +58,37 @@ class EncodedSentence:
         """Words that have a marker position: all up to the last one with a token."""
         return len(self.word_starts)
 
+    def take_words(self, first: int, last: int) -> EncodedSentence:
+        """Some words in a row, as a sentence of their own.
+
+        Args:
+            first: The first of them.
+            last: The one behind the last.
+
+        Returns:
+            They and their tokens; characters are still those of the whole.
+        """
+        starts, ends = self.filled_words()
+        token, behind = int(starts[first]), int(ends[last - 1])
+        missing = self.word_starts[first:last] == NO_TOKEN
+        return EncodedSentence(
+            input_ids=self.input_ids[token:behind],
+            word_starts=np.where(missing, NO_TOKEN, starts[first:last] - token),
+            word_ends=np.where(missing, NO_TOKEN, ends[first:last] - token),
+            char_starts=None if self.char_starts is None else self.char_starts[first:last],
+            char_ends=None if self.char_ends is None else self.char_ends[first:last],
+            token_char_ends=None if self.token_char_ends is None else self.token_char_ends[token:behind],
+        )
+
+    def filled_words(self) -> tuple[IntArray, IntArray]:
+        """Tokens of the words; a word without tokens is empty, behind the word in front of it.
+
+        Returns:
+            First token of each word and the one behind its last, ``(num_words,)`` each, both ascending.
+        """
+        ends = np.maximum.accumulate(np.maximum(self.word_ends, 0))
+        return np.where(self.word_starts == NO_TOKEN, ends, self.word_starts), ends
+
     def fit(self, before: IntArray, after: IntArray, max_tokens: int) -> EncodedSentence:
         """Put tokens around the sentence and cut the sentence's end to the room that is left.
 
@@ -67,11 +98,13 @@ class EncodedSentence:
             max_tokens: The most tokens that the result may have.
 
         Returns:
-            The sentence in its new place; the words are those that still have a token.
+            The sentence in its new place; if it was cut, the words are those up to the last one that still has a token.
         """
         room = max_tokens - len(before) - len(after)
-        kept = np.flatnonzero((self.word_starts < room) & (self.word_starts != NO_TOKEN))
-        num_words = int(kept[-1]) + 1 if len(kept) else 0
+        num_words = self.num_words
+        if len(self.input_ids) > room:
+            kept = np.flatnonzero((self.word_starts < room) & (self.word_starts != NO_TOKEN))
+            num_words = int(kept[-1]) + 1 if len(kept) else 0
         shift = len(before)
         starts, ends = self.word_starts[:num_words], self.word_ends[:num_words]
         char_ends = self.char_ends

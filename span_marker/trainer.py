@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,12 +12,18 @@ import transformers
 from datasets import Dataset
 from torch import Tensor, nn
 from transformers import EvalPrediction, TrainerCallback, TrainingArguments
+from transformers.trainer_utils import PredictionOutput
 
 from span_marker import evaluation, features
+from span_marker.configuration import AUTO
 from span_marker.data_collator import IGNORE_INDEX, MODEL_INPUTS, SpanMarkerDataCollator, pad_entities
-from span_marker.decoding import best_labels, decode_flat, to_array
+from span_marker.decoding import FloatArray, ScoredSpan
+from span_marker.encoders import max_text_length
+from span_marker.features import Annotations
 from span_marker.labels import LabelledSpan
+from span_marker.limits import suggest_limits
 from span_marker.modeling import SpanMarkerModel
+from span_marker.spans import IntArray
 
 logger = logging.getLogger(__name__)
 
@@ -25,8 +31,14 @@ logger = logging.getLogger(__name__)
 class Trainer(transformers.Trainer):
     """Trains and evaluates a SpanMarker model.
 
-    Data sets have the columns ``tokens`` (words) and ``ner_tags`` (integers that index the labels, or the labels), and
-    for document context ``document_id`` and ``sentence_id``. Each is prepared once.
+    Data sets have the columns ``tokens`` (words) and ``ner_tags`` (integers that index the labels, or the labels),
+    ``tokens`` and ``entities``, or ``text`` and ``entities``, see `span_marker.annotations`; and for document context
+    ``document_id`` and ``sentence_id``. Each is prepared once. Sentences beyond the text limit are read in windows, as
+    in prediction.
+
+    If the model's configuration leaves it open, the training data decide about the limits that are ``"auto"``, and
+    about ``decoding``: it is ``"overlapping"`` if at least one in a hundred entities crosses another, ``"nested"`` if
+    so many lie within another or share its words, and ``"flat"`` otherwise.
 
     Args:
         model: The model; may be left out if there is ``model_init``.
@@ -37,7 +49,8 @@ class Trainer(transformers.Trainer):
         compute_metrics: Computes other metrics than `span_marker.evaluation.compute_metrics`. Its argument's
             ``predictions`` are the predicted entities, ``(num_sentences, max_entities, 3)`` with class ID, first word
             and word behind the last, and their scores, ``(num_sentences, max_entities)``; its ``label_ids`` are the
-            gold entities, likewise, and the number of words of each sentence. Rows are filled up with -100.
+            gold entities, likewise, and the number of words of each sentence. Rows are filled up with -100. A gold
+            entity that begins or ends within a word has -1 for both words.
         callbacks: Callbacks.
         optimizers: Optimizer and scheduler.
         **kwargs: Other arguments of ``transformers.Trainer``, but no ``data_collator``: batches are made in one way.
@@ -70,35 +83,38 @@ class Trainer(transformers.Trainer):
             train_dataset=train_dataset,
             eval_dataset=eval_dataset,
             model_init=model_init,
-            compute_metrics=compute_metrics or self._compute_metrics,
+            compute_metrics=self._of_sentences(compute_metrics or self._compute_metrics),
             callbacks=callbacks,
             optimizers=optimizers,
             **kwargs,
         )
         self._signature_columns: list[str] = [*features.TEXT_FEATURES, *features.LABEL_FEATURES]  # type: ignore[assignment]
-        self._prepared: list[tuple[Dataset, Dataset]] = []
+        self._prepared: list[tuple[Dataset, Dataset, Annotations]] = []
         self._raw_datasets = (train_dataset, eval_dataset)
         self._prepare_for(self._span_marker)
 
     def _prepare_for(self, model: SpanMarkerModel) -> None:
         """Fit everything that depends on the model to it: the collator, the data sets, the model's own notes."""
         self._reader, config = model, model.config
-        pad_token_id = model.require_tokenizer().pad_token_id
-        self.data_collator = SpanMarkerDataCollator(pad_token_id, config.entity_max_length, config.outside_id)
+        train_dataset, eval_dataset = self._raw_datasets
+        if train_dataset is not None:
+            set_limits(model, train_dataset)
+        self.data_collator = SpanMarkerDataCollator.for_model(model.require_tokenizer(), config)
         if getattr(self, "_text_limit", None) != model.max_text_length:
             self._text_limit = model.max_text_length
             self._prepared = []
-        train_dataset, eval_dataset = self._raw_datasets
         if train_dataset is not None:
-            self.train_dataset = self._prepare(train_dataset, "training")
+            self.train_dataset, summary = self._prepare(train_dataset, "training")
+            if config.decoding is None:
+                config.decoding = summary.decoding
             has_context = {"document_id", "sentence_id"} <= set(train_dataset.column_names)
             config.trained_with_document_context = has_context
         if isinstance(eval_dataset, dict):
             self.eval_dataset = {
-                name: self._prepare(data, f"evaluation ({name})") for name, data in eval_dataset.items()
+                name: self._prepare(data, f"evaluation ({name})")[0] for name, data in eval_dataset.items()
             }
         elif eval_dataset is not None:
-            self.eval_dataset = self._prepare(eval_dataset, "evaluation")
+            self.eval_dataset, _ = self._prepare(eval_dataset, "evaluation")
 
     def call_model_init(self, trial: Any = None) -> Any:
         """See ``transformers.Trainer``. A new model may have other limits than the one before."""
@@ -114,28 +130,45 @@ class Trainer(transformers.Trainer):
             raise TypeError(f"Trainer needs a SpanMarkerModel, not {type(model).__name__}")
         return model
 
-    def _prepare(self, dataset: Dataset, what: str, needs_tags: bool = True) -> Dataset:
+    def _prepare(self, dataset: Dataset, what: str, needs_labels: bool = True) -> tuple[Dataset, Annotations]:
         """Prepare a data set, or find what was prepared before."""
-        for known, prepared in self._prepared:
-            has_tags = "entities" in prepared.column_names
-            if (known is dataset and has_tags >= needs_tags) or prepared is dataset:
-                return prepared
+        for known, prepared, summary in self._prepared:
+            has_labels = "entities" in prepared.column_names
+            if (known is dataset and has_labels >= needs_labels) or prepared is dataset:
+                return prepared, summary
         model = self._reader
-        prepared = features.prepare(
-            dataset, model.require_tokenizer(), model.config, model.max_text_length, what, needs_tags=needs_tags
+        prepared, summary = features.prepare(
+            dataset, model.require_tokenizer(), model.config, model.max_text_length, what, needs_labels=needs_labels
         )
-        self._prepared.append((dataset, prepared))
-        return prepared
+        self._prepared.append((dataset, prepared, summary))
+        return prepared, summary
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
         """See ``transformers.Trainer``."""
         if eval_dataset is not None and not isinstance(eval_dataset, str):
-            eval_dataset = self._prepare(eval_dataset, "evaluation")
+            eval_dataset, _ = self._prepare(eval_dataset, "evaluation")
         return super().get_eval_dataloader(eval_dataset)
 
     def get_test_dataloader(self, test_dataset: Any) -> Any:
-        """See ``transformers.Trainer``. Test data may lack the column ``ner_tags``."""
-        return super().get_test_dataloader(self._prepare(test_dataset, "test", needs_tags=False))
+        """See ``transformers.Trainer``. Test data may lack annotations."""
+        return super().get_test_dataloader(self._prepare(test_dataset, "test", needs_labels=False)[0])
+
+    def predict(
+        self, test_dataset: Any, ignore_keys: list[str] | None = None, metric_key_prefix: str = "test"
+    ) -> PredictionOutput:
+        """See ``transformers.Trainer``.
+
+        Args:
+            test_dataset: The data; annotations may be missing.
+            ignore_keys: Not used.
+            metric_key_prefix: Put in front of the names of the metrics.
+
+        Returns:
+            Predictions, gold entities if there are annotations (see `Trainer` for the shapes), and metrics.
+        """
+        output = super().predict(test_dataset, ignore_keys, metric_key_prefix)
+        predictions, label_ids = self._merge(output.predictions, output.label_ids)
+        return PredictionOutput(predictions=predictions, label_ids=label_ids, metrics=output.metrics)
 
     def log_metrics(self, split: str, metrics: dict[str, Any]) -> None:
         """See ``transformers.Trainer``. The metrics of each label are written out one by one."""
@@ -161,7 +194,7 @@ class Trainer(transformers.Trainer):
         prediction_loss_only: bool,
         ignore_keys: list[str] | None = None,
     ) -> tuple[Tensor | None, Any, Any]:
-        """Score a batch and decode it at once, so that only entities are kept, not the scores of all candidates.
+        """Score a batch and find at once what may be an entity, so that the scores of all candidates are not kept.
 
         Args:
             model: The model, maybe wrapped.
@@ -170,8 +203,8 @@ class Trainer(transformers.Trainer):
             ignore_keys: Not used.
 
         Returns:
-            The loss; predicted entities and their scores; gold entities and numbers of words. See `Trainer` for the
-            shapes.
+            The loss; what may be an entity, with scores, and the sentence of each row; gold entities and numbers of
+            words of each row. Rows are sentences, or windows of them.
         """
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad(), self.compute_loss_context_manager():
@@ -181,19 +214,42 @@ class Trainer(transformers.Trainer):
                 loss, outputs = None, model(**{name: inputs[name] for name in MODEL_INPUTS if name in inputs})
         if prediction_loss_only:
             return loss, None, None
-        spans = decode_flat(
-            *best_labels(outputs.logits),
-            inputs["span_words"].cpu().numpy(),
-            inputs["span_counts"].cpu().numpy(),
-            self._span_marker.config.outside_id,
-        )
-        entities = torch.from_numpy(pad_entities([to_array(kept) for kept in spans]))
-        scores = torch.full(entities.shape[:2], float(IGNORE_INDEX))
-        for row, kept in zip(scores, spans, strict=True):
-            row[: len(kept)] = torch.tensor([span.score for span in kept])
-        device = self.args.device
+        decoder = self._span_marker.config.decoder()
+        found = decoder.propose(outputs.logits, inputs["span_words"], inputs["span_counts"])
+        entities, scores = (torch.from_numpy(array).to(self.args.device) for array in pad_spans(found))
         labels = (inputs["gold_entities"], inputs["num_words"]) if "labels" in inputs else None
-        return loss, (entities.to(device), scores.to(device)), labels
+        return loss, (entities, scores, inputs["rows"]), labels
+
+    def _of_sentences(self, compute_metrics: Callable[[EvalPrediction], dict[str, Any]]) -> Any:
+        """Let a function see whole sentences rather than windows, and entities rather than all that may be one."""
+
+        def compute(prediction: EvalPrediction) -> dict[str, Any]:
+            predictions, label_ids = self._merge(prediction.predictions, prediction.label_ids)
+            return compute_metrics(EvalPrediction(predictions=predictions, label_ids=label_ids))
+
+        return compute
+
+    def _merge(self, predictions: Any, label_ids: Any) -> tuple[Any, Any]:
+        """Bring the windows of each sentence together, and resolve overlaps."""
+        found, scores, rows = predictions
+        decoder = self._span_marker.config.decoder()
+        places = {row: index for index, row in enumerate(sorted(set(rows.tolist())))}
+        spans: list[list[ScoredSpan]] = [[] for _ in places]
+        for row, entities, of_entities in zip(rows.tolist(), found.tolist(), scores.tolist(), strict=True):
+            pairs = zip(entities, of_entities, strict=True)
+            spans[places[row]] += [
+                ScoredSpan(span[0], span[1], span[2], score) for span, score in pairs if span[0] != IGNORE_INDEX
+            ]
+        predictions = pad_spans([decoder.select(of_sentence) for of_sentence in spans])
+        if label_ids is None:
+            return predictions, None
+        gold: list[list[list[int]]] = [[] for _ in places]
+        num_words = np.zeros(len(places), dtype=np.int64)
+        for row, entities, words in zip(rows.tolist(), label_ids[0].tolist(), label_ids[1].tolist(), strict=True):
+            gold[places[row]] += [entity for entity in entities if entity[0] != IGNORE_INDEX]
+            num_words[places[row]] += words
+        arrays = [np.array(entities, dtype=np.int64).reshape(-1, 3) for entities in gold]
+        return predictions, (pad_entities(arrays), num_words)
 
     def _compute_metrics(self, prediction: EvalPrediction) -> dict[str, Any]:
         predictions: Any = prediction.predictions
@@ -206,6 +262,45 @@ class Trainer(transformers.Trainer):
         if self.is_in_train:
             return {name: value for name, value in metrics.items() if name.startswith("overall_")}
         return metrics
+
+
+def set_limits(model: SpanMarkerModel, train_dataset: Dataset) -> None:
+    """Set the limits that are ``"auto"`` from the training data, and say to what.
+
+    Args:
+        model: The model.
+        train_dataset: The data to train on.
+    """
+    config = model.config
+    limits = [name for name in ("entity_max_length", "model_max_length") if getattr(config, name) == AUTO]
+    if not limits:
+        return
+    suggestion = suggest_limits(
+        train_dataset,
+        model.require_tokenizer(),
+        text_limit=max_text_length(config.encoder),
+        labels=config.given_labels,
+    )
+    for name in limits:
+        setattr(config, name, getattr(suggestion, name))
+        logger.info("%s=%d is set from the training data:\n%s", name, getattr(config, name), suggestion)
+
+
+def pad_spans(spans: Sequence[Sequence[ScoredSpan]]) -> tuple[IntArray, FloatArray]:
+    """Stack what was found in several sentences.
+
+    Args:
+        spans: The spans of each sentence.
+
+    Returns:
+        Class ID, first word and word behind the last, ``(batch, max_spans, 3)``, and scores, ``(batch, max_spans)``,
+        both filled up with `IGNORE_INDEX`.
+    """
+    entities = pad_entities([np.array([span[:3] for span in of], dtype=np.int64).reshape(-1, 3) for of in spans])
+    scores = np.full(entities.shape[:2], IGNORE_INDEX, dtype=np.float32)
+    for row, of_sentence in zip(scores, spans, strict=True):
+        row[: len(of_sentence)] = [span.score for span in of_sentence]
+    return entities, scores
 
 
 def _read_entities(padded: np.ndarray[Any, Any], labels: list[str]) -> list[list[LabelledSpan]]:

@@ -8,20 +8,24 @@ import torch
 from torch import Tensor
 
 from span_marker import SpanMarkerModel
-from span_marker.data_collator import SpanMarkerDataCollator, sentence_features
-from span_marker.sentences import Sentences, encode
+from span_marker.data_collator import SpanMarkerDataCollator, text_features
+from span_marker.sentences import Sentences, into_pieces, tokenize
 
 
 def collate(model: SpanMarkerModel, sentences: list[list[str]], entities: Any = None) -> dict[str, Tensor]:
     """Bring sentences into a batch the way the library does."""
-    encoded = encode(Sentences(sentences, False), model.tokenizer, model.config, model.max_text_length)
-    features = [sentence_features(sentence) for sentence in encoded]
+    inputs = Sentences(sentences, False)
+    pieces = into_pieces(
+        inputs, tokenize(inputs, model.tokenizer), model.tokenizer, model.config, model.max_text_length
+    )
+    features = [text_features(piece) for piece in pieces]
     if entities is not None:
-        for feature, found, words in zip(features, entities, sentences, strict=True):
-            feature["entities"] = [[model.config.label2id[label], start, end] for label, start, end in found]
-            feature["num_words"] = len(words)
-    config = model.config
-    return SpanMarkerDataCollator(model.tokenizer.pad_token_id, config.entity_max_length, config.outside_id)(features)
+        for feature in features:
+            row, (above, up_to) = feature["row"], feature["bounds"]
+            own = [entity for entity in entities[row] if above < entity[1] + entity[2] <= up_to]
+            feature["entities"] = [[model.config.label2id[label], start, end] for label, start, end in own]
+            feature["num_words"] = 0 if feature["first_word"] else len(sentences[row])
+    return SpanMarkerDataCollator.for_model(model.tokenizer, model.config)(features)
 
 
 def batch_logits(model: SpanMarkerModel, sentences: list[list[str]]) -> list[Tensor]:

@@ -32,12 +32,33 @@ def test_gold_entities_are_all_there():
     assert batch["num_words"].tolist() == [len(words) for words in SENTENCES]
 
 
-def test_entities_behind_the_text_limit_have_no_candidate():
-    model = build_model("bert", entity_max_length=5, model_max_length=6)
-    batch = collate(model, SENTENCES[:1], [[("LOC", 5, 6)]])
-    assert batch["input_ids"].shape[1] == 6
-    assert not batch["labels"].any()
-    assert batch["num_words"].tolist() == [7]
+def test_each_candidate_of_a_long_sentence_stands_in_one_window():
+    model = build_model("bert", entity_max_length=2, model_max_length=8)
+    batch = collate(model, SENTENCES[:3], ENTITIES[:3])
+    assert batch["input_ids"].shape[1] <= 8
+    assert len(batch["rows"]) > 3
+    for row, (words, entities) in enumerate(zip(SENTENCES, ENTITIES[:3], strict=False)):
+        rows = np.repeat(batch["rows"], batch["span_counts"]) == row
+        found = dict(zip(map(tuple, batch["span_words"][rows].tolist()), batch["labels"][rows].tolist(), strict=True))
+        assert sorted(found) == candidates(len(words), 2)
+        assert len(found) == int(rows.sum())
+        gold = {(start, end): model.config.label2id[label] for label, start, end in entities if end - start <= 2}
+        assert {span: label for span, label in found.items() if label} == gold
+    gold = batch["gold_entities"][batch["gold_entities"][..., 0] != IGNORE_INDEX]
+    assert len(gold) == sum(map(len, ENTITIES[:3]))
+    assert sum(batch["num_words"].tolist()) == sum(map(len, SENTENCES[:3]))
+
+
+def test_a_span_may_have_several_labels():
+    model = build_model("bert", entity_max_length=5, multi_label=True)
+    batch = collate(model, SENTENCES[:2], [[("PER", 0, 2), ("ORG", 0, 2), ("LOC", 5, 6)], []])
+    assert batch["labels"].shape == (len(batch["span_tokens"]), 4)
+    names = ("O", "PER", "LOC", "ORG")
+    outside, per, loc, org = (batch["labels"][:, model.config.label2id[name]] for name in names)
+    spans = batch["span_words"].tolist()
+    assert [spans[index] for index in torch.nonzero(per * org)[:, 0]] == [[0, 2]]
+    assert [spans[index] for index in torch.nonzero(loc)[:, 0]] == [[5, 6]]
+    assert (outside == 1 - (per | loc | org)).all()
 
 
 def test_text_is_padded_and_spans_are_not():

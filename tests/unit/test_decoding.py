@@ -1,45 +1,120 @@
+from itertools import combinations
+
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from oracle import candidates
 
-from span_marker.decoding import ScoredSpan, best_labels, decode_flat, to_array
+from span_marker.decoding import DECODINGS, Decoder, ScoredSpan, likely_labels, probabilities, select
 
 
-def greedy(rows, outside):
+@st.composite
+def sentences(draw, max_spans=7):
+    """Labels of candidates, some equal in score, some on the same span."""
+    found = draw(
+        st.lists(
+            st.tuples(st.integers(1, 3), st.integers(0, 7), st.integers(1, 4), st.integers(1, 8)),
+            max_size=max_spans,
+            unique_by=lambda row: row[:3],
+        )
+    )
+    spans = [ScoredSpan(label, start, start + length, score / 8) for label, start, length, score in found]
+    return sorted(spans, key=lambda span: (span.start, span.end, span.label_id))
+
+
+def overlaps(one, other):
+    return one.start < other.end and other.start < one.end
+
+
+def crosses(one, other):
+    return one.start < other.start < one.end < other.end or other.start < one.start < other.end < one.end
+
+
+def greedy(spans, conflict):
     """Sort, then compare with everything that was kept."""
     kept = []
-    for label, start, end, score in sorted(rows, key=lambda row: -row[3]):
-        if label != outside and all(end <= other[1] or other[2] <= start for other in kept):
-            kept.append((label, start, end, score))
-    return sorted(kept, key=lambda row: row[1])
+    for span in sorted(spans, key=lambda span: -span.score):
+        if not any(conflict(span, other) for other in kept):
+            kept.append(span)
+    return sorted(kept, key=lambda span: (span.start, span.end, span.label_id))
 
 
-@given(st.data(), st.lists(st.integers(0, 6), min_size=1, max_size=4), st.integers(1, 4))
-def test_flat_decoding_is_greedy(data, lengths, limit):
-    sentences = [candidates(length, limit) for length in lengths]
-    total = sum(len(spans) for spans in sentences)
-    labels = data.draw(st.lists(st.integers(0, 2), min_size=total, max_size=total))
-    # Few different scores, so that ties are common: the first candidate wins them.
-    scores = [number / 8 for number in data.draw(st.lists(st.integers(0, 8), min_size=total, max_size=total))]
-    spans = np.array([span for sentence in sentences for span in sentence], dtype=np.int64).reshape(-1, 2)
-    counts = np.array([len(sentence) for sentence in sentences])
-    found = decode_flat(np.array(labels, dtype=np.int64), np.array(scores, dtype=np.float32), spans, counts, 1)
-    first = 0
-    for sentence, kept in zip(sentences, found, strict=True):
-        places = range(first, first + len(sentence))
-        rows = [(labels[i], *span, scores[i]) for i, span in zip(places, sentence, strict=True)]
-        assert [tuple(span) for span in kept] == greedy(rows, outside=1)
-        first += len(sentence)
+@given(sentences(max_spans=12))
+def test_flat_decoding_is_greedy(spans):
+    assert select(spans, "flat") == greedy(spans, overlaps)
 
 
-def test_best_labels_are_the_softmax_maximum():
-    label_ids, scores = best_labels(torch.tensor([[0.0, np.log(3.0)], [5.0, 5.0]]))
-    assert label_ids.tolist() == [1, 0]
-    np.testing.assert_allclose(scores, [0.75, 0.5], rtol=1e-6)
+@given(sentences(max_spans=12))
+def test_nested_decoding_is_greedy(spans):
+    assert select(spans, "nested") == greedy(spans, crosses)
 
 
-def test_to_array():
-    assert to_array([ScoredSpan(2, 0, 3, 0.5)]).tolist() == [[2, 0, 3]]
-    assert to_array([]).shape == (0, 3)
+@given(sentences())
+def test_optimal_decoding_has_the_largest_sum_of_all_flat_choices(spans):
+    kept = select(spans, "flat-optimal")
+    assert not any(overlaps(*pair) for pair in combinations(kept, 2))
+    choices = (choice for size in range(len(spans) + 1) for choice in combinations(spans, size))
+    flat = (choice for choice in choices if not any(overlaps(*pair) for pair in combinations(choice, 2)))
+    assert sum(span.score for span in kept) == max(sum(span.score for span in choice) for choice in flat)
+
+
+@given(sentences())
+def test_overlapping_decoding_keeps_everything(spans):
+    assert select(spans, "overlapping") == spans
+
+
+@given(sentences(), st.sampled_from(DECODINGS))
+def test_results_stand_in_order_of_their_words(spans, decoding):
+    kept = select(spans, decoding)
+    assert kept == sorted(kept, key=lambda span: (span.start, span.end, span.label_id))
+    assert set(kept) <= set(spans)
+
+
+def test_an_unknown_decoding():
+    with pytest.raises(ValueError, match="decoding='best' must be one of 'flat', 'flat-optimal', 'nested', 'overl"):
+        select([], "best")
+
+
+def test_probabilities_are_those_of_softmax_or_of_each_class():
+    logits = torch.tensor([[0.0, np.log(3.0)], [5.0, 5.0]])
+    np.testing.assert_allclose(probabilities(logits, multi_label=False), [[0.25, 0.75], [0.5, 0.5]], rtol=1e-6)
+    np.testing.assert_allclose(probabilities(logits, multi_label=True)[0], [0.5, 0.75], rtol=1e-6)
+
+
+OUTSIDE = 0
+FOUR = np.array([[0.5, 0.3, 0.2], [0.1, 0.4, 0.5], [0.35, 0.35, 0.3], [0.9, 0.05, 0.05]], dtype=np.float32)
+
+
+def proposals(thresholds=None, multi_label=False):
+    thresholds = None if thresholds is None else np.array(thresholds, dtype=np.float32)
+    spans, labels = likely_labels(FOUR, OUTSIDE, thresholds, multi_label)
+    return list(zip(spans.tolist(), labels.tolist(), strict=True))
+
+
+def test_without_thresholds_the_most_probable_class_decides():
+    assert proposals() == [(1, 2)]
+
+
+def test_thresholds_replace_the_comparison_with_outside():
+    assert proposals([1, 0.3, 0.3]) == [(0, 1), (1, 2), (2, 1)]
+    assert proposals([1, 0.3, 0.6]) == [(0, 1), (1, 1), (2, 1)]
+    assert proposals([0, 1, 1]) == []
+
+
+def test_a_multi_label_model_proposes_every_label_that_is_likely():
+    assert proposals(multi_label=True) == [(1, 2)]
+    assert proposals([1, 0.3, 0.3], multi_label=True) == [(0, 1), (1, 1), (1, 2), (2, 1), (2, 2)]
+
+
+def test_a_decoder_proposes_for_each_sentence():
+    logits = torch.log(torch.from_numpy(FOUR)) * 2
+    words, counts = torch.tensor([[0, 1], [0, 2], [1, 2], [5, 6]]), torch.tensor([2, 0, 2])
+    decoder = Decoder(OUTSIDE, temperature=2.0, thresholds=np.array([1, 0.3, 0.3], dtype=np.float32))
+    found = [[span[:3] for span in spans] for spans in decoder.propose(logits, words, counts)]
+    assert found == [[(1, 0, 1), (2, 0, 2)], [], [(1, 1, 2)]]
+    (first, _), _, _ = Decoder(OUTSIDE, temperature=2.0, thresholds=decoder.thresholds, keeps_all_scores=True).propose(
+        logits, words, counts
+    )
+    assert first.all_scores == pytest.approx(FOUR[0])
+    assert first.score == first.all_scores[1]

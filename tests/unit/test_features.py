@@ -18,7 +18,7 @@ def model():
 
 
 def prepared(model, dataset, **options):
-    return prepare(dataset, model.tokenizer, model.config, model.max_text_length, "training", **options)
+    return prepare(dataset, model.tokenizer, model.config, model.max_text_length, "training", **options)[0]
 
 
 def test_integers_and_strings_give_the_same(model):
@@ -79,15 +79,15 @@ def test_names_of_the_data_set_win_over_the_order_of_the_labels(model):
 
 
 def test_test_data_need_no_tags(model):
-    dataset = prepared(model, Dataset.from_dict({"tokens": TOKENS}), needs_tags=False)
+    dataset = prepared(model, Dataset.from_dict({"tokens": TOKENS}), needs_labels=False)
     assert dataset.column_names == list(TEXT_FEATURES)
 
 
 @pytest.mark.parametrize(
     ("columns", "error", "message"),
     [
-        ({"tokens": TOKENS}, ValueError, r"needs the columns .*'ner_tags'.*but has \['tokens'\].*rename_column"),
-        ({"words": TOKENS, "ner_tags": IDS}, ValueError, "rename a column to 'tokens'"),
+        ({"tokens": TOKENS}, ValueError, r"training data has the columns \['tokens'\].*'ner_tags'.*rename_column"),
+        ({"words": TOKENS, "ner_tags": IDS}, ValueError, r"the columns \['words', 'ner_tags'\]"),
         ({"tokens": [["a"], ["b", "c"]], "ner_tags": [[0], [0]]}, ValueError, "row 1 .* 2 'tokens' but 1 'ner_tags'"),
         (
             {"tokens": [["a"], ["b"]], "ner_tags": [[0], [7]]},
@@ -118,17 +118,15 @@ def test_rows_are_counted_over_the_whole_data_set(model):
 
 def test_one_warning_counts_what_is_out_of_reach(caplog):
     model = build_model("bert", entity_max_length=2)
-    words = ["Amelia", "Amelia", "Amelia", "flew", "to", "Paris", "Paris", "Paris", "Paris"]
-    tags = ["B-PER", "I-PER", "I-PER", "O", "O", "B-LOC", "B-LOC", "B-LOC", "B-LOC"]
-    (encoded,) = model.tokenizer.encode_words([words])
-    limit = model.config.model_max_length = 2 + int(encoded.word_starts[7])
+    words = ["Amelia", "Amelia", "Amelia", "flew", "to", "Paris", "Paris", "x" * 90, "Paris"]
+    tags = ["B-PER", "I-PER", "I-PER", "O", "O", "B-LOC", "B-LOC", "I-LOC", "B-LOC"]
+    limit = model.config.model_max_length = 50
     with caplog.at_level(logging.WARNING):
         prepared(model, Dataset.from_dict({"tokens": [words, words], "ner_tags": [tags, tags]}))
     (record,) = [record for record in caplog.records if record.name.startswith("span_marker")]
     assert record.getMessage() == (
-        "6 of the 10 gold entities of the training data are out of reach and count as missed: "
-        "2 are longer than entity_max_length=2 (2 of 3 words); "
-        f"4 lie behind the text limit of {limit} tokens (model_max_length). Raise these limits to reach them."
+        "4 of the 8 gold entities of the training data are out of reach and count as missed: 2 are longer than "
+        f"entity_max_length=2 (2 of 3 words); 2 fit in no window of {limit} tokens (model_max_length)."
     )
 
 
@@ -146,3 +144,101 @@ def test_document_context_is_put_around_sentences(model):
     assert first["input_ids"][1:-1] == second["input_ids"][1:-1] == text[1] + text[0]
     assert first["word_starts"] == [start + len(text[1]) for start in plain[0]["word_starts"]]
     assert second["word_starts"] == plain[1]["word_starts"]
+
+
+def test_every_form_of_annotation_gives_the_same(model):
+    rows = [[("PER", 0, 1), ("LOC", 3, 4)], [], []]
+    entities = [[{"label": label, "start": start, "end": end} for label, start, end in row] for row in rows]
+    expected = prepared(model, Dataset.from_dict({"tokens": TOKENS, "ner_tags": TAGS})).to_list()
+    assert prepared(model, Dataset.from_dict({"tokens": TOKENS, "entities": entities})).to_list() == expected
+    texts = ["Amelia flew to Paris .", "Nobody slept", ""]
+    chars = [[("PER", 0, 6), ("LOC", 15, 20)], [], []]
+    entities = [[{"label": label, "start": start, "end": end} for label, start, end in row] for row in chars]
+    assert prepared(model, Dataset.from_dict({"text": texts, "entities": entities})).to_list() == expected
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "xlm-roberta"])
+def test_white_space_at_the_edges_of_entities_does_not_matter(family):
+    model = build_model(family, entity_max_length=3)
+    rows = []
+    for start, end in ((5, 19), (4, 20)):
+        entities = [[{"label": "PER", "start": start, "end": end}]]
+        rows.append(
+            prepared(model, Dataset.from_dict({"text": ["Then Amelia Earhart flew."], "entities": entities}))[0]
+        )
+    assert rows[0] == rows[1]
+    assert rows[0]["entities"] == [[model.config.label2id["PER"], 1, 3]]
+
+
+def test_entities_that_cut_a_word_are_missed_and_said(model, caplog):
+    entities = [[{"label": "PER", "start": 0, "end": 3}, {"label": "LOC", "start": 15, "end": 20}]] * 2
+    data = Dataset.from_dict({"text": ["Amelia flew to Paris ."] * 2, "entities": entities})
+    with caplog.at_level(logging.WARNING):
+        rows = prepared(model, data)
+    assert "2 of the 4 gold entities" in caplog.text
+    assert "2 begin or end within a word of the tokenizer (such as row 0 of the training data, characters 0 to 3, 'Ame'"
+    assert [entity[1:] for entity in rows[0]["entities"]] == [[3, 4], [-1, -1]]
+
+
+def test_long_sentences_become_windows_that_share_out_the_entities(caplog):
+    model = build_model("bert", entity_max_length=2, model_max_length=12)
+    words = [word for _ in range(8) for word in TOKENS[0]]
+    tags = [tag for _ in range(8) for tag in TAGS[0]]
+    data = Dataset.from_dict({"tokens": [TOKENS[0], words, TOKENS[0]], "ner_tags": [TAGS[0], tags, TAGS[0]]})
+    with caplog.at_level(logging.WARNING):
+        rows = prepared(model, data)
+    assert not [record for record in caplog.records if record.name.startswith("span_marker")]
+    assert max(map(len, rows["input_ids"])) <= 12
+    assert rows["row"][:] == [0, *[1] * (len(rows) - 2), 2]
+    found = sorted(entity for row in rows if row["row"] == 1 for entity in row["entities"])
+    (whole,) = prepared(build_model("bert", entity_max_length=2), data.select([1]))["entities"]
+    assert found == sorted(whole)
+    assert sum(row["num_words"] for row in rows if row["row"] == 1) == len(words)
+
+
+@pytest.mark.parametrize(
+    ("columns", "error", "message"),
+    [
+        (
+            {"tokens": [["a"]], "entities": [[("PER", 0, 2)]]},
+            ValueError,
+            "row 0 .* words 0 to 2 lies outside of 1 word",
+        ),
+        ({"text": ["a b"], "entities": [[("PER", 2, 4)]]}, ValueError, "row 0 .* characters 2 to 4 lies outside of 3"),
+        (
+            {"text": ["a b"], "entities": [[("ART", 0, 1)]]},
+            ValueError,
+            "row 0 .*'ART' of characters 0 to 1 is not among",
+        ),
+        ({"text": ["a"], "tokens": [["a"]], "entities": [[("PER", 0, 1)]]}, ValueError, "may count the words"),
+        ({"text": ["a"], "ner_tags": [["O"]]}, ValueError, "has the columns"),
+    ],
+)
+def test_broken_spans_are_refused_with_their_row(model, columns, error, message):
+    if "entities" in columns:
+        rows = [
+            [{"label": label, "start": start, "end": end} for label, start, end in row] for row in columns["entities"]
+        ]
+        columns = {**columns, "entities": rows}
+    with pytest.raises(error, match=message):
+        prepared(model, Dataset.from_dict(columns))
+
+
+def test_the_data_say_how_entities_overlap(model, caplog):
+    def decoding(spans):
+        entities = [
+            [
+                {"label": "PER" if index % 2 else "LOC", "start": start, "end": end}
+                for index, (start, end) in enumerate(spans)
+            ]
+        ]
+        data = Dataset.from_dict({"tokens": [["a"] * 500], "entities": entities})
+        return prepare(data, model.tokenizer, model.config, model.max_text_length, "training")[1].decoding
+
+    flat = [(start, start + 1) for start in range(300)]
+    assert decoding(flat) == "flat"
+    assert decoding([*flat, (0, 2)]) == "flat"  # may be a mistake
+    assert decoding([(0, 1), (0, 2)]) == "nested"
+    assert decoding([(0, 1), (0, 1)]) == "nested"
+    assert "2 of the 2 gold entities of the training data share their words" in caplog.text
+    assert decoding([(0, 2), (1, 3)]) == "overlapping"

@@ -1,4 +1,5 @@
 import logging
+from itertools import pairwise
 
 import pytest
 from datasets import Dataset
@@ -6,9 +7,9 @@ from tiny import SENTENCES, TOKENIZERS, build_model
 
 import span_marker.inference
 from span_marker.inference import batches
-from span_marker.sentences import read_inputs
+from span_marker.sentences import read_inputs, sentence_beginnings
 from span_marker.spans import num_candidates
-from span_marker.tokenizer import EncodedSentence
+from span_marker.windows import plan_windows
 
 TEXTS = ["Amelia Earhart flew across the Atlantic.", "Paris", "", "  ", "Cleopatra (51 BC) ruled Egypt!"]
 
@@ -84,8 +85,8 @@ def test_what_predict_cannot_read(model, inputs, message):
 
 
 def test_a_data_set_without_tokens(model):
-    with pytest.raises(ValueError, match=r"needs a column 'tokens', but the data set has only \['text'\]"):
-        model.predict(Dataset.from_dict({"text": ["a"]}))
+    with pytest.raises(ValueError, match=r"needs a column 'tokens' or 'text', but has only \['words'\]"):
+        model.predict(Dataset.from_dict({"words": ["a"]}))
     with pytest.raises(ValueError, match="no 'document_id'"):
         model.predict(Dataset.from_dict({"tokens": [["a"]], "sentence_id": [1]}))
 
@@ -95,14 +96,6 @@ def test_batch_size_below_one(model):
         model.predict("a", batch_size=0)
     with pytest.raises(TypeError, match="batch_size='4' must be a whole number"):
         model.predict("a", batch_size="4")
-
-
-def test_cut_text_is_said(caplog):
-    model = build_model("bert", entity_max_length=4, model_max_length=8)
-    with caplog.at_level(logging.WARNING):
-        model.predict(["Amelia Earhart flew across the Atlantic.", "Paris", "a b"])
-    (record,) = [record for record in caplog.records if record.name.startswith("span_marker")]
-    assert record.getMessage().startswith("1 of 3 sentences were cut to the text limit of 8 tokens")
 
 
 def test_predict_changes_nothing(model):
@@ -137,7 +130,8 @@ def test_blocks_keep_documents_whole(model, monkeypatch):
     data = Dataset.from_dict(rows)
     whole = model.predict(data)
     monkeypatch.setattr(span_marker.inference, "BLOCK_SIZE", 3)
-    assert list(span_marker.inference._blocks(read_inputs(data)[0])) == [[2, 0], [1, 3, 4]]
+    groups = [(rows, 0) for rows in read_inputs(data)[0].documents()]
+    assert list(span_marker.inference._blocks(groups)) == [[2, 0], [1, 3, 4]]
     assert model.predict(data) == approximately(whole)
     assert model.predict(data.select([])) == []
 
@@ -166,14 +160,202 @@ def test_offsets_give_back_the_span(family):
 
 
 def test_batches_keep_their_limits():
-    def sentence(words):
-        return EncodedSentence(*(__import__("numpy").arange(words),) * 3)
-
-    encoded = [sentence(words) for words in (3, 50, 7, 0, 50, 2, 300)]
-    found = list(batches(encoded, entity_max_length=8, batch_size=3))
+    costs = [words + 2 * num_candidates(words, 8) for words in (3, 50, 7, 0, 50, 2, 300)]
+    found = list(batches(costs, batch_size=3))
     assert sorted(index for batch in found for index in batch) == list(range(7))
-    costs = [len(s.input_ids) + 2 * num_candidates(s.num_words, 8) for s in encoded]
     assert found[0][0] == 6
     for batch in found:
         assert len(batch) <= 3
         assert len(batch) == 1 or sum(costs[index] for index in batch) <= span_marker.inference.BATCH_TOKENS
+
+
+LONG = "Amelia Earhart flew across the Atlantic. Leonardo painted the Mona Lisa in Florence, Italy! Cleopatra died. "
+
+
+def long_text(repetitions):
+    return LONG * repetitions
+
+
+def test_a_limit_that_is_not_met_changes_nothing(model):
+    texts = [*TEXTS, long_text(1)]
+    longest = max(len(row.input_ids) for row in model.tokenizer.encode_texts(texts)) + 2
+    exact = build_model("bert", entity_max_length=4, model_max_length=longest)
+    assert exact.predict(texts) == model.predict(texts)
+
+
+@pytest.mark.parametrize("limit", [40, 60, 100])
+@pytest.mark.parametrize("family", ["bert", "roberta", "xlm-roberta"])
+def test_long_text_is_read_in_windows(family, limit):
+    model = build_model(family, entity_max_length=3, model_max_length=limit)
+    text = long_text(8)
+    entities, coverage = model.predict(text, return_coverage=True)
+    assert coverage.is_complete
+    assert coverage.num_windows > 1
+    assert coverage.num_candidates == coverage.num_scored
+    assert max(entity["char_end_index"] for entity in entities) > len(text) * 0.8
+    for entity in entities:
+        assert text[entity["char_start_index"] : entity["char_end_index"]] == entity["span"]
+    places = [(entity["char_start_index"], entity["char_end_index"]) for entity in entities]
+    assert all(end <= start for (_, end), (start, _) in pairwise(places))
+    words = text.split()
+    found, coverage = model.predict(words, return_coverage=True)
+    assert coverage.is_complete
+    assert coverage.num_words == len(words)
+    for entity in found:
+        assert words[entity["word_start_index"] : entity["word_end_index"]] == entity["span"]
+
+
+def test_a_span_is_scored_in_the_window_that_gives_it_most_context(model):
+    windowed = build_model("bert", entity_max_length=4, model_max_length=40)
+    words = long_text(3).split()
+    (tokens,) = windowed.tokenizer.encode_words([words])
+    windows = plan_windows(*tokens.filled_words(), sentence_beginnings(words), 38, 4)
+    scores = {}
+    for first, last, _, _ in windows:
+        alone = model.predict([words[first:last]], threshold=0.0, decoding="overlapping")[0]
+        for entity in alone:
+            start, end = first + entity["word_start_index"], first + entity["word_end_index"]
+            context = min(start - first, last - end)
+            scores.setdefault((start, end), []).append((context, -first, entity["score"]))
+    found = windowed.predict(words, threshold=0.0, decoding="overlapping")
+    assert len(found) == num_candidates(len(words), 4)
+    middle = [e for e in found if e["word_start_index"] >= 14 and e["word_end_index"] <= len(words) - 14]
+    assert middle
+    for entity in middle:
+        best = max(scores[entity["word_start_index"], entity["word_end_index"]])
+        assert entity["score"] == pytest.approx(best[2], abs=1e-6)
+
+
+def test_words_without_tokens_end_no_window_early():
+    model = build_model("bert", entity_max_length=3, model_max_length=12)
+    words = ["Paris", "\u2063", "\u2063", "Italy", "\u2063", "Egypt"] * 9 + ["Paris"]
+    entities, coverage = model.predict(words, threshold=0.0, decoding="overlapping", return_coverage=True)
+    assert coverage.is_complete
+    assert coverage.num_windows > 3
+    assert len(entities) == num_candidates(len(words), 3)
+
+
+def test_what_is_cut_is_said(caplog):
+    model = build_model("bert", entity_max_length=4, model_max_length=20)
+    text = f"Amelia {'x' * 50} flew"
+    with caplog.at_level(logging.WARNING):
+        _, coverages = model.predict([text, "Paris is", ""], return_coverage=True)
+    assert [coverage.is_complete for coverage in coverages] == [False, True, True]
+    assert coverages[0].cut_words == [(7, 57)]
+    assert coverages[0].num_scored < coverages[0].num_candidates == 6
+    (record,) = [record for record in caplog.records if record.name.startswith("span_marker")]
+    assert record.getMessage().startswith("1 of 3 sentences have words with so many tokens")
+
+
+def test_thresholds(model):
+    usual = model.predict(SENTENCES[2])
+    everything = model.predict(SENTENCES[2], threshold=0.0, decoding="overlapping")
+    assert len(everything) == num_candidates(len(SENTENCES[2]), 4)
+    assert model.predict(SENTENCES[2], threshold=1.0) == []
+    scores = sorted(entity["score"] for entity in usual)
+    high = [entity for entity in usual if entity["score"] >= scores[len(scores) // 2]]
+    assert model.predict(SENTENCES[2], threshold=scores[len(scores) // 2]) == high
+    labels = {"PER": 0.0, "LOC": 1.0, "ORG": 1.0}
+    only = model.predict(SENTENCES[2], threshold=labels, decoding="overlapping")
+    assert {entity["label"] for entity in only} == {"PER"}
+    model.config.thresholds = labels
+    try:
+        assert model.predict(SENTENCES[2], decoding="overlapping") == only
+    finally:
+        model.config.thresholds = None
+
+
+def test_all_labels(model):
+    plain = model.predict(TEXTS[0])
+    for entity, usual in zip(model.predict(TEXTS[0], top_k=9), plain, strict=True):
+        labels = entity.pop("labels")
+        assert entity == usual
+        assert {pair["label"] for pair in labels} == {"O", "PER", "LOC", "ORG"}
+        assert sum(pair["score"] for pair in labels) == pytest.approx(1.0)
+        assert labels == sorted(labels, key=lambda pair: -pair["score"])
+        assert labels[0] == {"label": entity["label"], "score": entity["score"]}
+    assert all(len(entity["labels"]) == 2 for entity in model.predict(TEXTS[0], top_k=2))
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"threshold": 1.5}, ValueError, r"threshold=1.5 must be from 0 to 1"),
+        ({"threshold": "0.5"}, TypeError, "threshold='0.5' must be a number"),
+        ({"threshold": {"PER": 0.5}}, ValueError, r"threshold=.* must have each of the labels \['LOC', 'ORG', 'PER'\]"),
+        ({"threshold": {"PER": 0.5, "LOC": 2, "ORG": 0}}, ValueError, r"threshold\['LOC'\]=2 must be"),
+        ({"decoding": "best"}, ValueError, "decoding='best' must be one of"),
+        ({"top_k": 0}, ValueError, "top_k=0 must be at least 1"),
+    ],
+)
+def test_wrong_options(model, options, error, message):
+    with pytest.raises(error, match=message):
+        model.predict("Paris", **options)
+    with pytest.raises(error, match=message):
+        next(model.predict_stream(["Paris"], **options))
+
+
+def test_decodings(model):
+    def found(decoding):
+        return {
+            (entity["word_start_index"], entity["word_end_index"])
+            for entity in model.predict(SENTENCES[2], decoding=decoding)
+        }
+
+    assert found("flat") == found(None)
+    assert found("flat") <= found("nested") <= found("overlapping")
+    assert found("flat") < found("overlapping")
+
+
+def test_a_multi_label_model_gives_each_label_of_a_span():
+    model = build_model("bert", entity_max_length=4, multi_label=True)
+    entities = model.predict(SENTENCES[2], threshold=0.0, decoding="overlapping", top_k=9)
+    assert len(entities) == 3 * num_candidates(len(SENTENCES[2]), 4)
+    for entity in entities:
+        assert {"label": entity["label"], "score": entity["score"]} in entity["labels"]
+
+
+def test_streams_keep_order_and_pass_on_what_comes_with_the_text(model, monkeypatch):
+    monkeypatch.setattr(span_marker.inference, "BLOCK_SIZE", 2)
+    items = [TEXTS[0], {"id": 7, "text": TEXTS[4]}, SENTENCES[0], {"tokens": SENTENCES[1], "id": "b"}, TEXTS[1], *TEXTS]
+    found = list(model.predict_stream(iter(items)))
+    assert found[1].keys() == {"id", "text", "entities"}
+    assert found[3]["id"] == "b"
+    plain = [result["entities"] if isinstance(result, dict) else result for result in found]
+    alone = [item.get("text", item.get("tokens")) if isinstance(item, dict) else item for item in items]
+    assert plain == approximately(
+        [model.predict(item) if item != ["Paris"] else model.predict([item])[0] for item in alone]
+    )
+
+
+def test_streams_are_read_as_needed(model, monkeypatch):
+    monkeypatch.setattr(span_marker.inference, "BLOCK_SIZE", 4)
+    taken = []
+    stream = model.predict_stream(taken.append(number) or f"Paris {number}" for number in range(100))
+    next(stream)
+    assert len(taken) <= 5
+    assert len(list(stream)) == 99
+
+
+def test_blocks_are_bounded_by_length(model, monkeypatch):
+    monkeypatch.setattr(span_marker.inference, "BLOCK_LENGTH", 10)
+    assert list(span_marker.inference._blocks([([0], 4), ([1], 6), ([2], 1), ([3], 50), ([4], 1)])) == [
+        [0, 1],
+        [2],
+        [3],
+        [4],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("item", "error", "message"),
+    [
+        (3, TypeError, "item 1 of the stream must be a list of words, not int"),
+        ({"id": 1}, ValueError, r"item 1 of the stream must have either 'text' or 'tokens', but has \['id'\]"),
+        ({"text": ["a"], "tokens": ["a"]}, ValueError, "either 'text' or 'tokens'"),
+        ({"tokens": ["a", None]}, TypeError, r"item 1 of the stream: 'tokens'\[1\]=None must be a word"),
+    ],
+)
+def test_bad_items_of_a_stream(model, item, error, message):
+    with pytest.raises(error, match=message):
+        list(model.predict_stream(["Paris", item]))

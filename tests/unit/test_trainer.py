@@ -7,7 +7,7 @@ from datasets import Dataset
 from tiny import LABELS, SENTENCES, build_model
 
 import span_marker.features
-from span_marker import Trainer, TrainingArguments
+from span_marker import SpanMarkerModel, Trainer, TrainingArguments
 from span_marker.labels import LabelledSpan, entities_to_tags, tags_to_entities
 
 TAGS = [
@@ -194,7 +194,7 @@ def test_untagged_data_can_be_predicted_but_not_evaluated(tmp_path):
     untagged = Dataset.from_dict({"tokens": SENTENCES})
     trainer = Trainer(build_model("bert", entity_max_length=3), arguments(tmp_path))
     trainer.predict(untagged)
-    with pytest.raises(ValueError, match="needs the columns"):
+    with pytest.raises(ValueError, match="has the columns"):
         trainer.evaluate(untagged)
 
 
@@ -241,3 +241,106 @@ def test_bad_data_stop_before_training(tmp_path):
 def test_another_model_is_refused(tmp_path):
     with pytest.raises(TypeError, match="needs a SpanMarkerModel, not BertModel"):
         Trainer(build_model("bert").encoder, arguments(tmp_path))
+
+
+def by_heart(model, folder):
+    """How to learn a few sentences by heart."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    options = {"num_train_epochs": 100, "learning_rate": 4e-3, "per_device_train_batch_size": 5, "warmup_steps": 5}
+    return arguments(folder, **options)
+
+
+def as_rows(words, entities):
+    return {"tokens": words, "entities": [{"label": label, "start": s, "end": e} for label, s, e in entities]}
+
+
+def test_windows_of_a_sentence_are_evaluated_as_one_sentence(tmp_path):
+    model = build_model("bert", entity_max_length=3, model_max_length=30)
+    words = [word for _ in range(6) for word in SENTENCES[2]]
+    sentences = [SENTENCES[0], words, SENTENCES[4]]
+    found = [
+        [LabelledSpan(e["label"], e["word_start_index"], e["word_end_index"]) for e in entities]
+        for entities in model.predict(sentences)
+    ]
+    assert len(found[1]) > 6
+    gold = [found[0], [*found[1][::2], LabelledSpan("PER", 1, 12)], []]
+    data = Dataset.from_list([as_rows(*row) for row in zip(sentences, gold, strict=True)])
+    trainer = Trainer(model, arguments(tmp_path), eval_dataset=data)
+    metrics = trainer.evaluate()
+    right = len(found[0]) + len(found[1][::2])
+    assert metrics["eval_overall_precision"] == pytest.approx(right / sum(map(len, found)))
+    assert metrics["eval_overall_recall"] == pytest.approx(right / (right + 1))
+    output = trainer.predict(data)
+    entities, _ = output.predictions
+    ids = model.config.label2id
+    expected = [[[ids[label], start, end] for label, start, end in row] for row in found]
+    assert [[row for row in rows if row[0] != -100] for rows in entities.tolist()] == expected
+    assert output.label_ids[1].tolist() == [len(words) for words in sentences]
+
+
+def test_the_loss_of_windows_is_that_of_all_candidates(tmp_path):
+    words = [word for _ in range(6) for word in SENTENCES[2]]
+    data = Dataset.from_list([as_rows(words, [("PER", 0, 3), ("LOC", 40, 41)])])
+    model = build_model("bert", entity_max_length=3, model_max_length=60)
+    trainer = Trainer(model, arguments(tmp_path, per_device_train_batch_size=50), data)
+    (batch,) = trainer.get_train_dataloader()
+    assert len(batch["rows"]) > 1
+    assert len(batch["labels"]) == int(batch["span_counts"].sum()) == 3 * len(words) - 3
+    assert int((batch["labels"] != 0).sum()) == 2
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_nested_entities_are_learned(tmp_path, multi_label):
+    entities = [
+        [("PER", 0, 2), ("LOC", 5, 6)],
+        [("LOC", 0, 1)],
+        [("PER", 0, 3), ("ORG", 4, 7), ("PER", 5, 7), ("LOC", 8, 9), ("LOC", 10, 11)],
+        [],
+        [("PER", 0, 1), ("LOC", 2, 3), *([("ORG", 2, 3)] if multi_label else [])],
+    ]
+    data = Dataset.from_list([as_rows(*row) for row in zip(SENTENCES, entities, strict=True)])
+    model = build_model("bert", entity_max_length=3, multi_label=multi_label)
+    trainer = Trainer(model, by_heart(model, tmp_path), data, data)
+    assert model.config.decoding == "nested"
+    trainer.train()
+    metrics = trainer.evaluate()
+    assert metrics["eval_overall_f1"] == 1.0
+    model.save_pretrained(tmp_path)
+    loaded = SpanMarkerModel.from_pretrained(tmp_path)
+    assert loaded.config.multi_label == multi_label
+    found = [
+        [(e["label"], e["word_start_index"], e["word_end_index"]) for e in row] for row in loaded.predict(SENTENCES)
+    ]
+    assert [sorted(row) for row in found] == [sorted(row) for row in entities]
+
+
+def test_texts_are_trained_on_as_they_are_predicted(tmp_path):
+    text = "Amelia Earhart (1897) flew to Paris, France."
+    entities = [
+        {"label": label, "start": text.index(span), "end": text.index(span) + len(span)}
+        for label, span in (("PER", "Amelia Earhart"), ("LOC", "Paris"), ("LOC", "France"))
+    ]
+    data = Dataset.from_list([{"text": text, "entities": entities}, {"text": "", "entities": []}] * 2)
+    model = build_model("bert", entity_max_length=3)
+    trainer = Trainer(model, by_heart(model, tmp_path), data, data)
+    trainer.train()
+    assert trainer.evaluate()["eval_overall_f1"] == 1.0
+    found = model.predict(text)
+    assert [(e["label"], e["char_start_index"], e["char_end_index"]) for e in found] == [
+        (e["label"], e["start"], e["end"]) for e in entities
+    ]
+
+
+def test_automatic_limits_come_from_the_training_data(dataset, tmp_path):
+    model = build_model("bert", entity_max_length="auto", model_max_length="auto")
+    with pytest.raises(ValueError, match="'auto' is set by Trainer from the training data"):
+        model.predict("Paris")
+    Trainer(model, arguments(tmp_path), dataset)
+    assert model.config.entity_max_length == 3
+    longest = max(len(row.input_ids) for row in model.tokenizer.encode_words(SENTENCES)) + 2
+    assert longest <= model.config.model_max_length < longest + 8
+    model.predict("Paris")
+    with pytest.raises(ValueError, match="'auto' is set by Trainer from the training data"):
+        Trainer(build_model("bert", entity_max_length="auto"), arguments(tmp_path), eval_dataset=dataset)

@@ -1,0 +1,62 @@
+"""Characters to words: which words of a text an entity covers. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from span_marker.labels import LabelledSpan
+from span_marker.spans import IntArray
+
+
+def align(
+    spans: Sequence[LabelledSpan], text: str, char_starts: IntArray, char_ends: IntArray
+) -> tuple[list[LabelledSpan], list[LabelledSpan]]:
+    """Find the words that entities cover. White space at the edges of entities and of words does not count.
+
+    Args:
+        spans: Entities in characters, inside the text.
+        text: The text.
+        char_starts: First character of each word, ``(num_words,)``, ascending.
+        char_ends: Character behind the last of each word, ``(num_words,)``, ascending.
+
+    Returns:
+        The entities in words, and those that begin or end inside a word or where there is none, in characters; both in
+        the order given.
+
+    Example:
+        >>> spans = [LabelledSpan("PER", 0, 4), LabelledSpan("LOC", 4, 6)]
+        >>> align(spans, "Ann went", np.array([0, 3]), np.array([3, 8]))
+        ([LabelledSpan(label='PER', start=0, end=1)], [LabelledSpan(label='LOC', start=4, end=6)])
+    """
+    if not spans:
+        return [], []
+    first, last = _edges(text)
+    starts, ends = first[char_starts], last[char_ends]
+    words = np.flatnonzero(starts < ends)  # words of more than white space
+    starts, ends = starts[words], ends[words]
+    bounds = np.array([(start, end) for _, start, end in spans], dtype=np.int64)
+    entity_starts, entity_ends = first[bounds[:, 0]], last[bounds[:, 1]]
+    first_word = np.searchsorted(starts, entity_starts, side="left")
+    last_word = np.searchsorted(ends, entity_ends, side="right") - 1
+    matches = first_word <= last_word  # never so for an entity of white space
+    matches[matches] &= starts[first_word[matches]] == entity_starts[matches]
+    matches[matches] &= ends[last_word[matches]] == entity_ends[matches]
+    aligned, others = [], []
+    for index, (span, is_match) in enumerate(zip(spans, matches.tolist(), strict=True)):
+        if is_match:
+            start, end = int(words[first_word[index]]), int(words[last_word[index]]) + 1
+            aligned.append(LabelledSpan(span.label, start, end))
+        else:
+            others.append(span)
+    return aligned, others
+
+
+def _edges(text: str) -> tuple[IntArray, IntArray]:
+    """For each place in a text: the next character that is no white space; and behind the last one before it."""
+    places = np.arange(len(text) + 1)
+    is_space = np.fromiter((char.isspace() for char in text), dtype=bool, count=len(text))
+    after = np.where(np.append(is_space, False), len(text), places)
+    before = np.where(np.insert(is_space, 0, False), 0, places)
+    return np.minimum.accumulate(after[::-1])[::-1], np.maximum.accumulate(before)

@@ -1,0 +1,34 @@
+"""Writing annotated data and predictions: all formats that can be read, and pages to look at."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from span_marker.formats.brat import write_brat
+from span_marker.formats.conll import write_conll
+from span_marker.formats.rows import parse_row, writing
+from span_marker.formats.spacy_docs import to_docs, write_docbin, write_html
+
+__all__ = ["to_docs", "write_brat", "write_conll", "write_docbin", "write_html", "write_jsonl"]
+
+
+def write_jsonl(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows as JSON lines, one after the other, without holding them all in memory.
+
+    Entities are written with ``label``, ``start``, ``end``, and ``score`` if they have one; predictions, too. Other
+    columns stay as they are.
+
+    Args:
+        path: The file; it appears when all rows are written.
+        rows: The rows.
+
+    Raises:
+        ValueError: If a row is no row with entities.
+    """
+    with writing(path) as file:
+        for index, row in enumerate(rows):
+            entities = [entity.to_dict() for entity in parse_row(row, f"row {index}").entities]
+            file.write(json.dumps({**row, "entities": entities}, ensure_ascii=False, allow_nan=False) + "\n")

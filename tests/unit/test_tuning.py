@@ -1,0 +1,102 @@
+import math
+
+import pytest
+from datasets import Dataset
+from tiny import SENTENCES, build_model
+
+from span_marker import SpanMarkerModel, calibrate, tune_thresholds
+from span_marker.evaluation import compute_metrics
+from span_marker.labels import LabelledSpan
+from span_marker.tuning import score_candidates
+
+WORDS = [*SENTENCES, ["Amelia", "left", "Paris", "for", "New", "York"], ["Cleopatra", "the", "Great"]]
+
+
+def spans(found, unit):
+    return [[LabelledSpan(e["label"], e[f"{unit}_start_index"], e[f"{unit}_end_index"]) for e in row] for row in found]
+
+
+def half_right(model, inputs, unit):
+    """Gold entities of which the model finds some, and others with another label."""
+    rows = spans(model.predict(inputs, threshold=0.3), unit)
+    return [
+        [span if index % 3 else span._replace(label="PER") for index, span in enumerate(row) if index % 4 != 1]
+        for row in rows
+    ]
+
+
+def as_dicts(entities):
+    return [[{"label": label, "start": start, "end": end} for label, start, end in row] for row in entities]
+
+
+@pytest.fixture
+def model():
+    return build_model("bert", entity_max_length=3)
+
+
+def test_the_temperature_is_fitted_and_saved(model, tmp_path):
+    data = Dataset.from_dict({"tokens": WORDS, "entities": as_dicts(half_right(model, WORDS, "word"))})
+    before = model.predict(WORDS, decoding="overlapping")
+    report = calibrate(model, data, batch_size=2)
+    assert report.temperature == model.config.calibration_temperature > 1.2
+    assert report.after.nll < report.before.nll
+    assert report.after.ece < report.before.ece
+    after = model.predict(WORDS, decoding="overlapping")
+    assert spans(after, "word") == spans(before, "word")
+    assert after[0][0]["score"] < before[0][0]["score"]
+    model.save_pretrained(tmp_path)
+    assert SpanMarkerModel.from_pretrained(tmp_path).predict(WORDS, decoding="overlapping") == after
+    other = calibrate(model, data, test_data=data.select([0]))
+    assert other.temperature == pytest.approx(report.temperature)
+    assert other.num_candidates < report.num_candidates
+
+
+def test_all_candidates_are_scored_once(model):
+    data = Dataset.from_dict({"tokens": WORDS, "entities": as_dicts(half_right(model, WORDS, "word"))})
+    small = score_candidates(model, data, batch_size=2)
+    large = score_candidates(model, data)
+    assert len(small.logits) == len(large.logits)
+    assert sorted(map(tuple, small.logits.round(decimals=4).tolist())) == sorted(
+        map(tuple, large.logits.round(decimals=4).tolist())
+    )
+
+
+@pytest.mark.parametrize("precision", [None, 0.8])
+@pytest.mark.parametrize("unit", ["word", "char"])
+def test_thresholds_are_tuned_for_each_label(model, unit, precision):
+    inputs = WORDS if unit == "word" else [" ".join(words) for words in WORDS]
+    gold = half_right(model, inputs, unit)
+    column = "tokens" if unit == "word" else "text"
+    data = Dataset.from_dict({column: inputs, "entities": as_dicts(gold)})
+    report = tune_thresholds(model, data, precision)
+    assert report.thresholds == model.config.thresholds
+    assert set(report.thresholds) == {"PER", "LOC", "ORG"}
+    found = spans(model.predict(inputs), unit)
+    metrics = compute_metrics(gold, found, [100] * len(inputs))
+    assert report.after.f1 == pytest.approx(metrics["overall_f1"])
+    if precision is None:
+        assert report.after.f1 >= report.before.f1
+    else:
+        assert report.after.precision > report.before.precision
+        assert all(point.precision >= precision for point in report.points.values() if point.reached)
+
+
+def test_what_fails_leaves_the_model_as_it_was(model):
+    model.config.thresholds = dict.fromkeys(("PER", "LOC", "ORG"), 0.25)
+    data = Dataset.from_dict({"tokens": WORDS, "entities": as_dicts(half_right(model, WORDS, "word"))})
+    with pytest.raises(ValueError, match="precision=2 must be above 0 and at most 1"):
+        tune_thresholds(model, data, precision=2)
+    assert model.config.thresholds == dict.fromkeys(("PER", "LOC", "ORG"), 0.25)
+    with pytest.raises(ValueError, match="all labels are 0, but a temperature"):
+        calibrate(model, Dataset.from_dict({"tokens": WORDS, "entities": [[] for _ in WORDS]}))
+    assert model.config.calibration_temperature == 1.0
+
+
+def test_a_multi_label_model():
+    model = build_model("bert", entity_max_length=3, multi_label=True)
+    gold = half_right(model, WORDS, "word")
+    data = Dataset.from_dict({"tokens": WORDS, "entities": as_dicts(gold)})
+    report = calibrate(model, data)
+    assert report.after.nll <= report.before.nll
+    assert math.isfinite(report.temperature)
+    assert tune_thresholds(model, data).after.f1 >= 0

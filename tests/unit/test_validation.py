@@ -1,0 +1,227 @@
+import re
+
+import pytest
+from datasets import ClassLabel, Dataset, Features, List, Value
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny import build_model
+
+from span_marker.features import read_entities
+from span_marker.validation import KINDS, validate
+
+LABELS = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
+MODEL = build_model("bert", labels=LABELS, entity_max_length=3, model_max_length=20)
+ENTITIES = List({"label": Value("string"), "start": Value("int64"), "end": Value("int64")})
+
+
+def entity(start, end, label="PER"):
+    return {"label": label, "start": start, "end": end}
+
+
+def texts(*rows):
+    """Rows as ``(text, entities)``."""
+    columns = {"text": [text for text, _ in rows], "entities": [list(found) for _, found in rows]}
+    return Dataset.from_dict(columns, features=Features({"text": Value("string"), "entities": ENTITIES}))
+
+
+def words(*rows):
+    columns = {"tokens": [tokens for tokens, _ in rows], "entities": [list(found) for _, found in rows]}
+    return Dataset.from_dict(columns, features=Features({"tokens": List(Value("string")), "entities": ENTITIES}))
+
+
+def tags(*rows):
+    return Dataset.from_dict({"tokens": [tokens for tokens, _ in rows], "ner_tags": [found for _, found in rows]})
+
+
+def found(report):
+    return [(problem.kind, problem.row, problem.start, problem.end) for problem in report.problems]
+
+
+ANN = ["Ann", "Lee", "saw", "Paris"]
+
+CASES = {
+    "clean words": (words((ANN, [entity(0, 2), entity(3, 4, "LOC")])), MODEL, []),
+    "clean text": (texts(("Ann Lee saw Paris.", [entity(0, 7), entity(12, 17, "LOC")])), MODEL, []),
+    "clean tags": (tags((ANN, ["B-PER", "I-PER", "O", "I-LOC"])), MODEL, []),
+    "no text": (texts((None, [])), None, [("malformed-row", 0, None, None)]),
+    "no word": (words((["a", None], [])), MODEL, [("malformed-row", 0, None, None)]),
+    "no entities": (
+        Dataset.from_dict({"tokens": [["a"], ["b"]], "entities": [None, []]}),
+        None,
+        [("malformed-row", 0, None, None)],
+    ),
+    "malformed": (
+        texts(("Ann", [entity(0, 4), entity(2, 2), entity(0, 3, None), entity(None, 3), entity(0, 3)])),
+        MODEL,
+        [("malformed-entity", 0, start, end) for start, end in ((0, 4), (2, 2), (0, 3), (None, 3))],
+    ),
+    "count": (tags((["a"], ["O", "O"]), (["b"], [])), None, [("tag-count", row, None, None) for row in (0, 1)]),
+    "tag of another model": (tags((["Ann", "b"], ["B-ORG", "O"])), MODEL, [("unknown-tag", 0, 0, 1)]),
+    "tag without name": (tags((["Ann", "b"], [1, 9])), MODEL, [("unknown-tag", 0, 1, 2)]),
+    "label": (words((ANN, [entity(0, 2), entity(3, 4, "ORG")])), MODEL, [("unknown-label", 0, 3, 4)]),
+    "cut without a model": (
+        texts(("Ann Lee's x2y", [entity(0, 2), entity(1, 3), entity(4, 7), entity(7, 9), entity(10, 12)])),
+        None,
+        [("cut-word", 0, 0, 2), ("cut-word", 0, 1, 3), ("cut-word", 0, 10, 12), ("crossing", 0, 1, 3)],
+    ),
+    "edges of a text": (texts(("Ann", [entity(0, 3)])), None, []),
+    "cut with a model": (texts(("Ann Lee's", [entity(0, 2), entity(4, 7)])), MODEL, [("cut-word", 0, 0, 2)]),
+    "too long": (words((ANN, [entity(0, 4), entity(0, 3)])), MODEL, [("too-long", 0, 0, 4), ("nested", 0, 0, 3)]),
+    "too long in a text": (texts(("a b c d e", [entity(0, 7), entity(2, 7)])), MODEL, [
+        ("too-long", 0, 0, 7), ("nested", 0, 2, 7)
+    ]),
+    "labels and repetition": (
+        words((ANN, [entity(0, 1), entity(0, 1, "LOC"), entity(0, 1, "LOC"), entity(0, 1)])),
+        MODEL,
+        [("two-labels", 0, 0, 1), ("repeated-entity", 0, 0, 1), ("repeated-entity", 0, 0, 1)],
+    ),
+    "white space": (
+        texts(("Ann  saw", [entity(0, 4), entity(3, 5)])),
+        MODEL,
+        [("edge-space", 0, 0, 4), ("blank-entity", 0, 3, 5), ("crossing", 0, 3, 5)],
+    ),
+    "white space in words": (words((["Ann", " ", "Lee"], [entity(0, 2), entity(1, 2, "LOC")])), None, [
+        ("edge-space", 0, 0, 2), ("blank-entity", 0, 1, 2), ("nested", 0, 1, 2)
+    ]),
+    "no token": (words((["Ann", "\u200b"], [entity(0, 2)])), MODEL, [
+        ("entity-without-token", 0, 0, 2), ("word-without-token", 0, 1, 2)
+    ]),
+    "no token in a text": (texts(("Ann \u200b", [entity(4, 5)])), MODEL, [
+        ("entity-without-token", 0, 4, 5), ("word-without-token", 0, 4, 5)
+    ]),
+    "long": (words((["saw"] * 30, [])), MODEL, [("long-text", 0, None, None)]),
+    "empty": (words(([], []), (["", " "], [])), None, [("empty-row", row, None, None) for row in (0, 1)]),
+    "twice": (texts(("a b", []), ("c", []), ("a b", [])), None, [("repeated-sentence", 2, None, None)]),
+    "in two splits": ({"train": texts(("a", []), ("b", [])), "test": texts(("b", []), ("a ", []))}, None, [
+        ("shared-sentence", 0, None, None)
+    ]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_problems_are_found_where_they_are(name):
+    data, model, expected = CASES[name]
+    report = validate(data, model)
+    assert sorted(found(report), key=str) == sorted(expected, key=str)
+    for problem in report.problems:
+        assert problem.message.startswith(f"row {problem.row} of the {problem.split} data: ")
+
+
+def test_every_kind_has_a_case():
+    assert {problem[0] for _, _, expected in CASES.values() for problem in expected} == set(KINDS)
+
+
+def test_all_splits_and_both_forms_are_counted():
+    data = {"train": words((ANN, [entity(0, 2), entity(0, 9)])), "test": texts(("Ann", [entity(0, 3)]), ("x", []))}
+    report = validate(data, MODEL)
+    assert report.num_rows == {"train": 1, "test": 2}
+    assert report.num_entities == 2
+    assert report.counts() == {"malformed-entity": 1}
+    assert report.by_kind("malformed-entity") == report.problems
+    assert (report.problems[0].split, report.problems[0].label, report.problems[0].unit) == ("train", "PER", "words")
+    assert not report.is_clean
+    with pytest.raises(ValueError, match="no kind 'nest'"):
+        report.by_kind("nest")
+
+
+def test_notes_leave_a_report_clean():
+    assert validate(words((ANN, [entity(0, 2), entity(0, 1)]))).counts() == {"nested": 1}
+    assert validate(words((ANN, [entity(0, 2), entity(0, 1)]))).is_clean
+    assert not validate(words((ANN, [entity(0, 2), entity(0, 2, "LOC")]))).is_clean
+
+
+def test_a_sentence_of_an_earlier_split_is_named_with_its_row():
+    data = {
+        "train": texts(("x", []), ("a", [])),
+        "dev": texts(("b", []), ("a", [])),
+        "test": texts(("b", []), ("a", []), ("a", [])),
+    }
+    report = validate(data)
+    assert [problem.message for problem in report.by_kind("shared-sentence")] == [
+        "row 1 of the dev data: 'a' is also row 1 of the train data",
+        "row 0 of the test data: 'b' is also row 0 of the dev data",
+        "row 1 of the test data: 'a' is also row 1 of the train data",
+        "row 2 of the test data: 'a' is also row 1 of the train data",
+    ]
+    assert [problem.row for problem in report.by_kind("repeated-sentence")] == [2]
+
+
+def test_the_table_shows_the_first_examples():
+    table = str(validate(words(*[([f"w{row}"], [entity(0, 2)]) for row in range(5)])))
+    assert table.splitlines()[0] == "rows: annotated 5; entities: 0; error: 5, loss: 0, note: 0"
+    assert re.search(r"^error  malformed-entity +5  ", table, re.MULTILINE)
+    assert [f"row {row} of" in table for row in range(5)] == [True, True, True, False, False]
+    assert "... and 2 more" in table
+
+
+def test_integer_tags_need_names():
+    data = tags((["Ann"], [1]))
+    with pytest.raises(ValueError, match="integers without names"):
+        validate(data)
+    assert validate(data, MODEL).num_entities == 1
+    features = Features({"tokens": List(Value("string")), "ner_tags": List(ClassLabel(names=["B-PER", "O"]))})
+    assert validate(data.cast(features)).num_entities == 0
+    assert validate(tags((["Ann"], [0])).cast(features), MODEL).num_entities == 1
+
+
+@pytest.mark.parametrize("data", [Dataset.from_dict({"text": ["a"]}), {}])
+def test_what_is_no_annotated_data_is_refused(data):
+    with pytest.raises(ValueError, match="annotated data has|empty"):
+        validate(data)
+
+
+NUMBERS = st.none() | st.integers(-2, 8)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.none() | st.text("ab \u200b", max_size=6),
+            st.lists(st.builds(entity, NUMBERS, NUMBERS, st.sampled_from([None, "", "O", "PER", "X"])), max_size=4),
+        ),
+        max_size=4,
+    )
+)
+@settings(max_examples=60)
+def test_no_row_stops_it(rows):
+    data = texts(*rows)
+    for model in (None, MODEL):
+        report = validate(data, model)
+        malformed = len(report.by_kind("malformed-entity"))
+        assert report.num_entities + malformed == sum(len(found) for text, found in rows if text is not None)
+        assert len(report.by_kind("malformed-row")) == sum(text is None for text, _ in rows)
+        assert str(report)
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 10)).filter(lambda span: span[0] < span[1]), max_size=8))
+@settings(max_examples=60)
+def test_overlaps_are_those_of_comparing_all_pairs(spans):
+    report = validate(words(([str(word) for word in range(10)], [entity(*span) for span in spans])))
+    pairs = [(a, b) for a in set(spans) for b in set(spans) if a != b]
+    nested = {a for a, b in pairs if b[0] <= a[0] and a[1] <= b[1]}
+    crossing = {a for a, b in pairs if b[0] < a[0] < b[1] < a[1]}
+    for kind, expected in (("nested", nested), ("crossing", crossing)):
+        problems = report.by_kind(kind)
+        assert sorted((problem.start, problem.end) for problem in problems) == sorted(expected)
+        for problem in problems:  # the other one that it names is really one
+            other = tuple(map(int, re.findall(r"from words (\d+) to (\d+)", problem.message)[1]))
+            span = (problem.start, problem.end)
+            assert (span, other) in pairs
+            assert (other[0] <= span[0] and span[1] <= other[1]) == (kind == "nested")
+            assert (other[0] < span[0] < other[1] < span[1]) == (kind == "crossing")
+    assert len(report.by_kind("repeated-entity")) == len(spans) - len(set(spans))
+
+
+@given(st.lists(st.sampled_from(["O", "B-PER", "I-LOC", "B-ORG", "S-PER", "PER"]), max_size=3), st.integers(0, 3))
+@settings(max_examples=60)
+def test_tags_are_errors_where_training_refuses_them(row, num_words):
+    sentence = ["a"] * num_words
+    report = validate(tags((sentence, row)), MODEL)
+    errors = [problem for problem in report.problems if problem.severity == "error"]
+    try:
+        entities = read_entities(sentence, row, LABELS, LABELS, "IOB", "row 0")
+    except ValueError:
+        assert errors
+    else:
+        assert not errors
+        assert report.num_entities == len(entities)

@@ -1,0 +1,409 @@
+"""What is written is read back as the same, in every format, whatever the text."""
+
+import html
+import json
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from span_marker.formats.reading import read_annotations
+from span_marker.formats.rows import as_text, parse_row
+from span_marker.formats.writing import to_docs, write_brat, write_conll, write_docbin, write_html, write_jsonl
+
+PIECES = [
+    "Paris", " ", "  ", "\t", "\n", "\r\n", "\r", ".", "don't",
+    "東京", "서울", "القاهرة", "ירושלים", "e\u0301", "👩‍👩‍👧", "🇫🇷",
+    "\u200b", "\u200f", "\ufeff", "\u00a0", "\u2028", "\x85", "\x0b", "\x1c", "\x00",
+    "#", "# a = b", "<b>", "&amp;", "\\n", '"',
+]  # fmt: skip
+TEXTS = st.one_of(
+    st.text(st.characters(codec="utf-8"), max_size=20), st.lists(st.sampled_from(PIECES), max_size=8).map("".join)
+)
+WORDS = st.one_of(TEXTS, st.sampled_from(PIECES)).map(lambda text: "".join(text.split())).filter(bool)
+CONLL_WORDS = WORDS.filter(lambda word: not word.startswith("\ufeff"))
+LABELS = st.one_of(
+    st.sampled_from(["PER", "LOC", "B-PER", "O", "a-b", "мітка"]), st.text("ab<&é-", min_size=1, max_size=4)
+)
+ANY_LABELS = st.one_of(LABELS, st.text(st.characters(codec="utf-8"), min_size=1, max_size=5))
+
+
+@st.composite
+def entities_of(draw, length, labels=LABELS):
+    """Entities in any places of a row: nested, crossing, twice, several labels of the same words."""
+    if not length:
+        return []
+    found = []
+    for _ in range(draw(st.integers(0, 4))):
+        start = draw(st.integers(0, length - 1))
+        found.append({"label": draw(labels), "start": start, "end": draw(st.integers(start + 1, length))})
+    return found
+
+
+@st.composite
+def word_rows(draw, words=WORDS, labels=LABELS, min_words=0):
+    tokens = draw(st.lists(words, min_size=min_words, max_size=6))
+    return {"tokens": tokens, "entities": draw(entities_of(len(tokens), labels))}
+
+
+@st.composite
+def text_rows(draw, labels=LABELS):
+    text = draw(TEXTS)
+    return {"text": text, "entities": draw(entities_of(len(text), labels))}
+
+
+def lists_of(rows):
+    return st.lists(rows, min_size=1, max_size=4)
+
+
+def unique(entities):
+    return sorted({(item["start"], -item["end"], item["label"]) for item in entities})
+
+
+def round_trip(write, rows, name, **options):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / name
+        write(path, rows)
+        return list(read_annotations(path, **options))
+
+
+def flat(row):
+    """The row without the entities that overlap one before them."""
+    kept, behind = [], 0
+    for start, end, label in unique(row["entities"]):
+        if start >= behind:
+            kept.append({"label": label, "start": start, "end": -end})
+            behind = -end
+    return {**row, "entities": kept}
+
+
+@settings(max_examples=30)
+@given(st.one_of(lists_of(word_rows(words=TEXTS, labels=ANY_LABELS)), lists_of(text_rows(ANY_LABELS))))
+def test_json_lines_are_read_back(rows):
+    assert round_trip(write_jsonl, rows, "x.jsonl") == rows
+
+
+def test_json_lines_keep_columns_scores_and_letters(tmp_path):
+    row = {
+        "id": 3,
+        "text": "Köln",
+        "entities": [{"end": 4, "label": "LOC", "start": 0, "score": 0.5, "x": 1}],
+        "n": None,
+    }
+    write_jsonl(tmp_path / "x", iter([row]))
+    line = (tmp_path / "x").read_text(encoding="utf-8")
+    assert "Köln" in line
+    entity = {"label": "LOC", "start": 0, "end": 4, "score": 0.5}
+    assert json.loads(line) == {"id": 3, "text": "Köln", "entities": [entity], "n": None}
+
+
+def test_json_lines_are_written_one_after_the_other(tmp_path):
+    alive = []
+
+    def rows():
+        for index in range(20_000):
+            alive.append(index)
+            yield {"text": "x" * 100, "entities": []}
+            if index == 10_000:
+                assert (tmp_path / "x.part").stat().st_size > 500_000
+
+    write_jsonl(tmp_path / "x", rows())
+    assert len(alive) == len((tmp_path / "x").read_text().splitlines())
+
+
+def test_a_bad_row_leaves_no_file_behind(tmp_path):
+    rows = [{"text": "a", "entities": []}, {"text": "a", "entities": [{"label": "X", "start": 0, "end": 2}]}]
+    (tmp_path / "before").write_text("kept")
+    for write in (write_jsonl, write_html, write_docbin):
+        with pytest.raises(ValueError, match="row 1: the 'X' of characters 0 to 2 is outside of its 1 characters"):
+            write(tmp_path / "before", rows)
+    with pytest.raises(ValueError, match="row 1"):
+        write_brat(tmp_path / "folder", rows)
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("before", "kept")]
+
+
+@settings(max_examples=30)
+@given(lists_of(word_rows(CONLL_WORDS, min_words=1)))
+def test_columns_are_read_back(rows):
+    found = round_trip(write_conll, rows, "x.conll", tag_columns="all")
+    assert [row["tokens"] for row in found] == [row["tokens"] for row in rows]
+    assert [unique(row["entities"]) for row in found] == [unique(row["entities"]) for row in rows]
+    assert all(len(row["entities"]) == len(unique(row["entities"])) for row in found)
+
+
+@settings(max_examples=30)
+@given(lists_of(word_rows(CONLL_WORDS, min_words=1)))
+def test_flat_entities_need_one_column(rows):
+    rows = [flat(row) for row in rows]
+    assert round_trip(write_conll, rows, "x.conll") == rows
+
+
+@settings(max_examples=30)
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=6))
+def test_documents_are_read_back(document_ids):
+    rows = [{"document_id": id_, "tokens": ["a"], "entities": []} for id_ in document_ids]
+    found = round_trip(write_conll, rows, "x.conll", documents=True)
+    changes = [index > 0 and document_ids[index] != document_ids[index - 1] for index in range(len(rows))]
+    assert [row["document_id"] for row in found] == [sum(changes[: index + 1]) for index in range(len(rows))]
+    assert [row["sentence_id"] == 0 for row in found] == [index == 0 or change for index, change in enumerate(changes)]
+
+
+def test_columns_are_written_as_everyone_writes_them(tmp_path):
+    places = {"X": (1, 2), "PER": (0, 1), "ORG": (0, 2)}
+    nested = [{"label": label, "start": start, "end": end} for label, (start, end) in places.items()]
+    rows = [
+        {"tokens": ["Ann", "Lee"], "entities": nested, "document_id": "a"},
+        {"tokens": ["#"], "entities": [], "document_id": "b"},
+    ]
+    write_conll(tmp_path / "x", rows)
+    assert (tmp_path / "x").read_text() == (
+        "-DOCSTART-\tO\tO\n\nAnn\tB-ORG\tB-PER\nLee\tI-ORG\tB-X\n\n-DOCSTART-\tO\tO\n\n#\tO\tO\n\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"text": "a", "entities": []}, "row 0 has 'text', but CoNLL files have words"),
+        ({"tokens": [], "entities": []}, "row 0 has no words"),
+        ({"tokens": ["a", ""], "entities": []}, "row 0: the word ''"),
+        ({"tokens": ["a b"], "entities": []}, "row 0: the word 'a b'"),
+        ({"tokens": ["a\u2028b"], "entities": []}, "row 0: the word"),
+        ({"tokens": ["-DOCSTART-"], "entities": []}, "row 0: the word '-DOCSTART-'"),
+        ({"tokens": ["a"], "entities": [{"label": "X Y", "start": 0, "end": 1}]}, "row 0: the label 'X Y'"),
+        ({"tokens": ["a"], "entities": [{"label": "X", "start": 0, "end": 2}]}, "0 to 2 is outside of its 1 words"),
+        ({"tokens": ["a"]}, "row 0 needs a list 'entities'"),
+        ({"tokens": ["a"], "entities": ["X"]}, "an entity must be a dict"),
+        (["a"], "row 0 must be a dict"),
+    ],
+)
+def test_what_columns_cannot_hold_is_refused(tmp_path, row, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        write_conll(tmp_path / "x", [row])
+    assert not list(tmp_path.iterdir())
+
+
+@settings(max_examples=30)
+@given(lists_of(text_rows(LABELS)))
+def test_standoff_is_read_back(rows):
+    found = round_trip(write_brat, rows, "folder")
+    assert [row["text"] for row in found] == [row["text"] for row in rows]
+    assert [unique(row["entities"]) for row in found] == [unique(row["entities"]) for row in rows]
+
+
+@settings(max_examples=30)
+@given(lists_of(word_rows()))
+def test_words_are_written_as_text(rows):
+    found = round_trip(write_brat, rows, "folder")
+    assert [row["text"].split(" ") if row["text"] else [] for row in found] == [row["tokens"] for row in rows]
+    for row, text_row in zip(rows, found, strict=True):
+        spans = {(e["label"], text_row["text"][e["start"] : e["end"]]) for e in text_row["entities"]}
+        assert spans == {(e["label"], " ".join(row["tokens"][e["start"] : e["end"]])) for e in row["entities"]}
+
+
+def test_a_byte_order_mark_is_a_character_of_a_document(tmp_path):
+    row = {"id": "x", "text": "\ufeffAnn", "entities": [{"label": "PER", "start": 1, "end": 4}]}
+    write_brat(tmp_path / "x", [row])
+    assert list(read_annotations(tmp_path / "x")) == [row]
+
+
+def test_documents_keep_their_names(tmp_path):
+    rows = [{"id": name, "text": "a", "entities": []} for name in ("b.c", "a", 7)]
+    write_brat(tmp_path / "x", rows)
+    assert [row["id"] for row in read_annotations(tmp_path / "x")] == ["7", "a", "b.c"]
+    with pytest.raises(FileExistsError, match="has documents already, such as"):
+        write_brat(tmp_path / "x", rows)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([{"id": "a/b", "text": "a", "entities": []}], "row 0: the id 'a/b' is no file name"),
+        ([{"id": "..", "text": "a", "entities": []}], "is no file name"),
+        ([{"id": 1, "text": "a", "entities": []}] * 2, "row 1: the id '1' occurs twice"),
+        ([{"text": "a", "entities": [{"label": "X Y", "start": 0, "end": 1}]}], "the label 'X Y' has white space"),
+    ],
+)
+def test_what_standoff_cannot_hold_is_refused(tmp_path, rows, message):
+    with pytest.raises(ValueError, match=message):
+        write_brat(tmp_path / "x", rows)
+    assert not list(tmp_path.iterdir())
+
+
+# Predictions
+
+SENTENCE = ["Ann", "met", "Bob"]
+OF_WORDS = [
+    {"span": ["Ann"], "label": "PER", "score": 0.75, "word_start_index": 0, "word_end_index": 1},
+    {"span": ["Bob"], "label": "PER", "score": 0.5, "word_start_index": 2, "word_end_index": 3},
+]
+OF_TEXT = [
+    {"span": "Ann", "label": "PER", "score": 0.75, "char_start_index": 0, "char_end_index": 3},
+    {"span": "Bob", "label": "PER", "score": 0.5, "char_start_index": 8, "char_end_index": 11},
+]
+PREDICTIONS = [{"tokens": SENTENCE, "entities": OF_WORDS}, {"text": " ".join(SENTENCE), "entities": OF_TEXT}]
+
+
+@pytest.mark.parametrize("row", PREDICTIONS)
+def test_predictions_are_written(tmp_path, row):
+    write_jsonl(tmp_path / "x.jsonl", [row])
+    written = json.loads((tmp_path / "x.jsonl").read_text())["entities"]
+    assert [entity["score"] for entity in written] == [0.75, 0.5]
+    assert as_text(parse_row(read_annotations(tmp_path / "x.jsonl")[0], "x")) == (
+        "Ann met Bob",
+        [("PER", 0, 3, None), ("PER", 8, 11, None)],
+    )
+
+
+@pytest.mark.parametrize("row", PREDICTIONS)
+def test_scores_are_kept_in_documents(tmp_path, row):
+    spacy = pytest.importorskip("spacy")
+    (doc,) = to_docs([row])
+    assert [(span.text, span.label_) for span in doc.ents] == [("Ann", "PER"), ("Bob", "PER")]
+    assert doc.user_data["ent_scores"] == [0.75, 0.5]
+    write_docbin(tmp_path / "x.spacy", [row], spans_key="sc")
+    (doc,) = spacy.tokens.DocBin().from_disk(tmp_path / "x.spacy").get_docs(spacy.blank("xx").vocab)
+    assert list(doc.spans["sc"].attrs["scores"]) == [0.75, 0.5]
+    write_docbin(tmp_path / "x.spacy", [row])
+    (doc,) = spacy.tokens.DocBin().from_disk(tmp_path / "x.spacy").get_docs(spacy.blank("xx").vocab)
+    assert list(doc.user_data["ent_scores"]) == [0.75, 0.5]
+
+
+def test_predictions_of_the_other_kind_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="row 0: the entity .* lacks 'start'"):
+        write_jsonl(tmp_path / "x", [{"text": "Ann met Bob", "entities": OF_WORDS}])
+    with pytest.raises(ValueError, match="the score 'high' of an entity must be a number"):
+        write_jsonl(tmp_path / "x", [{"text": "Ann met Bob", "entities": [{**OF_TEXT[0], "score": "high"}]}])
+
+
+# spaCy
+
+
+@pytest.fixture(scope="module")
+def nlp():
+    return pytest.importorskip("spacy").blank("xx")
+
+
+@settings(max_examples=30)
+@given(st.data(), lists_of(text_rows()))
+def test_texts_are_read_back_from_a_docbin(nlp, data, rows):
+    rows = [snap(row, nlp) for row in rows]
+    found = round_trip(
+        lambda path, r: write_docbin(path, r, spans_key="k"), [empty_group()] + rows, "x.spacy", spans_key="k"
+    )
+    assert [row["text"] for row in found[1:]] == [row["text"] for row in rows]
+    assert [unique(row["entities"]) for row in found[1:]] == [unique(row["entities"]) for row in rows]
+    rows = [flat(row) for row in rows]
+    assert round_trip(write_docbin, rows, "x.spacy") == rows
+
+
+def empty_group():
+    """A row whose group makes the file have it, whatever the other rows are."""
+    return {"text": "a", "entities": [{"label": "X", "start": 0, "end": 1}]}
+
+
+def snap(row, nlp):
+    """Widen entities to whole tokens."""
+    tokens = [(token.idx, token.idx + len(token)) for token in nlp.make_doc(row["text"])]
+    entities = []
+    for entity in row["entities"]:
+        covered = [(start, end) for start, end in tokens if start < entity["end"] and end > entity["start"]]
+        if covered:
+            entities.append({**entity, "start": covered[0][0], "end": covered[-1][1]})
+    return {**row, "entities": entities}
+
+
+@settings(max_examples=30)
+@given(lists_of(word_rows()))
+def test_words_become_tokens(nlp, rows):
+    for row, doc in zip(rows, to_docs(rows, spans_key="k"), strict=True):
+        assert [token.text for token in doc] == row["tokens"]
+        assert doc.text == " ".join(row["tokens"])
+        assert sorted((s.start, -s.end, s.label_) for s in doc.spans["k"]) == unique(row["entities"])
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (
+            {"text": "Annie went", "entities": [{"label": "PER", "start": 0, "end": 3}]},
+            r"row 0: the 'PER' of characters 0 to 3 \('Ann'\) begins or ends inside of a token of \['Annie'\]",
+        ),
+        (
+            {"text": "a b", "entities": [{"label": "X", "start": 0, "end": 3}, {"label": "Y", "start": 0, "end": 1}]},
+            r"row 0 has entities that overlap, which Doc.ents can't have: pass spans_key=",
+        ),
+        ({"tokens": ["a", ""], "entities": []}, r"row 0: word 1 is empty"),
+    ],
+)
+def test_what_documents_cannot_hold_is_refused(nlp, row, message):
+    with pytest.raises(ValueError, match=message):
+        list(to_docs([row]))
+
+
+def test_another_tokenizer_can_be_passed(nlp):
+    spacy = pytest.importorskip("spacy")
+    row = {"text": "can't", "entities": [{"label": "X", "start": 0, "end": 2}]}
+    with pytest.raises(ValueError, match="inside of a token"):
+        list(to_docs([row], nlp))
+    (doc,) = to_docs([row], spacy.blank("en"))
+    assert doc.ents[0].text == "ca"
+
+
+# Pages
+
+
+def squeeze(text):
+    return "".join(text.split()).replace("\x00", "")
+
+
+@settings(max_examples=30)
+@given(lists_of(st.one_of(text_rows(), word_rows())))
+def test_a_page_shows_the_text_and_nothing_else(nlp, rows):
+    with tempfile.TemporaryDirectory() as folder:
+        write_html(Path(folder) / "x.html", rows)
+        page = (Path(folder) / "x.html").read_bytes().decode()
+    figures = re.findall(r"<figure.*?>(.*?)</figure>", page, flags=re.DOTALL)
+    assert len(figures) == len(rows)
+    for row, figure in zip(rows, figures, strict=True):
+        if flat(row)["entities"] == sorted(row["entities"], key=lambda e: e["start"]):
+            figure = re.sub(r"<span[^>]*>.*?</span>", "", figure, flags=re.DOTALL)
+            text, _ = as_text(parse_row(row, "row"))
+            assert squeeze(html.unescape(re.sub(r"<[^>]*>", "", figure))) == squeeze(text)
+        else:
+            labels = {squeeze(html.unescape(label)) for label in re.findall(r"px\">([^<]*)</span>", figure)}
+            assert labels <= {squeeze(entity["label"]) for entity in row["entities"]}
+
+
+def test_a_page_is_escaped_and_stands_alone(nlp, tmp_path):
+    label = {"label": "<i>&", "start": 0, "end": 3}
+    rows = [
+        {"text": "<b> <script>", "entities": [label]},
+        {"text": "<b> <script>", "entities": [label, {"label": "Y", "start": 0, "end": 12}]},
+        {"tokens": ["القاهرة"], "entities": []},
+    ]
+    write_html(tmp_path / "x.html", rows)
+    page = (tmp_path / "x.html").read_text(encoding="utf-8")
+    assert "<b>" not in page
+    assert "<i>" not in page
+    assert "<script" not in page
+    assert "&lt;i&gt;&amp;" in page
+    assert not re.search(r"src=|href=|url\(", page)
+    assert page.count("direction: rtl") == 1
+    assert page.count('class="spans"') == 1
+    write_html(tmp_path / "y.html", rows)
+    assert page == (tmp_path / "y.html").read_text(encoding="utf-8"), "colours are the same every time"
+
+
+def test_without_spacy_the_error_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "spacy", None)
+    rows = [{"text": "a", "entities": []}]
+    for write in (write_docbin, write_html):
+        with pytest.raises(ImportError, match="pip install spacy"):
+            write(tmp_path / "x", rows)
+    with pytest.raises(ImportError, match="pip install spacy"):
+        list(to_docs(rows))
