@@ -26,7 +26,7 @@ from tables import speed_table
 from torch.nn import functional as F
 
 from span_marker import SpanMarkerModel
-from span_marker.sentences import Sentences, encode
+from span_marker.sentences import Sentences, into_pieces, tokenize
 from span_marker.spans import num_candidates
 
 HERE = Path(__file__).parent
@@ -156,7 +156,9 @@ def needed_operations(model: SpanMarkerModel, sentences: list[list[str]]) -> flo
     linear = 2 * (4 * encoder.hidden_size**2 + 2 * encoder.hidden_size * encoder.intermediate_size)
     keys_and_values = 4 * encoder.hidden_size**2
     total = 0.0
-    for sentence in encode(Sentences(sentences, False), model.require_tokenizer(), config, model.max_text_length):
+    inputs, tokenizer = Sentences(sentences, False), model.require_tokenizer()
+    for piece in into_pieces(inputs, tokenize(inputs, tokenizer), tokenizer, config, model.max_text_length):
+        sentence = piece.tokens
         text, markers = len(sentence.input_ids), 2 * num_candidates(sentence.num_words, config.entity_max_length)
         attention = 4 * encoder.hidden_size * markers * (text + 2)
         text_layer = linear * text + 4 * encoder.hidden_size * text**2
