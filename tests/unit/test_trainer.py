@@ -135,15 +135,20 @@ def test_several_evaluation_sets(dataset, tmp_path):
     assert {"eval_one_overall_f1", "eval_two_overall_f1"} <= set(metrics)
 
 
-def test_gradient_accumulation_is_one_larger_batch(dataset, tmp_path):
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_gradient_accumulation_is_one_larger_batch(dataset, tmp_path, multi_label):
     weights = []
     for batch_size, steps in ((4, 1), (1, 4)):
-        model = build_model("bert", entity_max_length=3)
+        model = build_model("bert", entity_max_length=3, multi_label=multi_label)
         for module in model.modules():
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0.0
         options = {"per_device_train_batch_size": batch_size, "gradient_accumulation_steps": steps, "max_steps": 1}
-        Trainer(model, arguments(tmp_path, optim="sgd", learning_rate=0.1, **options), dataset).train()
+        trainer = Trainer(
+            model, arguments(tmp_path, optim="sgd", learning_rate=0.1, **options), dataset.select([2] * 4)
+        )
+        expected = trainer.evaluate(dataset.select([2]))["eval_loss"]
+        assert trainer.train().training_loss == pytest.approx(expected, rel=1e-4)
         weights.append(model.state_dict())
     for name, tensor in weights[0].items():
         torch.testing.assert_close(weights[1][name], tensor, atol=1e-6, rtol=1e-4)
