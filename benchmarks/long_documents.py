@@ -28,7 +28,7 @@ from span_marker.formats.reading import read_annotations
 from span_marker.labels import LabelledSpan
 
 HERE = Path(__file__).parent
-LIMITS = (64, 128, 256, 512)
+LIMITS = (64, 128, 256)
 BOOK_WORDS = 100_000
 
 

@@ -300,8 +300,7 @@ class SpanMarkerModel(PreTrainedModel):
         """
         names = ("input_ids", "attention_mask", "span_tokens", "span_counts")
         in_training = [module for module in self.modules() if module.training]
-        if in_training:
-            self.eval()
+        self.eval()
         try:
             with torch.inference_mode():
                 logits: Tensor = self(**{name: batch[name].to(self.device) for name in names}).logits

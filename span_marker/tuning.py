@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from datasets import Dataset
 from span_marker.annotations import read_rows
 from span_marker.calibration import CalibrationReport, ScoredCandidates, calibration_report, fit_temperature
 from span_marker.data_collator import SpanMarkerDataCollator
+from span_marker.decoding import likely_labels, probabilities
 from span_marker.evaluation import compute_metrics
 from span_marker.features import prepare
 from span_marker.inference import Entity, batches
@@ -45,12 +47,27 @@ def calibrate(
         ValueError: If there is nothing to fit, such as no entity at all.
     """
     candidates = score_candidates(model, data, batch_size)
-    temperature = fit_temperature(candidates)
+    temperature = fit_temperature(proposed(candidates))
     if test_data is not None:
         candidates = score_candidates(model, test_data, batch_size)
     report = calibration_report(candidates, temperature)
     model.config.calibration_temperature = temperature
     return report
+
+
+def proposed(candidates: ScoredCandidates) -> ScoredCandidates:
+    """Pick the candidates that a model proposes as entities, whatever its temperature.
+
+    Args:
+        candidates: All candidates.
+
+    Returns:
+        Those whose most probable class is not ``O``, or that have a label of at least 0.5 in a multi-label model.
+    """
+    scores = probabilities(candidates.logits, candidates.multi_label)
+    found, _ = likely_labels(scores, candidates.outside_id, None, candidates.multi_label)
+    rows = torch.from_numpy(np.unique(found))
+    return replace(candidates, logits=candidates.logits[rows], labels=candidates.labels[rows])
 
 
 def score_candidates(model: SpanMarkerModel, data: Dataset, batch_size: int = 32) -> ScoredCandidates:
