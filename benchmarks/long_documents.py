@@ -1,10 +1,10 @@
 """Measures reading long text in windows: documents as one text each against sentence by sentence, and a whole book.
 
-``python benchmarks/long_documents.py --data FOLDER --checkpoint FOLDER`` takes the documents of CoNLL's ``test.txt``
-and a model that was trained on single sentences, such as the one that ``precision.py`` trains. It joins the words of
-each document with spaces, predicts on the whole text under several text limits, and compares entities by their
-characters with what the same model finds sentence by sentence. The book is the documents in turn, up to 100,000 words,
-as one string. Figures are printed as a table and written to ``benchmarks/results/long_documents.json``.
+``python benchmarks/long_documents.py --data FOLDER --encoder NAME`` takes documents of CoNLL's ``train.txt``, spread
+over all of it, and joins the words of each with spaces. One model learns from their sentences, the other from the
+documents as they are, which training reads in windows. Both read documents of ``test.txt`` in both ways; entities are
+compared by their characters. The book is ``test.txt`` as one string, as often as it takes. Figures are printed as
+tables and written to ``benchmarks/results/long_documents.json``.
 """
 
 from __future__ import annotations
@@ -14,25 +14,31 @@ import json
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
+import torch
 from datasets import Dataset
+from precision import spend_time_on_learning
 from speed import machine
-from tables import long_documents_table
+from tables import book_table, long_documents_table
+from transformers import TrainingArguments, set_seed
 
-from span_marker import SpanMarkerModel
+from span_marker import SpanMarkerModel, Trainer
 from span_marker.evaluation import compute_metrics
 from span_marker.formats.reading import read_annotations
 from span_marker.labels import LabelledSpan
 
 HERE = Path(__file__).parent
-LIMITS = (64, 128, 256)
+WINDOW = 128
 BOOK_WORDS = 100_000
 
+Text = tuple[str, list[LabelledSpan]]
 
-def join(sentences: list[tuple[list[str], list[dict[str, Any]]]]) -> tuple[str, list[LabelledSpan]]:
+
+def join(sentences: list[tuple[list[str], list[dict[str, Any]]]]) -> Text:
     """Join the words of sentences with spaces, and find the characters of their entities."""
     text, spans = "", []
     for words, entities in sentences:
@@ -46,13 +52,35 @@ def join(sentences: list[tuple[list[str], list[dict[str, Any]]]]) -> tuple[str, 
     return text, spans
 
 
-def f1(model: SpanMarkerModel, texts: list[tuple[str, list[LabelledSpan]]], batch_size: int) -> dict[str, Any]:
-    """Predict on texts, and compare entities by their characters."""
-    started = time.perf_counter()
-    found, coverage = model.predict(
-        Dataset.from_dict({"text": [text for text, _ in texts]}), batch_size=batch_size, return_coverage=True
+def train(texts: list[Text], encoder: str, batch_size: int) -> SpanMarkerModel:
+    """Train a model on some texts."""
+    set_seed(1)
+    data = Dataset.from_list(
+        [{"text": text, "entities": [entity._asdict() for entity in spans]} for text, spans in texts]
     )
-    seconds = time.perf_counter() - started
+    model = SpanMarkerModel.from_pretrained(encoder, labels=data, model_max_length=WINDOW, entity_max_length=6)
+    spend_time_on_learning(model)
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = TrainingArguments(
+            output_dir=folder,
+            learning_rate=2.5e-4,
+            num_train_epochs=1,
+            per_device_train_batch_size=batch_size,
+            warmup_steps=0.1,
+            weight_decay=0.01,
+            logging_steps=50,
+            save_strategy="no",
+            report_to="none",
+            seed=1,
+            use_cpu=not torch.cuda.is_available(),
+        )
+        Trainer(model=model, args=arguments, train_dataset=data).train()
+    return model
+
+
+def f1(model: SpanMarkerModel, texts: list[Text]) -> dict[str, Any]:
+    """Predict on texts, and compare entities by their characters."""
+    found, coverage = model.predict(Dataset.from_dict({"text": [text for text, _ in texts]}), return_coverage=True)
     predicted = [[LabelledSpan(e["label"], e["char_start_index"], e["char_end_index"]) for e in row] for row in found]
     metrics = compute_metrics([gold for _, gold in texts], predicted, [len(text) for text, _ in texts])
     return {
@@ -60,11 +88,10 @@ def f1(model: SpanMarkerModel, texts: list[tuple[str, list[LabelledSpan]]], batc
         "texts": len(texts),
         "windows": sum(one.num_windows for one in coverage),
         "complete": all(one.is_complete for one in coverage),
-        "seconds": seconds,
     }
 
 
-def read_book(checkpoint: Path, data: Path, num_words: int, batch_size: int) -> dict[str, Any]:
+def read_book(checkpoint: Path, data: Path, num_words: int) -> dict[str, Any]:
     """Read so many words as one string, and say what it took; the peak of memory is that of the process."""
     sentences = read_annotations(data / "test.txt")
     text = ""
@@ -77,7 +104,7 @@ def read_book(checkpoint: Path, data: Path, num_words: int, batch_size: int) -> 
                 break
     model = SpanMarkerModel.from_pretrained(checkpoint).try_cuda()
     started = time.perf_counter()
-    entities, coverage = model.predict(text, batch_size=batch_size, show_progress_bar=True, return_coverage=True)
+    entities, coverage = model.predict(text, show_progress_bar=True, return_coverage=True)
     return {
         "words": count,
         "characters": len(text),
@@ -89,46 +116,55 @@ def read_book(checkpoint: Path, data: Path, num_words: int, batch_size: int) -> 
     }
 
 
+def read_documents(path: Path, every: int) -> tuple[list[Text], list[Text]]:
+    """Every so many documents of a column file: their sentences, and the documents as they are."""
+    documents: dict[int, list[tuple[list[str], list[dict[str, Any]]]]] = {}
+    for row in read_annotations(path, documents=True):
+        documents.setdefault(row["document_id"], []).append((row["tokens"], row["entities"]))
+    chosen = list(documents.values())[::every]
+    return [join([sentence]) for document in chosen for sentence in document], [join(document) for document in chosen]
+
+
 def main() -> None:
-    """Measure and write."""
+    """Train, measure and write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="folder with test.txt")
-    parser.add_argument("--checkpoint", type=Path, required=True, help="a SpanMarker model")
-    parser.add_argument("--documents", type=int, help="take this many documents only")
-    parser.add_argument("--book-words", type=int, help="read a book of so many words, and nothing else")
-    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--data", type=Path, required=True, help="folder with train.txt and test.txt")
+    parser.add_argument("--encoder", required=True, help="name or path of an encoder")
+    parser.add_argument("--train-every", type=int, default=5, help="train on every so many documents")
+    parser.add_argument("--test-every", type=int, default=4, help="test on every so many documents")
+    parser.add_argument("--book", type=Path, help="read a book with this checkpoint, and nothing else")
+    parser.add_argument("--book-words", type=int, default=BOOK_WORDS)
     parser.add_argument("--results", type=Path, default=HERE / "results" / "long_documents.json")
     options = parser.parse_args()
-    if options.book_words:
-        print(json.dumps(read_book(options.checkpoint, options.data, options.book_words, options.batch_size)))
+    if options.book:
+        print(json.dumps(read_book(options.book, options.data, options.book_words)))
         return
 
-    documents: dict[int, list[tuple[list[str], list[dict[str, Any]]]]] = {}
-    for row in read_annotations(options.data / "test.txt", documents=True):
-        documents.setdefault(row["document_id"], []).append((row["tokens"], row["entities"]))
-    chosen = list(documents.values())[: options.documents]
-    by_sentence = [join([sentence]) for document in chosen for sentence in document]
-    by_document = [join(document) for document in chosen]
-    model = SpanMarkerModel.from_pretrained(options.checkpoint).try_cuda()
+    sentences, documents = read_documents(options.data / "train.txt", options.train_every)
+    test = dict(
+        zip(("sentences", "documents"), read_documents(options.data / "test.txt", options.test_every), strict=True)
+    )
     results: dict[str, Any] = {
-        "machine": machine(model.device.type),
-        "words": sum(len(words) for document in chosen for words, _ in document),
-        "sentence": f1(model, by_sentence, options.batch_size),
-        "document": {},
+        "machine": machine("cuda" if torch.cuda.is_available() else "cpu"),
+        "window": WINDOW,
+        "train": {"sentences": len(sentences), "documents": len(documents)},
+        "runs": {},
         "book": {},
     }
-    print(results, flush=True)
-    for limit in LIMITS:
-        model = SpanMarkerModel.from_pretrained(options.checkpoint, model_max_length=limit).try_cuda()
-        results["document"][str(limit)] = f1(model, by_document, options.batch_size)
-        print(limit, results["document"][str(limit)], flush=True)
-    for num_words in (BOOK_WORDS // 10, BOOK_WORDS):
-        command = [sys.executable, __file__, *sys.argv[1:], "--book-words", str(num_words)]
-        output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-        results["book"][str(num_words)] = json.loads(output.splitlines()[-1])
-    options.results.parent.mkdir(parents=True, exist_ok=True)
-    options.results.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    print(long_documents_table(results))
+    with tempfile.TemporaryDirectory() as folder:
+        # A window has about four times the words of a sentence: as many steps for both.
+        for name, texts, batch_size in (("sentences", sentences, 8), ("documents", documents, 2)):
+            model = train(texts, options.encoder, batch_size)
+            results["runs"][name] = {read_as: f1(model, test[read_as]) for read_as in test}
+            print(name, results["runs"][name], flush=True)
+        model.save_pretrained(folder)
+        for num_words in (BOOK_WORDS // 10, BOOK_WORDS):
+            command = [sys.executable, __file__, *sys.argv[1:], "--book", folder, "--book-words", str(num_words)]
+            output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+            results["book"][str(num_words)] = json.loads(output.splitlines()[-1])
+            options.results.parent.mkdir(parents=True, exist_ok=True)
+            options.results.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    print(long_documents_table(results), book_table(results), sep="\n\n")
 
 
 if __name__ == "__main__":

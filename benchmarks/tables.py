@@ -109,18 +109,14 @@ def encoders_table(results: dict[str, Any]) -> str:
 
 
 def long_documents_table(results: dict[str, Any]) -> str:
-    """Compare whole documents, read in windows, with sentences."""
-    lines = [
-        "| read as | tokens of a window | windows | precision | recall | F1 | words/s |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    rows = [("sentences", "-", results["sentence"])]
-    rows += [("documents", limit, row) for limit, row in results["document"].items()]
-    for name, limit, row in rows:
-        lines.append(
-            f"| {row['texts']:,} {name} | {limit} | {row['windows']:,} | {row['precision']:.3f} | "
-            f"{row['recall']:.3f} | {row['f1']:.3f} | {results['words'] / row['seconds']:,.0f} |"
-        )
+    """Compare whole documents, read in windows, with sentences, in training and in reading."""
+    lines = ["| trained on | read as | windows | precision | recall | F1 |", "|---|---|---|---|---|---|"]
+    for trained_on, runs in results["runs"].items():
+        for read_as, row in runs.items():
+            lines.append(
+                f"| {results['train'][trained_on]:,} {trained_on} | {row['texts']:,} {read_as} | {row['windows']:,} | "
+                f"{row['precision']:.3f} | {row['recall']:.3f} | {row['f1']:.3f} |"
+            )
     return "\n".join(lines)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,11 +10,17 @@ import numpy as np
 from span_marker.labels import LabelledSpan
 from span_marker.spans import IntArray
 
+MARKS = ("Mn", "Cf")
+"""Unicode categories of marks that combine with a letter, and of characters that are not seen."""
+
 
 def align(
     spans: Sequence[LabelledSpan], text: str, char_starts: IntArray, char_ends: IntArray
 ) -> tuple[list[LabelledSpan], list[LabelledSpan]]:
-    """Find the words that entities cover. White space at the edges of entities and of words does not count.
+    """Find the words that entities cover.
+
+    White space, combining marks and format characters at the edges of entities and of words do not count: tokenizers
+    drop them, or take them for part of a word.
 
     Args:
         spans: Entities in characters, inside the text.
@@ -54,9 +61,9 @@ def align(
 
 
 def _edges(text: str) -> tuple[IntArray, IntArray]:
-    """For each place in a text: the next character that is no white space; and behind the last one before it."""
+    """For each place in a text: the next character that counts as an edge; and behind the last one before it."""
     places = np.arange(len(text) + 1)
-    is_space = np.fromiter((char.isspace() for char in text), dtype=bool, count=len(text))
-    after = np.where(np.append(is_space, False), len(text), places)
-    before = np.where(np.insert(is_space, 0, False), 0, places)
+    is_edge = np.fromiter((char.isspace() or unicodedata.category(char) in MARKS for char in text), bool, len(text))
+    after = np.where(np.append(is_edge, False), len(text), places)
+    before = np.where(np.insert(is_edge, 0, False), 0, places)
     return np.minimum.accumulate(after[::-1])[::-1], np.maximum.accumulate(before)

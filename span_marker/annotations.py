@@ -61,7 +61,7 @@ def named_splits(data: Any) -> dict[str, Dataset]:
 
 
 def annotation_form(dataset: Dataset, what: str) -> Form:
-    """Tell the form of annotated data by its columns. Entities go before tags.
+    """Tell the form of annotated data by its columns.
 
     Args:
         dataset: A data set.
@@ -71,10 +71,12 @@ def annotation_form(dataset: Dataset, what: str) -> Form:
         A key of `COLUMNS`.
 
     Raises:
-        ValueError: If the columns are those of no form, or ``entities`` might count words as well as characters.
+        ValueError: If the columns are those of no form or of several.
     """
     columns = dataset.column_names
     forms = [form for form, needed in COLUMNS.items() if set(needed) <= set(columns)]
+    if {"entities", "ner_tags"} <= set(columns):
+        raise ValueError(f"the {what} data has both 'entities' and 'ner_tags': remove one with dataset.remove_columns")
     if "words" in forms and "text" in forms:
         raise ValueError(
             f"the {what} data has the columns {columns}: its 'entities' may count the words of 'tokens' or the "

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -75,6 +75,25 @@ class ScoredCandidates:
         for scores, labels in zip(self.logits.detach().split(rows), self.labels.split(rows), strict=True):
             scores, labels = scores.cpu().double(), labels.cpu().long()
             yield (scores[:, columns], labels[:, columns]) if self.multi_label else (scores, labels)
+
+
+def proposed(candidates: ScoredCandidates) -> ScoredCandidates:
+    """Pick the candidates that a model proposes as entities; they are the same at any temperature.
+
+    Args:
+        candidates: All candidates.
+
+    Returns:
+        Those whose most probable class is not ``O``, or that have a label of at least 0.5 in a multi-label model.
+    """
+    logits = candidates.logits
+    if candidates.multi_label:
+        is_entity = logits >= 0
+        is_entity[:, candidates.outside_id] = False
+        rows = is_entity.any(dim=1)
+    else:
+        rows = logits.argmax(dim=1) != candidates.outside_id
+    return replace(candidates, logits=logits[rows], labels=candidates.labels[rows])
 
 
 def fit_temperature(candidates: ScoredCandidates) -> float:
@@ -283,7 +302,7 @@ class Calibration(NamedTuple):
     """How well probabilities fit. Expected calibration errors are those of `expected_calibration_error`.
 
     Attributes:
-        nll: Mean negative log-likelihood of the labels, which `fit_temperature` minimises.
+        nll: Mean negative log-likelihood of the labels of what is `proposed`; nan if nothing is.
         ece: Expected calibration error of the decisions for an entity; nan if there are none.
         ece_all: The same of all decisions, nearly all of which are for ``O``.
         confidence: Mean confidence of the decisions for an entity; nan if there are none.
@@ -316,7 +335,12 @@ class CalibrationReport:
     after: Calibration
 
     def __str__(self) -> str:
-        names = "negative log-likelihood", "calibration error, entities", "calibration error, all", "mean confidence"
+        names = (
+            "negative log-likelihood, entities",
+            "calibration error, entities",
+            "calibration error, all",
+            "mean confidence",
+        )
         table = [("", "before", "after")]
         for name, before, after in zip(names, self.before, self.after, strict=True):
             table.append((name, f"{before:.4f}", f"{after:.4f}"))
@@ -343,8 +367,9 @@ def calibration_report(candidates: ScoredCandidates, temperature: float) -> Cali
 
 def _measure(candidates: ScoredCandidates, temperature: float) -> Calibration:
     confidences, is_right, is_entity = decide(candidates, temperature)
+    entities = proposed(candidates)
     return Calibration(
-        nll=_likelihood(candidates, temperature)[0],
+        nll=_likelihood(entities, temperature)[0] if len(entities.logits) else math.nan,
         ece=expected_calibration_error(confidences[is_entity], is_right[is_entity]),
         ece_all=expected_calibration_error(confidences, is_right),
         confidence=float(confidences[is_entity].mean()) if is_entity.any() else math.nan,

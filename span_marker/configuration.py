@@ -45,8 +45,8 @@ class SpanMarkerConfig(PreTrainedConfig):
         model_max_length_default: The text limit if ``model_max_length`` is None.
         id2reduced_id: Class of a span for each given label ID; made from ``labels``, for the 1.x library to read.
         multi_label: Whether a span may have several labels: each has a probability of its own.
-        decoding: How entities that overlap are resolved, see `span_marker.decoding`. None stands for ``"flat"``;
-            training sets it to ``"nested"`` or ``"overlapping"`` if the data has such entities.
+        decoding: How entities that overlap are resolved, see `span_marker.decoding`. None stands for ``"flat"``, or in
+            a multi-label model for ``"nested"``; training sets it if the data asks for more.
         calibration_temperature: What class scores are divided by before they become probabilities, see
             `span_marker.calibrate`.
         thresholds: The least probability of each label, see ``SpanMarkerModel.predict``; None for none.
@@ -116,6 +116,10 @@ class SpanMarkerConfig(PreTrainedConfig):
                 check_limit(name, getattr(self, name), at_least=1, optional=name == "model_max_length")
         for name in ("max_prev_context", "max_next_context"):
             check_limit(name, getattr(self, name), at_least=0, optional=True)
+        if self.thresholds is not None:
+            self.decoder()
+        if not isinstance(self.multi_label, bool):
+            raise TypeError(f"multi_label={self.multi_label!r} must be True or False")
         if self.decoding is not None:
             check_decoding(self.decoding)
         temperature = self.calibration_temperature
@@ -162,11 +166,15 @@ class SpanMarkerConfig(PreTrainedConfig):
             ValueError: If a threshold is no probability, labels are unknown or missing, or there is no such decoding.
         """
         threshold = self.thresholds if threshold is None else threshold
+        fallback: Decoding = "nested" if self.multi_label else "flat"
         labels = self.reduced_labels
         thresholds: list[float] | None = None
         if isinstance(threshold, dict):
-            if set(threshold) != set(labels) - {OUTSIDE}:
-                raise ValueError(f"threshold={threshold} must have each of the labels {sorted({*labels} - {OUTSIDE})}")
+            if wrong := set(threshold) ^ (set(labels) - {OUTSIDE}):
+                raise ValueError(
+                    f"threshold={threshold} must have each label of the model and no other, but {sorted(wrong)} "
+                    "are missing or unknown"
+                )
             for label, value in threshold.items():
                 _check_probability(f"threshold[{label!r}]", value)
             thresholds = [threshold.get(label, 1.0) for label in labels]
@@ -178,7 +186,7 @@ class SpanMarkerConfig(PreTrainedConfig):
             multi_label=self.multi_label,
             temperature=self.calibration_temperature,
             thresholds=None if thresholds is None else np.array(thresholds, dtype=np.float32),
-            decoding=check_decoding(decoding or self.decoding or "flat"),
+            decoding=check_decoding(next(name for name in (decoding, self.decoding, fallback) if name is not None)),
             keeps_all_scores=keeps_all_scores,
         )
 

@@ -14,6 +14,7 @@ from span_marker.configuration import SpanMarkerConfig
 from span_marker.sentences import Piece
 from span_marker.spans import IntArray, enumerate_spans, span_index
 from span_marker.tokenizer import SpanMarkerTokenizer
+from span_marker.windows import UNBOUNDED
 
 MODEL_INPUTS = ("input_ids", "attention_mask", "span_tokens", "span_counts", "labels")
 """Keys of a batch that the model's ``forward`` takes."""
@@ -38,7 +39,7 @@ def text_features(piece: Piece) -> dict[str, Any]:
         "word_ends": piece.tokens.word_ends,
         "row": piece.row,
         "first_word": piece.first_word,
-        "bounds": np.array([piece.above, piece.up_to]),
+        "bounds": [piece.above, piece.up_to],
     }
 
 
@@ -84,10 +85,10 @@ class SpanMarkerDataCollator:
         Returns:
             ``input_ids`` and ``attention_mask``, both ``(batch, seq_len)``; ``span_words``, the first word and the word
             behind the last of each candidate, counted from the beginning of its sentence, and ``span_tokens``, the
-            first and the last token, both ``(num_spans, 2)``; ``span_counts (batch,)``; ``rows (batch,)``. For labelled
-            sentences also ``labels``, ``(num_spans,)`` class IDs, or for a multi-label model ``(num_spans,
-            num_labels)``, 1 for each label that a candidate has; ``gold_entities (batch, max_entities, 3)``, padded
-            with `IGNORE_INDEX`; ``num_words (batch,)``.
+            first and the last token, both ``(num_spans, 2)``; ``span_counts``, ``rows``, and ``is_whole``, False for
+            windows, all ``(batch,)``. For labelled sentences also ``labels``, ``(num_spans,)`` class IDs, or for a
+            multi-label model ``(num_spans, num_labels)``, 1 for each label that a candidate has; ``gold_entities
+            (batch, max_entities, 3)``, padded with `IGNORE_INDEX`; ``num_words (batch,)``.
         """
         lengths = np.array([len(feature["input_ids"]) for feature in features])
         input_ids = np.full((len(features), lengths.max(initial=0)), self.pad_token_id, dtype=np.int64)
@@ -103,14 +104,19 @@ class SpanMarkerDataCollator:
         word_ends = np.concatenate([feature["word_ends"] for feature in features]).astype(np.int64)
         starts, ends = (span_words + (np.cumsum(seen_words) - seen_words)[piece, None]).T  # in the words of the batch
         span_words = span_words + first_words[piece, None]
-        above, up_to = np.array([feature["bounds"] for feature in features], dtype=np.int64)[piece].T
-        own = (span_words.sum(axis=1) > above) & (span_words.sum(axis=1) <= up_to)
+        bounds = np.array([feature["bounds"] for feature in features], dtype=np.int64)
+        is_whole = (bounds == UNBOUNDED).all(axis=1)
+        own: Any = slice(None)
+        if not is_whole.all():
+            above, up_to = bounds[piece].T
+            own = (span_words.sum(axis=1) > above) & (span_words.sum(axis=1) <= up_to)
         batch = {
             "input_ids": input_ids,
             "attention_mask": attention_mask,
             "span_words": span_words[own],
             "span_tokens": np.stack([word_starts[starts], word_ends[ends - 1] - 1], axis=1)[own],
             "span_counts": np.bincount(piece[own], minlength=len(features)),
+            "is_whole": is_whole,
             "rows": np.array([feature["row"] for feature in features]),
         }
         if "entities" in features[0]:

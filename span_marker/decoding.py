@@ -90,7 +90,7 @@ class Decoder:
         sentence = np.repeat(np.arange(len(span_counts)), span_counts.cpu().numpy())[found]
         all_scores = list(map(tuple, scores[found].tolist())) if self.keeps_all_scores else [()] * len(found)
         columns = (array.tolist() for array in (sentence, labels, words[:, 0], words[:, 1], scores[found, labels]))
-        proposals: list[list[ScoredSpan]] = [[] for _ in span_counts]
+        proposals: list[list[ScoredSpan]] = [[] for _ in range(len(span_counts))]
         for index, label, start, end, score, of_all in zip(*columns, all_scores, strict=True):
             proposals[index].append(ScoredSpan(label, start, end, score, of_all))
         return proposals

@@ -88,6 +88,25 @@ class Annotations:
             return "overlapping"
         return "nested" if self.num_nested + self.num_sharing >= enough else "flat"
 
+    def warn_of_overlaps(self, decoding: Decoding, what: str) -> None:
+        """Log that there are overlaps of a kind that a model does not give out, if there are.
+
+        Args:
+            decoding: How the model resolves overlaps.
+            what: What to call the data set.
+        """
+        is_flat = decoding in ("flat", "flat-optimal")
+        num_lost = self.num_crossing + is_flat * (self.num_nested + self.num_sharing)
+        if num_lost and decoding != "overlapping":
+            logger.warning(
+                "%d of the %d gold entities of the %s data overlap others in a way that decoding=%r does not give out: "
+                "set model.config.decoding if they are no mistakes.",
+                num_lost,
+                self.num_entities,
+                what,
+                decoding,
+            )
+
     def warn(self, config: SpanMarkerConfig, max_tokens: int, what: str) -> None:
         """Log what is lost and what to change, if anything is.
 
@@ -307,4 +326,4 @@ def read_spans(
     aligned, cut = align(spans, item, sentence.char_starts, sentence.char_ends)
     examples = [f"{where}, characters {start} to {end}, {item[start:end]!r}" for _, start, end in cut]
     found.examples += examples[: NUM_EXAMPLES - len(found.examples)]
-    return [*aligned, *(LabelledSpan(span.label, NO_WORDS, NO_WORDS) for span in cut)]
+    return [*dict.fromkeys(aligned), *(LabelledSpan(span.label, NO_WORDS, NO_WORDS) for span in cut)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import takewhile
 from typing import Any, TypedDict, TypeVar
 
 from torch import Tensor
@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 from span_marker.configuration import SpanMarkerConfig, check_limit
 from span_marker.data_collator import SpanMarkerDataCollator, text_features
 from span_marker.decoding import Decoder, ScoredSpan
-from span_marker.sentences import Sentences, check_words, into_pieces, tokenize
+from span_marker.sentences import Sentences, check_text, check_words, into_pieces, tokenize
 from span_marker.spans import num_candidates
 from span_marker.tokenizer import EncodedSentence, SpanMarkerTokenizer
 
@@ -128,20 +128,22 @@ class Predictor:
         check_limit("batch_size", self.batch_size, at_least=1)
         check_limit("top_k", self.top_k, at_least=1, optional=True)
         self._collator = SpanMarkerDataCollator.for_model(self.tokenizer, self.config)
+        self._labels = self.config.reduced_labels
 
     def read(self, sentences: Sentences, progress: tqdm[Any]) -> tuple[list[list[Entity]], list[Coverage]]:
         """Read the entities of some sentences.
 
         Args:
             sentences: The sentences; with document context, whole documents.
-            progress: Is told how many sentences or windows are done.
+            progress: Is told how many sentences or windows are done, and that there are more if a sentence has windows.
 
         Returns:
             The entities of each sentence, and what of it was read.
         """
         bare = tokenize(sentences, self.tokenizer)
         pieces = into_pieces(sentences, bare, self.tokenizer, self.config, self.max_tokens)
-        progress.total = (progress.total or 0) + len(pieces)
+        if progress.total is not None:
+            progress.total += len(pieces) - len(bare)
         proposals: list[list[ScoredSpan]] = [[] for _ in bare]
         num_scored, num_windows = [0] * len(bare), [0] * len(bare)
         cut_words: list[list[int]] = [[] for _ in bare]
@@ -191,7 +193,7 @@ class Predictor:
             )
 
     def _as_dict(self, span: ScoredSpan, item: Any, sentence: EncodedSentence) -> Entity:
-        labels = self.config.reduced_labels
+        labels = self._labels
         start, end = _place(span.start, span.end, item, sentence)
         entity: Entity = {"span": item[start:end], "label": labels[span.label_id], "score": span.score}
         if isinstance(item, str):
@@ -250,7 +252,7 @@ def predict(sentences: Sentences, predictor: Predictor, show_progress_bar: bool)
     """
     _warn_of_context(sentences.document_ids is not None, predictor.config.trained_with_document_context)
     results: list[Any] = [None] * len(sentences.items)
-    with tqdm(desc="Predicting", disable=not show_progress_bar) as progress:
+    with tqdm(total=len(results), desc="Predicting", disable=not show_progress_bar) as progress:
         # The sentences of a document need each other.
         documents = ((rows, 0) for rows in sentences.documents())
         singles = (([row], len(item)) for row, item in enumerate(sentences.items))
@@ -275,24 +277,39 @@ def predict_stream(items: Iterable[Any], predictor: Predictor, show_progress_bar
         The entities of each sentence, in order; for a dict, the dict with ``entities`` besides.
     """
     _warn_of_context(False, predictor.config.trained_with_document_context)
-    with tqdm(desc="Predicting", disable=not show_progress_bar) as progress:
-        pairs = ((item, _sentence_of(item, f"item {index} of the stream")) for index, item in enumerate(items))
-        for are_texts, same_kind in groupby(pairs, key=lambda pair: isinstance(pair[1], str)):
-            for block in _blocks(([pair], len(pair[1])) for pair in same_kind):
-                entities, _ = predictor.read(Sentences([sentence for _, sentence in block], are_texts), progress)
-                for (item, _), found in zip(block, entities, strict=True):
-                    yield {**item, "entities": found} if isinstance(item, dict) else found
-    predictor.warn()
+    try:
+        with tqdm(desc="Predicting", disable=not show_progress_bar) as progress:
+            pairs = ((item, _sentence_of(item, f"item {index} of the stream")) for index, item in enumerate(items))
+            for block in _blocks(([pair], 0 if isinstance(pair[1], Exception) else len(pair[1])) for pair in pairs):
+                good = list(takewhile(lambda pair: not isinstance(pair[1], Exception), block))
+                found: dict[int, list[Entity]] = {}
+                for kind in (str, (list, tuple)):
+                    places = [place for place, (_, sentence) in enumerate(good) if isinstance(sentence, kind)]
+                    sentences = Sentences([good[place][1] for place in places], are_texts=kind is str)
+                    found |= zip(places, predictor.read(sentences, progress)[0], strict=True)
+                for place, (item, _) in enumerate(good):
+                    yield {**item, "entities": found[place]} if isinstance(item, dict) else found[place]
+                if len(good) < len(block):
+                    raise block[len(good)][1]
+    finally:
+        predictor.warn()
 
 
 def _sentence_of(item: Any, where: str) -> Any:
+    """The sentence of an item, or the error to raise when its turn comes."""
     if isinstance(item, dict):
         columns = [name for name in ("text", "tokens") if name in item]
         if len(columns) != 1:
-            raise ValueError(f"{where} must have either 'text' or 'tokens', but has {list(item)}")
-        item, where = item[columns[0]], f"{where}: {columns[0]!r}"
-    if not isinstance(item, str):
-        check_words(item, where)
+            return ValueError(f"{where} must have either 'text' or 'tokens', but has {list(item)}")
+        name, item, where = columns[0], item[columns[0]], f"{where}: {columns[0]!r}"
+    elif isinstance(item, (str, list, tuple)):
+        name = "text" if isinstance(item, str) else "tokens"
+    else:
+        return TypeError(f"{where} must be a string, a list of words or a dict, not {type(item).__name__}")
+    try:
+        (check_text if name == "text" else check_words)(item, where)
+    except TypeError as error:
+        return error
     return item
 
 

@@ -135,6 +135,10 @@ def suggest_limits(
         ValueError: If no entity is made of whole words, an entity or a tag can't be, tags are integers without names,
             or ``keep`` is out of range.
     """
+    if not isinstance(tokenizer, SpanMarkerTokenizer):
+        raise TypeError(
+            f"tokenizer must be a SpanMarkerTokenizer, such as model.tokenizer, not {type(tokenizer).__name__}"
+        )
     num_entities = 0
     lengths: Counter[int] = Counter()
     num_words: list[int] = []
@@ -152,6 +156,8 @@ def suggest_limits(
                 lengths.update(end - start for _, start, end in spans)
                 num_words.append(sentence.num_words)
                 num_tokens.append(len(sentence.input_ids) + tokenizer.num_special_tokens)
+    if not num_words:
+        raise ValueError("the data has no rows to take limits from")
     suggested = suggest_entity_max_length(lengths, keep)
     limits = [limit for limit in (text_limit, tokenizer.tokenizer.model_max_length) if limit is not None]
     return LimitsReport(

@@ -149,8 +149,8 @@ class SpanMarkerModel(PreTrainedModel):
             span_counts: Candidates of each sentence, ``(batch,)``.
             labels: Class ID of each candidate, ``(num_spans,)``; for a multi-label model ``(num_spans, num_labels)``
                 with 1 for each label that it has, or for ``O`` alone.
-            num_items_in_batch: Numbers in ``labels`` of all candidates that the loss is the mean over; by default those
-                of this batch. ``Trainer`` passes those of a whole optimizer step when it accumulates gradients.
+            num_items_in_batch: Candidates that the loss is the mean over; by default those of this batch. ``Trainer``
+                passes the number of a whole optimizer step when it accumulates gradients.
 
         Returns:
             The class scores, and the loss if there are labels.
@@ -176,8 +176,7 @@ class SpanMarkerModel(PreTrainedModel):
         logits = self.classifier(self.dropout(features))
         loss = None
         if labels is not None:
-            num_items = torch.as_tensor(labels.numel() if num_items_in_batch is None else num_items_in_batch)
-            num_items = num_items / labels[:1].numel() if len(labels) else num_items  # of candidates
+            num_items = torch.as_tensor(len(labels) if num_items_in_batch is None else num_items_in_batch)
             # A batch of empty sentences has no candidates, and a loss of zero.
             loss = summed_loss(logits.float(), labels) / num_items.clamp(min=1).to(logits.device)
         return SpanMarkerOutput(loss=loss, logits=logits)
@@ -268,15 +267,17 @@ class SpanMarkerModel(PreTrainedModel):
             decoding: See `predict`.
             top_k: See `predict`.
 
-        Yields:
-            The entities of each sentence, see `predict`; for a dict, the dict with ``entities`` besides.
+        Returns:
+            Yields the entities of each sentence, see `predict`; for a dict, the dict with ``entities`` besides.
 
         Raises:
-            TypeError: If an item is nothing of the kind.
+            TypeError: If ``inputs`` is a single sentence, or an item nothing of the kind.
             ValueError: If a dict has neither ``text`` nor ``tokens``, or both; or an argument is wrong, see `predict`.
         """
+        if isinstance(inputs, (str, dict)):
+            raise TypeError(f"predict_stream needs an iterable of sentences, not a single {type(inputs).__name__}")
         predictor = self._predictor(batch_size, threshold, decoding, top_k)
-        yield from inference.predict_stream(inputs, predictor, show_progress_bar)
+        return inference.predict_stream(inputs, predictor, show_progress_bar)
 
     def _predictor(self, batch_size: int, threshold: Any, decoding: Any, top_k: int | None) -> inference.Predictor:
         return inference.Predictor(

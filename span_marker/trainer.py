@@ -1,4 +1,4 @@
-"""Trainer: ``transformers.Trainer`` for SpanMarker models and data sets of words and tags."""
+"""Trainer: ``transformers.Trainer`` for SpanMarker models and annotated data."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class Trainer(transformers.Trainer):
     in prediction.
 
     If the model's configuration leaves it open, the training data decide about the limits that are ``"auto"``, and
-    about ``decoding``: it is ``"overlapping"`` if at least one in a hundred entities crosses another, ``"nested"`` if
-    so many lie within another or share its words, and ``"flat"`` otherwise.
+    about ``decoding``: it is set to ``"overlapping"`` if at least one in a hundred entities crosses another, and to
+    ``"nested"`` if so many lie within another or share its words.
 
     Args:
         model: The model; may be left out if there is ``model_init``.
@@ -57,6 +57,8 @@ class Trainer(transformers.Trainer):
 
     Raises:
         TypeError: If the model is not a `SpanMarkerModel`, or a data set not a `Dataset`.
+        ValueError: If an argument would take evaluation apart (``batch_eval_metrics``, or ``eval_do_concat_batches``
+            switched off), or labels are to be smoothed that each stand alone.
     """
 
     def __init__(
@@ -74,6 +76,11 @@ class Trainer(transformers.Trainer):
         if kwargs.get("data_collator") is not None:
             raise TypeError("Trainer makes its own data_collator: leave data_collator out")
         args = TrainingArguments(output_dir="tmp_trainer") if args is None else args
+        if args.batch_eval_metrics or not args.eval_do_concat_batches:
+            raise ValueError(
+                "batch_eval_metrics must be off and eval_do_concat_batches on: windows of a text may be in different "
+                "batches, and are evaluated together"
+            )
         if args.n_gpu > 1:
             logger.warning("Training uses one of %d GPUs: launch it with torchrun to use all.", args.n_gpu)
             args._n_gpu = 1  # a batch can't be cut into pieces as DataParallel would do
@@ -96,17 +103,21 @@ class Trainer(transformers.Trainer):
     def _prepare_for(self, model: SpanMarkerModel) -> None:
         """Fit everything that depends on the model to it: the collator, the data sets, the model's own notes."""
         self._reader, config = model, model.config
+        if config.multi_label and self.args.label_smoothing_factor:
+            raise ValueError("label_smoothing_factor must be 0 for a multi-label model: its labels each stand alone")
         train_dataset, eval_dataset = self._raw_datasets
         if train_dataset is not None:
             set_limits(model, train_dataset)
         self.data_collator = SpanMarkerDataCollator.for_model(model.require_tokenizer(), config)
-        if getattr(self, "_text_limit", None) != model.max_text_length:
-            self._text_limit = model.max_text_length
+        prepared_for = (config.to_json_string(), model.max_text_length)
+        if getattr(self, "_prepared_for", None) != prepared_for:
+            self._prepared_for = prepared_for
             self._prepared = []
         if train_dataset is not None:
             self.train_dataset, summary = self._prepare(train_dataset, "training")
-            if config.decoding is None:
+            if config.decoding is None and summary.decoding != "flat":
                 config.decoding = summary.decoding
+            summary.warn_of_overlaps(config.decoder().decoding, "training")
             has_context = {"document_id", "sentence_id"} <= set(train_dataset.column_names)
             config.trained_with_document_context = has_context
         if isinstance(eval_dataset, dict):
@@ -167,6 +178,8 @@ class Trainer(transformers.Trainer):
             Predictions, gold entities if there are annotations (see `Trainer` for the shapes), and metrics.
         """
         output = super().predict(test_dataset, ignore_keys, metric_key_prefix)
+        if output.predictions is None:  # prediction_loss_only
+            return output
         predictions, label_ids = self._merge(output.predictions, output.label_ids)
         return PredictionOutput(predictions=predictions, label_ids=label_ids, metrics=output.metrics)
 
@@ -185,6 +198,8 @@ class Trainer(transformers.Trainer):
     ) -> Any:
         """See ``transformers.Trainer``. What only the evaluation needs is kept from the model."""
         inputs = {name: value for name, value in inputs.items() if name in MODEL_INPUTS}
+        if num_items_in_batch is not None and inputs["labels"].dim() == 2:
+            num_items_in_batch = num_items_in_batch / inputs["labels"].shape[1]  # transformers counts all numbers
         return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
 
     def prediction_step(
@@ -203,8 +218,8 @@ class Trainer(transformers.Trainer):
             ignore_keys: Not used.
 
         Returns:
-            The loss; what may be an entity, with scores, and the sentence of each row; gold entities and numbers of
-            words of each row. Rows are sentences, or windows of them.
+            The loss; the entities, or what may be one in a window, with scores, and the sentence of each row; gold
+            entities and numbers of words of each row. Rows are sentences, or windows of them.
         """
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad(), self.compute_loss_context_manager():
@@ -215,7 +230,14 @@ class Trainer(transformers.Trainer):
         if prediction_loss_only:
             return loss, None, None
         decoder = self._span_marker.config.decoder()
-        found = decoder.propose(outputs.logits, inputs["span_words"], inputs["span_counts"])
+        found = [
+            decoder.select(spans) if is_whole else spans
+            for spans, is_whole in zip(
+                decoder.propose(outputs.logits, inputs["span_words"], inputs["span_counts"]),
+                inputs["is_whole"].tolist(),
+                strict=True,
+            )
+        ]
         entities, scores = (torch.from_numpy(array).to(self.args.device) for array in pad_spans(found))
         labels = (inputs["gold_entities"], inputs["num_words"]) if "labels" in inputs else None
         return loss, (entities, scores, inputs["rows"]), labels
@@ -225,7 +247,8 @@ class Trainer(transformers.Trainer):
 
         def compute(prediction: EvalPrediction) -> dict[str, Any]:
             predictions, label_ids = self._merge(prediction.predictions, prediction.label_ids)
-            return compute_metrics(EvalPrediction(predictions=predictions, label_ids=label_ids))
+            others = {"inputs": prediction.inputs, "losses": prediction.losses}  # of pieces
+            return compute_metrics(EvalPrediction(predictions=predictions, label_ids=label_ids, **others))
 
         return compute
 
@@ -260,7 +283,7 @@ class Trainer(transformers.Trainer):
             _read_entities(gold, labels), _read_entities(predicted, labels), num_words.tolist()
         )
         if self.is_in_train:
-            return {name: value for name, value in metrics.items() if name.startswith("overall_")}
+            return {name: value for name, value in metrics.items() if not isinstance(value, dict)}
         return metrics
 
 
@@ -276,14 +299,20 @@ def set_limits(model: SpanMarkerModel, train_dataset: Dataset) -> None:
     if not limits:
         return
     suggestion = suggest_limits(
-        train_dataset,
+        {"training": train_dataset},
         model.require_tokenizer(),
         text_limit=max_text_length(config.encoder),
         labels=config.given_labels,
     )
-    for name in limits:
-        setattr(config, name, getattr(suggestion, name))
-        logger.info("%s=%d is set from the training data:\n%s", name, getattr(config, name), suggestion)
+    if config.entity_max_length == AUTO:
+        config.entity_max_length = suggestion.entity_max_length
+    if config.model_max_length == AUTO:
+        # Short texts cost no more under a higher limit, and later ones may be longer, or have context around them.
+        largest = max_text_length(config.encoder)
+        wanted = max(suggestion.model_max_length, config.model_max_length_default)
+        config.model_max_length = wanted if largest is None else min(wanted, largest)
+    chosen = ", ".join(f"{name}={getattr(config, name)}" for name in limits)
+    logger.info("%s, from the training data:\n%s", chosen, suggestion)
 
 
 def pad_spans(spans: Sequence[Sequence[ScoredSpan]]) -> tuple[IntArray, FloatArray]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,16 +11,24 @@ import torch
 from datasets import Dataset
 
 from span_marker.annotations import read_rows
-from span_marker.calibration import CalibrationReport, ScoredCandidates, calibration_report, fit_temperature
+from span_marker.calibration import (
+    CalibrationReport,
+    ScoredCandidates,
+    calibration_report,
+    decide,
+    fit_temperature,
+    proposed,
+)
 from span_marker.data_collator import SpanMarkerDataCollator
-from span_marker.decoding import likely_labels, probabilities
 from span_marker.evaluation import compute_metrics
 from span_marker.features import prepare
 from span_marker.inference import Entity, batches
-from span_marker.labels import LabelledSpan
+from span_marker.labels import OUTSIDE, LabelledSpan
 from span_marker.modeling import SpanMarkerModel
 from span_marker.spans import num_candidates
 from span_marker.thresholds import Scores, ThresholdReport, tune_threshold
+
+logger = logging.getLogger(__name__)
 
 FLOOR = 0.05
 """Least probability of what thresholds are tuned on: no threshold is lower."""
@@ -31,8 +39,9 @@ def calibrate(
 ) -> CalibrationReport:
     """Fit a model's temperature to held-out data, so that its scores say how often it is right.
 
-    The temperature is written into the model's configuration, and saved with it. It changes no prediction of a text in
-    which nothing overlaps. Tune thresholds after it, not before.
+    It is fitted to those candidates that the model proposes as entities, since theirs are the scores that anyone sees.
+    It is written into the model's configuration as ``calibration_temperature``, and saved with it; thresholds, which
+    would no longer fit, are taken away. It changes no prediction of a text in which nothing overlaps.
 
     Args:
         model: A trained model.
@@ -44,30 +53,27 @@ def calibrate(
         The temperature, and the calibration error before and after it.
 
     Raises:
-        ValueError: If there is nothing to fit, such as no entity at all.
+        TypeError: If it is no model, or no data set.
+        ValueError: If the model proposes nothing, or nothing wrong, or nothing right: the model stays as it is.
     """
+    _check(model, data)
     candidates = score_candidates(model, data, batch_size)
-    temperature = fit_temperature(proposed(candidates))
+    entities = proposed(candidates)
+    decisions = decide(entities)
+    num_right = int(decisions.is_right[decisions.is_entity].sum())
+    if num_right in (0, decisions.is_entity.sum()):
+        raise ValueError(
+            f"{num_right} of the {decisions.is_entity.sum()} entities that the model proposes in the held-out data are "
+            "right, but a temperature is fitted to right and wrong ones: pass more sentences"
+        )
+    temperature = fit_temperature(entities)
     if test_data is not None:
         candidates = score_candidates(model, test_data, batch_size)
     report = calibration_report(candidates, temperature)
-    model.config.calibration_temperature = temperature
+    if model.config.thresholds is not None:
+        logger.warning("The model's thresholds are those of other scores, and are taken away: tune them again.")
+    model.config.thresholds, model.config.calibration_temperature = None, temperature
     return report
-
-
-def proposed(candidates: ScoredCandidates) -> ScoredCandidates:
-    """Pick the candidates that a model proposes as entities, whatever its temperature.
-
-    Args:
-        candidates: All candidates.
-
-    Returns:
-        Those whose most probable class is not ``O``, or that have a label of at least 0.5 in a multi-label model.
-    """
-    scores = probabilities(candidates.logits, candidates.multi_label)
-    found, _ = likely_labels(scores, candidates.outside_id, None, candidates.multi_label)
-    rows = torch.from_numpy(np.unique(found))
-    return replace(candidates, logits=candidates.logits[rows], labels=candidates.labels[rows])
 
 
 def score_candidates(model: SpanMarkerModel, data: Dataset, batch_size: int = 32) -> ScoredCandidates:
@@ -114,13 +120,24 @@ def tune_thresholds(
         that can't reach the precision gets the threshold with the best one that it can, and is marked.
 
     Raises:
-        ValueError: If ``precision`` is not above 0 and at most 1.
+        TypeError: If it is no model, or no data set.
+        ValueError: If ``precision`` is not above 0 and at most 1, or the data has no entity, or a label that the model
+            does not have.
     """
+    _check(model, data)
     rows = list(read_rows(data.with_format(None), "held-out", model.config.given_labels))
     gold = [{_without_edges(span, item) for span in spans} for item, spans in rows]
+    labels = [label for label in model.config.reduced_labels if label != OUTSIDE]
+    num_gold = Counter(span.label for spans in gold for span in spans)
+    if not num_gold:
+        raise ValueError("there is no entity in the held-out data: there is nothing to tune thresholds on")
+    if unknown := num_gold.keys() - set(labels):
+        raise ValueError(
+            f"the labels {sorted(unknown)} of the held-out data are not among those of the model, {labels}"
+        )
     texts = data.select_columns(["text" if rows and isinstance(rows[0][0], str) else "tokens", *_context(data)])
 
-    def predict(threshold: float | None) -> list[list[Entity]]:
+    def predict(threshold: float | dict[str, float] | None) -> list[list[Entity]]:
         return list(model.predict(texts, batch_size, threshold=threshold))
 
     def overall(predicted: list[list[Entity]]) -> Scores:
@@ -131,24 +148,27 @@ def tune_thresholds(
     previous, model.config.thresholds = model.config.thresholds, None
     try:
         before = overall(predict(None))
-        proposed = predict(FLOOR)
-        num_gold = Counter(span.label for spans in gold for span in spans)
+        proposals: dict[str, list[tuple[float, bool]]] = {label: [] for label in labels}
+        for found, spans in zip(predict(FLOOR), gold, strict=True):
+            for entity in found:
+                proposals[entity["label"]].append((entity["score"], _span(entity) in spans))
         points = {}
-        for label in model.config.reduced_labels:
-            of_label = [
-                (entity["score"], _span(entity) in spans)
-                for found, spans in zip(proposed, gold, strict=True)
-                for entity in found
-                if entity["label"] == label
-            ]
-            if label != model.config.reduced_labels[model.config.outside_id]:
-                scores, is_right = (np.array([row[column] for row in of_label]) for column in (0, 1))
-                points[label] = tune_threshold(scores, is_right, num_gold[label], precision, FLOOR)
-    except BaseException:
+        for label, pairs in proposals.items():
+            scores, is_right = (np.array([pair[column] for pair in pairs]) for column in (0, 1))
+            points[label] = tune_threshold(scores, is_right, num_gold[label], precision, FLOOR)
+        thresholds = {label: point.threshold for label, point in points.items()}
+        after = overall(predict(thresholds))
+    finally:
         model.config.thresholds = previous
-        raise
-    model.config.thresholds = {label: point.threshold for label, point in points.items()}
-    return ThresholdReport(points, {label: num_gold[label] for label in points}, before, overall(predict(None)))
+    model.config.thresholds = thresholds
+    return ThresholdReport(points, {label: num_gold[label] for label in points}, before, after)
+
+
+def _check(model: Any, data: Any) -> None:
+    if not isinstance(model, SpanMarkerModel):
+        raise TypeError(f"the first argument must be a SpanMarkerModel, not {type(model).__name__}")
+    if not isinstance(data, Dataset):
+        raise TypeError(f"the held-out data must be a datasets.Dataset, such as one split, not {type(data).__name__}")
 
 
 def _context(data: Dataset) -> list[str]:

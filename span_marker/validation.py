@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from span_marker.annotations import COLUMNS, UNITS, Form, Unit
 from span_marker.configuration import AUTO
 from span_marker.labels import LabelledSpan, detect_scheme, tags_to_entities
 from span_marker.modeling import SpanMarkerModel
+from span_marker.sentences import document_columns
 from span_marker.spans import IntArray
 from span_marker.tokenizer import NO_TOKEN, EncodedSentence
 
@@ -177,6 +179,8 @@ def validate(data: Any, model: SpanMarkerModel | None = None) -> Report:
         >>> report.is_clean, report.problems[0].message
         (False, "row 0 of the annotated data: 'PER' from characters 0 to 5 ('Ann w') begins or ends inside a word")
     """
+    if not isinstance(model, (SpanMarkerModel, NoneType)):
+        raise TypeError(f"model must be a SpanMarkerModel or None, not {type(model).__name__}")
     datasets = annotated.named_splits(data)
     forms = {name: annotated.annotation_form(dataset, name) for name, dataset in datasets.items()}
     string_labels = annotated.complete_tags(_string_tags(datasets, forms))
@@ -184,6 +188,7 @@ def validate(data: Any, model: SpanMarkerModel | None = None) -> Report:
     num_entities = 0
     seen: dict[Any, str] = {}
     for split, dataset in datasets.items():
+        document_columns(dataset)
         names, labels = _tag_labels(dataset, forms[split], split, string_labels, model)
         seen_here: dict[Any, str] = {}
         for batch in _read_batches(dataset, split, forms[split]):
@@ -315,7 +320,7 @@ def _overlap_problems(row: _Row, spans: list[LabelledSpan], multi_label: bool) -
     """Compare each entity with those before it. Each finding names one other entity."""
     first: dict[tuple[int, int], LabelledSpan] = {}
     listed: set[LabelledSpan] = set()
-    for span in spans:
+    for span in (_without_edges(span, row.item) for span in spans):
         other = first.setdefault((span.start, span.end), span)
         if span in listed:
             yield row.about(span, "repeated-entity", "is listed twice")
@@ -333,6 +338,16 @@ def _overlap_problems(row: _Row, spans: list[LabelledSpan], multi_label: bool) -
         if next_end < len(ends) and ends[next_end][0] < span.end:
             yield row.about(span, "crossing", f"crosses {row.name(ends[next_end][1])}")
         insort(ends, (span.end, span), key=lambda end: end[0])
+
+
+def _without_edges(span: LabelledSpan, item: Any) -> LabelledSpan:
+    """An entity of a text without the white space at its edges, unless it is nothing else."""
+    text = item[span.start : span.end]
+    if not isinstance(item, str) or text.isspace():
+        return span
+    return LabelledSpan(
+        span.label, span.start + len(text) - len(text.lstrip()), span.end - len(text) + len(text.rstrip())
+    )
 
 
 def _is_blank(parts: Sequence[str]) -> bool:

@@ -12,6 +12,7 @@ room for its tokens at all.
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -92,7 +93,7 @@ def plan_windows(
 
 def _word_at(word_starts: IntArray, token: float) -> int:
     """The first word that begins at a token or behind it."""
-    return int(np.searchsorted(word_starts, token, side="left"))
+    return int(np.searchsorted(word_starts, math.ceil(token), side="left"))
 
 
 def _sentence_near(begins_sentence: IntArray, lowest: int, highest: int, otherwise: int) -> int:

@@ -150,6 +150,12 @@ def scheme_of(places: Mapping[str, str]) -> str | None:
         raise ValueError(f"{places[prefixed[0]]}: the prefixes {found} belong to none of the schemes {list(SCHEMES)}")
     if "" in plain:
         raise ValueError(f"{places['']}: the tag is empty")
+    if plain and (OUTSIDE not in places or any(tag.isdigit() for tag in plain)):
+        reason = "which is a number" if plain[0].isdigit() else "but none of its tags is 'O'"
+        raise ValueError(
+            f"{places[plain[0]]}: the file has plain tags, such as {plain[0]!r}, {reason}: is it a column file, "
+            "and tag_columns= the column of the tags?"
+        )
     if plain and _PREFIXES.issuperset(plain):
         raise ValueError(f"{places[plain[0]]}: the tag {plain[0]!r} has no label: it should be like {plain[0]}-LABEL")
     return scheme

@@ -126,7 +126,7 @@ def check_entity(label: Any, start: Any, end: Any, length: int, where: str, unit
                 f"{where}: the {label!r} of {unit}s {start!r} to {end!r} must have whole numbers as 'start' and 'end'"
             )
     if not 0 <= start < end <= length:
-        reason = "is empty" if start == end else "is outside of" if start < end else "ends before it starts, among"
+        reason = "is empty, in" if start == end else "is outside of" if start < end else "ends before it starts, among"
         raise ValueError(f"{where}: the {label!r} of {unit}s {start} to {end} {reason} its {length} {unit}s")
     return RowEntity(label, int(start), int(end))
 

@@ -15,11 +15,18 @@ from span_marker.formats.spacy_docs import to_docs, write_docbin, write_html
 __all__ = ["to_docs", "write_brat", "write_conll", "write_docbin", "write_html", "write_jsonl"]
 
 
+REPEATED = {
+    *("label", "start", "end", "score", "span"),
+    *("char_start_index", "char_end_index", "word_start_index", "word_end_index"),
+}
+"""Keys of an entity that are written in one form, or say again what others say."""
+
+
 def write_jsonl(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]) -> None:
     """Write rows as JSON lines, one after the other, without holding them all in memory.
 
-    Entities are written with ``label``, ``start``, ``end``, and ``score`` if they have one; predictions, too. Other
-    columns stay as they are.
+    Entities are written with ``label``, ``start``, ``end`` and whatever else they have, such as ``score``; predictions,
+    too, but for their ``span``. Other columns stay as they are.
 
     Args:
         path: The file; it appears when all rows are written.
@@ -30,5 +37,9 @@ def write_jsonl(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]])
     """
     with writing(path) as file:
         for index, row in enumerate(rows):
-            entities = [entity.to_dict() for entity in parse_row(row, f"row {index}").entities]
+            checked = parse_row(row, f"row {index}").entities
+            entities = [
+                {**entity.to_dict(), **{name: value for name, value in given.items() if name not in REPEATED}}
+                for entity, given in zip(checked, row["entities"], strict=True)
+            ]
             file.write(json.dumps({**row, "entities": entities}, ensure_ascii=False, allow_nan=False) + "\n")

@@ -1,3 +1,5 @@
+import unicodedata
+
 import numpy as np
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
@@ -144,10 +146,14 @@ def annotated_texts(draw):
     return text, bounds, [LabelledSpan(f"L{index}", *pair) for index, pair in enumerate(pairs)]
 
 
+def is_ignored(char):
+    return char.isspace() or unicodedata.category(char) in ("Mn", "Cf")
+
+
 def trim(text, start, end):
-    while start < end and text[start].isspace():
+    while start < end and is_ignored(text[start]):
         start += 1
-    while start < end and text[end - 1].isspace():
+    while start < end and is_ignored(text[end - 1]):
         end -= 1
     return start, end
 
@@ -194,3 +200,10 @@ def test_words_of_every_tokenizer_are_found_again(kind, gap):
 def test_an_entity_that_cuts_a_word_is_handed_back():
     cut = [LabelledSpan("X", 0, 2), LabelledSpan("X", 1, 3), LabelledSpan("X", 3, 4)]
     assert align(cut, "Ann Lee", np.array([0, 3]), np.array([3, 7])) == ([], cut)
+
+
+def test_marks_that_a_tokenizer_drops_do_not_matter():
+    text = "Beyonce\u0301 sang"  # the accent is a character of its own
+    starts, ends = np.array([0, 9]), np.array([7, 13])
+    for end in (7, 8):
+        assert align([LabelledSpan("PER", 0, end)], text, starts, ends) == ([LabelledSpan("PER", 0, 1)], [])

@@ -18,6 +18,7 @@ from span_marker.calibration import (
     decide,
     expected_calibration_error,
     fit_temperature,
+    proposed,
     reliability,
 )
 
@@ -239,8 +240,8 @@ def test_a_report_says_what_the_temperature_changes(multi_label):
     candidates = sample(2.0, multi_label)
     temperature = fit_temperature(candidates)
     report = calibration_report(candidates, temperature)
-    assert report.after.nll == pytest.approx(float(loss(candidates, temperature)))
-    assert report.before.nll == pytest.approx(float(loss(candidates, 1.0)))
+    assert report.after.nll == pytest.approx(float(loss(proposed(candidates), temperature)))
+    assert report.before.nll == pytest.approx(float(loss(proposed(candidates), 1.0)))
     assert report.after.nll < report.before.nll
     assert report.after.ece < 0.03 < report.before.ece
     assert report.after.ece_all < report.before.ece_all
@@ -264,5 +265,5 @@ def test_a_report_says_what_the_temperature_changes(multi_label):
 def test_a_report_without_entities():
     report = calibration_report(ScoredCandidates(torch.tensor([[0.0, 9.0]]), torch.tensor([1]), OUTSIDE), 2.0)
     assert report.num_entities == 0
-    assert all(map(math.isnan, (report.precision, report.before.ece, report.after.confidence)))
+    assert all(map(math.isnan, (report.precision, report.before.ece, report.after.confidence, report.after.nll)))
     assert report.after.ece_all > report.before.ece_all > 0

@@ -282,7 +282,7 @@ def test_all_labels(model):
     [
         ({"threshold": 1.5}, ValueError, r"threshold=1.5 must be from 0 to 1"),
         ({"threshold": "0.5"}, TypeError, "threshold='0.5' must be a number"),
-        ({"threshold": {"PER": 0.5}}, ValueError, r"threshold=.* must have each of the labels \['LOC', 'ORG', 'PER'\]"),
+        ({"threshold": {"PER": 0.5}}, ValueError, r"threshold=.* each label .* \['LOC', 'ORG'\] are missing"),
         ({"threshold": {"PER": 0.5, "LOC": 2, "ORG": 0}}, ValueError, r"threshold\['LOC'\]=2 must be"),
         ({"decoding": "best"}, ValueError, "decoding='best' must be one of"),
         ({"top_k": 0}, ValueError, "top_k=0 must be at least 1"),
@@ -292,7 +292,7 @@ def test_wrong_options(model, options, error, message):
     with pytest.raises(error, match=message):
         model.predict("Paris", **options)
     with pytest.raises(error, match=message):
-        next(model.predict_stream(["Paris"], **options))
+        model.predict_stream(["Paris"], **options)
 
 
 def test_decodings(model):
@@ -328,6 +328,12 @@ def test_streams_keep_order_and_pass_on_what_comes_with_the_text(model, monkeypa
     )
 
 
+@pytest.mark.parametrize("single", ["Paris", {"text": "Paris"}])
+def test_a_single_sentence_is_no_stream(model, single):
+    with pytest.raises(TypeError, match="needs an iterable of sentences, not a single"):
+        model.predict_stream(single)
+
+
 def test_streams_are_read_as_needed(model, monkeypatch):
     monkeypatch.setattr(span_marker.inference, "BLOCK_SIZE", 4)
     taken = []
@@ -350,12 +356,14 @@ def test_blocks_are_bounded_by_length(model, monkeypatch):
 @pytest.mark.parametrize(
     ("item", "error", "message"),
     [
-        (3, TypeError, "item 1 of the stream must be a list of words, not int"),
+        (3, TypeError, "item 1 of the stream must be a string, a list of words or a dict, not int"),
         ({"id": 1}, ValueError, r"item 1 of the stream must have either 'text' or 'tokens', but has \['id'\]"),
         ({"text": ["a"], "tokens": ["a"]}, ValueError, "either 'text' or 'tokens'"),
         ({"tokens": ["a", None]}, TypeError, r"item 1 of the stream: 'tokens'\[1\]=None must be a word"),
     ],
 )
 def test_bad_items_of_a_stream(model, item, error, message):
+    stream = model.predict_stream(["Paris", item, "Paris"])
+    assert isinstance(next(stream), list)
     with pytest.raises(error, match=message):
-        list(model.predict_stream(["Paris", item]))
+        next(stream)

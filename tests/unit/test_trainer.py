@@ -144,10 +144,9 @@ def test_gradient_accumulation_is_one_larger_batch(dataset, tmp_path, multi_labe
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0.0
         options = {"per_device_train_batch_size": batch_size, "gradient_accumulation_steps": steps, "max_steps": 1}
-        trainer = Trainer(
-            model, arguments(tmp_path, optim="sgd", learning_rate=0.1, **options), dataset.select([2] * 4)
-        )
-        expected = trainer.evaluate(dataset.select([2]))["eval_loss"]
+        options |= {"optim": "sgd", "learning_rate": 0.1, "per_device_eval_batch_size": 4}
+        trainer = Trainer(model, arguments(tmp_path, **options), dataset.select([0, 1, 2, 4]))
+        expected = trainer.evaluate(dataset.select([0, 1, 2, 4]))["eval_loss"]
         assert trainer.train().training_loss == pytest.approx(expected, rel=1e-4)
         weights.append(model.state_dict())
     for name, tensor in weights[0].items():
@@ -344,8 +343,12 @@ def test_automatic_limits_come_from_the_training_data(dataset, tmp_path):
         model.predict("Paris")
     Trainer(model, arguments(tmp_path), dataset)
     assert model.config.entity_max_length == 3
+    assert model.config.model_max_length == 128  # all that the encoder can read, and less than the default
+    model.predict("Paris")
+    model = build_model("xlm-roberta", entity_max_length=3, model_max_length="auto")
+    model.config.model_max_length_default = 8
+    Trainer(model, arguments(tmp_path), dataset)
     longest = max(len(row.input_ids) for row in model.tokenizer.encode_words(SENTENCES)) + 2
     assert longest <= model.config.model_max_length < longest + 8
-    model.predict("Paris")
     with pytest.raises(ValueError, match="'auto' is set by Trainer from the training data"):
         Trainer(build_model("bert", entity_max_length="auto"), arguments(tmp_path), eval_dataset=dataset)

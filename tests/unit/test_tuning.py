@@ -87,9 +87,33 @@ def test_what_fails_leaves_the_model_as_it_was(model):
     with pytest.raises(ValueError, match="precision=2 must be above 0 and at most 1"):
         tune_thresholds(model, data, precision=2)
     assert model.config.thresholds == dict.fromkeys(("PER", "LOC", "ORG"), 0.25)
-    with pytest.raises(ValueError, match="all labels are 0, but a temperature"):
-        calibrate(model, Dataset.from_dict({"tokens": WORDS, "entities": [[] for _ in WORDS]}))
+    nothing = Dataset.from_dict({"tokens": WORDS, "entities": [[] for _ in WORDS]})
+    with pytest.raises(ValueError, match=r"0 of the \d+ entities that the model proposes .* are right"):
+        calibrate(model, nothing)
+    model.config.thresholds = None
+    everything = as_dicts(spans(model.predict(WORDS, decoding="overlapping"), "word"))
+    with pytest.raises(ValueError, match=r"(\d+) of the \1 entities"):
+        calibrate(model, Dataset.from_dict({"tokens": WORDS, "entities": everything}))
     assert model.config.calibration_temperature == 1.0
+    with pytest.raises(ValueError, match="there is no entity in the held-out data"):
+        tune_thresholds(model, nothing)
+    unknown = [[{"label": "ART", "start": 0, "end": 1}]]
+    with pytest.raises(ValueError, match=r"the labels \['ART'\] .* not among those of the model"):
+        tune_thresholds(model, Dataset.from_dict({"tokens": [["a"]], "entities": unknown}))
+    for function in (calibrate, tune_thresholds):
+        with pytest.raises(TypeError, match="must be a SpanMarkerModel, not Dataset"):
+            function(nothing, model)
+        with pytest.raises(TypeError, match="must be a datasets.Dataset, such as one split, not dict"):
+            function(model, {"dev": nothing})
+    assert model.config.thresholds is None
+
+
+def test_thresholds_of_other_scores_are_taken_away(model, caplog):
+    data = Dataset.from_dict({"tokens": WORDS, "entities": as_dicts(half_right(model, WORDS, "word"))})
+    tune_thresholds(model, data)
+    calibrate(model, data)
+    assert model.config.thresholds is None
+    assert "thresholds are those of other scores" in caplog.text
 
 
 def test_a_multi_label_model():
