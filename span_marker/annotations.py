@@ -1,4 +1,4 @@
-"""Annotated rows: in which form they are, what labels they have, and which words the characters of an entity are.
+"""Annotated rows: in which form they are, what labels they have, and which entities.
 
 Annotated data comes in three forms, told by its columns: ``tokens`` and ``entities`` (starts and ends count words),
 ``text`` and ``entities`` (they count characters), or ``tokens`` and ``ner_tags`` (one tag a word). Functions here look
@@ -7,12 +7,19 @@ at rows alone: no model and no tokenizer. What is wrong raises an error that nam
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from datasets import Dataset
 
-from span_marker.labels import OUTSIDE, SCHEMES, LabelledSpan, detect_scheme, split_tag, tags_to_entities
+from span_marker.labels import (
+    OUTSIDE,
+    LabelledSpan,
+    complete_labels,
+    complete_tags,
+    detect_scheme,
+    tags_to_entities,
+)
 
 Form = Literal["words", "text", "tags"]
 Unit = Literal["words", "characters"]
@@ -28,8 +35,6 @@ UNITS: dict[Form, Unit] = {"words": "words", "text": "characters", "tags": "word
 """What the entities of each form count."""
 
 ROWS_AT_A_TIME = 1000
-
-PREFIX_ORDER = "BIELSU"
 
 
 def named_splits(data: Any) -> dict[str, Dataset]:
@@ -168,49 +173,6 @@ def _infer_tags(datasets: dict[str, Dataset]) -> list[str]:
     if not tags - {OUTSIDE}:
         raise ValueError(f"there is no entity in the {' and '.join(datasets)} data: give labels=")
     return complete_tags(tags)
-
-
-def complete_tags(tags: Iterable[str]) -> list[str]:
-    """Complete tags to a label list.
-
-    Args:
-        tags: Some tags of a data set.
-
-    Returns:
-        ``O``, and then every prefix of the scheme with every label, labels in alphabetical order; without a scheme, the
-        tags in that order.
-
-    Example:
-        >>> complete_tags(["I-PER", "O", "S-LOC"])
-        ['O', 'B-LOC', 'I-LOC', 'E-LOC', 'S-LOC', 'B-PER', 'I-PER', 'E-PER', 'S-PER']
-    """
-    others = sorted(set(tags) - {OUTSIDE})
-    scheme = detect_scheme(others)
-    if scheme is None:
-        return [OUTSIDE, *others]
-    prefixes = sorted(SCHEMES[scheme], key=PREFIX_ORDER.index)
-    labels = sorted({split_tag(tag, scheme)[1] for tag in others})
-    return [OUTSIDE, *(f"{prefix}-{label}" for label in labels for prefix in prefixes)]
-
-
-def complete_labels(labels: Iterable[str]) -> list[str]:
-    """Complete entity labels to a label list.
-
-    Args:
-        labels: The labels of entities.
-
-    Returns:
-        ``O``, and then the labels in alphabetical order. Should all of them look like tags, as ``B-cell`` does, they
-        come as tags of themselves, so that a model has these very labels.
-
-    Example:
-        >>> complete_labels(["PER", "LOC"]), complete_labels(["B-cell"])
-        (['O', 'LOC', 'PER'], ['O', 'B-B-cell', 'I-B-cell'])
-    """
-    listed = sorted(set(labels))
-    if detect_scheme(listed) is None:
-        return [OUTSIDE, *listed]
-    return complete_tags(f"B-{label}" for label in listed)
 
 
 def check_entity(entity: Any, length: int, where: str, unit: Unit) -> LabelledSpan:

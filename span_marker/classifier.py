@@ -1,4 +1,4 @@
-"""The linear layer over the states of a candidate's markers: where it starts, and its loss. Pure functions."""
+"""The linear layer over the states of a candidate's markers: its dropout, where it starts, and its loss."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from transformers import PreTrainedConfig
 
 OUTSIDE_PRIOR = 0.98
 """Probability of ``O`` before any training, close to its share among candidates. Starting there, training does not
@@ -29,6 +30,21 @@ def initial_bias(num_labels: int, outside_id: int, multi_label: bool) -> Tensor:
     odds = OUTSIDE_PRIOR / (1 - OUTSIDE_PRIOR)
     bias[outside_id] = math.log(odds if multi_label else odds * (num_labels - 1))
     return bias
+
+
+def dropout_rate(encoder: PreTrainedConfig) -> float:
+    """Take the dropout in front of the classifier from the encoder.
+
+    Args:
+        encoder: The encoder's configuration.
+
+    Returns:
+        The encoder's own rate; 0.1 if it has none.
+    """
+    for name in ("hidden_dropout_prob", "dropout_rate"):
+        if hasattr(encoder, name):
+            return float(getattr(encoder, name))
+    return 0.1
 
 
 def summed_loss(logits: Tensor, labels: Tensor) -> Tensor:

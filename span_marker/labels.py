@@ -32,6 +32,9 @@ CONTINUES: frozenset[tuple[str, str]] = frozenset(
 """``(previous prefix, prefix)`` that join two neighbouring words of the same label into one entity. The empty prefix
 stands for tags without a scheme."""
 
+PREFIX_ORDER = "BIELSU"
+"""Order of prefixes in a label list."""
+
 _PREFIXED = re.compile(r"([BIESLU])-(.+)", re.DOTALL)
 
 
@@ -246,3 +249,46 @@ def check_labels(labels: Sequence[str]) -> None:
         raise ValueError(f"labels={list(labels)!r} must not repeat a label, but {twice!r} occur more than once")
     if len(labels) < 2:
         raise ValueError(f"labels={list(labels)!r} must contain at least one label besides 'O'")
+
+
+def complete_tags(tags: Iterable[str]) -> list[str]:
+    """Complete tags to a label list.
+
+    Args:
+        tags: Some tags of a data set.
+
+    Returns:
+        ``O``, and then every prefix of the scheme with every label, labels in alphabetical order; without a scheme, the
+        tags in that order.
+
+    Example:
+        >>> complete_tags(["I-PER", "O", "S-LOC"])
+        ['O', 'B-LOC', 'I-LOC', 'E-LOC', 'S-LOC', 'B-PER', 'I-PER', 'E-PER', 'S-PER']
+    """
+    others = sorted(set(tags) - {OUTSIDE})
+    scheme = detect_scheme(others)
+    if scheme is None:
+        return [OUTSIDE, *others]
+    prefixes = sorted(SCHEMES[scheme], key=PREFIX_ORDER.index)
+    labels = sorted({split_tag(tag, scheme)[1] for tag in others})
+    return [OUTSIDE, *(f"{prefix}-{label}" for label in labels for prefix in prefixes)]
+
+
+def complete_labels(labels: Iterable[str]) -> list[str]:
+    """Complete entity labels to a label list.
+
+    Args:
+        labels: The labels of entities.
+
+    Returns:
+        ``O``, and then the labels in alphabetical order. Should all of them look like tags, as ``B-cell`` does, they
+        come as tags of themselves, so that a model has these very labels.
+
+    Example:
+        >>> complete_labels(["PER", "LOC"]), complete_labels(["B-cell"])
+        (['O', 'LOC', 'PER'], ['O', 'B-B-cell', 'I-B-cell'])
+    """
+    listed = sorted(set(labels))
+    if detect_scheme(listed) is None:
+        return [OUTSIDE, *listed]
+    return complete_tags(f"B-{label}" for label in listed)

@@ -17,7 +17,7 @@ from transformers.utils.generic import ModelOutput
 
 from span_marker import inference, loading
 from span_marker.annotations import infer_labels
-from span_marker.classifier import initial_bias, summed_loss
+from span_marker.classifier import dropout_rate, initial_bias, summed_loss
 from span_marker.configuration import SpanMarkerConfig
 from span_marker.decoding import Decoding
 from span_marker.encoders import EngineChoice, build_encoder, max_text_length, select_engine
@@ -78,7 +78,7 @@ class SpanMarkerModel(PreTrainedModel):
         self.tokenizer: SpanMarkerTokenizer | None = None
         self.encoder = build_encoder(config.encoder) if encoder is None else encoder
         self.run_engine = select_engine(self.encoder, engine, config.marker_max_length)
-        self.dropout = nn.Dropout(_dropout_rate(config.encoder))
+        self.dropout = nn.Dropout(dropout_rate(config.encoder))
         self.classifier = nn.Linear(2 * config.encoder.hidden_size, len(config.reduced_labels))
         self.post_init()
 
@@ -392,10 +392,3 @@ class SpanMarkerModel(PreTrainedModel):
             model.classifier.to(device=encoder.device, dtype=encoder.dtype)
         model.tokenizer = tokenizer
         return model.eval()
-
-
-def _dropout_rate(config: PreTrainedConfig) -> float:
-    for name in ("hidden_dropout_prob", "dropout_rate"):
-        if hasattr(config, name):
-            return float(getattr(config, name))
-    return 0.1

@@ -252,7 +252,8 @@ def into_pieces(
         for first, last, above, up_to in plan_windows(
             starts, ends, beginnings, room, config.require("entity_max_length")
         ):
-            part = sentence.take_words(first, last).fit(prefix, suffix, max_tokens)
+            part = sentence.take(first, last, int(starts[first]), int(ends[last - 1]))
+            part = part.fit(prefix, suffix, max_tokens)
             pieces.append(Piece(row, part, first, above, up_to))
     return pieces
 

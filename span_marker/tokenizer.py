@@ -38,10 +38,9 @@ class EncodedSentence:
         word_starts: First token of each word, ``(num_words,)``. A word without tokens has `NO_TOKEN` here, and after
             `fit` it observes the first token of all.
         word_ends: Token behind the last of each word, ``(num_words,)``; likewise.
-        char_starts: First character of each word, ``(num_words,)``; None for pre-split words. Some tokenizers count the
-            space in front of a word as part of it.
-        char_ends: Character behind the last of each word, ``(num_words,)``; None for pre-split words.
-        token_char_ends: Character behind each token, ``(seq_len,)``, before the sentence is cut; None likewise.
+        char_starts: First character of each word, ``(num_words,)``; None for pre-split words, and after `take` or
+            `fit`. Some tokenizers count the space in front of a word as part of it.
+        char_ends: Character behind the last of each word, ``(num_words,)``; None likewise.
         num_cut_tokens: Tokens that the text limit cut off.
     """
 
@@ -50,7 +49,6 @@ class EncodedSentence:
     word_ends: IntArray
     char_starts: IntArray | None = None
     char_ends: IntArray | None = None
-    token_char_ends: IntArray | None = None
     num_cut_tokens: int = 0
 
     @property
@@ -58,26 +56,23 @@ class EncodedSentence:
         """Words that have a marker position: all up to the last one with a token."""
         return len(self.word_starts)
 
-    def take_words(self, first: int, last: int) -> EncodedSentence:
+    def take(self, first: int, last: int, first_token: int, last_token: int) -> EncodedSentence:
         """Some words in a row, as a sentence of their own.
 
         Args:
             first: The first of them.
             last: The one behind the last.
+            first_token: Their first token.
+            last_token: The token behind their last.
 
         Returns:
-            They and their tokens; characters are still those of the whole.
+            They and their tokens.
         """
-        starts, ends = self.filled_words()
-        token, behind = int(starts[first]), int(ends[last - 1])
         missing = self.word_starts[first:last] == NO_TOKEN
         return EncodedSentence(
-            input_ids=self.input_ids[token:behind],
-            word_starts=np.where(missing, NO_TOKEN, starts[first:last] - token),
-            word_ends=np.where(missing, NO_TOKEN, ends[first:last] - token),
-            char_starts=None if self.char_starts is None else self.char_starts[first:last],
-            char_ends=None if self.char_ends is None else self.char_ends[first:last],
-            token_char_ends=None if self.token_char_ends is None else self.token_char_ends[token:behind],
+            input_ids=self.input_ids[first_token:last_token],
+            word_starts=np.where(missing, NO_TOKEN, self.word_starts[first:last] - first_token),
+            word_ends=np.where(missing, NO_TOKEN, self.word_ends[first:last] - first_token),
         )
 
     def filled_words(self) -> tuple[IntArray, IntArray]:
@@ -107,16 +102,10 @@ class EncodedSentence:
             num_words = int(kept[-1]) + 1 if len(kept) else 0
         shift = len(before)
         starts, ends = self.word_starts[:num_words], self.word_ends[:num_words]
-        char_ends = self.char_ends
-        if char_ends is not None and self.token_char_ends is not None and num_words:
-            last_token = min(room, len(self.input_ids)) - 1
-            char_ends = np.minimum(char_ends[:num_words], self.token_char_ends[last_token])
         return EncodedSentence(
             input_ids=np.concatenate([before, self.input_ids[:room], after]),
             word_starts=np.where(starts == NO_TOKEN, 0, starts + shift),
             word_ends=np.where(ends == NO_TOKEN, 1, np.minimum(ends, room) + shift),
-            char_starts=None if self.char_starts is None else self.char_starts[:num_words],
-            char_ends=char_ends,
             num_cut_tokens=max(len(self.input_ids) - room, 0),
         )
 
@@ -213,9 +202,7 @@ class SpanMarkerTokenizer:
             char_ends = np.maximum.accumulate(char_ends)  # a word without tokens is empty, behind the word before it
             char_starts = char_ends.copy()
             char_starts[has_token] = offsets[sentence.word_starts[has_token], 0]
-            sentences.append(
-                replace(sentence, char_starts=char_starts, char_ends=char_ends, token_char_ends=offsets[:, 1])
-            )
+            sentences.append(replace(sentence, char_starts=char_starts, char_ends=char_ends))
         return sentences
 
     def _encode_split_texts(self, texts: list[list[tuple[str, tuple[int, int]]]]) -> list[EncodedSentence]:
@@ -224,9 +211,7 @@ class SpanMarkerTokenizer:
         encoded = self.encode_words([[word for word, _ in words] for words in texts])
         for words, sentence in zip(texts, encoded, strict=True):
             places = np.array([place for _, place in words], dtype=np.int64).reshape(-1, 2)[: sentence.num_words]
-            num_tokens = np.where(sentence.word_starts == NO_TOKEN, 0, sentence.word_ends - sentence.word_starts)
-            ends = np.repeat(places[:, 1], num_tokens)
-            sentences.append(replace(sentence, char_starts=places[:, 0], char_ends=places[:, 1], token_char_ends=ends))
+            sentences.append(replace(sentence, char_starts=places[:, 0], char_ends=places[:, 1]))
         return sentences
 
     def _missing_space(self) -> str:

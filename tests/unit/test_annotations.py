@@ -11,12 +11,10 @@ from span_marker.alignment import align
 from span_marker.annotations import (
     annotation_form,
     check_entities,
-    complete_labels,
-    complete_tags,
     infer_labels,
     named_splits,
 )
-from span_marker.labels import LabelledSpan, detect_scheme, reduce_labels
+from span_marker.labels import LabelledSpan, complete_labels, complete_tags, detect_scheme, reduce_labels
 
 WHERE = "row 3 of the training data"
 
@@ -95,7 +93,9 @@ def test_what_has_no_labels_is_refused(data, error, message):
 def test_the_form_is_told_by_the_columns():
     row = {"tokens": [["a"]], "ner_tags": [["O"]]}
     assert annotation_form(Dataset.from_dict(row), "x") == "tags"
-    assert annotation_form(Dataset.from_dict({**row, "entities": [[]]}), "x") == "words"
+    assert annotation_form(Dataset.from_dict({"tokens": [["a"]], "entities": [[]]}), "x") == "words"
+    with pytest.raises(ValueError, match="the x data has both 'entities' and 'ner_tags'"):
+        annotation_form(Dataset.from_dict({**row, "entities": [[]]}), "x")
     assert annotation_form(Dataset.from_dict({"text": ["a"], "entities": [[]]}), "x") == "text"
 
 

@@ -112,15 +112,20 @@ def test_a_cut_sentence_keeps_the_words_that_have_a_token():
         assert (cut.word_ends <= len(cut.input_ids) - 1).all()
 
 
-def test_a_cut_text_ends_with_its_last_token():
+def test_some_words_are_a_sentence_of_their_own():
     tokenizer = build_tokenizer("wordpiece")
-    text = "Paris unbelievableness"
-    (sentence,) = tokenizer.encode_texts([text])
-    cut = sentence.fit(tokenizer.prefix_ids, tokenizer.suffix_ids, 2 + int(sentence.word_starts[1]) + 1)
-    assert cut.num_words == 2
-    last = text[cut.char_starts[1] : cut.char_ends[1]]
-    assert "unbelievableness".startswith(last)
-    assert 0 < len(last) < len("unbelievableness")
+    words = ["Paris", "\u2063", "unbelievableness", "Italy", "\u2063", "Egypt"]
+    (sentence,) = tokenizer.encode_words([words])
+    starts, ends = sentence.filled_words()
+    for first in range(len(words)):
+        for last in range(first + 1, len(words) + 1):
+            part = sentence.take(first, last, int(starts[first]), int(ends[last - 1]))
+            (alone,) = tokenizer.encode_words([words[first:last]])
+            assert part.input_ids.tolist() == alone.input_ids.tolist()
+            # Behind the last word with a token, a sentence of its own has no words, but a part of one has.
+            assert part.word_starts[: alone.num_words].tolist() == alone.word_starts.tolist()
+            assert part.word_ends[: alone.num_words].tolist() == alone.word_ends.tolist()
+            assert len(part.word_starts) == last - first
 
 
 def test_context_shifts_the_words():

@@ -97,7 +97,7 @@ def test_json_lines_keep_columns_scores_and_letters(tmp_path):
     write_jsonl(tmp_path / "x", iter([row]))
     line = (tmp_path / "x").read_text(encoding="utf-8")
     assert "Köln" in line
-    entity = {"label": "LOC", "start": 0, "end": 4, "score": 0.5}
+    entity = {"label": "LOC", "start": 0, "end": 4, "score": 0.5, "x": 1}
     assert json.loads(line) == {"id": 3, "text": "Köln", "entities": [entity], "n": None}
 
 
