@@ -14,7 +14,10 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-PAGES = [HERE.parent / "README.md", *(HERE.parent / "docs" / f"{name}.md" for name in ("speed", "encoders"))]
+PAGES = [
+    HERE.parent / "README.md",
+    *(HERE.parent / "docs" / f"{name}.md" for name in ("speed", "encoders", "entities")),
+]
 
 
 def speed_table(results: dict[str, Any]) -> str:
@@ -123,10 +126,10 @@ def long_documents_table(results: dict[str, Any]) -> str:
 def book_table(results: dict[str, Any]) -> str:
     """Show what reading a whole book as one string takes."""
     lines = ["| words | windows | seconds | words/s | peak memory, MiB |", "|---|---|---|---|---|"]
-    for row in results["book"].values():
+    for row in results["book"]["lengths"].values():
         lines.append(
             f"| {row['words']:,} | {row['windows']:,} | {row['seconds']:.0f} | {row['words'] / row['seconds']:,.0f} | "
-            f"{row['memory']:,.0f} |"
+            f"{row['memory_before']:,.0f} → {row['memory']:,.0f} |"
         )
     return "\n".join(lines)
 
@@ -142,8 +145,8 @@ def nested_table(results: dict[str, Any]) -> str:
         cells = []
         for key in keys:
             values = [run[key] for run in runs]
-            error = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
-            cells.append(f"{statistics.mean(values):.3f} ± {error:.3f}")
+            error = f" ± {statistics.stdev(values) / math.sqrt(len(values)):.3f}" if len(values) > 1 else ""
+            cells.append(f"{statistics.mean(values):.3f}{error}")
         lines.append(f"| {'all entities' if name == 'nested' else 'outermost entities'} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

@@ -30,6 +30,7 @@ from span_marker.sentences import (
 )
 from span_marker.spans import IntArray
 from span_marker.tokenizer import EncodedSentence, SpanMarkerTokenizer
+from span_marker.windows import UNBOUNDED
 
 logger = logging.getLogger(__name__)
 
@@ -283,6 +284,8 @@ def prepare(
 
 def _own(entities: IntArray, piece: Piece) -> IntArray:
     """Those entities of a sentence that belong to a piece of it; each belongs to one, even if it reaches beyond it."""
+    if (piece.above, piece.up_to) == UNBOUNDED:
+        return entities
     place = entities[:, 1] + entities[:, 2]
     return entities[(place > piece.above) & (place <= piece.up_to)]
 

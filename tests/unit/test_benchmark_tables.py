@@ -13,7 +13,9 @@ def test_pages_show_the_kept_results(path):
     assert fill(page) == page, "run python benchmarks/tables.py"
 
 
-@pytest.mark.parametrize("name", ["speed.json", "memory.json", "precision.json", "encoders.json"])
+@pytest.mark.parametrize(
+    "name", ["speed.json", "memory.json", "precision.json", "encoders.json", "long_documents.json", "nested.json"]
+)
 def test_results_say_what_they_were_measured_on(name):
     machine = json.loads((HERE / "results" / name).read_text(encoding="utf-8"))["machine"]
     assert len(machine["commit"]) == 40, "measure a committed state"
