@@ -67,3 +67,20 @@ def _edges(text: str) -> tuple[IntArray, IntArray]:
     after = np.where(np.append(is_edge, False), len(text), places)
     before = np.where(np.insert(is_edge, 0, False), 0, places)
     return np.minimum.accumulate(after[::-1])[::-1], np.maximum.accumulate(before)
+
+
+def without_edges(span: LabelledSpan, item: str | Sequence[str]) -> LabelledSpan:
+    """Take the white space off the edges of an entity of a text, as ``predict`` does.
+
+    Args:
+        span: The entity.
+        item: Its text, or its words, of which nothing is taken off.
+
+    Returns:
+        What is left; the entity itself if it is white space only.
+    """
+    text = item[span.start : span.end]
+    if not isinstance(text, str) or text.isspace():
+        return span
+    start = span.start + len(text) - len(text.lstrip())
+    return LabelledSpan(span.label, start, span.start + len(text.rstrip()))

@@ -13,7 +13,15 @@ from datasets import Dataset, Features, List, Value
 from datasets.fingerprint import Hasher
 
 from span_marker.alignment import align
-from span_marker.annotations import COLUMNS, Unit, annotation_form, check_entities, read_entities, tag_names
+from span_marker.annotations import (
+    COLUMNS,
+    ROWS_AT_A_TIME,
+    Unit,
+    annotation_form,
+    check_entities,
+    read_entities,
+    tag_names,
+)
 from span_marker.configuration import SpanMarkerConfig
 from span_marker.data_collator import text_features, within_reach
 from span_marker.decoding import Decoding
@@ -46,8 +54,6 @@ LABEL_FEATURES: dict[str, Any] = {"entities": List(List(Value("int64"))), "num_w
 
 NO_WORDS = -1
 """First and last word of an entity that begins or ends within a word: nothing can stand for it."""
-
-ROWS_AT_A_TIME = 1000
 
 NUM_EXAMPLES = 3
 

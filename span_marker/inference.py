@@ -148,10 +148,7 @@ class Predictor:
         num_scored, num_windows = [0] * len(bare), [0] * len(bare)
         cut_words: list[list[int]] = [[] for _ in bare]
         entity_max_length = self._collator.entity_max_length
-        costs = [
-            len(piece.tokens.input_ids) + 2 * num_candidates(piece.tokens.num_words, entity_max_length)
-            for piece in pieces
-        ]
+        costs = [num_tokens(len(piece.tokens.input_ids), piece.tokens.num_words, entity_max_length) for piece in pieces]
         for indices in batches(costs, self.batch_size):
             batch = self._collator([text_features(pieces[index]) for index in indices])
             found = self.decoder.propose(self.score(batch), batch["span_words"], batch["span_counts"])
@@ -217,11 +214,25 @@ def _place(first: int, last: int, item: Any, sentence: EncodedSentence) -> tuple
     return start, start + len(text)
 
 
+def num_tokens(text_length: int, num_words: int, entity_max_length: int) -> int:
+    """Count the tokens of a sentence, text and markers together.
+
+    Args:
+        text_length: Tokens of the text.
+        num_words: Its words.
+        entity_max_length: Words of the longest candidate.
+
+    Returns:
+        The tokens.
+    """
+    return text_length + 2 * num_candidates(num_words, entity_max_length)
+
+
 def batches(costs: Sequence[int], batch_size: int) -> Iterator[list[int]]:
     """Group sentences of similar cost, the longest first, so that memory runs out at once or never.
 
     Args:
-        costs: Tokens of each sentence, text and markers together.
+        costs: Tokens of each sentence, see `num_tokens`.
         batch_size: The most sentences of a batch.
 
     Yields:

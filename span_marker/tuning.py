@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from datasets import Dataset
 
+from span_marker.alignment import without_edges
 from span_marker.annotations import read_rows
 from span_marker.calibration import (
     CalibrationReport,
@@ -22,10 +23,9 @@ from span_marker.calibration import (
 from span_marker.data_collator import SpanMarkerDataCollator
 from span_marker.evaluation import compute_metrics
 from span_marker.features import prepare
-from span_marker.inference import Entity, batches
+from span_marker.inference import Entity, batches, num_tokens
 from span_marker.labels import OUTSIDE, LabelledSpan
 from span_marker.modeling import SpanMarkerModel
-from span_marker.spans import num_candidates
 from span_marker.thresholds import Scores, ThresholdReport, tune_threshold
 
 logger = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ def score_candidates(model: SpanMarkerModel, data: Dataset, batch_size: int = 32
     prepared, _ = prepare(data, tokenizer, config, model.max_text_length, "held-out")
     collator = SpanMarkerDataCollator.for_model(tokenizer, config)
     costs = [
-        len(row["input_ids"]) + 2 * num_candidates(len(row["word_starts"]), collator.entity_max_length)
+        num_tokens(len(row["input_ids"]), len(row["word_starts"]), collator.entity_max_length)
         for row in prepared.select_columns(["input_ids", "word_starts"])
     ]
     logits, labels = [], []
@@ -126,7 +126,7 @@ def tune_thresholds(
     """
     _check(model, data)
     rows = list(read_rows(data.with_format(None), "held-out", model.config.given_labels))
-    gold = [{_without_edges(span, item) for span in spans} for item, spans in rows]
+    gold = [{without_edges(span, item) for span in spans} for item, spans in rows]
     labels = [label for label in model.config.reduced_labels if label != OUTSIDE]
     num_gold = Counter(span.label for spans in gold for span in spans)
     if not num_gold:
@@ -135,10 +135,9 @@ def tune_thresholds(
         raise ValueError(
             f"the labels {sorted(unknown)} of the held-out data are not among those of the model, {labels}"
         )
-    texts = data.select_columns(["text" if rows and isinstance(rows[0][0], str) else "tokens", *_context(data)])
 
     def predict(threshold: float | dict[str, float] | None) -> list[list[Entity]]:
-        return list(model.predict(texts, batch_size, threshold=threshold))
+        return list(model.predict(data, batch_size, threshold=threshold))
 
     def overall(predicted: list[list[Entity]]) -> Scores:
         spans = [[_span(entity) for entity in found] for found in predicted]
@@ -171,21 +170,7 @@ def _check(model: Any, data: Any) -> None:
         raise TypeError(f"the held-out data must be a datasets.Dataset, such as one split, not {type(data).__name__}")
 
 
-def _context(data: Dataset) -> list[str]:
-    """The columns of document context, if the data has them."""
-    return [name for name in ("document_id", "sentence_id") if name in data.column_names]
-
-
 def _span(entity: Entity) -> LabelledSpan:
     if "char_start_index" in entity:
         return LabelledSpan(entity["label"], entity["char_start_index"], entity["char_end_index"])
     return LabelledSpan(entity["label"], entity["word_start_index"], entity["word_end_index"])
-
-
-def _without_edges(span: LabelledSpan, item: Any) -> LabelledSpan:
-    """An entity of a text without the white space at its edges, as ``predict`` returns it."""
-    if not isinstance(item, str):
-        return span
-    text = item[span.start : span.end]
-    start = span.start + len(text) - len(text.lstrip())
-    return LabelledSpan(span.label, start, max(start, span.start + len(text.rstrip())))

@@ -16,7 +16,7 @@ import numpy as np
 from datasets import Dataset
 
 from span_marker import annotations as annotated
-from span_marker.alignment import align
+from span_marker.alignment import align, without_edges
 from span_marker.annotations import COLUMNS, UNITS, Form, Unit
 from span_marker.configuration import AUTO
 from span_marker.labels import LabelledSpan, complete_tags, detect_scheme, tags_to_entities
@@ -222,7 +222,7 @@ def _overlap_problems(row: _Row, spans: list[LabelledSpan], multi_label: bool) -
     """Compare each entity with those before it. Each finding names one other entity."""
     first: dict[tuple[int, int], LabelledSpan] = {}
     listed: set[LabelledSpan] = set()
-    for span in (_without_edges(span, row.item) for span in spans):
+    for span in (without_edges(span, row.item) for span in spans):
         other = first.setdefault((span.start, span.end), span)
         if span in listed:
             yield row.about(span, "repeated-entity", "is listed twice")
@@ -240,16 +240,6 @@ def _overlap_problems(row: _Row, spans: list[LabelledSpan], multi_label: bool) -
         if next_end < len(ends) and ends[next_end][0] < span.end:
             yield row.about(span, "crossing", f"crosses {row.name(ends[next_end][1])}")
         insort(ends, (span.end, span), key=lambda end: end[0])
-
-
-def _without_edges(span: LabelledSpan, item: Any) -> LabelledSpan:
-    """An entity of a text without the white space at its edges, unless it is nothing else."""
-    text = item[span.start : span.end]
-    if not isinstance(item, str) or text.isspace():
-        return span
-    return LabelledSpan(
-        span.label, span.start + len(text) - len(text.lstrip()), span.end - len(text) + len(text.rstrip())
-    )
 
 
 def _is_blank(parts: Sequence[str]) -> bool:

@@ -7,6 +7,7 @@ from tiny import SENTENCES, build_model
 from span_marker import SpanMarkerModel, calibrate, tune_thresholds
 from span_marker.evaluation import compute_metrics
 from span_marker.labels import LabelledSpan
+from span_marker.spans import num_candidates
 from span_marker.tuning import score_candidates
 
 WORDS = [*SENTENCES, ["Amelia", "left", "Paris", "for", "New", "York"], ["Cleopatra", "the", "Great"]]
@@ -55,7 +56,7 @@ def test_all_candidates_are_scored_once(model):
     data = Dataset.from_dict({"tokens": WORDS, "entities": as_dicts(half_right(model, WORDS, "word"))})
     small = score_candidates(model, data, batch_size=2)
     large = score_candidates(model, data)
-    assert len(small.logits) == len(large.logits)
+    assert len(small.logits) == len(large.logits) == sum(num_candidates(len(words), 3) for words in WORDS)
     assert sorted(map(tuple, small.logits.round(decimals=4).tolist())) == sorted(
         map(tuple, large.logits.round(decimals=4).tolist())
     )
@@ -123,4 +124,6 @@ def test_a_multi_label_model():
     report = calibrate(model, data)
     assert report.after.nll <= report.before.nll
     assert math.isfinite(report.temperature)
-    assert tune_thresholds(model, data).after.f1 >= 0
+    after = tune_thresholds(model, data).after
+    found = spans(model.predict(WORDS), "word")
+    assert after.f1 == pytest.approx(compute_metrics(gold, found, [100] * len(WORDS))["overall_f1"])
