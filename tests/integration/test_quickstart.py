@@ -33,15 +33,6 @@ def test_the_whole_script(encoder, tmp_path, capsys):
     assert isinstance(SpanMarkerModel.from_pretrained(output).predict(quickstart.NEW_SENTENCES), list)
 
 
-def test_the_page_highlights_entities(tmp_path):
-    entity = {"span": "Paris", "label": "place", "score": 0.9, "char_start_index": 3, "char_end_index": 8}
-    quickstart.write_page(tmp_path / "page.html", ["In Paris & <Rome>"], [[entity]])
-    page = (tmp_path / "page.html").read_text(encoding="utf-8")
-    assert "<mark" in page
-    assert "PLACE" in page
-    assert "&amp; &lt;Rome&gt;" in page
-
-
 def test_new_sentences_are_not_in_the_corpus():
     corpus = {" ".join(words) for split in ("train", "dev", "test") for words in quickstart.read_split(split)["tokens"]}
     text = " ".join(corpus).lower()
