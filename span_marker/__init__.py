@@ -9,7 +9,8 @@ from span_marker.formats.reading import read_annotations
 from span_marker.formats.writing import to_docs, write_brat, write_conll, write_docbin, write_html, write_jsonl
 from span_marker.inference import Coverage, Entity
 from span_marker.limits import suggest_limits
-from span_marker.modeling import SpanMarkerModel, SpanMarkerOutput
+from span_marker.modeling import SpanMarkerModel
+from span_marker.network import SpanMarkerOutput
 from span_marker.tokenizer import SpanMarkerTokenizer
 from span_marker.trainer import Trainer
 from span_marker.tuning import calibrate, tune_thresholds

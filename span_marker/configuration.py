@@ -50,6 +50,14 @@ class SpanMarkerConfig(PreTrainedConfig):
         calibration_temperature: What class scores are divided by before they become probabilities, see
             `span_marker.calibrate`.
         thresholds: The least probability of each label, see ``SpanMarkerModel.predict``; None for none.
+        candidate_share: Share of each sentence's candidates that get markers in training besides the gold spans, above
+            0 and at most 1: the best ones of a candidate filter that is trained beside the markers. 1 gives markers to
+            all of them. None trains no filter.
+        span_filter: What the candidate filter is made for: ``input_size``, the size of a text state; and once it is
+            fitted ``threshold``, the least score of a candidate that is kept, ``entity_max_length``, ``recall``, the
+            share of the entities that it must keep, and ``candidates_kept``, the share of the candidates that it keeps.
+            None for a model without a filter.
+        exact: Whether prediction gives markers to all candidates, filter or not.
         span_marker_version: Version of the library that made the model.
         **kwargs: Arguments of ``PreTrainedConfig``, ``id2label`` and ``label2id`` among them.
 
@@ -77,6 +85,9 @@ class SpanMarkerConfig(PreTrainedConfig):
         decoding: Decoding | None = None,
         calibration_temperature: float = 1.0,
         thresholds: dict[str, float] | None = None,
+        candidate_share: float | None = None,
+        span_filter: dict[str, Any] | None = None,
+        exact: bool = False,
         span_marker_version: str = __version__,
         **kwargs: Any,
     ) -> None:
@@ -92,6 +103,9 @@ class SpanMarkerConfig(PreTrainedConfig):
         self.decoding = decoding
         self.calibration_temperature = calibration_temperature
         self.thresholds = thresholds
+        self.candidate_share = candidate_share
+        self.span_filter = span_filter
+        self.exact = exact
         self.span_marker_version = span_marker_version
         if labels is not None:
             reduced, id2reduced_id = reduce_labels(labels)
@@ -118,13 +132,45 @@ class SpanMarkerConfig(PreTrainedConfig):
             check_limit(name, getattr(self, name), at_least=0, optional=True)
         if self.thresholds is not None:
             self.decoder()
-        if not isinstance(self.multi_label, bool):
-            raise TypeError(f"multi_label={self.multi_label!r} must be True or False")
+        for name in ("multi_label", "exact"):
+            if not isinstance(getattr(self, name), bool):
+                raise TypeError(f"{name}={getattr(self, name)!r} must be True or False")
+        if self.candidate_share is not None:
+            check_probability("candidate_share", self.candidate_share)
+            if not self.candidate_share:
+                raise ValueError("candidate_share=0 must be above 0; None trains no candidate filter")
+        self.check_span_filter()
         if self.decoding is not None:
             check_decoding(self.decoding)
         temperature = self.calibration_temperature
         if isinstance(temperature, bool) or not isinstance(temperature, Real) or not 0 < float(temperature) < math.inf:
             raise ValueError(f"calibration_temperature={temperature!r} must be a positive number")
+
+    def check_span_filter(self) -> None:
+        """Check that the candidate filter is one, and that it fits the longest candidate.
+
+        Raises:
+            TypeError: If an entry of ``span_filter`` has the wrong type.
+            ValueError: If an entry is missing or out of range, or the filter was fitted to other candidates.
+        """
+        if self.span_filter is None:
+            return
+        if not isinstance(self.span_filter, dict) or "input_size" not in self.span_filter:
+            raise ValueError(f"span_filter={self.span_filter!r} must be None or a dict with 'input_size'")
+        check_limit("span_filter['input_size']", self.span_filter["input_size"], at_least=1)
+        threshold = self.span_filter.get("threshold")
+        if threshold is None:
+            return
+        if isinstance(threshold, bool) or not isinstance(threshold, Real) or not math.isfinite(float(threshold)):
+            raise ValueError(f"span_filter['threshold']={threshold!r} must be a number")
+        check_probability("span_filter['candidates_kept']", self.span_filter.get("candidates_kept"))
+        fitted_to = self.span_filter.get("entity_max_length")
+        if fitted_to != self.entity_max_length and not self.exact:
+            raise ValueError(
+                f"the candidate filter was fitted to candidates of entity_max_length={fitted_to} words, but those of "
+                f"the model have entity_max_length={self.entity_max_length}: load it with exact=True, and fit the "
+                "filter again with fit_span_filter"
+            )
 
     def require(self, limit: str) -> int:
         """Get a limit that must be a number by now.
@@ -176,10 +222,10 @@ class SpanMarkerConfig(PreTrainedConfig):
                     "are missing or unknown"
                 )
             for label, value in threshold.items():
-                _check_probability(f"threshold[{label!r}]", value)
+                check_probability(f"threshold[{label!r}]", value)
             thresholds = [threshold.get(label, 1.0) for label in labels]
         elif threshold is not None:
-            _check_probability("threshold", threshold)
+            check_probability("threshold", threshold)
             thresholds = [threshold] * len(labels)
         return Decoder(
             outside_id=self.outside_id,
@@ -263,7 +309,17 @@ def check_limit(name: str, value: Any, at_least: int, optional: bool = False) ->
         raise ValueError(f"{name}={value} must be at least {at_least}")
 
 
-def _check_probability(name: str, value: Any) -> None:
+def check_probability(name: str, value: Any) -> None:
+    """Check a number from 0 to 1.
+
+    Args:
+        name: What to call it.
+        value: Its value.
+
+    Raises:
+        TypeError: If it is not a number.
+        ValueError: If it is out of range.
+    """
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name}={value!r} must be a number from 0 to 1")
     if not 0 <= float(value) <= 1:

@@ -16,7 +16,7 @@ from span_marker.spans import IntArray, enumerate_spans, span_index
 from span_marker.tokenizer import SpanMarkerTokenizer
 from span_marker.windows import UNBOUNDED
 
-MODEL_INPUTS = ("input_ids", "attention_mask", "span_tokens", "span_counts", "labels")
+MODEL_INPUTS = ("input_ids", "attention_mask", "span_tokens", "span_counts", "span_words", "labels")
 """Keys of a batch that the model's ``forward`` takes."""
 
 IGNORE_INDEX = -100

@@ -11,7 +11,7 @@ import bisect
 import contextlib
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 
 from span_marker.attention import DenseInput, MarkerAttention, dense_attention_mask
 from span_marker.families import DenseRun, PackedRun
-from span_marker.packing import Texts
+from span_marker.packing import Texts, first_rows
 from span_marker.passes import JointPass, MarkerPass, TextEncoded, TextMemory, TextPass
 
 POSITION_OFFSET = 2
@@ -48,9 +48,32 @@ class EngineInput:
     span_counts: list[int]
     marker_ids: Tensor
 
+    @property
+    def span_sentences(self) -> Tensor:
+        """Sentence of each candidate, ``(num_spans,)``."""
+        counts = torch.tensor(self.span_counts)
+        return torch.arange(len(counts)).repeat_interleave(counts).to(self.span_tokens.device)
 
-Engine = Callable[[PreTrainedModel, EngineInput], Tensor]
+    def take(self, spans: Tensor) -> EngineInput:
+        """The same texts with some of their candidates.
+
+        Args:
+            spans: Indices of the candidates, ascending, ``(num_kept,)``.
+
+        Returns:
+            Texts and candidates.
+        """
+        counts = self.span_sentences[spans].bincount(minlength=len(self.span_counts)).tolist()
+        return replace(self, span_tokens=self.span_tokens[spans], span_counts=counts)
+
+
+Engine = Callable[..., Tensor]
 """``(encoder, inputs)`` to the markers' last hidden states, ``(num_spans, 2, hidden)``."""
+
+Choose = Callable[[Tensor, Tensor], Tensor]
+"""``(text_states, span_rows)`` to the indices of the candidates that get markers, ascending: the states of all texts'
+tokens, ``(num_tokens, size)``, see `TextMemory.states`, and the rows in it of each candidate's first and last token,
+``(num_spans, 2)``."""
 
 CPU_PASS = 2048
 """Markers in one pass on a CPU: as many as make matrix products fast, as few as its caches hold."""
@@ -60,7 +83,11 @@ ACCELERATOR_PASS = 32768
 
 
 def encode_fast(
-    encoder: PreTrainedModel, inputs: EngineInput, run: PackedRun, max_markers: int | None = None
+    encoder: PreTrainedModel,
+    inputs: EngineInput,
+    run: PackedRun,
+    max_markers: int | None = None,
+    choose: Choose | None = None,
 ) -> Tensor:
     """Encode each text once, then all markers against its keys and values, without padding. See `Engine`.
 
@@ -70,9 +97,10 @@ def encode_fast(
         run: How it runs packed tokens.
         max_markers: The most markers in one pass, an even number; it changes no result. By default `CPU_PASS` or
             `ACCELERATOR_PASS`.
+        choose: Chooses the candidates that get markers once the texts are finished; all of them by default.
 
     Returns:
-        ``(num_spans, 2, hidden)``.
+        States of the chosen candidates, ``(num_spans, 2, hidden)``.
     """
     on_cpu = inputs.input_ids.device.type == "cpu"
     max_markers = max_markers or (CPU_PASS if on_cpu else ACCELERATOR_PASS)
@@ -85,6 +113,11 @@ def encode_fast(
     # One look-up: the gradient of an embedding is as large as the vocabulary.
     embeds = encoder.get_input_embeddings()(torch.cat([inputs.input_ids[mask], inputs.marker_ids]))
     text_embeds, marker_embeds = embeds.split([texts.num_tokens, 2])  # (num_tokens, embed_dim), (2, embed_dim)
+    memory = None
+    if choose is not None:
+        memory = encode_text(encoder, run, texts, text_embeds)
+        firsts = torch.tensor(first_rows(texts.lengths)).to(inputs.span_tokens.device)
+        inputs = inputs.take(choose(memory.states, inputs.span_tokens + firsts[inputs.span_sentences, None]))
     markers = [
         Markers(
             embeds=marker_embeds.expand(stop - start, 2, -1).flatten(0, 1),
@@ -96,9 +129,9 @@ def encode_fast(
     ]
     if not markers:
         return embeds.new_empty(0, 2, encoder.config.hidden_size)
-    if len(markers) == 1:
+    if memory is None and len(markers) == 1:
         return encode_together(encoder, run, texts, text_embeds, markers[0])
-    memory = encode_text(encoder, run, texts, text_embeds)
+    memory = memory or encode_text(encoder, run, texts, text_embeds)
     return torch.cat([encode_markers(encoder, run, texts, memory, some) for some in markers])
 
 
@@ -157,8 +190,10 @@ def encode_text(encoder: PreTrainedModel, run: PackedRun, texts: Texts, embeds: 
         Their keys and values in every layer.
     """
     memory = TextMemory(encoder.config.num_hidden_layers * getattr(encoder.config, "inner_group_num", 1))
+    # Layers that run again for their gradients must run as they did before.
+    runs_again = torch.is_grad_enabled() and getattr(encoder, "is_gradient_checkpointing", False)
     with contextlib.suppress(TextEncoded):
-        run(encoder, embeds, texts.position_ids, TextPass(texts, memory))
+        run(encoder, embeds, texts.position_ids, TextPass(texts, memory, ends_early=not runs_again))
     memory.is_open = False
     return memory
 

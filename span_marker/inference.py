@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
-from typing import Any, TypedDict, TypeVar
+from typing import Any, NamedTuple, TypedDict, TypeVar
 
+import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -31,8 +33,42 @@ BLOCK_LENGTH = 2_000_000
 BATCH_TOKENS = 8192
 """Tokens of a batch, text and markers together, unless a single sentence has more."""
 
-Score = Callable[[dict[str, Tensor]], Tensor]
-"""A batch to the class scores of its candidates, ``(num_spans, num_labels)``."""
+
+class ScoredSpans(NamedTuple):
+    """Those candidates of a batch that got markers, all of them unless a filter dropped some.
+
+    Attributes:
+        logits: Class scores, ``(num_kept, num_labels)``.
+        span_words: First word of each and the one behind its last, ``(num_kept, 2)``.
+        span_counts: How many of each sentence, ``(batch,)``.
+    """
+
+    logits: Tensor
+    span_words: Tensor
+    span_counts: Tensor
+
+    @classmethod
+    def of(cls, logits: Tensor, batch: dict[str, Tensor], kept: Tensor | None) -> ScoredSpans:
+        """Say which candidates of a batch class scores belong to.
+
+        Args:
+            logits: The class scores.
+            batch: What `SpanMarkerDataCollator` makes.
+            kept: Indices of the candidates, ascending; None for all.
+
+        Returns:
+            The candidates.
+        """
+        words, counts = batch["span_words"], batch["span_counts"]
+        if kept is None:
+            return cls(logits, words, counts)
+        kept = kept.to(words.device)
+        bounds = torch.searchsorted(kept, counts.cumsum(0))
+        return cls(logits, words[kept], bounds.diff(prepend=bounds.new_zeros(1)))
+
+
+Score = Callable[[dict[str, Tensor]], ScoredSpans]
+"""Scores the candidates of a batch."""
 
 
 class LabelScore(TypedDict):
@@ -78,7 +114,9 @@ class Coverage:
         num_tokens: Tokens, without special ones and context.
         num_windows: Windows that the text was read in; 1 if it was read as a whole.
         num_candidates: Spans of at most ``entity_max_length`` words.
-        num_scored: Those that were scored. A span is not if it has so many tokens that it lies in no window.
+        num_scored: Those that were scored, if only by the candidate filter. A span is not if it has so many tokens that
+            it lies in no window.
+        num_dropped: Those of them that the candidate filter dropped.
         cut_words: Words with more tokens than a window: only the first ones were read. Each as the indices of its first
             and last character, or of its first and last word, ends exclusive.
     """
@@ -88,6 +126,7 @@ class Coverage:
     num_windows: int
     num_candidates: int
     num_scored: int
+    num_dropped: int
     cut_words: list[tuple[int, int]]
 
     @property
@@ -108,6 +147,7 @@ class Predictor:
         decoder: How scores become entities.
         batch_size: The most sentences of a batch.
         top_k: How many labels to give with each entity; None for none.
+        candidates_kept: Share of the candidates that get markers, about.
 
     Raises:
         TypeError: If ``batch_size`` or ``top_k`` is not a whole number.
@@ -121,6 +161,7 @@ class Predictor:
     decoder: Decoder
     batch_size: int = 32
     top_k: int | None = None
+    candidates_kept: float = 1.0
     _num_incomplete: int = field(default=0, init=False)
     _num_read: int = field(default=0, init=False)
 
@@ -145,17 +186,22 @@ class Predictor:
         if progress.total is not None:
             progress.total += len(pieces) - len(bare)
         proposals: list[list[ScoredSpan]] = [[] for _ in bare]
-        num_scored, num_windows = [0] * len(bare), [0] * len(bare)
+        num_scored, num_kept, num_windows = ([0] * len(bare) for _ in range(3))
         cut_words: list[list[int]] = [[] for _ in bare]
         entity_max_length = self._collator.entity_max_length
-        costs = [num_tokens(len(piece.tokens.input_ids), piece.tokens.num_words, entity_max_length) for piece in pieces]
+        costs = [
+            num_tokens(len(piece.tokens.input_ids), piece.tokens.num_words, entity_max_length, self.candidates_kept)
+            for piece in pieces
+        ]
         for indices in batches(costs, self.batch_size):
             batch = self._collator([text_features(pieces[index]) for index in indices])
-            found = self.decoder.propose(self.score(batch), batch["span_words"], batch["span_counts"])
-            for index, spans, count in zip(indices, found, batch["span_counts"].tolist(), strict=True):
+            scored = self.score(batch)
+            counts = (batch["span_counts"].tolist(), scored.span_counts.tolist())
+            for index, spans, count, kept in zip(indices, self.decoder.propose(*scored), *counts, strict=True):
                 piece = pieces[index]
                 proposals[piece.row] += spans
                 num_scored[piece.row] += count
+                num_kept[piece.row] += kept
                 num_windows[piece.row] += 1
                 if piece.tokens.num_cut_tokens:
                     cut_words[piece.row].append(piece.first_word + piece.tokens.num_words - 1)
@@ -170,6 +216,7 @@ class Predictor:
                 num_windows=num_windows[row],
                 num_candidates=num_candidates(sentence.num_words, entity_max_length),
                 num_scored=num_scored[row],
+                num_dropped=num_scored[row] - num_kept[row],
                 cut_words=[_place(word, word + 1, item, sentence) for word in sorted(cut_words[row])],
             )
             coverages.append(coverage)
@@ -214,18 +261,19 @@ def _place(first: int, last: int, item: Any, sentence: EncodedSentence) -> tuple
     return start, start + len(text)
 
 
-def num_tokens(text_length: int, num_words: int, entity_max_length: int) -> int:
+def num_tokens(text_length: int, num_words: int, entity_max_length: int, candidates_kept: float = 1.0) -> int:
     """Count the tokens of a sentence, text and markers together.
 
     Args:
         text_length: Tokens of the text.
         num_words: Its words.
         entity_max_length: Words of the longest candidate.
+        candidates_kept: Share of the candidates that get markers, about.
 
     Returns:
         The tokens.
     """
-    return text_length + 2 * num_candidates(num_words, entity_max_length)
+    return text_length + math.ceil(2 * num_candidates(num_words, entity_max_length) * candidates_kept)
 
 
 def batches(costs: Sequence[int], batch_size: int) -> Iterator[list[int]]:

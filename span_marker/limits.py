@@ -7,6 +7,7 @@ recall.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,11 +15,16 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
+from datasets import Dataset
 
 from span_marker.alignment import align
 from span_marker.annotations import ROWS_AT_A_TIME, named_splits, read_rows
+from span_marker.configuration import AUTO, SpanMarkerConfig
+from span_marker.encoders import max_text_length
 from span_marker.spans import IntArray
 from span_marker.tokenizer import SpanMarkerTokenizer
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_KEEP = 0.995
 """Share of the entities that a suggested limit keeps at least."""
@@ -170,6 +176,34 @@ def suggest_limits(
         num_entities=num_entities,
         num_cut=num_entities - lengths.total(),
     )
+
+
+def set_limits(config: SpanMarkerConfig, train_dataset: Dataset, tokenizer: SpanMarkerTokenizer) -> None:
+    """Set the limits that are ``"auto"`` from the training data, and say to what.
+
+    Args:
+        config: The model's configuration.
+        train_dataset: The data to train on.
+        tokenizer: The model's tokenizer.
+    """
+    limits = [name for name in ("entity_max_length", "model_max_length") if getattr(config, name) == AUTO]
+    if not limits:
+        return
+    suggestion = suggest_limits(
+        {"training": train_dataset},
+        tokenizer,
+        text_limit=max_text_length(config.encoder),
+        labels=config.given_labels,
+    )
+    if config.entity_max_length == AUTO:
+        config.entity_max_length = suggestion.entity_max_length
+    if config.model_max_length == AUTO:
+        # Short texts cost no more under a higher limit, and later ones may be longer, or have context around them.
+        largest = max_text_length(config.encoder)
+        wanted = max(suggestion.model_max_length, config.model_max_length_default)
+        config.model_max_length = wanted if largest is None else min(wanted, largest)
+    chosen = ", ".join(f"{name}={getattr(config, name)}" for name in limits)
+    logger.info("%s, from the training data:\n%s", chosen, suggestion)
 
 
 def suggest_entity_max_length(lengths: IntArray | Counter[int], keep: float = DEFAULT_KEEP) -> int:

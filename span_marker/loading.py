@@ -31,6 +31,8 @@ CONFIG_ARGUMENTS = (
     "max_next_context",
     "multi_label",
     "decoding",
+    "candidate_share",
+    "exact",
 )
 """Arguments of ``from_pretrained`` that belong to the configuration."""
 

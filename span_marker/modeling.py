@@ -1,202 +1,42 @@
-"""SpanMarkerModel: build, forward, load, save, predict."""
+"""SpanMarkerModel: load, save, predict, and fit a candidate filter."""
 
 from __future__ import annotations
 
+import copy
+import functools
 import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from datasets import Dataset
-from torch import Tensor, nn
-from transformers import PreTrainedConfig, PreTrainedModel
-from transformers import initialization as init
-from transformers.utils.generic import ModelOutput
+from transformers import PreTrainedConfig
 
-from span_marker import inference, loading
+from span_marker import filter_fitting, inference, loading
 from span_marker.annotations import infer_labels
-from span_marker.classifier import dropout_rate, initial_bias, summed_loss
 from span_marker.configuration import SpanMarkerConfig
 from span_marker.decoding import Decoding
-from span_marker.encoders import EngineChoice, build_encoder, max_text_length, select_engine
-from span_marker.engines import EngineInput
-from span_marker.sentences import read_inputs
-from span_marker.tokenizer import SpanMarkerTokenizer
+from span_marker.encoders import EngineChoice
+from span_marker.filter_fitting import Examples, SpanFilterReport
+from span_marker.network import SpanMarkerNetwork
+from span_marker.sentences import Sentences, read_inputs
+from span_marker.span_filter import SpanFilter
 from span_marker.version import __version__
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass
-class SpanMarkerOutput(ModelOutput):
-    """Output of a SpanMarker model.
-
-    Attributes:
-        loss: Cross-entropy, the mean over all candidates, if there were labels. Of a multi-label model, the sum of the
-            binary cross-entropies of all classes, ``O`` for "no label" among them.
-        logits: Class scores, ``(num_spans, num_labels)``.
-    """
-
-    loss: Tensor | None = None
-    logits: Tensor | None = None
-
-
-class SpanMarkerModel(PreTrainedModel):
-    """An encoder, and one linear layer over the states of each candidate's two markers.
+class SpanMarkerModel(SpanMarkerNetwork):
+    """A SpanMarker model: it reads entities out of text.
 
     Make one with `from_pretrained`, from an encoder or from a SpanMarker checkpoint.
 
     Args:
-        config: The configuration; it holds the encoder's.
-        encoder: The encoder. By default one with random weights is built from the configuration.
-        engine: ``"fast"`` or ``"dense"`` to force an engine; ``"auto"`` for the fastest that the encoder can run.
-
-    Attributes:
-        tokenizer: The `SpanMarkerTokenizer`, None until it is set.
-
-    Raises:
-        ValueError: If the configuration has no encoder or no labels, or the encoder can't carry span markers.
+        config: See `span_marker.network.SpanMarkerNetwork`.
+        encoder: Likewise.
+        engine: Likewise.
     """
-
-    config_class = SpanMarkerConfig
-    base_model_prefix = "encoder"
-    main_input_name = "input_ids"
-    supports_gradient_checkpointing = True
-    accepts_loss_kwargs = True
-    config: SpanMarkerConfig
-    _keys_to_ignore_on_load_unexpected = [r"^encoder\.pooler\.", r"position_ids$"]  # noqa: RUF012
-
-    def __init__(
-        self, config: SpanMarkerConfig, encoder: PreTrainedModel | None = None, engine: EngineChoice = "auto"
-    ) -> None:
-        super().__init__(config)
-        if config.encoder is None:
-            raise ValueError("the configuration has no encoder: use SpanMarkerModel.from_pretrained(..., labels=...)")
-        config.check_labels()
-        self.tokenizer: SpanMarkerTokenizer | None = None
-        self.encoder = build_encoder(config.encoder) if encoder is None else encoder
-        self.run_engine = select_engine(self.encoder, engine, config.marker_max_length)
-        self.dropout = nn.Dropout(dropout_rate(config.encoder))
-        self.classifier = nn.Linear(2 * config.encoder.hidden_size, len(config.reduced_labels))
-        self.post_init()
-
-    def _init_weights(self, module: nn.Module) -> None:
-        # Only the classifier is this class's own; the encoder knows how to initialise itself.
-        if isinstance(module, nn.Linear) and module is getattr(self, "classifier", None):
-            init.normal_(module.weight, std=getattr(self.config.encoder, "initializer_range", 0.02))
-            bias = initial_bias(module.out_features, self.config.outside_id, self.config.multi_label)
-            init.copy_(module.bias, bias.to(module.bias))
-
-    def gradient_checkpointing_enable(
-        self, gradient_checkpointing_kwargs: dict[str, Any] | None = None, *args: Any, **kwargs: Any
-    ) -> None:
-        """See ``PreTrainedModel``.
-
-        Args:
-            gradient_checkpointing_kwargs: Arguments of ``torch.utils.checkpoint.checkpoint``.
-            *args: Handed to ``PreTrainedModel.gradient_checkpointing_enable``.
-            **kwargs: Likewise.
-
-        Raises:
-            ValueError: If ``use_reentrant`` is True: markers would send no gradient into the text. Or if the encoder
-                can't run its layers again.
-        """
-        if not self.encoder.supports_gradient_checkpointing:
-            raise ValueError(f"{type(self.encoder).__name__} does not support gradient checkpointing")
-        if (gradient_checkpointing_kwargs or {}).get("use_reentrant"):
-            raise ValueError("gradient_checkpointing_kwargs must not set use_reentrant=True: gradients would be wrong")
-        super().gradient_checkpointing_enable(gradient_checkpointing_kwargs, *args, **kwargs)
-
-    def get_input_embeddings(self) -> nn.Module:
-        """Return the encoder's token embeddings."""
-        embeddings: nn.Module = self.encoder.get_input_embeddings()
-        return embeddings
-
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        """Replace the encoder's token embeddings.
-
-        Args:
-            value: The new embeddings.
-        """
-        self.encoder.set_input_embeddings(value)
-
-    @property
-    def max_text_length(self) -> int:
-        """Tokens of the longest text, special tokens included: the text limit in force."""
-        limit = self.config.model_max_length_default
-        if self.config.model_max_length is not None:
-            limit = self.config.require("model_max_length")
-        limits = (limit, self.require_tokenizer().tokenizer.model_max_length, max_text_length(self.config.encoder))
-        return int(min(limit for limit in limits if limit is not None))
-
-    def forward(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor,
-        span_tokens: Tensor,
-        span_counts: Tensor,
-        labels: Tensor | None = None,
-        num_items_in_batch: Tensor | int | None = None,
-    ) -> SpanMarkerOutput:
-        """Score the candidates of a batch.
-
-        Args:
-            input_ids: Token IDs of the text, ``(batch, seq_len)``.
-            attention_mask: True for text, False for padding, ``(batch, seq_len)``.
-            span_tokens: First and last token of each candidate, ``(num_spans, 2)``, sentence after sentence.
-            span_counts: Candidates of each sentence, ``(batch,)``.
-            labels: Class ID of each candidate, ``(num_spans,)``; for a multi-label model ``(num_spans, num_labels)``
-                with 1 for each label that it has, or for ``O`` alone.
-            num_items_in_batch: Candidates that the loss is the mean over; by default those of this batch. ``Trainer``
-                passes the number of a whole optimizer step when it accumulates gradients.
-
-        Returns:
-            The class scores, and the loss if there are labels.
-
-        Raises:
-            ValueError: If the number of candidates is not the sum of ``span_counts``.
-        """
-        counts = span_counts.tolist()
-        if sum(counts) != len(span_tokens) or len(counts) != len(input_ids):
-            raise ValueError(
-                f"{len(span_tokens)} candidates of {len(counts)} sentences with {sum(counts)} candidates in a batch of "
-                f"{len(input_ids)}: a batch must stay in one piece; use torchrun rather than DataParallel"
-            )
-        inputs = EngineInput(
-            input_ids=input_ids,
-            attention_mask=attention_mask.bool(),
-            span_tokens=span_tokens,
-            span_counts=counts,
-            marker_ids=self._marker_ids(input_ids.device),
-        )
-        states = self.run_engine(self.encoder, inputs)  # (num_spans, 2, hidden)
-        features = self.dropout(states).flatten(1)  # (num_spans, 2 * hidden)
-        logits = self.classifier(self.dropout(features))
-        loss = None
-        if labels is not None:
-            num_items = torch.as_tensor(len(labels) if num_items_in_batch is None else num_items_in_batch)
-            # A batch of empty sentences has no candidates, and a loss of zero.
-            loss = summed_loss(logits.float(), labels) / num_items.clamp(min=1).to(logits.device)
-        return SpanMarkerOutput(loss=loss, logits=logits)
-
-    def _marker_ids(self, device: torch.device) -> Tensor:
-        tokenizer = self.require_tokenizer()
-        return torch.tensor([tokenizer.start_marker_id, tokenizer.end_marker_id], device=device)
-
-    def require_tokenizer(self) -> SpanMarkerTokenizer:
-        """Get the tokenizer.
-
-        Returns:
-            The tokenizer.
-
-        Raises:
-            ValueError: If there is none.
-        """
-        if self.tokenizer is None:
-            raise ValueError("the model has no tokenizer: load it with from_pretrained, or set model.tokenizer")
-        return self.tokenizer
 
     def predict(
         self,
@@ -207,6 +47,7 @@ class SpanMarkerModel(PreTrainedModel):
         threshold: float | dict[str, float] | None = None,
         decoding: Decoding | None = None,
         top_k: int | None = None,
+        exact: bool | None = None,
         return_coverage: bool = False,
     ) -> Any:
         """Read the entities out of text.
@@ -227,6 +68,8 @@ class SpanMarkerModel(PreTrainedModel):
                 default that of the configuration.
             top_k: Give each entity its most probable labels, ``O`` included, as a list ``labels`` of dicts with
                 ``label`` and ``score``; a number larger than that of the labels gives all.
+            exact: Whether to score all candidates, rather than those that the candidate filter keeps, if there is one;
+                by default what ``config.exact`` says.
             return_coverage: Whether to return what was read in windows, cut or left out, too.
 
         Returns:
@@ -241,7 +84,7 @@ class SpanMarkerModel(PreTrainedModel):
                 those of the model, there is no such decoding, or a `Dataset` lacks a column.
         """
         sentences, is_single = read_inputs(inputs)
-        predictor = self._predictor(batch_size, threshold, decoding, top_k)
+        predictor = self._predictor(batch_size, threshold, decoding, top_k, exact)
         entities, coverages = inference.predict(sentences, predictor, show_progress_bar)
         if is_single:
             return (entities[0], coverages[0]) if return_coverage else entities[0]
@@ -256,6 +99,7 @@ class SpanMarkerModel(PreTrainedModel):
         threshold: float | dict[str, float] | None = None,
         decoding: Decoding | None = None,
         top_k: int | None = None,
+        exact: bool | None = None,
     ) -> Iterator[Any]:
         """Read the entities out of a stream of sentences, in order, holding a few thousand at a time.
 
@@ -266,6 +110,7 @@ class SpanMarkerModel(PreTrainedModel):
             threshold: See `predict`.
             decoding: See `predict`.
             top_k: See `predict`.
+            exact: See `predict`.
 
         Returns:
             Yields the entities of each sentence, see `predict`; for a dict, the dict with ``entities`` besides.
@@ -276,39 +121,114 @@ class SpanMarkerModel(PreTrainedModel):
         """
         if isinstance(inputs, (str, dict)):
             raise TypeError(f"predict_stream needs an iterable of sentences, not a single {type(inputs).__name__}")
-        predictor = self._predictor(batch_size, threshold, decoding, top_k)
+        predictor = self._predictor(batch_size, threshold, decoding, top_k, exact)
         return inference.predict_stream(inputs, predictor, show_progress_bar)
 
-    def _predictor(self, batch_size: int, threshold: Any, decoding: Any, top_k: int | None) -> inference.Predictor:
+    def _predictor(
+        self, batch_size: int, threshold: Any, decoding: Any, top_k: int | None, exact: bool | None
+    ) -> inference.Predictor:
+        is_exact = self.is_exact(exact)
         return inference.Predictor(
-            self.score,
+            functools.partial(self.score, exact=is_exact),
             self.require_tokenizer(),
             self.config,
             self.max_text_length,
             self.config.decoder(threshold, decoding, keeps_all_scores=top_k is not None),
             batch_size,
             top_k,
+            1.0 if is_exact else (self.config.span_filter or {}).get("candidates_kept", 1.0),
         )
 
-    def score(self, batch: dict[str, Tensor]) -> Tensor:
-        """Score the candidates of a batch for prediction: in evaluation mode, without gradients.
+    def is_exact(self, exact: bool | None = None) -> bool:
+        """Whether prediction gives markers to all candidates.
 
         Args:
-            batch: What `SpanMarkerDataCollator` makes, on any device.
+            exact: What the caller asks for; by default ``config.exact`` decides.
 
         Returns:
-            Class scores, ``(num_spans, num_labels)``.
+            True if there is no filter in use.
         """
-        names = ("input_ids", "attention_mask", "span_tokens", "span_counts")
-        in_training = [module for module in self.modules() if module.training]
-        self.eval()
-        try:
-            with torch.inference_mode():
-                logits: Tensor = self(**{name: batch[name].to(self.device) for name in names}).logits
-        finally:
-            for module in in_training:
-                module.training = True
-        return logits
+        wants_exact = self.config.exact if exact is None else exact
+        return wants_exact or self.filter_threshold is None
+
+    def fit_span_filter(
+        self,
+        data: Any,
+        held_out: Any = None,
+        recall: float = filter_fitting.DEFAULT_RECALL,
+        batch_size: int = 32,
+        seed: int = 0,
+    ) -> SpanFilterReport:
+        """Fit a candidate filter to the model, so that prediction gives markers only to what may be an entity.
+
+        The model itself is the teacher, with all candidates: labels are not needed, and not looked at. Its encoder and
+        its classifier stay as they are, and so do the scores of the candidates that the filter keeps. The filter is
+        saved with the model.
+
+        Args:
+            data: Text like that which is to be read, in any form that `predict` takes: a few thousand sentences.
+            held_out: Text that decides where the filter cuts; by default every fifth sentence of ``data``, or document
+                if there are documents, which the filter then does not learn from.
+            recall: The share of the model's entities that the filter is to keep, above 0 and below 1.
+            batch_size: The most sentences of a batch.
+            seed: Decides about the filter's first weights and the order of the sentences.
+
+        Returns:
+            What the filter keeps, of entities and of candidates.
+
+        Raises:
+            TypeError: If an input is nothing of the kind.
+            ValueError: If the model runs on the dense engine, finds no entity in the data, or too few in the held-out
+                text to be sure of the recall. The model stays as it is.
+        """
+        filter_fitting.check_recall(recall)
+        sentences, _ = read_inputs(data)
+        parts = filter_fitting.split(sentences) if held_out is None else (sentences, read_inputs(held_out)[0])
+        examples, held_out_examples = (self._examine_all(part, batch_size) for part in parts)
+        span_filter = filter_fitting.learn(examples, seed)
+        report = filter_fitting.choose_threshold(span_filter, held_out_examples, recall)
+        self._use(span_filter.to(self.device, self.dtype), report)
+        return report
+
+    def tune_span_filter(
+        self, held_out: Any, recall: float = filter_fitting.DEFAULT_RECALL, batch_size: int = 32
+    ) -> SpanFilterReport:
+        """Choose anew where the model's candidate filter cuts: for other text, or for another recall.
+
+        Args:
+            held_out: Text that the filter has not learned from, see `fit_span_filter`.
+            recall: See `fit_span_filter`.
+            batch_size: The most sentences of a batch.
+
+        Returns:
+            See `fit_span_filter`.
+
+        Raises:
+            TypeError: If the input is nothing of the kind.
+            ValueError: If the model has no filter, or finds too few entities to be sure of the recall. The model stays
+                as it is.
+        """
+        filter_fitting.check_recall(recall)
+        if self.span_filter is None:
+            raise ValueError("the model has no candidate filter: fit one with fit_span_filter")
+        examples = self._examine_all(read_inputs(held_out)[0], batch_size)
+        report = filter_fitting.choose_threshold(copy.deepcopy(self.span_filter).float().cpu(), examples, recall)
+        self._use(self.span_filter, report)
+        return report
+
+    def _examine_all(self, sentences: Sentences, batch_size: int) -> list[Examples]:
+        tokenizer, max_tokens = self.require_tokenizer(), self.max_text_length
+        return filter_fitting.examine_all(sentences, self.examine, tokenizer, self.config, max_tokens, batch_size)
+
+    def _use(self, span_filter: SpanFilter, report: SpanFilterReport) -> None:
+        self.span_filter = span_filter
+        self.config.span_filter = {
+            "input_size": span_filter.input_size,
+            "entity_max_length": self.config.require("entity_max_length"),
+            "threshold": report.chosen.threshold,
+            "recall": report.chosen.recall,
+            "candidates_kept": report.chosen.candidates_kept,
+        }
 
     def try_cuda(self) -> SpanMarkerModel:
         """Move the model to a GPU if there is one.

@@ -53,6 +53,16 @@ class TextMemory:
                 raise RuntimeError(f"{type(layer).__name__} attends twice in one pass: its layers share weights")
             self._layers[layer] = key, value
 
+    @property
+    def states(self) -> Tensor:
+        """The finished states of the texts: their values in the last layer, ``(num_tokens, heads * head_dim)``.
+
+        They are a linear map of what enters the last layer, the last that is made of the texts at all, in every
+        encoder alike; and markers send gradients into them.
+        """
+        _, value = next(reversed(self._layers.values()))
+        return value.transpose(0, 1).flatten(1)
+
     def recall(self, layer: Hashable) -> tuple[Tensor, Tensor]:
         """Look up what an attention layer stored."""
         return self._layers[layer]
@@ -119,13 +129,15 @@ class TextPass:
     Args:
         texts: The texts.
         memory: Takes the keys and values of every layer.
+        ends_early: Whether to end with `TextEncoded` in the last layer, once its keys and values are known.
     """
 
     has_text = True
 
-    def __init__(self, texts: Texts, memory: TextMemory) -> None:
+    def __init__(self, texts: Texts, memory: TextMemory, ends_early: bool) -> None:
         self.texts = texts
         self._memory = memory
+        self._ends_early = ends_early
         self._attention = TextAttention(texts)
 
     def attend(
@@ -137,9 +149,9 @@ class TextPass:
         dropout: float,
         relative: RelativeScores | None = None,
     ) -> Tensor:
-        """See `Pass.attend`. In the last layer, unless gradients are recorded, it raises `TextEncoded`."""
+        """See `Pass.attend`."""
         self._memory.store(layer, key, value)
-        if self._memory.is_complete and not torch.is_grad_enabled():
+        if self._memory.is_complete and self._ends_early:
             raise TextEncoded
         return self._attention(query, key, value, dropout, relative)
 

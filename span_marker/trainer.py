@@ -15,13 +15,12 @@ from transformers import EvalPrediction, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import PredictionOutput
 
 from span_marker import evaluation, features
-from span_marker.configuration import AUTO
 from span_marker.data_collator import IGNORE_INDEX, MODEL_INPUTS, SpanMarkerDataCollator, pad_entities
 from span_marker.decoding import FloatArray, ScoredSpan
-from span_marker.encoders import max_text_length
 from span_marker.features import Annotations
+from span_marker.inference import ScoredSpans
 from span_marker.labels import LabelledSpan
-from span_marker.limits import suggest_limits
+from span_marker.limits import set_limits
 from span_marker.modeling import SpanMarkerModel
 from span_marker.spans import IntArray
 
@@ -107,7 +106,9 @@ class Trainer(transformers.Trainer):
             raise ValueError("label_smoothing_factor must be 0 for a multi-label model: its labels each stand alone")
         train_dataset, eval_dataset = self._raw_datasets
         if train_dataset is not None:
-            set_limits(model, train_dataset)
+            set_limits(config, train_dataset, model.require_tokenizer())
+            if config.candidate_share is not None and model.span_filter is None:
+                model.add_span_filter()
         self.data_collator = SpanMarkerDataCollator.for_model(model.require_tokenizer(), config)
         prepared_for = (config.to_json_string(), model.max_text_length)
         if getattr(self, "_prepared_for", None) != prepared_for:
@@ -153,6 +154,88 @@ class Trainer(transformers.Trainer):
         )
         self._prepared.append((dataset, prepared, summary))
         return prepared, summary
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """See ``transformers.Trainer``. A candidate filter is tuned at the end, on the evaluation data.
+
+        Args:
+            *args: Handed to ``transformers.Trainer.train``.
+            **kwargs: Likewise.
+
+        Returns:
+            What ``transformers.Trainer.train`` returns.
+        """
+        self._forget_span_filter()
+        output = super().train(*args, **kwargs)
+        self._tune_span_filter()
+        return output
+
+    def _forget_span_filter(self) -> None:
+        """Switch a filter off that no longer fits once the model has changed; take it away if it is not trained."""
+        model = self._span_marker
+        if model.span_filter is None:
+            return
+        if model.config.candidate_share is None:
+            logger.warning(
+                "The model's candidate filter is taken away, since training changes what it was fitted to: set "
+                "candidate_share to train it, too, or call fit_span_filter afterwards."
+            )
+            model.span_filter, model.config.span_filter = None, None
+        else:
+            model.config.span_filter = {"input_size": model.span_filter.input_size}
+
+    def _tune_span_filter(self) -> None:
+        model, data = self._span_marker, self._raw_datasets[1]
+        if model.span_filter is None:
+            return
+        if isinstance(data, dict):
+            data = next(iter(data.values()))
+        if data is None:
+            logger.warning(
+                "The candidate filter stays off, since there is no eval_dataset to tune it on: call "
+                "model.tune_span_filter with text that the model was not trained on."
+            )
+            return
+        try:
+            report = model.tune_span_filter(data, batch_size=self.args.eval_batch_size)
+        except ValueError as error:
+            logger.warning("The candidate filter stays off: %s", error)
+        else:
+            logger.info("Candidate filter, tuned on the evaluation data:\n%s", report)
+
+    def evaluate(
+        self,
+        eval_dataset: Dataset | dict[str, Dataset] | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+        compare_exact: bool = False,
+    ) -> dict[str, Any]:
+        """See ``transformers.Trainer``.
+
+        Args:
+            eval_dataset: The data, or a dict of several; by default those of the trainer.
+            ignore_keys: Not used.
+            metric_key_prefix: Put in front of the names of the metrics.
+            compare_exact: Whether to evaluate without the candidate filter, too.
+
+        Returns:
+            The metrics of `span_marker.evaluation.compute_metrics`, and ``eval_candidates_kept``, the share of the
+            candidates that got markers: 1 if no filter was on. With ``compare_exact``, all of that again as
+            ``eval_exact_...``, and ``eval_recall_lost``, the recall that the filter cost.
+        """
+        metrics: dict[str, Any] = super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
+        if not compare_exact:
+            return metrics
+        config = self._span_marker.config
+        was_exact, config.exact = config.exact, True
+        try:
+            exact = super().evaluate(eval_dataset, ignore_keys, f"{metric_key_prefix}_exact")
+        finally:
+            config.exact = was_exact
+        for name in [name for name in exact if name.endswith("_overall_recall")]:
+            filtered = name.replace(f"{metric_key_prefix}_exact", metric_key_prefix, 1)
+            metrics[filtered.replace("overall_recall", "recall_lost")] = exact[name] - metrics[filtered]
+        return metrics | exact
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
         """See ``transformers.Trainer``."""
@@ -218,8 +301,9 @@ class Trainer(transformers.Trainer):
             ignore_keys: Not used.
 
         Returns:
-            The loss; the entities, or what may be one in a window, with scores, and the sentence of each row; gold
-            entities and numbers of words of each row. Rows are sentences, or windows of them.
+            The loss; the entities, or what may be one in a window, with scores, the sentence of each row, and how many
+            candidates got markers of how many; gold entities and numbers of words of each row. Rows are sentences, or
+            windows of them.
         """
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad(), self.compute_loss_context_manager():
@@ -230,17 +314,15 @@ class Trainer(transformers.Trainer):
         if prediction_loss_only:
             return loss, None, None
         decoder = self._span_marker.config.decoder()
+        scored = ScoredSpans.of(outputs.logits, inputs, outputs.kept)
         found = [
             decoder.select(spans) if is_whole else spans
-            for spans, is_whole in zip(
-                decoder.propose(outputs.logits, inputs["span_words"], inputs["span_counts"]),
-                inputs["is_whole"].tolist(),
-                strict=True,
-            )
+            for spans, is_whole in zip(decoder.propose(*scored), inputs["is_whole"].tolist(), strict=True)
         ]
         entities, scores = (torch.from_numpy(array).to(self.args.device) for array in pad_spans(found))
+        counts = torch.stack([scored.span_counts, inputs["span_counts"]], dim=1)
         labels = (inputs["gold_entities"], inputs["num_words"]) if "labels" in inputs else None
-        return loss, (entities, scores, inputs["rows"]), labels
+        return loss, (entities, scores, inputs["rows"], counts), labels
 
     def _of_sentences(self, compute_metrics: Callable[[EvalPrediction], dict[str, Any]]) -> Any:
         """Let a function see whole sentences rather than windows, and entities rather than all that may be one."""
@@ -248,13 +330,15 @@ class Trainer(transformers.Trainer):
         def compute(prediction: EvalPrediction) -> dict[str, Any]:
             predictions, label_ids = self._merge(prediction.predictions, prediction.label_ids)
             others = {"inputs": prediction.inputs, "losses": prediction.losses}  # of pieces
-            return compute_metrics(EvalPrediction(predictions=predictions, label_ids=label_ids, **others))
+            metrics = compute_metrics(EvalPrediction(predictions=predictions, label_ids=label_ids, **others))
+            num_kept, num_candidates = prediction.predictions[-1].sum(axis=0).tolist()
+            return {**metrics, "candidates_kept": num_kept / num_candidates if num_candidates else 1.0}
 
         return compute
 
     def _merge(self, predictions: Any, label_ids: Any) -> tuple[Any, Any]:
         """Bring the windows of each sentence together, and resolve overlaps."""
-        found, scores, rows = predictions
+        found, scores, rows, _ = predictions
         decoder = self._span_marker.config.decoder()
         places = {row: index for index, row in enumerate(sorted(set(rows.tolist())))}
         spans: list[list[ScoredSpan]] = [[] for _ in places]
@@ -285,34 +369,6 @@ class Trainer(transformers.Trainer):
         if self.is_in_train:
             return {name: value for name, value in metrics.items() if not isinstance(value, dict)}
         return metrics
-
-
-def set_limits(model: SpanMarkerModel, train_dataset: Dataset) -> None:
-    """Set the limits that are ``"auto"`` from the training data, and say to what.
-
-    Args:
-        model: The model.
-        train_dataset: The data to train on.
-    """
-    config = model.config
-    limits = [name for name in ("entity_max_length", "model_max_length") if getattr(config, name) == AUTO]
-    if not limits:
-        return
-    suggestion = suggest_limits(
-        {"training": train_dataset},
-        model.require_tokenizer(),
-        text_limit=max_text_length(config.encoder),
-        labels=config.given_labels,
-    )
-    if config.entity_max_length == AUTO:
-        config.entity_max_length = suggestion.entity_max_length
-    if config.model_max_length == AUTO:
-        # Short texts cost no more under a higher limit, and later ones may be longer, or have context around them.
-        largest = max_text_length(config.encoder)
-        wanted = max(suggestion.model_max_length, config.model_max_length_default)
-        config.model_max_length = wanted if largest is None else min(wanted, largest)
-    chosen = ", ".join(f"{name}={getattr(config, name)}" for name in limits)
-    logger.info("%s, from the training data:\n%s", chosen, suggestion)
 
 
 def pad_spans(spans: Sequence[Sequence[ScoredSpan]]) -> tuple[IntArray, FloatArray]:

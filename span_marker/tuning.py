@@ -97,7 +97,7 @@ def score_candidates(model: SpanMarkerModel, data: Dataset, batch_size: int = 32
     logits, labels = [], []
     for indices in batches(costs, batch_size):
         batch = collator([prepared[index] for index in indices])
-        logits.append(model.score(batch).float().cpu())
+        logits.append(model.score(batch, exact=True).logits.float().cpu())
         labels.append(batch["labels"])
     return ScoredCandidates(torch.cat(logits), torch.cat(labels), config.outside_id, config.multi_label)
 

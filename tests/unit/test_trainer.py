@@ -253,6 +253,7 @@ def by_heart(model, folder):
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
     options = {"num_train_epochs": 100, "learning_rate": 4e-3, "per_device_train_batch_size": 5, "warmup_steps": 5}
+    options |= {"per_device_eval_batch_size": 100}
     return arguments(folder, **options)
 
 
@@ -352,3 +353,93 @@ def test_automatic_limits_come_from_the_training_data(dataset, tmp_path):
     assert longest <= model.config.model_max_length < longest + 8
     with pytest.raises(ValueError, match="'auto' is set by Trainer from the training data"):
         Trainer(build_model("bert", entity_max_length="auto"), arguments(tmp_path), eval_dataset=dataset)
+
+
+def many(dataset):
+    return Dataset.from_dict({name: dataset[name][:] * 100 for name in dataset.column_names})
+
+
+@pytest.mark.parametrize("share", [1.0, 0.2])
+def test_the_filter_is_trained_and_tuned(dataset, tmp_path, share):
+    model = build_model("bert", entity_max_length=3, candidate_share=share)
+    trainer = Trainer(model, by_heart(model, tmp_path), dataset, many(dataset))
+    before = copy.deepcopy(model.span_filter.state_dict())
+    trainer.train()
+    assert all((before[name] != tensor).any() for name, tensor in model.span_filter.state_dict().items())
+    assert model.config.span_filter["threshold"] is not None
+    metrics = trainer.evaluate(compare_exact=True)
+    assert 0 < metrics["eval_candidates_kept"] < 1 == metrics["eval_exact_candidates_kept"]
+    lost = metrics["eval_exact_overall_recall"] - metrics["eval_overall_recall"]
+    assert metrics["eval_recall_lost"] == pytest.approx(lost)
+    output = trainer.predict(dataset)
+    found, _ = output.predictions
+    assert output.metrics["test_overall_f1"] == metrics["eval_overall_f1"]
+    predictions = model.predict(dataset)
+    assert [row[row[:, 0] >= 0][:, 1:].tolist() for row in found] == [
+        [[entity["word_start_index"], entity["word_end_index"]] for entity in row] for row in predictions
+    ]
+    model.save_pretrained(tmp_path)
+    assert SpanMarkerModel.from_pretrained(tmp_path).predict(dataset) == predictions
+    assert not model.config.exact
+
+
+def test_without_evaluation_data_the_filter_stays_off(dataset, tmp_path, caplog):
+    model = build_model("bert", entity_max_length=3, candidate_share=0.2)
+    trainer = Trainer(model, arguments(tmp_path), dataset)
+    trainer.train()
+    assert "stays off" in caplog.text
+    assert "tune_span_filter" in caplog.text
+    assert model.filter_threshold is None
+    exact = model.predict(dataset)
+    model.tune_span_filter(many(dataset), recall=0.9, batch_size=100)
+    assert model.predict(dataset, exact=True) == exact
+    metrics = trainer.evaluate(dataset)
+    assert metrics["eval_candidates_kept"] < 1
+
+
+def test_too_few_evaluation_data_leave_the_filter_off(dataset, tmp_path, caplog):
+    model = build_model("bert", entity_max_length=3, candidate_share=0.2)
+    trainer = Trainer(model, arguments(tmp_path), dataset, {"small": dataset})
+    trainer.train()
+    assert "it takes 598 to be sure" in caplog.text
+    assert model.filter_threshold is None
+    assert trainer.evaluate(compare_exact=True)["eval_small_recall_lost"] == 0
+
+
+def test_training_takes_away_a_filter_that_it_does_not_train(dataset, tmp_path, caplog):
+    model = build_model("bert", entity_max_length=3)
+    model.fit_span_filter(many(dataset), recall=0.9, batch_size=100)
+    assert model.filter_threshold is not None
+    Trainer(model, arguments(tmp_path), dataset).train()
+    assert "taken away" in caplog.text
+    assert model.span_filter is None
+    assert model.config.span_filter is None
+
+
+def test_a_filter_that_is_trained_on_is_tuned_anew(dataset, tmp_path):
+    model = build_model("bert", entity_max_length=3, candidate_share=1.0)
+    model.fit_span_filter(many(dataset), recall=0.9, batch_size=100)
+    before = model.config.span_filter
+    during = []
+    options = arguments(tmp_path, eval_strategy="epoch", per_device_eval_batch_size=100)
+    trainer = Trainer(model, options, dataset, many(dataset))
+    evaluate = trainer.evaluate
+    trainer.evaluate = lambda *args, **kwargs: during.append(evaluate(*args, **kwargs)) or during[-1]
+    trainer.train()
+    assert [metrics["eval_candidates_kept"] for metrics in during] == [1.0]  # the old threshold says nothing any more
+    assert model.config.span_filter["recall"] == 0.995 > before["recall"]
+
+
+@pytest.mark.parametrize("share", [1.0, 0.2])
+def test_accumulated_gradients_with_a_filter_are_those_of_one_larger_batch(dataset, tmp_path, share):
+    weights = []
+    for size, steps in ((4, 1), (2, 2)):
+        model = build_model("bert", entity_max_length=3, candidate_share=share)
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+        changes = {"per_device_train_batch_size": size, "gradient_accumulation_steps": steps, "max_grad_norm": 0}
+        changes |= {"optim": "sgd", "max_steps": 1}
+        Trainer(model, arguments(tmp_path, **changes), dataset).train()
+        weights.append(torch.cat([parameter.detach().flatten() for parameter in model.parameters()]))
+    torch.testing.assert_close(weights[0], weights[1], atol=1e-6, rtol=1e-5)

@@ -1,0 +1,334 @@
+"""Fitting a candidate filter to a model: what it learns from, where it cuts, and what is to be expected of it.
+
+The teacher is the model itself with all candidates: what must survive is what it would have found.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from span_marker.configuration import SpanMarkerConfig, check_probability
+from span_marker.data_collator import SpanMarkerDataCollator, text_features
+from span_marker.decoding import Decoder, probabilities
+from span_marker.inference import ScoredSpans, batches, num_tokens
+from span_marker.sentences import Sentences, into_pieces, tokenize
+from span_marker.span_filter import SpanFilter, filter_loss
+from span_marker.tokenizer import SpanMarkerTokenizer
+
+DEFAULT_RECALL = 0.995
+"""Share of a model's entities that its filter keeps."""
+
+CONFIDENCE = 0.95
+"""How sure a filter's recall must be, given that held-out entities are a sample."""
+
+HELD_OUT = 5
+"""One in so many sentences decides where the filter cuts, if the caller brings no other ones."""
+
+RECALLS = (0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999)
+"""Recalls that reports list besides the one asked for."""
+
+EPOCHS = 15
+
+LEARNING_RATE = 2e-3
+
+WARM_UP = 0.1
+"""Share of the steps in which the learning rate rises."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Candidates of a batch of texts, and what the model makes of them.
+
+    Attributes:
+        text_states: States of the texts' tokens, ``(num_tokens, input_size)``.
+        span_rows: Rows of each candidate's first and last token in them, ``(num_spans, 2)``.
+        span_lengths: Words of each candidate, ``(num_spans,)``.
+        probabilities: Probability that it is an entity, ``(num_spans,)``.
+        is_entity: Whether it is among the entities that the model gives out, ``(num_spans,)``.
+    """
+
+    text_states: Tensor
+    span_rows: Tensor
+    span_lengths: Tensor
+    probabilities: Tensor
+    is_entity: Tensor
+
+
+Examine = Callable[[dict[str, Tensor]], tuple[Tensor, Tensor, Tensor]]
+"""A batch to the class scores of all its candidates, ``(num_spans, num_labels)``, the states of its texts and the rows
+of the candidates in them, see `span_marker.engines.Choose`."""
+
+
+def examine_all(
+    sentences: Sentences,
+    examine: Examine,
+    tokenizer: SpanMarkerTokenizer,
+    config: SpanMarkerConfig,
+    max_tokens: int,
+    batch_size: int,
+) -> list[Examples]:
+    """Let a model look at all candidates of some sentences.
+
+    Args:
+        sentences: The sentences; with document context, whole documents.
+        examine: Looks at a batch.
+        tokenizer: The model's tokenizer.
+        config: The model's configuration.
+        max_tokens: The text limit, special tokens included.
+        batch_size: The most sentences of a batch.
+
+    Returns:
+        What it made of them, batch by batch.
+    """
+    pieces = into_pieces(sentences, tokenize(sentences, tokenizer), tokenizer, config, max_tokens)
+    collator = SpanMarkerDataCollator.for_model(tokenizer, config)
+    decoder = config.decoder()
+    costs = [
+        num_tokens(len(piece.tokens.input_ids), piece.tokens.num_words, collator.entity_max_length) for piece in pieces
+    ]
+    found = []
+    for indices in batches(costs, batch_size):
+        batch = collator([text_features(pieces[index]) for index in indices])
+        logits, text_states, span_rows = examine(batch)
+        scores = probabilities(logits, decoder.multi_label, decoder.temperature)
+        if decoder.multi_label:
+            scores[:, decoder.outside_id] = 0
+            entity_scores = scores.max(axis=1)
+        else:
+            entity_scores = 1 - scores[:, decoder.outside_id]
+        examples = Examples(
+            text_states=text_states.float().cpu(),
+            span_rows=span_rows.cpu(),
+            span_lengths=batch["span_words"][:, 1] - batch["span_words"][:, 0],
+            probabilities=torch.from_numpy(entity_scores),
+            is_entity=entities_among(ScoredSpans(logits, batch["span_words"], batch["span_counts"]), decoder),
+        )
+        found.append(examples)
+    return found
+
+
+def entities_among(scored: ScoredSpans, decoder: Decoder) -> Tensor:
+    """Find the candidates that are given out as entities.
+
+    Args:
+        scored: All candidates of a batch.
+        decoder: How scores become entities.
+
+    Returns:
+        True for entities, ``(num_spans,)``.
+    """
+    words, counts = scored.span_words.tolist(), scored.span_counts.tolist()
+    is_entity = torch.zeros(len(words), dtype=torch.bool)
+    firsts = itertools.accumulate(counts[:-1], initial=0)
+    for first, count, proposals in zip(firsts, counts, decoder.propose(*scored), strict=True):
+        places = {tuple(span): first + place for place, span in enumerate(words[first : first + count])}
+        for span in decoder.select(proposals):
+            is_entity[places[span.start, span.end]] = True
+    return is_entity
+
+
+def split(sentences: Sentences) -> tuple[Sentences, Sentences]:
+    """Hold out every fifth sentence, or document if there are documents.
+
+    Args:
+        sentences: The sentences.
+
+    Returns:
+        Those to learn from, and those that are held out.
+    """
+    groups = sentences.documents() or [[row] for row in range(len(sentences.items))]
+    held_out = groups[HELD_OUT - 1 :: HELD_OUT]
+    rest = [group for place, group in enumerate(groups, start=1) if place % HELD_OUT]
+    first, second = (sentences.take([row for group in some for row in group]) for some in (rest, held_out))
+    return first, second
+
+
+def learn(examples: Sequence[Examples], seed: int) -> SpanFilter:
+    """Teach a new filter the probabilities that a model gives to candidates.
+
+    Args:
+        examples: What the model makes of candidates.
+        seed: Decides about the filter's first weights and the order of the examples.
+
+    Returns:
+        The filter, in float32 on the CPU.
+
+    Raises:
+        ValueError: If no candidate is an entity.
+    """
+    if not any(some.is_entity.any() for some in examples):
+        raise ValueError(
+            f"the model finds no entity in the {len(examples)} batches of text that a candidate filter is to learn "
+            "from: pass more text, or text like that which the model was trained on"
+        )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        span_filter = SpanFilter(examples[0].text_states.shape[1])
+        orders = [torch.randperm(len(examples)).tolist() for _ in range(EPOCHS)]
+    parameters = list(span_filter.parameters())
+    optimizer = torch.optim.AdamW(parameters, LEARNING_RATE)
+    num_steps = EPOCHS * len(examples)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, num_steps, pct_start=WARM_UP)
+    for index in itertools.chain.from_iterable(orders):
+        some = examples[index]
+        scores = span_filter(some.text_states, some.span_rows, some.span_lengths)
+        loss = filter_loss(scores, some.probabilities) / max(len(scores), 1)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    return span_filter
+
+
+@dataclass(frozen=True)
+class FilterPoint:
+    """A threshold of a filter, and what it keeps of held-out text.
+
+    Attributes:
+        recall: The share of the entities that it keeps at least, with `CONFIDENCE`.
+        threshold: The least score of a candidate that is kept.
+        entities_kept: Share of the held-out entities that it keeps.
+        candidates_kept: Share of the held-out candidates that it keeps.
+    """
+
+    recall: float
+    threshold: float
+    entities_kept: float
+    candidates_kept: float
+
+
+@dataclass(frozen=True)
+class SpanFilterReport:
+    """What a candidate filter keeps; as a string, a table.
+
+    Attributes:
+        points: Its thresholds for several recalls, ascending.
+        chosen: The one that it has.
+        num_entities: Entities of the model in the held-out text.
+        num_candidates: Candidates of the held-out text.
+    """
+
+    points: tuple[FilterPoint, ...]
+    chosen: FilterPoint
+    num_entities: int
+    num_candidates: int
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.num_entities:,} entities of the exact model among {self.num_candidates:,} held-out candidates",
+            "",
+            f"recall, at {CONFIDENCE:.0%} confidence  entities kept  candidates kept  threshold",
+        ]
+        lines += [
+            f"{point.recall:>25.1%}  {point.entities_kept:>13.2%}  {point.candidates_kept:>15.2%}"
+            f"  {point.threshold:>9.2f}{' <-' if point is self.chosen else ''}"
+            for point in self.points
+        ]
+        return "\n".join(lines)
+
+
+def choose_threshold(span_filter: SpanFilter, held_out: Sequence[Examples], recall: float) -> SpanFilterReport:
+    """Find the highest threshold with which a filter keeps a share of the entities, and be sure of it.
+
+    With the k-th lowest score of n entities as the threshold, the share of all entities that it drops is at most ``1 -
+    recall`` with the probability ``1 - P(B(n, 1 - recall) < k)``, ``B`` being binomial (Wilks 1941, Determination of
+    sample sizes for setting tolerance limits). The highest k is taken for which that is at least `CONFIDENCE`.
+
+    Args:
+        span_filter: The filter, in float32 on the CPU.
+        held_out: What the model makes of candidates that the filter has not learned from.
+        recall: The share, above 0 and below 1.
+
+    Returns:
+        The threshold, and those for other recalls.
+
+    Raises:
+        ValueError: If there are too few entities to be sure.
+    """
+    with torch.inference_mode():
+        scores = [span_filter(some.text_states, some.span_rows, some.span_lengths) for some in held_out]
+    all_scores = torch.cat([torch.empty(0), *scores]).double().numpy()
+    is_entity = torch.cat([torch.empty(0, dtype=torch.bool), *(some.is_entity for some in held_out)]).numpy()
+    of_entities = np.sort(all_scores[is_entity])
+    needed = entities_needed(recall)
+    if len(of_entities) < needed:
+        raise ValueError(
+            f"the model finds {len(of_entities)} entities in the held-out text, but it takes {needed} to be sure that "
+            f"a candidate filter keeps recall={recall} of them: pass more held-out text, or a lower recall. No filter "
+            "is installed"
+        )
+    points = []
+    for wanted in sorted({*RECALLS, recall}):
+        if entities_needed(wanted) <= len(of_entities):
+            threshold = float(of_entities[num_expendable(len(of_entities), wanted)])
+            kept = [float(np.mean(some >= threshold)) for some in (of_entities, all_scores)]
+            points.append(FilterPoint(wanted, threshold, *kept))
+    chosen = next(point for point in points if point.recall == recall)
+    return SpanFilterReport(tuple(points), chosen, len(of_entities), len(all_scores))
+
+
+def check_recall(recall: float) -> None:
+    """Check the share of the entities that a filter is to keep.
+
+    Args:
+        recall: The share.
+
+    Raises:
+        TypeError: If it is not a number.
+        ValueError: If it is out of range.
+    """
+    check_probability("recall", recall)
+    if recall in (0, 1):
+        raise ValueError(
+            f"recall={recall} must be above 0 and below 1: nothing that drops candidates can be sure to keep all "
+            "entities; exact=True does"
+        )
+
+
+def entities_needed(recall: float) -> int:
+    """Count the held-out entities that it takes to be sure of a recall, if all of them are kept.
+
+    Args:
+        recall: The recall, above 0 and below 1.
+
+    Returns:
+        How many.
+
+    Example:
+        >>> entities_needed(0.995)
+        598
+    """
+    return math.ceil(math.log(1 - CONFIDENCE) / math.log(recall))
+
+
+def num_expendable(num_entities: int, recall: float) -> int:
+    """Count the held-out entities that may be dropped while one can still be sure of a recall.
+
+    Args:
+        num_entities: Held-out entities, at least `entities_needed`.
+        recall: The recall, above 0 and below 1.
+
+    Returns:
+        How many: the largest k with ``P(B(num_entities, 1 - recall) <= k) <= 1 - CONFIDENCE``.
+
+    Example:
+        >>> num_expendable(598, 0.995), num_expendable(5000, 0.995)
+        (0, 16)
+    """
+    odds = math.log1p(-recall) - math.log(recall)
+    log_probability = num_entities * math.log(recall)  # of dropping none
+    total = math.exp(log_probability)
+    dropped = 0
+    while True:
+        log_probability += odds + math.log((num_entities - dropped) / (dropped + 1))
+        total += math.exp(log_probability)
+        if total > 1 - CONFIDENCE:
+            return dropped
+        dropped += 1

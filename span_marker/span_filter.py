@@ -1,0 +1,156 @@
+"""Candidate filter: a small head on finished text states that says which candidates are worth their markers.
+
+Most spans of a sentence are plainly no entities. Text never sees a marker and a pair of markers sees no other pair, so
+that leaving candidates out changes no other score. The filter reads the values that the texts have in the encoder's
+last layer, see `span_marker.passes.TextMemory.states`: the last states of the texts that are computed at all before
+any marker, and the last that learn from the markers' loss. What the last layer makes of the texts is neither.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+RANK = 64
+"""Numbers in which the first and the last token of a candidate are compared."""
+
+NUM_LENGTHS = 32
+"""Candidates of so many words or more are told apart by their states alone."""
+
+ENTITY_PRIOR = 0.02
+"""Probability of an entity before any training, as in `span_marker.classifier`."""
+
+
+FILTER_LOSS_WEIGHT = 1.0
+"""Weight of the filter's loss beside that of the markers."""
+
+
+class SpanFilter(nn.Module):
+    """Scores candidates by the states of their first and last token, their interaction, and their length.
+
+    The score is the log-odds of an entity: ``w . relu(A first + B last + length) + b``, with states that are normalised
+    to mean 0 and variance 1 first, whatever the encoder's scale.
+
+    Args:
+        input_size: Size of a text state.
+    """
+
+    def __init__(self, input_size: int) -> None:
+        super().__init__()
+        self.input_size = input_size
+        self.first = nn.Linear(input_size, RANK)
+        self.last = nn.Linear(input_size, RANK, bias=False)
+        self.length = nn.Embedding(NUM_LENGTHS, RANK)
+        self.score = nn.Linear(RANK, 1)
+        nn.init.zeros_(self.length.weight)
+        nn.init.constant_(self.score.bias, math.log(ENTITY_PRIOR / (1 - ENTITY_PRIOR)))
+
+    def forward(self, text_states: Tensor, span_rows: Tensor, span_lengths: Tensor) -> Tensor:
+        """Score candidates.
+
+        Args:
+            text_states: States of the tokens of all texts, ``(num_tokens, input_size)``.
+            span_rows: Rows of the first and the last token of each candidate in them, ``(num_spans, 2)``.
+            span_lengths: Words of each candidate, ``(num_spans,)``.
+
+        Returns:
+            Log-odds of an entity, ``(num_spans,)``.
+
+        Raises:
+            ValueError: If the states have another size.
+        """
+        if text_states.shape[-1] != self.input_size:
+            raise ValueError(
+                f"the candidate filter reads text states of {self.input_size} numbers, but the encoder's have "
+                f"{text_states.shape[-1]}: fit another one with fit_span_filter"
+            )
+        states = F.layer_norm(text_states, text_states.shape[-1:])
+        first, last = self.first(states)[span_rows[:, 0]], self.last(states)[span_rows[:, 1]]
+        hidden = first + last + self.length((span_lengths - 1).clamp(max=NUM_LENGTHS - 1))
+        return self.score(hidden.relu()).squeeze(-1)
+
+
+class Choice:
+    """Chooses the candidates that get markers, in the middle of an engine's run, and remembers how.
+
+    Args:
+        span_filter: Scores the candidates.
+        span_lengths: Words of each candidate, ``(num_spans,)``.
+        pick: Scores ``(num_spans,)`` to the indices of the candidates that are kept, ascending.
+
+    Attributes:
+        scores: The filter's scores, ``(num_spans,)``.
+        kept: Indices of the candidates that are kept, ascending, ``(num_kept,)``.
+    """
+
+    scores: Tensor
+    kept: Tensor
+
+    def __init__(self, span_filter: SpanFilter, span_lengths: Tensor, pick: Callable[[Tensor], Tensor]) -> None:
+        self._span_filter = span_filter
+        self._span_lengths = span_lengths
+        self._pick = pick
+
+    def __call__(self, text_states: Tensor, span_rows: Tensor) -> Tensor:
+        """See `span_marker.engines.Choose`."""
+        self.scores = self._span_filter(text_states, span_rows, self._span_lengths)
+        self.kept = self._pick(self.scores.detach())
+        return self.kept
+
+
+def above(scores: Tensor, threshold: float) -> Tensor:
+    """Keep the candidates whose score reaches a threshold.
+
+    Args:
+        scores: ``(num_spans,)``.
+        threshold: The least score.
+
+    Returns:
+        Indices, ascending, ``(num_kept,)``.
+    """
+    return (scores >= threshold).nonzero()[:, 0]
+
+
+def gold_and_hard(scores: Tensor, is_gold: Tensor, span_counts: Tensor, share: float) -> Tensor:
+    """Keep the gold spans, and a share of each sentence's candidates: half of it the best, half spread over all others.
+
+    The best ones are those that are hard to tell from entities. The others show the classifier what it will hardly
+    meet behind a filter, so that its scores are right for all candidates.
+
+    Args:
+        scores: ``(num_spans,)``, sentence after sentence.
+        is_gold: True for gold spans, ``(num_spans,)``.
+        span_counts: Candidates of each sentence, ``(batch,)``.
+        share: Share of each sentence's candidates that are kept besides gold spans, above 0 and at most 1.
+
+    Returns:
+        Indices, ascending, ``(num_kept,)``.
+    """
+    if share == 1:
+        return torch.arange(len(scores), device=scores.device)
+    sentences = torch.arange(len(span_counts), device=scores.device).repeat_interleave(span_counts)
+    order = scores.argsort(descending=True, stable=True)
+    order = order[sentences[order].argsort(stable=True)]  # sentence after sentence, the best first
+    place = torch.arange(len(scores), device=scores.device) - (span_counts.cumsum(0) - span_counts)[sentences]
+    is_among_best = place < (share / 2 * span_counts).ceil()[sentences]
+    is_spread = ((place + 1) * (share / 2)).floor() > (place * (share / 2)).floor()
+    is_kept = is_gold.clone()
+    is_kept[order] |= is_among_best | is_spread
+    return is_kept.nonzero()[:, 0]
+
+
+def filter_loss(scores: Tensor, is_gold: Tensor) -> Tensor:
+    """Compute the filter's loss of all candidates together: binary cross-entropy.
+
+    Args:
+        scores: Log-odds, ``(num_spans,)``.
+        is_gold: Whether each candidate is an entity, or the probability of it, ``(num_spans,)``.
+
+    Returns:
+        A single number.
+    """
+    return F.binary_cross_entropy_with_logits(scores.float(), is_gold.float(), reduction="sum")

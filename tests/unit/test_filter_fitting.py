@@ -1,0 +1,241 @@
+"""Fitting a candidate filter: what it learns, where it cuts, what it says about it, and what it refuses."""
+
+import math
+
+import pytest
+import torch
+from datasets import Dataset
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny import SENTENCES, build_model
+
+from span_marker import SpanMarkerModel
+from span_marker.filter_fitting import (
+    CONFIDENCE,
+    DEFAULT_RECALL,
+    Examples,
+    choose_threshold,
+    entities_needed,
+    learn,
+    num_expendable,
+    split,
+)
+from span_marker.sentences import Sentences
+
+WORDS = [[f"{word}{number % 7}" for word in words] for number in range(12) for words in SENTENCES]
+"""Sixty sentences, empty ones among them."""
+
+
+def binomial(num_dropped, num_entities, rate):
+    """P(B(num_entities, rate) <= num_dropped)."""
+    lgamma = math.lgamma
+    return sum(
+        math.exp(
+            lgamma(num_entities + 1)
+            - lgamma(k + 1)
+            - lgamma(num_entities - k + 1)
+            + k * math.log(rate)
+            + (num_entities - k) * math.log(1 - rate)
+        )
+        for k in range(num_dropped + 1)
+    )
+
+
+@given(st.integers(0, 3000), st.sampled_from([0.9, 0.98, 0.995]))
+def test_the_expendable_entities_are_those_of_the_binomial_bound(more, recall):
+    num_entities = entities_needed(recall) + more
+    dropped = num_expendable(num_entities, recall)
+    assert binomial(dropped, num_entities, 1 - recall) <= 1 - CONFIDENCE + 1e-9
+    assert dropped == num_entities or binomial(dropped + 1, num_entities, 1 - recall) > 1 - CONFIDENCE - 1e-9
+    assert binomial(0, entities_needed(recall) - 1, 1 - recall) > 1 - CONFIDENCE
+
+
+def random_examples(num_batches, seed):
+    """Candidates that are entities if their first token has a large first number and their last a large second one."""
+    generator = torch.Generator().manual_seed(seed)
+    found = []
+    for _ in range(num_batches):
+        states = torch.randn(60, 8, generator=generator)
+        rows = torch.randint(60, (300, 2), generator=generator)
+        is_entity = (states[rows[:, 0], 0] > 1) & (states[rows[:, 1], 1] > 1)
+        lengths = torch.ones(300, dtype=torch.long)
+        found.append(Examples(states, rows, lengths, is_entity.float() * 0.98 + 0.01, is_entity))
+    return found
+
+
+def test_a_filter_learns_what_its_teacher_knows():
+    span_filter = learn(random_examples(60, seed=1), seed=0)
+    report = choose_threshold(span_filter, random_examples(100, seed=2), recall=0.95)
+    assert report.chosen.recall == 0.95
+    assert 0.95 <= report.chosen.entities_kept < 0.98
+    assert report.chosen.candidates_kept < 0.2  # 2.5 % are entities
+    kept = [point.candidates_kept for point in report.points]
+    assert kept == sorted(kept)
+    lines = str(report).splitlines()
+    assert lines[0].startswith(f"{report.num_entities:,} entities of the exact model among 30,000")
+    assert [line.endswith("<-") for line in lines[3:]] == [point is report.chosen for point in report.points]
+
+
+def test_what_is_promised_holds_on_other_text():
+    """With a confidence of 95 %, few of many held-out samples may give a threshold that drops too much."""
+    span_filter = learn(random_examples(20, seed=1), seed=0)
+    (everything,) = (choose_threshold(span_filter, random_examples(400, seed=3), recall=0.9),)
+    broken = 0
+    for seed in range(60):
+        threshold = choose_threshold(span_filter, random_examples(10, seed=100 + seed), recall=0.9).chosen.threshold
+        broken += threshold > everything.points[0].threshold
+    assert everything.points[0].recall == 0.9
+    assert broken <= 8
+
+
+def test_learning_is_repeatable_and_leaves_the_random_state_alone():
+    state = torch.get_rng_state()
+    one, other = (learn(random_examples(5, seed=1), seed=3) for _ in range(2))
+    assert torch.equal(torch.get_rng_state(), state)
+    for parameter, same in zip(one.parameters(), other.parameters(), strict=True):
+        assert torch.equal(parameter, same)
+
+
+def test_documents_are_held_out_as_a_whole():
+    rows = list(range(30))
+    documents = [row // 3 for row in rows]
+    sentences = Sentences([[str(row)] for row in rows], False, documents, [row % 3 for row in rows])
+    rest, held_out = split(sentences)
+    assert sorted(rest.items + held_out.items, key=lambda words: int(words[0])) == sentences.items
+    assert set(held_out.document_ids) == {4, 9}
+    rest, held_out = split(Sentences([["a"]] * 11, False))
+    assert (len(rest.items), len(held_out.items)) == (9, 2)
+
+
+@pytest.fixture
+def model():
+    return build_model("bert", entity_max_length=4)
+
+
+@pytest.mark.parametrize("form", ["words", "texts", "annotated", "documents"])
+def test_fit_on_any_form_of_text(model, form):
+    data = {
+        "words": WORDS,
+        "texts": [" ".join(words) for words in WORDS],
+        "annotated": Dataset.from_dict({"tokens": WORDS, "ner_tags": [["O"] * len(words) for words in WORDS]}),
+        "documents": Dataset.from_dict(
+            {"tokens": WORDS, "document_id": [row // 5 for row in range(60)], "sentence_id": [*range(5)] * 12}
+        ),
+    }[form]
+    exact = model.predict(data)
+    report = model.fit_span_filter(data, recall=0.9)
+    assert model.config.span_filter["threshold"] == report.chosen.threshold
+    assert model.predict(data, exact=True) == exact
+    filtered, coverages = model.predict(data, return_coverage=True)
+    dropped = sum(coverage.num_dropped for coverage in coverages)
+    scored = sum(coverage.num_scored for coverage in coverages)
+    assert all(coverage.is_complete for coverage in coverages)
+    assert 0 < dropped < scored
+    assert scored == sum(coverage.num_candidates for coverage in coverages)
+    assert filtered != exact or dropped < scored / 2
+    model.config.exact = True
+    assert model.predict(data) == exact
+
+
+def test_the_filter_is_saved_and_loaded(model, tmp_path):
+    model.fit_span_filter(WORDS, recall=0.9)
+    found = model.predict(WORDS)
+    model.save_pretrained(tmp_path)
+    loaded = SpanMarkerModel.from_pretrained(tmp_path)
+    assert loaded.predict(WORDS) == found
+    assert loaded.config.span_filter == model.config.span_filter
+    exact = SpanMarkerModel.from_pretrained(tmp_path, exact=True)
+    assert exact.predict(WORDS) == model.predict(WORDS, exact=True) != found
+    assert list(exact.predict_stream(WORDS, exact=False)) == found
+    with pytest.raises(ValueError, match=r"entity_max_length=4 .*entity_max_length=6.*exact=True"):
+        SpanMarkerModel.from_pretrained(tmp_path, entity_max_length=6)
+    longer = SpanMarkerModel.from_pretrained(tmp_path, entity_max_length=6, exact=True)
+    longer.fit_span_filter(WORDS, recall=0.9)
+    longer.config.exact = False
+    assert len(longer.predict(WORDS)) == len(WORDS)
+
+
+def test_another_recall_needs_no_learning(model):
+    with pytest.raises(ValueError, match="fit_span_filter"):
+        model.tune_span_filter(WORDS, recall=0.5)
+    model.fit_span_filter(WORDS, held_out=WORDS, recall=0.9)
+    span_filter, before = model.span_filter, model.config.span_filter
+    report = model.tune_span_filter(WORDS, recall=0.5)
+    assert model.span_filter is span_filter
+    assert report.chosen.threshold == model.config.span_filter["threshold"] > before["threshold"]
+    assert report.chosen.candidates_kept < before["candidates_kept"]
+
+
+def test_held_out_text_may_be_given(model):
+    report = model.fit_span_filter(WORDS[:30], held_out=WORDS[30:], recall=0.9)
+    exact = model.predict(WORDS[30:], exact=True)
+    assert report.num_entities == sum(map(len, exact))
+
+
+def test_too_little_held_out_text_is_refused(model):
+    before = model.config.to_dict()
+    with pytest.raises(ValueError, match=r"finds \d+ entities in the held-out text, but it takes 598 .*recall=0.995"):
+        model.fit_span_filter(WORDS, held_out=WORDS[:5])
+    assert DEFAULT_RECALL == 0.995
+    assert model.span_filter is None
+    assert model.config.to_dict() == before
+    with pytest.raises(ValueError, match="finds 0 entities in the held-out text"):
+        model.fit_span_filter(WORDS, held_out=[[], []], recall=0.5)
+
+
+def test_text_without_entities_is_refused(model):
+    torch.nn.init.zeros_(model.classifier.weight)
+    with torch.no_grad():
+        model.classifier.bias[model.config.outside_id] = 9.0
+    with pytest.raises(ValueError, match="finds no entity in"):
+        model.fit_span_filter(WORDS)
+    with pytest.raises(ValueError, match="finds no entity in"):
+        model.fit_span_filter([[]])
+    assert model.span_filter is None
+
+
+@pytest.mark.parametrize(
+    ("recall", "error", "message"),
+    [
+        (1.0, ValueError, "recall=1.0 must be above 0 and below 1"),
+        (0, ValueError, "recall=0 must be above 0 and below 1"),
+        (1.5, ValueError, "recall=1.5 must be from 0 to 1"),
+        (99.5, ValueError, "recall=99.5 must be from 0 to 1"),
+        ("high", TypeError, "recall='high' must be a number"),
+    ],
+)
+def test_impossible_recalls_are_refused(model, recall, error, message):
+    with pytest.raises(error, match=message):
+        model.fit_span_filter(WORDS, recall=recall)
+
+
+def test_the_dense_engine_is_refused():
+    with pytest.raises(ValueError, match="needs the fast engine"):
+        build_model("bert", "dense", entity_max_length=4).fit_span_filter(WORDS, recall=0.9)
+
+
+def test_multi_label_models_have_filters():
+    model = build_model("bert", entity_max_length=4, multi_label=True)
+    exact = model.predict(WORDS)
+    report = model.fit_span_filter(WORDS, held_out=WORDS, recall=0.9)
+    places = {(row, e["word_start_index"], e["word_end_index"]) for row, found in enumerate(exact) for e in found}
+    assert report.num_entities == len(places)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"span_filter": "yes"}, ValueError, "must be None or a dict with 'input_size'"),
+        ({"span_filter": {"input_size": 0}}, ValueError, "must be at least 1"),
+        ({"span_filter": {"input_size": 32, "threshold": "low"}}, ValueError, "'threshold'.*must be a number"),
+        ({"span_filter": {"input_size": 32, "threshold": 0.5}}, TypeError, "'candidates_kept'"),
+        ({"candidate_share": 0.0}, ValueError, "candidate_share=0 must be above 0"),
+        ({"candidate_share": 2}, ValueError, "candidate_share=2 must be from 0 to 1"),
+        ({"exact": "no"}, TypeError, "exact='no' must be True or False"),
+    ],
+)
+def test_broken_settings_are_refused(model, tmp_path, changes, error, message):
+    for name, value in changes.items():
+        setattr(model.config, name, value)
+    with pytest.raises(error, match=message):
+        model.config.check_limits()
