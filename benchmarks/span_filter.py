@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -11,13 +13,15 @@ from typing import Any
 import torch
 from datasets import Dataset
 from precision import spend_time_on_learning
-from speed import machine
+from speed import SETTINGS, Worker, equal_sentences, machine, published_python
 from transformers import TrainingArguments, set_seed
 
 from span_marker import SpanMarkerModel, Trainer, infer_labels
 from span_marker.evaluation import compute_metrics
 from span_marker.formats.reading import read_annotations
 from span_marker.labels import LabelledSpan
+
+HERE = Path(__file__).parent
 
 WAYS: dict[str, dict[str, Any]] = {
     "exact": {"candidate_share": None},
@@ -97,10 +101,57 @@ def evaluate(options: argparse.Namespace) -> None:
     print(json.dumps({**written, **row}, indent=1))
 
 
+def compare_speed(options: argparse.Namespace) -> None:
+    """Compare prediction behind a filter with the published library, and with token classification, in turns."""
+    train, dev = (read_annotations(options.data / f"{name}.txt").shuffle(seed=2) for name in ("train", "dev"))
+    tokens = read_annotations(options.data / "test.txt")["tokens"][:]
+    settings = {}
+    for name, limits in SETTINGS.items():
+        checkpoint = options.published / "work" / f"filtered-{name.replace('/', '-')}"
+        names = ("model_max_length", "marker_max_length", "entity_max_length")
+        limits_by_name = dict(zip(names, limits, strict=True))
+        model = SpanMarkerModel.from_pretrained(options.models / "exact-1", **limits_by_name, exact=True)
+        report = model.fit_span_filter(train.take(options.learn), held_out=dev.take(options.hold_out))
+        model.config.exact = False
+        model.save_pretrained(checkpoint)
+        arguments = {"checkpoint": str(checkpoint.resolve()), "data": {"tokens": tokens}, "device": "cpu"}
+        this, published = Worker(sys.executable), Worker(published_python(options.published))
+        for worker in (this, published):
+            worker.ask("load", **arguments)
+        few, many = ({"batch_size": 32, "num_sentences": count} for count in (128, 1280))
+        tasks = {
+            "published": (published, "predict", few),
+            "filtered": (this, "predict", few),
+            "exact": (this, "predict", {**few, "exact": True}),
+            "filtered, many": (this, "predict", many),
+            "token classification, many": (this, "classify_tokens", {**many, "encoder": options.encoder}),
+        }
+        rates: dict[str, list[float]] = {task: [] for task in tasks}
+        found = {}
+        for round_number in range(options.rounds + 1):  # the first warms up
+            for task, (worker, kind, sizes) in tasks.items():
+                answer = worker.ask(kind, **sizes)
+                found[task] = answer.get("entities")
+                if round_number:
+                    rates[task].append(sizes["num_sentences"] / answer["seconds"])
+        for worker in (this, published):
+            worker.close()
+        settings[name] = {
+            "rates": {task: statistics.median(values) for task, values in rates.items()},
+            "candidates_kept": report.chosen.candidates_kept,
+            "exact_equal": equal_sentences(found["exact"], found["published"], scores=True),
+            "filtered_equal": equal_sentences(found["filtered"], found["published"], scores=True),
+        }
+        print(name, json.dumps(settings[name], indent=1), flush=True)
+    (options.models / "speed.json").write_text(
+        json.dumps({"machine": machine(), "settings": settings}, indent=1) + "\n", encoding="utf-8"
+    )
+
+
 def main() -> None:
     """Train."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("task", choices=("train", "evaluate"))
+    parser.add_argument("task", choices=("train", "evaluate", "speed"))
     parser.add_argument("--data", type=Path, required=True, help="folder with train.txt and test.txt in CoNLL format")
     parser.add_argument("--encoder", required=True, help="name or path of an encoder")
     parser.add_argument("--models", type=Path, required=True, help="folder for the models")
@@ -110,9 +161,11 @@ def main() -> None:
     parser.add_argument("--learn", type=int, default=2000, help="sentences that a filter is fitted to")
     parser.add_argument("--hold-out", type=int, default=1600, help="dev sentences that it is tuned on")
     parser.add_argument("--test", type=int, default=1600, help="test sentences that it is measured on")
+    parser.add_argument("--published", type=Path, default=HERE / ".published", help="environment of the published one")
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=1)
     options = parser.parse_args()
-    {"train": train, "evaluate": evaluate}[options.task](options)
+    {"train": train, "evaluate": evaluate, "speed": compare_speed}[options.task](options)
 
 
 if __name__ == "__main__":

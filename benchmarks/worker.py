@@ -36,11 +36,11 @@ def spread(num_sentences: int) -> list[list[str]]:
     return sentences[:: len(sentences) // num_sentences][:num_sentences]
 
 
-def predict(batch_size: int, num_sentences: int) -> dict[str, Any]:
-    """Predict sentences once."""
+def predict(batch_size: int, num_sentences: int, **options: Any) -> dict[str, Any]:
+    """Predict sentences once; options are those that only one library has."""
     sentences = spread(num_sentences)
     started = time.perf_counter()
-    entities = STATE["model"].predict(sentences, batch_size=batch_size)
+    entities = STATE["model"].predict(sentences, batch_size=batch_size, **options)
     return {"seconds": time.perf_counter() - started, "entities": entities}
 
 

@@ -29,6 +29,9 @@ from torch.nn import functional as F
 from span_marker.packing import Rows, Texts, first_rows, similar_lengths
 from span_marker.relative_positions import RelativeScores
 
+FEW_MARKERS = 32
+"""Sentences with fewer markers each, on average, attend in padded groups on any device: calls would cost more."""
+
 
 def dense_attention_mask(text_mask: Tensor, pair_mask: Tensor) -> Tensor:
     """Write out the attention grid for padded sentences: text first, then ``start, end`` of each pair.
@@ -225,7 +228,8 @@ class MarkerAttention:
         lengths = [2 * count for count in counts]
         firsts = first_rows(lengths)
         in_order = [[index] for index, length in enumerate(lengths) if length]
-        groups = similar_lengths(lengths) if texts.in_groups else in_order
+        are_few = len(position_ids) < FEW_MARKERS * len(counts)
+        groups = similar_lengths(lengths) if texts.in_groups or are_few else in_order
         self._groups = [
             (
                 Rows.of([firsts[index] for index in group], [lengths[index] for index in group], position_ids.device),

@@ -19,7 +19,7 @@ from span_marker.configuration import SpanMarkerConfig
 from span_marker.encoders import EngineChoice, build_encoder, max_text_length, select_engine
 from span_marker.engines import Choose, EngineInput, encode_fast
 from span_marker.inference import ScoredSpans
-from span_marker.span_filter import FILTER_LOSS_WEIGHT, Choice, SpanFilter, above, filter_loss, gold_and_hard
+from span_marker.span_filter import FILTER_LOSS_WEIGHT, Choice, SpanFilter, above, filter_loss, gold_and_best
 from span_marker.tokenizer import SpanMarkerTokenizer
 
 
@@ -201,7 +201,7 @@ class SpanMarkerNetwork(PreTrainedModel):
         share = self.config.candidate_share
         pick: Callable[[Tensor], Tensor]
         if self.training and share is not None and is_gold is not None:
-            pick = functools.partial(gold_and_hard, is_gold=is_gold, span_counts=span_counts, share=share)
+            pick = functools.partial(gold_and_best, is_gold=is_gold, span_counts=span_counts, share=share)
         elif not self.training and not exact and self.filter_threshold is not None:
             pick = functools.partial(above, threshold=self.filter_threshold)
         else:

@@ -115,32 +115,25 @@ def above(scores: Tensor, threshold: float) -> Tensor:
     return (scores >= threshold).nonzero()[:, 0]
 
 
-def gold_and_hard(scores: Tensor, is_gold: Tensor, span_counts: Tensor, share: float) -> Tensor:
-    """Keep the gold spans, and a share of each sentence's candidates: half of it the best, half spread over all others.
-
-    The best ones are those that are hard to tell from entities. The others show the classifier what it will hardly
-    meet behind a filter, so that its scores are right for all candidates.
+def gold_and_best(scores: Tensor, is_gold: Tensor, span_counts: Tensor, share: float) -> Tensor:
+    """Keep the gold spans, and of each sentence the best candidates besides: those that are hard to tell from entities.
 
     Args:
         scores: ``(num_spans,)``, sentence after sentence.
         is_gold: True for gold spans, ``(num_spans,)``.
         span_counts: Candidates of each sentence, ``(batch,)``.
-        share: Share of each sentence's candidates that are kept besides gold spans, above 0 and at most 1.
+        share: Share of each sentence's candidates that are kept for their scores, above 0 and at most 1; rounded up.
 
     Returns:
         Indices, ascending, ``(num_kept,)``.
     """
-    if share == 1:
-        return torch.arange(len(scores), device=scores.device)
     sentences = torch.arange(len(span_counts), device=scores.device).repeat_interleave(span_counts)
     order = scores.argsort(descending=True, stable=True)
     order = order[sentences[order].argsort(stable=True)]  # sentence after sentence, the best first
     place = torch.arange(len(scores), device=scores.device) - (span_counts.cumsum(0) - span_counts)[sentences]
-    is_among_best = place < (share / 2 * span_counts).ceil()[sentences]
-    is_spread = ((place + 1) * (share / 2)).floor() > (place * (share / 2)).floor()
-    is_kept = is_gold.clone()
-    is_kept[order] |= is_among_best | is_spread
-    return is_kept.nonzero()[:, 0]
+    is_best = torch.empty_like(is_gold)
+    is_best[order] = place < (share * span_counts).ceil()[sentences]
+    return (is_gold | is_best).nonzero()[:, 0]
 
 
 def filter_loss(scores: Tensor, is_gold: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from tiny import ENCODERS, SENTENCES, build_model
 from torch.utils.flop_counter import FlopCounterMode
 
 from span_marker.data_collator import MODEL_INPUTS
-from span_marker.span_filter import NUM_LENGTHS, RANK, SpanFilter, above, gold_and_hard
+from span_marker.span_filter import NUM_LENGTHS, RANK, SpanFilter, above, gold_and_best
 
 ENTITIES = [
     [("PER", 0, 2), ("LOC", 5, 6)],
@@ -81,18 +81,17 @@ def test_the_filter_costs_little_beside_the_texts():
     assert (counter.get_total_flops() + additions) / text < 0.03
 
 
-@given(st.lists(st.integers(0, 12), min_size=1, max_size=5), st.sampled_from([0.0625, 0.25, 0.5]), st.integers(0, 1000))
-def test_the_gold_spans_and_the_hard_ones_of_each_sentence_are_kept(counts, share, seed):
+@given(st.lists(st.integers(0, 12), min_size=1, max_size=5), st.sampled_from([0.0625, 0.25, 1.0]), st.integers(0, 1000))
+def test_the_gold_spans_and_the_best_of_each_sentence_are_kept(counts, share, seed):
     generator = torch.Generator().manual_seed(seed)
     scores = torch.randint(5, (sum(counts),), generator=generator).float()  # with ties
     is_gold = torch.rand(sum(counts), generator=generator) < 0.1
     expected, first = set(is_gold.nonzero()[:, 0].tolist()), 0
     for count in counts:
         order = sorted(range(first, first + count), key=lambda span: (-float(scores[span]), span))
-        expected |= set(order[: math.ceil(share / 2 * count)])
-        expected |= {span for place, span in enumerate(order) if int((place + 1) * share / 2) > int(place * share / 2)}
+        expected |= set(order[: math.ceil(share * count)])
         first += count
-    assert gold_and_hard(scores, is_gold, torch.tensor(counts), share).tolist() == sorted(expected)
+    assert gold_and_best(scores, is_gold, torch.tensor(counts), share).tolist() == sorted(expected)
 
 
 @pytest.mark.parametrize("family", ENCODERS)
@@ -120,12 +119,13 @@ def test_training_gives_the_gradients_of_both_losses(family, share):
     output = model(**batch)
     is_gold = batch["labels"] != model.config.outside_id
     scores = all_scores(model)
-    assert output.kept.tolist() == gold_and_hard(scores, is_gold, batch["span_counts"], share).tolist()
+    kept = gold_and_best(scores, is_gold, batch["span_counts"], share)
+    assert output.kept.tolist() == kept.tolist()
     assert len(output.kept) == len(scores) or share < 1
     model.config.candidate_share = None
     log_odds = scores.where(is_gold, -scores)
     exact = model(**{**batch, "labels": None}).logits.log_softmax(-1)[torch.arange(len(scores)), batch["labels"]]
-    expected = -(log_odds.sigmoid().log().sum() + exact[output.kept].sum()) / len(scores)
+    expected = -(log_odds.sigmoid().log().sum() + exact[kept].sum()) / len(scores)
     torch.testing.assert_close(output.loss.double(), expected, atol=1e-5, rtol=1e-5)
     output.loss.backward()
     for name, parameter in model.named_parameters():
