@@ -22,10 +22,10 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from precision import spend_time_on_learning
+from precision import short_training, spend_time_on_learning
 from speed import machine
 from tables import book_table, long_documents_table
-from transformers import TrainingArguments, set_seed
+from transformers import set_seed
 
 from span_marker import SpanMarkerModel, Trainer
 from span_marker.evaluation import compute_metrics
@@ -62,20 +62,7 @@ def train(texts: list[Text], encoder: str, batch_size: int) -> SpanMarkerModel:
     model = SpanMarkerModel.from_pretrained(encoder, labels=data, model_max_length=WINDOW, entity_max_length=6)
     spend_time_on_learning(model)
     with tempfile.TemporaryDirectory() as folder:
-        arguments = TrainingArguments(
-            output_dir=folder,
-            learning_rate=2.5e-4,
-            num_train_epochs=1,
-            per_device_train_batch_size=batch_size,
-            warmup_steps=0.1,
-            weight_decay=0.01,
-            logging_steps=50,
-            save_strategy="no",
-            report_to="none",
-            seed=1,
-            use_cpu=not torch.cuda.is_available(),
-        )
-        Trainer(model=model, args=arguments, train_dataset=data).train()
+        Trainer(model=model, args=short_training(folder, batch_size=batch_size), train_dataset=data).train()
     return model
 
 

@@ -16,10 +16,10 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from precision import spend_time_on_learning
+from precision import short_training, spend_time_on_learning
 from speed import machine
 from tables import nested_table
-from transformers import TrainingArguments, set_seed
+from transformers import set_seed
 
 from span_marker import SpanMarkerModel, Trainer, infer_labels
 from span_marker.evaluation import compute_metrics
@@ -54,20 +54,7 @@ def train(data: Dataset, labels: list[str], options: argparse.Namespace, seed: i
     )
     spend_time_on_learning(model)
     with tempfile.TemporaryDirectory() as folder:
-        arguments = TrainingArguments(
-            output_dir=folder,
-            learning_rate=2.5e-4,
-            num_train_epochs=options.epochs,
-            per_device_train_batch_size=8,
-            warmup_steps=0.1,
-            weight_decay=0.01,
-            logging_steps=50,
-            save_strategy="no",
-            report_to="none",
-            seed=seed,
-            use_cpu=not torch.cuda.is_available(),
-        )
-        Trainer(model=model, args=arguments, train_dataset=data).train()
+        Trainer(model=model, args=short_training(folder, seed, options.epochs), train_dataset=data).train()
     return model
 
 

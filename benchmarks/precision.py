@@ -37,21 +37,27 @@ def train(data: Path, encoder: str, checkpoint: Path, num_sentences: int) -> Non
     dataset = Dataset.from_dict({"tokens": words, "ner_tags": tags}).shuffle(seed=1)
     model = SpanMarkerModel.from_pretrained(encoder, labels=labels, model_max_length=128, entity_max_length=6)
     spend_time_on_learning(model)
-    args = TrainingArguments(
-        output_dir=str(checkpoint),
+    Trainer(
+        model=model, args=short_training(checkpoint), train_dataset=dataset.take(min(num_sentences, len(dataset)))
+    ).train()
+    model.save_pretrained(checkpoint)
+
+
+def short_training(folder: Path | str, seed: int = 1, epochs: int = 1, batch_size: int = 8) -> TrainingArguments:
+    """Arguments of a training that takes minutes on a CPU."""
+    return TrainingArguments(
+        output_dir=str(folder),
         learning_rate=2.5e-4,
-        num_train_epochs=1,
-        per_device_train_batch_size=8,
+        num_train_epochs=epochs,
+        per_device_train_batch_size=batch_size,
         warmup_steps=0.1,
         weight_decay=0.01,
         logging_steps=50,
         save_strategy="no",
         report_to="none",
-        seed=1,
+        seed=seed,
         use_cpu=not torch.cuda.is_available(),
     )
-    Trainer(model=model, args=args, train_dataset=dataset.take(min(num_sentences, len(dataset)))).train()
-    model.save_pretrained(checkpoint)
 
 
 def spend_time_on_learning(model: SpanMarkerModel) -> None:

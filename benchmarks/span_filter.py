@@ -10,11 +10,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
 from datasets import Dataset
-from precision import spend_time_on_learning
+from precision import short_training, spend_time_on_learning
 from speed import SETTINGS, Worker, equal_sentences, machine, published_python
-from transformers import TrainingArguments, set_seed
+from transformers import set_seed
 
 from span_marker import SpanMarkerModel, Trainer, infer_labels
 from span_marker.evaluation import compute_metrics
@@ -42,19 +41,7 @@ def train(options: argparse.Namespace) -> None:
     )
     spend_time_on_learning(model)
     folder = options.models / f"{options.way}-{options.seed}"
-    arguments = TrainingArguments(
-        output_dir=str(folder),
-        learning_rate=2.5e-4,
-        num_train_epochs=options.epochs,
-        per_device_train_batch_size=8,
-        warmup_steps=0.1,
-        weight_decay=0.01,
-        logging_steps=25,
-        save_strategy="no",
-        report_to="none",
-        seed=options.seed,
-        use_cpu=not torch.cuda.is_available(),
-    )
+    arguments = short_training(folder, options.seed, options.epochs)
     # The same sentences for all seeds; Trainer shuffles them anew.
     trainer = Trainer(model=model, args=arguments, train_dataset=data.shuffle(seed=1).take(options.sentences))
     started = time.perf_counter()

@@ -1,6 +1,6 @@
 """Fitting a candidate filter to a model: what it learns from, where it cuts, and what is to be expected of it.
 
-The teacher is the model itself with all candidates: what must survive is what it would have found.
+The teacher is the model itself without a threshold: what must survive is what it would have found.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from span_marker.batching import in_batches
 from span_marker.configuration import SpanMarkerConfig, check_probability
 from span_marker.data_collator import SpanMarkerDataCollator, text_features
 from span_marker.decoding import Decoder, probabilities
-from span_marker.inference import ScoredSpans, batches, num_tokens
+from span_marker.inference import ScoredSpans
 from span_marker.sentences import Sentences, into_pieces, tokenize
-from span_marker.span_filter import SpanFilter, filter_loss
+from span_marker.span_filter import Examined, SpanFilter, filter_loss
 from span_marker.tokenizer import SpanMarkerTokenizer
 
 DEFAULT_RECALL = 0.995
@@ -52,6 +53,7 @@ class Examples:
         span_lengths: Words of each candidate, ``(num_spans,)``.
         probabilities: Probability that it is an entity, ``(num_spans,)``.
         is_entity: Whether it is among the entities that the model gives out, ``(num_spans,)``.
+        has_markers: Whether the model gave it markers, ``(num_spans,)``.
     """
 
     text_states: Tensor
@@ -59,11 +61,11 @@ class Examples:
     span_lengths: Tensor
     probabilities: Tensor
     is_entity: Tensor
+    has_markers: Tensor
 
 
-Examine = Callable[[dict[str, Tensor]], tuple[Tensor, Tensor, Tensor]]
-"""A batch to the class scores of all its candidates, ``(num_spans, num_labels)``, the states of its texts and the rows
-of the candidates in them, see `span_marker.engines.Choose`."""
+Examine = Callable[[dict[str, Tensor]], Examined]
+"""Looks at a batch, see `span_marker.network.SpanMarkerNetwork.examine`."""
 
 
 def examine_all(
@@ -74,7 +76,7 @@ def examine_all(
     max_tokens: int,
     batch_size: int,
 ) -> list[Examples]:
-    """Let a model look at all candidates of some sentences.
+    """Let a model look at some sentences.
 
     Args:
         sentences: The sentences; with document context, whole documents.
@@ -85,53 +87,67 @@ def examine_all(
         batch_size: The most sentences of a batch.
 
     Returns:
-        What it made of them, batch by batch.
+        What it made of them, batch by batch; what it gave no markers is no entity.
     """
     pieces = into_pieces(sentences, tokenize(sentences, tokenizer), tokenizer, config, max_tokens)
     collator = SpanMarkerDataCollator.for_model(tokenizer, config)
     decoder = config.decoder()
-    costs = [
-        num_tokens(len(piece.tokens.input_ids), piece.tokens.num_words, collator.entity_max_length) for piece in pieces
-    ]
     found = []
-    for indices in batches(costs, batch_size):
-        batch = collator([text_features(pieces[index]) for index in indices])
-        logits, text_states, span_rows = examine(batch)
-        scores = probabilities(logits, decoder.multi_label, decoder.temperature)
-        if decoder.multi_label:
-            scores[:, decoder.outside_id] = 0
-            entity_scores = scores.max(axis=1)
-        else:
-            entity_scores = 1 - scores[:, decoder.outside_id]
+    for _, batch in in_batches([text_features(piece) for piece in pieces], collator, batch_size):
+        seen = examine(batch)
+        kept = seen.kept.cpu()
+        span_words = batch["span_words"]
+        probability, is_entity, has_markers = torch.zeros(3, len(span_words)).unbind()
+        probability[kept] = entity_probabilities(seen.logits, decoder)
+        is_entity[kept] = entities_among(ScoredSpans.of(seen.logits, batch, kept), decoder).float()
+        has_markers[kept] = 1
         examples = Examples(
-            text_states=text_states.float().cpu(),
-            span_rows=span_rows.cpu(),
-            span_lengths=batch["span_words"][:, 1] - batch["span_words"][:, 0],
-            probabilities=torch.from_numpy(entity_scores),
-            is_entity=entities_among(ScoredSpans(logits, batch["span_words"], batch["span_counts"]), decoder),
+            text_states=seen.text_states.float().cpu(),
+            span_rows=seen.span_rows.cpu(),
+            span_lengths=span_words[:, 1] - span_words[:, 0],
+            probabilities=probability,
+            is_entity=is_entity.bool(),
+            has_markers=has_markers.bool(),
         )
         found.append(examples)
     return found
+
+
+def entity_probabilities(logits: Tensor, decoder: Decoder) -> Tensor:
+    """Compute how probable it is that candidates are entities.
+
+    Args:
+        logits: Class scores, ``(num_spans, num_labels)``.
+        decoder: How scores become entities.
+
+    Returns:
+        Probability of an entity of any label, or of a multi-label model that of the most probable, ``(num_spans,)``.
+    """
+    scores = torch.from_numpy(probabilities(logits, decoder.multi_label, decoder.temperature))
+    if not decoder.multi_label:
+        return 1 - scores[:, decoder.outside_id]
+    scores[:, decoder.outside_id] = 0
+    return scores.amax(dim=1)
 
 
 def entities_among(scored: ScoredSpans, decoder: Decoder) -> Tensor:
     """Find the candidates that are given out as entities.
 
     Args:
-        scored: All candidates of a batch.
+        scored: Candidates of a batch.
         decoder: How scores become entities.
 
     Returns:
         True for entities, ``(num_spans,)``.
     """
-    words, counts = scored.span_words.tolist(), scored.span_counts.tolist()
-    is_entity = torch.zeros(len(words), dtype=torch.bool)
-    firsts = itertools.accumulate(counts[:-1], initial=0)
-    for first, count, proposals in zip(firsts, counts, decoder.propose(*scored), strict=True):
-        places = {tuple(span): first + place for place, span in enumerate(words[first : first + count])}
-        for span in decoder.select(proposals):
-            is_entity[places[span.start, span.end]] = True
-    return is_entity
+    sentences = np.repeat(np.arange(len(scored.span_counts)), scored.span_counts)
+    candidates = zip(sentences.tolist(), *scored.span_words.T.tolist(), strict=True)
+    entities = {
+        (sentence, span.start, span.end)
+        for sentence, proposals in enumerate(decoder.propose(*scored))
+        for span in decoder.select(proposals)
+    }
+    return torch.tensor([candidate in entities for candidate in candidates], dtype=torch.bool)
 
 
 def split(sentences: Sentences) -> tuple[Sentences, Sentences]:
@@ -255,7 +271,10 @@ def choose_threshold(span_filter: SpanFilter, held_out: Sequence[Examples], reca
     with torch.inference_mode():
         scores = [span_filter(some.text_states, some.span_rows, some.span_lengths) for some in held_out]
     all_scores = torch.cat([torch.empty(0), *scores]).double().numpy()
-    is_entity = torch.cat([torch.empty(0, dtype=torch.bool), *(some.is_entity for some in held_out)]).numpy()
+    is_entity, has_markers = (
+        torch.cat([torch.empty(0, dtype=torch.bool), *masks]).numpy()
+        for masks in ([some.is_entity for some in held_out], [some.has_markers for some in held_out])
+    )
     of_entities = np.sort(all_scores[is_entity])
     needed = entities_needed(recall)
     if len(of_entities) < needed:
@@ -268,8 +287,8 @@ def choose_threshold(span_filter: SpanFilter, held_out: Sequence[Examples], reca
     for wanted in sorted({*RECALLS, recall}):
         if entities_needed(wanted) <= len(of_entities):
             threshold = float(of_entities[num_expendable(len(of_entities), wanted)])
-            kept = [float(np.mean(some >= threshold)) for some in (of_entities, all_scores)]
-            points.append(FilterPoint(wanted, threshold, *kept))
+            entities_kept, candidates_kept = of_entities >= threshold, (all_scores >= threshold) & has_markers
+            points.append(FilterPoint(wanted, threshold, float(entities_kept.mean()), float(candidates_kept.mean())))
     chosen = next(point for point in points if point.recall == recall)
     return SpanFilterReport(tuple(points), chosen, len(of_entities), len(all_scores))
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any, NamedTuple, TypedDict, TypeVar
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from span_marker.batching import in_batches
 from span_marker.configuration import SpanMarkerConfig, check_limit
 from span_marker.data_collator import SpanMarkerDataCollator, text_features
 from span_marker.decoding import Decoder, ScoredSpan
@@ -29,9 +29,6 @@ BLOCK_SIZE = 4096
 
 BLOCK_LENGTH = 2_000_000
 """Characters or words from which on a block is full."""
-
-BATCH_TOKENS = 8192
-"""Tokens of a batch, text and markers together, unless a single sentence has more."""
 
 
 class ScoredSpans(NamedTuple):
@@ -188,13 +185,8 @@ class Predictor:
         proposals: list[list[ScoredSpan]] = [[] for _ in bare]
         num_scored, num_kept, num_windows = ([0] * len(bare) for _ in range(3))
         cut_words: list[list[int]] = [[] for _ in bare]
-        entity_max_length = self._collator.entity_max_length
-        costs = [
-            num_tokens(len(piece.tokens.input_ids), piece.tokens.num_words, entity_max_length, self.candidates_kept)
-            for piece in pieces
-        ]
-        for indices in batches(costs, self.batch_size):
-            batch = self._collator([text_features(pieces[index]) for index in indices])
+        texts = [text_features(piece) for piece in pieces]
+        for indices, batch in in_batches(texts, self._collator, self.batch_size, self.candidates_kept):
             scored = self.score(batch)
             counts = (batch["span_counts"].tolist(), scored.span_counts.tolist())
             for index, spans, count, kept in zip(indices, self.decoder.propose(*scored), *counts, strict=True):
@@ -214,7 +206,7 @@ class Predictor:
                 num_words=sentence.num_words,
                 num_tokens=len(sentence.input_ids),
                 num_windows=num_windows[row],
-                num_candidates=num_candidates(sentence.num_words, entity_max_length),
+                num_candidates=num_candidates(sentence.num_words, self._collator.entity_max_length),
                 num_scored=num_scored[row],
                 num_dropped=num_scored[row] - num_kept[row],
                 cut_words=[_place(word, word + 1, item, sentence) for word in sorted(cut_words[row])],
@@ -259,43 +251,6 @@ def _place(first: int, last: int, item: Any, sentence: EncodedSentence) -> tuple
     text = item[start:end].strip()
     start += item[start:end].find(text)
     return start, start + len(text)
-
-
-def num_tokens(text_length: int, num_words: int, entity_max_length: int, candidates_kept: float = 1.0) -> int:
-    """Count the tokens of a sentence, text and markers together.
-
-    Args:
-        text_length: Tokens of the text.
-        num_words: Its words.
-        entity_max_length: Words of the longest candidate.
-        candidates_kept: Share of the candidates that get markers, about.
-
-    Returns:
-        The tokens.
-    """
-    return text_length + math.ceil(2 * num_candidates(num_words, entity_max_length) * candidates_kept)
-
-
-def batches(costs: Sequence[int], batch_size: int) -> Iterator[list[int]]:
-    """Group sentences of similar cost, the longest first, so that memory runs out at once or never.
-
-    Args:
-        costs: Tokens of each sentence, see `num_tokens`.
-        batch_size: The most sentences of a batch.
-
-    Yields:
-        Indices of the sentences of a batch: at most ``batch_size``, and at most `BATCH_TOKENS` tokens.
-    """
-    batch: list[int] = []
-    total = 0
-    for index in sorted(range(len(costs)), key=costs.__getitem__, reverse=True):
-        if batch and (len(batch) == batch_size or total + costs[index] > BATCH_TOKENS):
-            yield batch
-            batch, total = [], 0
-        batch.append(index)
-        total += costs[index]
-    if batch:
-        yield batch
 
 
 def predict(sentences: Sentences, predictor: Predictor, show_progress_bar: bool) -> tuple[list[Any], list[Coverage]]:

@@ -136,7 +136,7 @@ class SpanMarkerModel(SpanMarkerNetwork):
             self.config.decoder(threshold, decoding, keeps_all_scores=top_k is not None),
             batch_size,
             top_k,
-            1.0 if is_exact else (self.config.span_filter or {}).get("candidates_kept", 1.0),
+            1.0 if is_exact else self.candidates_kept,
         )
 
     def is_exact(self, exact: bool | None = None) -> bool:
@@ -149,7 +149,7 @@ class SpanMarkerModel(SpanMarkerNetwork):
             True if there is no filter in use.
         """
         wants_exact = self.config.exact if exact is None else exact
-        return wants_exact or self.filter_threshold is None
+        return wants_exact or self.candidates_kept == 1
 
     def fit_span_filter(
         self,

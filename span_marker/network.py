@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +18,7 @@ from span_marker.configuration import SpanMarkerConfig
 from span_marker.encoders import EngineChoice, build_encoder, max_text_length, select_engine
 from span_marker.engines import Choose, EngineInput, encode_fast
 from span_marker.inference import ScoredSpans
-from span_marker.span_filter import FILTER_LOSS_WEIGHT, Choice, SpanFilter, above, filter_loss, gold_and_best
+from span_marker.span_filter import FILTER_LOSS_WEIGHT, Choice, Examined, Pick, SpanFilter, best, filter_loss
 from span_marker.tokenizer import SpanMarkerTokenizer
 
 
@@ -114,7 +113,8 @@ class SpanMarkerNetwork(PreTrainedModel):
         """
         inputs = self._engine_input(input_ids, attention_mask, span_tokens, span_counts)
         is_gold = None if labels is None else self._is_gold(labels)
-        choice = self._choice(span_words, span_counts, is_gold, self.config.exact if exact is None else exact)
+        pick = self._pick_in_training(span_counts, is_gold) if self.training else self._pick(span_counts, exact)
+        choice = None if pick is None else self._choice(span_words, pick)
         logits = self._classify(inputs, choice)
         kept = None if choice is None else choice.kept
         loss = None
@@ -158,25 +158,32 @@ class SpanMarkerNetwork(PreTrainedModel):
         Raises:
             ValueError: If the model runs on the dense engine.
         """
-        _, text_states, _ = self.examine(
+        no_candidates = torch.zeros(0, 2, dtype=torch.long)
+        seen = self.examine(
             {
                 "input_ids": self._marker_ids(self.device)[None],
-                "attention_mask": torch.ones(1, 2, dtype=torch.bool, device=self.device),
-                "span_tokens": torch.zeros(0, 2, dtype=torch.long, device=self.device),
-                "span_counts": torch.zeros(1, dtype=torch.long, device=self.device),
+                "attention_mask": torch.ones(1, 2, dtype=torch.bool),
+                "span_tokens": no_candidates,
+                "span_counts": torch.zeros(1, dtype=torch.long),
+                "span_words": no_candidates,
             }
         )
-        self.span_filter = SpanFilter(text_states.shape[1]).to(self.device, self.dtype)
+        self.span_filter = SpanFilter(seen.text_states.shape[1]).to(self.device, self.dtype)
         self.config.span_filter = {"input_size": self.span_filter.input_size}
 
     @property
-    def filter_threshold(self) -> float | None:
-        """The least score of a candidate that is kept; None if nothing is filtered, as on the dense engine."""
-        if self.span_filter is None or not self._is_fast:
-            return None
-        self.config.check_span_filter()
-        threshold: float | None = (self.config.span_filter or {}).get("threshold")
-        return threshold
+    def candidates_kept(self) -> float:
+        """Share of the candidates that the filter keeps, about; 1 if nothing is filtered, as on the dense engine."""
+        if self._filter_settings is None:
+            return 1.0
+        share = self.config.candidate_share
+        kept: float = self._filter_settings.get("candidates_kept", 1.0 if share is None else share)
+        return kept
+
+    @property
+    def _filter_settings(self) -> dict[str, Any] | None:
+        """What the configuration says about the filter; None if there is none, or the engine can't use it."""
+        return self.config.span_filter if self.span_filter is not None and self._is_fast else None
 
     @property
     def _is_fast(self) -> bool:
@@ -194,45 +201,60 @@ class SpanMarkerNetwork(PreTrainedModel):
         outside_id = self.config.outside_id
         return labels != outside_id if labels.dim() == 1 else labels[:, outside_id] == 0
 
-    def _choice(
-        self, span_words: Tensor | None, span_counts: Tensor, is_gold: Tensor | None, exact: bool
-    ) -> Choice | None:
-        """How the filter chooses among the candidates of a batch; None if all get markers without being asked."""
+    def _pick_in_training(self, span_counts: Tensor, is_gold: Tensor | None) -> Pick | None:
+        """Says which candidates are kept; None if all get markers and the filter is not trained."""
         share = self.config.candidate_share
-        pick: Callable[[Tensor], Tensor]
-        if self.training and share is not None and is_gold is not None:
-            pick = functools.partial(gold_and_best, is_gold=is_gold, span_counts=span_counts, share=share)
-        elif not self.training and not exact and self.filter_threshold is not None:
-            pick = functools.partial(above, threshold=self.filter_threshold)
-        else:
+        if share is None or is_gold is None:
             return None
+        return lambda scores: best(scores, span_counts, share) | is_gold
+
+    def _pick(self, span_counts: Tensor, exact: bool | None, is_tuned: bool = True) -> Pick | None:
+        """Likewise, in evaluation; ``is_tuned`` is False before there is a threshold."""
+        settings, share = self._filter_settings, self.config.candidate_share or 1.0
+        if settings is None or (self.config.exact if exact is None else exact):
+            return None
+        threshold = settings.get("threshold") if is_tuned else None
+        if threshold is None:
+            return None if share == 1 else lambda scores: best(scores, span_counts, share)
+        self.config.check_span_filter()
+        return lambda scores: best(scores, span_counts, share) & (scores >= threshold)
+
+    def _choice(self, span_words: Tensor | None, pick: Pick) -> Choice:
         if self.span_filter is None or span_words is None:
             raise ValueError("the candidate filter needs span_words: pass the batch as SpanMarkerDataCollator makes it")
         return Choice(self.span_filter, span_words[:, 1] - span_words[:, 0], pick)
 
-    def examine(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Look at all candidates of a batch and at its texts, for a candidate filter to learn from.
+    def examine(self, batch: dict[str, Tensor]) -> Examined:
+        """Look at a batch as if the candidate filter had no threshold yet, for one to be fitted or tuned.
+
+        A model that was trained with a share of the candidates gives markers to such a share of each sentence's, its
+        filter's best; any other one, to all.
 
         Args:
             batch: What `SpanMarkerDataCollator` makes, on any device.
 
         Returns:
-            See `span_marker.filter_fitting.Examine`.
+            What it makes of the batch.
 
         Raises:
             ValueError: If the model runs on the dense engine.
         """
         self._check_engine()
-        seen: list[tuple[Tensor, Tensor]] = []
+        names = ("input_ids", "attention_mask", "span_tokens", "span_counts", "span_words")
+        *inputs, span_words = (batch[name].to(self.device) for name in names)
+        pick = self._pick(inputs[-1], exact=False, is_tuned=False)
+        seen: list[tuple[Tensor, Tensor, Tensor]] = []
 
         def see(text_states: Tensor, span_rows: Tensor) -> Tensor:
-            seen.append((text_states, span_rows))
-            return torch.arange(len(span_rows), device=span_rows.device)
+            kept = torch.arange(len(span_rows), device=span_rows.device)
+            if pick is not None:
+                kept = self._choice(span_words, pick)(text_states, span_rows)
+            seen.append((kept, text_states, span_rows))
+            return kept
 
-        names = ("input_ids", "attention_mask", "span_tokens", "span_counts")
         with evaluating(self), torch.no_grad():
-            logits = self._classify(self._engine_input(*(batch[name].to(self.device) for name in names)), see)
-        return logits, *seen[0]
+            logits = self._classify(self._engine_input(*inputs), see)
+        return Examined(logits, *seen[0])
 
     def score(self, batch: dict[str, Tensor], exact: bool | None = None) -> ScoredSpans:
         """Score the candidates of a batch for prediction: in evaluation mode, without gradients.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,9 +25,12 @@ NUM_LENGTHS = 32
 ENTITY_PRIOR = 0.02
 """Probability of an entity before any training, as in `span_marker.classifier`."""
 
-
 FILTER_LOSS_WEIGHT = 1.0
 """Weight of the filter's loss beside that of the markers."""
+
+
+Pick = Callable[[Tensor], Tensor]
+"""Scores of candidates to True for those that are kept, both ``(num_spans,)``."""
 
 
 class SpanFilter(nn.Module):
@@ -74,13 +78,29 @@ class SpanFilter(nn.Module):
         return self.score(hidden.relu()).squeeze(-1)
 
 
+class Examined(NamedTuple):
+    """What a model makes of a batch without its filter's threshold, for a filter to learn from.
+
+    Attributes:
+        logits: Class scores of the candidates that got markers, ``(num_kept, num_labels)``.
+        kept: Indices of these candidates, ascending, ``(num_kept,)``.
+        text_states: States of the texts' tokens, ``(num_tokens, input_size)``.
+        span_rows: Rows of the first and last token of each candidate in them, ``(num_spans, 2)``.
+    """
+
+    logits: Tensor
+    kept: Tensor
+    text_states: Tensor
+    span_rows: Tensor
+
+
 class Choice:
     """Chooses the candidates that get markers, in the middle of an engine's run, and remembers how.
 
     Args:
         span_filter: Scores the candidates.
         span_lengths: Words of each candidate, ``(num_spans,)``.
-        pick: Scores ``(num_spans,)`` to the indices of the candidates that are kept, ascending.
+        pick: Says which are kept.
 
     Attributes:
         scores: The filter's scores, ``(num_spans,)``.
@@ -90,7 +110,7 @@ class Choice:
     scores: Tensor
     kept: Tensor
 
-    def __init__(self, span_filter: SpanFilter, span_lengths: Tensor, pick: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, span_filter: SpanFilter, span_lengths: Tensor, pick: Pick) -> None:
         self._span_filter = span_filter
         self._span_lengths = span_lengths
         self._pick = pick
@@ -98,42 +118,30 @@ class Choice:
     def __call__(self, text_states: Tensor, span_rows: Tensor) -> Tensor:
         """See `span_marker.engines.Choose`."""
         self.scores = self._span_filter(text_states, span_rows, self._span_lengths)
-        self.kept = self._pick(self.scores.detach())
+        self.kept = self._pick(self.scores.detach()).nonzero()[:, 0]
         return self.kept
 
 
-def above(scores: Tensor, threshold: float) -> Tensor:
-    """Keep the candidates whose score reaches a threshold.
-
-    Args:
-        scores: ``(num_spans,)``.
-        threshold: The least score.
-
-    Returns:
-        Indices, ascending, ``(num_kept,)``.
-    """
-    return (scores >= threshold).nonzero()[:, 0]
-
-
-def gold_and_best(scores: Tensor, is_gold: Tensor, span_counts: Tensor, share: float) -> Tensor:
-    """Keep the gold spans, and of each sentence the best candidates besides: those that are hard to tell from entities.
+def best(scores: Tensor, span_counts: Tensor, share: float) -> Tensor:
+    """Find the best candidates of each sentence, those that are hard to tell from entities.
 
     Args:
         scores: ``(num_spans,)``, sentence after sentence.
-        is_gold: True for gold spans, ``(num_spans,)``.
         span_counts: Candidates of each sentence, ``(batch,)``.
-        share: Share of each sentence's candidates that are kept for their scores, above 0 and at most 1; rounded up.
+        share: Share of each sentence's candidates that are found, above 0 and at most 1; rounded up.
 
     Returns:
-        Indices, ascending, ``(num_kept,)``.
+        True for the best, ``(num_spans,)``.
     """
+    if share == 1:
+        return torch.ones_like(scores, dtype=torch.bool)
     sentences = torch.arange(len(span_counts), device=scores.device).repeat_interleave(span_counts)
     order = scores.argsort(descending=True, stable=True)
     order = order[sentences[order].argsort(stable=True)]  # sentence after sentence, the best first
     place = torch.arange(len(scores), device=scores.device) - (span_counts.cumsum(0) - span_counts)[sentences]
-    is_best = torch.empty_like(is_gold)
+    is_best = torch.empty_like(scores, dtype=torch.bool)
     is_best[order] = place < (share * span_counts).ceil()[sentences]
-    return (is_gold | is_best).nonzero()[:, 0]
+    return is_best
 
 
 def filter_loss(scores: Tensor, is_gold: Tensor) -> Tensor:

@@ -192,14 +192,19 @@ class Trainer(transformers.Trainer):
             data = next(iter(data.values()))
         if data is None:
             logger.warning(
-                "The candidate filter stays off, since there is no eval_dataset to tune it on: call "
-                "model.tune_span_filter with text that the model was not trained on."
+                "There is no eval_dataset to tune the candidate filter on, so that it keeps %.0f %% of each sentence's "
+                "candidates: call model.tune_span_filter with text that the model was not trained on.",
+                100 * model.candidates_kept,
             )
             return
         try:
             report = model.tune_span_filter(data, batch_size=self.args.eval_batch_size)
         except ValueError as error:
-            logger.warning("The candidate filter stays off: %s", error)
+            logger.warning(
+                "The candidate filter keeps %.0f %% of each sentence's candidates: %s",
+                100 * model.candidates_kept,
+                error,
+            )
         else:
             logger.info("Candidate filter, tuned on the evaluation data:\n%s", report)
 

@@ -12,6 +12,7 @@ from datasets import Dataset
 
 from span_marker.alignment import without_edges
 from span_marker.annotations import read_rows
+from span_marker.batching import in_batches
 from span_marker.calibration import (
     CalibrationReport,
     ScoredCandidates,
@@ -23,7 +24,7 @@ from span_marker.calibration import (
 from span_marker.data_collator import SpanMarkerDataCollator
 from span_marker.evaluation import compute_metrics
 from span_marker.features import prepare
-from span_marker.inference import Entity, batches, num_tokens
+from span_marker.inference import Entity
 from span_marker.labels import OUTSIDE, LabelledSpan
 from span_marker.modeling import SpanMarkerModel
 from span_marker.thresholds import Scores, ThresholdReport, tune_threshold
@@ -90,13 +91,8 @@ def score_candidates(model: SpanMarkerModel, data: Dataset, batch_size: int = 32
     tokenizer, config = model.require_tokenizer(), model.config
     prepared, _ = prepare(data, tokenizer, config, model.max_text_length, "held-out")
     collator = SpanMarkerDataCollator.for_model(tokenizer, config)
-    costs = [
-        num_tokens(len(row["input_ids"]), len(row["word_starts"]), collator.entity_max_length)
-        for row in prepared.select_columns(["input_ids", "word_starts"])
-    ]
     logits, labels = [], []
-    for indices in batches(costs, batch_size):
-        batch = collator([prepared[index] for index in indices])
+    for _, batch in in_batches(prepared, collator, batch_size):
         logits.append(model.score(batch, exact=True).logits.float().cpu())
         labels.append(batch["labels"])
     return ScoredCandidates(torch.cat(logits), torch.cat(labels), config.outside_id, config.multi_label)

@@ -59,7 +59,8 @@ def random_examples(num_batches, seed):
         rows = torch.randint(60, (300, 2), generator=generator)
         is_entity = (states[rows[:, 0], 0] > 1) & (states[rows[:, 1], 1] > 1)
         lengths = torch.ones(300, dtype=torch.long)
-        found.append(Examples(states, rows, lengths, is_entity.float() * 0.98 + 0.01, is_entity))
+        has_markers = torch.ones_like(is_entity)
+        found.append(Examples(states, rows, lengths, is_entity.float() * 0.98 + 0.01, is_entity, has_markers))
     return found
 
 

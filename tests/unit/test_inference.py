@@ -5,8 +5,8 @@ import pytest
 from datasets import Dataset
 from tiny import SENTENCES, TOKENIZERS, build_model
 
-import span_marker.inference
-from span_marker.inference import batches
+import span_marker.batching
+from span_marker.batching import batches
 from span_marker.sentences import read_inputs, sentence_beginnings
 from span_marker.spans import num_candidates
 from span_marker.windows import plan_windows
@@ -111,7 +111,7 @@ def test_predict_changes_nothing(model):
 def test_blocks_change_nothing(model, monkeypatch):
     whole = model.predict(SENTENCES)
     monkeypatch.setattr(span_marker.inference, "BLOCK_SIZE", 2)
-    monkeypatch.setattr(span_marker.inference, "BATCH_TOKENS", 40)
+    monkeypatch.setattr(span_marker.batching, "BATCH_TOKENS", 40)
     assert model.predict(SENTENCES) == approximately(whole)
     assert model.predict(Dataset.from_dict({"tokens": SENTENCES})) == approximately(whole)
 
@@ -166,7 +166,7 @@ def test_batches_keep_their_limits():
     assert found[0][0] == 6
     for batch in found:
         assert len(batch) <= 3
-        assert len(batch) == 1 or sum(costs[index] for index in batch) <= span_marker.inference.BATCH_TOKENS
+        assert len(batch) == 1 or sum(costs[index] for index in batch) <= span_marker.batching.BATCH_TOKENS
 
 
 LONG = "Amelia Earhart flew across the Atlantic. Leonardo painted the Mona Lisa in Florence, Italy! Cleopatra died. "

@@ -12,7 +12,7 @@ from tiny import ENCODERS, SENTENCES, build_model
 from torch.utils.flop_counter import FlopCounterMode
 
 from span_marker.data_collator import MODEL_INPUTS
-from span_marker.span_filter import NUM_LENGTHS, RANK, SpanFilter, above, gold_and_best
+from span_marker.span_filter import NUM_LENGTHS, RANK, SpanFilter, best
 
 ENTITIES = [
     [("PER", 0, 2), ("LOC", 5, 6)],
@@ -41,7 +41,7 @@ def with_filter(model, share_kept=0.3):
 
 def all_scores(model):
     batch = collate(model, SENTENCES)
-    _, text_states, span_rows = model.examine(batch)
+    _, _, text_states, span_rows = model.examine(batch)
     with torch.no_grad():
         return model.span_filter(text_states, span_rows, batch["span_words"].diff(dim=1)[:, 0])
 
@@ -82,16 +82,15 @@ def test_the_filter_costs_little_beside_the_texts():
 
 
 @given(st.lists(st.integers(0, 12), min_size=1, max_size=5), st.sampled_from([0.0625, 0.25, 1.0]), st.integers(0, 1000))
-def test_the_gold_spans_and_the_best_of_each_sentence_are_kept(counts, share, seed):
+def test_the_best_of_each_sentence_are_found(counts, share, seed):
     generator = torch.Generator().manual_seed(seed)
     scores = torch.randint(5, (sum(counts),), generator=generator).float()  # with ties
-    is_gold = torch.rand(sum(counts), generator=generator) < 0.1
-    expected, first = set(is_gold.nonzero()[:, 0].tolist()), 0
+    expected, first = set(), 0
     for count in counts:
         order = sorted(range(first, first + count), key=lambda span: (-float(scores[span]), span))
         expected |= set(order[: math.ceil(share * count)])
         first += count
-    assert gold_and_best(scores, is_gold, torch.tensor(counts), share).tolist() == sorted(expected)
+    assert best(scores, torch.tensor(counts), share).nonzero()[:, 0].tolist() == sorted(expected)
 
 
 @pytest.mark.parametrize("family", ENCODERS)
@@ -101,7 +100,9 @@ def test_survivors_have_their_exact_scores(family):
     with torch.no_grad():
         filtered, exact = model(**batch), model(**batch, exact=True)
     assert exact.kept is None
-    assert filtered.kept.tolist() == above(all_scores(model), model.filter_threshold).tolist()
+    assert (
+        filtered.kept.tolist() == (all_scores(model) >= model.config.span_filter["threshold"]).nonzero()[:, 0].tolist()
+    )
     assert 0 < len(filtered.kept) < len(exact.logits) / 2
     torch.testing.assert_close(filtered.logits, exact.logits[filtered.kept], atol=1e-5, rtol=1e-5)
 
@@ -119,7 +120,7 @@ def test_training_gives_the_gradients_of_both_losses(family, share):
     output = model(**batch)
     is_gold = batch["labels"] != model.config.outside_id
     scores = all_scores(model)
-    kept = gold_and_best(scores, is_gold, batch["span_counts"], share)
+    kept = (is_gold | best(scores, batch["span_counts"], share)).nonzero()[:, 0]
     assert output.kept.tolist() == kept.tolist()
     assert len(output.kept) == len(scores) or share < 1
     model.config.candidate_share = None
@@ -131,6 +132,22 @@ def test_training_gives_the_gradients_of_both_losses(family, share):
     for name, parameter in model.named_parameters():
         if "span_filter" in name or (".embeddings.word" in name):
             assert parameter.grad.abs().sum() > 0, name
+
+
+def test_a_model_of_the_best_candidates_gives_markers_to_no_others():
+    model = with_filter(build_model("bert", entity_max_length=4), share_kept=0.5)
+    model.config.candidate_share = 0.1
+    batch = {name: tensor for name, tensor in collate(model, SENTENCES).items() if name in MODEL_INPUTS}
+    scores, threshold = all_scores(model), model.config.span_filter.pop("threshold")
+    is_best = best(scores, batch["span_counts"], 0.1)
+    with torch.no_grad():
+        untuned = model(**batch)
+        model.config.span_filter["threshold"] = float(scores[is_best].median())
+        tuned = model(**batch)
+    assert untuned.kept.tolist() == model.examine(batch).kept.tolist() == is_best.nonzero()[:, 0].tolist()
+    assert tuned.kept.tolist() == (is_best & (scores >= scores[is_best].median())).nonzero()[:, 0].tolist()
+    assert threshold < model.config.span_filter["threshold"]
+    assert len(model(**batch, exact=True).logits) == len(scores)
 
 
 def test_texts_learn_from_the_filter():

@@ -1,4 +1,5 @@
 import copy
+import math
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from tiny import LABELS, SENTENCES, build_model
 import span_marker.features
 from span_marker import SpanMarkerModel, Trainer, TrainingArguments
 from span_marker.labels import LabelledSpan, entities_to_tags, tags_to_entities
+from span_marker.spans import num_candidates
 
 TAGS = [
     ["B-PER", "I-PER", "O", "O", "O", "B-LOC", "O"],
@@ -383,33 +385,38 @@ def test_the_filter_is_trained_and_tuned(dataset, tmp_path, share):
     assert not model.config.exact
 
 
-def test_without_evaluation_data_the_filter_stays_off(dataset, tmp_path, caplog):
-    model = build_model("bert", entity_max_length=3, candidate_share=0.2)
+@pytest.mark.parametrize("share", [1.0, 0.2])
+def test_without_evaluation_data_the_filter_has_no_threshold(dataset, tmp_path, caplog, share):
+    model = build_model("bert", entity_max_length=3, candidate_share=share)
     trainer = Trainer(model, arguments(tmp_path), dataset)
     trainer.train()
-    assert "stays off" in caplog.text
+    assert f"it keeps {100 * share:.0f} % of each sentence's candidates" in caplog.text
     assert "tune_span_filter" in caplog.text
-    assert model.filter_threshold is None
-    exact = model.predict(dataset)
-    model.tune_span_filter(many(dataset), recall=0.9, batch_size=100)
-    assert model.predict(dataset, exact=True) == exact
+    exact = model.predict(dataset, exact=True)
+    counts = [num_candidates(len(words), 3) for words in dataset["tokens"]]
+    kept = sum(math.ceil(share * count) for count in counts)
     metrics = trainer.evaluate(dataset)
-    assert metrics["eval_candidates_kept"] < 1
+    assert metrics["eval_candidates_kept"] == kept / sum(counts)
+    assert model.is_exact() == (share == 1)
+    report = model.tune_span_filter(many(dataset), recall=0.9, batch_size=100)
+    assert model.predict(dataset, exact=True) == exact
+    assert trainer.evaluate(dataset)["eval_candidates_kept"] <= metrics["eval_candidates_kept"]
+    assert report.chosen.candidates_kept == model.candidates_kept
 
 
-def test_too_few_evaluation_data_leave_the_filter_off(dataset, tmp_path, caplog):
+def test_too_few_evaluation_data_give_no_threshold(dataset, tmp_path, caplog):
     model = build_model("bert", entity_max_length=3, candidate_share=0.2)
     trainer = Trainer(model, arguments(tmp_path), dataset, {"small": dataset})
     trainer.train()
     assert "it takes 598 to be sure" in caplog.text
-    assert model.filter_threshold is None
-    assert trainer.evaluate(compare_exact=True)["eval_small_recall_lost"] == 0
+    assert "threshold" not in model.config.span_filter
+    assert model.candidates_kept == 0.2
 
 
 def test_training_takes_away_a_filter_that_it_does_not_train(dataset, tmp_path, caplog):
     model = build_model("bert", entity_max_length=3)
     model.fit_span_filter(many(dataset), recall=0.9, batch_size=100)
-    assert model.filter_threshold is not None
+    assert not model.is_exact()
     Trainer(model, arguments(tmp_path), dataset).train()
     assert "taken away" in caplog.text
     assert model.span_filter is None
