@@ -1,8 +1,19 @@
-"""Trains models with and without a candidate filter, and measures what the filter costs in F1 and buys in speed."""
+"""Trains models with and without a candidate filter, and measures what the filter costs in F1 and buys in speed.
+
+Each of these takes ``--data FOLDER --encoder NAME --models FOLDER``:
+
+- ``python benchmarks/span_filter.py train --way WAY --seed N`` trains a model and saves it under ``--models``.
+- ``python benchmarks/span_filter.py evaluate --way WAY --seed N`` fits a filter to it, or tunes the one that it has, and
+  compares predictions with and without the filter.
+- ``python benchmarks/span_filter.py speed`` compares the speed of prediction and of training in turns: with the
+  published library, which gets an environment of its own, and with token classification. It needs ``exact-1``.
+- ``python benchmarks/span_filter.py collect`` writes all of it to ``benchmarks/results/span_filter.json``.
+"""
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import statistics
 import sys
@@ -12,7 +23,7 @@ from typing import Any
 
 from datasets import Dataset
 from precision import short_training, spend_time_on_learning
-from speed import SETTINGS, Worker, equal_sentences, machine, published_python
+from speed import SETTINGS, Worker, equal_sentences, machine, published_python, read_conll
 from transformers import set_seed
 
 from span_marker import SpanMarkerModel, Trainer, infer_labels
@@ -23,11 +34,11 @@ from span_marker.labels import LabelledSpan
 HERE = Path(__file__).parent
 
 WAYS: dict[str, dict[str, Any]] = {
-    "exact": {"candidate_share": None},
-    "joint": {"candidate_share": 1.0},
-    "filtered-20": {"candidate_share": 0.2},
-    "filtered-10": {"candidate_share": 0.1},
-    "filtered-5": {"candidate_share": 0.05},
+    "exact": {"candidates_per_word": None},
+    "joint": {"candidates_per_word": 100},
+    "filtered": {"candidates_per_word": 1},
+    "filtered-2": {"candidates_per_word": 2},
+    "filtered-half": {"candidates_per_word": 0.5},
 }
 """Ways to train: arguments of ``from_pretrained``."""
 
@@ -64,10 +75,10 @@ def evaluate(options: argparse.Namespace) -> None:
         )
     )
     started = time.perf_counter()
-    report = model.fit_span_filter(train, held_out=dev) if model.span_filter is None else model.tune_span_filter(dev)
+    fits = model.config.candidates_per_word is None
+    report = model.fit_span_filter(train, held_out=dev) if fits else model.tune_span_filter(dev)
     row: dict[str, Any] = {"fit_seconds": time.perf_counter() - started, "report": str(report)}
     print(report, flush=True)
-    model.save_pretrained(folder)
     gold = [[LabelledSpan(e["label"], e["start"], e["end"]) for e in entities] for entities in test["entities"]]
     found = {}
     for name, exact in (("exact", True), ("filtered", False)):
@@ -82,63 +93,92 @@ def evaluate(options: argparse.Namespace) -> None:
     row["candidates_kept"] = 1 - sum(c.num_dropped for c in coverage) / sum(c.num_candidates for c in coverage)
     again = [len(set(one) & set(other)) for one, other in zip(found["exact"], found["filtered"], strict=True)]
     row["entities_found_again"] = sum(again) / sum(map(len, found["exact"]))
-    path = folder / "training.json"
-    written = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    path.write_text(json.dumps({**written, **row}, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps({**written, **row}, indent=1))
+    row["machine"] = machine()
+    (folder / "evaluation.json").write_text(json.dumps(row, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(row, indent=1))
 
 
 def compare_speed(options: argparse.Namespace) -> None:
-    """Compare prediction behind a filter with the published library, and with token classification, in turns."""
+    """Compare prediction behind a filter with the published library and with token classification, then training."""
     train, dev = (read_annotations(options.data / f"{name}.txt").shuffle(seed=2) for name in ("train", "dev"))
-    tokens = read_annotations(options.data / "test.txt")["tokens"][:]
+    words, tags, _ = read_conll(options.data / "test.txt")
+    data = {"tokens": words, "ner_tags": tags}
+    trained = options.models / "exact-1"
+    this = functools.partial(Worker, sys.executable)
     settings = {}
     for name, limits in SETTINGS.items():
-        checkpoint = options.published / "work" / f"filtered-{name.replace('/', '-')}"
+        checkpoint = options.models / f"speed-{name.replace('/', '-')}"
         names = ("model_max_length", "marker_max_length", "entity_max_length")
         limits_by_name = dict(zip(names, limits, strict=True))
-        model = SpanMarkerModel.from_pretrained(options.models / "exact-1", **limits_by_name, exact=True)
+        model = SpanMarkerModel.from_pretrained(trained, **limits_by_name, exact=True)
         report = model.fit_span_filter(train.take(options.learn), held_out=dev.take(options.hold_out))
         model.config.exact = False
         model.save_pretrained(checkpoint)
-        arguments = {"checkpoint": str(checkpoint.resolve()), "data": {"tokens": tokens}, "device": "cpu"}
-        this, published = Worker(sys.executable), Worker(published_python(options.published))
-        for worker in (this, published):
-            worker.ask("load", **arguments)
+        load = {"checkpoint": str(checkpoint.resolve()), "data": data, "device": "cpu"}
         few, many = ({"batch_size": 32, "num_sentences": count} for count in (128, 1280))
         tasks = {
-            "published": (published, "predict", few),
-            "filtered": (this, "predict", few),
-            "exact": (this, "predict", {**few, "exact": True}),
-            "filtered, many": (this, "predict", many),
-            "token classification, many": (this, "classify_tokens", {**many, "encoder": options.encoder}),
+            "published": ("predict", few),
+            "filtered": ("predict", few),
+            "exact": ("predict", {**few, "exact": True}),
+            "filtered, many": ("predict", many),
+            "token classification, many": ("classify_tokens", {**many, "encoder": options.encoder}),
         }
-        rates: dict[str, list[float]] = {task: [] for task in tasks}
-        found = {}
-        for round_number in range(options.rounds + 1):  # the first warms up
-            for task, (worker, kind, sizes) in tasks.items():
-                answer = worker.ask(kind, **sizes)
-                found[task] = answer.get("entities")
-                if round_number:
-                    rates[task].append(sizes["num_sentences"] / answer["seconds"])
-        for worker in (this, published):
-            worker.close()
+        workers = {task: this() for task in tasks if task != "published"}
+        workers["published"] = Worker(published_python(options.published))
+        seconds, entities = in_turns(workers, tasks, load, options.rounds)
         settings[name] = {
-            "rates": {task: statistics.median(values) for task, values in rates.items()},
+            "rates": {task: tasks[task][1]["num_sentences"] / value for task, value in seconds.items()},
             "candidates_kept": report.chosen.candidates_kept,
-            "exact_equal": equal_sentences(found["exact"], found["published"], scores=True),
-            "filtered_equal": equal_sentences(found["filtered"], found["published"], scores=True),
+            "exact_equal": equal_sentences(entities["exact"], entities["published"], scores=True),
+            "filtered_equal": equal_sentences(entities["filtered"], entities["published"], scores=True),
         }
         print(name, json.dumps(settings[name], indent=1), flush=True)
-    (options.models / "speed.json").write_text(
-        json.dumps({"machine": machine(), "settings": settings}, indent=1) + "\n", encoding="utf-8"
-    )
+    steps: dict[str, Any] = {"batch_size": 8, "num_steps": 12}
+    ways = ("exact", "joint", "filtered")
+    load = {"checkpoint": str(trained.resolve()), "data": data, "device": "cpu"}
+    training = {way: ("train", {**steps, "exact": False, **WAYS[way]}) for way in ways}
+    seconds, _ = in_turns({way: this() for way in ways}, training, load, options.rounds)
+    result = {"machine": machine(), "settings": settings, "seconds_per_step": seconds}
+    print(json.dumps(result, indent=1))
+    (options.models / "speed.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+def in_turns(
+    workers: dict[str, Worker], tasks: dict[str, tuple[str, dict[str, Any]]], load: dict[str, Any], rounds: int
+) -> tuple[dict[str, float], dict[str, Any]]:
+    """Run the tasks of several processes in turns: median seconds, and the entities found."""
+    for worker in workers.values():
+        worker.ask("load", **load)
+    seconds: dict[str, list[float]] = {task: [] for task in tasks}
+    entities = {}
+    for round_number in range(rounds + 1):  # the first warms up
+        for name, (task, arguments) in tasks.items():
+            answer = workers[name].ask(task, **arguments)
+            entities[name] = answer.get("entities")
+            if round_number:
+                seconds[name].append(answer["seconds"])
+    for worker in workers.values():
+        worker.close()
+    return {name: statistics.median(values) for name, values in seconds.items()}, entities
+
+
+def collect(options: argparse.Namespace) -> None:
+    """Write what was measured on all models to one file."""
+    runs = []
+    for path in sorted(options.models.glob("*/evaluation.json")):
+        training, evaluation = (
+            json.loads(path.with_name(f"{name}.json").read_text(encoding="utf-8"))
+            for name in ("training", "evaluation")
+        )
+        runs.append({"training": training, "evaluation": evaluation})
+    speed = json.loads((options.models / "speed.json").read_text(encoding="utf-8"))
+    options.results.write_text(json.dumps({**speed, "runs": runs}, indent=1) + "\n", encoding="utf-8")
 
 
 def main() -> None:
-    """Train."""
+    """Do one of the tasks."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("task", choices=("train", "evaluate", "speed"))
+    parser.add_argument("task", choices=("train", "evaluate", "speed", "collect"))
     parser.add_argument("--data", type=Path, required=True, help="folder with train.txt and test.txt in CoNLL format")
     parser.add_argument("--encoder", required=True, help="name or path of an encoder")
     parser.add_argument("--models", type=Path, required=True, help="folder for the models")
@@ -151,8 +191,10 @@ def main() -> None:
     parser.add_argument("--published", type=Path, default=HERE / ".published", help="environment of the published one")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=1)
+    parser.add_argument("--results", type=Path, default=HERE / "results" / "span_filter.json")
     options = parser.parse_args()
-    {"train": train, "evaluate": evaluate, "speed": compare_speed}[options.task](options)
+    tasks = {"train": train, "evaluate": evaluate, "speed": compare_speed, "collect": collect}
+    tasks[options.task](options)
 
 
 if __name__ == "__main__":

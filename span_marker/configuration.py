@@ -50,9 +50,9 @@ class SpanMarkerConfig(PreTrainedConfig):
         calibration_temperature: What class scores are divided by before they become probabilities, see
             `span_marker.calibrate`.
         thresholds: The least probability of each label, see ``SpanMarkerModel.predict``; None for none.
-        candidate_share: Share of each sentence's candidates that get markers in training besides the gold spans, above
-            0 and at most 1: the best ones of a candidate filter that is trained beside the markers. 1 gives markers to
-            all of them. None trains no filter.
+        candidates_per_word: How many candidates get markers in training besides the gold spans, for each word of a
+            sentence: the best ones of a candidate filter that is trained beside the markers. From
+            ``entity_max_length`` on, all of them do. None trains no filter.
         span_filter: What the candidate filter is made for: ``input_size``, the size of a text state; and once it is
             fitted ``threshold``, the least score of a candidate that is kept, ``entity_max_length``, ``recall``, the
             share of the entities that it must keep, and ``candidates_kept``, the share of the candidates that it keeps.
@@ -85,7 +85,7 @@ class SpanMarkerConfig(PreTrainedConfig):
         decoding: Decoding | None = None,
         calibration_temperature: float = 1.0,
         thresholds: dict[str, float] | None = None,
-        candidate_share: float | None = None,
+        candidates_per_word: float | None = None,
         span_filter: dict[str, Any] | None = None,
         exact: bool = False,
         span_marker_version: str = __version__,
@@ -103,7 +103,7 @@ class SpanMarkerConfig(PreTrainedConfig):
         self.decoding = decoding
         self.calibration_temperature = calibration_temperature
         self.thresholds = thresholds
-        self.candidate_share = candidate_share
+        self.candidates_per_word = candidates_per_word
         self.span_filter = span_filter
         self.exact = exact
         self.span_marker_version = span_marker_version
@@ -135,10 +135,14 @@ class SpanMarkerConfig(PreTrainedConfig):
         for name in ("multi_label", "exact"):
             if not isinstance(getattr(self, name), bool):
                 raise TypeError(f"{name}={getattr(self, name)!r} must be True or False")
-        if self.candidate_share is not None:
-            check_probability("candidate_share", self.candidate_share)
-            if not self.candidate_share:
-                raise ValueError("candidate_share=0 must be above 0; None trains no candidate filter")
+        per_word = self.candidates_per_word
+        if per_word is not None and (isinstance(per_word, bool) or not isinstance(per_word, Real)):
+            raise TypeError(f"candidates_per_word={per_word!r} must be a number, or None to train no candidate filter")
+        if per_word is not None and not 0 < float(per_word) < math.inf:
+            raise ValueError(
+                f"candidates_per_word={per_word} must be above 0 and finite: entity_max_length gives markers to all "
+                "candidates, and None trains no candidate filter"
+            )
         self.check_span_filter()
         if self.decoding is not None:
             check_decoding(self.decoding)

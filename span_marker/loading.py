@@ -31,7 +31,7 @@ CONFIG_ARGUMENTS = (
     "max_next_context",
     "multi_label",
     "decoding",
-    "candidate_share",
+    "candidates_per_word",
     "exact",
 )
 """Arguments of ``from_pretrained`` that belong to the configuration."""

@@ -18,7 +18,7 @@ from span_marker.configuration import SpanMarkerConfig
 from span_marker.encoders import EngineChoice, build_encoder, max_text_length, select_engine
 from span_marker.engines import Choose, EngineInput, encode_fast
 from span_marker.inference import ScoredSpans
-from span_marker.span_filter import FILTER_LOSS_WEIGHT, Choice, Examined, Pick, SpanFilter, best, filter_loss
+from span_marker.span_filter import FILTER_LOSS_WEIGHT, Choice, Examined, SpanFilter, filter_loss
 from span_marker.tokenizer import SpanMarkerTokenizer
 
 
@@ -103,7 +103,7 @@ class SpanMarkerNetwork(PreTrainedModel):
             num_items_in_batch: Candidates that the loss is the mean over; by default those of this batch. ``Trainer``
                 passes the number of a whole optimizer step when it accumulates gradients.
             exact: Whether to score all candidates, rather than those that the filter keeps; by default what the
-                configuration says. In training, ``candidate_share`` decides.
+                configuration says. In training, ``candidates_per_word`` decides.
 
         Returns:
             The class scores, and the loss if there are labels.
@@ -113,8 +113,7 @@ class SpanMarkerNetwork(PreTrainedModel):
         """
         inputs = self._engine_input(input_ids, attention_mask, span_tokens, span_counts)
         is_gold = None if labels is None else self._is_gold(labels)
-        pick = self._pick_in_training(span_counts, is_gold) if self.training else self._pick(span_counts, exact)
-        choice = None if pick is None else self._choice(span_words, pick)
+        choice = self._choice(span_words, span_counts, is_gold, exact)
         logits = self._classify(inputs, choice)
         kept = None if choice is None else choice.kept
         loss = None
@@ -176,8 +175,8 @@ class SpanMarkerNetwork(PreTrainedModel):
         """Share of the candidates that the filter keeps, about; 1 if nothing is filtered, as on the dense engine."""
         if self._filter_settings is None:
             return 1.0
-        share = self.config.candidate_share
-        kept: float = self._filter_settings.get("candidates_kept", 1.0 if share is None else share)
+        per_word, longest = self._best_per_word, self.config.require("entity_max_length")
+        kept: float = self._filter_settings.get("candidates_kept", 1.0 if per_word is None else per_word / longest)
         return kept
 
     @property
@@ -193,7 +192,7 @@ class SpanMarkerNetwork(PreTrainedModel):
         if not self._is_fast:
             raise ValueError(
                 "a candidate filter needs the fast engine, since it looks at texts before there are markers: load the "
-                "model with engine='auto', or leave candidate_share and fit_span_filter out if its encoder can't run it"
+                "model with engine='auto', or with candidates_per_word=None if its encoder can't run it"
             )
 
     def _is_gold(self, labels: Tensor) -> Tensor:
@@ -201,34 +200,45 @@ class SpanMarkerNetwork(PreTrainedModel):
         outside_id = self.config.outside_id
         return labels != outside_id if labels.dim() == 1 else labels[:, outside_id] == 0
 
-    def _pick_in_training(self, span_counts: Tensor, is_gold: Tensor | None) -> Pick | None:
-        """Says which candidates are kept; None if all get markers and the filter is not trained."""
-        share = self.config.candidate_share
-        if share is None or is_gold is None:
-            return None
-        return lambda scores: best(scores, span_counts, share) | is_gold
+    def _choice(
+        self,
+        span_words: Tensor | None,
+        span_counts: Tensor,
+        is_gold: Tensor | None,
+        exact: bool | None,
+        is_tuned: bool = True,
+    ) -> Choice | None:
+        """How the filter chooses among the candidates of a batch; None if all get markers without being asked.
 
-    def _pick(self, span_counts: Tensor, exact: bool | None, is_tuned: bool = True) -> Pick | None:
-        """Likewise, in evaluation; ``is_tuned`` is False before there is a threshold."""
-        settings, share = self._filter_settings, self.config.candidate_share or 1.0
-        if settings is None or (self.config.exact if exact is None else exact):
-            return None
-        threshold = settings.get("threshold") if is_tuned else None
-        if threshold is None:
-            return None if share == 1 else lambda scores: best(scores, span_counts, share)
-        self.config.check_span_filter()
-        return lambda scores: best(scores, span_counts, share) & (scores >= threshold)
-
-    def _choice(self, span_words: Tensor | None, pick: Pick) -> Choice:
+        ``is_tuned`` is False before there is a threshold.
+        """
+        settings, threshold = self._filter_settings, None
+        if self.training:
+            if self.config.candidates_per_word is None or is_gold is None:
+                return None
+        else:
+            if settings is None or (self.config.exact if exact is None else exact):
+                return None
+            is_gold, threshold = None, settings.get("threshold") if is_tuned else None
+            if threshold is not None:
+                self.config.check_span_filter()
+            elif self._best_per_word is None:
+                return None
         if self.span_filter is None or span_words is None:
             raise ValueError("the candidate filter needs span_words: pass the batch as SpanMarkerDataCollator makes it")
-        return Choice(self.span_filter, span_words[:, 1] - span_words[:, 0], pick)
+        span_lengths = span_words[:, 1] - span_words[:, 0]
+        return Choice(self.span_filter, span_lengths, span_counts, self._best_per_word, threshold, is_gold)
+
+    @property
+    def _best_per_word(self) -> float | None:
+        """How many candidates may get markers for each word of a sentence; None if all may."""
+        per_word, all_of_them = self.config.candidates_per_word, self.config.require("entity_max_length")
+        return None if per_word is None or per_word >= all_of_them else per_word
 
     def examine(self, batch: dict[str, Tensor]) -> Examined:
         """Look at a batch as if the candidate filter had no threshold yet, for one to be fitted or tuned.
 
-        A model that was trained with a share of the candidates gives markers to such a share of each sentence's, its
-        filter's best; any other one, to all.
+        A model that was trained on the best candidates gives markers to so many of them; any other one, to all.
 
         Args:
             batch: What `SpanMarkerDataCollator` makes, on any device.
@@ -240,19 +250,19 @@ class SpanMarkerNetwork(PreTrainedModel):
             ValueError: If the model runs on the dense engine.
         """
         self._check_engine()
-        names = ("input_ids", "attention_mask", "span_tokens", "span_counts", "span_words")
-        *inputs, span_words = (batch[name].to(self.device) for name in names)
-        pick = self._pick(inputs[-1], exact=False, is_tuned=False)
+        names = ("input_ids", "attention_mask", "span_tokens", "span_counts")
+        inputs = [batch[name].to(self.device) for name in names]
         seen: list[tuple[Tensor, Tensor, Tensor]] = []
 
         def see(text_states: Tensor, span_rows: Tensor) -> Tensor:
-            kept = torch.arange(len(span_rows), device=span_rows.device)
-            if pick is not None:
-                kept = self._choice(span_words, pick)(text_states, span_rows)
+            kept = torch.arange(len(span_rows), device=self.device)
+            if choice is not None:
+                kept = choice(text_states, span_rows)
             seen.append((kept, text_states, span_rows))
             return kept
 
         with evaluating(self), torch.no_grad():
+            choice = self._choice(batch["span_words"].to(self.device), inputs[-1], None, exact=False, is_tuned=False)
             logits = self._classify(self._engine_input(*inputs), see)
         return Examined(logits, *seen[0])
 

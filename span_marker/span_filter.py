@@ -9,7 +9,7 @@ any marker, and the last that learn from the markers' loss. What the last layer 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -27,10 +27,6 @@ ENTITY_PRIOR = 0.02
 
 FILTER_LOSS_WEIGHT = 1.0
 """Weight of the filter's loss beside that of the markers."""
-
-
-Pick = Callable[[Tensor], Tensor]
-"""Scores of candidates to True for those that are kept, both ``(num_spans,)``."""
 
 
 class SpanFilter(nn.Module):
@@ -94,53 +90,66 @@ class Examined(NamedTuple):
     span_rows: Tensor
 
 
+@dataclass
 class Choice:
     """Chooses the candidates that get markers, in the middle of an engine's run, and remembers how.
 
     Args:
         span_filter: Scores the candidates.
         span_lengths: Words of each candidate, ``(num_spans,)``.
-        pick: Says which are kept.
+        span_counts: Candidates of each sentence, ``(batch,)``.
+        per_word: How many are kept at most for each word of a sentence; None for all.
+        threshold: Least score of those that are kept; None for any.
+        is_gold: True for what is kept anyway, ``(num_spans,)``.
 
     Attributes:
         scores: The filter's scores, ``(num_spans,)``.
         kept: Indices of the candidates that are kept, ascending, ``(num_kept,)``.
     """
 
-    scores: Tensor
-    kept: Tensor
-
-    def __init__(self, span_filter: SpanFilter, span_lengths: Tensor, pick: Pick) -> None:
-        self._span_filter = span_filter
-        self._span_lengths = span_lengths
-        self._pick = pick
+    span_filter: SpanFilter
+    span_lengths: Tensor
+    span_counts: Tensor
+    per_word: float | None = None
+    threshold: float | None = None
+    is_gold: Tensor | None = None
+    scores: Tensor = field(init=False)
+    kept: Tensor = field(init=False)
 
     def __call__(self, text_states: Tensor, span_rows: Tensor) -> Tensor:
         """See `span_marker.engines.Choose`."""
-        self.scores = self._span_filter(text_states, span_rows, self._span_lengths)
-        self.kept = self._pick(self.scores.detach()).nonzero()[:, 0]
+        self.scores = self.span_filter(text_states, span_rows, self.span_lengths)
+        scores = self.scores.detach()
+        is_kept = torch.ones_like(scores, dtype=torch.bool)
+        if self.per_word is not None:
+            is_kept = best(scores, self.span_lengths, self.span_counts, self.per_word)
+        if self.threshold is not None:
+            is_kept = is_kept & (scores >= self.threshold)
+        if self.is_gold is not None:
+            is_kept = is_kept | self.is_gold
+        self.kept = is_kept.nonzero()[:, 0]
         return self.kept
 
 
-def best(scores: Tensor, span_counts: Tensor, share: float) -> Tensor:
+def best(scores: Tensor, span_lengths: Tensor, span_counts: Tensor, per_word: float) -> Tensor:
     """Find the best candidates of each sentence, those that are hard to tell from entities.
 
     Args:
         scores: ``(num_spans,)``, sentence after sentence.
+        span_lengths: Words of each candidate, ``(num_spans,)``.
         span_counts: Candidates of each sentence, ``(batch,)``.
-        share: Share of each sentence's candidates that are found, above 0 and at most 1; rounded up.
+        per_word: How many are found for each word of a sentence, rounded up.
 
     Returns:
         True for the best, ``(num_spans,)``.
     """
-    if share == 1:
-        return torch.ones_like(scores, dtype=torch.bool)
     sentences = torch.arange(len(span_counts), device=scores.device).repeat_interleave(span_counts)
+    num_words = sentences[span_lengths == 1].bincount(minlength=len(span_counts))
     order = scores.argsort(descending=True, stable=True)
     order = order[sentences[order].argsort(stable=True)]  # sentence after sentence, the best first
     place = torch.arange(len(scores), device=scores.device) - (span_counts.cumsum(0) - span_counts)[sentences]
     is_best = torch.empty_like(scores, dtype=torch.bool)
-    is_best[order] = place < (share * span_counts).ceil()[sentences]
+    is_best[order] = place < (per_word * num_words).ceil()[sentences]
     return is_best
 
 

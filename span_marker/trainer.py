@@ -107,7 +107,7 @@ class Trainer(transformers.Trainer):
         train_dataset, eval_dataset = self._raw_datasets
         if train_dataset is not None:
             set_limits(config, train_dataset, model.require_tokenizer())
-            if config.candidate_share is not None and model.span_filter is None:
+            if config.candidates_per_word is not None and model.span_filter is None:
                 model.add_span_filter()
         self.data_collator = SpanMarkerDataCollator.for_model(model.require_tokenizer(), config)
         prepared_for = (config.to_json_string(), model.max_text_length)
@@ -175,10 +175,10 @@ class Trainer(transformers.Trainer):
         model = self._span_marker
         if model.span_filter is None:
             return
-        if model.config.candidate_share is None:
+        if model.config.candidates_per_word is None:
             logger.warning(
                 "The model's candidate filter is taken away, since training changes what it was fitted to: set "
-                "candidate_share to train it, too, or call fit_span_filter afterwards."
+                "candidates_per_word to train it, too, or call fit_span_filter afterwards."
             )
             model.span_filter, model.config.span_filter = None, None
         else:
@@ -192,19 +192,15 @@ class Trainer(transformers.Trainer):
             data = next(iter(data.values()))
         if data is None:
             logger.warning(
-                "There is no eval_dataset to tune the candidate filter on, so that it keeps %.0f %% of each sentence's "
-                "candidates: call model.tune_span_filter with text that the model was not trained on.",
-                100 * model.candidates_kept,
+                "There is no eval_dataset to choose the candidate filter's threshold on: candidates_per_word=%s alone "
+                "limits what it keeps, until you call model.tune_span_filter with text that was not trained on.",
+                model.config.candidates_per_word,
             )
             return
         try:
             report = model.tune_span_filter(data, batch_size=self.args.eval_batch_size)
         except ValueError as error:
-            logger.warning(
-                "The candidate filter keeps %.0f %% of each sentence's candidates: %s",
-                100 * model.candidates_kept,
-                error,
-            )
+            logger.warning("The candidate filter has no threshold: %s", error)
         else:
             logger.info("Candidate filter, tuned on the evaluation data:\n%s", report)
 

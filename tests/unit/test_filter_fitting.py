@@ -230,8 +230,8 @@ def test_multi_label_models_have_filters():
         ({"span_filter": {"input_size": 0}}, ValueError, "must be at least 1"),
         ({"span_filter": {"input_size": 32, "threshold": "low"}}, ValueError, "'threshold'.*must be a number"),
         ({"span_filter": {"input_size": 32, "threshold": 0.5}}, TypeError, "'candidates_kept'"),
-        ({"candidate_share": 0.0}, ValueError, "candidate_share=0 must be above 0"),
-        ({"candidate_share": 2}, ValueError, "candidate_share=2 must be from 0 to 1"),
+        ({"candidates_per_word": 0.0}, ValueError, "candidates_per_word=0.0 must be above 0"),
+        ({"candidates_per_word": "all"}, TypeError, "candidates_per_word='all' must be a number"),
         ({"exact": "no"}, TypeError, "exact='no' must be True or False"),
     ],
 )

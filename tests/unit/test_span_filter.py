@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from helpers import collate
@@ -13,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from span_marker.data_collator import MODEL_INPUTS
 from span_marker.span_filter import NUM_LENGTHS, RANK, SpanFilter, best
+from span_marker.spans import enumerate_spans
 
 ENTITIES = [
     [("PER", 0, 2), ("LOC", 5, 6)],
@@ -44,6 +46,10 @@ def all_scores(model):
     _, _, text_states, span_rows = model.examine(batch)
     with torch.no_grad():
         return model.span_filter(text_states, span_rows, batch["span_words"].diff(dim=1)[:, 0])
+
+
+def best_of(batch, scores, per_word):
+    return best(scores, batch["span_words"].diff(dim=1)[:, 0], batch["span_counts"], per_word)
 
 
 def test_scores_are_those_of_the_formula():
@@ -81,16 +87,18 @@ def test_the_filter_costs_little_beside_the_texts():
     assert (counter.get_total_flops() + additions) / text < 0.03
 
 
-@given(st.lists(st.integers(0, 12), min_size=1, max_size=5), st.sampled_from([0.0625, 0.25, 1.0]), st.integers(0, 1000))
-def test_the_best_of_each_sentence_are_found(counts, share, seed):
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=5), st.sampled_from([0.25, 1, 1.5, 4]), st.integers(0, 1000))
+def test_the_best_of_each_sentence_are_found(words, per_word, seed):
+    spans = enumerate_spans(np.array(words), 4)
     generator = torch.Generator().manual_seed(seed)
-    scores = torch.randint(5, (sum(counts),), generator=generator).float()  # with ties
+    scores = torch.randint(5, (len(spans.starts),), generator=generator).float()  # with ties
     expected, first = set(), 0
-    for count in counts:
+    for num_words, count in zip(words, spans.counts.tolist(), strict=True):
         order = sorted(range(first, first + count), key=lambda span: (-float(scores[span]), span))
-        expected |= set(order[: math.ceil(share * count)])
+        expected |= set(order[: math.ceil(per_word * num_words)])
         first += count
-    assert best(scores, torch.tensor(counts), share).nonzero()[:, 0].tolist() == sorted(expected)
+    lengths, counts = torch.from_numpy(spans.ends - spans.starts), torch.from_numpy(spans.counts)
+    assert best(scores, lengths, counts, per_word).nonzero()[:, 0].tolist() == sorted(expected)
 
 
 @pytest.mark.parametrize("family", ENCODERS)
@@ -108,22 +116,22 @@ def test_survivors_have_their_exact_scores(family):
 
 
 @pytest.mark.parametrize("family", ["bert", "albert", "deberta-v3", "modernbert"])
-@pytest.mark.parametrize("share", [1.0, 0.1])
-def test_training_gives_the_gradients_of_both_losses(family, share):
+@pytest.mark.parametrize("per_word", [4, 0.5])
+def test_training_gives_the_gradients_of_both_losses(family, per_word):
     """The loss of the kept candidates and the filter's, from the exact model's scores and the text states."""
     model = as_double(with_filter(build_model(family, "fast", entity_max_length=4))).train()
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
-    model.config.candidate_share = share
+    model.config.candidates_per_word = per_word
     batch = {name: tensor for name, tensor in collate(model, SENTENCES, ENTITIES).items() if name in MODEL_INPUTS}
     output = model(**batch)
     is_gold = batch["labels"] != model.config.outside_id
     scores = all_scores(model)
-    kept = (is_gold | best(scores, batch["span_counts"], share)).nonzero()[:, 0]
+    kept = (is_gold | best_of(batch, scores, per_word)).nonzero()[:, 0]
     assert output.kept.tolist() == kept.tolist()
-    assert len(output.kept) == len(scores) or share < 1
-    model.config.candidate_share = None
+    assert len(output.kept) == len(scores) or per_word < 4
+    model.config.candidates_per_word = None
     log_odds = scores.where(is_gold, -scores)
     exact = model(**{**batch, "labels": None}).logits.log_softmax(-1)[torch.arange(len(scores)), batch["labels"]]
     expected = -(log_odds.sigmoid().log().sum() + exact[kept].sum()) / len(scores)
@@ -136,10 +144,10 @@ def test_training_gives_the_gradients_of_both_losses(family, share):
 
 def test_a_model_of_the_best_candidates_gives_markers_to_no_others():
     model = with_filter(build_model("bert", entity_max_length=4), share_kept=0.5)
-    model.config.candidate_share = 0.1
+    model.config.candidates_per_word = 0.5
     batch = {name: tensor for name, tensor in collate(model, SENTENCES).items() if name in MODEL_INPUTS}
     scores, threshold = all_scores(model), model.config.span_filter.pop("threshold")
-    is_best = best(scores, batch["span_counts"], 0.1)
+    is_best = best_of(batch, scores, 0.5)
     with torch.no_grad():
         untuned = model(**batch)
         model.config.span_filter["threshold"] = float(scores[is_best].median())
@@ -152,7 +160,7 @@ def test_a_model_of_the_best_candidates_gives_markers_to_no_others():
 
 def test_texts_learn_from_the_filter():
     model = with_filter(build_model("bert", entity_max_length=3)).train()
-    model.config.candidate_share = 0.1
+    model.config.candidates_per_word = 0.5
     batch = {name: tensor for name, tensor in collate(model, SENTENCES, ENTITIES).items() if name in MODEL_INPUTS}
     model.classifier.weight.data.zero_()  # so that nothing comes from the markers
     model(**batch).loss.backward()
@@ -170,7 +178,7 @@ def test_the_rest_of_the_last_layer_is_left_out_where_it_can_be(checkpointing):
         for module in model.modules():
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0.0
-        model.config.candidate_share = 0.2
+        model.config.candidates_per_word = 0.5
         if switched:
             model.gradient_checkpointing_enable({"use_reentrant": False})
         batch = {name: tensor for name, tensor in collate(model, SENTENCES, ENTITIES).items() if name in MODEL_INPUTS}

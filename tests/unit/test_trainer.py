@@ -361,9 +361,9 @@ def many(dataset):
     return Dataset.from_dict({name: dataset[name][:] * 100 for name in dataset.column_names})
 
 
-@pytest.mark.parametrize("share", [1.0, 0.2])
-def test_the_filter_is_trained_and_tuned(dataset, tmp_path, share):
-    model = build_model("bert", entity_max_length=3, candidate_share=share)
+@pytest.mark.parametrize("per_word", [3, 0.5])
+def test_the_filter_is_trained_and_tuned(dataset, tmp_path, per_word):
+    model = build_model("bert", entity_max_length=3, candidates_per_word=per_word)
     trainer = Trainer(model, by_heart(model, tmp_path), dataset, many(dataset))
     before = copy.deepcopy(model.span_filter.state_dict())
     trainer.train()
@@ -385,19 +385,19 @@ def test_the_filter_is_trained_and_tuned(dataset, tmp_path, share):
     assert not model.config.exact
 
 
-@pytest.mark.parametrize("share", [1.0, 0.2])
-def test_without_evaluation_data_the_filter_has_no_threshold(dataset, tmp_path, caplog, share):
-    model = build_model("bert", entity_max_length=3, candidate_share=share)
+@pytest.mark.parametrize("per_word", [3, 0.5])
+def test_without_evaluation_data_the_filter_has_no_threshold(dataset, tmp_path, caplog, per_word):
+    model = build_model("bert", entity_max_length=3, candidates_per_word=per_word)
     trainer = Trainer(model, arguments(tmp_path), dataset)
     trainer.train()
-    assert f"it keeps {100 * share:.0f} % of each sentence's candidates" in caplog.text
+    assert f"candidates_per_word={per_word} alone limits what it keeps" in caplog.text
     assert "tune_span_filter" in caplog.text
     exact = model.predict(dataset, exact=True)
     counts = [num_candidates(len(words), 3) for words in dataset["tokens"]]
-    kept = sum(math.ceil(share * count) for count in counts)
+    kept = sum(min(math.ceil(per_word * len(words)), num_candidates(len(words), 3)) for words in dataset["tokens"])
     metrics = trainer.evaluate(dataset)
     assert metrics["eval_candidates_kept"] == kept / sum(counts)
-    assert model.is_exact() == (share == 1)
+    assert model.is_exact() == (per_word == 3)
     report = model.tune_span_filter(many(dataset), recall=0.9, batch_size=100)
     assert model.predict(dataset, exact=True) == exact
     assert trainer.evaluate(dataset)["eval_candidates_kept"] <= metrics["eval_candidates_kept"]
@@ -405,12 +405,12 @@ def test_without_evaluation_data_the_filter_has_no_threshold(dataset, tmp_path, 
 
 
 def test_too_few_evaluation_data_give_no_threshold(dataset, tmp_path, caplog):
-    model = build_model("bert", entity_max_length=3, candidate_share=0.2)
+    model = build_model("bert", entity_max_length=3, candidates_per_word=0.5)
     trainer = Trainer(model, arguments(tmp_path), dataset, {"small": dataset})
     trainer.train()
     assert "it takes 598 to be sure" in caplog.text
     assert "threshold" not in model.config.span_filter
-    assert model.candidates_kept == 0.2
+    assert 0.2 < trainer.evaluate()["eval_small_candidates_kept"] < 0.4
 
 
 def test_training_takes_away_a_filter_that_it_does_not_train(dataset, tmp_path, caplog):
@@ -424,7 +424,7 @@ def test_training_takes_away_a_filter_that_it_does_not_train(dataset, tmp_path, 
 
 
 def test_a_filter_that_is_trained_on_is_tuned_anew(dataset, tmp_path):
-    model = build_model("bert", entity_max_length=3, candidate_share=1.0)
+    model = build_model("bert", entity_max_length=3, candidates_per_word=3)
     model.fit_span_filter(many(dataset), recall=0.9, batch_size=100)
     before = model.config.span_filter
     during = []
@@ -437,11 +437,11 @@ def test_a_filter_that_is_trained_on_is_tuned_anew(dataset, tmp_path):
     assert model.config.span_filter["recall"] == 0.995 > before["recall"]
 
 
-@pytest.mark.parametrize("share", [1.0, 0.2])
-def test_accumulated_gradients_with_a_filter_are_those_of_one_larger_batch(dataset, tmp_path, share):
+@pytest.mark.parametrize("per_word", [3, 0.5])
+def test_accumulated_gradients_with_a_filter_are_those_of_one_larger_batch(dataset, tmp_path, per_word):
     weights = []
     for size, steps in ((4, 1), (2, 2)):
-        model = build_model("bert", entity_max_length=3, candidate_share=share)
+        model = build_model("bert", entity_max_length=3, candidates_per_word=per_word)
         for module in model.modules():
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0.0
