@@ -59,7 +59,9 @@ def train(texts: list[Text], encoder: str, batch_size: int) -> SpanMarkerModel:
     data = Dataset.from_list(
         [{"text": text, "entities": [entity._asdict() for entity in spans]} for text, spans in texts]
     )
-    model = SpanMarkerModel.from_pretrained(encoder, labels=data, model_max_length=WINDOW, entity_max_length=6)
+    model = SpanMarkerModel.from_pretrained(
+        encoder, labels=data, model_max_length=WINDOW, entity_max_length=6, candidates_per_word=None
+    )
     spend_time_on_learning(model)
     with tempfile.TemporaryDirectory() as folder:
         Trainer(model=model, args=short_training(folder, batch_size=batch_size), train_dataset=data).train()

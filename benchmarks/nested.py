@@ -50,7 +50,11 @@ def train(data: Dataset, labels: list[str], options: argparse.Namespace, seed: i
     """Train a model on the data."""
     set_seed(seed)
     model = SpanMarkerModel.from_pretrained(
-        options.encoder, labels=labels, model_max_length=256, entity_max_length=options.entity_max_length
+        options.encoder,
+        labels=labels,
+        model_max_length=256,
+        entity_max_length=options.entity_max_length,
+        candidates_per_word=None,
     )
     spend_time_on_learning(model)
     with tempfile.TemporaryDirectory() as folder:

@@ -35,7 +35,9 @@ def train(data: Path, encoder: str, checkpoint: Path, num_sentences: int) -> Non
     words, tags, _ = read_conll(data / "train.txt")
     labels = label_list(tags)
     dataset = Dataset.from_dict({"tokens": words, "ner_tags": tags}).shuffle(seed=1)
-    model = SpanMarkerModel.from_pretrained(encoder, labels=labels, model_max_length=128, entity_max_length=6)
+    model = SpanMarkerModel.from_pretrained(
+        encoder, labels=labels, model_max_length=128, entity_max_length=6, candidates_per_word=None
+    )
     spend_time_on_learning(model)
     Trainer(
         model=model, args=short_training(checkpoint), train_dataset=dataset.take(min(num_sentences, len(dataset)))

@@ -3,8 +3,8 @@
 Each of these takes ``--data FOLDER --encoder NAME --models FOLDER``:
 
 - ``python benchmarks/span_filter.py train --way WAY --seed N`` trains a model and saves it under ``--models``.
-- ``python benchmarks/span_filter.py evaluate --way WAY --seed N`` fits a filter to it, or tunes the one that it has, and
-  compares predictions with and without the filter.
+- ``python benchmarks/span_filter.py evaluate --way WAY --seed N`` fits a filter to it, or tunes the one that it has,
+  and compares predictions with and without the filter.
 - ``python benchmarks/span_filter.py speed`` compares the speed of prediction and of training in turns: with the
   published library, which gets an environment of its own, and with token classification. It needs ``exact-1``.
 - ``python benchmarks/span_filter.py collect`` writes all of it to ``benchmarks/results/span_filter.json``.

@@ -108,7 +108,12 @@ def write_checkpoint(encoder: str, labels: list[str], limits: tuple[int, int, in
     torch.manual_seed(0)
     text, marker, entity = limits
     model = SpanMarkerModel.from_pretrained(
-        encoder, labels=labels, model_max_length=text, marker_max_length=marker, entity_max_length=entity
+        encoder,
+        labels=labels,
+        model_max_length=text,
+        marker_max_length=marker,
+        entity_max_length=entity,
+        candidates_per_word=None,
     )
     with torch.no_grad():
         model.classifier.weight.normal_(std=0.1)

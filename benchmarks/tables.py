@@ -16,7 +16,7 @@ from typing import Any
 HERE = Path(__file__).parent
 PAGES = [
     HERE.parent / "README.md",
-    *(HERE.parent / "docs" / f"{name}.md" for name in ("speed", "encoders", "entities")),
+    *(HERE.parent / "docs" / f"{name}.md" for name in ("speed", "encoders", "entities", "candidate_filter")),
 ]
 
 
@@ -65,17 +65,21 @@ def speed_table(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def machine_line(results: dict[str, Any]) -> str:
-    """Say in one line what the figures were measured on."""
-    machine, rates = results["machine"], results["gflops"]
+def describe(machine: dict[str, Any]) -> str:
+    """Say when, with what and on what something was measured."""
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     device = machine["device"]
     if device == "cpu":
         device = f"{machine['cores']} cores of an {machine['cpu']} ({', '.join(machine['instructions'])})"
+    return f"{machine['date']}, commit {machine['commit'][:7]}, {device}, Python {machine['python']}, {versions}"
+
+
+def machine_line(results: dict[str, Any]) -> str:
+    """Say in one line what the figures were measured on."""
+    machine, rates = results["machine"], results["gflops"]
     return (
-        f"{machine['date']}, commit {machine['commit'][:7]}, {device}, Python {machine['python']}, {versions}; float32 "
-        f"matrices of the encoder's shapes at {rates['float32']:.0f} GFLOP/s, bfloat16 ones at "
-        f"{rates['bfloat16']:.0f}; token classification with the same encoder at "
+        f"{describe(machine)}; float32 matrices of the encoder's shapes at {rates['float32']:.0f} GFLOP/s, "
+        f"bfloat16 ones at {rates['bfloat16']:.0f}; token classification with the same encoder at "
         f"{results['token_classification']:.0f} sentences/s."
     )
 
@@ -142,12 +146,79 @@ def nested_table(results: dict[str, Any]) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for name, runs in results["runs"].items():
-        cells = []
-        for key in keys:
-            values = [run[key] for run in runs]
-            error = f" ± {statistics.stdev(values) / math.sqrt(len(values)):.3f}" if len(values) > 1 else ""
-            cells.append(f"{statistics.mean(values):.3f}{error}")
+        cells = [mean_and_error([run[key] for run in runs], ".3f") for key in keys]
         lines.append(f"| {'all entities' if name == 'nested' else 'outermost entities'} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def mean_and_error(values: list[float], spec: str) -> str:
+    """Write a mean, and its standard error if there are several values."""
+    error = f" ± {statistics.stdev(values) / math.sqrt(len(values)):{spec}}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):{spec}}{error}"
+
+
+TRAINED = {
+    "exact": "all candidates; filter fitted afterwards",
+    "joint": "all candidates, filter beside them",
+    "filtered-2": "2 candidates per word",
+    "filtered": "1 candidate per word",
+    "filtered-half": "1 candidate for every two words",
+}
+"""Ways to train of `span_filter.py`."""
+
+
+def span_filter_table(results: dict[str, Any]) -> str:
+    """Compare ways to train in F1 with and without the filter: mean and standard error."""
+    lines = [
+        "| trained on | seeds | F1 with filter | F1 with all candidates | candidates kept | entities found again |",
+        "|---|---|---|---|---|---|",
+    ]
+    for way, title in TRAINED.items():
+        runs = [run["evaluation"] for run in results["runs"] if run["training"]["way"] == way]
+        if runs:
+            cells = [str(len(runs))]
+            cells += [mean_and_error([run[key]["f1"] for run in runs], ".4f") for key in ("filtered", "exact")]
+            cells += [
+                mean_and_error([100 * run[key] for run in runs], ".2f") + " %"
+                for key in ("candidates_kept", "entities_found_again")
+            ]
+            lines.append(f"| {title} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def span_filter_speed_table(results: dict[str, Any]) -> str:
+    """Compare prediction behind a filter with everything else, in sentences a second."""
+    settings = results["settings"]
+    lines = [
+        "| text/marker/entity limits | " + " | ".join(settings) + " |",
+        "|---|" + "---|" * len(settings),
+    ]
+
+    def add(title: str, cell: Callable[[dict[str, Any]], str]) -> None:
+        lines.append(f"| {title} | " + " | ".join(cell(row) for row in settings.values()) + " |")
+
+    def rates(task: str, other: str) -> Callable[[dict[str, Any]], str]:
+        def cell(row: dict[str, Any]) -> str:
+            one, two = row["rates"][task], row["rates"][other]
+            return f"{two:.1f} → {one:.1f} (**{one / two:.{1 if one > two else 2}f}x**)"
+
+        return cell
+
+    add("published → all candidates", rates("exact", "published"))
+    add("published → filter", rates("filtered", "published"))
+    add("token classification → filter, 1,280 sentences", rates("filtered, many", "token classification, many"))
+    add("candidates kept", lambda row: f"{row['candidates_kept']:.1%}")
+    add("sentences as the published library reads them, all candidates", lambda row: f"{row['exact_equal']:.1%}")
+    add("the same behind the filter", lambda row: f"{row['filtered_equal']:.1%}")
+    return "\n".join(lines)
+
+
+def span_filter_steps(results: dict[str, Any]) -> str:
+    """Compare the speed of training steps."""
+    seconds = results["seconds_per_step"]
+    lines = ["| markers go to | seconds per step | steps per second, against exact training |", "|---|---|---|"]
+    for way, value in seconds.items():
+        lines.append(f"| {TRAINED[way].split(';')[0]} | {value:.2f} | {seconds['exact'] / value:.2f}x |")
     return "\n".join(lines)
 
 
@@ -160,6 +231,10 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "long-documents": ("long_documents.json", long_documents_table),
     "book": ("long_documents.json", book_table),
     "nested": ("nested.json", nested_table),
+    "span-filter": ("span_filter.json", span_filter_table),
+    "span-filter-speed": ("span_filter.json", span_filter_speed_table),
+    "span-filter-machine": ("span_filter.json", lambda results: f"{describe(results['machine'])}."),
+    "span-filter-steps": ("span_filter.json", span_filter_steps),
 }
 
 

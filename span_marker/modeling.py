@@ -26,6 +26,9 @@ from span_marker.version import __version__
 
 logger = logging.getLogger(__name__)
 
+DEFAULT_CANDIDATES_PER_WORD = 1.0
+"""Candidates that get markers in the training of a new model, gold spans aside, for each word of a sentence."""
+
 
 class SpanMarkerModel(SpanMarkerNetwork):
     """A SpanMarker model: it reads entities out of text.
@@ -277,8 +280,8 @@ class SpanMarkerModel(SpanMarkerNetwork):
             config: The configuration of the checkpoint or of the encoder, in place of its own.
             engine: See `SpanMarkerModel`.
             **kwargs: ``model_max_length`` (tokens), ``marker_max_length`` (pairs), ``entity_max_length`` (words),
-                ``max_prev_context`` and ``max_next_context`` (sentences), ``multi_label`` and ``decoding``, see
-                `SpanMarkerConfig`. All others are
+                ``max_prev_context`` and ``max_next_context`` (sentences), ``multi_label``, ``decoding``, ``exact`` and
+                ``candidates_per_word``, by default 1 for a model on an encoder, see `SpanMarkerConfig`. All others are
                 handed to ``transformers``: ``revision``, ``token``, ``dtype``, ``device_map``, and so on.
 
         Returns:
@@ -309,6 +312,8 @@ class SpanMarkerModel(SpanMarkerNetwork):
                 path, *model_args, config=config, labels=labels, limits=limits, **kwargs
             )
             model = cls(config, encoder=encoder, engine=engine)
+            if "candidates_per_word" not in limits and model.can_filter:
+                config.candidates_per_word = DEFAULT_CANDIDATES_PER_WORD
             model.classifier.to(device=encoder.device, dtype=encoder.dtype)
         model.tokenizer = tokenizer
         return model.eval()

@@ -182,14 +182,15 @@ class SpanMarkerNetwork(PreTrainedModel):
     @property
     def _filter_settings(self) -> dict[str, Any] | None:
         """What the configuration says about the filter; None if there is none, or the engine can't use it."""
-        return self.config.span_filter if self.span_filter is not None and self._is_fast else None
+        return self.config.span_filter if self.span_filter is not None and self.can_filter else None
 
     @property
-    def _is_fast(self) -> bool:
+    def can_filter(self) -> bool:
+        """Whether the model runs on the fast engine, which a candidate filter needs."""
         return getattr(self.run_engine, "func", None) is encode_fast
 
     def _check_engine(self) -> None:
-        if not self._is_fast:
+        if not self.can_filter:
             raise ValueError(
                 "a candidate filter needs the fast engine, since it looks at texts before there are markers: load the "
                 "model with engine='auto', or with candidates_per_word=None if its encoder can't run it"

@@ -14,7 +14,16 @@ def test_pages_show_the_kept_results(path):
 
 
 @pytest.mark.parametrize(
-    "name", ["speed.json", "memory.json", "precision.json", "encoders.json", "long_documents.json", "nested.json"]
+    "name",
+    [
+        "speed.json",
+        "memory.json",
+        "precision.json",
+        "encoders.json",
+        "long_documents.json",
+        "nested.json",
+        "span_filter.json",
+    ],
 )
 def test_results_say_what_they_were_measured_on(name):
     machine = json.loads((HERE / "results" / name).read_text(encoding="utf-8"))["machine"]

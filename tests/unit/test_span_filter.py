@@ -117,7 +117,7 @@ def test_survivors_have_their_exact_scores(family):
 
 @pytest.mark.parametrize("family", ["bert", "albert", "deberta-v3", "modernbert"])
 @pytest.mark.parametrize("per_word", [4, 0.5])
-def test_training_gives_the_gradients_of_both_losses(family, per_word):
+def test_training_adds_both_losses(family, per_word):
     """The loss of the kept candidates and the filter's, from the exact model's scores and the text states."""
     model = as_double(with_filter(build_model(family, "fast", entity_max_length=4))).train()
     for module in model.modules():
