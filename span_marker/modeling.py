@@ -315,5 +315,8 @@ class SpanMarkerModel(SpanMarkerNetwork):
             if "candidates_per_word" not in limits and model.can_filter:
                 config.candidates_per_word = DEFAULT_CANDIDATES_PER_WORD
             model.classifier.to(device=encoder.device, dtype=encoder.dtype)
+            model.tokenizer = tokenizer
+            if config.candidates_per_word is not None:
+                model.add_span_filter()
         model.tokenizer = tokenizer
         return model.eval()

@@ -108,6 +108,8 @@ class Trainer(transformers.Trainer):
         if train_dataset is not None:
             set_limits(config, train_dataset, model.require_tokenizer())
             if config.candidates_per_word is not None and model.span_filter is None:
+                if self.optimizer is not None and self.model_init is None:
+                    raise ValueError("call model.add_span_filter() before you make an optimizer of its parameters")
                 model.add_span_filter()
         self.data_collator = SpanMarkerDataCollator.for_model(model.require_tokenizer(), config)
         prepared_for = (config.to_json_string(), model.max_text_length)

@@ -108,6 +108,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     data = {split: Dataset.from_dict(column) for split, column in columns.items()}
     if options.sentences:
         data = {split: dataset.take(min(options.sentences, len(dataset))) for split, dataset in data.items()}
+    parts = data["train"].train_test_split(test_size=0.1, seed=0)
     set_seed(options.seed)
     model = SpanMarkerModel.from_pretrained(
         options.encoder or bundled_encoder(),
@@ -132,7 +133,8 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
             bf16=has_fast_bfloat16(),
             use_cpu=not torch.cuda.is_available(),
         ),
-        train_dataset=data["train"],
+        train_dataset=parts["train"],
+        eval_dataset=parts["test"],  # the candidate filter's threshold is chosen on it
     )
     trainer.train()
     metrics = trainer.evaluate(data["test"], metric_key_prefix="test")

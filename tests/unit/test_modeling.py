@@ -278,3 +278,25 @@ def test_bfloat16_weights(checkpoint):
     model = SpanMarkerModel.from_pretrained(checkpoint, dtype=torch.bfloat16)
     assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
     assert model.predict(SENTENCES) is not None
+
+
+def test_new_models_have_a_filter_to_train_where_they_can(tmp_path):
+    encoder = save_encoder("bert", tmp_path / "encoder")
+    new = SpanMarkerModel.from_pretrained(encoder, labels=LABELS, entity_max_length=4)
+    assert new.config.candidates_per_word == 1
+    assert new.span_filter is not None
+    new.save_pretrained(tmp_path / "checkpoint")
+    assert SpanMarkerModel.from_pretrained(tmp_path / "checkpoint").predict(SENTENCES) == new.predict(SENTENCES)
+    for options in ({"candidates_per_word": None}, {"engine": "dense"}):
+        exact = SpanMarkerModel.from_pretrained(encoder, labels=LABELS, entity_max_length=4, **options)
+        assert exact.config.candidates_per_word is None
+        assert exact.span_filter is None
+        assert exact.is_exact()
+    with pytest.raises(ValueError, match="engine='auto', or with candidates_per_word=None"):
+        SpanMarkerModel.from_pretrained(encoder, labels=LABELS, engine="dense", candidates_per_word=1)
+
+
+def test_checkpoints_without_a_filter_stay_so(checkpoint):
+    loaded = SpanMarkerModel.from_pretrained(checkpoint)
+    assert loaded.config.candidates_per_word is None
+    assert loaded.is_exact()

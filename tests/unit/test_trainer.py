@@ -413,6 +413,18 @@ def test_too_few_evaluation_data_give_no_threshold(dataset, tmp_path, caplog):
     assert 0.2 < trainer.evaluate()["eval_small_candidates_kept"] < 0.4
 
 
+def test_an_optimizer_without_the_filter_is_refused(dataset, tmp_path):
+    model = build_model("bert", entity_max_length=3, candidates_per_word=1)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with pytest.raises(ValueError, match="add_span_filter"):
+        Trainer(model, arguments(tmp_path), dataset, optimizers=(optimizer, None))
+    model.add_span_filter()
+    before = copy.deepcopy(model.span_filter.state_dict())
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    Trainer(model, arguments(tmp_path), dataset, optimizers=(optimizer, None)).train()
+    assert all((before[name] != tensor).any() for name, tensor in model.span_filter.state_dict().items())
+
+
 def test_training_takes_away_a_filter_that_it_does_not_train(dataset, tmp_path, caplog):
     model = build_model("bert", entity_max_length=3)
     model.fit_span_filter(many(dataset), recall=0.9, batch_size=100)
