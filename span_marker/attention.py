@@ -283,7 +283,7 @@ class MarkerAttention:
             weights.append(rows.unpad(group_weights))
         text_part, pair_weights = torch.cat(text_parts), torch.cat(weights)
         if self._order is not None:
-            text_part, pair_weights = text_part[self._order], pair_weights[self._order]
+            text_part, pair_weights = (rows.index_select(0, self._order) for rows in (text_part, pair_weights))
         return add_pair_values(text_part, pair_weights, value)
 
     def _relative_to_pair(self, relative: RelativeScores, query: Tensor, key: Tensor) -> Tensor | float:

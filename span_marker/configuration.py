@@ -144,6 +144,8 @@ class SpanMarkerConfig(PreTrainedConfig):
                 "candidates, and None trains no candidate filter"
             )
         self.check_span_filter()
+        if not self.exact:
+            self.check_filter_length()
         if self.decoding is not None:
             check_decoding(self.decoding)
         temperature = self.calibration_temperature
@@ -151,11 +153,11 @@ class SpanMarkerConfig(PreTrainedConfig):
             raise ValueError(f"calibration_temperature={temperature!r} must be a positive number")
 
     def check_span_filter(self) -> None:
-        """Check that the candidate filter is one, and that it fits the longest candidate.
+        """Check that the candidate filter is one.
 
         Raises:
-            TypeError: If an entry of ``span_filter`` has the wrong type.
-            ValueError: If an entry is missing or out of range, or the filter was fitted to other candidates.
+            TypeError: If a number of ``span_filter`` is none.
+            ValueError: If it is no dict, or an entry is missing or out of range.
         """
         if self.span_filter is None:
             return
@@ -165,15 +167,26 @@ class SpanMarkerConfig(PreTrainedConfig):
         threshold = self.span_filter.get("threshold")
         if threshold is None:
             return
-        if isinstance(threshold, bool) or not isinstance(threshold, Real) or not math.isfinite(float(threshold)):
-            raise ValueError(f"span_filter['threshold']={threshold!r} must be a number")
+        if isinstance(threshold, bool) or not isinstance(threshold, Real):
+            raise TypeError(f"span_filter['threshold']={threshold!r} must be a number")
+        if not math.isfinite(float(threshold)):
+            raise ValueError(f"span_filter['threshold']={threshold!r} must be finite")
         check_probability("span_filter['candidates_kept']", self.span_filter.get("candidates_kept"))
+
+    def check_filter_length(self) -> None:
+        """Check that the candidate filter's threshold was chosen for candidates like the model's.
+
+        Raises:
+            ValueError: If the longest candidate was another one.
+        """
+        if self.span_filter is None or "threshold" not in self.span_filter:
+            return
         fitted_to = self.span_filter.get("entity_max_length")
-        if fitted_to != self.entity_max_length and not self.exact:
+        if fitted_to != self.entity_max_length:
             raise ValueError(
                 f"the candidate filter was fitted to candidates of entity_max_length={fitted_to} words, but those of "
-                f"the model have entity_max_length={self.entity_max_length}: load it with exact=True, and fit the "
-                "filter again with fit_span_filter"
+                f"the model have entity_max_length={self.entity_max_length}: load it with exact=True, and call "
+                "fit_span_filter or, if the model was trained with its filter, tune_span_filter"
             )
 
     def require(self, limit: str) -> int:

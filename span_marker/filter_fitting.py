@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,7 +48,7 @@ class Examples:
     """Candidates of a batch of texts, and what the model makes of them.
 
     Attributes:
-        text_states: States of the texts' tokens, ``(num_tokens, input_size)``.
+        text_states: States of tokens with which candidates begin or end, ``(num_tokens, input_size)``.
         span_rows: Rows of each candidate's first and last token in them, ``(num_spans, 2)``.
         span_lengths: Words of each candidate, ``(num_spans,)``.
         probabilities: Probability that it is an entity, ``(num_spans,)``.
@@ -75,7 +75,7 @@ def examine_all(
     config: SpanMarkerConfig,
     max_tokens: int,
     batch_size: int,
-) -> list[Examples]:
+) -> Iterator[Examples]:
     """Let a model look at some sentences.
 
     Args:
@@ -86,31 +86,29 @@ def examine_all(
         max_tokens: The text limit, special tokens included.
         batch_size: The most sentences of a batch.
 
-    Returns:
-        What it made of them, batch by batch; what it gave no markers is no entity.
+    Yields:
+        What it makes of a batch; what it gives no markers is no entity.
     """
     pieces = into_pieces(sentences, tokenize(sentences, tokenizer), tokenizer, config, max_tokens)
     collator = SpanMarkerDataCollator.for_model(tokenizer, config)
     decoder = config.decoder()
-    found = []
     for _, batch in in_batches([text_features(piece) for piece in pieces], collator, batch_size):
         seen = examine(batch)
         kept = seen.kept.cpu()
         span_words = batch["span_words"]
         probability, is_entity, has_markers = torch.zeros(3, len(span_words)).unbind()
         probability[kept] = entity_probabilities(seen.logits, decoder)
-        is_entity[kept] = entities_among(ScoredSpans.of(seen.logits, batch, kept), decoder).float()
+        is_entity[kept] = entities_among(ScoredSpans.of(batch, seen.logits, kept), decoder).float()
         has_markers[kept] = 1
-        examples = Examples(
-            text_states=seen.text_states.float().cpu(),
-            span_rows=seen.span_rows.cpu(),
+        used, span_rows = seen.span_rows.unique(return_inverse=True)
+        yield Examples(
+            text_states=seen.text_states[used].cpu(),
+            span_rows=span_rows.cpu(),
             span_lengths=span_words[:, 1] - span_words[:, 0],
             probabilities=probability,
             is_entity=is_entity.bool(),
             has_markers=has_markers.bool(),
         )
-        found.append(examples)
-    return found
 
 
 def entity_probabilities(logits: Tensor, decoder: Decoder) -> Tensor:
@@ -166,6 +164,7 @@ def split(sentences: Sentences) -> tuple[Sentences, Sentences]:
     return first, second
 
 
+@torch.enable_grad()
 def learn(examples: Sequence[Examples], seed: int) -> SpanFilter:
     """Teach a new filter the probabilities that a model gives to candidates.
 
@@ -194,7 +193,7 @@ def learn(examples: Sequence[Examples], seed: int) -> SpanFilter:
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, num_steps, pct_start=WARM_UP)
     for index in itertools.chain.from_iterable(orders):
         some = examples[index]
-        scores = span_filter(some.text_states, some.span_rows, some.span_lengths)
+        scores = span_filter(some.text_states.float(), some.span_rows, some.span_lengths)
         loss = filter_loss(scores, some.probabilities) / max(len(scores), 1)
         optimizer.zero_grad()
         loss.backward()
@@ -238,7 +237,7 @@ class SpanFilterReport:
 
     def __str__(self) -> str:
         lines = [
-            f"{self.num_entities:,} entities of the exact model among {self.num_candidates:,} held-out candidates",
+            f"{self.num_entities:,} entities of the model among {self.num_candidates:,} held-out candidates",
             "",
             f"recall, at {CONFIDENCE:.0%} confidence  entities kept  candidates kept  threshold",
         ]
@@ -250,7 +249,7 @@ class SpanFilterReport:
         return "\n".join(lines)
 
 
-def choose_threshold(span_filter: SpanFilter, held_out: Sequence[Examples], recall: float) -> SpanFilterReport:
+def choose_threshold(span_filter: SpanFilter, held_out: Iterable[Examples], recall: float) -> SpanFilterReport:
     """Find the highest threshold with which a filter keeps a share of the entities, and be sure of it.
 
     With the k-th lowest score of n entities as the threshold, the share of all entities that it drops is at most ``1 -
@@ -258,7 +257,7 @@ def choose_threshold(span_filter: SpanFilter, held_out: Sequence[Examples], reca
     sample sizes for setting tolerance limits). The highest k is taken for which that is at least `CONFIDENCE`.
 
     Args:
-        span_filter: The filter, in float32 on the CPU.
+        span_filter: The filter, on the CPU, in the numbers that it is to run in.
         held_out: What the model makes of candidates that the filter has not learned from.
         recall: The share, above 0 and below 1.
 
@@ -268,20 +267,19 @@ def choose_threshold(span_filter: SpanFilter, held_out: Sequence[Examples], reca
     Raises:
         ValueError: If there are too few entities to be sure.
     """
-    with torch.inference_mode():
-        scores = [span_filter(some.text_states, some.span_rows, some.span_lengths) for some in held_out]
-    all_scores = torch.cat([torch.empty(0), *scores]).double().numpy()
-    is_entity, has_markers = (
-        torch.cat([torch.empty(0, dtype=torch.bool), *masks]).numpy()
-        for masks in ([some.is_entity for some in held_out], [some.has_markers for some in held_out])
-    )
+    scores, masks = [torch.empty(0)], [torch.empty(2, 0, dtype=torch.bool)]
+    for some in held_out:
+        with torch.inference_mode():
+            scores.append(span_filter(some.text_states, some.span_rows, some.span_lengths))
+        masks.append(torch.stack([some.is_entity, some.has_markers]))
+    all_scores, (is_entity, has_markers) = torch.cat(scores).double().numpy(), torch.cat(masks, dim=1).numpy()
     of_entities = np.sort(all_scores[is_entity])
     needed = entities_needed(recall)
     if len(of_entities) < needed:
         raise ValueError(
             f"the model finds {len(of_entities)} entities in the held-out text, but it takes {needed} to be sure that "
-            f"a candidate filter keeps recall={recall} of them: pass more held-out text, or a lower recall. No filter "
-            "is installed"
+            f"a candidate filter keeps recall={recall} of them: pass more held-out text, or a lower recall. The model "
+            "stays as it is"
         )
     points = []
     for wanted in sorted({*RECALLS, recall}):

@@ -45,12 +45,12 @@ class ScoredSpans(NamedTuple):
     span_counts: Tensor
 
     @classmethod
-    def of(cls, logits: Tensor, batch: dict[str, Tensor], kept: Tensor | None) -> ScoredSpans:
+    def of(cls, batch: dict[str, Tensor], logits: Tensor, kept: Tensor | None) -> ScoredSpans:
         """Say which candidates of a batch class scores belong to.
 
         Args:
-            logits: The class scores.
             batch: What `SpanMarkerDataCollator` makes.
+            logits: The class scores.
             kept: Indices of the candidates, ascending; None for all.
 
         Returns:
@@ -64,8 +64,8 @@ class ScoredSpans(NamedTuple):
         return cls(logits, words[kept], bounds.diff(prepend=bounds.new_zeros(1)))
 
 
-Score = Callable[[dict[str, Tensor]], ScoredSpans]
-"""Scores the candidates of a batch."""
+Score = Callable[[dict[str, Tensor]], tuple[Tensor, Tensor | None]]
+"""Scores the candidates of a batch, see `span_marker.network.SpanMarkerNetwork.score`."""
 
 
 class LabelScore(TypedDict):
@@ -187,7 +187,7 @@ class Predictor:
         cut_words: list[list[int]] = [[] for _ in bare]
         texts = [text_features(piece) for piece in pieces]
         for indices, batch in in_batches(texts, self._collator, self.batch_size, self.candidates_kept):
-            scored = self.score(batch)
+            scored = ScoredSpans.of(batch, *self.score(batch))
             counts = (batch["span_counts"].tolist(), scored.span_counts.tolist())
             for index, spans, count, kept in zip(indices, self.decoder.propose(*scored), *counts, strict=True):
                 piece = pieces[index]

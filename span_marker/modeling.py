@@ -154,6 +154,7 @@ class SpanMarkerModel(SpanMarkerNetwork):
         wants_exact = self.config.exact if exact is None else exact
         return wants_exact or self.candidates_kept == 1
 
+    @torch.inference_mode(False)
     def fit_span_filter(
         self,
         data: Any,
@@ -166,7 +167,7 @@ class SpanMarkerModel(SpanMarkerNetwork):
 
         The model itself is the teacher, with all candidates: labels are not needed, and not looked at. Its encoder and
         its classifier stay as they are, and so do the scores of the candidates that the filter keeps. The filter is
-        saved with the model.
+        switched on (``config.exact`` becomes False), and saved with the model.
 
         Args:
             data: Text like that which is to be read, in any form that `predict` takes: a few thousand sentences.
@@ -181,22 +182,29 @@ class SpanMarkerModel(SpanMarkerNetwork):
 
         Raises:
             TypeError: If an input is nothing of the kind.
-            ValueError: If the model runs on the dense engine, finds no entity in the data, or too few in the held-out
-                text to be sure of the recall. The model stays as it is.
+            ValueError: If the model runs on the dense engine, was trained with a filter that kept candidates from it,
+                finds no entity in the data, or too few in the held-out text to be sure of the recall. The model stays
+                as it is.
         """
         filter_fitting.check_recall(recall)
+        if self.best_per_word is not None:
+            raise ValueError(
+                f"the model is made to learn with a filter, candidates_per_word={self.config.candidates_per_word}, and "
+                "no other one fits it: call tune_span_filter for another threshold, or load a model that was trained "
+                "on all candidates with candidates_per_word=None"
+            )
         sentences, _ = read_inputs(data)
         parts = filter_fitting.split(sentences) if held_out is None else (sentences, read_inputs(held_out)[0])
         examples, held_out_examples = (self._examine_all(part, batch_size) for part in parts)
-        span_filter = filter_fitting.learn(examples, seed)
+        span_filter = filter_fitting.learn(list(examples), seed).to(self.dtype)
         report = filter_fitting.choose_threshold(span_filter, held_out_examples, recall)
-        self._use(span_filter.to(self.device, self.dtype), report)
+        self._use(span_filter.to(self.device), report)
         return report
 
     def tune_span_filter(
         self, held_out: Any, recall: float = filter_fitting.DEFAULT_RECALL, batch_size: int = 32
     ) -> SpanFilterReport:
-        """Choose anew where the model's candidate filter cuts: for other text, or for another recall.
+        """Choose anew where the model's candidate filter cuts, for other text or for another recall, and switch it on.
 
         Args:
             held_out: Text that the filter has not learned from, see `fit_span_filter`.
@@ -215,16 +223,16 @@ class SpanMarkerModel(SpanMarkerNetwork):
         if self.span_filter is None:
             raise ValueError("the model has no candidate filter: fit one with fit_span_filter")
         examples = self._examine_all(read_inputs(held_out)[0], batch_size)
-        report = filter_fitting.choose_threshold(copy.deepcopy(self.span_filter).float().cpu(), examples, recall)
+        report = filter_fitting.choose_threshold(copy.deepcopy(self.span_filter).cpu(), examples, recall)
         self._use(self.span_filter, report)
         return report
 
-    def _examine_all(self, sentences: Sentences, batch_size: int) -> list[Examples]:
+    def _examine_all(self, sentences: Sentences, batch_size: int) -> Iterator[Examples]:
         tokenizer, max_tokens = self.require_tokenizer(), self.max_text_length
         return filter_fitting.examine_all(sentences, self.examine, tokenizer, self.config, max_tokens, batch_size)
 
     def _use(self, span_filter: SpanFilter, report: SpanFilterReport) -> None:
-        self.span_filter = span_filter
+        self.span_filter, self.config.exact = span_filter, False
         self.config.span_filter = {
             "input_size": span_filter.input_size,
             "entity_max_length": self.config.require("entity_max_length"),
@@ -232,6 +240,19 @@ class SpanMarkerModel(SpanMarkerNetwork):
             "recall": report.chosen.recall,
             "candidates_kept": report.chosen.candidates_kept,
         }
+
+    def reset_span_filter(self) -> None:
+        """Forget the threshold of a candidate filter, before training changes it; drop a filter that is not trained."""
+        if self.span_filter is None:
+            return
+        if self.config.candidates_per_word is None:
+            logger.warning(
+                "The model's candidate filter is taken away, since training changes what it was fitted to: set "
+                "candidates_per_word to train it, too, or call fit_span_filter afterwards."
+            )
+            self.span_filter, self.config.span_filter = None, None
+        else:
+            self.config.span_filter = {"input_size": self.span_filter.input_size}
 
     def try_cuda(self) -> SpanMarkerModel:
         """Move the model to a GPU if there is one.

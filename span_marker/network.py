@@ -17,7 +17,6 @@ from span_marker.classifier import dropout_rate, initial_bias, summed_loss
 from span_marker.configuration import SpanMarkerConfig
 from span_marker.encoders import EngineChoice, build_encoder, max_text_length, select_engine
 from span_marker.engines import Choose, EngineInput, encode_fast
-from span_marker.inference import ScoredSpans
 from span_marker.span_filter import FILTER_LOSS_WEIGHT, Choice, Examined, SpanFilter, filter_loss
 from span_marker.tokenizer import SpanMarkerTokenizer
 
@@ -28,8 +27,8 @@ class SpanMarkerOutput(ModelOutput):
 
     Attributes:
         loss: Cross-entropy, the mean over all candidates, if there were labels. Of a multi-label model, the sum of the
-            binary cross-entropies of all classes, ``O`` for "no label" among them. Candidates that the filter dropped
-            add nothing to it; while the filter is trained, its own loss is added, see `span_marker.span_filter`.
+            binary cross-entropies of all classes, ``O`` for "no label" among them. Of candidates that the filter chose,
+            with the filter's own loss of all candidates, see `span_marker.span_filter`.
         logits: Class scores of the candidates that got markers, ``(num_kept, num_labels)``.
         kept: Indices of these candidates, ascending, ``(num_kept,)``; None if no filter was asked.
     """
@@ -109,7 +108,8 @@ class SpanMarkerNetwork(PreTrainedModel):
             The class scores, and the loss if there are labels.
 
         Raises:
-            ValueError: If the number of candidates is not the sum of ``span_counts``, or ``span_words`` is missing.
+            ValueError: If the number of candidates is not the sum of ``span_counts``, or a filter is asked that is not
+                there, fits other candidates, or lacks ``span_words``.
         """
         inputs = self._engine_input(input_ids, attention_mask, span_tokens, span_counts)
         is_gold = None if labels is None else self._is_gold(labels)
@@ -120,7 +120,7 @@ class SpanMarkerNetwork(PreTrainedModel):
         if labels is not None:
             num_items = torch.as_tensor(len(labels) if num_items_in_batch is None else num_items_in_batch)
             loss = summed_loss(logits.float(), labels if kept is None else labels[kept])
-            if self.training and choice is not None and is_gold is not None:
+            if choice is not None and is_gold is not None:
                 loss = loss + FILTER_LOSS_WEIGHT * filter_loss(choice.scores, is_gold)
             # A batch of empty sentences has no candidates, and a loss of zero.
             loss = loss / num_items.clamp(min=1).to(logits.device)
@@ -175,7 +175,7 @@ class SpanMarkerNetwork(PreTrainedModel):
         """Share of the candidates that the filter keeps, about; 1 if nothing is filtered, as on the dense engine."""
         if self._filter_settings is None:
             return 1.0
-        per_word, longest = self._best_per_word, self.config.require("entity_max_length")
+        per_word, longest = self.best_per_word, self.config.require("entity_max_length")
         kept: float = self._filter_settings.get("candidates_kept", 1.0 if per_word is None else per_word / longest)
         return kept
 
@@ -217,21 +217,27 @@ class SpanMarkerNetwork(PreTrainedModel):
         if self.training:
             if self.config.candidates_per_word is None or is_gold is None:
                 return None
+            self._check_engine()
         else:
             if settings is None or (self.config.exact if exact is None else exact):
                 return None
             is_gold, threshold = None, settings.get("threshold") if is_tuned else None
             if threshold is not None:
-                self.config.check_span_filter()
-            elif self._best_per_word is None:
+                self.config.check_filter_length()
+            elif self.best_per_word is None:
                 return None
-        if self.span_filter is None or span_words is None:
+        if self.span_filter is None:
+            raise ValueError(
+                f"candidates_per_word={self.config.candidates_per_word}, but the model has no candidate filter: call "
+                "add_span_filter() before you make an optimizer"
+            )
+        if span_words is None:
             raise ValueError("the candidate filter needs span_words: pass the batch as SpanMarkerDataCollator makes it")
         span_lengths = span_words[:, 1] - span_words[:, 0]
-        return Choice(self.span_filter, span_lengths, span_counts, self._best_per_word, threshold, is_gold)
+        return Choice(self.span_filter, span_lengths, span_counts, self.best_per_word, threshold, is_gold)
 
     @property
-    def _best_per_word(self) -> float | None:
+    def best_per_word(self) -> float | None:
         """How many candidates may get markers for each word of a sentence; None if all may."""
         per_word, all_of_them = self.config.candidates_per_word, self.config.require("entity_max_length")
         return None if per_word is None or per_word >= all_of_them else per_word
@@ -267,7 +273,7 @@ class SpanMarkerNetwork(PreTrainedModel):
             logits = self._classify(self._engine_input(*inputs), see)
         return Examined(logits, *seen[0])
 
-    def score(self, batch: dict[str, Tensor], exact: bool | None = None) -> ScoredSpans:
+    def score(self, batch: dict[str, Tensor], exact: bool | None = None) -> tuple[Tensor, Tensor | None]:
         """Score the candidates of a batch for prediction: in evaluation mode, without gradients.
 
         Args:
@@ -275,12 +281,13 @@ class SpanMarkerNetwork(PreTrainedModel):
             exact: Whether to score all candidates; by default what ``config.exact`` says.
 
         Returns:
-            The candidates that got markers, and their class scores.
+            Class scores of the candidates that got markers, ``(num_kept, num_labels)``, and the indices of these,
+            ascending, ``(num_kept,)``; None for all.
         """
         names = ("input_ids", "attention_mask", "span_tokens", "span_counts", "span_words")
         with evaluating(self), torch.inference_mode():
             output = self(**{name: batch[name].to(self.device) for name in names}, exact=exact)
-        return ScoredSpans.of(output.logits, batch, output.kept)
+        return output.logits, output.kept
 
     def _init_weights(self, module: nn.Module) -> None:
         # Only the classifier is this class's own; the encoder knows how to initialise itself.

@@ -53,7 +53,7 @@ class Rows:
         """``(heads, num_rows, dim)`` to ``(heads, sentences, longest, dim)``."""
         if self.table is None:
             return packed.narrow(1, self.first, self.length).unsqueeze(1)
-        return packed[:, self.table]
+        return packed.index_select(1, self.table.flatten()).unflatten(1, self.table.shape)
 
     def pad_positions(self, packed: Tensor) -> Tensor:
         """``(num_rows,)`` to ``(sentences, longest)``."""
@@ -61,7 +61,7 @@ class Rows:
 
     def unpad(self, padded: Tensor) -> Tensor:
         """``(heads, sentences, longest, dim)`` to ``(length, heads, dim)``."""
-        packed = padded.squeeze(1) if self.places is None else padded.flatten(1, 2)[:, self.places]
+        packed = padded.squeeze(1) if self.places is None else padded.flatten(1, 2).index_select(1, self.places)
         return packed.transpose(0, 1)
 
 

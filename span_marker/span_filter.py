@@ -69,7 +69,8 @@ class SpanFilter(nn.Module):
                 f"{text_states.shape[-1]}: fit another one with fit_span_filter"
             )
         states = F.layer_norm(text_states, text_states.shape[-1:])
-        first, last = self.first(states)[span_rows[:, 0]], self.last(states)[span_rows[:, 1]]
+        first = self.first(states).index_select(0, span_rows[:, 0])
+        last = self.last(states).index_select(0, span_rows[:, 1])
         hidden = first + last + self.length((span_lengths - 1).clamp(max=NUM_LENGTHS - 1))
         return self.score(hidden.relu()).squeeze(-1)
 

@@ -104,6 +104,12 @@ class Trainer(transformers.Trainer):
         self._reader, config = model, model.config
         if config.multi_label and self.args.label_smoothing_factor:
             raise ValueError("label_smoothing_factor must be 0 for a multi-label model: its labels each stand alone")
+        has_filter = model.span_filter is not None or config.candidates_per_word is not None
+        if has_filter and (self.args.label_smoothing_factor or self.compute_loss_func is not None):
+            raise ValueError(
+                "label_smoothing_factor and compute_loss_func can't be used with a candidate filter, which has a loss "
+                "of its own: load the model with candidates_per_word=None, or leave them out"
+            )
         train_dataset, eval_dataset = self._raw_datasets
         if train_dataset is not None:
             set_limits(config, train_dataset, model.require_tokenizer())
@@ -134,6 +140,7 @@ class Trainer(transformers.Trainer):
         """See ``transformers.Trainer``. A new model may have other limits than the one before."""
         model = super().call_model_init(trial)
         if hasattr(self, "_raw_datasets") and isinstance(model, SpanMarkerModel):
+            model.reset_span_filter()
             self._prepare_for(model)
         return model
 
@@ -167,35 +174,22 @@ class Trainer(transformers.Trainer):
         Returns:
             What ``transformers.Trainer.train`` returns.
         """
-        self._forget_span_filter()
+        if self.model_init is None:
+            self._span_marker.reset_span_filter()
         output = super().train(*args, **kwargs)
         self._tune_span_filter()
         return output
 
-    def _forget_span_filter(self) -> None:
-        """Switch a filter off that no longer fits once the model has changed; take it away if it is not trained."""
-        model = self._span_marker
-        if model.span_filter is None:
-            return
-        if model.config.candidates_per_word is None:
-            logger.warning(
-                "The model's candidate filter is taken away, since training changes what it was fitted to: set "
-                "candidates_per_word to train it, too, or call fit_span_filter afterwards."
-            )
-            model.span_filter, model.config.span_filter = None, None
-        else:
-            model.config.span_filter = {"input_size": model.span_filter.input_size}
-
     def _tune_span_filter(self) -> None:
         model, data = self._span_marker, self._raw_datasets[1]
-        if model.span_filter is None:
+        if model.span_filter is None or model.config.exact:
             return
         if isinstance(data, dict):
-            data = next(iter(data.values()))
+            data = next(iter(data.values()), None)
         if data is None:
             logger.warning(
-                "There is no eval_dataset to choose the candidate filter's threshold on: candidates_per_word=%s alone "
-                "limits what it keeps, until you call model.tune_span_filter with text that was not trained on.",
+                "There is no eval_dataset to choose the candidate filter's threshold on: prediction gives markers to "
+                "as many candidates as training, candidates_per_word=%s, until you call model.tune_span_filter.",
                 model.config.candidates_per_word,
             )
             return
@@ -317,7 +311,7 @@ class Trainer(transformers.Trainer):
         if prediction_loss_only:
             return loss, None, None
         decoder = self._span_marker.config.decoder()
-        scored = ScoredSpans.of(outputs.logits, inputs, outputs.kept)
+        scored = ScoredSpans.of(inputs, outputs.logits, outputs.kept)
         found = [
             decoder.select(spans) if is_whole else spans
             for spans, is_whole in zip(decoder.propose(*scored), inputs["is_whole"].tolist(), strict=True)
@@ -334,6 +328,8 @@ class Trainer(transformers.Trainer):
             predictions, label_ids = self._merge(prediction.predictions, prediction.label_ids)
             others = {"inputs": prediction.inputs, "losses": prediction.losses}  # of pieces
             metrics = compute_metrics(EvalPrediction(predictions=predictions, label_ids=label_ids, **others))
+            if self.is_in_train:  # a search for hyperparameters adds up all metrics
+                return metrics
             num_kept, num_candidates = prediction.predictions[-1].sum(axis=0).tolist()
             return {**metrics, "candidates_kept": num_kept / num_candidates if num_candidates else 1.0}
 

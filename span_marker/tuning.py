@@ -78,7 +78,7 @@ def calibrate(
 
 
 def score_candidates(model: SpanMarkerModel, data: Dataset, batch_size: int = 32) -> ScoredCandidates:
-    """Score all candidates of annotated data.
+    """Score the candidates of annotated data: all of them, or those that the model's candidate filter keeps.
 
     Args:
         model: A trained model.
@@ -93,8 +93,9 @@ def score_candidates(model: SpanMarkerModel, data: Dataset, batch_size: int = 32
     collator = SpanMarkerDataCollator.for_model(tokenizer, config)
     logits, labels = [], []
     for _, batch in in_batches(prepared, collator, batch_size):
-        logits.append(model.score(batch, exact=True).logits.float().cpu())
-        labels.append(batch["labels"])
+        scores, kept = model.score(batch)
+        logits.append(scores.float().cpu())
+        labels.append(batch["labels"] if kept is None else batch["labels"][kept.cpu()])
     return ScoredCandidates(torch.cat(logits), torch.cat(labels), config.outside_id, config.multi_label)
 
 

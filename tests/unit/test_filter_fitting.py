@@ -73,7 +73,7 @@ def test_a_filter_learns_what_its_teacher_knows():
     kept = [point.candidates_kept for point in report.points]
     assert kept == sorted(kept)
     lines = str(report).splitlines()
-    assert lines[0].startswith(f"{report.num_entities:,} entities of the exact model among 30,000")
+    assert lines[0].startswith(f"{report.num_entities:,} entities of the model among 30,000")
     assert [line.endswith("<-") for line in lines[3:]] == [point is report.chosen for point in report.points]
 
 
@@ -151,9 +151,36 @@ def test_the_filter_is_saved_and_loaded(model, tmp_path):
     with pytest.raises(ValueError, match=r"entity_max_length=4 .*entity_max_length=6.*exact=True"):
         SpanMarkerModel.from_pretrained(tmp_path, entity_max_length=6)
     longer = SpanMarkerModel.from_pretrained(tmp_path, entity_max_length=6, exact=True)
+    with pytest.raises(ValueError, match=r"entity_max_length=4 .*entity_max_length=6.*exact=True"):
+        longer.predict(WORDS, exact=False)
     longer.fit_span_filter(WORDS, recall=0.9)
-    longer.config.exact = False
+    assert not longer.is_exact()
     assert len(longer.predict(WORDS)) == len(WORDS)
+
+
+@pytest.mark.parametrize("without_gradients", [torch.no_grad, torch.inference_mode])
+def test_fitting_needs_no_gradients_around_it(model, without_gradients):
+    with without_gradients():
+        report = model.fit_span_filter(WORDS, recall=0.9)
+    assert str(build_model("bert", entity_max_length=4).fit_span_filter(WORDS, recall=0.9)) == str(report)
+
+
+def test_the_threshold_is_that_of_the_models_numbers():
+    model = build_model("bert", entity_max_length=4).to(torch.bfloat16)
+    report = model.fit_span_filter(WORDS, held_out=WORDS, recall=0.9)
+    assert model.span_filter.score.weight.dtype == torch.bfloat16
+    _, coverages = model.predict(WORDS, return_coverage=True)
+    kept = sum(coverage.num_scored - coverage.num_dropped for coverage in coverages)
+    assert kept == round(report.chosen.candidates_kept * report.num_candidates)
+
+
+def test_a_filter_that_was_trained_with_its_model_is_not_replaced(model):
+    model.config.candidates_per_word = 1
+    model.add_span_filter()
+    with pytest.raises(ValueError, match=r"candidates_per_word=1, .*tune_span_filter.*candidates_per_word=None"):
+        model.fit_span_filter(WORDS, recall=0.9)
+    report = model.tune_span_filter(WORDS, recall=0.5)
+    assert 0 < report.chosen.candidates_kept < 1 / 3
 
 
 def test_another_recall_needs_no_learning(model):
@@ -228,7 +255,8 @@ def test_multi_label_models_have_filters():
     [
         ({"span_filter": "yes"}, ValueError, "must be None or a dict with 'input_size'"),
         ({"span_filter": {"input_size": 0}}, ValueError, "must be at least 1"),
-        ({"span_filter": {"input_size": 32, "threshold": "low"}}, ValueError, "'threshold'.*must be a number"),
+        ({"span_filter": {"input_size": 32, "threshold": "low"}}, TypeError, "'threshold'.*must be a number"),
+        ({"span_filter": {"input_size": 32, "threshold": math.nan}}, ValueError, "'threshold'.*must be finite"),
         ({"span_filter": {"input_size": 32, "threshold": 0.5}}, TypeError, "'candidates_kept'"),
         ({"candidates_per_word": 0.0}, ValueError, "candidates_per_word=0.0 must be above 0"),
         ({"candidates_per_word": "all"}, TypeError, "candidates_per_word='all' must be a number"),

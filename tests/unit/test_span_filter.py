@@ -158,6 +158,33 @@ def test_a_model_of_the_best_candidates_gives_markers_to_no_others():
     assert len(model(**batch, exact=True).logits) == len(scores)
 
 
+def test_dropped_gold_spans_cost_in_evaluation():
+    model = with_filter(build_model("bert", entity_max_length=4))
+    batch = {name: tensor for name, tensor in collate(model, SENTENCES, ENTITIES).items() if name in MODEL_INPUTS}
+    is_gold, scores = batch["labels"] != model.config.outside_id, all_scores(model)
+    model.config.span_filter["threshold"] = 1e6
+    with torch.no_grad():
+        loss = model(**batch).loss
+    expected = torch.nn.functional.binary_cross_entropy_with_logits(scores, is_gold.float())
+    torch.testing.assert_close(loss, expected)
+
+
+def test_the_dense_engine_trains_no_filter():
+    model = build_model("bert", "dense", entity_max_length=4)
+    model.config.candidates_per_word = 1
+    batch = {name: tensor for name, tensor in collate(model, SENTENCES, ENTITIES).items() if name in MODEL_INPUTS}
+    with pytest.raises(ValueError, match="needs the fast engine"):
+        model.train()(**batch)
+
+
+def test_a_missing_filter_says_so():
+    model = build_model("bert", entity_max_length=4)
+    model.config.candidates_per_word = 1
+    batch = {name: tensor for name, tensor in collate(model, SENTENCES, ENTITIES).items() if name in MODEL_INPUTS}
+    with pytest.raises(ValueError, match=r"candidates_per_word=1, .*add_span_filter"):
+        model.train()(**batch)
+
+
 def test_texts_learn_from_the_filter():
     model = with_filter(build_model("bert", entity_max_length=3)).train()
     model.config.candidates_per_word = 0.5

@@ -390,7 +390,7 @@ def test_without_evaluation_data_the_filter_has_no_threshold(dataset, tmp_path, 
     model = build_model("bert", entity_max_length=3, candidates_per_word=per_word)
     trainer = Trainer(model, arguments(tmp_path), dataset)
     trainer.train()
-    assert f"candidates_per_word={per_word} alone limits what it keeps" in caplog.text
+    assert f"as many candidates as training, candidates_per_word={per_word}" in caplog.text
     assert "tune_span_filter" in caplog.text
     exact = model.predict(dataset, exact=True)
     counts = [num_candidates(len(words), 3) for words in dataset["tokens"]]
@@ -425,6 +425,29 @@ def test_an_optimizer_without_the_filter_is_refused(dataset, tmp_path):
     assert all((before[name] != tensor).any() for name, tensor in model.span_filter.state_dict().items())
 
 
+def test_a_filter_needs_the_models_own_loss(dataset, tmp_path):
+    model = build_model("bert", entity_max_length=3, candidates_per_word=1)
+    with pytest.raises(ValueError, match=r"label_smoothing_factor .*candidates_per_word=None"):
+        Trainer(model, arguments(tmp_path, label_smoothing_factor=0.1), dataset)
+    with pytest.raises(ValueError, match=r"compute_loss_func .*candidates_per_word=None"):
+        Trainer(model, arguments(tmp_path), dataset, compute_loss_func=lambda *args, **kwargs: 0)
+    Trainer(build_model("bert", entity_max_length=3), arguments(tmp_path, label_smoothing_factor=0.1), dataset).train()
+
+
+def test_each_new_model_forgets_its_filter(dataset, tmp_path):
+    fitted = build_model("bert", entity_max_length=3)
+    fitted.fit_span_filter(many(dataset), recall=0.9, batch_size=100)
+    fitted.save_pretrained(tmp_path / "fitted")
+    trainer = Trainer(
+        args=arguments(tmp_path),
+        train_dataset=dataset,
+        model_init=lambda: SpanMarkerModel.from_pretrained(tmp_path / "fitted"),
+    )
+    trainer.train()
+    assert trainer.model.span_filter is None
+    assert trainer.evaluate(dataset)["eval_candidates_kept"] == 1
+
+
 def test_training_takes_away_a_filter_that_it_does_not_train(dataset, tmp_path, caplog):
     model = build_model("bert", entity_max_length=3)
     model.fit_span_filter(many(dataset), recall=0.9, batch_size=100)
@@ -443,9 +466,9 @@ def test_a_filter_that_is_trained_on_is_tuned_anew(dataset, tmp_path):
     options = arguments(tmp_path, eval_strategy="epoch", per_device_eval_batch_size=100)
     trainer = Trainer(model, options, dataset, many(dataset))
     evaluate = trainer.evaluate
-    trainer.evaluate = lambda *args, **kwargs: during.append(evaluate(*args, **kwargs)) or during[-1]
+    trainer.evaluate = lambda *args, **kwargs: during.append(model.config.span_filter) or evaluate(*args, **kwargs)
     trainer.train()
-    assert [metrics["eval_candidates_kept"] for metrics in during] == [1.0]  # the old threshold says nothing any more
+    assert during == [{"input_size": 32}]  # the old threshold says nothing any more
     assert model.config.span_filter["recall"] == 0.995 > before["recall"]
 
 

@@ -1,6 +1,8 @@
 import math
 
+import numpy as np
 import pytest
+import torch
 from datasets import Dataset
 from tiny import SENTENCES, build_model
 
@@ -60,6 +62,18 @@ def test_all_candidates_are_scored_once(model):
     assert sorted(map(tuple, small.logits.round(decimals=4).tolist())) == sorted(
         map(tuple, large.logits.round(decimals=4).tolist())
     )
+
+
+def test_only_what_the_filter_keeps_is_calibrated(model):
+    data = Dataset.from_dict({"tokens": WORDS, "entities": as_dicts(half_right(model, WORDS, "word"))})
+    everything = score_candidates(model, data)
+    model.add_span_filter()
+    model.config.candidates_per_word = 1
+    scored = score_candidates(model, data)
+    assert len(scored.logits) == len(scored.labels) == sum(map(len, WORDS))
+    for logits, label in zip(scored.logits.tolist(), scored.labels.tolist(), strict=True):
+        is_equal = np.isclose(everything.logits, logits, atol=1e-4).all(axis=1)
+        assert label in everything.labels[torch.from_numpy(is_equal)]
 
 
 @pytest.mark.parametrize("precision", [None, 0.8])
