@@ -5,15 +5,15 @@ Each of these takes ``--data FOLDER --encoder NAME --models FOLDER``:
 - ``python benchmarks/span_filter.py train --way WAY --seed N`` trains a model and saves it under ``--models``.
 - ``python benchmarks/span_filter.py evaluate --way WAY --seed N`` fits a filter to it, or tunes the one that it has,
   and compares predictions with and without the filter.
-- ``python benchmarks/span_filter.py speed`` compares the speed of prediction and of training in turns: with the
-  published library, which gets an environment of its own, and with token classification. It needs ``exact-1``.
+- ``python benchmarks/span_filter.py speed`` compares the speed of prediction with that of the published library, which
+  gets an environment of its own, and of token classification, in turns. It needs ``exact-1``.
+- ``python benchmarks/span_filter.py steps`` compares the speed of training steps. It needs ``exact-1``, too.
 - ``python benchmarks/span_filter.py collect`` writes all of it to ``benchmarks/results/span_filter.json``.
 """
 
 from __future__ import annotations
 
 import argparse
-import functools
 import json
 import statistics
 import sys
@@ -59,8 +59,9 @@ def train(options: argparse.Namespace) -> None:
     trainer.train()
     seconds = time.perf_counter() - started
     model.save_pretrained(folder)
-    row = {"way": options.way, "seed": options.seed, "seconds": seconds, "machine": machine()}
-    (folder / "training.json").write_text(json.dumps(row, indent=1) + "\n", encoding="utf-8")
+    write(
+        folder / "training.json", {"way": options.way, "seed": options.seed, "seconds": seconds, "machine": machine()}
+    )
 
 
 def evaluate(options: argparse.Namespace) -> None:
@@ -93,18 +94,14 @@ def evaluate(options: argparse.Namespace) -> None:
     row["candidates_kept"] = 1 - sum(c.num_dropped for c in coverage) / sum(c.num_candidates for c in coverage)
     again = [len(set(one) & set(other)) for one, other in zip(found["exact"], found["filtered"], strict=True)]
     row["entities_found_again"] = sum(again) / sum(map(len, found["exact"]))
-    row["machine"] = machine()
-    (folder / "evaluation.json").write_text(json.dumps(row, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(row, indent=1))
+    write(folder / "evaluation.json", {**row, "machine": machine()})
 
 
 def compare_speed(options: argparse.Namespace) -> None:
-    """Compare prediction behind a filter with the published library and with token classification, then training."""
+    """Compare prediction behind a filter with the published library and with token classification, in turns."""
     train, dev = (read_annotations(options.data / f"{name}.txt").shuffle(seed=2) for name in ("train", "dev"))
-    words, tags, _ = read_conll(options.data / "test.txt")
-    data = {"tokens": words, "ner_tags": [[tag.split("-")[-1] for tag in row] for row in tags]}
+    data = {"tokens": read_annotations(options.data / "test.txt")["tokens"][:]}
     trained = options.models / "exact-1"
-    this = functools.partial(Worker, sys.executable)
     settings = {}
     for name, limits in SETTINGS.items():
         checkpoint = options.models / f"speed-{name.replace('/', '-')}"
@@ -124,7 +121,7 @@ def compare_speed(options: argparse.Namespace) -> None:
             "filtered, many": ("predict", many),
             "token classification, many": ("classify_tokens", {**many, "encoder": options.encoder}),
         }
-        workers = {task: this() for task in tasks if task != "published"}
+        workers = {task: Worker(sys.executable) for task in tasks if task != "published"}
         workers["published"] = Worker(published_python(options.published))
         seconds, entities = in_turns(workers, tasks, load, options.rounds)
         settings[name] = {
@@ -134,14 +131,25 @@ def compare_speed(options: argparse.Namespace) -> None:
             "filtered_equal": equal_sentences(entities["filtered"], entities["published"], scores=True),
         }
         print(name, json.dumps(settings[name], indent=1), flush=True)
-    steps: dict[str, Any] = {"batch_size": 8, "num_steps": 12}
-    ways = ("exact", "joint", "filtered")
-    load = {"checkpoint": str(trained.resolve()), "data": data, "device": "cpu"}
-    training = {way: ("train", {**steps, "exact": False, **WAYS[way]}) for way in ways}
-    seconds, _ = in_turns({way: this() for way in ways}, training, load, options.rounds)
-    result = {"machine": machine(), "settings": settings, "seconds_per_step": seconds}
-    print(json.dumps(result, indent=1))
-    (options.models / "speed.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write(options.models / "speed.json", {"machine": machine(), "settings": settings})
+
+
+def compare_training(options: argparse.Namespace) -> None:
+    """Compare training steps with all candidates, with all and a filter, and with the filter's best, in turns."""
+    words, tags, _ = read_conll(options.data / "test.txt")
+    data = {"tokens": words, "ner_tags": [[tag.split("-")[-1] for tag in row] for row in tags]}
+    load = {"checkpoint": str((options.models / "exact-1").resolve()), "data": data, "device": "cpu"}
+    steps: dict[str, Any] = {"batch_size": 8, "num_steps": 12, "exact": False}
+    tasks = {way: ("train", {**steps, **WAYS[way]}) for way in ("exact", "joint", "filtered")}
+    seconds, _ = in_turns({way: Worker(sys.executable) for way in tasks}, tasks, load, options.rounds)
+    write(options.models / "steps.json", {"machine": machine(), "seconds_per_step": seconds})
+
+
+def write(path: Path, result: dict[str, Any]) -> None:
+    """Keep a result, and show it."""
+    text = json.dumps(result, indent=1)
+    print(text)
+    path.write_text(text + "\n", encoding="utf-8")
 
 
 def in_turns(
@@ -154,6 +162,8 @@ def in_turns(
     entities = {}
     for round_number in range(rounds + 1):  # the first warms up
         for name, (task, arguments) in tasks.items():
+            if "num_sentences" in arguments:  # what waited for its turn has lost its caches
+                workers[name].ask(task, **{**arguments, "num_sentences": 16})
             answer = workers[name].ask(task, **arguments)
             entities[name] = answer.get("entities")
             if round_number:
@@ -172,14 +182,25 @@ def collect(options: argparse.Namespace) -> None:
             for name in ("training", "evaluation")
         )
         runs.append({"training": training, "evaluation": evaluation})
-    speed = json.loads((options.models / "speed.json").read_text(encoding="utf-8"))
-    options.results.write_text(json.dumps({**speed, "runs": runs}, indent=1) + "\n", encoding="utf-8")
+    speed, steps = (
+        json.loads((options.models / f"{name}.json").read_text(encoding="utf-8")) for name in ("speed", "steps")
+    )
+    write(options.results, {**speed, "steps": steps, "runs": runs})
+
+
+TASKS = {
+    "train": train,
+    "evaluate": evaluate,
+    "speed": compare_speed,
+    "steps": compare_training,
+    "collect": collect,
+}
 
 
 def main() -> None:
     """Do one of the tasks."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("task", choices=("train", "evaluate", "speed", "collect"))
+    parser.add_argument("task", choices=TASKS)
     parser.add_argument("--data", type=Path, required=True, help="folder with train.txt and test.txt in CoNLL format")
     parser.add_argument("--encoder", required=True, help="name or path of an encoder")
     parser.add_argument("--models", type=Path, required=True, help="folder for the models")
@@ -194,8 +215,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--results", type=Path, default=HERE / "results" / "span_filter.json")
     options = parser.parse_args()
-    tasks = {"train": train, "evaluate": evaluate, "speed": compare_speed, "collect": collect}
-    tasks[options.task](options)
+    TASKS[options.task](options)
 
 
 if __name__ == "__main__":

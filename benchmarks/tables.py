@@ -186,6 +186,21 @@ def span_filter_table(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def span_filter_trials_table(results: dict[str, Any]) -> str:
+    """List ways to train that were tried: F1 with and without the filter."""
+    lines = [
+        "| markers in training go to | seeds | F1 with filter | F1 with all candidates | candidates kept |",
+        "|---|---|---|---|---|",
+    ]
+    for title in dict.fromkeys(trial["trained_on"] for trial in results["trials"]):
+        trials = [trial for trial in results["trials"] if trial["trained_on"] == title]
+        seeds = ", ".join(str(trial["seed"]) for trial in trials)
+        cells = [mean_and_error([trial[key] for trial in trials], ".4f") for key in ("f1", "exact_f1")]
+        kept = mean_and_error([100 * trial["candidates_kept"] for trial in trials], ".1f")
+        lines.append(f"| {title} | {seeds} | {' | '.join(cells)} | {kept} % |")
+    return "\n".join(lines)
+
+
 def span_filter_speed_table(results: dict[str, Any]) -> str:
     """Compare prediction behind a filter with everything else, in sentences a second."""
     settings = results["settings"]
@@ -215,7 +230,7 @@ def span_filter_speed_table(results: dict[str, Any]) -> str:
 
 def span_filter_steps(results: dict[str, Any]) -> str:
     """Compare the speed of training steps."""
-    seconds = results["seconds_per_step"]
+    seconds = results["steps"]["seconds_per_step"]
     lines = ["| markers go to | seconds per step | steps per second, against exact training |", "|---|---|---|"]
     for way, value in seconds.items():
         lines.append(f"| {TRAINED[way].split(';')[0]} | {value:.2f} | {seconds['exact'] / value:.2f}x |")
@@ -232,6 +247,7 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "book": ("long_documents.json", book_table),
     "nested": ("nested.json", nested_table),
     "span-filter": ("span_filter.json", span_filter_table),
+    "span-filter-trials": ("span_filter_trials.json", span_filter_trials_table),
     "span-filter-speed": ("span_filter.json", span_filter_speed_table),
     "span-filter-machine": ("span_filter.json", lambda results: f"{describe(results['machine'])}."),
     "span-filter-steps": ("span_filter.json", span_filter_steps),
