@@ -23,8 +23,8 @@ from typing import Any
 
 from datasets import Dataset
 from precision import short_training, spend_time_on_learning
-from speed import SETTINGS, Worker, equal_sentences, machine, published_python, read_conll
-from transformers import set_seed
+from speed import SETTINGS, Worker, equal_sentences, machine, published_python
+from transformers import TrainerCallback, set_seed
 
 from span_marker import SpanMarkerModel, Trainer, infer_labels
 from span_marker.evaluation import compute_metrics
@@ -43,25 +43,30 @@ WAYS: dict[str, dict[str, Any]] = {
 """Ways to train: arguments of ``from_pretrained``."""
 
 
-def train(options: argparse.Namespace) -> None:
-    """Train a model in one way with one seed, and save it."""
-    set_seed(options.seed)
+def make_trainer(options: argparse.Namespace, way: str, seed: int, folder: Path, **changes: Any) -> Trainer:
+    """Make a new model and its trainer; seeds share their sentences, which Trainer shuffles anew."""
+    set_seed(seed)
     data: Dataset = read_annotations(options.data / "train.txt")
     model = SpanMarkerModel.from_pretrained(
-        options.encoder, labels=infer_labels(data), model_max_length=256, **WAYS[options.way]
+        options.encoder, labels=infer_labels(data), model_max_length=256, **WAYS[way]
     )
     spend_time_on_learning(model)
+    arguments = short_training(folder, seed, options.epochs)
+    for name, value in changes.items():
+        setattr(arguments, name, value)
+    return Trainer(model=model, args=arguments, train_dataset=data.shuffle(seed=1).take(options.sentences))
+
+
+def train(options: argparse.Namespace) -> None:
+    """Train a model in one way with one seed, and save it."""
     folder = options.models / f"{options.way}-{options.seed}"
-    arguments = short_training(folder, options.seed, options.epochs)
-    # The same sentences for all seeds; Trainer shuffles them anew.
-    trainer = Trainer(model=model, args=arguments, train_dataset=data.shuffle(seed=1).take(options.sentences))
+    trainer = make_trainer(options, options.way, options.seed, folder)
     started = time.perf_counter()
     trainer.train()
     seconds = time.perf_counter() - started
-    model.save_pretrained(folder)
-    write(
-        folder / "training.json", {"way": options.way, "seed": options.seed, "seconds": seconds, "machine": machine()}
-    )
+    trainer.save_model(folder)
+    result = {"way": options.way, "seed": options.seed, "seconds": seconds, "machine": machine()}
+    write(folder / "training.json", result)
 
 
 def evaluate(options: argparse.Namespace) -> None:
@@ -121,8 +126,9 @@ def compare_speed(options: argparse.Namespace) -> None:
             "filtered, many": ("predict", many),
             "token classification, many": ("classify_tokens", {**many, "encoder": options.encoder}),
         }
-        workers = {task: Worker(sys.executable) for task in tasks if task != "published"}
-        workers["published"] = Worker(published_python(options.published))
+        workers = dict.fromkeys(tasks, Worker(sys.executable)) | {
+            "published": Worker(published_python(options.published))
+        }
         seconds, entities = in_turns(workers, tasks, load, options.rounds)
         settings[name] = {
             "rates": {task: tasks[task][1]["num_sentences"] / value for task, value in seconds.items()},
@@ -136,13 +142,28 @@ def compare_speed(options: argparse.Namespace) -> None:
 
 def compare_training(options: argparse.Namespace) -> None:
     """Compare training steps with all candidates, with all and a filter, and with the filter's best, in turns."""
-    words, tags, _ = read_conll(options.data / "test.txt")
-    data = {"tokens": words, "ner_tags": [[tag.split("-")[-1] for tag in row] for row in tags]}
-    load = {"checkpoint": str((options.models / "exact-1").resolve()), "data": data, "device": "cpu"}
-    steps: dict[str, Any] = {"batch_size": 8, "num_steps": 12, "exact": False}
-    tasks = {way: ("train", {**steps, **WAYS[way]}) for way in ("exact", "joint", "filtered")}
-    seconds, _ = in_turns({way: Worker(sys.executable) for way in tasks}, tasks, load, options.rounds)
-    write(options.models / "steps.json", {"machine": machine(), "seconds_per_step": seconds})
+    num_steps, ways = 22, ("exact", "joint", "filtered")
+    seconds: dict[str, list[float]] = {way: [] for way in ways}
+    for seed in range(options.rounds):
+        for way in ways:
+            trainer = make_trainer(options, way, seed, options.models, max_steps=num_steps, disable_tqdm=True)
+            clock = Clock()
+            trainer.add_callback(clock)
+            trainer.train()
+            seconds[way].append((clock.moments[-1] - clock.moments[1]) / (num_steps - 2))
+    medians = {way: statistics.median(values) for way, values in seconds.items()}
+    write(options.models / "steps.json", {"machine": machine(), "seconds_per_step": medians})
+
+
+class Clock(TrainerCallback):
+    """Notes when each step ends."""
+
+    def __init__(self) -> None:
+        self.moments: list[float] = []
+
+    def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+        """See ``TrainerCallback``."""
+        self.moments.append(time.perf_counter())
 
 
 def write(path: Path, result: dict[str, Any]) -> None:
@@ -155,8 +176,8 @@ def write(path: Path, result: dict[str, Any]) -> None:
 def in_turns(
     workers: dict[str, Worker], tasks: dict[str, tuple[str, dict[str, Any]]], load: dict[str, Any], rounds: int
 ) -> tuple[dict[str, float], dict[str, Any]]:
-    """Run the tasks of several processes in turns: median seconds, and the entities found."""
-    for worker in workers.values():
+    """Run the tasks of some processes in turns: median seconds, and the entities found."""
+    for worker in set(workers.values()):
         worker.ask("load", **load)
     seconds: dict[str, list[float]] = {task: [] for task in tasks}
     entities = {}
@@ -168,7 +189,7 @@ def in_turns(
             entities[name] = answer.get("entities")
             if round_number:
                 seconds[name].append(answer["seconds"])
-    for worker in workers.values():
+    for worker in set(workers.values()):
         worker.close()
     return {name: statistics.median(values) for name, values in seconds.items()}, entities
 

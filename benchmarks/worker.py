@@ -87,10 +87,10 @@ def classify_tokens(encoder: str, batch_size: int, num_sentences: int) -> dict[s
     return {"seconds": time.perf_counter() - started}
 
 
-def train(batch_size: int, num_steps: int, **options: Any) -> dict[str, Any]:
-    """Train for some steps, after two to warm up, and say how long a step took; options are those of `predict`."""
+def train(batch_size: int, num_steps: int) -> dict[str, Any]:
+    """Train for some steps, after two to warm up, and say how long a step took."""
     num_steps += 2
-    trainer = _trainer(_fresh_model(**options), batch_size, num_steps, num_steps)
+    trainer = _trainer(_fresh_model(), batch_size, num_steps, num_steps)
     moments: list[float] = []
     step = trainer.training_step
     trainer.training_step = lambda *a, **k: moments.append(time.perf_counter()) or step(*a, **k)
@@ -109,10 +109,10 @@ def prepare(batch_size: int, num_sentences: int) -> dict[str, Any]:
     return {"seconds": time.perf_counter() - started}
 
 
-def _fresh_model(**options: Any) -> Any:
+def _fresh_model() -> Any:
     from span_marker import SpanMarkerModel
 
-    return SpanMarkerModel.from_pretrained(STATE["checkpoint"], **options)
+    return SpanMarkerModel.from_pretrained(STATE["checkpoint"])
 
 
 def _trainer(model: Any, batch_size: int, num_batches: int, max_steps: int) -> Any:
