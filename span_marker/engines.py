@@ -191,7 +191,9 @@ def encode_text(encoder: PreTrainedModel, run: PackedRun, texts: Texts, embeds: 
     """
     memory = TextMemory(encoder.config.num_hidden_layers * getattr(encoder.config, "inner_group_num", 1))
     # Layers that run again for their gradients must run as they did before.
-    runs_again = torch.is_grad_enabled() and getattr(encoder, "is_gradient_checkpointing", False)
+    runs_again = torch.is_grad_enabled() and any(
+        getattr(module, "gradient_checkpointing", False) for module in encoder.modules()
+    )
     with contextlib.suppress(TextEncoded):
         run(encoder, embeds, texts.position_ids, TextPass(texts, memory, ends_early=not runs_again))
     memory.is_open = False

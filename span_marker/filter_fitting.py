@@ -180,8 +180,8 @@ def learn(examples: Sequence[Examples], seed: int) -> SpanFilter:
     """
     if not any(some.is_entity.any() for some in examples):
         raise ValueError(
-            f"the model finds no entity in the {len(examples)} batches of text that a candidate filter is to learn "
-            "from: pass more text, or text like that which the model was trained on"
+            "the model finds no entity in the text that a candidate filter is to learn from: pass more, or text like "
+            "that which the model was trained on"
         )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -278,8 +278,8 @@ def choose_threshold(span_filter: SpanFilter, held_out: Iterable[Examples], reca
     if len(of_entities) < needed:
         raise ValueError(
             f"the model finds {len(of_entities)} entities in the held-out text, but it takes {needed} to be sure that "
-            f"a candidate filter keeps recall={recall} of them: pass more held-out text, or a lower recall. The model "
-            "stays as it is"
+            f"a candidate filter keeps recall={recall} of them: pass {math.ceil(needed / max(len(of_entities), 1))} "
+            "times as much held-out text, or a lower recall"
         )
     points = []
     for wanted in sorted({*RECALLS, recall}):
@@ -303,10 +303,7 @@ def check_recall(recall: float) -> None:
     """
     check_probability("recall", recall)
     if recall in (0, 1):
-        raise ValueError(
-            f"recall={recall} must be above 0 and below 1: nothing that drops candidates can be sure to keep all "
-            "entities; exact=True does"
-        )
+        raise ValueError(f"recall={recall} must be above 0 and below 1: to keep all entities, predict with exact=True")
 
 
 def entities_needed(recall: float) -> int:

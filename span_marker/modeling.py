@@ -190,8 +190,8 @@ class SpanMarkerModel(SpanMarkerNetwork):
         if self.best_per_word is not None:
             raise ValueError(
                 f"the model is made to learn with a filter, candidates_per_word={self.config.candidates_per_word}, and "
-                "no other one fits it: call tune_span_filter for another threshold, or load a model that was trained "
-                "on all candidates with candidates_per_word=None"
+                "can't have another one: call tune_span_filter for another threshold, or train a model with "
+                "candidates_per_word=None"
             )
         sentences, _ = read_inputs(data)
         parts = filter_fitting.split(sentences) if held_out is None else (sentences, read_inputs(held_out)[0])

@@ -196,7 +196,11 @@ class Trainer(transformers.Trainer):
         try:
             report = model.tune_span_filter(data, batch_size=self.args.eval_batch_size)
         except ValueError as error:
-            logger.warning("The candidate filter has no threshold: %s", error)
+            logger.warning(
+                "The candidate filter's threshold can't be chosen on the eval_dataset: prediction gives markers to as "
+                "many candidates as training, until you call model.tune_span_filter. %s",
+                error,
+            )
         else:
             logger.info("Candidate filter, tuned on the evaluation data:\n%s", report)
 
