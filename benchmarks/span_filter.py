@@ -7,7 +7,7 @@ Each of these takes ``--data FOLDER --encoder NAME --models FOLDER``:
   and compares predictions with and without the filter.
 - ``python benchmarks/span_filter.py speed`` compares the speed of prediction with that of the published library, which
   gets an environment of its own, and of token classification, in turns. It needs ``exact-1``.
-- ``python benchmarks/span_filter.py steps`` compares the speed of training steps. It needs ``exact-1``, too.
+- ``python benchmarks/span_filter.py steps`` compares the speed of training steps.
 - ``python benchmarks/span_filter.py collect`` writes all of it to ``benchmarks/results/span_filter.json``.
 """
 
@@ -37,7 +37,6 @@ WAYS: dict[str, dict[str, Any]] = {
     "exact": {"candidates_per_word": None},
     "joint": {"candidates_per_word": 100},
     "filtered": {"candidates_per_word": 1},
-    "filtered-2": {"candidates_per_word": 2},
     "filtered-half": {"candidates_per_word": 0.5},
 }
 """Ways to train: arguments of ``from_pretrained``."""

@@ -20,16 +20,25 @@ PAGES = [
 ]
 
 
+class SettingsTable:
+    """A table with a column for each setting of the limits."""
+
+    def __init__(self, settings: dict[str, dict[str, Any]]) -> None:
+        self.rows = list(settings.values())
+        self.lines = ["| text/marker/entity limits | " + " | ".join(settings) + " |", "|---|" + "---|" * len(settings)]
+
+    def add(self, title: str, cell: Callable[[dict[str, Any]], str]) -> None:
+        """Add a line."""
+        self.lines.append(f"| {title} | " + " | ".join(cell(row) for row in self.rows) + " |")
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines)
+
+
 def speed_table(results: dict[str, Any]) -> str:
     """Compare both libraries at every setting: ``published → this (ratio)``."""
     settings = results["settings"]
-    lines = [
-        "| text/marker/entity limits | " + " | ".join(settings) + " |",
-        "|---|" + "---|" * len(settings),
-    ]
-
-    def add(title: str, cell: Callable[[dict[str, Any]], str]) -> None:
-        lines.append(f"| {title} | " + " | ".join(cell(row) for row in settings.values()) + " |")
+    table = SettingsTable(settings)
 
     def rate(key: str, count: int) -> Callable[[dict[str, Any]], str]:
         def cell(row: dict[str, Any]) -> str:
@@ -46,23 +55,23 @@ def speed_table(results: dict[str, Any]) -> str:
         return cell
 
     count = results["sentences"]
-    add("prediction, sentences/s", rate("predict", count))
-    add("prediction with document context, sentences/s", rate("documents", count // 4))
-    add("one sentence", seconds("latency", "ms", 1000, 0))
-    add("training step of 16 sentences", seconds("train"))
-    add("preparing 1,600 sentences", seconds("prepare"))
-    add(
+    table.add("prediction, sentences/s", rate("predict", count))
+    table.add("prediction with document context, sentences/s", rate("documents", count // 4))
+    table.add("one sentence", seconds("latency", "ms", 1000, 0))
+    table.add("training step of 16 sentences", seconds("train"))
+    table.add("preparing 1,600 sentences", seconds("prepare"))
+    table.add(
         "peak memory of prediction, MiB",
         lambda row: f"{row['memory']['published']:.0f} → {row['memory']['this']:.0f}",
     )
-    add("sentences with equal predictions", lambda row: f"{row['predict_equal']:.1%}")
-    add("the same with document context", lambda row: f"{row['documents_equal']:.1%}")
+    table.add("sentences with equal predictions", lambda row: f"{row['predict_equal']:.1%}")
+    table.add("the same with document context", lambda row: f"{row['documents_equal']:.1%}")
     rates = results["gflops"]
-    add(
+    table.add(
         "share of the matrix rate",
         lambda row: f"{row['needed_gflop'] / row['predict']['this'] / rates['float32']:.0%}",
     )
-    return "\n".join(lines)
+    return str(table)
 
 
 def describe(machine: dict[str, Any]) -> str:
@@ -160,7 +169,6 @@ def mean_and_error(values: list[float], spec: str) -> str:
 TRAINED = {
     "exact": "all candidates; filter fitted afterwards",
     "joint": "all candidates, filter beside them",
-    "filtered-2": "2 candidates per word",
     "filtered": "1 candidate per word",
     "filtered-half": "1 candidate for every two words",
 }
@@ -203,14 +211,7 @@ def span_filter_trials_table(results: dict[str, Any]) -> str:
 
 def span_filter_speed_table(results: dict[str, Any]) -> str:
     """Compare prediction behind a filter with everything else, in sentences a second."""
-    settings = results["settings"]
-    lines = [
-        "| text/marker/entity limits | " + " | ".join(settings) + " |",
-        "|---|" + "---|" * len(settings),
-    ]
-
-    def add(title: str, cell: Callable[[dict[str, Any]], str]) -> None:
-        lines.append(f"| {title} | " + " | ".join(cell(row) for row in settings.values()) + " |")
+    table = SettingsTable(results["settings"])
 
     def rates(task: str, other: str) -> Callable[[dict[str, Any]], str]:
         def cell(row: dict[str, Any]) -> str:
@@ -219,13 +220,13 @@ def span_filter_speed_table(results: dict[str, Any]) -> str:
 
         return cell
 
-    add("published → all candidates", rates("exact", "published"))
-    add("published → filter", rates("filtered", "published"))
-    add("token classification → filter, 1,280 sentences", rates("filtered, many", "token classification, many"))
-    add("candidates kept", lambda row: f"{row['candidates_kept']:.1%}")
-    add("sentences as the published library reads them, all candidates", lambda row: f"{row['exact_equal']:.1%}")
-    add("the same behind the filter", lambda row: f"{row['filtered_equal']:.1%}")
-    return "\n".join(lines)
+    table.add("published → all candidates", rates("exact", "published"))
+    table.add("published → filter", rates("filtered", "published"))
+    table.add("token classification → filter, 1,280 sentences", rates("filtered, many", "token classification, many"))
+    table.add("candidates kept", lambda row: f"{row['candidates_kept']:.1%}")
+    table.add("sentences as the published library reads them, all candidates", lambda row: f"{row['exact_equal']:.1%}")
+    table.add("the same behind the filter", lambda row: f"{row['filtered_equal']:.1%}")
+    return str(table)
 
 
 def span_filter_steps(results: dict[str, Any]) -> str:

@@ -138,14 +138,19 @@ def entities_among(scored: ScoredSpans, decoder: Decoder) -> Tensor:
     Returns:
         True for entities, ``(num_spans,)``.
     """
-    sentences = np.repeat(np.arange(len(scored.span_counts)), scored.span_counts)
-    candidates = zip(sentences.tolist(), *scored.span_words.T.tolist(), strict=True)
-    entities = {
+    entities = [
         (sentence, span.start, span.end)
         for sentence, proposals in enumerate(decoder.propose(*scored))
         for span in decoder.select(proposals)
-    }
-    return torch.tensor([candidate in entities for candidate in candidates], dtype=torch.bool)
+    ]
+    sentences = np.repeat(np.arange(len(scored.span_counts)), scored.span_counts)
+    candidates = np.column_stack([sentences, scored.span_words])
+    base = candidates.max(initial=0) + 1
+    codes, of_entities = (
+        rows @ np.array([base * base, base, 1])
+        for rows in (candidates, np.array(entities, dtype=np.int64).reshape(-1, 3))
+    )
+    return torch.from_numpy(np.isin(codes, of_entities))
 
 
 def split(sentences: Sentences) -> tuple[Sentences, Sentences]:

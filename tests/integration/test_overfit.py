@@ -27,7 +27,7 @@ def test_two_sentences_by_heart(family, tmp_path):
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
-    options = {"num_train_epochs": 70, "learning_rate": 4e-3, "per_device_train_batch_size": 2, "disable_tqdm": True}
+    options = {"num_train_epochs": 100, "learning_rate": 4e-3, "per_device_train_batch_size": 2, "disable_tqdm": True}
     args = TrainingArguments(
         str(tmp_path), **options, save_strategy="no", report_to="none", use_cpu=True, warmup_steps=5
     )
@@ -35,7 +35,7 @@ def test_two_sentences_by_heart(family, tmp_path):
     trainer = Trainer(model, args, data, data)
     trainer.train()
     metrics = trainer.evaluate()
-    assert metrics["eval_loss"] < 0.03
+    assert metrics["eval_loss"] < 0.01
     assert metrics["eval_overall_f1"] == 1.0
 
     def spans(found):
