@@ -20,7 +20,7 @@ quickstart: $(VENV)/quickstart.done
 test: lint unit
 
 unit: $(VENV)/test.done
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2
 
 lint: $(VENV)/test.done
 	$(BIN)/ruff check .

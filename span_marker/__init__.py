@@ -1,6 +1,7 @@
 """SpanMarker: named entity recognition with span markers."""
 
-from transformers import AutoConfig, AutoModel, TrainingArguments
+from transformers import AutoConfig, AutoModel, TrainingArguments, pipeline
+from transformers.pipelines import PIPELINE_REGISTRY
 
 from span_marker.annotations import infer_labels
 from span_marker.configuration import SpanMarkerConfig
@@ -9,8 +10,10 @@ from span_marker.formats.reading import read_annotations
 from span_marker.formats.writing import to_docs, write_brat, write_conll, write_docbin, write_html, write_jsonl
 from span_marker.inference import Coverage, Entity
 from span_marker.limits import suggest_limits
+from span_marker.model_card import SpanMarkerModelCardData
 from span_marker.modeling import SpanMarkerModel
 from span_marker.network import SpanMarkerOutput
+from span_marker.pipeline_component import TASK, NoDefaultModel, SpanMarkerPipeline
 from span_marker.tokenizer import SpanMarkerTokenizer
 from span_marker.trainer import Trainer
 from span_marker.tuning import calibrate, tune_thresholds
@@ -20,12 +23,14 @@ from span_marker.version import __version__
 register_attention()
 AutoConfig.register(SpanMarkerConfig.model_type, SpanMarkerConfig)
 AutoModel.register(SpanMarkerConfig, SpanMarkerModel)
+PIPELINE_REGISTRY.register_pipeline(TASK, SpanMarkerPipeline, SpanMarkerModel, {"model": NoDefaultModel()}, "text")
 
 __all__ = [
     "Coverage",
     "Entity",
     "SpanMarkerConfig",
     "SpanMarkerModel",
+    "SpanMarkerModelCardData",
     "SpanMarkerOutput",
     "SpanMarkerTokenizer",
     "Trainer",
@@ -33,6 +38,7 @@ __all__ = [
     "__version__",
     "calibrate",
     "infer_labels",
+    "pipeline",
     "read_annotations",
     "suggest_limits",
     "to_docs",

@@ -15,7 +15,7 @@ from __future__ import annotations
 import bisect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -174,7 +174,7 @@ def select(spans: Iterable[ScoredSpan], decoding: Decoding) -> list[ScoredSpan]:
     return sorted(_SELECTIONS[check_decoding(decoding)](sorted(spans, key=_by_words)), key=_by_words)
 
 
-def check_decoding(decoding: Decoding) -> Decoding:
+def check_decoding(decoding: str) -> Decoding:
     """Check that there is such a way to resolve overlaps.
 
     Args:
@@ -188,7 +188,7 @@ def check_decoding(decoding: Decoding) -> Decoding:
     """
     if decoding not in DECODINGS:
         raise ValueError(f"decoding={decoding!r} must be one of {', '.join(map(repr, DECODINGS))}")
-    return decoding
+    return cast(Decoding, decoding)
 
 
 def _by_words(span: ScoredSpan) -> tuple[int, int, int]:

@@ -16,7 +16,7 @@ from span_marker.batching import in_batches
 from span_marker.configuration import SpanMarkerConfig, check_limit
 from span_marker.data_collator import SpanMarkerDataCollator, text_features
 from span_marker.decoding import Decoder, ScoredSpan
-from span_marker.sentences import Sentences, check_text, check_words, into_pieces, tokenize
+from span_marker.sentences import Sentences, check_text, check_words, into_pieces, tokenize, warn_of_context
 from span_marker.spans import num_candidates
 from span_marker.tokenizer import EncodedSentence, SpanMarkerTokenizer
 
@@ -264,7 +264,7 @@ def predict(sentences: Sentences, predictor: Predictor, show_progress_bar: bool)
     Returns:
         The entities of each sentence, and what of it was read.
     """
-    _warn_of_context(sentences.document_ids is not None, predictor.config.trained_with_document_context)
+    warn_of_context(sentences.document_ids is not None, predictor.config)
     results: list[Any] = [None] * len(sentences.items)
     with tqdm(total=len(results), desc="Predicting", disable=not show_progress_bar) as progress:
         # The sentences of a document need each other.
@@ -290,7 +290,7 @@ def predict_stream(items: Iterable[Any], predictor: Predictor, show_progress_bar
     Yields:
         The entities of each sentence, in order; for a dict, the dict with ``entities`` besides.
     """
-    _warn_of_context(False, predictor.config.trained_with_document_context)
+    warn_of_context(False, predictor.config)
     try:
         with tqdm(desc="Predicting", disable=not show_progress_bar) as progress:
             pairs = ((item, _sentence_of(item, f"item {index} of the stream")) for index, item in enumerate(items))
@@ -325,19 +325,6 @@ def _sentence_of(item: Any, where: str) -> Any:
     except TypeError as error:
         return error
     return item
-
-
-def _warn_of_context(has_context: bool, trained_with_context: bool) -> None:
-    if has_context and not trained_with_context:
-        logger.warning(
-            "The model was trained without document context, but the data set brings it: drop the columns "
-            "'document_id' and 'sentence_id' to predict as the model was trained."
-        )
-    if trained_with_context and not has_context:
-        logger.warning(
-            "The model was trained with document context, but there is none: pass a Dataset with the columns "
-            "'tokens', 'document_id' and 'sentence_id' to predict as the model was trained."
-        )
 
 
 def _blocks(groups: Iterable[tuple[list[T], int]]) -> Iterator[list[T]]:

@@ -11,6 +11,7 @@ from typing import Any
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.dynamic_module_utils import custom_object_save, get_class_from_dynamic_module
 from transformers.utils import logging as transformers_logging
+from transformers.utils.hub import cached_file
 
 from span_marker.configuration import AUTO, HAS_CODE, SpanMarkerConfig
 from span_marker.encoders import auto_class, check_encoder, max_text_length, model_arguments
@@ -55,6 +56,7 @@ def load_config(path: Path, arguments: dict[str, Any]) -> PreTrainedConfig:
 
     Raises:
         FileNotFoundError: If the path can't be the name of a repository, and there is no such folder.
+        OSError: If there is no such repository, it can't be reached, or it has no configuration.
     """
     if not os.path.exists(path) and (os.path.isabs(path) or str(path).startswith((".", "~"))):
         raise FileNotFoundError(f"there is no folder {str(path)!r} to load a model from")
@@ -64,7 +66,12 @@ def load_config(path: Path, arguments: dict[str, Any]) -> PreTrainedConfig:
         values, _ = PreTrainedConfig.get_config_dict(path, **hub_arguments)
         if values.get("model_type") == SpanMarkerConfig.model_type and (values.get("encoder") or {}).get(HAS_CODE):
             return _load_config_with_code(path, values, hub_arguments)
-    config: PreTrainedConfig = AutoConfig.from_pretrained(path, trust_remote_code=trusts_code, **hub_arguments)
+    try:
+        config: PreTrainedConfig = AutoConfig.from_pretrained(path, trust_remote_code=trusts_code, **hub_arguments)
+    except OSError as error:
+        if str(path) in str(error):
+            raise
+        raise OSError(f"can't load {str(path)!r}: {error}") from error
     return config
 
 
@@ -177,6 +184,23 @@ def fit_checkpoint_config(
             largest,
         )
         config.model_max_length = largest
+
+
+def load_card(path: Path, arguments: dict[str, Any]) -> str | None:
+    """Load the card of a checkpoint.
+
+    Args:
+        path: A folder or the name of a repository.
+        arguments: Arguments of ``from_pretrained``; those of the Hub are picked out.
+
+    Returns:
+        The card; None if it has none.
+    """
+    file = cached_file(path, "README.md", _raise_exceptions_for_missing_entries=False, **_hub_arguments(arguments))
+    if file is None:
+        return None
+    with open(file, encoding="utf-8") as card:
+        return card.read()
 
 
 def save_code(encoder: PreTrainedModel, directory: Path) -> None:

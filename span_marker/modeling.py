@@ -1,36 +1,26 @@
-"""SpanMarkerModel: load, save, predict, and fit a candidate filter."""
+"""SpanMarkerModel: predict, and fit a candidate filter."""
 
 from __future__ import annotations
 
 import copy
 import functools
 import logging
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
-from datasets import Dataset
-from transformers import PreTrainedConfig
 
-from span_marker import filter_fitting, inference, loading
-from span_marker.annotations import infer_labels
-from span_marker.configuration import SpanMarkerConfig
+from span_marker import filter_fitting, inference
 from span_marker.decoding import Decoding
-from span_marker.encoders import EngineChoice
 from span_marker.filter_fitting import Examples, SpanFilterReport
-from span_marker.network import SpanMarkerNetwork
-from span_marker.sentences import Sentences, read_inputs
+from span_marker.pretrained import SpanMarkerPreTrainedModel
+from span_marker.sentences import Sentences, read_inputs, take_columns
 from span_marker.span_filter import SpanFilter
-from span_marker.version import __version__
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_CANDIDATES_PER_WORD = 1.0
-"""Candidates that get markers in the training of a new model, gold spans aside, for each word of a sentence."""
 
-
-class SpanMarkerModel(SpanMarkerNetwork):
+class SpanMarkerModel(SpanMarkerPreTrainedModel):
     """A SpanMarker model: it reads entities out of text.
 
     Make one with `from_pretrained`, from an encoder or from a SpanMarker checkpoint.
@@ -52,6 +42,7 @@ class SpanMarkerModel(SpanMarkerNetwork):
         top_k: int | None = None,
         exact: bool | None = None,
         return_coverage: bool = False,
+        keep_columns: Sequence[str] | None = None,
     ) -> Any:
         """Read the entities out of text.
 
@@ -74,21 +65,28 @@ class SpanMarkerModel(SpanMarkerNetwork):
             exact: Whether to score all candidates, rather than those that the candidate filter keeps, if there is one;
                 by default what ``config.exact`` says.
             return_coverage: Whether to return what was read in windows, cut or left out, too.
+            keep_columns: Columns of a `Dataset`, such as its IDs, to pass through: each sentence then gives a dict with
+                these and ``entities``, which is what ``write_jsonl`` and its like take.
 
         Returns:
             The entities of one sentence in order of their words, or a list of such lists. An entity is a dict with
             ``span``, ``label`` and ``score``, and ``char_start_index`` and ``char_end_index`` for strings, or
             ``word_start_index`` and ``word_end_index`` for words; ends are exclusive. With ``return_coverage``, also a
-            `Coverage`, or a list of one for each sentence.
+            `Coverage`, or a list of one for each sentence. Whatever the order of the work, results stand in the order
+            of the input.
 
         Raises:
             TypeError: If the input is nothing of the kind, or a threshold is not a number.
             ValueError: If ``batch_size`` or ``top_k`` is below 1, a threshold is no probability or its labels are not
-                those of the model, there is no such decoding, or a `Dataset` lacks a column.
+                those of the model, there is no such decoding, or a `Dataset` lacks a column or has a sentence ID twice
+                in a document.
         """
+        kept = None if keep_columns is None else take_columns(inputs, keep_columns)
         sentences, is_single = read_inputs(inputs)
         predictor = self._predictor(batch_size, threshold, decoding, top_k, exact)
         entities, coverages = inference.predict(sentences, predictor, show_progress_bar)
+        if kept is not None:
+            entities = [{**row, "entities": found} for row, found in zip(kept, entities, strict=True)]
         if is_single:
             return (entities[0], coverages[0]) if return_coverage else entities[0]
         return (entities, coverages) if return_coverage else entities
@@ -265,79 +263,3 @@ class SpanMarkerModel(SpanMarkerNetwork):
         else:
             logger.warning("There is no CUDA device: the model stays on %s.", self.device)
         return self
-
-    def save_pretrained(self, save_directory: str | os.PathLike[str], *args: Any, **kwargs: Any) -> None:
-        """Write a checkpoint that needs nothing else to be loaded: configuration, weights and tokenizer.
-
-        Args:
-            save_directory: The folder to write to.
-            *args: Handed to ``PreTrainedModel.save_pretrained``.
-            **kwargs: Likewise.
-        """
-        self.config.span_marker_version = __version__
-        if kwargs.get("is_main_process", True):
-            loading.save_code(self.encoder, save_directory)
-        super().save_pretrained(save_directory, *args, **kwargs)
-        if self.tokenizer is not None and kwargs.get("is_main_process", True):
-            self.tokenizer.save_pretrained(save_directory)
-
-    @classmethod
-    def from_pretrained(  # type: ignore[override]
-        cls,
-        pretrained_model_name_or_path: str | os.PathLike[str],
-        *model_args: Any,
-        labels: Sequence[str] | Dataset | dict[str, Dataset] | None = None,
-        config: PreTrainedConfig | None = None,
-        engine: EngineChoice = "auto",
-        **kwargs: Any,
-    ) -> SpanMarkerModel:
-        """Load a SpanMarker checkpoint, or make a new SpanMarker model on an encoder.
-
-        Args:
-            pretrained_model_name_or_path: A folder or the name of a repository, with an encoder or a checkpoint.
-            *model_args: Handed to ``PreTrainedModel.from_pretrained``.
-            labels: The labels of the data set, ``O`` included; or the data set itself, or a dict of several, to take
-                them from, see `span_marker.infer_labels`. Needed for an encoder; a checkpoint has its own.
-            config: The configuration of the checkpoint or of the encoder, in place of its own.
-            engine: See `SpanMarkerModel`.
-            **kwargs: ``model_max_length`` (tokens), ``marker_max_length`` (pairs), ``entity_max_length`` (words),
-                ``max_prev_context`` and ``max_next_context`` (sentences), ``multi_label``, ``decoding``, ``exact`` and
-                ``candidates_per_word``, by default 1 for a model on an encoder, see `SpanMarkerConfig`. All others are
-                handed to ``transformers``: ``revision``, ``token``, ``dtype``, ``device_map``, and so on.
-
-        Returns:
-            The model, with its tokenizer, in evaluation mode.
-
-        Raises:
-            ValueError: If an encoder comes without labels or a checkpoint with other labels, a limit is below 1 or
-                beyond what the encoder can read, weights are missing or misshapen, or the encoder can't carry span
-                markers.
-        """
-        if "attn_implementation" in kwargs:
-            raise ValueError("span markers bring their own attention: use engine= rather than attn_implementation=")
-        limits = {name: kwargs.pop(name) for name in loading.CONFIG_ARGUMENTS if name in kwargs}
-        path = pretrained_model_name_or_path
-        if isinstance(labels, (Dataset, dict)):
-            labels = infer_labels(labels)
-        if config is None:
-            config = loading.load_config(path, kwargs)
-        if isinstance(config, SpanMarkerConfig):
-            tokenizer = loading.load_tokenizer(path, kwargs)
-            loading.fit_checkpoint_config(config, tokenizer, labels, limits, path)
-            kwargs = {**kwargs, **loading.REPORT_WEIGHTS}
-            loaded: Any = super().from_pretrained(path, *model_args, config=config, engine=engine, **kwargs)
-            model, info = loaded
-            loading.check_weights(info, path)
-        else:
-            config, encoder, tokenizer = loading.load_encoder(
-                path, *model_args, config=config, labels=labels, limits=limits, **kwargs
-            )
-            model = cls(config, encoder=encoder, engine=engine)
-            if "candidates_per_word" not in limits and model.can_filter:
-                config.candidates_per_word = DEFAULT_CANDIDATES_PER_WORD
-            model.classifier.to(device=encoder.device, dtype=encoder.dtype)
-            model.tokenizer = tokenizer
-            if config.candidates_per_word is not None:
-                model.add_span_filter()
-        model.tokenizer = tokenizer
-        return model.eval()

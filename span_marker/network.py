@@ -124,6 +124,8 @@ class SpanMarkerNetwork(PreTrainedModel):
                 loss = loss + FILTER_LOSS_WEIGHT * filter_loss(choice.scores, is_gold)
             # A batch of empty sentences has no candidates, and a loss of zero.
             loss = loss / num_items.clamp(min=1).to(logits.device)
+            if len(labels) == 0 and self.training:  # processes wait for each other's gradients of all parameters
+                loss = loss + sum(0 * parameter.sum() for parameter in self.parameters() if parameter.requires_grad)
         return SpanMarkerOutput(loss=loss, logits=logits, kept=kept)
 
     def _engine_input(
@@ -312,9 +314,10 @@ class SpanMarkerNetwork(PreTrainedModel):
         """
         if not self.encoder.supports_gradient_checkpointing:
             raise ValueError(f"{type(self.encoder).__name__} does not support gradient checkpointing")
-        if (gradient_checkpointing_kwargs or {}).get("use_reentrant"):
+        settings = {"use_reentrant": False, **(gradient_checkpointing_kwargs or {})}  # torch's own default is True
+        if settings["use_reentrant"]:
             raise ValueError("gradient_checkpointing_kwargs must not set use_reentrant=True: gradients would be wrong")
-        super().gradient_checkpointing_enable(gradient_checkpointing_kwargs, *args, **kwargs)
+        super().gradient_checkpointing_enable(settings, *args, **kwargs)
 
     def get_input_embeddings(self) -> nn.Module:
         """Return the encoder's token embeddings."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -11,10 +12,12 @@ import numpy as np
 from datasets import Column, Dataset
 
 from span_marker.configuration import SpanMarkerConfig
-from span_marker.context import surround
+from span_marker.context import context_sizes
 from span_marker.spans import IntArray
 from span_marker.tokenizer import EncodedSentence, SpanMarkerTokenizer
 from span_marker.windows import UNBOUNDED, plan_windows
+
+logger = logging.getLogger(__name__)
 
 SENTENCE_ENDS = ".!?\u2026\u3002\uff01\uff1f\u061f\u0964"
 """Marks with which sentences end, those of Chinese, Arabic and Hindi among them."""
@@ -163,6 +166,34 @@ def _read_dataset(dataset: Dataset) -> Sentences:
     return Sentences(dataset[column], column == "text", *document_columns(dataset))
 
 
+def take_columns(inputs: Any, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Take columns that are to be passed through.
+
+    Args:
+        inputs: The `Dataset`.
+        names: The columns.
+
+    Returns:
+        A dict for each row.
+
+    Raises:
+        TypeError: If the input is no `Dataset`, or the names are a single string.
+        ValueError: If there is no such column, or it is to hold the entities that are found.
+    """
+    if not isinstance(inputs, Dataset) or isinstance(names, str):
+        raise TypeError(
+            f"keep_columns={names!r} must be a list of columns of a Dataset, and the input is of type "
+            f"{type(inputs).__name__}: leave it out, or use predict_stream, which passes on all that a dict holds"
+        )
+    for name in names:
+        if name not in inputs.column_names or name == "entities":
+            reason = "holds what is found" if name == "entities" else f"is none of the columns {inputs.column_names}"
+            raise ValueError(f"keep_columns={list(names)!r}: {name!r} {reason}")
+    if not names:
+        return [{} for _ in range(len(inputs))]
+    return inputs.with_format(None).select_columns(list(names)).to_list()
+
+
 def document_columns(dataset: Dataset) -> tuple[Sequence[Any] | None, Sequence[Any] | None]:
     """Read the columns that document context needs.
 
@@ -173,7 +204,8 @@ def document_columns(dataset: Dataset) -> tuple[Sequence[Any] | None, Sequence[A
         The columns ``document_id`` and ``sentence_id``, or None and None if there is neither.
 
     Raises:
-        ValueError: If there is one without the other.
+        TypeError: If a sentence ID is not a whole number: others have no order to rely on.
+        ValueError: If there is one column without the other, an ID is missing, or a document has a sentence ID twice.
     """
     has = [name in dataset.column_names for name in ("document_id", "sentence_id")]
     if not any(has):
@@ -183,7 +215,42 @@ def document_columns(dataset: Dataset) -> tuple[Sequence[Any] | None, Sequence[A
         raise ValueError(
             f"document context needs both columns, 'document_id' and 'sentence_id', but the data set has no {missing!r}"
         )
-    return dataset["document_id"][:], dataset["sentence_id"][:]
+    document_ids, sentence_ids = dataset["document_id"][:], dataset["sentence_id"][:]
+    rows: dict[tuple[Any, int], int] = {}
+    for row, (document_id, sentence_id) in enumerate(zip(document_ids, sentence_ids, strict=True)):
+        if document_id is None or sentence_id is None:
+            missing = "document_id" if document_id is None else "sentence_id"
+            raise ValueError(f"row {row} has no {missing!r}: give every row one, or drop both columns")
+        if isinstance(sentence_id, bool) or not isinstance(sentence_id, int):
+            raise TypeError(
+                f"row {row}: sentence_id={sentence_id!r} must be a whole number, the sentence's place in its document"
+            )
+        first = rows.setdefault((document_id, sentence_id), row)
+        if first != row:
+            raise ValueError(
+                f"rows {first} and {row} both have sentence_id={sentence_id} in document_id={document_id!r}: number "
+                "the sentences of each document in their order"
+            )
+    return document_ids, sentence_ids
+
+
+def warn_of_context(has_context: bool, config: SpanMarkerConfig) -> None:
+    """Log that a model is used the other way round than it was trained, if it is.
+
+    Args:
+        has_context: Whether the data bring document context.
+        config: Says whether the model was trained with it.
+    """
+    if has_context and not config.trained_with_document_context:
+        logger.warning(
+            "The model was trained without document context, but the data set brings it: drop the columns "
+            "'document_id' and 'sentence_id' to use the model as it was trained."
+        )
+    if config.trained_with_document_context and not has_context:
+        logger.warning(
+            "The model was trained with document context, but there is none: pass a Dataset with the columns "
+            "'document_id' and 'sentence_id', beside 'tokens' or 'text', to use the model as it was trained."
+        )
 
 
 @dataclass(frozen=True)
@@ -296,7 +363,10 @@ def _document_context(
     empty = np.empty(0, dtype=np.int64)
     context = [(empty, empty)] * len(bare)
     for rows in sentences.documents():
-        tokens = [bare[row].input_ids for row in rows]
-        for index, row in enumerate(rows):
-            context[row] = surround(tokens, index, max_tokens, config.max_prev_context, config.max_next_context)
+        lengths = np.array([len(bare[row].input_ids) for row in rows], dtype=np.int64)
+        document = np.concatenate([bare[row].input_ids for row in rows])
+        sizes = context_sizes(lengths, max_tokens, config.max_prev_context, config.max_next_context)
+        ends = np.cumsum(lengths)
+        for row, start, end, num_before, num_after in zip(rows, ends - lengths, ends, *sizes, strict=True):
+            context[row] = (document[start - num_before : start], document[end : end + num_after])
     return context

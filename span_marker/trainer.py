@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-import torch
-import transformers
 from datasets import Dataset
-from torch import Tensor, nn
 from transformers import EvalPrediction, TrainerCallback, TrainingArguments
-from transformers.trainer_utils import PredictionOutput
+from transformers.integrations.integration_utils import CodeCarbonCallback
 
-from span_marker import evaluation, features
-from span_marker.data_collator import IGNORE_INDEX, MODEL_INPUTS, SpanMarkerDataCollator, pad_entities
-from span_marker.decoding import FloatArray, ScoredSpan
+from span_marker import features, loading
+from span_marker.data_collator import SpanMarkerDataCollator
+from span_marker.evaluation_loop import EvaluationLoop
 from span_marker.features import Annotations
-from span_marker.inference import ScoredSpans
-from span_marker.labels import LabelledSpan
 from span_marker.limits import set_limits
 from span_marker.modeling import SpanMarkerModel
-from span_marker.spans import IntArray
+from span_marker.sentences import warn_of_context
+from span_marker.training_record import TrainingRecord
 
 logger = logging.getLogger(__name__)
 
 
-class Trainer(transformers.Trainer):
+class Trainer(EvaluationLoop):
     """Trains and evaluates a SpanMarker model.
 
     Data sets have the columns ``tokens`` (words) and ``ner_tags`` (integers that index the labels, or the labels),
@@ -117,6 +112,7 @@ class Trainer(transformers.Trainer):
                 if self.optimizer is not None and self.model_init is None:
                     raise ValueError("call model.add_span_filter() before you make an optimizer of its parameters")
                 model.add_span_filter()
+        self.processing_class: Any = model.require_tokenizer()  # so that the tokenizer goes wherever the weights go
         self.data_collator = SpanMarkerDataCollator.for_model(model.require_tokenizer(), config)
         prepared_for = (config.to_json_string(), model.max_text_length)
         if getattr(self, "_prepared_for", None) != prepared_for:
@@ -140,16 +136,23 @@ class Trainer(transformers.Trainer):
         """See ``transformers.Trainer``. A new model may have other limits than the one before."""
         model = super().call_model_init(trial)
         if hasattr(self, "_raw_datasets") and isinstance(model, SpanMarkerModel):
-            model.reset_span_filter()
             self._prepare_for(model)
+            self._begin_training(model)
         return model
 
-    @property
-    def _span_marker(self) -> SpanMarkerModel:
-        model = self.accelerator.unwrap_model(self.model)
-        if not isinstance(model, SpanMarkerModel):
-            raise TypeError(f"Trainer needs a SpanMarkerModel, not {type(model).__name__}")
-        return model
+    def _begin_training(self, model: SpanMarkerModel) -> None:
+        """Let a model forget what training will change, and begin a record of it."""
+        model.reset_span_filter()
+        train_dataset, eval_dataset = self._raw_datasets
+        if train_dataset is None:
+            return
+        if isinstance(eval_dataset, dict):
+            eval_dataset = next(iter(eval_dataset.values()), None)
+        prepared = self._prepare(train_dataset, "training")[0].select_columns(["num_words", "first_word"]).to_dict()
+        num_words = [num for num, first in zip(*prepared.values(), strict=True) if first == 0]
+        model.card_text = None
+        model.training_record = TrainingRecord.of(train_dataset, eval_dataset, num_words, model.config.given_labels)
+        model.training_record.set_hyperparameters(self)
 
     def _prepare(self, dataset: Dataset, what: str, needs_labels: bool = True) -> tuple[Dataset, Annotations]:
         """Prepare a data set, or find what was prepared before."""
@@ -158,6 +161,8 @@ class Trainer(transformers.Trainer):
             if (known is dataset and has_labels >= needs_labels) or prepared is dataset:
                 return prepared, summary
         model = self._reader
+        if what != "training" and isinstance(dataset, Dataset):
+            warn_of_context("document_id" in dataset.column_names, model.config)
         prepared, summary = features.prepare(
             dataset, model.require_tokenizer(), model.config, model.max_text_length, what, needs_labels=needs_labels
         )
@@ -175,9 +180,10 @@ class Trainer(transformers.Trainer):
             What ``transformers.Trainer.train`` returns.
         """
         if self.model_init is None:
-            self._span_marker.reset_span_filter()
+            self._begin_training(self._span_marker)
         output = super().train(*args, **kwargs)
         self._tune_span_filter()
+        self._complete_record()
         return output
 
     def _tune_span_filter(self) -> None:
@@ -204,6 +210,17 @@ class Trainer(transformers.Trainer):
         else:
             logger.info("Candidate filter, tuned on the evaluation data:\n%s", report)
 
+    def _complete_record(self) -> None:
+        """Note for the model card how good the loaded weights are, and what training emitted, if anyone measured it."""
+        record = self._span_marker.training_record
+        if record is None:
+            return
+        if self.args.load_best_model_at_end and self.state.best_global_step:
+            record.keep_results_of(self.state.best_global_step, self.state.log_history)
+        for callback in self.callback_handler.callbacks:
+            if isinstance(callback, CodeCarbonCallback) and callback.tracker is not None:
+                record.note_emissions(callback.tracker.final_emissions_data)
+
     def evaluate(
         self,
         eval_dataset: Dataset | dict[str, Dataset] | None = None,
@@ -225,6 +242,9 @@ class Trainer(transformers.Trainer):
             ``eval_exact_...``, and ``eval_recall_lost``, the recall that the filter cost.
         """
         metrics: dict[str, Any] = super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
+        record = self._span_marker.training_record
+        if record is not None:
+            record.note(metrics, self.state.log_history)
         if not compare_exact:
             return metrics
         config = self._span_marker.config
@@ -248,152 +268,52 @@ class Trainer(transformers.Trainer):
         """See ``transformers.Trainer``. Test data may lack annotations."""
         return super().get_test_dataloader(self._prepare(test_dataset, "test", needs_labels=False)[0])
 
-    def predict(
-        self, test_dataset: Any, ignore_keys: list[str] | None = None, metric_key_prefix: str = "test"
-    ) -> PredictionOutput:
-        """See ``transformers.Trainer``.
-
-        Args:
-            test_dataset: The data; annotations may be missing.
-            ignore_keys: Not used.
-            metric_key_prefix: Put in front of the names of the metrics.
-
-        Returns:
-            Predictions, gold entities if there are annotations (see `Trainer` for the shapes), and metrics.
-        """
-        output = super().predict(test_dataset, ignore_keys, metric_key_prefix)
-        if output.predictions is None:  # prediction_loss_only
-            return output
-        predictions, label_ids = self._merge(output.predictions, output.label_ids)
-        return PredictionOutput(predictions=predictions, label_ids=label_ids, metrics=output.metrics)
-
-    def log_metrics(self, split: str, metrics: dict[str, Any]) -> None:
-        """See ``transformers.Trainer``. The metrics of each label are written out one by one."""
-        flat: dict[str, Any] = {}
-        for name, value in metrics.items():
-            if isinstance(value, dict):
-                flat |= {f"{name}_{key}": number for key, number in value.items()}
-            else:
-                flat[name] = value
-        super().log_metrics(split, flat)
-
-    def compute_loss(
-        self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> Any:
-        """See ``transformers.Trainer``. What only the evaluation needs is kept from the model."""
-        inputs = {name: value for name, value in inputs.items() if name in MODEL_INPUTS}
-        if num_items_in_batch is not None and inputs["labels"].dim() == 2:
-            num_items_in_batch = num_items_in_batch / inputs["labels"].shape[1]  # transformers counts all numbers
-        return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-
-    def prediction_step(
+    def create_model_card(
         self,
-        model: nn.Module,
-        inputs: dict[str, Any],
-        prediction_loss_only: bool,
-        ignore_keys: list[str] | None = None,
-    ) -> tuple[Tensor | None, Any, Any]:
-        """Score a batch and find at once what may be an entity, so that the scores of all candidates are not kept.
+        language: str | None = None,
+        license: str | None = None,
+        tags: str | list[str] | None = None,
+        model_name: str | None = None,
+        finetuned_from: str | None = None,
+        tasks: str | list[str] | None = None,
+        dataset_tags: str | list[str] | None = None,
+        dataset: str | list[str] | None = None,
+        dataset_args: str | list[str] | None = None,
+    ) -> None:
+        """Write the model's card into the output folder. What ``model.model_card_data`` says comes first.
 
         Args:
-            model: The model, maybe wrapped.
-            inputs: A batch.
-            prediction_loss_only: Whether to return the loss alone.
-            ignore_keys: Not used.
-
-        Returns:
-            The loss; the entities, or what may be one in a window, with scores, the sentence of each row, and how many
-            candidates got markers of how many; gold entities and numbers of words of each row. Rows are sentences, or
-            windows of them.
+            language: See `SpanMarkerModelCardData`.
+            license: Likewise.
+            tags: Likewise.
+            model_name: Likewise.
+            finetuned_from: Name of the encoder on the Hub.
+            tasks: Not used: the task is token classification.
+            dataset_tags: Name of the training data on the Hub.
+            dataset: What to call the training data.
+            dataset_args: Not used.
         """
-        inputs = self._prepare_inputs(inputs)
-        with torch.no_grad(), self.compute_loss_context_manager():
-            if "labels" in inputs:
-                loss, outputs = self.compute_loss(model, inputs, return_outputs=True)
-            else:
-                loss, outputs = None, model(**{name: inputs[name] for name in MODEL_INPUTS if name in inputs})
-        if prediction_loss_only:
-            return loss, None, None
-        decoder = self._span_marker.config.decoder()
-        scored = ScoredSpans.of(inputs, outputs.logits, outputs.kept)
-        found = [
-            decoder.select(spans) if is_whole else spans
-            for spans, is_whole in zip(decoder.propose(*scored), inputs["is_whole"].tolist(), strict=True)
-        ]
-        entities, scores = (torch.from_numpy(array).to(self.args.device) for array in pad_spans(found))
-        counts = torch.stack([scored.span_counts, inputs["span_counts"]], dim=1)
-        labels = (inputs["gold_entities"], inputs["num_words"]) if "labels" in inputs else None
-        return loss, (entities, scores, inputs["rows"], counts), labels
+        if not self.is_world_process_zero():
+            return
+        model = self._span_marker
+        with model.known_besides(
+            language=language,
+            license=license,
+            tags=[tags] if isinstance(tags, str) else tags,
+            model_id=self.hub_model_id if self.args.push_to_hub else None,
+            model_name=model_name,
+            encoder_id=finetuned_from,
+            dataset_id=_first(dataset_tags),
+            dataset_name=_first(dataset),
+        ):
+            model.write_card(str(self.args.output_dir))
 
-    def _of_sentences(self, compute_metrics: Callable[[EvalPrediction], dict[str, Any]]) -> Any:
-        """Let a function see whole sentences rather than windows, and entities rather than all that may be one."""
-
-        def compute(prediction: EvalPrediction) -> dict[str, Any]:
-            predictions, label_ids = self._merge(prediction.predictions, prediction.label_ids)
-            others = {"inputs": prediction.inputs, "losses": prediction.losses}  # of pieces
-            metrics = compute_metrics(EvalPrediction(predictions=predictions, label_ids=label_ids, **others))
-            if self.is_in_train:  # a search for hyperparameters adds up all metrics
-                return metrics
-            num_kept, num_candidates = prediction.predictions[-1].sum(axis=0).tolist()
-            return {**metrics, "candidates_kept": num_kept / num_candidates if num_candidates else 1.0}
-
-        return compute
-
-    def _merge(self, predictions: Any, label_ids: Any) -> tuple[Any, Any]:
-        """Bring the windows of each sentence together, and resolve overlaps."""
-        found, scores, rows, _ = predictions
-        decoder = self._span_marker.config.decoder()
-        places = {row: index for index, row in enumerate(sorted(set(rows.tolist())))}
-        spans: list[list[ScoredSpan]] = [[] for _ in places]
-        for row, entities, of_entities in zip(rows.tolist(), found.tolist(), scores.tolist(), strict=True):
-            pairs = zip(entities, of_entities, strict=True)
-            spans[places[row]] += [
-                ScoredSpan(span[0], span[1], span[2], score) for span, score in pairs if span[0] != IGNORE_INDEX
-            ]
-        predictions = pad_spans([decoder.select(of_sentence) for of_sentence in spans])
-        if label_ids is None:
-            return predictions, None
-        gold: list[list[list[int]]] = [[] for _ in places]
-        num_words = np.zeros(len(places), dtype=np.int64)
-        for row, entities, words in zip(rows.tolist(), label_ids[0].tolist(), label_ids[1].tolist(), strict=True):
-            gold[places[row]] += [entity for entity in entities if entity[0] != IGNORE_INDEX]
-            num_words[places[row]] += words
-        arrays = [np.array(entities, dtype=np.int64).reshape(-1, 3) for entities in gold]
-        return predictions, (pad_entities(arrays), num_words)
-
-    def _compute_metrics(self, prediction: EvalPrediction) -> dict[str, Any]:
-        predictions: Any = prediction.predictions
-        label_ids: Any = prediction.label_ids
-        (predicted, _), (gold, num_words) = predictions, label_ids
-        labels = self._span_marker.config.reduced_labels
-        metrics = evaluation.compute_metrics(
-            _read_entities(gold, labels), _read_entities(predicted, labels), num_words.tolist()
-        )
-        if self.is_in_train:
-            return {name: value for name, value in metrics.items() if not isinstance(value, dict)}
-        return metrics
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        if self.is_world_process_zero():  # transformers copies weights, configuration and tokenizer alone
+            self.create_model_card()
+            loading.save_code(self._span_marker.encoder, str(self.args.output_dir))
+        super()._push_from_checkpoint(checkpoint_folder)
 
 
-def pad_spans(spans: Sequence[Sequence[ScoredSpan]]) -> tuple[IntArray, FloatArray]:
-    """Stack what was found in several sentences.
-
-    Args:
-        spans: The spans of each sentence.
-
-    Returns:
-        Class ID, first word and word behind the last, ``(batch, max_spans, 3)``, and scores, ``(batch, max_spans)``,
-        both filled up with `IGNORE_INDEX`.
-    """
-    entities = pad_entities([np.array([span[:3] for span in of], dtype=np.int64).reshape(-1, 3) for of in spans])
-    scores = np.full(entities.shape[:2], IGNORE_INDEX, dtype=np.float32)
-    for row, of_sentence in zip(scores, spans, strict=True):
-        row[: len(of_sentence)] = [span.score for span in of_sentence]
-    return entities, scores
-
-
-def _read_entities(padded: np.ndarray[Any, Any], labels: list[str]) -> list[list[LabelledSpan]]:
-    """``(num_sentences, max_entities, 3)`` to the entities of each sentence."""
-    return [
-        [LabelledSpan(labels[label], start, end) for label, start, end in rows if label != IGNORE_INDEX]
-        for rows in padded.tolist()
-    ]
+def _first(names: str | list[str] | None) -> str | None:
+    return next(iter(names), None) if isinstance(names, list) else names

@@ -16,13 +16,16 @@ from span_marker.formats.rows import Row, RowEntity, as_text, check_entity, dist
 
 if TYPE_CHECKING:
     from spacy.language import Language
-    from spacy.tokens import Doc
+    from spacy.tokens import Doc, Span
 
 logger = logging.getLogger(__name__)
 
 PALETTE = ("#ffd8a8", "#b2f2bb", "#a5d8ff", "#eebefa", "#ffc9c9", "#ffec99", "#99e9f2", "#d8f5a2")
-SCORES = "ent_scores"
-"""Key of ``Doc.user_data`` for the scores of ``Doc.ents``."""
+SCORE = "score"
+"""Name of the extension attribute of spans with the scores of ``Doc.ents``."""
+
+PLAIN_EXTENSION = (None, None, None, None)
+"""Default, method, getter and setter of an extension attribute that holds a value, at first None."""
 
 
 def import_spacy() -> Any:
@@ -39,6 +42,55 @@ def import_spacy() -> Any:
     except ImportError as error:
         raise ImportError("this needs spaCy, which is not installed: pip install spacy") from error
     return spacy
+
+
+def register_score() -> None:
+    """Make spaCy know ``Span._.score``, the score of an entity in ``Doc.ents``, or None.
+
+    spaCy keeps it in ``Doc.user_data``, by the first and the last character, so that it outlives changes of
+    ``Doc.ents`` and is saved with the document.
+
+    Raises:
+        ValueError: If something else goes by that name.
+        ImportError: If spaCy is not installed.
+    """
+    span_type = import_spacy().tokens.Span
+    if not span_type.has_extension(SCORE):
+        span_type.set_extension(SCORE, default=None)
+    elif span_type.get_extension(SCORE) != PLAIN_EXTENSION:
+        raise ValueError(
+            f"the scores of Doc.ents are kept as Span._.{SCORE}, but something else has that name: set spans_key, so "
+            f"that they are kept with Doc.spans, or call Span.remove_extension({SCORE!r}) first"
+        )
+
+
+def set_spans(doc: Doc, spans: Iterable[tuple[Span, float | None]], spans_key: str | None) -> None:
+    """Write spans into a document: to ``Doc.ents`` and ``Span._.score``, or to ``Doc.spans`` and ``attrs["scores"]``.
+
+    Several labels of the same words have one ``Span._.score`` in common, which is why groups have their scores apart.
+
+    Args:
+        doc: The document.
+        spans: All its spans, each with its score; None to leave ``Span._.score`` as it is.
+        spans_key: The group of spans; None for ``Doc.ents``.
+
+    Raises:
+        ValueError: If there are scores, and ``Span._.score`` is something else.
+    """
+    spans = list(spans)
+    scores = [score for _, score in spans]
+    has_scores = set(scores) != {None}
+    if spans_key is not None:
+        attrs = {"scores": scores} if has_scores else {}
+        group = import_spacy().tokens.SpanGroup(doc, name=spans_key, spans=[span for span, _ in spans], attrs=attrs)
+        doc.spans[spans_key] = group
+        return
+    doc.ents = [span for span, _ in spans]
+    if has_scores:
+        register_score()
+    for span, score in spans:
+        if score is not None:
+            span._.set(SCORE, score)
 
 
 def read_docbin(path: Path, spans_key: str | None) -> list[dict[str, Any]]:
@@ -85,8 +137,8 @@ def to_docs(
     """Make spaCy documents of rows, one after the other.
 
     Words become tokens, with single spaces between them; a text is cut into tokens by ``nlp``. Entities become
-    ``Doc.ents`` and their scores ``Doc.user_data["ent_scores"]``; or, if there is ``spans_key``,
-    ``Doc.spans[spans_key]`` and its ``attrs["scores"]``, as spaCy's span categorizer has them.
+    ``Doc.ents`` and their scores ``Span._.score``; or, if there is ``spans_key``, ``Doc.spans[spans_key]`` and its
+    ``attrs["scores"]``, as spaCy's span categorizer has them.
 
     Args:
         rows: The rows.
@@ -97,7 +149,8 @@ def to_docs(
         A document for each row.
 
     Raises:
-        ValueError: If entities overlap and there is no ``spans_key``, or an entity begins or ends inside of a token.
+        ValueError: If entities overlap and there is no ``spans_key``, an entity begins or ends inside of a token, or
+            ``Span._.score`` is something else.
         ImportError: If spaCy is not installed.
     """
     spacy = import_spacy()
@@ -115,15 +168,8 @@ def to_docs(
         entities = distinct(parsed.entities)
         if spans_key is None and overlaps(entities):
             raise ValueError(f"{where} has entities that overlap, which Doc.ents can't have: pass spans_key=")
-        spans = [_span(doc, entity, parsed.kind, where) for entity in entities]
-        scores = [entity.score for entity in entities]
-        has_scores = any(score is not None for score in scores)
-        if spans_key is None:
-            doc.ents = spans
-            doc.user_data.update({SCORES: scores} if has_scores else {})
-        else:
-            attrs = {"scores": scores} if has_scores else {}
-            doc.spans[spans_key] = spacy.tokens.SpanGroup(doc, name=spans_key, spans=spans, attrs=attrs)
+        spans = [(_span(doc, entity, parsed.kind, where), entity.score) for entity in entities]
+        set_spans(doc, spans, spans_key)
         yield doc
 
 
@@ -156,7 +202,7 @@ def write_docbin(
         spans_key: See `to_docs`.
     """
     docs = list(to_docs(rows, nlp, spans_key))
-    has_scores = any(SCORES in doc.user_data for doc in docs)
+    has_scores = any(span.has_extension(SCORE) and span._.get(SCORE) is not None for doc in docs for span in doc.ents)
     import_spacy().tokens.DocBin(docs=docs, store_user_data=has_scores).to_disk(path)
 
 

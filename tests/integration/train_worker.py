@@ -1,4 +1,4 @@
-"""Trains and evaluates a tiny model; run by test_distributed.py, alone and under torchrun.
+"""Trains and evaluates tiny models, one with a candidate filter; test_distributed.py runs it in two processes.
 
 ``python train_worker.py OUTPUT BATCH_SIZE``
 """
@@ -6,6 +6,7 @@
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -33,15 +34,17 @@ def tags(words: list[str]) -> list[str]:
     return ["B-LOC" if word[:1].isupper() else "O" for word in words]
 
 
-def main(output: str, batch_size: int) -> None:
-    torch.set_num_threads(1)
-    model = build_model("bert", entity_max_length=3)
+def train(folder: Path, batch_size: int, per_word: int | None) -> dict[str, Any]:
+    """Train a model and evaluate it."""
+    model = build_model("bert", entity_max_length=3, candidates_per_word=per_word)
+    if per_word is not None:
+        model.add_span_filter()
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
     data = Dataset.from_dict({"tokens": TOKENS, "ner_tags": [tags(words) for words in TOKENS]})
     args = TrainingArguments(
-        output_dir=str(Path(output).parent),
+        output_dir=str(folder),
         per_device_train_batch_size=batch_size,
         per_device_eval_batch_size=batch_size,
         max_steps=3,
@@ -49,6 +52,7 @@ def main(output: str, batch_size: int) -> None:
         optim="sgd",
         lr_scheduler_type="constant",
         max_grad_norm=0.0,
+        logging_steps=1,
         save_strategy="no",
         report_to="none",
         use_cpu=True,
@@ -59,9 +63,25 @@ def main(output: str, batch_size: int) -> None:
     trainer = Trainer(model, args, data, data.select(range(7)))
     trainer.train()
     metrics = trainer.evaluate()
-    if trainer.is_world_process_zero():
-        weights = {name: tensor.cpu() for name, tensor in model.state_dict().items()}
-        torch.save({"weights": weights, "metrics": metrics, "world_size": args.world_size}, output)
+    return {
+        "weights": {name: tensor.cpu() for name, tensor in model.state_dict().items()},
+        "metrics": metrics,
+        "losses": [entry["loss"] for entry in trainer.state.log_history if "loss" in entry],
+        "world_size": args.world_size,
+    }
+
+
+def train_all(folder: Path, batch_size: int) -> dict[str, dict[str, Any]]:
+    """Train a model that gives markers to all candidates, and one with a candidate filter."""
+    kinds = {"exact": None, "filtered": 1}
+    return {kind: train(folder, batch_size, per_word) for kind, per_word in kinds.items()}
+
+
+def main(output: str, batch_size: int) -> None:
+    torch.set_num_threads(1)
+    results = train_all(Path(output).parent, batch_size)
+    if int(os.environ.get("RANK", "0")) == 0:
+        torch.save(results, output)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from span_marker.context import surround
+from span_marker.context import context_sizes
 
 LIMITS = st.one_of(st.none(), st.integers(0, 3))
 
@@ -24,26 +24,28 @@ def by_the_book(sentences, index, room, max_prev, max_next):
     return before, after
 
 
-@given(st.data(), st.lists(st.integers(0, 6), min_size=1, max_size=7), st.integers(1, 30), LIMITS, LIMITS)
-def test_context_is_that_of_the_description(data, lengths, room, max_prev, max_next):
-    ends = np.cumsum(lengths)
+@given(st.lists(st.integers(0, 6), max_size=9), st.integers(0, 30), LIMITS, LIMITS)
+def test_context_is_that_of_the_description(lengths, room, max_prev, max_next):
+    ends = np.cumsum(lengths, dtype=np.int64)
     sentences = [list(range(end - length, end)) for end, length in zip(ends, lengths, strict=True)]
-    index = data.draw(st.integers(0, len(sentences) - 1))
-    arrays = [np.array(sentence, dtype=np.int64) for sentence in sentences]
-    before, after = surround(arrays, index, room, max_prev, max_next)
-    assert (before.tolist(), after.tolist()) == by_the_book(sentences, index, room, max_prev, max_next)
+    sizes = context_sizes(np.array(lengths, dtype=np.int64), room, max_prev, max_next)
+    for index, (num_before, num_after) in enumerate(zip(*sizes, strict=True)):
+        before, after = by_the_book(sentences, index, room, max_prev, max_next)
+        start, end = ends[index] - lengths[index], ends[index]
+        assert list(range(start - num_before, start)) == before
+        assert list(range(end, end + num_after)) == after
 
 
 def test_context_without_limits_is_the_document():
-    document = [np.array([1, 2]), np.array([3]), np.array([4, 5]), np.array([6])]
-    for index in range(4):
-        before, after = surround(document, index, 100)
-        assert np.concatenate([before, document[index], after]).tolist() == [1, 2, 3, 4, 5, 6]
+    num_before, num_after = context_sizes(np.array([2, 1, 2, 1]), 100)
+    assert num_before.tolist() == [0, 2, 3, 5]
+    assert num_after.tolist() == [4, 3, 1, 0]
 
 
-def test_the_sentence_that_no_longer_fits_is_cut():
-    document = [np.array([1, 2, 3]), np.array([4]), np.array([5, 6, 7])]
-    before, after = surround(document, 1, 6)
-    assert (before.tolist(), after.tolist()) == ([2, 3], [5, 6, 7])
-    before, after = surround(document, 1, 3)
-    assert (before.tolist(), after.tolist()) == ([], [5, 6])
+def test_a_document_of_many_empty_sentences_takes_no_longer_than_one_of_few():
+    """Walking from each sentence until the room is full would take 10^10 steps here."""
+    lengths = np.zeros(100_000, dtype=np.int64)
+    lengths[[0, -1]] = 3
+    num_before, num_after = context_sizes(lengths, 5)
+    assert num_before[1:-1].tolist() == [3] * 49_999 + [2] * 49_999  # the nearer end of the document is whole
+    assert num_after[1:-1].tolist() == [2] * 49_999 + [3] * 49_999

@@ -136,6 +136,59 @@ def test_blocks_keep_documents_whole(model, monkeypatch):
     assert model.predict(data.select([])) == []
 
 
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"sentence_id": [0, 1, 1]}, ValueError, r"rows 1 and 2 both have sentence_id=1 in document_id='a'"),
+        ({"sentence_id": [0, None, 1]}, ValueError, "row 1 has no 'sentence_id'"),
+        ({"document_id": ["a", "a", None]}, ValueError, "row 2 has no 'document_id'"),
+        ({"sentence_id": ["10", "9", "8"]}, TypeError, "row 0: sentence_id='10' must be a whole number"),
+        ({"sentence_id": [0.5, 1.0, 2.0]}, TypeError, "row 0: sentence_id=0.5 must be a whole number"),
+    ],
+)
+def test_documents_without_an_order_are_refused(model, changes, error, message):
+    rows = {"tokens": SENTENCES[:3], "document_id": ["a"] * 3, "sentence_id": [0, 1, 2]}
+    with pytest.raises(error, match=message):
+        model.predict(Dataset.from_dict(rows | changes))
+
+
+def test_sentence_ids_may_have_gaps_and_repeat_in_another_document(model):
+    rows = {"tokens": [*SENTENCES[:3], SENTENCES[4]], "document_id": [1, 1, 1, 2], "sentence_id": [5, 90, 7, 7]}
+    found = model.predict(Dataset.from_dict(rows))
+    straight = Dataset.from_dict(rows | {"document_id": ["a", "a", "a", "b"], "sentence_id": [0, 2, 1, 0]})
+    assert found == model.predict(straight)
+
+
+def test_columns_are_passed_through_in_the_order_of_the_input(model):
+    rows = {"tokens": SENTENCES[:3], "document_id": ["d"] * 3, "sentence_id": [2, 0, 1], "url": ["x", "y", None]}
+    data = Dataset.from_dict(rows)
+    results = model.predict(data, keep_columns=["url", "tokens", "sentence_id"])
+    found = model.predict(data)
+    assert [result["url"] for result in results] == ["x", "y", None]
+    assert [result["sentence_id"] for result in results] == [2, 0, 1]
+    assert [result["tokens"] for result in results] == SENTENCES[:3]
+    assert [result["entities"] for result in results] == found
+    assert model.predict(data, keep_columns=[]) == [{"entities": entities} for entities in found]
+    with_coverage, coverage = model.predict(data, keep_columns=["url"], return_coverage=True)
+    assert [result["url"] for result in with_coverage] == rows["url"]
+    assert len(coverage) == 3
+    assert model.predict(data.select([]), keep_columns=["url"]) == []
+
+
+def test_columns_that_cannot_be_passed_through(model):
+    data = Dataset.from_dict({"tokens": SENTENCES[:1], "entities": [[]]})
+    with pytest.raises(
+        ValueError, match=r"keep_columns=\['id'\]: 'id' is none of the columns \['tokens', 'entities'\]"
+    ):
+        model.predict(data, keep_columns=["id"])
+    with pytest.raises(ValueError, match="'entities' holds what is found"):
+        model.predict(data, keep_columns=["entities"])
+    with pytest.raises(TypeError, match="the input is of type list"):
+        model.predict(SENTENCES, keep_columns=["id"])
+    with pytest.raises(TypeError, match="keep_columns='tokens' must be a list"):
+        model.predict(data, keep_columns="tokens")
+
+
 def test_the_other_way_round_than_trained_warns(caplog):
     model = build_model("bert", entity_max_length=2)
     documents = Dataset.from_dict({"tokens": [["Paris"]], "document_id": [0], "sentence_id": [0]})

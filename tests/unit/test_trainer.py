@@ -227,6 +227,39 @@ def test_document_context_is_noted(dataset, tmp_path):
     assert not model.config.trained_with_document_context
 
 
+def test_evaluation_the_other_way_round_than_training_warns(dataset, tmp_path, caplog):
+    with_context = dataset.add_column("document_id", [0] * 5).add_column("sentence_id", list(range(5)))
+    trainer = Trainer(build_model("bert", entity_max_length=3), arguments(tmp_path), with_context, with_context)
+    trainer.evaluate()
+    trainer.predict(with_context)
+    assert not caplog.records
+    trainer.evaluate(dataset)
+    assert [record.getMessage()[:50] for record in caplog.records] == [
+        "The model was trained with document context, but t"
+    ]
+    Trainer(build_model("bert", entity_max_length=3), arguments(tmp_path), dataset).evaluate(with_context)
+    assert "trained without document context" in caplog.records[-1].getMessage()
+
+
+def test_evaluation_and_prediction_see_the_same_context(dataset, tmp_path):
+    """In any order of the rows, and with a neighbour that decides what is found."""
+    documents = dataset.add_column("document_id", [7, 8, 7, 8, 7]).add_column("sentence_id", [2, 0, 0, 1, 1])
+    model = build_model("bert", entity_max_length=3)
+    trainer = Trainer(model, arguments(tmp_path, per_device_eval_batch_size=3))
+    entities, _ = trainer.predict(documents).predictions
+    found = [[tuple(entity) for entity in rows if entity[0] >= 0] for rows in entities.tolist()]
+    ids = model.config.label2id
+    expected = [
+        [(ids[entity["label"]], entity["word_start_index"], entity["word_end_index"]) for entity in of]
+        for of in model.predict(documents)
+    ]
+    assert [sorted(rows) for rows in found] == [sorted(rows) for rows in expected]
+    alone = model.predict(dataset)
+    assert [[entity["span"] for entity in of] for of in alone] != [
+        [entity["span"] for entity in of] for of in model.predict(documents)
+    ]
+
+
 def test_data_of_empty_sentences(tmp_path):
     empty = Dataset.from_dict({"tokens": [[], [], ["", ""]], "ner_tags": [[], [], ["O", "O"]]})
     trainer = Trainer(build_model("bert"), arguments(tmp_path), empty, empty)

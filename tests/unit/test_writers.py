@@ -260,17 +260,49 @@ def test_predictions_are_written(tmp_path, row):
 
 
 @pytest.mark.parametrize("row", PREDICTIONS)
-def test_scores_are_kept_in_documents(tmp_path, row):
-    spacy = pytest.importorskip("spacy")
-    (doc,) = to_docs([row])
-    assert [(span.text, span.label_) for span in doc.ents] == [("Ann", "PER"), ("Bob", "PER")]
-    assert doc.user_data["ent_scores"] == [0.75, 0.5]
-    write_docbin(tmp_path / "x.spacy", [row], spans_key="sc")
-    (doc,) = spacy.tokens.DocBin().from_disk(tmp_path / "x.spacy").get_docs(spacy.blank("xx").vocab)
+@pytest.mark.parametrize("has_file", [False, True])
+def test_scores_are_kept_in_documents(nlp, tmp_path, row, has_file):
+    def make(**options):
+        if not has_file:
+            return next(to_docs([row], **options))
+        write_docbin(tmp_path / "x.spacy", [row], **options)
+        return next(docbin.DocBin().from_disk(tmp_path / "x.spacy").get_docs(nlp.vocab))
+
+    docbin = pytest.importorskip("spacy.tokens")
+    doc = make()
+    assert [(span.text, span.label_, span._.score) for span in doc.ents] == [("Ann", "PER", 0.75), ("Bob", "PER", 0.5)]
+    doc.ents = doc.ents[1:]
+    assert [span._.score for span in doc.ents] == [0.5]
+    doc = make(spans_key="sc")
+    assert [span.text for span in doc.spans["sc"]] == ["Ann", "Bob"]
     assert list(doc.spans["sc"].attrs["scores"]) == [0.75, 0.5]
-    write_docbin(tmp_path / "x.spacy", [row])
-    (doc,) = spacy.tokens.DocBin().from_disk(tmp_path / "x.spacy").get_docs(spacy.blank("xx").vocab)
-    assert list(doc.user_data["ent_scores"]) == [0.75, 0.5]
+
+
+def test_without_scores_documents_have_none(nlp, tmp_path):
+    rows = [{"tokens": SENTENCE, "entities": [{"label": "PER", "start": 0, "end": 1}]}]
+    (doc,) = to_docs(rows)
+    assert not doc.user_data
+    (doc,) = to_docs(rows, spans_key="sc")
+    assert not doc.spans["sc"].attrs
+    (doc,) = to_docs([{"tokens": SENTENCE, "entities": []}], spans_key="sc")
+    assert doc.spans["sc"].attrs == {"scores": []}
+
+
+@pytest.mark.parametrize("extension", [{"default": 0.0}, {"getter": len}, {"method": len}])
+def test_what_others_call_score_is_left_alone(nlp, monkeypatch, extension):
+    tokens = pytest.importorskip("spacy.tokens")
+    monkeypatch.setattr(tokens.underscore.Underscore, "span_extensions", {})
+    tokens.Span.set_extension("score", **extension)
+    with pytest.raises(ValueError, match=r"Span\._\.score, but something else has that name: set spans_key"):
+        list(to_docs(PREDICTIONS))
+    assert [doc.spans["sc"].attrs["scores"] for doc in to_docs(PREDICTIONS, spans_key="sc")] == [[0.75, 0.5]] * 2
+
+
+def test_what_readers_call_score_is_the_same(nlp, monkeypatch):
+    tokens = pytest.importorskip("spacy.tokens")
+    monkeypatch.setattr(tokens.underscore.Underscore, "span_extensions", {})
+    tokens.Span.set_extension("score", default=None)
+    assert [doc.ents[0]._.score for doc in to_docs(PREDICTIONS)] == [0.75, 0.75]
 
 
 def test_predictions_of_the_other_kind_are_refused(tmp_path):

@@ -1,0 +1,45 @@
+"""Answers the requests of an Inference Endpoint, with the SpanMarker checkpoint that this file lies beside."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import span_marker
+
+
+class EndpointHandler:
+    """Reads entities out of the text of requests.
+
+    Args:
+        path: The folder of the checkpoint.
+    """
+
+    def __init__(self, path: str = "") -> None:
+        task: Any = "span-marker"
+        self.pipeline: Any = span_marker.pipeline(task, model=path or ".")
+
+    def __call__(self, data: dict[str, Any]) -> list[Any]:
+        """Answer a request.
+
+        Args:
+            data: The request: ``inputs``, a text or a list of texts; and if need be ``parameters``, a dict with
+                ``threshold``, ``decoding``, ``top_k``, ``exact`` or ``batch_size``, see ``SpanMarkerModel.predict``.
+
+        Returns:
+            The entities of the text, or a list of such lists: dicts with ``entity_group``, ``score``, ``word``,
+            ``start`` and ``end`` in characters, end exclusive; as of the task ``"token-classification"``.
+
+        Raises:
+            TypeError: If there are parameters that nobody knows, or something is of the wrong type.
+            ValueError: If there are no ``inputs``, or the value of a parameter is wrong.
+        """
+        if "inputs" not in data:
+            raise ValueError(
+                f"the request has no 'inputs', a text or a list of texts, but {', '.join(map(repr, data))}"
+            )
+        inputs, parameters = data["inputs"], dict(data.get("parameters") or {})
+        if not isinstance(inputs, (str, list)):
+            raise TypeError(f"'inputs' must be a text or a list of texts, not {type(inputs).__name__}")
+        parameters["aggregation_strategy"] = parameters.get("aggregation_strategy") or "simple"
+        result: list[Any] = self.pipeline(inputs, **parameters)
+        return result

@@ -1,0 +1,251 @@
+"""Checkpoints: load them, save them with their card, and publish them on the Hub."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from datasets import Dataset
+from huggingface_hub import CommitInfo, HfApi
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from span_marker import loading, model_card
+from span_marker.annotations import infer_labels
+from span_marker.configuration import SpanMarkerConfig
+from span_marker.encoders import EngineChoice
+from span_marker.model_card import LIBRARY_NAME, SpanMarkerModelCardData
+from span_marker.network import SpanMarkerNetwork
+from span_marker.training_record import TrainingRecord
+from span_marker.version import __version__
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+DEFAULT_CANDIDATES_PER_WORD = 1.0
+"""Candidates that get markers in the training of a new model, gold spans aside, for each word of a sentence."""
+
+PUSH_ARGUMENTS = (
+    "repo_id",
+    "commit_message",
+    "commit_description",
+    "private",
+    "token",
+    "revision",
+    "create_pr",
+    "tags",
+)
+HANDLER = Path(__file__).with_name("handler_template.py")
+
+
+class SpanMarkerPreTrainedModel(SpanMarkerNetwork):
+    """A network with a checkpoint, a card and a place on the Hub.
+
+    Args:
+        config: See `span_marker.network.SpanMarkerNetwork`.
+        encoder: Likewise.
+        engine: Likewise.
+
+    Attributes:
+        model_card_data: What the user knows about the model, for its card.
+        training_record: What `Trainer` left behind for the card; None if it did not train the model.
+        card_text: The card of the checkpoint that the model was loaded from, as long as it is true.
+    """
+
+    def __init__(
+        self, config: SpanMarkerConfig, encoder: PreTrainedModel | None = None, engine: EngineChoice = "auto"
+    ) -> None:
+        super().__init__(config, encoder, engine)
+        self.model_card_data = SpanMarkerModelCardData()
+        self.training_record: TrainingRecord | None = None
+        self.card_text: str | None = None
+
+    def generate_model_card(self) -> str:
+        """Write the model's card: what it is, what it was trained on, and how well it does.
+
+        Returns:
+            The card, metadata and text; the one that the model was loaded with, if it was not trained since and was
+            loaded without ``model_card_data``.
+        """
+        if self.card_text is not None:
+            return model_card.complete(self.card_text, self.model_card_data)
+        return model_card.render(self.config, self.max_text_length, self.model_card_data, self.training_record)
+
+    @contextmanager
+    def known_besides(self, **facts: Any) -> Iterator[None]:
+        """Know more about the model for a while, where ``model_card_data`` says nothing.
+
+        Args:
+            **facts: Arguments of `SpanMarkerModelCardData.filled_up`.
+        """
+        known = self.model_card_data
+        self.model_card_data = known.filled_up(**facts)
+        try:
+            yield
+        finally:
+            self.model_card_data = known
+
+    def write_card(self, folder: str | os.PathLike[str]) -> None:
+        """Write the model's card into a folder, as ``README.md``.
+
+        Args:
+            folder: The folder; it is made if there is none.
+        """
+        os.makedirs(folder, exist_ok=True)
+        Path(folder, "README.md").write_text(self.generate_model_card(), encoding="utf-8")
+
+    def save_pretrained(
+        self,
+        save_directory: str | os.PathLike[str],
+        *args: Any,
+        push_to_hub: bool = False,
+        handler: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        """Write a checkpoint that needs nothing else to be loaded: configuration, weights, tokenizer, and a card.
+
+        Args:
+            save_directory: The folder to write to.
+            *args: Handed to ``PreTrainedModel.save_pretrained``.
+            push_to_hub: Whether to publish the model afterwards, see `push_to_hub`.
+            handler: Whether to write ``handler.py`` and ``requirements.txt`` for the Hub's Inference Endpoints, too.
+            **kwargs: Handed to ``PreTrainedModel.save_pretrained``, but for the arguments of `push_to_hub`, of which
+                ``repo_id`` is by default the name of the folder.
+        """
+        hub_arguments = {name: kwargs.pop(name) for name in PUSH_ARGUMENTS if name in kwargs}
+        is_main_process = kwargs.get("is_main_process", True)
+        self.config.span_marker_version = __version__
+        if is_main_process:
+            loading.save_code(self.encoder, save_directory)
+        super().save_pretrained(save_directory, *args, **kwargs)
+        if not is_main_process:
+            return
+        folder = Path(save_directory)
+        if self.tokenizer is not None:
+            self.tokenizer.save_pretrained(folder)
+            self.write_card(folder)
+        if handler:
+            shutil.copyfile(HANDLER, folder / "handler.py")
+            (folder / "requirements.txt").write_text(f"span_marker>={__version__}\n", encoding="utf-8")
+        if push_to_hub:
+            repo_id = hub_arguments.pop("repo_id", folder.name)
+            self.push_to_hub(repo_id, handler=handler, **hub_arguments, **kwargs)
+
+    def push_to_hub(  # type: ignore[override]
+        self,
+        repo_id: str,
+        *,
+        commit_message: str | None = None,
+        commit_description: str | None = None,
+        private: bool | None = None,
+        token: bool | str | None = None,
+        revision: str | None = None,
+        create_pr: bool = False,
+        tags: Sequence[str] = (),
+        handler: bool = False,
+        **kwargs: Any,
+    ) -> CommitInfo:
+        """Publish the model on the Hub: its checkpoint and its card, in one commit.
+
+        Args:
+            repo_id: The repository, such as ``"user/name"``; it is made if there is none.
+            commit_message: By default ``Upload SpanMarkerModel``.
+            commit_description: More about the commit.
+            private: Whether a new repository is private; by default what the account says.
+            token: A token that may write; by default the one that ``hf auth login`` has stored.
+            revision: The branch; it is made if there is none.
+            create_pr: Whether to open a pull request.
+            tags: More tags for the card.
+            handler: See `save_pretrained`.
+            **kwargs: Handed to `save_pretrained`, such as ``max_shard_size``.
+
+        Returns:
+            What the Hub says about the commit.
+        """
+        api = HfApi(library_name=LIBRARY_NAME, library_version=__version__)
+        repo_id = api.create_repo(repo_id, private=private, token=token, exist_ok=True).repo_id
+        if revision is not None and not revision.startswith("refs/pr"):
+            api.create_branch(repo_id, branch=revision, token=token, exist_ok=True)
+        tags = [*(self.model_tags or ()), *tags]
+        with self.known_besides(model_id=repo_id, tags=tags), tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(folder, handler=handler, **kwargs)
+            return api.upload_folder(
+                repo_id=repo_id,
+                folder_path=folder,
+                commit_message=commit_message or f"Upload {type(self).__name__}",
+                commit_description=commit_description,
+                token=token,
+                revision=revision,
+                create_pr=create_pr,
+            )
+
+    @classmethod
+    def from_pretrained(  # type: ignore[override]
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike[str],
+        *model_args: Any,
+        labels: Sequence[str] | Dataset | dict[str, Dataset] | None = None,
+        config: PreTrainedConfig | None = None,
+        engine: EngineChoice = "auto",
+        model_card_data: SpanMarkerModelCardData | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Load a SpanMarker checkpoint, or make a new SpanMarker model on an encoder.
+
+        Args:
+            pretrained_model_name_or_path: A folder or the name of a repository, with an encoder or a checkpoint.
+            *model_args: Handed to ``PreTrainedModel.from_pretrained``.
+            labels: The labels of the data set, ``O`` included; or the data set itself, or a dict of several, to take
+                them from, see `span_marker.infer_labels`. Needed for an encoder; a checkpoint has its own.
+            config: The configuration of the checkpoint or of the encoder, in place of its own.
+            engine: See `SpanMarkerModel`.
+            model_card_data: What is to stand in the model's card. A checkpoint that is loaded without keeps the card
+                that it has, until it is trained.
+            **kwargs: ``model_max_length`` (tokens), ``marker_max_length`` (pairs), ``entity_max_length`` (words),
+                ``max_prev_context`` and ``max_next_context`` (sentences), ``multi_label``, ``decoding``, ``exact`` and
+                ``candidates_per_word``, by default 1 for a model on an encoder, see `SpanMarkerConfig`. All others are
+                handed to ``transformers``: ``revision``, ``token``, ``dtype``, ``device_map``, and so on.
+
+        Returns:
+            The model, with its tokenizer, in evaluation mode.
+
+        Raises:
+            ValueError: If an encoder comes without labels or a checkpoint with other labels, a limit is below 1 or
+                beyond what the encoder can read, weights are missing or misshapen, or the encoder can't carry span
+                markers.
+        """
+        if "attn_implementation" in kwargs:
+            raise ValueError("span markers bring their own attention: use engine= rather than attn_implementation=")
+        limits = {name: kwargs.pop(name) for name in loading.CONFIG_ARGUMENTS if name in kwargs}
+        path = pretrained_model_name_or_path
+        if isinstance(labels, (Dataset, dict)):
+            labels = infer_labels(labels)
+        if config is None:
+            config = loading.load_config(path, kwargs)
+        if isinstance(config, SpanMarkerConfig):
+            tokenizer = loading.load_tokenizer(path, kwargs)
+            loading.fit_checkpoint_config(config, tokenizer, labels, limits, path)
+            kwargs = {**kwargs, **loading.REPORT_WEIGHTS}
+            loaded: Any = super().from_pretrained(path, *model_args, config=config, engine=engine, **kwargs)
+            model, info = loaded
+            loading.check_weights(info, path)
+            if model_card_data is None:
+                model.card_text = loading.load_card(path, kwargs)
+        else:
+            config, encoder, tokenizer = loading.load_encoder(
+                path, *model_args, config=config, labels=labels, limits=limits, **kwargs
+            )
+            model = cls(config, encoder=encoder, engine=engine)
+            if "candidates_per_word" not in limits and model.can_filter:
+                config.candidates_per_word = DEFAULT_CANDIDATES_PER_WORD
+            model.classifier.to(device=encoder.device, dtype=encoder.dtype)
+            model.tokenizer = tokenizer
+            if config.candidates_per_word is not None:
+                model.add_span_filter()
+        model.tokenizer = tokenizer
+        model.model_card_data = model_card_data or SpanMarkerModelCardData()
+        return model.eval()

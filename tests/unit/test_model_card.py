@@ -1,0 +1,224 @@
+import re
+
+import pytest
+from datasets import Dataset
+from huggingface_hub import ModelCard
+from tiny import SENTENCES, build_model
+from transformers import TrainingArguments
+
+from span_marker import SpanMarkerModel, SpanMarkerModelCardData, Trainer
+from span_marker.model_card import markdown_table
+
+TAGS = [
+    ["B-PER", "I-PER", "O", "O", "O", "B-LOC", "O"],
+    ["B-LOC"],
+    ["B-PER", "I-PER", "I-PER", "O", "B-ORG", "I-ORG", "I-ORG", "O", "B-LOC", "O", "B-LOC", "O", "O", "O"],
+    [],
+    ["B-PER", "O", "B-LOC"],
+]
+SECTIONS = """
+Model Details / Model Description / Model Sources / Model Labels / Evaluation / Metrics / Uses /
+Direct Use for Inference / Downstream Use / Out-of-Scope Use / Bias, Risks and Limitations / Recommendations /
+Training Details / Training Set Metrics / Training Hyperparameters / Training Results / Framework Versions / Citation /
+BibTeX / Glossary / Model Card Authors / Model Card Contact
+"""
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    data = Dataset.from_dict({"tokens": SENTENCES, "ner_tags": TAGS})
+    model = build_model("bert", entity_max_length=3)
+    model.model_card_data = SpanMarkerModelCardData(
+        language=["en", "nl"],
+        license="apache-2.0",
+        encoder_id="google-bert/bert-base-cased",
+        dataset_name="Tiny",
+        dataset_id="user/tiny",
+        dataset_revision="0123abc",
+        tags=["history"],
+    )
+    folder = tmp_path_factory.mktemp("trained")
+    args = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2, "eval_strategy": "steps"}
+    args |= {"eval_steps": 1, "save_steps": 1, "max_steps": 3, "load_best_model_at_end": True}
+    args |= {"lr_scheduler_type": "constant_with_warmup", "warmup_steps": 0.1, "bf16": True, "learning_rate": 0.1}
+    trainer = Trainer(
+        model,
+        TrainingArguments(str(folder), report_to="none", use_cpu=True, disable_tqdm=True, seed=1, **args),
+        data,
+        data.select([2, 0, 4]),
+    )
+    trainer.train()
+    trainer.evaluate(data, metric_key_prefix="test")
+    return trainer, folder
+
+
+def test_metadata_are_what_the_hub_reads(trained):
+    card = ModelCard(trained[0].model.generate_model_card())
+    data = card.data.to_dict()
+    assert data["library_name"] == "span-marker"
+    assert data["pipeline_tag"] == "token-classification"
+    assert {"span-marker", "ner", "generated_from_span_marker_trainer", "history"} <= set(data["tags"])
+    assert (data["language"], data["license"]) == (["en", "nl"], "apache-2.0")
+    assert (data["base_model"], data["datasets"]) == ("google-bert/bert-base-cased", ["user/tiny"])
+    assert data["metrics"] == ["precision", "recall", "f1"]
+    # Of the evaluation data, and in their order.
+    assert [item["text"] for item in data["widget"]] == [" ".join(SENTENCES[row]) for row in (2, 0, 4)]
+
+
+def test_model_index_has_the_figures_of_the_weights_that_are_kept(trained):
+    trainer, _ = trained
+    results = ModelCard(trainer.model.generate_model_card()).data.eval_results
+    found = {(result.dataset_split, result.metric_type): result.metric_value for result in results}
+    losses = {entry["step"]: entry["eval_loss"] for entry in trainer.state.log_history if "eval_loss" in entry}
+    kept = trainer.model.training_record.results["eval"]
+    assert kept["eval_loss"] == losses[trainer.state.best_global_step] == min(losses.values()) < losses[3]
+    assert found["eval", "f1"] == kept["eval_overall_f1"]
+    test = next(entry for entry in trainer.state.log_history if "test_overall_f1" in entry)
+    assert found["test", "recall"] == test["test_overall_recall"]
+    assert {result.dataset_revision for result in results} == {"0123abc"}
+
+
+def test_every_section_is_there(trained):
+    text = trained[0].model.generate_model_card()
+    headings = re.findall(r"^#{2,3} (.*)$", text, flags=re.MULTILINE)
+    assert headings == [name.strip() for name in SECTIONS.replace("\n", " ").split(" / ")]
+
+
+def test_figures_of_the_data(trained):
+    text = trained[0].model.generate_model_card()
+    # Lengths 0, 1, 3, 7, 14 and 0, 1, 2, 2, 4 entities: the medians are no means.
+    assert re.search(r"\| Sentence length +\| 0 +\| 3 +\| 14 +\|", text)
+    assert re.search(r"\| Entities per sentence +\| 0 +\| 2 +\| 4 +\|", text)
+    assert '| PER   | "Amelia Earhart", "Leonardo da Vinci", "Cleopatra" |' in text
+    assert '| ORG   | "the Mona Lisa" ' in text
+
+
+def test_settings_and_results_of_the_training(trained):
+    trainer, _ = trained
+    text = trainer.model.generate_model_card()
+    for line in (
+        "- learning_rate: 0.1",
+        "- train_batch_size: 2",
+        "- gradient_accumulation_steps: 2",
+        "- total_train_batch_size: 4",
+        "- lr_scheduler_warmup_steps: 0.1",
+        "- mixed_precision_training: bfloat16",
+        "- optimizer: adamw_torch_fused with betas=(0.9,0.999) and epsilon=1e-08",
+        "- **Maximum Entity Length:** 3 words",
+        "- **Maximum Sequence Length:** 128 tokens",
+    ):
+        assert line in text.splitlines()
+    table = text.split("### Training Results\n")[1].split("\n\n")[0].splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table[2:]]
+    losses = [entry["eval_loss"] for entry in trainer.state.log_history if "eval_loss" in entry]
+    assert [(row[1], row[2]) for row in rows] == [(str(step + 1), f"{losses[step]:.4f}") for step in range(3)]
+
+
+def test_code_of_the_card_runs(trained):
+    text = trained[0].model.generate_model_card()
+    blocks = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        compile(block, "card", "exec")
+    assert f"model.predict({' '.join(SENTENCES[2])!r})".replace("'", '"') in blocks[0]
+
+
+def test_checkpoints_and_the_output_folder_have_cards(trained):
+    trainer, folder = trained
+    assert "### Training Results" in (folder / "checkpoint-3" / "README.md").read_text(encoding="utf-8")
+    trainer.create_model_card(model_name="Another title", language="de", tags="more")
+    card = ModelCard.load(folder / "README.md")
+    assert "# Another title" in card.text
+    assert card.data.language == ["en", "nl"]  # the model's own card data come first
+    assert {"history", "more"} <= set(card.data.tags)
+    assert "more" not in trainer.model.generate_model_card()
+
+
+def test_a_card_is_kept_until_the_model_is_trained(trained, tmp_path):
+    trained[0].model.save_pretrained(tmp_path / "one")
+    readme = tmp_path / "one" / "README.md"
+    readme.write_text(readme.read_text(encoding="utf-8") + "\nWritten by hand.\n", encoding="utf-8")
+    model = SpanMarkerModel.from_pretrained(tmp_path / "one")
+    model.save_pretrained(tmp_path / "two")
+    assert (tmp_path / "two" / "README.md").read_text(encoding="utf-8") == readme.read_text(encoding="utf-8")
+    told = SpanMarkerModel.from_pretrained(tmp_path / "one", model_card_data=SpanMarkerModelCardData(license="mit"))
+    assert ModelCard(told.generate_model_card()).data.license == "mit"
+    data = Dataset.from_dict({"tokens": SENTENCES, "ner_tags": TAGS})
+    args = TrainingArguments(str(tmp_path), max_steps=1, report_to="none", use_cpu=True, disable_tqdm=True)
+    Trainer(model, args, data).train()
+    assert "Written by hand" not in model.generate_model_card()
+
+
+def test_private_examples_stay_out_of_the_card(trained):
+    model = trained[0].model
+    with model.known_besides():
+        model.model_card_data.examples = False
+        text = model.generate_model_card()
+    for name in ("Leonardo", "Florence", "Cleopatra"):
+        assert name not in text
+    assert "| PER   |" in text
+    assert "Median" in text
+
+
+def test_an_untrained_model_has_a_card():
+    card = ModelCard(build_model("bert", entity_max_length=3).generate_model_card())
+    assert "generated_from_span_marker_trainer" not in card.data.tags
+    assert card.data.eval_results is None
+    assert "<!-- - **Encoder:** Unknown -->" in card.text
+    assert "Median" not in card.text
+
+
+def test_a_folder_is_no_name_of_an_encoder(tmp_path, monkeypatch):
+    model = build_model("bert", entity_max_length=3)
+    model.config.encoder._name_or_path = str(tmp_path)
+    assert str(tmp_path) not in model.generate_model_card()
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "encoder").mkdir()
+    model.config.encoder._name_or_path = "encoder"
+    assert ModelCard(model.generate_model_card()).data.base_model is None
+    model.config.encoder._name_or_path = "google-bert/bert-base-cased"
+    assert ModelCard(model.generate_model_card()).data.base_model == "google-bert/bert-base-cased"
+
+
+def test_several_evaluation_sets_have_rows_of_their_own(tmp_path):
+    data = Dataset.from_dict({"tokens": SENTENCES, "ner_tags": TAGS})
+    args = TrainingArguments(
+        str(tmp_path), max_steps=1, eval_strategy="steps", report_to="none", use_cpu=True, disable_tqdm=True
+    )
+    model = build_model("bert", entity_max_length=3)
+    trainer = Trainer(model, args, data, {"news": data, "chat": data.select([0])})
+    trainer.train()
+    card = ModelCard(model.generate_model_card())
+    assert {result.dataset_split for result in card.data.eval_results} == {"eval_news", "eval_chat"}
+    assert re.search(r"^\| news +\|", card.text, flags=re.MULTILINE)
+    assert re.search(r"^\| chat +\|", card.text, flags=re.MULTILINE)
+
+
+def test_odd_labels_break_nothing():
+    labels = ["O", "B-{{ x }}|y", "I-{{ x }}|y"]
+    text = build_model("bert", labels=labels, entity_max_length=3).generate_model_card()
+    assert "| {{ x }}\\|y |" in text
+    assert markdown_table(["a", "b"], [("1|2", "3")]).splitlines()[2] == "| 1\\|2 | 3 |"
+
+
+def test_emissions_are_in_the_card_if_codecarbon_measures_them(tmp_path):
+    data = Dataset.from_dict({"tokens": SENTENCES, "ner_tags": TAGS})
+    args = TrainingArguments(str(tmp_path), max_steps=1, report_to="codecarbon", use_cpu=True, disable_tqdm=True)
+    model = build_model("bert", entity_max_length=3)
+    Trainer(model, args, data).train()
+    card = ModelCard(model.generate_model_card())
+    emissions = card.data.to_dict()["co2_eq_emissions"]
+    assert emissions["source"] == "codecarbon"
+    assert emissions["energy_consumed"] > 0
+    assert "### Environmental Impact" in card.text
+
+
+def test_a_card_that_is_kept_learns_where_the_model_lives(trained, tmp_path):
+    trained[0].model.save_pretrained(tmp_path)
+    model = SpanMarkerModel.from_pretrained(tmp_path)
+    with model.known_besides(model_id="user/ner", tags=["more", "ner"]):
+        text = model.generate_model_card()
+    assert "span_marker_model_id" not in text
+    assert 'SpanMarkerModel.from_pretrained("user/ner")' in text
+    assert ModelCard(text).data.tags.count("ner") == ModelCard(text).data.tags.count("more") == 1
+    assert "span_marker_model_id" in model.generate_model_card()
