@@ -17,6 +17,25 @@ from span_marker.inference import ScoredSpans
 from span_marker.modeling import SpanMarkerModel
 
 
+def without_adapter(model: Any) -> SpanMarkerModel:
+    """Find the model within an adapter of PEFT, if there is one around it.
+
+    Args:
+        model: A SpanMarker model, or a ``PeftModel`` around one.
+
+    Returns:
+        The SpanMarker model.
+
+    Raises:
+        TypeError: If it is another model.
+    """
+    if hasattr(model, "get_base_model"):
+        model = model.get_base_model()
+    if not isinstance(model, SpanMarkerModel):
+        raise TypeError(f"Trainer needs a SpanMarkerModel, not {type(model).__name__}")
+    return model
+
+
 class EvaluationLoop(transformers.Trainer):
     """A ``transformers.Trainer`` that finds entities batch by batch, and computes metrics of whole sentences.
 
@@ -32,12 +51,7 @@ class EvaluationLoop(transformers.Trainer):
 
     @property
     def _span_marker(self) -> SpanMarkerModel:
-        model = self.accelerator.unwrap_model(self.model)
-        if hasattr(model, "get_base_model"):  # with an adapter of PEFT around it
-            model = model.get_base_model()
-        if not isinstance(model, SpanMarkerModel):
-            raise TypeError(f"Trainer needs a SpanMarkerModel, not {type(model).__name__}")
-        return model
+        return without_adapter(self.accelerator.unwrap_model(self.model))
 
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -136,12 +150,32 @@ class EvaluationLoop(transformers.Trainer):
         )
         return PredictionOutput(predictions=predictions, label_ids=label_ids, metrics=output.metrics)
 
+    def log(self, logs: dict[str, Any], *args: Any, **kwargs: Any) -> None:
+        """See ``transformers.Trainer``. The metrics of each label are logged one by one."""
+        super().log(flat(logs), *args, **kwargs)
+
     def log_metrics(self, split: str, metrics: dict[str, Any]) -> None:
         """See ``transformers.Trainer``. The metrics of each label are written out one by one."""
-        flat: dict[str, Any] = {}
-        for name, value in metrics.items():
-            if isinstance(value, dict):
-                flat |= {f"{name}_{key}": number for key, number in value.items()}
-            else:
-                flat[name] = value
-        super().log_metrics(split, flat)
+        super().log_metrics(split, flat(metrics))
+
+
+def flat(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Take the metrics of each label out of their dict.
+
+    Args:
+        metrics: Metrics, some of them dicts.
+
+    Returns:
+        Metrics, none of them a dict.
+
+    Example:
+        >>> flat({"eval_LOC": {"f1": 0.5}, "eval_loss": 1.0})
+        {'eval_LOC_f1': 0.5, 'eval_loss': 1.0}
+    """
+    values: dict[str, Any] = {}
+    for name, value in metrics.items():
+        if isinstance(value, dict):
+            values |= {f"{name}_{key}": number for key, number in value.items()}
+        else:
+            values[name] = value
+    return values

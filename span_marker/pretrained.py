@@ -229,7 +229,7 @@ class SpanMarkerPreTrainedModel(SpanMarkerNetwork):
         if isinstance(config, SpanMarkerConfig):
             tokenizer = loading.load_tokenizer(path, kwargs)
             loading.fit_checkpoint_config(config, tokenizer, labels, limits, path)
-            kwargs = {**kwargs, **loading.REPORT_WEIGHTS}
+            kwargs = {**loading.spare_heads(kwargs), **loading.REPORT_WEIGHTS}
             loaded: Any = super().from_pretrained(path, *model_args, config=config, engine=engine, **kwargs)
             model, info = loaded
             loading.check_weights(info, path)
@@ -243,6 +243,7 @@ class SpanMarkerPreTrainedModel(SpanMarkerNetwork):
             if "candidates_per_word" not in limits and model.can_filter:
                 config.candidates_per_word = DEFAULT_CANDIDATES_PER_WORD
             model.classifier.to(device=encoder.device, dtype=encoder.dtype)
+            loading.adopt_quantization(model, encoder)
             model.tokenizer = tokenizer
             if config.candidates_per_word is not None:
                 model.add_span_filter()

@@ -12,7 +12,7 @@ from transformers.integrations.integration_utils import CodeCarbonCallback
 
 from span_marker import features, loading
 from span_marker.data_collator import SpanMarkerDataCollator
-from span_marker.evaluation_loop import EvaluationLoop
+from span_marker.evaluation_loop import EvaluationLoop, without_adapter
 from span_marker.features import Annotations
 from span_marker.limits import set_limits
 from span_marker.modeling import SpanMarkerModel
@@ -108,10 +108,8 @@ class Trainer(EvaluationLoop):
         train_dataset, eval_dataset = self._raw_datasets
         if train_dataset is not None:
             set_limits(config, train_dataset, model.require_tokenizer())
-            if config.candidates_per_word is not None and model.span_filter is None:
-                if self.optimizer is not None and self.model_init is None:
-                    raise ValueError("call model.add_span_filter() before you make an optimizer of its parameters")
-                model.add_span_filter()
+            if config.candidates_per_word is not None:
+                self._check_span_filter(model)
         self.processing_class: Any = model.require_tokenizer()  # so that the tokenizer goes wherever the weights go
         self.data_collator = SpanMarkerDataCollator.for_model(model.require_tokenizer(), config)
         prepared_for = (config.to_json_string(), model.max_text_length)
@@ -132,12 +130,30 @@ class Trainer(EvaluationLoop):
         elif eval_dataset is not None:
             self.eval_dataset, _ = self._prepare(eval_dataset, "evaluation")
 
+    def _check_span_filter(self, model: SpanMarkerModel) -> None:
+        """Make sure that a model has a candidate filter, and that it will learn."""
+        if model.span_filter is None:
+            if self.optimizer is not None and self.model_init is None:
+                raise ValueError("call model.add_span_filter() before you make an optimizer of its parameters")
+            if hasattr(model, "peft_config"):
+                raise ValueError(
+                    'call model.add_span_filter() before you give it an adapter, and put "span_filter" into the '
+                    "adapter's modules_to_save"
+                )
+            model.add_span_filter()
+        elif not any(parameter.requires_grad for parameter in model.span_filter.parameters()):
+            logger.warning(
+                "The candidate filter's parameters are frozen, so that it learns nothing from this training: of an "
+                'adapter of PEFT, put "span_filter" into modules_to_save, beside "classifier".'
+            )
+
     def call_model_init(self, trial: Any = None) -> Any:
         """See ``transformers.Trainer``. A new model may have other limits than the one before."""
         model = super().call_model_init(trial)
-        if hasattr(self, "_raw_datasets") and isinstance(model, SpanMarkerModel):
-            self._prepare_for(model)
-            self._begin_training(model)
+        if hasattr(self, "_raw_datasets"):
+            span_marker = without_adapter(model)
+            self._prepare_for(span_marker)
+            self._begin_training(span_marker)
         return model
 
     def _begin_training(self, model: SpanMarkerModel) -> None:
@@ -185,6 +201,35 @@ class Trainer(EvaluationLoop):
         self._tune_span_filter()
         self._complete_record()
         return output
+
+    def hyperparameter_search(
+        self,
+        hp_space: Callable[[Any], dict[str, float]] | None = None,
+        compute_objective: Callable[[dict[str, float]], float] | None = None,
+        n_trials: int = 20,
+        direction: str | list[str] | None = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        """See ``transformers.Trainer``.
+
+        Args:
+            hp_space: Says what to try.
+            compute_objective: Computes from the metrics what is optimized; by default it is the overall F1, of the
+                first evaluation set if there are several.
+            n_trials: How many runs.
+            direction: ``"maximize"`` or ``"minimize"``, or a list of them; by default the first for the overall F1,
+                and the second for a ``compute_objective``.
+            *args: Handed to ``transformers.Trainer.hyperparameter_search``.
+            **kwargs: Likewise.
+
+        Returns:
+            The best run.
+        """
+        if compute_objective is None:
+            compute_objective, direction = _overall_f1, direction or "maximize"
+        direction = direction or "minimize"
+        return super().hyperparameter_search(hp_space, compute_objective, n_trials, direction, *args, **kwargs)
 
     def _tune_span_filter(self) -> None:
         model, data = self._span_marker, self._raw_datasets[1]
@@ -313,6 +358,10 @@ class Trainer(EvaluationLoop):
             self.create_model_card()
             loading.save_code(self._span_marker.encoder, str(self.args.output_dir))
         super()._push_from_checkpoint(checkpoint_folder)
+
+
+def _overall_f1(metrics: dict[str, float]) -> float:
+    return next(value for name, value in metrics.items() if name.endswith("overall_f1"))
 
 
 def _first(names: str | list[str] | None) -> str | None:
