@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 # --use-pep517: seqeval has no wheel, and older versions of pip would build it with whatever lies around.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517 --constraint constraints.txt
 
-.PHONY: help quickstart test unit lint format clean
+.PHONY: help quickstart test unit lint format docs clean
 
 help:
 	@echo "make quickstart   train, evaluate, save, load and predict; writes quickstart.html"
@@ -12,6 +12,7 @@ help:
 	@echo "make unit         all tests without lint"
 	@echo "make lint         lint, types and import contract"
 	@echo "make format       rewrite the code in the project's format"
+	@echo "make docs         the documentation as a site, in build/site"
 	@echo "make clean        remove what the others made"
 
 quickstart: $(VENV)/quickstart.done
@@ -20,7 +21,7 @@ quickstart: $(VENV)/quickstart.done
 test: lint unit
 
 unit: $(VENV)/test.done
-	$(BIN)/python -m pytest --numprocesses 2
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(VENV)/test.done
 	$(BIN)/ruff check .
@@ -32,6 +33,9 @@ lint: $(VENV)/test.done
 format: $(VENV)/test.done
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(VENV)/docs.done
+	$(BIN)/python -m sphinx -W --keep-going -b html docs build/site
 
 $(VENV)/python.done:
 	$(PYTHON) -m venv $(VENV)
@@ -50,5 +54,9 @@ $(VENV)/test.done: $(VENV)/torch.done pyproject.toml constraints.txt
 	$(PIP) --editable '.[quickstart,test,lint]'
 	@touch $@
 
+$(VENV)/docs.done: $(VENV)/torch.done pyproject.toml constraints.txt
+	$(PIP) --editable '.[spacy,docs]'
+	@touch $@
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info quickstart-model quickstart.html
+	rm -rf $(VENV) build docs/figures dist *.egg-info quickstart-model quickstart.html

@@ -3,6 +3,9 @@
 from transformers import AutoConfig, AutoModel, TrainingArguments, pipeline
 from transformers.pipelines import PIPELINE_REGISTRY
 
+from span_marker.analysis.comparison import Comparison, compare_reports
+from span_marker.analysis.diagnosis import analyse_errors, analyse_predictions
+from span_marker.analysis.report import ErrorReport
 from span_marker.annotations import infer_labels
 from span_marker.configuration import SpanMarkerConfig
 from span_marker.encoders import register_attention
@@ -26,8 +29,10 @@ AutoModel.register(SpanMarkerConfig, SpanMarkerModel)
 PIPELINE_REGISTRY.register_pipeline(TASK, SpanMarkerPipeline, SpanMarkerModel, {"model": NoDefaultModel()}, "text")
 
 __all__ = [
+    "Comparison",
     "Coverage",
     "Entity",
+    "ErrorReport",
     "SpanMarkerConfig",
     "SpanMarkerModel",
     "SpanMarkerModelCardData",
@@ -36,7 +41,10 @@ __all__ = [
     "Trainer",
     "TrainingArguments",
     "__version__",
+    "analyse_errors",
+    "analyse_predictions",
     "calibrate",
+    "compare_reports",
     "infer_labels",
     "pipeline",
     "read_annotations",

@@ -21,6 +21,20 @@ DEFAULT_ENTITY_MAX_LENGTH = 8
 AUTO = "auto"
 """Stands for a limit that is to be set from the training data."""
 
+LARGEST_LIMIT = 2**31 - 1
+"""The largest number that any limit may be."""
+
+FOREIGN_SETTINGS = (
+    "attn_implementation",
+    "_attn_implementation",
+    "experts_implementation",
+    "_experts_implementation",
+    "num_labels",
+)
+"""Entries of a configuration that are not read: span markers bring their own attention, and labels are counted.
+
+The first ones may name a repository with kernels, which is code that ``transformers`` would load."""
+
 HAS_CODE = "has_code"
 """Key of the configuration of an encoder whose code is among the files of the checkpoint."""
 
@@ -114,6 +128,8 @@ class SpanMarkerConfig(PreTrainedConfig):
             if self.encoder is not None:
                 self.encoder.id2label = dict(enumerate(labels))
                 self.encoder.label2id = {label: index for index, label in enumerate(labels)}
+        for name in FOREIGN_SETTINGS:
+            kwargs.pop(name, None)
         self.id2reduced_id = {int(given): int(reduced) for given, reduced in (id2reduced_id or {}).items()}
         super().__init__(**kwargs)
         self.check_limits()
@@ -122,14 +138,17 @@ class SpanMarkerConfig(PreTrainedConfig):
         """Check the limits.
 
         Raises:
-            ValueError: If a limit is not a whole number, or below what makes sense.
+            TypeError: If a limit is not a whole number.
+            ValueError: If it is below or above what makes sense.
         """
-        check_limit("marker_max_length", self.marker_max_length, at_least=1)
+        for name in ("marker_max_length", "model_max_length_default"):
+            check_limit(name, getattr(self, name), at_least=1, at_most=LARGEST_LIMIT)
         for name in ("model_max_length", "entity_max_length"):
             if getattr(self, name) != AUTO:
-                check_limit(name, getattr(self, name), at_least=1, optional=name == "model_max_length")
+                is_optional = name == "model_max_length"
+                check_limit(name, getattr(self, name), at_least=1, optional=is_optional, at_most=LARGEST_LIMIT)
         for name in ("max_prev_context", "max_next_context"):
-            check_limit(name, getattr(self, name), at_least=0, optional=True)
+            check_limit(name, getattr(self, name), at_least=0, optional=True, at_most=LARGEST_LIMIT)
         if self.thresholds is not None:
             self.decoder()
         for name in ("multi_label", "exact"):
@@ -163,7 +182,12 @@ class SpanMarkerConfig(PreTrainedConfig):
             return
         if not isinstance(self.span_filter, dict) or "input_size" not in self.span_filter:
             raise ValueError(f"span_filter={self.span_filter!r} must be None or a dict with 'input_size'")
-        check_limit("span_filter['input_size']", self.span_filter["input_size"], at_least=1)
+        size = self.span_filter["input_size"]
+        check_limit("span_filter['input_size']", size, at_least=1)
+        if self.encoder is not None and size != self.encoder.hidden_size:
+            raise ValueError(
+                f"span_filter['input_size']={size} must be the encoder's hidden_size={self.encoder.hidden_size}"
+            )
         threshold = self.span_filter.get("threshold")
         if threshold is None:
             return
@@ -290,22 +314,26 @@ class SpanMarkerConfig(PreTrainedConfig):
 
 def _encoder_config(encoder: PreTrainedConfig | dict[str, Any] | None) -> PreTrainedConfig | None:
     """Build an encoder's configuration from ``transformers``' own classes; custom code in it is never acted on."""
-    if not isinstance(encoder, dict):
+    if encoder is None or isinstance(encoder, PreTrainedConfig):
         return encoder
+    if not isinstance(encoder, dict):
+        raise TypeError(f"config.encoder={encoder!r} must be a configuration or a dict, not {type(encoder).__name__}")
     if encoder.get(HAS_CODE):
         raise ValueError(
             f"the encoder, of type {encoder.get('model_type')!r}, comes with code of its own: if you trust it, pass "
             "trust_remote_code=True"
         )
-    values = {key: value for key, value in encoder.items() if key not in ("auto_map", "trust_remote_code")}
+    values = {
+        key: value for key, value in encoder.items() if key not in ("auto_map", "trust_remote_code", *FOREIGN_SETTINGS)
+    }
     model_type = values.pop("model_type", None)
-    if model_type not in CONFIG_MAPPING:
+    if not isinstance(model_type, str) or model_type not in CONFIG_MAPPING:
         raise ValueError(f"config.encoder has model_type={model_type!r}, which transformers does not know")
     config: PreTrainedConfig = CONFIG_MAPPING[model_type].from_dict(values)
     return config
 
 
-def check_limit(name: str, value: Any, at_least: int, optional: bool = False) -> None:
+def check_limit(name: str, value: Any, at_least: int, optional: bool = False, at_most: int | None = None) -> None:
     """Check a limit.
 
     Args:
@@ -313,10 +341,11 @@ def check_limit(name: str, value: Any, at_least: int, optional: bool = False) ->
         value: Its value.
         at_least: The least it may be.
         optional: Whether it may be None.
+        at_most: The most it may be; None for any.
 
     Raises:
         TypeError: If it is not a whole number.
-        ValueError: If it is too low.
+        ValueError: If it is too low or too high.
     """
     if value is None and optional:
         return
@@ -324,6 +353,8 @@ def check_limit(name: str, value: Any, at_least: int, optional: bool = False) ->
         raise TypeError(f"{name}={value!r} must be a whole number{' or None' if optional else ''}")
     if int(value) < at_least:
         raise ValueError(f"{name}={value} must be at least {at_least}")
+    if at_most is not None and int(value) > at_most:
+        raise ValueError(f"{name}={value} must be at most {at_most}")
 
 
 def check_probability(name: str, value: Any) -> None:

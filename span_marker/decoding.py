@@ -118,7 +118,7 @@ def probabilities(logits: Tensor, multi_label: bool, temperature: float = 1.0) -
     Returns:
         ``(num_spans, num_labels)``.
     """
-    logits = logits.float() / temperature
+    logits = logits.float() / float(temperature)
     found: FloatArray = (logits.sigmoid() if multi_label else logits.softmax(dim=-1)).cpu().numpy()
     return found
 

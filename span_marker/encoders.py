@@ -39,6 +39,17 @@ REFUSED = {
 }
 """Model types that can't carry span markers, and why."""
 
+SIZES = {
+    "vocab_size": (1, 10**7),
+    "hidden_size": (1, 10**5),
+    "intermediate_size": (1, 10**6),
+    "num_hidden_layers": (1, 1000),
+    "num_attention_heads": (1, 10**4),
+    "max_position_embeddings": (1, 10**7),
+    "type_vocab_size": (0, 10**4),
+}
+"""Sizes of encoders, the least and the most: far from those that there are, near enough to build in a moment."""
+
 
 def register_attention() -> None:
     """Make `packed_attention` known to ``transformers`` by its name."""
@@ -52,11 +63,19 @@ def check_encoder(config: PreTrainedConfig) -> None:
         config: The encoder's configuration.
 
     Raises:
-        ValueError: If it is convolutional, sparse, a decoder, or an encoder together with a decoder.
+        ValueError: If it is convolutional, sparse, a decoder, or an encoder together with a decoder, or if its sizes
+            make no sense.
     """
     reason = _reason_to_refuse(config)
     if reason is not None:
         raise ValueError(_refusal(config, reason))
+    for name, (least, most) in SIZES.items():
+        size = getattr(config, name, least)
+        if isinstance(size, int) and not least <= size <= most:
+            raise ValueError(f"the encoder's {name}={size} must be from {least} to {most}")
+    padding = getattr(config, "pad_token_id", None)
+    if isinstance(padding, int) and padding >= config.vocab_size:
+        raise ValueError(f"the encoder's pad_token_id={padding} must be below its vocab_size={config.vocab_size}")
 
 
 def _reason_to_refuse(config: PreTrainedConfig) -> str | None:
@@ -125,13 +144,18 @@ def build_encoder(config: PreTrainedConfig) -> PreTrainedModel:
         The encoder.
 
     Raises:
-        ValueError: If it can't carry span markers.
+        ValueError: If it can't carry span markers, or can't be built from the configuration.
     """
     check_encoder(config)
     encoder_class = _encoder_class(config)
     if encoder_class is None:
         raise ValueError(f"transformers has no encoder for {type(config).__name__}")
-    return encoder_class(config, **model_arguments(config))
+    try:
+        return encoder_class(config, **model_arguments(config))
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"an encoder of type {config.model_type!r} can't be built from its configuration: {error}"
+        ) from error
 
 
 def _encoder_class(config: PreTrainedConfig) -> Callable[..., PreTrainedModel] | None:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from span_marker.batching import in_batches
+from span_marker.batching import run_in_batches
 from span_marker.configuration import SpanMarkerConfig, check_probability
 from span_marker.data_collator import SpanMarkerDataCollator, text_features
 from span_marker.decoding import Decoder, probabilities
@@ -92,8 +92,7 @@ def examine_all(
     pieces = into_pieces(sentences, tokenize(sentences, tokenizer), tokenizer, config, max_tokens)
     collator = SpanMarkerDataCollator.for_model(tokenizer, config)
     decoder = config.decoder()
-    for _, batch in in_batches([text_features(piece) for piece in pieces], collator, batch_size):
-        seen = examine(batch)
+    for _, batch, seen in run_in_batches(examine, [text_features(piece) for piece in pieces], collator, batch_size):
         kept = seen.kept.cpu()
         span_words = batch["span_words"]
         probability, is_entity, has_markers = torch.zeros(3, len(span_words)).unbind()

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from span_marker.batching import in_batches
+from span_marker.batching import Room, run_in_batches
 from span_marker.configuration import SpanMarkerConfig, check_limit
 from span_marker.data_collator import SpanMarkerDataCollator, text_features
 from span_marker.decoding import Decoder, ScoredSpan
@@ -159,6 +159,7 @@ class Predictor:
     batch_size: int = 32
     top_k: int | None = None
     candidates_kept: float = 1.0
+    _room: Room = field(default_factory=Room, init=False)
     _num_incomplete: int = field(default=0, init=False)
     _num_read: int = field(default=0, init=False)
 
@@ -186,8 +187,10 @@ class Predictor:
         num_scored, num_kept, num_windows = ([0] * len(bare) for _ in range(3))
         cut_words: list[list[int]] = [[] for _ in bare]
         texts = [text_features(piece) for piece in pieces]
-        for indices, batch in in_batches(texts, self._collator, self.batch_size, self.candidates_kept):
-            scored = ScoredSpans.of(batch, *self.score(batch))
+        for indices, batch, result in run_in_batches(
+            self.score, texts, self._collator, self.batch_size, self.candidates_kept, self._room
+        ):
+            scored = ScoredSpans.of(batch, *result)
             counts = (batch["span_counts"].tolist(), scored.span_counts.tolist())
             for index, spans, count, kept in zip(indices, self.decoder.propose(*scored), *counts, strict=True):
                 piece = pieces[index]

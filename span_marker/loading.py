@@ -7,8 +7,10 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path as LocalPath
 from typing import Any
 
+import torch
 from torch import nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.dynamic_module_utils import custom_object_save, get_class_from_dynamic_module
@@ -18,6 +20,7 @@ from transformers.utils.hub import cached_file
 
 from span_marker.configuration import AUTO, HAS_CODE, SpanMarkerConfig
 from span_marker.encoders import auto_class, check_encoder, max_text_length, model_arguments
+from span_marker.reading import BROKEN_WEIGHTS, Reading
 from span_marker.tokenizer import SpanMarkerTokenizer
 
 logger = logging.getLogger(__name__)
@@ -52,6 +55,9 @@ SKIP_ARGUMENTS = ("llm_int8_skip_modules", "modules_to_not_convert")
 REPORT_WEIGHTS = {"output_loading_info": True, "ignore_mismatched_sizes": True}
 """Arguments that make ``transformers`` report missing and misshapen weights, for `check_weights` to refuse."""
 
+WEIGHTS_PER_BYTE = 2
+"""The most weights that a byte of a file holds: those of 4 bits."""
+
 
 def load_config(path: Path, arguments: dict[str, Any]) -> PreTrainedConfig:
     """Load the configuration of an encoder or of a SpanMarker checkpoint.
@@ -66,9 +72,24 @@ def load_config(path: Path, arguments: dict[str, Any]) -> PreTrainedConfig:
     Raises:
         FileNotFoundError: If the path can't be the name of a repository, and there is no such folder.
         OSError: If there is no such repository, it can't be reached, or it has no configuration.
+        ValueError: If the configuration is broken.
     """
     if not os.path.exists(path) and (os.path.isabs(path) or str(path).startswith((".", "~"))):
         raise FileNotFoundError(f"there is no folder {str(path)!r} to load a model from")
+    with Reading("the configuration (config.json)", path):
+        config = _load_config(path, arguments)
+        if isinstance(config, SpanMarkerConfig):
+            if config.encoder is None:
+                raise ValueError("encoder=None must be the configuration of an encoder")
+            config.check_labels()
+        for part in (config, getattr(config, "encoder", None) or config):
+            if not isinstance(part.dtype, torch.dtype | None):
+                raise ValueError(f"dtype={part.dtype!r} must be the name of a type of numbers, such as 'float32'")
+            part._attn_implementation = part._experts_implementation = None  # they could name code to be loaded
+        return config
+
+
+def _load_config(path: Path, arguments: dict[str, Any]) -> PreTrainedConfig:
     hub_arguments = _hub_arguments(arguments)
     trusts_code = bool(arguments.get("trust_remote_code"))
     if trusts_code:
@@ -106,9 +127,18 @@ def load_tokenizer(path: Path, arguments: dict[str, Any]) -> SpanMarkerTokenizer
 
     Returns:
         The tokenizer, with the marker tokens in it.
+
+    Raises:
+        ValueError: If the tokenizer's files are missing or broken.
     """
     trusts_code = bool(arguments.get("trust_remote_code"))
-    return SpanMarkerTokenizer.from_pretrained(path, trust_remote_code=trusts_code, **_hub_arguments(arguments))
+    with Reading("the tokenizer (tokenizer.json, tokenizer_config.json)", path):
+        tokenizer = SpanMarkerTokenizer.from_pretrained(
+            path, trust_remote_code=trusts_code, **_hub_arguments(arguments)
+        )
+        if tokenizer.tokenizer.model_max_length <= tokenizer.num_special_tokens:
+            raise ValueError(f"model_max_length={tokenizer.tokenizer.model_max_length} leaves no room for text")
+        return tokenizer
 
 
 def load_encoder(
@@ -145,7 +175,7 @@ def load_encoder(
     tokenizer = load_tokenizer(path, kwargs)
     _set_limits(span_marker_config, limits, tokenizer)
     kwargs = {"trust_remote_code": False, **kwargs, **model_arguments(config), **REPORT_WEIGHTS}
-    with _quiet():
+    with _quiet(), Reading("the weights", path, BROKEN_WEIGHTS):
         encoder, info = auto_class(config).from_pretrained(path, *model_args, config=config, **kwargs)
         check_weights(info, path)
         encoder.resize_token_embeddings(len(tokenizer), pad_to_multiple_of=VOCABULARY_MULTIPLE)
@@ -183,6 +213,7 @@ def fit_checkpoint_config(
             f"labels={list(labels)!r} differ from those of the checkpoint {str(path)!r}, {config.given_labels!r}: "
             "leave labels out, or start from an encoder"
         )
+    _check_vocabulary(config.encoder, tokenizer, path)
     _set_limits(config, limits, tokenizer)
     largest = max_text_length(config.encoder)
     limit = config.model_max_length
@@ -193,6 +224,33 @@ def fit_checkpoint_config(
             largest,
         )
         config.model_max_length = largest
+
+
+def _check_vocabulary(encoder: PreTrainedConfig, tokenizer: SpanMarkerTokenizer, path: Path) -> None:
+    """Refuse a vocabulary that the tokenizer exceeds, or that the weights can't hold, before there is room made for it.
+
+    Args:
+        encoder: The encoder's configuration.
+        tokenizer: The checkpoint's tokenizer.
+        path: What to call the checkpoint.
+
+    Raises:
+        ValueError: If the vocabulary is too small or too large.
+    """
+    largest = max(tokenizer.tokenizer.get_vocab().values())
+    if largest >= encoder.vocab_size:
+        raise ValueError(
+            f"{str(path)!r}: the tokenizer has a token with ID {largest}, but the encoder's vocab_size is "
+            f"{encoder.vocab_size} (config.json)"
+        )
+    weights = [file for pattern in ("*.safetensors", "*.bin") for file in LocalPath(path).glob(pattern)]
+    width = min(getattr(encoder, name, encoder.hidden_size) for name in ("embedding_size", "input_embedding_size"))
+    room = WEIGHTS_PER_BYTE * sum(file.stat().st_size for file in weights)
+    if weights and encoder.vocab_size * width > room:
+        raise ValueError(
+            f"{str(path)!r} does not fit its configuration: vocab_size={encoder.vocab_size} times {width} is more than "
+            "its files of weights hold: they are cut short, or config.json is wrong"
+        )
 
 
 def load_card(path: Path, arguments: dict[str, Any]) -> str | None:
@@ -208,7 +266,7 @@ def load_card(path: Path, arguments: dict[str, Any]) -> str | None:
     file = cached_file(path, "README.md", _raise_exceptions_for_missing_entries=False, **_hub_arguments(arguments))
     if file is None:
         return None
-    with open(file, encoding="utf-8") as card:
+    with open(file, encoding="utf-8", errors="replace") as card:
         return card.read()
 
 

@@ -196,6 +196,7 @@ def _eval_results(
         )
         for name, metrics in (record.results if record else {}).items()
         for metric, title in METRICS.items()
+        if f"{name}_overall_{metric}" in metrics  # those that the caller computes may be others
     ]
 
 

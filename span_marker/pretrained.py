@@ -14,12 +14,13 @@ from datasets import Dataset
 from huggingface_hub import CommitInfo, HfApi
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from span_marker import loading, model_card
+from span_marker import checkpoints, loading, model_card
 from span_marker.annotations import infer_labels
 from span_marker.configuration import SpanMarkerConfig
 from span_marker.encoders import EngineChoice
 from span_marker.model_card import LIBRARY_NAME, SpanMarkerModelCardData
 from span_marker.network import SpanMarkerNetwork
+from span_marker.reading import BROKEN_WEIGHTS, Reading
 from span_marker.training_record import TrainingRecord
 from span_marker.version import __version__
 
@@ -108,8 +109,11 @@ class SpanMarkerPreTrainedModel(SpanMarkerNetwork):
     ) -> None:
         """Write a checkpoint that needs nothing else to be loaded: configuration, weights, tokenizer, and a card.
 
+        Its files change together: if the process is killed, `from_pretrained` finds the old checkpoint or the new one.
+        For a moment, there is room needed for both.
+
         Args:
-            save_directory: The folder to write to.
+            save_directory: The folder to write to. Weights that were there before are taken away.
             *args: Handed to ``PreTrainedModel.save_pretrained``.
             push_to_hub: Whether to publish the model afterwards, see `push_to_hub`.
             handler: Whether to write ``handler.py`` and ``requirements.txt`` for the Hub's Inference Endpoints, too.
@@ -117,22 +121,21 @@ class SpanMarkerPreTrainedModel(SpanMarkerNetwork):
                 ``repo_id`` is by default the name of the folder.
         """
         hub_arguments = {name: kwargs.pop(name) for name in PUSH_ARGUMENTS if name in kwargs}
-        is_main_process = kwargs.get("is_main_process", True)
         self.config.span_marker_version = __version__
-        if is_main_process:
-            loading.save_code(self.encoder, save_directory)
-        super().save_pretrained(save_directory, *args, **kwargs)
-        if not is_main_process:
+        if not kwargs.get("is_main_process", True):
+            super().save_pretrained(save_directory, *args, **kwargs)
             return
-        folder = Path(save_directory)
-        if self.tokenizer is not None:
-            self.tokenizer.save_pretrained(folder)
-            self.write_card(folder)
-        if handler:
-            shutil.copyfile(HANDLER, folder / "handler.py")
-            (folder / "requirements.txt").write_text(f"span_marker>={__version__}\n", encoding="utf-8")
+        with checkpoints.replacing(save_directory, stale=checkpoints.WEIGHTS) as folder:
+            loading.save_code(self.encoder, folder)
+            super().save_pretrained(folder, *args, **kwargs)
+            if self.tokenizer is not None:
+                self.tokenizer.save_pretrained(folder)
+                self.write_card(folder)
+            if handler:
+                shutil.copyfile(HANDLER, folder / "handler.py")
+                (folder / "requirements.txt").write_text(f"span_marker>={__version__}\n", encoding="utf-8")
         if push_to_hub:
-            repo_id = hub_arguments.pop("repo_id", folder.name)
+            repo_id = hub_arguments.pop("repo_id", Path(save_directory).name)
             self.push_to_hub(repo_id, handler=handler, **hub_arguments, **kwargs)
 
     def push_to_hub(  # type: ignore[override]
@@ -215,8 +218,8 @@ class SpanMarkerPreTrainedModel(SpanMarkerNetwork):
 
         Raises:
             ValueError: If an encoder comes without labels or a checkpoint with other labels, a limit is below 1 or
-                beyond what the encoder can read, weights are missing or misshapen, or the encoder can't carry span
-                markers.
+                beyond what the encoder can read, weights are missing or misshapen, the encoder can't carry span
+                markers, or a file is broken.
         """
         if "attn_implementation" in kwargs:
             raise ValueError("span markers bring their own attention: use engine= rather than attn_implementation=")
@@ -224,13 +227,16 @@ class SpanMarkerPreTrainedModel(SpanMarkerNetwork):
         path = pretrained_model_name_or_path
         if isinstance(labels, (Dataset, dict)):
             labels = infer_labels(labels)
+        if os.path.isdir(path):
+            checkpoints.finish(path)
         if config is None:
             config = loading.load_config(path, kwargs)
         if isinstance(config, SpanMarkerConfig):
             tokenizer = loading.load_tokenizer(path, kwargs)
             loading.fit_checkpoint_config(config, tokenizer, labels, limits, path)
             kwargs = {**loading.spare_heads(kwargs), **loading.REPORT_WEIGHTS}
-            loaded: Any = super().from_pretrained(path, *model_args, config=config, engine=engine, **kwargs)
+            with Reading("the weights", path, BROKEN_WEIGHTS):
+                loaded: Any = super().from_pretrained(path, *model_args, config=config, engine=engine, **kwargs)
             model, info = loaded
             loading.check_weights(info, path)
             if model_card_data is None:

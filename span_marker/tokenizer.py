@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, pairwise
@@ -24,6 +25,12 @@ from span_marker.spans import IntArray, ranges
 
 START_MARKER = "<start>"
 END_MARKER = "<end>"
+
+SURROGATES = re.compile("[\ud800-\udfff]")
+"""Halves of characters, which no encoding of Unicode has room for: broken JSON and broken file names leave them."""
+
+REPLACEMENT = "\ufffd"
+"""What Unicode puts in place of a character that can't be read."""
 
 NO_TOKEN = -1
 """Stands in the word-to-token maps of a bare sentence for a word that yields no token at all."""
@@ -177,7 +184,7 @@ class SpanMarkerTokenizer:
         Returns:
             One encoding a sentence, without special tokens, not cut.
         """
-        spaced = [[self._space + word if word.strip() else word for word in words] for words in sentences]
+        spaced = [[self._space + readable(word) if word.strip() else word for word in words] for words in sentences]
         return _word_maps(self._encode(spaced, True))
 
     def encode_texts(self, texts: Sequence[str]) -> list[EncodedSentence]:
@@ -189,6 +196,7 @@ class SpanMarkerTokenizer:
         Returns:
             One encoding a string with the characters of each word, without special tokens, not cut.
         """
+        texts = [readable(text) for text in texts]
         if not self._splits_text:
             return self._encode_split_texts([python_tokenizers.split_text(text) for text in texts])
         sentences = []
@@ -246,6 +254,22 @@ class SpanMarkerTokenizer:
             verbose=False,
         )
         return list(encoded.encodings)
+
+
+def readable(text: str) -> str:
+    r"""Put `REPLACEMENT` in place of lone surrogates, on which tokenizers fail. Characters stay where they are.
+
+    Args:
+        text: The text.
+
+    Returns:
+        The same, if it has no surrogates.
+
+    Example:
+        >>> readable("Par\ud83dis") == "Par\ufffdis"
+        True
+    """
+    return text if text.isascii() else SURROGATES.sub(REPLACEMENT, text)
 
 
 def _word_maps(encodings: list[Any]) -> list[EncodedSentence]:

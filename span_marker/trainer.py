@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from typing import Any
 
 from datasets import Dataset
 from transformers import EvalPrediction, TrainerCallback, TrainingArguments
 from transformers.integrations.integration_utils import CodeCarbonCallback
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from span_marker import features, loading
+from span_marker import checkpoints, features, loading
 from span_marker.data_collator import SpanMarkerDataCollator
 from span_marker.evaluation_loop import EvaluationLoop, without_adapter
 from span_marker.features import Annotations
@@ -185,19 +187,26 @@ class Trainer(EvaluationLoop):
         self._prepared.append((dataset, prepared, summary))
         return prepared, summary
 
-    def train(self, *args: Any, **kwargs: Any) -> Any:
+    def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
         """See ``transformers.Trainer``. A candidate filter is tuned at the end, on the evaluation data.
 
         Args:
+            resume_from_checkpoint: The path of a checkpoint; or True for the latest one in the output folder that is
+                complete. If the process was killed while it wrote its first one, training begins anew.
             *args: Handed to ``transformers.Trainer.train``.
             **kwargs: Likewise.
 
         Returns:
             What ``transformers.Trainer.train`` returns.
         """
+        if resume_from_checkpoint is True:
+            latest, incomplete = checkpoints.last_complete(str(self.args.output_dir))
+            if incomplete:
+                logger.warning("%s is incomplete: training goes on from %s.", incomplete, latest or "its beginning")
+                resume_from_checkpoint = latest
         if self.model_init is None:
             self._begin_training(self._span_marker)
-        output = super().train(*args, **kwargs)
+        output = super().train(resume_from_checkpoint, *args, **kwargs)
         self._tune_span_filter()
         self._complete_record()
         return output
@@ -352,6 +361,12 @@ class Trainer(EvaluationLoop):
             dataset_name=_first(dataset),
         ):
             model.write_card(str(self.args.output_dir))
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        folder = os.path.join(self._get_output_dir(trial=trial), f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}")
+        if self.args.should_save:
+            checkpoints.declare_incomplete(folder)
+        super()._save_checkpoint(model, trial)
 
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
         if self.is_world_process_zero():  # transformers copies weights, configuration and tokenizer alone

@@ -52,8 +52,8 @@ class Evaluation(NamedTuple):
     epoch: float | None
     step: int
     loss: float | None
-    precision: float
-    recall: float
+    precision: float | None
+    recall: float | None
     f1: float
     accuracy: float | None
 
@@ -205,8 +205,8 @@ def _read_evaluation(name: str, entry: dict[str, Any]) -> Evaluation:
         entry.get("epoch"),
         entry["step"],
         entry.get(f"{name}_loss"),
-        entry[f"{overall}_precision"],
-        entry[f"{overall}_recall"],
+        entry.get(f"{overall}_precision"),
+        entry.get(f"{overall}_recall"),
         entry[f"{overall}_f1"],
         entry.get(f"{overall}_accuracy"),
     )

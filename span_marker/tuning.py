@@ -12,7 +12,7 @@ from datasets import Dataset
 
 from span_marker.alignment import without_edges
 from span_marker.annotations import read_rows
-from span_marker.batching import in_batches
+from span_marker.batching import run_in_batches
 from span_marker.calibration import (
     CalibrationReport,
     ScoredCandidates,
@@ -92,8 +92,7 @@ def score_candidates(model: SpanMarkerModel, data: Dataset, batch_size: int = 32
     prepared, _ = prepare(data, tokenizer, config, model.max_text_length, "held-out")
     collator = SpanMarkerDataCollator.for_model(tokenizer, config)
     logits, labels = [], []
-    for _, batch in in_batches(prepared, collator, batch_size):
-        scores, kept = model.score(batch)
+    for _, batch, (scores, kept) in run_in_batches(model.score, prepared, collator, batch_size):
         logits.append(scores.float().cpu())
         labels.append(batch["labels"] if kept is None else batch["labels"][kept.cpu()])
     return ScoredCandidates(torch.cat(logits), torch.cat(labels), config.outside_id, config.multi_label)

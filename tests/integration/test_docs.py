@@ -22,7 +22,10 @@ from span_marker import SpanMarkerModel
 
 WORKER = Path(__file__).with_name("docs_worker.py")
 DOCS = Path(__file__).parents[2] / "docs"
-NAMES = ("context", "model_cards", "hub", "pipelines", "spacy", "training")
+NAMES = """
+context model_cards hub pipelines spacy training error_analysis install quickstart from_1x how_it_works data entities
+scores validation encoders candidate_filter speed
+""".split()
 PAGES = [DOCS / f"{name}.md" for name in NAMES if (DOCS / f"{name}.md").exists()]
 
 SENTENCES = (
@@ -113,7 +116,7 @@ def report(tmp_path_factory):
         hub.add("user/my-model", page_folder / "my-model")
         environment = {**hub.environment(folder / "home", token="hf_writer"), "OMP_NUM_THREADS": "1"}
         command = [sys.executable, str(WORKER), str(folder), *map(str, pages)]
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=240, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=400, check=False)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return json.loads((folder / "report.json").read_text(encoding="utf-8"))
 

@@ -222,3 +222,15 @@ def test_a_card_that_is_kept_learns_where_the_model_lives(trained, tmp_path):
     assert 'SpanMarkerModel.from_pretrained("user/ner")' in text
     assert ModelCard(text).data.tags.count("ner") == ModelCard(text).data.tags.count("more") == 1
     assert "span_marker_model_id" in model.generate_model_card()
+
+
+def test_metrics_of_the_caller_may_be_few(tmp_path):
+    data = Dataset.from_dict({"tokens": SENTENCES, "ner_tags": TAGS})
+    args = TrainingArguments(
+        str(tmp_path), max_steps=1, eval_strategy="steps", report_to="none", use_cpu=True, disable_tqdm=True
+    )
+    model = build_model("bert", entity_max_length=3)
+    Trainer(model, args, data, data, compute_metrics=lambda prediction: {"overall_f1": 0.25}).train()
+    card = ModelCard(model.generate_model_card())
+    assert [(result.metric_type, result.metric_value) for result in card.data.eval_results] == [("f1", 0.25)]
+    assert re.search(r"\| 0.2500 +\|", card.text)

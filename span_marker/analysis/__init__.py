@@ -1,0 +1,1 @@
+"""Error analysis: what a system gets right and wrong, how sure that is, and which of two is better."""

@@ -1,0 +1,175 @@
+"""Processes die at every operation on files; what they leave is read by others."""
+
+import contextlib
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from datasets import Dataset
+from tiny import SENTENCES, build_model
+from transformers import TrainingArguments
+
+from span_marker import SpanMarkerModel, Trainer
+from span_marker.checkpoints import WRITING, WRITTEN, finish, last_complete, replacing
+
+TAGS = [["B-PER" if word[:1].isupper() else "O" for word in words] for words in SENTENCES]
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+class Killer:
+    """Lets a number of operations on files happen, and none after them: a process that is dead does nothing more."""
+
+    def __init__(self, monkeypatch, patience):
+        self.patience, self.count = patience, 0
+        for owner, name in (
+            (os, "replace"),
+            (shutil, "rmtree"),
+            (Path, "rename"),
+            (Path, "unlink"),
+            (Path, "write_text"),
+        ):
+            monkeypatch.setattr(owner, name, self.counting(getattr(owner, name)))
+        monkeypatch.setattr(torch, "save", self.counting(torch.save))
+
+    def counting(self, operation):
+        def run(*args, **kwargs):
+            if self.count >= self.patience:
+                raise Killed
+            self.count += 1
+            return operation(*args, **kwargs)
+
+        return run
+
+
+def write(folder, names, text):
+    with replacing(folder, stale=("old-*",)) as staging:
+        for name in names:
+            (staging / name).parent.mkdir(exist_ok=True)
+            with open(staging / name, "w", encoding="utf-8") as file:
+                file.write(text)
+
+
+def read(folder):
+    finish(folder)
+    return {
+        str(path.relative_to(folder)): path.read_text(encoding="utf-8")
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not str(path.relative_to(folder)).startswith(WRITING)
+    }
+
+
+@pytest.mark.parametrize("patience", range(12))
+def test_files_are_the_old_ones_or_the_new_ones(tmp_path, patience):
+    write(tmp_path, ["a", "old-1", "sub/b"], "old")
+    (tmp_path / "mine").write_text("mine", encoding="utf-8")
+    before = read(tmp_path)
+    after = {"a": "new", "c": "new", "mine": "mine", "sub/b": "new"}
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        killer = Killer(monkeypatch, patience)
+        try:
+            write(tmp_path, ["a", "c", "sub/b"], "new")
+        except Killed:
+            assert killer.count == patience
+        else:
+            assert killer.count < 12  # so that every operation was the last one once
+    found = read(tmp_path)
+    assert found in (before, after)
+    assert read(tmp_path) == found
+    write(tmp_path, ["a", "c", "sub/b"], "new")
+    assert read(tmp_path) == after
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith((WRITING, WRITTEN))]
+
+
+def test_dying_while_finishing_can_be_finished(tmp_path):
+    """Readers may be killed, too."""
+    write(tmp_path, ["a", "old-1"], "old")
+    with pytest.MonkeyPatch.context() as monkeypatch, contextlib.suppress(Killed):
+        Killer(monkeypatch, 2)
+        write(tmp_path, ["a", "b", "c"], "new")
+    for patience in (0, 1, 2, 1):
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            Killer(monkeypatch, patience)
+            with contextlib.suppress(Killed):
+                finish(tmp_path)
+    assert read(tmp_path) in ({"a": "new", "b": "new", "c": "new"}, {"a": "old", "old-1": "old"})
+
+
+def test_an_error_while_writing_changes_nothing(tmp_path):
+    write(tmp_path, ["a"], "old")
+    with contextlib.suppress(OSError), replacing(tmp_path) as staging:
+        (staging / "a").write_text("new", encoding="utf-8")
+        raise OSError("the disk is full")
+    assert read(tmp_path) == {"a": "old"}
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+@pytest.mark.parametrize("patience", range(0, 16))
+def test_a_checkpoint_is_the_old_one_or_the_new_one(tmp_path, patience):
+    models = [
+        build_model("bert", labels=["O", label], entity_max_length=2, seed=seed) for seed, label in enumerate("AB")
+    ]
+    models[0].save_pretrained(tmp_path)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        Killer(monkeypatch, patience)
+        with contextlib.suppress(Killed):
+            models[1].save_pretrained(tmp_path, max_shard_size="40KB")
+    loaded = SpanMarkerModel.from_pretrained(tmp_path)
+    expected = models["AB".index(loaded.config.reduced_labels[1])]
+    assert loaded.predict(SENTENCES) == expected.predict(SENTENCES)
+    assert f"| {loaded.config.reduced_labels[1]} " in loaded.card_text
+
+
+def test_saving_in_parts_and_in_one_leaves_no_weights_of_the_other(tmp_path):
+    one, other = (build_model("bert", entity_max_length=2, seed=seed) for seed in (0, 1))
+    one.save_pretrained(tmp_path)
+    other.save_pretrained(tmp_path, max_shard_size="40KB")
+    assert (tmp_path / "model.safetensors.index.json").exists()
+    assert SpanMarkerModel.from_pretrained(tmp_path).predict(SENTENCES) == other.predict(SENTENCES)
+    one.save_pretrained(tmp_path)
+    assert [path.name for path in tmp_path.glob("model*")] == ["model.safetensors"]
+    assert SpanMarkerModel.from_pretrained(tmp_path).predict(SENTENCES) == one.predict(SENTENCES)
+
+
+def trainer_of(folder):
+    data = Dataset.from_dict({"tokens": SENTENCES, "ner_tags": TAGS})
+    args = TrainingArguments(
+        str(folder), max_steps=8, per_device_train_batch_size=2, save_steps=2, save_total_limit=2, learning_rate=1e-3,
+        report_to="none", use_cpu=True, disable_tqdm=True, seed=1,
+    )  # fmt: skip
+    return Trainer(build_model("bert", entity_max_length=2), args, data)
+
+
+def test_a_training_that_dies_again_and_again_ends_with_the_weights_of_one_that_does_not(tmp_path):
+    expected = trainer_of(tmp_path / "undisturbed")
+    expected.train()
+    folder, steps, deaths = tmp_path / "disturbed", [0], 0
+    for patience in (1, 9, 4, 17, 6, 2, 21, 11, 8, 14, 3, 19, 13, 25, 5, 7, 30, 33, 12, 40, 1000):
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            trainer = trainer_of(folder)
+            Killer(monkeypatch, patience)
+            try:
+                trainer.train(resume_from_checkpoint=any(folder.glob("checkpoint-*")))
+                break
+            except Killed:
+                deaths += 1
+        latest, _ = last_complete(folder)
+        steps.append(0 if latest is None else int(latest.rpartition("-")[2]))
+    assert deaths >= 5
+    assert steps == sorted(steps)  # nothing that was saved is lost
+    for name, tensor in expected.model.state_dict().items():
+        assert torch.equal(trainer.model.state_dict()[name], tensor), name
+
+
+def test_incomplete_checkpoints_are_told_of(tmp_path, caplog):
+    trainer_of(tmp_path).train()
+    state = tmp_path / "checkpoint-8" / "trainer_state.json"
+    state.write_text(state.read_text(encoding="utf-8")[:50], encoding="utf-8")
+    trainer = trainer_of(tmp_path)
+    trainer.train(resume_from_checkpoint=True)
+    assert "checkpoint-8'] is incomplete: training goes on from" in caplog.text
+    assert trainer.state.global_step == 8
