@@ -1,7 +1,6 @@
 """What ``transformers.Trainer`` and its friends give works with SpanMarker models."""
 
 import copy
-import gc
 import logging
 import shutil
 
@@ -33,14 +32,6 @@ OTHER_FAMILIES = (
     *("mobilebert", "modernbert", "mpnet", "rembert", "t5"),
 )
 """Families of encoders whose layers are unlike BERT's."""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def few_objects_to_look_through():
-    """Each training collects garbage, which takes half a second if it looks through all imported libraries."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture
