@@ -208,7 +208,7 @@ def _iterable(inputs: Any) -> Iterable[Any]:
     if hasattr(inputs, "__iter__"):
         return inputs
     if hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__"):
-        return (inputs[index] for index in range(len(inputs)))  # a torch data set: its items may never raise IndexError
+        return (inputs[index] for index in range(len(inputs)))  # a torch data set, which may not end by itself
     raise TypeError(
         f"the pipeline {TASK!r} can't read inputs of type {type(inputs).__name__}: pass a string, a list of strings or "
         "of lists of words, a Dataset, or an iterable of texts"

@@ -132,6 +132,8 @@ class SpanMarkerTokenizer:
         suffix_ids: Special tokens behind every text, ``(num_suffix,)``.
     """
 
+    model_input_names = ("input_ids",)  # Trainer asks for it, to group texts by their length
+
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         tokenizer = copy.deepcopy(tokenizer)
         tokenizer.add_tokens([START_MARKER, END_MARKER], special_tokens=True)

@@ -155,7 +155,9 @@ def test_gradient_accumulation_is_one_larger_batch(dataset, tmp_path, multi_labe
         torch.testing.assert_close(weights[1][name], tensor, atol=1e-6, rtol=1e-4)
 
 
-@pytest.mark.parametrize("changes", [{"bf16": True}, {"gradient_checkpointing": True}])
+@pytest.mark.parametrize(
+    "changes", [{"bf16": True}, {"gradient_checkpointing": True}, {"train_sampling_strategy": "group_by_length"}]
+)
 def test_training_options(dataset, tmp_path, changes):
     model = build_model("bert", entity_max_length=3)
     before = copy.deepcopy(model.state_dict())
