@@ -20,12 +20,10 @@ from transformers.utils.hub import cached_file
 
 from span_marker.configuration import AUTO, HAS_CODE, SpanMarkerConfig
 from span_marker.encoders import auto_class, check_encoder, max_text_length, model_arguments
-from span_marker.reading import BROKEN_WEIGHTS, Reading
+from span_marker.reading import BROKEN_WEIGHTS, Path, Reading
 from span_marker.tokenizer import SpanMarkerTokenizer
 
 logger = logging.getLogger(__name__)
-
-Path = str | os.PathLike[str]
 
 VOCABULARY_MULTIPLE = 8
 """The vocabulary is padded to a multiple of this after the markers were added, as in the published library."""

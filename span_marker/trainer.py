@@ -158,18 +158,24 @@ class Trainer(EvaluationLoop):
             self._begin_training(span_marker)
         return model
 
+    @property
+    def _held_out_data(self) -> Dataset | None:
+        """The evaluation data, or the first of several."""
+        data = self._raw_datasets[1]
+        return next(iter(data.values()), None) if isinstance(data, dict) else data
+
     def _begin_training(self, model: SpanMarkerModel) -> None:
         """Let a model forget what training will change, and begin a record of it."""
         model.reset_span_filter()
-        train_dataset, eval_dataset = self._raw_datasets
+        train_dataset = self._raw_datasets[0]
         if train_dataset is None:
             return
-        if isinstance(eval_dataset, dict):
-            eval_dataset = next(iter(eval_dataset.values()), None)
         prepared = self._prepare(train_dataset, "training")[0].select_columns(["num_words", "first_word"]).to_dict()
         num_words = [num for num, first in zip(*prepared.values(), strict=True) if first == 0]
         model.card_text = None
-        model.training_record = TrainingRecord.of(train_dataset, eval_dataset, num_words, model.config.given_labels)
+        model.training_record = TrainingRecord.of(
+            train_dataset, self._held_out_data, num_words, model.config.given_labels
+        )
         model.training_record.set_hyperparameters(self)
 
     def _prepare(self, dataset: Dataset, what: str, needs_labels: bool = True) -> tuple[Dataset, Annotations]:
@@ -241,11 +247,9 @@ class Trainer(EvaluationLoop):
         return super().hyperparameter_search(hp_space, compute_objective, n_trials, direction, *args, **kwargs)
 
     def _tune_span_filter(self) -> None:
-        model, data = self._span_marker, self._raw_datasets[1]
+        model, data = self._span_marker, self._held_out_data
         if model.span_filter is None or model.config.exact:
             return
-        if isinstance(data, dict):
-            data = next(iter(data.values()), None)
         if data is None:
             logger.warning(
                 "There is no eval_dataset to choose the candidate filter's threshold on: prediction gives markers to "
