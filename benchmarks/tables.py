@@ -238,6 +238,37 @@ def span_filter_steps(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def case_studies(results: dict[str, Any]) -> str:
+    """Compare systems on the same text: figures, what they cost, and what each reads in the snippets."""
+    systems, runs = results["systems"], {name: [] for name in results["systems"]}
+    for run in results["runs"]:
+        runs[run["system"]].append(run)
+    lines = ["| | precision | recall | F1 | difference in F1 | p |", "|---|---|---|---|---|---|"]
+    for labels, title in (("all", "all labels"), ("shared", "shared labels")):
+        for name, system in systems.items():
+            if found := [run[labels] for run in runs[name] or [system] if labels in run]:
+                cells = [mean_and_error([one[key] for one in found], ".3f") for key in ("precision", "recall", "f1")]
+                if against := system["against"].get(labels):
+                    low, high = against["interval"]
+                    cells += [f"{against['difference']:+.3f} ({low:+.3f} to {high:+.3f})", f"{against['p']:.4f}"]
+                lines.append(f"| {name}, {title} | " + " | ".join(cells + [""] * (5 - len(cells))) + " |")
+    lines += ["", "| | F1 of shared labels, any overlap | sentences/s | MB | million parameters | training, s |"]
+    lines += ["|---|---|---|---|---|---|"]
+    for name, system in systems.items():
+        overlap = mean_and_error([run["shared"]["overlap_f1"] for run in runs[name] or [system]], ".3f")
+        seconds = mean_and_error([run["seconds"] for run in runs[name]], ".0f") if runs[name] else ""
+        cost = f"{system['sentences_per_second']:.0f} | {system['bytes'] / 1e6:.1f} | {system['parameters'] / 1e6:.1f}"
+        lines.append(f"| {name} | {overlap} | {cost} | {seconds} |")
+    lines += ["", f"({describe(results['machine'])}; threads of torch: {results['threads']}.)"]
+    names = ["annotated", *systems]
+    for snippet in results["snippets"]:
+        lines += ["", f"### {snippet['title']}", "", "```text", *snippet["lines"], "```", ""]
+        lines += ["| | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
+        for entity in snippet["entities"]:
+            lines.append(f"| {entity['span']} | " + " | ".join(entity["labels"].get(name, "") for name in names) + " |")
+    return "\n".join(lines)
+
+
 TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "speed": ("speed.json", speed_table),
     "speed-machine": ("speed.json", machine_line),

@@ -85,14 +85,14 @@ def print_metrics(metrics: dict[str, Any]) -> None:
     print(f"{'micro average':<14}{overall[0]:>10.3f}{overall[1]:>10.3f}{overall[2]:>10.3f}")
 
 
-def main(arguments: list[str] | None = None) -> dict[str, Any]:
-    """Run the quickstart.
+def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line.
 
     Args:
         arguments: Command line arguments; those of the process by default.
 
     Returns:
-        The metrics on the test split.
+        The options.
     """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--encoder", help="name or path of an encoder (default: a small one that comes in a package)")
@@ -102,8 +102,18 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--learning-rate", type=float, default=2e-4)
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--sentences", type=int, help="train and evaluate on this many sentences only")
-    options = parser.parse_args(arguments)
+    return parser.parse_args(arguments)
 
+
+def prepare(options: argparse.Namespace) -> tuple[Trainer, Dataset, Dataset]:
+    """Read the corpus, and make a new model and its trainer.
+
+    Args:
+        options: The command line's.
+
+    Returns:
+        The trainer, the sentences that it trains on, and the test sentences.
+    """
     columns = {split: read_split(split) for split in ("train", "test")}
     data = {split: Dataset.from_dict(column) for split, column in columns.items()}
     if options.sentences:
@@ -136,11 +146,25 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         train_dataset=parts["train"],
         eval_dataset=parts["test"],  # the candidate filter's threshold is chosen on it
     )
+    return trainer, parts["train"], data["test"]
+
+
+def main(arguments: list[str] | None = None) -> dict[str, Any]:
+    """Run the quickstart.
+
+    Args:
+        arguments: Command line arguments; those of the process by default.
+
+    Returns:
+        The metrics on the test split.
+    """
+    options = parse_options(arguments)
+    trainer, _, test = prepare(options)
     trainer.train()
-    metrics = trainer.evaluate(data["test"], metric_key_prefix="test")
+    metrics = trainer.evaluate(test, metric_key_prefix="test")
     print_metrics(metrics)
 
-    model.save_pretrained(options.output)
+    trainer.model.save_pretrained(options.output)
     model = SpanMarkerModel.from_pretrained(options.output).try_cuda()
     entities = model.predict(NEW_SENTENCES)
     for sentence, found in zip(NEW_SENTENCES, entities, strict=True):
