@@ -1,16 +1,21 @@
 PYTHON ?= python3
 VENV ?= .venv
+CONSTRAINTS ?= constraints.txt
 BIN := $(VENV)/bin
 # --use-pep517: seqeval has no wheel, and older versions of pip would build it with whatever lies around.
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517 --constraint constraints.txt
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517 --constraint $(CONSTRAINTS)
 
-.PHONY: help quickstart test unit lint format docs clean
+.PHONY: help quickstart test unit lint test-oldest test-newest test-wheel audit format docs clean
 
 help:
 	@echo "make quickstart   train, evaluate, save, load and predict; writes quickstart.html"
 	@echo "make test         lint, types, import contract and all tests"
 	@echo "make unit         all tests without lint"
 	@echo "make lint         lint, types and import contract"
+	@echo "make test-oldest  all tests with the oldest versions of all dependencies that pyproject.toml allows"
+	@echo "make test-newest  all tests with the newest"
+	@echo "make test-wheel   all tests against the wheel, where there are no sources"
+	@echo "make audit        look for known vulnerabilities of the dependencies"
 	@echo "make format       rewrite the code in the project's format"
 	@echo "make docs         the documentation as a site, in build/site"
 	@echo "make clean        remove what the others made"
@@ -30,6 +35,24 @@ lint: $(VENV)/test.done
 	$(BIN)/pydoclint --quiet span_marker
 	$(BIN)/lint-imports
 
+test-oldest:
+	$(MAKE) unit VENV=.venv-oldest CONSTRAINTS=constraints-oldest.txt
+
+test-newest:
+	$(MAKE) unit VENV=.venv-newest CONSTRAINTS=/dev/null
+
+test-wheel:
+	$(MAKE) .venv-wheel/test.done VENV=.venv-wheel
+	rm -rf build/wheel
+	mkdir -p build/wheel/tree
+	.venv-wheel/bin/python -m pip wheel --quiet --no-deps --wheel-dir build/wheel .
+	.venv-wheel/bin/python -m pip install --quiet --no-deps --force-reinstall build/wheel/*.whl
+	git ls-files -z ':!span_marker' ':!span_marker_spacy.py' | xargs -0 cp --parents --target-directory build/wheel/tree
+	cd build/wheel/tree && ../../../.venv-wheel/bin/python -m pytest --numprocesses 2 --dist loadfile tests --pyargs span_marker
+
+audit: $(VENV)/audit.done
+	$(BIN)/pip-audit --no-deps --disable-pip --requirement $(CONSTRAINTS)
+
 format: $(VENV)/test.done
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -42,21 +65,25 @@ $(VENV)/python.done:
 	@touch $@
 
 # torch first: later steps must not choose another build of it.
-$(VENV)/torch.done: $(VENV)/python.done constraints.txt
+$(VENV)/torch.done: $(VENV)/python.done $(CONSTRAINTS)
 	$(PIP) torch
 	@touch $@
 
-$(VENV)/quickstart.done: $(VENV)/torch.done pyproject.toml constraints.txt
+$(VENV)/quickstart.done: $(VENV)/torch.done pyproject.toml $(CONSTRAINTS)
 	$(PIP) --editable '.[quickstart]'
 	@touch $@
 
-$(VENV)/test.done: $(VENV)/torch.done pyproject.toml constraints.txt
+$(VENV)/test.done: $(VENV)/torch.done pyproject.toml $(CONSTRAINTS)
 	$(PIP) --editable '.[quickstart,test,lint]'
 	@touch $@
 
-$(VENV)/docs.done: $(VENV)/torch.done pyproject.toml constraints.txt
+$(VENV)/docs.done: $(VENV)/torch.done pyproject.toml $(CONSTRAINTS)
 	$(PIP) --editable '.[spacy,docs]'
 	@touch $@
 
+$(VENV)/audit.done: $(VENV)/python.done
+	$(PIP) 'pip-audit>=2.10'
+	@touch $@
+
 clean:
-	rm -rf $(VENV) build docs/figures dist *.egg-info quickstart-model quickstart.html
+	rm -rf .venv .venv-oldest .venv-newest .venv-wheel build docs/figures dist *.egg-info quickstart-model quickstart.html

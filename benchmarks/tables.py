@@ -103,8 +103,10 @@ def precision_table(results: dict[str, Any]) -> str:
 
 def memory_table(results: dict[str, Any]) -> str:
     """Show how the peak memory depends on the number of sentences."""
-    lines = ["| sentences | peak memory, MiB |", "|---|---|"]
-    lines += [f"| {int(count):,} | {peak:.0f} |" for count, peak in results["mebibytes"].items()]
+    lines = ["| sentences | entities | seconds | peak memory, MiB |", "|---|---|---|---|"]
+    for row in results["stream"]:
+        counts = f"{row['sentences']:,} | {row['entities']:,}"
+        lines.append(f"| {counts} | {row['seconds']:,.0f} | {row['mebibytes']:.0f} |")
     return "\n".join(lines)
 
 

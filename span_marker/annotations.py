@@ -7,6 +7,7 @@ at rows alone: no model and no tokenizer. What is wrong raises an error that nam
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
@@ -37,6 +38,18 @@ UNITS: dict[Form, Unit] = {"words": "words", "text": "characters", "tags": "word
 ROWS_AT_A_TIME = 1000
 
 
+def way_to_data(given: Any) -> str:
+    """Say how to make a data set.
+
+    Args:
+        given: What there is instead of one.
+
+    Returns:
+        A call.
+    """
+    return f"read_annotations({str(given)!r})" if isinstance(given, (str, os.PathLike)) else "Dataset.from_list(rows)"
+
+
 def named_splits(data: Any) -> dict[str, Dataset]:
     """Bring one data set, or several, into one form.
 
@@ -55,13 +68,16 @@ def named_splits(data: Any) -> dict[str, Dataset]:
     if not isinstance(datasets, Mapping):
         raise TypeError(
             f"annotated data must be a datasets.Dataset or a dict of several, not a {type(data).__name__}: make one "
-            "with Dataset.from_list(rows)"
+            f"with {way_to_data(data)}"
         )
     if not datasets:
         raise ValueError("the dict of data sets is empty")
     for name, dataset in datasets.items():
         if not isinstance(dataset, Dataset):
-            raise TypeError(f"the {name} data must be a datasets.Dataset, not a {type(dataset).__name__}")
+            raise TypeError(
+                f"the {name} data must be a datasets.Dataset, not a {type(dataset).__name__}: make one with "
+                f"{way_to_data(dataset)}"
+            )
     return {str(name): dataset.with_format(None) for name, dataset in datasets.items()}
 
 

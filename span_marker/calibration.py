@@ -334,7 +334,7 @@ class CalibrationReport:
     before: Calibration
     after: Calibration
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         names = (
             "negative log-likelihood, entities",
             "calibration error, entities",

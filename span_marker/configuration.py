@@ -143,10 +143,8 @@ class SpanMarkerConfig(PreTrainedConfig):
         """
         for name in ("marker_max_length", "model_max_length_default"):
             check_limit(name, getattr(self, name), at_least=1, at_most=LARGEST_LIMIT)
-        for name in ("model_max_length", "entity_max_length"):
-            if getattr(self, name) != AUTO:
-                is_optional = name == "model_max_length"
-                check_limit(name, getattr(self, name), at_least=1, optional=is_optional, at_most=LARGEST_LIMIT)
+        check_limit("entity_max_length", self.entity_max_length, at_least=1, at_most=LARGEST_LIMIT, auto=True)
+        check_limit("model_max_length", self.model_max_length, 1, optional=True, at_most=LARGEST_LIMIT, auto=True)
         for name in ("max_prev_context", "max_next_context"):
             check_limit(name, getattr(self, name), at_least=0, optional=True, at_most=LARGEST_LIMIT)
         if self.thresholds is not None:
@@ -257,10 +255,12 @@ class SpanMarkerConfig(PreTrainedConfig):
         labels = self.reduced_labels
         thresholds: list[float] | None = None
         if isinstance(threshold, dict):
-            if wrong := set(threshold) ^ (set(labels) - {OUTSIDE}):
+            expected = set(labels) - {OUTSIDE}
+            unknown, missing = sorted(set(threshold) - expected), sorted(expected - set(threshold))
+            if unknown or missing:
                 raise ValueError(
-                    f"threshold={threshold} must have each label of the model and no other, but {sorted(wrong)} "
-                    "are missing or unknown"
+                    f"threshold={threshold} must have each label of the model and no other: unknown labels {unknown}; "
+                    f"labels without a threshold {missing}"
                 )
             for label, value in threshold.items():
                 check_probability(f"threshold[{label!r}]", value)
@@ -333,7 +333,9 @@ def _encoder_config(encoder: PreTrainedConfig | dict[str, Any] | None) -> PreTra
     return config
 
 
-def check_limit(name: str, value: Any, at_least: int, optional: bool = False, at_most: int | None = None) -> None:
+def check_limit(
+    name: str, value: Any, at_least: int, optional: bool = False, at_most: int | None = None, auto: bool = False
+) -> None:
     """Check a limit.
 
     Args:
@@ -342,15 +344,17 @@ def check_limit(name: str, value: Any, at_least: int, optional: bool = False, at
         at_least: The least it may be.
         optional: Whether it may be None.
         at_most: The most it may be; None for any.
+        auto: Whether it may be `AUTO`.
 
     Raises:
         TypeError: If it is not a whole number.
         ValueError: If it is too low or too high.
     """
-    if value is None and optional:
+    if (optional and value is None) or (auto and value == AUTO):
         return
     if isinstance(value, bool) or not isinstance(value, Integral):
-        raise TypeError(f"{name}={value!r} must be a whole number{' or None' if optional else ''}")
+        others = f"{' or None' if optional else ''}{f' or {AUTO!r}' if auto else ''}"
+        raise TypeError(f"{name}={value!r} must be a whole number{others}")
     if int(value) < at_least:
         raise ValueError(f"{name}={value} must be at least {at_least}")
     if at_most is not None and int(value) > at_most:

@@ -14,26 +14,30 @@ from transformers.trainer_utils import PredictionOutput
 from span_marker import evaluation, gathering
 from span_marker.data_collator import MODEL_INPUTS
 from span_marker.inference import ScoredSpans
-from span_marker.modeling import SpanMarkerModel
+from span_marker.modeling import SpanMarkerModel, without_adapter
 
 
-def without_adapter(model: Any) -> SpanMarkerModel:
-    """Find the model within an adapter of PEFT, if there is one around it.
+def check_arguments(model: Any, args: Any) -> None:
+    """Check what `Trainer` is made with.
 
     Args:
-        model: A SpanMarker model, or a ``PeftModel`` around one.
-
-    Returns:
-        The SpanMarker model.
+        model: The model, maybe wrapped; None if there is ``model_init``.
+        args: The training arguments.
 
     Raises:
-        TypeError: If it is another model.
+        TypeError: If one of them is nothing of the kind.
+        ValueError: If an argument would take evaluation apart.
     """
-    if hasattr(model, "get_base_model"):
-        model = model.get_base_model()
-    if not isinstance(model, SpanMarkerModel):
-        raise TypeError(f"Trainer needs a SpanMarkerModel, not {type(model).__name__}")
-    return model
+    if model is not None and not isinstance(model, nn.Module):
+        without_adapter(model)
+    if not isinstance(args, transformers.TrainingArguments):
+        folder = args if isinstance(args, str) else "folder"
+        raise TypeError(f"args must be TrainingArguments, not {type(args).__name__}: TrainingArguments({folder!r})")
+    if args.batch_eval_metrics or not args.eval_do_concat_batches:
+        raise ValueError(
+            "batch_eval_metrics must be off and eval_do_concat_batches on: windows of a text may be in different "
+            "batches, and are evaluated together"
+        )
 
 
 class EvaluationLoop(transformers.Trainer):

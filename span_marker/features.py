@@ -21,6 +21,7 @@ from span_marker.annotations import (
     check_entities,
     read_entities,
     tag_names,
+    way_to_data,
 )
 from span_marker.configuration import SpanMarkerConfig
 from span_marker.data_collator import text_features, within_reach
@@ -224,7 +225,7 @@ def prepare(
     """
     if not isinstance(dataset, Dataset):
         raise TypeError(
-            f"the {what} data must be a datasets.Dataset, such as one split or Dataset.from_list(rows), not a "
+            f"the {what} data must be a datasets.Dataset, such as one split or {way_to_data(dataset)}, not a "
             f"{type(dataset).__name__}"
         )
     dataset = dataset.with_format(None)

@@ -239,7 +239,7 @@ class SpanFilterReport:
     num_entities: int
     num_candidates: int
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         lines = [
             f"{self.num_entities:,} entities of the model among {self.num_candidates:,} held-out candidates",
             "",
@@ -269,7 +269,7 @@ def choose_threshold(span_filter: SpanFilter, held_out: Iterable[Examples], reca
         The threshold, and those for other recalls.
 
     Raises:
-        ValueError: If there are too few entities to be sure.
+        ValueError: If there is no entity, or too few to be sure.
     """
     scores, masks = [torch.empty(0)], [torch.empty(2, 0, dtype=torch.bool)]
     for some in held_out:
@@ -279,11 +279,14 @@ def choose_threshold(span_filter: SpanFilter, held_out: Iterable[Examples], reca
     all_scores, (is_entity, has_markers) = torch.cat(scores).double().numpy(), torch.cat(masks, dim=1).numpy()
     of_entities = np.sort(all_scores[is_entity])
     needed = entities_needed(recall)
+    if not len(of_entities):
+        raise ValueError("the model finds no entity in the held-out text: has it learned enough?")
     if len(of_entities) < needed:
+        lower = f"recall={RECALLS[0]}, for which {entities_needed(RECALLS[0])} entities are enough"
         raise ValueError(
             f"the model finds {len(of_entities)} entities in the held-out text, but it takes {needed} to be sure that "
-            f"a candidate filter keeps recall={recall} of them: pass {math.ceil(needed / max(len(of_entities), 1))} "
-            "times as much held-out text, or a lower recall"
+            f"a candidate filter keeps recall={recall} of them: pass {math.ceil(needed / len(of_entities))} times as "
+            f"much held-out text{f', or {lower}' if recall > RECALLS[0] else ''}"
         )
     points = []
     for wanted in sorted({*RECALLS, recall}):

@@ -296,7 +296,7 @@ def predict_stream(items: Iterable[Any], predictor: Predictor, show_progress_bar
     warn_of_context(False, predictor.config)
     try:
         with tqdm(desc="Predicting", disable=not show_progress_bar) as progress:
-            pairs = ((item, _sentence_of(item, f"item {index} of the stream")) for index, item in enumerate(items))
+            pairs = ((item, _sentence_of(item, f"item {index} of the inputs")) for index, item in enumerate(items))
             for block in _blocks(([pair], 0 if isinstance(pair[1], Exception) else len(pair[1])) for pair in pairs):
                 good = list(takewhile(lambda pair: not isinstance(pair[1], Exception), block))
                 found: dict[int, list[Entity]] = {}

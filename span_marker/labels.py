@@ -12,7 +12,7 @@ still read the way the CoNLL evaluation reads them.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -236,7 +236,12 @@ def check_labels(labels: Sequence[str]) -> None:
         TypeError: If a label is not a string.
     """
     if isinstance(labels, str) or not isinstance(labels, Sequence):
-        raise TypeError(f"labels={labels!r} must be a list of strings, not a {type(labels).__name__}: order matters")
+        advice = "order matters"
+        if isinstance(labels, str):
+            advice += f"; or a data set: read_annotations({labels!r})"
+        elif isinstance(labels, Mapping):
+            advice = "pass list(labels.values())"
+        raise TypeError(f"labels={labels!r} must be a list of strings, not a {type(labels).__name__}: {advice}")
     strangers = [label for label in labels if not isinstance(label, str)]
     if strangers:
         raise TypeError(f"labels must be strings, but labels contains {strangers[0]!r}")

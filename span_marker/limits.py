@@ -92,7 +92,7 @@ class LimitsReport:
     num_entities: int
     num_cut: int
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         lines = [f"{self.num_entities:,} entities in {self.num_sentences:,} sentences"]
         if self.num_cut:
             lines += [f"{self.num_cut:,} of them are not made of whole words; no limit keeps these"]

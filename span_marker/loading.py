@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import copy
+import inspect
 import logging
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path as LocalPath
 from typing import Any
 
 import torch
-from torch import nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.dynamic_module_utils import custom_object_save, get_class_from_dynamic_module
-from transformers.quantizers.auto import AutoQuantizationConfig
+from transformers.utils import CONFIG_NAME
 from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import cached_file
+from transformers.utils.peft_utils import ADAPTER_CONFIG_NAME
 
 from span_marker.configuration import AUTO, HAS_CODE, SpanMarkerConfig
 from span_marker.encoders import auto_class, check_encoder, max_text_length, model_arguments
@@ -44,11 +46,8 @@ CONFIG_ARGUMENTS = (
 HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "revision", "subfolder", "token")
 """Arguments of ``from_pretrained`` that configuration, weights and tokenizer are all loaded with."""
 
-HEADS = ("classifier", "span_filter")
-"""Modules that are never quantized."""
-
-SKIP_ARGUMENTS = ("llm_int8_skip_modules", "modules_to_not_convert")
-"""Settings of quantization that name the modules to leave alone."""
+ARGUMENTS = ("labels", "config", "engine", "model_card_data", "device_map", "dtype", *CONFIG_ARGUMENTS, *HUB_ARGUMENTS)
+"""Arguments of ``from_pretrained`` that are named if the caller's is like one of them."""
 
 REPORT_WEIGHTS = {"output_loading_info": True, "ignore_mismatched_sizes": True}
 """Arguments that make ``transformers`` report missing and misshapen weights, for `check_weights` to refuse."""
@@ -68,12 +67,11 @@ def load_config(path: Path, arguments: dict[str, Any]) -> PreTrainedConfig:
         The configuration.
 
     Raises:
-        FileNotFoundError: If the path can't be the name of a repository, and there is no such folder.
+        FileNotFoundError: If there is no such folder, and no repository can have the name; or no ``config.json`` in it.
         OSError: If there is no such repository, it can't be reached, or it has no configuration.
         ValueError: If the configuration is broken.
     """
-    if not os.path.exists(path) and (os.path.isabs(path) or str(path).startswith((".", "~"))):
-        raise FileNotFoundError(f"there is no folder {str(path)!r} to load a model from")
+    _check_path(path, arguments)
     with Reading("the configuration (config.json)", path):
         config = _load_config(path, arguments)
         if isinstance(config, SpanMarkerConfig):
@@ -85,6 +83,24 @@ def load_config(path: Path, arguments: dict[str, Any]) -> PreTrainedConfig:
                 raise ValueError(f"dtype={part.dtype!r} must be the name of a type of numbers, such as 'float32'")
             part._attn_implementation = part._experts_implementation = None  # they could name code to be loaded
         return config
+
+
+def _check_path(path: Path, arguments: dict[str, Any]) -> None:
+    """Refuse a path at which there is no configuration, and say where there is one."""
+    name, folder = str(path), LocalPath(path, arguments.get("subfolder") or "")
+    if not os.path.exists(path):
+        if os.path.isabs(path) or name.startswith((".", "~")) or name.count("/") > 1:
+            reason = ", and a name on the Hub has at most one '/'" if name.count("/") > 1 else ""
+            raise FileNotFoundError(f"there is no folder {name!r} to load a model from{reason}")
+    elif folder.is_dir() and not (folder / CONFIG_NAME).is_file():
+        if (folder / ADAPTER_CONFIG_NAME).is_file():
+            raise FileNotFoundError(
+                f"{name!r} holds an adapter of PEFT: load its base model, and then "
+                f"PeftModel.from_pretrained(base, {name!r})"
+            )
+        inside = {file.parent.name for kind in (CONFIG_NAME, ADAPTER_CONFIG_NAME) for file in folder.glob(f"*/{kind}")}
+        advice = f": pass one of the folders in it, {sorted(inside, key=lambda of: (len(of), of))}" if inside else ""
+        raise FileNotFoundError(f"there is no {CONFIG_NAME} in {str(folder)!r}{advice}")
 
 
 def _load_config(path: Path, arguments: dict[str, Any]) -> PreTrainedConfig:
@@ -173,7 +189,7 @@ def load_encoder(
     tokenizer = load_tokenizer(path, kwargs)
     _set_limits(span_marker_config, limits, tokenizer)
     kwargs = {"trust_remote_code": False, **kwargs, **model_arguments(config), **REPORT_WEIGHTS}
-    with _quiet(), Reading("the weights", path, BROKEN_WEIGHTS):
+    with known_arguments(kwargs), _quiet(), Reading("the weights", path, BROKEN_WEIGHTS):
         encoder, info = auto_class(config).from_pretrained(path, *model_args, config=config, **kwargs)
         check_weights(info, path)
         encoder.resize_token_embeddings(len(tokenizer), pad_to_multiple_of=VOCABULARY_MULTIPLE)
@@ -268,51 +284,6 @@ def load_card(path: Path, arguments: dict[str, Any]) -> str | None:
         return card.read()
 
 
-def spare_heads(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Let quantization leave alone what is small and decides: of a checkpoint, the encoder alone is quantized.
-
-    Args:
-        arguments: Arguments of ``from_pretrained``.
-
-    Returns:
-        The same, with `HEADS` among the modules to skip if there is a ``quantization_config`` that knows of such.
-    """
-    given = arguments.get("quantization_config")
-    if given is None:
-        return arguments
-    settings = AutoQuantizationConfig.from_dict(dict(given)) if isinstance(given, dict) else copy.deepcopy(given)
-    for name in SKIP_ARGUMENTS:
-        if hasattr(settings, name):
-            setattr(settings, name, [*(getattr(settings, name) or ()), *HEADS])
-    return {**arguments, "quantization_config": settings}
-
-
-def adopt_quantization(model: PreTrainedModel, encoder: PreTrainedModel) -> None:
-    """Note in a model that its encoder is quantized, as ``transformers`` does in a model that it loads as a whole.
-
-    Saving, loading, adapters and ``Trainer`` look there.
-
-    Args:
-        model: The model.
-        encoder: Its encoder.
-    """
-    if getattr(encoder, "hf_quantizer", None) is None:
-        return
-    settings = copy.deepcopy(encoder.config.quantization_config)
-    exact = [f"encoder.{name}" for name, module in encoder.named_modules() if type(module) is nn.Linear]
-    for name in SKIP_ARGUMENTS:
-        if hasattr(settings, name):
-            setattr(settings, name, [*exact, *HEADS])
-    target: Any = model
-    target.hf_quantizer = copy.copy(encoder.hf_quantizer)
-    target.hf_quantizer.quantization_config = settings
-    for name in ("is_quantized", "quantization_method", "is_loaded_in_8bit", "is_loaded_in_4bit"):
-        if hasattr(encoder, name):
-            setattr(target, name, getattr(encoder, name))
-    target.config.quantization_config, target.config._is_quantized = settings, True
-    del encoder.config.quantization_config
-
-
 def save_code(encoder: PreTrainedModel, directory: Path) -> None:
     """Write the code of an encoder that came with code of its own, and say so in the encoder's configuration.
 
@@ -352,6 +323,29 @@ def check_weights(info: dict[str, Any], path: Path) -> None:
         )
     if missing:
         raise ValueError(f"{str(path)!r} is incomplete: {len(missing)} weights are missing, for example {missing[0]!r}")
+
+
+@contextmanager
+def known_arguments(arguments: dict[str, Any]) -> Iterator[None]:
+    """Say which argument of ``from_pretrained`` was probably meant by one that nobody takes.
+
+    Args:
+        arguments: The caller's arguments.
+
+    Raises:
+        TypeError: If one of them reaches a model that does not know it.
+    """
+    try:
+        yield
+    except TypeError as error:
+        found = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+        if found is None or found[1] not in arguments:
+            raise
+        name = found[1]
+        advice = f": did you mean {close[0]!r}?" if (close := get_close_matches(name, ARGUMENTS, 1)) else ""
+        if name in inspect.signature(SpanMarkerConfig).parameters:
+            advice = f": set model.config.{name} instead"
+        raise TypeError(f"from_pretrained has no argument {name!r}{advice}") from error
 
 
 @contextmanager

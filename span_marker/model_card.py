@@ -124,7 +124,7 @@ def render(
         title=title,
         encoder=_link(encoder_name, encoder_id, "https://huggingface.co/"),
         dataset=_link(dataset_name, dataset_id, "https://huggingface.co/datasets/"),
-        dataset_id=dataset_id or "conll2003",
+        dataset_id=dataset_id,
         model_id=data.model_id or NO_ID,
         language=", ".join(languages),
         license=data.license,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import logging
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -263,3 +264,23 @@ class SpanMarkerModel(SpanMarkerPreTrainedModel):
         else:
             logger.warning("There is no CUDA device: the model stays on %s.", self.device)
         return self
+
+
+def without_adapter(model: Any) -> SpanMarkerModel:
+    """Find the model within an adapter of PEFT, if there is one around it.
+
+    Args:
+        model: A SpanMarker model, or a ``PeftModel`` around one.
+
+    Returns:
+        The SpanMarker model.
+
+    Raises:
+        TypeError: If it is another model.
+    """
+    if hasattr(model, "get_base_model"):
+        model = model.get_base_model()
+    if not isinstance(model, SpanMarkerModel):
+        advice = f": SpanMarkerModel.from_pretrained({str(model)!r})" if isinstance(model, (str, os.PathLike)) else ""
+        raise TypeError(f"model must be a SpanMarkerModel, not {type(model).__name__}{advice}")
+    return model

@@ -14,10 +14,11 @@ from datasets import Dataset
 from huggingface_hub import CommitInfo, HfApi
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from span_marker import checkpoints, loading, model_card
+from span_marker import checkpoints, loading, model_card, quantization
 from span_marker.annotations import infer_labels
 from span_marker.configuration import SpanMarkerConfig
 from span_marker.encoders import EngineChoice
+from span_marker.labels import check_labels
 from span_marker.model_card import LIBRARY_NAME, SpanMarkerModelCardData
 from span_marker.network import SpanMarkerNetwork
 from span_marker.reading import BROKEN_WEIGHTS, Reading
@@ -217,6 +218,8 @@ class SpanMarkerPreTrainedModel(SpanMarkerNetwork):
             The model, with its tokenizer, in evaluation mode.
 
         Raises:
+            TypeError: If there is no such argument, or one is nothing of the kind.
+            FileNotFoundError: If there is no such folder, or nothing to load in it.
             ValueError: If an encoder comes without labels or a checkpoint with other labels, a limit is below 1 or
                 beyond what the encoder can read, weights are missing or misshapen, the encoder can't carry span
                 markers, or a file is broken.
@@ -225,17 +228,21 @@ class SpanMarkerPreTrainedModel(SpanMarkerNetwork):
             raise ValueError("span markers bring their own attention: use engine= rather than attn_implementation=")
         limits = {name: kwargs.pop(name) for name in loading.CONFIG_ARGUMENTS if name in kwargs}
         path = pretrained_model_name_or_path
-        if isinstance(labels, (Dataset, dict)):
-            labels = infer_labels(labels)
+        if not isinstance(model_card_data, SpanMarkerModelCardData | None):
+            raise TypeError(
+                f"model_card_data must be a SpanMarkerModelCardData, not {type(model_card_data).__name__}: "
+                "SpanMarkerModelCardData(language='en')"
+            )
+        label_list = _label_list(labels)
         if os.path.isdir(path):
             checkpoints.finish(path)
         if config is None:
             config = loading.load_config(path, kwargs)
         if isinstance(config, SpanMarkerConfig):
             tokenizer = loading.load_tokenizer(path, kwargs)
-            loading.fit_checkpoint_config(config, tokenizer, labels, limits, path)
-            kwargs = {**loading.spare_heads(kwargs), **loading.REPORT_WEIGHTS}
-            with Reading("the weights", path, BROKEN_WEIGHTS):
+            loading.fit_checkpoint_config(config, tokenizer, label_list, limits, path)
+            kwargs = {**quantization.spare_heads(kwargs), **loading.REPORT_WEIGHTS}
+            with loading.known_arguments(kwargs), Reading("the weights", path, BROKEN_WEIGHTS):
                 loaded: Any = super().from_pretrained(path, *model_args, config=config, engine=engine, **kwargs)
             model, info = loaded
             loading.check_weights(info, path)
@@ -243,16 +250,25 @@ class SpanMarkerPreTrainedModel(SpanMarkerNetwork):
                 model.card_text = loading.load_card(path, kwargs)
         else:
             config, encoder, tokenizer = loading.load_encoder(
-                path, *model_args, config=config, labels=labels, limits=limits, **kwargs
+                path, *model_args, config=config, labels=label_list, limits=limits, **kwargs
             )
             model = cls(config, encoder=encoder, engine=engine)
             if "candidates_per_word" not in limits and model.can_filter:
                 config.candidates_per_word = DEFAULT_CANDIDATES_PER_WORD
             model.classifier.to(device=encoder.device, dtype=encoder.dtype)
-            loading.adopt_quantization(model, encoder)
+            quantization.adopt_quantization(model, encoder)
             model.tokenizer = tokenizer
             if config.candidates_per_word is not None:
                 model.add_span_filter()
         model.tokenizer = tokenizer
         model.model_card_data = model_card_data or SpanMarkerModelCardData()
         return model.eval()
+
+
+def _label_list(labels: Any) -> Sequence[str] | None:
+    """The labels that a caller gives, or those of the data that the caller gives."""
+    if isinstance(labels, Dataset) or (isinstance(labels, dict) and str not in map(type, labels.values())):
+        return infer_labels(labels)
+    if labels is not None:
+        check_labels(labels)
+    return labels

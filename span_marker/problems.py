@@ -93,7 +93,7 @@ class Report:
             raise ValueError(f"there is no kind {kind!r} of problems, only {list(KINDS)}")
         return tuple(problem for problem in self.problems if problem.kind == kind)
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         rows = ", ".join(f"{name} {number:,}" for name, number in self.num_rows.items())
         severities = Counter(problem.severity for problem in self.problems)
         totals = ", ".join(f"{name}: {severities[name]:,}" for name in ("error", "loss", "note"))

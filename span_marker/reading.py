@@ -62,4 +62,6 @@ class Reading:
         # What is written in Rust raises Exception itself.
         if (isinstance(error, self.broken) or type(error) is Exception) and not isinstance(error, OutOfMemoryError):
             reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+            if isinstance(error, pickle.UnpicklingError):  # torch advises to run what is in it
+                reason = "pytorch_model*.bin is broken, or holds more than tensors: not loaded"
             raise ValueError(f"can't read {self.what} of {str(self.path)!r}: {reason}") from error

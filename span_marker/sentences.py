@@ -90,7 +90,8 @@ def read_inputs(inputs: Any) -> tuple[Sentences, bool]:
     if not isinstance(inputs, (list, tuple)):
         raise TypeError(
             f"predict can't read inputs of type {type(inputs).__name__}: pass a string, a list of words, a list of "
-            "strings, a list of lists of words, or a Dataset with a column 'tokens' or 'text'"
+            "strings, a list of lists of words, or a Dataset with a column 'tokens' or 'text'; predict_stream takes "
+            "dicts and any iterable; of a DatasetDict pass one split; of pandas, list(column)"
         )
     if all(isinstance(item, str) for item in inputs):
         if not inputs or any(" " in item for item in inputs):
@@ -101,7 +102,7 @@ def read_inputs(inputs: Any) -> tuple[Sentences, bool]:
         if not isinstance(item, expected):
             raise TypeError(
                 f"predict can't read inputs[{row}] of type {type(item).__name__}: the items of inputs must be all "
-                "strings, or all lists of words"
+                "strings, or all lists of words; predict_stream takes dicts, too"
             )
     for row, item in enumerate(inputs):
         check_words(item, f"inputs[{row}]")
@@ -180,7 +181,9 @@ def take_columns(inputs: Any, names: Sequence[str]) -> list[dict[str, Any]]:
         TypeError: If the input is no `Dataset`, or the names are a single string.
         ValueError: If there is no such column, or it is to hold the entities that are found.
     """
-    if not isinstance(inputs, Dataset) or isinstance(names, str):
+    if isinstance(names, str):
+        raise TypeError(f"keep_columns={names!r} must be a list: {[names]}")
+    if not isinstance(inputs, Dataset):
         raise TypeError(
             f"keep_columns={names!r} must be a list of columns of a Dataset, and the input is of type "
             f"{type(inputs).__name__}: leave it out, or use predict_stream, which passes on all that a dict holds"
@@ -211,9 +214,10 @@ def document_columns(dataset: Dataset) -> tuple[Sequence[Any] | None, Sequence[A
     if not any(has):
         return None, None
     if not all(has):
-        missing = "sentence_id" if has[0] else "document_id"
+        there, missing = ("document_id", "sentence_id") if has[0] else ("sentence_id", "document_id")
         raise ValueError(
-            f"document context needs both columns, 'document_id' and 'sentence_id', but the data set has no {missing!r}"
+            "document context needs both columns, 'document_id' and 'sentence_id', but the data set has no "
+            f"{missing!r}: number the sentences of each document, or drop {there!r} with dataset.remove_columns"
         )
     document_ids, sentence_ids = dataset["document_id"][:], dataset["sentence_id"][:]
     rows: dict[tuple[Any, int], int] = {}

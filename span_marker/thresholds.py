@@ -126,7 +126,7 @@ class ThresholdReport:
         """The thresholds alone."""
         return {label: point.threshold for label, point in self.points.items()}
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         table: list[tuple[str, ...]] = [("", "threshold", "precision", "recall", "f1", "gold", "")]
         for label, point in self.points.items():
             figures = [f"{number:.4f}" for number in point[:4]]

@@ -13,11 +13,12 @@ from transformers.integrations.integration_utils import CodeCarbonCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from span_marker import checkpoints, features, loading
+from span_marker.annotations import way_to_data
 from span_marker.data_collator import SpanMarkerDataCollator
-from span_marker.evaluation_loop import EvaluationLoop, without_adapter
+from span_marker.evaluation_loop import EvaluationLoop, check_arguments
 from span_marker.features import Annotations
 from span_marker.limits import set_limits
-from span_marker.modeling import SpanMarkerModel
+from span_marker.modeling import SpanMarkerModel, without_adapter
 from span_marker.sentences import warn_of_context
 from span_marker.training_record import TrainingRecord
 
@@ -52,7 +53,7 @@ class Trainer(EvaluationLoop):
         **kwargs: Other arguments of ``transformers.Trainer``, but no ``data_collator``: batches are made in one way.
 
     Raises:
-        TypeError: If the model is not a `SpanMarkerModel`, or a data set not a `Dataset`.
+        TypeError: If the model is not a `SpanMarkerModel`, ``args`` are others, or a data set is not a `Dataset`.
         ValueError: If an argument would take evaluation apart (``batch_eval_metrics``, or ``eval_do_concat_batches``
             switched off), or labels are to be smoothed that each stand alone.
     """
@@ -72,11 +73,7 @@ class Trainer(EvaluationLoop):
         if kwargs.get("data_collator") is not None:
             raise TypeError("Trainer makes its own data_collator: leave data_collator out")
         args = TrainingArguments(output_dir="tmp_trainer") if args is None else args
-        if args.batch_eval_metrics or not args.eval_do_concat_batches:
-            raise ValueError(
-                "batch_eval_metrics must be off and eval_do_concat_batches on: windows of a text may be in different "
-                "batches, and are evaluated together"
-            )
+        check_arguments(model, args)
         if args.n_gpu > 1:
             logger.warning("Training uses one of %d GPUs: launch it with torchrun to use all.", args.n_gpu)
             args._n_gpu = 1  # a batch can't be cut into pieces as DataParallel would do
@@ -261,8 +258,8 @@ class Trainer(EvaluationLoop):
             report = model.tune_span_filter(data, batch_size=self.args.eval_batch_size)
         except ValueError as error:
             logger.warning(
-                "The candidate filter's threshold can't be chosen on the eval_dataset: prediction gives markers to as "
-                "many candidates as training, until you call model.tune_span_filter. %s",
+                "The candidate filter's threshold can't be chosen on the eval_dataset, and prediction gives markers to "
+                "as many candidates as training until you call model.tune_span_filter(held_out, recall=...): %s",
                 error,
             )
         else:
@@ -318,6 +315,12 @@ class Trainer(EvaluationLoop):
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
         """See ``transformers.Trainer``."""
+        names = list(self.eval_dataset) if isinstance(self.eval_dataset, dict) else []
+        if isinstance(eval_dataset, str) and eval_dataset not in names:
+            raise ValueError(
+                f"eval_dataset={eval_dataset!r} is none of the evaluation sets {names}: if it is a file, pass "
+                f"{way_to_data(eval_dataset)}"
+            )
         if eval_dataset is not None and not isinstance(eval_dataset, str):
             eval_dataset, _ = self._prepare(eval_dataset, "evaluation")
         return super().get_eval_dataloader(eval_dataset)

@@ -11,7 +11,7 @@ import torch
 from datasets import Dataset
 
 from span_marker.alignment import without_edges
-from span_marker.annotations import read_rows
+from span_marker.annotations import read_rows, way_to_data
 from span_marker.batching import run_in_batches
 from span_marker.calibration import (
     CalibrationReport,
@@ -26,7 +26,7 @@ from span_marker.evaluation import compute_metrics
 from span_marker.features import prepare
 from span_marker.inference import Entity
 from span_marker.labels import OUTSIDE, LabelledSpan
-from span_marker.modeling import SpanMarkerModel
+from span_marker.modeling import SpanMarkerModel, without_adapter
 from span_marker.thresholds import Scores, ThresholdReport, tune_threshold
 
 logger = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ def calibrate(
         TypeError: If it is no model, or no data set.
         ValueError: If the model proposes nothing, or nothing wrong, or nothing right: the model stays as it is.
     """
-    _check(model, data)
+    model = _check(model, data)
     candidates = score_candidates(model, data, batch_size)
     entities = proposed(candidates)
     decisions = decide(entities)
@@ -120,7 +120,7 @@ def tune_thresholds(
         ValueError: If ``precision`` is not above 0 and at most 1, or the data has no entity, or a label that the model
             does not have.
     """
-    _check(model, data)
+    model = _check(model, data)
     rows = list(read_rows(data.with_format(None), "held-out", model.config.given_labels))
     gold = [{without_edges(span, item) for span in spans} for item, spans in rows]
     labels = [label for label in model.config.reduced_labels if label != OUTSIDE]
@@ -159,11 +159,14 @@ def tune_thresholds(
     return ThresholdReport(points, {label: num_gold[label] for label in points}, before, after)
 
 
-def _check(model: Any, data: Any) -> None:
-    if not isinstance(model, SpanMarkerModel):
-        raise TypeError(f"the first argument must be a SpanMarkerModel, not {type(model).__name__}")
+def _check(model: Any, data: Any) -> SpanMarkerModel:
+    model = without_adapter(model)
     if not isinstance(data, Dataset):
-        raise TypeError(f"the held-out data must be a datasets.Dataset, such as one split, not {type(data).__name__}")
+        raise TypeError(
+            f"the held-out data must be a datasets.Dataset, such as one split or {way_to_data(data)}, not "
+            f"{type(data).__name__}"
+        )
+    return model
 
 
 def _span(entity: Entity) -> LabelledSpan:

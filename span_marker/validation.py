@@ -9,7 +9,6 @@ from __future__ import annotations
 from bisect import bisect_right, insort
 from collections.abc import Iterator, Sequence
 from functools import partial
-from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from span_marker.alignment import align, without_edges
 from span_marker.annotations import COLUMNS, UNITS, Form, Unit
 from span_marker.configuration import AUTO
 from span_marker.labels import LabelledSpan, complete_tags, detect_scheme, tags_to_entities
-from span_marker.modeling import SpanMarkerModel
+from span_marker.modeling import SpanMarkerModel, without_adapter
 from span_marker.problems import Problem, Report
 from span_marker.sentences import document_columns
 from span_marker.spans import IntArray
@@ -81,8 +80,7 @@ def validate(data: Any, model: SpanMarkerModel | None = None) -> Report:
         >>> report.is_clean, report.problems[0].message
         (False, "row 0 of the annotated data: 'PER' from characters 0 to 5 ('Ann w') begins or ends inside a word")
     """
-    if not isinstance(model, (SpanMarkerModel, NoneType)):
-        raise TypeError(f"model must be a SpanMarkerModel or None, not {type(model).__name__}")
+    model = None if model is None else without_adapter(model)
     datasets = annotated.named_splits(data)
     forms = {name: annotated.annotation_form(dataset, name) for name, dataset in datasets.items()}
     string_labels = complete_tags(_string_tags(datasets, forms))

@@ -45,7 +45,7 @@ class Comparison:
     confidence: float
     num_resamples: int
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         rows = [_row(name, of) for name, of in zip(self.overall._fields, self.overall, strict=True)]
         rows += [_row(f"f1 of {label}", of.f1) for label, of in self.labels.items()]
         return (

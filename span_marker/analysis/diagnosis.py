@@ -18,7 +18,7 @@ from span_marker.data_collator import SpanMarkerDataCollator
 from span_marker.features import Annotations, prepare
 from span_marker.formats.rows import parse_row
 from span_marker.labels import LabelledSpan
-from span_marker.modeling import SpanMarkerModel
+from span_marker.modeling import SpanMarkerModel, without_adapter
 
 Rows = list[tuple[Item, list[LabelledSpan]]]
 
@@ -56,8 +56,7 @@ def analyse_errors(
         ValueError: If the data has no rows or is not annotated, a label is not among those of the model, or an argument
             is out of range.
     """
-    if not isinstance(model, SpanMarkerModel):
-        raise TypeError(f"the first argument must be a SpanMarkerModel, not {type(model).__name__}")
+    model = without_adapter(model)
     sentences: list[JudgedSentence] = []
     unreachable = Counter(dict.fromkeys(REASONS, 0))
     for split, dataset in named_splits(data).items():

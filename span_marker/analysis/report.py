@@ -62,7 +62,7 @@ class ErrorReport:
         num_examples: The most errors of each kind to show.
     """
 
-    sentences: Sequence[JudgedSentence] = field(repr=False)
+    sentences: Sequence[JudgedSentence]
     measures: Mapping[str, Figures]
     labels: Mapping[str, Figures]
     entity_lengths: Mapping[str, Figures]
@@ -154,7 +154,7 @@ class ErrorReport:
             raise ValueError(f"there is no kind {kind!r} of outcomes, only {list(KINDS)}")
         return list_examples(self.sentences, kind)
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         blocks = [[self._summary()]]
         for name, family in self._families():
             blocks.append([aligned([(name, *COLUMNS), *map(_row, family, family.values())])])

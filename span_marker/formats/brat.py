@@ -36,6 +36,8 @@ def read_brat(path: Path) -> list[dict[str, Any]]:
             raise ValueError(f"{path} is half of a document: {missing[0]} is missing")
         return [_read_document(path.with_suffix(".txt"))]
     texts, annotations = (sorted(path.glob(pattern)) for pattern in ("*.txt", "*.ann"))
+    if not annotations:
+        raise ValueError(f"{path} has no .ann files (a folder is read as brat: pass a single file for columns)")
     have_text = {text.with_suffix(".ann") for text in texts}
     strays = [file for file in annotations if file not in have_text]
     if strays:

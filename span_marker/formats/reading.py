@@ -12,7 +12,7 @@ from datasets import Dataset
 from span_marker.formats.brat import read_brat
 from span_marker.formats.conll import read_conll
 from span_marker.formats.json_reader import read_json
-from span_marker.formats.rows import to_dataset
+from span_marker.formats.rows import check_path, to_dataset
 from span_marker.formats.spacy_docs import read_docbin
 
 FORMATS: dict[str, tuple[str, ...]] = {
@@ -62,9 +62,11 @@ def read_annotations(
         A data set with the columns ``tokens`` or ``text``, ``entities``, and others that the format has.
 
     Raises:
+        TypeError: If the path is none.
         ValueError: If the format is unknown, an option is not one of the format, or the data can't be read.
         FileNotFoundError: If there is no such file.
     """
+    check_path(path)
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"there is no {path}")

@@ -228,6 +228,19 @@ def read_utf8(path: Path, keep_mark: bool = False) -> str:
         raise ValueError(f"{path} is not UTF-8 (byte {error.start}): convert it first") from error
 
 
+def check_path(path: Any) -> None:
+    """Check that something is a path.
+
+    Args:
+        path: What should be one.
+
+    Raises:
+        TypeError: If it is not.
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"path, the first argument, must be one string or Path, not {type(path).__name__}")
+
+
 @contextmanager
 def writing(path: str | os.PathLike[str]) -> Iterator[TextIO]:
     """Open a file that takes its place only when all of it was written.
@@ -238,6 +251,7 @@ def writing(path: str | os.PathLike[str]) -> Iterator[TextIO]:
     Yields:
         The file to write to: UTF-8, line ends as written.
     """
+    check_path(path)
     part = Path(f"{os.fspath(path)}.part")
     try:
         with part.open("w", encoding="utf-8", newline="") as file:

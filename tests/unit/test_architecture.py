@@ -4,9 +4,10 @@ import ast
 import re
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-PACKAGE = ROOT / "span_marker"
-PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+import span_marker
+
+PACKAGE = Path(span_marker.__file__).parent
+PAGE = (Path(__file__).parents[2] / "docs" / "architecture.md").read_text(encoding="utf-8")
 
 
 def imports_of_the_page():

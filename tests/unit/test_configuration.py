@@ -61,7 +61,11 @@ def test_limits_below_one_are_refused(name, value):
 
 
 def test_limits_of_another_type_are_refused():
-    with pytest.raises(TypeError, match=r"entity_max_length='8' must be a whole number"):
-        SpanMarkerConfig(entity_max_length="8")
+    with pytest.raises(TypeError, match=r"entity_max_length='max' must be a whole number or 'auto'$"):
+        SpanMarkerConfig(entity_max_length="max")
+    with pytest.raises(TypeError, match=r"model_max_length=0.5 must be a whole number or None or 'auto'$"):
+        SpanMarkerConfig(model_max_length=0.5)
+    with pytest.raises(TypeError, match=r"marker_max_length='auto' must be a whole number$"):
+        SpanMarkerConfig(marker_max_length="auto")
     with pytest.raises(ValueError, match="max_prev_context=-1 must be at least 0"):
         SpanMarkerConfig(max_prev_context=-1)

@@ -719,10 +719,12 @@ def test_predictions_that_do_not_fit(predictions, error, message):
 
 
 def test_arguments_that_do_not_fit(model):
-    with pytest.raises(TypeError, match="the first argument must be a SpanMarkerModel, not Dataset"):
+    with pytest.raises(TypeError, match="model must be a SpanMarkerModel, not Dataset"):
         analyse_errors(DATA, model)
     with pytest.raises(TypeError, match=r"annotated data must be a datasets.Dataset or a dict of several, not a list"):
         analyse_errors(model, [])
+    with pytest.raises(TypeError, match=r"not a str: make one with read_annotations\('dev.jsonl'\)"):
+        analyse_errors(model, "dev.jsonl")
     with pytest.raises(ValueError, match="the annotated data set has no rows"):
         analyse_errors(model, DATA.select([]))
     with pytest.raises(ValueError, match="the label 'ART' .* is not among those of the model"):
@@ -758,6 +760,13 @@ def test_only_reports_on_the_same_data_are_compared():
     for other in others:
         with pytest.raises(ValueError, match="row 0 of the annotated data of the first report and row 0 .* different"):
             compare_reports(report, analyse_predictions(other, [[]]))
+
+
+def test_a_report_is_shown_as_its_tables():
+    report = analyse_predictions(DATA, [[]])
+    for shown in (report, compare_reports(report, report)):
+        assert repr(shown) == str(shown)
+        assert len(str(shown).splitlines()) > 5
 
 
 def test_many_labels_are_not_printed_as_a_matrix():

@@ -202,12 +202,16 @@ def test_held_out_text_may_be_given(model):
 
 def test_too_little_held_out_text_is_refused(model):
     before = model.config.to_dict()
-    with pytest.raises(ValueError, match=r"finds \d+ entities in the held-out text, but it takes 598 .*recall=0.995"):
+    with pytest.raises(ValueError, match=r"finds \d+ entities in the held-out text, but it takes 598 .*recall=0.995 "):
         model.fit_span_filter(WORDS, held_out=WORDS[:5])
+    with pytest.raises(ValueError, match=r"pass \d+ times as much held-out text, or recall=0.9, for which 29 entities"):
+        model.fit_span_filter(WORDS, held_out=WORDS[:5])
+    with pytest.raises(ValueError, match=r"pass \d+ times as much held-out text$"):
+        model.fit_span_filter(WORDS, held_out=WORDS[:1], recall=0.9)
     assert DEFAULT_RECALL == 0.995
     assert model.span_filter is None
     assert model.config.to_dict() == before
-    with pytest.raises(ValueError, match="finds 0 entities in the held-out text"):
+    with pytest.raises(ValueError, match="finds no entity in the held-out text: has it learned enough"):
         model.fit_span_filter(WORDS, held_out=[[], []], recall=0.5)
 
 

@@ -2,7 +2,7 @@ import logging
 from itertools import pairwise
 
 import pytest
-from datasets import Dataset
+from datasets import Dataset, DatasetDict
 from tiny import SENTENCES, TOKENIZERS, build_model
 
 import span_marker.batching
@@ -70,7 +70,9 @@ def test_blank_text_has_no_entities(model, text):
     [
         (3, "inputs of type int"),
         (None, "inputs of type NoneType"),
-        ({"text": "a"}, "inputs of type dict"),
+        ({"text": "a"}, "inputs of type dict: .*; predict_stream takes dicts and any iterable"),
+        (DatasetDict(), "of a DatasetDict pass one split"),
+        ([{"text": "a"}], r"inputs\[0\] of type dict: .*; predict_stream takes dicts"),
         ([1, 2], r"inputs\[0\] of type int"),
         (["a b", ["c"]], r"inputs\[1\] of type list"),
         (["a b", None], r"inputs\[1\] of type NoneType"),
@@ -87,7 +89,7 @@ def test_what_predict_cannot_read(model, inputs, message):
 def test_a_data_set_without_tokens(model):
     with pytest.raises(ValueError, match=r"needs a column 'tokens' or 'text', but has only \['words'\]"):
         model.predict(Dataset.from_dict({"words": ["a"]}))
-    with pytest.raises(ValueError, match="no 'document_id'"):
+    with pytest.raises(ValueError, match="no 'document_id': number .* drop 'sentence_id' with dataset.remove_columns"):
         model.predict(Dataset.from_dict({"tokens": [["a"]], "sentence_id": [1]}))
 
 
@@ -185,7 +187,7 @@ def test_columns_that_cannot_be_passed_through(model):
         model.predict(data, keep_columns=["entities"])
     with pytest.raises(TypeError, match="the input is of type list"):
         model.predict(SENTENCES, keep_columns=["id"])
-    with pytest.raises(TypeError, match="keep_columns='tokens' must be a list"):
+    with pytest.raises(TypeError, match=r"keep_columns='tokens' must be a list: \['tokens'\]"):
         model.predict(data, keep_columns="tokens")
 
 
@@ -335,7 +337,8 @@ def test_all_labels(model):
     [
         ({"threshold": 1.5}, ValueError, r"threshold=1.5 must be from 0 to 1"),
         ({"threshold": "0.5"}, TypeError, "threshold='0.5' must be a number"),
-        ({"threshold": {"PER": 0.5}}, ValueError, r"threshold=.* each label .* \['LOC', 'ORG'\] are missing"),
+        ({"threshold": {"PER": 0.5}}, ValueError, r"without a threshold \['LOC', 'ORG'\]"),
+        ({"threshold": {"person": 0.5}}, ValueError, r"labels \['person'\]; labels without a threshold \['LOC', 'ORG"),
         ({"threshold": {"PER": 0.5, "LOC": 2, "ORG": 0}}, ValueError, r"threshold\['LOC'\]=2 must be"),
         ({"decoding": "best"}, ValueError, "decoding='best' must be one of"),
         ({"top_k": 0}, ValueError, "top_k=0 must be at least 1"),
@@ -409,10 +412,10 @@ def test_blocks_are_bounded_by_length(model, monkeypatch):
 @pytest.mark.parametrize(
     ("item", "error", "message"),
     [
-        (3, TypeError, "item 1 of the stream must be a string, a list of words or a dict, not int"),
-        ({"id": 1}, ValueError, r"item 1 of the stream must have either 'text' or 'tokens', but has \['id'\]"),
+        (3, TypeError, "item 1 of the inputs must be a string, a list of words or a dict, not int"),
+        ({"id": 1}, ValueError, r"item 1 of the inputs must have either 'text' or 'tokens', but has \['id'\]"),
         ({"text": ["a"], "tokens": ["a"]}, ValueError, "either 'text' or 'tokens'"),
-        ({"tokens": ["a", None]}, TypeError, r"item 1 of the stream: 'tokens'\[1\]=None must be a word"),
+        ({"tokens": ["a", None]}, TypeError, r"item 1 of the inputs: 'tokens'\[1\]=None must be a word"),
     ],
 )
 def test_bad_items_of_a_stream(model, item, error, message):

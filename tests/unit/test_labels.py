@@ -151,7 +151,8 @@ def test_a_label_may_contain_a_hyphen():
         (["O"], ValueError, "at least one label besides"),
         (["O", "PER", "PER"], ValueError, r"\['PER'\] occur more than once"),
         (["O", 3], TypeError, "contains 3"),
-        ("O", TypeError, "not a str"),
+        ("train.jsonl", TypeError, r"not a str: order matters; or a data set: read_annotations\('train.jsonl'\)"),
+        ({0: "O", 1: "PER"}, TypeError, r"not a dict: pass list\(labels.values\(\)\)"),
         ({"O", "PER"}, TypeError, "not a set: order matters"),
     ],
 )

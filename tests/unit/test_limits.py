@@ -121,11 +121,13 @@ def test_the_text_limit_does_not_pass_that_of_the_encoder():
 
 
 def test_the_report_is_two_tables_and_a_suggestion():
-    lines = str(suggest_limits({"words": WORDS, "texts": TEXTS}, build_tokenizer("wordpiece"), keep=0.8)).splitlines()
+    report = suggest_limits({"words": WORDS, "texts": TEXTS}, build_tokenizer("wordpiece"), keep=0.8)
+    lines = str(report).splitlines()
     assert lines[0] == "9 entities in 4 sentences"
     assert lines[1].startswith("1 of them")
     marked = [line for line in lines if line.endswith("<-")]
     assert [line.split()[0] for line in marked] == ["2"]
+    assert repr(report) == str(report)
     assert lines[-1].startswith("suggested: entity_max_length=2, model_max_length=")
 
 

@@ -120,6 +120,10 @@ def test_code_of_the_card_runs(trained):
     assert len(blocks) == 2
     for block in blocks:
         compile(block, "card", "exec")
+    assert blocks[1].startswith(
+        "from datasets import load_dataset\nfrom span_marker import SpanMarkerModel, Trainer\n\n"
+    )
+    assert 'dataset = load_dataset("user/tiny")\n\n' in blocks[1]
     assert f"model.predict({' '.join(SENTENCES[2])!r})".replace("'", '"') in blocks[0]
 
 
@@ -166,6 +170,20 @@ def test_an_untrained_model_has_a_card():
     assert card.data.eval_results is None
     assert "<!-- - **Encoder:** Unknown -->" in card.text
     assert "Median" not in card.text
+
+
+def test_code_of_a_card_without_a_data_set_on_the_hub_reads_files():
+    text = build_model("bert", entity_max_length=3).generate_model_card()
+    _, code = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    compile(code, "card", "exec")
+    assert code.startswith("from span_marker import SpanMarkerModel, Trainer, read_annotations\n\n")
+    assert 'dataset = {"train": read_annotations("train.jsonl"), "validation": read_annotations("dev.jsonl")}\n' in code
+    assert "load_dataset" not in text
+
+
+def test_card_data_of_another_type_are_refused_at_once():
+    with pytest.raises(TypeError, match=r"not dict: SpanMarkerModelCardData\(language='en'\)"):
+        SpanMarkerModel.from_pretrained("any", model_card_data={"language": "en"})
 
 
 def test_a_folder_is_no_name_of_an_encoder(tmp_path, monkeypatch):

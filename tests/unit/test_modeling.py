@@ -148,10 +148,63 @@ def test_an_encoder_needs_labels(tmp_path):
         SpanMarkerModel.from_pretrained(encoder, labels=["B-PER"])
 
 
-@pytest.mark.parametrize("path", ["./nowhere", "../nowhere", "/nowhere/at/all"])
+@pytest.mark.parametrize("path", ["./nowhere", "../nowhere", "/nowhere/at/all", "path/or/name/of/a/checkpoint"])
 def test_a_folder_that_does_not_exist(path):
-    with pytest.raises(FileNotFoundError, match=f"there is no folder '{path}' to load a model from"):
+    reason = ", and a name on the Hub has at most one '/'" if path.count("/") > 1 else ""
+    with pytest.raises(FileNotFoundError, match=f"there is no folder '{path}' to load a model from{reason}$"):
         SpanMarkerModel.from_pretrained(path)
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ([], r"there is no config.json in '.*run'$"),
+        (["adapter_config.json"], r"an adapter of PEFT: load its base model, .*from_pretrained\(base, '.*run'\)"),
+        (
+            ["checkpoint-10/config.json", "checkpoint-5/adapter_config.json", "runs/log"],
+            r"no config.json in '.*run': pass one of the folders in it, \['checkpoint-5', 'checkpoint-10'\]",
+        ),
+    ],
+)
+def test_a_folder_without_a_configuration(files, message, tmp_path):
+    (tmp_path / "run").mkdir()
+    for name in files:
+        (tmp_path / "run" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "run" / name).touch()
+    with pytest.raises(FileNotFoundError, match=message):
+        SpanMarkerModel.from_pretrained(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("argument", "advice"),
+    [
+        ("entity_max_lenght", ": did you mean 'entity_max_length'?"),
+        ("max_length", ": did you mean 'model_max_length'?"),
+        ("device", ": did you mean 'device_map'?"),
+        ("thresholds", ": set model.config.thresholds instead"),
+        ("xyz", ""),
+    ],
+)
+def test_an_argument_that_nobody_takes(argument, advice, tmp_path, checkpoint):
+    encoder = save_encoder("bert", tmp_path / "encoder")
+    for path, labels in ((encoder, LABELS), (checkpoint, None)):
+        with pytest.raises(TypeError) as error:
+            SpanMarkerModel.from_pretrained(path, labels=labels, **{argument: 8})
+        assert str(error.value) == f"from_pretrained has no argument {argument!r}{advice}"
+
+
+def test_arguments_of_transformers_and_of_the_encoder_go_on(tmp_path, checkpoint):
+    encoder = save_encoder("bert", tmp_path / "encoder")
+    options = {"dtype": "bfloat16", "device_map": "cpu", "low_cpu_mem_usage": True, "use_safetensors": True}
+    options |= {"cache_dir": str(tmp_path), "revision": "main", "token": False, "local_files_only": True}
+    assert SpanMarkerModel.from_pretrained(encoder, labels=LABELS, **options, add_pooling_layer=False) is not None
+    assert SpanMarkerModel.from_pretrained(checkpoint, **options).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("labels", ["train.jsonl", {0: "O", 1: "PER"}])
+def test_labels_that_are_no_list(labels, checkpoint):
+    with pytest.raises(TypeError, match=r"labels=.* must be a list of strings, .*(read_annotations|labels.values\(\))"):
+        SpanMarkerModel.from_pretrained(checkpoint, labels=labels)
 
 
 def test_an_encoder_that_cannot_carry_markers_is_refused(tmp_path):

@@ -244,6 +244,8 @@ def test_inputs_of_no_use(pipe, inputs):
     for nothing in ({"id": 7}, [{"text": "a", "tokens": []}], Dataset.from_dict({"id": [7]})):
         with pytest.raises(ValueError, match="'text'"):
             pipe(nothing)
+    with pytest.raises(ValueError, match=r"item 0 of the inputs must have either 'text' or 'tokens', .*\['txt'\]"):
+        pipe({"txt": "Paris"})
 
 
 @pytest.fixture(scope="module")

@@ -590,8 +590,14 @@ def test_what_does_not_fit_a_format_is_refused(tmp_path):
         read_text(tmp_path, "a O", annotator=1)
     with pytest.raises(ValueError, match="is a folder"):
         read_annotations(tmp_path, format="conll")
+    with pytest.raises(
+        ValueError, match=r"has no .ann files \(a folder is read as brat: pass a single file for columns"
+    ):
+        read_annotations(tmp_path)
     with pytest.raises(FileNotFoundError, match="there is no"):
         read_annotations(tmp_path / "missing.conll")
+    with pytest.raises(TypeError, match="path, the first argument, must be one string or Path, not list"):
+        read_annotations(["a.conll", "b.conll"])
 
 
 def test_entities_of_a_level_are_those_of_its_tags():

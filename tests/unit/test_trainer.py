@@ -280,8 +280,29 @@ def test_bad_data_stop_before_training(tmp_path):
 
 
 def test_another_model_is_refused(tmp_path):
-    with pytest.raises(TypeError, match="needs a SpanMarkerModel, not BertModel"):
+    with pytest.raises(TypeError, match="model must be a SpanMarkerModel, not BertModel"):
         Trainer(build_model("bert").encoder, arguments(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"model": "encoder"}, r"model must be a SpanMarkerModel, .*SpanMarkerModel.from_pretrained\('encoder'\)"),
+        ({"args": "out"}, r"args must be TrainingArguments, not str: TrainingArguments\('out'\)"),
+        ({"train_dataset": "train.jsonl"}, r"the training data must be .*read_annotations\('train.jsonl'\)"),
+        ({"eval_dataset": "dev.jsonl"}, r"the evaluation data must be .*read_annotations\('dev.jsonl'\)"),
+    ],
+)
+def test_names_in_place_of_things(tmp_path, given, message):
+    with pytest.raises(TypeError, match=message):
+        Trainer(**{"model": build_model("bert", entity_max_length=3), "args": arguments(tmp_path), **given})
+
+
+def test_an_evaluation_set_is_named_or_given(dataset, tmp_path):
+    trainer = Trainer(build_model("bert", entity_max_length=3), arguments(tmp_path), eval_dataset={"news": dataset})
+    assert "eval_overall_f1" in trainer.evaluate("news")
+    with pytest.raises(ValueError, match=r"'dev.jsonl' is none .* \['news'\]: .* pass read_annotations\('dev.jsonl'\)"):
+        trainer.evaluate("dev.jsonl")
 
 
 def by_heart(model, folder):
@@ -443,6 +464,7 @@ def test_too_few_evaluation_data_give_no_threshold(dataset, tmp_path, caplog):
     model = build_model("bert", entity_max_length=3, candidates_per_word=0.5)
     trainer = Trainer(model, arguments(tmp_path), dataset, {"small": dataset})
     trainer.train()
+    assert "until you call model.tune_span_filter(held_out, recall=...): the model finds" in caplog.text
     assert "it takes 598 to be sure" in caplog.text
     assert "threshold" not in model.config.span_filter
     assert 0.2 < trainer.evaluate()["eval_small_candidates_kept"] < 0.4

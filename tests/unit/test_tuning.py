@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
+from peft import LoraConfig, get_peft_model
 from tiny import SENTENCES, build_model
 
-from span_marker import SpanMarkerModel, calibrate, tune_thresholds
+from span_marker import SpanMarkerModel, analyse_errors, calibrate, tune_thresholds, validate
 from span_marker.evaluation import compute_metrics
 from span_marker.labels import LabelledSpan
 from span_marker.spans import num_candidates
@@ -118,9 +119,18 @@ def test_what_fails_leaves_the_model_as_it_was(model):
     for function in (calibrate, tune_thresholds):
         with pytest.raises(TypeError, match="must be a SpanMarkerModel, not Dataset"):
             function(nothing, model)
-        with pytest.raises(TypeError, match="must be a datasets.Dataset, such as one split, not dict"):
+        with pytest.raises(TypeError, match="must be a datasets.Dataset, such as one split or .*, not dict"):
             function(model, {"dev": nothing})
     assert model.config.thresholds is None
+
+
+def test_a_model_with_an_adapter_is_tuned_and_looked_into():
+    model = build_model("bert", entity_max_length=3)
+    data = Dataset.from_dict({"tokens": WORDS, "entities": as_dicts(half_right(model, WORDS, "word"))})
+    adapted = get_peft_model(model, LoraConfig(target_modules=["query"], modules_to_save=["classifier"])).eval()
+    assert calibrate(adapted, data).temperature == model.config.calibration_temperature != 1
+    assert tune_thresholds(adapted, data).thresholds == model.config.thresholds
+    assert analyse_errors(adapted, data).overall.num_gold == validate(data, adapted).num_entities > 0
 
 
 def test_thresholds_of_other_scores_are_taken_away(model, caplog):

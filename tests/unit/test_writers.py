@@ -115,6 +115,11 @@ def test_json_lines_are_written_one_after_the_other(tmp_path):
     assert len(alive) == len((tmp_path / "x").read_text().splitlines())
 
 
+def test_arguments_the_wrong_way_round(tmp_path):
+    with pytest.raises(TypeError, match="path, the first argument, must be one string or Path, not list"):
+        write_jsonl([{"text": "a", "entities": []}], tmp_path / "x")
+
+
 def test_a_bad_row_leaves_no_file_behind(tmp_path):
     rows = [{"text": "a", "entities": []}, {"text": "a", "entities": [{"label": "X", "start": 0, "end": 2}]}]
     (tmp_path / "before").write_text("kept")
