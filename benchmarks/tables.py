@@ -14,10 +14,8 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-PAGES = [
-    HERE.parent / "README.md",
-    *(HERE.parent / "docs" / f"{name}.md" for name in ("speed", "encoders", "entities", "candidate_filter")),
-]
+WITH_TABLES = ("speed", "encoders", "entities", "candidate_filter", "how_it_works")
+PAGES = [HERE.parent / "README.md", *(HERE.parent / "docs" / f"{name}.md" for name in WITH_TABLES)]
 
 
 class SettingsTable:
@@ -240,6 +238,26 @@ def span_filter_steps(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def ablations_table(results: dict[str, Any]) -> str:
+    """Show mean F1 and standard error of each variant, and its difference from the unchanged model."""
+    lines = [
+        "| variant | F1 | difference | 95% over sentences | p over sentences | p over seeds |",
+        "|---|---|---|---|---|---|",
+    ]
+    for variant, row in results["comparisons"].items():
+        f1 = mean_and_error([run["f1"] for run in results["runs"] if run["variant"] == variant], ".3f")
+        cells = [
+            f"{row['difference']:+.3f}",
+            "{:+.3f} to {:+.3f}".format(*row["interval"]),
+            f"{row['p_sentences']:.4f}",
+        ]
+        cells.append("" if row["p_seeds"] is None else f"{row['p_seeds']:.3f}")
+        lines.append(
+            " | ".join([f"| {variant.replace('-', ' ')}", f1, *([""] * 4 if variant == "baseline" else cells)]) + " |"
+        )
+    return "\n".join(lines)
+
+
 def case_studies(results: dict[str, Any]) -> str:
     """Compare systems on the same text: figures, what they cost, and what each reads in the snippets."""
     systems, runs = results["systems"], {name: [] for name in results["systems"]}
@@ -285,6 +303,8 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "span-filter-speed": ("span_filter.json", span_filter_speed_table),
     "span-filter-machine": ("span_filter.json", lambda results: f"{describe(results['machine'])}."),
     "span-filter-steps": ("span_filter.json", span_filter_steps),
+    "ablations": ("ablations.json", ablations_table),
+    "ablations-machine": ("ablations.json", lambda results: f"{describe(results['machine'])}."),
 }
 
 

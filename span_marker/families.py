@@ -114,6 +114,8 @@ def _run_mobilebert(encoder: Any, embeds: Tensor, position_ids: Tensor, span_pas
 
 def _embed_alone(encoder: Any, embeds: Tensor, position_ids: Tensor) -> Tensor:
     """Each token as a text of its own: ``(num_tokens, embed_dim)`` to ``(num_tokens, hidden)``."""
+    if not len(embeds):  # older versions of torch can't pad nothing
+        return embeds.new_empty(0, encoder.config.hidden_size)
     hidden: Tensor = encoder.embeddings(inputs_embeds=embeds[:, None], position_ids=position_ids[:, None])
     return hidden.squeeze(1)
 

@@ -41,7 +41,7 @@ sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 
 from precision import short_training, spend_time_on_learning
 from speed import machine
-from tables import HERE, mean_and_error
+from tables import HERE, ablations_table
 
 LIMITS = {"model_max_length": 128, "marker_max_length": 128, "entity_max_length": 4}
 """Tokens of a text, pairs of markers in one sample with it, words of a candidate: all but one in a hundred."""
@@ -303,26 +303,6 @@ def compare(runs: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return comparisons
 
 
-def table(results: dict[str, Any]) -> str:
-    """Show mean F1 and standard error of each variant, and its difference from the unchanged model."""
-    lines = [
-        "| variant | F1 | difference | 95% over sentences | p over sentences | p over seeds |",
-        "|---|---|---|---|---|---|",
-    ]
-    for variant, row in results["comparisons"].items():
-        f1 = mean_and_error([run["f1"] for run in results["runs"] if run["variant"] == variant], ".3f")
-        cells = [
-            f"{row['difference']:+.3f}",
-            "{:+.3f} to {:+.3f}".format(*row["interval"]),
-            f"{row['p_sentences']:.4f}",
-        ]
-        cells.append("" if row["p_seeds"] is None else f"{row['p_seeds']:.3f}")
-        lines.append(
-            " | ".join([f"| {variant.replace('-', ' ')}", f1, *([""] * 4 if variant == BASELINE else cells)]) + " |"
-        )
-    return "\n".join(lines)
-
-
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
     """Run the study, or what is missing of it.
 
@@ -390,7 +370,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
             part.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
             part.replace(options.results)
             print(f"{variant}, seed {seed}: F1 {f1:.4f} in {run['seconds']:.0f} s", flush=True)
-    print(table(results))
+    print(ablations_table(results))
     return results
 
 

@@ -22,6 +22,7 @@ def test_pages_show_the_kept_results(path):
         "encoders.json",
         "long_documents.json",
         "nested.json",
+        "ablations.json",
         "span_filter.json",
     ],
 )
