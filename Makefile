@@ -51,7 +51,7 @@ test-wheel:
 	cd build/wheel/tree && ../../../.venv-wheel/bin/python -m pytest --numprocesses 2 --dist loadfile tests --pyargs span_marker
 
 audit: $(VENV)/audit.done
-	$(BIN)/pip-audit --no-deps --disable-pip --requirement $(CONSTRAINTS)
+	$(BIN)/pip-audit --strict --no-deps --disable-pip --requirement $(CONSTRAINTS)
 
 format: $(VENV)/test.done
 	$(BIN)/ruff check --fix .

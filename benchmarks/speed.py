@@ -206,7 +206,7 @@ def machine(device: str = "cpu") -> dict[str, Any]:
         "device": "cpu" if device == "cpu" else torch.cuda.get_device_name(),
     }
     if device == "cpu":
-        capabilities = torch.cpu.get_capabilities()
+        capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of torch can't tell
         description |= {
             "cpu": capabilities.get("cpu_name"),
             "cores": os.cpu_count(),

@@ -67,7 +67,8 @@ def has_fast_bfloat16() -> bool:
     """Tell whether this machine multiplies bfloat16 matrices much faster than float32 ones."""
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported()
-    return bool(torch.cpu.get_capabilities().get("amx_bf16"))
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of torch can't tell
+    return bool(capabilities.get("amx_bf16"))
 
 
 def print_metrics(metrics: dict[str, Any]) -> None:

@@ -1,8 +1,9 @@
 """The examples of the documentation run, as they stand there.
 
-A page finds in its folder ``my-model``, a checkpoint, ``train.jsonl``, ``dev.jsonl`` and ``book.txt``; and on the Hub
-the encoder ``google-bert/bert-base-cased``, tiny and untrained, and the checkpoint as ``user/my-model``. It is logged
-in as ``user``. A block that can't be run says why, in the line above it: ``<!-- not run: REASON -->``.
+A page finds in its folder ``my-model``, a checkpoint, ``train.jsonl``, ``dev.jsonl``, ``test.jsonl`` and
+``book.txt``; and on the Hub the encoder ``google-bert/bert-base-cased``, tiny and untrained, and the checkpoint as
+``user/my-model``. It is logged in as ``user``. A block that can't be run says why, in the line above it:
+``<!-- not run: REASON -->``.
 """
 
 import json
@@ -105,7 +106,8 @@ def report(tmp_path_factory):
     write_encoder(folder / "encoder")
     write_checkpoint(page_folder / "my-model", folder / "encoder")
     write_rows(page_folder / "train.jsonl", [annotate(index) for index in range(16)])
-    write_rows(page_folder / "dev.jsonl", [annotate(3 * index + 1) for index in range(16)])
+    for split in ("dev", "test"):
+        write_rows(page_folder / f"{split}.jsonl", [annotate(3 * index + 1) for index in range(16)])
     (page_folder / "book.txt").write_text(f"{TEXT}\n" * 10, encoding="utf-8")
     failing.write_text(FAILING, encoding="utf-8")
     pages = [failing, *PAGES]
