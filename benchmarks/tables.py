@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-WITH_TABLES = ("speed", "encoders", "entities", "candidate_filter", "how_it_works")
+WITH_TABLES = ("speed", "encoders", "entities", "candidate_filter", "how_it_works", "case_studies")
 PAGES = [HERE.parent / "README.md", *(HERE.parent / "docs" / f"{name}.md" for name in WITH_TABLES)]
 
 
@@ -305,6 +305,7 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "span-filter-steps": ("span_filter.json", span_filter_steps),
     "ablations": ("ablations.json", ablations_table),
     "ablations-machine": ("ablations.json", lambda results: f"{describe(results['machine'])}."),
+    "case-studies": ("case_studies.json", case_studies),
 }
 
 

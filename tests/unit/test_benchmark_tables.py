@@ -23,6 +23,7 @@ def test_pages_show_the_kept_results(path):
         "long_documents.json",
         "nested.json",
         "ablations.json",
+        "case_studies.json",
         "span_filter.json",
     ],
 )
@@ -39,3 +40,10 @@ def test_fill_replaces_what_stands_between_the_marks():
     assert new.startswith("before\n<!-- memory -->\n| sentences |")
     assert new.endswith("|\n<!-- /memory -->\nafter\n")
     assert fill(new) == new
+
+
+def test_measurements_name_all_kept_results():
+    page = (HERE.parent / "docs" / "measurements.md").read_text(encoding="utf-8")
+    for path in (HERE / "results").glob("*.json"):
+        machine = json.loads(path.read_text(encoding="utf-8"))["machine"]
+        assert f"`{path.name}`, {machine['date']}, {machine['commit'][:7]}" in page
