@@ -27,7 +27,7 @@ def make_span_marker(
     """Make the component.
 
     Args:
-        nlp: See `span_marker.spacy_integration.SpanMarkerComponent`.
+        nlp: See `span_marker.integrations.spacy.SpanMarkerComponent`.
         name: Likewise.
         model: Likewise.
         batch_size: Likewise.
@@ -41,7 +41,7 @@ def make_span_marker(
     Returns:
         The component.
     """
-    from span_marker.spacy_integration import SpanMarkerComponent
+    from span_marker.integrations.spacy import SpanMarkerComponent
 
     return SpanMarkerComponent(
         name, model, batch_size, device, overwrite_entities, spans_key, threshold, decoding, exact

@@ -23,7 +23,7 @@ from tables import encoders_table
 from transformers import CONFIG_MAPPING
 
 from span_marker import SpanMarkerConfig, SpanMarkerModel, SpanMarkerTokenizer
-from span_marker.encoders import max_text_length
+from span_marker.encoders.support import max_text_length
 
 HERE = Path(__file__).parent
 SIZE = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536}

@@ -20,7 +20,7 @@ from datasets import Dataset
 
 from span_marker import SpanMarkerModel, infer_labels, read_annotations, write_brat, write_conll, write_docbin
 from span_marker import write_jsonl as write_canonical
-from span_marker.features import prepare
+from span_marker.preprocessing.features import prepare
 
 Row = dict[str, Any]
 

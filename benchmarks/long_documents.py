@@ -28,9 +28,9 @@ from tables import book_table, long_documents_table
 from transformers import set_seed
 
 from span_marker import SpanMarkerModel, Trainer
-from span_marker.evaluation import compute_metrics
-from span_marker.formats.reading import read_annotations
-from span_marker.labels import LabelledSpan
+from span_marker.core.labels import LabelledSpan
+from span_marker.core.metrics import compute_metrics
+from span_marker.data.files import read_annotations
 
 HERE = Path(__file__).parent
 WINDOW = 128

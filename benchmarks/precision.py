@@ -23,8 +23,8 @@ from torch import nn
 from transformers import TrainingArguments, set_seed
 
 from span_marker import SpanMarkerModel, Trainer
-from span_marker.evaluation import compute_metrics
-from span_marker.labels import LabelledSpan, detect_scheme, tags_to_entities
+from span_marker.core.labels import LabelledSpan, detect_scheme, tags_to_entities
+from span_marker.core.metrics import compute_metrics
 
 HERE = Path(__file__).parent
 

@@ -28,7 +28,7 @@ from torch import nn
 from transformers import AutoModelForTokenClassification, AutoTokenizer, DataCollatorForTokenClassification, set_seed
 
 from span_marker import ErrorReport, SpanMarkerModel, Trainer, analyse_predictions, write_docbin
-from span_marker.labels import LabelledSpan, tags_to_entities
+from span_marker.core.labels import LabelledSpan, tags_to_entities
 
 sys.path.append(str(HERE.parent / "training_scripts"))
 

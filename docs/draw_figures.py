@@ -22,12 +22,12 @@ from torch import Tensor
 from transformers import BertConfig, PreTrainedTokenizerFast
 
 from span_marker import SpanMarkerConfig, SpanMarkerModel, SpanMarkerTokenizer
-from span_marker.attention import DenseInput
-from span_marker.data_collator import SpanMarkerDataCollator, text_features
-from span_marker.encoders import EngineChoice
-from span_marker.engines import EngineInput, encode_dense, encode_fast
-from span_marker.families import FAMILIES
-from span_marker.sentences import Piece
+from span_marker.encoders.attention import DenseInput
+from span_marker.encoders.engines import EngineInput, encode_dense, encode_fast
+from span_marker.encoders.families import FAMILIES
+from span_marker.encoders.support import EngineChoice
+from span_marker.preprocessing.data_collator import SpanMarkerDataCollator, text_features
+from span_marker.preprocessing.inputs import Piece
 
 SENTENCES = [["Amelia", "Earhart", "flew"], ["Paris"]]
 """The first one is in all figures; the second keeps it company in a batch."""

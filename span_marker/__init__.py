@@ -3,24 +3,24 @@
 from transformers import AutoConfig, AutoModel, TrainingArguments, pipeline
 from transformers.pipelines import PIPELINE_REGISTRY
 
-from span_marker.analysis.comparison import Comparison, compare_reports
-from span_marker.analysis.diagnosis import analyse_errors, analyse_predictions
-from span_marker.analysis.report import ErrorReport
-from span_marker.annotations import infer_labels
+from span_marker.checkpoints.model_card import SpanMarkerModelCardData
 from span_marker.configuration import SpanMarkerConfig
-from span_marker.encoders import register_attention
-from span_marker.formats.reading import read_annotations
-from span_marker.formats.writing import to_docs, write_brat, write_conll, write_docbin, write_html, write_jsonl
-from span_marker.inference import Coverage, Entity
-from span_marker.limits import suggest_limits
-from span_marker.model_card import SpanMarkerModelCardData
+from span_marker.data.columns import infer_labels
+from span_marker.data.files import read_annotations
+from span_marker.data.writing import to_docs, write_brat, write_conll, write_docbin, write_html, write_jsonl
+from span_marker.encoders.support import register_attention
+from span_marker.error_analysis.analyze import analyse_errors, analyse_predictions
+from span_marker.error_analysis.comparison import Comparison, compare_reports
+from span_marker.error_analysis.report import ErrorReport
+from span_marker.integrations.pipeline import TASK, NoDefaultModel, SpanMarkerPipeline
 from span_marker.modeling import SpanMarkerModel
 from span_marker.network import SpanMarkerOutput
-from span_marker.pipeline_component import TASK, NoDefaultModel, SpanMarkerPipeline
-from span_marker.tokenizer import SpanMarkerTokenizer
-from span_marker.trainer import Trainer
-from span_marker.tuning import calibrate, tune_thresholds
-from span_marker.validation import validate
+from span_marker.prediction import Coverage, Entity
+from span_marker.preprocessing.tokenizer import SpanMarkerTokenizer
+from span_marker.scores.tuning import calibrate, tune_thresholds
+from span_marker.training.trainer import Trainer
+from span_marker.validation.checks import validate
+from span_marker.validation.limits import suggest_limits
 from span_marker.version import __version__
 
 register_attention()

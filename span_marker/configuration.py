@@ -10,8 +10,8 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 
-from span_marker.decoding import Decoder, Decoding, check_decoding
-from span_marker.labels import OUTSIDE, check_labels, detect_scheme, reduce_labels
+from span_marker.core.decoding import Decoder, Decoding, check_decoding
+from span_marker.core.labels import OUTSIDE, check_labels, detect_scheme, reduce_labels
 from span_marker.version import __version__
 
 DEFAULT_MODEL_MAX_LENGTH = 512
@@ -59,8 +59,8 @@ class SpanMarkerConfig(PreTrainedConfig):
         model_max_length_default: The text limit if ``model_max_length`` is None.
         id2reduced_id: Class of a span for each given label ID; made from ``labels``, for the 1.x library to read.
         multi_label: Whether a span may have several labels: each has a probability of its own.
-        decoding: How entities that overlap are resolved, see `span_marker.decoding`. None stands for ``"flat"``, or in
-            a multi-label model for ``"nested"``; training sets it if the data asks for more.
+        decoding: How entities that overlap are resolved, see `span_marker.core.decoding`. None stands for ``"flat"``,
+            or for ``"nested"`` in a multi-label model; training sets it if the data asks for more.
         calibration_temperature: What class scores are divided by before they become probabilities, see
             `span_marker.calibrate`.
         thresholds: The least probability of each label, see ``SpanMarkerModel.predict``; None for none.
@@ -284,7 +284,7 @@ class SpanMarkerConfig(PreTrainedConfig):
 
     @property
     def scheme(self) -> str | None:
-        """Scheme of the given labels, a key of `span_marker.labels.SCHEMES`."""
+        """Scheme of the given labels, a key of `span_marker.core.labels.SCHEMES`."""
         return detect_scheme(self.given_labels)
 
     @property

@@ -11,12 +11,13 @@ from typing import Any
 
 import torch
 
-from span_marker import filter_fitting, inference
-from span_marker.decoding import Decoding
-from span_marker.filter_fitting import Examples, SpanFilterReport
-from span_marker.pretrained import SpanMarkerPreTrainedModel
-from span_marker.sentences import Sentences, read_inputs, take_columns
-from span_marker.span_filter import SpanFilter
+from span_marker import prediction
+from span_marker.candidate_filter import fitting
+from span_marker.candidate_filter.fitting import Examples, SpanFilterReport
+from span_marker.candidate_filter.head import SpanFilter
+from span_marker.checkpoints.pretrained import SpanMarkerPreTrainedModel
+from span_marker.core.decoding import Decoding
+from span_marker.preprocessing.inputs import Sentences, read_inputs, take_columns
 
 logger = logging.getLogger(__name__)
 
@@ -59,8 +60,8 @@ class SpanMarkerModel(SpanMarkerPreTrainedModel):
             threshold: The least probability of an entity, or a dict with that of each label. With it, a span has its
                 most probable label among those that reach theirs, even if ``O`` is more probable. By default the
                 thresholds of the configuration, or if it has none, the most probable class decides.
-            decoding: ``"flat"``, ``"flat-optimal"``, ``"nested"`` or ``"overlapping"``, see `span_marker.decoding`; by
-                default that of the configuration.
+            decoding: ``"flat"``, ``"flat-optimal"``, ``"nested"`` or ``"overlapping"``, see
+                `span_marker.core.decoding`. Defaults to that of the configuration.
             top_k: Give each entity its most probable labels, ``O`` included, as a list ``labels`` of dicts with
                 ``label`` and ``score``; a number larger than that of the labels gives all.
             exact: Whether to score all candidates, rather than those that the candidate filter keeps, if there is one;
@@ -85,7 +86,7 @@ class SpanMarkerModel(SpanMarkerPreTrainedModel):
         kept = None if keep_columns is None else take_columns(inputs, keep_columns)
         sentences, is_single = read_inputs(inputs)
         predictor = self._predictor(batch_size, threshold, decoding, top_k, exact)
-        entities, coverages = inference.predict(sentences, predictor, show_progress_bar)
+        entities, coverages = prediction.predict(sentences, predictor, show_progress_bar)
         if kept is not None:
             entities = [{**row, "entities": found} for row, found in zip(kept, entities, strict=True)]
         if is_single:
@@ -124,13 +125,13 @@ class SpanMarkerModel(SpanMarkerPreTrainedModel):
         if isinstance(inputs, (str, dict)):
             raise TypeError(f"predict_stream needs an iterable of sentences, not a single {type(inputs).__name__}")
         predictor = self._predictor(batch_size, threshold, decoding, top_k, exact)
-        return inference.predict_stream(inputs, predictor, show_progress_bar)
+        return prediction.predict_stream(inputs, predictor, show_progress_bar)
 
     def _predictor(
         self, batch_size: int, threshold: Any, decoding: Any, top_k: int | None, exact: bool | None
-    ) -> inference.Predictor:
+    ) -> prediction.Predictor:
         is_exact = self.is_exact(exact)
-        return inference.Predictor(
+        return prediction.Predictor(
             functools.partial(self.score, exact=is_exact),
             self.require_tokenizer(),
             self.config,
@@ -158,7 +159,7 @@ class SpanMarkerModel(SpanMarkerPreTrainedModel):
         self,
         data: Any,
         held_out: Any = None,
-        recall: float = filter_fitting.DEFAULT_RECALL,
+        recall: float = fitting.DEFAULT_RECALL,
         batch_size: int = 32,
         seed: int = 0,
     ) -> SpanFilterReport:
@@ -185,7 +186,7 @@ class SpanMarkerModel(SpanMarkerPreTrainedModel):
                 finds no entity in the data, or too few in the held-out text to be sure of the recall. The model stays
                 as it is.
         """
-        filter_fitting.check_recall(recall)
+        fitting.check_recall(recall)
         if self.best_per_word is not None:
             raise ValueError(
                 f"the model is made to learn with a filter, candidates_per_word={self.config.candidates_per_word}, and "
@@ -193,15 +194,15 @@ class SpanMarkerModel(SpanMarkerPreTrainedModel):
                 "candidates_per_word=None"
             )
         sentences, _ = read_inputs(data)
-        parts = filter_fitting.split(sentences) if held_out is None else (sentences, read_inputs(held_out)[0])
+        parts = fitting.split(sentences) if held_out is None else (sentences, read_inputs(held_out)[0])
         examples, held_out_examples = (self._examine_all(part, batch_size) for part in parts)
-        span_filter = filter_fitting.learn(list(examples), seed).to(self.dtype)
-        report = filter_fitting.choose_threshold(span_filter, held_out_examples, recall)
+        span_filter = fitting.learn(list(examples), seed).to(self.dtype)
+        report = fitting.choose_threshold(span_filter, held_out_examples, recall)
         self._use(span_filter.to(self.device), report)
         return report
 
     def tune_span_filter(
-        self, held_out: Any, recall: float = filter_fitting.DEFAULT_RECALL, batch_size: int = 32
+        self, held_out: Any, recall: float = fitting.DEFAULT_RECALL, batch_size: int = 32
     ) -> SpanFilterReport:
         """Choose anew where the model's candidate filter cuts, for other text or for another recall, and switch it on.
 
@@ -218,17 +219,17 @@ class SpanMarkerModel(SpanMarkerPreTrainedModel):
             ValueError: If the model has no filter, or finds too few entities to be sure of the recall. The model stays
                 as it is.
         """
-        filter_fitting.check_recall(recall)
+        fitting.check_recall(recall)
         if self.span_filter is None:
             raise ValueError("the model has no candidate filter: fit one with fit_span_filter")
         examples = self._examine_all(read_inputs(held_out)[0], batch_size)
-        report = filter_fitting.choose_threshold(copy.deepcopy(self.span_filter).cpu(), examples, recall)
+        report = fitting.choose_threshold(copy.deepcopy(self.span_filter).cpu(), examples, recall)
         self._use(self.span_filter, report)
         return report
 
     def _examine_all(self, sentences: Sentences, batch_size: int) -> Iterator[Examples]:
         tokenizer, max_tokens = self.require_tokenizer(), self.max_text_length
-        return filter_fitting.examine_all(sentences, self.examine, tokenizer, self.config, max_tokens, batch_size)
+        return fitting.examine_all(sentences, self.examine, tokenizer, self.config, max_tokens, batch_size)
 
     def _use(self, span_filter: SpanFilter, report: SpanFilterReport) -> None:
         self.span_filter, self.config.exact = span_filter, False

@@ -13,12 +13,12 @@ from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.utils.generic import ModelOutput
 
-from span_marker.classifier import dropout_rate, initial_bias, summed_loss
+from span_marker.candidate_filter.head import FILTER_LOSS_WEIGHT, Choice, Examined, SpanFilter, filter_loss
 from span_marker.configuration import SpanMarkerConfig
-from span_marker.encoders import EngineChoice, build_encoder, max_text_length, select_engine
-from span_marker.engines import Choose, EngineInput, encode_fast
-from span_marker.span_filter import FILTER_LOSS_WEIGHT, Choice, Examined, SpanFilter, filter_loss
-from span_marker.tokenizer import SpanMarkerTokenizer
+from span_marker.encoders.engines import Choose, EngineInput, encode_fast
+from span_marker.encoders.support import EngineChoice, build_encoder, max_text_length, select_engine
+from span_marker.heads import dropout_rate, initial_bias, summed_loss
+from span_marker.preprocessing.tokenizer import SpanMarkerTokenizer
 
 
 @dataclass
@@ -28,7 +28,7 @@ class SpanMarkerOutput(ModelOutput):
     Attributes:
         loss: Cross-entropy, the mean over all candidates, if there were labels. Of a multi-label model, the sum of the
             binary cross-entropies of all classes, ``O`` for "no label" among them. Of candidates that the filter chose,
-            with the filter's own loss of all candidates, see `span_marker.span_filter`.
+            with the filter's own loss of all candidates, see `span_marker.candidate_filter.head`.
         logits: Class scores of the candidates that got markers, ``(num_kept, num_labels)``.
         kept: Indices of these candidates, ascending, ``(num_kept,)``; None if no filter was asked.
     """

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from span_marker import SpanMarkerModel
-from span_marker.data_collator import SpanMarkerDataCollator, text_features
-from span_marker.sentences import Sentences, into_pieces, tokenize
+from span_marker.preprocessing.data_collator import SpanMarkerDataCollator, text_features
+from span_marker.preprocessing.inputs import Sentences, into_pieces, tokenize
 
 
 def collate(model: SpanMarkerModel, sentences: list[list[str]], entities: Any = None) -> dict[str, Tensor]:

@@ -33,9 +33,9 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel, set_seed
 
 from span_marker import SpanMarkerModel, Trainer, infer_labels, read_annotations
-from span_marker.analysis import bootstrap
-from span_marker.attention import DenseInput
-from span_marker.engines import PADDING_POSITION, POSITION_OFFSET, EngineInput
+from span_marker.encoders.attention import DenseInput
+from span_marker.encoders.engines import PADDING_POSITION, POSITION_OFFSET, EngineInput
+from span_marker.error_analysis import bootstrap
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 

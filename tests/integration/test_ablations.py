@@ -11,7 +11,7 @@ from helpers import collate
 from tiny import build_model, build_tokenizer, encoder_config
 from transformers import AutoModel
 
-from span_marker.data_collator import MODEL_INPUTS
+from span_marker.preprocessing.data_collator import MODEL_INPUTS
 
 CHANGED_CELLS = {
     "text-sees-markers": ({"text to marker"}, True),

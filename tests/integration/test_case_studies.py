@@ -15,7 +15,7 @@ from systems import SYSTEMS, Sentence, classify, in_words
 from tiny import build_tokenizer, encoder_config
 from transformers import AutoModel, AutoModelForTokenClassification
 
-from span_marker.labels import LabelledSpan, tags_to_entities
+from span_marker.core.labels import LabelledSpan, tags_to_entities
 
 NUM_SENTENCES = 12
 

@@ -6,7 +6,7 @@ from datasets import Dataset
 from hypothesis import given, settings
 from tiny import TOKENIZERS, build_tokenizer
 
-from span_marker.tokenizer import readable
+from span_marker.preprocessing.tokenizer import readable
 
 
 @pytest.fixture(scope="module")

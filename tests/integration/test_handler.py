@@ -11,7 +11,7 @@ from tiny import TEXT, build_model
 
 import span_marker
 
-TEMPLATE = Path(span_marker.__file__).with_name("handler_template.py")
+TEMPLATE = Path(span_marker.__file__).parent / "integrations" / "endpoint_handler.py"
 TEXTS = TEXT.strip().splitlines()
 
 

@@ -16,7 +16,7 @@ from tiny import LABELS, SENTENCES, build_model
 from transformers import BitsAndBytesConfig, EarlyStoppingCallback, TrainerCallback
 
 from span_marker import SpanMarkerConfig, SpanMarkerModel, Trainer, TrainingArguments
-from span_marker.data_collator import MODEL_INPUTS
+from span_marker.preprocessing.data_collator import MODEL_INPUTS
 
 TAGS = [
     ["B-PER", "I-PER", "O", "O", "O", "B-LOC", "O"],

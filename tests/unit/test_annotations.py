@@ -7,14 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny import SENTENCES, build_tokenizer
 
-from span_marker.alignment import align
-from span_marker.annotations import (
+from span_marker.core.alignment import align
+from span_marker.core.labels import LabelledSpan, complete_labels, complete_tags, detect_scheme, reduce_labels
+from span_marker.data.columns import (
     annotation_form,
     check_entities,
     infer_labels,
     named_splits,
 )
-from span_marker.labels import LabelledSpan, complete_labels, complete_tags, detect_scheme, reduce_labels
 
 WHERE = "row 3 of the training data"
 

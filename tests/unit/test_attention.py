@@ -6,14 +6,14 @@ from helpers import collate
 from oracle import may_attend
 from tiny import build_model
 
-from span_marker import attention
-from span_marker.attention import (
+from span_marker.encoders import attention
+from span_marker.encoders.attention import (
     add_pair_values,
     attend_to_text_and_pair,
     dense_attention_mask,
     pair_scores,
 )
-from span_marker.packing import Rows
+from span_marker.encoders.packing import Rows
 
 ANDORRA = ["Andorra", "is", "located", "between", "France", "and", "Spain", "."]
 

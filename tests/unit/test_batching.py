@@ -5,9 +5,9 @@ import pytest
 import torch
 from tiny import SENTENCES, TEXT, build_model
 
-from span_marker.batching import Room, batches, run_in_batches
-from span_marker.data_collator import SpanMarkerDataCollator, text_features
-from span_marker.sentences import Sentences, into_pieces, tokenize
+from span_marker.preprocessing.batching import Room, batches, run_in_batches
+from span_marker.preprocessing.data_collator import SpanMarkerDataCollator, text_features
+from span_marker.preprocessing.inputs import Sentences, into_pieces, tokenize
 
 FULL = "[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate"
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-import span_marker.calibration
-from span_marker.calibration import (
+import span_marker.scores.calibration
+from span_marker.scores.calibration import (
     MAX_TEMPERATURE,
     MIN_TEMPERATURE,
     ScoredCandidates,
@@ -85,7 +85,7 @@ def test_the_size_of_chunks_changes_nothing(multi_label, monkeypatch):
     candidates = sample(2.0, multi_label, num_spans=101)
     temperature, report, decisions = fit_temperature(candidates), calibration_report(candidates, 2), decide(candidates)
     for size in (1, 30):  # less than a row, and some rows
-        monkeypatch.setattr(span_marker.calibration, "CHUNK", size)
+        monkeypatch.setattr(span_marker.scores.calibration, "CHUNK", size)
         assert fit_temperature(candidates) == pytest.approx(temperature, rel=1e-9)
         assert calibration_report(candidates, 2).after == pytest.approx(report.after, rel=1e-9)
         for one, other in zip(decide(candidates), decisions, strict=True):

@@ -12,7 +12,7 @@ from tiny import SENTENCES, build_model
 from transformers import TrainingArguments
 
 from span_marker import SpanMarkerModel, Trainer
-from span_marker.checkpoints import WRITING, WRITTEN, finish, last_complete, replacing
+from span_marker.checkpoints.atomic import WRITING, WRITTEN, finish, last_complete, replacing
 
 TAGS = [["B-PER" if word[:1].isupper() else "O" for word in words] for words in SENTENCES]
 

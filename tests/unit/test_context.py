@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from span_marker.context import context_sizes
+from span_marker.core.context import context_sizes
 
 LIMITS = st.one_of(st.none(), st.integers(0, 3))
 

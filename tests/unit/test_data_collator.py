@@ -5,7 +5,7 @@ from helpers import collate
 from oracle import candidates
 from tiny import SENTENCES, build_model
 
-from span_marker.data_collator import IGNORE_INDEX, pad_entities
+from span_marker.preprocessing.data_collator import IGNORE_INDEX, pad_entities
 
 ENTITIES = [[("PER", 0, 2), ("LOC", 5, 6)], [("LOC", 0, 1)], [("PER", 0, 3), ("ORG", 4, 11)], [], []]
 

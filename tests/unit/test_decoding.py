@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from span_marker.decoding import DECODINGS, Decoder, ScoredSpan, likely_labels, probabilities, select
+from span_marker.core.decoding import DECODINGS, Decoder, ScoredSpan, likely_labels, probabilities, select
 
 
 @st.composite

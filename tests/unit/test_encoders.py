@@ -8,11 +8,12 @@ import transformers
 from tiny import ENCODERS, LABELS, SENTENCES, build_model, build_tokenizer, encoder_config
 from transformers import AutoModel, initialization
 
-from span_marker import SpanMarkerConfig, SpanMarkerModel, contract
-from span_marker.contract import Architecture, broken_rule
-from span_marker.encoders import check_encoder, max_text_length
-from span_marker.engines import encode_dense, encode_fast
-from span_marker.families import FAMILIES, STANDARD, Family, run_standard, run_standard_dense
+from span_marker import SpanMarkerConfig, SpanMarkerModel
+from span_marker.encoders import contract
+from span_marker.encoders.contract import Architecture, broken_rule
+from span_marker.encoders.engines import encode_dense, encode_fast
+from span_marker.encoders.families import FAMILIES, STANDARD, Family, run_standard, run_standard_dense
+from span_marker.encoders.support import check_encoder, max_text_length
 
 SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
 

@@ -9,11 +9,11 @@ from helpers import batch_logits, collate
 from oracle import as_double, sentence_logits
 from tiny import ENCODERS, SENTENCES, build_model
 
-import span_marker.engines
-import span_marker.packing
-from span_marker.engines import marker_passes
-from span_marker.packing import Texts, similar_lengths
-from span_marker.passes import TextMemory
+import span_marker.encoders.engines
+import span_marker.encoders.packing
+from span_marker.encoders.engines import marker_passes
+from span_marker.encoders.packing import Texts, similar_lengths
+from span_marker.encoders.passes import TextMemory
 
 SINGLE_PRECISION = ("deberta", "deberta-v2", "deberta-v3", "eurobert", "modernbert", "nomic_bert")
 """Families that compute rotations or factors in single precision, whatever their weights have."""
@@ -30,8 +30,10 @@ def groups(request, monkeypatch):
 
 
 def pad_attention(monkeypatch, small_group):
-    monkeypatch.setattr(span_marker.engines, "Texts", lambda in_groups, **arguments: Texts(in_groups=True, **arguments))
-    monkeypatch.setattr(span_marker.packing, "SMALL_GROUP", small_group)
+    monkeypatch.setattr(
+        span_marker.encoders.engines, "Texts", lambda in_groups, **arguments: Texts(in_groups=True, **arguments)
+    )
+    monkeypatch.setattr(span_marker.encoders.packing, "SMALL_GROUP", small_group)
 
 
 def with_passes_of(model, max_markers):
@@ -251,7 +253,7 @@ def test_only_empty_sentences(engine):
 
 
 def test_padding_at_most_doubles_large_groups(monkeypatch):
-    monkeypatch.setattr(span_marker.packing, "SMALL_GROUP", 8)
+    monkeypatch.setattr(span_marker.encoders.packing, "SMALL_GROUP", 8)
     assert similar_lengths([3, 40, 0, 21, 19, 9, 100, 8, 4, 2]) == [[6], [1, 3], [4], [5, 7], [8, 0, 9]]
 
 

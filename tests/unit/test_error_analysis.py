@@ -13,14 +13,14 @@ from seqeval.metrics import f1_score
 from tiny import LABELS, SENTENCES, build_model
 
 from span_marker import Trainer, TrainingArguments
-from span_marker.analysis import bootstrap
-from span_marker.analysis.comparison import compare_reports
-from span_marker.analysis.diagnosis import analyse_errors, analyse_predictions
-from span_marker.analysis.examples import Piece, in_context, list_examples
-from span_marker.analysis.matching import KINDS, MEASURES, JudgedSentence, confusion_matrix, match, num_words
-from span_marker.analysis.report import NOTHING, REASONS, ErrorReport
-from span_marker.evaluation import compute_metrics
-from span_marker.labels import LabelledSpan, entities_to_tags, tags_to_entities
+from span_marker.core.labels import LabelledSpan, entities_to_tags, tags_to_entities
+from span_marker.core.metrics import compute_metrics
+from span_marker.error_analysis import bootstrap
+from span_marker.error_analysis.analyze import analyse_errors, analyse_predictions
+from span_marker.error_analysis.comparison import compare_reports
+from span_marker.error_analysis.examples import Piece, in_context, list_examples
+from span_marker.error_analysis.matching import KINDS, MEASURES, JudgedSentence, confusion_matrix, match, num_words
+from span_marker.error_analysis.report import NOTHING, REASONS, ErrorReport
 
 NUM_WORDS = 8
 FIGURES = ("precision", "recall", "f1")

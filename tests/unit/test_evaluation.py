@@ -3,8 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from seqeval.metrics import accuracy_score, classification_report
 
-from span_marker.evaluation import compute_metrics
-from span_marker.labels import LabelledSpan, entities_to_tags, tags_to_entities
+from span_marker.core.labels import LabelledSpan, entities_to_tags, tags_to_entities
+from span_marker.core.metrics import compute_metrics
 
 GOLD = [[LabelledSpan("PER", 0, 2), LabelledSpan("LOC", 3, 4)], [], [LabelledSpan("LOC", 0, 9)]]
 PREDICTED = [[LabelledSpan("PER", 0, 2), LabelledSpan("LOC", 3, 5)], [LabelledSpan("PER", 1, 2)], []]

@@ -4,8 +4,8 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, Sequence, Value
 from tiny import LABELS, build_model
 
-import span_marker.features
-from span_marker.features import LABEL_FEATURES, TEXT_FEATURES, prepare
+import span_marker.preprocessing.features
+from span_marker.preprocessing.features import LABEL_FEATURES, TEXT_FEATURES, prepare
 
 TOKENS = [["Amelia", "flew", "to", "Paris", "."], ["Nobody", "slept"], []]
 TAGS = [["B-PER", "O", "O", "B-LOC", "O"], ["O", "O"], []]
@@ -32,7 +32,7 @@ def test_integers_and_strings_give_the_same(model):
 
 
 def test_no_entity_among_the_first_rows(model, monkeypatch):
-    monkeypatch.setattr(span_marker.features, "ROWS_AT_A_TIME", 1)
+    monkeypatch.setattr(span_marker.preprocessing.features, "ROWS_AT_A_TIME", 1)
     rows = prepared(model, Dataset.from_dict({"tokens": TOKENS[::-1], "ner_tags": IDS[::-1]}))
     straight = prepared(model, Dataset.from_dict({"tokens": TOKENS, "ner_tags": IDS}))
     assert rows["entities"][:] == straight["entities"][::-1]

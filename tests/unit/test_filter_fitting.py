@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tiny import SENTENCES, build_model
 
 from span_marker import SpanMarkerModel
-from span_marker.filter_fitting import (
+from span_marker.candidate_filter.fitting import (
     CONFIDENCE,
     DEFAULT_RECALL,
     Examples,
@@ -20,7 +20,7 @@ from span_marker.filter_fitting import (
     num_expendable,
     split,
 )
-from span_marker.sentences import Sentences
+from span_marker.preprocessing.inputs import Sentences
 
 WORDS = [[f"{word}{number % 7}" for word in words] for number in range(12) for words in SENTENCES]
 """Sixty sentences, empty ones among them."""

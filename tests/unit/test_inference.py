@@ -5,11 +5,11 @@ import pytest
 from datasets import Dataset, DatasetDict
 from tiny import SENTENCES, TOKENIZERS, build_model
 
-import span_marker.batching
-from span_marker.batching import batches
-from span_marker.sentences import read_inputs, sentence_beginnings
-from span_marker.spans import num_candidates
-from span_marker.windows import plan_windows
+import span_marker.preprocessing.batching
+from span_marker.core.spans import num_candidates
+from span_marker.core.windows import plan_windows
+from span_marker.preprocessing.batching import batches
+from span_marker.preprocessing.inputs import read_inputs, sentence_beginnings
 
 TEXTS = ["Amelia Earhart flew across the Atlantic.", "Paris", "", "  ", "Cleopatra (51 BC) ruled Egypt!"]
 
@@ -112,8 +112,8 @@ def test_predict_changes_nothing(model):
 
 def test_blocks_change_nothing(model, monkeypatch):
     whole = model.predict(SENTENCES)
-    monkeypatch.setattr(span_marker.inference, "BLOCK_SIZE", 2)
-    monkeypatch.setattr(span_marker.batching, "BATCH_TOKENS", 40)
+    monkeypatch.setattr(span_marker.prediction, "BLOCK_SIZE", 2)
+    monkeypatch.setattr(span_marker.preprocessing.batching, "BATCH_TOKENS", 40)
     assert model.predict(SENTENCES) == approximately(whole)
     assert model.predict(Dataset.from_dict({"tokens": SENTENCES})) == approximately(whole)
 
@@ -131,9 +131,9 @@ def test_blocks_keep_documents_whole(model, monkeypatch):
     rows = {"tokens": SENTENCES, "document_id": [1, 2, 1, 2, 3], "sentence_id": [1, 0, 0, 1, 0]}
     data = Dataset.from_dict(rows)
     whole = model.predict(data)
-    monkeypatch.setattr(span_marker.inference, "BLOCK_SIZE", 3)
+    monkeypatch.setattr(span_marker.prediction, "BLOCK_SIZE", 3)
     groups = [(rows, 0) for rows in read_inputs(data)[0].documents()]
-    assert list(span_marker.inference._blocks(groups)) == [[2, 0], [1, 3, 4]]
+    assert list(span_marker.prediction._blocks(groups)) == [[2, 0], [1, 3, 4]]
     assert model.predict(data) == approximately(whole)
     assert model.predict(data.select([])) == []
 
@@ -221,7 +221,9 @@ def test_batches_keep_their_limits():
     assert found[0][0] == 6
     for batch in found:
         assert len(batch) <= 3
-        assert len(batch) == 1 or sum(costs[index] for index in batch) <= span_marker.batching.BATCH_TOKENS
+        assert (
+            len(batch) == 1 or sum(costs[index] for index in batch) <= span_marker.preprocessing.batching.BATCH_TOKENS
+        )
 
 
 LONG = "Amelia Earhart flew across the Atlantic. Leonardo painted the Mona Lisa in Florence, Italy! Cleopatra died. "
@@ -372,7 +374,7 @@ def test_a_multi_label_model_gives_each_label_of_a_span():
 
 
 def test_streams_keep_order_and_pass_on_what_comes_with_the_text(model, monkeypatch):
-    monkeypatch.setattr(span_marker.inference, "BLOCK_SIZE", 2)
+    monkeypatch.setattr(span_marker.prediction, "BLOCK_SIZE", 2)
     items = [TEXTS[0], {"id": 7, "text": TEXTS[4]}, SENTENCES[0], {"tokens": SENTENCES[1], "id": "b"}, TEXTS[1], *TEXTS]
     found = list(model.predict_stream(iter(items)))
     assert found[1].keys() == {"id", "text", "entities"}
@@ -391,7 +393,7 @@ def test_a_single_sentence_is_no_stream(model, single):
 
 
 def test_streams_are_read_as_needed(model, monkeypatch):
-    monkeypatch.setattr(span_marker.inference, "BLOCK_SIZE", 4)
+    monkeypatch.setattr(span_marker.prediction, "BLOCK_SIZE", 4)
     taken = []
     stream = model.predict_stream(taken.append(number) or f"Paris {number}" for number in range(100))
     next(stream)
@@ -400,8 +402,8 @@ def test_streams_are_read_as_needed(model, monkeypatch):
 
 
 def test_blocks_are_bounded_by_length(model, monkeypatch):
-    monkeypatch.setattr(span_marker.inference, "BLOCK_LENGTH", 10)
-    assert list(span_marker.inference._blocks([([0], 4), ([1], 6), ([2], 1), ([3], 50), ([4], 1)])) == [
+    monkeypatch.setattr(span_marker.prediction, "BLOCK_LENGTH", 10)
+    assert list(span_marker.prediction._blocks([([0], 4), ([1], 6), ([2], 1), ([3], 50), ([4], 1)])) == [
         [0, 1],
         [2],
         [3],

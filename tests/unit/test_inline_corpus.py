@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 from inline_annotation import CORPUS, label_list, parse_sentence, read_split
 
-from span_marker.labels import tags_to_entities
+from span_marker.core.labels import tags_to_entities
 
 SPLITS = ("train", "dev", "test")
 TYPES = {"person", "organization", "place", "work", "product", "event", "date"}

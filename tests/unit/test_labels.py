@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from seqeval.metrics.sequence_labeling import get_entities
 from seqeval.scheme import BILOU, IOB1, IOB2, IOBES, Entities
 
-from span_marker.labels import (
+from span_marker.core.labels import (
     CONTINUES,
     SCHEMES,
     LabelledSpan,

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny import SENTENCES, build_tokenizer
 
-from span_marker.limits import SHARES, entity_limits, suggest_entity_max_length, suggest_limits, text_limits
+from span_marker.validation.limits import SHARES, entity_limits, suggest_entity_max_length, suggest_limits, text_limits
 
 KEEP = st.sampled_from([0.001, 0.07, 0.5, 0.9, 0.995, 1.0])
 

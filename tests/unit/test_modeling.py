@@ -10,8 +10,8 @@ from tiny import ENCODERS, LABELS, SENTENCES, build_model, build_tokenizer, enco
 from transformers import AutoConfig, AutoModel, GPT2Config
 
 from span_marker import SpanMarkerConfig, SpanMarkerModel
-from span_marker.encoders import auto_class
-from span_marker.engines import encode_dense, encode_fast
+from span_marker.encoders.engines import encode_dense, encode_fast
+from span_marker.encoders.support import auto_class
 
 
 def save_encoder(family, folder, **changes):

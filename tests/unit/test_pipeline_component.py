@@ -13,7 +13,7 @@ from transformers.pipelines.pt_utils import KeyDataset
 
 import span_marker
 from span_marker import SpanMarkerModel
-from span_marker.pipeline_component import STRATEGIES
+from span_marker.integrations.pipeline import STRATEGIES
 
 TEXTS = ["Amelia Earhart flew across the Atlantic.", "Paris", "", "  ", "Cleopatra (51 BC) ruled Egypt!", "Tokyo"]
 WORDS = ["Amelia", "Earhart", "flew"]
@@ -170,7 +170,7 @@ def test_other_iterables_give_iterators(pipe, expected, source):
 
 
 def test_a_stream_is_read_as_needed(pipe, monkeypatch):
-    monkeypatch.setattr("span_marker.inference.BLOCK_SIZE", 4)
+    monkeypatch.setattr("span_marker.prediction.BLOCK_SIZE", 4)
     texts = iter(TEXTS[:2] * 50)
     results = pipe(texts)
     assert length_hint(texts) == 100

@@ -8,7 +8,7 @@ from tiny import LABELS, encoder_config
 from transformers import AutoModel, PhobertTokenizer
 
 from span_marker import SpanMarkerModel, SpanMarkerTokenizer, Trainer, TrainingArguments
-from span_marker.python_tokenizers import split_text
+from span_marker.preprocessing.slow_tokenizers import split_text
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ from datasets import List, Value
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from span_marker.formats.json_shapes import SHAPES, find_shape
-from span_marker.formats.reading import FORMATS, read_annotations
-from span_marker.labels import SCHEMES, entities_to_tags, tags_to_entities
+from span_marker.core.labels import SCHEMES, entities_to_tags, tags_to_entities
+from span_marker.data.annotation_tools import SHAPES, find_shape
+from span_marker.data.files import FORMATS, read_annotations
 
 TEXT = "Ann 👩‍👩‍👧 met Bob\nin Köln."
 ANN, BOB, COLOGNE = ("PER", 0, 3), ("PER", 14, 17), ("LOC", 21, 25)

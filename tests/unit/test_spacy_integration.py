@@ -15,7 +15,7 @@ from spacy.tokens import DocBin, Span
 from spacy.tokens.underscore import Underscore
 from tiny import TEXT, build_model
 
-from span_marker.spacy_integration import SpanMarkerComponent
+from span_marker.integrations.spacy import SpanMarkerComponent
 
 LOGGER = "span_marker"
 LINES = TEXT.strip().split("\n")
@@ -107,7 +107,7 @@ print(type(component).__module__)
 """
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=tmp_path)
-    assert done.stdout.split() == ["span_marker.spacy_integration"], done.stderr
+    assert done.stdout.split() == ["span_marker.integrations.spacy"], done.stderr
 
 
 # Predictions

@@ -12,9 +12,9 @@ from oracle import as_double
 from tiny import ENCODERS, SENTENCES, build_model
 from torch.utils.flop_counter import FlopCounterMode
 
-from span_marker.data_collator import MODEL_INPUTS
-from span_marker.span_filter import NUM_LENGTHS, RANK, SpanFilter, best
-from span_marker.spans import enumerate_spans
+from span_marker.candidate_filter.head import NUM_LENGTHS, RANK, SpanFilter, best
+from span_marker.core.spans import enumerate_spans
+from span_marker.preprocessing.data_collator import MODEL_INPUTS
 
 ENTITIES = [
     [("PER", 0, 2), ("LOC", 5, 6)],

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from oracle import candidates
 
-from span_marker.spans import enumerate_spans, num_candidates, ranges, span_index
+from span_marker.core.spans import enumerate_spans, num_candidates, ranges, span_index
 
 LENGTHS = st.lists(st.integers(0, 15), max_size=6)
 LIMITS = st.integers(1, 12)

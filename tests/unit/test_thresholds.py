@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from span_marker.thresholds import UNTUNED_THRESHOLD, OperatingPoint, Scores, ThresholdReport, tune_threshold
+from span_marker.scores.thresholds import UNTUNED_THRESHOLD, OperatingPoint, Scores, ThresholdReport, tune_threshold
 
 # Few different scores, so that ties are common, and neighbouring numbers, which have no middle.
 SCORES = np.array(

@@ -5,7 +5,7 @@ from tokenizers import Regex, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from span_marker import SpanMarkerTokenizer
-from span_marker.tokenizer import NO_TOKEN
+from span_marker.preprocessing.tokenizer import NO_TOKEN
 
 TEXT = "Amelia Earhart (b. 1897) flew  across\tthe Atlantic."
 

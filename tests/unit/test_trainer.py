@@ -7,10 +7,10 @@ import torch
 from datasets import Dataset
 from tiny import LABELS, SENTENCES, build_model
 
-import span_marker.features
+import span_marker.preprocessing.features
 from span_marker import SpanMarkerModel, Trainer, TrainingArguments
-from span_marker.labels import LabelledSpan, entities_to_tags, tags_to_entities
-from span_marker.spans import num_candidates
+from span_marker.core.labels import LabelledSpan, entities_to_tags, tags_to_entities
+from span_marker.core.spans import num_candidates
 
 TAGS = [
     ["B-PER", "I-PER", "O", "O", "O", "B-LOC", "O"],
@@ -48,8 +48,10 @@ def test_default_arguments_and_training_twice(dataset, tmp_path, monkeypatch):
 
 def test_each_data_set_is_prepared_once(dataset, tmp_path, monkeypatch):
     calls = []
-    original = span_marker.features.prepare
-    monkeypatch.setattr(span_marker.features, "prepare", lambda *a, **k: calls.append(a[0]) or original(*a, **k))
+    original = span_marker.preprocessing.features.prepare
+    monkeypatch.setattr(
+        span_marker.preprocessing.features, "prepare", lambda *a, **k: calls.append(a[0]) or original(*a, **k)
+    )
     other = Dataset.from_dict({"tokens": SENTENCES[:1], "ner_tags": TAGS[:1]})
     trainer = Trainer(build_model("bert", entity_max_length=3), arguments(tmp_path), dataset, dataset)
     trainer.train()

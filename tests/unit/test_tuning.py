@@ -8,10 +8,10 @@ from peft import LoraConfig, get_peft_model
 from tiny import SENTENCES, build_model
 
 from span_marker import SpanMarkerModel, analyse_errors, calibrate, tune_thresholds, validate
-from span_marker.evaluation import compute_metrics
-from span_marker.labels import LabelledSpan
-from span_marker.spans import num_candidates
-from span_marker.tuning import score_candidates
+from span_marker.core.labels import LabelledSpan
+from span_marker.core.metrics import compute_metrics
+from span_marker.core.spans import num_candidates
+from span_marker.scores.tuning import score_candidates
 
 WORDS = [*SENTENCES, ["Amelia", "left", "Paris", "for", "New", "York"], ["Cleopatra", "the", "Great"]]
 

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import build_model
 
-from span_marker.annotations import read_entities
-from span_marker.problems import KINDS
-from span_marker.validation import validate
+from span_marker.data.columns import read_entities
+from span_marker.validation.checks import validate
+from span_marker.validation.report import KINDS
 
 LABELS = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
 MODEL = build_model("bert", labels=LABELS, entity_max_length=3, model_max_length=20)

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from span_marker.windows import UNBOUNDED, plan_windows
+from span_marker.core.windows import UNBOUNDED, plan_windows
 
 
 @st.composite

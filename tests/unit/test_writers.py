@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from span_marker.formats.reading import read_annotations
-from span_marker.formats.rows import as_text, parse_row
-from span_marker.formats.writing import to_docs, write_brat, write_conll, write_docbin, write_html, write_jsonl
+from span_marker.data.files import read_annotations
+from span_marker.data.rows import as_text, parse_row
+from span_marker.data.writing import to_docs, write_brat, write_conll, write_docbin, write_html, write_jsonl
 
 PIECES = [
     "Paris", " ", "  ", "\t", "\n", "\r\n", "\r", ".", "don't",

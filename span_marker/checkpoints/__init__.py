@@ -1,0 +1,1 @@
+"""Checkpoints: load, save and publish them, with their model cards."""

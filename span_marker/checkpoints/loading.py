@@ -1,0 +1,388 @@
+"""Loading: configurations, tokenizers and encoders from disk or the Hub, and the checks that they fit together."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from difflib import get_close_matches
+from pathlib import Path as LocalPath
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers.dynamic_module_utils import custom_object_save, get_class_from_dynamic_module
+from transformers.utils import CONFIG_NAME
+from transformers.utils import logging as transformers_logging
+from transformers.utils.hub import cached_file
+from transformers.utils.peft_utils import ADAPTER_CONFIG_NAME
+
+from span_marker.checkpoints.errors import BROKEN_WEIGHTS, Path, Reading
+from span_marker.configuration import AUTO, HAS_CODE, SpanMarkerConfig
+from span_marker.encoders.support import auto_class, check_encoder, max_text_length, model_arguments
+from span_marker.preprocessing.tokenizer import SpanMarkerTokenizer
+
+logger = logging.getLogger(__name__)
+
+VOCABULARY_MULTIPLE = 8
+"""The vocabulary is padded to a multiple of this after the markers were added, as in the published library."""
+
+CONFIG_ARGUMENTS = (
+    "model_max_length",
+    "marker_max_length",
+    "entity_max_length",
+    "max_prev_context",
+    "max_next_context",
+    "multi_label",
+    "decoding",
+    "candidates_per_word",
+    "exact",
+)
+"""Arguments of ``from_pretrained`` that belong to the configuration."""
+
+HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "revision", "subfolder", "token")
+"""Arguments of ``from_pretrained`` that configuration, weights and tokenizer are all loaded with."""
+
+ARGUMENTS = ("labels", "config", "engine", "model_card_data", "device_map", "dtype", *CONFIG_ARGUMENTS, *HUB_ARGUMENTS)
+"""Arguments of ``from_pretrained`` that are named if the caller's is like one of them."""
+
+REPORT_WEIGHTS = {"output_loading_info": True, "ignore_mismatched_sizes": True}
+"""Arguments that make ``transformers`` report missing and misshapen weights, for `check_weights` to refuse."""
+
+WEIGHTS_PER_BYTE = 2
+"""The most weights that a byte of a file holds: those of 4 bits."""
+
+
+def load_config(path: Path, arguments: dict[str, Any]) -> PreTrainedConfig:
+    """Load the configuration of an encoder or of a SpanMarker checkpoint.
+
+    Args:
+        path: A folder or the name of a repository.
+        arguments: Arguments of ``from_pretrained``; those of the Hub are picked out.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        FileNotFoundError: If there is no such folder, and no repository can have the name; or no ``config.json`` in it.
+        OSError: If there is no such repository, it can't be reached, or it has no configuration.
+        ValueError: If the configuration is broken.
+    """
+    _check_path(path, arguments)
+    with Reading("the configuration (config.json)", path):
+        config = _load_config(path, arguments)
+        if isinstance(config, SpanMarkerConfig):
+            if config.encoder is None:
+                raise ValueError("encoder=None must be the configuration of an encoder")
+            config.check_labels()
+        for part in (config, getattr(config, "encoder", None) or config):
+            if not isinstance(part.dtype, torch.dtype | None):
+                raise ValueError(f"dtype={part.dtype!r} must be the name of a type of numbers, such as 'float32'")
+            part._attn_implementation = part._experts_implementation = None  # they could name code to be loaded
+        return config
+
+
+def _check_path(path: Path, arguments: dict[str, Any]) -> None:
+    """Refuse a path at which there is no configuration, and say where there is one."""
+    name, folder = str(path), LocalPath(path, arguments.get("subfolder") or "")
+    if not os.path.exists(path):
+        if os.path.isabs(path) or name.startswith((".", "~")) or name.count("/") > 1:
+            reason = ", and a name on the Hub has at most one '/'" if name.count("/") > 1 else ""
+            raise FileNotFoundError(f"there is no folder {name!r} to load a model from{reason}")
+    elif folder.is_dir() and not (folder / CONFIG_NAME).is_file():
+        if (folder / ADAPTER_CONFIG_NAME).is_file():
+            raise FileNotFoundError(
+                f"{name!r} holds an adapter of PEFT: load its base model, and then "
+                f"PeftModel.from_pretrained(base, {name!r})"
+            )
+        inside = {file.parent.name for kind in (CONFIG_NAME, ADAPTER_CONFIG_NAME) for file in folder.glob(f"*/{kind}")}
+        advice = f": pass one of the folders in it, {sorted(inside, key=lambda of: (len(of), of))}" if inside else ""
+        raise FileNotFoundError(f"there is no {CONFIG_NAME} in {str(folder)!r}{advice}")
+
+
+def _load_config(path: Path, arguments: dict[str, Any]) -> PreTrainedConfig:
+    hub_arguments = _hub_arguments(arguments)
+    trusts_code = bool(arguments.get("trust_remote_code"))
+    if trusts_code:
+        values, _ = PreTrainedConfig.get_config_dict(path, **hub_arguments)
+        if values.get("model_type") == SpanMarkerConfig.model_type and (values.get("encoder") or {}).get(HAS_CODE):
+            return _load_config_with_code(path, values, hub_arguments)
+    try:
+        config: PreTrainedConfig = AutoConfig.from_pretrained(path, trust_remote_code=trusts_code, **hub_arguments)
+    except OSError as error:
+        if str(path) in str(error):
+            raise
+        raise OSError(f"can't load {str(path)!r}: {error}") from error
+    return config
+
+
+def _load_config_with_code(path: Path, values: dict[str, Any], hub_arguments: dict[str, Any]) -> SpanMarkerConfig:
+    """Load the configuration of a checkpoint whose encoder comes with code that the caller trusts."""
+    classes = values["encoder"]["auto_map"]
+    config_class: Any
+    config_class, encoder_class = (
+        get_class_from_dynamic_module(classes[name], path, **hub_arguments) for name in ("AutoConfig", "AutoModel")
+    )
+    encoder = config_class.from_dict(values["encoder"])
+    AutoModel.register(config_class, encoder_class, exist_ok=True)
+    config: SpanMarkerConfig = SpanMarkerConfig.from_dict({**values, "encoder": encoder})
+    return config
+
+
+def load_tokenizer(path: Path, arguments: dict[str, Any]) -> SpanMarkerTokenizer:
+    """Load the tokenizer of an encoder or of a SpanMarker checkpoint.
+
+    Args:
+        path: A folder or the name of a repository.
+        arguments: Arguments of ``from_pretrained``; those of the Hub are picked out.
+
+    Returns:
+        The tokenizer, with the marker tokens in it.
+
+    Raises:
+        ValueError: If the tokenizer's files are missing or broken.
+    """
+    trusts_code = bool(arguments.get("trust_remote_code"))
+    with Reading("the tokenizer (tokenizer.json, tokenizer_config.json)", path):
+        tokenizer = SpanMarkerTokenizer.from_pretrained(
+            path, trust_remote_code=trusts_code, **_hub_arguments(arguments)
+        )
+        if tokenizer.tokenizer.model_max_length <= tokenizer.num_special_tokens:
+            raise ValueError(f"model_max_length={tokenizer.tokenizer.model_max_length} leaves no room for text")
+        return tokenizer
+
+
+def load_encoder(
+    path: Path,
+    *model_args: Any,
+    config: PreTrainedConfig,
+    labels: Sequence[str] | None,
+    limits: dict[str, Any],
+    **kwargs: Any,
+) -> tuple[SpanMarkerConfig, PreTrainedModel, SpanMarkerTokenizer]:
+    """Load an encoder and make it ready to carry markers.
+
+    Args:
+        path: A folder or the name of a repository.
+        *model_args: Handed to ``AutoModel.from_pretrained``.
+        config: The encoder's configuration.
+        labels: The labels of the data set.
+        limits: The caller's `CONFIG_ARGUMENTS`.
+        **kwargs: Handed to ``AutoModel.from_pretrained``.
+
+    Returns:
+        The configuration of a SpanMarker model, the encoder with room for the markers, and the tokenizer.
+
+    Raises:
+        ValueError: If there are no labels, or something does not fit.
+    """
+    if labels is None:
+        raise ValueError(
+            f"{str(path)!r} is an encoder of type {config.model_type!r}, not a SpanMarker checkpoint: pass the labels "
+            "of your data set, for example labels=['O', 'B-PER', 'I-PER'], or the training data set itself, labels=data"
+        )
+    check_encoder(config)
+    span_marker_config = SpanMarkerConfig(encoder=config, labels=labels)
+    tokenizer = load_tokenizer(path, kwargs)
+    _set_limits(span_marker_config, limits, tokenizer)
+    kwargs = {"trust_remote_code": False, **kwargs, **model_arguments(config), **REPORT_WEIGHTS}
+    with known_arguments(kwargs), _quiet(), Reading("the weights", path, BROKEN_WEIGHTS):
+        encoder, info = auto_class(config).from_pretrained(path, *model_args, config=config, **kwargs)
+        check_weights(info, path)
+        encoder.resize_token_embeddings(len(tokenizer), pad_to_multiple_of=VOCABULARY_MULTIPLE)
+    span_marker_config.encoder = encoder.config
+    span_marker_config.vocab_size = encoder.config.vocab_size
+    return span_marker_config, encoder, tokenizer
+
+
+def fit_checkpoint_config(
+    config: SpanMarkerConfig,
+    tokenizer: SpanMarkerTokenizer,
+    labels: Sequence[str] | None,
+    limits: dict[str, Any],
+    path: Path,
+) -> None:
+    """Check a checkpoint's configuration against the caller's wishes, and write the wishes into it.
+
+    Args:
+        config: The checkpoint's configuration.
+        tokenizer: The checkpoint's tokenizer.
+        labels: The caller's labels, or None.
+        limits: The caller's `CONFIG_ARGUMENTS`.
+        path: What to call the checkpoint.
+
+    Raises:
+        ValueError: If the labels or the kind of head are not the checkpoint's, or a limit is too low or too high.
+    """
+    if limits.get("multi_label", config.multi_label) != config.multi_label:
+        raise ValueError(
+            f"multi_label={limits['multi_label']} is not how the checkpoint {str(path)!r} was trained: leave it out, "
+            "or start from an encoder"
+        )
+    if labels is not None and list(labels) != config.given_labels:
+        raise ValueError(
+            f"labels={list(labels)!r} differ from those of the checkpoint {str(path)!r}, {config.given_labels!r}: "
+            "leave labels out, or start from an encoder"
+        )
+    _check_vocabulary(config.encoder, tokenizer, path)
+    _set_limits(config, limits, tokenizer)
+    largest = max_text_length(config.encoder)
+    limit = config.model_max_length
+    if largest is not None and limit not in (None, AUTO) and config.require("model_max_length") > largest:
+        logger.warning(
+            "The checkpoint asks for texts of %d tokens, but its encoder has room for %d: the limit is lowered.",
+            limit,
+            largest,
+        )
+        config.model_max_length = largest
+
+
+def _check_vocabulary(encoder: PreTrainedConfig, tokenizer: SpanMarkerTokenizer, path: Path) -> None:
+    """Refuse a vocabulary that the tokenizer exceeds, or that the weights can't hold, before there is room made for it.
+
+    Args:
+        encoder: The encoder's configuration.
+        tokenizer: The checkpoint's tokenizer.
+        path: What to call the checkpoint.
+
+    Raises:
+        ValueError: If the vocabulary is too small or too large.
+    """
+    largest = max(tokenizer.tokenizer.get_vocab().values())
+    if largest >= encoder.vocab_size:
+        raise ValueError(
+            f"{str(path)!r}: the tokenizer has a token with ID {largest}, but the encoder's vocab_size is "
+            f"{encoder.vocab_size} (config.json)"
+        )
+    weights = [file for pattern in ("*.safetensors", "*.bin") for file in LocalPath(path).glob(pattern)]
+    width = min(getattr(encoder, name, encoder.hidden_size) for name in ("embedding_size", "input_embedding_size"))
+    room = WEIGHTS_PER_BYTE * sum(file.stat().st_size for file in weights)
+    if weights and encoder.vocab_size * width > room:
+        raise ValueError(
+            f"{str(path)!r} does not fit its configuration: vocab_size={encoder.vocab_size} times {width} is more than "
+            "its files of weights hold: they are cut short, or config.json is wrong"
+        )
+
+
+def load_card(path: Path, arguments: dict[str, Any]) -> str | None:
+    """Load the card of a checkpoint.
+
+    Args:
+        path: A folder or the name of a repository.
+        arguments: Arguments of ``from_pretrained``; those of the Hub are picked out.
+
+    Returns:
+        The card; None if it has none.
+    """
+    file = cached_file(path, "README.md", _raise_exceptions_for_missing_entries=False, **_hub_arguments(arguments))
+    if file is None:
+        return None
+    with open(file, encoding="utf-8", errors="replace") as card:
+        return card.read()
+
+
+def save_code(encoder: PreTrainedModel, directory: Path) -> None:
+    """Write the code of an encoder that came with code of its own, and say so in the encoder's configuration.
+
+    Args:
+        encoder: The encoder.
+        directory: The folder to write to.
+    """
+    config: Any = encoder.config
+    config.auto_map = {}  # of the encoder's repository, or of code that is not in use
+    for custom, auto_name in ((config, "AutoConfig"), (encoder, "AutoModel")):
+        if type(custom).__module__.startswith("transformers_modules."):
+            os.makedirs(directory, exist_ok=True)
+            type(custom).register_for_auto_class(auto_name)
+            custom_object_save(custom, directory, config=config)
+    if config.auto_map:
+        setattr(config, HAS_CODE, True)
+    else:
+        del config.auto_map
+
+
+def check_weights(info: dict[str, Any], path: Path) -> None:
+    """Refuse weights that are not all there: random ones in their place would predict nonsense.
+
+    Args:
+        info: What ``transformers`` reports with `REPORT_WEIGHTS`.
+        path: What to call the checkpoint.
+
+    Raises:
+        ValueError: If weights are missing or misshapen.
+    """
+    missing, misshapen = sorted(info["missing_keys"]), sorted(info["mismatched_keys"])
+    if misshapen:
+        name, found, expected = misshapen[0]
+        raise ValueError(
+            f"{str(path)!r} does not fit its configuration: {len(misshapen)} weights have another shape, for example "
+            f"{name!r} with {tuple(found)} instead of {tuple(expected)}"
+        )
+    if missing:
+        raise ValueError(f"{str(path)!r} is incomplete: {len(missing)} weights are missing, for example {missing[0]!r}")
+
+
+@contextmanager
+def known_arguments(arguments: dict[str, Any]) -> Iterator[None]:
+    """Say which argument of ``from_pretrained`` was probably meant by one that nobody takes.
+
+    Args:
+        arguments: The caller's arguments.
+
+    Raises:
+        TypeError: If one of them reaches a model that does not know it.
+    """
+    try:
+        yield
+    except TypeError as error:
+        found = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+        if found is None or found[1] not in arguments:
+            raise
+        name = found[1]
+        advice = f": did you mean {close[0]!r}?" if (close := get_close_matches(name, ARGUMENTS, 1)) else ""
+        if name in inspect.signature(SpanMarkerConfig).parameters:
+            advice = f": set model.config.{name} instead"
+        raise TypeError(f"from_pretrained has no argument {name!r}{advice}") from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep ``transformers`` from reporting heads and poolers that nobody uses; what matters, `check_weights` says."""
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+
+
+def _hub_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
+    return {name: arguments[name] for name in HUB_ARGUMENTS if name in arguments}
+
+
+def _set_limits(config: SpanMarkerConfig, limits: dict[str, Any], tokenizer: SpanMarkerTokenizer) -> None:
+    """Write the caller's limits into a configuration, after checking them against the encoder."""
+    for name, value in limits.items():
+        setattr(config, name, value)
+    config.check_limits()
+    if config.model_max_length == AUTO:
+        return
+    limit = config.require("model_max_length") if config.model_max_length else config.model_max_length_default
+    if limit <= tokenizer.num_special_tokens:
+        raise ValueError(
+            f"model_max_length={limit} leaves no room for text beside {tokenizer.num_special_tokens} special tokens"
+        )
+    requested = limits.get("model_max_length")
+    if requested is None:
+        return
+    largest = max_text_length(config.encoder)
+    if largest is not None and requested > largest:
+        raise ValueError(
+            f"model_max_length={requested} is beyond what the encoder can read: it has positions for {largest} tokens; "
+            f"set model_max_length to {largest} or less"
+        )
+    # The tokenizer's own limit is a wish of the encoder's authors; it is saved with the model.
+    tokenizer.tokenizer.model_max_length = max(tokenizer.tokenizer.model_max_length, requested)

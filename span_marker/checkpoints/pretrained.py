@@ -1,0 +1,274 @@
+"""Checkpoints: load them, save them with their card, and publish them on the Hub."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from datasets import Dataset
+from huggingface_hub import CommitInfo, HfApi
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from span_marker.checkpoints import atomic, loading, model_card, quantization
+from span_marker.checkpoints.errors import BROKEN_WEIGHTS, Reading
+from span_marker.checkpoints.model_card import LIBRARY_NAME, SpanMarkerModelCardData
+from span_marker.checkpoints.training_record import TrainingRecord
+from span_marker.configuration import SpanMarkerConfig
+from span_marker.core.labels import check_labels
+from span_marker.data.columns import infer_labels
+from span_marker.encoders.support import EngineChoice
+from span_marker.network import SpanMarkerNetwork
+from span_marker.version import __version__
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+DEFAULT_CANDIDATES_PER_WORD = 1.0
+"""Candidates that get markers in the training of a new model, gold spans aside, for each word of a sentence."""
+
+PUSH_ARGUMENTS = (
+    "repo_id",
+    "commit_message",
+    "commit_description",
+    "private",
+    "token",
+    "revision",
+    "create_pr",
+    "tags",
+)
+HANDLER = Path(__file__).parents[1] / "integrations" / "endpoint_handler.py"
+
+
+class SpanMarkerPreTrainedModel(SpanMarkerNetwork):
+    """A network with a checkpoint, a card and a place on the Hub.
+
+    Args:
+        config: See `span_marker.network.SpanMarkerNetwork`.
+        encoder: Likewise.
+        engine: Likewise.
+
+    Attributes:
+        model_card_data: What the user knows about the model, for its card.
+        training_record: What `Trainer` left behind for the card; None if it did not train the model.
+        card_text: The card of the checkpoint that the model was loaded from, as long as it is true.
+    """
+
+    def __init__(
+        self, config: SpanMarkerConfig, encoder: PreTrainedModel | None = None, engine: EngineChoice = "auto"
+    ) -> None:
+        super().__init__(config, encoder, engine)
+        self.model_card_data = SpanMarkerModelCardData()
+        self.training_record: TrainingRecord | None = None
+        self.card_text: str | None = None
+
+    def generate_model_card(self) -> str:
+        """Write the model's card: what it is, what it was trained on, and how well it does.
+
+        Returns:
+            The card, metadata and text; the one that the model was loaded with, if it was not trained since and was
+            loaded without ``model_card_data``.
+        """
+        if self.card_text is not None:
+            return model_card.complete(self.card_text, self.model_card_data)
+        return model_card.render(self.config, self.max_text_length, self.model_card_data, self.training_record)
+
+    @contextmanager
+    def known_besides(self, **facts: Any) -> Iterator[None]:
+        """Know more about the model for a while, where ``model_card_data`` says nothing.
+
+        Args:
+            **facts: Arguments of `SpanMarkerModelCardData.filled_up`.
+        """
+        known = self.model_card_data
+        self.model_card_data = known.filled_up(**facts)
+        try:
+            yield
+        finally:
+            self.model_card_data = known
+
+    def write_card(self, folder: str | os.PathLike[str]) -> None:
+        """Write the model's card into a folder, as ``README.md``.
+
+        Args:
+            folder: The folder; it is made if there is none.
+        """
+        os.makedirs(folder, exist_ok=True)
+        Path(folder, "README.md").write_text(self.generate_model_card(), encoding="utf-8")
+
+    def save_pretrained(
+        self,
+        save_directory: str | os.PathLike[str],
+        *args: Any,
+        push_to_hub: bool = False,
+        handler: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        """Write a checkpoint that needs nothing else to be loaded: configuration, weights, tokenizer, and a card.
+
+        Its files change together: if the process is killed, `from_pretrained` finds the old checkpoint or the new one.
+        For a moment, there is room needed for both.
+
+        Args:
+            save_directory: The folder to write to. Weights that were there before are taken away.
+            *args: Handed to ``PreTrainedModel.save_pretrained``.
+            push_to_hub: Whether to publish the model afterwards, see `push_to_hub`.
+            handler: Whether to write ``handler.py`` and ``requirements.txt`` for the Hub's Inference Endpoints, too.
+            **kwargs: Handed to ``PreTrainedModel.save_pretrained``, but for the arguments of `push_to_hub`, of which
+                ``repo_id`` is by default the name of the folder.
+        """
+        hub_arguments = {name: kwargs.pop(name) for name in PUSH_ARGUMENTS if name in kwargs}
+        self.config.span_marker_version = __version__
+        if not kwargs.get("is_main_process", True):
+            super().save_pretrained(save_directory, *args, **kwargs)
+            return
+        with atomic.replacing(save_directory, stale=atomic.WEIGHTS) as folder:
+            loading.save_code(self.encoder, folder)
+            super().save_pretrained(folder, *args, **kwargs)
+            if self.tokenizer is not None:
+                self.tokenizer.save_pretrained(folder)
+                self.write_card(folder)
+            if handler:
+                shutil.copyfile(HANDLER, folder / "handler.py")
+                (folder / "requirements.txt").write_text(f"span_marker>={__version__}\n", encoding="utf-8")
+        if push_to_hub:
+            repo_id = hub_arguments.pop("repo_id", Path(save_directory).name)
+            self.push_to_hub(repo_id, handler=handler, **hub_arguments, **kwargs)
+
+    def push_to_hub(  # type: ignore[override]
+        self,
+        repo_id: str,
+        *,
+        commit_message: str | None = None,
+        commit_description: str | None = None,
+        private: bool | None = None,
+        token: bool | str | None = None,
+        revision: str | None = None,
+        create_pr: bool = False,
+        tags: Sequence[str] = (),
+        handler: bool = False,
+        **kwargs: Any,
+    ) -> CommitInfo:
+        """Publish the model on the Hub: its checkpoint and its card, in one commit.
+
+        Args:
+            repo_id: The repository, such as ``"user/name"``; it is made if there is none.
+            commit_message: By default ``Upload SpanMarkerModel``.
+            commit_description: More about the commit.
+            private: Whether a new repository is private; by default what the account says.
+            token: A token that may write; by default the one that ``hf auth login`` has stored.
+            revision: The branch; it is made if there is none.
+            create_pr: Whether to open a pull request.
+            tags: More tags for the card.
+            handler: See `save_pretrained`.
+            **kwargs: Handed to `save_pretrained`, such as ``max_shard_size``.
+
+        Returns:
+            What the Hub says about the commit.
+        """
+        api = HfApi(library_name=LIBRARY_NAME, library_version=__version__)
+        repo_id = api.create_repo(repo_id, private=private, token=token, exist_ok=True).repo_id
+        if revision is not None and not revision.startswith("refs/pr"):
+            api.create_branch(repo_id, branch=revision, token=token, exist_ok=True)
+        tags = [*(self.model_tags or ()), *tags]
+        with self.known_besides(model_id=repo_id, tags=tags), tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(folder, handler=handler, **kwargs)
+            return api.upload_folder(
+                repo_id=repo_id,
+                folder_path=folder,
+                commit_message=commit_message or f"Upload {type(self).__name__}",
+                commit_description=commit_description,
+                token=token,
+                revision=revision,
+                create_pr=create_pr,
+            )
+
+    @classmethod
+    def from_pretrained(  # type: ignore[override]
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike[str],
+        *model_args: Any,
+        labels: Sequence[str] | Dataset | dict[str, Dataset] | None = None,
+        config: PreTrainedConfig | None = None,
+        engine: EngineChoice = "auto",
+        model_card_data: SpanMarkerModelCardData | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Load a SpanMarker checkpoint, or make a new SpanMarker model on an encoder.
+
+        Args:
+            pretrained_model_name_or_path: A folder or the name of a repository, with an encoder or a checkpoint.
+            *model_args: Handed to ``PreTrainedModel.from_pretrained``.
+            labels: The labels of the data set, ``O`` included; or the data set itself, or a dict of several, to take
+                them from, see `span_marker.infer_labels`. Needed for an encoder; a checkpoint has its own.
+            config: The configuration of the checkpoint or of the encoder, in place of its own.
+            engine: See `SpanMarkerModel`.
+            model_card_data: What is to stand in the model's card. A checkpoint that is loaded without keeps the card
+                that it has, until it is trained.
+            **kwargs: ``model_max_length`` (tokens), ``marker_max_length`` (pairs), ``entity_max_length`` (words),
+                ``max_prev_context`` and ``max_next_context`` (sentences), ``multi_label``, ``decoding``, ``exact`` and
+                ``candidates_per_word``, by default 1 for a model on an encoder, see `SpanMarkerConfig`. All others are
+                handed to ``transformers``: ``revision``, ``token``, ``dtype``, ``device_map``, and so on.
+
+        Returns:
+            The model, with its tokenizer, in evaluation mode.
+
+        Raises:
+            TypeError: If there is no such argument, or one is nothing of the kind.
+            FileNotFoundError: If there is no such folder, or nothing to load in it.
+            ValueError: If an encoder comes without labels or a checkpoint with other labels, a limit is below 1 or
+                beyond what the encoder can read, weights are missing or misshapen, the encoder can't carry span
+                markers, or a file is broken.
+        """
+        if "attn_implementation" in kwargs:
+            raise ValueError("span markers bring their own attention: use engine= rather than attn_implementation=")
+        limits = {name: kwargs.pop(name) for name in loading.CONFIG_ARGUMENTS if name in kwargs}
+        path = pretrained_model_name_or_path
+        if not isinstance(model_card_data, SpanMarkerModelCardData | None):
+            raise TypeError(
+                f"model_card_data must be a SpanMarkerModelCardData, not {type(model_card_data).__name__}: "
+                "SpanMarkerModelCardData(language='en')"
+            )
+        label_list = _label_list(labels)
+        if os.path.isdir(path):
+            atomic.finish(path)
+        if config is None:
+            config = loading.load_config(path, kwargs)
+        if isinstance(config, SpanMarkerConfig):
+            tokenizer = loading.load_tokenizer(path, kwargs)
+            loading.fit_checkpoint_config(config, tokenizer, label_list, limits, path)
+            kwargs = {**quantization.spare_heads(kwargs), **loading.REPORT_WEIGHTS}
+            with loading.known_arguments(kwargs), Reading("the weights", path, BROKEN_WEIGHTS):
+                loaded: Any = super().from_pretrained(path, *model_args, config=config, engine=engine, **kwargs)
+            model, info = loaded
+            loading.check_weights(info, path)
+            if model_card_data is None:
+                model.card_text = loading.load_card(path, kwargs)
+        else:
+            config, encoder, tokenizer = loading.load_encoder(
+                path, *model_args, config=config, labels=label_list, limits=limits, **kwargs
+            )
+            model = cls(config, encoder=encoder, engine=engine)
+            if "candidates_per_word" not in limits and model.can_filter:
+                config.candidates_per_word = DEFAULT_CANDIDATES_PER_WORD
+            model.classifier.to(device=encoder.device, dtype=encoder.dtype)
+            quantization.adopt_quantization(model, encoder)
+            model.tokenizer = tokenizer
+            if config.candidates_per_word is not None:
+                model.add_span_filter()
+        model.tokenizer = tokenizer
+        model.model_card_data = model_card_data or SpanMarkerModelCardData()
+        return model.eval()
+
+
+def _label_list(labels: Any) -> Sequence[str] | None:
+    """The labels that a caller gives, or those of the data that the caller gives."""
+    if isinstance(labels, Dataset) or (isinstance(labels, dict) and str not in map(type, labels.values())):
+        return infer_labels(labels)
+    if labels is not None:
+        check_labels(labels)
+    return labels

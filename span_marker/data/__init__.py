@@ -1,0 +1,1 @@
+"""Annotated data: files of annotation tools, rows and columns."""

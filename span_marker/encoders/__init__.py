@@ -1,0 +1,1 @@
+"""Texts and markers through an encoder: which are supported, the engines, and how each family runs."""

@@ -1,0 +1,294 @@
+"""Marker attention: what a marker may attend to, as a dense mask and as a function on packed tokens.
+
+Text attends to text. A marker attends to the text of its sentence, to itself, and to its partner. For three text
+tokens and two candidates, with the markers behind the text, pair by pair::
+
+                 t0 t1 t2 s0 e0 s1 e1
+            t0    1  1  1  0  0  0  0
+            t1    1  1  1  0  0  0  0
+            t2    1  1  1  0  0  0  0
+            s0    1  1  1  1  1  0  0
+            e0    1  1  1  1  1  0  0
+            s1    1  1  1  0  0  1  1
+            e1    1  1  1  0  0  1  1
+
+So text never sees a marker, and a pair never sees another pair. `dense_attention_mask` writes the grid out.
+`TextAttention` and `MarkerAttention` compute it without the rest, a marker's row with ``text_len + 2`` weights, for
+tokens that stand in one row without padding: sentence by sentence, or in padded groups of sentences where launching
+one operation for each sentence would cost more than the padding does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from span_marker.encoders.packing import Rows, Texts, first_rows, similar_lengths
+from span_marker.encoders.relative_positions import RelativeScores
+
+FEW_MARKERS = 32
+"""Sentences with fewer markers each, on average, attend in padded groups on any device: calls would cost more."""
+
+
+def dense_attention_mask(text_mask: Tensor, pair_mask: Tensor) -> Tensor:
+    """Write out the attention grid for padded sentences: text first, then ``start, end`` of each pair.
+
+    Padding attends to itself alone, so that no row is empty; nothing else attends to it.
+
+    Args:
+        text_mask: True for text tokens, ``(batch, seq_len)``.
+        pair_mask: True for candidates, ``(batch, max_spans)``.
+
+    Returns:
+        True where a row's token may attend to a column's, ``(batch, length, length)``, where length is
+        ``seq_len + 2 * max_spans``.
+
+    Example:
+        >>> mask = dense_attention_mask(torch.ones(1, 2, dtype=torch.bool), torch.ones(1, 2, dtype=torch.bool))
+        >>> print(mask[0].int())
+        tensor([[1, 1, 0, 0, 0, 0],
+                [1, 1, 0, 0, 0, 0],
+                [1, 1, 1, 1, 0, 0],
+                [1, 1, 1, 1, 0, 0],
+                [1, 1, 0, 0, 1, 1],
+                [1, 1, 0, 0, 1, 1]], dtype=torch.int32)
+    """
+    (batch, seq_len), max_spans = text_mask.shape, pair_mask.shape[1]
+    length = seq_len + 2 * max_spans
+    real = torch.cat([text_mask, pair_mask.repeat_interleave(2, dim=1)], dim=1)  # (batch, length)
+    mask = torch.zeros(batch, length, length, dtype=torch.bool, device=text_mask.device)
+    mask[:, :, :seq_len] = real[:, :, None] & text_mask[:, None, :]
+    pairs = torch.eye(max_spans, dtype=torch.bool, device=text_mask.device)
+    mask[:, seq_len:, seq_len:] = pairs.repeat_interleave(2, dim=0).repeat_interleave(2, dim=1)
+    mask[:, seq_len:] &= real[:, seq_len:, None]
+    return mask | torch.diag_embed(~real)
+
+
+@dataclass(frozen=True)
+class DenseInput:
+    """Text and markers side by side.
+
+    Attributes:
+        embeds: Token embeddings, zero for padding, ``(batch, length, embed_dim)``: text first, then markers.
+        position_ids: ``(batch, length)``.
+        allowed: True where a row's token may attend to a column's, ``(batch, length, length)``.
+        text_len: How many of the ``length`` are text.
+    """
+
+    embeds: Tensor
+    position_ids: Tensor
+    allowed: Tensor
+    text_len: int
+
+    def bias(self, allowed: Tensor | None = None) -> Tensor:
+        """The mask as scores to add, ``(batch, 1, length, length)``."""
+        allowed = self.allowed if allowed is None else allowed
+        bias = torch.zeros_like(allowed, dtype=self.embeds.dtype)
+        return bias.masked_fill(~allowed, torch.finfo(bias.dtype).min)[:, None]
+
+
+def add_mask(scores: Tensor, mask: Tensor | None) -> Tensor:
+    """Keep attention to places that a mask leaves out at zero.
+
+    Args:
+        scores: Attention scores.
+        mask: True where attention is allowed, to broadcast to the scores; None for everywhere.
+
+    Returns:
+        The scores, minus infinity where attention is not allowed.
+    """
+    return scores if mask is None else scores.masked_fill(~mask, float("-inf"))
+
+
+def attend_to_text_and_pair(
+    query: Tensor,
+    pair_scores: Tensor,
+    text_key: Tensor,
+    text_value: Tensor,
+    added_scores: Tensor | None,
+    text_mask: Tensor | None,
+    dropout: float,
+) -> tuple[Tensor, Tensor]:
+    """Softmax attention over ``text_len + 2`` keys: the text, and the two markers of the pair.
+
+    Args:
+        query: Markers' queries, ``(heads, sentences, num_markers, head_dim)``.
+        pair_scores: Their scores for the two markers of their pair, ``(heads, sentences, num_markers, 2)``.
+        text_key: Scaled keys, ``(heads, sentences, text_len, head_dim)``.
+        text_value: ``(heads, sentences, text_len, head_dim)``.
+        added_scores: What is added to the scores for the text, to broadcast to ``(heads, sentences, num_markers,
+            text_len)``; None for nothing.
+        text_mask: True for text, False for padding, ``(sentences, 1, text_len)``; None if there is no padding.
+        dropout: Share of the attention weights that is dropped.
+
+    Returns:
+        What the text gives, ``(heads, sentences, num_markers, head_dim)``, and the weights of the two markers,
+        ``(heads, sentences, num_markers, 2)``.
+    """
+    text_scores = query @ text_key.transpose(-1, -2)  # (heads, sentences, num_markers, text_len)
+    if added_scores is not None:
+        text_scores = text_scores + added_scores.to(text_scores.dtype)
+    text_scores = add_mask(text_scores, text_mask)
+    scores = torch.cat([text_scores, pair_scores.to(text_scores.dtype)], dim=-1)
+    weights = F.dropout(scores.softmax(-1), dropout).to(text_value.dtype)
+    text_weights, pair_weights = weights.split([text_key.shape[-2], 2], dim=-1)
+    return text_weights @ text_value, pair_weights
+
+
+def pair_scores(query: Tensor, key: Tensor) -> Tensor:
+    """Score each marker with the start and the end marker of its pair.
+
+    Args:
+        query: Markers' queries, pair by pair, ``(heads, num_markers, head_dim)``.
+        key: Their scaled keys, of the same shape.
+
+    Returns:
+        ``(heads, num_markers, 2)``.
+    """
+    query, key = (x.transpose(0, 1).unflatten(0, (-1, 2)) for x in (query, key))  # (num_spans, 2, heads, head_dim)
+    scores = (query[:, :, None] * key[:, None]).sum(-1)  # (num_spans, 2, 2, heads): marker, marker it attends to
+    return scores.flatten(0, 1).permute(2, 0, 1)
+
+
+def add_pair_values(text_part: Tensor, pair_weights: Tensor, value: Tensor) -> Tensor:
+    """Add what the markers of its pair give to each marker.
+
+    Args:
+        text_part: What the text gives, ``(num_markers, heads, head_dim)``.
+        pair_weights: Weights of the start and the end marker, ``(num_markers, heads, 2)``.
+        value: Markers' values, pair by pair, ``(heads, num_markers, head_dim)``.
+
+    Returns:
+        ``(num_markers, heads, head_dim)``.
+    """
+    text_part, pair_weights, value = (
+        x.unflatten(0, (-1, 2)) for x in (text_part, pair_weights[..., None], value.transpose(0, 1))
+    )
+    mixed = torch.addcmul(text_part, pair_weights[:, :, :, 0], value[:, :1])
+    return torch.addcmul(mixed, pair_weights[:, :, :, 1], value[:, 1:]).flatten(0, 1)
+
+
+class TextAttention:
+    """Each text attends to itself.
+
+    Args:
+        texts: The texts.
+    """
+
+    def __init__(self, texts: Texts) -> None:
+        self._position_ids = texts.position_ids
+        sentences = list(range(len(texts.lengths)))
+        groups = [sentences] if texts.in_groups else [[index] for index in sentences]
+        self._groups = [texts.rows(group) for group in groups]
+
+    def __call__(
+        self, query: Tensor, key: Tensor, value: Tensor, dropout: float, relative: RelativeScores | None
+    ) -> Tensor:
+        """Compute attention.
+
+        Args:
+            query: ``(heads, num_tokens, head_dim)``.
+            key: Scaled, of the same shape.
+            value: Of the same shape.
+            dropout: Share of the attention weights that is dropped.
+            relative: What distances add to the scores.
+
+        Returns:
+            ``(num_tokens, heads, head_dim)``.
+        """
+        outputs = []
+        for rows in self._groups:
+            q, k, v = (rows.pad(x) for x in (query, key, value))
+            mask = rows.key_mask
+            if relative is not None:
+                positions = rows.pad_positions(self._position_ids)
+                added = relative(q, k, positions, positions, rows.longest)
+                mask = add_mask(added.to(q.dtype), mask) if added is not None else mask
+            attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, scale=1.0)
+            outputs.append(rows.unpad(attended))
+        return torch.cat(outputs)
+
+
+class MarkerAttention:
+    """Each of some markers attends to its text, to itself, and to its partner.
+
+    Args:
+        texts: The texts.
+        position_ids: Position IDs of the markers, ``(num_markers,)``.
+        first: Sentence of the first markers.
+        counts: Pairs of this sentence and of those that follow it; their markers stand pair by pair, start before end.
+    """
+
+    def __init__(self, texts: Texts, position_ids: Tensor, first: int, counts: list[int]) -> None:
+        self._texts = texts
+        self._position_ids = position_ids
+        lengths = [2 * count for count in counts]
+        firsts = first_rows(lengths)
+        in_order = [[index] for index, length in enumerate(lengths) if length]
+        are_few = len(position_ids) < FEW_MARKERS * len(counts)
+        groups = similar_lengths(lengths) if texts.in_groups or are_few else in_order
+        self._groups = [
+            (
+                Rows.of([firsts[index] for index in group], [lengths[index] for index in group], position_ids.device),
+                texts.rows([first + index for index in group]),
+            )
+            for group in groups
+        ]
+        self._order: Tensor | None = None  # where each marker is once the groups stand one behind the other
+        if groups != in_order and groups != [list(range(len(lengths)))]:
+            rows = [torch.arange(firsts[index], firsts[index] + lengths[index]) for group in groups for index in group]
+            self._order = torch.cat(rows).argsort().to(position_ids.device)
+
+    def __call__(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        text_key: Tensor,
+        text_value: Tensor,
+        dropout: float,
+        relative: RelativeScores | None,
+    ) -> Tensor:
+        """Compute attention.
+
+        Args:
+            query: ``(heads, num_markers, head_dim)``.
+            key: Scaled, of the same shape.
+            value: Of the same shape.
+            text_key: Scaled, ``(heads, num_tokens, head_dim)``.
+            text_value: Of the same shape.
+            dropout: Share of the attention weights that is dropped.
+            relative: What distances add to the scores.
+
+        Returns:
+            ``(num_markers, heads, head_dim)``.
+        """
+        scores = pair_scores(query, key)
+        if relative is not None:
+            scores = scores + self._relative_to_pair(relative, query, key)
+        text_parts, weights = [], []
+        for rows, text_rows in self._groups:
+            q, k = rows.pad(query), text_rows.pad(text_key)
+            added = None
+            if relative is not None:
+                positions = (rows.pad_positions(self._position_ids), text_rows.pad_positions(self._texts.position_ids))
+                added = relative(q, k, *positions, text_rows.longest)
+            attended, group_weights = attend_to_text_and_pair(
+                q, rows.pad(scores), k, text_rows.pad(text_value), added, text_rows.key_mask, dropout
+            )
+            text_parts.append(rows.unpad(attended))
+            weights.append(rows.unpad(group_weights))
+        text_part, pair_weights = torch.cat(text_parts), torch.cat(weights)
+        if self._order is not None:
+            text_part, pair_weights = (rows.index_select(0, self._order) for rows in (text_part, pair_weights))
+        return add_pair_values(text_part, pair_weights, value)
+
+    def _relative_to_pair(self, relative: RelativeScores, query: Tensor, key: Tensor) -> Tensor | float:
+        """Scores to add within pairs, in the shape of `pair_scores`."""
+        positions = self._position_ids.unflatten(0, (-1, 2))
+        query, key = (x.unflatten(1, (-1, 2)) for x in (query, key))  # (heads, num_spans, 2, head_dim)
+        added = relative(query, key, positions, positions, self._texts.reach)
+        return 0.0 if added is None else added.flatten(1, 2)

@@ -1,0 +1,165 @@
+"""The contract that an encoder must keep for span markers to work, and a check of it on a small random copy.
+
+Text must not see markers, a marker must know its position and must not see another pair, and the engines must agree.
+An encoder that breaks the first or the third gives scores that depend on which candidates it is asked about; one
+that breaks the second learns nothing.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from span_marker.encoders.engines import EngineInput, dense_input, encode_dense, encode_fast
+from span_marker.encoders.families import Family
+from span_marker.encoders.passes import ATTENTION_NAME
+
+EngineName = Literal["fast", "dense"]
+
+TOLERANCE = 1e-4
+"""The largest difference that counts as rounding, relative to the largest state."""
+
+VOCABULARY = 32
+"""Tokens of the small copy."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What makes encoders behave alike: a class and a configuration, whatever the weights.
+
+    Attributes:
+        encoder_class: The class.
+        config: The configuration of a small copy, as JSON.
+    """
+
+    encoder_class: type[PreTrainedModel]
+    config_class: type[PreTrainedConfig]
+    config: str
+
+    @classmethod
+    def of(cls, encoder: PreTrainedModel) -> Architecture:
+        """Describe an encoder's architecture.
+
+        Args:
+            encoder: The encoder.
+
+        Returns:
+            Its architecture.
+        """
+        config = copy.deepcopy(encoder.config)
+        config.num_labels, config._name_or_path = 2, ""
+        config.vocab_size = VOCABULARY
+        for name in [name for name in vars(config) if name.endswith("_token_id")]:
+            setattr(config, name, 0)
+        num_layers = 2
+        types = getattr(config, "layer_types", None)
+        if types:  # as few layers as have one of each type
+            num_layers = max(num_layers, 1 + max(types.index(kind) for kind in set(types)))
+            config.layer_types = types[:num_layers]
+        config.num_hidden_layers = max(num_layers, getattr(config, "num_hidden_groups", 0))
+        if getattr(config, "sliding_window", None):
+            config.sliding_window = 2  # so that short texts show what local layers do
+        return cls(type(encoder), type(config), config.to_json_string(use_diff=False))
+
+
+def prepare(encoder: PreTrainedModel, engine: EngineName) -> None:
+    """Give an encoder the attention function of an engine, where it looks one up by name.
+
+    Args:
+        encoder: The encoder.
+        engine: The engine.
+    """
+    if not encoder._supports_sdpa:
+        return
+    encoder.set_attn_implementation(ATTENTION_NAME if engine == "fast" else "sdpa")
+
+
+@functools.cache
+def broken_rule(architecture: Architecture, family: Family, engine: EngineName) -> str | None:
+    """Try an architecture out.
+
+    Args:
+        architecture: The architecture.
+        family: How it runs.
+        engine: The engine that it is to run on.
+
+    Returns:
+        The first rule of the contract that it breaks; None if it keeps the contract.
+    """
+    try:
+        with _undisturbed(), torch.no_grad():
+            encoder = _small_copy(architecture)
+            return _first_broken_rule(encoder, family, engine)
+    except (TypeError, ValueError, RuntimeError, AttributeError, LookupError, AssertionError) as error:
+        return f"it must run with token embeddings, position IDs and a mask for each token: {error}"
+
+
+def _first_broken_rule(encoder: PreTrainedModel, family: Family, engine: EngineName) -> str | None:
+    inputs = EngineInput(
+        input_ids=torch.tensor([[3, 4, 5, 6, 7, 8], [9, 10, 11, 12, 0, 0]]),
+        attention_mask=torch.arange(6) < torch.tensor([[6], [4]]),
+        span_tokens=torch.tensor([[1, 1], [0, 4], [2, 3], [1, 2], [0, 0]]),
+        span_counts=[3, 2],
+        marker_ids=torch.tensor([1, 2]),
+    )
+    moved = replace(inputs, span_tokens=inputs.span_tokens.index_fill(0, torch.tensor([1]), 5))
+    prepare(encoder, "dense")
+    dense = functools.partial(encode_dense, encoder, run=family.run_dense, max_pairs=8)
+    states, moved_states = dense(inputs), dense(moved)
+    scale = float(states.abs().max()) * TOLERANCE
+
+    alone, beside = (
+        family.run_dense(encoder, dense_input(encoder, inputs, torch.full((2, num_pairs, 2), 1), mask))[:, :6]
+        for num_pairs, mask in ((0, torch.ones(2, 0, dtype=torch.bool)), (3, torch.ones(2, 3, dtype=torch.bool)))
+    )
+    if not _differ(alone[inputs.attention_mask], beside[inputs.attention_mask]) <= scale:
+        return "the states of the text must not depend on the markers"
+    others = torch.tensor([0, 2, 3, 4])
+    if not _differ(states[others], moved_states[others]) <= scale:
+        return "the states of a marker must not depend on other pairs"
+    if not _differ(states[1], moved_states[1]) > scale:
+        return "the state of a marker must depend on its position ID"
+    if engine == "fast":
+        prepare(encoder, "fast")
+        for max_markers in (None, 4):  # texts and markers together, and one after the other
+            found = encode_fast(encoder, inputs, run=family.run_packed, max_markers=max_markers)
+            if not _differ(found, states) <= scale:
+                return "both engines must give the same states"
+    return None
+
+
+def _differ(one: Tensor, other: Tensor) -> float:
+    return float((one - other).abs().max())
+
+
+def _small_copy(architecture: Architecture) -> PreTrainedModel:
+    """Build an encoder of the architecture with random weights, large enough that everything shows in the states."""
+    config = architecture.config_class.from_dict(json.loads(architecture.config))
+    encoder = architecture.encoder_class(config).float().eval()
+    for name, parameter in encoder.named_parameters():  # all: some loaders keep modules from initialising themselves
+        if parameter.dim() > 1:
+            parameter.normal_(std=1.5 * parameter.shape[-1] ** -0.5)
+        else:
+            parameter.fill_(0.0 if name.endswith("bias") else 1.0)
+    return encoder
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Neither read nor change what the process has set: random state, device, autocast."""
+    state = torch.get_rng_state()
+    with torch.device("cpu"), torch.autocast("cpu", enabled=False):
+        torch.default_generator.manual_seed(0)  # torch.manual_seed would seed accelerators, too
+        try:
+            yield
+        finally:
+            torch.set_rng_state(state)

@@ -1,0 +1,225 @@
+"""Which encoders can carry span markers, which engine each gets, and how long their texts may be."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+from collections.abc import Callable
+from typing import Any, Literal, cast
+
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_MASKED_LM_MAPPING,
+    MODEL_MAPPING,
+    AttentionInterface,
+    AutoModel,
+    AutoModelForTextEncoding,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
+from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING
+
+from span_marker.encoders.contract import Architecture, EngineName, broken_rule, prepare
+from span_marker.encoders.engines import POSITION_OFFSET, Engine, encode_dense, encode_fast
+from span_marker.encoders.families import FAMILIES, STANDARD, Family
+from span_marker.encoders.passes import ATTENTION_NAME, packed_attention
+
+logger = logging.getLogger(__name__)
+
+EngineChoice = Literal["auto", "fast", "dense"]
+
+_SPARSE = "its sparse attention depends on where tokens stand, so that markers change what the text sees"
+
+REFUSED = {
+    "big_bird": _SPARSE,
+    "convbert": "its convolutions reach across the sequence, so that the text sees the markers",
+    "longformer": _SPARSE,
+    "xlnet": "it takes no position IDs",
+}
+"""Model types that can't carry span markers, and why."""
+
+SIZES = {
+    "vocab_size": (1, 10**7),
+    "hidden_size": (1, 10**5),
+    "intermediate_size": (1, 10**6),
+    "num_hidden_layers": (1, 1000),
+    "num_attention_heads": (1, 10**4),
+    "max_position_embeddings": (1, 10**7),
+    "type_vocab_size": (0, 10**4),
+}
+"""Sizes of encoders, the least and the most: far from those that there are, near enough to build in a moment."""
+
+
+def register_attention() -> None:
+    """Make `packed_attention` known to ``transformers`` by its name."""
+    AttentionInterface.register(ATTENTION_NAME, packed_attention)
+
+
+def check_encoder(config: PreTrainedConfig) -> None:
+    """Refuse an encoder that is known not to carry span markers.
+
+    Args:
+        config: The encoder's configuration.
+
+    Raises:
+        ValueError: If it is convolutional, sparse, a decoder, or an encoder together with a decoder, or if its sizes
+            make no sense.
+    """
+    reason = _reason_to_refuse(config)
+    if reason is not None:
+        raise ValueError(_refusal(config, reason))
+    for name, (least, most) in SIZES.items():
+        size = getattr(config, name, least)
+        if isinstance(size, int) and not least <= size <= most:
+            raise ValueError(f"the encoder's {name}={size} must be from {least} to {most}")
+    padding = getattr(config, "pad_token_id", None)
+    if isinstance(padding, int) and padding >= config.vocab_size:
+        raise ValueError(f"the encoder's pad_token_id={padding} must be below its vocab_size={config.vocab_size}")
+
+
+def _reason_to_refuse(config: PreTrainedConfig) -> str | None:
+    if config.model_type in REFUSED:
+        return REFUSED[config.model_type]
+    if not hasattr(config, "vocab_size"):
+        return "it has no vocabulary of tokens"
+    if getattr(config, "conv_kernel_size", 0):
+        return (
+            f"its convolution (conv_kernel_size={config.conv_kernel_size}) reaches across the sequence, so that the "
+            "text sees the markers"
+        )
+    if getattr(config, "talking_head", False):
+        return "talking_head=True mixes the attention of its heads"
+    if getattr(config, "is_decoder", False):
+        return "is_decoder=True: a token of a decoder sees only those in front of it"
+    if config.model_type in FAMILIES:
+        return None
+    if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING and type(config) not in MODEL_FOR_MASKED_LM_MAPPING:
+        return "it is a decoder: a token sees only those in front of it"
+    if getattr(config, "is_encoder_decoder", False):
+        return "it is an encoder together with a decoder"
+    return None
+
+
+def _refusal(config: PreTrainedConfig, reason: str) -> str:
+    return (
+        f"an encoder of type {config.model_type!r} can't carry span markers: {reason}. "
+        f"Types that can: {', '.join(sorted(FAMILIES))}"
+    )
+
+
+def auto_class(config: PreTrainedConfig) -> type[AutoModel | AutoModelForTextEncoding]:
+    """Find out which of the classes of ``transformers`` loads an encoder, without its decoder if it has one.
+
+    Args:
+        config: The encoder's configuration.
+
+    Returns:
+        The class.
+    """
+    return AutoModelForTextEncoding if _has_own_encoder_class(config) else AutoModel
+
+
+def model_arguments(config: PreTrainedConfig) -> dict[str, Any]:
+    """Arguments that build an encoder without a pooler, which no span marker reads.
+
+    Args:
+        config: The encoder's configuration.
+
+    Returns:
+        Keyword arguments for the encoder's class.
+    """
+    encoder_class = _encoder_class(config)
+    takes_pooler = encoder_class and "add_pooling_layer" in inspect.signature(encoder_class).parameters
+    return {"add_pooling_layer": False} if takes_pooler else {}
+
+
+def build_encoder(config: PreTrainedConfig) -> PreTrainedModel:
+    """Build an encoder with random weights that shares the given configuration.
+
+    Args:
+        config: The encoder's configuration.
+
+    Returns:
+        The encoder.
+
+    Raises:
+        ValueError: If it can't carry span markers, or can't be built from the configuration.
+    """
+    check_encoder(config)
+    encoder_class = _encoder_class(config)
+    if encoder_class is None:
+        raise ValueError(f"transformers has no encoder for {type(config).__name__}")
+    try:
+        return encoder_class(config, **model_arguments(config))
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"an encoder of type {config.model_type!r} can't be built from its configuration: {error}"
+        ) from error
+
+
+def _encoder_class(config: PreTrainedConfig) -> Callable[..., PreTrainedModel] | None:
+    """The encoder's class; None if it comes with the encoder rather than with ``transformers``."""
+    mapping: Any = MODEL_FOR_TEXT_ENCODING_MAPPING if _has_own_encoder_class(config) else MODEL_MAPPING
+    return cast(Callable[..., PreTrainedModel], mapping[type(config)]) if type(config) in mapping else None
+
+
+def _has_own_encoder_class(config: PreTrainedConfig) -> bool:
+    return type(config) in MODEL_FOR_TEXT_ENCODING_MAPPING
+
+
+def select_engine(encoder: PreTrainedModel, engine: EngineChoice, max_pairs: int) -> Engine:
+    """Choose the engine for an encoder, make sure that it works, and prepare the encoder for it.
+
+    Args:
+        encoder: The encoder; its attention function may be set.
+        engine: ``"fast"`` or ``"dense"`` to force one, ``"auto"`` for the fastest that the encoder can run.
+        max_pairs: Pairs of each sentence that the dense engine runs at a time.
+
+    Returns:
+        The engine.
+
+    Raises:
+        ValueError: If there is no such engine, or the encoder breaks the contract, see `span_marker.encoders.contract`.
+    """
+    choices: dict[str, tuple[EngineName, ...]] = {"auto": ("fast", "dense"), "fast": ("fast",), "dense": ("dense",)}
+    if engine not in choices:
+        raise ValueError(f"engine={engine!r} must be one of 'auto', 'fast' and 'dense'")
+    family = FAMILIES.get(encoder.config.model_type, STANDARD)
+    architecture = Architecture.of(encoder)
+    broken: dict[str, str] = {}
+    for name in choices[engine]:
+        rule = broken_rule(architecture, family, name)
+        if rule is None:
+            if broken:
+                logger.warning(
+                    "The dense engine, which is slow, runs this encoder; for the fast one, %s.", broken["fast"]
+                )
+            prepare(encoder, name)
+            return _engine(family, name, max_pairs)
+        broken[name] = rule
+    raise ValueError(_refusal(encoder.config, broken[name]))
+
+
+def _engine(family: Family, name: EngineName, max_pairs: int) -> Engine:
+    if name == "fast":
+        return functools.partial(encode_fast, run=family.run_packed)
+    return functools.partial(encode_dense, run=family.run_dense, max_pairs=max_pairs)
+
+
+def max_text_length(config: PreTrainedConfig) -> int | None:
+    """Find the most tokens that an encoder has positions for.
+
+    Args:
+        config: The encoder's configuration.
+
+    Returns:
+        Tokens of the longest text, special tokens included; None if there is no limit.
+    """
+    family = FAMILIES.get(config.model_type, STANDARD)
+    if family.positions == "relative" and not getattr(config, "position_biased_input", False):
+        return None
+    num_positions = getattr(config, "max_position_embeddings", None)
+    if num_positions is None:
+        return None
+    return int(num_positions) - (0 if family.positions == "rotary" else POSITION_OFFSET)

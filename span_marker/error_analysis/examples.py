@@ -1,0 +1,126 @@
+"""Errors, the most frequent first, and what stands around them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from itertools import accumulate, pairwise
+from typing import NamedTuple
+
+from span_marker.core.labels import LabelledSpan
+from span_marker.error_analysis.matching import Item, JudgedSentence, Kind, Outcome
+
+CONTROLS = re.compile(r"[\x00-\x20\x7f-\x9f]+")
+"""White space and control characters, which a terminal might obey."""
+
+
+class Example(NamedTuple):
+    """An error, and how often it occurs.
+
+    Attributes:
+        number: How often it occurs with the same labels and texts.
+        gold: Label and text of the gold entity; None if there is none.
+        predicted: Label and text of the prediction; None if there is none.
+        sentence: The first sentence in which it occurs.
+        outcome: The outcome there.
+    """
+
+    number: int
+    gold: tuple[str, str] | None
+    predicted: tuple[str, str] | None
+    sentence: JudgedSentence
+    outcome: Outcome
+
+    @property
+    def where(self) -> str:
+        """Where it occurs first."""
+        return f"row {self.sentence.row} of the {self.sentence.split} data"
+
+    def as_line(self, num_characters: int) -> str:
+        """Write it in one line, with the gold entity in brackets and the prediction in braces.
+
+        Args:
+            num_characters: The most to show on either side.
+
+        Returns:
+            The line.
+        """
+        line, was_gold, was_predicted = "", False, False
+        for text, is_gold, is_predicted in [*in_context(self.sentence, self.outcome, num_characters), NO_PIECE]:
+            line += "}" * (was_predicted > is_predicted) + "]" * (was_gold > is_gold)
+            line += "[" * (is_gold > was_gold) + "{" * (is_predicted > was_predicted) + text
+            was_gold, was_predicted = is_gold, is_predicted
+        names = " -> ".join(f"{pair[0]} {pair[1]!r}" for pair in (self.gold, self.predicted) if pair)
+        return f"{names}; {self.where}: {CONTROLS.sub(' ', line)}"
+
+
+def list_examples(sentences: Iterable[JudgedSentence], kind: Kind) -> list[Example]:
+    """List the outcomes of a kind, those with the same labels and texts together.
+
+    Args:
+        sentences: The sentences.
+        kind: The kind.
+
+    Returns:
+        The most frequent first; of equal ones, that which occurs first.
+    """
+    groups: dict[object, list[Example]] = {}
+    for sentence in sentences:
+        for outcome in sentence.outcomes:
+            if outcome.kind == kind:
+                gold, predicted = (_quote(sentence.item, span) for span in outcome[1:])
+                groups.setdefault((gold, predicted), []).append(Example(1, gold, predicted, sentence, outcome))
+    ranked = sorted(groups.values(), key=len, reverse=True)
+    return [examples[0]._replace(number=len(examples)) for examples in ranked]
+
+
+def _quote(item: Item, span: LabelledSpan | None) -> tuple[str, str] | None:
+    """Label and text of an entity."""
+    if span is None:
+        return None
+    part = item[span.start : span.end]
+    return span.label, part if isinstance(part, str) else " ".join(part)
+
+
+class Piece(NamedTuple):
+    """A piece of a text, and whether it is part of the gold entity and of the prediction."""
+
+    text: str
+    is_gold: bool
+    is_predicted: bool
+
+
+NO_PIECE = Piece("", False, False)
+
+
+def in_context(sentence: JudgedSentence, outcome: Outcome, num_characters: int) -> list[Piece]:
+    """Cut a sentence where an outcome's entities begin and end. Words are joined by single spaces.
+
+    Args:
+        sentence: The sentence.
+        outcome: One of its outcomes.
+        num_characters: The most to show on either side.
+
+    Returns:
+        The pieces in order, with dots for what is not shown.
+    """
+    text, (gold, predicted) = _as_text(sentence.item, outcome[1:])
+    bounds = [bound for span in (gold, predicted) if span is not None for bound in (span.start, span.stop)]
+    first, last = max(min(bounds) - num_characters, 0), min(max(bounds) + num_characters, len(text))
+    if first > 0:  # at a word, if there is one
+        first = text.find(" ", first, min(bounds)) + 1 or first
+    if last < len(text):
+        place = text.rfind(" ", max(bounds), last)
+        last = last if place < 0 else place
+    cuts = pairwise(sorted({first, last, *bounds}))
+    pieces = [Piece(text[one:other], one in (gold or ()), one in (predicted or ())) for one, other in cuts]
+    before, after = Piece("... ", False, False), Piece(" ...", False, False)
+    return [before] * (first > 0) + pieces + [after] * (last < len(text))
+
+
+def _as_text(item: Item, spans: Iterable[LabelledSpan | None]) -> tuple[str, list[range | None]]:
+    """A sentence as text, and the characters of some entities."""
+    if isinstance(item, str):
+        return item, [range(span.start, span.end) if span else None for span in spans]
+    starts = [0, *accumulate(len(word) + 1 for word in item)]
+    return " ".join(item), [range(starts[span.start], starts[span.end] - 1) if span else None for span in spans]

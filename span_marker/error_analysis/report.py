@@ -1,0 +1,251 @@
+"""A report of what is right and wrong on annotated data, as text and as a page."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from span_marker.core.labels import LabelledSpan
+from span_marker.core.spans import IntArray
+from span_marker.data.rows import writing
+from span_marker.error_analysis import bootstrap, matching, page
+from span_marker.error_analysis.bootstrap import Figures
+from span_marker.error_analysis.examples import Example, in_context, list_examples
+from span_marker.error_analysis.matching import KINDS, JudgedSentence, Kind
+from span_marker.scores.calibration import aligned
+
+ENTITY_LENGTHS = (1, 2, 3, 4, 5, 6, 9, 13)
+SENTENCE_LENGTHS = (1, 10, 20, 30, 50, 100)
+"""Where groups of lengths begin, in words."""
+
+NOTHING = "(nothing)"
+"""What stands for a gold entity that is missed, and for which a prediction stands that is spurious."""
+
+MOST_LABELS = 12
+"""Labels up to which the matrix of confusions is printed."""
+
+CONTEXT = 40
+"""Characters that are shown on either side of an error."""
+
+COLUMNS = ("gold", "predicted", "precision", "recall", "f1")
+OUTCOME_COLUMNS = ("outcome", "number", "of gold", "of predicted")
+
+REASONS = {
+    "too-long": "longer than entity_max_length",
+    "cut-off": "in no window of model_max_length tokens",
+    "entity-without-token": "end in words for which the tokenizer has no token",
+    "cut-word": "begin or end inside a word of the tokenizer",
+    "filtered": "dropped by the candidate filter",
+}
+"""Why a model can't find a gold entity, whatever it has learned."""
+
+
+@dataclass(frozen=True)
+class ErrorReport:
+    """What is right and wrong on annotated data. ``str`` gives tables, and the most frequent errors of each kind.
+
+    Attributes:
+        sentences: The sentences and their outcomes.
+        measures: Figures of ``strict``, ``exact``, ``partial`` and ``type``, see
+            `span_marker.error_analysis.matching.MEASURES`.
+        labels: Strict figures of each label.
+        entity_lengths: Strict figures of entities by their words.
+        sentence_lengths: Strict figures of entities by the words of their sentences.
+        splits: Strict figures of each data set.
+        kinds: Number of outcomes of each of `span_marker.error_analysis.matching.KINDS`.
+        confusion: Gold labels by predicted ones, in the order of ``labels``, ``(num_labels + 1, num_labels + 1)``; the
+            last row is of spurious predictions, the last column of missed gold entities.
+        unreachable: Gold entities out of reach of the model, for each of the `REASONS`; None if there is no model.
+        confidence: Confidence of the intervals.
+        num_resamples: Resamples that they come from.
+        num_examples: The most errors of each kind to show.
+    """
+
+    sentences: Sequence[JudgedSentence]
+    measures: Mapping[str, Figures]
+    labels: Mapping[str, Figures]
+    entity_lengths: Mapping[str, Figures]
+    sentence_lengths: Mapping[str, Figures]
+    splits: Mapping[str, Figures]
+    kinds: Mapping[Kind, int]
+    confusion: IntArray = field(compare=False)
+    unreachable: Mapping[str, int] | None
+    confidence: float
+    num_resamples: int
+    num_examples: int
+
+    @classmethod
+    def of(
+        cls,
+        sentences: Sequence[JudgedSentence],
+        unreachable: Mapping[str, int] | None = None,
+        *,
+        num_examples: int = 10,
+        num_resamples: int = 1000,
+        confidence: float = 0.95,
+        seed: int = 0,
+    ) -> ErrorReport:
+        """Make a report.
+
+        Args:
+            sentences: The sentences; their outcomes are those of `span_marker.error_analysis.matching.match`.
+            unreachable: Gold entities out of reach of the model, by reason.
+            num_examples: The most errors of each kind to show.
+            num_resamples: Resamples of the sentences for intervals, see `bootstrap.resample`.
+            confidence: Confidence of the intervals.
+            seed: Seed of the resamples.
+
+        Returns:
+            The report.
+
+        Raises:
+            ValueError: If there are no sentences, or an argument is out of range.
+        """
+        if num_examples < 0:
+            raise ValueError(f"num_examples={num_examples} must be at least 0")
+        by_label = matching.tally(sentences, lambda _, span: span.label)
+        families = (
+            matching.tally_measures(sentences),
+            {label: by_label[label] for label in sorted(by_label)},
+            matching.tally_lengths(sentences, _entity_length, ENTITY_LENGTHS),
+            matching.tally_lengths(sentences, lambda of, _: of.num_words, SENTENCE_LENGTHS),
+            matching.tally(sentences, lambda of, _: of.split),
+        )
+        counts = {(place, name): of for place, family in enumerate(families) for name, of in family.items()}
+        figures = bootstrap.estimate(counts, num_resamples, confidence, seed)
+        measures, labels, entity_lengths, sentence_lengths, splits = (
+            {name: figures[place, name] for name in family} for place, family in enumerate(families)
+        )
+        kinds = matching.count_kinds(sentences).sum(axis=0).astype(int).tolist()
+        return cls(
+            sentences=sentences,
+            measures=measures,
+            labels=labels,
+            entity_lengths=entity_lengths,
+            sentence_lengths=sentence_lengths,
+            splits=splits,
+            kinds=dict(zip(KINDS, kinds, strict=True)),
+            confusion=matching.confusion_matrix(sentences, list(labels)),
+            unreachable=unreachable,
+            confidence=confidence,
+            num_resamples=num_resamples,
+            num_examples=num_examples,
+        )
+
+    @property
+    def overall(self) -> Figures:
+        """The strict figures of all entities."""
+        return self.measures["strict"]
+
+    def by_kind(self, kind: Kind) -> list[Example]:
+        """List the outcomes of a kind.
+
+        Args:
+            kind: A key of `span_marker.error_analysis.matching.KINDS`.
+
+        Returns:
+            Those with the same labels and texts together, the most frequent first.
+
+        Raises:
+            ValueError: If there is no such kind.
+        """
+        if kind not in KINDS:
+            raise ValueError(f"there is no kind {kind!r} of outcomes, only {list(KINDS)}")
+        return list_examples(self.sentences, kind)
+
+    def __repr__(self) -> str:
+        blocks = [[self._summary()]]
+        for name, family in self._families():
+            blocks.append([aligned([(name, *COLUMNS), *map(_row, family, family.values())])])
+        blocks.append([aligned([OUTCOME_COLUMNS, *self._outcomes()])])
+        names = [*self.labels, NOTHING]
+        if len(self.labels) > MOST_LABELS:
+            blocks.append(
+                [f"confusions of {len(self.labels)} labels: see report.confusion, or report.write_html(path)"]
+            )
+        else:
+            rows = ((name, *map(str, row)) for name, row in zip(names, self.confusion.tolist(), strict=True))
+            blocks.append([aligned([("gold \\ predicted", *names), *rows])])
+        blocks.append([*self._reach()])
+        blocks += [
+            [self._title(kind), *(f"{example.number:>6,}x  {example.as_line(CONTEXT)}" for example in examples)]
+            for kind, examples in self._examples()
+        ]
+        return "\n\n".join("\n".join(block) for block in blocks if block)
+
+    def write_html(self, path: str | os.PathLike[str], title: str = "Error analysis") -> None:
+        """Write a page with the tables, plots, and the most frequent errors of each kind.
+
+        Args:
+            path: The HTML file; it needs no other.
+            title: Its title.
+        """
+        with writing(path) as file:
+            file.write(page.page(title, self._parts()))
+
+    def _parts(self) -> Iterator[str]:
+        yield page.paragraph(self._summary())
+        yield page.paragraph("Bars are F1, whiskers its interval. Gold entities are marked, predictions underlined.")
+        for name, family in self._families():
+            rows = ((_row(group, figures), page.bar(*figures.f1)) for group, figures in family.items())
+            yield page.heading(f"By {name}")
+            yield page.table([name, *COLUMNS, ""], ([page.isolated(row[0]), *row[1:], bar] for row, bar in rows))
+        yield page.heading("Outcomes")
+        yield page.table(OUTCOME_COLUMNS, self._outcomes())
+        yield page.heading("Gold labels (rows) and predicted ones (columns)")
+        yield page.heat_map(self.confusion, [*self.labels, NOTHING])
+        yield from map(page.paragraph, self._reach())
+        for kind, examples in self._examples():
+            yield page.heading(self._title(kind))
+            yield page.quotations((*of[:3], of.where, in_context(of.sentence, of.outcome, CONTEXT)) for of in examples)
+
+    def _summary(self) -> str:
+        num_gold, num_predicted = self.overall[:2]
+        return (
+            f"sentences: {len(self.sentences):,}; gold entities: {num_gold:,}; predictions: {num_predicted:,}; "
+            f"{100 * self.confidence:.4g}% intervals from {self.num_resamples:,} resamples of the sentences"
+        )
+
+    def _families(self) -> Iterator[tuple[str, Mapping[str, Figures]]]:
+        yield "measure", self.measures
+        yield "label", self.labels
+        yield "words of the entity", self.entity_lengths
+        yield "words of the sentence", self.sentence_lengths
+        if len(self.splits) > 1:
+            yield "data set", self.splits
+
+    def _outcomes(self) -> Iterator[tuple[str, str, str, str]]:
+        num_gold, num_predicted = self.overall[:2]
+        for kind, number in self.kinds.items():
+            of_gold = f"{number / num_gold:.2%}" if number and kind != "spurious" else ""
+            of_predicted = f"{number / num_predicted:.2%}" if number and kind != "missed" else ""
+            yield kind, f"{number:,}", of_gold, of_predicted
+
+    def _reach(self) -> Iterator[str]:
+        if self.unreachable is None:
+            return
+        num_lost, num_gold = sum(self.unreachable.values()), self.overall.num_gold
+        bound = f", so that recall is at most {1 - num_lost / num_gold:.4f}" if num_lost else ""
+        yield f"gold entities out of reach: {num_lost:,} of {num_gold:,}{bound}"
+        for reason, number in self.unreachable.items():
+            if number:
+                yield f"{number:>6,}  {REASONS[reason]}"
+
+    def _examples(self) -> Iterator[tuple[Kind, list[Example]]]:
+        for kind, number in self.kinds.items():
+            if number and kind != "correct" and self.num_examples:
+                yield kind, self.by_kind(kind)[: self.num_examples]
+
+    def _title(self, kind: Kind) -> str:
+        return f"{kind}: {self.kinds[kind]:,} {KINDS[kind]}"
+
+
+def _entity_length(sentence: JudgedSentence, span: LabelledSpan) -> int:
+    return matching.num_words(sentence.item[span.start : span.end])
+
+
+def _row(name: str, figures: Figures) -> tuple[str, ...]:
+    """A group's row under `COLUMNS`."""
+    intervals = (f"{value:.4f} [{low:.4f}, {high:.4f}]" for value, low, high in figures[2:])
+    return name, f"{figures.num_gold:,}", f"{figures.num_predicted:,}", *intervals

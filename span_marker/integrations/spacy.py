@@ -1,0 +1,287 @@
+"""The spaCy component ``span_marker``, which `span_marker_spacy` makes: nothing else imports this module."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from zipfile import ZipFile
+
+import torch
+from datasets import Dataset
+from spacy import util
+from spacy.tokens import Doc, Span, Token
+
+from span_marker.configuration import check_limit, check_probability
+from span_marker.core.decoding import Decoding, check_decoding
+from span_marker.data.spacy_docs import register_score, set_spans
+from span_marker.modeling import SpanMarkerModel
+from span_marker.prediction import Entity
+
+logger = logging.getLogger(__name__)
+
+OVERLAPPING: tuple[Decoding, ...] = ("nested", "overlapping")
+"""Ways of decoding that give entities that overlap, which ``Doc.ents`` can't have."""
+
+
+class SpanMarkerComponent:
+    """Reads the entities of documents with a SpanMarker model.
+
+    The model gets the tokens of each sentence as its words, white space left out; a document without sentence
+    boundaries is read as one text. The model is loaded when it is first needed.
+
+    Args:
+        name: The component's name in the pipeline.
+        model: A folder with a SpanMarker checkpoint, or its name on the Hub.
+        batch_size: The most sentences of a batch of the model. How many documents are read together is up to
+            ``nlp.pipe``.
+        device: Where the model runs, such as ``"cuda:1"``; by default on a GPU if there is one, or else on the CPU.
+        overwrite_entities: Whether the model's entities replace those that ``Doc.ents`` has already. By default those
+            stay, and the model's are left out where they overlap them.
+        spans_key: Write the entities to the group ``Doc.spans[spans_key]``, which may overlap, instead of ``Doc.ents``.
+        threshold: See `span_marker.SpanMarkerModel.predict`.
+        decoding: Likewise. Without it and without ``spans_key``, a model whose entities may overlap is decoded
+            ``"flat"``.
+        exact: Likewise.
+
+    Raises:
+        TypeError: If a setting has the wrong type.
+        ValueError: If ``batch_size`` is below 1, a threshold is no probability, there is no such device or decoding,
+            or entities may overlap but there is no ``spans_key``; or if ``Span._.score`` is taken, see
+            `span_marker.data.spacy_docs.register_score`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        model: str,
+        batch_size: int = 32,
+        device: str | None = None,
+        overwrite_entities: bool = False,
+        spans_key: str | None = None,
+        threshold: float | dict[str, float] | None = None,
+        decoding: str | None = None,
+        exact: bool | None = None,
+    ) -> None:
+        check_limit("batch_size", batch_size, at_least=1)
+        _check_device(device)
+        _check_thresholds(threshold)
+        self.decoding = None if decoding is None else check_decoding(decoding)
+        if self.decoding in OVERLAPPING and spans_key is None:
+            raise ValueError(
+                f"decoding={decoding!r} gives entities that overlap, which Doc.ents can't have: set spans_key, or "
+                "decoding='flat'"
+            )
+        if spans_key is None:
+            register_score()
+        self.name = name
+        self.batch_size = batch_size
+        self.device = device
+        self.overwrite_entities = overwrite_entities
+        self.spans_key = spans_key
+        self.threshold = threshold
+        self.exact = exact
+        self._source = model
+        self._model: SpanMarkerModel | None = None
+        self._process = os.getpid()
+        self._warnings: set[str] = set()
+
+    @property
+    def span_marker(self) -> SpanMarkerModel:
+        """The model, loaded if it is not yet; not called ``model``, which spaCy looks for in passing."""
+        if self._model is None:
+            self._model = _load(self._source, self.device)
+        return self._model
+
+    def __call__(self, doc: Doc) -> Doc:
+        """Read the entities of a document.
+
+        Args:
+            doc: The document; it is changed.
+
+        Returns:
+            The document.
+        """
+        self._annotate([doc])
+        return doc
+
+    def pipe(self, stream: Iterable[Doc], *, batch_size: int = 1000) -> Iterator[Doc]:
+        """Read the entities of documents. The sentences of a batch of documents go to the model together.
+
+        Args:
+            stream: The documents; they are changed.
+            batch_size: How many documents to read together, which ``nlp.pipe`` decides.
+
+        Yields:
+            The documents, in order.
+        """
+        for docs in util.minibatch(stream, batch_size):
+            self._annotate(docs)
+            yield from docs
+
+    def _annotate(self, docs: Sequence[Doc]) -> None:
+        self._enter_process()
+        if not all(doc.has_annotation("SENT_START") for doc in docs):
+            self._warn_once(
+                "There are documents without sentence boundaries, each of which is read as one text: add a component "
+                f'that finds sentences, such as nlp.add_pipe("sentencizer", before="{self.name}").'
+            )
+        documents = [_find_words(doc) for doc in docs]
+        found = iter(self._predict(documents))
+        for doc, sentences in zip(docs, documents, strict=True):
+            pairs = [(words, entity) for words in sentences for entity in next(found)]
+            spans: list[tuple[Span, float | None]] = [(_to_span(*pair), pair[1]["score"]) for pair in pairs]
+            if self.spans_key is None and not self.overwrite_entities:
+                taken = {token.i for entity in doc.ents for token in entity}
+                spans = [(span, score) for span, score in spans if taken.isdisjoint(range(span.start, span.end))]
+                spans += [(entity, None) for entity in doc.ents]
+            set_spans(doc, spans, self.spans_key)
+
+    def _predict(self, documents: Sequence[list[list[Token]]]) -> list[list[Entity]]:
+        """The entities of each sentence of the documents."""
+        if not any(documents):
+            return []
+        inputs = _to_inputs(documents, self.span_marker.config.trained_with_document_context)
+        decoding = self._choose_decoding()
+        found: list[list[Entity]] = self.span_marker.predict(
+            inputs, self.batch_size, threshold=self.threshold, decoding=decoding, exact=self.exact
+        )
+        return found
+
+    def _choose_decoding(self) -> Decoding | None:
+        own = self.span_marker.config.decoder().decoding
+        if self.decoding is not None or self.spans_key is not None or own not in OVERLAPPING:
+            return self.decoding
+        self._warn_once(
+            f'The model is decoded "flat" instead of "{own}", since Doc.ents can\'t overlap: set spans_key to have all '
+            'its entities in Doc.spans, or decoding="flat" if this is what you want.'
+        )
+        return "flat"
+
+    def _warn_once(self, message: str) -> None:
+        if message not in self._warnings:
+            self._warnings.add(message)
+            logger.warning("%s", message)
+
+    def _enter_process(self) -> None:
+        """Get ready for a process that ``nlp.pipe`` forked, in which the threads of its parent are missing."""
+        if self._process == os.getpid():
+            return
+        if self._model is not None and self._model.device.type != "cpu":
+            raise RuntimeError(
+                f"the model is on device={str(self._model.device)!r}, which processes that are forked can't share: "
+                "leave n_process out of nlp.pipe, or set device='cpu'"
+            )
+        torch.set_num_threads(1)  # or it would wait for the others forever
+        self._process = os.getpid()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _process=os.getpid())
+
+    def to_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> None:
+        """Write the model.
+
+        Args:
+            path: The component's folder.
+            exclude: ``["model"]`` to write nothing.
+        """
+        util.to_disk(path, {"model": lambda folder: self.span_marker.save_pretrained(folder)}, exclude)
+
+    def from_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> SpanMarkerComponent:
+        """Load the model that `to_disk` wrote. If it wrote none, the setting ``model`` says which one to use.
+
+        Args:
+            path: The component's folder.
+            exclude: ``["model"]`` to load nothing.
+
+        Returns:
+            The component itself.
+        """
+
+        def read(folder: Path) -> None:
+            if folder.exists():
+                self._model = _load(str(folder), self.device)
+
+        util.from_disk(path, {"model": read}, exclude)
+        return self
+
+    def to_bytes(self, *, exclude: Iterable[str] = ()) -> bytes:
+        """Write the model to bytes, its checkpoint as a zip archive. See `to_disk`."""
+
+        def write() -> bytes:
+            buffer = io.BytesIO()
+            with TemporaryDirectory() as folder, ZipFile(buffer, "w") as archive:
+                self.span_marker.save_pretrained(folder)
+                for file in Path(folder).rglob("*"):
+                    archive.write(file, file.relative_to(folder))
+            return buffer.getvalue()
+
+        return util.to_bytes({"model": write}, exclude)
+
+    def from_bytes(self, data: bytes, *, exclude: Iterable[str] = ()) -> SpanMarkerComponent:
+        """Load the model that `to_bytes` wrote. See `from_disk`."""
+
+        def read(content: bytes) -> None:
+            with TemporaryDirectory() as folder, ZipFile(io.BytesIO(content)) as archive:
+                archive.extractall(folder)
+                self._model = _load(folder, self.device)
+
+        util.from_bytes(data, {"model": read}, exclude)
+        return self
+
+
+def _check_device(device: str | None) -> None:
+    try:
+        torch.device("cpu" if device is None else device)
+    except RuntimeError as error:
+        raise ValueError(f"device={device!r} must be one of torch, such as 'cpu' or 'cuda:0', or None") from error
+
+
+def _check_thresholds(threshold: Any) -> None:
+    """Check the numbers; whether the labels are right is known when the model is loaded."""
+    if isinstance(threshold, dict):
+        for label, value in threshold.items():
+            check_probability(f"threshold[{label!r}]", value)
+    elif threshold is not None:
+        check_probability("threshold", threshold)
+
+
+def _load(source: str, device: str | None) -> SpanMarkerModel:
+    try:
+        model: Any = SpanMarkerModel.from_pretrained(source)
+    except OSError as error:
+        raise OSError(
+            f"model={source!r} must be a folder with a SpanMarker checkpoint, or the name of one on the Hub: {error}"
+        ) from error
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return model.to(device)
+    except (AssertionError, RuntimeError) as error:
+        raise ValueError(f"device={device!r} can't be used: {error}") from error
+
+
+def _find_words(doc: Doc) -> list[list[Token]]:
+    """The tokens of each sentence but white space, of sentences that have any; without boundaries, of the document."""
+    parts = doc.sents if doc.has_annotation("SENT_START") else [doc]
+    sentences = [[token for token in part if not token.is_space] for part in parts]
+    return [words for words in sentences if words]
+
+
+def _to_inputs(documents: Sequence[list[list[Token]]], with_context: bool) -> list[list[str]] | Dataset:
+    """All sentences, in a form that ``predict`` takes; with context, in one that says what belongs to a document."""
+    rows = [
+        {"tokens": [token.text for token in words], "document_id": document_id, "sentence_id": sentence_id}
+        for document_id, sentences in enumerate(documents)
+        for sentence_id, words in enumerate(sentences)
+    ]
+    return Dataset.from_list(rows) if with_context else [row["tokens"] for row in rows]
+
+
+def _to_span(words: list[Token], entity: Entity) -> Span:
+    """The span of an entity of some words, with the white space between them."""
+    first, last = words[entity["word_start_index"]], words[entity["word_end_index"] - 1]
+    return Span(first.doc, first.i, last.i + 1, label=entity["label"])

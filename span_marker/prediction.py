@@ -1,0 +1,310 @@
+"""Predict: from any input that holds sentences to entities as dicts, in batches of similar sentences."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import takewhile
+from typing import Any, TypedDict, TypeVar
+
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from span_marker.configuration import SpanMarkerConfig, check_limit
+from span_marker.core.decoding import Decoder, ScoredSpan, ScoredSpans
+from span_marker.core.spans import num_candidates
+from span_marker.preprocessing.batching import Room, run_in_batches
+from span_marker.preprocessing.data_collator import SpanMarkerDataCollator, text_features
+from span_marker.preprocessing.inputs import Sentences, check_text, check_words, into_pieces, tokenize, warn_of_context
+from span_marker.preprocessing.tokenizer import EncodedSentence, SpanMarkerTokenizer
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+BLOCK_SIZE = 4096
+"""The most sentences that are tokenized and sorted at a time."""
+
+BLOCK_LENGTH = 2_000_000
+"""Characters or words from which on a block is full."""
+
+
+Score = Callable[[dict[str, Tensor]], tuple[Tensor, Tensor | None]]
+"""Scores the candidates of a batch, see `span_marker.network.SpanMarkerNetwork.score`."""
+
+
+class LabelScore(TypedDict):
+    """A label, ``O`` among them, and its probability."""
+
+    label: str
+    score: float
+
+
+class _Found(TypedDict):
+    span: str | list[str]
+    label: str
+    score: float
+
+
+class Entity(_Found, total=False):
+    """An entity, as ``predict`` returns it. Indices are 0-based, ends exclusive.
+
+    Attributes:
+        span: Its text, or its words if the input was words.
+        label: Its label.
+        score: The probability of the label.
+        char_start_index: First character, if the input was a string.
+        char_end_index: Character behind the last, likewise.
+        word_start_index: First word, if the input was words.
+        word_end_index: Word behind the last, likewise.
+        labels: The most probable labels, if ``top_k`` was given.
+    """
+
+    char_start_index: int
+    char_end_index: int
+    word_start_index: int
+    word_end_index: int
+    labels: list[LabelScore]
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """What of a text was read, and how.
+
+    Attributes:
+        num_words: Words, up to the last one for which the tokenizer has a token.
+        num_tokens: Tokens, without special ones and context.
+        num_windows: Windows that the text was read in; 1 if it was read as a whole.
+        num_candidates: Spans of at most ``entity_max_length`` words.
+        num_scored: Those that were scored, if only by the candidate filter. A span is not if it has so many tokens that
+            it lies in no window.
+        num_dropped: Those of them that the candidate filter dropped.
+        cut_words: Words with more tokens than a window: only the first ones were read. Each as the indices of its first
+            and last character, or of its first and last word, ends exclusive.
+    """
+
+    num_words: int
+    num_tokens: int
+    num_windows: int
+    num_candidates: int
+    num_scored: int
+    num_dropped: int
+    cut_words: list[tuple[int, int]]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every span was scored, and every token read."""
+        return self.num_scored == self.num_candidates and not self.cut_words
+
+
+@dataclass
+class Predictor:
+    """Reads entities out of sentences, and keeps count of what it could not read.
+
+    Args:
+        score: Scores a batch.
+        tokenizer: The model's tokenizer.
+        config: The model's configuration.
+        max_tokens: The text limit, special tokens included.
+        decoder: How scores become entities.
+        batch_size: The most sentences of a batch.
+        top_k: How many labels to give with each entity; None for none.
+        candidates_kept: Share of the candidates that get markers, about.
+
+    Raises:
+        TypeError: If ``batch_size`` or ``top_k`` is not a whole number.
+        ValueError: If one of them is below 1.
+    """
+
+    score: Score
+    tokenizer: SpanMarkerTokenizer
+    config: SpanMarkerConfig
+    max_tokens: int
+    decoder: Decoder
+    batch_size: int = 32
+    top_k: int | None = None
+    candidates_kept: float = 1.0
+    _room: Room = field(default_factory=Room, init=False)
+    _num_incomplete: int = field(default=0, init=False)
+    _num_read: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        check_limit("batch_size", self.batch_size, at_least=1)
+        check_limit("top_k", self.top_k, at_least=1, optional=True)
+        self._collator = SpanMarkerDataCollator.for_model(self.tokenizer, self.config)
+        self._labels = self.config.reduced_labels
+
+    def read(self, sentences: Sentences, progress: tqdm[Any]) -> tuple[list[list[Entity]], list[Coverage]]:
+        """Read the entities of some sentences.
+
+        Args:
+            sentences: The sentences; with document context, whole documents.
+            progress: Is told how many sentences or windows are done, and that there are more if a sentence has windows.
+
+        Returns:
+            The entities of each sentence, and what of it was read.
+        """
+        bare = tokenize(sentences, self.tokenizer)
+        pieces = into_pieces(sentences, bare, self.tokenizer, self.config, self.max_tokens)
+        if progress.total is not None:
+            progress.total += len(pieces) - len(bare)
+        proposals: list[list[ScoredSpan]] = [[] for _ in bare]
+        num_scored, num_kept, num_windows = ([0] * len(bare) for _ in range(3))
+        cut_words: list[list[int]] = [[] for _ in bare]
+        texts = [text_features(piece) for piece in pieces]
+        for indices, batch, result in run_in_batches(
+            self.score, texts, self._collator, self.batch_size, self.candidates_kept, self._room
+        ):
+            scored = ScoredSpans.of(batch, *result)
+            counts = (batch["span_counts"].tolist(), scored.span_counts.tolist())
+            for index, spans, count, kept in zip(indices, self.decoder.propose(*scored), *counts, strict=True):
+                piece = pieces[index]
+                proposals[piece.row] += spans
+                num_scored[piece.row] += count
+                num_kept[piece.row] += kept
+                num_windows[piece.row] += 1
+                if piece.tokens.num_cut_tokens:
+                    cut_words[piece.row].append(piece.first_word + piece.tokens.num_words - 1)
+            progress.update(len(indices))
+        entities, coverages = [], []
+        for row, (item, sentence) in enumerate(zip(sentences.items, bare, strict=True)):
+            kept = [self._as_dict(span, item, sentence) for span in self.decoder.select(proposals[row])]
+            entities.append([entity for entity in kept if entity["span"]])  # white space is no entity
+            coverage = Coverage(
+                num_words=sentence.num_words,
+                num_tokens=len(sentence.input_ids),
+                num_windows=num_windows[row],
+                num_candidates=num_candidates(sentence.num_words, self._collator.entity_max_length),
+                num_scored=num_scored[row],
+                num_dropped=num_scored[row] - num_kept[row],
+                cut_words=[_place(word, word + 1, item, sentence) for word in sorted(cut_words[row])],
+            )
+            coverages.append(coverage)
+            self._num_incomplete += not coverage.is_complete
+        self._num_read += len(bare)
+        return entities, coverages
+
+    def warn(self) -> None:
+        """Log how many sentences could not be read in full, if any."""
+        if self._num_incomplete:
+            logger.warning(
+                "%d of %d sentences have words with so many tokens that they are cut, or that spans lie in no window "
+                "of %d tokens: return_coverage=True says where. Load the model with a larger model_max_length if its "
+                "encoder has room.",
+                self._num_incomplete,
+                self._num_read,
+                self.max_tokens,
+            )
+
+    def _as_dict(self, span: ScoredSpan, item: Any, sentence: EncodedSentence) -> Entity:
+        labels = self._labels
+        start, end = _place(span.start, span.end, item, sentence)
+        entity: Entity = {"span": item[start:end], "label": labels[span.label_id], "score": span.score}
+        if isinstance(item, str):
+            entity["char_start_index"], entity["char_end_index"] = start, end
+        else:
+            entity["span"] = list(item[start:end])
+            entity["word_start_index"], entity["word_end_index"] = start, end
+        if self.top_k:
+            best = sorted(zip(labels, span.all_scores, strict=True), key=lambda pair: -pair[1])[: self.top_k]
+            entity["labels"] = [{"label": label, "score": score} for label, score in best]
+        return entity
+
+
+def _place(first: int, last: int, item: Any, sentence: EncodedSentence) -> tuple[int, int]:
+    """Some words in the input: words, or characters without white space at the edges."""
+    if sentence.char_starts is None or sentence.char_ends is None:
+        return first, last
+    start, end = int(sentence.char_starts[first]), int(sentence.char_ends[last - 1])
+    text = item[start:end].strip()
+    start += item[start:end].find(text)
+    return start, start + len(text)
+
+
+def predict(sentences: Sentences, predictor: Predictor, show_progress_bar: bool) -> tuple[list[Any], list[Coverage]]:
+    """Find the entities of sentences. See ``SpanMarkerModel.predict``.
+
+    Args:
+        sentences: The sentences.
+        predictor: Reads them.
+        show_progress_bar: Whether to show a progress bar.
+
+    Returns:
+        The entities of each sentence, and what of it was read.
+    """
+    warn_of_context(sentences.document_ids is not None, predictor.config)
+    results: list[Any] = [None] * len(sentences.items)
+    with tqdm(total=len(results), desc="Predicting", disable=not show_progress_bar) as progress:
+        # The sentences of a document need each other.
+        documents = ((rows, 0) for rows in sentences.documents())
+        singles = (([row], len(item)) for row, item in enumerate(sentences.items))
+        for rows in _blocks(singles if sentences.document_ids is None else documents):
+            read = predictor.read(sentences.take(rows), progress)
+            for row, *result in zip(rows, *read, strict=True):
+                results[row] = result
+    predictor.warn()
+    entities, coverages = ([result[index] for result in results] for index in (0, 1))
+    return entities, coverages
+
+
+def predict_stream(items: Iterable[Any], predictor: Predictor, show_progress_bar: bool) -> Iterator[Any]:
+    """Find the entities of a stream of sentences. See ``SpanMarkerModel.predict_stream``.
+
+    Args:
+        items: Strings, lists of words, or dicts with ``text`` or ``tokens``.
+        predictor: Reads them.
+        show_progress_bar: Whether to show a progress bar.
+
+    Yields:
+        The entities of each sentence, in order; for a dict, the dict with ``entities`` besides.
+    """
+    warn_of_context(False, predictor.config)
+    try:
+        with tqdm(desc="Predicting", disable=not show_progress_bar) as progress:
+            pairs = ((item, _sentence_of(item, f"item {index} of the inputs")) for index, item in enumerate(items))
+            for block in _blocks(([pair], 0 if isinstance(pair[1], Exception) else len(pair[1])) for pair in pairs):
+                good = list(takewhile(lambda pair: not isinstance(pair[1], Exception), block))
+                found: dict[int, list[Entity]] = {}
+                for kind in (str, (list, tuple)):
+                    places = [place for place, (_, sentence) in enumerate(good) if isinstance(sentence, kind)]
+                    sentences = Sentences([good[place][1] for place in places], are_texts=kind is str)
+                    found |= zip(places, predictor.read(sentences, progress)[0], strict=True)
+                for place, (item, _) in enumerate(good):
+                    yield {**item, "entities": found[place]} if isinstance(item, dict) else found[place]
+                if len(good) < len(block):
+                    raise block[len(good)][1]
+    finally:
+        predictor.warn()
+
+
+def _sentence_of(item: Any, where: str) -> Any:
+    """The sentence of an item, or the error to raise when its turn comes."""
+    if isinstance(item, dict):
+        columns = [name for name in ("text", "tokens") if name in item]
+        if len(columns) != 1:
+            return ValueError(f"{where} must have either 'text' or 'tokens', but has {list(item)}")
+        name, item, where = columns[0], item[columns[0]], f"{where}: {columns[0]!r}"
+    elif isinstance(item, (str, list, tuple)):
+        name = "text" if isinstance(item, str) else "tokens"
+    else:
+        return TypeError(f"{where} must be a string, a list of words or a dict, not {type(item).__name__}")
+    try:
+        (check_text if name == "text" else check_words)(item, where)
+    except TypeError as error:
+        return error
+    return item
+
+
+def _blocks(groups: Iterable[tuple[list[T], int]]) -> Iterator[list[T]]:
+    """Chain groups, each with its length, to blocks that are not too large; a group stays in one piece."""
+    block: list[T] = []
+    total = 0
+    for group, length in groups:
+        if block and (len(block) + len(group) > BLOCK_SIZE or total + length > BLOCK_LENGTH):
+            yield block
+            block, total = [], 0
+        block += group
+        total += length
+    if block:
+        yield block

@@ -1,0 +1,1 @@
+"""From sentences to batches: inputs in one form, tokens, windows, features."""

@@ -1,0 +1,178 @@
+"""Features to batches: candidates are made here, on the fly, for a whole batch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from span_marker.configuration import SpanMarkerConfig
+from span_marker.core.spans import IntArray, enumerate_spans, span_index
+from span_marker.core.windows import UNBOUNDED
+from span_marker.preprocessing.inputs import Piece
+from span_marker.preprocessing.tokenizer import SpanMarkerTokenizer
+
+MODEL_INPUTS = ("input_ids", "attention_mask", "span_tokens", "span_counts", "span_words", "labels")
+"""Keys of a batch that the model's ``forward`` takes."""
+
+IGNORE_INDEX = -100
+"""Fills the room behind shorter rows of gold entities."""
+
+
+def text_features(piece: Piece) -> dict[str, Any]:
+    """The features of a piece that the collator needs.
+
+    Args:
+        piece: A sentence, or a window of one.
+
+    Returns:
+        ``input_ids (seq_len,)``, ``word_starts (num_words,)``, ``word_ends (num_words,)``; ``row``, the sentence;
+        ``first_word``, where the piece begins in it; ``bounds (2,)``, which candidates belong to the piece.
+    """
+    return {
+        "input_ids": piece.tokens.input_ids,
+        "word_starts": piece.tokens.word_starts,
+        "word_ends": piece.tokens.word_ends,
+        "row": piece.row,
+        "first_word": piece.first_word,
+        "bounds": [piece.above, piece.up_to],
+    }
+
+
+@dataclass(frozen=True)
+class SpanMarkerDataCollator:
+    """Collates features into a batch.
+
+    A feature has those of `text_features`, and for labelled sentences ``entities``, a list of ``[class ID, start word,
+    end word]`` that belong to the piece, and ``num_words``, all words of the sentence, with its first piece alone.
+
+    Args:
+        pad_token_id: Fills the room behind shorter sentences.
+        entity_max_length: Words of the longest candidate.
+        outside_id: Class ID of candidates that are no entity.
+        num_labels: Classes of a multi-label model; None for any other.
+    """
+
+    pad_token_id: int
+    entity_max_length: int
+    outside_id: int
+    num_labels: int | None = None
+
+    @classmethod
+    def for_model(cls, tokenizer: SpanMarkerTokenizer, config: SpanMarkerConfig) -> SpanMarkerDataCollator:
+        """Make the collator of a model.
+
+        Args:
+            tokenizer: The model's tokenizer.
+            config: The model's configuration.
+
+        Returns:
+            The collator.
+        """
+        num_labels = len(config.reduced_labels) if config.multi_label else None
+        return cls(tokenizer.pad_token_id, config.require("entity_max_length"), config.outside_id, num_labels)
+
+    def __call__(self, features: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+        """Collate features.
+
+        Args:
+            features: One dict a piece.
+
+        Returns:
+            ``input_ids`` and ``attention_mask``, both ``(batch, seq_len)``; ``span_words``, the first word and the word
+            behind the last of each candidate, counted from the beginning of its sentence, and ``span_tokens``, the
+            first and the last token, both ``(num_spans, 2)``; ``span_counts``, ``rows``, and ``is_whole``, False for
+            windows, all ``(batch,)``. For labelled sentences also ``labels``, ``(num_spans,)`` class IDs, or for a
+            multi-label model ``(num_spans, num_labels)``, 1 for each label that a candidate has; ``gold_entities
+            (batch, max_entities, 3)``, padded with `IGNORE_INDEX`; ``num_words (batch,)``.
+        """
+        lengths = np.array([len(feature["input_ids"]) for feature in features])
+        input_ids = np.full((len(features), lengths.max(initial=0)), self.pad_token_id, dtype=np.int64)
+        attention_mask = np.arange(input_ids.shape[1]) < lengths[:, None]
+        input_ids[attention_mask] = np.concatenate([feature["input_ids"] for feature in features])
+
+        seen_words = np.array([len(feature["word_starts"]) for feature in features])
+        first_words = np.array([feature["first_word"] for feature in features])
+        spans = enumerate_spans(seen_words, self.entity_max_length)
+        piece = np.repeat(np.arange(len(features)), spans.counts)
+        span_words = np.stack([spans.starts, spans.ends], axis=1)
+        word_starts = np.concatenate([feature["word_starts"] for feature in features]).astype(np.int64)
+        word_ends = np.concatenate([feature["word_ends"] for feature in features]).astype(np.int64)
+        starts, ends = (span_words + (np.cumsum(seen_words) - seen_words)[piece, None]).T  # in the words of the batch
+        span_words = span_words + first_words[piece, None]
+        bounds = np.array([feature["bounds"] for feature in features], dtype=np.int64)
+        is_whole = (bounds == UNBOUNDED).all(axis=1)
+        own: Any = slice(None)
+        if not is_whole.all():
+            above, up_to = bounds[piece].T
+            own = (span_words.sum(axis=1) > above) & (span_words.sum(axis=1) <= up_to)
+        batch = {
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            "span_words": span_words[own],
+            "span_tokens": np.stack([word_starts[starts], word_ends[ends - 1] - 1], axis=1)[own],
+            "span_counts": np.bincount(piece[own], minlength=len(features)),
+            "is_whole": is_whole,
+            "rows": np.array([feature["row"] for feature in features]),
+        }
+        if "entities" in features[0]:
+            entities = [np.array(feature["entities"], dtype=np.int64).reshape(-1, 3) for feature in features]
+            batch["labels"] = self._labels(entities, first_words, seen_words, spans.counts)[own]
+            batch["gold_entities"] = pad_entities(entities)
+            batch["num_words"] = np.array([feature["num_words"] for feature in features])
+        return {name: torch.from_numpy(array) for name, array in batch.items()}
+
+    def _labels(
+        self, entities: list[IntArray], first_words: IntArray, seen_words: IntArray, span_counts: IntArray
+    ) -> IntArray:
+        """Label the candidates of a batch; entities that no candidate stands for are left out."""
+        piece = np.repeat(np.arange(len(entities)), [len(rows) for rows in entities])
+        label, start, end = np.concatenate(entities).T
+        start, end = start - first_words[piece], end - first_words[piece]
+        reachable = within_reach(start, end, seen_words[piece]) & (end - start <= self.entity_max_length)
+        piece, label, start, end = piece[reachable], label[reachable], start[reachable], end[reachable]
+        first_span = np.cumsum(span_counts) - span_counts
+        places = first_span[piece] + span_index(start, end, seen_words[piece], self.entity_max_length)
+        if self.num_labels is None:
+            labels = np.full(span_counts.sum(), self.outside_id, dtype=np.int64)
+            labels[places] = label
+            return labels
+        several = np.zeros((span_counts.sum(), self.num_labels), dtype=np.int64)
+        several[:, self.outside_id] = 1
+        several[places, self.outside_id] = 0
+        several[places, label] = 1
+        return several
+
+
+def within_reach(start: IntArray, end: IntArray, seen_words: IntArray) -> np.ndarray[Any, Any]:
+    """Tell which entities lie within their piece, so that they are candidates if they are short enough.
+
+    Args:
+        start: First words, counted from the beginning of the piece, ``(n,)``.
+        end: Words behind the last, likewise, ``(n,)``.
+        seen_words: Words of the piece of each entity, ``(n,)``.
+
+    Returns:
+        True where an entity lies within its piece, ``(n,)``.
+    """
+    return (start >= 0) & (end <= seen_words)
+
+
+def pad_entities(entities: Sequence[IntArray]) -> IntArray:
+    """Stack the entities of several sentences.
+
+    Args:
+        entities: ``(num_entities, columns)`` for each sentence, with the same number of columns.
+
+    Returns:
+        ``(batch, max_entities, columns)``, filled up with `IGNORE_INDEX`.
+    """
+    longest = max(len(rows) for rows in entities)
+    padded = np.full((len(entities), longest, entities[0].shape[1]), IGNORE_INDEX, dtype=np.int64)
+    for row, values in zip(padded, entities, strict=True):
+        row[: len(values)] = values
+    return padded

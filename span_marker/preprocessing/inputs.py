@@ -1,0 +1,376 @@
+"""Sentences in the one form that everything reads, whatever they came as, and the way from there to tokens."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from datasets import Column, Dataset
+
+from span_marker.configuration import SpanMarkerConfig
+from span_marker.core.context import context_sizes
+from span_marker.core.spans import IntArray
+from span_marker.core.windows import UNBOUNDED, plan_windows
+from span_marker.preprocessing.tokenizer import EncodedSentence, SpanMarkerTokenizer
+
+logger = logging.getLogger(__name__)
+
+SENTENCE_ENDS = ".!?\u2026\u3002\uff01\uff1f\u061f\u0964"
+"""Marks with which sentences end, those of Chinese, Arabic and Hindi among them."""
+
+
+@dataclass(frozen=True)
+class Sentences:
+    """Sentences in the one form that everything behind this reads.
+
+    Attributes:
+        items: Strings, or lists of words.
+        are_texts: Whether the items are strings.
+        document_ids: Document of each sentence; None without document context.
+        sentence_ids: Place of each sentence in its document; None without document context.
+    """
+
+    items: Sequence[Any]
+    are_texts: bool
+    document_ids: Sequence[Any] | None = None
+    sentence_ids: Sequence[Any] | None = None
+
+    def take(self, rows: list[int]) -> Sentences:
+        """Some of the sentences.
+
+        Args:
+            rows: Which ones; with document context, whole documents.
+
+        Returns:
+            They alone.
+        """
+
+        def pick(column: Any) -> Any:
+            return column[rows] if isinstance(column, Column) else [column[row] for row in rows]
+
+        if self.document_ids is None or self.sentence_ids is None:
+            return Sentences(pick(self.items), self.are_texts)
+        return Sentences(pick(self.items), self.are_texts, pick(self.document_ids), pick(self.sentence_ids))
+
+    def documents(self) -> list[list[int]]:
+        """Rows of each document in order of their sentences; none without document context."""
+        if self.document_ids is None or self.sentence_ids is None:
+            return []
+        documents: dict[Any, list[int]] = {}
+        for row, document_id in enumerate(self.document_ids):
+            documents.setdefault(document_id, []).append(row)
+        return [sorted(rows, key=self.sentence_ids.__getitem__) for rows in documents.values()]
+
+
+def read_inputs(inputs: Any) -> tuple[Sentences, bool]:
+    """Bring what a caller may pass to ``predict`` into one form.
+
+    Args:
+        inputs: A string; a list of words (strings without a space); a list of strings of which any has a space; a list
+            of lists of words; a column of a `Dataset` with either; or a `Dataset` with a column ``tokens`` or ``text``
+            and, for document context, ``document_id`` and ``sentence_id``.
+
+    Returns:
+        The sentences, and whether it was a single one.
+
+    Raises:
+        TypeError: If the input, or an item of it, is nothing of the kind.
+        ValueError: If a `Dataset` lacks a column.
+    """
+    if isinstance(inputs, str):
+        return Sentences([inputs], are_texts=True), True
+    if isinstance(inputs, Dataset):
+        return _read_dataset(inputs.with_format(None)), False
+    if isinstance(inputs, Column):
+        inputs = inputs[:]
+    if not isinstance(inputs, (list, tuple)):
+        raise TypeError(
+            f"predict can't read inputs of type {type(inputs).__name__}: pass a string, a list of words, a list of "
+            "strings, a list of lists of words, or a Dataset with a column 'tokens' or 'text'; predict_stream takes "
+            "dicts and any iterable; of a DatasetDict pass one split; of pandas, list(column)"
+        )
+    if all(isinstance(item, str) for item in inputs):
+        if not inputs or any(" " in item for item in inputs):
+            return Sentences(inputs, are_texts=True), False
+        return Sentences([inputs], are_texts=False), True
+    expected = str if isinstance(inputs[0], str) else (list, tuple)
+    for row, item in enumerate(inputs):
+        if not isinstance(item, expected):
+            raise TypeError(
+                f"predict can't read inputs[{row}] of type {type(item).__name__}: the items of inputs must be all "
+                "strings, or all lists of words; predict_stream takes dicts, too"
+            )
+    for row, item in enumerate(inputs):
+        check_words(item, f"inputs[{row}]")
+    return Sentences(inputs, are_texts=False), False
+
+
+def check_words(words: Any, where: str) -> None:
+    """Check that something is a list of words.
+
+    Args:
+        words: What should be a list of words.
+        where: What to call it in the error.
+
+    Raises:
+        TypeError: If it is not.
+    """
+    if not isinstance(words, (list, tuple)):
+        raise TypeError(f"{where} must be a list of words, not {type(words).__name__}")
+    for position, word in enumerate(words):
+        if not isinstance(word, str):
+            raise TypeError(f"{where}[{position}]={word!r} must be a word (a string), not {type(word).__name__}")
+
+
+def check_text(text: Any, where: str) -> None:
+    """Check that something is a text.
+
+    Args:
+        text: What should be a text.
+        where: What to call it in the error.
+
+    Raises:
+        TypeError: If it is not.
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"{where} must be a string, not {type(text).__name__}")
+
+
+def text_column(dataset: Dataset, what: str) -> str:
+    """Find the column with the sentences.
+
+    Args:
+        dataset: A data set.
+        what: What to call it in the error.
+
+    Returns:
+        ``tokens``, or if there is none ``text``.
+
+    Raises:
+        ValueError: If there is neither.
+    """
+    for name in ("tokens", "text"):
+        if name in dataset.column_names:
+            return name
+    raise ValueError(f"the {what} data needs a column 'tokens' or 'text', but has only {dataset.column_names}")
+
+
+def _read_dataset(dataset: Dataset) -> Sentences:
+    column = text_column(dataset, "input")
+    check = check_words if column == "tokens" else check_text
+    for row, item in enumerate(dataset[column]):
+        check(item, f"row {row}: {column!r}")
+    return Sentences(dataset[column], column == "text", *document_columns(dataset))
+
+
+def take_columns(inputs: Any, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Take columns that are to be passed through.
+
+    Args:
+        inputs: The `Dataset`.
+        names: The columns.
+
+    Returns:
+        A dict for each row.
+
+    Raises:
+        TypeError: If the input is no `Dataset`, or the names are a single string.
+        ValueError: If there is no such column, or it is to hold the entities that are found.
+    """
+    if isinstance(names, str):
+        raise TypeError(f"keep_columns={names!r} must be a list: {[names]}")
+    if not isinstance(inputs, Dataset):
+        raise TypeError(
+            f"keep_columns={names!r} must be a list of columns of a Dataset, and the input is of type "
+            f"{type(inputs).__name__}: leave it out, or use predict_stream, which passes on all that a dict holds"
+        )
+    for name in names:
+        if name not in inputs.column_names or name == "entities":
+            reason = "holds what is found" if name == "entities" else f"is none of the columns {inputs.column_names}"
+            raise ValueError(f"keep_columns={list(names)!r}: {name!r} {reason}")
+    if not names:
+        return [{} for _ in range(len(inputs))]
+    return inputs.with_format(None).select_columns(list(names)).to_list()
+
+
+def document_columns(dataset: Dataset) -> tuple[Sequence[Any] | None, Sequence[Any] | None]:
+    """Read the columns that document context needs.
+
+    Args:
+        dataset: A data set.
+
+    Returns:
+        The columns ``document_id`` and ``sentence_id``, or None and None if there is neither.
+
+    Raises:
+        TypeError: If a sentence ID is not a whole number: others have no order to rely on.
+        ValueError: If there is one column without the other, an ID is missing, or a document has a sentence ID twice.
+    """
+    has = [name in dataset.column_names for name in ("document_id", "sentence_id")]
+    if not any(has):
+        return None, None
+    if not all(has):
+        there, missing = ("document_id", "sentence_id") if has[0] else ("sentence_id", "document_id")
+        raise ValueError(
+            "document context needs both columns, 'document_id' and 'sentence_id', but the data set has no "
+            f"{missing!r}: number the sentences of each document, or drop {there!r} with dataset.remove_columns"
+        )
+    document_ids, sentence_ids = dataset["document_id"][:], dataset["sentence_id"][:]
+    rows: dict[tuple[Any, int], int] = {}
+    for row, (document_id, sentence_id) in enumerate(zip(document_ids, sentence_ids, strict=True)):
+        if document_id is None or sentence_id is None:
+            missing = "document_id" if document_id is None else "sentence_id"
+            raise ValueError(f"row {row} has no {missing!r}: give every row one, or drop both columns")
+        if isinstance(sentence_id, bool) or not isinstance(sentence_id, int):
+            raise TypeError(
+                f"row {row}: sentence_id={sentence_id!r} must be a whole number, the sentence's place in its document"
+            )
+        first = rows.setdefault((document_id, sentence_id), row)
+        if first != row:
+            raise ValueError(
+                f"rows {first} and {row} both have sentence_id={sentence_id} in document_id={document_id!r}: number "
+                "the sentences of each document in their order"
+            )
+    return document_ids, sentence_ids
+
+
+def warn_of_context(has_context: bool, config: SpanMarkerConfig) -> None:
+    """Log that a model is used the other way round than it was trained, if it is.
+
+    Args:
+        has_context: Whether the data bring document context.
+        config: Says whether the model was trained with it.
+    """
+    if has_context and not config.trained_with_document_context:
+        logger.warning(
+            "The model was trained without document context, but the data set brings it: drop the columns "
+            "'document_id' and 'sentence_id' to use the model as it was trained."
+        )
+    if config.trained_with_document_context and not has_context:
+        logger.warning(
+            "The model was trained with document context, but there is none: pass a Dataset with the columns "
+            "'document_id' and 'sentence_id', beside 'tokens' or 'text', to use the model as it was trained."
+        )
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A sentence within its special tokens, or a window of one that is too long to be read at once.
+
+    Attributes:
+        row: Which sentence it is, or is a part of.
+        tokens: Its tokens and words.
+        first_word: Its first word in the sentence.
+        above: Candidates belong to the piece if the sum of their first word and the one behind their last, counted from
+            the beginning of the sentence, is larger than this. See `span_marker.core.windows`.
+        up_to: And not larger than this.
+    """
+
+    row: int
+    tokens: EncodedSentence
+    first_word: int = 0
+    above: int = UNBOUNDED[0]
+    up_to: int = UNBOUNDED[1]
+
+
+def tokenize(sentences: Sentences, tokenizer: SpanMarkerTokenizer) -> list[EncodedSentence]:
+    """Tokenize sentences, without special tokens.
+
+    Args:
+        sentences: Strings or words.
+        tokenizer: The model's tokenizer.
+
+    Returns:
+        One encoding a sentence.
+    """
+    return tokenizer.encode_texts(sentences.items) if sentences.are_texts else tokenizer.encode_words(sentences.items)
+
+
+def into_pieces(
+    sentences: Sentences,
+    bare: Sequence[EncodedSentence],
+    tokenizer: SpanMarkerTokenizer,
+    config: SpanMarkerConfig,
+    max_tokens: int,
+) -> list[Piece]:
+    """Put special tokens and document context around sentences, and cut those that are too long into windows.
+
+    Args:
+        sentences: The sentences.
+        bare: Their tokens, see `tokenize`.
+        tokenizer: The model's tokenizer.
+        config: Says how much document context there may be.
+        max_tokens: The text limit, special tokens included.
+
+    Returns:
+        One piece a sentence, in order; for sentences beyond the text limit one piece a window, without context.
+    """
+    room = max_tokens - tokenizer.num_special_tokens
+    context = _document_context(sentences, bare, config, room)
+    prefix, suffix = tokenizer.prefix_ids, tokenizer.suffix_ids
+    pieces = []
+    for row, (sentence, (before, after)) in enumerate(zip(bare, context, strict=True)):
+        if len(sentence.input_ids) <= room:
+            whole = sentence.fit(np.concatenate([prefix, before]), np.concatenate([after, suffix]), max_tokens)
+            pieces.append(Piece(row, whole))
+            continue
+        starts, ends = sentence.filled_words()
+        beginnings = sentence_beginnings(_words_of(sentences, row, sentence))
+        for first, last, above, up_to in plan_windows(
+            starts, ends, beginnings, room, config.require("entity_max_length")
+        ):
+            part = sentence.take(first, last, int(starts[first]), int(ends[last - 1]))
+            part = part.fit(prefix, suffix, max_tokens)
+            pieces.append(Piece(row, part, first, above, up_to))
+    return pieces
+
+
+def _words_of(sentences: Sentences, row: int, sentence: EncodedSentence) -> list[str]:
+    """The words of a sentence; those of a string with what stands in front of them."""
+    item = sentences.items[row]
+    if sentence.char_ends is None:
+        return list(item[: sentence.num_words])
+    ends = [0, *sentence.char_ends.tolist()]
+    return [item[start:end] for start, end in pairwise(ends)]
+
+
+def sentence_beginnings(words: Sequence[str]) -> IntArray:
+    r"""Find words with which a sentence may begin: behind a full stop and the like, and behind a line break.
+
+    Args:
+        words: Words, maybe with white space in front.
+
+    Returns:
+        Their indices, ascending.
+
+    Example:
+        >>> sentence_beginnings(["It", "rains", ".", "We", "stay", "\n", "Home"]).tolist()
+        [3, 5]
+    """
+    return np.array(
+        [
+            index + 1
+            for index, (word, following) in enumerate(pairwise(words))
+            if (word.strip() and word.strip()[-1] in SENTENCE_ENDS) or "\n" in following
+        ],
+        dtype=np.int64,
+    )
+
+
+def _document_context(
+    sentences: Sentences, bare: Sequence[EncodedSentence], config: SpanMarkerConfig, max_tokens: int
+) -> list[tuple[IntArray, IntArray]]:
+    empty = np.empty(0, dtype=np.int64)
+    context = [(empty, empty)] * len(bare)
+    for rows in sentences.documents():
+        lengths = np.array([len(bare[row].input_ids) for row in rows], dtype=np.int64)
+        document = np.concatenate([bare[row].input_ids for row in rows])
+        sizes = context_sizes(lengths, max_tokens, config.max_prev_context, config.max_next_context)
+        ends = np.cumsum(lengths)
+        for row, start, end, num_before, num_after in zip(rows, ends - lengths, ends, *sizes, strict=True):
+            context[row] = (document[start - num_before : start], document[end : end + num_after])
+    return context

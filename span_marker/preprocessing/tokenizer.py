@@ -1,0 +1,323 @@
+"""Text to tokens: the words of a sentence, their tokens, and which token each marker observes.
+
+`SpanMarkerTokenizer` wraps any tokenizer of ``transformers`` and adds the two marker tokens. It encodes sentences
+without special tokens and without cutting them; `EncodedSentence.fit` puts the special tokens around a sentence
+and cuts it to the text limit, so that document context can be added in between.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, pairwise
+from typing import Any
+
+import numpy as np
+from tokenizers.pre_tokenizers import Punctuation
+from tokenizers.pre_tokenizers import Sequence as PreTokenizerSequence
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from span_marker.core.spans import IntArray, ranges
+from span_marker.preprocessing import slow_tokenizers
+
+START_MARKER = "<start>"
+END_MARKER = "<end>"
+
+SURROGATES = re.compile("[\ud800-\udfff]")
+"""Halves of characters, which no encoding of Unicode has room for: broken JSON and broken file names leave them."""
+
+REPLACEMENT = "\ufffd"
+"""What Unicode puts in place of a character that can't be read."""
+
+NO_TOKEN = -1
+"""Stands in the word-to-token maps of a bare sentence for a word that yields no token at all."""
+
+
+@dataclass(frozen=True)
+class EncodedSentence:
+    """The tokens of one sentence and the map from its words to them.
+
+    Attributes:
+        input_ids: Token IDs, ``(seq_len,)``.
+        word_starts: First token of each word, ``(num_words,)``. A word without tokens has `NO_TOKEN` here, and after
+            `fit` it observes the first token of all.
+        word_ends: Token behind the last of each word, ``(num_words,)``; likewise.
+        char_starts: First character of each word, ``(num_words,)``; None for pre-split words, and after `take` or
+            `fit`. Some tokenizers count the space in front of a word as part of it.
+        char_ends: Character behind the last of each word, ``(num_words,)``; None likewise.
+        num_cut_tokens: Tokens that the text limit cut off.
+    """
+
+    input_ids: IntArray
+    word_starts: IntArray
+    word_ends: IntArray
+    char_starts: IntArray | None = None
+    char_ends: IntArray | None = None
+    num_cut_tokens: int = 0
+
+    @property
+    def num_words(self) -> int:
+        """Words that have a marker position: all up to the last one with a token."""
+        return len(self.word_starts)
+
+    def take(self, first: int, last: int, first_token: int, last_token: int) -> EncodedSentence:
+        """Some words in a row, as a sentence of their own.
+
+        Args:
+            first: The first of them.
+            last: The one behind the last.
+            first_token: Their first token.
+            last_token: The token behind their last.
+
+        Returns:
+            They and their tokens.
+        """
+        missing = self.word_starts[first:last] == NO_TOKEN
+        return EncodedSentence(
+            input_ids=self.input_ids[first_token:last_token],
+            word_starts=np.where(missing, NO_TOKEN, self.word_starts[first:last] - first_token),
+            word_ends=np.where(missing, NO_TOKEN, self.word_ends[first:last] - first_token),
+        )
+
+    def filled_words(self) -> tuple[IntArray, IntArray]:
+        """Tokens of the words; a word without tokens is empty, behind the word in front of it.
+
+        Returns:
+            First token of each word and the one behind its last, ``(num_words,)`` each, both ascending.
+        """
+        ends = np.maximum.accumulate(np.maximum(self.word_ends, 0))
+        return np.where(self.word_starts == NO_TOKEN, ends, self.word_starts), ends
+
+    def fit(self, before: IntArray, after: IntArray, max_tokens: int) -> EncodedSentence:
+        """Put tokens around the sentence and cut the sentence's end to the room that is left.
+
+        Args:
+            before: Token IDs to put in front, ``(num_before,)``.
+            after: Token IDs to put behind, ``(num_after,)``.
+            max_tokens: The most tokens that the result may have.
+
+        Returns:
+            The sentence in its new place; if it was cut, the words are those up to the last one that still has a token.
+        """
+        room = max_tokens - len(before) - len(after)
+        num_words = self.num_words
+        if len(self.input_ids) > room:
+            kept = np.flatnonzero((self.word_starts < room) & (self.word_starts != NO_TOKEN))
+            num_words = int(kept[-1]) + 1 if len(kept) else 0
+        shift = len(before)
+        starts, ends = self.word_starts[:num_words], self.word_ends[:num_words]
+        return EncodedSentence(
+            input_ids=np.concatenate([before, self.input_ids[:room], after]),
+            word_starts=np.where(starts == NO_TOKEN, 0, starts + shift),
+            word_ends=np.where(ends == NO_TOKEN, 1, np.minimum(ends, room) + shift),
+            num_cut_tokens=max(len(self.input_ids) - room, 0),
+        )
+
+
+class SpanMarkerTokenizer:
+    """A tokenizer of ``transformers`` with the two marker tokens.
+
+    Args:
+        tokenizer: The tokenizer. The marker tokens are added to it unless it has them already.
+
+    Attributes:
+        tokenizer: The wrapped tokenizer.
+        start_marker_id: ID of the start marker.
+        end_marker_id: ID of the end marker.
+        pad_token_id: ID that fills the room behind shorter sentences.
+        prefix_ids: Special tokens in front of every text, ``(num_prefix,)``.
+        suffix_ids: Special tokens behind every text, ``(num_suffix,)``.
+    """
+
+    model_input_names = ("input_ids",)  # Trainer asks for it, to group texts by their length
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        tokenizer = copy.deepcopy(tokenizer)
+        tokenizer.add_tokens([START_MARKER, END_MARKER], special_tokens=True)
+        if tokenizer.is_fast:
+            _split_punctuation(tokenizer)
+        self.tokenizer = tokenizer
+        self._space = ""
+        self._splits_text = tokenizer.is_fast and len(set(self._encode(["a b"], False)[0].word_ids)) > 1
+        self._space = self._missing_space()
+        marker_ids: Any = tokenizer.convert_tokens_to_ids([START_MARKER, END_MARKER])
+        self.start_marker_id, self.end_marker_id = marker_ids
+        self.pad_token_id = int(tokenizer.pad_token_id or 0)
+        self.prefix_ids, self.suffix_ids = _special_tokens(tokenizer)
+
+    @classmethod
+    def from_pretrained(cls, name_or_path: str | os.PathLike[str], **kwargs: Any) -> SpanMarkerTokenizer:
+        """Load the tokenizer of an encoder or of a SpanMarker checkpoint.
+
+        Args:
+            name_or_path: A folder or the name of a repository.
+            **kwargs: Handed to ``AutoTokenizer.from_pretrained``.
+
+        Returns:
+            The tokenizer, with the marker tokens in it.
+        """
+        return cls(AutoTokenizer.from_pretrained(name_or_path, **{"add_prefix_space": True, **kwargs}))
+
+    def save_pretrained(self, directory: str | os.PathLike[str]) -> None:
+        """Write the tokenizer's files, marker tokens included.
+
+        Args:
+            directory: The folder to write to.
+        """
+        self.tokenizer.save_pretrained(directory)
+
+    def __len__(self) -> int:
+        return len(self.tokenizer)
+
+    @property
+    def num_special_tokens(self) -> int:
+        """Special tokens around every text."""
+        return len(self.prefix_ids) + len(self.suffix_ids)
+
+    def encode_words(self, sentences: Sequence[Sequence[str]]) -> list[EncodedSentence]:
+        """Encode pre-split words.
+
+        Args:
+            sentences: The words of each sentence.
+
+        Returns:
+            One encoding a sentence, without special tokens, not cut.
+        """
+        spaced = [[self._space + readable(word) if word.strip() else word for word in words] for words in sentences]
+        return _word_maps(self._encode(spaced, True))
+
+    def encode_texts(self, texts: Sequence[str]) -> list[EncodedSentence]:
+        """Encode strings; their words are those of the tokenizer's own pre-tokenization.
+
+        Args:
+            texts: One string a sentence.
+
+        Returns:
+            One encoding a string with the characters of each word, without special tokens, not cut.
+        """
+        texts = [readable(text) for text in texts]
+        if not self._splits_text:
+            return self._encode_split_texts([slow_tokenizers.split_text(text) for text in texts])
+        sentences = []
+        encodings = self._encode([self._space + text for text in texts], False)
+        for encoding, sentence in zip(encodings, _word_maps(encodings), strict=True):
+            offsets = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
+            offsets = np.maximum(offsets - len(self._space), 0)
+            has_token = sentence.word_starts != NO_TOKEN
+            char_ends = np.zeros(sentence.num_words, dtype=np.int64)
+            char_ends[has_token] = offsets[sentence.word_ends[has_token] - 1, 1]
+            char_ends = np.maximum.accumulate(char_ends)  # a word without tokens is empty, behind the word before it
+            char_starts = char_ends.copy()
+            char_starts[has_token] = offsets[sentence.word_starts[has_token], 0]
+            sentences.append(replace(sentence, char_starts=char_starts, char_ends=char_ends))
+        return sentences
+
+    def _encode_split_texts(self, texts: list[list[tuple[str, tuple[int, int]]]]) -> list[EncodedSentence]:
+        """Encode words of strings, each with its first character and the one behind its last."""
+        sentences = []
+        encoded = self.encode_words([[word for word, _ in words] for words in texts])
+        for words, sentence in zip(texts, encoded, strict=True):
+            places = np.array([place for _, place in words], dtype=np.int64).reshape(-1, 2)[: sentence.num_words]
+            sentences.append(replace(sentence, char_starts=places[:, 0], char_ends=places[:, 1]))
+        return sentences
+
+    def _missing_space(self) -> str:
+        """Find out what to put in front of words so that the tokenizer takes them for words.
+
+        Byte-level tokenizers, and some of SentencePiece, know a word by the space in front of it, and not all of them
+        add it themselves: the words of a list would be tokenized as if they were all one word.
+        """
+        if not self.tokenizer.is_fast:
+            return ""
+
+        def ids(item: Any, is_split_into_words: bool) -> list[int]:
+            return list(self._encode([item], is_split_into_words)[0].ids)
+
+        if ids(["a", "a"], True) == ids("a a", False) or ids([" a", " a"], True) != ids(" a a", False):
+            return ""
+        return " "
+
+    def _encode(self, inputs: list[Any], is_split_into_words: bool) -> list[Any]:
+        if not inputs:
+            return []
+        if not self.tokenizer.is_fast:
+            return list(slow_tokenizers.encode_words(self.tokenizer, inputs))
+        encoded = self.tokenizer(
+            inputs,
+            is_split_into_words=is_split_into_words,
+            add_special_tokens=False,
+            padding=False,
+            truncation=False,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            verbose=False,
+        )
+        return list(encoded.encodings)
+
+
+def readable(text: str) -> str:
+    r"""Put `REPLACEMENT` in place of lone surrogates, on which tokenizers fail. Characters stay where they are.
+
+    Args:
+        text: The text.
+
+    Returns:
+        The same, if it has no surrogates.
+
+    Example:
+        >>> readable("Par\ud83dis") == "Par\ufffdis"
+        True
+    """
+    return text if text.isascii() else SURROGATES.sub(REPLACEMENT, text)
+
+
+def _word_maps(encodings: list[Any]) -> list[EncodedSentence]:
+    """Map words to tokens, for many sentences at once. The words are all those up to the last one with a token."""
+    ids = [np.array(encoding.ids, dtype=np.int64) for encoding in encodings]
+    lengths = np.array([len(row) for row in ids], dtype=np.int64)
+    word_ids = np.fromiter(chain.from_iterable(encoding.word_ids for encoding in encodings), np.int64, lengths.sum())
+    sentence = np.repeat(np.arange(len(encodings)), lengths)
+    token = ranges(lengths)  # place in its sentence
+    is_first = np.ones(len(token), dtype=bool)  # of a word; word IDs ascend within a sentence
+    is_first[1:] = (np.diff(word_ids) != 0) | (token[1:] == 0)
+    is_last = np.append(is_first[1:], True)[: len(token)]
+
+    ends = np.cumsum(lengths)
+    num_words = np.where(lengths > 0, word_ids[np.maximum(ends - 1, 0)] + 1, 0) if len(token) else 0 * lengths
+    bounds = np.append(0, np.cumsum(num_words))
+    starts, stops = np.full((2, bounds[-1]), NO_TOKEN, dtype=np.int64)
+    word = bounds[sentence] + word_ids
+    starts[word[is_first]] = token[is_first]
+    stops[word[is_last]] = token[is_last] + 1
+    return [
+        EncodedSentence(row, starts[first:last], stops[first:last])
+        for row, (first, last) in zip(ids, pairwise(bounds.tolist()), strict=True)
+    ]
+
+
+def _special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[IntArray, IntArray]:
+    """Find out what the tokenizer puts around a text."""
+    if not tokenizer.is_fast:
+        prefix, suffix = slow_tokenizers.special_tokens(tokenizer)
+        return np.array(prefix, dtype=np.int64), np.array(suffix, dtype=np.int64)
+    encoding = tokenizer(["a"], add_special_tokens=True, verbose=False).encodings[0]
+    ids = np.array(encoding.ids, dtype=np.int64)
+    text = np.flatnonzero(np.array(encoding.special_tokens_mask) == 0)
+    if len(text) == 0:
+        raise ValueError(f"{type(tokenizer).__name__} yields no token for the text 'a': it can't encode text")
+    return ids[: text[0]], ids[text[-1] + 1 :]
+
+
+def _split_punctuation(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Split punctuation off in front of a Metaspace pre-tokenizer, which by itself splits at white space only.
+
+    ``transformers`` builds some pre-tokenizers anew whenever it loads them, so this runs on every load and does
+    nothing where it was done before.
+    """
+    backend = tokenizer.backend_tokenizer
+    description = repr(backend.pre_tokenizer)
+    if "Metaspace" in description and "Punctuation" not in description:
+        backend.pre_tokenizer = PreTokenizerSequence([Punctuation(), backend.pre_tokenizer])

@@ -1,0 +1,1 @@
+"""Calibration and thresholds: what scores mean, and where to cut them."""

@@ -1,0 +1,1 @@
+"""Checks annotated data before training, and suggests limits."""
