@@ -27,7 +27,8 @@ from torch.nn import functional as F
 
 from span_marker import SpanMarkerModel
 from span_marker.core.spans import num_candidates
-from span_marker.preprocessing.inputs import Sentences, into_pieces, tokenize
+from span_marker.preprocessing.inputs import Sentences
+from span_marker.preprocessing.pieces import into_pieces, tokenize
 
 HERE = Path(__file__).parent
 PUBLISHED = ["torch==2.13.0", "span-marker==1.8.1", "transformers<5"]

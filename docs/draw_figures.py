@@ -26,8 +26,8 @@ from span_marker.encoders.attention import DenseInput
 from span_marker.encoders.engines import EngineInput, encode_dense, encode_fast
 from span_marker.encoders.families import FAMILIES
 from span_marker.encoders.support import EngineChoice
-from span_marker.preprocessing.data_collator import SpanMarkerDataCollator, text_features
-from span_marker.preprocessing.inputs import Piece
+from span_marker.preprocessing.data_collator import SpanMarkerDataCollator
+from span_marker.preprocessing.pieces import Piece
 
 SENTENCES = [["Amelia", "Earhart", "flew"], ["Paris"]]
 """The first one is in all figures; the second keeps it company in a batch."""
@@ -122,7 +122,7 @@ def collate(model: SpanMarkerModel) -> dict[str, Tensor]:
     bare = tokenizer.encode_words(SENTENCES)
     whole = [sentence.fit(tokenizer.prefix_ids, tokenizer.suffix_ids, MODEL_MAX_LENGTH) for sentence in bare]
     pieces = [Piece(row, tokens) for row, tokens in enumerate(whole)]
-    return SpanMarkerDataCollator.for_model(tokenizer, model.config)([text_features(piece) for piece in pieces])
+    return SpanMarkerDataCollator.for_model(tokenizer, model.config)([piece.features() for piece in pieces])
 
 
 def look() -> Picture:

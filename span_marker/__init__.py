@@ -5,9 +5,12 @@ from transformers.pipelines import PIPELINE_REGISTRY
 
 from span_marker.checkpoints.model_card import SpanMarkerModelCardData
 from span_marker.configuration import SpanMarkerConfig
+from span_marker.data.brat import write_brat
 from span_marker.data.columns import infer_labels
+from span_marker.data.conll import write_conll
 from span_marker.data.files import read_annotations
-from span_marker.data.writing import to_docs, write_brat, write_conll, write_docbin, write_html, write_jsonl
+from span_marker.data.spacy_docs import to_docs, write_docbin, write_html
+from span_marker.data.writing import write_jsonl
 from span_marker.encoders.support import register_attention
 from span_marker.error_analysis.analyze import analyse_errors, analyse_predictions
 from span_marker.error_analysis.comparison import Comparison, compare_reports

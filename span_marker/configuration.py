@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 
+from span_marker.core.checks import check_limit, check_probability
 from span_marker.core.decoding import Decoder, Decoding, check_decoding
 from span_marker.core.labels import OUTSIDE, check_labels, detect_scheme, reduce_labels
 from span_marker.version import __version__
@@ -143,10 +144,10 @@ class SpanMarkerConfig(PreTrainedConfig):
         """
         for name in ("marker_max_length", "model_max_length_default"):
             check_limit(name, getattr(self, name), at_least=1, at_most=LARGEST_LIMIT)
-        check_limit("entity_max_length", self.entity_max_length, at_least=1, at_most=LARGEST_LIMIT, auto=True)
-        check_limit("model_max_length", self.model_max_length, 1, optional=True, at_most=LARGEST_LIMIT, auto=True)
+        check_limit("entity_max_length", self.entity_max_length, at_least=1, at_most=LARGEST_LIMIT, also=(AUTO,))
+        check_limit("model_max_length", self.model_max_length, 1, at_most=LARGEST_LIMIT, also=(None, AUTO))
         for name in ("max_prev_context", "max_next_context"):
-            check_limit(name, getattr(self, name), at_least=0, optional=True, at_most=LARGEST_LIMIT)
+            check_limit(name, getattr(self, name), at_least=0, at_most=LARGEST_LIMIT, also=(None,))
         if self.thresholds is not None:
             self.decoder()
         for name in ("multi_label", "exact"):
@@ -331,48 +332,3 @@ def _encoder_config(encoder: PreTrainedConfig | dict[str, Any] | None) -> PreTra
         raise ValueError(f"config.encoder has model_type={model_type!r}, which transformers does not know")
     config: PreTrainedConfig = CONFIG_MAPPING[model_type].from_dict(values)
     return config
-
-
-def check_limit(
-    name: str, value: Any, at_least: int, optional: bool = False, at_most: int | None = None, auto: bool = False
-) -> None:
-    """Check a limit.
-
-    Args:
-        name: What to call it.
-        value: Its value.
-        at_least: The least it may be.
-        optional: Whether it may be None.
-        at_most: The most it may be; None for any.
-        auto: Whether it may be `AUTO`.
-
-    Raises:
-        TypeError: If it is not a whole number.
-        ValueError: If it is too low or too high.
-    """
-    if (optional and value is None) or (auto and value == AUTO):
-        return
-    if isinstance(value, bool) or not isinstance(value, Integral):
-        others = f"{' or None' if optional else ''}{f' or {AUTO!r}' if auto else ''}"
-        raise TypeError(f"{name}={value!r} must be a whole number{others}")
-    if int(value) < at_least:
-        raise ValueError(f"{name}={value} must be at least {at_least}")
-    if at_most is not None and int(value) > at_most:
-        raise ValueError(f"{name}={value} must be at most {at_most}")
-
-
-def check_probability(name: str, value: Any) -> None:
-    """Check a number from 0 to 1.
-
-    Args:
-        name: What to call it.
-        value: Its value.
-
-    Raises:
-        TypeError: If it is not a number.
-        ValueError: If it is out of range.
-    """
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{name}={value!r} must be a number from 0 to 1")
-    if not 0 <= float(value) <= 1:
-        raise ValueError(f"{name}={value!r} must be from 0 to 1")

@@ -11,12 +11,14 @@ from typing import Any, TypedDict, TypeVar
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from span_marker.configuration import SpanMarkerConfig, check_limit
+from span_marker.configuration import SpanMarkerConfig
+from span_marker.core.checks import check_limit, check_text, check_words
 from span_marker.core.decoding import Decoder, ScoredSpan, ScoredSpans
 from span_marker.core.spans import num_candidates
 from span_marker.preprocessing.batching import Room, run_in_batches
-from span_marker.preprocessing.data_collator import SpanMarkerDataCollator, text_features
-from span_marker.preprocessing.inputs import Sentences, check_text, check_words, into_pieces, tokenize, warn_of_context
+from span_marker.preprocessing.data_collator import SpanMarkerDataCollator
+from span_marker.preprocessing.inputs import Sentences, warn_of_context
+from span_marker.preprocessing.pieces import into_pieces, tokenize
 from span_marker.preprocessing.tokenizer import EncodedSentence, SpanMarkerTokenizer
 
 logger = logging.getLogger(__name__)
@@ -131,7 +133,7 @@ class Predictor:
 
     def __post_init__(self) -> None:
         check_limit("batch_size", self.batch_size, at_least=1)
-        check_limit("top_k", self.top_k, at_least=1, optional=True)
+        check_limit("top_k", self.top_k, at_least=1, also=(None,))
         self._collator = SpanMarkerDataCollator.for_model(self.tokenizer, self.config)
         self._labels = self.config.reduced_labels
 
@@ -152,7 +154,7 @@ class Predictor:
         proposals: list[list[ScoredSpan]] = [[] for _ in bare]
         num_scored, num_kept, num_windows = ([0] * len(bare) for _ in range(3))
         cut_words: list[list[int]] = [[] for _ in bare]
-        texts = [text_features(piece) for piece in pieces]
+        texts = [piece.features() for piece in pieces]
         for indices, batch, result in run_in_batches(
             self.score, texts, self._collator, self.batch_size, self.candidates_kept, self._room
         ):

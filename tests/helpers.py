@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from span_marker import SpanMarkerModel
-from span_marker.preprocessing.data_collator import SpanMarkerDataCollator, text_features
-from span_marker.preprocessing.inputs import Sentences, into_pieces, tokenize
+from span_marker.preprocessing.data_collator import SpanMarkerDataCollator
+from span_marker.preprocessing.inputs import Sentences
+from span_marker.preprocessing.pieces import into_pieces, tokenize
 
 
 def collate(model: SpanMarkerModel, sentences: list[list[str]], entities: Any = None) -> dict[str, Tensor]:
@@ -18,7 +19,7 @@ def collate(model: SpanMarkerModel, sentences: list[list[str]], entities: Any = 
     pieces = into_pieces(
         inputs, tokenize(inputs, model.tokenizer), model.tokenizer, model.config, model.max_text_length
     )
-    features = [text_features(piece) for piece in pieces]
+    features = [piece.features() for piece in pieces]
     if entities is not None:
         for feature in features:
             row, (above, up_to) = feature["row"], feature["bounds"]

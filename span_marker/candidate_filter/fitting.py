@@ -15,11 +15,13 @@ import torch
 from torch import Tensor
 
 from span_marker.candidate_filter.head import Examined, SpanFilter, filter_loss
-from span_marker.configuration import SpanMarkerConfig, check_probability
+from span_marker.configuration import SpanMarkerConfig
+from span_marker.core.checks import check_probability
 from span_marker.core.decoding import Decoder, ScoredSpans, probabilities
 from span_marker.preprocessing.batching import run_in_batches
-from span_marker.preprocessing.data_collator import SpanMarkerDataCollator, text_features
-from span_marker.preprocessing.inputs import Sentences, into_pieces, tokenize
+from span_marker.preprocessing.data_collator import SpanMarkerDataCollator
+from span_marker.preprocessing.inputs import Sentences
+from span_marker.preprocessing.pieces import into_pieces, tokenize
 from span_marker.preprocessing.tokenizer import SpanMarkerTokenizer
 
 DEFAULT_RECALL = 0.995
@@ -91,7 +93,7 @@ def examine_all(
     pieces = into_pieces(sentences, tokenize(sentences, tokenizer), tokenizer, config, max_tokens)
     collator = SpanMarkerDataCollator.for_model(tokenizer, config)
     decoder = config.decoder()
-    for _, batch, seen in run_in_batches(examine, [text_features(piece) for piece in pieces], collator, batch_size):
+    for _, batch, seen in run_in_batches(examine, [piece.features() for piece in pieces], collator, batch_size):
         kept = seen.kept.cpu()
         span_words = batch["span_words"]
         probability, is_entity, has_markers = torch.zeros(3, len(span_words)).unbind()

@@ -7,7 +7,7 @@ import json
 import os
 import platform
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from span_marker.checkpoints.training_record import Evaluation, TrainingRecord
 from span_marker.configuration import SpanMarkerConfig
 from span_marker.core.labels import OUTSIDE
+from span_marker.core.tables import markdown_table
 from span_marker.version import __version__
 
 LIBRARY_NAME = "span-marker"
@@ -247,26 +248,3 @@ def _number(value: float | None) -> str:
     if value is None:
         return ""
     return str(value) if isinstance(value, int) else f"{value:.4f}"
-
-
-def markdown_table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    r"""Write a table in Markdown.
-
-    Args:
-        titles: Titles of the columns.
-        rows: Cells; what would end a cell is escaped.
-
-    Returns:
-        The table.
-
-    Example:
-        >>> print(markdown_table(["Label", "Examples"], [("a|b", "x")]))
-        | Label | Examples |
-        |:------|:---------|
-        | a\|b  | x        |
-    """
-    cells = [[cell.replace("|", "\\|") for cell in row] for row in (titles, *rows)]
-    widths = [max(len(cell) for cell in column) for column in zip(*cells, strict=True)]
-    lines = ["| " + " | ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) + " |" for row in cells]
-    lines.insert(1, "|" + "|".join(":" + "-" * (width + 1) for width in widths) + "|")
-    return "\n".join(lines)

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from span_marker.core.labels import LabelledSpan
+from span_marker.core.tables import text_table
 from span_marker.error_analysis import bootstrap
 from span_marker.error_analysis.bootstrap import Difference, Differences
 from span_marker.error_analysis.matching import tally
 from span_marker.error_analysis.report import ErrorReport
-from span_marker.scores.calibration import aligned
 
 ALL = ""
 """The group of all entities: no label is empty."""
@@ -51,7 +51,7 @@ class Comparison:
         return (
             f"{100 * self.confidence:.4g}% intervals and p-values from {self.num_resamples:,} resamples of the "
             f"{self.num_sentences:,} sentences\n\n"
-            f"{aligned([('', 'first', 'second', 'difference', 'p'), *rows])}\n\n"
+            f"{text_table([('', 'first', 'second', 'difference', 'p'), *rows])}\n\n"
             f"gold entities found by both: {self.num_both:,}; by the first alone: {self.num_first_only:,}; "
             f"by the second alone: {self.num_second_only:,}; by neither: {self.num_neither:,}"
         )

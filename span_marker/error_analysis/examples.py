@@ -82,7 +82,7 @@ def _quote(item: Item, span: LabelledSpan | None) -> tuple[str, str] | None:
     return span.label, part if isinstance(part, str) else " ".join(part)
 
 
-class Piece(NamedTuple):
+class TextFragment(NamedTuple):
     """A piece of a text, and whether it is part of the gold entity and of the prediction."""
 
     text: str
@@ -90,10 +90,10 @@ class Piece(NamedTuple):
     is_predicted: bool
 
 
-NO_PIECE = Piece("", False, False)
+NO_PIECE = TextFragment("", False, False)
 
 
-def in_context(sentence: JudgedSentence, outcome: Outcome, num_characters: int) -> list[Piece]:
+def in_context(sentence: JudgedSentence, outcome: Outcome, num_characters: int) -> list[TextFragment]:
     """Cut a sentence where an outcome's entities begin and end. Words are joined by single spaces.
 
     Args:
@@ -113,8 +113,8 @@ def in_context(sentence: JudgedSentence, outcome: Outcome, num_characters: int) 
         place = text.rfind(" ", max(bounds), last)
         last = last if place < 0 else place
     cuts = pairwise(sorted({first, last, *bounds}))
-    pieces = [Piece(text[one:other], one in (gold or ()), one in (predicted or ())) for one, other in cuts]
-    before, after = Piece("... ", False, False), Piece(" ...", False, False)
+    pieces = [TextFragment(text[one:other], one in (gold or ()), one in (predicted or ())) for one, other in cuts]
+    before, after = TextFragment("... ", False, False), TextFragment(" ...", False, False)
     return [before] * (first > 0) + pieces + [after] * (last < len(text))
 
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 
 from span_marker.core.labels import LabelledSpan
 from span_marker.core.spans import IntArray
+from span_marker.core.tables import text_table
 from span_marker.data.rows import writing
 from span_marker.error_analysis import bootstrap, matching, page
 from span_marker.error_analysis.bootstrap import Figures
 from span_marker.error_analysis.examples import Example, in_context, list_examples
 from span_marker.error_analysis.matching import KINDS, JudgedSentence, Kind
-from span_marker.scores.calibration import aligned
 
 ENTITY_LENGTHS = (1, 2, 3, 4, 5, 6, 9, 13)
 SENTENCE_LENGTHS = (1, 10, 20, 30, 50, 100)
@@ -157,8 +157,8 @@ class ErrorReport:
     def __repr__(self) -> str:
         blocks = [[self._summary()]]
         for name, family in self._families():
-            blocks.append([aligned([(name, *COLUMNS), *map(_row, family, family.values())])])
-        blocks.append([aligned([OUTCOME_COLUMNS, *self._outcomes()])])
+            blocks.append([text_table([(name, *COLUMNS), *map(_row, family, family.values())])])
+        blocks.append([text_table([OUTCOME_COLUMNS, *self._outcomes()])])
         names = [*self.labels, NOTHING]
         if len(self.labels) > MOST_LABELS:
             blocks.append(
@@ -166,7 +166,7 @@ class ErrorReport:
             )
         else:
             rows = ((name, *map(str, row)) for name, row in zip(names, self.confusion.tolist(), strict=True))
-            blocks.append([aligned([("gold \\ predicted", *names), *rows])])
+            blocks.append([text_table([("gold \\ predicted", *names), *rows])])
         blocks.append([*self._reach()])
         blocks += [
             [self._title(kind), *(f"{example.number:>6,}x  {example.as_line(CONTEXT)}" for example in examples)]

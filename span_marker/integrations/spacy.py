@@ -16,7 +16,7 @@ from datasets import Dataset
 from spacy import util
 from spacy.tokens import Doc, Span, Token
 
-from span_marker.configuration import check_limit, check_probability
+from span_marker.core.checks import check_limit, check_probability
 from span_marker.core.decoding import Decoding, check_decoding
 from span_marker.data.spacy_docs import register_score, set_spans
 from span_marker.modeling import SpanMarkerModel

@@ -13,7 +13,6 @@ from torch import Tensor
 from span_marker.configuration import SpanMarkerConfig
 from span_marker.core.spans import IntArray, enumerate_spans, span_index
 from span_marker.core.windows import UNBOUNDED
-from span_marker.preprocessing.inputs import Piece
 from span_marker.preprocessing.tokenizer import SpanMarkerTokenizer
 
 MODEL_INPUTS = ("input_ids", "attention_mask", "span_tokens", "span_counts", "span_words", "labels")
@@ -23,31 +22,11 @@ IGNORE_INDEX = -100
 """Fills the room behind shorter rows of gold entities."""
 
 
-def text_features(piece: Piece) -> dict[str, Any]:
-    """The features of a piece that the collator needs.
-
-    Args:
-        piece: A sentence, or a window of one.
-
-    Returns:
-        ``input_ids (seq_len,)``, ``word_starts (num_words,)``, ``word_ends (num_words,)``; ``row``, the sentence;
-        ``first_word``, where the piece begins in it; ``bounds (2,)``, which candidates belong to the piece.
-    """
-    return {
-        "input_ids": piece.tokens.input_ids,
-        "word_starts": piece.tokens.word_starts,
-        "word_ends": piece.tokens.word_ends,
-        "row": piece.row,
-        "first_word": piece.first_word,
-        "bounds": [piece.above, piece.up_to],
-    }
-
-
 @dataclass(frozen=True)
 class SpanMarkerDataCollator:
     """Collates features into a batch.
 
-    A feature has those of `text_features`, and for labelled sentences ``entities``, a list of ``[class ID, start word,
+    A feature has those of `Piece.features`, and for labelled sentences ``entities``, a list of ``[class ID, start word,
     end word]`` that belong to the piece, and ``num_words``, all words of the sentence, with its first piece alone.
 
     Args:

@@ -14,6 +14,7 @@ from datasets.fingerprint import Hasher
 
 from span_marker.configuration import SpanMarkerConfig
 from span_marker.core.alignment import align
+from span_marker.core.checks import check_text, check_words
 from span_marker.core.decoding import Decoding
 from span_marker.core.labels import LabelledSpan, count_overlaps
 from span_marker.core.spans import IntArray
@@ -28,17 +29,9 @@ from span_marker.data.columns import (
     tag_names,
     way_to_data,
 )
-from span_marker.preprocessing.data_collator import text_features, within_reach
-from span_marker.preprocessing.inputs import (
-    Piece,
-    Sentences,
-    check_text,
-    check_words,
-    document_columns,
-    into_pieces,
-    text_column,
-    tokenize,
-)
+from span_marker.preprocessing.data_collator import within_reach
+from span_marker.preprocessing.inputs import Sentences, document_columns, text_column
+from span_marker.preprocessing.pieces import Piece, into_pieces, tokenize
 from span_marker.preprocessing.tokenizer import EncodedSentence, SpanMarkerTokenizer
 
 logger = logging.getLogger(__name__)
@@ -48,7 +41,7 @@ TEXT_FEATURES: dict[str, Any] = {
     "row": Value("int64"),
     "first_word": Value("int64"),
 }
-"""Columns of a prepared data set without annotations, see `span_marker.preprocessing.data_collator.text_features`."""
+"""Columns of a prepared data set without annotations, see `span_marker.preprocessing.pieces.Piece.features`."""
 
 LABEL_FEATURES: dict[str, Any] = {"entities": List(List(Value("int64"))), "num_words": Value("int64")}
 """Columns that annotations add to it."""
@@ -247,7 +240,7 @@ def prepare(
         sentences = Sentences(rows[item_column], item_column == "text", *documents)
         bare = tokenize(sentences, tokenizer)
         pieces = into_pieces(sentences, bare, tokenizer, config, max_tokens)
-        texts = [{**text_features(piece), "row": indices[piece.row]} for piece in pieces]
+        texts = [{**piece.features(), "row": indices[piece.row]} for piece in pieces]
         result: dict[str, list[Any]] = {name: [text[name] for text in texts] for name in TEXT_FEATURES}
         if label_column is None:
             return result

@@ -5,22 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
-import numpy as np
 from datasets import Column, Dataset
 
 from span_marker.configuration import SpanMarkerConfig
-from span_marker.core.context import context_sizes
-from span_marker.core.spans import IntArray
-from span_marker.core.windows import UNBOUNDED, plan_windows
-from span_marker.preprocessing.tokenizer import EncodedSentence, SpanMarkerTokenizer
+from span_marker.core.checks import check_text, check_words
 
 logger = logging.getLogger(__name__)
-
-SENTENCE_ENDS = ".!?\u2026\u3002\uff01\uff1f\u061f\u0964"
-"""Marks with which sentences end, those of Chinese, Arabic and Hindi among them."""
 
 
 @dataclass(frozen=True)
@@ -107,37 +99,6 @@ def read_inputs(inputs: Any) -> tuple[Sentences, bool]:
     for row, item in enumerate(inputs):
         check_words(item, f"inputs[{row}]")
     return Sentences(inputs, are_texts=False), False
-
-
-def check_words(words: Any, where: str) -> None:
-    """Check that something is a list of words.
-
-    Args:
-        words: What should be a list of words.
-        where: What to call it in the error.
-
-    Raises:
-        TypeError: If it is not.
-    """
-    if not isinstance(words, (list, tuple)):
-        raise TypeError(f"{where} must be a list of words, not {type(words).__name__}")
-    for position, word in enumerate(words):
-        if not isinstance(word, str):
-            raise TypeError(f"{where}[{position}]={word!r} must be a word (a string), not {type(word).__name__}")
-
-
-def check_text(text: Any, where: str) -> None:
-    """Check that something is a text.
-
-    Args:
-        text: What should be a text.
-        where: What to call it in the error.
-
-    Raises:
-        TypeError: If it is not.
-    """
-    if not isinstance(text, str):
-        raise TypeError(f"{where} must be a string, not {type(text).__name__}")
 
 
 def text_column(dataset: Dataset, what: str) -> str:
@@ -255,122 +216,3 @@ def warn_of_context(has_context: bool, config: SpanMarkerConfig) -> None:
             "The model was trained with document context, but there is none: pass a Dataset with the columns "
             "'document_id' and 'sentence_id', beside 'tokens' or 'text', to use the model as it was trained."
         )
-
-
-@dataclass(frozen=True)
-class Piece:
-    """A sentence within its special tokens, or a window of one that is too long to be read at once.
-
-    Attributes:
-        row: Which sentence it is, or is a part of.
-        tokens: Its tokens and words.
-        first_word: Its first word in the sentence.
-        above: Candidates belong to the piece if the sum of their first word and the one behind their last, counted from
-            the beginning of the sentence, is larger than this. See `span_marker.core.windows`.
-        up_to: And not larger than this.
-    """
-
-    row: int
-    tokens: EncodedSentence
-    first_word: int = 0
-    above: int = UNBOUNDED[0]
-    up_to: int = UNBOUNDED[1]
-
-
-def tokenize(sentences: Sentences, tokenizer: SpanMarkerTokenizer) -> list[EncodedSentence]:
-    """Tokenize sentences, without special tokens.
-
-    Args:
-        sentences: Strings or words.
-        tokenizer: The model's tokenizer.
-
-    Returns:
-        One encoding a sentence.
-    """
-    return tokenizer.encode_texts(sentences.items) if sentences.are_texts else tokenizer.encode_words(sentences.items)
-
-
-def into_pieces(
-    sentences: Sentences,
-    bare: Sequence[EncodedSentence],
-    tokenizer: SpanMarkerTokenizer,
-    config: SpanMarkerConfig,
-    max_tokens: int,
-) -> list[Piece]:
-    """Put special tokens and document context around sentences, and cut those that are too long into windows.
-
-    Args:
-        sentences: The sentences.
-        bare: Their tokens, see `tokenize`.
-        tokenizer: The model's tokenizer.
-        config: Says how much document context there may be.
-        max_tokens: The text limit, special tokens included.
-
-    Returns:
-        One piece a sentence, in order; for sentences beyond the text limit one piece a window, without context.
-    """
-    room = max_tokens - tokenizer.num_special_tokens
-    context = _document_context(sentences, bare, config, room)
-    prefix, suffix = tokenizer.prefix_ids, tokenizer.suffix_ids
-    pieces = []
-    for row, (sentence, (before, after)) in enumerate(zip(bare, context, strict=True)):
-        if len(sentence.input_ids) <= room:
-            whole = sentence.fit(np.concatenate([prefix, before]), np.concatenate([after, suffix]), max_tokens)
-            pieces.append(Piece(row, whole))
-            continue
-        starts, ends = sentence.filled_words()
-        beginnings = sentence_beginnings(_words_of(sentences, row, sentence))
-        for first, last, above, up_to in plan_windows(
-            starts, ends, beginnings, room, config.require("entity_max_length")
-        ):
-            part = sentence.take(first, last, int(starts[first]), int(ends[last - 1]))
-            part = part.fit(prefix, suffix, max_tokens)
-            pieces.append(Piece(row, part, first, above, up_to))
-    return pieces
-
-
-def _words_of(sentences: Sentences, row: int, sentence: EncodedSentence) -> list[str]:
-    """The words of a sentence; those of a string with what stands in front of them."""
-    item = sentences.items[row]
-    if sentence.char_ends is None:
-        return list(item[: sentence.num_words])
-    ends = [0, *sentence.char_ends.tolist()]
-    return [item[start:end] for start, end in pairwise(ends)]
-
-
-def sentence_beginnings(words: Sequence[str]) -> IntArray:
-    r"""Find words with which a sentence may begin: behind a full stop and the like, and behind a line break.
-
-    Args:
-        words: Words, maybe with white space in front.
-
-    Returns:
-        Their indices, ascending.
-
-    Example:
-        >>> sentence_beginnings(["It", "rains", ".", "We", "stay", "\n", "Home"]).tolist()
-        [3, 5]
-    """
-    return np.array(
-        [
-            index + 1
-            for index, (word, following) in enumerate(pairwise(words))
-            if (word.strip() and word.strip()[-1] in SENTENCE_ENDS) or "\n" in following
-        ],
-        dtype=np.int64,
-    )
-
-
-def _document_context(
-    sentences: Sentences, bare: Sequence[EncodedSentence], config: SpanMarkerConfig, max_tokens: int
-) -> list[tuple[IntArray, IntArray]]:
-    empty = np.empty(0, dtype=np.int64)
-    context = [(empty, empty)] * len(bare)
-    for rows in sentences.documents():
-        lengths = np.array([len(bare[row].input_ids) for row in rows], dtype=np.int64)
-        document = np.concatenate([bare[row].input_ids for row in rows])
-        sizes = context_sizes(lengths, max_tokens, config.max_prev_context, config.max_next_context)
-        ends = np.cumsum(lengths)
-        for row, start, end, num_before, num_after in zip(rows, ends - lengths, ends, *sizes, strict=True):
-            context[row] = (document[start - num_before : start], document[end : end + num_after])
-    return context

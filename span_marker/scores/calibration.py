@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -16,6 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+
+from span_marker.core.tables import text_table
 
 logger = logging.getLogger(__name__)
 
@@ -345,7 +347,7 @@ class CalibrationReport:
         for name, before, after in zip(names, self.before, self.after, strict=True):
             table.append((name, f"{before:.4f}", f"{after:.4f}"))
         found = f"{self.num_entities:,} proposed as entities with precision {self.precision:.4f}"
-        return f"temperature {self.temperature:.4g}, {self.num_candidates:,} candidates, {found}\n{aligned(table)}"
+        return f"temperature {self.temperature:.4g}, {self.num_candidates:,} candidates, {found}\n{text_table(table)}"
 
 
 def calibration_report(candidates: ScoredCandidates, temperature: float) -> CalibrationReport:
@@ -373,19 +375,4 @@ def _measure(candidates: ScoredCandidates, temperature: float) -> Calibration:
         ece=expected_calibration_error(confidences[is_entity], is_right[is_entity]),
         ece_all=expected_calibration_error(confidences, is_right),
         confidence=float(confidences[is_entity].mean()) if is_entity.any() else math.nan,
-    )
-
-
-def aligned(table: Sequence[Sequence[str]]) -> str:
-    """Lay out a table of text, its first column to the left, the others to the right.
-
-    Args:
-        table: The cells of each row.
-
-    Returns:
-        The rows as lines.
-    """
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return "\n".join(
-        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in table
     )

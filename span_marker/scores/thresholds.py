@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from span_marker.scores.calibration import aligned, check_probabilities
+from span_marker.core.tables import text_table
+from span_marker.scores.calibration import check_probabilities
 
 UNTUNED_THRESHOLD = 0.5
 """Threshold of a label for which there is nothing to tune."""
@@ -134,4 +135,4 @@ class ThresholdReport:
         for name, scores in (("all, before", self.before), ("all, after", self.after)):
             figures = [f"{number:.4f}" for number in scores]
             table.append((name, "", *figures, f"{sum(self.num_gold.values()):,}", ""))
-        return aligned(table)
+        return text_table(table)

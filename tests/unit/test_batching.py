@@ -6,8 +6,9 @@ import torch
 from tiny import SENTENCES, TEXT, build_model
 
 from span_marker.preprocessing.batching import Room, batches, run_in_batches
-from span_marker.preprocessing.data_collator import SpanMarkerDataCollator, text_features
-from span_marker.preprocessing.inputs import Sentences, into_pieces, tokenize
+from span_marker.preprocessing.data_collator import SpanMarkerDataCollator
+from span_marker.preprocessing.inputs import Sentences
+from span_marker.preprocessing.pieces import into_pieces, tokenize
 
 FULL = "[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate"
 
@@ -22,7 +23,7 @@ def rows(model):
     sentences = Sentences(SENTENCES * 4, are_texts=False)
     bare = tokenize(sentences, model.tokenizer)
     pieces = into_pieces(sentences, bare, model.tokenizer, model.config, model.max_text_length)
-    return [text_features(piece) for piece in pieces]
+    return [piece.features() for piece in pieces]
 
 
 def collator_of(model):

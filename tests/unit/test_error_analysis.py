@@ -18,7 +18,7 @@ from span_marker.core.metrics import compute_metrics
 from span_marker.error_analysis import bootstrap
 from span_marker.error_analysis.analyze import analyse_errors, analyse_predictions
 from span_marker.error_analysis.comparison import compare_reports
-from span_marker.error_analysis.examples import Piece, in_context, list_examples
+from span_marker.error_analysis.examples import in_context, list_examples
 from span_marker.error_analysis.matching import KINDS, MEASURES, JudgedSentence, confusion_matrix, match, num_words
 from span_marker.error_analysis.report import NOTHING, REASONS, ErrorReport
 
@@ -779,4 +779,4 @@ def test_many_labels_are_not_printed_as_a_matrix():
 def test_pieces_know_where_they_belong():
     assert in_context(
         JudgedSentence("ab cd", []), match([LabelledSpan("X", 0, 4)], [LabelledSpan("X", 3, 5)])[0], 9
-    ) == [Piece("ab ", True, False), Piece("c", True, True), Piece("d", False, True)]
+    ) == [TextFragment("ab ", True, False), TextFragment("c", True, True), TextFragment("d", False, True)]

@@ -9,7 +9,8 @@ import span_marker.preprocessing.batching
 from span_marker.core.spans import num_candidates
 from span_marker.core.windows import plan_windows
 from span_marker.preprocessing.batching import batches
-from span_marker.preprocessing.inputs import read_inputs, sentence_beginnings
+from span_marker.preprocessing.inputs import read_inputs
+from span_marker.preprocessing.pieces import sentence_beginnings
 
 TEXTS = ["Amelia Earhart flew across the Atlantic.", "Paris", "", "  ", "Cleopatra (51 BC) ruled Egypt!"]
 

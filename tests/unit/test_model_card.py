@@ -7,7 +7,7 @@ from tiny import SENTENCES, build_model
 from transformers import TrainingArguments
 
 from span_marker import SpanMarkerModel, SpanMarkerModelCardData, Trainer
-from span_marker.checkpoints.model_card import markdown_table
+from span_marker.core.tables import markdown_table
 
 TAGS = [
     ["B-PER", "I-PER", "O", "O", "O", "B-LOC", "O"],

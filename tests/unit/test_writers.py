@@ -11,9 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from span_marker.data.brat import write_brat
+from span_marker.data.conll import write_conll
 from span_marker.data.files import read_annotations
 from span_marker.data.rows import as_text, parse_row
-from span_marker.data.writing import to_docs, write_brat, write_conll, write_docbin, write_html, write_jsonl
+from span_marker.data.spacy_docs import to_docs, write_docbin, write_html
+from span_marker.data.writing import write_jsonl
 
 PIECES = [
     "Paris", " ", "  ", "\t", "\n", "\r\n", "\r", ".", "don't",

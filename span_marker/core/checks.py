@@ -1,0 +1,80 @@
+"""Checks of arguments, with one wording."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+from typing import Any
+
+
+def check_limit(
+    name: str, value: Any, at_least: int, at_most: int | None = None, also: tuple[str | None, ...] = ()
+) -> None:
+    """Check a whole number.
+
+    Args:
+        name: What to call it in errors.
+        value: The value.
+        at_least: The smallest allowed value.
+        at_most: The largest allowed value; None for any.
+        also: Other allowed values, such as None.
+
+    Raises:
+        TypeError: If it is not a whole number.
+        ValueError: If it is too low or too high.
+    """
+    if (value is None or isinstance(value, str)) and value in also:
+        return
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name}={value!r} must be a whole number{''.join(f' or {other!r}' for other in also)}")
+    if int(value) < at_least:
+        raise ValueError(f"{name}={value} must be at least {at_least}")
+    if at_most is not None and int(value) > at_most:
+        raise ValueError(f"{name}={value} must be at most {at_most}")
+
+
+def check_probability(name: str, value: Any) -> None:
+    """Check a number from 0 to 1.
+
+    Args:
+        name: What to call it.
+        value: Its value.
+
+    Raises:
+        TypeError: If it is not a number.
+        ValueError: If it is out of range.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name}={value!r} must be a number from 0 to 1")
+    if not 0 <= float(value) <= 1:
+        raise ValueError(f"{name}={value!r} must be from 0 to 1")
+
+
+def check_words(words: Any, where: str) -> None:
+    """Check that something is a list of words.
+
+    Args:
+        words: What should be a list of words.
+        where: What to call it in the error.
+
+    Raises:
+        TypeError: If it is not.
+    """
+    if not isinstance(words, (list, tuple)):
+        raise TypeError(f"{where} must be a list of words, not {type(words).__name__}")
+    for position, word in enumerate(words):
+        if not isinstance(word, str):
+            raise TypeError(f"{where}[{position}]={word!r} must be a word (a string), not {type(word).__name__}")
+
+
+def check_text(text: Any, where: str) -> None:
+    """Check that something is a text.
+
+    Args:
+        text: What should be a text.
+        where: What to call it in the error.
+
+    Raises:
+        TypeError: If it is not.
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"{where} must be a string, not {type(text).__name__}")
