@@ -18,7 +18,7 @@ from span_marker.core.metrics import compute_metrics
 from span_marker.error_analysis import bootstrap
 from span_marker.error_analysis.analyze import analyse_errors, analyse_predictions
 from span_marker.error_analysis.comparison import compare_reports
-from span_marker.error_analysis.examples import in_context, list_examples
+from span_marker.error_analysis.examples import TextFragment, in_context, list_examples
 from span_marker.error_analysis.matching import KINDS, MEASURES, JudgedSentence, confusion_matrix, match, num_words
 from span_marker.error_analysis.report import NOTHING, REASONS, ErrorReport
 
