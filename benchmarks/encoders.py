@@ -91,7 +91,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     return {
         "rate": len(words) / statistics.median(seconds),
         "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10,
-        "engine": model.run_engine.func.__name__,
+        "engine": type(model.engine).__name__,
         "text_limit": max_text_length(model.config.encoder),
     }
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html import escape
 from itertools import chain, islice
 from pathlib import Path
@@ -23,7 +23,7 @@ from transformers import BertConfig, PreTrainedTokenizerFast
 
 from span_marker import SpanMarkerConfig, SpanMarkerModel, SpanMarkerTokenizer
 from span_marker.encoders.attention import DenseInput
-from span_marker.encoders.engines import EngineInput, encode_dense, encode_fast
+from span_marker.encoders.engines import DenseEngine, EngineInput, FastEngine
 from span_marker.encoders.families import FAMILIES
 from span_marker.encoders.support import EngineChoice
 from span_marker.preprocessing.data_collator import SpanMarkerDataCollator
@@ -146,7 +146,8 @@ def look() -> Picture:
     def dense_inputs(max_pairs: int) -> list[DenseInput]:
         seen: list[DenseInput] = []
         with torch.no_grad():
-            encode_dense(dense_model.encoder, inputs, recorder(family.run_dense, seen.append), max_pairs)
+            engine = DenseEngine(replace(family, run_dense=recorder(family.run_dense, seen.append)), max_pairs)
+            engine.encode(dense_model.encoder, inputs)
         return seen
 
     (dense,) = dense_inputs(max(inputs.span_counts))
@@ -154,7 +155,7 @@ def look() -> Picture:
     fast: list[list[int]] = []
     run = recorder(family.run_packed, lambda embeds, position_ids, span_pass: fast.append(position_ids.tolist()))
     with torch.no_grad():
-        encode_fast(model.encoder, inputs, run, max_markers=2 * MARKER_MAX_LENGTH)
+        FastEngine(replace(family, run_packed=run), max_markers=2 * MARKER_MAX_LENGTH).encode(model.encoder, inputs)
     text_names, all_markers = (list(chain.from_iterable(names)) for names in (tokens, markers))
     rest = iter(all_markers)
     passes = [Row(text_names, fast[0]), *(Row(list(islice(rest, len(some))), some) for some in fast[1:])]

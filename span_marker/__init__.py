@@ -16,8 +16,7 @@ from span_marker.error_analysis.analyze import analyse_errors, analyse_predictio
 from span_marker.error_analysis.comparison import Comparison, compare_reports
 from span_marker.error_analysis.report import ErrorReport
 from span_marker.integrations.pipeline import TASK, NoDefaultModel, SpanMarkerPipeline
-from span_marker.modeling import SpanMarkerModel
-from span_marker.network import SpanMarkerOutput
+from span_marker.modeling import SpanMarkerModel, SpanMarkerOutput
 from span_marker.prediction import Coverage, Entity
 from span_marker.preprocessing.tokenizer import SpanMarkerTokenizer
 from span_marker.scores.tuning import calibrate, tune_thresholds

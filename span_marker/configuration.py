@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
 from numbers import Real
 from typing import Any, ClassVar, Literal
 
@@ -25,6 +26,9 @@ AUTO = "auto"
 LARGEST_LIMIT = 2**31 - 1
 """The largest number that any limit may be."""
 
+LARGEST_STATE = 10**5
+"""The largest size of a text state: larger than any encoder's, small enough to build a filter in a moment."""
+
 FOREIGN_SETTINGS = (
     "attn_implementation",
     "_attn_implementation",
@@ -38,6 +42,62 @@ The first ones may name a repository with kernels, which is code that ``transfor
 
 HAS_CODE = "has_code"
 """Key of the configuration of an encoder whose code is among the files of the checkpoint."""
+
+
+@dataclass(frozen=True)
+class SpanFilterConfig:
+    """Settings of a candidate filter.
+
+    Args:
+        input_size: Size of the text states that the filter reads.
+        threshold: The least score of a candidate that gets markers; None for a filter that is not tuned yet.
+        entity_max_length: The longest candidate, in words, that the threshold was chosen for.
+        recall: The share of the entities that the threshold must keep.
+        candidates_kept: The share of the candidates that the threshold keeps.
+
+    Raises:
+        TypeError: If an entry is not a number.
+        ValueError: If an entry is out of range.
+    """
+
+    input_size: int
+    threshold: float | None = None
+    entity_max_length: int | None = None
+    recall: float | None = None
+    candidates_kept: float | None = None
+
+    def __post_init__(self) -> None:
+        check_limit("span_filter.input_size", self.input_size, at_least=1, at_most=LARGEST_STATE)
+        if self.threshold is None:
+            return
+        if isinstance(self.threshold, bool) or not isinstance(self.threshold, Real):
+            raise TypeError(f"span_filter.threshold={self.threshold!r} must be a number")
+        if not math.isfinite(float(self.threshold)):
+            raise ValueError(f"span_filter.threshold={self.threshold!r} must be finite")
+        check_probability("span_filter.candidates_kept", self.candidates_kept)
+
+    @classmethod
+    def from_dict(cls, values: Any) -> SpanFilterConfig:
+        """Read the settings from what `to_dict` returned.
+
+        Args:
+            values: The dict.
+
+        Returns:
+            The settings.
+
+        Raises:
+            TypeError: If an entry is not a number.
+            ValueError: If it is not a dict, lacks ``input_size``, or has an unknown or wrong entry.
+        """
+        names = [field.name for field in fields(cls)]
+        if not isinstance(values, dict) or "input_size" not in values or not set(values) <= set(names):
+            raise ValueError(f"span_filter={values!r} must be None or a dict with 'input_size' and no keys but {names}")
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings that are set, as JSON can hold them."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 class SpanMarkerConfig(PreTrainedConfig):
@@ -68,10 +128,8 @@ class SpanMarkerConfig(PreTrainedConfig):
         candidates_per_word: How many candidates get markers in training besides the gold spans, for each word of a
             sentence: the best ones of a candidate filter that is trained beside the markers. From
             ``entity_max_length`` on, all of them do. None trains no filter.
-        span_filter: What the candidate filter is made for: ``input_size``, the size of a text state; and once it is
-            fitted ``threshold``, the least score of a candidate that is kept, ``entity_max_length``, ``recall``, the
-            share of the entities that it must keep, and ``candidates_kept``, the share of the candidates that it keeps.
-            None for a model without a filter.
+        span_filter: The settings of the candidate filter, a `SpanFilterConfig` or the dict that it is saved as. None
+            for a model without a filter.
         exact: Whether prediction gives markers to all candidates, filter or not.
         span_marker_version: Version of the library that made the model.
         **kwargs: Arguments of ``PreTrainedConfig``, ``id2label`` and ``label2id`` among them.
@@ -84,56 +142,44 @@ class SpanMarkerConfig(PreTrainedConfig):
     model_type = "span-marker"
     sub_configs: ClassVar[dict[str, Any]] = {"encoder": AutoConfig}
 
-    def __init__(
-        self,
-        encoder: PreTrainedConfig | dict[str, Any] | None = None,
-        labels: Sequence[str] | None = None,
-        model_max_length: int | Literal["auto"] | None = None,
-        marker_max_length: int = DEFAULT_MARKER_MAX_LENGTH,
-        entity_max_length: int | Literal["auto"] = DEFAULT_ENTITY_MAX_LENGTH,
-        max_prev_context: int | None = None,
-        max_next_context: int | None = None,
-        trained_with_document_context: bool = False,
-        model_max_length_default: int = DEFAULT_MODEL_MAX_LENGTH,
-        id2reduced_id: dict[int, int] | None = None,
-        multi_label: bool = False,
-        decoding: Decoding | None = None,
-        calibration_temperature: float = 1.0,
-        thresholds: dict[str, float] | None = None,
-        candidates_per_word: float | None = None,
-        span_filter: dict[str, Any] | None = None,
-        exact: bool = False,
-        span_marker_version: str = __version__,
-        **kwargs: Any,
-    ) -> None:
-        self.encoder: Any = _encoder_config(encoder)  # None in an empty configuration alone
-        self.model_max_length = model_max_length
-        self.model_max_length_default = model_max_length_default
-        self.marker_max_length = marker_max_length
-        self.entity_max_length = entity_max_length
-        self.max_prev_context = max_prev_context
-        self.max_next_context = max_next_context
-        self.trained_with_document_context = trained_with_document_context
-        self.multi_label = multi_label
-        self.decoding = decoding
-        self.calibration_temperature = calibration_temperature
-        self.thresholds = thresholds
-        self.candidates_per_word = candidates_per_word
-        self.span_filter = span_filter
-        self.exact = exact
-        self.span_marker_version = span_marker_version
+    encoder: Any = None  # None only in an empty configuration
+    model_max_length: int | Literal["auto"] | None = None
+    marker_max_length: int = DEFAULT_MARKER_MAX_LENGTH
+    entity_max_length: int | Literal["auto"] = DEFAULT_ENTITY_MAX_LENGTH
+    max_prev_context: int | None = None
+    max_next_context: int | None = None
+    trained_with_document_context: bool = False
+    model_max_length_default: int = DEFAULT_MODEL_MAX_LENGTH
+    id2reduced_id: dict[int, int] | None = None
+    multi_label: bool = False
+    decoding: Decoding | None = None
+    calibration_temperature: float = 1.0
+    thresholds: dict[str, float] | None = None
+    candidates_per_word: float | None = None
+    span_filter: SpanFilterConfig | None = None
+    exact: bool = False
+    span_marker_version: str = __version__
+
+    def __post_init__(self, labels: Sequence[str] | None = None, **kwargs: Any) -> None:
+        """Build the parts that come as dicts, reduce the labels, and check everything."""
+        self.encoder = _encoder_config(self.encoder)
+        if self.span_filter is not None and not isinstance(self.span_filter, SpanFilterConfig):
+            self.span_filter = SpanFilterConfig.from_dict(self.span_filter)
         if labels is not None:
-            reduced, id2reduced_id = reduce_labels(labels)
-            kwargs["id2label"] = dict(enumerate(reduced))
-            kwargs["label2id"] = {label: index for index, label in enumerate(reduced)}
+            classes, self.id2reduced_id = reduce_labels(labels)
+            self.id2label, self.label2id = _both_ways(classes)
             if self.encoder is not None:
-                self.encoder.id2label = dict(enumerate(labels))
-                self.encoder.label2id = {label: index for index, label in enumerate(labels)}
-        for name in FOREIGN_SETTINGS:
-            kwargs.pop(name, None)
-        self.id2reduced_id = {int(given): int(reduced) for given, reduced in (id2reduced_id or {}).items()}
-        super().__init__(**kwargs)
+                self.encoder.id2label, self.encoder.label2id = _both_ways(labels)
+        self.id2reduced_id = {int(tag): int(reduced) for tag, reduced in (self.id2reduced_id or {}).items()}
+        super().__post_init__(**{name: value for name, value in kwargs.items() if name not in FOREIGN_SETTINGS})
         self.check_limits()
+
+    def to_dict(self) -> dict[str, Any]:
+        """See ``PreTrainedConfig``."""
+        values: dict[str, Any] = super().to_dict()
+        if self.span_filter is not None:
+            values["span_filter"] = self.span_filter.to_dict()
+        return values
 
     def check_limits(self) -> None:
         """Check the limits.
@@ -161,7 +207,6 @@ class SpanMarkerConfig(PreTrainedConfig):
                 f"candidates_per_word={per_word} must be above 0 and finite: entity_max_length gives markers to all "
                 "candidates, and None trains no candidate filter"
             )
-        self.check_span_filter()
         if not self.exact:
             self.check_filter_length()
         if self.decoding is not None:
@@ -170,41 +215,15 @@ class SpanMarkerConfig(PreTrainedConfig):
         if isinstance(temperature, bool) or not isinstance(temperature, Real) or not 0 < float(temperature) < math.inf:
             raise ValueError(f"calibration_temperature={temperature!r} must be a positive number")
 
-    def check_span_filter(self) -> None:
-        """Check that the candidate filter is one.
-
-        Raises:
-            TypeError: If a number of ``span_filter`` is none.
-            ValueError: If it is no dict, or an entry is missing or out of range.
-        """
-        if self.span_filter is None:
-            return
-        if not isinstance(self.span_filter, dict) or "input_size" not in self.span_filter:
-            raise ValueError(f"span_filter={self.span_filter!r} must be None or a dict with 'input_size'")
-        size = self.span_filter["input_size"]
-        check_limit("span_filter['input_size']", size, at_least=1)
-        if self.encoder is not None and size != self.encoder.hidden_size:
-            raise ValueError(
-                f"span_filter['input_size']={size} must be the encoder's hidden_size={self.encoder.hidden_size}"
-            )
-        threshold = self.span_filter.get("threshold")
-        if threshold is None:
-            return
-        if isinstance(threshold, bool) or not isinstance(threshold, Real):
-            raise TypeError(f"span_filter['threshold']={threshold!r} must be a number")
-        if not math.isfinite(float(threshold)):
-            raise ValueError(f"span_filter['threshold']={threshold!r} must be finite")
-        check_probability("span_filter['candidates_kept']", self.span_filter.get("candidates_kept"))
-
     def check_filter_length(self) -> None:
         """Check that the candidate filter's threshold was chosen for candidates like the model's.
 
         Raises:
             ValueError: If the longest candidate was another one.
         """
-        if self.span_filter is None or "threshold" not in self.span_filter:
+        if self.span_filter is None or self.span_filter.threshold is None:
             return
-        fitted_to = self.span_filter.get("entity_max_length")
+        fitted_to = self.span_filter.entity_max_length
         if fitted_to != self.entity_max_length:
             raise ValueError(
                 f"the candidate filter was fitted to candidates of entity_max_length={fitted_to} words, but those of "
@@ -212,11 +231,11 @@ class SpanMarkerConfig(PreTrainedConfig):
                 "fit_span_filter or, if the model was trained with its filter, tune_span_filter"
             )
 
-    def require(self, limit: str) -> int:
+    def limit(self, name: str) -> int:
         """Get a limit that must be a number by now.
 
         Args:
-            limit: Its name.
+            name: Its name.
 
         Returns:
             The limit.
@@ -224,12 +243,14 @@ class SpanMarkerConfig(PreTrainedConfig):
         Raises:
             ValueError: If it is still ``"auto"``.
         """
-        value = getattr(self, limit)
+        value = getattr(self, name)
         if value == AUTO:
             raise ValueError(
-                f"{limit}='auto' is set by Trainer from the training data: train the model first, or give a number"
+                f"{name}='auto' is set by Trainer from the training data: train the model first, or give a number"
             )
         return int(value)
+
+    require = limit
 
     def decoder(
         self,
@@ -253,7 +274,7 @@ class SpanMarkerConfig(PreTrainedConfig):
         """
         threshold = self.thresholds if threshold is None else threshold
         fallback: Decoding = "nested" if self.multi_label else "flat"
-        labels = self.reduced_labels
+        labels = self.classes
         thresholds: list[float] | None = None
         if isinstance(threshold, dict):
             expected = set(labels) - {OUTSIDE}
@@ -279,24 +300,34 @@ class SpanMarkerConfig(PreTrainedConfig):
         )
 
     @property
-    def given_labels(self) -> list[str]:
+    def tags(self) -> list[str]:
         """The labels as given, in the order of the integer tags: ``["O", "B-PER", "I-PER"]``."""
         return [label for _, label in sorted(self.encoder.id2label.items())]
 
     @property
     def scheme(self) -> str | None:
-        """Scheme of the given labels, a key of `span_marker.core.labels.SCHEMES`."""
-        return detect_scheme(self.given_labels)
+        """Scheme of the tags, a key of `span_marker.core.labels.SCHEMES`."""
+        return detect_scheme(self.tags)
 
     @property
-    def reduced_labels(self) -> list[str]:
+    def classes(self) -> list[str]:
         """The classes of a span in the order of their IDs: ``["O", "PER"]``."""
         return [str(label) for _, label in sorted((self.id2label or {}).items())]
 
     @property
+    def given_labels(self) -> list[str]:
+        """Old name of `tags`."""
+        return self.tags
+
+    @property
+    def reduced_labels(self) -> list[str]:
+        """Old name of `classes`."""
+        return self.classes
+
+    @property
     def outside_id(self) -> int:
         """Class ID of ``O``."""
-        return self.reduced_labels.index(OUTSIDE)
+        return self.classes.index(OUTSIDE)
 
     def check_labels(self) -> None:
         """Check the labels of a configuration that a model is to be built from.
@@ -304,13 +335,18 @@ class SpanMarkerConfig(PreTrainedConfig):
         Raises:
             ValueError: If the given or the reduced labels are missing or broken, or do not belong together.
         """
-        check_labels(self.reduced_labels)
-        reduced, _ = reduce_labels(self.given_labels)
-        if set(reduced) != set(self.reduced_labels):
+        check_labels(self.classes)
+        reduced, _ = reduce_labels(self.tags)
+        if set(reduced) != set(self.classes):
             raise ValueError(
-                f"the classes {self.reduced_labels} (id2label) are not those of the given labels {self.given_labels} "
+                f"the classes {self.classes} (id2label) are not those of the given labels {self.tags} "
                 f"(encoder.id2label), which are {reduced}"
             )
+
+
+def _both_ways(labels: Sequence[str]) -> tuple[dict[int, str], dict[str, int]]:
+    """Number labels, and find the numbers by the labels."""
+    return dict(enumerate(labels)), {label: index for index, label in enumerate(labels)}
 
 
 def _encoder_config(encoder: PreTrainedConfig | dict[str, Any] | None) -> PreTrainedConfig | None:

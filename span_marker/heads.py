@@ -1,17 +1,41 @@
-"""The linear layer over the states of a candidate's markers: its dropout, where it starts, and its loss."""
+"""The classifier of candidates: its layer, its initial bias, its dropout, and its loss."""
 
 from __future__ import annotations
 
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedConfig
+from transformers import initialization as init
 
 OUTSIDE_PRIOR = 0.98
 """Probability of ``O`` before any training, close to its share among candidates. Starting there, training does not
 spend its first steps on bending the encoder towards ``O`` (Lin et al. 2017, Focal Loss for Dense Object Detection)."""
+
+
+class SpanClassifier(nn.Linear):
+    """Classifies candidates by the states of their two markers: ``(num_spans, 2 * hidden)`` to class scores.
+
+    Args:
+        hidden_size: Size of a marker's state.
+        num_labels: Classes, ``O`` included.
+    """
+
+    def __init__(self, hidden_size: int, num_labels: int) -> None:
+        super().__init__(2 * hidden_size, num_labels)
+
+    def initialize(self, std: float, outside_id: int, multi_label: bool) -> None:
+        """Draw new weights, and set the bias to `initial_bias`.
+
+        Args:
+            std: Standard deviation of the weights.
+            outside_id: Class ID of ``O``.
+            multi_label: Whether each class has a probability of its own.
+        """
+        init.normal_(self.weight, std=std)
+        init.copy_(self.bias, initial_bias(self.out_features, outside_id, multi_label).to(self.bias))
 
 
 def initial_bias(num_labels: int, outside_id: int, multi_label: bool) -> Tensor:

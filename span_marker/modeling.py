@@ -1,37 +1,204 @@
-"""SpanMarkerModel: predict, and fit a candidate filter."""
+"""SpanMarkerModel: layers, the forward pass, and prediction."""
 
 from __future__ import annotations
 
-import copy
 import functools
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.utils.generic import ModelOutput
 
 from span_marker import prediction
-from span_marker.candidate_filter import fitting
-from span_marker.candidate_filter.fitting import Examples, SpanFilterReport
-from span_marker.candidate_filter.head import SpanFilter
+from span_marker.candidate_filter.head import FILTER_LOSS_WEIGHT, SpanFilter, filter_loss
+from span_marker.candidate_filter.mixin import SpanFilterMixin
 from span_marker.checkpoints.pretrained import SpanMarkerPreTrainedModel
+from span_marker.configuration import SpanMarkerConfig
 from span_marker.core.decoding import Decoding
-from span_marker.preprocessing.inputs import Sentences, read_inputs, take_columns
+from span_marker.encoders.engines import EngineInput
+from span_marker.encoders.support import EngineChoice
+from span_marker.heads import SpanClassifier, dropout_rate, summed_loss
+from span_marker.preprocessing.batching import evaluating
+from span_marker.preprocessing.inputs import read_inputs, take_columns
 
 logger = logging.getLogger(__name__)
 
+DEFAULT_CANDIDATES_PER_WORD = 1.0
+"""Candidates per word of a sentence that get markers when a new model is trained, besides gold spans."""
 
-class SpanMarkerModel(SpanMarkerPreTrainedModel):
-    """A SpanMarker model: it reads entities out of text.
+
+@dataclass
+class SpanMarkerOutput(ModelOutput):
+    """Output of a SpanMarker model.
+
+    Attributes:
+        loss: The mean cross-entropy over all candidates, if there were labels. For a multi-label model, the sum of the
+            binary cross-entropies of all classes, ``O`` for "no label" included. If the filter chose the candidates,
+            its own loss over all candidates is added, see `span_marker.candidate_filter.head`.
+        logits: Class scores of the candidates that got markers, ``(num_kept, num_labels)``.
+        kept: Indices of these candidates, ascending, ``(num_kept,)``; None if no filter was asked.
+    """
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    kept: Tensor | None = None
+
+
+class SpanMarkerModel(SpanFilterMixin, SpanMarkerPreTrainedModel):
+    """A SpanMarker model: an encoder, one linear layer over each candidate's two marker states, maybe a filter.
 
     Make one with `from_pretrained`, from an encoder or from a SpanMarker checkpoint.
 
     Args:
-        config: See `span_marker.network.SpanMarkerNetwork`.
-        encoder: Likewise.
-        engine: Likewise.
+        config: The configuration; it holds the encoder's.
+        encoder: The encoder. Defaults to one with random weights, built from the configuration.
+        engine: ``"fast"`` or ``"dense"`` to force an engine; ``"auto"`` for the fastest that the encoder can run.
+
+    Attributes:
+        engine: Runs texts and markers through the encoder, see `span_marker.encoders.engines`.
+        classifier: The linear layer.
+        span_filter: The candidate filter; None if the model has none.
+
+    Raises:
+        ValueError: If the configuration has no encoder or no labels, or the encoder cannot carry span markers.
     """
+
+    if TYPE_CHECKING:  # transformers would take the annotation for the class itself
+        config: SpanMarkerConfig
+
+    def __init__(
+        self, config: SpanMarkerConfig, encoder: PreTrainedModel | None = None, engine: EngineChoice = "auto"
+    ) -> None:
+        super().__init__(config, encoder, engine)
+        self.dropout = nn.Dropout(dropout_rate(config.encoder))
+        self.classifier = SpanClassifier(config.encoder.hidden_size, len(config.reduced_labels))
+        self.span_filter = None if config.span_filter is None else SpanFilter(config.span_filter.input_size)
+        self.post_init()
+
+    def _prepare_new(self, arguments: Mapping[str, Any]) -> None:
+        self.classifier.to(device=self.encoder.device, dtype=self.encoder.dtype)
+        if "candidates_per_word" not in arguments and self.can_filter:
+            self.config.candidates_per_word = DEFAULT_CANDIDATES_PER_WORD
+        if self.config.candidates_per_word is not None:
+            self.add_span_filter()
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        span_tokens: Tensor,
+        span_counts: Tensor,
+        span_words: Tensor | None = None,
+        labels: Tensor | None = None,
+        num_items_in_batch: Tensor | int | None = None,
+        exact: bool | None = None,
+    ) -> SpanMarkerOutput:
+        """Score the candidates of a batch.
+
+        Args:
+            input_ids: Token IDs of the text, ``(batch, seq_len)``.
+            attention_mask: True for text, False for padding, ``(batch, seq_len)``.
+            span_tokens: First and last token of each candidate, ``(num_spans, 2)``, sentence after sentence.
+            span_counts: Number of candidates of each sentence, ``(batch,)``.
+            span_words: First word of each candidate and the one behind its last, ``(num_spans, 2)``; the candidate
+                filter needs it.
+            labels: Class ID of each candidate, ``(num_spans,)``; for a multi-label model ``(num_spans, num_labels)``
+                with 1 for each label that it has, or for ``O`` alone.
+            num_items_in_batch: Number of candidates that the loss is the mean over. Defaults to those of this batch.
+                ``Trainer`` passes the number of a whole optimizer step when it accumulates gradients.
+            exact: Whether to score all candidates, rather than those that the filter keeps. Defaults to
+                ``config.exact``. In training, ``candidates_per_word`` decides instead.
+
+        Returns:
+            The class scores, and the loss if there are labels.
+
+        Raises:
+            ValueError: If the number of candidates is not the sum of ``span_counts``; or if the filter is needed, but
+                missing, tuned for other candidates, or without ``span_words``.
+        """
+        batch = self._engine_input(input_ids, attention_mask, span_tokens, span_counts)
+        is_gold = None if labels is None else self._is_gold(labels)
+        filter_scores = kept = None  # all candidates get markers
+        if self._is_filtered(labels is not None, exact):
+            engine = self._fast_engine()
+            texts = engine.encode_texts(self.encoder, batch)
+            filter_scores = self._filter_scores(texts.states, texts.span_rows(batch), span_words)
+            if self.training and is_gold is not None:
+                kept = self._choose_for_training(filter_scores, span_words, span_counts, is_gold)
+            else:
+                kept = self._choose_for_prediction(filter_scores, span_words, span_counts)
+            states = engine.encode_markers(self.encoder, batch.take(kept), texts)
+        else:
+            states = self.engine.encode(self.encoder, batch)
+        logits = self._classify(states)
+        loss = None
+        if labels is not None and is_gold is not None:
+            loss = summed_loss(logits.float(), labels if kept is None else labels[kept])
+            if filter_scores is not None:
+                loss = loss + FILTER_LOSS_WEIGHT * filter_loss(filter_scores, is_gold)
+            loss = self._mean_loss(loss, len(labels) if num_items_in_batch is None else num_items_in_batch, len(labels))
+        return SpanMarkerOutput(loss=loss, logits=logits, kept=kept)
+
+    def _engine_input(
+        self, input_ids: Tensor, attention_mask: Tensor, span_tokens: Tensor, span_counts: Tensor
+    ) -> EngineInput:
+        counts = span_counts.tolist()
+        if sum(counts) != len(span_tokens) or len(counts) != len(input_ids):
+            raise ValueError(
+                f"span_tokens has {len(span_tokens)} rows, but span_counts adds up to {sum(counts)} for {len(counts)} "
+                f"sentences, and input_ids has {len(input_ids)} rows. The batch was split, as DataParallel does: "
+                "launch with torchrun instead"
+            )
+        return EngineInput(
+            input_ids=input_ids,
+            attention_mask=attention_mask.bool(),
+            span_tokens=span_tokens,
+            span_counts=counts,
+            marker_ids=self._marker_ids(input_ids.device),
+        )
+
+    def _marker_ids(self, device: torch.device) -> Tensor:
+        tokenizer = self.require_tokenizer()
+        return torch.tensor([tokenizer.start_marker_id, tokenizer.end_marker_id], device=device)
+
+    def _classify(self, states: Tensor) -> Tensor:
+        """Class scores from marker states: ``(num_spans, 2, hidden)`` to ``(num_spans, num_labels)``."""
+        features = self.dropout(states).flatten(1)  # (num_spans, 2 * hidden)
+        logits: Tensor = self.classifier(self.dropout(features))
+        return logits
+
+    def _is_gold(self, labels: Tensor) -> Tensor:
+        """Which candidates have a label other than ``O``, ``(num_spans,)``."""
+        outside_id = self.config.outside_id
+        return labels != outside_id if labels.dim() == 1 else labels[:, outside_id] == 0
+
+    def _mean_loss(self, total: Tensor, num_items: Tensor | int, num_labels: int) -> Tensor:
+        """Divide the summed loss. A batch of empty sentences has no candidates, and a loss of zero."""
+        loss = total / torch.as_tensor(num_items).clamp(min=1).to(total.device)
+        if num_labels == 0 and self.training:  # processes wait for each other's gradients of all parameters
+            loss = loss + sum(0 * parameter.sum() for parameter in self.parameters() if parameter.requires_grad)
+        return loss
+
+    def score(self, batch: dict[str, Tensor], exact: bool | None = None) -> tuple[Tensor, Tensor | None]:
+        """Score the candidates of a batch for prediction: in evaluation mode, without gradients.
+
+        Args:
+            batch: What `SpanMarkerDataCollator` makes, on any device.
+            exact: Whether to score all candidates; by default what ``config.exact`` says.
+
+        Returns:
+            Class scores of the candidates that got markers, ``(num_kept, num_labels)``, and the indices of these,
+            ascending, ``(num_kept,)``; None for all.
+        """
+        names = ("input_ids", "attention_mask", "span_tokens", "span_counts", "span_words")
+        with evaluating(self), torch.inference_mode():
+            output = self(**{name: batch[name].to(self.device) for name in names}, exact=exact)
+        return output.logits, output.kept
 
     def predict(
         self,
@@ -130,129 +297,17 @@ class SpanMarkerModel(SpanMarkerPreTrainedModel):
     def _predictor(
         self, batch_size: int, threshold: Any, decoding: Any, top_k: int | None, exact: bool | None
     ) -> prediction.Predictor:
-        is_exact = self.is_exact(exact)
+        uses_filter = self.uses_filter(exact)
         return prediction.Predictor(
-            functools.partial(self.score, exact=is_exact),
+            functools.partial(self.score, exact=not uses_filter),
             self.require_tokenizer(),
             self.config,
             self.max_text_length,
             self.config.decoder(threshold, decoding, keeps_all_scores=top_k is not None),
             batch_size,
             top_k,
-            1.0 if is_exact else self.candidates_kept,
+            self.candidates_kept if uses_filter else 1.0,
         )
-
-    def is_exact(self, exact: bool | None = None) -> bool:
-        """Whether prediction gives markers to all candidates.
-
-        Args:
-            exact: What the caller asks for; by default ``config.exact`` decides.
-
-        Returns:
-            True if there is no filter in use.
-        """
-        wants_exact = self.config.exact if exact is None else exact
-        return wants_exact or self.candidates_kept == 1
-
-    @torch.inference_mode(False)
-    def fit_span_filter(
-        self,
-        data: Any,
-        held_out: Any = None,
-        recall: float = fitting.DEFAULT_RECALL,
-        batch_size: int = 32,
-        seed: int = 0,
-    ) -> SpanFilterReport:
-        """Fit a candidate filter to the model, so that prediction gives markers only to what may be an entity.
-
-        The model itself is the teacher, with all candidates: labels are not needed, and not looked at. Its encoder and
-        its classifier stay as they are, and so do the scores of the candidates that the filter keeps. The filter is
-        switched on (``config.exact`` becomes False), and saved with the model.
-
-        Args:
-            data: Text like that which is to be read, in any form that `predict` takes: a few thousand sentences.
-            held_out: Text that decides where the filter cuts; by default every fifth sentence of ``data``, or document
-                if there are documents, which the filter then does not learn from.
-            recall: The share of the model's entities that the filter is to keep, above 0 and below 1.
-            batch_size: The most sentences of a batch.
-            seed: Decides about the filter's first weights and the order of the sentences.
-
-        Returns:
-            What the filter keeps, of entities and of candidates.
-
-        Raises:
-            TypeError: If an input is nothing of the kind.
-            ValueError: If the model runs on the dense engine, was trained with a filter that kept candidates from it,
-                finds no entity in the data, or too few in the held-out text to be sure of the recall. The model stays
-                as it is.
-        """
-        fitting.check_recall(recall)
-        if self.best_per_word is not None:
-            raise ValueError(
-                f"the model is made to learn with a filter, candidates_per_word={self.config.candidates_per_word}, and "
-                "can't have another one: call tune_span_filter for another threshold, or train a model with "
-                "candidates_per_word=None"
-            )
-        sentences, _ = read_inputs(data)
-        parts = fitting.split(sentences) if held_out is None else (sentences, read_inputs(held_out)[0])
-        examples, held_out_examples = (self._examine_all(part, batch_size) for part in parts)
-        span_filter = fitting.learn(list(examples), seed).to(self.dtype)
-        report = fitting.choose_threshold(span_filter, held_out_examples, recall)
-        self._use(span_filter.to(self.device), report)
-        return report
-
-    def tune_span_filter(
-        self, held_out: Any, recall: float = fitting.DEFAULT_RECALL, batch_size: int = 32
-    ) -> SpanFilterReport:
-        """Choose anew where the model's candidate filter cuts, for other text or for another recall, and switch it on.
-
-        Args:
-            held_out: Text that the filter has not learned from, see `fit_span_filter`.
-            recall: See `fit_span_filter`.
-            batch_size: The most sentences of a batch.
-
-        Returns:
-            See `fit_span_filter`.
-
-        Raises:
-            TypeError: If the input is nothing of the kind.
-            ValueError: If the model has no filter, or finds too few entities to be sure of the recall. The model stays
-                as it is.
-        """
-        fitting.check_recall(recall)
-        if self.span_filter is None:
-            raise ValueError("the model has no candidate filter: fit one with fit_span_filter")
-        examples = self._examine_all(read_inputs(held_out)[0], batch_size)
-        report = fitting.choose_threshold(copy.deepcopy(self.span_filter).cpu(), examples, recall)
-        self._use(self.span_filter, report)
-        return report
-
-    def _examine_all(self, sentences: Sentences, batch_size: int) -> Iterator[Examples]:
-        tokenizer, max_tokens = self.require_tokenizer(), self.max_text_length
-        return fitting.examine_all(sentences, self.examine, tokenizer, self.config, max_tokens, batch_size)
-
-    def _use(self, span_filter: SpanFilter, report: SpanFilterReport) -> None:
-        self.span_filter, self.config.exact = span_filter, False
-        self.config.span_filter = {
-            "input_size": span_filter.input_size,
-            "entity_max_length": self.config.require("entity_max_length"),
-            "threshold": report.chosen.threshold,
-            "recall": report.chosen.recall,
-            "candidates_kept": report.chosen.candidates_kept,
-        }
-
-    def reset_span_filter(self) -> None:
-        """Forget the threshold of a candidate filter, before training changes it; drop a filter that is not trained."""
-        if self.span_filter is None:
-            return
-        if self.config.candidates_per_word is None:
-            logger.warning(
-                "The model's candidate filter is taken away, since training changes what it was fitted to: set "
-                "candidates_per_word to train it, too, or call fit_span_filter afterwards."
-            )
-            self.span_filter, self.config.span_filter = None, None
-        else:
-            self.config.span_filter = {"input_size": self.span_filter.input_size}
 
     def try_cuda(self) -> SpanMarkerModel:
         """Move the model to a GPU if there is one.

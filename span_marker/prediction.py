@@ -33,7 +33,7 @@ BLOCK_LENGTH = 2_000_000
 
 
 Score = Callable[[dict[str, Tensor]], tuple[Tensor, Tensor | None]]
-"""Scores the candidates of a batch, see `span_marker.network.SpanMarkerNetwork.score`."""
+"""Scores the candidates of a batch, see `span_marker.modeling.SpanMarkerModel.score`."""
 
 
 class LabelScore(TypedDict):

@@ -34,7 +34,7 @@ from transformers import PreTrainedModel, set_seed
 
 from span_marker import SpanMarkerModel, Trainer, infer_labels, read_annotations
 from span_marker.encoders.attention import DenseInput
-from span_marker.encoders.engines import PADDING_POSITION, POSITION_OFFSET, EngineInput
+from span_marker.encoders.engines import PADDING_POSITION, POSITION_OFFSET, DenseEngine, EngineInput
 from span_marker.error_analysis import bootstrap
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
@@ -55,8 +55,9 @@ LENGTH_SIZE = 128
 
 def change_input(model: SpanMarkerModel, change: Callable[[DenseInput], DenseInput]) -> None:
     """Let a model's encoder read something else than what the dense engine has made for it."""
-    run = model.run_engine.keywords["run"]
-    model.run_engine = functools.partial(model.run_engine, run=lambda encoder, inputs: run(encoder, change(inputs)))
+    run = model.engine.family.run_dense
+    family = replace(model.engine.family, run_dense=lambda encoder, inputs: run(encoder, change(inputs)))
+    model.engine = replace(model.engine, family=family)
 
 
 def text_and_markers(inputs: DenseInput) -> tuple[Tensor, Tensor]:
@@ -136,19 +137,21 @@ def length_embedding(model: SpanMarkerModel) -> None:
 
     Asks whether markers lack the length. Expected: no; both know both positions.
     """
-    run, seen = model.run_engine, {}
+    seen = {}
     model.length_embedding = nn.Embedding(model.config.entity_max_length, LENGTH_SIZE)
     widen_classifier(model, LENGTH_SIZE)
 
     def see_words(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         seen["words"] = kwargs["span_words"]
 
-    def with_length(encoder: PreTrainedModel, inputs: EngineInput) -> Tensor:
-        lengths = seen["words"].diff(dim=1).squeeze(1)  # (num_spans,)
-        return torch.cat([run(encoder, inputs).flatten(1), model.length_embedding(lengths - 1)], dim=1)
+    class WithLength(DenseEngine):
+        def encode(self, encoder: PreTrainedModel, batch: EngineInput) -> Tensor:
+            lengths = seen["words"].diff(dim=1).squeeze(1)  # (num_spans,)
+            states = super().encode(encoder, batch).flatten(1)
+            return torch.cat([states, model.length_embedding(lengths - 1)], dim=1)
 
     model.register_forward_pre_hook(see_words, with_kwargs=True)
-    model.run_engine = with_length
+    model.engine = WithLength(model.engine.family, model.engine.max_pairs)
 
 
 def token_states(model: SpanMarkerModel) -> None:
@@ -156,21 +159,22 @@ def token_states(model: SpanMarkerModel) -> None:
 
     Asks whether markers miss anything of the tokens that they observe. Expected: no; they attend to them.
     """
-    engine = model.run_engine
     widen_classifier(model, model.classifier.in_features)
 
-    def with_tokens(encoder: PreTrainedModel, inputs: EngineInput) -> Tensor:
-        passes = []  # the states of the text are the same in each: it sees no marker
+    class WithTokens(DenseEngine):
+        def encode(self, encoder: PreTrainedModel, batch: EngineInput) -> Tensor:
+            passes = []  # the states of the text are the same in each: it sees no marker
 
-        def keep_text(encoder: PreTrainedModel, dense: DenseInput) -> Tensor:
-            states = engine.keywords["run"](encoder, dense)
-            passes.append(states[:, : dense.text_len])
-            return states
+            def keep_text(encoder: PreTrainedModel, dense: DenseInput) -> Tensor:
+                states = self.family.run_dense(encoder, dense)
+                passes.append(states[:, : dense.text_len])
+                return states
 
-        states = engine(encoder, inputs, run=keep_text)  # (num_spans, 2, hidden)
-        return torch.cat([states, passes[0][inputs.span_sentences[:, None], inputs.span_tokens]], dim=1)
+            engine = DenseEngine(replace(self.family, run_dense=keep_text), self.max_pairs)
+            states = engine.encode(encoder, batch)  # (num_spans, 2, hidden)
+            return torch.cat([states, passes[0][batch.span_sentences[:, None], batch.span_tokens]], dim=1)
 
-    model.run_engine = with_tokens
+    model.engine = WithTokens(model.engine.family, model.engine.max_pairs)
 
 
 def mask_and_entity(model: SpanMarkerModel) -> None:

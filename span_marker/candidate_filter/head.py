@@ -9,8 +9,6 @@ runs, and the last that receive gradient from the marker loss. The output of the
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -75,64 +73,7 @@ class SpanFilter(nn.Module):
         return self.score(hidden.relu()).squeeze(-1)
 
 
-class Examined(NamedTuple):
-    """What a model makes of a batch without its filter's threshold, for a filter to learn from.
-
-    Attributes:
-        logits: Class scores of the candidates that got markers, ``(num_kept, num_labels)``.
-        kept: Indices of these candidates, ascending, ``(num_kept,)``.
-        text_states: States of the texts' tokens, ``(num_tokens, input_size)``.
-        span_rows: Rows of the first and last token of each candidate in them, ``(num_spans, 2)``.
-    """
-
-    logits: Tensor
-    kept: Tensor
-    text_states: Tensor
-    span_rows: Tensor
-
-
-@dataclass
-class Choice:
-    """Chooses the candidates that get markers, in the middle of an engine's run, and remembers how.
-
-    Args:
-        span_filter: Scores the candidates.
-        span_lengths: Words of each candidate, ``(num_spans,)``.
-        span_counts: Candidates of each sentence, ``(batch,)``.
-        per_word: How many are kept at most for each word of a sentence; None for all.
-        threshold: Least score of those that are kept; None for any.
-        is_gold: True for what is kept anyway, ``(num_spans,)``.
-
-    Attributes:
-        scores: The filter's scores, ``(num_spans,)``.
-        kept: Indices of the candidates that are kept, ascending, ``(num_kept,)``.
-    """
-
-    span_filter: SpanFilter
-    span_lengths: Tensor
-    span_counts: Tensor
-    per_word: float | None = None
-    threshold: float | None = None
-    is_gold: Tensor | None = None
-    scores: Tensor = field(init=False)
-    kept: Tensor = field(init=False)
-
-    def __call__(self, text_states: Tensor, span_rows: Tensor) -> Tensor:
-        """See `span_marker.encoders.engines.Choose`."""
-        self.scores = self.span_filter(text_states, span_rows, self.span_lengths)
-        scores = self.scores.detach()
-        is_kept = torch.ones_like(scores, dtype=torch.bool)
-        if self.per_word is not None:
-            is_kept = best(scores, self.span_lengths, self.span_counts, self.per_word)
-        if self.threshold is not None:
-            is_kept = is_kept & (scores >= self.threshold)
-        if self.is_gold is not None:
-            is_kept = is_kept | self.is_gold
-        self.kept = is_kept.nonzero()[:, 0]
-        return self.kept
-
-
-def best(scores: Tensor, span_lengths: Tensor, span_counts: Tensor, per_word: float) -> Tensor:
+def best_candidates(scores: Tensor, span_lengths: Tensor, span_counts: Tensor, per_word: float) -> Tensor:
     """Find the best candidates of each sentence, those that are hard to tell from entities.
 
     Args:

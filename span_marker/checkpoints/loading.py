@@ -185,7 +185,7 @@ def load_encoder(
             "of your data set, for example labels=['O', 'B-PER', 'I-PER'], or the training data set itself, labels=data"
         )
     check_encoder(config)
-    span_marker_config = SpanMarkerConfig(encoder=config, labels=labels)
+    span_marker_config = SpanMarkerConfig(encoder=config, labels=labels)  # type: ignore[call-arg]  # goes to __post_init__
     tokenizer = load_tokenizer(path, kwargs)
     _set_limits(span_marker_config, limits, tokenizer)
     kwargs = {"trust_remote_code": False, **kwargs, **model_arguments(config), **REPORT_WEIGHTS}

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datasets import Dataset
 from huggingface_hub import CommitInfo, HfApi
+from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from span_marker.checkpoints import atomic, loading, model_card, quantization
@@ -21,15 +22,14 @@ from span_marker.checkpoints.training_record import TrainingRecord
 from span_marker.configuration import SpanMarkerConfig
 from span_marker.core.labels import check_labels
 from span_marker.data.columns import infer_labels
-from span_marker.encoders.support import EngineChoice
-from span_marker.network import SpanMarkerNetwork
+from span_marker.encoders.engines import Engine
+from span_marker.encoders.support import EngineChoice, build_encoder, max_text_length, select_engine
+from span_marker.heads import SpanClassifier
+from span_marker.preprocessing.tokenizer import SpanMarkerTokenizer
 from span_marker.version import __version__
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-DEFAULT_CANDIDATES_PER_WORD = 1.0
-"""Candidates that get markers in the training of a new model, gold spans aside, for each word of a sentence."""
 
 PUSH_ARGUMENTS = (
     "repo_id",
@@ -44,27 +44,112 @@ PUSH_ARGUMENTS = (
 HANDLER = Path(__file__).parents[1] / "integrations" / "endpoint_handler.py"
 
 
-class SpanMarkerPreTrainedModel(SpanMarkerNetwork):
-    """A network with a checkpoint, a card and a place on the Hub.
+class SpanMarkerPreTrainedModel(PreTrainedModel):
+    """Base class of SpanMarker models: an encoder with its engine, and the way into and out of checkpoints.
 
     Args:
-        config: See `span_marker.network.SpanMarkerNetwork`.
-        encoder: Likewise.
-        engine: Likewise.
+        config: The configuration; it holds the encoder's.
+        encoder: The encoder. Defaults to one with random weights, built from the configuration.
+        engine: ``"fast"`` or ``"dense"`` to force an engine; ``"auto"`` for the fastest that the encoder can run.
 
     Attributes:
+        encoder: The encoder.
+        engine: Runs texts and markers through the encoder, see `span_marker.encoders.engines`.
+        tokenizer: The `SpanMarkerTokenizer`; None until it is set.
         model_card_data: What the user knows about the model, for its card.
         training_record: What `Trainer` left behind for the card; None if it did not train the model.
         card_text: The card of the checkpoint that the model was loaded from, as long as it is true.
+
+    Raises:
+        ValueError: If the configuration has no encoder or no labels, or the encoder cannot carry span markers.
     """
+
+    config_class = SpanMarkerConfig
+    base_model_prefix = "encoder"
+    main_input_name = "input_ids"
+    supports_gradient_checkpointing = True
+    accepts_loss_kwargs = True
+    config: SpanMarkerConfig
+    _keys_to_ignore_on_load_unexpected = [r"^encoder\.pooler\.", r"position_ids$"]  # noqa: RUF012
 
     def __init__(
         self, config: SpanMarkerConfig, encoder: PreTrainedModel | None = None, engine: EngineChoice = "auto"
     ) -> None:
-        super().__init__(config, encoder, engine)
+        super().__init__(config)
+        if config.encoder is None:
+            raise ValueError("the configuration has no encoder: use SpanMarkerModel.from_pretrained(..., labels=...)")
+        config.check_labels()
+        self.encoder: PreTrainedModel = build_encoder(config.encoder) if encoder is None else encoder
+        self.engine: Engine = select_engine(self.encoder, engine, config.marker_max_length)
+        self.tokenizer: SpanMarkerTokenizer | None = None
         self.model_card_data = SpanMarkerModelCardData()
         self.training_record: TrainingRecord | None = None
         self.card_text: str | None = None
+
+    def _init_weights(self, module: nn.Module) -> None:
+        # The encoder knows how to initialize itself.
+        if isinstance(module, SpanClassifier):
+            std = getattr(self.config.encoder, "initializer_range", 0.02)
+            module.initialize(std, self.config.outside_id, self.config.multi_label)
+
+    def gradient_checkpointing_enable(
+        self, gradient_checkpointing_kwargs: dict[str, Any] | None = None, *args: Any, **kwargs: Any
+    ) -> None:
+        """See ``PreTrainedModel``.
+
+        Args:
+            gradient_checkpointing_kwargs: Arguments of ``torch.utils.checkpoint.checkpoint``.
+            *args: Passed to ``PreTrainedModel.gradient_checkpointing_enable``.
+            **kwargs: Passed to ``PreTrainedModel.gradient_checkpointing_enable``.
+
+        Raises:
+            ValueError: If ``use_reentrant`` is True, because markers would send no gradient into the text; or if the
+                encoder cannot run its layers again.
+        """
+        if not self.encoder.supports_gradient_checkpointing:
+            raise ValueError(f"{type(self.encoder).__name__} does not support gradient checkpointing")
+        settings = {"use_reentrant": False, **(gradient_checkpointing_kwargs or {})}  # torch's own default is True
+        if settings["use_reentrant"]:
+            raise ValueError("gradient_checkpointing_kwargs must not set use_reentrant=True: gradients would be wrong")
+        super().gradient_checkpointing_enable(settings, *args, **kwargs)
+
+    def get_input_embeddings(self) -> nn.Module:
+        """Return the encoder's token embeddings."""
+        embeddings: nn.Module = self.encoder.get_input_embeddings()
+        return embeddings
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the encoder's token embeddings.
+
+        Args:
+            value: The new embeddings.
+        """
+        self.encoder.set_input_embeddings(value)
+
+    @property
+    def max_text_length(self) -> int:
+        """The text limit in force: the longest text in tokens, special tokens included."""
+        limit = self.config.model_max_length_default
+        if self.config.model_max_length is not None:
+            limit = self.config.require("model_max_length")
+        limits = (limit, self.require_tokenizer().tokenizer.model_max_length, max_text_length(self.config.encoder))
+        return int(min(limit for limit in limits if limit is not None))
+
+    def require_tokenizer(self) -> SpanMarkerTokenizer:
+        """Get the tokenizer.
+
+        Returns:
+            The tokenizer.
+
+        Raises:
+            ValueError: If there is none.
+        """
+        if self.tokenizer is None:
+            raise ValueError("the model has no tokenizer: load it with from_pretrained, or set model.tokenizer")
+        return self.tokenizer
+
+    def _prepare_new(self, arguments: Mapping[str, Any]) -> None:
+        """Make a new model on an encoder ready to be trained, given the caller's settings of the configuration."""
 
     def generate_model_card(self) -> str:
         """Write the model's card: what it is, what it was trained on, and how well it does.
@@ -245,6 +330,7 @@ class SpanMarkerPreTrainedModel(SpanMarkerNetwork):
             with loading.known_arguments(kwargs), Reading("the weights", path, BROKEN_WEIGHTS):
                 loaded: Any = super().from_pretrained(path, *model_args, config=config, engine=engine, **kwargs)
             model, info = loaded
+            model.tokenizer = tokenizer
             loading.check_weights(info, path)
             if model_card_data is None:
                 model.card_text = loading.load_card(path, kwargs)
@@ -253,14 +339,9 @@ class SpanMarkerPreTrainedModel(SpanMarkerNetwork):
                 path, *model_args, config=config, labels=label_list, limits=limits, **kwargs
             )
             model = cls(config, encoder=encoder, engine=engine)
-            if "candidates_per_word" not in limits and model.can_filter:
-                config.candidates_per_word = DEFAULT_CANDIDATES_PER_WORD
-            model.classifier.to(device=encoder.device, dtype=encoder.dtype)
-            quantization.adopt_quantization(model, encoder)
             model.tokenizer = tokenizer
-            if config.candidates_per_word is not None:
-                model.add_span_filter()
-        model.tokenizer = tokenizer
+            quantization.adopt_quantization(model, encoder)
+            model._prepare_new(limits)
         model.model_card_data = model_card_data or SpanMarkerModelCardData()
         return model.eval()
 

@@ -19,9 +19,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from span_marker.encoders.engines import EngineInput, dense_input, encode_dense, encode_fast
+from span_marker.encoders.engines import DenseEngine, EngineInput, FastEngine, dense_input
 from span_marker.encoders.families import Family
-from span_marker.encoders.passes import ATTENTION_NAME
 
 EngineName = Literal["fast", "dense"]
 
@@ -37,7 +36,8 @@ class Architecture:
     """What makes encoders behave alike: a class and a configuration, whatever the weights.
 
     Attributes:
-        encoder_class: The class.
+        encoder_class: Class of the encoder.
+        config_class: Class of its configuration.
         config: The configuration of a small copy, as JSON.
     """
 
@@ -46,7 +46,7 @@ class Architecture:
     config: str
 
     @classmethod
-    def of(cls, encoder: PreTrainedModel) -> Architecture:
+    def from_encoder(cls, encoder: PreTrainedModel) -> Architecture:
         """Describe an encoder's architecture.
 
         Args:
@@ -71,18 +71,6 @@ class Architecture:
         return cls(type(encoder), type(config), config.to_json_string(use_diff=False))
 
 
-def prepare(encoder: PreTrainedModel, engine: EngineName) -> None:
-    """Give an encoder the attention function of an engine, where it looks one up by name.
-
-    Args:
-        encoder: The encoder.
-        engine: The engine.
-    """
-    if not encoder._supports_sdpa:
-        return
-    encoder.set_attn_implementation(ATTENTION_NAME if engine == "fast" else "sdpa")
-
-
 @functools.cache
 def broken_rule(architecture: Architecture, family: Family, engine: EngineName) -> str | None:
     """Try an architecture out.
@@ -104,41 +92,41 @@ def broken_rule(architecture: Architecture, family: Family, engine: EngineName) 
 
 
 def _first_broken_rule(encoder: PreTrainedModel, family: Family, engine: EngineName) -> str | None:
-    inputs = EngineInput(
+    batch = EngineInput(
         input_ids=torch.tensor([[3, 4, 5, 6, 7, 8], [9, 10, 11, 12, 0, 0]]),
         attention_mask=torch.arange(6) < torch.tensor([[6], [4]]),
         span_tokens=torch.tensor([[1, 1], [0, 4], [2, 3], [1, 2], [0, 0]]),
         span_counts=[3, 2],
         marker_ids=torch.tensor([1, 2]),
     )
-    moved = replace(inputs, span_tokens=inputs.span_tokens.index_fill(0, torch.tensor([1]), 5))
-    prepare(encoder, "dense")
-    dense = functools.partial(encode_dense, encoder, run=family.run_dense, max_pairs=8)
-    states, moved_states = dense(inputs), dense(moved)
+    moved = replace(batch, span_tokens=batch.span_tokens.index_fill(0, torch.tensor([1]), 5))
+    dense = DenseEngine(family, max_pairs=8)
+    dense.prepare(encoder)
+    states, moved_states = dense.encode(encoder, batch), dense.encode(encoder, moved)
     scale = float(states.abs().max()) * TOLERANCE
 
     alone, beside = (
-        family.run_dense(encoder, dense_input(encoder, inputs, torch.full((2, num_pairs, 2), 1), mask))[:, :6]
+        family.run_dense(encoder, dense_input(encoder, batch, torch.full((2, num_pairs, 2), 1), mask))[:, :6]
         for num_pairs, mask in ((0, torch.ones(2, 0, dtype=torch.bool)), (3, torch.ones(2, 3, dtype=torch.bool)))
     )
-    if not _differ(alone[inputs.attention_mask], beside[inputs.attention_mask]) <= scale:
+    if not _difference(alone[batch.attention_mask], beside[batch.attention_mask]) <= scale:
         return "the states of the text must not depend on the markers"
     others = torch.tensor([0, 2, 3, 4])
-    if not _differ(states[others], moved_states[others]) <= scale:
+    if not _difference(states[others], moved_states[others]) <= scale:
         return "the states of a marker must not depend on other pairs"
-    if not _differ(states[1], moved_states[1]) > scale:
+    if not _difference(states[1], moved_states[1]) > scale:
         return "the state of a marker must depend on its position ID"
     if engine == "fast":
-        prepare(encoder, "fast")
         for max_markers in (None, 4):  # texts and markers together, and one after the other
-            found = encode_fast(encoder, inputs, run=family.run_packed, max_markers=max_markers)
-            if not _differ(found, states) <= scale:
+            fast = FastEngine(family, max_markers)
+            fast.prepare(encoder)
+            if not _difference(fast.encode(encoder, batch), states) <= scale:
                 return "both engines must give the same states"
     return None
 
 
-def _differ(one: Tensor, other: Tensor) -> float:
-    return float((one - other).abs().max())
+def _difference(first: Tensor, second: Tensor) -> float:
+    return float((first - second).abs().max())
 
 
 def _small_copy(architecture: Architecture) -> PreTrainedModel:
@@ -155,11 +143,7 @@ def _small_copy(architecture: Architecture) -> PreTrainedModel:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Neither read nor change what the process has set: random state, device, autocast."""
-    state = torch.get_rng_state()
-    with torch.device("cpu"), torch.autocast("cpu", enabled=False):
+    """Neither read nor change the settings of the process: random state, default device, autocast."""
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"), torch.autocast("cpu", enabled=False):
         torch.default_generator.manual_seed(0)  # torch.manual_seed would seed accelerators, too
-        try:
-            yield
-        finally:
-            torch.set_rng_state(state)
+        yield

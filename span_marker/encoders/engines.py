@@ -1,8 +1,9 @@
-"""The two engines: markers of all candidates through an encoder, exactly and fast, or literally and dense.
+"""The two engines: the markers of all candidates through an encoder, exactly and fast, or literally and dense.
 
-Both give the same states. `encode_fast` encodes each text once. `encode_dense` is the published description taken
-literally: text and markers side by side, padded to the batch, under one attention mask. How an encoder runs in
-either is the business of its family, see `span_marker.encoders.families`.
+Both give the same states. `FastEngine` encodes each text once, and can stop between texts and markers, so that a
+candidate filter can look at the texts and leave candidates out. `DenseEngine` is the published description taken
+literally: text and markers side by side, padded to the batch, under one attention mask. How an encoder runs in either
+is up to its family, see `span_marker.encoders.families`.
 """
 
 from __future__ import annotations
@@ -10,23 +11,30 @@ from __future__ import annotations
 import bisect
 import contextlib
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from span_marker.encoders.attention import DenseInput, MarkerAttention, dense_attention_mask
-from span_marker.encoders.families import DenseRun, PackedRun
+from span_marker.encoders.families import Family
 from span_marker.encoders.packing import Texts, first_rows
-from span_marker.encoders.passes import JointPass, MarkerPass, TextEncoded, TextMemory, TextPass
+from span_marker.encoders.passes import ATTENTION_NAME, JointPass, MarkerPass, TextEncoded, TextMemory, TextPass
 
 POSITION_OFFSET = 2
 """Position ID of the first token, for every encoder type, as in the published library."""
 
 PADDING_POSITION = 1
 """Position ID of padding."""
+
+CPU_PASS = 2048
+"""Markers in one pass on a CPU: enough to make matrix products fast, few enough for its caches."""
+
+ACCELERATOR_PASS = 32768
+"""Markers in one pass on an accelerator, where memory is the only bound."""
 
 
 @dataclass(frozen=True)
@@ -67,72 +75,154 @@ class EngineInput:
         return replace(self, span_tokens=self.span_tokens[spans], span_counts=counts)
 
 
-Engine = Callable[..., Tensor]
-"""``(encoder, inputs)`` to the markers' last hidden states, ``(num_spans, 2, hidden)``."""
+@dataclass(frozen=True)
+class EncodedTexts:
+    """The texts of a batch after their own pass: all that markers need of them.
 
-Choose = Callable[[Tensor, Tensor], Tensor]
-"""``(text_states, span_rows)`` to the indices of the candidates that get markers, ascending: the states of all texts'
-tokens, ``(num_tokens, size)``, see `TextMemory.states`, and the rows in it of each candidate's first and last token,
-``(num_spans, 2)``."""
+    Attributes:
+        texts: The texts, one behind the other without padding.
+        memory: Their keys and values in every layer.
+        marker_embeds: Embeddings of the start and the end marker, ``(2, embed_dim)``.
+    """
 
-CPU_PASS = 2048
-"""Markers in one pass on a CPU: as many as make matrix products fast, as few as its caches hold."""
+    texts: Texts
+    memory: TextMemory
+    marker_embeds: Tensor
 
-ACCELERATOR_PASS = 32768
-"""Markers in one pass on an accelerator, where only the memory is a bound."""
+    @property
+    def states(self) -> Tensor:
+        """States of the text tokens, ``(num_tokens, size)``, see `TextMemory.states`."""
+        return self.memory.states
+
+    def span_rows(self, batch: EngineInput) -> Tensor:
+        """Find the first and the last token of candidates in `states`.
+
+        Args:
+            batch: The batch that the texts are from.
+
+        Returns:
+            Rows of `states`, ``(num_spans, 2)``.
+        """
+        firsts = torch.tensor(first_rows(self.texts.lengths)).to(batch.span_tokens.device)
+        return batch.span_tokens + firsts[batch.span_sentences, None]
 
 
-def encode_fast(
-    encoder: PreTrainedModel,
-    inputs: EngineInput,
-    run: PackedRun,
-    max_markers: int | None = None,
-    choose: Choose | None = None,
-) -> Tensor:
-    """Encode each text once, then all markers against its keys and values, without padding. See `Engine`.
+class Engine(Protocol):
+    """Runs texts and markers through an encoder. `FastEngine` can do so in two calls, too."""
 
-    Args:
-        encoder: An encoder that is ready for the fast engine.
-        inputs: Texts and candidates.
-        run: How it runs packed tokens.
+    def prepare(self, encoder: PreTrainedModel) -> None:
+        """Give the encoder the attention function that the engine needs, if it looks one up by name."""
+
+    def encode(self, encoder: PreTrainedModel, batch: EngineInput) -> Tensor:
+        """Encode texts and markers.
+
+        Args:
+            encoder: An encoder that was prepared.
+            batch: Texts and candidates.
+
+        Returns:
+            The last hidden states of the markers, ``(num_spans, 2, hidden)``.
+        """
+
+
+@dataclass(frozen=True)
+class FastEngine:
+    """Encodes each text once, and then all markers against its keys and values, without padding. See `Engine`.
+
+    Attributes:
+        family: How the encoder runs packed tokens.
         max_markers: The most markers in one pass, an even number; it changes no result. By default `CPU_PASS` or
             `ACCELERATOR_PASS`.
-        choose: Chooses the candidates that get markers once the texts are finished; all of them by default.
-
-    Returns:
-        States of the chosen candidates, ``(num_spans, 2, hidden)``.
     """
-    on_cpu = inputs.input_ids.device.type == "cpu"
-    max_markers = max_markers or (CPU_PASS if on_cpu else ACCELERATOR_PASS)
-    mask = inputs.attention_mask
+
+    family: Family
+    max_markers: int | None = None
+
+    def prepare(self, encoder: PreTrainedModel) -> None:
+        """See `Engine.prepare`."""
+        _set_attention(encoder, ATTENTION_NAME)
+
+    def encode(self, encoder: PreTrainedModel, batch: EngineInput) -> Tensor:
+        """See `Engine.encode`. Texts and markers run together if one pass holds all markers."""
+        if 2 * len(batch.span_tokens) > self._pass_size(batch):
+            return self.encode_markers(encoder, batch, self.encode_texts(encoder, batch))
+        texts, text_embeds, marker_embeds = _embed(encoder, batch)
+        markers = next(_markers(batch, marker_embeds, self._pass_size(batch)), None)
+        if markers is None:
+            return text_embeds.new_empty(0, 2, encoder.config.hidden_size)
+        embeds = torch.cat([text_embeds, markers.embeds])
+        position_ids = torch.cat([texts.position_ids, markers.position_ids])
+        states = self.family.run_packed(encoder, embeds, position_ids, JointPass(texts, markers.attention(texts)))
+        return states[texts.num_tokens :].unflatten(0, (-1, 2))
+
+    def encode_texts(self, encoder: PreTrainedModel, batch: EngineInput) -> EncodedTexts:
+        """Encode the texts alone, up to the keys and values of the last layer.
+
+        Args:
+            encoder: An encoder that was prepared.
+            batch: Texts and candidates.
+
+        Returns:
+            The texts, for `encode_markers`.
+        """
+        texts, text_embeds, marker_embeds = _embed(encoder, batch)
+        memory = TextMemory(encoder.config.num_hidden_layers * getattr(encoder.config, "inner_group_num", 1))
+        # Layers that run again for their gradients must run as they did before.
+        runs_again = torch.is_grad_enabled() and any(
+            getattr(module, "gradient_checkpointing", False) for module in encoder.modules()
+        )
+        text_pass = TextPass(texts, memory, ends_early=not runs_again)
+        with contextlib.suppress(TextEncoded):
+            self.family.run_packed(encoder, text_embeds, texts.position_ids, text_pass)
+        memory.is_open = False
+        return EncodedTexts(texts, memory, marker_embeds)
+
+    def encode_markers(self, encoder: PreTrainedModel, batch: EngineInput, texts: EncodedTexts) -> Tensor:
+        """Encode the markers of candidates against texts that were encoded before.
+
+        Args:
+            encoder: The encoder that made ``texts``.
+            batch: The same texts with any of their candidates, see `EngineInput.take`.
+            texts: What `encode_texts` returned.
+
+        Returns:
+            The last hidden states of the markers, ``(num_spans, 2, hidden)``.
+        """
+        states = []
+        for markers in _markers(batch, texts.marker_embeds, self._pass_size(batch)):
+            marker_pass = MarkerPass(texts.texts, texts.memory, markers.attention(texts.texts))
+            states.append(self.family.run_packed(encoder, markers.embeds, markers.position_ids, marker_pass))
+        if not states:
+            return texts.marker_embeds.new_empty(0, 2, encoder.config.hidden_size)
+        return torch.cat(states).unflatten(0, (-1, 2))
+
+    def _pass_size(self, batch: EngineInput) -> int:
+        return self.max_markers or (CPU_PASS if batch.input_ids.device.type == "cpu" else ACCELERATOR_PASS)
+
+
+def _embed(encoder: PreTrainedModel, batch: EngineInput) -> tuple[Texts, Tensor, Tensor]:
+    """Pack the texts; embed their tokens, ``(num_tokens, embed_dim)``, and the two markers, ``(2, embed_dim)``."""
+    mask = batch.attention_mask
     texts = Texts(
         lengths=mask.sum(dim=1).tolist(),
         position_ids=(mask.cumsum(dim=1) - 1 + POSITION_OFFSET)[mask],
-        in_groups=not on_cpu,  # launching operations costs little on a CPU and much on an accelerator
+        in_groups=mask.device.type != "cpu",  # launching operations costs little on a CPU and much on an accelerator
     )
     # One look-up: the gradient of an embedding is as large as the vocabulary.
-    embeds = encoder.get_input_embeddings()(torch.cat([inputs.input_ids[mask], inputs.marker_ids]))
-    text_embeds, marker_embeds = embeds.split([texts.num_tokens, 2])  # (num_tokens, embed_dim), (2, embed_dim)
-    memory = None
-    if choose is not None:
-        memory = encode_text(encoder, run, texts, text_embeds)
-        firsts = torch.tensor(first_rows(texts.lengths)).to(inputs.span_tokens.device)
-        inputs = inputs.take(choose(memory.states, inputs.span_tokens + firsts[inputs.span_sentences, None]))
-    markers = [
-        Markers(
+    embeds = encoder.get_input_embeddings()(torch.cat([batch.input_ids[mask], batch.marker_ids]))
+    text_embeds, marker_embeds = embeds.split([texts.num_tokens, 2])
+    return texts, text_embeds, marker_embeds
+
+
+def _markers(batch: EngineInput, marker_embeds: Tensor, max_markers: int) -> Iterator[Markers]:
+    """Make the markers of all candidates, pass by pass."""
+    for start, stop, first, counts in marker_passes(batch.span_counts, max_markers // 2):
+        yield Markers(
             embeds=marker_embeds.expand(stop - start, 2, -1).flatten(0, 1),
-            position_ids=(inputs.span_tokens[start:stop] + POSITION_OFFSET).flatten(),
+            position_ids=(batch.span_tokens[start:stop] + POSITION_OFFSET).flatten(),
             first=first,
             counts=counts,
         )
-        for start, stop, first, counts in marker_passes(inputs.span_counts, max_markers // 2)
-    ]
-    if not markers:
-        return embeds.new_empty(0, 2, encoder.config.hidden_size)
-    if memory is None and len(markers) == 1:
-        return encode_together(encoder, run, texts, text_embeds, markers[0])
-    memory = memory or encode_text(encoder, run, texts, text_embeds)
-    return torch.cat([encode_markers(encoder, run, texts, memory, some) for some in markers])
 
 
 @dataclass(frozen=True)
@@ -177,114 +267,65 @@ def marker_passes(span_counts: list[int], max_spans: int) -> Iterator[tuple[int,
         yield start, stop, first, [after - before for before, after in itertools.pairwise(bounds)]
 
 
-def encode_text(encoder: PreTrainedModel, run: PackedRun, texts: Texts, embeds: Tensor) -> TextMemory:
-    """Run texts through the encoder.
+@dataclass(frozen=True)
+class DenseEngine:
+    """Encodes texts and markers side by side under a dense mask, padded to the batch. See `Engine`.
 
-    Args:
-        encoder: An encoder that is ready for the fast engine.
-        run: How it runs packed tokens.
-        texts: The texts.
-        embeds: Embeddings of their tokens, ``(num_tokens, embed_dim)``.
-
-    Returns:
-        Their keys and values in every layer.
-    """
-    memory = TextMemory(encoder.config.num_hidden_layers * getattr(encoder.config, "inner_group_num", 1))
-    # Layers that run again for their gradients must run as they did before.
-    runs_again = torch.is_grad_enabled() and any(
-        getattr(module, "gradient_checkpointing", False) for module in encoder.modules()
-    )
-    with contextlib.suppress(TextEncoded):
-        run(encoder, embeds, texts.position_ids, TextPass(texts, memory, ends_early=not runs_again))
-    memory.is_open = False
-    return memory
-
-
-def encode_markers(
-    encoder: PreTrainedModel, run: PackedRun, texts: Texts, memory: TextMemory, markers: Markers
-) -> Tensor:
-    """Run markers through the encoder, against texts that did so before.
-
-    Args:
-        encoder: The encoder that made ``memory``.
-        run: How it runs packed tokens.
-        texts: The texts.
-        memory: Their keys and values.
-        markers: The markers.
-
-    Returns:
-        The markers' last hidden states, ``(num_spans, 2, hidden)``.
-    """
-    marker_pass = MarkerPass(texts, memory, markers.attention(texts))
-    return run(encoder, markers.embeds, markers.position_ids, marker_pass).unflatten(0, (-1, 2))
-
-
-def encode_together(
-    encoder: PreTrainedModel, run: PackedRun, texts: Texts, text_embeds: Tensor, markers: Markers
-) -> Tensor:
-    """Run texts and all of their markers through the encoder at once.
-
-    Args:
-        encoder: An encoder that is ready for the fast engine.
-        run: How it runs packed tokens.
-        texts: The texts.
-        text_embeds: Embeddings of their tokens, ``(num_tokens, embed_dim)``.
-        markers: The markers.
-
-    Returns:
-        The markers' last hidden states, ``(num_spans, 2, hidden)``.
-    """
-    embeds = torch.cat([text_embeds, markers.embeds])
-    position_ids = torch.cat([texts.position_ids, markers.position_ids])
-    states = run(encoder, embeds, position_ids, JointPass(texts, markers.attention(texts)))
-    return states[texts.num_tokens :].unflatten(0, (-1, 2))
-
-
-def encode_dense(encoder: PreTrainedModel, inputs: EngineInput, run: DenseRun, max_pairs: int) -> Tensor:
-    """Encode texts and markers side by side under a dense mask, padded to the batch. See `Engine`.
-
-    Args:
-        encoder: An encoder that is ready for the dense engine.
-        inputs: Texts and candidates.
-        run: How it runs text and markers under a mask.
+    Attributes:
+        family: How the encoder runs text and markers under a mask.
         max_pairs: Pairs of each sentence in one pass; the text is encoded again in each.
-
-    Returns:
-        ``(num_spans, 2, hidden)``.
     """
-    device = inputs.input_ids.device
-    counts = torch.tensor(inputs.span_counts, device=device)
-    columns = torch.arange(max(int(counts.max()), 1), device=device)
-    pair_mask = columns < counts[:, None]  # (batch, max_spans)
-    padded = inputs.span_tokens.new_zeros(*pair_mask.shape, 2)
-    padded[pair_mask] = inputs.span_tokens
-    chunks = zip(padded.split(max_pairs, dim=1), pair_mask.split(max_pairs, dim=1), strict=True)
-    text_len = inputs.input_ids.shape[1]
-    states = [run(encoder, dense_input(encoder, inputs, tokens, mask))[:, text_len:] for tokens, mask in chunks]
-    return torch.cat(states, dim=1).unflatten(1, (-1, 2))[pair_mask]
+
+    family: Family
+    max_pairs: int
+
+    def prepare(self, encoder: PreTrainedModel) -> None:
+        """See `Engine.prepare`."""
+        _set_attention(encoder, "sdpa")
+
+    def encode(self, encoder: PreTrainedModel, batch: EngineInput) -> Tensor:
+        """See `Engine.encode`."""
+        device = batch.input_ids.device
+        counts = torch.tensor(batch.span_counts, device=device)
+        columns = torch.arange(max(int(counts.max()), 1), device=device)
+        pair_mask = columns < counts[:, None]  # (batch, max_spans)
+        padded = batch.span_tokens.new_zeros(*pair_mask.shape, 2)
+        padded[pair_mask] = batch.span_tokens
+        chunks = zip(padded.split(self.max_pairs, dim=1), pair_mask.split(self.max_pairs, dim=1), strict=True)
+        text_len = batch.input_ids.shape[1]
+        states = [
+            self.family.run_dense(encoder, dense_input(encoder, batch, tokens, mask))[:, text_len:]
+            for tokens, mask in chunks
+        ]
+        return torch.cat(states, dim=1).unflatten(1, (-1, 2))[pair_mask]
 
 
-def dense_input(encoder: PreTrainedModel, inputs: EngineInput, span_tokens: Tensor, pair_mask: Tensor) -> DenseInput:
+def dense_input(encoder: PreTrainedModel, batch: EngineInput, span_tokens: Tensor, pair_mask: Tensor) -> DenseInput:
     """Put the markers of some candidates behind their texts.
 
     Args:
         encoder: The encoder.
-        inputs: Texts.
+        batch: Texts.
         span_tokens: The token that each candidate's start and end marker observes, ``(batch, max_spans, 2)``.
         pair_mask: True for candidates, False for padding, ``(batch, max_spans)``.
 
     Returns:
         What the encoder reads.
     """
-    text_mask = inputs.attention_mask
-    markers = inputs.marker_ids.expand_as(span_tokens).flatten(1)
+    text_mask = batch.attention_mask
+    markers = batch.marker_ids.expand_as(span_tokens).flatten(1)
     positions = (text_mask.cumsum(dim=1) - 1 + POSITION_OFFSET).masked_fill(~text_mask, PADDING_POSITION)
     marker_positions = (span_tokens + POSITION_OFFSET).masked_fill(~pair_mask[..., None], PADDING_POSITION)
     is_real = torch.cat([text_mask, pair_mask.repeat_interleave(2, dim=1)], dim=1)
-    embeds = encoder.get_input_embeddings()(torch.cat([inputs.input_ids, markers], dim=1))
+    embeds = encoder.get_input_embeddings()(torch.cat([batch.input_ids, markers], dim=1))
     return DenseInput(
         embeds=embeds * is_real[..., None],
         position_ids=torch.cat([positions, marker_positions.flatten(1)], dim=1),
         allowed=dense_attention_mask(text_mask, pair_mask),
         text_len=text_mask.shape[1],
     )
+
+
+def _set_attention(encoder: PreTrainedModel, name: str) -> None:
+    if encoder._supports_sdpa:  # private: whether the encoder looks its attention function up by name
+        encoder.set_attn_implementation(name)

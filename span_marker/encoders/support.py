@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import logging
 from collections.abc import Callable
@@ -20,9 +19,9 @@ from transformers import (
 )
 from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING
 
-from span_marker.encoders.contract import Architecture, EngineName, broken_rule, prepare
-from span_marker.encoders.engines import POSITION_OFFSET, Engine, encode_dense, encode_fast
-from span_marker.encoders.families import FAMILIES, STANDARD, Family
+from span_marker.encoders.contract import Architecture, EngineName, broken_rule
+from span_marker.encoders.engines import POSITION_OFFSET, DenseEngine, Engine, FastEngine
+from span_marker.encoders.families import FAMILIES, STANDARD
 from span_marker.encoders.passes import ATTENTION_NAME, packed_attention
 
 logger = logging.getLogger(__name__)
@@ -186,25 +185,20 @@ def select_engine(encoder: PreTrainedModel, engine: EngineChoice, max_pairs: int
     if engine not in choices:
         raise ValueError(f"engine={engine!r} must be one of 'auto', 'fast' and 'dense'")
     family = FAMILIES.get(encoder.config.model_type, STANDARD)
-    architecture = Architecture.of(encoder)
+    architecture = Architecture.from_encoder(encoder)
     broken: dict[str, str] = {}
     for name in choices[engine]:
         rule = broken_rule(architecture, family, name)
         if rule is None:
             if broken:
                 logger.warning(
-                    "The dense engine, which is slow, runs this encoder; for the fast one, %s.", broken["fast"]
+                    "This encoder runs on the dense engine, which is slow. The fast one needs: %s.", broken["fast"]
                 )
-            prepare(encoder, name)
-            return _engine(family, name, max_pairs)
+            chosen: Engine = FastEngine(family) if name == "fast" else DenseEngine(family, max_pairs)
+            chosen.prepare(encoder)
+            return chosen
         broken[name] = rule
     raise ValueError(_refusal(encoder.config, broken[name]))
-
-
-def _engine(family: Family, name: EngineName, max_pairs: int) -> Engine:
-    if name == "fast":
-        return functools.partial(encode_fast, run=family.run_packed)
-    return functools.partial(encode_dense, run=family.run_dense, max_pairs=max_pairs)
 
 
 def max_text_length(config: PreTrainedConfig) -> int | None:

@@ -64,7 +64,7 @@ def analyse_errors(
         rows = list(read_rows(dataset, split, model.config.given_labels))
         judged = _judge(split, rows, _read_lists(rows, model.predict(dataset, batch_size), split))
         unreachable.update(_unreachable(found))
-        if not model.is_exact():
+        if model.uses_filter():
             with_errors = {of.row for of in judged if any(outcome.kind != "correct" for outcome in of.outcomes)}
             places = [place for place, row in enumerate(features["row"]) if row in with_errors]
             unreachable["filtered"] += _num_filtered(model, features.select(places), batch_size)

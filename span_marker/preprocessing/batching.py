@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
-from torch import Tensor
+from torch import Tensor, nn
 
 from span_marker.core.spans import num_candidates
 from span_marker.preprocessing.data_collator import SpanMarkerDataCollator
@@ -149,3 +150,19 @@ def batches(costs: Sequence[int], batch_size: int) -> Iterator[list[int]]:
         total += costs[index]
     if batch:
         yield batch
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put a model into evaluation mode, and back afterwards.
+
+    Args:
+        model: The model.
+    """
+    in_training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in in_training:
+            module.training = True

@@ -11,7 +11,7 @@ from transformers import AutoModel, initialization
 from span_marker import SpanMarkerConfig, SpanMarkerModel
 from span_marker.encoders import contract
 from span_marker.encoders.contract import Architecture, broken_rule
-from span_marker.encoders.engines import encode_dense, encode_fast
+from span_marker.encoders.engines import DenseEngine, FastEngine
 from span_marker.encoders.families import FAMILIES, STANDARD, Family, run_standard, run_standard_dense
 from span_marker.encoders.support import check_encoder, max_text_length
 
@@ -33,10 +33,10 @@ def test_every_family_is_tested():
 @pytest.mark.parametrize("family", ENCODERS)
 def test_every_family_gets_the_fast_engine_and_keeps_the_contract_on_both(family):
     model = build_model(family)
-    assert model.run_engine.func is encode_fast
+    assert isinstance(model.engine, FastEngine)
     for engine in ("fast", "dense"):
         own = FAMILIES[model.config.encoder.model_type]
-        assert broken_rule(Architecture.of(model.encoder), own, engine) is None
+        assert broken_rule(Architecture.from_encoder(model.encoder), own, engine) is None
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_encoders_refused_by_the_contract(config, rule, tmp_path):
 def test_an_encoder_that_is_not_listed_is_taken_if_it_keeps_the_contract(config_class, tmp_path):
     save_encoder(config_class(**SMALL, max_position_embeddings=60), tmp_path)
     model = SpanMarkerModel.from_pretrained(tmp_path, labels=LABELS)
-    assert model.run_engine.func is encode_fast
+    assert isinstance(model.engine, FastEngine)
     assert model.max_text_length == 58
     assert len(model.predict(SENTENCES)) == len(SENTENCES)
 
@@ -85,8 +85,8 @@ def test_an_encoder_that_is_not_listed_is_taken_if_it_keeps_the_contract(config_
 def test_an_encoder_that_cannot_look_its_attention_up_gets_the_dense_engine(tmp_path, caplog):
     save_encoder(transformers.SqueezeBertConfig(**SMALL, embedding_size=32), tmp_path)
     model = SpanMarkerModel.from_pretrained(tmp_path, labels=LABELS)
-    assert model.run_engine.func is encode_dense
-    assert "The dense engine, which is slow, runs this encoder; for the fast one, " in caplog.text
+    assert isinstance(model.engine, DenseEngine)
+    assert "This encoder runs on the dense engine, which is slow. The fast one needs: " in caplog.text
     with pytest.raises(ValueError, match="'squeezebert' can't carry span markers: "):
         SpanMarkerModel.from_pretrained(tmp_path, labels=LABELS, engine="fast")
 
@@ -128,7 +128,7 @@ def without_positions(encoder, inputs):
     ],
 )
 def test_each_rule_of_the_contract_can_fail(family, rule):
-    assert rule in broken_rule(Architecture.of(build_model("bert").encoder), family, "fast")
+    assert rule in broken_rule(Architecture.from_encoder(build_model("bert").encoder), family, "fast")
 
 
 def test_the_contract_is_checked_once_and_disturbs_nothing(monkeypatch):
@@ -160,7 +160,7 @@ def test_the_contract_is_kept_whatever_surrounds_it(surroundings):
     broken_rule.cache_clear()
     config = SpanMarkerConfig(encoder=encoder_config("bert", 100), labels=LABELS)
     with surroundings():
-        assert SpanMarkerModel(config).run_engine.func is encode_fast
+        assert isinstance(SpanMarkerModel(config).engine, FastEngine)
     broken_rule.cache_clear()
 
 
@@ -174,8 +174,8 @@ class Twice(transformers.BertModel):
 
 def test_the_contract_tries_texts_and_markers_apart():
     own = Twice(encoder_config("bert", 100), add_pooling_layer=False)
-    assert "both engines must give the same states" in broken_rule(Architecture.of(own), STANDARD, "fast")
-    assert broken_rule(Architecture.of(own), STANDARD, "dense") is None
+    assert "both engines must give the same states" in broken_rule(Architecture.from_encoder(own), STANDARD, "fast")
+    assert broken_rule(Architecture.from_encoder(own), STANDARD, "dense") is None
 
 
 @pytest.mark.parametrize(
@@ -220,4 +220,4 @@ def test_a_request_raises_the_limit_of_the_tokenizer(tmp_path):
 def test_standard_is_the_family_of_the_unknown():
     config = SpanMarkerConfig(encoder=transformers.ErnieConfig(**SMALL, vocab_size=100), labels=LABELS)
     assert config.encoder.model_type not in FAMILIES
-    assert SpanMarkerModel(config).run_engine.keywords["run"] is STANDARD.run_packed
+    assert SpanMarkerModel(config).engine == FastEngine(STANDARD)

@@ -10,16 +10,15 @@ from hypothesis import strategies as st
 from tiny import SENTENCES, build_model
 
 from span_marker import SpanMarkerModel
-from span_marker.candidate_filter.fitting import (
+from span_marker.candidate_filter.fitting import Examples, fit_filter, split_held_out
+from span_marker.candidate_filter.threshold import (
     CONFIDENCE,
     DEFAULT_RECALL,
-    Examples,
     choose_threshold,
     entities_needed,
-    learn,
     num_expendable,
-    split,
 )
+from span_marker.configuration import SpanFilterConfig, SpanMarkerConfig
 from span_marker.preprocessing.inputs import Sentences
 
 WORDS = [[f"{word}{number % 7}" for word in words] for number in range(12) for words in SENTENCES]
@@ -65,7 +64,7 @@ def random_examples(num_batches, seed):
 
 
 def test_a_filter_learns_what_its_teacher_knows():
-    span_filter = learn(random_examples(60, seed=1), seed=0)
+    span_filter = fit_filter(random_examples(60, seed=1), seed=0)
     report = choose_threshold(span_filter, random_examples(100, seed=2), recall=0.95)
     assert report.chosen.recall == 0.95
     assert 0.95 <= report.chosen.entities_kept < 0.98
@@ -79,7 +78,7 @@ def test_a_filter_learns_what_its_teacher_knows():
 
 def test_what_is_promised_holds_on_other_text():
     """With a confidence of 95 %, few of many held-out samples may give a threshold that drops too much."""
-    span_filter = learn(random_examples(20, seed=1), seed=0)
+    span_filter = fit_filter(random_examples(20, seed=1), seed=0)
     (everything,) = (choose_threshold(span_filter, random_examples(400, seed=3), recall=0.9),)
     broken = 0
     for seed in range(60):
@@ -91,7 +90,7 @@ def test_what_is_promised_holds_on_other_text():
 
 def test_learning_is_repeatable_and_leaves_the_random_state_alone():
     state = torch.get_rng_state()
-    one, other = (learn(random_examples(5, seed=1), seed=3) for _ in range(2))
+    one, other = (fit_filter(random_examples(5, seed=1), seed=3) for _ in range(2))
     assert torch.equal(torch.get_rng_state(), state)
     for parameter, same in zip(one.parameters(), other.parameters(), strict=True):
         assert torch.equal(parameter, same)
@@ -101,10 +100,10 @@ def test_documents_are_held_out_as_a_whole():
     rows = list(range(30))
     documents = [row // 3 for row in rows]
     sentences = Sentences([[str(row)] for row in rows], False, documents, [row % 3 for row in rows])
-    rest, held_out = split(sentences)
+    rest, held_out = split_held_out(sentences)
     assert sorted(rest.items + held_out.items, key=lambda words: int(words[0])) == sentences.items
     assert set(held_out.document_ids) == {4, 9}
-    rest, held_out = split(Sentences([["a"]] * 11, False))
+    rest, held_out = split_held_out(Sentences([["a"]] * 11, False))
     assert (len(rest.items), len(held_out.items)) == (9, 2)
 
 
@@ -125,7 +124,7 @@ def test_fit_on_any_form_of_text(model, form):
     }[form]
     exact = model.predict(data)
     report = model.fit_span_filter(data, recall=0.9)
-    assert model.config.span_filter["threshold"] == report.chosen.threshold
+    assert model.config.span_filter.threshold == report.chosen.threshold
     assert model.predict(data, exact=True) == exact
     filtered, coverages = model.predict(data, return_coverage=True)
     dropped = sum(coverage.num_dropped for coverage in coverages)
@@ -154,7 +153,7 @@ def test_the_filter_is_saved_and_loaded(model, tmp_path):
     with pytest.raises(ValueError, match=r"entity_max_length=4 .*entity_max_length=6.*exact=True"):
         longer.predict(WORDS, exact=False)
     longer.fit_span_filter(WORDS, recall=0.9)
-    assert not longer.is_exact()
+    assert longer.uses_filter()
     assert len(longer.predict(WORDS)) == len(WORDS)
 
 
@@ -177,7 +176,7 @@ def test_the_threshold_is_that_of_the_models_numbers():
 def test_a_filter_that_was_trained_with_its_model_is_not_replaced(model):
     model.config.candidates_per_word = 1
     model.add_span_filter()
-    with pytest.raises(ValueError, match=r"candidates_per_word=1, .*tune_span_filter.*candidates_per_word=None"):
+    with pytest.raises(ValueError, match=r"candidates_per_word=1\), .*tune_span_filter.*candidates_per_word=None"):
         model.fit_span_filter(WORDS, recall=0.9)
     report = model.tune_span_filter(WORDS, recall=0.5)
     assert 0 < report.chosen.candidates_kept < 1 / 3
@@ -190,8 +189,8 @@ def test_another_recall_needs_no_learning(model):
     span_filter, before = model.span_filter, model.config.span_filter
     report = model.tune_span_filter(WORDS, recall=0.5)
     assert model.span_filter is span_filter
-    assert report.chosen.threshold == model.config.span_filter["threshold"] > before["threshold"]
-    assert report.chosen.candidates_kept < before["candidates_kept"]
+    assert report.chosen.threshold == model.config.span_filter.threshold > before.threshold
+    assert report.chosen.candidates_kept < before.candidates_kept
 
 
 def test_held_out_text_may_be_given(model):
@@ -255,13 +254,27 @@ def test_multi_label_models_have_filters():
 
 
 @pytest.mark.parametrize(
+    ("values", "error", "message"),
+    [
+        ("yes", ValueError, "must be None or a dict with 'input_size'"),
+        ({"threshold": 0.5}, ValueError, "must be None or a dict with 'input_size'"),
+        ({"input_size": 32, "treshold": 0.5}, ValueError, "no keys but .*'threshold'"),
+        ({"input_size": 0}, ValueError, "must be at least 1"),
+        ({"input_size": 32, "threshold": "low"}, TypeError, "threshold='low' must be a number"),
+        ({"input_size": 32, "threshold": math.nan}, ValueError, "threshold=nan must be finite"),
+        ({"input_size": 32, "threshold": 0.5}, TypeError, "candidates_kept=None"),
+    ],
+)
+def test_broken_settings_of_the_filter_are_refused(values, error, message):
+    with pytest.raises(error, match=message):
+        SpanFilterConfig.from_dict(values)
+    with pytest.raises(error, match=message):
+        SpanMarkerConfig(span_filter=values)
+
+
+@pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"span_filter": "yes"}, ValueError, "must be None or a dict with 'input_size'"),
-        ({"span_filter": {"input_size": 0}}, ValueError, "must be at least 1"),
-        ({"span_filter": {"input_size": 32, "threshold": "low"}}, TypeError, "'threshold'.*must be a number"),
-        ({"span_filter": {"input_size": 32, "threshold": math.nan}}, ValueError, "'threshold'.*must be finite"),
-        ({"span_filter": {"input_size": 32, "threshold": 0.5}}, TypeError, "'candidates_kept'"),
         ({"candidates_per_word": 0.0}, ValueError, "candidates_per_word=0.0 must be above 0"),
         ({"candidates_per_word": "all"}, TypeError, "candidates_per_word='all' must be a number"),
         ({"exact": "no"}, TypeError, "exact='no' must be True or False"),

@@ -10,7 +10,7 @@ from tiny import ENCODERS, LABELS, SENTENCES, build_model, build_tokenizer, enco
 from transformers import AutoConfig, AutoModel, GPT2Config
 
 from span_marker import SpanMarkerConfig, SpanMarkerModel
-from span_marker.encoders.engines import encode_dense, encode_fast
+from span_marker.encoders.engines import DenseEngine, FastEngine
 from span_marker.encoders.support import auto_class
 
 
@@ -82,10 +82,10 @@ def test_auto_classes_know_the_model(checkpoint):
 
 
 def test_engines_are_chosen_and_forced(checkpoint):
-    assert SpanMarkerModel.from_pretrained(checkpoint).run_engine.func is encode_fast
-    assert SpanMarkerModel.from_pretrained(checkpoint, engine="fast").run_engine.func is encode_fast
+    assert isinstance(SpanMarkerModel.from_pretrained(checkpoint).engine, FastEngine)
+    assert isinstance(SpanMarkerModel.from_pretrained(checkpoint, engine="fast").engine, FastEngine)
     dense = SpanMarkerModel.from_pretrained(checkpoint, engine="dense")
-    assert dense.run_engine.func is encode_dense
+    assert isinstance(dense.engine, DenseEngine)
     fast = SpanMarkerModel.from_pretrained(checkpoint).predict(SENTENCES)
     for found, expected in zip(dense.predict(SENTENCES), fast, strict=True):
         assert found == [{**entity, "score": pytest.approx(entity["score"], abs=1e-5)} for entity in expected]
@@ -97,7 +97,7 @@ def test_a_batch_in_pieces_is_refused():
     model = build_model("bert", entity_max_length=3)
     batch = collate(model, SENTENCES)
     inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "span_tokens", "span_counts")}
-    with pytest.raises(ValueError, match="a batch must stay in one piece; use torchrun"):
+    with pytest.raises(ValueError, match="The batch was split, as DataParallel does: launch with torchrun"):
         model(**{name: tensor[: len(tensor) // 2] for name, tensor in inputs.items()})
 
 
@@ -344,7 +344,7 @@ def test_new_models_have_a_filter_to_train_where_they_can(tmp_path):
         exact = SpanMarkerModel.from_pretrained(encoder, labels=LABELS, entity_max_length=4, **options)
         assert exact.config.candidates_per_word is None
         assert exact.span_filter is None
-        assert exact.is_exact()
+        assert not exact.uses_filter()
     with pytest.raises(ValueError, match="engine='auto', or with candidates_per_word=None"):
         SpanMarkerModel.from_pretrained(encoder, labels=LABELS, engine="dense", candidates_per_word=1)
 
@@ -352,4 +352,4 @@ def test_new_models_have_a_filter_to_train_where_they_can(tmp_path):
 def test_checkpoints_without_a_filter_stay_so(checkpoint):
     loaded = SpanMarkerModel.from_pretrained(checkpoint)
     assert loaded.config.candidates_per_word is None
-    assert loaded.is_exact()
+    assert not loaded.uses_filter()

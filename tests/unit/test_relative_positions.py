@@ -1,5 +1,7 @@
 """A marker behind the text sees it as its token would: worked examples with the published distances."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from helpers import collate
@@ -98,7 +100,7 @@ def test_text_is_read_as_the_encoder_itself_reads_it(family):
 
     with torch.no_grad():
         expected = model.encoder(input_ids=batch["input_ids"]).last_hidden_state
-        model.run_engine = type(model.run_engine)(model.run_engine, run=recording)
+        model.engine = replace(model.engine, family=replace(model.engine.family, run_dense=recording))
         model(**{name: batch[name] for name in ("input_ids", "attention_mask", "span_tokens", "span_counts")})
     torch.testing.assert_close(states[0][:, :text_len], expected, atol=1e-5, rtol=1e-5)
 
@@ -113,7 +115,7 @@ def test_position_ids_of_the_worked_example(family):
         seen.append(position_ids.tolist())
         return FAMILIES[encoder.config.model_type].run_packed(encoder, embeds, position_ids, span_pass)
 
-    model.run_engine = type(model.run_engine)(model.run_engine, run=recording)
+    model.engine = replace(model.engine, family=replace(model.engine.family, run_packed=recording))
     with torch.no_grad():
         model(**{name: batch[name] for name in ("input_ids", "attention_mask", "span_tokens", "span_counts")})
     word_ids = model.tokenizer.tokenizer(["Paris", "is", "Paris"], is_split_into_words=True).word_ids()

@@ -1,6 +1,7 @@
 """The candidate filter: what it scores, what it keeps, and that it changes no other score."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ from oracle import as_double
 from tiny import ENCODERS, SENTENCES, build_model
 from torch.utils.flop_counter import FlopCounterMode
 
-from span_marker.candidate_filter.head import NUM_LENGTHS, RANK, SpanFilter, best
+from span_marker import SpanMarkerModel
+from span_marker.candidate_filter.head import NUM_LENGTHS, RANK, SpanFilter, best_candidates
 from span_marker.core.spans import enumerate_spans
 from span_marker.preprocessing.data_collator import MODEL_INPUTS
 
@@ -32,12 +34,13 @@ def with_filter(model, share_kept=0.3):
     torch.nn.init.normal_(model.span_filter.length.weight)
     scores = all_scores(model)
     threshold = float(scores.quantile(1 - share_kept))
-    model.config.span_filter |= {
-        "threshold": threshold,
-        "entity_max_length": model.config.entity_max_length,
-        "recall": 0.9,
-        "candidates_kept": share_kept,
-    }
+    model.config.span_filter = replace(
+        model.config.span_filter,
+        threshold=threshold,
+        entity_max_length=model.config.entity_max_length,
+        recall=0.9,
+        candidates_kept=share_kept,
+    )
     return model
 
 
@@ -49,7 +52,7 @@ def all_scores(model):
 
 
 def best_of(batch, scores, per_word):
-    return best(scores, batch["span_words"].diff(dim=1)[:, 0], batch["span_counts"], per_word)
+    return best_candidates(scores, batch["span_words"].diff(dim=1)[:, 0], batch["span_counts"], per_word)
 
 
 def test_scores_are_those_of_the_formula():
@@ -98,7 +101,7 @@ def test_the_best_of_each_sentence_are_found(words, per_word, seed):
         expected |= set(order[: math.ceil(per_word * num_words)])
         first += count
     lengths, counts = torch.from_numpy(spans.ends - spans.starts), torch.from_numpy(spans.counts)
-    assert best(scores, lengths, counts, per_word).nonzero()[:, 0].tolist() == sorted(expected)
+    assert best_candidates(scores, lengths, counts, per_word).nonzero()[:, 0].tolist() == sorted(expected)
 
 
 @pytest.mark.parametrize("family", ENCODERS)
@@ -108,9 +111,7 @@ def test_survivors_have_their_exact_scores(family):
     with torch.no_grad():
         filtered, exact = model(**batch), model(**batch, exact=True)
     assert exact.kept is None
-    assert (
-        filtered.kept.tolist() == (all_scores(model) >= model.config.span_filter["threshold"]).nonzero()[:, 0].tolist()
-    )
+    assert filtered.kept.tolist() == (all_scores(model) >= model.config.span_filter.threshold).nonzero()[:, 0].tolist()
     assert 0 < len(filtered.kept) < len(exact.logits) / 2
     torch.testing.assert_close(filtered.logits, exact.logits[filtered.kept], atol=1e-5, rtol=1e-5)
 
@@ -146,15 +147,16 @@ def test_a_model_of_the_best_candidates_gives_markers_to_no_others():
     model = with_filter(build_model("bert", entity_max_length=4), share_kept=0.5)
     model.config.candidates_per_word = 0.5
     batch = {name: tensor for name, tensor in collate(model, SENTENCES).items() if name in MODEL_INPUTS}
-    scores, threshold = all_scores(model), model.config.span_filter.pop("threshold")
+    scores, tuned_filter = all_scores(model), model.config.span_filter
+    model.config.span_filter = replace(tuned_filter, threshold=None)
     is_best = best_of(batch, scores, 0.5)
     with torch.no_grad():
         untuned = model(**batch)
-        model.config.span_filter["threshold"] = float(scores[is_best].median())
+        model.config.span_filter = replace(tuned_filter, threshold=float(scores[is_best].median()))
         tuned = model(**batch)
     assert untuned.kept.tolist() == model.examine(batch).kept.tolist() == is_best.nonzero()[:, 0].tolist()
     assert tuned.kept.tolist() == (is_best & (scores >= scores[is_best].median())).nonzero()[:, 0].tolist()
-    assert threshold < model.config.span_filter["threshold"]
+    assert tuned_filter.threshold < model.config.span_filter.threshold
     assert len(model(**batch, exact=True).logits) == len(scores)
 
 
@@ -162,7 +164,7 @@ def test_dropped_gold_spans_cost_in_evaluation():
     model = with_filter(build_model("bert", entity_max_length=4))
     batch = {name: tensor for name, tensor in collate(model, SENTENCES, ENTITIES).items() if name in MODEL_INPUTS}
     is_gold, scores = batch["labels"] != model.config.outside_id, all_scores(model)
-    model.config.span_filter["threshold"] = 1e6
+    model.config.span_filter = replace(model.config.span_filter, threshold=1e6)
     with torch.no_grad():
         loss = model(**batch).loss
     expected = torch.nn.functional.binary_cross_entropy_with_logits(scores, is_gold.float())
@@ -232,6 +234,15 @@ def test_a_filter_of_other_candidates_is_refused():
         model.predict(SENTENCES)
     model.config.exact = True
     assert len(model.predict(SENTENCES)) == len(SENTENCES)
+
+
+@pytest.mark.parametrize("family", ENCODERS)
+def test_a_filter_is_saved_and_loaded_whatever_the_size_of_text_states(family, tmp_path):
+    model = with_filter(build_model(family, entity_max_length=4))
+    model.save_pretrained(tmp_path)
+    loaded = SpanMarkerModel.from_pretrained(tmp_path)
+    assert loaded.config.span_filter == model.config.span_filter
+    assert loaded.predict(SENTENCES) == model.predict(SENTENCES)
 
 
 def test_the_dense_engine_scores_all_candidates():

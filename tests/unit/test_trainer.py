@@ -9,6 +9,7 @@ from tiny import LABELS, SENTENCES, build_model
 
 import span_marker.preprocessing.features
 from span_marker import SpanMarkerModel, Trainer, TrainingArguments
+from span_marker.configuration import SpanFilterConfig
 from span_marker.core.labels import LabelledSpan, entities_to_tags, tags_to_entities
 from span_marker.core.spans import num_candidates
 
@@ -426,7 +427,7 @@ def test_the_filter_is_trained_and_tuned(dataset, tmp_path, per_word):
     before = copy.deepcopy(model.span_filter.state_dict())
     trainer.train()
     assert all((before[name] != tensor).any() for name, tensor in model.span_filter.state_dict().items())
-    assert model.config.span_filter["threshold"] is not None
+    assert model.config.span_filter.threshold is not None
     metrics = trainer.evaluate(compare_exact=True)
     assert 0 < metrics["eval_candidates_kept"] < 1 == metrics["eval_exact_candidates_kept"]
     lost = metrics["eval_exact_overall_recall"] - metrics["eval_overall_recall"]
@@ -455,7 +456,7 @@ def test_without_evaluation_data_the_filter_has_no_threshold(dataset, tmp_path, 
     kept = sum(min(math.ceil(per_word * len(words)), num_candidates(len(words), 3)) for words in dataset["tokens"])
     metrics = trainer.evaluate(dataset)
     assert metrics["eval_candidates_kept"] == kept / sum(counts)
-    assert model.is_exact() == (per_word == 3)
+    assert model.uses_filter() == (per_word != 3)
     report = model.tune_span_filter(many(dataset), recall=0.9, batch_size=100)
     assert model.predict(dataset, exact=True) == exact
     assert trainer.evaluate(dataset)["eval_candidates_kept"] <= metrics["eval_candidates_kept"]
@@ -468,7 +469,7 @@ def test_too_few_evaluation_data_give_no_threshold(dataset, tmp_path, caplog):
     trainer.train()
     assert "until you call model.tune_span_filter(held_out, recall=...): the model finds" in caplog.text
     assert "it takes 598 to be sure" in caplog.text
-    assert "threshold" not in model.config.span_filter
+    assert model.config.span_filter.threshold is None
     assert 0.2 < trainer.evaluate()["eval_small_candidates_kept"] < 0.4
 
 
@@ -507,12 +508,12 @@ def test_each_new_model_forgets_its_filter(dataset, tmp_path):
     assert trainer.evaluate(dataset)["eval_candidates_kept"] == 1
 
 
-def test_training_takes_away_a_filter_that_it_does_not_train(dataset, tmp_path, caplog):
+def test_training_removes_a_filter_that_it_does_not_train(dataset, tmp_path, caplog):
     model = build_model("bert", entity_max_length=3)
     model.fit_span_filter(many(dataset), recall=0.9, batch_size=100)
-    assert not model.is_exact()
+    assert model.uses_filter()
     Trainer(model, arguments(tmp_path), dataset).train()
-    assert "taken away" in caplog.text
+    assert "candidate filter is removed" in caplog.text
     assert model.span_filter is None
     assert model.config.span_filter is None
 
@@ -527,8 +528,8 @@ def test_a_filter_that_is_trained_on_is_tuned_anew(dataset, tmp_path):
     evaluate = trainer.evaluate
     trainer.evaluate = lambda *args, **kwargs: during.append(model.config.span_filter) or evaluate(*args, **kwargs)
     trainer.train()
-    assert during == [{"input_size": 32}]  # the old threshold says nothing any more
-    assert model.config.span_filter["recall"] == 0.995 > before["recall"]
+    assert during == [SpanFilterConfig(input_size=32)]  # the old threshold says nothing any more
+    assert model.config.span_filter.recall == 0.995 > before.recall
 
 
 @pytest.mark.parametrize("per_word", [3, 0.5])

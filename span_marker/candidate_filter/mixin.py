@@ -1,0 +1,271 @@
+"""What a model does with its candidate filter: add it, ask it, fit it, tune it, forget it."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from span_marker.candidate_filter.fitting import Examined, Examples, collect_examples, fit_filter, split_held_out
+from span_marker.candidate_filter.head import SpanFilter, best_candidates
+from span_marker.candidate_filter.threshold import DEFAULT_RECALL, SpanFilterReport, check_recall, choose_threshold
+from span_marker.configuration import SpanFilterConfig, SpanMarkerConfig
+from span_marker.encoders.engines import Engine, FastEngine
+from span_marker.preprocessing.batching import evaluating
+from span_marker.preprocessing.inputs import Sentences, read_inputs
+
+logger = logging.getLogger(__name__)
+
+
+class SpanFilterMixin(nn.Module):
+    """The candidate filter of a model. In training and in prediction, it chooses the candidates that get markers.
+
+    The class that it is mixed into has an encoder, an engine and a classifier, see `span_marker.SpanMarkerModel`.
+
+    Attributes:
+        span_filter: The filter; None if the model has none.
+    """
+
+    span_filter: SpanFilter | None
+
+    if TYPE_CHECKING:
+        config: SpanMarkerConfig
+        encoder: Any
+        engine: Engine
+        device: torch.device
+        dtype: torch.dtype
+        _classify: Any
+        _engine_input: Any
+        _marker_ids: Any
+        require_tokenizer: Any
+        max_text_length: int
+
+    @property
+    def can_filter(self) -> bool:
+        """Whether the model runs on the fast engine, which a candidate filter needs."""
+        return isinstance(self.engine, FastEngine)
+
+    @property
+    def best_per_word(self) -> float | None:
+        """How many candidates may get markers per word of a sentence; None if all may."""
+        per_word, all_of_them = self.config.candidates_per_word, self.config.require("entity_max_length")
+        return None if per_word is None or per_word >= all_of_them else per_word
+
+    @property
+    def candidates_kept(self) -> float:
+        """Approximate share of the candidates that get markers in prediction; 1 if there is no filter to ask."""
+        if self.config.span_filter is None or self.span_filter is None or not self.can_filter:
+            return 1.0
+        if self.config.span_filter.candidates_kept is not None:
+            return self.config.span_filter.candidates_kept
+        return 1.0 if self.best_per_word is None else self.best_per_word / self.config.require("entity_max_length")
+
+    def uses_filter(self, exact: bool | None = None) -> bool:
+        """Tell whether prediction asks the candidate filter which candidates get markers.
+
+        Args:
+            exact: Whether the caller asks for all candidates. Defaults to ``config.exact``.
+
+        Returns:
+            False if all candidates get markers.
+        """
+        wants_all = self.config.exact if exact is None else exact
+        if wants_all or self.config.span_filter is None or self.span_filter is None or not self.can_filter:
+            return False
+        return self.config.span_filter.threshold is not None or self.best_per_word is not None
+
+    def add_span_filter(self) -> None:
+        """Give the model a new candidate filter, to be trained jointly with the classifier.
+
+        `Trainer` calls this when ``candidates_per_word`` is set.
+
+        Raises:
+            ValueError: If the model runs on the dense engine.
+        """
+        no_candidates = torch.zeros(0, 2, dtype=torch.long)
+        examined = self.examine(
+            {
+                "input_ids": self._marker_ids(self.device)[None],
+                "attention_mask": torch.ones(1, 2, dtype=torch.bool),
+                "span_tokens": no_candidates,
+                "span_counts": torch.zeros(1, dtype=torch.long),
+                "span_words": no_candidates,
+            }
+        )
+        self.span_filter = SpanFilter(examined.text_states.shape[1]).to(self.device, self.dtype)
+        self.config.span_filter = SpanFilterConfig(self.span_filter.input_size)
+
+    def examine(self, batch: dict[str, Tensor]) -> Examined:
+        """Look at a batch as if the candidate filter had no threshold yet, so that one can be fitted or tuned.
+
+        A model that was trained on the best candidates gives markers to as many of them; any other model, to all.
+
+        Args:
+            batch: What `SpanMarkerDataCollator` returns, on any device.
+
+        Returns:
+            Class scores and text states.
+
+        Raises:
+            ValueError: If the model runs on the dense engine.
+        """
+        names = ("input_ids", "attention_mask", "span_tokens", "span_counts", "span_words")
+        *inputs, span_counts, span_words = (batch[name].to(self.device) for name in names)
+        engine, engine_input = self._fast_engine(), self._engine_input(*inputs, span_counts)
+        with evaluating(self), torch.no_grad():
+            texts = engine.encode_texts(self.encoder, engine_input)
+            span_rows = texts.span_rows(engine_input)
+            kept = torch.arange(len(span_rows), device=self.device)
+            if self.span_filter is not None:
+                scores = self._filter_scores(texts.states, span_rows, span_words)
+                kept = self._is_best(scores, span_words, span_counts).nonzero()[:, 0]
+            logits = self._classify(engine.encode_markers(self.encoder, engine_input.take(kept), texts))
+        return Examined(logits, kept, texts.states, span_rows)
+
+    def _fast_engine(self) -> FastEngine:
+        if not isinstance(self.engine, FastEngine):
+            raise ValueError(
+                "a candidate filter needs the fast engine, because it looks at the texts before any marker runs: load "
+                "the model with engine='auto', or with candidates_per_word=None if its encoder cannot run that engine"
+            )
+        return self.engine
+
+    def _is_filtered(self, has_labels: bool, exact: bool | None) -> bool:
+        """Whether a forward pass asks the filter."""
+        if self.training:
+            return self.config.candidates_per_word is not None and has_labels
+        return self.uses_filter(exact)
+
+    def _filter_scores(self, text_states: Tensor, span_rows: Tensor, span_words: Tensor | None) -> Tensor:
+        """Score the candidates of a batch, ``(num_spans,)``, before any of them has markers."""
+        if self.span_filter is None:
+            raise ValueError(
+                f"candidates_per_word={self.config.candidates_per_word}, but the model has no candidate filter: call "
+                "add_span_filter() before you make an optimizer"
+            )
+        if span_words is None:
+            raise ValueError("the candidate filter needs span_words: pass the batch as SpanMarkerDataCollator makes it")
+        scores: Tensor = self.span_filter(text_states, span_rows, span_words.diff(dim=1)[:, 0])
+        return scores
+
+    def _choose_for_training(
+        self, scores: Tensor, span_words: Tensor | None, span_counts: Tensor, is_gold: Tensor
+    ) -> Tensor:
+        """Choose the best candidates of each sentence and all gold spans: their indices, ascending, ``(num_kept,)``."""
+        return (self._is_best(scores.detach(), span_words, span_counts) | is_gold).nonzero()[:, 0]
+
+    def _choose_for_prediction(self, scores: Tensor, span_words: Tensor | None, span_counts: Tensor) -> Tensor:
+        """Choose the best candidates of each sentence that reach the threshold: their indices, as in training."""
+        is_kept = self._is_best(scores, span_words, span_counts)
+        if self.config.span_filter is not None and self.config.span_filter.threshold is not None:
+            self.config.check_filter_length()
+            is_kept = is_kept & (scores >= self.config.span_filter.threshold)
+        return is_kept.nonzero()[:, 0]
+
+    def _is_best(self, scores: Tensor, span_words: Tensor | None, span_counts: Tensor) -> Tensor:
+        """True for as many of the best candidates per word as may get markers, ``(num_spans,)``."""
+        if self.best_per_word is None or span_words is None:
+            return torch.ones_like(scores, dtype=torch.bool)
+        return best_candidates(scores, span_words.diff(dim=1)[:, 0], span_counts, self.best_per_word)
+
+    @torch.inference_mode(False)
+    def fit_span_filter(
+        self,
+        data: Any,
+        held_out: Any = None,
+        recall: float = DEFAULT_RECALL,
+        batch_size: int = 32,
+        seed: int = 0,
+    ) -> SpanFilterReport:
+        """Fit a candidate filter to the model, so that only spans that may be entities get markers in prediction.
+
+        The model itself is the teacher, with all candidates: labels are neither needed nor read. Its encoder and its
+        classifier stay as they are, and so do the scores of the candidates that the filter keeps. The filter is
+        switched on (``config.exact`` becomes False), and saved with the model.
+
+        Args:
+            data: Text like the text to be read, in any form that `predict` takes: a few thousand sentences.
+            held_out: Text on which the filter's threshold is chosen. Defaults to every fifth sentence of ``data``, or
+                document if there are documents, which the filter then does not learn from.
+            recall: The share of the model's entities that the filter must keep, above 0 and below 1.
+            batch_size: The largest number of sentences in a batch.
+            seed: Seed of the filter's initial weights and of the order of the sentences.
+
+        Returns:
+            What the filter keeps, of entities and of candidates.
+
+        Raises:
+            TypeError: If an input is none of the supported types.
+            ValueError: If the model runs on the dense engine, was trained with a filter that kept candidates from it,
+                finds no entity in the data, or too few in the held-out text to be sure of the recall. The model is then
+                unchanged.
+        """
+        check_recall(recall)
+        if self.best_per_word is not None:
+            raise ValueError(
+                f"the model is trained with a filter (candidates_per_word={self.config.candidates_per_word}), and it "
+                "cannot have another one: call tune_span_filter for another threshold, or train a model with "
+                "candidates_per_word=None"
+            )
+        sentences, _ = read_inputs(data)
+        parts = split_held_out(sentences) if held_out is None else (sentences, read_inputs(held_out)[0])
+        examples, held_out_examples = (self._examples(part, batch_size) for part in parts)
+        span_filter = fit_filter(list(examples), seed).to(self.dtype)
+        report = choose_threshold(span_filter, held_out_examples, recall)
+        self._use(span_filter.to(self.device), report)
+        return report
+
+    def tune_span_filter(self, held_out: Any, recall: float = DEFAULT_RECALL, batch_size: int = 32) -> SpanFilterReport:
+        """Choose a new threshold for the model's candidate filter, for other text or another recall; switch it on.
+
+        Args:
+            held_out: Text that the filter has not learned from, see `fit_span_filter`.
+            recall: See `fit_span_filter`.
+            batch_size: The largest number of sentences in a batch.
+
+        Returns:
+            See `fit_span_filter`.
+
+        Raises:
+            TypeError: If the input is none of the supported types.
+            ValueError: If the model has no filter, or finds too few entities to be sure of the recall. The model is
+                then unchanged.
+        """
+        check_recall(recall)
+        if self.span_filter is None:
+            raise ValueError("the model has no candidate filter: fit one with fit_span_filter")
+        examples = self._examples(read_inputs(held_out)[0], batch_size)
+        report = choose_threshold(copy.deepcopy(self.span_filter).cpu(), examples, recall)
+        self._use(self.span_filter, report)
+        return report
+
+    def reset_span_filter(self) -> None:
+        """Forget the filter's threshold before training changes the filter; drop a filter that is not trained."""
+        if self.span_filter is None:
+            return
+        if self.config.candidates_per_word is None:
+            logger.warning(
+                "The model's candidate filter is removed, because training changes what it was fitted to: set "
+                "candidates_per_word to train it, too, or call fit_span_filter afterwards."
+            )
+            self.span_filter, self.config.span_filter = None, None
+        else:
+            self.config.span_filter = SpanFilterConfig(self.span_filter.input_size)
+
+    def _examples(self, sentences: Sentences, batch_size: int) -> Iterator[Examples]:
+        tokenizer, max_tokens = self.require_tokenizer(), self.max_text_length
+        return collect_examples(sentences, self.examine, tokenizer, self.config, max_tokens, batch_size)
+
+    def _use(self, span_filter: SpanFilter, report: SpanFilterReport) -> None:
+        self.span_filter, self.config.exact = span_filter, False
+        self.config.span_filter = SpanFilterConfig(
+            input_size=span_filter.input_size,
+            threshold=report.chosen.threshold,
+            entity_max_length=self.config.require("entity_max_length"),
+            recall=report.chosen.recall,
+            candidates_kept=report.chosen.candidates_kept,
+        )
