@@ -1,34 +1,53 @@
-"""SpanMarker: named entity recognition with span markers."""
+"""SpanMarker: named entity recognition with span markers.
 
-from transformers import AutoConfig, AutoModel, TrainingArguments, pipeline
-from transformers.pipelines import PIPELINE_REGISTRY
+Importing the package loads what prediction needs. `Trainer` and everything else that needs `transformers.trainer` or
+`datasets` is imported when it is first used (PEP 562).
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import wrapt
+from transformers import AutoConfig, AutoModel
 
 from span_marker.checkpoints.model_card import SpanMarkerModelCardData
 from span_marker.configuration import SpanMarkerConfig
-from span_marker.data.brat import write_brat
-from span_marker.data.columns import infer_labels
-from span_marker.data.conll import write_conll
-from span_marker.data.files import read_annotations
-from span_marker.data.spacy_docs import to_docs, write_docbin, write_html
-from span_marker.data.writing import write_jsonl
 from span_marker.encoders.support import register_attention
-from span_marker.error_analysis.analyze import analyse_errors, analyse_predictions
-from span_marker.error_analysis.comparison import Comparison, compare_reports
-from span_marker.error_analysis.report import ErrorReport
-from span_marker.integrations.pipeline import TASK, NoDefaultModel, SpanMarkerPipeline
 from span_marker.modeling import SpanMarkerModel, SpanMarkerOutput
 from span_marker.prediction import Coverage, Entity
 from span_marker.preprocessing.tokenizer import SpanMarkerTokenizer
-from span_marker.scores.tuning import calibrate, tune_thresholds
-from span_marker.training.trainer import Trainer
-from span_marker.validation.checks import validate
-from span_marker.validation.limits import suggest_limits
 from span_marker.version import __version__
 
-register_attention()
-AutoConfig.register(SpanMarkerConfig.model_type, SpanMarkerConfig)
-AutoModel.register(SpanMarkerConfig, SpanMarkerModel)
-PIPELINE_REGISTRY.register_pipeline(TASK, SpanMarkerPipeline, SpanMarkerModel, {"model": NoDefaultModel()}, "text")
+if TYPE_CHECKING:
+    from transformers import TrainingArguments, pipeline
+
+    from span_marker.data.columns import infer_labels
+    from span_marker.data.files import read_annotations
+    from span_marker.data.writing import to_docs, write_brat, write_conll, write_docbin, write_html, write_jsonl
+    from span_marker.error_analysis.analyze import analyse_errors, analyse_predictions
+    from span_marker.error_analysis.comparison import Comparison, compare_reports
+    from span_marker.error_analysis.report import ErrorReport
+    from span_marker.scores.tuning import calibrate, tune_thresholds
+    from span_marker.training.trainer import Trainer
+    from span_marker.validation.checks import validate
+    from span_marker.validation.limits import suggest_limits
+
+_LAZY = {
+    "transformers": ("TrainingArguments", "pipeline"),
+    "span_marker.data.columns": ("infer_labels",),
+    "span_marker.data.files": ("read_annotations",),
+    "span_marker.data.writing": ("to_docs", "write_brat", "write_conll", "write_docbin", "write_html", "write_jsonl"),
+    "span_marker.error_analysis.analyze": ("analyse_errors", "analyse_predictions"),
+    "span_marker.error_analysis.comparison": ("Comparison", "compare_reports"),
+    "span_marker.error_analysis.report": ("ErrorReport",),
+    "span_marker.scores.tuning": ("calibrate", "tune_thresholds"),
+    "span_marker.training.trainer": ("Trainer",),
+    "span_marker.validation.checks": ("validate",),
+    "span_marker.validation.limits": ("suggest_limits",),
+}
+"""Public names that are imported on first use, by module. Type checkers read the imports above instead."""
+
+_MODULES = {name: module for module, names in _LAZY.items() for name in names}
 
 __all__ = [
     "Comparison",
@@ -60,3 +79,29 @@ __all__ = [
     "write_html",
     "write_jsonl",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_MODULES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+register_attention()
+AutoConfig.register(SpanMarkerConfig.model_type, SpanMarkerConfig)
+AutoModel.register(SpanMarkerConfig, SpanMarkerModel)
+
+
+@wrapt.when_imported("transformers.pipelines")
+def _register_pipeline(pipelines: Any) -> None:
+    """Register the task as soon as anything imports the pipelines of ``transformers``, which takes seconds."""
+    from span_marker.integrations.pipeline import TASK, NoDefaultModel, SpanMarkerPipeline
+
+    registry = pipelines.PIPELINE_REGISTRY
+    registry.register_pipeline(TASK, SpanMarkerPipeline, SpanMarkerModel, {"model": NoDefaultModel()}, "text")
