@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,17 +13,15 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
-from span_marker import prediction
 from span_marker.candidate_filter.head import FILTER_LOSS_WEIGHT, SpanFilter, filter_loss
 from span_marker.candidate_filter.mixin import SpanFilterMixin
 from span_marker.checkpoints.pretrained import SpanMarkerPreTrainedModel
 from span_marker.configuration import SpanMarkerConfig
-from span_marker.core.decoding import Decoding
 from span_marker.encoders.engines import EngineInput
 from span_marker.encoders.support import EngineChoice
 from span_marker.heads import SpanClassifier, dropout_rate, summed_loss
+from span_marker.prediction.mixin import PredictionMixin
 from span_marker.preprocessing.batching import evaluating
-from span_marker.preprocessing.inputs import read_inputs, take_columns
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +46,7 @@ class SpanMarkerOutput(ModelOutput):
     kept: Tensor | None = None
 
 
-class SpanMarkerModel(SpanFilterMixin, SpanMarkerPreTrainedModel):
+class SpanMarkerModel(SpanFilterMixin, PredictionMixin, SpanMarkerPreTrainedModel):
     """A SpanMarker model: an encoder, one linear layer over each candidate's two marker states, maybe a filter.
 
     Make one with `from_pretrained`, from an encoder or from a SpanMarker checkpoint.
@@ -199,115 +196,6 @@ class SpanMarkerModel(SpanFilterMixin, SpanMarkerPreTrainedModel):
         with evaluating(self), torch.inference_mode():
             output = self(**{name: batch[name].to(self.device) for name in names}, exact=exact)
         return output.logits, output.kept
-
-    def predict(
-        self,
-        inputs: Any,
-        batch_size: int = 32,
-        show_progress_bar: bool = False,
-        *,
-        threshold: float | dict[str, float] | None = None,
-        decoding: Decoding | None = None,
-        top_k: int | None = None,
-        exact: bool | None = None,
-        return_coverage: bool = False,
-        keep_columns: Sequence[str] | None = None,
-    ) -> Any:
-        """Read the entities out of text.
-
-        Text beyond the limit is read in windows that overlap, cut where sentences begin if possible; each span is
-        scored in the window that gives it the most context.
-
-        Args:
-            inputs: One sentence: a string, or a list of words. Or several: a list of strings of which at least one has
-                a space, a list of lists of words, or a `Dataset` with a column ``tokens`` or ``text`` and, for document
-                context, ``document_id`` and ``sentence_id``.
-            batch_size: The most sentences of a batch.
-            show_progress_bar: Whether to show a progress bar.
-            threshold: The least probability of an entity, or a dict with that of each label. With it, a span has its
-                most probable label among those that reach theirs, even if ``O`` is more probable. By default the
-                thresholds of the configuration, or if it has none, the most probable class decides.
-            decoding: ``"flat"``, ``"flat-optimal"``, ``"nested"`` or ``"overlapping"``, see
-                `span_marker.core.decoding`. Defaults to that of the configuration.
-            top_k: Give each entity its most probable labels, ``O`` included, as a list ``labels`` of dicts with
-                ``label`` and ``score``; a number larger than that of the labels gives all.
-            exact: Whether to score all candidates, rather than those that the candidate filter keeps, if there is one;
-                by default what ``config.exact`` says.
-            return_coverage: Whether to return what was read in windows, cut or left out, too.
-            keep_columns: Columns of a `Dataset`, such as its IDs, to pass through: each sentence then gives a dict with
-                these and ``entities``, which is what ``write_jsonl`` and its like take.
-
-        Returns:
-            The entities of one sentence in order of their words, or a list of such lists. An entity is a dict with
-            ``span``, ``label`` and ``score``, and ``char_start_index`` and ``char_end_index`` for strings, or
-            ``word_start_index`` and ``word_end_index`` for words; ends are exclusive. With ``return_coverage``, also a
-            `Coverage`, or a list of one for each sentence. Whatever the order of the work, results stand in the order
-            of the input.
-
-        Raises:
-            TypeError: If the input is nothing of the kind, or a threshold is not a number.
-            ValueError: If ``batch_size`` or ``top_k`` is below 1, a threshold is no probability or its labels are not
-                those of the model, there is no such decoding, or a `Dataset` lacks a column or has a sentence ID twice
-                in a document.
-        """
-        kept = None if keep_columns is None else take_columns(inputs, keep_columns)
-        sentences, is_single = read_inputs(inputs)
-        predictor = self._predictor(batch_size, threshold, decoding, top_k, exact)
-        entities, coverages = prediction.predict(sentences, predictor, show_progress_bar)
-        if kept is not None:
-            entities = [{**row, "entities": found} for row, found in zip(kept, entities, strict=True)]
-        if is_single:
-            return (entities[0], coverages[0]) if return_coverage else entities[0]
-        return (entities, coverages) if return_coverage else entities
-
-    def predict_stream(
-        self,
-        inputs: Iterable[str | Sequence[str] | dict[str, Any]],
-        batch_size: int = 32,
-        show_progress_bar: bool = False,
-        *,
-        threshold: float | dict[str, float] | None = None,
-        decoding: Decoding | None = None,
-        top_k: int | None = None,
-        exact: bool | None = None,
-    ) -> Iterator[Any]:
-        """Read the entities out of a stream of sentences, in order, holding a few thousand at a time.
-
-        Args:
-            inputs: Strings, lists of words, or dicts with ``text`` or ``tokens`` and anything else, such as an ``id``.
-            batch_size: See `predict`.
-            show_progress_bar: See `predict`.
-            threshold: See `predict`.
-            decoding: See `predict`.
-            top_k: See `predict`.
-            exact: See `predict`.
-
-        Returns:
-            Yields the entities of each sentence, see `predict`; for a dict, the dict with ``entities`` besides.
-
-        Raises:
-            TypeError: If ``inputs`` is a single sentence, or an item nothing of the kind.
-            ValueError: If a dict has neither ``text`` nor ``tokens``, or both; or an argument is wrong, see `predict`.
-        """
-        if isinstance(inputs, (str, dict)):
-            raise TypeError(f"predict_stream needs an iterable of sentences, not a single {type(inputs).__name__}")
-        predictor = self._predictor(batch_size, threshold, decoding, top_k, exact)
-        return prediction.predict_stream(inputs, predictor, show_progress_bar)
-
-    def _predictor(
-        self, batch_size: int, threshold: Any, decoding: Any, top_k: int | None, exact: bool | None
-    ) -> prediction.Predictor:
-        uses_filter = self.uses_filter(exact)
-        return prediction.Predictor(
-            functools.partial(self.score, exact=not uses_filter),
-            self.require_tokenizer(),
-            self.config,
-            self.max_text_length,
-            self.config.decoder(threshold, decoding, keeps_all_scores=top_k is not None),
-            batch_size,
-            top_k,
-            self.candidates_kept if uses_filter else 1.0,
-        )
 
     def try_cuda(self) -> SpanMarkerModel:
         """Move the model to a GPU if there is one.

@@ -62,7 +62,7 @@ def analyse_errors(
     for split, dataset in named_splits(data).items():
         features, found = prepare(dataset, model.require_tokenizer(), model.config, model.max_text_length, split)
         rows = list(read_rows(dataset, split, model.config.given_labels))
-        judged = _judge(split, rows, _read_lists(rows, model.predict(dataset, batch_size), split))
+        judged = _judge(split, rows, _read_lists(rows, model.predict(dataset, batch_size=batch_size), split))
         unreachable.update(_unreachable(found))
         if model.uses_filter():
             with_errors = {of.row for of in judged if any(outcome.kind != "correct" for outcome in of.outcomes)}

@@ -148,7 +148,7 @@ class SpanMarkerComponent:
         inputs = _to_inputs(documents, self.span_marker.config.trained_with_document_context)
         decoding = self._choose_decoding()
         found: list[list[Entity]] = self.span_marker.predict(
-            inputs, self.batch_size, threshold=self.threshold, decoding=decoding, exact=self.exact
+            inputs, batch_size=self.batch_size, threshold=self.threshold, decoding=decoding, exact=self.exact
         )
         return found
 

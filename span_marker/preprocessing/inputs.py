@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from datasets import Column, Dataset
 
@@ -13,6 +14,12 @@ from span_marker.configuration import SpanMarkerConfig
 from span_marker.core.checks import check_text, check_words
 
 logger = logging.getLogger(__name__)
+
+Words: TypeAlias = "list[str] | tuple[str, ...]"
+"""A sentence that is split into words."""
+
+Inputs: TypeAlias = "str | Iterable[str] | Iterable[Words] | Dataset"
+"""What ``predict`` reads, see `read_inputs`."""
 
 
 @dataclass(frozen=True)
@@ -58,47 +65,74 @@ class Sentences:
         return [sorted(rows, key=self.sentence_ids.__getitem__) for rows in documents.values()]
 
 
-def read_inputs(inputs: Any) -> tuple[Sentences, bool]:
-    """Bring what a caller may pass to ``predict`` into one form.
+def read_inputs(inputs: Inputs, is_split_into_words: bool | None = None) -> tuple[Sentences, bool]:
+    """Bring whatever a caller may pass to ``predict`` into one form.
 
     Args:
-        inputs: A string; a list of words (strings without a space); a list of strings of which any has a space; a list
-            of lists of words; a column of a `Dataset` with either; or a `Dataset` with a column ``tokens`` or ``text``
-            and, for document context, ``document_id`` and ``sentence_id``.
+        inputs: One sentence, a string or a list of words; or several: any sequence or other iterable of strings, a list
+            of lists of words, or a `Dataset` with a column ``tokens`` or ``text`` and, for document context,
+            ``document_id`` and ``sentence_id``.
+        is_split_into_words: Whether strings are words, as in the tokenizers of ``transformers``: True if a list of
+            strings is one sentence, False if each string is a text. None guesses: a list or tuple of strings is one
+            sentence of words if none of them has a space, which is logged once; in any other iterable, strings are
+            texts.
 
     Returns:
         The sentences, and whether it was a single one.
 
     Raises:
-        TypeError: If the input, or an item of it, is nothing of the kind.
-        ValueError: If a `Dataset` lacks a column.
+        TypeError: If the input, or an item of it, is none of the supported types.
+        ValueError: If ``is_split_into_words`` contradicts the input, or a `Dataset` lacks a column.
     """
     if isinstance(inputs, str):
+        if is_split_into_words:
+            raise ValueError("is_split_into_words=True needs lists of words, but the input is a string: leave it out")
         return Sentences([inputs], are_texts=True), True
     if isinstance(inputs, Dataset):
-        return _read_dataset(inputs.with_format(None)), False
-    if isinstance(inputs, Column):
-        inputs = inputs[:]
-    if not isinstance(inputs, (list, tuple)):
+        sentences, is_single = _read_dataset(inputs.with_format(None)), False
+    else:
+        sentences, is_single = _read_items(inputs, is_split_into_words)
+    if is_split_into_words is not None and is_split_into_words == sentences.are_texts:
+        found = "texts" if sentences.are_texts else "lists of words"
+        raise ValueError(f"is_split_into_words={is_split_into_words}, but the inputs are {found}: leave it out")
+    return sentences, is_single
+
+
+def _read_items(inputs: Any, is_split_into_words: bool | None) -> tuple[Sentences, bool]:
+    """Read an iterable of strings or of lists of words."""
+    is_table = hasattr(inputs, "columns") or isinstance(inputs, (Mapping, Set, bytes, bytearray))
+    if is_table or not isinstance(inputs, Iterable):
         raise TypeError(
-            f"predict can't read inputs of type {type(inputs).__name__}: pass a string, a list of words, a list of "
-            "strings, a list of lists of words, or a Dataset with a column 'tokens' or 'text'; predict_stream takes "
-            "dicts and any iterable; of a DatasetDict pass one split; of pandas, list(column)"
+            f"predict can't read inputs of type {type(inputs).__name__}: pass a string, a list of words, a list or "
+            "other iterable of strings, a list of lists of words, or a Dataset with a column 'tokens' or 'text'. Pass "
+            "one split of a DatasetDict, and one column of a DataFrame; predict_stream takes dicts"
         )
-    if all(isinstance(item, str) for item in inputs):
-        if not inputs or any(" " in item for item in inputs):
-            return Sentences(inputs, are_texts=True), False
-        return Sentences([inputs], are_texts=False), True
-    expected = str if isinstance(inputs[0], str) else (list, tuple)
-    for row, item in enumerate(inputs):
+    items = list(inputs)
+    if all(isinstance(item, str) for item in items):
+        is_single = is_split_into_words
+        if is_single is None:
+            is_single = bool(items) and isinstance(inputs, (list, tuple)) and not any(" " in item for item in items)
+            if is_single and len(items) > 1:
+                _say_that_strings_are_words()
+        return (Sentences([items], are_texts=False), True) if is_single else (Sentences(items, are_texts=True), False)
+    expected = str if isinstance(items[0], str) else (list, tuple)
+    for row, item in enumerate(items):
         if not isinstance(item, expected):
             raise TypeError(
                 f"predict can't read inputs[{row}] of type {type(item).__name__}: the items of inputs must be all "
                 "strings, or all lists of words; predict_stream takes dicts, too"
             )
-    for row, item in enumerate(inputs):
+    for row, item in enumerate(items):
         check_words(item, f"inputs[{row}]")
-    return Sentences(inputs, are_texts=False), False
+    return Sentences(items, are_texts=False), False
+
+
+@functools.cache
+def _say_that_strings_are_words() -> None:
+    logger.warning(
+        "A list of strings without a space is read as the words of one sentence. Set is_split_into_words=False if each "
+        "string is a text, or is_split_into_words=True if this is right. This is said once."
+    )
 
 
 def text_column(dataset: Dataset, what: str) -> str:

@@ -133,7 +133,7 @@ def tune_thresholds(
         )
 
     def predict(threshold: float | dict[str, float] | None) -> list[list[Entity]]:
-        return list(model.predict(data, batch_size, threshold=threshold))
+        return list(model.predict(data, batch_size=batch_size, threshold=threshold))
 
     def overall(predicted: list[list[Entity]]) -> Scores:
         spans = [[_span(entity) for entity in found] for found in predicted]

@@ -71,8 +71,8 @@ def test_blank_text_has_no_entities(model, text):
     [
         (3, "inputs of type int"),
         (None, "inputs of type NoneType"),
-        ({"text": "a"}, "inputs of type dict: .*; predict_stream takes dicts and any iterable"),
-        (DatasetDict(), "of a DatasetDict pass one split"),
+        ({"text": "a"}, "inputs of type dict: .*; predict_stream takes dicts"),
+        (DatasetDict(), "one split of a DatasetDict"),
         ([{"text": "a"}], r"inputs\[0\] of type dict: .*; predict_stream takes dicts"),
         ([1, 2], r"inputs\[0\] of type int"),
         (["a b", ["c"]], r"inputs\[1\] of type list"),
@@ -113,7 +113,7 @@ def test_predict_changes_nothing(model):
 
 def test_blocks_change_nothing(model, monkeypatch):
     whole = model.predict(SENTENCES)
-    monkeypatch.setattr(span_marker.prediction, "BLOCK_SIZE", 2)
+    monkeypatch.setattr(span_marker.prediction.predictor, "BLOCK_SIZE", 2)
     monkeypatch.setattr(span_marker.preprocessing.batching, "BATCH_TOKENS", 40)
     assert model.predict(SENTENCES) == approximately(whole)
     assert model.predict(Dataset.from_dict({"tokens": SENTENCES})) == approximately(whole)
@@ -132,9 +132,9 @@ def test_blocks_keep_documents_whole(model, monkeypatch):
     rows = {"tokens": SENTENCES, "document_id": [1, 2, 1, 2, 3], "sentence_id": [1, 0, 0, 1, 0]}
     data = Dataset.from_dict(rows)
     whole = model.predict(data)
-    monkeypatch.setattr(span_marker.prediction, "BLOCK_SIZE", 3)
+    monkeypatch.setattr(span_marker.prediction.predictor, "BLOCK_SIZE", 3)
     groups = [(rows, 0) for rows in read_inputs(data)[0].documents()]
-    assert list(span_marker.prediction._blocks(groups)) == [[2, 0], [1, 3, 4]]
+    assert list(span_marker.prediction.predictor._blocks(groups)) == [[2, 0], [1, 3, 4]]
     assert model.predict(data) == approximately(whole)
     assert model.predict(data.select([])) == []
 
@@ -375,7 +375,7 @@ def test_a_multi_label_model_gives_each_label_of_a_span():
 
 
 def test_streams_keep_order_and_pass_on_what_comes_with_the_text(model, monkeypatch):
-    monkeypatch.setattr(span_marker.prediction, "BLOCK_SIZE", 2)
+    monkeypatch.setattr(span_marker.prediction.predictor, "BLOCK_SIZE", 2)
     items = [TEXTS[0], {"id": 7, "text": TEXTS[4]}, SENTENCES[0], {"tokens": SENTENCES[1], "id": "b"}, TEXTS[1], *TEXTS]
     found = list(model.predict_stream(iter(items)))
     assert found[1].keys() == {"id", "text", "entities"}
@@ -394,7 +394,7 @@ def test_a_single_sentence_is_no_stream(model, single):
 
 
 def test_streams_are_read_as_needed(model, monkeypatch):
-    monkeypatch.setattr(span_marker.prediction, "BLOCK_SIZE", 4)
+    monkeypatch.setattr(span_marker.prediction.predictor, "BLOCK_SIZE", 4)
     taken = []
     stream = model.predict_stream(taken.append(number) or f"Paris {number}" for number in range(100))
     next(stream)
@@ -403,8 +403,8 @@ def test_streams_are_read_as_needed(model, monkeypatch):
 
 
 def test_blocks_are_bounded_by_length(model, monkeypatch):
-    monkeypatch.setattr(span_marker.prediction, "BLOCK_LENGTH", 10)
-    assert list(span_marker.prediction._blocks([([0], 4), ([1], 6), ([2], 1), ([3], 50), ([4], 1)])) == [
+    monkeypatch.setattr(span_marker.prediction.predictor, "BLOCK_LENGTH", 10)
+    assert list(span_marker.prediction.predictor._blocks([([0], 4), ([1], 6), ([2], 1), ([3], 50), ([4], 1)])) == [
         [0, 1],
         [2],
         [3],

@@ -10,6 +10,7 @@ import transformers
 from datasets import Dataset
 from tiny import LABELS, SENTENCES, build_model, build_tokenizer, encoder_config
 from transformers.pipelines.pt_utils import KeyDataset
+from transformers.pipelines.token_classification import AggregationStrategy
 
 import span_marker
 from span_marker import SpanMarkerModel
@@ -170,7 +171,7 @@ def test_other_iterables_give_iterators(pipe, expected, source):
 
 
 def test_a_stream_is_read_as_needed(pipe, monkeypatch):
-    monkeypatch.setattr("span_marker.prediction.BLOCK_SIZE", 4)
+    monkeypatch.setattr("span_marker.prediction.predictor.BLOCK_SIZE", 4)
     texts = iter(TEXTS[:2] * 50)
     results = pipe(texts)
     assert length_hint(texts) == 100
@@ -290,7 +291,7 @@ def test_aggregation_shows_the_same_entities(pipe, model):
             for entity, shown in zip(ours, stock, strict=True):
                 words = entity["span"]
                 assert shown["word"] == (words if isinstance(words, str) else " ".join(words))
-    for strategy in (*STRATEGIES, transformers.pipelines.token_classification.AggregationStrategy.MAX):
+    for strategy in (*STRATEGIES, AggregationStrategy.MAX):
         always = make(model=model, aggregation_strategy=strategy)
         assert always(TEXTS) == pipe(TEXTS, aggregation_strategy=strategy) == pipe(TEXTS, aggregation_strategy="simple")
 

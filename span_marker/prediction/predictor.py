@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import takewhile
-from typing import Any, TypedDict, TypeVar
+from typing import Any, TypeVar
 
 from torch import Tensor
 from tqdm.auto import tqdm
@@ -15,6 +15,7 @@ from span_marker.configuration import SpanMarkerConfig
 from span_marker.core.checks import check_limit, check_text, check_words
 from span_marker.core.decoding import Decoder, ScoredSpan, ScoredSpans
 from span_marker.core.spans import num_candidates
+from span_marker.prediction.entities import Coverage, Entity
 from span_marker.preprocessing.batching import Room, run_in_batches
 from span_marker.preprocessing.data_collator import SpanMarkerDataCollator
 from span_marker.preprocessing.inputs import Sentences, warn_of_context
@@ -34,70 +35,6 @@ BLOCK_LENGTH = 2_000_000
 
 Score = Callable[[dict[str, Tensor]], tuple[Tensor, Tensor | None]]
 """Scores the candidates of a batch, see `span_marker.modeling.SpanMarkerModel.score`."""
-
-
-class LabelScore(TypedDict):
-    """A label, ``O`` among them, and its probability."""
-
-    label: str
-    score: float
-
-
-class _Found(TypedDict):
-    span: str | list[str]
-    label: str
-    score: float
-
-
-class Entity(_Found, total=False):
-    """An entity, as ``predict`` returns it. Indices are 0-based, ends exclusive.
-
-    Attributes:
-        span: Its text, or its words if the input was words.
-        label: Its label.
-        score: The probability of the label.
-        char_start_index: First character, if the input was a string.
-        char_end_index: Character behind the last, likewise.
-        word_start_index: First word, if the input was words.
-        word_end_index: Word behind the last, likewise.
-        labels: The most probable labels, if ``top_k`` was given.
-    """
-
-    char_start_index: int
-    char_end_index: int
-    word_start_index: int
-    word_end_index: int
-    labels: list[LabelScore]
-
-
-@dataclass(frozen=True)
-class Coverage:
-    """What of a text was read, and how.
-
-    Attributes:
-        num_words: Words, up to the last one for which the tokenizer has a token.
-        num_tokens: Tokens, without special ones and context.
-        num_windows: Windows that the text was read in; 1 if it was read as a whole.
-        num_candidates: Spans of at most ``entity_max_length`` words.
-        num_scored: Those that were scored, if only by the candidate filter. A span is not if it has so many tokens that
-            it lies in no window.
-        num_dropped: Those of them that the candidate filter dropped.
-        cut_words: Words with more tokens than a window: only the first ones were read. Each as the indices of its first
-            and last character, or of its first and last word, ends exclusive.
-    """
-
-    num_words: int
-    num_tokens: int
-    num_windows: int
-    num_candidates: int
-    num_scored: int
-    num_dropped: int
-    cut_words: list[tuple[int, int]]
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether every span was scored, and every token read."""
-        return self.num_scored == self.num_candidates and not self.cut_words
 
 
 @dataclass
@@ -250,13 +187,16 @@ def predict(sentences: Sentences, predictor: Predictor, show_progress_bar: bool)
     return entities, coverages
 
 
-def predict_stream(items: Iterable[Any], predictor: Predictor, show_progress_bar: bool) -> Iterator[Any]:
+def predict_stream(
+    items: Iterable[Any], predictor: Predictor, show_progress_bar: bool, is_split_into_words: bool | None = None
+) -> Iterator[Any]:
     """Find the entities of a stream of sentences. See ``SpanMarkerModel.predict_stream``.
 
     Args:
         items: Strings, lists of words, or dicts with ``text`` or ``tokens``.
         predictor: Reads them.
         show_progress_bar: Whether to show a progress bar.
+        is_split_into_words: What every item must be: True for lists of words, False for texts; None for either.
 
     Yields:
         The entities of each sentence, in order; for a dict, the dict with ``entities`` besides.
@@ -264,7 +204,10 @@ def predict_stream(items: Iterable[Any], predictor: Predictor, show_progress_bar
     warn_of_context(False, predictor.config)
     try:
         with tqdm(desc="Predicting", disable=not show_progress_bar) as progress:
-            pairs = ((item, _sentence_of(item, f"item {index} of the inputs")) for index, item in enumerate(items))
+            pairs = (
+                (item, _sentence_of(item, f"item {index} of the inputs", is_split_into_words))
+                for index, item in enumerate(items)
+            )
             for block in _blocks(([pair], 0 if isinstance(pair[1], Exception) else len(pair[1])) for pair in pairs):
                 good = list(takewhile(lambda pair: not isinstance(pair[1], Exception), block))
                 found: dict[int, list[Entity]] = {}
@@ -280,7 +223,7 @@ def predict_stream(items: Iterable[Any], predictor: Predictor, show_progress_bar
         predictor.warn()
 
 
-def _sentence_of(item: Any, where: str) -> Any:
+def _sentence_of(item: Any, where: str, is_split_into_words: bool | None) -> Any:
     """The sentence of an item, or the error to raise when its turn comes."""
     if isinstance(item, dict):
         columns = [name for name in ("text", "tokens") if name in item]
@@ -291,6 +234,9 @@ def _sentence_of(item: Any, where: str) -> Any:
         name = "text" if isinstance(item, str) else "tokens"
     else:
         return TypeError(f"{where} must be a string, a list of words or a dict, not {type(item).__name__}")
+    if is_split_into_words is not None and is_split_into_words != (name == "tokens"):
+        wanted = "a list of words" if is_split_into_words else "a text"
+        return TypeError(f"{where} must be {wanted}, since is_split_into_words={is_split_into_words}")
     try:
         (check_text if name == "text" else check_words)(item, where)
     except TypeError as error:

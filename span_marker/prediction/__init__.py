@@ -1,0 +1,6 @@
+"""Sentences in, entities out: in windows, in batches of similar sentences, or as a stream."""
+
+from span_marker.prediction.entities import Coverage, Entity, LabelScore
+from span_marker.prediction.predictor import Predictor
+
+__all__ = ["Coverage", "Entity", "LabelScore", "Predictor"]

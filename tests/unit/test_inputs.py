@@ -1,0 +1,118 @@
+"""What a caller may pass to predict, and how strings are read: as words or as texts."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from datasets import Dataset
+from tiny import build_model
+
+from span_marker.preprocessing import inputs as module
+from span_marker.preprocessing.inputs import read_inputs
+
+CHINESE = ["东京是日本的首都。", "巴黎是法国的首都。"]
+CITIES = ["Paris", "Tokyo"]
+
+
+@pytest.fixture(autouse=True)
+def nothing_said_yet():
+    module._say_that_strings_are_words.cache_clear()
+
+
+@pytest.mark.parametrize("strings", [CITIES, CHINESE, ["#Paris", "#Tokyo"]])
+def test_strings_without_a_space_are_texts_if_the_caller_says_so(strings, caplog):
+    sentences, is_single = read_inputs(strings, is_split_into_words=False)
+    assert (sentences.items, sentences.are_texts, is_single) == (strings, True, False)
+    assert not caplog.text
+
+
+@pytest.mark.parametrize("strings", [CITIES, ["New York", "is", "large"]])
+def test_strings_are_words_if_the_caller_says_so(strings, caplog):
+    sentences, is_single = read_inputs(strings, is_split_into_words=True)
+    assert (sentences.items, sentences.are_texts, is_single) == ([strings], False, True)
+    assert not caplog.text
+
+
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_by_default_a_space_decides_and_the_guess_is_logged_once(kind, caplog):
+    for _ in range(2):
+        sentences, is_single = read_inputs(kind(CITIES))
+        assert (sentences.items, sentences.are_texts, is_single) == ([CITIES], False, True)
+    assert caplog.text.count("is_split_into_words=False") == 1
+    sentences, is_single = read_inputs(kind(["Paris", "New York"]))
+    assert (sentences.items, sentences.are_texts, is_single) == (["Paris", "New York"], True, False)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        np.array,
+        pd.Series,
+        lambda strings: pd.Series(strings, index=[7, 7]),
+        iter,
+        lambda strings: (string for string in strings),
+        lambda strings: Dataset.from_dict({"x": strings})["x"],
+    ],
+    ids=["array", "series", "series with an index", "iterator", "generator", "column"],
+)
+@pytest.mark.parametrize("strings", [CITIES, ["Paris", "New York"]])
+def test_any_other_iterable_of_strings_holds_texts(make, strings, caplog):
+    sentences, is_single = read_inputs(make(strings))
+    assert (sentences.items, sentences.are_texts, is_single) == (strings, True, False)
+    assert read_inputs(make(strings), is_split_into_words=True)[0].items == [strings]
+    assert not caplog.text
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        (pd.DataFrame({"text": CITIES}), TypeError, "DataFrame.*one column of a DataFrame"),
+        ({"text": "Paris"}, TypeError, "of type dict"),
+        (set(CITIES), TypeError, "of type set"),
+        (b"Paris", TypeError, "of type bytes"),
+        (7, TypeError, "of type int"),
+        (["Paris", None], TypeError, r"inputs\[1\] of type NoneType"),
+        (pd.Series(["Paris", float("nan")]), TypeError, r"inputs\[1\] of type float"),
+        ([["Paris"], "Tokyo"], TypeError, r"inputs\[1\] of type str"),
+        ([["Paris", 7]], TypeError, r"inputs\[0\].*7"),
+    ],
+    ids=lambda value: type(value).__name__ if not isinstance(value, str) else None,
+)
+def test_what_is_neither_is_refused(given, error, message):
+    with pytest.raises(error, match=message):
+        read_inputs(given)
+
+
+@pytest.mark.parametrize(
+    ("given", "is_split_into_words"),
+    [
+        ("Paris", True),
+        ([CITIES], False),
+        (Dataset.from_dict({"tokens": [CITIES]}), False),
+        (Dataset.from_dict({"text": CITIES}), True),
+    ],
+)
+def test_a_contradiction_is_refused(given, is_split_into_words):
+    with pytest.raises(ValueError, match=f"is_split_into_words={is_split_into_words}"):
+        read_inputs(given, is_split_into_words)
+
+
+def test_each_text_has_entities_of_its_own():
+    model = build_model("bert", entity_max_length=2)
+    whole = model.predict(CHINESE, is_split_into_words=False)
+    assert whole == [model.predict(text) for text in CHINESE] == model.predict(np.array(CHINESE))
+    data = Dataset.from_dict({"text": [*CHINESE, *CITIES]})
+    mapped = data.map(
+        lambda batch: {"entities": model.predict(batch["text"], is_split_into_words=False)}, batched=True, batch_size=2
+    )
+    assert len(mapped) == len(data)
+    assert [len(row) for row in mapped["entities"]] == [len(model.predict(text)) for text in data["text"]]
+
+
+def test_streams_take_items_for_what_they_are_unless_told():
+    model = build_model("bert", entity_max_length=2)
+    assert list(model.predict_stream(["Paris", CITIES])) == [model.predict("Paris"), model.predict(CITIES)]
+    assert list(model.predict_stream(CITIES, is_split_into_words=False)) == [model.predict(text) for text in CITIES]
+    with pytest.raises(TypeError, match="item 1 of the inputs must be a list of words"):
+        list(model.predict_stream([CITIES, "Paris"], is_split_into_words=True))
+    with pytest.raises(TypeError, match="item 0 of the inputs: 'tokens' must be a text"):
+        list(model.predict_stream([{"tokens": CITIES}], is_split_into_words=False))
