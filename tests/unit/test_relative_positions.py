@@ -7,7 +7,7 @@ from tiny import SENTENCES, build_model
 from transformers.models.mpnet.modeling_mpnet import MPNetEncoder
 
 from span_marker.encoders.families import FAMILIES
-from span_marker.encoders.layers import _relative_table
+from span_marker.encoders.families.deberta import _relative_table
 from span_marker.encoders.relative_positions import DisentangledScores, DistanceScores, SlidingWindow, distances
 
 # Text of six tokens; a start marker that observes token 3, and an end marker that observes token 4.

@@ -2,7 +2,7 @@
 
 Most encoders look their attention function up by name and hand extra arguments down to it, so that they run packed
 tokens as they are: `STANDARD`. For others, the run goes through the encoder's own modules one by one, here or, where
-attention itself must be replaced, in `span_marker.encoders.layers`. No encoder is modified.
+attention itself must be replaced, in `span_marker.encoders.families.deberta`. No encoder is modified.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
 from span_marker.encoders.attention import DenseInput
-from span_marker.encoders.layers import (
+from span_marker.encoders.families.deberta import (
     run_deberta,
     run_deberta_dense,
     run_deberta_v2,
