@@ -16,7 +16,7 @@ from transformers.utils.generic import ModelOutput
 from span_marker.candidate_filter.head import FILTER_LOSS_WEIGHT, Choice, Examined, SpanFilter, filter_loss
 from span_marker.configuration import SpanMarkerConfig
 from span_marker.encoders.engines import Choose, EngineInput, encode_fast
-from span_marker.encoders.support import EngineChoice, build_encoder, max_text_length, select_engine
+from span_marker.encoders.support import EngineChoice, build_encoder, max_positions, select_engine
 from span_marker.heads import dropout_rate, initial_bias, summed_loss
 from span_marker.preprocessing.tokenizer import SpanMarkerTokenizer
 
@@ -338,7 +338,7 @@ class SpanMarkerNetwork(PreTrainedModel):
         limit = self.config.model_max_length_default
         if self.config.model_max_length is not None:
             limit = self.config.require("model_max_length")
-        limits = (limit, self.require_tokenizer().tokenizer.model_max_length, max_text_length(self.config.encoder))
+        limits = (limit, self.require_tokenizer().tokenizer.model_max_length, max_positions(self.config.encoder))
         return int(min(limit for limit in limits if limit is not None))
 
     def require_tokenizer(self) -> SpanMarkerTokenizer:

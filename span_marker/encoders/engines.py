@@ -18,12 +18,9 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from span_marker.encoders.attention import DenseInput, MarkerAttention, dense_attention_mask
-from span_marker.encoders.families import DenseRun, PackedRun
-from span_marker.encoders.packing import Texts, first_rows
+from span_marker.encoders.families import DenseRun, PackedRun, family_of
+from span_marker.encoders.packing import POSITION_OFFSET, Texts, first_rows
 from span_marker.encoders.passes import JointPass, MarkerPass, TextEncoded, TextMemory, TextPass
-
-POSITION_OFFSET = 2
-"""Position ID of the first token, for every encoder type, as in the published library."""
 
 PADDING_POSITION = 1
 """Position ID of padding."""
@@ -189,7 +186,7 @@ def encode_text(encoder: PreTrainedModel, run: PackedRun, texts: Texts, embeds: 
     Returns:
         Their keys and values in every layer.
     """
-    memory = TextMemory(encoder.config.num_hidden_layers * getattr(encoder.config, "inner_group_num", 1))
+    memory = TextMemory(family_of(encoder.config).num_attention_layers(encoder.config))
     # Layers that run again for their gradients must run as they did before.
     runs_again = torch.is_grad_enabled() and any(
         getattr(module, "gradient_checkpointing", False) for module in encoder.modules()

@@ -1,199 +1,227 @@
-"""Families of encoders: how each runs packed tokens, and how each runs text and markers under a dense mask.
+"""What families of encoders share: the types, the encoders that run as they are, and helpers for those that do not.
 
-Most encoders look their attention function up by name and hand extra arguments down to it, so that they run packed
-tokens as they are: `STANDARD`. For others, the run goes through the encoder's own modules one by one, here or, where
-attention itself must be replaced, in `span_marker.encoders.families.deberta`. No encoder is modified.
+Most encoders look up their attention function by name and pass extra arguments on to it, so they can run packed tokens
+through their own ``forward``: `STANDARD`. For the others, a family runs the encoder's modules one by one; where the
+attention function is not looked up, it also writes out the layer, with the attention of a `Pass` in place of the
+layer's own. No encoder is modified.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Protocol
 
-import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from span_marker.encoders.attention import DenseInput
-from span_marker.encoders.families.deberta import (
-    run_deberta,
-    run_deberta_dense,
-    run_deberta_v2,
-    run_megatron,
-    run_mpnet,
-    run_mpnet_dense,
-    run_rembert,
-)
+from span_marker.encoders.packing import POSITION_OFFSET
 from span_marker.encoders.passes import LayerPass, Pass
-from span_marker.encoders.relative_positions import DistanceScores, distances
-
-PackedRun = Callable[[PreTrainedModel, Tensor, Tensor, Pass], Tensor]
-"""``(encoder, embeds, position_ids, span_pass)`` with ``(num_tokens, embed_dim)`` and ``(num_tokens,)`` to states
-``(num_tokens, hidden)``."""
+from span_marker.encoders.relative_positions import RelativeScores, distances
 
 
-DenseRun = Callable[[PreTrainedModel, DenseInput], Tensor]
-"""``(encoder, inputs)`` to states ``(batch, length, hidden)``."""
+class PackedRun(Protocol):
+    """Runs tokens through an encoder as one row without padding, for the fast engine."""
+
+    def __call__(self, encoder: PreTrainedModel, embeds: Tensor, position_ids: Tensor, span_pass: Pass) -> Tensor:
+        """Run the tokens.
+
+        Args:
+            encoder: The encoder.
+            embeds: Token embeddings, ``(num_tokens, embed_dim)``.
+            position_ids: ``(num_tokens,)``.
+            span_pass: How the tokens attend.
+
+        Returns:
+            The last hidden states, ``(num_tokens, hidden)``.
+        """
+
+
+class DenseRun(Protocol):
+    """Runs text and markers through an encoder side by side, for the dense engine."""
+
+    def __call__(self, encoder: PreTrainedModel, inputs: DenseInput) -> Tensor:
+        """Run the tokens.
+
+        Args:
+            encoder: The encoder.
+            inputs: Text and markers, with their mask.
+
+        Returns:
+            The last hidden states, ``(batch, length, hidden)``.
+        """
+
+
+def run_standard(encoder: PreTrainedModel, embeds: Tensor, position_ids: Tensor, span_pass: Pass) -> Tensor:
+    """Run an encoder that looks up its attention function by name. See `PackedRun`."""
+    output = encoder(inputs_embeds=embeds[None], position_ids=position_ids[None], span_pass=span_pass)
+    return output.last_hidden_state.squeeze(0)
+
+
+def run_standard_dense(encoder: PreTrainedModel, inputs: DenseInput) -> Tensor:
+    """Run an encoder that takes position IDs and a mask with one row per token. See `DenseRun`."""
+    output = encoder(inputs_embeds=inputs.embeds, position_ids=inputs.position_ids, attention_mask=inputs.bias())
+    return output.last_hidden_state
+
+
+def num_hidden_layers(config: PreTrainedConfig) -> int:
+    """The number of layers, for encoders that attend once per layer."""
+    return config.num_hidden_layers
+
+
+def table_positions(config: PreTrainedConfig) -> int | None:
+    """The number of usable rows, for encoders with a table that has one row per position ID."""
+    num_rows = getattr(config, "max_position_embeddings", None)
+    return None if num_rows is None else num_rows - POSITION_OFFSET
+
+
+def rotary_positions(config: PreTrainedConfig) -> int | None:
+    """The length that the encoder is made for, for encoders that rotate states and have no table to run out of."""
+    return getattr(config, "max_position_embeddings", None)
+
+
+def unlimited_positions(config: PreTrainedConfig) -> None:
+    """No limit, for encoders that only use the distances between positions."""
 
 
 @dataclass(frozen=True)
 class Family:
-    """How a family of encoders carries span markers.
+    """How a family of encoders carries span markers. The defaults fit most encoders.
 
     Attributes:
         run_packed: Runs tokens without padding.
         run_dense: Runs text and markers under a dense mask.
-        positions: ``"table"`` if each position ID has a row in a table, ``"rotary"`` if states are rotated by them,
-            ``"relative"`` if only their distances are looked at.
+        num_attention_layers: How many times a text attends on its way through an encoder, from its configuration.
+        max_positions: Tokens of the longest text that an encoder has positions for, special tokens included, from its
+            configuration; None if there is no limit.
     """
 
-    run_packed: PackedRun
-    run_dense: DenseRun
-    positions: Literal["table", "rotary", "relative"] = "table"
+    run_packed: PackedRun = run_standard
+    run_dense: DenseRun = run_standard_dense
+    num_attention_layers: Callable[[PreTrainedConfig], int] = num_hidden_layers
+    max_positions: Callable[[PreTrainedConfig], int | None] = table_positions
 
 
-def run_standard(encoder: Any, embeds: Tensor, position_ids: Tensor, span_pass: Pass) -> Tensor:
-    """Run an encoder that looks its attention function up by name. See `PackedRun`."""
-    output = encoder(inputs_embeds=embeds[None], position_ids=position_ids[None], span_pass=span_pass)
-    states: Tensor = output.last_hidden_state
-    return states.squeeze(0)
+STANDARD = Family()
+"""Encoders that look up their attention function by name and have a table of positions."""
+
+ROTARY = Family(max_positions=rotary_positions)
+"""Encoders that look up their attention function by name and rotate states by position IDs."""
 
 
-def run_standard_dense(encoder: Any, inputs: DenseInput) -> Tensor:
-    """Run an encoder that takes position IDs and a mask with one row a token. See `DenseRun`."""
-    output = encoder(inputs_embeds=inputs.embeds, position_ids=inputs.position_ids, attention_mask=inputs.bias())
-    states: Tensor = output.last_hidden_state
-    return states
-
-
-def _run_modernbert_dense(encoder: Any, inputs: DenseInput) -> Tensor:
-    """Local layers see what is near in positions, wherever it stands."""
+def _run_modernbert_dense(encoder: PreTrainedModel, inputs: DenseInput) -> Tensor:
+    """Run ModernBERT, whose local layers see what is near in positions rather than in the order of the tokens."""
     is_near = distances(inputs.position_ids, inputs.position_ids).abs() <= encoder.config.sliding_window
-    output = encoder(
-        inputs_embeds=inputs.embeds,
-        position_ids=inputs.position_ids,
-        attention_mask={
-            "full_attention": inputs.bias(),
-            "sliding_attention": inputs.bias(inputs.allowed & is_near),
-        },
-    )
-    states: Tensor = output.last_hidden_state
-    return states
+    masks = {"full_attention": inputs.bias(), "sliding_attention": inputs.bias(inputs.allowed & is_near)}
+    output = encoder(inputs_embeds=inputs.embeds, position_ids=inputs.position_ids, attention_mask=masks)
+    return output.last_hidden_state
 
 
-def _run_albert(encoder: Any, embeds: Tensor, position_ids: Tensor, span_pass: Pass) -> Tensor:
-    """Its layers share their weights: which one it is travels with the pass."""
-    stack = encoder.encoder
-    hidden = encoder.embeddings(inputs_embeds=embeds[None], position_ids=position_ids[None])
-    hidden = stack.embedding_hidden_mapping_in(hidden)
-    per_group = encoder.config.num_hidden_layers / encoder.config.num_hidden_groups
+MODERNBERT = Family(run_dense=_run_modernbert_dense, max_positions=rotary_positions)
+
+
+def _run_albert(encoder: PreTrainedModel, embeds: Tensor, position_ids: Tensor, span_pass: Pass) -> Tensor:
+    """Run ALBERT, whose layers share weights: the pass carries the depth that tells them apart."""
+    stack: Any = encoder.encoder
+    hidden = stack.embedding_hidden_mapping_in(embed(encoder, embeds[None], position_ids[None]))
+    layers_per_group = encoder.config.num_hidden_layers / encoder.config.num_hidden_groups
     for depth in range(encoder.config.num_hidden_layers):
-        group = stack.albert_layer_groups[int(depth / per_group)]
+        group = stack.albert_layer_groups[int(depth / layers_per_group)]
         hidden = group(hidden, None, span_pass=LayerPass(span_pass, depth))
-    states: Tensor = hidden
-    return states.squeeze(0)
+    return hidden.squeeze(0)
 
 
-def _run_mobilebert(encoder: Any, embeds: Tensor, position_ids: Tensor, span_pass: Pass) -> Tensor:
-    """Its embeddings read the neighbours of a token: those of its own text; a marker has none."""
-    lengths = span_pass.texts.lengths if span_pass.has_text else []
-    texts, places = ([*x[: sum(lengths)].split(lengths)] for x in (embeds, position_ids))
-    markers = _embed_alone(encoder, embeds[sum(lengths) :], position_ids[sum(lengths) :])
-    hidden = [markers]
-    if texts:
-        padded, positions = (pad_sequence(x, batch_first=True) for x in (texts, places))
-        rows = encoder.embeddings(inputs_embeds=padded, position_ids=positions)
-        hidden = [*(row[:length] for row, length in zip(rows, lengths, strict=True)), markers]
-    output = encoder.encoder(torch.cat(hidden)[None], attention_mask=None, span_pass=span_pass)
-    states: Tensor = output.last_hidden_state
-    return states.squeeze(0)
+def _num_albert_layers(config: PreTrainedConfig) -> int:
+    return config.num_hidden_layers * config.inner_group_num
 
 
-def _embed_alone(encoder: Any, embeds: Tensor, position_ids: Tensor) -> Tensor:
-    """Each token as a text of its own: ``(num_tokens, embed_dim)`` to ``(num_tokens, hidden)``."""
-    if not len(embeds):  # older versions of torch can't pad nothing
-        return embeds.new_empty(0, encoder.config.hidden_size)
-    hidden: Tensor = encoder.embeddings(inputs_embeds=embeds[:, None], position_ids=position_ids[:, None])
-    return hidden.squeeze(1)
+ALBERT = Family(_run_albert, num_attention_layers=_num_albert_layers)
 
 
-def _run_mobilebert_dense(encoder: Any, inputs: DenseInput) -> Tensor:
-    text, markers = inputs.embeds.split([inputs.text_len, inputs.embeds.shape[1] - inputs.text_len], dim=1)
-    positions, marker_positions = inputs.position_ids.split([text.shape[1], markers.shape[1]], dim=1)
-    alone = _embed_alone(encoder, markers.flatten(0, 1), marker_positions.flatten()).unflatten(0, markers.shape[:2])
-    hidden = alone
-    if inputs.text_len:
-        hidden = torch.cat([encoder.embeddings(inputs_embeds=text, position_ids=positions), alone], dim=1)
-    states: Tensor = encoder.encoder(hidden, attention_mask=inputs.bias()).last_hidden_state
-    return states
+def embed(encoder: PreTrainedModel, embeds: Tensor, position_ids: Tensor) -> Tensor:
+    """Run an encoder's embedding layer.
+
+    Args:
+        encoder: The encoder.
+        embeds: Token embeddings, ``(batch, length, embed_dim)``.
+        position_ids: ``(batch, length)``.
+
+    Returns:
+        What the first layer reads, ``(batch, length, size)``.
+    """
+    embeddings: Any = encoder.embeddings
+    return embeddings(inputs_embeds=embeds, position_ids=position_ids)
 
 
-def _t5_buckets(attention: Any, key_minus_query: Tensor) -> Tensor:
-    buckets: Tensor = attention._relative_position_bucket(
-        key_minus_query,
-        bidirectional=True,
-        num_buckets=attention.relative_attention_num_buckets,
-        max_distance=attention.relative_attention_max_distance,
-    )
-    return buckets
+def embed_packed(encoder: PreTrainedModel, embeds: Tensor, position_ids: Tensor) -> Tensor:
+    """Same as `embed` for packed tokens: ``(num_tokens, embed_dim)`` to ``(num_tokens, size)``."""
+    return embed(encoder, embeds[None], position_ids[None]).squeeze(0)
 
 
-def _run_t5(encoder: Any, embeds: Tensor, position_ids: Tensor, span_pass: Pass) -> Tensor:
-    """It looks its attention function up by name, but computes distances from the order of the tokens."""
-    stack = encoder.encoder
-    attention = stack.block[0].layer[0].SelfAttention
-    buckets = functools.partial(_t5_buckets, attention)
-    relative = DistanceScores.of(attention.relative_attention_bias, buckets, span_pass.texts.reach)
-    hidden = stack.dropout(embeds[None])
-    for block in stack.block:
-        hidden = block(hidden, None, position_bias=relative, span_pass=span_pass)[0]
-    states: Tensor = stack.dropout(stack.final_layer_norm(hidden))
-    return states.squeeze(0)
+class RunLayer(Protocol):
+    """Runs packed tokens through one layer, written out in terms of the layer's own modules."""
+
+    def __call__(self, layer: Any, hidden: Tensor, span_pass: Pass) -> Tensor:
+        """Run the layer.
+
+        Args:
+            layer: A layer of the encoder.
+            hidden: What it reads, ``(num_tokens, hidden)``.
+            span_pass: How the tokens attend.
+
+        Returns:
+            States of the same shape.
+        """
 
 
-def _run_t5_dense(encoder: Any, inputs: DenseInput) -> Tensor:
-    stack = encoder.encoder
-    attention = stack.block[0].layer[0].SelfAttention
-    buckets = _t5_buckets(attention, -distances(inputs.position_ids, inputs.position_ids))
-    added = attention.relative_attention_bias(buckets).permute(0, 3, 1, 2)  # (batch, heads, length, length)
-    hidden = stack.dropout(inputs.embeds)
-    mask = inputs.bias()
-    for block in stack.block:
-        hidden = block(hidden, mask, position_bias=added)[0]
-    states: Tensor = stack.dropout(stack.final_layer_norm(hidden))
-    return states
+def run_layers(layers: Iterable[Any], run_layer: RunLayer, hidden: Tensor, span_pass: Pass) -> Tensor:
+    """Run packed tokens through written-out layers, with gradient checkpointing where it is on.
+
+    Args:
+        layers: The encoder's layers.
+        run_layer: Runs one of them.
+        hidden: What the first layer reads, ``(num_tokens, hidden)``.
+        span_pass: How the tokens attend.
+
+    Returns:
+        States of the same shape.
+    """
+    for layer in layers:
+        run = functools.partial(run_layer, layer)
+        if getattr(layer, "gradient_checkpointing", False) and layer.training:
+            hidden = layer._gradient_checkpointing_func(run, hidden, span_pass)
+        else:
+            hidden = run(hidden, span_pass)
+    return hidden
 
 
-STANDARD = Family(run_standard, run_standard_dense)
-"""Encoders whose attention function is looked up by name and whose positions are position IDs."""
+def split_heads(states: Tensor, num_heads: int) -> Tensor:
+    """``(num_tokens, heads * head_dim)`` to ``(heads, num_tokens, head_dim)``."""
+    return states.unflatten(-1, (num_heads, -1)).transpose(0, 1)
 
-FAMILIES: dict[str, Family] = {
-    **dict.fromkeys(
-        (
-            "bert",
-            "camembert",
-            "distilbert",
-            "electra",
-            "roberta",
-            "roberta-prelayernorm",
-            "xlm-roberta",
-            "xlm-roberta-xl",
-        ),
-        STANDARD,
-    ),
-    **dict.fromkeys(("eurobert", "nomic_bert"), Family(run_standard, run_standard_dense, positions="rotary")),
-    "albert": Family(_run_albert, run_standard_dense),
-    "deberta": Family(run_deberta, run_deberta_dense, positions="relative"),
-    "deberta-v2": Family(run_deberta_v2, run_deberta_dense, positions="relative"),
-    "megatron-bert": Family(run_megatron, run_standard_dense),
-    "mobilebert": Family(_run_mobilebert, _run_mobilebert_dense),
-    "modernbert": Family(run_standard, _run_modernbert_dense, positions="rotary"),
-    "mpnet": Family(run_mpnet, run_mpnet_dense),
-    "mt5": Family(_run_t5, _run_t5_dense, positions="relative"),
-    "rembert": Family(run_rembert, run_standard_dense),
-    "t5": Family(_run_t5, _run_t5_dense, positions="relative"),
-}
-"""Families that have been shown to carry span markers on both engines, by model type."""
+
+def attend(
+    attention: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    span_pass: Pass,
+    relative: RelativeScores | None = None,
+) -> Tensor:
+    """Compute the attention of a written-out layer.
+
+    Args:
+        attention: The layer's attention module.
+        query: ``(heads, num_tokens, head_dim)``.
+        key: Scaled keys, of the same shape.
+        value: Of the same shape.
+        span_pass: How the tokens attend.
+        relative: What distances add to the scores.
+
+    Returns:
+        ``(num_tokens, heads * head_dim)``.
+    """
+    dropout = attention.dropout.p if attention.training else 0.0
+    return span_pass.attend(attention, query, key, value, dropout, relative).flatten(1)
