@@ -23,7 +23,7 @@ from tables import encoders_table
 from transformers import CONFIG_MAPPING
 
 from span_marker import SpanMarkerConfig, SpanMarkerModel, SpanMarkerTokenizer
-from span_marker.encoders.support import max_text_length
+from span_marker.encoders.support import max_positions
 
 HERE = Path(__file__).parent
 SIZE = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536}
@@ -92,7 +92,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "rate": len(words) / statistics.median(seconds),
         "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10,
         "engine": type(model.engine).__name__,
-        "text_limit": max_text_length(model.config.encoder),
+        "text_limit": max_positions(model.config.encoder),
     }
 
 

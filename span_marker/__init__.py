@@ -101,7 +101,4 @@ AutoModel.register(SpanMarkerConfig, SpanMarkerModel)
 @wrapt.when_imported("transformers.pipelines")
 def _register_pipeline(pipelines: Any) -> None:
     """Register the task as soon as anything imports the pipelines of ``transformers``, which takes seconds."""
-    from span_marker.integrations.pipeline import TASK, NoDefaultModel, SpanMarkerPipeline
-
-    registry = pipelines.PIPELINE_REGISTRY
-    registry.register_pipeline(TASK, SpanMarkerPipeline, SpanMarkerModel, {"model": NoDefaultModel()}, "text")
+    import_module("span_marker.integrations.pipeline")

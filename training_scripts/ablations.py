@@ -34,7 +34,8 @@ from transformers import PreTrainedModel, set_seed
 
 from span_marker import SpanMarkerModel, Trainer, infer_labels, read_annotations
 from span_marker.encoders.attention import DenseInput
-from span_marker.encoders.engines import PADDING_POSITION, POSITION_OFFSET, DenseEngine, EngineInput
+from span_marker.encoders.engines import PADDING_POSITION, DenseEngine, EngineInput
+from span_marker.encoders.packing import POSITION_OFFSET
 from span_marker.error_analysis import bootstrap
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))

@@ -22,7 +22,7 @@ from transformers.utils.peft_utils import ADAPTER_CONFIG_NAME
 
 from span_marker.checkpoints.errors import BROKEN_WEIGHTS, Path, Reading
 from span_marker.configuration import AUTO, HAS_CODE, SpanMarkerConfig
-from span_marker.encoders.support import auto_class, check_encoder, max_text_length, model_arguments
+from span_marker.encoders.support import auto_class, check_encoder, max_positions, model_arguments
 from span_marker.preprocessing.tokenizer import SpanMarkerTokenizer
 
 logger = logging.getLogger(__name__)
@@ -229,7 +229,7 @@ def fit_checkpoint_config(
         )
     _check_vocabulary(config.encoder, tokenizer, path)
     _set_limits(config, limits, tokenizer)
-    largest = max_text_length(config.encoder)
+    largest = max_positions(config.encoder)
     limit = config.model_max_length
     if largest is not None and limit not in (None, AUTO) and config.require("model_max_length") > largest:
         logger.warning(
@@ -378,7 +378,7 @@ def _set_limits(config: SpanMarkerConfig, limits: dict[str, Any], tokenizer: Spa
     requested = limits.get("model_max_length")
     if requested is None:
         return
-    largest = max_text_length(config.encoder)
+    largest = max_positions(config.encoder)
     if largest is not None and requested > largest:
         raise ValueError(
             f"model_max_length={requested} is beyond what the encoder can read: it has positions for {largest} tokens; "

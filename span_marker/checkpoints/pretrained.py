@@ -23,7 +23,7 @@ from span_marker.configuration import SpanMarkerConfig
 from span_marker.core.labels import check_labels
 from span_marker.data.columns import infer_labels
 from span_marker.encoders.engines import Engine
-from span_marker.encoders.support import EngineChoice, build_encoder, max_text_length, select_engine
+from span_marker.encoders.support import EngineChoice, build_encoder, max_positions, select_engine
 from span_marker.heads import SpanClassifier
 from span_marker.preprocessing.tokenizer import SpanMarkerTokenizer
 from span_marker.version import __version__
@@ -132,7 +132,7 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
         limit = self.config.model_max_length_default
         if self.config.model_max_length is not None:
             limit = self.config.require("model_max_length")
-        limits = (limit, self.require_tokenizer().tokenizer.model_max_length, max_text_length(self.config.encoder))
+        limits = (limit, self.require_tokenizer().tokenizer.model_max_length, max_positions(self.config.encoder))
         return int(min(limit for limit in limits if limit is not None))
 
     def require_tokenizer(self) -> SpanMarkerTokenizer:

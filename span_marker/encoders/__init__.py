@@ -1,1 +1,1 @@
-"""Texts and markers through an encoder: which are supported, the engines, and how each family runs."""
+"""Encoders: which ones are supported, and how texts and markers run through them."""

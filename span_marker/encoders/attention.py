@@ -1,7 +1,7 @@
 """Marker attention: what a marker may attend to, as a dense mask and as a function on packed tokens.
 
-Text attends to text. A marker attends to the text of its sentence, to itself, and to its partner. For three text
-tokens and two candidates, with the markers behind the text, pair by pair::
+Text attends to text. A marker attends to the text of its sentence, to itself, and to the other marker of its pair. For
+three text tokens and two candidates, with the marker pairs after the text::
 
                  t0 t1 t2 s0 e0 s1 e1
             t0    1  1  1  0  0  0  0
@@ -12,10 +12,10 @@ tokens and two candidates, with the markers behind the text, pair by pair::
             s1    1  1  1  0  0  1  1
             e1    1  1  1  0  0  1  1
 
-So text never sees a marker, and a pair never sees another pair. `dense_attention_mask` writes the grid out.
-`TextAttention` and `MarkerAttention` compute it without the rest, a marker's row with ``text_len + 2`` weights, for
-tokens that stand in one row without padding: sentence by sentence, or in padded groups of sentences where launching
-one operation for each sentence would cost more than the padding does.
+So text never sees a marker, and a pair never sees another pair. `dense_attention_mask` builds this grid.
+`TextAttention` and `MarkerAttention` compute only its ones, ``text_len + 2`` weights per marker, for packed tokens.
+They run on one sentence at a time, or on padded groups of sentences where one operation per sentence would cost more
+than the padding.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from span_marker.encoders.packing import Rows, Texts, first_rows, similar_lengths
+from span_marker.encoders.packing import PackedRows, Texts, first_rows, similar_lengths
 from span_marker.encoders.relative_positions import RelativeScores
 
 FEW_MARKERS = 32
-"""Sentences with fewer markers each, on average, attend in padded groups on any device: calls would cost more."""
+"""Below this average number of markers per sentence, attention runs on padded groups of sentences on any device."""
 
 
 def dense_attention_mask(text_mask: Tensor, pair_mask: Tensor) -> Tensor:
-    """Write out the attention grid for padded sentences: text first, then ``start, end`` of each pair.
+    """Build the attention grid of padded sentences: text first, then the start and end marker of each pair.
 
-    Padding attends to itself alone, so that no row is empty; nothing else attends to it.
+    Padding attends only to itself, so that no row is empty, and nothing else attends to it.
 
     Args:
         text_mask: True for text tokens, ``(batch, seq_len)``.
         pair_mask: True for candidates, ``(batch, max_spans)``.
 
     Returns:
-        True where a row's token may attend to a column's, ``(batch, length, length)``, where length is
-        ``seq_len + 2 * max_spans``.
+        True where the token of a row may attend to the token of a column, ``(batch, length, length)`` with
+        ``length = seq_len + 2 * max_spans``.
 
     Example:
         >>> mask = dense_attention_mask(torch.ones(1, 2, dtype=torch.bool), torch.ones(1, 2, dtype=torch.bool))
@@ -74,8 +74,8 @@ class DenseInput:
     Attributes:
         embeds: Token embeddings, zero for padding, ``(batch, length, embed_dim)``: text first, then markers.
         position_ids: ``(batch, length)``.
-        allowed: True where a row's token may attend to a column's, ``(batch, length, length)``.
-        text_len: How many of the ``length`` are text.
+        allowed: True where the token of a row may attend to the token of a column, ``(batch, length, length)``.
+        text_len: Length of the text, including its padding.
     """
 
     embeds: Tensor
@@ -84,18 +84,18 @@ class DenseInput:
     text_len: int
 
     def bias(self, allowed: Tensor | None = None) -> Tensor:
-        """The mask as scores to add, ``(batch, 1, length, length)``."""
+        """Convert a mask, by default `allowed`, to scores to add, ``(batch, 1, length, length)``."""
         allowed = self.allowed if allowed is None else allowed
         bias = torch.zeros_like(allowed, dtype=self.embeds.dtype)
         return bias.masked_fill(~allowed, torch.finfo(bias.dtype).min)[:, None]
 
 
 def add_mask(scores: Tensor, mask: Tensor | None) -> Tensor:
-    """Keep attention to places that a mask leaves out at zero.
+    """Mask attention scores.
 
     Args:
         scores: Attention scores.
-        mask: True where attention is allowed, to broadcast to the scores; None for everywhere.
+        mask: True where attention is allowed; broadcasts to the scores. None allows it everywhere.
 
     Returns:
         The scores, minus infinity where attention is not allowed.
@@ -112,21 +112,21 @@ def attend_to_text_and_pair(
     text_mask: Tensor | None,
     dropout: float,
 ) -> tuple[Tensor, Tensor]:
-    """Softmax attention over ``text_len + 2`` keys: the text, and the two markers of the pair.
+    """Compute softmax attention over ``text_len + 2`` keys: the text and the two markers of the pair.
 
     Args:
         query: Markers' queries, ``(heads, sentences, num_markers, head_dim)``.
         pair_scores: Their scores for the two markers of their pair, ``(heads, sentences, num_markers, 2)``.
         text_key: Scaled keys, ``(heads, sentences, text_len, head_dim)``.
         text_value: ``(heads, sentences, text_len, head_dim)``.
-        added_scores: What is added to the scores for the text, to broadcast to ``(heads, sentences, num_markers,
-            text_len)``; None for nothing.
+        added_scores: Added to the scores for the text; broadcasts to ``(heads, sentences, num_markers, text_len)``.
+            None adds nothing.
         text_mask: True for text, False for padding, ``(sentences, 1, text_len)``; None if there is no padding.
-        dropout: Share of the attention weights that is dropped.
+        dropout: Dropout probability of the attention weights.
 
     Returns:
-        What the text gives, ``(heads, sentences, num_markers, head_dim)``, and the weights of the two markers,
-        ``(heads, sentences, num_markers, 2)``.
+        The weighted sum of the text's values, ``(heads, sentences, num_markers, head_dim)``, and the weights of the two
+        markers, ``(heads, sentences, num_markers, 2)``.
     """
     text_scores = query @ text_key.transpose(-1, -2)  # (heads, sentences, num_markers, text_len)
     if added_scores is not None:
@@ -139,7 +139,7 @@ def attend_to_text_and_pair(
 
 
 def pair_scores(query: Tensor, key: Tensor) -> Tensor:
-    """Score each marker with the start and the end marker of its pair.
+    """Score each marker against the start and the end marker of its pair.
 
     Args:
         query: Markers' queries, pair by pair, ``(heads, num_markers, head_dim)``.
@@ -154,10 +154,10 @@ def pair_scores(query: Tensor, key: Tensor) -> Tensor:
 
 
 def add_pair_values(text_part: Tensor, pair_weights: Tensor, value: Tensor) -> Tensor:
-    """Add what the markers of its pair give to each marker.
+    """Add the weighted values of its pair to each marker.
 
     Args:
-        text_part: What the text gives, ``(num_markers, heads, head_dim)``.
+        text_part: Weighted sum of the text's values, ``(num_markers, heads, head_dim)``.
         pair_weights: Weights of the start and the end marker, ``(num_markers, heads, 2)``.
         value: Markers' values, pair by pair, ``(heads, num_markers, head_dim)``.
 
@@ -172,7 +172,7 @@ def add_pair_values(text_part: Tensor, pair_weights: Tensor, value: Tensor) -> T
 
 
 class TextAttention:
-    """Each text attends to itself.
+    """Attention of each text to itself.
 
     Args:
         texts: The texts.
@@ -193,7 +193,7 @@ class TextAttention:
             query: ``(heads, num_tokens, head_dim)``.
             key: Scaled, of the same shape.
             value: Of the same shape.
-            dropout: Share of the attention weights that is dropped.
+            dropout: Dropout probability of the attention weights.
             relative: What distances add to the scores.
 
         Returns:
@@ -213,13 +213,13 @@ class TextAttention:
 
 
 class MarkerAttention:
-    """Each of some markers attends to its text, to itself, and to its partner.
+    """Attention of markers to their text and to the two markers of their pair.
 
     Args:
         texts: The texts.
-        position_ids: Position IDs of the markers, ``(num_markers,)``.
-        first: Sentence of the first markers.
-        counts: Pairs of this sentence and of those that follow it; their markers stand pair by pair, start before end.
+        position_ids: Position IDs of the markers, pair by pair, ``(num_markers,)``.
+        first: Index of the sentence that the first pair belongs to.
+        counts: Number of pairs of this sentence and of each following one.
     """
 
     def __init__(self, texts: Texts, position_ids: Tensor, first: int, counts: list[int]) -> None:
@@ -232,12 +232,14 @@ class MarkerAttention:
         groups = similar_lengths(lengths) if texts.in_groups or are_few else in_order
         self._groups = [
             (
-                Rows.of([firsts[index] for index in group], [lengths[index] for index in group], position_ids.device),
+                PackedRows.from_lengths(
+                    [firsts[index] for index in group], [lengths[index] for index in group], position_ids.device
+                ),
                 texts.rows([first + index for index in group]),
             )
             for group in groups
         ]
-        self._order: Tensor | None = None  # where each marker is once the groups stand one behind the other
+        self._order: Tensor | None = None  # where each marker is in the concatenated groups
         if groups != in_order and groups != [list(range(len(lengths)))]:
             rows = [torch.arange(firsts[index], firsts[index] + lengths[index]) for group in groups for index in group]
             self._order = torch.cat(rows).argsort().to(position_ids.device)
@@ -260,7 +262,7 @@ class MarkerAttention:
             value: Of the same shape.
             text_key: Scaled, ``(heads, num_tokens, head_dim)``.
             text_value: Of the same shape.
-            dropout: Share of the attention weights that is dropped.
+            dropout: Dropout probability of the attention weights.
             relative: What distances add to the scores.
 
         Returns:
@@ -287,8 +289,8 @@ class MarkerAttention:
         return add_pair_values(text_part, pair_weights, value)
 
     def _relative_to_pair(self, relative: RelativeScores, query: Tensor, key: Tensor) -> Tensor | float:
-        """Scores to add within pairs, in the shape of `pair_scores`."""
+        """Compute the scores to add to `pair_scores`, in the same shape."""
         positions = self._position_ids.unflatten(0, (-1, 2))
         query, key = (x.unflatten(1, (-1, 2)) for x in (query, key))  # (heads, num_spans, 2, head_dim)
-        added = relative(query, key, positions, positions, self._texts.reach)
+        added = relative(query, key, positions, positions, self._texts.max_distance)
         return 0.0 if added is None else added.flatten(1, 2)

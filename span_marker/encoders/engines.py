@@ -21,11 +21,8 @@ from transformers import PreTrainedModel
 
 from span_marker.encoders.attention import DenseInput, MarkerAttention, dense_attention_mask
 from span_marker.encoders.families import Family
-from span_marker.encoders.packing import Texts, first_rows
+from span_marker.encoders.packing import POSITION_OFFSET, Texts, first_rows
 from span_marker.encoders.passes import ATTENTION_NAME, JointPass, MarkerPass, TextEncoded, TextMemory, TextPass
-
-POSITION_OFFSET = 2
-"""Position ID of the first token, for every encoder type, as in the published library."""
 
 PADDING_POSITION = 1
 """Position ID of padding."""
@@ -166,7 +163,7 @@ class FastEngine:
             The texts, for `encode_markers`.
         """
         texts, text_embeds, marker_embeds = _embed(encoder, batch)
-        memory = TextMemory(encoder.config.num_hidden_layers * getattr(encoder.config, "inner_group_num", 1))
+        memory = TextMemory(self.family.num_attention_layers(encoder.config))
         # Layers that run again for their gradients must run as they did before.
         runs_again = torch.is_grad_enabled() and any(
             getattr(module, "gradient_checkpointing", False) for module in encoder.modules()

@@ -1,4 +1,4 @@
-"""Sentences that stand one behind the other in one row, and how to pad some of them for attention."""
+"""Packed sentences: concatenated in one row without padding, and padded again in groups for attention."""
 
 from __future__ import annotations
 
@@ -8,22 +8,27 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+POSITION_OFFSET = 2
+"""Position ID of the first token, for every family of encoders, as in the 1.x library."""
+
 SMALL_GROUP = 64
-"""Groups of sentences with fewer tokens each are padded without a second thought."""
+"""Sentences of at most this many tokens are padded together regardless of how much their lengths differ."""
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Some rows of a packed sequence, those of one sentence or of a group of sentences, and how to pad the group.
+class PackedRows:
+    """The rows of one sentence or of a group of sentences in a packed sequence, and how to pad the group.
+
+    A single sentence needs no padding: its `table`, `places` and `key_mask` are None.
 
     Attributes:
-        first: The first row of a single sentence.
-        length: Rows of all sentences together.
-        table: Row for each sentence of a group and place, ``(sentences, longest)``, the sentence's first where there is
-            padding; None for a single sentence, whose rows need no table.
-        places: Places of the table that are no padding, flattened, ``(length,)``; None likewise.
-        key_mask: True for the keys that may be attended to, ``(sentences, 1, longest)``; None likewise. It holds the
-            first place even of a sentence without rows, since attending to nothing would give NaN.
+        first: First row of the first sentence.
+        length: Total number of rows.
+        table: Row of each place of the padded group, ``(sentences, longest)``; padding points to the sentence's first
+            row.
+        places: Flattened places of the table that are not padding, ``(length,)``.
+        key_mask: True for the keys that may be attended to, ``(sentences, 1, longest)``. The first place of a sentence
+            without rows counts as one, since a softmax over nothing gives NaN.
     """
 
     first: int
@@ -38,11 +43,20 @@ class Rows:
         return self.length if self.table is None else self.table.shape[1]
 
     @classmethod
-    def of(cls, firsts: list[int], lengths: list[int], device: torch.device) -> Rows:
-        """Tabulate sentences that begin in these rows and have these lengths."""
+    def from_lengths(cls, firsts: list[int], lengths: list[int], device: torch.device) -> PackedRows:
+        """Tabulate a group of sentences.
+
+        Args:
+            firsts: First row of each sentence.
+            lengths: Rows of each sentence.
+            device: Where the packed sequence is.
+
+        Returns:
+            The rows of the group.
+        """
         if len(lengths) == 1:
             return cls(firsts[0], lengths[0])
-        columns = torch.arange(max(lengths))  # on the CPU: the shapes below must not wait for an accelerator
+        columns = torch.arange(max(lengths))  # on the CPU, so that the shapes below do not wait for an accelerator
         starts, counts = torch.tensor([firsts, lengths])[:, :, None]
         mask = columns < counts
         table = torch.where(mask, starts + columns, starts.where(counts > 0, 0))
@@ -66,13 +80,13 @@ class Rows:
 
 
 def similar_lengths(lengths: list[int]) -> list[list[int]]:
-    """Group sentences so that padding each group to its longest at most doubles it, unless it is small.
+    """Group sentences so that padding at most doubles a group whose longest sentence exceeds `SMALL_GROUP`.
 
     Args:
         lengths: Tokens of each sentence.
 
     Returns:
-        Indices of the sentences of each group, the longest first; those without tokens are left out.
+        Indices of the sentences of each group, longest sentence first, without the empty sentences.
     """
     groups: list[list[int]] = []
     for index in sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True):
@@ -86,18 +100,18 @@ def similar_lengths(lengths: list[int]) -> list[list[int]]:
 
 
 def first_rows(lengths: list[int]) -> list[int]:
-    """Find where sentences of these lengths begin when they stand one behind the other."""
+    """Compute the first row of each sentence in a packed sequence from the sentences' lengths."""
     return [0, *itertools.accumulate(lengths[:-1])]
 
 
 @dataclass(frozen=True)
 class Texts:
-    """The texts of a batch, one behind the other.
+    """The texts of a batch as a packed sequence.
 
     Attributes:
         lengths: Tokens of each text.
-        position_ids: Their position IDs, ``(num_tokens,)``.
-        in_groups: Whether attention is computed in padded groups of sentences, rather than sentence by sentence.
+        position_ids: Position IDs of the tokens, from `POSITION_OFFSET` on in each text, ``(num_tokens,)``.
+        in_groups: Whether attention runs on padded groups of sentences rather than on one sentence at a time.
     """
 
     lengths: list[int]
@@ -106,16 +120,17 @@ class Texts:
 
     @property
     def num_tokens(self) -> int:
-        """Tokens of all texts."""
+        """Total number of tokens."""
         return len(self.position_ids)
 
     @property
-    def reach(self) -> int:
-        """No two positions of a text are further apart than this."""
+    def max_distance(self) -> int:
+        """An upper bound for the distance between two positions of a text."""
         return max(self.lengths, default=0)
 
-    def rows(self, sentences: list[int]) -> Rows:
-        """Rows of the texts of some sentences."""
-        firsts = first_rows(self.lengths)
-        places = [firsts[index] for index in sentences]
-        return Rows.of(places, [self.lengths[index] for index in sentences], self.position_ids.device)
+    def rows(self, sentences: list[int]) -> PackedRows:
+        """Tabulate a group of the texts, from their indices."""
+        firsts, lengths = (
+            [values[index] for index in sentences] for values in (first_rows(self.lengths), self.lengths)
+        )
+        return PackedRows.from_lengths(firsts, lengths, self.position_ids.device)

@@ -1,8 +1,8 @@
-"""Passes: tokens run through an encoder as one row without padding, and attend as span markers do.
+"""Passes: packed tokens run through an encoder and attend as span markers do.
 
-`TextPass` runs the texts of a batch and keeps every layer's keys and values in a `TextMemory`; `MarkerPass` runs any
-of the markers against them. `JointPass` runs both at once, which saves calls where there are few markers. The
-encoder's linear layers see real tokens only; `packed_attention` is what it finds in the place of its own attention.
+`TextPass` runs the texts of a batch and stores the keys and values of every layer in a `TextMemory`; `MarkerPass` runs
+any of the markers against them. `JointPass` runs both at once, which saves calls if there are few markers. The
+encoder's linear layers see no padding, and `packed_attention` replaces its attention function.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ ATTENTION_NAME = "span_marker"
 
 
 class TextEncoded(Exception):  # noqa: N818
-    """Every layer's keys and values are stored: what the last layer would make of them is not needed."""
+    """Ends a text pass once every layer has stored its keys and values: the last layer's output is not needed."""
 
 
 class TextMemory:
-    """Keys and values of a batch's texts in every attention layer, kept for the markers.
+    """Keys and values of a batch's texts in every attention layer, stored for the markers.
 
-    They are filed by attention layer, and only while the memory is open: when gradient checkpointing runs a layer
-    again, it finds its keys and values here and leaves them alone.
+    Layers can only store while the memory is open: a layer that gradient checkpointing runs again must not replace its
+    keys and values.
 
     Args:
-        num_layers: Attention layers of the encoder.
+        num_layers: Number of attention layers of the encoder.
     """
 
     def __init__(self, num_layers: int) -> None:
@@ -47,7 +47,7 @@ class TextMemory:
         return len(self._layers) == self.num_layers
 
     def store(self, layer: Hashable, key: Tensor, value: Tensor) -> None:
-        """File one layer's keys and values, both ``(heads, num_tokens, head_dim)``."""
+        """Store one layer's keys and values, ``(heads, num_tokens, head_dim)`` each."""
         if self.is_open:
             if layer in self._layers:
                 raise RuntimeError(f"{type(layer).__name__} attends twice in one pass: its layers share weights")
@@ -55,24 +55,24 @@ class TextMemory:
 
     @property
     def states(self) -> Tensor:
-        """The finished states of the texts: their values in the last layer, ``(num_tokens, heads * head_dim)``.
+        """The values of the texts in the last layer, ``(num_tokens, heads * head_dim)``.
 
-        They are a linear map of what enters the last layer, the last that is made of the texts at all, in every
-        encoder alike; and markers send gradients into them.
+        They are a linear projection of the last layer's input, for every encoder family, and markers send gradients
+        into them.
         """
         _, value = next(reversed(self._layers.values()))
         return value.transpose(0, 1).flatten(1)
 
     def recall(self, layer: Hashable) -> tuple[Tensor, Tensor]:
-        """Look up what an attention layer stored."""
+        """Look up the keys and values that a layer stored."""
         return self._layers[layer]
 
 
 class Pass(Protocol):
-    """One run of tokens through the encoder: it says how they attend.
+    """One run of packed tokens through an encoder, which determines how the tokens attend.
 
     Attributes:
-        has_text: Whether the texts are among the tokens, in front.
+        has_text: Whether the tokens start with the texts.
     """
 
     has_text: bool
@@ -90,19 +90,28 @@ class Pass(Protocol):
         dropout: float,
         relative: RelativeScores | None = None,
     ) -> Tensor:
-        """Compute attention: ``(heads, num_tokens, head_dim)`` each to ``(num_tokens, heads, head_dim)``.
+        """Compute the attention of one layer.
 
-        The keys come scaled: scores are products of queries and keys, and what ``relative`` adds to them.
+        Args:
+            layer: The attention layer, under which keys and values are stored.
+            query: ``(heads, num_tokens, head_dim)``.
+            key: Scaled keys, of the same shape.
+            value: Of the same shape.
+            dropout: Dropout probability of the attention weights.
+            relative: What distances add to the scores.
+
+        Returns:
+            ``(num_tokens, heads, head_dim)``.
         """
 
 
 @dataclass(frozen=True)
 class LayerPass:
-    """One layer of a pass through an encoder whose layers share their weights.
+    """One layer of a pass through an encoder whose layers share weights.
 
     Attributes:
         span_pass: The pass.
-        depth: Which layer it is.
+        depth: Index of the layer, which tells it apart from the others.
     """
 
     span_pass: Pass
@@ -124,12 +133,12 @@ class LayerPass:
 
 
 class TextPass:
-    """The texts of a batch run through the encoder: each attends to itself.
+    """The texts of a batch run through the encoder, and each attends to itself.
 
     Args:
         texts: The texts.
-        memory: Takes the keys and values of every layer.
-        ends_early: Whether to end with `TextEncoded` in the last layer, once its keys and values are known.
+        memory: Where to store the keys and values of every layer.
+        ends_early: Whether to raise `TextEncoded` in the last layer, once its keys and values are stored.
     """
 
     has_text = True
@@ -157,12 +166,12 @@ class TextPass:
 
 
 class MarkerPass:
-    """Some of a batch's markers run through the encoder, against texts that did so before.
+    """Some markers of a batch run through the encoder, against the stored keys and values of their texts.
 
     Args:
         texts: The texts.
-        memory: Holds their keys and values.
-        attention: What the markers attend to.
+        memory: The keys and values of the texts.
+        attention: The attention of these markers.
     """
 
     has_text = False
@@ -186,11 +195,11 @@ class MarkerPass:
 
 
 class JointPass:
-    """The texts of a batch and all of its markers behind them run through the encoder at once.
+    """The texts of a batch, followed by all of its markers, run through the encoder at once.
 
     Args:
         texts: The texts.
-        attention: What the markers attend to.
+        attention: The attention of the markers.
     """
 
     has_text = True
@@ -236,23 +245,23 @@ def packed_attention(
     """Attention function in the form that ``transformers`` looks up by name.
 
     Args:
-        module: The attention layer that calls.
-        query: ``(1, heads, num_tokens, head_dim)``; key and value likewise.
-        key: See query; it may have fewer heads.
-        value: See key.
-        attention_mask: Not used: ``span_pass`` knows what attends to what.
-        scaling: Factor of the scores before the softmax; ``head_dim ** -0.5`` by default.
-        dropout: Share of the attention weights that is dropped.
-        span_pass: Which tokens these are. It travels through the encoder as an extra keyword argument.
-        sliding_window: Local attention: the first distance in positions that is not seen any more; None for all.
-        position_bias: What relative positions add to the scores.
-        **kwargs: Other arguments that encoders hand down; not used.
+        module: The attention layer that calls it.
+        query: ``(1, heads, num_tokens, head_dim)``.
+        key: Of the same shape, or with fewer heads (grouped-query attention).
+        value: Of the same shape as ``key``.
+        attention_mask: Not used; ``span_pass`` determines what attends to what.
+        scaling: Factor of the scores before the softmax. Defaults to ``head_dim ** -0.5``.
+        dropout: Dropout probability of the attention weights.
+        span_pass: The pass. Encoders pass it on to their attention layers as an extra keyword argument.
+        sliding_window: In local attention, the smallest distance that is out of sight; None for no limit.
+        position_bias: What distances add to the scores.
+        **kwargs: Not used; other arguments that encoders pass on.
 
     Returns:
         ``(1, num_tokens, heads, head_dim)``, and None in place of the attention weights.
     """
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
-    num_groups = query.shape[1] // key.shape[1]  # heads that share a key and a value (grouped-query attention)
+    num_groups = query.shape[1] // key.shape[1]  # heads that share a key and a value
     if num_groups > 1:
         key, value = (x.repeat_interleave(num_groups, dim=1) for x in (key, value))
     relative = position_bias if sliding_window is None else SlidingWindow(sliding_window - 1)

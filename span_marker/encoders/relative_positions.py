@@ -1,7 +1,7 @@
-"""What the distance between two positions adds to attention scores, as functions of position IDs.
+"""Relative positions: what the distance between two tokens adds to attention scores, as a function of position IDs.
 
-Encoders with relative positions compute distances from the order in which tokens stand. A marker stands behind the
-text, so its distances must come from position IDs instead: it then sees the text as the token it observes would.
+Encoders with relative positions compute distances from the order of the tokens. Markers come after the text, so their
+distances must come from position IDs instead: a marker then sees the text as the token that it observes does.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from torch import Tensor
 
 
 def distances(query_positions: Tensor, key_positions: Tensor) -> Tensor:
-    """How far queries are behind keys: ``(..., num_queries)``, ``(..., num_keys)`` to ``(..., num_queries, num_keys)``.
+    """Subtract key positions from query positions.
 
     Args:
-        query_positions: Position IDs of the queries.
-        key_positions: Position IDs of the keys.
+        query_positions: Position IDs of the queries, ``(..., num_queries)``.
+        key_positions: Position IDs of the keys, ``(..., num_keys)``.
 
     Returns:
-        Query position minus key position.
+        Query position minus key position, ``(..., num_queries, num_keys)``.
 
     Example:
         >>> distances(torch.tensor([2, 4]), torch.tensor([2, 3, 4]))
@@ -33,10 +33,10 @@ def distances(query_positions: Tensor, key_positions: Tensor) -> Tensor:
 
 
 class RelativeScores(Protocol):
-    """What the distance between positions adds to attention scores."""
+    """Computes what the distances between positions add to attention scores."""
 
     def __call__(
-        self, query: Tensor, key: Tensor, query_positions: Tensor, key_positions: Tensor, reach: int
+        self, query: Tensor, key: Tensor, query_positions: Tensor, key_positions: Tensor, max_distance: int
     ) -> Tensor | None:
         """Compute the scores to add.
 
@@ -45,28 +45,28 @@ class RelativeScores(Protocol):
             key: Scaled keys, ``(heads, batch, num_keys, head_dim)``.
             query_positions: ``(batch, num_queries)``.
             key_positions: ``(batch, num_keys)``.
-            reach: No two positions are further apart than this.
+            max_distance: An upper bound for the distance between two of the positions.
 
         Returns:
-            A tensor that broadcasts to ``(heads, batch, num_queries, num_keys)``; None to add nothing.
+            A tensor that broadcasts to ``(heads, batch, num_queries, num_keys)``, or None to add nothing.
         """
 
 
 @dataclass(frozen=True)
 class SlidingWindow:
-    """Local attention: nothing sees what is more than some positions away. See `RelativeScores`.
+    """Local attention: scores are minus infinity beyond a distance. See `RelativeScores`.
 
     Attributes:
-        distance: The furthest that is seen.
+        distance: The largest distance at which a query sees a key.
     """
 
     distance: int
 
     def __call__(
-        self, query: Tensor, key: Tensor, query_positions: Tensor, key_positions: Tensor, reach: int
+        self, query: Tensor, key: Tensor, query_positions: Tensor, key_positions: Tensor, max_distance: int
     ) -> Tensor | None:
         """See `RelativeScores`."""
-        if reach <= self.distance:
+        if max_distance <= self.distance:
             return None
         is_far = distances(query_positions, key_positions).abs() > self.distance
         return query.new_zeros(()).masked_fill(is_far, float("-inf"))[None]
@@ -74,7 +74,7 @@ class SlidingWindow:
 
 @dataclass(frozen=True)
 class DistanceScores:
-    """A learned score for each distance and head, as in T5 and MPNet. See `RelativeScores`.
+    """A learned score per distance and head, as in T5 and MPNet. See `RelativeScores`.
 
     Attributes:
         scores: Score of each distance from ``-limit`` to ``limit``, ``(heads, 2 * limit + 1)``.
@@ -83,22 +83,24 @@ class DistanceScores:
     scores: Tensor
 
     @classmethod
-    def of(cls, embedding: torch.nn.Embedding, bucket_of: Callable[[Tensor], Tensor], limit: int) -> DistanceScores:
-        """Tabulate the scores.
+    def from_embedding(
+        cls, embedding: torch.nn.Embedding, bucket_of: Callable[[Tensor], Tensor], limit: int
+    ) -> DistanceScores:
+        """Tabulate the scores of all distances up to a limit.
 
         Args:
-            embedding: Score of each bucket, ``(num_buckets, heads)``.
-            bucket_of: Bucket of key position minus query position.
+            embedding: Scores per bucket, ``(num_buckets, heads)``.
+            bucket_of: Maps key position minus query position to a bucket.
             limit: The largest distance.
 
         Returns:
-            The table.
+            The scores.
         """
         buckets = bucket_of(-torch.arange(-limit, limit + 1))
         return cls(embedding(buckets.to(embedding.weight.device)).t())
 
     def __call__(
-        self, query: Tensor, key: Tensor, query_positions: Tensor, key_positions: Tensor, reach: int
+        self, query: Tensor, key: Tensor, query_positions: Tensor, key_positions: Tensor, max_distance: int
     ) -> Tensor:
         """See `RelativeScores`."""
         index = distances(query_positions, key_positions) + self.scores.shape[1] // 2
@@ -107,30 +109,30 @@ class DistanceScores:
 
 @dataclass(frozen=True)
 class DisentangledScores:
-    """Content to position and position to content, as in DeBERTa. See `RelativeScores`.
+    """Content-to-position and position-to-content scores, as in DeBERTa. See `RelativeScores`.
 
-    With ``r`` for the row of a distance in the table of relative positions, a query ``q`` and a scaled key ``k`` score
+    Let ``r`` be the row of a distance in the table of relative positions. A query ``q`` and a scaled key ``k`` score
     ``q @ position_keys[r] + k @ position_queries[r]`` in addition to ``q @ k`` (He et al. 2021, DeBERTa, eq. 4).
 
     Attributes:
         rows: Row of each distance from ``-limit`` to ``limit``, ascending.
-        table: The same as a tensor, where the states are.
-        position_keys: Scaled, ``(heads, num_rows, head_dim)``; None without content to position.
-        position_queries: ``(heads, num_rows, head_dim)``; None without position to content.
+        index: Same as `rows`, as a tensor on the device of the states.
+        position_keys: Scaled keys, ``(heads, num_rows, head_dim)``; None to leave content-to-position out.
+        position_queries: Queries, of the same shape; None to leave position-to-content out.
     """
 
     rows: list[int]
-    table: Tensor
+    index: Tensor
     position_keys: Tensor | None
     position_queries: Tensor | None
 
     def __call__(
-        self, query: Tensor, key: Tensor, query_positions: Tensor, key_positions: Tensor, reach: int
+        self, query: Tensor, key: Tensor, query_positions: Tensor, key_positions: Tensor, max_distance: int
     ) -> Tensor | None:
         """See `RelativeScores`."""
         limit = len(self.rows) // 2
-        first, last = self.rows[limit - reach], self.rows[limit + reach]  # those that these positions can need
-        index = self.table[distances(query_positions, key_positions) + limit] - first
+        first, last = self.rows[limit - max_distance], self.rows[limit + max_distance]  # the rows that can occur here
+        index = self.index[distances(query_positions, key_positions) + limit] - first
         index = index.expand(query.shape[0], -1, -1, -1)  # (heads, batch, num_queries, num_keys)
         scores = None
         if self.position_keys is not None:
@@ -145,6 +147,6 @@ class DisentangledScores:
 def _products(states: Tensor, table: Tensor) -> Tensor:
     """``(heads, batch, n, head_dim)`` with ``(heads, num_rows, head_dim)`` to ``(heads, batch, n, num_rows)``.
 
-    As one product for each head: to broadcast the table over the batch would copy it.
+    One product per head, since broadcasting the table over the batch would copy it.
     """
     return (states.flatten(1, 2) @ table.transpose(-1, -2)).unflatten(1, states.shape[1:3])

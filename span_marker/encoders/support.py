@@ -1,4 +1,4 @@
-"""Which encoders can carry span markers, which engine each gets, and how long their texts may be."""
+"""Which encoders can carry span markers, which engine each one gets, and how long its texts may be."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from transformers import (
 from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING
 
 from span_marker.encoders.contract import Architecture, EngineName, broken_rule
-from span_marker.encoders.engines import POSITION_OFFSET, DenseEngine, Engine, FastEngine
-from span_marker.encoders.families import FAMILIES, STANDARD
+from span_marker.encoders.engines import DenseEngine, Engine, FastEngine
+from span_marker.encoders.families import FAMILIES, family_of
 from span_marker.encoders.passes import ATTENTION_NAME, packed_attention
 
 logger = logging.getLogger(__name__)
 
 EngineChoice = Literal["auto", "fast", "dense"]
 
-_SPARSE = "its sparse attention depends on where tokens stand, so that markers change what the text sees"
+_SPARSE = "its sparse attention depends on the order of the tokens, so markers would change what the text sees"
 
 REFUSED = {
     "big_bird": _SPARSE,
-    "convbert": "its convolutions reach across the sequence, so that the text sees the markers",
+    "convbert": "its convolutions mix neighboring tokens, so the text would see the markers",
     "longformer": _SPARSE,
     "xlnet": "it takes no position IDs",
 }
-"""Model types that can't carry span markers, and why."""
+"""Model types that can't carry span markers, with the reason."""
 
 SIZES = {
     "vocab_size": (1, 10**7),
@@ -47,23 +47,23 @@ SIZES = {
     "max_position_embeddings": (1, 10**7),
     "type_vocab_size": (0, 10**4),
 }
-"""Sizes of encoders, the least and the most: far from those that there are, near enough to build in a moment."""
+"""Accepted range of each size: wider than any published encoder, small enough that a hostile config.json cannot exhaust
+memory."""
 
 
 def register_attention() -> None:
-    """Make `packed_attention` known to ``transformers`` by its name."""
+    """Register `packed_attention` with ``transformers`` under its name."""
     AttentionInterface.register(ATTENTION_NAME, packed_attention)
 
 
 def check_encoder(config: PreTrainedConfig) -> None:
-    """Refuse an encoder that is known not to carry span markers.
+    """Refuse an encoder that is known to be unable to carry span markers.
 
     Args:
         config: The encoder's configuration.
 
     Raises:
-        ValueError: If it is convolutional, sparse, a decoder, or an encoder together with a decoder, or if its sizes
-            make no sense.
+        ValueError: If it is convolutional, sparse, a decoder or an encoder-decoder, or a size is out of range.
     """
     reason = _reason_to_refuse(config)
     if reason is not None:
@@ -84,19 +84,19 @@ def _reason_to_refuse(config: PreTrainedConfig) -> str | None:
         return "it has no vocabulary of tokens"
     if getattr(config, "conv_kernel_size", 0):
         return (
-            f"its convolution (conv_kernel_size={config.conv_kernel_size}) reaches across the sequence, so that the "
-            "text sees the markers"
+            f"its convolution (conv_kernel_size={config.conv_kernel_size}) mixes neighboring tokens, so the text would "
+            "see the markers"
         )
     if getattr(config, "talking_head", False):
-        return "talking_head=True mixes the attention of its heads"
+        return "talking_head=True mixes its attention heads"
     if getattr(config, "is_decoder", False):
-        return "is_decoder=True: a token of a decoder sees only those in front of it"
+        return "is_decoder=True lets a token see only the tokens before it"
     if config.model_type in FAMILIES:
         return None
     if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING and type(config) not in MODEL_FOR_MASKED_LM_MAPPING:
-        return "it is a decoder: a token sees only those in front of it"
+        return "it is a decoder: a token sees only the tokens before it"
     if getattr(config, "is_encoder_decoder", False):
-        return "it is an encoder together with a decoder"
+        return "it is an encoder-decoder"
     return None
 
 
@@ -108,19 +108,19 @@ def _refusal(config: PreTrainedConfig, reason: str) -> str:
 
 
 def auto_class(config: PreTrainedConfig) -> type[AutoModel | AutoModelForTextEncoding]:
-    """Find out which of the classes of ``transformers`` loads an encoder, without its decoder if it has one.
+    """Choose the auto class of ``transformers`` that loads an encoder without a decoder.
 
     Args:
         config: The encoder's configuration.
 
     Returns:
-        The class.
+        The auto class.
     """
     return AutoModelForTextEncoding if _has_own_encoder_class(config) else AutoModel
 
 
 def model_arguments(config: PreTrainedConfig) -> dict[str, Any]:
-    """Arguments that build an encoder without a pooler, which no span marker reads.
+    """Collect the arguments that build an encoder without a pooler, which is not used here.
 
     Args:
         config: The encoder's configuration.
@@ -134,16 +134,16 @@ def model_arguments(config: PreTrainedConfig) -> dict[str, Any]:
 
 
 def build_encoder(config: PreTrainedConfig) -> PreTrainedModel:
-    """Build an encoder with random weights that shares the given configuration.
+    """Build an encoder with random weights.
 
     Args:
-        config: The encoder's configuration.
+        config: The encoder's configuration, which the encoder keeps without copying it.
 
     Returns:
         The encoder.
 
     Raises:
-        ValueError: If it can't carry span markers, or can't be built from the configuration.
+        ValueError: If the encoder can't carry span markers, or can't be built from its configuration.
     """
     check_encoder(config)
     encoder_class = _encoder_class(config)
@@ -158,7 +158,7 @@ def build_encoder(config: PreTrainedConfig) -> PreTrainedModel:
 
 
 def _encoder_class(config: PreTrainedConfig) -> Callable[..., PreTrainedModel] | None:
-    """The encoder's class; None if it comes with the encoder rather than with ``transformers``."""
+    """Find the encoder's class; None if ``transformers`` does not have it (remote code)."""
     mapping: Any = MODEL_FOR_TEXT_ENCODING_MAPPING if _has_own_encoder_class(config) else MODEL_MAPPING
     return cast(Callable[..., PreTrainedModel], mapping[type(config)]) if type(config) in mapping else None
 
@@ -184,7 +184,7 @@ def select_engine(encoder: PreTrainedModel, engine: EngineChoice, max_pairs: int
     choices: dict[str, tuple[EngineName, ...]] = {"auto": ("fast", "dense"), "fast": ("fast",), "dense": ("dense",)}
     if engine not in choices:
         raise ValueError(f"engine={engine!r} must be one of 'auto', 'fast' and 'dense'")
-    family = FAMILIES.get(encoder.config.model_type, STANDARD)
+    family = family_of(encoder.config)
     architecture = Architecture.from_encoder(encoder)
     broken: dict[str, str] = {}
     for name in choices[engine]:
@@ -201,8 +201,8 @@ def select_engine(encoder: PreTrainedModel, engine: EngineChoice, max_pairs: int
     raise ValueError(_refusal(encoder.config, broken[name]))
 
 
-def max_text_length(config: PreTrainedConfig) -> int | None:
-    """Find the most tokens that an encoder has positions for.
+def max_positions(config: PreTrainedConfig) -> int | None:
+    """Compute how many tokens an encoder has positions for.
 
     Args:
         config: The encoder's configuration.
@@ -210,10 +210,4 @@ def max_text_length(config: PreTrainedConfig) -> int | None:
     Returns:
         Tokens of the longest text, special tokens included; None if there is no limit.
     """
-    family = FAMILIES.get(config.model_type, STANDARD)
-    if family.positions == "relative" and not getattr(config, "position_biased_input", False):
-        return None
-    num_positions = getattr(config, "max_position_embeddings", None)
-    if num_positions is None:
-        return None
-    return int(num_positions) - (0 if family.positions == "rotary" else POSITION_OFFSET)
+    return family_of(config).max_positions(config)

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import torch
 from datasets import Column, Dataset
 from transformers import Pipeline
+from transformers.pipelines import PIPELINE_REGISTRY
 
 from span_marker.modeling import SpanMarkerModel
 from span_marker.preprocessing.inputs import text_column
@@ -213,3 +214,6 @@ def _iterable(inputs: Any) -> Iterable[Any]:
         f"the pipeline {TASK!r} can't read inputs of type {type(inputs).__name__}: pass a string, a list of strings or "
         "of lists of words, a Dataset, or an iterable of texts"
     )
+
+
+PIPELINE_REGISTRY.register_pipeline(TASK, SpanMarkerPipeline, SpanMarkerModel, {"model": NoDefaultModel()}, "text")

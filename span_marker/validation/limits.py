@@ -21,7 +21,7 @@ from span_marker.configuration import AUTO, SpanMarkerConfig
 from span_marker.core.alignment import align
 from span_marker.core.spans import IntArray
 from span_marker.data.columns import ROWS_AT_A_TIME, named_splits, read_rows
-from span_marker.encoders.support import max_text_length
+from span_marker.encoders.support import max_positions
 from span_marker.preprocessing.tokenizer import SpanMarkerTokenizer
 
 logger = logging.getLogger(__name__)
@@ -192,14 +192,14 @@ def set_limits(config: SpanMarkerConfig, train_dataset: Dataset, tokenizer: Span
     suggestion = suggest_limits(
         {"training": train_dataset},
         tokenizer,
-        text_limit=max_text_length(config.encoder),
+        text_limit=max_positions(config.encoder),
         labels=config.given_labels,
     )
     if config.entity_max_length == AUTO:
         config.entity_max_length = suggestion.entity_max_length
     if config.model_max_length == AUTO:
         # Short texts cost no more under a higher limit, and later ones may be longer, or have context around them.
-        largest = max_text_length(config.encoder)
+        largest = max_positions(config.encoder)
         wanted = max(suggestion.model_max_length, config.model_max_length_default)
         config.model_max_length = wanted if largest is None else min(wanted, largest)
     chosen = ", ".join(f"{name}={getattr(config, name)}" for name in limits)

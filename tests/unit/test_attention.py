@@ -13,7 +13,7 @@ from span_marker.encoders.attention import (
     dense_attention_mask,
     pair_scores,
 )
-from span_marker.encoders.packing import Rows
+from span_marker.encoders.packing import PackedRows
 
 ANDORRA = ["Andorra", "is", "located", "between", "France", "and", "Spain", "."]
 
@@ -76,7 +76,7 @@ def test_the_example_sentence():
 
 def test_rows_of_one_sentence_are_not_copied():
     packed = torch.randn(2, 5, 3)
-    rows = Rows.of([0], [5], packed.device)
+    rows = PackedRows.from_lengths([0], [5], packed.device)
     assert rows.pad(packed).data_ptr() == packed.data_ptr()
 
 
@@ -84,7 +84,7 @@ def test_rows_of_one_sentence_are_not_copied():
 def test_unpad_undoes_pad(lengths):
     packed = torch.randn(2, sum(lengths), 3)
     firsts = [sum(lengths[:index]) for index in range(len(lengths))]
-    rows = Rows.of(firsts, lengths, packed.device)
+    rows = PackedRows.from_lengths(firsts, lengths, packed.device)
     padded = rows.pad(packed)
     assert padded.shape == (2, len(lengths), max(lengths), 3)
     torch.testing.assert_close(rows.unpad(padded), packed.transpose(0, 1))

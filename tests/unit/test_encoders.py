@@ -12,8 +12,10 @@ from span_marker import SpanMarkerConfig, SpanMarkerModel
 from span_marker.encoders import contract
 from span_marker.encoders.contract import Architecture, broken_rule
 from span_marker.encoders.engines import DenseEngine, FastEngine
-from span_marker.encoders.families import FAMILIES, STANDARD, Family, run_standard, run_standard_dense
-from span_marker.encoders.support import check_encoder, max_text_length
+from span_marker.encoders.families import FAMILIES, STANDARD, Family, family_of, run_standard, run_standard_dense
+from span_marker.encoders.packing import POSITION_OFFSET, Texts
+from span_marker.encoders.passes import TextMemory, TextPass
+from span_marker.encoders.support import check_encoder, max_positions
 
 SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
 
@@ -48,7 +50,7 @@ def test_every_family_gets_the_fast_engine_and_keeps_the_contract_on_both(family
         (transformers.GPT2Config(n_layer=1), "'gpt2' can't .*: it is a decoder"),
         (transformers.LlamaConfig(), "'llama' can't .*: it is a decoder"),
         (transformers.BertConfig(is_decoder=True), "is_decoder=True"),
-        (transformers.BartConfig(), "an encoder together with a decoder"),
+        (transformers.BartConfig(), "an encoder-decoder"),
         (transformers.ViTConfig(), "it has no vocabulary"),
         (transformers.XLNetConfig(), "takes no position IDs"),
         (transformers.BigBirdConfig(), "sparse attention"),
@@ -188,17 +190,75 @@ def test_the_contract_tries_texts_and_markers_apart():
         (transformers.DebertaV2Config(relative_attention=True, position_biased_input=False), None),
         (transformers.DebertaV2Config(relative_attention=True, position_biased_input=True), 510),
         (transformers.T5Config(), None),
+        (transformers.T5Config(max_position_embeddings=512), None),
     ],
 )
 def test_text_limits_follow_the_encoder(config, limit):
-    assert max_text_length(config) == limit
+    assert max_positions(config) == limit
+
+
+class RecordingPass(TextPass):
+    """A text pass that writes down which layers attend."""
+
+    def __init__(self, texts, memory):
+        super().__init__(texts, memory, ends_early=False)
+        self.layers = []
+
+    def attend(self, layer, *args):
+        self.layers.append(layer)
+        return super().attend(layer, *args)
+
+
+def attending_layers(encoder, num_tokens):
+    """Run a text of this length through an encoder of the fast engine."""
+    family = family_of(encoder.config)
+    texts = Texts([num_tokens], torch.arange(num_tokens) + POSITION_OFFSET, in_groups=False)
+    memory = TextMemory(family.num_attention_layers(encoder.config))
+    text_pass = RecordingPass(texts, memory)
+    with torch.no_grad():
+        embeds = encoder.get_input_embeddings()(torch.zeros(num_tokens, dtype=torch.long))
+        states = family.run_packed(encoder, embeds, texts.position_ids, text_pass)
+    assert states.shape == (num_tokens, encoder.config.hidden_size)
+    assert memory.is_complete
+    return text_pass.layers
+
+
+@pytest.mark.parametrize("family", ENCODERS)
+def test_every_family_knows_how_often_its_encoders_attend(family):
+    encoder = build_model(family).encoder
+    layers = attending_layers(encoder, 5)
+    assert len(set(layers)) == len(layers) == family_of(encoder.config).num_attention_layers(encoder.config) == 3
+
+
+@pytest.mark.parametrize(("num_groups", "num_in_group"), [(1, 2), (3, 2), (2, 1)])
+def test_layers_of_albert_attend_once_per_layer_of_their_group(num_groups, num_in_group):
+    config = encoder_config("albert", 100)
+    config.num_hidden_groups, config.inner_group_num = num_groups, num_in_group
+    encoder = SpanMarkerModel(SpanMarkerConfig(encoder=config, labels=LABELS)).encoder
+    layers = attending_layers(encoder, 5)
+    assert len(set(layers)) == len(layers) == FAMILIES["albert"].num_attention_layers(config) == 3 * num_in_group
+
+
+@pytest.mark.parametrize("family", ENCODERS)
+def test_every_family_knows_how_many_positions_its_encoders_have(family):
+    encoder = build_model(family).encoder
+    limit = family_of(encoder.config).max_positions(encoder.config)
+    attending_layers(encoder, limit or 200)
+    modules = {name.rpartition(".")[2]: module for name, module in encoder.named_modules()}
+    if isinstance(modules.get("position_embeddings"), torch.nn.Embedding):
+        with pytest.raises((IndexError, RuntimeError), match="out of (range|bounds)"):
+            attending_layers(encoder, limit + 1)
+    elif "rotary_emb" in modules:
+        assert limit == encoder.config.max_position_embeddings == 130
+    else:
+        assert limit is None
 
 
 @pytest.mark.parametrize("family", ["deberta", "deberta-v3", "t5", "mt5"])
 def test_relative_encoders_read_texts_of_any_length(family, tmp_path):
     model = build_model(family, model_max_length=700, entity_max_length=1)
     words = ["Paris", "is", "a", "city", "."] * 40
-    assert max_text_length(model.config.encoder) is None
+    assert max_positions(model.config.encoder) is None
     assert len(model.tokenizer.encode_words([words])[0].input_ids) > 130  # rows of a table of positions, had it one
     with torch.no_grad():
         model.classifier.bias[0] = -100

@@ -9,7 +9,7 @@ from tiny import SENTENCES, build_model
 from transformers.models.mpnet.modeling_mpnet import MPNetEncoder
 
 from span_marker.encoders.families import FAMILIES
-from span_marker.encoders.layers import _relative_table
+from span_marker.encoders.families.deberta import relative_table
 from span_marker.encoders.relative_positions import DisentangledScores, DistanceScores, SlidingWindow, distances
 
 # Text of six tokens; a start marker that observes token 3, and an end marker that observes token 4.
@@ -32,7 +32,7 @@ def test_markers_look_up_the_buckets_of_their_tokens(family):
     else:
         attention = stack.block[0].layer[0].SelfAttention
         embedding, bucket_of = attention.relative_attention_bias, attention._relative_position_bucket
-    scores = DistanceScores.of(embedding, bucket_of, limit=6)
+    scores = DistanceScores.from_embedding(embedding, bucket_of, limit=6)
     nothing = torch.empty(0)
     for keys, buckets in ((TEXT, expected["markers"]), (MARKERS, expected["pair"])):
         found = scores(nothing, nothing, MARKERS, keys, 6)
@@ -50,7 +50,7 @@ def test_markers_look_up_the_buckets_of_their_tokens(family):
 )
 def test_rows_of_the_table_of_deberta(family, rows):
     encoder = build_model(family).encoder
-    table = _relative_table(encoder, 6)
+    table = relative_table(encoder, 6)
     assert [row + rows[0] for row in table.rows] == rows
     torch.testing.assert_close(table.embeds, encoder.encoder.get_rel_embedding()[rows[0] : rows[-1] + 1])
 
@@ -63,7 +63,7 @@ def test_disentangled_scores_are_products_with_the_row_of_each_distance():
     keys, queries = torch.randn(2, heads, 7, dim)
     for with_keys, with_queries in ((True, True), (True, False), (False, True)):
         scores = DisentangledScores(rows, table, keys if with_keys else None, queries if with_queries else None)
-        found = scores(query, key, MARKERS, TEXT, reach=6)
+        found = scores(query, key, MARKERS, TEXT, max_distance=6)
         for head in range(heads):
             for marker in range(2):
                 for token in range(6):
@@ -74,7 +74,7 @@ def test_disentangled_scores_are_products_with_the_row_of_each_distance():
                     if with_queries:
                         expected = expected + key[head, 0, token] @ queries[head, row]
                     torch.testing.assert_close(found[head, 0, marker, token], expected)
-    assert DisentangledScores(rows, table, None, None)(query, key, MARKERS, TEXT, reach=6) is None
+    assert DisentangledScores(rows, table, None, None)(query, key, MARKERS, TEXT, max_distance=6) is None
 
 
 def test_a_window_is_a_distance_in_positions():
