@@ -15,7 +15,7 @@ from __future__ import annotations
 import bisect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, cast, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -28,8 +28,8 @@ FloatArray = npt.NDArray[np.float32]
 
 Decoding = Literal["flat", "flat-optimal", "nested", "overlapping"]
 
-DECODINGS: tuple[str, ...] = get_args(Decoding)
-"""Names of the ways to resolve overlaps."""
+DECODINGS: tuple[Decoding, ...] = get_args(Decoding)
+"""Names of the ways to resolve overlaps, see `RULES`."""
 
 MULTI_LABEL_THRESHOLD = 0.5
 """Probability from which on a label of a multi-label model is likely enough."""
@@ -205,7 +205,7 @@ def select(spans: Iterable[ScoredSpan], decoding: Decoding) -> list[ScoredSpan]:
         >>> [(span.start, span.end) for span in select(spans, "nested")]
         [(0, 1), (0, 3)]
     """
-    return sorted(_SELECTIONS[check_decoding(decoding)](sorted(spans, key=_by_words)), key=_by_words)
+    return sorted(RULES[check_decoding(decoding)].select(sorted(spans, key=_by_words)), key=_by_words)
 
 
 def check_decoding(decoding: str) -> Decoding:
@@ -222,7 +222,7 @@ def check_decoding(decoding: str) -> Decoding:
     """
     if decoding not in DECODINGS:
         raise ValueError(f"decoding={decoding!r} must be one of {', '.join(map(repr, DECODINGS))}")
-    return cast(Decoding, decoding)
+    return decoding
 
 
 def _by_words(span: ScoredSpan) -> tuple[int, int, int]:
@@ -286,9 +286,24 @@ def _overlapping(spans: list[ScoredSpan]) -> list[ScoredSpan]:
     return spans
 
 
-_SELECTIONS: dict[str, Callable[[list[ScoredSpan]], list[ScoredSpan]]] = {
-    "flat": _flat,
-    "flat-optimal": _flat_optimal,
-    "nested": _nested,
-    "overlapping": _overlapping,
+class DecodingRule(NamedTuple):
+    """One way to resolve overlaps.
+
+    Attributes:
+        may_nest: Whether an entity may lie within another one, or share its words with another label.
+        may_cross: Whether an entity may overlap another one while neither lies within the other.
+        select: Keeps some of the spans of a sentence, which come in order of their words.
+    """
+
+    may_nest: bool
+    may_cross: bool
+    select: Callable[[list[ScoredSpan]], list[ScoredSpan]]
+
+
+RULES: dict[Decoding, DecodingRule] = {
+    "flat": DecodingRule(may_nest=False, may_cross=False, select=_flat),
+    "flat-optimal": DecodingRule(may_nest=False, may_cross=False, select=_flat_optimal),
+    "nested": DecodingRule(may_nest=True, may_cross=False, select=_nested),
+    "overlapping": DecodingRule(may_nest=True, may_cross=True, select=_overlapping),
 }
+"""All ways to resolve overlaps. To add one, write it here and add its name to `Decoding`."""
