@@ -9,9 +9,9 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pe
 
 help:
 	@echo "make quickstart   train, evaluate, save, load and predict; writes quickstart.html"
-	@echo "make test         lint, types, import contract and all tests"
+	@echo "make test         lint, types, import contracts, spelling and all tests"
 	@echo "make unit         all tests without lint"
-	@echo "make lint         lint, types and import contract"
+	@echo "make lint         lint, types, import contracts and spelling"
 	@echo "make test-oldest  all tests with the oldest versions of all dependencies that pyproject.toml allows"
 	@echo "make test-newest  all tests with the newest"
 	@echo "make test-wheel   all tests against the wheel, where there are no sources"
@@ -34,6 +34,7 @@ lint: $(VENV)/test.done
 	$(BIN)/mypy
 	$(BIN)/pydoclint --quiet span_marker
 	$(BIN)/lint-imports
+	$(BIN)/codespell
 
 test-oldest:
 	$(MAKE) unit VENV=.venv-oldest CONSTRAINTS=constraints-oldest.txt
