@@ -1,6 +1,6 @@
 """Makes the tables of the documentation from ``benchmarks/results``: ``python benchmarks/tables.py``.
 
-A table stands between ``<!-- NAME -->`` and ``<!-- /NAME -->``, where NAME is that of a table here.
+A table stands between ``<!-- NAME -->`` and ``<!-- /NAME -->``, where NAME is a key of `TABLES`.
 """
 
 from __future__ import annotations
@@ -69,6 +69,21 @@ def speed_table(results: dict[str, Any]) -> str:
         "share of the matrix rate",
         lambda row: f"{row['needed_gflop'] / row['predict']['this'] / rates['float32']:.0%}",
     )
+    return str(table)
+
+
+def speed_summary(speed: dict[str, Any], span_filter: dict[str, Any]) -> str:
+    """Give the ratios of `speed_table` and `span_filter_speed_table` that matter most, and nothing else."""
+    table = SettingsTable({name: row | span_filter["settings"][name] for name, row in speed["settings"].items()})
+
+    def ratio(key: str) -> Callable[[dict[str, Any]], str]:
+        return lambda row: f"{row[key]['published'] / row[key]['this']:.1f}x"
+
+    table.add("prediction, all candidates", ratio("predict"))
+    table.add(
+        "prediction, candidate filter", lambda row: f"{row['rates']['filtered'] / row['rates']['published']:.1f}x"
+    )
+    table.add("training step, all candidates", ratio("train"))
     return str(table)
 
 
@@ -289,7 +304,8 @@ def case_studies(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
+TABLES: dict[str, tuple[str, Callable[..., str]]] = {
+    "speed-summary": ("speed.json span_filter.json", speed_summary),
     "speed": ("speed.json", speed_table),
     "speed-machine": ("speed.json", machine_line),
     "precision": ("precision.json", precision_table),
@@ -307,14 +323,14 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "ablations-machine": ("ablations.json", lambda results: f"{describe(results['machine'])}."),
     "case-studies": ("case_studies.json", case_studies),
 }
+"""For each table, the files of results that it is made from, separated by spaces, and the function that makes it."""
 
 
 def fill(page: str) -> str:
     """Fill all tables of a page from the results."""
-    for name, (file, table) in TABLES.items():
-        results = HERE / "results" / file
+    for name, (files, table) in TABLES.items():
         if f"<!-- {name} -->" in page:
-            body = table(json.loads(results.read_text(encoding="utf-8")))
+            body = table(*(json.loads((HERE / "results" / file).read_text(encoding="utf-8")) for file in files.split()))
             pattern = f"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
             page = re.sub(pattern, lambda match, body=body: f"{match[1]}{body}\n{match[2]}", page, flags=re.DOTALL)
     return page

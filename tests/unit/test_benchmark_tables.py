@@ -1,9 +1,12 @@
 """The tables of the documentation are made from the kept results."""
 
 import json
+import re
 
 import pytest
-from tables import HERE, PAGES, TABLES, fill
+from tables import HERE, PAGES, TABLES, fill, span_filter_speed_table, speed_summary, speed_table
+
+SUMMARIZED = ("speed", "span_filter")
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
@@ -31,6 +34,25 @@ def test_results_say_what_they_were_measured_on(name):
     machine = json.loads((HERE / "results" / name).read_text(encoding="utf-8"))["machine"]
     assert len(machine["commit"]) == 40, "measure a committed state"
     assert {"date", "python", "versions", "device"} <= set(machine)
+
+
+def test_the_summary_shows_figures_of_the_full_tables():
+    speed, span_filter = (json.loads((HERE / "results" / f"{name}.json").read_text("utf-8")) for name in SUMMARIZED)
+    full = rows(speed_table(speed)) | rows(span_filter_speed_table(span_filter))
+    summary = rows(speed_summary(speed, span_filter))
+    assert summary["text/marker/entity limits"] == full["text/marker/entity limits"]
+    for title, full_title in {
+        "prediction, all candidates": "prediction, sentences/s",
+        "prediction, candidate filter": "published → filter",
+        "training step, all candidates": "training step of 16 sentences",
+    }.items():
+        assert summary[title] == [re.search(r"\*\*(.*)\*\*", cell)[1] for cell in full[full_title]]
+
+
+def rows(table):
+    """The cells of each row of a table, by the first of them."""
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+    return {first: others for first, *others in cells}
 
 
 def test_fill_replaces_what_stands_between_the_marks():
