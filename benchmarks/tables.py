@@ -225,7 +225,7 @@ def span_filter_trials_table(results: dict[str, Any]) -> str:
 
 
 def span_filter_speed_table(results: dict[str, Any]) -> str:
-    """Compare prediction behind a filter with everything else, in sentences a second."""
+    """Compare prediction with a filter to everything else, in sentences per second."""
     table = SettingsTable(results["settings"])
 
     def rates(task: str, other: str) -> Callable[[dict[str, Any]], str]:
@@ -239,8 +239,11 @@ def span_filter_speed_table(results: dict[str, Any]) -> str:
     table.add("published → filter", rates("filtered", "published"))
     table.add("token classification → filter, 1,280 sentences", rates("filtered, many", "token classification, many"))
     table.add("candidates kept", lambda row: f"{row['candidates_kept']:.1%}")
-    table.add("sentences as the published library reads them, all candidates", lambda row: f"{row['exact_equal']:.1%}")
-    table.add("the same behind the filter", lambda row: f"{row['filtered_equal']:.1%}")
+    table.add(
+        "sentences with the predictions of the published library, all candidates",
+        lambda row: f"{row['exact_equal']:.1%}",
+    )
+    table.add("the same with the filter", lambda row: f"{row['filtered_equal']:.1%}")
     return str(table)
 
 
