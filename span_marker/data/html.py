@@ -1,7 +1,7 @@
-"""Pages of HTML: texts with their entities marked, and what other pages share with them.
+"""HTML pages: texts with their entities marked, and what other pages share with them.
 
-A page is one file that loads nothing. Everything that comes from data is escaped. The entities of a text may nest and
-cross: each has a line below its text, on a level of its own, and its label behind its last character.
+A page is a single file that loads nothing. Everything that comes from data is escaped. Entities may nest and cross:
+each is underlined on a level of its own, and its label follows its last character.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ HUES = (
     ("#6b6200", "#e0d34d"),
     ("#555b66", "#c3c9d2"),
 )
-"""Colors of labels, on a light and on a dark page. Each is a line on the paper, and the background of a label that is
-written in the color of the paper: its contrast to the paper is at least 4.5 (WCAG 2, level AA)."""
+"""Colors of labels, on a light and on a dark page. Each colors the line of an entity, and the background of its label,
+whose letters have the color of the paper. The contrast to the paper is at least 4.5 (WCAG 2, level AA)."""
 
 TINT = 12
-"""Percentage of a hue in the background of an entity."""
+"""Percentage of the hue in the background of an entity."""
 
 
 class Mark(NamedTuple):
@@ -45,10 +45,10 @@ class Mark(NamedTuple):
     Attributes:
         start: First character.
         end: End, exclusive.
-        label: What is written behind it.
-        number: Number of the label. It picks the color, and the switch in the legend.
+        label: What is written after it.
+        number: Number of the label, which selects its color and its switch in the legend.
         score: Its score; None if it has none.
-        level: How many other lines are between the text and its own.
+        level: Number of levels between the text and its line.
     """
 
     start: int
@@ -68,12 +68,12 @@ Step = tuple[Literal["open", "label", "close"], Mark] | tuple[Literal["text"], s
 
 
 class Drawing(NamedTuple):
-    """A text and its marks, as a sequence of what an HTML file has, without the HTML.
+    """A text and its marks in the order in which an HTML file has them.
 
     Attributes:
         depth: Number of levels.
-        steps: Marks that open and close, labels, and pieces of the text, in order. Marks that open inside another one
-            also close inside it: those that cross are opened again.
+        steps: Pieces of the text, labels, and marks that open and close. A mark that opens inside another one closes
+            inside it; if they cross, it is opened again.
     """
 
     depth: int
@@ -89,18 +89,19 @@ def write_html(
 ) -> None:
     """Write a page that shows rows with their entities marked.
 
-    Labels stand behind their entities, whose lines are stacked where they overlap; scores are shown on hover and on
-    focus. A legend counts the labels and hides those that are unchecked. Words are joined by single spaces. Each
-    paragraph has the direction of its first letter. Colors are given out in alphabetical order of the labels.
+    Entities are underlined and followed by their labels; where they overlap, their lines are stacked. Scores are shown
+    on hover and on focus. A legend counts the labels, and hides the entities of those that are unchecked. Words are
+    joined by single spaces. Each paragraph has the direction of its first letter. Colors are assigned to labels in
+    alphabetical order.
 
     Args:
-        path: The HTML file. It needs no other file, and is replaced when all of the page is written.
-        rows: The rows. All are read before the first is written, since the legend comes first.
+        path: The HTML file; it is replaced when the whole page is written.
+        rows: The rows. All of them are read before anything is written, since the legend comes first.
         title: Title of the page.
         columns: Other columns of the rows, such as ``id``, to show above each text.
 
     Raises:
-        ValueError: If a row is no row with entities, or lacks one of the columns.
+        ValueError: If a row is invalid or lacks one of the columns.
     """
     texts = []
     for index, row in enumerate(rows):
@@ -134,7 +135,7 @@ def write_page(path: str | os.PathLike[str], template: str, **context: Any) -> N
 
 
 def _templates() -> Environment:
-    """The templates of the package. NUL is the one character that HTML can't hold: browsers leave it out."""
+    """The templates of the package. NUL is replaced, since HTML can't represent it and browsers drop it."""
     return Environment(
         loader=FileSystemLoader(Path(__file__).parents[1]),
         autoescape=True,
@@ -153,7 +154,7 @@ def draw(text: str, marks: Sequence[Mark]) -> Drawing:
         marks: Its marks, in any order; their levels are chosen here.
 
     Returns:
-        The drawing: its pieces of text, one after the other, are the text.
+        The drawing. Its pieces of text add up to the text.
 
     Example:
         >>> for step in draw("New York", [Mark(0, 8, "LOC", 0), Mark(0, 3, "X", 1)]).steps:
@@ -185,7 +186,7 @@ def draw(text: str, marks: Sequence[Mark]) -> Drawing:
 
 
 def _close(is_open: list[Mark], place: int) -> Iterator[Step]:
-    """Close the marks that end at a place, the last opened first, and open again those that they were opened in."""
+    """Close the marks that end at a place, the last opened first; marks inside them that go on are opened again."""
     for mark in [mark for mark in reversed(is_open) if mark.end <= place]:
         index = is_open.index(mark)
         yield "label", mark
@@ -197,7 +198,7 @@ def _close(is_open: list[Mark], place: int) -> Iterator[Step]:
 
 
 def _stack(marks: Sequence[Mark]) -> list[Mark]:
-    """Give each mark the lowest level that is free, shorter ones first: what nests in another is nearer to the text."""
+    """Give each mark the lowest free level, shorter ones first, so that a nested mark is nearer to the text."""
     levels: list[list[tuple[int, int]]] = []
     stacked = []
     for mark in sorted(marks, key=lambda mark: (mark.end - mark.start, mark.start)):
@@ -211,6 +212,6 @@ def _stack(marks: Sequence[Mark]) -> list[Mark]:
 
 
 def _is_free(spans: Sequence[tuple[int, int]], span: tuple[int, int]) -> bool:
-    """Tell whether a span overlaps none of others, which are in order and do not overlap."""
+    """Tell whether a span overlaps none of some sorted spans, which do not overlap each other."""
     index = bisect_left(spans, span)
     return (index == 0 or spans[index - 1][1] <= span[0]) and (index == len(spans) or span[1] <= spans[index][0])

@@ -50,9 +50,9 @@ def analyse_errors(
         num_resamples: Resamples of the sentences that confidence intervals come from.
         confidence: Confidence of the intervals.
         seed: Seed of the resamples.
-        model_name: What the page of the report calls the model; by default what its card calls it, its name on the Hub,
-            or its folder.
-        dataset_name: What the page calls the data; by default its name on the Hub, if it was loaded from there.
+        model_name: Name of the model, for the page of the report. Defaults to the name in its card, its name on the
+            Hub, or its folder.
+        dataset_name: Name of the data, for the page. Defaults to its name on the Hub, if it was loaded from there.
 
     Returns:
         The report.
@@ -111,7 +111,7 @@ def analyse_predictions(
         num_resamples: See `analyse_errors`.
         confidence: See `analyse_errors`.
         seed: See `analyse_errors`.
-        model_name: What the page of the report calls that which made the predictions.
+        model_name: Name of the system that made the predictions, for the page of the report.
         dataset_name: See `analyse_errors`.
 
     Returns:

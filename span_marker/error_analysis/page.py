@@ -20,11 +20,11 @@ BAR_WIDTH = 200
 """Pixels of a bar for a figure of 1."""
 
 STRONGEST = 40
-"""Percentage of a hue in a cell of the matrix that has all of its row: the number in it stays legible."""
+"""Percentage of the hue in a cell of the matrix that holds its whole row. The number in it stays legible."""
 
 RIGHT, WRONG = 2, 1
 GOLD, PREDICTED = 1, 0
-"""Numbers of colors, see `span_marker.data.html.HUES`: cells on and off the diagonal, and entities in context."""
+"""Indices into `span_marker.data.html.HUES`: cells on and off the diagonal, and entities in context."""
 
 
 def write_report(
@@ -69,19 +69,19 @@ def write_report(
 
 
 def num_decimals(num_sentences: int) -> int:
-    """Choose the decimals of figures: one sentence more or less shows, and what is finer does not.
+    """Choose the number of decimals, so that one sentence more or less makes a visible difference.
 
     Args:
-        num_sentences: Number of sentences that the figures come from.
+        num_sentences: Number of sentences that were measured.
 
     Returns:
-        From 2, up to 100 sentences, to 4, from 1,001 sentences on.
+        2 for up to 100 sentences, 3 for up to 1,000, and 4 beyond.
     """
     return min(max(len(str(num_sentences - 1)), 2), 4)
 
 
 def _errors(report: ErrorReport) -> Iterator[tuple[Kind, list[list[Example]]]]:
-    """The errors of each kind, those with the same labels and texts together."""
+    """The errors of each kind, grouped by their labels and texts."""
     for kind, number in report.kinds.items():
         if number and kind != "correct" and report.num_examples:
             yield kind, group_examples(report.sentences, kind)

@@ -492,7 +492,7 @@ def test_a_page_is_escaped_and_stands_alone(tmp_path):
     for paragraph in (figure.find("p") for figure in page.iter("figure")):
         assert (paragraph.get("dir"), paragraph.get("lang")) == ("auto", "")
     write_html(tmp_path / "y.html", rows, title="<h2> & more", columns=["id"])
-    assert source == (tmp_path / "y.html").read_text(encoding="utf-8"), "colours are the same every time"
+    assert source == (tmp_path / "y.html").read_text(encoding="utf-8"), "colors are the same every time"
 
 
 def test_scores_can_be_seen_heard_and_reached_by_keyboard():
