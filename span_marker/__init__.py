@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from span_marker.data.columns import infer_labels
     from span_marker.data.files import read_annotations
-    from span_marker.data.writing import to_docs, write_brat, write_conll, write_docbin, write_html, write_jsonl
+    from span_marker.data.html import write_html
+    from span_marker.data.writing import to_docs, write_brat, write_conll, write_docbin, write_jsonl
     from span_marker.error_analysis.analyze import analyse_errors, analyse_predictions
     from span_marker.error_analysis.comparison import Comparison, compare_reports
     from span_marker.error_analysis.report import ErrorReport
@@ -36,7 +37,8 @@ _LAZY = {
     "transformers": ("TrainingArguments", "pipeline"),
     "span_marker.data.columns": ("infer_labels",),
     "span_marker.data.files": ("read_annotations",),
-    "span_marker.data.writing": ("to_docs", "write_brat", "write_conll", "write_docbin", "write_html", "write_jsonl"),
+    "span_marker.data.html": ("write_html",),
+    "span_marker.data.writing": ("to_docs", "write_brat", "write_conll", "write_docbin", "write_jsonl"),
     "span_marker.error_analysis.analyze": ("analyse_errors", "analyse_predictions"),
     "span_marker.error_analysis.comparison": ("Comparison", "compare_reports"),
     "span_marker.error_analysis.report": ("ErrorReport",),

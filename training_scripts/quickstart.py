@@ -173,7 +173,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         for entity in found:
             print(f"    {entity['span']:<24} {entity['label']:<14} {entity['score']:.2f}")
     rows = ({"text": sentence, "entities": found} for sentence, found in zip(NEW_SENTENCES, entities, strict=True))
-    write_html(options.page, rows)
+    write_html(options.page, rows, title="Entities in new sentences")
     print(f"\nThe checkpoint is in {options.output}, the page in {options.page}.")
     return metrics
 

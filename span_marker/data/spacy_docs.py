@@ -1,18 +1,14 @@
-"""spaCy: DocBin files, Docs, and pages drawn by displaCy. spaCy is imported when it is needed."""
+"""spaCy: DocBin files and Docs. spaCy is imported when it is needed."""
 
 from __future__ import annotations
 
-import html
 import logging
 import os
-import re
-import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from span_marker.data.rows import Row, RowEntity, as_text, check_entity, distinct, overlaps, parse_row, writing
+from span_marker.data.rows import RowEntity, check_entity, distinct, overlaps, parse_row
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -20,7 +16,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-PALETTE = ("#ffd8a8", "#b2f2bb", "#a5d8ff", "#eebefa", "#ffc9c9", "#ffec99", "#99e9f2", "#d8f5a2")
 SCORE = "score"
 """Name of the extension attribute of spans with the scores of ``Doc.ents``."""
 
@@ -204,65 +199,3 @@ def write_docbin(
     docs = list(to_docs(rows, nlp, spans_key))
     has_scores = any(span.has_extension(SCORE) and span._.get(SCORE) is not None for doc in docs for span in doc.ents)
     import_spacy().tokens.DocBin(docs=docs, store_user_data=has_scores).to_disk(path)
-
-
-def write_html(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write a page that shows rows with their entities marked, drawn by displaCy.
-
-    Rows with entities that overlap have lines below the text, the others have coloured boxes. Words are joined by
-    single spaces. Labels have colours in alphabetical order, so that the same labels look the same on every page.
-
-    Args:
-        path: The HTML file; it needs no other.
-        rows: The rows.
-
-    Raises:
-        ImportError: If spaCy is not installed.
-    """
-    import_spacy()
-    parsed = [parse_row(row, f"row {index}") for index, row in enumerate(rows)]
-    labels = sorted({entity.label for row in parsed for entity in row.entities})
-    colors = {html.escape(label).upper(): PALETTE[index % len(PALETTE)] for index, label in enumerate(labels)}
-    style = "font-family: sans-serif; max-width: 50rem; margin: 3rem auto; padding: 0 1rem"
-    with writing(path) as file:
-        file.write('<!DOCTYPE html>\n<html>\n<head><meta charset="utf-8"><title>Entities</title></head>\n')
-        file.write(f'<body style="{style}">\n')
-        for row in parsed:
-            file.write(f'<figure style="margin: 0 0 2rem">{_draw(row, colors)}</figure>\n')
-        file.write("</body>\n</html>\n")
-
-
-def _draw(row: Row, colors: dict[str, str]) -> str:
-    from spacy import displacy
-
-    text, entities = as_text(row)
-    entities = distinct(entities)
-    nested = overlaps(entities)
-    settings = {"settings": {"direction": "rtl" if _is_right_to_left(text) else "ltr"}}
-    drawing = {**(_draw_spans(text, entities) if nested else _draw_boxes(text, entities)), **settings}
-    options = {"colors": colors}
-    return displacy.render(drawing, style="span" if nested else "ent", manual=True, jupyter=False, options=options)
-
-
-def _draw_boxes(text: str, entities: Sequence[RowEntity]) -> dict[str, Any]:
-    return {"text": text, "ents": [{"start": e.start, "end": e.end, "label": html.escape(e.label)} for e in entities]}
-
-
-def _draw_spans(text: str, entities: Sequence[RowEntity]) -> dict[str, Any]:
-    """Cut a text at white space and wherever an entity begins or ends, since displaCy draws these by token."""
-    cuts = {cut for match in re.finditer(r"\S+", text) for cut in match.span()}
-    cuts |= {cut for entity in entities for cut in (entity.start, entity.end)}
-    cuts |= {0, len(text)}
-    bounds = sorted(cuts)
-    index = {cut: place for place, cut in enumerate(bounds)}
-    return {
-        "tokens": [text[start:end] for start, end in pairwise(bounds)],
-        "spans": [
-            {"start_token": index[e.start], "end_token": index[e.end], "label": html.escape(e.label)} for e in entities
-        ],
-    }
-
-
-def _is_right_to_left(text: str) -> bool:
-    kinds = (unicodedata.bidirectional(character) for character in text)
-    return next((kind for kind in kinds if kind in ("L", "R", "AL")), "L") != "L"

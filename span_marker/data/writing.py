@@ -1,4 +1,4 @@
-"""Writing annotated data and predictions: all formats that can be read, and pages to look at."""
+"""Writing annotated data and predictions: all formats that can be read."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 from span_marker.data.brat import write_brat
 from span_marker.data.conll import write_conll
 from span_marker.data.rows import parse_row, writing
-from span_marker.data.spacy_docs import to_docs, write_docbin, write_html
+from span_marker.data.spacy_docs import to_docs, write_docbin
 
-__all__ = ["to_docs", "write_brat", "write_conll", "write_docbin", "write_html", "write_jsonl"]
+__all__ = ["to_docs", "write_brat", "write_conll", "write_docbin", "write_jsonl"]
 
 
 REPEATED = {

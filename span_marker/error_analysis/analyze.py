@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from datasets import Dataset
 
+from span_marker.checkpoints.training_record import hub_name
 from span_marker.core.alignment import align
 from span_marker.core.labels import LabelledSpan
 from span_marker.data.columns import named_splits, read_rows
@@ -32,6 +33,8 @@ def analyse_errors(
     num_resamples: int = 1000,
     confidence: float = 0.95,
     seed: int = 0,
+    model_name: str | None = None,
+    dataset_name: str | None = None,
 ) -> ErrorReport:
     """Find out what a model gets right and wrong on annotated data.
 
@@ -47,6 +50,9 @@ def analyse_errors(
         num_resamples: Resamples of the sentences that confidence intervals come from.
         confidence: Confidence of the intervals.
         seed: Seed of the resamples.
+        model_name: Name of the model, for the page of the report. Defaults to the name in its card, its name on the
+            Hub, or its folder.
+        dataset_name: Name of the data, for the page. Defaults to its name on the Hub, if it was loaded from there.
 
     Returns:
         The report.
@@ -59,7 +65,8 @@ def analyse_errors(
     model = without_adapter(model)
     sentences: list[JudgedSentence] = []
     unreachable = Counter(dict.fromkeys(REASONS, 0))
-    for split, dataset in named_splits(data).items():
+    datasets = named_splits(data)
+    for split, dataset in datasets.items():
         features, found = prepare(dataset, model.require_tokenizer(), model.config, model.max_text_length, split)
         rows = list(read_rows(dataset, split, model.config.given_labels))
         judged = _judge(split, rows, _read_lists(rows, model.predict(dataset, batch_size=batch_size), split))
@@ -76,6 +83,8 @@ def analyse_errors(
         num_resamples=num_resamples,
         confidence=confidence,
         seed=seed,
+        model_name=model_name or _model_name(model),
+        dataset_name=dataset_name or _dataset_name(datasets.values()),
     )
 
 
@@ -87,6 +96,8 @@ def analyse_predictions(
     num_resamples: int = 1000,
     confidence: float = 0.95,
     seed: int = 0,
+    model_name: str | None = None,
+    dataset_name: str | None = None,
 ) -> ErrorReport:
     """Find out what is right and wrong in predictions, whatever made them.
 
@@ -100,6 +111,8 @@ def analyse_predictions(
         num_resamples: See `analyse_errors`.
         confidence: See `analyse_errors`.
         seed: See `analyse_errors`.
+        model_name: Name of the system that made the predictions, for the page of the report.
+        dataset_name: See `analyse_errors`.
 
     Returns:
         The report.
@@ -130,7 +143,19 @@ def analyse_predictions(
         num_resamples=num_resamples,
         confidence=confidence,
         seed=seed,
+        model_name=model_name,
+        dataset_name=dataset_name or _dataset_name(datasets.values()),
     )
+
+
+def _model_name(model: SpanMarkerModel) -> str | None:
+    card = model.model_card_data
+    return card.model_name or card.model_id or model.name_or_path or None
+
+
+def _dataset_name(datasets: Iterable[Dataset]) -> str | None:
+    names = dict.fromkeys(name for name in map(hub_name, datasets) if name)
+    return ", ".join(names) or None
 
 
 def _read_dataset(rows: Rows, predictions: Dataset, split: str) -> list[list[LabelledSpan]]:

@@ -10,6 +10,9 @@ from typing import NamedTuple
 from span_marker.core.labels import LabelledSpan
 from span_marker.error_analysis.matching import Item, JudgedSentence, Kind, Outcome
 
+CONTEXT = 40
+"""Characters that are shown on either side of an error."""
+
 CONTROLS = re.compile(r"[\x00-\x20\x7f-\x9f]+")
 """White space and control characters, which a terminal might obey."""
 
@@ -64,14 +67,26 @@ def list_examples(sentences: Iterable[JudgedSentence], kind: Kind) -> list[Examp
     Returns:
         The most frequent first; of equal ones, that which occurs first.
     """
+    return [group[0]._replace(number=len(group)) for group in group_examples(sentences, kind)]
+
+
+def group_examples(sentences: Iterable[JudgedSentence], kind: Kind) -> list[list[Example]]:
+    """Group the outcomes of a kind by their labels and texts.
+
+    Args:
+        sentences: The sentences.
+        kind: The kind.
+
+    Returns:
+        The groups, the largest first; of equal ones, that which occurs first. Each has all its outcomes, in order.
+    """
     groups: dict[object, list[Example]] = {}
     for sentence in sentences:
         for outcome in sentence.outcomes:
             if outcome.kind == kind:
                 gold, predicted = (_quote(sentence.item, span) for span in outcome[1:])
                 groups.setdefault((gold, predicted), []).append(Example(1, gold, predicted, sentence, outcome))
-    ranked = sorted(groups.values(), key=len, reverse=True)
-    return [examples[0]._replace(number=len(examples)) for examples in ranked]
+    return sorted(groups.values(), key=len, reverse=True)
 
 
 def _quote(item: Item, span: LabelledSpan | None) -> tuple[str, str] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,11 +10,11 @@ from dataclasses import dataclass, field
 from span_marker.core.labels import LabelledSpan
 from span_marker.core.spans import IntArray
 from span_marker.core.tables import text_table
-from span_marker.data.rows import writing
-from span_marker.error_analysis import bootstrap, matching, page
+from span_marker.error_analysis import bootstrap, matching
 from span_marker.error_analysis.bootstrap import Figures
-from span_marker.error_analysis.examples import Example, in_context, list_examples
+from span_marker.error_analysis.examples import CONTEXT, Example, list_examples
 from span_marker.error_analysis.matching import KINDS, JudgedSentence, Kind
+from span_marker.error_analysis.page import write_report
 
 ENTITY_LENGTHS = (1, 2, 3, 4, 5, 6, 9, 13)
 SENTENCE_LENGTHS = (1, 10, 20, 30, 50, 100)
@@ -24,9 +25,6 @@ NOTHING = "(nothing)"
 
 MOST_LABELS = 12
 """Labels up to which the matrix of confusions is printed."""
-
-CONTEXT = 40
-"""Characters that are shown on either side of an error."""
 
 COLUMNS = ("gold", "predicted", "precision", "recall", "f1")
 OUTCOME_COLUMNS = ("outcome", "number", "of gold", "of predicted")
@@ -60,6 +58,9 @@ class ErrorReport:
         confidence: Confidence of the intervals.
         num_resamples: Resamples that they come from.
         num_examples: The most errors of each kind to show.
+        model_name: What to call the model; None if unknown.
+        dataset_name: What to call the data; None if unknown.
+        date: The day of the analysis.
     """
 
     sentences: Sequence[JudgedSentence]
@@ -74,6 +75,9 @@ class ErrorReport:
     confidence: float
     num_resamples: int
     num_examples: int
+    model_name: str | None = None
+    dataset_name: str | None = None
+    date: datetime.date = field(default_factory=datetime.date.today, compare=False)
 
     @classmethod
     def of(
@@ -85,6 +89,8 @@ class ErrorReport:
         num_resamples: int = 1000,
         confidence: float = 0.95,
         seed: int = 0,
+        model_name: str | None = None,
+        dataset_name: str | None = None,
     ) -> ErrorReport:
         """Make a report.
 
@@ -95,6 +101,8 @@ class ErrorReport:
             num_resamples: Resamples of the sentences for intervals, see `bootstrap.resample`.
             confidence: Confidence of the intervals.
             seed: Seed of the resamples.
+            model_name: What to call the model.
+            dataset_name: What to call the data.
 
         Returns:
             The report.
@@ -131,6 +139,8 @@ class ErrorReport:
             confidence=confidence,
             num_resamples=num_resamples,
             num_examples=num_examples,
+            model_name=model_name,
+            dataset_name=dataset_name,
         )
 
     @property
@@ -175,30 +185,17 @@ class ErrorReport:
         return "\n\n".join("\n".join(block) for block in blocks if block)
 
     def write_html(self, path: str | os.PathLike[str], title: str = "Error analysis") -> None:
-        """Write a page with the tables, plots, and the most frequent errors of each kind.
+        """Write a page with an overview, the tables, and all errors, ``num_examples`` of each kind unfolded.
+
+        Figures have two to four decimals, depending on the number of sentences. With ``num_examples=0`` the page shows
+        no text of the data.
 
         Args:
             path: The HTML file; it needs no other.
             title: Its title.
         """
-        with writing(path) as file:
-            file.write(page.page(title, self._parts()))
-
-    def _parts(self) -> Iterator[str]:
-        yield page.paragraph(self._summary())
-        yield page.paragraph("Bars are F1, whiskers its interval. Gold entities are marked, predictions underlined.")
-        for name, family in self._families():
-            rows = ((_row(group, figures), page.bar(*figures.f1)) for group, figures in family.items())
-            yield page.heading(f"By {name}")
-            yield page.table([name, *COLUMNS, ""], ([page.isolated(row[0]), *row[1:], bar] for row, bar in rows))
-        yield page.heading("Outcomes")
-        yield page.table(OUTCOME_COLUMNS, self._outcomes())
-        yield page.heading("Gold labels (rows) and predicted ones (columns)")
-        yield page.heat_map(self.confusion, [*self.labels, NOTHING])
-        yield from map(page.paragraph, self._reach())
-        for kind, examples in self._examples():
-            yield page.heading(self._title(kind))
-            yield page.quotations((*of[:3], of.where, in_context(of.sentence, of.outcome, CONTEXT)) for of in examples)
+        unreachable = {REASONS[reason]: number for reason, number in (self.unreachable or {}).items()}
+        write_report(path, title, self, list(self._families()), [*self.labels, NOTHING], unreachable)
 
     def _summary(self) -> str:
         num_gold, num_predicted = self.overall[:2]

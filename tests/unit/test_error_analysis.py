@@ -1,25 +1,31 @@
 import re
+import tempfile
 from collections import Counter
+from dataclasses import replace
+from datetime import date
 from fractions import Fraction
-from html.parser import HTMLParser
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
 from datasets import ClassLabel, Dataset, Features, List, Value
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pages import contrast, has_class, mix, read_marks, read_page, text_of
 from seqeval.metrics import f1_score
 from tiny import LABELS, SENTENCES, build_model
 
-from span_marker import Trainer, TrainingArguments
+from span_marker import SpanMarkerModel, Trainer, TrainingArguments
 from span_marker.core.labels import LabelledSpan, entities_to_tags, tags_to_entities
 from span_marker.core.metrics import compute_metrics
+from span_marker.data.html import HUES, INK, PAPER
 from span_marker.error_analysis import bootstrap
 from span_marker.error_analysis.analyze import analyse_errors, analyse_predictions
 from span_marker.error_analysis.comparison import compare_reports
 from span_marker.error_analysis.examples import TextFragment, in_context, list_examples
 from span_marker.error_analysis.matching import KINDS, MEASURES, JudgedSentence, confusion_matrix, match, num_words
+from span_marker.error_analysis.page import RIGHT, STRONGEST, WRONG
 from span_marker.error_analysis.report import NOTHING, REASONS, ErrorReport
 
 NUM_WORDS = 8
@@ -471,34 +477,26 @@ def test_the_comparison_in_figures():
 # Pages
 
 
-class Page(HTMLParser):
-    """Checks that elements are closed, and keeps what they hold."""
+def write_and_read(report, folder, **options):
+    report.write_html(folder / "errors.html", **options)
+    assert [folder / "errors.html"] == list(folder.iterdir())
+    return read_page(folder / "errors.html")
 
-    VOID = ("meta", "rect", "path")
 
-    def __init__(self, source):
-        super().__init__()
-        self.open, self.tags, self.attributes, self.text, self.marks = [], Counter(), [], [], []
-        self.feed(source)
-        self.close()
-        assert self.open == []
+def table_of(page, name):
+    """The cells of a table, its head first."""
+    [region] = [element for element in page.iter("div") if element.get("aria-label") == name]
+    return [[" ".join(text_of(cell).split()) for cell in row] for row in region.iter("tr")]
 
-    def handle_starttag(self, tag, attrs):
-        self.tags[tag] += 1
-        self.attributes += attrs
-        if tag not in self.VOID:
-            self.open.append(tag)
 
-    def handle_startendtag(self, tag, attrs):
-        self.tags[tag] += 1
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.text.append(data)
-        if "mark" in self.open:
-            self.marks.append(data)
+def errors_of(page, kind):
+    """Of each error its caption, its letters with the numbers of their lines, and its labels."""
+    [section] = [element for element in page.iter("section") if element.find("h2").get("id") == kind]
+    found = []
+    for figure in section.iter("figure"):
+        letters, labels = read_marks(figure.find("p"))
+        found.append((text_of(figure.find("figcaption")), letters, [text_of(label) for _, label in labels]))
+    return found
 
 
 def test_a_page_is_well_formed_and_needs_nothing_else(tmp_path):
@@ -506,42 +504,107 @@ def test_a_page_is_well_formed_and_needs_nothing_else(tmp_path):
     gold = [LabelledSpan(label, 0, 27), LabelledSpan("קטן", 34, 38)]
     found = [LabelledSpan(label, 8, 27), LabelledSpan("קטן", 39, 43)]
     sentences = [JudgedSentence(text, match(gold, found), "<dev>", 3), JudgedSentence("x", [], "test", 0)]
-    report = ErrorReport.of(sentences, dict.fromkeys(REASONS, 2), num_resamples=10)
-    path = tmp_path / "errors.html"
-    report.write_html(path, title="Fish & <Chips>")
-    source = path.read_text(encoding="utf-8")
-    page = Page(source)
-    assert not re.search(r"https?:|<link|<script|<img|src=|href=|@import|url\(", source)
-    assert {"table", "svg", "mark", "bdi", "style"} <= page.tags.keys()
-    assert page.text.count("Fish & <Chips>") == 2
-    assert page.text.count(label) >= 3  # in the table, the matrix and the errors
-    assert ("dir", "auto") in page.attributes
-    assert page.marks == ["<script>", 'alert("1")</script>', "שלום", "עולם"]
-    assert "row 3 of the <dev> data" in page.text
-    assert sum("out of reach" in part for part in page.text) == 1
-    assert [path] == list(tmp_path.iterdir())
+    report = ErrorReport.of(
+        sentences, dict.fromkeys(REASONS, 2), num_resamples=10, model_name="<i>m", dataset_name="&d"
+    )
+    report = replace(report, date=date(2031, 2, 3))
+    page = write_and_read(report, tmp_path, title="Fish & <Chips>")
+    source = (tmp_path / "errors.html").read_text(encoding="utf-8")
+    assert not re.search(r"https?:|<link|<script|<img|src=|href=(?!\"#)|@import|url\(|onclick", source)
+    assert page.find(".//title").text == page.find(".//h1").text == "Fish & <Chips>"
+    facts = [" ".join(text_of(element).split()) for element in page.iter("dd")]
+    assert facts == ["<i>m", "&d · <dev>: 1 sentence, test: 1 sentence", "2 gold, 2 predicted", "2031-02-03"]
+    assert table_of(page, "By label")[1][0] == table_of(page, "Gold and predicted labels")[0][1] == label
+    [(caption, letters, labels)] = errors_of(page, "wrong-boundaries")
+    assert caption == "row 3 of the <dev> data"
+    assert labels == [f"predicted {label}", f"gold {label}"]
+    assert "".join(letter for letter, _ in letters) == text
+    for number, expected in ((1, '<script>alert("1")</script>'), (0, 'alert("1")</script>')):
+        assert "".join(letter for letter, lines in letters if number in dict(lines)) == expected
+    assert errors_of(page, "missed")[0][2] == ["gold קטן"]
+    assert errors_of(page, "spurious")[0][2] == ["predicted קטן"]
+    paragraphs = [" ".join(text_of(element).split()) for element in page.iter("p")]
+    assert "Gold entities out of reach of the model: 10 of 2, so that recall is at most -4.00" in paragraphs
+    assert {element.get("href")[1:] for element in page.iter("a")} == {"wrong-boundaries", "missed", "spurious"}
 
 
 def test_bars_and_cells_are_in_proportion(tmp_path):
     gold = [LabelledSpan("X", 0, 1), LabelledSpan("X", 2, 3), LabelledSpan("Y", 4, 5), LabelledSpan("Y", 6, 7)]
     report = report_on([(gold, [gold[0], LabelledSpan("Y", 2, 3), *gold[2:]])])
-    report.write_html(tmp_path / "errors.html")
-    source = (tmp_path / "errors.html").read_text(encoding="utf-8")
-    page = Page(source)
+    page = write_and_read(report, tmp_path)
     families = (report.measures, report.labels, report.entity_lengths, report.sentence_lengths)
-    assert page.tags["svg"] == sum(map(len, families)) + 1
-    assert 'class="fill" y="3" width="150.0"' in source  # F1 of 0.75, of 200 pixels
-    cells = re.findall(r"<title>([^<]+), ([^<]+): (\d+), (\S+)% of the row</title>", source)
+    bars = list(page.iter("svg"))
+    assert len(bars) == sum(map(len, families))
+    assert bars[0].find("rect[@class='fill']").get("width") == "150.0"  # F1 of 0.75, of 200 pixels
+    assert text_of(bars[0].find("title")) == "0.75 [0.75, 0.75]"
     names = ["X", "Y", NOTHING]
-    assert cells == [
-        (names[row], names[column], str(report.confusion[row, column]), share)
-        for (row, column), share in zip(
-            product(range(3), repeat=2),
-            "50.00 50.00 0.00 0.00 100.00 0.00 0.00 0.00 0.00".split(),
-            strict=True,
-        )
+    cells = [cell for table in page.iter("table") if has_class(table, "matrix") for cell in table.iter("td")]
+    shares = [50, 50, 0, 0, 100, 0, 0, 0, 0]
+    for (row, column), cell, share in zip(product(range(3), repeat=2), cells, shares, strict=True):
+        number = report.confusion[row, column]
+        assert cell.get("title") == f"{names[row]}, predicted {names[column]}: {number}, {share}% of the row"
+        assert (cell.text or "") == (str(number) if number else "")
+        assert cell.get("style") == f"--share: {STRONGEST * share / 100}%"
+        assert has_class(cell, f"c{RIGHT if row == column else WRONG}")
+
+
+@pytest.mark.parametrize("mode", [0, 1])
+def test_numbers_can_be_read_on_every_cell(mode):
+    for color in (RIGHT, WRONG):
+        assert contrast(INK[mode], mix(HUES[color][mode], STRONGEST, PAPER[mode])) >= 4.5
+
+
+@pytest.mark.parametrize(
+    ("num_sentences", "figure", "share"),
+    [(35, "0.67", "50%"), (100, "0.67", "50%"), (432, "0.667", "50.0%"), (1001, "0.6667", "50.00%")],
+)
+def test_decimals_suit_the_number_of_sentences(num_sentences, figure, share, tmp_path):
+    gold = [LabelledSpan("X", 0, 1), LabelledSpan("X", 2, 3)]
+    page = write_and_read(report_on([(gold, gold[:1])] * num_sentences, num_resamples=2), tmp_path)
+    assert table_of(page, "By label")[1][5] == f"{figure} [{figure}, {figure}]"
+    assert table_of(page, "Outcomes")[1][1:3] == [f"{num_sentences:,}", share]
+    assert f"F1 {figure} [{figure}, {figure}]" in [" ".join(text_of(item).split()) for item in page.iter("li")]
+
+
+@given(sentences, st.integers(1, 3))
+@few
+def test_all_errors_are_on_the_page(pairs, num_examples):
+    report = report_on(pairs, num_examples=num_examples)
+    with tempfile.TemporaryDirectory() as folder:
+        page = write_and_read(report, Path(folder))
+    for kind, number in report.kinds.items():
+        if number and kind != "correct":
+            found = errors_of(page, kind)
+            expected = [
+                [f"{role} {span.label}" for role, span in zip(("gold", "predicted"), outcome[1:], strict=True) if span]
+                for sentence in report.sentences
+                for outcome in sentence.outcomes
+                if outcome.kind == kind
+            ]
+            assert sorted(map(sorted, (labels for *_, labels in found))) == sorted(map(sorted, expected))
+            [section] = [element for element in page.iter("section") if element.find("h2").get("id") == kind]
+            groups = report.by_kind(kind)
+            assert len(section.findall("figure")) == min(len(groups), num_examples)
+            assert len(section.findall("details/figure")) == max(len(groups) - num_examples, 0)
+
+
+def test_errors_that_are_alike_are_folded(tmp_path):
+    gold = [LabelledSpan("X", 0, 1)]
+    page = write_and_read(report_on([(gold, [])] * 3), tmp_path)
+    assert [caption for caption, *_ in errors_of(page, "missed")] == [
+        "3× · row 0 of the annotated data",
+        "row 1 of the annotated data",
+        "row 2 of the annotated data",
     ]
-    assert len(re.findall('class="good"', source)) == 3
+    assert [text_of(element) for element in page.iter("summary")] == ["2 more like this"]
+    (tmp_path / "errors.html").unlink()
+    assert not list(write_and_read(report_on([(gold, [])] * 3, num_examples=0), tmp_path).iter("figure"))
+
+
+def test_a_page_without_any_entity(tmp_path):
+    page = write_and_read(report_on([([], [])]), tmp_path)
+    assert "0 gold, 0 predicted" in [text_of(element) for element in page.iter("dd")]
+    assert not [table for table in page.iter("table") if has_class(table, "matrix")]
 
 
 # Models and predictions
@@ -603,6 +666,24 @@ def test_accents_of_their_own_at_the_edges_do_not_count(model, tmp_path):
     row = dataset_of(texts[:1], [[LabelledSpan("PER", 0, 5)]])
     predictions = [[{"label": "PER", "start": 0, "end": 4}]]
     assert analyse_predictions(row, predictions, num_resamples=5).kinds["correct"] == 1
+
+
+def test_reports_say_what_was_measured(tmp_path):
+    model = build_model("bert", entity_max_length=3)
+    assert analyse_errors(model, DATA, num_resamples=5).model_name is None
+    model.save_pretrained(tmp_path / "model")
+    model = SpanMarkerModel.from_pretrained(tmp_path / "model")
+    assert analyse_errors(model, DATA, num_resamples=5).model_name == str(tmp_path / "model")
+    model.model_card_data.model_id = "user/model"
+    data = DATA.select([0])
+    data.info.download_checksums = {"hf://datasets/user/names@0123/train.parquet": {}}
+    report = analyse_errors(model, {"dev": data, "test": data, "other": DATA}, num_resamples=5)
+    assert (report.model_name, report.dataset_name) == ("user/model", "user/names")
+    report = analyse_errors(model, data, num_resamples=5, model_name="mine", dataset_name="ours")
+    assert (report.model_name, report.dataset_name) == ("mine", "ours")
+    report = analyse_predictions(data, [[]], num_resamples=5, model_name="rules")
+    assert (report.model_name, report.dataset_name) == ("rules", "user/names")
+    assert report.date <= date.today()
 
 
 def test_tags_and_a_dict_of_splits(model):
