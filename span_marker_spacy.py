@@ -1,10 +1,10 @@
 """The factory of the spaCy component ``span_marker``.
 
-spaCy imports the modules of all factories that are installed as soon as anyone makes a pipeline. So this one stands
-outside of the package, which is imported when the component is asked for.
+spaCy imports the modules of all installed factories whenever a pipeline is created. This module is therefore outside of
+the package, which is imported only when the component is created.
 """
 
-# No future import: spaCy checks the types of settings by the annotations, which must be no strings for that.
+# Without the future import, because spaCy checks settings against the annotations, which must not be strings.
 
 from typing import Any
 
@@ -27,16 +27,16 @@ def make_span_marker(
     """Make the component.
 
     Args:
-        nlp: See `span_marker.integrations.spacy.SpanMarkerComponent`.
-        name: Likewise.
-        model: Likewise.
-        batch_size: Likewise.
-        device: Likewise.
-        overwrite_entities: Likewise.
-        spans_key: Likewise.
-        threshold: Likewise.
-        decoding: Likewise.
-        exact: Likewise.
+        nlp: The pipeline.
+        name: See `span_marker.integrations.spacy.SpanMarkerComponent`.
+        model: See `span_marker.integrations.spacy.SpanMarkerComponent`.
+        batch_size: See `span_marker.integrations.spacy.SpanMarkerComponent`.
+        device: See `span_marker.integrations.spacy.SpanMarkerComponent`.
+        overwrite_entities: See `span_marker.integrations.spacy.SpanMarkerComponent`.
+        spans_key: See `span_marker.integrations.spacy.SpanMarkerComponent`.
+        threshold: See `span_marker.integrations.spacy.SpanMarkerComponent`.
+        decoding: See `span_marker.integrations.spacy.SpanMarkerComponent`.
+        exact: See `span_marker.integrations.spacy.SpanMarkerComponent`.
 
     Returns:
         The component.

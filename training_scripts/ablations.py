@@ -33,6 +33,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel, set_seed
 
 from span_marker import SpanMarkerModel, Trainer, infer_labels, read_annotations
+from span_marker.core.metrics import precision_recall_f1
 from span_marker.encoders.attention import DenseInput
 from span_marker.encoders.engines import PADDING_POSITION, DenseEngine, EngineInput
 from span_marker.encoders.packing import POSITION_OFFSET
@@ -359,7 +360,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
             model = make_model(variant, options.encoder, labels, seed)
             train(model, train_data, seed, options.epochs)
             counts = evaluate(model, test_data)
-            precision, recall, f1 = bootstrap.scores(counts.sum(axis=0)).tolist()
+            precision, recall, f1 = precision_recall_f1(counts.sum(axis=0)).tolist()
             run = {
                 "variant": variant,
                 "seed": seed,

@@ -1,4 +1,4 @@
-"""Checkpoints that outlive being killed: folders whose files change together, and checkpoints that are complete."""
+"""Crash-safe checkpoint folders: files that change together, and checkpoints that are known to be complete."""
 
 from __future__ import annotations
 
@@ -11,41 +11,42 @@ from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
 
-from transformers.trainer_callback import TrainerState
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from span_marker.checkpoints.errors import StrPath
 
 WRITING = ".writing-"
-"""Begins the name of a folder, within the one that changes, with new files that are not complete."""
+"""Prefix of the folder, inside the one that changes, into which new files are written."""
 
 WRITTEN = ".written"
-"""Name of the folder with new files that are complete, but maybe not all in their places."""
+"""Name of that folder once its files are complete; some of them may be in their places already."""
 
 MANIFEST = ".manifest.json"
-"""Lists the new files, those that are in their places among them."""
-
+"""File in that folder that lists all new files, including those in their places."""
 
 WEIGHTS = tuple(
     f"{name}{part}.{kind}"
     for name, kind in (("model", "safetensors"), ("pytorch_model", "bin"))
     for part in ("", "-?????-of-?????")
 ) + ("model.safetensors.index.json", "pytorch_model.bin.index.json")
-"""Patterns of files with weights, in one part or several."""
+"""Patterns of weight files, whole or in parts."""
+
+CHECKPOINT = "checkpoint-"
+"""What ``transformers.Trainer`` puts in front of the step to name the folder of a checkpoint."""
 
 STATE = "trainer_state.json"
-"""What ``transformers.Trainer`` writes last into a checkpoint."""
+"""The last file that ``transformers.Trainer`` writes into a checkpoint."""
 
 
 @contextmanager
-def replacing(folder: str | os.PathLike[str], stale: tuple[str, ...] = ()) -> Iterator[Path]:
-    """Change files of a folder together.
+def replacing(folder: StrPath, stale: tuple[str, ...] = ()) -> Iterator[Path]:
+    """Change several files of a folder together.
 
-    The new files are written into a folder of their own; then one renaming declares them complete; then each is moved
-    to its place. A writer that dies before the renaming has changed nothing. If it dies after it, `finish` does what is
-    left to do: it is called by the next writer, and must be called by readers.
+    New files are written into a folder of their own. Renaming this folder declares them complete, and then each is
+    moved to its place. A writer that dies before the renaming has changed nothing. If it dies afterwards, `finish` does
+    the rest: the next writer calls it, and readers must call it.
 
     Args:
-        folder: The folder; it is made if there is none. Its other files stay.
-        stale: Patterns of files that must go unless they are new, such as weights that were saved in other parts.
+        folder: The folder; it is created if it does not exist. Its other files stay.
+        stale: Patterns of files to delete unless they are new, such as weights that were saved in other parts.
 
     Yields:
         An empty folder to write into.
@@ -68,8 +69,8 @@ def replacing(folder: str | os.PathLike[str], stale: tuple[str, ...] = ()) -> It
     finish(target)
 
 
-def finish(folder: str | os.PathLike[str]) -> None:
-    """Move new files that are complete to their places, if a writer died before it could.
+def finish(folder: StrPath) -> None:
+    """Move complete new files to their places, if a writer died before it could.
 
     Args:
         folder: The folder.
@@ -90,18 +91,18 @@ def finish(folder: str | os.PathLike[str]) -> None:
     shutil.rmtree(written)
 
 
-def last_complete(folder: str | os.PathLike[str]) -> tuple[str | None, list[str]]:
-    """Find the latest checkpoint of a training that was written to its end.
+def last_complete(folder: StrPath) -> tuple[str | None, list[str]]:
+    """Find the latest complete checkpoint of a training.
 
     Args:
         folder: The output folder of a ``transformers.Trainer``.
 
     Returns:
-        Its path, None if there is none; and the paths of later ones, which are not complete.
+        Its path, or None; and the paths of later checkpoints, which are incomplete.
     """
     steps: dict[int, Path] = {}
-    for path in Path(folder).glob(f"{PREFIX_CHECKPOINT_DIR}-*"):
-        number = path.name.rpartition("-")[2]
+    for path in Path(folder).glob(f"{CHECKPOINT}*"):
+        number = path.name.removeprefix(CHECKPOINT)
         if number.isdecimal() and path.is_dir():
             steps[int(number)] = path
     incomplete: list[str] = []
@@ -114,15 +115,16 @@ def last_complete(folder: str | os.PathLike[str]) -> tuple[str | None, list[str]
 
 def _is_complete(checkpoint: Path, step: int) -> bool:
     try:
-        return TrainerState.load_from_json(str(checkpoint / STATE)).global_step == step
-    except (FileNotFoundError, ValueError, TypeError):  # not there, or cut
+        state = json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):  # not written yet, or cut short
         return False
+    return isinstance(state, dict) and state.get("global_step") == step
 
 
-def declare_incomplete(checkpoint: str | os.PathLike[str]) -> None:
-    """Take back that a checkpoint is complete, before it is written over.
+def declare_incomplete(checkpoint: StrPath) -> None:
+    """Mark a checkpoint as incomplete before overwriting it.
 
     Args:
-        checkpoint: Its folder; there may be none.
+        checkpoint: Its folder, which need not exist.
     """
     Path(checkpoint, STATE).unlink(missing_ok=True)

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
-from pathlib import Path as LocalPath
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,7 +20,7 @@ from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import cached_file
 from transformers.utils.peft_utils import ADAPTER_CONFIG_NAME
 
-from span_marker.checkpoints.errors import BROKEN_WEIGHTS, Path, Reading
+from span_marker.checkpoints.errors import BROKEN_WEIGHTS, StrPath, naming_broken_files
 from span_marker.configuration import AUTO, HAS_CODE, SpanMarkerConfig
 from span_marker.encoders.support import auto_class, check_encoder, max_positions, model_arguments
 from span_marker.preprocessing.tokenizer import SpanMarkerTokenizer
@@ -44,35 +44,36 @@ CONFIG_ARGUMENTS = (
 """Arguments of ``from_pretrained`` that belong to the configuration."""
 
 HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "revision", "subfolder", "token")
-"""Arguments of ``from_pretrained`` that configuration, weights and tokenizer are all loaded with."""
+"""Arguments of ``from_pretrained`` with which configuration, weights and tokenizer are all loaded."""
 
 ARGUMENTS = ("labels", "config", "engine", "model_card_data", "device_map", "dtype", *CONFIG_ARGUMENTS, *HUB_ARGUMENTS)
-"""Arguments of ``from_pretrained`` that are named if the caller's is like one of them."""
+"""Arguments that are suggested when the caller of ``from_pretrained`` misspells one."""
 
 REPORT_WEIGHTS = {"output_loading_info": True, "ignore_mismatched_sizes": True}
-"""Arguments that make ``transformers`` report missing and misshapen weights, for `check_weights` to refuse."""
+"""Arguments that make ``transformers`` report missing and misshapen weights, which `check_weights` refuses."""
 
 WEIGHTS_PER_BYTE = 2
-"""The most weights that a byte of a file holds: those of 4 bits."""
+"""The largest number of weights in a byte of a file: 4-bit weights."""
 
 
-def load_config(path: Path, arguments: dict[str, Any]) -> PreTrainedConfig:
+def load_config(path: StrPath, arguments: dict[str, Any]) -> PreTrainedConfig:
     """Load the configuration of an encoder or of a SpanMarker checkpoint.
 
     Args:
         path: A folder or the name of a repository.
-        arguments: Arguments of ``from_pretrained``; those of the Hub are picked out.
+        arguments: Arguments of ``from_pretrained``; only `HUB_ARGUMENTS` are used.
 
     Returns:
         The configuration.
 
     Raises:
-        FileNotFoundError: If there is no such folder, and no repository can have the name; or no ``config.json`` in it.
-        OSError: If there is no such repository, it can't be reached, or it has no configuration.
+        FileNotFoundError: If the folder does not exist and the name is not a valid repository name, or if the folder
+            has no ``config.json``.
+        OSError: If the repository does not exist, cannot be reached, or has no configuration.
         ValueError: If the configuration is broken.
     """
     _check_path(path, arguments)
-    with Reading("the configuration (config.json)", path):
+    with naming_broken_files("the configuration (config.json)", path):
         config = _load_config(path, arguments)
         if isinstance(config, SpanMarkerConfig):
             if config.encoder is None:
@@ -80,14 +81,15 @@ def load_config(path: Path, arguments: dict[str, Any]) -> PreTrainedConfig:
             config.check_labels()
         for part in (config, getattr(config, "encoder", None) or config):
             if not isinstance(part.dtype, torch.dtype | None):
-                raise ValueError(f"dtype={part.dtype!r} must be the name of a type of numbers, such as 'float32'")
-            part._attn_implementation = part._experts_implementation = None  # they could name code to be loaded
+                raise ValueError(f"dtype={part.dtype!r} must be the name of a number format, such as 'float32'")
+            # private: both may name kernels, which are code that would be loaded.
+            part._attn_implementation = part._experts_implementation = None
         return config
 
 
-def _check_path(path: Path, arguments: dict[str, Any]) -> None:
-    """Refuse a path at which there is no configuration, and say where there is one."""
-    name, folder = str(path), LocalPath(path, arguments.get("subfolder") or "")
+def _check_path(path: StrPath, arguments: dict[str, Any]) -> None:
+    """Refuse a folder without a configuration, and name the folders inside it that have one."""
+    name, folder = str(path), Path(path, arguments.get("subfolder") or "")
     if not os.path.exists(path):
         if os.path.isabs(path) or name.startswith((".", "~")) or name.count("/") > 1:
             reason = ", and a name on the Hub has at most one '/'" if name.count("/") > 1 else ""
@@ -95,15 +97,16 @@ def _check_path(path: Path, arguments: dict[str, Any]) -> None:
     elif folder.is_dir() and not (folder / CONFIG_NAME).is_file():
         if (folder / ADAPTER_CONFIG_NAME).is_file():
             raise FileNotFoundError(
-                f"{name!r} holds an adapter of PEFT: load its base model, and then "
+                f"{name!r} holds a PEFT adapter: load its base model, and then "
                 f"PeftModel.from_pretrained(base, {name!r})"
             )
         inside = {file.parent.name for kind in (CONFIG_NAME, ADAPTER_CONFIG_NAME) for file in folder.glob(f"*/{kind}")}
-        advice = f": pass one of the folders in it, {sorted(inside, key=lambda of: (len(of), of))}" if inside else ""
+        shortest_first = sorted(inside, key=lambda inner: (len(inner), inner))  # checkpoint-5 before checkpoint-10
+        advice = f": pass one of the folders in it, {shortest_first}" if inside else ""
         raise FileNotFoundError(f"there is no {CONFIG_NAME} in {str(folder)!r}{advice}")
 
 
-def _load_config(path: Path, arguments: dict[str, Any]) -> PreTrainedConfig:
+def _load_config(path: StrPath, arguments: dict[str, Any]) -> PreTrainedConfig:
     hub_arguments = _hub_arguments(arguments)
     trusts_code = bool(arguments.get("trust_remote_code"))
     if trusts_code:
@@ -115,15 +118,15 @@ def _load_config(path: Path, arguments: dict[str, Any]) -> PreTrainedConfig:
     except OSError as error:
         if str(path) in str(error):
             raise
-        raise OSError(f"can't load {str(path)!r}: {error}") from error
+        raise OSError(f"cannot load {str(path)!r}: {error}") from error
     return config
 
 
-def _load_config_with_code(path: Path, values: dict[str, Any], hub_arguments: dict[str, Any]) -> SpanMarkerConfig:
+def _load_config_with_code(path: StrPath, values: dict[str, Any], hub_arguments: dict[str, Any]) -> SpanMarkerConfig:
     """Load the configuration of a checkpoint whose encoder comes with code that the caller trusts."""
     classes = values["encoder"]["auto_map"]
     config_class: Any
-    config_class, encoder_class = (
+    config_class, encoder_class = (  # private: how transformers imports the code of a checkpoint
         get_class_from_dynamic_module(classes[name], path, **hub_arguments) for name in ("AutoConfig", "AutoModel")
     )
     encoder = config_class.from_dict(values["encoder"])
@@ -132,12 +135,12 @@ def _load_config_with_code(path: Path, values: dict[str, Any], hub_arguments: di
     return config
 
 
-def load_tokenizer(path: Path, arguments: dict[str, Any]) -> SpanMarkerTokenizer:
+def load_tokenizer(path: StrPath, arguments: dict[str, Any]) -> SpanMarkerTokenizer:
     """Load the tokenizer of an encoder or of a SpanMarker checkpoint.
 
     Args:
         path: A folder or the name of a repository.
-        arguments: Arguments of ``from_pretrained``; those of the Hub are picked out.
+        arguments: Arguments of ``from_pretrained``; only `HUB_ARGUMENTS` are used.
 
     Returns:
         The tokenizer, with the marker tokens in it.
@@ -146,38 +149,38 @@ def load_tokenizer(path: Path, arguments: dict[str, Any]) -> SpanMarkerTokenizer
         ValueError: If the tokenizer's files are missing or broken.
     """
     trusts_code = bool(arguments.get("trust_remote_code"))
-    with Reading("the tokenizer (tokenizer.json, tokenizer_config.json)", path):
+    with naming_broken_files("the tokenizer (tokenizer.json, tokenizer_config.json)", path):
         tokenizer = SpanMarkerTokenizer.from_pretrained(
             path, trust_remote_code=trusts_code, **_hub_arguments(arguments)
         )
         if tokenizer.tokenizer.model_max_length <= tokenizer.num_special_tokens:
-            raise ValueError(f"model_max_length={tokenizer.tokenizer.model_max_length} leaves no room for text")
+            raise ValueError(f"model_max_length={tokenizer.tokenizer.model_max_length} leaves no tokens for text")
         return tokenizer
 
 
 def load_encoder(
-    path: Path,
+    path: StrPath,
     *model_args: Any,
     config: PreTrainedConfig,
     labels: Sequence[str] | None,
     limits: dict[str, Any],
     **kwargs: Any,
 ) -> tuple[SpanMarkerConfig, PreTrainedModel, SpanMarkerTokenizer]:
-    """Load an encoder and make it ready to carry markers.
+    """Load an encoder and add the marker tokens to it.
 
     Args:
         path: A folder or the name of a repository.
-        *model_args: Handed to ``AutoModel.from_pretrained``.
+        *model_args: Passed to ``AutoModel.from_pretrained``.
         config: The encoder's configuration.
         labels: The labels of the data set.
-        limits: The caller's `CONFIG_ARGUMENTS`.
-        **kwargs: Handed to ``AutoModel.from_pretrained``.
+        limits: Those `CONFIG_ARGUMENTS` that the caller passed.
+        **kwargs: Passed to ``AutoModel.from_pretrained``.
 
     Returns:
-        The configuration of a SpanMarker model, the encoder with room for the markers, and the tokenizer.
+        The configuration of the SpanMarker model, the encoder with embeddings for the markers, and the tokenizer.
 
     Raises:
-        ValueError: If there are no labels, or something does not fit.
+        ValueError: If labels are missing, or the encoder or a limit is not supported.
     """
     if labels is None:
         raise ValueError(
@@ -189,7 +192,7 @@ def load_encoder(
     tokenizer = load_tokenizer(path, kwargs)
     _set_limits(span_marker_config, limits, tokenizer)
     kwargs = {"trust_remote_code": False, **kwargs, **model_arguments(config), **REPORT_WEIGHTS}
-    with known_arguments(kwargs), _quiet(), Reading("the weights", path, BROKEN_WEIGHTS):
+    with known_arguments(kwargs), _quiet(), naming_broken_files("the weights", path, BROKEN_WEIGHTS):
         encoder, info = auto_class(config).from_pretrained(path, *model_args, config=config, **kwargs)
         check_weights(info, path)
         encoder.resize_token_embeddings(len(tokenizer), pad_to_multiple_of=VOCABULARY_MULTIPLE)
@@ -203,50 +206,50 @@ def fit_checkpoint_config(
     tokenizer: SpanMarkerTokenizer,
     labels: Sequence[str] | None,
     limits: dict[str, Any],
-    path: Path,
+    path: StrPath,
 ) -> None:
-    """Check a checkpoint's configuration against the caller's wishes, and write the wishes into it.
+    """Check the caller's settings against a checkpoint's configuration, and write them into it.
 
     Args:
         config: The checkpoint's configuration.
         tokenizer: The checkpoint's tokenizer.
         labels: The caller's labels, or None.
-        limits: The caller's `CONFIG_ARGUMENTS`.
-        path: What to call the checkpoint.
+        limits: Those `CONFIG_ARGUMENTS` that the caller passed.
+        path: Name of the checkpoint, for errors.
 
     Raises:
-        ValueError: If the labels or the kind of head are not the checkpoint's, or a limit is too low or too high.
+        ValueError: If ``labels`` or ``multi_label`` differ from the checkpoint's, or a limit is too low or too high.
     """
     if limits.get("multi_label", config.multi_label) != config.multi_label:
         raise ValueError(
-            f"multi_label={limits['multi_label']} is not how the checkpoint {str(path)!r} was trained: leave it out, "
-            "or start from an encoder"
+            f"the checkpoint {str(path)!r} was trained with multi_label={config.multi_label}, not "
+            f"{limits['multi_label']}: leave multi_label out, or start from an encoder"
         )
-    if labels is not None and list(labels) != config.given_labels:
+    if labels is not None and list(labels) != config.tags:
         raise ValueError(
-            f"labels={list(labels)!r} differ from those of the checkpoint {str(path)!r}, {config.given_labels!r}: "
+            f"labels={list(labels)!r} differ from those of the checkpoint {str(path)!r}, {config.tags!r}: "
             "leave labels out, or start from an encoder"
         )
     _check_vocabulary(config.encoder, tokenizer, path)
     _set_limits(config, limits, tokenizer)
     largest = max_positions(config.encoder)
     limit = config.model_max_length
-    if largest is not None and limit not in (None, AUTO) and config.require("model_max_length") > largest:
+    if largest is not None and limit not in (None, AUTO) and config.limit("model_max_length") > largest:
         logger.warning(
-            "The checkpoint asks for texts of %d tokens, but its encoder has room for %d: the limit is lowered.",
+            "The checkpoint has model_max_length=%d, but its encoder reads at most %d tokens: the limit is lowered.",
             limit,
             largest,
         )
         config.model_max_length = largest
 
 
-def _check_vocabulary(encoder: PreTrainedConfig, tokenizer: SpanMarkerTokenizer, path: Path) -> None:
-    """Refuse a vocabulary that the tokenizer exceeds, or that the weights can't hold, before there is room made for it.
+def _check_vocabulary(encoder: PreTrainedConfig, tokenizer: SpanMarkerTokenizer, path: StrPath) -> None:
+    """Refuse a ``vocab_size`` below the tokenizer's or beyond the weights', before memory is allocated for it.
 
     Args:
         encoder: The encoder's configuration.
         tokenizer: The checkpoint's tokenizer.
-        path: What to call the checkpoint.
+        path: Name of the checkpoint, for errors.
 
     Raises:
         ValueError: If the vocabulary is too small or too large.
@@ -257,26 +260,27 @@ def _check_vocabulary(encoder: PreTrainedConfig, tokenizer: SpanMarkerTokenizer,
             f"{str(path)!r}: the tokenizer has a token with ID {largest}, but the encoder's vocab_size is "
             f"{encoder.vocab_size} (config.json)"
         )
-    weights = [file for pattern in ("*.safetensors", "*.bin") for file in LocalPath(path).glob(pattern)]
+    weights = [file for pattern in ("*.safetensors", "*.bin") for file in Path(path).glob(pattern)]
     width = min(getattr(encoder, name, encoder.hidden_size) for name in ("embedding_size", "input_embedding_size"))
-    room = WEIGHTS_PER_BYTE * sum(file.stat().st_size for file in weights)
-    if weights and encoder.vocab_size * width > room:
+    most_weights = WEIGHTS_PER_BYTE * sum(file.stat().st_size for file in weights)
+    if weights and encoder.vocab_size * width > most_weights:
         raise ValueError(
             f"{str(path)!r} does not fit its configuration: vocab_size={encoder.vocab_size} times {width} is more than "
-            "its files of weights hold: they are cut short, or config.json is wrong"
+            "its weight files hold: they are cut short, or config.json is wrong"
         )
 
 
-def load_card(path: Path, arguments: dict[str, Any]) -> str | None:
+def load_card(path: StrPath, arguments: dict[str, Any]) -> str | None:
     """Load the card of a checkpoint.
 
     Args:
         path: A folder or the name of a repository.
-        arguments: Arguments of ``from_pretrained``; those of the Hub are picked out.
+        arguments: Arguments of ``from_pretrained``; only `HUB_ARGUMENTS` are used.
 
     Returns:
-        The card; None if it has none.
+        The card; None if the checkpoint has none.
     """
+    # private: a checkpoint may lack its card.
     file = cached_file(path, "README.md", _raise_exceptions_for_missing_entries=False, **_hub_arguments(arguments))
     if file is None:
         return None
@@ -284,17 +288,17 @@ def load_card(path: Path, arguments: dict[str, Any]) -> str | None:
         return card.read()
 
 
-def save_code(encoder: PreTrainedModel, directory: Path) -> None:
-    """Write the code of an encoder that came with code of its own, and say so in the encoder's configuration.
+def save_code(encoder: PreTrainedModel, directory: StrPath) -> None:
+    """Save the code of an encoder that was loaded with code of its own, and note it in the encoder's configuration.
 
     Args:
         encoder: The encoder.
         directory: The folder to write to.
     """
     config: Any = encoder.config
-    config.auto_map = {}  # of the encoder's repository, or of code that is not in use
+    config.auto_map = {}  # the old one belongs to the encoder's repository, or to code that is not used
     for custom, auto_name in ((config, "AutoConfig"), (encoder, "AutoModel")):
-        if type(custom).__module__.startswith("transformers_modules."):
+        if type(custom).__module__.startswith("transformers_modules."):  # private: where the code is imported to
             os.makedirs(directory, exist_ok=True)
             type(custom).register_for_auto_class(auto_name)
             custom_object_save(custom, directory, config=config)
@@ -304,22 +308,22 @@ def save_code(encoder: PreTrainedModel, directory: Path) -> None:
         del config.auto_map
 
 
-def check_weights(info: dict[str, Any], path: Path) -> None:
-    """Refuse weights that are not all there: random ones in their place would predict nonsense.
+def check_weights(info: dict[str, Any], path: StrPath) -> None:
+    """Refuse incomplete weights: transformers would replace the missing ones with random ones.
 
     Args:
-        info: What ``transformers`` reports with `REPORT_WEIGHTS`.
-        path: What to call the checkpoint.
+        info: The report of ``transformers``, see `REPORT_WEIGHTS`.
+        path: Name of the checkpoint, for errors.
 
     Raises:
         ValueError: If weights are missing or misshapen.
     """
     missing, misshapen = sorted(info["missing_keys"]), sorted(info["mismatched_keys"])
     if misshapen:
-        name, found, expected = misshapen[0]
+        name, shape, expected = misshapen[0]
         raise ValueError(
-            f"{str(path)!r} does not fit its configuration: {len(misshapen)} weights have another shape, for example "
-            f"{name!r} with {tuple(found)} instead of {tuple(expected)}"
+            f"{str(path)!r} does not fit its configuration: {len(misshapen)} weights have a different shape, for "
+            f"example {name!r} with {tuple(shape)} instead of {tuple(expected)}"
         )
     if missing:
         raise ValueError(f"{str(path)!r} is incomplete: {len(missing)} weights are missing, for example {missing[0]!r}")
@@ -327,21 +331,21 @@ def check_weights(info: dict[str, Any], path: Path) -> None:
 
 @contextmanager
 def known_arguments(arguments: dict[str, Any]) -> Iterator[None]:
-    """Say which argument of ``from_pretrained`` was probably meant by one that nobody takes.
+    """Suggest what was meant by an argument of ``from_pretrained`` that does not exist.
 
     Args:
         arguments: The caller's arguments.
 
     Raises:
-        TypeError: If one of them reaches a model that does not know it.
+        TypeError: If one of them is unknown.
     """
     try:
         yield
     except TypeError as error:
-        found = re.search(r"unexpected keyword argument '(\w+)'", str(error))
-        if found is None or found[1] not in arguments:
+        match = re.search(r"unexpected keyword argument '(\w+)'", str(error))  # private: Python's own wording
+        if match is None or match[1] not in arguments:
             raise
-        name = found[1]
+        name = match[1]
         advice = f": did you mean {close[0]!r}?" if (close := get_close_matches(name, ARGUMENTS, 1)) else ""
         if name in inspect.signature(SpanMarkerConfig).parameters:
             advice = f": set model.config.{name} instead"
@@ -350,7 +354,7 @@ def known_arguments(arguments: dict[str, Any]) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep ``transformers`` from reporting heads and poolers that nobody uses; what matters, `check_weights` says."""
+    """Keep ``transformers`` from reporting unused heads and poolers; `check_weights` reports what matters."""
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()
     try:
@@ -364,16 +368,16 @@ def _hub_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def _set_limits(config: SpanMarkerConfig, limits: dict[str, Any], tokenizer: SpanMarkerTokenizer) -> None:
-    """Write the caller's limits into a configuration, after checking them against the encoder."""
+    """Write the caller's limits into a configuration, and check them against the encoder."""
     for name, value in limits.items():
         setattr(config, name, value)
     config.check_limits()
     if config.model_max_length == AUTO:
         return
-    limit = config.require("model_max_length") if config.model_max_length else config.model_max_length_default
+    limit = config.limit("model_max_length") if config.model_max_length else config.model_max_length_default
     if limit <= tokenizer.num_special_tokens:
         raise ValueError(
-            f"model_max_length={limit} leaves no room for text beside {tokenizer.num_special_tokens} special tokens"
+            f"model_max_length={limit} leaves no tokens for text besides {tokenizer.num_special_tokens} special tokens"
         )
     requested = limits.get("model_max_length")
     if requested is None:
@@ -381,8 +385,8 @@ def _set_limits(config: SpanMarkerConfig, limits: dict[str, Any], tokenizer: Spa
     largest = max_positions(config.encoder)
     if largest is not None and requested > largest:
         raise ValueError(
-            f"model_max_length={requested} is beyond what the encoder can read: it has positions for {largest} tokens; "
-            f"set model_max_length to {largest} or less"
+            f"model_max_length={requested} is more than the encoder can read, which has positions for {largest} "
+            f"tokens: set model_max_length to {largest} or less"
         )
-    # The tokenizer's own limit is a wish of the encoder's authors; it is saved with the model.
+    # The tokenizer's own limit is a recommendation; it is saved with the model.
     tokenizer.tokenizer.model_max_length = max(tokenizer.tokenizer.model_max_length, requested)

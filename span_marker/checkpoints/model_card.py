@@ -7,15 +7,12 @@ import json
 import os
 import platform
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import datasets
-import tokenizers
-import torch
-import transformers
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from span_marker.checkpoints.training_record import Evaluation, TrainingRecord
@@ -26,34 +23,39 @@ from span_marker.version import __version__
 
 LIBRARY_NAME = "span-marker"
 PIPELINE_TAG = "token-classification"
-"""Task of the Hub under which the model is found, and whose widget shows it."""
+"""Task under which the Hub lists the model, and whose widget shows it."""
 
 TAGS = (LIBRARY_NAME, PIPELINE_TAG, "ner", "named-entity-recognition")
 TRAINER_TAG = "generated_from_span_marker_trainer"
 METRICS = {"f1": "F1", "precision": "Precision", "recall": "Recall"}
 TEMPLATE = Path(__file__).with_name("model_card_template.md")
 NO_ID = "span_marker_model_id"
-"""Stands for the model's name in examples until it has one."""
+"""Placeholder for the model's name in examples, until it has one."""
+
+VERSIONS = {"Transformers": "transformers", "PyTorch": "torch", "Datasets": "datasets", "Tokenizers": "tokenizers"}
+"""Libraries whose versions a card lists, and their distributions."""
 
 DEFAULT_EXAMPLE = "Amelia Earhart flew her single engine Lockheed Vega 5B across the Atlantic to Paris."
 
 
 @dataclass
 class SpanMarkerModelCardData:
-    """What only the user knows about a model, for its card. Nothing is looked up anywhere.
+    """What only the user knows about a model, for its card. Nothing is looked up on the network.
 
     Args:
-        language: Language of the text, such as ``"en"``, or several.
-        license: Licence of the model, such as ``"apache-2.0"``.
-        model_name: Title of the card; by default made of the names of encoder and data.
-        model_id: Name of the model's repository on the Hub, such as ``"user/name"``; ``push_to_hub`` knows it.
-        encoder_name: What to call the encoder; by default its ID.
-        encoder_id: Name of its repository on the Hub; by default what it was loaded by, unless that was a folder.
-        dataset_name: What to call the training data; by default their ID.
-        dataset_id: Name of their repository on the Hub; by default what they were loaded by, if it was the Hub.
-        dataset_revision: The commit of the data that was trained on.
+        language: Language of the text, such as ``"en"``, or a list of languages.
+        license: License of the model, such as ``"apache-2.0"``.
+        model_name: Title of the card. Defaults to one that names the encoder and the data.
+        model_id: Name of the model's repository on the Hub, such as ``"user/name"``; ``push_to_hub`` fills it in.
+        encoder_name: Name of the encoder, for readers. Defaults to ``encoder_id``.
+        encoder_id: Name of the encoder's repository on the Hub. Defaults to the name that it was loaded from, unless
+            that was a folder.
+        dataset_name: Name of the training data, for readers. Defaults to ``dataset_id``.
+        dataset_id: Name of the data's repository on the Hub. Defaults to the name that they were loaded from, if they
+            came from the Hub.
+        dataset_revision: Commit of the data.
         tags: More tags for the Hub.
-        examples: Whether the card may show texts and entities of the data. Switch it off if they are private.
+        examples: Whether the card may show texts and entities of the data. Set it to False if they are private.
     """
 
     language: str | list[str] | None = None
@@ -69,11 +71,11 @@ class SpanMarkerModelCardData:
     examples: bool = True
 
     def filled_up(self, tags: list[str] | None = None, **others: Any) -> SpanMarkerModelCardData:
-        """Add what someone else knows.
+        """Fill the gaps in this data.
 
         Args:
-            tags: More tags.
-            **others: Values of other fields; they count where there is none yet.
+            tags: More tags, which are added.
+            **others: Values of other fields, which are used where a field is None.
 
         Returns:
             A copy.
@@ -82,84 +84,103 @@ class SpanMarkerModelCardData:
         return dataclasses.replace(self, tags=[*self.tags, *(tags or ())], **missing)
 
 
-def render(
+def render_model_card(
     config: SpanMarkerConfig, max_text_length: int, data: SpanMarkerModelCardData, record: TrainingRecord | None = None
 ) -> str:
     """Write a model card.
 
     Args:
         config: The model's configuration.
-        max_text_length: Its text limit in tokens.
+        max_text_length: The text limit in force, in tokens.
         data: What the user knows.
-        record: What training left behind; None if the model was not trained here.
+        record: What `Trainer` recorded; None if the model was not trained here.
 
     Returns:
         The card, metadata and text.
     """
-    shown = record if record is not None and data.examples else None
-    encoder_id = data.encoder_id or _hub_id(getattr(config.encoder, "_name_or_path", None))
-    encoder_name = data.encoder_name or encoder_id
-    dataset_id = data.dataset_id or (record.dataset_id if record else None)
-    dataset_name = data.dataset_name or dataset_id
-    parts = [f" with {encoder_name}" if encoder_name else "", f" on {dataset_name}" if dataset_name else ""]
-    title = data.model_name or "SpanMarker" + "".join(parts)
-    results = _eval_results(record, dataset_name, dataset_id, data.dataset_revision)
-    metadata = ModelCardData(
+    encoder_id = data.encoder_id or _hub_id(getattr(config.encoder, "_name_or_path", None))  # private: its origin
+    data = data.filled_up(
+        encoder_id=encoder_id,
+        encoder_name=encoder_id,
+        dataset_id=record.dataset_id if record else None,
+        dataset_name=data.dataset_id or (record.dataset_id if record else None),
+    )
+    title = data.model_name or "".join(
+        [
+            "SpanMarker",
+            f" with {data.encoder_name}" if data.encoder_name else "",
+            f" on {data.dataset_name}" if data.dataset_name else "",
+        ]
+    )
+    card: ModelCard = ModelCard.from_template(
+        _metadata(title, data, record),
+        template_path=str(TEMPLATE),
+        title=title,
+        **_context(config, max_text_length, data, record),
+    )
+    return str(card)
+
+
+def _metadata(title: str, data: SpanMarkerModelCardData, record: TrainingRecord | None) -> ModelCardData:
+    """What the Hub reads. The gaps in ``data`` have been filled."""
+    results = _eval_results(data, record)
+    texts = record.texts if record and data.examples else []
+    return ModelCardData(
         language=data.language,
         license=data.license,
         library_name=LIBRARY_NAME,
         tags=[*TAGS, *([TRAINER_TAG] if record else []), *data.tags],
-        base_model=encoder_id,
-        datasets=[dataset_id] if dataset_id else None,
+        base_model=data.encoder_id,
+        datasets=[data.dataset_id] if data.dataset_id else None,
         metrics=["precision", "recall", "f1"],
-        widget=[{"text": text} for text in shown.texts] if shown and shown.texts else None,
+        widget=[{"text": text} for text in texts] or None,
         pipeline_tag=PIPELINE_TAG,
         model_name=title if results else None,
         eval_results=results or None,
         co2_eq_emissions=record.emissions if record else None,
     )
+
+
+def _context(
+    config: SpanMarkerConfig, max_text_length: int, data: SpanMarkerModelCardData, record: TrainingRecord | None
+) -> dict[str, Any]:
+    """What the template needs besides the title. The gaps in ``data`` have been filled."""
+    shown = record if data.examples else None
     languages = [data.language] if isinstance(data.language, str) else data.language or []
-    card: ModelCard = ModelCard.from_template(
-        metadata,
-        template_path=str(TEMPLATE),
-        title=title,
-        encoder=_link(encoder_name, encoder_id, "https://huggingface.co/"),
-        dataset=_link(dataset_name, dataset_id, "https://huggingface.co/datasets/"),
-        dataset_id=dataset_id,
-        model_id=data.model_id or NO_ID,
-        language=", ".join(languages),
-        license=data.license,
-        model_max_length=max_text_length,
-        entity_max_length=config.entity_max_length,
-        trained_with_document_context=config.trained_with_document_context,
-        example=json.dumps(next(iter(shown.texts), DEFAULT_EXAMPLE) if shown else DEFAULT_EXAMPLE, ensure_ascii=False),
-        label_table=_label_table(config.reduced_labels, shown),
-        results_table=_results_table(record),
-        data_table=_data_table(record),
-        hyperparameters=record.hyperparameters if record else {},
-        evaluations_table=_evaluations_table(record.evaluations if record else []),
-        emissions=record.emissions if record else None,
-        versions={
+    return {
+        "encoder": _link(data.encoder_name, data.encoder_id, "https://huggingface.co/"),
+        "dataset": _link(data.dataset_name, data.dataset_id, "https://huggingface.co/datasets/"),
+        "dataset_id": data.dataset_id,
+        "model_id": data.model_id or NO_ID,
+        "language": ", ".join(languages),
+        "license": data.license,
+        "model_max_length": max_text_length,
+        "entity_max_length": config.entity_max_length,
+        "trained_with_document_context": config.trained_with_document_context,
+        "example": json.dumps(shown.texts[0] if shown and shown.texts else DEFAULT_EXAMPLE, ensure_ascii=False),
+        "label_table": _label_table(config.classes, shown.label_examples if shown else {}),
+        "results_table": _results_table(record.results if record else {}),
+        "data_table": _data_table(record),
+        "hyperparameters": record.hyperparameters if record else {},
+        "evaluations_table": _evaluations_table(record.evaluations if record else []),
+        "emissions": record.emissions if record else None,
+        "versions": {
             "Python": platform.python_version(),
             "SpanMarker": __version__,
-            "Transformers": transformers.__version__,
-            "PyTorch": torch.__version__,
-            "Datasets": datasets.__version__,
-            "Tokenizers": tokenizers.__version__,
+            **{name: version(distribution) for name, distribution in VERSIONS.items()},
         },
-    )
-    return str(card)
+    }
 
 
-def complete(text: str, data: SpanMarkerModelCardData) -> str:
-    """Write into an existing card what was not known when it was written.
+def fill_in_model_card(text: str, data: SpanMarkerModelCardData) -> str:
+    """Add to an existing card what was unknown when it was written.
 
     Args:
         text: The card.
-        data: Its ``model_id`` and ``tags`` are used.
+        data: Only its ``model_id`` and ``tags`` are used.
 
     Returns:
-        The card, otherwise as it was.
+        The card, otherwise unchanged.
     """
     if data.model_id:
         text = text.replace(NO_ID, data.model_id)
@@ -171,7 +192,7 @@ def complete(text: str, data: SpanMarkerModelCardData) -> str:
 
 
 def _hub_id(name: str | None) -> str | None:
-    """A name under which an encoder was loaded, if it is one of the Hub rather than a folder's."""
+    """The name that an encoder was loaded from, or None if that was a folder."""
     is_id = bool(name) and re.fullmatch(r"[\w.-]+(/[\w.-]+)?", str(name)) is not None
     return name if is_id and not os.path.isdir(str(name)) else None
 
@@ -180,40 +201,36 @@ def _link(name: str | None, hub_id: str | None, site: str) -> str | None:
     return f"[{name}]({site}{hub_id})" if hub_id else name
 
 
-def _eval_results(
-    record: TrainingRecord | None, dataset_name: str | None, dataset_id: str | None, revision: str | None
-) -> list[EvalResult]:
+def _eval_results(data: SpanMarkerModelCardData, record: TrainingRecord | None) -> list[EvalResult]:
     return [
         EvalResult(
             task_type=PIPELINE_TAG,
             task_name="Named Entity Recognition",
-            dataset_type=dataset_id or "unknown",
-            dataset_name=dataset_name or "Unknown",
+            dataset_type=data.dataset_id or "unknown",
+            dataset_name=data.dataset_name or "Unknown",
             dataset_split=name,
-            dataset_revision=revision,
+            dataset_revision=data.dataset_revision,
             metric_type=metric,
             metric_name=title,
             metric_value=metrics[f"{name}_overall_{metric}"],
         )
         for name, metrics in (record.results if record else {}).items()
         for metric, title in METRICS.items()
-        if f"{name}_overall_{metric}" in metrics  # those that the caller computes may be others
+        if f"{name}_overall_{metric}" in metrics  # compute_metrics of the caller may return other metrics
     ]
 
 
-def _label_table(labels: Sequence[str], record: TrainingRecord | None) -> str:
-    examples = record.label_examples if record else {}
-    rows = [
-        (label, ", ".join(json.dumps(text, ensure_ascii=False) for text in examples.get(label, [])))
-        for label in labels
-        if label != OUTSIDE
-    ]
-    return markdown_table(["Label", "Examples"], rows) if examples else markdown_table(["Label"], [r[:1] for r in rows])
+def _label_table(classes: Sequence[str], examples: Mapping[str, Sequence[str]]) -> str:
+    labels = [label for label in classes if label != OUTSIDE]
+    if not examples:
+        return markdown_table(["Label"], [(label,) for label in labels])
+    quoted = {label: [json.dumps(text, ensure_ascii=False) for text in texts] for label, texts in examples.items()}
+    return markdown_table(["Label", "Examples"], [(label, ", ".join(quoted.get(label, []))) for label in labels])
 
 
-def _results_table(record: TrainingRecord | None) -> str:
-    """Precision, recall and F1 of each label, of the latest evaluation that has them."""
-    for name, metrics in reversed(list(record.results.items() if record else ())):
+def _results_table(results: Mapping[str, Mapping[str, Any]]) -> str:
+    """Precision, recall and F1 of each label, from the latest evaluation that has them."""
+    for name, metrics in reversed(list(results.items())):
         rows = [
             (key.removeprefix(f"{name}_"), *(f"{value[metric]:.4f}" for metric in ("precision", "recall", "f1")))
             for key, value in sorted(metrics.items())

@@ -5,23 +5,20 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from datasets import Dataset
 from huggingface_hub import CommitInfo, HfApi
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from span_marker.checkpoints import atomic, loading, model_card, quantization
-from span_marker.checkpoints.errors import BROKEN_WEIGHTS, Reading
+from span_marker.checkpoints.errors import BROKEN_WEIGHTS, naming_broken_files
 from span_marker.checkpoints.model_card import LIBRARY_NAME, SpanMarkerModelCardData
 from span_marker.checkpoints.training_record import TrainingRecord
 from span_marker.configuration import SpanMarkerConfig
 from span_marker.core.labels import check_labels
-from span_marker.data.columns import infer_labels
 from span_marker.encoders.engines import Engine
 from span_marker.encoders.support import EngineChoice, build_encoder, max_positions, select_engine
 from span_marker.heads import SpanClassifier
@@ -29,6 +26,7 @@ from span_marker.preprocessing.tokenizer import SpanMarkerTokenizer
 from span_marker.version import __version__
 
 if TYPE_CHECKING:
+    from datasets import Dataset
     from typing_extensions import Self
 
 PUSH_ARGUMENTS = (
@@ -151,39 +149,30 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
     def _prepare_new(self, arguments: Mapping[str, Any]) -> None:
         """Make a new model on an encoder ready to be trained, given the caller's settings of the configuration."""
 
-    def generate_model_card(self) -> str:
+    def generate_model_card(self, **facts: Any) -> str:
         """Write the model's card: what it is, what it was trained on, and how well it does.
 
-        Returns:
-            The card, metadata and text; the one that the model was loaded with, if it was not trained since and was
-            loaded without ``model_card_data``.
-        """
-        if self.card_text is not None:
-            return model_card.complete(self.card_text, self.model_card_data)
-        return model_card.render(self.config, self.max_text_length, self.model_card_data, self.training_record)
-
-    @contextmanager
-    def known_besides(self, **facts: Any) -> Iterator[None]:
-        """Know more about the model for a while, where ``model_card_data`` says nothing.
-
         Args:
-            **facts: Arguments of `SpanMarkerModelCardData.filled_up`.
-        """
-        known = self.model_card_data
-        self.model_card_data = known.filled_up(**facts)
-        try:
-            yield
-        finally:
-            self.model_card_data = known
+            **facts: Fields of `SpanMarkerModelCardData`. They fill the gaps in ``model_card_data``, for this card only.
 
-    def write_card(self, folder: str | os.PathLike[str]) -> None:
+        Returns:
+            The card, metadata and text. A model that was loaded without ``model_card_data`` and was not trained since
+            keeps the card that it was loaded with.
+        """
+        data = self.model_card_data.filled_up(**facts)
+        if self.card_text is not None:
+            return model_card.fill_in_model_card(self.card_text, data)
+        return model_card.render_model_card(self.config, self.max_text_length, data, self.training_record)
+
+    def write_card(self, folder: str | os.PathLike[str], **facts: Any) -> None:
         """Write the model's card into a folder, as ``README.md``.
 
         Args:
-            folder: The folder; it is made if there is none.
+            folder: The folder; it is created if it does not exist.
+            **facts: See `generate_model_card`.
         """
         os.makedirs(folder, exist_ok=True)
-        Path(folder, "README.md").write_text(self.generate_model_card(), encoding="utf-8")
+        Path(folder, "README.md").write_text(self.generate_model_card(**facts), encoding="utf-8")
 
     def save_pretrained(
         self,
@@ -260,8 +249,9 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
         if revision is not None and not revision.startswith("refs/pr"):
             api.create_branch(repo_id, branch=revision, token=token, exist_ok=True)
         tags = [*(self.model_tags or ()), *tags]
-        with self.known_besides(model_id=repo_id, tags=tags), tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder:
             self.save_pretrained(folder, handler=handler, **kwargs)
+            self.write_card(folder, model_id=repo_id, tags=tags)
             return api.upload_folder(
                 repo_id=repo_id,
                 folder_path=folder,
@@ -327,7 +317,7 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
             tokenizer = loading.load_tokenizer(path, kwargs)
             loading.fit_checkpoint_config(config, tokenizer, label_list, limits, path)
             kwargs = {**quantization.spare_heads(kwargs), **loading.REPORT_WEIGHTS}
-            with loading.known_arguments(kwargs), Reading("the weights", path, BROKEN_WEIGHTS):
+            with loading.known_arguments(kwargs), naming_broken_files("the weights", path, BROKEN_WEIGHTS):
                 loaded: Any = super().from_pretrained(path, *model_args, config=config, engine=engine, **kwargs)
             model, info = loaded
             model.tokenizer = tokenizer
@@ -347,8 +337,10 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
 
 
 def _label_list(labels: Any) -> Sequence[str] | None:
-    """The labels that a caller gives, or those of the data that the caller gives."""
-    if isinstance(labels, Dataset) or (isinstance(labels, dict) and str not in map(type, labels.values())):
+    """The labels that the caller passed, or those of the data that the caller passed."""
+    if hasattr(labels, "column_names") or (isinstance(labels, dict) and str not in map(type, labels.values())):
+        from span_marker.data.columns import infer_labels  # imports datasets
+
         return infer_labels(labels)
     if labels is not None:
         check_labels(labels)

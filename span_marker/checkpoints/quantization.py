@@ -1,4 +1,4 @@
-"""Quantization: which modules are spared, and where ``transformers`` looks for what was done."""
+"""Quantization: which modules keep their precision, and where ``transformers`` looks for the settings."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ HEADS = ("classifier", "span_filter")
 """Modules that are never quantized."""
 
 SKIP_ARGUMENTS = ("llm_int8_skip_modules", "modules_to_not_convert")
-"""Settings of quantization that name the modules to leave alone."""
+"""Quantization settings that name the modules to leave alone."""
 
 
 def spare_heads(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Let quantization leave alone what is small and decides: of a checkpoint, the encoder alone is quantized.
+    """Exclude the heads of a checkpoint from quantization: they are small, and their precision matters.
 
     Args:
         arguments: Arguments of ``from_pretrained``.
 
     Returns:
-        The same, with `HEADS` among the modules to skip if there is a ``quantization_config`` that knows of such.
+        The arguments, with `HEADS` among the modules to skip if ``quantization_config`` has such a setting.
     """
-    given = arguments.get("quantization_config")
-    if given is None:
+    config = arguments.get("quantization_config")
+    if config is None:
         return arguments
-    settings = AutoQuantizationConfig.from_dict(dict(given)) if isinstance(given, dict) else copy.deepcopy(given)
+    settings = AutoQuantizationConfig.from_dict(dict(config)) if isinstance(config, dict) else copy.deepcopy(config)
     for name in SKIP_ARGUMENTS:
         if hasattr(settings, name):
             setattr(settings, name, [*(getattr(settings, name) or ()), *HEADS])
@@ -36,15 +36,15 @@ def spare_heads(arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def adopt_quantization(model: PreTrainedModel, encoder: PreTrainedModel) -> None:
-    """Note in a model that its encoder is quantized, as ``transformers`` does in a model that it loads as a whole.
+    """Mark a model as quantized if its encoder is, as ``transformers`` marks a model that it loads as a whole.
 
-    Saving, loading, adapters and ``Trainer`` look there.
+    Saving, loading, PEFT and ``Trainer`` look for these marks on the model.
 
     Args:
         model: The model.
         encoder: Its encoder.
     """
-    if getattr(encoder, "hf_quantizer", None) is None:
+    if getattr(encoder, "hf_quantizer", None) is None:  # private: set by from_pretrained on what it quantizes
         return
     settings = copy.deepcopy(encoder.config.quantization_config)
     exact = [f"encoder.{name}" for name, module in encoder.named_modules() if type(module) is nn.Linear]
@@ -54,8 +54,10 @@ def adopt_quantization(model: PreTrainedModel, encoder: PreTrainedModel) -> None
     target: Any = model
     target.hf_quantizer = copy.copy(encoder.hf_quantizer)
     target.hf_quantizer.quantization_config = settings
+    # private: what transformers sets beside it, for PEFT and Trainer.
     for name in ("is_quantized", "quantization_method", "is_loaded_in_8bit", "is_loaded_in_4bit"):
         if hasattr(encoder, name):
             setattr(target, name, getattr(encoder, name))
+    # private: transformers sets it on the configuration of what it quantizes, and reads it to choose a number format.
     target.config.quantization_config, target.config._is_quantized = settings, True
     del encoder.config.quantization_config

@@ -1,52 +1,62 @@
-"""What a training leaves behind for the model card: examples, figures of the data, settings, results."""
+"""What a training leaves behind for the model card: examples and figures of the data, settings, results."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from datasets import Dataset
-from transformers.modelcard import extract_hyperparameters_from_trainer
+import numpy.typing as npt
 
-from span_marker.data.columns import read_rows
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 NUM_LABEL_EXAMPLES = 3
+NUM_LABEL_ROWS = 10
+"""Number of rows per label that its examples are taken from: entities repeat."""
+
 NUM_TEXTS = 5
+NUM_TEXT_ROWS = 100
+"""Number of rows that texts are taken from."""
+
+BATCH_SIZE = 1000
+"""Number of prepared rows that are read at a time."""
+
 LONGEST_TEXT = 200
-"""Characters of the longest text of the data that a card shows."""
+"""Length, in characters, of the longest text of the data that a card shows."""
 
 OVERALL = "_overall_f1"
-"""Ends the name of the F1 score of each evaluation; in front of it stands which one it is."""
+"""Suffix of the name of each evaluation's F1 score; the rest names the evaluation."""
 
 
 class Spread(NamedTuple):
-    """Least, middle and largest of some counts."""
+    """Minimum, median and maximum of some counts."""
 
     least: float
     median: float
     largest: float
 
     @classmethod
-    def of(cls, counts: Sequence[int]) -> Spread:
-        """Summarise counts.
+    def from_counts(cls, counts: npt.ArrayLike) -> Spread:
+        """Summarize counts.
 
         Args:
-            counts: At least one.
+            counts: At least one count.
 
         Returns:
             Their spread; the median of an even number of counts is the mean of the two in the middle.
 
         Example:
-            >>> Spread.of([7, 1, 2, 4])
+            >>> Spread.from_counts([7, 1, 2, 4])
             Spread(least=1, median=3.0, largest=7)
         """
-        return cls(min(counts), float(np.median(counts)), max(counts))
+        values = np.asarray(counts)
+        return cls(values.min().item(), np.median(values).item(), values.max().item())
 
 
 class Evaluation(NamedTuple):
-    """Overall figures of one evaluation during training; None for what was not computed."""
+    """Overall figures of one evaluation during training; None for figures that were not computed."""
 
     name: str
     epoch: float | None
@@ -64,14 +74,14 @@ class TrainingRecord:
 
     Attributes:
         label_examples: Some entities of each label.
-        texts: Some texts of the evaluation data, or of the training data if there are no others.
-        sentence_lengths: Words of the training sentences.
-        entity_counts: Entities of each of them.
-        dataset_id: Name of the training data on the Hub, if it says so itself.
+        texts: Some texts of the evaluation data, or of the training data if there is no evaluation data.
+        sentence_lengths: Number of words per training sentence.
+        entity_counts: Number of entities per training sentence.
+        dataset_id: Name of the training data on the Hub, or None if it was not loaded from there.
         hyperparameters: Settings of the training.
-        evaluations: Those during training.
-        results: Latest metrics of each evaluation, by what stands in front of their names: ``eval``, ``test``.
-        emissions: What codecarbon measured, if it did.
+        evaluations: The evaluations during training.
+        results: Latest metrics of each evaluation, by the prefix of their names: ``eval``, ``test``.
+        emissions: What codecarbon measured, or None.
     """
 
     label_examples: dict[str, list[str]]
@@ -85,43 +95,48 @@ class TrainingRecord:
     emissions: dict[str, Any] | None = None
 
     @classmethod
-    def of(
-        cls, train_dataset: Dataset, eval_dataset: Dataset | None, num_words: Sequence[int], labels: Sequence[str]
+    def from_datasets(
+        cls, train_dataset: Dataset, eval_dataset: Dataset | None, prepared: Dataset, tags: Sequence[str]
     ) -> TrainingRecord:
-        """Look at annotated data.
+        """Summarize annotated data. Of the data themselves, only a few rows are read.
 
         Args:
-            train_dataset: What a model is trained on.
-            eval_dataset: What it is evaluated on, if anything.
-            num_words: Words of each training sentence.
-            labels: The labels that integer tags index.
+            train_dataset: The training data.
+            eval_dataset: The evaluation data, or None.
+            prepared: The features of the training data, see `span_marker.preprocessing.features.prepare`.
+            tags: The tags that integers in the data index.
 
         Returns:
             Examples and figures.
         """
-        examples: dict[str, dict[str, None]] = {}
-        entity_counts = []
-        for item, spans in read_rows(train_dataset, "training", labels):
-            entity_counts.append(len(spans))
-            for label, start, end in spans:
-                found = examples.setdefault(label, {})
-                if len(found) < NUM_LABEL_EXAMPLES:
-                    found[as_line(item[start:end])] = None
-        texts = read_rows(train_dataset if eval_dataset is None else eval_dataset, "evaluation", labels)
+        num_words = np.zeros(len(train_dataset), dtype=np.int64)
+        num_entities = np.zeros(len(train_dataset), dtype=np.int64)
+        label_rows: dict[int, dict[int, None]] = {}
+        batches = prepared.select_columns(["row", "num_words", "entities"]).iter(BATCH_SIZE)
+        for row, words, entities in (piece for batch in batches for piece in zip(*batch.values(), strict=True)):
+            num_words[row] += words
+            num_entities[row] += len(entities)
+            for class_id, _, _ in entities:
+                rows = label_rows.setdefault(class_id, {})
+                if len(rows) < NUM_LABEL_ROWS:
+                    rows[row] = None
+        text_dataset = train_dataset if eval_dataset is None else eval_dataset
         return cls(
-            label_examples={label: list(found) for label, found in examples.items()},
-            texts=_choose_texts(texts),
-            sentence_lengths=Spread.of(num_words),
-            entity_counts=Spread.of(entity_counts),
+            label_examples=_choose_entities(train_dataset, label_rows, tags),
+            texts=_choose_texts(_read(text_dataset, range(min(len(text_dataset), NUM_TEXT_ROWS)), tags)),
+            sentence_lengths=Spread.from_counts(num_words),
+            entity_counts=Spread.from_counts(num_entities),
             dataset_id=hub_name(train_dataset),
         )
 
     def set_hyperparameters(self, trainer: Any) -> None:
-        """Note the settings of a training.
+        """Record the settings of a training.
 
         Args:
             trainer: The ``transformers.Trainer``.
         """
+        from transformers.modelcard import extract_hyperparameters_from_trainer  # imports PEFT
+
         settings = extract_hyperparameters_from_trainer(trainer)
         args = trainer.args
         settings["optimizer"] = f"{getattr(args.optim, 'value', args.optim)}"
@@ -134,12 +149,12 @@ class TrainingRecord:
             settings["mixed_precision_training"] = "bfloat16"
         self.hyperparameters = settings
 
-    def note(self, metrics: dict[str, Any], log_history: Sequence[dict[str, Any]]) -> None:
-        """Note an evaluation.
+    def add_results(self, metrics: dict[str, Any], log_history: Sequence[dict[str, Any]]) -> None:
+        """Record an evaluation.
 
         Args:
             metrics: Its metrics.
-            log_history: What was logged during the whole training, before an interruption, too.
+            log_history: Everything logged in this training so far, including before an interruption.
         """
         self.results |= dict.fromkeys(evaluation_names(metrics), metrics)
         latest: dict[tuple[str, int], Evaluation] = {}
@@ -149,26 +164,26 @@ class TrainingRecord:
                     latest[prefix, entry["step"]] = _read_evaluation(prefix, entry)
         self.evaluations = list(latest.values())
 
-    def keep_results_of(self, step: int, log_history: Sequence[dict[str, Any]]) -> None:
-        """Note that the model has the weights of an earlier step.
+    def restore_results(self, step: int, log_history: Sequence[dict[str, Any]]) -> None:
+        """Report the metrics of the step whose weights were restored.
 
         Args:
             step: The step.
-            log_history: See `note`.
+            log_history: See `add_results`.
         """
         for entry in log_history:
             if entry["step"] == step:
                 self.results |= {name: entry for name in evaluation_names(entry) if name in self.results}
 
-    def note_emissions(self, measured: Any) -> None:
-        """Note what training emitted.
+    def set_emissions(self, measured: Any) -> None:
+        """Record the emissions of a training.
 
         Args:
             measured: The ``EmissionsData`` of codecarbon.
         """
         hardware = f"{measured.gpu_count} x {measured.gpu_model}" if measured.gpu_model else measured.cpu_model
         self.emissions = {
-            "emissions": 1000 * measured.emissions,  # grams, as the Hub has it
+            "emissions": 1000 * measured.emissions,  # the Hub counts grams
             "energy_consumed": measured.energy_consumed,
             "source": "codecarbon",
             "training_type": "fine-tuning",
@@ -181,21 +196,22 @@ class TrainingRecord:
         }
 
 
-def evaluation_names(metrics: dict[str, Any]) -> list[str]:
-    """List what stands in front of the names of metrics.
+def evaluation_names(metrics: Mapping[str, Any]) -> list[str]:
+    """List the prefixes of metrics' names.
 
     Args:
-        metrics: Metrics of one evaluation or several.
+        metrics: Metrics of one or several evaluations.
 
     Returns:
-        Such as ``["eval"]``; evaluations without the candidate filter are left out.
+        The prefixes, such as ``["eval"]``. Evaluations without the candidate filter, which have ``exact`` in their
+        prefix, are left out.
 
     Example:
-        >>> evaluation_names({"eval_overall_f1": 0.9, "eval_exact_overall_f1": 0.9})
+        >>> evaluation_names({"eval_overall_f1": 0.9, "eval_exact_overall_f1": 0.9, "eval_exact_news_overall_f1": 0.9})
         ['eval']
     """
     names = [name.removesuffix(OVERALL) for name in metrics if name.endswith(OVERALL)]
-    return [name for name in names if not name.endswith("_exact")]
+    return [name for name in names if "exact" not in name.split("_")]
 
 
 def _read_evaluation(name: str, entry: dict[str, Any]) -> Evaluation:
@@ -213,7 +229,7 @@ def _read_evaluation(name: str, entry: dict[str, Any]) -> Evaluation:
 
 
 def as_line(item: str | Sequence[str]) -> str:
-    """Write a text or words in one line, with single spaces.
+    """Write a text or words on one line, with single spaces.
 
     Args:
         item: A text, or words.
@@ -224,8 +240,28 @@ def as_line(item: str | Sequence[str]) -> str:
     return " ".join((item if isinstance(item, str) else " ".join(item)).split())
 
 
+def _read(dataset: Dataset, rows: Iterable[int], tags: Sequence[str]) -> Iterable[tuple[Any, Sequence[Any]]]:
+    """Read some rows: words or texts, and entities."""
+    from span_marker.data.columns import read_rows  # imports datasets
+
+    return read_rows(dataset.with_format(None).select(rows), "example", tags)
+
+
+def _choose_entities(
+    dataset: Dataset, label_rows: Mapping[int, Iterable[int]], tags: Sequence[str]
+) -> dict[str, list[str]]:
+    """The first entities of each label, of those in some rows."""
+    chosen: dict[str, dict[str, None]] = {}
+    for item, spans in _read(dataset, sorted({row for rows in label_rows.values() for row in rows}), tags):
+        for label, start, end in spans:
+            examples = chosen.setdefault(label, {})
+            if len(examples) < NUM_LABEL_EXAMPLES:
+                examples[as_line(item[start:end])] = None
+    return {label: list(examples) for label, examples in chosen.items()}
+
+
 def _choose_texts(rows: Iterable[tuple[Any, Sequence[Any]]]) -> list[str]:
-    """The first short texts with entities, and only if there is none, others."""
+    """The first short texts with entities, or if no such text exists, without."""
     chosen: dict[str, None] = {}
     others: dict[str, None] = {}
     for item, spans in rows:
@@ -238,13 +274,13 @@ def _choose_texts(rows: Iterable[tuple[Any, Sequence[Any]]]) -> list[str]:
 
 
 def hub_name(dataset: Dataset) -> str | None:
-    """Tell which repository of the Hub a data set was downloaded from, without asking the Hub.
+    """Find the Hub repository that a data set was downloaded from, without asking the Hub.
 
     Args:
         dataset: A data set.
 
     Returns:
-        Its name, or None if it came from elsewhere.
+        Its name, or None if the data set was not downloaded from the Hub.
     """
     for source in dataset.info.download_checksums or {}:
         if source.startswith("hf://datasets/"):

@@ -6,19 +6,45 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from span_marker.core.labels import LabelledSpan, entities_to_tags, have_overlap
+
+NAMES = ("precision", "recall", "f1")
+
+
+def precision_recall_f1(counts: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Compute precision, recall and F1, each 0 where its denominator is 0.
+
+    Equal figures are equal floating-point numbers, since each is a single division.
+
+    Args:
+        counts: Number of correct predictions, predictions and gold entities, ``(..., 3)``.
+
+    Returns:
+        Precision, recall and F1, ``(..., 3)``.
+
+    Example:
+        >>> precision_recall_f1([1, 2, 4]).round(3).tolist()
+        [0.5, 0.25, 0.333]
+    """
+    correct, predicted, gold = np.moveaxis(np.asarray(counts, dtype=np.float64), -1, 0)
+    fractions = ((correct, predicted), (correct, gold), (2 * correct, predicted + gold))
+    figures = [np.divide(above, below, out=np.zeros_like(below), where=below > 0) for above, below in fractions]
+    return np.stack(figures, axis=-1)
 
 
 def compute_metrics(
     gold: Sequence[Sequence[LabelledSpan]], predicted: Sequence[Sequence[LabelledSpan]], num_words: Sequence[int]
 ) -> dict[str, Any]:
-    """Compare predicted entities with gold ones, which may be nested or overlap. Flat ones are counted as seqeval does.
+    """Compare predicted with gold entities, which may be nested or overlap. Flat ones are counted as seqeval does.
 
     Args:
-        gold: The gold entities of each sentence, those included that no candidate stood for. Those that no words stand
-            for have a negative start, and are missed.
+        gold: The gold entities of each sentence, including those that no candidate can match. Those that no words stand
+            for have a negative start, and count as missed.
         predicted: The predicted entities of each sentence.
-        num_words: Words of each sentence, before any was cut off.
+        num_words: Number of words of each sentence, before any was cut off.
 
     Returns:
         ``overall_precision``, ``overall_recall`` and ``overall_f1`` (micro averages), ``macro_precision``,
@@ -30,44 +56,38 @@ def compute_metrics(
         >>> metrics["overall_f1"]
         1.0
     """
-    right: Counter[str] = Counter()
-    found: Counter[str] = Counter()
-    expected: Counter[str] = Counter()
+    num_correct: Counter[str] = Counter()
+    num_predicted: Counter[str] = Counter()
+    num_gold: Counter[str] = Counter()
     for gold_entities, predicted_entities in zip(gold, predicted, strict=True):
-        right.update(entity.label for entity in set(gold_entities) & set(predicted_entities))
-        found.update(entity.label for entity in predicted_entities)
-        expected.update(entity.label for entity in gold_entities)
-    labels = sorted(found.keys() | expected.keys())
+        num_correct.update(entity.label for entity in set(gold_entities) & set(predicted_entities))
+        num_predicted.update(entity.label for entity in predicted_entities)
+        num_gold.update(entity.label for entity in gold_entities)
+    labels = sorted(num_predicted.keys() | num_gold.keys())
+    counts = np.array([[num_correct[label], num_predicted[label], num_gold[label]] for label in labels]).reshape(-1, 3)
+    figures = precision_recall_f1(counts)
     metrics: dict[str, Any] = {
-        label: {**_scores(right[label], found[label], expected[label]), "number": expected[label]} for label in labels
+        label: {**dict(zip(NAMES, row, strict=True)), "number": num_gold[label]}
+        for label, row in zip(labels, figures.tolist(), strict=True)
     }
-    for name, value in _scores(right.total(), found.total(), expected.total()).items():
-        metrics[f"overall_{name}"] = value
-        metrics[f"macro_{name}"] = sum(metrics[label][name] for label in labels) / len(labels) if labels else 0.0
+    overall = precision_recall_f1(counts.sum(axis=0)).tolist()
+    macro = figures.mean(axis=0).tolist() if labels else [0.0] * len(NAMES)
+    metrics |= {f"overall_{name}": value for name, value in zip(NAMES, overall, strict=True)}
+    metrics |= {f"macro_{name}": value for name, value in zip(NAMES, macro, strict=True)}
     with_words = [[entity for entity in entities if entity.start >= 0] for entities in gold]
     if not any(have_overlap(entities) for entities in (*with_words, *predicted)):
         metrics["overall_accuracy"] = _accuracy(with_words, predicted, num_words)
     return metrics
 
 
-def _scores(right: int, found: int, expected: int) -> dict[str, float]:
-    precision = right / found if found else 0.0
-    recall = right / expected if expected else 0.0
-    return {
-        "precision": precision,
-        "recall": recall,
-        "f1": 2 * precision * recall / (precision + recall) if right else 0.0,
-    }
-
-
 def _accuracy(
     gold: Sequence[Sequence[LabelledSpan]], predicted: Sequence[Sequence[LabelledSpan]], num_words: Sequence[int]
 ) -> float:
-    """Share of words that have the right tag."""
+    """Share of words whose tag is right."""
     num_right = sum(
-        one == other
+        gold_tag == predicted_tag
         for gold_entities, predicted_entities, words in zip(gold, predicted, num_words, strict=True)
-        for one, other in zip(
+        for gold_tag, predicted_tag in zip(
             entities_to_tags(gold_entities, words), entities_to_tags(predicted_entities, words), strict=True
         )
     )

@@ -1,12 +1,26 @@
-"""Tables as text and as Markdown."""
+"""Reports as text, and tables as text and as Markdown."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from typing import Any
+
+
+class TextReport(ABC):
+    """A report that is printed as text, and shown as text in notebooks. Its ``repr`` stays that of its dataclass."""
+
+    @abstractmethod
+    def __str__(self) -> str:
+        """Write the report as text, in several lines."""
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        """Return what notebooks show. IPython would not look for a ``_repr_pretty_`` behind a dataclass's ``repr``."""
+        return {"text/plain": str(self)}
 
 
 def text_table(table: Sequence[Sequence[str]]) -> str:
-    """Lay out a table of text, its first column to the left, the others to the right.
+    """Lay out a table of text, with its first column aligned to the left and the others to the right.
 
     Args:
         table: The cells of each row.
@@ -25,7 +39,7 @@ def markdown_table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
     Args:
         titles: Titles of the columns.
-        rows: Cells; what would end a cell is escaped.
+        rows: Cells of each row; ``|`` is escaped.
 
     Returns:
         The table.

@@ -1,1 +1,24 @@
-"""Error analysis: what a system gets right and wrong, how sure that is, and which of two is better."""
+"""Error analysis: what a model gets wrong, how certain the figures are, and which of two systems is better."""
+
+from span_marker.error_analysis.analyze import analyse_errors, analyse_predictions
+from span_marker.error_analysis.bootstrap import Difference, Differences, Estimate, Figures
+from span_marker.error_analysis.comparison import Comparison, compare_reports
+from span_marker.error_analysis.examples import Example
+from span_marker.error_analysis.matching import JudgedSentence, Outcome, match
+from span_marker.error_analysis.report import ErrorReport
+
+__all__ = [
+    "Comparison",
+    "Difference",
+    "Differences",
+    "ErrorReport",
+    "Estimate",
+    "Example",
+    "Figures",
+    "JudgedSentence",
+    "Outcome",
+    "analyse_errors",
+    "analyse_predictions",
+    "compare_reports",
+    "match",
+]

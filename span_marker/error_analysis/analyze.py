@@ -76,7 +76,7 @@ def analyse_errors(
             places = [place for place, row in enumerate(features["row"]) if row in with_errors]
             unreachable["filtered"] += _num_filtered(model, features.select(places), batch_size)
         sentences += judged
-    return ErrorReport.of(
+    return ErrorReport.from_sentences(
         sentences,
         dict(unreachable),
         num_examples=num_examples,
@@ -137,7 +137,7 @@ def analyse_predictions(
         rows, of_split = list(read_rows(dataset, split)), by_split[split]
         read = _read_dataset if isinstance(of_split, Dataset) else _read_lists
         sentences += _judge(split, rows, read(rows, of_split, split))
-    return ErrorReport.of(
+    return ErrorReport.from_sentences(
         sentences,
         num_examples=num_examples,
         num_resamples=num_resamples,
@@ -216,7 +216,7 @@ def _unreachable(found: Annotations) -> dict[str, int]:
         "too-long": found.too_long.total(),
         "cut-off": found.cut_off,
         "entity-without-token": found.without_tokens,
-        "cut-word": found.cut_words,
+        "partial-word": found.cut_words,
     }
 
 

@@ -1,7 +1,8 @@
-"""How sure figures are: precision, recall and F1 with bootstrap intervals, and the difference of two systems.
+"""How certain figures are: precision, recall and F1 with bootstrap intervals, and differences between two systems.
 
-Pure functions on counts: what is right, what was predicted and what is gold of each sentence, ``(num_sentences, 3)``
-for a group of entities. Sentences are drawn, rather than entities, since those of a sentence depend on each other.
+Pure functions on counts: for a group of entities, the number of correct predictions, predictions and gold entities in
+each sentence, ``(num_sentences, 3)``. Sentences are drawn rather than entities, because the entities of a sentence
+depend on each other.
 """
 
 from __future__ import annotations
@@ -13,14 +14,16 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from span_marker.core.metrics import precision_recall_f1
+
 FloatArray = npt.NDArray[np.float64]
 Group = TypeVar("Group", bound=Hashable)
 
 DRAWS = 64
-"""Resamples that are added up at a time."""
+"""Number of resamples that are added up at a time."""
 
 ROUNDING = 1e-12
-"""Differences that are this close to each other are equal."""
+"""Differences closer than this count as equal."""
 
 
 class Estimate(NamedTuple):
@@ -35,9 +38,9 @@ class Figures(NamedTuple):
     """Precision, recall and F1 of some entities.
 
     Attributes:
-        num_gold: Gold entities.
-        num_predicted: Predictions.
-        precision: Share of the predictions that are right.
+        num_gold: Number of gold entities.
+        num_predicted: Number of predictions.
+        precision: Share of the predictions that are correct.
         recall: Share of the gold entities that are found.
         f1: Their harmonic mean.
     """
@@ -53,9 +56,9 @@ class Difference(NamedTuple):
     """A figure of two systems.
 
     Attributes:
-        first: That of the first.
-        second: That of the second.
-        difference: The second less the first.
+        first: The figure of the first system.
+        second: The figure of the second system.
+        difference: The second figure minus the first.
         p_value: See `compare`.
     """
 
@@ -73,33 +76,13 @@ class Differences(NamedTuple):
     f1: Difference
 
 
-def scores(counts: FloatArray) -> FloatArray:
-    """Compute precision, recall and F1, which are 0 where there is nothing to divide by.
-
-    Args:
-        counts: Counts, ``(..., 3)``.
-
-    Returns:
-        Precision, recall and F1, ``(..., 3)``.
-
-    Example:
-        >>> scores(np.array([1.0, 2.0, 4.0])).round(3).tolist()
-        [0.5, 0.25, 0.333]
-    """
-    right, found, expected = np.moveaxis(counts, -1, 0)
-    precision = np.divide(right, found, out=np.zeros_like(right), where=found > 0)
-    recall = np.divide(right, expected, out=np.zeros_like(right), where=expected > 0)
-    f1 = np.divide(2 * precision * recall, precision + recall, out=np.zeros_like(right), where=right > 0)
-    return np.stack([precision, recall, f1], axis=-1)
-
-
 def resample(counts: FloatArray, num_resamples: int, seed: int) -> FloatArray:
-    """Draw as many sentences as there are, with replacement, and add up their counts, again and again (Efron 1979).
+    """Repeatedly draw as many sentences as there are, with replacement, and add up their counts (Efron 1979).
 
     Args:
         counts: Counts, ``(num_sentences, ...)``.
-        num_resamples: How often.
-        seed: Seed of ``numpy.random.default_rng``: the same sentences are drawn whatever is counted.
+        num_resamples: Number of resamples.
+        seed: Seed of ``numpy.random.default_rng``. It alone decides which sentences are drawn.
 
     Returns:
         The sums, ``(num_resamples, ...)``.
@@ -124,7 +107,7 @@ def interval(resampled: FloatArray, confidence: float) -> FloatArray:
 
     Args:
         resampled: Resampled figures, ``(num_resamples, ...)``.
-        confidence: Share of them that lies inside; as many lie below as above.
+        confidence: Share of them that lies inside; equally many lie below and above.
 
     Returns:
         Lower and upper bounds, ``(2, ...)``.
@@ -143,7 +126,7 @@ def estimate(
     """Compute the figures of groups of entities.
 
     Args:
-        counts: Counts of each group; at least one.
+        counts: Counts of each group, of which there is at least one.
         num_resamples: See `resample`.
         confidence: See `interval`.
         seed: See `resample`.
@@ -156,13 +139,11 @@ def estimate(
     """
     stacked = np.stack(list(counts.values()), axis=1)
     totals = stacked.sum(axis=0)
-    bounds = interval(scores(resample(stacked, num_resamples, seed)), confidence)
-    estimates = np.stack([scores(totals), *bounds], axis=-1)  # (num_groups, 3, 3)
+    bounds = interval(precision_recall_f1(resample(stacked, num_resamples, seed)), confidence)
+    estimates = np.stack([precision_recall_f1(totals), *bounds], axis=-1)  # (num_groups, 3, 3)
     return {
-        group: Figures(int(num_gold), int(num_predicted), *(Estimate(*of_figure) for of_figure in of_group))
-        for group, (_, num_predicted, num_gold), of_group in zip(
-            counts, totals.tolist(), estimates.tolist(), strict=True
-        )
+        group: Figures(int(num_gold), int(num_predicted), *(Estimate(*row) for row in rows))
+        for group, (_, num_predicted, num_gold), rows in zip(counts, totals.tolist(), estimates.tolist(), strict=True)
     }
 
 
@@ -175,15 +156,15 @@ def compare(
 ) -> dict[Group, Differences]:
     """Compare two systems on the same sentences, by the paired bootstrap (Koehn 2004).
 
-    A resample has the same sentences for both. Resampled differences scatter around the observed one, rather than
-    around the 0 of the null hypothesis that there is none. So the p-value is the share of them that is as far from the
-    observed one as that is from 0, or further: ``abs(resampled - observed) >= abs(observed)``, the test of
-    Berg-Kirkpatrick et al. (2012) for both sides. The data itself counts as one more resample, so that no p-value is 0
-    (Davison and Hinkley 1997, section 4.2).
+    Each resample has the same sentences for both systems. Resampled differences scatter around the observed difference,
+    rather than around the 0 of the null hypothesis. The p-value is therefore the share of them that is at least as far
+    from the observed difference as that is from 0: ``abs(resampled - observed) >= abs(observed)``, the two-sided test
+    of Berg-Kirkpatrick et al. (2012). The data itself counts as one more resample, so that no p-value is 0 (Davison and
+    Hinkley 1997, section 4.2).
 
     Args:
         first: Counts of each group by the first system.
-        second: Those by the second one, of the same sentences and groups.
+        second: Counts of the same groups by the second system, on the same sentences.
         num_resamples: See `resample`.
         confidence: See `interval`.
         seed: See `resample`.
@@ -194,14 +175,15 @@ def compare(
     Raises:
         ValueError: If there are no sentences, or an argument is out of range.
     """
-    stacked = np.stack([np.stack([of[group] for group in first], axis=1) for of in (first, second)], axis=1)
-    ones, others = scores(stacked.sum(axis=0))  # (num_groups, 3) each
-    observed = others - ones
-    resampled = np.diff(scores(resample(stacked, num_resamples, seed)), axis=1)[:, 0]  # (num_resamples, num_groups, 3)
-    is_extreme = abs(resampled - observed) >= abs(observed) - ROUNDING
+    counts = np.array([[system[group] for group in first] for system in (first, second)])
+    counts = np.moveaxis(counts, 2, 0)  # (num_sentences, 2, num_groups, 3)
+    first_figures, second_figures = precision_recall_f1(counts.sum(axis=0))  # (num_groups, 3) each
+    observed = second_figures - first_figures
+    resampled = np.diff(precision_recall_f1(resample(counts, num_resamples, seed)), axis=1)[:, 0]
+    is_extreme = abs(resampled - observed) >= abs(observed) - ROUNDING  # (num_resamples, num_groups, 3)
     p_values = (is_extreme.sum(axis=0) + 1) / (num_resamples + 1)
-    columns = np.stack([ones, others, observed, *interval(resampled, confidence), p_values], axis=-1)
+    columns = np.stack([first_figures, second_figures, observed, *interval(resampled, confidence), p_values], axis=-1)
     return {
-        group: Differences(*(Difference(one, other, Estimate(*change), p) for one, other, *change, p in rows))
+        group: Differences(*(Difference(old, new, Estimate(*change), p_value) for old, new, *change, p_value in rows))
         for group, rows in zip(first, columns.tolist(), strict=True)
     }

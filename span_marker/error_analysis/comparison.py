@@ -1,4 +1,4 @@
-"""Two systems on the same data: how much better one is, and how sure that is."""
+"""Two systems on the same data: how much better one is, and how certain that is."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from dataclasses import dataclass
 import numpy as np
 
 from span_marker.core.labels import LabelledSpan
-from span_marker.core.tables import text_table
+from span_marker.core.tables import TextReport, text_table
 from span_marker.error_analysis import bootstrap
 from span_marker.error_analysis.bootstrap import Difference, Differences
 from span_marker.error_analysis.matching import tally
 from span_marker.error_analysis.report import ErrorReport
 
 ALL = ""
-"""The group of all entities: no label is empty."""
+"""Name of the group of all entities, which no label has."""
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """Strict figures of two systems on the same data. ``str`` gives a table.
+class Comparison(TextReport):
+    """Strict figures of two systems on the same data. ``print`` shows a table.
 
     Attributes:
         overall: Precision, recall and F1 of all entities.
-        labels: Those of each label.
-        num_both: Gold entities that both find.
-        num_first_only: Gold entities that the first finds alone.
-        num_second_only: Gold entities that the second finds alone.
-        num_neither: Gold entities that neither finds.
-        num_sentences: Sentences.
-        confidence: Confidence of the intervals.
-        num_resamples: Resamples of the sentences that intervals and p-values come from.
+        labels: Precision, recall and F1 of each label.
+        num_both: Number of gold entities that both systems find.
+        num_first_only: Number of gold entities that only the first system finds.
+        num_second_only: Number of gold entities that only the second system finds.
+        num_neither: Number of gold entities that neither system finds.
+        num_sentences: Number of sentences.
+        confidence: Confidence of the intervals, such as 0.95.
+        num_resamples: Number of resamples of the sentences behind intervals and p-values.
     """
 
     overall: Differences
@@ -45,9 +45,9 @@ class Comparison:
     confidence: float
     num_resamples: int
 
-    def __repr__(self) -> str:
-        rows = [_row(name, of) for name, of in zip(self.overall._fields, self.overall, strict=True)]
-        rows += [_row(f"f1 of {label}", of.f1) for label, of in self.labels.items()]
+    def __str__(self) -> str:
+        rows = [_row(name, figure) for name, figure in zip(self.overall._fields, self.overall, strict=True)]
+        rows += [_row(f"f1 of {label}", figures.f1) for label, figures in self.labels.items()]
         return (
             f"{100 * self.confidence:.4g}% intervals and p-values from {self.num_resamples:,} resamples of the "
             f"{self.num_sentences:,} sentences\n\n"
@@ -69,38 +69,39 @@ def compare_reports(
 
     Args:
         first: The report of the first system.
-        second: That of the second one.
-        num_resamples: Resamples of the sentences. No p-value is below ``1 / (num_resamples + 1)``.
-        confidence: Confidence of the intervals.
+        second: The report of the second system.
+        num_resamples: Number of resamples of the sentences. No p-value is below ``1 / (num_resamples + 1)``.
+        confidence: Confidence of the intervals, above 0 and below 1.
         seed: Seed of the resamples.
 
     Returns:
-        Figures of both, and differences, each the second less the first, with interval and p-value, see
+        The figures of both systems, and their differences, second minus first, with intervals and p-values, see
         `span_marker.error_analysis.bootstrap.compare`.
 
     Raises:
-        TypeError: If one of them is no report.
-        ValueError: If they are reports on different data, or an argument is out of range.
+        TypeError: If an argument is not a report.
+        ValueError: If the reports are on different data, or an argument is out of range.
     """
     for report in (first, second):
         if not isinstance(report, ErrorReport):
-            raise TypeError(f"compare_reports needs two reports of analyse_errors, not a {type(report).__name__}")
-    found = Counter((ones[span], others[span]) for ones, others in _gold_entities(first, second) for span in ones)
-    counts = [
-        {**tally(of.sentences, lambda *_: ALL), **tally(of.sentences, lambda _, span: span.label)}
-        for of in (first, second)
-    ]
-    labels = sorted(first.labels.keys() | second.labels.keys())
-    nothing = np.zeros((len(first.sentences), 3))
-    ones, others = ({group: of.get(group, nothing) for group in (ALL, *labels)} for of in counts)
-    differences = bootstrap.compare(ones, others, num_resamples, confidence, seed)
+            raise TypeError(f"compare_reports needs two reports of analyze_errors, not a {type(report).__name__}")
+    num_found = Counter(
+        (by_first[span], by_second[span]) for by_first, by_second in _gold_entities(first, second) for span in by_first
+    )
+    groups = [ALL, *sorted(first.labels.keys() | second.labels.keys())]
+    no_counts = dict.fromkeys(groups, np.zeros((len(first.sentences), 3)))
+    first_counts, second_counts = (
+        no_counts | tally(report.sentences, lambda _, span: span.label) | tally(report.sentences, lambda _, span: ALL)
+        for report in (first, second)
+    )
+    differences = bootstrap.compare(first_counts, second_counts, num_resamples, confidence, seed)
     return Comparison(
         overall=differences.pop(ALL),
         labels=differences,
-        num_both=found[True, True],
-        num_first_only=found[True, False],
-        num_second_only=found[False, True],
-        num_neither=found[False, False],
+        num_both=num_found[True, True],
+        num_first_only=num_found[True, False],
+        num_second_only=num_found[False, True],
+        num_neither=num_found[False, False],
         num_sentences=len(first.sentences),
         confidence=confidence,
         num_resamples=num_resamples,
@@ -110,24 +111,27 @@ def compare_reports(
 def _gold_entities(
     first: ErrorReport, second: ErrorReport
 ) -> Iterator[tuple[dict[LabelledSpan, bool], dict[LabelledSpan, bool]]]:
-    """The gold entities of each sentence, and whether either system finds them."""
+    """The gold entities of each sentence, and whether each system finds them."""
     if len(first.sentences) != len(second.sentences):
         raise ValueError(
-            f"the reports are on {len(first.sentences)} and {len(second.sentences)} sentences: analyse the same data"
+            f"the reports are on {len(first.sentences)} and {len(second.sentences)} sentences: analyze the same data"
         )
-    for one, other in zip(first.sentences, second.sentences, strict=True):
-        ones, others = (
-            {outcome.gold: outcome.kind == "correct" for outcome in of.outcomes if outcome.gold} for of in (one, other)
+    for sentence, same_sentence in zip(first.sentences, second.sentences, strict=True):
+        by_first, by_second = (
+            {outcome.gold: outcome.kind == "correct" for outcome in judged.outcomes if outcome.gold}
+            for judged in (sentence, same_sentence)
         )
-        if one.item != other.item or ones.keys() != others.keys():
+        if sentence.item != same_sentence.item or by_first.keys() != by_second.keys():
             raise ValueError(
-                f"row {one.row} of the {one.split} data of the first report and row {other.row} of the {other.split} "
-                "data of the second one have different texts or gold entities: analyse the same data"
+                f"row {sentence.row} of the {sentence.split} data in the first report and row {same_sentence.row} of "
+                f"the {same_sentence.split} data in the second report have different texts or gold entities: analyze "
+                "the same data"
             )
-        yield ones, others
+        yield by_first, by_second
 
 
-def _row(name: str, of: Difference) -> tuple[str, ...]:
+def _row(name: str, figure: Difference) -> tuple[str, ...]:
     """A figure's row of the table."""
-    value, low, high = of.difference
-    return name, f"{of.first:.4f}", f"{of.second:.4f}", f"{value:+.4f} [{low:+.4f}, {high:+.4f}]", f"{of.p_value:.4f}"
+    value, low, high = figure.difference
+    first, second, p_value = (f"{number:.4f}" for number in (figure.first, figure.second, figure.p_value))
+    return name, first, second, f"{value:+.4f} [{low:+.4f}, {high:+.4f}]", p_value

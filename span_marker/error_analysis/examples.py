@@ -1,4 +1,4 @@
-"""Errors, the most frequent first, and what stands around them."""
+"""Errors in their context, most frequent first."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CONTEXT = 40
 """Characters that are shown on either side of an error."""
 
 CONTROLS = re.compile(r"[\x00-\x20\x7f-\x9f]+")
-"""White space and control characters, which a terminal might obey."""
+"""White space and control characters, which a terminal might act on."""
 
 
 class Example(NamedTuple):
@@ -22,10 +22,10 @@ class Example(NamedTuple):
 
     Attributes:
         number: How often it occurs with the same labels and texts.
-        gold: Label and text of the gold entity; None if there is none.
-        predicted: Label and text of the prediction; None if there is none.
+        gold: Label and text of the gold entity; None if the prediction is spurious.
+        predicted: Label and text of the prediction; None if the gold entity is missed.
         sentence: The first sentence in which it occurs.
-        outcome: The outcome there.
+        outcome: The outcome in that sentence.
     """
 
     number: int
@@ -40,16 +40,16 @@ class Example(NamedTuple):
         return f"row {self.sentence.row} of the {self.sentence.split} data"
 
     def as_line(self, num_characters: int) -> str:
-        """Write it in one line, with the gold entity in brackets and the prediction in braces.
+        """Write it on one line, with the gold entity in brackets and the prediction in braces.
 
         Args:
-            num_characters: The most to show on either side.
+            num_characters: The largest number of characters to show on either side.
 
         Returns:
             The line.
         """
         line, was_gold, was_predicted = "", False, False
-        for text, is_gold, is_predicted in [*in_context(self.sentence, self.outcome, num_characters), NO_PIECE]:
+        for text, is_gold, is_predicted in [*in_context(self.sentence, self.outcome, num_characters), NO_FRAGMENT]:
             line += "}" * (was_predicted > is_predicted) + "]" * (was_gold > is_gold)
             line += "[" * (is_gold > was_gold) + "{" * (is_predicted > was_predicted) + text
             was_gold, was_predicted = is_gold, is_predicted
@@ -58,14 +58,14 @@ class Example(NamedTuple):
 
 
 def list_examples(sentences: Iterable[JudgedSentence], kind: Kind) -> list[Example]:
-    """List the outcomes of a kind, those with the same labels and texts together.
+    """List the outcomes of a kind. Those with the same labels and texts are counted together.
 
     Args:
         sentences: The sentences.
         kind: The kind.
 
     Returns:
-        The most frequent first; of equal ones, that which occurs first.
+        The outcomes, most frequent first; equally frequent ones in order of their first occurrence.
     """
     return [group[0]._replace(number=len(group)) for group in group_examples(sentences, kind)]
 
@@ -98,43 +98,45 @@ def _quote(item: Item, span: LabelledSpan | None) -> tuple[str, str] | None:
 
 
 class TextFragment(NamedTuple):
-    """A piece of a text, and whether it is part of the gold entity and of the prediction."""
+    """A part of a text, and whether it belongs to the gold entity and to the prediction."""
 
     text: str
     is_gold: bool
     is_predicted: bool
 
 
-NO_PIECE = TextFragment("", False, False)
+NO_FRAGMENT = TextFragment("", False, False)
 
 
 def in_context(sentence: JudgedSentence, outcome: Outcome, num_characters: int) -> list[TextFragment]:
-    """Cut a sentence where an outcome's entities begin and end. Words are joined by single spaces.
+    """Cut a sentence where the entities of an outcome begin and end. Words are joined by single spaces.
 
     Args:
         sentence: The sentence.
         outcome: One of its outcomes.
-        num_characters: The most to show on either side.
+        num_characters: The largest number of characters to show on either side.
 
     Returns:
-        The pieces in order, with dots for what is not shown.
+        The fragments in order, with dots in place of what is not shown.
     """
     text, (gold, predicted) = _as_text(sentence.item, outcome[1:])
     bounds = [bound for span in (gold, predicted) if span is not None for bound in (span.start, span.stop)]
     first, last = max(min(bounds) - num_characters, 0), min(max(bounds) + num_characters, len(text))
-    if first > 0:  # at a word, if there is one
+    if first > 0:  # at the start of a word, if one starts there
         first = text.find(" ", first, min(bounds)) + 1 or first
     if last < len(text):
         place = text.rfind(" ", max(bounds), last)
         last = last if place < 0 else place
     cuts = pairwise(sorted({first, last, *bounds}))
-    pieces = [TextFragment(text[one:other], one in (gold or ()), one in (predicted or ())) for one, other in cuts]
+    fragments = [
+        TextFragment(text[start:end], start in (gold or ()), start in (predicted or ())) for start, end in cuts
+    ]
     before, after = TextFragment("... ", False, False), TextFragment(" ...", False, False)
-    return [before] * (first > 0) + pieces + [after] * (last < len(text))
+    return [before] * (first > 0) + fragments + [after] * (last < len(text))
 
 
 def _as_text(item: Item, spans: Iterable[LabelledSpan | None]) -> tuple[str, list[range | None]]:
-    """A sentence as text, and the characters of some entities."""
+    """A sentence as text, and the characters of its entities."""
     if isinstance(item, str):
         return item, [range(span.start, span.end) if span else None for span in spans]
     starts = [0, *accumulate(len(word) + 1 for word in item)]

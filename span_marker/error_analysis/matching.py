@@ -1,8 +1,7 @@
-"""Which prediction stands for which gold entity, and what is wrong with it.
+"""Pairs gold entities with predictions, and says what is wrong with each pair.
 
-Pure functions on entities. Each gold entity is paired with at most one prediction. Each pair, and each entity that is
-left over, is of one *kind*, and all figures come from counts of kinds, as in the evaluation of MUC-5 (Chinchor and
-Sundheim 1993).
+Pure functions on entities. Each gold entity is paired with at most one prediction. Each pair, and each unpaired entity,
+is of one *kind*, and all figures come from counts of kinds, as in the evaluation of MUC-5 (Chinchor and Sundheim 1993).
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ KINDS: dict[Kind, str] = {
     "missed": "gold entities in no pair",
     "spurious": "predictions in no pair",
 }
-"""What each kind is. The first four are pairs, the best first."""
+"""Description of each kind. The first four are pairs, best first."""
 
 MEASURES: dict[str, dict[Kind, float]] = {
     "strict": {"correct": 1},
@@ -41,16 +40,16 @@ MEASURES: dict[str, dict[Kind, float]] = {
     "partial": {"correct": 1, "wrong-label": 1, "wrong-boundaries": 0.5, "wrong-both": 0.5},
     "type": {"correct": 1, "wrong-boundaries": 1},
 }
-"""What a pair of each kind counts for in the measures of SemEval-2013 task 9.1 (Segura-Bedmar et al. 2013): *strict*
-asks for label and boundaries, *exact* for boundaries, *partial* for boundaries or, at half, an overlap, and *type* for
-the label and an overlap. The sum over all pairs is divided by the number of predictions for precision, and by that of
-gold entities for recall."""
+"""Weight of a pair of each kind in the measures of SemEval-2013 task 9.1 (Segura-Bedmar et al. 2013). *Strict* needs
+the right label and boundaries, *exact* the right boundaries, *partial* the right boundaries or, at half weight, an
+overlap, and *type* the right label and an overlap. The sum over all pairs is divided by the number of predictions for
+precision, and by the number of gold entities for recall."""
 
 WORD = re.compile(r"\w+|[^\w\s]")
 
 
 class Outcome(NamedTuple):
-    """A gold entity with the prediction that stands for it, or one of them that is left over.
+    """A gold entity paired with a prediction, or one of them alone.
 
     Attributes:
         kind: A key of `KINDS`.
@@ -65,13 +64,13 @@ class Outcome(NamedTuple):
 
 @dataclass(frozen=True)
 class JudgedSentence:
-    """A sentence, and what became of its entities.
+    """A sentence, and the outcomes of its entities.
 
     Attributes:
         item: The words, or the text.
-        outcomes: What `match` gives; entities count words, or characters of a text.
+        outcomes: The result of `match`, with entities in words, or in characters of a text.
         split: Name of the data set.
-        row: Row in it, 0-based.
+        row: Index of its row.
     """
 
     item: Item
@@ -81,23 +80,23 @@ class JudgedSentence:
 
     @cached_property
     def num_words(self) -> int:
-        """Its words, see `num_words`."""
+        """Number of words, see `num_words`."""
         return num_words(self.item)
 
 
 def match(gold: Iterable[LabelledSpan], predicted: Iterable[LabelledSpan]) -> list[Outcome]:
-    """Pair the gold entities of a sentence with its predictions, one with one.
+    """Pair the gold entities of a sentence with its predictions, one to one.
 
-    Only entities that overlap are paired: first those of a better kind, in the order of `KINDS`; among them those with
-    the larger Jaccard index, the share that is common to both of what either covers; among these the leftmost. Swapping
-    gold entities and predictions changes no pair.
+    Only entities that overlap are paired: better kinds first, in the order of `KINDS`; within a kind, those with a
+    larger Jaccard index first, which is the length of their intersection over that of their union; then the leftmost.
+    Swapping gold entities and predictions changes no pair.
 
     Args:
-        gold: The gold entities, nested and overlapping ones, too. What is listed twice counts once.
-        predicted: The predictions, likewise.
+        gold: The gold entities, which may be nested or overlap. Repeated ones count once.
+        predicted: The predictions, in the same form.
 
     Returns:
-        The pairs, and what is left over, in order of place.
+        The pairs and the unpaired entities, in order of place.
 
     Raises:
         ValueError: If an entity is empty.
@@ -110,14 +109,14 @@ def match(gold: Iterable[LabelledSpan], predicted: Iterable[LabelledSpan]) -> li
     open_gold, open_predicted = dict.fromkeys(gold), dict.fromkeys(predicted)
     for label, start, end in (*open_gold, *open_predicted):
         if start >= end:
-            raise ValueError(f"the entity {label!r} from {start} to {end} is empty: 'end' is exclusive")
+            raise ValueError(f"entity {label!r} from {start} to {end} is empty: 'end' is exclusive")
     outcomes = []
-    for one, other in sorted(_overlapping(open_gold, open_predicted), key=_rank):
-        if one in open_gold and other in open_predicted:
-            del open_gold[one], open_predicted[other]
-            outcomes.append(Outcome(_kind(one, other), one, other))
-    outcomes += [Outcome("missed", one, None) for one in open_gold]
-    outcomes += [Outcome("spurious", None, other) for other in open_predicted]
+    for gold_span, predicted_span in sorted(_overlapping(open_gold, open_predicted), key=_rank):
+        if gold_span in open_gold and predicted_span in open_predicted:
+            del open_gold[gold_span], open_predicted[predicted_span]
+            outcomes.append(Outcome(_kind(gold_span, predicted_span), gold_span, predicted_span))
+    outcomes += [Outcome("missed", span, None) for span in open_gold]
+    outcomes += [Outcome("spurious", None, span) for span in open_predicted]
     return sorted(outcomes, key=lambda outcome: [_place(span) for span in outcome[1:] if span])
 
 
@@ -127,25 +126,25 @@ def _overlapping(
     ordered = sorted(predicted, key=_place)
     starts = [span.start for span in ordered]
     longest = max((span.end - span.start for span in ordered), default=0)
-    for one in gold:
-        for other in ordered[bisect_right(starts, one.start - longest) : bisect_left(starts, one.end)]:
-            if other.end > one.start:
-                yield one, other
+    for span in gold:
+        for candidate in ordered[bisect_right(starts, span.start - longest) : bisect_left(starts, span.end)]:
+            if candidate.end > span.start:
+                yield span, candidate
 
 
 def _place(span: LabelledSpan) -> tuple[int, int, str]:
     return span.start, span.end, span.label
 
 
-def _kind(one: LabelledSpan, other: LabelledSpan) -> Kind:
-    return list(KINDS)[2 * (one[1:] != other[1:]) + (one.label != other.label)]
+def _kind(gold: LabelledSpan, predicted: LabelledSpan) -> Kind:
+    return list(KINDS)[2 * (gold[1:] != predicted[1:]) + (gold.label != predicted.label)]
 
 
 def _rank(pair: tuple[LabelledSpan, LabelledSpan]) -> tuple[object, ...]:
-    one, other = pair
-    common = min(one.end, other.end) - max(one.start, other.start)
-    either = max(one.end, other.end) - min(one.start, other.start)
-    return list(KINDS).index(_kind(one, other)), -common / either, _place(one), _place(other)
+    gold, predicted = pair
+    intersection = min(gold.end, predicted.end) - max(gold.start, predicted.start)
+    union = max(gold.end, predicted.end) - min(gold.start, predicted.start)
+    return list(KINDS).index(_kind(gold, predicted)), -intersection / union, _place(gold), _place(predicted)
 
 
 def count_kinds(sentences: Sequence[JudgedSentence]) -> Counts:
@@ -155,7 +154,7 @@ def count_kinds(sentences: Sequence[JudgedSentence]) -> Counts:
         sentences: The sentences.
 
     Returns:
-        How many each sentence has of each of the `KINDS`, ``(num_sentences, num_kinds)``.
+        Number of outcomes of each of the `KINDS` in each sentence, ``(num_sentences, num_kinds)``.
     """
     counts = np.zeros((len(sentences), len(KINDS)))
     columns = {kind: column for column, kind in enumerate(KINDS)}
@@ -172,68 +171,73 @@ def tally_measures(sentences: Sequence[JudgedSentence]) -> dict[str, Counts]:
         sentences: The sentences.
 
     Returns:
-        For each of the `MEASURES` what pairs count for, predictions, and gold entities of each sentence,
-        ``(num_sentences, 3)``.
+        For each of the `MEASURES`, the weight of the pairs, the number of predictions and the number of gold entities
+        in each sentence, ``(num_sentences, 3)``.
     """
     kinds = count_kinds(sentences)
-    num_predicted, num_gold = (kinds @ [kind != other for kind in KINDS] for other in ("missed", "spurious"))
+    num_predicted, num_gold = (kinds @ [kind != unpaired for kind in KINDS] for unpaired in ("missed", "spurious"))
     return {
-        name: np.stack([kinds @ [worth.get(kind, 0) for kind in KINDS], num_predicted, num_gold], axis=1)
-        for name, worth in MEASURES.items()
+        name: np.stack([kinds @ [weights.get(kind, 0) for kind in KINDS], num_predicted, num_gold], axis=1)
+        for name, weights in MEASURES.items()
     }
 
 
 def tally(
     sentences: Sequence[JudgedSentence], group_of: Callable[[JudgedSentence, LabelledSpan], str]
 ) -> dict[str, Counts]:
-    """Count the entities of groups, such as those of a label, strictly.
+    """Count the entities of groups by the strict measure, such as those of each label.
 
     Args:
         sentences: The sentences.
-        group_of: Names the group of an entity of a sentence.
+        group_of: Returns the name of the group of an entity in a sentence.
 
     Returns:
-        For each group correct pairs, predictions, and gold entities of each sentence, ``(num_sentences, 3)``.
+        For each group, the number of correct pairs, predictions and gold entities in each sentence,
+        ``(num_sentences, 3)``.
     """
     counts: dict[str, Counts] = {}
     for index, sentence in enumerate(sentences):
         for kind, gold, predicted in sentence.outcomes:
             for column, span in enumerate((gold if kind == "correct" else None, predicted, gold)):
                 if span is not None:
-                    of_group = counts.setdefault(group_of(sentence, span), np.zeros((len(sentences), 3)))
-                    of_group[index, column] += 1
+                    group = counts.setdefault(group_of(sentence, span), np.zeros((len(sentences), 3)))
+                    group[index, column] += 1
     return counts
 
 
 def tally_lengths(
     sentences: Sequence[JudgedSentence], length_of: Callable[[JudgedSentence, LabelledSpan], int], starts: Sequence[int]
 ) -> dict[str, Counts]:
-    """Count the entities of groups of lengths, strictly.
+    """Count the entities of groups of lengths by the strict measure.
 
     Args:
         sentences: The sentences.
-        length_of: Gives the length of an entity, or of its sentence.
-        starts: Where groups of lengths begin; whatever is shorter belongs to the first.
+        length_of: Returns the length of an entity, or of its sentence.
+        starts: Start of each group of lengths; shorter lengths belong to the first group.
 
     Returns:
-        See `tally`; groups are named like ``3``, ``6-8`` and ``13+``, the shortest first.
+        See `tally`; groups are named like ``3``, ``6-8`` and ``13+``, shortest first.
     """
-    names = [str(one) if one + 1 == other else f"{one}-{other - 1}" for one, other in pairwise(starts)]
+    names = [str(start) if start + 1 == end else f"{start}-{end - 1}" for start, end in pairwise(starts)]
     names.append(f"{starts[-1]}+")
-    counts = tally(sentences, lambda of, span: names[max(bisect_right(starts, length_of(of, span)) - 1, 0)])
+
+    def group_of(sentence: JudgedSentence, span: LabelledSpan) -> str:
+        return names[max(bisect_right(starts, length_of(sentence, span)) - 1, 0)]
+
+    counts = tally(sentences, group_of)
     return {name: counts[name] for name in names if name in counts}
 
 
 def confusion_matrix(sentences: Sequence[JudgedSentence], labels: Sequence[str]) -> IntArray:
-    """Count which label was predicted for which, whatever the boundaries.
+    """Count which label was predicted for which gold label, whatever the boundaries.
 
     Args:
         sentences: The sentences.
         labels: All labels.
 
     Returns:
-        Gold labels by predicted ones, ``(num_labels + 1, num_labels + 1)``. The last row is of spurious predictions,
-        the last column of missed gold entities.
+        Gold labels by predicted labels, ``(num_labels + 1, num_labels + 1)``. The last row counts spurious predictions,
+        the last column missed gold entities.
     """
     matrix = np.zeros((len(labels) + 1, len(labels) + 1), dtype=np.int64)
     places = {label: place for place, label in enumerate(labels)}
@@ -247,11 +251,11 @@ def num_words(item: Item) -> int:
     """Count words.
 
     Args:
-        item: Words; or a text, of which each run of letters and digits is a word, and each other character that is not
-            white space.
+        item: Words; or a text, in which each run of letters and digits is a word, and so is each other character that
+            is not white space.
 
     Returns:
-        How many there are.
+        The number of words.
 
     Example:
         >>> num_words(["the", "U.S.", "dollar"]), num_words("the U.S. dollar")

@@ -1,4 +1,4 @@
-"""A report of what is right and wrong on annotated data, as text and as a page."""
+"""A report of what is right and wrong on annotated data, as text and as an HTML page."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from span_marker.core.labels import LabelledSpan
 from span_marker.core.spans import IntArray
-from span_marker.core.tables import text_table
+from span_marker.core.tables import TextReport, text_table
 from span_marker.error_analysis import bootstrap, matching
 from span_marker.error_analysis.bootstrap import Figures
 from span_marker.error_analysis.examples import CONTEXT, Example, list_examples
@@ -18,13 +18,13 @@ from span_marker.error_analysis.page import write_report
 
 ENTITY_LENGTHS = (1, 2, 3, 4, 5, 6, 9, 13)
 SENTENCE_LENGTHS = (1, 10, 20, 30, 50, 100)
-"""Where groups of lengths begin, in words."""
+"""Start of each group of lengths, in words."""
 
 NOTHING = "(nothing)"
-"""What stands for a gold entity that is missed, and for which a prediction stands that is spurious."""
+"""Stands in for the missing side of missed gold entities and spurious predictions."""
 
 MOST_LABELS = 12
-"""Labels up to which the matrix of confusions is printed."""
+"""The largest number of labels for which the confusion matrix is printed."""
 
 COLUMNS = ("gold", "predicted", "precision", "recall", "f1")
 OUTCOME_COLUMNS = ("outcome", "number", "of gold", "of predicted")
@@ -33,44 +33,45 @@ REASONS = {
     "too-long": "longer than entity_max_length",
     "cut-off": "in no window of model_max_length tokens",
     "entity-without-token": "end in words for which the tokenizer has no token",
-    "cut-word": "begin or end inside a word of the tokenizer",
+    "partial-word": "begin or end inside a word of the tokenizer",
     "filtered": "dropped by the candidate filter",
 }
-"""Why a model can't find a gold entity, whatever it has learned."""
+"""Why a model cannot find a gold entity, whatever it has learned."""
 
 
 @dataclass(frozen=True)
-class ErrorReport:
-    """What is right and wrong on annotated data. ``str`` gives tables, and the most frequent errors of each kind.
+class ErrorReport(TextReport):
+    """What is right and wrong on annotated data. ``print`` shows tables, and the most frequent errors of each kind.
 
     Attributes:
         sentences: The sentences and their outcomes.
-        measures: Figures of ``strict``, ``exact``, ``partial`` and ``type``, see
+        measures: Figures by the measures ``strict``, ``exact``, ``partial`` and ``type``, see
             `span_marker.error_analysis.matching.MEASURES`.
         labels: Strict figures of each label.
-        entity_lengths: Strict figures of entities by their words.
-        sentence_lengths: Strict figures of entities by the words of their sentences.
+        entity_lengths: Strict figures of entities by their number of words.
+        sentence_lengths: Strict figures of entities by the number of words of their sentence.
         splits: Strict figures of each data set.
         kinds: Number of outcomes of each of `span_marker.error_analysis.matching.KINDS`.
         confusion: Gold labels by predicted ones, in the order of ``labels``, ``(num_labels + 1, num_labels + 1)``; the
-            last row is of spurious predictions, the last column of missed gold entities.
-        unreachable: Gold entities out of reach of the model, for each of the `REASONS`; None if there is no model.
-        confidence: Confidence of the intervals.
-        num_resamples: Resamples that they come from.
-        num_examples: The most errors of each kind to show.
-        model_name: What to call the model; None if unknown.
-        dataset_name: What to call the data; None if unknown.
+            last row counts spurious predictions, the last column missed gold entities.
+        unreachable: Number of gold entities that the model cannot find, for each of the `REASONS`; None if the model is
+            unknown.
+        confidence: Confidence of the intervals, such as 0.95.
+        num_resamples: Number of resamples behind the intervals.
+        num_examples: The largest number of errors of each kind to show.
+        model_name: Name of the model; None if unknown.
+        dataset_name: Name of the data; None if unknown.
         date: The day of the analysis.
     """
 
-    sentences: Sequence[JudgedSentence]
+    sentences: Sequence[JudgedSentence] = field(repr=False)
     measures: Mapping[str, Figures]
     labels: Mapping[str, Figures]
     entity_lengths: Mapping[str, Figures]
     sentence_lengths: Mapping[str, Figures]
     splits: Mapping[str, Figures]
     kinds: Mapping[Kind, int]
-    confusion: IntArray = field(compare=False)
+    confusion: IntArray = field(compare=False, repr=False)
     unreachable: Mapping[str, int] | None
     confidence: float
     num_resamples: int
@@ -80,7 +81,7 @@ class ErrorReport:
     date: datetime.date = field(default_factory=datetime.date.today, compare=False)
 
     @classmethod
-    def of(
+    def from_sentences(
         cls,
         sentences: Sequence[JudgedSentence],
         unreachable: Mapping[str, int] | None = None,
@@ -95,11 +96,11 @@ class ErrorReport:
         """Make a report.
 
         Args:
-            sentences: The sentences; their outcomes are those of `span_marker.error_analysis.matching.match`.
-            unreachable: Gold entities out of reach of the model, by reason.
-            num_examples: The most errors of each kind to show.
-            num_resamples: Resamples of the sentences for intervals, see `bootstrap.resample`.
-            confidence: Confidence of the intervals.
+            sentences: The sentences, with the outcomes of `span_marker.error_analysis.matching.match`.
+            unreachable: Number of gold entities that the model cannot find, by reason.
+            num_examples: The largest number of errors of each kind to show.
+            num_resamples: Number of resamples of the sentences, see `bootstrap.resample`.
+            confidence: Confidence of the intervals, above 0 and below 1.
             seed: Seed of the resamples.
             model_name: What to call the model.
             dataset_name: What to call the data.
@@ -117,10 +118,10 @@ class ErrorReport:
             matching.tally_measures(sentences),
             {label: by_label[label] for label in sorted(by_label)},
             matching.tally_lengths(sentences, _entity_length, ENTITY_LENGTHS),
-            matching.tally_lengths(sentences, lambda of, _: of.num_words, SENTENCE_LENGTHS),
-            matching.tally(sentences, lambda of, _: of.split),
+            matching.tally_lengths(sentences, lambda sentence, _: sentence.num_words, SENTENCE_LENGTHS),
+            matching.tally(sentences, lambda sentence, _: sentence.split),
         )
-        counts = {(place, name): of for place, family in enumerate(families) for name, of in family.items()}
+        counts = {(place, name): group for place, family in enumerate(families) for name, group in family.items()}
         figures = bootstrap.estimate(counts, num_resamples, confidence, seed)
         measures, labels, entity_lengths, sentence_lengths, splits = (
             {name: figures[place, name] for name in family} for place, family in enumerate(families)
@@ -155,16 +156,16 @@ class ErrorReport:
             kind: A key of `span_marker.error_analysis.matching.KINDS`.
 
         Returns:
-            Those with the same labels and texts together, the most frequent first.
+            The outcomes, most frequent first; those with the same labels and texts are counted together.
 
         Raises:
-            ValueError: If there is no such kind.
+            ValueError: If the kind is unknown.
         """
         if kind not in KINDS:
-            raise ValueError(f"there is no kind {kind!r} of outcomes, only {list(KINDS)}")
+            raise ValueError(f"kind={kind!r} must be one of {list(KINDS)}")
         return list_examples(self.sentences, kind)
 
-    def __repr__(self) -> str:
+    def __str__(self) -> str:
         blocks = [[self._summary()]]
         for name, family in self._families():
             blocks.append([text_table([(name, *COLUMNS), *map(_row, family, family.values())])])
@@ -191,8 +192,8 @@ class ErrorReport:
         no text of the data.
 
         Args:
-            path: The HTML file; it needs no other.
-            title: Its title.
+            path: The HTML file; the page needs no other files.
+            title: Title of the page.
         """
         unreachable = {REASONS[reason]: number for reason, number in (self.unreachable or {}).items()}
         write_report(path, title, self, list(self._families()), [*self.labels, NOTHING], unreachable)

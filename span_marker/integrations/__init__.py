@@ -1,1 +1,28 @@
-"""Where models are used: pipelines, spaCy, Inference Endpoints."""
+"""Integrations: pipelines of ``transformers``, spaCy, and Inference Endpoints.
+
+Each name is imported when it is first used (PEP 562), because frameworks take long to import and may not be installed.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from span_marker.integrations.pipeline import SpanMarkerPipeline
+    from span_marker.integrations.spacy import SpanMarkerComponent
+
+_MODULES = {
+    "SpanMarkerComponent": "span_marker.integrations.spacy",
+    "SpanMarkerPipeline": "span_marker.integrations.pipeline",
+}
+
+__all__ = ["SpanMarkerComponent", "SpanMarkerPipeline"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,4 +1,4 @@
-"""Answers the requests of an Inference Endpoint, with the SpanMarker checkpoint that this file lies beside."""
+"""Answers the requests of an Inference Endpoint with the SpanMarker checkpoint in the folder of this file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import span_marker
 
 
 class EndpointHandler:
-    """Reads entities out of the text of requests.
+    """Predicts the entities of the texts in requests.
 
     Args:
         path: The folder of the checkpoint.
@@ -22,21 +22,19 @@ class EndpointHandler:
         """Answer a request.
 
         Args:
-            data: The request: ``inputs``, a text or a list of texts; and if need be ``parameters``, a dict with
+            data: The request: ``inputs``, a text or a list of texts; and optionally ``parameters``, a dict with
                 ``threshold``, ``decoding``, ``top_k``, ``exact`` or ``batch_size``, see ``SpanMarkerModel.predict``.
 
         Returns:
-            The entities of the text, or a list of such lists: dicts with ``entity_group``, ``score``, ``word``,
-            ``start`` and ``end`` in characters, end exclusive; as of the task ``"token-classification"``.
+            The entities of the text, or a list of such lists. An entity is a dict with ``entity_group``, ``score``,
+            ``word``, ``start`` and ``end`` (characters, end exclusive), as in the task ``"token-classification"``.
 
         Raises:
-            TypeError: If there are parameters that nobody knows, or something is of the wrong type.
-            ValueError: If there are no ``inputs``, or the value of a parameter is wrong.
+            TypeError: If a parameter is unknown, or a value has the wrong type.
+            ValueError: If ``inputs`` is missing, or the value of a parameter is wrong.
         """
         if "inputs" not in data:
-            raise ValueError(
-                f"the request has no 'inputs', a text or a list of texts, but {', '.join(map(repr, data))}"
-            )
+            raise ValueError(f"the request needs 'inputs', a text or a list of texts, but it has only {list(data)}")
         inputs, parameters = data["inputs"], dict(data.get("parameters") or {})
         if not isinstance(inputs, (str, list)):
             raise TypeError(f"'inputs' must be a text or a list of texts, not {type(inputs).__name__}")

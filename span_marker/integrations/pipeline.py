@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable
 from itertools import accumulate
 from typing import Any, NoReturn
 
 import torch
-from datasets import Column, Dataset
 from transformers import Pipeline
 from transformers.pipelines import PIPELINE_REGISTRY
 
@@ -18,49 +18,50 @@ from span_marker.preprocessing.inputs import text_column
 TASK = "span-marker"
 
 PREDICT_ARGUMENTS = ("batch_size", "decoding", "exact", "show_progress_bar", "threshold", "top_k")
-"""Arguments that ``SpanMarkerModel.predict`` has, too."""
+"""Options that are passed to ``SpanMarkerModel.predict``."""
 
 STRATEGIES = ("simple", "first", "average", "max")
-"""What ``aggregation_strategy`` may be. All mean the same here, since a span is scored as a whole."""
+"""Values of ``aggregation_strategy``. All mean the same here, because a span is scored as a whole."""
 
 NOT_NEEDED = {
     "is_split_into_words": "pass a list of lists of words",
-    "num_workers": "there is no DataLoader that could have workers",
-    "stride": "text of any length is read in windows that overlap",
+    "num_workers": "there is no DataLoader",
+    "stride": "text of any length is read in overlapping windows",
 }
-"""Arguments of other pipelines, and why there is no such argument here."""
+"""Arguments of other pipelines that this one lacks, and why."""
 
 
 class NoDefaultModel:
-    """Stands where ``transformers`` keeps the name and the revision of a task's default model: there is none."""
+    """Stands in for the name and the revision of the task's default model, which does not exist."""
 
     def __iter__(self) -> NoReturn:
         raise ValueError(
-            f"pipeline({TASK!r}) needs a model: pass model=, a folder or the name of a repository with a SpanMarker "
-            "checkpoint, or a SpanMarkerModel"
+            f"pipeline({TASK!r}) needs a model: pass model=, which may be a folder, the name of a repository, or a "
+            "SpanMarkerModel"
         )
 
 
 class SpanMarkerPipeline(Pipeline):
-    """Reads entities out of text, with the manners of ``transformers.pipeline``.
+    """Predicts the entities of text, with the interface of ``transformers.pipeline``.
 
     Args:
         model: The model. It is moved to the device.
-        tokenizer: The model's own, or None.
+        tokenizer: The model's own tokenizer, or None.
         task: The name under which the pipeline is made.
-        device: Where the model runs; by default on an accelerator if there is one.
-        dtype: The number format of the weights; anything but a ``torch.dtype`` leaves them as they are.
-        torch_dtype: Its old name: ``transformers.pipeline`` has made ``dtype`` of it.
-        local_files_only: What ``transformers.pipeline`` has loaded the model with.
-        **options: What holds for all calls, see `__call__`.
+        device: Device of the model. Defaults to an accelerator, or the CPU if none is available.
+        dtype: Number format of the weights. They are left unchanged unless it is a ``torch.dtype``.
+        torch_dtype: Ignored: ``transformers.pipeline`` passes it on as ``dtype``.
+        local_files_only: Ignored: ``transformers.pipeline`` has loaded the model already.
+        **options: Defaults for all calls, see `__call__`.
 
     Raises:
-        TypeError: If there is no such option, or ``model`` is no SpanMarker model.
-        ValueError: If there is another tokenizer than the model's, or the value of an option is wrong.
+        TypeError: If an option does not exist, or ``model`` is not a `SpanMarkerModel`.
+        ValueError: If ``tokenizer`` is not the model's own, or the value of an option is wrong.
     """
 
     model: SpanMarkerModel
-    _load_tokenizer: Any = False  # the model brings its own
+    # private: what transformers.pipeline need not load, because the model has its own.
+    _load_tokenizer: Any = False
     _load_feature_extractor: Any = False
     _load_image_processor: Any = False
     _load_video_processor: Any = False
@@ -79,41 +80,42 @@ class SpanMarkerPipeline(Pipeline):
         **options: Any,
     ) -> None:
         if not isinstance(model, SpanMarkerModel):
-            raise TypeError(f"the pipeline {TASK!r} needs a SpanMarker model: model= gives a {type(model).__name__}")
+            raise TypeError(f"pipeline({TASK!r}) needs a SpanMarkerModel: model= is a {type(model).__name__}")
         own_tokenizer: Any = model.require_tokenizer()
         if tokenizer not in (None, own_tokenizer):
             raise ValueError(f"tokenizer={tokenizer!r} is not the model's own, model.tokenizer: leave it out")
         super().__init__(model, own_tokenizer, task=task, device=device)
         if isinstance(dtype, torch.dtype):
             model.to(dtype)  # type: ignore[arg-type]
+        # private: where Pipeline keeps the defaults of its options.
         _, self._forward_params, self._postprocess_params = self._sanitize_parameters(**options)
         model.predict_stream((), **self._forward_params)  # checks the values
 
     def __call__(self, inputs: Any, **options: Any) -> Any:  # type: ignore[override]
-        """Read the entities out of text. Results are those of ``SpanMarkerModel.predict``.
+        """Predict the entities of text. Results are those of ``SpanMarkerModel.predict``.
 
         Args:
             inputs: One text: a string, or a dict with ``text`` or ``tokens``. A list or tuple of texts, each a string,
-                a list of words, or such a dict: a string is always a text of its own. A `datasets.Dataset` or a column
-                of one, see ``SpanMarkerModel.predict``. Or any other iterable or ``torch`` data set of texts.
+                a list of words, or such a dict; a string is always a text of its own. A `datasets.Dataset` or a column
+                of one, see ``SpanMarkerModel.predict``. Or any other iterable, or a ``torch`` data set, of texts.
             **options: ``batch_size``, ``decoding``, ``exact``, ``show_progress_bar``, ``threshold`` and ``top_k``, see
                 ``SpanMarkerModel.predict``. With ``aggregation_strategy``, one of `STRATEGIES`, an entity is a dict
                 with ``entity_group``, ``score``, ``word``, ``start`` and ``end``, as in the task
-                ``"token-classification"``, and maybe ``labels``. None is as if left out.
+                ``"token-classification"``, and with ``labels`` if ``top_k`` is given. None means the default.
 
         Returns:
-            The entities of one text, or a list of such lists. For any other iterable an iterator of such lists, which
-            reads a few thousand texts ahead.
+            The entities of one text, or a list of such lists. For an iterable other than a list, a tuple or a data set,
+            an iterator over such lists, which reads a few thousand texts ahead.
 
         Raises:
-            TypeError: If there is no such option, or the input is nothing of the kind.
+            TypeError: If an option does not exist, or ``inputs`` is none of the supported types.
             ValueError: If the value of an option is wrong, or a `datasets.Dataset` or a dict lacks text.
         """
         _, forward_params, postprocess_params = self._sanitize_parameters(**options)
         forward_params = {**self._forward_params, **forward_params}
         postprocess_params = {**self._postprocess_params, **postprocess_params}
         is_single = isinstance(inputs, (str, dict))
-        if isinstance(inputs, Dataset):
+        if _is_from_datasets(inputs, "Dataset"):
             rows = self.model.predict(inputs, keep_columns=[text_column(inputs, "input")], **forward_params)
         else:
             rows = self._forward(map(self.preprocess, [inputs] if is_single else _iterable(inputs)), **forward_params)
@@ -121,16 +123,17 @@ class SpanMarkerPipeline(Pipeline):
         if is_single:
             (result,) = results
             return result
-        return list(results) if isinstance(inputs, (list, tuple, Dataset, Column)) else results
+        is_list = isinstance(inputs, (list, tuple)) or _is_from_datasets(inputs, "Dataset", "Column")
+        return list(results) if is_list else results
 
     def _sanitize_parameters(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-        """Part options into those of the three steps, without those that are None."""
+        """Split options into those of the three steps, without those that are None."""
         known = (*PREDICT_ARGUMENTS, "aggregation_strategy")
         unknown = [name for name in options if name not in known]
         if unknown:
             reasons = [f"; {name}: {NOT_NEEDED[name]}" for name in unknown if name in NOT_NEEDED]
             raise TypeError(
-                f"the pipeline {TASK!r} has no argument {', '.join(map(repr, unknown))}, it has "
+                f"pipeline({TASK!r}) has no option {', '.join(map(repr, unknown))}, only "
                 f"{', '.join(map(repr, known))}{''.join(reasons)}"
             )
         given = {name: value for name, value in options.items() if value is not None}
@@ -139,19 +142,19 @@ class SpanMarkerPipeline(Pipeline):
             return {}, given, {}
         if strategy not in STRATEGIES:
             raise ValueError(
-                f"aggregation_strategy={strategy!r} must be one of {', '.join(map(repr, STRATEGIES))}, all the same "
-                "here: a span is scored as a whole, so that tokens have no labels of their own to show"
+                f"aggregation_strategy={strategy!r} must be one of {', '.join(map(repr, STRATEGIES))}, which are all "
+                "the same here: a span is scored as a whole, and tokens have no labels of their own"
             )
         return {}, given, {"aggregation_strategy": strategy}
 
     def preprocess(self, input_: Any) -> Any:  # type: ignore[override]
-        """Bring a text into the form of a dict.
+        """Turn a text into a dict.
 
         Args:
             input_: A string, a list of words, or a dict with ``text`` or ``tokens``.
 
         Returns:
-            A dict with ``text`` or ``tokens``; what is nothing of the kind as it is, for ``predict_stream`` to refuse.
+            A dict with ``text`` or ``tokens``. Other types are returned unchanged, and ``predict_stream`` refuses them.
         """
         if isinstance(input_, str):
             return {"text": input_}
@@ -163,11 +166,11 @@ class SpanMarkerPipeline(Pipeline):
     def postprocess(  # type: ignore[override]
         self, row: dict[str, Any], aggregation_strategy: str | None = None
     ) -> list[Any]:
-        """Give the entities of a text the form that the caller wants.
+        """Format the entities of a text.
 
         Args:
             row: A dict with ``entities``, and ``text`` or ``tokens``.
-            aggregation_strategy: One of `STRATEGIES`; None for the entities as they are.
+            aggregation_strategy: One of `STRATEGIES`; None to leave the entities unchanged.
 
         Returns:
             The entities.
@@ -196,23 +199,29 @@ class SpanMarkerPipeline(Pipeline):
         ]
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:
-        """Save the model, with its tokenizer; of the pipeline itself there is nothing to save.
+        """Save the model with its tokenizer. The options of the pipeline are not saved.
 
         Args:
             save_directory: The folder to write to.
-            **kwargs: Handed to ``SpanMarkerModel.save_pretrained``.
+            **kwargs: Passed to ``SpanMarkerModel.save_pretrained``.
         """
         self.model.save_pretrained(save_directory, **kwargs)
+
+
+def _is_from_datasets(value: Any, *names: str) -> bool:
+    """Whether a value has a type of ``datasets``, which takes long to import: whoever passes one has imported it."""
+    datasets = sys.modules.get("datasets")
+    return datasets is not None and isinstance(value, tuple(getattr(datasets, name) for name in names))
 
 
 def _iterable(inputs: Any) -> Iterable[Any]:
     if hasattr(inputs, "__iter__"):
         return inputs
     if hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__"):
-        return (inputs[index] for index in range(len(inputs)))  # a torch data set, which may not end by itself
+        return (inputs[index] for index in range(len(inputs)))  # a torch data set, which need not raise IndexError
     raise TypeError(
-        f"the pipeline {TASK!r} can't read inputs of type {type(inputs).__name__}: pass a string, a list of strings or "
-        "of lists of words, a Dataset, or an iterable of texts"
+        f"pipeline({TASK!r}) cannot read inputs of type {type(inputs).__name__}: pass a string, a list of strings "
+        "or of lists of words, a Dataset, or an iterable of texts"
     )
 
 

@@ -1,4 +1,4 @@
-"""The spaCy component ``span_marker``, which `span_marker_spacy` makes: nothing else imports this module."""
+"""The spaCy component ``span_marker``, which `span_marker_spacy` makes. Nothing else imports this module."""
 
 from __future__ import annotations
 
@@ -8,51 +8,51 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zipfile import ZipFile
 
 import torch
-from datasets import Dataset
 from spacy import util
 from spacy.tokens import Doc, Span, Token
 
 from span_marker.core.checks import check_limit, check_probability
-from span_marker.core.decoding import Decoding, check_decoding
+from span_marker.core.decoding import RULES, Decoding, check_decoding
 from span_marker.data.spacy_docs import register_score, set_spans
 from span_marker.modeling import SpanMarkerModel
 from span_marker.prediction import Entity
 
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from datasets import Dataset
 
-OVERLAPPING: tuple[Decoding, ...] = ("nested", "overlapping")
-"""Ways of decoding that give entities that overlap, which ``Doc.ents`` can't have."""
+logger = logging.getLogger(__name__)
 
 
 class SpanMarkerComponent:
-    """Reads the entities of documents with a SpanMarker model.
+    """Predicts the entities of documents with a SpanMarker model.
 
-    The model gets the tokens of each sentence as its words, white space left out; a document without sentence
-    boundaries is read as one text. The model is loaded when it is first needed.
+    The words of the model are the tokens of each sentence, without white space. A document without sentence boundaries
+    is read as one text. The model is loaded when it is first needed.
 
     Args:
-        name: The component's name in the pipeline.
+        name: Name of the component in the pipeline.
         model: A folder with a SpanMarker checkpoint, or its name on the Hub.
-        batch_size: The most sentences of a batch of the model. How many documents are read together is up to
-            ``nlp.pipe``.
-        device: Where the model runs, such as ``"cuda:1"``; by default on a GPU if there is one, or else on the CPU.
-        overwrite_entities: Whether the model's entities replace those that ``Doc.ents`` has already. By default those
-            stay, and the model's are left out where they overlap them.
-        spans_key: Write the entities to the group ``Doc.spans[spans_key]``, which may overlap, instead of ``Doc.ents``.
+        batch_size: The largest number of sentences in a batch of the model. ``nlp.pipe`` decides how many documents are
+            read together.
+        device: Device of the model, such as ``"cuda:1"``. Defaults to a GPU if one is available, else to the CPU.
+        overwrite_entities: Whether the model's entities replace existing ones in ``Doc.ents``. By default existing ones
+            stay, and predicted entities that overlap them are dropped.
+        spans_key: Writes the entities to the group ``Doc.spans[spans_key]``, where they may overlap, instead of to
+            ``Doc.ents``.
         threshold: See `span_marker.SpanMarkerModel.predict`.
-        decoding: Likewise. Without it and without ``spans_key``, a model whose entities may overlap is decoded
-            ``"flat"``.
-        exact: Likewise.
+        decoding: See `span_marker.SpanMarkerModel.predict`. If neither ``decoding`` nor ``spans_key`` is set, a model
+            whose entities may overlap is decoded ``"flat"``.
+        exact: See `span_marker.SpanMarkerModel.predict`.
 
     Raises:
         TypeError: If a setting has the wrong type.
-        ValueError: If ``batch_size`` is below 1, a threshold is no probability, there is no such device or decoding,
-            or entities may overlap but there is no ``spans_key``; or if ``Span._.score`` is taken, see
-            `span_marker.data.spacy_docs.register_score`.
+        ValueError: If ``batch_size`` is below 1, a threshold is not from 0 to 1, the device or the decoding does not
+            exist, or the decoding allows overlaps but ``spans_key`` is missing; or if another extension has the name
+            ``Span._.score``, see `span_marker.data.spacy_docs.register_score`.
     """
 
     def __init__(
@@ -71,9 +71,9 @@ class SpanMarkerComponent:
         _check_device(device)
         _check_thresholds(threshold)
         self.decoding = None if decoding is None else check_decoding(decoding)
-        if self.decoding in OVERLAPPING and spans_key is None:
+        if self.decoding is not None and _may_overlap(self.decoding) and spans_key is None:
             raise ValueError(
-                f"decoding={decoding!r} gives entities that overlap, which Doc.ents can't have: set spans_key, or "
+                f"decoding={decoding!r} predicts entities that overlap, which Doc.ents cannot hold: set spans_key, or "
                 "decoding='flat'"
             )
         if spans_key is None:
@@ -92,16 +92,16 @@ class SpanMarkerComponent:
 
     @property
     def span_marker(self) -> SpanMarkerModel:
-        """The model, loaded if it is not yet; not called ``model``, which spaCy looks for in passing."""
+        """The model, loaded on first use. It is not called ``model``, an attribute that spaCy itself reads."""
         if self._model is None:
             self._model = _load(self._source, self.device)
         return self._model
 
     def __call__(self, doc: Doc) -> Doc:
-        """Read the entities of a document.
+        """Predict the entities of a document.
 
         Args:
-            doc: The document; it is changed.
+            doc: The document, which is changed.
 
         Returns:
             The document.
@@ -110,11 +110,11 @@ class SpanMarkerComponent:
         return doc
 
     def pipe(self, stream: Iterable[Doc], *, batch_size: int = 1000) -> Iterator[Doc]:
-        """Read the entities of documents. The sentences of a batch of documents go to the model together.
+        """Predict the entities of documents. The sentences of a batch of documents are predicted together.
 
         Args:
-            stream: The documents; they are changed.
-            batch_size: How many documents to read together, which ``nlp.pipe`` decides.
+            stream: The documents, which are changed.
+            batch_size: Number of documents to read together; ``nlp.pipe`` sets it.
 
         Yields:
             The documents, in order.
@@ -127,13 +127,13 @@ class SpanMarkerComponent:
         self._enter_process()
         if not all(doc.has_annotation("SENT_START") for doc in docs):
             self._warn_once(
-                "There are documents without sentence boundaries, each of which is read as one text: add a component "
-                f'that finds sentences, such as nlp.add_pipe("sentencizer", before="{self.name}").'
+                "Documents without sentence boundaries are each read as one text: add a component that finds "
+                f'sentences, such as nlp.add_pipe("sentencizer", before="{self.name}").'
             )
         documents = [_find_words(doc) for doc in docs]
-        found = iter(self._predict(documents))
+        predictions = iter(self._predict(documents))
         for doc, sentences in zip(docs, documents, strict=True):
-            pairs = [(words, entity) for words in sentences for entity in next(found)]
+            pairs = [(words, entity) for words in sentences for entity in next(predictions)]
             spans: list[tuple[Span, float | None]] = [(_to_span(*pair), pair[1]["score"]) for pair in pairs]
             if self.spans_key is None and not self.overwrite_entities:
                 taken = {token.i for entity in doc.ents for token in entity}
@@ -147,18 +147,18 @@ class SpanMarkerComponent:
             return []
         inputs = _to_inputs(documents, self.span_marker.config.trained_with_document_context)
         decoding = self._choose_decoding()
-        found: list[list[Entity]] = self.span_marker.predict(
+        entities: list[list[Entity]] = self.span_marker.predict(
             inputs, batch_size=self.batch_size, threshold=self.threshold, decoding=decoding, exact=self.exact
         )
-        return found
+        return entities
 
     def _choose_decoding(self) -> Decoding | None:
         own = self.span_marker.config.decoder().decoding
-        if self.decoding is not None or self.spans_key is not None or own not in OVERLAPPING:
+        if self.decoding is not None or self.spans_key is not None or not _may_overlap(own):
             return self.decoding
         self._warn_once(
-            f'The model is decoded "flat" instead of "{own}", since Doc.ents can\'t overlap: set spans_key to have all '
-            'its entities in Doc.spans, or decoding="flat" if this is what you want.'
+            f'The model is decoded "flat" instead of "{own}", because entities in Doc.ents cannot overlap: set '
+            'spans_key to get all entities in Doc.spans, or decoding="flat" to silence this warning.'
         )
         return "flat"
 
@@ -168,15 +168,15 @@ class SpanMarkerComponent:
             logger.warning("%s", message)
 
     def _enter_process(self) -> None:
-        """Get ready for a process that ``nlp.pipe`` forked, in which the threads of its parent are missing."""
+        """Adapt to a process that ``nlp.pipe`` forked, which lacks the threads of its parent."""
         if self._process == os.getpid():
             return
         if self._model is not None and self._model.device.type != "cpu":
             raise RuntimeError(
-                f"the model is on device={str(self._model.device)!r}, which processes that are forked can't share: "
-                "leave n_process out of nlp.pipe, or set device='cpu'"
+                f"the model is on device={str(self._model.device)!r}, which forked processes cannot share: leave "
+                "n_process out of nlp.pipe, or set device='cpu'"
             )
-        torch.set_num_threads(1)  # or it would wait for the others forever
+        torch.set_num_threads(1)  # or it would wait for the missing threads forever
         self._process = os.getpid()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -192,7 +192,7 @@ class SpanMarkerComponent:
         util.to_disk(path, {"model": lambda folder: self.span_marker.save_pretrained(folder)}, exclude)
 
     def from_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> SpanMarkerComponent:
-        """Load the model that `to_disk` wrote. If it wrote none, the setting ``model`` says which one to use.
+        """Load the model that `to_disk` wrote. If it wrote none, the setting ``model`` decides.
 
         Args:
             path: The component's folder.
@@ -238,11 +238,11 @@ def _check_device(device: str | None) -> None:
     try:
         torch.device("cpu" if device is None else device)
     except RuntimeError as error:
-        raise ValueError(f"device={device!r} must be one of torch, such as 'cpu' or 'cuda:0', or None") from error
+        raise ValueError(f"device={device!r} must be a device of torch, such as 'cpu' or 'cuda:0', or None") from error
 
 
 def _check_thresholds(threshold: Any) -> None:
-    """Check the numbers; whether the labels are right is known when the model is loaded."""
+    """Check the numbers. The labels are checked when the model is loaded."""
     if isinstance(threshold, dict):
         for label, value in threshold.items():
             check_probability(f"threshold[{label!r}]", value)
@@ -261,27 +261,36 @@ def _load(source: str, device: str | None) -> SpanMarkerModel:
     try:
         return model.to(device)
     except (AssertionError, RuntimeError) as error:
-        raise ValueError(f"device={device!r} can't be used: {error}") from error
+        raise ValueError(f"device={device!r} cannot be used: {error}") from error
 
 
 def _find_words(doc: Doc) -> list[list[Token]]:
-    """The tokens of each sentence but white space, of sentences that have any; without boundaries, of the document."""
+    """The tokens of each sentence, or of the document if it has no sentence boundaries, without white space."""
     parts = doc.sents if doc.has_annotation("SENT_START") else [doc]
     sentences = [[token for token in part if not token.is_space] for part in parts]
     return [words for words in sentences if words]
 
 
 def _to_inputs(documents: Sequence[list[list[Token]]], with_context: bool) -> list[list[str]] | Dataset:
-    """All sentences, in a form that ``predict`` takes; with context, in one that says what belongs to a document."""
-    rows = [
-        {"tokens": [token.text for token in words], "document_id": document_id, "sentence_id": sentence_id}
-        for document_id, sentences in enumerate(documents)
-        for sentence_id, words in enumerate(sentences)
-    ]
-    return Dataset.from_list(rows) if with_context else [row["tokens"] for row in rows]
+    """All sentences as ``predict`` takes them: lists of words, or with context a `Dataset` with the documents' IDs."""
+    if not with_context:
+        return [[token.text for token in words] for sentences in documents for words in sentences]
+    from datasets import Dataset  # takes long to import
+
+    return Dataset.from_list(
+        [
+            {"tokens": [token.text for token in words], "document_id": document_id, "sentence_id": sentence_id}
+            for document_id, sentences in enumerate(documents)
+            for sentence_id, words in enumerate(sentences)
+        ]
+    )
+
+
+def _may_overlap(decoding: Decoding) -> bool:
+    return RULES[decoding].may_nest or RULES[decoding].may_cross
 
 
 def _to_span(words: list[Token], entity: Entity) -> Span:
-    """The span of an entity of some words, with the white space between them."""
+    """The span of an entity, including the white space between its words."""
     first, last = words[entity["word_start_index"]], words[entity["word_end_index"] - 1]
     return Span(first.doc, first.i, last.i + 1, label=entity["label"])

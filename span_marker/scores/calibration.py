@@ -1,7 +1,8 @@
-"""How far probabilities can be believed: temperature and calibration error.
+"""How well probabilities match frequencies: temperature and calibration error.
 
-Pure functions on the scores of held-out candidates. A *decision* is what a model makes of a candidate: its most
-probable class, or in a multi-label model for each label whether it has it. Its *confidence* is the probability of that.
+Pure functions on the scores of held-out candidates. For each candidate, a model *decides* on the most probable class;
+a multi-label model decides for each label whether the candidate has it. The *confidence* of a decision is its
+probability.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from span_marker.core.tables import text_table
+from span_marker.core.tables import TextReport, text_table
 
 logger = logging.getLogger(__name__)
 
@@ -25,17 +26,18 @@ MIN_TEMPERATURE = 1e-2
 MAX_TEMPERATURE = 1e2
 
 CHUNK = 2**20
-"""Scores that are worked on at a time."""
+"""Number of scores that are processed at a time."""
 
 
 @dataclass(frozen=True)
 class ScoredCandidates:
-    """Scores of held-out candidates, and what they should be.
+    """Class scores of held-out candidates, and their gold labels.
 
     Attributes:
-        logits: ``(num_spans, num_labels)``.
-        labels: Class IDs, ``(num_spans,)``; zeros and ones, ``(num_spans, num_labels)``, of a multi-label model.
-        outside_id: Class ID of ``O``. A multi-label model never reports its probability: it is left out there.
+        logits: Class scores, ``(num_spans, num_labels)``.
+        labels: Class IDs, ``(num_spans,)``; for a multi-label model zeros and ones, ``(num_spans, num_labels)``.
+        outside_id: Class ID of ``O``. For a multi-label model, which never reports the probability of ``O``, it is
+            ignored.
         multi_label: Whether each class has a probability of its own.
     """
 
@@ -45,16 +47,16 @@ class ScoredCandidates:
     multi_label: bool = False
 
     def __post_init__(self) -> None:
-        """Check that scores and labels fit.
+        """Check that scores and labels match.
 
         Raises:
-            ValueError: If shapes don't fit, labels are out of range, or scores are not finite.
+            ValueError: If shapes do not match, labels are out of range, or scores are not finite.
         """
-        shape, found = tuple(self.logits.shape), tuple(self.labels.shape)
-        if len(shape) != 2 or found != (shape if self.multi_label else shape[:1]):
-            wanted = "(num_spans, num_labels)" if self.multi_label else "(num_spans,)"
+        shape, label_shape = tuple(self.logits.shape), tuple(self.labels.shape)
+        if len(shape) != 2 or label_shape != (shape if self.multi_label else shape[:1]):
+            expected = "(num_spans, num_labels)" if self.multi_label else "(num_spans,)"
             raise ValueError(
-                f"logits {shape} and labels {found} don't fit: shapes are (num_spans, num_labels) and {wanted}"
+                f"logits {shape} and labels {label_shape} must have the shapes (num_spans, num_labels) and {expected}"
             )
         if not 0 <= self.outside_id < shape[1]:
             raise ValueError(f"outside_id={self.outside_id} must be one of the {shape[1]} classes of logits")
@@ -67,10 +69,10 @@ class ScoredCandidates:
                 raise ValueError(f"labels must be from 0 to {limit - 1}, but one is {wrong[0]}")
 
     def chunks(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Take some candidates at a time.
+        """Split the candidates into parts of about `CHUNK` scores.
 
         Yields:
-            Scores, in double precision, and labels; of a multi-label model, without the column of ``O``.
+            Scores, in double precision, and labels; for a multi-label model without the column of ``O``.
         """
         rows = max(CHUNK // self.logits.shape[1], 1)
         columns = [column for column in range(self.logits.shape[1]) if column != self.outside_id]
@@ -79,14 +81,15 @@ class ScoredCandidates:
             yield (scores[:, columns], labels[:, columns]) if self.multi_label else (scores, labels)
 
 
-def proposed(candidates: ScoredCandidates) -> ScoredCandidates:
-    """Pick the candidates that a model proposes as entities; they are the same at any temperature.
+def proposed_entities(candidates: ScoredCandidates) -> ScoredCandidates:
+    """Select the candidates that a model proposes as entities; they are the same at any temperature.
 
     Args:
         candidates: All candidates.
 
     Returns:
-        Those whose most probable class is not ``O``, or that have a label of at least 0.5 in a multi-label model.
+        The candidates whose most probable class is not ``O``; for a multi-label model, those with a label of at least
+        0.5.
     """
     logits = candidates.logits
     if candidates.multi_label:
@@ -99,19 +102,19 @@ def proposed(candidates: ScoredCandidates) -> ScoredCandidates:
 
 
 def fit_temperature(candidates: ScoredCandidates) -> float:
-    """Find the temperature under which the labels are the most likely (Guo et al. 2017).
+    """Find the temperature that makes the labels most likely (Guo et al. 2017).
 
-    It minimises ``-mean(log(softmax(logits / temperature)[label]))``, for a multi-label model the mean binary
+    It minimizes ``-mean(log(softmax(logits / temperature)[label]))``; for a multi-label model, the mean binary
     cross-entropy of ``sigmoid(logits / temperature)``. Both are convex in ``1 / temperature``.
 
     Args:
-        candidates: What to fit it to.
+        candidates: The candidates to fit it to.
 
     Returns:
         The temperature, from `MIN_TEMPERATURE` to `MAX_TEMPERATURE`. A warning is logged if it is at a bound.
 
     Raises:
-        ValueError: If there are no candidates, all have the same label, or the scores of each are all equal.
+        ValueError: If there are no candidates, all have the same label, or the scores of every candidate are all equal.
 
     Example:
         >>> logits = torch.tensor([[2.0, 0.0]] * 4)
@@ -119,10 +122,10 @@ def fit_temperature(candidates: ScoredCandidates) -> float:
         >>> torch.softmax(logits[0] / temperature, dim=0)
         tensor([0.7500, 0.2500])
     """
-    found = {label for _, labels in candidates.chunks() for label in labels.unique().tolist()}
-    if len(found) < 2:
-        what = f"all labels are {found.pop()}" if found else "there are no candidates"
-        raise ValueError(f"{what}, but a temperature is fitted to entities and candidates outside: pass more sentences")
+    classes = {label for _, labels in candidates.chunks() for label in labels.unique().tolist()}
+    if len(classes) < 2:
+        problem = f"all labels are {classes.pop()}" if classes else "there are no candidates"
+        raise ValueError(f"{problem}, but fitting a temperature needs several labels: pass more sentences")
     if not any(differences.any() for differences in _differences(candidates)):
         raise ValueError("the scores of each candidate are all equal: no temperature makes a difference")
 
@@ -131,17 +134,17 @@ def fit_temperature(candidates: ScoredCandidates) -> float:
 
     low, high = -math.log(MAX_TEMPERATURE), -math.log(MIN_TEMPERATURE)
     if slopes(high)[0] <= 0:
-        bound, reason = MIN_TEMPERATURE, "the scores predict all labels, so that ever larger ones fit better"
+        bound, reason = MIN_TEMPERATURE, "the scores predict all labels correctly, so larger scores always fit better"
     elif slopes(low)[0] >= 0:
-        bound, reason = MAX_TEMPERATURE, "the scores predict labels worse than equal ones would"
+        bound, reason = MAX_TEMPERATURE, "the scores predict the labels worse than equal scores would"
     else:
         return math.exp(-_zero(slopes, low, high))
-    logger.warning("The best temperature is beyond its bound, %g: %s. Fit it to more sentences.", bound, reason)
+    logger.warning("The best temperature is beyond the bound of %g: %s. Fit it to more sentences.", bound, reason)
     return bound
 
 
 def _zero(slopes: Callable[[float], tuple[float, float]], low: float, high: float) -> float:
-    """Find where an ascending function is zero: Newton's method, in an interval that is halved where it strays."""
+    """Find the zero of an ascending function by Newton's method, with bisection where a step leaves the interval."""
     place, last_step = min(max(0.0, low), high), high - low
     while last_step > 1e-10:
         value, slope = slopes(place)
@@ -154,7 +157,7 @@ def _zero(slopes: Callable[[float], tuple[float, float]], low: float, high: floa
 
 
 def _differences(candidates: ScoredCandidates) -> Iterator[Tensor]:
-    """Each score less that of the label; a label of a multi-label model is a choice of two."""
+    """Each score minus that of the gold label; for a multi-label model, each label is a choice between two."""
     for scores, labels in candidates.chunks():
         if candidates.multi_label:
             against = torch.where(labels == 1, -scores, scores).flatten()
@@ -164,9 +167,9 @@ def _differences(candidates: ScoredCandidates) -> Iterator[Tensor]:
 
 
 def _likelihood(candidates: ScoredCandidates, temperature: float) -> tuple[float, float, float]:
-    """Mean negative log-likelihood, how it grows with ``1 / temperature``, and how that does with its logarithm."""
+    """Mean negative log-likelihood, its slope in ``1 / temperature``, and the slope of that in its logarithm."""
     total, count = torch.zeros(3, dtype=torch.float64), 0
-    for differences in _differences(candidates):  # the label's own is 0: nothing cancels where a model is sure
+    for differences in _differences(candidates):  # the gold label's is 0: nothing cancels where a model is certain
         scaled = differences / temperature
         log_sums = scaled.logsumexp(dim=1, keepdim=True)
         shares = (scaled - log_sums).exp()
@@ -179,11 +182,11 @@ def _likelihood(candidates: ScoredCandidates, temperature: float) -> tuple[float
 
 
 class Decisions(NamedTuple):
-    """Decisions without thresholds, before overlaps are resolved; all ``(num_decisions,)``.
+    """Decisions without thresholds, before overlaps are resolved; all arrays are ``(num_decisions,)``.
 
     Attributes:
-        confidences: Probability of each, float64.
-        is_right: Whether it agrees with the label.
+        confidences: Probability of each decision, float64.
+        is_right: Whether it agrees with the gold label.
         is_entity: Whether it is for an entity, rather than for ``O`` or against a label.
     """
 
@@ -192,15 +195,15 @@ class Decisions(NamedTuple):
     is_entity: npt.NDArray[np.bool_]
 
 
-def decide(candidates: ScoredCandidates, temperature: float = 1.0) -> Decisions:
-    """Decide on candidates.
+def decisions(candidates: ScoredCandidates, temperature: float = 1.0) -> Decisions:
+    """Return the decisions on candidates.
 
     Args:
         candidates: The candidates.
-        temperature: What their scores are divided by. It changes confidences, but no decision.
+        temperature: Divides their scores. It changes confidences, but no decision.
 
     Returns:
-        One decision a candidate; of a multi-label model, one for each label but ``O``.
+        One decision per candidate; for a multi-label model, one per candidate and label other than ``O``.
     """
     columns: list[tuple[Tensor, Tensor, Tensor]] = []
     for scores, labels in candidates.chunks():
@@ -216,12 +219,12 @@ def decide(candidates: ScoredCandidates, temperature: float = 1.0) -> Decisions:
 
 
 class Bin(NamedTuple):
-    """Decisions with confidences above ``low`` and up to ``high``; the first bin has those of 0, too.
+    """Decisions with confidences above ``low`` and up to ``high``; the first bin includes confidences of 0.
 
     Attributes:
         low: Lower bound.
         high: Upper bound.
-        size: How many there are.
+        size: Number of decisions.
         confidence: Their mean confidence.
         accuracy: Share of them that is right.
     """
@@ -234,18 +237,18 @@ class Bin(NamedTuple):
 
 
 def reliability(confidences: npt.ArrayLike, is_right: npt.ArrayLike, num_bins: int = 15) -> list[Bin]:
-    """Compare confidence and accuracy, in bins of equal width: what a reliability diagram shows (Guo et al. 2017).
+    """Compare confidence and accuracy in bins of equal width, as a reliability diagram does (Guo et al. 2017).
 
     Args:
         confidences: Probability of each decision, ``(num_decisions,)``.
-        is_right: Whether it is right, ``(num_decisions,)``.
-        num_bins: Bins from 0 to 1.
+        is_right: Whether each decision is right, ``(num_decisions,)``.
+        num_bins: Number of bins from 0 to 1.
 
     Returns:
-        The bins that hold any decision, in ascending order.
+        The bins that are not empty, in ascending order.
 
     Raises:
-        ValueError: If there is no bin, lengths differ, or a confidence is not from 0 to 1.
+        ValueError: If ``num_bins`` is below 1, lengths differ, or a confidence is not from 0 to 1.
     """
     if num_bins < 1:
         raise ValueError(f"num_bins={num_bins} must be at least 1")
@@ -259,9 +262,9 @@ def reliability(confidences: npt.ArrayLike, is_right: npt.ArrayLike, num_bins: i
 
 
 def expected_calibration_error(confidences: npt.ArrayLike, is_right: npt.ArrayLike, num_bins: int = 15) -> float:
-    """Mean distance of confidence and accuracy (Guo et al. 2017, equation 3).
+    """Compute the mean distance between confidence and accuracy (Guo et al. 2017, equation 3).
 
-    ``sum(size / num_decisions * abs(accuracy - confidence))`` over the bins of `reliability`.
+    This is ``sum(size / num_decisions * abs(accuracy - confidence))`` over the bins of `reliability`.
 
     Args:
         confidences: See `reliability`.
@@ -269,7 +272,7 @@ def expected_calibration_error(confidences: npt.ArrayLike, is_right: npt.ArrayLi
         num_bins: See `reliability`.
 
     Returns:
-        From 0 (calibrated) to 1; nan if there are no decisions.
+        The error, from 0 (calibrated) to 1; nan if there are no decisions.
 
     Example:
         >>> expected_calibration_error([1.0, 1.0, 1.0, 1.0], [True, True, True, False])
@@ -281,15 +284,15 @@ def expected_calibration_error(confidences: npt.ArrayLike, is_right: npt.ArrayLi
 
 
 def check_probabilities(name: str, values: npt.NDArray[Any], is_right: npt.NDArray[np.bool_]) -> None:
-    """Check that there is a probability for each decision.
+    """Check that there is one probability per decision.
 
     Args:
-        name: What to call them in errors.
+        name: Name of the probabilities, for errors.
         values: The probabilities.
         is_right: Whether each decision is right.
 
     Raises:
-        ValueError: If there are more or fewer, or one is no probability.
+        ValueError: If the lengths differ, or a probability is not from 0 to 1.
     """
     if values.ndim != 1 or values.shape != is_right.shape:
         raise ValueError(
@@ -301,12 +304,12 @@ def check_probabilities(name: str, values: npt.NDArray[Any], is_right: npt.NDArr
 
 
 class Calibration(NamedTuple):
-    """How well probabilities fit. Expected calibration errors are those of `expected_calibration_error`.
+    """How well probabilities match frequencies.
 
     Attributes:
-        nll: Mean negative log-likelihood of the labels of what is `proposed`; nan if nothing is.
-        ece: Expected calibration error of the decisions for an entity; nan if there are none.
-        ece_all: The same of all decisions, nearly all of which are for ``O``.
+        nll: Mean negative log-likelihood of the gold labels of `proposed_entities`; nan if nothing is proposed.
+        ece: `expected_calibration_error` of the decisions for an entity; nan if there are none.
+        ece_all: `expected_calibration_error` of all decisions, nearly all of which are for ``O``.
         confidence: Mean confidence of the decisions for an entity; nan if there are none.
     """
 
@@ -317,16 +320,16 @@ class Calibration(NamedTuple):
 
 
 @dataclass(frozen=True)
-class CalibrationReport:
-    """What a temperature changes. ``str`` gives a table.
+class CalibrationReport(TextReport):
+    """What a temperature changes. ``print`` shows a table.
 
     Attributes:
-        temperature: What scores are divided by.
-        num_candidates: Candidates that it was measured on.
-        num_entities: Decisions for an entity; they are the same at any temperature.
-        precision: Share of them that is right; nan if there are none.
-        before: Measured at temperature 1.
-        after: Measured at the temperature.
+        temperature: Divides class scores.
+        num_candidates: Number of candidates that it was measured on.
+        num_entities: Number of decisions for an entity; they are the same at any temperature.
+        precision: Share of these decisions that is right; nan if there are none.
+        before: Calibration at temperature 1.
+        after: Calibration at ``temperature``.
     """
 
     temperature: float
@@ -336,7 +339,7 @@ class CalibrationReport:
     before: Calibration
     after: Calibration
 
-    def __repr__(self) -> str:
+    def __str__(self) -> str:
         names = (
             "negative log-likelihood, entities",
             "calibration error, entities",
@@ -346,30 +349,32 @@ class CalibrationReport:
         table = [("", "before", "after")]
         for name, before, after in zip(names, self.before, self.after, strict=True):
             table.append((name, f"{before:.4f}", f"{after:.4f}"))
-        found = f"{self.num_entities:,} proposed as entities with precision {self.precision:.4f}"
-        return f"temperature {self.temperature:.4g}, {self.num_candidates:,} candidates, {found}\n{text_table(table)}"
+        return (
+            f"temperature {self.temperature:.4g}, {self.num_candidates:,} candidates, {self.num_entities:,} proposed "
+            f"as entities with precision {self.precision:.4f}\n{text_table(table)}"
+        )
 
 
 def calibration_report(candidates: ScoredCandidates, temperature: float) -> CalibrationReport:
     """Measure what a temperature changes.
 
     Args:
-        candidates: What to measure it on; best others than those it was fitted to.
+        candidates: The candidates to measure it on, preferably not those that it was fitted to.
         temperature: The temperature.
 
     Returns:
         The report.
     """
     before, after = (_measure(candidates, degree) for degree in (1.0, temperature))
-    decisions = decide(candidates)
-    right = decisions.is_right[decisions.is_entity]
+    _, is_right, is_entity = decisions(candidates)
+    right = is_right[is_entity]
     precision = float(right.mean()) if len(right) else math.nan
     return CalibrationReport(temperature, len(candidates.logits), len(right), precision, before, after)
 
 
 def _measure(candidates: ScoredCandidates, temperature: float) -> Calibration:
-    confidences, is_right, is_entity = decide(candidates, temperature)
-    entities = proposed(candidates)
+    confidences, is_right, is_entity = decisions(candidates, temperature)
+    entities = proposed_entities(candidates)
     return Calibration(
         nll=_likelihood(entities, temperature)[0] if len(entities.logits) else math.nan,
         ece=expected_calibration_error(confidences[is_entity], is_right[is_entity]),

@@ -1,4 +1,4 @@
-"""Where to cut probabilities: thresholds of labels, tuned on held-out data. Pure functions."""
+"""Thresholds of labels, tuned on held-out data. Pure functions."""
 
 from __future__ import annotations
 
@@ -9,22 +9,23 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from span_marker.core.tables import text_table
+from span_marker.core.metrics import precision_recall_f1
+from span_marker.core.tables import TextReport, text_table
 from span_marker.scores.calibration import check_probabilities
 
 UNTUNED_THRESHOLD = 0.5
-"""Threshold of a label for which there is nothing to tune."""
+"""Threshold of a label without any correct proposal to tune it on."""
 
 
 class OperatingPoint(NamedTuple):
-    """A threshold and what is to be expected of it.
+    """A threshold, and the figures to expect with it.
 
     Attributes:
-        threshold: Least probability of what is kept; a float32 number.
-        precision: Share of what is kept that is right.
-        recall: Share of the gold entities that is kept.
-        f1: Their harmonic mean.
-        reached: Whether it is what was asked for.
+        threshold: The least probability of an entity, a float32 number.
+        precision: Share of the proposals at or above the threshold that is right.
+        recall: Share of the gold entities that is proposed at or above the threshold.
+        f1: Harmonic mean of precision and recall.
+        reached: Whether the threshold reaches the precision that was asked for.
     """
 
     threshold: float
@@ -41,25 +42,25 @@ def tune_threshold(
     precision: float | None = None,
     floor: float = 0.0,
 ) -> OperatingPoint:
-    """Find the threshold of a label with the best F1, or with the best recall of those that reach a precision.
+    """Find the threshold with the best F1 for a label, or with the best recall at a required precision.
 
-    A threshold keeps every score that is not below it. It lies halfway between the last score that it keeps and the
-    next one, or ``floor``: any between them fits these scores, and the middle is the safest guess for others. Scores
-    are compared as float32 numbers. Of thresholds that are equally good, the highest is taken.
+    Scores at or above the threshold pass it. It lies halfway between the lowest score that passes and the next one, or
+    ``floor``: anywhere between them gives the same figures, and the middle is the safest choice for other data. Scores
+    are compared as float32 numbers. Of equally good thresholds, the highest is chosen.
 
     Args:
-        scores: Probabilities of all that was proposed for the label, in any order, ``(num_proposed,)``.
-        is_right: Whether each is a gold entity, ``(num_proposed,)``.
-        num_gold: Gold entities of the label, those included that were not proposed.
-        precision: The precision to reach; None for the best F1.
-        floor: The least probability that was proposed at all: nothing is known of what lies below it.
+        scores: Probabilities of all proposals for the label, in any order, ``(num_proposed,)``.
+        is_right: Whether each proposal is a gold entity, ``(num_proposed,)``.
+        num_gold: Number of gold entities of the label, including those that were not proposed.
+        precision: The precision to reach, above 0 and at most 1; None for the best F1.
+        floor: The least probability that was proposed at all: what lies below it is unknown.
 
     Returns:
-        The threshold and its figures. If the precision can't be reached, those of the best precision, and of these
-        the best recall. If nothing that was proposed is right, `UNTUNED_THRESHOLD`, zeros and False.
+        The threshold and its figures. If the precision cannot be reached, the threshold with the best precision and,
+        among those, the best recall. If no proposal is right, `UNTUNED_THRESHOLD`, zeros and False.
 
     Raises:
-        ValueError: If lengths differ, a number is out of its range, or more is right than there is gold.
+        ValueError: If lengths differ, a number is out of range, or ``num_gold`` is below the number of right proposals.
 
     Example:
         >>> tune_threshold([0.75, 0.25, 0.5], [True, False, True], num_gold=2)
@@ -81,7 +82,8 @@ def tune_threshold(
     ranked = np.append(values[order], least)
     num_kept = np.flatnonzero(np.append(np.diff(ranked[:-1]) != 0, True)) + 1  # equal scores stay together
     num_right = np.cumsum(right[order])[num_kept - 1]
-    precisions, f1s = num_right / num_kept, 2 * num_right / (num_kept + num_gold)
+    figures = precision_recall_f1(np.stack([num_right, num_kept, np.full_like(num_kept, num_gold)], axis=-1))
+    precisions, _, f1s = figures.T
     enough = np.full(len(f1s), True) if precision is None else precisions >= precision
     if precision is None:
         best = int(f1s.argmax())
@@ -91,11 +93,9 @@ def tune_threshold(
         best = int(np.flatnonzero(precisions == precisions.max())[-1])
     last, following = ranked[num_kept[best] - 1], ranked[num_kept[best]]
     middle = np.float32((float(last) + float(following)) / 2)
-    threshold = middle if middle > following else last  # neighbouring numbers have no middle
-    recall = num_right[best] / num_gold
-    return OperatingPoint(
-        float(threshold), float(precisions[best]), float(recall), float(f1s[best]), bool(enough[best])
-    )
+    threshold = middle if middle > following else last  # neighboring numbers have no middle
+    best_precision, best_recall, best_f1 = figures[best].tolist()
+    return OperatingPoint(float(threshold), best_precision, best_recall, best_f1, bool(enough[best]))
 
 
 class Scores(NamedTuple):
@@ -107,14 +107,14 @@ class Scores(NamedTuple):
 
 
 @dataclass(frozen=True)
-class ThresholdReport:
-    """The thresholds of a model and what they change. ``str`` gives a table.
+class ThresholdReport(TextReport):
+    """The thresholds of a model, and what they change. ``print`` shows a table.
 
     Attributes:
-        points: Threshold of each label, and what is to be expected of it.
-        num_gold: Gold entities of each label.
-        before: Scores over all labels without the thresholds.
-        after: Scores with them.
+        points: Threshold of each label, and the figures to expect with it.
+        num_gold: Number of gold entities of each label.
+        before: Overall scores without the thresholds.
+        after: Overall scores with the thresholds.
     """
 
     points: Mapping[str, OperatingPoint]
@@ -124,10 +124,10 @@ class ThresholdReport:
 
     @property
     def thresholds(self) -> dict[str, float]:
-        """The thresholds alone."""
+        """The threshold of each label."""
         return {label: point.threshold for label, point in self.points.items()}
 
-    def __repr__(self) -> str:
+    def __str__(self) -> str:
         table: list[tuple[str, ...]] = [("", "threshold", "precision", "recall", "f1", "gold", "")]
         for label, point in self.points.items():
             figures = [f"{number:.4f}" for number in point[:4]]

@@ -23,9 +23,9 @@ from span_marker.scores.calibration import (
     CalibrationReport,
     ScoredCandidates,
     calibration_report,
-    decide,
+    decisions,
     fit_temperature,
-    proposed,
+    proposed_entities,
 )
 from span_marker.scores.thresholds import Scores, ThresholdReport, tune_threshold
 
@@ -59,12 +59,12 @@ def calibrate(
     """
     model = _check(model, data)
     candidates = score_candidates(model, data, batch_size)
-    entities = proposed(candidates)
-    decisions = decide(entities)
-    num_right = int(decisions.is_right[decisions.is_entity].sum())
-    if num_right in (0, decisions.is_entity.sum()):
+    entities = proposed_entities(candidates)
+    _, is_right, is_entity = decisions(entities)
+    num_right = int(is_right[is_entity].sum())
+    if num_right in (0, is_entity.sum()):
         raise ValueError(
-            f"{num_right} of the {decisions.is_entity.sum()} entities that the model proposes in the held-out data are "
+            f"{num_right} of the {is_entity.sum()} entities that the model proposes in the held-out data are "
             "right, but a temperature is fitted to right and wrong ones: pass more sentences"
         )
     temperature = fit_temperature(entities)

@@ -1,7 +1,8 @@
-"""Evaluation by ``transformers.Trainer`` when predictions are entities rather than a row of numbers for each token."""
+"""BaseTrainer: ``transformers.Trainer`` for models that predict entities rather than one row of scores per token."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from transformers import EvalPrediction
 from transformers.trainer_utils import PredictionOutput
 
+from span_marker.checkpoints import atomic, loading
 from span_marker.core import metrics as span_metrics
 from span_marker.core.decoding import ScoredSpans
 from span_marker.modeling import SpanMarkerModel, without_adapter
@@ -19,15 +21,15 @@ from span_marker.training import gathering
 
 
 def check_arguments(model: Any, args: Any) -> None:
-    """Check what `Trainer` is made with.
+    """Check the arguments that `Trainer` is made with.
 
     Args:
-        model: The model, maybe wrapped; None if there is ``model_init``.
+        model: The model, possibly wrapped; None if ``model_init`` is used.
         args: The training arguments.
 
     Raises:
-        TypeError: If one of them is nothing of the kind.
-        ValueError: If an argument would take evaluation apart.
+        TypeError: If ``model`` is not a SpanMarker model, or ``args`` are not training arguments.
+        ValueError: If an argument would evaluate the windows of a text separately.
     """
     if model is not None and not isinstance(model, nn.Module):
         without_adapter(model)
@@ -36,23 +38,27 @@ def check_arguments(model: Any, args: Any) -> None:
         raise TypeError(f"args must be TrainingArguments, not {type(args).__name__}: TrainingArguments({folder!r})")
     if args.batch_eval_metrics or not args.eval_do_concat_batches:
         raise ValueError(
-            "batch_eval_metrics must be off and eval_do_concat_batches on: windows of a text may be in different "
-            "batches, and are evaluated together"
+            f"batch_eval_metrics={args.batch_eval_metrics} must be False and eval_do_concat_batches="
+            f"{args.eval_do_concat_batches} must be True: the windows of a text may be in different batches, but are "
+            "evaluated together"
         )
 
 
-class EvaluationLoop(transformers.Trainer):
-    """A ``transformers.Trainer`` that finds entities batch by batch, and computes metrics of whole sentences.
+class BaseTrainer(transformers.Trainer):
+    """A ``transformers.Trainer`` that evaluates entities of whole sentences, and keeps checkpoints and cards complete.
 
     See `span_marker.training.trainer.Trainer`, which prepares the data.
 
     Args:
         model: See ``transformers.Trainer``.
-        args: Likewise.
-        train_dataset: Likewise.
-        eval_dataset: Likewise.
-        **kwargs: Likewise.
+        args: See ``transformers.Trainer``.
+        train_dataset: See ``transformers.Trainer``.
+        eval_dataset: See ``transformers.Trainer``.
+        **kwargs: See ``transformers.Trainer``.
     """
+
+    _exact: bool | None = None
+    """Whether evaluation gives markers to all candidates; None to do what the model's configuration says."""
 
     @property
     def _span_marker(self) -> SpanMarkerModel:
@@ -61,8 +67,8 @@ class EvaluationLoop(transformers.Trainer):
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """See ``transformers.Trainer``. What only the evaluation needs is kept from the model."""
-        inputs = {name: value for name, value in inputs.items() if name in MODEL_INPUTS}
+        """See ``transformers.Trainer``. The model gets only the part of a batch that its ``forward`` takes."""
+        inputs = _forward_inputs(inputs)
         if num_items_in_batch is not None and inputs["labels"].dim() == 2:
             num_items_in_batch = num_items_in_batch / inputs["labels"].shape[1]  # transformers counts all numbers
         return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
@@ -74,46 +80,47 @@ class EvaluationLoop(transformers.Trainer):
         prediction_loss_only: bool,
         ignore_keys: list[str] | None = None,
     ) -> tuple[Tensor | None, Any, Any]:
-        """Score a batch and find at once what may be an entity, so that the scores of all candidates are not kept.
+        """Score a batch and propose its entities at once, so that the scores of all candidates need not be kept.
 
         Args:
-            model: The model, maybe wrapped.
+            model: The model, possibly wrapped.
             inputs: A batch.
             prediction_loss_only: Whether to return the loss alone.
             ignore_keys: Not used.
 
         Returns:
-            The loss; the entities, or what may be one in a window, with scores, the sentence of each row, and how many
-            candidates got markers of how many; gold entities and numbers of words of each row. Rows are sentences, or
-            windows of them.
+            The loss, predictions and labels. Predictions are the selected entities of each sentence, or the proposed
+            entities of each window; their scores; the index of the sentence of each row; and the number of candidates
+            with markers and of all candidates. Labels are the gold entities and the number of words of each row.
         """
-        inputs = self._prepare_inputs(inputs)
+        # private: moves the batch to the device of the model.
+        inputs = {**self._prepare_inputs(inputs), "exact": self._exact}
         with torch.no_grad(), self.compute_loss_context_manager():
             if "labels" in inputs:
                 loss, outputs = self.compute_loss(model, inputs, return_outputs=True)
             else:
-                loss, outputs = None, model(**{name: inputs[name] for name in MODEL_INPUTS if name in inputs})
+                loss, outputs = None, model(**_forward_inputs(inputs))
         if prediction_loss_only:
             return loss, None, None
         decoder = self._span_marker.config.decoder()
         scored = ScoredSpans.of(inputs, outputs.logits, outputs.kept)
-        found = [
-            decoder.select(spans) if is_whole else spans
-            for spans, is_whole in zip(decoder.propose(*scored), inputs["is_whole"].tolist(), strict=True)
+        spans = [
+            decoder.select(proposed) if is_whole else proposed
+            for proposed, is_whole in zip(decoder.propose(*scored), inputs["is_whole"].tolist(), strict=True)
         ]
-        entities, scores = (torch.from_numpy(array).to(self.args.device) for array in gathering.pad_spans(found))
+        entities, scores = (torch.from_numpy(array).to(self.args.device) for array in gathering.pad_spans(spans))
         counts = torch.stack([scored.span_counts, inputs["span_counts"]], dim=1)
         labels = (inputs["gold_entities"], inputs["num_words"]) if "labels" in inputs else None
         return loss, (entities, scores, inputs["rows"], counts), labels
 
-    def _of_sentences(self, compute_metrics: Callable[[EvalPrediction], dict[str, Any]]) -> Any:
-        """Let a function see whole sentences rather than windows, and entities rather than all that may be one."""
+    def _sentence_metrics(self, compute_metrics: Callable[[EvalPrediction], dict[str, Any]]) -> Any:
+        """A function that computes metrics over selected entities of whole sentences from proposals in windows."""
 
         def compute(prediction: EvalPrediction) -> dict[str, Any]:
-            predictions, label_ids = gathering.merge(
+            predictions, label_ids = gathering.merge_windows(
                 prediction.predictions, prediction.label_ids, self._span_marker.config.decoder()
             )
-            others = {"inputs": prediction.inputs, "losses": prediction.losses}  # of pieces
+            others = {"inputs": prediction.inputs, "losses": prediction.losses}  # of windows
             metrics = compute_metrics(EvalPrediction(predictions=predictions, label_ids=label_ids, **others))
             if self.is_in_train:  # a search for hyperparameters adds up all metrics
                 return metrics
@@ -122,13 +129,14 @@ class EvaluationLoop(transformers.Trainer):
 
         return compute
 
-    def _compute_metrics(self, prediction: EvalPrediction) -> dict[str, Any]:
+    def _entity_metrics(self, prediction: EvalPrediction) -> dict[str, Any]:
+        """The metrics of `span_marker.core.metrics`; during training without those of each label."""
         predictions: Any = prediction.predictions
         label_ids: Any = prediction.label_ids
         (predicted, _), (gold, num_words) = predictions, label_ids
-        labels = self._span_marker.config.reduced_labels
+        classes = self._span_marker.config.classes
         metrics = span_metrics.compute_metrics(
-            gathering.read_entities(gold, labels), gathering.read_entities(predicted, labels), num_words.tolist()
+            gathering.unpad_entities(gold, classes), gathering.unpad_entities(predicted, classes), num_words.tolist()
         )
         if self.is_in_train:
             return {name: value for name, value in metrics.items() if not isinstance(value, dict)}
@@ -142,30 +150,87 @@ class EvaluationLoop(transformers.Trainer):
         Args:
             test_dataset: The data; annotations may be missing.
             ignore_keys: Not used.
-            metric_key_prefix: Put in front of the names of the metrics.
+            metric_key_prefix: Prefix of the names of the metrics.
 
         Returns:
-            Predictions, gold entities if there are annotations (see `Trainer` for the shapes), and metrics.
+            Predictions, gold entities (None without annotations) and metrics. `Trainer` describes the shapes.
         """
         output = super().predict(test_dataset, ignore_keys, metric_key_prefix)
         if output.predictions is None:  # prediction_loss_only
             return output
-        predictions, label_ids = gathering.merge(
+        predictions, label_ids = gathering.merge_windows(
             output.predictions, output.label_ids, self._span_marker.config.decoder()
         )
         return PredictionOutput(predictions=predictions, label_ids=label_ids, metrics=output.metrics)
 
     def log(self, logs: dict[str, Any], *args: Any, **kwargs: Any) -> None:
         """See ``transformers.Trainer``. The metrics of each label are logged one by one."""
-        super().log(flat(logs), *args, **kwargs)
+        super().log(flatten_metrics(logs), *args, **kwargs)
 
     def log_metrics(self, split: str, metrics: dict[str, Any]) -> None:
-        """See ``transformers.Trainer``. The metrics of each label are written out one by one."""
-        super().log_metrics(split, flat(metrics))
+        """See ``transformers.Trainer``. The metrics of each label are written one by one."""
+        super().log_metrics(split, flatten_metrics(metrics))
+
+    def create_model_card(
+        self,
+        language: str | None = None,
+        license: str | None = None,
+        tags: str | list[str] | None = None,
+        model_name: str | None = None,
+        finetuned_from: str | None = None,
+        tasks: str | list[str] | None = None,
+        dataset_tags: str | list[str] | None = None,
+        dataset: str | list[str] | None = None,
+        dataset_args: str | list[str] | None = None,
+    ) -> None:
+        """Write the model's card into the output folder. The arguments fill the gaps in ``model.model_card_data``.
+
+        Args:
+            language: See `SpanMarkerModelCardData`.
+            license: See `SpanMarkerModelCardData`.
+            tags: More tags for the Hub.
+            model_name: See `SpanMarkerModelCardData`.
+            finetuned_from: Name of the encoder on the Hub.
+            tasks: Not used: the task is token classification.
+            dataset_tags: Name of the training data on the Hub.
+            dataset: Name of the training data, for readers.
+            dataset_args: Not used.
+        """
+        if self.is_world_process_zero():
+            self._span_marker.write_card(
+                str(self.args.output_dir),
+                language=language,
+                license=license,
+                tags=[tags] if isinstance(tags, str) else tags,
+                model_id=self.hub_model_id if self.args.push_to_hub else None,
+                model_name=model_name,
+                encoder_id=finetuned_from,
+                dataset_id=_first(dataset_tags),
+                dataset_name=_first(dataset),
+            )
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        # private: the one place that knows which checkpoint is about to be written.
+        folder = os.path.join(self._get_output_dir(trial=trial), f"{atomic.CHECKPOINT}{self.state.global_step}")
+        if self.args.should_save:
+            atomic.declare_incomplete(folder)
+        super()._save_checkpoint(model, trial)
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        # private: transformers copies only weights, configuration and tokenizer to what it pushes.
+        if self.is_world_process_zero():
+            self.create_model_card()
+            loading.save_code(self._span_marker.encoder, str(self.args.output_dir))
+        super()._push_from_checkpoint(checkpoint_folder)
 
 
-def flat(metrics: dict[str, Any]) -> dict[str, Any]:
-    """Take the metrics of each label out of their dict.
+def _forward_inputs(batch: dict[str, Any]) -> dict[str, Any]:
+    """The part of a batch that the model's ``forward`` takes."""
+    return {name: value for name, value in batch.items() if name in (*MODEL_INPUTS, "exact")}
+
+
+def flatten_metrics(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Replace the metrics of each label, which are dicts, by their entries.
 
     Args:
         metrics: Metrics, some of them dicts.
@@ -174,7 +239,7 @@ def flat(metrics: dict[str, Any]) -> dict[str, Any]:
         Metrics, none of them a dict.
 
     Example:
-        >>> flat({"eval_LOC": {"f1": 0.5}, "eval_loss": 1.0})
+        >>> flatten_metrics({"eval_LOC": {"f1": 0.5}, "eval_loss": 1.0})
         {'eval_LOC_f1': 0.5, 'eval_loss': 1.0}
     """
     values: dict[str, Any] = {}
@@ -184,3 +249,7 @@ def flat(metrics: dict[str, Any]) -> dict[str, Any]:
         else:
             values[name] = value
     return values
+
+
+def _first(names: str | list[str] | None) -> str | None:
+    return next(iter(names), None) if isinstance(names, list) else names

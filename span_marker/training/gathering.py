@@ -1,4 +1,4 @@
-"""What evaluation finds, as padded arrays that can be gathered from processes, and back to entities of sentences."""
+"""Entities found in evaluation, as padded arrays that processes can exchange, and back to entities of sentences."""
 
 from __future__ import annotations
 
@@ -14,66 +14,69 @@ from span_marker.preprocessing.data_collator import IGNORE_INDEX, pad_entities
 
 
 def pad_spans(spans: Sequence[Sequence[ScoredSpan]]) -> tuple[IntArray, FloatArray]:
-    """Stack what was found in several sentences.
+    """Stack the spans of several sentences.
 
     Args:
         spans: The spans of each sentence.
 
     Returns:
-        Class ID, first word and word behind the last, ``(batch, max_spans, 3)``, and scores, ``(batch, max_spans)``,
-        both filled up with `IGNORE_INDEX`.
+        Class ID, first word and the word behind the last, ``(batch, max_spans, 3)``, and scores, ``(batch,
+        max_spans)``, both padded with `IGNORE_INDEX`.
     """
-    entities = pad_entities([np.array([span[:3] for span in of], dtype=np.int64).reshape(-1, 3) for of in spans])
+    arrays = [np.array([span[:3] for span in sentence], dtype=np.int64).reshape(-1, 3) for sentence in spans]
+    entities = pad_entities(arrays)
     scores = np.full(entities.shape[:2], IGNORE_INDEX, dtype=np.float32)
-    for row, of_sentence in zip(scores, spans, strict=True):
-        row[: len(of_sentence)] = [span.score for span in of_sentence]
+    for row, sentence in zip(scores, spans, strict=True):
+        row[: len(sentence)] = [span.score for span in sentence]
     return entities, scores
 
 
-def merge(predictions: Any, label_ids: Any, decoder: Decoder) -> tuple[Any, Any]:
-    """Bring the windows of each sentence together, and resolve overlaps.
+def merge_windows(predictions: Any, label_ids: Any, decoder: Decoder) -> tuple[Any, Any]:
+    """Merge the windows of each sentence, and resolve overlaps.
 
     Args:
-        predictions: What ``Trainer.prediction_step`` returns of pieces, gathered: entities, scores, sentence of each
-            piece, and counts of candidates.
-        label_ids: Gold entities and number of words of each piece; None if there are none.
+        predictions: Gathered predictions of ``Trainer.prediction_step``: entities, their scores, the index of the
+            sentence of each row, and counts of candidates.
+        label_ids: Gold entities and number of words of each row; None without annotations.
         decoder: Resolves overlaps.
 
     Returns:
-        Entities and scores of each sentence, see `pad_spans`; and gold entities, likewise, and the number of words of
-        each sentence, or None.
+        Predictions and labels per sentence. Predictions are entities and scores, see `pad_spans`. Labels are gold
+        entities in the same form and the number of words of each sentence; None without annotations.
     """
-    found, scores, rows, _ = predictions
-    places = {row: index for index, row in enumerate(sorted(set(rows.tolist())))}
+    entities, scores, sentences, _ = predictions
+    places = {sentence: place for place, sentence in enumerate(sorted(set(sentences.tolist())))}
+    rows = [places[sentence] for sentence in sentences.tolist()]
     spans: list[list[ScoredSpan]] = [[] for _ in places]
-    for row, entities, of_entities in zip(rows.tolist(), found.tolist(), scores.tolist(), strict=True):
-        pairs = zip(entities, of_entities, strict=True)
-        spans[places[row]] += [
-            ScoredSpan(span[0], span[1], span[2], score) for span, score in pairs if span[0] != IGNORE_INDEX
+    for row, row_entities, row_scores in zip(rows, entities.tolist(), scores.tolist(), strict=True):
+        spans[row] += [
+            ScoredSpan(class_id, start, end, score)
+            for (class_id, start, end), score in zip(row_entities, row_scores, strict=True)
+            if class_id != IGNORE_INDEX
         ]
-    predictions = pad_spans([decoder.select(of_sentence) for of_sentence in spans])
+    predictions = pad_spans([decoder.select(sentence) for sentence in spans])
     if label_ids is None:
         return predictions, None
     gold: list[list[list[int]]] = [[] for _ in places]
     num_words = np.zeros(len(places), dtype=np.int64)
-    for row, entities, words in zip(rows.tolist(), label_ids[0].tolist(), label_ids[1].tolist(), strict=True):
-        gold[places[row]] += [entity for entity in entities if entity[0] != IGNORE_INDEX]
-        num_words[places[row]] += words
-    arrays = [np.array(entities, dtype=np.int64).reshape(-1, 3) for entities in gold]
+    for row, row_gold, row_words in zip(rows, label_ids[0].tolist(), label_ids[1].tolist(), strict=True):
+        gold[row] += [entity for entity in row_gold if entity[0] != IGNORE_INDEX]
+        num_words[row] += row_words
+    arrays = [np.array(sentence, dtype=np.int64).reshape(-1, 3) for sentence in gold]
     return predictions, (pad_entities(arrays), num_words)
 
 
-def read_entities(padded: np.ndarray[Any, Any], labels: list[str]) -> list[list[LabelledSpan]]:
-    """Read padded entities.
+def unpad_entities(padded: np.ndarray[Any, Any], classes: Sequence[str]) -> list[list[LabelledSpan]]:
+    """Read padded entities, see `pad_spans`.
 
     Args:
-        padded: ``(num_sentences, max_entities, 3)``, see `pad_spans`.
-        labels: Names of the classes.
+        padded: Padded entities, ``(num_sentences, max_entities, 3)``.
+        classes: Names of the classes.
 
     Returns:
         The entities of each sentence.
     """
     return [
-        [LabelledSpan(labels[label], start, end) for label, start, end in rows if label != IGNORE_INDEX]
+        [LabelledSpan(classes[class_id], start, end) for class_id, start, end in rows if class_id != IGNORE_INDEX]
         for rows in padded.tolist()
     ]

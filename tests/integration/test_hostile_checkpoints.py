@@ -185,7 +185,7 @@ def test_pickled_code_does_not_run(write, checkpoint, tmp_path):
     (checkpoint / "model.safetensors").unlink()
     weights = {"encoder": torch.zeros(10**5), "evil": Evil(mark)}
     write(weights, checkpoint / "pytorch_model.bin")
-    with pytest.raises(ValueError, match="can't read the weights of .*checkpoint") as error:
+    with pytest.raises(ValueError, match="cannot read the weights of .*checkpoint") as error:
         SpanMarkerModel.from_pretrained(checkpoint)
     assert str(error.value).endswith("pytorch_model*.bin is broken, or holds more than tensors: not loaded")
     assert error.value.__cause__ is not None

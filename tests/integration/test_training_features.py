@@ -184,6 +184,21 @@ def test_a_search_looks_for_the_best_f1_by_default(dataset, tmp_path):
     assert trainer.evaluate()["eval_overall_f1"] == best.objective
 
 
+def test_the_card_of_a_trial_has_its_own_hyperparameters(dataset, tmp_path):
+    seen = []
+
+    class NoteRates(TrainerCallback):
+        def on_train_end(self, args, state, control, model, **kwargs):
+            seen.append((args.learning_rate, model.training_record.hyperparameters["learning_rate"]))
+
+    trainer, _ = searching(dataset, tmp_path, num_train_epochs=1)
+    trainer.add_callback(NoteRates())
+    sampler = optuna.samplers.RandomSampler(seed=1)
+    trainer.hyperparameter_search(hp_space=learning_rates, n_trials=2, backend="optuna", sampler=sampler)
+    assert len(set(seen)) == 2
+    assert all(used == in_card for used, in_card in seen)
+
+
 def test_callbacks_see_and_stop_training(dataset, tmp_path):
     seen = []
 

@@ -15,10 +15,10 @@ from span_marker.scores.calibration import (
     ScoredCandidates,
     _zero,
     calibration_report,
-    decide,
+    decisions,
     expected_calibration_error,
     fit_temperature,
-    proposed,
+    proposed_entities,
     reliability,
 )
 
@@ -83,12 +83,12 @@ def test_what_is_added_to_all_scores_of_a_candidate_changes_nothing():
 @pytest.mark.parametrize("multi_label", [False, True])
 def test_the_size_of_chunks_changes_nothing(multi_label, monkeypatch):
     candidates = sample(2.0, multi_label, num_spans=101)
-    temperature, report, decisions = fit_temperature(candidates), calibration_report(candidates, 2), decide(candidates)
+    temperature, report, decided = fit_temperature(candidates), calibration_report(candidates, 2), decisions(candidates)
     for size in (1, 30):  # less than a row, and some rows
         monkeypatch.setattr(span_marker.scores.calibration, "CHUNK", size)
         assert fit_temperature(candidates) == pytest.approx(temperature, rel=1e-9)
         assert calibration_report(candidates, 2).after == pytest.approx(report.after, rel=1e-9)
-        for one, other in zip(decide(candidates), decisions, strict=True):
+        for one, other in zip(decisions(candidates), decided, strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-12)
 
 
@@ -126,7 +126,7 @@ def test_bounds_are_said(scale, multi_label, sign, bound, caplog):
     candidates = ScoredCandidates(logits, labels if multi_label else labels.argmax(dim=1), OUTSIDE, multi_label)
     with caplog.at_level(logging.WARNING):
         assert fit_temperature(candidates) == bound
-    assert f"beyond its bound, {bound:g}" in caplog.text
+    assert f"beyond the bound of {bound:g}" in caplog.text
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1e30])
@@ -135,7 +135,7 @@ def test_scores_beyond_the_bounds(scale, caplog):
     candidates = sample(1.0, multi_label=False, num_spans=200)
     scaled = ScoredCandidates(candidates.logits.double() * scale, candidates.labels, OUTSIDE)
     assert fit_temperature(scaled) == (MIN_TEMPERATURE if scale < 1 else MAX_TEMPERATURE)
-    assert "beyond its bound" in caplog.text
+    assert "beyond the bound" in caplog.text
 
 
 ROWS = torch.tensor([[1.0, 0.0], [2.0, 1.0]])
@@ -155,10 +155,10 @@ ROWS = torch.tensor([[1.0, 0.0], [2.0, 1.0]])
         (ROWS, torch.tensor([0, 2]), False, "from 0 to 1, but one is 2"),
         (ROWS, torch.tensor([0, -100]), False, "from 0 to 1, but one is -100"),
         (ROWS, torch.tensor([[0, 1], [2, 0]]), True, "from 0 to 1, but one is 2"),
-        (ROWS, torch.tensor([0, 1, 0]), False, r"logits \(2, 2\) and labels \(3,\) don't fit"),
-        (ROWS, torch.tensor([0, 1]), True, r"logits \(2, 2\) and labels \(2,\) don't fit"),
-        (ROWS, torch.tensor([[0, 1], [1, 0]]), False, "don't fit"),
-        (torch.ones(2), torch.tensor([0, 1]), False, "don't fit"),
+        (ROWS, torch.tensor([0, 1, 0]), False, r"logits \(2, 2\) and labels \(3,\) must have the shapes"),
+        (ROWS, torch.tensor([0, 1]), True, r"logits \(2, 2\) and labels \(2,\) must have the shapes"),
+        (ROWS, torch.tensor([[0, 1], [1, 0]]), False, "must have the shapes"),
+        (torch.ones(2), torch.tensor([0, 1]), False, "must have the shapes"),
         (torch.ones(2, 1), torch.tensor([0, 0]), False, "outside_id=1 must be one of the 1 classes"),
     ],
 )
@@ -182,7 +182,7 @@ def test_decisions_are_those_of_a_loop(multi_label, temperature):
             scores = [math.exp(logit / temperature) for logit in logits.tolist()]
             best = scores.index(max(scores))
             expected.append((scores[best] / sum(scores), best == labels, best != OUTSIDE))
-    found = decide(candidates, temperature)
+    found = decisions(candidates, temperature)
     for column, values in zip(found, zip(*expected, strict=True), strict=True):
         np.testing.assert_allclose(column, values, rtol=1e-12)
 
@@ -206,16 +206,16 @@ DECISIONS = st.lists(st.tuples(st.floats(0, 1) | EDGES, st.booleans()), max_size
 
 
 @given(DECISIONS, st.integers(1, 20))
-def test_calibration_error_is_that_of_a_loop(decisions, num_bins):
-    confidences, is_right = [row[0] for row in decisions], [row[1] for row in decisions]
+def test_calibration_error_is_that_of_a_loop(rows, num_bins):
+    confidences, is_right = [row[0] for row in rows], [row[1] for row in rows]
     expected = naive_bins(confidences, is_right, num_bins)
     found = reliability(confidences, is_right, num_bins)
     assert [bin[:3] for bin in found] == [bin[:3] for bin in expected]
     for one, other in zip(found, expected, strict=True):
         assert one[3:] == pytest.approx(other[3:])
     error = expected_calibration_error(confidences, is_right, num_bins)
-    if decisions:
-        assert error == pytest.approx(sum(n * abs(acc - conf) for _, _, n, conf, acc in expected) / len(decisions))
+    if rows:
+        assert error == pytest.approx(sum(n * abs(acc - conf) for _, _, n, conf, acc in expected) / len(rows))
     else:
         assert math.isnan(error)
 
@@ -240,22 +240,22 @@ def test_a_report_says_what_the_temperature_changes(multi_label):
     candidates = sample(2.0, multi_label)
     temperature = fit_temperature(candidates)
     report = calibration_report(candidates, temperature)
-    assert report.after.nll == pytest.approx(float(loss(proposed(candidates), temperature)))
-    assert report.before.nll == pytest.approx(float(loss(proposed(candidates), 1.0)))
+    assert report.after.nll == pytest.approx(float(loss(proposed_entities(candidates), temperature)))
+    assert report.before.nll == pytest.approx(float(loss(proposed_entities(candidates), 1.0)))
     assert report.after.nll < report.before.nll
     assert report.after.ece < 0.03 < report.before.ece
     assert report.after.ece_all < report.before.ece_all
-    before, after = decide(candidates), decide(candidates, temperature)
+    before, after = decisions(candidates), decisions(candidates, temperature)
     entities = before.is_entity
     assert report.num_candidates == 20_000
     assert report.num_entities == entities.sum() > 500
     assert report.precision == pytest.approx(before.is_right[entities].mean())
-    for calibration, decisions in ((report.before, before), (report.after, after)):
-        np.testing.assert_array_equal(decisions.is_right, before.is_right)
-        np.testing.assert_array_equal(decisions.is_entity, before.is_entity)
-        assert calibration.confidence == pytest.approx(decisions.confidences[entities].mean())
-        assert calibration.ece == expected_calibration_error(decisions.confidences[entities], before.is_right[entities])
-        assert calibration.ece_all == expected_calibration_error(decisions.confidences, before.is_right)
+    for calibration, decided in ((report.before, before), (report.after, after)):
+        np.testing.assert_array_equal(decided.is_right, before.is_right)
+        np.testing.assert_array_equal(decided.is_entity, before.is_entity)
+        assert calibration.confidence == pytest.approx(decided.confidences[entities].mean())
+        assert calibration.ece == expected_calibration_error(decided.confidences[entities], before.is_right[entities])
+        assert calibration.ece_all == expected_calibration_error(decided.confidences, before.is_right)
     lines = str(report).splitlines()
     assert lines[0].startswith(f"temperature {temperature:.4g}, 20,000 candidates, ")
     assert lines[2].split()[-2:] == [f"{report.before.nll:.4f}", f"{report.after.nll:.4f}"]

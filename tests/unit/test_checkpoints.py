@@ -10,9 +10,20 @@ import torch
 from datasets import Dataset
 from tiny import SENTENCES, build_model
 from transformers import TrainingArguments
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from span_marker import SpanMarkerModel, Trainer
-from span_marker.checkpoints.atomic import WRITING, WRITTEN, finish, last_complete, replacing
+from span_marker.checkpoints.atomic import (
+    CHECKPOINT,
+    STATE,
+    WRITING,
+    WRITTEN,
+    declare_incomplete,
+    finish,
+    last_complete,
+    replacing,
+)
 
 TAGS = [["B-PER" if word[:1].isupper() else "O" for word in words] for words in SENTENCES]
 
@@ -165,11 +176,28 @@ def test_a_training_that_dies_again_and_again_ends_with_the_weights_of_one_that_
         assert torch.equal(trainer.model.state_dict()[name], tensor), name
 
 
+@pytest.mark.parametrize("state", ['{"global_step": 6}', "{}", "[]", "null", "", '{"global_step": 8'])
+def test_a_checkpoint_with_the_state_of_another_step_or_none_is_incomplete(tmp_path, state):
+    for step in (2, 8):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+    (tmp_path / "checkpoint-2" / STATE).write_text('{"epoch": 0.5, "global_step": 2}', encoding="utf-8")
+    (tmp_path / "checkpoint-8" / STATE).write_text(state, encoding="utf-8")
+    (tmp_path / "checkpoint-best").mkdir()
+    assert last_complete(tmp_path) == (str(tmp_path / "checkpoint-2"), [str(tmp_path / "checkpoint-8")])
+    declare_incomplete(tmp_path / "checkpoint-2")
+    assert last_complete(tmp_path)[0] is None
+
+
+def test_names_of_files_are_those_of_transformers():
+    assert f"{PREFIX_CHECKPOINT_DIR}-" == CHECKPOINT
+    assert TRAINER_STATE_NAME == STATE
+
+
 def test_incomplete_checkpoints_are_told_of(tmp_path, caplog):
     trainer_of(tmp_path).train()
     state = tmp_path / "checkpoint-8" / "trainer_state.json"
     state.write_text(state.read_text(encoding="utf-8")[:50], encoding="utf-8")
     trainer = trainer_of(tmp_path)
     trainer.train(resume_from_checkpoint=True)
-    assert "checkpoint-8'] is incomplete: training goes on from" in caplog.text
+    assert "checkpoint-8'] is incomplete: training resumes from" in caplog.text
     assert trainer.state.global_step == 8

@@ -12,6 +12,7 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, List, Value
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from IPython.core.formatters import DisplayFormatter
 from pages import contrast, has_class, mix, read_marks, read_page, text_of
 from seqeval.metrics import f1_score
 from tiny import LABELS, SENTENCES, build_model
@@ -46,7 +47,7 @@ def judge(pairs):
 
 
 def report_on(pairs, **options):
-    return ErrorReport.of(judge(pairs), **{"num_resamples": 20, **options})
+    return ErrorReport.from_sentences(judge(pairs), **{"num_resamples": 20, **options})
 
 
 def dicts(spans):
@@ -131,7 +132,7 @@ def test_kinds(gold, predicted, kinds):
 
 
 def test_an_empty_entity_is_refused():
-    with pytest.raises(ValueError, match="the entity 'X' from 3 to 3 is empty: 'end' is exclusive"):
+    with pytest.raises(ValueError, match="entity 'X' from 3 to 3 is empty: 'end' is exclusive"):
         match([LabelledSpan("X", 3, 3)], [])
 
 
@@ -247,7 +248,7 @@ def test_groups_of_lengths():
     gold = [LabelledSpan("X", start, end) for start, end in ((0, 1), (1, 3), (3, 10), (10, 30))]
     one = JudgedSentence(["w"] * 49, match(gold, gold[:2]))
     other = JudgedSentence("Ann Lee-Smith, 3.5% of it", match([LabelledSpan("X", 0, 18)], [LabelledSpan("Y", 15, 18)]))
-    report = ErrorReport.of([one, other], num_resamples=5)
+    report = ErrorReport.from_sentences([one, other], num_resamples=5)
     assert {name: of[:2] for name, of in report.entity_lengths.items()} == {
         "1": (1, 1),
         "2": (1, 1),
@@ -263,9 +264,10 @@ def test_groups_of_lengths():
 
 
 def naive_figures(counts):
-    right, found, expected = (sum(row[column] for row in counts) for column in range(3))
-    precision, recall = (right / number if number else 0.0 for number in (found, expected))
-    return precision, recall, 2 * precision * recall / (precision + recall) if right else 0.0
+    correct, predicted, gold = (Fraction(sum(row[column] for row in counts)) for column in range(3))
+    precision, recall = (correct / number if number else Fraction(0) for number in (predicted, gold))
+    f1 = 2 * precision * recall / (precision + recall) if correct else Fraction(0)
+    return float(precision), float(recall), float(f1)
 
 
 def naive_quantile(values, share):
@@ -437,7 +439,7 @@ def test_the_most_frequent_error_comes_first():
     assert "1x  X 'w0'" not in str(report)
     assert "1x  X 'w0'" in str(report_on([([rare], []), ([frequent], [])], num_examples=2))
     assert "2x" not in str(report_on([([frequent], []), ([frequent], [])], num_examples=0))
-    with pytest.raises(ValueError, match="there is no kind 'wrong' of outcomes, only"):
+    with pytest.raises(ValueError, match="kind='wrong' must be one of"):
         report.by_kind("wrong")
 
 
@@ -504,7 +506,7 @@ def test_a_page_is_well_formed_and_needs_nothing_else(tmp_path):
     gold = [LabelledSpan(label, 0, 27), LabelledSpan("קטן", 34, 38)]
     found = [LabelledSpan(label, 8, 27), LabelledSpan("קטן", 39, 43)]
     sentences = [JudgedSentence(text, match(gold, found), "<dev>", 3), JudgedSentence("x", [], "test", 0)]
-    report = ErrorReport.of(
+    report = ErrorReport.from_sentences(
         sentences, dict.fromkeys(REASONS, 2), num_resamples=10, model_name="<i>m", dataset_name="&d"
     )
     report = replace(report, date=date(2031, 2, 3))
@@ -650,7 +652,7 @@ def test_figures_of_a_model_are_those_of_the_trainer(model, unit, tmp_path):
     assert [of.value for of in report.overall[2:]] == [metrics[f"eval_overall_{name}"] for name in FIGURES]
     for label, figures in report.labels.items():
         assert [of.value for of in figures[2:]] == [metrics[f"eval_{label}"][name] for name in FIGURES]
-    assert report.unreachable == {**dict.fromkeys(REASONS, 0), "cut-word": int(unit == "char")}
+    assert report.unreachable == {**dict.fromkeys(REASONS, 0), "partial-word": int(unit == "char")}
     assert analyse_errors(model, data, num_resamples=20) == report
 
 
@@ -715,7 +717,7 @@ def test_what_the_limits_put_out_of_reach():
     text = str(report)
     assert "gold entities out of reach: 3 of 3, so that recall is at most 0.0000" in text
     assert "     1  longer than entity_max_length" in text
-    assert "cut-word" not in text
+    assert "partial-word" not in text
 
 
 @pytest.mark.parametrize("multi_label", [False, True])
@@ -825,29 +827,31 @@ def test_arguments_that_do_not_fit(model):
     with pytest.raises(ValueError, match="confidence=95 must be above 0 and below 1"):
         analyse_predictions(DATA, [[]], confidence=95)
     with pytest.raises(ValueError, match="there are no sentences to draw: pass data with at least one row"):
-        ErrorReport.of([])
+        ErrorReport.from_sentences([])
 
 
 def test_only_reports_on_the_same_data_are_compared():
     report = analyse_predictions(DATA, [[]])
-    with pytest.raises(TypeError, match="compare_reports needs two reports of analyse_errors, not a dict"):
+    with pytest.raises(TypeError, match="compare_reports needs two reports of analyze_errors, not a dict"):
         compare_reports(report, {})
-    with pytest.raises(ValueError, match="the reports are on 1 and 2 sentences: analyse the same data"):
+    with pytest.raises(ValueError, match="the reports are on 1 and 2 sentences: analyze the same data"):
         compare_reports(report, analyse_predictions(DATA.select([0, 0]), [[], []]))
     others = (
         Dataset.from_list([{"tokens": ["Ann", "Lee"], "entities": [{"label": "PER", "start": 0, "end": 1}]}]),
         Dataset.from_list([{"tokens": ["Ann", "Loe"], "entities": [{"label": "PER", "start": 0, "end": 2}]}]),
     )
     for other in others:
-        with pytest.raises(ValueError, match="row 0 of the annotated data of the first report and row 0 .* different"):
+        with pytest.raises(ValueError, match="row 0 of the annotated data in the first report and row 0 .* different"):
             compare_reports(report, analyse_predictions(other, [[]]))
 
 
 def test_a_report_is_shown_as_its_tables():
     report = analyse_predictions(DATA, [[]])
     for shown in (report, compare_reports(report, report)):
-        assert repr(shown) == str(shown)
         assert len(str(shown).splitlines()) > 5
+        assert DisplayFormatter().format(shown)[0] == {"text/plain": str(shown)}  # in notebooks
+        assert repr(shown).startswith(f"{type(shown).__name__}(")
+        assert len(repr(shown).splitlines()) == 1
 
 
 def test_many_labels_are_not_printed_as_a_matrix():

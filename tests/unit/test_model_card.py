@@ -153,15 +153,23 @@ def test_a_card_is_kept_until_the_model_is_trained(trained, tmp_path):
     assert "Written by hand" not in model.generate_model_card()
 
 
-def test_private_examples_stay_out_of_the_card(trained):
-    model = trained[0].model
-    with model.known_besides():
-        model.model_card_data.examples = False
-        text = model.generate_model_card()
+def test_private_examples_stay_out_of_the_card(trained, monkeypatch):
+    monkeypatch.setattr(trained[0].model.model_card_data, "examples", False)
+    text = trained[0].model.generate_model_card()
     for name in ("Leonardo", "Florence", "Cleopatra"):
         assert name not in text
     assert "| PER   |" in text
     assert "Median" in text
+
+
+def test_facts_fill_the_gaps_in_one_card(trained):
+    model = trained[0].model
+    before = model.generate_model_card()
+    text = model.generate_model_card(model_id="user/ner", license="mit", tags=["more"])
+    assert 'from_pretrained("user/ner")' in text
+    assert ModelCard(text).data.license == "apache-2.0"  # the model's own
+    assert {"history", "more"} <= set(ModelCard(text).data.tags)
+    assert model.generate_model_card() == before
 
 
 def test_an_untrained_model_has_a_card():
@@ -234,8 +242,7 @@ def test_emissions_are_in_the_card_if_codecarbon_measures_them(tmp_path):
 def test_a_card_that_is_kept_learns_where_the_model_lives(trained, tmp_path):
     trained[0].model.save_pretrained(tmp_path)
     model = SpanMarkerModel.from_pretrained(tmp_path)
-    with model.known_besides(model_id="user/ner", tags=["more", "ner"]):
-        text = model.generate_model_card()
+    text = model.generate_model_card(model_id="user/ner", tags=["more", "ner"])
     assert "span_marker_model_id" not in text
     assert 'SpanMarkerModel.from_pretrained("user/ner")' in text
     assert ModelCard(text).data.tags.count("ner") == ModelCard(text).data.tags.count("more") == 1

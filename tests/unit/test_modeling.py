@@ -159,7 +159,7 @@ def test_a_folder_that_does_not_exist(path):
     ("files", "message"),
     [
         ([], r"there is no config.json in '.*run'$"),
-        (["adapter_config.json"], r"an adapter of PEFT: load its base model, .*from_pretrained\(base, '.*run'\)"),
+        (["adapter_config.json"], r"a PEFT adapter: load its base model, .*from_pretrained\(base, '.*run'\)"),
         (
             ["checkpoint-10/config.json", "checkpoint-5/adapter_config.json", "runs/log"],
             r"no config.json in '.*run': pass one of the folders in it, \['checkpoint-5', 'checkpoint-10'\]",
@@ -219,8 +219,8 @@ def test_an_encoder_that_cannot_carry_markers_is_refused(tmp_path):
         ({"entity_max_length": 0}, "entity_max_length=0 must be at least 1"),
         ({"marker_max_length": -1}, "marker_max_length=-1 must be at least 1"),
         ({"model_max_length": 0}, "model_max_length=0 must be at least 1"),
-        ({"model_max_length": 129}, "model_max_length=129 .* positions for 128 tokens; set model_max_length to 128"),
-        ({"model_max_length": 2}, "model_max_length=2 leaves no room for text beside 2 special tokens"),
+        ({"model_max_length": 129}, "model_max_length=129 .* positions for 128 tokens: set model_max_length to 128"),
+        ({"model_max_length": 2}, "model_max_length=2 leaves no tokens for text besides 2 special tokens"),
         ({"attn_implementation": "sdpa"}, "use engine= rather than attn_implementation="),
     ],
 )
@@ -244,7 +244,7 @@ def test_a_checkpoint_that_asks_for_too_much_text_is_lowered(checkpoint, caplog)
     path.write_text(json.dumps({**config, "model_max_length": 512}))
     with caplog.at_level(logging.WARNING):
         model = SpanMarkerModel.from_pretrained(checkpoint)
-    assert "asks for texts of 512 tokens, but its encoder has room for 128" in caplog.text
+    assert "has model_max_length=512, but its encoder reads at most 128 tokens" in caplog.text
     assert model.max_text_length == 128
     assert model.predict(" ".join(["Paris"] * 500)) is not None
 

@@ -382,13 +382,13 @@ def test_a_forked_process_cannot_share_a_device(checkpoint, monkeypatch):
         ({"threshold": 2.0}, ValueError, "threshold=2.0 must be from 0 to 1"),
         ({"threshold": {"PER": -1.0}}, ValueError, r"threshold\['PER'\]=-1.0 must be from 0 to 1"),
         ({"threshold": "high"}, ValueError, "threshold.*'high' is not"),
-        ({"device": "gpu"}, ValueError, "device='gpu' must be one of torch, such as 'cpu' or 'cuda:0', or None"),
-        ({"device": ""}, ValueError, "device='' must be one of torch"),
+        ({"device": "gpu"}, ValueError, "device='gpu' must be a device of torch, such as 'cpu' or 'cuda:0', or None"),
+        ({"device": ""}, ValueError, "device='' must be a device of torch"),
         ({"device": 0}, ValueError, "device.*0 is not"),
         ({"overwrite_entities": "true"}, ValueError, "overwrite_entities.*'true' is not"),
         ({"exact": 1}, ValueError, "exact.*1 is not"),
         ({"decoding": "deep"}, ValueError, "decoding='deep' must be one of .*'flat-optimal'"),
-        ({"decoding": "nested"}, ValueError, "decoding='nested' gives entities that overlap, .* set spans_key"),
+        ({"decoding": "nested"}, ValueError, "decoding='nested' predicts entities that overlap, .* set spans_key"),
         ({"spans_key": 1}, ValueError, "spans_key.*1 is not"),
         ({"model": 1}, ValueError, "model.*1 is not"),
         ({"bach_size": 1}, ValueError, "bach_size.*unexpected argument"),
@@ -411,7 +411,7 @@ def test_a_model_that_does_not_exist_is_named(tmp_path):
 
 
 def test_a_device_that_does_not_exist_is_named(checkpoint):
-    with pytest.raises(ValueError, match=r"device='cuda:99' can't be used: "):
+    with pytest.raises(ValueError, match=r"device='cuda:99' cannot be used: "):
         make(checkpoint, device="cuda:99")(TEXT)
 
 

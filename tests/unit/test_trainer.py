@@ -1,14 +1,18 @@
 import copy
 import math
+import threading
 
+import datasets.arrow_dataset
 import numpy as np
 import pytest
 import torch
 from datasets import Dataset
+from datasets.formatting import ArrowFormatter
 from tiny import LABELS, SENTENCES, build_model
 
 import span_marker.preprocessing.features
-from span_marker import SpanMarkerModel, Trainer, TrainingArguments
+from span_marker import SpanMarkerConfig, SpanMarkerModel, Trainer, TrainingArguments
+from span_marker.checkpoints.training_record import NUM_LABEL_ROWS, NUM_TEXT_ROWS
 from span_marker.configuration import SpanFilterConfig
 from span_marker.core.labels import LabelledSpan, entities_to_tags, tags_to_entities
 from span_marker.core.spans import num_candidates
@@ -190,7 +194,7 @@ def test_model_init_may_change_limits(dataset, tmp_path):
         trainer.train()
         assert trainer.data_collator.entity_max_length == entity_max_length
         assert trainer.model.config.trained_with_document_context
-        lengths.append(max(map(len, trainer.train_dataset["input_ids"])))
+        lengths.append(max(batch["input_ids"].shape[1] for batch in trainer.get_train_dataloader()))
         trainer.evaluate()
     assert lengths[0] == 8 < lengths[1]
 
@@ -272,14 +276,91 @@ def test_data_of_empty_sentences(tmp_path):
     assert trainer.evaluate()["eval_overall_f1"] == 0.0
 
 
-def test_bad_data_stop_before_training(tmp_path):
+def test_bad_rows_stop_training_before_its_first_step(dataset, tmp_path):
     broken = Dataset.from_dict({"tokens": [["a"]], "ner_tags": [["B-ART"]]})
     model = build_model("bert")
-    with pytest.raises(ValueError, match="row 0 of the training data: tag 'B-ART'"):
-        Trainer(model, arguments(tmp_path), broken)
-    with pytest.raises(ValueError, match="row 0 of the evaluation data"):
-        Trainer(model, arguments(tmp_path), eval_dataset=broken)
-    assert model.config.given_labels == LABELS
+    before = copy.deepcopy(model.state_dict())
+    for given, name in (
+        ((broken, dataset), "training"),
+        ((dataset, broken), "evaluation"),
+        ((dataset, {"news": dataset, "chat": broken}), r"evaluation \(chat\)"),
+    ):
+        trainer = Trainer(model, arguments(tmp_path, learning_rate=1.0), *given)
+        with pytest.raises(ValueError, match=f"row 0 of the {name} data: tag 'B-ART'"):
+            trainer.train()
+        assert all((before[key] == tensor).all() for key, tensor in model.state_dict().items())
+    assert model.config.tags == LABELS
+
+
+def test_wrong_columns_are_refused_at_once(dataset, tmp_path):
+    untagged = dataset.remove_columns("ner_tags")
+    model = build_model("bert")
+    for given, name in (
+        ((untagged, None), "training"),
+        ((dataset, untagged), "evaluation"),
+        ((dataset, {"news": dataset, "chat": untagged}), r"evaluation \(chat\)"),
+    ):
+        with pytest.raises(ValueError, match=f"the {name} data has the columns"):
+            Trainer(model, arguments(tmp_path), *given)
+
+
+@pytest.fixture
+def rows_read(monkeypatch):
+    """How many rows with tokens have been read from data sets: one number for each time that some were."""
+    counts, format_table = [], datasets.arrow_dataset.format_table
+
+    def counting(table, key, formatter, *args, **kwargs):
+        if "tokens" in table.column_names and not isinstance(formatter, ArrowFormatter):  # map reads arrow first
+            counts.append(table.num_rows)
+        return format_table(table, key, formatter, *args, **kwargs)
+
+    monkeypatch.setattr(datasets.arrow_dataset, "format_table", counting)
+    return counts
+
+
+@pytest.mark.parametrize("limit", [3, "auto"])
+def test_rows_are_read_once_and_once_more_for_limits(tmp_path, rows_read, limit):
+    size = 1200  # more than are looked at for examples
+    data = Dataset.from_dict(
+        {"tokens": [SENTENCES[1], SENTENCES[4]] * (size // 2), "ner_tags": [TAGS[1], TAGS[4]] * (size // 2)}
+    )
+    trainer = Trainer(build_model("bert", entity_max_length=limit), arguments(tmp_path, max_steps=1), data)
+    assert sum(rows_read) == (size if limit == "auto" else 0)
+    rows_read.clear()
+    trainer.evaluate(data.select([0]))  # training data come first, since they may set decoding
+    assert sum(rows_read) == size + 1
+    rows_read.clear()
+    trainer.train()
+    trainer.train()
+    examples = NUM_TEXT_ROWS + 2 * NUM_LABEL_ROWS
+    assert sum(rows_read) <= 2 * examples < size
+    record = trainer.model.training_record
+    assert record.entity_counts == (1, 1.5, 2)
+    assert record.sentence_lengths == (1, 2, 3)
+    assert record.label_examples == {"LOC": ["Paris", "Egypt"], "PER": ["Cleopatra"]}
+
+
+def test_new_models_with_the_same_settings_share_limits_and_features(tmp_path, rows_read):
+    size = 300
+    data = Dataset.from_dict({"tokens": [SENTENCES[4]] * size, "ner_tags": [TAGS[4]] * size})
+    trainer = Trainer(
+        model_init=lambda: build_model("bert", entity_max_length="auto"),
+        args=arguments(tmp_path, max_steps=1),
+        train_dataset=data,
+    )
+    trainer.train()
+    trainer.train()
+    assert trainer.model.config.entity_max_length == 1
+    assert sum(rows_read) <= 2 * size + 2 * (NUM_TEXT_ROWS + 2 * NUM_LABEL_ROWS)
+
+
+def test_other_data_may_take_the_place_of_the_first(dataset, tmp_path):
+    trainer = Trainer(build_model("bert", entity_max_length=3), arguments(tmp_path), dataset, dataset)
+    metrics = trainer.evaluate()
+    trainer.train_dataset = dataset.select([0, 1])
+    trainer.eval_dataset = dataset.select([0])
+    assert trainer.train().global_step == 1
+    assert metrics["eval_PER"]["number"] > trainer.evaluate()["eval_PER"]["number"] == 1
 
 
 def test_another_model_is_refused(tmp_path):
@@ -369,8 +450,8 @@ def test_nested_entities_are_learned(tmp_path, multi_label):
     data = Dataset.from_list([as_rows(*row) for row in zip(SENTENCES, entities, strict=True)])
     model = build_model("bert", entity_max_length=3, multi_label=multi_label)
     trainer = Trainer(model, by_heart(model, tmp_path), data, data)
-    assert model.config.decoding == "nested"
     trainer.train()
+    assert model.config.decoding == "nested"
     metrics = trainer.evaluate()
     assert metrics["eval_overall_f1"] == 1.0
     model.save_pretrained(tmp_path)
@@ -380,6 +461,25 @@ def test_nested_entities_are_learned(tmp_path, multi_label):
         [(e["label"], e["word_start_index"], e["word_end_index"]) for e in row] for row in loaded.predict(SENTENCES)
     ]
     assert [sorted(row) for row in found] == [sorted(row) for row in entities]
+
+
+@pytest.mark.parametrize("decoding", [None, "flat"])
+def test_training_data_decide_how_overlaps_are_resolved_before_anything_is_found(tmp_path, caplog, decoding):
+    nested = Dataset.from_list([as_rows(SENTENCES[0], [("PER", 0, 2), ("LOC", 0, 1)])])
+    models = []
+
+    def model_init():
+        models.append(build_model("bert", entity_max_length=3, decoding=decoding))
+        return models[-1]
+
+    trainer = Trainer(model_init=model_init, args=arguments(tmp_path), train_dataset=nested)
+    assert models[0].config.decoding == decoding
+    trainer.evaluate(nested)
+    trainer.predict(nested)
+    trainer.train()
+    assert [model.config.decoding for model in models] == [decoding or "nested"] * 2
+    warnings = [record for record in caplog.records if "overlap" in record.getMessage()]
+    assert len(warnings) == (0 if decoding is None else 2)  # one for each model
 
 
 def test_texts_are_trained_on_as_they_are_predicted(tmp_path):
@@ -442,6 +542,53 @@ def test_the_filter_is_trained_and_tuned(dataset, tmp_path, per_word):
     model.save_pretrained(tmp_path)
     assert SpanMarkerModel.from_pretrained(tmp_path).predict(dataset) == predictions
     assert not model.config.exact
+
+
+class Unchanged(SpanMarkerConfig):
+    """A configuration that refuses to be changed."""
+
+    def __setattr__(self, name, value):
+        raise AssertionError(f"config.{name} was set")
+
+
+@pytest.mark.parametrize("names", [None, ("news", "chat")])
+def test_evaluating_without_the_filter_leaves_the_model_to_others(dataset, tmp_path, names):
+    """Other threads may predict in the meantime."""
+    model = build_model("bert", entity_max_length=3, candidates_per_word=0.5)
+    model.add_span_filter()
+    sets = dataset if names is None else dict.fromkeys(names, dataset)
+    trainer = Trainer(model, arguments(tmp_path), dataset, sets)
+    trainer.train()
+    expected = model.predict(SENTENCES)
+    assert expected != model.predict(SENTENCES, exact=True)
+    record = copy.deepcopy(model.training_record)
+    model.config.__class__ = Unchanged
+    found, is_done = [], threading.Event()
+
+    def predict():
+        while not is_done.is_set():
+            found.append(model.predict(SENTENCES))
+
+    thread = threading.Thread(target=predict)
+    thread.start()
+    try:
+        metrics = trainer.evaluate(compare_exact=True)
+    finally:
+        is_done.set()
+        thread.join()
+    assert found
+    assert all(entities == expected for entities in found)
+    for name in ("eval",) if names is None else ("eval_news", "eval_chat"):
+        exact = name.replace("eval", "eval_exact")
+        assert metrics[f"{name}_candidates_kept"] < 1 == metrics[f"{exact}_candidates_kept"]
+        lost = metrics[f"{exact}_overall_recall"] - metrics[f"{name}_overall_recall"]
+        assert metrics[f"{name}_recall_lost"] == lost
+        assert trainer.evaluate()[f"{name}_candidates_kept"] < 1
+    # The card has only the figures of the model as it predicts.
+    evaluations = {"eval"} if names is None else {"eval_news", "eval_chat"}
+    assert record.results == {}
+    assert set(model.training_record.results) == evaluations
+    assert {evaluation.name for evaluation in model.training_record.evaluations} == evaluations
 
 
 @pytest.mark.parametrize("per_word", [3, 0.5])

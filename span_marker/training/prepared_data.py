@@ -1,0 +1,130 @@
+"""What training and evaluation read from data sets: limits, and features that are made when they are first needed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from datasets import Dataset
+
+from span_marker.configuration import SpanMarkerConfig
+from span_marker.data.columns import annotation_form, named_splits
+from span_marker.modeling import SpanMarkerModel
+from span_marker.preprocessing import features
+from span_marker.preprocessing.features import Annotations
+from span_marker.preprocessing.inputs import warn_of_context
+from span_marker.validation.limits import set_limits
+
+TRAINING = "training"
+"""What the training data are called in messages."""
+
+
+class PreparedDataset(NamedTuple):
+    """A data set and its features.
+
+    Attributes:
+        dataset: The data set as the caller passed it.
+        features: Its features, see `span_marker.preprocessing.features.prepare`.
+        summary: What its annotations hold.
+    """
+
+    dataset: Dataset
+    features: Dataset
+    summary: Annotations
+
+
+class PreparedData:
+    """The limits and features that models get from data sets. Models with the same settings share them."""
+
+    _model: SpanMarkerModel
+
+    def __init__(self) -> None:
+        self._settings: tuple[str, int] | None = None
+        self._prepared: list[PreparedDataset] = []
+        self._limits: dict[str, tuple[Any, Any]] = {}
+
+    def use(self, model: SpanMarkerModel, train_dataset: Dataset | None) -> None:
+        """Make features for a model from now on, and set those of its limits that are ``"auto"``.
+
+        Args:
+            model: The model.
+            train_dataset: The training data, which limits are taken from; None to leave them.
+        """
+        config, given = model.config, _settings(model.config)
+        if given in self._limits:
+            config.entity_max_length, config.model_max_length = self._limits[given]
+        elif train_dataset is not None:
+            set_limits(config, train_dataset, model.require_tokenizer())
+            self._limits[given] = config.entity_max_length, config.model_max_length
+        settings = (_settings(config), model.max_text_length)
+        if self._settings != settings:
+            self._prepared = []
+        self._model, self._settings = model, settings
+
+    def prepare(self, dataset: Any, dataset_name: str, needs_labels: bool = True) -> PreparedDataset:
+        """Turn a data set into features, or find the features that were made earlier.
+
+        Args:
+            dataset: The data set.
+            dataset_name: What to call it in messages.
+            needs_labels: Whether missing annotations are an error.
+
+        Returns:
+            The data set with its features.
+
+        Raises:
+            TypeError: If it is not a `Dataset`, or a row has a value of the wrong type.
+            ValueError: If a column is missing, or a row is broken.
+        """
+        for prepared in self._prepared:
+            if prepared.dataset is dataset and (not needs_labels or "entities" in prepared.features.column_names):
+                return prepared
+        model = self._model
+        if dataset_name != TRAINING and isinstance(dataset, Dataset):
+            warn_of_context("document_id" in dataset.column_names, model.config)
+        result = features.prepare(
+            dataset,
+            model.require_tokenizer(),
+            model.config,
+            model.max_text_length,
+            dataset_name,
+            needs_labels=needs_labels,
+        )
+        self._prepared.append(PreparedDataset(dataset, *result))
+        return self._prepared[-1]
+
+
+def _settings(config: SpanMarkerConfig) -> str:
+    """A configuration, without what ``transformers.Trainer`` sets in its first model and in no other one."""
+    values = json.loads(config.to_json_string())
+    return json.dumps({name: value for name, value in values.items() if name != "use_cache"})
+
+
+def evaluation_sets(eval_dataset: Any) -> dict[str, Any]:
+    """Name the evaluation sets of a trainer.
+
+    Args:
+        eval_dataset: A data set, a dict of several, or None.
+
+    Returns:
+        The data sets, by what they are called in messages.
+    """
+    if isinstance(eval_dataset, Mapping):
+        return {f"evaluation ({name})": dataset for name, dataset in eval_dataset.items()}
+    return {} if eval_dataset is None else {"evaluation": eval_dataset}
+
+
+def check_columns(datasets: Mapping[str, Any]) -> None:
+    """Check that data sets are annotated, without reading their rows.
+
+    Args:
+        datasets: The data sets, by what they are called in errors; None is skipped.
+
+    Raises:
+        TypeError: If one is not a `Dataset`.
+        ValueError: If the columns are those of no form of annotation, or of several.
+    """
+    for name, dataset in datasets.items():
+        if dataset is not None:
+            annotation_form(named_splits({name: dataset})[name], name)

@@ -1,0 +1,53 @@
+"""Packages export what they are used by, with every report that it returns; and nothing heavy before it is needed."""
+
+import inspect
+import subprocess
+import sys
+from importlib import import_module
+
+import pytest
+
+PACKAGES = ("checkpoints", "error_analysis", "integrations", "scores", "training")
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_names_can_be_imported_and_returned_types_too(name):
+    package = import_module(f"span_marker.{name}")
+    assert package.__all__ == sorted(package.__all__)
+    assert set(package.__all__) <= set(dir(package))
+    exported = {key: getattr(package, key) for key in package.__all__}
+    for value in exported.values():
+        if inspect.isfunction(value):
+            home = sys.modules[value.__module__]
+            returned = inspect.signature(value).return_annotation
+            if inspect.isclass(getattr(home, returned, None)) and getattr(home, returned).__module__.startswith(
+                f"span_marker.{name}."
+            ):
+                assert returned in exported, f"{value.__name__} returns a {returned}"
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        package.nothing  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("module", "heavy"),
+    [
+        ("checkpoints.atomic", ["transformers.trainer_utils"]),
+        ("checkpoints.loading", ["transformers.trainer_utils"]),
+        ("checkpoints.model_card", ["transformers.modelcard", "transformers.trainer_utils"]),
+        (
+            "checkpoints.pretrained",
+            ["datasets", "pandas", "peft", "transformers.trainer", "transformers.trainer_utils"],
+        ),
+        ("integrations", ["spacy", "transformers.pipelines"]),
+    ],
+)
+def test_heavy_libraries_are_imported_when_they_are_needed(module, heavy):
+    code = (
+        # A package without what span_marker/__init__.py imports itself.
+        "import importlib.util as util, sys, types; package = types.ModuleType('span_marker'); "
+        "package.__path__ = list(util.find_spec('span_marker').submodule_search_locations); "
+        "sys.modules['span_marker'] = package; "
+        f"import span_marker.{module}; print([name for name in {heavy!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
