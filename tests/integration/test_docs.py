@@ -2,7 +2,7 @@
 
 A page finds in its folder ``my-model``, a checkpoint, ``train.jsonl``, ``dev.jsonl``, ``test.jsonl`` and
 ``book.txt``; and on the Hub the encoder ``google-bert/bert-base-cased``, tiny and untrained, and the checkpoint as
-``user/my-model``. It is logged in as ``user``. A block that can't be run says why, in the line above it:
+``user/my-model`` and under the name of a published one. It is logged in as ``user``. A block that can't be run says why, in the line above it:
 ``<!-- not run: REASON -->``.
 """
 
@@ -27,7 +27,7 @@ NAMES = """
 context model_cards hub pipelines spacy training error_analysis install quickstart from_1x how_it_works data entities
 scores validation encoders candidate_filter speed
 """.split()
-PAGES = [DOCS / f"{name}.md" for name in NAMES if (DOCS / f"{name}.md").exists()]
+PAGES = [DOCS.parent / "README.md", *(DOCS / f"{name}.md" for name in NAMES)]
 
 SENTENCES = (
     "{person} flew across the Atlantic to {place}.",
@@ -116,6 +116,7 @@ def report(tmp_path_factory):
     with HubServer(tokens={"hf_writer": "user"}) as hub:
         hub.add("google-bert/bert-base-cased", folder / "encoder")
         hub.add("user/my-model", page_folder / "my-model")
+        hub.add("tomaarsen/span-marker-bert-base-fewnerd-fine-super", page_folder / "my-model")
         environment = {**hub.environment(folder / "home", token="hf_writer"), "OMP_NUM_THREADS": "1"}
         command = [sys.executable, str(WORKER), str(folder), *map(str, pages)]
         done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=400, check=False)
