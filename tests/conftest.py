@@ -6,12 +6,30 @@ import os
 # Before torch is imported, and for the processes that tests start: models are tiny, and threads would only wait.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import other_machine
 import pytest
+import torch
 from hypothesis import settings
 
 # The same examples on every run, and no example fails because the machine is busy.
 settings.register_profile("suite", deadline=None, derandomize=True)
 settings.load_profile("suite")
+
+
+def pytest_addoption(parser):
+    help_text = "round as another machine might; any seed is one"
+    parser.addoption("--other-machine", type=int, metavar="SEED", help=help_text)
+
+
+def pytest_configure(config):
+    seed = config.getoption("--other-machine")
+    if seed is not None:
+        other_machine.move_to(seed)
+
+
+@pytest.fixture(autouse=True)
+def same_numbers_whatever_ran_before():
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -3,6 +3,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from helpers import approximately, check_margin
 from tiny import SENTENCES, TEXT, build_model
 
 from span_marker.preprocessing.batching import Room, batches, run_in_batches
@@ -96,6 +97,7 @@ def test_other_errors_are_not_swallowed(model, rows):
 def test_predict_goes_on_when_memory_runs_out(model, monkeypatch, caplog):
     """With an allocation that really fails, and results as ever."""
     expected = model.predict(SENTENCES)
+    check_margin(model, SENTENCES)  # batches of any size find the same
     original = model.score
 
     def score(batch, exact=None):
@@ -111,11 +113,13 @@ def test_predict_goes_on_when_memory_runs_out(model, monkeypatch, caplog):
 
 
 def test_eight_threads_find_what_one_finds():
-    model = build_model("bert", entity_max_length=3)
+    model = build_model("bert", entity_max_length=3, seed=9)  # without near ties
     texts = [text for line in TEXT.strip().splitlines() for text in line.split(". ")]
     inputs = [texts[index % 3 :] for index in range(24)]
     inputs += [[*SENTENCES, ["Paris"] * (index + 1)] for index in range(24)]
-    expected = [model.predict(item) for item in inputs]
+    # A library may run matrix products in fewer threads while others are busy.
+    within = check_margin(model, texts, inputs[-1])
+    expected = [approximately(model.predict(item), within) for item in inputs]
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(model.predict, inputs)) == expected
         streams = pool.map(lambda item: list(model.predict_stream(item)), inputs)

@@ -110,11 +110,13 @@ def test_a_multi_label_model_proposes_every_label_that_is_likely():
 def test_a_decoder_proposes_for_each_sentence():
     logits = torch.log(torch.from_numpy(FOUR)) * 2
     words, counts = torch.tensor([[0, 1], [0, 2], [1, 2], [5, 6]]), torch.tensor([2, 0, 2])
-    decoder = Decoder(OUTSIDE, temperature=2.0, thresholds=np.array([1, 0.3, 0.3], dtype=np.float32))
+    thresholds = np.array([1, 0.25, 0.25], dtype=np.float32)  # unlike any probability, which is rounded here
+    decoder = Decoder(OUTSIDE, temperature=2.0, thresholds=thresholds)
     found = [[span[:3] for span in spans] for spans in decoder.propose(logits, words, counts)]
     assert found == [[(1, 0, 1), (2, 0, 2)], [], [(1, 1, 2)]]
     (first, _), _, _ = Decoder(OUTSIDE, temperature=2.0, thresholds=decoder.thresholds, keeps_all_scores=True).propose(
         logits, words, counts
     )
-    assert first.all_scores == pytest.approx(FOUR[0])
+    # Logarithms below 2.4 that are off by eps, and so factors of the scores; and a few roundings of the softmax.
+    assert first.all_scores == pytest.approx(FOUR[0], rel=8 * torch.finfo(torch.float32).eps, abs=0)
     assert first.score == first.all_scores[1]
