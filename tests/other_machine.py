@@ -62,9 +62,8 @@ class OtherMachine(TorchDispatchMode):
 
     def rounding(self, operation: Any, result: Tensor, *shapes: torch.Size) -> Tensor:
         """Relative errors of an operation's results, in double precision."""
-        generator = torch.Generator().manual_seed(
-            zlib.crc32(f"{self.seed} {operation} {result.shape} {shapes}".encode())
-        )
+        call = f"{self.seed} {operation} {result.shape} {shapes}"
+        generator = torch.Generator().manual_seed(zlib.crc32(call.encode()))
         errors = torch.rand(result.shape, generator=generator, dtype=torch.float64) * 2 - 1
         dtype = result.dtype if result.dtype == torch.float64 else torch.float32  # in which short formats are summed up
         return errors * torch.finfo(dtype).eps / 2
