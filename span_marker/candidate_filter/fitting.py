@@ -105,7 +105,7 @@ def collect_examples(
         span_words = batch["span_words"]
         probability, is_entity, has_markers = torch.zeros(3, len(span_words)).unbind()
         probability[kept] = entity_probabilities(seen.logits, decoder)
-        is_entity[kept] = entities_among(ScoredSpans.of(batch, seen.logits, kept), decoder).float()
+        is_entity[kept] = entities_among(ScoredSpans.from_batch(batch, seen.logits, kept), decoder).float()
         has_markers[kept] = 1
         used, span_rows = seen.span_rows.unique(return_inverse=True)
         yield Examples(

@@ -103,7 +103,7 @@ class BaseTrainer(transformers.Trainer):
         if prediction_loss_only:
             return loss, None, None
         decoder = self._span_marker.config.decoder()
-        scored = ScoredSpans.of(inputs, outputs.logits, outputs.kept)
+        scored = ScoredSpans.from_batch(inputs, outputs.logits, outputs.kept)
         spans = [
             decoder.select(proposed) if is_whole else proposed
             for proposed, is_whole in zip(decoder.propose(*scored), inputs["is_whole"].tolist(), strict=True)

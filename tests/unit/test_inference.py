@@ -302,7 +302,7 @@ def test_what_is_cut_is_said(caplog):
     assert coverages[0].cut_words == [(7, 57)]
     assert coverages[0].num_scored < coverages[0].num_candidates == 6
     (record,) = [record for record in caplog.records if record.name.startswith("span_marker")]
-    assert record.getMessage().startswith("1 of 3 sentences have words with so many tokens")
+    assert record.getMessage().startswith("1 of 3 sentences were not read in full")
 
 
 def test_thresholds(model):
