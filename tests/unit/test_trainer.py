@@ -615,7 +615,7 @@ def test_too_few_evaluation_data_give_no_threshold(dataset, tmp_path, caplog):
     trainer = Trainer(model, arguments(tmp_path), dataset, {"small": dataset})
     trainer.train()
     assert "until you call model.tune_span_filter(held_out, recall=...): the model finds" in caplog.text
-    assert "it takes 598 to be sure" in caplog.text
+    assert "598 are needed to be sure" in caplog.text
     assert model.config.span_filter.threshold is None
     assert 0.2 < trainer.evaluate()["eval_small_candidates_kept"] < 0.4
 
