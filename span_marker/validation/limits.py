@@ -47,7 +47,7 @@ class EntityLimit:
 
     Attributes:
         entity_max_length: The limit, in words.
-        share_kept: Share of the entities that are not longer, the highest recall that a model can reach.
+        share_kept: Share of the entities that are not longer, the highest recall that a model can have.
         num_candidates: Mean number of candidates per sentence.
         speed_up: Number of tokens that run through the encoder with the largest listed limit, divided by that with this
             one.

@@ -73,6 +73,7 @@ def test_a_filter_learns_what_its_teacher_knows():
     assert kept == sorted(kept)
     lines = str(report).splitlines()
     assert lines[0].startswith(f"{report.num_entities:,} entities of the model among 30,000")
+    assert repr(report).startswith("SpanFilterReport(points=(FilterPoint(")
     assert [line.endswith("<-") for line in lines[3:]] == [point is report.chosen for point in report.points]
 
 
