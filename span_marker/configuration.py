@@ -20,6 +20,9 @@ DEFAULT_MODEL_MAX_LENGTH = 512
 DEFAULT_MARKER_MAX_LENGTH = 128
 DEFAULT_ENTITY_MAX_LENGTH = 8
 
+NO_THRESHOLDS: Any = object()
+"""Stands for no thresholds at all, where None stands for those of the configuration."""
+
 AUTO = "auto"
 """Value of a limit that `Trainer` sets from the training data."""
 
@@ -263,7 +266,8 @@ class SpanMarkerConfig(PreTrainedConfig):
         """Say how class scores become entities.
 
         Args:
-            threshold: The least probability of an entity, or that of each label; by default ``thresholds``.
+            threshold: The least probability of an entity, or that of each label. Defaults to ``thresholds``;
+                `NO_THRESHOLDS` for none.
             decoding: How to resolve overlaps; by default ``decoding``.
             keeps_all_scores: Whether to fill in `ScoredSpan.all_scores`.
 
@@ -274,7 +278,10 @@ class SpanMarkerConfig(PreTrainedConfig):
             TypeError: If a threshold is not a number.
             ValueError: If a threshold is not a probability, labels are unknown or missing, or ``decoding`` is unknown.
         """
-        threshold = self.thresholds if threshold is None else threshold
+        if threshold is NO_THRESHOLDS:
+            threshold = None
+        elif threshold is None:
+            threshold = self.thresholds
         fallback: Decoding = "nested" if self.multi_label else "flat"
         labels = self.classes
         thresholds: list[float] | None = None

@@ -47,34 +47,3 @@ def check_probability(name: str, value: Any) -> None:
         raise TypeError(f"{name}={value!r} must be a number from 0 to 1")
     if not 0 <= float(value) <= 1:
         raise ValueError(f"{name}={value!r} must be from 0 to 1")
-
-
-def check_words(words: Any, where: str) -> None:
-    """Check that something is a list of words.
-
-    Args:
-        words: What should be a list of words.
-        where: What to call it in the error.
-
-    Raises:
-        TypeError: If it is not.
-    """
-    if not isinstance(words, (list, tuple)):
-        raise TypeError(f"{where} must be a list of words, not {type(words).__name__}")
-    for position, word in enumerate(words):
-        if not isinstance(word, str):
-            raise TypeError(f"{where}[{position}]={word!r} must be a word (a string), not {type(word).__name__}")
-
-
-def check_text(text: Any, where: str) -> None:
-    """Check that something is a text.
-
-    Args:
-        text: What should be a text.
-        where: What to call it in the error.
-
-    Raises:
-        TypeError: If it is not.
-    """
-    if not isinstance(text, str):
-        raise TypeError(f"{where} must be a string, not {type(text).__name__}")

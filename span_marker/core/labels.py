@@ -259,6 +259,9 @@ def check_labels(labels: Sequence[str]) -> None:
         raise ValueError(f"labels={list(labels)!r} must not repeat a label, but {twice!r} occur more than once")
     if len(labels) < 2:
         raise ValueError(f"labels={list(labels)!r} must contain at least one label besides 'O'")
+    scheme = detect_scheme(labels)
+    if scheme is not None and any(split_tag(label, scheme)[1] == OUTSIDE for label in labels):
+        raise ValueError(f"labels={list(labels)!r} must not have 'O' as the label of an entity, as in 'B-O'")
 
 
 def complete_tags(tags: Iterable[str]) -> list[str]:

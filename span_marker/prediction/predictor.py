@@ -12,9 +12,11 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from span_marker.configuration import SpanMarkerConfig
-from span_marker.core.checks import check_limit, check_text, check_words
+from span_marker.core.alignment import trim
+from span_marker.core.checks import check_limit
 from span_marker.core.decoding import Decoder, ScoredSpan, ScoredSpans
 from span_marker.core.spans import num_candidates
+from span_marker.data.rows import check_text, check_words
 from span_marker.prediction.entities import Coverage, Entity
 from span_marker.preprocessing.batching import MemoryBudget, run_in_batches
 from span_marker.preprocessing.data_collator import SpanMarkerDataCollator
@@ -156,10 +158,7 @@ def _place(first: int, last: int, item: Any, sentence: EncodedSentence) -> tuple
     """Some words in the input: words, or characters without white space at the edges."""
     if sentence.char_starts is None or sentence.char_ends is None:
         return first, last
-    start, end = int(sentence.char_starts[first]), int(sentence.char_ends[last - 1])
-    text = item[start:end].strip()
-    start += item[start:end].find(text)
-    return start, start + len(text)
+    return trim(item, int(sentence.char_starts[first]), int(sentence.char_ends[last - 1]), keep_marks=True)
 
 
 def predict(sentences: Sentences, predictor: Predictor, show_progress_bar: bool) -> tuple[list[Any], list[Coverage]]:

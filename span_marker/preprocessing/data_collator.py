@@ -28,6 +28,7 @@ class SpanMarkerDataCollator:
 
     A feature has those of `Piece.features`, and for labelled sentences ``entities``, a list of ``[class ID, start word,
     end word]`` that belong to the piece, and ``num_words``, all words of the sentence, with its first piece alone.
+    Those that `span_marker.preprocessing.features` makes also have ``blank_words``, with the first piece alone.
 
     Args:
         pad_token_id: Token ID of padding.
@@ -67,7 +68,8 @@ class SpanMarkerDataCollator:
             first and the last token, both ``(num_spans, 2)``; ``span_counts``, ``rows``, and ``is_whole``, False for
             windows, all ``(batch,)``. For labelled sentences also ``labels``, ``(num_spans,)`` class IDs, or for a
             multi-label model ``(num_spans, num_labels)``, 1 for each label that a candidate has; ``gold_entities
-            (batch, max_entities, 3)``, padded with `IGNORE_INDEX`; ``num_words (batch,)``.
+            (batch, max_entities, 3)``, padded with `IGNORE_INDEX`; ``num_words (batch,)``. If the features have
+            ``blank_words``, these, ``(batch, max_blank_words, 2)``, padded with `IGNORE_INDEX`.
         """
         lengths = np.array([len(feature["input_ids"]) for feature in features])
         input_ids = np.full((len(features), lengths.max(initial=0)), self.pad_token_id, dtype=np.int64)
@@ -98,6 +100,9 @@ class SpanMarkerDataCollator:
             "is_whole": is_whole,
             "rows": np.array([feature["row"] for feature in features]),
         }
+        if "blank_words" in features[0]:
+            blank = [np.array(feature["blank_words"], dtype=np.int64).reshape(-1, 2) for feature in features]
+            batch["blank_words"] = pad_entities(blank)
         if "entities" in features[0]:
             entities = [np.array(feature["entities"], dtype=np.int64).reshape(-1, 3) for feature in features]
             batch["labels"] = self._labels(entities, first_words, seen_words, spans.counts)[own]
