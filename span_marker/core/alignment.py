@@ -16,7 +16,7 @@ def trim(text: str, start: int, end: int, keep_marks: bool = False) -> tuple[int
     r"""Find the edges of a span of characters.
 
     White space, combining marks and format characters at the edges do not count: tokenizers drop them, or count them as
-    part of a word.
+    part of a word. Only in a span of nothing else, marks and format characters do.
 
     Args:
         text: The text.
@@ -25,28 +25,27 @@ def trim(text: str, start: int, end: int, keep_marks: bool = False) -> tuple[int
         keep_marks: Whether only white space does not count, so that the span keeps its accents when it is printed.
 
     Returns:
-        First character that counts and the one after the last; ``(start, start)`` if none counts.
+        First character that counts and the one after the last; ``(start, start)`` if there is only white space.
 
     Example:
         >>> trim(" Beyonce\u0301 sang", 0, 10)
         (1, 8)
     """
-    return _shrink(start, end, lambda place: _is_ignored(text[place], keep_marks))
+    outer = _shrink(start, end, lambda place: text[place].isspace()) or (start, start)
+    return outer if keep_marks else _shrink(*outer, lambda place: _is_ignored(text[place])) or outer
 
 
-def _is_ignored(character: str, keep_marks: bool) -> bool:
-    if character.isspace():
-        return True
-    return not (keep_marks or character.isascii()) and unicodedata.category(character) in MARKS
+def _is_ignored(character: str) -> bool:
+    return character.isspace() or (not character.isascii() and unicodedata.category(character) in MARKS)
 
 
-def _shrink(start: int, end: int, is_ignored: Callable[[int], bool]) -> tuple[int, int]:
-    first, last = start, end
-    while first < last and is_ignored(first):
-        first += 1
-    while first < last and is_ignored(last - 1):
-        last -= 1
-    return (first, last) if first < last else (start, start)
+def _shrink(start: int, end: int, is_ignored: Callable[[int], bool]) -> tuple[int, int] | None:
+    """Take ignored places off both ends of a range; None if nothing is left."""
+    while start < end and is_ignored(start):
+        start += 1
+    while start < end and is_ignored(end - 1):
+        end -= 1
+    return (start, end) if start < end else None
 
 
 def trim_entities(entities: Iterable[LabelledSpan], item: str | Sequence[str]) -> list[LabelledSpan]:
@@ -57,7 +56,7 @@ def trim_entities(entities: Iterable[LabelledSpan], item: str | Sequence[str]) -
         item: The text, or the words. Entities in words are not trimmed.
 
     Returns:
-        The different entities that result, in order. An entity in which no character counts stays as it is.
+        The different entities that result, in order. An entity of white space stays as it is.
 
     Example:
         >>> trim_entities([LabelledSpan("PER", 0, 4), LabelledSpan("PER", 0, 3)], "Ann went")
@@ -114,7 +113,7 @@ def align(
 
 
 def blank_words(text: str, char_starts: IntArray, char_ends: IntArray) -> dict[int, bool]:
-    """Find the words of a text in which no character counts, see `trim`.
+    """Find the words of a text that `trim` does not count at the edges of an entity.
 
     Args:
         text: The text.
@@ -122,33 +121,26 @@ def blank_words(text: str, char_starts: IntArray, char_ends: IntArray) -> dict[i
         char_ends: Character after the last of each word, ``(num_words,)``.
 
     Returns:
-        The indices of these words, each with whether the word is white space only.
+        The indices of these words, each with whether the word has only white space, or nothing.
     """
-    blank = {}
-    for word, (start, end) in enumerate(zip(char_starts.tolist(), char_ends.tolist(), strict=True)):
-        first, last = trim(text, start, end)
-        if first == last:
-            first, last = trim(text, start, end, keep_marks=True)
-            blank[word] = first == last
-    return blank
+    words = enumerate(zip(char_starts.tolist(), char_ends.tolist(), strict=True))
+    return {word: not text[start:end].strip() for word, (start, end) in words if all(map(_is_ignored, text[start:end]))}
 
 
 def trim_words(start: int, end: int, blank: Mapping[int, bool]) -> tuple[int, int]:
-    """Find the edges of a span of words, in the same way as `trim` finds those of its characters.
+    """Find the edges of a span of words, as `trim` finds those of its characters.
 
     Args:
         start: First word.
         end: Word after the last.
-        blank: What `blank_words` returns.
+        blank: The return value of `blank_words`.
 
     Returns:
-        First word that counts and the one after the last. If none counts, white space alone is trimmed, and
-        ``(start, start)`` means that there is nothing else.
+        First word that counts and the one after the last; ``(start, start)`` if there is only white space.
 
     Example:
         >>> trim_words(0, 3, {0: True, 2: False})
         (1, 2)
     """
-    first, last = _shrink(start, end, lambda word: blank.get(word, False))
-    inner_first, inner_last = _shrink(first, last, blank.__contains__)
-    return (inner_first, inner_last) if inner_first < inner_last else (first, last)
+    outer = _shrink(start, end, lambda word: blank.get(word, False)) or (start, start)
+    return _shrink(*outer, blank.__contains__) or outer

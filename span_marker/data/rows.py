@@ -310,8 +310,10 @@ def _check_range(start: int, end: int, length: int, unit: Unit, subject: str) ->
     one = unit.removesuffix("s")
     if start < 0:
         raise ValueError(f"{subject} starts at {one} {start}, but the first {one} is {one} 0")
-    if start >= end:
-        raise ValueError(f"{subject} is empty: it starts at {one} {start} and ends at {one} {end}, which is exclusive")
+    if start == end:
+        raise ValueError(f"{subject} is empty: it starts and ends at {one} {start}, but its end is exclusive")
+    if start > end:
+        raise ValueError(f"{subject} ends at {one} {end}, before its start at {one} {start}")
     if end > length:
         unit_or_one = one if length == 1 else unit
         raise ValueError(f"{subject} ends at {one} {end}, but the row has only {length} {unit_or_one}")
