@@ -73,7 +73,7 @@ class SpanMarkerModel(SpanFilterMixin, PredictionMixin, SpanMarkerPreTrainedMode
     ) -> None:
         super().__init__(config, encoder, engine)
         self.dropout = nn.Dropout(dropout_rate(config.encoder))
-        self.classifier = SpanClassifier(config.encoder.hidden_size, len(config.reduced_labels))
+        self.classifier = SpanClassifier(config.encoder.hidden_size, len(config.classes))
         self.span_filter = None if config.span_filter is None else SpanFilter(config.span_filter.input_size)
         self.post_init()
 

@@ -52,7 +52,7 @@ class SpanFilterMixin(nn.Module):
     @property
     def best_per_word(self) -> float | None:
         """The largest number of candidates per word of a sentence that may get markers; None if all may."""
-        per_word, max_per_word = self.config.candidates_per_word, self.config.require("entity_max_length")
+        per_word, max_per_word = self.config.candidates_per_word, self.config.limit("entity_max_length")
         return None if per_word is None or per_word >= max_per_word else per_word
 
     @property
@@ -62,7 +62,7 @@ class SpanFilterMixin(nn.Module):
             return 1.0
         if self.config.span_filter.candidates_kept is not None:
             return self.config.span_filter.candidates_kept
-        return 1.0 if self.best_per_word is None else self.best_per_word / self.config.require("entity_max_length")
+        return 1.0 if self.best_per_word is None else self.best_per_word / self.config.limit("entity_max_length")
 
     def uses_filter(self, exact: bool | None = None) -> bool:
         """Tell whether the candidate filter chooses the candidates that get markers in prediction.
@@ -268,7 +268,7 @@ class SpanFilterMixin(nn.Module):
         self.config.span_filter = SpanFilterConfig(
             input_size=span_filter.input_size,
             threshold=report.chosen.threshold,
-            entity_max_length=self.config.require("entity_max_length"),
+            entity_max_length=self.config.limit("entity_max_length"),
             recall=report.chosen.recall,
             candidates_kept=report.chosen.candidates_kept,
         )

@@ -129,7 +129,7 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
         """The text limit in force: the longest text in tokens, special tokens included."""
         limit = self.config.model_max_length_default
         if self.config.model_max_length is not None:
-            limit = self.config.require("model_max_length")
+            limit = self.config.limit("model_max_length")
         limits = (limit, self.require_tokenizer().tokenizer.model_max_length, max_positions(self.config.encoder))
         return int(min(limit for limit in limits if limit is not None))
 

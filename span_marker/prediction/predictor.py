@@ -74,7 +74,7 @@ class Predictor:
         check_limit("batch_size", self.batch_size, at_least=1)
         check_limit("top_k", self.top_k, at_least=1, also=(None,))
         self._collator = SpanMarkerDataCollator.for_model(self.tokenizer, self.config)
-        self._labels = self.config.reduced_labels
+        self._labels = self.config.classes
 
     def read(self, sentences: Sentences, progress: tqdm[Any]) -> tuple[list[list[Entity]], list[Coverage]]:
         """Find the entities of sentences.

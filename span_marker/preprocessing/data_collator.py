@@ -53,8 +53,8 @@ class SpanMarkerDataCollator:
         Returns:
             The collator.
         """
-        num_labels = len(config.reduced_labels) if config.multi_label else None
-        return cls(tokenizer.pad_token_id, config.require("entity_max_length"), config.outside_id, num_labels)
+        num_labels = len(config.classes) if config.multi_label else None
+        return cls(tokenizer.pad_token_id, config.limit("entity_max_length"), config.outside_id, num_labels)
 
     def __call__(self, features: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
         """Collate features.

@@ -11,7 +11,7 @@ import numpy as np
 
 from span_marker.configuration import SpanMarkerConfig
 from span_marker.core.alignment import align, blank_words, trim_entities
-from span_marker.core.decoding import Decoding
+from span_marker.core.decoding import RULES, Decoding
 from span_marker.core.labels import LabelledSpan, count_overlaps
 from span_marker.core.spans import IntArray
 from span_marker.core.windows import UNBOUNDED
@@ -86,9 +86,10 @@ class DatasetSummary:
             decoding: How the model resolves overlaps.
             dataset_name: What to call the data set.
         """
-        is_flat = decoding in ("flat", "flat-optimal")
-        num_lost = self.num_crossing + is_flat * (self.num_nested + self.num_sharing)
-        if num_lost and decoding != "overlapping":
+        rule = RULES[decoding]
+        num_lost = (not rule.may_cross) * self.num_crossing
+        num_lost += (not rule.may_nest) * (self.num_nested + self.num_sharing)
+        if num_lost:
             logger.warning(
                 "%d of the %d gold entities of the %s data overlap other entities, which decoding=%r cannot predict. "
                 "If the overlaps are intended, set model.config.decoding.",

@@ -102,7 +102,7 @@ def into_pieces(
         starts, ends = sentence.filled_words()
         beginnings = sentence_beginnings(_words_of(sentences, row, sentence))
         for first, last, above, up_to in plan_windows(
-            starts, ends, beginnings, max_text_tokens, config.require("entity_max_length")
+            starts, ends, beginnings, max_text_tokens, config.limit("entity_max_length")
         ):
             part = sentence.take(first, last, int(starts[first]), int(ends[last - 1]))
             part = part.fit(prefix, suffix, max_tokens)

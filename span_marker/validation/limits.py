@@ -207,7 +207,7 @@ def set_limits(config: SpanMarkerConfig, train_dataset: Dataset, tokenizer: Span
         {"training": train_dataset},
         tokenizer,
         text_limit=max_positions(config.encoder),
-        labels=config.given_labels,
+        labels=config.tags,
     )
     if config.entity_max_length == AUTO:
         config.entity_max_length = suggestion.entity_max_length

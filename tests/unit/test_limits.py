@@ -134,7 +134,7 @@ def test_the_report_is_two_tables_and_a_suggestion():
 def test_bad_rows_are_named():
     tokenizer = build_tokenizer("wordpiece")
     bad = Dataset.from_dict({"tokens": [["a"], ["b"]], "entities": [[entity(0, 1)], [entity(0, 2)]]})
-    with pytest.raises(ValueError, match="row 1 of the test data: .* lies outside of 1 words"):
+    with pytest.raises(ValueError, match="row 1 of the test data: .* ends at word 2, but the row has only 1 word"):
         suggest_limits({"test": bad}, tokenizer)
     short = Dataset.from_dict({"tokens": [["a"]], "ner_tags": [["B-X", "O"]]})
     with pytest.raises(ValueError, match="1 'tokens' but 2 'ner_tags'"):

@@ -250,7 +250,7 @@ def test_a_checkpoint_that_asks_for_too_much_text_is_lowered(checkpoint, caplog)
 
 
 def test_labels_of_a_checkpoint_may_be_repeated_but_not_changed(checkpoint):
-    assert SpanMarkerModel.from_pretrained(checkpoint, labels=LABELS).config.given_labels == LABELS
+    assert SpanMarkerModel.from_pretrained(checkpoint, labels=LABELS).config.tags == LABELS
     with pytest.raises(ValueError, match=r"labels=\['O', 'X'\] differ from those of the checkpoint"):
         SpanMarkerModel.from_pretrained(checkpoint, labels=["O", "X"])
 

@@ -85,7 +85,12 @@ CASES = {
     "the same but for white space": (
         texts(("Ann saw", [entity(0, 3), entity(0, 4), entity(0, 4, "LOC")])),
         MODEL,
-        [("outer-whitespace", 0, 0, 4), ("outer-whitespace", 0, 0, 4), ("repeated-entity", 0, 0, 3), ("same-span-labels", 0, 0, 3)],
+        [
+            ("outer-whitespace", 0, 0, 4),
+            ("outer-whitespace", 0, 0, 4),
+            ("repeated-entity", 0, 0, 3),
+            ("same-span-labels", 0, 0, 3),
+        ],
     ),
     "white space in words": (words((["Ann", " ", "Lee"], [entity(0, 2), entity(1, 2, "LOC")])), None, [
         ("outer-whitespace", 0, 0, 2), ("blank-entity", 0, 1, 2), ("nested", 0, 1, 2)
