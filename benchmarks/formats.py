@@ -46,7 +46,7 @@ def spacy_tuple(row: Row) -> Any:
 
 
 def doccano(row: Row) -> Any:
-    """As doccano exports sequence labelling."""
+    """As doccano exports sequence labeling."""
     return {"text": row["text"], "label": [[e["start"], e["end"], e["label"]] for e in row["entities"]]}
 
 

@@ -26,7 +26,7 @@ IGNORE_INDEX = -100
 class SpanMarkerDataCollator:
     """Collates features into a batch.
 
-    A feature has those of `Piece.features`, and for labelled sentences ``entities``, a list of ``[class ID, start word,
+    A feature has those of `Piece.features`, and for labeled sentences ``entities``, a list of ``[class ID, start word,
     end word]`` that belong to the piece, and ``num_words``, all words of the sentence, with its first piece alone.
     Those that `span_marker.preprocessing.features` makes also have ``blank_words``, with the first piece alone.
 
@@ -66,7 +66,7 @@ class SpanMarkerDataCollator:
             ``input_ids`` and ``attention_mask``, both ``(batch, seq_len)``; ``span_words``, the first word and the word
             behind the last of each candidate, counted from the beginning of its sentence, and ``span_tokens``, the
             first and the last token, both ``(num_spans, 2)``; ``span_counts``, ``rows``, and ``is_whole``, False for
-            windows, all ``(batch,)``. For labelled sentences also ``labels``, ``(num_spans,)`` class IDs, or for a
+            windows, all ``(batch,)``. For labeled sentences also ``labels``, ``(num_spans,)`` class IDs, or for a
             multi-label model ``(num_spans, num_labels)``, 1 for each label that a candidate has; ``gold_entities
             (batch, max_entities, 3)``, padded with `IGNORE_INDEX`; ``num_words (batch,)``. If the features have
             ``blank_words``, these, ``(batch, max_blank_words, 2)``, padded with `IGNORE_INDEX`.

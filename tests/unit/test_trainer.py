@@ -251,7 +251,7 @@ def test_evaluation_the_other_way_round_than_training_warns(dataset, tmp_path, c
 
 
 def test_evaluation_and_prediction_see_the_same_context(dataset, tmp_path):
-    """In any order of the rows, and with a neighbour that decides what is found."""
+    """In any order of the rows, and with a neighbor that decides what is found."""
     documents = dataset.add_column("document_id", [7, 8, 7, 8, 7]).add_column("sentence_id", [2, 0, 0, 1, 1])
     model = build_model("bert", entity_max_length=3)
     trainer = Trainer(model, arguments(tmp_path, per_device_eval_batch_size=3))
