@@ -15,13 +15,10 @@ import torch
 from torch import Tensor
 
 from span_marker.candidate_filter.head import SpanFilter, filter_loss
-from span_marker.configuration import SpanMarkerConfig
 from span_marker.core.decoding import Decoder, ScoredSpans, probabilities
 from span_marker.preprocessing.batching import run_in_batches
-from span_marker.preprocessing.data_collator import SpanMarkerDataCollator
 from span_marker.preprocessing.inputs import Sentences
-from span_marker.preprocessing.pieces import into_pieces, tokenize
-from span_marker.preprocessing.tokenizer import SpanMarkerTokenizer
+from span_marker.preprocessing.preprocessor import Preprocessor
 
 HELD_OUT = 5
 """Every fifth sentence is held out to choose the threshold, unless the caller passes held-out text."""
@@ -79,9 +76,7 @@ Examine = Callable[[dict[str, Tensor]], Examined]
 def collect_examples(
     sentences: Sentences,
     examine: Examine,
-    tokenizer: SpanMarkerTokenizer,
-    config: SpanMarkerConfig,
-    max_tokens: int,
+    preprocessor: Preprocessor,
     batch_size: int,
 ) -> Iterator[Examples]:
     """Collect what a model predicts for sentences.
@@ -89,18 +84,16 @@ def collect_examples(
     Args:
         sentences: The sentences; with document context, whole documents.
         examine: Examines a batch.
-        tokenizer: The model's tokenizer.
-        config: The model's configuration.
-        max_tokens: The text limit, including special tokens.
+        preprocessor: The model's preprocessor.
         batch_size: The largest number of sentences in a batch.
 
     Yields:
         The candidates of a batch. Candidates without markers are no entities.
     """
-    pieces = into_pieces(sentences, tokenize(sentences, tokenizer), tokenizer, config, max_tokens)
-    collator = SpanMarkerDataCollator.for_model(tokenizer, config)
-    decoder = config.decoder()
-    for _, batch, examined in run_in_batches(examine, [piece.features() for piece in pieces], collator, batch_size):
+    pieces = preprocessor.pieces(sentences, preprocessor.encode(sentences))
+    features = [piece.features() for piece in pieces]
+    decoder = preprocessor.config.decoder()
+    for _, batch, examined in run_in_batches(examine, features, preprocessor.collator, batch_size):
         kept = examined.kept.cpu()
         span_words = batch["span_words"]
         probability, is_entity, has_markers = torch.zeros(3, len(span_words)).unbind()

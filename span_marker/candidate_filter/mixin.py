@@ -17,6 +17,7 @@ from span_marker.configuration import SpanFilterConfig, SpanMarkerConfig
 from span_marker.encoders.engines import Engine, FastEngine
 from span_marker.preprocessing.batching import evaluating
 from span_marker.preprocessing.inputs import Sentences, read_inputs
+from span_marker.preprocessing.preprocessor import Preprocessor
 
 logger = logging.getLogger(__name__)
 
@@ -41,8 +42,10 @@ class SpanFilterMixin(nn.Module):
         _classify: Any
         _engine_input: Any
         _marker_ids: Any
-        require_tokenizer: Any
-        max_text_length: int
+
+        @property
+        def preprocessor(self) -> Preprocessor:
+            """See `SpanMarkerPreTrainedModel`."""
 
     @property
     def can_filter(self) -> bool:
@@ -260,8 +263,7 @@ class SpanFilterMixin(nn.Module):
             self.config.span_filter = SpanFilterConfig(self.span_filter.input_size)
 
     def _examples(self, sentences: Sentences, batch_size: int) -> Iterator[Examples]:
-        tokenizer, max_tokens = self.require_tokenizer(), self.max_text_length
-        return collect_examples(sentences, self.examine, tokenizer, self.config, max_tokens, batch_size)
+        return collect_examples(sentences, self.examine, self.preprocessor, batch_size)
 
     def _use(self, span_filter: SpanFilter, report: SpanFilterReport) -> None:
         self.span_filter, self.config.exact = span_filter, False

@@ -15,7 +15,6 @@ from span_marker.error_analysis.matching import Item, JudgedSentence, match
 from span_marker.error_analysis.report import REASONS, ErrorReport
 from span_marker.modeling import SpanMarkerModel, without_adapter
 from span_marker.preprocessing.batching import run_in_batches
-from span_marker.preprocessing.data_collator import SpanMarkerDataCollator
 from span_marker.preprocessing.features import DatasetSummary, prepare
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ def analyze_errors(
     unreachable = Counter(dict.fromkeys(REASONS, 0))
     datasets = named_splits(data)
     for split, dataset in datasets.items():
-        features, summary = prepare(dataset, model.require_tokenizer(), model.config, model.max_text_length, split)
+        features, summary = prepare(dataset, model.preprocessor, split)
         rows = list(read_rows(dataset, split, model.config.tags))
         judged = _judge(split, rows, _read_lists(rows, model.predict(dataset, batch_size=batch_size), split))
         unreachable.update(_unreachable(summary))
@@ -222,7 +221,7 @@ def _unreachable(summary: DatasetSummary) -> dict[str, int]:
 
 def _num_filtered(model: SpanMarkerModel, features: Dataset, batch_size: int) -> int:
     """Count the gold entities that the filter drops. Unless a span may have several labels, it counts as one."""
-    collator = SpanMarkerDataCollator.for_model(model.require_tokenizer(), model.config)
+    collator = model.preprocessor.collator
     outside_id = model.config.outside_id
     num_filtered = 0
     for _, batch, (_, kept) in run_in_batches(model.score, features, collator, batch_size, model.candidates_kept):

@@ -13,6 +13,7 @@ from span_marker.core.decoding import Decoding
 from span_marker.prediction import predictor
 from span_marker.prediction.entities import Coverage, Entity
 from span_marker.preprocessing.inputs import Inputs, Words, read_inputs, take_columns
+from span_marker.preprocessing.preprocessor import Preprocessor
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -38,10 +39,12 @@ class PredictionMixin(nn.Module):
 
     if TYPE_CHECKING:
         config: SpanMarkerConfig
-        max_text_length: int
         score: Any
-        require_tokenizer: Any
         uses_filter: Any
+
+        @property
+        def preprocessor(self) -> Preprocessor:
+            """See `SpanMarkerPreTrainedModel`."""
 
         @property
         def candidates_kept(self) -> float:
@@ -281,9 +284,7 @@ class PredictionMixin(nn.Module):
         uses_filter = self.uses_filter(exact)
         return predictor.Predictor(
             functools.partial(self.score, exact=not uses_filter),
-            self.require_tokenizer(),
-            self.config,
-            self.max_text_length,
+            self.preprocessor,
             self.config.decoder(threshold, decoding, keeps_all_scores=top_k is not None),
             batch_size,
             top_k,

@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from span_marker.configuration import SpanMarkerConfig
 from span_marker.core.alignment import trim
 from span_marker.core.checks import check_limit
 from span_marker.core.decoding import Decoder, ScoredSpan, ScoredSpans
@@ -19,10 +18,9 @@ from span_marker.core.spans import num_candidates
 from span_marker.data.rows import check_text, check_words
 from span_marker.prediction.entities import Coverage, Entity
 from span_marker.preprocessing.batching import MemoryBudget, run_in_batches
-from span_marker.preprocessing.data_collator import SpanMarkerDataCollator
 from span_marker.preprocessing.inputs import Sentences, warn_of_context
-from span_marker.preprocessing.pieces import into_pieces, tokenize
-from span_marker.preprocessing.tokenizer import EncodedSentence, SpanMarkerTokenizer
+from span_marker.preprocessing.preprocessor import Preprocessor
+from span_marker.preprocessing.tokenizer import EncodedSentence
 
 logger = logging.getLogger(__name__)
 
@@ -45,9 +43,7 @@ class Predictor:
 
     Args:
         score: Scores a batch.
-        tokenizer: The model's tokenizer.
-        config: The model's configuration.
-        max_tokens: The text limit, including special tokens.
+        preprocessor: The model's preprocessor.
         decoder: How class scores become entities.
         batch_size: The largest number of sentences in a batch.
         top_k: Number of labels to return for each entity; None for no such list.
@@ -59,9 +55,7 @@ class Predictor:
     """
 
     score: Score
-    tokenizer: SpanMarkerTokenizer
-    config: SpanMarkerConfig
-    max_tokens: int
+    preprocessor: Preprocessor
     decoder: Decoder
     batch_size: int = 32
     top_k: int | None = None
@@ -73,8 +67,8 @@ class Predictor:
     def __post_init__(self) -> None:
         check_limit("batch_size", self.batch_size, at_least=1)
         check_limit("top_k", self.top_k, at_least=1, also=(None,))
-        self._collator = SpanMarkerDataCollator.for_model(self.tokenizer, self.config)
-        self._labels = self.config.classes
+        self._collator = self.preprocessor.collator
+        self._labels = self.preprocessor.config.classes
 
     def read(self, sentences: Sentences, progress: tqdm[Any]) -> tuple[list[list[Entity]], list[Coverage]]:
         """Find the entities of sentences.
@@ -87,8 +81,8 @@ class Predictor:
         Returns:
             The entities of each sentence, and how much of it was read.
         """
-        encodings = tokenize(sentences, self.tokenizer)
-        pieces = into_pieces(sentences, encodings, self.tokenizer, self.config, self.max_tokens)
+        encodings = self.preprocessor.encode(sentences)
+        pieces = self.preprocessor.pieces(sentences, encodings)
         if progress.total is not None:
             progress.total += len(pieces) - len(encodings)
         proposals: list[list[ScoredSpan]] = [[] for _ in encodings]
@@ -136,7 +130,7 @@ class Predictor:
                 "encoder supports it.",
                 self._num_incomplete,
                 self._num_read,
-                self.max_tokens,
+                self.preprocessor.max_tokens,
             )
 
     def _as_dict(self, span: ScoredSpan, item: Any, sentence: EncodedSentence) -> Entity:
@@ -172,7 +166,7 @@ def predict(sentences: Sentences, predictor: Predictor, show_progress_bar: bool)
     Returns:
         The entities of each sentence, and how much of it was read.
     """
-    warn_of_context(sentences.document_ids is not None, predictor.config)
+    warn_of_context(sentences.document_ids is not None, predictor.preprocessor.config)
     results: list[Any] = [None] * len(sentences.items)
     with tqdm(total=len(results), desc="Predicting", disable=not show_progress_bar) as progress:
         # The sentences of a document stay together, since each is context of the others.
@@ -200,7 +194,7 @@ def predict_stream(
     Yields:
         The entities of each sentence, in order; for dicts, the dicts with ``entities`` added.
     """
-    warn_of_context(False, predictor.config)
+    warn_of_context(False, predictor.preprocessor.config)
     try:
         with tqdm(desc="Predicting", disable=not show_progress_bar) as progress:
             pairs = (

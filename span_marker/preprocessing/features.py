@@ -19,8 +19,9 @@ from span_marker.data.columns import ROWS_AT_A_TIME, RowReader, require_dataset
 from span_marker.data.rows import Kind, Row, check_content
 from span_marker.preprocessing.data_collator import within_reach
 from span_marker.preprocessing.inputs import Sentences, document_columns, text_column
-from span_marker.preprocessing.pieces import Piece, into_pieces, tokenize
-from span_marker.preprocessing.tokenizer import EncodedSentence, SpanMarkerTokenizer
+from span_marker.preprocessing.pieces import Piece
+from span_marker.preprocessing.preprocessor import Preprocessor
+from span_marker.preprocessing.tokenizer import EncodedSentence
 
 if TYPE_CHECKING:
     from datasets import Dataset, Features
@@ -178,9 +179,7 @@ class DatasetSummary:
 
 def prepare(
     dataset: Dataset,
-    tokenizer: SpanMarkerTokenizer,
-    config: SpanMarkerConfig,
-    max_tokens: int,
+    preprocessor: Preprocessor,
     dataset_name: str,
     needs_labels: bool = True,
 ) -> tuple[Dataset, DatasetSummary]:
@@ -190,9 +189,7 @@ def prepare(
         dataset: Has the columns ``tokens`` and ``ner_tags`` (integers, or strings of the label list), ``tokens`` and
             ``entities`` (in words), or ``text`` and ``entities`` (in characters), see `span_marker.data.columns`; and
             for document context ``document_id`` and ``sentence_id``.
-        tokenizer: The model's tokenizer.
-        config: The model's configuration.
-        max_tokens: The text limit, special tokens included.
+        preprocessor: The model's preprocessor.
         dataset_name: What to call the data set in messages: ``training`` or ``evaluation``.
         needs_labels: Whether missing annotations are an error.
 
@@ -207,8 +204,9 @@ def prepare(
     """
     from datasets.fingerprint import Hasher  # takes long to import
 
+    config, max_tokens = preprocessor.config, preprocessor.max_tokens
     dataset = require_dataset(dataset, dataset_name)
-    preparer = _RowPreparer(dataset, tokenizer, config, max_tokens, dataset_name, needs_labels)
+    preparer = _RowPreparer(dataset, preprocessor, dataset_name, needs_labels)
     if len(dataset) == 0:
         raise ValueError(f"the {dataset_name} data set has no rows")
     prepared = dataset.map(
@@ -244,9 +242,7 @@ class _RowPreparer:
 
     Args:
         dataset: See `prepare`.
-        tokenizer: See `prepare`.
-        config: See `prepare`.
-        max_tokens: See `prepare`.
+        preprocessor: See `prepare`.
         dataset_name: See `prepare`.
         needs_labels: See `prepare`.
 
@@ -259,12 +255,11 @@ class _RowPreparer:
     def __init__(
         self,
         dataset: Dataset,
-        tokenizer: SpanMarkerTokenizer,
-        config: SpanMarkerConfig,
-        max_tokens: int,
+        preprocessor: Preprocessor,
         dataset_name: str,
         needs_labels: bool,
     ) -> None:
+        config = preprocessor.config
         self.reader: RowReader | None = None
         if needs_labels or {"entities", "ner_tags"} & set(dataset.column_names):
             self.reader = RowReader.from_dataset(dataset, dataset_name, config.tags, config.classes)
@@ -274,7 +269,7 @@ class _RowPreparer:
         self.has_documents = document_columns(dataset)[0] is not None
         self.summary = DatasetSummary()
         self._dataset_name = dataset_name
-        self._tokenizer, self._config, self._max_tokens = tokenizer, config, max_tokens
+        self._preprocessor = preprocessor
         self._class_ids = {label: class_id for class_id, label in enumerate(config.classes)}
         self._entity_max_length = config.limit("entity_max_length")
 
@@ -291,8 +286,8 @@ class _RowPreparer:
         rows = self._read(batch, indices)
         documents = (batch["document_id"], batch["sentence_id"]) if self.has_documents else (None, None)
         sentences = Sentences([row.content for row in rows], self._column == "text", *documents)
-        encodings = tokenize(sentences, self._tokenizer)
-        pieces = into_pieces(sentences, encodings, self._tokenizer, self._config, self._max_tokens)
+        encodings = self._preprocessor.encode(sentences)
+        pieces = self._preprocessor.pieces(sentences, encodings)
         blank = [_blank_words(row, encoding) for row, encoding in zip(rows, encodings, strict=True)]
         features = [
             {

@@ -18,7 +18,6 @@ from span_marker.data.columns import read_rows, require_dataset
 from span_marker.data.rows import Unit, check_entity
 from span_marker.modeling import SpanMarkerModel, without_adapter
 from span_marker.preprocessing.batching import run_in_batches
-from span_marker.preprocessing.data_collator import SpanMarkerDataCollator
 from span_marker.preprocessing.features import prepare
 from span_marker.scores.calibration import (
     CalibrationReport,
@@ -97,11 +96,10 @@ def score_candidates(model: SpanMarkerModel, data: Dataset, batch_size: int = 32
     Returns:
         Class scores and labels.
     """
-    tokenizer, config = model.require_tokenizer(), model.config
-    prepared, _ = prepare(data, tokenizer, config, model.max_text_length, HELD_OUT)
-    collator = SpanMarkerDataCollator.for_model(tokenizer, config)
+    config, preprocessor = model.config, model.preprocessor
+    prepared, _ = prepare(data, preprocessor, HELD_OUT)
     logits, labels = [], []
-    for _, batch, (scores, kept) in run_in_batches(model.score, prepared, collator, batch_size):
+    for _, batch, (scores, kept) in run_in_batches(model.score, prepared, preprocessor.collator, batch_size):
         logits.append(scores.float().cpu())
         labels.append(batch["labels"] if kept is None else batch["labels"][kept.cpu()])
     return ScoredCandidates(torch.cat(logits), torch.cat(labels), config.outside_id, config.multi_label)

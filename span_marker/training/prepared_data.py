@@ -83,14 +83,7 @@ class PreparedData:
         model = self._model
         if dataset_name != TRAINING and isinstance(dataset, Dataset):
             warn_of_context("document_id" in dataset.column_names, model.config)
-        result = features.prepare(
-            dataset,
-            model.require_tokenizer(),
-            model.config,
-            model.max_text_length,
-            dataset_name,
-            needs_labels=needs_labels,
-        )
+        result = features.prepare(dataset, model.preprocessor, dataset_name, needs_labels)
         self._prepared.append(PreparedDataset(dataset, *result))
         return self._prepared[-1]
 

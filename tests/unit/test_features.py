@@ -18,7 +18,7 @@ def model():
 
 
 def prepared(model, dataset, **options):
-    return prepare(dataset, model.tokenizer, model.config, model.max_text_length, "training", **options)[0]
+    return prepare(dataset, model.preprocessor, "training", **options)[0]
 
 
 def test_integers_and_strings_give_the_same(model):
@@ -245,7 +245,7 @@ def test_the_data_say_how_entities_overlap(model, caplog):
             ]
         ]
         data = Dataset.from_dict({"tokens": [["a"] * 500], "entities": entities})
-        return prepare(data, model.tokenizer, model.config, model.max_text_length, "training")[1].decoding
+        return prepare(data, model.preprocessor, "training")[1].decoding
 
     flat = [(start, start + 1) for start in range(300)]
     assert decoding(flat) == "flat"

@@ -66,7 +66,7 @@ CONSUMERS = {
     "suggest_limits": lambda data: suggest_limits(data, MODEL.tokenizer, labels=LABELS),
     "validate": raise_problem,
     "validate with a model": lambda data: raise_problem(data, MODEL),
-    "prepare": lambda data: prepare(data, MODEL.tokenizer, MODEL.config, MODEL.max_text_length, "training"),
+    "prepare": lambda data: prepare(data, MODEL.preprocessor, "training"),
     "Trainer": train,
     "tune_thresholds": lambda data: tune_thresholds(build_model("bert", entity_max_length=3), data),
     "analyze_errors": lambda data: analyze_errors(MODEL, data, num_resamples=2),
