@@ -46,7 +46,7 @@ def spacy_tuple(row: Row) -> Any:
 
 
 def doccano(row: Row) -> Any:
-    """As doccano exports sequence labelling."""
+    """As doccano exports sequence labeling."""
     return {"text": row["text"], "label": [[e["start"], e["end"], e["label"]] for e in row["entities"]]}
 
 
@@ -122,7 +122,7 @@ def files(rows: list[Row], folder: Path) -> dict[str, dict[str, Path]]:
 
 def features(model: SpanMarkerModel, data: Dataset) -> list[Row]:
     """What the model gets, entities in order of their words, whatever order the data had."""
-    prepared, _ = prepare(data, model.require_tokenizer(), model.config, model.max_text_length, "training")
+    prepared, _ = prepare(data, model.preprocessor, "training")
     return [{**row, "entities": sorted(row["entities"])} for row in prepared]
 
 

@@ -42,7 +42,7 @@ def outermost(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def spans(entities: list[dict[str, Any]], start: str = "start", end: str = "end") -> list[LabelledSpan]:
-    """Entities as labelled spans."""
+    """Entities as labeled spans."""
     return [LabelledSpan(entity["label"], entity[start], entity[end]) for entity in entities]
 
 

@@ -253,7 +253,7 @@ def is_marker(name: str) -> bool:
 
 
 def color_of(name: str) -> str:
-    """The colour of a token of a row."""
+    """The color of a token of a row."""
     return PADDING if not name else MARKER if is_marker(name) else TEXT
 
 

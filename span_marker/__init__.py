@@ -21,11 +21,23 @@ from span_marker.version import __version__
 if TYPE_CHECKING:
     from transformers import TrainingArguments, pipeline
 
-    from span_marker.data.columns import infer_labels
-    from span_marker.data.files import read_annotations
-    from span_marker.data.html import write_html
-    from span_marker.data.writing import to_docs, write_brat, write_conll, write_docbin, write_jsonl
-    from span_marker.error_analysis.analyze import analyse_errors, analyse_predictions
+    from span_marker.data import (
+        infer_labels,
+        read_annotations,
+        to_docs,
+        write_annotations,
+        write_brat,
+        write_conll,
+        write_docbin,
+        write_html,
+        write_jsonl,
+    )
+    from span_marker.error_analysis.analyze import (
+        analyse_errors,
+        analyse_predictions,
+        analyze_errors,
+        analyze_predictions,
+    )
     from span_marker.error_analysis.comparison import Comparison, compare_reports
     from span_marker.error_analysis.report import ErrorReport
     from span_marker.scores.tuning import calibrate, tune_thresholds
@@ -35,11 +47,23 @@ if TYPE_CHECKING:
 
 _LAZY = {
     "transformers": ("TrainingArguments", "pipeline"),
-    "span_marker.data.columns": ("infer_labels",),
-    "span_marker.data.files": ("read_annotations",),
-    "span_marker.data.html": ("write_html",),
-    "span_marker.data.writing": ("to_docs", "write_brat", "write_conll", "write_docbin", "write_jsonl"),
-    "span_marker.error_analysis.analyze": ("analyse_errors", "analyse_predictions"),
+    "span_marker.data": (
+        "infer_labels",
+        "read_annotations",
+        "to_docs",
+        "write_annotations",
+        "write_brat",
+        "write_conll",
+        "write_docbin",
+        "write_html",
+        "write_jsonl",
+    ),
+    "span_marker.error_analysis.analyze": (
+        "analyse_errors",
+        "analyse_predictions",
+        "analyze_errors",
+        "analyze_predictions",
+    ),
     "span_marker.error_analysis.comparison": ("Comparison", "compare_reports"),
     "span_marker.error_analysis.report": ("ErrorReport",),
     "span_marker.scores.tuning": ("calibrate", "tune_thresholds"),
@@ -66,6 +90,8 @@ __all__ = [
     "__version__",
     "analyse_errors",
     "analyse_predictions",
+    "analyze_errors",
+    "analyze_predictions",
     "calibrate",
     "compare_reports",
     "infer_labels",
@@ -75,6 +101,7 @@ __all__ = [
     "to_docs",
     "tune_thresholds",
     "validate",
+    "write_annotations",
     "write_brat",
     "write_conll",
     "write_docbin",

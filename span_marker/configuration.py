@@ -1,4 +1,4 @@
-"""SpanMarkerConfig: the configuration of a SpanMarker model, explicit, validated, and readable by the 1.x library."""
+"""SpanMarkerConfig: the configuration of a SpanMarker model, validated, and readable by the 1.x library."""
 
 from __future__ import annotations
 
@@ -20,14 +20,17 @@ DEFAULT_MODEL_MAX_LENGTH = 512
 DEFAULT_MARKER_MAX_LENGTH = 128
 DEFAULT_ENTITY_MAX_LENGTH = 8
 
+NO_THRESHOLDS: Any = object()
+"""Stands for no thresholds at all, where None stands for those of the configuration."""
+
 AUTO = "auto"
-"""Stands for a limit that is to be set from the training data."""
+"""Value of a limit that `Trainer` sets from the training data."""
 
 LARGEST_LIMIT = 2**31 - 1
-"""The largest number that any limit may be."""
+"""The largest allowed value of any limit."""
 
 LARGEST_STATE = 10**5
-"""The largest size of a text state: larger than any encoder's, small enough to build a filter in a moment."""
+"""The largest allowed size of a text state: larger than that of any encoder, small enough to build a filter quickly."""
 
 FOREIGN_SETTINGS = (
     "attn_implementation",
@@ -36,12 +39,12 @@ FOREIGN_SETTINGS = (
     "_experts_implementation",
     "num_labels",
 )
-"""Entries of a configuration that are not read: span markers bring their own attention, and labels are counted.
+"""Entries of a configuration that are not read. Span markers use their own attention, and labels are counted.
 
-The first ones may name a repository with kernels, which is code that ``transformers`` would load."""
+The first four may name a repository with kernels, which is code that ``transformers`` would load."""
 
 HAS_CODE = "has_code"
-"""Key of the configuration of an encoder whose code is among the files of the checkpoint."""
+"""Key in the configuration of an encoder whose code is among the files of the checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +53,8 @@ class SpanFilterConfig:
 
     Args:
         input_size: Size of the text states that the filter reads.
-        threshold: The least score of a candidate that gets markers; None for a filter that is not tuned yet.
-        entity_max_length: The longest candidate, in words, that the threshold was chosen for.
+        threshold: The least score of a candidate that gets markers; None until the filter is tuned.
+        entity_max_length: The value of ``entity_max_length`` that the threshold was chosen for, in words.
         recall: The share of the entities that the threshold must keep.
         candidates_kept: The share of the candidates that the threshold keeps.
 
@@ -78,7 +81,7 @@ class SpanFilterConfig:
 
     @classmethod
     def from_dict(cls, values: Any) -> SpanFilterConfig:
-        """Read the settings from what `to_dict` returned.
+        """Read the settings from the output of `to_dict`.
 
         Args:
             values: The dict.
@@ -88,15 +91,17 @@ class SpanFilterConfig:
 
         Raises:
             TypeError: If an entry is not a number.
-            ValueError: If it is not a dict, lacks ``input_size``, or has an unknown or wrong entry.
+            ValueError: If ``values`` is not a dict, lacks ``input_size``, or has an unknown or wrong entry.
         """
         names = [field.name for field in fields(cls)]
         if not isinstance(values, dict) or "input_size" not in values or not set(values) <= set(names):
-            raise ValueError(f"span_filter={values!r} must be None or a dict with 'input_size' and no keys but {names}")
+            raise ValueError(
+                f"span_filter={values!r} must be None or a dict with 'input_size' and only keys of {names}"
+            )
         return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the settings that are set, as JSON can hold them."""
+        """Return the settings that are not None, for JSON."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
@@ -104,39 +109,39 @@ class SpanMarkerConfig(PreTrainedConfig):
     """Configuration of a SpanMarker model.
 
     Args:
-        encoder: The encoder's configuration, or the dict that it is saved as. Only classes that come with
-            ``transformers`` are built from a dict.
-        labels: The labels of the data set as given, ``O`` included, such as ``B-PER``. Needed for a new model; a saved
-            configuration carries them in ``encoder["id2label"]``.
-        model_max_length: Tokens of the longest text, special tokens included. None stands for
+        encoder: The encoder's configuration, or the dict that it is saved as. Dicts are only turned into classes of
+            ``transformers`` itself.
+        labels: The tags of the data set, such as ``B-PER``, in the order of their IDs and including ``O``. Needed for
+            new models; saved configurations have them in ``encoder["id2label"]``.
+        model_max_length: The largest number of tokens of a text, including special tokens. Defaults to
             ``model_max_length_default``.
-        marker_max_length: Pairs of markers of each sentence that the dense engine, and the 1.x library, run at a time.
-            It changes no result; the fast engine bounds its memory by itself.
-        entity_max_length: Words of the longest entity. This and ``model_max_length`` may be ``"auto"`` for a new model:
-            ``Trainer`` then sets them from the training data, see `span_marker.suggest_limits`.
-        max_prev_context: Sentences of document context in front; None for as many as fit.
-        max_next_context: Sentences of document context behind; None for as many as fit.
+        marker_max_length: Number of marker pairs per sentence that the dense engine, and the 1.x library, run at a
+            time. It does not change results. The fast engine bounds its memory by itself.
+        entity_max_length: The largest number of words of an entity. For new models, this and ``model_max_length`` may
+            be ``"auto"``: ``Trainer`` then sets them from the training data, see `span_marker.suggest_limits`.
+        max_prev_context: The largest number of sentences of document context before a sentence; None for no limit.
+        max_next_context: The largest number of sentences of document context after a sentence; None for no limit.
         trained_with_document_context: Whether the model was trained with document context.
         model_max_length_default: The text limit if ``model_max_length`` is None.
-        id2reduced_id: Class of a span for each given label ID; made from ``labels``, for the 1.x library to read.
-        multi_label: Whether a span may have several labels: each has a probability of its own.
-        decoding: How entities that overlap are resolved, see `span_marker.core.decoding`. None stands for ``"flat"``,
-            or for ``"nested"`` in a multi-label model; training sets it if the data asks for more.
-        calibration_temperature: What class scores are divided by before they become probabilities, see
-            `span_marker.calibrate`.
-        thresholds: The least probability of each label, see ``SpanMarkerModel.predict``; None for none.
-        candidates_per_word: How many candidates get markers in training besides the gold spans, for each word of a
-            sentence: the best ones of a candidate filter that is trained beside the markers. From
-            ``entity_max_length`` on, all of them do. None trains no filter.
-        span_filter: The settings of the candidate filter, a `SpanFilterConfig` or the dict that it is saved as. None
-            for a model without a filter.
-        exact: Whether prediction gives markers to all candidates, filter or not.
-        span_marker_version: Version of the library that made the model.
-        **kwargs: Arguments of ``PreTrainedConfig``, ``id2label`` and ``label2id`` among them.
+        id2reduced_id: Class ID of each tag ID, computed from ``labels``, for the 1.x library.
+        multi_label: Whether a span may have several labels, each with its own probability.
+        decoding: How overlaps between entities are resolved, see `span_marker.core.decoding`. Defaults to ``"flat"``,
+            or to ``"nested"`` for multi-label models. Training sets it if the data has overlaps that the default cannot
+            predict.
+        calibration_temperature: Divisor of the class scores, see `span_marker.calibrate`.
+        thresholds: The least probability of each label, see ``SpanMarkerModel.predict``; None for no thresholds.
+        candidates_per_word: Number of candidates per word of a sentence that get markers in training, in addition to
+            the gold spans. They are the best ones of a candidate filter that is trained jointly with the classifier. At
+            ``entity_max_length`` or more, all candidates get markers. None trains no filter.
+        span_filter: The settings of the candidate filter, as a `SpanFilterConfig` or the dict that it is saved as. None
+            for models without a filter.
+        exact: Whether all candidates get markers in prediction, even if the model has a filter.
+        span_marker_version: Version of the library that created the model.
+        **kwargs: Arguments of ``PreTrainedConfig``, such as ``id2label`` and ``label2id``.
 
     Raises:
-        ValueError: If a limit is below 1, the decoding is unknown, a threshold is no probability, or a label list has
-            no ``O``, repeats a label, or has nothing else.
+        ValueError: If a limit is below 1, ``decoding`` is unknown, a threshold is not a probability, or a label list
+            lacks ``O``, repeats a label, or has nothing but ``O``.
     """
 
     model_type = "span-marker"
@@ -161,7 +166,7 @@ class SpanMarkerConfig(PreTrainedConfig):
     span_marker_version: str = __version__
 
     def __post_init__(self, labels: Sequence[str] | None = None, **kwargs: Any) -> None:
-        """Build the parts that come as dicts, reduce the labels, and check everything."""
+        """Build the parts that are passed as dicts, reduce the tags to classes, and check everything."""
         self.encoder = _encoder_config(self.encoder)
         if self.span_filter is not None and not isinstance(self.span_filter, SpanFilterConfig):
             self.span_filter = SpanFilterConfig.from_dict(self.span_filter)
@@ -182,11 +187,11 @@ class SpanMarkerConfig(PreTrainedConfig):
         return values
 
     def check_limits(self) -> None:
-        """Check the limits.
+        """Check all settings.
 
         Raises:
-            TypeError: If a limit is not a whole number.
-            ValueError: If it is below or above what makes sense.
+            TypeError: If a setting has the wrong type.
+            ValueError: If a setting is out of range.
         """
         for name in ("marker_max_length", "model_max_length_default"):
             check_limit(name, getattr(self, name), at_least=1, at_most=LARGEST_LIMIT)
@@ -204,8 +209,8 @@ class SpanMarkerConfig(PreTrainedConfig):
             raise TypeError(f"candidates_per_word={per_word!r} must be a number, or None to train no candidate filter")
         if per_word is not None and not 0 < float(per_word) < math.inf:
             raise ValueError(
-                f"candidates_per_word={per_word} must be above 0 and finite: entity_max_length gives markers to all "
-                "candidates, and None trains no candidate filter"
+                f"candidates_per_word={per_word} must be above 0 and finite: at entity_max_length, all candidates get "
+                "markers, and None trains no candidate filter"
             )
         if not self.exact:
             self.check_filter_length()
@@ -216,26 +221,26 @@ class SpanMarkerConfig(PreTrainedConfig):
             raise ValueError(f"calibration_temperature={temperature!r} must be a positive number")
 
     def check_filter_length(self) -> None:
-        """Check that the candidate filter's threshold was chosen for candidates like the model's.
+        """Check that the candidate filter's threshold was chosen for the model's ``entity_max_length``.
 
         Raises:
-            ValueError: If the longest candidate was another one.
+            ValueError: If it was chosen for another value.
         """
         if self.span_filter is None or self.span_filter.threshold is None:
             return
         fitted_to = self.span_filter.entity_max_length
         if fitted_to != self.entity_max_length:
             raise ValueError(
-                f"the candidate filter was fitted to candidates of entity_max_length={fitted_to} words, but those of "
-                f"the model have entity_max_length={self.entity_max_length}: load it with exact=True, and call "
-                "fit_span_filter or, if the model was trained with its filter, tune_span_filter"
+                f"the candidate filter was fitted with entity_max_length={fitted_to} words, but the model has "
+                f"entity_max_length={self.entity_max_length}: load it with exact=True, then call fit_span_filter, or "
+                "tune_span_filter if the model was trained with its filter"
             )
 
     def limit(self, name: str) -> int:
-        """Get a limit that must be a number by now.
+        """Return a limit as a number.
 
         Args:
-            name: Its name.
+            name: Name of the limit.
 
         Returns:
             The limit.
@@ -246,7 +251,7 @@ class SpanMarkerConfig(PreTrainedConfig):
         value = getattr(self, name)
         if value == AUTO:
             raise ValueError(
-                f"{name}='auto' is set by Trainer from the training data: train the model first, or give a number"
+                f"{name}='auto' is set by Trainer from the training data: train the model first, or pass a number"
             )
         return int(value)
 
@@ -261,18 +266,22 @@ class SpanMarkerConfig(PreTrainedConfig):
         """Say how class scores become entities.
 
         Args:
-            threshold: The least probability of an entity, or that of each label; by default ``thresholds``.
+            threshold: The least probability of an entity, or that of each label. Defaults to ``thresholds``;
+                `NO_THRESHOLDS` for none.
             decoding: How to resolve overlaps; by default ``decoding``.
-            keeps_all_scores: Whether the probabilities of all classes are wanted.
+            keeps_all_scores: Whether to fill in `ScoredSpan.all_scores`.
 
         Returns:
-            The settings in one.
+            The decoder.
 
         Raises:
             TypeError: If a threshold is not a number.
-            ValueError: If a threshold is no probability, labels are unknown or missing, or there is no such decoding.
+            ValueError: If a threshold is not a probability, labels are unknown or missing, or ``decoding`` is unknown.
         """
-        threshold = self.thresholds if threshold is None else threshold
+        if threshold is NO_THRESHOLDS:
+            threshold = None
+        elif threshold is None:
+            threshold = self.thresholds
         fallback: Decoding = "nested" if self.multi_label else "flat"
         labels = self.classes
         thresholds: list[float] | None = None
@@ -281,7 +290,7 @@ class SpanMarkerConfig(PreTrainedConfig):
             unknown, missing = sorted(set(threshold) - expected), sorted(expected - set(threshold))
             if unknown or missing:
                 raise ValueError(
-                    f"threshold={threshold} must have each label of the model and no other: unknown labels {unknown}; "
+                    f"threshold={threshold} must have exactly the labels of the model: unknown labels {unknown}, "
                     f"labels without a threshold {missing}"
                 )
             for label, value in threshold.items():
@@ -301,17 +310,17 @@ class SpanMarkerConfig(PreTrainedConfig):
 
     @property
     def tags(self) -> list[str]:
-        """The labels as given, in the order of the integer tags: ``["O", "B-PER", "I-PER"]``."""
+        """The tags in the order of their IDs: ``["O", "B-PER", "I-PER"]``."""
         return [label for _, label in sorted(self.encoder.id2label.items())]
 
     @property
     def scheme(self) -> str | None:
-        """Scheme of the tags, a key of `span_marker.core.labels.SCHEMES`."""
+        """Scheme of the tags, a key of `span_marker.core.labels.SCHEMES`; None without a scheme."""
         return detect_scheme(self.tags)
 
     @property
     def classes(self) -> list[str]:
-        """The classes of a span in the order of their IDs: ``["O", "PER"]``."""
+        """The classes of spans in the order of their IDs: ``["O", "PER"]``."""
         return [str(label) for _, label in sorted((self.id2label or {}).items())]
 
     @property
@@ -330,34 +339,34 @@ class SpanMarkerConfig(PreTrainedConfig):
         return self.classes.index(OUTSIDE)
 
     def check_labels(self) -> None:
-        """Check the labels of a configuration that a model is to be built from.
+        """Check the labels before a model is built.
 
         Raises:
-            ValueError: If the given or the reduced labels are missing or broken, or do not belong together.
+            ValueError: If tags or classes are missing or broken, or do not match.
         """
         check_labels(self.classes)
         reduced, _ = reduce_labels(self.tags)
         if set(reduced) != set(self.classes):
             raise ValueError(
-                f"the classes {self.classes} (id2label) are not those of the given labels {self.tags} "
-                f"(encoder.id2label), which are {reduced}"
+                f"the classes {self.classes} (id2label) are not those of the tags {self.tags} (encoder.id2label), "
+                f"which are {reduced}"
             )
 
 
 def _both_ways(labels: Sequence[str]) -> tuple[dict[int, str], dict[str, int]]:
-    """Number labels, and find the numbers by the labels."""
+    """Map IDs to labels, and labels to IDs."""
     return dict(enumerate(labels)), {label: index for index, label in enumerate(labels)}
 
 
 def _encoder_config(encoder: PreTrainedConfig | dict[str, Any] | None) -> PreTrainedConfig | None:
-    """Build an encoder's configuration from ``transformers``' own classes; custom code in it is never acted on."""
+    """Build an encoder's configuration from the classes of ``transformers`` itself; custom code is never run."""
     if encoder is None or isinstance(encoder, PreTrainedConfig):
         return encoder
     if not isinstance(encoder, dict):
         raise TypeError(f"config.encoder={encoder!r} must be a configuration or a dict, not {type(encoder).__name__}")
     if encoder.get(HAS_CODE):
         raise ValueError(
-            f"the encoder, of type {encoder.get('model_type')!r}, comes with code of its own: if you trust it, pass "
+            f"the encoder of type {encoder.get('model_type')!r} comes with code of its own: if you trust it, pass "
             "trust_remote_code=True"
         )
     values = {

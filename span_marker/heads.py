@@ -1,4 +1,4 @@
-"""The classifier of candidates: its layer, its initial bias, its dropout, and its loss."""
+"""The classifier of candidates: its layer, initial bias, dropout and loss."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from transformers import PreTrainedConfig
 from transformers import initialization as init
 
 OUTSIDE_PRIOR = 0.98
-"""Probability of ``O`` before any training, close to its share among candidates. Starting there, training does not
-spend its first steps on bending the encoder towards ``O`` (Lin et al. 2017, Focal Loss for Dense Object Detection)."""
+"""Probability of ``O`` before training, close to its share among candidates. Without it, training would spend its first
+steps on shifting the encoder towards ``O`` (Lin et al. 2017, Focal Loss for Dense Object Detection)."""
 
 
 class SpanClassifier(nn.Linear):
@@ -20,34 +20,34 @@ class SpanClassifier(nn.Linear):
 
     Args:
         hidden_size: Size of a marker's state.
-        num_labels: Classes, ``O`` included.
+        num_labels: Number of classes, including ``O``.
     """
 
     def __init__(self, hidden_size: int, num_labels: int) -> None:
         super().__init__(2 * hidden_size, num_labels)
 
     def initialize(self, std: float, outside_id: int, multi_label: bool) -> None:
-        """Draw new weights, and set the bias to `initial_bias`.
+        """Initialize the weights at random, and the bias with `initial_bias`.
 
         Args:
             std: Standard deviation of the weights.
             outside_id: Class ID of ``O``.
-            multi_label: Whether each class has a probability of its own.
+            multi_label: Whether each class has its own probability.
         """
         init.normal_(self.weight, std=std)
         init.copy_(self.bias, initial_bias(self.out_features, outside_id, multi_label).to(self.bias))
 
 
 def initial_bias(num_labels: int, outside_id: int, multi_label: bool) -> Tensor:
-    """Make the bias with which ``O`` has the probability `OUTSIDE_PRIOR`, and the other classes the rest together.
+    """Compute the bias with which ``O`` has the probability `OUTSIDE_PRIOR`. The other classes share the rest equally.
 
     Args:
-        num_labels: Classes, ``O`` included.
+        num_labels: Number of classes, including ``O``.
         outside_id: Class ID of ``O``.
-        multi_label: Whether each class has a probability of its own.
+        multi_label: Whether each class has its own probability.
 
     Returns:
-        ``(num_labels,)``.
+        The bias, ``(num_labels,)``.
     """
     share = (1 - OUTSIDE_PRIOR) / (num_labels - 1)  # of each other class
     bias = torch.full((num_labels,), math.log(share / (1 - share)) if multi_label else 0.0)
@@ -57,7 +57,7 @@ def initial_bias(num_labels: int, outside_id: int, multi_label: bool) -> Tensor:
 
 
 def dropout_rate(encoder: PreTrainedConfig) -> float:
-    """Take the dropout in front of the classifier from the encoder.
+    """Return the rate of the dropout before the classifier.
 
     Args:
         encoder: The encoder's configuration.
@@ -72,17 +72,17 @@ def dropout_rate(encoder: PreTrainedConfig) -> float:
 
 
 def summed_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Compute the loss of all candidates together.
+    """Compute the loss, summed over all candidates.
 
-    The cross-entropy of the class, or in a multi-label model the sum over all classes of their binary cross-entropies,
-    ``-log(sigmoid(logit))`` of the labels that a candidate has and ``-log(1 - sigmoid(logit))`` of the others.
+    It is the cross-entropy of the class. For multi-label models, it is the binary cross-entropy, summed over all
+    classes: ``-log(sigmoid(logit))`` for the labels of a candidate, and ``-log(1 - sigmoid(logit))`` for the others.
 
     Args:
-        logits: ``(num_spans, num_labels)``.
-        labels: Class IDs, ``(num_spans,)``; of a multi-label model ones and zeros, ``(num_spans, num_labels)``.
+        logits: Class scores, ``(num_spans, num_labels)``.
+        labels: Class IDs, ``(num_spans,)``; for multi-label models zeros and ones, ``(num_spans, num_labels)``.
 
     Returns:
-        A single number.
+        The loss, a scalar.
     """
     if labels.dim() == 1:
         return F.cross_entropy(logits, labels, reduction="sum")

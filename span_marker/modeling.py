@@ -1,4 +1,4 @@
-"""SpanMarkerModel: layers, the forward pass, and prediction."""
+"""SpanMarkerModel: layers and the forward pass."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from span_marker.preprocessing.batching import evaluating
 logger = logging.getLogger(__name__)
 
 DEFAULT_CANDIDATES_PER_WORD = 1.0
-"""Candidates per word of a sentence that get markers when a new model is trained, besides gold spans."""
+"""Number of candidates per word that get markers when a new model is trained, in addition to gold spans."""
 
 
 @dataclass
@@ -34,11 +34,11 @@ class SpanMarkerOutput(ModelOutput):
     """Output of a SpanMarker model.
 
     Attributes:
-        loss: The mean cross-entropy over all candidates, if there were labels. For a multi-label model, the sum of the
-            binary cross-entropies of all classes, ``O`` for "no label" included. If the filter chose the candidates,
-            its own loss over all candidates is added, see `span_marker.candidate_filter.head`.
+        loss: The mean cross-entropy over all candidates, or None without labels. For multi-label models, the binary
+            cross-entropies of a candidate are summed over all classes, including ``O`` for "no label". If the filter
+            chose the candidates, its own loss over all candidates is added, see `span_marker.candidate_filter.head`.
         logits: Class scores of the candidates that got markers, ``(num_kept, num_labels)``.
-        kept: Indices of these candidates, ascending, ``(num_kept,)``; None if no filter was asked.
+        kept: Indices of these candidates, ascending, ``(num_kept,)``; None if all candidates got markers.
     """
 
     loss: Tensor | None = None
@@ -47,14 +47,14 @@ class SpanMarkerOutput(ModelOutput):
 
 
 class SpanMarkerModel(SpanFilterMixin, PredictionMixin, SpanMarkerPreTrainedModel):
-    """A SpanMarker model: an encoder, one linear layer over each candidate's two marker states, maybe a filter.
+    """A SpanMarker model: an encoder, a linear layer over the two marker states of each candidate, maybe a filter.
 
-    Make one with `from_pretrained`, from an encoder or from a SpanMarker checkpoint.
+    Create it with `from_pretrained`, from an encoder or from a SpanMarker checkpoint.
 
     Args:
-        config: The configuration; it holds the encoder's.
+        config: The configuration, which includes that of the encoder.
         encoder: The encoder. Defaults to one with random weights, built from the configuration.
-        engine: ``"fast"`` or ``"dense"`` to force an engine; ``"auto"`` for the fastest that the encoder can run.
+        engine: ``"fast"`` or ``"dense"`` to force an engine; ``"auto"`` for the fastest that the encoder supports.
 
     Attributes:
         engine: Runs texts and markers through the encoder, see `span_marker.encoders.engines`.
@@ -73,7 +73,7 @@ class SpanMarkerModel(SpanFilterMixin, PredictionMixin, SpanMarkerPreTrainedMode
     ) -> None:
         super().__init__(config, encoder, engine)
         self.dropout = nn.Dropout(dropout_rate(config.encoder))
-        self.classifier = SpanClassifier(config.encoder.hidden_size, len(config.reduced_labels))
+        self.classifier = SpanClassifier(config.encoder.hidden_size, len(config.classes))
         self.span_filter = None if config.span_filter is None else SpanFilter(config.span_filter.input_size)
         self.post_init()
 
@@ -98,25 +98,25 @@ class SpanMarkerModel(SpanFilterMixin, PredictionMixin, SpanMarkerPreTrainedMode
         """Score the candidates of a batch.
 
         Args:
-            input_ids: Token IDs of the text, ``(batch, seq_len)``.
+            input_ids: Token IDs of the texts, ``(batch, seq_len)``.
             attention_mask: True for text, False for padding, ``(batch, seq_len)``.
             span_tokens: First and last token of each candidate, ``(num_spans, 2)``, sentence after sentence.
-            span_counts: Number of candidates of each sentence, ``(batch,)``.
-            span_words: First word of each candidate and the one behind its last, ``(num_spans, 2)``; the candidate
+            span_counts: Number of candidates per sentence, ``(batch,)``.
+            span_words: First word and word after the last of each candidate, ``(num_spans, 2)``. Only the candidate
                 filter needs it.
-            labels: Class ID of each candidate, ``(num_spans,)``; for a multi-label model ``(num_spans, num_labels)``
-                with 1 for each label that it has, or for ``O`` alone.
-            num_items_in_batch: Number of candidates that the loss is the mean over. Defaults to those of this batch.
+            labels: Class ID of each candidate, ``(num_spans,)``. For multi-label models zeros and ones, ``(num_spans,
+                num_labels)``, with 1 for each label of a candidate, or for ``O`` alone.
+            num_items_in_batch: Number of candidates to average the loss over. Defaults to those of this batch.
                 ``Trainer`` passes the number of a whole optimizer step when it accumulates gradients.
             exact: Whether to score all candidates, rather than those that the filter keeps. Defaults to
                 ``config.exact``. In training, ``candidates_per_word`` decides instead.
 
         Returns:
-            The class scores, and the loss if there are labels.
+            The class scores, and the loss if ``labels`` are passed.
 
         Raises:
-            ValueError: If the number of candidates is not the sum of ``span_counts``; or if the filter is needed, but
-                missing, tuned for other candidates, or without ``span_words``.
+            ValueError: If ``span_counts`` does not add up to the number of candidates; or if the filter is needed, but
+                is missing, has a threshold for another ``entity_max_length``, or ``span_words`` is not passed.
         """
         batch = self._engine_input(input_ids, attention_mask, span_tokens, span_counts)
         is_gold = None if labels is None else self._is_gold(labels)
@@ -170,27 +170,28 @@ class SpanMarkerModel(SpanFilterMixin, PredictionMixin, SpanMarkerPreTrainedMode
         return logits
 
     def _is_gold(self, labels: Tensor) -> Tensor:
-        """Which candidates have a label other than ``O``, ``(num_spans,)``."""
+        """Whether candidates have a label other than ``O``, ``(num_spans,)``."""
         outside_id = self.config.outside_id
         return labels != outside_id if labels.dim() == 1 else labels[:, outside_id] == 0
 
     def _mean_loss(self, total: Tensor, num_items: Tensor | int, num_labels: int) -> Tensor:
-        """Divide the summed loss. A batch of empty sentences has no candidates, and a loss of zero."""
+        """Divide the summed loss. For batches without candidates, that is, of empty sentences, it is zero."""
         loss = total / torch.as_tensor(num_items).clamp(min=1).to(total.device)
-        if num_labels == 0 and self.training:  # processes wait for each other's gradients of all parameters
+        if num_labels == 0 and self.training:  # processes wait for each other's gradients, of all parameters
             loss = loss + sum(0 * parameter.sum() for parameter in self.parameters() if parameter.requires_grad)
         return loss
 
     def score(self, batch: dict[str, Tensor], exact: bool | None = None) -> tuple[Tensor, Tensor | None]:
-        """Score the candidates of a batch for prediction: in evaluation mode, without gradients.
+        """Score the candidates of a batch for prediction, in evaluation mode and without gradients.
 
         Args:
-            batch: What `SpanMarkerDataCollator` makes, on any device.
-            exact: Whether to score all candidates; by default what ``config.exact`` says.
+            batch: The batch, from `SpanMarkerDataCollator`, on any device.
+            exact: Whether to score all candidates, rather than those that the filter keeps. Defaults to
+                ``config.exact``.
 
         Returns:
-            Class scores of the candidates that got markers, ``(num_kept, num_labels)``, and the indices of these,
-            ascending, ``(num_kept,)``; None for all.
+            Class scores of the candidates that got markers, ``(num_kept, num_labels)``, and the indices of these
+            candidates, ascending, ``(num_kept,)``, or None for all.
         """
         names = ("input_ids", "attention_mask", "span_tokens", "span_counts", "span_words")
         with evaluating(self), torch.inference_mode():
@@ -198,7 +199,7 @@ class SpanMarkerModel(SpanFilterMixin, PredictionMixin, SpanMarkerPreTrainedMode
         return output.logits, output.kept
 
     def try_cuda(self) -> SpanMarkerModel:
-        """Move the model to a GPU if there is one.
+        """Move the model to a GPU, or log a warning if there is none.
 
         Returns:
             The model itself.
@@ -211,7 +212,7 @@ class SpanMarkerModel(SpanFilterMixin, PredictionMixin, SpanMarkerPreTrainedMode
 
 
 def without_adapter(model: Any) -> SpanMarkerModel:
-    """Find the model within an adapter of PEFT, if there is one around it.
+    """Return the model inside a PEFT adapter, or the model itself.
 
     Args:
         model: A SpanMarker model, or a ``PeftModel`` around one.

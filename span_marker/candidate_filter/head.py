@@ -1,9 +1,9 @@
-"""Candidate filter: a small head on finished text states that says which candidates are worth their markers.
+"""Candidate filter: a small head on text states that decides which candidates get markers.
 
-Most spans of a sentence are plainly no entities. Text never sees a marker and a pair of markers sees no other pair, so
-that leaving candidates out changes no other score. The filter reads the values of the texts in the encoder's last
-layer, see `span_marker.encoders.passes.TextMemory.states`. These are the last text states computed before any marker
-runs, and the last that receive gradient from the marker loss. The output of the last layer is neither.
+Most spans of a sentence are obviously not entities. Texts never see markers and a pair of markers sees no other pair,
+so dropping candidates changes no other score. The filter reads the values of the texts in the encoder's last layer, see
+`span_marker.encoders.passes.TextMemory.states`. These are the last text states computed before any marker runs, and the
+last that receive gradient from the marker loss. The output of the last layer is neither.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 RANK = 64
-"""Numbers in which the first and the last token of a candidate are compared."""
+"""Size of the hidden layer in which the first and last token of a candidate are combined."""
 
 NUM_LENGTHS = 32
-"""Candidates of so many words or more are told apart by their states alone."""
+"""Number of different lengths: candidates of this many words or more share an embedding."""
 
 ENTITY_PRIOR = 0.02
-"""Probability of an entity before any training, as in `span_marker.heads`."""
+"""Probability of an entity before training, as in `span_marker.heads`."""
 
 FILTER_LOSS_WEIGHT = 1.0
-"""Weight of the filter's loss beside that of the markers."""
+"""Weight of the filter's loss relative to that of the markers."""
 
 
 class SpanFilter(nn.Module):
-    """Scores candidates by the states of their first and last token, their interaction, and their length.
+    """Scores candidates by the states of their first and last token, the interaction of these, and their length.
 
-    The score is the log-odds of an entity: ``w . relu(A first + B last + length) + b``, with states that are normalised
-    to mean 0 and variance 1 first, whatever the encoder's scale.
+    The score is the log-odds of an entity: ``w . relu(A first + B last + length) + b``. States are first normalized to
+    mean 0 and variance 1, so that the encoder's scale does not matter.
 
     Args:
         input_size: Size of a text state.
@@ -52,8 +52,8 @@ class SpanFilter(nn.Module):
 
         Args:
             text_states: States of the tokens of all texts, ``(num_tokens, input_size)``.
-            span_rows: Rows of the first and the last token of each candidate in them, ``(num_spans, 2)``.
-            span_lengths: Words of each candidate, ``(num_spans,)``.
+            span_rows: Rows of ``text_states`` for the first and last token of each candidate, ``(num_spans, 2)``.
+            span_lengths: Number of words of each candidate, ``(num_spans,)``.
 
         Returns:
             Log-odds of an entity, ``(num_spans,)``.
@@ -63,8 +63,8 @@ class SpanFilter(nn.Module):
         """
         if text_states.shape[-1] != self.input_size:
             raise ValueError(
-                f"the candidate filter reads text states of {self.input_size} numbers, but the encoder's have "
-                f"{text_states.shape[-1]}: fit another one with fit_span_filter"
+                f"the candidate filter reads text states of size {self.input_size}, but the encoder's have size "
+                f"{text_states.shape[-1]}: fit another filter with fit_span_filter"
             )
         states = F.layer_norm(text_states, text_states.shape[-1:])
         first = self.first(states).index_select(0, span_rows[:, 0])
@@ -74,21 +74,21 @@ class SpanFilter(nn.Module):
 
 
 def best_candidates(scores: Tensor, span_lengths: Tensor, span_counts: Tensor, per_word: float) -> Tensor:
-    """Find the best candidates of each sentence, those that are hard to tell from entities.
+    """Find the candidates of each sentence with the highest scores.
 
     Args:
-        scores: ``(num_spans,)``, sentence after sentence.
-        span_lengths: Words of each candidate, ``(num_spans,)``.
-        span_counts: Candidates of each sentence, ``(batch,)``.
-        per_word: How many are found for each word of a sentence, rounded up.
+        scores: Scores of the filter, ``(num_spans,)``, sentence after sentence.
+        span_lengths: Number of words of each candidate, ``(num_spans,)``.
+        span_counts: Number of candidates per sentence, ``(batch,)``.
+        per_word: Number of candidates to find per word of a sentence. The number per sentence is rounded up.
 
     Returns:
-        True for the best, ``(num_spans,)``.
+        True for these candidates, ``(num_spans,)``.
     """
     sentences = torch.arange(len(span_counts), device=scores.device).repeat_interleave(span_counts)
     num_words = sentences[span_lengths == 1].bincount(minlength=len(span_counts))
     order = scores.argsort(descending=True, stable=True)
-    order = order[sentences[order].argsort(stable=True)]  # sentence after sentence, the best first
+    order = order[sentences[order].argsort(stable=True)]  # sentence after sentence, best first
     place = torch.arange(len(scores), device=scores.device) - (span_counts.cumsum(0) - span_counts)[sentences]
     is_best = torch.empty_like(scores, dtype=torch.bool)
     is_best[order] = place < (per_word * num_words).ceil()[sentences]
@@ -96,13 +96,13 @@ def best_candidates(scores: Tensor, span_lengths: Tensor, span_counts: Tensor, p
 
 
 def filter_loss(scores: Tensor, is_gold: Tensor) -> Tensor:
-    """Compute the filter's loss of all candidates together: binary cross-entropy.
+    """Compute the filter's loss, summed over all candidates: binary cross-entropy.
 
     Args:
-        scores: Log-odds, ``(num_spans,)``.
-        is_gold: Whether each candidate is an entity, or the probability of it, ``(num_spans,)``.
+        scores: Log-odds of an entity, ``(num_spans,)``.
+        is_gold: Whether each candidate is an entity, or the probability that it is, ``(num_spans,)``.
 
     Returns:
-        A single number.
+        The loss, a scalar.
     """
     return F.binary_cross_entropy_with_logits(scores.float(), is_gold.float(), reduction="sum")

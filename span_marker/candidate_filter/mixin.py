@@ -1,4 +1,4 @@
-"""What a model does with its candidate filter: add it, ask it, fit it, tune it, forget it."""
+"""The methods of a model for its candidate filter: add, ask, fit, tune and reset it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from span_marker.configuration import SpanFilterConfig, SpanMarkerConfig
 from span_marker.encoders.engines import Engine, FastEngine
 from span_marker.preprocessing.batching import evaluating
 from span_marker.preprocessing.inputs import Sentences, read_inputs
+from span_marker.preprocessing.preprocessor import Preprocessor
 
 logger = logging.getLogger(__name__)
 
 
 class SpanFilterMixin(nn.Module):
-    """The candidate filter of a model. In training and in prediction, it chooses the candidates that get markers.
+    """The candidate filter of a model. It chooses the candidates that get markers, in training and in prediction.
 
     The class that it is mixed into has an encoder, an engine and a classifier, see `span_marker.SpanMarkerModel`.
 
@@ -41,8 +42,10 @@ class SpanFilterMixin(nn.Module):
         _classify: Any
         _engine_input: Any
         _marker_ids: Any
-        require_tokenizer: Any
-        max_text_length: int
+
+        @property
+        def preprocessor(self) -> Preprocessor:
+            """See `SpanMarkerPreTrainedModel`."""
 
     @property
     def can_filter(self) -> bool:
@@ -51,24 +54,24 @@ class SpanFilterMixin(nn.Module):
 
     @property
     def best_per_word(self) -> float | None:
-        """How many candidates may get markers per word of a sentence; None if all may."""
-        per_word, all_of_them = self.config.candidates_per_word, self.config.require("entity_max_length")
-        return None if per_word is None or per_word >= all_of_them else per_word
+        """The largest number of candidates per word of a sentence that may get markers; None if all may."""
+        per_word, max_per_word = self.config.candidates_per_word, self.config.limit("entity_max_length")
+        return None if per_word is None or per_word >= max_per_word else per_word
 
     @property
     def candidates_kept(self) -> float:
-        """Approximate share of the candidates that get markers in prediction; 1 if there is no filter to ask."""
+        """Approximate share of the candidates that get markers in prediction; 1 without a filter."""
         if self.config.span_filter is None or self.span_filter is None or not self.can_filter:
             return 1.0
         if self.config.span_filter.candidates_kept is not None:
             return self.config.span_filter.candidates_kept
-        return 1.0 if self.best_per_word is None else self.best_per_word / self.config.require("entity_max_length")
+        return 1.0 if self.best_per_word is None else self.best_per_word / self.config.limit("entity_max_length")
 
     def uses_filter(self, exact: bool | None = None) -> bool:
-        """Tell whether prediction asks the candidate filter which candidates get markers.
+        """Tell whether the candidate filter chooses the candidates that get markers in prediction.
 
         Args:
-            exact: Whether the caller asks for all candidates. Defaults to ``config.exact``.
+            exact: Whether the caller requests all candidates. Defaults to ``config.exact``.
 
         Returns:
             False if all candidates get markers.
@@ -100,15 +103,16 @@ class SpanFilterMixin(nn.Module):
         self.config.span_filter = SpanFilterConfig(self.span_filter.input_size)
 
     def examine(self, batch: dict[str, Tensor]) -> Examined:
-        """Look at a batch as if the candidate filter had no threshold yet, so that one can be fitted or tuned.
+        """Run a batch as if the candidate filter had no threshold yet, so that one can be fitted or tuned.
 
-        A model that was trained on the best candidates gives markers to as many of them; any other model, to all.
+        A model that was trained with a filter gives markers to as many candidates as in training; any other model, to
+        all.
 
         Args:
-            batch: What `SpanMarkerDataCollator` returns, on any device.
+            batch: The batch, from `SpanMarkerDataCollator`, on any device.
 
         Returns:
-            Class scores and text states.
+            Class scores and text states, see `Examined`.
 
         Raises:
             ValueError: If the model runs on the dense engine.
@@ -129,26 +133,26 @@ class SpanFilterMixin(nn.Module):
     def _fast_engine(self) -> FastEngine:
         if not isinstance(self.engine, FastEngine):
             raise ValueError(
-                "a candidate filter needs the fast engine, because it looks at the texts before any marker runs: load "
-                "the model with engine='auto', or with candidates_per_word=None if its encoder cannot run that engine"
+                "a candidate filter needs the fast engine, because it reads the texts before any marker runs: load the "
+                "model with engine='auto', or with candidates_per_word=None if the encoder does not support that engine"
             )
         return self.engine
 
     def _is_filtered(self, has_labels: bool, exact: bool | None) -> bool:
-        """Whether a forward pass asks the filter."""
+        """Whether the filter chooses candidates in a forward pass."""
         if self.training:
             return self.config.candidates_per_word is not None and has_labels
         return self.uses_filter(exact)
 
     def _filter_scores(self, text_states: Tensor, span_rows: Tensor, span_words: Tensor | None) -> Tensor:
-        """Score the candidates of a batch, ``(num_spans,)``, before any of them has markers."""
+        """Score the candidates of a batch before any of them has markers, ``(num_spans,)``."""
         if self.span_filter is None:
             raise ValueError(
                 f"candidates_per_word={self.config.candidates_per_word}, but the model has no candidate filter: call "
-                "add_span_filter() before you make an optimizer"
+                "add_span_filter() before you create the optimizer"
             )
         if span_words is None:
-            raise ValueError("the candidate filter needs span_words: pass the batch as SpanMarkerDataCollator makes it")
+            raise ValueError("the candidate filter needs span_words, which SpanMarkerDataCollator puts into each batch")
         scores: Tensor = self.span_filter(text_states, span_rows, span_words.diff(dim=1)[:, 0])
         return scores
 
@@ -159,7 +163,7 @@ class SpanFilterMixin(nn.Module):
         return (self._is_best(scores.detach(), span_words, span_counts) | is_gold).nonzero()[:, 0]
 
     def _choose_for_prediction(self, scores: Tensor, span_words: Tensor | None, span_counts: Tensor) -> Tensor:
-        """Choose the best candidates of each sentence that reach the threshold: their indices, as in training."""
+        """Choose the best candidates at or above the threshold, see `_choose_for_training`."""
         is_kept = self._is_best(scores, span_words, span_counts)
         if self.config.span_filter is not None and self.config.span_filter.threshold is not None:
             self.config.check_filter_length()
@@ -167,7 +171,7 @@ class SpanFilterMixin(nn.Module):
         return is_kept.nonzero()[:, 0]
 
     def _is_best(self, scores: Tensor, span_words: Tensor | None, span_counts: Tensor) -> Tensor:
-        """True for as many of the best candidates per word as may get markers, ``(num_spans,)``."""
+        """True for the best candidates, as many per word as may get markers, ``(num_spans,)``."""
         if self.best_per_word is None or span_words is None:
             return torch.ones_like(scores, dtype=torch.bool)
         return best_candidates(scores, span_words.diff(dim=1)[:, 0], span_counts, self.best_per_word)
@@ -181,33 +185,33 @@ class SpanFilterMixin(nn.Module):
         batch_size: int = 32,
         seed: int = 0,
     ) -> SpanFilterReport:
-        """Fit a candidate filter to the model, so that only spans that may be entities get markers in prediction.
+        """Fit a candidate filter to the model, so that only likely entities get markers in prediction.
 
-        The model itself is the teacher, with all candidates: labels are neither needed nor read. Its encoder and its
-        classifier stay as they are, and so do the scores of the candidates that the filter keeps. The filter is
-        switched on (``config.exact`` becomes False), and saved with the model.
+        The filter learns from what the model itself predicts with all candidates; annotations are not used. The encoder
+        and the classifier do not change, nor do the scores of the candidates that the filter keeps. The filter is
+        switched on (``config.exact`` becomes False) and saved with the model.
 
         Args:
-            data: Text like the text to be read, in any form that `predict` takes: a few thousand sentences.
-            held_out: Text on which the filter's threshold is chosen. Defaults to every fifth sentence of ``data``, or
-                document if there are documents, which the filter then does not learn from.
+            data: A few thousand sentences, similar to those to predict, in any form that `predict` accepts.
+            held_out: Sentences to choose the filter's threshold on. Defaults to every fifth sentence of ``data``, or
+                every fifth document if there are documents; the filter does not learn from these.
             recall: The share of the model's entities that the filter must keep, above 0 and below 1.
             batch_size: The largest number of sentences in a batch.
             seed: Seed of the filter's initial weights and of the order of the sentences.
 
         Returns:
-            What the filter keeps, of entities and of candidates.
+            The shares of entities and candidates that the filter keeps.
 
         Raises:
             TypeError: If an input is none of the supported types.
-            ValueError: If the model runs on the dense engine, was trained with a filter that kept candidates from it,
-                finds no entity in the data, or too few in the held-out text to be sure of the recall. The model is then
+            ValueError: If the model runs on the dense engine, was trained with a filter that drops candidates, finds no
+                entity in the data, or too few in the held-out text to be sure of the recall. The model is then
                 unchanged.
         """
         check_recall(recall)
         if self.best_per_word is not None:
             raise ValueError(
-                f"the model is trained with a filter (candidates_per_word={self.config.candidates_per_word}), and it "
+                f"the model was trained with a filter (candidates_per_word={self.config.candidates_per_word}) and "
                 "cannot have another one: call tune_span_filter for another threshold, or train a model with "
                 "candidates_per_word=None"
             )
@@ -220,7 +224,9 @@ class SpanFilterMixin(nn.Module):
         return report
 
     def tune_span_filter(self, held_out: Any, recall: float = DEFAULT_RECALL, batch_size: int = 32) -> SpanFilterReport:
-        """Choose a new threshold for the model's candidate filter, for other text or another recall; switch it on.
+        """Choose a new threshold for the model's candidate filter, and switch the filter on.
+
+        Use it for other text or another recall.
 
         Args:
             held_out: Text that the filter has not learned from, see `fit_span_filter`.
@@ -231,7 +237,7 @@ class SpanFilterMixin(nn.Module):
             See `fit_span_filter`.
 
         Raises:
-            TypeError: If the input is none of the supported types.
+            TypeError: If ``held_out`` is none of the supported types.
             ValueError: If the model has no filter, or finds too few entities to be sure of the recall. The model is
                 then unchanged.
         """
@@ -244,28 +250,27 @@ class SpanFilterMixin(nn.Module):
         return report
 
     def reset_span_filter(self) -> None:
-        """Forget the filter's threshold before training changes the filter; drop a filter that is not trained."""
+        """Drop a filter that is not trained; reset the threshold of one that is. Called before training."""
         if self.span_filter is None:
             return
         if self.config.candidates_per_word is None:
             logger.warning(
-                "The model's candidate filter is removed, because training changes what it was fitted to: set "
-                "candidates_per_word to train it, too, or call fit_span_filter afterwards."
+                "The model's candidate filter is removed, because training changes the states that it was fitted to. "
+                "Set candidates_per_word to train the filter as well, or call fit_span_filter afterwards."
             )
             self.span_filter, self.config.span_filter = None, None
         else:
             self.config.span_filter = SpanFilterConfig(self.span_filter.input_size)
 
     def _examples(self, sentences: Sentences, batch_size: int) -> Iterator[Examples]:
-        tokenizer, max_tokens = self.require_tokenizer(), self.max_text_length
-        return collect_examples(sentences, self.examine, tokenizer, self.config, max_tokens, batch_size)
+        return collect_examples(sentences, self.examine, self.preprocessor, batch_size)
 
     def _use(self, span_filter: SpanFilter, report: SpanFilterReport) -> None:
         self.span_filter, self.config.exact = span_filter, False
         self.config.span_filter = SpanFilterConfig(
             input_size=span_filter.input_size,
             threshold=report.chosen.threshold,
-            entity_max_length=self.config.require("entity_max_length"),
+            entity_max_length=self.config.limit("entity_max_length"),
             recall=report.chosen.recall,
             candidates_kept=report.chosen.candidates_kept,
         )

@@ -22,6 +22,7 @@ from span_marker.core.labels import check_labels
 from span_marker.encoders.engines import Engine
 from span_marker.encoders.support import EngineChoice, build_encoder, max_positions, select_engine
 from span_marker.heads import SpanClassifier
+from span_marker.preprocessing.preprocessor import Preprocessor
 from span_marker.preprocessing.tokenizer import SpanMarkerTokenizer
 from span_marker.version import __version__
 
@@ -129,7 +130,7 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
         """The text limit in force: the longest text in tokens, special tokens included."""
         limit = self.config.model_max_length_default
         if self.config.model_max_length is not None:
-            limit = self.config.require("model_max_length")
+            limit = self.config.limit("model_max_length")
         limits = (limit, self.require_tokenizer().tokenizer.model_max_length, max_positions(self.config.encoder))
         return int(min(limit for limit in limits if limit is not None))
 
@@ -145,6 +146,11 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
         if self.tokenizer is None:
             raise ValueError("the model has no tokenizer: load it with from_pretrained, or set model.tokenizer")
         return self.tokenizer
+
+    @property
+    def preprocessor(self) -> Preprocessor:
+        """Turns sentences into what the model reads."""
+        return Preprocessor(self.require_tokenizer(), self.config, self.max_text_length)
 
     def _prepare_new(self, arguments: Mapping[str, Any]) -> None:
         """Make a new model on an encoder ready to be trained, given the caller's settings of the configuration."""

@@ -1,86 +1,146 @@
-"""Characters to words: which words of a text an entity covers. Pure functions."""
+"""Characters to words: where the edges of an entity are, and which words of a text it covers. Pure functions."""
 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
-
-import numpy as np
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from span_marker.core.labels import LabelledSpan
 from span_marker.core.spans import IntArray
 
 MARKS = ("Mn", "Cf")
-"""Unicode categories of marks that combine with a letter, and of characters that are not seen."""
+"""Unicode categories of combining marks and of format characters, such as a zero-width joiner or a soft hyphen."""
+
+
+def trim(text: str, start: int, end: int, keep_marks: bool = False) -> tuple[int, int]:
+    r"""Find the edges of a span of characters.
+
+    White space, combining marks and format characters at the edges do not count: tokenizers drop them, or count them as
+    part of a word. Only in a span of nothing else, marks and format characters do.
+
+    Args:
+        text: The text.
+        start: First character.
+        end: Character after the last.
+        keep_marks: Whether only white space does not count, so that the span keeps its accents when it is printed.
+
+    Returns:
+        First character that counts and the one after the last; ``(start, start)`` if there is only white space.
+
+    Example:
+        >>> trim(" Beyonce\u0301 sang", 0, 10)
+        (1, 8)
+    """
+    outer = _shrink(start, end, lambda place: text[place].isspace()) or (start, start)
+    return outer if keep_marks else _shrink(*outer, lambda place: _is_ignored(text[place])) or outer
+
+
+def _is_ignored(character: str) -> bool:
+    return character.isspace() or (not character.isascii() and unicodedata.category(character) in MARKS)
+
+
+def _shrink(start: int, end: int, is_ignored: Callable[[int], bool]) -> tuple[int, int] | None:
+    """Take ignored places off both ends of a range; None if nothing is left."""
+    while start < end and is_ignored(start):
+        start += 1
+    while start < end and is_ignored(end - 1):
+        end -= 1
+    return (start, end) if start < end else None
+
+
+def trim_entities(entities: Iterable[LabelledSpan], item: str | Sequence[str]) -> list[LabelledSpan]:
+    """Trim the entities of a sentence, so that gold and predicted ones can be compared.
+
+    Args:
+        entities: Entities in characters of a text, or in words.
+        item: The text, or the words. Entities in words are not trimmed.
+
+    Returns:
+        The different entities that result, in order. An entity of white space stays as it is.
+
+    Example:
+        >>> trim_entities([LabelledSpan("PER", 0, 4), LabelledSpan("PER", 0, 3)], "Ann went")
+        [LabelledSpan(label='PER', start=0, end=3)]
+    """
+    if not isinstance(item, str):
+        return list(dict.fromkeys(entities))
+    trimmed = []
+    for entity in entities:
+        start, end = trim(item, entity.start, entity.end)
+        trimmed.append(LabelledSpan(entity.label, start, end) if start < end else entity)
+    return list(dict.fromkeys(trimmed))
 
 
 def align(
     spans: Sequence[LabelledSpan], text: str, char_starts: IntArray, char_ends: IntArray
 ) -> tuple[list[LabelledSpan], list[LabelledSpan]]:
-    """Find the words that entities cover.
-
-    White space, combining marks and format characters at the edges of entities and of words do not count: tokenizers
-    drop them, or take them for part of a word.
+    """Find the words that entities cover. Entities and words have the edges that `trim` finds.
 
     Args:
         spans: Entities in characters, inside the text.
         text: The text.
         char_starts: First character of each word, ``(num_words,)``, ascending.
-        char_ends: Character behind the last of each word, ``(num_words,)``, ascending.
+        char_ends: Character after the last of each word, ``(num_words,)``, ascending.
 
     Returns:
-        The entities in words, and those that begin or end inside a word or where there is none, in characters; both in
-        the order given.
+        The entities in words; and, in characters, those that begin or end inside a word or outside of all words. Both
+        are in the order of ``spans``.
 
     Example:
+        >>> import numpy as np
         >>> spans = [LabelledSpan("PER", 0, 4), LabelledSpan("LOC", 4, 6)]
         >>> align(spans, "Ann went", np.array([0, 3]), np.array([3, 8]))
         ([LabelledSpan(label='PER', start=0, end=1)], [LabelledSpan(label='LOC', start=4, end=6)])
     """
     if not spans:
         return [], []
-    first, last = _edges(text)
-    starts, ends = first[char_starts], last[char_ends]
-    words = np.flatnonzero(starts < ends)  # words of more than white space
-    starts, ends = starts[words], ends[words]
-    bounds = np.array([(start, end) for _, start, end in spans], dtype=np.int64)
-    entity_starts, entity_ends = first[bounds[:, 0]], last[bounds[:, 1]]
-    first_word = np.searchsorted(starts, entity_starts, side="left")
-    last_word = np.searchsorted(ends, entity_ends, side="right") - 1
-    matches = first_word <= last_word  # never so for an entity of white space
-    matches[matches] &= starts[first_word[matches]] == entity_starts[matches]
-    matches[matches] &= ends[last_word[matches]] == entity_ends[matches]
+    first_words: dict[int, int] = {}
+    last_words: dict[int, int] = {}
+    for word, bounds in enumerate(zip(char_starts.tolist(), char_ends.tolist(), strict=True)):
+        start, end = trim(text, *bounds)
+        if start < end:
+            first_words.setdefault(start, word)
+            last_words[end] = word
     aligned, others = [], []
-    for index, (span, is_match) in enumerate(zip(spans, matches.tolist(), strict=True)):
-        if is_match:
-            start, end = int(words[first_word[index]]), int(words[last_word[index]]) + 1
-            aligned.append(LabelledSpan(span.label, start, end))
+    for span in spans:
+        start, end = trim(text, span.start, span.end)
+        first, last = first_words.get(start), last_words.get(end)
+        if start < end and first is not None and last is not None and first <= last:
+            aligned.append(LabelledSpan(span.label, first, last + 1))
         else:
             others.append(span)
     return aligned, others
 
 
-def _edges(text: str) -> tuple[IntArray, IntArray]:
-    """For each place in a text: the next character that counts as an edge; and behind the last one before it."""
-    places = np.arange(len(text) + 1)
-    is_edge = np.fromiter((char.isspace() or unicodedata.category(char) in MARKS for char in text), bool, len(text))
-    after = np.where(np.append(is_edge, False), len(text), places)
-    before = np.where(np.insert(is_edge, 0, False), 0, places)
-    return np.minimum.accumulate(after[::-1])[::-1], np.maximum.accumulate(before)
-
-
-def without_edges(span: LabelledSpan, item: str | Sequence[str]) -> LabelledSpan:
-    """Take the white space off the edges of an entity of a text, as ``predict`` does.
+def blank_words(text: str, char_starts: IntArray, char_ends: IntArray) -> dict[int, bool]:
+    """Find the words of a text that `trim` does not count at the edges of an entity.
 
     Args:
-        span: The entity.
-        item: Its text, or its words, of which nothing is taken off.
+        text: The text.
+        char_starts: First character of each word, ``(num_words,)``.
+        char_ends: Character after the last of each word, ``(num_words,)``.
 
     Returns:
-        What is left; the entity itself if it is white space only.
+        The indices of these words, each with whether the word has only white space, or nothing.
     """
-    text = item[span.start : span.end]
-    if not isinstance(text, str) or text.isspace():
-        return span
-    start = span.start + len(text) - len(text.lstrip())
-    return LabelledSpan(span.label, start, span.start + len(text.rstrip()))
+    words = enumerate(zip(char_starts.tolist(), char_ends.tolist(), strict=True))
+    return {word: not text[start:end].strip() for word, (start, end) in words if all(map(_is_ignored, text[start:end]))}
+
+
+def trim_words(start: int, end: int, blank: Mapping[int, bool]) -> tuple[int, int]:
+    """Find the edges of a span of words, as `trim` finds those of its characters.
+
+    Args:
+        start: First word.
+        end: Word after the last.
+        blank: The return value of `blank_words`.
+
+    Returns:
+        First word that counts and the one after the last; ``(start, start)`` if there is only white space.
+
+    Example:
+        >>> trim_words(0, 3, {0: True, 2: False})
+        (1, 2)
+    """
+    outer = _shrink(start, end, lambda word: blank.get(word, False)) or (start, start)
+    return _shrink(*outer, blank.__contains__) or outer

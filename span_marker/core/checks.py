@@ -12,15 +12,15 @@ def check_limit(
     """Check a whole number.
 
     Args:
-        name: What to call it in errors.
+        name: Name of the argument, for errors.
         value: The value.
         at_least: The smallest allowed value.
-        at_most: The largest allowed value; None for any.
+        at_most: The largest allowed value; None for no maximum.
         also: Other allowed values, such as None.
 
     Raises:
-        TypeError: If it is not a whole number.
-        ValueError: If it is too low or too high.
+        TypeError: If the value is not a whole number.
+        ValueError: If the value is too low or too high.
     """
     if (value is None or isinstance(value, str)) and value in also:
         return
@@ -36,45 +36,14 @@ def check_probability(name: str, value: Any) -> None:
     """Check a number from 0 to 1.
 
     Args:
-        name: What to call it.
-        value: Its value.
+        name: Name of the argument, for errors.
+        value: The value.
 
     Raises:
-        TypeError: If it is not a number.
-        ValueError: If it is out of range.
+        TypeError: If the value is not a number.
+        ValueError: If the value is out of range.
     """
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name}={value!r} must be a number from 0 to 1")
     if not 0 <= float(value) <= 1:
         raise ValueError(f"{name}={value!r} must be from 0 to 1")
-
-
-def check_words(words: Any, where: str) -> None:
-    """Check that something is a list of words.
-
-    Args:
-        words: What should be a list of words.
-        where: What to call it in the error.
-
-    Raises:
-        TypeError: If it is not.
-    """
-    if not isinstance(words, (list, tuple)):
-        raise TypeError(f"{where} must be a list of words, not {type(words).__name__}")
-    for position, word in enumerate(words):
-        if not isinstance(word, str):
-            raise TypeError(f"{where}[{position}]={word!r} must be a word (a string), not {type(word).__name__}")
-
-
-def check_text(text: Any, where: str) -> None:
-    """Check that something is a text.
-
-    Args:
-        text: What should be a text.
-        where: What to call it in the error.
-
-    Raises:
-        TypeError: If it is not.
-    """
-    if not isinstance(text, str):
-        raise TypeError(f"{where} must be a string, not {type(text).__name__}")

@@ -1,13 +1,14 @@
-"""Probabilities to entities: which labels a candidate may have, and which candidates are kept. Pure functions.
+"""Decoding: from probabilities to entities. Pure functions.
 
-`likely_labels` says which labels a candidate may have; `select` resolves what overlaps, in one of these ways:
+`likely_labels` proposes labels for candidates; `select` resolves overlaps between the proposals, in one of these ways:
 
-- ``"flat"``: nothing overlaps. In descending order of probability, keep what overlaps nothing kept before it.
-- ``"flat-optimal"``: nothing overlaps, and the probabilities of what is kept have the largest possible sum: two
-  entities of 0.5 are kept rather than one of 0.9 across both.
-- ``"nested"``: one entity may lie within another or share its words with another label, but none crosses another. In
-  descending order of probability, keep what crosses nothing kept before it.
-- ``"overlapping"``: keep everything.
+- ``"flat"``: entities do not overlap. In descending order of probability, proposals are selected that overlap none
+  selected before.
+- ``"flat-optimal"``: entities do not overlap, and the sum of their probabilities is as large as possible: two entities
+  of 0.5 are selected rather than one of 0.9 that overlaps both.
+- ``"nested"``: entities may lie within others, or share their words with another label, but do not cross. In descending
+  order of probability, proposals are selected that cross none selected before.
+- ``"overlapping"``: all proposals are selected.
 """
 
 from __future__ import annotations
@@ -32,18 +33,18 @@ DECODINGS: tuple[Decoding, ...] = get_args(Decoding)
 """Names of the ways to resolve overlaps, see `RULES`."""
 
 MULTI_LABEL_THRESHOLD = 0.5
-"""Probability from which on a label of a multi-label model is likely enough."""
+"""Probability at which a label of a multi-label model is proposed, unless thresholds are set."""
 
 
 class ScoredSpan(NamedTuple):
-    """A label of a candidate.
+    """A label of a candidate, with its probability.
 
     Attributes:
         label_id: Class ID.
         start: First word.
-        end: Word behind the last.
+        end: Word after the last.
         score: Probability of the label.
-        all_scores: Probabilities of all classes, if they were asked for.
+        all_scores: Probabilities of all classes; empty unless requested.
     """
 
     label_id: int
@@ -54,12 +55,12 @@ class ScoredSpan(NamedTuple):
 
 
 class ScoredSpans(NamedTuple):
-    """Those candidates of a batch that got markers, all of them unless a filter dropped some.
+    """The candidates of a batch that got markers: all of them, unless the candidate filter dropped some.
 
     Attributes:
         logits: Class scores, ``(num_kept, num_labels)``.
-        span_words: First word of each and the one behind its last, ``(num_kept, 2)``.
-        span_counts: How many of each sentence, ``(batch,)``.
+        span_words: First word and word after the last of each candidate, ``(num_kept, 2)``.
+        span_counts: Number of these candidates per sentence, ``(batch,)``.
     """
 
     logits: Tensor
@@ -67,16 +68,16 @@ class ScoredSpans(NamedTuple):
     span_counts: Tensor
 
     @classmethod
-    def of(cls, batch: dict[str, Tensor], logits: Tensor, kept: Tensor | None) -> ScoredSpans:
-        """Say which candidates of a batch class scores belong to.
+    def from_batch(cls, batch: dict[str, Tensor], logits: Tensor, kept: Tensor | None) -> ScoredSpans:
+        """Find the candidates that class scores belong to.
 
         Args:
-            batch: What `SpanMarkerDataCollator` makes.
-            logits: The class scores.
-            kept: Indices of the candidates, ascending; None for all.
+            batch: The batch, from `SpanMarkerDataCollator`.
+            logits: The class scores, ``(num_kept, num_labels)``.
+            kept: Indices of the candidates that the filter kept, ascending, ``(num_kept,)``; None for all.
 
         Returns:
-            The candidates.
+            The candidates with their class scores.
         """
         words, counts = batch["span_words"], batch["span_counts"]
         if kept is None:
@@ -88,16 +89,16 @@ class ScoredSpans(NamedTuple):
 
 @dataclass(frozen=True)
 class Decoder:
-    """How the class scores of candidates become entities.
+    """How class scores become entities.
 
     Attributes:
         outside_id: Class ID of ``O``.
-        multi_label: Whether each class has a probability of its own, rather than one distribution over all of them.
-        temperature: What class scores are divided by before they become probabilities.
-        thresholds: Least probability of each class, ``(num_labels,)``; None for none, or for
-            `MULTI_LABEL_THRESHOLD` in a multi-label model.
-        decoding: How to resolve overlaps, see `select`.
-        keeps_all_scores: Whether `ScoredSpan.all_scores` is wanted.
+        multi_label: Whether each class has its own probability, rather than one distribution over all classes.
+        temperature: Divisor of the class scores.
+        thresholds: The least probability of each class, ``(num_labels,)``. None stands for no thresholds, or, for
+            multi-label models, for `MULTI_LABEL_THRESHOLD`.
+        decoding: How overlaps are resolved, see `select`.
+        keeps_all_scores: Whether to fill in `ScoredSpan.all_scores`.
     """
 
     outside_id: int
@@ -108,35 +109,35 @@ class Decoder:
     keeps_all_scores: bool = False
 
     def propose(self, logits: Tensor, span_words: Tensor, span_counts: Tensor) -> list[list[ScoredSpan]]:
-        """Find the labels that are likely enough.
+        """Propose labels, see `likely_labels`.
 
         Args:
             logits: Class scores, ``(num_spans, num_labels)``.
-            span_words: First word and word behind the last of each candidate, ``(num_spans, 2)``.
-            span_counts: Candidates of each sentence, ``(batch,)``.
+            span_words: First word and word after the last of each candidate, ``(num_spans, 2)``.
+            span_counts: Number of candidates per sentence, ``(batch,)``.
 
         Returns:
-            The labels of each sentence's candidates.
+            The proposals of each sentence.
         """
         scores = probabilities(logits, self.multi_label, self.temperature)
-        found, labels = likely_labels(scores, self.outside_id, self.thresholds, self.multi_label)
-        words = span_words.cpu().numpy()[found]
-        sentence = np.repeat(np.arange(len(span_counts)), span_counts.cpu().numpy())[found]
-        all_scores = list(map(tuple, scores[found].tolist())) if self.keeps_all_scores else [()] * len(found)
-        columns = (array.tolist() for array in (sentence, labels, words[:, 0], words[:, 1], scores[found, labels]))
+        spans, labels = likely_labels(scores, self.outside_id, self.thresholds, self.multi_label)
+        words = span_words.cpu().numpy()[spans]
+        sentences = np.repeat(np.arange(len(span_counts)), span_counts.cpu().numpy())[spans]
+        all_scores = list(map(tuple, scores[spans].tolist())) if self.keeps_all_scores else [()] * len(spans)
+        columns = (array.tolist() for array in (sentences, labels, words[:, 0], words[:, 1], scores[spans, labels]))
         proposals: list[list[ScoredSpan]] = [[] for _ in range(len(span_counts))]
-        for index, label, start, end, score, of_all in zip(*columns, all_scores, strict=True):
-            proposals[index].append(ScoredSpan(label, start, end, score, of_all))
+        for sentence, *fields in zip(*columns, all_scores, strict=True):
+            proposals[sentence].append(ScoredSpan(*fields))
         return proposals
 
     def select(self, spans: Iterable[ScoredSpan]) -> list[ScoredSpan]:
         """Resolve overlaps in one sentence, see `select`.
 
         Args:
-            spans: What may be an entity.
+            spans: The proposals of the sentence.
 
         Returns:
-            What is kept, in order of their words.
+            The entities, in order of their words.
         """
         return select(spans, self.decoding)
 
@@ -145,25 +146,25 @@ def probabilities(logits: Tensor, multi_label: bool, temperature: float = 1.0) -
     """Turn class scores into probabilities.
 
     Args:
-        logits: ``(num_spans, num_labels)``.
+        logits: Class scores, ``(num_spans, num_labels)``.
         multi_label: See `Decoder`.
         temperature: See `Decoder`.
 
     Returns:
-        ``(num_spans, num_labels)``.
+        Probabilities, ``(num_spans, num_labels)``.
     """
     logits = logits.float() / float(temperature)
-    found: FloatArray = (logits.sigmoid() if multi_label else logits.softmax(dim=-1)).cpu().numpy()
-    return found
+    scores: FloatArray = (logits.sigmoid() if multi_label else logits.softmax(dim=-1)).cpu().numpy()
+    return scores
 
 
 def likely_labels(
     scores: FloatArray, outside_id: int, thresholds: FloatArray | None, multi_label: bool
 ) -> tuple[IntArray, IntArray]:
-    """Find the labels that are likely enough.
+    """Propose labels for candidates.
 
-    Without thresholds, a candidate has its most probable class, if that is not ``O``. With them, it has its most
-    probable label among those that reach theirs. In a multi-label model it has every label that reaches its threshold.
+    Without thresholds, the proposal for a candidate is its most probable class, unless that is ``O``. With thresholds,
+    it is the most probable of the labels that are at or above theirs. Multi-label models propose all of these labels.
 
     Args:
         scores: Probabilities, ``(num_spans, num_labels)``.
@@ -172,33 +173,33 @@ def likely_labels(
         multi_label: See `Decoder`.
 
     Returns:
-        Candidates and their labels, both ``(num_found,)``, in order of the candidates.
+        Indices of the candidates, ascending, and the class ID of each proposal, ``(num_proposals,)`` each.
     """
     if thresholds is None and not multi_label:
         labels = scores.argmax(axis=1)
-        found = np.flatnonzero(labels != outside_id)
-        return found, labels[found]
+        spans = np.flatnonzero(labels != outside_id)
+        return spans, labels[spans]
     is_likely = scores >= (MULTI_LABEL_THRESHOLD if thresholds is None else thresholds)
     is_likely[:, outside_id] = False
     if multi_label:
-        found, labels = np.nonzero(is_likely)
-        return found, labels
-    found = np.flatnonzero(is_likely.any(axis=1))
-    return found, np.where(is_likely[found], scores[found], -1.0).argmax(axis=1)
+        spans, labels = np.nonzero(is_likely)
+        return spans, labels
+    spans = np.flatnonzero(is_likely.any(axis=1))
+    return spans, np.where(is_likely[spans], scores[spans], -1.0).argmax(axis=1)
 
 
 def select(spans: Iterable[ScoredSpan], decoding: Decoding) -> list[ScoredSpan]:
-    """Resolve overlaps in one sentence. Of equal probabilities, the greedy ways prefer the earlier candidate.
+    """Resolve overlaps in one sentence. The greedy ways prefer the earlier of two proposals with equal probabilities.
 
     Args:
-        spans: What may be an entity.
-        decoding: How to resolve overlaps.
+        spans: The proposals of the sentence.
+        decoding: How to resolve overlaps, one of `DECODINGS`.
 
     Returns:
-        What is kept, in order of their words.
+        The entities, in order of their words.
 
     Raises:
-        ValueError: If there is no such way.
+        ValueError: If ``decoding`` is unknown.
 
     Example:
         >>> spans = [ScoredSpan(1, 0, 3, 0.9), ScoredSpan(2, 0, 1, 0.8), ScoredSpan(2, 2, 4, 0.7)]
@@ -209,16 +210,16 @@ def select(spans: Iterable[ScoredSpan], decoding: Decoding) -> list[ScoredSpan]:
 
 
 def check_decoding(decoding: str) -> Decoding:
-    """Check that there is such a way to resolve overlaps.
+    """Check the name of a way to resolve overlaps.
 
     Args:
-        decoding: Its name.
+        decoding: The name.
 
     Returns:
-        Its name.
+        The name.
 
     Raises:
-        ValueError: If there is none.
+        ValueError: If it is none of `DECODINGS`.
     """
     if decoding not in DECODINGS:
         raise ValueError(f"decoding={decoding!r} must be one of {', '.join(map(repr, DECODINGS))}")
@@ -234,52 +235,54 @@ def _by_score(span: ScoredSpan) -> float:
 
 
 def _flat(spans: list[ScoredSpan]) -> list[ScoredSpan]:
-    kept, starts = [], list[int]()  # kept spans do not overlap, so their starts and ends have the same order
+    selected, starts = [], list[int]()  # these do not overlap, so their starts and ends have the same order
     ends: list[int] = []
     for span in sorted(spans, key=_by_score):
         place = bisect.bisect_right(starts, span.start)
         is_free_before = place == 0 or ends[place - 1] <= span.start
-        is_free_behind = place == len(starts) or span.end <= starts[place]
-        if is_free_before and is_free_behind:
+        is_free_after = place == len(starts) or span.end <= starts[place]
+        if is_free_before and is_free_after:
             starts.insert(place, span.start)
             ends.insert(place, span.end)
-            kept.append(span)
-    return kept
+            selected.append(span)
+    return selected
 
 
 def _flat_optimal(spans: list[ScoredSpan]) -> list[ScoredSpan]:
     """Weighted interval scheduling (Kleinberg and Tardos 2006, Algorithm Design, 6.1)."""
     spans = sorted(spans, key=lambda span: span.end)
     ends = [span.end for span in spans]
-    best = [0.0]  # the largest sum of the first spans
+    best = [0.0]  # the largest sum of probabilities that the first 0, 1, 2, ... spans allow
     before = [bisect.bisect_right(ends, span.start, hi=index) for index, span in enumerate(spans)]
     for span, place in zip(spans, before, strict=True):
         best.append(max(best[-1], best[place] + span.score))
-    kept, index = [], len(spans)
+    selected, index = [], len(spans)
     while index:
         if best[index] > best[index - 1]:
-            kept.append(spans[index - 1])
+            selected.append(spans[index - 1])
             index = before[index - 1]
         else:
             index -= 1
-    return kept
+    return selected
 
 
 def _nested(spans: list[ScoredSpan]) -> list[ScoredSpan]:
-    kept: list[ScoredSpan] = []
+    selected: list[ScoredSpan] = []
     longest = max((span.end - span.start for span in spans), default=0)
-    ends_of: dict[int, list[int]] = {}  # of kept spans, by their start
+    ends_by_start: dict[int, list[int]] = {}  # of the selected spans
     for span in sorted(spans, key=_by_score):
         from_left = any(
             span.start < end < span.end
             for start in range(span.start - longest + 1, span.start)
-            for end in ends_of.get(start, ())
+            for end in ends_by_start.get(start, ())
         )
-        from_right = any(end > span.end for start in range(span.start + 1, span.end) for end in ends_of.get(start, ()))
+        from_right = any(
+            end > span.end for start in range(span.start + 1, span.end) for end in ends_by_start.get(start, ())
+        )
         if not from_left and not from_right:
-            ends_of.setdefault(span.start, []).append(span.end)
-            kept.append(span)
-    return kept
+            ends_by_start.setdefault(span.start, []).append(span.end)
+            selected.append(span)
+    return selected
 
 
 def _overlapping(spans: list[ScoredSpan]) -> list[ScoredSpan]:
@@ -291,8 +294,8 @@ class DecodingRule(NamedTuple):
 
     Attributes:
         may_nest: Whether an entity may lie within another one, or share its words with another label.
-        may_cross: Whether an entity may overlap another one while neither lies within the other.
-        select: Keeps some of the spans of a sentence, which come in order of their words.
+        may_cross: Whether an entity may overlap another one without either lying within the other.
+        select: Selects entities from the proposals of a sentence, which are in order of their words.
     """
 
     may_nest: bool
@@ -306,4 +309,4 @@ RULES: dict[Decoding, DecodingRule] = {
     "nested": DecodingRule(may_nest=True, may_cross=False, select=_nested),
     "overlapping": DecodingRule(may_nest=True, may_cross=True, select=_overlapping),
 }
-"""All ways to resolve overlaps. To add one, write it here and add its name to `Decoding`."""
+"""All ways to resolve overlaps. To add one, add a line here, and its name to `Decoding`."""

@@ -1,12 +1,12 @@
-"""Label schemes: from tags to entities, from entities to tags, and from given labels to reduced ones.
+"""Label schemes: from tags to entities and back, and from tags to classes.
 
-A *tag* is what data sets annotate each word with (``B-PER``, ``I-PER``, ``O``); an *entity* is what the rest of
-this library works with: a label and the words it covers, 0-based, end exclusive. This file knows nothing of
-tokens, tensors or data sets.
+A *tag* is the label of a word in a data set (``B-PER``, ``I-PER``, ``O``). An *entity* is a label and the words that it
+covers, counted from 0, end exclusive. A *class* is what the model predicts for a span: the label of an entity, or
+``O``. This module knows nothing of tokens, tensors or data sets.
 
-A scheme is a set of prefixes. Reading tags needs only one table for all schemes: which prefix continues an entity
-that another one left open. Everything else starts an entity of its own, so that tags which break their scheme are
-still read the way the CoNLL evaluation reads them.
+A scheme is a set of prefixes. Tags of all schemes are read with a single table, `CONTINUES`: it has the prefixes that
+continue the entity of the previous word. Any other tag starts a new entity, so that tags which violate their scheme are
+read as in the CoNLL evaluation.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from typing import NamedTuple
 OUTSIDE = "O"
 
 SCHEMES: dict[str, frozenset[str]] = {
-    "IOB": frozenset("BI"),  # IOB1 and IOB2: the same reading serves both
+    "IOB": frozenset("BI"),  # IOB1 and IOB2 are read in the same way
     "BILO": frozenset("BIL"),
     "BILOU": frozenset("BILU"),
     "BIOES": frozenset("BIES"),
 }
-"""Prefixes of each scheme, besides ``O``, from the smallest to the largest."""
+"""Prefixes of each scheme, without ``O``, from the smallest set to the largest."""
 
 CONTINUES: frozenset[tuple[str, str]] = frozenset(
     {("B", "I"), ("I", "I"), ("B", "E"), ("I", "E"), ("B", "L"), ("I", "L"), ("", "")}
 )
-"""``(previous prefix, prefix)`` that join two neighbouring words of the same label into one entity. The empty prefix
-stands for tags without a scheme."""
+"""Pairs ``(previous prefix, prefix)`` with which a word continues the entity of the word before it, if both have the
+same label. The empty prefix stands for tags without a scheme."""
 
 PREFIX_ORDER = "BIELSU"
 """Order of prefixes in a label list."""
@@ -39,7 +39,7 @@ _PREFIXED = re.compile(r"([BIESLU])-(.+)", re.DOTALL)
 
 
 class LabelledSpan(NamedTuple):
-    """A labelled span of words: ``label``, ``start`` (first word) and ``end`` (behind the last word)."""
+    """A labeled span of words: ``label``, ``start`` (first word) and ``end`` (word after the last)."""
 
     label: str
     start: int
@@ -47,13 +47,13 @@ class LabelledSpan(NamedTuple):
 
 
 def detect_scheme(labels: Iterable[str]) -> str | None:
-    """Name the scheme of a label list.
+    """Detect the scheme of tags.
 
     Args:
-        labels: The labels of a data set, ``O`` included.
+        labels: The different tags of a data set, with or without ``O``.
 
     Returns:
-        A key of `SCHEMES`, or None if the labels carry no prefixes.
+        A key of `SCHEMES`; None if the tags have no prefixes.
 
     Example:
         >>> detect_scheme(["O", "B-PER", "I-PER"])
@@ -69,14 +69,14 @@ def detect_scheme(labels: Iterable[str]) -> str | None:
 
 
 def split_tag(tag: str, scheme: str | None) -> tuple[str, str]:
-    """Split a tag into its prefix and its entity label: ``B-PER`` into ``("B", "PER")``.
+    """Split a tag into its prefix and its label: ``B-PER`` into ``("B", "PER")``.
 
     Args:
-        tag: A tag, ``O`` included.
+        tag: The tag.
         scheme: The scheme of the tag, see `detect_scheme`.
 
     Returns:
-        Prefix and label; ``("O", "")`` for ``O``, and an empty prefix if there is no scheme.
+        Prefix and label. For ``O``, these are ``("O", "")``; without a scheme, the prefix is empty.
     """
     if tag == OUTSIDE:
         return OUTSIDE, ""
@@ -87,10 +87,10 @@ def split_tag(tag: str, scheme: str | None) -> tuple[str, str]:
 
 
 def tags_to_entities(tags: Sequence[str], scheme: str | None) -> list[LabelledSpan]:
-    """Read the entities out of one sentence's tags.
+    """Read the entities from the tags of a sentence.
 
     Args:
-        tags: One tag a word.
+        tags: One tag per word.
         scheme: The scheme of the tags, see `detect_scheme`.
 
     Returns:
@@ -117,14 +117,14 @@ def entities_to_tags(entities: Iterable[LabelledSpan], num_words: int) -> list[s
     """Write entities that do not overlap as IOB2 tags.
 
     Args:
-        entities: Entities of one sentence.
+        entities: The entities of a sentence.
         num_words: Number of words of the sentence.
 
     Returns:
-        One tag a word.
+        One tag per word.
 
     Raises:
-        ValueError: If an entity lies outside the sentence or overlaps another one.
+        ValueError: If an entity lies outside of the sentence, or overlaps another one.
 
     Example:
         >>> entities_to_tags([LabelledSpan("PER", 0, 2)], 3)
@@ -133,9 +133,13 @@ def entities_to_tags(entities: Iterable[LabelledSpan], num_words: int) -> list[s
     tags = [OUTSIDE] * num_words
     for label, start, end in entities:
         if not 0 <= start < end <= num_words:
-            raise ValueError(f"the entity {label!r} from word {start} to {end} is outside of its {num_words} words")
+            raise ValueError(
+                f"entity {label!r} from words {start} to {end} is empty or outside of the {num_words} words"
+            )
         if any(tag != OUTSIDE for tag in tags[start:end]):
-            raise ValueError(f"the entity {label!r} from word {start} to {end} overlaps another one: tags are flat")
+            raise ValueError(
+                f"entity {label!r} from words {start} to {end} overlaps another one, which tags cannot express"
+            )
         tags[start:end] = [f"B-{label}"] + [f"I-{label}"] * (end - start - 1)
     return tags
 
@@ -144,7 +148,7 @@ def have_overlap(entities: Iterable[LabelledSpan]) -> bool:
     """Tell whether any two entities of a sentence share a word.
 
     Args:
-        entities: Entities of one sentence.
+        entities: The entities of a sentence.
 
     Returns:
         Whether any two overlap.
@@ -158,12 +162,12 @@ def have_overlap(entities: Iterable[LabelledSpan]) -> bool:
 
 
 class Overlaps(NamedTuple):
-    """Entities of a sentence that have words in common with others.
+    """Numbers of entities of a sentence that overlap others.
 
     Attributes:
-        nested: Those within a longer one.
-        crossing: Those that share some words with another one, while neither lies within the other.
-        sharing: Those with the same words as another one.
+        nested: Number of entities within a longer one.
+        crossing: Number of entities that overlap another one without either lying within the other.
+        sharing: Number of entities with the same words as another one.
     """
 
     nested: int
@@ -172,13 +176,13 @@ class Overlaps(NamedTuple):
 
 
 def count_overlaps(entities: Iterable[LabelledSpan]) -> Overlaps:
-    """Count the entities of a sentence that have words in common with others.
+    """Count the entities of a sentence that overlap others.
 
     Args:
-        entities: Entities of one sentence.
+        entities: The entities of a sentence.
 
     Returns:
-        How many are nested, cross, or share their words.
+        The numbers of entities that are nested, cross, or share their words.
 
     Example:
         >>> count_overlaps([LabelledSpan("LOC", 0, 1), LabelledSpan("ORG", 0, 3), LabelledSpan("ORG", 2, 4)])
@@ -200,17 +204,18 @@ def count_overlaps(entities: Iterable[LabelledSpan]) -> Overlaps:
 
 
 def reduce_labels(labels: Sequence[str]) -> tuple[list[str], dict[int, int]]:
-    """Reduce given labels to the classes of a span: ``B-PER`` and ``I-PER`` become ``PER``.
+    """Reduce tags to the classes of spans: ``B-PER`` and ``I-PER`` become ``PER``.
 
     Args:
-        labels: The labels as given; their order defines the integer tags.
+        labels: The tags, in the order of their IDs.
 
     Returns:
-        The reduced labels, ``O`` first and then in alphabetical order (or as given, if the labels follow no scheme),
-        and the reduced ID of each given ID.
+        The classes, ``O`` first, the others in alphabetical order; if the tags have no scheme, the tags themselves. And
+        the class ID of each tag ID.
 
     Raises:
-        ValueError: If ``O`` or every other label is missing, or a label occurs twice.
+        TypeError: If a tag is not a string.
+        ValueError: If ``O`` is missing, there is no other tag, or a tag occurs twice.
 
     Example:
         >>> reduce_labels(["O", "B-PER", "I-PER", "B-LOC", "I-LOC"])
@@ -226,45 +231,48 @@ def reduce_labels(labels: Sequence[str]) -> tuple[list[str], dict[int, int]]:
 
 
 def check_labels(labels: Sequence[str]) -> None:
-    """Check a label list before anything is built on it.
+    """Check a list of tags or classes.
 
     Args:
-        labels: The labels as given.
+        labels: The list.
 
     Raises:
-        ValueError: If ``O`` or every other label is missing, or a label occurs twice.
-        TypeError: If a label is not a string.
+        TypeError: If it is not a list of strings.
+        ValueError: If ``O`` is missing, there is nothing else, or a label occurs twice.
     """
     if isinstance(labels, str) or not isinstance(labels, Sequence):
-        advice = "order matters"
+        advice = "pass a list, since the order of the labels defines their IDs"
         if isinstance(labels, str):
-            advice += f"; or a data set: read_annotations({labels!r})"
+            advice = f"pass a list, or a data set, such as read_annotations({labels!r})"
         elif isinstance(labels, Mapping):
             advice = "pass list(labels.values())"
         raise TypeError(f"labels={labels!r} must be a list of strings, not a {type(labels).__name__}: {advice}")
-    strangers = [label for label in labels if not isinstance(label, str)]
-    if strangers:
-        raise TypeError(f"labels must be strings, but labels contains {strangers[0]!r}")
+    others = [label for label in labels if not isinstance(label, str)]
+    if others:
+        raise TypeError(f"labels must be strings, but one of them is {others[0]!r}")
     if OUTSIDE not in labels:
         raise ValueError(
-            f"labels={list(labels)!r} must contain 'O', the label of words outside of every entity: add it to labels"
+            f"labels={list(labels)!r} must contain 'O', the label of words outside of entities: add it to labels"
         )
     if len(set(labels)) < len(labels):
         twice = sorted({label for label in labels if labels.count(label) > 1})
         raise ValueError(f"labels={list(labels)!r} must not repeat a label, but {twice!r} occur more than once")
     if len(labels) < 2:
         raise ValueError(f"labels={list(labels)!r} must contain at least one label besides 'O'")
+    scheme = detect_scheme(labels)
+    if scheme is not None and any(split_tag(label, scheme)[1] == OUTSIDE for label in labels):
+        raise ValueError(f"labels={list(labels)!r} must not have 'O' as the label of an entity, as in 'B-O'")
 
 
 def complete_tags(tags: Iterable[str]) -> list[str]:
-    """Complete tags to a label list.
+    """Make a label list from the tags that occur in a data set.
 
     Args:
-        tags: Some tags of a data set.
+        tags: The tags.
 
     Returns:
-        ``O``, and then every prefix of the scheme with every label, labels in alphabetical order; without a scheme, the
-        tags in that order.
+        ``O``, and then every label with every prefix of the scheme, labels in alphabetical order. Without a scheme,
+        ``O`` and the tags in alphabetical order.
 
     Example:
         >>> complete_tags(["I-PER", "O", "S-LOC"])
@@ -280,14 +288,14 @@ def complete_tags(tags: Iterable[str]) -> list[str]:
 
 
 def complete_labels(labels: Iterable[str]) -> list[str]:
-    """Complete entity labels to a label list.
+    """Make a label list from the labels of entities.
 
     Args:
-        labels: The labels of entities.
+        labels: The labels.
 
     Returns:
-        ``O``, and then the labels in alphabetical order. Should all of them look like tags, as ``B-cell`` does, they
-        come as tags of themselves, so that a model has these very labels.
+        ``O``, and then the labels in alphabetical order. If all labels look like tags, such as ``B-cell``, tags of
+        these labels, so that the classes of the model are these labels.
 
     Example:
         >>> complete_labels(["PER", "LOC"]), complete_labels(["B-cell"])

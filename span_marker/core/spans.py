@@ -1,12 +1,13 @@
-"""Candidate spans: which spans of a sentence are scored, in what order, and where each stands in that order.
+"""Candidates: which spans of a sentence are scored, and in what order.
 
-Every span of at most ``entity_max_length`` words is a candidate, in order of its start word, then its end word.
-Words are 0-based, ends exclusive. All functions work on whole batches: no Python loop over spans.
+Every span of at most ``entity_max_length`` words is a candidate. Candidates are ordered by their first word, then by
+their last. Words are counted from 0, ends are exclusive. All functions work on whole batches, without a Python loop
+over spans.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +20,8 @@ class SpanBatch(NamedTuple):
 
     Attributes:
         starts: First word of each candidate, ``(num_spans,)``.
-        ends: Word behind the last of each candidate, ``(num_spans,)``.
-        counts: Candidates of each sentence, ``(batch,)``.
+        ends: Word after the last of each candidate, ``(num_spans,)``.
+        counts: Number of candidates per sentence, ``(batch,)``.
     """
 
     starts: IntArray
@@ -28,33 +29,44 @@ class SpanBatch(NamedTuple):
     counts: IntArray
 
 
-def num_candidates(num_words: int, entity_max_length: int) -> int:
-    """Count the candidates of a sentence, in closed form.
+@overload
+def num_candidates(num_words: int, entity_max_length: int) -> int: ...
+
+
+@overload
+def num_candidates(num_words: IntArray, entity_max_length: int | IntArray) -> IntArray: ...
+
+
+def num_candidates(num_words: int | IntArray, entity_max_length: int | IntArray) -> int | IntArray:
+    """Count the candidates of sentences, in closed form.
 
     Args:
-        num_words: Words of the sentence.
-        entity_max_length: Words of the longest candidate.
+        num_words: Number of words of a sentence, or of each of several sentences.
+        entity_max_length: The largest number of words of a candidate. Arrays are broadcast against ``num_words``.
 
     Returns:
-        ``sum(min(entity_max_length, num_words - start) for start in range(num_words))``.
+        ``sum(min(entity_max_length, num_words - start) for start in range(num_words))``, for each sentence.
 
     Example:
         >>> num_candidates(8, 8)
         36
+        >>> num_candidates(np.array([3, 8]), 2)
+        array([ 5, 15])
     """
-    longest = min(num_words, entity_max_length)
-    return longest * num_words - longest * (longest - 1) // 2
+    longest = np.minimum(num_words, entity_max_length)
+    count = longest * num_words - longest * (longest - 1) // 2
+    return count if isinstance(count, np.ndarray) else int(count)
 
 
 def enumerate_spans(num_words: IntArray, entity_max_length: int) -> SpanBatch:
     """List the candidates of a batch of sentences.
 
     Args:
-        num_words: Words of each sentence, ``(batch,)``.
-        entity_max_length: Words of the longest candidate.
+        num_words: Number of words of each sentence, ``(batch,)``.
+        entity_max_length: The largest number of words of a candidate.
 
     Returns:
-        The candidates in order of sentence, start word and end word.
+        The candidates in order of sentence, first word and last word.
 
     Example:
         >>> spans = enumerate_spans(np.array([3]), 2)
@@ -65,39 +77,37 @@ def enumerate_spans(num_words: IntArray, entity_max_length: int) -> SpanBatch:
     per_word = np.minimum(entity_max_length, np.repeat(num_words, num_words) - words)  # candidates that start there
     starts = np.repeat(words, per_word)
     ends = starts + 1 + ranges(per_word)
-    per_sentence = np.minimum(num_words, entity_max_length)
-    counts = per_sentence * num_words - per_sentence * (per_sentence - 1) // 2
-    return SpanBatch(starts, ends, counts)
+    return SpanBatch(starts, ends, num_candidates(num_words, entity_max_length))
 
 
 def span_index(start: IntArray, end: IntArray, num_words: IntArray, entity_max_length: int) -> IntArray:
-    """Find spans in the order of `enumerate_spans`, in closed form.
+    """Compute the index of spans in the order of `enumerate_spans`, in closed form.
 
     Args:
-        start: First words, ``(n,)``.
-        end: Words behind the last, ``(n,)``, at most ``entity_max_length`` behind ``start``.
-        num_words: Words of the sentence of each span, ``(n,)``.
-        entity_max_length: Words of the longest candidate.
+        start: First word of each span, ``(n,)``.
+        end: Word after the last of each span, ``(n,)``, at most ``entity_max_length`` after ``start``.
+        num_words: Number of words of each span's sentence, ``(n,)``.
+        entity_max_length: The largest number of words of a candidate.
 
     Returns:
-        The place of each span among the candidates of its own sentence, ``(n,)``.
+        The index of each span among the candidates of its sentence, ``(n,)``.
     """
-    full = np.maximum(num_words - entity_max_length, 0)  # start words that have all their candidates
+    full = np.maximum(num_words - entity_max_length, 0)  # words that start entity_max_length candidates
     whole = np.minimum(start, full)
-    rest = start - whole  # start words that the sentence's end cuts short
+    rest = start - whole  # words that start fewer, since the sentence ends
     first_rest = np.minimum(num_words, entity_max_length)
     before = whole * entity_max_length + rest * first_rest - rest * (rest - 1) // 2
     return before + end - start - 1
 
 
 def ranges(counts: IntArray) -> IntArray:
-    """Chain ``arange(count)`` of every count.
+    """Concatenate ``arange(count)`` for every count.
 
     Args:
-        counts: How far each range goes, ``(n,)``.
+        counts: Length of each range, ``(n,)``.
 
     Returns:
-        ``(sum(counts),)``.
+        The concatenated ranges, ``(sum(counts),)``.
 
     Example:
         >>> ranges(np.array([2, 0, 3])).tolist()

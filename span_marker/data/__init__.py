@@ -1,1 +1,24 @@
-"""Annotated data: files of annotation tools, rows and columns."""
+"""Annotated data: files of annotation tools, rows, columns, and pages to look at."""
+
+from span_marker.data.brat import write_brat
+from span_marker.data.columns import infer_labels
+from span_marker.data.conll import write_conll
+from span_marker.data.files import read_annotations, write_annotations
+from span_marker.data.html import write_html
+from span_marker.data.jsonl import write_jsonl
+from span_marker.data.rows import Row, RowEntity
+from span_marker.data.spacy_docs import to_docs, write_docbin
+
+__all__ = [
+    "Row",
+    "RowEntity",
+    "infer_labels",
+    "read_annotations",
+    "to_docs",
+    "write_annotations",
+    "write_brat",
+    "write_conll",
+    "write_docbin",
+    "write_html",
+    "write_jsonl",
+]

@@ -1,53 +1,87 @@
-"""Annotated rows: in which form they are, what labels they have, and which entities.
+"""Annotated data sets: in which form they are, what labels they have, and how their rows are read.
 
-Annotated data comes in three forms, told by its columns: ``tokens`` and ``entities`` (starts and ends count words),
-``text`` and ``entities`` (they count characters), or ``tokens`` and ``ner_tags`` (one tag a word). Functions here look
-at rows alone: no model and no tokenizer. What is wrong raises an error that names the row; nothing is repaired.
+Annotated data comes in three forms, recognized by its columns: ``tokens`` and ``entities`` (starts and ends count
+words), ``text`` and ``entities`` (they count characters), or ``tokens`` and ``ner_tags`` (one tag per word). Everything
+here reads rows alone, without a model or a tokenizer, and `span_marker.data.rows` says what is wrong with them.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING, Any, TypeGuard
 
-from datasets import Dataset
-
-from span_marker.core.labels import (
-    OUTSIDE,
-    LabelledSpan,
-    complete_labels,
-    complete_tags,
-    detect_scheme,
-    tags_to_entities,
+from span_marker.core.labels import OUTSIDE, LabelledSpan, complete_labels, complete_tags
+from span_marker.data.rows import (
+    FORMS,
+    Form,
+    Row,
+    RowProblem,
+    Unit,
+    find_form,
+    first_error,
+    parse_row,
+    read_row,
+    unknown_labels,
 )
+from span_marker.data.tags import ANY_TAGS, Tags, name_tags, read_tags
 
-Form = Literal["words", "text", "tags"]
-Unit = Literal["words", "characters"]
-
-COLUMNS: dict[Form, tuple[str, str]] = {
-    "words": ("tokens", "entities"),
-    "text": ("text", "entities"),
-    "tags": ("tokens", "ner_tags"),
-}
-"""Columns of each form: the sentence, and its annotation."""
-
-UNITS: dict[Form, Unit] = {"words": "words", "text": "characters", "tags": "words"}
-"""What the entities of each form count."""
+if TYPE_CHECKING:
+    from datasets import Column, Dataset
 
 ROWS_AT_A_TIME = 1000
 
 
-def way_to_data(given: Any) -> str:
+def is_dataset(value: Any) -> TypeGuard[Dataset]:
+    """Tell whether a value is a `datasets.Dataset`, without importing the library, which takes long."""
+    return isinstance(value, getattr(sys.modules.get("datasets"), "Dataset", ()))
+
+
+def is_column(value: Any) -> TypeGuard[Column]:
+    """Tell whether a value is a column of a `datasets.Dataset`, without importing the library."""
+    return isinstance(value, getattr(sys.modules.get("datasets"), "Column", ()))
+
+
+def plain(dataset: Dataset) -> Dataset:
+    """Return a data set whose rows are plain Python objects, whatever format was set."""
+    return dataset.with_format(None)
+
+
+def require_dataset(value: Any, dataset_name: str) -> Dataset:
+    """Check that a value is a data set.
+
+    Args:
+        value: The value.
+        dataset_name: What to call it in errors, such as ``training``.
+
+    Returns:
+        The data set. Its rows are plain Python objects, whatever format was set.
+
+    Raises:
+        TypeError: If it is something else.
+    """
+    if not is_dataset(value):
+        advice = "pass one of its splits" if isinstance(value, Mapping) else way_to_data(value)
+        raise TypeError(
+            f"the {dataset_name} data must be a datasets.Dataset, not {type(value).__name__}: "
+            f"{'' if isinstance(value, Mapping) else 'make one with '}{advice}"
+        )
+    return plain(value)
+
+
+def way_to_data(value: Any) -> str:
     """Say how to make a data set.
 
     Args:
-        given: What there is instead of one.
+        value: What was passed instead of one.
 
     Returns:
         A call.
     """
-    return f"read_annotations({str(given)!r})" if isinstance(given, (str, os.PathLike)) else "Dataset.from_list(rows)"
+    return f"read_annotations({str(value)!r})" if isinstance(value, (str, os.PathLike)) else "Dataset.from_list(rows)"
 
 
 def named_splits(data: Any) -> dict[str, Dataset]:
@@ -57,58 +91,38 @@ def named_splits(data: Any) -> dict[str, Dataset]:
         data: A `Dataset`, or a dict of several by their names.
 
     Returns:
-        The data sets by their names, whatever format they were set to; a single one is named after its split, or
-        ``annotated``.
+        The data sets by their names, see `require_dataset`. A single one is named after its split, or ``annotated``.
 
     Raises:
-        TypeError: If it is nothing of the kind.
+        TypeError: If it is neither.
         ValueError: If it is an empty dict.
     """
-    datasets = {str(data.split or "annotated"): data} if isinstance(data, Dataset) else data
-    if not isinstance(datasets, Mapping):
+    if is_dataset(data):
+        return {str(data.split or "annotated"): plain(data)}
+    if not isinstance(data, Mapping):
         raise TypeError(
-            f"annotated data must be a datasets.Dataset or a dict of several, not a {type(data).__name__}: make one "
-            f"with {way_to_data(data)}"
+            f"annotated data must be a datasets.Dataset or a dict of several, not {type(data).__name__}: make one with "
+            f"{way_to_data(data)}"
         )
-    if not datasets:
+    if not data:
         raise ValueError("the dict of data sets is empty")
-    for name, dataset in datasets.items():
-        if not isinstance(dataset, Dataset):
-            raise TypeError(
-                f"the {name} data must be a datasets.Dataset, not a {type(dataset).__name__}: make one with "
-                f"{way_to_data(dataset)}"
-            )
-    return {str(name): dataset.with_format(None) for name, dataset in datasets.items()}
+    return {str(name): require_dataset(dataset, str(name)) for name, dataset in data.items()}
 
 
-def annotation_form(dataset: Dataset, what: str) -> Form:
-    """Tell the form of annotated data by its columns.
+def annotation_form(dataset: Dataset, dataset_name: str) -> Form:
+    """Find the form of annotated data by its columns.
 
     Args:
         dataset: A data set.
-        what: What to call it in errors, such as ``training``.
+        dataset_name: What to call it in errors.
 
     Returns:
-        A key of `COLUMNS`.
+        A key of `span_marker.data.rows.FORMS`.
 
     Raises:
         ValueError: If the columns are those of no form or of several.
     """
-    columns = dataset.column_names
-    forms = [form for form, needed in COLUMNS.items() if set(needed) <= set(columns)]
-    if {"entities", "ner_tags"} <= set(columns):
-        raise ValueError(f"the {what} data has both 'entities' and 'ner_tags': remove one with dataset.remove_columns")
-    if "words" in forms and "text" in forms:
-        raise ValueError(
-            f"the {what} data has the columns {columns}: its 'entities' may count the words of 'tokens' or the "
-            "characters of 'text'; remove the other column with dataset.remove_columns"
-        )
-    if not forms:
-        raise ValueError(
-            f"the {what} data has the columns {columns}, but annotated data has 'tokens' and 'entities', 'text' and "
-            "'entities', or 'tokens' and 'ner_tags': rename them with dataset.rename_column"
-        )
-    return forms[0]
+    return find_form(dataset.column_names, f"the {dataset_name} data")
 
 
 def tag_names(dataset: Dataset) -> list[str] | None:
@@ -118,28 +132,216 @@ def tag_names(dataset: Dataset) -> list[str] | None:
         dataset: A data set of words and tags.
 
     Returns:
-        The names of its ``ClassLabel``, None if there is none.
+        The names of its ``ClassLabel``, or None.
     """
     names = getattr(getattr(dataset.features.get("ner_tags"), "feature", None), "names", None)
     return list(names) if names else None
+
+
+def string_tags(dataset: Dataset, dataset_name: str) -> set[str]:
+    """List the tags of a data set. Broken rows are skipped.
+
+    Args:
+        dataset: A data set of words and tags.
+        dataset_name: What to call it in errors.
+
+    Returns:
+        The tags.
+
+    Raises:
+        ValueError: If they are integers, and nothing says what these mean.
+    """
+    return {tag for names, _ in _named_tags(dataset, dataset_name) for tag in names or ()}
+
+
+def _named_tags(dataset: Dataset, dataset_name: str) -> Iterator[tuple[list[str] | None, list[RowProblem]]]:
+    dtype = str(getattr(getattr(dataset.features.get("ner_tags"), "feature", None), "dtype", ""))
+    if "int" in dtype:
+        raise ValueError(
+            f"the tags of the {dataset_name} data are integers without names: cast the column 'ner_tags' to a "
+            "ClassLabel, or pass labels=, in the order that the integers count, or to validate model="
+        )
+    for index, (words, tags) in enumerate(read_columns(dataset, FORMS["tags"])):
+        yield name_tags(words, tags, ANY_TAGS, f"row {index} of the {dataset_name} data")
+
+
+@dataclass(frozen=True)
+class RowReader:
+    """Reads the rows of a data set.
+
+    Args:
+        form: The form of the data set.
+        dataset_name: What to call it in errors.
+        tags: What its tags mean.
+        classes: The labels that an entity may have; None for any.
+    """
+
+    form: Form
+    dataset_name: str
+    tags: Tags = ANY_TAGS
+    classes: Sequence[str] | None = None
+
+    @classmethod
+    def from_dataset(
+        cls,
+        dataset: Dataset,
+        dataset_name: str,
+        labels: Sequence[str] | None = None,
+        classes: Sequence[str] | None = None,
+    ) -> RowReader:
+        """Make the reader of a data set.
+
+        Args:
+            dataset: The data set.
+            dataset_name: What to call it in errors, such as ``training``.
+            labels: The tags that a word may have, in the order that integers count. Defaults to those that it has.
+            classes: The labels that an entity may have. Defaults to any.
+
+        Returns:
+            The reader.
+
+        Raises:
+            ValueError: If it is not annotated, or nothing says what its tags mean.
+        """
+        form = annotation_form(dataset, dataset_name)
+        if form != "tags":
+            return cls(form, dataset_name, classes=classes)
+        names = tag_names(dataset)
+        if labels is None:
+            labels = names or complete_tags(string_tags(dataset, dataset_name))
+        return cls(form, dataset_name, Tags.from_labels(labels, names), classes)
+
+    @property
+    def columns(self) -> tuple[str, str]:
+        """The column of what is annotated, and that of the annotation."""
+        return FORMS[self.form]
+
+    @property
+    def unit(self) -> Unit:
+        """What the entities count."""
+        return "characters" if self.form == "text" else "words"
+
+    def location(self, index: int) -> str:
+        """What to call a row in errors."""
+        return f"row {index} of the {self.dataset_name} data"
+
+    def examine(self, index: int, content: Any, annotation: Any) -> tuple[Row | None, list[RowProblem]]:
+        """Read a row, and find everything that is wrong with it.
+
+        Args:
+            index: Its number.
+            content: Its words or text.
+            annotation: Its entities or tags.
+
+        Returns:
+            See `span_marker.data.rows.read_row` and `span_marker.data.tags.read_tags`.
+        """
+        location = self.location(index)
+        if self.form == "tags":
+            row, problems = read_tags(content, annotation, self.tags, location)
+        else:
+            row, problems = read_row(self.form, content, annotation, location)
+        if row is not None and self.classes is not None:
+            problems = problems + unknown_labels(row, self.classes, location)
+        return row, problems
+
+    def read(self, index: int, content: Any, annotation: Any) -> Row:
+        """Read a row, and raise its first problem.
+
+        Args:
+            index: Its number.
+            content: Its words or text.
+            annotation: Its entities or tags.
+
+        Returns:
+            The row.
+
+        Raises:
+            TypeError: If a value has the wrong type.
+            ValueError: If a value is wrong.
+        """
+        return first_error(*self.examine(index, content, annotation))
+
+
+def read_columns(dataset: Dataset, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    """Read some columns of a data set, row by row.
+
+    Args:
+        dataset: The data set, in any format.
+        columns: Names of the columns.
+
+    Yields:
+        The values of each row, as plain Python objects.
+    """
+    for batch in plain(dataset).select_columns(list(columns)).iter(ROWS_AT_A_TIME):
+        yield from zip(*(batch[name] for name in columns), strict=True)
+
+
+def read_rows(
+    dataset: Dataset, dataset_name: str, labels: Sequence[str] | None = None, classes: Sequence[str] | None = None
+) -> Iterator[tuple[Any, list[LabelledSpan]]]:
+    """Read annotated data, row by row.
+
+    Args:
+        dataset: The data, in any form and any format.
+        dataset_name: What to call it in errors, such as ``training``.
+        labels: The tags that a word may have, in the order that integers count. Defaults to those that the data has.
+        classes: The labels that an entity may have. Defaults to any.
+
+    Yields:
+        The words or the text of each row, and its entities in words or characters.
+    """
+    reader = RowReader.from_dataset(dataset, dataset_name, labels, classes)
+    for index, values in enumerate(read_columns(dataset, reader.columns)):
+        row = reader.read(index, *values)
+        yield row.content, row.spans
+
+
+def annotated_rows(rows: Dataset | Iterable[Any]) -> Iterator[tuple[dict[str, Any], Row]]:
+    """Read rows to write them.
+
+    Args:
+        rows: A data set in any form and any format, or dicts with ``tokens`` or ``text``, and ``entities``.
+
+    Yields:
+        Each row with its columns, and as it was read. Tags are replaced by entities.
+
+    Raises:
+        TypeError: If a row or a value has the wrong type.
+        ValueError: If a row is not annotated, or wrong.
+    """
+    if not is_dataset(rows):
+        for index, row in enumerate(rows):
+            parsed = parse_row(row, f"row {index}")
+            yield dict(row), parsed
+        return
+    reader = RowReader.from_dataset(rows, "annotated")
+    for index, values in enumerate(read_columns(rows, rows.column_names)):
+        columns = dict(zip(rows.column_names, values, strict=True))
+        parsed = reader.read(index, *(columns[name] for name in reader.columns))
+        if reader.form == "tags":
+            columns = {name: value for name, value in columns.items() if name not in ("ner_tags", "text")}
+            columns["entities"] = [entity.to_dict() for entity in parsed.entities]
+        yield columns, parsed
 
 
 def infer_labels(data: Any) -> list[str]:
     """List the labels of annotated data, for ``SpanMarkerModel.from_pretrained(encoder, labels=...)``.
 
     Args:
-        data: A `Dataset`, or a dict of several, whose labels are put together.
+        data: A `Dataset`, or a dict of several, whose labels are merged.
 
     Returns:
         The names of the ``ClassLabel``, if the tags have one; the labels of all entities; or all tags. With a scheme,
-        these are all its prefixes with every label, so that none is missing that other data has.
+        these are all its prefixes with every label, since other data may have prefixes that this data lacks.
 
     Raises:
-        TypeError: If the data, a label or a tag is nothing of the kind.
-        ValueError: If there is no annotated column or no entity, the tags are integers without names, or the data sets
-            are not annotated in the same way.
+        TypeError: If the data, a row, a label or a tag has the wrong type.
+        ValueError: If there is no annotated column or no entity, a row is wrong, the tags are integers without names,
+            or the data sets are not all in the same form.
 
     Example:
+        >>> from datasets import Dataset
         >>> infer_labels(Dataset.from_dict({"tokens": [["Ann", "Lee"]], "ner_tags": [["B-PER", "O"]]}))
         ['O', 'B-PER', 'I-PER']
     """
@@ -148,18 +350,14 @@ def infer_labels(data: Any) -> list[str]:
     if len(set(have_tags.values())) > 1:
         raise ValueError(
             f"the data sets {[name for name in have_tags if have_tags[name]]} have tags, but "
-            f"{[name for name in have_tags if not have_tags[name]]} have entities: give labels="
+            f"{[name for name in have_tags if not have_tags[name]]} have entities: pass labels="
         )
     if all(have_tags.values()):
         return _infer_tags(datasets)
-    labels = {
-        _check_label(entity.get("label"), where) if isinstance(entity, Mapping) else _refuse(entity, where)
-        for name, dataset in datasets.items()
-        for where, entities in read_column(dataset, "entities", name)
-        for entity in check_list(entities, "entities", where)
-    }
+    rows = (row for name, dataset in datasets.items() for row in read_rows(dataset, name))
+    labels = {entity.label for _, entities in rows for entity in entities}
     if not labels:
-        raise ValueError(f"there is no entity in the {' and '.join(datasets)} data: give labels=")
+        raise ValueError(f"there is no entity in the {' and '.join(datasets)} data: pass labels=")
     return complete_labels(labels)
 
 
@@ -170,210 +368,15 @@ def _infer_tags(datasets: dict[str, Dataset]) -> list[str]:
         if names != first_names:
             raise ValueError(
                 f"the integer tags of the {first} data mean {first_names}, those of the {name} data mean {names}: "
-                "cast them to one ClassLabel, or give labels="
+                "cast them to one ClassLabel, or pass labels="
             )
     if all_names:
         return next(iter(all_names.values()))
     tags: set[str] = set()
-    for name, dataset in datasets.items():
-        for where, row in read_column(dataset, "ner_tags", name):
-            for tag in set(check_list(row, "ner_tags", where)) - tags:
-                if isinstance(tag, int):
-                    raise ValueError(
-                        f"{where} has the tag {tag}: labels can't be guessed from integers; give labels=, in the order "
-                        "that the integers count, or cast the column to a ClassLabel with names"
-                    )
-                if not isinstance(tag, str):
-                    raise TypeError(f"{where}: tag {tag!r} must be a string, not {type(tag).__name__}")
-                tags.add(tag)
+    for names, problems in chain.from_iterable(_named_tags(dataset, name) for name, dataset in datasets.items()):
+        if problems or names is None:
+            raise problems[0].error
+        tags.update(names)
     if not tags - {OUTSIDE}:
-        raise ValueError(f"there is no entity in the {' and '.join(datasets)} data: give labels=")
+        raise ValueError(f"there is no entity in the {' and '.join(datasets)} data: pass labels=")
     return complete_tags(tags)
-
-
-def check_entity(entity: Any, length: int, where: str, unit: Unit) -> LabelledSpan:
-    """Read one entity of a row.
-
-    Args:
-        entity: A dict with ``label``, ``start`` and ``end``; ends are exclusive.
-        length: How many words or characters the row has.
-        where: What to call the row in errors, such as ``row 3 of the training data``.
-        unit: What start and end count.
-
-    Returns:
-        The entity.
-
-    Raises:
-        TypeError: If it is not a dict, or start or end is not a whole number.
-        ValueError: If it has no label or is empty, or lies outside of the row.
-    """
-    if not isinstance(entity, Mapping):
-        _refuse(entity, where)
-    label, start, end = (entity.get(name) for name in ("label", "start", "end"))
-    for name, value in (("start", start), ("end", end)):
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise TypeError(f"{where}: the entity {dict(entity)} must have a whole number as its {name!r}")
-    label = _check_label(label, where)
-    if start >= end:
-        raise ValueError(f"{where}: the entity {label!r} from {unit} {start} to {end} is empty: 'end' is exclusive")
-    if start < 0 or end > length:
-        raise ValueError(f"{where}: the entity {label!r} from {unit} {start} to {end} lies outside of {length} {unit}")
-    return LabelledSpan(label, start, end)
-
-
-def check_entities(entities: Any, length: int, where: str, unit: Unit) -> list[LabelledSpan]:
-    """Read the entities of a row, see `check_entity`.
-
-    Args:
-        entities: A list of dicts.
-        length: How many words or characters the row has.
-        where: What to call the row in errors.
-        unit: What the entities count.
-
-    Returns:
-        The entities, in the order of the list.
-
-    Raises:
-        TypeError: If it is not a list, or an entity is nothing of the kind.
-        ValueError: If an entity can't be.
-
-    Example:
-        >>> check_entities([{"label": "PER", "start": 0, "end": 4}], 3, "row 0 of the training data", "words")
-        Traceback (most recent call last):
-        ValueError: row 0 of the training data: the entity 'PER' from words 0 to 4 lies outside of 3 words
-    """
-    return [check_entity(entity, length, where, unit) for entity in check_list(entities, "entities", where)]
-
-
-def tag_name(tag: Any, names: Sequence[str] | None, labels: Sequence[str]) -> str | None:
-    """Name a tag.
-
-    Args:
-        tag: A tag of a data set, an integer or a string.
-        names: Names of the integers; None if they have none.
-        labels: The labels that a tag may have.
-
-    Returns:
-        The name; None if the tag is unknown.
-    """
-    if isinstance(tag, int) and not isinstance(tag, bool):
-        tag = names[tag] if names is not None and 0 <= tag < len(names) else None
-    return tag if isinstance(tag, str) and tag in labels else None
-
-
-def check_item(item: Any, form: Form, where: str) -> None:
-    """Check what is annotated: a text or words.
-
-    Args:
-        item: The text or the words of a row.
-        form: The form of its data set.
-        where: What to call the row in errors.
-
-    Raises:
-        TypeError: If it is nothing of the kind.
-    """
-    if form == "text":
-        if not isinstance(item, str):
-            raise TypeError(f"{where}: 'text' must be a string, not {type(item).__name__}")
-        return
-    for position, word in enumerate(check_list(item, "tokens", where)):
-        if not isinstance(word, str):
-            raise TypeError(f"{where}: 'tokens'[{position}]={word!r} must be a string, not {type(word).__name__}")
-
-
-def read_column(dataset: Dataset, column: str, what: str) -> Iterator[tuple[str, Any]]:
-    """Read the rows of a column, each with what to call it in errors."""
-    batches = dataset.select_columns([column]).iter(ROWS_AT_A_TIME)
-    for row, value in enumerate(value for batch in batches for value in batch[column]):
-        yield f"row {row} of the {what} data", value
-
-
-def check_list(value: Any, column: str, where: str) -> Sequence[Any]:
-    """Check that a row of a column is a list."""
-    if not isinstance(value, (list, tuple)):
-        raise TypeError(f"{where}: {column!r} must be a list, not {type(value).__name__}")
-    return value
-
-
-def _check_label(label: Any, where: str) -> str:
-    if not isinstance(label, str) or not label or label == OUTSIDE:
-        raise ValueError(f"{where}: an entity has the label {label!r}, but it must be a string other than '' and 'O'")
-    return label
-
-
-def _refuse(entity: Any, where: str) -> str:
-    raise TypeError(
-        f"{where}: the entity {entity!r} must be a dict with 'label', 'start' and 'end', not {type(entity).__name__}"
-    )
-
-
-def read_entities(
-    words: Sequence[str], tags: Sequence[Any], tag_names: list[str], labels: list[str], scheme: str | None, where: str
-) -> list[LabelledSpan]:
-    """Read one sentence's entities out of its tags.
-
-    Args:
-        words: The words.
-        tags: One tag a word, as an integer or a string.
-        tag_names: Names of the integer tags.
-        labels: The labels as given to the model.
-        scheme: Their scheme.
-        where: What to call the sentence in errors.
-
-    Returns:
-        The entities, with reduced labels.
-
-    Raises:
-        ValueError: If there are more or fewer tags than words, or a tag is not in the label list.
-        TypeError: If a tag is neither an integer nor a string.
-    """
-    if not isinstance(tags, (list, tuple)):
-        raise TypeError(f"{where}: 'ner_tags' must be a list of tags, not {type(tags).__name__}")
-    if len(words) != len(tags):
-        raise ValueError(f"{where} has {len(words)} 'tokens' but {len(tags)} 'ner_tags': every word needs one tag")
-    names = []
-    for position, tag in enumerate(tags):
-        is_name = isinstance(tag, str)
-        if not is_name and (isinstance(tag, bool) or not isinstance(tag, int)):
-            raise TypeError(f"{where}: tag {tag!r} of word {position} must be an integer or a string")
-        if not is_name and not 0 <= tag < len(tag_names):
-            raise ValueError(
-                f"{where}: tag {tag} of word {position} ({words[position]!r}) is not in the range of the "
-                f"{len(tag_names)} labels {tag_names}: add it to labels"
-            )
-        name = tag if is_name else tag_names[tag]
-        if name not in labels:
-            raise ValueError(
-                f"{where}: tag {tag!r} of word {position} ({words[position]!r})"
-                f"{'' if is_name else f' is {name!r},'} is not among the labels {labels}: give these to a new model as "
-                "labels="
-            )
-        names.append(name)
-    return tags_to_entities(names, scheme)
-
-
-def read_rows(
-    dataset: Dataset, what: str, labels: Sequence[str] | None = None
-) -> Iterator[tuple[Any, list[LabelledSpan]]]:
-    """Read annotated data, row by row.
-
-    Args:
-        dataset: The data, in any form.
-        what: What to call it in errors, such as ``training``.
-        labels: The label list that integer tags index; by default the names that the data set has for them.
-
-    Yields:
-        The words or the text of each row, and its entities in words or characters.
-    """
-    form = annotation_form(dataset, what)
-    names: list[str] = []
-    if form == "tags":
-        names = tag_names(dataset) or list(labels or infer_labels(dataset))
-    scheme = detect_scheme(names)
-    items, annotations = (read_column(dataset, column, what) for column in COLUMNS[form])
-    for (where, item), (_, annotation) in zip(items, annotations, strict=True):
-        check_item(item, form, where)
-        if form == "tags":
-            yield item, read_entities(item, annotation, names, names, scheme, where)
-        else:
-            yield item, check_entities(annotation, len(item), where, UNITS[form])

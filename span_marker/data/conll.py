@@ -1,19 +1,23 @@
-"""Column files: one word a line with its tags, a blank line behind each sentence.
+"""Column files: one word per line with its tags, and a blank line after each sentence.
 
-Files come in many dialects, and a word may be ``#``. A line is taken for a comment only where one may stand, at the
-beginning of a sentence, and only if it can't be a word; a line that is neither is an error and never left out.
+Files come in many dialects, and a word may be ``#``. A line is a comment only before the first word of a sentence, and
+only if it cannot be a word. A line that is neither a word nor a comment is an error.
 """
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from span_marker.core.labels import OUTSIDE, SCHEMES, LabelledSpan, detect_scheme, entities_to_tags, tags_to_entities
-from span_marker.data.rows import RowEntity, distinct, parse_row, read_utf8, writing
+from span_marker.data.columns import annotated_rows
+from span_marker.data.rows import RowEntity, distinct, parse_row
+from span_marker.data.text_files import StrPath, read_utf8, writing
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 DOCUMENT_START = "-DOCSTART-"
 
@@ -28,20 +32,22 @@ class _Sentence(NamedTuple):
     cells: list[list[str]]  # of each word's line
 
 
-def read_conll(path: Path, token_column: int, tag_columns: Any, documents: bool) -> list[dict[str, Any]]:
+def read_conll(
+    path: Path, token_column: int = 0, tag_columns: Any = -1, documents: bool = False
+) -> list[dict[str, Any]]:
     """Read a column file.
 
     Args:
         path: The file.
-        token_column: Which column has the words.
-        tag_columns: Which column or columns have the tags, or ``"all"``, which is every column but the words'.
+        token_column: The column of the words.
+        tag_columns: The column or columns of the tags, or ``"all"`` for every column except that of the words.
         documents: Whether to number documents and their sentences.
 
     Returns:
-        Canonical rows.
+        Rows with entities.
 
     Raises:
-        ValueError: If a line has other columns than the first one, a column does not exist, or tags can't be read.
+        ValueError: If lines differ in their number of columns, a column does not exist, or tags cannot be read.
     """
     sentences = _split(path)
     if not sentences:
@@ -51,20 +57,23 @@ def read_conll(path: Path, token_column: int, tag_columns: Any, documents: bool)
     first = sentences[0]
     token, tags = _pick_columns(token_column, tag_columns, len(first.cells[0]), f"{path}, line {first.lines[0]}")
     places: dict[str, str] = {}
-    for row, sentence in enumerate(sentences):
+    for index, sentence in enumerate(sentences):
         for line, cells in zip(sentence.lines, sentence.cells, strict=True):
-            where = f"{path}, line {line}, row {row}"
+            location = f"{path}, line {line}, row {index}"
             if not cells[token]:
-                raise ValueError(f"{where}: the word is empty: {cells}")
+                raise ValueError(f"{location}: the word is empty: {cells}")
             for column in tags:
-                places.setdefault(cells[column], where)
+                places.setdefault(cells[column], location)
     scheme = scheme_of(places)
     rows: list[dict[str, Any]] = []
-    for sentence in sentences:
+    for index, sentence in enumerate(sentences):
         levels = [tags_to_entities([cells[column] for cells in sentence.cells], scheme) for column in tags]
-        found = sorted({entity for level in levels for entity in level}, key=lambda span: (span[1], -span[2], span[0]))
-        tokens = [cells[token] for cells in sentence.cells]
-        rows.append({"tokens": tokens, "entities": [span._asdict() for span in found]})
+        row = {
+            "tokens": [cells[token] for cells in sentence.cells],
+            "entities": [span._asdict() for level in levels for span in level],
+        }
+        entities = distinct(parse_row(row, f"{path}, line {sentence.lines[0]}, row {index}").entities)
+        rows.append({**row, "entities": [entity.to_dict() for entity in entities]})
     return _number(rows, [sentence.document for sentence in sentences]) if documents else rows
 
 
@@ -91,7 +100,7 @@ def _split(path: Path) -> list[_Sentence]:
             raise ValueError(
                 f"{path}, line {number}, row {len(sentences) - (not at_start)}: {line!r} has {len(cells)} columns, but "
                 f"{words[0]!r} has {width}: a line is a word with all its columns, or a comment that begins with '# ' "
-                "and stands before a sentence"
+                "and comes before a sentence"
             )
         if at_start:
             sentences.append(_Sentence(document, [], []))
@@ -105,11 +114,11 @@ def _starts_document(line: str) -> bool:
     return re.split("[ \t]", line, maxsplit=1)[0] == DOCUMENT_START
 
 
-def _pick_columns(token_column: int, tag_columns: Any, width: int, where: str) -> tuple[int, list[int]]:
+def _pick_columns(token_column: int, tag_columns: Any, width: int, location: str) -> tuple[int, list[int]]:
     def pick(column: int) -> int:
         if not -width <= column < width:
             raise ValueError(
-                f"{where}: there is no column {column}, since a line has {width} columns (0 to {width - 1})"
+                f"{location}: there is no column {column}, since a line has {width} columns (0 to {width - 1})"
             )
         return column % width
 
@@ -121,21 +130,21 @@ def _pick_columns(token_column: int, tag_columns: Any, width: int, where: str) -
     else:
         tags = [pick(column) for column in ([tag_columns] if isinstance(tag_columns, int) else tag_columns)]
     if not tags or token in tags:
-        raise ValueError(f"{where}: column {token} of {width} has the words: tag_columns= must name others")
+        raise ValueError(f"{location}: column {token} of {width} has the words: tag_columns= must name others")
     return token, tags
 
 
 def scheme_of(places: Mapping[str, str]) -> str | None:
-    """Name the scheme of all tags of a file.
+    """Find the scheme of all tags of a file.
 
     Args:
-        places: Where each tag occurs first.
+        places: The location of the first occurrence of each tag.
 
     Returns:
         A key of `SCHEMES`, or None if the tags are plain labels.
 
     Raises:
-        ValueError: If some tags have a prefix and others do not, or the prefixes are of no scheme.
+        ValueError: If only some tags have a prefix, or the prefixes belong to no scheme.
     """
     plain = [tag for tag in places if tag != OUTSIDE and not _PREFIXED.fullmatch(tag)]
     prefixed = [tag for tag in places if tag != OUTSIDE and tag not in plain]
@@ -162,7 +171,7 @@ def scheme_of(places: Mapping[str, str]) -> str | None:
 
 
 def _number(rows: list[dict[str, Any]], starts: Sequence[int]) -> list[dict[str, Any]]:
-    """Number documents without a gap, and the sentences of each."""
+    """Number the documents consecutively, and the sentences of each."""
     documents = {start: document for document, start in enumerate(dict.fromkeys(starts))}
     counts: dict[int, int] = {}
     numbered = []
@@ -173,36 +182,34 @@ def _number(rows: list[dict[str, Any]], starts: Sequence[int]) -> list[dict[str,
     return numbered
 
 
-def write_conll(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]) -> None:
+def write_conll(path: StrPath, rows: Dataset | Iterable[Mapping[str, Any]]) -> None:
     """Write rows of words as a column file: ``word<TAB>tag``, IOB2.
 
     Entities that overlap need several columns: each goes into the first one where its words are free, and every line of
-    the file has all columns (``read_annotations(path, tag_columns="all")`` reads them). A ``-DOCSTART-`` line stands
-    wherever ``document_id`` changes. Scores and other columns are not written.
+    the file has all columns, which ``read_annotations(path, tag_columns="all")`` reads. A ``-DOCSTART-`` line precedes
+    each new ``document_id``. Scores and other columns are not written.
 
     Args:
         path: The file.
-        rows: Rows with ``tokens``.
+        rows: A data set of words annotated in any form, or rows with ``tokens`` and ``entities``.
 
     Raises:
-        ValueError: If a row has a text instead of words, has no words, or if a word or a label can't be written so that
-            it is read as the same.
+        TypeError: If a row has a value of the wrong type.
+        ValueError: If a row is wrong, has a text or no words, or a word or a label would not be read back as the same.
     """
     sentences: list[tuple[Any, list[str], list[list[str]]]] = []
-    for index, row in enumerate(rows):
-        where = f"row {index}"
-        parsed = parse_row(row, where)
-        if parsed.kind == "text":
-            raise ValueError(f"{where} has 'text', but CoNLL files have words: write_conll needs rows with 'tokens'")
-        if not parsed.content:
-            raise ValueError(f"{where} has no words: a CoNLL file can't have empty sentences")
-        for word in parsed.content:
-            _check_cell(word, f"{where}: the word")
-        for entity in parsed.entities:
-            _check_cell(entity.label, f"{where}: the label")
-        levels = _levels(distinct(parsed.entities))
-        tags = [entities_to_tags(level, len(parsed.content)) for level in levels]
-        sentences.append((row.get("document_id"), parsed.content, tags))
+    for index, (columns, row) in enumerate(annotated_rows(rows)):
+        location = f"row {index}"
+        if row.kind == "text":
+            raise ValueError(f"{location} has 'text', but CoNLL files have words: write_conll needs rows with 'tokens'")
+        if not row.content:
+            raise ValueError(f"{location} has no words: a CoNLL file cannot represent empty sentences")
+        for word in row.content:
+            _check_cell(word, f"{location}: the word")
+        for entity in row.entities:
+            _check_cell(entity.label, f"{location}: the label")
+        tags = [entities_to_tags(level, len(row.content)) for level in _levels(distinct(row.entities))]
+        sentences.append((columns.get("document_id"), row.content, tags))
     num_levels = max([1, *(len(tags) for _, _, tags in sentences)])
     document: Any = None
     with writing(path) as file:
@@ -216,15 +223,15 @@ def write_conll(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]])
             file.write("\n")
 
 
-def _check_cell(value: str, what: str) -> None:
+def _check_cell(value: str, subject: str) -> None:
     if not value or value.startswith((DOCUMENT_START, "\ufeff")) or any(character.isspace() for character in value):
         raise ValueError(
-            f"{what} {value!r} can't be written as CoNLL: it is empty, has white space or has a meaning there"
+            f"{subject} {value!r} cannot be written as CoNLL: it is empty, has white space, or has a special meaning"
         )
 
 
 def _levels(entities: Sequence[RowEntity]) -> list[list[LabelledSpan]]:
-    """Share entities, in order of their start, out among levels: each to the first one where its words are free."""
+    """Distribute entities, in order of their start, among levels: each goes to the first where its words are free."""
     levels: list[list[LabelledSpan]] = []
     for label, start, end, _ in entities:
         free = next((level for level in levels if level[-1].end <= start), None)

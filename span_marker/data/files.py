@@ -1,39 +1,63 @@
-"""Reading annotated data: one function for the files of annotation tools and data sets."""
+"""Files of annotated data: one table of formats, and the functions that read and write all of them."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from datasets import Dataset
+from span_marker.data.brat import read_brat, write_brat
+from span_marker.data.conll import read_conll, write_conll
+from span_marker.data.jsonl import read_json, write_jsonl
+from span_marker.data.spacy_docs import read_docbin, write_docbin
+from span_marker.data.text_files import StrPath, check_path
 
-from span_marker.data.brat import read_brat
-from span_marker.data.conll import read_conll
-from span_marker.data.jsonl import read_json
-from span_marker.data.rows import check_path, to_dataset
-from span_marker.data.spacy_docs import read_docbin
+if TYPE_CHECKING:
+    from datasets import Dataset
 
-FORMATS: dict[str, tuple[str, ...]] = {
-    "conll": (".conll", ".txt", ".bio", ".iob", ".iob2", ".tsv"),
-    "jsonl": (".jsonl", ".json"),
-    "brat": (".ann",),
-    "docbin": (".spacy",),
-}
-"""File endings of each format; a folder is brat's, too."""
 
-_DEFAULTS = {"token_column": 0, "tag_columns": -1, "documents": False, "annotator": None, "spans_key": None}
-_OPTIONS = {
-    "conll": ("token_column", "tag_columns", "documents"),
-    "jsonl": ("annotator",),
-    "brat": (),
-    "docbin": ("spans_key",),
-}
+@dataclass(frozen=True)
+class Format:
+    """A format of files.
+
+    Attributes:
+        name: Its name.
+        endings: Endings of its files, in lower case.
+        read: Reads a path, with the options by name, as rows with entities.
+        write: Writes rows with entities to a path.
+        options: Options of reading, with their defaults.
+        write_options: Names of the options of writing.
+        is_folder: Whether files of the format are in a folder.
+    """
+
+    name: str
+    endings: tuple[str, ...]
+    read: Callable[..., list[dict[str, Any]]]
+    write: Callable[..., None]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    write_options: tuple[str, ...] = ()
+    is_folder: bool = False
+
+
+FORMATS = (
+    Format(
+        "conll",
+        (".conll", ".txt", ".bio", ".iob", ".iob2", ".tsv"),
+        read_conll,
+        write_conll,
+        {"token_column": 0, "tag_columns": -1, "documents": False},
+    ),
+    Format("jsonl", (".jsonl", ".json"), read_json, write_jsonl, {"annotator": None}),
+    Format("brat", (".ann",), read_brat, write_brat, is_folder=True),
+    Format("docbin", (".spacy",), read_docbin, write_docbin, {"spans_key": None}, ("nlp", "spans_key")),
+)
+"""All formats that can be read and written."""
 
 
 def read_annotations(
-    path: str | os.PathLike[str],
+    path: StrPath,
     format: str | None = None,
     *,
     token_column: int = 0,
@@ -42,37 +66,35 @@ def read_annotations(
     annotator: str | int | None = None,
     spans_key: str | None = None,
 ) -> Dataset:
-    """Read annotated data into canonical rows: ``tokens`` or ``text``, and ``entities``.
+    """Read annotated data into rows with ``tokens`` or ``text``, and ``entities``.
 
-    Nothing is guessed: what can't be read for certain is an error that says where it stands. What was not annotated
-    (skipped, rejected, not finished) is left out, and a warning says how much that is.
+    Nothing is guessed: anything that cannot be read for certain is an error that names its location. Records that were
+    not annotated (skipped, rejected, unfinished) are left out, and a warning says how many.
 
     Args:
-        path: A file, or for brat a folder.
-        format: ``conll``, ``jsonl``, ``brat`` or ``docbin``; told by the ending of the path by default.
+        path: A file, or a folder for brat.
+        format: ``conll``, ``jsonl``, ``brat`` or ``docbin``. Defaults to what the ending of the path says.
         token_column: For conll: the column of the words.
-        tag_columns: For conll: the column of the tags. Several, or ``"all"`` but the words', are levels of nested
-            entities.
-        documents: For conll: whether ``-DOCSTART-`` lines become the columns ``document_id`` and ``sentence_id``, with
-            which the trainer reads each sentence in the context of its document.
-        annotator: For jsonl: whose annotation to take where there are several; a name, number or address.
+        tag_columns: For conll: the column of the tags. Several columns, or ``"all"`` but that of the words, are levels
+            of nested entities.
+        documents: For conll: whether ``-DOCSTART-`` lines become the columns ``document_id`` and ``sentence_id``, so
+            that the trainer reads each sentence in the context of its document.
+        annotator: For jsonl: whose annotation to use where there are several; a name, number or address.
         spans_key: For docbin: read ``Doc.spans[spans_key]`` instead of ``Doc.ents``.
 
     Returns:
-        A data set with the columns ``tokens`` or ``text``, ``entities``, and others that the format has.
+        A data set with the columns ``tokens`` or ``text``, ``entities``, and others of the format.
 
     Raises:
-        TypeError: If the path is none.
-        ValueError: If the format is unknown, an option is not one of the format, or the data can't be read.
+        TypeError: If ``path`` is not a path, or a value in the file has the wrong type.
+        ValueError: If the format is unknown, an option is not one of the format, or the data is wrong.
         FileNotFoundError: If there is no such file.
     """
     check_path(path)
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"there is no {path}")
-    name = _infer_format(path) if format is None else format
-    if name not in FORMATS:
-        raise ValueError(f"format={format!r} must be one of {list(FORMATS)}")
+    kind = _find_format(path, format, path.is_dir() or (path.suffix == ".txt" and path.with_suffix(".ann").exists()))
     given: dict[str, Any] = {
         "token_column": token_column,
         "tag_columns": tag_columns,
@@ -80,24 +102,73 @@ def read_annotations(
         "annotator": annotator,
         "spans_key": spans_key,
     }
-    for option, value in given.items():
-        if value != _DEFAULTS[option] and option not in _OPTIONS[name]:
-            raise ValueError(f"{option}={value!r} means nothing for {path}, which is read as {name}: leave it out")
-    if name != "brat" and path.is_dir():
-        raise ValueError(f"{path} is a folder: for format={name!r}, pass one file")
-    if name == "conll":
-        return to_dataset(read_conll(path, token_column, tag_columns, documents), path)
-    if name == "jsonl":
-        return to_dataset(read_json(path, annotator), path)
-    if name == "docbin":
-        return to_dataset(read_docbin(path, spans_key), path)
-    return to_dataset(read_brat(path), path)
+    defaults = {option: default for other in FORMATS for option, default in other.options.items()}
+    _check_options({name: value for name, value in given.items() if value != defaults[name]}, kind.options, path, kind)
+    if path.is_dir() and not kind.is_folder:
+        raise ValueError(f"{path} is a folder: for format={kind.name!r}, pass one file")
+    return _to_dataset(kind.read(path, **{name: given[name] for name in kind.options}), path)
 
 
-def _infer_format(path: Path) -> str:
-    if path.is_dir() or (path.suffix == ".txt" and path.with_suffix(".ann").exists()):
-        return "brat"
-    for name, endings in FORMATS.items():
-        if path.suffix.lower() in endings:
-            return name
-    raise ValueError(f"the ending of {path} does not tell its format: pass format= one of {list(FORMATS)}")
+def write_annotations(
+    path: StrPath, rows: Dataset | Iterable[Mapping[str, Any]], format: str | None = None, **options: Any
+) -> None:
+    """Write annotated data or predictions as a file that `read_annotations` reads.
+
+    Args:
+        path: The file; for brat a folder, which is made if need be.
+        rows: A data set annotated in any form, or rows with ``tokens`` or ``text``, and ``entities``.
+        format: ``conll``, ``jsonl``, ``brat`` or ``docbin``. Defaults to what the ending of the path says; a folder, or
+            a path that ends with ``/``, is brat's.
+        **options: Options of the writer: ``nlp`` and ``spans_key`` for docbin, see `write_docbin`.
+
+    Raises:
+        TypeError: If ``path`` is not a path, or a row has a value of the wrong type.
+        ValueError: If the format is unknown, an option is not one of the format, or a row is wrong or cannot be written
+            in the format.
+    """
+    check_path(path)
+    kind = _find_format(Path(path), format, os.fspath(path).endswith(("/", os.sep)) or Path(path).is_dir())
+    _check_options(options, kind.write_options, path, kind)
+    kind.write(path, rows, **options)
+
+
+def _find_format(path: Path, name: str | None, is_folder: bool) -> Format:
+    for kind in FORMATS:
+        by_path = kind.is_folder if is_folder else path.suffix.lower() in kind.endings
+        if kind.name == name or (name is None and by_path):
+            return kind
+    names = [kind.name for kind in FORMATS]
+    if name is not None:
+        raise ValueError(f"format={name!r} must be one of {names}")
+    raise ValueError(f"the ending of {path} does not say its format: pass format= one of {names}")
+
+
+def _check_options(given: Mapping[str, Any], known: Iterable[str], path: StrPath, kind: Format) -> None:
+    for name, value in given.items():
+        if name not in known:
+            raise ValueError(f"{name}={value!r} means nothing for {path}, whose format is {kind.name}: leave it out")
+
+
+def _to_dataset(rows: Sequence[dict[str, Any]], path: Path) -> Dataset:
+    """Make a data set of rows that have all words, or all texts. Columns that some lack are None there."""
+    from datasets import Dataset, Features, List, Value  # takes long to import
+
+    if not rows:
+        raise ValueError(f"{path} has no annotated rows")
+    kinds = ["tokens" if "tokens" in row else "text" for row in rows]
+    other = next((index for index, kind in enumerate(kinds) if kind != kinds[0]), None)
+    if other is not None:
+        raise ValueError(f"{path}: row {other} has {kinds[other]!r}, but row 0 has {kinds[0]!r}: split the file")
+    names = [name for name in dict.fromkeys(name for row in rows for name in row) if name != "entities"] + ["entities"]
+    columns = {name: [row.get(name) for row in rows] for name in names}
+    features = {
+        "tokens": List(Value("string")),
+        "text": Value("string"),
+        "entities": List({"label": Value("string"), "start": Value("int64"), "end": Value("int64")}),
+    }
+    for name in columns.keys() - features.keys():
+        try:
+            features[name] = Dataset.from_dict({name: columns[name]}).features[name]
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{path}: the values of {name!r} are not all of one type ({error})") from error
+    return Dataset.from_dict(columns, features=Features({name: features[name] for name in names}))

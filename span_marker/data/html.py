@@ -6,17 +6,21 @@ each is underlined on a level of its own, and its label follows its last charact
 
 from __future__ import annotations
 
-import os
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from span_marker.data.rows import as_text, distinct, parse_row, writing
+from span_marker.data.columns import annotated_rows
+from span_marker.data.rows import as_text, distinct
+from span_marker.data.text_files import StrPath, writing
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 PAPER = ("#ffffff", "#16181d")
 INK = ("#1b1e23", "#e8eaed")
@@ -81,8 +85,8 @@ class Drawing(NamedTuple):
 
 
 def write_html(
-    path: str | os.PathLike[str],
-    rows: Iterable[Mapping[str, Any]],
+    path: StrPath,
+    rows: Dataset | Iterable[Mapping[str, Any]],
     *,
     title: str = "Entities",
     columns: Sequence[str] = (),
@@ -96,20 +100,22 @@ def write_html(
 
     Args:
         path: The HTML file; it is replaced when the whole page is written.
-        rows: The rows. All of them are read before anything is written, since the legend comes first.
+        rows: A data set annotated in any form, or rows with ``tokens`` or ``text``, and ``entities``. All of them are
+            read before anything is written, since the legend comes first.
         title: Title of the page.
         columns: Other columns of the rows, such as ``id``, to show above each text.
 
     Raises:
-        ValueError: If a row is invalid or lacks one of the columns.
+        TypeError: If a row has a value of the wrong type.
+        ValueError: If a row is wrong, or lacks one of the columns.
     """
     texts = []
-    for index, row in enumerate(rows):
-        text, entities = as_text(parse_row(row, f"row {index}"))
-        missing = [name for name in columns if name not in row]
+    for index, (values, row) in enumerate(annotated_rows(rows)):
+        text, entities = as_text(row)
+        missing = [name for name in columns if name not in values]
         if missing:
-            raise ValueError(f"row {index} has no column {missing[0]!r}, only {list(row)}: columns={columns!r}")
-        texts.append((text, distinct(entities), [(name, row[name]) for name in columns if row[name] is not None]))
+            raise ValueError(f"row {index} has no column {missing[0]!r}, only {list(values)}: columns={columns!r}")
+        texts.append((text, distinct(entities), [(name, values[name]) for name in columns if values[name] is not None]))
     counts = Counter(entity.label for _, entities, _ in texts for entity in entities)
     numbers = {label: number for number, label in enumerate(sorted(counts))}
     drawings = (
@@ -120,7 +126,7 @@ def write_html(
     write_page(path, "data/entities.html", title=title, labels=labels, num_texts=len(texts), drawings=drawings)
 
 
-def write_page(path: str | os.PathLike[str], template: str, **context: Any) -> None:
+def write_page(path: StrPath, template: str, **context: Any) -> None:
     """Write a page piece by piece, without holding it in memory.
 
     Args:

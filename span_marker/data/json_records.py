@@ -1,4 +1,4 @@
-"""Records of JSON exports: what all shapes of annotation tools come down to."""
+"""Records of JSON exports: the one form that the shapes of all annotation tools are read into."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from span_marker.data.rows import RowEntity, check_entity, is_list
 
 
 class Annotation(NamedTuple):
-    """What one annotator said of a record.
+    """The annotation of a record by one annotator.
 
     Attributes:
         entities: The entities.
-        annotator: Names of the annotator, such as number and address; none if the shape has no names.
+        annotator: Names of the annotator, such as number and address; empty if the shape has no names.
     """
 
     entities: list[RowEntity]
@@ -21,14 +21,14 @@ class Annotation(NamedTuple):
 
 
 class Record(NamedTuple):
-    """A record, without the shape that it came in.
+    """A record, whatever shape it had.
 
     Attributes:
-        content: The columns of its row, but ``entities``.
-        annotations: Those that are finished.
-        reason: Why there is none, if there is none.
-        task: What records have in common that are the same task for several annotators.
-        tags: Tags that stand for the entities, whose scheme is known when those of all records are.
+        content: The columns of its row, except ``entities``.
+        annotations: The finished annotations.
+        reason: Why there is no annotation, if there is none.
+        task: The same for all records of one task, which several annotators may have.
+        tags: Tags in place of entities. Their scheme is known only when the tags of all records are.
     """
 
     content: dict[str, Any]
@@ -42,109 +42,117 @@ class Shape(NamedTuple):
     """A shape of records.
 
     Attributes:
-        name: Whose it is.
-        recognises: Tells whether a record has it.
-        read: Reads a record; the second argument is what to call it in errors.
+        name: The tools whose shape it is, and its keys.
+        recognizes: Tells whether a record has it.
+        read: Reads a record; the second argument is its location in errors.
     """
 
     name: str
-    recognises: Callable[[Any], bool]
+    recognizes: Callable[[Any], bool]
     read: Callable[[Any, str], Record]
 
 
 def has(record: Any, *keys: str) -> bool:
-    """Tell whether something is a dict with these keys."""
+    """Tell whether a value is a dict with these keys."""
     return isinstance(record, Mapping) and all(key in record for key in keys)
 
 
-def dicts(value: Any, what: str, where: str) -> list[Mapping[str, Any]]:
-    """Check that something is a list of dicts.
+def dicts(value: Any, name: str, location: str) -> list[Mapping[str, Any]]:
+    """Check that a value is a list of dicts.
 
     Args:
-        value: What should be one.
-        what: What to call it in the error.
-        where: What to call the record.
+        value: The value.
+        name: What to call it in errors.
+        location: What to call the record in errors.
 
     Returns:
         The dicts; none if the value is None.
 
     Raises:
-        ValueError: If it is something else.
+        TypeError: If it is something else.
     """
     if value is None:
         return []
     if not is_list(value) or not all(isinstance(item, Mapping) for item in value):
-        raise ValueError(f"{where}: {what} must be a list of dicts, not {value!r}")
+        raise TypeError(f"{location}: {name} must be a list of dicts, not {value!r}")
     return list(value)
 
 
 def row_content(text: str, record: Mapping[str, Any]) -> dict[str, Any]:
-    """The text and, if the record has one, its ``id``."""
+    """Return the text and the ``id`` of a record; without the latter if there is none."""
     return {"text": text} if record.get("id") is None else {"id": record["id"], "text": text}
 
 
-def pick_text(fields: Mapping[str, Any], where: str) -> str:
+def pick_text(fields: Mapping[str, Any], location: str) -> str:
     """Find the text among fields.
 
     Args:
         fields: The fields.
-        where: What to call the record in errors.
+        location: What to call the record in errors.
 
     Returns:
-        The field ``text``, or else the only one that is a string.
+        The field ``text``, or else the only string.
 
     Raises:
-        ValueError: If there is none or several.
+        ValueError: If there is no string, or several.
     """
     if isinstance(fields.get("text"), str):
         return fields["text"]
     strings = [name for name, value in fields.items() if isinstance(value, str)]
     if len(strings) != 1:
-        raise ValueError(f"{where}: which field is the text? It has {strings}: name one of them 'text'")
+        raise ValueError(f"{location}: which field is the text? It has {strings}: name one of them 'text'")
     return fields[strings[0]]
 
 
-def read_spans(spans: Any, text: str, where: str) -> list[RowEntity]:
+def read_spans(spans: Any, text: str, location: str) -> list[RowEntity]:
     """Read dicts with ``label``, ``start`` and ``end``.
 
     Args:
         spans: The dicts.
         text: The text that they are about.
-        where: What to call the record in errors.
+        location: What to call the record in errors.
 
     Returns:
         The entities.
 
     Raises:
-        ValueError: If they are something else, or not inside of the text.
+        TypeError: If a value has the wrong type.
+        ValueError: If an entity is impossible.
     """
-    found = dicts(spans, "spans", where)
-    return [check_entity(span.get("label"), span.get("start"), span.get("end"), len(text), where) for span in found]
+    return [
+        read_span(span.get("label"), span.get("start"), span.get("end"), text, location)
+        for span in dicts(spans, "spans", location)
+    ]
 
 
-def mismatch(text: str, entity: RowEntity, found: Any, where: str) -> ValueError:
+def read_span(label: Any, start: Any, end: Any, text: str, location: str) -> RowEntity:
+    """Read one entity of a text, see `span_marker.data.rows.check_entity`."""
+    return check_entity({"label": label, "start": start, "end": end}, len(text), "characters", location)
+
+
+def mismatch(text: str, entity: RowEntity, copy: Any, location: str) -> ValueError:
     """Make the error for a record whose own copy of a span differs from its text.
 
     Args:
         text: The text.
         entity: The span.
-        found: The copy.
-        where: What to call the record.
+        copy: The copy.
+        location: What to call the record in errors.
 
     Returns:
-        The error; it says so if the offsets would be right as UTF-16 units.
+        The error. It says so if the offsets would be right in UTF-16 units.
     """
     message = (
-        f"{where}: characters {entity.start} to {entity.end} of the text are {text[entity.start : entity.end]!r}, but "
-        f"the annotation says {found!r}"
+        f"{location}: characters {entity.start} to {entity.end} of the text are {text[entity.start : entity.end]!r}, "
+        f"but the annotation says {copy!r}"
     )
     units = text.encode("utf-16-le", "surrogatepass")[2 * entity.start : 2 * entity.end].decode("utf-16-le", "replace")
-    if units == found:
+    if units == copy:
         message += ": the offsets count UTF-16 units, not characters"
     return ValueError(message)
 
 
 def annotator_names(annotator: Any) -> frozenset[str]:
-    """Number and address of an annotator, of which a record may have either or both."""
+    """List the number and the address of an annotator; a record may have either or both."""
     values = [annotator.get("id"), annotator.get("email")] if isinstance(annotator, Mapping) else [annotator]
     return frozenset(str(value) for value in values if value is not None)

@@ -1,18 +1,23 @@
-"""JSON and JSON lines: from a file to records, and from records to rows."""
+"""JSON and JSON lines: files to records, records to rows, and rows to JSON lines."""
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from span_marker.core.labels import tags_to_entities
 from span_marker.data.annotation_tools import find_shape
+from span_marker.data.columns import annotated_rows
 from span_marker.data.conll import scheme_of
 from span_marker.data.json_records import Annotation, Record
-from span_marker.data.rows import read_utf8
+from span_marker.data.rows import PREDICTED, parse_row
+from span_marker.data.text_files import StrPath, read_utf8, writing
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 logger = logging.getLogger(__name__)
 
@@ -20,18 +25,23 @@ SHOWN = 5
 """How many records a warning names."""
 
 
-def read_json(path: Path, annotator: str | int | None) -> list[dict[str, Any]]:
+REPEATED = {"label", "start", "end", "score", "span", *PREDICTED["words"], *PREDICTED["characters"]}
+"""Keys of an entity that are written in one form, or repeat what others say."""
+
+
+def read_json(path: Path, annotator: str | int | None = None) -> list[dict[str, Any]]:
     """Read a file of JSON lines, or one JSON array.
 
     Args:
         path: The file.
-        annotator: Whose annotation to take, if there are several of a record.
+        annotator: Whose annotation to use if a record has several.
 
     Returns:
-        Canonical rows.
+        Rows with entities.
 
     Raises:
-        ValueError: If something can't be read, or there are several annotations of a record.
+        TypeError: If a value has the wrong type.
+        ValueError: If something cannot be read, or a record has several annotations.
     """
     rows: list[dict[str, Any]] = []
     left_out: dict[str, list[str]] = {}
@@ -40,16 +50,16 @@ def read_json(path: Path, annotator: str | int | None) -> list[dict[str, Any]]:
     num_records = 0
     for place, value in _read_values(path):
         num_records += 1
-        where = f"{path}, {place}, row {len(rows)}"
-        record = find_shape(value, where).read(value, where)
-        annotation, reason = _choose(record, annotator, where)
+        location = f"{path}, {place}, row {len(rows)}"
+        record = find_shape(value, location).read(value, location)
+        annotation, reason = _choose(record, annotator, location)
         if annotation is None:
             left_out.setdefault(reason, []).append(place)
             continue
         if record.task is not None:
             before, other = seen.setdefault(record.task, (place, annotation))
             if other.annotator != annotation.annotator:
-                raise _several(f"{where} and {before}", [other, annotation])
+                raise _several(f"{location} and {before}", [other, annotation])
         if record.tags is not None:
             tags[len(rows)] = record.tags
         rows.append({**record.content, "entities": [entity.to_dict() for entity in annotation.entities]})
@@ -87,30 +97,54 @@ def _read_values(path: Path) -> Iterator[tuple[str, Any]]:
                 raise ValueError(f"{path}, line {number} is not JSON: {error.msg} at column {error.colno}") from error
 
 
-def _choose(record: Record, annotator: str | int | None, where: str) -> tuple[Annotation | None, str]:
-    """The annotation to take, or why there is none."""
+def _choose(record: Record, annotator: str | int | None, location: str) -> tuple[Annotation | None, str]:
+    """The annotation to use, or why there is none."""
     annotations = record.annotations
     if annotator is not None and annotations:
         if not any(annotation.annotator for annotation in annotations):
-            raise ValueError(f"{where} does not say who annotated it: leave annotator={annotator!r} out")
+            raise ValueError(f"{location} does not say who annotated it: leave annotator={annotator!r} out")
         annotations = [annotation for annotation in annotations if str(annotator) in annotation.annotator]
         if not annotations:
             return None, f"have no annotation by {annotator!r}"
     if len(annotations) > 1:
-        raise _several(where, annotations)
+        raise _several(location, annotations)
     return (annotations[0], "") if annotations else (None, record.reason)
 
 
-def _several(where: str, annotations: list[Annotation]) -> ValueError:
+def _several(location: str, annotations: list[Annotation]) -> ValueError:
     names = ["/".join(sorted(annotation.annotator)) or "?" for annotation in annotations]
     return ValueError(
-        f"{where}: there are several annotations of the same text, by {', '.join(names)}: say with annotator= whose to "
-        "take, or export one of each"
+        f"{location}: there are several annotations of the same text, by {', '.join(names)}: pass annotator=, or "
+        "export one annotation of each text"
     )
 
 
 def _resolve_tags(rows: list[dict[str, Any]], tags: dict[int, list[str]], path: Path) -> None:
     """Read the entities of rows that have tags instead."""
     scheme = scheme_of({tag: f"{path}, row {index}" for index in reversed(tags) for tag in tags[index]})
-    for index, found in tags.items():
-        rows[index]["entities"] = [entity._asdict() for entity in tags_to_entities(found, scheme)]
+    for index, row_tags in tags.items():
+        row = {"tokens": rows[index]["tokens"], "entities": [e._asdict() for e in tags_to_entities(row_tags, scheme)]}
+        rows[index]["entities"] = [entity.to_dict() for entity in parse_row(row, f"{path}, row {index}").entities]
+
+
+def write_jsonl(path: StrPath, rows: Dataset | Iterable[Mapping[str, Any]]) -> None:
+    """Write rows as JSON lines, one after the other, without holding them all in memory.
+
+    Entities and predictions are written with ``label``, ``start``, ``end`` and everything else that they have, such as
+    ``score``, except ``span``. Other columns stay as they are.
+
+    Args:
+        path: The file; it appears when all rows are written.
+        rows: A data set annotated in any form, or rows with ``tokens`` or ``text``, and ``entities``.
+
+    Raises:
+        TypeError: If a row has a value of the wrong type.
+        ValueError: If a row is wrong.
+    """
+    with writing(path) as file:
+        for columns, row in annotated_rows(rows):
+            entities = [
+                {**entity.to_dict(), **{name: value for name, value in given.items() if name not in REPEATED}}
+                for entity, given in zip(row.entities, columns["entities"], strict=True)
+            ]
+            file.write(json.dumps({**columns, "entities": entities}, ensure_ascii=False, allow_nan=False) + "\n")

@@ -1,27 +1,41 @@
-"""Canonical rows: the one form of annotated data, whatever file it comes from or goes to.
+"""Annotated rows: what a row may hold, and the one reader that says what is wrong with it.
 
-A row is a dict with ``tokens`` (words) or ``text``, and ``entities``: dicts with ``label``, ``start`` and ``end``,
-which count words or characters, ends exclusive. Predictions are read as entities, too.
+A row has words (``tokens``) or a text (``text``), and its entities: dicts with ``label``, ``start`` and ``end``, which
+count words or characters, ends exclusive. Predictions are read as entities, too. Values of the wrong type raise
+`TypeError`, wrong values raise `ValueError`; nothing is repaired. `span_marker.data.tags` reads rows with tags.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from itertools import pairwise
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import accumulate
 from numbers import Integral, Real
-from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any, Literal, NamedTuple, TypeGuard
 
-from datasets import Dataset, Features, List, Value
+from span_marker.core.labels import OUTSIDE, LabelledSpan
 
-ENTITIES = List({"label": Value("string"), "start": Value("int64"), "end": Value("int64")})
-"""Feature of the column ``entities``."""
+Kind = Literal["words", "text"]
+Unit = Literal["words", "characters"]
+Form = Literal["words", "text", "tags"]
 
-_FEATURES = {"tokens": List(Value("string")), "text": Value("string"), "entities": ENTITIES}
-_PREDICTED = {"tokens": ("word_start_index", "word_end_index"), "text": ("char_start_index", "char_end_index")}
-_UNITS = {"tokens": "word", "text": "character"}
+FORMS: dict[Form, tuple[str, str]] = {
+    "words": ("tokens", "entities"),
+    "text": ("text", "entities"),
+    "tags": ("tokens", "ner_tags"),
+}
+"""The forms of annotated rows, by their columns: what is annotated, and its annotation."""
+
+COLUMNS: dict[Kind, str] = {"words": "tokens", "text": "text"}
+"""The column of words, and that of a text."""
+
+UNITS: dict[Kind, Unit] = {"words": "words", "text": "characters"}
+"""What ``start`` and ``end`` count."""
+
+PREDICTED: dict[Unit, tuple[str, str]] = {
+    "words": ("word_start_index", "word_end_index"),
+    "characters": ("char_start_index", "char_end_index"),
+}
+"""What predictions call ``start`` and ``end``, by what they count."""
 
 
 class RowEntity(NamedTuple):
@@ -33,133 +47,320 @@ class RowEntity(NamedTuple):
     score: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The entity as rows have it; with its score if it has one."""
+        """Return the entity as rows have it, with its score unless that is None."""
         fields = self._asdict()
         return fields if self.score is not None else {name: fields[name] for name in ("label", "start", "end")}
 
 
 class Row(NamedTuple):
-    """A row that was checked.
+    """A row that was read.
 
     Attributes:
-        kind: ``tokens`` or ``text``.
-        content: The words, or the text.
-        entities: The entities, as they stand in the row.
+        kind: What it has, words or a text.
+        content: The words or the text.
+        entities: The entities, in the order of the row.
     """
 
-    kind: str
+    kind: Kind
     content: Any
     entities: list[RowEntity]
 
+    @property
+    def unit(self) -> Unit:
+        """What the entities count."""
+        return UNITS[self.kind]
 
-def parse_row(row: Any, where: str) -> Row:
-    """Check a row with canonical entities or predictions.
+    @property
+    def spans(self) -> list[LabelledSpan]:
+        """The entities without their scores."""
+        return [LabelledSpan(*entity[:3]) for entity in self.entities]
+
+
+class RowProblem(NamedTuple):
+    """A problem of a row.
+
+    Attributes:
+        kind: A key of `span_marker.validation.report.KINDS`.
+        error: What reading the row raises.
+        start: First word or character of the part that it is about; None if it is about the whole row, or unknown.
+        end: The one after the last.
+        label: Label of the entity that it is about.
+    """
+
+    kind: Literal["malformed-row", "malformed-entity", "tag-count", "unknown-tag", "unknown-label"]
+    error: TypeError | ValueError
+    start: int | None = None
+    end: int | None = None
+    label: str | None = None
+
+
+def parse_row(row: Any, location: str) -> Row:
+    """Read a row with entities or predictions.
 
     Args:
-        row: The row.
-        where: What to call it in errors.
+        row: A dict with ``tokens`` or ``text``, and ``entities``.
+        location: What to call the row in errors, such as ``row 3``.
 
     Returns:
-        Its content.
+        The row.
 
     Raises:
-        ValueError: If it is no such row.
+        TypeError: If the row or a value has the wrong type.
+        ValueError: If the row has neither words nor a text, or both, or an entity is impossible.
+
+    Example:
+        >>> parse_row({"tokens": ["Ann", "went"], "entities": [{"label": "PER", "start": 0, "end": 4}]}, "row 0")
+        Traceback (most recent call last):
+        ValueError: row 0: entity 'PER' ends at word 4, but the row has only 2 words
     """
     if not isinstance(row, Mapping):
-        raise ValueError(f"{where} must be a dict with 'tokens' or 'text' and 'entities', not {type(row).__name__}")
-    kinds = [kind for kind in _UNITS if row.get(kind) is not None]
-    if not kinds:
-        raise ValueError(f"{where} needs 'tokens' (words) or 'text', but has only {list(row)}")
-    if len(kinds) > 1:
-        raise ValueError(f"{where} has 'tokens' and 'text': leave one out, since it says what 'start' and 'end' count")
-    kind, content, entities = kinds[0], row[kinds[0]], row.get("entities")
-    if kind == "text" and not isinstance(content, str):
-        raise ValueError(f"{where}: 'text' must be a string, not {type(content).__name__}")
-    if kind == "tokens" and not (is_list(content) and all(isinstance(word, str) for word in content)):
-        raise ValueError(f"{where}: 'tokens' must be a list of words (strings), not {content!r}")
-    if not isinstance(entities, (list, tuple)):
-        raise ValueError(f"{where} needs a list 'entities', empty if there are none, but has {entities!r}")
-    return Row(kind, content, [_parse_entity(entity, kind, len(content), where) for entity in entities])
+        raise TypeError(f"{location}: a row must be a dict with 'tokens' or 'text', not {type(row).__name__}")
+    filled = {column for column in COLUMNS.values() if row.get(column) is not None}
+    form = find_form([name for name in row if not filled or name not in COLUMNS.values() or name in filled], location)
+    if form == "tags":
+        raise ValueError(f"{location} has 'ner_tags', which say nothing without the other rows: pass a Dataset of all")
+    content, entities = (row[column] for column in FORMS[form])
+    return first_error(*read_row(form, content, entities, location))
+
+
+def find_form(names: Sequence[str], subject: str) -> Form:
+    """Find the form of annotated rows.
+
+    Args:
+        names: Names of their columns.
+        subject: What to call what has them in errors, such as ``the training data``.
+
+    Returns:
+        A key of `FORMS`.
+
+    Raises:
+        ValueError: If the columns are those of no form, or of several.
+    """
+    if {"entities", "ner_tags"} <= set(names):
+        raise ValueError(f"{subject} has both 'entities' and 'ner_tags': remove one of them (dataset.remove_columns)")
+    forms = [form for form, columns in FORMS.items() if set(columns) <= set(names)]
+    if len(forms) > 1:
+        raise ValueError(
+            f"{subject} has both 'tokens' and 'text', so that 'start' and 'end' may count words or characters: remove "
+            "one of them (dataset.remove_columns)"
+        )
+    if not forms:
+        raise ValueError(
+            f"{subject} has the columns {list(names)}, but annotated data has 'tokens' and 'entities', 'text' and "
+            "'entities', or 'tokens' and 'ner_tags': rename them (dataset.rename_column)"
+        )
+    return forms[0]
+
+
+def read_row(kind: Kind, content: Any, entities: Any, location: str) -> tuple[Row | None, list[RowProblem]]:
+    """Read a row with entities, and find everything that is wrong with it.
+
+    Args:
+        kind: What ``content`` should be.
+        content: The words or the text.
+        entities: A list of dicts, see `check_entity`.
+        location: What to call the row in errors.
+
+    Returns:
+        The row, with those entities that could be read, or None if it is not a row at all; and its problems.
+    """
+    try:
+        check_content(kind, content, location)
+        entities = check_list(entities, f"{location}: 'entities'")
+    except TypeError as error:
+        return None, [RowProblem("malformed-row", error)]
+    row = Row(kind, content, [])
+    problems = []
+    for entity in entities:
+        try:
+            row.entities.append(check_entity(entity, len(content), row.unit, location))
+        except (TypeError, ValueError) as error:
+            problems.append(RowProblem("malformed-entity", error, *_readable_fields(entity)))
+    return row, problems
+
+
+def _readable_fields(entity: Any) -> tuple[int | None, int | None, str | None]:
+    """Start, end and label of a malformed entity, as far as they can be read."""
+    fields = entity if isinstance(entity, Mapping) else {}
+    start, end = (int(value) if is_whole(value) else None for value in (fields.get("start"), fields.get("end")))
+    label = fields.get("label")
+    return start, end, label if isinstance(label, str) else None
+
+
+def first_error(row: Row | None, problems: Sequence[RowProblem]) -> Row:
+    """Raise the first problem of a row.
+
+    Args:
+        row: A row as `read_row` or `read_tags` returns it.
+        problems: Its problems.
+
+    Returns:
+        The row, if it has no problem.
+
+    Raises:
+        TypeError: If the first problem is a value of the wrong type.
+        ValueError: If it is a wrong value.
+    """
+    if problems or row is None:
+        raise problems[0].error
+    return row
+
+
+def check_content(kind: Kind, content: Any, location: str) -> None:
+    """Check the words or the text of a row, see `check_words` and `check_text`."""
+    check = check_text if kind == "text" else check_words
+    check(content, f"{location}: {COLUMNS[kind]!r}")
+
+
+def check_words(words: Any, name: str) -> None:
+    """Check that a value is a list of words.
+
+    Args:
+        words: The value.
+        name: What to call it in errors.
+
+    Raises:
+        TypeError: If it is not.
+    """
+    if not is_list(words):
+        raise TypeError(f"{name} must be a list of words, not {type(words).__name__}")
+    for position, word in enumerate(words):
+        if not isinstance(word, str):
+            raise TypeError(f"{name}[{position}]={word!r} must be a word (a string), not {type(word).__name__}")
+
+
+def check_text(text: Any, name: str) -> None:
+    """Check that a value is a text.
+
+    Args:
+        text: The value.
+        name: What to call it in errors.
+
+    Raises:
+        TypeError: If it is not.
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"{name} must be a string, not {type(text).__name__}")
+
+
+def check_list(value: Any, name: str) -> Sequence[Any]:
+    """Check that a value is a list or a tuple, and return it."""
+    if not is_list(value):
+        raise TypeError(f"{name} must be a list, not {type(value).__name__}")
+    return value
 
 
 def is_list(value: Any) -> bool:
-    """Tell whether something is a list or a tuple."""
+    """Tell whether a value is a list or a tuple."""
     return isinstance(value, (list, tuple))
 
 
-def _parse_entity(entity: Any, kind: str, length: int, where: str) -> RowEntity:
-    if not isinstance(entity, Mapping):
-        raise ValueError(f"{where}: an entity must be a dict with 'label', 'start' and 'end', not {entity!r}")
-    names = next((names for names in (("start", "end"), _PREDICTED[kind]) if names[0] in entity), ("start", "end"))
-    missing = [name for name in ("label", *names) if name not in entity]
-    if missing:
-        raise ValueError(f"{where}: the entity {dict(entity)!r} lacks {missing[0]!r}")
-    score = entity.get("score")
-    if score is not None and (isinstance(score, bool) or not isinstance(score, Real)):
-        raise ValueError(f"{where}: the score {score!r} of an entity must be a number")
-    checked = check_entity(entity["label"], entity[names[0]], entity[names[1]], length, where, _UNITS[kind])
-    return checked._replace(score=None if score is None else float(score))
+def is_whole(value: Any) -> TypeGuard[int]:
+    """Tell whether a value is a whole number, of Python or of NumPy; a bool is not."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
-def check_entity(label: Any, start: Any, end: Any, length: int, where: str, unit: str = "character") -> RowEntity:
-    """Check that an entity lies in its row.
+def check_entity(entity: Any, length: int, unit: Unit, location: str) -> RowEntity:
+    """Read an entity.
 
     Args:
-        label: Its label.
-        start: Where it begins.
-        end: Where it ends, exclusive.
-        length: Words or characters of the row.
-        where: What to call the row in errors.
-        unit: What ``start`` and ``end`` count.
+        entity: A dict with ``label``, ``start`` and ``end`` (exclusive), or as ``predict`` returns it.
+        length: Number of words or characters of the row.
+        unit: What start and end count.
+        location: What to call the row in errors.
 
     Returns:
         The entity.
 
     Raises:
-        ValueError: If the label is no string or empty, or the range is empty or not inside of the row.
+        TypeError: If it is not a dict, the label is not a string, a bound is not a whole number, or the score is not a
+            number.
+        ValueError: If a field is missing, the label is empty or ``O``, or the range is empty or outside of the row.
     """
-    if not isinstance(label, str) or not label:
-        raise ValueError(f"{where}: the label {label!r} of {unit}s {start!r} to {end!r} must be a string, not empty")
-    for value in (start, end):
-        if isinstance(value, bool) or not isinstance(value, Integral):
-            raise ValueError(
-                f"{where}: the {label!r} of {unit}s {start!r} to {end!r} must have whole numbers as 'start' and 'end'"
-            )
-    if not 0 <= start < end <= length:
-        reason = "is empty, in" if start == end else "is outside of" if start < end else "ends before it starts, among"
-        raise ValueError(f"{where}: the {label!r} of {unit}s {start} to {end} {reason} its {length} {unit}s")
-    return RowEntity(label, int(start), int(end))
+    if not isinstance(entity, Mapping):
+        raise TypeError(
+            f"{location}: entity {entity!r} must be a dict with 'label', 'start' and 'end', not {type(entity).__name__}"
+        )
+    names = next((pair for pair in (("start", "end"), PREDICTED[unit]) if entity.get(pair[0]) is not None), None)
+    label, start, end, score = (entity.get(name) for name in ("label", *(names or ("start", "end")), "score"))
+    for name, value in (("label", label), ("start", start), ("end", end)):
+        if value is None:
+            raise ValueError(f"{location}: entity {dict(entity)!r} has no {name!r}")
+    if not isinstance(label, str):
+        kind = type(label).__name__
+        raise TypeError(f"{location}: the label of entity {dict(entity)!r} must be a string, not {kind}")
+    if label in ("", OUTSIDE):
+        raise ValueError(f"{location}: entity {dict(entity)!r} must have a label other than '' and {OUTSIDE!r}")
+    subject = f"entity {label!r}"
+    if score is not None and (isinstance(score, bool) or not isinstance(score, Real)):
+        raise TypeError(f"{location}: 'score' of {subject} must be a number, not {score!r}")
+    first, last = _read_bound("start", start, subject, location), _read_bound("end", end, subject, location)
+    _check_range(first, last, length, unit, f"{location}: {subject}")
+    return RowEntity(label, first, last, None if score is None else float(score))
+
+
+def _read_bound(name: str, value: Any, subject: str, location: str) -> int:
+    if not is_whole(value):
+        kind = type(value).__name__
+        raise TypeError(f"{location}: {name!r} of {subject} must be a whole number, not {value!r} ({kind})")
+    return int(value)
+
+
+def _check_range(start: int, end: int, length: int, unit: Unit, subject: str) -> None:
+    one = unit.removesuffix("s")
+    if start < 0:
+        raise ValueError(f"{subject} starts at {one} {start}, but the first {one} is {one} 0")
+    if start == end:
+        raise ValueError(f"{subject} is empty: it starts and ends at {one} {start}, but its end is exclusive")
+    if start > end:
+        raise ValueError(f"{subject} ends at {one} {end}, before its start at {one} {start}")
+    if end > length:
+        unit_or_one = one if length == 1 else unit
+        raise ValueError(f"{subject} ends at {one} {end}, but the row has only {length} {unit_or_one}")
+
+
+def unknown_labels(row: Row, classes: Collection[str], location: str) -> list[RowProblem]:
+    """Find the entities of a row whose label a model does not have.
+
+    Args:
+        row: The row.
+        classes: The labels of the model.
+        location: What to call the row in errors.
+
+    Returns:
+        A problem for each of these entities.
+    """
+    return [
+        RowProblem("unknown-label", _unknown_label(label, classes, location), start, end, label)
+        for label, start, end, _ in row.entities
+        if label not in classes
+    ]
+
+
+def _unknown_label(label: str, classes: Collection[str], location: str) -> ValueError:
+    known = [name for name in classes if name != OUTSIDE]
+    return ValueError(
+        f"{location}: entity {label!r} has a label that is not one of {known}: make a new model with labels= to add it"
+    )
 
 
 def distinct(entities: Iterable[RowEntity]) -> list[RowEntity]:
-    """Sort entities by place, longer ones first, and leave repeated ones out.
+    """Sort entities by place, longer ones first, and remove repetitions.
 
     Args:
         entities: Entities of one row.
 
     Returns:
-        Those that differ in label or range, each with the score that it has first.
+        The entities that differ in label or range, each with its first score.
     """
-    found: dict[tuple[str, int, int], RowEntity] = {}
+    kept: dict[tuple[str, int, int], RowEntity] = {}
     for entity in entities:
-        found.setdefault(entity[:3], entity)
-    return sorted(found.values(), key=lambda entity: (entity.start, -entity.end, entity.label))
-
-
-def overlaps(entities: Sequence[RowEntity]) -> bool:
-    """Tell whether any two entities share a word or character.
-
-    Args:
-        entities: Entities in order of their start.
-
-    Returns:
-        Whether there are any.
-    """
-    return any(entity.end > other.start for entity, other in pairwise(entities))
+        kept.setdefault(entity[:3], entity)
+    return sorted(kept.values(), key=lambda entity: (entity.start, -entity.end, entity.label))
 
 
 def as_text(row: Row) -> tuple[str, list[RowEntity]]:
-    """Read a row as text; words are joined by single spaces.
+    """Return a row as text; words are joined by single spaces.
 
     Args:
         row: The row.
@@ -169,93 +370,22 @@ def as_text(row: Row) -> tuple[str, list[RowEntity]]:
     """
     if row.kind == "text":
         return row.content, row.entities
-    starts = [0]
-    for word in row.content:
-        starts.append(starts[-1] + len(word) + 1)
-    return " ".join(row.content), [
-        entity._replace(start=starts[entity.start], end=starts[entity.end] - 1) for entity in row.entities
-    ]
+    text, starts = join_words(row.content)
+    return text, [entity._replace(start=starts[entity.start], end=starts[entity.end] - 1) for entity in row.entities]
 
 
-def to_dataset(rows: Sequence[dict[str, Any]], path: Path) -> Dataset:
-    """Make a data set of canonical rows.
+def join_words(words: Sequence[str]) -> tuple[str, list[int]]:
+    """Join words by single spaces.
 
     Args:
-        rows: The rows; all have words, or all have texts. Columns that some lack are None there.
-        path: Where they come from.
+        words: The words.
 
     Returns:
-        The data set.
+        The text, and the first character of each word and of one more that might follow, ``(num_words + 1,)``: words
+        ``start`` to ``end`` are the characters ``starts[start]`` to ``starts[end] - 1``.
 
-    Raises:
-        ValueError: If there are none, words and texts are mixed, or a column has values of different types.
+    Example:
+        >>> join_words(["New", "York"])
+        ('New York', [0, 4, 9])
     """
-    if not rows:
-        raise ValueError(f"{path} has no annotated rows")
-    kinds = ["tokens" if "tokens" in row else "text" for row in rows]
-    other = next((index for index, kind in enumerate(kinds) if kind != kinds[0]), None)
-    if other is not None:
-        raise ValueError(f"{path}: row {other} has {kinds[other]!r}, but row 0 has {kinds[0]!r}: split the file")
-    names = [name for name in dict.fromkeys(name for row in rows for name in row) if name != "entities"] + ["entities"]
-    columns = {name: [row.get(name) for row in rows] for name in names}
-    features = {name: _FEATURES.get(name) or _infer_feature(name, columns[name], path) for name in names}
-    return Dataset.from_dict(columns, features=Features(features))
-
-
-def _infer_feature(name: str, values: list[Any], path: Path) -> Any:
-    try:
-        return Dataset.from_dict({name: values}).features[name]
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: the values of {name!r} are not all of one type ({error})") from error
-
-
-def read_utf8(path: Path, keep_mark: bool = False) -> str:
-    """Read a file without any change to its line ends.
-
-    Args:
-        path: The file.
-        keep_mark: Whether a byte order mark counts as a character of the text.
-
-    Returns:
-        Its text.
-
-    Raises:
-        ValueError: If it is not UTF-8.
-    """
-    try:
-        return path.read_bytes().decode("utf-8" if keep_mark else "utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 (byte {error.start}): convert it first") from error
-
-
-def check_path(path: Any) -> None:
-    """Check that something is a path.
-
-    Args:
-        path: What should be one.
-
-    Raises:
-        TypeError: If it is not.
-    """
-    if not isinstance(path, (str, os.PathLike)):
-        raise TypeError(f"path, the first argument, must be one string or Path, not {type(path).__name__}")
-
-
-@contextmanager
-def writing(path: str | os.PathLike[str]) -> Iterator[TextIO]:
-    """Open a file that takes its place only when all of it was written.
-
-    Args:
-        path: The file.
-
-    Yields:
-        The file to write to: UTF-8, line ends as written.
-    """
-    check_path(path)
-    part = Path(f"{os.fspath(path)}.part")
-    try:
-        with part.open("w", encoding="utf-8", newline="") as file:
-            yield file
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    return " ".join(words), [0, *accumulate(len(word) + 1 for word in words)]

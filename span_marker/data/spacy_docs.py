@@ -1,16 +1,19 @@
-"""spaCy: DocBin files and Docs. spaCy is imported when it is needed."""
+"""spaCy: DocBin files and Docs. spaCy is imported only when it is needed."""
 
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from span_marker.data.rows import RowEntity, check_entity, distinct, overlaps, parse_row
+from span_marker.core.labels import LabelledSpan, have_overlap
+from span_marker.data.columns import annotated_rows
+from span_marker.data.rows import RowEntity, Unit, distinct, parse_row
+from span_marker.data.text_files import StrPath
 
 if TYPE_CHECKING:
+    from datasets import Dataset
     from spacy.language import Language
     from spacy.tokens import Doc, Span
 
@@ -40,13 +43,13 @@ def import_spacy() -> Any:
 
 
 def register_score() -> None:
-    """Make spaCy know ``Span._.score``, the score of an entity in ``Doc.ents``, or None.
+    """Register ``Span._.score``, the score of an entity in ``Doc.ents``, or None.
 
-    spaCy keeps it in ``Doc.user_data``, by the first and the last character, so that it outlives changes of
+    spaCy stores it in ``Doc.user_data``, by the first and the last character, so that it survives changes of
     ``Doc.ents`` and is saved with the document.
 
     Raises:
-        ValueError: If something else goes by that name.
+        ValueError: If another extension has that name.
         ImportError: If spaCy is not installed.
     """
     span_type = import_spacy().tokens.Span
@@ -54,23 +57,23 @@ def register_score() -> None:
         span_type.set_extension(SCORE, default=None)
     elif span_type.get_extension(SCORE) != PLAIN_EXTENSION:
         raise ValueError(
-            f"the scores of Doc.ents are kept as Span._.{SCORE}, but something else has that name: set spans_key, so "
-            f"that they are kept with Doc.spans, or call Span.remove_extension({SCORE!r}) first"
+            f"the scores of Doc.ents are stored as Span._.{SCORE}, but another extension has that name: set spans_key, "
+            f"so that they are stored with Doc.spans, or call Span.remove_extension({SCORE!r}) first"
         )
 
 
 def set_spans(doc: Doc, spans: Iterable[tuple[Span, float | None]], spans_key: str | None) -> None:
     """Write spans into a document: to ``Doc.ents`` and ``Span._.score``, or to ``Doc.spans`` and ``attrs["scores"]``.
 
-    Several labels of the same words have one ``Span._.score`` in common, which is why groups have their scores apart.
+    Several labels of the same words share one ``Span._.score``, which is why groups store their scores separately.
 
     Args:
         doc: The document.
-        spans: All its spans, each with its score; None to leave ``Span._.score`` as it is.
+        spans: All its spans, each with its score; None leaves ``Span._.score`` as it is.
         spans_key: The group of spans; None for ``Doc.ents``.
 
     Raises:
-        ValueError: If there are scores, and ``Span._.score`` is something else.
+        ValueError: If there are scores, and another extension has the name ``Span._.score``.
     """
     spans = list(spans)
     scores = [score for _, score in spans]
@@ -88,7 +91,7 @@ def set_spans(doc: Doc, spans: Iterable[tuple[Span, float | None]], spans_key: s
             span._.set(SCORE, score)
 
 
-def read_docbin(path: Path, spans_key: str | None) -> list[dict[str, Any]]:
+def read_docbin(path: Path, spans_key: str | None = None) -> list[dict[str, Any]]:
     """Read a DocBin file.
 
     Args:
@@ -96,10 +99,10 @@ def read_docbin(path: Path, spans_key: str | None) -> list[dict[str, Any]]:
         spans_key: Read the group ``Doc.spans[spans_key]`` instead of ``Doc.ents``.
 
     Returns:
-        Canonical rows.
+        Rows with entities.
 
     Raises:
-        ValueError: If it is no DocBin, or no document has the group.
+        ValueError: If the file is not a DocBin, no document has the group, or an entity is impossible.
     """
     spacy = import_spacy()
     try:
@@ -107,7 +110,7 @@ def read_docbin(path: Path, spans_key: str | None) -> list[dict[str, Any]]:
     except (ValueError, KeyError, EOFError, OSError) as error:
         if isinstance(error, FileNotFoundError):
             raise
-        raise ValueError(f"{path} is no DocBin file: {error}") from error
+        raise ValueError(f"{path} is not a DocBin file: {error}") from error
     groups = sorted({name for doc in docs for name in doc.spans})
     if docs and spans_key is not None and spans_key not in groups:
         raise ValueError(
@@ -120,79 +123,78 @@ def read_docbin(path: Path, spans_key: str | None) -> list[dict[str, Any]]:
     rows = []
     for index, doc in enumerate(docs):
         spans = doc.ents if spans_key is None else doc.spans.get(spans_key, ())
-        text, where = doc.text, f"{path}, row {index}"
-        found = [check_entity(span.label_, span.start_char, span.end_char, len(text), where) for span in spans]
-        rows.append({"text": text, "entities": [entity.to_dict() for entity in found]})
+        entities = [{"label": span.label_, "start": span.start_char, "end": span.end_char} for span in spans]
+        row = parse_row({"text": doc.text, "entities": entities}, f"{path}, row {index}")
+        rows.append({"text": doc.text, "entities": [entity.to_dict() for entity in row.entities]})
     return rows
 
 
 def to_docs(
-    rows: Iterable[Mapping[str, Any]], nlp: Language | None = None, spans_key: str | None = None
+    rows: Dataset | Iterable[Mapping[str, Any]], nlp: Language | None = None, spans_key: str | None = None
 ) -> Iterator[Doc]:
     """Make spaCy documents of rows, one after the other.
 
-    Words become tokens, with single spaces between them; a text is cut into tokens by ``nlp``. Entities become
-    ``Doc.ents`` and their scores ``Span._.score``; or, if there is ``spans_key``, ``Doc.spans[spans_key]`` and its
-    ``attrs["scores"]``, as spaCy's span categorizer has them.
+    Words become tokens, with single spaces between them; a text is split into tokens by ``nlp``. Entities become
+    ``Doc.ents``, and their scores ``Span._.score``. With ``spans_key``, they become ``Doc.spans[spans_key]``, and their
+    scores its ``attrs["scores"]``, as spaCy's span categorizer stores them.
 
     Args:
-        rows: The rows.
-        nlp: The pipeline whose tokenizer and vocabulary to use; a blank one for any language by default.
+        rows: A data set annotated in any form, or rows with ``tokens`` or ``text``, and ``entities``.
+        nlp: The pipeline whose tokenizer and vocabulary to use. Defaults to a blank one for any language.
         spans_key: The group of spans, which may overlap.
 
     Yields:
         A document for each row.
 
     Raises:
-        ValueError: If entities overlap and there is no ``spans_key``, an entity begins or ends inside of a token, or
-            ``Span._.score`` is something else.
+        TypeError: If a row has a value of the wrong type.
+        ValueError: If a row is wrong, entities overlap without a ``spans_key``, an entity begins or ends inside a
+            token, or another extension has the name ``Span._.score``.
         ImportError: If spaCy is not installed.
     """
     spacy = import_spacy()
     nlp = nlp or spacy.blank("xx")
-    for index, row in enumerate(rows):
-        where = f"row {index}"
-        parsed = parse_row(row, where)
-        if parsed.kind == "tokens":
-            if "" in parsed.content:
-                raise ValueError(f"{where}: word {parsed.content.index('')} is empty, which spaCy can't have")
-            spaces = [True] * len(parsed.content)
-            doc = spacy.tokens.Doc(nlp.vocab, words=list(parsed.content), spaces=spaces[:-1] + [False] * bool(spaces))
+    for index, (_, row) in enumerate(annotated_rows(rows)):
+        location = f"row {index}"
+        if row.kind == "words":
+            if "" in row.content:
+                raise ValueError(f"{location}: word {row.content.index('')} is empty, which spaCy cannot represent")
+            spaces = [True] * len(row.content)
+            doc = spacy.tokens.Doc(nlp.vocab, words=list(row.content), spaces=spaces[:-1] + [False] * bool(spaces))
         else:
-            doc = nlp.make_doc(parsed.content)
-        entities = distinct(parsed.entities)
-        if spans_key is None and overlaps(entities):
-            raise ValueError(f"{where} has entities that overlap, which Doc.ents can't have: pass spans_key=")
-        spans = [(_span(doc, entity, parsed.kind, where), entity.score) for entity in entities]
-        set_spans(doc, spans, spans_key)
+            doc = nlp.make_doc(row.content)
+        entities = distinct(row.entities)
+        if spans_key is None and have_overlap(LabelledSpan(*entity[:3]) for entity in entities):
+            raise ValueError(f"{location} has entities that overlap, which Doc.ents cannot represent: pass spans_key=")
+        set_spans(doc, [(_span(doc, entity, row.unit, location), entity.score) for entity in entities], spans_key)
         yield doc
 
 
-def _span(doc: Doc, entity: RowEntity, kind: str, where: str) -> Any:
-    if kind == "tokens":
+def _span(doc: Doc, entity: RowEntity, unit: Unit, location: str) -> Any:
+    if unit == "words":
         return import_spacy().tokens.Span(doc, entity.start, entity.end, label=entity.label)
     span = doc.char_span(entity.start, entity.end, label=entity.label)
     if span is None:
         tokens = [token.text for token in doc if token.idx < entity.end and token.idx + len(token.text) > entity.start]
         raise ValueError(
-            f"{where}: the {entity.label!r} of characters {entity.start} to {entity.end} "
-            f"({doc.text[entity.start : entity.end]!r}) begins or ends inside of a token of {tokens}: pass nlp= with "
+            f"{location}: entity {entity.label!r} from characters {entity.start} to {entity.end} "
+            f"({doc.text[entity.start : entity.end]!r}) begins or ends inside a token of {tokens}: pass nlp= with "
             "another tokenizer"
         )
     return span
 
 
 def write_docbin(
-    path: str | os.PathLike[str],
-    rows: Iterable[Mapping[str, Any]],
+    path: StrPath,
+    rows: Dataset | Iterable[Mapping[str, Any]],
     nlp: Language | None = None,
     spans_key: str | None = None,
 ) -> None:
-    """Write rows as a DocBin file, as ``spacy train`` reads it.
+    """Write rows as a DocBin file, which ``spacy train`` reads.
 
     Args:
         path: The file.
-        rows: The rows.
+        rows: A data set annotated in any form, or rows with ``tokens`` or ``text``, and ``entities``.
         nlp: See `to_docs`.
         spans_key: See `to_docs`.
     """

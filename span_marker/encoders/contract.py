@@ -1,8 +1,8 @@
-"""The contract that an encoder must keep for span markers to work, and a check of it on a small random copy.
+"""The contract that encoders must keep to carry span markers, and a check of it on a small random copy.
 
-Text must not see markers, a marker must know its position and must not see another pair, and the engines must agree.
-An encoder that breaks the first or the third gives scores that depend on which candidates it is asked about; one
-that breaks the second learns nothing.
+Text must not see markers, a marker must know its position and must not see another pair, and both engines must agree.
+If text sees markers, or pairs see each other, scores depend on which candidates are scored together; if markers do not
+know their positions, the model learns nothing.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from span_marker.encoders.families import Family
 EngineName = Literal["fast", "dense"]
 
 TOLERANCE = 1e-4
-"""The largest difference that counts as rounding, relative to the largest state."""
+"""The largest difference that counts as a rounding error, relative to the largest state."""
 
 VOCABULARY = 32
-"""Tokens of the small copy."""
+"""Vocabulary size of the small copy."""
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """What makes encoders behave alike: a class and a configuration, whatever the weights.
+    """What determines whether an encoder keeps the contract: its class and configuration, not its weights.
 
     Attributes:
         encoder_class: Class of the encoder.
@@ -47,7 +47,7 @@ class Architecture:
 
     @classmethod
     def from_encoder(cls, encoder: PreTrainedModel) -> Architecture:
-        """Describe an encoder's architecture.
+        """Describe the architecture of an encoder.
 
         Args:
             encoder: The encoder.
@@ -62,26 +62,26 @@ class Architecture:
             setattr(config, name, 0)
         num_layers = 2
         types = getattr(config, "layer_types", None)
-        if types:  # as few layers as have one of each type
+        if types:  # the fewest layers that include each type
             num_layers = max(num_layers, 1 + max(types.index(kind) for kind in set(types)))
             config.layer_types = types[:num_layers]
         config.num_hidden_layers = max(num_layers, getattr(config, "num_hidden_groups", 0))
         if getattr(config, "sliding_window", None):
-            config.sliding_window = 2  # so that short texts show what local layers do
+            config.sliding_window = 2  # so that local layers have an effect on short texts
         return cls(type(encoder), type(config), config.to_json_string(use_diff=False))
 
 
 @functools.cache
 def broken_rule(architecture: Architecture, family: Family, engine: EngineName) -> str | None:
-    """Try an architecture out.
+    """Check whether an architecture keeps the contract.
 
     Args:
         architecture: The architecture.
-        family: How it runs.
-        engine: The engine that it is to run on.
+        family: How encoders of the architecture run.
+        engine: The engine to check.
 
     Returns:
-        The first rule of the contract that it breaks; None if it keeps the contract.
+        The first rule that the architecture breaks; None if it keeps the contract.
     """
     try:
         with _undisturbed(), torch.no_grad():
@@ -111,13 +111,13 @@ def _first_broken_rule(encoder: PreTrainedModel, family: Family, engine: EngineN
     )
     if not _difference(alone[batch.attention_mask], beside[batch.attention_mask]) <= scale:
         return "the states of the text must not depend on the markers"
-    others = torch.tensor([0, 2, 3, 4])
-    if not _difference(states[others], moved_states[others]) <= scale:
+    unmoved = torch.tensor([0, 2, 3, 4])
+    if not _difference(states[unmoved], moved_states[unmoved]) <= scale:
         return "the states of a marker must not depend on other pairs"
     if not _difference(states[1], moved_states[1]) > scale:
         return "the state of a marker must depend on its position ID"
     if engine == "fast":
-        for max_markers in (None, 4):  # texts and markers together, and one after the other
+        for max_markers in (None, 4):  # texts and markers together, and in separate passes
             fast = FastEngine(family, max_markers)
             fast.prepare(encoder)
             if not _difference(fast.encode(encoder, batch), states) <= scale:
@@ -130,10 +130,10 @@ def _difference(first: Tensor, second: Tensor) -> float:
 
 
 def _small_copy(architecture: Architecture) -> PreTrainedModel:
-    """Build an encoder of the architecture with random weights, large enough that everything shows in the states."""
+    """Build an encoder of the architecture, with random weights so large that every effect shows in the states."""
     config = architecture.config_class.from_dict(json.loads(architecture.config))
     encoder = architecture.encoder_class(config).float().eval()
-    for name, parameter in encoder.named_parameters():  # all: some loaders keep modules from initialising themselves
+    for name, parameter in encoder.named_parameters():  # all, since some loaders turn off initialization
         if parameter.dim() > 1:
             parameter.normal_(std=1.5 * parameter.shape[-1] ** -0.5)
         else:
@@ -143,7 +143,7 @@ def _small_copy(architecture: Architecture) -> PreTrainedModel:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Neither read nor change the settings of the process: random state, default device, autocast."""
+    """Neither read nor change the state of the process: random state, default device, autocast."""
     with torch.random.fork_rng(devices=[]), torch.device("cpu"), torch.autocast("cpu", enabled=False):
-        torch.default_generator.manual_seed(0)  # torch.manual_seed would seed accelerators, too
+        torch.default_generator.manual_seed(0)  # torch.manual_seed would also seed accelerators
         yield

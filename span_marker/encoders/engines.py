@@ -1,9 +1,9 @@
-"""The two engines: the markers of all candidates through an encoder, exactly and fast, or literally and dense.
+"""The two engines, which run texts and the markers of all candidates through an encoder.
 
-Both give the same states. `FastEngine` encodes each text once, and can stop between texts and markers, so that a
-candidate filter can look at the texts and leave candidates out. `DenseEngine` is the published description taken
-literally: text and markers side by side, padded to the batch, under one attention mask. How an encoder runs in either
-is up to its family, see `span_marker.encoders.families`.
+Both compute the same states. `FastEngine` encodes each text once, and can stop between texts and markers, so that a
+candidate filter can read the texts and drop candidates. `DenseEngine` follows the published description literally: text
+and markers side by side, padded to the batch, under one attention mask. How an encoder runs in an engine is up to its
+family, see `span_marker.encoders.families`.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ PADDING_POSITION = 1
 """Position ID of padding."""
 
 CPU_PASS = 2048
-"""Markers in one pass on a CPU: enough to make matrix products fast, few enough for its caches."""
+"""Number of markers in one pass on a CPU: large enough for fast matrix products, small enough for the caches."""
 
 ACCELERATOR_PASS = 32768
-"""Markers in one pass on an accelerator, where memory is the only bound."""
+"""Number of markers in one pass on an accelerator, where only memory limits it."""
 
 
 @dataclass(frozen=True)
 class EngineInput:
-    """A batch of texts and the candidates in them.
+    """A batch of texts and their candidates.
 
     Attributes:
         input_ids: Token IDs, ``(batch, seq_len)``.
         attention_mask: True for text, False for padding, ``(batch, seq_len)``.
-        span_tokens: The token that each candidate's start and end marker observes, ``(num_spans, 2)``, sentence
+        span_tokens: The tokens that the start and end marker of each candidate observe, ``(num_spans, 2)``, sentence
             after sentence.
-        span_counts: Candidates of each sentence.
-        marker_ids: Token IDs of the start and the end marker, ``(2,)``.
+        span_counts: Number of candidates per sentence.
+        marker_ids: Token IDs of the start and end marker, ``(2,)``.
     """
 
     input_ids: Tensor
@@ -55,18 +55,18 @@ class EngineInput:
 
     @property
     def span_sentences(self) -> Tensor:
-        """Sentence of each candidate, ``(num_spans,)``."""
+        """Index of each candidate's sentence, ``(num_spans,)``."""
         counts = torch.tensor(self.span_counts)
         return torch.arange(len(counts)).repeat_interleave(counts).to(self.span_tokens.device)
 
     def take(self, spans: Tensor) -> EngineInput:
-        """The same texts with some of their candidates.
+        """Select candidates; the texts stay the same.
 
         Args:
             spans: Indices of the candidates, ascending, ``(num_kept,)``.
 
         Returns:
-            Texts and candidates.
+            The texts with these candidates.
         """
         counts = self.span_sentences[spans].bincount(minlength=len(self.span_counts)).tolist()
         return replace(self, span_tokens=self.span_tokens[spans], span_counts=counts)
@@ -74,12 +74,12 @@ class EngineInput:
 
 @dataclass(frozen=True)
 class EncodedTexts:
-    """The texts of a batch after their own pass: all that markers need of them.
+    """The encoded texts of a batch, with all that markers need from them.
 
     Attributes:
-        texts: The texts, one behind the other without padding.
+        texts: The texts, packed one after the other without padding.
         memory: Their keys and values in every layer.
-        marker_embeds: Embeddings of the start and the end marker, ``(2, embed_dim)``.
+        marker_embeds: Embeddings of the start and end marker, ``(2, embed_dim)``.
     """
 
     texts: Texts
@@ -92,10 +92,10 @@ class EncodedTexts:
         return self.memory.states
 
     def span_rows(self, batch: EngineInput) -> Tensor:
-        """Find the first and the last token of candidates in `states`.
+        """Find the rows of `states` for the first and last token of each candidate.
 
         Args:
-            batch: The batch that the texts are from.
+            batch: The batch of the texts.
 
         Returns:
             Rows of `states`, ``(num_spans, 2)``.
@@ -105,10 +105,10 @@ class EncodedTexts:
 
 
 class Engine(Protocol):
-    """Runs texts and markers through an encoder. `FastEngine` can do so in two calls, too."""
+    """Runs texts and markers through an encoder. `FastEngine` can also do so in two calls."""
 
     def prepare(self, encoder: PreTrainedModel) -> None:
-        """Give the encoder the attention function that the engine needs, if it looks one up by name."""
+        """Set the attention function that the engine needs, if the encoder looks it up by name."""
 
     def encode(self, encoder: PreTrainedModel, batch: EngineInput) -> Tensor:
         """Encode texts and markers.
@@ -128,8 +128,8 @@ class FastEngine:
 
     Attributes:
         family: How the encoder runs packed tokens.
-        max_markers: The most markers in one pass, an even number; it changes no result. By default `CPU_PASS` or
-            `ACCELERATOR_PASS`.
+        max_markers: The largest number of markers in one pass, an even number; it does not change results. Defaults to
+            `CPU_PASS` or `ACCELERATOR_PASS`.
     """
 
     family: Family
@@ -140,7 +140,7 @@ class FastEngine:
         _set_attention(encoder, ATTENTION_NAME)
 
     def encode(self, encoder: PreTrainedModel, batch: EngineInput) -> Tensor:
-        """See `Engine.encode`. Texts and markers run together if one pass holds all markers."""
+        """See `Engine.encode`. Texts and markers run together if all markers fit into one pass."""
         if 2 * len(batch.span_tokens) > self._pass_size(batch):
             return self.encode_markers(encoder, batch, self.encode_texts(encoder, batch))
         texts, text_embeds, marker_embeds = _embed(encoder, batch)
@@ -153,18 +153,18 @@ class FastEngine:
         return states[texts.num_tokens :].unflatten(0, (-1, 2))
 
     def encode_texts(self, encoder: PreTrainedModel, batch: EngineInput) -> EncodedTexts:
-        """Encode the texts alone, up to the keys and values of the last layer.
+        """Encode the texts, up to the keys and values of the last layer.
 
         Args:
             encoder: An encoder that was prepared.
             batch: Texts and candidates.
 
         Returns:
-            The texts, for `encode_markers`.
+            The encoded texts, for `encode_markers`.
         """
         texts, text_embeds, marker_embeds = _embed(encoder, batch)
         memory = TextMemory(self.family.num_attention_layers(encoder.config))
-        # Layers that run again for their gradients must run as they did before.
+        # With gradient checkpointing, layers run again in the backward pass, which must repeat the forward pass.
         runs_again = torch.is_grad_enabled() and any(
             getattr(module, "gradient_checkpointing", False) for module in encoder.modules()
         )
@@ -175,12 +175,12 @@ class FastEngine:
         return EncodedTexts(texts, memory, marker_embeds)
 
     def encode_markers(self, encoder: PreTrainedModel, batch: EngineInput, texts: EncodedTexts) -> Tensor:
-        """Encode the markers of candidates against texts that were encoded before.
+        """Encode the markers of candidates against encoded texts.
 
         Args:
-            encoder: The encoder that made ``texts``.
+            encoder: The encoder that encoded the texts.
             batch: The same texts with any of their candidates, see `EngineInput.take`.
-            texts: What `encode_texts` returned.
+            texts: The output of `encode_texts`.
 
         Returns:
             The last hidden states of the markers, ``(num_spans, 2, hidden)``.
@@ -203,16 +203,16 @@ def _embed(encoder: PreTrainedModel, batch: EngineInput) -> tuple[Texts, Tensor,
     texts = Texts(
         lengths=mask.sum(dim=1).tolist(),
         position_ids=(mask.cumsum(dim=1) - 1 + POSITION_OFFSET)[mask],
-        in_groups=mask.device.type != "cpu",  # launching operations costs little on a CPU and much on an accelerator
+        in_groups=mask.device.type != "cpu",  # launching an operation is cheap on a CPU, expensive on an accelerator
     )
-    # One look-up: the gradient of an embedding is as large as the vocabulary.
+    # A single look-up, since each one has a gradient as large as the vocabulary.
     embeds = encoder.get_input_embeddings()(torch.cat([batch.input_ids[mask], batch.marker_ids]))
     text_embeds, marker_embeds = embeds.split([texts.num_tokens, 2])
     return texts, text_embeds, marker_embeds
 
 
 def _markers(batch: EngineInput, marker_embeds: Tensor, max_markers: int) -> Iterator[Markers]:
-    """Make the markers of all candidates, pass by pass."""
+    """Yield the markers of all candidates, pass by pass."""
     for start, stop, first, counts in marker_passes(batch.span_counts, max_markers // 2):
         yield Markers(
             embeds=marker_embeds.expand(stop - start, 2, -1).flatten(0, 1),
@@ -227,10 +227,10 @@ class Markers:
     """Markers that run through the encoder in one pass.
 
     Attributes:
-        embeds: Their embeddings, pair by pair, ``(num_markers, embed_dim)``.
-        position_ids: ``(num_markers,)``.
-        first: Sentence of the first of them.
-        counts: Pairs of this sentence and of those that follow it.
+        embeds: Embeddings of the markers, pair by pair, ``(num_markers, embed_dim)``.
+        position_ids: Position IDs of the markers, ``(num_markers,)``.
+        first: Index of the first marker's sentence.
+        counts: Number of marker pairs for this sentence and each following one.
     """
 
     embeds: Tensor
@@ -239,20 +239,20 @@ class Markers:
     counts: list[int]
 
     def attention(self, texts: Texts) -> MarkerAttention:
-        """What they attend to."""
+        """Return what the markers attend to."""
         return MarkerAttention(texts, self.position_ids, self.first, self.counts)
 
 
 def marker_passes(span_counts: list[int], max_spans: int) -> Iterator[tuple[int, int, int, list[int]]]:
-    """Cut a batch's candidates into passes of even size.
+    """Divide the candidates of a batch into passes of similar size.
 
     Args:
-        span_counts: Candidates of each sentence.
-        max_spans: The most candidates in one pass.
+        span_counts: Number of candidates per sentence.
+        max_spans: The largest number of candidates in one pass.
 
     Yields:
-        The first candidate of a pass and the one behind its last, the sentence of the first, and how many belong to
-        this and to each following sentence.
+        First candidate of a pass and the one after its last; index of the first candidate's sentence; number of
+        candidates of this sentence and each following one.
     """
     ends = list(itertools.accumulate(span_counts))
     total = sum(span_counts)
@@ -270,7 +270,7 @@ class DenseEngine:
 
     Attributes:
         family: How the encoder runs text and markers under a mask.
-        max_pairs: Pairs of each sentence in one pass; the text is encoded again in each.
+        max_pairs: The largest number of marker pairs per sentence in one pass. Each pass encodes the text again.
     """
 
     family: Family
@@ -298,16 +298,16 @@ class DenseEngine:
 
 
 def dense_input(encoder: PreTrainedModel, batch: EngineInput, span_tokens: Tensor, pair_mask: Tensor) -> DenseInput:
-    """Put the markers of some candidates behind their texts.
+    """Append the markers of candidates to their texts.
 
     Args:
         encoder: The encoder.
-        batch: Texts.
-        span_tokens: The token that each candidate's start and end marker observes, ``(batch, max_spans, 2)``.
+        batch: The texts.
+        span_tokens: The tokens that the start and end marker of each candidate observe, ``(batch, max_spans, 2)``.
         pair_mask: True for candidates, False for padding, ``(batch, max_spans)``.
 
     Returns:
-        What the encoder reads.
+        The input of the encoder.
     """
     text_mask = batch.attention_mask
     markers = batch.marker_ids.expand_as(span_tokens).flatten(1)
@@ -324,5 +324,5 @@ def dense_input(encoder: PreTrainedModel, batch: EngineInput, span_tokens: Tenso
 
 
 def _set_attention(encoder: PreTrainedModel, name: str) -> None:
-    if encoder._supports_sdpa:  # private: whether the encoder looks its attention function up by name
+    if encoder._supports_sdpa:  # private: whether the encoder looks up its attention function by name
         encoder.set_attn_implementation(name)

@@ -1,4 +1,4 @@
-"""Which encoders can carry span markers, which engine each one gets, and how long its texts may be."""
+"""Which encoders are supported, which engine each one gets, and how long its texts may be."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ REFUSED = {
     "longformer": _SPARSE,
     "xlnet": "it takes no position IDs",
 }
-"""Model types that can't carry span markers, with the reason."""
+"""Model types that cannot carry span markers, with the reason."""
 
 SIZES = {
     "vocab_size": (1, 10**7),
@@ -57,13 +57,13 @@ def register_attention() -> None:
 
 
 def check_encoder(config: PreTrainedConfig) -> None:
-    """Refuse an encoder that is known to be unable to carry span markers.
+    """Check that an encoder may be able to carry span markers.
 
     Args:
         config: The encoder's configuration.
 
     Raises:
-        ValueError: If it is convolutional, sparse, a decoder or an encoder-decoder, or a size is out of range.
+        ValueError: If the encoder is convolutional, sparse, a decoder or an encoder-decoder, or a size is out of range.
     """
     reason = _reason_to_refuse(config)
     if reason is not None:
@@ -102,7 +102,7 @@ def _reason_to_refuse(config: PreTrainedConfig) -> str | None:
 
 def _refusal(config: PreTrainedConfig, reason: str) -> str:
     return (
-        f"an encoder of type {config.model_type!r} can't carry span markers: {reason}. "
+        f"an encoder of type {config.model_type!r} cannot carry span markers: {reason}. "
         f"Types that can: {', '.join(sorted(FAMILIES))}"
     )
 
@@ -120,7 +120,7 @@ def auto_class(config: PreTrainedConfig) -> type[AutoModel | AutoModelForTextEnc
 
 
 def model_arguments(config: PreTrainedConfig) -> dict[str, Any]:
-    """Collect the arguments that build an encoder without a pooler, which is not used here.
+    """Return the arguments that build an encoder without a pooler, which is not used.
 
     Args:
         config: The encoder's configuration.
@@ -137,13 +137,13 @@ def build_encoder(config: PreTrainedConfig) -> PreTrainedModel:
     """Build an encoder with random weights.
 
     Args:
-        config: The encoder's configuration, which the encoder keeps without copying it.
+        config: The encoder's configuration, which is not copied.
 
     Returns:
         The encoder.
 
     Raises:
-        ValueError: If the encoder can't carry span markers, or can't be built from its configuration.
+        ValueError: If the encoder cannot carry span markers, or cannot be built from its configuration.
     """
     check_encoder(config)
     encoder_class = _encoder_class(config)
@@ -153,12 +153,12 @@ def build_encoder(config: PreTrainedConfig) -> PreTrainedModel:
         return encoder_class(config, **model_arguments(config))
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(
-            f"an encoder of type {config.model_type!r} can't be built from its configuration: {error}"
+            f"an encoder of type {config.model_type!r} cannot be built from its configuration: {error}"
         ) from error
 
 
 def _encoder_class(config: PreTrainedConfig) -> Callable[..., PreTrainedModel] | None:
-    """Find the encoder's class; None if ``transformers`` does not have it (remote code)."""
+    """Return the encoder's class; None if ``transformers`` does not have it (remote code)."""
     mapping: Any = MODEL_FOR_TEXT_ENCODING_MAPPING if _has_own_encoder_class(config) else MODEL_MAPPING
     return cast(Callable[..., PreTrainedModel], mapping[type(config)]) if type(config) in mapping else None
 
@@ -168,18 +168,18 @@ def _has_own_encoder_class(config: PreTrainedConfig) -> bool:
 
 
 def select_engine(encoder: PreTrainedModel, engine: EngineChoice, max_pairs: int) -> Engine:
-    """Choose the engine for an encoder, make sure that it works, and prepare the encoder for it.
+    """Choose the engine for an encoder, check that it works, and prepare the encoder for it.
 
     Args:
         encoder: The encoder; its attention function may be set.
-        engine: ``"fast"`` or ``"dense"`` to force one, ``"auto"`` for the fastest that the encoder can run.
-        max_pairs: Pairs of each sentence that the dense engine runs at a time.
+        engine: ``"fast"`` or ``"dense"`` to force an engine; ``"auto"`` for the fastest that the encoder supports.
+        max_pairs: Number of marker pairs per sentence that the dense engine runs at a time.
 
     Returns:
         The engine.
 
     Raises:
-        ValueError: If there is no such engine, or the encoder breaks the contract, see `span_marker.encoders.contract`.
+        ValueError: If ``engine`` is unknown, or the encoder breaks the contract, see `span_marker.encoders.contract`.
     """
     choices: dict[str, tuple[EngineName, ...]] = {"auto": ("fast", "dense"), "fast": ("fast",), "dense": ("dense",)}
     if engine not in choices:
@@ -192,7 +192,8 @@ def select_engine(encoder: PreTrainedModel, engine: EngineChoice, max_pairs: int
         if rule is None:
             if broken:
                 logger.warning(
-                    "This encoder runs on the dense engine, which is slow. The fast one needs: %s.", broken["fast"]
+                    "This encoder runs on the dense engine, which is slow, since it breaks a rule of the fast one: %s.",
+                    broken["fast"],
                 )
             chosen: Engine = FastEngine(family) if name == "fast" else DenseEngine(family, max_pairs)
             chosen.prepare(encoder)
@@ -202,12 +203,12 @@ def select_engine(encoder: PreTrainedModel, engine: EngineChoice, max_pairs: int
 
 
 def max_positions(config: PreTrainedConfig) -> int | None:
-    """Compute how many tokens an encoder has positions for.
+    """Return how many tokens an encoder has positions for.
 
     Args:
         config: The encoder's configuration.
 
     Returns:
-        Tokens of the longest text, special tokens included; None if there is no limit.
+        The largest number of tokens of a text, including special tokens; None if there is no limit.
     """
     return family_of(config).max_positions(config)

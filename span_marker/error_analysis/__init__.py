@@ -1,6 +1,6 @@
 """Error analysis: what a model gets wrong, how certain the figures are, and which of two systems is better."""
 
-from span_marker.error_analysis.analyze import analyse_errors, analyse_predictions
+from span_marker.error_analysis.analyze import analyse_errors, analyse_predictions, analyze_errors, analyze_predictions
 from span_marker.error_analysis.bootstrap import Difference, Differences, Estimate, Figures
 from span_marker.error_analysis.comparison import Comparison, compare_reports
 from span_marker.error_analysis.examples import Example
@@ -19,6 +19,8 @@ __all__ = [
     "Outcome",
     "analyse_errors",
     "analyse_predictions",
+    "analyze_errors",
+    "analyze_predictions",
     "compare_reports",
     "match",
 ]

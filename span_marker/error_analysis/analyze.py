@@ -4,27 +4,27 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
-
-import numpy as np
-from datasets import Dataset
+from typing import TYPE_CHECKING, Any
 
 from span_marker.checkpoints.training_record import hub_name
-from span_marker.core.alignment import align
+from span_marker.core.alignment import trim_entities
 from span_marker.core.labels import LabelledSpan
-from span_marker.data.columns import named_splits, read_rows
-from span_marker.data.rows import parse_row
+from span_marker.data.columns import is_dataset, named_splits, read_rows
+from span_marker.data.rows import COLUMNS, Kind, first_error, read_row
 from span_marker.error_analysis.matching import Item, JudgedSentence, match
 from span_marker.error_analysis.report import REASONS, ErrorReport
 from span_marker.modeling import SpanMarkerModel, without_adapter
 from span_marker.preprocessing.batching import run_in_batches
-from span_marker.preprocessing.data_collator import SpanMarkerDataCollator
-from span_marker.preprocessing.features import Annotations, prepare
+from span_marker.preprocessing.features import DatasetSummary, prepare
 
-Rows = list[tuple[Item, list[LabelledSpan]]]
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+AnnotatedRows = list[tuple[Item, list[LabelledSpan]]]
+"""The words or the text of each row, and its entities."""
 
 
-def analyse_errors(
+def analyze_errors(
     model: SpanMarkerModel,
     data: Any,
     batch_size: int = 32,
@@ -36,19 +36,19 @@ def analyse_errors(
     model_name: str | None = None,
     dataset_name: str | None = None,
 ) -> ErrorReport:
-    """Find out what a model gets right and wrong on annotated data.
+    """Find the errors of a model on annotated data.
 
     It predicts as ``model.predict`` does by default. Entities of texts are compared in characters; white space,
-    combining marks and format characters at their edges do not count. One that begins or ends inside a word of the
-    tokenizer can't be found.
+    combining marks and format characters at their edges do not count. An entity that begins or ends inside a word of
+    the tokenizer cannot be predicted.
 
     Args:
         model: A trained model.
         data: A `Dataset`, or a dict of several, annotated in any form, see `span_marker.data.columns`.
-        batch_size: The most sentences of a batch.
-        num_examples: The most errors of each kind to show.
-        num_resamples: Resamples of the sentences that confidence intervals come from.
-        confidence: Confidence of the intervals.
+        batch_size: The largest number of sentences per batch.
+        num_examples: The largest number of errors of each kind to show.
+        num_resamples: Number of resamples of the sentences behind the confidence intervals.
+        confidence: Confidence of the intervals, above 0 and below 1.
         seed: Seed of the resamples.
         model_name: Name of the model, for the page of the report. Defaults to the name in its card, its name on the
             Hub, or its folder.
@@ -58,21 +58,23 @@ def analyse_errors(
         The report.
 
     Raises:
-        TypeError: If it is no model, or no data set.
-        ValueError: If the data has no rows or is not annotated, a label is not among those of the model, or an argument
-            is out of range.
+        TypeError: If ``model`` is not a model, ``data`` is not annotated data, or a row has a value of the wrong type.
+        ValueError: If the data has no rows or is not annotated, a row is wrong, the model does not have a label, or an
+            argument is out of range.
     """
     model = without_adapter(model)
     sentences: list[JudgedSentence] = []
     unreachable = Counter(dict.fromkeys(REASONS, 0))
     datasets = named_splits(data)
     for split, dataset in datasets.items():
-        features, found = prepare(dataset, model.require_tokenizer(), model.config, model.max_text_length, split)
-        rows = list(read_rows(dataset, split, model.config.given_labels))
+        features, summary = prepare(dataset, model.preprocessor, split)
+        rows = list(read_rows(dataset, split, model.config.tags))
         judged = _judge(split, rows, _read_lists(rows, model.predict(dataset, batch_size=batch_size), split))
-        unreachable.update(_unreachable(found))
+        unreachable.update(_unreachable(summary))
         if model.uses_filter():
-            with_errors = {of.row for of in judged if any(outcome.kind != "correct" for outcome in of.outcomes)}
+            with_errors = {
+                sentence.row for sentence in judged if any(outcome.kind != "correct" for outcome in sentence.outcomes)
+            }
             places = [place for place, row in enumerate(features["row"]) if row in with_errors]
             unreachable["filtered"] += _num_filtered(model, features.select(places), batch_size)
         sentences += judged
@@ -88,7 +90,7 @@ def analyse_errors(
     )
 
 
-def analyse_predictions(
+def analyze_predictions(
     data: Any,
     predictions: Any,
     *,
@@ -99,7 +101,7 @@ def analyse_predictions(
     model_name: str | None = None,
     dataset_name: str | None = None,
 ) -> ErrorReport:
-    """Find out what is right and wrong in predictions, whatever made them.
+    """Find the errors in predictions of any system.
 
     Args:
         data: A `Dataset`, or a dict of several, annotated in any form, see `span_marker.data.columns`.
@@ -107,36 +109,37 @@ def analyse_predictions(
             ``start`` and ``end``, which count words if the data has words, and characters if it has texts; or dicts
             with such a list as ``entities``. Or a `Dataset` of the same rows with other annotations. For a dict of data
             sets, a dict of these.
-        num_examples: See `analyse_errors`.
-        num_resamples: See `analyse_errors`.
-        confidence: See `analyse_errors`.
-        seed: See `analyse_errors`.
+        num_examples: See `analyze_errors`.
+        num_resamples: See `analyze_errors`.
+        confidence: See `analyze_errors`.
+        seed: See `analyze_errors`.
         model_name: Name of the system that made the predictions, for the page of the report.
-        dataset_name: See `analyse_errors`.
+        dataset_name: See `analyze_errors`.
 
     Returns:
         The report.
 
     Raises:
-        TypeError: If data or predictions are nothing of the kind.
-        ValueError: If there are more or fewer predictions than rows, they are of other rows, an entity can't be, or an
-            argument is out of range.
+        TypeError: If ``data`` or ``predictions``, or a value in a row, has the wrong type.
+        ValueError: If there are more or fewer predictions than rows, they belong to other rows, an entity is
+            impossible, or an argument is out of range.
 
     Example:
+        >>> from datasets import Dataset
         >>> data = Dataset.from_list([{"tokens": ["Ann", "Lee"], "entities": [{"label": "PER", "start": 0, "end": 2}]}])
-        >>> analyse_predictions(data, [[{"label": "PER", "start": 0, "end": 1}]]).kinds["wrong-boundaries"]
+        >>> analyze_predictions(data, [[{"label": "PER", "start": 0, "end": 1}]]).kinds["wrong-boundaries"]
         1
     """
     datasets = named_splits(data)
-    by_split = dict.fromkeys(datasets, predictions) if isinstance(data, Dataset) else predictions
+    by_split = dict.fromkeys(datasets, predictions) if is_dataset(data) else predictions
     if not isinstance(by_split, Mapping) or set(by_split) != set(datasets):
         have = sorted(by_split) if isinstance(by_split, Mapping) else type(by_split).__name__
         raise ValueError(f"predictions for the data sets {sorted(datasets)} must be a dict with these, not {have}")
     sentences: list[JudgedSentence] = []
     for split, dataset in datasets.items():
-        rows, of_split = list(read_rows(dataset, split)), by_split[split]
-        read = _read_dataset if isinstance(of_split, Dataset) else _read_lists
-        sentences += _judge(split, rows, read(rows, of_split, split))
+        rows, split_predictions = list(read_rows(dataset, split)), by_split[split]
+        read = _read_dataset if is_dataset(split_predictions) else _read_lists
+        sentences += _judge(split, rows, read(rows, split_predictions, split))
     return ErrorReport.from_sentences(
         sentences,
         num_examples=num_examples,
@@ -146,6 +149,9 @@ def analyse_predictions(
         model_name=model_name,
         dataset_name=dataset_name or _dataset_name(datasets.values()),
     )
+
+
+analyse_errors, analyse_predictions = analyze_errors, analyze_predictions  # old names
 
 
 def _model_name(model: SpanMarkerModel) -> str | None:
@@ -158,71 +164,64 @@ def _dataset_name(datasets: Iterable[Dataset]) -> str | None:
     return ", ".join(names) or None
 
 
-def _read_dataset(rows: Rows, predictions: Dataset, split: str) -> list[list[LabelledSpan]]:
+def _read_dataset(rows: AnnotatedRows, predictions: Dataset, split: str) -> list[list[LabelledSpan]]:
     """Entities of a data set that holds the same sentences."""
-    found = list(read_rows(predictions.with_format(None), f"predicted {split}"))
-    _check_number(rows, found, split)
-    for row, ((item, _), (other, _)) in enumerate(zip(rows, found, strict=True)):
-        if item != other:
-            raise ValueError(f"row {row} of the predictions is not row {row} of the {split} data, but {other!r:.60}")
-    return [entities for _, entities in found]
+    predicted = list(read_rows(predictions, f"predicted {split}"))
+    _check_number(rows, predicted, split)
+    for row, ((item, _), (other, _)) in enumerate(zip(rows, predicted, strict=True)):
+        _check_same(row, item, other, split)
+    return [entities for _, entities in predicted]
 
 
-def _read_lists(rows: Rows, predictions: Any, split: str) -> list[list[LabelledSpan]]:
+def _read_lists(rows: AnnotatedRows, predictions: Any, split: str) -> list[list[LabelledSpan]]:
     """Entities of predictions."""
     if not isinstance(predictions, Sequence) or isinstance(predictions, str):
         raise TypeError(f"predictions must be a list with one item for each row, not a {type(predictions).__name__}")
     _check_number(rows, predictions, split)
-    found = []
-    for row, ((item, _), of_row) in enumerate(zip(rows, predictions, strict=True)):
-        column = "text" if isinstance(item, str) else "tokens"
-        given = of_row if isinstance(of_row, Mapping) else {"entities": of_row}
-        if given.get(column, item) != item:
-            raise ValueError(
-                f"row {row} of the predictions is not row {row} of the {split} data, but {given[column]!r:.60}"
-            )
-        parsed = parse_row({column: item, "entities": given.get("entities")}, f"row {row} of the predictions")
-        found.append([LabelledSpan(*entity[:3]) for entity in parsed.entities])
-    return found
+    predicted = []
+    for row, ((item, _), prediction) in enumerate(zip(rows, predictions, strict=True)):
+        kind: Kind = "text" if isinstance(item, str) else "words"
+        entities = prediction
+        if isinstance(prediction, Mapping):
+            _check_same(row, item, prediction.get(COLUMNS[kind], item), split)
+            entities = prediction.get("entities")
+        predicted.append(first_error(*read_row(kind, item, entities, f"row {row} of the predictions")).spans)
+    return predicted
 
 
-def _check_number(rows: Rows, predictions: Sequence[Any], split: str) -> None:
+def _check_number(rows: AnnotatedRows, predictions: Sequence[Any], split: str) -> None:
     if len(predictions) != len(rows):
         raise ValueError(
             f"{len(predictions)} predictions for the {len(rows)} rows of the {split} data: pass one for each"
         )
 
 
-def _judge(split: str, rows: Rows, predictions: Sequence[Sequence[LabelledSpan]]) -> list[JudgedSentence]:
+def _check_same(row: int, item: Item, other: Any, split: str) -> None:
+    if item != other:
+        raise ValueError(f"row {row} of the predictions is not row {row} of the {split} data, but {other!r:.60}")
+
+
+def _judge(split: str, rows: AnnotatedRows, predictions: Sequence[Sequence[LabelledSpan]]) -> list[JudgedSentence]:
     """Compare predictions with rows."""
     return [
-        JudgedSentence(item, match(_without_edges(gold, item), _without_edges(predicted, item)), split, row)
+        JudgedSentence(item, match(trim_entities(gold, item), trim_entities(predicted, item)), split, row)
         for row, ((item, gold), predicted) in enumerate(zip(rows, predictions, strict=True))
     ]
 
 
-def _without_edges(spans: Sequence[LabelledSpan], item: Item) -> list[LabelledSpan]:
-    """Take off the edges of entities of a text what does not count when they are aligned with words."""
-    if not isinstance(item, str):
-        return list(spans)
-    places = np.arange(len(item) + 1)
-    bare, blank = align(spans, item, places[:-1], places[1:])
-    return bare + blank
-
-
-def _unreachable(found: Annotations) -> dict[str, int]:
-    """Count the gold entities that no candidate stands for."""
+def _unreachable(summary: DatasetSummary) -> dict[str, int]:
+    """Count the gold entities that no candidate can match."""
     return {
-        "too-long": found.too_long.total(),
-        "cut-off": found.cut_off,
-        "entity-without-token": found.without_tokens,
-        "partial-word": found.cut_words,
+        "too-long": summary.too_long.total(),
+        "cut-off": summary.cut_off,
+        "entity-without-token": summary.without_tokens,
+        "partial-word": summary.cut_words,
     }
 
 
 def _num_filtered(model: SpanMarkerModel, features: Dataset, batch_size: int) -> int:
     """Count the gold entities that the filter drops. Unless a span may have several labels, it counts as one."""
-    collator = SpanMarkerDataCollator.for_model(model.require_tokenizer(), model.config)
+    collator = model.preprocessor.collator
     outside_id = model.config.outside_id
     num_filtered = 0
     for _, batch, (_, kept) in run_in_batches(model.score, features, collator, batch_size, model.candidates_kept):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from typing import NamedTuple
 
 from span_marker.core.labels import LabelledSpan
+from span_marker.data.rows import join_words
 from span_marker.error_analysis.matching import Item, JudgedSentence, Kind, Outcome
 
 CONTEXT = 40
@@ -139,5 +140,5 @@ def _as_text(item: Item, spans: Iterable[LabelledSpan | None]) -> tuple[str, lis
     """A sentence as text, and the characters of its entities."""
     if isinstance(item, str):
         return item, [range(span.start, span.end) if span else None for span in spans]
-    starts = [0, *accumulate(len(word) + 1 for word in item)]
-    return " ".join(item), [range(starts[span.start], starts[span.end] - 1) if span else None for span in spans]
+    text, starts = join_words(item)
+    return text, [range(starts[span.start], starts[span.end] - 1) if span else None for span in spans]

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterable
-from itertools import accumulate
 from typing import Any, NoReturn
 
 import torch
 from transformers import Pipeline
 from transformers.pipelines import PIPELINE_REGISTRY
 
+from span_marker.data.columns import is_column, is_dataset
+from span_marker.data.rows import join_words
 from span_marker.modeling import SpanMarkerModel
 from span_marker.preprocessing.inputs import text_column
 
@@ -115,7 +115,7 @@ class SpanMarkerPipeline(Pipeline):
         forward_params = {**self._forward_params, **forward_params}
         postprocess_params = {**self._postprocess_params, **postprocess_params}
         is_single = isinstance(inputs, (str, dict))
-        if _is_from_datasets(inputs, "Dataset"):
+        if is_dataset(inputs):
             rows = self.model.predict(inputs, keep_columns=[text_column(inputs, "input")], **forward_params)
         else:
             rows = self._forward(map(self.preprocess, [inputs] if is_single else _iterable(inputs)), **forward_params)
@@ -123,7 +123,7 @@ class SpanMarkerPipeline(Pipeline):
         if is_single:
             (result,) = results
             return result
-        is_list = isinstance(inputs, (list, tuple)) or _is_from_datasets(inputs, "Dataset", "Column")
+        is_list = isinstance(inputs, (list, tuple)) or is_dataset(inputs) or is_column(inputs)
         return list(results) if is_list else results
 
     def _sanitize_parameters(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
@@ -181,8 +181,7 @@ class SpanMarkerPipeline(Pipeline):
             text = row["text"]
             places = [(entity["char_start_index"], entity["char_end_index"]) for entity in row["entities"]]
         else:
-            text = " ".join(row["tokens"])
-            starts = [0, *accumulate(len(word) + 1 for word in row["tokens"])]
+            text, starts = join_words(row["tokens"])
             places = [
                 (starts[entity["word_start_index"]], starts[entity["word_end_index"]] - 1) for entity in row["entities"]
             ]
@@ -206,12 +205,6 @@ class SpanMarkerPipeline(Pipeline):
             **kwargs: Passed to ``SpanMarkerModel.save_pretrained``.
         """
         self.model.save_pretrained(save_directory, **kwargs)
-
-
-def _is_from_datasets(value: Any, *names: str) -> bool:
-    """Whether a value has a type of ``datasets``, which takes long to import: whoever passes one has imported it."""
-    datasets = sys.modules.get("datasets")
-    return datasets is not None and isinstance(value, tuple(getattr(datasets, name) for name in names))
 
 
 def _iterable(inputs: Any) -> Iterable[Any]:

@@ -1,4 +1,4 @@
-"""Sentences in, entities out: in windows, in batches of similar sentences, or as a stream."""
+"""Prediction: sentences in, entities out, in batches of similar sentences or as a stream."""
 
 from span_marker.prediction.entities import Coverage, Entity, LabelScore
 from span_marker.prediction.predictor import Predictor

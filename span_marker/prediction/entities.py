@@ -7,30 +7,30 @@ from typing import TypedDict
 
 
 class LabelScore(TypedDict):
-    """A label, ``O`` among them, and its probability."""
+    """A label, or ``O``, and its probability."""
 
     label: str
     score: float
 
 
-class _Found(TypedDict):
+class _ScoredText(TypedDict):
     span: str | list[str]
     label: str
     score: float
 
 
-class Entity(_Found, total=False):
-    """An entity, as ``predict`` returns it. Indices are 0-based, ends exclusive.
+class Entity(_ScoredText, total=False):
+    """An entity, as returned by ``predict``. Indices are counted from 0, ends are exclusive.
 
     Attributes:
-        span: Its text, or its words if the input was words.
-        label: Its label.
-        score: The probability of the label.
-        char_start_index: First character, if the input was a string.
-        char_end_index: Character behind the last, likewise.
+        span: Text of the entity, or its words if the input was words.
+        label: Label of the entity.
+        score: Probability of the label.
+        char_start_index: First character, if the input was text.
+        char_end_index: Character after the last, if the input was text.
         word_start_index: First word, if the input was words.
-        word_end_index: Word behind the last, likewise.
-        labels: The most probable labels, if ``top_k`` was given.
+        word_end_index: Word after the last, if the input was words.
+        labels: The most probable labels, if ``top_k`` was passed.
     """
 
     char_start_index: int
@@ -42,18 +42,18 @@ class Entity(_Found, total=False):
 
 @dataclass(frozen=True)
 class Coverage:
-    """What of a text was read, and how.
+    """How much of a text was read, and in how many windows.
 
     Attributes:
-        num_words: Words, up to the last one for which the tokenizer has a token.
-        num_tokens: Tokens, without special ones and context.
-        num_windows: Windows that the text was read in; 1 if it was read as a whole.
-        num_candidates: Spans of at most ``entity_max_length`` words.
-        num_scored: Those that were scored, if only by the candidate filter. A span is not if it has so many tokens that
-            it lies in no window.
-        num_dropped: Those of them that the candidate filter dropped.
-        cut_words: Words with more tokens than a window: only the first ones were read. Each as the indices of its first
-            and last character, or of its first and last word, ends exclusive.
+        num_words: Number of words, up to the last one with a token.
+        num_tokens: Number of tokens, without special tokens and context.
+        num_windows: Number of windows; 1 if the text was read as a whole.
+        num_candidates: Number of candidates, that is, of spans of at most ``entity_max_length`` words.
+        num_scored: Number of candidates that were scored, if only by the candidate filter. Candidates with more tokens
+            than a window are not scored.
+        num_dropped: Number of these candidates that the candidate filter dropped.
+        cut_words: Words with more tokens than a window, of which only the first tokens were read: first character and
+            character after the last of each, or the same in words if the input was words.
     """
 
     num_words: int
@@ -66,5 +66,5 @@ class Coverage:
 
     @property
     def is_complete(self) -> bool:
-        """Whether every span was scored, and every token read."""
+        """Whether every candidate was scored and every token read."""
         return self.num_scored == self.num_candidates and not self.cut_words

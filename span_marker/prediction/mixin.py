@@ -1,4 +1,4 @@
-"""How a model is asked for entities: ``predict`` and ``predict_stream``."""
+"""The methods of a model that find entities: ``predict`` and ``predict_stream``."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from span_marker.core.decoding import Decoding
 from span_marker.prediction import predictor
 from span_marker.prediction.entities import Coverage, Entity
 from span_marker.preprocessing.inputs import Inputs, Words, read_inputs, take_columns
+from span_marker.preprocessing.preprocessor import Preprocessor
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -31,17 +32,19 @@ class PredictOptions(TypedDict, total=False):
 
 
 class PredictionMixin(nn.Module):
-    """Reads entities out of text.
+    """Finds entities in text.
 
     The class that it is mixed into scores batches and has a tokenizer, see `span_marker.SpanMarkerModel`.
     """
 
     if TYPE_CHECKING:
         config: SpanMarkerConfig
-        max_text_length: int
         score: Any
-        require_tokenizer: Any
         uses_filter: Any
+
+        @property
+        def preprocessor(self) -> Preprocessor:
+            """See `SpanMarkerPreTrainedModel`."""
 
         @property
         def candidates_kept(self) -> float:
@@ -183,44 +186,43 @@ class PredictionMixin(nn.Module):
         return_coverage: bool = False,
         keep_columns: Sequence[str] | None = None,
     ) -> Any:
-        """Read the entities out of text.
+        """Find the entities in text.
 
-        Text beyond the limit is read in windows that overlap, cut where sentences begin if possible; each span is
-        scored in the window that gives it the most context.
+        Text beyond the text limit is read in overlapping windows, which begin with a sentence if possible. Each
+        candidate is scored in the window that gives it the most context.
 
         Args:
-            inputs: One sentence, a string or a list of words; or several: any sequence or other iterable of strings, a
-                list of lists of words, or a `Dataset` with a column ``tokens`` or ``text`` and, for document context,
-                ``document_id`` and ``sentence_id``.
+            inputs: One sentence, as a string or a list of words; or several: any iterable of strings, a list of lists
+                of words, or a `Dataset` with a column ``tokens`` or ``text`` and, for document context, ``document_id``
+                and ``sentence_id``.
             batch_size: The largest number of sentences in a batch.
             show_progress_bar: Whether to show a progress bar.
             is_split_into_words: Whether strings are words, as in the tokenizers of ``transformers``: True if a list of
                 strings is one sentence, False if each string is a text. None guesses as 1.x does: a list of strings is
-                one sentence of words if none of them has a space. The guess is logged once.
-            threshold: The least probability of an entity, or a dict with that of each label. With it, a span has its
-                most probable label among those that reach theirs, even if ``O`` is more probable. By default the
-                thresholds of the configuration, or if it has none, the most probable class decides.
+                one sentence if none of them has a space. The guess is logged once.
+            threshold: The least probability of an entity, or a dict with one for each label. A span then has the most
+                probable label among those at or above their thresholds, even if ``O`` is more probable. Defaults to the
+                thresholds of the configuration; without any, a span has its most probable class.
             decoding: ``"flat"``, ``"flat-optimal"``, ``"nested"`` or ``"overlapping"``, see
                 `span_marker.core.decoding`. Defaults to that of the configuration.
-            top_k: Give each entity its most probable labels, ``O`` included, as a list ``labels`` of dicts with
-                ``label`` and ``score``; a number larger than that of the labels gives all.
-            exact: Whether to score all candidates, rather than those that the candidate filter keeps, if there is one;
-                by default what ``config.exact`` says.
-            return_coverage: Whether to return what was read in windows, cut or left out, too.
-            keep_columns: Columns of a `Dataset`, such as its IDs, to pass through: each sentence then gives a dict with
-                these and ``entities``, which is what ``write_jsonl`` and its like take.
+            top_k: Number of labels to return for each entity, most probable first and including ``O``: a list
+                ``labels`` of dicts with ``label`` and ``score``, with all labels if there are fewer. None for no list.
+            exact: Whether to score all candidates, rather than those that the candidate filter keeps. Defaults to
+                ``config.exact``.
+            return_coverage: Whether to also return what was read in windows, cut or dropped.
+            keep_columns: Columns of a `Dataset` to return, such as its IDs. Each sentence then yields a dict with these
+                columns and ``entities``, as ``write_jsonl`` and the other writers take them.
 
         Returns:
-            The entities of one sentence in order of their words, or a list of such lists. An entity is a dict with
-            ``span``, ``label`` and ``score``, and ``char_start_index`` and ``char_end_index`` for strings, or
-            ``word_start_index`` and ``word_end_index`` for words; ends are exclusive. With ``return_coverage``, also a
-            `Coverage`, or a list of one for each sentence. Whatever the order of the work, results stand in the order
-            of the input.
+            The entities of one sentence in order of their words, or a list of such lists, in the order of ``inputs``.
+            An entity is a dict with ``span``, ``label`` and ``score``, and with ``char_start_index`` and
+            ``char_end_index`` for strings, or ``word_start_index`` and ``word_end_index`` for words; ends are
+            exclusive. With ``return_coverage``, also one `Coverage` per sentence.
 
         Raises:
-            TypeError: If the input is none of the supported types, or a threshold is not a number.
-            ValueError: If ``is_split_into_words`` contradicts the input, ``batch_size`` or ``top_k`` is below 1, a
-                threshold is no probability or its labels are not those of the model, there is no such decoding, or a
+            TypeError: If ``inputs`` is none of the supported types, or a threshold is not a number.
+            ValueError: If ``is_split_into_words`` contradicts ``inputs``, ``batch_size`` or ``top_k`` is below 1, a
+                threshold is not a probability or its labels are not those of the model, ``decoding`` is unknown, or a
                 `Dataset` lacks a column or has a sentence ID twice in a document.
         """
         kept = None if keep_columns is None else take_columns(inputs, keep_columns)
@@ -228,7 +230,7 @@ class PredictionMixin(nn.Module):
         reader = self._predictor(batch_size, threshold, decoding, top_k, exact)
         entities, coverages = predictor.predict(sentences, reader, show_progress_bar)
         if kept is not None:
-            entities = [{**row, "entities": found} for row, found in zip(kept, entities, strict=True)]
+            entities = [{**row, "entities": sentence} for row, sentence in zip(kept, entities, strict=True)]
         if is_single:
             return (entities[0], coverages[0]) if return_coverage else entities[0]
         return (entities, coverages) if return_coverage else entities
@@ -245,21 +247,22 @@ class PredictionMixin(nn.Module):
         top_k: int | None = None,
         exact: bool | None = None,
     ) -> Iterator[list[Entity] | dict[str, Any]]:
-        """Read the entities out of a stream of sentences, in order, holding a few thousand at a time.
+        """Find the entities in a stream of sentences, in order, with a few thousand sentences in memory at a time.
 
         Args:
-            inputs: Strings, lists of words, or dicts with ``text`` or ``tokens`` and anything else, such as an ``id``.
+            inputs: Strings, lists of words, or dicts with ``text`` or ``tokens`` and any other keys, such as ``id``.
             batch_size: See `predict`.
             show_progress_bar: See `predict`.
-            is_split_into_words: What every item must be: True for lists of words, False for texts. None takes each item
-                for what it is.
+            is_split_into_words: What every item must be: True for lists of words, False for texts. With None, lists are
+                words and strings are texts.
             threshold: See `predict`.
             decoding: See `predict`.
             top_k: See `predict`.
             exact: See `predict`.
 
         Returns:
-            Yields the entities of each sentence, see `predict`; for a dict, the dict with ``entities`` besides.
+            An iterator over the entities of each sentence, see `predict`; for dicts, over the dicts with ``entities``
+            added.
 
         Raises:
             TypeError: If ``inputs`` is a single sentence, or an item is none of the supported types.
@@ -281,9 +284,7 @@ class PredictionMixin(nn.Module):
         uses_filter = self.uses_filter(exact)
         return predictor.Predictor(
             functools.partial(self.score, exact=not uses_filter),
-            self.require_tokenizer(),
-            self.config,
-            self.max_text_length,
+            self.preprocessor,
             self.config.decoder(threshold, decoding, keeps_all_scores=top_k is not None),
             batch_size,
             top_k,

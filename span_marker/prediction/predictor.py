@@ -1,4 +1,4 @@
-"""Predict: from any input that holds sentences to entities as dicts, in batches of similar sentences."""
+"""From sentences in any form to entities as dicts, in batches of similar sentences."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from typing import Any, TypeVar
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from span_marker.configuration import SpanMarkerConfig
-from span_marker.core.checks import check_limit, check_text, check_words
+from span_marker.core.alignment import trim
+from span_marker.core.checks import check_limit
 from span_marker.core.decoding import Decoder, ScoredSpan, ScoredSpans
 from span_marker.core.spans import num_candidates
+from span_marker.data.rows import check_text, check_words
 from span_marker.prediction.entities import Coverage, Entity
-from span_marker.preprocessing.batching import Room, run_in_batches
-from span_marker.preprocessing.data_collator import SpanMarkerDataCollator
+from span_marker.preprocessing.batching import MemoryBudget, run_in_batches
 from span_marker.preprocessing.inputs import Sentences, warn_of_context
-from span_marker.preprocessing.pieces import into_pieces, tokenize
-from span_marker.preprocessing.tokenizer import EncodedSentence, SpanMarkerTokenizer
+from span_marker.preprocessing.preprocessor import Preprocessor
+from span_marker.preprocessing.tokenizer import EncodedSentence
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 BLOCK_SIZE = 4096
-"""The most sentences that are tokenized and sorted at a time."""
+"""The largest number of sentences that are tokenized and sorted at a time."""
 
 BLOCK_LENGTH = 2_000_000
-"""Characters or words from which on a block is full."""
+"""Number of characters or words at which a block of sentences is full."""
 
 
 Score = Callable[[dict[str, Tensor]], tuple[Tensor, Tensor | None]]
@@ -39,17 +39,15 @@ Score = Callable[[dict[str, Tensor]], tuple[Tensor, Tensor | None]]
 
 @dataclass
 class Predictor:
-    """Reads entities out of sentences, and keeps count of what it could not read.
+    """Finds the entities of sentences, and counts the sentences that it could not read in full.
 
     Args:
         score: Scores a batch.
-        tokenizer: The model's tokenizer.
-        config: The model's configuration.
-        max_tokens: The text limit, special tokens included.
-        decoder: How scores become entities.
-        batch_size: The most sentences of a batch.
-        top_k: How many labels to give with each entity; None for none.
-        candidates_kept: Share of the candidates that get markers, about.
+        preprocessor: The model's preprocessor.
+        decoder: How class scores become entities.
+        batch_size: The largest number of sentences in a batch.
+        top_k: Number of labels to return for each entity; None for no such list.
+        candidates_kept: Approximate share of the candidates that get markers.
 
     Raises:
         TypeError: If ``batch_size`` or ``top_k`` is not a whole number.
@@ -57,45 +55,44 @@ class Predictor:
     """
 
     score: Score
-    tokenizer: SpanMarkerTokenizer
-    config: SpanMarkerConfig
-    max_tokens: int
+    preprocessor: Preprocessor
     decoder: Decoder
     batch_size: int = 32
     top_k: int | None = None
     candidates_kept: float = 1.0
-    _room: Room = field(default_factory=Room, init=False)
+    _memory_budget: MemoryBudget = field(default_factory=MemoryBudget, init=False)
     _num_incomplete: int = field(default=0, init=False)
     _num_read: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         check_limit("batch_size", self.batch_size, at_least=1)
         check_limit("top_k", self.top_k, at_least=1, also=(None,))
-        self._collator = SpanMarkerDataCollator.for_model(self.tokenizer, self.config)
-        self._labels = self.config.reduced_labels
+        self._collator = self.preprocessor.collator
+        self._labels = self.preprocessor.config.classes
 
     def read(self, sentences: Sentences, progress: tqdm[Any]) -> tuple[list[list[Entity]], list[Coverage]]:
-        """Read the entities of some sentences.
+        """Find the entities of sentences.
 
         Args:
             sentences: The sentences; with document context, whole documents.
-            progress: Is told how many sentences or windows are done, and that there are more if a sentence has windows.
+            progress: The progress bar. It is advanced by each sentence or window, and its total grows if sentences have
+                windows.
 
         Returns:
-            The entities of each sentence, and what of it was read.
+            The entities of each sentence, and how much of it was read.
         """
-        bare = tokenize(sentences, self.tokenizer)
-        pieces = into_pieces(sentences, bare, self.tokenizer, self.config, self.max_tokens)
+        encodings = self.preprocessor.encode(sentences)
+        pieces = self.preprocessor.pieces(sentences, encodings)
         if progress.total is not None:
-            progress.total += len(pieces) - len(bare)
-        proposals: list[list[ScoredSpan]] = [[] for _ in bare]
-        num_scored, num_kept, num_windows = ([0] * len(bare) for _ in range(3))
-        cut_words: list[list[int]] = [[] for _ in bare]
-        texts = [piece.features() for piece in pieces]
+            progress.total += len(pieces) - len(encodings)
+        proposals: list[list[ScoredSpan]] = [[] for _ in encodings]
+        num_scored, num_kept, num_windows = ([0] * len(encodings) for _ in range(3))
+        cut_words: list[list[int]] = [[] for _ in encodings]
+        features = [piece.features() for piece in pieces]
         for indices, batch, result in run_in_batches(
-            self.score, texts, self._collator, self.batch_size, self.candidates_kept, self._room
+            self.score, features, self._collator, self.batch_size, self.candidates_kept, self._memory_budget
         ):
-            scored = ScoredSpans.of(batch, *result)
+            scored = ScoredSpans.from_batch(batch, *result)
             counts = (batch["span_counts"].tolist(), scored.span_counts.tolist())
             for index, spans, count, kept in zip(indices, self.decoder.propose(*scored), *counts, strict=True):
                 piece = pieces[index]
@@ -107,9 +104,9 @@ class Predictor:
                     cut_words[piece.row].append(piece.first_word + piece.tokens.num_words - 1)
             progress.update(len(indices))
         entities, coverages = [], []
-        for row, (item, sentence) in enumerate(zip(sentences.items, bare, strict=True)):
-            kept = [self._as_dict(span, item, sentence) for span in self.decoder.select(proposals[row])]
-            entities.append([entity for entity in kept if entity["span"]])  # white space is no entity
+        for row, (item, sentence) in enumerate(zip(sentences.items, encodings, strict=True)):
+            selected = [self._as_dict(span, item, sentence) for span in self.decoder.select(proposals[row])]
+            entities.append([entity for entity in selected if entity["span"]])  # white space is no entity
             coverage = Coverage(
                 num_words=sentence.num_words,
                 num_tokens=len(sentence.input_ids),
@@ -121,19 +118,19 @@ class Predictor:
             )
             coverages.append(coverage)
             self._num_incomplete += not coverage.is_complete
-        self._num_read += len(bare)
+        self._num_read += len(encodings)
         return entities, coverages
 
     def warn(self) -> None:
-        """Log how many sentences could not be read in full, if any."""
+        """Log a warning if sentences could not be read in full."""
         if self._num_incomplete:
             logger.warning(
-                "%d of %d sentences have words with so many tokens that they are cut, or that spans lie in no window "
-                "of %d tokens: return_coverage=True says where. Load the model with a larger model_max_length if its "
-                "encoder has room.",
+                "%d of %d sentences were not read in full, since words or candidates do not fit into a window of %d "
+                "tokens: return_coverage=True tells which. Load the model with a larger model_max_length if its "
+                "encoder supports it.",
                 self._num_incomplete,
                 self._num_read,
-                self.max_tokens,
+                self.preprocessor.max_tokens,
             )
 
     def _as_dict(self, span: ScoredSpan, item: Any, sentence: EncodedSentence) -> Entity:
@@ -155,10 +152,7 @@ def _place(first: int, last: int, item: Any, sentence: EncodedSentence) -> tuple
     """Some words in the input: words, or characters without white space at the edges."""
     if sentence.char_starts is None or sentence.char_ends is None:
         return first, last
-    start, end = int(sentence.char_starts[first]), int(sentence.char_ends[last - 1])
-    text = item[start:end].strip()
-    start += item[start:end].find(text)
-    return start, start + len(text)
+    return trim(item, int(sentence.char_starts[first]), int(sentence.char_ends[last - 1]), keep_marks=True)
 
 
 def predict(sentences: Sentences, predictor: Predictor, show_progress_bar: bool) -> tuple[list[Any], list[Coverage]]:
@@ -166,21 +160,20 @@ def predict(sentences: Sentences, predictor: Predictor, show_progress_bar: bool)
 
     Args:
         sentences: The sentences.
-        predictor: Reads them.
+        predictor: Finds their entities.
         show_progress_bar: Whether to show a progress bar.
 
     Returns:
-        The entities of each sentence, and what of it was read.
+        The entities of each sentence, and how much of it was read.
     """
-    warn_of_context(sentences.document_ids is not None, predictor.config)
+    warn_of_context(sentences.document_ids is not None, predictor.preprocessor.config)
     results: list[Any] = [None] * len(sentences.items)
     with tqdm(total=len(results), desc="Predicting", disable=not show_progress_bar) as progress:
-        # The sentences of a document need each other.
+        # The sentences of a document stay together, since each is context of the others.
         documents = ((rows, 0) for rows in sentences.documents())
         singles = (([row], len(item)) for row, item in enumerate(sentences.items))
         for rows in _blocks(singles if sentences.document_ids is None else documents):
-            read = predictor.read(sentences.take(rows), progress)
-            for row, *result in zip(rows, *read, strict=True):
+            for row, *result in zip(rows, *predictor.read(sentences.take(rows), progress), strict=True):
                 results[row] = result
     predictor.warn()
     entities, coverages = ([result[index] for result in results] for index in (0, 1))
@@ -194,14 +187,14 @@ def predict_stream(
 
     Args:
         items: Strings, lists of words, or dicts with ``text`` or ``tokens``.
-        predictor: Reads them.
+        predictor: Finds their entities.
         show_progress_bar: Whether to show a progress bar.
         is_split_into_words: What every item must be: True for lists of words, False for texts; None for either.
 
     Yields:
-        The entities of each sentence, in order; for a dict, the dict with ``entities`` besides.
+        The entities of each sentence, in order; for dicts, the dicts with ``entities`` added.
     """
-    warn_of_context(False, predictor.config)
+    warn_of_context(False, predictor.preprocessor.config)
     try:
         with tqdm(desc="Predicting", disable=not show_progress_bar) as progress:
             pairs = (
@@ -210,42 +203,42 @@ def predict_stream(
             )
             for block in _blocks(([pair], 0 if isinstance(pair[1], Exception) else len(pair[1])) for pair in pairs):
                 good = list(takewhile(lambda pair: not isinstance(pair[1], Exception), block))
-                found: dict[int, list[Entity]] = {}
+                entities: dict[int, list[Entity]] = {}
                 for kind in (str, (list, tuple)):
                     places = [place for place, (_, sentence) in enumerate(good) if isinstance(sentence, kind)]
                     sentences = Sentences([good[place][1] for place in places], are_texts=kind is str)
-                    found |= zip(places, predictor.read(sentences, progress)[0], strict=True)
+                    entities |= zip(places, predictor.read(sentences, progress)[0], strict=True)
                 for place, (item, _) in enumerate(good):
-                    yield {**item, "entities": found[place]} if isinstance(item, dict) else found[place]
+                    yield {**item, "entities": entities[place]} if isinstance(item, dict) else entities[place]
                 if len(good) < len(block):
                     raise block[len(good)][1]
     finally:
         predictor.warn()
 
 
-def _sentence_of(item: Any, where: str, is_split_into_words: bool | None) -> Any:
-    """The sentence of an item, or the error to raise when its turn comes."""
+def _sentence_of(item: Any, location: str, is_split_into_words: bool | None) -> Any:
+    """The sentence of an item, or the error to raise when it is the item's turn."""
     if isinstance(item, dict):
         columns = [name for name in ("text", "tokens") if name in item]
         if len(columns) != 1:
-            return ValueError(f"{where} must have either 'text' or 'tokens', but has {list(item)}")
-        name, item, where = columns[0], item[columns[0]], f"{where}: {columns[0]!r}"
+            return ValueError(f"{location} must have either 'text' or 'tokens', but has {list(item)}")
+        name, item, location = columns[0], item[columns[0]], f"{location}: {columns[0]!r}"
     elif isinstance(item, (str, list, tuple)):
         name = "text" if isinstance(item, str) else "tokens"
     else:
-        return TypeError(f"{where} must be a string, a list of words or a dict, not {type(item).__name__}")
+        return TypeError(f"{location} must be a string, a list of words or a dict, not {type(item).__name__}")
     if is_split_into_words is not None and is_split_into_words != (name == "tokens"):
         wanted = "a list of words" if is_split_into_words else "a text"
-        return TypeError(f"{where} must be {wanted}, since is_split_into_words={is_split_into_words}")
+        return TypeError(f"{location} must be {wanted}, since is_split_into_words={is_split_into_words}")
     try:
-        (check_text if name == "text" else check_words)(item, where)
+        (check_text if name == "text" else check_words)(item, location)
     except TypeError as error:
         return error
     return item
 
 
 def _blocks(groups: Iterable[tuple[list[T], int]]) -> Iterator[list[T]]:
-    """Chain groups, each with its length, to blocks that are not too large; a group stays in one piece."""
+    """Concatenate groups, each with its length, into blocks of limited size. Groups are not split."""
     block: list[T] = []
     total = 0
     for group, length in groups:

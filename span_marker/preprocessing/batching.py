@@ -1,4 +1,4 @@
-"""Batches of similar sentences: as little padding as can be, a bound on memory, and halves if it runs out."""
+"""Batches of similar sentences, with little padding and bounded memory; they are split if memory runs out."""
 
 from __future__ import annotations
 
@@ -20,39 +20,39 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 BATCH_TOKENS = 8192
-"""Tokens of a batch, text and markers together, unless a single sentence has more."""
+"""The largest number of tokens of a batch of several sentences, text and markers together."""
 
 
 class FeatureRows(Protocol):
     """A list of features, or a `Dataset` of them."""
 
     def __iter__(self) -> Iterator[Any]:
-        """Go through the features."""
+        """Iterate over the features."""
 
     def __getitem__(self, index: int, /) -> Any:
-        """Get one of them."""
+        """Return the features of one piece."""
 
 
 @dataclass
-class Room:
-    """How much memory there is, as far as it is known.
+class MemoryBudget:
+    """How much fits into memory, as far as it is known.
 
     Attributes:
-        max_tokens: Tokens of the largest batch that may fit; None as long as memory has not run out.
+        max_tokens: The largest number of tokens of a batch; None until memory runs out for the first time.
     """
 
     max_tokens: int | None = None
 
     def shrink(self, num_tokens: int) -> None:
-        """Note that a batch did not fit; half of it may. The first time, log it.
+        """Remember that a batch did not fit. The first time, log a warning.
 
         Args:
-            num_tokens: Its tokens, text and markers together.
+            num_tokens: Number of tokens of the batch, text and markers together.
         """
         if self.max_tokens is None:
             logger.warning(
-                "Out of memory with a batch of %d tokens, text and markers together: such batches are cut in halves "
-                "from now on, which changes no result. A lower batch_size spares the attempts.",
+                "Out of memory with a batch of %d tokens, text and markers together. Batches of this size are now "
+                "split in half; results are unchanged. Lower batch_size to avoid the failed attempts.",
                 num_tokens,
             )
         self.max_tokens = num_tokens // 2
@@ -64,25 +64,25 @@ def run_in_batches(
     collator: SpanMarkerDataCollator,
     batch_size: int,
     candidates_kept: float = 1.0,
-    room: Room | None = None,
+    memory_budget: MemoryBudget | None = None,
 ) -> Iterator[tuple[list[int], dict[str, Tensor], T]]:
-    """Collate features of similar cost, and run something on each batch, or on halves of it if memory runs out.
+    """Run a function on batches of features with similar cost. If memory runs out, batches are split.
 
     Args:
-        run: What to run on a batch.
+        run: The function, which takes a batch.
         rows: The features, see `SpanMarkerDataCollator`.
-        collator: Collates them.
-        batch_size: The most of a batch.
-        candidates_kept: Share of the candidates that get markers, about.
-        room: What is known about memory, and will be known better.
+        collator: Collates features into batches.
+        batch_size: The largest number of features in a batch.
+        candidates_kept: Approximate share of the candidates that get markers.
+        memory_budget: What is known about memory; updated if memory runs out. Defaults to a new one.
 
     Yields:
-        Indices of the features of a batch, the batch, and what came out of it.
+        Indices of the features of a batch, the batch, and the result of the function.
 
     Raises:
-        MemoryError: If a single row does not fit.
+        MemoryError: If a single feature does not fit into memory.
     """
-    room = room or Room()
+    memory_budget = memory_budget or MemoryBudget()
     costs = [
         num_tokens(len(row["input_ids"]), len(row["word_starts"]), collator.entity_max_length, candidates_kept)
         for row in rows
@@ -91,7 +91,7 @@ def run_in_batches(
     while waiting:
         indices = waiting.pop()
         cost = sum(costs[index] for index in indices)
-        if room.max_tokens is not None and cost > room.max_tokens and len(indices) > 1:
+        if memory_budget.max_tokens is not None and cost > memory_budget.max_tokens and len(indices) > 1:
             middle = len(indices) // 2
             waiting += [indices[middle:], indices[:middle]]
             continue
@@ -104,14 +104,14 @@ def run_in_batches(
             if len(indices) == 1:
                 raise MemoryError(
                     f"a single text with {cost} tokens, text and markers together, does not fit into memory: load the "
-                    "model with a lower model_max_length, so that it is read in smaller windows, or give it a "
+                    "model with a lower model_max_length to read the text in smaller windows, or give the model a "
                     "candidate filter with fit_span_filter"
                 ) from error
         else:
             yield indices, batch, result
             continue
-        clear_device_cache(garbage_collection=True)  # by now nothing holds on to the failed attempt
-        room.shrink(cost)
+        clear_device_cache(garbage_collection=True)  # here, nothing refers to the failed attempt any longer
+        memory_budget.shrink(cost)
         waiting.append(indices)
 
 
@@ -119,26 +119,27 @@ def num_tokens(text_length: int, num_words: int, entity_max_length: int, candida
     """Count the tokens of a sentence, text and markers together.
 
     Args:
-        text_length: Tokens of the text.
-        num_words: Its words.
-        entity_max_length: Words of the longest candidate.
-        candidates_kept: Share of the candidates that get markers, about.
+        text_length: Number of tokens of the text.
+        num_words: Number of words of the text.
+        entity_max_length: The largest number of words of a candidate.
+        candidates_kept: Approximate share of the candidates that get markers.
 
     Returns:
-        The tokens.
+        The number of tokens.
     """
     return text_length + math.ceil(2 * num_candidates(num_words, entity_max_length) * candidates_kept)
 
 
 def batches(costs: Sequence[int], batch_size: int) -> Iterator[list[int]]:
-    """Group sentences of similar cost, the longest first, so that memory runs out at once or never.
+    """Group sentences of similar cost, longest first, so that memory runs out in the first batches or not at all.
 
     Args:
-        costs: Tokens of each sentence, see `num_tokens`.
-        batch_size: The most sentences of a batch.
+        costs: Number of tokens of each sentence, see `num_tokens`.
+        batch_size: The largest number of sentences in a batch.
 
     Yields:
-        Indices of the sentences of a batch: at most ``batch_size``, and at most `BATCH_TOKENS` tokens.
+        Indices of the sentences of a batch: at most ``batch_size``, and, if there are several, at most `BATCH_TOKENS`
+        tokens.
     """
     batch: list[int] = []
     total = 0
@@ -154,7 +155,7 @@ def batches(costs: Sequence[int], batch_size: int) -> Iterator[list[int]]:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put a model into evaluation mode, and back afterwards.
+    """Put a model into evaluation mode within a ``with`` block.
 
     Args:
         model: The model.

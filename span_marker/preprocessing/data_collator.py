@@ -1,4 +1,4 @@
-"""Features to batches: candidates are made here, on the fly, for a whole batch at a time."""
+"""Features to batches. Candidates are made here, for a whole batch at once."""
 
 from __future__ import annotations
 
@@ -16,24 +16,25 @@ from span_marker.core.windows import UNBOUNDED
 from span_marker.preprocessing.tokenizer import SpanMarkerTokenizer
 
 MODEL_INPUTS = ("input_ids", "attention_mask", "span_tokens", "span_counts", "span_words", "labels")
-"""Keys of a batch that the model's ``forward`` takes."""
+"""Keys of a batch that are arguments of the model's ``forward``."""
 
 IGNORE_INDEX = -100
-"""Fills the room behind shorter rows of gold entities."""
+"""Padding of rows, such as those of gold entities."""
 
 
 @dataclass(frozen=True)
 class SpanMarkerDataCollator:
     """Collates features into a batch.
 
-    A feature has those of `Piece.features`, and for labelled sentences ``entities``, a list of ``[class ID, start word,
+    A feature has those of `Piece.features`, and for labeled sentences ``entities``, a list of ``[class ID, start word,
     end word]`` that belong to the piece, and ``num_words``, all words of the sentence, with its first piece alone.
+    Those that `span_marker.preprocessing.features` makes also have ``blank_words``, with the first piece alone.
 
     Args:
-        pad_token_id: Fills the room behind shorter sentences.
-        entity_max_length: Words of the longest candidate.
-        outside_id: Class ID of candidates that are no entity.
-        num_labels: Classes of a multi-label model; None for any other.
+        pad_token_id: Token ID of padding.
+        entity_max_length: The largest number of words of a candidate.
+        outside_id: Class ID of ``O``.
+        num_labels: Number of classes of a multi-label model; None for other models.
     """
 
     pad_token_id: int
@@ -52,22 +53,23 @@ class SpanMarkerDataCollator:
         Returns:
             The collator.
         """
-        num_labels = len(config.reduced_labels) if config.multi_label else None
-        return cls(tokenizer.pad_token_id, config.require("entity_max_length"), config.outside_id, num_labels)
+        num_labels = len(config.classes) if config.multi_label else None
+        return cls(tokenizer.pad_token_id, config.limit("entity_max_length"), config.outside_id, num_labels)
 
     def __call__(self, features: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
         """Collate features.
 
         Args:
-            features: One dict a piece.
+            features: One dict per piece.
 
         Returns:
             ``input_ids`` and ``attention_mask``, both ``(batch, seq_len)``; ``span_words``, the first word and the word
             behind the last of each candidate, counted from the beginning of its sentence, and ``span_tokens``, the
             first and the last token, both ``(num_spans, 2)``; ``span_counts``, ``rows``, and ``is_whole``, False for
-            windows, all ``(batch,)``. For labelled sentences also ``labels``, ``(num_spans,)`` class IDs, or for a
+            windows, all ``(batch,)``. For labeled sentences also ``labels``, ``(num_spans,)`` class IDs, or for a
             multi-label model ``(num_spans, num_labels)``, 1 for each label that a candidate has; ``gold_entities
-            (batch, max_entities, 3)``, padded with `IGNORE_INDEX`; ``num_words (batch,)``.
+            (batch, max_entities, 3)``, padded with `IGNORE_INDEX`; ``num_words (batch,)``. If the features have
+            ``blank_words``, these, ``(batch, max_blank_words, 2)``, padded with `IGNORE_INDEX`.
         """
         lengths = np.array([len(feature["input_ids"]) for feature in features])
         input_ids = np.full((len(features), lengths.max(initial=0)), self.pad_token_id, dtype=np.int64)
@@ -98,6 +100,9 @@ class SpanMarkerDataCollator:
             "is_whole": is_whole,
             "rows": np.array([feature["row"] for feature in features]),
         }
+        if "blank_words" in features[0]:
+            blank = [np.array(feature["blank_words"], dtype=np.int64).reshape(-1, 2) for feature in features]
+            batch["blank_words"] = pad_entities(blank)
         if "entities" in features[0]:
             entities = [np.array(feature["entities"], dtype=np.int64).reshape(-1, 3) for feature in features]
             batch["labels"] = self._labels(entities, first_words, seen_words, spans.counts)[own]
@@ -108,32 +113,32 @@ class SpanMarkerDataCollator:
     def _labels(
         self, entities: list[IntArray], first_words: IntArray, seen_words: IntArray, span_counts: IntArray
     ) -> IntArray:
-        """Label the candidates of a batch; entities that no candidate stands for are left out."""
+        """Label the candidates of a batch. Entities that are no candidates are ignored."""
         piece = np.repeat(np.arange(len(entities)), [len(rows) for rows in entities])
         label, start, end = np.concatenate(entities).T
         start, end = start - first_words[piece], end - first_words[piece]
-        reachable = within_reach(start, end, seen_words[piece]) & (end - start <= self.entity_max_length)
-        piece, label, start, end = piece[reachable], label[reachable], start[reachable], end[reachable]
+        is_candidate = within_reach(start, end, seen_words[piece]) & (end - start <= self.entity_max_length)
+        piece, label, start, end = piece[is_candidate], label[is_candidate], start[is_candidate], end[is_candidate]
         first_span = np.cumsum(span_counts) - span_counts
         places = first_span[piece] + span_index(start, end, seen_words[piece], self.entity_max_length)
         if self.num_labels is None:
             labels = np.full(span_counts.sum(), self.outside_id, dtype=np.int64)
             labels[places] = label
             return labels
-        several = np.zeros((span_counts.sum(), self.num_labels), dtype=np.int64)
-        several[:, self.outside_id] = 1
-        several[places, self.outside_id] = 0
-        several[places, label] = 1
-        return several
+        has_label = np.zeros((span_counts.sum(), self.num_labels), dtype=np.int64)
+        has_label[:, self.outside_id] = 1
+        has_label[places, self.outside_id] = 0
+        has_label[places, label] = 1
+        return has_label
 
 
 def within_reach(start: IntArray, end: IntArray, seen_words: IntArray) -> np.ndarray[Any, Any]:
-    """Tell which entities lie within their piece, so that they are candidates if they are short enough.
+    """Tell which entities lie within their piece, and are therefore candidates if they are short enough.
 
     Args:
-        start: First words, counted from the beginning of the piece, ``(n,)``.
-        end: Words behind the last, likewise, ``(n,)``.
-        seen_words: Words of the piece of each entity, ``(n,)``.
+        start: First word of each entity, counted from the beginning of its piece, ``(n,)``.
+        end: Word after the last, counted in the same way, ``(n,)``.
+        seen_words: Number of words of each entity's piece, ``(n,)``.
 
     Returns:
         True where an entity lies within its piece, ``(n,)``.
@@ -148,7 +153,7 @@ def pad_entities(entities: Sequence[IntArray]) -> IntArray:
         entities: ``(num_entities, columns)`` for each sentence, with the same number of columns.
 
     Returns:
-        ``(batch, max_entities, columns)``, filled up with `IGNORE_INDEX`.
+        The entities, padded with `IGNORE_INDEX`, ``(batch, max_entities, columns)``.
     """
     longest = max(len(rows) for rows in entities)
     padded = np.full((len(entities), longest, entities[0].shape[1]), IGNORE_INDEX, dtype=np.int64)

@@ -1,74 +1,65 @@
-"""Annotated data to features: annotations become spans of words, words become tokens, and what is lost is counted."""
+"""Annotated data to features: entities are aligned with words, words become tokens, and lost entities are counted."""
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Container
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from datasets import Dataset, Features, List, Value
-from datasets.fingerprint import Hasher
 
 from span_marker.configuration import SpanMarkerConfig
-from span_marker.core.alignment import align
-from span_marker.core.checks import check_text, check_words
-from span_marker.core.decoding import Decoding
+from span_marker.core.alignment import align, blank_words, trim_entities
+from span_marker.core.decoding import RULES, Decoding
 from span_marker.core.labels import LabelledSpan, count_overlaps
 from span_marker.core.spans import IntArray
 from span_marker.core.windows import UNBOUNDED
-from span_marker.data.columns import (
-    COLUMNS,
-    ROWS_AT_A_TIME,
-    Unit,
-    annotation_form,
-    check_entities,
-    read_entities,
-    tag_names,
-    way_to_data,
-)
+from span_marker.data.columns import ROWS_AT_A_TIME, RowReader, require_dataset
+from span_marker.data.rows import Kind, Row, check_content
 from span_marker.preprocessing.data_collator import within_reach
 from span_marker.preprocessing.inputs import Sentences, document_columns, text_column
-from span_marker.preprocessing.pieces import Piece, into_pieces, tokenize
-from span_marker.preprocessing.tokenizer import EncodedSentence, SpanMarkerTokenizer
+from span_marker.preprocessing.pieces import Piece
+from span_marker.preprocessing.preprocessor import Preprocessor
+from span_marker.preprocessing.tokenizer import EncodedSentence
+
+if TYPE_CHECKING:
+    from datasets import Dataset, Features
 
 logger = logging.getLogger(__name__)
 
-TEXT_FEATURES: dict[str, Any] = {
-    **{name: List(Value("int64")) for name in ("input_ids", "word_starts", "word_ends", "bounds")},
-    "row": Value("int64"),
-    "first_word": Value("int64"),
-}
-"""Columns of a prepared data set without annotations, see `span_marker.preprocessing.pieces.Piece.features`."""
+TEXT_FEATURES = ("input_ids", "word_starts", "word_ends", "bounds", "row", "first_word", "blank_words")
+"""Columns of a prepared data set without annotations: those of `Piece.features`, and ``blank_words``: indices of the
+words in which no character counts, each with 1 if it is white space only, see `span_marker.core.alignment`."""
 
-LABEL_FEATURES: dict[str, Any] = {"entities": List(List(Value("int64"))), "num_words": Value("int64")}
-"""Columns that annotations add to it."""
+LABEL_FEATURES = ("entities", "num_words")
+"""Columns that annotations add."""
 
 NO_WORDS = -1
-"""First and last word of an entity that begins or ends within a word: nothing can stand for it."""
+"""First and last word of an entity that begins or ends inside a word: no candidate can match it."""
 
 NUM_EXAMPLES = 3
 
 OVERLAP_SHARE = 0.01
-"""Share of the entities that must overlap others before a model gives out such entities: a few may be mistakes."""
+"""Share of the entities that must overlap others before the trained model predicts such entities: a few may be
+mistakes."""
 
 
 @dataclass
-class Annotations:
-    """What a data set's annotations hold, and what of it no candidate stands for.
+class DatasetSummary:
+    """What the annotations of a data set hold, and which entities no candidate can match.
 
     Attributes:
-        num_entities: All gold entities.
-        num_nested: Those within another one.
-        num_crossing: Those that overlap another one, but neither lies within the other.
-        num_sharing: Those with the same words as another one, with another label.
-        too_long: Those longer than the longest candidate, by their number of words.
-        cut_off: Those that no window holds as a whole.
-        without_tokens: Those that end in words without tokens, such as control characters, behind all others.
-        cut_words: Those that begin or end within a word.
-        examples: The first of these, in words.
+        num_entities: Number of gold entities.
+        num_nested: Number of entities inside another one.
+        num_crossing: Number of entities that overlap another one, while neither is inside the other.
+        num_sharing: Number of entities that share their words with an entity of another label.
+        too_long: Number of entities longer than the longest candidate, by their number of words.
+        cut_off: Number of entities that do not fit into any window.
+        without_tokens: Number of entities that end in words without tokens, such as control characters, at the end of
+            the sentence.
+        cut_words: Number of entities that begin or end inside a word.
+        examples: The first of these, described in words.
     """
 
     num_entities: int = 0
@@ -89,44 +80,42 @@ class Annotations:
             return "overlapping"
         return "nested" if self.num_nested + self.num_sharing >= enough else "flat"
 
-    def warn_of_overlaps(self, decoding: Decoding, what: str) -> None:
-        """Log that there are overlaps of a kind that a model does not give out, if there are.
+    def warn_of_overlaps(self, decoding: Decoding, dataset_name: str) -> None:
+        """Log how many entities overlap in a way that a model cannot predict, if any do.
 
         Args:
             decoding: How the model resolves overlaps.
-            what: What to call the data set.
+            dataset_name: What to call the data set.
         """
-        is_flat = decoding in ("flat", "flat-optimal")
-        num_lost = self.num_crossing + is_flat * (self.num_nested + self.num_sharing)
-        if num_lost and decoding != "overlapping":
+        rule = RULES[decoding]
+        num_lost = (not rule.may_cross) * self.num_crossing
+        num_lost += (not rule.may_nest) * (self.num_nested + self.num_sharing)
+        if num_lost:
             logger.warning(
-                "%d of the %d gold entities of the %s data overlap others in a way that decoding=%r does not give out: "
-                "set model.config.decoding if they are no mistakes.",
+                "%d of the %d gold entities of the %s data overlap other entities, which decoding=%r cannot predict. "
+                "If the overlaps are intended, set model.config.decoding.",
                 num_lost,
                 self.num_entities,
-                what,
+                dataset_name,
                 decoding,
             )
 
-    def warn(self, config: SpanMarkerConfig, max_tokens: int, what: str) -> None:
-        """Log what is lost and what to change, if anything is.
+    def warn(self, config: SpanMarkerConfig, max_tokens: int, dataset_name: str) -> None:
+        """Log how many entities are lost and what to change, if any are.
 
         Args:
             config: Holds the limits.
             max_tokens: The text limit in force.
-            what: What to call the data set.
+            dataset_name: What to call the data set.
         """
         if self.num_sharing and not config.multi_label:
             logger.warning(
-                "%d of the %d gold entities of the %s data share their words with one of another label, but the model "
-                "gives a span one label: make it with multi_label=True.",
+                "%d of the %d gold entities of the %s data share their words with an entity of another label, but the "
+                "model predicts one label per span. To predict several, make the model with multi_label=True.",
                 self.num_sharing,
                 self.num_entities,
-                what,
+                dataset_name,
             )
-        num_lost = self.too_long.total() + self.cut_off + self.without_tokens + self.cut_words
-        if not num_lost:
-            return
         parts = []
         if self.too_long:
             by_length = ", ".join(f"{count} of {words} words" for words, count in sorted(self.too_long.items()))
@@ -134,20 +123,21 @@ class Annotations:
                 f"{self.too_long.total()} are longer than entity_max_length={config.entity_max_length} ({by_length})"
             )
         if self.cut_off:
-            parts.append(f"{self.cut_off} fit in no window of {max_tokens} tokens (model_max_length)")
+            parts.append(f"{self.cut_off} do not fit into any window of {max_tokens} tokens (model_max_length)")
         if self.without_tokens:
             parts.append(f"{self.without_tokens} end in words for which the tokenizer has no token")
         if self.cut_words:
             parts.append(
-                f"{self.cut_words} begin or end within a word of the tokenizer (such as {'; '.join(self.examples)})"
+                f"{self.cut_words} begin or end inside a word of the tokenizer (such as {'; '.join(self.examples)})"
             )
-        logger.warning(
-            "%d of the %d gold entities of the %s data are out of reach and count as missed: %s.",
-            num_lost,
-            self.num_entities,
-            what,
-            "; ".join(parts),
-        )
+        if parts:
+            logger.warning(
+                "%d of the %d gold entities of the %s data cannot be predicted, and count as missed: %s.",
+                self.too_long.total() + self.cut_off + self.without_tokens + self.cut_words,
+                self.num_entities,
+                dataset_name,
+                "; ".join(parts),
+            )
 
     def add(
         self,
@@ -160,16 +150,16 @@ class Annotations:
         """Count more rows.
 
         Args:
-            entities: Entities of each row; those that cut words are `NO_WORDS`.
-            seen_words: Words of each row, up to the last one with a token.
-            pieces: What the rows were cut into.
-            rows: Class ID, first word and word behind the last of the entities of each piece.
-            entity_max_length: Words of the longest candidate.
+            entities: Entities of each row; those that begin or end inside a word are `NO_WORDS`.
+            seen_words: Number of words of each row, up to the last one with a token.
+            pieces: The pieces that the rows were cut into.
+            rows: Class ID, first word and word after the last of the entities of each piece, ``(num_entities, 3)``.
+            entity_max_length: The longest candidate, in words.
         """
-        for found in entities:
-            self.num_entities += len(found)
-            if len(found) > 1:
-                overlaps = count_overlaps(entity for entity in found if entity.start != NO_WORDS)
+        for row_entities in entities:
+            self.num_entities += len(row_entities)
+            if len(row_entities) > 1:
+                overlaps = count_overlaps(entity for entity in row_entities if entity.start != NO_WORDS)
                 self.num_nested += overlaps.nested
                 self.num_crossing += overlaps.crossing
                 self.num_sharing += overlaps.sharing
@@ -189,144 +179,195 @@ class Annotations:
 
 def prepare(
     dataset: Dataset,
-    tokenizer: SpanMarkerTokenizer,
-    config: SpanMarkerConfig,
-    max_tokens: int,
-    what: str,
+    preprocessor: Preprocessor,
+    dataset_name: str,
     needs_labels: bool = True,
-) -> tuple[Dataset, Annotations]:
+) -> tuple[Dataset, DatasetSummary]:
     """Turn annotated data into features.
 
     Args:
         dataset: Has the columns ``tokens`` and ``ner_tags`` (integers, or strings of the label list), ``tokens`` and
             ``entities`` (in words), or ``text`` and ``entities`` (in characters), see `span_marker.data.columns`; and
             for document context ``document_id`` and ``sentence_id``.
-        tokenizer: The model's tokenizer.
-        config: The model's configuration.
-        max_tokens: The text limit, special tokens included.
-        what: What to call the data set in messages: ``training`` or ``evaluation``.
+        preprocessor: The model's preprocessor.
+        dataset_name: What to call the data set in messages: ``training`` or ``evaluation``.
         needs_labels: Whether missing annotations are an error.
 
     Returns:
-        A data set with the columns `TEXT_FEATURES`, and `LABEL_FEATURES` if there are annotations, with one row a
-        sentence, or several for a sentence that is read in windows; and what the annotations hold.
+        A data set with the columns `TEXT_FEATURES`, and `LABEL_FEATURES` if there are annotations, with one row per
+        sentence, or several for a sentence that is read in windows; and a summary of the annotations.
 
     Raises:
-        TypeError: If it is no `Dataset`, or a row has something of the wrong type.
+        TypeError: If it is not a `Dataset`, or a row has a value of the wrong type.
         ValueError: If it is empty, a column is missing, a row has more or fewer tags than words, an entity lies outside
-            of its text, or a label is unknown.
+            of its row, or a label is unknown.
     """
-    if not isinstance(dataset, Dataset):
-        raise TypeError(
-            f"the {what} data must be a datasets.Dataset, such as one split or {way_to_data(dataset)}, not a "
-            f"{type(dataset).__name__}"
-        )
-    dataset = dataset.with_format(None)
-    item_column, label_column = _columns(dataset, what, needs_labels)
+    from datasets.fingerprint import Hasher  # takes long to import
+
+    config, max_tokens = preprocessor.config, preprocessor.max_tokens
+    dataset = require_dataset(dataset, dataset_name)
+    preparer = _RowPreparer(dataset, preprocessor, dataset_name, needs_labels)
     if len(dataset) == 0:
-        raise ValueError(f"the {what} data set has no rows")
-    has_documents = document_columns(dataset)[0] is not None
-    found = Annotations()
-    names, scheme = tag_names(dataset) or config.given_labels, config.scheme
-    class_ids = {label: index for index, label in enumerate(config.reduced_labels)}
-    entity_max_length = config.require("entity_max_length")
-
-    def prepare_rows(rows: dict[str, list[Any]], indices: list[int]) -> dict[str, list[Any]]:
-        wheres = [f"row {index} of the {what} data" for index in indices]
-        check = check_text if item_column == "text" else check_words
-        for where, item in zip(wheres, rows[item_column], strict=True):
-            check(item, f"{where}: {item_column!r}")
-        documents = (rows["document_id"], rows["sentence_id"]) if has_documents else (None, None)
-        sentences = Sentences(rows[item_column], item_column == "text", *documents)
-        bare = tokenize(sentences, tokenizer)
-        pieces = into_pieces(sentences, bare, tokenizer, config, max_tokens)
-        texts = [{**piece.features(), "row": indices[piece.row]} for piece in pieces]
-        result: dict[str, list[Any]] = {name: [text[name] for text in texts] for name in TEXT_FEATURES}
-        if label_column is None:
-            return result
-        rows_of = zip(sentences.items, rows[label_column], bare, wheres, strict=True)
-        entities = [
-            read_entities(item, labels, names, config.given_labels, scheme, where)
-            if label_column == "ner_tags"
-            else read_spans(item, labels, sentence, config.reduced_labels, where, found)
-            for item, labels, sentence, where in rows_of
-        ]
-        arrays = [
-            np.array([(class_ids[label], start, end) for label, start, end in row], dtype=np.int64).reshape(-1, 3)
-            for row in entities
-        ]
-        shared = [_own(arrays[piece.row], piece) for piece in pieces]
-        found.add(entities, [sentence.num_words for sentence in bare], pieces, shared, entity_max_length)
-        num_words = [
-            b.num_words if item_column == "text" else len(i) for i, b in zip(sentences.items, bare, strict=True)
-        ]
-        result["entities"] = [rows.tolist() for rows in shared]
-        result["num_words"] = [0 if piece.first_word else num_words[piece.row] for piece in pieces]
-        return result
-
+        raise ValueError(f"the {dataset_name} data set has no rows")
     prepared = dataset.map(
-        prepare_rows,
+        preparer,
         batched=True,
         # A document's sentences need each other.
-        batch_size=len(dataset) if has_documents else ROWS_AT_A_TIME,
+        batch_size=len(dataset) if preparer.has_documents else ROWS_AT_A_TIME,
         with_indices=True,
         remove_columns=dataset.column_names,
-        features=Features({**TEXT_FEATURES, **(LABEL_FEATURES if label_column else {})}),
-        # The count of what is lost would be lost itself if the result came out of a cache on disk.
+        features=_features(has_labels=preparer.reader is not None),
+        # Counts would be lost if the result came out of a cache on disk.
         load_from_cache_file=False,
-        # Made by hand, since it would be made of the whole tokenizer otherwise.
-        new_fingerprint=Hasher.hash((dataset._fingerprint, config.to_json_string(), max_tokens, what)),
-        desc=f"Preparing the {what} data",
+        # private: made by hand, since datasets would hash the whole tokenizer.
+        new_fingerprint=Hasher.hash((dataset._fingerprint, config.to_json_string(), max_tokens, dataset_name)),
+        desc=f"Preparing the {dataset_name} data",
     )
-    found.warn(config, max_tokens, what)
-    return prepared, found
+    preparer.summary.warn(config, max_tokens, dataset_name)
+    return prepared, preparer.summary
+
+
+def _features(has_labels: bool) -> Features:
+    from datasets import Features, List, Value
+
+    integer = Value("int64")
+    of_sentences = dict.fromkeys(("row", "first_word", "num_words"), integer)
+    of_pairs = dict.fromkeys(("blank_words", "entities"), List(List(integer)))
+    names = (*TEXT_FEATURES, *(LABEL_FEATURES if has_labels else ()))
+    return Features({name: {**of_sentences, **of_pairs}.get(name, List(integer)) for name in names})
+
+
+class _RowPreparer:
+    """Turns batches of rows into features, and counts entities.
+
+    Args:
+        dataset: See `prepare`.
+        preprocessor: See `prepare`.
+        dataset_name: See `prepare`.
+        needs_labels: See `prepare`.
+
+    Attributes:
+        reader: Reads rows with their annotations; None if there are none.
+        has_documents: Whether there is document context.
+        summary: What was counted so far.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        preprocessor: Preprocessor,
+        dataset_name: str,
+        needs_labels: bool,
+    ) -> None:
+        config = preprocessor.config
+        self.reader: RowReader | None = None
+        if needs_labels or {"entities", "ner_tags"} & set(dataset.column_names):
+            self.reader = RowReader.from_dataset(dataset, dataset_name, config.tags, config.classes)
+            self._column = self.reader.columns[0]
+        else:
+            self._column = text_column(dataset, dataset_name)
+        self.has_documents = document_columns(dataset)[0] is not None
+        self.summary = DatasetSummary()
+        self._dataset_name = dataset_name
+        self._preprocessor = preprocessor
+        self._class_ids = {label: class_id for class_id, label in enumerate(config.classes)}
+        self._entity_max_length = config.limit("entity_max_length")
+
+    def __call__(self, batch: dict[str, list[Any]], indices: list[int]) -> dict[str, list[Any]]:
+        """Turn rows into features.
+
+        Args:
+            batch: Columns of the rows.
+            indices: Numbers of the rows.
+
+        Returns:
+            Columns of the features.
+        """
+        rows = self._read(batch, indices)
+        documents = (batch["document_id"], batch["sentence_id"]) if self.has_documents else (None, None)
+        sentences = Sentences([row.content for row in rows], self._column == "text", *documents)
+        encodings = self._preprocessor.encode(sentences)
+        pieces = self._preprocessor.pieces(sentences, encodings)
+        blank = [_blank_words(row, encoding) for row, encoding in zip(rows, encodings, strict=True)]
+        features = [
+            {
+                **piece.features(),
+                "row": indices[piece.row],
+                "blank_words": [] if piece.first_word else blank[piece.row],
+            }
+            for piece in pieces
+        ]
+        columns = {name: [feature[name] for feature in features] for name in TEXT_FEATURES}
+        return columns if self.reader is None else columns | self._label_features(rows, indices, encodings, pieces)
+
+    def _read(self, batch: dict[str, list[Any]], indices: list[int]) -> list[Row]:
+        """Read rows with their annotations, or without if there are none."""
+        contents = batch[self._column]
+        if self.reader is not None:
+            annotations = batch[self.reader.columns[1]]
+            return [self.reader.read(*row) for row in zip(indices, contents, annotations, strict=True)]
+        kind: Kind = "text" if self._column == "text" else "words"
+        for index, content in zip(indices, contents, strict=True):
+            check_content(kind, content, f"row {index} of the {self._dataset_name} data")
+        return [Row(kind, content, []) for content in contents]
+
+    def _label_features(
+        self, rows: list[Row], indices: list[int], encodings: list[EncodedSentence], pieces: list[Piece]
+    ) -> dict[str, list[Any]]:
+        entities = [
+            align_entities(row, encoding, f"row {index} of the {self._dataset_name} data", self.summary.examples)
+            for row, index, encoding in zip(rows, indices, encodings, strict=True)
+        ]
+        arrays = [
+            np.array([(self._class_ids[label], start, end) for label, start, end in spans], dtype=np.int64)
+            for spans in entities
+        ]
+        shared = [_own(arrays[piece.row].reshape(-1, 3), piece) for piece in pieces]
+        seen_words = [encoding.num_words for encoding in encodings]
+        self.summary.add(entities, seen_words, pieces, shared, self._entity_max_length)
+        num_words = [
+            seen if row.kind == "text" else len(row.content) for row, seen in zip(rows, seen_words, strict=True)
+        ]
+        return {
+            "entities": [array.tolist() for array in shared],
+            "num_words": [0 if piece.first_word else num_words[piece.row] for piece in pieces],
+        }
+
+
+def _blank_words(row: Row, encoding: EncodedSentence) -> list[list[int]]:
+    if encoding.char_starts is None or encoding.char_ends is None:
+        return []
+    blank = blank_words(row.content, encoding.char_starts, encoding.char_ends)
+    return [[word, int(is_white_space)] for word, is_white_space in blank.items()]
 
 
 def _own(entities: IntArray, piece: Piece) -> IntArray:
-    """Those entities of a sentence that belong to a piece of it; each belongs to one, even if it reaches beyond it."""
+    """Those entities of a sentence that belong to a piece of it. Each belongs to one, even if it reaches beyond it."""
     if (piece.above, piece.up_to) == UNBOUNDED:
         return entities
     place = entities[:, 1] + entities[:, 2]
     return entities[(place > piece.above) & (place <= piece.up_to)]
 
 
-def _columns(dataset: Dataset, what: str, needs_labels: bool) -> tuple[str, str | None]:
-    """Find the column with the sentences, and the one with their annotation, if there is any."""
-    if needs_labels or {"entities", "ner_tags"} & set(dataset.column_names):
-        return COLUMNS[annotation_form(dataset, what)]
-    return text_column(dataset, what), None
-
-
-def read_spans(
-    item: Any, entities: Any, sentence: EncodedSentence, labels: Container[str], where: str, found: Annotations
+def align_entities(
+    row: Row, encoding: EncodedSentence, location: str, examples: list[str] | None = None
 ) -> list[LabelledSpan]:
-    """Read one sentence's entities out of spans of words or characters.
+    """Align the entities of a row with the words of the tokenizer.
 
     Args:
-        item: The words, or the text.
-        entities: A list of dicts with ``label``, ``start`` and ``end``.
-        sentence: The tokens of the sentence, not cut.
-        labels: The labels of the model.
-        where: What to call the sentence in errors.
-        found: Gets examples of entities that cut a word.
+        row: The row.
+        encoding: The tokens of the row, not cut.
+        location: What to call the row in messages.
+        examples: Gets descriptions of entities that begin or end inside a word, up to `NUM_EXAMPLES`.
 
     Returns:
-        The entities in words, without repetitions; those that begin or end within a word are `NO_WORDS`.
-
-    Raises:
-        ValueError: If an entity lies outside of the sentence or has an unknown label.
+        The different entities in words; those that begin or end inside a word are `NO_WORDS`.
     """
-    unit: Unit = "characters" if isinstance(item, str) else "words"
-    spans = list(dict.fromkeys(check_entities(entities, len(item), where, unit)))
-    for label, start, end in spans:
-        if label not in labels:
-            raise ValueError(
-                f"{where}: the label {label!r} of {unit} {start} to {end} is not among those of the model, {labels}: "
-                "give it to a new model as labels="
-            )
-    if sentence.char_starts is None or sentence.char_ends is None:
-        return spans
-    aligned, cut = align(spans, item, sentence.char_starts, sentence.char_ends)
-    examples = [f"{where}, characters {start} to {end}, {item[start:end]!r}" for _, start, end in cut]
-    found.examples += examples[: NUM_EXAMPLES - len(found.examples)]
-    return [*dict.fromkeys(aligned), *(LabelledSpan(span.label, NO_WORDS, NO_WORDS) for span in cut)]
+    entities = trim_entities(row.spans, row.content)
+    if encoding.char_starts is None or encoding.char_ends is None:
+        return entities
+    aligned, cut = align(entities, row.content, encoding.char_starts, encoding.char_ends)
+    if examples is not None:
+        described = [f"{location}, characters {start} to {end}, {row.content[start:end]!r}" for _, start, end in cut]
+        examples += described[: NUM_EXAMPLES - len(examples)]
+    return [*aligned, *(LabelledSpan(entity.label, NO_WORDS, NO_WORDS) for entity in cut)]

@@ -6,12 +6,14 @@ import functools
 import logging
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import Any, TypeAlias
-
-from datasets import Column, Dataset
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from span_marker.configuration import SpanMarkerConfig
-from span_marker.core.checks import check_text, check_words
+from span_marker.data.columns import is_column, is_dataset, plain
+from span_marker.data.rows import check_content, check_words, is_whole
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +51,7 @@ class Sentences:
         """
 
         def pick(column: Any) -> Any:
-            return column[rows] if isinstance(column, Column) else [column[row] for row in rows]
+            return column[rows] if is_column(column) else [column[row] for row in rows]
 
         if self.document_ids is None or self.sentence_ids is None:
             return Sentences(pick(self.items), self.are_texts)
@@ -88,8 +90,8 @@ def read_inputs(inputs: Inputs, is_split_into_words: bool | None = None) -> tupl
         if is_split_into_words:
             raise ValueError("is_split_into_words=True needs lists of words, but the input is a string: leave it out")
         return Sentences([inputs], are_texts=True), True
-    if isinstance(inputs, Dataset):
-        sentences, is_single = _read_dataset(inputs.with_format(None)), False
+    if is_dataset(inputs):
+        sentences, is_single = _read_dataset(plain(inputs)), False
     else:
         sentences, is_single = _read_items(inputs, is_split_into_words)
     if is_split_into_words is not None and is_split_into_words == sentences.are_texts:
@@ -135,12 +137,12 @@ def _say_that_strings_are_words() -> None:
     )
 
 
-def text_column(dataset: Dataset, what: str) -> str:
+def text_column(dataset: Dataset, dataset_name: str) -> str:
     """Find the column with the sentences.
 
     Args:
         dataset: A data set.
-        what: What to call it in the error.
+        dataset_name: What to call it in errors.
 
     Returns:
         ``tokens``, or if there is none ``text``.
@@ -151,14 +153,13 @@ def text_column(dataset: Dataset, what: str) -> str:
     for name in ("tokens", "text"):
         if name in dataset.column_names:
             return name
-    raise ValueError(f"the {what} data needs a column 'tokens' or 'text', but has only {dataset.column_names}")
+    raise ValueError(f"the {dataset_name} data needs a column 'tokens' or 'text', but has only {dataset.column_names}")
 
 
 def _read_dataset(dataset: Dataset) -> Sentences:
     column = text_column(dataset, "input")
-    check = check_words if column == "tokens" else check_text
     for row, item in enumerate(dataset[column]):
-        check(item, f"row {row}: {column!r}")
+        check_content("text" if column == "text" else "words", item, f"row {row}")
     return Sentences(dataset[column], column == "text", *document_columns(dataset))
 
 
@@ -178,7 +179,7 @@ def take_columns(inputs: Any, names: Sequence[str]) -> list[dict[str, Any]]:
     """
     if isinstance(names, str):
         raise TypeError(f"keep_columns={names!r} must be a list: {[names]}")
-    if not isinstance(inputs, Dataset):
+    if not is_dataset(inputs):
         raise TypeError(
             f"keep_columns={names!r} must be a list of columns of a Dataset, and the input is of type "
             f"{type(inputs).__name__}: leave it out, or use predict_stream, which passes on all that a dict holds"
@@ -189,7 +190,7 @@ def take_columns(inputs: Any, names: Sequence[str]) -> list[dict[str, Any]]:
             raise ValueError(f"keep_columns={list(names)!r}: {name!r} {reason}")
     if not names:
         return [{} for _ in range(len(inputs))]
-    return inputs.with_format(None).select_columns(list(names)).to_list()
+    return plain(inputs).select_columns(list(names)).to_list()
 
 
 def document_columns(dataset: Dataset) -> tuple[Sequence[Any] | None, Sequence[Any] | None]:
@@ -220,7 +221,7 @@ def document_columns(dataset: Dataset) -> tuple[Sequence[Any] | None, Sequence[A
         if document_id is None or sentence_id is None:
             missing = "document_id" if document_id is None else "sentence_id"
             raise ValueError(f"row {row} has no {missing!r}: give every row one, or drop both columns")
-        if isinstance(sentence_id, bool) or not isinstance(sentence_id, int):
+        if not is_whole(sentence_id):
             raise TypeError(
                 f"row {row}: sentence_id={sentence_id!r} must be a whole number, the sentence's place in its document"
             )

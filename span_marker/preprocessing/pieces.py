@@ -1,4 +1,4 @@
-"""Pieces: sentences with their special tokens and document context, or windows of sentences that are too long."""
+"""Pieces: sentences with special tokens and document context, or windows of sentences that are too long."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from span_marker.preprocessing.inputs import Sentences
 from span_marker.preprocessing.tokenizer import EncodedSentence, SpanMarkerTokenizer
 
 SENTENCE_ENDS = ".!?\u2026\u3002\uff01\uff1f\u061f\u0964"
-"""Marks with which sentences end, those of Chinese, Arabic and Hindi among them."""
+"""Punctuation that ends sentences, including that of Chinese, Arabic and Hindi."""
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A sentence within its special tokens, or a window of one that is too long to be read at once.
+    """What is encoded as one text: a sentence with special tokens and context, or a window of a long sentence.
 
     Attributes:
-        row: Which sentence it is, or is a part of.
-        tokens: Its tokens and words.
-        first_word: Its first word in the sentence.
-        above: Candidates belong to the piece if the sum of their first word and the one behind their last, counted from
-            the beginning of the sentence, is larger than this. See `span_marker.core.windows`.
-        up_to: And not larger than this.
+        row: Index of the sentence.
+        tokens: The tokens and words of the piece.
+        first_word: First word of the piece in the sentence.
+        above: Candidates belong to the piece if the sum of their ``start`` and ``end`` in the sentence is larger than
+            this, see `span_marker.core.windows`,
+        up_to: and not larger than this.
     """
 
     row: int
@@ -40,11 +40,12 @@ class Piece:
     up_to: int = UNBOUNDED[1]
 
     def features(self) -> dict[str, Any]:
-        """The features that the data collator needs.
+        """Return the features that the data collator needs.
 
         Returns:
-            ``input_ids (seq_len,)``, ``word_starts (num_words,)``, ``word_ends (num_words,)``; ``row``, the sentence;
-            ``first_word``, where the piece begins in it; ``bounds (2,)``, which candidates belong to the piece.
+            ``input_ids (seq_len,)``, ``word_starts (num_words,)``, ``word_ends (num_words,)``; ``row``, the index of
+            the sentence; ``first_word``, the first word of the piece in the sentence; ``bounds (2,)``, `above` and
+            `up_to`.
         """
         return {
             "input_ids": self.tokens.input_ids,
@@ -60,47 +61,48 @@ def tokenize(sentences: Sentences, tokenizer: SpanMarkerTokenizer) -> list[Encod
     """Tokenize sentences, without special tokens.
 
     Args:
-        sentences: Strings or words.
+        sentences: Texts or lists of words.
         tokenizer: The model's tokenizer.
 
     Returns:
-        One encoding a sentence.
+        One encoding per sentence.
     """
     return tokenizer.encode_texts(sentences.items) if sentences.are_texts else tokenizer.encode_words(sentences.items)
 
 
 def into_pieces(
     sentences: Sentences,
-    bare: Sequence[EncodedSentence],
+    encodings: Sequence[EncodedSentence],
     tokenizer: SpanMarkerTokenizer,
     config: SpanMarkerConfig,
     max_tokens: int,
 ) -> list[Piece]:
-    """Put special tokens and document context around sentences, and cut those that are too long into windows.
+    """Put special tokens and document context around sentences, and cut sentences that are too long into windows.
 
     Args:
         sentences: The sentences.
-        bare: Their tokens, see `tokenize`.
+        encodings: The tokens of each sentence, see `tokenize`.
         tokenizer: The model's tokenizer.
-        config: Says how much document context there may be.
-        max_tokens: The text limit, special tokens included.
+        config: The model's configuration, which limits document context.
+        max_tokens: The text limit, including special tokens.
 
     Returns:
-        One piece a sentence, in order; for sentences beyond the text limit one piece a window, without context.
+        The pieces, in order of the sentences: one per sentence; for sentences beyond the text limit, one per window,
+        without context.
     """
-    room = max_tokens - tokenizer.num_special_tokens
-    context = _document_context(sentences, bare, config, room)
+    max_text_tokens = max_tokens - tokenizer.num_special_tokens
+    context = _document_context(sentences, encodings, config, max_text_tokens)
     prefix, suffix = tokenizer.prefix_ids, tokenizer.suffix_ids
     pieces = []
-    for row, (sentence, (before, after)) in enumerate(zip(bare, context, strict=True)):
-        if len(sentence.input_ids) <= room:
+    for row, (sentence, (before, after)) in enumerate(zip(encodings, context, strict=True)):
+        if len(sentence.input_ids) <= max_text_tokens:
             whole = sentence.fit(np.concatenate([prefix, before]), np.concatenate([after, suffix]), max_tokens)
             pieces.append(Piece(row, whole))
             continue
         starts, ends = sentence.filled_words()
         beginnings = sentence_beginnings(_words_of(sentences, row, sentence))
         for first, last, above, up_to in plan_windows(
-            starts, ends, beginnings, room, config.require("entity_max_length")
+            starts, ends, beginnings, max_text_tokens, config.limit("entity_max_length")
         ):
             part = sentence.take(first, last, int(starts[first]), int(ends[last - 1]))
             part = part.fit(prefix, suffix, max_tokens)
@@ -109,7 +111,7 @@ def into_pieces(
 
 
 def _words_of(sentences: Sentences, row: int, sentence: EncodedSentence) -> list[str]:
-    """The words of a sentence; those of a string with what stands in front of them."""
+    """The words of a sentence. Those of a text include the white space before them."""
     item = sentences.items[row]
     if sentence.char_ends is None:
         return list(item[: sentence.num_words])
@@ -118,13 +120,13 @@ def _words_of(sentences: Sentences, row: int, sentence: EncodedSentence) -> list
 
 
 def sentence_beginnings(words: Sequence[str]) -> IntArray:
-    r"""Find words with which a sentence may begin: behind a full stop and the like, and behind a line break.
+    r"""Find words that may begin a sentence: after a full stop or similar punctuation, and after a line break.
 
     Args:
-        words: Words, maybe with white space in front.
+        words: The words, with or without white space before them.
 
     Returns:
-        Their indices, ascending.
+        Indices of these words, ascending.
 
     Example:
         >>> sentence_beginnings(["It", "rains", ".", "We", "stay", "\n", "Home"]).tolist()
@@ -141,13 +143,14 @@ def sentence_beginnings(words: Sequence[str]) -> IntArray:
 
 
 def _document_context(
-    sentences: Sentences, bare: Sequence[EncodedSentence], config: SpanMarkerConfig, max_tokens: int
+    sentences: Sentences, encodings: Sequence[EncodedSentence], config: SpanMarkerConfig, max_tokens: int
 ) -> list[tuple[IntArray, IntArray]]:
+    """Tokens of document context before and after each sentence."""
     empty = np.empty(0, dtype=np.int64)
-    context = [(empty, empty)] * len(bare)
+    context = [(empty, empty)] * len(encodings)
     for rows in sentences.documents():
-        lengths = np.array([len(bare[row].input_ids) for row in rows], dtype=np.int64)
-        document = np.concatenate([bare[row].input_ids for row in rows])
+        lengths = np.array([len(encodings[row].input_ids) for row in rows], dtype=np.int64)
+        document = np.concatenate([encodings[row].input_ids for row in rows])
         sizes = context_sizes(lengths, max_tokens, config.max_prev_context, config.max_next_context)
         ends = np.cumsum(lengths)
         for row, start, end, num_before, num_after in zip(rows, ends - lengths, ends, *sizes, strict=True):

@@ -1,6 +1,6 @@
-"""Tokenizers that are written in Python alone: encoded word by word, since they do not map tokens to words.
+"""Slow tokenizers, which are written in Python: encoded word by word, since they do not map tokens to words.
 
-`transformers` calls them slow. PhoBERT's and BERTweet's are among them.
+The tokenizers of PhoBERT and BERTweet are examples.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from tokenizers.pre_tokenizers import PreTokenizer, Split, Whitespace
 from tokenizers.pre_tokenizers import Sequence as PreTokenizerSequence
 
 WITHOUT_SPACES = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"
-"""Characters of scripts that put no spaces between words: each is a word of its own."""
+"""Characters of scripts without spaces between words. Each is a word of its own."""
 
 
 @dataclass(frozen=True)
 class WordEncoding:
-    """The tokens of a sentence, in the form in which ``tokenizers`` gives them.
+    """The tokens of a sentence, in the form of the encodings of ``tokenizers``.
 
     Attributes:
         ids: Token IDs.
@@ -31,13 +31,14 @@ class WordEncoding:
 
 
 def split_text(text: str) -> list[tuple[str, tuple[int, int]]]:
-    """Split a string into words: letters and digits, or marks; single characters in scripts without spaces.
+    """Split a string into words. In scripts without spaces, each character is a word.
 
     Args:
         text: The string.
 
     Returns:
-        Each word, its first character and the one behind its last.
+        Each word, that is, a sequence of letters and digits or a sequence of other marks, with its first character and
+        the one after its last.
 
     Example:
         >>> split_text("Ms. Li, 東京")
@@ -55,11 +56,11 @@ def encode_words(tokenizer: Any, sentences: Sequence[Sequence[str]]) -> list[Wor
     """Encode pre-split words.
 
     Args:
-        tokenizer: A tokenizer that does not map tokens to words.
+        tokenizer: A slow tokenizer.
         sentences: The words of each sentence.
 
     Returns:
-        One encoding a sentence, without special tokens.
+        One encoding per sentence, without special tokens.
     """
     return [_encode(tokenizer, words) for words in sentences]
 
@@ -74,13 +75,13 @@ def _encode(tokenizer: Any, words: Sequence[str]) -> WordEncoding:
 
 
 def special_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:
-    """Find out what a tokenizer puts around a text.
+    """Find the special tokens that a tokenizer puts around a text.
 
     Args:
-        tokenizer: A tokenizer that does not map tokens to words.
+        tokenizer: A slow tokenizer.
 
     Returns:
-        Token IDs in front and behind.
+        Token IDs before and after the text.
     """
     text = -1  # stands for the text: no token has this ID
     ids = tokenizer.build_inputs_with_special_tokens([text])

@@ -1,8 +1,8 @@
 """Text to tokens: the words of a sentence, their tokens, and which token each marker observes.
 
 `SpanMarkerTokenizer` wraps any tokenizer of ``transformers`` and adds the two marker tokens. It encodes sentences
-without special tokens and without cutting them; `EncodedSentence.fit` puts the special tokens around a sentence
-and cuts it to the text limit, so that document context can be added in between.
+without special tokens and without truncation. `EncodedSentence.fit` then adds special tokens and document context
+around a sentence, and cuts it to the text limit.
 """
 
 from __future__ import annotations
@@ -27,28 +27,28 @@ START_MARKER = "<start>"
 END_MARKER = "<end>"
 
 SURROGATES = re.compile("[\ud800-\udfff]")
-"""Halves of characters, which no encoding of Unicode has room for: broken JSON and broken file names leave them."""
+"""Lone surrogates, as in broken JSON and broken file names. No encoding of Unicode can represent them."""
 
 REPLACEMENT = "\ufffd"
-"""What Unicode puts in place of a character that can't be read."""
+"""The Unicode replacement character."""
 
 NO_TOKEN = -1
-"""Stands in the word-to-token maps of a bare sentence for a word that yields no token at all."""
+"""Stands for the token of a word without tokens, until `EncodedSentence.fit`."""
 
 
 @dataclass(frozen=True)
 class EncodedSentence:
-    """The tokens of one sentence and the map from its words to them.
+    """The tokens of a sentence, and the map from its words to them.
 
     Attributes:
         input_ids: Token IDs, ``(seq_len,)``.
-        word_starts: First token of each word, ``(num_words,)``. A word without tokens has `NO_TOKEN` here, and after
-            `fit` it observes the first token of all.
-        word_ends: Token behind the last of each word, ``(num_words,)``; likewise.
-        char_starts: First character of each word, ``(num_words,)``; None for pre-split words, and after `take` or
-            `fit`. Some tokenizers count the space in front of a word as part of it.
-        char_ends: Character behind the last of each word, ``(num_words,)``; None likewise.
-        num_cut_tokens: Tokens that the text limit cut off.
+        word_starts: First token of each word, ``(num_words,)``. For words without tokens, `NO_TOKEN`; after `fit`, the
+            first token of all.
+        word_ends: Token after the last of each word, ``(num_words,)``. For words without tokens as in ``word_starts``.
+        char_starts: First character of each word, ``(num_words,)``. Some tokenizers count the space before a word as
+            part of it. None for pre-split words, and after `take` or `fit`.
+        char_ends: Character after the last of each word, ``(num_words,)``, or None as above.
+        num_cut_tokens: Number of tokens cut off at the text limit.
     """
 
     input_ids: IntArray
@@ -60,20 +60,20 @@ class EncodedSentence:
 
     @property
     def num_words(self) -> int:
-        """Words that have a marker position: all up to the last one with a token."""
+        """Number of words, up to the last one with a token. These are the words that markers can observe."""
         return len(self.word_starts)
 
     def take(self, first: int, last: int, first_token: int, last_token: int) -> EncodedSentence:
-        """Some words in a row, as a sentence of their own.
+        """Take consecutive words as a sentence of their own.
 
         Args:
-            first: The first of them.
-            last: The one behind the last.
-            first_token: Their first token.
-            last_token: The token behind their last.
+            first: First word.
+            last: Word after the last.
+            first_token: First token of these words.
+            last_token: Token after their last.
 
         Returns:
-            They and their tokens.
+            The words with their tokens.
         """
         missing = self.word_starts[first:last] == NO_TOKEN
         return EncodedSentence(
@@ -83,37 +83,38 @@ class EncodedSentence:
         )
 
     def filled_words(self) -> tuple[IntArray, IntArray]:
-        """Tokens of the words; a word without tokens is empty, behind the word in front of it.
+        """Find the tokens of all words, where words without tokens are empty and follow the word before them.
 
         Returns:
-            First token of each word and the one behind its last, ``(num_words,)`` each, both ascending.
+            First token of each word and the one after its last, ``(num_words,)`` each, both ascending.
         """
         ends = np.maximum.accumulate(np.maximum(self.word_ends, 0))
         return np.where(self.word_starts == NO_TOKEN, ends, self.word_starts), ends
 
     def fit(self, before: IntArray, after: IntArray, max_tokens: int) -> EncodedSentence:
-        """Put tokens around the sentence and cut the sentence's end to the room that is left.
+        """Put tokens around the sentence, and cut its end so that the result has at most ``max_tokens``.
 
         Args:
-            before: Token IDs to put in front, ``(num_before,)``.
-            after: Token IDs to put behind, ``(num_after,)``.
-            max_tokens: The most tokens that the result may have.
+            before: Token IDs to put before the sentence, ``(num_before,)``.
+            after: Token IDs to put after the sentence, ``(num_after,)``.
+            max_tokens: The largest number of tokens of the result.
 
         Returns:
-            The sentence in its new place; if it was cut, the words are those up to the last one that still has a token.
+            The sentence with the tokens around it. If it was cut, its words are those up to the last one that still has
+            a token.
         """
-        room = max_tokens - len(before) - len(after)
+        max_own = max_tokens - len(before) - len(after)
         num_words = self.num_words
-        if len(self.input_ids) > room:
-            kept = np.flatnonzero((self.word_starts < room) & (self.word_starts != NO_TOKEN))
-            num_words = int(kept[-1]) + 1 if len(kept) else 0
+        if len(self.input_ids) > max_own:
+            with_token = np.flatnonzero((self.word_starts < max_own) & (self.word_starts != NO_TOKEN))
+            num_words = int(with_token[-1]) + 1 if len(with_token) else 0
         shift = len(before)
         starts, ends = self.word_starts[:num_words], self.word_ends[:num_words]
         return EncodedSentence(
-            input_ids=np.concatenate([before, self.input_ids[:room], after]),
+            input_ids=np.concatenate([before, self.input_ids[:max_own], after]),
             word_starts=np.where(starts == NO_TOKEN, 0, starts + shift),
-            word_ends=np.where(ends == NO_TOKEN, 1, np.minimum(ends, room) + shift),
-            num_cut_tokens=max(len(self.input_ids) - room, 0),
+            word_ends=np.where(ends == NO_TOKEN, 1, np.minimum(ends, max_own) + shift),
+            num_cut_tokens=max(len(self.input_ids) - max_own, 0),
         )
 
 
@@ -121,18 +122,18 @@ class SpanMarkerTokenizer:
     """A tokenizer of ``transformers`` with the two marker tokens.
 
     Args:
-        tokenizer: The tokenizer. The marker tokens are added to it unless it has them already.
+        tokenizer: The tokenizer, which is copied. Marker tokens are added unless it has them already.
 
     Attributes:
         tokenizer: The wrapped tokenizer.
-        start_marker_id: ID of the start marker.
-        end_marker_id: ID of the end marker.
-        pad_token_id: ID that fills the room behind shorter sentences.
-        prefix_ids: Special tokens in front of every text, ``(num_prefix,)``.
-        suffix_ids: Special tokens behind every text, ``(num_suffix,)``.
+        start_marker_id: Token ID of the start marker.
+        end_marker_id: Token ID of the end marker.
+        pad_token_id: Token ID of padding.
+        prefix_ids: Special tokens before every text, ``(num_prefix,)``.
+        suffix_ids: Special tokens after every text, ``(num_suffix,)``.
     """
 
-    model_input_names = ("input_ids",)  # Trainer asks for it, to group texts by their length
+    model_input_names = ("input_ids",)  # Trainer reads it to group texts by length
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         tokenizer = copy.deepcopy(tokenizer)
@@ -153,16 +154,16 @@ class SpanMarkerTokenizer:
         """Load the tokenizer of an encoder or of a SpanMarker checkpoint.
 
         Args:
-            name_or_path: A folder or the name of a repository.
-            **kwargs: Handed to ``AutoTokenizer.from_pretrained``.
+            name_or_path: A folder, or the name of a repository.
+            **kwargs: Arguments for ``AutoTokenizer.from_pretrained``.
 
         Returns:
-            The tokenizer, with the marker tokens in it.
+            The tokenizer, with the marker tokens.
         """
         return cls(AutoTokenizer.from_pretrained(name_or_path, **{"add_prefix_space": True, **kwargs}))
 
     def save_pretrained(self, directory: str | os.PathLike[str]) -> None:
-        """Write the tokenizer's files, marker tokens included.
+        """Write the tokenizer's files, including the marker tokens.
 
         Args:
             directory: The folder to write to.
@@ -174,7 +175,7 @@ class SpanMarkerTokenizer:
 
     @property
     def num_special_tokens(self) -> int:
-        """Special tokens around every text."""
+        """Number of special tokens around every text."""
         return len(self.prefix_ids) + len(self.suffix_ids)
 
     def encode_words(self, sentences: Sequence[Sequence[str]]) -> list[EncodedSentence]:
@@ -184,19 +185,19 @@ class SpanMarkerTokenizer:
             sentences: The words of each sentence.
 
         Returns:
-            One encoding a sentence, without special tokens, not cut.
+            One encoding per sentence, without special tokens and without truncation.
         """
         spaced = [[self._space + readable(word) if word.strip() else word for word in words] for words in sentences]
         return _word_maps(self._encode(spaced, True))
 
     def encode_texts(self, texts: Sequence[str]) -> list[EncodedSentence]:
-        """Encode strings; their words are those of the tokenizer's own pre-tokenization.
+        """Encode strings. Their words are those of the tokenizer's own pre-tokenization.
 
         Args:
-            texts: One string a sentence.
+            texts: One string per sentence.
 
         Returns:
-            One encoding a string with the characters of each word, without special tokens, not cut.
+            One encoding per string, with the characters of each word, without special tokens and without truncation.
         """
         texts = [readable(text) for text in texts]
         if not self._splits_text:
@@ -209,14 +210,14 @@ class SpanMarkerTokenizer:
             has_token = sentence.word_starts != NO_TOKEN
             char_ends = np.zeros(sentence.num_words, dtype=np.int64)
             char_ends[has_token] = offsets[sentence.word_ends[has_token] - 1, 1]
-            char_ends = np.maximum.accumulate(char_ends)  # a word without tokens is empty, behind the word before it
+            char_ends = np.maximum.accumulate(char_ends)  # words without tokens are empty, and follow the one before
             char_starts = char_ends.copy()
             char_starts[has_token] = offsets[sentence.word_starts[has_token], 0]
             sentences.append(replace(sentence, char_starts=char_starts, char_ends=char_ends))
         return sentences
 
     def _encode_split_texts(self, texts: list[list[tuple[str, tuple[int, int]]]]) -> list[EncodedSentence]:
-        """Encode words of strings, each with its first character and the one behind its last."""
+        """Encode the words of strings, each with its first character and the one after its last."""
         sentences = []
         encoded = self.encode_words([[word for word, _ in words] for words in texts])
         for words, sentence in zip(texts, encoded, strict=True):
@@ -225,10 +226,10 @@ class SpanMarkerTokenizer:
         return sentences
 
     def _missing_space(self) -> str:
-        """Find out what to put in front of words so that the tokenizer takes them for words.
+        """Find out whether words need a space before them.
 
-        Byte-level tokenizers, and some of SentencePiece, know a word by the space in front of it, and not all of them
-        add it themselves: the words of a list would be tokenized as if they were all one word.
+        Byte-level tokenizers, and some SentencePiece tokenizers, recognize words by the space before them, and not all
+        of them add it themselves. Without it, the words of a list would be tokenized as a single word.
         """
         if not self.tokenizer.is_fast:
             return ""
@@ -259,13 +260,13 @@ class SpanMarkerTokenizer:
 
 
 def readable(text: str) -> str:
-    r"""Put `REPLACEMENT` in place of lone surrogates, on which tokenizers fail. Characters stay where they are.
+    r"""Replace lone surrogates, which tokenizers fail on, by `REPLACEMENT`. No character changes its place.
 
     Args:
         text: The text.
 
     Returns:
-        The same, if it has no surrogates.
+        The text without surrogates.
 
     Example:
         >>> readable("Par\ud83dis") == "Par\ufffdis"
@@ -275,7 +276,7 @@ def readable(text: str) -> str:
 
 
 def _word_maps(encodings: list[Any]) -> list[EncodedSentence]:
-    """Map words to tokens, for many sentences at once. The words are all those up to the last one with a token."""
+    """Map words to tokens for many sentences at once. Each sentence ends with its last word that has a token."""
     ids = [np.array(encoding.ids, dtype=np.int64) for encoding in encodings]
     lengths = np.array([len(row) for row in ids], dtype=np.int64)
     word_ids = np.fromiter(chain.from_iterable(encoding.word_ids for encoding in encodings), np.int64, lengths.sum())
@@ -299,7 +300,7 @@ def _word_maps(encodings: list[Any]) -> list[EncodedSentence]:
 
 
 def _special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[IntArray, IntArray]:
-    """Find out what the tokenizer puts around a text."""
+    """Find the special tokens that the tokenizer puts around a text."""
     if not tokenizer.is_fast:
         prefix, suffix = slow_tokenizers.special_tokens(tokenizer)
         return np.array(prefix, dtype=np.int64), np.array(suffix, dtype=np.int64)
@@ -307,15 +308,15 @@ def _special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[IntArray, IntAr
     ids = np.array(encoding.ids, dtype=np.int64)
     text = np.flatnonzero(np.array(encoding.special_tokens_mask) == 0)
     if len(text) == 0:
-        raise ValueError(f"{type(tokenizer).__name__} yields no token for the text 'a': it can't encode text")
+        raise ValueError(f"{type(tokenizer).__name__} has no token for the text 'a': it cannot encode text")
     return ids[: text[0]], ids[text[-1] + 1 :]
 
 
 def _split_punctuation(tokenizer: PreTrainedTokenizerBase) -> None:
-    """Split punctuation off in front of a Metaspace pre-tokenizer, which by itself splits at white space only.
+    """Split off punctuation before a Metaspace pre-tokenizer, which itself only splits at white space.
 
-    ``transformers`` builds some pre-tokenizers anew whenever it loads them, so this runs on every load and does
-    nothing where it was done before.
+    ``transformers`` rebuilds some pre-tokenizers on every load, so this runs on every load, too. It has no effect on a
+    tokenizer that already splits off punctuation.
     """
     backend = tokenizer.backend_tokenizer
     description = repr(backend.pre_tokenizer)

@@ -90,8 +90,9 @@ class BaseTrainer(transformers.Trainer):
 
         Returns:
             The loss, predictions and labels. Predictions are the selected entities of each sentence, or the proposed
-            entities of each window; their scores; the index of the sentence of each row; and the number of candidates
-            with markers and of all candidates. Labels are the gold entities and the number of words of each row.
+            entities of each window; their scores; the index of the sentence of each row; its blank words; and the
+            number of candidates with markers and of all candidates. Labels are the gold entities and the number of
+            words of each row.
         """
         # private: moves the batch to the device of the model.
         inputs = {**self._prepare_inputs(inputs), "exact": self._exact}
@@ -103,7 +104,7 @@ class BaseTrainer(transformers.Trainer):
         if prediction_loss_only:
             return loss, None, None
         decoder = self._span_marker.config.decoder()
-        scored = ScoredSpans.of(inputs, outputs.logits, outputs.kept)
+        scored = ScoredSpans.from_batch(inputs, outputs.logits, outputs.kept)
         spans = [
             decoder.select(proposed) if is_whole else proposed
             for proposed, is_whole in zip(decoder.propose(*scored), inputs["is_whole"].tolist(), strict=True)
@@ -111,7 +112,7 @@ class BaseTrainer(transformers.Trainer):
         entities, scores = (torch.from_numpy(array).to(self.args.device) for array in gathering.pad_spans(spans))
         counts = torch.stack([scored.span_counts, inputs["span_counts"]], dim=1)
         labels = (inputs["gold_entities"], inputs["num_words"]) if "labels" in inputs else None
-        return loss, (entities, scores, inputs["rows"], counts), labels
+        return loss, (entities, scores, inputs["rows"], inputs["blank_words"], counts), labels
 
     def _sentence_metrics(self, compute_metrics: Callable[[EvalPrediction], dict[str, Any]]) -> Any:
         """A function that computes metrics over selected entities of whole sentences from proposals in windows."""

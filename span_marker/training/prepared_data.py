@@ -12,7 +12,7 @@ from span_marker.configuration import SpanMarkerConfig
 from span_marker.data.columns import annotation_form, named_splits
 from span_marker.modeling import SpanMarkerModel
 from span_marker.preprocessing import features
-from span_marker.preprocessing.features import Annotations
+from span_marker.preprocessing.features import DatasetSummary
 from span_marker.preprocessing.inputs import warn_of_context
 from span_marker.validation.limits import set_limits
 
@@ -31,7 +31,7 @@ class PreparedDataset(NamedTuple):
 
     dataset: Dataset
     features: Dataset
-    summary: Annotations
+    summary: DatasetSummary
 
 
 class PreparedData:
@@ -83,14 +83,7 @@ class PreparedData:
         model = self._model
         if dataset_name != TRAINING and isinstance(dataset, Dataset):
             warn_of_context("document_id" in dataset.column_names, model.config)
-        result = features.prepare(
-            dataset,
-            model.require_tokenizer(),
-            model.config,
-            model.max_text_length,
-            dataset_name,
-            needs_labels=needs_labels,
-        )
+        result = features.prepare(dataset, model.preprocessor, dataset_name, needs_labels)
         self._prepared.append(PreparedDataset(dataset, *result))
         return self._prepared[-1]
 

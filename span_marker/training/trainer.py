@@ -14,7 +14,6 @@ from span_marker.checkpoints import atomic
 from span_marker.checkpoints.training_record import TrainingRecord
 from span_marker.data.columns import way_to_data
 from span_marker.modeling import SpanMarkerModel, without_adapter
-from span_marker.preprocessing.data_collator import SpanMarkerDataCollator
 from span_marker.preprocessing.features import LABEL_FEATURES, TEXT_FEATURES
 from span_marker.training.base_trainer import BaseTrainer, check_arguments
 from span_marker.training.prepared_data import TRAINING, PreparedData, check_columns, evaluation_sets
@@ -109,7 +108,7 @@ class Trainer(BaseTrainer):
             has_context = {"document_id", "sentence_id"} <= set(train_dataset.column_names)
             model.config.trained_with_document_context = has_context
         self.processing_class: Any = model.require_tokenizer()  # so that it is saved wherever the weights are
-        self.data_collator = SpanMarkerDataCollator.for_model(model.require_tokenizer(), model.config)
+        self.data_collator = model.preprocessor.collator
         self._has_settled_decoding = False
 
     def _check_model(self, model: SpanMarkerModel) -> None:
@@ -221,6 +220,7 @@ class Trainer(BaseTrainer):
         if self.model_init is None:
             self._span_marker.reset_span_filter()
         output = super().train(resume_from_checkpoint, *args, **kwargs)
+        self._span_marker.eval()  # or else threads that predict would switch between modes at the same time
         self._tune_span_filter()
         self._complete_record()
         return output

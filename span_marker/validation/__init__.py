@@ -1,1 +1,15 @@
-"""Checks annotated data before training, and suggests limits."""
+"""Validation: what is wrong with annotated data, and which limits fit it."""
+
+from span_marker.validation.checks import validate
+from span_marker.validation.limits import EntityLimit, LimitsReport, TextLimit, suggest_limits
+from span_marker.validation.report import Problem, ValidationReport
+
+__all__ = [
+    "EntityLimit",
+    "LimitsReport",
+    "Problem",
+    "TextLimit",
+    "ValidationReport",
+    "suggest_limits",
+    "validate",
+]

@@ -1,45 +1,63 @@
-"""Checks annotated data before training: what would raise, what would be lost, and what is worth knowing.
+"""Checks annotated data before training: errors, losses, and what is worth knowing.
 
 `validate` reads every row and never stops at a bad one. Each kind of problem has a severity: an *error* would stop
-training, a *loss* is an entity that can't be trained on or found, and a *note* changes nothing.
+training, a *loss* is an entity that cannot be trained on or predicted, and a *note* has no effect on training.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right, insort
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from datasets import Dataset
 
 from span_marker.configuration import AUTO
-from span_marker.core.alignment import align, without_edges
-from span_marker.core.labels import LabelledSpan, complete_tags, detect_scheme, tags_to_entities
+from span_marker.core.alignment import align, trim, trim_entities
+from span_marker.core.labels import LabelledSpan, complete_tags
 from span_marker.core.spans import IntArray
-from span_marker.data import columns as annotated
-from span_marker.data.columns import COLUMNS, UNITS, Form, Unit
+from span_marker.data.columns import (
+    ROWS_AT_A_TIME,
+    RowReader,
+    annotation_form,
+    named_splits,
+    read_columns,
+    string_tags,
+    tag_names,
+)
+from span_marker.data.rows import Row, Unit
 from span_marker.modeling import SpanMarkerModel, without_adapter
 from span_marker.preprocessing.inputs import document_columns
 from span_marker.preprocessing.tokenizer import NO_TOKEN, EncodedSentence
-from span_marker.validation.report import Problem, Report
+from span_marker.validation.report import Problem, ValidationReport
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 QUOTE_LENGTH = 60
 
 
 class _Row:
-    """A row that is being read: makes its problems."""
+    """A row that was read: makes its problems.
 
-    def __init__(self, split: str, row: int, unit: Unit, item: Any) -> None:
-        self.where = f"row {row} of the {split} data"
-        self.unit: Unit = unit
-        self.item = item
-        self._problem = partial(Problem, split=split, row=row, unit=unit)
+    Args:
+        split: Name of its data set.
+        index: Its number.
+        row: What was read.
+    """
+
+    def __init__(self, split: str, index: int, row: Row) -> None:
+        self.location = f"row {index} of the {split} data"
+        self.unit: Unit = row.unit
+        self.item = row.content
+        self.spans = row.spans
+        self._problem = partial(Problem, split=split, row=index, unit=self.unit)
 
     def problem(self, kind: str, message: str, **place: Any) -> Problem:
         """A problem of the row."""
-        return self._problem(kind, message if message.startswith(self.where) else f"{self.where}: {message}", **place)
+        return self._problem(kind, f"{self.location}: {message}", **place)
 
     def about(self, span: LabelledSpan, kind: str, message: str) -> Problem:
         """A problem of an entity."""
@@ -51,141 +69,94 @@ class _Row:
         return f"{label!r} from {self.unit} {start} to {end} ({self.quote(start, end)})"
 
     def quote(self, start: int, end: int) -> str:
-        """A piece of the row, shortened."""
+        """A fragment of the row, shortened."""
         text = self.item[start:end] if isinstance(self.item, str) else " ".join(self.item[start:end])
         return repr(text if len(text) <= QUOTE_LENGTH else text[: QUOTE_LENGTH - 3] + "...")
 
 
-def validate(data: Any, model: SpanMarkerModel | None = None) -> Report:
-    """Check annotated data. Bad rows are reported, they raise nothing.
+def validate(data: Any, model: SpanMarkerModel | None = None) -> ValidationReport:
+    """Check annotated data. Bad rows are reported and do not raise errors.
 
     Args:
         data: A `Dataset` or a dict of several, with the columns ``tokens`` and ``entities``, ``text`` and ``entities``,
             or ``tokens`` and ``ner_tags``.
         model: The model to train or to evaluate. With it, words are those of its tokenizer, and labels and limits are
-            checked; without it, a word of a text ends between two characters that are not both letters or digits.
+            checked. Without a model, word boundaries are taken from the text: a boundary lies between two characters
+            unless both are alphanumeric.
 
     Returns:
-        The report. Where there are three entities in one another, each but the longest is *nested* once; likewise,
-        one that crosses several is *crossing* once, and a sentence that occurs three times is repeated twice.
+        The report. Each problem refers to one other entity or sentence: an entity inside several longer ones is
+        *nested* once, one that crosses several is *crossing* once, and a sentence that occurs three times is reported
+        twice.
 
     Raises:
-        TypeError: If it is no data set.
-        ValueError: If the columns are not those of annotated data, or tags are integers of which neither a
-            ``ClassLabel`` nor a model has the names.
+        TypeError: If ``data`` is not annotated data.
+        ValueError: If the columns are not those of annotated data, or tags are integers whose names neither a
+            ``ClassLabel`` nor a model has.
 
     Example:
+        >>> from datasets import Dataset
         >>> rows = [{"text": "Ann went", "entities": [{"label": "PER", "start": 0, "end": 5}]}]
         >>> report = validate(Dataset.from_list(rows))
         >>> report.is_clean, report.problems[0].message
         (False, "row 0 of the annotated data: 'PER' from characters 0 to 5 ('Ann w') begins or ends inside a word")
     """
     model = None if model is None else without_adapter(model)
-    datasets = annotated.named_splits(data)
-    forms = {name: annotated.annotation_form(dataset, name) for name, dataset in datasets.items()}
-    string_labels = complete_tags(_string_tags(datasets, forms))
+    datasets = named_splits(data)
     problems: list[Problem] = []
     num_entities = 0
     seen: dict[Any, str] = {}
-    for split, dataset in datasets.items():
+    for dataset, reader in zip(datasets.values(), _readers(datasets, model), strict=True):
         document_columns(dataset)
-        names, labels = _tag_labels(dataset, forms[split], split, string_labels, model)
         seen_here: dict[Any, str] = {}
-        for batch in _read_batches(dataset, split, forms[split]):
-            good = []
-            for row, annotation in batch:
-                spans, found = _read_row(row, annotation, forms[split], names, labels)
-                problems += found
-                if spans is not None:
-                    num_entities += len(spans)
-                    good.append((row, spans))
-            for (row, spans), sentence in zip(good, _encode([row.item for row, _ in good], model), strict=True):
+        numbered = enumerate(read_columns(dataset, reader.columns))
+        while batch := list(islice(numbered, ROWS_AT_A_TIME)):
+            rows, found = _read(batch, reader)
+            problems += found
+            num_entities += sum(len(row.spans) for row in rows)
+            for row, sentence in zip(rows, _encode([row.item for row in rows], model), strict=True):
                 problems += _sentence_problems(row, seen, seen_here)
-                problems += _entity_problems(row, spans)
-                problems += _overlap_problems(row, spans, model is not None and model.config.multi_label)
+                problems += _entity_problems(row)
+                problems += _overlap_problems(row, model is not None and model.config.multi_label)
                 if model is not None and sentence is not None:
-                    problems += _model_problems(row, spans, sentence, model)
+                    problems += _model_problems(row, sentence, model)
                 elif row.unit == "characters":
-                    problems += _cut_at_characters(row, spans)
+                    problems += _partial_words(row)
         seen = {**seen_here, **seen}
     order = {split: index for index, split in enumerate(datasets)}
     problems.sort(key=lambda problem: (order[problem.split], problem.row))
-    return Report(tuple(problems), {name: len(dataset) for name, dataset in datasets.items()}, num_entities)
+    return ValidationReport(tuple(problems), {name: len(dataset) for name, dataset in datasets.items()}, num_entities)
 
 
-def _string_tags(datasets: dict[str, Dataset], forms: dict[str, Form]) -> Iterator[str]:
-    for name, dataset in datasets.items():
-        if forms[name] == "tags" and annotated.tag_names(dataset) is None:
-            for _, tags in annotated.read_column(dataset, "ner_tags", name):
-                yield from (tag for tag in tags or () if isinstance(tag, str))
-
-
-def _tag_labels(
-    dataset: Dataset, form: Form, split: str, string_labels: list[str], model: SpanMarkerModel | None
-) -> tuple[list[str] | None, list[str]]:
-    """Names of a data set's integer tags, and the labels that tags may have."""
-    names = annotated.tag_names(dataset)
+def _readers(datasets: dict[str, Dataset], model: SpanMarkerModel | None) -> list[RowReader]:
+    """The readers of all splits. Without a model, string tags may be those of any split."""
     if model is not None:
-        return names or model.config.given_labels, model.config.given_labels
-    dtype = getattr(getattr(dataset.features.get("ner_tags"), "feature", None), "dtype", "")
-    if form == "tags" and names is None and "int" in str(dtype):
-        raise ValueError(
-            f"the tags of the {split} data are integers without names: pass model=, or cast the column 'ner_tags' to a "
-            "ClassLabel with names"
-        )
-    return names, names or string_labels
-
-
-def _read_batches(dataset: Dataset, split: str, form: Form) -> Iterator[list[tuple[_Row, Any]]]:
-    item_column, column = COLUMNS[form]
-    for first in range(0, len(dataset), annotated.ROWS_AT_A_TIME):
-        batch = dataset[first : first + annotated.ROWS_AT_A_TIME]
-        rows = enumerate(zip(batch[item_column], batch[column], strict=True), start=first)
-        yield [(_Row(split, row, UNITS[form], item), annotation) for row, (item, annotation) in rows]
-
-
-def _read_row(
-    row: _Row, annotation: Any, form: Form, names: list[str] | None, labels: list[str]
-) -> tuple[list[LabelledSpan] | None, list[Problem]]:
-    """Read the entities that can be read; None if it is no row at all."""
-    try:
-        annotated.check_item(row.item, form, row.where)
-        annotation = annotated.check_list(annotation, COLUMNS[form][1], row.where)
-    except TypeError as error:
-        return None, [row.problem("malformed-row", str(error))]
-    if form == "tags":
-        return _read_tags(row, annotation, names, labels)
-    spans, problems = [], []
-    for entity in annotation:
-        try:
-            spans.append(annotated.check_entity(entity, len(row.item), row.where, row.unit))
-        except (TypeError, ValueError) as error:
-            known = entity if isinstance(entity, dict) else {}
-            place = {name: known[name] for name in ("start", "end") if isinstance(known.get(name), int)}
-            label = known["label"] if isinstance(known.get("label"), str) else None
-            problems.append(row.problem("malformed-entity", str(error), label=label, **place))
-    return spans, problems
-
-
-def _read_tags(
-    row: _Row, tags: Sequence[Any], names: list[str] | None, labels: list[str]
-) -> tuple[list[LabelledSpan], list[Problem]]:
-    if len(tags) != len(row.item):
-        return [], [row.problem("tag-count", f"{len(row.item)} 'tokens' but {len(tags)} 'ner_tags'")]
-    named = [annotated.tag_name(tag, names, labels) for tag in tags]
-    known = [name for name in named if name is not None]
-    if len(known) == len(tags):
-        return tags_to_entities(known, detect_scheme(labels)), []
-    return [], [
-        row.problem(
-            "unknown-tag",
-            f"the tag {tag!r} of word {place} ({row.quote(place, place + 1)}) is not in the label list",
-            start=place,
-            end=place + 1,
-        )
-        for place, tag in enumerate(tags)
-        if named[place] is None
+        tags, classes = model.config.tags, model.config.classes
+        return [RowReader.from_dataset(dataset, split, tags, classes) for split, dataset in datasets.items()]
+    unnamed = {
+        split: dataset
+        for split, dataset in datasets.items()
+        if annotation_form(dataset, split) == "tags" and tag_names(dataset) is None
+    }
+    tags = complete_tags(set().union(*(string_tags(dataset, split) for split, dataset in unnamed.items())))
+    return [
+        RowReader.from_dataset(dataset, split, tags if split in unnamed else None)
+        for split, dataset in datasets.items()
     ]
+
+
+def _read(batch: Iterable[tuple[int, tuple[Any, ...]]], reader: RowReader) -> tuple[list[_Row], list[Problem]]:
+    """Read rows with the entities that can be read; and what is wrong with them."""
+    rows, problems = [], []
+    for index, values in batch:
+        row, found = reader.examine(index, *values)
+        if row is not None:
+            rows.append(_Row(reader.dataset_name, index, row))
+        problems += [
+            Problem(kind, str(error), reader.dataset_name, index, reader.unit, start, end, label)
+            for kind, error, start, end, label in found
+        ]
+    return rows, problems
 
 
 def _encode(items: list[Any], model: SpanMarkerModel | None) -> Sequence[EncodedSentence | None]:
@@ -204,34 +175,34 @@ def _sentence_problems(row: _Row, seen: dict[Any, str], seen_here: dict[Any, str
     for kind, others in (("shared-sentence", seen), ("repeated-sentence", seen_here)):
         if sentence in others:
             yield row.problem(kind, f"{row.quote(0, len(row.item))} is also {others[sentence]}")
-    seen_here.setdefault(sentence, row.where)
+    seen_here.setdefault(sentence, row.location)
 
 
-def _entity_problems(row: _Row, spans: list[LabelledSpan]) -> Iterator[Problem]:
-    for span in spans:
+def _entity_problems(row: _Row) -> Iterator[Problem]:
+    for span in row.spans:
         parts = row.item[span.start : span.end]
         if _is_blank(parts):
             yield row.about(span, "blank-entity", "is white space only")
         elif not parts[0].strip() or not parts[-1].strip():
-            yield row.about(span, "edge-space", "has white space at an edge")
+            yield row.about(span, "outer-whitespace", "has white space at an edge")
 
 
-def _overlap_problems(row: _Row, spans: list[LabelledSpan], multi_label: bool) -> Iterator[Problem]:
-    """Compare each entity with those before it. Each finding names one other entity."""
+def _overlap_problems(row: _Row, multi_label: bool) -> Iterator[Problem]:
+    """Compare each entity with those before it. Each problem names one other entity."""
     first: dict[tuple[int, int], LabelledSpan] = {}
     listed: set[LabelledSpan] = set()
-    for span in (without_edges(span, row.item) for span in spans):
+    for span in (trimmed for listed_span in row.spans for trimmed in trim_entities([listed_span], row.item)):
         other = first.setdefault((span.start, span.end), span)
         if span in listed:
             yield row.about(span, "repeated-entity", "is listed twice")
         elif other.label != span.label and not multi_label:
-            yield row.about(span, "two-labels", f"is {other.label!r} too")
+            yield row.about(span, "same-span-labels", f"is {other.label!r} too")
         listed.add(span)
-    longest: LabelledSpan | None = None  # the one that reaches furthest, of all that begin earlier or are longer
+    longest: LabelledSpan | None = None  # the one that ends last, of all that begin earlier or are longer
     ends: list[tuple[int, LabelledSpan]] = []
     for span in sorted(first.values(), key=lambda span: (span.start, -span.end)):
         if longest is not None and span.end <= longest.end:
-            yield row.about(span, "nested", f"lies in {row.name(longest)}")
+            yield row.about(span, "nested", f"is inside {row.name(longest)}")
         else:
             longest = span
         next_end = bisect_right(ends, span.start, key=lambda end: end[0])
@@ -241,34 +212,29 @@ def _overlap_problems(row: _Row, spans: list[LabelledSpan], multi_label: bool) -
 
 
 def _is_blank(parts: Sequence[str]) -> bool:
-    """Whether there is nothing but white space in some words or characters."""
+    """Whether words or characters are white space only."""
     return all(part.isspace() or not part for part in parts)
 
 
-def _cut_at_characters(row: _Row, spans: list[LabelledSpan]) -> Iterator[Problem]:
-    for span in spans:
-        if any(0 < place < len(row.item) and row.item[place - 1 : place + 1].isalnum() for place in span[1:]):
-            yield row.about(span, "cut-word", "begins or ends inside a word")
+def _partial_words(row: _Row) -> Iterator[Problem]:
+    for span in row.spans:
+        edges = trim(row.item, span.start, span.end)
+        if any(0 < place < len(row.item) and row.item[place - 1 : place + 1].isalnum() for place in edges):
+            yield row.about(span, "partial-word", "begins or ends inside a word")
 
 
-def _model_problems(
-    row: _Row, spans: list[LabelledSpan], sentence: EncodedSentence, model: SpanMarkerModel
-) -> Iterator[Problem]:
-    """Compare a row with the model's labels, limits and words."""
-    config, tokenizer = model.config, model.require_tokenizer()
-    labels = config.reduced_labels
-    for span in spans:
-        if span.label not in labels:
-            yield row.about(span, "unknown-label", f"has a label that is not among the model's, {labels}")
+def _model_problems(row: _Row, sentence: EncodedSentence, model: SpanMarkerModel) -> Iterator[Problem]:
+    """Compare a row with the limits and the words of a model."""
+    config, tokenizer, spans = model.config, model.require_tokenizer(), row.spans
     if sentence.char_starts is not None and sentence.char_ends is not None:
         words, others = align(spans, row.item, sentence.char_starts, sentence.char_ends)
     else:
         words = [span for span in spans if span.end <= sentence.num_words]
         others = [span for span in spans if span.end > sentence.num_words]
-    refused = set(others)
-    aligned = [span for span in spans if span not in refused]
+    partial_words = set(others)
+    aligned = [span for span in spans if span not in partial_words]
     for span, (_, start, end) in zip(aligned, words, strict=True):
-        if config.entity_max_length != AUTO and end - start > config.require("entity_max_length"):
+        if config.entity_max_length != AUTO and end - start > config.limit("entity_max_length"):
             message = f"has {end - start} words, more than entity_max_length={config.entity_max_length}"
             yield row.about(span, "too-long", message)
     starts, ends = _covered(sentence)
@@ -276,12 +242,13 @@ def _model_problems(
         if _is_blank(row.item[span.start : span.end]):
             continue
         if isinstance(row.item, str) and np.any((starts < span.end) & (ends > span.start)):
-            yield row.about(span, "cut-word", "begins or ends inside a word of the tokenizer, or where it has no token")
+            message = "begins or ends inside a word of the tokenizer, or where it has no token"
+            yield row.about(span, "partial-word", message)
         else:
             yield row.about(span, "entity-without-token", "ends in words for which the tokenizer has no token")
     num_tokens = len(sentence.input_ids) + tokenizer.num_special_tokens
     if config.model_max_length != AUTO and num_tokens > model.max_text_length:
-        message = f"{num_tokens} tokens are more than the text limit of {model.max_text_length} (model_max_length)"
+        message = f"{num_tokens} tokens are more than the text limit, {model.max_text_length} (model_max_length)"
         yield row.problem("long-text", message)
     depth = np.bincount(starts, minlength=len(row.item) + 1) - np.bincount(ends, minlength=len(row.item) + 1)
     places = np.flatnonzero(np.cumsum(depth)[:-1] == 0).tolist()
@@ -294,7 +261,7 @@ def _model_problems(
 
 
 def _covered(sentence: EncodedSentence) -> tuple[IntArray, IntArray]:
-    """Where the words that have tokens begin and end, in the row's own unit."""
+    """First and last position of each word that has tokens, in the unit of the row; ends are exclusive."""
     has_token = sentence.word_starts != NO_TOKEN
     if sentence.char_starts is None or sentence.char_ends is None:
         words = np.flatnonzero(has_token)

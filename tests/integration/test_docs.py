@@ -2,8 +2,8 @@
 
 A page finds in its folder ``my-model``, a checkpoint, ``train.jsonl``, ``dev.jsonl``, ``test.jsonl`` and
 ``book.txt``; and on the Hub the encoder ``google-bert/bert-base-cased``, tiny and untrained, and the checkpoint as
-``user/my-model`` and under the name of a published one. It is logged in as ``user``. A block that can't be run says why, in the line above it:
-``<!-- not run: REASON -->``.
+``user/my-model`` and under the name of a published one. It is logged in as ``user``. A block that cannot be run says
+why, in the line above it: ``<!-- not run: REASON -->``.
 """
 
 import json

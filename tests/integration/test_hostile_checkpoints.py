@@ -50,7 +50,7 @@ def refuse_or_read(folder, names, expected=None):
     if reason is None:
         assert expected is None or found == expected
         return True
-    assert any(name in reason for name in (*names, str(folder), "its configuration", "can't carry span markers")), (
+    assert any(name in reason for name in (*names, str(folder), "its configuration", "cannot carry span markers")), (
         reason
     )
     return False

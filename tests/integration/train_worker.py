@@ -30,7 +30,7 @@ TOKENS = [
 
 
 def tags(words: list[str]) -> list[str]:
-    """Call every capitalised word a place."""
+    """Call every capitalized word a place."""
     return ["B-LOC" if word[:1].isupper() else "O" for word in words]
 
 

@@ -9,14 +9,7 @@ from tiny import SENTENCES, build_tokenizer
 
 from span_marker.core.alignment import align
 from span_marker.core.labels import LabelledSpan, complete_labels, complete_tags, detect_scheme, reduce_labels
-from span_marker.data.columns import (
-    annotation_form,
-    check_entities,
-    infer_labels,
-    named_splits,
-)
-
-WHERE = "row 3 of the training data"
+from span_marker.data.columns import annotation_form, infer_labels, named_splits
 
 
 def words_and(column, *rows):
@@ -68,7 +61,7 @@ def test_a_model_has_the_very_labels_of_the_entities(labels):
 @pytest.mark.parametrize(
     ("data", "error", "message"),
     [
-        (words_and("ner_tags", [0, 1]), ValueError, "can't be guessed from integers; give labels="),
+        (words_and("ner_tags", [0, 1]), ValueError, "integers without names: cast .*, or pass labels="),
         (words_and("ner_tags", ["O", "O"]), ValueError, "no entity"),
         (words_and("entities", []), ValueError, "no entity"),
         (Dataset.from_dict({"text": ["a"]}), ValueError, "rename"),
@@ -79,9 +72,13 @@ def test_a_model_has_the_very_labels_of_the_entities(labels):
             r"\['a'\] have tags",
         ),
         ({"a": with_names(["O", "X"], [0]), "b": with_names(["X", "O"], [0])}, ValueError, "of the a data mean"),
-        (words_and("entities", entities("X"), entities(None)), ValueError, "row 1 of the annotated data.*None"),
+        (
+            words_and("entities", entities("X"), entities(None)),
+            ValueError,
+            "row 1 of the annotated data.*has no 'label'",
+        ),
         ({}, ValueError, "empty"),
-        ([{"tokens": ["a"]}], TypeError, "not a list"),
+        ([{"tokens": ["a"]}], TypeError, "not list: make one with Dataset.from_list"),
         ({"train": [1]}, TypeError, "the train data must be a datasets.Dataset"),
     ],
 )
@@ -102,37 +99,6 @@ def test_the_form_is_told_by_the_columns():
 def test_a_single_data_set_is_named_and_read_as_python():
     [(name, dataset)] = named_splits(words_and("ner_tags", ["O"]).with_format("numpy")).items()
     assert (name, dataset[0]) == ("annotated", {"tokens": ["a"], "ner_tags": ["O"]})
-
-
-def test_entities_are_read_in_their_order():
-    rows = [{"label": "B", "start": 1, "end": 3}, {"label": "A", "start": 0, "end": 3, "score": 0.5}]
-    assert check_entities(rows, 3, WHERE, "words") == [LabelledSpan("B", 1, 3), LabelledSpan("A", 0, 3)]
-
-
-@pytest.mark.parametrize(
-    ("value", "error", "message"),
-    [
-        ({"label": "X", "start": 0, "end": 4}, ValueError, "'X' from words 0 to 4 lies outside of 3 words"),
-        ({"label": "X", "start": -1, "end": 2}, ValueError, "from words -1 to 2 lies outside"),
-        ({"label": "X", "start": 2, "end": 2}, ValueError, "is empty"),
-        ({"label": "X", "start": 2, "end": 1}, ValueError, "is empty"),
-        ({"label": "X", "start": 0.0, "end": 1}, TypeError, "whole number as its 'start'"),
-        ({"label": "X", "start": 0, "end": True}, TypeError, "whole number as its 'end'"),
-        ({"label": "X", "start": 0}, TypeError, "whole number as its 'end'"),
-        ({"label": "", "start": 0, "end": 1}, ValueError, "the label ''"),
-        ({"label": "O", "start": 0, "end": 1}, ValueError, "the label 'O'"),
-        ({"label": 3, "start": 0, "end": 1}, ValueError, "the label 3"),
-        (("X", 0, 1), TypeError, "must be a dict .* not tuple"),
-    ],
-)
-def test_entities_that_can_not_be_are_refused(value, error, message):
-    with pytest.raises(error, match=f"^{WHERE}: .*{message}"):
-        check_entities([value], 3, WHERE, "words")
-
-
-def test_entities_must_be_a_list():
-    with pytest.raises(TypeError, match=f"^{WHERE}: 'entities' must be a list, not dict"):
-        check_entities({"label": ["X"], "start": [0], "end": [1]}, 3, WHERE, "words")
 
 
 @st.composite

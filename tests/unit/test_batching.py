@@ -6,7 +6,7 @@ import torch
 from helpers import approximately, check_margin
 from tiny import SENTENCES, TEXT, build_model
 
-from span_marker.preprocessing.batching import Room, batches, run_in_batches
+from span_marker.preprocessing.batching import MemoryBudget, batches, run_in_batches
 from span_marker.preprocessing.data_collator import SpanMarkerDataCollator
 from span_marker.preprocessing.inputs import Sentences
 from span_marker.preprocessing.pieces import into_pieces, tokenize
@@ -22,8 +22,8 @@ def model():
 @pytest.fixture(scope="module")
 def rows(model):
     sentences = Sentences(SENTENCES * 4, are_texts=False)
-    bare = tokenize(sentences, model.tokenizer)
-    pieces = into_pieces(sentences, bare, model.tokenizer, model.config, model.max_text_length)
+    encodings = tokenize(sentences, model.tokenizer)
+    pieces = into_pieces(sentences, encodings, model.tokenizer, model.config, model.max_text_length)
     return [piece.features() for piece in pieces]
 
 
@@ -44,37 +44,37 @@ def test_batches_are_bounded_and_the_longest_come_first():
     assert all(len(group) <= 2 for group in groups)
 
 
-@pytest.mark.parametrize("room_for", [110, 300, 10_000])
-def test_a_batch_that_does_not_fit_is_halved_until_it_does(model, rows, room_for, caplog):
+@pytest.mark.parametrize("limit", [110, 300, 10_000])
+def test_a_batch_that_does_not_fit_is_halved_until_it_does(model, rows, limit, caplog):
     tried = []
 
     def run(batch):
         tried.append(num_tokens(batch))
-        if tried[-1] > room_for:
+        if tried[-1] > limit:
             raise RuntimeError(FULL)
         return len(batch["span_counts"])
 
     done = list(run_in_batches(run, rows, collator_of(model), 32))
     assert sorted(index for indices, _, _ in done for index in indices) == list(range(len(rows)))
-    assert all(num_tokens(batch) <= room_for for _, batch, _ in done)
+    assert all(num_tokens(batch) <= limit for _, batch, _ in done)
     assert [len(indices) for indices, _, _ in done] == [result for _, _, result in done]
-    assert len(caplog.records) == (max(tried) > room_for)  # one warning
-    failed = [tokens for tokens in tried if tokens > room_for]
+    assert len(caplog.records) == (max(tried) > limit)  # one warning
+    failed = [tokens for tokens in tried if tokens > limit]
     assert failed == sorted(set(failed), reverse=True)  # nothing as large is tried twice
 
 
 def test_what_is_known_about_memory_lasts(model, rows):
-    room, tried = Room(), []
+    memory_budget, tried = MemoryBudget(), []
 
     def run(batch):
         tried.append(num_tokens(batch))
         if tried[-1] > 110:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
-    list(run_in_batches(run, rows, collator_of(model), 32, room=room))
+    list(run_in_batches(run, rows, collator_of(model), 32, memory_budget=memory_budget))
     assert max(tried) > 110
     tried.clear()
-    list(run_in_batches(run, rows, collator_of(model), 32, room=room))
+    list(run_in_batches(run, rows, collator_of(model), 32, memory_budget=memory_budget))
     assert max(tried) <= 110
 
 

@@ -40,7 +40,7 @@ def sample(temperature, multi_label, num_spans=20_000, num_labels=4, seed=0):
 
 
 def loss(candidates, temperature):
-    """What the temperature minimises, from PyTorch."""
+    """What the temperature minimizes, from PyTorch."""
     logits, labels = candidates.logits.double(), candidates.labels
     if candidates.multi_label:
         columns = [0, 2, 3]

@@ -130,9 +130,9 @@ def test_a_checkpoint_is_the_old_one_or_the_new_one(tmp_path, patience):
         with contextlib.suppress(Killed):
             models[1].save_pretrained(tmp_path, max_shard_size="40KB")
     loaded = SpanMarkerModel.from_pretrained(tmp_path)
-    expected = models["AB".index(loaded.config.reduced_labels[1])]
+    expected = models["AB".index(loaded.config.classes[1])]
     assert loaded.predict(SENTENCES) == expected.predict(SENTENCES)
-    assert f"| {loaded.config.reduced_labels[1]} " in loaded.card_text
+    assert f"| {loaded.config.classes[1]} " in loaded.card_text
 
 
 def test_saving_in_parts_and_in_one_leaves_no_weights_of_the_other(tmp_path):

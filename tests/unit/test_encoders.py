@@ -44,11 +44,11 @@ def test_every_family_gets_the_fast_engine_and_keeps_the_contract_on_both(family
 @pytest.mark.parametrize(
     ("config", "reason"),
     [
-        (transformers.ConvBertConfig(**SMALL), "'convbert' can't .* convolutions"),
+        (transformers.ConvBertConfig(**SMALL), "'convbert' cannot .* convolutions"),
         (transformers.DebertaV2Config(**SMALL, conv_kernel_size=3), r"its convolution \(conv_kernel_size=3\)"),
         (transformers.DebertaConfig(**SMALL, talking_head=True), "talking_head=True"),
-        (transformers.GPT2Config(n_layer=1), "'gpt2' can't .*: it is a decoder"),
-        (transformers.LlamaConfig(), "'llama' can't .*: it is a decoder"),
+        (transformers.GPT2Config(n_layer=1), "'gpt2' cannot .*: it is a decoder"),
+        (transformers.LlamaConfig(), "'llama' cannot .*: it is a decoder"),
         (transformers.BertConfig(is_decoder=True), "is_decoder=True"),
         (transformers.BartConfig(), "an encoder-decoder"),
         (transformers.ViTConfig(), "it has no vocabulary"),
@@ -71,7 +71,7 @@ def test_encoders_refused_by_name(config, reason):
 )
 def test_encoders_refused_by_the_contract(config, rule, tmp_path):
     save_encoder(config, tmp_path)
-    with pytest.raises(ValueError, match=f"'{config.model_type}' can't carry span markers: {rule}.*Types that can"):
+    with pytest.raises(ValueError, match=f"'{config.model_type}' cannot carry span markers: {rule}.*Types that can"):
         SpanMarkerModel.from_pretrained(tmp_path, labels=LABELS)
 
 
@@ -88,8 +88,10 @@ def test_an_encoder_that_cannot_look_its_attention_up_gets_the_dense_engine(tmp_
     save_encoder(transformers.SqueezeBertConfig(**SMALL, embedding_size=32), tmp_path)
     model = SpanMarkerModel.from_pretrained(tmp_path, labels=LABELS)
     assert isinstance(model.engine, DenseEngine)
-    assert "This encoder runs on the dense engine, which is slow. The fast one needs: " in caplog.text
-    with pytest.raises(ValueError, match="'squeezebert' can't carry span markers: "):
+    assert (
+        "This encoder runs on the dense engine, which is slow, since it breaks a rule of the fast one: " in caplog.text
+    )
+    with pytest.raises(ValueError, match="'squeezebert' cannot carry span markers: "):
         SpanMarkerModel.from_pretrained(tmp_path, labels=LABELS, engine="fast")
 
 

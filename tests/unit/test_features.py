@@ -18,7 +18,7 @@ def model():
 
 
 def prepared(model, dataset, **options):
-    return prepare(dataset, model.tokenizer, model.config, model.max_text_length, "training", **options)[0]
+    return prepare(dataset, model.preprocessor, "training", **options)[0]
 
 
 def test_integers_and_strings_give_the_same(model):
@@ -49,7 +49,7 @@ def test_the_form_of_a_data_set_changes_nothing(model, form):
 
 def test_a_stream_is_refused(model):
     stream = Dataset.from_dict({"tokens": TOKENS, "ner_tags": IDS}).to_iterable_dataset()
-    with pytest.raises(TypeError, match="must be a datasets.Dataset, .* not a IterableDataset"):
+    with pytest.raises(TypeError, match="the training data must be a datasets.Dataset, not IterableDataset"):
         prepared(model, stream)
 
 
@@ -58,7 +58,9 @@ def test_names_that_the_model_does_not_know_are_refused(model):
         {"tokens": Sequence(Value("string")), "ner_tags": Sequence(ClassLabel(names=["O", "B-animal"]))}
     )
     dataset = Dataset.from_dict({"tokens": [["a", "cat"]], "ner_tags": [[0, 1]]}, features=features)
-    with pytest.raises(ValueError, match=r"row 0 .* tag 1 of word 1 \('cat'\) is 'B-animal', is not among"):
+    with pytest.raises(
+        ValueError, match=r"row 0 .* tag 1 of word 1 \('cat'\), which is 'B-animal', is not one of \['O', 'B-PER'"
+    ):
         prepared(model, dataset)
 
 
@@ -92,7 +94,7 @@ def test_test_data_need_no_tags(model):
         (
             {"tokens": [["a"], ["b"]], "ner_tags": [[0], [7]]},
             ValueError,
-            r"row 1 .* tag 7 of word 0 \('b'\).* 7 labels",
+            r"row 1 .* tag 7 of word 0 \('b'\) is out of range: there are names for 7 integers",
         ),
         ({"tokens": [["a"]], "ner_tags": [[-1]]}, ValueError, "row 0 .* tag -1"),
         ({"tokens": [["a"]], "ner_tags": [["B-ART"]]}, ValueError, r"row 0 .* tag 'B-ART' of word 0 \('a'\)"),
@@ -101,7 +103,7 @@ def test_test_data_need_no_tags(model):
         ({"tokens": [], "ner_tags": []}, ValueError, "the training data set has no rows"),
         ({"tokens": ["a b"], "ner_tags": [[0]]}, TypeError, "row 0 .* 'tokens' must be a list of words, not str"),
         ({"tokens": [[1]], "ner_tags": [[0]]}, TypeError, r"row 0 .*\[0\]=1 must be a word"),
-        ({"tokens": [["a"]], "ner_tags": ["O"]}, TypeError, "row 0 .*'ner_tags' must be a list of tags, not str"),
+        ({"tokens": [["a"]], "ner_tags": ["O"]}, TypeError, "row 0 .*'ner_tags' must be a list, not str"),
         ({"tokens": [["a"]], "ner_tags": [[0]], "document_id": [1]}, ValueError, "no 'sentence_id'"),
     ],
 )
@@ -125,8 +127,8 @@ def test_one_warning_counts_what_is_out_of_reach(caplog):
         prepared(model, Dataset.from_dict({"tokens": [words, words], "ner_tags": [tags, tags]}))
     (record,) = [record for record in caplog.records if record.name.startswith("span_marker")]
     assert record.getMessage() == (
-        "4 of the 8 gold entities of the training data are out of reach and count as missed: 2 are longer than "
-        f"entity_max_length=2 (2 of 3 words); 2 fit in no window of {limit} tokens (model_max_length)."
+        "4 of the 8 gold entities of the training data cannot be predicted, and count as missed: 2 are longer "
+        f"than entity_max_length=2 (2 of 3 words); 2 do not fit into any window of {limit} tokens (model_max_length)."
     )
 
 
@@ -176,7 +178,9 @@ def test_entities_that_cut_a_word_are_missed_and_said(model, caplog):
     with caplog.at_level(logging.WARNING):
         rows = prepared(model, data)
     assert "2 of the 4 gold entities" in caplog.text
-    assert "2 begin or end within a word of the tokenizer (such as row 0 of the training data, characters 0 to 3, 'Ame'"
+    assert (
+        "2 begin or end inside a word of the tokenizer (such as row 0 of the training data, characters 0 to 3, 'Ame'; "
+    ) in caplog.text
     assert [entity[1:] for entity in rows[0]["entities"]] == [[3, 4], [-1, -1]]
 
 
@@ -202,15 +206,23 @@ def test_long_sentences_become_windows_that_share_out_the_entities(caplog):
         (
             {"tokens": [["a"]], "entities": [[("PER", 0, 2)]]},
             ValueError,
-            "row 0 .* words 0 to 2 lies outside of 1 word",
+            "row 0 .* entity 'PER' ends at word 2, but the row has only 1 word",
         ),
-        ({"text": ["a b"], "entities": [[("PER", 2, 4)]]}, ValueError, "row 0 .* characters 2 to 4 lies outside of 3"),
+        (
+            {"text": ["a b"], "entities": [[("PER", 2, 4)]]},
+            ValueError,
+            "row 0 .* ends at character 4, but the row has only 3",
+        ),
         (
             {"text": ["a b"], "entities": [[("ART", 0, 1)]]},
             ValueError,
-            "row 0 .*'ART' of characters 0 to 1 is not among",
+            "row 0 .* entity 'ART' has a label that is not one of",
         ),
-        ({"text": ["a"], "tokens": [["a"]], "entities": [[("PER", 0, 1)]]}, ValueError, "may count the words"),
+        (
+            {"text": ["a"], "tokens": [["a"]], "entities": [[("PER", 0, 1)]]},
+            ValueError,
+            "may count words or characters",
+        ),
         ({"text": ["a"], "ner_tags": [["O"]]}, ValueError, "has the columns"),
     ],
 )
@@ -233,7 +245,7 @@ def test_the_data_say_how_entities_overlap(model, caplog):
             ]
         ]
         data = Dataset.from_dict({"tokens": [["a"] * 500], "entities": entities})
-        return prepare(data, model.tokenizer, model.config, model.max_text_length, "training")[1].decoding
+        return prepare(data, model.preprocessor, "training")[1].decoding
 
     flat = [(start, start + 1) for start in range(300)]
     assert decoding(flat) == "flat"

@@ -74,6 +74,7 @@ def test_a_filter_learns_what_its_teacher_knows():
     assert kept == sorted(kept)
     lines = str(report).splitlines()
     assert lines[0].startswith(f"{report.num_entities:,} entities of the model among 30,000")
+    assert repr(report).startswith("SpanFilterReport(points=(FilterPoint(")
     assert [line.endswith("<-") for line in lines[3:]] == [point is report.chosen for point in report.points]
 
 
@@ -191,7 +192,7 @@ def test_the_threshold_is_that_of_the_models_numbers():
 def test_a_filter_that_was_trained_with_its_model_is_not_replaced(model):
     model.config.candidates_per_word = 1
     model.add_span_filter()
-    with pytest.raises(ValueError, match=r"candidates_per_word=1\), .*tune_span_filter.*candidates_per_word=None"):
+    with pytest.raises(ValueError, match=r"candidates_per_word=1\) .*tune_span_filter.*candidates_per_word=None"):
         model.fit_span_filter(WORDS, recall=0.9)
     report = model.tune_span_filter(WORDS, recall=0.5)
     assert 0 < report.chosen.candidates_kept < 1 / 3
@@ -217,7 +218,9 @@ def test_held_out_text_may_be_given(model):
 
 def test_too_little_held_out_text_is_refused(model):
     before = model.config.to_dict()
-    with pytest.raises(ValueError, match=r"finds \d+ entities in the held-out text, but it takes 598 .*recall=0.995 "):
+    with pytest.raises(
+        ValueError, match=r"finds \d+ entities in the held-out text, but 598 are needed .*recall=0.995 "
+    ):
         model.fit_span_filter(WORDS, held_out=WORDS[:5])
     with pytest.raises(ValueError, match=r"pass \d+ times as much held-out text, or recall=0.9, for which 29 entities"):
         model.fit_span_filter(WORDS, held_out=WORDS[:5])
@@ -226,7 +229,7 @@ def test_too_little_held_out_text_is_refused(model):
     assert DEFAULT_RECALL == 0.995
     assert model.span_filter is None
     assert model.config.to_dict() == before
-    with pytest.raises(ValueError, match="finds no entity in the held-out text: has it learned enough"):
+    with pytest.raises(ValueError, match="finds no entity in the held-out text: pass more text"):
         model.fit_span_filter(WORDS, held_out=[[], []], recall=0.5)
 
 
@@ -275,7 +278,7 @@ def test_multi_label_models_have_filters():
     [
         ("yes", ValueError, "must be None or a dict with 'input_size'"),
         ({"threshold": 0.5}, ValueError, "must be None or a dict with 'input_size'"),
-        ({"input_size": 32, "treshold": 0.5}, ValueError, "no keys but .*'threshold'"),
+        ({"input_size": 32, "treshold": 0.5}, ValueError, "only keys of .*'threshold'"),
         ({"input_size": 0}, ValueError, "must be at least 1"),
         ({"input_size": 32, "threshold": "low"}, TypeError, "threshold='low' must be a number"),
         ({"input_size": 32, "threshold": math.nan}, ValueError, "threshold=nan must be finite"),

@@ -311,7 +311,7 @@ def test_what_is_cut_is_said(caplog):
     assert coverages[0].cut_words == [(7, 57)]
     assert coverages[0].num_scored < coverages[0].num_candidates == 6
     (record,) = [record for record in caplog.records if record.name.startswith("span_marker")]
-    assert record.getMessage().startswith("1 of 3 sentences have words with so many tokens")
+    assert record.getMessage().startswith("1 of 3 sentences were not read in full")
 
 
 def test_thresholds(model):
@@ -350,7 +350,7 @@ def test_all_labels(model):
         ({"threshold": 1.5}, ValueError, r"threshold=1.5 must be from 0 to 1"),
         ({"threshold": "0.5"}, TypeError, "threshold='0.5' must be a number"),
         ({"threshold": {"PER": 0.5}}, ValueError, r"without a threshold \['LOC', 'ORG'\]"),
-        ({"threshold": {"person": 0.5}}, ValueError, r"labels \['person'\]; labels without a threshold \['LOC', 'ORG"),
+        ({"threshold": {"person": 0.5}}, ValueError, r"labels \['person'\], labels without a threshold \['LOC', 'ORG"),
         ({"threshold": {"PER": 0.5, "LOC": 2, "ORG": 0}}, ValueError, r"threshold\['LOC'\]=2 must be"),
         ({"decoding": "best"}, ValueError, "decoding='best' must be one of"),
         ({"top_k": 0}, ValueError, "top_k=0 must be at least 1"),

@@ -150,10 +150,10 @@ def test_a_label_may_contain_a_hyphen():
         (["B-PER", "I-PER"], ValueError, "must contain 'O'"),
         (["O"], ValueError, "at least one label besides"),
         (["O", "PER", "PER"], ValueError, r"\['PER'\] occur more than once"),
-        (["O", 3], TypeError, "contains 3"),
-        ("train.jsonl", TypeError, r"not a str: order matters; or a data set: read_annotations\('train.jsonl'\)"),
+        (["O", 3], TypeError, "one of them is 3"),
+        ("train.jsonl", TypeError, r"not a str: pass a list, or a data set, such as read_annotations\('train.jsonl'\)"),
         ({0: "O", 1: "PER"}, TypeError, r"not a dict: pass list\(labels.values\(\)\)"),
-        ({"O", "PER"}, TypeError, "not a set: order matters"),
+        ({"O", "PER"}, TypeError, "not a set: pass a list, since the order"),
     ],
 )
 def test_broken_label_lists_are_refused(labels, error, message):
@@ -164,8 +164,8 @@ def test_broken_label_lists_are_refused(labels, error, message):
 @pytest.mark.parametrize(
     ("entities", "message"),
     [
-        ([LabelledSpan("PER", 0, 4)], "outside of its 3 words"),
-        ([LabelledSpan("PER", 1, 1)], "outside of its 3 words"),
+        ([LabelledSpan("PER", 0, 4)], "is empty or outside of the 3 words"),
+        ([LabelledSpan("PER", 1, 1)], "is empty or outside of the 3 words"),
         ([LabelledSpan("PER", 0, 2), LabelledSpan("LOC", 1, 3)], "overlaps"),
     ],
 )

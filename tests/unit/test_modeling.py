@@ -209,7 +209,7 @@ def test_labels_that_are_no_list(labels, checkpoint):
 
 def test_an_encoder_that_cannot_carry_markers_is_refused(tmp_path):
     GPT2Config(n_layer=1, n_embd=8, n_head=1, vocab_size=10).save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match=r"type 'gpt2' can't .*: it is a decoder.* Types that can: albert, bert, "):
+    with pytest.raises(ValueError, match=r"type 'gpt2' cannot .*: it is a decoder.* Types that can: albert, bert, "):
         SpanMarkerModel.from_pretrained(tmp_path, labels=LABELS)
 
 
@@ -250,7 +250,7 @@ def test_a_checkpoint_that_asks_for_too_much_text_is_lowered(checkpoint, caplog)
 
 
 def test_labels_of_a_checkpoint_may_be_repeated_but_not_changed(checkpoint):
-    assert SpanMarkerModel.from_pretrained(checkpoint, labels=LABELS).config.given_labels == LABELS
+    assert SpanMarkerModel.from_pretrained(checkpoint, labels=LABELS).config.tags == LABELS
     with pytest.raises(ValueError, match=r"labels=\['O', 'X'\] differ from those of the checkpoint"):
         SpanMarkerModel.from_pretrained(checkpoint, labels=["O", "X"])
 
@@ -296,7 +296,7 @@ def test_a_configuration_without_encoder_or_labels():
 def test_classes_that_do_not_belong_to_the_labels():
     config = build_model("bert").config
     config.id2label = {0: "O", 1: "LOC", 2: "PER", 3: "MISC"}
-    with pytest.raises(ValueError, match="are not those of the given labels"):
+    with pytest.raises(ValueError, match="are not those of the tags"):
         SpanMarkerModel(config)
 
 

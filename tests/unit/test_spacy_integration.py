@@ -303,7 +303,7 @@ def taken(monkeypatch):
 
 
 def test_scores_of_others_are_left_alone(checkpoint, taken):
-    with pytest.raises(ValueError, match=r"Span\._\.score, but something else has that name: set spans_key"):
+    with pytest.raises(ValueError, match=r"Span\._\.score, but another extension has that name: set spans_key"):
         make(checkpoint)
     doc = make(checkpoint, spans_key="sm")(LINES[0])
     assert [span._.score for span in doc.spans["sm"]] == [len(span) for span in doc.spans["sm"]]

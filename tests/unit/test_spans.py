@@ -19,7 +19,9 @@ def test_enumeration_equals_two_loops(lengths, limit):
 
 @given(st.integers(0, 40), LIMITS)
 def test_the_closed_form_counts_what_is_enumerated(length, limit):
-    assert num_candidates(length, limit) == len(candidates(length, limit))
+    count = num_candidates(length, limit)
+    assert count == len(candidates(length, limit))
+    assert type(count) is int
 
 
 @given(st.integers(1, 15), LIMITS)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from span_marker.scores.thresholds import UNTUNED_THRESHOLD, OperatingPoint, Scores, ThresholdReport, tune_threshold
 
-# Few different scores, so that ties are common, and neighbouring numbers, which have no middle.
+# Few different scores, so that ties are common, and neighboring numbers, which have no middle.
 SCORES = np.array(
     [0.0, 1e-45, 0.25, np.nextafter(np.float32(0.25), np.float32(1)), 0.5, 0.9, 1.0], dtype=np.float32
 ).tolist()

@@ -255,7 +255,7 @@ def test_evaluation_the_other_way_round_than_training_warns(dataset, tmp_path, c
 
 
 def test_evaluation_and_prediction_see_the_same_context(dataset, tmp_path):
-    """In any order of the rows, and with a neighbour that decides what is found."""
+    """In any order of the rows, and with a neighbor that decides what is found."""
     documents = dataset.add_column("document_id", [7, 8, 7, 8, 7]).add_column("sentence_id", [2, 0, 0, 1, 1])
     model = build_model("bert", entity_max_length=3)
     check_margin(model, documents)  # batches of any size find the same
@@ -628,7 +628,7 @@ def test_too_few_evaluation_data_give_no_threshold(dataset, tmp_path, caplog):
     trainer = Trainer(model, arguments(tmp_path), dataset, {"small": dataset})
     trainer.train()
     assert "until you call model.tune_span_filter(held_out, recall=...): the model finds" in caplog.text
-    assert "it takes 598 to be sure" in caplog.text
+    assert "598 are needed to be sure" in caplog.text
     assert model.config.span_filter.threshold is None
     assert 0.2 < trainer.evaluate()["eval_small_candidates_kept"] < 0.4
 

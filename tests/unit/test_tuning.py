@@ -7,7 +7,7 @@ from helpers import check_margin, logit_rounding
 from peft import LoraConfig, get_peft_model
 from tiny import SENTENCES, build_model
 
-from span_marker import SpanMarkerModel, analyse_errors, calibrate, tune_thresholds, validate
+from span_marker import SpanMarkerModel, analyze_errors, calibrate, tune_thresholds, validate
 from span_marker.core.labels import LabelledSpan
 from span_marker.core.metrics import compute_metrics
 from span_marker.core.spans import num_candidates
@@ -118,12 +118,14 @@ def test_what_fails_leaves_the_model_as_it_was(model):
     with pytest.raises(ValueError, match="there is no entity in the held-out data"):
         tune_thresholds(model, nothing)
     unknown = [[{"label": "ART", "start": 0, "end": 1}]]
-    with pytest.raises(ValueError, match=r"the labels \['ART'\] .* not among those of the model"):
+    with pytest.raises(ValueError, match=r"row 0 of the held-out data: entity 'ART' has a label that is not one of"):
         tune_thresholds(model, Dataset.from_dict({"tokens": [["a"]], "entities": unknown}))
     for function in (calibrate, tune_thresholds):
         with pytest.raises(TypeError, match="must be a SpanMarkerModel, not Dataset"):
             function(nothing, model)
-        with pytest.raises(TypeError, match="must be a datasets.Dataset, such as one split or .*, not dict"):
+        with pytest.raises(
+            TypeError, match="the held-out data must be a datasets.Dataset, not dict: pass one of its splits"
+        ):
             function(model, {"dev": nothing})
     assert model.config.thresholds is None
 
@@ -134,15 +136,15 @@ def test_a_model_with_an_adapter_is_tuned_and_looked_into():
     adapted = get_peft_model(model, LoraConfig(target_modules=["query"], modules_to_save=["classifier"])).eval()
     assert calibrate(adapted, data).temperature == model.config.calibration_temperature != 1
     assert tune_thresholds(adapted, data).thresholds == model.config.thresholds
-    assert analyse_errors(adapted, data).overall.num_gold == validate(data, adapted).num_entities > 0
+    assert analyze_errors(adapted, data).overall.num_gold == validate(data, adapted).num_entities > 0
 
 
-def test_thresholds_of_other_scores_are_taken_away(model, caplog):
+def test_thresholds_of_other_scores_are_reset(model, caplog):
     data = Dataset.from_dict({"tokens": WORDS, "entities": as_dicts(half_right(model, WORDS, "word"))})
     tune_thresholds(model, data)
     calibrate(model, data)
     assert model.config.thresholds is None
-    assert "thresholds are those of other scores" in caplog.text
+    assert "thresholds no longer match the scores and are reset" in caplog.text
 
 
 def test_a_multi_label_model():

@@ -1,0 +1,108 @@
+"""Rows of words and tags: which tags a word may have, and the entities that they mean."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple
+
+from span_marker.core.labels import detect_scheme, tags_to_entities
+from span_marker.data.rows import Row, RowProblem, check_content, check_list, is_whole, read_row
+
+
+class Tags(NamedTuple):
+    """What the tags of a data set mean.
+
+    Attributes:
+        names: Names of integer tags; empty if integers have no names.
+        known: The tags that a word may have; None for any.
+        scheme: Their scheme, a key of `span_marker.core.labels.SCHEMES`, or None.
+    """
+
+    names: Sequence[str] = ()
+    known: Collection[str] | None = None
+    scheme: str | None = None
+
+    @classmethod
+    def from_labels(cls, labels: Sequence[str], names: Sequence[str] | None = None) -> Tags:
+        """Take the tags of a label list.
+
+        Args:
+            labels: The tags that a word may have.
+            names: Names of integer tags. Defaults to the label list.
+
+        Returns:
+            What tags mean.
+        """
+        return cls(labels if names is None else names, dict.fromkeys(labels), detect_scheme(labels))
+
+    def name_of(self, tag: Any) -> str | None:
+        """Name a tag, a string or an integer; None if it is unknown."""
+        if not isinstance(tag, str):
+            tag = self.names[tag] if is_whole(tag) and 0 <= tag < len(self.names) else None
+        return tag if self.known is None or tag in self.known else None
+
+
+ANY_TAGS = Tags()
+"""Strings of any kind."""
+
+
+def read_tags(words: Any, tags: Any, meaning: Tags, location: str) -> tuple[Row | None, list[RowProblem]]:
+    """Read a row with tags, and find everything that is wrong with it.
+
+    Args:
+        words: The words.
+        tags: One tag per word, a string or an integer.
+        meaning: What the tags mean.
+        location: What to call the row in errors.
+
+    Returns:
+        The row, without entities if a tag is wrong, or None if it is not a row at all; and its problems.
+    """
+    names, problems = name_tags(words, tags, meaning, location)
+    if names is None:
+        return None, problems
+    if problems:
+        return Row("words", words, []), problems
+    return read_row("words", words, [span._asdict() for span in tags_to_entities(names, meaning.scheme)], location)
+
+
+def name_tags(words: Any, tags: Any, meaning: Tags, location: str) -> tuple[list[str] | None, list[RowProblem]]:
+    """Name the tags of a row, and find everything that is wrong with them.
+
+    Args:
+        words: The words.
+        tags: One tag per word, a string or an integer.
+        meaning: What the tags mean.
+        location: What to call the row in errors.
+
+    Returns:
+        The names of the tags that have one, or None if it is not a row at all; and the problems of the row.
+    """
+    try:
+        check_content("words", words, location)
+        tags = check_list(tags, f"{location}: 'ner_tags'")
+    except TypeError as error:
+        return None, [RowProblem("malformed-row", error)]
+    if len(words) != len(tags):
+        message = f"{location}: {len(words)} 'tokens' but {len(tags)} 'ner_tags': every word needs one tag"
+        return [], [RowProblem("tag-count", ValueError(message))]
+    names = [meaning.name_of(tag) for tag in tags]
+    problems = [
+        RowProblem("unknown-tag", _unknown(tags[place], words[place], place, meaning, location), place, place + 1)
+        for place, name in enumerate(names)
+        if name is None
+    ]
+    return [name for name in names if name is not None], problems
+
+
+def _unknown(tag: Any, word: str, place: int, meaning: Tags, location: str) -> TypeError | ValueError:
+    subject = f"{location}: tag {tag!r} of word {place} ({word!r})"
+    if not isinstance(tag, str):
+        if not is_whole(tag):
+            return TypeError(f"{subject} must be a string or a whole number, not {type(tag).__name__}")
+        if not meaning.names:
+            return ValueError(f"{subject} is an integer without a name: tags must be strings such as 'B-PER'")
+        if not 0 <= tag < len(meaning.names):
+            return ValueError(f"{subject} is out of range: there are names for {len(meaning.names)} integers")
+        subject = f"{subject}, which is {meaning.names[tag]!r},"
+    return ValueError(f"{subject} is not one of {list(meaning.known or ())}: make a new model with labels= to add it")
