@@ -91,7 +91,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     return {
         "rate": len(words) / statistics.median(seconds),
         "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10,
-        "engine": type(model.engine).__name__,
+        "engine": "fast" if model.can_filter else "dense",
         "text_limit": max_positions(model.config.encoder),
     }
 
