@@ -27,7 +27,7 @@ from tables import HERE
 from torch import nn
 from transformers import AutoModelForTokenClassification, AutoTokenizer, DataCollatorForTokenClassification, set_seed
 
-from span_marker import ErrorReport, SpanMarkerModel, Trainer, analyse_predictions, write_docbin
+from span_marker import ErrorReport, SpanMarkerModel, Trainer, analyze_predictions, write_docbin
 from span_marker.core.labels import LabelledSpan, tags_to_entities
 
 sys.path.append(str(HERE.parent / "training_scripts"))
@@ -87,7 +87,7 @@ def judge(sentences: list[Sentence], found: Found, labels: list[str] | None = No
         return to_rows(zip((sentence.words for sentence in sentences), kept, strict=True))
 
     gold = Dataset.from_list(with_words(of.entities for of in sentences))
-    return analyse_predictions(gold, with_words(found), num_resamples=1)  # nobody looks at its intervals
+    return analyze_predictions(gold, with_words(found), num_resamples=1)  # nobody looks at its intervals
 
 
 def train_span_marker(trainer: Trainer, data: Dataset, options: argparse.Namespace, folder: Path) -> dict[str, Any]:

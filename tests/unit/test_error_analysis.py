@@ -22,7 +22,7 @@ from span_marker.core.labels import LabelledSpan, entities_to_tags, tags_to_enti
 from span_marker.core.metrics import compute_metrics
 from span_marker.data.html import HUES, INK, PAPER
 from span_marker.error_analysis import bootstrap
-from span_marker.error_analysis.analyze import analyse_errors, analyse_predictions
+from span_marker.error_analysis.analyze import analyze_errors, analyze_predictions
 from span_marker.error_analysis.comparison import compare_reports
 from span_marker.error_analysis.examples import TextFragment, in_context, list_examples
 from span_marker.error_analysis.matching import KINDS, MEASURES, JudgedSentence, confusion_matrix, match, num_words
@@ -646,14 +646,14 @@ def test_figures_of_a_model_are_those_of_the_trainer(model, unit, tmp_path):
         gold[0] = [span._replace(end=min(span.end + 1, len(inputs[0]))) for span in gold[0]]
         gold[1] = [LabelledSpan("LOC", 0, 3)]
     data = dataset_of(inputs, gold)
-    report = analyse_errors(model, data, batch_size=2, num_resamples=20)
+    report = analyze_errors(model, data, batch_size=2, num_resamples=20)
     metrics = evaluate(model, data, tmp_path)
     assert 0 < report.overall.f1.value < 1
     assert [of.value for of in report.overall[2:]] == [metrics[f"eval_overall_{name}"] for name in FIGURES]
     for label, figures in report.labels.items():
         assert [of.value for of in figures[2:]] == [metrics[f"eval_{label}"][name] for name in FIGURES]
     assert report.unreachable == {**dict.fromkeys(REASONS, 0), "partial-word": int(unit == "char")}
-    assert analyse_errors(model, data, num_resamples=20) == report
+    assert analyze_errors(model, data, num_resamples=20) == report
 
 
 def test_accents_of_their_own_at_the_edges_do_not_count(model, tmp_path):
@@ -664,26 +664,26 @@ def test_accents_of_their_own_at_the_edges_do_not_count(model, tmp_path):
     gold = [[*ones, *others[:1]] for ones, others in zip(gold, found, strict=True)]
     data = dataset_of(texts, gold)
     metrics = evaluate(model, data, tmp_path)
-    assert analyse_errors(model, data, num_resamples=5).overall.f1.value == metrics["eval_overall_f1"]
+    assert analyze_errors(model, data, num_resamples=5).overall.f1.value == metrics["eval_overall_f1"]
     row = dataset_of(texts[:1], [[LabelledSpan("PER", 0, 5)]])
     predictions = [[{"label": "PER", "start": 0, "end": 4}]]
-    assert analyse_predictions(row, predictions, num_resamples=5).kinds["correct"] == 1
+    assert analyze_predictions(row, predictions, num_resamples=5).kinds["correct"] == 1
 
 
 def test_reports_say_what_was_measured(tmp_path):
     model = build_model("bert", entity_max_length=3)
-    assert analyse_errors(model, DATA, num_resamples=5).model_name is None
+    assert analyze_errors(model, DATA, num_resamples=5).model_name is None
     model.save_pretrained(tmp_path / "model")
     model = SpanMarkerModel.from_pretrained(tmp_path / "model")
-    assert analyse_errors(model, DATA, num_resamples=5).model_name == str(tmp_path / "model")
+    assert analyze_errors(model, DATA, num_resamples=5).model_name == str(tmp_path / "model")
     model.model_card_data.model_id = "user/model"
     data = DATA.select([0])
     data.info.download_checksums = {"hf://datasets/user/names@0123/train.parquet": {}}
-    report = analyse_errors(model, {"dev": data, "test": data, "other": DATA}, num_resamples=5)
+    report = analyze_errors(model, {"dev": data, "test": data, "other": DATA}, num_resamples=5)
     assert (report.model_name, report.dataset_name) == ("user/model", "user/names")
-    report = analyse_errors(model, data, num_resamples=5, model_name="mine", dataset_name="ours")
+    report = analyze_errors(model, data, num_resamples=5, model_name="mine", dataset_name="ours")
     assert (report.model_name, report.dataset_name) == ("mine", "ours")
-    report = analyse_predictions(data, [[]], num_resamples=5, model_name="rules")
+    report = analyze_predictions(data, [[]], num_resamples=5, model_name="rules")
     assert (report.model_name, report.dataset_name) == ("rules", "user/names")
     assert report.date <= date.today()
 
@@ -694,7 +694,7 @@ def test_tags_and_a_dict_of_splits(model):
     tags = [entities_to_tags(row, len(words)) for row, words in zip(gold, WORDS, strict=True)]
     features = Features({"tokens": List(Value("string")), "ner_tags": List(names)})
     tagged = Dataset.from_dict({"tokens": WORDS, "ner_tags": tags}, features=features)
-    report = analyse_errors(model, {"dev": tagged, "test": dataset_of(WORDS, gold)}, num_resamples=5)
+    report = analyze_errors(model, {"dev": tagged, "test": dataset_of(WORDS, gold)}, num_resamples=5)
     assert list(report.splits) == ["dev", "test"]
     assert report.splits["dev"][:2] == report.splits["test"][:2]
     assert {(of.split, of.row) for of in report.sentences} == set(product(("dev", "test"), range(len(WORDS))))
@@ -703,7 +703,7 @@ def test_tags_and_a_dict_of_splits(model):
     assert any(line.startswith("test ") for line in lines)
     integers = Dataset.from_dict({"tokens": WORDS, "ner_tags": [[LABELS.index(tag) for tag in row] for row in tags]})
     assert (
-        analyse_errors(model, integers, num_resamples=5).kinds == analyse_errors(model, tagged, num_resamples=5).kinds
+        analyze_errors(model, integers, num_resamples=5).kinds == analyze_errors(model, tagged, num_resamples=5).kinds
     )
 
 
@@ -711,7 +711,7 @@ def test_what_the_limits_put_out_of_reach():
     model = build_model("bert", entity_max_length=2, model_max_length=8)
     words = [["a", "b", "c"], ["x" * 20, "d", "\u200b"], *WORDS]
     gold = [[LabelledSpan("PER", 0, 3)], [LabelledSpan("PER", 1, 3), LabelledSpan("LOC", 0, 2)], *([] for _ in WORDS)]
-    report = analyse_errors(model, dataset_of(words, gold), num_resamples=5)
+    report = analyze_errors(model, dataset_of(words, gold), num_resamples=5)
     assert report.unreachable["too-long"] == 1
     assert report.unreachable["entity-without-token"] + report.unreachable["cut-off"] == 2
     text = str(report)
@@ -731,10 +731,10 @@ def test_what_the_filter_drops_is_counted(multi_label):
     if multi_label:
         gold = [[*row, *(span._replace(label="ORG") for span in row[:2])] for row in gold]
     data = dataset_of(WORDS, gold)
-    assert analyse_errors(model, data, num_resamples=5).unreachable["filtered"] == 0
+    assert analyze_errors(model, data, num_resamples=5).unreachable["filtered"] == 0
     model.add_span_filter()
     model.config.candidates_per_word = 1
-    report = analyse_errors(model, data, batch_size=2, num_resamples=5)
+    report = analyze_errors(model, data, batch_size=2, num_resamples=5)
     kept, everything = (
         [{(e["word_start_index"], e["word_end_index"]) for e in row} for row in rows]
         for rows in (
@@ -754,7 +754,7 @@ def test_predictions_may_come_in_any_form(model):
     for inputs, unit in ((WORDS, "word"), ([" ".join(words) for words in WORDS], "char")):
         gold = half_right(model, inputs, unit)
         data = dataset_of(inputs, gold)
-        expected = analyse_errors(model, data, num_resamples=5)
+        expected = analyze_errors(model, data, num_resamples=5)
         column = data.column_names[0]
         lists = model.predict(inputs)
         plain = [
@@ -770,11 +770,11 @@ def test_predictions_may_come_in_any_form(model):
             Dataset.from_dict({column: inputs, "entities": plain}),
         ]
         for predictions in forms:
-            report = analyse_predictions(data, predictions, num_resamples=5)
+            report = analyze_predictions(data, predictions, num_resamples=5)
             assert report.unreachable is None
             assert report.sentences == expected.sentences
             assert report.measures == expected.measures
-        report = analyse_predictions({"dev": data, "test": data}, {"test": lists, "dev": plain}, num_resamples=5)
+        report = analyze_predictions({"dev": data, "test": data}, {"test": lists, "dev": plain}, num_resamples=5)
         assert report.kinds == {kind: 2 * number for kind, number in expected.kinds.items()}
 
 
@@ -802,55 +802,55 @@ TEXTS = Dataset.from_list([{"text": "Ann", "entities": [{"label": "PER", "start"
 )
 def test_predictions_that_do_not_fit(predictions, error, message):
     with pytest.raises(error, match=message):
-        analyse_predictions(DATA, predictions)
+        analyze_predictions(DATA, predictions)
 
 
 def test_arguments_that_do_not_fit(model):
     with pytest.raises(TypeError, match="model must be a SpanMarkerModel, not Dataset"):
-        analyse_errors(DATA, model)
+        analyze_errors(DATA, model)
     with pytest.raises(TypeError, match=r"annotated data must be a datasets.Dataset or a dict of several, not list"):
-        analyse_errors(model, [])
+        analyze_errors(model, [])
     with pytest.raises(TypeError, match=r"not str: make one with read_annotations\('dev.jsonl'\)"):
-        analyse_errors(model, "dev.jsonl")
+        analyze_errors(model, "dev.jsonl")
     with pytest.raises(ValueError, match="the annotated data set has no rows"):
-        analyse_errors(model, DATA.select([]))
+        analyze_errors(model, DATA.select([]))
     with pytest.raises(ValueError, match="entity 'ART' has a label that is not one of"):
-        analyse_errors(
+        analyze_errors(
             model, Dataset.from_list([{"tokens": ["a"], "entities": [{"label": "ART", "start": 0, "end": 1}]}])
         )
     with pytest.raises(
         ValueError, match=r"predictions for the data sets \['dev'\] must be a dict with these, not list"
     ):
-        analyse_predictions({"dev": DATA}, [[]])
+        analyze_predictions({"dev": DATA}, [[]])
     with pytest.raises(ValueError, match=r"must be a dict with these, not \['test'\]"):
-        analyse_predictions({"dev": DATA}, {"test": [[]]})
+        analyze_predictions({"dev": DATA}, {"test": [[]]})
     with pytest.raises(ValueError, match="num_examples=-1 must be at least 0"):
-        analyse_predictions(DATA, [[]], num_examples=-1)
+        analyze_predictions(DATA, [[]], num_examples=-1)
     with pytest.raises(ValueError, match="num_resamples=0 must be at least 1"):
-        analyse_predictions(DATA, [[]], num_resamples=0)
+        analyze_predictions(DATA, [[]], num_resamples=0)
     with pytest.raises(ValueError, match="confidence=95 must be above 0 and below 1"):
-        analyse_predictions(DATA, [[]], confidence=95)
+        analyze_predictions(DATA, [[]], confidence=95)
     with pytest.raises(ValueError, match="there are no sentences to draw: pass data with at least one row"):
         ErrorReport.from_sentences([])
 
 
 def test_only_reports_on_the_same_data_are_compared():
-    report = analyse_predictions(DATA, [[]])
+    report = analyze_predictions(DATA, [[]])
     with pytest.raises(TypeError, match="compare_reports needs two reports of analyze_errors, not a dict"):
         compare_reports(report, {})
     with pytest.raises(ValueError, match="the reports are on 1 and 2 sentences: analyze the same data"):
-        compare_reports(report, analyse_predictions(DATA.select([0, 0]), [[], []]))
+        compare_reports(report, analyze_predictions(DATA.select([0, 0]), [[], []]))
     others = (
         Dataset.from_list([{"tokens": ["Ann", "Lee"], "entities": [{"label": "PER", "start": 0, "end": 1}]}]),
         Dataset.from_list([{"tokens": ["Ann", "Loe"], "entities": [{"label": "PER", "start": 0, "end": 2}]}]),
     )
     for other in others:
         with pytest.raises(ValueError, match="row 0 of the annotated data in the first report and row 0 .* different"):
-            compare_reports(report, analyse_predictions(other, [[]]))
+            compare_reports(report, analyze_predictions(other, [[]]))
 
 
 def test_a_report_is_shown_as_its_tables():
-    report = analyse_predictions(DATA, [[]])
+    report = analyze_predictions(DATA, [[]])
     for shown in (report, compare_reports(report, report)):
         assert len(str(shown).splitlines()) > 5
         assert DisplayFormatter().format(shown)[0] == {"text/plain": str(shown)}  # in notebooks

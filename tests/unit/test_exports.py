@@ -7,7 +7,7 @@ from importlib import import_module
 
 import pytest
 
-PACKAGES = ("checkpoints", "error_analysis", "integrations", "scores", "training")
+PACKAGES = ("checkpoints", "data", "error_analysis", "integrations", "scores", "training", "validation")
 
 
 @pytest.mark.parametrize("name", PACKAGES)
@@ -38,7 +38,9 @@ def test_names_can_be_imported_and_returned_types_too(name):
             "checkpoints.pretrained",
             ["datasets", "pandas", "peft", "transformers.trainer", "transformers.trainer_utils"],
         ),
+        ("data", ["datasets", "spacy"]),
         ("integrations", ["spacy", "transformers.pipelines"]),
+        ("preprocessing.features", ["datasets", "pandas"]),
     ],
 )
 def test_heavy_libraries_are_imported_when_they_are_needed(module, heavy):

@@ -39,6 +39,11 @@ def test_no_public_name_is_lost(name):
     assert name in dir(span_marker)
 
 
+def test_british_spellings_stay():
+    assert span_marker.analyse_errors is span_marker.analyze_errors
+    assert span_marker.analyse_predictions is span_marker.analyze_predictions
+
+
 @pytest.mark.parametrize("name", METHODS_OF_VERSION_1)
 def test_no_method_of_the_model_is_lost(name):
     assert callable(getattr(span_marker.SpanMarkerModel, name))
