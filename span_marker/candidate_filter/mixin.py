@@ -124,7 +124,7 @@ class SpanFilterMixin(nn.Module):
             texts = engine.encode_texts(self.encoder, engine_input)
             span_rows = texts.span_rows(engine_input)
             kept = torch.arange(len(span_rows), device=self.device)
-            if self.span_filter is not None:
+            if self.span_filter is not None and self.best_per_word is not None:
                 scores = self._filter_scores(texts.states, span_rows, span_words)
                 kept = self._is_best(scores, span_words, span_counts).nonzero()[:, 0]
             logits = self._classify(engine.encode_markers(self.encoder, engine_input.take(kept), texts))

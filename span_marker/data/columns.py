@@ -7,6 +7,7 @@ here reads rows alone, without a model or a tokenizer, and `span_marker.data.row
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -31,6 +32,8 @@ from span_marker.data.tags import ANY_TAGS, Tags, name_tags, read_tags
 
 if TYPE_CHECKING:
     from datasets import Column, Dataset
+
+logger = logging.getLogger(__name__)
 
 ROWS_AT_A_TIME = 1000
 
@@ -316,6 +319,8 @@ def annotated_rows(rows: Dataset | Iterable[Any]) -> Iterator[tuple[dict[str, An
             yield dict(row), parsed
         return
     reader = RowReader.from_dataset(rows, "annotated")
+    if reader.form == "tags" and "text" in rows.column_names:
+        logger.warning("The column 'text' is not written: entities of rows with 'tokens' count words.")
     for index, values in enumerate(read_columns(rows, rows.column_names)):
         columns = dict(zip(rows.column_names, values, strict=True))
         parsed = reader.read(index, *(columns[name] for name in reader.columns))

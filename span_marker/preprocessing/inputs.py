@@ -1,4 +1,4 @@
-"""Sentences in the one form that everything reads, whatever they came as, and the way from there to tokens."""
+"""Inputs: whatever a caller may pass, in one form."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Inputs: TypeAlias = "str | Iterable[str] | Iterable[Words] | Dataset"
 
 @dataclass(frozen=True)
 class Sentences:
-    """Sentences in the one form that everything behind this reads.
+    """Sentences in the form that the rest of the library reads.
 
     Attributes:
         items: Strings, or lists of words.
@@ -41,13 +41,13 @@ class Sentences:
     sentence_ids: Sequence[Any] | None = None
 
     def take(self, rows: list[int]) -> Sentences:
-        """Some of the sentences.
+        """Select sentences.
 
         Args:
-            rows: Which ones; with document context, whole documents.
+            rows: Their indices; with document context, those of whole documents.
 
         Returns:
-            They alone.
+            The selected sentences.
         """
 
         def pick(column: Any) -> Any:
@@ -114,7 +114,7 @@ def _read_items(inputs: Any, is_split_into_words: bool | None) -> tuple[Sentence
         is_single = is_split_into_words
         if is_single is None:
             is_single = bool(items) and isinstance(inputs, (list, tuple)) and not any(" " in item for item in items)
-            if is_single and len(items) > 1:
+            if is_single:
                 _say_that_strings_are_words()
         return (Sentences([items], are_texts=False), True) if is_single else (Sentences(items, are_texts=True), False)
     expected = str if isinstance(items[0], str) else (list, tuple)
@@ -138,14 +138,14 @@ def _say_that_strings_are_words() -> None:
 
 
 def text_column(dataset: Dataset, dataset_name: str) -> str:
-    """Find the column with the sentences.
+    """Find the column that holds the sentences.
 
     Args:
         dataset: A data set.
         dataset_name: What to call it in errors.
 
     Returns:
-        ``tokens``, or if there is none ``text``.
+        ``tokens``, or ``text`` if there are no ``tokens``.
 
     Raises:
         ValueError: If there is neither.
@@ -164,7 +164,7 @@ def _read_dataset(dataset: Dataset) -> Sentences:
 
 
 def take_columns(inputs: Any, names: Sequence[str]) -> list[dict[str, Any]]:
-    """Take columns that are to be passed through.
+    """Read the columns that are copied to the results.
 
     Args:
         inputs: The `Dataset`.
@@ -174,19 +174,19 @@ def take_columns(inputs: Any, names: Sequence[str]) -> list[dict[str, Any]]:
         A dict for each row.
 
     Raises:
-        TypeError: If the input is no `Dataset`, or the names are a single string.
-        ValueError: If there is no such column, or it is to hold the entities that are found.
+        TypeError: If the input is not a `Dataset`, or ``names`` is a string.
+        ValueError: If there is no such column, or it is ``entities``, which holds the result.
     """
     if isinstance(names, str):
         raise TypeError(f"keep_columns={names!r} must be a list: {[names]}")
     if not is_dataset(inputs):
         raise TypeError(
-            f"keep_columns={names!r} must be a list of columns of a Dataset, and the input is of type "
-            f"{type(inputs).__name__}: leave it out, or use predict_stream, which passes on all that a dict holds"
+            f"keep_columns={names!r} needs a Dataset, but the input is of type {type(inputs).__name__}: leave it out, "
+            "or use predict_stream, which copies everything that a dict holds"
         )
     for name in names:
         if name not in inputs.column_names or name == "entities":
-            reason = "holds what is found" if name == "entities" else f"is none of the columns {inputs.column_names}"
+            reason = "holds the result" if name == "entities" else f"is not one of the columns {inputs.column_names}"
             raise ValueError(f"keep_columns={list(names)!r}: {name!r} {reason}")
     if not names:
         return [{} for _ in range(len(inputs))]
@@ -194,17 +194,17 @@ def take_columns(inputs: Any, names: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def document_columns(dataset: Dataset) -> tuple[Sequence[Any] | None, Sequence[Any] | None]:
-    """Read the columns that document context needs.
+    """Read the columns of document context.
 
     Args:
         dataset: A data set.
 
     Returns:
-        The columns ``document_id`` and ``sentence_id``, or None and None if there is neither.
+        The columns ``document_id`` and ``sentence_id``; None and None if both are missing.
 
     Raises:
-        TypeError: If a sentence ID is not a whole number: others have no order to rely on.
-        ValueError: If there is one column without the other, an ID is missing, or a document has a sentence ID twice.
+        TypeError: If a sentence ID is not a whole number, which would leave the order open.
+        ValueError: If only one of the columns is there, an ID is missing, or a document has a sentence ID twice.
     """
     has = [name in dataset.column_names for name in ("document_id", "sentence_id")]
     if not any(has):
@@ -235,19 +235,19 @@ def document_columns(dataset: Dataset) -> tuple[Sequence[Any] | None, Sequence[A
 
 
 def warn_of_context(has_context: bool, config: SpanMarkerConfig) -> None:
-    """Log that a model is used the other way round than it was trained, if it is.
+    """Warn if a model that was trained with document context is used without it, or the other way round.
 
     Args:
-        has_context: Whether the data bring document context.
+        has_context: Whether the data has document context.
         config: Says whether the model was trained with it.
     """
     if has_context and not config.trained_with_document_context:
         logger.warning(
-            "The model was trained without document context, but the data set brings it: drop the columns "
-            "'document_id' and 'sentence_id' to use the model as it was trained."
+            "The model was trained without document context, but the data set has it: drop the columns 'document_id' "
+            "and 'sentence_id' to use the model as it was trained."
         )
     if config.trained_with_document_context and not has_context:
         logger.warning(
-            "The model was trained with document context, but there is none: pass a Dataset with the columns "
-            "'document_id' and 'sentence_id', beside 'tokens' or 'text', to use the model as it was trained."
+            "The model was trained with document context, but the input has none: pass a Dataset with the columns "
+            "'document_id' and 'sentence_id', in addition to 'tokens' or 'text', to use the model as it was trained."
         )

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from span_marker.core.decoding import DECODINGS, Decoder, ScoredSpan, likely_labels, probabilities, select
+from span_marker.core.decoding import DECODINGS, RULES, Decoder, ScoredSpan, likely_labels, probabilities, select
 
 
 @st.composite
@@ -120,3 +120,7 @@ def test_a_decoder_proposes_for_each_sentence():
     # Logarithms below 2.4 that are off by eps, and so factors of the scores; and a few roundings of the softmax.
     assert first.all_scores == pytest.approx(FOUR[0], rel=8 * torch.finfo(torch.float32).eps, abs=0)
     assert first.score == first.all_scores[1]
+
+
+def test_every_name_has_a_rule():
+    assert set(RULES) == set(DECODINGS)

@@ -12,6 +12,7 @@ from tiny import SENTENCES, build_model
 
 from span_marker import SpanMarkerModel
 from span_marker.candidate_filter.fitting import Examples, fit_filter, split_held_out
+from span_marker.candidate_filter.head import SpanFilter
 from span_marker.candidate_filter.threshold import (
     CONFIDENCE,
     DEFAULT_RECALL,
@@ -305,3 +306,9 @@ def test_broken_settings_are_refused(model, tmp_path, changes, error, message):
         setattr(model.config, name, value)
     with pytest.raises(error, match=message):
         model.config.check_limits()
+
+
+def test_fitting_does_not_ask_the_filter_before(model):
+    model.span_filter = SpanFilter(7)  # does not even fit the text states
+    model.fit_span_filter(WORDS, held_out=WORDS, recall=0.9)
+    assert model.span_filter.input_size != 7

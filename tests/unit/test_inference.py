@@ -190,10 +190,10 @@ def test_columns_are_passed_through_in_the_order_of_the_input(model):
 def test_columns_that_cannot_be_passed_through(model):
     data = Dataset.from_dict({"tokens": SENTENCES[:1], "entities": [[]]})
     with pytest.raises(
-        ValueError, match=r"keep_columns=\['id'\]: 'id' is none of the columns \['tokens', 'entities'\]"
+        ValueError, match=r"keep_columns=\['id'\]: 'id' is not one of the columns \['tokens', 'entities'\]"
     ):
         model.predict(data, keep_columns=["id"])
-    with pytest.raises(ValueError, match="'entities' holds what is found"):
+    with pytest.raises(ValueError, match="'entities' holds the result"):
         model.predict(data, keep_columns=["entities"])
     with pytest.raises(TypeError, match="the input is of type list"):
         model.predict(SENTENCES, keep_columns=["id"])

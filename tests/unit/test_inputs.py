@@ -43,6 +43,12 @@ def test_by_default_a_space_decides_and_the_guess_is_logged_once(kind, caplog):
     assert (sentences.items, sentences.are_texts, is_single) == (["Paris", "New York"], True, False)
 
 
+def test_the_guess_is_also_logged_for_a_list_of_one_string(caplog):
+    sentences, is_single = read_inputs(["Paris"])
+    assert (sentences.items, is_single) == ([["Paris"]], True)
+    assert "is_split_into_words=False" in caplog.text
+
+
 @pytest.mark.parametrize(
     "make",
     [

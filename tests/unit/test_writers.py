@@ -638,3 +638,11 @@ def test_without_spacy_the_error_says_what_to_install(tmp_path, monkeypatch):
     with pytest.raises(ImportError, match="pip install spacy"):
         list(to_docs(rows))
     write_html(tmp_path / "x", rows)
+
+
+def test_a_text_beside_tags_is_not_dropped_without_a_word(tmp_path, caplog):
+    data = Dataset.from_list([{"tokens": ["Ann", "went"], "ner_tags": ["B-PER", "O"], "text": "Ann went"}])
+    write_jsonl(tmp_path / "rows.jsonl", data)
+    assert "The column 'text' is not written" in caplog.text
+    (row,) = read_annotations(tmp_path / "rows.jsonl").to_list()
+    assert row == {"tokens": ["Ann", "went"], "entities": [{"label": "PER", "start": 0, "end": 1}]}
