@@ -1,7 +1,7 @@
 """The JSON of annotation tools: one shape per tool, recognized by the keys of a record.
 
-Offsets count code points in all of them. If a record repeats the text of a span, it is compared with the text between
-the offsets, so that data with other offsets is not misread.
+Offsets count code points in all of them; the indices of GLiNER's records count words. If a record repeats the text of a
+span, it is compared with the text between the offsets, so that data with other offsets is not misread.
 """
 
 from __future__ import annotations
@@ -22,7 +22,16 @@ from span_marker.data.json_records import (
     read_spans,
     row_content,
 )
-from span_marker.data.rows import RowEntity, check_text, is_list, parse_row
+from span_marker.data.rows import (
+    RowEntity,
+    check_entity,
+    check_list,
+    check_text,
+    check_words,
+    is_list,
+    is_whole,
+    parse_row,
+)
 from span_marker.data.tags import ANY_TAGS, name_tags
 
 _META_OF_JSON_MIN = {"id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time", "agreement"}
@@ -73,6 +82,46 @@ def _read_tags(record: Any, location: str) -> Record:
         raise problems[0].error
     content = {name: value for name, value in record.items() if name != "ner_tags"}
     return Record(content, [Annotation([])], tags=names)
+
+
+# GLiNER
+
+
+def _read_gliner(record: Any, location: str) -> Record:
+    if not isinstance(record, Mapping):
+        raise TypeError(f"{location}: a record of GLiNER must be a dict, not {type(record).__name__}")
+    for key in ("tokenized_text", "ner"):
+        if key not in record:
+            raise ValueError(f"{location} has no {key!r}, only the keys {sorted(record)}")
+    words = record["tokenized_text"]
+    check_words(words, f"{location}: 'tokenized_text'")
+    items = check_list(record["ner"], f"{location}: 'ner'")
+    entities = [_read_gliner_span(item, len(words), f"{location}, ner[{i}]={item!r}") for i, item in enumerate(items)]
+    identity = {} if record.get("id") is None else {"id": record["id"]}
+    ignored = tuple(key for key in record if key not in ("id", "tokenized_text", "ner"))
+    return Record({**identity, "tokens": words}, [Annotation(entities)], ignored=ignored)
+
+
+def _read_gliner_span(item: Any, num_words: int, location: str) -> RowEntity:
+    """Read ``[first word, last word, label]``. Errors count as the file does, whose last word is part of the entity."""
+    if not _is_triple(item):
+        raise TypeError(f"{location}: an entity must be a list of [first word, last word, label]")
+    first, last, label = item
+    for name, value in (("first", first), ("last", last)):
+        if not is_whole(value):
+            raise TypeError(f"{location}: the {name} word must be a whole number, not {value!r}")
+    if first < 0:
+        raise ValueError(f"{location}: the first word is {first}, but words count from 0")
+    if last < first:
+        raise ValueError(f"{location}: the last word, {last}, is before the first, {first}")
+    if last >= num_words:
+        end = f"ends with word {num_words - 1}, and the last word is in the entity" if num_words else "has no words"
+        raise ValueError(f"{location}: the last word is {last}, but the row {end}")
+    return check_entity({"label": label, "start": first, "end": last + 1}, num_words, "words", location)
+
+
+GLINER = Shape("GLiNER (tokenized_text, ner)", lambda r: has(r, "tokenized_text", "ner"), _read_gliner)
+"""The one shape that is a format of its own, too."""
 
 
 # Triples and tuples
@@ -280,6 +329,7 @@ def _read_argilla_2_flat(record: Any, location: str) -> Record:
 
 SHAPES = (
     Shape("rows of this library (tokens or text, entities)", _is_row, _read_row),
+    GLINER,  # before shapes that other keys of it, such as 'label', may look like
     Shape("doccano with relations (text, entities with start_offset)", _is_doccano_relations, _read_doccano_relations),
     Shape(
         "doccano (text or data, label or labels: [start, end, label])", lambda r: bool(_triples_key(r)), _read_triples

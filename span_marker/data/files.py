@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from span_marker.data.brat import read_brat, write_brat
 from span_marker.data.conll import read_conll, write_conll
+from span_marker.data.gliner import read_gliner, write_gliner
 from span_marker.data.jsonl import read_json, write_jsonl
 from span_marker.data.spacy_docs import read_docbin, write_docbin
 from span_marker.data.text_files import StrPath, check_path
@@ -24,7 +25,7 @@ class Format:
 
     Attributes:
         name: Its name.
-        endings: Endings of its files, in lower case.
+        endings: Endings of its files, in lower case; none if another format has them and reads its files, too.
         read: Reads a path, with the options by name, as rows with entities.
         write: Writes rows with entities to a path.
         options: Options of reading, with their defaults.
@@ -50,6 +51,7 @@ FORMATS = (
         {"token_column": 0, "tag_columns": -1, "documents": False},
     ),
     Format("jsonl", (".jsonl", ".json"), read_json, write_jsonl, {"annotator": None}),
+    Format("gliner", (), read_gliner, write_gliner),
     Format("brat", (".ann",), read_brat, write_brat, is_folder=True),
     Format("docbin", (".spacy",), read_docbin, write_docbin, {"spans_key": None}, ("nlp", "spans_key")),
 )
@@ -73,7 +75,8 @@ def read_annotations(
 
     Args:
         path: A file, or a folder for brat.
-        format: ``conll``, ``jsonl``, ``brat`` or ``docbin``. Defaults to what the ending of the path says.
+        format: ``conll``, ``jsonl``, ``gliner``, ``brat`` or ``docbin``. Defaults to what the ending of the path says.
+            ``jsonl`` reads the records of all tools, GLiNER's among them; ``gliner`` refuses all but those.
         token_column: For conll: the column of the words.
         tag_columns: For conll: the column of the tags. Several columns, or ``"all"`` but that of the words, are levels
             of nested entities.
@@ -117,8 +120,8 @@ def write_annotations(
     Args:
         path: The file; for brat a folder, which is made if need be.
         rows: A data set annotated in any form, or rows with ``tokens`` or ``text``, and ``entities``.
-        format: ``conll``, ``jsonl``, ``brat`` or ``docbin``. Defaults to what the ending of the path says; a folder, or
-            a path that ends with ``/``, is brat's.
+        format: ``conll``, ``jsonl``, ``gliner``, ``brat`` or ``docbin``. Defaults to what the ending of the path says,
+            which is never ``gliner``; a folder, or a path that ends with ``/``, is brat's.
         **options: Options of the writer: ``nlp`` and ``spans_key`` for docbin, see `write_docbin`.
 
     Raises:

@@ -29,6 +29,7 @@ class Record(NamedTuple):
         reason: Why there is no annotation, if there is none.
         task: The same for all records of one task, which several annotators may have.
         tags: Tags in place of entities. Their scheme is known only when the tags of all records are.
+        ignored: Keys that are not read, and that the user should know of.
     """
 
     content: dict[str, Any]
@@ -36,6 +37,7 @@ class Record(NamedTuple):
     reason: str = "have no annotation"
     task: str | None = None
     tags: list[str] | None = None
+    ignored: tuple[str, ...] = ()
 
 
 class Shape(NamedTuple):

@@ -12,7 +12,7 @@ from span_marker.core.labels import tags_to_entities
 from span_marker.data.annotation_tools import find_shape
 from span_marker.data.columns import annotated_rows
 from span_marker.data.conll import scheme_of
-from span_marker.data.json_records import Annotation, Record
+from span_marker.data.json_records import Annotation, Record, Shape
 from span_marker.data.rows import PREDICTED, parse_row
 from span_marker.data.text_files import StrPath, read_utf8, writing
 
@@ -29,12 +29,13 @@ REPEATED = {"label", "start", "end", "score", "span", *PREDICTED["words"], *PRED
 """Keys of an entity that are written in one form, or repeat what others say."""
 
 
-def read_json(path: Path, annotator: str | int | None = None) -> list[dict[str, Any]]:
+def read_json(path: Path, annotator: str | int | None = None, shape: Shape | None = None) -> list[dict[str, Any]]:
     """Read a file of JSON lines, or one JSON array.
 
     Args:
         path: The file.
         annotator: Whose annotation to use if a record has several.
+        shape: The shape of all records; None if their keys determine it.
 
     Returns:
         Rows with entities.
@@ -45,13 +46,16 @@ def read_json(path: Path, annotator: str | int | None = None) -> list[dict[str, 
     """
     rows: list[dict[str, Any]] = []
     left_out: dict[str, list[str]] = {}
+    ignored: dict[str, list[str]] = {}
     seen: dict[Any, tuple[str, Annotation]] = {}
     tags: dict[int, list[str]] = {}
     num_records = 0
     for place, value in _read_values(path):
         num_records += 1
         location = f"{path}, {place}, row {len(rows)}"
-        record = find_shape(value, location).read(value, location)
+        record = (shape or find_shape(value, location)).read(value, location)
+        for key in record.ignored:
+            ignored.setdefault(key, []).append(place)
         annotation, reason = _choose(record, annotator, location)
         if annotation is None:
             left_out.setdefault(reason, []).append(place)
@@ -67,6 +71,9 @@ def read_json(path: Path, annotator: str | int | None = None) -> list[dict[str, 
         reasons = [f"{len(places)} {reason} ({', '.join(places[:SHOWN])})" for reason, places in left_out.items()]
         num_left_out = sum(map(len, left_out.values()))
         logger.warning("%s: %d of %d records are left out: %s", path, num_left_out, num_records, "; ".join(reasons))
+    if ignored:
+        keys = [f"{key!r} in {len(places)} ({', '.join(places[:SHOWN])})" for key, places in ignored.items()]
+        logger.warning("%s: keys of some of the %d records are ignored: %s", path, num_records, "; ".join(keys))
     _resolve_tags(rows, tags, path)
     return rows
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from span_marker.core.labels import SCHEMES, entities_to_tags, tags_to_entities
-from span_marker.data.annotation_tools import SHAPES, find_shape
+from span_marker.data.annotation_tools import GLINER, SHAPES, find_shape
 from span_marker.data.files import FORMATS, read_annotations
 
 TEXT = "Ann 👩‍👩‍👧 met Bob\nin Köln."
@@ -360,6 +360,93 @@ def test_the_row_of_an_error_counts_what_is_read(tmp_path):
         read_lines(tmp_path, {"text": "a", "spans": []}, {"text": "a", "spans": [], "answer": "reject"}, bad)
 
 
+# GLiNER: words, and entities whose last word is inclusive
+
+WORDS = ["Ann", "Lee", "met", "Bob", "."]
+GLINER_RECORD = {"id": 7, "tokenized_text": WORDS, "ner": [[0, 1, "PER"], [3, 3, "PER"], [0, 0, "NAME"]]}
+GLINER_ROW = {"id": 7, "tokens": WORDS, "entities": [entity("PER", 0, 2), entity("PER", 3, 4), entity("NAME", 0, 1)]}
+
+
+@pytest.mark.parametrize("options", [{}, {"format": "gliner"}])
+def test_gliners_data_is_read_from_lines_and_from_an_array(tmp_path, caplog, options):
+    empty = {"id": 8, "tokenized_text": [], "ner": []}
+    expected = [GLINER_ROW, {"id": 8, "tokens": [], "entities": []}]
+    assert read_lines(tmp_path, GLINER_RECORD, empty, **options) == expected
+    for indent in (None, 1):
+        content = json.dumps([GLINER_RECORD, empty], indent=indent)
+        assert read_text(tmp_path, content, "data.json", **options) == expected
+    assert not caplog.text
+
+
+@pytest.mark.parametrize("options", [{}, {"format": "gliner"}])
+def test_other_keys_of_gliners_data_are_ignored_and_named(tmp_path, caplog, options):
+    more = {"label": ["PER"], "negatives": ["LOC"], "text": "Ann Lee", "spans": []}
+    assert read_lines(tmp_path, {**GLINER_RECORD, **more}, GLINER_RECORD, **options) == [GLINER_ROW] * 2
+    assert "data.jsonl: keys of some of the 2 records are ignored: 'label' in 1 (line 1); 'negat" in caplog.text
+    # Beside a text, no labels look like no entities of doccano.
+    assert read_lines(tmp_path, {**GLINER_RECORD, "text": "Ann Lee", "label": []}, **options) == [GLINER_ROW]
+
+
+def test_gliners_data_has_one_shape():
+    assert [shape for shape in SHAPES if shape.recognizes(GLINER_RECORD)] == [GLINER]
+
+
+BAD_GLINER = {
+    "outside": (
+        [[0, 5, "X"]],
+        ValueError,
+        r"\[0, 5, 'X'\]: the last word is 5, but the row ends with word 4",
+    ),
+    "turned round": (
+        [[0, 0, "X"], [2, 1, "X"]],
+        ValueError,
+        r"ner\[1\]=.*: the last word, 1, is before the first, 2",
+    ),
+    "negative": ([[-1, 1, "X"]], ValueError, r"the first word is -1, but words count from 0"),
+    "number as label": ([[0, 1, 7]], TypeError, r"ner\[0\]=\[0, 1, 7\]: the label of .* must be a string, not int"),
+    "no label": ([[0, 1, None]], ValueError, r"ner\[0\]=\[0, 1, None\]: .* has no 'label'"),
+    "empty label": ([[0, 1, ""]], ValueError, r"must have a label other than '' and 'O'"),
+    "float": ([[0, 1.0, "X"]], TypeError, r"the last word must be a whole number, not 1\.0"),
+    "bool": ([[False, 1, "X"]], TypeError, r"the first word must be a whole number, not False"),
+    "pair": ([[0, 1]], TypeError, r"ner\[0\]=\[0, 1\]: an entity must be a list of \[first word, last word, label\]"),
+    "dict": ([entity("X", 0, 1)], TypeError, r"an entity must be a list of \[first word, last word, label\]"),
+    "no list": (None, TypeError, r"'ner' must be a list, not NoneType"),
+}
+
+
+@pytest.mark.parametrize("options", [{}, {"format": "gliner"}])
+@pytest.mark.parametrize("name", BAD_GLINER)
+def test_bad_entities_of_gliner_are_refused(tmp_path, name, options):
+    ner, kind, message = BAD_GLINER[name]
+    with pytest.raises(kind, match=rf"data\.jsonl, line 2, row 1.*{message}"):
+        read_lines(tmp_path, GLINER_RECORD, {"tokenized_text": WORDS, "ner": ner}, **options)
+    content = json.dumps([GLINER_RECORD, {"tokenized_text": WORDS, "ner": ner}])
+    with pytest.raises(kind, match=rf"data\.json, item 1, row 1.*{message}"):
+        read_text(tmp_path, content, "data.json", **options)
+
+
+@pytest.mark.parametrize(
+    ("record", "kind", "message"),
+    [
+        ({"ner": []}, ValueError, r"has no 'tokenized_text', only the keys \['ner'\]"),
+        ({"tokenized_text": ["a"]}, ValueError, r"has no 'ner', only the keys \['tokenized_text'\]"),
+        ({"tokenized_text": "a", "ner": []}, TypeError, r"'tokenized_text' must be a list of words, not str"),
+        ({"tokenized_text": ["a", 1], "ner": []}, TypeError, r"'tokenized_text'\[1\]=1 must be a word"),
+        ({"tokenized_text": [], "ner": [[0, 0, "X"]]}, ValueError, "the last word is 0, but the row has no words"),
+        ({"text": "a", "entities": []}, ValueError, r"has no 'tokenized_text', only the keys \['entities', 'text'\]"),
+        (["a"], TypeError, "a record of GLiNER must be a dict, not list"),
+    ],
+)
+def test_bad_records_of_gliner_are_refused(tmp_path, record, kind, message):
+    with pytest.raises(kind, match=rf"data\.jsonl, line 2, row 1:? ?.*{message}"):
+        read_lines(tmp_path, GLINER_RECORD, record, format="gliner")
+
+
+def test_a_missing_key_is_told_without_a_format_too(tmp_path):
+    with pytest.raises(ValueError, match=r"line 2, row 1 has the keys \['tokenized_text'\].*GLiNER \(token"):
+        read_lines(tmp_path, GLINER_RECORD, {"tokenized_text": ["a"]})
+
+
 # Column files
 
 CONLL = """-DOCSTART- -X- -X- O
@@ -638,7 +725,7 @@ def broken_records(draw):
             return changed
         return draw(JSON_VALUES)
 
-    return break_one(draw(st.sampled_from(list(EXPORTS.values()))))
+    return break_one(draw(st.sampled_from([*EXPORTS.values(), GLINER_RECORD])))
 
 
 def read_or_refuse(record):

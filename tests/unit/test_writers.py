@@ -6,6 +6,7 @@ import re
 import sys
 import tempfile
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from pages import contrast, has_class, label_number, mix, read_marks, read_page,
 from span_marker.data.brat import write_brat
 from span_marker.data.conll import write_conll
 from span_marker.data.files import FORMATS, read_annotations, write_annotations
+from span_marker.data.gliner import write_gliner
 from span_marker.data.html import HUES, TINT, Mark, draw, write_html, write_page
 from span_marker.data.jsonl import write_jsonl
 from span_marker.data.rows import as_text, distinct, parse_row
@@ -198,6 +200,43 @@ def test_what_columns_cannot_hold_is_refused(tmp_path, row, message):
 
 
 @settings(max_examples=30)
+@given(
+    lists_of(word_rows(words=TEXTS, labels=ANY_LABELS)),
+    st.sampled_from(["x.jsonl", "x.json", "x"]),
+    st.sampled_from(["gliner", "jsonl"]),
+)
+def test_gliners_data_is_read_back(rows, name, format):
+    found = round_trip(write_gliner, rows, name, format=format)
+    assert [row["tokens"] for row in found] == [row["tokens"] for row in rows]
+    assert [unique(row["entities"]) for row in found] == [unique(row["entities"]) for row in rows]
+    assert all(len(row["entities"]) == len(unique(row["entities"])) for row in found)
+
+
+def test_gliners_data_is_written_as_gliner_loads_it(tmp_path):
+    names = {"label": "PER", "start": 0, "end": 2, "score": 0.5}
+    rows = [{"id": 1, "tokens": ["Ärzte", "Lee", "met"], "entities": [names, names]}, {"tokens": ["#"], "entities": []}]
+    records = [
+        {"tokenized_text": ["Ärzte", "Lee", "met"], "ner": [[0, 1, "PER"]]},
+        {"tokenized_text": ["#"], "ner": []},
+    ]
+    write_annotations(tmp_path / "x.jsonl", rows, format="gliner")
+    lines = (tmp_path / "x.jsonl").read_text(encoding="utf-8")
+    assert [json.loads(line) for line in lines.splitlines()] == records
+    assert "Ärzte" in lines
+    write_annotations(tmp_path / "x.json", rows, format="gliner")
+    assert json.loads((tmp_path / "x.json").read_text(encoding="utf-8")) == records
+    write_annotations(tmp_path / "y.json", [], format="gliner")
+    assert json.loads((tmp_path / "y.json").read_text(encoding="utf-8")) == []
+
+
+def test_gliners_data_has_no_texts(tmp_path):
+    rows = [{"tokens": ["a"], "entities": []}, {"text": "a", "entities": []}]
+    with pytest.raises(ValueError, match=r"row 1 has 'text', but GLiNER's files have words: pass rows with 'tokens'"):
+        write_annotations(tmp_path / "x.jsonl", rows, format="gliner")
+    assert not list(tmp_path.iterdir())
+
+
+@settings(max_examples=30)
 @given(lists_of(text_rows(LABELS)))
 def test_standoff_is_read_back(rows):
     found = round_trip(write_brat, rows, "folder")
@@ -251,12 +290,13 @@ def test_what_standoff_cannot_hold_is_refused(tmp_path, rows, message):
 @given(st.data())
 def test_every_format_writes_what_it_reads(nlp, data):
     kind = data.draw(st.sampled_from(FORMATS))
-    name = f"x{data.draw(st.sampled_from(kind.endings))}"
-    if kind.name == "conll":
+    format = None if kind.endings else kind.name
+    name = f"x{data.draw(st.sampled_from(kind.endings or ('', '.jsonl', '.txt')))}"
+    if kind.name in ("conll", "gliner"):
         rows = [flat(row) for row in data.draw(lists_of(word_rows(CONLL_WORDS, min_words=1)))]
     else:
         rows = [flat(snap(row, nlp)) for row in data.draw(lists_of(text_rows()))]
-    found = round_trip(write_annotations, rows, name)
+    found = round_trip(partial(write_annotations, format=format), rows, name, format=format)
     assert [unique(row["entities"]) for row in found] == [unique(row["entities"]) for row in rows]
     assert [row.get("text", row.get("tokens")) for row in found] == [row.get("text", row.get("tokens")) for row in rows]
 
@@ -292,7 +332,7 @@ def test_reading_options_are_those_of_the_formats():
 
 
 @pytest.mark.parametrize("form", ["numpy", "torch", "pandas", "arrow"])
-@pytest.mark.parametrize("write", [write_jsonl, write_conll, write_brat, write_docbin, write_html])
+@pytest.mark.parametrize("write", [write_jsonl, write_conll, write_gliner, write_brat, write_docbin, write_html])
 def test_the_format_and_the_form_of_a_data_set_change_nothing(nlp, tmp_path, write, form):
     entities = [[{"label": "PER", "start": 0, "end": 2}], []]
     data = Dataset.from_dict({"n": [1, 2], "tokens": [["Ann", "Lee", "left"], ["No"]], "entities": entities})
