@@ -133,6 +133,9 @@ class SpanMarkerConfig(PreTrainedConfig):
         candidates_per_word: Number of candidates per word of a sentence that get markers in training, in addition to
             the gold spans. They are the best ones of a candidate filter that is trained jointly with the classifier. At
             ``entity_max_length`` or more, all candidates get markers. None trains no filter.
+        token_state_size: Size of the token states that the classifier reads besides those of the markers: for each
+            candidate the states of its first and last token, see `span_marker.heads.token_states`. None if it reads
+            markers only, as in 1.x. It is set when a model is made, and goes with the weights.
         span_filter: The settings of the candidate filter, as a `SpanFilterConfig` or the dict that it is saved as. None
             for models without a filter.
         exact: Whether all candidates get markers in prediction, even if the model has a filter.
@@ -161,6 +164,7 @@ class SpanMarkerConfig(PreTrainedConfig):
     calibration_temperature: float = 1.0
     thresholds: dict[str, float] | None = None
     candidates_per_word: float | None = None
+    token_state_size: int | None = None
     span_filter: SpanFilterConfig | None = None
     exact: bool = False
     span_marker_version: str = __version__
@@ -197,6 +201,7 @@ class SpanMarkerConfig(PreTrainedConfig):
             check_limit(name, getattr(self, name), at_least=1, at_most=LARGEST_LIMIT)
         check_limit("entity_max_length", self.entity_max_length, at_least=1, at_most=LARGEST_LIMIT, also=(AUTO,))
         check_limit("model_max_length", self.model_max_length, 1, at_most=LARGEST_LIMIT, also=(None, AUTO))
+        check_limit("token_state_size", self.token_state_size, at_least=1, at_most=LARGEST_STATE, also=(None,))
         for name in ("max_prev_context", "max_next_context"):
             check_limit(name, getattr(self, name), at_least=0, at_most=LARGEST_LIMIT, also=(None,))
         if self.thresholds is not None:

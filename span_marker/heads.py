@@ -1,4 +1,4 @@
-"""The classifier of candidates: its layer, initial bias, dropout and loss."""
+"""The classifier of candidates: what it reads, its layer, initial bias, dropout and loss."""
 
 from __future__ import annotations
 
@@ -16,15 +16,18 @@ steps on shifting the encoder towards ``O`` (Lin et al. 2017, Focal Loss for Den
 
 
 class SpanClassifier(nn.Linear):
-    """Classifies candidates by the states of their two markers: ``(num_spans, 2 * hidden)`` to class scores.
+    """Classifies candidates by the states of their two markers, and of their first and last token if it reads these.
+
+    Maps ``(num_spans, 2 * hidden_size + 2 * token_state_size)`` to class scores, ``(num_spans, num_labels)``.
 
     Args:
         hidden_size: Size of a marker's state.
         num_labels: Number of classes, including ``O``.
+        token_state_size: Size of a token's state; 0 if only markers are read.
     """
 
-    def __init__(self, hidden_size: int, num_labels: int) -> None:
-        super().__init__(2 * hidden_size, num_labels)
+    def __init__(self, hidden_size: int, num_labels: int, token_state_size: int = 0) -> None:
+        super().__init__(2 * hidden_size + 2 * token_state_size, num_labels)
 
     def initialize(self, std: float, outside_id: int, multi_label: bool) -> None:
         """Initialize the weights at random, and the bias with `initial_bias`.
@@ -36,6 +39,23 @@ class SpanClassifier(nn.Linear):
         """
         init.normal_(self.weight, std=std)
         init.copy_(self.bias, initial_bias(self.out_features, outside_id, multi_label).to(self.bias))
+
+
+def token_states(text_states: Tensor, span_rows: Tensor) -> Tensor:
+    """Look up the states of the first and last token of each candidate, normalized to mean 0 and variance 1.
+
+    Markers have to learn from nothing what their position means; the states of tokens are good features from the first
+    step. With little training data they are worth more than the markers, see ``docs/little_data.md``.
+
+    Args:
+        text_states: States of the tokens of all texts, ``(num_tokens, size)``, see
+            `span_marker.encoders.passes.TextMemory.states`.
+        span_rows: Rows of ``text_states`` for the first and last token of each candidate, ``(num_spans, 2)``.
+
+    Returns:
+        States, ``(num_spans, 2, size)``.
+    """
+    return F.layer_norm(text_states, text_states.shape[-1:])[span_rows]
 
 
 def initial_bias(num_labels: int, outside_id: int, multi_label: bool) -> Tensor:

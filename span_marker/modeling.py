@@ -17,9 +17,9 @@ from span_marker.candidate_filter.head import FILTER_LOSS_WEIGHT, SpanFilter, fi
 from span_marker.candidate_filter.mixin import SpanFilterMixin
 from span_marker.checkpoints.pretrained import SpanMarkerPreTrainedModel
 from span_marker.configuration import SpanMarkerConfig
-from span_marker.encoders.engines import EngineInput
+from span_marker.encoders.engines import EngineInput, FastEngine
 from span_marker.encoders.support import EngineChoice
-from span_marker.heads import SpanClassifier, dropout_rate, summed_loss
+from span_marker.heads import SpanClassifier, dropout_rate, summed_loss, token_states
 from span_marker.prediction.mixin import PredictionMixin
 from span_marker.preprocessing.batching import evaluating
 
@@ -73,14 +73,22 @@ class SpanMarkerModel(SpanFilterMixin, PredictionMixin, SpanMarkerPreTrainedMode
     ) -> None:
         super().__init__(config, encoder, engine)
         self.dropout = nn.Dropout(dropout_rate(config.encoder))
-        self.classifier = SpanClassifier(config.encoder.hidden_size, len(config.classes))
+        self.classifier = SpanClassifier(config.encoder.hidden_size, len(config.classes), config.token_state_size or 0)
         self.span_filter = None if config.span_filter is None else SpanFilter(config.span_filter.input_size)
+        if config.token_state_size is not None:
+            self._fast_engine()  # or else refuse
         self.post_init()
 
-    def _prepare_new(self, arguments: Mapping[str, Any]) -> None:
+    def _prepare_new(self, arguments: Mapping[str, Any], compatible_with_1x: bool) -> None:
+        if self.can_filter and not compatible_with_1x:
+            self.config.token_state_size = self.text_state_size()
+            self.classifier = SpanClassifier(
+                self.config.encoder.hidden_size, len(self.config.classes), self.config.token_state_size
+            )
+            self._init_weights(self.classifier)
+            if "candidates_per_word" not in arguments:
+                self.config.candidates_per_word = DEFAULT_CANDIDATES_PER_WORD
         self.classifier.to(device=self.encoder.device, dtype=self.encoder.dtype)
-        if "candidates_per_word" not in arguments and self.can_filter:
-            self.config.candidates_per_word = DEFAULT_CANDIDATES_PER_WORD
         if self.config.candidates_per_word is not None:
             self.add_span_filter()
 
@@ -121,18 +129,22 @@ class SpanMarkerModel(SpanFilterMixin, PredictionMixin, SpanMarkerPreTrainedMode
         batch = self._engine_input(input_ids, attention_mask, span_tokens, span_counts)
         is_gold = None if labels is None else self._is_gold(labels)
         filter_scores = kept = None  # all candidates get markers
-        if self._is_filtered(labels is not None, exact):
+        is_filtered = self._is_filtered(labels is not None, exact)
+        if is_filtered or self.config.token_state_size is not None:
             engine = self._fast_engine()
             texts = engine.encode_texts(self.encoder, batch)
-            filter_scores = self._filter_scores(texts.states, texts.span_rows(batch), span_words)
-            if self.training and is_gold is not None:
-                kept = self._choose_for_training(filter_scores, span_words, span_counts, is_gold)
-            else:
-                kept = self._choose_for_prediction(filter_scores, span_words, span_counts)
-            states = engine.encode_markers(self.encoder, batch.take(kept), texts)
+            span_rows = texts.span_rows(batch)
+            if is_filtered:
+                filter_scores = self._filter_scores(texts.states, span_rows, span_words)
+                if self.training and is_gold is not None:
+                    kept = self._choose_for_training(filter_scores, span_words, span_counts, is_gold)
+                else:
+                    kept = self._choose_for_prediction(filter_scores, span_words, span_counts)
+                batch, span_rows = batch.take(kept), span_rows[kept]
+            states = engine.encode_markers(self.encoder, batch, texts)
+            logits = self._classify(states, texts.states, span_rows)
         else:
-            states = self.engine.encode(self.encoder, batch)
-        logits = self._classify(states)
+            logits = self._classify(self.engine.encode(self.encoder, batch))
         loss = None
         if labels is not None and is_gold is not None:
             loss = summed_loss(logits.float(), labels if kept is None else labels[kept])
@@ -159,13 +171,51 @@ class SpanMarkerModel(SpanFilterMixin, PredictionMixin, SpanMarkerPreTrainedMode
             marker_ids=self._marker_ids(input_ids.device),
         )
 
+    def _fast_engine(self) -> FastEngine:
+        """The engine, if texts can be read before any marker runs; a ValueError on the dense engine."""
+        if not isinstance(self.engine, FastEngine):
+            raise ValueError(
+                "a candidate filter and a classifier of tokens need the fast engine, which encodes texts before "
+                "any marker: load the model with engine='auto', or make it with compatible_with_1x=True if its encoder "
+                "does not support that engine"
+            )
+        return self.engine
+
+    def text_state_size(self) -> int:
+        """Measure the size of the text states that the candidate filter and the classifier read.
+
+        Returns:
+            The size of the values in the encoder's last layer, which need not be ``hidden_size``.
+
+        Raises:
+            ValueError: If the model runs on the dense engine.
+        """
+        ids = self._marker_ids(self.device)[None]
+        no_spans = torch.zeros(0, 2, dtype=torch.long, device=self.device)
+        batch = self._engine_input(ids, torch.ones_like(ids), no_spans, torch.zeros(1, dtype=torch.long))
+        with evaluating(self), torch.no_grad():
+            return self._fast_engine().encode_texts(self.encoder, batch).states.shape[1]
+
     def _marker_ids(self, device: torch.device) -> Tensor:
         tokenizer = self.require_tokenizer()
         return torch.tensor([tokenizer.start_marker_id, tokenizer.end_marker_id], device=device)
 
-    def _classify(self, states: Tensor) -> Tensor:
-        """Class scores from marker states: ``(num_spans, 2, hidden)`` to ``(num_spans, num_labels)``."""
-        features = self.dropout(states).flatten(1)  # (num_spans, 2 * hidden)
+    def _classify(
+        self, marker_states: Tensor, text_states: Tensor | None = None, span_rows: Tensor | None = None
+    ) -> Tensor:
+        """Class scores, ``(num_spans, num_labels)``, from the states of markers, ``(num_spans, 2, hidden)``.
+
+        The other two arguments are those of `token_states`. They are needed if the classifier reads tokens, too.
+        """
+        features = self.dropout(marker_states).flatten(1)  # (num_spans, 2 * hidden)
+        size = self.config.token_state_size
+        if size is not None and text_states is not None and span_rows is not None:
+            if text_states.shape[1] != size:
+                raise ValueError(
+                    f"token_state_size={size} in the configuration must be the size of the encoder's token states, "
+                    f"which is {text_states.shape[1]}"
+                )
+            features = torch.cat([features, token_states(text_states, span_rows).flatten(1)], dim=1)
         logits: Tensor = self.classifier(self.dropout(features))
         return logits
 

@@ -7,9 +7,11 @@ that is filled entry by entry.
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.models.deberta_v2.modeling_deberta_v2 import make_log_bucket_position
 
@@ -52,12 +54,14 @@ def sentence_logits(model: SpanMarkerModel, words: list[str]) -> Tensor:
     for start, end in spans:
         ids += [model.tokenizer.start_marker_id, model.tokenizer.end_marker_id]
         positions += [first.get(start, 0) + 2, last.get(end - 1, 0) + 2]
-    output = states(model.encoder, ids, positions, len(text_ids))
+    with last_values(model.encoder) as values:
+        output = states(model.encoder, ids, positions, len(text_ids))
     rows = []
-    for index in range(len(spans)):
-        start = output[len(text_ids) + 2 * index]
-        end = output[len(text_ids) + 2 * index + 1]
-        rows.append(model.classifier(torch.cat([start, end])))
+    for index, (start, end) in enumerate(spans):
+        seen = [output[len(text_ids) + 2 * index], output[len(text_ids) + 2 * index + 1]]
+        if model.config.token_state_size is not None:
+            seen += [normalized(values[-1][token]) for token in (first.get(start, 0), last.get(end - 1, 0))]
+        rows.append(model.classifier(torch.cat(seen)))
     return torch.stack(rows) if rows else torch.empty(0, model.config.num_labels)
 
 
@@ -73,6 +77,42 @@ def states(encoder: PreTrainedModel, ids: list[int], positions: list[int], num_t
         return run(encoder, torch.tensor([ids]), torch.tensor([positions]), seen, distance, num_text)[0]
     finally:
         encoder.set_attn_implementation(implementation)
+
+
+VALUES = ("value", "v_lin", "v_proj", "value_proj", "v", "in_proj", "Wqkv")
+"""Names of the modules that compute the values of a layer, alone or with queries and keys."""
+
+
+@contextmanager
+def last_values(encoder: PreTrainedModel) -> Iterator[list[Tensor]]:
+    """Keep what the last layer's attention computes as values; the last item is it, ``(length, heads * head_dim)``."""
+    heads = encoder.config.num_attention_heads
+    name, module = [item for item in encoder.named_modules() if item[0].split(".")[-1] in VALUES][-1]
+    attention = encoder.get_submodule(name.rpartition(".")[0])
+    kept: list[Tensor] = []
+
+    def keep(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+        values = output[0]
+        if name.endswith("in_proj"):  # query, key and value of each head side by side, without their biases
+            values = values.unflatten(-1, (heads, 3, -1))[:, :, 2].flatten(1) + attention.v_bias
+        elif name.endswith("Wqkv"):
+            values = values.chunk(3, dim=-1)[2]
+        elif name.endswith("v_proj"):  # heads may share values
+            values = values.unflatten(-1, (-1, encoder.config.hidden_size // heads))
+            values = values.repeat_interleave(heads // values.shape[1], dim=1).flatten(1)
+        kept.append(values)
+
+    handle = module.register_forward_hook(keep)
+    try:
+        yield kept
+    finally:
+        handle.remove()
+
+
+def normalized(state: Tensor) -> Tensor:
+    """A state with mean 0 and variance 1 over its entries."""
+    centered = state - state.mean()
+    return centered / (centered.square().mean() + 1e-5).sqrt()
 
 
 def as_mask(seen: list[list[bool]]) -> Tensor:

@@ -47,6 +47,9 @@ ENCODERS = {
 }
 """Encoder families and the kind of tokenizer that each is tested with."""
 
+TOKEN_STATE_SIZES = {"mobilebert": 16}
+"""Sizes of token states that are not 32."""
+
 UNSCALED = ("mobilebert", "mt5", "t5")
 """Families whose states or scores nothing keeps small, so that large weights would make large rounding errors."""
 
@@ -176,9 +179,16 @@ def encoder_config(family: str, vocab_size: int) -> PreTrainedConfig:
 
 
 def build_model(
-    family: str = "bert", engine: str = "auto", labels: list[str] | None = None, seed: int = 0, **limits: int
+    family: str = "bert",
+    engine: str = "auto",
+    labels: list[str] | None = None,
+    seed: int = 0,
+    reads_tokens: bool = False,
+    **limits: int,
 ) -> SpanMarkerModel:
     """A tiny model with "hot" random weights, so that every score depends on every position and mask entry."""
+    if reads_tokens:
+        limits["token_state_size"] = TOKEN_STATE_SIZES.get(family, 32)
     tokenizer = build_tokenizer(ENCODERS[family])
     vocab_size = -(-len(tokenizer) // 8) * 8
     config = SpanMarkerConfig(encoder=encoder_config(family, vocab_size), labels=labels or LABELS, **limits)

@@ -41,7 +41,8 @@ class SpanFilterMixin(nn.Module):
         dtype: torch.dtype
         _classify: Any
         _engine_input: Any
-        _marker_ids: Any
+        _fast_engine: Any
+        text_state_size: Any
 
         @property
         def preprocessor(self) -> Preprocessor:
@@ -89,17 +90,7 @@ class SpanFilterMixin(nn.Module):
         Raises:
             ValueError: If the model runs on the dense engine.
         """
-        no_candidates = torch.zeros(0, 2, dtype=torch.long)
-        examined = self.examine(
-            {
-                "input_ids": self._marker_ids(self.device)[None],
-                "attention_mask": torch.ones(1, 2, dtype=torch.bool),
-                "span_tokens": no_candidates,
-                "span_counts": torch.zeros(1, dtype=torch.long),
-                "span_words": no_candidates,
-            }
-        )
-        self.span_filter = SpanFilter(examined.text_states.shape[1]).to(self.device, self.dtype)
+        self.span_filter = SpanFilter(self.text_state_size()).to(self.device, self.dtype)
         self.config.span_filter = SpanFilterConfig(self.span_filter.input_size)
 
     def examine(self, batch: dict[str, Tensor]) -> Examined:
@@ -127,16 +118,9 @@ class SpanFilterMixin(nn.Module):
             if self.span_filter is not None and self.best_per_word is not None:
                 scores = self._filter_scores(texts.states, span_rows, span_words)
                 kept = self._is_best(scores, span_words, span_counts).nonzero()[:, 0]
-            logits = self._classify(engine.encode_markers(self.encoder, engine_input.take(kept), texts))
+            states = engine.encode_markers(self.encoder, engine_input.take(kept), texts)
+            logits = self._classify(states, texts.states, span_rows[kept])
         return Examined(logits, kept, texts.states, span_rows)
-
-    def _fast_engine(self) -> FastEngine:
-        if not isinstance(self.engine, FastEngine):
-            raise ValueError(
-                "a candidate filter needs the fast engine, because it reads the texts before any marker runs: load the "
-                "model with engine='auto', or with candidates_per_word=None if the encoder does not support that engine"
-            )
-        return self.engine
 
     def _is_filtered(self, has_labels: bool, exact: bool | None) -> bool:
         """Whether the filter chooses candidates in a forward pass."""

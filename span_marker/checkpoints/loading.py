@@ -46,7 +46,11 @@ CONFIG_ARGUMENTS = (
 HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "revision", "subfolder", "token")
 """Arguments of ``from_pretrained`` with which configuration, weights and tokenizer are all loaded."""
 
-ARGUMENTS = ("labels", "config", "engine", "model_card_data", "device_map", "dtype", *CONFIG_ARGUMENTS, *HUB_ARGUMENTS)
+ARGUMENTS = (
+    *("labels", "config", "engine", "model_card_data", "compatible_with_1x", "device_map", "dtype"),
+    *CONFIG_ARGUMENTS,
+    *HUB_ARGUMENTS,
+)
 """Arguments that are suggested when the caller of ``from_pretrained`` misspells one."""
 
 REPORT_WEIGHTS = {"output_loading_info": True, "ignore_mismatched_sizes": True}

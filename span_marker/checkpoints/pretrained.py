@@ -152,7 +152,7 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
         """Turns sentences into what the model reads."""
         return Preprocessor(self.require_tokenizer(), self.config, self.max_text_length)
 
-    def _prepare_new(self, arguments: Mapping[str, Any]) -> None:
+    def _prepare_new(self, arguments: Mapping[str, Any], compatible_with_1x: bool) -> None:
         """Make a new model on an encoder ready to be trained, given the caller's settings of the configuration."""
 
     def generate_model_card(self, **facts: Any) -> str:
@@ -277,6 +277,7 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
         config: PreTrainedConfig | None = None,
         engine: EngineChoice = "auto",
         model_card_data: SpanMarkerModelCardData | None = None,
+        compatible_with_1x: bool = False,
         **kwargs: Any,
     ) -> Self:
         """Load a SpanMarker checkpoint, or make a new SpanMarker model on an encoder.
@@ -290,6 +291,9 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
             engine: See `SpanMarkerModel`.
             model_card_data: What is to stand in the model's card. A checkpoint that is loaded without keeps the card
                 that it has, until it is trained.
+            compatible_with_1x: Whether the published 1.x library must be able to read the checkpoints of a new model.
+                Its classifier then reads markers only, and no candidate filter is trained unless you set
+                ``candidates_per_word``. With little training data, such models are much worse.
             **kwargs: ``model_max_length`` (tokens), ``marker_max_length`` (pairs), ``entity_max_length`` (words),
                 ``max_prev_context`` and ``max_next_context`` (sentences), ``multi_label``, ``decoding``, ``exact`` and
                 ``candidates_per_word``, by default 1 for a model on an encoder, see `SpanMarkerConfig`. All others are
@@ -322,6 +326,11 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
         if isinstance(config, SpanMarkerConfig):
             tokenizer = loading.load_tokenizer(path, kwargs)
             loading.fit_checkpoint_config(config, tokenizer, label_list, limits, path)
+            if compatible_with_1x and config.token_state_size is not None:
+                raise ValueError(
+                    f"compatible_with_1x=True is for new models: the classifier of the checkpoint {str(path)!r} reads "
+                    "token states, which 1.x does not know"
+                )
             kwargs = {**quantization.spare_heads(kwargs), **loading.REPORT_WEIGHTS}
             with loading.known_arguments(kwargs), naming_broken_files("the weights", path, BROKEN_WEIGHTS):
                 loaded: Any = super().from_pretrained(path, *model_args, config=config, engine=engine, **kwargs)
@@ -337,7 +346,7 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
             model = cls(config, encoder=encoder, engine=engine)
             model.tokenizer = tokenizer
             quantization.adopt_quantization(model, encoder)
-            model._prepare_new(limits)
+            model._prepare_new(limits, compatible_with_1x)
         model.model_card_data = model_card_data or SpanMarkerModelCardData()
         return model.eval()
 

@@ -49,9 +49,9 @@ def random_sentences(seed):
 
 
 @functools.cache
-def rounding_in(family, dtype):
+def rounding_in(family, dtype, reads_tokens=False):
     """How far apart rounding sets two class scores of a family's model, which is proportional to eps."""
-    single = logit_rounding(build_model(family, entity_max_length=4))
+    single = logit_rounding(build_model(family, entity_max_length=4, reads_tokens=reads_tokens))
     is_double = dtype == torch.float64 and family not in SINGLE_PRECISION
     return single * torch.finfo(torch.float64).eps / torch.finfo(torch.float32).eps if is_double else single
 
@@ -63,7 +63,7 @@ def check_logits(family, model, sentences):
     expected = [sentence_logits(exact, words) for words in sentences]
     for some in (exact, model):
         for logits, reference in zip(batch_logits(some, sentences), expected, strict=True):
-            within = rounding_in(family, some.dtype)
+            within = rounding_in(family, some.dtype, model.config.token_state_size is not None)
             torch.testing.assert_close(logits.double(), reference.double(), atol=within, rtol=0)
 
 
@@ -73,6 +73,14 @@ def test_engine_agrees_with_oracle(family, engine):
     model = build_model(family, engine, entity_max_length=4)
     for sentences in (SENTENCES, random_sentences(1)):
         check_logits(family, model, sentences)
+
+
+@pytest.mark.parametrize("family", ENCODERS)
+@pytest.mark.parametrize("max_markers", [None, 24])
+def test_a_classifier_of_tokens_agrees_with_oracle(family, max_markers):
+    model = build_model(family, entity_max_length=4, reads_tokens=True)
+    for sentences in (SENTENCES, random_sentences(1)):
+        check_logits(family, with_passes_of(model, max_markers), sentences)
 
 
 @pytest.mark.parametrize("family", ENCODERS)
@@ -90,8 +98,8 @@ def gradients(model, logits):
     return {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
 
 
-def check_gradients(family, engine, max_markers=None):
-    model = as_double(build_model(family, engine, entity_max_length=4))
+def check_gradients(family, engine, max_markers=None, reads_tokens=False):
+    model = as_double(build_model(family, engine, entity_max_length=4, reads_tokens=reads_tokens))
     if max_markers:
         with_passes_of(model, max_markers)
     expected = gradients(model, [sentence_logits(model, words) for words in SENTENCES])
@@ -105,6 +113,11 @@ def check_gradients(family, engine, max_markers=None):
 @pytest.mark.parametrize(("engine", "max_markers"), [("fast", None), ("fast", 24), ("dense", None)])
 def test_gradients_agree_with_oracle(family, engine, max_markers):
     check_gradients(family, engine, max_markers)
+
+
+@pytest.mark.parametrize("family", ENCODERS)
+def test_gradients_of_a_classifier_of_tokens_agree_with_oracle(family):
+    check_gradients(family, "fast", reads_tokens=True)
 
 
 @pytest.mark.parametrize("max_markers", [24, None], ids=["several-passes", "one-pass"])

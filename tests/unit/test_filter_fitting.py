@@ -261,7 +261,7 @@ def test_impossible_recalls_are_refused(model, recall, error, message):
 
 
 def test_the_dense_engine_is_refused():
-    with pytest.raises(ValueError, match="needs the fast engine"):
+    with pytest.raises(ValueError, match="need the fast engine"):
         build_model("bert", "dense", entity_max_length=4).fit_span_filter(WORDS, recall=0.9)
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from helpers import approximately, check_margin, collate
 from safetensors.torch import load_file, save_file
-from tiny import ENCODERS, LABELS, SENTENCES, build_model, build_tokenizer, encoder_config
+from tiny import ENCODERS, LABELS, SENTENCES, TOKEN_STATE_SIZES, build_model, build_tokenizer, encoder_config
 from transformers import AutoConfig, AutoModel, GPT2Config
 
 from span_marker import SpanMarkerConfig, SpanMarkerModel
@@ -340,13 +340,48 @@ def test_new_models_have_a_filter_to_train_where_they_can(tmp_path):
     assert new.span_filter is not None
     new.save_pretrained(tmp_path / "checkpoint")
     assert SpanMarkerModel.from_pretrained(tmp_path / "checkpoint").predict(SENTENCES) == new.predict(SENTENCES)
-    for options in ({"candidates_per_word": None}, {"engine": "dense"}):
+    for options in ({"candidates_per_word": None}, {"engine": "dense"}, {"compatible_with_1x": True}):
         exact = SpanMarkerModel.from_pretrained(encoder, labels=LABELS, entity_max_length=4, **options)
         assert exact.config.candidates_per_word is None
         assert exact.span_filter is None
         assert not exact.uses_filter()
-    with pytest.raises(ValueError, match="engine='auto', or with candidates_per_word=None"):
+    with pytest.raises(ValueError, match="engine='auto', or make it with compatible_with_1x=True"):
         SpanMarkerModel.from_pretrained(encoder, labels=LABELS, engine="dense", candidates_per_word=1)
+
+
+@pytest.mark.parametrize("family", ENCODERS)
+def test_new_models_classify_tokens_where_they_can(family, tmp_path):
+    encoder = save_encoder(family, tmp_path / "encoder")
+    new = SpanMarkerModel.from_pretrained(encoder, labels=LABELS, entity_max_length=4)
+    assert new.config.token_state_size == new.text_state_size() == TOKEN_STATE_SIZES.get(family, 32)
+    new.classifier.weight.data.normal_(std=0.5)  # so that something is found
+    new.classifier.bias.data.zero_()
+    new.save_pretrained(tmp_path / "checkpoint")
+    expected = new.predict(SENTENCES)
+    assert any(expected)
+    assert SpanMarkerModel.from_pretrained(tmp_path / "checkpoint").predict(SENTENCES) == expected
+    with pytest.raises(ValueError, match="need the fast engine"):
+        SpanMarkerModel.from_pretrained(tmp_path / "checkpoint", engine="dense")
+    with pytest.raises(ValueError, match="compatible_with_1x=True is for new models"):
+        SpanMarkerModel.from_pretrained(tmp_path / "checkpoint", compatible_with_1x=True)
+
+
+def test_markers_alone_are_classified_where_1x_or_the_dense_engine_must_do_it(tmp_path):
+    encoder = save_encoder("bert", tmp_path / "encoder")
+    for options in ({"compatible_with_1x": True}, {"engine": "dense"}):
+        model = SpanMarkerModel.from_pretrained(encoder, labels=LABELS, **options)
+        assert model.config.token_state_size is None
+        assert model.classifier.in_features == 2 * model.config.encoder.hidden_size
+    filtered = SpanMarkerModel.from_pretrained(encoder, labels=LABELS, compatible_with_1x=True, candidates_per_word=2)
+    assert filtered.config.candidates_per_word == 2
+    assert filtered.span_filter is not None
+
+
+def test_a_classifier_of_tokens_of_another_size_is_refused(tmp_path):
+    model = build_model("bert", reads_tokens=True, entity_max_length=3)
+    model.config.token_state_size = 16
+    with pytest.raises(ValueError, match=r"token_state_size=16 .* must be the size of .*, which is 32"):
+        model.predict(SENTENCES)
 
 
 def test_checkpoints_without_a_filter_stay_so(checkpoint):
