@@ -12,6 +12,7 @@ from oracle import as_double, sentence_logits
 from tiny import SENTENCES
 from torch import Tensor, nn
 
+import span_marker
 from span_marker import SpanMarkerModel
 from span_marker.preprocessing.data_collator import SpanMarkerDataCollator
 from span_marker.preprocessing.inputs import Sentences
@@ -130,3 +131,15 @@ def filter_scores(model: SpanMarkerModel, sentences: list[list[str]]) -> Tensor:
     _, _, text_states, span_rows = model.examine(batch)
     scores: Tensor = model.span_filter(text_states, span_rows, batch["span_words"].diff(dim=1)[:, 0])
     return scores
+
+
+def arguments(folder: Any, **changes: Any) -> span_marker.TrainingArguments:
+    """What tiny models are trained and evaluated with, quickly and quietly."""
+    options = {"num_train_epochs": 1, "per_device_train_batch_size": 2, "per_device_eval_batch_size": 2}
+    options |= {"save_strategy": "no", "report_to": "none", "use_cpu": True, "disable_tqdm": True, "seed": 1}
+    return span_marker.TrainingArguments(output_dir=str(folder), **{**options, **changes})
+
+
+def as_row(words: list[str], entities: list[tuple[str, int, int]]) -> dict[str, Any]:
+    """Annotated words as a row of a data set."""
+    return {"tokens": words, "entities": [{"label": label, "start": s, "end": e} for label, s, e in entities]}

@@ -60,6 +60,13 @@ SENTENCES = [
     [],
     ["Cleopatra", "ruled", "Egypt"],
 ]
+TAGS = [
+    ["B-PER", "I-PER", "O", "O", "O", "B-LOC", "O"],
+    ["B-LOC"],
+    ["B-PER", "I-PER", "I-PER", "O", "B-ORG", "I-ORG", "I-ORG", "O", "B-LOC", "O", "B-LOC", "O", "O", "O"],
+    [],
+    ["B-PER", "O", "B-LOC"],
+]
 
 
 SPECIALS = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]

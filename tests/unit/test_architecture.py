@@ -1,4 +1,4 @@
-"""The layout keeps its promises: modules stay short, and the page about it names only what exists."""
+"""The layout keeps its promises: modules stay short, tests have their names, the page about it names what exists."""
 
 import re
 from pathlib import Path
@@ -8,6 +8,18 @@ import span_marker
 PACKAGE = Path(span_marker.__file__).parent
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+
+BESIDE_THE_MODULES = {
+    "architecture": "the layout itself",
+    "benchmark_tables": "benchmarks/tables.py",
+    "edges": "evaluation, tuning and error analysis agree on where an entity begins and ends",
+    "exports": "what the packages export",
+    "filter_head": "candidate_filter/head.py, whose own name is too close to heads.py",
+    "inline_corpus": "training_scripts/inline_annotation.py and the bundled corpus",
+    "public_names": "what can be imported from span_marker",
+    "unicode": "offsets are right from the tokenizer to the entities, whatever the text",
+}
+"""Tests whose names are those of no module, and what they test."""
 
 
 def test_the_page_names_only_modules_that_exist():
@@ -32,3 +44,11 @@ def test_the_folders_beside_the_package_are_there():
 def test_modules_stay_readable():
     for path in PACKAGE.rglob("*.py"):
         assert len(path.read_text(encoding="utf-8").splitlines()) <= 400, path.name
+
+
+def test_unit_tests_are_named_after_modules():
+    modules = {path.stem for path in PACKAGE.rglob("*.py")} | {
+        path.parent.name for path in PACKAGE.rglob("__init__.py")
+    }
+    tests = {path.stem.removeprefix("test_") for path in Path(__file__).parent.glob("test_*.py")}
+    assert tests - modules == set(BESIDE_THE_MODULES)

@@ -6,6 +6,8 @@ import torch
 from helpers import approximately, check_margin
 from tiny import SENTENCES, TEXT, build_model
 
+import span_marker.preprocessing.batching
+from span_marker.core.spans import num_candidates
 from span_marker.preprocessing.batching import MemoryBudget, batches, run_in_batches
 from span_marker.preprocessing.data_collator import SpanMarkerDataCollator
 from span_marker.preprocessing.inputs import Sentences
@@ -124,3 +126,15 @@ def test_eight_threads_find_what_one_finds():
         assert list(pool.map(model.predict, inputs)) == expected
         streams = pool.map(lambda item: list(model.predict_stream(item)), inputs)
         assert list(streams) == expected
+
+
+def test_batches_keep_their_limits():
+    costs = [words + 2 * num_candidates(words, 8) for words in (3, 50, 7, 0, 50, 2, 300)]
+    found = list(batches(costs, batch_size=3))
+    assert sorted(index for batch in found for index in batch) == list(range(7))
+    assert found[0][0] == 6
+    for batch in found:
+        assert len(batch) <= 3
+        assert (
+            len(batch) == 1 or sum(costs[index] for index in batch) <= span_marker.preprocessing.batching.BATCH_TOKENS
+        )

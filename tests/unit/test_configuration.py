@@ -1,10 +1,12 @@
 import json
+import math
 
 import pytest
 from tiny import LABELS, encoder_config
 from transformers import AutoConfig, BertConfig
 
 from span_marker import SpanMarkerConfig
+from span_marker.configuration import SpanFilterConfig
 
 
 def test_round_trip_through_json(tmp_path):
@@ -69,3 +71,38 @@ def test_limits_of_another_type_are_refused():
         SpanMarkerConfig(marker_max_length="auto")
     with pytest.raises(ValueError, match="max_prev_context=-1 must be at least 0"):
         SpanMarkerConfig(max_prev_context=-1)
+
+
+@pytest.mark.parametrize(
+    ("values", "error", "message"),
+    [
+        ("yes", ValueError, "must be None or a dict with 'input_size'"),
+        ({"threshold": 0.5}, ValueError, "must be None or a dict with 'input_size'"),
+        ({"input_size": 32, "treshold": 0.5}, ValueError, "only keys of .*'threshold'"),
+        ({"input_size": 0}, ValueError, "must be at least 1"),
+        ({"input_size": 32, "threshold": "low"}, TypeError, "threshold='low' must be a number"),
+        ({"input_size": 32, "threshold": math.nan}, ValueError, "threshold=nan must be finite"),
+        ({"input_size": 32, "threshold": 0.5}, TypeError, "candidates_kept=None"),
+    ],
+)
+def test_broken_settings_of_the_filter_are_refused(values, error, message):
+    with pytest.raises(error, match=message):
+        SpanFilterConfig.from_dict(values)
+    with pytest.raises(error, match=message):
+        SpanMarkerConfig(span_filter=values)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"candidates_per_word": 0.0}, ValueError, "candidates_per_word=0.0 must be above 0"),
+        ({"candidates_per_word": "all"}, TypeError, "candidates_per_word='all' must be a number"),
+        ({"exact": "no"}, TypeError, "exact='no' must be True or False"),
+    ],
+)
+def test_broken_settings_are_refused(changes, error, message):
+    config = SpanMarkerConfig(encoder=encoder_config("bert", 64), labels=LABELS)
+    for name, value in changes.items():
+        setattr(config, name, value)
+    with pytest.raises(error, match=message):
+        config.check_limits()

@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
-from datasets import Dataset
+from datasets import Dataset, DatasetDict
 from helpers import approximately, check_margin, score_rounding
-from tiny import build_model
+from tiny import SENTENCES, build_model
 
 from span_marker.preprocessing import inputs as module
 from span_marker.preprocessing.inputs import read_inputs
@@ -103,7 +103,7 @@ def test_a_contradiction_is_refused(given, is_split_into_words):
         read_inputs(given, is_split_into_words)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def model():
     model = build_model("bert", entity_max_length=2)
     check_margin(model, np.array([*CHINESE, *CITIES]))  # batches of any size find the same
@@ -132,3 +132,47 @@ def test_streams_take_items_for_what_they_are_unless_told(model):
         list(model.predict_stream([CITIES, "Paris"], is_split_into_words=True))
     with pytest.raises(TypeError, match="item 0 of the inputs: 'tokens' must be a text"):
         list(model.predict_stream([{"tokens": CITIES}], is_split_into_words=False))
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        (3, "inputs of type int"),
+        (None, "inputs of type NoneType"),
+        ({"text": "a"}, "inputs of type dict: .*; predict_stream takes dicts"),
+        (DatasetDict(), "one split of a DatasetDict"),
+        ([{"text": "a"}], r"inputs\[0\] of type dict: .*; predict_stream takes dicts"),
+        ([1, 2], r"inputs\[0\] of type int"),
+        (["a b", ["c"]], r"inputs\[1\] of type list"),
+        (["a b", None], r"inputs\[1\] of type NoneType"),
+        ([["a"], "b c"], r"inputs\[1\] of type str"),
+        ([["a", 5]], r"inputs\[0\]\[1\]=5 must be a word"),
+        ([["a", None]], r"inputs\[0\]\[1\]=None must be a word"),
+    ],
+)
+def test_what_predict_cannot_read(model, inputs, message):
+    with pytest.raises(TypeError, match=message):
+        model.predict(inputs)
+
+
+def test_a_data_set_without_tokens(model):
+    with pytest.raises(ValueError, match=r"needs a column 'tokens' or 'text', but has only \['words'\]"):
+        model.predict(Dataset.from_dict({"words": ["a"]}))
+    with pytest.raises(ValueError, match="no 'document_id': number .* drop 'sentence_id' with dataset.remove_columns"):
+        model.predict(Dataset.from_dict({"tokens": [["a"]], "sentence_id": [1]}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"sentence_id": [0, 1, 1]}, ValueError, r"rows 1 and 2 both have sentence_id=1 in document_id='a'"),
+        ({"sentence_id": [0, None, 1]}, ValueError, "row 1 has no 'sentence_id'"),
+        ({"document_id": ["a", "a", None]}, ValueError, "row 2 has no 'document_id'"),
+        ({"sentence_id": ["10", "9", "8"]}, TypeError, "row 0: sentence_id='10' must be a whole number"),
+        ({"sentence_id": [0.5, 1.0, 2.0]}, TypeError, "row 0: sentence_id=0.5 must be a whole number"),
+    ],
+)
+def test_documents_without_an_order_are_refused(model, changes, error, message):
+    rows = {"tokens": SENTENCES[:3], "document_id": ["a"] * 3, "sentence_id": [0, 1, 2]}
+    with pytest.raises(error, match=message):
+        model.predict(Dataset.from_dict(rows | changes))

@@ -10,6 +10,8 @@ from span_marker.core.labels import (
     CONTINUES,
     SCHEMES,
     LabelledSpan,
+    complete_labels,
+    complete_tags,
     detect_scheme,
     entities_to_tags,
     reduce_labels,
@@ -172,3 +174,18 @@ def test_broken_label_lists_are_refused(labels, error, message):
 def test_entities_that_no_tags_can_write_are_refused(entities, message):
     with pytest.raises(ValueError, match=message):
         entities_to_tags(entities, 3)
+
+
+@given(st.sets(st.sampled_from([f"{p}-{t}" for p in "BIESLU" for t in "XY"] + ["O", "Z"]), min_size=1))
+def test_completed_tags_hold_all_tags_and_keep_their_scheme(tags):
+    completed = complete_tags(tags)
+    assert completed[0] == "O"
+    assert tags <= set(completed)
+    assert len(set(completed)) == len(completed)
+    assert detect_scheme(completed) == detect_scheme(tags)
+    assert complete_tags(completed) == completed
+
+
+@given(st.sets(st.sampled_from(["PER", "B-cell", "I-95", "U-boat", "L-arginine", "E-mail"]), min_size=1))
+def test_a_model_has_the_very_labels_of_the_entities(labels):
+    assert reduce_labels(complete_labels(labels))[0] == ["O", *sorted(labels)]

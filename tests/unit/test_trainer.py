@@ -1,42 +1,25 @@
+"""Training: steps, gradients, options, overlaps, and the candidate filter."""
+
 import copy
 import math
 import threading
 from dataclasses import replace
 
-import datasets.arrow_dataset
 import numpy as np
 import pytest
 import torch
 from datasets import Dataset
-from datasets.formatting import ArrowFormatter
-from helpers import approximately, check_margin, filter_scores, rounding
-from tiny import LABELS, SENTENCES, build_model
+from helpers import approximately, arguments, as_row, check_margin, filter_scores, rounding
+from tiny import SENTENCES, TAGS, build_model
 
-import span_marker.preprocessing.features
-from span_marker import SpanMarkerConfig, SpanMarkerModel, Trainer, TrainingArguments
-from span_marker.checkpoints.training_record import NUM_LABEL_ROWS, NUM_TEXT_ROWS
+from span_marker import SpanMarkerConfig, SpanMarkerModel, Trainer
 from span_marker.configuration import SpanFilterConfig
-from span_marker.core.labels import LabelledSpan, entities_to_tags, tags_to_entities
 from span_marker.core.spans import num_candidates
-
-TAGS = [
-    ["B-PER", "I-PER", "O", "O", "O", "B-LOC", "O"],
-    ["B-LOC"],
-    ["B-PER", "I-PER", "I-PER", "O", "B-ORG", "I-ORG", "I-ORG", "O", "B-LOC", "O", "B-LOC", "O", "O", "O"],
-    [],
-    ["B-PER", "O", "B-LOC"],
-]
 
 
 @pytest.fixture
 def dataset():
     return Dataset.from_dict({"tokens": SENTENCES, "ner_tags": TAGS})
-
-
-def arguments(folder, **changes):
-    options = {"num_train_epochs": 1, "per_device_train_batch_size": 2, "per_device_eval_batch_size": 2}
-    options |= {"save_strategy": "no", "report_to": "none", "use_cpu": True, "disable_tqdm": True, "seed": 1}
-    return TrainingArguments(output_dir=str(folder), **{**options, **changes})
 
 
 def test_default_arguments_and_training_twice(dataset, tmp_path, monkeypatch):
@@ -51,94 +34,6 @@ def test_default_arguments_and_training_twice(dataset, tmp_path, monkeypatch):
     assert any((before[name] != middle[name]).any() for name in before)
     assert any((middle[name] != tensor).any() for name, tensor in model.state_dict().items())
     assert 0 <= trainer.evaluate()["eval_overall_f1"] <= 1
-
-
-def test_each_data_set_is_prepared_once(dataset, tmp_path, monkeypatch):
-    calls = []
-    original = span_marker.preprocessing.features.prepare
-    monkeypatch.setattr(
-        span_marker.preprocessing.features, "prepare", lambda *a, **k: calls.append(a[0]) or original(*a, **k)
-    )
-    other = Dataset.from_dict({"tokens": SENTENCES[:1], "ner_tags": TAGS[:1]})
-    trainer = Trainer(build_model("bert", entity_max_length=3), arguments(tmp_path), dataset, dataset)
-    trainer.train()
-    trainer.evaluate()
-    for _ in range(2):
-        trainer.evaluate(other)
-        trainer.predict(other)
-    assert calls == [dataset, other]
-
-
-def test_metrics_are_those_of_predict(tmp_path):
-    model = build_model("bert", entity_max_length=3)
-    check_margin(model, SENTENCES)  # batches of any size find the same
-    found = [
-        [LabelledSpan(e["label"], e["word_start_index"], e["word_end_index"]) for e in entities]
-        for entities in model.predict(SENTENCES)
-    ]
-    # Half of the gold entities are what the model finds, the others what it does not.
-    gold = [found[0], [LabelledSpan("LOC", 0, 1)], tags_to_entities(TAGS[2], "IOB"), [], found[4]]
-    tags = [entities_to_tags(entities, len(words)) for entities, words in zip(gold, SENTENCES, strict=True)]
-    dataset = Dataset.from_dict({"tokens": SENTENCES, "ner_tags": tags})
-    metrics = Trainer(model, arguments(tmp_path), eval_dataset=dataset).evaluate()
-    right = sum(entity in expected for entities, expected in zip(found, gold, strict=True) for entity in entities)
-    assert 0 < right < sum(map(len, gold))
-    assert metrics["eval_overall_precision"] == pytest.approx(right / sum(map(len, found)))
-    assert metrics["eval_overall_recall"] == pytest.approx(right / sum(map(len, gold)))
-    for label in ("PER", "LOC", "ORG"):
-        number = sum(entity.label == label for entities in gold for entity in entities)
-        assert metrics.get(f"eval_{label}", {"number": 0})["number"] == number
-    assert metrics["eval_loss"] > 0
-
-
-def test_entities_out_of_reach_count_as_missed(tmp_path):
-    dataset = Dataset.from_dict({"tokens": [SENTENCES[2]], "ner_tags": [TAGS[2]]})
-    for limits in ({"entity_max_length": 1}, {"entity_max_length": 3, "model_max_length": 8}):
-        trainer = Trainer(build_model("bert", **limits), arguments(tmp_path), eval_dataset=dataset)
-        metrics = trainer.evaluate()
-        assert sum(metrics[f"eval_{label}"]["number"] for label in ("PER", "ORG", "LOC")) == 4
-
-
-def test_labels_are_reported_outside_of_training_only(dataset, tmp_path):
-    model = build_model("bert", entity_max_length=3)
-    trainer = Trainer(model, arguments(tmp_path, eval_strategy="epoch"), dataset, dataset)
-    trainer.train()
-    (log,) = [log for log in trainer.state.log_history if "eval_overall_f1" in log]
-    assert {"eval_overall_precision", "eval_overall_recall", "eval_overall_accuracy", "eval_loss"} <= set(log)
-    assert not any(isinstance(value, dict) for value in log.values())
-    assert isinstance(trainer.evaluate()["eval_PER"], dict)
-
-
-def test_evaluation_keeps_entities_and_no_scores_of_candidates(dataset, tmp_path):
-    seen = []
-    trainer = Trainer(
-        build_model("bert", entity_max_length=3),
-        arguments(tmp_path),
-        eval_dataset=dataset,
-        compute_metrics=lambda prediction: seen.append(prediction) or {"mine": 1.0},
-    )
-    assert trainer.evaluate()["eval_mine"] == 1.0
-    (entities, scores), (gold, num_words) = seen[0].predictions, seen[0].label_ids
-    assert entities.shape == (*scores.shape, 3)
-    assert len(entities) == len(gold) == len(SENTENCES)
-    assert num_words.tolist() == [len(words) for words in SENTENCES]
-    kept = entities[..., 0] != -100
-    assert (kept == (scores != -100)).all()
-    assert entities.shape[1] <= max(map(len, SENTENCES))
-
-
-def test_predict_without_tags(tmp_path):
-    model = build_model("bert", entity_max_length=3)
-    check_margin(model, SENTENCES)  # batches of any size find the same
-    trainer = Trainer(model, arguments(tmp_path))
-    output = trainer.predict(Dataset.from_dict({"tokens": SENTENCES}))
-    entities, _ = output.predictions
-    expected = [
-        [[model.config.label2id[e["label"]], e["word_start_index"], e["word_end_index"]] for e in found]
-        for found in model.predict(SENTENCES)
-    ]
-    assert [[row for row in rows if row[0] != -100] for rows in entities.tolist()] == expected
-    assert output.label_ids is None
 
 
 def test_several_evaluation_sets(dataset, tmp_path):
@@ -184,39 +79,6 @@ def test_model_init(dataset, tmp_path):
     assert trainer.train().global_step == 3
 
 
-def test_model_init_may_change_limits(dataset, tmp_path):
-    limits = iter([(3, 100), (2, 8), (4, 100)])
-
-    def model_init():
-        entity_max_length, model_max_length = next(limits)
-        return build_model("bert", entity_max_length=entity_max_length, model_max_length=model_max_length)
-
-    data = dataset.add_column("document_id", list(range(5))).add_column("sentence_id", [0] * 5)
-    trainer = Trainer(model_init=model_init, args=arguments(tmp_path), train_dataset=data, eval_dataset=dataset)
-    lengths = []
-    for entity_max_length in (2, 4):
-        trainer.train()
-        assert trainer.data_collator.entity_max_length == entity_max_length
-        assert trainer.model.config.trained_with_document_context
-        lengths.append(max(batch["input_ids"].shape[1] for batch in trainer.get_train_dataloader()))
-        trainer.evaluate()
-    assert lengths[0] == 8 < lengths[1]
-
-
-def test_metrics_can_be_logged(dataset, tmp_path, capsys):
-    trainer = Trainer(build_model("bert", entity_max_length=3), arguments(tmp_path), eval_dataset=dataset)
-    trainer.log_metrics("eval", trainer.evaluate())
-    assert "eval_PER_f1" in capsys.readouterr().out
-
-
-def test_untagged_data_can_be_predicted_but_not_evaluated(tmp_path):
-    untagged = Dataset.from_dict({"tokens": SENTENCES})
-    trainer = Trainer(build_model("bert", entity_max_length=3), arguments(tmp_path))
-    trainer.predict(untagged)
-    with pytest.raises(ValueError, match="has the columns"):
-        trainer.evaluate(untagged)
-
-
 def test_a_collator_of_the_caller_is_refused(dataset, tmp_path):
     with pytest.raises(TypeError, match="leave data_collator out"):
         Trainer(build_model("bert"), arguments(tmp_path), dataset, data_collator=lambda features: {})
@@ -254,137 +116,11 @@ def test_evaluation_the_other_way_round_than_training_warns(dataset, tmp_path, c
     assert "trained without document context" in caplog.records[-1].getMessage()
 
 
-def test_evaluation_and_prediction_see_the_same_context(dataset, tmp_path):
-    """In any order of the rows, and with a neighbor that decides what is found."""
-    documents = dataset.add_column("document_id", [7, 8, 7, 8, 7]).add_column("sentence_id", [2, 0, 0, 1, 1])
-    model = build_model("bert", entity_max_length=3)
-    check_margin(model, documents)  # batches of any size find the same
-    trainer = Trainer(model, arguments(tmp_path, per_device_eval_batch_size=3))
-    entities, _ = trainer.predict(documents).predictions
-    found = [[tuple(entity) for entity in rows if entity[0] >= 0] for rows in entities.tolist()]
-    ids = model.config.label2id
-    expected = [
-        [(ids[entity["label"]], entity["word_start_index"], entity["word_end_index"]) for entity in of]
-        for of in model.predict(documents)
-    ]
-    assert [sorted(rows) for rows in found] == [sorted(rows) for rows in expected]
-    alone = model.predict(dataset)
-    assert [[entity["span"] for entity in of] for of in alone] != [
-        [entity["span"] for entity in of] for of in model.predict(documents)
-    ]
-
-
 def test_data_of_empty_sentences(tmp_path):
     empty = Dataset.from_dict({"tokens": [[], [], ["", ""]], "ner_tags": [[], [], ["O", "O"]]})
     trainer = Trainer(build_model("bert"), arguments(tmp_path), empty, empty)
     assert trainer.train().training_loss == 0.0
     assert trainer.evaluate()["eval_overall_f1"] == 0.0
-
-
-def test_bad_rows_stop_training_before_its_first_step(dataset, tmp_path):
-    broken = Dataset.from_dict({"tokens": [["a"]], "ner_tags": [["B-ART"]]})
-    model = build_model("bert")
-    before = copy.deepcopy(model.state_dict())
-    for given, name in (
-        ((broken, dataset), "training"),
-        ((dataset, broken), "evaluation"),
-        ((dataset, {"news": dataset, "chat": broken}), r"evaluation \(chat\)"),
-    ):
-        trainer = Trainer(model, arguments(tmp_path, learning_rate=1.0), *given)
-        with pytest.raises(ValueError, match=f"row 0 of the {name} data: tag 'B-ART'"):
-            trainer.train()
-        assert all((before[key] == tensor).all() for key, tensor in model.state_dict().items())
-    assert model.config.tags == LABELS
-
-
-def test_wrong_columns_are_refused_at_once(dataset, tmp_path):
-    untagged = dataset.remove_columns("ner_tags")
-    model = build_model("bert")
-    for given, name in (
-        ((untagged, None), "training"),
-        ((dataset, untagged), "evaluation"),
-        ((dataset, {"news": dataset, "chat": untagged}), r"evaluation \(chat\)"),
-    ):
-        with pytest.raises(ValueError, match=f"the {name} data has the columns"):
-            Trainer(model, arguments(tmp_path), *given)
-
-
-@pytest.fixture
-def rows_read(monkeypatch):
-    """How many rows with tokens have been read from data sets: one number for each time that some were."""
-    counts, format_table = [], datasets.arrow_dataset.format_table
-
-    def counting(table, key, formatter, *args, **kwargs):
-        if "tokens" in table.column_names and not isinstance(formatter, ArrowFormatter):  # map reads arrow first
-            counts.append(table.num_rows)
-        return format_table(table, key, formatter, *args, **kwargs)
-
-    monkeypatch.setattr(datasets.arrow_dataset, "format_table", counting)
-    return counts
-
-
-@pytest.mark.parametrize("limit", [3, "auto"])
-def test_rows_are_read_once_and_once_more_for_limits(tmp_path, rows_read, limit):
-    size = 1200  # more than are looked at for examples
-    data = Dataset.from_dict(
-        {"tokens": [SENTENCES[1], SENTENCES[4]] * (size // 2), "ner_tags": [TAGS[1], TAGS[4]] * (size // 2)}
-    )
-    trainer = Trainer(build_model("bert", entity_max_length=limit), arguments(tmp_path, max_steps=1), data)
-    assert sum(rows_read) == (size if limit == "auto" else 0)
-    rows_read.clear()
-    trainer.evaluate(data.select([0]))  # training data come first, since they may set decoding
-    assert sum(rows_read) == size + 1
-    rows_read.clear()
-    trainer.train()
-    trainer.train()
-    examples = NUM_TEXT_ROWS + 2 * NUM_LABEL_ROWS
-    assert sum(rows_read) <= 2 * examples < size
-    record = trainer.model.training_record
-    assert record.entity_counts == (1, 1.5, 2)
-    assert record.sentence_lengths == (1, 2, 3)
-    assert record.label_examples == {"LOC": ["Paris", "Egypt"], "PER": ["Cleopatra"]}
-
-
-def test_new_models_with_the_same_settings_share_limits_and_features(tmp_path, rows_read):
-    size = 300
-    data = Dataset.from_dict({"tokens": [SENTENCES[4]] * size, "ner_tags": [TAGS[4]] * size})
-    trainer = Trainer(
-        model_init=lambda: build_model("bert", entity_max_length="auto"),
-        args=arguments(tmp_path, max_steps=1),
-        train_dataset=data,
-    )
-    trainer.train()
-    trainer.train()
-    assert trainer.model.config.entity_max_length == 1
-    assert sum(rows_read) <= 2 * size + 2 * (NUM_TEXT_ROWS + 2 * NUM_LABEL_ROWS)
-
-
-def test_other_data_may_take_the_place_of_the_first(dataset, tmp_path):
-    trainer = Trainer(build_model("bert", entity_max_length=3), arguments(tmp_path), dataset, dataset)
-    metrics = trainer.evaluate()
-    trainer.train_dataset = dataset.select([0, 1])
-    trainer.eval_dataset = dataset.select([0])
-    assert trainer.train().global_step == 1
-    assert metrics["eval_PER"]["number"] > trainer.evaluate()["eval_PER"]["number"] == 1
-
-
-def test_another_model_is_refused(tmp_path):
-    with pytest.raises(TypeError, match="model must be a SpanMarkerModel, not BertModel"):
-        Trainer(build_model("bert").encoder, arguments(tmp_path))
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ({"model": "encoder"}, r"model must be a SpanMarkerModel, .*SpanMarkerModel.from_pretrained\('encoder'\)"),
-        ({"args": "out"}, r"args must be TrainingArguments, not str: TrainingArguments\('out'\)"),
-        ({"train_dataset": "train.jsonl"}, r"the training data must be .*read_annotations\('train.jsonl'\)"),
-        ({"eval_dataset": "dev.jsonl"}, r"the evaluation data must be .*read_annotations\('dev.jsonl'\)"),
-    ],
-)
-def test_names_in_place_of_things(tmp_path, given, message):
-    with pytest.raises(TypeError, match=message):
-        Trainer(**{"model": build_model("bert", entity_max_length=3), "args": arguments(tmp_path), **given})
 
 
 def test_an_evaluation_set_is_named_or_given(dataset, tmp_path):
@@ -404,38 +140,9 @@ def by_heart(model, folder):
     return arguments(folder, **options)
 
 
-def as_rows(words, entities):
-    return {"tokens": words, "entities": [{"label": label, "start": s, "end": e} for label, s, e in entities]}
-
-
-def test_windows_of_a_sentence_are_evaluated_as_one_sentence(tmp_path):
-    model = build_model("bert", entity_max_length=3, model_max_length=30)
-    words = [word for _ in range(6) for word in SENTENCES[2]]
-    sentences = [SENTENCES[0], words, SENTENCES[4]]
-    check_margin(model, sentences)  # batches of any size find the same
-    found = [
-        [LabelledSpan(e["label"], e["word_start_index"], e["word_end_index"]) for e in entities]
-        for entities in model.predict(sentences)
-    ]
-    assert len(found[1]) > 6
-    gold = [found[0], [*found[1][::2], LabelledSpan("PER", 1, 12)], []]
-    data = Dataset.from_list([as_rows(*row) for row in zip(sentences, gold, strict=True)])
-    trainer = Trainer(model, arguments(tmp_path), eval_dataset=data)
-    metrics = trainer.evaluate()
-    right = len(found[0]) + len(found[1][::2])
-    assert metrics["eval_overall_precision"] == pytest.approx(right / sum(map(len, found)))
-    assert metrics["eval_overall_recall"] == pytest.approx(right / (right + 1))
-    output = trainer.predict(data)
-    entities, _ = output.predictions
-    ids = model.config.label2id
-    expected = [[[ids[label], start, end] for label, start, end in row] for row in found]
-    assert [[row for row in rows if row[0] != -100] for rows in entities.tolist()] == expected
-    assert output.label_ids[1].tolist() == [len(words) for words in sentences]
-
-
 def test_the_loss_of_windows_is_that_of_all_candidates(tmp_path):
     words = [word for _ in range(6) for word in SENTENCES[2]]
-    data = Dataset.from_list([as_rows(words, [("PER", 0, 3), ("LOC", 40, 41)])])
+    data = Dataset.from_list([as_row(words, [("PER", 0, 3), ("LOC", 40, 41)])])
     model = build_model("bert", entity_max_length=3, model_max_length=60)
     trainer = Trainer(model, arguments(tmp_path, per_device_train_batch_size=50), data)
     (batch,) = trainer.get_train_dataloader()
@@ -453,7 +160,7 @@ def test_nested_entities_are_learned(tmp_path, multi_label):
         [],
         [("PER", 0, 1), ("LOC", 2, 3), *([("ORG", 2, 3)] if multi_label else [])],
     ]
-    data = Dataset.from_list([as_rows(*row) for row in zip(SENTENCES, entities, strict=True)])
+    data = Dataset.from_list([as_row(*row) for row in zip(SENTENCES, entities, strict=True)])
     model = build_model("bert", entity_max_length=3, multi_label=multi_label)
     trainer = Trainer(model, by_heart(model, tmp_path), data, data)
     trainer.train()
@@ -471,7 +178,7 @@ def test_nested_entities_are_learned(tmp_path, multi_label):
 
 @pytest.mark.parametrize("decoding", [None, "flat"])
 def test_training_data_decide_how_overlaps_are_resolved_before_anything_is_found(tmp_path, caplog, decoding):
-    nested = Dataset.from_list([as_rows(SENTENCES[0], [("PER", 0, 2), ("LOC", 0, 1)])])
+    nested = Dataset.from_list([as_row(SENTENCES[0], [("PER", 0, 2), ("LOC", 0, 1)])])
     models = []
 
     def model_init():
@@ -503,23 +210,6 @@ def test_texts_are_trained_on_as_they_are_predicted(tmp_path):
     assert [(e["label"], e["char_start_index"], e["char_end_index"]) for e in found] == [
         (e["label"], e["start"], e["end"]) for e in entities
     ]
-
-
-def test_automatic_limits_come_from_the_training_data(dataset, tmp_path):
-    model = build_model("bert", entity_max_length="auto", model_max_length="auto")
-    with pytest.raises(ValueError, match="'auto' is set by Trainer from the training data"):
-        model.predict("Paris")
-    Trainer(model, arguments(tmp_path), dataset)
-    assert model.config.entity_max_length == 3
-    assert model.config.model_max_length == 128  # all that the encoder can read, and less than the default
-    model.predict("Paris")
-    model = build_model("xlm-roberta", entity_max_length=3, model_max_length="auto")
-    model.config.model_max_length_default = 8
-    Trainer(model, arguments(tmp_path), dataset)
-    longest = max(len(row.input_ids) for row in model.tokenizer.encode_words(SENTENCES)) + 2
-    assert longest <= model.config.model_max_length < longest + 8
-    with pytest.raises(ValueError, match="'auto' is set by Trainer from the training data"):
-        Trainer(build_model("bert", entity_max_length="auto"), arguments(tmp_path), eval_dataset=dataset)
 
 
 def many(dataset):

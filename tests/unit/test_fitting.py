@@ -1,54 +1,19 @@
 """Fitting a candidate filter: what it learns, where it cuts, what it says about it, and what it refuses."""
 
-import math
-
 import pytest
 import torch
 from datasets import Dataset
 from helpers import check_margin, collate, rounding
-from hypothesis import given
-from hypothesis import strategies as st
 from tiny import SENTENCES, build_model
 
 from span_marker import SpanMarkerModel
 from span_marker.candidate_filter.fitting import Examples, fit_filter, split_held_out
 from span_marker.candidate_filter.head import SpanFilter
-from span_marker.candidate_filter.threshold import (
-    CONFIDENCE,
-    DEFAULT_RECALL,
-    choose_threshold,
-    entities_needed,
-    num_expendable,
-)
-from span_marker.configuration import SpanFilterConfig, SpanMarkerConfig
+from span_marker.candidate_filter.threshold import DEFAULT_RECALL, choose_threshold
 from span_marker.preprocessing.inputs import Sentences
 
 WORDS = [[f"{word}{number % 7}" for word in words] for number in range(12) for words in SENTENCES]
 """Sixty sentences, empty ones among them."""
-
-
-def binomial(num_dropped, num_entities, rate):
-    """P(B(num_entities, rate) <= num_dropped)."""
-    lgamma = math.lgamma
-    return sum(
-        math.exp(
-            lgamma(num_entities + 1)
-            - lgamma(k + 1)
-            - lgamma(num_entities - k + 1)
-            + k * math.log(rate)
-            + (num_entities - k) * math.log(1 - rate)
-        )
-        for k in range(num_dropped + 1)
-    )
-
-
-@given(st.integers(0, 3000), st.sampled_from([0.9, 0.98, 0.995]))
-def test_the_expendable_entities_are_those_of_the_binomial_bound(more, recall):
-    num_entities = entities_needed(recall) + more
-    dropped = num_expendable(num_entities, recall)
-    assert binomial(dropped, num_entities, 1 - recall) <= 1 - CONFIDENCE + 1e-9
-    assert dropped == num_entities or binomial(dropped + 1, num_entities, 1 - recall) > 1 - CONFIDENCE - 1e-9
-    assert binomial(0, entities_needed(recall) - 1, 1 - recall) > 1 - CONFIDENCE
 
 
 def random_examples(num_batches, seed):
@@ -272,40 +237,6 @@ def test_multi_label_models_have_filters():
     report = model.fit_span_filter(WORDS, held_out=WORDS, recall=0.9)
     places = {(row, e["word_start_index"], e["word_end_index"]) for row, found in enumerate(exact) for e in found}
     assert report.num_entities == len(places)
-
-
-@pytest.mark.parametrize(
-    ("values", "error", "message"),
-    [
-        ("yes", ValueError, "must be None or a dict with 'input_size'"),
-        ({"threshold": 0.5}, ValueError, "must be None or a dict with 'input_size'"),
-        ({"input_size": 32, "treshold": 0.5}, ValueError, "only keys of .*'threshold'"),
-        ({"input_size": 0}, ValueError, "must be at least 1"),
-        ({"input_size": 32, "threshold": "low"}, TypeError, "threshold='low' must be a number"),
-        ({"input_size": 32, "threshold": math.nan}, ValueError, "threshold=nan must be finite"),
-        ({"input_size": 32, "threshold": 0.5}, TypeError, "candidates_kept=None"),
-    ],
-)
-def test_broken_settings_of_the_filter_are_refused(values, error, message):
-    with pytest.raises(error, match=message):
-        SpanFilterConfig.from_dict(values)
-    with pytest.raises(error, match=message):
-        SpanMarkerConfig(span_filter=values)
-
-
-@pytest.mark.parametrize(
-    ("changes", "error", "message"),
-    [
-        ({"candidates_per_word": 0.0}, ValueError, "candidates_per_word=0.0 must be above 0"),
-        ({"candidates_per_word": "all"}, TypeError, "candidates_per_word='all' must be a number"),
-        ({"exact": "no"}, TypeError, "exact='no' must be True or False"),
-    ],
-)
-def test_broken_settings_are_refused(model, tmp_path, changes, error, message):
-    for name, value in changes.items():
-        setattr(model.config, name, value)
-    with pytest.raises(error, match=message):
-        model.config.check_limits()
 
 
 def test_fitting_does_not_ask_the_filter_before(model):

@@ -1,15 +1,16 @@
+"""Prediction: sentences in any form and of any length, alone, in batches and as streams."""
+
 import logging
 from itertools import pairwise
 
 import pytest
-from datasets import Dataset, DatasetDict
+from datasets import Dataset
 from helpers import approximately, check_margin, score_rounding
 from tiny import SENTENCES, TOKENIZERS, build_model
 
 import span_marker.preprocessing.batching
 from span_marker.core.spans import num_candidates
 from span_marker.core.windows import plan_windows
-from span_marker.preprocessing.batching import batches
 from span_marker.preprocessing.inputs import read_inputs
 from span_marker.preprocessing.pieces import sentence_beginnings
 
@@ -76,34 +77,6 @@ def test_blank_text_has_no_entities(model, text):
     assert model.predict([[text], []]) == [[], []]
 
 
-@pytest.mark.parametrize(
-    ("inputs", "message"),
-    [
-        (3, "inputs of type int"),
-        (None, "inputs of type NoneType"),
-        ({"text": "a"}, "inputs of type dict: .*; predict_stream takes dicts"),
-        (DatasetDict(), "one split of a DatasetDict"),
-        ([{"text": "a"}], r"inputs\[0\] of type dict: .*; predict_stream takes dicts"),
-        ([1, 2], r"inputs\[0\] of type int"),
-        (["a b", ["c"]], r"inputs\[1\] of type list"),
-        (["a b", None], r"inputs\[1\] of type NoneType"),
-        ([["a"], "b c"], r"inputs\[1\] of type str"),
-        ([["a", 5]], r"inputs\[0\]\[1\]=5 must be a word"),
-        ([["a", None]], r"inputs\[0\]\[1\]=None must be a word"),
-    ],
-)
-def test_what_predict_cannot_read(model, inputs, message):
-    with pytest.raises(TypeError, match=message):
-        model.predict(inputs)
-
-
-def test_a_data_set_without_tokens(model):
-    with pytest.raises(ValueError, match=r"needs a column 'tokens' or 'text', but has only \['words'\]"):
-        model.predict(Dataset.from_dict({"words": ["a"]}))
-    with pytest.raises(ValueError, match="no 'document_id': number .* drop 'sentence_id' with dataset.remove_columns"):
-        model.predict(Dataset.from_dict({"tokens": [["a"]], "sentence_id": [1]}))
-
-
 def test_batch_size_below_one(model):
     with pytest.raises(ValueError, match="batch_size=0 must be at least 1"):
         model.predict("a", batch_size=0)
@@ -146,22 +119,6 @@ def test_blocks_keep_documents_whole(model, within, monkeypatch):
     assert list(span_marker.prediction.predictor._blocks(groups)) == [[2, 0], [1, 3, 4]]
     assert model.predict(data) == approximately(whole, within)
     assert model.predict(data.select([])) == []
-
-
-@pytest.mark.parametrize(
-    ("changes", "error", "message"),
-    [
-        ({"sentence_id": [0, 1, 1]}, ValueError, r"rows 1 and 2 both have sentence_id=1 in document_id='a'"),
-        ({"sentence_id": [0, None, 1]}, ValueError, "row 1 has no 'sentence_id'"),
-        ({"document_id": ["a", "a", None]}, ValueError, "row 2 has no 'document_id'"),
-        ({"sentence_id": ["10", "9", "8"]}, TypeError, "row 0: sentence_id='10' must be a whole number"),
-        ({"sentence_id": [0.5, 1.0, 2.0]}, TypeError, "row 0: sentence_id=0.5 must be a whole number"),
-    ],
-)
-def test_documents_without_an_order_are_refused(model, changes, error, message):
-    rows = {"tokens": SENTENCES[:3], "document_id": ["a"] * 3, "sentence_id": [0, 1, 2]}
-    with pytest.raises(error, match=message):
-        model.predict(Dataset.from_dict(rows | changes))
 
 
 def test_sentence_ids_may_have_gaps_and_repeat_in_another_document(model):
@@ -222,18 +179,6 @@ def test_offsets_give_back_the_span(family):
     assert entities
     for entity in entities:
         assert text[entity["char_start_index"] : entity["char_end_index"]] == entity["span"] == entity["span"].strip()
-
-
-def test_batches_keep_their_limits():
-    costs = [words + 2 * num_candidates(words, 8) for words in (3, 50, 7, 0, 50, 2, 300)]
-    found = list(batches(costs, batch_size=3))
-    assert sorted(index for batch in found for index in batch) == list(range(7))
-    assert found[0][0] == 6
-    for batch in found:
-        assert len(batch) <= 3
-        assert (
-            len(batch) == 1 or sum(costs[index] for index in batch) <= span_marker.preprocessing.batching.BATCH_TOKENS
-        )
 
 
 LONG = "Amelia Earhart flew across the Atlantic. Leonardo painted the Mona Lisa in Florence, Italy! Cleopatra died. "

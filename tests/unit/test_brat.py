@@ -1,0 +1,107 @@
+"""Standoff files of brat: what is written is read back as the same, and what cannot be read or written is refused."""
+
+import pytest
+from annotation_files import LABELS, TEXT, entity, lists_of, round_trip, text_rows, unique, word_rows
+from hypothesis import given, settings
+
+from span_marker.data.brat import write_brat
+from span_marker.data.files import read_annotations
+
+
+def brat(folder, text, annotation, name="x"):
+    folder.mkdir(exist_ok=True)
+    (folder / f"{name}.txt").write_bytes(text.encode())
+    (folder / f"{name}.ann").write_bytes(annotation.encode())
+    return folder
+
+
+def test_standoff_is_read(tmp_path, caplog):
+    annotation = (
+        "T1\tPER 0 3\tAnn\n"
+        "#1\tAnnotatorNotes T1\tsure\n"
+        "T2\tPER 14 25\tBob in Köln\n"
+        "T3\tLOC 14 17;18 25\tBob in Köln\n"
+        "T4\tX 0 3;14 17\tAnn Bob\n"
+        "A1\tNegation T1\nR1\tmet Arg1:T1 Arg2:T2\n*\tEquiv T1 T2\n\n"
+    )
+    folder = brat(tmp_path / "docs", TEXT, annotation)
+    brat(folder, "a\r\nb", "T1\tX 0 4\ta  b\r\n", "w")
+    (folder / "later.txt").write_text("not annotated")
+    rows = list(read_annotations(folder))
+    assert rows == [
+        {"id": "w", "text": "a\r\nb", "entities": [entity("X", 0, 4)]},
+        {"id": "x", "text": TEXT, "entities": [entity("PER", 0, 3), entity("PER", 14, 25), entity("LOC", 14, 25)]},
+    ]
+    assert "x.ann: 1 discontinuous entities cannot be represented and are left out: lines [5]" in caplog.text
+    assert "1 texts without an .ann file are left out: ['later.txt']" in caplog.text
+    for one in ("x.ann", "x.txt"):
+        assert list(read_annotations(folder / one)) == rows[1:]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("T1\tPER 0 3\tBob", r"x\.ann, line 2: characters 0 3 of the text are 'Ann', but the annotation says 'Bob'"),
+        ("T1\tPER 0 99\tAnn", r"x\.ann, line 2: entity 'PER' ends at character 99, but the row has only 26"),
+        ("T1\tPER 3 3\t", r"is empty: it starts and ends at character 3"),
+        ("T1 PER 0 3 Ann", r"x\.ann, line 2: .* is not of the form"),
+        ("T1\tPER\tAnn", r"is not of the form"),
+    ],
+)
+def test_bad_standoff_is_refused(tmp_path, line, message):
+    with pytest.raises(ValueError, match=message):
+        read_annotations(brat(tmp_path / "docs", TEXT, f"\n{line}\n"))
+
+
+def test_half_a_document_is_refused(tmp_path):
+    (tmp_path / "x.ann").write_text("")
+    for path in (tmp_path, tmp_path / "x.ann"):
+        with pytest.raises(ValueError, match=r"x\.txt is missing"):
+            read_annotations(path)
+
+
+@settings(max_examples=30)
+@given(lists_of(text_rows(LABELS)))
+def test_standoff_is_read_back(rows):
+    found = round_trip(write_brat, rows, "folder")
+    assert [row["text"] for row in found] == [row["text"] for row in rows]
+    assert [unique(row["entities"]) for row in found] == [unique(row["entities"]) for row in rows]
+
+
+@settings(max_examples=30)
+@given(lists_of(word_rows()))
+def test_words_are_written_as_text(rows):
+    found = round_trip(write_brat, rows, "folder")
+    assert [row["text"].split(" ") if row["text"] else [] for row in found] == [row["tokens"] for row in rows]
+    for row, text_row in zip(rows, found, strict=True):
+        spans = {(e["label"], text_row["text"][e["start"] : e["end"]]) for e in text_row["entities"]}
+        assert spans == {(e["label"], " ".join(row["tokens"][e["start"] : e["end"]])) for e in row["entities"]}
+
+
+def test_a_byte_order_mark_is_a_character_of_a_document(tmp_path):
+    row = {"id": "x", "text": "\ufeffAnn", "entities": [{"label": "PER", "start": 1, "end": 4}]}
+    write_brat(tmp_path / "x", [row])
+    assert list(read_annotations(tmp_path / "x")) == [row]
+
+
+def test_documents_keep_their_names(tmp_path):
+    rows = [{"id": name, "text": "a", "entities": []} for name in ("b.c", "a", 7)]
+    write_brat(tmp_path / "x", rows)
+    assert [row["id"] for row in read_annotations(tmp_path / "x")] == ["7", "a", "b.c"]
+    with pytest.raises(FileExistsError, match="already has documents, such as"):
+        write_brat(tmp_path / "x", rows)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([{"id": "a/b", "text": "a", "entities": []}], "row 0: the id 'a/b' is not a file name"),
+        ([{"id": "..", "text": "a", "entities": []}], "is not a file name"),
+        ([{"id": 1, "text": "a", "entities": []}] * 2, "row 1: the id '1' occurs twice"),
+        ([{"text": "a", "entities": [{"label": "X Y", "start": 0, "end": 1}]}], "the label 'X Y' has white space"),
+    ],
+)
+def test_what_standoff_cannot_hold_is_refused(tmp_path, rows, message):
+    with pytest.raises(ValueError, match=message):
+        write_brat(tmp_path / "x", rows)
+    assert not list(tmp_path.iterdir())

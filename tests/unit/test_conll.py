@@ -1,0 +1,188 @@
+"""Column files: what is written is read back as the same, and what cannot be read or written is refused."""
+
+import re
+
+import pytest
+from annotation_files import CONLL_WORDS, entity, flat, lists_of, read_text, round_trip, unique, word_rows
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from span_marker.core.labels import SCHEMES, entities_to_tags, tags_to_entities
+from span_marker.data.conll import write_conll
+
+CONLL = """-DOCSTART- -X- -X- O
+
+EU NNP B-NP B-ORG
+rejects VBZ B-VP O
+German JJ B-NP B-MISC
+
+Peter NNP B-NP B-PER
+Blackburn NNP I-NP I-PER
+
+-DOCSTART- -X- -X- O
+
+BRUSSELS NNP B-NP B-LOC
+"""
+CONLL_ROWS = [
+    {"tokens": ["EU", "rejects", "German"], "entities": [entity("ORG", 0, 1), entity("MISC", 2, 3)]},
+    {"tokens": ["Peter", "Blackburn"], "entities": [entity("PER", 0, 2)]},
+    {"tokens": ["BRUSSELS"], "entities": [entity("LOC", 0, 1)]},
+]
+
+
+@pytest.mark.parametrize("change", [("\n", "\n"), ("\n", "\r\n"), (" ", "\t"), (" ", "   "), ("O\n", "O  \n")])
+def test_columns_are_read(tmp_path, change):
+    assert read_text(tmp_path, CONLL.replace(*change)) == CONLL_ROWS
+
+
+def test_documents_are_numbered(tmp_path):
+    rows = read_text(tmp_path, CONLL, documents=True)
+    assert [(row.pop("document_id"), row.pop("sentence_id")) for row in rows] == [(0, 0), (0, 1), (1, 0)]
+    assert rows == CONLL_ROWS
+    rows = read_text(tmp_path, "x O\n\n-DOCSTART- O\n-DOCSTART- O\ny O\n", documents=True)
+    assert [(row["document_id"], row["tokens"]) for row in rows] == [(0, ["x"]), (1, ["y"])]
+
+
+def test_a_document_start_ends_a_sentence(tmp_path):
+    assert [row["tokens"] for row in read_text(tmp_path, "a O\n-DOCSTART- O\nb O")] == [["a"], ["b"]]
+
+
+def test_other_columns_can_be_chosen(tmp_path):
+    rows = read_text(tmp_path, "1\tAnn\tB-PER\t_\n2\tLee\tI-PER\t_\n", token_column=1, tag_columns=2)
+    assert rows == [{"tokens": ["Ann", "Lee"], "entities": [entity("PER", 0, 2)]}]
+
+
+def test_several_tag_columns_are_levels(tmp_path):
+    content = "c\tB-DNA\tB-protein\tO\n-\tI-DNA\tO\tO\nfos\tI-DNA\tB-DNA\tB-DNA\n"
+    expected = [entity("DNA", 0, 3), entity("protein", 0, 1), entity("DNA", 2, 3)]
+    for columns in ("all", [1, 2, 3], range(1, 4), (-3, -2, -1)):
+        assert read_text(tmp_path, content, tag_columns=columns) == [
+            {"tokens": ["c", "-", "fos"], "entities": expected}
+        ]
+
+
+def test_a_comment_is_no_word_and_a_word_is_no_comment(tmp_path):
+    content = (
+        "\ufeff# id = 1\n# text = # is a word\n#\tO\n#tag\tB-X\n# \tO\n\n# newdoc\n# id 7 domain=en\n#\tO\n\n#\tB-X\n"
+    )
+    rows = read_text(tmp_path, content)
+    assert [row["tokens"] for row in rows] == [["#", "#tag", "# "], ["#"], ["#"]]
+    rows = read_text(tmp_path, "# id 5\tdomain=en\n# _ _ O\nAnn _ _ B-PER\n\n# key = value\nBob _ _ B-PER\n")
+    assert [row["tokens"] for row in rows] == [["#", "Ann"], ["Bob"]]
+
+
+def test_only_line_feeds_end_lines_and_only_tabs_part_cells(tmp_path):
+    rows = read_text(tmp_path, "a\u2028b\tO\nc\u00a0d\tB-X\ne f\tI-X\n\x0b\tO\n")
+    assert rows == [{"tokens": ["a\u2028b", "c\u00a0d", "e f", "\x0b"], "entities": [entity("X", 1, 3)]}]
+
+
+@given(st.lists(st.lists(st.sampled_from(["O", "B-A", "I-A", "B-B", "I-B"]), min_size=1, max_size=6), min_size=1))
+def test_tags_are_read_as_the_label_module_reads_them(tmp_path_factory, sentences):
+    content = "\n\n".join("\n".join(f"w {tag}" for tag in tags) for tags in sentences)
+    rows = read_text(tmp_path_factory.mktemp("tags"), content)
+    expected = [[span._asdict() for span in tags_to_entities(tags, "IOB")] for tags in sentences]
+    assert [row["entities"] for row in rows] == expected
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_the_scheme_is_that_of_the_whole_file(tmp_path, scheme):
+    single = {"IOB": "B", "BILO": "B", "BILOU": "U", "BIOES": "S"}[scheme]
+    last = {"IOB": "I", "BILO": "L", "BILOU": "L", "BIOES": "E"}[scheme]
+    rows = read_text(tmp_path, f"a B-X\nb {last}-X\nc {single}-X\n\nd I-X\n")
+    assert [row["entities"] for row in rows] == [[entity("X", 0, 2), entity("X", 2, 3)], [entity("X", 0, 1)]]
+
+
+def test_plain_labels_are_read(tmp_path):
+    assert read_text(tmp_path, "a person\nb person\nc O\nd place\n")[0]["entities"] == [
+        entity("person", 0, 2),
+        entity("place", 3, 4),
+    ]
+
+
+BAD_CONLL = {
+    "too few": ("a\tO\nb\n", {}, r"line 2, row 0: 'b' has 1 columns, but 'a\\tO' has 2"),
+    "hash without a tag": ("a\tO\n\n#tag\n", {}, r"line 3, row 1: '#tag' has 1 columns"),
+    "comment in a sentence": ("a\tO\n# b\n", {}, r"line 2, row 0: '# b' has 1 columns"),
+    "too many": ("a O\nNew York O\n", {}, r"line 2, row 0: 'New York O' has 3 columns"),
+    "no prefix": ("a\tB-X\n\nb\tperson\n", {}, r"line 3, row 1: the tag 'person' has no prefix, but 'B-X' has one"),
+    "no scheme": ("a\tE-X\nb\tL-X\n", {}, r"line 1, row 0: the prefixes \['E', 'L'\] belong to none"),
+    "no label": ("a\tB\nb\tI\nc\tO\n", {}, r"line 1, row 0: the tag 'B' has no label: it should be like B-LABEL"),
+    "empty word": ("a\tO\n\tO\n", {}, r"line 2, row 0: the word is empty"),
+    "empty tag": ("a\t\tO\n", {"tag_columns": 1}, r"line 1, row 0: the tag is empty"),
+    "no column": ("a\tO\n", {"tag_columns": 2}, r"line 1: there is no column 2, since a line has 2 columns"),
+    "same column": ("a\tO\n", {"tag_columns": 0}, r"column 0 of 2 has the words"),
+    "one column": ("a\nb\n", {}, r"column 0 of 1 has the words"),
+    "wrong word": ("a\tO\n", {"tag_columns": "every"}, r"tag_columns='every' must be"),
+    "no documents": ("a\tO\n", {"documents": True}, r"no -DOCSTART- lines"),
+    "nothing": ("\n\n", {}, r" has no annotated rows"),
+    "only comments": ("\n# a\n\n", {}, r"only lines that begin with '# '"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_CONLL)
+def test_bad_columns_are_refused(tmp_path, name):
+    content, options, message = BAD_CONLL[name]
+    with pytest.raises(ValueError, match=message):
+        read_text(tmp_path, content, **options)
+
+
+def test_entities_of_a_level_are_those_of_its_tags():
+    spans = tags_to_entities(["B-X", "I-X", "O"], "IOB")
+    assert entities_to_tags(spans, 3) == ["B-X", "I-X", "O"]
+
+
+@settings(max_examples=30)
+@given(lists_of(word_rows(CONLL_WORDS, min_words=1)))
+def test_columns_are_read_back(rows):
+    found = round_trip(write_conll, rows, "x.conll", tag_columns="all")
+    assert [row["tokens"] for row in found] == [row["tokens"] for row in rows]
+    assert [unique(row["entities"]) for row in found] == [unique(row["entities"]) for row in rows]
+    assert all(len(row["entities"]) == len(unique(row["entities"])) for row in found)
+
+
+@settings(max_examples=30)
+@given(lists_of(word_rows(CONLL_WORDS, min_words=1)))
+def test_flat_entities_need_one_column(rows):
+    rows = [flat(row) for row in rows]
+    assert round_trip(write_conll, rows, "x.conll") == rows
+
+
+@settings(max_examples=30)
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=6))
+def test_documents_are_read_back(document_ids):
+    rows = [{"document_id": id_, "tokens": ["a"], "entities": []} for id_ in document_ids]
+    found = round_trip(write_conll, rows, "x.conll", documents=True)
+    changes = [index > 0 and document_ids[index] != document_ids[index - 1] for index in range(len(rows))]
+    assert [row["document_id"] for row in found] == [sum(changes[: index + 1]) for index in range(len(rows))]
+    assert [row["sentence_id"] == 0 for row in found] == [index == 0 or change for index, change in enumerate(changes)]
+
+
+def test_columns_are_written_as_everyone_writes_them(tmp_path):
+    places = {"X": (1, 2), "PER": (0, 1), "ORG": (0, 2)}
+    nested = [{"label": label, "start": start, "end": end} for label, (start, end) in places.items()]
+    rows = [
+        {"tokens": ["Ann", "Lee"], "entities": nested, "document_id": "a"},
+        {"tokens": ["#"], "entities": [], "document_id": "b"},
+    ]
+    write_conll(tmp_path / "x", rows)
+    assert (tmp_path / "x").read_text() == (
+        "-DOCSTART-\tO\tO\n\nAnn\tB-ORG\tB-PER\nLee\tI-ORG\tB-X\n\n-DOCSTART-\tO\tO\n\n#\tO\tO\n\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"text": "a", "entities": []}, "row 0 has 'text', but CoNLL files have words"),
+        ({"tokens": [], "entities": []}, "row 0 has no words"),
+        ({"tokens": ["a", ""], "entities": []}, "row 0: the word ''"),
+        ({"tokens": ["a b"], "entities": []}, "row 0: the word 'a b'"),
+        ({"tokens": ["a\u2028b"], "entities": []}, "row 0: the word"),
+        ({"tokens": ["-DOCSTART-"], "entities": []}, "row 0: the word '-DOCSTART-'"),
+        ({"tokens": ["a"], "entities": [{"label": "X Y", "start": 0, "end": 1}]}, "row 0: the label 'X Y'"),
+    ],
+)
+def test_what_columns_cannot_hold_is_refused(tmp_path, row, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        write_conll(tmp_path / "x", [row])
+    assert not list(tmp_path.iterdir())

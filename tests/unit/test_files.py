@@ -1,0 +1,139 @@
+"""The format of a file is told by its ending; options reach the format that they are for."""
+
+import inspect
+import json
+from functools import partial
+
+import pytest
+from annotation_files import CONLL_WORDS, flat, lists_of, read_text, round_trip, snap, text_rows, unique, word_rows
+from datasets import ClassLabel, Dataset, Features, List, Value
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from span_marker.data.brat import write_brat
+from span_marker.data.conll import write_conll
+from span_marker.data.files import FORMATS, read_annotations, write_annotations
+from span_marker.data.gliner import write_gliner
+from span_marker.data.html import write_html
+from span_marker.data.jsonl import write_jsonl
+from span_marker.data.spacy_docs import write_docbin
+
+
+@pytest.fixture(scope="module")
+def nlp():
+    return pytest.importorskip("spacy").blank("xx")
+
+
+def test_a_format_is_told_by_the_ending(tmp_path):
+    for ending in next(kind for kind in FORMATS if kind.name == "conll").endings:
+        assert read_text(tmp_path, "a O\n", f"x{ending}") == [{"tokens": ["a"], "entities": []}]
+    for name in ("x.json", "x.JSONL"):
+        assert read_text(tmp_path, '{"text": "a", "entities": []}', name) == [{"text": "a", "entities": []}]
+    assert read_text(tmp_path, "a O\n", "x.unknown", format="conll") == [{"tokens": ["a"], "entities": []}]
+
+
+def test_what_does_not_fit_a_format_is_refused(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"ending of .*x\.csv does not say its format: pass format= one of \['conll', 'jsonl'"
+    ):
+        read_text(tmp_path, "", "x.csv")
+    with pytest.raises(ValueError, match=r"format='bio' must be one of"):
+        read_text(tmp_path, "", "x.csv", format="bio")
+    with pytest.raises(
+        ValueError, match=r"documents=True means nothing for .*x\.jsonl, whose format is jsonl: leave it out"
+    ):
+        read_text(tmp_path, "{}", "x.jsonl", documents=True)
+    with pytest.raises(ValueError, match=r"annotator=1 means nothing"):
+        read_text(tmp_path, "a O", annotator=1)
+    with pytest.raises(ValueError, match="is a folder"):
+        read_annotations(tmp_path, format="conll")
+    with pytest.raises(
+        ValueError, match=r"has no .ann files \(a folder is read as brat: pass a single file for columns"
+    ):
+        read_annotations(tmp_path)
+    with pytest.raises(FileNotFoundError, match="there is no"):
+        read_annotations(tmp_path / "missing.conll")
+    with pytest.raises(TypeError, match="path, the first argument, must be one string or Path, not list"):
+        read_annotations(["a.conll", "b.conll"])
+
+
+def test_features_are_canonical(tmp_path):
+    dataset = read_annotations_of(tmp_path, {"text": "a", "entities": []})
+    features = {name: Value(kind) for name, kind in (("label", "string"), ("start", "int64"), ("end", "int64"))}
+    assert dataset.features["entities"] == List(features)
+    assert dataset.features["text"] == Value("string")
+    dataset = read_annotations_of(tmp_path, {"tokens": ["a"], "entities": []})
+    assert dataset.features["tokens"] == List(Value("string"))
+
+
+def read_annotations_of(tmp_path, *records):
+    path = tmp_path / "some.jsonl"
+    path.write_text("\n".join(map(json.dumps, records)), encoding="utf-8")
+    return read_annotations(path)
+
+
+@settings(max_examples=30)
+@given(st.data())
+def test_every_format_writes_what_it_reads(nlp, data):
+    kind = data.draw(st.sampled_from(FORMATS))
+    format = None if kind.endings else kind.name
+    name = f"x{data.draw(st.sampled_from(kind.endings or ('', '.jsonl', '.txt')))}"
+    if kind.name in ("conll", "gliner"):
+        rows = [flat(row) for row in data.draw(lists_of(word_rows(CONLL_WORDS, min_words=1)))]
+    else:
+        rows = [flat(snap(row, nlp)) for row in data.draw(lists_of(text_rows()))]
+    found = round_trip(partial(write_annotations, format=format), rows, name, format=format)
+    assert [unique(row["entities"]) for row in found] == [unique(row["entities"]) for row in rows]
+    assert [row.get("text", row.get("tokens")) for row in found] == [row.get("text", row.get("tokens")) for row in rows]
+
+
+def test_a_folder_is_written_as_brat(tmp_path):
+    rows = [{"id": "x", "text": "a", "entities": []}]
+    write_annotations(f"{tmp_path / 'made'}/", rows)
+    (tmp_path / "empty").mkdir()
+    write_annotations(tmp_path / "empty", rows)
+    write_annotations(tmp_path / "named", rows, format="brat")
+    assert all(list(read_annotations(tmp_path / name)) == rows for name in ("made", "empty", "named"))
+
+
+def test_options_reach_the_writer_of_their_format(nlp, tmp_path):
+    rows = [{"text": "can't", "entities": [{"label": "X", "start": 0, "end": 2}]}]
+    english = pytest.importorskip("spacy").blank("en")
+    write_annotations(tmp_path / "x.spacy", rows, nlp=english, spans_key="k")
+    assert list(read_annotations(tmp_path / "x.spacy", spans_key="k")) == rows
+    with pytest.raises(ValueError, match=r"nlp=.* means nothing for .*x\.jsonl, whose format is jsonl: leave it out"):
+        write_annotations(tmp_path / "x.jsonl", rows, nlp=english)
+    with pytest.raises(ValueError, match=r"ending of .*x\.csv does not say its format: pass format= one of"):
+        write_annotations(tmp_path / "x.csv", rows)
+    with pytest.raises(ValueError, match="format='bio' must be one of"):
+        write_annotations(tmp_path / "x.csv", rows, format="bio")
+    with pytest.raises(TypeError, match="path, the first argument, must be one string or Path, not list"):
+        write_annotations(rows, tmp_path / "x")
+
+
+def test_reading_options_are_those_of_the_formats():
+    options = {name: default for kind in FORMATS for name, default in kind.options.items()}
+    parameters = inspect.signature(read_annotations).parameters.values()
+    assert options == {p.name: p.default for p in parameters if p.kind == p.KEYWORD_ONLY}
+
+
+@pytest.mark.parametrize("form", ["numpy", "torch", "pandas", "arrow"])
+@pytest.mark.parametrize("write", [write_jsonl, write_conll, write_gliner, write_brat, write_docbin, write_html])
+def test_the_format_and_the_form_of_a_data_set_change_nothing(nlp, tmp_path, write, form):
+    entities = [[{"label": "PER", "start": 0, "end": 2}], []]
+    data = Dataset.from_dict({"n": [1, 2], "tokens": [["Ann", "Lee", "left"], ["No"]], "entities": entities})
+    names = ["O", "B-PER", "I-PER"]
+    features = Features(
+        {"n": Value("int64"), "tokens": List(Value("string")), "ner_tags": List(ClassLabel(names=names))}
+    )
+    tagged = {"n": [1, 2], "tokens": data["tokens"][:], "ner_tags": [[1, 2, 0], [0]]}
+    numbered = Dataset.from_dict(tagged, features=features)
+    tagged["ner_tags"] = [["B-PER", "I-PER", "O"], ["O"]]
+    named = Dataset.from_dict(tagged)
+    contents = []
+    for rows in (data.to_list(), data, data.with_format(form), named.with_format(form), numbered.with_format(form)):
+        path = tmp_path / f"x{len(contents)}"
+        write(path, rows)
+        files = sorted(path.iterdir()) if path.is_dir() else [path]
+        contents.append([file.read_bytes() for file in files])
+    assert all(content == contents[0] for content in contents)
