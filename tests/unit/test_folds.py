@@ -45,6 +45,18 @@ def test_a_long_document_is_made_up_for_by_short_ones():
     assert sorted(np.bincount(folds, weights=sizes)) == [50, 50, 50]
 
 
+def test_sizes_come_before_labels():
+    counts = np.array([[5], [1], [1], [1], [1], [1]])  # by labels alone, one against five
+    assert np.bincount(assign_folds(np.ones(6, dtype=int), counts, 2, seed=0)).tolist() == [3, 3]
+
+
+def test_the_rarest_label_comes_before_the_others():
+    counts = np.array([[2, 0], [1, 3], [1, 1], [0, 1]])
+    folds = assign_folds(np.ones(4, dtype=int), counts, 2, seed=0)
+    assert folds[0] != folds[1]
+    assert folds[2] == folds[1]  # which has fewer entities of the first label, but more of the second
+
+
 def spread(folds, counts, num_folds):
     """Standard deviation of each label's entities over the folds, as a share of their mean, added up."""
     per_fold = np.array([counts[folds == fold].sum(axis=0) for fold in range(num_folds)])
