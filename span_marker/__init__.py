@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from span_marker.error_analysis.comparison import Comparison, compare_reports
     from span_marker.error_analysis.report import ErrorReport
     from span_marker.scores.tuning import calibrate, tune_thresholds
+    from span_marker.training.cross_validation import cross_validate
+    from span_marker.training.cross_validation_report import CrossValidationReport
     from span_marker.training.trainer import Trainer
     from span_marker.validation.checks import validate
     from span_marker.validation.limits import suggest_limits
@@ -67,6 +69,8 @@ _LAZY = {
     "span_marker.error_analysis.comparison": ("Comparison", "compare_reports"),
     "span_marker.error_analysis.report": ("ErrorReport",),
     "span_marker.scores.tuning": ("calibrate", "tune_thresholds"),
+    "span_marker.training.cross_validation": ("cross_validate",),
+    "span_marker.training.cross_validation_report": ("CrossValidationReport",),
     "span_marker.training.trainer": ("Trainer",),
     "span_marker.validation.checks": ("validate",),
     "span_marker.validation.limits": ("suggest_limits",),
@@ -78,6 +82,7 @@ _MODULES = {name: module for module, names in _LAZY.items() for name in names}
 __all__ = [
     "Comparison",
     "Coverage",
+    "CrossValidationReport",
     "Entity",
     "ErrorReport",
     "SpanMarkerConfig",
@@ -94,6 +99,7 @@ __all__ = [
     "analyze_predictions",
     "calibrate",
     "compare_reports",
+    "cross_validate",
     "infer_labels",
     "pipeline",
     "read_annotations",

@@ -1,6 +1,21 @@
-"""Training and evaluation with ``transformers.Trainer``."""
+"""Training and evaluation with ``transformers.Trainer``, and cross-validation."""
 
 from span_marker.training.base_trainer import BaseTrainer
+from span_marker.training.cross_validation import cross_validate
+from span_marker.training.cross_validation_report import (
+    CrossValidationReport,
+    FoldFigures,
+    PooledFigure,
+    PooledFigures,
+)
 from span_marker.training.trainer import Trainer
 
-__all__ = ["BaseTrainer", "Trainer"]
+__all__ = [
+    "BaseTrainer",
+    "CrossValidationReport",
+    "FoldFigures",
+    "PooledFigure",
+    "PooledFigures",
+    "Trainer",
+    "cross_validate",
+]

@@ -1,0 +1,260 @@
+"""Cross-validation: figures of a way of training, from data of which no test set can be spared."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+from weakref import WeakSet
+
+import numpy as np
+from datasets import Dataset
+from transformers import TrainingArguments, set_seed
+
+from span_marker.checkpoints.training_record import hub_name
+from span_marker.core.checks import check_limit
+from span_marker.core.folds import assign_folds
+from span_marker.core.spans import IntArray
+from span_marker.data.columns import annotation_form, read_rows, require_dataset
+from span_marker.data.rows import FORMS
+from span_marker.data.text_files import writing
+from span_marker.modeling import SpanMarkerModel, without_adapter
+from span_marker.prediction.mixin import PredictOptions
+from span_marker.preprocessing.inputs import document_columns, take_columns
+from span_marker.training.base_trainer import check_arguments
+from span_marker.training.cross_validation_report import CrossValidationReport, GoldRows
+from span_marker.training.trainer import Trainer
+
+logger = logging.getLogger(__name__)
+
+DATA = "annotated"
+"""What the data is called in messages."""
+
+PREDICTIONS = "predictions.json"
+"""Name of the file with the predictions of a fold, in the folder of the fold."""
+
+OPEN = ("output_dir", "run_name", "local_rank")
+"""Training arguments that may change when a cross-validation is resumed."""
+
+
+def cross_validate(
+    make_model: Callable[[], SpanMarkerModel],
+    data: Dataset,
+    args: TrainingArguments,
+    folds: int = 5,
+    *,
+    seed: int = 0,
+    resume: bool = False,
+    predict_options: PredictOptions | None = None,
+) -> CrossValidationReport:
+    """Train a model for each fold of the data on the other folds, and measure it on the fold.
+
+    Every row is predicted once, by a model that has not seen it. Folds are of about equal size, with the entities of
+    each label spread over them, see `span_marker.core.folds.assign_folds`. The sentences of a document are in one fold.
+    Limits that are ``"auto"``, and ``decoding`` if it is left open, are set from the training data of each fold, as
+    `Trainer` does. Sentences that occur twice may be in two folds, and are then seen: `span_marker.validate` lists
+    them.
+
+    If ``args.eval_strategy`` is not ``"no"``, the fold that follows serves as evaluation data, and is not trained on:
+    the best checkpoint and the threshold of the candidate filter are chosen on it, never on the fold that is measured.
+    Otherwise, there is no evaluation data, all other folds are trained on, and prediction gives markers to as many
+    candidates as training.
+
+    The predictions of each fold are written to ``args.output_dir``, ``fold-0/predictions.json`` and so on, as soon as
+    the fold is finished.
+
+    Args:
+        make_model: Makes a new, untrained model, as ``model_init`` of ``transformers.Trainer`` does. It takes no
+            argument, since all that a model may depend on beside the training itself is set by `Trainer` from the
+            training data of the fold, or must be the same for all folds: pass all of the data as ``labels=``, so that
+            each model has all labels. It is called once more than there are folds.
+        data: The annotated data, in any form, see `span_marker.data.columns`; and for document context, with
+            ``document_id`` and ``sentence_id``.
+        args: Training arguments of each model. Fold number ``i`` is trained with the seed ``args.seed + i``, in the
+            folder ``fold-i`` of ``args.output_dir``; checkpoints are saved there as ``args.save_strategy`` says.
+        folds: Number of folds, at least 2; at least 3 if there is evaluation data.
+        seed: Seed of the folds, and of the resamples behind the intervals.
+        resume: Whether to take the predictions of finished folds from ``args.output_dir`` rather than train them again.
+            The data, the arguments and the configuration of the model must be the same. Its weights are not compared.
+        predict_options: Options of `SpanMarkerModel.predict`, such as ``{"top_k": 3}``. The default ``batch_size`` is
+            that of evaluation.
+
+    Returns:
+        Figures with intervals, and the predictions of all rows.
+
+    Raises:
+        TypeError: If ``make_model`` does not return a model, ``data`` is not a `Dataset`, ``args`` are not
+            ``TrainingArguments``, or a value in a row has the wrong type.
+        ValueError: If there are more folds than rows or documents, or too few folds; the data is not annotated, has no
+            entity, a row is wrong, or the model does not have a label; ``make_model`` returns the same model twice; an
+            option is wrong; or the results to resume from are those of other settings.
+
+    Example:
+        >>> report = cross_validate(
+        ...     lambda: SpanMarkerModel.from_pretrained("google-bert/bert-base-cased", labels=data),
+        ...     data,
+        ...     TrainingArguments("folds", learning_rate=5e-5, num_train_epochs=3, save_strategy="no"),
+        ... )  # doctest: +SKIP
+    """
+    data, options = require_dataset(data, DATA), _check_options(predict_options)
+    _check_arguments(args, folds)
+    make_model = _make_new(make_model)
+    model = without_adapter(make_model())
+    gold = list(read_rows(data, DATA, model.config.tags, model.config.classes))
+    groups = _group_rows(data)
+    fold_of_row = _split(gold, groups, folds, seed)
+    settings: dict[str, Any] = {"data": _hash([gold, document_columns(data), fold_of_row]), "predict_options": options}
+    settings |= {f"args.{name}": value for name, value in json.loads(args.to_json_string()).items() if name not in OPEN}
+    settings |= {f"model.config.{name}": value for name, value in json.loads(model.config.to_json_string()).items()}
+    settings |= {"model.name_or_path": model.name_or_path, "model.encoder.name_or_path": model.encoder.name_or_path}
+    del model
+    rows = take_columns(data, _columns_to_keep(data))
+    for fold in range(folds):
+        path = Path(str(args.output_dir), f"fold-{fold}", PREDICTIONS)
+        entities = _load(path, settings) if resume and path.exists() else None
+        if entities is None:
+            fold_args = _fold_arguments(args, fold, path.parent)
+            entities = _train_and_predict(make_model, fold_args, data, _parts(fold_of_row, fold, args), options)
+            if args.process_index == 0:
+                _save(path, settings, entities)
+        for row, row_entities in zip(np.flatnonzero(np.equal(fold_of_row, fold)), entities, strict=True):
+            rows[row]["entities"] = row_entities
+    return CrossValidationReport.from_predictions(
+        gold, rows, fold_of_row, groups, seed=seed, dataset_name=hub_name(data)
+    )
+
+
+def _check_options(options: PredictOptions | None) -> dict[str, Any]:
+    known = list(PredictOptions.__annotations__)
+    if unknown := [name for name in options or {} if name not in known]:
+        raise ValueError(f"predict_options has {unknown}, which are not among {known}")
+    return {**(options or {})}
+
+
+def _check_arguments(args: TrainingArguments, folds: int) -> None:
+    check_arguments(None, args)
+    check_limit("folds", folds, 2)
+    if folds == 2 and args.eval_strategy != "no":
+        raise ValueError(
+            "folds=2 leaves nothing to train on beside the fold that is measured and the one that evaluates during "
+            "training: set folds to at least 3, or eval_strategy='no'"
+        )
+    if args.push_to_hub:
+        raise ValueError("push_to_hub=True must be False: the models of folds are there to be measured")
+
+
+def _make_new(make_model: Callable[[], SpanMarkerModel]) -> Callable[[], SpanMarkerModel]:
+    """Check that each model is another one: a model that was trained in an earlier fold has seen the data."""
+    made: WeakSet[SpanMarkerModel] = WeakSet()
+
+    def make() -> SpanMarkerModel:
+        model = make_model()
+        if without_adapter(model) in made:
+            raise ValueError("make_model returned the same model twice, but must make a new one each time it is called")
+        made.add(without_adapter(model))
+        return model
+
+    return make
+
+
+def _group_rows(data: Dataset) -> list[int] | None:
+    """The document of each row, counted from 0; None if the data has no documents."""
+    document_ids, _ = document_columns(data)
+    if document_ids is None:
+        return None
+    numbers = {document_id: number for number, document_id in enumerate(dict.fromkeys(document_ids))}
+    return [numbers[document_id] for document_id in document_ids]
+
+
+def _split(gold: GoldRows, groups: list[int] | None, folds: int, seed: int) -> list[int]:
+    """The fold of each row."""
+    unit = "rows" if groups is None else "documents"
+    group_of_row = np.arange(len(gold)) if groups is None else np.array(groups)
+    sizes = np.bincount(group_of_row)
+    if len(sizes) < folds:
+        raise ValueError(f"folds={folds} must be at most {len(sizes)}, the number of {unit} of the {DATA} data")
+    labels = sorted({span.label for _, entities in gold for span in entities})
+    if not labels:
+        raise ValueError(f"there is no entity in the {DATA} data: there is nothing to measure")
+    counts = np.zeros((len(sizes), len(labels)), dtype=np.int64)
+    for group, (_, entities) in zip(group_of_row, gold, strict=True):
+        for span in entities:
+            counts[group, labels.index(span.label)] += 1
+    num_with = dict(zip(labels, (counts > 0).sum(axis=0).tolist(), strict=True))
+    if rare := {label: number for label, number in num_with.items() if number < folds}:
+        logger.warning(
+            "Some folds have no entity of these labels, which are in fewer %s than there are folds (%d), and the "
+            "figures of these labels say little: %s",
+            unit,
+            folds,
+            ", ".join(f"{label!r} in {number}" for label, number in rare.items()),
+        )
+    return assign_folds(sizes, counts, folds, seed)[group_of_row].tolist()
+
+
+def _parts(fold_of_row: Sequence[int], fold: int, args: TrainingArguments) -> tuple[IntArray, IntArray, IntArray]:
+    """The rows to train on, those to evaluate on during training, and those of the fold."""
+    folds = np.array(fold_of_row)
+    is_measured = folds == fold
+    is_evaluated = (folds == (fold + 1) % (folds.max() + 1)) & (args.eval_strategy != "no")
+    training, evaluation, measured = map(np.flatnonzero, (~is_measured & ~is_evaluated, is_evaluated, is_measured))
+    return training, evaluation, measured
+
+
+def _fold_arguments(args: TrainingArguments, fold: int, folder: Path) -> TrainingArguments:
+    fold_args = copy.copy(args)
+    fold_args.output_dir, fold_args.seed = str(folder), args.seed + fold
+    return fold_args
+
+
+def _train_and_predict(
+    make_model: Callable[[], SpanMarkerModel],
+    args: TrainingArguments,
+    data: Dataset,
+    parts: tuple[IntArray, IntArray, IntArray],
+    options: dict[str, Any],
+) -> list[Any]:
+    """Train a model on a part of the data, and predict another part."""
+    training, evaluation, measured = map(data.select, parts)
+    set_seed(args.seed)  # of the layers that are new in the model
+    trainer = Trainer(make_model(), args, training, evaluation if len(evaluation) else None)
+    model = without_adapter(trainer.model)
+    options = {"batch_size": args.eval_batch_size, **options}
+    model.predict(measured.select([0]), **options)  # so that a wrong option shows before hours of training
+    trainer.train()
+    return model.predict(measured, **options)
+
+
+def _columns_to_keep(data: Dataset) -> list[str]:
+    """What is annotated, and all columns but the annotation and other forms of the text, for which it is not meant."""
+    content, annotation = FORMS[annotation_form(data, DATA)]
+    others = {"tokens", "text", "entities", annotation} - {content}
+    return [name for name in data.column_names if name not in others]
+
+
+def _hash(values: Any) -> str:
+    return hashlib.sha256(json.dumps(values, default=str).encode()).hexdigest()
+
+
+def _save(path: Path, settings: dict[str, Any], entities: list[Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path) as file:
+        json.dump({"settings": settings, "entities": entities}, file)
+
+
+def _load(path: Path, settings: dict[str, Any]) -> list[Any]:
+    """The predictions of a finished fold."""
+    saved = json.loads(path.read_text(encoding="utf-8"))
+    settings = json.loads(json.dumps(settings))
+    names = settings.keys() | saved["settings"].keys()
+    if differing := sorted(name for name in names if settings.get(name) != saved["settings"].get(name)):
+        raise ValueError(
+            f"{path} cannot be resumed from, since it was made with other settings: {', '.join(differing)}. Restore "
+            "them, or pass another output_dir"
+        )
+    logger.info("The predictions of a finished fold are read from %s.", path)
+    return saved["entities"]

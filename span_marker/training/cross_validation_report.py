@@ -1,0 +1,271 @@
+"""The result of a cross-validation: out-of-fold predictions, and how certain their figures are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import mean, stdev
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from datasets import Dataset
+
+from span_marker.core.labels import LabelledSpan
+from span_marker.core.metrics import precision_recall_f1
+from span_marker.core.spans import IntArray
+from span_marker.core.tables import TextReport, text_table
+from span_marker.data.rows import COLUMNS
+from span_marker.error_analysis import bootstrap, matching
+from span_marker.error_analysis.analyze import analyze_predictions
+from span_marker.error_analysis.report import ErrorReport
+
+FloatArray = npt.NDArray[np.float64]
+GoldRows = Sequence[tuple[Any, list[LabelledSpan]]]
+"""The words or the text of each row, and its gold entities."""
+
+MEASURES = ("precision", "recall", "f1", "macro_f1")
+
+
+class PooledFigure(NamedTuple):
+    """A figure of all out-of-fold predictions together.
+
+    Attributes:
+        value: The figure.
+        standard_error: Its standard deviation over the resamples.
+        low: Lower bound of its confidence interval.
+        high: Upper bound of its confidence interval.
+    """
+
+    value: float
+    standard_error: float
+    low: float
+    high: float
+
+
+class PooledFigures(NamedTuple):
+    """Strict figures of some entities in all folds together.
+
+    Attributes:
+        num_gold: Number of gold entities.
+        num_predicted: Number of predictions.
+        precision: Share of the predictions that are correct.
+        recall: Share of the gold entities that are found.
+        f1: Their harmonic mean.
+    """
+
+    num_gold: int
+    num_predicted: int
+    precision: PooledFigure
+    recall: PooledFigure
+    f1: PooledFigure
+
+
+class FoldFigures(NamedTuple):
+    """Strict figures of one fold.
+
+    Attributes:
+        num_sentences: Number of sentences of the fold.
+        num_gold: Number of their gold entities.
+        precision: Micro precision.
+        recall: Micro recall.
+        f1: Micro F1.
+        macro_f1: Mean F1 of the labels that are annotated or predicted in the fold.
+    """
+
+    num_sentences: int
+    num_gold: int
+    precision: float
+    recall: float
+    f1: float
+    macro_f1: float
+
+
+@dataclass(frozen=True)
+class CrossValidationReport(TextReport):
+    """Figures and predictions of models that have not seen what they are measured on. ``print`` shows tables.
+
+    Figures are strict, as those of `Trainer.evaluate`. Those of all folds are computed from the pooled counts of all
+    out-of-fold predictions, rather than as means over folds: F1 is not linear, so that the mean over folds with few
+    entities is biased (Forman and Scholz 2010).
+
+    Intervals are 95% percentile intervals of the bootstrap over sentences, or over documents if the data has them,
+    since these are drawn as wholes. They cover which sentences happen to be in the data that is measured on. They do
+    *not* cover that other training data, or another seed, would have given other models. `fold_deviations` shows how
+    much folds differ for both reasons together, but no interval is made of it: folds share most of their training data,
+    so that their variance has no unbiased estimate, and its usual estimate is too low (Bengio and Grandvalet 2004).
+    With few documents, intervals are too narrow.
+
+    All figures are those of models trained on part of the data. A model trained on all of it is likely somewhat better.
+
+    Attributes:
+        overall: Micro figures of all entities.
+        macro_f1: Mean F1 of the labels that are annotated or predicted.
+        labels: Figures of each label.
+        folds: Figures of each fold.
+        rows: The out-of-fold predictions, in the order of the data: for each row a dict with its columns and, as
+            ``entities``, what the model that has not seen it predicts, in the form of `SpanMarkerModel.predict`.
+            ``write_jsonl`` and the other writers take them.
+        fold_of_row: The fold of each row, counted from 0.
+        errors: The analysis of the errors in these predictions, see `span_marker.analyze_errors`. Its intervals are
+            over sentences in any case.
+        num_documents: Number of documents; None if the data has none.
+    """
+
+    overall: PooledFigures
+    macro_f1: PooledFigure
+    labels: Mapping[str, PooledFigures]
+    folds: Sequence[FoldFigures]
+    rows: Sequence[dict[str, Any]] = field(repr=False)
+    fold_of_row: Sequence[int] = field(repr=False)
+    errors: ErrorReport = field(repr=False)
+    num_documents: int | None
+
+    @classmethod
+    def from_predictions(
+        cls,
+        gold: GoldRows,
+        rows: Sequence[dict[str, Any]],
+        fold_of_row: Sequence[int],
+        group_of_row: Sequence[int] | None = None,
+        *,
+        seed: int = 0,
+        dataset_name: str | None = None,
+    ) -> CrossValidationReport:
+        """Make a report.
+
+        Args:
+            gold: The gold rows.
+            rows: The predictions of each row, see `rows`.
+            fold_of_row: The fold of each row.
+            group_of_row: The document of each row, counted from 0 without gaps; None to draw single sentences.
+            seed: Seed of the resamples.
+            dataset_name: What to call the data.
+
+        Returns:
+            The report.
+        """
+        errors = analyze_predictions(
+            _annotated(gold), [row["entities"] for row in rows], seed=seed, dataset_name=dataset_name
+        )
+        by_label = matching.tally(errors.sentences, lambda _, span: span.label)
+        labels = sorted(by_label)
+        counts = np.stack([by_label[label] for label in labels], axis=1)  # (num_sentences, num_labels, 3)
+        groups = np.arange(len(rows)) if group_of_row is None else np.asarray(group_of_row)
+        resampled = bootstrap.resample(_add_up(counts, groups), errors.num_resamples, seed)
+        totals = counts.sum(axis=0)
+        per_fold = _add_up(counts, np.asarray(fold_of_row))
+        return cls(
+            overall=_pool(totals.sum(axis=0), resampled.sum(axis=1), errors.confidence),
+            macro_f1=_estimate(macro_f1(totals), macro_f1(resampled), errors.confidence),
+            labels={
+                label: _pool(totals[place], resampled[:, place], errors.confidence)
+                for place, label in enumerate(labels)
+            },
+            folds=list(map(_fold_figures, np.bincount(fold_of_row).tolist(), per_fold)),
+            rows=rows,
+            fold_of_row=fold_of_row,
+            errors=errors,
+            num_documents=None if group_of_row is None else int(groups.max()) + 1,
+        )
+
+    @property
+    def predictions(self) -> list[list[Any]]:
+        """The predicted entities of each row, for `span_marker.analyze_predictions`."""
+        return [row["entities"] for row in self.rows]
+
+    @property
+    def fold_means(self) -> dict[str, float]:
+        """Mean over the folds of ``precision``, ``recall``, ``f1`` and ``macro_f1``."""
+        return {name: mean(getattr(fold, name) for fold in self.folds) for name in MEASURES}
+
+    @property
+    def fold_deviations(self) -> dict[str, float]:
+        """Standard deviation of the same figures over the folds, which includes training data and seeds."""
+        return {name: stdev(getattr(fold, name) for fold in self.folds) for name in MEASURES}
+
+    def __str__(self) -> str:
+        num_sentences = f"{len(self.rows):,} sentences"
+        units = num_sentences if self.num_documents is None else f"{self.num_documents:,} documents"
+        summary = (
+            f"{num_sentences} in {len(self.folds)} folds; {100 * self.errors.confidence:.4g}% intervals from "
+            f"{self.errors.num_resamples:,} resamples of the {units}"
+        )
+        return "\n\n".join([summary, *map(text_table, (self._folds(), self._pooled(), self._labels()))])
+
+    def _folds(self) -> list[tuple[str, ...]]:
+        rows: list[tuple[str, ...]] = [("fold", "sentences", "gold", *MEASURES)]
+        for number, fold in enumerate(self.folds):
+            rows.append((str(number), *(f"{count:,}" for count in fold[:2]), *(f"{value:.4f}" for value in fold[2:])))
+        for name, values in (("mean", self.fold_means), ("standard deviation", self.fold_deviations)):
+            rows.append((name, "", "", *(f"{values[measure]:.4f}" for measure in MEASURES)))
+        return rows
+
+    def _pooled(self) -> list[tuple[str, ...]]:
+        rows: list[tuple[str, ...]] = [("all folds", "value", "standard error", "interval")]
+        for name, figure in zip(MEASURES, (*self.overall[2:], self.macro_f1), strict=True):
+            rows.append((name, f"{figure.value:.4f}", f"{figure.standard_error:.4f}", _bounds(figure)))
+        return rows
+
+    def _labels(self) -> list[tuple[str, ...]]:
+        rows: list[tuple[str, ...]] = [("label", "gold", "predicted", *MEASURES[:3])]
+        for label, figures in self.labels.items():
+            intervals = (f"{figure.value:.4f} {_bounds(figure)}" for figure in figures[2:])
+            rows.append((label, f"{figures.num_gold:,}", f"{figures.num_predicted:,}", *intervals))
+        return rows
+
+
+def macro_f1(counts: FloatArray) -> FloatArray:
+    """Compute the mean F1 of the labels that have a gold entity or a prediction.
+
+    Args:
+        counts: Number of correct predictions, predictions and gold entities of each label, ``(..., num_labels, 3)``.
+
+    Returns:
+        The means, ``(...)``; 0 where there is no such label.
+
+    Example:
+        >>> float(macro_f1(np.array([[1, 1, 1], [0, 1, 0], [0, 0, 0]])))
+        0.5
+    """
+    num_labels = counts.any(axis=-1).sum(axis=-1)
+    return precision_recall_f1(counts)[..., 2].sum(axis=-1) / np.maximum(num_labels, 1)
+
+
+def _annotated(gold: GoldRows) -> Dataset:
+    """Gold rows as a data set with entities, whatever form they were in."""
+    column = COLUMNS["text" if isinstance(gold[0][0], str) else "words"]
+    return Dataset.from_list(
+        [{column: item, "entities": [span._asdict() for span in entities]} for item, entities in gold]
+    )
+
+
+def _add_up(counts: FloatArray, groups: IntArray) -> FloatArray:
+    """Add up the counts of sentences, ``(num_sentences, ...)``, by group, ``(num_groups, ...)``."""
+    sums = np.zeros((int(groups.max()) + 1, *counts.shape[1:]))
+    np.add.at(sums, groups, counts)
+    return sums
+
+
+def _fold_figures(num_sentences: int, counts: FloatArray) -> FoldFigures:
+    """Figures of a fold with these counts, ``(num_labels, 3)``."""
+    totals = counts.sum(axis=0)
+    precision, recall, f1 = precision_recall_f1(totals).tolist()
+    return FoldFigures(num_sentences, int(totals[2]), precision, recall, f1, float(macro_f1(counts)))
+
+
+def _pool(totals: FloatArray, resampled: FloatArray, confidence: float) -> PooledFigures:
+    """Figures of counts, ``(3,)``, and of their resamples, ``(num_resamples, 3)``."""
+    _, num_predicted, num_gold = totals.tolist()
+    values, resamples = precision_recall_f1(totals), precision_recall_f1(resampled).T
+    figures = (_estimate(*pair, confidence) for pair in zip(values, resamples, strict=True))
+    return PooledFigures(int(num_gold), int(num_predicted), *figures)
+
+
+def _estimate(value: float | FloatArray, resampled: FloatArray, confidence: float) -> PooledFigure:
+    low, high = bootstrap.interval(resampled, confidence).tolist()
+    return PooledFigure(float(value), float(resampled.std(ddof=1)), low, high)
+
+
+def _bounds(figure: PooledFigure) -> str:
+    return f"[{figure.low:.4f}, {figure.high:.4f}]"
