@@ -13,7 +13,16 @@ from span_marker.scores.calibration import (
     proposed_entities,
     reliability,
 )
-from span_marker.scores.thresholds import OperatingPoint, Scores, ThresholdReport, tune_threshold
+from span_marker.scores.thresholds import (
+    F1Change,
+    Figures,
+    OperatingPoint,
+    Proposals,
+    Scores,
+    ThresholdReport,
+    choose_thresholds,
+    f1_change,
+)
 from span_marker.scores.tuning import calibrate, score_candidates, tune_thresholds
 
 __all__ = [
@@ -21,18 +30,22 @@ __all__ = [
     "Calibration",
     "CalibrationReport",
     "Decisions",
+    "F1Change",
+    "Figures",
     "OperatingPoint",
+    "Proposals",
     "ScoredCandidates",
     "Scores",
     "ThresholdReport",
     "calibrate",
     "calibration_report",
+    "choose_thresholds",
     "decisions",
     "expected_calibration_error",
+    "f1_change",
     "fit_temperature",
     "proposed_entities",
     "reliability",
     "score_candidates",
-    "tune_threshold",
     "tune_thresholds",
 ]
