@@ -13,6 +13,7 @@ import numpy.typing as npt
 from span_marker.core.metrics import precision_recall_f1
 from span_marker.core.tables import TextReport, text_table
 from span_marker.scores.calibration import check_probabilities
+from span_marker.scores.temperature import NORMAL_95
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -26,9 +27,6 @@ If the recalls of labels at one threshold have mean p and variance v, then what 
 before its own entities are seen is worth ``p * (1 - p) / v - 1`` of its entities (a beta distribution). This is 20 for
 a mean of 0.7 and a standard deviation of 0.1. A label with fewer gold entities owes most of its threshold to others.
 """
-
-NORMAL_95 = 1.959963984540054
-"""Half the width of a 95% interval, in standard errors."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +140,7 @@ def choose_thresholds(
     least, scores = np.float32(floor), np.concatenate([label.scores for label in proposals.values()])
     if (scores < least).any():
         raise ValueError(f"floor={floor} must not be above any score, but one is {scores.min()}")
-    ranked = np.unique(scores)[::-1]
+    num_gold, ranked = sum(label.num_gold for label in proposals.values()), np.unique(scores)[::-1]
     pooled = np.zeros((len(ranked), 3))
     for label in proposals.values():
         pooled += label.counts(ranked)
@@ -150,13 +148,14 @@ def choose_thresholds(
     points = {}
     for name, label in proposals.items():
         # Whole numbers, as far as pseudo_gold is one: figures that are equal are equal as floating-point numbers.
-        counts = label.counts(ranked) * pooled[:1, 2] + pseudo_gold * pooled
+        counts = label.counts(ranked) * num_gold + pseudo_gold * pooled
         if not counts[:, 0].any():
             points[name] = OperatingPoint(UNTUNED_THRESHOLD, 0.0, 0.0, 0.0, False)
             continue
         best, reached = _best_f1(counts, pooled) if precision is None else _best_recall(counts, precision)
         threshold = _halfway(ranked[best], ranked[best + 1] if best + 1 < len(ranked) else least)
-        points[name] = OperatingPoint(threshold, *precision_recall_f1(counts[best]).tolist(), reached)
+        best_precision, best_recall, best_f1 = precision_recall_f1(counts[best]).tolist()
+        points[name] = OperatingPoint(threshold, best_precision, best_recall, best_f1, reached)
     return points
 
 
@@ -342,15 +341,13 @@ class ThresholdReport(TextReport):
         lines = [
             text_table(table),
             "",
-            "before: without thresholds; tuned: with them, on the data that they were tuned on; new: expected on new text",
+            "before: without thresholds; tuned: with them, on the data that they were tuned on; new: on new text",
         ]
-        if self.expected is not None and self.f1_change is not None:
-            precision, recall, f1 = (new - old for new, old in zip(self.expected, self.before, strict=True))
-            _, low, high = self.f1_change
-            lines.append(
-                f"expected change on new text: precision {precision:+.4f}, recall {recall:+.4f}, f1 {f1:+.4f} "
-                f"(95% interval {low:+.4f} to {high:+.4f})"
-            )
+        name, after = ("tuning data", self.after) if self.expected is None else ("new text", self.expected)
+        precision, recall, f1 = (new - old for new, old in zip(after, self.before, strict=True))
+        lines.append(f"change on {name}: precision {precision:+.4f}, recall {recall:+.4f}, f1 {f1:+.4f}")
+        if self.f1_change is not None:
+            lines[-1] += f" (95% interval {self.f1_change.low:+.4f} to {self.f1_change.high:+.4f})"
         if self.problem:
             lines.append(f"note: {self.problem}")
         return "\n".join(lines)

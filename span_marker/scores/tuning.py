@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,13 +22,17 @@ from span_marker.modeling import SpanMarkerModel, without_adapter
 from span_marker.preprocessing.batching import run_in_batches
 from span_marker.preprocessing.features import prepare
 from span_marker.preprocessing.inputs import read_inputs
-from span_marker.scores.calibration import (
-    CalibrationReport,
+from span_marker.scores.calibration import CalibrationReport, calibration_report, decisions
+from span_marker.scores.temperature import (
+    MAX_FACTOR,
+    MAX_TEMPERATURE,
+    MIN_TEMPERATURE,
     ScoredCandidates,
-    calibration_report,
-    decisions,
+    decisions_needed,
     fit_temperature,
     proposed_entities,
+    temperature_error,
+    temperature_interval,
 )
 from span_marker.scores.thresholds import (
     PSEUDO_GOLD,
@@ -69,12 +74,13 @@ def calibrate(
         batch_size: The largest number of sentences per batch.
 
     Returns:
-        The temperature, and the calibration error before and after.
+        The temperature with its 95% interval, and the calibration error before and after.
 
     Raises:
         TypeError: If ``model`` is not a model, the data is not a `Dataset`, or a row has a value of the wrong type.
-        ValueError: If a row is wrong, or the model proposes nothing, nothing wrong, or nothing right. The model does
-            not change.
+        ValueError: If a row is wrong; if the model proposes nothing, nothing wrong, or nothing right; or too few
+            entities to know the temperature to a factor of `MAX_FACTOR`, with 95% confidence. The model does not
+            change.
     """
     model = without_adapter(model)
     candidates = score_candidates(model, data, batch_size)
@@ -87,13 +93,31 @@ def calibrate(
             "right, but a temperature is fitted to right and wrong ones: pass more sentences"
         )
     temperature = fit_temperature(entities)
+    error = temperature_error(entities, temperature)
+    _check_error(temperature, error, int(is_entity.sum()))
     if test_data is not None:
         candidates = score_candidates(model, test_data, batch_size)
-    report = calibration_report(candidates, temperature)
+    report = calibration_report(candidates, temperature, temperature_interval(temperature, error))
     if model.config.thresholds is not None:
         logger.warning("The thresholds no longer match the scores and are reset: tune them again.")
     model.config.thresholds, model.config.calibration_temperature = None, temperature
     return report
+
+
+def _check_error(temperature: float, error: float, num_decisions: int) -> None:
+    proposed = f"the model proposes {num_decisions} entities in the held-out data"
+    if temperature in (MIN_TEMPERATURE, MAX_TEMPERATURE) or math.isinf(error):
+        raise ValueError(
+            f"{proposed}, but no temperature from {MIN_TEMPERATURE:g} to {MAX_TEMPERATURE:g} fits their scores: pass "
+            "more sentences, or train the model longer"
+        )
+    needed = decisions_needed(num_decisions, error)
+    if num_decisions < needed:
+        low, high = temperature_interval(temperature, error)
+        raise ValueError(
+            f"{proposed}, but about {needed} are needed to know the temperature to a factor of {MAX_FACTOR:g}. It lies "
+            f"between {low:.3g} and {high:.3g}: pass {math.ceil(needed / num_decisions)} times as much held-out text"
+        )
 
 
 def score_candidates(model: SpanMarkerModel, data: Dataset, batch_size: int = 32) -> ScoredCandidates:
@@ -241,7 +265,7 @@ def _thresholds(points: Mapping[str, OperatingPoint]) -> dict[str, float]:
 def _warn(report: ThresholdReport) -> None:
     if report.few:
         logger.warning(
-            "Labels with fewer than %d gold entities in the held-out data: %s. Their thresholds rest mostly on the other "
+            "Labels with fewer than %d gold entities in the held-out data: %s. Their thresholds rest mostly on other "
             "labels, and their figures are uncertain: annotate more of them.",
             PSEUDO_GOLD,
             ", ".join(f"{label} ({number})" for label, number in report.few.items()),
