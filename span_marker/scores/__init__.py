@@ -5,15 +5,30 @@ from span_marker.scores.calibration import (
     Calibration,
     CalibrationReport,
     Decisions,
-    ScoredCandidates,
     calibration_report,
+    chance_calibration_error,
     decisions,
     expected_calibration_error,
-    fit_temperature,
-    proposed_entities,
     reliability,
 )
-from span_marker.scores.thresholds import OperatingPoint, Scores, ThresholdReport, tune_threshold
+from span_marker.scores.temperature import (
+    ScoredCandidates,
+    decisions_needed,
+    fit_temperature,
+    proposed_entities,
+    temperature_error,
+    temperature_interval,
+)
+from span_marker.scores.thresholds import (
+    F1Change,
+    Figures,
+    OperatingPoint,
+    Proposals,
+    Scores,
+    ThresholdReport,
+    choose_thresholds,
+    f1_change,
+)
 from span_marker.scores.tuning import calibrate, score_candidates, tune_thresholds
 
 __all__ = [
@@ -21,18 +36,26 @@ __all__ = [
     "Calibration",
     "CalibrationReport",
     "Decisions",
+    "F1Change",
+    "Figures",
     "OperatingPoint",
+    "Proposals",
     "ScoredCandidates",
     "Scores",
     "ThresholdReport",
     "calibrate",
     "calibration_report",
+    "chance_calibration_error",
+    "choose_thresholds",
     "decisions",
+    "decisions_needed",
     "expected_calibration_error",
+    "f1_change",
     "fit_temperature",
     "proposed_entities",
     "reliability",
     "score_candidates",
-    "tune_threshold",
+    "temperature_error",
+    "temperature_interval",
     "tune_thresholds",
 ]

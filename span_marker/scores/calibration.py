@@ -1,4 +1,4 @@
-"""How well probabilities match frequencies: temperature and calibration error.
+"""How well probabilities match frequencies.
 
 Pure functions on the scores of held-out candidates. For each candidate, a model *decides* on the most probable class;
 a multi-label model decides for each label whether the candidate has it. The *confidence* of a decision is its
@@ -7,10 +7,8 @@ probability.
 
 from __future__ import annotations
 
-import logging
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,166 +17,7 @@ import torch
 from torch import Tensor
 
 from span_marker.core.tables import TextReport, text_table
-
-logger = logging.getLogger(__name__)
-
-MIN_TEMPERATURE = 1e-2
-MAX_TEMPERATURE = 1e2
-
-CHUNK = 2**20
-"""Number of scores that are processed at a time."""
-
-
-@dataclass(frozen=True)
-class ScoredCandidates:
-    """Class scores of held-out candidates, and their gold labels.
-
-    Attributes:
-        logits: Class scores, ``(num_spans, num_labels)``.
-        labels: Class IDs, ``(num_spans,)``; for a multi-label model zeros and ones, ``(num_spans, num_labels)``.
-        outside_id: Class ID of ``O``. For a multi-label model, which never reports the probability of ``O``, it is
-            ignored.
-        multi_label: Whether each class has a probability of its own.
-    """
-
-    logits: Tensor
-    labels: Tensor
-    outside_id: int
-    multi_label: bool = False
-
-    def __post_init__(self) -> None:
-        """Check that scores and labels match.
-
-        Raises:
-            ValueError: If shapes do not match, labels are out of range, or scores are not finite.
-        """
-        shape, label_shape = tuple(self.logits.shape), tuple(self.labels.shape)
-        if len(shape) != 2 or label_shape != (shape if self.multi_label else shape[:1]):
-            expected = "(num_spans, num_labels)" if self.multi_label else "(num_spans,)"
-            raise ValueError(
-                f"logits {shape} and labels {label_shape} must have the shapes (num_spans, num_labels) and {expected}"
-            )
-        if not 0 <= self.outside_id < shape[1]:
-            raise ValueError(f"outside_id={self.outside_id} must be one of the {shape[1]} classes of logits")
-        limit = 2 if self.multi_label else shape[1]
-        for scores, labels in self.chunks():
-            if not scores.isfinite().all():
-                raise ValueError("logits must be finite, but some are infinite or nan: check the model's weights")
-            wrong = labels[(labels < 0) | (labels >= limit)]
-            if len(wrong):
-                raise ValueError(f"labels must be from 0 to {limit - 1}, but one is {wrong[0]}")
-
-    def chunks(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Split the candidates into parts of about `CHUNK` scores.
-
-        Yields:
-            Scores, in double precision, and labels; for a multi-label model without the column of ``O``.
-        """
-        rows = max(CHUNK // self.logits.shape[1], 1)
-        columns = [column for column in range(self.logits.shape[1]) if column != self.outside_id]
-        for scores, labels in zip(self.logits.detach().split(rows), self.labels.split(rows), strict=True):
-            scores, labels = scores.cpu().double(), labels.cpu().long()
-            yield (scores[:, columns], labels[:, columns]) if self.multi_label else (scores, labels)
-
-
-def proposed_entities(candidates: ScoredCandidates) -> ScoredCandidates:
-    """Select the candidates that a model proposes as entities; they are the same at any temperature.
-
-    Args:
-        candidates: All candidates.
-
-    Returns:
-        The candidates whose most probable class is not ``O``; for a multi-label model, those with a label of at least
-        0.5.
-    """
-    logits = candidates.logits
-    if candidates.multi_label:
-        is_entity = logits >= 0
-        is_entity[:, candidates.outside_id] = False
-        rows = is_entity.any(dim=1)
-    else:
-        rows = logits.argmax(dim=1) != candidates.outside_id
-    return replace(candidates, logits=logits[rows], labels=candidates.labels[rows])
-
-
-def fit_temperature(candidates: ScoredCandidates) -> float:
-    """Find the temperature that makes the labels most likely (Guo et al. 2017).
-
-    It minimizes ``-mean(log(softmax(logits / temperature)[label]))``; for a multi-label model, the mean binary
-    cross-entropy of ``sigmoid(logits / temperature)``. Both are convex in ``1 / temperature``.
-
-    Args:
-        candidates: The candidates to fit it to.
-
-    Returns:
-        The temperature, from `MIN_TEMPERATURE` to `MAX_TEMPERATURE`. A warning is logged if it is at a bound.
-
-    Raises:
-        ValueError: If there are no candidates, all have the same label, or the scores of every candidate are all equal.
-
-    Example:
-        >>> logits = torch.tensor([[2.0, 0.0]] * 4)
-        >>> temperature = fit_temperature(ScoredCandidates(logits, torch.tensor([0, 0, 0, 1]), outside_id=0))
-        >>> torch.softmax(logits[0] / temperature, dim=0)
-        tensor([0.7500, 0.2500])
-    """
-    classes = {label for _, labels in candidates.chunks() for label in labels.unique().tolist()}
-    if len(classes) < 2:
-        problem = f"all labels are {classes.pop()}" if classes else "there are no candidates"
-        raise ValueError(f"{problem}, but fitting a temperature needs several labels: pass more sentences")
-    if not any(differences.any() for differences in _differences(candidates)):
-        raise ValueError("the scores of each candidate are all equal: no temperature makes a difference")
-
-    def slopes(log_inverse: float) -> tuple[float, float]:
-        return _likelihood(candidates, math.exp(-log_inverse))[1:]
-
-    low, high = -math.log(MAX_TEMPERATURE), -math.log(MIN_TEMPERATURE)
-    if slopes(high)[0] <= 0:
-        bound, reason = MIN_TEMPERATURE, "the scores predict all labels correctly, so larger scores always fit better"
-    elif slopes(low)[0] >= 0:
-        bound, reason = MAX_TEMPERATURE, "the scores predict the labels worse than equal scores would"
-    else:
-        return math.exp(-_zero(slopes, low, high))
-    logger.warning("The best temperature is beyond the bound of %g: %s. Fit it to more sentences.", bound, reason)
-    return bound
-
-
-def _zero(slopes: Callable[[float], tuple[float, float]], low: float, high: float) -> float:
-    """Find the zero of an ascending function by Newton's method, with bisection where a step leaves the interval."""
-    place, last_step = min(max(0.0, low), high), high - low
-    while last_step > 1e-10:
-        value, slope = slopes(place)
-        low, high = (place, high) if value < 0 else (low, place)
-        following = place - value / slope if slope > 0 else math.inf
-        if not low <= following <= high or abs(following - place) > last_step / 2:
-            following = (low + high) / 2
-        place, last_step = following, abs(following - place)
-    return place
-
-
-def _differences(candidates: ScoredCandidates) -> Iterator[Tensor]:
-    """Each score minus that of the gold label; for a multi-label model, each label is a choice between two."""
-    for scores, labels in candidates.chunks():
-        if candidates.multi_label:
-            against = torch.where(labels == 1, -scores, scores).flatten()
-            yield torch.stack([torch.zeros_like(against), against], dim=1)
-        else:
-            yield scores - scores.gather(1, labels[:, None])
-
-
-def _likelihood(candidates: ScoredCandidates, temperature: float) -> tuple[float, float, float]:
-    """Mean negative log-likelihood, its slope in ``1 / temperature``, and the slope of that in its logarithm."""
-    total, count = torch.zeros(3, dtype=torch.float64), 0
-    for differences in _differences(candidates):  # the gold label's is 0: nothing cancels where a model is certain
-        scaled = differences / temperature
-        log_sums = scaled.logsumexp(dim=1, keepdim=True)
-        shares = (scaled - log_sums).exp()
-        means = (shares * differences).sum(dim=1, keepdim=True)
-        variances = shares * (differences - means).square()
-        total += torch.stack([log_sums.sum(), means.sum(), variances.sum() / temperature])
-        count += len(differences)
-    value, slope, curvature = (total / max(count, 1)).tolist()
-    return value, slope, curvature
+from span_marker.scores.temperature import ScoredCandidates, negative_log_likelihood, proposed_entities
 
 
 class Decisions(NamedTuple):
@@ -283,6 +122,28 @@ def expected_calibration_error(confidences: npt.ArrayLike, is_right: npt.ArrayLi
     return sum(bin.size * abs(bin.accuracy - bin.confidence) for bin in bins) / count if count else math.nan
 
 
+def chance_calibration_error(
+    confidences: npt.ArrayLike, num_bins: int = 15, num_draws: int = 100, seed: int = 0
+) -> float:
+    """Compute the mean calibration error of calibrated confidences, which the size of the sample alone causes.
+
+    Decisions are right at random with the probability of their confidence (consistency resampling; Bröcker and Smith
+    2007). A calibration error that is not above this value is no evidence of miscalibration.
+
+    Args:
+        confidences: See `reliability`.
+        num_bins: See `reliability`.
+        num_draws: Number of random draws.
+        seed: Seed of ``numpy.random.default_rng``.
+
+    Returns:
+        The mean `expected_calibration_error`; nan if there are no decisions.
+    """
+    values, generator = np.asarray(confidences, dtype=np.float64), np.random.default_rng(seed)
+    draws = (generator.random(values.shape) < values for _ in range(num_draws))
+    return float(np.mean([expected_calibration_error(values, is_right, num_bins) for is_right in draws]))
+
+
 def check_probabilities(name: str, values: npt.NDArray[Any], is_right: npt.NDArray[np.bool_]) -> None:
     """Check that there is one probability per decision.
 
@@ -309,12 +170,15 @@ class Calibration(NamedTuple):
     Attributes:
         nll: Mean negative log-likelihood of the gold labels of `proposed_entities`; nan if nothing is proposed.
         ece: `expected_calibration_error` of the decisions for an entity; nan if there are none.
+        ece_chance: See `chance_calibration_error`: what ``ece`` would be on average if these confidences were
+            calibrated.
         ece_all: `expected_calibration_error` of all decisions, nearly all of which are for ``O``.
         confidence: Mean confidence of the decisions for an entity; nan if there are none.
     """
 
     nll: float
     ece: float
+    ece_chance: float
     ece_all: float
     confidence: float
 
@@ -325,6 +189,7 @@ class CalibrationReport(TextReport):
 
     Attributes:
         temperature: Divides class scores.
+        interval: Its 95% interval, see `temperature_interval`; None if it is unknown.
         num_candidates: Number of candidates that it was measured on.
         num_entities: Number of decisions for an entity; they are the same at any temperature.
         precision: Share of these decisions that is right; nan if there are none.
@@ -333,6 +198,7 @@ class CalibrationReport(TextReport):
     """
 
     temperature: float
+    interval: tuple[float, float] | None
     num_candidates: int
     num_entities: int
     precision: float
@@ -343,24 +209,29 @@ class CalibrationReport(TextReport):
         names = (
             "negative log-likelihood, entities",
             "calibration error, entities",
+            "  if scores were calibrated",
             "calibration error, all",
             "mean confidence",
         )
         table = [("", "before", "after")]
         for name, before, after in zip(names, self.before, self.after, strict=True):
             table.append((name, f"{before:.4f}", f"{after:.4f}"))
+        interval = "" if self.interval is None else " (95% interval {:.4g} to {:.4g})".format(*self.interval)
         return (
-            f"temperature {self.temperature:.4g}, {self.num_candidates:,} candidates, {self.num_entities:,} proposed "
-            f"as entities with precision {self.precision:.4f}\n{text_table(table)}"
+            f"temperature {self.temperature:.4g}{interval}\n{self.num_candidates:,} candidates, {self.num_entities:,} "
+            f"proposed as entities with precision {self.precision:.4f}\n{text_table(table)}"
         )
 
 
-def calibration_report(candidates: ScoredCandidates, temperature: float) -> CalibrationReport:
+def calibration_report(
+    candidates: ScoredCandidates, temperature: float, interval: tuple[float, float] | None = None
+) -> CalibrationReport:
     """Measure what a temperature changes.
 
     Args:
         candidates: The candidates to measure it on, preferably not those that it was fitted to.
         temperature: The temperature.
+        interval: Its 95% interval, if it was fitted.
 
     Returns:
         The report.
@@ -369,15 +240,16 @@ def calibration_report(candidates: ScoredCandidates, temperature: float) -> Cali
     _, is_right, is_entity = decisions(candidates)
     right = is_right[is_entity]
     precision = float(right.mean()) if len(right) else math.nan
-    return CalibrationReport(temperature, len(candidates.logits), len(right), precision, before, after)
+    return CalibrationReport(temperature, interval, len(candidates.logits), len(right), precision, before, after)
 
 
 def _measure(candidates: ScoredCandidates, temperature: float) -> Calibration:
     confidences, is_right, is_entity = decisions(candidates, temperature)
     entities = proposed_entities(candidates)
     return Calibration(
-        nll=_likelihood(entities, temperature)[0] if len(entities.logits) else math.nan,
+        nll=negative_log_likelihood(entities, temperature)[0] if len(entities.logits) else math.nan,
         ece=expected_calibration_error(confidences[is_entity], is_right[is_entity]),
+        ece_chance=chance_calibration_error(confidences[is_entity]),
         ece_all=expected_calibration_error(confidences, is_right),
         confidence=float(confidences[is_entity].mean()) if is_entity.any() else math.nan,
     )

@@ -8,18 +8,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-import span_marker.scores.calibration
+import span_marker.scores.temperature
 from span_marker.scores.calibration import (
+    calibration_report,
+    chance_calibration_error,
+    decisions,
+    expected_calibration_error,
+    reliability,
+)
+from span_marker.scores.temperature import (
+    MAX_ERROR,
+    MAX_FACTOR,
     MAX_TEMPERATURE,
+    MIN_DECISIONS,
     MIN_TEMPERATURE,
     ScoredCandidates,
     _zero,
-    calibration_report,
-    decisions,
-    expected_calibration_error,
+    decisions_needed,
     fit_temperature,
     proposed_entities,
-    reliability,
+    temperature_error,
+    temperature_interval,
 )
 
 OUTSIDE = 1
@@ -85,7 +94,7 @@ def test_the_size_of_chunks_changes_nothing(multi_label, monkeypatch):
     candidates = sample(2.0, multi_label, num_spans=101)
     temperature, report, decided = fit_temperature(candidates), calibration_report(candidates, 2), decisions(candidates)
     for size in (1, 30):  # less than a row, and some rows
-        monkeypatch.setattr(span_marker.scores.calibration, "CHUNK", size)
+        monkeypatch.setattr(span_marker.scores.temperature, "CHUNK", size)
         assert fit_temperature(candidates) == pytest.approx(temperature, rel=1e-9)
         assert calibration_report(candidates, 2).after == pytest.approx(report.after, rel=1e-9)
         for one, other in zip(decisions(candidates), decided, strict=True):
@@ -136,6 +145,59 @@ def test_scores_beyond_the_bounds(scale, caplog):
     scaled = ScoredCandidates(candidates.logits.double() * scale, candidates.labels, OUTSIDE)
     assert fit_temperature(scaled) == (MIN_TEMPERATURE if scale < 1 else MAX_TEMPERATURE)
     assert "beyond the bound" in caplog.text
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+@pytest.mark.parametrize("temperature", [0.3, 1.0, 4.0])
+def test_the_error_of_a_temperature_is_the_curvature_of_the_likelihood(multi_label, temperature):
+    candidates = sample(temperature, multi_label, num_spans=500)
+    fitted = fit_temperature(candidates)
+    num_choices = 500 * (3 if multi_label else 1)
+    place = torch.tensor(math.log(fitted), dtype=torch.float64)
+    curvature = torch.autograd.functional.hessian(lambda s: num_choices * loss(candidates, s.exp()), place)
+    assert temperature_error(candidates, fitted) == pytest.approx(float(curvature) ** -0.5, rel=1e-6)
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_the_interval_covers_the_temperature_that_made_the_labels(multi_label):
+    """In about 95 of 100 samples."""
+    num_samples, temperature = 300, 1.5
+    num_inside = 0
+    for seed in range(num_samples):
+        candidates = sample(temperature, multi_label, num_spans=150, seed=seed)
+        fitted = fit_temperature(candidates)
+        low, high = temperature_interval(fitted, temperature_error(candidates, fitted))
+        assert low * high == pytest.approx(fitted**2)
+        num_inside += low <= temperature <= high
+    assert abs(num_inside / num_samples - 0.95) < 3 * math.sqrt(0.95 * 0.05 / num_samples)
+
+
+def test_the_needed_number_makes_the_interval_narrow_enough():
+    num_spans, generator = 40, torch.Generator().manual_seed(0)
+    logits = torch.randn(num_spans, 4, generator=generator)
+    error = temperature_error(ScoredCandidates(logits, torch.zeros(num_spans).long(), OUTSIDE), 1.0)
+    needed = decisions_needed(num_spans, error)
+    assert needed > num_spans
+    low, high = temperature_interval(1.0, error * math.sqrt(num_spans / needed))
+    assert 1 / MAX_FACTOR <= low < high <= MAX_FACTOR
+    _, high = temperature_interval(1.0, error * math.sqrt(num_spans / (needed - 1)))
+    assert high > MAX_FACTOR
+
+
+def test_no_choice_between_two_says_more_than_is_assumed():
+    scores = torch.linspace(-20, 20, 4001)
+    most = max(
+        temperature_error(ScoredCandidates(torch.tensor([[x, 0.0]]), torch.tensor([0]), 1), 1.0) ** -2
+        for x in scores.tolist()
+        if x
+    )
+    assert MIN_DECISIONS - 1 < 1 / (most * MAX_ERROR**2) <= MIN_DECISIONS
+
+
+def test_equal_scores_say_nothing_about_the_temperature():
+    candidates = ScoredCandidates(torch.zeros(5, 2), torch.zeros(5).long(), OUTSIDE)
+    assert temperature_error(candidates, 1.0) == math.inf
+    assert temperature_interval(1.0, math.inf) == (0.0, math.inf)
 
 
 ROWS = torch.tensor([[1.0, 0.0], [2.0, 1.0]])
@@ -220,6 +282,22 @@ def test_calibration_error_is_that_of_a_loop(rows, num_bins):
         assert math.isnan(error)
 
 
+@pytest.mark.parametrize("confidence", [0.5, 0.9])
+@pytest.mark.parametrize("num_decisions", [1, 4, 50])
+def test_chance_alone_makes_a_calibration_error(confidence, num_decisions):
+    """With equal confidences, it is the mean distance of a binomial share from them."""
+    shares = np.arange(num_decisions + 1) / num_decisions
+    weights = [
+        math.comb(num_decisions, n) * confidence**n * (1 - confidence) ** (num_decisions - n)
+        for n in range(num_decisions + 1)
+    ]
+    distances = abs(shares - confidence)
+    mean = np.dot(weights, distances)
+    error = math.sqrt(max(np.dot(weights, np.square(distances - mean)), 0) / 2000)
+    found = chance_calibration_error(np.full(num_decisions, confidence), num_draws=2000)
+    assert abs(found - mean) <= 4 * error + 1e-12
+
+
 @pytest.mark.parametrize(
     ("confidences", "is_right", "num_bins", "message"),
     [
@@ -239,7 +317,7 @@ def test_bad_confidences(confidences, is_right, num_bins, message):
 def test_a_report_says_what_the_temperature_changes(multi_label):
     candidates = sample(2.0, multi_label)
     temperature = fit_temperature(candidates)
-    report = calibration_report(candidates, temperature)
+    report = calibration_report(candidates, temperature, (1.5, 2.5))
     assert report.after.nll == pytest.approx(float(loss(proposed_entities(candidates), temperature)))
     assert report.before.nll == pytest.approx(float(loss(proposed_entities(candidates), 1.0)))
     assert report.after.nll < report.before.nll
@@ -256,14 +334,19 @@ def test_a_report_says_what_the_temperature_changes(multi_label):
         assert calibration.confidence == pytest.approx(decided.confidences[entities].mean())
         assert calibration.ece == expected_calibration_error(decided.confidences[entities], before.is_right[entities])
         assert calibration.ece_all == expected_calibration_error(decided.confidences, before.is_right)
+        assert calibration.ece_chance == chance_calibration_error(decided.confidences[entities])
+    assert report.after.ece < 2 * report.after.ece_chance < report.before.ece
     lines = str(report).splitlines()
-    assert lines[0].startswith(f"temperature {temperature:.4g}, 20,000 candidates, ")
-    assert lines[2].split()[-2:] == [f"{report.before.nll:.4f}", f"{report.after.nll:.4f}"]
-    assert len(lines) == 6
+    assert lines[0] == f"temperature {temperature:.4g} (95% interval 1.5 to 2.5)"
+    assert lines[1].startswith("20,000 candidates, ")
+    assert lines[3].split()[-2:] == [f"{report.before.nll:.4f}", f"{report.after.nll:.4f}"]
+    assert len(lines) == 8
 
 
 def test_a_report_without_entities():
     report = calibration_report(ScoredCandidates(torch.tensor([[0.0, 9.0]]), torch.tensor([1]), OUTSIDE), 2.0)
     assert report.num_entities == 0
+    assert str(report).startswith("temperature 2\n1 candidates")
+    assert math.isnan(report.before.ece_chance)
     assert all(map(math.isnan, (report.precision, report.before.ece, report.after.confidence, report.after.nll)))
     assert report.after.ece_all > report.before.ece_all > 0

@@ -1,4 +1,5 @@
 import math
+import re
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from span_marker import SpanMarkerModel, analyze_errors, calibrate, tune_thresho
 from span_marker.core.labels import LabelledSpan
 from span_marker.core.metrics import compute_metrics
 from span_marker.core.spans import num_candidates
-from span_marker.scores.tuning import score_candidates
+from span_marker.scores.tuning import _HeldOut, score_candidates
 
 WORDS = [*SENTENCES, ["Amelia", "left", "Paris", "for", "New", "York"], ["Cleopatra", "the", "Great"]]
 
@@ -29,6 +30,16 @@ def half_right(model, inputs, unit):
     ]
 
 
+def mostly_right(model, inputs=WORDS, copies=2):
+    """Data in which most of what the model proposes is right, and enough of it to calibrate."""
+    rows = spans(model.predict(inputs, decoding="overlapping"), "word")
+    gold = [
+        [span if index % 4 else span._replace(label="PER") for index, span in enumerate(row) if index % 5]
+        for row in rows
+    ]
+    return Dataset.from_dict({"tokens": [*inputs] * copies, "entities": as_dicts(gold) * copies})
+
+
 def as_dicts(entities):
     return [[{"label": label, "start": start, "end": end} for label, start, end in row] for row in entities]
 
@@ -41,10 +52,12 @@ def model():
 
 
 def test_the_temperature_is_fitted_and_saved(model, tmp_path):
-    data = Dataset.from_dict({"tokens": WORDS, "entities": as_dicts(half_right(model, WORDS, "word"))})
+    data = mostly_right(model)
     before = model.predict(WORDS, decoding="overlapping")
     report = calibrate(model, data)
     assert report.temperature == model.config.calibration_temperature > 1.2
+    low, high = report.interval
+    assert 1.2 < low < report.temperature < high < 1.5 * report.temperature
     assert report.after.nll < report.before.nll
     assert report.after.ece < report.before.ece
     after = model.predict(WORDS, decoding="overlapping")
@@ -54,7 +67,31 @@ def test_the_temperature_is_fitted_and_saved(model, tmp_path):
     assert SpanMarkerModel.from_pretrained(tmp_path).predict(WORDS, decoding="overlapping") == after
     other = calibrate(model, data, test_data=data.select([0]))
     assert other.temperature == report.temperature  # of the same scores, bit for bit: they come from the same batches
+    assert other.interval == report.interval
     assert other.num_candidates < report.num_candidates
+
+
+def test_too_few_proposals_are_not_calibrated(model):
+    with pytest.raises(
+        ValueError, match=r"proposes (\d+) entities .*, but about (\d+) are needed .* pass 2 times"
+    ) as error:
+        calibrate(model, mostly_right(model, copies=1))
+    num_proposed, needed = map(int, re.findall(r" (\d+) (?:entities|are needed)", str(error.value)))
+    assert num_proposed < needed <= 2 * num_proposed
+    assert model.config.calibration_temperature == 1.0
+    calibrate(model, mostly_right(model, copies=2))  # the message is right
+    few = mostly_right(model).select([0])
+    with pytest.raises(ValueError, match=r"but about \d+ are needed to know the temperature to a factor of 1.5"):
+        calibrate(model, few)
+
+
+def test_a_temperature_at_a_bound_is_refused(model, caplog):
+    """Nearly everything that the model proposes is wrong: equal scores for all labels would fit better."""
+    data = Dataset.from_dict({"tokens": WORDS, "entities": as_dicts(half_right(model, WORDS, "word"))})
+    with pytest.raises(ValueError, match=r"but no temperature from 0.01 to 100 fits their scores"):
+        calibrate(model, data)
+    assert "beyond the bound of 100" in caplog.text
+    assert model.config.calibration_temperature == 1.0
 
 
 def test_all_candidates_are_scored_once(model):
@@ -94,11 +131,49 @@ def test_thresholds_are_tuned_for_each_label(model, unit, precision):
     found = spans(model.predict(inputs), unit)
     metrics = compute_metrics(gold, found, [100] * len(inputs))
     assert report.after.f1 == pytest.approx(metrics["overall_f1"])
+    assert {label: figures.after.f1 for label, figures in report.labels.items() if label in metrics} == {
+        label: pytest.approx(metrics[label]["f1"]) for label in report.labels if label in metrics
+    }
     if precision is None:
         assert report.after.f1 >= report.before.f1
     else:
         assert report.after.precision > report.before.precision
         assert all(point.precision >= precision for point in report.points.values() if point.reached)
+
+
+@pytest.mark.parametrize("precision", [None, 0.8])
+def test_what_to_expect_is_measured_on_sentences_that_were_not_tuned_on(model, precision, caplog):
+    data = Dataset.from_dict({"tokens": WORDS, "entities": as_dicts(half_right(model, WORDS, "word"))})
+    report = tune_thresholds(model, data, precision)
+    assert caplog.text.count("gold entities in the held-out data: ") == 1
+    assert ", ".join(f"{label} ({number})" for label, number in report.few.items()) in caplog.text
+    assert report.problem in caplog.text
+    gold, found = [], []
+    folds = _HeldOut.read(model, data, 32).folds()
+    assert [len(fold) for fold in folds] == [2] * (len(WORDS) - 5) + [1] * (10 - len(WORDS))
+    for fold in folds:
+        rest = [row for row in range(len(data)) if row not in fold]
+        thresholds = tune_thresholds(model, data.select(rest), precision).thresholds
+        rows = data.select(fold)
+        found += spans(model.predict(rows["tokens"], threshold=thresholds), "word")
+        gold += [[LabelledSpan(**entity) for entity in entities] for entities in rows["entities"]]
+    metrics = compute_metrics(gold, found, [100] * len(gold))
+    assert list(report.expected) == [
+        pytest.approx(metrics[f"overall_{name}"]) for name in ("precision", "recall", "f1")
+    ]
+
+
+def test_documents_are_not_split(model):
+    columns = {"tokens": WORDS, "entities": as_dicts(half_right(model, WORDS, "word"))}
+    documents = [row % 4 for row in range(len(WORDS))]
+    data = Dataset.from_dict({**columns, "document_id": documents, "sentence_id": list(range(len(WORDS)))})
+    folds = _HeldOut.read(model, data, 32).folds()
+    whole = [[row for row in range(len(WORDS)) if documents[row] == document] for document in range(4)]
+    assert sorted(folds) == whole
+    assert tune_thresholds(model, data).expected is not None
+    report = tune_thresholds(model, data.remove_columns("document_id").add_column("document_id", [0] * len(WORDS)))
+    assert report.expected is report.f1_change is report.labels["ORG"].expected is None
+    assert "which gives no estimate for new text" in report.problem
 
 
 def test_what_fails_leaves_the_model_as_it_was(model):
@@ -132,7 +207,7 @@ def test_what_fails_leaves_the_model_as_it_was(model):
 
 def test_a_model_with_an_adapter_is_tuned_and_looked_into():
     model = build_model("bert", entity_max_length=3)
-    data = Dataset.from_dict({"tokens": WORDS, "entities": as_dicts(half_right(model, WORDS, "word"))})
+    data = mostly_right(model)
     adapted = get_peft_model(model, LoraConfig(target_modules=["query"], modules_to_save=["classifier"])).eval()
     assert calibrate(adapted, data).temperature == model.config.calibration_temperature != 1
     assert tune_thresholds(adapted, data).thresholds == model.config.thresholds
@@ -140,7 +215,7 @@ def test_a_model_with_an_adapter_is_tuned_and_looked_into():
 
 
 def test_thresholds_of_other_scores_are_reset(model, caplog):
-    data = Dataset.from_dict({"tokens": WORDS, "entities": as_dicts(half_right(model, WORDS, "word"))})
+    data = mostly_right(model)
     tune_thresholds(model, data)
     calibrate(model, data)
     assert model.config.thresholds is None
@@ -150,10 +225,10 @@ def test_thresholds_of_other_scores_are_reset(model, caplog):
 def test_a_multi_label_model():
     model = build_model("bert", entity_max_length=3, multi_label=True)
     gold = half_right(model, WORDS, "word")
+    report = calibrate(model, mostly_right(model))
+    assert report.after.nll < report.before.nll
+    assert 1 < report.temperature < 10
     data = Dataset.from_dict({"tokens": WORDS, "entities": as_dicts(gold)})
-    report = calibrate(model, data)
-    assert report.after.nll <= report.before.nll
-    assert math.isfinite(report.temperature)
     after = tune_thresholds(model, data).after
     found = spans(model.predict(WORDS), "word")
     assert after.f1 == pytest.approx(compute_metrics(gold, found, [100] * len(WORDS))["overall_f1"])
