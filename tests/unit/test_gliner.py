@@ -1,4 +1,4 @@
-"""GLiNER's data: words, and entities whose last word is inclusive; written, read back, and refused where it is wrong."""
+"""GLiNER's data: words, and entities with inclusive ends; written, read back, and refused where they are wrong."""
 
 import json
 
