@@ -117,8 +117,8 @@ class Decoder:
             logits: Class scores, ``(num_spans, num_labels)``.
             span_words: First word and word after the last of each candidate, ``(num_spans, 2)``.
             span_counts: Number of candidates per sentence, ``(batch,)``.
-            limits: The largest number of proposals per sentence, ``(batch,)``: the most probable ones, and among equally
-                probable ones the first. None for all.
+            limits: The largest number of proposals per sentence, ``(batch,)``: the most probable ones, and the first of
+                equally probable ones. None for all.
 
         Returns:
             The proposals of each sentence.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from transformers.trainer_utils import PredictionOutput
 from span_marker.checkpoints import atomic, loading
 from span_marker.core import metrics as span_metrics
 from span_marker.core.decoding import RULES, Decoder, ScoredSpans
+from span_marker.core.spans import IntArray
 from span_marker.modeling import SpanMarkerModel, without_adapter
 from span_marker.preprocessing.data_collator import IGNORE_INDEX, MODEL_INPUTS
 from span_marker.training import gathering
@@ -110,18 +111,23 @@ class BaseTrainer(transformers.Trainer):
         limits = gathering.proposal_limits(*(inputs[name].cpu().numpy() for name in ("span_words", "span_counts")))
         if "labels" not in inputs:
             limits[:] = 0
-        padded: list[Tensor] = []
-        for decoder, most in ((self._span_marker.config.decoder(), None), (self._ranking_decoder, limits)):
-            proposals = zip(decoder.propose(*scored, most), inputs["is_whole"].tolist(), strict=True)
-            spans = [decoder.select(proposed) if is_whole else proposed for proposed, is_whole in proposals]
-            padded += (torch.from_numpy(array).to(self.args.device) for array in gathering.pad_spans(spans))
+        entities = self._find_spans(self._span_marker.config.decoder(), scored, inputs["is_whole"])
+        ranked = self._find_spans(self._ranking_decoder, scored, inputs["is_whole"], limits)
         counts = torch.stack([scored.span_counts, inputs["span_counts"]], dim=1)
         labels = (inputs["gold_entities"], inputs["num_words"]) if "labels" in inputs else None
-        return loss, tuple(Gathered(*padded, inputs["rows"], inputs["blank_words"], counts)), labels
+        return loss, (*entities, *ranked, inputs["rows"], inputs["blank_words"], counts), labels
+
+    def _find_spans(
+        self, decoder: Decoder, scored: ScoredSpans, is_whole: Tensor, limits: IntArray | None = None
+    ) -> Iterator[Tensor]:
+        """The selected spans of each sentence, or the proposed ones of each window, and their scores, padded."""
+        proposals = zip(decoder.propose(*scored, limits), is_whole.tolist(), strict=True)
+        spans = [decoder.select(proposed) if whole else proposed for proposed, whole in proposals]
+        return (torch.from_numpy(array).to(self.args.device) for array in gathering.pad_spans(spans))
 
     @property
     def _ranking_decoder(self) -> Decoder:
-        """Proposes whatever the probability of ``O``. Resolves overlaps as greedily as one selection for all thresholds.
+        """Proposes spans whatever the probability of ``O``, and resolves overlaps greedily: once for all thresholds.
 
         A greedy selection looks at one span after another, the most probable first. So what it selects among the spans
         at or above a threshold is the beginning of what it selects among all spans.

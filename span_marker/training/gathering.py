@@ -14,10 +14,9 @@ from span_marker.core.labels import LabelledSpan
 from span_marker.core.spans import IntArray
 from span_marker.preprocessing.data_collator import IGNORE_INDEX, pad_entities
 
-
 PROPOSALS_PER_WORD = 4
-"""How many proposals per word of a sentence, or of a window, are ranked at most. Flat entities are one per word at most,
-and nested ones, of one label per span, two."""
+"""How many proposals per word of a sentence, or of a window, are ranked at most: more than flat entities can be, which
+are at most one per word, and than nested ones, which are at most two per word and label."""
 
 
 class Gathered(NamedTuple):
@@ -154,8 +153,8 @@ def _merge_spans(
     rows, num_sentences = _sentence_rows(gathered)
     spans: list[list[ScoredSpan]] = [[] for _ in range(num_sentences)]
     is_span = entities[..., 0] != IGNORE_INDEX
-    for (row, *entity), score in zip(_numbered(entities), scores[is_span].tolist(), strict=True):
-        spans[rows[row]].append(ScoredSpan(*entity, score))
+    for (row, class_id, start, end), score in zip(_numbered(entities), scores[is_span].tolist(), strict=True):
+        spans[rows[row]].append(ScoredSpan(class_id, start, end, score))
     blank: list[dict[int, bool]] = [{} for _ in range(num_sentences)]
     for row, row_blank in zip(rows, gathered.blank_words.tolist(), strict=True):
         blank[row] |= {word: bool(is_space) for word, is_space in row_blank if word != IGNORE_INDEX}
