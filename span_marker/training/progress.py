@@ -106,7 +106,7 @@ def advice_during(outcomes: Sequence[Outcome], losses: Sequence[float], metric: 
         if len(values) > 1 and values[-1] < values[0]:
             advice = (
                 f"No entity has been predicted correctly in {len(outcomes)} evaluations, but the {name} loss falls "
-                f"from {values[0]:.4g} to {values[-1]:.4g}{_at_best(outcomes[-1])}. Train longer (num_train_epochs), or "
+                f"from {values[0]:.4g} to {values[-1]:.4g}{_at_best(outcomes[-1])}. Train longer (num_train_epochs) or "
                 "with a higher learning_rate."
             )
             if metric is not None and metric.endswith("overall_f1"):
@@ -129,7 +129,7 @@ def advice_after(final: Outcome, learning_rate: float) -> str | None:
         return None
     return (
         f"After {final.step:,} training steps, the model predicts {final.num_predicted:,} entities in evaluation data "
-        f"that have {final.num_gold:,}{_at_best(final)}. Train longer (num_train_epochs), or with a higher learning "
+        f"that have {final.num_gold:,}{_at_best(final)}. Train longer (num_train_epochs) or with a higher learning "
         f"rate than learning_rate={learning_rate:g}; or pass a lower threshold to predict."
     )
 
