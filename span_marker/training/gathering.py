@@ -52,12 +52,15 @@ def proposal_limits(span_words: IntArray, span_counts: IntArray) -> IntArray:
         The largest number of proposals of each row, ``(num_rows,)``.
 
     Example:
-        >>> proposal_limits(np.array([[0, 1], [0, 2], [1, 2], [0, 1]]), np.array([3, 0, 1])).tolist()
+        >>> proposal_limits(np.array([[0, 1], [0, 2], [1, 2], [7, 8]]), np.array([3, 0, 1])).tolist()
         [8, 0, 4]
     """
     rows = np.repeat(np.arange(len(span_counts)), span_counts)
-    is_word = span_words[:, 1] - span_words[:, 0] == 1
-    return PROPOSALS_PER_WORD * np.bincount(rows[is_word], minlength=len(span_counts))
+    end = np.zeros(len(span_counts), dtype=np.int64)
+    np.maximum.at(end, rows, span_words[:, 1])
+    start = end.copy()
+    np.minimum.at(start, rows, span_words[:, 0])
+    return PROPOSALS_PER_WORD * (end - start)
 
 
 def pad_spans(spans: Sequence[Sequence[ScoredSpan]]) -> tuple[IntArray, FloatArray]:

@@ -137,4 +137,4 @@ def advice_after(final: Outcome, learning_rate: float) -> str | None:
 def _at_best(outcome: Outcome) -> str:
     if not outcome.best_f1:
         return ""
-    return f", and threshold={outcome.best_threshold:.2g} would give an F1 of {outcome.best_f1:.3f}"
+    return f", and threshold={outcome.best_threshold:.4g} would give an F1 of {outcome.best_f1:.3f}"
