@@ -177,7 +177,7 @@ def test_a_search_looks_for_the_best_f1_at_any_threshold_by_default(dataset, tmp
     trainer, _ = searching(dataset, tmp_path, num_train_epochs=2)  # evaluated after training alone
     seen = []
     trainer.add_callback(NoteMetrics(seen))
-    grid = {"learning_rate": [1e-3, 3e-3], "entity_max_length": [3]}
+    grid = {"learning_rate": [3e-3, 6e-3], "entity_max_length": [3]}
     best = trainer.hyperparameter_search(
         hp_space=lambda trial: {"learning_rate": trial.suggest_categorical("learning_rate", grid["learning_rate"])},
         n_trials=2,
@@ -196,11 +196,12 @@ def test_a_search_looks_for_the_best_f1_at_any_threshold_by_default(dataset, tmp
 
 
 def test_a_search_with_several_evaluation_sets_looks_at_the_first(dataset, tmp_path):
-    trainer, _ = searching(dataset, tmp_path, num_train_epochs=1)
+    trainer, _ = searching(dataset, tmp_path, num_train_epochs=2, learning_rate=3e-3)
     trainer.eval_dataset = {"news": dataset, "chat": dataset.select([1])}
     seen = []
     trainer.add_callback(NoteMetrics(seen))
-    best = trainer.hyperparameter_search(hp_space=learning_rates, n_trials=1, backend="optuna")
+    sampler = optuna.samplers.GridSampler({"entity_max_length": [3]})
+    best = trainer.hyperparameter_search(hp_space=lambda trial: {}, n_trials=1, backend="optuna", sampler=sampler)
     assert best.objective == seen[0]["eval_news_overall_best_f1"] != seen[1]["eval_chat_overall_best_f1"]
 
 
