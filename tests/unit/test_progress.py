@@ -62,10 +62,12 @@ def stop_early(folder, dataset, metric, **changes):
     return trainer
 
 
-def test_early_stopping_does_not_take_silence_for_standstill(dataset, tmp_path):
+def test_early_stopping_does_not_take_silence_for_standstill(dataset, tmp_path, caplog):
     by_f1 = stop_early(tmp_path / "f1", dataset, "overall_f1")
     assert logged(by_f1, "eval_overall_f1") == [0.0, 0.0, 0.0]
     assert (by_f1.state.epoch, by_f1.state.best_global_step) == (3, 3)  # the first of the checkpoints, and the worst
+    (after,) = said(caplog, AFTER)
+    assert f"After 3 {AFTER} 0" in after.getMessage()  # that checkpoint, not the last one
     by_best_f1 = stop_early(tmp_path / "best", dataset, "overall_best_f1")
     assert not any(logged(by_best_f1, "eval_overall_f1")[:3])
     best = logged(by_best_f1, "eval_overall_best_f1")
