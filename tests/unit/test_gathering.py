@@ -65,7 +65,7 @@ def ranked_spans(logits, words, rows, decoder):
     return merge_ranked(gathered, decoder)
 
 
-def labelled(spans):
+def labeled(spans):
     return [[LabelledSpan(CLASSES[label], start, end) for label, start, end, *_ in row] for row in spans]
 
 
@@ -84,8 +84,8 @@ def test_one_selection_gives_what_a_selection_at_each_threshold_does(multi_label
     for threshold in sorted({span.score for row in everything for span in row}, reverse=True):
         at_threshold = decoder(threshold)
         proposed = at_threshold.propose(logits, words, torch.from_numpy(counts))
-        found = labelled(map(at_threshold.select, proposed))
-        figures = compute_metrics(labelled(gold), found, [9] * len(gold))
+        found = labeled(map(at_threshold.select, proposed))
+        figures = compute_metrics(labeled(gold), found, [9] * len(gold))
         f1[threshold] = figures["overall_f1"]
         average += (figures["overall_recall"] - recall) * figures["overall_precision"]
         recall = figures["overall_recall"]
@@ -93,8 +93,8 @@ def test_one_selection_gives_what_a_selection_at_each_threshold_does(multi_label
     assert metrics["overall_average_precision"] == pytest.approx(average)
     if metrics["overall_best_f1"]:
         at_best = decoder(metrics["overall_best_threshold"])
-        found = labelled(map(at_best.select, at_best.propose(logits, words, torch.from_numpy(counts))))
-        assert compute_metrics(labelled(gold), found, [9] * len(gold))["overall_f1"] == max(f1.values())
+        found = labeled(map(at_best.select, at_best.propose(logits, words, torch.from_numpy(counts))))
+        assert compute_metrics(labeled(gold), found, [9] * len(gold))["overall_f1"] == max(f1.values())
     else:
         assert metrics["overall_best_threshold"] == NO_BEST_THRESHOLD
 
