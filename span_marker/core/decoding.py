@@ -23,7 +23,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from span_marker.core.spans import IntArray
+from span_marker.core.spans import IntArray, ranges
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -108,21 +108,28 @@ class Decoder:
     decoding: Decoding = "flat"
     keeps_all_scores: bool = False
 
-    def propose(self, logits: Tensor, span_words: Tensor, span_counts: Tensor) -> list[list[ScoredSpan]]:
+    def propose(
+        self, logits: Tensor, span_words: Tensor, span_counts: Tensor, limits: IntArray | None = None
+    ) -> list[list[ScoredSpan]]:
         """Propose labels, see `likely_labels`.
 
         Args:
             logits: Class scores, ``(num_spans, num_labels)``.
             span_words: First word and word after the last of each candidate, ``(num_spans, 2)``.
             span_counts: Number of candidates per sentence, ``(batch,)``.
+            limits: The largest number of proposals per sentence, ``(batch,)``: the most probable ones, and the first of
+                equally probable ones. None for all.
 
         Returns:
             The proposals of each sentence.
         """
         scores = probabilities(logits, self.multi_label, self.temperature)
         spans, labels = likely_labels(scores, self.outside_id, self.thresholds, self.multi_label)
-        words = span_words.cpu().numpy()[spans]
         sentences = np.repeat(np.arange(len(span_counts)), span_counts.cpu().numpy())[spans]
+        if limits is not None:
+            kept = most_probable(scores[spans, labels], sentences, limits)
+            spans, labels, sentences = spans[kept], labels[kept], sentences[kept]
+        words = span_words.cpu().numpy()[spans]
         all_scores = list(map(tuple, scores[spans].tolist())) if self.keeps_all_scores else [()] * len(spans)
         columns = (array.tolist() for array in (sentences, labels, words[:, 0], words[:, 1], scores[spans, labels]))
         proposals: list[list[ScoredSpan]] = [[] for _ in range(len(span_counts))]
@@ -186,6 +193,26 @@ def likely_labels(
         return spans, labels
     spans = np.flatnonzero(is_likely.any(axis=1))
     return spans, np.where(is_likely[spans], scores[spans], -1.0).argmax(axis=1)
+
+
+def most_probable(scores: FloatArray, sentences: IntArray, limits: IntArray) -> IntArray:
+    """Find the most probable proposals of each sentence.
+
+    Args:
+        scores: Probabilities, ``(num_proposals,)``.
+        sentences: Index of the sentence of each proposal, ascending, ``(num_proposals,)``.
+        limits: How many to find per sentence, at most, ``(batch,)``.
+
+    Returns:
+        Indices of the proposals, ascending. Among equally probable proposals, the first are found.
+
+    Example:
+        >>> most_probable(np.float32([0.5, 0.75, 0.5, 0.25]), np.array([0, 0, 0, 1]), np.array([2, 2])).tolist()
+        [0, 1, 3]
+    """
+    order = np.lexsort((-scores, sentences))
+    ranks = ranges(np.bincount(sentences, minlength=len(limits)))
+    return np.sort(order[ranks < limits[sentences]])
 
 
 def select(spans: Iterable[ScoredSpan], decoding: Decoding) -> list[ScoredSpan]:
@@ -295,18 +322,21 @@ class DecodingRule(NamedTuple):
     Attributes:
         may_nest: Whether an entity may lie within another one, or share its words with another label.
         may_cross: Whether an entity may overlap another one without either lying within the other.
+        greedy: The way to resolve the same overlaps in descending order of probability. It selects at a threshold what
+            it selects at a lower one, without the spans below the threshold.
         select: Selects entities from the proposals of a sentence, which are in order of their words.
     """
 
     may_nest: bool
     may_cross: bool
+    greedy: Decoding
     select: Callable[[list[ScoredSpan]], list[ScoredSpan]]
 
 
 RULES: dict[Decoding, DecodingRule] = {
-    "flat": DecodingRule(may_nest=False, may_cross=False, select=_flat),
-    "flat-optimal": DecodingRule(may_nest=False, may_cross=False, select=_flat_optimal),
-    "nested": DecodingRule(may_nest=True, may_cross=False, select=_nested),
-    "overlapping": DecodingRule(may_nest=True, may_cross=True, select=_overlapping),
+    "flat": DecodingRule(may_nest=False, may_cross=False, greedy="flat", select=_flat),
+    "flat-optimal": DecodingRule(may_nest=False, may_cross=False, greedy="flat", select=_flat_optimal),
+    "nested": DecodingRule(may_nest=True, may_cross=False, greedy="nested", select=_nested),
+    "overlapping": DecodingRule(may_nest=True, may_cross=True, greedy="overlapping", select=_overlapping),
 }
 """All ways to resolve overlaps. To add one, add a line here, and its name to `Decoding`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,9 @@ import numpy.typing as npt
 from span_marker.core.labels import LabelledSpan, entities_to_tags, have_overlap
 
 NAMES = ("precision", "recall", "f1")
+
+NO_BEST_THRESHOLD = 0.5
+"""What is reported as the best threshold if F1 is 0 at every threshold."""
 
 
 def precision_recall_f1(counts: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -78,6 +81,79 @@ def compute_metrics(
     if not any(have_overlap(entities) for entities in (*with_words, *predicted)):
         metrics["overall_accuracy"] = _accuracy(with_words, predicted, num_words)
     return metrics
+
+
+class ThresholdCurve(NamedTuple):
+    """Figures at each threshold that makes a difference, from the highest to the lowest.
+
+    Attributes:
+        thresholds: Each threshold, float32, ``(num_thresholds,)``.
+        figures: Precision, recall and F1 at or above it, ``(num_thresholds, 3)``.
+    """
+
+    thresholds: npt.NDArray[np.float32]
+    figures: npt.NDArray[np.float64]
+
+
+def threshold_curve(scores: npt.ArrayLike, is_right: npt.ArrayLike, num_gold: int) -> ThresholdCurve:
+    """Compute precision, recall and F1 at every threshold.
+
+    Scores at or above a threshold pass it, so equal scores pass together. A threshold lies halfway between the lowest
+    score that passes and the next one, or 0: anywhere between them gives the same figures, and the middle is the safest
+    choice for other data. Scores are compared as float32 numbers.
+
+    Args:
+        scores: Probabilities of the predictions, in any order, ``(num_predictions,)``.
+        is_right: Whether each prediction is a gold entity, ``(num_predictions,)``.
+        num_gold: Number of gold entities, including those that are not among the predictions.
+
+    Returns:
+        The figures at one threshold per different score.
+
+    Example:
+        >>> thresholds, figures = threshold_curve([0.75, 0.25, 0.75], [True, True, False], num_gold=2)
+        >>> thresholds.tolist(), figures.tolist()
+        ([0.5, 0.125], [[0.5, 0.5, 0.5], [0.6666666666666666, 1.0, 0.8]])
+    """
+    values, right = np.asarray(scores, dtype=np.float32), np.asarray(is_right, dtype=bool)
+    order = np.argsort(-values, kind="stable")
+    ranked = values[order]
+    last = np.flatnonzero(np.diff(ranked, append=-1.0))  # of equal scores
+    lowest = ranked[last]
+    following = np.append(lowest, np.float32(0))[1:]
+    middle = ((lowest.astype(np.float64) + following) / 2).astype(np.float32)
+    num_right = np.cumsum(right[order])[last]
+    counts = np.stack([num_right, last + 1, np.full_like(last, num_gold)], axis=-1)
+    thresholds = np.where(middle > following, middle, lowest)  # neighboring numbers have no middle
+    return ThresholdCurve(thresholds, precision_recall_f1(counts))
+
+
+def threshold_metrics(scores: npt.ArrayLike, is_right: npt.ArrayLike, num_gold: int) -> dict[str, float]:
+    """Measure how well probabilities tell entities from other spans, whatever is predicted at the model's own decision.
+
+    Args:
+        scores: See `threshold_curve`.
+        is_right: See `threshold_curve`.
+        num_gold: See `threshold_curve`.
+
+    Returns:
+        ``overall_best_f1``, the best F1 at any threshold; ``overall_best_threshold``, the highest threshold with this
+        F1, or `NO_BEST_THRESHOLD` if no prediction is right; and ``overall_average_precision``, the sum of the
+        precisions at all thresholds, each times the recall that it adds to that of the next higher threshold (Manning
+        et al. 2008, Introduction to Information Retrieval, 8.4; `sklearn.metrics.average_precision_score`).
+
+    Example:
+        >>> threshold_metrics([0.75, 0.5, 0.25], [True, False, True], num_gold=2)
+        {'overall_best_f1': 0.8, 'overall_best_threshold': 0.125, 'overall_average_precision': 0.8333333333333333}
+    """
+    thresholds, figures = threshold_curve(scores, is_right, num_gold)
+    precision, recall, f1 = figures.T
+    best_f1 = f1.max(initial=0.0).item()
+    return {
+        "overall_best_f1": best_f1,
+        "overall_best_threshold": thresholds[f1.argmax()].item() if best_f1 else NO_BEST_THRESHOLD,
+        "overall_average_precision": (np.diff(recall, prepend=0.0) * precision).sum().item(),
+    }
 
 
 def _accuracy(

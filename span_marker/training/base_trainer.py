@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -14,10 +14,13 @@ from transformers.trainer_utils import PredictionOutput
 
 from span_marker.checkpoints import atomic, loading
 from span_marker.core import metrics as span_metrics
-from span_marker.core.decoding import ScoredSpans
+from span_marker.core.decoding import RULES, Decoder, ScoredSpans
+from span_marker.core.spans import IntArray
 from span_marker.modeling import SpanMarkerModel, without_adapter
-from span_marker.preprocessing.data_collator import MODEL_INPUTS
+from span_marker.preprocessing.data_collator import IGNORE_INDEX, MODEL_INPUTS
 from span_marker.training import gathering
+from span_marker.training.gathering import Gathered
+from span_marker.training.progress import Outcome
 
 
 def check_arguments(model: Any, args: Any) -> None:
@@ -60,6 +63,9 @@ class BaseTrainer(transformers.Trainer):
     _exact: bool | None = None
     """Whether evaluation gives markers to all candidates; None to do what the model's configuration says."""
 
+    _outcome: Outcome | None = None
+    """The latest evaluation with metrics; None if there was none."""
+
     @property
     def _span_marker(self) -> SpanMarkerModel:
         return without_adapter(self.accelerator.unwrap_model(self.model))
@@ -89,10 +95,8 @@ class BaseTrainer(transformers.Trainer):
             ignore_keys: Not used.
 
         Returns:
-            The loss, predictions and labels. Predictions are the selected entities of each sentence, or the proposed
-            entities of each window; their scores; the index of the sentence of each row; its blank words; and the
-            number of candidates with markers and of all candidates. Labels are the gold entities and the number of
-            words of each row.
+            The loss, predictions and labels. Predictions are those of `Gathered`; without labels, no spans are ranked.
+            Labels are the gold entities and the number of words of each row.
         """
         # private: moves the batch to the device of the model.
         inputs = {**self._prepare_inputs(inputs), "exact": self._exact}
@@ -103,32 +107,61 @@ class BaseTrainer(transformers.Trainer):
                 loss, outputs = None, model(**_forward_inputs(inputs))
         if prediction_loss_only:
             return loss, None, None
-        decoder = self._span_marker.config.decoder()
         scored = ScoredSpans.from_batch(inputs, outputs.logits, outputs.kept)
-        spans = [
-            decoder.select(proposed) if is_whole else proposed
-            for proposed, is_whole in zip(decoder.propose(*scored), inputs["is_whole"].tolist(), strict=True)
-        ]
-        entities, scores = (torch.from_numpy(array).to(self.args.device) for array in gathering.pad_spans(spans))
+        limits = gathering.proposal_limits(*(inputs[name].cpu().numpy() for name in ("span_words", "span_counts")))
+        if "labels" not in inputs:
+            limits[:] = 0
+        entities = self._find_spans(self._span_marker.config.decoder(), scored, inputs["is_whole"])
+        ranked = self._find_spans(self._ranking_decoder, scored, inputs["is_whole"], limits)
         counts = torch.stack([scored.span_counts, inputs["span_counts"]], dim=1)
         labels = (inputs["gold_entities"], inputs["num_words"]) if "labels" in inputs else None
-        return loss, (entities, scores, inputs["rows"], inputs["blank_words"], counts), labels
+        return loss, (*entities, *ranked, inputs["rows"], inputs["blank_words"], counts), labels
+
+    def _find_spans(
+        self, decoder: Decoder, scored: ScoredSpans, is_whole: Tensor, limits: IntArray | None = None
+    ) -> Iterator[Tensor]:
+        """The selected spans of each sentence, or the proposed ones of each window, and their scores, padded."""
+        proposals = zip(decoder.propose(*scored, limits), is_whole.tolist(), strict=True)
+        spans = [decoder.select(proposed) if whole else proposed for proposed, whole in proposals]
+        return (torch.from_numpy(array).to(self.args.device) for array in gathering.pad_spans(spans))
+
+    @property
+    def _ranking_decoder(self) -> Decoder:
+        """Proposes spans whatever the probability of ``O``, and resolves overlaps greedily: once for all thresholds.
+
+        A greedy selection looks at one span after another, the most probable first. So what it selects among the spans
+        at or above a threshold is the beginning of what it selects among all spans.
+        """
+        config = self._span_marker.config
+        return config.decoder(threshold=0.0, decoding=RULES[config.decoder().decoding].greedy)
 
     def _sentence_metrics(self, compute_metrics: Callable[[EvalPrediction], dict[str, Any]]) -> Any:
         """A function that computes metrics over selected entities of whole sentences from proposals in windows."""
 
         def compute(prediction: EvalPrediction) -> dict[str, Any]:
+            gathered = Gathered(*prediction.predictions)
             predictions, label_ids = gathering.merge_windows(
-                prediction.predictions, prediction.label_ids, self._span_marker.config.decoder()
+                gathered, prediction.label_ids, self._span_marker.config.decoder()
             )
             others = {"inputs": prediction.inputs, "losses": prediction.losses}  # of windows
-            metrics = compute_metrics(EvalPrediction(predictions=predictions, label_ids=label_ids, **others))
-            if self.is_in_train:  # a search for hyperparameters adds up all metrics
+            metrics = self._threshold_metrics(gathered, predictions, label_ids[0])
+            metrics |= compute_metrics(EvalPrediction(predictions=predictions, label_ids=label_ids, **others))
+            if self.is_in_train:
                 return metrics
-            num_kept, num_candidates = prediction.predictions[-1].sum(axis=0).tolist()
+            num_kept, num_candidates = gathered.counts.sum(axis=0).tolist()
             return {**metrics, "candidates_kept": num_kept / num_candidates if num_candidates else 1.0}
 
         return compute
+
+    def _threshold_metrics(self, gathered: Gathered, predictions: Any, gold: Any) -> dict[str, Any]:
+        """The metrics of `threshold_metrics`. Notes the `Outcome` of the evaluation."""
+        num_gold = int((gold[..., 0] != IGNORE_INDEX).sum())
+        ranked = gathering.merge_ranked(gathered, self._ranking_decoder)
+        metrics = span_metrics.threshold_metrics(*gathering.right_spans(ranked, gold), num_gold)
+        _, is_right = gathering.right_spans(predictions, gold)
+        best = metrics["overall_best_f1"], metrics["overall_best_threshold"]
+        self._outcome = Outcome(int(is_right.sum()), len(is_right), num_gold, *best)
+        return metrics
 
     def _entity_metrics(self, prediction: EvalPrediction) -> dict[str, Any]:
         """The metrics of `span_marker.core.metrics`; during training without those of each label."""
@@ -160,7 +193,7 @@ class BaseTrainer(transformers.Trainer):
         if output.predictions is None:  # prediction_loss_only
             return output
         predictions, label_ids = gathering.merge_windows(
-            output.predictions, output.label_ids, self._span_marker.config.decoder()
+            Gathered(*output.predictions), output.label_ids, self._span_marker.config.decoder()
         )
         return PredictionOutput(predictions=predictions, label_ids=label_ids, metrics=output.metrics)
 

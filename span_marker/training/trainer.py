@@ -17,6 +17,7 @@ from span_marker.modeling import SpanMarkerModel, without_adapter
 from span_marker.preprocessing.features import LABEL_FEATURES, TEXT_FEATURES
 from span_marker.training.base_trainer import BaseTrainer, check_arguments
 from span_marker.training.prepared_data import TRAINING, PreparedData, check_columns, evaluation_sets
+from span_marker.training.progress import Progress
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +42,8 @@ class Trainer(BaseTrainer):
         train_dataset: The training data.
         eval_dataset: The evaluation data, or a dict of several data sets.
         model_init: Creates a new model for each run.
-        compute_metrics: Computes other metrics than `span_marker.core.metrics.compute_metrics`. The ``predictions`` of
+        compute_metrics: Computes other metrics than `span_marker.core.metrics.compute_metrics`; those of
+            `span_marker.core.metrics.threshold_metrics` are reported in addition. The ``predictions`` of
             its argument are the predicted entities, ``(num_sentences, max_entities, 3)`` with class ID, first word and
             the word behind the last, and their scores, ``(num_sentences, max_entities)``. Its ``label_ids`` are the
             gold entities in the same form, and the number of words of each sentence, ``(num_sentences,)``. Rows are
@@ -94,6 +96,7 @@ class Trainer(BaseTrainer):
         # private: the columns of features that are kept, most of which forward does not take.
         self._signature_columns: list[str] = [*TEXT_FEATURES, *LABEL_FEATURES]  # type: ignore[assignment]
         self._data = PreparedData()
+        self._progress = Progress()
         self._is_constructed = True
         self._set_up(self._span_marker)
 
@@ -219,7 +222,9 @@ class Trainer(BaseTrainer):
                 resume_from_checkpoint = latest
         if self.model_init is None:
             self._span_marker.reset_span_filter()
+        self._progress = Progress()
         output = super().train(resume_from_checkpoint, *args, **kwargs)
+        self._judge_end()
         self._span_marker.eval()  # or else threads that predict would switch between modes at the same time
         self._tune_span_filter()
         self._complete_record()
@@ -238,11 +243,11 @@ class Trainer(BaseTrainer):
 
         Args:
             hp_space: Returns the hyperparameters of a trial.
-            compute_objective: Computes the objective from the metrics. Defaults to the overall F1, of the first
-                evaluation set if there are several.
+            compute_objective: Computes the objective from the metrics. Defaults to the best overall F1 at
+                any threshold, of the first evaluation set if there are several.
             n_trials: Number of runs.
-            direction: ``"maximize"`` or ``"minimize"``, or a list of them. Defaults to ``"maximize"`` for the overall
-                F1, and to ``"minimize"`` if ``compute_objective`` is given.
+            direction: ``"maximize"`` or ``"minimize"``, or a list of them. Defaults to ``"maximize"`` for the default
+                objective, and to ``"minimize"`` if ``compute_objective`` is given.
             *args: Passed to ``transformers.Trainer.hyperparameter_search``.
             **kwargs: Passed to ``transformers.Trainer.hyperparameter_search``.
 
@@ -250,7 +255,7 @@ class Trainer(BaseTrainer):
             The best run.
         """
         if compute_objective is None:
-            compute_objective, direction = _overall_f1, direction or "maximize"
+            compute_objective, direction = _best_f1, direction or "maximize"
         direction = direction or "minimize"
         return super().hyperparameter_search(hp_space, compute_objective, n_trials, direction, *args, **kwargs)
 
@@ -275,6 +280,27 @@ class Trainer(BaseTrainer):
             )
         else:
             logger.info("Candidate filter, tuned on the evaluation data:\n%s", report)
+
+    def _note_outcome(self, metrics: dict[str, Any], prefix: str) -> None:
+        """Note the evaluation of one data set, and say if nothing is predicted."""
+        outcome, self._outcome = self._outcome, None
+        if outcome is None:  # of several data sets, each is noted alone
+            return
+        outcome = outcome._replace(loss=metrics[f"{prefix}_loss"], step=self.state.global_step)
+        self._progress.add(prefix, outcome)
+        if self.is_in_train:
+            losses = [entry["loss"] for entry in self.state.log_history if "loss" in entry]
+            self._warn(self._progress.advice_during(losses, self.args.metric_for_best_model))
+        elif self.state.global_step:
+            self._judge_end()
+
+    def _judge_end(self) -> None:
+        best_step = self.state.best_global_step if self.args.load_best_model_at_end else None
+        self._warn(self._progress.advice_after(best_step, self.args.learning_rate))
+
+    def _warn(self, advice: str | None) -> None:
+        if advice is not None and self.is_world_process_zero():
+            logger.warning(advice)
 
     def _complete_record(self) -> None:
         """Record the metrics of the weights that were restored, and the emissions if codecarbon measured them."""
@@ -303,26 +329,30 @@ class Trainer(BaseTrainer):
             compare_exact: Whether to evaluate without the candidate filter, too.
 
         Returns:
-            The metrics of `span_marker.core.metrics.compute_metrics`, and ``eval_candidates_kept``, the share of the
+            The metrics of `span_marker.core.metrics.compute_metrics`; those of
+            `span_marker.core.metrics.threshold_metrics`, over the spans that the model predicts at each threshold, with
+            ``"flat"`` in place of ``"flat-optimal"`` decoding; and ``eval_candidates_kept``, the share of the
             candidates that got markers: 1 without a filter. With ``compare_exact``, all of these again as
             ``eval_exact_...``, and ``eval_recall_lost``, the recall that the filter costs.
         """
         metrics: dict[str, Any] = super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
         record = self._span_marker.training_record
-        if record is not None and not self._exact:
-            record.add_results(metrics, self.state.log_history)
+        if not self._exact:
+            if record is not None:
+                record.add_results(metrics, self.state.log_history)
+            self._note_outcome(metrics, metric_key_prefix)
         if not compare_exact:
             return metrics
         self._exact = True
         try:
             exact = super().evaluate(eval_dataset, ignore_keys, f"{metric_key_prefix}_exact")
         finally:
-            self._exact = None
+            self._exact, self._outcome = None, None
         for name in [name for name in exact if name.endswith("_overall_recall")]:
             filtered = name.replace(f"{metric_key_prefix}_exact", metric_key_prefix, 1)
             metrics[filtered.replace("overall_recall", "recall_lost")] = exact[name] - metrics[filtered]
         return metrics | exact
 
 
-def _overall_f1(metrics: dict[str, float]) -> float:
-    return next(value for name, value in metrics.items() if name.endswith("overall_f1"))
+def _best_f1(metrics: dict[str, float]) -> float:
+    return next(value for name, value in metrics.items() if name.endswith("overall_best_f1"))

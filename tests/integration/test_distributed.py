@@ -44,7 +44,7 @@ def check(one, two):
     assert one["losses"][-1] < one["losses"][0]
     for name, tensor in one["weights"].items():
         torch.testing.assert_close(two["weights"][name], tensor, atol=1e-5, rtol=1e-4)
-    for name in ("eval_overall_f1", "eval_overall_precision", "eval_overall_recall", "eval_overall_accuracy"):
-        assert two["metrics"][name] == pytest.approx(one["metrics"][name])
+    for name in ("f1", "precision", "recall", "accuracy", "best_f1", "average_precision"):
+        assert two["metrics"][f"eval_overall_{name}"] == pytest.approx(one["metrics"][f"eval_overall_{name}"])
     assert two["metrics"]["eval_candidates_kept"] == one["metrics"]["eval_candidates_kept"]
     assert two["metrics"]["eval_LOC"]["number"] == one["metrics"]["eval_LOC"]["number"] == 16

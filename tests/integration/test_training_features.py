@@ -173,15 +173,46 @@ def test_a_search_with_optuna(dataset, tmp_path):
     assert trainer.evaluate()["eval_overall_f1"] == best.objective
 
 
-def test_a_search_looks_for_the_best_f1_by_default(dataset, tmp_path):
+def test_a_search_looks_for_the_best_f1_at_any_threshold_by_default(dataset, tmp_path):
     trainer, _ = searching(dataset, tmp_path, num_train_epochs=2)  # evaluated after training alone
-    sampler = optuna.samplers.RandomSampler(seed=1)
-    best = trainer.hyperparameter_search(hp_space=learning_rates, n_trials=2, backend="optuna", sampler=sampler)
+    seen = []
+    trainer.add_callback(NoteMetrics(seen))
+    grid = {"learning_rate": [3e-3, 6e-3], "entity_max_length": [3]}
+    best = trainer.hyperparameter_search(
+        hp_space=lambda trial: {"learning_rate": trial.suggest_categorical("learning_rate", grid["learning_rate"])},
+        n_trials=2,
+        backend="optuna",
+        sampler=optuna.samplers.GridSampler(grid, seed=1),
+    )
+    assert [metrics["eval_overall_f1"] for metrics in seen] == [0.0, 0.0]  # would be a draw
+    found = [metrics["eval_overall_best_f1"] for metrics in seen]
+    assert best.objective == max(found) > min(found) > 0
+    assert int(best.run_id) == found.index(best.objective)
     trainer.args.learning_rate = best.hyperparameters["learning_rate"]
     longest = best.hyperparameters["entity_max_length"]
     trainer.model_init = lambda: new_model(entity_max_length=longest, dropout=False)
     trainer.train()
-    assert trainer.evaluate()["eval_overall_f1"] == best.objective
+    assert trainer.evaluate()["eval_overall_best_f1"] == best.objective
+
+
+def test_a_search_with_several_evaluation_sets_looks_at_the_first(dataset, tmp_path):
+    trainer, _ = searching(dataset, tmp_path, num_train_epochs=2, learning_rate=3e-3)
+    trainer.eval_dataset = {"news": dataset, "chat": dataset.select([1])}
+    seen = []
+    trainer.add_callback(NoteMetrics(seen))
+    sampler = optuna.samplers.GridSampler({"entity_max_length": [3]})
+    best = trainer.hyperparameter_search(hp_space=lambda trial: {}, n_trials=1, backend="optuna", sampler=sampler)
+    assert best.objective == seen[0]["eval_news_overall_best_f1"] != seen[1]["eval_chat_overall_best_f1"]
+
+
+class NoteMetrics(TrainerCallback):
+    """Notes the metrics of each evaluation."""
+
+    def __init__(self, seen):
+        self.seen = seen
+
+    def on_evaluate(self, args, state, control, metrics, **kwargs):
+        self.seen.append(metrics)
 
 
 def test_the_card_of_a_trial_has_its_own_hyperparameters(dataset, tmp_path):
@@ -225,7 +256,7 @@ def test_callbacks_see_and_stop_training(dataset, tmp_path):
 
 def test_training_stops_early(dataset, tmp_path):
     options = {"num_train_epochs": 9, "learning_rate": 0.0, "eval_strategy": "epoch", "save_strategy": "epoch"}
-    options |= {"metric_for_best_model": "overall_f1", "load_best_model_at_end": True, "save_total_limit": 1}
+    options |= {"metric_for_best_model": "overall_best_f1", "load_best_model_at_end": True, "save_total_limit": 1}
     callbacks = [EarlyStoppingCallback(early_stopping_patience=2)]
     trainer = Trainer(new_model(), arguments(tmp_path, **options), dataset, dataset, callbacks=callbacks)
     trainer.train()

@@ -1,12 +1,16 @@
 """Evaluation and prediction of Trainer: entities and metrics are those of ``predict``."""
 
+from itertools import pairwise
+
 import pytest
+import torch
 from datasets import Dataset
-from helpers import arguments, as_row, check_margin
-from tiny import SENTENCES, TAGS, build_model
+from helpers import arguments, as_row, check_margin, places
+from tiny import LABELS, SENTENCES, TAGS, build_model
 
 from span_marker import Trainer
 from span_marker.core.labels import LabelledSpan, entities_to_tags, tags_to_entities
+from span_marker.core.metrics import compute_metrics
 
 
 @pytest.fixture
@@ -143,6 +147,42 @@ def test_windows_of_a_sentence_are_evaluated_as_one_sentence(tmp_path):
     expected = [[[ids[label], start, end] for label, start, end in row] for row in found]
     assert [[row for row in rows if row[0] != -100] for rows in entities.tolist()] == expected
     assert output.label_ids[1].tolist() == [len(words) for words in sentences]
+
+
+@pytest.mark.parametrize(
+    ("decoding", "multi_label"),
+    [("flat", False), ("flat-optimal", False), ("nested", False), ("nested", True), ("overlapping", True)],
+)
+def test_metrics_over_thresholds_are_those_of_predictions_with_each_threshold(tmp_path, decoding, multi_label):
+    limits = {"entity_max_length": 2, "model_max_length": 30}  # two spans per word, and two labels per span
+    model = build_model("bert", labels=LABELS[:5], decoding=decoding, multi_label=multi_label, **limits)
+    with torch.no_grad():
+        model.classifier.bias[model.config.outside_id] = 3.0  # O is more probable than the label of many gold entities
+    greedy = "flat" if decoding == "flat-optimal" else decoding
+    sentences = [SENTENCES[0], [word for _ in range(4) for word in SENTENCES[2]], [], SENTENCES[4]]
+    assert len(model.tokenizer.encode_words(sentences[1:2])[0].input_ids) > 30  # windows
+
+    def predict(threshold):
+        predictions = model.predict(sentences, threshold=threshold, decoding=greedy)
+        return [[LabelledSpan(e["label"], *places(e)) for e in entities] for entities in predictions]
+
+    every_third = [entities[::3] for entities in predict(0.1)]
+    gold = [[*entities, LabelledSpan("PER", 0, 3)] if entities else [] for entities in every_third]
+    data = Dataset.from_list([as_row(*row) for row in zip(sentences, gold, strict=True)])
+    metrics = Trainer(model, arguments(tmp_path), eval_dataset=data).evaluate()
+    scores = {e["score"] for row in model.predict(sentences, threshold=0.0, decoding="overlapping") for e in row}
+    ranked = [*sorted(scores, reverse=True), 0.0]
+    average, recall, best = 0.0, 0.0, 0.0
+    for threshold in [(high + low) / 2 for high, low in pairwise(ranked)]:
+        figures = compute_metrics(gold, predict(threshold), list(map(len, sentences)))
+        average += (figures["overall_recall"] - recall) * figures["overall_precision"]
+        recall, best = figures["overall_recall"], max(best, figures["overall_f1"])
+    assert 0 < average < 1
+    assert metrics["eval_overall_f1"] < best < 1
+    assert metrics["eval_overall_best_f1"] == best
+    assert metrics["eval_overall_average_precision"] == pytest.approx(average)
+    at_best = compute_metrics(gold, predict(metrics["eval_overall_best_threshold"]), list(map(len, sentences)))
+    assert at_best["overall_f1"] == best
 
 
 def test_another_model_is_refused(tmp_path):

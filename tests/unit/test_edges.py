@@ -15,7 +15,7 @@ from span_marker.core.alignment import align, blank_words, trim, trim_entities, 
 from span_marker.core.decoding import Decoder
 from span_marker.core.labels import LabelledSpan
 from span_marker.preprocessing.data_collator import IGNORE_INDEX
-from span_marker.training.gathering import merge_windows
+from span_marker.training.gathering import Gathered, merge_windows
 
 FAMILY = {"wordpiece": "bert", "bytelevel": "roberta", "unigram": "xlm-roberta"}
 
@@ -151,6 +151,7 @@ def test_predictions_that_differ_in_blank_words_alone_count_once():
     entities, scores = np.array([[span[:3] for span in spans]]), np.array([[span[3] for span in spans]])
     blank = np.array([[[1, 0], [2, 1], [IGNORE_INDEX, IGNORE_INDEX]]])  # a joiner, and white space
     decoder = Decoder(outside_id=0, decoding="overlapping")
-    (entities, scores), _ = merge_windows((entities, scores, np.array([0]), blank, None), None, decoder)
+    gathered = Gathered(entities, scores, entities, scores, np.array([0]), blank, None)
+    (entities, scores), _ = merge_windows(gathered, None, decoder)
     assert entities.tolist() == [[[1, 0, 1], [2, 1, 2], [1, 3, 4]]]
     assert scores.tolist() == [[0.75, 0.5, 0.5]]

@@ -1,10 +1,18 @@
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from seqeval.metrics import accuracy_score, classification_report
+from sklearn.metrics import average_precision_score
 
 from span_marker.core.labels import LabelledSpan, entities_to_tags, tags_to_entities
-from span_marker.core.metrics import compute_metrics
+from span_marker.core.metrics import (
+    NO_BEST_THRESHOLD,
+    compute_metrics,
+    precision_recall_f1,
+    threshold_curve,
+    threshold_metrics,
+)
 
 GOLD = [[LabelledSpan("PER", 0, 2), LabelledSpan("LOC", 3, 4)], [], [LabelledSpan("LOC", 0, 9)]]
 PREDICTED = [[LabelledSpan("PER", 0, 2), LabelledSpan("LOC", 3, 5)], [LabelledSpan("PER", 1, 2)], []]
@@ -76,3 +84,46 @@ def test_flat_entities_are_counted_as_seqeval_does(pairs):
         assert metrics[f"overall_{ours}"] == pytest.approx(report["micro avg"][theirs])
         assert metrics[f"macro_{ours}"] == pytest.approx(report["macro avg"][theirs])
     assert metrics["overall_accuracy"] == pytest.approx(accuracy_score(gold_tags, predicted_tags))
+
+
+PREDICTIONS = st.lists(st.tuples(st.sampled_from([0.0, 0.125, 0.25, 0.5, 0.75, 1.0]), st.booleans()), max_size=12)
+"""Scores, many of them equal, and whether each prediction is right."""
+
+
+@given(PREDICTIONS, st.integers(0, 5))
+def test_the_curve_is_what_each_threshold_gives(predictions, num_missed):
+    scores, is_right = [score for score, _ in predictions], [right for _, right in predictions]
+    num_gold = sum(is_right) + num_missed
+    thresholds, figures = threshold_curve(scores, is_right, num_gold)
+    assert len(thresholds) == len(set(scores))
+    for threshold, score, row in zip(thresholds, sorted(set(scores), reverse=True), figures, strict=True):
+        passing = [right for other, right in predictions if other >= threshold]
+        assert passing == [right for other, right in predictions if other >= score]
+        assert row.tolist() == precision_recall_f1([sum(passing), len(passing), num_gold]).tolist()
+        lower = [other for other in scores if other < score]
+        assert threshold == (score + max(lower, default=0.0)) / 2
+
+
+@given(PREDICTIONS, st.integers(0, 5))
+def test_metrics_over_thresholds(predictions, num_missed):
+    scores, is_right = [score for score, _ in predictions], [right for _, right in predictions]
+    num_gold = sum(is_right) + num_missed
+    metrics = threshold_metrics(scores, is_right, num_gold)
+    if not any(is_right):
+        assert list(metrics.values()) == [0.0, NO_BEST_THRESHOLD, 0.0]
+        return
+    reached = {}
+    for threshold in scores:
+        passing = [right for score, right in predictions if score >= threshold]
+        reached[threshold] = 2 * sum(passing) / (len(passing) + num_gold)
+    assert metrics["overall_best_f1"] == max(reached.values())
+    best = min(score for score in scores if score >= metrics["overall_best_threshold"])
+    assert best == max(score for score, f1 in reached.items() if f1 == max(reached.values()))
+    average = average_precision_score(is_right, scores) * sum(is_right) / num_gold
+    assert metrics["overall_average_precision"] == pytest.approx(average)
+
+
+def test_neighboring_scores_are_told_apart():
+    high = np.float32(0.5)
+    low = np.nextafter(high, np.float32(0))
+    assert threshold_metrics([high, low], [True, False], 1)["overall_best_threshold"] == high
