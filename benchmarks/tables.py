@@ -177,8 +177,13 @@ def nested_table(results: dict[str, Any]) -> str:
 
 def mean_and_error(values: list[float], spec: str) -> str:
     """Write a mean, and its standard error if there are several values."""
-    error = f" ± {statistics.stdev(values) / math.sqrt(len(values)):{spec}}" if len(values) > 1 else ""
+    error = f" ± {standard_error(values):{spec}}" if len(values) > 1 else ""
     return f"{statistics.mean(values):{spec}}{error}"
+
+
+def standard_error(values: list[float]) -> float:
+    """Compute the standard error of the mean of several values."""
+    return statistics.stdev(values) / math.sqrt(len(values))
 
 
 TRAINED = {
@@ -274,6 +279,29 @@ def ablations_table(results: dict[str, Any]) -> str:
             " | ".join([f"| {variant.replace('-', ' ')}", f1, *([""] * 4 if variant == "baseline" else cells)]) + " |"
         )
     return "\n".join(lines)
+
+
+def accuracy_table(summary: dict[str, Any]) -> str:
+    """Show mean F1 and standard error of each system by number of sentences, and its difference from the reference."""
+    lines = []
+    for name, rows in summary["data"].items():
+        budgets = list(dict.fromkeys(row["budget"] for row in rows))
+        lines += ["", f"| {name} | " + " | ".join(budgets) + " |", "|---|" + "---|" * len(budgets)]
+        for system in dict.fromkeys(row["system"] for row in rows):
+            cells = {row["budget"]: accuracy_cell(row) for row in rows if row["system"] == system}
+            lines.append(f"| {system} | " + " | ".join(cells.get(budget, "") for budget in budgets) + " |")
+    lines += ["", f"F1, and the difference from {summary['reference']} (p over seeds, p over sentences)."]
+    return "\n".join(lines[1:])
+
+
+def accuracy_cell(row: dict[str, Any]) -> str:
+    """Write what a system reached, and how it compares."""
+    cell = mean_and_error(row["f1"], ".3f")
+    if "against" not in row:
+        return cell
+    against = row["against"]
+    over_seeds = "" if against["p_seeds"] is None else f"{against['p_seeds']:.3f}, "
+    return f"{cell}; {against['difference']:+.3f} ({over_seeds}{against['p_sentences']:.4f})"
 
 
 def case_studies(results: dict[str, Any]) -> str:
