@@ -74,10 +74,8 @@ class Worker:
 
     def close(self) -> None:
         """End the process."""
-        assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.close()
-        self.process.wait()
+            self.process.communicate()
         self.errors.close()
 
 
