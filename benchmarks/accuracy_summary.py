@@ -40,8 +40,8 @@ def summarize(records: Records, reference: str) -> dict[str, Any]:
         reference: The system that the others are compared with, on the seeds that both have.
 
     Returns:
-        ``data``, a row for each system and number of sentences of each data set, by ascending number; and what the runs
-        were made on, ``machines``.
+        ``data``, a row for each system and number of sentences of each data set, by ascending number, the reference
+        first; and what the runs were made on, ``machines``.
 
     Raises:
         SystemExit: If runs on the same sentences have different settings, so that they can't be compared.
@@ -56,7 +56,7 @@ def summarize(records: Records, reference: str) -> dict[str, Any]:
                 raise SystemExit(f"runs on {budget} sentences of {name} have different settings: remove some of them")
             machines += [run["machine"] for run in runs if run["machine"] not in machines]
             rows += [summarize_system(system, systems, reference) for system in systems]
-        data[name] = sorted(rows, key=lambda row: row["num_sentences"])
+        data[name] = sorted(rows, key=lambda row: (row["num_sentences"], row["system"] != reference))
     return {"reference": reference, "machines": machines, "data": data}
 
 

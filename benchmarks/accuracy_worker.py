@@ -16,7 +16,7 @@ import torch
 import transformers
 import worker
 from datasets import Dataset
-from transformers import TrainerCallback, TrainingArguments, set_seed
+from transformers import PrinterCallback, TrainerCallback, TrainingArguments, set_seed
 
 Read = Callable[[list[list[str]]], list[list[tuple[str, int, int]]]]
 """Reads entities, each with label, first word and the word behind the last, out of sentences, each a list of words."""
@@ -77,6 +77,7 @@ def train_and_read(
     """
     best = BestEpoch(lambda: strict_f1(dev["entities"], read(dev["words"])), patience)
     trainer.add_callback(best)
+    trainer.remove_callback(PrinterCallback)  # standard output is for the figures
     started = time.perf_counter()
     trainer.train()
     seconds = time.perf_counter() - started - best.seconds
