@@ -8,7 +8,8 @@ for each system, data set and number of sentences, the one with the best F1 on d
 these models read the test sentences, once. All figures are strict and micro-averaged, over all gold entities.
 
 Variants of this library learn nested entities. Token classification and the published library learn from tags, which
-cannot express them: they are trained on outermost entities, and evaluated on all.
+cannot express them: they are trained on outermost entities, and evaluated on all. Of texts beyond the limit, they read
+the beginning only, whereas this library reads windows.
 
 Every run is a file in the folder ``--results``, written as soon as it is done, so that a study that was stopped goes on
 where it stopped. To use several processes, start the same command several times: each takes runs that no other has, and

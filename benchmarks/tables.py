@@ -352,6 +352,7 @@ TABLES: dict[str, tuple[str, Callable[..., str]]] = {
     "span-filter-steps": ("span_filter.json", span_filter_steps),
     "ablations": ("ablations.json", ablations_table),
     "ablations-machine": ("ablations.json", lambda results: f"{describe(results['machine'])}."),
+    "accuracy": ("accuracy/summary.json", accuracy_table),
     "case-studies": ("case_studies.json", case_studies),
 }
 """For each table, the files of results that it is made from, separated by spaces, and the function that makes it."""
