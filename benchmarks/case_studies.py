@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
-import json
 import statistics
 import time
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any
 import spacy
 import torch
 from speed import machine
+from studies import continue_study, write_json
 from systems import BATCH_SIZE, SYSTEMS, Sentence, System, judge, load_spacy, quickstart, read_sentences, read_split
 from tables import HERE, case_studies
 
@@ -87,7 +87,7 @@ def run_systems(options: argparse.Namespace, results: dict[str, Any], test: list
             found = load(folder).read(test)
             run |= {"all": figures(judge(test, found)), "shared": figures(judge(test, found, options.shared))}
             results["runs"].append(run)
-            write(options.results, results)
+            write_json(options.results, results)
             print(f"{name}, seed {seed}: F1 {run['all']['f1']:.4f}, {run['seconds']:.0f} s", flush=True)
 
 
@@ -120,15 +120,7 @@ def compare_systems(options: argparse.Namespace, results: dict[str, Any], test: 
         for name, system in systems.items()
     }
     results["snippets"] = read_snippets(systems)
-    write(options.results, results)
-
-
-def write(path: Path, results: dict[str, Any]) -> None:
-    """Write the results; what was written before stays whole until then."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    part.replace(path)
+    write_json(options.results, results)
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
@@ -174,11 +166,8 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         "spacy_labels": options.labels,
         "batch_size": BATCH_SIZE,
     }
-    results = {"machine": this, "threads": torch.get_num_threads(), "settings": settings, "runs": []}
-    if options.results.exists():
-        results = json.loads(options.results.read_text(encoding="utf-8"))
-        if results["settings"] != settings:
-            raise SystemExit(f"{options.results} is of {results['settings']}, not {settings}: choose another --results")
+    new = {"machine": this, "threads": torch.get_num_threads(), "settings": settings, "runs": []}
+    results = continue_study(options.results, new)
     run_systems(options, results, test)
     compare_systems(options, results, test)
     print(case_studies(results))

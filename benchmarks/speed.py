@@ -10,6 +10,7 @@ tables of the documentation up to date.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.metadata
 import json
 import os
@@ -17,6 +18,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -42,34 +44,39 @@ class Worker:
 
     Args:
         python: The interpreter of its environment.
+        script: What it runs: a script that has tasks, see ``worker.main``.
     """
 
-    def __init__(self, python: Path | str) -> None:
-        command = [str(python), str(HERE / "worker.py")]
+    def __init__(self, python: Path | str, script: str = "worker.py") -> None:
+        command = [str(python), str(HERE / script)]
         quiet = {**os.environ, "TRANSFORMERS_VERBOSITY": "error", "HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore"}
         if str(python) != sys.executable:
             quiet.pop("PYTHONPATH", None)  # it may lead to this library
+        self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115, for as long as the process; a pipe would fill up
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=quiet
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True, env=quiet
         )
 
     def ask(self, task: str, **arguments: Any) -> dict[str, Any]:
         """Run a task of ``worker.py`` and wait for its answer."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps([task, arguments]) + "\n")
-        self.process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # then it is dead, and there will be no answer
+            self.process.stdin.write(json.dumps([task, arguments]) + "\n")
+            self.process.stdin.flush()
         answer = self.process.stdout.readline()
         if not answer:
-            raise RuntimeError(f"a worker died at {task}: run benchmarks/worker.py by hand to see why")
+            self.process.wait()
+            self.errors.seek(0)
+            raise RuntimeError(f"{self.process.args} died at {task}:\n{self.errors.read()[-4000:]}")
         result: dict[str, Any] = json.loads(answer)
         return result
 
     def close(self) -> None:
         """End the process."""
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait()
+        with contextlib.suppress(BrokenPipeError):
+            self.process.communicate()
+        self.errors.close()
 
 
 def published_python(folder: Path) -> Path:

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import spacy
-import torch
 import transformers
 from datasets import Dataset
 from spacy.cli.init_config import init_config
@@ -24,6 +23,7 @@ from spacy.tokens import Doc
 from spacy.training.initialize import init_nlp
 from spacy.training.loop import train as train_pipeline
 from tables import HERE
+from token_classification import classify, encode
 from torch import nn
 from transformers import AutoModelForTokenClassification, AutoTokenizer, DataCollatorForTokenClassification, set_seed
 
@@ -118,16 +118,10 @@ def train_token_classifier(
     labels, dev = quickstart.label_list(data["ner_tags"]), read_split("dev", options.sentences)
     ids = {label: index for index, label in enumerate(labels)}
 
-    def encode(row: dict[str, Any]) -> dict[str, Any]:
-        encoded = tokenizer(row["tokens"], is_split_into_words=True, truncation=True, max_length=MAX_LENGTH)
-        words = encoded.word_ids()
-        tags = [
-            -100 if word is None or word == before else ids[row["ner_tags"][word]]  # first tokens of words alone
-            for word, before in zip(words, [None, *words[:-1]], strict=True)
-        ]
-        return {**encoded, "labels": tags}
+    def to_features(row: dict[str, Any]) -> dict[str, Any]:
+        return encode(tokenizer, row["tokens"], [ids[tag] for tag in row["ner_tags"]], MAX_LENGTH)
 
-    rows = data.map(encode, remove_columns=data.column_names)
+    rows = data.map(to_features, remove_columns=data.column_names)
     best: dict[str, Any] = {"dev_f1": {}}
     for rate in options.learning_rates:
         args = copy.copy(trainer.args)
@@ -141,7 +135,7 @@ def train_token_classifier(
         started = time.perf_counter()
         transformers.Trainer(model=model, args=args, train_dataset=rows, data_collator=collator).train()
         seconds = time.perf_counter() - started
-        f1 = judge(dev, classify(model.cpu().eval(), tokenizer, dev)).overall.f1.value
+        f1 = judge(dev, read_classes(model.cpu(), tokenizer, dev)).overall.f1.value
         if f1 > max(best["dev_f1"].values(), default=-1):
             best |= {"learning_rate": rate, "seconds": seconds}
             model.save_pretrained(folder)
@@ -154,26 +148,12 @@ def load_token_classifier(folder: Path) -> System:
     """Load a token classifier."""
     model, tokenizer = AutoModelForTokenClassification.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
-    return System(partial(classify, model.eval(), tokenizer), num_parameters)
+    return System(partial(read_classes, model, tokenizer), num_parameters)
 
 
-@torch.inference_mode()
-def classify(model: nn.Module, tokenizer: Any, sentences: list[Sentence]) -> Found:
-    """Read entities out of the classes of each word's first token, in batches of sentences of similar length."""
-    found: Found = [[] for _ in sentences]
-    by_length = sorted(range(len(sentences)), key=lambda row: len(sentences[row].words))
-    cut = {"is_split_into_words": True, "truncation": True, "max_length": MAX_LENGTH, "padding": True}
-    for first in range(0, len(sentences), BATCH_SIZE):
-        rows = by_length[first : first + BATCH_SIZE]
-        batch = tokenizer([sentences[row].words for row in rows], **cut, return_tensors="pt")
-        classes = model(**batch).logits.argmax(-1).tolist()
-        for place, row in enumerate(rows):
-            tags = ["O"] * len(sentences[row].words)
-            for word, best in zip(reversed(batch.word_ids(place)), reversed(classes[place]), strict=True):
-                if word is not None:
-                    tags[word] = model.config.id2label[best]  # at last that of the first token
-            found[row] = tags_to_entities(tags, "IOB")
-    return found
+def read_classes(model: nn.Module, tokenizer: Any, sentences: list[Sentence]) -> Found:
+    """Read entities with a token classifier."""
+    return classify(model, tokenizer, [sentence.words for sentence in sentences], MAX_LENGTH, BATCH_SIZE)
 
 
 def train_spacy(trainer: Trainer, data: Dataset, options: argparse.Namespace, folder: Path) -> dict[str, Any]:

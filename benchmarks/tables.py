@@ -177,8 +177,13 @@ def nested_table(results: dict[str, Any]) -> str:
 
 def mean_and_error(values: list[float], spec: str) -> str:
     """Write a mean, and its standard error if there are several values."""
-    error = f" ± {statistics.stdev(values) / math.sqrt(len(values)):{spec}}" if len(values) > 1 else ""
+    error = f" ± {standard_error(values):{spec}}" if len(values) > 1 else ""
     return f"{statistics.mean(values):{spec}}{error}"
+
+
+def standard_error(values: list[float]) -> float:
+    """Compute the standard error of the mean of several values."""
+    return statistics.stdev(values) / math.sqrt(len(values))
 
 
 TRAINED = {
@@ -276,6 +281,29 @@ def ablations_table(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def accuracy_table(summary: dict[str, Any]) -> str:
+    """Show mean F1 and standard error of each system by number of sentences, and its difference from the reference."""
+    lines = []
+    for name, rows in summary["data"].items():
+        budgets = list(dict.fromkeys(row["budget"] for row in rows))
+        lines += ["", f"| {name} | " + " | ".join(budgets) + " |", "|---|" + "---|" * len(budgets)]
+        for system in dict.fromkeys(row["system"] for row in rows):
+            cells = {row["budget"]: accuracy_cell(row) for row in rows if row["system"] == system}
+            lines.append(f"| {system} | " + " | ".join(cells.get(budget, "") for budget in budgets) + " |")
+    lines += ["", f"F1, and the difference from {summary['reference']} (p over seeds, p over sentences)."]
+    return "\n".join(lines[1:])
+
+
+def accuracy_cell(row: dict[str, Any]) -> str:
+    """Write what a system reached, and how it compares."""
+    cell = mean_and_error(row["f1"], ".3f")
+    if "against" not in row:
+        return cell
+    against = row["against"]
+    over_seeds = "" if against["p_seeds"] is None else f"{against['p_seeds']:.3f}, "
+    return f"{cell}; {against['difference']:+.3f} ({over_seeds}{against['p_sentences']:.4f})"
+
+
 def case_studies(results: dict[str, Any]) -> str:
     """Compare systems on the same text: figures, what they cost, and what each reads in the snippets."""
     systems, runs = results["systems"], {name: [] for name in results["systems"]}
@@ -324,6 +352,7 @@ TABLES: dict[str, tuple[str, Callable[..., str]]] = {
     "span-filter-steps": ("span_filter.json", span_filter_steps),
     "ablations": ("ablations.json", ablations_table),
     "ablations-machine": ("ablations.json", lambda results: f"{describe(results['machine'])}."),
+    "accuracy": ("accuracy/summary.json", accuracy_table),
     "case-studies": ("case_studies.json", case_studies),
 }
 """For each table, the files of results that it is made from, separated by spaces, and the function that makes it."""

@@ -13,6 +13,7 @@ import resource
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -148,15 +149,15 @@ TASKS = {
 }
 
 
-def main() -> None:
-    """Answer until standard input ends; what libraries print goes to standard error."""
+def main(tasks: dict[str, Callable[..., dict[str, Any] | None]]) -> None:
+    """Run tasks until standard input ends; what libraries print goes to standard error."""
     answers = os.fdopen(os.dup(1), "w")
     with contextlib.redirect_stdout(sys.stderr):
         for line in sys.stdin:
             task, arguments = json.loads(line)
-            answers.write(json.dumps(TASKS[task](**arguments) or {}) + "\n")
+            answers.write(json.dumps(tasks[task](**arguments) or {}) + "\n")
             answers.flush()
 
 
 if __name__ == "__main__":
-    main()
+    main(TASKS)

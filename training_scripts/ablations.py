@@ -6,21 +6,17 @@ sentences of ``FOLDER/train.txt``, in CoNLL format, and compares the strict micr
 that was stopped goes on where it stopped. Models run on the dense engine, without candidate filter; a variant changes
 what goes into their encoder or into their classifier, from outside.
 
-Two tests say whether a difference may be chance. The one over seeds, Student's paired t-test, asks about other
-trainings, and with three seeds sees large differences only. The one over sentences, a paired bootstrap of their counts
-summed over the seeds, asks about other sentences, read by the same models.
+`studies.compare_runs` says how both tests of a difference are to be read.
 """
 
 from __future__ import annotations
 
 import argparse
 import functools
-import json
-import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,16 +29,15 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel, set_seed
 
 from span_marker import SpanMarkerModel, Trainer, infer_labels, read_annotations
-from span_marker.core.metrics import precision_recall_f1
 from span_marker.encoders.attention import DenseInput
 from span_marker.encoders.engines import PADDING_POSITION, DenseEngine, EngineInput
 from span_marker.encoders.packing import POSITION_OFFSET
-from span_marker.error_analysis import bootstrap
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 
 from precision import short_training, spend_time_on_learning
 from speed import machine
+from studies import compare_runs, continue_study, count_entities, figures, spread, write_json
 from tables import HERE, ablations_table
 
 LIMITS = {"model_max_length": 128, "marker_max_length": 128, "entity_max_length": 4}
@@ -245,12 +240,6 @@ def make_model(variant: str, encoder: str, labels: list[str], seed: int) -> Span
     return model
 
 
-def spread(data: Dataset, count: int) -> Dataset:
-    """Take some rows at even distances."""
-    count = min(count, len(data))
-    return data.select([index * len(data) // count for index in range(count)])
-
-
 def train(model: SpanMarkerModel, data: Dataset, seed: int, epochs: float) -> None:
     """Train a model on batches of sentences of about the same length, in random order."""
     size = TRAINING["batch_size"]
@@ -265,28 +254,12 @@ def train(model: SpanMarkerModel, data: Dataset, seed: int, epochs: float) -> No
 
 def evaluate(model: SpanMarkerModel, test: Dataset) -> np.ndarray:
     """Count what is right, what was predicted and what is gold in each sentence, ``(num_sentences, 3)``."""
-    counts = []
-    for gold, found in zip(test["entities"], model.predict(test, batch_size=8), strict=True):
-        one = {(entity["label"], entity["start"], entity["end"]) for entity in gold}
-        other = {(entity["label"], entity["word_start_index"], entity["word_end_index"]) for entity in found}
-        counts.append([len(one & other), len(other), len(one)])
-    return np.array(counts, dtype=float)
-
-
-def read_counts(runs: Iterable[dict[str, Any]]) -> np.ndarray:
-    """Add up what `evaluate` counted in some runs."""
-    return sum(np.array(run["counts"].split(), dtype=float).reshape(-1, 3) for run in runs)
-
-
-def t_test(differences: list[float]) -> float:
-    """Compute how probable a mean is that is as far from 0 or further, by Student's test."""
-    freedom = len(differences) - 1
-    error = statistics.stdev(differences) / len(differences) ** 0.5
-    # With t = tan(angle) * sqrt(freedom), the density of t becomes cos(angle) ** (freedom - 1).
-    angle = np.arctan2(abs(statistics.mean(differences)), error * freedom**0.5)
-    middles = (np.arange(10_000) + 0.5) / 10_000
-    tail, half = (rest * (np.sin(rest * middles) ** (freedom - 1)).mean() for rest in (np.pi / 2 - angle, np.pi / 2))
-    return float(tail / half)
+    gold = [[(entity["label"], entity["start"], entity["end"]) for entity in entities] for entities in test["entities"]]
+    predicted = [
+        [(entity["label"], entity["word_start_index"], entity["word_end_index"]) for entity in entities]
+        for entities in model.predict(test, batch_size=8)
+    ]
+    return count_entities(gold, predicted)
 
 
 def compare(runs: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -294,19 +267,10 @@ def compare(runs: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[int, dict[str, Any]]] = {run["variant"]: {} for run in runs}
     for run in runs:
         found[run["variant"]][run["seed"]] = run
-    comparisons = {}
-    for variant, own in found.items():
-        base = {seed: found[BASELINE][seed] for seed in own}
-        differences = [own[seed]["f1"] - base[seed]["f1"] for seed in own]
-        counts = [{"all": read_counts(of.values())} for of in (base, own)]
-        pooled = bootstrap.compare(*counts, num_resamples=10_000, confidence=0.95, seed=0)["all"].f1
-        comparisons[variant] = {
-            "difference": statistics.mean(differences),
-            "interval": [pooled.difference.low, pooled.difference.high],
-            "p_sentences": pooled.p_value,
-            "p_seeds": t_test(differences) if len(own) > 1 else None,
-        }
-    return comparisons
+    return {
+        variant: compare_runs([found[BASELINE][seed] for seed in own], list(own.values()))
+        for variant, own in found.items()
+    }
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
@@ -336,8 +300,9 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     labels = infer_labels(data)
     rows = enumerate(zip(data["tokens"], data["entities"], strict=True))
     taken = [row for row, (words, entities) in rows if entities and len(words) <= TRAINING["longest_sentence"]]
-    train_data = spread(data.select(taken), options.sentences)
-    test_data = spread(read_annotations(options.data / "test.txt"), options.test_sentences)
+    train_data = data.select([taken[index] for index in spread(len(taken), options.sentences)])
+    test_data = read_annotations(options.data / "test.txt")
+    test_data = test_data.select(spread(len(test_data), options.test_sentences))
     this = machine("cuda" if torch.cuda.is_available() else "cpu")
     settings = {
         "encoder": "/".join(Path(options.encoder).parts[-2:]),
@@ -346,11 +311,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         **LIMITS,
         **TRAINING,
     }
-    results: dict[str, Any] = {"machine": this, "settings": settings, "runs": []}
-    if options.results.exists():
-        results = json.loads(options.results.read_text(encoding="utf-8"))
-        if results["settings"] != settings:
-            raise SystemExit(f"{options.results} is of {results['settings']}, not {settings}: choose another --results")
+    results = continue_study(options.results, {"machine": this, "settings": settings, "runs": []})
     done = {(run["variant"], run["seed"]) for run in results["runs"]}
     for seed in range(1, options.seeds + 1):
         for variant in dict.fromkeys([BASELINE, *options.variants]):
@@ -360,22 +321,17 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
             model = make_model(variant, options.encoder, labels, seed)
             train(model, train_data, seed, options.epochs)
             counts = evaluate(model, test_data)
-            precision, recall, f1 = precision_recall_f1(counts.sum(axis=0)).tolist()
             run = {
                 "variant": variant,
                 "seed": seed,
                 "commit": this["commit"],
                 "seconds": time.perf_counter() - started,
-                **{"precision": precision, "recall": recall, "f1": f1},
-                "counts": " ".join(str(int(number)) for number in counts.flatten()),
+                **figures(counts),
             }
             results["runs"].append(run)
             results["comparisons"] = compare(results["runs"])
-            options.results.parent.mkdir(parents=True, exist_ok=True)
-            part = options.results.with_suffix(".part")  # what was written before stays whole
-            part.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-            part.replace(options.results)
-            print(f"{variant}, seed {seed}: F1 {f1:.4f} in {run['seconds']:.0f} s", flush=True)
+            write_json(options.results, results)
+            print(f"{variant}, seed {seed}: F1 {run['f1']:.4f} in {run['seconds']:.0f} s", flush=True)
     print(ablations_table(results))
     return results
 

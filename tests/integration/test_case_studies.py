@@ -11,7 +11,7 @@ import systems
 import torch
 from inline_annotation import CORPUS, read_split
 from safetensors.torch import load_file
-from systems import SYSTEMS, Sentence, classify, in_words
+from systems import SYSTEMS, Sentence, in_words, read_classes
 from tiny import build_tokenizer, encoder_config
 from transformers import AutoModel, AutoModelForTokenClassification
 
@@ -159,7 +159,7 @@ def test_a_word_has_the_class_of_its_first_token(folder):
     model = AutoModelForTokenClassification.from_pretrained(folder / "encoder", id2label=dict(enumerate(labels))).eval()
     torch.nn.init.normal_(model.classifier.weight)
     sentences = systems.read_split("test", 40)  # more than a batch
-    found = classify(model, tokenizer, sentences)
+    found = read_classes(model, tokenizer, sentences)
     assert sum(map(len, found)) > 40
     for sentence, entities in zip(sentences, found, strict=True):
         pieces = [tokenizer(word, add_special_tokens=False)["input_ids"] for word in sentence.words]

@@ -1,0 +1,147 @@
+"""Trains a model and lets its best epoch read sentences; a part of `accuracy.py`.
+
+`train_span_marker` runs in the process of ``accuracy.py`` with this library, and in one of its own, this script with
+the interpreter of another environment, with the published one. It uses only what both have, and nothing else of this
+library.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import transformers
+import worker
+from datasets import Dataset
+from transformers import PrinterCallback, TrainerCallback, TrainingArguments, set_seed
+
+Read = Callable[[list[list[str]]], list[list[tuple[str, int, int]]]]
+"""Reads entities, each with label, first word and the word behind the last, out of sentences, each a list of words."""
+
+
+def strict_f1(gold: Sequence[Sequence[Any]], found: Sequence[Sequence[Any]]) -> float:
+    """Compute strict micro-F1, to choose the best epoch. Figures that are reported are computed by the library."""
+    pairs = [({*map(tuple, one)}, {*map(tuple, other)}) for one, other in zip(gold, found, strict=True)]
+    num_correct = sum(len(one & other) for one, other in pairs)
+    return 2 * num_correct / max(sum(len(one) + len(other) for one, other in pairs), 1)
+
+
+class BestEpoch(TrainerCallback):
+    """Measures a model after each epoch, and ends the training with the weights of the best one.
+
+    Args:
+        measure: Measures the model; higher is better, and 0 is what a model has that has learned nothing yet.
+        patience: Stop if this many epochs were no better than the best one before them, unless that has 0.
+    """
+
+    def __init__(self, measure: Callable[[], float], patience: int) -> None:
+        self.measure, self.patience = measure, patience
+        self.measured: list[float] = []
+        self.seconds = 0.0
+        self.weights: dict[str, torch.Tensor] = {}
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+        """Measure the model, and keep its weights if they are the best so far."""
+        started = time.perf_counter()
+        before = max(self.measured, default=-1.0)
+        self.measured.append(self.measure())
+        if self.measured[-1] > before:
+            self.weights = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
+        elif before > 0 and len(self.measured) - 1 - self.measured.index(before) >= self.patience:
+            control.should_training_stop = True
+        self.seconds += time.perf_counter() - started
+
+    def on_train_end(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+        """Give the model the weights of the best epoch."""
+        model.load_state_dict(self.weights)
+
+
+def train_and_read(
+    trainer: Any, read: Read, dev: dict[str, Any], sentences: dict[str, list[list[str]]], patience: int
+) -> dict[str, Any]:
+    """Train a model, and let its best epoch read.
+
+    Args:
+        trainer: A ``transformers.Trainer``.
+        read: How its model reads.
+        dev: ``words`` and ``entities`` of the sentences on which epochs are compared.
+        sentences: The sentences to read afterwards, by name.
+        patience: See `BestEpoch`.
+
+    Returns:
+        The entities that were ``found`` in each of the sentences, by the same name; F1 on dev after each epoch,
+        ``epochs``; and the ``seconds`` of the training without those of measuring.
+    """
+    best = BestEpoch(lambda: strict_f1(dev["entities"], read(dev["words"])), patience)
+    trainer.add_callback(best)
+    trainer.remove_callback(PrinterCallback)  # standard output is for the figures
+    started = time.perf_counter()
+    trainer.train()
+    seconds = time.perf_counter() - started - best.seconds
+    return {
+        "found": {name: read(words) for name, words in sentences.items()},
+        "epochs": best.measured,
+        "seconds": seconds,
+        "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
+    }
+
+
+def train_span_marker(
+    encoder: str,
+    labels: list[str],
+    train: dict[str, list[Any]],
+    evaluation: dict[str, list[Any]],
+    dev: dict[str, Any],
+    sentences: dict[str, list[list[str]]],
+    model: dict[str, Any],
+    training: dict[str, Any],
+    patience: int,
+) -> dict[str, Any]:
+    """Train a SpanMarker model of the library that is installed.
+
+    Args:
+        encoder: Name or path of the encoder.
+        labels: The labels, as ``from_pretrained`` takes them.
+        train: Columns of the training data.
+        evaluation: The same columns of the dev sentences, on which the library may choose something, too.
+        dev: See `train_and_read`.
+        sentences: See `train_and_read`.
+        model: Other arguments of ``from_pretrained``.
+        training: Arguments of ``TrainingArguments``.
+        patience: See `BestEpoch`.
+
+    Returns:
+        See `train_and_read`.
+    """
+    import span_marker  # of this environment
+
+    set_seed(training["seed"])
+    new = span_marker.SpanMarkerModel.from_pretrained(encoder, labels=labels, **model)
+
+    def read(words: list[list[str]]) -> list[list[tuple[str, int, int]]]:
+        found = new.predict(words, batch_size=training["per_device_eval_batch_size"])
+        return [[(e["label"], e["word_start_index"], e["word_end_index"]) for e in some] for some in found]
+
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = span_marker.Trainer(
+            model=new,
+            args=TrainingArguments(output_dir=folder, **training),
+            train_dataset=Dataset.from_dict(train),
+            eval_dataset=Dataset.from_dict(evaluation),
+        )
+        answer = train_and_read(trainer, read, dev, sentences, patience)
+    return {**answer, "versions": {**answer["versions"], "span_marker": span_marker.__version__}}
+
+
+def version() -> dict[str, Any]:
+    """Say which version of the library this environment has."""
+    import span_marker
+
+    return {"span_marker": span_marker.__version__}
+
+
+if __name__ == "__main__":
+    worker.main({"version": version, "train": train_span_marker})
