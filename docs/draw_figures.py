@@ -120,7 +120,7 @@ def collate(model: SpanMarkerModel) -> dict[str, Tensor]:
     """Let the tokenizer and the collator make a batch of the sentences."""
     tokenizer = model.require_tokenizer()
     bare = tokenizer.encode_words(SENTENCES)
-    whole = [sentence.fit(tokenizer.prefix_ids, tokenizer.suffix_ids, MODEL_MAX_LENGTH) for sentence in bare]
+    whole = [sentence.fit(tokenizer.prefix, tokenizer.suffix, MODEL_MAX_LENGTH) for sentence in bare]
     pieces = [Piece(row, tokens) for row, tokens in enumerate(whole)]
     return SpanMarkerDataCollator.for_model(tokenizer, model.config)([piece.features() for piece in pieces])
 

@@ -133,6 +133,9 @@ class SpanMarkerConfig(PreTrainedConfig):
         candidates_per_word: Number of candidates per word of a sentence that get markers in training, in addition to
             the gold spans. They are the best ones of a candidate filter that is trained jointly with the classifier. At
             ``entity_max_length`` or more, all candidates get markers. None trains no filter.
+        letter_case: Whether the model reads the letter case of words, because its tokenizer drops it: a learned
+            embedding is added to those of the tokens, see `span_marker.core.letter_case`. It goes with the weights. New
+            models have it if their tokenizer drops the case; 1.x does not know it.
         token_state_size: Size of the token states that the classifier reads besides those of the markers: for each
             candidate the states of its first and last token, see `span_marker.heads.token_states`. None if it reads
             markers only, as in 1.x. It is set when a model is made, and goes with the weights.
@@ -164,6 +167,7 @@ class SpanMarkerConfig(PreTrainedConfig):
     calibration_temperature: float = 1.0
     thresholds: dict[str, float] | None = None
     candidates_per_word: float | None = None
+    letter_case: bool = False
     token_state_size: int | None = None
     span_filter: SpanFilterConfig | None = None
     exact: bool = False
@@ -206,7 +210,7 @@ class SpanMarkerConfig(PreTrainedConfig):
             check_limit(name, getattr(self, name), at_least=0, at_most=LARGEST_LIMIT, also=(None,))
         if self.thresholds is not None:
             self.decoder()
-        for name in ("multi_label", "exact"):
+        for name in ("multi_label", "exact", "letter_case"):
             if not isinstance(getattr(self, name), bool):
                 raise TypeError(f"{name}={getattr(self, name)!r} must be True or False")
         per_word = self.candidates_per_word

@@ -1,4 +1,4 @@
-"""The classifier of candidates: what it reads, its layer, initial bias, dropout and loss."""
+"""What a model adds to its encoder: the letter case of words; the classifier of candidates, with its loss."""
 
 from __future__ import annotations
 
@@ -10,9 +10,35 @@ from torch.nn import functional as F
 from transformers import PreTrainedConfig
 from transformers import initialization as init
 
+from span_marker.core.letter_case import NO_CASE, NUM_CASES
+
 OUTSIDE_PRIOR = 0.98
 """Probability of ``O`` before training, close to its share among candidates. Without it, training would spend its first
 steps on shifting the encoder towards ``O`` (Lin et al. 2017, Focal Loss for Dense Object Detection)."""
+
+
+CASE_SCALE = 10.0
+"""Factor of what is learned about letter cases. Adam takes steps of one size, whatever a parameter is for: with the
+factor, an embedding that starts at zero catches up with those of tokens in a short training."""
+
+
+class CaseEmbedding(nn.Embedding):
+    """What the letter case of a word adds to the embeddings of its tokens, at first nothing.
+
+    Args:
+        embed_dim: Size of the encoder's token embeddings.
+    """
+
+    def __init__(self, embed_dim: int) -> None:
+        super().__init__(NUM_CASES, embed_dim, padding_idx=NO_CASE)
+
+    def reset_parameters(self) -> None:
+        """Start with zeros, which leave the encoder as it was pretrained."""
+        init.zeros_(self.weight)
+
+    def forward(self, cases: Tensor) -> Tensor:
+        """Embed cases, ``(batch, seq_len)`` to ``(batch, seq_len, embed_dim)``."""
+        return CASE_SCALE * super().forward(cases)
 
 
 class SpanClassifier(nn.Linear):

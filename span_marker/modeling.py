@@ -19,9 +19,10 @@ from span_marker.checkpoints.pretrained import SpanMarkerPreTrainedModel
 from span_marker.configuration import SpanMarkerConfig
 from span_marker.encoders.engines import EngineInput, FastEngine
 from span_marker.encoders.support import EngineChoice
-from span_marker.heads import SpanClassifier, dropout_rate, summed_loss, token_states
+from span_marker.heads import CaseEmbedding, SpanClassifier, dropout_rate, summed_loss, token_states
 from span_marker.prediction.mixin import PredictionMixin
 from span_marker.preprocessing.batching import evaluating
+from span_marker.preprocessing.data_collator import TEXT_INPUTS
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ class SpanMarkerModel(SpanFilterMixin, PredictionMixin, SpanMarkerPreTrainedMode
 
     Attributes:
         engine: Runs texts and markers through the encoder, see `span_marker.encoders.engines`.
+        case_embedding: What the letter case of a word adds to the embeddings of its tokens; None if its tokens tell.
         classifier: The linear layer.
         span_filter: The candidate filter; None if the model has none.
 
@@ -72,6 +74,7 @@ class SpanMarkerModel(SpanFilterMixin, PredictionMixin, SpanMarkerPreTrainedMode
         self, config: SpanMarkerConfig, encoder: PreTrainedModel | None = None, engine: EngineChoice = "auto"
     ) -> None:
         super().__init__(config, encoder, engine)
+        self.case_embedding = self._new_case_embedding() if config.letter_case else None
         self.dropout = nn.Dropout(dropout_rate(config.encoder))
         self.classifier = SpanClassifier(config.encoder.hidden_size, len(config.classes), config.token_state_size or 0)
         self.span_filter = None if config.span_filter is None else SpanFilter(config.span_filter.input_size)
@@ -88,9 +91,18 @@ class SpanMarkerModel(SpanFilterMixin, PredictionMixin, SpanMarkerPreTrainedMode
             self._init_weights(self.classifier)
             if "candidates_per_word" not in arguments:
                 self.config.candidates_per_word = DEFAULT_CANDIDATES_PER_WORD
-        self.classifier.to(device=self.encoder.device, dtype=self.encoder.dtype)
+        if "letter_case" not in arguments and self.require_tokenizer().drops_case and not compatible_with_1x:
+            self.config.letter_case = True
+            self.case_embedding = self._new_case_embedding()
+        for module in (self.classifier, self.case_embedding):
+            if module is not None:
+                module.to(device=self.encoder.device, dtype=self.encoder.dtype)
         if self.config.candidates_per_word is not None:
             self.add_span_filter()
+
+    def _new_case_embedding(self) -> CaseEmbedding:
+        table: Any = self.get_input_embeddings()
+        return CaseEmbedding(table.embedding_dim)
 
     def forward(
         self,
@@ -99,6 +111,7 @@ class SpanMarkerModel(SpanFilterMixin, PredictionMixin, SpanMarkerPreTrainedMode
         span_tokens: Tensor,
         span_counts: Tensor,
         span_words: Tensor | None = None,
+        token_cases: Tensor | None = None,
         labels: Tensor | None = None,
         num_items_in_batch: Tensor | int | None = None,
         exact: bool | None = None,
@@ -112,6 +125,8 @@ class SpanMarkerModel(SpanFilterMixin, PredictionMixin, SpanMarkerPreTrainedMode
             span_counts: Number of candidates per sentence, ``(batch,)``.
             span_words: First word and word after the last of each candidate, ``(num_spans, 2)``. Only the candidate
                 filter needs it.
+            token_cases: The letter case of each token's word, see `span_marker.core.letter_case`, ``(batch, seq_len)``.
+                Only models with ``config.letter_case`` need it.
             labels: Class ID of each candidate, ``(num_spans,)``. For multi-label models zeros and ones, ``(num_spans,
                 num_labels)``, with 1 for each label of a candidate, or for ``O`` alone.
             num_items_in_batch: Number of candidates to average the loss over. Defaults to those of this batch.
@@ -126,7 +141,7 @@ class SpanMarkerModel(SpanFilterMixin, PredictionMixin, SpanMarkerPreTrainedMode
             ValueError: If ``span_counts`` does not add up to the number of candidates; or if the filter is needed, but
                 is missing, has a threshold for another ``entity_max_length``, or ``span_words`` is not passed.
         """
-        batch = self._engine_input(input_ids, attention_mask, span_tokens, span_counts)
+        batch = self._engine_input(input_ids, attention_mask, span_tokens, span_counts, token_cases)
         is_gold = None if labels is None else self._is_gold(labels)
         filter_scores = kept = None  # all candidates get markers
         is_filtered = self._is_filtered(labels is not None, exact)
@@ -154,7 +169,12 @@ class SpanMarkerModel(SpanFilterMixin, PredictionMixin, SpanMarkerPreTrainedMode
         return SpanMarkerOutput(loss=loss, logits=logits, kept=kept)
 
     def _engine_input(
-        self, input_ids: Tensor, attention_mask: Tensor, span_tokens: Tensor, span_counts: Tensor
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        span_tokens: Tensor,
+        span_counts: Tensor,
+        token_cases: Tensor | None = None,
     ) -> EngineInput:
         counts = span_counts.tolist()
         if sum(counts) != len(span_tokens) or len(counts) != len(input_ids):
@@ -169,7 +189,16 @@ class SpanMarkerModel(SpanFilterMixin, PredictionMixin, SpanMarkerPreTrainedMode
             span_tokens=span_tokens,
             span_counts=counts,
             marker_ids=self._marker_ids(input_ids.device),
+            added_embeds=None if self.case_embedding is None else self._case_embeds(token_cases),
         )
+
+    def _case_embeds(self, token_cases: Tensor | None) -> Tensor:
+        """Embed letter cases, ``(batch, seq_len)`` to ``(batch, seq_len, embed_dim)``."""
+        if token_cases is None:
+            raise ValueError("the model reads token_cases, which SpanMarkerDataCollator puts into each batch")
+        assert self.case_embedding is not None
+        embeds: Tensor = self.case_embedding(token_cases)
+        return embeds
 
     def _fast_engine(self) -> FastEngine:
         """The engine, if texts can be read before any marker runs; a ValueError on the dense engine."""
@@ -192,7 +221,9 @@ class SpanMarkerModel(SpanFilterMixin, PredictionMixin, SpanMarkerPreTrainedMode
         """
         ids = self._marker_ids(self.device)[None]
         no_spans = torch.zeros(0, 2, dtype=torch.long, device=self.device)
-        batch = self._engine_input(ids, torch.ones_like(ids), no_spans, torch.zeros(1, dtype=torch.long))
+        batch = self._engine_input(
+            ids, torch.ones_like(ids), no_spans, torch.zeros(1, dtype=torch.long), torch.zeros_like(ids)
+        )
         with evaluating(self), torch.no_grad():
             return self._fast_engine().encode_texts(self.encoder, batch).states.shape[1]
 
@@ -243,9 +274,8 @@ class SpanMarkerModel(SpanFilterMixin, PredictionMixin, SpanMarkerPreTrainedMode
             Class scores of the candidates that got markers, ``(num_kept, num_labels)``, and the indices of these
             candidates, ascending, ``(num_kept,)``, or None for all.
         """
-        names = ("input_ids", "attention_mask", "span_tokens", "span_counts", "span_words")
         with evaluating(self), torch.inference_mode():
-            output = self(**{name: batch[name].to(self.device) for name in names}, exact=exact)
+            output = self(**{name: batch[name].to(self.device) for name in TEXT_INPUTS}, exact=exact)
         return output.logits, output.kept
 
     def try_cuda(self) -> SpanMarkerModel:

@@ -40,7 +40,7 @@ def collate(model: SpanMarkerModel, sentences: list[list[str]], entities: Any = 
 def batch_logits(model: SpanMarkerModel, sentences: list[list[str]]) -> list[Tensor]:
     """Class scores of each sentence's candidates, from one batch."""
     batch = collate(model, sentences)
-    names = ("input_ids", "attention_mask", "span_tokens", "span_counts")
+    names = ("input_ids", "attention_mask", "span_tokens", "span_counts", "token_cases")
     logits = model(**{name: batch[name] for name in names}).logits
     return list(torch.split(logits, batch["span_counts"].tolist()))
 

@@ -16,6 +16,8 @@ from transformers import PreTrainedModel
 from transformers.models.deberta_v2.modeling_deberta_v2 import make_log_bucket_position
 
 from span_marker import SpanMarkerModel
+from span_marker.core.letter_case import NO_CASE, letter_case
+from span_marker.heads import CASE_SCALE
 
 
 def candidates(num_words: int, entity_max_length: int) -> list[tuple[int, int]]:
@@ -54,7 +56,13 @@ def sentence_logits(model: SpanMarkerModel, words: list[str]) -> Tensor:
     for start, end in spans:
         ids += [model.tokenizer.start_marker_id, model.tokenizer.end_marker_id]
         positions += [first.get(start, 0) + 2, last.get(end - 1, 0) + 2]
-    with last_values(model.encoder) as values:
+    added = torch.zeros(len(ids), model.get_input_embeddings().embedding_dim, dtype=model.dtype)
+    letters = "".join(words)
+    if model.case_embedding is not None and any(map(str.isupper, letters)) and any(map(str.islower, letters)):
+        for token, word in enumerate(word_ids):
+            if word is not None and letter_case(words[word]) != NO_CASE:
+                added[token] = CASE_SCALE * model.case_embedding.weight[letter_case(words[word])]
+    with adding(model.encoder, added), last_values(model.encoder) as values:
         output = states(model.encoder, ids, positions, len(text_ids))
     rows = []
     for index, (start, end) in enumerate(spans):
@@ -77,6 +85,21 @@ def states(encoder: PreTrainedModel, ids: list[int], positions: list[int], num_t
         return run(encoder, torch.tensor([ids]), torch.tensor([positions]), seen, distance, num_text)[0]
     finally:
         encoder.set_attn_implementation(implementation)
+
+
+@contextmanager
+def adding(encoder: PreTrainedModel, added: Tensor) -> Iterator[None]:
+    """Add something to the token embeddings, ``(length, embed_dim)``, which an encoder may look up part by part."""
+    parts = iter(added)
+
+    def add(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        return output + torch.stack([next(parts) for _ in range(output.shape[1])])
+
+    handle = encoder.get_input_embeddings().register_forward_hook(add)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 VALUES = ("value", "v_lin", "v_proj", "value_proj", "v", "in_proj", "Wqkv")
@@ -168,7 +191,7 @@ def mpnet(encoder, ids, positions, seen, distance, num_text):
 def t5(encoder, ids, positions, seen, distance, num_text):
     stack = encoder.encoder
     attention = stack.block[0].layer[0].SelfAttention
-    hidden = stack.embed_tokens(ids)
+    hidden = encoder.get_input_embeddings()(ids)
     bias = distance_bias(attention.relative_attention_bias, attention._relative_position_bucket, distance)
     for block in stack.block:
         hidden = block(hidden, as_mask(seen), position_bias=bias)[0]

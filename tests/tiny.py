@@ -13,6 +13,7 @@ from tokenizers.models import BPE, Unigram, WordPiece
 from transformers import CONFIG_MAPPING, PreTrainedConfig, PreTrainedTokenizerFast
 
 from span_marker import SpanMarkerConfig, SpanMarkerModel, SpanMarkerTokenizer
+from span_marker.core.letter_case import NO_CASE
 
 TEXT = """
 Andorra is located between France and Spain. Amelia Earhart flew her single engine Lockheed Vega across the Atlantic.
@@ -135,9 +136,11 @@ def unigram() -> Tokenizer:
 TOKENIZERS = {"wordpiece": wordpiece, "bytelevel": bytelevel, "unigram": unigram}
 
 
-def build_tokenizer(kind: str) -> SpanMarkerTokenizer:
+def build_tokenizer(kind: str, drops_case: bool = False) -> SpanMarkerTokenizer:
     """One of `TOKENIZERS` with its special tokens; not trained, since training breaks ties at random."""
     backend = TOKENIZERS[kind]()
+    if drops_case:
+        backend.normalizer = normalizers.Lowercase()
     ids = {token: backend.token_to_id(token) for token in SPECIALS}
     backend.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>", special_tokens=[("<s>", ids["<s>"]), ("</s>", ids["</s>"])]
@@ -191,14 +194,16 @@ def build_model(
     labels: list[str] | None = None,
     seed: int = 0,
     reads_tokens: bool = False,
+    letter_case: bool = False,
     **limits: int,
 ) -> SpanMarkerModel:
     """A tiny model with "hot" random weights, so that every score depends on every position and mask entry."""
     if reads_tokens:
         limits["token_state_size"] = TOKEN_STATE_SIZES.get(family, 32)
-    tokenizer = build_tokenizer(ENCODERS[family])
+    tokenizer = build_tokenizer(ENCODERS[family], drops_case=letter_case)
     vocab_size = -(-len(tokenizer) // 8) * 8
-    config = SpanMarkerConfig(encoder=encoder_config(family, vocab_size), labels=labels or LABELS, **limits)
+    encoder = encoder_config(family, vocab_size)
+    config = SpanMarkerConfig(encoder=encoder, labels=labels or LABELS, letter_case=letter_case, **limits)
     torch.manual_seed(seed)
     model = SpanMarkerModel(config, engine=engine)
     std = 0.15 if family in UNSCALED else 0.3
@@ -210,6 +215,8 @@ def build_model(
                 parameter.normal_(std=std)
             elif name.endswith("bias"):
                 parameter.normal_(std=0.05)
+        if model.case_embedding is not None:
+            model.case_embedding.weight[NO_CASE] = 0.0
         model.classifier.bias[model.config.outside_id] = -2.0  # so that there is always something to find
     model.tokenizer = tokenizer
     return model.eval()

@@ -16,6 +16,7 @@ from span_marker.candidate_filter.threshold import DEFAULT_RECALL, SpanFilterRep
 from span_marker.configuration import SpanFilterConfig, SpanMarkerConfig
 from span_marker.encoders.engines import Engine, FastEngine
 from span_marker.preprocessing.batching import evaluating
+from span_marker.preprocessing.data_collator import TEXT_INPUTS
 from span_marker.preprocessing.inputs import Sentences, read_inputs
 from span_marker.preprocessing.preprocessor import Preprocessor
 
@@ -108,9 +109,9 @@ class SpanFilterMixin(nn.Module):
         Raises:
             ValueError: If the model runs on the dense engine.
         """
-        names = ("input_ids", "attention_mask", "span_tokens", "span_counts", "span_words")
-        *inputs, span_counts, span_words = (batch[name].to(self.device) for name in names)
-        engine, engine_input = self._fast_engine(), self._engine_input(*inputs, span_counts)
+        inputs = {name: batch[name].to(self.device) for name in TEXT_INPUTS}
+        span_words, span_counts = inputs.pop("span_words"), inputs["span_counts"]
+        engine, engine_input = self._fast_engine(), self._engine_input(**inputs)
         with evaluating(self), torch.no_grad():
             texts = engine.encode_texts(self.encoder, engine_input)
             span_rows = texts.span_rows(engine_input)

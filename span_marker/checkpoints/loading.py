@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
-from transformers.dynamic_module_utils import custom_object_save, get_class_from_dynamic_module
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers.utils import CONFIG_NAME
 from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import cached_file
 from transformers.utils.peft_utils import ADAPTER_CONFIG_NAME
 
+from span_marker.checkpoints.custom_code import load_config_with_code
 from span_marker.checkpoints.errors import BROKEN_WEIGHTS, StrPath, naming_broken_files
 from span_marker.configuration import AUTO, HAS_CODE, SpanMarkerConfig
 from span_marker.encoders.support import auto_class, check_encoder, max_positions, model_arguments
@@ -37,6 +37,7 @@ CONFIG_ARGUMENTS = (
     "max_prev_context",
     "max_next_context",
     "multi_label",
+    "letter_case",
     "decoding",
     "candidates_per_word",
     "exact",
@@ -116,26 +117,13 @@ def _load_config(path: StrPath, arguments: dict[str, Any]) -> PreTrainedConfig:
     if trusts_code:
         values, _ = PreTrainedConfig.get_config_dict(path, **hub_arguments)
         if values.get("model_type") == SpanMarkerConfig.model_type and (values.get("encoder") or {}).get(HAS_CODE):
-            return _load_config_with_code(path, values, hub_arguments)
+            return load_config_with_code(path, values, hub_arguments)
     try:
         config: PreTrainedConfig = AutoConfig.from_pretrained(path, trust_remote_code=trusts_code, **hub_arguments)
     except OSError as error:
         if str(path) in str(error):
             raise
         raise OSError(f"cannot load {str(path)!r}: {error}") from error
-    return config
-
-
-def _load_config_with_code(path: StrPath, values: dict[str, Any], hub_arguments: dict[str, Any]) -> SpanMarkerConfig:
-    """Load the configuration of a checkpoint whose encoder comes with code that the caller trusts."""
-    classes = values["encoder"]["auto_map"]
-    config_class: Any
-    config_class, encoder_class = (  # private: how transformers imports the code of a checkpoint
-        get_class_from_dynamic_module(classes[name], path, **hub_arguments) for name in ("AutoConfig", "AutoModel")
-    )
-    encoder = config_class.from_dict(values["encoder"])
-    AutoModel.register(config_class, encoder_class, exist_ok=True)
-    config: SpanMarkerConfig = SpanMarkerConfig.from_dict({**values, "encoder": encoder})
     return config
 
 
@@ -235,13 +223,15 @@ def fit_checkpoint_config(
         path: Name of the checkpoint, for errors.
 
     Raises:
-        ValueError: If ``labels`` or ``multi_label`` differ from the checkpoint's, or a limit is too low or too high.
+        ValueError: If ``labels``, ``multi_label`` or ``letter_case`` differ from the checkpoint's, or a limit is too
+            low or too high.
     """
-    if limits.get("multi_label", config.multi_label) != config.multi_label:
-        raise ValueError(
-            f"the checkpoint {str(path)!r} was trained with multi_label={config.multi_label}, not "
-            f"{limits['multi_label']}: leave multi_label out, or start from an encoder"
-        )
+    for name in ("multi_label", "letter_case"):
+        if limits.get(name, getattr(config, name)) != getattr(config, name):
+            raise ValueError(
+                f"the checkpoint {str(path)!r} was trained with {name}={getattr(config, name)}, not {limits[name]}: "
+                f"leave {name} out, or start from an encoder"
+            )
     if labels is not None and list(labels) != config.tags:
         raise ValueError(
             f"labels={list(labels)!r} differ from those of the checkpoint {str(path)!r}, {config.tags!r}: "
@@ -303,26 +293,6 @@ def load_card(path: StrPath, arguments: dict[str, Any]) -> str | None:
         return None
     with open(file, encoding="utf-8", errors="replace") as card:
         return card.read()
-
-
-def save_code(encoder: PreTrainedModel, directory: StrPath) -> None:
-    """Save the code of an encoder that was loaded with code of its own, and note it in the encoder's configuration.
-
-    Args:
-        encoder: The encoder.
-        directory: The folder to write to.
-    """
-    config: Any = encoder.config
-    config.auto_map = {}  # the old one belongs to the encoder's repository, or to code that is not used
-    for custom, auto_name in ((config, "AutoConfig"), (encoder, "AutoModel")):
-        if type(custom).__module__.startswith("transformers_modules."):  # private: where the code is imported to
-            os.makedirs(directory, exist_ok=True)
-            type(custom).register_for_auto_class(auto_name)
-            custom_object_save(custom, directory, config=config)
-    if config.auto_map:
-        setattr(config, HAS_CODE, True)
-    else:
-        del config.auto_map
 
 
 def check_weights(info: dict[str, Any], path: StrPath) -> None:

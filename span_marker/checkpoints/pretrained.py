@@ -13,7 +13,7 @@ from huggingface_hub import CommitInfo, HfApi
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from span_marker.checkpoints import atomic, loading, model_card, quantization
+from span_marker.checkpoints import atomic, custom_code, loading, model_card, quantization
 from span_marker.checkpoints.errors import BROKEN_WEIGHTS, naming_broken_files
 from span_marker.checkpoints.model_card import LIBRARY_NAME, SpanMarkerModelCardData
 from span_marker.checkpoints.training_record import TrainingRecord
@@ -21,7 +21,7 @@ from span_marker.configuration import SpanMarkerConfig
 from span_marker.core.labels import check_labels
 from span_marker.encoders.engines import Engine
 from span_marker.encoders.support import EngineChoice, build_encoder, max_positions, select_engine
-from span_marker.heads import SpanClassifier
+from span_marker.heads import CaseEmbedding, SpanClassifier
 from span_marker.preprocessing.preprocessor import Preprocessor
 from span_marker.preprocessing.tokenizer import SpanMarkerTokenizer
 from span_marker.version import __version__
@@ -90,6 +90,8 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
         if isinstance(module, SpanClassifier):
             std = getattr(self.config.encoder, "initializer_range", 0.02)
             module.initialize(std, self.config.outside_id, self.config.multi_label)
+        elif isinstance(module, CaseEmbedding):
+            module.reset_parameters()
 
     def gradient_checkpointing_enable(
         self, gradient_checkpointing_kwargs: dict[str, Any] | None = None, *args: Any, **kwargs: Any
@@ -207,7 +209,7 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
             super().save_pretrained(save_directory, *args, **kwargs)
             return
         with atomic.replacing(save_directory, stale=atomic.WEIGHTS) as folder:
-            loading.save_code(self.encoder, folder)
+            custom_code.save_code(self.encoder, folder)
             super().save_pretrained(folder, *args, **kwargs)
             if self.tokenizer is not None:
                 self.tokenizer.save_pretrained(folder)
@@ -292,12 +294,13 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
             model_card_data: What is to stand in the model's card. A checkpoint that is loaded without keeps the card
                 that it has, until it is trained.
             compatible_with_1x: Whether the published 1.x library must be able to read the checkpoints of a new model.
-                Its classifier then reads markers only, and no candidate filter is trained unless you set
-                ``candidates_per_word``. With little training data, such models are much worse.
+                Its classifier then reads markers only, it does not read the letter case, and no candidate filter is
+                trained unless you set ``candidates_per_word``. With little training data, such models are much worse.
             **kwargs: ``model_max_length`` (tokens), ``marker_max_length`` (pairs), ``entity_max_length`` (words),
-                ``max_prev_context`` and ``max_next_context`` (sentences), ``multi_label``, ``decoding``, ``exact`` and
-                ``candidates_per_word``, by default 1 for a model on an encoder, see `SpanMarkerConfig`. All others are
-                handed to ``transformers``: ``revision``, ``token``, ``dtype``, ``device_map``, and so on.
+                ``max_prev_context`` and ``max_next_context`` (sentences), ``multi_label``, ``letter_case``,
+                ``decoding``, ``exact`` and ``candidates_per_word``, by default 1 for a model on an encoder, see
+                `SpanMarkerConfig`. All others are handed to ``transformers``: ``revision``, ``token``, ``dtype``,
+                ``device_map``, and so on.
 
         Returns:
             The model, with its tokenizer, in evaluation mode.

@@ -17,6 +17,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from transformers import PreTrainedModel
 
 from span_marker.encoders.attention import DenseInput, MarkerAttention, dense_attention_mask
@@ -45,6 +46,7 @@ class EngineInput:
             after sentence.
         span_counts: Number of candidates per sentence.
         marker_ids: Token IDs of the start and end marker, ``(2,)``.
+        added_embeds: What to add to the token embeddings of the texts, ``(batch, seq_len, embed_dim)``.
     """
 
     input_ids: Tensor
@@ -52,6 +54,7 @@ class EngineInput:
     span_tokens: Tensor
     span_counts: list[int]
     marker_ids: Tensor
+    added_embeds: Tensor | None = None
 
     @property
     def span_sentences(self) -> Tensor:
@@ -208,6 +211,8 @@ def _embed(encoder: PreTrainedModel, batch: EngineInput) -> tuple[Texts, Tensor,
     # A single look-up, since each one has a gradient as large as the vocabulary.
     embeds = encoder.get_input_embeddings()(torch.cat([batch.input_ids[mask], batch.marker_ids]))
     text_embeds, marker_embeds = embeds.split([texts.num_tokens, 2])
+    if batch.added_embeds is not None:
+        text_embeds = text_embeds + batch.added_embeds[mask]
     return texts, text_embeds, marker_embeds
 
 
@@ -315,6 +320,8 @@ def dense_input(encoder: PreTrainedModel, batch: EngineInput, span_tokens: Tenso
     marker_positions = (span_tokens + POSITION_OFFSET).masked_fill(~pair_mask[..., None], PADDING_POSITION)
     is_real = torch.cat([text_mask, pair_mask.repeat_interleave(2, dim=1)], dim=1)
     embeds = encoder.get_input_embeddings()(torch.cat([batch.input_ids, markers], dim=1))
+    if batch.added_embeds is not None:
+        embeds = embeds + F.pad(batch.added_embeds, (0, 0, 0, markers.shape[1]))
     return DenseInput(
         embeds=embeds * is_real[..., None],
         position_ids=torch.cat([positions, marker_positions.flatten(1)], dim=1),

@@ -11,11 +11,15 @@ import torch
 from torch import Tensor
 
 from span_marker.configuration import SpanMarkerConfig
+from span_marker.core.letter_case import NO_CASE
 from span_marker.core.spans import IntArray, enumerate_spans, span_index
 from span_marker.core.windows import UNBOUNDED
 from span_marker.preprocessing.tokenizer import SpanMarkerTokenizer
 
-MODEL_INPUTS = ("input_ids", "attention_mask", "span_tokens", "span_counts", "span_words", "labels")
+TEXT_INPUTS = ("input_ids", "attention_mask", "span_tokens", "span_counts", "span_words", "token_cases")
+"""Keys of a batch that the model reads in prediction."""
+
+MODEL_INPUTS = (*TEXT_INPUTS, "labels")
 """Keys of a batch that are arguments of the model's ``forward``."""
 
 IGNORE_INDEX = -100
@@ -63,18 +67,20 @@ class SpanMarkerDataCollator:
             features: One dict per piece.
 
         Returns:
-            ``input_ids`` and ``attention_mask``, both ``(batch, seq_len)``; ``span_words``, the first word and the word
-            behind the last of each candidate, counted from the beginning of its sentence, and ``span_tokens``, the
-            first and the last token, both ``(num_spans, 2)``; ``span_counts``, ``rows``, and ``is_whole``, False for
-            windows, all ``(batch,)``. For labeled sentences also ``labels``, ``(num_spans,)`` class IDs, or for a
-            multi-label model ``(num_spans, num_labels)``, 1 for each label that a candidate has; ``gold_entities
-            (batch, max_entities, 3)``, padded with `IGNORE_INDEX`; ``num_words (batch,)``. If the features have
-            ``blank_words``, these, ``(batch, max_blank_words, 2)``, padded with `IGNORE_INDEX`.
+            ``input_ids``, ``attention_mask`` and ``token_cases``, all ``(batch, seq_len)``; ``span_words``, the first
+            word and the word behind the last of each candidate, counted from the beginning of its sentence, and
+            ``span_tokens``, the first and the last token, both ``(num_spans, 2)``; ``span_counts``, ``rows``, and
+            ``is_whole``, False for windows, all ``(batch,)``. For labeled sentences also ``labels``, ``(num_spans,)``
+            class IDs, or for a multi-label model ``(num_spans, num_labels)``, 1 for each label that a candidate has;
+            ``gold_entities (batch, max_entities, 3)``, padded with `IGNORE_INDEX`; ``num_words (batch,)``. If the
+            features have ``blank_words``, these, ``(batch, max_blank_words, 2)``, padded with `IGNORE_INDEX`.
         """
         lengths = np.array([len(feature["input_ids"]) for feature in features])
         input_ids = np.full((len(features), lengths.max(initial=0)), self.pad_token_id, dtype=np.int64)
+        token_cases = np.full_like(input_ids, NO_CASE)
         attention_mask = np.arange(input_ids.shape[1]) < lengths[:, None]
         input_ids[attention_mask] = np.concatenate([feature["input_ids"] for feature in features])
+        token_cases[attention_mask] = np.concatenate([feature["token_cases"] for feature in features])
 
         seen_words = np.array([len(feature["word_starts"]) for feature in features])
         first_words = np.array([feature["first_word"] for feature in features])
@@ -93,6 +99,7 @@ class SpanMarkerDataCollator:
             own = (span_words.sum(axis=1) > above) & (span_words.sum(axis=1) <= up_to)
         batch = {
             "input_ids": input_ids,
+            "token_cases": token_cases,
             "attention_mask": attention_mask,
             "span_words": span_words[own],
             "span_tokens": np.stack([word_starts[starts], word_ends[ends - 1] - 1], axis=1)[own],

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-TEXT_FEATURES = ("input_ids", "word_starts", "word_ends", "bounds", "row", "first_word", "blank_words")
+TEXT_FEATURES = ("input_ids", "token_cases", "word_starts", "word_ends", "bounds", "row", "first_word", "blank_words")
 """Columns of a prepared data set without annotations: those of `Piece.features`, and ``blank_words``: indices of the
 words in which no character counts, each with 1 if it is white space only, see `span_marker.core.alignment`."""
 

@@ -43,12 +43,13 @@ class Piece:
         """Return the features that the data collator needs.
 
         Returns:
-            ``input_ids (seq_len,)``, ``word_starts (num_words,)``, ``word_ends (num_words,)``; ``row``, the index of
-            the sentence; ``first_word``, the first word of the piece in the sentence; ``bounds (2,)``, `above` and
-            `up_to`.
+            ``input_ids`` and ``token_cases``, both ``(seq_len,)``; ``word_starts`` and ``word_ends``, both
+            ``(num_words,)``; ``row``, the index of the sentence; ``first_word``, the first word of the piece in the
+            sentence; ``bounds (2,)``, `above` and `up_to`.
         """
         return {
             "input_ids": self.tokens.input_ids,
+            "token_cases": self.tokens.token_cases,
             "word_starts": self.tokens.word_starts,
             "word_ends": self.tokens.word_ends,
             "row": self.row,
@@ -92,11 +93,12 @@ def into_pieces(
     """
     max_text_tokens = max_tokens - tokenizer.num_special_tokens
     context = _document_context(sentences, encodings, config, max_text_tokens)
-    prefix, suffix = tokenizer.prefix_ids, tokenizer.suffix_ids
+    prefix, suffix = tokenizer.prefix, tokenizer.suffix
     pieces = []
     for row, (sentence, (before, after)) in enumerate(zip(encodings, context, strict=True)):
         if len(sentence.input_ids) <= max_text_tokens:
-            whole = sentence.fit(np.concatenate([prefix, before]), np.concatenate([after, suffix]), max_tokens)
+            around = np.concatenate([prefix, before], axis=1), np.concatenate([after, suffix], axis=1)
+            whole = sentence.fit(*around, max_tokens)
             pieces.append(Piece(row, whole))
             continue
         starts, ends = sentence.filled_words()
@@ -145,14 +147,14 @@ def sentence_beginnings(words: Sequence[str]) -> IntArray:
 def _document_context(
     sentences: Sentences, encodings: Sequence[EncodedSentence], config: SpanMarkerConfig, max_tokens: int
 ) -> list[tuple[IntArray, IntArray]]:
-    """Tokens of document context before and after each sentence."""
-    empty = np.empty(0, dtype=np.int64)
+    """What stands before and after each sentence, in the form of `EncodedSentence.tokens`."""
+    empty = np.empty((2, 0), dtype=np.int64)
     context = [(empty, empty)] * len(encodings)
     for rows in sentences.documents():
         lengths = np.array([len(encodings[row].input_ids) for row in rows], dtype=np.int64)
-        document = np.concatenate([encodings[row].input_ids for row in rows])
+        document = np.concatenate([encodings[row].tokens for row in rows], axis=1)
         sizes = context_sizes(lengths, max_tokens, config.max_prev_context, config.max_next_context)
         ends = np.cumsum(lengths)
         for row, start, end, num_before, num_after in zip(rows, ends - lengths, ends, *sizes, strict=True):
-            context[row] = (document[start - num_before : start], document[end : end + num_after])
+            context[row] = (document[:, start - num_before : start], document[:, end : end + num_after])
     return context

@@ -11,7 +11,7 @@ import copy
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain, pairwise
 from typing import Any
 
@@ -20,6 +20,7 @@ from tokenizers.pre_tokenizers import Punctuation
 from tokenizers.pre_tokenizers import Sequence as PreTokenizerSequence
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from span_marker.core.letter_case import letter_cases
 from span_marker.core.spans import IntArray, ranges
 from span_marker.preprocessing import slow_tokenizers
 
@@ -49,6 +50,8 @@ class EncodedSentence:
             part of it. None for pre-split words, and after `take` or `fit`.
         char_ends: Character after the last of each word, ``(num_words,)``, or None as above.
         num_cut_tokens: Number of tokens cut off at the text limit.
+        token_cases: The letter case of each token's word, see `span_marker.core.letter_case`, ``(seq_len,)``.
+            `NO_CASE` for special tokens, and for all tokens if the tokenizer tells cases apart itself.
     """
 
     input_ids: IntArray
@@ -57,6 +60,25 @@ class EncodedSentence:
     char_starts: IntArray | None = None
     char_ends: IntArray | None = None
     num_cut_tokens: int = 0
+    token_cases: IntArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+
+    @property
+    def tokens(self) -> IntArray:
+        """Token IDs and letter cases, one row each, ``(2, seq_len)``."""
+        return np.stack([self.input_ids, self.token_cases])
+
+    def with_cases(self, words: Sequence[str]) -> EncodedSentence:
+        """Look up the letter cases of tokens.
+
+        Args:
+            words: The words of the sentence, ``(num_words,)``.
+
+        Returns:
+            The sentence with the letter cases.
+        """
+        has_token = self.word_starts != NO_TOKEN
+        num_tokens = (self.word_ends - self.word_starts)[has_token]
+        return replace(self, token_cases=np.repeat(letter_cases(words)[has_token], num_tokens))
 
     @property
     def num_words(self) -> int:
@@ -78,6 +100,7 @@ class EncodedSentence:
         missing = self.word_starts[first:last] == NO_TOKEN
         return EncodedSentence(
             input_ids=self.input_ids[first_token:last_token],
+            token_cases=self.token_cases[first_token:last_token],
             word_starts=np.where(missing, NO_TOKEN, self.word_starts[first:last] - first_token),
             word_ends=np.where(missing, NO_TOKEN, self.word_ends[first:last] - first_token),
         )
@@ -95,23 +118,25 @@ class EncodedSentence:
         """Put tokens around the sentence, and cut its end so that the result has at most ``max_tokens``.
 
         Args:
-            before: Token IDs to put before the sentence, ``(num_before,)``.
-            after: Token IDs to put after the sentence, ``(num_after,)``.
+            before: What to put before the sentence, in the form of `tokens`, ``(2, num_before)``.
+            after: What to put after the sentence, ``(2, num_after)``.
             max_tokens: The largest number of tokens of the result.
 
         Returns:
             The sentence with the tokens around it. If it was cut, its words are those up to the last one that still has
             a token.
         """
-        max_own = max_tokens - len(before) - len(after)
+        max_own = max_tokens - before.shape[1] - after.shape[1]
         num_words = self.num_words
         if len(self.input_ids) > max_own:
             with_token = np.flatnonzero((self.word_starts < max_own) & (self.word_starts != NO_TOKEN))
             num_words = int(with_token[-1]) + 1 if len(with_token) else 0
-        shift = len(before)
+        shift = before.shape[1]
+        input_ids, token_cases = np.concatenate([before, self.tokens[:, :max_own], after], axis=1)
         starts, ends = self.word_starts[:num_words], self.word_ends[:num_words]
         return EncodedSentence(
-            input_ids=np.concatenate([before, self.input_ids[:max_own], after]),
+            input_ids=input_ids,
+            token_cases=token_cases,
             word_starts=np.where(starts == NO_TOKEN, 0, starts + shift),
             word_ends=np.where(ends == NO_TOKEN, 1, np.minimum(ends, max_own) + shift),
             num_cut_tokens=max(len(self.input_ids) - max_own, 0),
@@ -129,8 +154,9 @@ class SpanMarkerTokenizer:
         start_marker_id: Token ID of the start marker.
         end_marker_id: Token ID of the end marker.
         pad_token_id: Token ID of padding.
-        prefix_ids: Special tokens before every text, ``(num_prefix,)``.
-        suffix_ids: Special tokens after every text, ``(num_suffix,)``.
+        prefix: Special tokens before every text, in the form of `EncodedSentence.tokens`, ``(2, num_prefix)``.
+        suffix: Special tokens after every text, ``(2, num_suffix)``.
+        drops_case: Whether capital letters become small ones, so that the encoder cannot see them.
     """
 
     model_input_names = ("input_ids",)  # Trainer reads it to group texts by length
@@ -147,7 +173,10 @@ class SpanMarkerTokenizer:
         marker_ids: Any = tokenizer.convert_tokens_to_ids([START_MARKER, END_MARKER])
         self.start_marker_id, self.end_marker_id = marker_ids
         self.pad_token_id = int(tokenizer.pad_token_id or 0)
-        self.prefix_ids, self.suffix_ids = _special_tokens(tokenizer)
+        self.prefix, self.suffix = (np.stack([ids, np.zeros_like(ids)]) for ids in _special_tokens(tokenizer))
+        self.drops_case = False
+        upper, lower = (self.encode_words([[word]])[0].input_ids.tolist() for word in ("PARIS", "paris"))
+        self.drops_case = upper == lower
 
     @classmethod
     def from_pretrained(cls, name_or_path: str | os.PathLike[str], **kwargs: Any) -> SpanMarkerTokenizer:
@@ -176,7 +205,7 @@ class SpanMarkerTokenizer:
     @property
     def num_special_tokens(self) -> int:
         """Number of special tokens around every text."""
-        return len(self.prefix_ids) + len(self.suffix_ids)
+        return self.prefix.shape[1] + self.suffix.shape[1]
 
     def encode_words(self, sentences: Sequence[Sequence[str]]) -> list[EncodedSentence]:
         """Encode pre-split words.
@@ -188,7 +217,11 @@ class SpanMarkerTokenizer:
             One encoding per sentence, without special tokens and without truncation.
         """
         spaced = [[self._space + readable(word) if word.strip() else word for word in words] for words in sentences]
-        return _word_maps(self._encode(spaced, True))
+        encoded = _word_maps(self._encode(spaced, True))
+        if self.drops_case:
+            pairs = zip(encoded, sentences, strict=True)
+            encoded = [sentence.with_cases(words[: sentence.num_words]) for sentence, words in pairs]
+        return encoded
 
     def encode_texts(self, texts: Sequence[str]) -> list[EncodedSentence]:
         """Encode strings. Their words are those of the tokenizer's own pre-tokenization.
@@ -204,7 +237,7 @@ class SpanMarkerTokenizer:
             return self._encode_split_texts([slow_tokenizers.split_text(text) for text in texts])
         sentences = []
         encodings = self._encode([self._space + text for text in texts], False)
-        for encoding, sentence in zip(encodings, _word_maps(encodings), strict=True):
+        for text, encoding, sentence in zip(texts, encodings, _word_maps(encodings), strict=True):
             offsets = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
             offsets = np.maximum(offsets - len(self._space), 0)
             has_token = sentence.word_starts != NO_TOKEN
@@ -214,6 +247,9 @@ class SpanMarkerTokenizer:
             char_starts = char_ends.copy()
             char_starts[has_token] = offsets[sentence.word_starts[has_token], 0]
             sentences.append(replace(sentence, char_starts=char_starts, char_ends=char_ends))
+            if self.drops_case:
+                bounds = zip(char_starts.tolist(), char_ends.tolist(), strict=True)
+                sentences[-1] = sentences[-1].with_cases([text[start:end] for start, end in bounds])
         return sentences
 
     def _encode_split_texts(self, texts: list[list[tuple[str, tuple[int, int]]]]) -> list[EncodedSentence]:
@@ -294,7 +330,7 @@ def _word_maps(encodings: list[Any]) -> list[EncodedSentence]:
     starts[word[is_first]] = token[is_first]
     stops[word[is_last]] = token[is_last] + 1
     return [
-        EncodedSentence(row, starts[first:last], stops[first:last])
+        EncodedSentence(row, starts[first:last], stops[first:last], token_cases=np.zeros_like(row))
         for row, (first, last) in zip(ids, pairwise(bounds.tolist()), strict=True)
     ]
 

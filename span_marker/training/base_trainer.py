@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import EvalPrediction
 from transformers.trainer_utils import PredictionOutput
 
-from span_marker.checkpoints import atomic, loading
+from span_marker.checkpoints import atomic, custom_code
 from span_marker.core import metrics as span_metrics
 from span_marker.core.decoding import RULES, Decoder, ScoredSpans
 from span_marker.core.spans import IntArray
@@ -254,7 +254,7 @@ class BaseTrainer(transformers.Trainer):
         # private: transformers copies only weights, configuration and tokenizer to what it pushes.
         if self.is_world_process_zero():
             self.create_model_card()
-            loading.save_code(self._span_marker.encoder, str(self.args.output_dir))
+            custom_code.save_code(self._span_marker.encoder, str(self.args.output_dir))
         super()._push_from_checkpoint(checkpoint_folder)
 
 

@@ -49,9 +49,10 @@ def random_sentences(seed):
 
 
 @functools.cache
-def rounding_in(family, dtype, reads_tokens=False):
+def rounding_in(family, dtype, reads_tokens=False, letter_case=False):
     """How far apart rounding sets two class scores of a family's model, which is proportional to eps."""
-    single = logit_rounding(build_model(family, entity_max_length=4, reads_tokens=reads_tokens))
+    model = build_model(family, entity_max_length=4, reads_tokens=reads_tokens, letter_case=letter_case)
+    single = logit_rounding(model)
     is_double = dtype == torch.float64 and family not in SINGLE_PRECISION
     return single * torch.finfo(torch.float64).eps / torch.finfo(torch.float32).eps if is_double else single
 
@@ -63,7 +64,11 @@ def check_logits(family, model, sentences):
     expected = [sentence_logits(exact, words) for words in sentences]
     for some in (exact, model):
         for logits, reference in zip(batch_logits(some, sentences), expected, strict=True):
-            within = rounding_in(family, some.dtype, model.config.token_state_size is not None)
+            options = {
+                "reads_tokens": model.config.token_state_size is not None,
+                "letter_case": model.config.letter_case,
+            }
+            within = rounding_in(family, some.dtype, **options)
             torch.testing.assert_close(logits.double(), reference.double(), atol=within, rtol=0)
 
 
@@ -84,6 +89,15 @@ def test_a_classifier_of_tokens_agrees_with_oracle(family, max_markers):
 
 
 @pytest.mark.parametrize("family", ENCODERS)
+@pytest.mark.parametrize("engine", ["fast", "dense"])
+def test_letter_case_agrees_with_oracle(family, engine):
+    model = build_model(family, engine, entity_max_length=4, letter_case=True)
+    assert model.tokenizer.drops_case
+    for sentences in (SENTENCES, random_sentences(1)):
+        check_logits(family, model, sentences)
+
+
+@pytest.mark.parametrize("family", ENCODERS)
 @pytest.mark.parametrize(("small_group", "max_markers"), [(None, 24), (0, 24), (64, None)])
 def test_fast_engine_in_groups_and_passes_agrees_with_oracle(family, small_group, max_markers, monkeypatch):
     if small_group is not None:
@@ -98,8 +112,8 @@ def gradients(model, logits):
     return {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
 
 
-def check_gradients(family, engine, max_markers=None, reads_tokens=False):
-    model = as_double(build_model(family, engine, entity_max_length=4, reads_tokens=reads_tokens))
+def check_gradients(family, engine, max_markers=None, **options):
+    model = as_double(build_model(family, engine, entity_max_length=4, **options))
     if max_markers:
         with_passes_of(model, max_markers)
     expected = gradients(model, [sentence_logits(model, words) for words in SENTENCES])
@@ -116,8 +130,8 @@ def test_gradients_agree_with_oracle(family, engine, max_markers):
 
 
 @pytest.mark.parametrize("family", ENCODERS)
-def test_gradients_of_a_classifier_of_tokens_agree_with_oracle(family):
-    check_gradients(family, "fast", reads_tokens=True)
+def test_gradients_of_new_models_agree_with_oracle(family):
+    check_gradients(family, "fast", reads_tokens=True, letter_case=True)
 
 
 @pytest.mark.parametrize("max_markers", [24, None], ids=["several-passes", "one-pass"])

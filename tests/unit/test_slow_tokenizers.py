@@ -33,7 +33,7 @@ def test_words_map_to_their_tokens(folder):
     for word, start, end in zip(words, sentence.word_starts, sentence.word_ends, strict=True):
         expected = backend.convert_tokens_to_ids(backend.tokenize(word)) if word else []
         assert sentence.input_ids[start:end].tolist() == expected
-    whole = sentence.fit(tokenizer.prefix_ids, tokenizer.suffix_ids, 512)
+    whole = sentence.fit(tokenizer.prefix, tokenizer.suffix, 512)
     assert whole.input_ids[0] == backend.cls_token_id
     assert whole.input_ids[-1] == backend.sep_token_id
     assert whole.num_words == 5

@@ -38,7 +38,7 @@ def test_wrapping_leaves_the_given_tokenizer_alone():
 
 def test_the_whole_is_what_the_tokenizer_itself_makes(tokenizer):
     for words, sentence in zip(SENTENCES, tokenizer.encode_words(SENTENCES), strict=True):
-        whole = sentence.fit(tokenizer.prefix_ids, tokenizer.suffix_ids, 512)
+        whole = sentence.fit(tokenizer.prefix, tokenizer.suffix, 512)
         assert whole.input_ids.tolist() == tokenizer.tokenizer(words, is_split_into_words=True)["input_ids"]
         assert whole.num_cut_tokens == 0
 
@@ -80,7 +80,7 @@ def test_a_word_without_tokens_observes_the_first_token():
     (sentence,) = tokenizer.encode_words([["Paris", "\u2063", "Italy", "\u2063"]])
     assert sentence.num_words == 3  # up to the last one with a token
     assert sentence.word_starts[1] == sentence.word_ends[1] == NO_TOKEN
-    whole = sentence.fit(tokenizer.prefix_ids, tokenizer.suffix_ids, 512)
+    whole = sentence.fit(tokenizer.prefix, tokenizer.suffix, 512)
     assert (whole.word_starts[1], whole.word_ends[1]) == (0, 1)
 
 
@@ -89,7 +89,7 @@ def test_nothing_has_no_words(words):
     tokenizer = build_tokenizer("wordpiece")
     (sentence,) = tokenizer.encode_words([words])
     assert sentence.num_words == 0
-    assert len(sentence.fit(tokenizer.prefix_ids, tokenizer.suffix_ids, 512).input_ids) == 2
+    assert len(sentence.fit(tokenizer.prefix, tokenizer.suffix, 512).input_ids) == 2
 
 
 def test_no_sentences():
@@ -104,7 +104,7 @@ def test_a_cut_sentence_keeps_the_words_that_have_a_token():
     first, second = sentence.word_starts[1], sentence.word_ends[1]
     assert second - first > 2
     for limit in range(2, len(sentence.input_ids) + 4):
-        cut = sentence.fit(tokenizer.prefix_ids, tokenizer.suffix_ids, limit)
+        cut = sentence.fit(tokenizer.prefix, tokenizer.suffix, limit)
         room = limit - 2
         assert len(cut.input_ids) == min(limit, len(sentence.input_ids) + 2)
         assert cut.num_words == sum(sentence.word_starts < room)
@@ -131,9 +131,9 @@ def test_some_words_are_a_sentence_of_their_own():
 def test_context_shifts_the_words():
     tokenizer = build_tokenizer("wordpiece")
     (sentence,) = tokenizer.encode_words([["Paris", "Italy"]])
-    alone = sentence.fit(tokenizer.prefix_ids, tokenizer.suffix_ids, 512)
-    before = np.concatenate([tokenizer.prefix_ids, [7, 8, 9]])
-    shifted = sentence.fit(before, tokenizer.suffix_ids, 512)
+    alone = sentence.fit(tokenizer.prefix, tokenizer.suffix, 512)
+    before = np.concatenate([tokenizer.prefix, [[7, 8, 9], [0, 0, 0]]], axis=1)
+    shifted = sentence.fit(before, tokenizer.suffix, 512)
     assert (shifted.word_starts == alone.word_starts + 3).all()
     assert (shifted.word_ends == alone.word_ends + 3).all()
 
