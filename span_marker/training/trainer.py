@@ -108,6 +108,7 @@ class Trainer(BaseTrainer):
         if train_dataset is not None:
             if model.config.candidates_per_word is not None:
                 self._set_span_filter(model)
+            _warn_of_frozen(model)
             has_context = {"document_id", "sentence_id"} <= set(train_dataset.column_names)
             model.config.trained_with_document_context = has_context
         self.processing_class: Any = model.require_tokenizer()  # so that it is saved wherever the weights are
@@ -138,11 +139,6 @@ class Trainer(BaseTrainer):
                     "adapter's modules_to_save"
                 )
             model.add_span_filter()
-        elif not any(parameter.requires_grad for parameter in model.span_filter.parameters()):
-            logger.warning(
-                "The parameters of the candidate filter are frozen, so it will not be trained: for a PEFT adapter, put "
-                '"span_filter" into modules_to_save, beside "classifier".'
-            )
 
     def call_model_init(self, trial: Any = None) -> Any:
         """See ``transformers.Trainer``. The new model may have other limits than the previous one."""
@@ -356,3 +352,16 @@ class Trainer(BaseTrainer):
 
 def _best_f1(metrics: dict[str, float]) -> float:
     return next(value for name, value in metrics.items() if name.endswith("overall_best_f1"))
+
+
+def _warn_of_frozen(model: SpanMarkerModel) -> None:
+    """Warn of parts beside the classifier that are frozen, as all are that an adapter is not told of."""
+    for name in ("span_filter", "case_embedding"):
+        part = getattr(model, name)
+        if part is not None and not any(parameter.requires_grad for parameter in part.parameters()):
+            logger.warning(
+                'The parameters of model.%s are frozen, so it will not be trained: for a PEFT adapter, put "%s" into '
+                'modules_to_save, beside "classifier".',
+                name,
+                name,
+            )
