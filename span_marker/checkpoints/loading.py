@@ -188,22 +188,9 @@ def load_encoder(
         encoder, info = auto_class(config).from_pretrained(path, *model_args, config=config, **kwargs)
         check_weights(info, path)
         encoder.resize_token_embeddings(len(tokenizer), pad_to_multiple_of=VOCABULARY_MULTIPLE)
-    _initialize_markers(encoder, tokenizer)
     span_marker_config.encoder = encoder.config
     span_marker_config.vocab_size = encoder.config.vocab_size
     return span_marker_config, encoder, tokenizer
-
-
-def _initialize_markers(encoder: PreTrainedModel, tokenizer: SpanMarkerTokenizer) -> None:
-    """Let markers begin as the mask token, which an encoder already knows to ask for the token at its position.
-
-    Without a mask token, they begin near the mean of all tokens, as ``resize_token_embeddings`` leaves them.
-    """
-    mask_id = tokenizer.tokenizer.mask_token_id
-    if mask_id is not None:
-        table: Any = encoder.get_input_embeddings()
-        with torch.no_grad():
-            table.weight[[tokenizer.start_marker_id, tokenizer.end_marker_id]] = table.weight[mask_id].clone()
 
 
 def fit_checkpoint_config(

@@ -46,34 +46,10 @@ def test_a_new_model_on_an_encoder(family, tmp_path):
     vocab_size = len(build_tokenizer(ENCODERS[family]).tokenizer)
     shared = [name for name in bare if name in ours]
     assert len(shared) > 10
-    markers = {model.tokenizer.start_marker_id, model.tokenizer.end_marker_id}
-    vocabulary = [row for row in range(vocab_size) if row not in markers]
-    for name in shared:  # the markers' rows are new, whether the vocabulary had room for them or not
-        rows = vocabulary if len(ours[name]) == model.config.encoder.vocab_size else slice(None)
-        torch.testing.assert_close(ours[name][rows], bare[name][rows])
+    for name in shared:  # the rows of the markers are new, if the vocabulary had no room to spare
+        rows = min(len(bare[name]), vocab_size - 2) if bare[name].shape != ours[name].shape else len(bare[name])
+        torch.testing.assert_close(ours[name][:rows], bare[name][:rows])
     assert model.predict("Amelia Earhart flew") is not None
-
-
-def test_markers_begin_as_the_mask_token(tmp_path):
-    encoder = save_encoder("bert", tmp_path / "encoder")
-    model = SpanMarkerModel.from_pretrained(encoder, labels=LABELS)
-    table, tokenizer = model.get_input_embeddings().weight, model.tokenizer
-    mask = table[tokenizer.tokenizer.mask_token_id]
-    torch.testing.assert_close(
-        mask, auto_class(model.config.encoder).from_pretrained(encoder).get_input_embeddings().weight[4]
-    )
-    for marker in (tokenizer.start_marker_id, tokenizer.end_marker_id):
-        torch.testing.assert_close(table[marker], mask)
-
-
-def test_without_a_mask_token_markers_begin_anywhere(tmp_path):
-    encoder = save_encoder("bert", tmp_path / "encoder")
-    settings = json.loads((encoder / "tokenizer_config.json").read_text(encoding="utf-8"))
-    del settings["mask_token"]
-    (encoder / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
-    model = SpanMarkerModel.from_pretrained(encoder, labels=LABELS)
-    assert model.tokenizer.tokenizer.mask_token_id is None
-    assert model.get_input_embeddings().weight[model.tokenizer.start_marker_id].isfinite().all()
 
 
 @pytest.mark.parametrize("family", ENCODERS)
