@@ -53,7 +53,7 @@ def bundled_encoder() -> Path:
 
 
 def spend_time_on_learning(model: SpanMarkerModel) -> None:
-    """Leave out what takes a third of the time and gives little in one pass over a few thousand sentences.
+    """Leave out what takes a third of the time and gives little in two passes over a few thousand sentences.
 
     Args:
         model: Its token embeddings are frozen, and its dropout is turned off.
@@ -92,7 +92,7 @@ def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--encoder", help="name or path of an encoder (default: a small one that comes in a package)")
     parser.add_argument("--output", type=Path, default=Path("quickstart-model"), help="folder of the checkpoint")
     parser.add_argument("--page", type=Path, default=Path("quickstart.html"), help="HTML file with the predictions")
-    parser.add_argument("--epochs", type=float, default=1)
+    parser.add_argument("--epochs", type=float, default=2)
     parser.add_argument("--learning-rate", type=float, default=2e-4)
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--sentences", type=int, help="train and evaluate on this many sentences only")
