@@ -82,6 +82,8 @@ def main(output: str, batch_size: int) -> None:
     results = train_all(Path(output).parent, batch_size)
     if int(os.environ.get("RANK", "0")) == 0:
         torch.save(results, output)
+    if torch.distributed.is_initialized():  # or else its threads may outlive the interpreter, which aborts
+        torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":
