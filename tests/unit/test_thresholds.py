@@ -22,7 +22,8 @@ from span_marker.scores.thresholds import (
 SCORES = np.array(
     [0.0, 1e-45, 0.25, np.nextafter(np.float32(0.25), np.float32(1)), 0.5, 0.9, 1.0], dtype=np.float32
 ).tolist()
-PROPOSALS = st.lists(st.tuples(st.sampled_from(SCORES) | st.floats(0, 1, width=32), st.booleans()), max_size=12)
+PROBABILITIES = st.floats(0, 1, width=32, allow_subnormal=False)  # a processor may take subnormal ones for zero
+PROPOSALS = st.lists(st.tuples(st.sampled_from(SCORES) | PROBABILITIES, st.booleans()), max_size=12)
 
 
 def tune_one(scores, is_right, num_gold, precision=None, floor=0.0):
