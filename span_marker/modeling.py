@@ -91,7 +91,11 @@ class SpanMarkerModel(SpanFilterMixin, PredictionMixin, SpanMarkerPreTrainedMode
             self._init_weights(self.classifier)
             if "candidates_per_word" not in arguments:
                 self.config.candidates_per_word = DEFAULT_CANDIDATES_PER_WORD
-        if "letter_case" not in arguments and self.require_tokenizer().drops_case and not compatible_with_1x:
+        drops_case = self.require_tokenizer().drops_case
+        if self.config.letter_case and (compatible_with_1x or not drops_case):
+            reason = "1.x does not know it" if compatible_with_1x else "the tokenizer tells cases apart itself"
+            raise ValueError(f"letter_case=True must be left out: {reason}")
+        if "letter_case" not in arguments and drops_case and not compatible_with_1x:
             self.config.letter_case = True
             self.case_embedding = self._new_case_embedding()
         for module in (self.classifier, self.case_embedding):
@@ -111,10 +115,10 @@ class SpanMarkerModel(SpanFilterMixin, PredictionMixin, SpanMarkerPreTrainedMode
         span_tokens: Tensor,
         span_counts: Tensor,
         span_words: Tensor | None = None,
-        token_cases: Tensor | None = None,
         labels: Tensor | None = None,
         num_items_in_batch: Tensor | int | None = None,
         exact: bool | None = None,
+        token_cases: Tensor | None = None,
     ) -> SpanMarkerOutput:
         """Score the candidates of a batch.
 
@@ -125,14 +129,14 @@ class SpanMarkerModel(SpanFilterMixin, PredictionMixin, SpanMarkerPreTrainedMode
             span_counts: Number of candidates per sentence, ``(batch,)``.
             span_words: First word and word after the last of each candidate, ``(num_spans, 2)``. Only the candidate
                 filter needs it.
-            token_cases: The letter case of each token's word, see `span_marker.core.letter_case`, ``(batch, seq_len)``.
-                Only models with ``config.letter_case`` need it.
             labels: Class ID of each candidate, ``(num_spans,)``. For multi-label models zeros and ones, ``(num_spans,
                 num_labels)``, with 1 for each label of a candidate, or for ``O`` alone.
             num_items_in_batch: Number of candidates to average the loss over. Defaults to those of this batch.
                 ``Trainer`` passes the number of a whole optimizer step when it accumulates gradients.
             exact: Whether to score all candidates, rather than those that the filter keeps. Defaults to
                 ``config.exact``. In training, ``candidates_per_word`` decides instead.
+            token_cases: The letter case of each token's word, see `span_marker.core.letter_case`, ``(batch, seq_len)``.
+                Only models with ``config.letter_case`` need it.
 
         Returns:
             The class scores, and the loss if ``labels`` are passed.

@@ -81,6 +81,10 @@ def test_new_models_read_the_case_if_their_tokenizer_drops_it(tmp_path):
         other = SpanMarkerModel.from_pretrained(uncased, labels=labels, **options)
         assert not other.config.letter_case
         assert other.case_embedding is None
+    with pytest.raises(ValueError, match="letter_case=True must be left out: 1.x does not know it"):
+        SpanMarkerModel.from_pretrained(uncased, labels=labels, letter_case=True, compatible_with_1x=True)
+    with pytest.raises(ValueError, match="letter_case=True must be left out: the tokenizer tells cases apart"):
+        SpanMarkerModel.from_pretrained(cased, labels=labels, letter_case=True)
     assert (new.case_embedding.weight == 0).all()  # it starts as it was pretrained
     torch.nn.init.normal_(new.classifier.weight)
     torch.nn.init.zeros_(new.classifier.bias)
