@@ -23,6 +23,9 @@ CONFIDENCE = 0.95
 RECALLS = (0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999)
 """Recalls that reports list, in addition to the requested one."""
 
+MARGIN = 1e-3
+"""How far below the score of the last entity that must be kept the threshold is: more than what rounding may change."""
+
 
 @dataclass(frozen=True)
 class FilterPoint:
@@ -80,7 +83,8 @@ def choose_threshold(span_filter: SpanFilter, held_out: Iterable[Examples], reca
 
     If the threshold is the k-th lowest score of n entities, it drops at most a share ``1 - recall`` of all entities
     with probability ``1 - P(B(n, 1 - recall) < k)``, where ``B`` is binomial (Wilks 1941, Determination of sample sizes
-    for setting tolerance limits). The highest k for which this is at least `CONFIDENCE` is chosen.
+    for setting tolerance limits). The highest k for which this is at least `CONFIDENCE` is chosen. The threshold is set
+    `MARGIN` below that score, so that the same entity is kept in another batch or on another machine.
 
     Args:
         span_filter: The filter, on the CPU, in the data type that it will run in.
@@ -113,7 +117,7 @@ def choose_threshold(span_filter: SpanFilter, held_out: Iterable[Examples], reca
     points = []
     for listed in sorted({*RECALLS, recall}):
         if entities_needed(listed) <= num_entities:
-            threshold = float(entity_scores[num_expendable(num_entities, listed)])
+            threshold = float(entity_scores[num_expendable(num_entities, listed)]) - MARGIN
             entities_kept, candidates_kept = entity_scores >= threshold, (all_scores >= threshold) & has_markers
             points.append(FilterPoint(listed, threshold, float(entities_kept.mean()), float(candidates_kept.mean())))
     chosen = next(point for point in points if point.recall == recall)

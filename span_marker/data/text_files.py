@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,7 +46,7 @@ def check_path(path: Any) -> None:
 
 @contextmanager
 def writing(path: StrPath) -> Iterator[TextIO]:
-    """Open a file that takes its place only when all of it is written.
+    """Open a file that takes its place only when all of it is written. Of several writers, the last one's stays.
 
     Args:
         path: The file.
@@ -54,7 +55,7 @@ def writing(path: StrPath) -> Iterator[TextIO]:
         The file to write to: UTF-8, line ends as written.
     """
     check_path(path)
-    part = Path(f"{os.fspath(path)}.part")
+    part = Path(f"{os.fspath(path)}.{uuid.uuid4().hex[:8]}.part")
     try:
         with part.open("w", encoding="utf-8", newline="") as file:
             yield file
