@@ -271,5 +271,5 @@ class SpanFilterMixin(nn.Module):
         self.note_change(
             "Candidate filter",
             f"It keeps {report.chosen.candidates_kept:.2%} of {report.num_candidates:,} held-out candidates and, with "
-            f"{CONFIDENCE:.0%} confidence, at least {report.chosen.recall:.2%} of the entities that the model predicts.",
+            f"{CONFIDENCE:.0%} confidence, at least {report.chosen.recall:.2%} of what the model predicts.",
         )

@@ -301,7 +301,7 @@ def _label_table(classes: Sequence[str], examples: Mapping[str, Sequence[str]]) 
 
 
 def _results_table(record: TrainingRecord | None) -> str:
-    """Precision, recall and F1 of each label, from the latest evaluation that has them, and what they were measured on."""
+    """Precision, recall and F1 of each label, from the latest evaluation that has them, and its name."""
     for name, metrics in reversed(list(record.results.items() if record else ())):
         rows = [
             (key.removeprefix(f"{name}_"), *(f"{value[metric]:.4f}" for metric in ("precision", "recall", "f1")))

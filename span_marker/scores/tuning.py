@@ -103,9 +103,9 @@ def calibrate(
         model.note_change("Thresholds", "None: they were reset when the scores were calibrated.")
     model.note_change(
         "Calibration",
-        f"Scores are divided by {temperature:.4g}. On {report.num_entities:,} held-out entities that the model proposes, "
-        f"the calibration error is {report.before.ece:.4f} without and {report.after.ece:.4f} with it. Predictions change "
-        "only where entities overlap.",
+        f"Scores are divided by {temperature:.4g}. On {report.num_entities:,} held-out entities that the model "
+        f"proposes, the calibration error is {report.before.ece:.4f} without and {report.after.ece:.4f} with it. "
+        "Predictions change only where entities overlap.",
     )
     model.config.thresholds, model.config.calibration_temperature = None, temperature
     return report

@@ -274,8 +274,8 @@ class Trainer(BaseTrainer):
                 logger.info("Candidate filter, tuned on the evaluation data:\n%s", report)
                 return
         logger.info(
-            "The candidate filter keeps as many candidates in prediction as in training (candidates_per_word=%s), which "
-            "costs speed, not accuracy. model.tune_span_filter(held_out, recall=...) chooses a threshold for it, which "
+            "The candidate filter keeps as many candidates in prediction as in training (candidates_per_word=%s), "
+            "which costs speed, not accuracy. model.tune_span_filter(held_out, recall=...) chooses a threshold, which "
             "keeps fewer. Training chose none: %s",
             model.config.candidates_per_word,
             reason,

@@ -8,7 +8,7 @@ from huggingface_hub import ModelCard
 from tiny import SENTENCES, build_model
 from transformers import TrainingArguments
 
-from span_marker import SpanMarkerModel, SpanMarkerModelCardData, Trainer, calibrate, tune_thresholds
+from span_marker import SpanMarkerModel, SpanMarkerModelCardData, Trainer, tune_thresholds
 from span_marker.checkpoints.model_card import OUTDATED, note_change_in_card
 from span_marker.core.tables import markdown_table
 
