@@ -4,39 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import chain
-from typing import NamedTuple
-
-from span_marker.configuration import SpanMarkerConfig
+from typing import Protocol
 
 
-class TrainingTexts(NamedTuple):
-    """The texts that a model was trained on.
+class TrainedOn(Protocol):
+    """What a model was trained on, as its configuration says under ``trained_on``.
 
     Attributes:
-        are_words: Whether they were lists of words, which are usually single sentences, rather than strings.
-        median: Median of their number of words.
-        longest: The largest number of words.
+        unit: ``"words"`` if the data was split into words, which are usually those of single sentences; ``"text"`` if
+            it was strings.
+        mean_words: Mean number of words of a sentence or text.
+        max_words: Number of words of the longest.
     """
 
-    are_words: bool
-    median: float
-    longest: int
-
-
-def training_texts(config: SpanMarkerConfig) -> TrainingTexts | None:
-    """Find out what a model was trained on.
-
-    Args:
-        config: Its configuration.
-
-    Returns:
-        The texts; None if the configuration does not say.
-    """
-    return None
+    unit: str
+    mean_words: float
+    max_words: int
 
 
 def advise_on_sentences(
-    name: str, documents: Sequence[Sequence[int]], is_split: Sequence[bool], trained_on: TrainingTexts | None
+    name: str, documents: Sequence[Sequence[int]], is_split: Sequence[bool], trained_on: TrainedOn | None
 ) -> str | None:
     """Say how to let a model read texts like those that it was trained on.
 
@@ -44,7 +31,7 @@ def advise_on_sentences(
         name: Name of the spaCy component.
         documents: Number of words of each text that is read, for each document: of its sentences, or of the whole.
         is_split: Whether each document has sentence boundaries.
-        trained_on: The texts that the model was trained on; None if unknown.
+        trained_on: What the model was trained on; None if unknown.
 
     Returns:
         The advice; None if the texts are like those in training, as far as is known.
@@ -59,19 +46,19 @@ def advise_on_sentences(
             "Documents without sentence boundaries are each read as one text. That is right for a model that was "
             f"trained on whole texts. For a model that was trained on single sentences, {add}."
         )
-    if longest > trained_on.longest:
+    if longest > trained_on.max_words:
         return (
             f"A document without sentence boundaries is read as one text of {longest} words, but the model was trained "
-            f"on texts of at most {trained_on.longest} words: {add}."
+            f"on texts of at most {trained_on.max_words} words: {add}."
         )
     several = [texts for texts, split in pairs if split and len(texts) > 1]
-    if trained_on.are_words or not several:
+    if trained_on.unit == "words" or not several:
         return None
     sentences = list(chain.from_iterable(several))
     per_document, per_sentence = sum(sentences) / len(several), sum(sentences) / len(sentences)
-    if per_document * per_sentence >= trained_on.median**2:  # as a ratio, sentences are nearer to the median
+    if per_document * per_sentence >= trained_on.mean_words**2:  # as a ratio, sentences are nearer to the mean
         return None
     return (
-        f"The model reads documents sentence by sentence, {per_sentence:.0f} words each, but was trained on whole "
-        f"texts of {trained_on.median:.0f} words: leave out what finds sentences, or add it after {name!r}."
+        f"The model reads documents sentence by sentence, {per_sentence:.0f} words each, but was trained on "
+        f"texts of {trained_on.mean_words:.0f} words: leave out what finds sentences, or add it after {name!r}."
     )

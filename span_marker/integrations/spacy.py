@@ -23,7 +23,7 @@ from span_marker.core.checks import check_limit, check_probability
 from span_marker.core.decoding import RULES, Decoding, check_decoding
 from span_marker.core.labels import OUTSIDE
 from span_marker.data.spacy_docs import register_score, set_spans
-from span_marker.integrations.sentence_advice import advise_on_sentences, training_texts
+from span_marker.integrations.sentence_advice import advise_on_sentences
 from span_marker.modeling import SpanMarkerModel
 from span_marker.prediction import Entity
 
@@ -199,7 +199,7 @@ class SpanMarkerComponent:
         if any(documents):
             is_split = [doc.has_annotation("SENT_START") for doc in docs]
             num_words = [[len(words) for words in sentences] for sentences in documents]
-            trained_on = training_texts(self.span_marker.config)
+            trained_on = getattr(self.span_marker.config, "trained_on", None)
             self._warn_once("sentences", advise_on_sentences(self.name, num_words, is_split, trained_on))
         predictions = iter(self._predict(documents))
         for doc, sentences in zip(docs, documents, strict=True):

@@ -1,10 +1,13 @@
 """Advice on sentence boundaries goes by what a model was trained on."""
 
+from types import SimpleNamespace
+
 import pytest
 
-from span_marker.integrations.sentence_advice import TrainingTexts, advise_on_sentences
+from span_marker.integrations.sentence_advice import advise_on_sentences
 
-TEXTS, SENTENCES = TrainingTexts(False, 80.0, 150), TrainingTexts(True, 15.0, 40)
+TEXTS = SimpleNamespace(unit="text", mean_words=80.0, max_words=150)
+SENTENCES = SimpleNamespace(unit="words", mean_words=15.0, max_words=40)
 ADD = 'add a component that finds sentences, such as nlp.add_pipe("sentencizer", before="ner")'
 
 

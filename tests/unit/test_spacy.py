@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import spacy
@@ -205,6 +206,29 @@ def test_a_document_without_sentences_is_one_text(checkpoint, model, caplog):
         tokens = [token for token in doc if not token.is_space]
         found = model.predict([[token.text for token in tokens]])
         same(ents(doc), as_spans(doc, found, [[token.i for token in tokens]]))
+
+
+def test_advice_on_sentences_goes_by_the_training_data(checkpoint, caplog):
+    for sentencizer, unit, max_words, advice in (
+        (False, "text", 500, None),
+        (False, "words", 3, "the model was trained on texts of at most 3 words: add a component that finds sentences"),
+        (True, "words", 20, None),
+        (
+            True,
+            "text",
+            500,
+            "sentence by sentence, 10 words each, but was trained on texts of 250 words: leave out",
+        ),
+    ):
+        caplog.clear()
+        nlp = make(checkpoint, sentencizer=sentencizer)
+        config = nlp.get_pipe("span_marker").span_marker.config
+        config.trained_on = SimpleNamespace(unit=unit, mean_words=max_words / 2, max_words=max_words)
+        list(nlp.pipe(["", *LINES[:2], " ".join(LINES[:2])], batch_size=2))
+        messages = [record.getMessage() for record in caplog.records if record.name.startswith(LOGGER)]
+        assert len(messages) == (advice is not None)
+        if advice:
+            assert advice in messages[0]
 
 
 def test_sentences_and_tiny_documents_need_no_warning(checkpoint, caplog):
