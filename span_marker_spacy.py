@@ -11,7 +11,11 @@ from typing import Any
 from spacy.language import Language
 
 
-@Language.factory("span_marker", assigns=["doc.ents", "doc.spans", "token.ent_iob", "token.ent_type", "span._.score"])
+@Language.factory(
+    "span_marker",
+    assigns=["doc.ents", "doc.spans", "token.ent_iob", "token.ent_type", "span._.score"],
+    default_score_weights={"ents_f": 1.0, "ents_p": 0.0, "ents_r": 0.0, "ents_per_type": None},
+)
 def make_span_marker(
     nlp: Language,
     name: str,

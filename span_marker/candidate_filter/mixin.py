@@ -12,7 +12,13 @@ from torch import Tensor, nn
 
 from span_marker.candidate_filter.fitting import Examined, Examples, collect_examples, fit_filter, split_held_out
 from span_marker.candidate_filter.head import SpanFilter, best_candidates
-from span_marker.candidate_filter.threshold import DEFAULT_RECALL, SpanFilterReport, check_recall, choose_threshold
+from span_marker.candidate_filter.threshold import (
+    CONFIDENCE,
+    DEFAULT_RECALL,
+    SpanFilterReport,
+    check_recall,
+    choose_threshold,
+)
 from span_marker.configuration import SpanFilterConfig, SpanMarkerConfig
 from span_marker.encoders.engines import Engine, FastEngine
 from span_marker.preprocessing.batching import evaluating
@@ -47,6 +53,9 @@ class SpanFilterMixin(nn.Module):
 
         @property
         def preprocessor(self) -> Preprocessor:
+            """See `SpanMarkerPreTrainedModel`."""
+
+        def note_change(self, subject: str, change: str) -> None:
             """See `SpanMarkerPreTrainedModel`."""
 
     @property
@@ -258,4 +267,9 @@ class SpanFilterMixin(nn.Module):
             entity_max_length=self.config.limit("entity_max_length"),
             recall=report.chosen.recall,
             candidates_kept=report.chosen.candidates_kept,
+        )
+        self.note_change(
+            "Candidate filter",
+            f"It keeps {report.chosen.candidates_kept:.2%} of {report.num_candidates:,} held-out candidates and, with "
+            f"{CONFIDENCE:.0%} confidence, at least {report.chosen.recall:.2%} of what the model predicts.",
         )

@@ -32,6 +32,15 @@ TEMPLATE = Path(__file__).with_name("model_card_template.md")
 NO_ID = "span_marker_model_id"
 """Placeholder for the model's name in examples, until it has one."""
 
+OUTDATED = " (before the model was last changed)"
+"""Added to the names of metrics in the metadata that were measured before the model was changed."""
+
+CHANGES = re.compile(r"<!-- changes -->\n.*?<!-- /changes -->\n", re.DOTALL)
+"""The section of a card on changes after training."""
+
+CHANGE = re.compile(r"^- \*\*(.+?):\*\* (.+)$", re.MULTILINE)
+"""An entry of this section: what was changed, and how."""
+
 VERSIONS = {"Transformers": "transformers", "PyTorch": "torch", "Datasets": "datasets", "Tokenizers": "tokenizers"}
 """Libraries whose versions a card lists, and their distributions."""
 
@@ -52,10 +61,11 @@ class SpanMarkerModelCardData:
             that was a folder.
         dataset_name: Name of the training data, for readers. Defaults to ``dataset_id``.
         dataset_id: Name of the data's repository on the Hub. Defaults to the name that they were loaded from, if they
-            came from the Hub.
+            came from the Hub. If you set it, the card shows examples.
         dataset_revision: Commit of the data.
         tags: More tags for the Hub.
-        examples: Whether the card may show texts and entities of the data. Set it to False if they are private.
+        examples: Whether the card shows texts and entities of the training and evaluation data. Defaults to whether
+            you set ``dataset_id``, which says that the data is public.
     """
 
     language: str | list[str] | None = None
@@ -68,7 +78,12 @@ class SpanMarkerModelCardData:
     dataset_id: str | None = None
     dataset_revision: str | None = None
     tags: list[str] = field(default_factory=list)
-    examples: bool = True
+    examples: bool | None = None
+
+    @property
+    def shows_examples(self) -> bool:
+        """Whether the card shows texts and entities of the data."""
+        return self.dataset_id is not None if self.examples is None else self.examples
 
     def filled_up(self, tags: list[str] | None = None, **others: Any) -> SpanMarkerModelCardData:
         """Fill the gaps in this data.
@@ -85,7 +100,11 @@ class SpanMarkerModelCardData:
 
 
 def render_model_card(
-    config: SpanMarkerConfig, max_text_length: int, data: SpanMarkerModelCardData, record: TrainingRecord | None = None
+    config: SpanMarkerConfig,
+    max_text_length: int,
+    data: SpanMarkerModelCardData,
+    record: TrainingRecord | None = None,
+    changes: Mapping[str, str] | None = None,
 ) -> str:
     """Write a model card.
 
@@ -94,12 +113,14 @@ def render_model_card(
         max_text_length: The text limit in force, in tokens.
         data: What the user knows.
         record: What `Trainer` recorded; None if the model was not trained here.
+        changes: What was changed after training, and how; the latest change comes last.
 
     Returns:
         The card, metadata and text.
     """
     encoder_id = data.encoder_id or _hub_id(getattr(config.encoder, "_name_or_path", None))  # private: its origin
     data = data.filled_up(
+        examples=data.shows_examples,  # by the caller's own dataset_id: data on the Hub may be private
         encoder_id=encoder_id,
         encoder_name=encoder_id,
         dataset_id=record.dataset_id if record else None,
@@ -117,6 +138,7 @@ def render_model_card(
         template_path=str(TEMPLATE),
         title=title,
         **_context(config, max_text_length, data, record),
+        changes=_changes_section(changes or {}, _measured(record)),
     )
     return str(card)
 
@@ -159,7 +181,9 @@ def _context(
         "trained_with_document_context": config.trained_with_document_context,
         "example": json.dumps(shown.texts[0] if shown and shown.texts else DEFAULT_EXAMPLE, ensure_ascii=False),
         "label_table": _label_table(config.classes, shown.label_examples if shown else {}),
-        "results_table": _results_table(record.results if record else {}),
+        "results": _results_table(record),
+        "version": __version__,
+        "is_read_by_1x": config.token_state_size is None and not config.letter_case and not config.multi_label,
         "data_table": _data_table(record),
         "hyperparameters": record.hyperparameters if record else {},
         "evaluations_table": _evaluations_table(record.evaluations if record else []),
@@ -191,6 +215,54 @@ def fill_in_model_card(text: str, data: SpanMarkerModelCardData) -> str:
     return str(card)
 
 
+def note_change_in_card(text: str, subject: str, change: str) -> str:
+    """Say in an existing card that the model was changed, and that the figures of the card are of before.
+
+    Args:
+        text: The card.
+        subject: What was changed. It replaces an earlier change of the same.
+        change: How it was changed, on one line.
+
+    Returns:
+        The card with a section on changes, and with marked metrics in its metadata.
+    """
+    section = CHANGES.search(text)
+    changes = dict(CHANGE.findall(section[0])) if section else {}
+    changes.pop(subject, None)  # the latest change comes last
+    changes[subject] = change
+    new_section = _changes_section(changes, "All other figures in this card were measured before the last change.")
+    if section:
+        text = text[: section.start()] + new_section + text[section.end() :]
+    else:
+        before, uses, after = text.partition("\n## Uses\n")
+        text = f"{before.rstrip()}\n\n{new_section}{uses}{after}"
+    card: Any = ModelCard(text)
+    if not card.data.eval_results:
+        return text
+    for result in card.data.eval_results:
+        result.metric_name = (result.metric_name or result.metric_type).removesuffix(OUTDATED) + OUTDATED
+    return str(card)
+
+
+def _changes_section(changes: Mapping[str, str], measured: str) -> str:
+    """The section on changes after training, with a sentence on when the figures of the card were measured."""
+    if not changes:
+        return ""
+    entries = "\n".join(f"- **{subject}:** {change}" for subject, change in changes.items())
+    return f"<!-- changes -->\n### Changes After Training\n{entries}\n\n{measured}\n<!-- /changes -->\n"
+
+
+def _measured(record: TrainingRecord | None) -> str:
+    """When the results of a record were measured."""
+    results = record.results if record else {}
+    parts = {
+        "before the last change": [name for name in results if record and name in record.outdated],
+        "after it": [name for name in results if record and name not in record.outdated],
+    }
+    sentences = [f"{', '.join(f'`{name}`' for name in names)} {when}" for when, names in parts.items() if names]
+    return f"Metrics were measured: {'; '.join(sentences)}." if sentences else "No metrics were measured."
+
+
 def _hub_id(name: str | None) -> str | None:
     """The name that an encoder was loaded from, or None if that was a folder."""
     is_id = bool(name) and re.fullmatch(r"[\w.-]+(/[\w.-]+)?", str(name)) is not None
@@ -211,7 +283,7 @@ def _eval_results(data: SpanMarkerModelCardData, record: TrainingRecord | None) 
             dataset_split=name,
             dataset_revision=data.dataset_revision,
             metric_type=metric,
-            metric_name=title,
+            metric_name=title + (OUTDATED if record and name in record.outdated else ""),
             metric_value=metrics[f"{name}_overall_{metric}"],
         )
         for name, metrics in (record.results if record else {}).items()
@@ -228,9 +300,9 @@ def _label_table(classes: Sequence[str], examples: Mapping[str, Sequence[str]]) 
     return markdown_table(["Label", "Examples"], [(label, ", ".join(quoted.get(label, []))) for label in labels])
 
 
-def _results_table(results: Mapping[str, Mapping[str, Any]]) -> str:
-    """Precision, recall and F1 of each label, from the latest evaluation that has them."""
-    for name, metrics in reversed(list(results.items())):
+def _results_table(record: TrainingRecord | None) -> str:
+    """Precision, recall and F1 of each label, from the latest evaluation that has them, and its name."""
+    for name, metrics in reversed(list(record.results.items() if record else ())):
         rows = [
             (key.removeprefix(f"{name}_"), *(f"{value[metric]:.4f}" for metric in ("precision", "recall", "f1")))
             for key, value in sorted(metrics.items())
@@ -238,7 +310,9 @@ def _results_table(results: Mapping[str, Mapping[str, Any]]) -> str:
         ]
         if rows:
             overall = (f"{metrics[f'{name}_overall_{metric}']:.4f}" for metric in ("precision", "recall", "f1"))
-            return markdown_table(["Label", "Precision", "Recall", "F1"], [("**all**", *overall), *rows])
+            table = markdown_table(["Label", "Precision", "Recall", "F1"], [("**all**", *overall), *rows])
+            when = OUTDATED if record and name in record.outdated else ""
+            return f"Evaluation `{name}`{when}:\n\n{table}"
     return ""
 
 

@@ -58,6 +58,7 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
         model_card_data: What the user knows about the model, for its card.
         training_record: What `Trainer` left behind for the card; None if it did not train the model.
         card_text: The card of the checkpoint that the model was loaded from, as long as it is true.
+        card_changes: What was changed since the training, for the card, see `note_change`.
 
     Raises:
         ValueError: If the configuration has no encoder or no labels, or the encoder cannot carry span markers.
@@ -84,6 +85,7 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
         self.model_card_data = SpanMarkerModelCardData()
         self.training_record: TrainingRecord | None = None
         self.card_text: str | None = None
+        self.card_changes: dict[str, str] = {}
 
     def _init_weights(self, module: nn.Module) -> None:
         # The encoder knows how to initialize itself.
@@ -170,7 +172,24 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
         data = self.model_card_data.filled_up(**facts)
         if self.card_text is not None:
             return model_card.fill_in_model_card(self.card_text, data)
-        return model_card.render_model_card(self.config, self.max_text_length, data, self.training_record)
+        return model_card.render_model_card(
+            self.config, self.max_text_length, data, self.training_record, self.card_changes
+        )
+
+    def note_change(self, subject: str, change: str) -> None:
+        """Say in the card that the model was changed, and that its metrics were measured before, until they are again.
+
+        Args:
+            subject: What was changed, such as ``"Thresholds"``. It replaces an earlier change of the same.
+            change: How it was changed, and what the figures in it were measured on, on one line.
+        """
+        if self.card_text is not None:
+            self.card_text = model_card.note_change_in_card(self.card_text, subject, change)
+            return
+        self.card_changes.pop(subject, None)  # the latest change comes last
+        self.card_changes[subject] = change
+        if self.training_record is not None:
+            self.training_record.outdated.update(self.training_record.results)
 
     def write_card(self, folder: str | os.PathLike[str], **facts: Any) -> None:
         """Write the model's card into a folder, as ``README.md``.

@@ -82,6 +82,7 @@ class TrainingRecord:
         evaluations: The evaluations during training.
         results: Latest metrics of each evaluation, by the prefix of their names: ``eval``, ``test``.
         emissions: What codecarbon measured, or None.
+        outdated: Those of the results that were measured before the model was changed, such as by its thresholds.
     """
 
     label_examples: dict[str, list[str]]
@@ -93,6 +94,7 @@ class TrainingRecord:
     evaluations: list[Evaluation] = field(default_factory=list)
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
     emissions: dict[str, Any] | None = None
+    outdated: set[str] = field(default_factory=set)
 
     @classmethod
     def from_datasets(
@@ -156,7 +158,9 @@ class TrainingRecord:
             metrics: Its metrics.
             log_history: Everything logged in this training so far, including before an interruption.
         """
-        self.results |= dict.fromkeys(evaluation_names(metrics), metrics)
+        names = evaluation_names(metrics)
+        self.results |= dict.fromkeys(names, metrics)
+        self.outdated.difference_update(names)
         latest: dict[tuple[str, int], Evaluation] = {}
         for entry in log_history:
             for prefix in evaluation_names(entry):

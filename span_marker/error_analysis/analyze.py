@@ -51,7 +51,7 @@ def analyze_errors(
         confidence: Confidence of the intervals, above 0 and below 1.
         seed: Seed of the resamples.
         model_name: Name of the model, for the page of the report. Defaults to the name in its card, its name on the
-            Hub, or its folder.
+            Hub, or its folder; for a new model, that of its encoder.
         dataset_name: Name of the data, for the page. Defaults to its name on the Hub, if it was loaded from there.
 
     Returns:
@@ -155,8 +155,8 @@ analyse_errors, analyse_predictions = analyze_errors, analyze_predictions  # old
 
 
 def _model_name(model: SpanMarkerModel) -> str | None:
-    card = model.model_card_data
-    return card.model_name or card.model_id or model.name_or_path or None
+    card, encoder = model.model_card_data, model.encoder.name_or_path
+    return card.model_name or card.model_id or model.name_or_path or (f"SpanMarker with {encoder}" if encoder else None)
 
 
 def _dataset_name(datasets: Iterable[Dataset]) -> str | None:

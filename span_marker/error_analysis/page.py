@@ -1,15 +1,16 @@
-"""The page of a report: an overview, tables with bars, the matrix of confusions, and all errors in context."""
+"""The page of a report: an overview, all errors in context, tables with bars, and the matrix of confusions."""
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from span_marker.data.html import Drawing, Mark, draw, write_page
-from span_marker.error_analysis.bootstrap import Figures
+from span_marker.error_analysis.bootstrap import Estimate, Figures
 from span_marker.error_analysis.examples import CONTEXT, Example, group_examples, in_context
 from span_marker.error_analysis.matching import KINDS, Kind
 
@@ -34,6 +35,7 @@ def write_report(
     families: Sequence[tuple[str, Mapping[str, Figures]]],
     names: Sequence[str],
     unreachable: Mapping[str, int],
+    examples: bool = True,
 ) -> None:
     """Write the page of a report.
 
@@ -44,8 +46,17 @@ def write_report(
         families: Names of the tables, and the figures of their rows.
         names: Names of the rows and columns of ``report.confusion``.
         unreachable: Gold entities out of reach of the model, by reason.
+        examples: Whether the page has the errors, which are texts of the data.
     """
-    decimals = num_decimals(len(report.sentences))
+    errors = _group_errors(report) if examples else {}
+    all_errors = [error for groups in errors.values() for group in groups for error in group]
+    num_errors = Counter(label for error in all_errors for label in _labels(error))
+    labels = {label: num_errors[label] for label in sorted(num_errors)}
+    numbers = {label: number for number, label in enumerate(labels)}
+    families = [(family, groups) for family, groups in families if groups]
+    sections = [("overview", "Overview"), *[("errors", "Errors")] * bool(errors)]
+    sections += [(f"by-{place}", f"By {family}") for place, (family, _) in enumerate(families)]
+    sections += [("confusions", "Confusions")] * bool(report.labels)
     write_page(
         path,
         "error_analysis/report.html",
@@ -56,35 +67,58 @@ def write_report(
         families=families,
         names=names,
         unreachable=unreachable,
-        errors=_errors(report),
+        errors=errors,
+        kinds=[(kind, report.kinds[kind]) for kind in errors],
+        labels=labels,
+        labels_of=lambda error: [numbers[label] for label in _labels(error)],
+        sections=sections,
         bar_width=BAR_WIDTH,
         strongest=STRONGEST,
         right=RIGHT,
         wrong=WRONG,
         draw_error=_draw_error,
-        figure=f"{{:.{decimals}f}}".format,
-        percent=f"{{:.{decimals - 2}%}}".format,
+        figure=_figure,
+        percent=f"{{:.{num_decimals(report.overall.f1) - 2}%}}".format,
         count="{:,}".format,
     )
 
 
-def num_decimals(num_sentences: int) -> int:
-    """Choose the number of decimals, so that one sentence more or less makes a visible difference.
+def num_decimals(estimate: Estimate) -> int:
+    """Choose the number of decimals of a figure by its interval: half of it has one significant digit.
 
     Args:
-        num_sentences: Number of sentences that were measured.
+        estimate: The figure.
 
     Returns:
-        2 for up to 100 sentences, 3 for up to 1,000, and 4 beyond.
+        From 2 to 4; 2 for an interval without width, which few sentences have.
+
+    Example:
+        >>> num_decimals(Estimate(0.8, 0.7, 0.9)), num_decimals(Estimate(0.8, 0.795, 0.804))
+        (2, 3)
     """
-    return min(max(len(str(num_sentences - 1)), 2), 4)
+    half = (estimate.high - estimate.low) / 2
+    return min(max(-math.floor(math.log10(half)), 2), 4) if half else 2
 
 
-def _errors(report: ErrorReport) -> Iterator[tuple[Kind, list[list[Example]]]]:
+def _figure(estimate: Estimate) -> str:
+    """A figure with its interval."""
+    decimals = num_decimals(estimate)
+    value, low, high = (f"{number:.{decimals}f}" for number in estimate)
+    return f"{value} [{low}, {high}]"
+
+
+def _group_errors(report: ErrorReport) -> dict[Kind, list[list[Example]]]:
     """The errors of each kind, grouped by their labels and texts."""
-    for kind, number in report.kinds.items():
-        if number and kind != "correct" and report.num_examples:
-            yield kind, group_examples(report.sentences, kind)
+    return {
+        kind: group_examples(report.sentences, kind)
+        for kind, number in report.kinds.items()
+        if number and kind != "correct" and report.num_examples
+    }
+
+
+def _labels(error: Example) -> list[str]:
+    """The gold label and the predicted one, without repetition."""
+    return list(dict.fromkeys(entity[0] for entity in (error.gold, error.predicted) if entity is not None))
 
 
 def _draw_error(example: Example) -> Drawing:

@@ -185,18 +185,20 @@ class ErrorReport(TextReport):
         ]
         return "\n\n".join("\n".join(block) for block in blocks if block)
 
-    def write_html(self, path: str | os.PathLike[str], title: str = "Error analysis") -> None:
-        """Write a page with an overview, the tables, and all errors, ``num_examples`` of each kind unfolded.
+    def write_html(self, path: str | os.PathLike[str], title: str = "Error analysis", *, examples: bool = True) -> None:
+        """Write a page with an overview, all errors, ``num_examples`` of each kind unfolded, and the tables.
 
-        Figures have two to four decimals, depending on the number of sentences. With ``num_examples=0`` the page shows
-        no text of the data.
+        Errors can be filtered by their kind and by their labels. Figures have two to four decimals, depending on the
+        width of their interval.
 
         Args:
             path: The HTML file; the page needs no other files.
             title: Title of the page.
+            examples: Whether the page has the errors, which are texts of the data. Without them, as with
+                ``num_examples=0``, it only has figures and labels.
         """
         unreachable = {REASONS[reason]: number for reason, number in (self.unreachable or {}).items()}
-        write_report(path, title, self, list(self._families()), [*self.labels, NOTHING], unreachable)
+        write_report(path, title, self, list(self._families()), [*self.labels, NOTHING], unreachable, examples)
 
     def _summary(self) -> str:
         num_gold, num_predicted = self.overall[:2]

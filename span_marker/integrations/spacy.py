@@ -13,11 +13,17 @@ from zipfile import ZipFile
 
 import torch
 from spacy import util
+from spacy.scorer import Scorer, get_ner_prf
 from spacy.tokens import Doc, Span, Token
+from spacy.training import Example
 
+from span_marker.checkpoints.loading import load_config
+from span_marker.configuration import SpanMarkerConfig
 from span_marker.core.checks import check_limit, check_probability
 from span_marker.core.decoding import RULES, Decoding, check_decoding
+from span_marker.core.labels import OUTSIDE
 from span_marker.data.spacy_docs import register_score, set_spans
+from span_marker.integrations.sentence_advice import advise_on_sentences
 from span_marker.modeling import SpanMarkerModel
 from span_marker.prediction import Entity
 
@@ -31,7 +37,8 @@ class SpanMarkerComponent:
     """Predicts the entities of documents with a SpanMarker model.
 
     The words of the model are the tokens of each sentence, without white space. A document without sentence boundaries
-    is read as one text. The model is loaded when it is first needed.
+    is read as one text, which is right for a model that was trained on whole texts. The model is loaded when it is
+    first needed.
 
     Args:
         name: Name of the component in the pipeline.
@@ -97,6 +104,69 @@ class SpanMarkerComponent:
             self._model = _load(self._source, self.device)
         return self._model
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels that the model predicts, for ``nlp.pipe_labels``.
+
+        Before the model is loaded, they are those in its configuration if that is on this machine, and otherwise none:
+        spaCy also asks while it loads a pipeline that brings its own model, so nothing may be downloaded for it.
+        """
+        if self._model is not None:
+            return _labels(self._model.config)
+        try:
+            config = load_config(self._source, {"local_files_only": True})
+        except (OSError, ValueError):  # said when the model is loaded
+            return ()
+        return _labels(config) if isinstance(config, SpanMarkerConfig) else ()
+
+    def add_label(self, label: str) -> int:
+        """Refuse a new label, which the model has not learned.
+
+        Args:
+            label: The label.
+
+        Returns:
+            0 if the model has the label.
+
+        Raises:
+            NotImplementedError: If it does not.
+        """
+        if label in self.labels:
+            return 0
+        raise NotImplementedError(
+            f"label {label!r} cannot be added to {self.name!r}: the labels are those that model={self._source!r} was "
+            "trained with. Train a model with this label, see span_marker.Trainer"
+        )
+
+    @property
+    def cfg(self) -> dict[str, Any]:
+        """The settings of the component."""
+        names = ("batch_size", "device", "overwrite_entities", "spans_key", "threshold", "decoding", "exact")
+        return {"model": self._source, **{name: getattr(self, name) for name in names}}
+
+    def score(self, examples: Iterable[Example], **kwargs: Any) -> dict[str, Any]:
+        """Score predicted documents, for ``nlp.evaluate``.
+
+        Args:
+            examples: Predicted documents and their references. References without annotation are skipped.
+            **kwargs: Arguments of ``Scorer.score_spans``, with a ``spans_key``.
+
+        Returns:
+            As spaCy's entity recognizer, ``ents_p``, ``ents_r``, ``ents_f`` and ``ents_per_type``; with a
+            ``spans_key`` such as ``"sc"``, as its span categorizer, ``spans_sc_p`` and so on. All from 0 to 1, or None
+            if no reference is annotated.
+        """
+        key = self.spans_key
+        if key is None:
+            scores: dict[str, Any] = get_ner_prf(examples)
+            return scores
+        options: dict[str, Any] = {
+            "getter": lambda doc, _: doc.spans.get(key, ()),
+            "has_annotation": lambda doc: key in doc.spans,
+            "allow_overlap": True,
+        }
+        return Scorer.score_spans(examples, f"spans_{key}", **{**options, **kwargs})
+
     def __call__(self, doc: Doc) -> Doc:
         """Predict the entities of a document.
 
@@ -125,12 +195,12 @@ class SpanMarkerComponent:
 
     def _annotate(self, docs: Sequence[Doc]) -> None:
         self._enter_process()
-        if not all(doc.has_annotation("SENT_START") for doc in docs):
-            self._warn_once(
-                "Documents without sentence boundaries are each read as one text: add a component that finds "
-                f'sentences, such as nlp.add_pipe("sentencizer", before="{self.name}").'
-            )
         documents = [_find_words(doc) for doc in docs]
+        if any(documents):
+            is_split = [doc.has_annotation("SENT_START") for doc in docs]
+            num_words = [[len(words) for words in sentences] for sentences in documents]
+            trained_on = getattr(self.span_marker.config, "trained_on", None)
+            self._warn_once("sentences", advise_on_sentences(self.name, num_words, is_split, trained_on))
         predictions = iter(self._predict(documents))
         for doc, sentences in zip(docs, documents, strict=True):
             pairs = [(words, entity) for words in sentences for entity in next(predictions)]
@@ -157,14 +227,15 @@ class SpanMarkerComponent:
         if self.decoding is not None or self.spans_key is not None or not _may_overlap(own):
             return self.decoding
         self._warn_once(
+            "decoding",
             f'The model is decoded "flat" instead of "{own}", because entities in Doc.ents cannot overlap: set '
-            'spans_key to get all entities in Doc.spans, or decoding="flat" to silence this warning.'
+            'spans_key to get all entities in Doc.spans, or decoding="flat" to silence this warning.',
         )
         return "flat"
 
-    def _warn_once(self, message: str) -> None:
-        if message not in self._warnings:
-            self._warnings.add(message)
+    def _warn_once(self, subject: str, message: str | None) -> None:
+        if message is not None and subject not in self._warnings:
+            self._warnings.add(subject)
             logger.warning("%s", message)
 
     def _enter_process(self) -> None:
@@ -269,6 +340,10 @@ def _find_words(doc: Doc) -> list[list[Token]]:
     parts = doc.sents if doc.has_annotation("SENT_START") else [doc]
     sentences = [[token for token in part if not token.is_space] for part in parts]
     return [words for words in sentences if words]
+
+
+def _labels(config: SpanMarkerConfig) -> tuple[str, ...]:
+    return tuple(label for label in config.classes if label != OUTSIDE)
 
 
 def _to_inputs(documents: Sequence[list[list[Token]]], with_context: bool) -> list[list[str]] | Dataset:

@@ -197,7 +197,12 @@ class Trainer(BaseTrainer):
         prepared = self._data.prepare(train_dataset, TRAINING).features
         record = TrainingRecord.from_datasets(train_dataset, self._held_out_data, prepared, model.config.tags)
         record.set_hyperparameters(self)
-        model.card_text, model.training_record = None, record
+        model.card_text, model.training_record, model.card_changes = None, record, {}
+        if not model.model_card_data.shows_examples:
+            logger.info(
+                "The model card shows no texts or entities of the data. If the data is public, set dataset_id or "
+                "examples=True in model.model_card_data."
+            )
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
         """See ``transformers.Trainer``. A candidate filter is tuned at the end, on the evaluation data.
@@ -259,23 +264,22 @@ class Trainer(BaseTrainer):
         model, data = self._span_marker, self._held_out_data
         if model.span_filter is None or model.config.exact:
             return
-        if data is None:
-            logger.warning(
-                "Without an eval_dataset, no threshold is chosen for the candidate filter: prediction gives markers to "
-                "as many candidates as training, candidates_per_word=%s, until you call model.tune_span_filter.",
-                model.config.candidates_per_word,
-            )
-            return
-        try:
-            report = model.tune_span_filter(data, batch_size=self.args.eval_batch_size)
-        except ValueError as error:
-            logger.warning(
-                "The threshold of the candidate filter cannot be chosen on the eval_dataset. Prediction gives markers "
-                "to as many candidates as training until you call model.tune_span_filter(held_out, recall=...): %s",
-                error,
-            )
-        else:
-            logger.info("Candidate filter, tuned on the evaluation data:\n%s", report)
+        reason: object = "there is no eval_dataset"
+        if data is not None:
+            try:
+                report = model.tune_span_filter(data, batch_size=self.args.eval_batch_size)
+            except ValueError as error:
+                reason = error
+            else:
+                logger.info("Candidate filter, tuned on the evaluation data:\n%s", report)
+                return
+        logger.info(
+            "The candidate filter keeps as many candidates in prediction as in training (candidates_per_word=%s), "
+            "which costs speed, not accuracy. model.tune_span_filter(held_out, recall=...) chooses a threshold, which "
+            "keeps fewer. Training chose none: %s",
+            model.config.candidates_per_word,
+            reason,
+        )
 
     def _note_outcome(self, metrics: dict[str, Any], prefix: str) -> None:
         """Note the evaluation of one data set, and say if nothing is predicted."""

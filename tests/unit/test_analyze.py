@@ -82,6 +82,8 @@ def test_accents_of_their_own_at_the_edges_do_not_count(model, tmp_path):
 def test_reports_say_what_was_measured(tmp_path):
     model = build_model("bert", entity_max_length=3)
     assert analyze_errors(model, DATA, num_resamples=5).model_name is None
+    model.encoder.name_or_path = "user/encoder"
+    assert analyze_errors(model, DATA, num_resamples=5).model_name == "SpanMarker with user/encoder"
     model.save_pretrained(tmp_path / "model")
     model = SpanMarkerModel.from_pretrained(tmp_path / "model")
     assert analyze_errors(model, DATA, num_resamples=5).model_name == str(tmp_path / "model")

@@ -125,6 +125,17 @@ def test_the_filter_is_saved_and_loaded(model, tmp_path):
     assert len(longer.predict(WORDS)) == len(WORDS)
 
 
+def test_the_card_says_what_the_filter_keeps(model):
+    report = model.fit_span_filter(WORDS, recall=0.9)
+    [line] = [line for line in model.generate_model_card().splitlines() if line.startswith("- **Candidate filter:** ")]
+    assert f"keeps {report.chosen.candidates_kept:.2%} of {report.num_candidates:,} held-out candidates" in line
+    assert "at least 90.00% of what the model predicts." in line
+    model.tune_span_filter(WORDS, recall=0.95)
+    text = model.generate_model_card()
+    assert text.count("- **Candidate filter:** ") == 1
+    assert "at least 95.00% of what the model predicts." in text
+
+
 @pytest.mark.parametrize("without_gradients", [torch.no_grad, torch.inference_mode])
 def test_fitting_needs_no_gradients_around_it(model, without_gradients):
     with without_gradients():

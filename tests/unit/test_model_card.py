@@ -1,3 +1,5 @@
+import copy
+import logging
 import re
 
 import pytest
@@ -6,7 +8,8 @@ from huggingface_hub import ModelCard
 from tiny import SENTENCES, build_model
 from transformers import TrainingArguments
 
-from span_marker import SpanMarkerModel, SpanMarkerModelCardData, Trainer
+from span_marker import SpanMarkerModel, SpanMarkerModelCardData, Trainer, tune_thresholds
+from span_marker.checkpoints.model_card import OUTDATED, note_change_in_card
 from span_marker.core.tables import markdown_table
 
 TAGS = [
@@ -153,13 +156,134 @@ def test_a_card_is_kept_until_the_model_is_trained(trained, tmp_path):
     assert "Written by hand" not in model.generate_model_card()
 
 
-def test_private_examples_stay_out_of_the_card(trained, monkeypatch):
-    monkeypatch.setattr(trained[0].model.model_card_data, "examples", False)
+@pytest.mark.parametrize(
+    ("dataset_id", "examples", "are_shown"),
+    [(None, None, False), (None, True, True), ("user/tiny", None, True), ("user/tiny", False, False)],
+)
+def test_texts_are_in_the_card_of_public_data_or_on_request(trained, monkeypatch, dataset_id, examples, are_shown):
+    data = trained[0].model.model_card_data
+    monkeypatch.setattr(data, "dataset_id", dataset_id)
+    monkeypatch.setattr(data, "examples", examples)
+    monkeypatch.setattr(trained[0].model.training_record, "dataset_id", "user/loaded")  # the Hub has private data, too
     text = trained[0].model.generate_model_card()
     for name in ("Leonardo", "Florence", "Cleopatra"):
-        assert name not in text
+        assert (name in text) == are_shown
+    assert ("widget:" in text) == are_shown
     assert "| PER   |" in text
     assert "Median" in text
+
+
+SECRETS = ["Zebedee", "zebedee.quux@example.com", "Quuxville"]
+
+
+def test_no_file_of_a_training_has_texts_of_the_data(tmp_path, caplog):
+    tokens = [["Ask", SECRETS[0], "at", SECRETS[1], "in", SECRETS[2], "."]] * 4
+    data = Dataset.from_dict({"tokens": tokens, "ner_tags": [["O", "B-PER", "O", "B-ORG", "O", "B-LOC", "O"]] * 4})
+    model = build_model("bert", entity_max_length=3, candidates_per_word=1)
+    args = {"eval_strategy": "epoch", "save_strategy": "epoch", "num_train_epochs": 1, "report_to": "tensorboard"}
+    trainer = Trainer(model, TrainingArguments(str(tmp_path), use_cpu=True, disable_tqdm=True, **args), data, data)
+    with caplog.at_level(logging.INFO, "span_marker"):
+        trainer.train()
+        trainer.evaluate()
+        tune_thresholds(model, data)
+        trainer.save_model(str(tmp_path / "saved"))
+        trainer.save_state()
+        trainer.create_model_card()
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {"README.md", "trainer_state.json", "config.json", "training_args.bin"} <= {path.name for path in files}
+    for path in files:
+        content = path.read_bytes().lower()
+        assert not [secret for secret in SECRETS if secret.lower().encode() in content], path
+    assert not [secret for secret in SECRETS if secret in caplog.text]
+    assert caplog.text.count("The model card shows no texts or entities of the data.") == 1
+
+
+def annotated():
+    """Gold entities that random weights find in part."""
+    return Dataset.from_dict({"tokens": SENTENCES, "ner_tags": TAGS})
+
+
+def names_of_metrics(text):
+    return {result.dataset_split: result.metric_name for result in ModelCard(text).data.eval_results}
+
+
+def test_the_card_says_that_metrics_were_measured_before_a_change(tmp_path):
+    model = build_model("bert", entity_max_length=3)
+    args = {"max_steps": 1, "eval_strategy": "steps", "eval_steps": 1, "save_steps": 1, "report_to": "none"}
+    trainer = Trainer(model, TrainingArguments(str(tmp_path), use_cpu=True, **args), annotated(), annotated())
+    trainer.train()
+    trainer.evaluate(annotated(), metric_key_prefix="test")
+    trainer.evaluate()
+    before = model.generate_model_card()
+    assert names_of_metrics(before) == {"eval": "Recall", "test": "Recall"}
+    assert "Changes After Training" not in before
+    assert "Evaluation `test`:\n\n| Label" in before  # the first measured
+
+    report = tune_thresholds(model, annotated())
+    text = model.generate_model_card()
+    assert names_of_metrics(text) == {"eval": "Recall" + OUTDATED, "test": "Recall" + OUTDATED}
+    assert f"Evaluation `test`{OUTDATED}:" in text
+    assert "Metrics were measured: `eval`, `test` before the last change." in text
+    [line] = [line for line in text.splitlines() if line.startswith("- **Thresholds:** ")]
+    assert "Tuned for the best F1 on 5 held-out sentences with 9 entities." in line
+    for name, scores in (("with them", report.after), ("expected on new text", report.expected)):
+        assert f"{name} {', '.join(f'{score:.4f}' for score in scores)}" in line
+    trainer.save_model(str(tmp_path / "tuned"))
+
+    metrics = trainer.evaluate()
+    text = model.generate_model_card()
+    assert metrics["eval_overall_f1"] == pytest.approx(report.after.f1)
+    assert names_of_metrics(text) == {"eval": "Recall", "test": "Recall" + OUTDATED}
+    assert "Metrics were measured: `test` before the last change; `eval` after it." in text
+
+    trainer.train()
+    assert "Changes After Training" not in model.generate_model_card()
+
+
+def test_a_card_that_is_kept_says_that_its_figures_are_of_before(trained, tmp_path):
+    trained[0].model.save_pretrained(tmp_path / "one")
+    model = SpanMarkerModel.from_pretrained(tmp_path / "one")
+    before = model.generate_model_card()
+    model.note_change("Thresholds", "Tuned.")
+    model.save_pretrained(tmp_path / "two")
+    model = SpanMarkerModel.from_pretrained(tmp_path / "two")
+    model.note_change("Calibration", "Scores are divided by 2.")
+    model.note_change("Thresholds", "Tuned again.")
+    text = model.generate_model_card()
+    assert text.count("### Changes After Training") == text.count("## Uses\n") == 1
+    assert re.findall(r"^- \*\*(.*?):\*\* (.*)$", text.split("### Changes After Training")[1].split("##")[0], re.M) == [
+        ("Calibration", "Scores are divided by 2."),
+        ("Thresholds", "Tuned again."),
+    ]
+    assert "All other figures in this card were measured before the last change." in text
+    assert text.index("### Metrics") < text.index("### Changes After Training") < text.index("## Uses")
+    assert set(names_of_metrics(text).values()) == {"Recall" + OUTDATED}
+    rest = re.sub(r"<!-- changes -->.*<!-- /changes -->\n", "", text, flags=re.S).replace(OUTDATED, "")
+    assert rest.split() == before.split()
+
+
+def test_a_card_without_sections_or_metrics_takes_a_change():
+    assert note_change_in_card("# A model\n", "Thresholds", "Tuned.") == (
+        "# A model\n\n<!-- changes -->\n### Changes After Training\n- **Thresholds:** Tuned.\n\n"
+        "All other figures in this card were measured before the last change.\n<!-- /changes -->\n"
+    )
+
+
+def test_the_card_names_the_library_that_reads_the_model(trained):
+    model = copy.deepcopy(trained[0].model)
+    text = model.generate_model_card()
+    assert "[SpanMarker](https" not in text
+    assert "**Repository:**" not in text
+    assert (
+        "```console\n$ pip install .\n```\n\nOn PyPI, the name `span_marker` belongs to the 1.x library, which can"
+        in text
+    )
+    for name, value in (("token_state_size", 32), ("letter_case", True), ("multi_label", True)):
+        config = copy.deepcopy(model.config)
+        setattr(config, name, value)
+        model.config, old = config, model.config
+        assert "the 1.x library, which cannot read this model." in model.generate_model_card()
+        model.config = old
 
 
 def test_facts_fill_the_gaps_in_one_card(trained):

@@ -2,11 +2,14 @@
 
 import copy
 import functools
+import json
 import os
 import pickle
+import re
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import spacy
@@ -15,6 +18,7 @@ from datasets import Dataset
 from helpers import check_margin, score_rounding
 from spacy.tokens import DocBin, Span
 from spacy.tokens.underscore import Underscore
+from spacy.training import Example
 from tiny import TEXT, build_model
 
 from span_marker.integrations.spacy import SpanMarkerComponent
@@ -196,6 +200,7 @@ def test_a_document_without_sentences_is_one_text(checkpoint, model, caplog):
     nlp = make(checkpoint, sentencizer=False)
     docs = list(nlp.pipe([TEXT, LINES[0], TEXT, "Paris", ""], batch_size=2))
     (message,) = [record.getMessage() for record in caplog.records if record.name.startswith(LOGGER)]
+    assert "right for a model that was trained on whole texts. For a model that was trained on single" in message
     assert 'nlp.add_pipe("sentencizer", before="span_marker")' in message
     for doc in docs[:3]:
         tokens = [token for token in doc if not token.is_space]
@@ -203,12 +208,35 @@ def test_a_document_without_sentences_is_one_text(checkpoint, model, caplog):
         same(ents(doc), as_spans(doc, found, [[token.i for token in tokens]]))
 
 
+def test_advice_on_sentences_goes_by_the_training_data(checkpoint, caplog):
+    for sentencizer, unit, max_words, advice in (
+        (False, "text", 500, None),
+        (False, "words", 3, "the model was trained on texts of at most 3 words: add a component that finds sentences"),
+        (True, "words", 20, None),
+        (
+            True,
+            "text",
+            500,
+            "sentence by sentence, 10 words each, but was trained on texts of 250 words: leave out",
+        ),
+    ):
+        caplog.clear()
+        nlp = make(checkpoint, sentencizer=sentencizer)
+        config = nlp.get_pipe("span_marker").span_marker.config
+        config.trained_on = SimpleNamespace(unit=unit, mean_words=max_words / 2, max_words=max_words)
+        list(nlp.pipe(["", *LINES[:2], " ".join(LINES[:2])], batch_size=2))
+        messages = [record.getMessage() for record in caplog.records if record.name.startswith(LOGGER)]
+        assert len(messages) == (advice is not None)
+        if advice:
+            assert advice in messages[0]
+
+
 def test_sentences_and_tiny_documents_need_no_warning(checkpoint, caplog):
     nlp = make(checkpoint, sentencizer=False)
     doc = nlp.make_doc(LINES[0])
     for token in doc:
         token.is_sent_start = token.i == 0
-    list(nlp.pipe([doc, "Paris", ""]))
+    list(nlp.pipe([doc, "Paris", "", " "]))
     assert not [record for record in caplog.records if record.name.startswith(LOGGER)]
 
 
@@ -358,6 +386,110 @@ def test_another_pipeline_can_share_the_component(nlp):
     other.add_pipe("sentencizer")
     assert isinstance(other.add_pipe("span_marker", source=nlp), SpanMarkerComponent)
     same(ents(other(TEXT)), ents(nlp(TEXT)))
+
+
+# Labels, settings and scores, as spaCy asks for them
+
+
+def test_labels_are_those_of_the_model(checkpoint, model, tmp_path):
+    nlp = make(checkpoint)
+    component = nlp.get_pipe("span_marker")
+    assert nlp.pipe_labels["span_marker"] == ["LOC", "ORG", "PER"] == list(component.labels)
+    assert component._model is None  # read from the configuration
+    nlp("Paris")
+    assert nlp.pipe_labels["span_marker"] == ["LOC", "ORG", "PER"]
+    for source in ("no/such/folder", "user/name", str(tmp_path)):
+        assert make(source).pipe_labels["span_marker"] == []  # nothing is downloaded
+    model.encoder.save_pretrained(tmp_path / "encoder")
+    assert make(str(tmp_path / "encoder")).pipe_labels["span_marker"] == []
+    (tmp_path / "config.json").write_text("{")
+    assert make(str(tmp_path)).pipe_labels["span_marker"] == []
+
+
+def test_labels_cannot_be_added(nlp):
+    component = nlp.get_pipe("span_marker")
+    assert component.add_label("PER") == 0
+    with pytest.raises(
+        NotImplementedError, match=r"label 'DATE' cannot be added to 'span_marker': .*span_marker\.Train"
+    ):
+        component.add_label("DATE")
+
+
+def test_settings_survive_saving(checkpoint, tmp_path):
+    settings = {"batch_size": 3, "threshold": {"PER": 0.5, "LOC": 0.4, "ORG": 0.5}, "spans_key": "sm", "exact": True}
+    settings |= {"decoding": "nested", "overwrite_entities": True}
+    nlp = make(checkpoint, **settings)
+    nlp.to_disk(tmp_path / "saved")
+    loaded = spacy.load(tmp_path / "saved")
+    component = loaded.get_pipe("span_marker")
+    assert component.cfg == nlp.get_pipe("span_marker").cfg == {"model": checkpoint, "device": "cpu", **settings}
+    config = {name: value for name, value in loaded.config["components"]["span_marker"].items() if name != "factory"}
+    assert config == component.cfg
+    assert loaded.meta["labels"]["span_marker"] == list(component.labels) == ["LOC", "ORG", "PER"]
+    assert loaded.config["training"]["score_weights"]["ents_f"] == 0.5  # shared with sentences
+
+
+def gold_docs(nlp, docs, key=None):
+    """References that have the spans of documents, but every third one with another label and every fourth left out."""
+    for number, doc in enumerate(docs):
+        reference = nlp.make_doc(doc.text)
+        spans = [Span(reference, span.start, span.end, span.label_) for span in (doc.spans[key] if key else doc.ents)]
+        spans = [
+            Span(reference, span.start, span.end, "PER" if (number + place) % 3 == 0 else span.label_)
+            for place, span in enumerate(spans)
+            if place % 4 != 3
+        ]
+        if key:
+            reference.spans[key] = spans
+        else:
+            reference.ents = spans
+        yield reference
+
+
+def as_set(docs, key=None):
+    return {
+        (place, span.start, span.end, span.label_)
+        for place, doc in enumerate(docs)
+        for span in (doc.spans[key] if key else doc.ents)
+    }
+
+
+@pytest.mark.parametrize("key", [None, "sm"])
+def test_evaluation_gives_precision_recall_and_f1(checkpoint, key):
+    nlp = make(checkpoint, **({"spans_key": key, "decoding": "overlapping", "threshold": 0.3} if key else {}))
+    docs = list(nlp.pipe(LINES))
+    references = list(gold_docs(nlp, docs, key))
+    scores = nlp.evaluate([Example(nlp.make_doc(doc.text), doc) for doc in references])
+    name = f"spans_{key}" if key else "ents"
+    predicted, gold = as_set(docs, key), as_set(references, key)
+    labels = {span[3] for span in predicted | gold}
+    assert set(scores[f"{name}_per_type"]) == labels == {"ORG", "PER"}
+    for label in (None, *labels):
+        own = [{span for span in spans if label in (None, span[3])} for spans in (predicted, gold)]
+        found = scores[f"{name}_per_type"][label] if label else {of: scores[f"{name}_{of}"] for of in "prf"}
+        num_right = len(own[0] & own[1])
+        assert num_right or label
+        assert found["p"] == pytest.approx(num_right / len(own[0]) if own[0] else 0)
+        assert found["r"] == pytest.approx(num_right / len(own[1]) if own[1] else 0)
+        assert found["f"] == pytest.approx(2 * num_right / (len(own[0]) + len(own[1])))
+    unannotated = nlp.evaluate([Example(nlp.make_doc(LINES[0]), nlp.make_doc(LINES[0]))])
+    assert unannotated[f"{name}_f"] is None
+
+
+def test_the_command_line_of_spacy_evaluates(nlp, tmp_path):
+    nlp.to_disk(tmp_path / "pipeline")
+    references = list(gold_docs(nlp, nlp.pipe(LINES)))
+    DocBin(docs=references).to_disk(tmp_path / "dev.spacy")
+    command = [sys.executable, "-m", "spacy", "benchmark", "accuracy", "pipeline", "dev.spacy", "-o", "scores.json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    scores = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))
+    expected = nlp.evaluate([Example(nlp.make_doc(doc.text), doc) for doc in references])
+    assert 0 < expected["ents_f"] < 1
+    assert scores["ents_f"] == pytest.approx(expected["ents_f"])
+    for label, figures in expected["ents_per_type"].items():
+        assert scores["ents_per_type"][label] == pytest.approx(figures)
+    assert re.search(rf"NER F +{100 * scores['ents_f']:.2f}", done.stdout)
 
 
 # Processes

@@ -1,7 +1,9 @@
 """Training: steps, gradients, options, overlaps, and the candidate filter."""
 
 import copy
+import logging
 import math
+import re
 import threading
 
 import numpy as np
@@ -297,9 +299,12 @@ def test_evaluating_without_the_filter_leaves_the_model_to_others(dataset, tmp_p
 def test_without_evaluation_data_the_filter_has_no_threshold(dataset, tmp_path, caplog, per_word):
     model = build_model("bert", entity_max_length=3, candidates_per_word=per_word)
     trainer = Trainer(model, arguments(tmp_path), dataset)
-    trainer.train()
-    assert f"as many candidates as training, candidates_per_word={per_word}" in caplog.text
-    assert "tune_span_filter" in caplog.text
+    with caplog.at_level(logging.INFO, "span_marker"):
+        trainer.train()
+    [line] = [record for record in caplog.records if "tune_span_filter" in record.getMessage()]
+    assert line.levelno == logging.INFO
+    assert f"in training (candidates_per_word={per_word}), which costs speed, not accuracy." in line.getMessage()
+    assert line.getMessage().endswith("Training chose none: there is no eval_dataset")
     exact = model.predict(dataset, exact=True)
     counts = [num_candidates(len(words), 3) for words in dataset["tokens"]]
     kept = sum(min(math.ceil(per_word * len(words)), num_candidates(len(words), 3)) for words in dataset["tokens"])
@@ -315,9 +320,11 @@ def test_without_evaluation_data_the_filter_has_no_threshold(dataset, tmp_path, 
 def test_too_few_evaluation_data_give_no_threshold(dataset, tmp_path, caplog):
     model = build_model("bert", entity_max_length=3, candidates_per_word=0.5)
     trainer = Trainer(model, arguments(tmp_path), dataset, {"small": dataset})
-    trainer.train()
-    assert "until you call model.tune_span_filter(held_out, recall=...): the model finds" in caplog.text
-    assert "598 are needed to be sure" in caplog.text
+    with caplog.at_level(logging.INFO, "span_marker"):
+        trainer.train()
+    [line] = [record for record in caplog.records if "tune_span_filter(held_out, recall=...)" in record.getMessage()]
+    assert line.levelno == logging.INFO
+    assert re.search(r"Training chose none: the model finds .* 598 are needed to be sure", line.getMessage())
     assert model.config.span_filter.threshold is None
     assert 0.2 < trainer.evaluate()["eval_small_candidates_kept"] < 0.4
 

@@ -71,6 +71,20 @@ def test_the_temperature_is_fitted_and_saved(model, tmp_path):
     assert other.num_candidates < report.num_candidates
 
 
+def test_the_card_says_what_was_tuned(model):
+    data = mostly_right(model)
+    tune_thresholds(model, data, precision=0.5)
+    text = model.generate_model_card()
+    assert f"- **Thresholds:** Tuned for a precision of 0.5 on {len(data)} held-out sentences with " in text
+    assert "No metrics were measured." in text
+    report = calibrate(model, data)
+    text = model.generate_model_card()
+    assert f"- **Calibration:** Scores are divided by {report.temperature:.4g}. " in text
+    assert f"the calibration error is {report.before.ece:.4f} without and {report.after.ece:.4f} with it." in text
+    assert "- **Thresholds:** None: they were reset when the scores were calibrated." in text
+    assert "Tuned for" not in text
+
+
 def test_too_few_proposals_are_not_calibrated(model):
     with pytest.raises(
         ValueError, match=r"proposes (\d+) entities .*, but about (\d+) are needed .* pass 2 times"

@@ -1,0 +1,64 @@
+"""Whether documents should be read whole or sentence by sentence: like the texts that a model was trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+from typing import Protocol
+
+
+class TrainedOn(Protocol):
+    """What a model was trained on, as its configuration says under ``trained_on``.
+
+    Attributes:
+        unit: ``"words"`` if the data was split into words, which are usually those of single sentences; ``"text"`` if
+            it was strings.
+        mean_words: Mean number of words of a sentence or text.
+        max_words: Number of words of the longest.
+    """
+
+    unit: str
+    mean_words: float
+    max_words: int
+
+
+def advise_on_sentences(
+    name: str, documents: Sequence[Sequence[int]], is_split: Sequence[bool], trained_on: TrainedOn | None
+) -> str | None:
+    """Say how to let a model read texts like those that it was trained on.
+
+    Args:
+        name: Name of the spaCy component.
+        documents: Number of words of each text that is read, for each document: of its sentences, or of the whole.
+        is_split: Whether each document has sentence boundaries.
+        trained_on: What the model was trained on; None if unknown.
+
+    Returns:
+        The advice; None if the texts are like those in training, as far as is known.
+    """
+    add = f'add a component that finds sentences, such as nlp.add_pipe("sentencizer", before="{name}")'
+    pairs = list(zip(documents, is_split, strict=True))
+    longest = max((max(texts) for texts, split in pairs if texts and not split), default=0)
+    if trained_on is None:
+        if not longest:
+            return None
+        return (
+            "Documents without sentence boundaries are each read as one text. That is right for a model that was "
+            f"trained on whole texts. For a model that was trained on single sentences, {add}."
+        )
+    if longest > trained_on.max_words:
+        return (
+            f"A document without sentence boundaries is read as one text of {longest} words, but the model was trained "
+            f"on texts of at most {trained_on.max_words} words: {add}."
+        )
+    several = [texts for texts, split in pairs if split and len(texts) > 1]
+    if trained_on.unit == "words" or not several:
+        return None
+    sentences = list(chain.from_iterable(several))
+    per_document, per_sentence = sum(sentences) / len(several), sum(sentences) / len(sentences)
+    if per_document * per_sentence >= trained_on.mean_words**2:  # as a ratio, sentences are nearer to the mean
+        return None
+    return (
+        f"The model reads documents sentence by sentence, {per_sentence:.0f} words each, but was trained on "
+        f"texts of {trained_on.mean_words:.0f} words: leave out what finds sentences, or add it after {name!r}."
+    )
