@@ -117,8 +117,10 @@ class SpanMarkerConfig(PreTrainedConfig):
             ``model_max_length_default``.
         marker_max_length: Number of marker pairs per sentence that the dense engine, and the 1.x library, run at a
             time. It does not change results. The fast engine bounds its memory by itself.
-        entity_max_length: The largest number of words of an entity. For new models, this and ``model_max_length`` may
-            be ``"auto"``: ``Trainer`` then sets them from the training data, see `span_marker.suggest_limits`.
+        entity_max_length: The largest number of words of an entity. Words of a text are those of the tokenizer, which
+            usually splits at punctuation: ``X-200/B`` has five. For new models, this and ``model_max_length`` may be
+            ``"auto"``: ``Trainer`` then sets them from the training data, see `span_marker.suggest_limits`. This is the
+            default of ``entity_max_length`` if the labels of a new model come from data.
         max_prev_context: The largest number of sentences of document context before a sentence; None for no limit.
         max_next_context: The largest number of sentences of document context after a sentence; None for no limit.
         trained_with_document_context: Whether the model was trained with document context.

@@ -17,7 +17,7 @@ from span_marker.checkpoints import atomic, custom_code, loading, model_card, qu
 from span_marker.checkpoints.errors import BROKEN_WEIGHTS, naming_broken_files
 from span_marker.checkpoints.model_card import LIBRARY_NAME, SpanMarkerModelCardData
 from span_marker.checkpoints.training_record import TrainingRecord
-from span_marker.configuration import SpanMarkerConfig
+from span_marker.configuration import AUTO, SpanMarkerConfig
 from span_marker.core.labels import check_labels
 from span_marker.encoders.engines import Engine
 from span_marker.encoders.support import EngineChoice, build_encoder, max_positions, select_engine
@@ -307,7 +307,9 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
             pretrained_model_name_or_path: A folder or the name of a repository, with an encoder or a checkpoint.
             *model_args: Handed to ``PreTrainedModel.from_pretrained``.
             labels: The labels of the data set, ``O`` included; or the data set itself, or a dict of several, to take
-                them from, see `span_marker.infer_labels`. Needed for an encoder; a checkpoint has its own.
+                them from, see `span_marker.infer_labels`. Needed for an encoder; a checkpoint has its own. With data,
+                ``entity_max_length`` of a new model is ``"auto"`` unless you set it: `Trainer` takes it from the
+                training data.
             config: The configuration of the checkpoint or of the encoder, in place of its own.
             engine: See `SpanMarkerModel`.
             model_card_data: What is to stand in the model's card. A checkpoint that is loaded without keeps the card
@@ -362,6 +364,8 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
             if model_card_data is None:
                 model.card_text = loading.load_card(path, kwargs)
         else:
+            if label_list is not labels:  # they come from data, and so can the limit
+                limits = {"entity_max_length": AUTO, **limits}
             config, encoder, tokenizer = loading.load_encoder(
                 path, *model_args, config=config, labels=label_list, limits=limits, **kwargs
             )

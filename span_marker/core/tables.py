@@ -6,13 +6,32 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from span_marker.core.json_values import json_value
+
 
 class TextReport(ABC):
-    """A report that is printed as text, and shown as text in notebooks. Its ``repr`` stays that of its dataclass."""
+    """A report: a dataclass that is printed as text, shown as text in notebooks, and turned into values for JSON.
+
+    Its ``repr`` stays that of its dataclass.
+    """
 
     @abstractmethod
     def __str__(self) -> str:
         """Write the report as text, in several lines."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all attributes of the report as values that JSON has, at any depth.
+
+        Named tuples are dicts of their fields, and arrays are lists. Numbers that JSON does not have (nan) are None.
+
+        Returns:
+            A dict that ``json.dumps`` accepts.
+
+        Raises:
+            TypeError: If an attribute has a value that JSON cannot express, such as bytes in a column of the data.
+        """
+        values: dict[str, Any] = json_value(self)
+        return values
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         """Return what notebooks show. IPython would not look for a ``_repr_pretty_`` behind a dataclass's ``repr``."""

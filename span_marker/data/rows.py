@@ -85,6 +85,7 @@ class RowProblem(NamedTuple):
         start: First word or character of the part that it is about; None if it is about the whole row, or unknown.
         end: The one after the last.
         label: Label of the entity that it is about.
+        entity: Index of this entity in the list of the row; of one with an unknown label, among those that were read.
     """
 
     kind: Literal["malformed-row", "malformed-entity", "tag-count", "unknown-tag", "unknown-label"]
@@ -92,6 +93,7 @@ class RowProblem(NamedTuple):
     start: int | None = None
     end: int | None = None
     label: str | None = None
+    entity: int | None = None
 
 
 def parse_row(row: Any, location: str) -> Row:
@@ -171,11 +173,11 @@ def read_row(kind: Kind, content: Any, entities: Any, location: str) -> tuple[Ro
         return None, [RowProblem("malformed-row", error)]
     row = Row(kind, content, [])
     problems = []
-    for entity in entities:
+    for index, entity in enumerate(entities):
         try:
             row.entities.append(check_entity(entity, len(content), row.unit, location))
         except (TypeError, ValueError) as error:
-            problems.append(RowProblem("malformed-entity", error, *_readable_fields(entity)))
+            problems.append(RowProblem("malformed-entity", error, *_readable_fields(entity), index))
     return row, problems
 
 
@@ -331,8 +333,8 @@ def unknown_labels(row: Row, classes: Collection[str], location: str) -> list[Ro
         A problem for each of these entities.
     """
     return [
-        RowProblem("unknown-label", _unknown_label(label, classes, location), start, end, label)
-        for label, start, end, _ in row.entities
+        RowProblem("unknown-label", _unknown_label(label, classes, location), start, end, label, index)
+        for index, (label, start, end, _) in enumerate(row.entities)
         if label not in classes
     ]
 

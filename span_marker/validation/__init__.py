@@ -1,11 +1,14 @@
-"""Validation: what is wrong with annotated data, and which limits fit it."""
+"""Validation: what is wrong with annotated data, what of it can be fixed, and which limits fit it."""
 
 from span_marker.validation.checks import validate
+from span_marker.validation.fixes import Change, FixReport
 from span_marker.validation.limits import EntityLimit, LimitsReport, TextLimit, suggest_limits
 from span_marker.validation.report import Problem, ValidationReport
 
 __all__ = [
+    "Change",
     "EntityLimit",
+    "FixReport",
     "LimitsReport",
     "Problem",
     "TextLimit",

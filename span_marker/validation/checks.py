@@ -1,67 +1,86 @@
-"""Checks annotated data before training: errors, losses, and what is worth knowing.
+"""Checks annotated data before training: errors, losses, doubts, and what is worth knowing.
 
-`validate` reads every row and never stops at a bad one. Each kind of problem has a severity: an *error* would stop
-training, a *loss* is an entity that cannot be trained on or predicted, and a *note* has no effect on training.
+`validate` reads every row once and never stops at a bad one. What is wrong with a row alone is found here;
+`span_marker.validation.consistency` compares all rows. `span_marker.validation.report` says how severe each kind of
+problem is.
 """
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right, insort
 from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from span_marker.configuration import AUTO
-from span_marker.core.alignment import align, trim, trim_entities
+from span_marker.core.alignment import align, trim, trim_entities, trim_words
 from span_marker.core.labels import LabelledSpan, complete_tags
 from span_marker.core.spans import IntArray
 from span_marker.data.columns import (
     ROWS_AT_A_TIME,
     RowReader,
     annotation_form,
-    named_splits,
     read_columns,
     string_tags,
     tag_names,
 )
-from span_marker.data.rows import Row, Unit
+from span_marker.data.rows import Row, RowProblem, Unit
 from span_marker.modeling import SpanMarkerModel, without_adapter
+from span_marker.preprocessing.features import DatasetSummary
 from span_marker.preprocessing.inputs import document_columns
 from span_marker.preprocessing.tokenizer import NO_TOKEN, EncodedSentence
-from span_marker.validation.report import Problem, ValidationReport
+from span_marker.validation.consistency import Mentions
+from span_marker.validation.fixes import snap
+from span_marker.validation.inputs import read_splits
+from span_marker.validation.overlaps import count_row, decoding_in_force, weigh_overlaps
+from span_marker.validation.report import Problem, RowPlace, ValidationReport
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 QUOTE_LENGTH = 60
 
+WORDS = re.compile(r"[^\W_]+|[^\w\s]|_")
+"""The words of a text without a model: letters and digits in a row, and each other character that is no white space."""
+
+
+class _Seen(NamedTuple):
+    """Where a sentence occurs first, and its entities there."""
+
+    place: RowPlace
+    spans: frozenset[LabelledSpan]
+
+
+_AllSeen: TypeAlias = "dict[Any, _Seen]"
+
 
 class _Row:
     """A row that was read: makes its problems.
 
     Args:
-        split: Name of its data set.
-        index: Its number.
+        place: Where it is.
         row: What was read.
+        indices: Index of each of its entities in its list; None for rows with tags.
     """
 
-    def __init__(self, split: str, index: int, row: Row) -> None:
-        self.location = f"row {index} of the {split} data"
+    def __init__(self, place: RowPlace, row: Row, indices: Sequence[int | None]) -> None:
+        self.place = place
         self.unit: Unit = row.unit
         self.item = row.content
         self.spans = row.spans
-        self._problem = partial(Problem, split=split, row=index, unit=self.unit)
+        self.indices = indices
+        self.first_index: dict[LabelledSpan, int | None] = {}
+        for span, index in zip(self.spans, indices, strict=True):
+            self.first_index.setdefault(span, index)
 
-    def problem(self, kind: str, message: str, **place: Any) -> Problem:
-        """A problem of the row."""
-        return self._problem(kind, f"{self.location}: {message}", **place)
-
-    def about(self, span: LabelledSpan, kind: str, message: str) -> Problem:
-        """A problem of an entity."""
-        return self.problem(kind, f"{self.name(span)} {message}", start=span.start, end=span.end, label=span.label)
+    def about(self, span: LabelledSpan, kind: str, message: str, **details: Any) -> Problem:
+        """A problem of an entity; of the first of equal ones, unless ``entity`` says which."""
+        details = {"entity": self.first_index.get(span), **details}
+        message = f"{self.name(span)} {message}"
+        return self.place.problem(kind, message, start=span.start, end=span.end, label=span.label, **details)
 
     def name(self, span: LabelledSpan) -> str:
         """An entity in messages."""
@@ -78,8 +97,9 @@ def validate(data: Any, model: SpanMarkerModel | None = None) -> ValidationRepor
     """Check annotated data. Bad rows are reported and do not raise errors.
 
     Args:
-        data: A `Dataset` or a dict of several, with the columns ``tokens`` and ``entities``, ``text`` and ``entities``,
-            or ``tokens`` and ``ner_tags``.
+        data: A `Dataset`, a list of dicts or a DataFrame, with the columns ``tokens`` and ``entities``, ``text`` and
+            ``entities``, or ``tokens`` and ``ner_tags``, and perhaps ``id``; a path that `read_annotations` reads; or a
+            dict of several, the training data first.
         model: The model to train or to evaluate. With it, words are those of its tokenizer, and labels and limits are
             checked. Without a model, word boundaries are taken from the text: a boundary lies between two characters
             unless both are alphanumeric.
@@ -91,41 +111,56 @@ def validate(data: Any, model: SpanMarkerModel | None = None) -> ValidationRepor
 
     Raises:
         TypeError: If ``data`` is not annotated data.
-        ValueError: If the columns are not those of annotated data, or tags are integers whose names neither a
-            ``ClassLabel`` nor a model has.
+        ValueError: If the columns are not those of annotated data, tags are integers whose names neither a
+            ``ClassLabel`` nor a model has, or a file is broken.
 
     Example:
         >>> from datasets import Dataset
         >>> rows = [{"text": "Ann went", "entities": [{"label": "PER", "start": 0, "end": 5}]}]
         >>> report = validate(Dataset.from_list(rows))
-        >>> report.is_clean, report.problems[0].message
-        (False, "row 0 of the annotated data: 'PER' from characters 0 to 5 ('Ann w') begins or ends inside a word")
+        >>> report.is_clean, report.problems[0].kind, report.problems[0].entity
+        (False, 'partial-word', 0)
+        >>> print(report.problems[0].message)
+        row 0 of the annotated data, entity 0: 'PER' from characters 0 to 5 ('Ann w') begins or ends inside a word
     """
     model = None if model is None else without_adapter(model)
-    datasets = named_splits(data)
+    datasets = read_splits(data)
     problems: list[Problem] = []
     num_entities = 0
-    seen: dict[Any, str] = {}
+    seen: _AllSeen = {}
+    mentions, overlaps = Mentions(), DatasetSummary()
     for dataset, reader in zip(datasets.values(), _readers(datasets, model), strict=True):
         document_columns(dataset)
-        seen_here: dict[Any, str] = {}
-        numbered = enumerate(read_columns(dataset, reader.columns))
+        seen_here: _AllSeen = {}
+        names = (*reader.columns, *({"id"} & set(dataset.column_names)))
+        numbered = enumerate(read_columns(dataset, names))
         while batch := list(islice(numbered, ROWS_AT_A_TIME)):
             rows, found = _read(batch, reader)
             problems += found
             num_entities += sum(len(row.spans) for row in rows)
             for row, sentence in zip(rows, _encode([row.item for row in rows], model), strict=True):
-                problems += _sentence_problems(row, seen, seen_here)
-                problems += _entity_problems(row)
-                problems += _overlap_problems(row, model is not None and model.config.multi_label)
-                if model is not None and sentence is not None:
-                    problems += _model_problems(row, sentence, model)
-                elif row.unit == "characters":
-                    problems += _partial_words(row)
+                mentions.add(row.place, row.item, row.first_index)
+                if not seen:  # as training does, which may set decoding
+                    count_row(overlaps, row.first_index)
+                problems += _row_problems(row, sentence, model, seen, seen_here)
         seen = {**seen_here, **seen}
+    problems = [*weigh_overlaps(problems, decoding_in_force(model, overlaps)), *mentions.problems()]
     order = {split: index for index, split in enumerate(datasets)}
     problems.sort(key=lambda problem: (order[problem.split], problem.row))
     return ValidationReport(tuple(problems), {name: len(dataset) for name, dataset in datasets.items()}, num_entities)
+
+
+def _row_problems(
+    row: _Row, sentence: EncodedSentence | None, model: SpanMarkerModel | None, seen: _AllSeen, seen_here: _AllSeen
+) -> Iterator[Problem]:
+    """Everything that is wrong with a row that was read."""
+    yield from _sentence_problems(row, seen, seen_here)
+    yield from _entity_problems(row)
+    yield from _overlap_problems(row, model is not None and model.config.multi_label)
+    if model is not None and sentence is not None:
+        yield from _model_problems(row, sentence, model)
+    elif row.unit == "characters":
+        yield from _partial_words(row)
 
 
 def _readers(datasets: dict[str, Dataset], model: SpanMarkerModel | None) -> list[RowReader]:
@@ -148,15 +183,28 @@ def _readers(datasets: dict[str, Dataset], model: SpanMarkerModel | None) -> lis
 def _read(batch: Iterable[tuple[int, tuple[Any, ...]]], reader: RowReader) -> tuple[list[_Row], list[Problem]]:
     """Read rows with the entities that can be read; and what is wrong with them."""
     rows, problems = [], []
-    for index, values in batch:
-        row, found = reader.examine(index, *values)
+    for index, (content, annotation, *ids) in batch:
+        place = RowPlace(reader.dataset_name, index, reader.unit, *ids)
+        row, found = reader.examine(index, content, annotation)
+        indices = [] if row is None else _entity_indices(row, found, reader.form == "tags")
         if row is not None:
-            rows.append(_Row(reader.dataset_name, index, row))
-        problems += [
-            Problem(kind, str(error), reader.dataset_name, index, reader.unit, start, end, label)
-            for kind, error, start, end, label in found
-        ]
+            rows.append(_Row(place, row, indices))
+        for kind, error, start, end, label, entity in found:
+            message = str(error).removeprefix(f"{reader.location(index)}: ")
+            if reader.form == "tags":
+                entity = None
+            elif kind == "unknown-label" and entity is not None:
+                entity = indices[entity]
+            problems.append(place.problem(kind, message, entity, start=start, end=end, label=label))
     return rows, problems
+
+
+def _entity_indices(row: Row, problems: Iterable[RowProblem], has_tags: bool) -> list[int | None]:
+    """The index of each entity that was read in the list of its row; None if the row has tags instead."""
+    if has_tags:
+        return [None] * len(row.entities)
+    malformed = {problem.entity for problem in problems if problem.kind == "malformed-entity"}
+    return [index for index in range(len(row.entities) + len(malformed)) if index not in malformed]
 
 
 def _encode(items: list[Any], model: SpanMarkerModel | None) -> Sequence[EncodedSentence | None]:
@@ -166,35 +214,57 @@ def _encode(items: list[Any], model: SpanMarkerModel | None) -> Sequence[Encoded
     return tokenizer.encode_texts(items) if isinstance(items[0], str) else tokenizer.encode_words(items)
 
 
-def _sentence_problems(row: _Row, seen: dict[Any, str], seen_here: dict[Any, str]) -> Iterator[Problem]:
+def _sentence_problems(row: _Row, seen: _AllSeen, seen_here: _AllSeen) -> Iterator[Problem]:
     """Look for the sentence in other splits and in its own."""
     if _is_blank(row.item):
-        yield row.problem("empty-row", "there are no words")
+        yield row.place.problem("empty-row", "there are no words")
         return
     sentence = row.item if isinstance(row.item, str) else tuple(row.item)
+    here = _Seen(row.place, frozenset(trim_entities(row.spans, row.item)))
+    quote = row.quote(0, len(row.item))
     for kind, others in (("shared-sentence", seen), ("repeated-sentence", seen_here)):
         if sentence in others:
-            yield row.problem(kind, f"{row.quote(0, len(row.item))} is also {others[sentence]}")
-    seen_here.setdefault(sentence, row.location)
+            yield row.place.problem(kind, f"{quote} is also {others[sentence].place}")
+    first_here = seen_here.setdefault(sentence, here)
+    first = seen.get(sentence, first_here)
+    if first.spans != here.spans:
+        only_there, only_here = len(first.spans - here.spans), len(here.spans - first.spans)
+        message = (
+            f"{quote} is annotated in another way in {first.place} (entities only there: {only_there}, only here: "
+            f"{only_here})"
+        )
+        yield row.place.problem("conflicting-sentence", message)
 
 
 def _entity_problems(row: _Row) -> Iterator[Problem]:
-    for span in row.spans:
+    for span, index in zip(row.spans, row.indices, strict=True):
         parts = row.item[span.start : span.end]
         if _is_blank(parts):
-            yield row.about(span, "blank-entity", "is white space only")
+            yield row.about(span, "blank-entity", "is white space only", entity=index)
         elif not parts[0].strip() or not parts[-1].strip():
-            yield row.about(span, "outer-whitespace", "has white space at an edge")
+            stripped = _strip(row.item, span)
+            message = "has white space at an edge"
+            yield row.about(span, "outer-whitespace", message, entity=index, replacement=stripped)
+
+
+def _strip(item: Any, span: LabelledSpan) -> tuple[int, int]:
+    """The range of an entity without white space at its edges."""
+    if isinstance(item, str):
+        return trim(item, span.start, span.end, keep_marks=True)
+    blank = {place: True for place in range(span.start, span.end) if not item[place].strip()}
+    return trim_words(span.start, span.end, blank)
 
 
 def _overlap_problems(row: _Row, multi_label: bool) -> Iterator[Problem]:
     """Compare each entity with those before it. Each problem names one other entity."""
     first: dict[tuple[int, int], LabelledSpan] = {}
     listed: set[LabelledSpan] = set()
-    for span in (trimmed for listed_span in row.spans for trimmed in trim_entities([listed_span], row.item)):
+    for index, listed_span in zip(row.indices, row.spans, strict=True):
+        (span,) = trim_entities([listed_span], row.item)
+        row.first_index.setdefault(span, index)
         other = first.setdefault((span.start, span.end), span)
         if span in listed:
-            yield row.about(span, "repeated-entity", "is listed twice")
+            yield row.about(span, "repeated-entity", "is listed twice", entity=index)
         elif other.label != span.label and not multi_label:
             yield row.about(span, "same-span-labels", f"is {other.label!r} too")
         listed.add(span)
@@ -220,7 +290,8 @@ def _partial_words(row: _Row) -> Iterator[Problem]:
     for span in row.spans:
         edges = trim(row.item, span.start, span.end)
         if any(0 < place < len(row.item) and row.item[place - 1 : place + 1].isalnum() for place in edges):
-            yield row.about(span, "partial-word", "begins or ends inside a word")
+            snapped = snap(*edges, (word.span() for word in WORDS.finditer(row.item)))
+            yield row.about(span, "partial-word", "begins or ends inside a word", replacement=snapped)
 
 
 def _model_problems(row: _Row, sentence: EncodedSentence, model: SpanMarkerModel) -> Iterator[Problem]:
@@ -243,13 +314,15 @@ def _model_problems(row: _Row, sentence: EncodedSentence, model: SpanMarkerModel
             continue
         if isinstance(row.item, str) and np.any((starts < span.end) & (ends > span.start)):
             message = "begins or ends inside a word of the tokenizer, or where it has no token"
-            yield row.about(span, "partial-word", message)
+            bounds = (trim(row.item, *word) for word in zip(starts.tolist(), ends.tolist(), strict=True))
+            snapped = snap(*trim(row.item, span.start, span.end), bounds)
+            yield row.about(span, "partial-word", message, replacement=snapped)
         else:
             yield row.about(span, "entity-without-token", "ends in words for which the tokenizer has no token")
     num_tokens = len(sentence.input_ids) + tokenizer.num_special_tokens
     if config.model_max_length != AUTO and num_tokens > model.max_text_length:
         message = f"{num_tokens} tokens are more than the text limit, {model.max_text_length} (model_max_length)"
-        yield row.problem("long-text", message)
+        yield row.place.problem("long-text", message)
     depth = np.bincount(starts, minlength=len(row.item) + 1) - np.bincount(ends, minlength=len(row.item) + 1)
     places = np.flatnonzero(np.cumsum(depth)[:-1] == 0).tolist()
     if row.unit == "characters":
@@ -257,7 +330,7 @@ def _model_problems(row: _Row, sentence: EncodedSentence, model: SpanMarkerModel
     if places:
         first = places[0]
         message = f"there is no token for {len(places)} {row.unit}, such as {row.quote(first, first + 1)} at {first}"
-        yield row.problem("word-without-token", message, start=first, end=first + 1)
+        yield row.place.problem("word-without-token", message, start=first, end=first + 1)
 
 
 def _covered(sentence: EncodedSentence) -> tuple[IntArray, IntArray]:

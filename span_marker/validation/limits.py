@@ -193,7 +193,7 @@ def suggest_limits(
 
 
 def set_limits(config: SpanMarkerConfig, train_dataset: Dataset, tokenizer: SpanMarkerTokenizer) -> None:
-    """Set limits that are ``"auto"`` from the training data, and log them.
+    """Set limits that are ``"auto"`` from the training data, and log them in one line.
 
     Args:
         config: The model's configuration.
@@ -209,15 +209,21 @@ def set_limits(config: SpanMarkerConfig, train_dataset: Dataset, tokenizer: Span
         text_limit=max_positions(config.encoder),
         labels=config.tags,
     )
+    chosen = []
     if config.entity_max_length == AUTO:
         config.entity_max_length = suggestion.entity_max_length
+        kept = {limit.entity_max_length: limit.share_kept for limit in suggestion.entity_limits}
+        chosen.append(
+            f"entity_max_length={suggestion.entity_max_length} (in words of the tokenizer), which keeps "
+            f"{_percent(kept[suggestion.entity_max_length])} of the entities, the longest of which has {max(kept)}"
+        )
     if config.model_max_length == AUTO:
         # A higher limit costs nothing for short texts, and other texts may be longer or have document context.
         largest = max_positions(config.encoder)
         limit = max(suggestion.model_max_length, config.model_max_length_default)
         config.model_max_length = limit if largest is None else min(limit, largest)
-    chosen = ", ".join(f"{name}={getattr(config, name)}" for name in limits)
-    logger.info("%s, from the training data:\n%s", chosen, suggestion)
+        chosen.append(f"model_max_length={config.model_max_length} (in tokens)")
+    logger.info("Set from the training data: %s.", "; ".join(chosen))
 
 
 def suggest_entity_max_length(lengths: IntArray | Counter[int], keep: float = DEFAULT_KEEP) -> int:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
 
 from span_marker.core.tables import TextReport
 from span_marker.data.rows import Unit
+
+if TYPE_CHECKING:
+    from span_marker.validation.fixes import FixReport
 
 KINDS: dict[str, tuple[str, str]] = {
     "malformed-row": ("error", "rows without words or a text, or without a list of annotations"),
@@ -22,6 +27,12 @@ KINDS: dict[str, tuple[str, str]] = {
     ),
     "blank-entity": ("loss", "entities of white space only"),
     "entity-without-token": ("loss", "entities that end in words for which the tokenizer has no token"),
+    "conflicting-sentence": ("doubt", "sentences that are annotated in another way where they occur first"),
+    "conflicting-label": ("doubt", "entities whose text nearly always has another label"),
+    "label-variant": ("doubt", "labels that differ from a more frequent one by case or abbreviation only"),
+    "boundary-variant": ("doubt", "entities whose text is annotated with one word more, or less, elsewhere"),
+    "symbol-edge": ("doubt", "entities with a symbol at an edge that others of their label treat in another way"),
+    "rare-label": ("doubt", "labels with few entities"),
     "nested": ("note", "entities inside a longer one"),
     "crossing": ("note", "entities that cross another one"),
     "repeated-entity": ("note", "entities that are listed twice"),
@@ -33,6 +44,20 @@ KINDS: dict[str, tuple[str, str]] = {
     "empty-row": ("note", "rows without words"),
 }
 """Severity and description of each kind of problem; the most severe come first."""
+
+SEVERITIES = ("error", "loss", "doubt", "note")
+"""An *error* would stop training, a *loss* is an entity that cannot be trained on or predicted, a *doubt* is probably a
+mistake of the annotation, and a *note* has no effect on training."""
+
+FIXES: dict[str, str] = {
+    "malformed-entity": "dropped: they are malformed or out of range",
+    "blank-entity": "dropped: they are white space only",
+    "repeated-entity": "dropped: they are listed twice",
+    "partial-word": "moved to the nearest ends of words",
+    "outer-whitespace": "stripped of white space",
+}
+"""The kinds of problems that `ValidationReport.fix` fixes, and what happens to their entities. If an entity has several
+of these problems, the first is fixed, which fixes the others."""
 
 NUM_EXAMPLES = 3
 
@@ -50,6 +75,10 @@ class Problem:
         start: Start of the part of the row that it is about; None if it is about the whole row, or unknown.
         end: End of this part, exclusive.
         label: Label of the entity that it is about; None if it is about something else.
+        entity: Index of this entity in the ``entities`` of the row, 0-based; None as above, and for rows with tags.
+        id: The row's own ``id``; None if the data has no such column.
+        replacement: Start and end that `ValidationReport.fix` gives the entity; None if it does not move it.
+        severity: One of `SEVERITIES`. Defaults to that of the kind.
     """
 
     kind: str
@@ -60,11 +89,53 @@ class Problem:
     start: int | None = None
     end: int | None = None
     label: str | None = None
+    entity: int | None = None
+    id: Any = None
+    replacement: tuple[int, int] | None = None
+    severity: str = ""
 
-    @property
-    def severity(self) -> str:
-        """``error``, ``loss`` or ``note``."""
-        return KINDS[self.kind][0]
+    def __post_init__(self) -> None:
+        """Fill in the severity."""
+        if not self.severity:
+            object.__setattr__(self, "severity", KINDS[self.kind][0])
+
+
+@dataclass(frozen=True, slots=True)
+class RowPlace:
+    """Where a row is. As a string, what messages call it.
+
+    Attributes:
+        split: Name of its data set.
+        row: Its index.
+        unit: What its entities count.
+        id: Its own ``id``, or None.
+    """
+
+    split: str
+    row: int
+    unit: Unit
+    id: Any = None
+
+    def __str__(self) -> str:
+        own = "" if self.id is None else f" (id {self.id!r})"
+        return f"row {self.row} of the {self.split} data{own}"
+
+    def problem(self, kind: str, message: str, entity: int | None = None, **details: Any) -> Problem:
+        """Describe a problem of the row.
+
+        Args:
+            kind: A key of `KINDS`.
+            message: What is wrong.
+            entity: Index of the entity that it is about, or None.
+            **details: Other attributes of `Problem`.
+
+        Returns:
+            The problem. Its message begins with the place.
+        """
+        place = str(self) if entity is None else f"{self}, entity {entity}"
+        return Problem(
+            kind, f"{place}: {message}", self.split, self.row, self.unit, entity=entity, id=self.id, **details
+        )
 
 
 @dataclass(frozen=True)
@@ -83,8 +154,8 @@ class ValidationReport(TextReport):
 
     @property
     def is_clean(self) -> bool:
-        """Whether there are neither errors nor losses; notes are allowed."""
-        return all(problem.severity == "note" for problem in self.problems)
+        """Whether there are neither errors nor losses; doubts and notes are allowed."""
+        return all(problem.severity in ("doubt", "note") for problem in self.problems)
 
     def counts(self) -> dict[str, int]:
         """Count the problems of each kind that occurs, the most severe first."""
@@ -97,14 +168,61 @@ class ValidationReport(TextReport):
             raise ValueError(f"kind={kind!r} must be one of {list(KINDS)}")
         return tuple(problem for problem in self.problems if problem.kind == kind)
 
+    def fix(self, data: Any, kinds: Iterable[str] = tuple(FIXES)) -> tuple[Any, FixReport]:
+        """Fix the problems that need no human decision, in a copy of the data.
+
+        Args:
+            data: What `validate` was called with.
+            kinds: The kinds to fix, keys of `FIXES`: ``malformed-entity`` and ``blank-entity`` drop the entity,
+                ``repeated-entity`` drops it where it is listed again, ``outer-whitespace`` strips its edges, and
+                ``partial-word`` moves its edges to the nearest ends of words, which are those that `validate` used. An
+                entity that shares no character with any word stays. Defaults to all of these kinds.
+
+        Returns:
+            The data, in the form that it was passed in (a `Dataset`, a list of dicts, a DataFrame, or a dict of these;
+            a path is read into a `Dataset`), and a report of what was changed. ``data`` itself is not changed.
+
+        Raises:
+            TypeError: If ``data`` is not annotated data.
+            ValueError: If a kind is unknown or cannot be fixed, or the data is not what the report is about.
+
+        Example:
+            >>> from datasets import Dataset
+            >>> from span_marker import validate
+            >>> data = Dataset.from_list([{"text": "Ann went", "entities": [{"label": "PER", "start": 0, "end": 5}]}])
+            >>> fixed, changes = validate(data).fix(data)
+            >>> fixed[0]["entities"]
+            [{'label': 'PER', 'start': 0, 'end': 3}]
+            >>> print(changes)
+            entities changed: 1, in 1 row
+            <BLANKLINE>
+            partial-word                1  moved to the nearest ends of words
+                   row 0 of the annotated data, entity 0: 'PER' from characters 0 to 5 is now from 0 to 3
+        """
+        from span_marker.validation.fixes import fix  # it is about problems, too
+
+        return fix(data, self.problems, self.num_rows, kinds)
+
+    def to_pandas(self) -> Any:
+        """Return the problems as a ``pandas.DataFrame``, one row per problem, one column per attribute of `Problem`."""
+        import pandas as pd  # takes long to import
+
+        names = [column.name for column in fields(Problem)]
+        table = pd.DataFrame([[getattr(problem, name) for name in names] for problem in self.problems], columns=names)
+        return table.astype(dict.fromkeys(("row", "start", "end", "entity"), "Int64"))
+
     def __str__(self) -> str:
         rows = ", ".join(f"{name} {number:,}" for name, number in self.num_rows.items())
         severities = Counter(problem.severity for problem in self.problems)
-        totals = ", ".join(f"{name}: {severities[name]:,}" for name in ("error", "loss", "note"))
+        totals = ", ".join(f"{name}: {severities[name]:,}" for name in SEVERITIES)
         lines = [f"rows: {rows}; entities: {self.num_entities:,}; {totals}"]
-        for kind, number in self.counts().items():
-            severity, description = KINDS[kind]
-            lines += ["", f"{severity:<5}  {kind:<20} {number:>8,}  {description}"]
-            lines += [f"       {problem.message}" for problem in self.by_kind(kind)[:NUM_EXAMPLES]]
+        by_kind: dict[str, list[Problem]] = {kind: [] for kind in KINDS}
+        for problem in self.problems:
+            by_kind[problem.kind].append(problem)
+        found = sorted(filter(None, by_kind.values()), key=lambda problems: SEVERITIES.index(problems[0].severity))
+        for problems in found:
+            kind, number = problems[0].kind, len(problems)
+            lines += ["", f"{problems[0].severity:<5}  {kind:<20} {number:>8,}  {KINDS[kind][1]}"]
+            lines += [f"       {problem.message}" for problem in problems[:NUM_EXAMPLES]]
             lines += [f"       ... and {number - NUM_EXAMPLES:,} more"] if number > NUM_EXAMPLES else []
         return "\n".join(lines)

@@ -7,16 +7,21 @@ import pytest
 from datasets import Dataset
 from datasets.formatting import ArrowFormatter
 from helpers import arguments
-from tiny import LABELS, SENTENCES, TAGS, build_model
+from tiny import LABELS, SENTENCES, TAGS, build_model, build_tokenizer, encoder_config
+from transformers import AutoModel
 
 import span_marker.preprocessing.features
-from span_marker import Trainer
+from span_marker import SpanMarkerModel, Trainer
 from span_marker.checkpoints.training_record import NUM_LABEL_ROWS, NUM_TEXT_ROWS
 
 
 @pytest.fixture
 def dataset():
     return Dataset.from_dict({"tokens": SENTENCES, "ner_tags": TAGS})
+
+
+def entity(start, end):
+    return {"label": "PER", "start": start, "end": end}
 
 
 def test_each_data_set_is_prepared_once(dataset, tmp_path, monkeypatch):
@@ -137,6 +142,33 @@ def test_automatic_limits_come_from_the_training_data(dataset, tmp_path):
     assert longest <= model.config.model_max_length < longest + 8
     with pytest.raises(ValueError, match="'auto' is set by Trainer from the training data"):
         Trainer(build_model("bert", entity_max_length="auto"), arguments(tmp_path), eval_dataset=dataset)
+
+
+def test_the_limit_of_entities_comes_from_the_data_that_the_labels_come_from(dataset, tmp_path, caplog):
+    encoder, tokenizer = tmp_path / "encoder", build_tokenizer("wordpiece").tokenizer
+    AutoModel.from_config(encoder_config("bert", len(tokenizer))).save_pretrained(encoder)
+    tokenizer.save_pretrained(encoder)
+    rows = [
+        {"tokens": ["Ann", *"Lee flew to Paris".split()] + ["x"] * 20, "entities": entities}
+        for entities in ([entity(0, 2), entity(4, 5)], [entity(0, 12)])
+    ]
+    data = Dataset.from_list(rows)
+    for labels in (data, {"train": data}):
+        model = SpanMarkerModel.from_pretrained(encoder, labels=labels)
+        assert model.config.entity_max_length == "auto"
+        with caplog.at_level("INFO", logger="span_marker"):
+            Trainer(model, arguments(tmp_path), data)
+        assert model.config.entity_max_length == 12
+        assert [record.getMessage() for record in caplog.records] == [
+            "Set from the training data: entity_max_length=12 (in words of the tokenizer), which keeps 100.00% of the "
+            "entities, the longest of which has 12."
+        ]
+        caplog.clear()
+    assert SpanMarkerModel.from_pretrained(encoder, labels=data, entity_max_length=3).config.entity_max_length == 3
+    assert SpanMarkerModel.from_pretrained(encoder, labels=["O", "PER"]).config.entity_max_length == 8
+    model.save_pretrained(tmp_path / "model")
+    again = SpanMarkerModel.from_pretrained(tmp_path / "model", labels=data)
+    assert again.config.entity_max_length == 12
 
 
 def test_model_init_may_change_limits(dataset, tmp_path):

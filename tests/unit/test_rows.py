@@ -31,7 +31,7 @@ from span_marker.preprocessing.features import prepare
 
 MODEL = build_model("bert", entity_max_length=3)
 
-LOCATION = re.compile(r"^(the [\w-]+ data|(.*, )?row \d+( of the [\w-]+ data)?):? ")
+LOCATION = re.compile(r"^(the [\w-]+ data|(.*, )?row \d+( of the [\w-]+ data(, entity \d+)?)?):? ")
 """Begins every error of a row."""
 
 
@@ -250,8 +250,8 @@ def test_the_location_is_the_row_of_the_data_set():
         with pytest.raises(ValueError, match=f"^row 2 of the {where} data: {sentence}$"):
             CONSUMERS[name](data)
     [problem] = validate({"dev": data}).by_kind("malformed-entity")
-    assert problem.message == f"row 2 of the dev data: {sentence}"
-    assert (problem.row, problem.start, problem.end, problem.label) == (2, 0, 4, "PER")
+    assert problem.message == f"row 2 of the dev data, entity 0: {sentence}"
+    assert (problem.row, problem.entity, problem.start, problem.end, problem.label) == (2, 0, 0, 4, "PER")
 
 
 ACCEPTED = {

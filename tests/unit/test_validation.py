@@ -1,5 +1,7 @@
+import json
 import re
 
+import pandas as pd
 import pytest
 from datasets import ClassLabel, Dataset, Features, List, Value
 from hypothesis import given, settings
@@ -40,6 +42,7 @@ def found(report):
 
 
 ANN = ["Ann", "Lee", "saw", "Paris"]
+WORDS = [f"w{place}" for place in range(20)]
 
 CASES = {
     "clean words": (words((ANN, [entity(0, 2), entity(3, 4, "LOC")])), MODEL, []),
@@ -104,6 +107,40 @@ CASES = {
     "long": (words((["saw"] * 30, [])), MODEL, [("long-text", 0, None, None)]),
     "empty": (words(([], []), (["", " "], [])), None, [("empty-row", row, None, None) for row in (0, 1)]),
     "twice": (texts(("a b", []), ("c", []), ("a b", [])), None, [("repeated-sentence", 2, None, None)]),
+    "twice, in two ways": (
+        texts(("Ann saw", [entity(0, 3)]), ("Ann saw", [entity(0, 4)]), ("Ann saw", [])),
+        None,
+        [
+            ("outer-whitespace", 1, 0, 4),
+            *(("repeated-sentence", row, None, None) for row in (1, 2)),
+            ("conflicting-sentence", 2, None, None),
+        ],
+    ),
+    "one label under two names": (
+        words(([str(row) for row in range(6)], [entity(row, row + 1, "PER" if row else "Person") for row in range(6)])),
+        None,
+        [("label-variant", 0, None, None)],
+    ),
+    "a rare label": (
+        words((WORDS, [entity(row, row + 1, "LOC" if row == 7 else "PER") for row in range(20)])),
+        None,
+        [("rare-label", 0, None, None)],
+    ),
+    "one text, two labels": (
+        words(*[(["in", "Paris", str(row)], [entity(1, 2, "LOC" if row else "PER")]) for row in range(5)]),
+        None,
+        [("conflicting-label", 0, 1, 2)],
+    ),
+    "one text, two boundaries": (
+        texts(*[(f"{row} saw The Louvre", [entity(6 + 4 * (row == 1), 16)]) for row in range(3)]),
+        None,
+        [("boundary-variant", 1, 10, 16)],
+    ),
+    "beside a symbol": (
+        texts(*[(f"order #{row}45", [entity(6 + (row == 2), 10)]) for row in range(5)]),
+        None,
+        [("symbol-edge", 2, 7, 10)],
+    ),
     "in two splits": ({"train": texts(("a", []), ("b", [])), "test": texts(("b", []), ("a ", []))}, None, [
         ("shared-sentence", 0, None, None)
     ]),
@@ -116,7 +153,8 @@ def test_problems_are_found_where_they_are(name):
     report = validate(data, model)
     assert sorted(found(report), key=str) == sorted(expected, key=str)
     for problem in report.problems:
-        assert problem.message.startswith(f"row {problem.row} of the {problem.split} data: ")
+        place = "" if problem.entity is None else f", entity {problem.entity}"
+        assert problem.message.startswith(f"row {problem.row} of the {problem.split} data{place}: ")
 
 
 def test_every_kind_has_a_case():
@@ -160,10 +198,44 @@ def test_a_sentence_of_an_earlier_split_is_named_with_its_row():
 
 def test_the_table_shows_the_first_examples():
     table = str(validate(words(*[([f"w{row}"], [entity(0, 2)]) for row in range(5)])))
-    assert table.splitlines()[0] == "rows: annotated 5; entities: 0; error: 5, loss: 0, note: 0"
+    assert table.splitlines()[0] == "rows: annotated 5; entities: 0; error: 5, loss: 0, doubt: 0, note: 0"
     assert re.search(r"^error  malformed-entity +5  ", table, re.MULTILINE)
     assert [f"row {row} of" in table for row in range(5)] == [True, True, True, False, False]
     assert "... and 2 more" in table
+
+
+def test_paths_rows_and_tables_are_read_as_data_sets_are(tmp_path):
+    rows = [
+        {"id": "a", "text": "Ann Lee", "entities": [entity(0, 3), entity(4, 6)]},
+        {"id": "b", "text": "Ann Lee", "entities": []},
+    ]
+    path = tmp_path / "data.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    expected = validate(Dataset.from_list(rows))
+    assert [problem.message for problem in expected.problems] == [
+        "row 0 of the annotated data (id 'a'), entity 1: 'PER' from characters 4 to 6 ('Le') begins or ends inside a "
+        "word",
+        "row 1 of the annotated data (id 'b'): 'Ann Lee' is also row 0 of the annotated data (id 'a')",
+        "row 1 of the annotated data (id 'b'): 'Ann Lee' is annotated in another way in row 0 of the annotated data "
+        "(id 'a') (entities only there: 2, only here: 0)",
+    ]
+    for data in (rows, tuple(rows), pd.DataFrame(rows), path, str(path)):
+        assert validate(data) == expected
+    splits = validate({"train": rows, "dev": path, "test": pd.DataFrame(rows)})
+    assert splits.num_rows == {"train": 2, "dev": 2, "test": 2}
+    assert len(splits.by_kind("shared-sentence")) == 4
+
+
+@pytest.mark.parametrize("data", [7, ["Ann"], {"train": 7}])
+def test_what_is_no_data_is_refused(data):
+    with pytest.raises(TypeError, match="must be a"):
+        validate(data)
+
+
+def test_the_index_of_an_entity_counts_malformed_ones():
+    data = [{"tokens": ANN, "entities": [entity(0, 9), entity(0, 2), entity(3, 4, "ORG"), entity(0, 1)]}]
+    found = [(problem.kind, problem.entity) for problem in validate(data, MODEL).problems]
+    assert found == [("malformed-entity", 0), ("unknown-label", 2), ("nested", 3)]
 
 
 def test_integer_tags_need_names():
