@@ -13,24 +13,21 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
 
 import regex
 
-from span_marker.core.words import UNSPACED, Place
+from span_marker.core.words import CHUNK, UNSPACED, UNSPACED_START, Place, words_between
 
 LETTERS = r"[\p{L}\p{M}\p{N}]"
 
-CLITICS = rf"n['’]t(?!{LETTERS})|['’](?:s|m|re|ve|ll|d)(?!{LETTERS})"
+CLITICS = rf"n['\u2019]t(?!{LETTERS})|['\u2019](?:s|m|re|ve|ll|d)(?!{LETTERS})"
 """Endings of English words that many data sets split off."""
 
 ATOM = regex.compile(
-    rf"{UNSPACED}\p{{M}}*|{CLITICS}|(?:(?!{UNSPACED}|(?<={LETTERS})n['’]t(?!{LETTERS})){LETTERS})+|(.)\1*",
+    rf"{UNSPACED}\p{{M}}*|{CLITICS}|(?:(?!{UNSPACED}|(?<={LETTERS})n['\u2019]t(?!{LETTERS})){LETTERS})+|(.)\1*",
     regex.IGNORECASE | regex.DOTALL,
 )
 """An atom, which is never split."""
-
-UNSPACED_START = regex.compile(UNSPACED)
 
 MAX_WORDS = 250_000
 """Number of training words that rules are learned from."""
@@ -41,13 +38,16 @@ MAX_RULES = 4_000
 MAX_CONTEXT = 100
 """The largest number of characters of a context."""
 
-CLINGS_LEFT = frozenset(".,;:!?)]}%…»”’、。，；：！？）」』】》")
+CLINGS_LEFT = frozenset(
+    ".,;:!?)]}%\u2026\u00bb\u201d\u2019"
+    "\u3001\u3002\uff0c\uff1b\uff1a\uff01\uff1f\uff09\u300d\u300f\u3011\u300b"  # Chinese and Japanese
+)
 """First characters of words that are written without white space before them."""
 
-CLINGS_RIGHT = frozenset("([{«“‘„¿¡#@$£€（「『【《")
+CLINGS_RIGHT = frozenset("([{#@$\u00ab\u201c\u2018\u201e\u00bf\u00a1\u00a3\u20ac\uff08\u300c\u300e\u3010\u300a")
 """Words that are written without white space behind them."""
 
-AMBIGUOUS = frozenset("-/&'’_+=~*|·–—")
+AMBIGUOUS = frozenset("-/&'_+=~*|\u2019\u00b7\u2013\u2014")
 """Words that are written without white space around them if the data have them apart, but not inside of words."""
 
 QUOTES = frozenset("\"'")
@@ -126,11 +126,7 @@ class WordRules:
             for place, contexts in _boundaries(text)
             if next((self.breaks[context] for context in reversed(contexts) if context in self.breaks), True)
         }
-        places: list[Place] = []
-        for chunk in regex.finditer(r"\S+", text):
-            bounds = [chunk.start(), *(place for place in range(*chunk.span()) if place in breaks), chunk.end()]
-            places += [bound for bound in pairwise(bounds) if bound[0] < bound[1]]
-        return places
+        return words_between(text, breaks)
 
 
 def _decide(rules: dict[str, bool], context: str, wider: dict[str, str]) -> bool:
@@ -141,8 +137,11 @@ def _decide(rules: dict[str, bool], context: str, wider: dict[str, str]) -> bool
 
 
 def _boundaries(text: str) -> Iterator[tuple[int, list[str]]]:
-    """Find the places between two atoms of a chunk, each with its contexts, the widest first."""
-    chunks = [match.span() for match in regex.finditer(r"\S+", text)]
+    """Find the places between two atoms of a chunk, each with its contexts, the widest first.
+
+    Beside characters of scripts without white space there is always a break: they have no contexts.
+    """
+    chunks = [match.span() for match in CHUNK.finditer(text)]
     for index, (start, end) in enumerate(chunks):
         atoms = [(match.start(), match[0]) for match in ATOM.finditer(text, start, end)]
         if len(atoms) > 1:
@@ -166,16 +165,16 @@ def _chunk_boundaries(
             f"2 {before} {left} {right} {after}",
             f"3 {before} {first} {second} {is_inner}",
         ]
-        if not UNSPACED_START.match(first) and not UNSPACED_START.match(second):
-            yield atoms[index][0], contexts
+        is_unspaced = UNSPACED_START.match(first) or UNSPACED_START.match(second)
+        yield atoms[index][0], [] if is_unspaced else contexts
 
 
 def _shape(atom: str) -> str:
     """``x``, ``xx``, ``X``, ``XX``, ``Xx``, ``d``; letters behind an apostrophe and marks stand for themselves."""
     if atom[0].isdigit():
         return "d"
-    if not atom[0].isalpha() or len(atom) > 1 and atom[-2] in "'’":
-        return atom.lower() if atom[0] != atom[-1] or len(atom) == 1 else atom[0] * min(len(atom), 3)
+    if not atom[0].isalpha() or (len(atom) > 1 and atom[-2] in "'\u2019"):  # n't
+        return atom.lower() if atom[0] != atom[-1] else atom[:3]
     if len(atom) == 1:
         return "X" if atom.isupper() else "x"
     return "XX" if atom.isupper() else "Xx" if atom[0].isupper() else "xx"
@@ -204,9 +203,8 @@ def attached_marks(sentences: Iterable[Sequence[str]]) -> frozenset[str]:
     for words in sentences:
         for index, word in enumerate(words):
             if word in AMBIGUOUS:
-                apart[word] += 0 < index < len(words) - 1 and words[index - 1][-1:].isalnum() and (
-                    words[index + 1][:1].isalnum()
-                )
+                neighbors = [*words[max(index - 1, 0) : index], *words[index + 1 : index + 2]]
+                apart[word] += len(neighbors) == 2 and all(neighbor.isalnum() for neighbor in neighbors)
             else:
                 inside.update(set(word[1:-1]) & AMBIGUOUS)
     return frozenset(mark for mark, number in apart.items() if number > inside[mark])
@@ -248,6 +246,6 @@ def _clings(word: str, text: str, attached: frozenset[str], is_open: dict[str, b
         is_open[word] = not is_open[word]
         return not is_open[word], is_open[word]
     is_unspaced = bool(UNSPACED_START.match(word)) and bool(text) and bool(UNSPACED_START.match(text[-1]))
-    clings_left = is_unspaced or word[0] in CLINGS_LEFT and not word[-1].isalnum()
+    clings_left = is_unspaced or (word[0] in CLINGS_LEFT and not word[-1].isalnum())
     clings_left |= bool(regex.fullmatch(CLITICS, word, regex.IGNORECASE))
     return clings_left, word in CLINGS_RIGHT

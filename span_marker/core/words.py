@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Container, Iterable, Iterator
+from itertools import accumulate, pairwise
 from typing import TypeAlias
 
 import regex
@@ -17,12 +19,35 @@ Split: TypeAlias = Callable[[str], Iterable[Place]]
 UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Bopomofo}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\u30fc]"
 """Characters of scripts that have no white space between words, as a regular expression."""
 
+CHUNK = re.compile(r"\S+")
+"""Text without white space, as Python defines it."""
+
 GRAPHEME = regex.compile(r"\X")
 
-UNICODE_WORD = regex.compile(
-    rf"{UNSPACED}[\p{{M}}\p{{Cf}}]*|(?:(?!{UNSPACED})\S)+?(?={UNSPACED}|\s|\Z|\b)(?!\p{{M}}|\p{{Cf}})",
-    regex.WORD | regex.VERSION1,
-)
+WORD_BREAK = regex.compile(r"\b", regex.WORD)
+
+UNSPACED_START = regex.compile(UNSPACED)
+
+
+def words_between(text: str, breaks: Container[int]) -> list[Place]:
+    """Split a string at white space, and at other places.
+
+    Args:
+        text: The string.
+        breaks: Places where a word begins, besides those behind white space.
+
+    Returns:
+        The place of each word.
+
+    Example:
+        >>> words_between("Oslo, 1 May", {4})
+        [(0, 4), (4, 5), (6, 7), (8, 11)]
+    """
+    places: list[Place] = []
+    for chunk in CHUNK.finditer(text):
+        start, end = chunk.span()
+        places += pairwise([start, *(place for place in range(start + 1, end) if place in breaks), end])
+    return places
 
 
 def character_words(text: str) -> list[Place]:
@@ -38,7 +63,7 @@ def character_words(text: str) -> list[Place]:
         >>> character_words("I 東京")
         [(0, 1), (2, 3), (3, 4)]
     """
-    return [match.span() for match in GRAPHEME.finditer(text) if not match[0].isspace()]
+    return words_between(text, {start for start, _ in _graphemes(text)})
 
 
 def unicode_words(text: str) -> list[Place]:
@@ -57,7 +82,22 @@ def unicode_words(text: str) -> list[Place]:
         >>> [text[start:end] for start, end in unicode_words(text)]
         ['The', 'U.S', '.', 'buys', '3.5', 't', 'in', '東', '京']
     """
-    return [match.span() for match in UNICODE_WORD.finditer(text)]
+    word_breaks = {match.start() for match in WORD_BREAK.finditer(text)}
+    breaks = set()
+    was_unspaced = False
+    for start, _ in _graphemes(text):
+        is_unspaced = UNSPACED_START.match(text, start) is not None
+        if is_unspaced or was_unspaced or start in word_breaks:
+            breaks.add(start)
+        was_unspaced = is_unspaced
+    return words_between(text, breaks)
+
+
+def _graphemes(text: str) -> Iterator[Place]:
+    """The characters that are not white space, each with its combining marks."""
+    for chunk in CHUNK.finditer(text):
+        for match in GRAPHEME.finditer(text, *chunk.span()):
+            yield match.span()
 
 
 def has_icu() -> bool:
@@ -84,9 +124,6 @@ def icu_words(text: str) -> list[Place]:
     iterator = icu.BreakIterator.createWordInstance(icu.Locale.getRoot())
     iterator.setText(text)
     # ICU counts UTF-16 units: characters beyond the basic plane are two of them.
-    units = [0]
-    for character in text:
-        units.append(units[-1] + (2 if character > "\uffff" else 1))
+    units = accumulate((2 if character > "\uffff" else 1 for character in text), initial=0)
     places = {unit: place for place, unit in enumerate(units)}
-    bounds = [0, *(places[unit] for unit in iterator)]
-    return [(start, end) for start, end in zip(bounds, bounds[1:], strict=False) if not text[start:end].isspace()]
+    return words_between(text, {places[unit] for unit in iterator})

@@ -7,6 +7,7 @@ training, a *loss* is an entity that cannot be trained on or predicted, and a *n
 from __future__ import annotations
 
 from bisect import bisect_right, insort
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice
@@ -18,6 +19,8 @@ from span_marker.configuration import AUTO
 from span_marker.core.alignment import align, trim, trim_entities
 from span_marker.core.labels import LabelledSpan, complete_tags
 from span_marker.core.spans import IntArray
+from span_marker.core.word_splitters import OWN_SPLITS, splitter_name
+from span_marker.core.words import has_icu
 from span_marker.data.columns import (
     ROWS_AT_A_TIME,
     RowReader,
@@ -29,8 +32,9 @@ from span_marker.data.columns import (
 )
 from span_marker.data.rows import Row, Unit
 from span_marker.modeling import SpanMarkerModel, without_adapter
-from span_marker.preprocessing.inputs import document_columns
-from span_marker.preprocessing.tokenizer import NO_TOKEN, EncodedSentence
+from span_marker.preprocessing.inputs import Sentences, document_columns
+from span_marker.preprocessing.pieces import tokenize
+from span_marker.preprocessing.tokenizer import NO_TOKEN, EncodedSentence, readable
 from span_marker.validation.report import Problem, ValidationReport
 
 if TYPE_CHECKING:
@@ -80,9 +84,10 @@ def validate(data: Any, model: SpanMarkerModel | None = None) -> ValidationRepor
     Args:
         data: A `Dataset` or a dict of several, with the columns ``tokens`` and ``entities``, ``text`` and ``entities``,
             or ``tokens`` and ``ner_tags``.
-        model: The model to train or to evaluate. With it, words are those of its tokenizer, and labels and limits are
-            checked. Without a model, word boundaries are taken from the text: a boundary lies between two characters
-            unless both are alphanumeric.
+        model: The model to train or to evaluate. With it, words are those of its ``word_splitter``, labels and limits
+            are checked, and the report says which other ``word_splitter`` would cut fewer entities of texts. Without a
+            model, word boundaries are taken from the text: a boundary lies between two characters unless both are
+            alphanumeric.
 
     Returns:
         The report. Each problem refers to one other entity or sentence: an entity inside several longer ones is
@@ -105,6 +110,7 @@ def validate(data: Any, model: SpanMarkerModel | None = None) -> ValidationRepor
     datasets = named_splits(data)
     problems: list[Problem] = []
     num_entities = 0
+    word_cuts: Counter[str] = Counter()
     seen: dict[Any, str] = {}
     for dataset, reader in zip(datasets.values(), _readers(datasets, model), strict=True):
         document_columns(dataset)
@@ -119,13 +125,15 @@ def validate(data: Any, model: SpanMarkerModel | None = None) -> ValidationRepor
                 problems += _entity_problems(row)
                 problems += _overlap_problems(row, model is not None and model.config.multi_label)
                 if model is not None and sentence is not None:
+                    word_cuts.update(_count_cuts(row, sentence, model))
                     problems += _model_problems(row, sentence, model)
                 elif row.unit == "characters":
                     problems += _partial_words(row)
         seen = {**seen_here, **seen}
     order = {split: index for index, split in enumerate(datasets)}
     problems.sort(key=lambda problem: (order[problem.split], problem.row))
-    return ValidationReport(tuple(problems), {name: len(dataset) for name, dataset in datasets.items()}, num_entities)
+    num_rows = {name: len(dataset) for name, dataset in datasets.items()}
+    return ValidationReport(tuple(problems), num_rows, num_entities, dict(word_cuts))
 
 
 def _readers(datasets: dict[str, Dataset], model: SpanMarkerModel | None) -> list[RowReader]:
@@ -162,8 +170,20 @@ def _read(batch: Iterable[tuple[int, tuple[Any, ...]]], reader: RowReader) -> tu
 def _encode(items: list[Any], model: SpanMarkerModel | None) -> Sequence[EncodedSentence | None]:
     if model is None or not items:
         return [None] * len(items)
-    tokenizer = model.require_tokenizer()
-    return tokenizer.encode_texts(items) if isinstance(items[0], str) else tokenizer.encode_words(items)
+    sentences = Sentences(items, are_texts=isinstance(items[0], str))
+    return tokenize(sentences, model.require_tokenizer(), model.config.split)
+
+
+def _count_cuts(row: _Row, sentence: EncodedSentence, model: SpanMarkerModel) -> dict[str, int]:
+    """Count the entities of a text that begin or end inside a word, with the model's words and with other ones."""
+    if not row.spans or not isinstance(row.item, str) or sentence.char_starts is None or sentence.char_ends is None:
+        return {}
+    words = {splitter_name(model.config.word_splitter): (sentence.char_starts, sentence.char_ends)}
+    for name, split in OWN_SPLITS.items():
+        if name not in words and (name != "icu" or has_icu()):
+            starts, ends = np.array(list(split(readable(row.item))), dtype=np.int64).reshape(-1, 2).T
+            words[name] = starts, ends
+    return {name: len(align(row.spans, row.item, *places)[1]) for name, places in words.items()}
 
 
 def _sentence_problems(row: _Row, seen: dict[Any, str], seen_here: dict[Any, str]) -> Iterator[Problem]:
@@ -242,7 +262,7 @@ def _model_problems(row: _Row, sentence: EncodedSentence, model: SpanMarkerModel
         if _is_blank(row.item[span.start : span.end]):
             continue
         if isinstance(row.item, str) and np.any((starts < span.end) & (ends > span.start)):
-            message = "begins or ends inside a word of the tokenizer, or where it has no token"
+            message = "begins or ends inside a word, or where the tokenizer has no token"
             yield row.about(span, "partial-word", message)
         else:
             yield row.about(span, "entity-without-token", "ends in words for which the tokenizer has no token")
