@@ -149,9 +149,7 @@ def _boundaries(text: str) -> Iterator[tuple[int, list[str]]]:
             yield from _chunk_boundaries(atoms, following, index == 0)
 
 
-def _chunk_boundaries(
-    atoms: list[tuple[int, str]], following: str, is_first: bool
-) -> Iterator[tuple[int, list[str]]]:
+def _chunk_boundaries(atoms: list[tuple[int, str]], following: str, is_first: bool) -> Iterator[tuple[int, list[str]]]:
     names = [atom for _, atom in atoms]
     # A capital letter that follows may begin a sentence, like the end of the text.
     shapes = ["^^" if is_first else "^", *map(_shape, names), "$a" if following.islower() else "$"]

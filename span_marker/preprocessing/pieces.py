@@ -59,9 +59,7 @@ class Piece:
         }
 
 
-def tokenize(
-    sentences: Sentences, tokenizer: SpanMarkerTokenizer, split: Split | None = None
-) -> list[EncodedSentence]:
+def tokenize(sentences: Sentences, tokenizer: SpanMarkerTokenizer, split: Split | None = None) -> list[EncodedSentence]:
     """Tokenize sentences, without special tokens. This is where strings become words.
 
     Args:
