@@ -54,6 +54,7 @@ def test_combining_marks_stay_with_their_character(function, letter, mark):
     ("text", "words"),
     [
         ("The U.S. don't buy 3.5 t.", ["The", "U.S", ".", "don't", "buy", "3.5", "t", "."]),
+        ("\u30bf_a", ["\u30bf", "_a"]),
         ("foo_bar (a-b)", ["foo_bar", "(", "a", "-", "b", ")"]),
         ("\u6771\u4eac\u30bf\u30ef\u30fc\u306bBMW\u3002", [*"\u6771\u4eac\u30bf\u30ef\u30fc\u306b", "BMW", "\u3002"]),
         ("\u0e2a\u0e27\u0e31\u0e2a\u0e14\u0e35", ["\u0e2a", "\u0e27\u0e31", "\u0e2a", "\u0e14\u0e35"]),
