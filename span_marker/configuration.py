@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
 from numbers import Real
 from typing import Any, ClassVar, Literal
 
@@ -13,7 +12,12 @@ from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 
 from span_marker.core.checks import check_limit, check_probability
 from span_marker.core.decoding import Decoder, Decoding, check_decoding
+from span_marker.core.filter_settings import LARGEST_STATE
+from span_marker.core.filter_settings import SpanFilterConfig as SpanFilterConfig
 from span_marker.core.labels import OUTSIDE, check_labels, detect_scheme, reduce_labels
+from span_marker.core.word_rules import WordRules
+from span_marker.core.word_splitters import TrainedOn, check_splitter, find_split, splitter_name
+from span_marker.core.words import Split
 from span_marker.version import __version__
 
 DEFAULT_MODEL_MAX_LENGTH = 512
@@ -29,9 +33,6 @@ AUTO = "auto"
 LARGEST_LIMIT = 2**31 - 1
 """The largest allowed value of any limit."""
 
-LARGEST_STATE = 10**5
-"""The largest allowed size of a text state: larger than that of any encoder, small enough to build a filter quickly."""
-
 FOREIGN_SETTINGS = (
     "attn_implementation",
     "_attn_implementation",
@@ -45,64 +46,6 @@ The first four may name a repository with kernels, which is code that ``transfor
 
 HAS_CODE = "has_code"
 """Key in the configuration of an encoder whose code is among the files of the checkpoint."""
-
-
-@dataclass(frozen=True)
-class SpanFilterConfig:
-    """Settings of a candidate filter.
-
-    Args:
-        input_size: Size of the text states that the filter reads.
-        threshold: The least score of a candidate that gets markers; None until the filter is tuned.
-        entity_max_length: The value of ``entity_max_length`` that the threshold was chosen for, in words.
-        recall: The share of the entities that the threshold must keep.
-        candidates_kept: The share of the candidates that the threshold keeps.
-
-    Raises:
-        TypeError: If an entry is not a number.
-        ValueError: If an entry is out of range.
-    """
-
-    input_size: int
-    threshold: float | None = None
-    entity_max_length: int | None = None
-    recall: float | None = None
-    candidates_kept: float | None = None
-
-    def __post_init__(self) -> None:
-        check_limit("span_filter.input_size", self.input_size, at_least=1, at_most=LARGEST_STATE)
-        if self.threshold is None:
-            return
-        if isinstance(self.threshold, bool) or not isinstance(self.threshold, Real):
-            raise TypeError(f"span_filter.threshold={self.threshold!r} must be a number")
-        if not math.isfinite(float(self.threshold)):
-            raise ValueError(f"span_filter.threshold={self.threshold!r} must be finite")
-        check_probability("span_filter.candidates_kept", self.candidates_kept)
-
-    @classmethod
-    def from_dict(cls, values: Any) -> SpanFilterConfig:
-        """Read the settings from the output of `to_dict`.
-
-        Args:
-            values: The dict.
-
-        Returns:
-            The settings.
-
-        Raises:
-            TypeError: If an entry is not a number.
-            ValueError: If ``values`` is not a dict, lacks ``input_size``, or has an unknown or wrong entry.
-        """
-        names = [field.name for field in fields(cls)]
-        if not isinstance(values, dict) or "input_size" not in values or not set(values) <= set(names):
-            raise ValueError(
-                f"span_filter={values!r} must be None or a dict with 'input_size' and only keys of {names}"
-            )
-        return cls(**values)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the settings that are not None, for JSON."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 class SpanMarkerConfig(PreTrainedConfig):
@@ -141,6 +84,12 @@ class SpanMarkerConfig(PreTrainedConfig):
         token_state_size: Size of the token states that the classifier reads besides those of the markers: for each
             candidate the states of its first and last token, see `span_marker.heads.token_states`. None if it reads
             markers only, as in 1.x. It is set when a model is made, and goes with the weights.
+        word_splitter: How strings are split into words, see `span_marker.core.word_splitters`: one of its `NAMES`, or a
+            function from a string to the first character and the one after the last of each word. A function is saved
+            by its name alone. ``"auto"`` lets training choose, which is the default of new models.
+        word_rules: The rules of ``word_splitter="fitted"``, as `WordRules` or the dict that they are saved as.
+        trained_on: What the model was trained on last, as a `TrainedOn` or the dict that it is saved as. None if it is
+            not known. ``Trainer`` sets it.
         span_filter: The settings of the candidate filter, as a `SpanFilterConfig` or the dict that it is saved as. None
             for models without a filter.
         exact: Whether all candidates get markers in prediction, even if the model has a filter.
@@ -171,6 +120,9 @@ class SpanMarkerConfig(PreTrainedConfig):
     candidates_per_word: float | None = None
     letter_case: bool = False
     token_state_size: int | None = None
+    word_splitter: Any = "tokenizer"
+    word_rules: WordRules | None = None
+    trained_on: TrainedOn | None = None
     span_filter: SpanFilterConfig | None = None
     exact: bool = False
     span_marker_version: str = __version__
@@ -180,6 +132,10 @@ class SpanMarkerConfig(PreTrainedConfig):
         self.encoder = _encoder_config(self.encoder)
         if self.span_filter is not None and not isinstance(self.span_filter, SpanFilterConfig):
             self.span_filter = SpanFilterConfig.from_dict(self.span_filter)
+        if self.word_rules is not None and not isinstance(self.word_rules, WordRules):
+            self.word_rules = WordRules(self.word_rules)
+        if self.trained_on is not None and not isinstance(self.trained_on, TrainedOn):
+            self.trained_on = TrainedOn.from_dict(self.trained_on)
         if labels is not None:
             classes, self.id2reduced_id = reduce_labels(labels)
             self.id2label, self.label2id = _both_ways(classes)
@@ -194,7 +150,21 @@ class SpanMarkerConfig(PreTrainedConfig):
         values: dict[str, Any] = super().to_dict()
         if self.span_filter is not None:
             values["span_filter"] = self.span_filter.to_dict()
+        if self.word_rules is not None:
+            values["word_rules"] = dict(self.word_rules.breaks)
+        if self.trained_on is not None:
+            values["trained_on"] = self.trained_on.to_dict()
+        values["word_splitter"] = splitter_name(self.word_splitter)
         return values
+
+    @property
+    def split(self) -> Split | None:
+        """Finds the words of a string; None if the tokenizer does.
+
+        Raises:
+            ValueError: If ``word_splitter`` names a function that was not passed, or has no rules yet.
+        """
+        return find_split(self.word_splitter, self.word_rules)
 
     def check_limits(self) -> None:
         """Check all settings.
@@ -208,6 +178,7 @@ class SpanMarkerConfig(PreTrainedConfig):
         check_limit("entity_max_length", self.entity_max_length, at_least=1, at_most=LARGEST_LIMIT, also=(AUTO,))
         check_limit("model_max_length", self.model_max_length, 1, at_most=LARGEST_LIMIT, also=(None, AUTO))
         check_limit("token_state_size", self.token_state_size, at_least=1, at_most=LARGEST_STATE, also=(None,))
+        check_splitter(self.word_splitter)
         for name in ("max_prev_context", "max_next_context"):
             check_limit(name, getattr(self, name), at_least=0, at_most=LARGEST_LIMIT, also=(None,))
         if self.thresholds is not None:

@@ -17,6 +17,7 @@ from span_marker.candidate_filter.head import FILTER_LOSS_WEIGHT, SpanFilter, fi
 from span_marker.candidate_filter.mixin import SpanFilterMixin
 from span_marker.checkpoints.pretrained import SpanMarkerPreTrainedModel
 from span_marker.configuration import SpanMarkerConfig
+from span_marker.core.word_splitters import AUTO_SPLITTER
 from span_marker.encoders.engines import EngineInput, FastEngine
 from span_marker.encoders.support import EngineChoice
 from span_marker.heads import CaseEmbedding, SpanClassifier, dropout_rate, summed_loss, token_states
@@ -91,6 +92,8 @@ class SpanMarkerModel(SpanFilterMixin, PredictionMixin, SpanMarkerPreTrainedMode
             self._init_weights(self.classifier)
             if "candidates_per_word" not in arguments:
                 self.config.candidates_per_word = DEFAULT_CANDIDATES_PER_WORD
+        if "word_splitter" not in arguments and not compatible_with_1x:
+            self.config.word_splitter = AUTO_SPLITTER
         drops_case = self.require_tokenizer().drops_case
         if self.config.letter_case and (compatible_with_1x or not drops_case):
             reason = "1.x does not know it" if compatible_with_1x else "the tokenizer tells cases apart itself"

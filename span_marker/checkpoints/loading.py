@@ -22,6 +22,7 @@ from transformers.utils.peft_utils import ADAPTER_CONFIG_NAME
 from span_marker.checkpoints.custom_code import load_config_with_code
 from span_marker.checkpoints.errors import BROKEN_WEIGHTS, StrPath, naming_broken_files
 from span_marker.configuration import AUTO, HAS_CODE, SpanMarkerConfig
+from span_marker.core.word_splitters import import_splitter, is_foreign
 from span_marker.encoders.support import auto_class, check_encoder, max_positions, model_arguments
 from span_marker.preprocessing.tokenizer import SpanMarkerTokenizer
 
@@ -41,6 +42,7 @@ CONFIG_ARGUMENTS = (
     "decoding",
     "candidates_per_word",
     "exact",
+    "word_splitter",
 )
 """Arguments of ``from_pretrained`` that belong to the configuration."""
 
@@ -210,8 +212,8 @@ def fit_checkpoint_config(
         path: Name of the checkpoint, for errors.
 
     Raises:
-        ValueError: If ``labels``, ``multi_label`` or ``letter_case`` differ from the checkpoint's, or a limit is too
-            low or too high.
+        ValueError: If ``labels``, ``multi_label`` or ``letter_case`` differ from the checkpoint's, a limit is too low
+            or too high, or the checkpoint's word splitter is a function and the caller passes none.
     """
     for name in ("multi_label", "letter_case"):
         if limits.get(name, getattr(config, name)) != getattr(config, name):
@@ -223,6 +225,12 @@ def fit_checkpoint_config(
         raise ValueError(
             f"labels={list(labels)!r} differ from those of the checkpoint {str(path)!r}, {config.tags!r}: "
             "leave labels out, or start from an encoder"
+        )
+    if is_foreign(config.word_splitter) and "word_splitter" not in limits:
+        raise ValueError(
+            f"the checkpoint {str(path)!r} splits strings into words by a function, word_splitter="
+            f"{config.word_splitter!r}, which is not run unless you pass it: word_splitter=..., the function or its "
+            "import path"
         )
     _check_vocabulary(config.encoder, tokenizer, path)
     _set_limits(config, limits, tokenizer)
@@ -344,7 +352,7 @@ def _hub_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
 def _set_limits(config: SpanMarkerConfig, limits: dict[str, Any], tokenizer: SpanMarkerTokenizer) -> None:
     """Write the caller's limits into a configuration, and check them against the encoder."""
     for name, value in limits.items():
-        setattr(config, name, value)
+        setattr(config, name, import_splitter(value) if name == "word_splitter" else value)
     config.check_limits()
     if config.model_max_length == AUTO:
         return

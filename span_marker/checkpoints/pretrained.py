@@ -319,9 +319,9 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
                 trained unless you set ``candidates_per_word``. With little training data, such models are much worse.
             **kwargs: ``model_max_length`` (tokens), ``marker_max_length`` (pairs), ``entity_max_length`` (words),
                 ``max_prev_context`` and ``max_next_context`` (sentences), ``multi_label``, ``letter_case``,
-                ``decoding``, ``exact`` and ``candidates_per_word``, by default 1 for a model on an encoder, see
-                `SpanMarkerConfig`. All others are handed to ``transformers``: ``revision``, ``token``, ``dtype``,
-                ``device_map``, and so on.
+                ``decoding``, ``exact``, ``word_splitter`` (a name, a function or its import path) and
+                ``candidates_per_word``, by default 1 for a model on an encoder, see `SpanMarkerConfig`. All
+                others are handed to ``transformers``: ``revision``, ``token``, ``dtype``, ``device_map``, and so on.
 
         Returns:
             The model, with its tokenizer, in evaluation mode.

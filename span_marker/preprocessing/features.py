@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from math import prod
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from span_marker.core.decoding import RULES, Decoding
 from span_marker.core.labels import LabelledSpan, count_overlaps
 from span_marker.core.spans import IntArray
 from span_marker.core.windows import UNBOUNDED
+from span_marker.core.word_splitters import TrainedOn
 from span_marker.data.columns import ROWS_AT_A_TIME, RowReader, require_dataset
 from span_marker.data.rows import Kind, Row, check_content
 from span_marker.preprocessing.data_collator import within_reach
@@ -60,6 +62,7 @@ class DatasetSummary:
             the sentence.
         cut_words: Number of entities that begin or end inside a word.
         examples: The first of these, described in words.
+        row_lengths: How many rows have each number of words.
     """
 
     num_entities: int = 0
@@ -71,6 +74,12 @@ class DatasetSummary:
     without_tokens: int = 0
     cut_words: int = 0
     examples: list[str] = field(default_factory=list)
+    row_lengths: Counter[int] = field(default_factory=Counter)
+
+    def trained_on(self, unit: Literal["words", "text"]) -> TrainedOn:
+        """What a model is trained on that is trained on this data, whose rows are words or texts."""
+        num_rows, num_words = self.row_lengths.total(), sum(map(prod, self.row_lengths.items()))
+        return TrainedOn(unit, num_rows, num_words / max(num_rows, 1), max(self.row_lengths, default=0))
 
     @property
     def decoding(self) -> Decoding:
@@ -128,7 +137,8 @@ class DatasetSummary:
             parts.append(f"{self.without_tokens} end in words for which the tokenizer has no token")
         if self.cut_words:
             parts.append(
-                f"{self.cut_words} begin or end inside a word of the tokenizer (such as {'; '.join(self.examples)})"
+                f"{self.cut_words} begin or end inside a word (such as {'; '.join(self.examples)}; "
+                "validate(data, model) says whether another word_splitter has them whole)"
             )
         if parts:
             logger.warning(
@@ -156,6 +166,7 @@ class DatasetSummary:
             rows: Class ID, first word and word after the last of the entities of each piece, ``(num_entities, 3)``.
             entity_max_length: The longest candidate, in words.
         """
+        self.row_lengths.update(seen_words)
         for row_entities in entities:
             self.num_entities += len(row_entities)
             if len(row_entities) > 1:

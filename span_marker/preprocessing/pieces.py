@@ -13,8 +13,9 @@ from span_marker.configuration import SpanMarkerConfig
 from span_marker.core.context import context_sizes
 from span_marker.core.spans import IntArray
 from span_marker.core.windows import UNBOUNDED, plan_windows
+from span_marker.core.words import Split
 from span_marker.preprocessing.inputs import Sentences
-from span_marker.preprocessing.tokenizer import EncodedSentence, SpanMarkerTokenizer
+from span_marker.preprocessing.tokenizer import EncodedSentence, SpanMarkerTokenizer, readable
 
 SENTENCE_ENDS = ".!?\u2026\u3002\uff01\uff1f\u061f\u0964"
 """Punctuation that ends sentences, including that of Chinese, Arabic and Hindi."""
@@ -58,17 +59,25 @@ class Piece:
         }
 
 
-def tokenize(sentences: Sentences, tokenizer: SpanMarkerTokenizer) -> list[EncodedSentence]:
-    """Tokenize sentences, without special tokens.
+def tokenize(sentences: Sentences, tokenizer: SpanMarkerTokenizer, split: Split | None = None) -> list[EncodedSentence]:
+    """Tokenize sentences, without special tokens. This is where strings become words.
 
     Args:
         sentences: Texts or lists of words.
         tokenizer: The model's tokenizer.
+        split: Finds the words of a text, see ``SpanMarkerConfig.split``. Defaults to the tokenizer.
 
     Returns:
-        One encoding per sentence.
+        One encoding per sentence. With ``split``, that of a text is that of the list of its words.
     """
-    return tokenizer.encode_texts(sentences.items) if sentences.are_texts else tokenizer.encode_words(sentences.items)
+    if not sentences.are_texts:
+        return tokenizer.encode_words(sentences.items)
+    if split is None:
+        return tokenizer.encode_texts(sentences.items)
+    texts = map(readable, sentences.items)
+    return tokenizer.encode_split_texts(
+        [[(text[start:end], (start, end)) for start, end in split(text)] for text in texts]
+    )
 
 
 def into_pieces(

@@ -28,7 +28,7 @@ class Preprocessor:
 
     def encode(self, sentences: Sentences) -> list[EncodedSentence]:
         """Tokenize sentences, see `span_marker.preprocessing.pieces.tokenize`."""
-        return tokenize(sentences, self.tokenizer)
+        return tokenize(sentences, self.tokenizer, self.config.split)
 
     def pieces(self, sentences: Sentences, encodings: Sequence[EncodedSentence]) -> list[Piece]:
         """Make pieces of sentences that were encoded, see `span_marker.preprocessing.pieces.into_pieces`."""

@@ -234,7 +234,7 @@ class SpanMarkerTokenizer:
         """
         texts = [readable(text) for text in texts]
         if not self._splits_text:
-            return self._encode_split_texts([slow_tokenizers.split_text(text) for text in texts])
+            return self.encode_split_texts([slow_tokenizers.split_text(text) for text in texts])
         sentences = []
         encodings = self._encode([self._space + text for text in texts], False)
         for text, encoding, sentence in zip(texts, encodings, _word_maps(encodings), strict=True):
@@ -252,8 +252,15 @@ class SpanMarkerTokenizer:
                 sentences[-1] = sentences[-1].with_cases([text[start:end] for start, end in bounds])
         return sentences
 
-    def _encode_split_texts(self, texts: list[list[tuple[str, tuple[int, int]]]]) -> list[EncodedSentence]:
-        """Encode the words of strings, each with its first character and the one after its last."""
+    def encode_split_texts(self, texts: Sequence[Sequence[tuple[str, tuple[int, int]]]]) -> list[EncodedSentence]:
+        """Encode strings whose words were found before.
+
+        Args:
+            texts: For each string its words, each with its first character and the one after its last.
+
+        Returns:
+            One encoding per string: that of `encode_words`, with the characters of each word.
+        """
         sentences = []
         encoded = self.encode_words([[word for word, _ in words] for words in texts])
         for words, sentence in zip(texts, encoded, strict=True):

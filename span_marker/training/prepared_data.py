@@ -14,7 +14,11 @@ from span_marker.modeling import SpanMarkerModel
 from span_marker.preprocessing import features
 from span_marker.preprocessing.features import DatasetSummary
 from span_marker.preprocessing.inputs import warn_of_context
+from span_marker.preprocessing.word_fitting import set_word_splitter
 from span_marker.validation.limits import set_limits
+
+CHOSEN = ("word_splitter", "word_rules", "entity_max_length", "model_max_length")
+"""Settings of a configuration that may be taken from the training data before it is tokenized."""
 
 TRAINING = "training"
 """What the training data are called in messages."""
@@ -35,28 +39,30 @@ class PreparedDataset(NamedTuple):
 
 
 class PreparedData:
-    """The limits and features that models get from data sets. Models with the same settings share them."""
+    """The word splitter, limits and features that models get from data. Models with the same settings share them."""
 
     _model: SpanMarkerModel
 
     def __init__(self) -> None:
         self._settings: tuple[str, int] | None = None
         self._prepared: list[PreparedDataset] = []
-        self._limits: dict[str, tuple[Any, Any]] = {}
+        self._chosen: dict[str, dict[str, Any]] = {}
 
     def use(self, model: SpanMarkerModel, train_dataset: Dataset | None) -> None:
-        """Make features for a model from now on, and set those of its limits that are ``"auto"``.
+        """Make features for a model from now on, and set its word splitter and limits where they are ``"auto"``.
 
         Args:
             model: The model.
-            train_dataset: The training data, which limits are taken from; None to leave them.
+            train_dataset: The training data, which these are taken from; None to leave them.
         """
         config, given = model.config, _settings(model.config)
-        if given in self._limits:
-            config.entity_max_length, config.model_max_length = self._limits[given]
+        if given in self._chosen:
+            for name, value in self._chosen[given].items():
+                setattr(config, name, value)
         elif train_dataset is not None:
+            set_word_splitter(config, train_dataset)
             set_limits(config, train_dataset, model.require_tokenizer())
-            self._limits[given] = config.entity_max_length, config.model_max_length
+            self._chosen[given] = {name: getattr(config, name) for name in CHOSEN}
         settings = (_settings(config), model.max_text_length)
         if self._settings != settings:
             self._prepared = []

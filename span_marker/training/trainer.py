@@ -157,6 +157,8 @@ class Trainer(BaseTrainer):
         if config.decoding is None and summary.decoding != "flat":
             config.decoding = summary.decoding
         summary.warn_of_overlaps(config.decoder().decoding, TRAINING)
+        columns = self._data.prepare(self.train_dataset, TRAINING).dataset.column_names
+        config.trained_on = summary.trained_on("text" if "text" in columns else "words")
         self._has_settled_decoding = True
 
     def _get_dataloader(self, dataset: Any, description: str, *args: Any, **kwargs: Any) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right, insort
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -19,6 +20,8 @@ from span_marker.configuration import AUTO
 from span_marker.core.alignment import align, trim, trim_entities, trim_words
 from span_marker.core.labels import LabelledSpan, complete_tags
 from span_marker.core.spans import IntArray
+from span_marker.core.word_splitters import OWN_SPLITS, splitter_name
+from span_marker.core.words import has_icu
 from span_marker.data.columns import (
     ROWS_AT_A_TIME,
     RowReader,
@@ -30,8 +33,9 @@ from span_marker.data.columns import (
 from span_marker.data.rows import Row, RowProblem, Unit
 from span_marker.modeling import SpanMarkerModel, without_adapter
 from span_marker.preprocessing.features import DatasetSummary
-from span_marker.preprocessing.inputs import document_columns
-from span_marker.preprocessing.tokenizer import NO_TOKEN, EncodedSentence
+from span_marker.preprocessing.inputs import Sentences, document_columns
+from span_marker.preprocessing.pieces import tokenize
+from span_marker.preprocessing.tokenizer import NO_TOKEN, EncodedSentence, readable
 from span_marker.validation.consistency import Mentions
 from span_marker.validation.fixes import snap
 from span_marker.validation.inputs import read_splits
@@ -100,9 +104,10 @@ def validate(data: Any, model: SpanMarkerModel | None = None) -> ValidationRepor
         data: A `Dataset`, a list of dicts or a DataFrame, with the columns ``tokens`` and ``entities``, ``text`` and
             ``entities``, or ``tokens`` and ``ner_tags``, and perhaps ``id``; a path that `read_annotations` reads; or a
             dict of several, the training data first.
-        model: The model to train or to evaluate. With it, words are those of its tokenizer, and labels and limits are
-            checked. Without a model, word boundaries are taken from the text: a boundary lies between two characters
-            unless both are alphanumeric.
+        model: The model to train or to evaluate. With it, words are those of its ``word_splitter``, labels and limits
+            are checked, and the report says which other ``word_splitter`` would cut fewer entities of texts. Without a
+            model, word boundaries are taken from the text: a boundary lies between two characters unless both are
+            alphanumeric.
 
     Returns:
         The report. Each problem refers to one other entity or sentence: an entity inside several longer ones is
@@ -128,6 +133,7 @@ def validate(data: Any, model: SpanMarkerModel | None = None) -> ValidationRepor
     problems: list[Problem] = []
     num_entities = 0
     seen: _AllSeen = {}
+    word_cuts: Counter[str] = Counter()
     mentions, overlaps = Mentions(), DatasetSummary()
     for dataset, reader in zip(datasets.values(), _readers(datasets, model), strict=True):
         document_columns(dataset)
@@ -143,11 +149,14 @@ def validate(data: Any, model: SpanMarkerModel | None = None) -> ValidationRepor
                 if not seen:  # as training does, which may set decoding
                     count_row(overlaps, row.first_index)
                 problems += _row_problems(row, sentence, model, seen, seen_here)
+                if model is not None and sentence is not None:
+                    word_cuts.update(_count_cuts(row, sentence, model))
         seen = {**seen_here, **seen}
     problems = [*weigh_overlaps(problems, decoding_in_force(model, overlaps)), *mentions.problems()]
     order = {split: index for index, split in enumerate(datasets)}
     problems.sort(key=lambda problem: (order[problem.split], problem.row))
-    return ValidationReport(tuple(problems), {name: len(dataset) for name, dataset in datasets.items()}, num_entities)
+    num_rows = {name: len(dataset) for name, dataset in datasets.items()}
+    return ValidationReport(tuple(problems), num_rows, num_entities, dict(word_cuts))
 
 
 def _row_problems(
@@ -210,8 +219,20 @@ def _entity_indices(row: Row, problems: Iterable[RowProblem], has_tags: bool) ->
 def _encode(items: list[Any], model: SpanMarkerModel | None) -> Sequence[EncodedSentence | None]:
     if model is None or not items:
         return [None] * len(items)
-    tokenizer = model.require_tokenizer()
-    return tokenizer.encode_texts(items) if isinstance(items[0], str) else tokenizer.encode_words(items)
+    sentences = Sentences(items, are_texts=isinstance(items[0], str))
+    return tokenize(sentences, model.require_tokenizer(), model.config.split)
+
+
+def _count_cuts(row: _Row, sentence: EncodedSentence, model: SpanMarkerModel) -> dict[str, int]:
+    """Count the entities of a text that begin or end inside a word, with the model's words and with other ones."""
+    if not row.spans or not isinstance(row.item, str) or sentence.char_starts is None or sentence.char_ends is None:
+        return {}
+    words = {splitter_name(model.config.word_splitter): (sentence.char_starts, sentence.char_ends)}
+    for name, split in OWN_SPLITS.items():
+        if name not in words and (name != "icu" or has_icu()):
+            starts, ends = np.array(list(split(readable(row.item))), dtype=np.int64).reshape(-1, 2).T
+            words[name] = starts, ends
+    return {name: len(align(row.spans, row.item, *places)[1]) for name, places in words.items()}
 
 
 def _sentence_problems(row: _Row, seen: _AllSeen, seen_here: _AllSeen) -> Iterator[Problem]:
@@ -313,7 +334,7 @@ def _model_problems(row: _Row, sentence: EncodedSentence, model: SpanMarkerModel
         if _is_blank(row.item[span.start : span.end]):
             continue
         if isinstance(row.item, str) and np.any((starts < span.end) & (ends > span.start)):
-            message = "begins or ends inside a word of the tokenizer, or where it has no token"
+            message = "begins or ends inside a word, or where the tokenizer has no token"
             bounds = (trim(row.item, *word) for word in zip(starts.tolist(), ends.tolist(), strict=True))
             snapped = snap(*trim(row.item, span.start, span.end), bounds)
             yield row.about(span, "partial-word", message, replacement=snapped)

@@ -21,8 +21,11 @@ from span_marker.configuration import AUTO, SpanMarkerConfig
 from span_marker.core.alignment import align
 from span_marker.core.spans import IntArray, num_candidates
 from span_marker.core.tables import TextReport, text_table
+from span_marker.core.words import Split
 from span_marker.data.columns import ROWS_AT_A_TIME, named_splits, read_rows
 from span_marker.encoders.support import max_positions
+from span_marker.preprocessing.inputs import Sentences
+from span_marker.preprocessing.pieces import tokenize
 from span_marker.preprocessing.tokenizer import SpanMarkerTokenizer
 
 logger = logging.getLogger(__name__)
@@ -136,6 +139,7 @@ def suggest_limits(
     keep: float = DEFAULT_KEEP,
     text_limit: int | None = None,
     labels: Sequence[str] | None = None,
+    split: Split | None = None,
 ) -> LimitsReport:
     """Suggest limits for annotated data.
 
@@ -146,6 +150,7 @@ def suggest_limits(
         keep: Share of the entities that the suggested limit must keep, above 0 and at most 1.
         text_limit: The largest number of tokens that the encoder can read. Defaults to the limit of its tokenizer.
         labels: The tags that integers stand for. Defaults to the names in the data set.
+        split: Finds the words of strings, such as ``model.config.split``. Defaults to the tokenizer.
 
     Returns:
         The suggestion, and the tables that it is taken from.
@@ -168,7 +173,7 @@ def suggest_limits(
         for are_texts in {isinstance(item, str) for item, _ in batch}:
             same_kind = [(item, spans) for item, spans in batch if isinstance(item, str) == are_texts]
             items: list[Any] = [item for item, _ in same_kind]
-            encodings = tokenizer.encode_texts(items) if are_texts else tokenizer.encode_words(items)
+            encodings = tokenize(Sentences(items, are_texts), tokenizer, split)
             for (item, spans), sentence in zip(same_kind, encodings, strict=True):
                 num_entities += len(spans)
                 if sentence.char_starts is not None and sentence.char_ends is not None:
@@ -208,6 +213,7 @@ def set_limits(config: SpanMarkerConfig, train_dataset: Dataset, tokenizer: Span
         tokenizer,
         text_limit=max_positions(config.encoder),
         labels=config.tags,
+        split=config.split,
     )
     chosen = []
     if config.entity_max_length == AUTO:

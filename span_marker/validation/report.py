@@ -146,11 +146,14 @@ class ValidationReport(TextReport):
         problems: All problems, in order of the rows.
         num_rows: Number of rows of each split.
         num_entities: Number of entities that could be read.
+        word_cuts: Number of entities of texts that begin or end inside a word, by ``word_splitter``: that of the model
+            first, then the others, from the longest words to the shortest. Empty without a model or without texts.
     """
 
     problems: tuple[Problem, ...] = field(repr=False)
     num_rows: dict[str, int]
     num_entities: int
+    word_cuts: dict[str, int] = field(default_factory=dict)
 
     @property
     def is_clean(self) -> bool:
@@ -167,6 +170,15 @@ class ValidationReport(TextReport):
         if kind not in KINDS:
             raise ValueError(f"kind={kind!r} must be one of {list(KINDS)}")
         return tuple(problem for problem in self.problems if problem.kind == kind)
+
+    def suggested_splitter(self) -> str | None:
+        """Find the ``word_splitter`` with which the fewest entities begin or end inside a word.
+
+        Returns:
+            The one with the longest words, if several are equal; None if the model's own is as good as any.
+        """
+        best = min(self.word_cuts, key=self.word_cuts.__getitem__, default=None)
+        return None if best is None or best == next(iter(self.word_cuts)) else best
 
     def fix(self, data: Any, kinds: Iterable[str] = tuple(FIXES)) -> tuple[Any, FixReport]:
         """Fix the problems that need no human decision, in a copy of the data.
@@ -216,6 +228,14 @@ class ValidationReport(TextReport):
         severities = Counter(problem.severity for problem in self.problems)
         totals = ", ".join(f"{name}: {severities[name]:,}" for name in SEVERITIES)
         lines = [f"rows: {rows}; entities: {self.num_entities:,}; {totals}"]
+        best = self.suggested_splitter()
+        if best is not None:
+            name, number = next(iter(self.word_cuts.items()))
+            lines.append(
+                f"{number / self.num_entities:.1%} of the entities begin or end inside a word with word_splitter="
+                f"{name!r}, {self.word_cuts[best] / self.num_entities:.1%} with word_splitter={best!r}: pass it to "
+                "from_pretrained before training"
+            )
         by_kind: dict[str, list[Problem]] = {kind: [] for kind in KINDS}
         for problem in self.problems:
             by_kind[problem.kind].append(problem)
