@@ -74,8 +74,10 @@ class Trainer(BaseTrainer):
         optimizers: tuple[Any, Any] = (None, None),
         **kwargs: Any,
     ) -> None:
-        if kwargs.get("data_collator") is not None:
-            raise TypeError("Trainer makes its own data_collator: leave data_collator out")
+        for name in ("data_collator", "processing_class", "tokenizer"):
+            if kwargs.pop(name, None) is not None:
+                own = "makes its own" if name == "data_collator" else "uses that of the model, model.tokenizer, as its"
+                raise TypeError(f"Trainer {own} {name}: leave {name} out")
         args = TrainingArguments(output_dir="tmp_trainer") if args is None else args
         check_arguments(model, args)
         check_columns({TRAINING: train_dataset, **evaluation_sets(eval_dataset)})
@@ -95,7 +97,7 @@ class Trainer(BaseTrainer):
         )
         # private: the columns of features that are kept, most of which forward does not take.
         self._signature_columns: list[str] = [*TEXT_FEATURES, *LABEL_FEATURES]  # type: ignore[assignment]
-        self._data = PreparedData()
+        self._data = PreparedData(show_progress=not args.disable_tqdm)
         self._progress = Progress()
         self._is_constructed = True
         self._set_up(self._span_marker)
