@@ -12,9 +12,10 @@ from span_marker.configuration import SpanMarkerConfig
 from span_marker.core.decoding import Decoding
 from span_marker.core.offsets import OffsetUnit
 from span_marker.data.tables import as_dataset
-from span_marker.prediction import predictor
+from span_marker.prediction import explanation, predictor
 from span_marker.prediction.documents import Splitter, sentence_splitter
 from span_marker.prediction.entities import Coverage, Entity
+from span_marker.prediction.explanation import Explanation
 from span_marker.preprocessing.inputs import Inputs, Words, read_inputs, read_rows, take_columns
 from span_marker.preprocessing.preprocessor import Preprocessor
 
@@ -303,11 +304,45 @@ class PredictionMixin(nn.Module):
         reader = self._predictor(batch_size, threshold, decoding, top_k, exact, split_sentences, offsets)
         return predictor.predict_stream(rows, reader, show_progress_bar, _are_words(is_split_into_words, reader))
 
+    def explain(
+        self,
+        text: str | Words,
+        span: str | Words | tuple[int, int],
+        *,
+        threshold: float | dict[str, float] | None = None,
+        decoding: Decoding | None = None,
+        exact: bool | None = None,
+    ) -> Explanation:
+        """Explain why `predict` finds a span of a text, or why it does not.
+
+        Args:
+            text: One text, or one list of words.
+            span: First character and the one after the last, or the part of the text itself if it occurs once; for
+                words, the same in words.
+            threshold: See `predict`.
+            decoding: See `predict`.
+            exact: See `predict`.
+
+        Returns:
+            The step at which the span was lost, with its scores, thresholds and overlaps. White space around the span
+            does not count. It agrees with `predict` of the text alone.
+
+        Raises:
+            TypeError: If ``text`` is neither a string nor a list of words, or ``span`` is none of the supported types.
+            ValueError: If the span is empty, outside of the text, or does not occur exactly once; or an option is
+                wrong, see `predict`.
+        """
+        sentences, is_single = read_inputs(text, None if isinstance(text, str) else True)
+        if not is_single:
+            raise TypeError("explain takes one text or one list of words: pass one of your inputs")
+        reader = self._predictor(batch_size=32, threshold=threshold, decoding=decoding, exact=exact)
+        return explanation.explain(self, sentences, span, reader)
+
     def _predictor(
         self,
         batch_size: int,
-        threshold: float | dict[str, float] | None,
-        decoding: Decoding | None,
+        threshold: float | dict[str, float] | None = None,
+        decoding: Decoding | None = None,
         top_k: int | None = None,
         exact: bool | None = None,
         split_sentences: bool | Splitter = False,

@@ -136,7 +136,7 @@ class Predictor:
                 num_candidates=num_candidates(sentence.num_words, self._collator.entity_max_length),
                 num_scored=num_scored[row],
                 num_dropped=num_scored[row] - num_kept[row],
-                cut_words=[_place(word, word + 1, item, sentence) for word in sorted(cut_words[row])],
+                cut_words=[place(word, word + 1, item, sentence) for word in sorted(cut_words[row])],
             )
             coverages.append(coverage)
             self._num_incomplete += not coverage.is_complete
@@ -157,7 +157,7 @@ class Predictor:
 
     def _as_dict(self, span: ScoredSpan, item: Any, sentence: EncodedSentence) -> Entity:
         labels = self._labels
-        start, end = _place(span.start, span.end, item, sentence)
+        start, end = place(span.start, span.end, item, sentence)
         entity: Entity = {"span": item[start:end], "label": labels[span.label_id], "score": span.score}
         if isinstance(item, str):
             entity["char_start_index"], entity["char_end_index"] = start, end
@@ -170,8 +170,18 @@ class Predictor:
         return entity
 
 
-def _place(first: int, last: int, item: Any, sentence: EncodedSentence) -> tuple[int, int]:
-    """Some words in the input: words, or characters without white space at the edges."""
+def place(first: int, last: int, item: Any, sentence: EncodedSentence) -> tuple[int, int]:
+    """Find words in the input.
+
+    Args:
+        first: First word.
+        last: Word after the last.
+        item: The text, or the words.
+        sentence: Its tokens.
+
+    Returns:
+        The words themselves, or the characters of the text without white space at the edges.
+    """
     if sentence.char_starts is None or sentence.char_ends is None:
         return first, last
     return trim(item, int(sentence.char_starts[first]), int(sentence.char_ends[last - 1]), keep_marks=True)

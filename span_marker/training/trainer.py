@@ -74,10 +74,7 @@ class Trainer(BaseTrainer):
         optimizers: tuple[Any, Any] = (None, None),
         **kwargs: Any,
     ) -> None:
-        for name in ("data_collator", "processing_class", "tokenizer"):
-            if kwargs.pop(name, None) is not None:
-                own = "makes its own" if name == "data_collator" else "uses that of the model, model.tokenizer, as its"
-                raise TypeError(f"Trainer {own} {name}: leave {name} out")
+        _refuse_own_parts(model, kwargs)
         args = TrainingArguments(output_dir="tmp_trainer") if args is None else args
         check_arguments(model, args)
         check_columns({TRAINING: train_dataset, **evaluation_sets(eval_dataset)})
@@ -350,6 +347,20 @@ class Trainer(BaseTrainer):
             filtered = name.replace(f"{metric_key_prefix}_exact", metric_key_prefix, 1)
             metrics[filtered.replace("overall_recall", "recall_lost")] = exact[name] - metrics[filtered]
         return metrics | exact
+
+
+def _refuse_own_parts(model: Any, arguments: dict[str, Any]) -> None:
+    """Refuse arguments of ``transformers.Trainer`` that the model itself provides."""
+    if arguments.get("data_collator") is not None:
+        raise TypeError("Trainer makes its own data_collator: leave data_collator out")
+    own = getattr(model, "tokenizer", None)
+    for name in ("tokenizer", "processing_class"):
+        value = arguments.pop(name, None)
+        if value is not None and value is not own and value is not getattr(own, "tokenizer", None):
+            raise TypeError(
+                f"{name}={type(value).__name__} cannot replace the tokenizer of the model, model.tokenizer, which Trainer "
+                f"uses and saves: leave {name} out"
+            )
 
 
 def _best_f1(metrics: dict[str, float]) -> float:
