@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
 import torch
-from transformers import Pipeline
+from transformers import AutoModelForTokenClassification, Pipeline
 from transformers.pipelines import PIPELINE_REGISTRY
 
+from span_marker.configuration import SpanMarkerConfig
 from span_marker.core.offsets import OffsetUnit, convert_offsets
 from span_marker.data.columns import is_column, is_dataset
 from span_marker.data.rows import is_list, join_words
@@ -49,6 +50,35 @@ class NoDefaultModel:
         raise ValueError(
             f"pipeline({TASK!r}) needs a model: pass model=, which may be a folder, the name of a repository, or a "
             "SpanMarkerModel"
+        )
+
+
+class WrongTaskError(Exception):
+    """A checkpoint was loaded for another task. ``transformers.pipeline`` shows it alone, unlike a ``ValueError``."""
+
+
+class NoTokenClassifier:
+    """Stands in for a SpanMarker checkpoint as a token classifier, which does not exist."""
+
+    config_class = SpanMarkerConfig
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refuse to load it.
+
+        Args:
+            pretrained_model_name_or_path: The checkpoint.
+            *args: Not used.
+            **kwargs: Not used.
+
+        Raises:
+            WrongTaskError: Always.
+        """
+        path = str(pretrained_model_name_or_path)
+        raise WrongTaskError(
+            f"{path!r} is a SpanMarker checkpoint, whose labels are those of spans, not of tokens: use "
+            f"pipeline({TASK!r}, model={path!r}), with aggregation_strategy='simple' for the output of token "
+            "classification; or SpanMarkerModel.from_pretrained"
         )
 
 
@@ -236,3 +266,4 @@ def _iterable(inputs: Any) -> Iterable[Any]:
 
 
 PIPELINE_REGISTRY.register_pipeline(TASK, SpanMarkerPipeline, SpanMarkerModel, {"model": NoDefaultModel()}, "text")
+AutoModelForTokenClassification.register(SpanMarkerConfig, NoTokenClassifier)

@@ -47,7 +47,7 @@ def places(entities):
 
 
 @pytest.mark.parametrize("name", MODELS)
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(
     words=st.lists(st.sampled_from([*TEXT.split(" "), "\u2063", "x" * 40, "\n"]), min_size=1, max_size=9),
     data=st.data(),

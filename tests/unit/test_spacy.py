@@ -369,27 +369,6 @@ def test_several_processes_give_the_same(nlp):
         same(ents(doc), ents(nlp(text)))
 
 
-def test_a_forked_process_runs_one_thread(checkpoint, monkeypatch):
-    nlp, num_threads = make(checkpoint), []
-    monkeypatch.setattr(torch, "set_num_threads", num_threads.append)
-    nlp(TEXT)
-    sent = pickle.dumps(nlp)
-    monkeypatch.setattr(os, "getpid", lambda: -1)
-    pickle.loads(sent)(TEXT)  # in a process that was not forked
-    assert num_threads == []
-    nlp(TEXT)
-    nlp(TEXT)
-    assert num_threads == [1]
-
-
-def test_a_forked_process_cannot_share_a_device(checkpoint, monkeypatch):
-    nlp = make(checkpoint)
-    nlp.get_pipe("span_marker").span_marker.to("meta")
-    monkeypatch.setattr(os, "getpid", lambda: -1)
-    with pytest.raises(RuntimeError, match="the model is on device='meta', .* leave n_process out of nlp.pipe"):
-        nlp(TEXT)
-
-
 # Errors
 
 
