@@ -210,7 +210,7 @@ def test_streams_read_the_rows_of_tables(model, make):
     assert [(row["id"], row["text"]) for row in rows] == [(1, "Paris"), (2, "Tokyo")]
     expected = approximately([model.predict(text) for text in CITIES], score_rounding(model))
     assert [row["entities"] for row in rows] == expected
-    (row,) = model.predict_stream(make({"tokens": [CITIES]}))
+    row, _ = model.predict_stream(make({"tokens": [CITIES, ["Oslo"]]}))
     assert row["tokens"] == CITIES
     with pytest.raises(ValueError, match=r"needs a column 'tokens' or 'text', but has only \['name'\]"):
         model.predict_stream(make({"name": CITIES}))
