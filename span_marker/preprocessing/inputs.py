@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -169,7 +169,7 @@ def has_items(inputs: Any) -> bool:
     Returns:
         Whether to read its items.
     """
-    return isinstance(inputs, Iterable) and not isinstance(inputs, (Mapping, Set, bytes, bytearray))
+    return isinstance(inputs, Iterable) and not isinstance(inputs, (Mapping, set, frozenset, bytes, bytearray))
 
 
 def spaced_word(words: Any) -> str | None:

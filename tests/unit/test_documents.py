@@ -77,8 +77,8 @@ def test_coverage_is_that_of_all_sentences(model):
 def test_sentences_are_context_of_each_other_if_the_model_was_trained_so(caplog):
     model = build_model("bert", entity_max_length=4, trained_with_document_context=True)
     text = ". ".join(" ".join(words) for words in SENTENCES[:3])
-    bounds = [(text.index(words[0]), text.index(words[0]) + len(" ".join(words)) + 1) for words in SENTENCES[:3]]
-    parts = [text[start:end].strip() for start, end in bounds]
+    bounds = [(text.index(words[0]), text.index(words[0]) + len(" ".join(words))) for words in SENTENCES[:3]]
+    parts = [text[start:end] for start, end in bounds]
     rows = Dataset.from_dict({"text": parts, "document_id": [0] * 3, "sentence_id": [0, 1, 2]})
     check_margin(model, rows)
     moved = [move(row, start) for row, (start, _) in zip(model.predict(rows), bounds, strict=True)]
