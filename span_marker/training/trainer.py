@@ -54,7 +54,7 @@ class Trainer(BaseTrainer):
 
     Raises:
         TypeError: If the model is not a `SpanMarkerModel`, ``args`` are not ``TrainingArguments``, a data set is not a
-            `Dataset`, or ``data_collator`` is given.
+            `Dataset`, or ``data_collator`` or another tokenizer is given.
         ValueError: If a data set lacks a column, or an argument cannot be combined with the model:
             ``batch_eval_metrics=True``, ``eval_do_concat_batches=False``, ``label_smoothing_factor`` with a multi-label
             model or a candidate filter, or ``compute_loss_func`` or an existing optimizer with a candidate filter.
