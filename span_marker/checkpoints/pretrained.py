@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from huggingface_hub import CommitInfo, HfApi
 import torch
+from huggingface_hub import CommitInfo, HfApi
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 

@@ -39,6 +39,6 @@ def as_dataset(value: Any) -> Any:
         return Dataset(pyarrow.table(value))
     except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError, pyarrow.ArrowNotImplementedError) as error:
         raise TypeError(
-            f"cannot read the {kind}, since the cells of a column have different types: pass it with the columns 'text' "
-            f"or 'tokens' and those that you need ({error})"
+            f"cannot read the {kind}, since the cells of a column have different types: pass it with the columns "
+            f"'text' or 'tokens' and those that you need ({error})"
         ) from error

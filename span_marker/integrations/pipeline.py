@@ -231,7 +231,7 @@ class SpanMarkerPipeline(Pipeline):
             text, starts = join_words(row["tokens"])
             bounds = [(starts[e["word_start_index"]], starts[e["word_end_index"]] - 1) for e in entities]
             words = [text[start:end] for start, end in bounds]
-            places = [tuple(convert_offsets(text, bound, offsets)) for bound in bounds]
+            places = [(start, end) for start, end in (convert_offsets(text, bound, offsets) for bound in bounds)]
         return [
             {
                 "entity_group": entity["label"],

@@ -46,10 +46,12 @@ def _sentencizer() -> Splitter:
         import spacy
     except ImportError as error:
         raise ImportError(
-            "split_sentences=True needs spaCy: install the extra span_marker[spacy], or pass a function that takes a text "
-            "and returns the (start, end) of each sentence"
+            "split_sentences=True needs spaCy: install the extra span_marker[spacy], or pass a function that takes a "
+            "text and returns the (start, end) of each sentence"
         ) from error
-    nlp = spacy.blank("en")  # it knows abbreviations such as "Dr."; the sentencizer knows the punctuation of all scripts
+    nlp = spacy.blank(
+        "en"
+    )  # it knows abbreviations such as "Dr."; the sentencizer knows the punctuation of all scripts
     nlp.max_length = sys.maxsize  # the limit protects parsers
     nlp.add_pipe("sentencizer")
     return lambda text: [(sentence.start_char, sentence.end_char) for sentence in nlp(text).sents]

@@ -141,7 +141,9 @@ def explain(model: Any, sentences: Sentences, span: Any, reader: Predictor) -> E
     scored = _best(short, [_score_all(model, reader, *batch) for batch in batches])
     reason = _reason(item, (start, end), bool(found), spans, short, scored, proposals)
     touched = _touched_words(item, start, end, encoding)
-    scores = [] if scored is None else zip(reader.preprocessor.config.classes, scored.probabilities.tolist(), strict=True)
+    scores = (
+        [] if scored is None else zip(reader.preprocessor.config.classes, scored.probabilities.tolist(), strict=True)
+    )
     return Explanation(
         span=item[start:end] if isinstance(item, str) else list(item[start:end]),
         start=start,
@@ -155,7 +157,9 @@ def explain(model: Any, sentences: Sentences, span: Any, reader: Predictor) -> E
         thresholds=_thresholds(reader),
         filter_score=None if scored is None or scored.filter_scores is None else float(scored.filter_scores),
         filter_threshold=None if scored is None or scored.filter_scores is None else _filter_threshold(model),
-        overlapping=[entity for entity in predicted if _overlaps(_bounds(entity), (start, end)) and entity not in found],
+        overlapping=[
+            entity for entity in predicted if _overlaps(_bounds(entity), (start, end)) and entity not in found
+        ],
         decoding=reader.decoder.decoding,
     )
 
@@ -188,7 +192,9 @@ def find_span(item: str | Sequence[str], span: Any) -> tuple[int, int]:
         whole = item if isinstance(item, str) else list(item)
         starts = [start for start in range(len(whole) - size + 1) if whole[start : start + size] == wanted]
         if len(starts) != 1:
-            raise ValueError(f"span={span!r} occurs {len(starts)} times: pass (start, end), such as one of {starts[:3]}")
+            raise ValueError(
+                f"span={span!r} occurs {len(starts)} times: pass (start, end), such as one of {starts[:3]}"
+            )
         start, end = starts[0], starts[0] + size
     else:
         raise TypeError(f"span={span!r} must be (start, end), or the part of the input itself, of the same type as it")

@@ -225,8 +225,8 @@ class PredictionMixin(nn.Module):
             offsets: What indices into texts count: ``"codepoint"``, as Python does; ``"utf-16"``, as JavaScript, Java
                 and C# do; or ``"utf-8"``, bytes. Indices of words do not change.
             return_coverage: Whether to also return what was read in windows, cut or dropped.
-            keep_columns: Columns of a `Dataset` or DataFrame to return, such as its IDs. Each sentence then yields a dict with these
-                columns and ``entities``, as ``write_jsonl`` and the other writers take them.
+            keep_columns: Columns of a `Dataset` or DataFrame to return, such as its IDs. Each sentence then yields a
+                dict with these columns and ``entities``, as ``write_jsonl`` and the other writers take them.
 
         Returns:
             The entities of one sentence in order of their words, or a list of such lists, in the order of ``inputs``.

@@ -202,7 +202,7 @@ def check_spaces(words: Any, location: str) -> None:
     if word is not None:
         start = word if len(word) <= 40 else f"{word[:40]}..."
         raise ValueError(
-            f"{location} is read as a list of words, but {start!r} has a space. If it is a text, pass the text alone, or "
+            f"{location} is read as a list of words, but {start!r} has a space. If it is a text, pass it alone, or "
             "keep an ID beside it with predict_stream and dicts: {'id': ..., 'text': ...}. If it is a word, pass "
             "is_split_into_words=True, or a dict with 'tokens' in streams and pipelines"
         )

@@ -358,8 +358,8 @@ def _refuse_own_parts(model: Any, arguments: dict[str, Any]) -> None:
         value = arguments.pop(name, None)
         if value is not None and value is not own and value is not getattr(own, "tokenizer", None):
             raise TypeError(
-                f"{name}={type(value).__name__} cannot replace the tokenizer of the model, model.tokenizer, which Trainer "
-                f"uses and saves: leave {name} out"
+                f"{name}={type(value).__name__} cannot replace the tokenizer of the model, model.tokenizer, which "
+                f"Trainer uses and saves: leave {name} out"
             )
 
 

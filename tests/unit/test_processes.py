@@ -45,6 +45,7 @@ print(torch.get_num_threads())
 
 WAYS = ["predict", "predict_stream", "pipeline", "explain", "from_pretrained"]
 
+
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="there is no fork")
 def test_a_forked_process_predicts_after_its_parent(tmp_path):
     paths = os.pathsep.join([str(TESTS), str(TESTS.parent), os.environ.get("PYTHONPATH", "")])

@@ -2,7 +2,6 @@
 
 import copy
 import functools
-import os
 import pickle
 import shutil
 import subprocess
@@ -184,7 +183,9 @@ def test_settings_reach_the_model(checkpoint, model, monkeypatch):
     calls = record_calls(monkeypatch, nlp.get_pipe("span_marker"))
     doc = nlp(TEXT)
     settings = {"threshold": {"PER": 0.9, "LOC": 0.6, "ORG": 0.65}, "exact": True}
-    assert [options for _, options in calls] == [{"batch_size": 3, "decoding": None, "is_split_into_words": True, **settings}]
+    assert [options for _, options in calls] == [
+        {"batch_size": 3, "decoding": None, "is_split_into_words": True, **settings}
+    ]
     same(ents(doc), predict(model, doc, **settings))
     assert len(doc.ents) < len(make(checkpoint)(TEXT).ents)
 
