@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from huggingface_hub import CommitInfo, HfApi
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
@@ -23,6 +24,7 @@ from span_marker.encoders.engines import Engine
 from span_marker.encoders.support import EngineChoice, build_encoder, max_positions, select_engine
 from span_marker.heads import CaseEmbedding, SpanClassifier
 from span_marker.preprocessing.preprocessor import Preprocessor
+from span_marker.preprocessing.processes import enter_process
 from span_marker.preprocessing.tokenizer import SpanMarkerTokenizer
 from span_marker.version import __version__
 
@@ -342,9 +344,11 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
                 f"model_card_data must be a SpanMarkerModelCardData, not {type(model_card_data).__name__}: "
                 "SpanMarkerModelCardData(language='en')"
             )
+        enter_process(torch.device("cpu"))
         label_list = _label_list(labels)
         if os.path.isdir(path):
             atomic.finish(path)
+        kwargs = loading.adapt_to_network(path, kwargs)
         if config is None:
             config = loading.load_config(path, kwargs)
         if isinstance(config, SpanMarkerConfig):

@@ -23,7 +23,8 @@ class EndpointHandler:
 
         Args:
             data: The request: ``inputs``, a text or a list of texts; and optionally ``parameters``, a dict with
-                ``threshold``, ``decoding``, ``top_k``, ``exact`` or ``batch_size``, see ``SpanMarkerModel.predict``.
+                ``threshold``, ``decoding``, ``top_k``, ``exact``, ``batch_size``, ``offsets`` or ``split_sentences``,
+                see ``SpanMarkerModel.predict``. JavaScript clients need ``offsets="utf-16"``.
 
         Returns:
             The entities of the text, or a list of such lists. An entity is a dict with ``entity_group``, ``score``,

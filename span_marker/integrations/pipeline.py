@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
 import torch
-from transformers import Pipeline
+from transformers import AutoModelForTokenClassification, Pipeline
 from transformers.pipelines import PIPELINE_REGISTRY
 
+from span_marker.configuration import SpanMarkerConfig
+from span_marker.core.offsets import OffsetUnit, convert_offsets
 from span_marker.data.columns import is_column, is_dataset
-from span_marker.data.rows import join_words
+from span_marker.data.rows import is_list, join_words
+from span_marker.data.tables import as_dataset
 from span_marker.modeling import SpanMarkerModel
-from span_marker.preprocessing.inputs import text_column
+from span_marker.preprocessing.inputs import has_items, spaced_word, text_column
 
 TASK = "span-marker"
 
-PREDICT_ARGUMENTS = ("batch_size", "decoding", "exact", "show_progress_bar", "threshold", "top_k")
+PREDICT_ARGUMENTS = (
+    "batch_size",
+    "decoding",
+    "exact",
+    "offsets",
+    "show_progress_bar",
+    "split_sentences",
+    "threshold",
+    "top_k",
+)
 """Options that are passed to ``SpanMarkerModel.predict``."""
 
 STRATEGIES = ("simple", "first", "average", "max")
@@ -38,6 +50,35 @@ class NoDefaultModel:
         raise ValueError(
             f"pipeline({TASK!r}) needs a model: pass model=, which may be a folder, the name of a repository, or a "
             "SpanMarkerModel"
+        )
+
+
+class WrongTaskError(Exception):
+    """A checkpoint was loaded for another task. ``transformers.pipeline`` shows it alone, unlike a ``ValueError``."""
+
+
+class NoTokenClassifier:
+    """Stands in for a SpanMarker checkpoint as a token classifier, which does not exist."""
+
+    config_class = SpanMarkerConfig
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refuse to load it.
+
+        Args:
+            pretrained_model_name_or_path: The checkpoint.
+            *args: Not used.
+            **kwargs: Not used.
+
+        Raises:
+            WrongTaskError: Always.
+        """
+        path = str(pretrained_model_name_or_path)
+        raise WrongTaskError(
+            f"{path!r} is a SpanMarker checkpoint, whose labels are those of spans, not of tokens: use "
+            f"pipeline({TASK!r}, model={path!r}), with aggregation_strategy='simple' for the output of token "
+            "classification; or SpanMarkerModel.from_pretrained"
         )
 
 
@@ -96,12 +137,14 @@ class SpanMarkerPipeline(Pipeline):
 
         Args:
             inputs: One text: a string, or a dict with ``text`` or ``tokens``. A list or tuple of texts, each a string,
-                a list of words, or such a dict; a string is always a text of its own. A `datasets.Dataset` or a column
-                of one, see ``SpanMarkerModel.predict``. Or any other iterable, or a ``torch`` data set, of texts.
-            **options: ``batch_size``, ``decoding``, ``exact``, ``show_progress_bar``, ``threshold`` and ``top_k``, see
-                ``SpanMarkerModel.predict``. With ``aggregation_strategy``, one of `STRATEGIES`, an entity is a dict
-                with ``entity_group``, ``score``, ``word``, ``start`` and ``end``, as in the task
-                ``"token-classification"``, and with ``labels`` if ``top_k`` is given. None means the default.
+                a list of words, or such a dict; a string is always a text of its own. A `datasets.Dataset`, a column of
+                one, a DataFrame or an Arrow table, see ``SpanMarkerModel.predict``. Or any other iterable, or a
+                ``torch`` data set, of texts.
+            **options: ``batch_size``, ``decoding``, ``exact``, ``offsets``, ``show_progress_bar``, ``split_sentences``,
+                ``threshold`` and ``top_k``, see ``SpanMarkerModel.predict``. With ``aggregation_strategy``, one of
+                `STRATEGIES`, an entity is a dict with ``entity_group``, ``score``, ``word``, ``start`` and ``end``, as
+                in the task ``"token-classification"``, and with ``labels`` if ``top_k`` is given. None means the
+                default.
 
         Returns:
             The entities of one text, or a list of such lists. For an iterable other than a list, a tuple or a data set,
@@ -109,12 +152,14 @@ class SpanMarkerPipeline(Pipeline):
 
         Raises:
             TypeError: If an option does not exist, or ``inputs`` is none of the supported types.
-            ValueError: If the value of an option is wrong, or a `datasets.Dataset` or a dict lacks text.
+            ValueError: If the value of an option is wrong, a `datasets.Dataset` or a dict lacks text, or a "word" of a
+                list has a space, as in a pair of an ID and a text.
         """
+        inputs = as_dataset(inputs)
         _, forward_params, postprocess_params = self._sanitize_parameters(**options)
         forward_params = {**self._forward_params, **forward_params}
         postprocess_params = {**self._postprocess_params, **postprocess_params}
-        is_single = isinstance(inputs, (str, dict))
+        is_single = isinstance(inputs, (str, Mapping))
         if is_dataset(inputs):
             rows = self.model.predict(inputs, keep_columns=[text_column(inputs, "input")], **forward_params)
         else:
@@ -123,8 +168,8 @@ class SpanMarkerPipeline(Pipeline):
         if is_single:
             (result,) = results
             return result
-        is_list = isinstance(inputs, (list, tuple)) or is_dataset(inputs) or is_column(inputs)
-        return list(results) if is_list else results
+        is_finite = is_list(inputs) or is_dataset(inputs) or is_column(inputs)
+        return list(results) if is_finite else results
 
     def _sanitize_parameters(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         """Split options into those of the three steps, without those that are None."""
@@ -138,14 +183,13 @@ class SpanMarkerPipeline(Pipeline):
             )
         given = {name: value for name, value in options.items() if value is not None}
         strategy = given.pop("aggregation_strategy", None)
-        if strategy is None:
-            return {}, given, {}
-        if strategy not in STRATEGIES:
+        if strategy not in (None, *STRATEGIES):
             raise ValueError(
                 f"aggregation_strategy={strategy!r} must be one of {', '.join(map(repr, STRATEGIES))}, which are all "
                 "the same here: a span is scored as a whole, and tokens have no labels of their own"
             )
-        return {}, given, {"aggregation_strategy": strategy}
+        formats = {"aggregation_strategy": strategy, "offsets": given.get("offsets")}
+        return {}, given, {name: value for name, value in formats.items() if value is not None}
 
     def preprocess(self, input_: Any) -> Any:  # type: ignore[override]
         """Turn a text into a dict.
@@ -154,47 +198,50 @@ class SpanMarkerPipeline(Pipeline):
             input_: A string, a list of words, or a dict with ``text`` or ``tokens``.
 
         Returns:
-            A dict with ``text`` or ``tokens``. Other types are returned unchanged, and ``predict_stream`` refuses them.
+            A dict with ``text`` or ``tokens``. Other types, and lists that hold a text rather than words, are returned
+            unchanged, and ``predict_stream`` refuses them.
         """
         if isinstance(input_, str):
             return {"text": input_}
-        return {"tokens": input_} if isinstance(input_, (list, tuple)) else input_
+        return {"tokens": input_} if is_list(input_) and spaced_word(input_) is None else input_
 
     def _forward(self, rows: Iterable[Any], **arguments: Any) -> Any:  # type: ignore[override]
         return self.model.predict_stream(rows, **arguments)
 
     def postprocess(  # type: ignore[override]
-        self, row: dict[str, Any], aggregation_strategy: str | None = None
+        self, row: dict[str, Any], aggregation_strategy: str | None = None, offsets: OffsetUnit = "codepoint"
     ) -> list[Any]:
         """Format the entities of a text.
 
         Args:
             row: A dict with ``entities``, and ``text`` or ``tokens``.
             aggregation_strategy: One of `STRATEGIES`; None to leave the entities unchanged.
+            offsets: What ``start`` and ``end`` count in words that are joined. Those of a text count it already.
 
         Returns:
             The entities.
         """
+        entities = row["entities"]
         if aggregation_strategy is None:
-            return row["entities"]
+            return list(entities)
         if "text" in row:
-            text = row["text"]
-            places = [(entity["char_start_index"], entity["char_end_index"]) for entity in row["entities"]]
+            places = [(entity["char_start_index"], entity["char_end_index"]) for entity in entities]
+            words = [entity["span"] for entity in entities]
         else:
             text, starts = join_words(row["tokens"])
-            places = [
-                (starts[entity["word_start_index"]], starts[entity["word_end_index"]] - 1) for entity in row["entities"]
-            ]
+            bounds = [(starts[e["word_start_index"]], starts[e["word_end_index"]] - 1) for e in entities]
+            words = [text[start:end] for start, end in bounds]
+            places = [(start, end) for start, end in (convert_offsets(text, bound, offsets) for bound in bounds)]
         return [
             {
                 "entity_group": entity["label"],
                 "score": entity["score"],
-                "word": text[start:end],
+                "word": word,
                 "start": start,
                 "end": end,
                 **({"labels": entity["labels"]} if "labels" in entity else {}),
             }
-            for entity, (start, end) in zip(row["entities"], places, strict=True)
+            for entity, word, (start, end) in zip(entities, words, places, strict=True)
         ]
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:
@@ -208,9 +255,9 @@ class SpanMarkerPipeline(Pipeline):
 
 
 def _iterable(inputs: Any) -> Iterable[Any]:
-    if hasattr(inputs, "__iter__"):
+    if has_items(inputs):
         return inputs
-    if hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__"):
+    if not isinstance(inputs, Iterable) and hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__"):
         return (inputs[index] for index in range(len(inputs)))  # a torch data set, which need not raise IndexError
     raise TypeError(
         f"pipeline({TASK!r}) cannot read inputs of type {type(inputs).__name__}: pass a string, a list of strings "
@@ -219,3 +266,4 @@ def _iterable(inputs: Any) -> Iterable[Any]:
 
 
 PIPELINE_REGISTRY.register_pipeline(TASK, SpanMarkerPipeline, SpanMarkerModel, {"model": NoDefaultModel()}, "text")
+AutoModelForTokenClassification.register(SpanMarkerConfig, NoTokenClassifier)

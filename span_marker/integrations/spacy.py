@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import logging
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -94,7 +93,6 @@ class SpanMarkerComponent:
         self.exact = exact
         self._source = model
         self._model: SpanMarkerModel | None = None
-        self._process = os.getpid()
         self._warnings: set[str] = set()
 
     @property
@@ -194,7 +192,6 @@ class SpanMarkerComponent:
             yield from docs
 
     def _annotate(self, docs: Sequence[Doc]) -> None:
-        self._enter_process()
         documents = [_find_words(doc) for doc in docs]
         if any(documents):
             is_split = [doc.has_annotation("SENT_START") for doc in docs]
@@ -218,7 +215,12 @@ class SpanMarkerComponent:
         inputs = _to_inputs(documents, self.span_marker.config.trained_with_document_context)
         decoding = self._choose_decoding()
         entities: list[list[Entity]] = self.span_marker.predict(
-            inputs, batch_size=self.batch_size, threshold=self.threshold, decoding=decoding, exact=self.exact
+            inputs,
+            batch_size=self.batch_size,
+            is_split_into_words=True,
+            threshold=self.threshold,
+            decoding=decoding,
+            exact=self.exact,
         )
         return entities
 
@@ -237,21 +239,6 @@ class SpanMarkerComponent:
         if message is not None and subject not in self._warnings:
             self._warnings.add(subject)
             logger.warning("%s", message)
-
-    def _enter_process(self) -> None:
-        """Adapt to a process that ``nlp.pipe`` forked, which lacks the threads of its parent."""
-        if self._process == os.getpid():
-            return
-        if self._model is not None and self._model.device.type != "cpu":
-            raise RuntimeError(
-                f"the model is on device={str(self._model.device)!r}, which forked processes cannot share: leave "
-                "n_process out of nlp.pipe, or set device='cpu'"
-            )
-        torch.set_num_threads(1)  # or it would wait for the missing threads forever
-        self._process = os.getpid()
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _process=os.getpid())
 
     def to_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> None:
         """Write the model.

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, overload
 
 from torch import nn
 
 from span_marker.configuration import SpanMarkerConfig
 from span_marker.core.decoding import Decoding
-from span_marker.prediction import predictor
+from span_marker.core.offsets import OffsetUnit
+from span_marker.data.tables import as_dataset
+from span_marker.prediction import explanation, predictor
+from span_marker.prediction.documents import Splitter, sentence_splitter
 from span_marker.prediction.entities import Coverage, Entity
-from span_marker.preprocessing.inputs import Inputs, Words, read_inputs, take_columns
+from span_marker.prediction.explanation import Explanation
+from span_marker.preprocessing.inputs import Inputs, Words, read_inputs, read_rows, take_columns
 from span_marker.preprocessing.preprocessor import Preprocessor
 
 if TYPE_CHECKING:
@@ -29,6 +33,8 @@ class PredictOptions(TypedDict, total=False):
     decoding: Decoding | None
     top_k: int | None
     exact: bool | None
+    split_sentences: bool | Splitter
+    offsets: OffsetUnit
 
 
 class PredictionMixin(nn.Module):
@@ -183,6 +189,8 @@ class PredictionMixin(nn.Module):
         decoding: Decoding | None = None,
         top_k: int | None = None,
         exact: bool | None = None,
+        split_sentences: bool | Splitter = False,
+        offsets: OffsetUnit = "codepoint",
         return_coverage: bool = False,
         keep_columns: Sequence[str] | None = None,
     ) -> Any:
@@ -193,8 +201,8 @@ class PredictionMixin(nn.Module):
 
         Args:
             inputs: One sentence, as a string or a list of words; or several: any iterable of strings, a list of lists
-                of words, or a `Dataset` with a column ``tokens`` or ``text`` and, for document context, ``document_id``
-                and ``sentence_id``.
+                of words, or a `Dataset`, a DataFrame or an Arrow table with a column ``tokens`` or ``text`` and, for
+                document context, ``document_id`` and ``sentence_id``.
             batch_size: The largest number of sentences in a batch.
             show_progress_bar: Whether to show a progress bar.
             is_split_into_words: Whether strings are words, as in the tokenizers of ``transformers``: True if a list of
@@ -209,9 +217,16 @@ class PredictionMixin(nn.Module):
                 ``labels`` of dicts with ``label`` and ``score``, with all labels if there are fewer. None for no list.
             exact: Whether to score all candidates, rather than those that the candidate filter keeps. Defaults to
                 ``config.exact``.
+            split_sentences: Whether each text is a document, to be read sentence by sentence: True for spaCy's
+                rule-based sentencizer (English tokens, punctuation of all scripts; needs the extra ``spacy``), or a
+                function that takes a text and returns the start and end of each sentence, in characters and in order.
+                Indices still refer to the whole text. If the model was trained with document context, the sentences of
+                a text are context of each other.
+            offsets: What indices into texts count: ``"codepoint"``, as Python does; ``"utf-16"``, as JavaScript, Java
+                and C# do; or ``"utf-8"``, bytes. Indices of words do not change.
             return_coverage: Whether to also return what was read in windows, cut or dropped.
-            keep_columns: Columns of a `Dataset` to return, such as its IDs. Each sentence then yields a dict with these
-                columns and ``entities``, as ``write_jsonl`` and the other writers take them.
+            keep_columns: Columns of a `Dataset` or DataFrame to return, such as its IDs. Each sentence then yields a
+                dict with these columns and ``entities``, as ``write_jsonl`` and the other writers take them.
 
         Returns:
             The entities of one sentence in order of their words, or a list of such lists, in the order of ``inputs``.
@@ -220,14 +235,24 @@ class PredictionMixin(nn.Module):
             exclusive. With ``return_coverage``, also one `Coverage` per sentence.
 
         Raises:
+            ImportError: If ``split_sentences=True``, but spaCy is not installed.
             TypeError: If ``inputs`` is none of the supported types, or a threshold is not a number.
-            ValueError: If ``is_split_into_words`` contradicts ``inputs``, ``batch_size`` or ``top_k`` is below 1, a
-                threshold is not a probability or its labels are not those of the model, ``decoding`` is unknown, or a
-                `Dataset` lacks a column or has a sentence ID twice in a document.
+            ValueError: If ``is_split_into_words`` contradicts ``inputs``, a word of an input that is not said to be
+                words has a space, ``batch_size`` or ``top_k`` is below 1, a threshold is not a probability or its
+                labels are not those of the model, ``decoding`` or ``offsets`` is unknown, ``split_sentences`` finds no
+                texts or returns overlapping sentences, or a `Dataset` lacks a column or has a sentence ID twice in a
+                document.
         """
+        inputs = as_dataset(inputs)
         kept = None if keep_columns is None else take_columns(inputs, keep_columns)
-        sentences, is_single = read_inputs(inputs, is_split_into_words)
-        reader = self._predictor(batch_size, threshold, decoding, top_k, exact)
+        reader = self._predictor(batch_size, threshold, decoding, top_k, exact, split_sentences, offsets)
+        are_words = _are_words(is_split_into_words, reader)
+        sentences, is_single = read_inputs(inputs, are_words)
+        if reader.splitter is not None and sentences.document_ids is not None:
+            raise ValueError(
+                "split_sentences is for documents, but the rows are sentences, with 'document_id' and 'sentence_id': "
+                "leave it out, or drop these columns"
+            )
         entities, coverages = predictor.predict(sentences, reader, show_progress_bar)
         if kept is not None:
             entities = [{**row, "entities": sentence} for row, sentence in zip(kept, entities, strict=True)]
@@ -237,7 +262,7 @@ class PredictionMixin(nn.Module):
 
     def predict_stream(
         self,
-        inputs: Iterable[str | Words | dict[str, Any]],
+        inputs: Iterable[str | Words | Mapping[str, Any]],
         batch_size: int = 32,
         show_progress_bar: bool = False,
         *,
@@ -246,11 +271,14 @@ class PredictionMixin(nn.Module):
         decoding: Decoding | None = None,
         top_k: int | None = None,
         exact: bool | None = None,
+        split_sentences: bool | Splitter = False,
+        offsets: OffsetUnit = "codepoint",
     ) -> Iterator[list[Entity] | dict[str, Any]]:
         """Find the entities in a stream of sentences, in order, with a few thousand sentences in memory at a time.
 
         Args:
-            inputs: Strings, lists of words, or dicts with ``text`` or ``tokens`` and any other keys, such as ``id``.
+            inputs: Strings, lists of words, or dicts with ``text`` or ``tokens`` and any other keys, such as ``id``. Or
+                a `Dataset`, a DataFrame or an Arrow table, whose rows are such dicts.
             batch_size: See `predict`.
             show_progress_bar: See `predict`.
             is_split_into_words: What every item must be: True for lists of words, False for texts. With None, lists are
@@ -259,27 +287,66 @@ class PredictionMixin(nn.Module):
             decoding: See `predict`.
             top_k: See `predict`.
             exact: See `predict`.
+            split_sentences: See `predict`.
+            offsets: See `predict`.
 
         Returns:
             An iterator over the entities of each sentence, see `predict`; for dicts, over the dicts with ``entities``
             added.
 
         Raises:
-            TypeError: If ``inputs`` is a single sentence, or an item is none of the supported types.
-            ValueError: If a dict has neither ``text`` nor ``tokens``, or both; or an argument is wrong, see `predict`.
+            TypeError: If ``inputs`` is a single sentence or has no order, or an item is none of the supported types.
+            ValueError: If a dict has neither ``text`` nor ``tokens``, or both; a word of a list has a space, as in a
+                pair of an ID and a text, unless ``is_split_into_words`` is True; or an argument is wrong, see
+                `predict`.
         """
-        if isinstance(inputs, (str, dict)):
-            raise TypeError(f"predict_stream needs an iterable of sentences, not a single {type(inputs).__name__}")
-        reader = self._predictor(batch_size, threshold, decoding, top_k, exact)
-        return predictor.predict_stream(inputs, reader, show_progress_bar, is_split_into_words)
+        rows = read_rows(inputs)
+        reader = self._predictor(batch_size, threshold, decoding, top_k, exact, split_sentences, offsets)
+        return predictor.predict_stream(rows, reader, show_progress_bar, _are_words(is_split_into_words, reader))
+
+    def explain(
+        self,
+        text: str | Words,
+        span: str | Words | tuple[int, int],
+        *,
+        threshold: float | dict[str, float] | None = None,
+        decoding: Decoding | None = None,
+        exact: bool | None = None,
+    ) -> Explanation:
+        """Explain why `predict` finds a span of a text, or why it does not.
+
+        Args:
+            text: One text, or one list of words.
+            span: First character and the one after the last, or the part of the text itself if it occurs once; for
+                words, the same in words.
+            threshold: See `predict`.
+            decoding: See `predict`.
+            exact: See `predict`.
+
+        Returns:
+            The step at which the span was lost, with its scores, thresholds and overlaps. White space around the span
+            does not count. It agrees with `predict` of the text alone.
+
+        Raises:
+            TypeError: If ``text`` is neither a string nor a list of words, or ``span`` is none of the supported types.
+            ValueError: If the span is empty, outside of the text, or does not occur exactly once; or an option is
+                wrong, see `predict`.
+        """
+        sentences, is_single = read_inputs(text, None if isinstance(text, str) else True)
+        if not is_single:
+            raise TypeError("explain takes one text or one list of words: pass one of your inputs")
+        reader = self._predictor(batch_size=32, threshold=threshold, decoding=decoding, exact=exact)
+        return explanation.explain(self, sentences, span, reader)
 
     def _predictor(
         self,
         batch_size: int,
-        threshold: float | dict[str, float] | None,
-        decoding: Decoding | None,
-        top_k: int | None,
-        exact: bool | None,
+        threshold: float | dict[str, float] | None = None,
+        decoding: Decoding | None = None,
+        top_k: int | None = None,
+        exact: bool | None = None,
+        split_sentences: bool | Splitter = False,
+        offsets: OffsetUnit = "codepoint",
     ) -> predictor.Predictor:
         uses_filter = self.uses_filter(exact)
         return predictor.Predictor(
@@ -289,4 +356,15 @@ class PredictionMixin(nn.Module):
             batch_size,
             top_k,
             self.candidates_kept if uses_filter else 1.0,
+            sentence_splitter(split_sentences),
+            offsets,
         )
+
+
+def _are_words(is_split_into_words: bool | None, reader: predictor.Predictor) -> bool | None:
+    """Whether strings are words. Documents that are split into sentences are texts."""
+    if reader.splitter is None:
+        return is_split_into_words
+    if is_split_into_words:
+        raise ValueError("split_sentences needs texts, but is_split_into_words=True: leave one of them out")
+    return False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any, TypeVar
@@ -14,11 +14,13 @@ from tqdm.auto import tqdm
 from span_marker.core.alignment import trim
 from span_marker.core.checks import check_limit
 from span_marker.core.decoding import Decoder, ScoredSpan, ScoredSpans
+from span_marker.core.offsets import OffsetUnit, check_offset_unit
 from span_marker.core.spans import num_candidates
 from span_marker.data.rows import check_text, check_words
+from span_marker.prediction.documents import Splitter, count_in, join_documents, split_documents
 from span_marker.prediction.entities import Coverage, Entity
 from span_marker.preprocessing.batching import MemoryBudget, run_in_batches
-from span_marker.preprocessing.inputs import Sentences, warn_of_context
+from span_marker.preprocessing.inputs import Sentences, check_spaces, warn_of_context
 from span_marker.preprocessing.preprocessor import Preprocessor
 from span_marker.preprocessing.tokenizer import EncodedSentence
 
@@ -48,10 +50,12 @@ class Predictor:
         batch_size: The largest number of sentences in a batch.
         top_k: Number of labels to return for each entity; None for no such list.
         candidates_kept: Approximate share of the candidates that get markers.
+        splitter: Splits texts into sentences; None to read each text as one sentence.
+        offsets: What places in texts count.
 
     Raises:
         TypeError: If ``batch_size`` or ``top_k`` is not a whole number.
-        ValueError: If one of them is below 1.
+        ValueError: If one of them is below 1, or ``offsets`` is unknown.
     """
 
     score: Score
@@ -60,6 +64,8 @@ class Predictor:
     batch_size: int = 32
     top_k: int | None = None
     candidates_kept: float = 1.0
+    splitter: Splitter | None = None
+    offsets: OffsetUnit = "codepoint"
     _memory_budget: MemoryBudget = field(default_factory=MemoryBudget, init=False)
     _num_incomplete: int = field(default=0, init=False)
     _num_read: int = field(default=0, init=False)
@@ -67,6 +73,7 @@ class Predictor:
     def __post_init__(self) -> None:
         check_limit("batch_size", self.batch_size, at_least=1)
         check_limit("top_k", self.top_k, at_least=1, also=(None,))
+        check_offset_unit(self.offsets)
         self._collator = self.preprocessor.collator
         self._labels = self.preprocessor.config.classes
 
@@ -81,6 +88,21 @@ class Predictor:
         Returns:
             The entities of each sentence, and how much of it was read.
         """
+        if self.splitter is None or not sentences.are_texts:
+            found = self._read(sentences, progress)
+        else:
+            with_context = self.preprocessor.config.trained_with_document_context
+            parts, starts = split_documents(sentences, self.splitter, bool(with_context))
+            if progress.total is not None:
+                progress.total += len(parts.items) - len(starts)
+            found = join_documents(starts, *self._read(parts, progress))
+        if not sentences.are_texts:
+            return found
+        rows = [count_in(self.offsets, *row) for row in zip(sentences.items, *found, strict=True)]
+        return [entities for entities, _ in rows], [coverage for _, coverage in rows]
+
+    def _read(self, sentences: Sentences, progress: tqdm[Any]) -> tuple[list[list[Entity]], list[Coverage]]:
+        """Find the entities of sentences, see `read`. Places in texts count code points."""
         encodings = self.preprocessor.encode(sentences)
         pieces = self.preprocessor.pieces(sentences, encodings)
         if progress.total is not None:
@@ -114,7 +136,7 @@ class Predictor:
                 num_candidates=num_candidates(sentence.num_words, self._collator.entity_max_length),
                 num_scored=num_scored[row],
                 num_dropped=num_scored[row] - num_kept[row],
-                cut_words=[_place(word, word + 1, item, sentence) for word in sorted(cut_words[row])],
+                cut_words=[place(word, word + 1, item, sentence) for word in sorted(cut_words[row])],
             )
             coverages.append(coverage)
             self._num_incomplete += not coverage.is_complete
@@ -135,7 +157,7 @@ class Predictor:
 
     def _as_dict(self, span: ScoredSpan, item: Any, sentence: EncodedSentence) -> Entity:
         labels = self._labels
-        start, end = _place(span.start, span.end, item, sentence)
+        start, end = place(span.start, span.end, item, sentence)
         entity: Entity = {"span": item[start:end], "label": labels[span.label_id], "score": span.score}
         if isinstance(item, str):
             entity["char_start_index"], entity["char_end_index"] = start, end
@@ -148,8 +170,18 @@ class Predictor:
         return entity
 
 
-def _place(first: int, last: int, item: Any, sentence: EncodedSentence) -> tuple[int, int]:
-    """Some words in the input: words, or characters without white space at the edges."""
+def place(first: int, last: int, item: Any, sentence: EncodedSentence) -> tuple[int, int]:
+    """Find words in the input.
+
+    Args:
+        first: First word.
+        last: Word after the last.
+        item: The text, or the words.
+        sentence: Its tokens.
+
+    Returns:
+        The words themselves, or the characters of the text without white space at the edges.
+    """
     if sentence.char_starts is None or sentence.char_ends is None:
         return first, last
     return trim(item, int(sentence.char_starts[first]), int(sentence.char_ends[last - 1]), keep_marks=True)
@@ -166,7 +198,8 @@ def predict(sentences: Sentences, predictor: Predictor, show_progress_bar: bool)
     Returns:
         The entities of each sentence, and how much of it was read.
     """
-    warn_of_context(sentences.document_ids is not None, predictor.preprocessor.config)
+    if predictor.splitter is None:
+        warn_of_context(sentences.document_ids is not None, predictor.preprocessor.config)
     results: list[Any] = [None] * len(sentences.items)
     with tqdm(total=len(results), desc="Predicting", disable=not show_progress_bar) as progress:
         # The sentences of a document stay together, since each is context of the others.
@@ -194,7 +227,8 @@ def predict_stream(
     Yields:
         The entities of each sentence, in order; for dicts, the dicts with ``entities`` added.
     """
-    warn_of_context(False, predictor.preprocessor.config)
+    if predictor.splitter is None:
+        warn_of_context(False, predictor.preprocessor.config)
     try:
         with tqdm(desc="Predicting", disable=not show_progress_bar) as progress:
             pairs = (
@@ -209,7 +243,7 @@ def predict_stream(
                     sentences = Sentences([good[place][1] for place in places], are_texts=kind is str)
                     entities |= zip(places, predictor.read(sentences, progress)[0], strict=True)
                 for place, (item, _) in enumerate(good):
-                    yield {**item, "entities": entities[place]} if isinstance(item, dict) else entities[place]
+                    yield {**item, "entities": entities[place]} if isinstance(item, Mapping) else entities[place]
                 if len(good) < len(block):
                     raise block[len(good)][1]
     finally:
@@ -218,7 +252,8 @@ def predict_stream(
 
 def _sentence_of(item: Any, location: str, is_split_into_words: bool | None) -> Any:
     """The sentence of an item, or the error to raise when it is the item's turn."""
-    if isinstance(item, dict):
+    is_said = is_split_into_words is not None or isinstance(item, Mapping)
+    if isinstance(item, Mapping):
         columns = [name for name in ("text", "tokens") if name in item]
         if len(columns) != 1:
             return ValueError(f"{location} must have either 'text' or 'tokens', but has {list(item)}")
@@ -232,7 +267,9 @@ def _sentence_of(item: Any, location: str, is_split_into_words: bool | None) -> 
         return TypeError(f"{location} must be {wanted}, since is_split_into_words={is_split_into_words}")
     try:
         (check_text if name == "text" else check_words)(item, location)
-    except TypeError as error:
+        if name == "tokens" and not is_said:
+            check_spaces(item, location)
+    except (TypeError, ValueError) as error:
         return error
     return item
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from span_marker.core.spans import num_candidates
 from span_marker.preprocessing.data_collator import SpanMarkerDataCollator
+from span_marker.preprocessing.processes import enter_process
 
 logger = logging.getLogger(__name__)
 
@@ -155,11 +156,12 @@ def batches(costs: Sequence[int], batch_size: int) -> Iterator[list[int]]:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put a model into evaluation mode within a ``with`` block.
+    """Put a model into evaluation mode within a ``with`` block, and adapt to the process, see `enter_process`.
 
     Args:
         model: The model.
     """
+    enter_process(next(model.parameters()).device)
     in_training = [module for module in model.modules() if module.training]
     model.eval()
     try:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from span_marker.configuration import SpanMarkerConfig
 from span_marker.data.columns import is_column, is_dataset, plain
 from span_marker.data.rows import check_content, check_words, is_whole
+from span_marker.data.tables import as_dataset
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -84,8 +85,10 @@ def read_inputs(inputs: Inputs, is_split_into_words: bool | None = None) -> tupl
 
     Raises:
         TypeError: If the input, or an item of it, is none of the supported types.
-        ValueError: If ``is_split_into_words`` contradicts the input, or a `Dataset` lacks a column.
+        ValueError: If ``is_split_into_words`` contradicts the input, a `Dataset` lacks a column, or a word has a space
+            although nothing says that it is a word.
     """
+    inputs = as_dataset(inputs)
     if isinstance(inputs, str):
         if is_split_into_words:
             raise ValueError("is_split_into_words=True needs lists of words, but the input is a string: leave it out")
@@ -102,12 +105,12 @@ def read_inputs(inputs: Inputs, is_split_into_words: bool | None = None) -> tupl
 
 def _read_items(inputs: Any, is_split_into_words: bool | None) -> tuple[Sentences, bool]:
     """Read an iterable of strings or of lists of words."""
-    is_table = hasattr(inputs, "columns") or isinstance(inputs, (Mapping, Set, bytes, bytearray))
-    if is_table or not isinstance(inputs, Iterable):
+    if not has_items(inputs):
         raise TypeError(
             f"predict can't read inputs of type {type(inputs).__name__}: pass a string, a list of words, a list or "
-            "other iterable of strings, a list of lists of words, or a Dataset with a column 'tokens' or 'text'. Pass "
-            "one split of a DatasetDict, and one column of a DataFrame; predict_stream takes dicts"
+            "other iterable of strings, a list of lists of words, or a Dataset or DataFrame with a column 'tokens' or "
+            "'text'. Pass one split of a DatasetDict, and one column of a batch of Dataset.map; predict_stream takes "
+            "dicts"
         )
     items = list(inputs)
     if all(isinstance(item, str) for item in items):
@@ -126,7 +129,83 @@ def _read_items(inputs: Any, is_split_into_words: bool | None) -> tuple[Sentence
             )
     for row, item in enumerate(items):
         check_words(item, f"inputs[{row}]")
+        if is_split_into_words is None:
+            check_spaces(item, f"inputs[{row}]")
     return Sentences(items, are_texts=False), False
+
+
+def read_rows(inputs: Any) -> Iterable[Any]:
+    """Bring whatever a caller may stream into one form.
+
+    Args:
+        inputs: Any iterable of sentences, or a table: a `Dataset`, a DataFrame or an Arrow table.
+
+    Returns:
+        The sentences. Those of a table are dicts.
+
+    Raises:
+        TypeError: If the input is a single sentence, or holds no sentences in an order.
+        ValueError: If a table has no column ``tokens`` or ``text``, or both.
+    """
+    inputs = as_dataset(inputs)
+    if isinstance(inputs, str):
+        raise TypeError("predict_stream needs an iterable of sentences, not a single str")
+    if not has_items(inputs):
+        advice = "" if not isinstance(inputs, Mapping) else ": [row] for one row, one split of a DatasetDict"
+        raise TypeError(f"predict_stream needs an iterable of sentences, not a single {type(inputs).__name__}{advice}")
+    if is_dataset(inputs):
+        text_column(inputs, "input")
+        return plain(inputs)
+    rows: Iterable[Any] = inputs
+    return rows
+
+
+def has_items(inputs: Any) -> bool:
+    """Tell whether a value holds sentences in an order: an iterable, but no mapping, set or bytes.
+
+    Args:
+        inputs: The value.
+
+    Returns:
+        Whether to read its items.
+    """
+    return isinstance(inputs, Iterable) and not isinstance(inputs, (Mapping, set, frozenset, bytes, bytearray))
+
+
+def spaced_word(words: Any) -> str | None:
+    """Find a "word" that is more likely a text: one with a space between other characters.
+
+    Args:
+        words: A list or tuple, which should have words.
+
+    Returns:
+        The first such word, or None.
+
+    Example:
+        >>> spaced_word(("doc-1", "Amelia Earhart flew to Paris."))
+        'Amelia Earhart flew to Paris.'
+    """
+    return next((word for word in words if isinstance(word, str) and " " in word.strip()), None)
+
+
+def check_spaces(words: Any, location: str) -> None:
+    """Refuse a list of words that may be a row of a table, such as an ID and a text.
+
+    Args:
+        words: The words.
+        location: What to call them in errors.
+
+    Raises:
+        ValueError: If a word has a space between other characters.
+    """
+    word = spaced_word(words)
+    if word is not None:
+        start = word if len(word) <= 40 else f"{word[:40]}..."
+        raise ValueError(
+            f"{location} is read as a list of words, but {start!r} has a space. If it is a text, pass it alone, or "
+            "keep an ID beside it with predict_stream and dicts: {'id': ..., 'text': ...}. If it is a word, pass "
+            "is_split_into_words=True, or a dict with 'tokens' in streams and pipelines"
+        )
 
 
 @functools.cache

@@ -39,6 +39,11 @@ def check_arguments(model: Any, args: Any) -> None:
     if not isinstance(args, transformers.TrainingArguments):
         folder = args if isinstance(args, str) else "folder"
         raise TypeError(f"args must be TrainingArguments, not {type(args).__name__}: TrainingArguments({folder!r})")
+    if args.neftune_noise_alpha is not None:
+        raise ValueError(
+            f"neftune_noise_alpha={args.neftune_noise_alpha} must be None: NEFTune scales its noise by the length of a "
+            "text, but the texts of a batch are encoded in one row"
+        )
     if args.batch_eval_metrics or not args.eval_do_concat_batches:
         raise ValueError(
             f"batch_eval_metrics={args.batch_eval_metrics} must be False and eval_do_concat_batches="

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from datasets import Dataset
+from datasets import Dataset, are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
 from span_marker.configuration import SpanMarkerConfig
 from span_marker.data.columns import annotation_form, named_splits
@@ -39,11 +40,16 @@ class PreparedDataset(NamedTuple):
 
 
 class PreparedData:
-    """The word splitter, limits and features that models get from data. Models with the same settings share them."""
+    """The word splitter, limits and features that models get from data. Models with the same settings share them.
+
+    Args:
+        show_progress: Whether to show progress bars.
+    """
 
     _model: SpanMarkerModel
 
-    def __init__(self) -> None:
+    def __init__(self, show_progress: bool = True) -> None:
+        self._show_progress = show_progress
         self._settings: tuple[str, int] | None = None
         self._prepared: list[PreparedDataset] = []
         self._chosen: dict[str, dict[str, Any]] = {}
@@ -89,9 +95,23 @@ class PreparedData:
         model = self._model
         if dataset_name != TRAINING and isinstance(dataset, Dataset):
             warn_of_context("document_id" in dataset.column_names, model.config)
-        result = features.prepare(dataset, model.preprocessor, dataset_name, needs_labels)
+        with _progress_bars(self._show_progress):
+            result = features.prepare(dataset, model.preprocessor, dataset_name, needs_labels)
         self._prepared.append(PreparedDataset(dataset, *result))
         return self._prepared[-1]
+
+
+@contextmanager
+def _progress_bars(show: bool) -> Iterator[None]:
+    """Hide the progress bars of ``datasets`` for a while, which has one switch for all of them."""
+    hide = not show and not are_progress_bars_disabled()
+    if hide:
+        disable_progress_bars()
+    try:
+        yield
+    finally:
+        if hide:
+            enable_progress_bars()
 
 
 def _settings(config: SpanMarkerConfig) -> str:

@@ -54,7 +54,7 @@ class Trainer(BaseTrainer):
 
     Raises:
         TypeError: If the model is not a `SpanMarkerModel`, ``args`` are not ``TrainingArguments``, a data set is not a
-            `Dataset`, or ``data_collator`` is given.
+            `Dataset`, or ``data_collator`` or another tokenizer is given.
         ValueError: If a data set lacks a column, or an argument cannot be combined with the model:
             ``batch_eval_metrics=True``, ``eval_do_concat_batches=False``, ``label_smoothing_factor`` with a multi-label
             model or a candidate filter, or ``compute_loss_func`` or an existing optimizer with a candidate filter.
@@ -74,8 +74,7 @@ class Trainer(BaseTrainer):
         optimizers: tuple[Any, Any] = (None, None),
         **kwargs: Any,
     ) -> None:
-        if kwargs.get("data_collator") is not None:
-            raise TypeError("Trainer makes its own data_collator: leave data_collator out")
+        _refuse_own_parts(model, kwargs)
         args = TrainingArguments(output_dir="tmp_trainer") if args is None else args
         check_arguments(model, args)
         check_columns({TRAINING: train_dataset, **evaluation_sets(eval_dataset)})
@@ -95,7 +94,7 @@ class Trainer(BaseTrainer):
         )
         # private: the columns of features that are kept, most of which forward does not take.
         self._signature_columns: list[str] = [*TEXT_FEATURES, *LABEL_FEATURES]  # type: ignore[assignment]
-        self._data = PreparedData()
+        self._data = PreparedData(show_progress=not args.disable_tqdm)
         self._progress = Progress()
         self._is_constructed = True
         self._set_up(self._span_marker)
@@ -354,6 +353,20 @@ class Trainer(BaseTrainer):
             filtered = name.replace(f"{metric_key_prefix}_exact", metric_key_prefix, 1)
             metrics[filtered.replace("overall_recall", "recall_lost")] = exact[name] - metrics[filtered]
         return metrics | exact
+
+
+def _refuse_own_parts(model: Any, arguments: dict[str, Any]) -> None:
+    """Refuse arguments of ``transformers.Trainer`` that the model itself provides."""
+    if arguments.get("data_collator") is not None:
+        raise TypeError("Trainer makes its own data_collator: leave data_collator out")
+    own = getattr(model, "tokenizer", None)
+    for name in ("tokenizer", "processing_class"):
+        value = arguments.pop(name, None)
+        if value is not None and value is not own and value is not getattr(own, "tokenizer", None):
+            raise TypeError(
+                f"{name}={type(value).__name__} cannot replace the tokenizer of the model, model.tokenizer, which "
+                f"Trainer uses and saves: leave {name} out"
+            )
 
 
 def _best_f1(metrics: dict[str, float]) -> float:

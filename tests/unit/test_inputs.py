@@ -1,7 +1,13 @@
 """What a caller may pass to predict, and how strings are read: as words or as texts."""
 
+import csv
+import io
+import types
+from itertools import chain
+
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from datasets import Dataset, DatasetDict
 from helpers import approximately, check_margin, score_rounding
@@ -12,6 +18,34 @@ from span_marker.preprocessing.inputs import read_inputs
 
 CHINESE = ["东京是日本的首都。", "巴黎是法国的首都。"]
 CITIES = ["Paris", "Tokyo"]
+
+
+PAIRS = [("doc-1", "Amelia Earhart flew to Paris."), ("doc-2", "Tokyo is large.")]
+
+CSV = "doc-1,Amelia Earhart flew to Paris.\r\ndoc-2,Tokyo is large.\r\n"
+
+
+def views(columns):
+    """A table as Polars exports it."""
+    table = pa.table(columns)
+    is_string = [pa.types.is_string(field.type) for field in table.schema]
+    return table.cast(
+        pa.schema(
+            [
+                (field.name, pa.string_view() if text else field.type)
+                for field, text in zip(table.schema, is_string, strict=True)
+            ]
+        )
+    )
+
+
+TABLES = [
+    pd.DataFrame,
+    lambda columns: pd.DataFrame(columns, index=[7, 7]),
+    pa.table,
+    lambda columns: pa.record_batch(columns),
+    views,
+]
 
 
 @pytest.fixture(autouse=True)
@@ -72,7 +106,10 @@ def test_any_other_iterable_of_strings_holds_texts(make, strings, caplog):
 @pytest.mark.parametrize(
     ("given", "error", "message"),
     [
-        (pd.DataFrame({"text": CITIES}), TypeError, "DataFrame.*one column of a DataFrame"),
+        (pd.DataFrame({"name": CITIES}), ValueError, r"needs a column 'tokens' or 'text', but has only \['name'\]"),
+        (pd.DataFrame({"text": CITIES, "id": [1, "b"]}), TypeError, "cannot read the DataFrame, .* 'text' or 'tokens'"),
+        (types.SimpleNamespace(columns=["text"]), TypeError, "cannot read the columns of a SimpleNamespace"),
+        (PAIRS, ValueError, r"inputs\[0\] is read as a list of words, but 'Amelia Earhart flew to Paris.' has a space"),
         ({"text": "Paris"}, TypeError, "of type dict"),
         (set(CITIES), TypeError, "of type set"),
         (b"Paris", TypeError, "of type bytes"),
@@ -103,6 +140,35 @@ def test_a_contradiction_is_refused(given, is_split_into_words):
         read_inputs(given, is_split_into_words)
 
 
+@pytest.mark.parametrize("make", TABLES, ids=["pandas", "pandas with an index", "arrow", "batch", "views"])
+def test_a_table_is_read_as_a_data_set(make):
+    sentences, is_single = read_inputs(make({"id": [1, 2], "text": CITIES}))
+    assert (list(sentences.items), sentences.are_texts, is_single) == (CITIES, True, False)
+    sentences, _ = read_inputs(make({"tokens": [CITIES, ["Oslo"]], "id": ["a", "b"]}))
+    assert (list(sentences.items), sentences.are_texts) == ([CITIES, ["Oslo"]], False)
+    context = make({"text": CITIES, "document_id": [1, 1], "sentence_id": [1, 0]})
+    assert read_inputs(context)[0].documents() == [[1, 0]]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [PAIRS, [list(pair) for pair in PAIRS], zip(*zip(*PAIRS, strict=True), strict=True), csv.reader(io.StringIO(CSV))],
+    ids=["pairs", "lists", "zip", "csv"],
+)
+def test_rows_of_a_table_are_no_lists_of_words(rows):
+    with pytest.raises(ValueError, match="predict_stream and dicts: {'id': ..., 'text': ...}"):
+        read_inputs(rows)
+
+
+def test_words_with_a_space_must_be_said_to_be_words():
+    words = [["in", "New York"]]
+    with pytest.raises(ValueError, match="is_split_into_words=True"):
+        read_inputs(words)
+    assert read_inputs(words, is_split_into_words=True)[0].items == words
+    assert read_inputs(Dataset.from_dict({"tokens": words}))[0].items[:] == words
+    assert read_inputs([["in", " York", "\n "]])[0].items == [["in", " York", "\n "]]
+
+
 @pytest.fixture(scope="module")
 def model():
     model = build_model("bert", entity_max_length=2)
@@ -120,6 +186,67 @@ def test_each_text_has_entities_of_its_own(model):
     )
     assert len(mapped) == len(data)
     assert [len(row) for row in mapped["entities"]] == [len(model.predict(text)) for text in data["text"]]
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 7])
+def test_batches_of_a_data_set_give_what_the_data_set_gives(model, batch_size):
+    # Batches with a blank and without, of Chinese, of table cells, and of one text.
+    texts = [*CHINESE, "Amelia Earhart flew", *CITIES, "n/a", "", "4711"]
+    data = Dataset.from_dict({"text": texts})
+    mapped = data.map(
+        lambda batch: {"entities": model.predict(batch["text"], is_split_into_words=False)},
+        batched=True,
+        batch_size=batch_size,
+    )
+    spans = [[entity["span"] for entity in row] for row in mapped["entities"]]
+    assert spans == [[entity["span"] for entity in row] for row in model.predict(data)]
+    with pytest.raises(TypeError, match=r"of type LazyBatch: .* one column of a batch of Dataset.map"):
+        data.map(lambda batch: {"entities": model.predict(batch)}, batched=True)
+
+
+@pytest.mark.parametrize("make", [*TABLES, Dataset.from_dict])
+def test_streams_read_the_rows_of_tables(model, make):
+    rows = list(model.predict_stream(make({"id": [1, 2], "text": CITIES})))
+    assert [(row["id"], row["text"]) for row in rows] == [(1, "Paris"), (2, "Tokyo")]
+    expected = approximately([model.predict(text) for text in CITIES], score_rounding(model))
+    assert [row["entities"] for row in rows] == expected
+    row, _ = model.predict_stream(make({"tokens": [CITIES, ["Oslo"]]}))
+    assert row["tokens"] == CITIES
+    with pytest.raises(ValueError, match=r"needs a column 'tokens' or 'text', but has only \['name'\]"):
+        model.predict_stream(make({"name": CITIES}))
+
+
+def test_predict_keeps_columns_of_a_table(model):
+    (first, second) = model.predict(pd.DataFrame({"id": [1, 2], "text": CITIES}), keep_columns=["id"])
+    assert (first["id"], second["id"]) == (1, 2)
+
+
+@pytest.mark.parametrize("rows", [PAIRS, csv.reader(io.StringIO(CSV)), dict(PAIRS).items()])
+def test_streams_refuse_rows_that_are_no_words_when_it_is_their_turn(model, rows):
+    stream = model.predict_stream(chain(["Paris"], rows))
+    assert next(stream) == approximately([model.predict("Paris")], score_rounding(model))[0]
+    with pytest.raises(ValueError, match="item 1 of the inputs is read as a list of words, but 'Amelia Earhart flew"):
+        next(stream)
+
+
+def test_streams_read_rows_of_a_csv_file_as_dicts(model):
+    rows = csv.DictReader(io.StringIO("id,text\n1,Amelia Earhart flew to Paris.\n"))
+    assert [row["id"] for row in model.predict_stream(rows)] == ["1"]
+
+
+@pytest.mark.parametrize("inputs", ["Paris", {"text": "Paris"}, DatasetDict(), set(CITIES), b"Paris", 7, None])
+def test_streams_need_sentences_in_an_order(model, inputs):
+    with pytest.raises(TypeError, match="predict_stream needs an iterable of sentences, not a single"):
+        model.predict_stream(inputs)
+
+
+def test_streams_say_that_words_with_a_space_are_words(model):
+    words = ["in", "New York"]
+    with pytest.raises(ValueError, match="a dict with 'tokens'"):
+        list(model.predict_stream([words]))
+    (expected,) = model.predict([words], is_split_into_words=True)
+    assert list(model.predict_stream([words], is_split_into_words=True)) == [expected]
+    assert [row["entities"] for row in model.predict_stream([{"tokens": words}])] == [expected]
 
 
 def test_streams_take_items_for_what_they_are_unless_told(model):

@@ -1,6 +1,7 @@
 import json
 import logging
 import shutil
+import socket
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from tiny import ENCODERS, LABELS, SENTENCES, TOKEN_STATE_SIZES, build_model, bu
 from transformers import AutoConfig, AutoModel, GPT2Config
 
 from span_marker import SpanMarkerConfig, SpanMarkerModel
+from span_marker.checkpoints import loading
 from span_marker.encoders.engines import DenseEngine, FastEngine
 from span_marker.encoders.support import auto_class
 
@@ -153,6 +155,36 @@ def test_a_folder_that_does_not_exist(path):
     reason = ", and a name on the Hub has at most one '/'" if path.count("/") > 1 else ""
     with pytest.raises(FileNotFoundError, match=f"there is no folder '{path}' to load a model from{reason}$"):
         SpanMarkerModel.from_pretrained(path)
+
+
+@pytest.mark.parametrize("path", ["C:\\models\\ner", ".\\ner", "models\\ner"])
+def test_a_folder_of_windows_that_does_not_exist(path):
+    with pytest.raises(FileNotFoundError, match=r"there is no folder '.*ner' to load a model from$"):
+        SpanMarkerModel.from_pretrained(path)
+
+
+@pytest.mark.parametrize("path", ["", " "])
+def test_an_empty_name(path):
+    with pytest.raises(FileNotFoundError, match="is empty: pass a folder, or the name of a repository"):
+        SpanMarkerModel.from_pretrained(path)
+
+
+@pytest.mark.parametrize("proxies", [{}, {"https": "http://proxy:8080"}])
+def test_without_a_network_only_cached_files_are_used(proxies, monkeypatch, caplog, tmp_path):
+    def resolve(host, port):
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(loading.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(loading, "getproxies", lambda: proxies)
+    assert loading.adapt_to_network("user/name", {"token": "t", "local_files_only": True})["local_files_only"]
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    assert loading.adapt_to_network(tmp_path, {}) == {}
+    assert not caplog.text
+    expected = {} if proxies else {"local_files_only": True}
+    assert loading.adapt_to_network("user/name", {"revision": "main"}) == {"revision": "main", **expected}
+    assert caplog.text.count("No network: the name ") == len(expected)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda host, port: [])
+    assert loading.adapt_to_network("user/name", {}) == {}
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ import json
 from operator import length_hint
 from pathlib import Path
 
+import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 import transformers
@@ -15,7 +17,7 @@ from transformers.pipelines.token_classification import AggregationStrategy
 
 import span_marker
 from span_marker import SpanMarkerModel
-from span_marker.integrations.pipeline import STRATEGIES
+from span_marker.integrations.pipeline import PREDICT_ARGUMENTS, STRATEGIES, WrongTaskError
 
 TEXTS = ["Amelia Earhart flew across the Atlantic.", "Paris", "", "  ", "Cleopatra (51 BC) ruled Egypt!", "Tokyo"]
 WORDS = ["Amelia", "Earhart", "flew"]
@@ -214,7 +216,7 @@ def test_options_change_results_as_in_predict(pipe, model):
 
 
 def test_what_is_no_option_is_refused(pipe, model):
-    known = "only 'batch_size', 'decoding', 'exact', 'show_progress_bar', 'threshold', 'top_k', 'aggregation_strategy'"
+    known = f"only {', '.join(map(repr, (*PREDICT_ARGUMENTS, 'aggregation_strategy')))}"
     with pytest.raises(TypeError, match=f"no option 'treshold', 'x', {known}$"):
         pipe("Paris", treshold=1, x=2)
     with pytest.raises(TypeError, match=f"no option 'ignore_labels', {known}$"):
@@ -322,7 +324,7 @@ def test_other_models_are_refused(stock, tmp_path):
             make(model=other)
 
 
-@pytest.mark.parametrize("task", ["ner", "token-classification", "fill-mask"])
+@pytest.mark.parametrize("task", ["fill-mask"])
 def test_other_tasks_refuse_the_checkpoint(folder, task):
     with pytest.raises(ValueError, match=r"(?s)Could not load model .*SpanMarkerConfig"):
         transformers.pipeline(task, model=str(folder))
@@ -333,3 +335,65 @@ def test_saving_saves_the_model_alone(pipe, expected, tmp_path):
     assert not list(Path(tmp_path).glob("*.py"))
     assert "custom_pipelines" not in json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
     assert make(model=str(tmp_path))(TEXTS) == expected
+
+
+def test_a_table_gives_a_list_for_each_row(pipe, expected):
+    for make_table in (pd.DataFrame, pa.table, Dataset.from_dict):
+        assert pipe(make_table({"id": list(range(len(TEXTS))), "text": TEXTS})) == expected
+    with pytest.raises(ValueError, match=r"needs a column 'tokens' or 'text', but has only \['name'\]"):
+        pipe(pd.DataFrame({"name": TEXTS}))
+
+
+@pytest.mark.parametrize("pairs", [[("doc-1", TEXTS[0])], [["doc-1", TEXTS[0]]], zip(["doc-1"], TEXTS, strict=False)])
+def test_rows_of_a_table_are_no_lists_of_words(pipe, pairs):
+    with pytest.raises(ValueError, match="item 0 of the inputs is read as a list of words, but 'Amelia Earhart flew"):
+        list(pipe(pairs))
+
+
+def test_a_row_of_a_data_set_is_one_text_and_a_batch_is_none(pipe, expected):
+    data = Dataset.from_dict({"text": TEXTS})
+    mapped = data.map(lambda row: {"found": [entity["span"] for entity in pipe(row)]})
+    assert mapped["found"] == [[entity["span"] for entity in entities] for entities in expected]
+    with pytest.raises(TypeError, match="item 0 of the inputs: 'text' must be a string, not list"):
+        data.map(lambda batch: {"found": pipe(batch)}, batched=True)
+
+
+@pytest.mark.parametrize("inputs", [b"Paris", {"Paris"}])
+def test_inputs_without_an_order_are_refused(pipe, inputs):
+    with pytest.raises(TypeError, match="cannot read inputs of type"):
+        pipe(inputs)
+
+
+@pytest.mark.parametrize(("unit", "encoding", "width"), [("utf-16", "utf-16-le", 2), ("utf-8", "utf-8", 1)])
+@pytest.mark.parametrize("strategy", [None, "simple"])
+def test_offsets_count_what_the_caller_counts(pipe, unit, encoding, width, strategy):
+    text = "\N{PARTY POPPER} Amélie Earhart flew to Zürich \N{EARTH GLOBE EUROPE-AFRICA} and Paris"
+    units = text.encode(encoding)
+    found = pipe(text, offsets=unit, aggregation_strategy=strategy)
+    usual = pipe(text, aggregation_strategy=strategy)
+    keys = ("char_start_index", "char_end_index", "span") if strategy is None else ("start", "end", "word")
+    assert found
+    assert found != usual
+    for entity, plain in zip(found, usual, strict=True):
+        start, end, span = map(entity.get, keys)
+        assert units[width * start : width * end].decode(encoding) == span == plain[keys[2]]
+        assert text[plain[keys[0]] : plain[keys[1]]] == span
+    if strategy is not None:
+        words = text.split()
+        for entity in pipe([words], offsets=unit, aggregation_strategy=strategy)[0]:
+            assert units[width * entity["start"] : width * entity["end"]].decode(encoding) == entity["word"]
+    with pytest.raises(ValueError, match="offsets='utf-32' must be one of"):
+        pipe(text, offsets="utf-32")
+
+
+def test_documents_are_split_into_sentences(pipe):
+    text = "Amelia Earhart flew.  Cleopatra ruled Egypt!"
+    found = pipe(text, split_sentences=lambda text: [(0, 20), (20, len(text))], aggregation_strategy="simple")
+    assert found
+    assert all(text[entity["start"] : entity["end"]] == entity["word"] for entity in found)
+
+
+@pytest.mark.parametrize("task", ["ner", "token-classification"])
+def test_the_stock_task_says_which_task_is_right(folder, task):
+    with pytest.raises(WrongTaskError, match=r"SpanMarker checkpoint, .* use pipeline\('span-marker', model="):
+        transformers.pipeline(task, model=str(folder))

@@ -3,7 +3,6 @@
 import copy
 import functools
 import json
-import os
 import pickle
 import re
 import shutil
@@ -188,7 +187,9 @@ def test_settings_reach_the_model(checkpoint, model, monkeypatch):
     calls = record_calls(monkeypatch, nlp.get_pipe("span_marker"))
     doc = nlp(TEXT)
     settings = {"threshold": {"PER": 0.9, "LOC": 0.6, "ORG": 0.65}, "exact": True}
-    assert [options for _, options in calls] == [{"batch_size": 3, "decoding": None, **settings}]
+    assert [options for _, options in calls] == [
+        {"batch_size": 3, "decoding": None, "is_split_into_words": True, **settings}
+    ]
     same(ents(doc), predict(model, doc, **settings))
     assert len(doc.ents) < len(make(checkpoint)(TEXT).ents)
 
@@ -499,27 +500,6 @@ def test_several_processes_give_the_same(nlp):
     docs = list(nlp.pipe(TEXTS * 2, n_process=2, batch_size=3))
     for doc, text in zip(docs, TEXTS * 2, strict=True):
         same(ents(doc), ents(nlp(text)))
-
-
-def test_a_forked_process_runs_one_thread(checkpoint, monkeypatch):
-    nlp, num_threads = make(checkpoint), []
-    monkeypatch.setattr(torch, "set_num_threads", num_threads.append)
-    nlp(TEXT)
-    sent = pickle.dumps(nlp)
-    monkeypatch.setattr(os, "getpid", lambda: -1)
-    pickle.loads(sent)(TEXT)  # in a process that was not forked
-    assert num_threads == []
-    nlp(TEXT)
-    nlp(TEXT)
-    assert num_threads == [1]
-
-
-def test_a_forked_process_cannot_share_a_device(checkpoint, monkeypatch):
-    nlp = make(checkpoint)
-    nlp.get_pipe("span_marker").span_marker.to("meta")
-    monkeypatch.setattr(os, "getpid", lambda: -1)
-    with pytest.raises(RuntimeError, match="the model is on device='meta', .* leave n_process out of nlp.pipe"):
-        nlp(TEXT)
 
 
 # Errors

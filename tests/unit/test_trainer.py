@@ -6,6 +6,7 @@ import math
 import re
 import threading
 
+import datasets
 import numpy as np
 import pytest
 import torch
@@ -84,6 +85,28 @@ def test_model_init(dataset, tmp_path):
 def test_a_collator_of_the_caller_is_refused(dataset, tmp_path):
     with pytest.raises(TypeError, match="leave data_collator out"):
         Trainer(build_model("bert"), arguments(tmp_path), dataset, data_collator=lambda features: {})
+
+
+@pytest.mark.parametrize("name", ["tokenizer", "processing_class"])
+def test_the_tokenizer_is_that_of_the_model(name, dataset, tmp_path):
+    model, other = build_model("bert"), build_model("roberta").tokenizer
+    with pytest.raises(TypeError, match=f"{name}=SpanMarkerTokenizer cannot replace .* leave {name} out"):
+        Trainer(model, arguments(tmp_path), dataset, **{name: other})
+    for own in (model.tokenizer, model.tokenizer.tokenizer, None):
+        assert Trainer(model, arguments(tmp_path), dataset, **{name: own}).processing_class is model.tokenizer
+
+
+def test_noise_on_embeddings_is_refused(dataset, tmp_path):
+    with pytest.raises(ValueError, match="neftune_noise_alpha=5 must be None"):
+        Trainer(build_model("bert"), arguments(tmp_path, neftune_noise_alpha=5), dataset)
+
+
+@pytest.mark.parametrize("disable", [False, True])
+def test_progress_bars_are_shown_or_not(disable, dataset, tmp_path, capsys):
+    trainer = Trainer(build_model("bert"), arguments(tmp_path, disable_tqdm=disable), dataset)
+    trainer.get_train_dataloader()
+    assert ("Preparing the training data" in capsys.readouterr().err) is not disable
+    assert not datasets.are_progress_bars_disabled()
 
 
 def test_best_model_is_loaded_at_the_end(dataset, tmp_path):

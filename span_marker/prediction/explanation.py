@@ -1,0 +1,304 @@
+"""Why a span is an entity or not: the steps of a prediction, for one span of one text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from span_marker.core.alignment import trim
+from span_marker.core.decoding import MULTI_LABEL_THRESHOLD, ScoredSpan, ScoredSpans, probabilities
+from span_marker.core.tables import TextReport, text_table
+from span_marker.data.rows import is_whole
+from span_marker.prediction.entities import Entity
+from span_marker.prediction.predictor import Predictor, place
+from span_marker.preprocessing.inputs import Sentences
+from span_marker.preprocessing.tokenizer import EncodedSentence
+
+Reason = Literal["found", "blank", "partial-word", "too-long", "not-read", "filtered", "unlikely", "overlap"]
+
+REASONS: dict[Reason, str] = {
+    "found": "The span is predicted as an entity.",
+    "blank": "The span has only white space, which is never an entity.",
+    "partial-word": "The span is no candidate: it begins or ends inside a word of the tokenizer.",
+    "too-long": "The span is no candidate: it has more words than entity_max_length, with which the model was trained.",
+    "not-read": "The span is no candidate in any window: a word has no token, or its words do not fit into a window. A "
+    "larger model_max_length makes larger windows.",
+    "filtered": "The candidate filter dropped the span. exact=True scores all candidates.",
+    "unlikely": "No label is probable enough. A lower threshold finds more.",
+    "overlap": "Other entities that overlap the span come first. decoding= sets which overlaps are allowed.",
+}
+"""Where the way to an entity may end, in the order of the steps, and what to change."""
+
+
+@dataclass(frozen=True)
+class Explanation(TextReport):
+    """Why a span of a text is predicted as an entity, or why not. As a string, a short report.
+
+    Attributes:
+        span: The text of the span, without white space around it; or its words, if the input was words.
+        start: First character, or first word if the input was words.
+        end: Character after the last, or word after the last.
+        reason: One of `REASONS`: ``"found"``, or the step at which the span was lost.
+        entities: What is predicted for the span: its label, or all its labels if the model is multi-label.
+        words: The words of the tokenizer that the span touches.
+        num_words: Number of these words.
+        entity_max_length: The largest number of words of a candidate.
+        scores: The probability of each label, with ``O``, most probable first; empty if the span is no candidate. If
+            the candidate filter dropped the span, what they would be without it.
+        thresholds: The least probability of each label; empty if the most probable class decides.
+        filter_score: The score of the candidate filter; None if no filter was used.
+        filter_threshold: The least such score of a candidate that is kept; None if there is none.
+        overlapping: The predicted entities that overlap the span.
+        decoding: How overlaps are resolved.
+    """
+
+    span: str | list[str]
+    start: int
+    end: int
+    reason: Reason
+    entities: list[Entity]
+    words: list[str]
+    num_words: int
+    entity_max_length: int
+    scores: dict[str, float]
+    thresholds: dict[str, float]
+    filter_score: float | None
+    filter_threshold: float | None
+    overlapping: list[Entity]
+    decoding: str
+
+    @property
+    def is_found(self) -> bool:
+        """Whether ``predict`` returns the span."""
+        return self.reason == "found"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the attributes as plain Python objects, which can be written as JSON."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        lines = [f"{self.span!r} ({self.start}:{self.end}): {self.reason}", REASONS[self.reason], ""]
+        facts = [
+            ("words", f"{self.words} ({self.num_words} of at most {self.entity_max_length})"),
+            ("labels", ", ".join(f"{entity['label']} ({entity['score']:.3f})" for entity in self.entities)),
+            ("filter score", "" if self.filter_score is None else f"{self.filter_score:.3f}"),
+            ("filter threshold", "" if self.filter_threshold is None else f"{self.filter_threshold:.3f}"),
+            ("decoding", self.decoding),
+            ("overlapping", ", ".join(f"{e['span']!r} {e['label']} ({e['score']:.3f})" for e in self.overlapping)),
+        ]
+        lines += [f"{name}: {value}" for name, value in facts if value]
+        if self.scores:
+            limits = {label: f"{value:.3f}" for label, value in self.thresholds.items()}
+            rows = [(label, f"{score:.3f}", limits.get(label, "-")) for label, score in self.scores.items()]
+            lines += ["", text_table([("label", "probability", "threshold"), *rows])]
+        return "\n".join(lines)
+
+
+class _Scored(NamedTuple):
+    """The candidates of a batch: their words, probabilities, filter scores, and whether the filter kept them."""
+
+    span_words: Any
+    probabilities: Any
+    filter_scores: Any
+    is_kept: Any
+
+
+def explain(model: Any, sentences: Sentences, span: Any, reader: Predictor) -> Explanation:
+    """Explain what is predicted for a span. See ``SpanMarkerModel.explain``.
+
+    Args:
+        model: The model.
+        sentences: The one text or list of words.
+        span: The span.
+        reader: What ``predict`` would read the text with.
+
+    Returns:
+        The explanation.
+    """
+    (item,) = sentences.items
+    start, end = find_span(item, span)
+    (encoding,) = reader.preprocessor.encode(sentences)
+    batches: list[tuple[dict[str, Tensor], Tensor, Tensor | None]] = []
+
+    def score(batch: dict[str, Tensor]) -> tuple[Tensor, Tensor | None]:
+        logits, kept = reader.score(batch)
+        batches.append((batch, logits, kept))
+        return logits, kept
+
+    with tqdm(disable=True) as progress:
+        (predicted,), _ = replace(reader, score=score).read(sentences, progress)
+    spans = _spans_of_words(item, start, end, encoding)
+    limit = reader.preprocessor.config.limit("entity_max_length")
+    short = [words for words in spans if words[1] - words[0] <= limit]
+    found = [entity for entity in predicted if _bounds(entity) == (start, end)]
+    proposals = [p for b in batches for window in reader.decoder.propose(*ScoredSpans.from_batch(*b)) for p in window]
+    scored = _best(short, [_score_all(model, reader, *batch) for batch in batches])
+    reason = _reason(item, (start, end), bool(found), spans, short, scored, proposals)
+    touched = _touched_words(item, start, end, encoding)
+    scores = (
+        [] if scored is None else zip(reader.preprocessor.config.classes, scored.probabilities.tolist(), strict=True)
+    )
+    return Explanation(
+        span=item[start:end] if isinstance(item, str) else list(item[start:end]),
+        start=start,
+        end=end,
+        reason=reason,
+        entities=found,
+        words=touched,
+        num_words=min((last - first for first, last in spans), default=len(touched)),
+        entity_max_length=limit,
+        scores=dict(sorted(scores, key=lambda pair: -pair[1])),
+        thresholds=_thresholds(reader),
+        filter_score=None if scored is None or scored.filter_scores is None else float(scored.filter_scores),
+        filter_threshold=None if scored is None or scored.filter_scores is None else _filter_threshold(model),
+        overlapping=[
+            entity for entity in predicted if _overlaps(_bounds(entity), (start, end)) and entity not in found
+        ],
+        decoding=reader.decoder.decoding,
+    )
+
+
+def find_span(item: str | Sequence[str], span: Any) -> tuple[int, int]:
+    """Read the span that a caller names.
+
+    Args:
+        item: A text, or words.
+        span: First and last (exclusive) character or word; or a part of the text, or a list of words, that occurs once.
+
+    Returns:
+        First and last (exclusive) character, without white space around the span; or word.
+
+    Raises:
+        TypeError: If ``span`` is none of these.
+        ValueError: If it is empty, outside of the text, or does not occur exactly once.
+
+    Example:
+        >>> find_span("Amelia Earhart flew", "Earhart")
+        (7, 14)
+    """
+    if isinstance(span, (tuple, list)) and len(span) == 2 and all(map(is_whole, span)):
+        start, end = map(int, span)
+        if not 0 <= start < end <= len(item):
+            unit = "characters" if isinstance(item, str) else "words"
+            raise ValueError(f"span={span!r} must be a part of the {len(item)} {unit}: 0 <= start < end <= {len(item)}")
+    elif isinstance(span, str) == isinstance(item, str) and isinstance(span, (str, list, tuple)) and span:
+        wanted, size = span if isinstance(item, str) else list(span), len(span)
+        whole = item if isinstance(item, str) else list(item)
+        starts = [start for start in range(len(whole) - size + 1) if whole[start : start + size] == wanted]
+        if len(starts) != 1:
+            raise ValueError(
+                f"span={span!r} occurs {len(starts)} times: pass (start, end), such as one of {starts[:3]}"
+            )
+        start, end = starts[0], starts[0] + size
+    else:
+        raise TypeError(f"span={span!r} must be (start, end), or the part of the input itself, of the same type as it")
+    if not isinstance(item, str):
+        return start, end
+    first, last = trim(item, start, end, keep_marks=True)
+    return (first, last) if first < last else (start, end)
+
+
+def _spans_of_words(item: Any, start: int, end: int, encoding: EncodedSentence) -> list[tuple[int, int]]:
+    """All spans of words that ``predict`` would return as these characters, or as these words.
+
+    There may be several, since white space around a span does not count, and may be a word.
+    """
+    if encoding.char_starts is None or encoding.char_ends is None:
+        return [(start, end)]
+    bounds = list(zip(encoding.char_starts.tolist(), encoding.char_ends.tolist(), strict=True))
+    firsts = [word for word, (first, _) in enumerate(bounds) if first <= start and not item[first:start].strip()]
+    lasts = [word for word, (_, last) in enumerate(bounds) if last >= end and not item[end:last].strip()]
+    pairs = ((first, last + 1) for first in firsts for last in lasts if first <= last)
+    return [pair for pair in pairs if place(*pair, item, encoding) == (start, end)]
+
+
+def _touched_words(item: Any, start: int, end: int, encoding: EncodedSentence) -> list[str]:
+    if encoding.char_starts is None or encoding.char_ends is None:
+        return list(item[start:end])
+    bounds = zip(encoding.char_starts.tolist(), encoding.char_ends.tolist(), strict=True)
+    words = [item[first:last].strip() for first, last in bounds if first < end and start < last]
+    return [word for word in words if word]
+
+
+def _score_all(model: Any, reader: Predictor, batch: dict[str, Tensor], logits: Tensor, kept: Tensor | None) -> _Scored:
+    """Score all candidates of a batch, those that the filter dropped, too."""
+    filter_scores, is_kept = None, np.ones(len(batch["span_words"]), dtype=bool)
+    if kept is not None:
+        is_kept = np.zeros_like(is_kept)
+        is_kept[kept.cpu().numpy()] = True
+        exact = model.score(batch, exact=True)[0].clone()
+        exact[kept] = logits  # what decides, to the last bit
+        examined = model.examine(batch)
+        lengths = batch["span_words"].diff(dim=1)[:, 0].to(model.device)
+        with torch.no_grad():
+            filter_scores = model.span_filter(examined.text_states, examined.span_rows, lengths).float().cpu().numpy()
+        logits = exact
+    scores = probabilities(logits, reader.decoder.multi_label, reader.decoder.temperature)
+    return _Scored(batch["span_words"].cpu().numpy(), scores, filter_scores, is_kept)
+
+
+def _best(spans: list[tuple[int, int]], batches: list[_Scored]) -> _Scored | None:
+    """What was scored for one of these spans: kept by the filter if possible, and the most probable to be found."""
+    rows = []
+    for batch in batches:
+        for index in np.flatnonzero([tuple(words) in spans for words in batch.span_words.tolist()]):
+            rows.append(_Scored(*(None if column is None else column[index] for column in batch)))
+    return max(rows, key=lambda row: (bool(row.is_kept), float(row.probabilities.max())), default=None)
+
+
+def _reason(
+    item: Any,
+    bounds: tuple[int, int],
+    is_found: bool,
+    spans: list[tuple[int, int]],
+    short: list[tuple[int, int]],
+    scored: _Scored | None,
+    proposals: list[ScoredSpan],
+) -> Reason:
+    """The first step at which the span was lost."""
+    if is_found:
+        return "found"
+    if isinstance(item, str) and not item[slice(*bounds)].strip():
+        return "blank"
+    if not spans:
+        return "partial-word"
+    if not short:
+        return "too-long"
+    if scored is None:
+        return "not-read"
+    if any((proposal.start, proposal.end) in short for proposal in proposals):
+        return "overlap"
+    return "unlikely" if scored.is_kept else "filtered"
+
+
+def _thresholds(reader: Predictor) -> dict[str, float]:
+    classes, limits = reader.preprocessor.config.classes, reader.decoder.thresholds
+    if limits is None and not reader.decoder.multi_label:
+        return {}
+    limits = np.full(len(classes), MULTI_LABEL_THRESHOLD, dtype=np.float32) if limits is None else limits
+    return {
+        label: float(limit)
+        for label_id, (label, limit) in enumerate(zip(classes, limits, strict=True))
+        if label_id != reader.decoder.outside_id
+    }
+
+
+def _filter_threshold(model: Any) -> float | None:
+    span_filter = model.config.span_filter
+    return None if span_filter is None else span_filter.threshold
+
+
+def _bounds(entity: Entity) -> tuple[int, int]:
+    if "char_start_index" in entity:
+        return entity["char_start_index"], entity["char_end_index"]
+    return entity["word_start_index"], entity["word_end_index"]
+
+
+def _overlaps(first: tuple[int, int], second: tuple[int, int]) -> bool:
+    return first[0] < second[1] and second[0] < first[1]

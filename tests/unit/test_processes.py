@@ -1,0 +1,75 @@
+"""Forked processes predict rather than wait forever for threads that only their parent has."""
+
+import multiprocessing
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from span_marker.preprocessing import processes
+
+TESTS = Path(__file__).parents[1]
+
+FORK = """
+import os, sys, warnings
+warnings.simplefilter("ignore")
+import torch
+from tiny import SENTENCES, build_model
+from span_marker import pipeline
+
+torch.set_num_threads(2)
+model = build_model("bert", entity_max_length=4)
+pipe = pipeline("span-marker", model=model, device="cpu")
+texts = [" ".join(words) for words in SENTENCES if words] * 20
+ways = {
+    "predict": lambda: model.predict(texts),
+    "predict_stream": lambda: list(model.predict_stream(texts)),
+    "pipeline": lambda: pipe(texts),
+    "explain": lambda: model.explain(" ".join(texts), (0, 6)),
+    "from_pretrained": lambda: type(model).from_pretrained(sys.argv[1]).predict(texts),
+}
+model.save_pretrained(sys.argv[1])
+model.predict(texts)
+torch.rand(4_000_000).exp()  # by both threads
+for name, run in ways.items():
+    child = os.fork()
+    if not child:
+        run()
+        os._exit(0 if torch.get_num_threads() == 1 else 3)
+    print(name, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+print(torch.get_num_threads())
+"""
+
+WAYS = ["predict", "predict_stream", "pipeline", "explain", "from_pretrained"]
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="there is no fork")
+def test_a_forked_process_predicts_after_its_parent(tmp_path):
+    paths = os.pathsep.join([str(TESTS), str(TESTS.parent), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "passive", "PYTHONPATH": paths}
+    environment["TOKENIZERS_PARALLELISM"] = "false"
+    command = [sys.executable, "-c", FORK, tmp_path]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.stdout.splitlines() == [*(f"{way} 0" for way in WAYS), "2"], done.stderr[-2000:]
+
+
+def test_a_process_that_was_not_forked_keeps_its_threads(monkeypatch):
+    set_to = []
+    monkeypatch.setattr(torch, "set_num_threads", set_to.append)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    processes.enter_process(torch.device("cpu"))
+    assert set_to == []
+    monkeypatch.setattr(processes, "_process", -1)
+    processes.enter_process(torch.device("cpu"))
+    processes.enter_process(torch.device("cpu"))
+    assert set_to == [1]
+
+
+def test_a_forked_process_cannot_share_a_device(monkeypatch):
+    monkeypatch.setattr(processes, "_process", -1)
+    monkeypatch.setattr(torch.cuda, "_is_in_bad_fork", lambda: True)
+    with pytest.raises(RuntimeError, match="the model is on device='cuda:1', .* leave n_process out of nlp.pipe"):
+        processes.enter_process(torch.device("cuda:1"))
