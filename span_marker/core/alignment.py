@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from span_marker.core.graphemes import graphemes
 from span_marker.core.labels import LabelledSpan
 from span_marker.core.spans import IntArray
 
@@ -15,28 +16,40 @@ MARKS = ("Mn", "Cf")
 def trim(text: str, start: int, end: int, keep_marks: bool = False) -> tuple[int, int]:
     r"""Find the edges of a span of characters.
 
-    White space, combining marks and format characters at the edges do not count: tokenizers drop them, or count them as
-    part of a word. Only in a span of nothing else, marks and format characters do.
+    White space, and combining marks and format characters without a letter, do not count at the edges: tokenizers drop
+    them, or count them as part of a word. Only in a span of nothing else, marks and format characters do.
 
     Args:
         text: The text.
-        start: First character.
-        end: Character after the last.
-        keep_marks: Whether only white space does not count, so that the span keeps its accents when it is printed.
+        start: First character. It begins a grapheme, see `span_marker.core.graphemes`.
+        end: Character after the last. It ends a grapheme.
+        keep_marks: Whether only white space does not count, so that the span keeps all that is visible when it is
+            printed.
 
     Returns:
-        First character that counts and the one after the last; ``(start, start)`` if there is only white space.
+        First character that counts and the one after the last; ``(start, start)`` if there is only white space. Both
+        are edges of graphemes. A mark on a white space counts as white space.
 
     Example:
-        >>> trim(" Beyonce\u0301 sang", 0, 10)
-        (1, 8)
+        >>> trim(" Beyonce\u0301 \u200bsang", 0, 11)
+        (1, 9)
     """
-    outer = _shrink(start, end, lambda place: text[place].isspace()) or (start, start)
-    return outer if keep_marks else _shrink(*outer, lambda place: _is_ignored(text[place])) or outer
+    parts = graphemes(text[start:end])
+    outer = _shrink(0, len(parts), lambda place: _is_white(parts[place]))
+    if outer is None:
+        return start, start
+    first, last = outer if keep_marks else _shrink(*outer, lambda place: _is_ignored(parts[place])) or outer
+    return start + sum(map(len, parts[:first])), end - sum(map(len, parts[last:]))
 
 
-def _is_ignored(character: str) -> bool:
-    return character.isspace() or (not character.isascii() and unicodedata.category(character) in MARKS)
+def _is_white(grapheme: str) -> bool:
+    return any(map(str.isspace, grapheme))
+
+
+def _is_ignored(grapheme: str) -> bool:
+    return _is_white(grapheme) or all(
+        not character.isascii() and unicodedata.category(character) in MARKS for character in grapheme
+    )
 
 
 def _shrink(start: int, end: int, is_ignored: Callable[[int], bool]) -> tuple[int, int] | None:
@@ -124,7 +137,8 @@ def blank_words(text: str, char_starts: IntArray, char_ends: IntArray) -> dict[i
         The indices of these words, each with whether the word has only white space, or nothing.
     """
     words = enumerate(zip(char_starts.tolist(), char_ends.tolist(), strict=True))
-    return {word: not text[start:end].strip() for word, (start, end) in words if all(map(_is_ignored, text[start:end]))}
+    parts = {word: graphemes(text[start:end]) for word, (start, end) in words}
+    return {word: all(map(_is_white, own)) for word, own in parts.items() if all(map(_is_ignored, own))}
 
 
 def trim_words(start: int, end: int, blank: Mapping[int, bool]) -> tuple[int, int]:
