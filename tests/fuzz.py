@@ -16,6 +16,7 @@ from typing import Any
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 
+import regex  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 from tiny import TOKENIZERS, build_model  # noqa: E402
 
@@ -51,6 +52,16 @@ def build(kind: str) -> SpanMarkerModel:
     return build_model(FAMILY[kind], entity_max_length=2, model_max_length=24)
 
 
+def check_graphemes(text: str, start: int, end: int) -> None:
+    """Check that a span neither begins nor ends within a grapheme; white space is one of its own."""
+    for place in (start, end):
+        before, after = text[:place][-1:], text[place:][:1]
+        is_edge = not before or not after or before.isspace() or after.isspace()
+        assert is_edge or place in {part.end() for part in regex.finditer(r"\X", text)}, (
+            f"{text!a}: characters {start} to {end} begin or end within a grapheme"
+        )
+
+
 def check_entities(item: str | Sequence[str], entities: list[dict[str, Any]]) -> None:
     """Check that entities stand where they say, in order and apart."""
     behind = 0
@@ -61,6 +72,8 @@ def check_entities(item: str | Sequence[str], entities: list[dict[str, Any]]) ->
         assert behind <= start < end <= len(item), "entities neither overlap nor change places nor leave the input"
         assert entity["span"] == (item[start:end] if isinstance(item, str) else list(item[start:end]))
         assert 0 <= entity["score"] <= 1
+        if isinstance(item, str):
+            check_graphemes(item, start, end)
         behind = end
 
 

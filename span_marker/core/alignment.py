@@ -16,8 +16,9 @@ MARKS = ("Mn", "Cf")
 def trim(text: str, start: int, end: int, keep_marks: bool = False) -> tuple[int, int]:
     r"""Find the edges of a span of characters.
 
-    White space, and combining marks and format characters without a letter, do not count at the edges: tokenizers drop
-    them, or count them as part of a word. Only in a span of nothing else, marks and format characters do.
+    White space does not count at the edges, and neither do combining marks and format characters unless they belong to
+    the grapheme of a letter: tokenizers drop them, or count them as part of a word. Only in a span of nothing else,
+    marks and format characters do.
 
     Args:
         text: The text.
@@ -27,29 +28,23 @@ def trim(text: str, start: int, end: int, keep_marks: bool = False) -> tuple[int
             printed.
 
     Returns:
-        First character that counts and the one after the last; ``(start, start)`` if there is only white space. Both
-        are edges of graphemes. A mark on a white space counts as white space.
+        First character that counts and the one after the last; ``(start, start)`` if there is only white space. They
+        begin and end graphemes.
 
     Example:
-        >>> trim(" Beyonce\u0301 \u200bsang", 0, 11)
+        >>> trim(" Beyonce\u0301\u200b sang", 0, 11)
         (1, 9)
     """
     parts = graphemes(text[start:end])
-    outer = _shrink(0, len(parts), lambda place: _is_white(parts[place]))
+    outer = _shrink(0, len(parts), lambda place: parts[place].isspace())
     if outer is None:
         return start, start
-    first, last = outer if keep_marks else _shrink(*outer, lambda place: _is_ignored(parts[place])) or outer
+    first, last = outer if keep_marks else _shrink(*outer, lambda place: all(map(_is_ignored, parts[place]))) or outer
     return start + sum(map(len, parts[:first])), end - sum(map(len, parts[last:]))
 
 
-def _is_white(grapheme: str) -> bool:
-    return any(map(str.isspace, grapheme))
-
-
-def _is_ignored(grapheme: str) -> bool:
-    return _is_white(grapheme) or all(
-        not character.isascii() and unicodedata.category(character) in MARKS for character in grapheme
-    )
+def _is_ignored(character: str) -> bool:
+    return character.isspace() or (not character.isascii() and unicodedata.category(character) in MARKS)
 
 
 def _shrink(start: int, end: int, is_ignored: Callable[[int], bool]) -> tuple[int, int] | None:
@@ -137,8 +132,7 @@ def blank_words(text: str, char_starts: IntArray, char_ends: IntArray) -> dict[i
         The indices of these words, each with whether the word has only white space, or nothing.
     """
     words = enumerate(zip(char_starts.tolist(), char_ends.tolist(), strict=True))
-    parts = {word: graphemes(text[start:end]) for word, (start, end) in words}
-    return {word: all(map(_is_white, own)) for word, own in parts.items() if all(map(_is_ignored, own))}
+    return {word: not text[start:end].strip() for word, (start, end) in words if all(map(_is_ignored, text[start:end]))}
 
 
 def trim_words(start: int, end: int, blank: Mapping[int, bool]) -> tuple[int, int]:

@@ -1,9 +1,12 @@
-"""Graphemes: what a reader takes for one character, such as a letter with its accents, a Thai vowel or a flag.
+r"""Graphemes: what a reader takes for one character, such as a letter with its accents, a Thai vowel or a flag.
 
-A grapheme is an extended grapheme cluster of Unicode (UAX 29). Tokenizers know nothing of them: those that strip accents
+A grapheme is an extended grapheme cluster of Unicode (UAX 29). Tokenizers do not respect them: those that strip accents
 end a word before its last accent, and byte-level ones begin a word at a Thai vowel. No span of characters may begin or
-end within a grapheme, so one rule holds wherever spans of characters are made: a span has all of each grapheme that it
-touches, and words that share a grapheme are one word. In most texts, each character is a grapheme, and nothing changes.
+end within a grapheme, so one rule holds wherever such spans are made: a span has all of each grapheme that it touches,
+and words that share a grapheme are one word. In most texts, each character is a grapheme, and nothing changes.
+
+There is one exception to UAX 29: white space is a grapheme of its own, even before a mark and between ``\r`` and
+``\n``, since words are separated by it, and no span begins or ends with it.
 """
 
 from __future__ import annotations
@@ -16,11 +19,12 @@ import regex
 
 from span_marker.core.spans import IntArray
 
-_GRAPHEME = regex.compile(r"\r|\X")
-"""A grapheme. A line end of two characters counts as two, since white space is at no edge of a span."""
+_GRAPHEME = regex.compile(r"\s|\p{GCB=Prepend}+(?=\s)|\X")
+"""A grapheme: white space, what would precede a letter but precedes white space, or a cluster."""
 
 _JOINING = regex.compile(
-    r"[\p{GCB=Extend}\p{GCB=ZWJ}\p{GCB=SpacingMark}\p{GCB=Prepend}\p{GCB=RI}\p{GCB=L}\p{GCB=V}\p{GCB=T}]"
+    r"[\p{GCB=Extend}\p{GCB=ZWJ}\p{GCB=SpacingMark}\p{GCB=Prepend}\p{InCB=Linker}"
+    r"\p{GCB=RI}\p{GCB=L}\p{GCB=V}\p{GCB=T}]"
 )
 """Without one of these characters, each character is a grapheme: marks, joiners, halves of flags, parts of Hangul."""
 
@@ -84,7 +88,8 @@ def whole_words(text: str, char_starts: IntArray, char_ends: IntArray) -> tuple[
     Args:
         text: The text.
         char_starts: First character of each word, ``(num_words,)``, ascending.
-        char_ends: Character after the last of each word, ``(num_words,)``, ascending. Words may be empty.
+        char_ends: Character after the last of each word, ``(num_words,)``, ascending. Words may
+            be empty; these follow the word before them.
 
     Returns:
         First character of each joined word and the one after its last, ``(num_joined,)`` each; and the first of the
