@@ -11,8 +11,9 @@ There is one exception to UAX 29: white space is a grapheme of its own, even bef
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import accumulate
+import re
+from collections.abc import Iterable, Sequence
+from itertools import accumulate, chain
 
 import numpy as np
 import regex
@@ -28,9 +29,16 @@ _JOINING = regex.compile(
 )
 """Without one of these characters, each character is a grapheme: marks, joiners, halves of flags, parts of Hangul."""
 
+_OTHER = re.compile(
+    "[^\0-\u02ff\u0370-\u0482\u048a-\u0590\u1e00-\u200a\u2010-\u205f\u20a0-\u20cf"
+    "\u2100-\u2cee\u3000-\u3029\u3030-\u3098\u309b-\ua66e\uac00-\ud7a3\uff00-\uff9d]"
+)
+"""A quick first look: no character of these ranges joins others, and most texts have no other character. They are Latin,
+Greek, Cyrillic, Armenian, punctuation, symbols, Chinese, Japanese and Korean."""
+
 
 def has_clusters(text: str) -> bool:
-    r"""Tell whether a text may have graphemes of several characters. False for most texts, and quick for ASCII.
+    r"""Tell whether a text may have graphemes of several characters. Quick where there are none.
 
     Args:
         text: The text.
@@ -42,7 +50,8 @@ def has_clusters(text: str) -> bool:
         >>> has_clusters("Zo\xeb"), has_clusters("Zoe\u0308")
         (False, True)
     """
-    return not text.isascii() and _JOINING.search(text) is not None
+    first = None if text.isascii() else _OTHER.search(text)
+    return first is not None and _JOINING.search(text, first.start()) is not None
 
 
 def graphemes(text: str) -> Sequence[str]:
@@ -75,7 +84,7 @@ def whole_spans(text: str, spans: Sequence[tuple[int, int]]) -> list[tuple[int, 
         >>> whole_spans("Zoe\u0308 sang", [(0, 3)])
         [(0, 4)]
     """
-    if not spans or not has_clusters(text):
+    if not has_clusters(text) or not _may_cut(text, chain.from_iterable(spans)):
         return list(spans)
     edges = _edges(text)
     starts, ends = edges[_edges_around(edges, *np.array(spans, dtype=np.int64).T)]
@@ -100,7 +109,7 @@ def whole_words(text: str, char_starts: IntArray, char_ends: IntArray) -> tuple[
         >>> whole_words("Zoe\u0308!", np.array([0, 3, 4]), np.array([3, 4, 5]))
         (array([0, 4]), array([4, 5]), array([0, 2]))
     """
-    if not len(char_starts) or not has_clusters(text):
+    if not has_clusters(text) or not _may_cut(text, chain(char_starts.tolist(), char_ends.tolist())):
         return char_starts, char_ends, np.arange(len(char_starts))
     edges = _edges(text)
     starts, ends = _edges_around(edges, char_starts, char_ends)
@@ -112,6 +121,12 @@ def whole_words(text: str, char_starts: IntArray, char_ends: IntArray) -> tuple[
     first_words = np.flatnonzero(is_first)
     joined_starts = np.minimum.reduceat(edges[starts], first_words)
     return joined_starts, np.maximum.reduceat(edges[ends], first_words), first_words
+
+
+def _may_cut(text: str, places: Iterable[int]) -> bool:
+    """Whether one of some places may be within a grapheme. None is beside white space, or between ordinary letters."""
+    pairs = (text[place - 1 : place + 1] for place in places if 0 < place < len(text))
+    return has_clusters("\n".join(pair for pair in pairs if not pair[0].isspace() and not pair[1].isspace()))
 
 
 def _edges(text: str) -> IntArray:

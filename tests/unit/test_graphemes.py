@@ -162,6 +162,14 @@ def test_words_are_joined_as_a_naive_search_joins_them(case):
     assert list(zip(*(array.tolist() for array in found), strict=True)) == naive_whole_words(text, words)
 
 
+def test_words_that_share_a_single_character_stay_apart():
+    words = np.array([[0, 1], [0, 1], [0, 1], [2, 4]])  # "1", "/" and "2" of a tokenizer that composes characters
+    for text in ("½ ab", "½ e\u0301"):
+        starts, ends, first_words = whole_words(text, *words.T)
+        assert np.array_equal(np.stack([starts, ends], axis=1), words)
+        assert first_words.tolist() == [0, 1, 2, 3]
+
+
 @given(split_texts())
 def test_spans_are_extended_to_the_graphemes_that_they_touch(case):
     text, spans = case

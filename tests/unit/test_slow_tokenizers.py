@@ -82,6 +82,7 @@ def test_words_that_spell_special_tokens_have_none(folder):
         assert not set(sentence.input_ids.tolist()) & set(reserved.tolist())
     (sentence,) = tokenizer.encode_words([words])
     assert sentence.num_words == len(words)
+    assert (sentence.word_ends - sentence.word_starts).tolist()[1:5] == [3, 5, 6, 7]  # letters, and "Hà" whole
     assert sentence.input_ids[sentence.word_starts[5] : sentence.word_ends[5]].tolist() == [
         tokenizer.tokenizer.convert_tokens_to_ids("A.b")
     ]
