@@ -33,8 +33,8 @@ _OTHER = re.compile(
     "[^\0-\u02ff\u0370-\u0482\u048a-\u0590\u1e00-\u200a\u2010-\u205f\u20a0-\u20cf"
     "\u2100-\u2cee\u3000-\u3029\u3030-\u3098\u309b-\ua66e\uac00-\ud7a3\uff00-\uff9d]"
 )
-"""A quick first look: no character of these ranges joins others, and most texts have no other character. They are Latin,
-Greek, Cyrillic, Armenian, punctuation, symbols, Chinese, Japanese and Korean."""
+"""A quick first look: no character of these ranges joins others, and most texts have no others. They are Latin, Greek,
+Cyrillic, Armenian, punctuation, symbols, Chinese, Japanese and Korean."""
 
 
 def has_clusters(text: str) -> bool:

@@ -12,7 +12,7 @@ import pytest
 import regex
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import build_model, build_tokenizer
+from tiny import build_tokenizer, uncased_tokenizer
 from tokenizers import normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
@@ -62,13 +62,6 @@ def words_of(script):
     return st.lists(word, min_size=1, max_size=5)
 
 
-def uncased():
-    """Strips accents, as every uncased BERT does."""
-    tokenizer = build_tokenizer("wordpiece").tokenizer
-    tokenizer.backend_tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True, strip_accents=True)
-    return SpanMarkerTokenizer(tokenizer)
-
-
 def composing():
     """Composes characters, as many SentencePiece tokenizers do."""
     tokenizer = build_tokenizer("unigram").tokenizer
@@ -86,7 +79,7 @@ def unsplit():
 
 KINDS = {
     "wordpiece": lambda: build_tokenizer("wordpiece"),
-    "uncased": uncased,
+    "uncased": uncased_tokenizer,
     "bytelevel": lambda: build_tokenizer("bytelevel"),
     "unigram": lambda: build_tokenizer("unigram"),
     "composing": composing,
@@ -102,9 +95,7 @@ def tokenizers():
 @pytest.fixture(scope="module")
 def models():
     """Everything is an entity for them."""
-    models = {kind: build_model(fuzz.FAMILY[kind], entity_max_length=3) for kind in fuzz.FAMILY}
-    models["uncased"] = build_model("bert", entity_max_length=3)
-    models["uncased"].tokenizer = uncased()
+    models = {kind: fuzz.build(kind) for kind in fuzz.KINDS}
     for model in models.values():
         model.classifier.bias.data[0] = -100.0
     return models
