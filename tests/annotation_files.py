@@ -6,6 +6,7 @@ from pathlib import Path
 
 from hypothesis import strategies as st
 
+from span_marker.core.graphemes import whole_spans
 from span_marker.data.files import read_annotations
 
 TEXT = "Ann 👩‍👩‍👧 met Bob\nin Köln."
@@ -69,8 +70,11 @@ def word_rows(draw, words=WORDS, labels=LABELS, min_words=0):
 
 @st.composite
 def text_rows(draw, labels=LABELS):
+    """Texts with entities of whole graphemes: others are extended when they are read."""
     text = draw(TEXTS)
-    return {"text": text, "entities": draw(entities_of(len(text), labels))}
+    entities = draw(entities_of(len(text), labels))
+    places = whole_spans(text, [(item["start"], item["end"]) for item in entities])
+    return {"text": text, "entities": [entity(item["label"], *place) for item, place in zip(entities, places)]}  # noqa: B905
 
 
 def lists_of(rows):

@@ -16,12 +16,17 @@ from typing import Any
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 
+import regex  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
-from tiny import TOKENIZERS, build_model  # noqa: E402
+from tiny import TOKENIZERS, build_model, uncased_tokenizer  # noqa: E402
 
 from span_marker import SpanMarkerModel  # noqa: E402
+from span_marker.preprocessing.inputs import Sentences  # noqa: E402
+from span_marker.preprocessing.special_tokens import reserved_ids  # noqa: E402
 
-FAMILY = {"wordpiece": "bert", "bytelevel": "roberta", "unigram": "xlm-roberta"}
+FAMILY = {"wordpiece": "bert", "bytelevel": "roberta", "unigram": "xlm-roberta", "uncased": "bert"}
+
+KINDS = [*TOKENIZERS, "uncased"]
 
 TOLERANCE = 1e-4
 """Scores that are closer than this may change places when a sentence is read with others."""
@@ -29,7 +34,9 @@ TOLERANCE = 1e-4
 BLANKS = ["", " ", "\t\n", "\u00a0", "\u200b", "\x00"]
 
 PIECES = [
-    "Paris", "Amelia Earhart", "don't", "U.S.", "...", "<start>", "<end>", "<s>", "<pad>", "<mask>",
+    "Paris", "Amelia Earhart", "don't", "U.S.", "...", "<start>", "<end>", "<s>", "</s>", "<pad>", "<mask>", "[SEP]",
+    "Zoe\u0308", "दिल्ली", "क्षि", "กรุ", "நீ", "مُ", "יָ", "1\ufe0f\u20e3", "👍🏽", "❤\ufe0f\u200d🔥", "\u1112\u1161\u11ab",
+    "\u0600",
     "東京", "กรุงเทพ", "القاهرة", "ירושלים", "İ", "ß", "ﬁ", "½", "\U0001d54f", "👩‍👩‍👧", "🇫🇷",
     "e\u0301", "\u0301", "a\u0308\u0323", "o" + "\u0300" * 40, "\u200b", "\u200d", "\u2060", "\ufeff", "\u00ad",
     "\u200e", "\u200f", "\u202a", "\u202e", "\u2066", "\u2069", "\x00", "\x07", "\x1b[31m", "\x7f", "\x85", "\ufffe",
@@ -48,7 +55,31 @@ BATCHES = {"texts": st.lists(TEXT, min_size=1, max_size=6), "words": st.lists(WO
 
 def build(kind: str) -> SpanMarkerModel:
     """A tiny model that finds a lot, and reads all but the shortest sentences in windows."""
-    return build_model(FAMILY[kind], entity_max_length=2, model_max_length=24)
+    model = build_model(FAMILY[kind], entity_max_length=2, model_max_length=24)
+    if kind == "uncased":
+        model.tokenizer = uncased_tokenizer()
+    return model
+
+
+def check_graphemes(text: str, start: int, end: int) -> None:
+    """Check that a span neither begins nor ends within a grapheme; white space is one of its own."""
+    for place in (start, end):
+        before, after = text[:place][-1:], text[place:][:1]
+        is_edge = not before or not after or before.isspace() or after.isspace()
+        assert is_edge or place in {part.end() for part in regex.finditer(r"\X", text)}, (
+            f"{text!a}: characters {start} to {end} begin or end within a grapheme"
+        )
+
+
+def check_words(model: SpanMarkerModel, items: Sequence[Any]) -> None:
+    """Check that no text has special tokens, and no word a part of a grapheme."""
+    are_texts = isinstance(items[0], str)
+    tokenizer = model.require_tokenizer()
+    reserved = set(reserved_ids(tokenizer.tokenizer).tolist())
+    for item, sentence in zip(items, model.preprocessor.encode(Sentences(items, are_texts)), strict=True):
+        assert not reserved & set(sentence.input_ids.tolist()), f"{item!r} has special tokens"
+        for place in zip(sentence.char_starts, sentence.char_ends, strict=True) if are_texts else ():
+            check_graphemes(item, *place)
 
 
 def check_entities(item: str | Sequence[str], entities: list[dict[str, Any]]) -> None:
@@ -61,6 +92,8 @@ def check_entities(item: str | Sequence[str], entities: list[dict[str, Any]]) ->
         assert behind <= start < end <= len(item), "entities neither overlap nor change places nor leave the input"
         assert entity["span"] == (item[start:end] if isinstance(item, str) else list(item[start:end]))
         assert 0 <= entity["score"] <= 1
+        if isinstance(item, str):
+            check_graphemes(item, start, end)
         behind = end
 
 
@@ -94,6 +127,7 @@ def check_same(model: SpanMarkerModel, item: Any, found: list[dict[str, Any]], a
 def check_batch(model: SpanMarkerModel, batch: list[Any]) -> None:
     """Check all that must hold of a batch, whatever is in it: strings, or lists of words."""
     are_texts = isinstance(batch[0], str)
+    check_words(model, batch)
     # Strings without a space would be the words of one sentence.
     found = model.predict([*batch, "a b"] if are_texts else batch)[: len(batch)]
     assert len(found) == len(batch)
@@ -154,7 +188,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=5)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    models = {kind: build(kind) for kind in TOKENIZERS}
+    models = {kind: build(kind) for kind in KINDS}
     draw, counts = Draw(options.seed), Counter()
     end = time.monotonic() + 60 * options.minutes
     round_number = 0

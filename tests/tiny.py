@@ -152,6 +152,13 @@ def build_tokenizer(kind: str, drops_case: bool = False) -> SpanMarkerTokenizer:
     )
 
 
+def uncased_tokenizer() -> SpanMarkerTokenizer:
+    """The tokenizer ``wordpiece`` without capital letters and accents, as every uncased BERT's."""
+    tokenizer = build_tokenizer("wordpiece").tokenizer
+    tokenizer.backend_tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True, strip_accents=True)
+    return SpanMarkerTokenizer(tokenizer)
+
+
 def encoder_config(family: str, vocab_size: int) -> PreTrainedConfig:
     """The configuration of a tiny encoder of one of the families in `ENCODERS`."""
     own: dict[str, Any] = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from span_marker.core.graphemes import graphemes
 from span_marker.core.labels import LabelledSpan
 from span_marker.core.spans import IntArray
 
@@ -15,24 +16,31 @@ MARKS = ("Mn", "Cf")
 def trim(text: str, start: int, end: int, keep_marks: bool = False) -> tuple[int, int]:
     r"""Find the edges of a span of characters.
 
-    White space, combining marks and format characters at the edges do not count: tokenizers drop them, or count them as
-    part of a word. Only in a span of nothing else, marks and format characters do.
+    White space does not count at the edges, and neither do combining marks and format characters unless they belong to
+    the grapheme of a letter: tokenizers drop them, or count them as part of a word. Only in a span of nothing else,
+    marks and format characters do.
 
     Args:
         text: The text.
-        start: First character.
-        end: Character after the last.
-        keep_marks: Whether only white space does not count, so that the span keeps its accents when it is printed.
+        start: First character. It begins a grapheme, see `span_marker.core.graphemes`.
+        end: Character after the last. It ends a grapheme.
+        keep_marks: Whether only white space does not count, so that the span keeps all that is visible when it is
+            printed.
 
     Returns:
-        First character that counts and the one after the last; ``(start, start)`` if there is only white space.
+        First character that counts and the one after the last; ``(start, start)`` if there is only white space. They
+        begin and end graphemes.
 
     Example:
-        >>> trim(" Beyonce\u0301 sang", 0, 10)
-        (1, 8)
+        >>> trim(" Beyonce\u0301\u200b sang", 0, 11)
+        (1, 9)
     """
-    outer = _shrink(start, end, lambda place: text[place].isspace()) or (start, start)
-    return outer if keep_marks else _shrink(*outer, lambda place: _is_ignored(text[place])) or outer
+    parts = graphemes(text[start:end])
+    outer = _shrink(0, len(parts), lambda place: parts[place].isspace())
+    if outer is None:
+        return start, start
+    first, last = outer if keep_marks else _shrink(*outer, lambda place: all(map(_is_ignored, parts[place]))) or outer
+    return start + sum(map(len, parts[:first])), end - sum(map(len, parts[last:]))
 
 
 def _is_ignored(character: str) -> bool:

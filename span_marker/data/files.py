@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import ne
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from span_marker.core.graphemes import whole_spans
 from span_marker.data.brat import read_brat, write_brat
 from span_marker.data.conll import read_conll, write_conll
 from span_marker.data.gliner import read_gliner, write_gliner
@@ -17,6 +20,8 @@ from span_marker.data.text_files import StrPath, check_path
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -109,7 +114,9 @@ def read_annotations(
     _check_options({name: value for name, value in given.items() if value != defaults[name]}, kind.options, path, kind)
     if path.is_dir() and not kind.is_folder:
         raise ValueError(f"{path} is a folder: for format={kind.name!r}, pass one file")
-    return _to_dataset(kind.read(path, **{name: given[name] for name in kind.options}), path)
+    rows = kind.read(path, **{name: given[name] for name in kind.options})
+    _extend_to_graphemes(rows, path)
+    return _to_dataset(rows, path)
 
 
 def write_annotations(
@@ -150,6 +157,26 @@ def _check_options(given: Mapping[str, Any], known: Iterable[str], path: StrPath
     for name, value in given.items():
         if name not in known:
             raise ValueError(f"{name}={value!r} means nothing for {path}, whose format is {kind.name}: leave it out")
+
+
+def _extend_to_graphemes(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """Extend entities that begin or end within a grapheme in place, as everything does that reads rows."""
+    num_extended = 0
+    for row in rows:
+        if "text" in row:
+            places = [(entity["start"], entity["end"]) for entity in row["entities"]]
+            whole = whole_spans(row["text"], places)
+            num_extended += sum(map(ne, places, whole))
+            row["entities"] = [
+                {**entity, "start": start, "end": end}
+                for entity, (start, end) in zip(row["entities"], whole, strict=True)
+            ]
+    if num_extended:
+        logger.warning(
+            "%s: %d entities begin or end within a character with marks or an emoji, and were extended to all of it",
+            path,
+            num_extended,
+        )
 
 
 def _to_dataset(rows: Sequence[dict[str, Any]], path: Path) -> Dataset:

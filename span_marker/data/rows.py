@@ -2,7 +2,8 @@
 
 A row has words (``tokens``) or a text (``text``), and its entities: dicts with ``label``, ``start`` and ``end``, which
 count words or characters, ends exclusive. Predictions are read as entities, too. Values of the wrong type raise
-`TypeError`, wrong values raise `ValueError`; nothing is repaired. `span_marker.data.tags` reads rows with tags.
+`TypeError`, wrong values raise `ValueError`; nothing is repaired, except that an entity of a text has all of each
+grapheme that it touches (`span_marker.core.graphemes`). `span_marker.data.tags` reads rows with tags.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from itertools import accumulate
 from numbers import Integral, Real
 from typing import Any, Literal, NamedTuple, TypeGuard
 
+from span_marker.core.graphemes import whole_spans
 from span_marker.core.labels import OUTSIDE, LabelledSpan
 
 Kind = Literal["words", "text"]
@@ -178,6 +180,9 @@ def read_row(kind: Kind, content: Any, entities: Any, location: str) -> tuple[Ro
             row.entities.append(check_entity(entity, len(content), row.unit, location))
         except (TypeError, ValueError) as error:
             problems.append(RowProblem("malformed-entity", error, *_readable_fields(entity), index))
+    if kind == "text":
+        places = whole_spans(content, [entity[1:3] for entity in row.entities])
+        row.entities[:] = [RowEntity(old[0], *new, old[3]) for old, new in zip(row.entities, places, strict=True)]
     return row, problems
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from span_marker.configuration import SpanMarkerConfig
 from span_marker.core.context import context_sizes
+from span_marker.core.graphemes import place_words
 from span_marker.core.spans import IntArray
 from span_marker.core.windows import UNBOUNDED, plan_windows
 from span_marker.core.words import Split
@@ -74,10 +75,7 @@ def tokenize(sentences: Sentences, tokenizer: SpanMarkerTokenizer, split: Split 
         return tokenizer.encode_words(sentences.items)
     if split is None:
         return tokenizer.encode_texts(sentences.items)
-    texts = map(readable, sentences.items)
-    return tokenizer.encode_split_texts(
-        [[(text[start:end], (start, end)) for start, end in split(text)] for text in texts]
-    )
+    return tokenizer.encode_split_texts([place_words(text, split(text)) for text in map(readable, sentences.items)])
 
 
 def into_pieces(

@@ -5,6 +5,7 @@ The tokenizers of PhoBERT and BERTweet are examples.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,8 +14,10 @@ from tokenizers import Regex
 from tokenizers.pre_tokenizers import PreTokenizer, Split, Whitespace
 from tokenizers.pre_tokenizers import Sequence as PreTokenizerSequence
 
+from span_marker.core.graphemes import place_words
+
 WITHOUT_SPACES = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"
-"""Characters of scripts without spaces between words. Each is a word of its own."""
+"""Characters of scripts without spaces between words."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class WordEncoding:
 
 
 def split_text(text: str) -> list[tuple[str, tuple[int, int]]]:
-    """Split a string into words. In scripts without spaces, each character is a word.
+    """Split a string into words. In scripts without spaces, each grapheme is a word.
 
     Args:
         text: The string.
@@ -44,8 +47,7 @@ def split_text(text: str) -> list[tuple[str, tuple[int, int]]]:
         >>> split_text("Ms. Li, 東京")
         [('Ms', (0, 2)), ('.', (2, 3)), ('Li', (4, 6)), (',', (6, 7)), ('東', (8, 9)), ('京', (9, 10))]
     """
-    words: list[tuple[str, tuple[int, int]]] = _word_splitter().pre_tokenize_str(text)
-    return words
+    return place_words(text, (place for _, place in _word_splitter().pre_tokenize_str(text)))
 
 
 def _word_splitter() -> PreTokenizer:
@@ -60,15 +62,18 @@ def encode_words(tokenizer: Any, sentences: Sequence[Sequence[str]]) -> list[Wor
         sentences: The words of each sentence.
 
     Returns:
-        One encoding per sentence, without special tokens.
+        One encoding per sentence, without special tokens: words that spell them are split.
     """
-    return [_encode(tokenizer, words) for words in sentences]
+    specials = re.compile("|".join(map(re.escape, tokenizer.all_special_tokens)))
+    return [_encode(tokenizer, words, specials) for words in sentences]
 
 
-def _encode(tokenizer: Any, words: Sequence[str]) -> WordEncoding:
+def _encode(tokenizer: Any, words: Sequence[str], specials: re.Pattern[str]) -> WordEncoding:
     ids, word_ids = [], []
     for index, word in enumerate(words):
-        word_tokens = tokenizer.convert_tokens_to_ids(tokenizer.tokenize(word, is_split_into_words=True))
+        # Only where it is needed, since it splits all other added tokens, too.
+        options = {"split_special_tokens": True} if specials.search(word) else {}
+        word_tokens = tokenizer.convert_tokens_to_ids(tokenizer.tokenize(word, is_split_into_words=True, **options))
         ids += word_tokens
         word_ids += [index] * len(word_tokens)
     return WordEncoding(ids, word_ids)

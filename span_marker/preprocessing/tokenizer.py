@@ -20,9 +20,11 @@ from tokenizers.pre_tokenizers import Punctuation
 from tokenizers.pre_tokenizers import Sequence as PreTokenizerSequence
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from span_marker.core.graphemes import whole_words
 from span_marker.core.letter_case import letter_cases
 from span_marker.core.spans import IntArray, ranges
 from span_marker.preprocessing import slow_tokenizers
+from span_marker.preprocessing.special_tokens import replace_reserved, reserved_ids, surrounding_tokens
 
 START_MARKER = "<start>"
 END_MARKER = "<end>"
@@ -79,6 +81,28 @@ class EncodedSentence:
         has_token = self.word_starts != NO_TOKEN
         num_tokens = (self.word_ends - self.word_starts)[has_token]
         return replace(self, token_cases=np.repeat(letter_cases(words)[has_token], num_tokens))
+
+    def join_words(self, first_words: IntArray) -> EncodedSentence:
+        """Join consecutive words.
+
+        Args:
+            first_words: The first of the words that each joined word consists of, ``(num_joined,)``.
+
+        Returns:
+            The sentence with the joined words, without their characters.
+        """
+        if len(first_words) == self.num_words:
+            return self
+        num_tokens = len(self.input_ids)
+        starts = np.where(self.word_starts == NO_TOKEN, num_tokens, self.word_starts)
+        starts = np.minimum.reduceat(starts, first_words)
+        return replace(
+            self,
+            word_starts=np.where(starts == num_tokens, NO_TOKEN, starts),
+            word_ends=np.maximum.reduceat(self.word_ends, first_words),
+            char_starts=None,
+            char_ends=None,
+        )
 
     @property
     def num_words(self) -> int:
@@ -173,7 +197,9 @@ class SpanMarkerTokenizer:
         marker_ids: Any = tokenizer.convert_tokens_to_ids([START_MARKER, END_MARKER])
         self.start_marker_id, self.end_marker_id = marker_ids
         self.pad_token_id = int(tokenizer.pad_token_id or 0)
-        self.prefix, self.suffix = (np.stack([ids, np.zeros_like(ids)]) for ids in _special_tokens(tokenizer))
+        self._unknown_id = tokenizer.unk_token_id
+        self._reserved_ids = reserved_ids(tokenizer)
+        self.prefix, self.suffix = (np.stack([ids, np.zeros_like(ids)]) for ids in surrounding_tokens(tokenizer))
         self.drops_case = False
         upper, lower = (self.encode_words([[word]])[0].input_ids.tolist() for word in ("PARIS", "paris"))
         self.drops_case = upper == lower
@@ -217,14 +243,14 @@ class SpanMarkerTokenizer:
             One encoding per sentence, without special tokens and without truncation.
         """
         spaced = [[self._space + readable(word) if word.strip() else word for word in words] for words in sentences]
-        encoded = _word_maps(self._encode(spaced, True))
+        encoded = self._word_maps(self._encode(spaced, True))
         if self.drops_case:
             pairs = zip(encoded, sentences, strict=True)
             encoded = [sentence.with_cases(words[: sentence.num_words]) for sentence, words in pairs]
         return encoded
 
     def encode_texts(self, texts: Sequence[str]) -> list[EncodedSentence]:
-        """Encode strings. Their words are those of the tokenizer's own pre-tokenization.
+        """Encode strings. Their words are those of the tokenizer's own pre-tokenization, with whole graphemes.
 
         Args:
             texts: One string per sentence.
@@ -237,7 +263,8 @@ class SpanMarkerTokenizer:
             return self.encode_split_texts([slow_tokenizers.split_text(text) for text in texts])
         sentences = []
         encodings = self._encode([self._space + text for text in texts], False)
-        for text, encoding, sentence in zip(texts, encodings, _word_maps(encodings), strict=True):
+        encoded = self._word_maps(encodings)
+        for text, encoding, sentence in zip(texts, encodings, encoded, strict=True):
             offsets = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
             offsets = np.maximum(offsets - len(self._space), 0)
             has_token = sentence.word_starts != NO_TOKEN
@@ -246,10 +273,12 @@ class SpanMarkerTokenizer:
             char_ends = np.maximum.accumulate(char_ends)  # words without tokens are empty, and follow the one before
             char_starts = char_ends.copy()
             char_starts[has_token] = offsets[sentence.word_starts[has_token], 0]
-            sentences.append(replace(sentence, char_starts=char_starts, char_ends=char_ends))
+            char_starts, char_ends, first_words = whole_words(text, char_starts, char_ends)
+            joined = replace(sentence.join_words(first_words), char_starts=char_starts, char_ends=char_ends)
+            sentences.append(joined)
             if self.drops_case:
                 bounds = zip(char_starts.tolist(), char_ends.tolist(), strict=True)
-                sentences[-1] = sentences[-1].with_cases([text[start:end] for start, end in bounds])
+                sentences[-1] = joined.with_cases([text[start:end] for start, end in bounds])
         return sentences
 
     def encode_split_texts(self, texts: Sequence[Sequence[tuple[str, tuple[int, int]]]]) -> list[EncodedSentence]:
@@ -267,6 +296,10 @@ class SpanMarkerTokenizer:
             places = np.array([place for _, place in words], dtype=np.int64).reshape(-1, 2)[: sentence.num_words]
             sentences.append(replace(sentence, char_starts=places[:, 0], char_ends=places[:, 1]))
         return sentences
+
+    def _word_maps(self, encodings: list[Any]) -> list[EncodedSentence]:
+        ids = [np.array(encoding.ids, dtype=np.int64) for encoding in encodings]
+        return _word_maps(encodings, replace_reserved(ids, self._reserved_ids, self._unknown_id))
 
     def _missing_space(self) -> str:
         """Find out whether words need a space before them.
@@ -295,6 +328,7 @@ class SpanMarkerTokenizer:
             add_special_tokens=False,
             padding=False,
             truncation=False,
+            split_special_tokens=True,  # a text that spells them has no special tokens
             return_attention_mask=False,
             return_token_type_ids=False,
             verbose=False,
@@ -318,9 +352,8 @@ def readable(text: str) -> str:
     return text if text.isascii() else SURROGATES.sub(REPLACEMENT, text)
 
 
-def _word_maps(encodings: list[Any]) -> list[EncodedSentence]:
+def _word_maps(encodings: list[Any], ids: list[IntArray]) -> list[EncodedSentence]:
     """Map words to tokens for many sentences at once. Each sentence ends with its last word that has a token."""
-    ids = [np.array(encoding.ids, dtype=np.int64) for encoding in encodings]
     lengths = np.array([len(row) for row in ids], dtype=np.int64)
     word_ids = np.fromiter(chain.from_iterable(encoding.word_ids for encoding in encodings), np.int64, lengths.sum())
     sentence = np.repeat(np.arange(len(encodings)), lengths)
@@ -340,19 +373,6 @@ def _word_maps(encodings: list[Any]) -> list[EncodedSentence]:
         EncodedSentence(row, starts[first:last], stops[first:last], token_cases=np.zeros_like(row))
         for row, (first, last) in zip(ids, pairwise(bounds.tolist()), strict=True)
     ]
-
-
-def _special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[IntArray, IntArray]:
-    """Find the special tokens that the tokenizer puts around a text."""
-    if not tokenizer.is_fast:
-        prefix, suffix = slow_tokenizers.special_tokens(tokenizer)
-        return np.array(prefix, dtype=np.int64), np.array(suffix, dtype=np.int64)
-    encoding = tokenizer(["a"], add_special_tokens=True, verbose=False).encodings[0]
-    ids = np.array(encoding.ids, dtype=np.int64)
-    text = np.flatnonzero(np.array(encoding.special_tokens_mask) == 0)
-    if len(text) == 0:
-        raise ValueError(f"{type(tokenizer).__name__} has no token for the text 'a': it cannot encode text")
-    return ids[: text[0]], ids[text[-1] + 1 :]
 
 
 def _split_punctuation(tokenizer: PreTrainedTokenizerBase) -> None:

@@ -11,10 +11,10 @@ from span_marker.preprocessing.tokenizer import readable
 
 @pytest.fixture(scope="module")
 def models():
-    return {kind: fuzz.build(kind) for kind in TOKENIZERS}
+    return {kind: fuzz.build(kind) for kind in fuzz.KINDS}
 
 
-@pytest.mark.parametrize("kind", TOKENIZERS)
+@pytest.mark.parametrize("kind", fuzz.KINDS)
 @pytest.mark.parametrize("form", fuzz.BATCHES)
 def test_any_batch(models, kind, form):
     @settings(max_examples=6)

@@ -1,6 +1,7 @@
 """Entities in characters become entities in words."""
 
 import unicodedata
+from itertools import accumulate
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ from hypothesis import strategies as st
 from tiny import SENTENCES, build_tokenizer
 
 from span_marker.core.alignment import align
+from span_marker.core.alignment import trim as trim_span
+from span_marker.core.graphemes import graphemes
 from span_marker.core.labels import LabelledSpan
 
 
@@ -79,8 +82,26 @@ def test_an_entity_that_cuts_a_word_is_handed_back():
     assert align(cut, "Ann Lee", np.array([0, 3]), np.array([3, 7])) == ([], cut)
 
 
-def test_marks_that_a_tokenizer_drops_do_not_matter():
-    text = "Beyonce\u0301 sang"  # the accent is a character of its own
-    starts, ends = np.array([0, 9]), np.array([7, 13])
-    for end in (7, 8):
+def test_format_characters_that_a_tokenizer_drops_do_not_matter():
+    text = "Beyonce\u0301\u200b sang"  # an accent, which belongs to its letter, and a space of no width
+    starts, ends = np.array([0, 10]), np.array([8, 14])
+    for end in (8, 9):
         assert align([LabelledSpan("PER", 0, end)], text, starts, ends) == ([LabelledSpan("PER", 0, 1)], [])
+
+
+PARTS = ["e\u0301", "\u0301", " ", "\u200b", "\u0600", "a", "👩\u200d👧", "นี้"]
+
+
+@given(st.lists(st.sampled_from(PARTS), max_size=8), st.data())
+def test_edges_of_graphemes_stay_edges(parts, data):
+    text = "".join(parts)
+    edges = [0, *accumulate(map(len, graphemes(text)))]
+    start, end = sorted(data.draw(st.tuples(st.sampled_from(edges), st.sampled_from(edges))))
+    for keep_marks in (False, True):
+        found = trim_span(text, start, end, keep_marks)
+        assert set(found) <= set(edges)
+        assert start <= found[0] <= found[1] <= end
+        kept, dropped = text[slice(*found)], text[start : found[0]] + text[found[1] : end]
+        assert kept == kept.strip()
+        assert not dropped.strip() if keep_marks else all(map(is_ignored, dropped))
+        assert kept or not text[start:end].strip(), "only white space leaves nothing"

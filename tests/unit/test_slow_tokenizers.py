@@ -1,5 +1,6 @@
 """A tokenizer without word map: PhoBERT's, as transformers ships it, with a small vocabulary."""
 
+import fuzz
 import pytest
 from datasets import Dataset
 from hypothesis import given
@@ -9,6 +10,7 @@ from transformers import AutoModel, PhobertTokenizer
 
 from span_marker import SpanMarkerModel, SpanMarkerTokenizer, Trainer, TrainingArguments
 from span_marker.preprocessing.slow_tokenizers import split_text
+from span_marker.preprocessing.special_tokens import reserved_ids
 
 
 @pytest.fixture(scope="module")
@@ -68,3 +70,26 @@ def test_words_are_where_their_offsets_say(text):
 def test_any_text_can_be_encoded(folder, text):
     (sentence,) = SpanMarkerTokenizer.from_pretrained(folder).encode_texts([text])
     assert len(sentence.char_starts) == sentence.num_words
+
+
+def test_words_that_spell_special_tokens_have_none(folder):
+    backend = SpanMarkerTokenizer.from_pretrained(folder).tokenizer
+    backend.add_tokens(["A.b"])
+    tokenizer = SpanMarkerTokenizer(backend)
+    words = ["a", "<s>", "Hà</s>", "<mask>", "<start>", "A.b", "<pad>"]
+    reserved = reserved_ids(tokenizer.tokenizer)
+    for sentence in (*tokenizer.encode_words([words]), *tokenizer.encode_texts([" ".join(words)])):
+        assert not set(sentence.input_ids.tolist()) & set(reserved.tolist())
+    (sentence,) = tokenizer.encode_words([words])
+    assert sentence.num_words == len(words)
+    assert (sentence.word_ends - sentence.word_starts).tolist()[1:5] == [3, 5, 6, 7]  # letters, and "Hà" whole
+    assert sentence.input_ids[sentence.word_starts[5] : sentence.word_ends[5]].tolist() == [
+        tokenizer.tokenizer.convert_tokens_to_ids("A.b")
+    ]
+    assert "".join(word for word, _ in split_text("a<start>b")) == "a<start>b"
+
+
+@given(st.text(st.sampled_from("aนีุ้ง\u0301 👩\u200d.क्षि"), max_size=12))
+def test_words_have_whole_graphemes(text):
+    for _, place in split_text(text):
+        fuzz.check_graphemes(text, *place)

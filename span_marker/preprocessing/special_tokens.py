@@ -1,0 +1,72 @@
+"""Special tokens: those around every text, and those that no text may have.
+
+A text may spell special tokens: ``<s>`` is an HTML tag, and nothing keeps a user from writing ``[SEP]`` or ``<start>``.
+It is ordinary text. `SpanMarkerTokenizer` has the tokenizer split it (``split_special_tokens=True``); this module takes
+care of models whose own words include special tokens, so that text becomes one although nothing looks for it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from span_marker.core.spans import IntArray
+from span_marker.preprocessing import slow_tokenizers
+
+
+def surrounding_tokens(tokenizer: Any) -> tuple[IntArray, IntArray]:
+    """Find the special tokens that a tokenizer puts around a text.
+
+    Args:
+        tokenizer: A tokenizer of ``transformers``.
+
+    Returns:
+        Token IDs before and after the text.
+
+    Raises:
+        ValueError: If the tokenizer has no token for the letter "a".
+    """
+    if not tokenizer.is_fast:
+        prefix, suffix = slow_tokenizers.special_tokens(tokenizer)
+        return np.array(prefix, dtype=np.int64), np.array(suffix, dtype=np.int64)
+    encoding = tokenizer(["a"], add_special_tokens=True, verbose=False).encodings[0]
+    ids = np.array(encoding.ids, dtype=np.int64)
+    text = np.flatnonzero(np.array(encoding.special_tokens_mask) == 0)
+    if len(text) == 0:
+        raise ValueError(f"{type(tokenizer).__name__} has no token for the text 'a': it cannot encode text")
+    return ids[: text[0]], ids[text[-1] + 1 :]
+
+
+def reserved_ids(tokenizer: Any) -> IntArray:
+    """List the special tokens that no text may have: all but the unknown one, which stands for words.
+
+    Args:
+        tokenizer: A tokenizer of ``transformers``, with the marker tokens.
+
+    Returns:
+        Token IDs, ascending.
+    """
+    added = {index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
+    return np.array(sorted(added.union(tokenizer.all_special_ids) - {tokenizer.unk_token_id}), dtype=np.int64)
+
+
+def replace_reserved(ids: list[IntArray], reserved: IntArray, unknown_id: int | None) -> list[IntArray]:
+    """Replace special tokens by the unknown one.
+
+    Args:
+        ids: Token IDs of each text, ``(seq_len,)`` each.
+        reserved: The special tokens.
+        unknown_id: The unknown token. None if the tokenizer has none, because it has a token for every byte: it makes
+            no special tokens of text.
+
+    Returns:
+        The token IDs without special tokens.
+
+    Example:
+        >>> replace_reserved([np.array([7, 2]), np.array([8])], np.array([1, 2]), unknown_id=0)
+        [array([7, 0]), array([8])]
+    """
+    if unknown_id is None or not np.isin(np.concatenate([reserved[:0], *ids]), reserved).any():
+        return ids
+    return [np.where(np.isin(row, reserved), unknown_id, row) for row in ids]
