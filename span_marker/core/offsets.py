@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias, get_args
 OffsetUnit: TypeAlias = Literal["codepoint", "utf-16", "utf-8"]
 
 OFFSET_UNITS: tuple[OffsetUnit, ...] = get_args(OffsetUnit)
-"""All units: Python counts code points; JavaScript, Java and C# count UTF-16 units; Go and Rust count bytes of UTF-8."""
+"""All units: Python counts code points; JavaScript, Java and C# count UTF-16 units; Go and Rust count UTF-8 bytes."""
 
 
 def check_offset_unit(unit: str) -> None:
