@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from span_marker.core.labels import tags_to_entities
-from span_marker.data.annotation_tools import find_shape
+from span_marker.data.annotation_tools import find_shape, is_ner_annotator
 from span_marker.data.columns import annotated_rows
 from span_marker.data.conll import scheme_of
 from span_marker.data.json_records import Annotation, Record, Shape
+from span_marker.data.label_names import read_label_names
 from span_marker.data.rows import PREDICTED, parse_row
 from span_marker.data.text_files import StrPath, read_utf8, writing
 
@@ -25,25 +26,35 @@ SHOWN = 5
 """How many records a warning names."""
 
 
+READ_OPTIONS: dict[str, Any] = {"field": None, "control": None, "labels": None, "occurrences": "all"}
+"""Options of shapes, with their defaults."""
+
 REPEATED = {"label", "start", "end", "score", "span", *PREDICTED["words"], *PREDICTED["characters"]}
 """Keys of an entity that are written in one form, or repeat what others say."""
 
 
-def read_json(path: Path, annotator: str | int | None = None, shape: Shape | None = None) -> list[dict[str, Any]]:
+def read_json(
+    path: Path, annotator: str | int | None = None, shape: Shape | None = None, **options: Any
+) -> list[dict[str, Any]]:
     """Read a file of JSON lines, or one JSON array.
 
     Args:
         path: The file.
         annotator: Whose annotation to use if a record has several.
         shape: The shape of all records; None if their keys determine it.
+        **options: Options of shapes: ``field``, ``control``, ``labels`` and ``occurrences``, see `read_annotations`.
 
     Returns:
         Rows with entities.
 
     Raises:
         TypeError: If a value has the wrong type.
-        ValueError: If something cannot be read, or a record has several annotations.
+        ValueError: If something cannot be read, a record has several annotations, or an option is of no use to any.
     """
+    if "labels" in options:
+        options["labels"] = read_label_names(options["labels"])
+    unused = {name for name, value in options.items() if value != READ_OPTIONS[name]}
+    repeated: dict[str, int] = {}
     rows: list[dict[str, Any]] = []
     left_out: dict[str, list[str]] = {}
     ignored: dict[str, list[str]] = {}
@@ -53,7 +64,11 @@ def read_json(path: Path, annotator: str | int | None = None, shape: Shape | Non
     for place, value in _read_values(path):
         num_records += 1
         location = f"{path}, {place}, row {len(rows)}"
-        record = (shape or find_shape(value, location)).read(value, location)
+        kind = shape or find_shape(value, location)
+        unused -= set(kind.options)
+        record = kind.read(value, location, **{name: options[name] for name in kind.options if name in options})
+        if record.repeated:
+            repeated[place] = record.repeated
         for key in record.ignored:
             ignored.setdefault(key, []).append(place)
         annotation, reason = _choose(record, annotator, location)
@@ -73,7 +88,18 @@ def read_json(path: Path, annotator: str | int | None = None, shape: Shape | Non
         logger.warning("%s: %d of %d records are left out: %s", path, num_left_out, num_records, "; ".join(reasons))
     if ignored:
         keys = [f"{key!r} in {len(places)} ({', '.join(places[:SHOWN])})" for key, places in ignored.items()]
-        logger.warning("%s: keys of some of the %d records are ignored: %s", path, num_records, "; ".join(keys))
+        logger.warning("%s: parts of some of the %d records are ignored: %s", path, num_records, "; ".join(keys))
+    if repeated:
+        logger.warning(
+            "%s: %d entity strings in %d records occur several times in their text (%s): with occurrences='all', each of "
+            "their occurrences is an entity; with 'in-order', the first one for the first string, and so on",
+            path,
+            sum(repeated.values()),
+            len(repeated),
+            ", ".join([*repeated][:SHOWN]),
+        )
+    if unused and num_records:
+        raise ValueError(f"{path}: {sorted(unused)} mean nothing for any of its records: leave them out")
     _resolve_tags(rows, tags, path)
     return rows
 
@@ -88,6 +114,9 @@ def _read_values(path: Path) -> Iterator[tuple[str, Any]]:
         if error.msg != "Extra data":
             raise ValueError(f"{path}, line {error.lineno} is not JSON: {error.msg} at column {error.colno}") from error
     else:
+        if is_ner_annotator(whole):
+            yield from ((f"annotation {index}", item) for index, item in enumerate(whole["annotations"]))
+            return
         is_tuple = isinstance(whole, list) and len(whole) == 2 and isinstance(whole[0], str)
         yield from (
             ((f"item {index}", item) for index, item in enumerate(whole))
