@@ -165,8 +165,8 @@ def _is_spacy_tuple(record: Any) -> bool:
     return is_list(record) and len(record) == 2 and isinstance(record[0], str) and has(record[1], "entities")
 
 
-def _read_spacy_tuple(record: Any, location: str) -> Record:
-    return _from_triples(record[0], record[1]["entities"], {}, location)
+def _read_spacy_tuple(record: Any, location: str, labels: Mapping[int, str] | None = None) -> Record:
+    return _from_triples(record[0], record[1]["entities"], {}, location, labels)
 
 
 def _doccano_key(record: Any) -> str | None:
@@ -315,7 +315,7 @@ SHAPES = (
     ),
     Shape("Argilla 1 (text, annotation, status)", _is_argilla_1, _read_argilla_1),
     Shape("spaCy and Prodigy (text, spans)", _is_prodigy, _read_prodigy),
-    Shape("spaCy's tuples ([text, {entities: [start, end, label]}])", _is_spacy_tuple, _read_spacy_tuple),
+    Shape("spaCy's tuples ([text, {entities: [start, end, label]}])", _is_spacy_tuple, _read_spacy_tuple, ("labels",)),
     Shape("NER Annotator (null)", lambda r: r is None, lambda r, location: Record({}, [])),
     Shape("words and tags (tokens, ner_tags)", lambda r: has(r, "tokens", "ner_tags"), _read_tags, ("labels",)),
 )
