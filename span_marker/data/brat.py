@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from span_marker.data.columns import annotated_rows
+from span_marker.data.copies import check_copy
 from span_marker.data.rows import RowEntity, as_text, check_entity, distinct
 from span_marker.data.text_files import StrPath, read_utf8
 
@@ -87,11 +88,7 @@ def _read_span(line: str, text: str, location: str) -> RowEntity | None:
         check_entity({"label": label, "start": start, "end": end}, len(text), "characters", location)
         for start, end in bounds
     ]
-    expected = " ".join(text[fragment.start : fragment.end] for fragment in fragments)
-    if expected.translate(_LINE_END) != copy.translate(_LINE_END):
-        raise ValueError(
-            f"{location}: characters {offsets} of the text are {expected!r}, but the annotation says {copy!r}"
-        )
+    check_copy(text, [(fragment.start, fragment.end) for fragment in fragments], copy, location)
     # brat splits an entity where a line ends.
     gaps = [text[fragment.end : after.start] for fragment, after in pairwise(fragments)]
     if any(not gap or gap.strip("\r\n") for gap in gaps):

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field as dataclass_field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from span_marker.data.brat import read_brat, write_brat
 from span_marker.data.conll import read_conll, write_conll
-from span_marker.data.gliner import read_gliner, write_gliner
-from span_marker.data.jsonl import read_json, write_jsonl
+from span_marker.data.conllu import is_conllu, read_conllu
+from span_marker.data.csv_files import is_csv, read_csv, write_csv
+from span_marker.data.gliner import read_gliner, read_gliner2, write_gliner
+from span_marker.data.jsonl import READ_OPTIONS, read_json, write_jsonl
+from span_marker.data.pubtator import is_pubtator, read_pubtator
 from span_marker.data.spacy_docs import read_docbin, write_docbin
 from span_marker.data.text_files import StrPath, check_path
+from span_marker.data.webanno import is_webanno, read_webanno
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -27,19 +31,22 @@ class Format:
         name: Its name.
         endings: Endings of its files, in lower case; none if another format has them and reads its files, too.
         read: Reads a path, with the options by name, as rows with entities.
-        write: Writes rows with entities to a path.
+        write: Writes rows with entities to a path; None if the format is only read.
         options: Options of reading, with their defaults.
         write_options: Names of the options of writing.
         is_folder: Whether files of the format are in a folder.
+        recognizes: Tells by the beginning of a text file whether it is of the format, whatever its ending; None if
+            contents do not tell.
     """
 
     name: str
     endings: tuple[str, ...]
     read: Callable[..., list[dict[str, Any]]]
-    write: Callable[..., None]
-    options: Mapping[str, Any] = field(default_factory=dict)
+    write: Callable[..., None] | None = None
+    options: Mapping[str, Any] = dataclass_field(default_factory=dict)
     write_options: tuple[str, ...] = ()
     is_folder: bool = False
+    recognizes: Callable[[str], bool] | None = None
 
 
 FORMATS = (
@@ -50,12 +57,27 @@ FORMATS = (
         write_conll,
         {"token_column": 0, "tag_columns": -1, "documents": False},
     ),
-    Format("jsonl", (".jsonl", ".json"), read_json, write_jsonl, {"annotator": None}),
+    Format("jsonl", (".jsonl", ".json"), read_json, write_jsonl, {"annotator": None, **READ_OPTIONS}),
     Format("gliner", (), read_gliner, write_gliner),
+    Format("gliner2", (), read_gliner2, options={"occurrences": "all"}),
+    Format(
+        "csv",
+        (".csv",),
+        read_csv,
+        write_csv,
+        {"columns": None, "labels": None, "occurrences": "all"},
+        recognizes=is_csv,
+    ),
+    Format("conllu", (".conllu",), read_conllu, options={"documents": False}, recognizes=is_conllu),
+    Format("webanno", (), read_webanno, options={"layer": None}, recognizes=is_webanno),
+    Format("pubtator", (".pubtator",), read_pubtator, recognizes=is_pubtator),
     Format("brat", (".ann",), read_brat, write_brat, is_folder=True),
     Format("docbin", (".spacy",), read_docbin, write_docbin, {"spans_key": None}, ("nlp", "spans_key")),
 )
-"""All formats that can be read and written."""
+"""All formats that can be read."""
+
+_HEAD = 4096
+"""How many bytes of a file tell its format."""
 
 
 def read_annotations(
@@ -67,6 +89,12 @@ def read_annotations(
     documents: bool = False,
     annotator: str | int | None = None,
     spans_key: str | None = None,
+    field: str | None = None,
+    control: str | Sequence[str] | None = None,
+    labels: Mapping[int, str] | Sequence[Any] | StrPath | None = None,
+    occurrences: Literal["all", "in-order"] = "all",
+    columns: Mapping[str, str] | None = None,
+    layer: str | None = None,
 ) -> Dataset:
     """Read annotated data into rows with ``tokens`` or ``text``, and ``entities``.
 
@@ -75,15 +103,26 @@ def read_annotations(
 
     Args:
         path: A file, or a folder for brat.
-        format: ``conll``, ``jsonl``, ``gliner``, ``brat`` or ``docbin``. Defaults to what the ending of the path says.
-            ``jsonl`` reads the records of all tools, GLiNER's among them; ``gliner`` refuses all but those.
+        format: ``conll``, ``jsonl``, ``gliner``, ``gliner2``, ``csv``, ``conllu``, ``webanno``, ``pubtator``, ``brat`` or
+            ``docbin``. Defaults to what the ending of the path says, or for column files and unknown endings the
+            contents. ``jsonl`` reads the records of all tools, GLiNER's among them; ``gliner`` refuses all but those.
         token_column: For conll: the column of the words.
         tag_columns: For conll: the column of the tags. Several columns, or ``"all"`` but that of the words, are levels
             of nested entities.
-        documents: For conll: whether ``-DOCSTART-`` lines become the columns ``document_id`` and ``sentence_id``, so
+        documents: For conll and conllu: whether ``-DOCSTART-`` or ``# newdoc`` lines become the columns ``document_id`` and ``sentence_id``, so
             that the trainer reads each sentence in the context of its document.
         annotator: For jsonl: whose annotation to use where there are several; a name, number or address.
         spans_key: For docbin: read ``Doc.spans[spans_key]`` instead of ``Doc.ents``.
+        field: For Label Studio and Argilla 2: the field of the text. Defaults to ``text``, or else to the only string.
+        control: For Label Studio: the name of the ``Labels`` control to read, or a list of several. Defaults to the only
+            one.
+        labels: For jsonl and csv: names of labels and tags that are numbers. A dict; a list, counted from 0; doccano's
+            label configuration; or the path of a JSON file with one of these.
+        occurrences: For entities that are strings without offsets: ``"all"`` their occurrences as whole words, or
+            ``"in-order"``: the first occurrence for the first of equal strings, the second for the second, and so on.
+        columns: For csv: the names of columns by what they are, such as ``{"text": "sentence"}``; see the page on data.
+        layer: For webanno: the layer and the feature of the labels. Defaults to ``NamedEntity|value``, or else to the
+            only one.
 
     Returns:
         A data set with the columns ``tokens`` or ``text``, ``entities``, and others of the format.
@@ -97,13 +136,21 @@ def read_annotations(
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"there is no {path}")
-    kind = _find_format(path, format, path.is_dir() or (path.suffix == ".txt" and path.with_suffix(".ann").exists()))
+    is_brat = path.is_dir() or (path.suffix == ".txt" and path.with_suffix(".ann").exists())
+    by_content = _recognize(path) if format is None and not is_brat else None
+    kind = by_content or _find_format(path, format, is_brat)
     given: dict[str, Any] = {
         "token_column": token_column,
         "tag_columns": tag_columns,
         "documents": documents,
         "annotator": annotator,
         "spans_key": spans_key,
+        "field": field,
+        "control": control,
+        "labels": labels,
+        "occurrences": occurrences,
+        "columns": columns,
+        "layer": layer,
     }
     defaults = {option: default for other in FORMATS for option, default in other.options.items()}
     _check_options({name: value for name, value in given.items() if value != defaults[name]}, kind.options, path, kind)
@@ -120,8 +167,8 @@ def write_annotations(
     Args:
         path: The file; for brat a folder, which is made if need be.
         rows: A data set annotated in any form, or rows with ``tokens`` or ``text``, and ``entities``.
-        format: ``conll``, ``jsonl``, ``gliner``, ``brat`` or ``docbin``. Defaults to what the ending of the path says,
-            which is never ``gliner``; a folder, or a path that ends with ``/``, is brat's.
+        format: ``conll``, ``jsonl``, ``gliner``, ``csv``, ``brat`` or ``docbin``. Defaults to what the ending of the path
+            says, which is never ``gliner``; a folder, or a path that ends with ``/``, is brat's.
         **options: Options of the writer: ``nlp`` and ``spans_key`` for docbin, see `write_docbin`.
 
     Raises:
@@ -132,7 +179,20 @@ def write_annotations(
     check_path(path)
     kind = _find_format(Path(path), format, os.fspath(path).endswith(("/", os.sep)) or Path(path).is_dir())
     _check_options(options, kind.write_options, path, kind)
+    if kind.write is None:
+        writable = [other.name for other in FORMATS if other.write is not None]
+        raise ValueError(f"{path}: {kind.name} is only read: pass format= one of {writable}")
     kind.write(path, rows, **options)
+
+
+def _recognize(path: Path) -> Format | None:
+    """Find a format by the contents of a file, unless its ending is that of a format which contents do not tell."""
+    by_ending = next((kind for kind in FORMATS if path.suffix.lower() in kind.endings), None)
+    if by_ending is not None and by_ending.recognizes is None and by_ending.name != "conll":
+        return None
+    with path.open("rb") as file:
+        head = file.read(_HEAD).decode("utf-8-sig", "replace")
+    return next((kind for kind in FORMATS if kind.recognizes is not None and kind.recognizes(head)), None)
 
 
 def _find_format(path: Path, name: str | None, is_folder: bool) -> Format:

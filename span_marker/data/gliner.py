@@ -1,4 +1,4 @@
-"""GLiNER's training data: words, and entities as ``[first word, last word, label]``, both words included."""
+"""The training data of GLiNER: words, and entities as ``[first word, last word, label]``; and of GLiNER2: strings."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from span_marker.data.annotation_tools import GLINER
 from span_marker.data.columns import annotated_rows
+from span_marker.data.entity_strings import GLINER2
 from span_marker.data.jsonl import read_json
 from span_marker.data.rows import distinct
 from span_marker.data.text_files import StrPath, writing
@@ -31,6 +32,23 @@ def read_gliner(path: Path) -> list[dict[str, Any]]:
         ValueError: If something cannot be read.
     """
     return read_json(path, shape=GLINER)
+
+
+def read_gliner2(path: Path, occurrences: str = "all") -> list[dict[str, Any]]:
+    """Read a file of JSON lines, or one JSON array, all of whose records are GLiNER2's, see `read_gliner`.
+
+    Args:
+        path: The file.
+        occurrences: Which occurrences of a string are entities, see `span_marker.data.entity_strings.locate`.
+
+    Returns:
+        Rows with entities.
+
+    Raises:
+        TypeError: If a value has the wrong type.
+        ValueError: If something cannot be read, or a text does not have a string.
+    """
+    return read_json(path, shape=GLINER2, occurrences=occurrences)
 
 
 def write_gliner(path: StrPath, rows: Dataset | Iterable[Mapping[str, Any]]) -> None:

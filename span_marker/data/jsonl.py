@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from span_marker.core.labels import tags_to_entities
-from span_marker.data.annotation_tools import find_shape
+from span_marker.data.annotation_tools import find_shape, is_ner_annotator
 from span_marker.data.columns import annotated_rows
 from span_marker.data.conll import scheme_of
 from span_marker.data.json_records import Annotation, Record, Shape
+from span_marker.data.label_names import read_label_names
 from span_marker.data.rows import PREDICTED, parse_row
 from span_marker.data.text_files import StrPath, read_utf8, writing
 
@@ -25,40 +27,57 @@ SHOWN = 5
 """How many records a warning names."""
 
 
+READ_OPTIONS: dict[str, Any] = {"field": None, "control": None, "labels": None, "occurrences": "all"}
+"""Options of shapes, with their defaults."""
+
 REPEATED = {"label", "start", "end", "score", "span", *PREDICTED["words"], *PREDICTED["characters"]}
 """Keys of an entity that are written in one form, or repeat what others say."""
 
 
-def read_json(path: Path, annotator: str | int | None = None, shape: Shape | None = None) -> list[dict[str, Any]]:
-    """Read a file of JSON lines, or one JSON array.
+def read_json(path: Path, annotator: str | int | None = None, **options: Any) -> list[dict[str, Any]]:
+    """Read a file of JSON lines, or one JSON array, see `read_records`."""
+    return read_records(path, _read_values(path), annotator, **options)
+
+
+def read_records(
+    path: Path,
+    records: Iterable[tuple[str, Any]],
+    annotator: str | int | None = None,
+    shape: Shape | None = None,
+    **options: Any,
+) -> list[dict[str, Any]]:
+    """Read records of any shape.
 
     Args:
-        path: The file.
+        path: Their file, for errors.
+        records: The records, each with its place in the file.
         annotator: Whose annotation to use if a record has several.
         shape: The shape of all records; None if their keys determine it.
+        **options: Options of shapes, see `READ_OPTIONS`.
 
     Returns:
         Rows with entities.
 
     Raises:
         TypeError: If a value has the wrong type.
-        ValueError: If something cannot be read, or a record has several annotations.
+        ValueError: If something cannot be read, a record has several annotations, or an option is of no use to any.
     """
+    if "labels" in options:
+        options["labels"] = read_label_names(options["labels"])
+    unused = {name for name, value in options.items() if value != READ_OPTIONS[name]}
+    notes = _Notes()
     rows: list[dict[str, Any]] = []
-    left_out: dict[str, list[str]] = {}
-    ignored: dict[str, list[str]] = {}
     seen: dict[Any, tuple[str, Annotation]] = {}
     tags: dict[int, list[str]] = {}
-    num_records = 0
-    for place, value in _read_values(path):
-        num_records += 1
+    for place, value in records:
+        notes.num_records += 1
         location = f"{path}, {place}, row {len(rows)}"
-        record = (shape or find_shape(value, location)).read(value, location)
-        for key in record.ignored:
-            ignored.setdefault(key, []).append(place)
+        kind = shape or find_shape(value, location)
+        unused -= set(kind.options)
+        record = kind.read(value, location, **{name: options[name] for name in kind.options if name in options})
         annotation, reason = _choose(record, annotator, location)
+        notes.add(record, place, None if annotation else reason)
         if annotation is None:
-            left_out.setdefault(reason, []).append(place)
             continue
         if record.task is not None:
             before, other = seen.setdefault(record.task, (place, annotation))
@@ -67,15 +86,52 @@ def read_json(path: Path, annotator: str | int | None = None, shape: Shape | Non
         if record.tags is not None:
             tags[len(rows)] = record.tags
         rows.append({**record.content, "entities": [entity.to_dict() for entity in annotation.entities]})
-    if left_out:
-        reasons = [f"{len(places)} {reason} ({', '.join(places[:SHOWN])})" for reason, places in left_out.items()]
-        num_left_out = sum(map(len, left_out.values()))
-        logger.warning("%s: %d of %d records are left out: %s", path, num_left_out, num_records, "; ".join(reasons))
-    if ignored:
-        keys = [f"{key!r} in {len(places)} ({', '.join(places[:SHOWN])})" for key, places in ignored.items()]
-        logger.warning("%s: keys of some of the %d records are ignored: %s", path, num_records, "; ".join(keys))
+    if unused and notes.num_records:
+        raise ValueError(f"{path}: {', '.join(sorted(unused))} would change nothing: no record has such a choice")
+    notes.report(path)
     _resolve_tags(rows, tags, path)
     return rows
+
+
+@dataclass
+class _Notes:
+    """What to warn about when all records of a file are read: places by what is left out, ignored or ambiguous."""
+
+    num_records: int = 0
+    left_out: dict[str, list[str]] = field(default_factory=dict)
+    ignored: dict[str, list[str]] = field(default_factory=dict)
+    repeated: dict[str, int] = field(default_factory=dict)
+
+    def add(self, record: Record, place: str, reason: str | None) -> None:
+        for key in record.ignored:
+            self.ignored.setdefault(key, []).append(place)
+        if reason is not None:
+            self.left_out.setdefault(reason, []).append(place)
+        if record.repeated:
+            self.repeated[place] = record.repeated
+
+    def report(self, path: Path) -> None:
+        if self.left_out:
+            reasons = [f"{len(places)} {reason} ({_first(places)})" for reason, places in self.left_out.items()]
+            num_left_out, together = sum(map(len, self.left_out.values())), "; ".join(reasons)
+            logger.warning("%s: %d of %d records are left out: %s", path, num_left_out, self.num_records, together)
+        if self.ignored:
+            keys = [f"{key!r} in {len(places)} ({_first(places)})" for key, places in self.ignored.items()]
+            logger.warning("%s: parts of some of the %d records are ignored: %s", path, self.num_records, "; ".join(keys))
+        if self.repeated:
+            logger.warning(
+                "%s: %d entity strings occur several times in their text, in %d of %d records (%s): each occurrence is an "
+                "entity with occurrences='all'; the first one is that of the first string with 'in-order', and so on",
+                path,
+                sum(self.repeated.values()),
+                len(self.repeated),
+                self.num_records,
+                _first([*self.repeated]),
+            )
+
+
+def _first(places: list[str]) -> str:
+    return ", ".join(places[:SHOWN])
 
 
 def _read_values(path: Path) -> Iterator[tuple[str, Any]]:
@@ -88,6 +144,9 @@ def _read_values(path: Path) -> Iterator[tuple[str, Any]]:
         if error.msg != "Extra data":
             raise ValueError(f"{path}, line {error.lineno} is not JSON: {error.msg} at column {error.colno}") from error
     else:
+        if is_ner_annotator(whole):
+            yield from ((f"annotation {index}", item) for index, item in enumerate(whole["annotations"]))
+            return
         is_tuple = isinstance(whole, list) and len(whole) == 2 and isinstance(whole[0], str)
         yield from (
             ((f"item {index}", item) for index, item in enumerate(whole))
