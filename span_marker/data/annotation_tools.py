@@ -30,7 +30,10 @@ from span_marker.data.label_studio import (
     read_label_studio,
     read_label_studio_min,
 )
+from span_marker.data.nearest_shape import advise
 from span_marker.data.rows import (
+    PREDICTED,
+    Row,
     RowEntity,
     check_entity,
     check_list,
@@ -43,6 +46,12 @@ from span_marker.data.rows import (
 from span_marker.data.tags import ANY_TAGS, name_tags
 
 _TRIPLES = ("label", "labels", "entities")
+
+FIELDS = {"label", "start", "end", "span", *PREDICTED["words"], *PREDICTED["characters"]}
+"""Keys of an entity of a row that are read, or compared with it."""
+
+SHOWN_KEYS = 10
+"""How many keys of a record an error has."""
 
 
 def find_shape(record: Any, location: str) -> Shape:
@@ -61,8 +70,11 @@ def find_shape(record: Any, location: str) -> Shape:
     for shape in SHAPES:
         if shape.recognizes(record):
             return shape
-    found = f"the keys {sorted(record)}" if isinstance(record, Mapping) else f"the type {type(record).__name__}"
-    raise ValueError(f"{location} has {found}, which is none of the known shapes: {', '.join(s.name for s in SHAPES)}")
+    keys = sorted(record) if isinstance(record, Mapping) else []
+    more = f" and {len(keys) - SHOWN_KEYS} more" if len(keys) > SHOWN_KEYS else ""
+    found = f"the keys {keys[:SHOWN_KEYS]}{more}" if keys else f"the type {type(record).__name__}"
+    advice = advise(record, [shape.name for shape in SHAPES])
+    raise ValueError(f"{location} has {found}, which is none of the known shapes: {advice}")
 
 
 # Rows of this library
@@ -79,8 +91,24 @@ def _items(value: Any) -> list[Any]:
 
 
 def _read_row(record: Any, location: str) -> Record:
-    entities = [entity._replace(score=None) for entity in parse_row(record, location).entities]
-    return Record({name: value for name, value in record.items() if name != "entities"}, [Annotation(entities)])
+    row = parse_row(record, location)
+    for given, entity in zip(record["entities"], row.entities, strict=True):
+        _check_span(given.get("span"), row, entity, location)
+    others = {name for given in record["entities"] for name, value in given.items() if value is not None} - FIELDS
+    content = {name: value for name, value in record.items() if name != "entities"}
+    ignored = tuple(f"entities: {name}" for name in sorted(others))
+    return Record(content, [Annotation([entity._replace(score=None) for entity in row.entities])], ignored=ignored)
+
+
+def _check_span(span: Any, row: Row, entity: RowEntity, location: str) -> None:
+    """Compare an entity with its own copy, which predictions have: offsets in other units would differ."""
+    if row.kind == "text" and isinstance(span, str):
+        check_copy(row.content, [(entity.start, entity.end)], span, location)
+    if row.kind == "words" and is_list(span) and list(span) != list(row.content[entity.start : entity.end]):
+        words = list(row.content[entity.start : entity.end])
+        raise ValueError(
+            f"{location}: words {entity.start} to {entity.end} of the row are {words}, but the annotation says {span!r}"
+        )
 
 
 def _read_tags(record: Any, location: str, labels: Mapping[int, str] | None = None) -> Record:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeGuard
@@ -24,7 +24,6 @@ from span_marker.data.rows import (
     Unit,
     find_form,
     first_error,
-    parse_row,
     read_row,
     unknown_labels,
 )
@@ -298,36 +297,6 @@ def read_rows(
     for index, values in enumerate(read_columns(dataset, reader.columns)):
         row = reader.read(index, *values)
         yield row.content, row.spans
-
-
-def annotated_rows(rows: Dataset | Iterable[Any]) -> Iterator[tuple[dict[str, Any], Row]]:
-    """Read rows to write them.
-
-    Args:
-        rows: A data set in any form and any format, or dicts with ``tokens`` or ``text``, and ``entities``.
-
-    Yields:
-        Each row with its columns, and as it was read. Tags are replaced by entities.
-
-    Raises:
-        TypeError: If a row or a value has the wrong type.
-        ValueError: If a row is not annotated, or wrong.
-    """
-    if not is_dataset(rows):
-        for index, row in enumerate(rows):
-            parsed = parse_row(row, f"row {index}")
-            yield dict(row), parsed
-        return
-    reader = RowReader.from_dataset(rows, "annotated")
-    if reader.form == "tags" and "text" in rows.column_names:
-        logger.warning("The column 'text' is not written: entities of rows with 'tokens' count words.")
-    for index, values in enumerate(read_columns(rows, rows.column_names)):
-        columns = dict(zip(rows.column_names, values, strict=True))
-        parsed = reader.read(index, *(columns[name] for name in reader.columns))
-        if reader.form == "tags":
-            columns = {name: value for name, value in columns.items() if name not in ("ner_tags", "text")}
-            columns["entities"] = [entity.to_dict() for entity in parsed.entities]
-        yield columns, parsed
 
 
 def infer_labels(data: Any) -> list[str]:

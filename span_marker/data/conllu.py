@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from span_marker.core.labels import OUTSIDE
 from span_marker.data.jsonl import read_records
-from span_marker.data.text_files import read_utf8
+from span_marker.data.text_files import SourceFile
 
 _KEYS = ("name", "NE", "NER")
 _WIDTH = 10
@@ -22,7 +21,7 @@ def is_conllu(head: str) -> bool:
     return _TAGGED_WORD.search(head) is not None
 
 
-def read_conllu(path: Path, documents: bool = False) -> list[dict[str, Any]]:
+def read_conllu(path: SourceFile, documents: bool = False) -> list[dict[str, Any]]:
     """Read a CoNLL-U file. A word without a tag is outside of all entities.
 
     Args:
@@ -35,7 +34,7 @@ def read_conllu(path: Path, documents: bool = False) -> list[dict[str, Any]]:
     Raises:
         ValueError: If a line does not have ten columns, no word has a tag, or several keys have tags.
     """
-    text = read_utf8(path)
+    text = path.text()
     found = dict.fromkeys(match[0].rsplit("\t", 1)[-1].rstrip("=").split("|")[-1] for match in _TAGGED_WORD.finditer(text))
     if len(found) != 1:
         raise ValueError(
@@ -47,7 +46,7 @@ def read_conllu(path: Path, documents: bool = False) -> list[dict[str, Any]]:
     return read_records(path, _sentences(path, text, next(iter(found)), documents))
 
 
-def _sentences(path: Path, text: str, key: str, documents: bool) -> Iterator[tuple[str, dict[str, Any]]]:
+def _sentences(path: SourceFile, text: str, key: str, documents: bool) -> Iterator[tuple[str, dict[str, Any]]]:
     document, sentence = -1, 0
     row: dict[str, Any] = {}
     tokens: list[str] = []

@@ -11,11 +11,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from span_marker.data.columns import annotated_rows
 from span_marker.data.entity_tables import lines_of_entities, rows_of_entities
 from span_marker.data.jsonl import read_records
 from span_marker.data.label_names import name_label, read_label_names
-from span_marker.data.text_files import StrPath, read_utf8, writing
+from span_marker.data.row_errors import OnError
+from span_marker.data.row_writing import annotated_rows
+from span_marker.data.text_files import SourceFile, StrPath, writing
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -82,7 +83,7 @@ def is_csv(head: str) -> bool:
 
 
 def read_csv(
-    path: Path, columns: Mapping[str, str] | None = None, labels: Any = None, occurrences: str = "all"
+    path: SourceFile, columns: Mapping[str, str] | None = None, labels: Any = None, occurrences: str = "all"
 ) -> list[dict[str, Any]]:
     """Read a table.
 
@@ -99,7 +100,7 @@ def read_csv(
         TypeError: If a value has the wrong type.
         ValueError: If it is open what the columns are, or a line is wrong.
     """
-    text = read_utf8(path)
+    text = path.text(keep_line_ends=True)
     table = _find_table(text, columns or {})
     if isinstance(table, str):
         raise ValueError(f"{path}, line 1: {table}")
@@ -161,7 +162,7 @@ def _is_index(name: str) -> bool:
     return name == "" or name.startswith("Unnamed: ")
 
 
-def _read_lines(path: Path, text: str, table: _Table) -> Iterator[tuple[int, dict[str, str]]]:
+def _read_lines(path: SourceFile, text: str, table: _Table) -> Iterator[tuple[int, dict[str, str]]]:
     """Lines with their first numbers and their cells; no cells where a line is blank."""
     limit = csv.field_size_limit(_MAX_CELL)  # of the whole process: a document may be longer than its default
     try:
@@ -183,7 +184,7 @@ def _read_lines(path: Path, text: str, table: _Table) -> Iterator[tuple[int, dic
 
 
 def _records(
-    path: Path, lines: Iterable[tuple[int, dict[str, str]]], table: _Table
+    path: SourceFile, lines: Iterable[tuple[int, dict[str, str]]], table: _Table
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """One record per line. Cells are strings, except those with lists."""
     content, annotation = table.needed
@@ -233,7 +234,7 @@ def _parse(cell: str, name: str) -> Any:
 
 
 def _sentences(
-    path: Path, lines: Iterable[tuple[int, dict[str, str]]], table: _Table
+    path: SourceFile, lines: Iterable[tuple[int, dict[str, str]]], table: _Table
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """One record per sentence. An empty cell of the sentence is that of the line before."""
     words: list[str] = []
@@ -267,7 +268,7 @@ def _sentences(
 
 
 def _entities(
-    path: Path, lines: Iterable[tuple[int, dict[str, str]]], table: _Table, names: Mapping[int, str] | None
+    path: SourceFile, lines: Iterable[tuple[int, dict[str, str]]], table: _Table, names: Mapping[int, str] | None
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     for number, cells in lines:
         if not cells:
@@ -281,7 +282,7 @@ def _entities(
         yield location, line
 
 
-def write_csv(path: StrPath, rows: Dataset | Iterable[Mapping[str, Any]]) -> None:
+def write_csv(path: StrPath, rows: Dataset | Iterable[Mapping[str, Any]], errors: OnError = "raise") -> None:
     """Write rows as a table with one line per entity.
 
     The columns are ``id`` (the number of the row, if it has none), ``text`` or ``tokens`` (a JSON list), ``start``,
@@ -291,12 +292,13 @@ def write_csv(path: StrPath, rows: Dataset | Iterable[Mapping[str, Any]]) -> Non
     Args:
         path: The file. Cells are separated by tabs if it ends with ``.tsv``, otherwise by commas.
         rows: A data set annotated in any form, or rows with ``tokens`` or ``text``, and ``entities``.
+        errors: What happens to rows that are wrong, see `span_marker.data.jsonl.write_jsonl`.
 
     Raises:
         TypeError: If a row has a value of the wrong type.
         ValueError: If a row is wrong, an ``id`` occurs twice, or some rows have words and others texts.
     """
-    lines, names = _entity_table(rows)
+    lines, names = _entity_table(rows, errors)
     delimiter = "\t" if Path(path).suffix.lower() == ".tsv" else ","
     with writing(path) as file:
         writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
@@ -327,8 +329,10 @@ def to_dataframe(rows: Dataset | Iterable[Mapping[str, Any]]) -> DataFrame:
     return frame.astype({name: "Int64" for name in ("start", "end")})  # whole numbers, also beside empty cells
 
 
-def _entity_table(rows: Dataset | Iterable[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], Sequence[str]]:
-    lines = list(lines_of_entities(annotated_rows(rows)))
+def _entity_table(
+    rows: Dataset | Iterable[Mapping[str, Any]], errors: OnError = "raise"
+) -> tuple[list[dict[str, Any]], Sequence[str]]:
+    lines = list(lines_of_entities(annotated_rows(rows, errors)))
     contents = {name for line in lines for name in ("text", "tokens") if name in line}
     if len(contents) > 1:
         raise ValueError("some rows have 'text', others 'tokens': write them to different tables")

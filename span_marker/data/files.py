@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field as dataclass_field
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,8 +16,9 @@ from span_marker.data.csv_files import is_csv, read_csv, write_csv
 from span_marker.data.gliner import read_gliner, read_gliner2, write_gliner
 from span_marker.data.jsonl import READ_OPTIONS, read_json, write_jsonl
 from span_marker.data.pubtator import is_pubtator, read_pubtator
+from span_marker.data.row_errors import OnError, check_on_error, report_errors
 from span_marker.data.spacy_docs import read_docbin, write_docbin
-from span_marker.data.text_files import StrPath, check_path
+from span_marker.data.text_files import SourceFile, StrPath, check_path
 from span_marker.data.webanno import is_webanno, read_webanno
 
 if TYPE_CHECKING:
@@ -30,11 +32,12 @@ class Format:
     Attributes:
         name: Its name.
         endings: Endings of its files, in lower case; none if another format has them and reads its files, too.
-        read: Reads a path, with the options by name, as rows with entities.
+        read: Reads a `SourceFile`, which collects the errors of rows, with the options by name, as rows with entities.
         write: Writes rows with entities to a path; None if the format is only read.
         options: Options of reading, with their defaults.
         write_options: Names of the options of writing.
         is_folder: Whether files of the format are in a folder.
+        is_text: Whether they have an encoding.
         recognizes: Tells by the beginning of a text file whether it is of the format, whatever its ending; None if
             contents do not tell.
     """
@@ -46,6 +49,7 @@ class Format:
     options: Mapping[str, Any] = dataclass_field(default_factory=dict)
     write_options: tuple[str, ...] = ()
     is_folder: bool = False
+    is_text: bool = True
     recognizes: Callable[[str], bool] | None = None
 
 
@@ -57,7 +61,7 @@ FORMATS = (
         write_conll,
         {"token_column": 0, "tag_columns": -1, "documents": False},
     ),
-    Format("jsonl", (".jsonl", ".json"), read_json, write_jsonl, {"annotator": None, **READ_OPTIONS}),
+    Format("jsonl", (".jsonl", ".json"), read_json, write_jsonl, {"annotator": None, **READ_OPTIONS}, ("offsets",)),
     Format("gliner", (), read_gliner, write_gliner),
     Format("gliner2", (), read_gliner2, options={"occurrences": "all"}),
     Format(
@@ -72,7 +76,7 @@ FORMATS = (
     Format("webanno", (), read_webanno, options={"layer": None}, recognizes=is_webanno),
     Format("pubtator", (".pubtator",), read_pubtator, recognizes=is_pubtator),
     Format("brat", (".ann",), read_brat, write_brat, is_folder=True),
-    Format("docbin", (".spacy",), read_docbin, write_docbin, {"spans_key": None}, ("nlp", "spans_key")),
+    Format("docbin", (".spacy",), read_docbin, write_docbin, {"spans_key": None}, ("nlp", "spans_key"), is_text=False),
 )
 """All formats that can be read."""
 
@@ -95,6 +99,8 @@ def read_annotations(
     occurrences: Literal["all", "in-order"] = "all",
     columns: Mapping[str, str] | None = None,
     layer: str | None = None,
+    encoding: str | None = None,
+    errors: OnError = "raise",
 ) -> Dataset:
     """Read annotated data into rows with ``tokens`` or ``text``, and ``entities``.
 
@@ -123,21 +129,29 @@ def read_annotations(
         columns: For csv: the names of columns by what they are, such as ``{"text": "sentence"}``; see the page on data.
         layer: For webanno: the layer and the feature of the labels. Defaults to ``NamedEntity|value``, or else to the
             only one.
+        encoding: The encoding of text files. Defaults to what their byte order mark says (UTF-8, UTF-16 or UTF-32), or
+            else UTF-8.
+        errors: What happens to rows that are wrong: ``raise`` an error that has the first 20 of their errors and says how
+            many more there are; ``skip`` them, with a warning that says how many and has the first; or a list, to which
+            their errors are added. Rows are counted from 0, those that are skipped included.
 
     Returns:
         A data set with the columns ``tokens`` or ``text``, ``entities``, and others of the format.
 
     Raises:
-        TypeError: If ``path`` is not a path, or a value in the file has the wrong type.
-        ValueError: If the format is unknown, an option is not one of the format, or the data is wrong.
+        TypeError: If ``path`` is not a path, or the first wrong value in the file has the wrong type.
+        ValueError: If the format is unknown, an option is not one of the format, the file as a whole cannot be read, or
+            the data is wrong.
         FileNotFoundError: If there is no such file.
     """
     check_path(path)
+    check_on_error(errors)
     path = Path(path)
+    source = SourceFile(path, encoding)
     if not path.exists():
         raise FileNotFoundError(f"there is no {path}")
     is_brat = path.is_dir() or (path.suffix == ".txt" and path.with_suffix(".ann").exists())
-    by_content = _recognize(path) if format is None and not is_brat else None
+    by_content = _recognize(source) if format is None and not is_brat else None
     kind = by_content or _find_format(path, format, is_brat)
     given: dict[str, Any] = {
         "token_column": token_column,
@@ -156,7 +170,10 @@ def read_annotations(
     _check_options({name: value for name, value in given.items() if value != defaults[name]}, kind.options, path, kind)
     if path.is_dir() and not kind.is_folder:
         raise ValueError(f"{path} is a folder: for format={kind.name!r}, pass one file")
-    return _to_dataset(kind.read(path, **{name: given[name] for name in kind.options}), path)
+    if encoding is not None and not kind.is_text:
+        raise ValueError(f"encoding={encoding!r} means nothing for {path}, whose format is {kind.name}: leave it out")
+    rows = _read(kind, source, {name: given[name] for name in kind.options}, errors)
+    return _to_dataset(rows, path, f": {len(source.errors)} are wrong ({source.errors[0]})" if source.errors else "")
 
 
 def write_annotations(
@@ -169,7 +186,8 @@ def write_annotations(
         rows: A data set annotated in any form, or rows with ``tokens`` or ``text``, and ``entities``.
         format: ``conll``, ``jsonl``, ``gliner``, ``csv``, ``brat`` or ``docbin``. Defaults to what the ending of the path
             says, which is never ``gliner``; a folder, or a path that ends with ``/``, is brat's.
-        **options: Options of the writer: ``nlp`` and ``spans_key`` for docbin, see `write_docbin`.
+        **options: Options of the writer: ``errors`` for all formats and ``offsets`` for jsonl, see `write_jsonl`; ``nlp``
+            and ``spans_key`` for docbin, see `write_docbin`.
 
     Raises:
         TypeError: If ``path`` is not a path, or a row has a value of the wrong type.
@@ -178,20 +196,31 @@ def write_annotations(
     """
     check_path(path)
     kind = _find_format(Path(path), format, os.fspath(path).endswith(("/", os.sep)) or Path(path).is_dir())
-    _check_options(options, kind.write_options, path, kind)
+    _check_options(options, ("errors", *kind.write_options), path, kind)
     if kind.write is None:
         writable = [other.name for other in FORMATS if other.write is not None]
         raise ValueError(f"{path}: {kind.name} is only read: pass format= one of {writable}")
     kind.write(path, rows, **options)
 
 
-def _recognize(path: Path) -> Format | None:
+def _read(kind: Format, source: SourceFile, options: Mapping[str, Any], errors: OnError) -> list[dict[str, Any]]:
+    """Read the rows of a file, and report those that are wrong."""
+    try:
+        rows = kind.read(source, **options)
+    except (TypeError, ValueError) as error:
+        if errors == "raise":
+            report_errors([*source.errors, error], errors, str(source))
+        raise
+    report_errors(source.errors, errors, str(source))
+    return rows
+
+
+def _recognize(source: SourceFile) -> Format | None:
     """Find a format by the contents of a file, unless its ending is that of a format which contents do not tell."""
-    by_ending = next((kind for kind in FORMATS if path.suffix.lower() in kind.endings), None)
+    by_ending = next((kind for kind in FORMATS if source.path.suffix.lower() in kind.endings), None)
     if by_ending is not None and by_ending.recognizes is None and by_ending.name != "conll":
         return None
-    with path.open("rb") as file:
-        head = file.read(_HEAD).decode("utf-8-sig", "replace")
+    head = source.head(_HEAD)
     return next((kind for kind in FORMATS if kind.recognizes is not None and kind.recognizes(head)), None)
 
 
@@ -212,12 +241,12 @@ def _check_options(given: Mapping[str, Any], known: Iterable[str], path: StrPath
             raise ValueError(f"{name}={value!r} means nothing for {path}, whose format is {kind.name}: leave it out")
 
 
-def _to_dataset(rows: Sequence[dict[str, Any]], path: Path) -> Dataset:
+def _to_dataset(rows: Sequence[dict[str, Any]], path: Path, reason: str) -> Dataset:
     """Make a data set of rows that have all words, or all texts. Columns that some lack are None there."""
     from datasets import Dataset, Features, List, Value  # takes long to import
 
     if not rows:
-        raise ValueError(f"{path} has no annotated rows")
+        raise ValueError(f"{path} has no annotated rows{reason}")
     kinds = ["tokens" if "tokens" in row else "text" for row in rows]
     other = next((index for index, kind in enumerate(kinds) if kind != kinds[0]), None)
     if other is not None:
@@ -232,6 +261,6 @@ def _to_dataset(rows: Sequence[dict[str, Any]], path: Path) -> Dataset:
     for name in columns.keys() - features.keys():
         try:
             features[name] = Dataset.from_dict({name: columns[name]}).features[name]
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"{path}: the values of {name!r} are not all of one type ({error})") from error
     return Dataset.from_dict(columns, features=Features({name: features[name] for name in names}))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from span_marker.data.rows import is_list, is_whole
-from span_marker.data.text_files import read_utf8
+from span_marker.data.text_files import SourceFile
 
 
 def read_label_names(labels: Any) -> dict[int, str] | None:
@@ -30,7 +30,7 @@ def read_label_names(labels: Any) -> dict[int, str] | None:
     if isinstance(labels, (str, os.PathLike)):
         location = f"labels={os.fspath(labels)!r}"
         try:
-            labels = json.loads(read_utf8(Path(labels)))
+            labels = json.loads(SourceFile(Path(labels)).text())
         except json.JSONDecodeError as error:
             raise ValueError(f"{location}, line {error.lineno} is not JSON: {error.msg}") from error
     if labels is None:

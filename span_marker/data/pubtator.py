@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 import re
-from pathlib import Path
 from typing import Any
 
 from span_marker.data.copies import check_copy
 from span_marker.data.rows import check_entity
-from span_marker.data.text_files import read_utf8
+from span_marker.data.text_files import SourceFile
 
 logger = logging.getLogger(__name__)
 
@@ -21,7 +20,7 @@ def is_pubtator(head: str) -> bool:
     return re.match(r"\s*[^|\s]+\|t\|", head) is not None
 
 
-def read_pubtator(path: Path) -> list[dict[str, Any]]:
+def read_pubtator(path: SourceFile) -> list[dict[str, Any]]:
     """Read a file of abstracts.
 
     Args:
@@ -35,7 +34,7 @@ def read_pubtator(path: Path) -> list[dict[str, Any]]:
     """
     rows: dict[str, dict[str, Any]] = {}
     relations: list[int] = []
-    for number, line in enumerate(read_utf8(path).split("\n"), start=1):
+    for number, line in enumerate(path.text().split("\n"), start=1):
         line, location = line.rstrip("\r"), f"{path}, line {number}, row {max(len(rows) - 1, 0)}"
         part = _PART.fullmatch(line)
         if part is not None:

@@ -9,11 +9,10 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from span_marker.data.rows import check_entity
-from span_marker.data.text_files import read_utf8
+from span_marker.data.text_files import SourceFile
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +51,7 @@ def is_webanno(head: str) -> bool:
     return head.lstrip("\ufeff").startswith(_FORMAT)
 
 
-def read_webanno(path: Path, layer: str | None = None) -> list[dict[str, Any]]:
+def read_webanno(path: SourceFile, layer: str | None = None) -> list[dict[str, Any]]:
     """Read a file.
 
     Args:
@@ -66,7 +65,7 @@ def read_webanno(path: Path, layer: str | None = None) -> list[dict[str, Any]]:
     Raises:
         ValueError: If the version is another, it is open which layer to read, or a line is wrong.
     """
-    lines = [line.removesuffix("\r") for line in read_utf8(path).split("\n")]
+    lines = [line.removesuffix("\r") for line in path.text().split("\n")]
     if not is_webanno(lines[0]):
         raise ValueError(f"{path}, line 1: {lines[0]!r:.100} is not {_FORMAT!r}: export it as WebAnno TSV v3.x")
     column = _pick_column(_columns(lines), layer, path)
@@ -97,7 +96,7 @@ def _columns(lines: Sequence[str]) -> list[_Column]:
     return columns
 
 
-def _pick_column(columns: Sequence[_Column], layer: str | None, path: Path) -> _Column:
+def _pick_column(columns: Sequence[_Column], layer: str | None, path: SourceFile) -> _Column:
     wanted = layer or "NamedEntity|value"
     found = [column for column in columns if wanted in (column.name, f"{column.layer}|{column.feature}")]
     if layer is None and not found:
@@ -109,7 +108,7 @@ def _pick_column(columns: Sequence[_Column], layer: str | None, path: Path) -> _
     return found[0]
 
 
-def _sentences(lines: Sequence[str], column: _Column, path: Path) -> Iterator[_Sentence]:
+def _sentences(lines: Sequence[str], column: _Column, path: SourceFile) -> Iterator[_Sentence]:
     sentence = _Sentence([], [])
     for number, line in enumerate(lines, start=1):
         if line.startswith(_TEXT) and not sentence.tokens:
