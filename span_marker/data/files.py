@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field as dataclass_field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -43,7 +43,7 @@ class Format:
     endings: tuple[str, ...]
     read: Callable[..., list[dict[str, Any]]]
     write: Callable[..., None] | None = None
-    options: Mapping[str, Any] = dataclass_field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
     write_options: tuple[str, ...] = ()
     is_folder: bool = False
     recognizes: Callable[[str], bool] | None = None
@@ -103,19 +103,19 @@ def read_annotations(
 
     Args:
         path: A file, or a folder for brat.
-        format: ``conll``, ``jsonl``, ``gliner``, ``gliner2``, ``csv``, ``conllu``, ``webanno``, ``pubtator``, ``brat`` or
-            ``docbin``. Defaults to what the ending of the path says, or for column files and unknown endings the
+        format: ``conll``, ``jsonl``, ``gliner``, ``gliner2``, ``csv``, ``conllu``, ``webanno``, ``pubtator``, ``brat``
+            or ``docbin``. Defaults to what the ending of the path says, or for column files and unknown endings the
             contents. ``jsonl`` reads the records of all tools, GLiNER's among them; ``gliner`` refuses all but those.
         token_column: For conll: the column of the words.
         tag_columns: For conll: the column of the tags. Several columns, or ``"all"`` but that of the words, are levels
             of nested entities.
-        documents: For conll and conllu: whether ``-DOCSTART-`` or ``# newdoc`` lines become the columns ``document_id`` and ``sentence_id``, so
-            that the trainer reads each sentence in the context of its document.
+        documents: For conll and conllu: whether ``-DOCSTART-`` or ``# newdoc`` lines become the columns ``document_id``
+            and ``sentence_id``, so that the trainer reads each sentence in the context of its document.
         annotator: For jsonl: whose annotation to use where there are several; a name, number or address.
         spans_key: For docbin: read ``Doc.spans[spans_key]`` instead of ``Doc.ents``.
         field: For Label Studio and Argilla 2: the field of the text. Defaults to ``text``, or else to the only string.
-        control: For Label Studio: the name of the ``Labels`` control to read, or a list of several. Defaults to the only
-            one.
+        control: For Label Studio: the name of the ``Labels`` control to read, or a list of several. Defaults to the
+            only one.
         labels: For jsonl and csv: names of labels and tags that are numbers. A dict; a list, counted from 0; doccano's
             label configuration; or the path of a JSON file with one of these.
         occurrences: For entities that are strings without offsets: ``"all"`` their occurrences as whole words, or
@@ -167,8 +167,8 @@ def write_annotations(
     Args:
         path: The file; for brat a folder, which is made if need be.
         rows: A data set annotated in any form, or rows with ``tokens`` or ``text``, and ``entities``.
-        format: ``conll``, ``jsonl``, ``gliner``, ``csv``, ``brat`` or ``docbin``. Defaults to what the ending of the path
-            says, which is never ``gliner``; a folder, or a path that ends with ``/``, is brat's.
+        format: ``conll``, ``jsonl``, ``gliner``, ``csv``, ``brat`` or ``docbin``. Defaults to what the ending of the
+            path says, which is never ``gliner``; a folder, or a path that ends with ``/``, is brat's.
         **options: Options of the writer: ``nlp`` and ``spans_key`` for docbin, see `write_docbin`.
 
     Raises:

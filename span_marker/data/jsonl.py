@@ -116,12 +116,12 @@ class _Notes:
             num_left_out, together = sum(map(len, self.left_out.values())), "; ".join(reasons)
             logger.warning("%s: %d of %d records are left out: %s", path, num_left_out, self.num_records, together)
         if self.ignored:
-            keys = [f"{key!r} in {len(places)} ({_first(places)})" for key, places in self.ignored.items()]
-            logger.warning("%s: parts of some of the %d records are ignored: %s", path, self.num_records, "; ".join(keys))
+            parts = "; ".join(f"{part!r} in {len(places)} ({_first(places)})" for part, places in self.ignored.items())
+            logger.warning("%s: parts of some of the %d records are ignored: %s", path, self.num_records, parts)
         if self.repeated:
             logger.warning(
-                "%s: %d entity strings occur several times in their text, in %d of %d records (%s): each occurrence is an "
-                "entity with occurrences='all'; the first one is that of the first string with 'in-order', and so on",
+                "%s: %d entity strings occur several times in their text, in %d of %d records (%s): every occurrence "
+                "is an entity with occurrences='all', only as many as there are strings with occurrences='in-order'",
                 path,
                 sum(self.repeated.values()),
                 len(self.repeated),
