@@ -19,6 +19,7 @@ from span_marker.checkpoints.model_card import LIBRARY_NAME, SpanMarkerModelCard
 from span_marker.checkpoints.training_record import TrainingRecord
 from span_marker.configuration import SpanMarkerConfig
 from span_marker.core.labels import check_labels
+from span_marker.data.in_memory import AnnotatedData, is_dataframe, is_rows
 from span_marker.encoders.engines import Engine
 from span_marker.encoders.support import EngineChoice, build_encoder, max_positions, select_engine
 from span_marker.heads import CaseEmbedding, SpanClassifier
@@ -27,7 +28,6 @@ from span_marker.preprocessing.tokenizer import SpanMarkerTokenizer
 from span_marker.version import __version__
 
 if TYPE_CHECKING:
-    from datasets import Dataset
     from typing_extensions import Self
 
 PUSH_ARGUMENTS = (
@@ -275,7 +275,7 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
         cls,
         pretrained_model_name_or_path: str | os.PathLike[str],
         *model_args: Any,
-        labels: Sequence[str] | Dataset | dict[str, Dataset] | None = None,
+        labels: Sequence[str] | AnnotatedData | dict[str, AnnotatedData] | None = None,
         config: PreTrainedConfig | None = None,
         engine: EngineChoice = "auto",
         model_card_data: SpanMarkerModelCardData | None = None,
@@ -356,7 +356,8 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
 
 def _label_list(labels: Any) -> Sequence[str] | None:
     """The labels that the caller passed, or those of the data that the caller passed."""
-    if hasattr(labels, "column_names") or (isinstance(labels, dict) and str not in map(type, labels.values())):
+    is_data = hasattr(labels, "column_names") or is_dataframe(labels) or is_rows(labels)
+    if is_data or (isinstance(labels, dict) and str not in map(type, labels.values())):
         from span_marker.data.columns import infer_labels  # imports datasets
 
         return infer_labels(labels)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from typing import Any
 
 SURROGATES = re.compile("[\ud800-\udfff]")
 """One of them."""
@@ -25,3 +27,15 @@ def readable(text: str) -> str:
         True
     """
     return text if text.isascii() else SURROGATES.sub(REPLACEMENT, text)
+
+
+def has_surrogates(value: Any) -> bool:
+    """Tell whether a string, or a list or dict with strings, has lone surrogates.
+
+    Args:
+        value: A value such as JSON has.
+
+    Returns:
+        Whether it has.
+    """
+    return SURROGATES.search(json.dumps(value, ensure_ascii=False, default=str)) is not None

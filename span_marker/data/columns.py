@@ -16,6 +16,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from span_marker.core.labels import OUTSIDE, LabelledSpan, complete_labels, complete_tags
+from span_marker.data.in_memory import as_dataset
 from span_marker.data.rows import (
     FORMS,
     Form,
@@ -53,10 +54,10 @@ def plain(dataset: Dataset) -> Dataset:
 
 
 def require_dataset(value: Any, dataset_name: str) -> Dataset:
-    """Check that a value is a data set.
+    """Check that a value is a data set, or rows that one can be made of.
 
     Args:
-        value: The value.
+        value: The value, see `as_dataset`.
         dataset_name: What to call it in errors, such as ``training``.
 
     Returns:
@@ -64,14 +65,16 @@ def require_dataset(value: Any, dataset_name: str) -> Dataset:
 
     Raises:
         TypeError: If it is something else.
+        ValueError: If it is a list without rows, or with rows that no data set can be made of.
     """
-    if not is_dataset(value):
+    dataset = as_dataset(value, dataset_name)
+    if not is_dataset(dataset):
         advice = "pass one of its splits" if isinstance(value, Mapping) else way_to_data(value)
         raise TypeError(
-            f"the {dataset_name} data must be a datasets.Dataset, not {type(value).__name__}: "
-            f"{'' if isinstance(value, Mapping) else 'make one with '}{advice}"
+            f"the {dataset_name} data must be a datasets.Dataset, a pandas DataFrame or a list of dicts, not "
+            f"{type(value).__name__}: {'' if isinstance(value, Mapping) else 'make one with '}{advice}"
         )
-    return plain(value)
+    return plain(dataset)
 
 
 def way_to_data(value: Any) -> str:
@@ -90,7 +93,7 @@ def named_splits(data: Any) -> dict[str, Dataset]:
     """Bring one data set, or several, into one form.
 
     Args:
-        data: A `Dataset`, or a dict of several by their names.
+        data: A `Dataset`, or rows that one can be made of, see `as_dataset`; or a dict of several by their names.
 
     Returns:
         The data sets by their names, see `require_dataset`. A single one is named after its split, or ``annotated``.
@@ -99,13 +102,9 @@ def named_splits(data: Any) -> dict[str, Dataset]:
         TypeError: If it is neither.
         ValueError: If it is an empty dict.
     """
-    if is_dataset(data):
-        return {str(data.split or "annotated"): plain(data)}
     if not isinstance(data, Mapping):
-        raise TypeError(
-            f"annotated data must be a datasets.Dataset or a dict of several, not {type(data).__name__}: make one with "
-            f"{way_to_data(data)}"
-        )
+        name = str((is_dataset(data) and data.split) or "annotated")
+        return {name: require_dataset(data, name)}
     if not data:
         raise ValueError("the dict of data sets is empty")
     return {str(name): require_dataset(dataset, str(name)) for name, dataset in data.items()}
@@ -303,7 +302,7 @@ def infer_labels(data: Any) -> list[str]:
     """List the labels of annotated data, for ``SpanMarkerModel.from_pretrained(encoder, labels=...)``.
 
     Args:
-        data: A `Dataset`, or a dict of several, whose labels are merged.
+        data: A `Dataset`, a pandas data frame or a list of dicts; or a dict of several, whose labels are merged.
 
     Returns:
         The names of the ``ClassLabel``, if the tags have one; the labels of all entities; or all tags. With a scheme,

@@ -168,13 +168,13 @@ def _find_layout(lines: Sequence[str], file: SourceFile) -> _Layout:
 def _check_line(line: str, cells: Sequence[str], layout: _Layout, token: int, location: str) -> None:
     if "\t" in line and not layout.has_tabs:
         raise ValueError(
-            f"{location}: {line!r} has a tab, but spaces separate the columns of most lines, such as {layout.example!r}: "
-            "if the tab is a word, replace it by another character; if it separates columns, replace it by a space"
+            f"{location}: {line!r} has a tab, but spaces separate the columns of most lines, such as "
+            f"{layout.example!r}: if the tab is a word, replace it by another character, otherwise by a space"
         )
     if len(cells) != layout.width:
         raise ValueError(
-            f"{location}: {line!r} has {len(cells)} columns, but {layout.example!r} has {layout.width}: a line is a word "
-            "with all its columns, or a comment that begins with '# ' and comes before a sentence"
+            f"{location}: {line!r} has {len(cells)} columns, but {layout.example!r} has {layout.width}: a line is a "
+            "word with all its columns, or a comment that begins with '# ' and comes before a sentence"
         )
     if not cells[token]:
         raise ValueError(f"{location}: the word is empty: {cells}")
@@ -189,7 +189,8 @@ def _check_columns(
     counts = all(w.cells[token] == str(number) for s in sentences for number, w in enumerate(s.words, start=1))
     if width > 2 and counts and len(words) > len(sentences):
         raise ValueError(
-            f"{file}: column {token} has the numbers of the words, 1, 2 and so on: pass token_column= the column of the words"
+            f"{file}: column {token} numbers the words of each sentence, 1, 2 and so on: pass token_column= the column "
+            "of the words"
         )
     if any(cells[column] != OUTSIDE for cells in words for column in tags):
         return

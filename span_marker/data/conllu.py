@@ -12,7 +12,7 @@ from span_marker.data.text_files import SourceFile
 
 _KEYS = ("name", "NE", "NER")
 _WIDTH = 10
-_TAGGED_WORD = re.compile(rf"^\d+\t(?:[^\t\n]*\t){{8}}(?:[^\t\n]*\|)?(?:{'|'.join(_KEYS)})=", re.MULTILINE)
+_TAGGED_WORD = re.compile(rf"^\d+\t(?:[^\t\n]*\t){{8}}(?:[^\t\n]*\|)?({'|'.join(_KEYS)})=", re.MULTILINE)
 _NO_WORD = re.compile(r"\d+-\d+|\d+\.\d+")  # the surface form of several words; an empty node
 
 
@@ -35,7 +35,7 @@ def read_conllu(path: SourceFile, documents: bool = False) -> list[dict[str, Any
         ValueError: If a line does not have ten columns, no word has a tag, or several keys have tags.
     """
     text = path.text()
-    found = dict.fromkeys(match[0].rsplit("\t", 1)[-1].rstrip("=").split("|")[-1] for match in _TAGGED_WORD.finditer(text))
+    found = dict.fromkeys(_TAGGED_WORD.findall(text))
     if len(found) != 1:
         raise ValueError(
             f"{path} has {f'tags of several keys, {list(found)}' if found else 'no tags of entities'}: the last column "
@@ -68,7 +68,7 @@ def _sentences(path: SourceFile, text: str, key: str, documents: bool) -> Iterat
         else:
             cells = line.split("\t")
             if len(cells) != _WIDTH:
-                raise ValueError(f"{path}, line {number}: {line!r:.200} has {len(cells)} columns, but a word has {_WIDTH}")
+                raise ValueError(f"{path}, line {number}: {line!r:.200} has {len(cells)} columns, not {_WIDTH}")
             if _NO_WORD.fullmatch(cells[0]):
                 continue
             start = start if tokens else number

@@ -172,8 +172,8 @@ def _read_lines(path: SourceFile, text: str, table: _Table) -> Iterator[tuple[in
         for cells in reader:
             if len(cells) not in (0, len(table.names)):
                 raise ValueError(
-                    f"{path}, line {number} has {len(cells)} cells, but there are {len(table.names)} columns: a cell with "
-                    f"{table.delimiter!r} or a quote must be in quotes"
+                    f"{path}, line {number} has {len(cells)} cells, but there are {len(table.names)} columns: a cell "
+                    f"with {table.delimiter!r} or a quote must be in quotes"
                 )
             yield number, dict(zip(table.names, cells, strict=True)) if cells else {}
             number = reader.line_num + 1
@@ -304,15 +304,15 @@ def write_csv(path: StrPath, rows: Dataset | Iterable[Mapping[str, Any]], errors
         writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
         writer.writerow(names)
         for line in lines:
-            cells = [line[name] for name in names]
-            writer.writerow([json.dumps(cell, ensure_ascii=False) if isinstance(cell, list) else cell for cell in cells])
+            cells = [json.dumps(line[n], ensure_ascii=False) if n == "tokens" else line[n] for n in names]
+            writer.writerow(cells)
 
 
 def to_dataframe(rows: Dataset | Iterable[Mapping[str, Any]]) -> DataFrame:
     """Make a pandas data frame with one line per entity, as `write_csv` writes it.
 
     Args:
-        rows: A data set annotated in any form, or rows with ``tokens`` or ``text``, and ``entities``: annotated data, or
+        rows: A data set annotated in any form, or rows with ``tokens`` or ``text``, and ``entities``, such as those of
             predictions.
 
     Returns:
@@ -326,7 +326,7 @@ def to_dataframe(rows: Dataset | Iterable[Mapping[str, Any]]) -> DataFrame:
 
     lines, names = _entity_table(rows)
     frame = pd.DataFrame([[line[name] for name in names] for line in lines], columns=names)
-    return frame.astype({name: "Int64" for name in ("start", "end")})  # whole numbers, also beside empty cells
+    return frame.astype(dict.fromkeys(("start", "end"), "Int64"))  # whole numbers, also beside empty cells
 
 
 def _entity_table(

@@ -33,17 +33,15 @@ class _Match(NamedTuple):
     end: int
 
 
-def locate(
-    text: str, strings: Sequence[EntityString], occurrences: str, location: str
-) -> tuple[list[RowEntity], int]:
+def locate(text: str, strings: Sequence[EntityString], occurrences: str, location: str) -> tuple[list[RowEntity], int]:
     """Find entities by their strings.
 
     Args:
         text: The text.
         strings: The entities.
-        occurrences: ``all``: every occurrence of the string is an entity, except inside of one of a longer string, if it
-            occurs elsewhere, too. ``in-order``: the first entity of a string is its first occurrence, the second entity
-            of the same string and label its second one, and so on.
+        occurrences: ``all``: every occurrence of the string is an entity, except inside of one of a longer string, if
+            it occurs elsewhere, too. ``in-order``: the first entity of a string is its first occurrence, the second
+            entity of the same string and label its second one, and so on.
         location: What to call the record in errors.
 
     Returns:
@@ -106,9 +104,9 @@ def _are_joined(left: str, right: str) -> bool:
 
 
 def _has_no_spaces(character: str) -> bool:
-    """Tell whether a character is of East Asia, or Thai, Lao, Burmese or Khmer, where a name is part of a longer run."""
-    southeast = "\u0e00" <= character <= "\u0eff" or "\u1000" <= character <= "\u109f" or "\u1780" <= character <= "\u17ff"
-    return southeast or unicodedata.east_asian_width(character) in "WF"
+    """Tell whether a character is of East Asia, or Thai, Lao, Burmese or Khmer, where a run has several words."""
+    ranges = (("\u0e00", "\u0eff"), ("\u1000", "\u109f"), ("\u1780", "\u17ff"))
+    return unicodedata.east_asian_width(character) in "WF" or any(first <= character <= last for first, last in ranges)
 
 
 def _strings(entities: Any, location: str) -> Iterator[EntityString]:
@@ -116,7 +114,7 @@ def _strings(entities: Any, location: str) -> Iterator[EntityString]:
     if isinstance(entities, Mapping):
         for label, items in entities.items():
             for item in [items] if isinstance(items, str) else check_list(items, f"{location}: entities {label!r}"):
-                yield EntityString(label, item["text"] if has(item, "text") else item)
+                yield EntityString(label, _value(item, _STRING_KEYS, location) if isinstance(item, Mapping) else item)
         return
     for item in check_list(entities, f"{location}: 'entities'"):
         string, label = (_value(item, keys, location) for keys in (_STRING_KEYS, _LABEL_KEYS))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from span_marker.data.copies import check_copy
-from span_marker.data.rows import COLUMNS, Kind, Row, RowEntity, check_content, check_entity, distinct, is_whole
+from span_marker.data.rows import COLUMNS, UNITS, Kind, Row, RowEntity, check_content, check_entity, distinct, is_whole
 
 BOUNDS = ("start", "end", "label")
 
@@ -19,8 +19,8 @@ def rows_of_entities(lines: Iterable[tuple[str, Mapping[str, Any]]], kind: Kind)
 
     Args:
         lines: Where each line of the table is, for errors; and its cells: ``text`` or ``tokens``, ``start``, ``end``,
-            ``label``, and, if the table has them, ``id`` and ``span``, a copy of the entity. A text without entities has
-            one line, whose ``start``, ``end`` and ``label`` are empty.
+            ``label``, and, if the table has them, ``id`` and ``span``, a copy of the entity. A text without entities
+            has one line, whose ``start``, ``end`` and ``label`` are empty.
         kind: Whether lines have texts or words.
 
     Returns:
@@ -53,8 +53,7 @@ def is_empty(cell: Any) -> bool:
 def _read_entity(cells: Mapping[str, Any], content: Any, kind: Kind, location: str) -> RowEntity:
     bounds = {name: None if is_empty(cells[name]) else _whole(cells[name]) for name in ("start", "end")}
     label = None if is_empty(cells["label"]) else cells["label"]
-    unit = "characters" if kind == "text" else "words"
-    entity = check_entity({"label": label, **bounds}, len(content), unit, location)
+    entity = check_entity({"label": label, **bounds}, len(content), UNITS[kind], location)
     if not is_empty(cells.get("span")):
         text = content if kind == "text" else " ".join(content[entity.start : entity.end])
         check_copy(text, [(entity.start, entity.end) if kind == "text" else (0, len(text))], cells["span"], location)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from dataclasses import field as dataclass_field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -46,7 +45,7 @@ class Format:
     endings: tuple[str, ...]
     read: Callable[..., list[dict[str, Any]]]
     write: Callable[..., None] | None = None
-    options: Mapping[str, Any] = dataclass_field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
     write_options: tuple[str, ...] = ()
     is_folder: bool = False
     is_text: bool = True
@@ -109,19 +108,19 @@ def read_annotations(
 
     Args:
         path: A file, or a folder for brat.
-        format: ``conll``, ``jsonl``, ``gliner``, ``gliner2``, ``csv``, ``conllu``, ``webanno``, ``pubtator``, ``brat`` or
-            ``docbin``. Defaults to what the ending of the path says, or for column files and unknown endings the
+        format: ``conll``, ``jsonl``, ``gliner``, ``gliner2``, ``csv``, ``conllu``, ``webanno``, ``pubtator``, ``brat``
+            or ``docbin``. Defaults to what the ending of the path says, or for column files and unknown endings the
             contents. ``jsonl`` reads the records of all tools, GLiNER's among them; ``gliner`` refuses all but those.
         token_column: For conll: the column of the words.
         tag_columns: For conll: the column of the tags. Several columns, or ``"all"`` but that of the words, are levels
             of nested entities.
-        documents: For conll and conllu: whether ``-DOCSTART-`` or ``# newdoc`` lines become the columns ``document_id`` and ``sentence_id``, so
-            that the trainer reads each sentence in the context of its document.
+        documents: For conll and conllu: whether ``-DOCSTART-`` or ``# newdoc`` lines become the columns ``document_id``
+            and ``sentence_id``, so that the trainer reads each sentence in the context of its document.
         annotator: For jsonl: whose annotation to use where there are several; a name, number or address.
         spans_key: For docbin: read ``Doc.spans[spans_key]`` instead of ``Doc.ents``.
         field: For Label Studio and Argilla 2: the field of the text. Defaults to ``text``, or else to the only string.
-        control: For Label Studio: the name of the ``Labels`` control to read, or a list of several. Defaults to the only
-            one.
+        control: For Label Studio: the name of the ``Labels`` control to read, or a list of several. Defaults to the
+            only one.
         labels: For jsonl and csv: names of labels and tags that are numbers. A dict; a list, counted from 0; doccano's
             label configuration; or the path of a JSON file with one of these.
         occurrences: For entities that are strings without offsets: ``"all"`` their occurrences as whole words, or
@@ -131,7 +130,7 @@ def read_annotations(
             only one.
         encoding: The encoding of text files. Defaults to what their byte order mark says (UTF-8, UTF-16 or UTF-32), or
             else UTF-8.
-        errors: What happens to rows that are wrong: ``raise`` an error that has the first 20 of their errors and says how
+        errors: What happens to rows that are wrong: ``raise`` an error with the first 20 of their errors that says how
             many more there are; ``skip`` them, with a warning that says how many and has the first; or a list, to which
             their errors are added. Rows are counted from 0, those that are skipped included.
 
@@ -184,10 +183,10 @@ def write_annotations(
     Args:
         path: The file; for brat a folder, which is made if need be.
         rows: A data set annotated in any form, or rows with ``tokens`` or ``text``, and ``entities``.
-        format: ``conll``, ``jsonl``, ``gliner``, ``csv``, ``brat`` or ``docbin``. Defaults to what the ending of the path
-            says, which is never ``gliner``; a folder, or a path that ends with ``/``, is brat's.
-        **options: Options of the writer: ``errors`` for all formats and ``offsets`` for jsonl, see `write_jsonl`; ``nlp``
-            and ``spans_key`` for docbin, see `write_docbin`.
+        format: ``conll``, ``jsonl``, ``gliner``, ``csv``, ``brat`` or ``docbin``. Defaults to what the ending of the
+            path says, which is never ``gliner``; a folder, or a path that ends with ``/``, is brat's.
+        **options: Options of the writer: ``errors`` for all formats, and ``offsets`` for jsonl, see `write_jsonl`;
+            ``nlp`` and ``spans_key`` for docbin, see `write_docbin`.
 
     Raises:
         TypeError: If ``path`` is not a path, or a row has a value of the wrong type.

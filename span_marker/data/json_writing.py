@@ -40,8 +40,8 @@ def row_to_json(row: Mapping[str, Any], location: str) -> str:
     pair = None if line.isascii() else _PAIR.search(line)
     if pair:
         raise ValueError(
-            f"{location} has the halves of a surrogate pair as two characters, {pair[0]!r}, which JSON cannot tell from "
-            "one: join them with text.encode('utf-16', 'surrogatepass').decode('utf-16')"
+            f"{location} has the halves of a surrogate pair as two characters, {pair[0]!r}, which JSON cannot tell "
+            "from one: join them with text.encode('utf-16', 'surrogatepass').decode('utf-16')"
         )
     return line
 

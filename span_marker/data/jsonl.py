@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from span_marker.core.labels import tags_to_entities
 from span_marker.core.offsets import OffsetUnit, check_offset_unit, convert_offsets
-from span_marker.core.surrogates import SURROGATES, readable
+from span_marker.core.surrogates import has_surrogates, readable
 from span_marker.data.annotation_tools import find_shape, is_ner_annotator
 from span_marker.data.conll import odd_tags, scheme_of
 from span_marker.data.json_records import Annotation, Record, Shape
@@ -124,14 +124,12 @@ class _Notes:
             num_left_out, together = sum(map(len, self.left_out.values())), "; ".join(reasons)
             logger.warning("%s: %d of %d records are left out: %s", path, num_left_out, self.num_records, together)
         if self.ignored:
-            keys = [f"{key!r} in {len(places)} ({_first(places)})" for key, places in self.ignored.items()]
-            logger.warning(
-                "%s: parts of some of the %d records are ignored: %s", path, self.num_records, "; ".join(keys)
-            )
+            parts = "; ".join(f"{part!r} in {len(places)} ({_first(places)})" for part, places in self.ignored.items())
+            logger.warning("%s: parts of some of the %d records are ignored: %s", path, self.num_records, parts)
         if self.repeated:
             logger.warning(
-                "%s: %d entity strings occur several times in their text, in %d of %d records (%s): each occurrence is an "
-                "entity with occurrences='all'; the first one is that of the first string with 'in-order', and so on",
+                "%s: %d entity strings occur several times in their text, in %d of %d records (%s): every occurrence "
+                "is an entity with occurrences='all', only as many as there are strings with occurrences='in-order'",
                 path,
                 sum(self.repeated.values()),
                 len(self.repeated),
@@ -150,7 +148,7 @@ def _read_values(file: SourceFile) -> Iterator[tuple[str, Any]]:
     replaced: list[str] = []
     may_have_surrogates = _ESCAPED_SURROGATE.search(text) is not None
     for place, value in _parse(file, text):
-        if may_have_surrogates and SURROGATES.search(json.dumps(value, ensure_ascii=False)):
+        if may_have_surrogates and has_surrogates(value):
             replaced.append(place)
             value = _without_surrogates(value)
         yield place, value
@@ -238,7 +236,7 @@ def _several(location: str, annotations: list[Annotation]) -> ValueError:
     )
 
 
-def _resolve_tags(rows: list[dict[str, Any]], tags: Mapping[int, tuple[str, list[str]]], file: SourceFile) -> set[int]:
+def _resolve_tags(rows: list[dict[str, Any]], tags: dict[int, tuple[str, list[str]]], file: SourceFile) -> set[int]:
     """Read the entities of rows that have tags instead, and return the indices of those that are wrong."""
     places = {tag: location for location, row_tags in reversed(tags.values()) for tag in row_tags}
     odd = odd_tags(places)

@@ -1,9 +1,9 @@
 """Label Studio's exports, JSON and JSON_MIN: which results are entities, and of which field of the task.
 
-A task has fields, and an annotation has results of several controls. Results of a ``Labels`` control are entities of the
-field that they point to. Attributes of a region (``Choices``, ``TextArea`` or ``Rating`` with its ID) and relations are
-not, and are named in a warning. Neither export has the configuration of the project, which says what field a ``to_name``
-shows: it is the field of this name, or else the one that the copies of the spans are from.
+A task has fields, and an annotation has results of several controls. Results of a ``Labels`` control are entities of
+the field that they point to. Attributes of a region (``Choices``, ``TextArea`` or ``Rating`` with its ID) and relations
+are not, and are named in a warning. Neither export has the configuration of the project, which says what field a
+``to_name`` shows: it is the field of this name, or else the one that the copies of the spans are from.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ class _Choice(NamedTuple):
 
 def is_label_studio(record: Any) -> bool:
     """Tell whether a value is a task of the JSON export."""
-    return has(record, "data") and isinstance(record["data"], Mapping) and bool({"annotations", "completions"} & {*record})
+    has_annotations = has(record, "data") and ("annotations" in record or "completions" in record)
+    return has_annotations and isinstance(record["data"], Mapping)
 
 
 def read_label_studio(
@@ -129,7 +130,7 @@ def _is_region(value: Any) -> bool:
 
 
 def _kind(result: Mapping[str, Any], location: str) -> str:
-    """The type of a result. JSON_MIN has none, and neither do results of old versions: the keys of the value tell it."""
+    """The type of a result. JSON_MIN and old versions have none: the keys of the value tell it."""
     value, kind = result.get("value"), result.get("type")
     if kind is not None:
         if not isinstance(kind, str):
@@ -174,19 +175,17 @@ def _read_results(
     return entities, passed
 
 
-def _field_of(
-    group: Sequence[_Result], fields: Mapping[str, Any], name: str, choice: _Choice, location: str
-) -> str:
+def _field_of(group: Sequence[_Result], fields: Mapping[str, Any], name: str, choice: _Choice, location: str) -> str:
     """The field that a control labels: the one that ``to_name`` names, or else one that has the copies of the spans."""
-    if group[0].target in fields:
+    if isinstance(group[0].target, str) and group[0].target in fields:
         return str(group[0].target)
     texts = [key for key, value in fields.items() if isinstance(value, str)]
     values = [value for result in group if isinstance(value := result.value, Mapping)]
-    spans = [(v["start"], v["end"], v["text"]) for v in values if isinstance(v.get("text"), str) and has(v, "start", "end")]
+    spans = [(v.get("start"), v.get("end"), v["text"]) for v in values if isinstance(v.get("text"), str)]
     if not spans and len(texts) > 1 and choice.field is None:
         raise ValueError(
-            f"{location}: which of the fields {texts} do the labels of {group[0].control!r} belong to? There is no copy "
-            "of their text to tell: pass field="
+            f"{location}: which of the fields {texts} do the labels of {group[0].control!r} belong to? Without copies "
+            "of their text, nothing tells: pass field="
         )
     fitting = [key for key in texts if all(_fits(fields[key], *span) for span in spans)]
     return name if name in fitting or not fitting else fitting[0]  # where none fits, the error will name the span
@@ -200,7 +199,8 @@ def _read_region(result: _Result, text: str, location: str) -> list[RowEntity]:
     """Read one region; one with several labels is several entities."""
     if result.kind != "labels":
         raise ValueError(
-            f"{location} has a region with {result.kind!r}: only 'labels' of a Text can be read; control= leaves out others"
+            f"{location} has a region with {result.kind!r}: only 'labels' of a Text can be read, control= leaves out "
+            "others"
         )
     value = result.value
     if not isinstance(value, Mapping):

@@ -29,7 +29,7 @@ def advise(record: Any, shapes: Iterable[str]) -> str:
         "rename 'words' to 'tokens' and 'tags' to 'ner_tags'"
     """
     if not isinstance(record, Mapping):
-        return "a record must be a dict, such as {'text': 'Ann went', 'entities': [{'label': 'PER', 'start': 0, 'end': 3}]}"
+        return "a record must be a dict, such as {'text': 'Ann', 'entities': [{'label': 'PER', 'start': 0, 'end': 3}]}"
     words = _find(record, _WORDS, lambda value: is_list(value) and bool(value) and _are(str, value))
     text = _find(record, _TEXTS, lambda value: isinstance(value, str))
     tags = words and _find(record, _TAGS, lambda value: _are_tags(value, len(record[words])), besides=words)

@@ -38,7 +38,7 @@ def read_pubtator(path: SourceFile) -> list[dict[str, Any]]:
         line, location = line.rstrip("\r"), f"{path}, line {number}, row {max(len(rows) - 1, 0)}"
         part = _PART.fullmatch(line)
         if part is not None:
-            _add_part(rows, *part.groups(), location)
+            _add_part(rows, part[1], part[2], part[3], location)
         elif line.strip():
             cells = line.split("\t")
             if len(cells) >= 4 and not cells[1].isdecimal() and cells[0] in rows:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from span_marker.core.surrogates import SURROGATES
 from span_marker.data.columns import RowReader, is_dataset, read_columns
+from span_marker.data.in_memory import as_dataset, is_dataframe
 from span_marker.data.row_errors import OnError, RowError, check_on_error, report_errors
 from span_marker.data.rows import COLUMNS, Row, parse_row
 
@@ -36,7 +37,8 @@ def converted_rows(
     """Convert annotated rows to what a file has of them, one after the other.
 
     Args:
-        rows: A data set in any form and any format, or dicts with ``tokens`` or ``text``, and ``entities``.
+        rows: A data set in any form and any format, a pandas data frame, or dicts with ``tokens`` or ``text``, and
+            ``entities``.
         convert: Converts a row: its number, its columns with tags replaced by entities, and the row as it was read.
         errors: What happens to rows that are wrong or that ``convert`` refuses: ``raise`` raises the first error at
             once, ``skip`` warns of them at the end, and a list gets the errors at the end.
@@ -74,6 +76,8 @@ def _rows_to_write(rows: Any) -> tuple[Iterable[Any], Callable[[int, Any], tuple
         row = parse_row(value, f"row {index}")
         return dict(value), row
 
+    if is_dataframe(rows):
+        rows = as_dataset(rows, "annotated")
     if not is_dataset(rows):
         return rows, read_dict
     reader, names = RowReader.from_dataset(rows, "annotated"), list(rows.column_names)
@@ -92,10 +96,10 @@ def _rows_to_write(rows: Any) -> tuple[Iterable[Any], Callable[[int, Any], tuple
 
 
 def _check_surrogates(row: Row, location: str) -> None:
-    for name, text in ((COLUMNS[row.kind], "".join(row.content)), *(("the label", e.label) for e in row.entities)):
+    for name, text in ((COLUMNS[row.kind], "".join(row.content)), *(("label", e.label) for e in row.entities)):
         match = None if text.isascii() else SURROGATES.search(text)
         if match:
             raise ValueError(
-                f"{location}: {name} has the lone surrogate {match[0]!r} ({text[: match.start() + 10]!r:.80}), which UTF-8 "
-                "cannot represent: replace it by '\\ufffd', or write JSON lines"
+                f"{location}: {name!r} has the lone surrogate {match[0]!r}, which UTF-8 cannot represent: replace it by "
+                "'\\ufffd', or write JSON lines"
             )

@@ -39,7 +39,7 @@ class _Sentence(NamedTuple):
 class _Column(NamedTuple):
     layer: str
     feature: str
-    index: int
+    cell: int
 
     @property
     def name(self) -> str:
@@ -56,8 +56,8 @@ def read_webanno(path: SourceFile, layer: str | None = None) -> list[dict[str, A
 
     Args:
         path: The file.
-        layer: The layer and the feature that has the labels, such as ``NamedEntity|value``. Defaults to that, or else to
-            the only feature of the only layer of spans.
+        layer: The layer and the feature that has the labels, such as ``NamedEntity|value``. Defaults to that, or else
+            to the only feature of the only layer of spans.
 
     Returns:
         Rows with entities: one per sentence, with its text.
@@ -71,7 +71,7 @@ def read_webanno(path: SourceFile, layer: str | None = None) -> list[dict[str, A
     column = _pick_column(_columns(lines), layer, path)
     without: list[int] = []
     rows = [
-        {"text": text, "entities": _entities(sentence, text, places, f"{path}, line %d, row {row}", without)}
+        {"text": text, "entities": _entities(sentence, text, places, (path, row), without)}
         for row, sentence in enumerate(_sentences(lines, column, path))
         for text, places in [_align(sentence, f"{path}, line {sentence.tokens[0].number}, row {row}")]
     ]
@@ -119,11 +119,11 @@ def _sentences(lines: Sequence[str], column: _Column, path: SourceFile) -> Itera
         elif re.match(r"\d+-\d+(\.\d+)?\t", line):
             cells = line.split("\t")
             bounds = re.fullmatch(r"(\d+)-(\d+)", cells[1])
-            if len(cells) <= column.index or bounds is None:
+            if len(cells) <= column.cell or bounds is None:
                 raise ValueError(f"{path}, line {number}: {line!r:.200} has no {column.name} or no offsets")
             if not sentence.lines:
                 raise ValueError(f"{path}, line {number}: there is no {_TEXT!r} above the first token of the sentence")
-            sentence.tokens.append(_Token(number, int(bounds[1]), int(bounds[2]), cells[2], cells[column.index]))
+            sentence.tokens.append(_Token(number, int(bounds[1]), int(bounds[2]), cells[2], cells[column.cell]))
         elif line and not line.startswith("#"):
             raise ValueError(f"{path}, line {number}: {line!r:.200} is neither a token nor a comment")
     if sentence.tokens:
@@ -164,9 +164,10 @@ def _units(text: str) -> list[int]:
 
 
 def _entities(
-    sentence: _Sentence, text: str, places: Sequence[tuple[int, int]], location: str, without: list[int]
+    sentence: _Sentence, text: str, places: Sequence[tuple[int, int]], place: tuple[Path, int], without: list[int]
 ) -> list[dict[str, Any]]:
     """Read the entities of a sentence, and note the lines of those without a value."""
+    path, row = place
     spans: dict[tuple[Any, str], tuple[int, int, int]] = {}
     for index, (token, (start, end)) in enumerate(zip(sentence.tokens, places, strict=True)):
         if token.value == "_":
@@ -175,16 +176,18 @@ def _entities(
         while position < len(token.value):
             match = _VALUE.match(token.value, position)
             if match is None or (match.end() < len(token.value) and token.value[match.end()] != "|"):
-                raise ValueError(f"{location % token.number}: {token.value!r} is not of the form LABEL or LABEL[1]|LABEL[2]")
+                location = f"{path}, line {token.number}, row {row}"
+                raise ValueError(f"{location}: {token.value!r} is not of the form LABEL or LABEL[1]|LABEL[2]")
             position = match.end() + 1
             key = (int(match[2]), match[1]) if match[2] else (f"token {index}", match[1])
-            first, _, number = spans.get(key, (start, end, token.number))
-            spans[key] = first, end, number
+            first, last, number = spans.get(key, (start, end, token.number))
+            spans[key] = first, max(last, end), number
     entities = []
     for (_, label), (start, end, number) in spans.items():
         if label == "*":
             without.append(number)
             continue
         entity = {"label": _unescape(label), "start": start, "end": end}
-        entities.append(check_entity(entity, len(text), "characters", location % number).to_dict())
+        location = f"{path}, line {number}, row {row}"
+        entities.append(check_entity(entity, len(text), "characters", location).to_dict())
     return entities

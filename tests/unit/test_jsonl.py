@@ -126,7 +126,7 @@ BAD_JSON = {
         '{"text": "a", "entities": [], "x": 1}\n{"text": "a", "entities": [], "x": "y"}',
         r"'x' are not all of one",
     ),
-    "number tags": ('{"tokens": ["a"], "ner_tags": [1]}', r"tag 1 of word 0 \('a'\) is an integer without a name"),
+    "number tags": ('{"tokens": ["a"], "ner_tags": [1]}', r"the label 1 is a number: name it with labels="),
     "few tags": ('{"tokens": ["a"], "ner_tags": []}', r"1 'tokens' but 0 'ner_tags'"),
     "nothing": ("\n", r"no annotated rows"),
     "hypertext": (
