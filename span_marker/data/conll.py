@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from span_marker.core.labels import OUTSIDE, SCHEMES, LabelledSpan, detect_scheme, entities_to_tags, tags_to_entities
@@ -243,7 +243,7 @@ def _pick_columns(token_column: int, tag_columns: Any, width: int, location: str
     return token, tags
 
 
-def odd_tags(tags: Iterable[str]) -> dict[str, str]:
+def odd_tags(tags: Collection[str]) -> dict[str, str]:
     """Find the tags of a file that cannot be read beside its others.
 
     Args:
@@ -253,7 +253,7 @@ def odd_tags(tags: Iterable[str]) -> dict[str, str]:
         What is wrong with each of those: they are empty, or plain where others have a prefix.
     """
     prefixed = [tag for tag in tags if _PREFIXED.fullmatch(tag)]
-    odd = {tag: "the tag is empty" for tag in tags if not tag}
+    odd: dict[str, str] = {"": "the tag is empty"} if "" in tags else {}
     for tag in tags if prefixed else ():
         if tag and tag != OUTSIDE and not _PREFIXED.fullmatch(tag):
             odd[tag] = f"the tag {tag!r} has no prefix, but {prefixed[0]!r} has one: is it the column of the tags?"

@@ -71,7 +71,7 @@ def _from_columns(columns: Mapping[Any, list[Any]], dataset_name: str) -> Datase
         except UnicodeEncodeError as error:
             row = next(row for row, value in enumerate(values) if has_surrogates(value))
             raise ValueError(
-                f"row {row} of the {dataset_name} data: {name!r} has a lone surrogate, which no encoding can represent: "
+                f"row {row} of the {dataset_name} data: {name!r} has a lone surrogate, which no encoding represents: "
                 "replace it by '\\ufffd'"
             ) from error
         except (TypeError, ValueError) as error:

@@ -268,8 +268,8 @@ def write_jsonl(
     ``score`` and ``span``. Other columns stay as they are: dates are written in ISO 8601, lone surrogates as escapes.
 
     Args:
-        path: The file; it appears when all rows are written. If there is an error before, the rows so far stay in a file
-            beside it, ``path`` with ``.part`` at its end, which a warning names.
+        path: The file; it appears when all rows are written. If there is an error before, the rows so far stay in a
+            file beside it that ends with ``.part``, which a warning names.
         rows: A data set annotated in any form, or rows with ``tokens`` or ``text``, and ``entities``.
         errors: What happens to rows that are wrong, or have a value that JSON does not have, such as NaN: ``raise`` the
             first error, ``skip`` them with a warning, or a list, to which their errors are added.

@@ -100,6 +100,6 @@ def _check_surrogates(row: Row, location: str) -> None:
         match = None if text.isascii() else SURROGATES.search(text)
         if match:
             raise ValueError(
-                f"{location}: {name!r} has the lone surrogate {match[0]!r}, which UTF-8 cannot represent: replace it by "
-                "'\\ufffd', or write JSON lines"
+                f"{location}: {name!r} has the lone surrogate {match[0]!r}, which UTF-8 cannot represent: replace it "
+                "by '\\ufffd', or write JSON lines"
             )

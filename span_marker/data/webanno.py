@@ -164,7 +164,7 @@ def _units(text: str) -> list[int]:
 
 
 def _entities(
-    sentence: _Sentence, text: str, places: Sequence[tuple[int, int]], place: tuple[Path, int], without: list[int]
+    sentence: _Sentence, text: str, places: Sequence[tuple[int, int]], place: tuple[SourceFile, int], without: list[int]
 ) -> list[dict[str, Any]]:
     """Read the entities of a sentence, and note the lines of those without a value."""
     path, row = place
