@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import logging
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -122,7 +123,7 @@ def _find_table(text: str, columns: Mapping[str, str]) -> _Table | str:
     unknown = [role for role in columns if role not in ROLES]
     if unknown:
         return f"columns= has {unknown[0]!r}, which is none of {list(ROLES)}"
-    first = text.split("\n", 1)[0].rstrip("\r")
+    first = re.split("[\r\n]", text, maxsplit=1)[0]
     headers = [(delimiter, next(csv.reader([first], delimiter=delimiter), [])) for delimiter in "\t,;"]
     tables = [table for delimiter, names in headers if (table := _match(names, columns, delimiter))]
     if len({(table.layout, table.delimiter) for table in tables}) > 1:

@@ -113,6 +113,7 @@ def test_options_reach_the_writer_of_their_format(nlp, tmp_path):
 
 def test_reading_options_are_those_of_the_formats():
     options = {name: default for kind in FORMATS for name, default in kind.options.items()}
+    options |= {"encoding": None, "errors": "raise"}  # of every text file, and of every file
     parameters = inspect.signature(read_annotations).parameters.values()
     assert options == {p.name: p.default for p in parameters if p.kind == p.KEYWORD_ONLY}
 
