@@ -38,6 +38,7 @@ class _Word(NamedTuple):
 
 
 class _Sentence(NamedTuple):
+    row: int
     document: int
     words: list[_Word]
 
@@ -83,52 +84,49 @@ def read_conll(
         raise ValueError(f"{file} has no {DOCUMENT_START} lines: leave documents= out")
     first = sentences[0].words[0].number
     token, tags = _pick_columns(token_column, tag_columns, layout.width, f"{file}, line {first}")
-    whole: list[tuple[str, _Sentence]] = []
-    for index, sentence in enumerate(sentences):
+    whole: list[_Sentence] = []
+    for sentence in sentences:
         with file.row():
-            for number, line, cells in sentence.words:
-                _check_line(line, cells, layout, token, f"{file}, line {number}, row {index}")
-            whole.append((f"row {index}", sentence))
-    _check_columns([sentence for _, sentence in whole], token, tags, tag_columns, file)
+            for word in sentence.words:
+                problem = _find_problem(word, layout, token)
+                if problem:
+                    raise ValueError(f"{file}, line {word.number}, row {sentence.row}: {problem}")
+            whole.append(sentence)
+    _check_columns(whole, token, tags, tag_columns, file)
     odd, scheme = _read_tags(whole, tags, file)
     rows, starts = [], []
-    for name, sentence in whole:
+    for sentence in whole:
         with file.row():
-            rows.append(_to_row(sentence, token, tags, odd, scheme, name, file))
+            for word in sentence.words if odd else ():
+                problem = next((odd[word.cells[column]] for column in tags if word.cells[column] in odd), None)
+                if problem:
+                    raise ValueError(f"{file}, line {word.number}, row {sentence.row}: {problem}")
+            rows.append(_to_row(sentence, token, tags, scheme, file))
             starts.append(sentence.document)
     return _number(rows, starts) if documents else rows
 
 
 def _read_tags(
-    sentences: Sequence[tuple[str, _Sentence]], columns: Sequence[int], file: SourceFile
+    sentences: Sequence[_Sentence], columns: Sequence[int], file: SourceFile
 ) -> tuple[dict[str, str], str | None]:
     """What is wrong with the odd tags of a file, and the scheme of the others."""
     places: dict[str, str] = {}
-    for row, sentence in sentences:
+    for sentence in sentences:
         for word in sentence.words:
             for column in columns:
-                places.setdefault(word.cells[column], f"{file}, line {word.number}, {row}")
+                if word.cells[column] not in places:
+                    places[word.cells[column]] = f"{file}, line {word.number}, row {sentence.row}"
     odd = odd_tags(places)
     return odd, scheme_of({tag: place for tag, place in places.items() if tag not in odd})
 
 
 def _to_row(
-    sentence: _Sentence,
-    token: int,
-    columns: Sequence[int],
-    odd: Mapping[str, str],
-    scheme: str | None,
-    row: str,
-    file: SourceFile,
+    sentence: _Sentence, token: int, columns: Sequence[int], scheme: str | None, file: SourceFile
 ) -> dict[str, Any]:
-    for word in sentence.words:
-        reason = next((odd[word.cells[column]] for column in columns if word.cells[column] in odd), None)
-        if reason:
-            raise ValueError(f"{file}, line {word.number}, {row}: {reason}")
     levels = [tags_to_entities([word.cells[column] for word in sentence.words], scheme) for column in columns]
     tokens = [word.cells[token] for word in sentence.words]
     spans = [span._asdict() for level in levels for span in level]
-    location = f"{file}, line {sentence.words[0].number}, {row}"
+    location = f"{file}, line {sentence.words[0].number}, row {sentence.row}"
     entities = distinct(parse_row({"tokens": tokens, "entities": spans}, location).entities)
     return {"tokens": tokens, "entities": [entity.to_dict() for entity in entities]}
 
@@ -148,7 +146,7 @@ def _split(file: SourceFile) -> tuple[_Layout, list[_Sentence]]:
         if is_comment and (len(cells) != layout.width or _KEY_AND_VALUE.match(line)):
             continue
         if at_start:
-            sentences.append(_Sentence(document, []))
+            sentences.append(_Sentence(len(sentences), document, []))
             at_start = False
         sentences[-1].words.append(_Word(number, line, cells))
     return layout, sentences
@@ -160,24 +158,25 @@ def _find_layout(lines: Sequence[str], file: SourceFile) -> _Layout:
     if lines and not words:
         raise ValueError(f"{file} has only lines that begin with '# ', which may be comments or words")
     has_tabs = 2 * sum("\t" in line for line in words) >= max(len(words), 1)
-    widths = [len(_Layout(has_tabs, 0, "").split(line)) for line in words]
+    regular = [line for line in words if has_tabs or "\t" not in line]
+    widths = [len(_Layout(has_tabs, 0, "").split(line)) for line in regular]
     width = Counter(widths).most_common(1)[0][0] if widths else 0
-    return _Layout(has_tabs, width, words[widths.index(width)] if widths else "")
+    return _Layout(has_tabs, width, regular[widths.index(width)] if widths else "")
 
 
-def _check_line(line: str, cells: Sequence[str], layout: _Layout, token: int, location: str) -> None:
-    if "\t" in line and not layout.has_tabs:
-        raise ValueError(
-            f"{location}: {line!r} has a tab, but spaces separate the columns of most lines, such as "
-            f"{layout.example!r}: if the tab is a word, replace it by another character, otherwise by a space"
+def _find_problem(word: _Word, layout: _Layout, token: int) -> str | None:
+    """What is wrong with a line, or None."""
+    if not layout.has_tabs and "\t" in word.line:
+        return (
+            f"{word.line!r} has a tab, but spaces separate the columns of most lines, such as {layout.example!r}: if "
+            "the tab is a word, replace it by another character, otherwise by a space"
         )
-    if len(cells) != layout.width:
-        raise ValueError(
-            f"{location}: {line!r} has {len(cells)} columns, but {layout.example!r} has {layout.width}: a line is a "
-            "word with all its columns, or a comment that begins with '# ' and comes before a sentence"
+    if len(word.cells) != layout.width:
+        return (
+            f"{word.line!r} has {len(word.cells)} columns, but {layout.example!r} has {layout.width}: a line is a word "
+            "with all its columns, or a comment that begins with '# ' and comes before a sentence"
         )
-    if not cells[token]:
-        raise ValueError(f"{location}: the word is empty: {cells}")
+    return None if word.cells[token] else f"the word is empty: {word.cells}"
 
 
 def _check_columns(
@@ -220,7 +219,7 @@ def _are_tags(cells: Sequence[str]) -> bool:
 
 
 def _starts_document(line: str) -> bool:
-    return re.split("[ \t]", line, maxsplit=1)[0] == DOCUMENT_START
+    return line.startswith(DOCUMENT_START) and line[len(DOCUMENT_START) :][:1] in ("", " ", "\t")
 
 
 def _pick_columns(token_column: int, tag_columns: Any, width: int, location: str) -> tuple[int, list[int]]:

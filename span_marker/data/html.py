@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from span_marker.core.surrogates import REPLACEMENT, readable
+from span_marker.core.surrogates import REPLACEMENT
 from span_marker.data.row_errors import OnError
 from span_marker.data.row_writing import converted_rows
 from span_marker.data.rows import Row, RowEntity, as_text, distinct
@@ -23,6 +23,9 @@ from span_marker.data.text_files import StrPath, writing
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+_REPLACED = dict.fromkeys([0, *range(0xD800, 0xE000)], REPLACEMENT)
+"""NUL, which browsers drop, and lone surrogates."""
 
 PAPER = ("#ffffff", "#16181d")
 INK = ("#1b1e23", "#e8eaed")
@@ -154,7 +157,7 @@ def _templates() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=lambda value: readable(value.replace("\0", REPLACEMENT)) if isinstance(value, str) else value,
+        finalize=lambda value: value.translate(_REPLACED) if isinstance(value, str) else value,
     )
 
 

@@ -203,9 +203,19 @@ def _parse(file: SourceFile, text: str) -> Iterator[tuple[str, Any]]:
 
 
 def _has_lines(text: str, error: ValueError) -> bool:
-    """Tell whether a text that is no JSON has JSON lines: its first value is whole, or several lines begin a record."""
+    """Tell whether a text that is no JSON has JSON lines: one of its lines is a record."""
     is_extra = isinstance(error, json.JSONDecodeError) and error.msg == "Extra data"
-    return is_extra or (text.startswith("{") and "\n{" in text)
+    if not is_extra and not text.startswith("{"):
+        return False
+    return any(line.startswith(("{", "[")) and _is_json(line) for line in text.split("\n"))
+
+
+def _is_json(line: str) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
 
 
 def _not_json(file: SourceFile, line: int, error: ValueError) -> ValueError:

@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from annotation_files import ANY_LABELS, TEXTS, lists_of, text_rows, word_rows
+from annotation_files import ANY_LABELS, TEXTS, entity, lists_of, text_rows, word_rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pages import contrast, has_class, label_number, mix, read_marks, read_page, text_of
@@ -165,13 +165,20 @@ def test_columns_are_captions():
         write_and_read(rows, columns=["name"])
 
 
+def test_lone_surrogates_are_shown_as_replacements(tmp_path):
+    write_html(tmp_path / "x.html", [{"text": "a\ud83d Köln", "entities": [entity("LO\udc00C", 3, 7)]}])
+    page = (tmp_path / "x.html").read_text(encoding="utf-8")
+    assert "a\ufffd " in page
+    assert "LO\ufffdC" in page
+
+
 def test_a_page_is_written_piece_by_piece(tmp_path):
     sizes = []
 
     def drawings():
         for _ in range(5_000):
             yield draw("x" * 200, []), []
-            sizes.append((tmp_path / "x.part").stat().st_size)
+            sizes.append(next(tmp_path.glob("x.*.part")).stat().st_size)
 
     write_page(tmp_path / "x", "data/entities.html", title="", labels=[], num_texts=5_000, drawings=drawings())
     assert sizes[2_500] > 400_000
