@@ -68,7 +68,7 @@ def read_records(
     notes = _Notes()
     rows: list[dict[str, Any]] = []
     seen: dict[Any, tuple[str, Annotation]] = {}
-    tags: dict[int, list[str]] = {}
+    tags: dict[int, tuple[str, list[str]]] = {}
     for place, value in records:
         notes.num_records += 1
         location = f"{path}, {place}, row {len(rows)}"
@@ -84,12 +84,12 @@ def read_records(
             if other.annotator != annotation.annotator:
                 raise _several(f"{location} and {before}", [other, annotation])
         if record.tags is not None:
-            tags[len(rows)] = record.tags
+            tags[len(rows)] = location, record.tags
         rows.append({**record.content, "entities": [entity.to_dict() for entity in annotation.entities]})
     if unused and notes.num_records:
         raise ValueError(f"{path}: {', '.join(sorted(unused))} would change nothing: no record has such a choice")
     notes.report(path)
-    _resolve_tags(rows, tags, path)
+    _resolve_tags(rows, tags)
     return rows
 
 
@@ -185,12 +185,12 @@ def _several(location: str, annotations: list[Annotation]) -> ValueError:
     )
 
 
-def _resolve_tags(rows: list[dict[str, Any]], tags: dict[int, list[str]], path: Path) -> None:
-    """Read the entities of rows that have tags instead."""
-    scheme = scheme_of({tag: f"{path}, row {index}" for index in reversed(tags) for tag in tags[index]})
-    for index, row_tags in tags.items():
+def _resolve_tags(rows: list[dict[str, Any]], tags: dict[int, tuple[str, list[str]]]) -> None:
+    """Read the entities of rows that have tags instead, each with its location."""
+    scheme = scheme_of({tag: location for location, row_tags in reversed(tags.values()) for tag in row_tags})
+    for index, (location, row_tags) in tags.items():
         row = {"tokens": rows[index]["tokens"], "entities": [e._asdict() for e in tags_to_entities(row_tags, scheme)]}
-        rows[index]["entities"] = [entity.to_dict() for entity in parse_row(row, f"{path}, row {index}").entities]
+        rows[index]["entities"] = [entity.to_dict() for entity in parse_row(row, location).entities]
 
 
 def write_jsonl(path: StrPath, rows: Dataset | Iterable[Mapping[str, Any]]) -> None:

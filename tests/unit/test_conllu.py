@@ -50,5 +50,5 @@ def test_bad_files_are_refused(tmp_path):
         read_text(tmp_path, FILE.replace("name=I", "NE=I"), "x.conllu")
     with pytest.raises(ValueError, match=r"x\.conllu, line 6: .* has 9 columns, not 10"):
         read_text(tmp_path, FILE.replace("PRON\t_\t_", "PRON\t_"), "x.conllu")
-    with pytest.raises(ValueError, match=r"x\.conllu, row 0: the tag 'LOC' has no prefix, but 'I-LOC' has one"):
+    with pytest.raises(ValueError, match=r"x\.conllu, line 5, row 0: the tag 'LOC' has no prefix, but 'B-PER' has one"):
         read_text(tmp_path, FILE.replace("B-LOC", "LOC"), "x.conllu")

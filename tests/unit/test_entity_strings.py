@@ -1,4 +1,4 @@
-"""Entities that are strings: found as whole words, counted where they are ambiguous, refused where they are not there."""
+"""Entities that are strings: found as whole words, counted where ambiguous, refused where they are not there."""
 
 import json
 
