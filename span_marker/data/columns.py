@@ -70,10 +70,10 @@ def require_dataset(value: Any, dataset_name: str) -> Dataset:
     """
     dataset = as_dataset(value, dataset_name)
     if not is_dataset(dataset):
-        advice = "pass one of its splits" if isinstance(value, Mapping) else way_to_data(value)
+        others = f"a pandas DataFrame or a list of dicts, or make one with {way_to_data(value)}"
         raise TypeError(
-            f"the {dataset_name} data must be a datasets.Dataset, a pandas DataFrame or a list of dicts, not "
-            f"{type(value).__name__}: {'' if isinstance(value, Mapping) else 'make one with '}{advice}"
+            f"the {dataset_name} data must be a datasets.Dataset, not {type(value).__name__}: pass "
+            f"{'one of its splits' if isinstance(value, Mapping) else others}"
         )
     return plain(dataset)
 
