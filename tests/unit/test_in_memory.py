@@ -12,7 +12,6 @@ from span_marker import (
     Trainer,
     analyze_errors,
     analyze_predictions,
-    calibrate,
     infer_labels,
     suggest_limits,
     to_dataframe,
@@ -67,7 +66,9 @@ def test_other_values_stay_and_rows_that_differ_are_refused():
         assert as_dataset(value, "x") is value
     with pytest.raises(ValueError, match="the values of 'id' in the dev data are not all of one type"):
         as_dataset([{"id": 1}, {"id": "a"}], "dev")
-    with pytest.raises(TypeError, match="must be a datasets.Dataset, not list: pass a pandas DataFrame or a list of dicts"):
+    with pytest.raises(
+        TypeError, match="must be a datasets.Dataset, not list: pass a pandas DataFrame or a list of dicts"
+    ):
         infer_labels([])
 
 
@@ -86,6 +87,6 @@ def test_rows_are_taken_wherever_a_data_set_is(tmp_path, form):
     trainer.train()
     assert trainer.evaluate(data)["eval_loss"] == pytest.approx(trainer.evaluate(dataset)["eval_loss"])
     assert {"eval_dev_loss"} <= trainer.evaluate().keys()
-    for tune in (tune_thresholds, calibrate, lambda model, data: model.fit_span_filter(data)):
+    for tune in (tune_thresholds, lambda model, data: model.fit_span_filter(data)):
         results = [str(tune(build_model("bert", entity_max_length=3), rows)) for rows in (data, dataset)]
         assert results[0] == results[1]
