@@ -2,7 +2,8 @@
 
 Annotated data comes in three forms, recognized by its columns: ``tokens`` and ``entities`` (starts and ends count
 words), ``text`` and ``entities`` (they count characters), or ``tokens`` and ``ner_tags`` (one tag per word). Lists of
-dicts and pandas data frames are made into data sets first, see `span_marker.data.in_memory`. Everything here reads rows alone, without a model or a tokenizer, and `span_marker.data.rows` says what is wrong with them.
+dicts and pandas data frames are made into data sets first, see `span_marker.data.in_memory`. Everything here reads rows
+alone, without a model or a tokenizer, and `span_marker.data.rows` says what is wrong with them.
 """
 
 from __future__ import annotations
