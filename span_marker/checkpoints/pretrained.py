@@ -287,8 +287,9 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
         Args:
             pretrained_model_name_or_path: A folder or the name of a repository, with an encoder or a checkpoint.
             *model_args: Handed to ``PreTrainedModel.from_pretrained``.
-            labels: The labels of the data set, ``O`` included; or the data set itself, or a dict of several, to take
-                them from, see `span_marker.infer_labels`. Needed for an encoder; a checkpoint has its own.
+            labels: The labels of the data set, ``O`` included; or the data set itself (a `Dataset`, a pandas data
+                frame, or a list of dicts), or a dict of several, to take them from, see `span_marker.infer_labels`.
+                Needed for an encoder; a checkpoint has its own.
             config: The configuration of the checkpoint or of the encoder, in place of its own.
             engine: See `SpanMarkerModel`.
             model_card_data: What is to stand in the model's card. A checkpoint that is loaded without keeps the card

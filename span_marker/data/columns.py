@@ -1,8 +1,9 @@
 """Annotated data sets: in which form they are, what labels they have, and how their rows are read.
 
 Annotated data comes in three forms, recognized by its columns: ``tokens`` and ``entities`` (starts and ends count
-words), ``text`` and ``entities`` (they count characters), or ``tokens`` and ``ner_tags`` (one tag per word). Everything
-here reads rows alone, without a model or a tokenizer, and `span_marker.data.rows` says what is wrong with them.
+words), ``text`` and ``entities`` (they count characters), or ``tokens`` and ``ner_tags`` (one tag per word). Lists of
+dicts and pandas data frames are made into data sets first, see `span_marker.data.in_memory`. Everything here reads rows
+alone, without a model or a tokenizer, and `span_marker.data.rows` says what is wrong with them.
 """
 
 from __future__ import annotations
@@ -69,10 +70,10 @@ def require_dataset(value: Any, dataset_name: str) -> Dataset:
     """
     dataset = as_dataset(value, dataset_name)
     if not is_dataset(dataset):
-        advice = "pass one of its splits" if isinstance(value, Mapping) else way_to_data(value)
+        others = f"a pandas DataFrame or a list of dicts, or make one with {way_to_data(value)}"
         raise TypeError(
-            f"the {dataset_name} data must be a datasets.Dataset, a pandas DataFrame or a list of dicts, not "
-            f"{type(value).__name__}: {'' if isinstance(value, Mapping) else 'make one with '}{advice}"
+            f"the {dataset_name} data must be a datasets.Dataset, not {type(value).__name__}: pass "
+            f"{'one of its splits' if isinstance(value, Mapping) else others}"
         )
     return plain(dataset)
 

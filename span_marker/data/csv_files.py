@@ -302,7 +302,7 @@ def write_csv(path: StrPath, rows: Dataset | Iterable[Mapping[str, Any]], errors
     lines, names = _entity_table(rows, errors)
     delimiter = "\t" if Path(path).suffix.lower() == ".tsv" else ","
     with writing(path) as file:
-        writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
+        writer = csv.writer(file, delimiter=delimiter)  # ends lines with \r\n: a cell with either must be in quotes
         writer.writerow(names)
         for line in lines:
             cells = [json.dumps(line[n], ensure_ascii=False) if n == "tokens" else line[n] for n in names]

@@ -16,8 +16,8 @@ _PART = re.compile(r"([^|\s]+)\|([ta])\|(.*)", re.DOTALL)
 
 
 def is_pubtator(head: str) -> bool:
-    """Tell whether a file is of this format, by its first line."""
-    return re.match(r"\s*[^|\s]+\|t\|", head) is not None
+    """Tell whether a file is of this format, by its first title and abstract."""
+    return re.match(r"\s*([^|\s]+)\|t\|[^\n]*\n\1\|a\|", head) is not None
 
 
 def read_pubtator(path: SourceFile) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 _FORMAT = "#FORMAT=WebAnno TSV 3"
 _LAYER, _OTHER_LAYERS, _TEXT = "#T_SP=", ("#T_RL=", "#T_CH="), "#Text="
-_VALUE = re.compile(r"((?:[^\\\[\]|]|\\.|\\->)+?)(?:\[(\d+)\])?", re.DOTALL)
+_VALUE = re.compile(r"((?:[^\\\[\]|]|\\.)+)(?:\[(\d+)\])?", re.DOTALL)
 _ESCAPED = re.compile(r"\\(->|.)", re.DOTALL)
 _CONTROLS = {"n": "\n", "t": "\t", "r": "\r"}
 

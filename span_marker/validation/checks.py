@@ -78,8 +78,8 @@ def validate(data: Any, model: SpanMarkerModel | None = None) -> ValidationRepor
     """Check annotated data. Bad rows are reported and do not raise errors.
 
     Args:
-        data: A `Dataset` or a dict of several, with the columns ``tokens`` and ``entities``, ``text`` and ``entities``,
-            or ``tokens`` and ``ner_tags``.
+        data: A `Dataset`, a pandas data frame, a list of dicts, or a dict of several, with the columns ``tokens`` and
+            ``entities``, ``text`` and ``entities``, or ``tokens`` and ``ner_tags``.
         model: The model to train or to evaluate. With it, words are those of its tokenizer, and labels and limits are
             checked. Without a model, word boundaries are taken from the text: a boundary lies between two characters
             unless both are alphanumeric.

@@ -149,7 +149,8 @@ JSON_MIN = json_min(task(ANN))
 
 
 def test_a_region_with_several_labels_is_several_entities(tmp_path):
-    record = {**JSON_MIN, "label": [{"start": 0, "end": 3, "text": "Ann", "labels": ["PER", "GUEST"]}]}
+    region = {"start": 0, "end": 3, "text": "Ann", "labels": ["PER", "GUEST"]}
+    record = {**JSON_MIN, "text": "Ann left", "label": [region]}
     (row,) = read_lines(tmp_path, record)
     assert row["entities"] == [entity("PER", 0, 3), entity("GUEST", 0, 3)]
 
