@@ -38,7 +38,7 @@ def test_contents_tell_no_other_format_from_columns_and_json(tmp_path):
         "Word O\nTag O\n",
         "text\tO\nentities\tO\n",
         "#FORMAT O\nx O\n",
-        "1\tAnn\tB-PER\n2\tLee\tO\n",
+        "1\tAnn\tB-PER\n3\tLee\tO\n",
         "a|t|b O\n",
     ]
     for content in columns:
