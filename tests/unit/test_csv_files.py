@@ -55,6 +55,11 @@ def test_words_with_sentence_numbers_are_read(tmp_path, caplog, content):
     assert "ner.csv: columns that are not read: ['POS']" in caplog.text
 
 
+def test_a_sentence_ends_where_another_name_begins(tmp_path):
+    content = "sentence #,word,tag\n1,Ann,B-PER\n,has,O\n1,left,O\n2,Bob,B-PER\n"
+    assert [row["tokens"] for row in read_text(tmp_path, content, "x.csv")] == [["Ann", "has", "left"], ["Bob"]]
+
+
 def test_words_with_blank_lines_are_read_and_one_endless_sentence_is_not(tmp_path):
     content = "token,tag\nAnn,B-PER\nleft,O\n\nBob,B-PER\n"
     assert [row["tokens"] for row in read_text(tmp_path, content, "x.csv")] == [["Ann", "left"], ["Bob"]]
