@@ -20,6 +20,7 @@ from span_marker.candidate_filter.threshold import (
     choose_threshold,
 )
 from span_marker.configuration import SpanFilterConfig, SpanMarkerConfig
+from span_marker.data.in_memory import as_dataset
 from span_marker.encoders.engines import Engine, FastEngine
 from span_marker.preprocessing.batching import evaluating
 from span_marker.preprocessing.data_collator import TEXT_INPUTS
@@ -186,7 +187,8 @@ class SpanFilterMixin(nn.Module):
         switched on (``config.exact`` becomes False) and saved with the model.
 
         Args:
-            data: A few thousand sentences, similar to those to predict, in any form that `predict` accepts.
+            data: A few thousand sentences, similar to those to predict, in any form that `predict` accepts, or as
+                a list of dicts or a pandas data frame with ``tokens`` or ``text``.
             held_out: Sentences to choose the filter's threshold on. Defaults to every fifth sentence of ``data``, or
                 every fifth document if there are documents; the filter does not learn from these.
             recall: The share of the model's entities that the filter must keep, above 0 and below 1.
@@ -209,8 +211,8 @@ class SpanFilterMixin(nn.Module):
                 "cannot have another one: call tune_span_filter for another threshold, or train a model with "
                 "candidates_per_word=None"
             )
-        sentences, _ = read_inputs(data)
-        parts = split_held_out(sentences) if held_out is None else (sentences, read_inputs(held_out)[0])
+        sentences = _read_sentences(data)
+        parts = split_held_out(sentences) if held_out is None else (sentences, _read_sentences(held_out))
         examples, held_out_examples = (self._examples(part, batch_size) for part in parts)
         span_filter = fit_filter(list(examples), seed).to(self.dtype)
         report = choose_threshold(span_filter, held_out_examples, recall)
@@ -238,7 +240,7 @@ class SpanFilterMixin(nn.Module):
         check_recall(recall)
         if self.span_filter is None:
             raise ValueError("the model has no candidate filter: fit one with fit_span_filter")
-        examples = self._examples(read_inputs(held_out)[0], batch_size)
+        examples = self._examples(_read_sentences(held_out), batch_size)
         report = choose_threshold(copy.deepcopy(self.span_filter).cpu(), examples, recall)
         self._use(self.span_filter, report)
         return report
@@ -273,3 +275,7 @@ class SpanFilterMixin(nn.Module):
             f"It keeps {report.chosen.candidates_kept:.2%} of {report.num_candidates:,} held-out candidates and, with "
             f"{CONFIDENCE:.0%} confidence, at least {report.chosen.recall:.2%} of what the model predicts.",
         )
+
+
+def _read_sentences(data: Any) -> Sentences:
+    return read_inputs(as_dataset(data, "filter"))[0]

@@ -20,6 +20,7 @@ from span_marker.checkpoints.model_card import LIBRARY_NAME, SpanMarkerModelCard
 from span_marker.checkpoints.training_record import TrainingRecord
 from span_marker.configuration import AUTO, SpanMarkerConfig
 from span_marker.core.labels import check_labels
+from span_marker.data.in_memory import AnnotatedData, is_dataframe, is_rows
 from span_marker.encoders.engines import Engine
 from span_marker.encoders.support import EngineChoice, build_encoder, max_positions, select_engine
 from span_marker.heads import CaseEmbedding, SpanClassifier
@@ -29,7 +30,6 @@ from span_marker.preprocessing.tokenizer import SpanMarkerTokenizer
 from span_marker.version import __version__
 
 if TYPE_CHECKING:
-    from datasets import Dataset
     from typing_extensions import Self
 
 PUSH_ARGUMENTS = (
@@ -296,7 +296,7 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
         cls,
         pretrained_model_name_or_path: str | os.PathLike[str],
         *model_args: Any,
-        labels: Sequence[str] | Dataset | dict[str, Dataset] | None = None,
+        labels: Sequence[str] | AnnotatedData | dict[str, AnnotatedData] | None = None,
         config: PreTrainedConfig | None = None,
         engine: EngineChoice = "auto",
         model_card_data: SpanMarkerModelCardData | None = None,
@@ -308,10 +308,10 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
         Args:
             pretrained_model_name_or_path: A folder or the name of a repository, with an encoder or a checkpoint.
             *model_args: Handed to ``PreTrainedModel.from_pretrained``.
-            labels: The labels of the data set, ``O`` included; or the data set itself, or a dict of several, to take
-                them from, see `span_marker.infer_labels`. Needed for an encoder; a checkpoint has its own. With data,
-                ``entity_max_length`` of a new model is ``"auto"`` unless you set it: `Trainer` takes it from the
-                training data.
+            labels: The labels of the data set, ``O`` included; or the data set itself (a `Dataset`, a pandas data
+                frame, or a list of dicts), or a dict of several, to take them from, see `span_marker.infer_labels`.
+                Needed for an encoder; a checkpoint has its own. With data, ``entity_max_length`` of a new model is
+                ``"auto"`` unless you set it: `Trainer` takes it from the training data.
             config: The configuration of the checkpoint or of the encoder, in place of its own.
             engine: See `SpanMarkerModel`.
             model_card_data: What is to stand in the model's card. A checkpoint that is loaded without keeps the card
@@ -383,7 +383,8 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
 
 def _label_list(labels: Any) -> Sequence[str] | None:
     """The labels that the caller passed, or those of the data that the caller passed."""
-    if hasattr(labels, "column_names") or (isinstance(labels, dict) and str not in map(type, labels.values())):
+    is_data = hasattr(labels, "column_names") or is_dataframe(labels) or is_rows(labels)
+    if is_data or (isinstance(labels, dict) and str not in map(type, labels.values())):
         from span_marker.data.columns import infer_labels  # imports datasets
 
         return infer_labels(labels)

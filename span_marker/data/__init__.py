@@ -3,6 +3,7 @@
 from span_marker.data.brat import write_brat
 from span_marker.data.columns import infer_labels
 from span_marker.data.conll import write_conll
+from span_marker.data.csv_files import to_dataframe, write_csv
 from span_marker.data.files import read_annotations, write_annotations
 from span_marker.data.html import write_html
 from span_marker.data.jsonl import write_jsonl
@@ -14,10 +15,12 @@ __all__ = [
     "RowEntity",
     "infer_labels",
     "read_annotations",
+    "to_dataframe",
     "to_docs",
     "write_annotations",
     "write_brat",
     "write_conll",
+    "write_csv",
     "write_docbin",
     "write_html",
     "write_jsonl",

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from span_marker.data.copies import check_copy
+from span_marker.data.entity_strings import GLINER2, STRINGS
 from span_marker.data.json_records import (
     Annotation,
     Record,
@@ -16,13 +18,22 @@ from span_marker.data.json_records import (
     annotator_names,
     dicts,
     has,
-    mismatch,
-    pick_text,
+    pick_field,
     read_span,
     read_spans,
     row_content,
 )
+from span_marker.data.label_names import name_label
+from span_marker.data.label_studio import (
+    is_label_studio,
+    is_label_studio_min,
+    read_label_studio,
+    read_label_studio_min,
+)
+from span_marker.data.nearest_shape import advise
 from span_marker.data.rows import (
+    PREDICTED,
+    Row,
     RowEntity,
     check_entity,
     check_list,
@@ -34,8 +45,13 @@ from span_marker.data.rows import (
 )
 from span_marker.data.tags import ANY_TAGS, name_tags
 
-_META_OF_JSON_MIN = {"id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time", "agreement"}
 _TRIPLES = ("label", "labels", "entities")
+
+FIELDS = {"label", "start", "end", "span", *PREDICTED["words"], *PREDICTED["characters"]}
+"""Keys of an entity of a row that are read, or compared with it."""
+
+SHOWN_KEYS = 10
+"""How many keys of a record an error has."""
 
 
 def find_shape(record: Any, location: str) -> Shape:
@@ -54,15 +70,18 @@ def find_shape(record: Any, location: str) -> Shape:
     for shape in SHAPES:
         if shape.recognizes(record):
             return shape
-    found = f"the keys {sorted(record)}" if isinstance(record, Mapping) else f"the type {type(record).__name__}"
-    raise ValueError(f"{location} has {found}, which is none of the known shapes: {', '.join(s.name for s in SHAPES)}")
+    keys = sorted(record) if isinstance(record, Mapping) else []
+    more = f" and {len(keys) - SHOWN_KEYS} more" if len(keys) > SHOWN_KEYS else ""
+    found = f"the keys {keys[:SHOWN_KEYS]}{more}" if keys else f"the type {type(record).__name__}"
+    advice = advise(record, [shape.name for shape in SHAPES])
+    raise ValueError(f"{location} has {found}, which is none of the known shapes: {advice}")
 
 
 # Rows of this library
 
 
 def _is_row(record: Any) -> bool:
-    if not (has(record, "entities") and ("tokens" in record or "text" in record)):
+    if not (has(record, "entities") and ("tokens" in record or "text" in record)) or STRINGS.recognizes(record):
         return False
     return all(isinstance(item, Mapping) and "start_offset" not in item for item in _items(record["entities"]))
 
@@ -72,12 +91,29 @@ def _items(value: Any) -> list[Any]:
 
 
 def _read_row(record: Any, location: str) -> Record:
-    entities = [entity._replace(score=None) for entity in parse_row(record, location).entities]
-    return Record({name: value for name, value in record.items() if name != "entities"}, [Annotation(entities)])
+    row = parse_row(record, location)
+    for given, entity in zip(record["entities"], row.entities, strict=True):
+        _check_span(given.get("span"), row, entity, location)
+    others = {name for given in record["entities"] for name, value in given.items() if value is not None} - FIELDS
+    content = {name: value for name, value in record.items() if name != "entities"}
+    ignored = tuple(f"entities: {name}" for name in sorted(others))
+    return Record(content, [Annotation([entity._replace(score=None) for entity in row.entities])], ignored=ignored)
 
 
-def _read_tags(record: Any, location: str) -> Record:
-    names, problems = name_tags(record["tokens"], record["ner_tags"], ANY_TAGS, location)
+def _check_span(span: Any, row: Row, entity: RowEntity, location: str) -> None:
+    """Compare an entity with its own copy, which predictions have: offsets in other units would differ."""
+    if row.kind == "text" and isinstance(span, str):
+        check_copy(row.content, [(entity.start, entity.end)], span, location)
+    if row.kind == "words" and is_list(span) and list(span) != list(row.content[entity.start : entity.end]):
+        words = list(row.content[entity.start : entity.end])
+        raise ValueError(
+            f"{location}: words {entity.start} to {entity.end} of the row are {words}, but the annotation says {span!r}"
+        )
+
+
+def _read_tags(record: Any, location: str, labels: Mapping[int, str] | None = None) -> Record:
+    tags = [name_label(tag, labels, location) for tag in check_list(record["ner_tags"], f"{location}: 'ner_tags'")]
+    names, problems = name_tags(record["tokens"], tags, ANY_TAGS, location)
     if problems or names is None:
         raise problems[0].error
     content = {name: value for name, value in record.items() if name != "ner_tags"}
@@ -137,15 +173,19 @@ def _triples_key(record: Any) -> str | None:
     return next((k for k in _TRIPLES if is_list(record.get(k)) and all(map(_is_triple, record[k]))), None)
 
 
-def _read_triples(record: Any, location: str) -> Record:
-    return _from_triples(record.get("text", record.get("data")), record[_triples_key(record)], record, location)
+def _read_triples(record: Any, location: str, labels: Mapping[int, str] | None = None) -> Record:
+    return _from_triples(record.get("text", record.get("data")), record[_triples_key(record)], record, location, labels)
 
 
-def _from_triples(text: Any, triples: Any, record: Mapping[str, Any], location: str) -> Record:
+def _from_triples(
+    text: Any, triples: Any, record: Mapping[str, Any], location: str, names: Mapping[int, str] | None = None
+) -> Record:
     check_text(text, f"{location}: the text")
     if not is_list(triples) or not all(map(_is_triple, triples)):
         raise TypeError(f"{location}: entities must be a list of [start, end, label], not {triples!r}")
-    entities = [read_span(label, start, end, text, location) for start, end, label in triples]
+    entities = [
+        read_span(name_label(label, names, location), start, end, text, location) for start, end, label in triples
+    ]
     return Record(row_content(text, record), [Annotation(entities)])
 
 
@@ -153,21 +193,44 @@ def _is_spacy_tuple(record: Any) -> bool:
     return is_list(record) and len(record) == 2 and isinstance(record[0], str) and has(record[1], "entities")
 
 
-def _read_spacy_tuple(record: Any, location: str) -> Record:
-    return _from_triples(record[0], record[1]["entities"], {}, location)
+def _read_spacy_tuple(record: Any, location: str, labels: Mapping[int, str] | None = None) -> Record:
+    return _from_triples(record[0], record[1]["entities"], {}, location, labels)
 
 
-def _is_doccano_relations(record: Any) -> bool:
-    return has(record, "text", "entities") and any(has(item, "start_offset") for item in _items(record["entities"]))
+def _doccano_key(record: Any) -> str | None:
+    """The key of dicts with offsets: ``entities`` with relations, ``annotations`` in old versions."""
+    if not has(record, "text"):
+        return None
+    if record.get("annotations") == []:
+        return "annotations"
+    keys = ("entities", "annotations")
+    return next((k for k in keys if any(has(item, "start_offset") for item in _items(record.get(k)))), None)
 
 
-def _read_doccano_relations(record: Any, location: str) -> Record:
-    items = dicts(record["entities"], "entities", location)
+def _read_doccano_dicts(record: Any, location: str, labels: Mapping[int, str] | None = None) -> Record:
+    key = _doccano_key(record)
+    items = dicts(record[key], str(key), location)
     triples = [[item.get("start_offset"), item.get("end_offset"), item.get("label")] for item in items]
-    return _from_triples(record["text"], triples, record, location)
+    return _from_triples(record["text"], triples, record, location, labels)
+
+
+# NER Annotator
+
+
+def is_ner_annotator(value: Any) -> bool:
+    """Tell whether a value is a whole file of NER Annotator, whose annotations are spaCy's tuples.
+
+    Texts that were not annotated are null.
+    """
+    return has(value, "classes", "annotations") and is_list(value["annotations"])
 
 
 # Prodigy
+
+
+def _text_of(record: Mapping[str, Any], location: str) -> str:
+    check_text(record["text"], f"{location}: 'text'")
+    return str(record["text"])
 
 
 def _is_prodigy(record: Any) -> bool:
@@ -175,88 +238,16 @@ def _is_prodigy(record: Any) -> bool:
 
 
 def _read_prodigy(record: Any, location: str) -> Record:
-    text, spans = pick_text({"text": record["text"]}, location), dicts(record.get("spans"), "spans", location)
-    task = _name(record.get("_input_hash"))
+    text, spans = _text_of(record, location), dicts(record.get("spans"), "spans", location)
+    task = None if record.get("_input_hash") is None else str(record["_input_hash"])
     if record.get("answer", "accept") != "accept":
         return Record(row_content(text, record), [], f"have the answer {record['answer']!r}", task)
     entities = read_spans(spans, text, location)
     for span, entity in zip(spans, entities, strict=True):
-        if span.get("text", text[entity.start : entity.end]) != text[entity.start : entity.end]:
-            raise mismatch(text, entity, span["text"], location)
+        if span.get("text") is not None:
+            check_copy(text, [(entity.start, entity.end)], span["text"], location)
     names = annotator_names(record.get("_annotator_id") or record.get("_session_id"))
     return Record(row_content(text, record), [Annotation(entities, names)], task=task)
-
-
-# Label Studio
-
-
-def _is_label_studio(record: Any) -> bool:
-    return (
-        has(record, "data") and isinstance(record["data"], Mapping) and bool({"annotations", "completions"} & {*record})
-    )
-
-
-def _read_label_studio(record: Any, location: str) -> Record:
-    text = pick_text(record["data"], location)
-    items = dicts(record.get("annotations", record.get("completions")), "annotations", location)
-    annotations = []
-    for item in items:
-        if item.get("was_cancelled") or item.get("skipped"):
-            continue
-        regions = [region.get("value") for region in dicts(item.get("result"), "result", location)]
-        entities = [entity for region in regions for entity in _read_region(region, text, location)]
-        annotations.append(Annotation(entities, annotator_names(item.get("completed_by"))))
-    return Record(row_content(text, record), annotations, "were skipped" if items else "have no annotation")
-
-
-def _is_region(value: Any) -> bool:
-    """Tell whether a value is a labeled region, rather than a choice or a relation."""
-    return isinstance(value, Mapping) and ("start" in value or any(key.endswith("labels") for key in value))
-
-
-def _read_region(value: Any, text: str, location: str) -> list[RowEntity]:
-    if not _is_region(value):
-        return []
-    others = [key for key in value if key.endswith("labels") and key != "labels"]
-    if others:
-        raise ValueError(f"{location} has a region with {others[0]!r}: only 'labels' of a Text can be read")
-    labels = value.get("labels") or [None]
-    if not is_list(labels):
-        raise TypeError(f"{location}: the 'labels' of a region must be a list, not {labels!r}")
-    entities = [read_span(label, value.get("start"), value.get("end"), text, location) for label in labels]
-    between, copy = text[entities[0].start : entities[0].end], value.get("text")
-    # The browser's copy of a span has \n as two characters, and white space may be lost.
-    if isinstance(copy, str) and _squeeze(copy) != _squeeze(between):
-        raise mismatch(text, entities[0], copy, location)
-    return entities
-
-
-def _name(value: Any) -> str | None:
-    return None if value is None else str(value)
-
-
-def _squeeze(text: str) -> str:
-    return "".join(text.replace("\\n", "").split())
-
-
-def _region_keys(record: Mapping[str, Any]) -> list[str]:
-    return [key for key, value in record.items() if any(map(_is_region, _items(value)))]
-
-
-def _is_label_studio_min(record: Any) -> bool:
-    if not has(record) or "annotations" in record:
-        return False
-    return "annotation_id" in record or any(
-        has(i, "start", "labels") for value in record.values() for i in _items(value)
-    )
-
-
-def _read_label_studio_min(record: Any, location: str) -> Record:
-    text = pick_text({key: value for key, value in record.items() if key not in _META_OF_JSON_MIN}, location)
-    regions = [region for key in _region_keys(record) for region in dicts(record[key], key, location)]
-    entities = [entity for region in regions for entity in _read_region(region, text, location)]
-    names = annotator_names(record.get("annotator"))
-    return Record(row_content(text, record), [Annotation(entities, names)], task=_name(record.get("id")))
 
 
 # Argilla
@@ -267,7 +258,7 @@ def _is_argilla_1(record: Any) -> bool:
 
 
 def _read_argilla_1(record: Any, location: str) -> Record:
-    text, spans = pick_text({"text": record["text"]}, location), record["annotation"]
+    text, spans = _text_of(record, location), record["annotation"]
     content, status = row_content(text, record), record.get("status") or "Validated"
     if status != "Validated":
         return Record(content, [], f"have the status {status!r}")
@@ -283,8 +274,8 @@ def _is_argilla_2(record: Any) -> bool:
     return has(record, "fields", "responses") and isinstance(record["fields"], Mapping)
 
 
-def _read_argilla_2(record: Any, location: str) -> Record:
-    text = pick_text(record["fields"], location)
+def _read_argilla_2(record: Any, location: str, field: str | None = None) -> Record:
+    text = record["fields"][pick_field(record["fields"], location, field)]
     responses = record["responses"] or {}
     if not isinstance(responses, Mapping):
         raise TypeError(f"{location}: 'responses' must be a dict of questions, not {responses!r}")
@@ -311,7 +302,7 @@ def _is_argilla_2_flat(record: Any) -> bool:
     return has(record) and any(key.endswith(".responses") for key in record)
 
 
-def _read_argilla_2_flat(record: Any, location: str) -> Record:
+def _read_argilla_2_flat(record: Any, location: str, field: str | None = None) -> Record:
     responses = {}
     for key, values in record.items():
         if key.endswith(".responses") and values is not None:
@@ -324,23 +315,36 @@ def _read_argilla_2_flat(record: Any, location: str) -> Record:
             answers = zip(values, *columns, strict=True)
             responses[key] = [{"value": value, "user_id": user, "status": state} for value, user, state in answers]
     fields = {key: value for key, value in record.items() if "." not in key and key not in ("id", "_server_id")}
-    return _read_argilla_2({"id": record.get("id"), "fields": fields, "responses": responses}, location)
+    return _read_argilla_2({"id": record.get("id"), "fields": fields, "responses": responses}, location, field)
 
 
 SHAPES = (
     Shape("rows of this library (tokens or text, entities)", _is_row, _read_row),
     GLINER,  # before shapes that other keys of it, such as 'label', may look like
-    Shape("doccano with relations (text, entities with start_offset)", _is_doccano_relations, _read_doccano_relations),
+    STRINGS,
+    GLINER2,
     Shape(
-        "doccano (text or data, label or labels: [start, end, label])", lambda r: bool(_triples_key(r)), _read_triples
+        "doccano (text, entities or annotations with start_offset)",
+        lambda r: bool(_doccano_key(r)),
+        _read_doccano_dicts,
+        ("labels",),
     ),
-    Shape("Argilla 2 (fields, responses)", _is_argilla_2, _read_argilla_2),
-    Shape("Argilla 2, flat (QUESTION.responses)", _is_argilla_2_flat, _read_argilla_2_flat),
-    Shape("Label Studio JSON (data, annotations)", _is_label_studio, _read_label_studio),
-    Shape("Label Studio JSON_MIN (text, annotation_id)", _is_label_studio_min, _read_label_studio_min),
+    Shape(
+        "doccano (text or data, label or labels: [start, end, label])",
+        lambda r: bool(_triples_key(r)),
+        _read_triples,
+        ("labels",),
+    ),
+    Shape("Argilla 2 (fields, responses)", _is_argilla_2, _read_argilla_2, ("field",)),
+    Shape("Argilla 2, flat (QUESTION.responses)", _is_argilla_2_flat, _read_argilla_2_flat, ("field",)),
+    Shape("Label Studio JSON (data, annotations)", is_label_studio, read_label_studio, ("field", "control")),
+    Shape(
+        "Label Studio JSON_MIN (text, annotation_id)", is_label_studio_min, read_label_studio_min, ("field", "control")
+    ),
     Shape("Argilla 1 (text, annotation, status)", _is_argilla_1, _read_argilla_1),
     Shape("spaCy and Prodigy (text, spans)", _is_prodigy, _read_prodigy),
-    Shape("spaCy's tuples ([text, {entities: [start, end, label]}])", _is_spacy_tuple, _read_spacy_tuple),
-    Shape("words and tags (tokens, ner_tags)", lambda r: has(r, "tokens", "ner_tags"), _read_tags),
+    Shape("spaCy's tuples ([text, {entities: [start, end, label]}])", _is_spacy_tuple, _read_spacy_tuple, ("labels",)),
+    Shape("NER Annotator (null)", lambda r: r is None, lambda r, location: Record({}, [])),
+    Shape("words and tags (tokens, ner_tags)", lambda r: has(r, "tokens", "ner_tags"), _read_tags, ("labels",)),
 )
 """All shapes; the first one that recognizes a record reads it."""

@@ -9,9 +9,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from span_marker.data.columns import annotated_rows
-from span_marker.data.rows import RowEntity, as_text, check_entity, distinct
-from span_marker.data.text_files import StrPath, read_utf8
+from span_marker.core.surrogates import SURROGATES
+from span_marker.data.copies import check_copy
+from span_marker.data.row_errors import OnError
+from span_marker.data.row_writing import converted_rows
+from span_marker.data.rows import Row, RowEntity, as_text, check_entity, distinct
+from span_marker.data.text_files import SourceFile, StrPath
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -22,49 +25,67 @@ _SPAN = re.compile(r"T\S*\t(\S+) (\d+ \d+(?:;\d+ \d+)*)\t(.*)", re.DOTALL)
 _LINE_END = str.maketrans("\r\n", "  ")
 
 
-def read_brat(path: Path) -> list[dict[str, Any]]:
+def read_brat(file: SourceFile) -> list[dict[str, Any]]:
     """Read a folder of documents, or one document.
 
     Args:
-        path: The folder, or one of the two files of a document.
+        file: The folder, or one of the two files of a document. It collects the errors of documents.
 
     Returns:
         Rows with entities and ``id``, the name of the files, in order of the names.
 
     Raises:
-        ValueError: If a file is missing, or a line cannot be read or does not fit the text.
+        ValueError: If a file is missing.
     """
-    if not path.is_dir():
-        missing = [path.with_suffix(suffix) for suffix in (".txt", ".ann") if not path.with_suffix(suffix).is_file()]
+    path, rows = file.path, []
+    if path.is_dir():
+        texts = _find_texts(path)
+    else:
+        texts = [path.with_suffix(".txt")]
+        missing = [half for half in (*texts, path.with_suffix(".ann")) if not half.is_file()]
         if missing:
             raise ValueError(f"{path} is one half of a document: {missing[0]} is missing")
-        return [_read_document(path.with_suffix(".txt"))]
-    texts, annotations = (sorted(path.glob(pattern)) for pattern in ("*.txt", "*.ann"))
+    for text in texts:
+        with file.row():
+            row = _read_document(file.at(text))
+            if row is not None:
+                rows.append(row)
+    return rows
+
+
+def _find_texts(folder: Path) -> list[Path]:
+    texts, annotations = (sorted(folder.glob(pattern)) for pattern in ("*.txt", "*.ann"))
     if not annotations:
-        raise ValueError(f"{path} has no .ann files (a folder is read as brat: pass a single file for columns)")
+        raise ValueError(f"{folder} has no .ann files (a folder is read as brat: pass a single file for columns)")
     have_text = {text.with_suffix(".ann") for text in texts}
     strays = [file for file in annotations if file not in have_text]
     if strays:
         raise ValueError(f"{strays[0]} has no text: {strays[0].with_suffix('.txt').name} is missing beside it")
     left_out = [text.name for text in texts if not text.with_suffix(".ann").is_file()]
     if left_out:
-        logger.warning("%s: %d texts without an .ann file are left out: %s", path, len(left_out), left_out[:5])
-    return [_read_document(file.with_suffix(".txt")) for file in annotations]
+        logger.warning("%s: %d texts without an .ann file are left out: %s", folder, len(left_out), left_out[:5])
+    return [annotation.with_suffix(".txt") for annotation in annotations]
 
 
-def _read_document(path: Path) -> dict[str, Any]:
-    text, annotation = read_utf8(path, keep_mark=True), path.with_suffix(".ann")
+def _read_document(file: SourceFile) -> dict[str, Any] | None:
+    """Read a document; None if a line is wrong."""
+    text, annotation = file.text(keep_mark=True, keep_line_ends=True), file.at(file.path.with_suffix(".ann"))
+    lines = annotation.text(keep_line_ends=True)
+    # Where line feeds end the lines, a carriage return may be part of a copy.
+    lines = lines if "\n" in lines else lines.replace("\r", "\n")
+    num_errors = len(file.errors)
     entities, split, others = [], [], 0
-    for number, line in enumerate(read_utf8(annotation).split("\n"), start=1):
+    for number, line in enumerate(lines.split("\n"), start=1):
         line = line.removesuffix("\r")
         if not line.startswith("T"):
             others += bool(line.strip())
             continue
-        entity = _read_span(line, text, f"{annotation}, line {number}")
-        if entity is None:
-            split.append(number)
-        else:
-            entities.append({"label": entity.label, "start": entity.start, "end": entity.end})
+        with file.row():
+            entity = _read_span(line, text, f"{annotation}, line {number}")
+            if entity is None:
+                split.append(number)
+            else:
+                entities.append({"label": entity.label, "start": entity.start, "end": entity.end})
     if split:
         logger.warning(
             "%s: %d discontinuous entities cannot be represented and are left out: lines %s",
@@ -73,7 +94,7 @@ def _read_document(path: Path) -> dict[str, Any]:
             split[:5],
         )
     logger.debug("%s: %d lines are no entities and were ignored", annotation, others)
-    return {"id": path.stem, "text": text, "entities": entities}
+    return None if len(file.errors) > num_errors else {"id": file.path.stem, "text": text, "entities": entities}
 
 
 def _read_span(line: str, text: str, location: str) -> RowEntity | None:
@@ -87,11 +108,7 @@ def _read_span(line: str, text: str, location: str) -> RowEntity | None:
         check_entity({"label": label, "start": start, "end": end}, len(text), "characters", location)
         for start, end in bounds
     ]
-    expected = " ".join(text[fragment.start : fragment.end] for fragment in fragments)
-    if expected.translate(_LINE_END) != copy.translate(_LINE_END):
-        raise ValueError(
-            f"{location}: characters {offsets} of the text are {expected!r}, but the annotation says {copy!r}"
-        )
+    check_copy(text, [(fragment.start, fragment.end) for fragment in fragments], copy, location)
     # brat splits an entity where a line ends.
     gaps = [text[fragment.end : after.start] for fragment, after in pairwise(fragments)]
     if any(not gap or gap.strip("\r\n") for gap in gaps):
@@ -99,7 +116,7 @@ def _read_span(line: str, text: str, location: str) -> RowEntity | None:
     return fragments[0]._replace(end=fragments[-1].end)
 
 
-def write_brat(folder: StrPath, rows: Dataset | Iterable[Mapping[str, Any]]) -> None:
+def write_brat(folder: StrPath, rows: Dataset | Iterable[Mapping[str, Any]], errors: OnError = "raise") -> None:
     """Write each row as a document: ``NAME.txt`` and ``NAME.ann``.
 
     The name is the ``id`` of the row, or else its number. Words are joined by single spaces. Scores and other columns
@@ -108,6 +125,7 @@ def write_brat(folder: StrPath, rows: Dataset | Iterable[Mapping[str, Any]]) -> 
     Args:
         folder: The folder to write to; it is made if need be, and must have no .txt and .ann files.
         rows: A data set annotated in any form, or rows with ``tokens`` or ``text``, and ``entities``.
+        errors: What happens to rows that cannot be written, see `span_marker.data.jsonl.write_jsonl`.
 
     Raises:
         TypeError: If a row has a value of the wrong type.
@@ -115,22 +133,18 @@ def write_brat(folder: StrPath, rows: Dataset | Iterable[Mapping[str, Any]]) -> 
         FileExistsError: If the folder has .txt or .ann files.
     """
     documents: dict[str, tuple[str, str]] = {}
-    for index, (columns, row) in enumerate(annotated_rows(rows)):
-        text, entities = as_text(row)
+
+    def add(index: int, columns: Mapping[str, Any], row: Row) -> None:
+        location = f"row {index}"
         name = f"{index:06}" if columns.get("id") is None else str(columns["id"])
-        if not re.fullmatch(r"[^/\\:\x00]+", name) or name in (".", ".."):
-            raise ValueError(f"row {index}: the id {name!r} is not a file name")
+        if not re.fullmatch(r"[^/\\:\x00]+", name) or name in (".", "..") or SURROGATES.search(name):
+            raise ValueError(f"{location}: the id {name!r} is not a file name")
         if name in documents:
-            raise ValueError(f"row {index}: the id {name!r} occurs twice, but names a file")
-        lines = []
-        for number, entity in enumerate(distinct(entities), start=1):
-            if any(character.isspace() for character in entity.label):
-                raise ValueError(
-                    f"row {index}: the label {entity.label!r} has white space, which brat cannot represent"
-                )
-            span = text[entity.start : entity.end].translate(_LINE_END)
-            lines.append(f"T{number}\t{entity.label} {entity.start} {entity.end}\t{span}\n")
-        documents[name] = text, "".join(lines)
+            raise ValueError(f"{location}: the id {name!r} occurs twice, but names a file")
+        documents[name] = _to_document(location, row)
+
+    for _ in converted_rows(rows, add, errors):
+        pass
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
     existing = sorted(file.name for pattern in ("*.txt", "*.ann") for file in target.glob(pattern))
@@ -139,3 +153,15 @@ def write_brat(folder: StrPath, rows: Dataset | Iterable[Mapping[str, Any]]) -> 
     for name, (text, annotation) in documents.items():
         (target / f"{name}.txt").write_bytes(text.encode())
         (target / f"{name}.ann").write_bytes(annotation.encode())
+
+
+def _to_document(location: str, row: Row) -> tuple[str, str]:
+    """The text of a document, and its annotation."""
+    text, entities = as_text(row)
+    lines = []
+    for number, entity in enumerate(distinct(entities), start=1):
+        if any(character.isspace() for character in entity.label):
+            raise ValueError(f"{location}: the label {entity.label!r} has white space, which brat cannot represent")
+        span = text[entity.start : entity.end].translate(_LINE_END)
+        lines.append(f"T{number}\t{entity.label} {entity.start} {entity.end}\t{span}\n")
+    return text, "".join(lines)

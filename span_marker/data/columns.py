@@ -1,8 +1,9 @@
 """Annotated data sets: in which form they are, what labels they have, and how their rows are read.
 
 Annotated data comes in three forms, recognized by its columns: ``tokens`` and ``entities`` (starts and ends count
-words), ``text`` and ``entities`` (they count characters), or ``tokens`` and ``ner_tags`` (one tag per word). Everything
-here reads rows alone, without a model or a tokenizer, and `span_marker.data.rows` says what is wrong with them.
+words), ``text`` and ``entities`` (they count characters), or ``tokens`` and ``ner_tags`` (one tag per word). Lists of
+dicts and pandas data frames are made into data sets first, see `span_marker.data.in_memory`. Everything here reads rows
+alone, without a model or a tokenizer, and `span_marker.data.rows` says what is wrong with them.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from span_marker.core.labels import OUTSIDE, LabelledSpan, complete_labels, complete_tags
+from span_marker.data.in_memory import as_dataset
 from span_marker.data.rows import (
     FORMS,
     Form,
@@ -24,7 +26,6 @@ from span_marker.data.rows import (
     Unit,
     find_form,
     first_error,
-    parse_row,
     read_row,
     unknown_labels,
 )
@@ -54,10 +55,10 @@ def plain(dataset: Dataset) -> Dataset:
 
 
 def require_dataset(value: Any, dataset_name: str) -> Dataset:
-    """Check that a value is a data set.
+    """Check that a value is a data set, or rows that one can be made of.
 
     Args:
-        value: The value.
+        value: The value, see `as_dataset`.
         dataset_name: What to call it in errors, such as ``training``.
 
     Returns:
@@ -65,14 +66,16 @@ def require_dataset(value: Any, dataset_name: str) -> Dataset:
 
     Raises:
         TypeError: If it is something else.
+        ValueError: If it is a list without rows, or with rows that no data set can be made of.
     """
-    if not is_dataset(value):
-        advice = "pass one of its splits" if isinstance(value, Mapping) else way_to_data(value)
+    dataset = as_dataset(value, dataset_name)
+    if not is_dataset(dataset):
+        others = f"a pandas DataFrame or a list of dicts, or make one with {way_to_data(value)}"
         raise TypeError(
-            f"the {dataset_name} data must be a datasets.Dataset, not {type(value).__name__}: "
-            f"{'' if isinstance(value, Mapping) else 'make one with '}{advice}"
+            f"the {dataset_name} data must be a datasets.Dataset, not {type(value).__name__}: pass "
+            f"{'one of its splits' if isinstance(value, Mapping) else others}"
         )
-    return plain(value)
+    return plain(dataset)
 
 
 def way_to_data(value: Any) -> str:
@@ -91,7 +94,7 @@ def named_splits(data: Any) -> dict[str, Dataset]:
     """Bring one data set, or several, into one form.
 
     Args:
-        data: A `Dataset`, or a dict of several by their names.
+        data: A `Dataset`, or rows that one can be made of, see `as_dataset`; or a dict of several by their names.
 
     Returns:
         The data sets by their names, see `require_dataset`. A single one is named after its split, or ``annotated``.
@@ -100,13 +103,9 @@ def named_splits(data: Any) -> dict[str, Dataset]:
         TypeError: If it is neither.
         ValueError: If it is an empty dict.
     """
-    if is_dataset(data):
-        return {str(data.split or "annotated"): plain(data)}
     if not isinstance(data, Mapping):
-        raise TypeError(
-            f"annotated data must be a datasets.Dataset or a dict of several, not {type(data).__name__}: make one with "
-            f"{way_to_data(data)}"
-        )
+        name = str((is_dataset(data) and data.split) or "annotated")
+        return {name: require_dataset(data, name)}
     if not data:
         raise ValueError("the dict of data sets is empty")
     return {str(name): require_dataset(dataset, str(name)) for name, dataset in data.items()}
@@ -300,41 +299,11 @@ def read_rows(
         yield row.content, row.spans
 
 
-def annotated_rows(rows: Dataset | Iterable[Any]) -> Iterator[tuple[dict[str, Any], Row]]:
-    """Read rows to write them.
-
-    Args:
-        rows: A data set in any form and any format, or dicts with ``tokens`` or ``text``, and ``entities``.
-
-    Yields:
-        Each row with its columns, and as it was read. Tags are replaced by entities.
-
-    Raises:
-        TypeError: If a row or a value has the wrong type.
-        ValueError: If a row is not annotated, or wrong.
-    """
-    if not is_dataset(rows):
-        for index, row in enumerate(rows):
-            parsed = parse_row(row, f"row {index}")
-            yield dict(row), parsed
-        return
-    reader = RowReader.from_dataset(rows, "annotated")
-    if reader.form == "tags" and "text" in rows.column_names:
-        logger.warning("The column 'text' is not written: entities of rows with 'tokens' count words.")
-    for index, values in enumerate(read_columns(rows, rows.column_names)):
-        columns = dict(zip(rows.column_names, values, strict=True))
-        parsed = reader.read(index, *(columns[name] for name in reader.columns))
-        if reader.form == "tags":
-            columns = {name: value for name, value in columns.items() if name not in ("ner_tags", "text")}
-            columns["entities"] = [entity.to_dict() for entity in parsed.entities]
-        yield columns, parsed
-
-
 def infer_labels(data: Any) -> list[str]:
     """List the labels of annotated data, for ``SpanMarkerModel.from_pretrained(encoder, labels=...)``.
 
     Args:
-        data: A `Dataset`, or a dict of several, whose labels are merged.
+        data: A `Dataset`, a pandas data frame or a list of dicts; or a dict of several, whose labels are merged.
 
     Returns:
         The names of the ``ClassLabel``, if the tags have one; the labels of all entities; or all tags. With a scheme,

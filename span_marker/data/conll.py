@@ -6,39 +6,67 @@ only if it cannot be a word. A line that is neither a word nor a comment is an e
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from span_marker.core.labels import OUTSIDE, SCHEMES, LabelledSpan, detect_scheme, entities_to_tags, tags_to_entities
-from span_marker.data.columns import annotated_rows
-from span_marker.data.rows import RowEntity, distinct, parse_row
-from span_marker.data.text_files import StrPath, read_utf8, writing
+from span_marker.data.row_errors import OnError
+from span_marker.data.row_writing import converted_rows
+from span_marker.data.rows import Row, RowEntity, distinct, parse_row
+from span_marker.data.text_files import SourceFile, StrPath, writing
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+logger = logging.getLogger(__name__)
 
 DOCUMENT_START = "-DOCSTART-"
 
 _PREFIXES = frozenset("BIESLU")
 _PREFIXED = re.compile(r"[BIESLU]-.+", re.DOTALL)
+_COMMENT = re.compile("#(?:[ \t]|$)")
 _KEY_AND_VALUE = re.compile(r"# *\S+ = ")
 
 
+class _Word(NamedTuple):
+    number: int  # of its line
+    line: str
+    cells: list[str]
+
+
 class _Sentence(NamedTuple):
+    row: int
     document: int
-    lines: list[int]  # of its words
-    cells: list[list[str]]  # of each word's line
+    words: list[_Word]
+
+
+class _Layout(NamedTuple):
+    """What the lines of a file have in common.
+
+    Attributes:
+        has_tabs: Whether tabs separate the columns, instead of spaces.
+        width: Number of columns.
+        example: A line with so many columns.
+    """
+
+    has_tabs: bool
+    width: int
+    example: str
+
+    def split(self, line: str) -> list[str]:
+        return line.split("\t") if self.has_tabs else re.split(" +", line)
 
 
 def read_conll(
-    path: Path, token_column: int = 0, tag_columns: Any = -1, documents: bool = False
+    file: SourceFile, token_column: int = 0, tag_columns: Any = -1, documents: bool = False
 ) -> list[dict[str, Any]]:
     """Read a column file.
 
     Args:
-        path: The file.
+        file: The file, which collects the errors of sentences.
         token_column: The column of the words.
         tag_columns: The column or columns of the tags, or ``"all"`` for every column except that of the words.
         documents: Whether to number documents and their sentences.
@@ -47,45 +75,65 @@ def read_conll(
         Rows with entities.
 
     Raises:
-        ValueError: If lines differ in their number of columns, a column does not exist, or tags cannot be read.
+        ValueError: If a column does not exist or is plainly another, or the tags of the file cannot be read.
     """
-    sentences = _split(path)
+    layout, sentences = _split(file)
     if not sentences:
         return []
     if documents and sentences[-1].document < 0:
-        raise ValueError(f"{path} has no {DOCUMENT_START} lines: leave documents= out")
-    first = sentences[0]
-    token, tags = _pick_columns(token_column, tag_columns, len(first.cells[0]), f"{path}, line {first.lines[0]}")
+        raise ValueError(f"{file} has no {DOCUMENT_START} lines: leave documents= out")
+    first = sentences[0].words[0].number
+    token, tags = _pick_columns(token_column, tag_columns, layout.width, f"{file}, line {first}")
+    whole: list[_Sentence] = []
+    for sentence in sentences:
+        with file.row():
+            for word in sentence.words:
+                problem = _find_problem(word, layout, token)
+                if problem:
+                    raise ValueError(f"{file}, line {word.number}, row {sentence.row}: {problem}")
+            whole.append(sentence)
+    _check_columns(whole, token, tags, tag_columns, file)
+    odd, scheme = _read_tags(whole, tags, file)
+    rows, starts = [], []
+    for sentence in whole:
+        with file.row():
+            for word in sentence.words if odd else ():
+                problem = next((odd[word.cells[column]] for column in tags if word.cells[column] in odd), None)
+                if problem:
+                    raise ValueError(f"{file}, line {word.number}, row {sentence.row}: {problem}")
+            rows.append(_to_row(sentence, token, tags, scheme, file))
+            starts.append(sentence.document)
+    return _number(rows, starts) if documents else rows
+
+
+def _read_tags(
+    sentences: Sequence[_Sentence], columns: Sequence[int], file: SourceFile
+) -> tuple[dict[str, str], str | None]:
+    """What is wrong with the odd tags of a file, and the scheme of the others."""
     places: dict[str, str] = {}
-    for index, sentence in enumerate(sentences):
-        for line, cells in zip(sentence.lines, sentence.cells, strict=True):
-            location = f"{path}, line {line}, row {index}"
-            if not cells[token]:
-                raise ValueError(f"{location}: the word is empty: {cells}")
-            for column in tags:
-                places.setdefault(cells[column], location)
-    scheme = scheme_of(places)
-    rows: list[dict[str, Any]] = []
-    for index, sentence in enumerate(sentences):
-        levels = [tags_to_entities([cells[column] for cells in sentence.cells], scheme) for column in tags]
-        row = {
-            "tokens": [cells[token] for cells in sentence.cells],
-            "entities": [span._asdict() for level in levels for span in level],
-        }
-        entities = distinct(parse_row(row, f"{path}, line {sentence.lines[0]}, row {index}").entities)
-        rows.append({**row, "entities": [entity.to_dict() for entity in entities]})
-    return _number(rows, [sentence.document for sentence in sentences]) if documents else rows
+    for sentence in sentences:
+        for word in sentence.words:
+            for column in columns:
+                if word.cells[column] not in places:
+                    places[word.cells[column]] = f"{file}, line {word.number}, row {sentence.row}"
+    odd = odd_tags(places)
+    return odd, scheme_of({tag: place for tag, place in places.items() if tag not in odd})
 
 
-def _split(path: Path) -> list[_Sentence]:
-    lines = [line.rstrip(" \t\r") for line in read_utf8(path).split("\n")]
-    data = [line for line in lines if line and not _starts_document(line)]
-    words = [line for line in data if not line.startswith("# ")]
-    if data and not words:
-        raise ValueError(f"{path} has only lines that begin with '# ', which may be comments or words")
-    delimiter = re.compile("\t" if any("\t" in line for line in words) else " +")
-    width = len(delimiter.split(words[0])) if words else 0
+def _to_row(
+    sentence: _Sentence, token: int, columns: Sequence[int], scheme: str | None, file: SourceFile
+) -> dict[str, Any]:
+    levels = [tags_to_entities([word.cells[column] for word in sentence.words], scheme) for column in columns]
+    tokens = [word.cells[token] for word in sentence.words]
+    spans = [span._asdict() for level in levels for span in level]
+    location = f"{file}, line {sentence.words[0].number}, row {sentence.row}"
+    entities = distinct(parse_row({"tokens": tokens, "entities": spans}, location).entities)
+    return {"tokens": tokens, "entities": [entity.to_dict() for entity in entities]}
 
+
+def _split(file: SourceFile) -> tuple[_Layout, list[_Sentence]]:
+    lines = [line.rstrip(" \t") for line in file.text().split("\n")]
+    layout = _find_layout([line for line in lines if line and not _starts_document(line)], file)
     sentences: list[_Sentence] = []
     document, at_start = -1, True
     for number, line in enumerate(lines, start=1):
@@ -93,25 +141,85 @@ def _split(path: Path) -> list[_Sentence]:
             document += bool(line)
             at_start = True
             continue
-        cells = delimiter.split(line)
-        if at_start and line.startswith("# ") and (len(cells) != width or _KEY_AND_VALUE.match(line)):
+        cells = layout.split(line)
+        is_comment = at_start and _COMMENT.match(line) is not None
+        if is_comment and (len(cells) != layout.width or _KEY_AND_VALUE.match(line)):
             continue
-        if len(cells) != width:
-            raise ValueError(
-                f"{path}, line {number}, row {len(sentences) - (not at_start)}: {line!r} has {len(cells)} columns, but "
-                f"{words[0]!r} has {width}: a line is a word with all its columns, or a comment that begins with '# ' "
-                "and comes before a sentence"
-            )
         if at_start:
-            sentences.append(_Sentence(document, [], []))
+            sentences.append(_Sentence(len(sentences), document, []))
             at_start = False
-        sentences[-1].lines.append(number)
-        sentences[-1].cells.append(cells)
-    return sentences
+        sentences[-1].words.append(_Word(number, line, cells))
+    return layout, sentences
+
+
+def _find_layout(lines: Sequence[str], file: SourceFile) -> _Layout:
+    """Find out what most lines have in common, comments apart."""
+    words = [line for line in lines if not _COMMENT.match(line)] or [line for line in lines if line.startswith("#\t")]
+    if lines and not words:
+        raise ValueError(f"{file} has only lines that begin with '# ', which may be comments or words")
+    has_tabs = 2 * sum("\t" in line for line in words) >= max(len(words), 1)
+    regular = [line for line in words if has_tabs or "\t" not in line]
+    widths = [len(_Layout(has_tabs, 0, "").split(line)) for line in regular]
+    width = Counter(widths).most_common(1)[0][0] if widths else 0
+    return _Layout(has_tabs, width, regular[widths.index(width)] if widths else "")
+
+
+def _find_problem(word: _Word, layout: _Layout, token: int) -> str | None:
+    """What is wrong with a line, or None."""
+    if not layout.has_tabs and "\t" in word.line:
+        return (
+            f"{word.line!r} has a tab, but spaces separate the columns of most lines, such as {layout.example!r}: if "
+            "the tab is a word, replace it by another character, otherwise by a space"
+        )
+    if len(word.cells) != layout.width:
+        return (
+            f"{word.line!r} has {len(word.cells)} columns, but {layout.example!r} has {layout.width}: a line is a word "
+            "with all its columns, or a comment that begins with '# ' and comes before a sentence"
+        )
+    return None if word.cells[token] else f"the word is empty: {word.cells}"
+
+
+def _check_columns(
+    sentences: Sequence[_Sentence], token: int, tags: Sequence[int], tag_columns: Any, file: SourceFile
+) -> None:
+    """Check that the columns are not plainly others than those of the words and of the tags."""
+    words = [word.cells for sentence in sentences for word in sentence.words]
+    width = len(words[0]) if words else 0
+    counts = all(w.cells[token] == str(number) for s in sentences for number, w in enumerate(s.words, start=1))
+    if width > 2 and counts and len(words) > len(sentences):
+        raise ValueError(
+            f"{file}: column {token} numbers the words of each sentence, 1, 2 and so on: pass token_column= the column "
+            "of the words"
+        )
+    if any(cells[column] != OUTSIDE for cells in words for column in tags):
+        return
+    others = [
+        column
+        for column in range(width)
+        if column != token and column not in tags and _are_tags([cells[column] for cells in words])
+    ]
+    if not others:
+        return
+    example = next(cells[others[0]] for cells in words if cells[others[0]] != OUTSIDE)
+    message = (
+        f"{file}: column {tags[-1]} has no entity, but the columns {others} look like tags, such as {example!r}: pass "
+        f"tag_columns='all' if entities are nested, tag_columns={others[0]} for this column alone, or "
+        f"tag_columns={tags[-1]} if there are no entities"
+    )
+    if tag_columns == -1:
+        raise ValueError(message)
+    logger.warning(message)
+
+
+def _are_tags(cells: Sequence[str]) -> bool:
+    """Tell whether the cells of a column look like tags: they have prefixes, or most of them are O."""
+    labels = [cell for cell in cells if cell != OUTSIDE]
+    is_prefixed = all(map(_PREFIXED.fullmatch, labels))
+    return bool(labels) and len(labels) < len(cells) and (is_prefixed or 2 * len(labels) <= len(cells))
 
 
 def _starts_document(line: str) -> bool:
-    return re.split("[ \t]", line, maxsplit=1)[0] == DOCUMENT_START
+    return line.startswith(DOCUMENT_START) and line[len(DOCUMENT_START) :][:1] in ("", " ", "\t")
 
 
 def _pick_columns(token_column: int, tag_columns: Any, width: int, location: str) -> tuple[int, list[int]]:
@@ -134,8 +242,25 @@ def _pick_columns(token_column: int, tag_columns: Any, width: int, location: str
     return token, tags
 
 
+def odd_tags(tags: Collection[str]) -> dict[str, str]:
+    """Find the tags of a file that cannot be read beside its others.
+
+    Args:
+        tags: All tags.
+
+    Returns:
+        What is wrong with each of those: they are empty, or plain where others have a prefix.
+    """
+    prefixed = [tag for tag in tags if _PREFIXED.fullmatch(tag)]
+    odd: dict[str, str] = {"": "the tag is empty"} if "" in tags else {}
+    for tag in tags if prefixed else ():
+        if tag and tag != OUTSIDE and not _PREFIXED.fullmatch(tag):
+            odd[tag] = f"the tag {tag!r} has no prefix, but {prefixed[0]!r} has one: is it the column of the tags?"
+    return odd
+
+
 def scheme_of(places: Mapping[str, str]) -> str | None:
-    """Find the scheme of all tags of a file.
+    """Find the scheme of all tags of a file, those of `odd_tags` apart.
 
     Args:
         places: The location of the first occurrence of each tag.
@@ -144,21 +269,14 @@ def scheme_of(places: Mapping[str, str]) -> str | None:
         A key of `SCHEMES`, or None if the tags are plain labels.
 
     Raises:
-        ValueError: If only some tags have a prefix, or the prefixes belong to no scheme.
+        ValueError: If the prefixes belong to no scheme, or plain labels look like something else.
     """
     plain = [tag for tag in places if tag != OUTSIDE and not _PREFIXED.fullmatch(tag)]
     prefixed = [tag for tag in places if tag != OUTSIDE and tag not in plain]
     scheme = detect_scheme(places)
-    if prefixed and plain:
-        raise ValueError(
-            f"{places[plain[0]]}: the tag {plain[0]!r} has no prefix, but {prefixed[0]!r} has one: is it the column of "
-            "the tags?"
-        )
     if prefixed and scheme is None:
         found = sorted({tag[0] for tag in prefixed})
         raise ValueError(f"{places[prefixed[0]]}: the prefixes {found} belong to none of the schemes {list(SCHEMES)}")
-    if "" in plain:
-        raise ValueError(f"{places['']}: the tag is empty")
     if plain and (OUTSIDE not in places or any(tag.isdigit() for tag in plain)):
         reason = "which is a number" if plain[0].isdigit() else "but none of its tags is 'O'"
         raise ValueError(
@@ -182,7 +300,7 @@ def _number(rows: list[dict[str, Any]], starts: Sequence[int]) -> list[dict[str,
     return numbered
 
 
-def write_conll(path: StrPath, rows: Dataset | Iterable[Mapping[str, Any]]) -> None:
+def write_conll(path: StrPath, rows: Dataset | Iterable[Mapping[str, Any]], errors: OnError = "raise") -> None:
     """Write rows of words as a column file: ``word<TAB>tag``, IOB2.
 
     Entities that overlap need several columns: each goes into the first one where its words are free, and every line of
@@ -192,24 +310,13 @@ def write_conll(path: StrPath, rows: Dataset | Iterable[Mapping[str, Any]]) -> N
     Args:
         path: The file.
         rows: A data set of words annotated in any form, or rows with ``tokens`` and ``entities``.
+        errors: What happens to rows that cannot be written, see `span_marker.data.jsonl.write_jsonl`.
 
     Raises:
         TypeError: If a row has a value of the wrong type.
         ValueError: If a row is wrong, has a text or no words, or a word or a label would not be read back as the same.
     """
-    sentences: list[tuple[Any, list[str], list[list[str]]]] = []
-    for index, (columns, row) in enumerate(annotated_rows(rows)):
-        location = f"row {index}"
-        if row.kind == "text":
-            raise ValueError(f"{location} has 'text', but CoNLL files have words: write_conll needs rows with 'tokens'")
-        if not row.content:
-            raise ValueError(f"{location} has no words: a CoNLL file cannot represent empty sentences")
-        for word in row.content:
-            _check_cell(word, f"{location}: the word")
-        for entity in row.entities:
-            _check_cell(entity.label, f"{location}: the label")
-        tags = [entities_to_tags(level, len(row.content)) for level in _levels(distinct(row.entities))]
-        sentences.append((columns.get("document_id"), row.content, tags))
+    sentences = list(converted_rows(rows, _to_columns, errors))
     num_levels = max([1, *(len(tags) for _, _, tags in sentences)])
     document: Any = None
     with writing(path) as file:
@@ -221,6 +328,21 @@ def write_conll(path: StrPath, rows: Dataset | Iterable[Mapping[str, Any]]) -> N
             for cells in zip(words, *tags, strict=True):
                 file.write("\t".join(cells) + "\n")
             file.write("\n")
+
+
+def _to_columns(index: int, columns: Mapping[str, Any], row: Row) -> tuple[Any, list[str], list[list[str]]]:
+    """The document, the words, and the tags of each level."""
+    location = f"row {index}"
+    if row.kind == "text":
+        raise ValueError(f"{location} has 'text', but CoNLL files have words: write_conll needs rows with 'tokens'")
+    if not row.content:
+        raise ValueError(f"{location} has no words: a CoNLL file cannot represent empty sentences")
+    for word in row.content:
+        _check_cell(word, f"{location}: the word")
+    for entity in row.entities:
+        _check_cell(entity.label, f"{location}: the label")
+    tags = [entities_to_tags(level, len(row.content)) for level in _levels(distinct(row.entities))]
+    return columns.get("document_id"), row.content, tags
 
 
 def _check_cell(value: str, subject: str) -> None:

@@ -13,10 +13,15 @@ from typing import TYPE_CHECKING, Any, Literal
 from span_marker.core.graphemes import whole_spans
 from span_marker.data.brat import read_brat, write_brat
 from span_marker.data.conll import read_conll, write_conll
-from span_marker.data.gliner import read_gliner, write_gliner
-from span_marker.data.jsonl import read_json, write_jsonl
+from span_marker.data.conllu import is_conllu, read_conllu
+from span_marker.data.csv_files import is_csv, read_csv, write_csv
+from span_marker.data.gliner import read_gliner, read_gliner2, write_gliner
+from span_marker.data.jsonl import READ_OPTIONS, read_json, write_jsonl
+from span_marker.data.pubtator import is_pubtator, read_pubtator
+from span_marker.data.row_errors import OnError, check_on_error, report_errors
 from span_marker.data.spacy_docs import read_docbin, write_docbin
-from span_marker.data.text_files import StrPath, check_path
+from span_marker.data.text_files import SourceFile, StrPath, check_path
+from span_marker.data.webanno import is_webanno, read_webanno
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -31,20 +36,25 @@ class Format:
     Attributes:
         name: Its name.
         endings: Endings of its files, in lower case; none if another format has them and reads its files, too.
-        read: Reads a path, with the options by name, as rows with entities.
-        write: Writes rows with entities to a path.
+        read: Reads a `SourceFile`, which collects the errors of rows, with the options by name, as rows with entities.
+        write: Writes rows with entities to a path; None if the format is only read.
         options: Options of reading, with their defaults.
         write_options: Names of the options of writing.
         is_folder: Whether files of the format are in a folder.
+        is_text: Whether they have an encoding.
+        recognizes: Tells by the beginning of a text file whether it is of the format, whatever its ending; None if
+            contents do not tell.
     """
 
     name: str
     endings: tuple[str, ...]
     read: Callable[..., list[dict[str, Any]]]
-    write: Callable[..., None]
+    write: Callable[..., None] | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     write_options: tuple[str, ...] = ()
     is_folder: bool = False
+    is_text: bool = True
+    recognizes: Callable[[str], bool] | None = None
 
 
 FORMATS = (
@@ -55,12 +65,27 @@ FORMATS = (
         write_conll,
         {"token_column": 0, "tag_columns": -1, "documents": False},
     ),
-    Format("jsonl", (".jsonl", ".json"), read_json, write_jsonl, {"annotator": None}),
+    Format("jsonl", (".jsonl", ".json"), read_json, write_jsonl, {"annotator": None, **READ_OPTIONS}, ("offsets",)),
     Format("gliner", (), read_gliner, write_gliner),
+    Format("gliner2", (), read_gliner2, options={"occurrences": "all"}),
+    Format(
+        "csv",
+        (".csv",),
+        read_csv,
+        write_csv,
+        {"columns": None, "labels": None, "occurrences": "all"},
+        recognizes=is_csv,
+    ),
+    Format("conllu", (".conllu",), read_conllu, options={"documents": False}, recognizes=is_conllu),
+    Format("webanno", (), read_webanno, options={"layer": None}, recognizes=is_webanno),
+    Format("pubtator", (".pubtator",), read_pubtator, recognizes=is_pubtator),
     Format("brat", (".ann",), read_brat, write_brat, is_folder=True),
-    Format("docbin", (".spacy",), read_docbin, write_docbin, {"spans_key": None}, ("nlp", "spans_key")),
+    Format("docbin", (".spacy",), read_docbin, write_docbin, {"spans_key": None}, ("nlp", "spans_key"), is_text=False),
 )
-"""All formats that can be read and written."""
+"""All formats that can be read."""
+
+_HEAD = 4096
+"""How many bytes of a file tell its format."""
 
 
 def read_annotations(
@@ -72,6 +97,14 @@ def read_annotations(
     documents: bool = False,
     annotator: str | int | None = None,
     spans_key: str | None = None,
+    field: str | None = None,
+    control: str | Sequence[str] | None = None,
+    labels: Mapping[int, str] | Sequence[Any] | StrPath | None = None,
+    occurrences: Literal["all", "in-order"] = "all",
+    columns: Mapping[str, str] | None = None,
+    layer: str | None = None,
+    encoding: str | None = None,
+    errors: OnError = "raise",
 ) -> Dataset:
     """Read annotated data into rows with ``tokens`` or ``text``, and ``entities``.
 
@@ -80,43 +113,72 @@ def read_annotations(
 
     Args:
         path: A file, or a folder for brat.
-        format: ``conll``, ``jsonl``, ``gliner``, ``brat`` or ``docbin``. Defaults to what the ending of the path says.
-            ``jsonl`` reads the records of all tools, GLiNER's among them; ``gliner`` refuses all but those.
+        format: ``conll``, ``jsonl``, ``gliner``, ``gliner2``, ``csv``, ``conllu``, ``webanno``, ``pubtator``, ``brat``
+            or ``docbin``. Defaults to what the ending of the path says, or for column files and unknown endings the
+            contents. ``jsonl`` reads the records of all tools, GLiNER's among them; ``gliner`` refuses all but those.
         token_column: For conll: the column of the words.
         tag_columns: For conll: the column of the tags. Several columns, or ``"all"`` but that of the words, are levels
             of nested entities.
-        documents: For conll: whether ``-DOCSTART-`` lines become the columns ``document_id`` and ``sentence_id``, so
-            that the trainer reads each sentence in the context of its document.
+        documents: For conll and conllu: whether ``-DOCSTART-`` or ``# newdoc`` lines become the columns ``document_id``
+            and ``sentence_id``, so that the trainer reads each sentence in the context of its document.
         annotator: For jsonl: whose annotation to use where there are several; a name, number or address.
         spans_key: For docbin: read ``Doc.spans[spans_key]`` instead of ``Doc.ents``.
+        field: For Label Studio and Argilla 2: the field of the text. Defaults to ``text``, or else to the only string.
+        control: For Label Studio: the name of the ``Labels`` control to read, or a list of several. Defaults to the
+            only one.
+        labels: For jsonl and csv: names of labels and tags that are numbers. A dict; a list, counted from 0; doccano's
+            label configuration; or the path of a JSON file with one of these.
+        occurrences: For entities that are strings without offsets: ``"all"`` their occurrences as whole words, or
+            ``"in-order"``: the first occurrence for the first of equal strings, the second for the second, and so on.
+        columns: For csv: the names of columns by what they are, such as ``{"text": "sentence"}``; see the page on data.
+        layer: For webanno: the layer and the feature of the labels. Defaults to ``NamedEntity|value``, or else to the
+            only one.
+        encoding: The encoding of text files. Defaults to what their byte order mark says (UTF-8, UTF-16 or UTF-32), or
+            else UTF-8.
+        errors: What happens to rows that are wrong: ``raise`` an error with the first 20 of their errors that says how
+            many more there are; ``skip`` them, with a warning that says how many and has the first; or a list, to which
+            their errors are added. Rows are counted from 0, those that are skipped included.
 
     Returns:
         A data set with the columns ``tokens`` or ``text``, ``entities``, and others of the format.
 
     Raises:
-        TypeError: If ``path`` is not a path, or a value in the file has the wrong type.
-        ValueError: If the format is unknown, an option is not one of the format, or the data is wrong.
+        TypeError: If ``path`` is not a path, or the first wrong value in the file has the wrong type.
+        ValueError: If the format is unknown, an option is not one of the format, the file as a whole cannot be read, or
+            the data is wrong.
         FileNotFoundError: If there is no such file.
     """
     check_path(path)
+    check_on_error(errors)
     path = Path(path)
+    source = SourceFile(path, encoding)
     if not path.exists():
         raise FileNotFoundError(f"there is no {path}")
-    kind = _find_format(path, format, path.is_dir() or (path.suffix == ".txt" and path.with_suffix(".ann").exists()))
+    is_brat = path.is_dir() or (path.suffix == ".txt" and path.with_suffix(".ann").exists())
+    by_content = _recognize(source) if format is None and not is_brat else None
+    kind = by_content or _find_format(path, format, is_brat)
     given: dict[str, Any] = {
         "token_column": token_column,
         "tag_columns": tag_columns,
         "documents": documents,
         "annotator": annotator,
         "spans_key": spans_key,
+        "field": field,
+        "control": control,
+        "labels": labels,
+        "occurrences": occurrences,
+        "columns": columns,
+        "layer": layer,
     }
     defaults = {option: default for other in FORMATS for option, default in other.options.items()}
     _check_options({name: value for name, value in given.items() if value != defaults[name]}, kind.options, path, kind)
     if path.is_dir() and not kind.is_folder:
         raise ValueError(f"{path} is a folder: for format={kind.name!r}, pass one file")
-    rows = kind.read(path, **{name: given[name] for name in kind.options})
+    if encoding is not None and not kind.is_text:
+        raise ValueError(f"encoding={encoding!r} means nothing for {path}, whose format is {kind.name}: leave it out")
+    rows = _read(kind, source, {name: given[name] for name in kind.options}, errors)
     _extend_to_graphemes(rows, path)
-    return _to_dataset(rows, path)
+    return _to_dataset(rows, path, f": {len(source.errors)} are wrong ({source.errors[0]})" if source.errors else "")
 
 
 def write_annotations(
@@ -127,9 +189,10 @@ def write_annotations(
     Args:
         path: The file; for brat a folder, which is made if need be.
         rows: A data set annotated in any form, or rows with ``tokens`` or ``text``, and ``entities``.
-        format: ``conll``, ``jsonl``, ``gliner``, ``brat`` or ``docbin``. Defaults to what the ending of the path says,
-            which is never ``gliner``; a folder, or a path that ends with ``/``, is brat's.
-        **options: Options of the writer: ``nlp`` and ``spans_key`` for docbin, see `write_docbin`.
+        format: ``conll``, ``jsonl``, ``gliner``, ``csv``, ``brat`` or ``docbin``. Defaults to what the ending of the
+            path says, which is never ``gliner``; a folder, or a path that ends with ``/``, is brat's.
+        **options: Options of the writer: ``errors`` for all formats, and ``offsets`` for jsonl, see `write_jsonl`;
+            ``nlp`` and ``spans_key`` for docbin, see `write_docbin`.
 
     Raises:
         TypeError: If ``path`` is not a path, or a row has a value of the wrong type.
@@ -138,8 +201,32 @@ def write_annotations(
     """
     check_path(path)
     kind = _find_format(Path(path), format, os.fspath(path).endswith(("/", os.sep)) or Path(path).is_dir())
-    _check_options(options, kind.write_options, path, kind)
+    _check_options(options, ("errors", *kind.write_options), path, kind)
+    if kind.write is None:
+        writable = [other.name for other in FORMATS if other.write is not None]
+        raise ValueError(f"{path}: {kind.name} is only read: pass format= one of {writable}")
     kind.write(path, rows, **options)
+
+
+def _read(kind: Format, source: SourceFile, options: Mapping[str, Any], errors: OnError) -> list[dict[str, Any]]:
+    """Read the rows of a file, and report those that are wrong."""
+    try:
+        rows = kind.read(source, **options)
+    except (TypeError, ValueError) as error:
+        if errors == "raise":
+            report_errors([*source.errors, error], errors, str(source))
+        raise
+    report_errors(source.errors, errors, str(source))
+    return rows
+
+
+def _recognize(source: SourceFile) -> Format | None:
+    """Find a format by the contents of a file, unless its ending is that of a format which contents do not tell."""
+    by_ending = next((kind for kind in FORMATS if source.path.suffix.lower() in kind.endings), None)
+    if by_ending is not None and by_ending.recognizes is None and by_ending.name != "conll":
+        return None
+    head = source.head(_HEAD)
+    return next((kind for kind in FORMATS if kind.recognizes is not None and kind.recognizes(head)), None)
 
 
 def _find_format(path: Path, name: str | None, is_folder: bool) -> Format:
@@ -179,12 +266,12 @@ def _extend_to_graphemes(rows: Sequence[dict[str, Any]], path: Path) -> None:
         )
 
 
-def _to_dataset(rows: Sequence[dict[str, Any]], path: Path) -> Dataset:
+def _to_dataset(rows: Sequence[dict[str, Any]], path: Path, reason: str) -> Dataset:
     """Make a data set of rows that have all words, or all texts. Columns that some lack are None there."""
     from datasets import Dataset, Features, List, Value  # takes long to import
 
     if not rows:
-        raise ValueError(f"{path} has no annotated rows")
+        raise ValueError(f"{path} has no annotated rows{reason}")
     kinds = ["tokens" if "tokens" in row else "text" for row in rows]
     other = next((index for index, kind in enumerate(kinds) if kind != kinds[0]), None)
     if other is not None:
@@ -199,6 +286,6 @@ def _to_dataset(rows: Sequence[dict[str, Any]], path: Path) -> Dataset:
     for name in columns.keys() - features.keys():
         try:
             features[name] = Dataset.from_dict({name: columns[name]}).features[name]
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"{path}: the values of {name!r} are not all of one type ({error})") from error
     return Dataset.from_dict(columns, features=Features({name: features[name] for name in names}))

@@ -15,12 +15,17 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from span_marker.data.columns import annotated_rows
-from span_marker.data.rows import as_text, distinct
+from span_marker.core.surrogates import REPLACEMENT
+from span_marker.data.row_errors import OnError
+from span_marker.data.row_writing import converted_rows
+from span_marker.data.rows import Row, RowEntity, as_text, distinct
 from span_marker.data.text_files import StrPath, writing
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+_REPLACED = dict.fromkeys([0, *range(0xD800, 0xE000)], REPLACEMENT)
+"""NUL, which browsers drop, and lone surrogates."""
 
 PAPER = ("#ffffff", "#16181d")
 INK = ("#1b1e23", "#e8eaed")
@@ -90,6 +95,7 @@ def write_html(
     *,
     title: str = "Entities",
     columns: Sequence[str] = (),
+    errors: OnError = "raise",
 ) -> None:
     """Write a page that shows rows with their entities marked.
 
@@ -104,18 +110,21 @@ def write_html(
             read before anything is written, since the legend comes first.
         title: Title of the page.
         columns: Other columns of the rows, such as ``id``, to show above each text.
+        errors: What happens to rows that cannot be shown, see `span_marker.data.jsonl.write_jsonl`.
 
     Raises:
         TypeError: If a row has a value of the wrong type.
         ValueError: If a row is wrong, or lacks one of the columns.
     """
-    texts = []
-    for index, (values, row) in enumerate(annotated_rows(rows)):
+
+    def to_text(index: int, values: Mapping[str, Any], row: Row) -> tuple[str, list[RowEntity], list[tuple[str, Any]]]:
         text, entities = as_text(row)
         missing = [name for name in columns if name not in values]
         if missing:
             raise ValueError(f"row {index} has no column {missing[0]!r}, only {list(values)}: columns={columns!r}")
-        texts.append((text, distinct(entities), [(name, values[name]) for name in columns if values[name] is not None]))
+        return text, distinct(entities), [(name, values[name]) for name in columns if values[name] is not None]
+
+    texts = list(converted_rows(rows, to_text, errors, allow_surrogates=True))
     counts = Counter(entity.label for _, entities, _ in texts for entity in entities)
     numbers = {label: number for number, label in enumerate(sorted(counts))}
     drawings = (
@@ -141,14 +150,14 @@ def write_page(path: StrPath, template: str, **context: Any) -> None:
 
 
 def _templates() -> Environment:
-    """The templates of the package. NUL is replaced, since HTML can't represent it and browsers drop it."""
+    """The templates of the package. NUL and lone surrogates are replaced, since HTML can't represent them."""
     return Environment(
         loader=FileSystemLoader(Path(__file__).parents[1]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=lambda value: value.replace("\0", "\ufffd") if isinstance(value, str) else value,
+        finalize=lambda value: value.translate(_REPLACED) if isinstance(value, str) else value,
     )
 
 

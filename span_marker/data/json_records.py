@@ -29,7 +29,8 @@ class Record(NamedTuple):
         reason: Why there is no annotation, if there is none.
         task: The same for all records of one task, which several annotators may have.
         tags: Tags in place of entities. Their scheme is known only when the tags of all records are.
-        ignored: Keys that are not read, and that the user should know of.
+        ignored: Keys and results that are not read, and that the user should know of.
+        repeated: Number of entity strings that occur several times in the text.
     """
 
     content: dict[str, Any]
@@ -38,6 +39,7 @@ class Record(NamedTuple):
     task: str | None = None
     tags: list[str] | None = None
     ignored: tuple[str, ...] = ()
+    repeated: int = 0
 
 
 class Shape(NamedTuple):
@@ -47,11 +49,13 @@ class Shape(NamedTuple):
         name: The tools whose shape it is, and its keys.
         recognizes: Tells whether a record has it.
         read: Reads a record; the second argument is its location in errors.
+        options: Names of the options of `span_marker.data.jsonl.read_json` that ``read`` takes.
     """
 
     name: str
     recognizes: Callable[[Any], bool]
-    read: Callable[[Any, str], Record]
+    read: Callable[..., Record]
+    options: tuple[str, ...] = ()
 
 
 def has(record: Any, *keys: str) -> bool:
@@ -85,25 +89,30 @@ def row_content(text: str, record: Mapping[str, Any]) -> dict[str, Any]:
     return {"text": text} if record.get("id") is None else {"id": record["id"], "text": text}
 
 
-def pick_text(fields: Mapping[str, Any], location: str) -> str:
+def pick_field(fields: Mapping[str, Any], location: str, field: str | None = None) -> str:
     """Find the text among fields.
 
     Args:
         fields: The fields.
         location: What to call the record in errors.
+        field: The name of the text. Defaults to ``text``, or else to the only string.
 
     Returns:
-        The field ``text``, or else the only string.
+        The name of the text.
 
     Raises:
-        ValueError: If there is no string, or several.
+        ValueError: If it is no string; or, without ``field``, if there is no string, or several.
     """
-    if isinstance(fields.get("text"), str):
-        return fields["text"]
     strings = [name for name, value in fields.items() if isinstance(value, str)]
+    if field is not None:
+        if field not in strings:
+            raise ValueError(f"{location}: field={field!r} is none of the texts {strings}")
+        return field
+    if "text" in strings:
+        return "text"
     if len(strings) != 1:
-        raise ValueError(f"{location}: which field is the text? It has {strings}: name one of them 'text'")
-    return fields[strings[0]]
+        raise ValueError(f"{location}: which field is the text? It has {strings}: pass field= with one of them")
+    return strings[0]
 
 
 def read_spans(spans: Any, text: str, location: str) -> list[RowEntity]:
@@ -130,28 +139,6 @@ def read_spans(spans: Any, text: str, location: str) -> list[RowEntity]:
 def read_span(label: Any, start: Any, end: Any, text: str, location: str) -> RowEntity:
     """Read one entity of a text, see `span_marker.data.rows.check_entity`."""
     return check_entity({"label": label, "start": start, "end": end}, len(text), "characters", location)
-
-
-def mismatch(text: str, entity: RowEntity, copy: Any, location: str) -> ValueError:
-    """Make the error for a record whose own copy of a span differs from its text.
-
-    Args:
-        text: The text.
-        entity: The span.
-        copy: The copy.
-        location: What to call the record in errors.
-
-    Returns:
-        The error. It says so if the offsets would be right in UTF-16 units.
-    """
-    message = (
-        f"{location}: characters {entity.start} to {entity.end} of the text are {text[entity.start : entity.end]!r}, "
-        f"but the annotation says {copy!r}"
-    )
-    units = text.encode("utf-16-le", "surrogatepass")[2 * entity.start : 2 * entity.end].decode("utf-16-le", "replace")
-    if units == copy:
-        message += ": the offsets count UTF-16 units, not characters"
-    return ValueError(message)
 
 
 def annotator_names(annotator: Any) -> frozenset[str]:

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from span_marker.core.labels import tags_to_entities
-from span_marker.data.annotation_tools import find_shape
-from span_marker.data.columns import annotated_rows
-from span_marker.data.conll import scheme_of
+from span_marker.core.offsets import OffsetUnit, check_offset_unit, convert_offsets
+from span_marker.core.surrogates import has_surrogates, readable
+from span_marker.data.annotation_tools import find_shape, is_ner_annotator
+from span_marker.data.conll import odd_tags, scheme_of
 from span_marker.data.json_records import Annotation, Record, Shape
-from span_marker.data.rows import PREDICTED, parse_row
-from span_marker.data.text_files import StrPath, read_utf8, writing
+from span_marker.data.json_writing import row_to_json, write_json
+from span_marker.data.label_names import read_label_names
+from span_marker.data.row_errors import OnError
+from span_marker.data.row_writing import converted_rows
+from span_marker.data.rows import PREDICTED, Row, parse_row
+from span_marker.data.text_files import SourceFile, StrPath
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -25,69 +32,158 @@ SHOWN = 5
 """How many records a warning names."""
 
 
-REPEATED = {"label", "start", "end", "score", "span", *PREDICTED["words"], *PREDICTED["characters"]}
-"""Keys of an entity that are written in one form, or repeat what others say."""
+READ_OPTIONS: dict[str, Any] = {"field": None, "control": None, "labels": None, "occurrences": "all"}
+"""Options of shapes, with their defaults."""
+
+REPEATED = {"label", "start", "end", "score", *PREDICTED["words"], *PREDICTED["characters"]}
+"""Keys of an entity that are written in one form."""
+
+_ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
-def read_json(path: Path, annotator: str | int | None = None, shape: Shape | None = None) -> list[dict[str, Any]]:
-    """Read a file of JSON lines, or one JSON array.
+def read_json(file: SourceFile, annotator: str | int | None = None, **options: Any) -> list[dict[str, Any]]:
+    """Read a file of JSON lines, or one JSON array, see `read_records`."""
+    return read_records(file, _read_values(file), annotator, **options)
+
+
+def read_records(
+    file: SourceFile,
+    records: Iterable[tuple[str, Any]],
+    annotator: str | int | None = None,
+    shape: Shape | None = None,
+    **options: Any,
+) -> list[dict[str, Any]]:
+    """Read records of any shape.
 
     Args:
-        path: The file.
+        file: Their file, which collects the errors of records.
+        records: The records, each with its place in the file.
         annotator: Whose annotation to use if a record has several.
         shape: The shape of all records; None if their keys determine it.
+        **options: Options of shapes, see `READ_OPTIONS`.
 
     Returns:
         Rows with entities.
 
     Raises:
-        TypeError: If a value has the wrong type.
-        ValueError: If something cannot be read, or a record has several annotations.
+        TypeError: If an option has the wrong type.
+        ValueError: If an option is of no use to any record, or the file is not JSON.
     """
+    if "labels" in options:
+        options["labels"] = read_label_names(options["labels"])
+    unused = {name for name, value in options.items() if value != READ_OPTIONS[name]}
+    notes = _Notes()
     rows: list[dict[str, Any]] = []
-    left_out: dict[str, list[str]] = {}
-    ignored: dict[str, list[str]] = {}
     seen: dict[Any, tuple[str, Annotation]] = {}
-    tags: dict[int, list[str]] = {}
-    num_records = 0
-    for place, value in _read_values(path):
-        num_records += 1
-        location = f"{path}, {place}, row {len(rows)}"
-        record = (shape or find_shape(value, location)).read(value, location)
+    tags: dict[int, tuple[str, list[str]]] = {}
+    for place, value in records:
+        notes.num_records += 1
+        location = f"{file}, {place}, row {len(rows) + len(file.errors)}"
+        with file.row():
+            kind = shape or find_shape(value, location)
+            unused -= set(kind.options)
+            record = kind.read(value, location, **{name: options[name] for name in kind.options if name in options})
+            annotation, reason = _choose(record, annotator, location)
+            notes.add(record, place, None if annotation else reason)
+            if annotation is None:
+                continue
+            if record.task is not None:
+                before, other = seen.setdefault(record.task, (place, annotation))
+                if other.annotator != annotation.annotator:
+                    raise _several(f"{location} and {before}", [other, annotation])
+            if record.tags is not None:
+                tags[len(rows)] = location, record.tags
+            rows.append({**record.content, "entities": [entity.to_dict() for entity in annotation.entities]})
+    if unused and notes.num_records:
+        raise ValueError(f"{file}: {', '.join(sorted(unused))} would change nothing: no record has such a choice")
+    notes.report(file)
+    wrong = _resolve_tags(rows, tags, file)
+    return [row for index, row in enumerate(rows) if index not in wrong]
+
+
+@dataclass
+class _Notes:
+    """What to warn about when all records of a file are read: places by what is left out, ignored or ambiguous."""
+
+    num_records: int = 0
+    left_out: dict[str, list[str]] = field(default_factory=dict)
+    ignored: dict[str, list[str]] = field(default_factory=dict)
+    repeated: dict[str, int] = field(default_factory=dict)
+
+    def add(self, record: Record, place: str, reason: str | None) -> None:
         for key in record.ignored:
-            ignored.setdefault(key, []).append(place)
-        annotation, reason = _choose(record, annotator, location)
-        if annotation is None:
-            left_out.setdefault(reason, []).append(place)
-            continue
-        if record.task is not None:
-            before, other = seen.setdefault(record.task, (place, annotation))
-            if other.annotator != annotation.annotator:
-                raise _several(f"{location} and {before}", [other, annotation])
-        if record.tags is not None:
-            tags[len(rows)] = record.tags
-        rows.append({**record.content, "entities": [entity.to_dict() for entity in annotation.entities]})
-    if left_out:
-        reasons = [f"{len(places)} {reason} ({', '.join(places[:SHOWN])})" for reason, places in left_out.items()]
-        num_left_out = sum(map(len, left_out.values()))
-        logger.warning("%s: %d of %d records are left out: %s", path, num_left_out, num_records, "; ".join(reasons))
-    if ignored:
-        keys = [f"{key!r} in {len(places)} ({', '.join(places[:SHOWN])})" for key, places in ignored.items()]
-        logger.warning("%s: keys of some of the %d records are ignored: %s", path, num_records, "; ".join(keys))
-    _resolve_tags(rows, tags, path)
-    return rows
+            self.ignored.setdefault(key, []).append(place)
+        if reason is not None:
+            self.left_out.setdefault(reason, []).append(place)
+        if record.repeated:
+            self.repeated[place] = record.repeated
+
+    def report(self, path: SourceFile) -> None:
+        if self.left_out:
+            reasons = [f"{len(places)} {reason} ({_first(places)})" for reason, places in self.left_out.items()]
+            num_left_out, together = sum(map(len, self.left_out.values())), "; ".join(reasons)
+            logger.warning("%s: %d of %d records are left out: %s", path, num_left_out, self.num_records, together)
+        if self.ignored:
+            parts = "; ".join(f"{part!r} in {len(places)} ({_first(places)})" for part, places in self.ignored.items())
+            logger.warning("%s: parts of some of the %d records are ignored: %s", path, self.num_records, parts)
+        if self.repeated:
+            logger.warning(
+                "%s: %d entity strings occur several times in their text, in %d of %d records (%s): every occurrence "
+                "is an entity with occurrences='all', only as many as there are strings with occurrences='in-order'",
+                path,
+                sum(self.repeated.values()),
+                len(self.repeated),
+                self.num_records,
+                _first([*self.repeated]),
+            )
 
 
-def _read_values(path: Path) -> Iterator[tuple[str, Any]]:
-    text = read_utf8(path)
+def _first(places: list[str]) -> str:
+    return ", ".join(places[:SHOWN])
+
+
+def _read_values(file: SourceFile) -> Iterator[tuple[str, Any]]:
+    """The values of a file, each with its place. Lone surrogates, which Arrow cannot hold, are replaced."""
+    text = file.text()
+    replaced: list[str] = []
+    may_have_surrogates = _ESCAPED_SURROGATE.search(text) is not None
+    for place, value in _parse(file, text):
+        if may_have_surrogates and has_surrogates(value):
+            replaced.append(place)
+            value = _without_surrogates(value)
+        yield place, value
+    if replaced:
+        logger.warning(
+            "%s: lone surrogates, which are half a character, are read as U+FFFD in %d records (%s)",
+            file,
+            len(replaced),
+            _first(replaced),
+        )
+
+
+def _without_surrogates(value: Any) -> Any:
+    if isinstance(value, str):
+        return readable(value)
+    if isinstance(value, list):
+        return [_without_surrogates(item) for item in value]
+    if isinstance(value, dict):
+        return {readable(key): _without_surrogates(item) for key, item in value.items()}
+    return value
+
+
+def _parse(file: SourceFile, text: str) -> Iterator[tuple[str, Any]]:
+    """Read one array, or lines. A line that is not JSON is an error of its row."""
     if not text.strip():
         return
     try:
         whole = json.loads(text)
-    except json.JSONDecodeError as error:
-        if error.msg != "Extra data":
-            raise ValueError(f"{path}, line {error.lineno} is not JSON: {error.msg} at column {error.colno}") from error
+    except ValueError as error:
+        if not _has_lines(text, error):
+            raise _not_json(file, 1, error) from error
     else:
+        if is_ner_annotator(whole):
+            yield from ((f"annotation {index}", item) for index, item in enumerate(whole["annotations"]))
+            return
         is_tuple = isinstance(whole, list) and len(whole) == 2 and isinstance(whole[0], str)
         yield from (
             ((f"item {index}", item) for index, item in enumerate(whole))
@@ -99,9 +195,33 @@ def _read_values(path: Path) -> Iterator[tuple[str, Any]]:
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             try:
-                yield f"line {number}", json.loads(line)
-            except json.JSONDecodeError as error:
-                raise ValueError(f"{path}, line {number} is not JSON: {error.msg} at column {error.colno}") from error
+                value = json.loads(line)
+            except ValueError as error:
+                file.errors.append(_not_json(file, number, error))
+            else:
+                yield f"line {number}", value
+
+
+def _has_lines(text: str, error: ValueError) -> bool:
+    """Tell whether a text that is no JSON has JSON lines: one of its lines is a record."""
+    is_extra = isinstance(error, json.JSONDecodeError) and error.msg == "Extra data"
+    if not is_extra and not text.startswith("{"):
+        return False
+    return any(line.startswith(("{", "[")) and _is_json(line) for line in text.split("\n"))
+
+
+def _is_json(line: str) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
+
+
+def _not_json(file: SourceFile, line: int, error: ValueError) -> ValueError:
+    if not isinstance(error, json.JSONDecodeError):  # a number of too many digits
+        return ValueError(f"{file}, line {line} cannot be read: {error}")
+    return ValueError(f"{file}, line {line + error.lineno - 1} is not JSON: {error.msg} at column {error.colno}")
 
 
 def _choose(record: Record, annotator: str | int | None, location: str) -> tuple[Annotation | None, str]:
@@ -126,32 +246,64 @@ def _several(location: str, annotations: list[Annotation]) -> ValueError:
     )
 
 
-def _resolve_tags(rows: list[dict[str, Any]], tags: dict[int, list[str]], path: Path) -> None:
-    """Read the entities of rows that have tags instead."""
-    scheme = scheme_of({tag: f"{path}, row {index}" for index in reversed(tags) for tag in tags[index]})
-    for index, row_tags in tags.items():
-        row = {"tokens": rows[index]["tokens"], "entities": [e._asdict() for e in tags_to_entities(row_tags, scheme)]}
-        rows[index]["entities"] = [entity.to_dict() for entity in parse_row(row, f"{path}, row {index}").entities]
+def _resolve_tags(rows: list[dict[str, Any]], tags: dict[int, tuple[str, list[str]]], file: SourceFile) -> set[int]:
+    """Read the entities of rows that have tags instead, and return the indices of those that are wrong."""
+    places = {tag: location for location, row_tags in reversed(tags.values()) for tag in row_tags}
+    odd = odd_tags(places)
+    scheme = scheme_of({tag: place for tag, place in places.items() if tag not in odd})
+    wrong = set(tags)
+    for index, (location, row_tags) in tags.items():
+        with file.row():
+            reason = next((odd[tag] for tag in row_tags if tag in odd), None)
+            if reason:
+                raise ValueError(f"{location}: {reason}")
+            row = {
+                "tokens": rows[index]["tokens"],
+                "entities": [e._asdict() for e in tags_to_entities(row_tags, scheme)],
+            }
+            rows[index]["entities"] = [entity.to_dict() for entity in parse_row(row, location).entities]
+            wrong.remove(index)
+    return wrong
 
 
-def write_jsonl(path: StrPath, rows: Dataset | Iterable[Mapping[str, Any]]) -> None:
+def write_jsonl(
+    path: StrPath,
+    rows: Dataset | Iterable[Mapping[str, Any]],
+    errors: OnError = "raise",
+    offsets: OffsetUnit = "codepoint",
+) -> None:
     """Write rows as JSON lines, one after the other, without holding them all in memory.
 
     Entities and predictions are written with ``label``, ``start``, ``end`` and everything else that they have, such as
-    ``score``, except ``span``. Other columns stay as they are.
+    ``score`` and ``span``. Other columns stay as they are: dates are written in ISO 8601, lone surrogates as escapes.
 
     Args:
-        path: The file; it appears when all rows are written.
+        path: The file; it appears when all rows are written. If there is an error before, the rows so far stay in a
+            file beside it that ends with ``.part``, which a warning names.
         rows: A data set annotated in any form, or rows with ``tokens`` or ``text``, and ``entities``.
+        errors: What happens to rows that are wrong, or have a value that JSON does not have, such as NaN: ``raise`` the
+            first error, ``skip`` them with a warning, or a list, to which their errors are added.
+        offsets: What ``start`` and ``end`` of texts count: ``codepoint``, as in Python and for `read_annotations`;
+            ``utf-16``, as in JavaScript, Java and C#; or ``utf-8``, bytes.
 
     Raises:
         TypeError: If a row has a value of the wrong type.
-        ValueError: If a row is wrong.
+        ValueError: If a row is wrong or has a value that JSON does not have, or ``offsets`` is unknown, or not
+            ``codepoint`` for words.
     """
-    with writing(path) as file:
-        for columns, row in annotated_rows(rows):
-            entities = [
-                {**entity.to_dict(), **{name: value for name, value in given.items() if name not in REPEATED}}
-                for entity, given in zip(row.entities, columns["entities"], strict=True)
-            ]
-            file.write(json.dumps({**columns, "entities": entities}, ensure_ascii=False, allow_nan=False) + "\n")
+    check_offset_unit(offsets)
+    write_json(path, converted_rows(rows, partial(_to_line, offsets=offsets), errors, allow_surrogates=True))
+
+
+def _to_line(index: int, columns: Mapping[str, Any], row: Row, offsets: OffsetUnit) -> str:
+    location = f"row {index}"
+    if offsets != "codepoint" and row.kind == "words":
+        raise ValueError(f"{location} has words, which offsets={offsets!r} does not change: leave it out")
+    bounds = [bound for entity in row.entities for bound in (entity.start, entity.end)]
+    if offsets != "codepoint":
+        bounds = convert_offsets(row.content, bounds, offsets)
+    entities = []
+    for entity, given, start, end in zip(row.entities, columns["entities"], bounds[::2], bounds[1::2], strict=True):
+        others = {name: value for name, value in given.items() if name not in REPEATED}
+        entities.append({**entity._replace(start=start, end=end).to_dict(), **others})
+    return row_to_json({**columns, "entities": entities}, location)

@@ -189,7 +189,9 @@ def read_row(kind: Kind, content: Any, entities: Any, location: str) -> tuple[Ro
 def _readable_fields(entity: Any) -> tuple[int | None, int | None, str | None]:
     """Start, end and label of a malformed entity, as far as they can be read."""
     fields = entity if isinstance(entity, Mapping) else {}
-    start, end = (int(value) if is_whole(value) else None for value in (fields.get("start"), fields.get("end")))
+    pairs = [("start", "end"), *PREDICTED.values()]
+    names = next((pair for pair in pairs if fields.get(pair[0]) is not None), pairs[0])
+    start, end = (int(value) if is_whole(value) else None for value in map(fields.get, names))
     label = fields.get("label")
     return start, end, label if isinstance(label, str) else None
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from span_marker.core.labels import LabelledSpan, have_overlap
-from span_marker.data.columns import annotated_rows
-from span_marker.data.rows import RowEntity, Unit, distinct, parse_row
-from span_marker.data.text_files import StrPath
+from span_marker.data.row_errors import OnError
+from span_marker.data.row_writing import converted_rows
+from span_marker.data.rows import Row, RowEntity, Unit, distinct, parse_row
+from span_marker.data.text_files import SourceFile, StrPath
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -91,20 +92,20 @@ def set_spans(doc: Doc, spans: Iterable[tuple[Span, float | None]], spans_key: s
             span._.set(SCORE, score)
 
 
-def read_docbin(path: Path, spans_key: str | None = None) -> list[dict[str, Any]]:
+def read_docbin(file: SourceFile, spans_key: str | None = None) -> list[dict[str, Any]]:
     """Read a DocBin file.
 
     Args:
-        path: The file.
+        file: The file, which collects the errors of documents.
         spans_key: Read the group ``Doc.spans[spans_key]`` instead of ``Doc.ents``.
 
     Returns:
         Rows with entities.
 
     Raises:
-        ValueError: If the file is not a DocBin, no document has the group, or an entity is impossible.
+        ValueError: If the file is not a DocBin, or no document has the group.
     """
-    spacy = import_spacy()
+    spacy, path = import_spacy(), file.path
     try:
         docs = list(spacy.tokens.DocBin().from_disk(path).get_docs(spacy.vocab.Vocab()))
     except (ValueError, KeyError, EOFError, OSError) as error:
@@ -124,13 +125,17 @@ def read_docbin(path: Path, spans_key: str | None = None) -> list[dict[str, Any]
     for index, doc in enumerate(docs):
         spans = doc.ents if spans_key is None else doc.spans.get(spans_key, ())
         entities = [{"label": span.label_, "start": span.start_char, "end": span.end_char} for span in spans]
-        row = parse_row({"text": doc.text, "entities": entities}, f"{path}, row {index}")
-        rows.append({"text": doc.text, "entities": [entity.to_dict() for entity in row.entities]})
+        with file.row():
+            row = parse_row({"text": doc.text, "entities": entities}, f"{path}, row {index}")
+            rows.append({"text": doc.text, "entities": [entity.to_dict() for entity in row.entities]})
     return rows
 
 
 def to_docs(
-    rows: Dataset | Iterable[Mapping[str, Any]], nlp: Language | None = None, spans_key: str | None = None
+    rows: Dataset | Iterable[Mapping[str, Any]],
+    nlp: Language | None = None,
+    spans_key: str | None = None,
+    errors: OnError = "raise",
 ) -> Iterator[Doc]:
     """Make spaCy documents of rows, one after the other.
 
@@ -142,9 +147,10 @@ def to_docs(
         rows: A data set annotated in any form, or rows with ``tokens`` or ``text``, and ``entities``.
         nlp: The pipeline whose tokenizer and vocabulary to use. Defaults to a blank one for any language.
         spans_key: The group of spans, which may overlap.
+        errors: What happens to rows that cannot be represented, see `span_marker.data.jsonl.write_jsonl`.
 
-    Yields:
-        A document for each row.
+    Returns:
+        An iterator over a document for each row.
 
     Raises:
         TypeError: If a row has a value of the wrong type.
@@ -154,20 +160,24 @@ def to_docs(
     """
     spacy = import_spacy()
     nlp = nlp or spacy.blank("xx")
-    for index, (_, row) in enumerate(annotated_rows(rows)):
-        location = f"row {index}"
-        if row.kind == "words":
-            if "" in row.content:
-                raise ValueError(f"{location}: word {row.content.index('')} is empty, which spaCy cannot represent")
-            spaces = [True] * len(row.content)
-            doc = spacy.tokens.Doc(nlp.vocab, words=list(row.content), spaces=spaces[:-1] + [False] * bool(spaces))
-        else:
-            doc = nlp.make_doc(row.content)
-        entities = distinct(row.entities)
-        if spans_key is None and have_overlap(LabelledSpan(*entity[:3]) for entity in entities):
-            raise ValueError(f"{location} has entities that overlap, which Doc.ents cannot represent: pass spans_key=")
-        set_spans(doc, [(_span(doc, entity, row.unit, location), entity.score) for entity in entities], spans_key)
-        yield doc
+    return converted_rows(rows, partial(_to_doc, nlp=nlp, spans_key=spans_key), errors)
+
+
+def _to_doc(index: int, columns: Mapping[str, Any], row: Row, nlp: Language, spans_key: str | None) -> Doc:
+    location = f"row {index}"
+    if row.kind == "words":
+        if "" in row.content:
+            raise ValueError(f"{location}: word {row.content.index('')} is empty, which spaCy cannot represent")
+        spaces = [True] * len(row.content)
+        tokens: Any = import_spacy().tokens
+        doc = tokens.Doc(nlp.vocab, words=list(row.content), spaces=spaces[:-1] + [False] * bool(spaces))
+    else:
+        doc = nlp.make_doc(row.content)
+    entities = distinct(row.entities)
+    if spans_key is None and have_overlap(LabelledSpan(*entity[:3]) for entity in entities):
+        raise ValueError(f"{location} has entities that overlap, which Doc.ents cannot represent: pass spans_key=")
+    set_spans(doc, [(_span(doc, entity, row.unit, location), entity.score) for entity in entities], spans_key)
+    return doc
 
 
 def _span(doc: Doc, entity: RowEntity, unit: Unit, location: str) -> Any:
@@ -189,6 +199,7 @@ def write_docbin(
     rows: Dataset | Iterable[Mapping[str, Any]],
     nlp: Language | None = None,
     spans_key: str | None = None,
+    errors: OnError = "raise",
 ) -> None:
     """Write rows as a DocBin file, which ``spacy train`` reads.
 
@@ -197,7 +208,8 @@ def write_docbin(
         rows: A data set annotated in any form, or rows with ``tokens`` or ``text``, and ``entities``.
         nlp: See `to_docs`.
         spans_key: See `to_docs`.
+        errors: See `to_docs`.
     """
-    docs = list(to_docs(rows, nlp, spans_key))
+    docs = list(to_docs(rows, nlp, spans_key, errors))
     has_scores = any(span.has_extension(SCORE) and span._.get(SCORE) is not None for doc in docs for span in doc.ents)
     import_spacy().tokens.DocBin(docs=docs, store_user_data=has_scores).to_disk(path)

@@ -1,34 +1,143 @@
-"""Text files: read as they are, and written as a whole or not at all."""
+"""Text files: read in any encoding that they name, and written as a whole or not at all."""
 
 from __future__ import annotations
 
+import codecs
+import logging
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TextIO, TypeAlias
 
+from span_marker.data.row_errors import RowError
+
 StrPath: TypeAlias = "str | os.PathLike[str]"
 
+logger = logging.getLogger(__name__)
 
-def read_utf8(path: Path, keep_mark: bool = False) -> str:
-    """Read a file without changing its line ends.
+_LINE_END = re.compile(r"\r\n|\r|\n")
+_MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",  # before UTF-16, whose mark it begins with
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+_MIN_UTF16 = 16
+"""Number of bytes of which zeros in every other place say that they are UTF-16."""
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A file or a folder that is read, and what is wrong with its rows.
+
+    Attributes:
+        path: Its path.
+        encoding: Its encoding; None for what its byte order mark says, or else UTF-8.
+        errors: The errors of rows so far.
+    """
+
+    path: Path
+    encoding: str | None = None
+    errors: list[RowError] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def at(self, path: Path) -> SourceFile:
+        """Return another file, whose encoding and errors are those of this one."""
+        return replace(self, path=path)
+
+    @contextmanager
+    def row(self) -> Iterator[None]:
+        """Collect the error of a row, so that the others are still read."""
+        try:
+            yield
+        except (TypeError, ValueError) as error:
+            self.errors.append(error)
+
+    def text(self, *, keep_mark: bool = False, keep_line_ends: bool = False) -> str:
+        r"""Read the text.
+
+        Args:
+            keep_mark: Whether the byte order mark of UTF-8 counts as a character of the text.
+            keep_line_ends: Whether line ends stay as they are, instead of being ``\n``.
+
+        Returns:
+            The text.
+
+        Raises:
+            ValueError: If the encoding is unknown or another.
+        """
+        text = decode(self.path.read_bytes(), self.encoding, str(self))
+        text = text if keep_mark else text.removeprefix("\ufeff")
+        return text if keep_line_ends else _LINE_END.sub("\n", text)
+
+    def head(self, size: int) -> str:
+        """Read the beginning of a file as far as it can be decoded, without an error.
+
+        Args:
+            size: Number of bytes.
+
+        Returns:
+            The text.
+        """
+        with self.path.open("rb") as file:
+            data = file.read(size)
+        try:
+            return data.decode(self.encoding or _encoding_of(data), "replace").removeprefix("\ufeff")
+        except LookupError:
+            return ""
+
+
+def decode(data: bytes, encoding: str | None, subject: str) -> str:
+    """Decode the bytes of a text file. Only the byte order marks of UTF-16 and UTF-32 are removed.
 
     Args:
-        path: The file.
-        keep_mark: Whether a byte order mark counts as a character of the text.
+        data: The bytes.
+        encoding: Their encoding; None for what their byte order mark says, or else UTF-8.
+        subject: What to call the file in errors.
 
     Returns:
-        Its text.
+        The text.
 
     Raises:
-        ValueError: If it is not UTF-8.
+        ValueError: If the encoding is unknown or another.
     """
+    name = encoding or _encoding_of(data)
     try:
-        return path.read_bytes().decode("utf-8" if keep_mark else "utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 (byte {error.start}): convert it first") from error
+        text = data.decode(name)
+    except LookupError as error:
+        raise ValueError(f"encoding={encoding!r} is not the name of an encoding, such as 'latin-1'") from error
+    except UnicodeError as error:
+        start = error.start if isinstance(error, UnicodeDecodeError) else len(data)
+        line = len(re.findall(rb"\r\n|\r|\n", data[:start])) + 1
+        likely = _guess_utf16(data, 0.2) or "latin-1"
+        byte = f"the byte 0x{data[start]:02x} at position {start}" if start < len(data) else "its end"
+        raise ValueError(
+            f"{subject}, line {line}: {byte} is not {name.upper()}: pass encoding= with the encoding of the file, such "
+            f"as encoding={likely!r}"
+        ) from error
+    guess = None if encoding else _guess_utf16(data, 0.7)
+    if guess and name == "utf-8":
+        raise ValueError(f"{subject} looks like UTF-16 without a byte order mark: pass encoding={guess!r}")
+    return text
+
+
+def _encoding_of(data: bytes) -> str:
+    return next((encoding for mark, encoding in _MARKS.items() if data.startswith(mark)), "utf-8")
+
+
+def _guess_utf16(data: bytes, share: float) -> str | None:
+    """Guess the byte order of UTF-16 by the share of zeros among the upper halves of its units; None if it is none."""
+    size = len(data) // 2
+    zeros = {"utf-16-be": data[0::2].count(0), "utf-16-le": data[1::2].count(0)}
+    upper = max(zeros, key=lambda name: zeros[name])
+    is_utf16 = zeros[upper] >= share * size and min(zeros.values()) <= 0.02 * size
+    return upper if len(data) >= _MIN_UTF16 and is_utf16 else None
 
 
 def check_path(path: Any) -> None:
@@ -45,11 +154,13 @@ def check_path(path: Any) -> None:
 
 
 @contextmanager
-def writing(path: StrPath) -> Iterator[TextIO]:
+def writing(path: StrPath, *, keep_part: bool = False, errors: str = "strict") -> Iterator[TextIO]:
     """Open a file that takes its place only when all of it is written. Of several writers, the last one's stays.
 
     Args:
         path: The file.
+        keep_part: Whether what was written before an error stays in a file beside it, which a warning names.
+        errors: What happens to lone surrogates, see `codecs`.
 
     Yields:
         The file to write to: UTF-8, line ends as written.
@@ -57,8 +168,11 @@ def writing(path: StrPath) -> Iterator[TextIO]:
     check_path(path)
     part = Path(f"{os.fspath(path)}.{uuid.uuid4().hex[:8]}.part")
     try:
-        with part.open("w", encoding="utf-8", newline="") as file:
+        with part.open("w", encoding="utf-8", errors=errors, newline="") as file:
             yield file
         part.replace(path)
     finally:
-        part.unlink(missing_ok=True)
+        if keep_part and part.exists() and part.stat().st_size:
+            logger.warning("%s was not written: what came before the error is in %s", os.fspath(path), part)
+        else:
+            part.unlink(missing_ok=True)

@@ -131,7 +131,7 @@ def analyze_predictions(
         1
     """
     datasets = named_splits(data)
-    by_split = dict.fromkeys(datasets, predictions) if is_dataset(data) else predictions
+    by_split = predictions if isinstance(data, Mapping) else dict.fromkeys(datasets, predictions)
     if not isinstance(by_split, Mapping) or set(by_split) != set(datasets):
         have = sorted(by_split) if isinstance(by_split, Mapping) else type(by_split).__name__
         raise ValueError(f"predictions for the data sets {sorted(datasets)} must be a dict with these, not {have}")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, pairwise
@@ -23,17 +22,12 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from span_marker.core.graphemes import whole_words
 from span_marker.core.letter_case import letter_cases
 from span_marker.core.spans import IntArray, ranges
+from span_marker.core.surrogates import readable
 from span_marker.preprocessing import slow_tokenizers
 from span_marker.preprocessing.special_tokens import replace_reserved, reserved_ids, surrounding_tokens
 
 START_MARKER = "<start>"
 END_MARKER = "<end>"
-
-SURROGATES = re.compile("[\ud800-\udfff]")
-"""Lone surrogates, as in broken JSON and broken file names. No encoding of Unicode can represent them."""
-
-REPLACEMENT = "\ufffd"
-"""The Unicode replacement character."""
 
 NO_TOKEN = -1
 """Stands for the token of a word without tokens, until `EncodedSentence.fit`."""
@@ -334,22 +328,6 @@ class SpanMarkerTokenizer:
             verbose=False,
         )
         return list(encoded.encodings)
-
-
-def readable(text: str) -> str:
-    r"""Replace lone surrogates, which tokenizers fail on, by `REPLACEMENT`. No character changes its place.
-
-    Args:
-        text: The text.
-
-    Returns:
-        The text without surrogates.
-
-    Example:
-        >>> readable("Par\ud83dis") == "Par\ufffdis"
-        True
-    """
-    return text if text.isascii() else SURROGATES.sub(REPLACEMENT, text)
 
 
 def _word_maps(encodings: list[Any], ids: list[IntArray]) -> list[EncodedSentence]:

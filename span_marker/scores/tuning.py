@@ -17,6 +17,7 @@ from span_marker.configuration import NO_THRESHOLDS
 from span_marker.core.alignment import trim_entities
 from span_marker.core.labels import OUTSIDE, LabelledSpan
 from span_marker.data.columns import read_rows, require_dataset
+from span_marker.data.in_memory import AnnotatedData
 from span_marker.data.rows import Unit, check_entity
 from span_marker.modeling import SpanMarkerModel, without_adapter
 from span_marker.preprocessing.batching import run_in_batches
@@ -58,7 +59,7 @@ NUM_FOLDS = 5
 
 
 def calibrate(
-    model: SpanMarkerModel, data: Dataset, test_data: Dataset | None = None, batch_size: int = 32
+    model: SpanMarkerModel, data: AnnotatedData, test_data: AnnotatedData | None = None, batch_size: int = 32
 ) -> CalibrationReport:
     """Fit the temperature of a model to held-out data, so that its scores say how often it is right.
 
@@ -127,7 +128,7 @@ def _check_error(temperature: float, error: float, num_decisions: int) -> None:
         )
 
 
-def score_candidates(model: SpanMarkerModel, data: Dataset, batch_size: int = 32) -> ScoredCandidates:
+def score_candidates(model: SpanMarkerModel, data: AnnotatedData, batch_size: int = 32) -> ScoredCandidates:
     """Score the candidates of annotated data: all of them, or those that the candidate filter of the model keeps.
 
     Args:
@@ -148,7 +149,7 @@ def score_candidates(model: SpanMarkerModel, data: Dataset, batch_size: int = 32
 
 
 def tune_thresholds(
-    model: SpanMarkerModel, data: Dataset, precision: float | None = None, batch_size: int = 32
+    model: SpanMarkerModel, data: AnnotatedData, precision: float | None = None, batch_size: int = 32
 ) -> ThresholdReport:
     """Tune the threshold of each label on held-out data, for the best overall F1 or for a required precision.
 
@@ -217,7 +218,7 @@ class _HeldOut:
     batch_size: int
 
     @classmethod
-    def read(cls, model: SpanMarkerModel, data: Dataset, batch_size: int) -> _HeldOut:
+    def read(cls, model: SpanMarkerModel, data: AnnotatedData, batch_size: int) -> _HeldOut:
         dataset = require_dataset(data, HELD_OUT)
         rows = list(read_rows(dataset, HELD_OUT, model.config.tags, model.config.classes))
         gold = [set(trim_entities(spans, item)) for item, spans in rows]

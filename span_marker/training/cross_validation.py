@@ -20,6 +20,7 @@ from span_marker.core.checks import check_limit
 from span_marker.core.folds import assign_folds
 from span_marker.core.spans import IntArray
 from span_marker.data.columns import annotation_form, read_rows, require_dataset
+from span_marker.data.in_memory import AnnotatedData
 from span_marker.data.rows import FORMS
 from span_marker.data.text_files import writing
 from span_marker.modeling import SpanMarkerModel, without_adapter
@@ -43,7 +44,7 @@ OPEN = ("output_dir", "run_name", "local_rank")
 
 def cross_validate(
     make_model: Callable[[], SpanMarkerModel],
-    data: Dataset,
+    data: AnnotatedData,
     args: TrainingArguments,
     folds: int = 5,
     *,

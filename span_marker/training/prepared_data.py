@@ -11,6 +11,7 @@ from datasets import Dataset, are_progress_bars_disabled, disable_progress_bars,
 
 from span_marker.configuration import SpanMarkerConfig
 from span_marker.data.columns import annotation_form, named_splits
+from span_marker.data.in_memory import as_dataset
 from span_marker.modeling import SpanMarkerModel
 from span_marker.preprocessing import features
 from span_marker.preprocessing.features import DatasetSummary
@@ -132,6 +133,20 @@ def evaluation_sets(eval_dataset: Any) -> dict[str, Any]:
     if isinstance(eval_dataset, Mapping):
         return {f"evaluation ({name})": dataset for name, dataset in eval_dataset.items()}
     return {} if eval_dataset is None else {"evaluation": eval_dataset}
+
+
+def as_datasets(eval_dataset: Any) -> Any:
+    """Make data sets of evaluation data in another form, see `span_marker.data.in_memory.as_dataset`.
+
+    Args:
+        eval_dataset: Anything that a trainer takes: data, a dict of several, the name of one, or None.
+
+    Returns:
+        The same with data sets.
+    """
+    if isinstance(eval_dataset, Mapping):
+        return {name: as_dataset(data, f"evaluation ({name})") for name, data in eval_dataset.items()}
+    return as_dataset(eval_dataset, "evaluation")
 
 
 def check_columns(datasets: Mapping[str, Any]) -> None:

@@ -13,10 +13,11 @@ from transformers.integrations.integration_utils import CodeCarbonCallback
 from span_marker.checkpoints import atomic
 from span_marker.checkpoints.training_record import TrainingRecord
 from span_marker.data.columns import way_to_data
+from span_marker.data.in_memory import AnnotatedData, as_dataset
 from span_marker.modeling import SpanMarkerModel, without_adapter
 from span_marker.preprocessing.features import LABEL_FEATURES, TEXT_FEATURES
 from span_marker.training.base_trainer import BaseTrainer, check_arguments
-from span_marker.training.prepared_data import TRAINING, PreparedData, check_columns, evaluation_sets
+from span_marker.training.prepared_data import TRAINING, PreparedData, as_datasets, check_columns, evaluation_sets
 from span_marker.training.progress import Progress
 
 logger = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ class Trainer(BaseTrainer):
     Args:
         model: The model; None if ``model_init`` is given.
         args: Training arguments.
-        train_dataset: The training data.
+        train_dataset: The training data: a `Dataset`, a pandas data frame, or a list of dicts.
         eval_dataset: The evaluation data, or a dict of several data sets.
         model_init: Creates a new model for each run.
         compute_metrics: Computes other metrics than `span_marker.core.metrics.compute_metrics`; those of
@@ -66,8 +67,8 @@ class Trainer(BaseTrainer):
         self,
         model: SpanMarkerModel | None = None,
         args: TrainingArguments | None = None,
-        train_dataset: Dataset | None = None,
-        eval_dataset: Dataset | dict[str, Dataset] | None = None,
+        train_dataset: AnnotatedData | None = None,
+        eval_dataset: AnnotatedData | dict[str, AnnotatedData] | None = None,
         model_init: Callable[..., SpanMarkerModel] | None = None,
         compute_metrics: Callable[[EvalPrediction], dict[str, Any]] | None = None,
         callbacks: list[TrainerCallback] | None = None,
@@ -77,6 +78,7 @@ class Trainer(BaseTrainer):
         _refuse_own_parts(model, kwargs)
         args = TrainingArguments(output_dir="tmp_trainer") if args is None else args
         check_arguments(model, args)
+        train_dataset, eval_dataset = as_dataset(train_dataset, TRAINING), as_datasets(eval_dataset)
         check_columns({TRAINING: train_dataset, **evaluation_sets(eval_dataset)})
         if args.n_gpu > 1:
             logger.warning("Training uses one of %d GPUs: launch it with torchrun to use all of them.", args.n_gpu)
@@ -316,7 +318,7 @@ class Trainer(BaseTrainer):
 
     def evaluate(
         self,
-        eval_dataset: Dataset | dict[str, Dataset] | None = None,
+        eval_dataset: AnnotatedData | dict[str, AnnotatedData] | None = None,
         ignore_keys: list[str] | None = None,
         metric_key_prefix: str = "eval",
         compare_exact: bool = False,
@@ -336,7 +338,8 @@ class Trainer(BaseTrainer):
             candidates that got markers: 1 without a filter. With ``compare_exact``, all of these again as
             ``eval_exact_...``, and ``eval_recall_lost``, the recall that the filter costs.
         """
-        metrics: dict[str, Any] = super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
+        data = as_datasets(eval_dataset)
+        metrics: dict[str, Any] = super().evaluate(data, ignore_keys, metric_key_prefix)
         record = self._span_marker.training_record
         if not self._exact:
             if record is not None:
@@ -346,7 +349,7 @@ class Trainer(BaseTrainer):
             return metrics
         self._exact = True
         try:
-            exact = super().evaluate(eval_dataset, ignore_keys, f"{metric_key_prefix}_exact")
+            exact = super().evaluate(data, ignore_keys, f"{metric_key_prefix}_exact")
         finally:
             self._exact, self._outcome = None, None
         for name in [name for name in exact if name.endswith("_overall_recall")]:

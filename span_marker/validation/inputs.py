@@ -10,7 +10,7 @@ from datasets import Dataset
 
 from span_marker.data.columns import is_dataset, named_splits, plain
 from span_marker.data.files import read_annotations
-from span_marker.data.rows import is_list
+from span_marker.data.in_memory import is_dataframe
 
 COLUMN = "entities"
 
@@ -57,17 +57,8 @@ def _is_path(data: Any) -> bool:
     return isinstance(data, (str, os.PathLike))
 
 
-def _is_table(data: Any) -> bool:
-    """Whether a value is a DataFrame, without importing the library, which takes long."""
-    return hasattr(data, "columns") and hasattr(data, "assign")
-
-
 def _to_dataset(data: Any) -> Any:
-    if _is_path(data):
-        return read_annotations(data)
-    if _is_table(data):
-        return Dataset.from_pandas(data, preserve_index=False)
-    return Dataset.from_list(list(data)) if is_list(data) and data and all(map(_is_dict, data)) else data
+    return read_annotations(data) if _is_path(data) else data
 
 
 def map_entities(data: Any, names: Sequence[str], change: ChangeSplit) -> Any:
@@ -104,13 +95,13 @@ def _map_split(data: Any, name: str, change: ChangeSplit) -> Any:
         entities = [changed.get(index, row) for index, row in enumerate(plain(data)[COLUMN])]
         others = data.remove_columns(COLUMN)
         return others.add_column(COLUMN, entities, feature=data.features[COLUMN]).select_columns(data.column_names)
-    if _is_table(data):
+    if is_dataframe(data):
         return data.assign(**{COLUMN: [changed.get(index, row) for index, row in enumerate(data[COLUMN])]})
     return [{**row, COLUMN: changed[index]} if index in changed else row for index, row in enumerate(data)]
 
 
 def _columns(data: Any) -> SplitRows:
-    if not is_dataset(data) and not _is_table(data):
+    if not is_dataset(data) and not is_dataframe(data):
         contents = [row.get("tokens") if row.get("text") is None else row["text"] for row in data]
         return SplitRows(contents, [row.get(COLUMN) for row in data])
     names = data.column_names if is_dataset(data) else list(data.columns)

@@ -144,8 +144,8 @@ def suggest_limits(
     """Suggest limits for annotated data.
 
     Args:
-        data: A `Dataset` or a dict of several, with the columns ``tokens`` and ``entities``, ``text`` and ``entities``,
-            or ``tokens`` and ``ner_tags``.
+        data: A `Dataset`, a pandas data frame, a list of dicts, or a dict of several, with the columns ``tokens`` and
+            ``entities``, ``text`` and ``entities``, or ``tokens`` and ``ner_tags``.
         tokenizer: The model's tokenizer.
         keep: Share of the entities that the suggested limit must keep, above 0 and at most 1.
         text_limit: The largest number of tokens that the encoder can read. Defaults to the limit of its tokenizer.

@@ -108,8 +108,12 @@ EXPORTS = {
     "older doccano": {"text": TEXT, "labels": TRIPLES},
     "doccano, renamed": {"data": TEXT, "label": TRIPLES},
     "triples as entities": {"text": TEXT, "entities": TRIPLES},
+    "doccano, old": {"id": 1, "text": TEXT, "annotations": [{**item, "user": 1} for item in OFFSETS], "meta": {}},
     "doccano with relations": {"id": 1, "text": TEXT, "entities": OFFSETS, "relations": [], "Comments": []},
     "Label Studio": LABEL_STUDIO,
+    "GLiNER2": {"input": TEXT, "output": {"entities": {"PER": ["Ann", "Bob"], "LOC": ["Köln"]}}},
+    "strings": {"text": TEXT, "entities": [{"text": TEXT[start:end], "label": label} for start, end, label in TRIPLES]},
+    "strings by label": {"id": 5, "text": TEXT, "entities": {"PER": ["Ann", "Bob"], "LOC": ["Köln"]}},
     "older Label Studio": {"id": 7, "data": {"body": TEXT}, "completions": LABEL_STUDIO["annotations"]},
     "Label Studio JSON_MIN": JSON_MIN,
     "Argilla 1": ARGILLA_1,
@@ -140,28 +144,60 @@ def test_all_exports_can_stand_in_one_array(tmp_path):
     assert [len(row["entities"]) for row in read_annotations(path)] == [3]
 
 
-def test_a_region_with_several_labels_is_several_entities(tmp_path):
-    record = {**JSON_MIN, "label": [{"start": 0, "end": 3, "text": "Ann", "labels": ["PER", "GUEST"]}]}
-    (row,) = read_lines(tmp_path, record)
-    assert row["entities"] == [entity("PER", 0, 3), entity("GUEST", 0, 3)]
+LABEL_CONFIG = [
+    {"id": 3, "text": "PER", "prefix_key": None, "suffix_key": "p", "background_color": "#209cee"},
+    {"id": 5, "text": "LOC", "prefix_key": None, "suffix_key": "l", "background_color": "#ffcc00"},
+]
 
 
-def test_a_region_may_have_lost_white_space(tmp_path):
-    # What a browser copies: one space for two, and a line end as two characters.
-    text = "Berlin,  Germany\nhere"
-    for found in ("Berlin, Germany\\nhere", "Berlin,  Germany\nhere", "Berlin, Germany here"):
-        record = {**JSON_MIN, "text": text, "label": [{"start": 0, "end": 21, "text": found, "labels": ["LOC"]}]}
-        assert read_lines(tmp_path, record)[0]["entities"] == [entity("LOC", 0, 21)]
+@pytest.mark.parametrize("labels", [{3: "PER", 5: "LOC"}, LABEL_CONFIG, ["a", "b", "c", "PER", "d", "LOC"], "file"])
+def test_labels_of_doccano_may_be_numbers(tmp_path, labels):
+    if labels == "file":
+        labels = tmp_path / "label_config.json"
+        labels.write_text(json.dumps(LABEL_CONFIG), encoding="utf-8")
+    numbers = {"PER": 3, "LOC": 5}
+    triples = [[start, end, numbers[label]] for start, end, label in TRIPLES]
+    offsets = [{**item, "label": numbers[item["label"]]} for item in OFFSETS]
+    for record in ({"text": TEXT, "label": triples}, {"text": TEXT, "annotations": offsets}):
+        assert read_lines(tmp_path, record, labels=labels) == [{"text": TEXT, "entities": SPANS}]
+        with pytest.raises(
+            ValueError, match=r"line 1, row 0: the label 3 is a number: name it with labels=\{3: 'NAME'"
+        ):
+            read_lines(tmp_path, record)
+        with pytest.raises(ValueError, match=r"the label 5 is not one of labels=\{3: 'PER'\}"):
+            read_lines(tmp_path, record, labels={3: "PER"})
 
 
-def test_offsets_that_count_utf_16_are_told(tmp_path):
-    region = {"start": 13, "end": 23, "text": "annotation", "labels": ["X"]}
-    with pytest.raises(ValueError, match=r"line 1, row 0: characters 13 to 23 .*'nnotation\.'.*UTF-16") as error:
-        read_lines(tmp_path, {**JSON_MIN, "text": "💩This is an annotation.", "label": [region]})
-    assert "'annotation'" in str(error.value)
-    region = {**region, "start": 12, "end": 22}
-    (row,) = read_lines(tmp_path, {**JSON_MIN, "text": "💩This is an annotation.", "label": [region]})
-    assert row["entities"] == [entity("X", 12, 22)]
+def test_tags_may_be_numbers_with_names(tmp_path):
+    record = {"tokens": ["Ann", "met", "Bob"], "ner_tags": [1, 0, 1]}
+    (row,) = read_lines(tmp_path, record, labels=["O", "B-PER"])
+    assert row["entities"] == [entity("PER", 0, 1), entity("PER", 2, 3)]
+
+
+def test_a_choice_that_no_record_has_is_refused(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"data\.jsonl: field, labels would change nothing: no record has such a choice"
+    ):
+        read_lines(tmp_path, {"text": "a", "entities": []}, labels=["X"], field="title")
+
+
+def test_a_file_of_ner_annotator_is_read_and_null_left_out(tmp_path, caplog):
+    # The newlines are those that the tool adds; a text that was skipped is null.
+    text = "Ann went to Köln.\r"
+    whole = {
+        "classes": ["PERSON", "CITY"],
+        "annotations": [[text, {"entities": [[0, 3, "PERSON"], [12, 16, "CITY"]]}], None, ["", {"entities": []}]],
+    }
+    path = tmp_path / "annotations.json"
+    path.write_text(json.dumps(whole), encoding="utf-8")
+    found = list(read_annotations(path))
+    assert found[0] == {"text": text, "entities": [entity("PERSON", 0, 3), entity("CITY", 12, 16)]}
+    assert found[1] == {"text": "", "entities": []}
+    assert "1 of 3 records are left out: 1 have no annotation (annotation 1)" in caplog.text
+    whole["annotations"][0][1]["entities"][1][1] = 99
+    path.write_text(json.dumps(whole), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"annotations\.json, annotation 0, row 0: entity 'CITY' ends at character 99"):
+        read_annotations(path)
 
 
 def label_studio(*annotators, **changes):

@@ -41,7 +41,7 @@ def test_standoff_is_read(tmp_path, caplog):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("T1\tPER 0 3\tBob", r"x\.ann, line 2: characters 0 3 of the text are 'Ann', but the annotation says 'Bob'"),
+        ("T1\tPER 0 3\tBob", r"x\.ann, line 2: characters 0 to 3 of the text are 'Ann', but the annotation says 'Bob'"),
         ("T1\tPER 0 99\tAnn", r"x\.ann, line 2: entity 'PER' ends at character 99, but the row has only 26"),
         ("T1\tPER 3 3\t", r"is empty: it starts and ends at character 3"),
         ("T1 PER 0 3 Ann", r"x\.ann, line 2: .* is not of the form"),

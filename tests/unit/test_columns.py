@@ -55,7 +55,8 @@ def test_string_tags_are_completed_over_all_splits():
             "row 1 of the annotated data.*has no 'label'",
         ),
         ({}, ValueError, "empty"),
-        ([{"tokens": ["a"]}], TypeError, "not list: make one with Dataset.from_list"),
+        (["a"], TypeError, "not list: pass a pandas DataFrame .* make one with Dataset.from_list"),
+        ([{"tokens": ["a"]}], ValueError, r"the annotated data has the columns \['tokens'\], but annotated data has"),
         ({"train": [1]}, TypeError, "the train data must be a datasets.Dataset"),
     ],
 )

@@ -30,7 +30,9 @@ CONLL_ROWS = [
 ]
 
 
-@pytest.mark.parametrize("change", [("\n", "\n"), ("\n", "\r\n"), (" ", "\t"), (" ", "   "), ("O\n", "O  \n")])
+@pytest.mark.parametrize(
+    "change", [("\n", "\n"), ("\n", "\r\n"), ("\n", "\r"), (" ", "\t"), (" ", "   "), ("O\n", "O  \n")]
+)
 def test_columns_are_read(tmp_path, change):
     assert read_text(tmp_path, CONLL.replace(*change)) == CONLL_ROWS
 
@@ -71,9 +73,56 @@ def test_a_comment_is_no_word_and_a_word_is_no_comment(tmp_path):
     assert [row["tokens"] for row in rows] == [["#", "Ann"], ["Bob"]]
 
 
-def test_only_line_feeds_end_lines_and_only_tabs_part_cells(tmp_path):
+def test_only_line_ends_end_lines_and_only_tabs_part_cells(tmp_path):
     rows = read_text(tmp_path, "a\u2028b\tO\nc\u00a0d\tB-X\ne f\tI-X\n\x0b\tO\n")
     assert rows == [{"tokens": ["a\u2028b", "c\u00a0d", "e f", "\x0b"], "entities": [entity("X", 1, 3)]}]
+
+
+GERMEVAL = (
+    "#\thttp://de.example.org/1 [2009-10-17]\n1\tAnn\tB-PER\tO\n2\taus\tO\tO\n3\tKöln\tB-LOC\tO\n\n"
+    "#\tn-tv.de vom 26.02.2005 [2005-02-26] \n1\tSV\tB-ORG\tO\n2\tKöln\tI-ORG\tB-LOC\n\n#\n1\t#\tO\tO\n"
+)
+
+
+def test_comments_may_have_a_tab(tmp_path):
+    rows = read_text(tmp_path, GERMEVAL, token_column=1, tag_columns=[2, 3])
+    assert rows == [
+        {"tokens": ["Ann", "aus", "Köln"], "entities": [entity("PER", 0, 1), entity("LOC", 2, 3)]},
+        {"tokens": ["SV", "Köln"], "entities": [entity("ORG", 0, 2), entity("LOC", 1, 2)]},
+        {"tokens": ["#"], "entities": []},
+    ]
+
+
+def test_numbers_of_words_are_no_words(tmp_path):
+    with pytest.raises(ValueError, match=r"column 0 numbers the words of each sentence.*pass token_column= the column"):
+        read_text(tmp_path, GERMEVAL)
+    assert read_text(tmp_path, "1\tB-X\n2\tI-X\n")[0]["tokens"] == ["1", "2"]
+    assert read_text(tmp_path, "1\t_\tB-X\n3\t_\tI-X\n")[0]["tokens"] == ["1", "3"]
+
+
+NESTED = {
+    "prefixes": "a\tB-X\tB-Y\tO\nb\tI-X\tO\tO\n\nc\tO\tO\tO\n",
+    "plain labels": "a\tX\tO\nb\tX\tO\n\nc\tO\tO\nd\tO\tO\n",
+}
+
+
+@pytest.mark.parametrize("name", NESTED)
+def test_the_last_column_of_nested_entities_is_not_taken_for_all(tmp_path, caplog, name):
+    content = NESTED[name]
+    last = content.split("\n")[0].count("\t")
+    with pytest.raises(ValueError, match=rf"column {last} has no entity, but the columns .* pass tag_columns='all' if"):
+        read_text(tmp_path, content)
+    assert not caplog.messages
+    assert not any(row["entities"] for row in read_text(tmp_path, content, tag_columns=last))
+    assert f"column {last} has no entity, but the columns" in caplog.text
+    caplog.clear()
+    assert any(row["entities"] for row in read_text(tmp_path, content, tag_columns="all"))
+    assert not caplog.messages
+
+
+@pytest.mark.parametrize("content", ["a\tNN\tO\nO\tO\tO\nb\tVB\tO\n", "a O O\nb O O\n", "a O\n"])
+def test_a_file_without_entities_is_one(tmp_path, content):
+    assert not any(row["entities"] for row in read_text(tmp_path, content))
 
 
 @given(st.lists(st.lists(st.sampled_from(["O", "B-A", "I-A", "B-B", "I-B"]), min_size=1, max_size=6), min_size=1))
@@ -103,6 +152,12 @@ BAD_CONLL = {
     "too few": ("a\tO\nb\n", {}, r"line 2, row 0: 'b' has 1 columns, but 'a\\tO' has 2"),
     "hash without a tag": ("a\tO\n\n#tag\n", {}, r"line 3, row 1: '#tag' has 1 columns"),
     "comment in a sentence": ("a\tO\n# b\n", {}, r"line 2, row 0: '# b' has 1 columns"),
+    "tab as a word": (
+        "a O\nb O\n\t O\n",
+        {},
+        r"line 3, row 0: '\\t O' has a tab, but spaces separate the columns of most lines, such as 'a O': if the tab",
+    ),
+    "unusual first line": ("New York O\na O\nb O\n", {}, r"line 1, row 0: 'New York O' has 3 columns, but 'a O' has 2"),
     "too many": ("a O\nNew York O\n", {}, r"line 2, row 0: 'New York O' has 3 columns"),
     "no prefix": ("a\tB-X\n\nb\tperson\n", {}, r"line 3, row 1: the tag 'person' has no prefix, but 'B-X' has one"),
     "no scheme": ("a\tE-X\nb\tL-X\n", {}, r"line 1, row 0: the prefixes \['E', 'L'\] belong to none"),

@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from annotation_files import ANY_LABELS, TEXTS, lists_of, text_rows, word_rows
+from annotation_files import ANY_LABELS, TEXTS, entity, lists_of, text_rows, word_rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pages import contrast, has_class, label_number, mix, read_marks, read_page, text_of
@@ -163,6 +163,13 @@ def test_columns_are_captions():
     assert not list(write_and_read(rows).iter("figcaption"))
     with pytest.raises(ValueError, match=r"row 0 has no column 'name', only \['id', 'source', 'text', 'entities'\]"):
         write_and_read(rows, columns=["name"])
+
+
+def test_lone_surrogates_are_shown_as_replacements(tmp_path):
+    write_html(tmp_path / "x.html", [{"text": "a\ud83d Köln", "entities": [entity("LO\udc00C", 3, 7)]}])
+    page = (tmp_path / "x.html").read_text(encoding="utf-8")
+    assert "a\ufffd " in page
+    assert "LO\ufffdC" in page
 
 
 def test_a_page_is_written_piece_by_piece(tmp_path):

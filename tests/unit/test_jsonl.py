@@ -8,6 +8,7 @@ from annotation_files import (
     OF_TEXT,
     OF_WORDS,
     PREDICTIONS,
+    SENTENCE,
     TEXTS,
     entity,
     lists_of,
@@ -86,16 +87,43 @@ def test_a_text_beside_tags_is_not_dropped_without_a_word(tmp_path, caplog):
     assert row == {"tokens": ["Ann", "went"], "entities": [{"label": "PER", "start": 0, "end": 1}]}
 
 
-def test_other_columns_of_rows_are_kept_and_scores_are_not(tmp_path):
+def test_other_columns_of_rows_are_kept_and_those_of_entities_are_not(tmp_path, caplog):
     rows = read_lines(
         tmp_path,
-        {"doc": "x", "tokens": ["a", "b"], "entities": [{**entity("X", 0, 2), "score": 0.5}]},
+        {"doc": "x", "tokens": ["a", "b"], "entities": [{**entity("X", 0, 2), "score": 0.5, "note": "?"}]},
         {"tokens": ["c"], "entities": [], "extra": [1]},
     )
     assert rows == [
         {"doc": "x", "tokens": ["a", "b"], "extra": None, "entities": [entity("X", 0, 2)]},
         {"doc": None, "tokens": ["c"], "extra": [1], "entities": []},
     ]
+    assert "2 records are ignored: 'entities: note' in 1 (line 1); 'entities: score' in 1 (line 1)" in caplog.text
+
+
+def test_predictions_are_gold_and_gold_is_written_as_predictions_are(tmp_path):
+    gold = [{**entity("PER", 0, 1), "span": ["Ann"]}, {**entity("PER", 2, 3), "span": ["Bob"]}]
+    predicted, bare = PREDICTIONS[0], {"tokens": SENTENCE, "entities": [entity("PER", 0, 1), entity("PER", 2, 3)]}
+    assert read_lines(tmp_path, predicted) == read_lines(tmp_path, {**bare, "entities": gold}) == [bare]
+    for rows in ([predicted], Dataset.from_list([predicted])):
+        write_jsonl(tmp_path / "x.jsonl", rows)
+        (row,) = map(json.loads, (tmp_path / "x.jsonl").read_text().splitlines())
+        assert row["entities"][0] == {**gold[0], "score": 0.75}
+
+
+@pytest.mark.parametrize(
+    ("content", "span", "message"),
+    [
+        ({"text": "Ann met Bob"}, "Bob", "characters 0 to 3 of the text are 'Ann', but the annotation says 'Bob'"),
+        (
+            {"tokens": SENTENCE},
+            ["Ann"],
+            r"words 0 to 3 of the row are \['Ann', 'met', 'Bob'\], but the annotation says",
+        ),
+    ],
+)
+def test_an_entity_is_what_its_copy_says(tmp_path, content, span, message):
+    with pytest.raises(ValueError, match=f"line 1, row 0: {message}"):
+        read_lines(tmp_path, {**content, "entities": [{**entity("PER", 0, 3), "span": span}]})
 
 
 def test_words_with_tags_are_read_by_the_scheme_of_the_whole_file(tmp_path):
@@ -113,7 +141,7 @@ BAD_JSON = {
     "no JSON array": ('[\n{"text": "a"},\n{]', r"line 3 is not JSON"),
     "unknown keys": (
         '{"sentence": "a"}',
-        r"line 1, row 0 has the keys \['sentence'\].*known shapes: .*doccano.*Prodigy",
+        r"line 1, row 0 has the keys \['sentence'\].*known shapes: a row has 'tokens' or 'text', and 'entities' or",
     ),
     "unknown type": ("[1]", r"item 0, row 0 has the type int"),
     "both": ('{"text": "a", "tokens": ["a"], "entities": []}', r"row 0 has both 'tokens' and 'text'"),
@@ -126,7 +154,7 @@ BAD_JSON = {
         '{"text": "a", "entities": [], "x": 1}\n{"text": "a", "entities": [], "x": "y"}',
         r"'x' are not all of one",
     ),
-    "number tags": ('{"tokens": ["a"], "ner_tags": [1]}', r"tag 1 of word 0 \('a'\) is an integer without a name"),
+    "number tags": ('{"tokens": ["a"], "ner_tags": [1]}', r"the label 1 is a number: name it with labels="),
     "few tags": ('{"tokens": ["a"], "ner_tags": []}', r"1 'tokens' but 0 'ner_tags'"),
     "nothing": ("\n", r"no annotated rows"),
     "hypertext": (

@@ -24,7 +24,8 @@ from span_marker import (
     validate,
     write_jsonl,
 )
-from span_marker.data.columns import annotated_rows, is_column, is_dataset, read_rows
+from span_marker.data.columns import is_column, is_dataset, read_rows
+from span_marker.data.row_writing import annotated_rows
 from span_marker.data.rows import Row, RowEntity, check_entity, join_words, parse_row
 from span_marker.data.tags import Tags, read_tags
 from span_marker.preprocessing.features import prepare

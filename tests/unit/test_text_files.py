@@ -1,18 +1,90 @@
-"""Text files are UTF-8, and are there as a whole or not at all."""
+"""Text files are read in any encoding and with any line ends, and are there as a whole or not at all."""
 
 import pytest
 
 from span_marker.data.brat import write_brat
-from span_marker.data.files import read_annotations
+from span_marker.data.files import FORMATS, read_annotations, write_annotations
 from span_marker.data.html import write_html
 from span_marker.data.jsonl import write_jsonl
 from span_marker.data.spacy_docs import write_docbin
+from span_marker.data.text_files import decode
+
+LINES = "東\tO\nKöln\tB-LOC\nüber\tI-LOC\n\nx\tO\n"
+ROWS = [
+    {"tokens": ["東", "Köln", "über"], "entities": [{"label": "LOC", "start": 1, "end": 3}]},
+    {"tokens": ["x"], "entities": []},
+]
 
 
-def test_bad_bytes_are_refused(tmp_path):
-    (tmp_path / "x.conll").write_bytes(b"K\xf6ln O\n")
-    with pytest.raises(ValueError, match=r"x\.conll is not UTF-8 \(byte 1\)"):
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_a_byte_order_mark_tells_the_encoding(tmp_path, encoding):
+    (tmp_path / "x.conll").write_bytes(LINES.encode(encoding))
+    assert list(read_annotations(tmp_path / "x.conll")) == ROWS
+    assert list(read_annotations(tmp_path / "x.conll", encoding=encoding)) == ROWS
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("content", [LINES, "Ann\tB-PER\nwent\tO\n", '{"text": "Köln", "entities": []}', "東\tO\n" * 9])
+def test_utf16_without_a_mark_is_named(tmp_path, encoding, content):
+    path = tmp_path / ("x.jsonl" if content.startswith("{") else "x.conll")
+    path.write_bytes(content.encode(encoding))
+    with pytest.raises(ValueError, match=rf"{path.name}.*pass encoding=.*'{encoding}'"):
+        read_annotations(path)
+    read_annotations(path, encoding=encoding)
+    path.write_bytes(f"\ufeff{content}".encode(encoding))
+    assert read_annotations(path).to_list() == read_annotations(path, encoding=encoding).to_list()
+
+
+def test_zeros_alone_are_no_utf16():
+    assert decode(b"\0" * 99, None, "x") == "\0" * 99
+    assert decode(b"a\0" * 7, None, "x") == "a\0" * 7  # too short to tell
+    assert decode(b"Ann went to Paris\0.", None, "x") == "Ann went to Paris\0."
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_bad_bytes_are_refused(tmp_path, end):
+    data = LINES.replace("\n", end).replace("東", "a").encode("latin-1")
+    (tmp_path / "x.conll").write_bytes(data)
+    with pytest.raises(
+        ValueError, match=r"x\.conll, line 2: the byte 0xf6 at position .* is not UTF-8: pass encoding="
+    ):
         read_annotations(tmp_path / "x.conll")
+    with pytest.raises(ValueError, match=r"x\.conll, line 2: the byte 0xf6 .* is not ASCII: pass encoding="):
+        read_annotations(tmp_path / "x.conll", encoding="ascii")
+    assert read_annotations(tmp_path / "x.conll", encoding="latin-1")[0]["tokens"] == ["a", "Köln", "über"]
+    for encoding in ("nonsense", "hex"):
+        with pytest.raises(ValueError, match=f"encoding='{encoding}' is not the name of an encoding"):
+            read_annotations(tmp_path / "x.conll", encoding=encoding)
+
+
+def test_only_text_has_an_encoding(tmp_path):
+    (tmp_path / "x.spacy").write_bytes(b"")
+    with pytest.raises(ValueError, match="encoding='latin-1' means nothing for .*, whose format is docbin"):
+        read_annotations(tmp_path / "x.spacy", encoding="latin-1")
+
+
+@pytest.mark.parametrize("end", ["\r\n", "\r"])
+@pytest.mark.parametrize("format", [kind.name for kind in FORMATS if kind.write is not None and kind.is_text])
+def test_every_reader_knows_every_line_end_and_nothing_else(tmp_path, format, end):
+    words = ["a\x0bb", "c\x0cd", "e\x1cf", "g\x85h", "i\u2028j", "k\u2029l"]
+    rows = [{"tokens": words, "entities": [{"label": "X", "start": 0, "end": 6}]}, {"tokens": ["m"], "entities": []}]
+    if format in ("brat", "csv"):  # other texts than of one line would have other offsets
+        rows = [{"id": "1", "text": " ".join(words), "entities": [{"label": "X", "start": 0, "end": 23}]}]
+    if format == "conll":
+        content = (
+            "".join(f"{word}\t{tag}\n" for word, tag in zip(words, ["B-X", *["I-X"] * 5], strict=True)) + "\nm\tO\n"
+        )
+        (tmp_path / "x").write_bytes(content.encode())
+    else:
+        write_annotations(tmp_path / "x", rows, format=format)
+    expected = list(read_annotations(tmp_path / "x", format=format))
+    assert [row.get("tokens", row.get("text")) for row in expected] == [
+        row.get("tokens", row.get("text")) for row in rows
+    ]
+    files = sorted((tmp_path / "x").glob("*.ann")) if format == "brat" else [tmp_path / "x"]
+    for file in files:
+        file.write_bytes(file.read_bytes().replace(b"\n", end.encode()))
+    assert list(read_annotations(tmp_path / "x", format=format)) == expected
 
 
 def test_arguments_the_wrong_way_round(tmp_path):
@@ -23,7 +95,7 @@ def test_arguments_the_wrong_way_round(tmp_path):
 def test_a_bad_row_leaves_no_file_behind(tmp_path):
     rows = [{"text": "a", "entities": []}, {"text": "a", "entities": [{"label": "X", "start": 0, "end": 2}]}]
     (tmp_path / "before").write_text("kept")
-    for write in (write_jsonl, write_html, write_docbin):
+    for write in (write_html, write_docbin):
         with pytest.raises(ValueError, match="row 1: entity 'X' ends at character 2, but the row has only 1 char"):
             write(tmp_path / "before", rows)
     with pytest.raises(ValueError, match="row 1"):

@@ -1,0 +1,342 @@
+"""Tables, CSV and TSV: one line per entity, per text, or per word. The first line has the names of the columns."""
+
+from __future__ import annotations
+
+import ast
+import csv
+import io
+import json
+import logging
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from span_marker.data.entity_tables import lines_of_entities, rows_of_entities
+from span_marker.data.jsonl import read_records
+from span_marker.data.label_names import name_label, read_label_names
+from span_marker.data.row_errors import OnError
+from span_marker.data.row_writing import annotated_rows
+from span_marker.data.text_files import SourceFile, StrPath, writing
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from pandas import DataFrame
+
+logger = logging.getLogger(__name__)
+
+ROLES = {
+    "id": ("id",),
+    "text": ("text",),
+    "tokens": ("tokens", "words"),
+    "entities": ("entities",),
+    "ner_tags": ("ner_tags", "tags"),
+    "start": ("start",),
+    "end": ("end",),
+    "label": ("label",),
+    "score": ("score",),
+    "span": ("span",),
+    "sentence": ("sentence #", "sentence_id", "sentence"),
+    "word": ("word", "token"),
+    "tag": ("tag", "ner_tag"),
+}
+"""What a column may be, and the names that say so, in lower case."""
+
+_LAYOUTS = {
+    "entities": (("text", "start", "end", "label"), ("tokens", "start", "end", "label")),
+    "texts": (("text", "entities"), ("tokens", "entities"), ("tokens", "ner_tags")),
+    "words": (("word", "tag"),),
+}
+"""What a line is, and the columns that it then has."""
+
+_FORMS = "'text', 'start', 'end', 'label'; 'text', 'entities'; 'tokens', 'ner_tags'; or 'sentence', 'word', 'tag'"
+_MAX_CELL = 2**31 - 1
+
+
+class _Table(NamedTuple):
+    """A table with its layout.
+
+    Attributes:
+        layout: What a line is.
+        needed: The roles that make the layout.
+        names: The names of the columns.
+        roles: The column of each role.
+        delimiter: What is between two cells.
+    """
+
+    layout: str
+    needed: tuple[str, ...]
+    names: list[str]
+    roles: dict[str, str]
+    delimiter: str
+
+
+def is_csv(head: str) -> bool:
+    """Tell whether a file is a table, by the names in its first line.
+
+    Args:
+        head: The beginning of the file.
+
+    Returns:
+        Whether the names are those of one layout.
+    """
+    return isinstance(_find_table(head, {}), _Table)
+
+
+def read_csv(
+    path: SourceFile, columns: Mapping[str, str] | None = None, labels: Any = None, occurrences: str = "all"
+) -> list[dict[str, Any]]:
+    """Read a table.
+
+    Args:
+        path: The file.
+        columns: The names of columns that are called differently than `ROLES` says, by what they are.
+        labels: Names of labels or tags that are numbers, see `read_label_names`.
+        occurrences: See `span_marker.data.entity_strings.locate`.
+
+    Returns:
+        Rows with entities.
+
+    Raises:
+        TypeError: If a value has the wrong type.
+        ValueError: If it is open what the columns are, or a line is wrong.
+    """
+    text = path.text(keep_line_ends=True)
+    table = _find_table(text, columns or {})
+    if isinstance(table, str):
+        raise ValueError(f"{path}, line 1: {table}")
+    lines = _read_lines(path, text, table)
+    if table.layout == "texts":
+        return read_records(path, _records(path, lines, table), labels=labels, occurrences=occurrences)
+    read = {*table.roles.values()}
+    if others := [name for name in table.names if name not in read and not _is_index(name)]:
+        logger.warning("%s: columns that are not read: %s", path, others)
+    if table.layout == "words":
+        return read_records(path, _sentences(path, lines, table), labels=labels)
+    names = read_label_names(labels)
+    kind: Any = "text" if table.needed[0] == "text" else "words"
+    return rows_of_entities(_entities(path, lines, table, names), kind)
+
+
+def _find_table(text: str, columns: Mapping[str, str]) -> _Table | str:
+    """Find what the columns of a table are, or say why it is open."""
+    unknown = [role for role in columns if role not in ROLES]
+    if unknown:
+        return f"columns= has {unknown[0]!r}, which is none of {list(ROLES)}"
+    first = re.split("[\r\n]", text, maxsplit=1)[0]
+    headers = [(delimiter, next(csv.reader([first], delimiter=delimiter), [])) for delimiter in "\t,;"]
+    tables = [table for delimiter, names in headers if (table := _match(names, columns, delimiter))]
+    if len({(table.layout, table.delimiter) for table in tables}) > 1:
+        return f"the columns {tables[0].names} may be {[table.needed for table in tables]}: say which with columns="
+    if tables:
+        return tables[0]
+    names = max((names for _, names in headers), key=len)
+    missing = [name for name in columns.values() if name not in names]
+    if missing:
+        return f"there is no column {missing[0]!r}, only {names}"
+    return (
+        f"a table has the columns {_FORMS}, but this one has {names}: pass columns=, such as "
+        "columns={'text': 'NAME', 'entities': 'NAME'}"
+    )
+
+
+def _match(names: list[str], columns: Mapping[str, str], delimiter: str) -> _Table | None:
+    by_name = {name.strip().lower(): name for name in names}
+    roles = dict(columns)
+    for role, known in ROLES.items():
+        found = [by_name[name] for name in known if name in by_name and by_name[name] not in columns.values()]
+        if found and role not in roles:
+            roles[role] = found[0]
+    if len(set(names)) != len(names) or not set(columns.values()) <= set(names):
+        return None
+    tables = [
+        _Table(layout, needed, names, roles, delimiter)
+        for layout, alternatives in _LAYOUTS.items()
+        for needed in alternatives
+        if set(needed) <= set(roles)
+    ]
+    return max(tables, key=lambda table: len(set(table.needed) & set(columns)), default=None)
+
+
+def _is_index(name: str) -> bool:
+    """Tell whether a column is the index that pandas writes."""
+    return name == "" or name.startswith("Unnamed: ")
+
+
+def _read_lines(path: SourceFile, text: str, table: _Table) -> Iterator[tuple[int, dict[str, str]]]:
+    """Lines with their first numbers and their cells; no cells where a line is blank."""
+    limit = csv.field_size_limit(_MAX_CELL)  # of the whole process: a document may be longer than its default
+    try:
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=table.delimiter, strict=True)
+        next(reader)
+        number = reader.line_num + 1
+        for cells in reader:
+            if len(cells) not in (0, len(table.names)):
+                raise ValueError(
+                    f"{path}, line {number} has {len(cells)} cells, but there are {len(table.names)} columns: a cell "
+                    f"with {table.delimiter!r} or a quote must be in quotes"
+                )
+            yield number, dict(zip(table.names, cells, strict=True)) if cells else {}
+            number = reader.line_num + 1
+    except csv.Error as error:
+        raise ValueError(f"{path}, line {number}: {error}: a cell with a quote must be in quotes") from error
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _records(
+    path: SourceFile, lines: Iterable[tuple[int, dict[str, str]]], table: _Table
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """One record per line. Cells are strings, except those with lists."""
+    content, annotation = table.needed
+    names = {table.roles[role]: role for role in table.needed}
+    ignored = {table.roles["text"]} if content == "tokens" and "text" in table.roles else set()
+    for number, cells in lines:
+        if not cells:
+            continue
+        location = f"{path}, line {number}"
+        record: dict[str, Any] = {
+            names.get(name, name): cell for name, cell in cells.items() if name not in ignored and not _is_index(name)
+        }
+        if record.get("sentence_id", "").isdecimal():
+            record["sentence_id"] = int(record["sentence_id"])
+        value = record[annotation].strip()
+        if not value:
+            raise ValueError(f"{location}: {table.roles[annotation]!r} is empty: [] says that there is no entity")
+        is_list = value[0] in "[{("
+        if annotation == "entities" or is_list:
+            record[annotation] = _parse(value, f"{location}: {table.roles[annotation]!r}")
+        else:
+            record[annotation] = value.split()
+        if content == "tokens":
+            tokens = record["tokens"].strip()
+            record["tokens"] = (
+                _parse(tokens, f"{location}: {table.roles['tokens']!r}")
+                if is_list and tokens.startswith("[")
+                else tokens.split()
+            )
+        yield f"line {number}", record
+
+
+def _parse(cell: str, name: str) -> Any:
+    """Read a list or a dict, as JSON or as Python prints it."""
+    try:
+        return json.loads(cell)
+    except json.JSONDecodeError:
+        pass
+    try:
+        value = ast.literal_eval(cell)
+    except (ValueError, SyntaxError, RecursionError, MemoryError) as error:
+        raise ValueError(f"{name} is neither JSON nor a list of Python: {cell!r:.200}") from error
+    # ['a' 'b'], as NumPy prints an array, would be one string.
+    if repr(value) != cell:
+        raise ValueError(f"{name} is neither JSON nor as Python prints {value!r:.100}, but {cell!r:.100}: write lists")
+    return value
+
+
+def _sentences(
+    path: SourceFile, lines: Iterable[tuple[int, dict[str, str]]], table: _Table
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """One record per sentence. An empty cell of the sentence is that of the line before."""
+    words: list[str] = []
+    tags: list[str] = []
+    start, sentence, is_split = 0, "", "sentence" in table.roles
+    for number, cells in lines:
+        if not cells:
+            if words and "sentence" not in table.roles:
+                yield f"line {start}", {"tokens": words, "ner_tags": tags}
+                words, tags, is_split = [], [], True
+            continue
+        name = cells[table.roles["sentence"]].strip() if "sentence" in table.roles else sentence
+        if name and name != sentence and words:
+            yield f"line {start}", {"tokens": words, "ner_tags": tags}
+            words, tags = [], []
+        if not name and not words and "sentence" in table.roles:
+            raise ValueError(f"{path}, line {number}: {table.roles['sentence']!r} is empty, but no sentence has begun")
+        start = start if words else number
+        sentence = name or sentence
+        word, tag = (cells[table.roles[role]] for role in ("word", "tag"))
+        if not word or "\n" in word or "\t" in word:
+            raise ValueError(f"{path}, line {number}: {word!r:.100} is no word: a quote must be written as four quotes")
+        words.append(word)
+        tags.append(tag.strip())
+    if words and not is_split:
+        raise ValueError(
+            f"{path} has no column of the sentence, and no blank lines: pass columns={{'sentence': 'NAME'}}"
+        )
+    if words:
+        yield f"line {start}", {"tokens": words, "ner_tags": tags}
+
+
+def _entities(
+    path: SourceFile, lines: Iterable[tuple[int, dict[str, str]]], table: _Table, names: Mapping[int, str] | None
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    for number, cells in lines:
+        if not cells:
+            continue
+        location = f"{path}, line {number}"
+        line: dict[str, Any] = {role: cells[name] for role, name in table.roles.items()}
+        if "tokens" in table.needed:
+            line["tokens"] = _parse(line["tokens"], f"{location}: {table.roles['tokens']!r}")
+        if names is not None and line["label"].isdecimal():
+            line["label"] = name_label(int(line["label"]), names, location)
+        yield location, line
+
+
+def write_csv(path: StrPath, rows: Dataset | Iterable[Mapping[str, Any]], errors: OnError = "raise") -> None:
+    """Write rows as a table with one line per entity.
+
+    The columns are ``id`` (the number of the row, if it has none), ``text`` or ``tokens`` (a JSON list), ``start``,
+    ``end``, ``label``, ``score`` if an entity has one, and ``span``, the text of the entity. A row without entities has
+    one line. Other columns are not written.
+
+    Args:
+        path: The file. Cells are separated by tabs if it ends with ``.tsv``, otherwise by commas.
+        rows: A data set annotated in any form, or rows with ``tokens`` or ``text``, and ``entities``.
+        errors: What happens to rows that are wrong, see `span_marker.data.jsonl.write_jsonl`.
+
+    Raises:
+        TypeError: If a row has a value of the wrong type.
+        ValueError: If a row is wrong, an ``id`` occurs twice, or some rows have words and others texts.
+    """
+    lines, names = _entity_table(rows, errors)
+    delimiter = "\t" if Path(path).suffix.lower() == ".tsv" else ","
+    with writing(path) as file:
+        writer = csv.writer(file, delimiter=delimiter)  # ends lines with \r\n: a cell with either must be in quotes
+        writer.writerow(names)
+        for line in lines:
+            cells = [json.dumps(line[n], ensure_ascii=False) if n == "tokens" else line[n] for n in names]
+            writer.writerow(cells)
+
+
+def to_dataframe(rows: Dataset | Iterable[Mapping[str, Any]]) -> DataFrame:
+    """Make a pandas data frame with one line per entity, as `write_csv` writes it.
+
+    Args:
+        rows: A data set annotated in any form, or rows with ``tokens`` or ``text``, and ``entities``, such as those of
+            predictions.
+
+    Returns:
+        The data frame, with the columns that `write_csv` names. It can be passed wherever annotated data can.
+
+    Raises:
+        TypeError: If a row has a value of the wrong type.
+        ValueError: If a row is wrong, an ``id`` occurs twice, or some rows have words and others texts.
+    """
+    import pandas as pd
+
+    lines, names = _entity_table(rows)
+    frame = pd.DataFrame([[line[name] for name in names] for line in lines], columns=names)
+    return frame.astype(dict.fromkeys(("start", "end"), "Int64"))  # whole numbers, also beside empty cells
+
+
+def _entity_table(
+    rows: Dataset | Iterable[Mapping[str, Any]], errors: OnError = "raise"
+) -> tuple[list[dict[str, Any]], Sequence[str]]:
+    lines = list(lines_of_entities(annotated_rows(rows, errors)))
+    contents = {name for line in lines for name in ("text", "tokens") if name in line}
+    if len(contents) > 1:
+        raise ValueError("some rows have 'text', others 'tokens': write them to different tables")
+    content = contents.pop() if contents else "text"
+    scores = ["score"] if any(line["score"] is not None for line in lines) else []
+    return lines, ["id", content, "start", "end", "label", *scores, "span"]

@@ -1,0 +1,80 @@
+"""Names of labels that are numbers, as in doccano's exports and in tags of integers."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from span_marker.data.rows import is_list, is_whole
+from span_marker.data.text_files import SourceFile
+
+
+def read_label_names(labels: Any) -> dict[int, str] | None:
+    """Bring the names of labels into one form.
+
+    Args:
+        labels: A dict of numbers and names; a list of names, counted from 0; doccano's label configuration, a list of
+            dicts with ``id`` and ``text``; the path of a JSON file with one of these; or None.
+
+    Returns:
+        The names by their numbers, or None.
+
+    Raises:
+        TypeError: If it is something else.
+        ValueError: If a file is not JSON, or a number occurs twice.
+    """
+    location = "labels="
+    if isinstance(labels, (str, os.PathLike)):
+        location = f"labels={os.fspath(labels)!r}"
+        try:
+            labels = json.loads(SourceFile(Path(labels)).text())
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{location}, line {error.lineno} is not JSON: {error.msg}") from error
+    if labels is None:
+        return None
+    pairs = [_pair(*item) for item in (labels.items() if isinstance(labels, Mapping) else enumerate(_list(labels)))]
+    if not all(is_whole(number) and isinstance(name, str) for number, name in pairs):
+        raise TypeError(
+            f"{location} must be a dict of numbers and names, a list of names, or doccano's label configuration, not "
+            f"{labels!r:.200}"
+        )
+    names = dict(pairs)
+    if len(names) != len(pairs):
+        raise ValueError(f"{location} names a number twice: {pairs!r:.200}")
+    return names
+
+
+def _list(labels: Any) -> list[Any]:
+    return list(labels) if is_list(labels) else [None]
+
+
+def _pair(number: Any, name: Any) -> tuple[Any, Any]:
+    if isinstance(name, Mapping):  # of doccano
+        return name.get("id"), name.get("text", name.get("name"))
+    return int(number) if isinstance(number, str) and number.isdecimal() else number, name
+
+
+def name_label(label: Any, names: Mapping[int, str] | None, location: str) -> Any:
+    """Name a label that is a number.
+
+    Args:
+        label: The label.
+        names: See `read_label_names`.
+        location: What to call the record in errors.
+
+    Returns:
+        Its name; anything but a number as it is.
+
+    Raises:
+        ValueError: If the number has no name.
+    """
+    if not is_whole(label):
+        return label
+    if names is None:
+        raise ValueError(f"{location}: the label {label} is a number: name it with labels={{{label}: 'NAME', ...}}")
+    if label not in names:
+        raise ValueError(f"{location}: the label {label} is not one of labels={dict(names)}")
+    return names[label]

@@ -1,0 +1,214 @@
+"""Label Studio's exports, JSON and JSON_MIN: which results are entities, and of which field of the task.
+
+A task has fields, and an annotation has results of several controls. Results of a ``Labels`` control are entities of
+the field that they point to. Attributes of a region (``Choices``, ``TextArea`` or ``Rating`` with its ID) and relations
+are not, and are named in a warning. Neither export has the configuration of the project, which says what field a
+``to_name`` shows: it is the field of this name, or else the one that the copies of the spans are from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from span_marker.data.copies import check_copy, is_copy
+from span_marker.data.json_records import (
+    Annotation,
+    Record,
+    annotator_names,
+    dicts,
+    has,
+    pick_field,
+    read_span,
+    row_content,
+)
+from span_marker.data.rows import RowEntity, is_list, is_whole
+
+_META_OF_MIN = {"id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time", "agreement"}
+_REGION = {"start", "end", "text", "labels", "startOffset", "endOffset", "globalOffsets"}
+
+
+class _Result(NamedTuple):
+    """A result: what one control says, about a task or about a region."""
+
+    control: Any
+    target: Any  # to_name; None in JSON_MIN
+    kind: str  # such as "labels"
+    value: Any
+
+    @property
+    def name(self) -> str:
+        return self.kind if self.control is None else f"{self.control} ({self.kind})"
+
+
+class _Choice(NamedTuple):
+    """What a caller wants to read."""
+
+    field: str | None
+    controls: Sequence[str] | None
+
+
+def is_label_studio(record: Any) -> bool:
+    """Tell whether a value is a task of the JSON export."""
+    has_annotations = has(record, "data") and ("annotations" in record or "completions" in record)
+    return has_annotations and isinstance(record["data"], Mapping)
+
+
+def read_label_studio(
+    record: Any, location: str, field: str | None = None, control: str | Sequence[str] | None = None
+) -> Record:
+    """Read a task of the JSON export.
+
+    Args:
+        record: The task.
+        location: What to call it in errors.
+        field: The field of the text. Defaults to ``text``, or else to the only string.
+        control: Name of the ``Labels`` control to read, or several. Defaults to the only one.
+
+    Returns:
+        The record.
+
+    Raises:
+        TypeError: If a value has the wrong type.
+        ValueError: If it is open which field or control to read, or an entity is impossible.
+    """
+    fields = record["data"]
+    name = pick_field(fields, location, field)
+    items = dicts(record.get("annotations", record.get("completions")), "annotations", location)
+    annotations: list[Annotation] = []
+    passed: list[str] = []
+    for item in items:
+        if item.get("was_cancelled") or item.get("skipped"):
+            continue
+        results = [
+            _Result(result.get("from_name"), result.get("to_name"), _kind(result, location), result.get("value"))
+            for result in dicts(item.get("result"), "result", location)
+        ]
+        entities, others = _read_results(results, fields, name, _Choice(field, _names(control)), location)
+        annotations.append(Annotation(entities, annotator_names(item.get("completed_by"))))
+        passed += others
+    reason = "were skipped" if items else "have no annotation"
+    return Record(row_content(fields[name], record), annotations, reason, ignored=tuple(dict.fromkeys(passed)))
+
+
+def is_label_studio_min(record: Any) -> bool:
+    """Tell whether a value is a task of the JSON_MIN export."""
+    if not has(record) or "annotations" in record:
+        return False
+    lists = [value for value in record.values() if is_list(value)]
+    return "annotation_id" in record or any(has(item, "start", "labels") for value in lists for item in value)
+
+
+def read_label_studio_min(
+    record: Any, location: str, field: str | None = None, control: str | Sequence[str] | None = None
+) -> Record:
+    """Read a task of the JSON_MIN export, see `read_label_studio`. Its keys are fields and controls alike."""
+    fields = {key: value for key, value in record.items() if key not in _META_OF_MIN}
+    name = pick_field(fields, location, field)
+    controls = [key for key, value in fields.items() if is_list(value) and any(map(_is_region, value))]
+    results = [
+        _Result(key, None, _kind({"value": value}, location), value)
+        for key in controls
+        for value in dicts(record[key], key, location)
+    ]
+    entities, passed = _read_results(results, fields, name, _Choice(field, _names(control)), location)
+    task = record.get("id")
+    return Record(
+        row_content(fields[name], record),
+        [Annotation(entities, annotator_names(record.get("annotator")))],
+        task=None if task is None else str(task),
+        ignored=tuple(dict.fromkeys(passed)),
+    )
+
+
+def _names(control: str | Sequence[str] | None) -> Sequence[str] | None:
+    return [control] if isinstance(control, str) else control
+
+
+def _is_region(value: Any) -> bool:
+    return isinstance(value, Mapping) and ("start" in value or any(key.endswith("labels") for key in value))
+
+
+def _kind(result: Mapping[str, Any], location: str) -> str:
+    """The type of a result. JSON_MIN and old versions have none: the keys of the value tell it."""
+    value, kind = result.get("value"), result.get("type")
+    if kind is not None:
+        if not isinstance(kind, str):
+            raise TypeError(f"{location}: the 'type' of a result must be a string, not {kind!r}")
+        return kind
+    if not isinstance(value, Mapping):
+        return "other"
+    kinds = [key for key in value if key.endswith("labels")] or [key for key in value if key not in _REGION]
+    return str(kinds[0]) if kinds else ("labels" if "start" in value and not is_list(value.get("text")) else "other")
+
+
+def _read_results(
+    results: Sequence[_Result], fields: Mapping[str, Any], name: str, choice: _Choice, location: str
+) -> tuple[list[RowEntity], list[str]]:
+    """Read the entities of one field, and name the results that are none of them."""
+    passed = [result.name for result in results if not result.kind.endswith("labels")]
+    groups: dict[tuple[str, str], list[_Result]] = {}
+    for result in results:
+        if result.kind.endswith("labels"):
+            groups.setdefault((str(result.control), str(result.target)), []).append(result)
+    entities: list[RowEntity] = []
+    read: dict[str, None] = {}
+    for (control, _), group in groups.items():
+        if choice.controls is not None and control not in choice.controls:
+            passed.append(group[0].name)
+            continue
+        field = _field_of(group, fields, name, choice, location)
+        if field != name:
+            if choice.field is None:
+                raise ValueError(
+                    f"{location}: the text is the field {name!r}, but there are labels of the field {field!r}: pass "
+                    f"field={field!r} to read these, or field={name!r} to pass over them"
+                )
+            passed.append(f"{group[0].name} of {field}")
+            continue
+        read[control] = None
+        entities += [entity for result in group for entity in _read_region(result, fields[name], location)]
+    if len(read) > 1 and choice.controls is None:
+        raise ValueError(
+            f"{location}: the controls {list(read)} all have labels: pass control= with one of them, or with a list"
+        )
+    return entities, passed
+
+
+def _field_of(group: Sequence[_Result], fields: Mapping[str, Any], name: str, choice: _Choice, location: str) -> str:
+    """The field that a control labels: the one that ``to_name`` names, or else one that has the copies of the spans."""
+    if isinstance(group[0].target, str) and group[0].target in fields:
+        return str(group[0].target)
+    texts = [key for key, value in fields.items() if isinstance(value, str)]
+    values = [value for result in group if isinstance(value := result.value, Mapping)]
+    spans = [(v.get("start"), v.get("end"), v["text"]) for v in values if isinstance(v.get("text"), str)]
+    if not spans and len(texts) > 1 and choice.field is None:
+        raise ValueError(
+            f"{location}: which of the fields {texts} do the labels of {group[0].control!r} belong to? Without copies "
+            "of their text, nothing tells: pass field="
+        )
+    fitting = [key for key in texts if all(_fits(fields[key], *span) for span in spans)]
+    return name if name in fitting or not fitting else fitting[0]  # where none fits, the error will name the span
+
+
+def _fits(text: str, start: Any, end: Any, copy: str) -> bool:
+    return is_whole(start) and is_whole(end) and 0 <= start < end <= len(text) and is_copy(text[start:end], copy)
+
+
+def _read_region(result: _Result, text: str, location: str) -> list[RowEntity]:
+    """Read one region; one with several labels is several entities."""
+    if result.kind != "labels":
+        raise ValueError(
+            f"{location} has a region with {result.kind!r}: only 'labels' of a Text can be read, control= leaves out "
+            "others"
+        )
+    value = result.value
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{location}: the 'value' of a region must be a dict, not {value!r}")
+    labels = value.get("labels") or [None]
+    if not is_list(labels):
+        raise TypeError(f"{location}: the 'labels' of a region must be a list, not {labels!r}")
+    entities = [read_span(label, value.get("start"), value.get("end"), text, location) for label in labels]
+    if value.get("text") is not None:
+        check_copy(text, [entities[0][1:3]], value["text"], location)
+    return entities

@@ -1,0 +1,77 @@
+"""PubTator's format: title, abstract, and one line per mention. Offsets count over both, with one character between."""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import Any
+
+from span_marker.data.copies import check_copy
+from span_marker.data.rows import check_entity
+from span_marker.data.text_files import SourceFile
+
+logger = logging.getLogger(__name__)
+
+_PART = re.compile(r"([^|\s]+)\|([ta])\|(.*)", re.DOTALL)
+
+
+def is_pubtator(head: str) -> bool:
+    """Tell whether a file is of this format, by its first title and abstract."""
+    return re.match(r"\s*([^|\s]+)\|t\|[^\n]*\n\1\|a\|", head) is not None
+
+
+def read_pubtator(path: SourceFile) -> list[dict[str, Any]]:
+    """Read a file of abstracts.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Rows with entities and ``id``, the number of the article. The text is the title, a space, and the abstract.
+
+    Raises:
+        ValueError: If a line cannot be read, or does not fit the text.
+    """
+    rows: dict[str, dict[str, Any]] = {}
+    relations: list[int] = []
+    for number, line in enumerate(path.text().split("\n"), start=1):
+        line, location = line.rstrip("\r"), f"{path}, line {number}, row {max(len(rows) - 1, 0)}"
+        part = _PART.fullmatch(line)
+        if part is not None:
+            _add_part(rows, part[1], part[2], part[3], location)
+        elif line.strip():
+            cells = line.split("\t")
+            if len(cells) >= 4 and not cells[1].isdecimal() and cells[0] in rows:
+                relations.append(number)
+            else:
+                _add_entity(rows, cells, line, location)
+    if relations:
+        logger.warning("%s: %d lines with relations are not read: lines %s", path, len(relations), relations[:5])
+    return list(rows.values())
+
+
+def _add_part(rows: dict[str, dict[str, Any]], article: str, kind: str, text: str, location: str) -> None:
+    if kind == "t":
+        if article in rows:
+            raise ValueError(f"{location}: the article {article} occurs twice")
+        rows[article] = {"id": article, "text": text, "entities": []}
+        return
+    if article not in rows or rows[article]["entities"]:
+        raise ValueError(f"{location}: the abstract of {article} must follow its title")
+    rows[article]["text"] += f" {text}"
+
+
+def _add_entity(rows: dict[str, dict[str, Any]], cells: list[str], line: str, location: str) -> None:
+    """Read ``article, start, end, mention, type`` and what may follow."""
+    if len(cells) < 5 or not (cells[1].isdecimal() and cells[2].isdecimal()):
+        raise ValueError(
+            f"{location}: {line!r:.200} is none of 'ARTICLE|t|TITLE', 'ARTICLE|a|ABSTRACT' and "
+            "'ARTICLE<TAB>START<TAB>END<TAB>MENTION<TAB>TYPE'"
+        )
+    article, start, end, mention, label = cells[:5]
+    if article not in rows:
+        raise ValueError(f"{location}: the article {article} has no title above this line")
+    text = rows[article]["text"]
+    entity = check_entity({"label": label, "start": int(start), "end": int(end)}, len(text), "characters", location)
+    check_copy(text, [(entity.start, entity.end)], mention, location)
+    rows[article]["entities"].append(entity.to_dict())

@@ -1,0 +1,55 @@
+"""Errors of rows: raised all at once, skipped with a warning, or handed to the caller."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any, Literal, TypeAlias
+
+logger = logging.getLogger(__name__)
+
+RowError: TypeAlias = TypeError | ValueError
+OnError: TypeAlias = Literal["raise", "skip"] | list[RowError]
+
+SHOWN = 20
+"""How many errors a message has."""
+
+
+def check_on_error(errors: Any) -> None:
+    """Check that a value says what happens to rows that are wrong.
+
+    Args:
+        errors: The value.
+
+    Raises:
+        ValueError: If it does not.
+    """
+    if not isinstance(errors, list) and errors not in ("raise", "skip"):
+        raise ValueError(f"errors={errors!r} must be 'raise', 'skip', or a list, to which the errors are added")
+
+
+def report_errors(found: Sequence[RowError], errors: OnError, subject: str) -> None:
+    """Raise the errors of rows, or do what the caller wants instead.
+
+    Args:
+        found: The errors, each of which names its row.
+        errors: ``raise`` for one error with all of them, of the type of the first; ``skip`` for a warning that counts
+            them and has the first; or a list to add them to.
+        subject: What to call the file.
+
+    Raises:
+        TypeError: If they are raised, and the first is a `TypeError`.
+        ValueError: If they are raised, and the first is a `ValueError`.
+    """
+    if isinstance(errors, list):
+        errors += found
+    elif found and errors == "skip":
+        logger.warning("%s: %d rows are skipped, since they are wrong; the first: %s", subject, len(found), found[0])
+    elif len(found) == 1:
+        raise found[0]
+    elif found:
+        error_type = TypeError if isinstance(found[0], TypeError) else ValueError
+        lines = [f"{subject} has {len(found)} errors:", *map(str, found[:SHOWN])]
+        if len(found) > SHOWN:
+            lines.append(f"... and {len(found) - SHOWN} more")
+        raise error_type("\n  ".join(lines)) from found[0]

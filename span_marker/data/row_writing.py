@@ -1,0 +1,105 @@
+"""Rows on their way to a file: read, converted one after the other, and reported if they cannot be represented."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from span_marker.core.surrogates import SURROGATES
+from span_marker.data.columns import RowReader, is_dataset, read_columns
+from span_marker.data.in_memory import as_dataset, is_dataframe
+from span_marker.data.row_errors import OnError, RowError, check_on_error, report_errors
+from span_marker.data.rows import COLUMNS, Row, parse_row
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+logger = logging.getLogger(__name__)
+
+Converted = TypeVar("Converted")
+
+
+def annotated_rows(
+    rows: Dataset | Iterable[Any], errors: OnError = "raise", *, allow_surrogates: bool = False
+) -> Iterator[tuple[dict[str, Any], Row]]:
+    """Read rows to write them, see `converted_rows`."""
+    return converted_rows(rows, lambda index, columns, row: (columns, row), errors, allow_surrogates=allow_surrogates)
+
+
+def converted_rows(
+    rows: Dataset | Iterable[Any],
+    convert: Callable[[int, dict[str, Any], Row], Converted],
+    errors: OnError = "raise",
+    *,
+    allow_surrogates: bool = False,
+) -> Iterator[Converted]:
+    """Convert annotated rows to what a file has of them, one after the other.
+
+    Args:
+        rows: A data set in any form and any format, a pandas data frame, or dicts with ``tokens`` or ``text``, and
+            ``entities``.
+        convert: Converts a row: its number, its columns with tags replaced by entities, and the row as it was read.
+        errors: What happens to rows that are wrong or that ``convert`` refuses: ``raise`` raises the first error at
+            once, ``skip`` warns of them at the end, and a list gets the errors at the end.
+        allow_surrogates: Whether texts, words and labels may have lone surrogates.
+
+    Yields:
+        What ``convert`` returns.
+
+    Raises:
+        TypeError: If a row or a value has the wrong type.
+        ValueError: If a row is not annotated, wrong, or not to be represented.
+    """
+    check_on_error(errors)
+    values, read = _rows_to_write(rows)
+    found: list[RowError] = []
+    for index, value in enumerate(values):
+        try:
+            columns, row = read(index, value)
+            if not allow_surrogates:
+                _check_surrogates(row, f"row {index}")
+            converted = convert(index, columns, row)
+        except (TypeError, ValueError) as error:
+            if errors == "raise":
+                raise
+            found.append(error)
+            continue
+        yield converted
+    report_errors(found, errors, "the rows to write")
+
+
+def _rows_to_write(rows: Any) -> tuple[Iterable[Any], Callable[[int, Any], tuple[dict[str, Any], Row]]]:
+    """The values of rows, and the function that reads one: its columns, and the row."""
+
+    def read_dict(index: int, value: Any) -> tuple[dict[str, Any], Row]:
+        row = parse_row(value, f"row {index}")
+        return dict(value), row
+
+    if is_dataframe(rows):
+        rows = as_dataset(rows, "annotated")
+    if not is_dataset(rows):
+        return rows, read_dict
+    reader, names = RowReader.from_dataset(rows, "annotated"), list(rows.column_names)
+    if reader.form == "tags" and "text" in names:
+        logger.warning("The column 'text' is not written: entities of rows with 'tokens' count words.")
+
+    def read_values(index: int, values: Any) -> tuple[dict[str, Any], Row]:
+        columns = dict(zip(names, values, strict=True))
+        row = reader.read(index, *(columns[name] for name in reader.columns))
+        if reader.form == "tags":
+            columns = {name: value for name, value in columns.items() if name not in ("ner_tags", "text")}
+            columns["entities"] = [entity.to_dict() for entity in row.entities]
+        return columns, row
+
+    return read_columns(rows, names), read_values
+
+
+def _check_surrogates(row: Row, location: str) -> None:
+    for name, text in ((COLUMNS[row.kind], "".join(row.content)), *(("label", e.label) for e in row.entities)):
+        match = None if text.isascii() else SURROGATES.search(text)
+        if match:
+            raise ValueError(
+                f"{location}: {name!r} has the lone surrogate {match[0]!r}, which UTF-8 cannot represent: replace it "
+                "by '\\ufffd', or write JSON lines"
+            )

@@ -1,0 +1,100 @@
+"""Lists of dicts and data frames are read as the data sets that they mean, wherever annotated data is taken."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from annotation_files import entity
+from datasets import Dataset
+from helpers import arguments
+from tiny import build_model
+
+from span_marker import (
+    Trainer,
+    analyze_errors,
+    analyze_predictions,
+    infer_labels,
+    suggest_limits,
+    to_dataframe,
+    tune_thresholds,
+    validate,
+)
+from span_marker.data.in_memory import as_dataset
+
+ROWS = [
+    {"id": 3, "tokens": ["Ann", "Lee", "left"], "entities": [entity("PER", 0, 2), entity("NAME", 0, 1)]},
+    {"id": 4, "tokens": ["No", "one"], "entities": []},
+]
+TAGGED = [{"tokens": row["tokens"], "ner_tags": ["B-PER", "I-PER", "O"][: len(row["tokens"])]} for row in ROWS]
+
+
+def forms(rows):
+    arrays = [
+        {name: np.array(v, dtype=object) if isinstance(v, list) else v for name, v in row.items()} for row in rows
+    ]
+    return {"list": rows, "tuple": tuple(rows), "frame": pd.DataFrame(rows), "frame of arrays": pd.DataFrame(arrays)}
+
+
+@pytest.mark.parametrize("rows", [ROWS, TAGGED])
+@pytest.mark.parametrize("form", forms(ROWS))
+def test_rows_in_any_form_are_one_data_set(rows, form):
+    dataset = as_dataset(forms(rows)[form], "x")
+    assert dataset.to_list() == rows
+    assert dataset.features == Dataset.from_list(rows).features
+
+
+def test_a_data_frame_of_entities_is_read_too():
+    frame = to_dataframe(ROWS)
+    assert frame["start"].isna().tolist() == [False, False, True]
+    assert as_dataset(frame, "x").to_list() == ROWS
+    assert as_dataset(frame.astype({"start": float, "end": float}), "x").to_list() == ROWS
+    frame.loc[1, "end"] = 9
+    with pytest.raises(
+        ValueError, match="line 1 of the train data: entity 'NAME' ends at word 9, but the row has only 3"
+    ):
+        infer_labels({"train": frame})
+
+
+def test_columns_that_only_some_rows_have_are_none_elsewhere():
+    rows = [{"text": "a", "entities": []}, {"text": "b", "entities": [], "id": 1}]
+    assert as_dataset(rows, "x").to_list() == [{"id": None, **rows[0]}, rows[1]]
+    assert as_dataset(pd.DataFrame(rows), "x")["id"][:] == [None, 1]
+
+
+def test_other_values_stay_and_rows_that_differ_are_refused():
+    dataset = Dataset.from_list(ROWS)
+    for value in (dataset, None, "train.jsonl", [], ["a"]):
+        assert as_dataset(value, "x") is value
+    with pytest.raises(ValueError, match="the values of 'id' in the dev data are not all of one type"):
+        as_dataset([{"id": 1}, {"id": "a"}], "dev")
+    with pytest.raises(
+        TypeError, match="must be a datasets.Dataset, not list: pass a pandas DataFrame or a list of dicts"
+    ):
+        infer_labels([])
+
+
+def outcome(function, *arguments):
+    """The report, or why there is none."""
+    try:
+        return str(function(*arguments))
+    except ValueError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize("form", ["list", "frame"])
+def test_rows_are_taken_wherever_a_data_set_is(tmp_path, form):
+    rows = [{**row, "entities": row["entities"][:1]} for row in ROWS]
+    data, dataset = forms(rows)[form], Dataset.from_list(rows)
+    assert infer_labels(data) == infer_labels(dataset) == ["O", "PER"]
+    assert str(validate(data)) == str(validate(dataset))
+    model = build_model("bert", entity_max_length=3)
+    assert str(suggest_limits(data, model.tokenizer)) == str(suggest_limits(dataset, model.tokenizer))
+    assert analyze_errors(model, data).kinds == analyze_errors(model, dataset).kinds
+    predictions = [row["entities"] for row in rows]
+    assert analyze_predictions(data, predictions).kinds == analyze_predictions(dataset, predictions).kinds
+    trainer = Trainer(model, arguments(tmp_path, max_steps=1), data, {"dev": data})
+    trainer.train()
+    assert trainer.evaluate(data)["eval_loss"] == pytest.approx(trainer.evaluate(dataset)["eval_loss"])
+    assert {"eval_dev_loss"} <= trainer.evaluate().keys()
+    for tune in (tune_thresholds, lambda model, data: model.fit_span_filter(data)):
+        outcomes = [outcome(tune, build_model("bert", entity_max_length=3), rows) for rows in (data, dataset)]
+        assert outcomes[0] == outcomes[1]
