@@ -32,7 +32,10 @@ def test_abstracts_are_read(tmp_path, caplog, name):
 
 
 BAD = {
-    "copy": (FILE.replace("66\t75", "67\t76"), "line 5, row 0: characters 67 to 76 of the text are 'idocaine ', but"),
+    "copy": (
+        FILE.replace("66\t75", "67\t76"),
+        "line 5, row 0: characters 67 to 76 of the text are 'idocaine ', but the",
+    ),
     "outside": (FILE.replace("66\t75", "66\t99"), "line 5, row 0: entity 'Chemical' ends at character 99, but"),
     "columns": (FILE.replace("\tDisease\tD006323", ""), "line 4, row 0: .* is none of 'ARTICLE"),
     "no title": ("1\t0\t3\tAnn\tPER\n", "line 1, row 0: the article 1 has no title above this line"),
