@@ -52,10 +52,12 @@ def read_splits(paths: list[Path], format: str | None = None) -> Dataset | dict[
 
 def load_model(path: str, device: str | None = None) -> SpanMarkerModel:
     """Load a model."""
+    import torch
+
     from span_marker import SpanMarkerModel
 
     model: Any = SpanMarkerModel.from_pretrained(path)
-    return model.try_cuda() if device is None else model.to(device)
+    return model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
 def save_model(model: SpanMarkerModel, path: str, output: Path | None) -> None:

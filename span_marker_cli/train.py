@@ -7,12 +7,11 @@ import typer
 
 from span_marker_cli.common import Data, Format, read_data
 
-SETTINGS = {"context_settings": {"allow_extra_args": True, "ignore_unknown_options": True}}
-"""Options that the command does not know are fields of ``TrainingArguments``."""
+SETTINGS = {"context_settings": {"ignore_unknown_options": True}}
+"""Options that the command does not know are fields of ``TrainingArguments``. They come among the files."""
 
 
 def train(
-    context: typer.Context,
     data: Data,
     encoder: Annotated[Optional[str], typer.Option("--encoder", help="Encoder to fine-tune, or a checkpoint.")] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the trained model.")] = Path(
@@ -41,7 +40,7 @@ def train(
     is suggested by the data and the encoder, see docs/little_data.md.
     """
     from span_marker import Trainer
-    from span_marker.training.recipes import prepare_training, read_options
+    from span_marker.training.recipes import parse_arguments, prepare_training, read_options
 
     given: dict[str, Any] = {
         "encoder": encoder,
@@ -50,9 +49,11 @@ def train(
         "num_train_epochs": epochs,
         "entity_max_length": entity_max_length,
     }
-    chosen = read_options(config, context.args, {name: value for name, value in given.items() if value is not None})
+    files, named = parse_arguments([str(word) for word in data])
+    chosen = {} if config is None else read_options(config)
+    chosen |= {**named, **{name: value for name, value in given.items() if value is not None}}
     plan = prepare_training(
-        read_data(data, format),
+        read_data([Path(file) for file in files], format),
         None if "dev" not in chosen else read_data([Path(path) for path in chosen.pop("dev")], format),
         output,
         model_max_length=model_max_length,

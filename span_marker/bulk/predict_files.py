@@ -112,6 +112,8 @@ def predict_files(
     files = find_files(inputs, input_format)
     reader = Reader(model, device, dtype, max(available_cpus() // num_workers, 1), on_error, options)
     counts = {"texts": 0, "entities": 0, "errors": 0}
+    if num_workers == 1:
+        reader.load()  # its errors come before anything is written
     with _writing(output, output_format, resume, overwrite, files, reader, text_column) as (write, num_before):
         if write is None:
             return BulkReport(0, 0, 0, num_before, time.monotonic() - started)

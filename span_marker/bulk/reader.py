@@ -71,11 +71,14 @@ class Reader:
 
         Raises:
             FileNotFoundError: If there is no such model.
-            ValueError: If it cannot be loaded.
+            ValueError: If it cannot be loaded, or an option is wrong.
+            TypeError: If there is no such option.
         """
         if self.num_threads is not None and torch.get_num_threads() != self.num_threads:
             torch.set_num_threads(self.num_threads)
-        return _load(self.model, self.device, self.dtype)
+        model: Any = _load(self.model, self.device, self.dtype)
+        model.predict([], **self.options)  # checks the options
+        return model
 
     def __call__(self, contents: Sequence[Any], places: Sequence[str] | None = None) -> list[Reading]:
         """Find the entities of some texts.
@@ -118,7 +121,7 @@ class Reader:
 def _load(path: str, device: str | None, dtype: str | None) -> SpanMarkerModel:
     settings: dict[str, Any] = {} if dtype is None else {"dtype": dtype}
     model: Any = SpanMarkerModel.from_pretrained(path, **settings)
-    return model.try_cuda() if device is None else model.to(device)
+    return model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
 def available_cpus() -> int:

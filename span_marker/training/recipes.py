@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -72,36 +72,40 @@ class TrainingPlan(NamedTuple):
         return "\n".join(lines)
 
 
-def read_options(path: Path | None, arguments: Sequence[str], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Put together options from a file and from a command line, which has the last word.
+def read_options(path: Path) -> dict[str, Any]:
+    """Read a file of options.
 
     Args:
-        path: YAML file with options by name, or None.
-        arguments: Options of a command line that are fields of ``TrainingArguments``, such as ``--learning_rate 1e-4``.
-        given: Other options, by name.
+        path: YAML file with options of a model and fields of ``TrainingArguments``, by name.
 
     Returns:
-        All of them, by name.
+        The options.
 
     Raises:
         ValueError: If the file is no such file, or there is no such option.
     """
-    options: dict[str, Any] = {}
-    if path is not None:
-        options = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        if not isinstance(options, dict):
-            raise ValueError(f"{path} must have options by name, such as 'learning_rate: 1e-4'")
-        options = {name.replace("-", "_"): value for name, value in options.items()}
-        known = {field.name for field in dataclasses.fields(TrainingArguments)} | {*MODEL_OPTIONS, "dev"}
-        if unknown := [name for name in options if name not in known]:
-            raise ValueError(f"{path}: there is no option {unknown[0]!r}")
-    return {**options, **_parse(arguments), **given}
+    options: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    if not isinstance(options, dict):
+        raise ValueError(f"{path} must have options by name, such as 'learning_rate: 1e-4'")
+    options = {name.replace("-", "_"): value for name, value in options.items()}
+    known = {field.name for field in dataclasses.fields(TrainingArguments)} | {*MODEL_OPTIONS, "dev"}
+    if unknown := [name for name in options if name not in known]:
+        raise ValueError(f"{path}: there is no option {unknown[0]!r}")
+    return options
 
 
-def _parse(arguments: Sequence[str]) -> dict[str, Any]:
-    """Read the fields of ``TrainingArguments`` that a command line has."""
-    if not arguments:
-        return {}
+def parse_arguments(arguments: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
+    """Find the fields of ``TrainingArguments`` on a command line.
+
+    Args:
+        arguments: The command line, with options such as ``--learning_rate 1e-4`` or ``--learning-rate=1e-4``.
+
+    Returns:
+        What is no option, and the options by name.
+
+    Raises:
+        ValueError: If there is no such option, or its value is wrong.
+    """
     names, words = [], []
     for argument in arguments:
         if argument.startswith("--"):
@@ -114,9 +118,9 @@ def _parse(arguments: Sequence[str]) -> dict[str, Any]:
         values, rest = parser(TrainingArguments, exit_on_error=False).parse_known_args(words)
     except argparse.ArgumentError as error:
         raise ValueError(f"{error}: see the TrainingArguments of transformers") from error
-    if rest:
-        raise ValueError(f"there is no option {rest[0]}: see span-marker train --help")
-    return {name: getattr(values, name) for name in names}
+    if unknown := [word for word in rest if word.startswith("--")]:
+        raise ValueError(f"there is no option {unknown[0].partition('=')[0]}: see span-marker train --help")
+    return rest, {name: getattr(values, name) for name in names}
 
 
 def prepare_training(

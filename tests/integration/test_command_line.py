@@ -98,7 +98,7 @@ def test_data_commands(folder, tmp_path):
     output, _ = run("validate", tmp_path / "bad.jsonl", status=1)
     assert "begins or ends inside a word" in output
     output, _ = run("suggest-limits", folder / "dev.conll", "--encoder", folder / "encoder")
-    assert "words" in output
+    assert "suggested: entity_max_length=" in output
 
 
 def test_model_commands(folder, tmp_path):
@@ -139,7 +139,8 @@ def test_whoever_reads_the_output_may_leave(folder):
     process = start("predict", folder / "model", folder / "texts.jsonl", "--no-progress")
     process.stdout.readline()
     process.stdout.close()
-    errors = process.stderr.read()
+    with process.stderr:
+        errors = process.stderr.read()
     process.wait(timeout=PATIENCE)
     assert errors == ""
     assert process.returncode == 1
