@@ -1,0 +1,120 @@
+"""How fast a model reads, and in how much memory."""
+
+from __future__ import annotations
+
+import platform
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from os import PathLike
+from typing import Any
+
+import torch
+
+from span_marker.bulk.sources import find_files, read_items
+from span_marker.core.tables import TextReport, text_table
+from span_marker.modeling import SpanMarkerModel
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How fast a model reads batches of a size.
+
+    Attributes:
+        batch_size: Sentences per batch.
+        sentences_per_second: The median over rounds.
+        p50: Median time of a batch, in milliseconds.
+        p99: Time that one batch in a hundred exceeds, in milliseconds.
+    """
+
+    batch_size: int
+    sentences_per_second: float
+    p50: float
+    p99: float
+
+
+@dataclass(frozen=True)
+class PaceReport(TextReport):
+    """How fast a model reads.
+
+    Attributes:
+        paces: By batch size.
+        num_sentences: Number of sentences that it read.
+        memory: The most memory that the process has had so far, in MiB.
+        device: The device.
+        num_threads: Number of threads.
+    """
+
+    paces: tuple[Pace, ...]
+    num_sentences: int
+    memory: float
+    device: str
+    num_threads: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as a dict of plain values."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        table = [("batch size", "sentences/s", "p50 (ms)", "p99 (ms)")]
+        table += [
+            (str(p.batch_size), f"{p.sentences_per_second:.1f}", f"{p.p50:.1f}", f"{p.p99:.1f}") for p in self.paces
+        ]
+        return (
+            f"{self.num_sentences:,} sentences on {self.device} with {self.num_threads} threads, "
+            f"{self.memory:,.0f} MiB at most, torch {torch.__version__}, {platform.machine()}\n\n{text_table(table)}"
+        )
+
+
+def measure(
+    model: SpanMarkerModel,
+    paths: Iterable[str | PathLike[str]],
+    num_sentences: int,
+    batch_sizes: Sequence[int],
+    num_rounds: int = 3,
+) -> PaceReport:
+    """Measure how fast a model reads some files, batch by batch, in the order of the files.
+
+    Args:
+        model: The model.
+        paths: Files or folders of texts, see `span_marker.bulk.sources`.
+        num_sentences: Read this many texts at most.
+        batch_sizes: Sizes to measure, one after the other in each round.
+        num_rounds: Number of rounds. Texts are read once before, which does not count.
+
+    Returns:
+        Rates, times and memory.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If a file cannot be read, or there are no texts.
+    """
+    predict: Any = model.predict
+    texts = [item.content for item in islice(read_items(find_files(paths)), num_sentences)]
+    if not texts:
+        raise ValueError("there are no texts to measure with")
+    are_words = not isinstance(texts[0], str)
+    rates: dict[int, list[float]] = {size: [] for size in batch_sizes}
+    times: dict[int, list[float]] = {size: [] for size in batch_sizes}
+    predict(texts[: max(batch_sizes)], is_split_into_words=are_words)
+    for _ in range(num_rounds):
+        for size in batch_sizes:
+            started = time.perf_counter()
+            for first in range(0, len(texts), size):
+                before = time.perf_counter()
+                predict(texts[first : first + size], size, is_split_into_words=are_words)
+                times[size].append(1e3 * (time.perf_counter() - before))
+            rates[size].append(len(texts) / (time.perf_counter() - started))
+    paces = [Pace(size, statistics.median(rates[size]), *_percentiles(times[size])) for size in batch_sizes]
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 if sys.platform == "darwin" else 1024)
+    memory = peak if sys.platform != "darwin" else peak / 2**20
+    return PaceReport(tuple(paces), len(texts), memory, str(model.device), torch.get_num_threads())
+
+
+def _percentiles(times: list[float]) -> tuple[float, float]:
+    ordered = sorted(times)
+    return statistics.median(ordered), ordered[min(int(0.99 * len(ordered)), len(ordered) - 1)]

@@ -1,0 +1,255 @@
+"""Files of texts in, files of entities out."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from contextlib import contextmanager, nullcontext
+from itertools import islice
+from typing import Any, NamedTuple
+
+from tqdm import tqdm
+
+from span_marker.bulk.reader import OnError, Reader, Reading, available_cpus
+from span_marker.bulk.results import Results, write_lines
+from span_marker.bulk.sources import STANDARD_INPUT, Item, find_files, read_items, total_bytes
+
+logger = logging.getLogger(__name__)
+
+CHUNK_TEXTS = 256
+"""The largest number of texts that are read together."""
+
+CHUNK_CHARACTERS = 200_000
+"""About how many characters are read together."""
+
+SECONDS_PER_LINE = 10.0
+"""How often progress is logged where it cannot be drawn."""
+
+
+class BulkReport(NamedTuple):
+    """What a run did.
+
+    Attributes:
+        num_texts: Number of texts that it read.
+        num_entities: Number of entities that it found.
+        num_errors: Number of texts that could not be read.
+        num_before: Number of texts that an earlier run had read.
+        seconds: How long it took.
+    """
+
+    num_texts: int
+    num_entities: int
+    num_errors: int
+    num_before: int
+    seconds: float
+
+    def __str__(self) -> str:
+        rate = self.num_texts / self.seconds if self.seconds else 0.0
+        before = f", {self.num_before:,} before" if self.num_before else ""
+        errors = f", {self.num_errors:,} texts could not be read" if self.num_errors else ""
+        return f"{self.num_texts:,} texts{before}, {self.num_entities:,} entities, {rate:.1f} texts/s{errors}"
+
+
+def predict_files(
+    model: str,
+    inputs: Iterable[str | os.PathLike[str]],
+    output: str | os.PathLike[str] = STANDARD_INPUT,
+    *,
+    input_format: str | None = None,
+    output_format: str | None = None,
+    text_column: str | None = None,
+    device: str | None = None,
+    dtype: str | None = None,
+    num_workers: int = 1,
+    on_error: OnError = "raise",
+    resume: bool = False,
+    overwrite: bool = False,
+    show_progress: bool = False,
+    **options: Any,
+) -> BulkReport:
+    """Find the entities of all texts in some files, in constant memory, and write them as they come.
+
+    There is a row of results for each text, in order, with the columns of its own row, if it had one, and ``entities``
+    (which replaces a column of that name). Texts are read one by one: they have no document context.
+
+    Args:
+        model: Folder of a checkpoint, or its name on the Hub.
+        inputs: Files, folders, or ``-`` for standard input.
+        output: File to write, or ``-`` for JSON lines on standard output. Formats other than JSON lines are made of
+            these when all texts have been read.
+        input_format: See `span_marker.bulk.sources.KINDS`. Defaults to what the endings say.
+        output_format: A format of `write_annotations`, ``"html"``, ``"csv"`` or ``"tsv"`` (a row per entity), or
+            ``"parquet"``. Defaults to what the ending says.
+        text_column: The column of the texts in files with columns. Defaults to ``text`` or ``tokens``.
+        device: See `Reader`.
+        dtype: See `Reader`.
+        num_workers: Number of processes that predict. They share the CPUs.
+        on_error: See `Reader`; with ``"column"``, rows of texts that cannot be read have a column ``error``.
+        resume: Whether to go on with a run that was stopped, at the first text without a result.
+        overwrite: Whether to replace results that are there.
+        show_progress: Whether to show progress on standard error: a bar on a terminal, otherwise lines.
+        **options: Options of `SpanMarkerModel.predict`.
+
+    Returns:
+        How many texts were read, and what was found.
+
+    Raises:
+        FileNotFoundError: If there is no such file or model.
+        FileExistsError: If there are results, and neither ``resume`` nor ``overwrite`` is set.
+        ValueError: If a file cannot be read, with its line; results to resume are of another run; an option is wrong.
+        TypeError: If a text is not a string, and ``on_error`` is ``"raise"``.
+    """
+    if num_workers < 1:
+        raise ValueError(f"num_workers must be at least 1, not {num_workers}")
+    started = time.monotonic()
+    files = find_files(inputs, input_format)
+    reader = Reader(model, device, dtype, max(available_cpus() // num_workers, 1), on_error, options)
+    counts = {"texts": 0, "entities": 0, "errors": 0}
+    if num_workers == 1:
+        reader.load()  # its errors come before anything is written
+    with _writing(output, output_format, resume, overwrite, files, reader, text_column) as (write, num_before):
+        if write is None:
+            return BulkReport(0, 0, 0, num_before, time.monotonic() - started)
+        items = islice(read_items(files, text_column), num_before, None)
+        with _Progress(total_bytes(files), show_progress) as progress, _executor(num_workers) as executor:
+            for chunk, readings in _read_ahead(_chunks(items), reader, executor, num_workers):
+                write([{**item.columns, **reading.columns()} for item, reading in zip(chunk, readings, strict=True)])
+                counts["texts"] += len(chunk)
+                counts["entities"] += sum(len(reading.entities) for reading in readings)
+                counts["errors"] += sum(reading.error is not None for reading in readings)
+                progress.update(chunk)
+    return BulkReport(counts["texts"], counts["entities"], counts["errors"], num_before, time.monotonic() - started)
+
+
+@contextmanager
+def _writing(
+    output: str | os.PathLike[str],
+    output_format: str | None,
+    resume: bool,
+    overwrite: bool,
+    files: Sequence[Any],
+    reader: Reader,
+    text_column: str | None,
+) -> Iterator[tuple[Callable[[list[dict[str, Any]]], None] | None, int]]:
+    """Open what results are written to: a function that writes them, None if all are there, and how many there are."""
+    if os.fspath(output) == STANDARD_INPUT:
+        if output_format not in (None, "jsonl"):
+            raise ValueError(f"standard output takes JSON lines only, not {output_format!r}: pass a file")
+        if resume:
+            raise ValueError("a run that wrote to standard output cannot be resumed: pass a file")
+        yield lambda rows: write_lines(sys.stdout.buffer, rows), 0
+        return
+    settings = {"model": reader.model, "text_column": text_column, "dtype": reader.dtype, "on_error": reader.on_error}
+    run = {**settings, **reader.options, "files": [file.fingerprint() for file in files]}
+    results = Results(output, output_format, run)
+    if not results.begin(resume, overwrite):
+        yield None, 0
+        return
+    with results.appending() as write:
+        yield write, results.num_done
+    results.finish()
+
+
+def _chunks(items: Iterator[Item]) -> Iterator[list[Item]]:
+    """Put texts together that are read at once."""
+    chunk: list[Item] = []
+    size = 0
+    for item in items:
+        chunk.append(item)
+        size += len(item.content) if isinstance(item.content, str) else 0
+        if len(chunk) == CHUNK_TEXTS or size >= CHUNK_CHARACTERS:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
+
+
+def _executor(num_workers: int) -> Any:
+    if num_workers == 1:
+        return nullcontext()
+    # Forked children of a process with threads may hang.
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(num_workers, context, initializer=_end_with_parent)
+
+
+def _end_with_parent() -> None:
+    """Let no worker outlive the process that started it, even if that one is killed."""
+    parent = multiprocessing.parent_process()
+
+    def wait() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def _read_ahead(
+    chunks: Iterator[list[Item]], reader: Reader, executor: Executor | None, num_workers: int
+) -> Iterator[tuple[list[Item], list[Reading]]]:
+    """Read chunks, in order; with workers, two for each of them are on their way."""
+    if executor is None:
+        for chunk in chunks:
+            yield chunk, reader([item.content for item in chunk], [item.place for item in chunk])
+        return
+    waiting: deque[tuple[list[Item], Future[list[Reading]]]] = deque()
+    for chunk in chunks:
+        job = executor.submit(reader, [item.content for item in chunk], [item.place for item in chunk])
+        waiting.append((chunk, job))
+        if len(waiting) == 2 * num_workers:
+            done, result = waiting.popleft()
+            yield done, result.result()
+    while waiting:
+        done, result = waiting.popleft()
+        yield done, result.result()
+
+
+class _Progress:
+    """Shows how far a run is: a bar on a terminal, otherwise a line now and then."""
+
+    def __init__(self, total: int, is_shown: bool) -> None:
+        self._bar: Any = None
+        self._total, self._is_logged = total, is_shown and not sys.stderr.isatty()
+        if is_shown and sys.stderr.isatty():
+            self._bar = tqdm(total=total or None, unit="B", unit_scale=True, desc="Predicting", dynamic_ncols=True)
+        self._texts, self._bytes, self._file, self._file_bytes = 0, 0, "", 0
+        self._started = self._logged = time.monotonic()
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def update(self, chunk: Sequence[Item]) -> None:
+        """Count texts that are done."""
+        before = self._bytes
+        for item in chunk:
+            name = item.place.rpartition(",")[0] or item.place
+            if name != self._file:
+                self._file, self._file_bytes = name, 0
+            self._bytes += max(item.num_bytes - self._file_bytes, 0)
+            self._file_bytes = max(item.num_bytes, self._file_bytes)
+        self._texts += len(chunk)
+        now = time.monotonic()
+        rate = self._texts / max(now - self._started, 1e-9)
+        if self._bar is not None:
+            self._bar.set_postfix_str(f"{rate:.1f} texts/s", refresh=False)
+            self._bar.update(self._bytes - before)
+        elif self._is_logged and now - self._logged >= SECONDS_PER_LINE:
+            self._logged = now
+            tqdm.write(f"{self._texts:,} texts, {rate:.1f} texts/s{self._left(now)}", file=sys.stderr)
+
+    def _left(self, now: float) -> str:
+        if not (self._total and self._bytes):
+            return ""
+        share = min(self._bytes / self._total, 1.0)
+        return f", {share:.0%}, about {(now - self._started) * (1 / share - 1) / 60:.1f} minutes left"

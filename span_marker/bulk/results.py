@@ -1,0 +1,219 @@
+"""Results of a long run on disk: whole rows from the first second on, so that a run that was killed can be resumed."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from span_marker.data.files import FORMATS, write_annotations
+
+
+class Results:
+    """The rows of a run, as JSON lines; other formats are made of them when the run is done.
+
+    Until then, the rows are in a file whose name ends in ``.part``, beside one that ends in ``.run`` and says what the
+    run is about. A process that is killed leaves whole rows, and at most one that is torn, which resuming removes.
+
+    Attributes:
+        path: The file to make.
+        part: The file of the rows so far.
+        num_done: How many rows an earlier run has left.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], format: str | None, run: Mapping[str, Any]) -> None:
+        self.path = Path(path)
+        self.part = Path(f"{os.fspath(path)}.part")
+        self.num_done = 0
+        self._about = Path(f"{os.fspath(path)}.run")
+        self._convert = find_converter(self.path, format)
+        self._run = json.dumps(run, sort_keys=True, indent=1) + "\n"
+
+    def begin(self, resume: bool, overwrite: bool) -> bool:
+        """Look at what is there.
+
+        Args:
+            resume: Whether to go on with a run that was stopped.
+            overwrite: Whether to begin again.
+
+        Returns:
+            Whether there is anything to do: resuming a run that is complete, there is not.
+
+        Raises:
+            FileExistsError: If there are results, and they are neither to be resumed nor overwritten.
+            ValueError: If they are of a run on other files or with other options.
+        """
+        is_stopped = self._about.exists()
+        if overwrite or not (is_stopped or self.path.exists()):
+            self.part.unlink(missing_ok=True)
+            self._about.write_text(self._run, encoding="utf-8")
+            return True
+        if not resume:
+            state = f"{self.part} is from a run that was stopped" if is_stopped else f"{self.path} exists"
+            raise FileExistsError(f"{state}: resume it, or overwrite it")
+        if not is_stopped:
+            return False
+        before = self._about.read_text(encoding="utf-8")
+        if before != self._run:
+            raise ValueError(
+                f"{self.part} is from another run, {_difference(before, self._run)}: pass what was passed then, or "
+                "overwrite it"
+            )
+        self.num_done = _remove_torn_line(self.part) if self.part.exists() else 0
+        return True
+
+    @contextmanager
+    def appending(self) -> Iterator[Callable[[list[dict[str, Any]]], None]]:
+        """Open the file of the rows.
+
+        Yields:
+            A function that appends rows, and hands them to the operating system before it returns.
+        """
+        with self.part.open("ab") as file:
+            yield lambda rows: write_lines(file, rows)
+
+    def finish(self) -> None:
+        """Turn the rows into the file that was asked for, and remove what is left of the run."""
+        if self._convert is None:
+            self.part.replace(self.path)
+        else:
+            self._convert(self.path, read_lines(self.part))
+            self.part.unlink()
+        self._about.unlink()
+
+
+def write_lines(file: BinaryIO, rows: list[dict[str, Any]]) -> None:
+    """Write rows as JSON lines, all of them at once.
+
+    Args:
+        file: The file.
+        rows: The rows.
+    """
+    file.write("".join(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows).encode())
+    file.flush()
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Read rows that `write_lines` has written.
+
+    Args:
+        path: The file.
+
+    Yields:
+        The rows.
+    """
+    with path.open("rb") as file:
+        yield from map(json.loads, file)
+
+
+def find_converter(path: Path, format: str | None) -> Callable[[Path, Iterator[dict[str, Any]]], None] | None:
+    """Find out how to write a file.
+
+    Args:
+        path: The file.
+        format: Its format. Defaults to what its ending says.
+
+    Returns:
+        A function that writes rows to a path, or None for JSON lines.
+
+    Raises:
+        ValueError: If neither says what to write.
+    """
+    endings = {ending: known.name for known in reversed(FORMATS) for ending in known.endings}
+    name = format or {**endings, **{f".{other}": other for other in CONVERTERS}, ".htm": "html"}.get(
+        path.suffix.lower()
+    )
+    if name == "jsonl":
+        return None
+    if name is not None and name in CONVERTERS:
+        return CONVERTERS[name]
+    if name not in {known.name for known in FORMATS}:
+        raise ValueError(
+            f"the ending of {path} does not say how to write it: pass a format, one of "
+            f"{', '.join([*(known.name for known in FORMATS), *CONVERTERS])}"
+        )
+    return lambda target, rows: write_annotations(target, rows, format=name)
+
+
+def _write_html(path: Path, rows: Iterator[dict[str, Any]]) -> None:
+    from span_marker.data.html import write_html
+
+    write_html(path, rows)
+
+
+def _write_table(path: Path, rows: Iterator[dict[str, Any]]) -> None:
+    """Write a row per entity, with the columns of its text beside it."""
+    import csv
+
+    from span_marker.data.text_files import writing
+
+    names: list[str] | None = None
+    with writing(path) as file:
+        writer = csv.writer(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+        for number, row in enumerate(rows):
+            kept = {key: value for key, value in row.items() if key not in ("entities", "text", "tokens")}
+            if names is None:
+                names = list(kept)
+                writer.writerow(["row", *names, "start", "end", "label", "score", "span"])
+            for entity in row["entities"]:
+                start, end = (
+                    entity.get(f"char_{side}_index", entity.get(f"word_{side}_index")) for side in ("start", "end")
+                )
+                span = entity["span"] if isinstance(entity["span"], str) else " ".join(entity["span"])
+                cells = [kept.get(name, "") for name in names]
+                writer.writerow([number, *cells, start, end, entity["label"], entity["score"], span])
+
+
+def _write_parquet(path: Path, rows: Iterator[dict[str, Any]]) -> None:
+    from itertools import islice
+
+    import pyarrow
+    import pyarrow.parquet
+
+    part = Path(f"{path}.parquet")
+    writer = None
+    try:
+        while batch := list(islice(rows, 10_000)):
+            table = pyarrow.Table.from_pylist(batch, schema=None if writer is None else writer.schema)
+            if writer is None:
+                writer = pyarrow.parquet.ParquetWriter(part, table.schema)
+            writer.write_table(table)
+    finally:
+        if writer is not None:
+            writer.close()
+    if writer is None:
+        pyarrow.parquet.write_table(pyarrow.table({"text": pyarrow.array([], pyarrow.string())}), part)
+    part.replace(path)
+
+
+CONVERTERS: Mapping[str, Callable[[Path, Iterator[dict[str, Any]]], None]] = {
+    "html": _write_html,
+    "csv": _write_table,
+    "tsv": _write_table,
+    "parquet": _write_parquet,
+}
+"""Formats of results that are no formats of annotated data."""
+
+
+def _remove_torn_line(path: Path) -> int:
+    """Cut off what stands behind the last line end, and count the lines."""
+    count, position, last_end = 0, 0, 0
+    with path.open("r+b") as file:
+        while block := file.read(1 << 20):
+            count += block.count(b"\n")
+            if (end := block.rfind(b"\n")) >= 0:
+                last_end = position + end + 1
+            position += len(block)
+        file.truncate(last_end)
+    return count
+
+
+def _difference(before: str, now: str) -> str:
+    """What two runs differ in."""
+    one, other = json.loads(before), json.loads(now)
+    names = [name for name in {**one, **other} if one.get(name) != other.get(name)]
+    shown = ", ".join(f"{name}={one.get(name)!r} instead of {other.get(name)!r}" for name in names if name != "files")
+    return shown or "on other files, or the files have changed"

@@ -1,0 +1,169 @@
+"""From annotated data and a few options to everything that a training needs."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Sequence
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from datasets import Dataset
+from transformers import HfArgumentParser, TrainingArguments
+
+from span_marker.modeling import SpanMarkerModel
+from span_marker.training.arguments import suggest_training_arguments
+from span_marker.validation.checks import validate
+from span_marker.validation.report import ValidationReport
+
+SHOWN = (
+    "learning_rate",
+    "num_train_epochs",
+    "per_device_train_batch_size",
+    "warmup_steps",
+    "weight_decay",
+    "bf16",
+    "seed",
+)
+"""The training arguments that a plan shows."""
+
+MODEL_OPTIONS = (
+    "encoder",
+    "labels",
+    "model_max_length",
+    "entity_max_length",
+    "decoding",
+    "multi_label",
+    "compatible_with_1x",
+)
+"""Options of a model in a file of options; all others are of ``TrainingArguments``."""
+
+
+class TrainingPlan(NamedTuple):
+    """A training that could begin.
+
+    Attributes:
+        model: The new model, or the checkpoint to go on with.
+        arguments: The training arguments.
+        train: The data to train on.
+        dev: The data to evaluate on, or None.
+        report: What is wrong with the data.
+    """
+
+    model: SpanMarkerModel
+    arguments: TrainingArguments
+    train: Dataset
+    dev: Dataset | None
+    report: ValidationReport
+
+    def __str__(self) -> str:
+        config = self.model.config
+        settings = {name: getattr(self.arguments, name) for name in SHOWN}
+        lines = [
+            f"{len(self.train):,} sentences to train on, {0 if self.dev is None else len(self.dev):,} to evaluate on",
+            f"labels: {', '.join(label for i, label in enumerate(config.classes) if i != config.outside_id)}",
+            f"texts of up to {self.model.max_text_length} tokens, entities of up to {config.entity_max_length} words",
+            "training: " + ", ".join(f"{name}={value}" for name, value in settings.items()),
+            "",
+            str(self.report),
+        ]
+        return "\n".join(lines)
+
+
+def read_options(path: Path) -> dict[str, Any]:
+    """Read a file of options.
+
+    Args:
+        path: YAML file with options of a model and fields of ``TrainingArguments``, by name.
+
+    Returns:
+        The options.
+
+    Raises:
+        ValueError: If the file is no such file, or there is no such option.
+    """
+    options: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    if not isinstance(options, dict):
+        raise ValueError(f"{path} must have options by name, such as 'learning_rate: 1e-4'")
+    options = {name.replace("-", "_"): value for name, value in options.items()}
+    known = {field.name for field in dataclasses.fields(TrainingArguments)} | {*MODEL_OPTIONS, "dev"}
+    if unknown := [name for name in options if name not in known]:
+        raise ValueError(f"{path}: there is no option {unknown[0]!r}")
+    return options
+
+
+def parse_arguments(arguments: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
+    """Find the fields of ``TrainingArguments`` on a command line.
+
+    Args:
+        arguments: The command line, with options such as ``--learning_rate 1e-4`` or ``--learning-rate=1e-4``.
+
+    Returns:
+        What is no option, and the options by name.
+
+    Raises:
+        ValueError: If there is no such option, or its value is wrong.
+    """
+    names, words = [], []
+    for argument in arguments:
+        if argument.startswith("--"):
+            name, equals, value = argument[2:].partition("=")
+            names.append(name.replace("-", "_"))
+            argument = f"--{names[-1]}{equals}{value}"
+        words.append(argument)
+    try:
+        parser: Any = HfArgumentParser
+        values, rest = parser(TrainingArguments, exit_on_error=False).parse_known_args(words)
+    except argparse.ArgumentError as error:
+        raise ValueError(f"{error}: see the TrainingArguments of transformers") from error
+    if unknown := [word for word in rest if word.startswith("--")]:
+        raise ValueError(f"there is no option {unknown[0].partition('=')[0]}: see span-marker train --help")
+    return rest, {name: getattr(values, name) for name in names}
+
+
+def prepare_training(
+    train: Dataset,
+    dev: Dataset | None,
+    output_dir: str | PathLike[str],
+    *,
+    encoder: str | None = None,
+    labels: Sequence[str] | None = None,
+    model_max_length: int = 256,
+    entity_max_length: int | str | None = None,
+    **options: Any,
+) -> TrainingPlan:
+    """Make a model and training arguments for some data, and check the data.
+
+    Args:
+        train: The data to train on.
+        dev: The data to evaluate on, or None.
+        output_dir: The output folder.
+        encoder: Encoder to fine-tune, or a checkpoint.
+        labels: The labels, with ``O``. Defaults to those of the data.
+        model_max_length: Longest text, in tokens.
+        entity_max_length: Longest entity, in words. Defaults to what fits the data.
+        **options: Other options of a model, and fields of ``TrainingArguments``; what is left out is suggested.
+
+    Returns:
+        What `span_marker.Trainer` takes.
+
+    Raises:
+        ValueError: If there is no encoder, the data are wrong, or there is no such option.
+        FileNotFoundError: If there is no such encoder.
+    """
+    if encoder is None:
+        raise ValueError("pass an encoder to fine-tune, such as --encoder google-bert/bert-base-cased")
+    model_options = {name: options.pop(name) for name in MODEL_OPTIONS if name in options}
+    data = {"train": train} if dev is None else {"train": train, "dev": dev}
+    model = SpanMarkerModel.from_pretrained(
+        encoder,
+        labels=labels or data,
+        model_max_length=model_max_length,
+        entity_max_length="auto" if entity_max_length is None else entity_max_length,
+        **model_options,
+    )
+    defaults = {"report_to": "none"} if dev is None else {"report_to": "none", "eval_strategy": "epoch"}
+    arguments = suggest_training_arguments(train, model, fspath(output_dir), **{**defaults, **options})
+    return TrainingPlan(model, arguments, train, dev, validate(data, model))

@@ -1,0 +1,27 @@
+"""``span-marker analyze``."""
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from span_marker_cli.common import BatchSize, Data, Device, Format, Model, load_model, read_splits
+
+
+def analyze(
+    model: Model,
+    data: Data,
+    html: Annotated[Optional[Path], typer.Option("--html", help="Also write a page with all errors.")] = None,
+    examples: Annotated[int, typer.Option("--examples", min=0, help="Errors of each kind to show.")] = 10,
+    format: Format = None,
+    batch_size: BatchSize = 32,
+    device: Device = None,
+) -> None:
+    """Show what a model gets wrong, with examples, and how sure its figures are."""
+    from span_marker import analyze_errors
+
+    report = analyze_errors(load_model(model, device), read_splits(data, format), batch_size, num_examples=examples)
+    typer.echo(report)
+    if html is not None:
+        report.write_html(html)
+        typer.echo(f"the page is {html}", err=True)

@@ -1,0 +1,78 @@
+"""Arguments and options that several commands have, and how they print."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from span_marker import SpanMarkerModel
+
+Model = Annotated[str, typer.Argument(help="Folder of a checkpoint, or its name on the Hub.")]
+Data = Annotated[list[Path], typer.Argument(help="Annotated files or brat folders, see docs/data.md.")]
+Format = Annotated[
+    Optional[str], typer.Option("--format", help="Format of the annotated files.", show_default="by their endings")
+]
+Device = Annotated[
+    Optional[str],
+    typer.Option("--device", help="Such as cpu or cuda:1.", show_default="an accelerator if there is one"),
+]
+BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="The largest number of sentences per batch.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Output = Annotated[
+    Optional[Path], typer.Option("--output", "-o", help="Folder for the changed model.", show_default="the model's own")
+]
+
+
+def read_data(paths: list[Path], format: str | None = None) -> Dataset:
+    """Read annotated files as one data set."""
+    from datasets import concatenate_datasets
+
+    from span_marker import read_annotations
+
+    return concatenate_datasets([read_annotations(path, format) for path in paths])
+
+
+def read_splits(paths: list[Path], format: str | None = None) -> Dataset | dict[str, Dataset]:
+    """Read annotated files as a data set each, named after the files."""
+    from span_marker import read_annotations
+
+    if len(paths) == 1:
+        return read_annotations(paths[0], format)
+    names = [path.stem for path in paths]
+    if len(set(names)) < len(names):
+        names = [str(path) for path in paths]
+    return {name: read_annotations(path, format) for name, path in zip(names, paths, strict=True)}
+
+
+def load_model(path: str, device: str | None = None) -> SpanMarkerModel:
+    """Load a model."""
+    import torch
+
+    from span_marker import SpanMarkerModel
+
+    model: Any = SpanMarkerModel.from_pretrained(path)
+    return model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def save_model(model: SpanMarkerModel, path: str, output: Path | None) -> None:
+    """Save a model where it came from, or somewhere else.
+
+    Raises:
+        ValueError: If it came from the Hub, and there is no other place.
+    """
+    if output is None and not Path(path).is_dir():
+        raise ValueError(f"{path} is not a folder: pass --output to say where to save the changed model")
+    target = output or Path(path)
+    model.save_pretrained(target)
+    typer.echo(f"saved in {target}", err=True)
+
+
+def show(value: Any) -> None:
+    """Print a value as JSON."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))

@@ -1,0 +1,36 @@
+"""``span-marker info``."""
+
+import typer
+
+from span_marker_cli.common import AsJson, Model, load_model, show
+
+
+def info(model: Model, as_json: AsJson = False) -> None:
+    """Show what a model is: encoder, labels, limits, filter, thresholds and size."""
+    loaded = load_model(model, "cpu")
+    config = loaded.config
+    facts = {
+        "model": model,
+        "encoder": config.encoder.model_type,
+        "parameters": loaded.num_parameters(),
+        "megabytes": round(loaded.get_memory_footprint() / 1e6, 1),
+        "data type": str(loaded.dtype).removeprefix("torch."),
+        "labels": [label for index, label in enumerate(config.classes) if index != config.outside_id],
+        "model_max_length (tokens)": loaded.max_text_length,
+        "entity_max_length (words)": config.entity_max_length,
+        "decoding": config.decoding,
+        "candidate filter": None if loaded.span_filter is None else str(config.span_filter),
+        "predicts with all candidates": not loaded.uses_filter(),
+        "thresholds": config.thresholds,
+        "calibration_temperature": config.calibration_temperature,
+        "span_marker version": config.span_marker_version,
+    }
+    if as_json:
+        show(facts)
+        return
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        text = (
+            ", ".join(map(str, value)) if isinstance(value, list) else f"{value:,}" if isinstance(value, int) else value
+        )
+        typer.echo(f"{name:<{width}}  {text}")

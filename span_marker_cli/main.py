@@ -1,0 +1,122 @@
+"""The commands together, and what happens to their errors."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
+
+import typer
+
+from span_marker_cli import (
+    analyze,
+    bench,
+    calibrate,
+    card,
+    convert,
+    evaluate,
+    fit_filter,
+    info,
+    predict,
+    push,
+    suggest_limits,
+    train,
+    tune_thresholds,
+    validate,
+    version,
+)
+
+COMMANDS = (
+    train,
+    evaluate,
+    analyze,
+    predict,
+    validate,
+    convert,
+    suggest_limits,
+    tune_thresholds,
+    calibrate,
+    fit_filter,
+    info,
+    bench,
+    card,
+    push,
+    version,
+)
+"""The modules of the commands, in the order of the help. Each has a function of its own name."""
+
+ERRORS = (OSError, ValueError, TypeError, LookupError, ImportError, RuntimeError)
+"""Errors that are shown as a line: what the library raises for wrong input, and what the system raises."""
+
+app = typer.Typer(
+    name="span-marker",
+    help="Named entity recognition with span markers: train, evaluate and use models, and convert annotated data.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show where errors come from.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show errors only.")] = False,
+) -> None:
+    """Named entity recognition with span markers: train, evaluate and use models, and convert annotated data."""
+    # Read by transformers and huggingface_hub when they are imported.
+    if quiet or not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error" if quiet else "warning")
+    level = logging.DEBUG if debug else logging.ERROR if quiet else logging.WARNING
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
+    logging.getLogger("span_marker").setLevel(level)
+
+
+def reporting(command: Callable[..., Any]) -> Callable[..., None]:
+    """Let a command end with a line on standard error where it would end with a traceback.
+
+    Args:
+        command: The function of the command. If it returns a number, that is the exit status.
+
+    Returns:
+        A function with the same arguments, which raises ``typer.Exit``.
+    """
+
+    @functools.wraps(command)
+    def run(*arguments: Any, **options: Any) -> None:
+        try:
+            status = command(*arguments, **options)
+        except BrokenPipeError:
+            raise  # whoever read the output has left: typer ends without a word
+        except ERRORS as error:
+            if logging.getLogger("span_marker").level == logging.DEBUG:
+                traceback.print_exc()
+            else:
+                typer.echo(f"error: {' '.join(str(error).split()) or type(error).__name__}", err=True)
+            status = 1
+        raise typer.Exit(status or 0)
+
+    return run
+
+
+for module in COMMANDS:
+    name = module.__name__.rpartition(".")[2]
+    app.command(name.replace("_", "-"), **getattr(module, "SETTINGS", {}))(reporting(getattr(module, name)))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command.
+
+    Args:
+        arguments: The command line; that of the process by default.
+
+    Raises:
+        SystemExit: At the end. The status is 0 if all is well, 1 for errors and for findings of ``validate``, and 2 for
+            a wrong command line.
+    """
+    app(None if arguments is None else list(arguments))

@@ -1,0 +1,81 @@
+"""``span-marker predict``."""
+
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from span_marker_cli.common import Device, Model
+
+
+def predict(
+    model: Model,
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Files, folders, or - for standard input: text, JSON lines, CSV, TSV, Parquet, CoNLL.", allow_dash=True
+        ),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            help="JSON lines, CSV, TSV, Parquet, CoNLL, brat, DocBin or HTML, by the ending.",
+            allow_dash=True,
+        ),
+    ] = Path("-"),
+    input_format: Annotated[
+        Optional[str],
+        typer.Option(
+            "--input-format",
+            help="text (a text per file), lines, jsonl, json, csv, tsv, parquet, conll.",
+            show_default="by the endings",
+        ),
+    ] = None,
+    output_format: Annotated[
+        Optional[str], typer.Option("--output-format", show_default="by the ending, or jsonl")
+    ] = None,
+    text_column: Annotated[
+        Optional[str], typer.Option("--text-column", help="Column of the texts.", show_default="text or tokens")
+    ] = None,
+    threshold: Annotated[Optional[float], typer.Option("--threshold", help="Lowest probability of an entity.")] = None,
+    decoding: Annotated[
+        Optional[str], typer.Option("--decoding", help="flat, flat-optimal, nested or overlapping.")
+    ] = None,
+    top_k: Annotated[Optional[int], typer.Option("--top-k", min=1, help="Most probable labels of each entity.")] = None,
+    exact: Annotated[bool, typer.Option("--exact", help="Score all candidates, without the filter.")] = False,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 32,
+    num_workers: Annotated[int, typer.Option("--num-workers", min=1, help="Processes, which share the CPUs.")] = 1,
+    on_error: Annotated[
+        str, typer.Option("--on-error", help="raise: stop at a text that cannot be read. column: say so in its row.")
+    ] = "raise",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are there.")] = False,
+    device: Device = None,
+    dtype: Annotated[Optional[str], typer.Option("--dtype", help="Such as bfloat16.")] = None,
+    progress: Annotated[bool, typer.Option(help="Show progress on standard error.")] = True,
+) -> None:
+    """Find the entities in files of texts, in constant memory, in several processes if need be."""
+    from span_marker.bulk import predict_files
+
+    chosen: dict[str, Any] = {"threshold": threshold, "decoding": decoding, "top_k": top_k, "exact": exact or None}
+    report = predict_files(
+        model,
+        inputs,
+        output,
+        input_format=input_format,
+        output_format=output_format,
+        text_column=text_column,
+        device=device,
+        dtype=dtype,
+        num_workers=num_workers,
+        on_error=on_error,  # type: ignore[arg-type]  # it checks the value
+        resume=resume,
+        overwrite=overwrite,
+        show_progress=progress,
+        batch_size=batch_size,
+        **{name: value for name, value in chosen.items() if value is not None},
+    )
+    if progress:
+        typer.echo(report, err=True)

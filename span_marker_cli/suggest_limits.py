@@ -1,0 +1,31 @@
+"""``span-marker suggest-limits``."""
+
+from typing import Annotated, Any
+
+import typer
+
+from span_marker_cli.common import Data, Format, read_splits
+
+
+def suggest_limits(
+    data: Data,
+    encoder: Annotated[str, typer.Option("--encoder", help="Encoder or checkpoint whose words and tokens to count.")],
+    keep: Annotated[float, typer.Option("--keep", help="Share of the entities that the limit must keep.")] = 0.99,
+    format: Format = None,
+) -> None:
+    """Suggest limits for texts and entities, and show what each would cut."""
+    import span_marker
+    from span_marker import SpanMarkerModel
+
+    splits = read_splits(data, format)
+    model = SpanMarkerModel.from_pretrained(encoder, **_labels(encoder, splits))
+    typer.echo(span_marker.suggest_limits(splits, model.require_tokenizer(), keep, model.max_text_length))
+
+
+def _labels(encoder: str, splits: Any) -> dict[str, Any]:
+    """An encoder needs labels, a checkpoint has some."""
+    from transformers import AutoConfig
+
+    from span_marker import SpanMarkerConfig
+
+    return {} if isinstance(AutoConfig.from_pretrained(encoder), SpanMarkerConfig) else {"labels": splits}

@@ -1,0 +1,72 @@
+"""``span-marker train``."""
+
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from span_marker_cli.common import Data, Format, read_data
+
+SETTINGS = {"context_settings": {"ignore_unknown_options": True}}
+"""Options that the command does not know are fields of ``TrainingArguments``. They come among the files."""
+
+
+def train(
+    data: Data,
+    encoder: Annotated[Optional[str], typer.Option("--encoder", help="Encoder to fine-tune, or a checkpoint.")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the trained model.")] = Path(
+        "span-marker-model"
+    ),
+    dev: Annotated[Optional[list[Path]], typer.Option("--dev", help="Annotated files to evaluate on.")] = None,
+    labels: Annotated[
+        Optional[str], typer.Option("--labels", help="Comma-separated, with O.", show_default="those of the data")
+    ] = None,
+    epochs: Annotated[
+        Optional[float], typer.Option("--epochs", help="Short for --num_train_epochs.", show_default="by the data")
+    ] = None,
+    model_max_length: Annotated[int, typer.Option("--model-max-length", help="Longest text, in tokens.")] = 256,
+    entity_max_length: Annotated[
+        Optional[int], typer.Option("--entity-max-length", help="Longest entity, in words.", show_default="by the data")
+    ] = None,
+    format: Format = None,
+    config: Annotated[
+        Optional[Path], typer.Option("--config", help="YAML file with any of these options, by their names.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show data and settings, and train nothing.")] = False,
+) -> None:
+    """Train a model on annotated files.
+
+    Every field of transformers' TrainingArguments is an option, too, such as --learning_rate 1e-4. What you leave out
+    is suggested by the data and the encoder, see docs/little_data.md.
+    """
+    from span_marker import Trainer
+    from span_marker.training.recipes import parse_arguments, prepare_training, read_options
+
+    given: dict[str, Any] = {
+        "encoder": encoder,
+        "dev": dev,
+        "labels": labels.split(",") if labels else None,
+        "num_train_epochs": epochs,
+        "entity_max_length": entity_max_length,
+    }
+    files, named = parse_arguments([str(word) for word in data])
+    chosen = {} if config is None else read_options(config)
+    chosen |= {**named, **{name: value for name, value in given.items() if value is not None}}
+    plan = prepare_training(
+        read_data([Path(file) for file in files], format),
+        None if "dev" not in chosen else read_data([Path(path) for path in chosen.pop("dev")], format),
+        output,
+        model_max_length=model_max_length,
+        **chosen,
+    )
+    typer.echo(plan, err=True)
+    if dry_run:
+        return
+    trainer = Trainer(plan.model, plan.arguments, plan.train, plan.dev)
+    trainer.train()
+    if plan.dev is not None:
+        from span_marker_cli.evaluate import table
+
+        typer.echo(table(trainer.evaluate()))
+    plan.model.save_pretrained(output)
+    typer.echo(f"the model is in {output}", err=True)

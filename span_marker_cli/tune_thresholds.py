@@ -1,0 +1,27 @@
+"""``span-marker tune-thresholds``."""
+
+from typing import Annotated, Optional
+
+import typer
+
+from span_marker_cli.common import BatchSize, Data, Device, Format, Model, Output, load_model, read_data, save_model
+
+
+def tune_thresholds(
+    model: Model,
+    data: Data,
+    precision: Annotated[
+        Optional[float],
+        typer.Option("--precision", help="Precision that each label must reach.", show_default="best F1"),
+    ] = None,
+    output: Output = None,
+    format: Format = None,
+    batch_size: BatchSize = 32,
+    device: Device = None,
+) -> None:
+    """Tune the threshold of each label on held-out data, and save them with the model."""
+    import span_marker
+
+    loaded = load_model(model, device)
+    typer.echo(span_marker.tune_thresholds(loaded, read_data(data, format), precision, batch_size))
+    save_model(loaded, model, output)

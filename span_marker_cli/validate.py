@@ -1,0 +1,38 @@
+"""``span-marker validate``."""
+
+from typing import Annotated, Optional
+
+import typer
+
+from span_marker_cli.common import AsJson, Data, Format, load_model, read_splits, show
+
+
+def validate(
+    data: Data,
+    model: Annotated[
+        Optional[str], typer.Option("--model", help="Also check against this model's words, labels and limits.")
+    ] = None,
+    format: Format = None,
+    as_json: AsJson = False,
+) -> int:
+    """Check annotated files, row by row. The exit status is 1 if there is any problem.
+
+    Returns:
+        The exit status.
+    """
+    from dataclasses import asdict
+
+    import span_marker
+
+    report = span_marker.validate(read_splits(data, format), None if model is None else load_model(model, "cpu"))
+    if as_json:
+        show(
+            {
+                "num_rows": report.num_rows,
+                "num_entities": report.num_entities,
+                "problems": list(map(asdict, report.problems)),
+            }
+        )
+    else:
+        typer.echo(report)
+    return 0 if report.is_clean else 1

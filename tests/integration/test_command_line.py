@@ -1,0 +1,188 @@
+"""The command ``span-marker``, as a real process."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from tiny import SENTENCES, TAGS, build_model
+
+from span_marker import SpanMarkerModel
+
+PATIENCE = 300.0
+
+
+def start(*arguments, **options):
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", **options.pop("env", {})}
+    command = [sys.executable, "-m", "span_marker_cli", *map(str, arguments)]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, **options
+    )
+
+
+def run(*arguments, status=0, input_text=None):
+    process = start(*arguments, stdin=subprocess.PIPE)
+    output, errors = process.communicate(input_text, timeout=PATIENCE)
+    assert process.returncode == status, errors
+    return output, errors
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A model, an encoder, annotated files and texts."""
+    folder = tmp_path_factory.mktemp("files")
+    model = build_model(entity_max_length=3)
+    model.save_pretrained(folder / "model")
+    model.encoder.save_pretrained(folder / "encoder")
+    model.tokenizer.tokenizer.save_pretrained(folder / "encoder")
+    rows = zip(SENTENCES, TAGS, strict=True)
+    lines = ["\n".join(f"{w} {t}" for w, t in zip(words, tags, strict=True)) for words, tags in rows if words]
+    (folder / "train.conll").write_text("\n\n".join(lines * 4) + "\n")
+    (folder / "dev.conll").write_text("\n\n".join(lines) + "\n")
+    (folder / "texts.jsonl").write_text(
+        "".join(json.dumps({"id": n, "text": " ".join(words)}) + "\n" for n, words in enumerate(SENTENCES * 400))
+    )
+    return folder
+
+
+def test_help_does_not_wait_for_torch():
+    code = "import sys; sys.argv = ['span-marker', '--help']\nfrom span_marker_cli import main\ntry: main()\n"
+    code += "except SystemExit: print(sorted({'torch', 'transformers', 'span_marker', 'datasets'} & set(sys.modules)))"
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "predict" in output
+    assert output.splitlines()[-1] == "[]"
+
+
+def test_the_script_is_installed():
+    from importlib.metadata import entry_points
+
+    (script,) = (point for point in entry_points(group="console_scripts") if point.name == "span-marker")
+    assert script.load().__module__ == "span_marker_cli.main"
+
+
+def test_train_evaluate_predict(folder, tmp_path):
+    settings = tmp_path / "settings.yaml"
+    settings.write_text("learning-rate: 5.0e-3\nseed: 3\n")
+    arguments = ["train", folder / "train.conll", "--dev", folder / "dev.conll", "--encoder", folder / "encoder"]
+    arguments += ["--output", tmp_path / "model", "--config", settings, "--model-max-length", 64, "--use_cpu"]
+    _, plan = run(*arguments, "--epochs", 7, "--dry-run")
+    assert "learning_rate=0.005, num_train_epochs=7" in plan
+    assert "labels: LOC, ORG, PER" in plan
+    assert not (tmp_path / "model" / "config.json").exists()
+    table, _ = run(*arguments, "--epochs", 15, "--per-device-train-batch-size=4", "--eval_strategy", "no")
+    evaluated, _ = run("evaluate", tmp_path / "model", folder / "dev.conll", "--json", "--device", "cpu")
+    metrics = json.loads(evaluated)
+    assert f"{metrics['overall_f1']:.3f}" in table
+    assert metrics["overall_f1"] > 0.5
+    found, _ = run("predict", tmp_path / "model", "-", "--no-progress", input_text="Amelia flew to Paris .\n")
+    (row,) = map(json.loads, found.splitlines())
+    assert row["text"] == "Amelia flew to Paris ."
+    report, _ = run("analyze", tmp_path / "model", folder / "dev.conll", "--html", tmp_path / "errors.html")
+    assert "precision" in report
+    assert (tmp_path / "errors.html").stat().st_size > 1_000
+    _, errors = run(*arguments, "--learning_rat", "1", status=1)
+    assert errors.strip().splitlines()[-1] == "error: there is no option --learning_rat: see span-marker train --help"
+
+
+def test_data_commands(folder, tmp_path):
+    run("convert", folder / "dev.conll", tmp_path / "dev.jsonl")
+    run("convert", tmp_path / "dev.jsonl", tmp_path / "again.conll")
+    assert len((tmp_path / "again.conll").read_text().split()) == len((folder / "dev.conll").read_text().split())
+    output, _ = run("validate", folder / "dev.conll", "--json")
+    assert json.loads(output)["problems"] == []
+    (tmp_path / "bad.jsonl").write_text('{"text": "Ann went", "entities": [{"label": "PER", "start": 0, "end": 5}]}\n')
+    output, _ = run("validate", tmp_path / "bad.jsonl", status=1)
+    assert "begins or ends inside a word" in output
+    output, _ = run("suggest-limits", folder / "dev.conll", "--encoder", folder / "encoder")
+    assert "suggested: entity_max_length=" in output
+
+
+def test_model_commands(folder, tmp_path):
+    facts = json.loads(run("info", folder / "model", "--json")[0])
+    assert facts["labels"] == ["PER", "ORG", "LOC"] or set(facts["labels"]) == {"PER", "ORG", "LOC"}
+    card, _ = run("card", folder / "model")
+    assert "span-marker" in card
+    rate = json.loads(
+        run("bench", folder / "model", folder / "texts.jsonl", "--sentences", 20, "--rounds", 1, "--json")[0]
+    )
+    assert [pace["batch_size"] for pace in rate["paces"]] == [1, 8, 32]
+    assert "torch" in run("version")[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (("predict", "no-such-model", "-"), 1, "error: "),
+        (("predict", "{model}", "no-such-file"), 1, "error: there is no no-such-file"),
+        (("predict", "{model}", "-", "--batch-size", "0"), 2, "--batch-size"),
+        (("predict", "{model}", "-", "--threshold", "2"), 1, "error: threshold"),
+        (("nothing",), 2, "No such command"),
+        (("evaluate", "{model}"), 2, "Missing argument"),
+        (("train", "{model}/config.json"), 1, "error: "),
+    ],
+)
+def test_errors_are_a_line(folder, arguments, status, message):
+    output, errors = run(*(argument.format(model=folder / "model") for argument in arguments), status=status)
+    assert output == ""
+    assert message in errors
+    assert "Traceback" not in errors
+    if status == 1:
+        assert len([line for line in errors.splitlines() if line.startswith("error: ")]) == 1
+        assert "Traceback" in run("--debug", *(a.format(model=folder / "model") for a in arguments), status=1)[1]
+
+
+def test_whoever_reads_the_output_may_leave(folder):
+    process = start("predict", folder / "model", folder / "texts.jsonl", "--no-progress")
+    process.stdout.readline()
+    process.stdout.close()
+    with process.stderr:
+        errors = process.stderr.read()
+    process.wait(timeout=PATIENCE)
+    assert errors == ""
+    assert process.returncode == 1
+
+
+def test_killed_runs_are_resumed(folder, tmp_path):
+    kill_and_resume(folder, tmp_path, 2, num_workers=1)
+
+
+def test_killed_runs_with_workers_are_resumed(folder, tmp_path):
+    kill_and_resume(folder, tmp_path, 1, num_workers=2)
+
+
+def kill_and_resume(folder, tmp_path, num_kills, num_workers):
+    """Kill a run so many times while it writes, resume it to its end, and compare with what one run finds."""
+    output, chance = tmp_path / "out.jsonl", random.Random(num_kills)
+    arguments = ["predict", folder / "model", folder / "texts.jsonl", "-o", output, "--no-progress", "--resume"]
+    arguments += ["--num-workers", num_workers]
+    sizes = []
+    for _ in range(num_kills):
+        process = start(*arguments)
+        part, deadline = tmp_path / "out.jsonl.part", time.monotonic() + PATIENCE
+        before = part.stat().st_size if part.exists() else 0
+        while not (part.exists() and part.stat().st_size > before) and process.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
+        time.sleep(chance.random() * 0.2)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        if output.exists():
+            break
+        sizes.append(part.stat().st_size)
+    assert sizes
+    assert sizes == sorted(set(sizes)), "each run adds to what the one before has left"
+    run(*arguments)
+    rows = [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()]
+    assert [row["id"] for row in rows] == list(range(len(SENTENCES) * 400))
+    model = SpanMarkerModel.from_pretrained(folder / "model")
+    found = model.predict([" ".join(words) for words in SENTENCES], is_split_into_words=False)
+    for row in rows:
+        expected = found[row["id"] % len(SENTENCES)]
+        assert [(e["label"], e["char_start_index"]) for e in row["entities"]] == [
+            (e["label"], e["char_start_index"]) for e in expected
+        ]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.jsonl"]

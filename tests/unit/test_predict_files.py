@@ -1,0 +1,154 @@
+"""Files in, files out: every format, errors, and runs that are stopped and resumed."""
+
+import csv
+import json
+import random
+
+import pyarrow.parquet
+import pytest
+from tiny import SENTENCES, build_model
+
+from span_marker import SpanMarkerModel, read_annotations
+from span_marker.bulk import Reader, predict_files
+from span_marker.bulk import predict_files as bulk_function
+from span_marker.bulk.results import Results
+
+bulk = __import__("sys").modules[bulk_function.__module__]
+
+TEXTS = [" ".join(words) for words in SENTENCES * 8]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    build_model().save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture
+def source(tmp_path):
+    path = tmp_path / "in.jsonl"
+    path.write_text("".join(json.dumps({"id": n, "text": text}) + "\n" for n, text in enumerate(TEXTS)))
+    return path
+
+
+@pytest.fixture
+def expected(model):
+    found = SpanMarkerModel.from_pretrained(model).predict(TEXTS, is_split_into_words=False)
+    return [{"id": n, "text": text, "entities": e} for n, (text, e) in enumerate(zip(TEXTS, found, strict=True))]
+
+
+def rows(path):
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def plain(rows):
+    """Rows without scores, which depend on the batch in the last digits."""
+    return [{**row, "entities": [{**entity, "score": None} for entity in row["entities"]]} for row in rows]
+
+
+def test_every_text_has_a_row_in_order(model, source, tmp_path, expected):
+    report = predict_files(model, [source], tmp_path / "out.jsonl")
+    assert plain(rows(tmp_path / "out.jsonl")) == plain(expected)
+    assert report.num_texts == len(TEXTS)
+    assert report.num_entities == sum(len(row["entities"]) for row in expected) > 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.jsonl", "out.jsonl"]
+    predict_files(model, [source], tmp_path / "none.jsonl", threshold=1.0)
+    assert not any(row["entities"] for row in rows(tmp_path / "none.jsonl"))
+
+
+def test_other_formats_hold_the_same(model, source, tmp_path, expected):
+    places = [[(e["label"], e["char_start_index"], e["char_end_index"]) for e in row["entities"]] for row in expected]
+    for ending in ("html", "csv", "tsv", "parquet", "spacy"):
+        predict_files(model, [source], tmp_path / f"out.{ending}")
+    table = pyarrow.parquet.read_table(tmp_path / "out.parquet").to_pylist()
+    assert [row["id"] for row in table] == [row["id"] for row in expected]
+    assert [
+        [(e["label"], e["char_start_index"], e["char_end_index"]) for e in row["entities"]] for row in table
+    ] == places
+    for ending, delimiter in (("csv", ","), ("tsv", "\t")):
+        with (tmp_path / f"out.{ending}").open(newline="") as file:
+            cells = list(csv.DictReader(file, delimiter=delimiter))
+        assert [(int(c["row"]), c["label"], int(c["start"]), int(c["end"])) for c in cells] == [
+            (number, *place) for number, some in enumerate(places) for place in some
+        ]
+        assert all(TEXTS[int(c["row"])][int(c["start"]) : int(c["end"])] == c["span"] for c in cells)
+    assert len(read_annotations(tmp_path / "out.spacy")) == len(TEXTS)
+    assert TEXTS[1].split()[0] in (tmp_path / "out.html").read_text(encoding="utf-8")
+
+
+def test_texts_that_cannot_be_read(model, tmp_path):
+    source = tmp_path / "in.jsonl"
+    source.write_text('{"text": "Amelia flew"}\n{"text": null}\n{"text": 3}\n{"tokens": ["Paris", 7]}\n')
+    with pytest.raises(TypeError, match=r"in\.jsonl, line 2: text"):
+        predict_files(model, [source], tmp_path / "out.jsonl")
+    report = predict_files(model, [source], tmp_path / "out.jsonl", on_error="column", overwrite=True)
+    found = rows(tmp_path / "out.jsonl")
+    assert [("line" in row.get("error", "")) for row in found] == [False, True, True, True]
+    assert report.num_errors == 3
+    with pytest.raises(ValueError, match="on_error must be 'raise' or 'column', not 'skip'"):
+        Reader(model, on_error="skip")
+
+
+class StoppedError(Exception):
+    pass
+
+
+def test_a_run_is_resumed_where_it_stopped(model, source, tmp_path, expected, monkeypatch):
+    """Whatever is left of it, as after a process was killed: whole rows, and a torn one."""
+    monkeypatch.setattr(bulk, "CHUNK_TEXTS", 3)
+    output, random_number = tmp_path / "out.jsonl", random.Random(0)
+    complete = tmp_path / "complete.jsonl"
+    predict_files(model, [source], complete)
+    data = complete.read_bytes()
+    for length in [0, 1, len(data) - 1, len(data), *(random_number.randrange(len(data)) for _ in range(5))]:
+        run = Results(output, None, {})
+        interrupt(monkeypatch, model, source, output)
+        run.part.write_bytes(data[:length])
+        with pytest.raises(FileExistsError, match="is from a run that was stopped: resume it, or overwrite it"):
+            predict_files(model, [source], output)
+        report = predict_files(model, [source], output, resume=True)
+        assert report.num_before == data[:length].count(b"\n")
+        assert plain(rows(output)) == plain(expected)
+        assert predict_files(model, [source], output, resume=True).num_texts == 0, "it is complete"
+        with pytest.raises(FileExistsError, match=r"out\.jsonl exists: resume it, or overwrite it"):
+            predict_files(model, [source], output)
+
+
+def interrupt(monkeypatch, model, source, output):
+    """Begin a run that stops at once."""
+
+    def stop(*arguments):
+        raise StoppedError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bulk, "_read_ahead", stop)
+        with pytest.raises(StoppedError):
+            predict_files(model, [source], output, overwrite=True)
+
+
+def test_only_the_same_run_is_resumed(model, source, tmp_path, monkeypatch):
+    output = tmp_path / "out.jsonl"
+    interrupt(monkeypatch, model, source, output)
+    with pytest.raises(ValueError, match=r"is from another run, threshold=None instead of 0\.5"):
+        predict_files(model, [source], output, resume=True, threshold=0.5)
+    source.write_text('{"text": "changed"}\n')
+    with pytest.raises(ValueError, match="on other files, or the files have changed"):
+        predict_files(model, [source], output, resume=True)
+    with pytest.raises(ValueError, match="cannot be resumed: pass a file"):
+        predict_files(model, [source], "-", resume=True)
+
+
+def test_workers_give_the_same(model, source, tmp_path, expected):
+    predict_files(model, [source], tmp_path / "out.jsonl", num_workers=2)
+    assert plain(rows(tmp_path / "out.jsonl")) == plain(expected)
+    with pytest.raises(ValueError, match="num_workers must be at least 1, not 0"):
+        predict_files(model, [source], tmp_path / "out.jsonl", num_workers=0)
+
+
+def test_what_cannot_be_written_is_refused_before_anything_is_read(model, source, tmp_path):
+    with pytest.raises(ValueError, match="does not say how to write it: pass a format, one of conll, jsonl"):
+        predict_files(model, [source], tmp_path / "out.docx")
+    with pytest.raises(ValueError, match="standard output takes JSON lines only, not 'html'"):
+        predict_files(model, [source], "-", output_format="html")
+    assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]

@@ -1,0 +1,112 @@
+"""Texts from files of many kinds."""
+
+import json
+import logging
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from span_marker.bulk.sources import KINDS, find_files, read_items, total_bytes
+
+TEXTS = ["Amelia flew to Paris.", 'He said "no", twice.', "日本\u2028東京", "a\tb", ""]
+
+
+def contents(path, kind=None, text_column=None):
+    return [item.content for item in read_items(find_files([path], kind), text_column)]
+
+
+def write(path, rows):
+    if path.suffix == ".parquet":
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    elif path.suffix == ".json":
+        path.write_text(json.dumps(rows), encoding="utf-8")
+    elif path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    else:
+        pytest.importorskip("pandas").DataFrame(rows).to_csv(
+            path, index=False, sep="\t" if path.suffix == ".tsv" else ",", encoding="utf-8-sig"
+        )
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "json", "csv", "tsv", "parquet"])
+@pytest.mark.parametrize("column", ["text", "body"])
+def test_rows_keep_their_columns(tmp_path, ending, column):
+    path = tmp_path / f"x.{ending}"
+    rows = [{"id": f"n{number}", column: text} for number, text in enumerate(TEXTS)]
+    write(path, rows)
+    items = list(read_items(find_files([path]), None if column == "text" else column))
+    assert [item.columns for item in items] == rows
+    assert [item.content for item in items] == TEXTS
+    assert [item.num_bytes for item in items] == sorted(item.num_bytes for item in items)
+    assert items[-1].num_bytes == total_bytes(find_files([path]))
+    if column == "body":
+        with pytest.raises(ValueError, match=r"needs the column 'text' or 'tokens', but has \['id', 'body'\]"):
+            contents(path)
+
+
+def test_words_are_read_too(tmp_path):
+    write(tmp_path / "x.jsonl", [{"tokens": ["Amelia", "flew"]}, {"text": "x"}])
+    assert contents(tmp_path / "x.jsonl") == [["Amelia", "flew"], "x"]
+    (tmp_path / "x.conll").write_text("Amelia B-PER\nflew O\n\nParis B-LOC\n")
+    assert contents(tmp_path / "x.conll") == [["Amelia", "flew"], ["Paris"]]
+    write(tmp_path / "both.jsonl", [{"tokens": [], "text": ""}])
+    with pytest.raises(ValueError, match="one of 'text' and 'tokens'"):
+        contents(tmp_path / "both.jsonl")
+
+
+def test_a_folder_is_read_in_order(tmp_path, caplog):
+    for name in ("b.txt", "a/z.txt", "a/b.md", ".hidden.txt", "image.png"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(name.encode())
+    with caplog.at_level(logging.WARNING):
+        items = list(read_items(find_files([tmp_path])))
+    assert [item.columns["file"] for item in items] == ["b.txt", "a/b.md", "a/z.txt"]
+    assert [item.content for item in items] == ["b.txt", "a/b.md", "a/z.txt"]
+    assert "2 files are passed over" in caplog.text
+
+
+def test_only_line_ends_end_lines(tmp_path):
+    (tmp_path / "x").write_bytes("eins\r\nz\u2028w\u0085ei\x0b\n\ndrei".encode())
+    assert contents(tmp_path / "x", "lines") == ["eins", "z\u2028w\u0085ei\x0b", "", "drei"]
+
+
+def test_long_cells_are_read(tmp_path):
+    write(tmp_path / "x.csv", [{"text": "x" * 300_000}])
+    assert contents(tmp_path / "x.csv") == ["x" * 300_000]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("x.jsonl", b'{"text": "a"}\n{"text":\n', r"x\.jsonl, line 2 is not JSON"),
+        ("x.jsonl", b'{"text": "a"}\n[1]\n', r"line 2 must be an object with a column of texts, not list"),
+        ("x.jsonl", b'{"text": "\xff"}\n', r"line 1 is not UTF-8 \(byte 10\): convert the file first"),
+        ("x.txt", b"\xff", r"x\.txt is not UTF-8"),
+        ("x.csv", b"text,id\na\n", r"line 2 has another number of cells than the header, \['text', 'id'\]"),
+        ("x.csv", b"text,id\na,b,c\n", r"line 2 has another number of cells"),
+        ("x.csv", b'text\n"a\n', r"is not CSV: unexpected end of data"),
+    ],
+)
+def test_bad_files_are_named_with_the_line(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        contents(tmp_path / name)
+
+
+def test_what_cannot_be_read_is_refused(tmp_path):
+    (tmp_path / "x.png").touch()
+    with pytest.raises(ValueError, match="does not say how to read it: pass a format, one of text, lines"):
+        find_files([tmp_path / "x.png"])
+    with pytest.raises(ValueError, match="has no file whose ending is one of"):
+        find_files([tmp_path])
+    with pytest.raises(FileNotFoundError, match="there is no"):
+        find_files([tmp_path / "y"])
+    with pytest.raises(ValueError, match="there is no format 'pdf'"):
+        find_files([tmp_path / "x.png"], "pdf")
+    with pytest.raises(ValueError, match="there is nothing to read"):
+        find_files([])
+    with pytest.raises(ValueError, match="Parquet cannot be read from standard input"):
+        contents("-", "parquet")
+    assert set(KINDS) == {"text", "lines", "jsonl", "json", "csv", "tsv", "parquet", "conll"}
