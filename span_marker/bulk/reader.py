@@ -67,7 +67,10 @@ class Reader:
             raise ValueError(f"on_error must be 'raise' or 'column', not {self.on_error!r}")
 
     def load(self) -> SpanMarkerModel:
-        """Return the model. It is loaded once per process.
+        """Load the model, once per process.
+
+        Returns:
+            The model.
 
         Raises:
             FileNotFoundError: If there is no such model.

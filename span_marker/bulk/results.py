@@ -18,6 +18,11 @@ class Results:
     Until then, the rows are in a file whose name ends in ``.part``, beside one that ends in ``.run`` and says what the
     run is about. A process that is killed leaves whole rows, and at most one that is torn, which resuming removes.
 
+    Args:
+        path: The file to make.
+        format: Its format. Defaults to what its ending says.
+        run: What the rows depend on: files, model and options.
+
     Attributes:
         path: The file to make.
         part: The file of the rows so far.

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from span_marker.data.conll import read_conll
+from span_marker.data.text_files import SourceFile
 
 logger = logging.getLogger(__name__)
 
@@ -231,7 +232,7 @@ def _read_parquet(file: InputFile, text_column: str | None) -> Iterator[Item]:
 
 
 def _read_conll(file: InputFile, text_column: str | None) -> Iterator[Item]:
-    for index, row in enumerate(read_conll(Path(file.path))):
+    for index, row in enumerate(read_conll(SourceFile(Path(file.path)))):
         yield Item({"tokens": row["tokens"]}, row["tokens"], f"{file.path}, sentence {index}", file.num_bytes)
 
 

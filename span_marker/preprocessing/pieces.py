@@ -13,10 +13,11 @@ from span_marker.configuration import SpanMarkerConfig
 from span_marker.core.context import context_sizes
 from span_marker.core.graphemes import place_words
 from span_marker.core.spans import IntArray
+from span_marker.core.surrogates import readable
 from span_marker.core.windows import UNBOUNDED, plan_windows
 from span_marker.core.words import Split
 from span_marker.preprocessing.inputs import Sentences
-from span_marker.preprocessing.tokenizer import EncodedSentence, SpanMarkerTokenizer, readable
+from span_marker.preprocessing.tokenizer import EncodedSentence, SpanMarkerTokenizer
 
 SENTENCE_ENDS = ".!?\u2026\u3002\uff01\uff1f\u061f\u0964"
 """Punctuation that ends sentences, including that of Chinese, Arabic and Hindi."""

@@ -20,6 +20,7 @@ from span_marker.configuration import AUTO
 from span_marker.core.alignment import align, trim, trim_entities, trim_words
 from span_marker.core.labels import LabelledSpan, complete_tags
 from span_marker.core.spans import IntArray
+from span_marker.core.surrogates import readable
 from span_marker.core.word_splitters import OWN_SPLITS, splitter_name
 from span_marker.core.words import has_icu
 from span_marker.data.columns import (
@@ -35,7 +36,7 @@ from span_marker.modeling import SpanMarkerModel, without_adapter
 from span_marker.preprocessing.features import DatasetSummary
 from span_marker.preprocessing.inputs import Sentences, document_columns
 from span_marker.preprocessing.pieces import tokenize
-from span_marker.preprocessing.tokenizer import NO_TOKEN, EncodedSentence, readable
+from span_marker.preprocessing.tokenizer import NO_TOKEN, EncodedSentence
 from span_marker.validation.consistency import Mentions
 from span_marker.validation.fixes import snap
 from span_marker.validation.inputs import read_splits

@@ -178,9 +178,7 @@ def test_entities_that_cut_a_word_are_missed_and_said(model, caplog):
     with caplog.at_level(logging.WARNING):
         rows = prepared(model, data)
     assert "2 of the 4 gold entities" in caplog.text
-    assert (
-        "2 begin or end inside a word (such as row 0 of the training data, characters 0 to 3; "
-    ) in caplog.text
+    assert ("2 begin or end inside a word (such as row 0 of the training data, characters 0 to 3; ") in caplog.text
     assert [entity[1:] for entity in rows[0]["entities"]] == [[3, 4], [-1, -1]]
 
 
