@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
@@ -71,6 +74,13 @@ def save_model(model: SpanMarkerModel, path: str, output: Path | None) -> None:
     target = output or Path(path)
     model.save_pretrained(target)
     typer.echo(f"saved in {target}", err=True)
+
+
+@contextmanager
+def results_only() -> Iterator[None]:
+    """Send to standard error what the trainer prints, since standard output is for results."""
+    with redirect_stdout(sys.stderr):
+        yield
 
 
 def show(value: Any) -> None:

@@ -4,7 +4,18 @@ from typing import Any
 
 import typer
 
-from span_marker_cli.common import AsJson, BatchSize, Data, Device, Format, Model, load_model, read_data, show
+from span_marker_cli.common import (
+    AsJson,
+    BatchSize,
+    Data,
+    Device,
+    Format,
+    Model,
+    load_model,
+    read_data,
+    results_only,
+    show,
+)
 
 
 def evaluate(
@@ -29,7 +40,8 @@ def evaluate(
             use_cpu=device == "cpu",
         )
         trainer = Trainer(load_model(model, device), arguments, eval_dataset=read_data(data, format))
-        metrics = trainer.evaluate()
+        with results_only():
+            metrics = trainer.evaluate()
     if as_json:
         show({name.removeprefix("eval_"): value for name, value in metrics.items()})
     else:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-from span_marker_cli.common import Data, Format, read_data
+from span_marker_cli.common import Data, Format, read_data, results_only
 
 SETTINGS = {"context_settings": {"ignore_unknown_options": True}}
 """Options that the command does not know are fields of ``TrainingArguments``. They come among the files."""
@@ -62,11 +62,13 @@ def train(
     typer.echo(plan, err=True)
     if dry_run:
         return
-    trainer = Trainer(plan.model, plan.arguments, plan.train, plan.dev)
-    trainer.train()
-    if plan.dev is not None:
+    with results_only():
+        trainer = Trainer(plan.model, plan.arguments, plan.train, plan.dev)
+        trainer.train()
+        metrics = None if plan.dev is None else trainer.evaluate()
+    if metrics is not None:
         from span_marker_cli.evaluate import table
 
-        typer.echo(table(trainer.evaluate()))
+        typer.echo(table(metrics))
     plan.model.save_pretrained(output)
     typer.echo(f"the model is in {output}", err=True)

@@ -110,7 +110,8 @@ def predict_files(
         raise ValueError(f"num_workers must be at least 1, not {num_workers}")
     started = time.monotonic()
     files = find_files(inputs, input_format)
-    reader = Reader(model, device, dtype, max(available_cpus() // num_workers, 1), on_error, options)
+    num_threads = None if num_workers == 1 else max(available_cpus() // num_workers, 1)
+    reader = Reader(model, device, dtype, num_threads, on_error, options)
     counts = {"texts": 0, "entities": 0, "errors": 0}
     if num_workers == 1:
         reader.load()  # its errors come before anything is written

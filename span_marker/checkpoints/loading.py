@@ -6,17 +6,13 @@ import inspect
 import logging
 import os
 import re
-import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import getproxies
 
 import torch
-from huggingface_hub import constants
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers.utils import CONFIG_NAME
 from transformers.utils import logging as transformers_logging
@@ -96,28 +92,6 @@ def load_config(path: StrPath, arguments: dict[str, Any]) -> PreTrainedConfig:
             # private: both may name kernels, which are code that would be loaded.
             part._attn_implementation = part._experts_implementation = None
         return config
-
-
-def adapt_to_network(path: StrPath, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Look only for cached files if the Hub's name cannot be resolved, since each file would be tried for 30 seconds.
-
-    Args:
-        path: A folder or the name of a repository.
-        arguments: Arguments of ``from_pretrained``.
-
-    Returns:
-        The arguments, with ``local_files_only=True`` if there is no network. Behind a proxy, which resolves names
-        itself, they are returned unchanged.
-    """
-    if os.path.exists(path) or arguments.get("local_files_only") or constants.HF_HUB_OFFLINE or getproxies():
-        return arguments
-    host = urlsplit(constants.ENDPOINT).hostname
-    try:
-        socket.getaddrinfo(host, None)
-    except socket.gaierror:
-        logger.warning("No network: the name %s cannot be resolved. Only files that are cached are used.", host)
-        return {**arguments, "local_files_only": True}
-    return arguments
 
 
 def _check_path(path: StrPath, arguments: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ from huggingface_hub import CommitInfo, HfApi
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from span_marker.checkpoints import atomic, custom_code, loading, model_card, quantization
+from span_marker.checkpoints import atomic, custom_code, loading, model_card, network, quantization
 from span_marker.checkpoints.errors import BROKEN_WEIGHTS, naming_broken_files
 from span_marker.checkpoints.model_card import LIBRARY_NAME, SpanMarkerModelCardData
 from span_marker.checkpoints.training_record import TrainingRecord
@@ -348,7 +348,7 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
         label_list = _label_list(labels)
         if os.path.isdir(path):
             atomic.finish(path)
-        kwargs = loading.adapt_to_network(path, kwargs)
+        kwargs = network.adapt_to_network(path, kwargs)
         if config is None:
             config = loading.load_config(path, kwargs)
         if isinstance(config, SpanMarkerConfig):

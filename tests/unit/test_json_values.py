@@ -12,15 +12,17 @@ from datasets import Dataset
 from hypothesis import given
 from hypothesis import strategies as st
 from reports import DATA, report_on
-from tiny import build_tokenizer
+from tiny import build_model, build_tokenizer
 
 import span_marker
+from span_marker.bulk.measuring import Pace, PaceReport
 from span_marker.candidate_filter.threshold import FilterPoint, SpanFilterReport
 from span_marker.core.json_values import json_value
 from span_marker.core.labels import LabelledSpan
 from span_marker.core.tables import TextReport
 from span_marker.error_analysis.comparison import Comparison, compare_reports
 from span_marker.error_analysis.report import ErrorReport
+from span_marker.prediction.explanation import Explanation
 from span_marker.scores.calibration import Calibration, CalibrationReport
 from span_marker.scores.thresholds import Figures, OperatingPoint, Scores, ThresholdReport
 from span_marker.training.cross_validation_report import CrossValidationReport
@@ -52,7 +54,9 @@ REPORTS = {
     Comparison: lambda: compare_reports(report_on([([GOLD], [GOLD])]), report_on([([GOLD], [])]), num_resamples=5),
     CrossValidationReport: cross_validation_report,
     ErrorReport: lambda: report_on([([GOLD], [GOLD])], unreachable={"too-long": 0}),
+    Explanation: lambda: build_model().explain("Ann went", (0, 3)),
     FixReport: lambda: validate(Dataset.from_list(ROWS)).fix(Dataset.from_list(ROWS))[1],
+    PaceReport: lambda: PaceReport((Pace(1, 2.0, 3.0, 4.0),), 5, 6.0, "cpu", 1),
     LimitsReport: lambda: suggest_limits(DATA, build_tokenizer("wordpiece")),
     SpanFilterReport: lambda: SpanFilterReport((POINT,), POINT, 5, 9),
     ThresholdReport: threshold_report,

@@ -11,7 +11,7 @@ from tiny import ENCODERS, LABELS, SENTENCES, TOKEN_STATE_SIZES, build_model, bu
 from transformers import AutoConfig, AutoModel, GPT2Config
 
 from span_marker import SpanMarkerConfig, SpanMarkerModel
-from span_marker.checkpoints import loading
+from span_marker.checkpoints import network
 from span_marker.encoders.engines import DenseEngine, FastEngine
 from span_marker.encoders.support import auto_class
 
@@ -174,17 +174,17 @@ def test_without_a_network_only_cached_files_are_used(proxies, monkeypatch, capl
     def resolve(host, port):
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
-    monkeypatch.setattr(loading.constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(loading, "getproxies", lambda: proxies)
-    assert loading.adapt_to_network("user/name", {"token": "t", "local_files_only": True})["local_files_only"]
+    monkeypatch.setattr(network.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(network, "getproxies", lambda: proxies)
+    assert network.adapt_to_network("user/name", {"token": "t", "local_files_only": True})["local_files_only"]
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
-    assert loading.adapt_to_network(tmp_path, {}) == {}
+    assert network.adapt_to_network(tmp_path, {}) == {}
     assert not caplog.text
     expected = {} if proxies else {"local_files_only": True}
-    assert loading.adapt_to_network("user/name", {"revision": "main"}) == {"revision": "main", **expected}
+    assert network.adapt_to_network("user/name", {"revision": "main"}) == {"revision": "main", **expected}
     assert caplog.text.count("No network: the name ") == len(expected)
     monkeypatch.setattr(socket, "getaddrinfo", lambda host, port: [])
-    assert loading.adapt_to_network("user/name", {}) == {}
+    assert network.adapt_to_network("user/name", {}) == {}
 
 
 @pytest.mark.parametrize(
