@@ -8,7 +8,7 @@ import statistics
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
 from os import PathLike
 from typing import Any
@@ -54,10 +54,6 @@ class PaceReport(TextReport):
     memory: float
     device: str
     num_threads: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the report as a dict of plain values."""
-        return asdict(self)
 
     def __str__(self) -> str:
         table = [("batch size", "sentences/s", "p50 (ms)", "p99 (ms)")]

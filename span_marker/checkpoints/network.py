@@ -14,7 +14,7 @@ from huggingface_hub import constants
 logger = logging.getLogger(__name__)
 
 
-def adapt_to_network(path: StrPath, arguments: dict[str, Any]) -> dict[str, Any]:
+def adapt_to_network(path: str | os.PathLike[str], arguments: dict[str, Any]) -> dict[str, Any]:
     """Look only for cached files if the Hub's name cannot be resolved, since each file would be tried for 30 seconds.
 
     Args:

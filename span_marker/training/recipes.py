@@ -115,7 +115,7 @@ def parse_arguments(arguments: Sequence[str]) -> tuple[list[str], dict[str, Any]
         words.append(argument)
     try:
         parser: Any = HfArgumentParser
-        values, rest = parser(TrainingArguments, exit_on_error=False).parse_known_args(words)
+        values, rest = parser(TrainingArguments, exit_on_error=False, allow_abbrev=False).parse_known_args(words)
     except argparse.ArgumentError as error:
         raise ValueError(f"{error}: see the TrainingArguments of transformers") from error
     if unknown := [word for word in rest if word.startswith("--")]:
