@@ -196,7 +196,6 @@ def load_encoder(
 def fit_checkpoint_config(
     config: SpanMarkerConfig,
     tokenizer: SpanMarkerTokenizer,
-    labels: Sequence[str] | None,
     limits: dict[str, Any],
     path: StrPath,
 ) -> None:
@@ -205,12 +204,11 @@ def fit_checkpoint_config(
     Args:
         config: The checkpoint's configuration.
         tokenizer: The checkpoint's tokenizer.
-        labels: The caller's labels, or None.
         limits: Those `CONFIG_ARGUMENTS` that the caller passed.
         path: Name of the checkpoint, for errors.
 
     Raises:
-        ValueError: If ``labels``, ``multi_label`` or ``letter_case`` differ from the checkpoint's, or a limit is too
+        ValueError: If ``multi_label`` or ``letter_case`` differ from the checkpoint's, or a limit is too
             low or too high.
     """
     for name in ("multi_label", "letter_case"):
@@ -219,11 +217,6 @@ def fit_checkpoint_config(
                 f"the checkpoint {str(path)!r} was trained with {name}={getattr(config, name)}, not {limits[name]}: "
                 f"leave {name} out, or start from an encoder"
             )
-    if labels is not None and list(labels) != config.tags:
-        raise ValueError(
-            f"labels={list(labels)!r} differ from those of the checkpoint {str(path)!r}, {config.tags!r}: "
-            "leave labels out, or start from an encoder"
-        )
     _check_vocabulary(config.encoder, tokenizer, path)
     _set_limits(config, limits, tokenizer)
     largest = max_positions(config.encoder)

@@ -18,7 +18,8 @@ from span_marker.checkpoints.errors import BROKEN_WEIGHTS, naming_broken_files
 from span_marker.checkpoints.model_card import LIBRARY_NAME, SpanMarkerModelCardData
 from span_marker.checkpoints.training_record import TrainingRecord
 from span_marker.configuration import SpanMarkerConfig
-from span_marker.core.labels import check_labels
+from span_marker.core.labels import OUTSIDE, check_label_list
+from span_marker.core.notation import read_labels
 from span_marker.encoders.engines import Engine
 from span_marker.encoders.support import EngineChoice, build_encoder, max_positions, select_engine
 from span_marker.heads import CaseEmbedding, SpanClassifier
@@ -154,6 +155,14 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
         """Turns sentences into what the model reads."""
         return Preprocessor(self.require_tokenizer(), self.config, self.max_text_length)
 
+    @property
+    def labels(self) -> list[str]:
+        """The labels of entities, without ``O``, in the order of their IDs."""
+        return [label for label in self.config.classes if label != OUTSIDE]
+
+    def _change_labels(self, labels: Sequence[str]) -> None:
+        """Give a trained model other labels."""
+
     def _prepare_new(self, arguments: Mapping[str, Any], compatible_with_1x: bool) -> None:
         """Make a new model on an encoder ready to be trained, given the caller's settings of the configuration."""
 
@@ -288,7 +297,9 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
             pretrained_model_name_or_path: A folder or the name of a repository, with an encoder or a checkpoint.
             *model_args: Handed to ``PreTrainedModel.from_pretrained``.
             labels: The labels of the data set, ``O`` included; or the data set itself, or a dict of several, to take
-                them from, see `span_marker.infer_labels`. Needed for an encoder; a checkpoint has its own.
+                them from, see `span_marker.infer_labels`. Needed for an encoder. A checkpoint has its own: with others,
+                known labels keep their weights and thresholds, new ones start at random and must be trained, and those
+                that are not listed are dropped.
             config: The configuration of the checkpoint or of the encoder, in place of its own.
             engine: See `SpanMarkerModel`.
             model_card_data: What is to stand in the model's card. A checkpoint that is loaded without keeps the card
@@ -300,7 +311,8 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
                 ``max_prev_context`` and ``max_next_context`` (sentences), ``multi_label``, ``letter_case``,
                 ``decoding``, ``exact`` and ``candidates_per_word``, by default 1 for a model on an encoder, see
                 `SpanMarkerConfig`. All others are handed to ``transformers``: ``revision``, ``token``, ``dtype``,
-                ``device_map``, and so on.
+                ``device_map``, and so on. ``ignore_mismatched_sizes`` has no effect: misshapen weights are an error, and
+                ``labels`` changes the classifier.
 
         Returns:
             The model, with its tokenizer, in evaluation mode.
@@ -308,7 +320,7 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
         Raises:
             TypeError: If there is no such argument, or one is nothing of the kind.
             FileNotFoundError: If there is no such folder, or nothing to load in it.
-            ValueError: If an encoder comes without labels or a checkpoint with other labels, a limit is below 1 or
+            ValueError: If an encoder comes without labels, a label cannot be read, a limit is below 1 or
                 beyond what the encoder can read, weights are missing or misshapen, the encoder can't carry span
                 markers, or a file is broken.
         """
@@ -328,7 +340,8 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
             config = loading.load_config(path, kwargs)
         if isinstance(config, SpanMarkerConfig):
             tokenizer = loading.load_tokenizer(path, kwargs)
-            loading.fit_checkpoint_config(config, tokenizer, label_list, limits, path)
+            loading.fit_checkpoint_config(config, tokenizer, limits, path)
+            new_labels = None if label_list is None or list(label_list) == config.tags else read_labels(label_list)
             if compatible_with_1x and config.token_state_size is not None:
                 raise ValueError(
                     f"compatible_with_1x=True is for new models: the classifier of the checkpoint {str(path)!r} reads "
@@ -342,6 +355,8 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
             loading.check_weights(info, path)
             if model_card_data is None:
                 model.card_text = loading.load_card(path, kwargs)
+            if new_labels is not None:
+                model._change_labels(new_labels)
         else:
             config, encoder, tokenizer = loading.load_encoder(
                 path, *model_args, config=config, labels=label_list, limits=limits, **kwargs
@@ -361,5 +376,5 @@ def _label_list(labels: Any) -> Sequence[str] | None:
 
         return infer_labels(labels)
     if labels is not None:
-        check_labels(labels)
+        check_label_list(labels)
     return labels

@@ -221,7 +221,9 @@ def _fit_scheme(parts: Mapping[str, _Parts]) -> tuple[dict[str, str], dict[str, 
     renamed, strays = {}, {}
     for tag, (letter, label) in parts.items():
         if letter not in allowed:
-            strays[tag] = f"has the prefix {letter!r}, which the scheme of the other tags ({''.join(sorted(allowed))}) lacks"
+            strays[tag] = (
+                f"has the prefix {letter!r}, which the scheme of the other tags ({''.join(sorted(allowed))}) lacks"
+            )
         elif label == OUTSIDE:
             strays[tag] = "has 'O' as the label of an entity"
         else:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from span_marker.core.labels import OUTSIDE, SCHEMES, LabelledSpan, detect_scheme, entities_to_tags, tags_to_entities
+from span_marker.core.notation import read_notation, tell_renamed
 from span_marker.data.columns import annotated_rows
 from span_marker.data.rows import RowEntity, distinct, parse_row
 from span_marker.data.text_files import StrPath, read_utf8, writing
@@ -64,10 +65,10 @@ def read_conll(
                 raise ValueError(f"{location}: the word is empty: {cells}")
             for column in tags:
                 places.setdefault(cells[column], location)
-    scheme = scheme_of(places)
+    renamed, scheme = resolve_tags(places)
     rows: list[dict[str, Any]] = []
     for index, sentence in enumerate(sentences):
-        levels = [tags_to_entities([cells[column] for cells in sentence.cells], scheme) for column in tags]
+        levels = [tags_to_entities([renamed[cells[column]] for cells in sentence.cells], scheme) for column in tags]
         row = {
             "tokens": [cells[token] for cells in sentence.cells],
             "entities": [span._asdict() for level in levels for span in level],
@@ -132,6 +133,26 @@ def _pick_columns(token_column: int, tag_columns: Any, width: int, location: str
     if not tags or token in tags:
         raise ValueError(f"{location}: column {token} of {width} has the words: tag_columns= must name others")
     return token, tags
+
+
+def resolve_tags(places: Mapping[str, str]) -> tuple[dict[str, str], str | None]:
+    """Find out how all tags of a file are written.
+
+    Args:
+        places: The location of the first occurrence of each tag.
+
+    Returns:
+        How this library writes each tag, and the scheme, a key of `SCHEMES` or None.
+
+    Raises:
+        ValueError: If a tag cannot be read, see `scheme_of` and `span_marker.core.notation.read_notation`.
+    """
+    notation = read_notation(places)
+    scheme = scheme_of({notation.renamed.get(tag, tag): place for tag, place in places.items()})
+    for tag, reason in notation.strays.items():
+        raise ValueError(f"{places[tag]}: the tag {tag!r} {reason}")
+    tell_renamed(notation)
+    return notation.renamed, scheme
 
 
 def scheme_of(places: Mapping[str, str]) -> str | None:

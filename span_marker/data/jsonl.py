@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from span_marker.core.labels import tags_to_entities
 from span_marker.data.annotation_tools import find_shape
 from span_marker.data.columns import annotated_rows
-from span_marker.data.conll import scheme_of
+from span_marker.data.conll import resolve_tags
 from span_marker.data.json_records import Annotation, Record, Shape
 from span_marker.data.rows import PREDICTED, parse_row
 from span_marker.data.text_files import StrPath, read_utf8, writing
@@ -128,9 +128,12 @@ def _several(location: str, annotations: list[Annotation]) -> ValueError:
 
 def _resolve_tags(rows: list[dict[str, Any]], tags: dict[int, list[str]], path: Path) -> None:
     """Read the entities of rows that have tags instead."""
-    scheme = scheme_of({tag: f"{path}, row {index}" for index in reversed(tags) for tag in tags[index]})
+    renamed, scheme = resolve_tags({tag: f"{path}, row {index}" for index in reversed(tags) for tag in tags[index]})
     for index, row_tags in tags.items():
-        row = {"tokens": rows[index]["tokens"], "entities": [e._asdict() for e in tags_to_entities(row_tags, scheme)]}
+        row = {
+            "tokens": rows[index]["tokens"],
+            "entities": [e._asdict() for e in tags_to_entities([renamed[tag] for tag in row_tags], scheme)],
+        }
         rows[index]["entities"] = [entity.to_dict() for entity in parse_row(row, f"{path}, row {index}").entities]
 
 
