@@ -15,6 +15,7 @@ from span_marker.core.decoding import Decoder, Decoding, check_decoding
 from span_marker.core.filter_settings import LARGEST_STATE
 from span_marker.core.filter_settings import SpanFilterConfig as SpanFilterConfig
 from span_marker.core.labels import OUTSIDE, check_labels, detect_scheme, reduce_labels
+from span_marker.core.notation import read_labels
 from span_marker.core.word_rules import WordRules
 from span_marker.core.word_splitters import TrainedOn, check_splitter, find_split, splitter_name
 from span_marker.core.words import Split
@@ -137,13 +138,25 @@ class SpanMarkerConfig(PreTrainedConfig):
         if self.trained_on is not None and not isinstance(self.trained_on, TrainedOn):
             self.trained_on = TrainedOn.from_dict(self.trained_on)
         if labels is not None:
-            classes, self.id2reduced_id = reduce_labels(labels)
-            self.id2label, self.label2id = _both_ways(classes)
-            if self.encoder is not None:
-                self.encoder.id2label, self.encoder.label2id = _both_ways(labels)
+            self.set_labels(read_labels(labels))
         self.id2reduced_id = {int(tag): int(reduced) for tag, reduced in (self.id2reduced_id or {}).items()}
         super().__post_init__(**{name: value for name, value in kwargs.items() if name not in FOREIGN_SETTINGS})
         self.check_limits()
+
+    def set_labels(self, labels: Sequence[str]) -> None:
+        """Set tags and classes. The classifier of a model is left as it is.
+
+        Args:
+            labels: The tags, or plain labels, in the order of their IDs and including ``O``.
+
+        Raises:
+            TypeError: If they are not a list of strings.
+            ValueError: If ``O`` is missing, a label is repeated, or there is nothing but ``O``.
+        """
+        classes, self.id2reduced_id = reduce_labels(labels)
+        self.id2label, self.label2id = _both_ways(classes)
+        if self.encoder is not None:
+            self.encoder.id2label, self.encoder.label2id = _both_ways(labels)
 
     def to_dict(self) -> dict[str, Any]:
         """See ``PreTrainedConfig``."""
@@ -248,8 +261,8 @@ class SpanMarkerConfig(PreTrainedConfig):
         """Say how class scores become entities.
 
         Args:
-            threshold: The least probability of an entity, or that of each label. Defaults to ``thresholds``;
-                `NO_THRESHOLDS` for none.
+            threshold: The least probability of an entity, or that of some labels; the others keep theirs. Defaults to
+                ``thresholds``; `NO_THRESHOLDS` for none.
             decoding: How to resolve overlaps; by default ``decoding``.
             keeps_all_scores: Whether to fill in `ScoredSpan.all_scores`.
 
@@ -258,7 +271,7 @@ class SpanMarkerConfig(PreTrainedConfig):
 
         Raises:
             TypeError: If a threshold is not a number.
-            ValueError: If a threshold is not a probability, labels are unknown or missing, or ``decoding`` is unknown.
+            ValueError: If a threshold is not a probability, a label is unknown, or ``decoding`` is unknown.
         """
         if threshold is NO_THRESHOLDS:
             threshold = None
@@ -268,16 +281,13 @@ class SpanMarkerConfig(PreTrainedConfig):
         labels = self.classes
         thresholds: list[float] | None = None
         if isinstance(threshold, dict):
-            expected = set(labels) - {OUTSIDE}
-            unknown, missing = sorted(set(threshold) - expected), sorted(expected - set(threshold))
-            if unknown or missing:
-                raise ValueError(
-                    f"threshold={threshold} must have exactly the labels of the model: unknown labels {unknown}, "
-                    f"labels without a threshold {missing}"
-                )
+            known = [label for label in labels if label != OUTSIDE]
+            if unknown := sorted(set(threshold) - set(known)):
+                raise ValueError(f"threshold={threshold} has the labels {unknown}, but the model has {known}")
             for label, value in threshold.items():
                 check_probability(f"threshold[{label!r}]", value)
-            thresholds = [threshold.get(label, 1.0) for label in labels]
+            least = {**(self.thresholds or {}), **threshold}
+            thresholds = [least.get(label, math.nan) for label in labels]
         elif threshold is not None:
             check_probability("threshold", threshold)
             thresholds = [threshold] * len(labels)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -106,6 +106,34 @@ class SpanMarkerModel(SpanFilterMixin, PredictionMixin, SpanMarkerPreTrainedMode
                 module.to(device=self.encoder.device, dtype=self.encoder.dtype)
         if self.config.candidates_per_word is not None:
             self.add_span_filter()
+
+    def _change_labels(self, labels: Sequence[str]) -> None:
+        old, old_classes = self.classifier, self.config.classes
+        self.config.set_labels(labels)
+        classes = self.config.classes
+        size = self.config.token_state_size or 0
+        self.classifier = SpanClassifier(self.config.encoder.hidden_size, len(classes), size)
+        self._init_weights(self.classifier)
+        self.classifier.to(device=old.weight.device, dtype=old.weight.dtype)
+        with torch.no_grad():
+            for row, label in enumerate(classes):
+                if label in old_classes:
+                    self.classifier.weight[row] = old.weight[old_classes.index(label)]
+                    self.classifier.bias[row] = old.bias[old_classes.index(label)]
+        kept = {label: least for label, least in (self.config.thresholds or {}).items() if label in classes}
+        self.config.thresholds = kept or None
+        new, dropped = (
+            [name for name in a if name not in b] for a, b in ((classes, old_classes), (old_classes, classes))
+        )
+        if new or dropped:
+            self.card_text = None
+            logger.warning(
+                "Labels of the trained model: %s keep their weights, %s are new and must be trained, %s are dropped. "
+                "Tune thresholds, temperature and candidate filter again after training.",
+                [label for label in classes if label in old_classes],
+                new,
+                dropped,
+            )
 
     def _new_case_embedding(self) -> CaseEmbedding:
         table: Any = self.get_input_embeddings()

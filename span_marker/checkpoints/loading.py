@@ -22,7 +22,9 @@ from transformers.utils.peft_utils import ADAPTER_CONFIG_NAME
 from span_marker.checkpoints.custom_code import load_config_with_code
 from span_marker.checkpoints.errors import BROKEN_WEIGHTS, StrPath, naming_broken_files
 from span_marker.configuration import AUTO, HAS_CODE, SpanMarkerConfig
+from span_marker.core.labels import check_label_list
 from span_marker.core.word_splitters import import_splitter, is_foreign
+from span_marker.data.in_memory import is_dataframe, is_rows
 from span_marker.encoders.support import auto_class, check_encoder, max_positions, model_arguments
 from span_marker.preprocessing.tokenizer import SpanMarkerTokenizer
 
@@ -132,6 +134,29 @@ def _load_config(path: StrPath, arguments: dict[str, Any]) -> PreTrainedConfig:
     return config
 
 
+def read_label_list(labels: Any) -> Sequence[str] | None:
+    """Read the labels that a caller passed.
+
+    Args:
+        labels: A list of labels, annotated data to take them from, or None.
+
+    Returns:
+        The labels; None if there are none.
+
+    Raises:
+        TypeError: If they are not a list of strings.
+        ValueError: If the data has no entity, or tags that cannot be read.
+    """
+    is_data = hasattr(labels, "column_names") or is_dataframe(labels) or is_rows(labels)
+    if is_data or (isinstance(labels, dict) and str not in map(type, labels.values())):
+        from span_marker.data.columns import infer_labels  # imports datasets
+
+        return infer_labels(labels)
+    if labels is not None:
+        check_label_list(labels)
+    return labels
+
+
 def load_tokenizer(path: StrPath, arguments: dict[str, Any]) -> SpanMarkerTokenizer:
     """Load the tokenizer of an encoder or of a SpanMarker checkpoint.
 
@@ -201,7 +226,6 @@ def load_encoder(
 def fit_checkpoint_config(
     config: SpanMarkerConfig,
     tokenizer: SpanMarkerTokenizer,
-    labels: Sequence[str] | None,
     limits: dict[str, Any],
     path: StrPath,
 ) -> None:
@@ -210,13 +234,12 @@ def fit_checkpoint_config(
     Args:
         config: The checkpoint's configuration.
         tokenizer: The checkpoint's tokenizer.
-        labels: The caller's labels, or None.
         limits: Those `CONFIG_ARGUMENTS` that the caller passed.
         path: Name of the checkpoint, for errors.
 
     Raises:
-        ValueError: If ``labels``, ``multi_label`` or ``letter_case`` differ from the checkpoint's, a limit is too low
-            or too high, or the checkpoint's word splitter is a function and the caller passes none.
+        ValueError: If ``multi_label`` or ``letter_case`` differ from the checkpoint's, a limit is too low or too high,
+            or the checkpoint's word splitter is a function and the caller passes none.
     """
     for name in ("multi_label", "letter_case"):
         if limits.get(name, getattr(config, name)) != getattr(config, name):
@@ -224,11 +247,6 @@ def fit_checkpoint_config(
                 f"the checkpoint {str(path)!r} was trained with {name}={getattr(config, name)}, not {limits[name]}: "
                 f"leave {name} out, or start from an encoder"
             )
-    if labels is not None and list(labels) != config.tags:
-        raise ValueError(
-            f"labels={list(labels)!r} differ from those of the checkpoint {str(path)!r}, {config.tags!r}: "
-            "leave labels out, or start from an encoder"
-        )
     if is_foreign(config.word_splitter) and "word_splitter" not in limits:
         raise ValueError(
             f"the checkpoint {str(path)!r} splits strings into words by a function, word_splitter="

@@ -19,8 +19,9 @@ from span_marker.checkpoints.errors import BROKEN_WEIGHTS, naming_broken_files
 from span_marker.checkpoints.model_card import LIBRARY_NAME, SpanMarkerModelCardData
 from span_marker.checkpoints.training_record import TrainingRecord
 from span_marker.configuration import AUTO, SpanMarkerConfig
-from span_marker.core.labels import check_labels
-from span_marker.data.in_memory import AnnotatedData, is_dataframe, is_rows
+from span_marker.core.labels import OUTSIDE
+from span_marker.core.notation import read_labels
+from span_marker.data.in_memory import AnnotatedData
 from span_marker.encoders.engines import Engine
 from span_marker.encoders.support import EngineChoice, build_encoder, max_positions, select_engine
 from span_marker.heads import CaseEmbedding, SpanClassifier
@@ -157,6 +158,14 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
     def preprocessor(self) -> Preprocessor:
         """Turns sentences into what the model reads."""
         return Preprocessor(self.require_tokenizer(), self.config, self.max_text_length)
+
+    @property
+    def labels(self) -> list[str]:
+        """The labels of entities, without ``O``, in the order of their IDs."""
+        return [label for label in self.config.classes if label != OUTSIDE]
+
+    def _change_labels(self, labels: Sequence[str]) -> None:
+        """Give a trained model other labels."""
 
     def _prepare_new(self, arguments: Mapping[str, Any], compatible_with_1x: bool) -> None:
         """Make a new model on an encoder ready to be trained, given the caller's settings of the configuration."""
@@ -310,8 +319,10 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
             *model_args: Handed to ``PreTrainedModel.from_pretrained``.
             labels: The labels of the data set, ``O`` included; or the data set itself (a `Dataset`, a pandas data
                 frame, or a list of dicts), or a dict of several, to take them from, see `span_marker.infer_labels`.
-                Needed for an encoder; a checkpoint has its own. With data, ``entity_max_length`` of a new model is
-                ``"auto"`` unless you set it: `Trainer` takes it from the training data.
+                Needed for an encoder. With data, ``entity_max_length`` of a new model is ``"auto"`` unless you set it:
+                `Trainer` takes it from the training data. A checkpoint has its own labels: with others, known ones keep
+                their weights and thresholds, new ones start at random and must be trained, and those that are not
+                listed are dropped.
             config: The configuration of the checkpoint or of the encoder, in place of its own.
             engine: See `SpanMarkerModel`.
             model_card_data: What is to stand in the model's card. A checkpoint that is loaded without keeps the card
@@ -324,6 +335,7 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
                 ``decoding``, ``exact``, ``word_splitter`` (a name, a function or its import path) and
                 ``candidates_per_word``, by default 1 for a model on an encoder, see `SpanMarkerConfig`. All
                 others are handed to ``transformers``: ``revision``, ``token``, ``dtype``, ``device_map``, and so on.
+                ``ignore_mismatched_sizes`` has no effect: misshapen weights are an error.
 
         Returns:
             The model, with its tokenizer, in evaluation mode.
@@ -331,7 +343,7 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
         Raises:
             TypeError: If there is no such argument, or one is nothing of the kind.
             FileNotFoundError: If there is no such folder, or nothing to load in it.
-            ValueError: If an encoder comes without labels or a checkpoint with other labels, a limit is below 1 or
+            ValueError: If an encoder comes without labels, a label cannot be read, a limit is below 1 or
                 beyond what the encoder can read, weights are missing or misshapen, the encoder can't carry span
                 markers, or a file is broken.
         """
@@ -345,7 +357,7 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
                 "SpanMarkerModelCardData(language='en')"
             )
         enter_process(torch.device("cpu"))
-        label_list = _label_list(labels)
+        label_list = loading.read_label_list(labels)
         if os.path.isdir(path):
             atomic.finish(path)
         kwargs = network.adapt_to_network(path, kwargs)
@@ -353,7 +365,8 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
             config = loading.load_config(path, kwargs)
         if isinstance(config, SpanMarkerConfig):
             tokenizer = loading.load_tokenizer(path, kwargs)
-            loading.fit_checkpoint_config(config, tokenizer, label_list, limits, path)
+            loading.fit_checkpoint_config(config, tokenizer, limits, path)
+            new_labels = None if label_list is None or list(label_list) == config.tags else read_labels(label_list)
             if compatible_with_1x and config.token_state_size is not None:
                 raise ValueError(
                     f"compatible_with_1x=True is for new models: the classifier of the checkpoint {str(path)!r} reads "
@@ -367,6 +380,8 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
             loading.check_weights(info, path)
             if model_card_data is None:
                 model.card_text = loading.load_card(path, kwargs)
+            if new_labels is not None:
+                model._change_labels(new_labels)
         else:
             if label_list is not labels:  # they come from data, and so can the limit
                 limits = {"entity_max_length": AUTO, **limits}
@@ -379,15 +394,3 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
             model._prepare_new(limits, compatible_with_1x)
         model.model_card_data = model_card_data or SpanMarkerModelCardData()
         return model.eval()
-
-
-def _label_list(labels: Any) -> Sequence[str] | None:
-    """The labels that the caller passed, or those of the data that the caller passed."""
-    is_data = hasattr(labels, "column_names") or is_dataframe(labels) or is_rows(labels)
-    if is_data or (isinstance(labels, dict) and str not in map(type, labels.values())):
-        from span_marker.data.columns import infer_labels  # imports datasets
-
-        return infer_labels(labels)
-    if labels is not None:
-        check_labels(labels)
-    return labels

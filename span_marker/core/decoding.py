@@ -95,8 +95,8 @@ class Decoder:
         outside_id: Class ID of ``O``.
         multi_label: Whether each class has its own probability, rather than one distribution over all classes.
         temperature: Divisor of the class scores.
-        thresholds: The least probability of each class, ``(num_labels,)``. None stands for no thresholds, or, for
-            multi-label models, for `MULTI_LABEL_THRESHOLD`.
+        thresholds: The least probability of each class, ``(num_labels,)``; NaN for a class without one. None stands
+            for no thresholds. Labels of multi-label models then have `MULTI_LABEL_THRESHOLD`.
         decoding: How overlaps are resolved, see `select`.
         keeps_all_scores: Whether to fill in `ScoredSpan.all_scores`.
     """
@@ -171,7 +171,8 @@ def likely_labels(
     """Propose labels for candidates.
 
     Without thresholds, the proposal for a candidate is its most probable class, unless that is ``O``. With thresholds,
-    it is the most probable of the labels that are at or above theirs. Multi-label models propose all of these labels.
+    it is the most probable of the labels that are at or above theirs; a label without a threshold is among them if it
+    is the most probable class. Multi-label models propose all of these labels.
 
     Args:
         scores: Probabilities, ``(num_spans, num_labels)``.
@@ -186,7 +187,12 @@ def likely_labels(
         labels = scores.argmax(axis=1)
         spans = np.flatnonzero(labels != outside_id)
         return spans, labels[spans]
-    is_likely = scores >= (MULTI_LABEL_THRESHOLD if thresholds is None else thresholds)
+    least = np.full(scores.shape[1], np.nan) if thresholds is None else thresholds
+    if multi_label:
+        least = np.where(np.isnan(least), MULTI_LABEL_THRESHOLD, least)
+    is_likely = scores >= least.astype(np.float32)
+    if np.isnan(least).any():
+        is_likely |= np.isnan(least) & (np.arange(scores.shape[1]) == scores.argmax(axis=1)[:, None])
     is_likely[:, outside_id] = False
     if multi_label:
         spans, labels = np.nonzero(is_likely)

@@ -230,15 +230,14 @@ def reduce_labels(labels: Sequence[str]) -> tuple[list[str], dict[int, int]]:
     return reduced, {index: reduced.index(label or OUTSIDE) for index, label in enumerate(types)}
 
 
-def check_labels(labels: Sequence[str]) -> None:
-    """Check a list of tags or classes.
+def check_label_list(labels: Sequence[str]) -> None:
+    """Check that labels are a list of strings.
 
     Args:
         labels: The list.
 
     Raises:
-        TypeError: If it is not a list of strings.
-        ValueError: If ``O`` is missing, there is nothing else, or a label occurs twice.
+        TypeError: If it is not.
     """
     if isinstance(labels, str) or not isinstance(labels, Sequence):
         advice = "pass a list, since the order of the labels defines their IDs"
@@ -250,6 +249,19 @@ def check_labels(labels: Sequence[str]) -> None:
     others = [label for label in labels if not isinstance(label, str)]
     if others:
         raise TypeError(f"labels must be strings, but one of them is {others[0]!r}")
+
+
+def check_labels(labels: Sequence[str]) -> None:
+    """Check a list of tags or classes.
+
+    Args:
+        labels: The list.
+
+    Raises:
+        TypeError: If it is not a list of strings.
+        ValueError: If ``O`` is missing, there is nothing else, or a label occurs twice.
+    """
+    check_label_list(labels)
     if OUTSIDE not in labels:
         raise ValueError(
             f"labels={list(labels)!r} must contain 'O', the label of words outside of entities: add it to labels"
@@ -285,23 +297,3 @@ def complete_tags(tags: Iterable[str]) -> list[str]:
     prefixes = sorted(SCHEMES[scheme], key=PREFIX_ORDER.index)
     labels = sorted({split_tag(tag, scheme)[1] for tag in others})
     return [OUTSIDE, *(f"{prefix}-{label}" for label in labels for prefix in prefixes)]
-
-
-def complete_labels(labels: Iterable[str]) -> list[str]:
-    """Make a label list from the labels of entities.
-
-    Args:
-        labels: The labels.
-
-    Returns:
-        ``O``, and then the labels in alphabetical order. If all labels look like tags, such as ``B-cell``, tags of
-        these labels, so that the classes of the model are these labels.
-
-    Example:
-        >>> complete_labels(["PER", "LOC"]), complete_labels(["B-cell"])
-        (['O', 'LOC', 'PER'], ['O', 'B-B-cell', 'I-B-cell'])
-    """
-    listed = sorted(set(labels))
-    if detect_scheme(listed) is None:
-        return [OUTSIDE, *listed]
-    return complete_tags(f"B-{label}" for label in listed)

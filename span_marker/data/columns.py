@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeGuard
 
-from span_marker.core.labels import OUTSIDE, LabelledSpan, complete_labels, complete_tags
+from span_marker.core.labels import OUTSIDE, LabelledSpan, complete_tags
+from span_marker.core.notation import Notation, complete_labels, read_labels, read_notation, tell_renamed
 from span_marker.data.in_memory import as_dataset
 from span_marker.data.rows import (
     FORMS,
@@ -156,15 +157,20 @@ def string_tags(dataset: Dataset, dataset_name: str) -> set[str]:
     return {tag for names, _ in _named_tags(dataset, dataset_name) for tag in names or ()}
 
 
-def _named_tags(dataset: Dataset, dataset_name: str) -> Iterator[tuple[list[str] | None, list[RowProblem]]]:
-    dtype = str(getattr(getattr(dataset.features.get("ner_tags"), "feature", None), "dtype", ""))
-    if "int" in dtype:
+def _has_integers(dataset: Dataset) -> bool:
+    return "int" in str(getattr(getattr(dataset.features.get("ner_tags"), "feature", None), "dtype", ""))
+
+
+def _named_tags(
+    dataset: Dataset, dataset_name: str, meaning: Tags = ANY_TAGS
+) -> Iterator[tuple[list[str] | None, list[RowProblem]]]:
+    if _has_integers(dataset) and not meaning.names:
         raise ValueError(
             f"the tags of the {dataset_name} data are integers without names: cast the column 'ner_tags' to a "
             "ClassLabel, or pass labels=, in the order that the integers count, or to validate model="
         )
     for index, (words, tags) in enumerate(read_columns(dataset, FORMS["tags"])):
-        yield name_tags(words, tags, ANY_TAGS, f"row {index} of the {dataset_name} data")
+        yield name_tags(words, tags, meaning, f"row {index} of the {dataset_name} data")
 
 
 @dataclass(frozen=True)
@@ -190,6 +196,7 @@ class RowReader:
         dataset_name: str,
         labels: Sequence[str] | None = None,
         classes: Sequence[str] | None = None,
+        notation: Notation | None = None,
     ) -> RowReader:
         """Make the reader of a data set.
 
@@ -198,6 +205,7 @@ class RowReader:
             dataset_name: What to call it in errors, such as ``training``.
             labels: The tags that a word may have, in the order that integers count. Defaults to those that it has.
             classes: The labels that an entity may have. Defaults to any.
+            notation: How the tags of the data are written. Defaults to how those of this data set are.
 
         Returns:
             The reader.
@@ -209,9 +217,13 @@ class RowReader:
         if form != "tags":
             return cls(form, dataset_name, classes=classes)
         names = tag_names(dataset)
+        if notation is None:
+            is_unnamed = names is None and labels is not None and _has_integers(dataset)
+            notation = read_notation((labels if is_unnamed else names or string_tags(dataset, dataset_name)) or ())
         if labels is None:
-            labels = names or complete_tags(string_tags(dataset, dataset_name))
-        return cls(form, dataset_name, Tags.from_labels(labels, names), classes)
+            read = list(dict.fromkeys(notation.renamed.values()))
+            labels = read if names else complete_tags(read)
+        return cls(form, dataset_name, Tags.from_labels(labels, names, notation), classes)
 
     @property
     def columns(self) -> tuple[str, str]:
@@ -345,7 +357,10 @@ def _infer_tags(datasets: dict[str, Dataset]) -> list[str]:
                 "cast them to one ClassLabel, or pass labels="
             )
     if all_names:
-        return next(iter(all_names.values()))
+        first, names = next(iter(all_names.items()))
+        notation = read_notation(names)
+        _refuse_strays(datasets, Tags(names, notation.renamed, notation=notation))
+        return read_labels(names, f"the names of 'ner_tags' in the {first} data")
     tags: set[str] = set()
     for names, problems in chain.from_iterable(_named_tags(dataset, name) for name, dataset in datasets.items()):
         if problems or names is None:
@@ -353,4 +368,17 @@ def _infer_tags(datasets: dict[str, Dataset]) -> list[str]:
         tags.update(names)
     if not tags - {OUTSIDE}:
         raise ValueError(f"there is no entity in the {' and '.join(datasets)} data: pass labels=")
-    return complete_tags(tags)
+    notation = read_notation(sorted(tags))
+    _refuse_strays(datasets, Tags(known=notation.renamed, notation=notation))
+    tell_renamed(notation)
+    return complete_tags(notation.renamed.values())
+
+
+def _refuse_strays(datasets: dict[str, Dataset], meaning: Tags) -> None:
+    """Raise an error for the first word whose tag cannot be read."""
+    if not meaning.notation.strays:
+        return
+    for name, dataset in datasets.items():
+        for _, problems in _named_tags(dataset, name, meaning):
+            if problems:
+                raise ValueError(f"column 'ner_tags', {problems[0].error}")

@@ -9,10 +9,11 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from span_marker.core.labels import OUTSIDE, SCHEMES, LabelledSpan, detect_scheme, entities_to_tags, tags_to_entities
+from span_marker.core.notation import read_notation, tell_renamed
 from span_marker.data.row_errors import OnError
 from span_marker.data.row_writing import converted_rows
 from span_marker.data.rows import Row, RowEntity, distinct, parse_row
@@ -93,37 +94,37 @@ def read_conll(
                     raise ValueError(f"{file}, line {word.number}, row {sentence.row}: {problem}")
             whole.append(sentence)
     _check_columns(whole, token, tags, tag_columns, file)
-    odd, scheme = _read_tags(whole, tags, file)
+    read = _read_tags(whole, tags, file)
     rows, starts = [], []
     for sentence in whole:
         with file.row():
-            for word in sentence.words if odd else ():
-                problem = next((odd[word.cells[column]] for column in tags if word.cells[column] in odd), None)
+            for word in sentence.words if read.odd else ():
+                found = (word.cells[column] for column in tags)
+                problem = next((read.odd[tag] for tag in found if tag in read.odd), None)
                 if problem:
                     raise ValueError(f"{file}, line {word.number}, row {sentence.row}: {problem}")
-            rows.append(_to_row(sentence, token, tags, scheme, file))
+            rows.append(_to_row(sentence, token, tags, read, file))
             starts.append(sentence.document)
     return _number(rows, starts) if documents else rows
 
 
-def _read_tags(
-    sentences: Sequence[_Sentence], columns: Sequence[int], file: SourceFile
-) -> tuple[dict[str, str], str | None]:
-    """What is wrong with the odd tags of a file, and the scheme of the others."""
+def _read_tags(sentences: Sequence[_Sentence], columns: Sequence[int], file: SourceFile) -> FileTags:
     places: dict[str, str] = {}
     for sentence in sentences:
         for word in sentence.words:
             for column in columns:
                 if word.cells[column] not in places:
                     places[word.cells[column]] = f"{file}, line {word.number}, row {sentence.row}"
-    odd = odd_tags(places)
-    return odd, scheme_of({tag: place for tag, place in places.items() if tag not in odd})
+    return resolve_tags(places)
 
 
 def _to_row(
-    sentence: _Sentence, token: int, columns: Sequence[int], scheme: str | None, file: SourceFile
+    sentence: _Sentence, token: int, columns: Sequence[int], read: FileTags, file: SourceFile
 ) -> dict[str, Any]:
-    levels = [tags_to_entities([word.cells[column] for word in sentence.words], scheme) for column in columns]
+    levels = [
+        tags_to_entities([read.renamed[word.cells[column]] for word in sentence.words], read.scheme)
+        for column in columns
+    ]
     tokens = [word.cells[token] for word in sentence.words]
     spans = [span._asdict() for level in levels for span in level]
     location = f"{file}, line {sentence.words[0].number}, row {sentence.row}"
@@ -242,25 +243,41 @@ def _pick_columns(token_column: int, tag_columns: Any, width: int, location: str
     return token, tags
 
 
-def odd_tags(tags: Collection[str]) -> dict[str, str]:
-    """Find the tags of a file that cannot be read beside its others.
+class FileTags(NamedTuple):
+    """The tags of a file.
+
+    Attributes:
+        renamed: How this library writes each tag that can be read.
+        scheme: Their scheme, a key of `SCHEMES` or None.
+        odd: What is wrong with each of the others.
+    """
+
+    renamed: dict[str, str]
+    scheme: str | None
+    odd: dict[str, str]
+
+
+def resolve_tags(places: Mapping[str, str]) -> FileTags:
+    """Find out how all tags of a file are written.
 
     Args:
-        tags: All tags.
+        places: The location of the first occurrence of each tag.
 
     Returns:
-        What is wrong with each of those: they are empty, or plain where others have a prefix.
+        The tags. Odd ones are errors of the rows that have them.
+
+    Raises:
+        ValueError: If the scheme cannot be told, see `scheme_of`.
     """
-    prefixed = [tag for tag in tags if _PREFIXED.fullmatch(tag)]
-    odd: dict[str, str] = {"": "the tag is empty"} if "" in tags else {}
-    for tag in tags if prefixed else ():
-        if tag and tag != OUTSIDE and not _PREFIXED.fullmatch(tag):
-            odd[tag] = f"the tag {tag!r} has no prefix, but {prefixed[0]!r} has one: is it the column of the tags?"
-    return odd
+    notation = read_notation(places)
+    scheme = scheme_of({name: places[tag] for tag, name in notation.renamed.items()})
+    tell_renamed(notation)
+    odd = {tag: f"the tag {tag!r} {reason}" if tag else "the tag is empty" for tag, reason in notation.strays.items()}
+    return FileTags(notation.renamed, scheme, odd)
 
 
 def scheme_of(places: Mapping[str, str]) -> str | None:
-    """Find the scheme of all tags of a file, those of `odd_tags` apart.
+    """Find the scheme of all tags of a file, odd ones apart.
 
     Args:
         places: The location of the first occurrence of each tag.

@@ -14,7 +14,7 @@ from span_marker.core.labels import tags_to_entities
 from span_marker.core.offsets import OffsetUnit, check_offset_unit, convert_offsets
 from span_marker.core.surrogates import has_surrogates, readable
 from span_marker.data.annotation_tools import find_shape, is_ner_annotator
-from span_marker.data.conll import odd_tags, scheme_of
+from span_marker.data.conll import resolve_tags
 from span_marker.data.json_records import Annotation, Record, Shape
 from span_marker.data.json_writing import row_to_json, write_json
 from span_marker.data.label_names import read_label_names
@@ -248,19 +248,15 @@ def _several(location: str, annotations: list[Annotation]) -> ValueError:
 
 def _resolve_tags(rows: list[dict[str, Any]], tags: dict[int, tuple[str, list[str]]], file: SourceFile) -> set[int]:
     """Read the entities of rows that have tags instead, and return the indices of those that are wrong."""
-    places = {tag: location for location, row_tags in reversed(tags.values()) for tag in row_tags}
-    odd = odd_tags(places)
-    scheme = scheme_of({tag: place for tag, place in places.items() if tag not in odd})
+    read = resolve_tags({tag: location for location, row_tags in reversed(tags.values()) for tag in row_tags})
     wrong = set(tags)
     for index, (location, row_tags) in tags.items():
         with file.row():
-            reason = next((odd[tag] for tag in row_tags if tag in odd), None)
+            reason = next((read.odd[tag] for tag in row_tags if tag in read.odd), None)
             if reason:
                 raise ValueError(f"{location}: {reason}")
-            row = {
-                "tokens": rows[index]["tokens"],
-                "entities": [e._asdict() for e in tags_to_entities(row_tags, scheme)],
-            }
+            spans = tags_to_entities([read.renamed[tag] for tag in row_tags], read.scheme)
+            row = {"tokens": rows[index]["tokens"], "entities": [span._asdict() for span in spans]}
             rows[index]["entities"] = [entity.to_dict() for entity in parse_row(row, location).entities]
             wrong.remove(index)
     return wrong

@@ -6,7 +6,15 @@ from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 from span_marker.core.labels import detect_scheme, tags_to_entities
+from span_marker.core.notation import Notation
 from span_marker.data.rows import Row, RowProblem, check_content, check_list, is_whole, read_row
+
+IGNORED = (-100, -1)
+"""Integers that mark words without annotation in other libraries."""
+
+
+NO_NOTATION = Notation({}, {})
+"""That of tags which are written as this library writes them."""
 
 
 class Tags(NamedTuple):
@@ -16,30 +24,38 @@ class Tags(NamedTuple):
         names: Names of integer tags; empty if integers have no names.
         known: The tags that a word may have; None for any.
         scheme: Their scheme, a key of `span_marker.core.labels.SCHEMES`, or None.
+        notation: How they are written in the data, if in another way; and those that cannot be read.
     """
 
     names: Sequence[str] = ()
     known: Collection[str] | None = None
     scheme: str | None = None
+    notation: Notation = NO_NOTATION
 
     @classmethod
-    def from_labels(cls, labels: Sequence[str], names: Sequence[str] | None = None) -> Tags:
+    def from_labels(
+        cls, labels: Sequence[str], names: Sequence[str] | None = None, notation: Notation = NO_NOTATION
+    ) -> Tags:
         """Take the tags of a label list.
 
         Args:
             labels: The tags that a word may have.
             names: Names of integer tags. Defaults to the label list.
+            notation: How the tags are written in the data.
 
         Returns:
             What tags mean.
         """
-        return cls(labels if names is None else names, dict.fromkeys(labels), detect_scheme(labels))
+        return cls(labels if names is None else names, dict.fromkeys(labels), detect_scheme(labels), notation)
 
     def name_of(self, tag: Any) -> str | None:
         """Name a tag, a string or an integer; None if it is unknown."""
         if not isinstance(tag, str):
             tag = self.names[tag] if is_whole(tag) and 0 <= tag < len(self.names) else None
-        return tag if self.known is None or tag in self.known else None
+        if tag is None or self.known is None or tag in self.known:
+            return tag
+        name = self.notation.renamed.get(tag)
+        return name if name in self.known else None
 
 
 ANY_TAGS = Tags()
@@ -100,9 +116,17 @@ def _unknown(tag: Any, word: str, place: int, meaning: Tags, location: str) -> T
     if not isinstance(tag, str):
         if not is_whole(tag):
             return TypeError(f"{subject} must be a string or a whole number, not {type(tag).__name__}")
+        if tag in IGNORED:
+            return ValueError(
+                f"{subject} marks a word without annotation, but every candidate is trained on: pass the data as it "
+                "was before tokens were aligned with words, or leave the row out"
+            )
         if not meaning.names:
             return ValueError(f"{subject} is an integer without a name: tags must be strings such as 'B-PER'")
         if not 0 <= tag < len(meaning.names):
             return ValueError(f"{subject} is out of range: there are names for {len(meaning.names)} integers")
-        subject = f"{subject}, which is {meaning.names[tag]!r},"
+        tag = meaning.names[tag]
+        subject = f"{subject}, which is {tag!r},"
+    if tag in meaning.notation.strays:
+        return ValueError(f"{subject} {meaning.notation.strays[tag]}")
     return ValueError(f"{subject} is not one of {list(meaning.known or ())}: make a new model with labels= to add it")

@@ -208,7 +208,8 @@ class PredictionMixin(nn.Module):
             is_split_into_words: Whether strings are words, as in the tokenizers of ``transformers``: True if a list of
                 strings is one sentence, False if each string is a text. None guesses as 1.x does: a list of strings is
                 one sentence if none of them has a space. The guess is logged once.
-            threshold: The least probability of an entity, or a dict with one for each label. A span then has the most
+            threshold: The least probability of an entity, or a dict with those of some labels; the
+                others keep their threshold of the configuration, if any. A span then has the most
                 probable label among those at or above their thresholds, even if ``O`` is more probable. Defaults to the
                 thresholds of the configuration; without any, a span has its most probable class.
             decoding: ``"flat"``, ``"flat-optimal"``, ``"nested"`` or ``"overlapping"``, see
@@ -238,10 +239,9 @@ class PredictionMixin(nn.Module):
             ImportError: If ``split_sentences=True``, but spaCy is not installed.
             TypeError: If ``inputs`` is none of the supported types, or a threshold is not a number.
             ValueError: If ``is_split_into_words`` contradicts ``inputs``, a word of an input that is not said to be
-                words has a space, ``batch_size`` or ``top_k`` is below 1, a threshold is not a probability or its
-                labels are not those of the model, ``decoding`` or ``offsets`` is unknown, ``split_sentences`` finds no
-                texts or returns overlapping sentences, or a `Dataset` lacks a column or has a sentence ID twice in a
-                document.
+                words has a space, ``batch_size`` or ``top_k`` is below 1, a threshold is not a probability or one of
+                its labels is unknown, ``decoding`` or ``offsets`` is unknown, ``split_sentences`` finds no texts or
+                returns overlapping sentences, or a `Dataset` lacks a column or has a sentence ID twice in a document.
         """
         inputs = as_dataset(inputs)
         kept = None if keep_columns is None else take_columns(inputs, keep_columns)

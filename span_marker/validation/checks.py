@@ -19,6 +19,7 @@ import numpy as np
 from span_marker.configuration import AUTO
 from span_marker.core.alignment import align, trim, trim_entities, trim_words
 from span_marker.core.labels import LabelledSpan, complete_tags
+from span_marker.core.notation import read_notation
 from span_marker.core.spans import IntArray
 from span_marker.core.surrogates import readable
 from span_marker.core.word_splitters import OWN_SPLITS, splitter_name
@@ -183,9 +184,13 @@ def _readers(datasets: dict[str, Dataset], model: SpanMarkerModel | None) -> lis
         for split, dataset in datasets.items()
         if annotation_form(dataset, split) == "tags" and tag_names(dataset) is None
     }
-    tags = complete_tags(set().union(*(string_tags(dataset, split) for split, dataset in unnamed.items())))
+    written = set[str]().union(*(string_tags(dataset, split) for split, dataset in unnamed.items()))
+    notation = read_notation(sorted(written))
+    tags = complete_tags(notation.renamed.values())
     return [
-        RowReader.from_dataset(dataset, split, tags if split in unnamed else None)
+        RowReader.from_dataset(dataset, split, tags, notation=notation)
+        if split in unnamed
+        else RowReader.from_dataset(dataset, split)
         for split, dataset in datasets.items()
     ]
 

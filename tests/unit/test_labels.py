@@ -10,13 +10,13 @@ from span_marker.core.labels import (
     CONTINUES,
     SCHEMES,
     LabelledSpan,
-    complete_labels,
     complete_tags,
     detect_scheme,
     entities_to_tags,
     reduce_labels,
     tags_to_entities,
 )
+from span_marker.core.notation import complete_labels
 
 TYPES = ("PER", "LOC")
 
