@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import yaml
 from datasets import Dataset
-from transformers import HfArgumentParser, TrainingArguments
+from transformers import HfArgumentParser, TrainingArguments, set_seed
 
 from span_marker.modeling import SpanMarkerModel
 from span_marker.training.arguments import suggest_training_arguments
@@ -157,6 +157,7 @@ def prepare_training(
         raise ValueError("pass an encoder to fine-tune, such as --encoder google-bert/bert-base-cased")
     model_options = {name: options.pop(name) for name in MODEL_OPTIONS if name in options}
     data = {"train": train} if dev is None else {"train": train, "dev": dev}
+    set_seed(int(options.get("seed", TrainingArguments.seed)))  # new layers are random
     model = SpanMarkerModel.from_pretrained(
         encoder,
         labels=labels or data,

@@ -73,7 +73,7 @@ def test_train_evaluate_predict(folder, tmp_path):
     assert "learning_rate=0.005, num_train_epochs=7" in plan
     assert "labels: LOC, ORG, PER" in plan
     assert not (tmp_path / "model" / "config.json").exists()
-    table, _ = run(*arguments, "--epochs", 15, "--per-device-train-batch-size=4", "--eval_strategy", "no")
+    table, _ = run(*arguments, "--epochs", 40, "--per-device-train-batch-size=4", "--eval_strategy", "no")
     evaluated, _ = run("evaluate", tmp_path / "model", folder / "dev.conll", "--json", "--device", "cpu")
     metrics = json.loads(evaluated)
     assert f"{metrics['overall_f1']:.3f}" in table
