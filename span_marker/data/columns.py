@@ -8,10 +8,11 @@ alone, without a model or a tokenizer, and `span_marker.data.rows` says what is 
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeGuard
@@ -196,7 +197,7 @@ class RowReader:
         dataset_name: str,
         labels: Sequence[str] | None = None,
         classes: Sequence[str] | None = None,
-        notation: Notation | None = None,
+        notation: Callable[[], Notation] | None = None,
     ) -> RowReader:
         """Make the reader of a data set.
 
@@ -205,7 +206,7 @@ class RowReader:
             dataset_name: What to call it in errors, such as ``training``.
             labels: The tags that a word may have, in the order that integers count. Defaults to those that it has.
             classes: The labels that an entity may have. Defaults to any.
-            notation: How the tags of the data are written. Defaults to how those of this data set are.
+            notation: Tells how the tags of the data are written. Defaults to how those of this data set are.
 
         Returns:
             The reader.
@@ -218,10 +219,14 @@ class RowReader:
             return cls(form, dataset_name, classes=classes)
         names = tag_names(dataset)
         if notation is None:
-            is_unnamed = names is None and labels is not None and _has_integers(dataset)
-            notation = read_notation((labels if is_unnamed else names or string_tags(dataset, dataset_name)) or ())
+
+            def read_once() -> Notation:
+                is_unnamed = names is None and labels is not None and _has_integers(dataset)
+                return read_notation((labels if is_unnamed else names or string_tags(dataset, dataset_name)) or ())
+
+            notation = functools.cache(read_once)  # takes a look at all rows, which those in the usual notation spare
         if labels is None:
-            read = list(dict.fromkeys(notation.renamed.values()))
+            read = list(dict.fromkeys(notation().renamed.values()))
             labels = read if names else complete_tags(read)
         return cls(form, dataset_name, Tags.from_labels(labels, names, notation), classes)
 
@@ -359,7 +364,7 @@ def _infer_tags(datasets: dict[str, Dataset]) -> list[str]:
     if all_names:
         first, names = next(iter(all_names.items()))
         notation = read_notation(names)
-        _refuse_strays(datasets, Tags(names, notation.renamed, notation=notation))
+        _refuse_strays(datasets, Tags(names, notation.renamed, notation=lambda: notation))
         return read_labels(names, f"the names of 'ner_tags' in the {first} data")
     tags: set[str] = set()
     for names, problems in chain.from_iterable(_named_tags(dataset, name) for name, dataset in datasets.items()):
@@ -369,14 +374,14 @@ def _infer_tags(datasets: dict[str, Dataset]) -> list[str]:
     if not tags - {OUTSIDE}:
         raise ValueError(f"there is no entity in the {' and '.join(datasets)} data: pass labels=")
     notation = read_notation(sorted(tags))
-    _refuse_strays(datasets, Tags(known=notation.renamed, notation=notation))
+    _refuse_strays(datasets, Tags(known=notation.renamed, notation=lambda: notation))
     tell_renamed(notation)
     return complete_tags(notation.renamed.values())
 
 
 def _refuse_strays(datasets: dict[str, Dataset], meaning: Tags) -> None:
     """Raise an error for the first word whose tag cannot be read."""
-    if not meaning.notation.strays:
+    if not meaning.notation().strays:
         return
     for name, dataset in datasets.items():
         for _, problems in _named_tags(dataset, name, meaning):

@@ -270,9 +270,13 @@ def resolve_tags(places: Mapping[str, str]) -> FileTags:
         ValueError: If the scheme cannot be told, see `scheme_of`.
     """
     notation = read_notation(places)
-    scheme = scheme_of({name: places[tag] for tag, name in notation.renamed.items()})
-    tell_renamed(notation)
     odd = {tag: f"the tag {tag!r} {reason}" if tag else "the tag is empty" for tag, reason in notation.strays.items()}
+    prefixed = [tag for tag in notation.renamed.values() if _PREFIXED.fullmatch(tag)]
+    for tag, name in notation.renamed.items():
+        if prefixed and name != OUTSIDE and not _PREFIXED.fullmatch(name):
+            odd[tag] = f"the tag {tag!r} has no prefix, but {prefixed[0]!r} has one: is it the column of the tags?"
+    scheme = scheme_of({name: places[tag] for tag, name in notation.renamed.items() if tag not in odd})
+    tell_renamed(notation)
     return FileTags(notation.renamed, scheme, odd)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 from span_marker.core.labels import detect_scheme, tags_to_entities
@@ -13,8 +13,9 @@ IGNORED = (-100, -1)
 """Integers that mark words without annotation in other libraries."""
 
 
-NO_NOTATION = Notation({}, {})
-"""That of tags which are written as this library writes them."""
+def no_notation() -> Notation:
+    """Return the notation of tags which are written as this library writes them."""
+    return Notation({}, {})
 
 
 class Tags(NamedTuple):
@@ -24,24 +25,27 @@ class Tags(NamedTuple):
         names: Names of integer tags; empty if integers have no names.
         known: The tags that a word may have; None for any.
         scheme: Their scheme, a key of `span_marker.core.labels.SCHEMES`, or None.
-        notation: How they are written in the data, if in another way; and those that cannot be read.
+        notation: Tells how they are written in the data, if in another way; and those that cannot be read.
     """
 
     names: Sequence[str] = ()
     known: Collection[str] | None = None
     scheme: str | None = None
-    notation: Notation = NO_NOTATION
+    notation: Callable[[], Notation] = no_notation
 
     @classmethod
     def from_labels(
-        cls, labels: Sequence[str], names: Sequence[str] | None = None, notation: Notation = NO_NOTATION
+        cls,
+        labels: Sequence[str],
+        names: Sequence[str] | None = None,
+        notation: Callable[[], Notation] = no_notation,
     ) -> Tags:
         """Take the tags of a label list.
 
         Args:
             labels: The tags that a word may have.
             names: Names of integer tags. Defaults to the label list.
-            notation: How the tags are written in the data.
+            notation: Tells how the tags are written in the data.
 
         Returns:
             What tags mean.
@@ -54,7 +58,7 @@ class Tags(NamedTuple):
             tag = self.names[tag] if is_whole(tag) and 0 <= tag < len(self.names) else None
         if tag is None or self.known is None or tag in self.known:
             return tag
-        name = self.notation.renamed.get(tag)
+        name = self.notation().renamed.get(tag)
         return name if name in self.known else None
 
 
@@ -127,6 +131,6 @@ def _unknown(tag: Any, word: str, place: int, meaning: Tags, location: str) -> T
             return ValueError(f"{subject} is out of range: there are names for {len(meaning.names)} integers")
         tag = meaning.names[tag]
         subject = f"{subject}, which is {tag!r},"
-    if tag in meaning.notation.strays:
-        return ValueError(f"{subject} {meaning.notation.strays[tag]}")
+    if reason := meaning.notation().strays.get(tag):
+        return ValueError(f"{subject} {reason}")
     return ValueError(f"{subject} is not one of {list(meaning.known or ())}: make a new model with labels= to add it")

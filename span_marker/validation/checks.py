@@ -188,7 +188,7 @@ def _readers(datasets: dict[str, Dataset], model: SpanMarkerModel | None) -> lis
     notation = read_notation(sorted(written))
     tags = complete_tags(notation.renamed.values())
     return [
-        RowReader.from_dataset(dataset, split, tags, notation=notation)
+        RowReader.from_dataset(dataset, split, tags, notation=lambda: notation)
         if split in unnamed
         else RowReader.from_dataset(dataset, split)
         for split, dataset in datasets.items()

@@ -139,7 +139,7 @@ def test_rows_with_tags_stay_as_they_are():
     assert validate(data).fix(data)[0] is data
     wrong = Dataset.from_list([{"tokens": ["Ann", "b"], "ner_tags": ["B-O", "I-PER"]}])
     report = validate(wrong)
-    assert report.counts() == {"malformed-entity": 1}
+    assert report.counts() == {"unknown-tag": 1}
     assert report.fix(wrong)[0] is wrong
 
 

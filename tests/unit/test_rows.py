@@ -333,9 +333,9 @@ def test_all_problems_of_a_row_are_found():
 
 def test_a_tag_whose_label_is_outside_is_no_entity():
     data = Dataset.from_list([{"tokens": ["a"], "ner_tags": ["B-O"]}])
-    with pytest.raises(ValueError, match="must have a label other than '' and 'O'"):
+    with pytest.raises(ValueError, match="has 'O' as the label of an entity"):
         list(read_rows(data, "training"))
-    with pytest.raises(ValueError, match="must not have 'O' as the label of an entity, as in 'B-O'"):
+    with pytest.raises(ValueError, match="'B-O' has 'O' as the label of an entity"):
         build_model("bert", labels=["O", "B-O", "I-O"])
 
 
