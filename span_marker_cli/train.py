@@ -24,7 +24,9 @@ def train(
     epochs: Annotated[
         Optional[float], typer.Option("--epochs", help="Short for --num_train_epochs.", show_default="by the data")
     ] = None,
-    model_max_length: Annotated[int, typer.Option("--model-max-length", help="Longest text, in tokens.")] = 256,
+    model_max_length: Annotated[
+        Optional[int], typer.Option("--model-max-length", help="Longest text, in tokens.", show_default="256")
+    ] = None,
     entity_max_length: Annotated[
         Optional[int], typer.Option("--entity-max-length", help="Longest entity, in words.", show_default="by the data")
     ] = None,
@@ -48,6 +50,7 @@ def train(
         "labels": labels.split(",") if labels else None,
         "num_train_epochs": epochs,
         "entity_max_length": entity_max_length,
+        "model_max_length": model_max_length,
     }
     files, named = parse_arguments([str(word) for word in data])
     chosen = {} if config is None else read_options(config)
@@ -56,7 +59,6 @@ def train(
         read_data([Path(file) for file in files], format),
         None if "dev" not in chosen else read_data([Path(path) for path in chosen.pop("dev")], format),
         output,
-        model_max_length=model_max_length,
         **chosen,
     )
     typer.echo(plan, err=True)

@@ -147,6 +147,10 @@ def _writing(
             raise ValueError("a run that wrote to standard output cannot be resumed: pass a file")
         yield lambda rows: write_lines(sys.stdout.buffer, rows), 0
         return
+    if resume and any(file.path == STANDARD_INPUT for file in files):
+        raise ValueError(
+            "a run that reads standard input cannot be resumed, since it may hold other texts now: pass a file"
+        )
     settings = {"model": reader.model, "text_column": text_column, "dtype": reader.dtype, "on_error": reader.on_error}
     run = {**settings, **reader.options, "files": [file.fingerprint() for file in files]}
     results = Results(output, output_format, run)

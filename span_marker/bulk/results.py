@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from span_marker.data.files import FORMATS, write_annotations
+from span_marker.data.json_writing import row_to_json
+from span_marker.data.text_files import writing
+
+CONTENTS = ("text", "tokens")
+"""Columns of texts, which tables of entities leave out."""
 
 
 class Results:
@@ -85,7 +92,7 @@ class Results:
         if self._convert is None:
             self.part.replace(self.path)
         else:
-            self._convert(self.path, read_lines(self.part))
+            self._convert(self.path, self.part)
             self.part.unlink()
         self._about.unlink()
 
@@ -96,8 +103,13 @@ def write_lines(file: BinaryIO, rows: list[dict[str, Any]]) -> None:
     Args:
         file: The file.
         rows: The rows.
+
+    Raises:
+        TypeError: If a column has a value of a type that JSON does not have.
+        ValueError: If it has NaN or an infinity.
     """
-    file.write("".join(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows).encode())
+    lines = (row_to_json(row, f"the row {row.get('text', row.get('tokens'))!r:.100}") + "\n" for row in rows)
+    file.write("".join(lines).encode(errors="backslashreplace"))
     file.flush()
 
 
@@ -114,7 +126,7 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
         yield from map(json.loads, file)
 
 
-def find_converter(path: Path, format: str | None) -> Callable[[Path, Iterator[dict[str, Any]]], None] | None:
+def find_converter(path: Path, format: str | None) -> Callable[[Path, Path], None] | None:
     """Find out how to write a file.
 
     Args:
@@ -122,7 +134,7 @@ def find_converter(path: Path, format: str | None) -> Callable[[Path, Iterator[d
         format: Its format. Defaults to what its ending says.
 
     Returns:
-        A function that writes rows to a path, or None for JSON lines.
+        A function that writes to a path the rows of a file of JSON lines; None for JSON lines.
 
     Raises:
         ValueError: If neither says what to write.
@@ -140,61 +152,57 @@ def find_converter(path: Path, format: str | None) -> Callable[[Path, Iterator[d
             f"the ending of {path} does not say how to write it: pass a format, one of "
             f"{', '.join([*(known.name for known in FORMATS), *CONVERTERS])}"
         )
-    return lambda target, rows: write_annotations(target, rows, format=name)
+    return lambda target, source: write_annotations(target, read_lines(source), format=name)
 
 
-def _write_html(path: Path, rows: Iterator[dict[str, Any]]) -> None:
+def _write_html(path: Path, source: Path) -> None:
     from span_marker.data.html import write_html
 
-    write_html(path, rows)
+    write_html(path, read_lines(source))
 
 
-def _write_table(path: Path, rows: Iterator[dict[str, Any]]) -> None:
-    """Write a row per entity, with the columns of its text beside it."""
-    import csv
-
-    from span_marker.data.text_files import writing
-
-    names: list[str] | None = None
-    with writing(path) as file:
+def _write_table(path: Path, source: Path) -> None:
+    """Write a row per entity, with the columns of its text beside it. A text with an error has a row without entity."""
+    names = dict.fromkeys(name for row in read_lines(source) for name in row if name not in ("entities", *CONTENTS))
+    with writing(path, errors="backslashreplace") as file:
         writer = csv.writer(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
-        for number, row in enumerate(rows):
-            kept = {key: value for key, value in row.items() if key not in ("entities", "text", "tokens")}
-            if names is None:
-                names = list(kept)
-                writer.writerow(["row", *names, "start", "end", "label", "score", "span"])
+        writer.writerow(["row", *names, "start", "end", "label", "score", "span"])
+        for number, row in enumerate(read_lines(source)):
+            cells = [number, *(row.get(name, "") for name in names)]
             for entity in row["entities"]:
                 start, end = (
                     entity.get(f"char_{side}_index", entity.get(f"word_{side}_index")) for side in ("start", "end")
                 )
                 span = entity["span"] if isinstance(entity["span"], str) else " ".join(entity["span"])
-                cells = [kept.get(name, "") for name in names]
-                writer.writerow([number, *cells, start, end, entity["label"], entity["score"], span])
+                writer.writerow([*cells, start, end, entity["label"], entity["score"], span])
+            if "error" in row:
+                writer.writerow([*cells, *[""] * 5])
 
 
-def _write_parquet(path: Path, rows: Iterator[dict[str, Any]]) -> None:
-    from itertools import islice
-
+def _write_parquet(path: Path, source: Path) -> None:
+    """Write a table whose columns are those that any row has, with types that hold all of their values."""
     import pyarrow
     import pyarrow.parquet
 
+    schema = pyarrow.schema([])
+    for batch in _batches(source):
+        names = dict.fromkeys(name for row in batch for name in row)
+        table = pyarrow.table({name: [row.get(name) for row in batch] for name in names})
+        schema = pyarrow.unify_schemas([schema, table.schema], promote_options="permissive")
     part = Path(f"{path}.parquet")
-    writer = None
-    try:
-        while batch := list(islice(rows, 10_000)):
-            table = pyarrow.Table.from_pylist(batch, schema=None if writer is None else writer.schema)
-            if writer is None:
-                writer = pyarrow.parquet.ParquetWriter(part, table.schema)
-            writer.write_table(table)
-    finally:
-        if writer is not None:
-            writer.close()
-    if writer is None:
-        pyarrow.parquet.write_table(pyarrow.table({"text": pyarrow.array([], pyarrow.string())}), part)
+    with pyarrow.parquet.ParquetWriter(part, schema) as writer:
+        for batch in _batches(source):
+            writer.write_table(pyarrow.Table.from_pylist(batch, schema=schema))
     part.replace(path)
 
 
-CONVERTERS: Mapping[str, Callable[[Path, Iterator[dict[str, Any]]], None]] = {
+def _batches(source: Path) -> Iterator[list[dict[str, Any]]]:
+    rows = read_lines(source)
+    while batch := list(islice(rows, 10_000)):
+        yield batch
+
+
+CONVERTERS: Mapping[str, Callable[[Path, Path], None]] = {
     "html": _write_html,
     "csv": _write_table,
     "tsv": _write_table,

@@ -89,6 +89,8 @@ def read_options(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} must have options by name, such as 'learning_rate: 1e-4'")
     options = {name.replace("-", "_"): value for name, value in options.items()}
     known = {field.name for field in dataclasses.fields(TrainingArguments)} | {*MODEL_OPTIONS, "dev"}
+    if not isinstance(options.get("dev", []), list):
+        raise ValueError(f"{path}: dev must be a list of files, such as [dev.conll], not {options['dev']!r}")
     if unknown := [name for name in options if name not in known]:
         raise ValueError(f"{path}: there is no option {unknown[0]!r}")
     return options

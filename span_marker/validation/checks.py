@@ -18,6 +18,7 @@ import numpy as np
 
 from span_marker.configuration import AUTO
 from span_marker.core.alignment import align, trim, trim_entities, trim_words
+from span_marker.core.graphemes import place_words
 from span_marker.core.labels import LabelledSpan, complete_tags
 from span_marker.core.notation import read_notation
 from span_marker.core.spans import IntArray
@@ -236,7 +237,8 @@ def _count_cuts(row: _Row, sentence: EncodedSentence, model: SpanMarkerModel) ->
     words = {splitter_name(model.config.word_splitter): (sentence.char_starts, sentence.char_ends)}
     for name, split in OWN_SPLITS.items():
         if name not in words and (name != "icu" or has_icu()):
-            starts, ends = np.array(list(split(readable(row.item))), dtype=np.int64).reshape(-1, 2).T
+            text = readable(row.item)
+            starts, ends = np.array([p for _, p in place_words(text, split(text))], dtype=np.int64).reshape(-1, 2).T
             words[name] = starts, ends
     return {name: len(align(row.spans, row.item, *places)[1]) for name, places in words.items()}
 

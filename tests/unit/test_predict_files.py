@@ -137,6 +137,34 @@ def test_only_the_same_run_is_resumed(model, source, tmp_path, monkeypatch):
         predict_files(model, [source], output, resume=True)
     with pytest.raises(ValueError, match="cannot be resumed: pass a file"):
         predict_files(model, [source], "-", resume=True)
+    with pytest.raises(ValueError, match="a run that reads standard input cannot be resumed"):
+        predict_files(model, ["-"], output, resume=True)
+
+
+def test_every_format_keeps_columns_that_come_late(tmp_path):
+    entity = {"span": "Ann", "label": "PER", "score": 0.5, "char_start_index": 0, "char_end_index": 3}
+    some = [{"text": "x", "entities": []}, {"text": "Ann", "id": "a", "entities": [entity]}]
+    some.append({"text": None, "entities": [], "error": "text must be a string"})
+    for ending in ("csv", "parquet"):
+        results = Results(tmp_path / f"x.{ending}", None, {})
+        results.begin(resume=False, overwrite=False)
+        with results.appending() as write:
+            write(some)
+        results.finish()
+    table = pyarrow.parquet.read_table(tmp_path / "x.parquet").to_pylist()
+    assert [(row["id"], row["error"], row["entities"]) for row in table] == [
+        (row.get("id"), row.get("error"), row["entities"]) for row in some
+    ]
+    with (tmp_path / "x.csv").open(newline="") as file:
+        cells = [(c["row"], c["id"], c["error"], c["span"]) for c in csv.DictReader(file)]
+    assert cells == [("1", "a", "", "Ann"), ("2", "", "text must be a string", "")]
+
+
+def test_what_json_cannot_hold_is_refused(tmp_path):
+    results = Results(tmp_path / "x.jsonl", None, {})
+    results.begin(resume=False, overwrite=False)
+    with results.appending() as write, pytest.raises(ValueError, match="the row 'x': the column 'rate'"):
+        write([{"text": "x", "rate": float("nan"), "entities": []}])
 
 
 def test_workers_give_the_same(model, source, tmp_path, expected):
