@@ -5,13 +5,18 @@ from __future__ import annotations
 import fcntl
 import json
 import statistics
+import tempfile
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from datasets import Dataset
+from transformers import set_seed
 
+from span_marker import SpanMarkerModel, Trainer, suggest_training_arguments
 from span_marker.core.metrics import NAMES, precision_recall_f1
 from span_marker.data.text_files import writing
 from span_marker.error_analysis import bootstrap
@@ -125,3 +130,35 @@ def compare_runs(base: Sequence[dict[str, Any]], own: Sequence[dict[str, Any]]) 
         "p_sentences": pooled.p_value,
         "p_seeds": t_test(differences) if len(differences) > 1 else None,
     }
+
+
+def train_model(data: Dataset, encoder: str, seed: int, **model_arguments: Any) -> SpanMarkerModel:
+    """Train a model as the documentation advises for the data, without an evaluation.
+
+    Args:
+        data: Annotated data.
+        encoder: Name or path of the encoder.
+        seed: Seed of the new layers and of the training.
+        model_arguments: Arguments of ``from_pretrained``.
+
+    Returns:
+        The trained model.
+    """
+    set_seed(seed)
+    model = SpanMarkerModel.from_pretrained(encoder, labels=data, model_max_length=256, **model_arguments)
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = suggest_training_arguments(
+            data,
+            model,
+            folder,
+            seed=seed,
+            eval_strategy="no",
+            save_strategy="no",
+            load_best_model_at_end=False,
+            logging_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+            use_cpu=not torch.cuda.is_available(),
+        )
+        Trainer(model, arguments, data).train()
+    return model

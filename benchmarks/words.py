@@ -5,22 +5,30 @@ writes the sentences of the others as plain text, and splits it again. It prints
 back, of the entities whose edges are edges of words, and of the entities whose words all come back, for each word
 splitter. ``--sentences 5`` joins five sentences into one text.
 
-``--model FOLDER`` adds the splitter of a model, and its F1 on the words and on the plain text. To compare word
-splitters on one model, pass ``--splitter tokenizer``, too. ``--moses`` writes plain text by sacremoses, which shares
-nothing with the library, rather than by `detokenize`.
+``--encoder NAME`` also trains a model with each of three seeds on words, and measures its F1 on the words and on the
+plain text: with the splitter that training chose, and with that of the tokenizer. These figures are written to
+``benchmarks/results/words.json``; seeds that it has are not run again. ``--moses`` writes plain text by sacremoses, which shares nothing with the library,
+rather than by `detokenize`.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
+from speed import machine
+from studies import spread, train_model, write_json
 
 from span_marker import SpanMarkerModel, read_annotations
 from span_marker.core.word_rules import WordRules, attached_marks, detokenize
 from span_marker.core.words import Place, Split, character_words, unicode_words
+
+HERE = Path(__file__).parent
 
 Row = dict[str, Any]
 Text = tuple[str, list[Place], list[tuple[str, int, int]]]
@@ -94,62 +102,69 @@ def f1(gold: list[set[Any]], predicted: list[set[Any]]) -> float:
     return 2 * num_right / max(sum(map(len, gold)) + sum(map(len, predicted)), 1)
 
 
-def compare(model: SpanMarkerModel, rows: Sequence[Row], texts: Sequence[Text]) -> str:
+def compare(model: SpanMarkerModel, rows: Sequence[Row], texts: Sequence[Text]) -> dict[str, float]:
     """F1 on words and on strings."""
     gold = [{(e["label"], e["start"], e["end"]) for e in row["entities"]} for row in rows]
     found = model.predict([row["tokens"] for row in rows], is_split_into_words=True)
     of_words = [{(e["label"], e["word_start_index"], e["word_end_index"]) for e in row} for row in found]
     found = model.predict([text for text, _, _ in texts], is_split_into_words=False)
     of_texts = [{(e["label"], e["char_start_index"], e["char_end_index"]) for e in row} for row in found]
-    scores = f1(gold, of_words), f1([set(spans) for _, _, spans in texts], of_texts)
-    return f"F1 of words {scores[0]:.4f}, of strings {scores[1]:.4f}"
+    return {"words": f1(gold, of_words), "strings": f1([set(spans) for _, _, spans in texts], of_texts)}
 
 
-def tokenizer_split(model: SpanMarkerModel) -> Split:
-    """The words that the tokenizer itself makes of a string."""
-
-    def split(text: str) -> list[Place]:
-        (sentence,) = model.require_tokenizer().encode_texts([text])
-        assert sentence.char_starts is not None
-        assert sentence.char_ends is not None
-        places = zip(sentence.char_starts.tolist(), sentence.char_ends.tolist(), strict=True)
-        return [(end - len(text[start:end].lstrip()), end) for start, end in places]
-
-    return split
+def train_and_compare(
+    data: Dataset, tests: dict[str, tuple[list[Row], list[Text]]], options: argparse.Namespace, seed: int
+) -> dict[str, Any]:
+    """Train a model on words, and compare what it finds in words and in strings, for each way to split strings."""
+    runs: dict[str, Any] = {path: {} for path in tests}
+    with tempfile.TemporaryDirectory() as folder:
+        train_model(data, options.encoder, seed).save_pretrained(folder)
+        for name, splitter in (("own", {}), ("tokenizer", {"word_splitter": "tokenizer"})):
+            model = SpanMarkerModel.from_pretrained(folder, **splitter)
+            for path, (rows, texts) in tests.items():
+                runs[path][name] = {"splitter": model.config.word_splitter, **compare(model, rows, texts)}
+    return runs
 
 
 def main() -> None:
-    """Print the shares."""
+    """Print the shares, and measure models."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--train", required=True)
     parser.add_argument("--test", required=True, nargs="+")
-    parser.add_argument("--model", help="a SpanMarker checkpoint")
-    parser.add_argument("--splitter", help="a word_splitter in place of the model's own")
+    parser.add_argument("--encoder", help="name or path of an encoder to train")
+    parser.add_argument("--train-sentences", type=int, default=1500, help="train on this many, at even distances")
+    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--sentences", type=int, default=1, help="number of sentences in a text")
     parser.add_argument("--moses", action="store_true")
-    arguments = parser.parse_args()
-    train: Dataset = read_annotations(arguments.train)
+    parser.add_argument("--results", type=Path, default=HERE / "results" / "words.json")
+    options = parser.parse_args()
+    train: Dataset = read_annotations(options.train)
     attached = attached_marks(train["tokens"])
     rules = WordRules.fit(train["tokens"])
     splits = {"unicode": unicode_words, "characters": character_words, "fitted": rules.split}
-    model = None
-    if arguments.model is not None:
-        splitter = {} if arguments.splitter is None else {"word_splitter": arguments.splitter}
-        model = SpanMarkerModel.from_pretrained(arguments.model, **splitter)
-        splits["tokenizer"] = tokenizer_split(model)
-        if model.config.split is not None:
-            splits["model"] = model.config.split
+    tests: dict[str, tuple[list[Row], list[Text]]] = {}
     print(f"{len(rules.breaks)} rules from {len(train):,} sentences")
-    for path in arguments.test:
-        rows = join_sentences(read_annotations(path).to_list(), arguments.sentences)
-        pairs = list(zip(rows, as_texts(rows, attached, arguments.moses), strict=True))
+    for path in options.test:
+        rows = join_sentences(read_annotations(path).to_list(), options.sentences)
+        pairs = list(zip(rows, as_texts(rows, attached, options.moses), strict=True))
         kept = [(row, text) for row, text in pairs if text is not None]
         rows, texts = [row for row, _ in kept], [text for _, text in kept]
+        tests["/".join(Path(path).parts[-2:])] = rows, texts
         print(f"{path}: {len(rows):,} texts, {len(pairs) - len(rows)} left out")
         for name, split in splits.items():
             print(f"  {name:<10}  {shares(texts, rows, split)}")
-        if model is not None:
-            print(f"  {compare(model, rows, texts)}")
+    if options.encoder is None:
+        return
+    data = train.select(spread(len(train), options.train_sentences))
+    known = json.loads(options.results.read_text(encoding="utf-8")) if options.results.exists() else {}
+    for seed in range(1, options.seeds + 1):
+        if all(str(seed) in known.get(path, {}).get("seeds", {}) for path in tests):
+            continue
+        for path, figures in train_and_compare(data, tests, options, seed).items():
+            print(path, seed, figures, flush=True)
+            runs = known.setdefault(path, {"machine": machine("cpu"), "train": len(data), "seeds": {}})
+            runs["seeds"][str(seed)] = figures
+            write_json(options.results, known)
 
 
 if __name__ == "__main__":
