@@ -188,7 +188,7 @@ class SpanFilterMixin(nn.Module):
 
         Args:
             data: A few thousand sentences, similar to those to predict, in any form that `predict` accepts, or as
-                a list of dicts or a pandas data frame with ``tokens`` or ``text``.
+                a list of dicts or a table with ``tokens`` or ``text``.
             held_out: Sentences to choose the filter's threshold on. Defaults to every fifth sentence of ``data``, or
                 every fifth document if there are documents; the filter does not learn from these.
             recall: The share of the model's entities that the filter must keep, above 0 and below 1.

@@ -40,7 +40,7 @@ class Trainer(BaseTrainer):
     Args:
         model: The model; None if ``model_init`` is given.
         args: Training arguments.
-        train_dataset: The training data: a `Dataset`, a pandas data frame, or a list of dicts.
+        train_dataset: The training data: a `Dataset`, a DataFrame, an Arrow table, or a list of dicts.
         eval_dataset: The evaluation data, or a dict of several data sets.
         model_init: Creates a new model for each run.
         compute_metrics: Computes other metrics than `span_marker.core.metrics.compute_metrics`; those of

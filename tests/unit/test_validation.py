@@ -256,7 +256,9 @@ def test_integer_tags_need_names():
     assert validate(tags((["Ann"], [0])).cast(features), MODEL).num_entities == 1
 
 
-@pytest.mark.parametrize("names", ["O B-PER I-PER -", "O", "B-PER B_PER I-PER O", "O B-PER I-PER", "B_PER I_PER O", "PER"])
+@pytest.mark.parametrize(
+    "names", ["O B-PER I-PER -", "O", "B-PER B_PER I-PER O", "O B-PER I-PER", "B_PER I_PER O", "PER"]
+)
 def test_names_of_integers_are_an_error_exactly_if_labels_cannot_be_inferred_from_them(names):
     names = names.split()
     features = Features({"tokens": List(Value("string")), "ner_tags": List(ClassLabel(names=names))})
