@@ -85,8 +85,8 @@ def table_as_dataset(value: Any, dataset_name: str) -> Any:
         return _from_columns({name: value[name].astype(object) for name in value.columns}, dataset_name)
     if not hasattr(value, "__arrow_c_stream__") and not hasattr(value, "__arrow_c_array__"):
         raise TypeError(
-            f"cannot read the columns of a {type(value).__name__}: pass a DataFrame of pandas or Polars, an Arrow table, "
-            "a Dataset, or the texts alone"
+            f"cannot read the columns of a {type(value).__name__}: pass a DataFrame of pandas or Polars, an Arrow "
+            "table, a Dataset, or the texts alone"
         )
     import pyarrow  # takes long to import, as datasets does
     from datasets import Dataset
@@ -109,12 +109,7 @@ def _from_columns(columns: Mapping[Any, Any], dataset_name: str) -> Dataset:
                 f"row {row} of the {dataset_name} data: {name!r} has a lone surrogate, which no encoding represents: "
                 "replace it by '\\ufffd'"
             ) from error
-        except (
-            ValueError,
-            TypeError,
-            OverflowError,
-            NotImplementedError,
-        ) as error:  # those of Arrow are of these types
+        except (ValueError, TypeError, OverflowError, NotImplementedError) as error:
             raise ValueError(
                 f"the values of {name!r} in the {dataset_name} data are not all of one type that a data set can hold: "
                 f"convert them, or leave the column out ({error})"

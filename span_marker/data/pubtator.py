@@ -24,30 +24,30 @@ def read_pubtator(path: SourceFile) -> list[dict[str, Any]]:
     """Read a file of abstracts.
 
     Args:
-        path: The file.
+        path: The file. It collects the errors of articles.
 
     Returns:
         Rows with entities and ``id``, the number of the article. The text is the title, a space, and the abstract.
-
-    Raises:
-        ValueError: If a line cannot be read, or does not fit the text.
     """
     rows: dict[str, dict[str, Any]] = {}
+    wrong: set[str | None] = set()
     relations: list[int] = []
     for number, line in enumerate(path.text().split("\n"), start=1):
-        line, location = line.rstrip("\r"), f"{path}, line {number}, row {max(len(rows) - 1, 0)}"
-        part = _PART.fullmatch(line)
-        if part is not None:
-            _add_part(rows, part[1], part[2], part[3], location)
-        elif line.strip():
-            cells = line.split("\t")
-            if len(cells) >= 4 and not cells[1].isdecimal() and cells[0] in rows:
+        location, num_errors = f"{path}, line {number}, row {max(len(rows) - 1, 0)}", len(path.errors)
+        cells = line.split("\t")
+        with path.row():
+            if part := _PART.fullmatch(line):
+                _add_part(rows, part[1], part[2], part[3], location)
+            elif len(cells) >= 4 and not cells[1].isdecimal() and cells[0] in rows:
                 relations.append(number)
-            else:
+            elif line.strip():
                 _add_entity(rows, cells, line, location)
+        if len(path.errors) > num_errors:
+            article = re.split(r"[|\t]", line, maxsplit=1)[0]
+            wrong.add(article if article in rows else next(reversed(rows), None))
     if relations:
         logger.warning("%s: %d lines with relations are not read: lines %s", path, len(relations), relations[:5])
-    return list(rows.values())
+    return [row for article, row in rows.items() if article not in wrong]
 
 
 def _add_part(rows: dict[str, dict[str, Any]], article: str, kind: str, text: str, location: str) -> None:

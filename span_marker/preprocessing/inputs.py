@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from span_marker.configuration import SpanMarkerConfig
 from span_marker.data.columns import is_column, is_dataset, plain
-from span_marker.data.rows import check_content, check_words, is_whole
 from span_marker.data.in_memory import table_as_dataset
+from span_marker.data.rows import check_content, check_words, is_whole
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -193,7 +193,8 @@ class ValidationReport(TextReport):
 
         Returns:
             The data, in the form that it was passed in (a `Dataset`, a list of dicts, a DataFrame, or a dict of these;
-            paths and tables of other libraries become a `Dataset`), and a report of what was changed. ``data`` itself is not changed.
+            paths and tables of other libraries become a `Dataset`), and a report of what was changed. ``data`` itself
+            is not changed.
 
         Raises:
             TypeError: If ``data`` is not annotated data.

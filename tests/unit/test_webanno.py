@@ -80,9 +80,12 @@ BAD = {
         FILE.replace("PER[1]|", "PER[1"),
         r"line 9, row 0: 'PER\[1NAME.*' is not of the form LABEL or LABEL\[1\]",
     ),
-    "columns": (FILE.replace("\tin\t_\t_\t_\t_\t_", "\tin\t_"), r"line 13: .* has no NamedEntity\|value or no offsets"),
-    "no text": (FILE.replace("#Text=Ann", "#Ann"), "line 8: there is no '#Text=' above the first token"),
-    "stray": (FILE + "stray\n", "line 23: 'stray' is neither a token nor a comment"),
+    "columns": (
+        FILE.replace("\tin\t_\t_\t_\t_\t_", "\tin\t_"),
+        r"line 13, row 0: .* has no NamedEntity\|value or",
+    ),
+    "no text": (FILE.replace("#Text=Ann", "#Ann"), "line 8, row 0: there is no '#Text=' above the first token"),
+    "stray": (FILE + "stray\n", "line 23, row 1: 'stray' is neither a token nor a comment"),
 }
 
 
