@@ -1,7 +1,8 @@
-r"""Inline annotation: one text per line, entities in it as in ``[Amelia Earhart](person) flew to [Paris](place).``
+r"""Inline annotation: one text per line, with entities in it.
 
-Entities may be nested. A backslash makes a bracket, a parenthesis, a ``#`` or a backslash a part of the text or the
-label; before any other character, a backslash is one itself. Blank lines and lines that begin with ``#`` are skipped.
+An entity is written as in ``[Amelia Earhart](person) flew to [Paris](place)``. Entities may be nested. A backslash makes
+a bracket, a parenthesis, a ``#`` or a backslash a part of the text or the label; before any other character, a
+backslash is one itself. Blank lines and lines that begin with ``#`` are skipped.
 """
 
 from __future__ import annotations

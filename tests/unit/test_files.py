@@ -5,7 +5,18 @@ import json
 from functools import partial
 
 import pytest
-from annotation_files import CONLL_WORDS, flat, is_line, lists_of, read_text, round_trip, snap, text_rows, unique, word_rows
+from annotation_files import (
+    CONLL_WORDS,
+    flat,
+    is_line,
+    lists_of,
+    read_text,
+    round_trip,
+    snap,
+    text_rows,
+    unique,
+    word_rows,
+)
 from datasets import ClassLabel, Dataset, Features, List, Value
 from hypothesis import given, settings
 from hypothesis import strategies as st
