@@ -1,7 +1,7 @@
 r"""Inline annotation: one text per line, with entities in it.
 
-An entity is written as in ``[Amelia Earhart](person) flew to [Paris](place)``. Entities may be nested. A backslash makes
-a bracket, a parenthesis, a ``#`` or a backslash a part of the text or the label; before any other character, a
+An entity is written as in ``[Amelia Earhart](person) flew to [Paris](place)``. Entities may be nested. A backslash
+makes a bracket, a parenthesis, a ``#`` or a backslash a part of the text or the label; before any other character, a
 backslash is one itself. Blank lines and lines that begin with ``#`` are skipped.
 """
 

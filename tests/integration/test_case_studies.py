@@ -5,7 +5,6 @@ import re
 
 import case_studies
 import pytest
-import quickstart
 import spacy
 import systems
 import torch
@@ -15,6 +14,7 @@ from systems import SYSTEMS, Sentence, in_words, read_classes
 from tiny import build_tokenizer, encoder_config
 from transformers import AutoModel, AutoModelForTokenClassification
 
+import quickstart
 from span_marker import infer_labels
 from span_marker.core.labels import LabelledSpan, tags_to_entities
 from span_marker.data.inline import parse_line
