@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pe
 .PHONY: help quickstart test unit lint test-oldest test-newest test-wheel audit format docs clean
 
 help:
-	@echo "make quickstart   train, evaluate, save, load and predict; writes quickstart.html"
+	@echo "make quickstart   train, evaluate, save, load and predict; leaves data, model and a page in quickstart/"
 	@echo "make test         lint, types, import contracts, spelling and all tests"
 	@echo "make unit         all tests without lint"
 	@echo "make lint         lint, types, import contracts and spelling"
@@ -87,4 +87,4 @@ $(VENV)/audit.done: $(VENV)/python.done
 	@touch $@
 
 clean:
-	rm -rf .venv .venv-oldest .venv-newest .venv-wheel build docs/figures dist *.egg-info quickstart-model quickstart.html
+	rm -rf .venv .venv-oldest .venv-newest .venv-wheel build dist *.egg-info quickstart
