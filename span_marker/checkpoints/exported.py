@@ -109,7 +109,9 @@ def _has_weights(folder: Path) -> bool:
     return any(True for pattern in WEIGHTS for _ in folder.glob(pattern))
 
 
-def load_exported(model_class: type[Model], path: StrPath, config: SpanMarkerConfig, arguments: dict[str, Any]) -> Model:
+def load_exported(
+    model_class: type[Model], path: StrPath, config: SpanMarkerConfig, arguments: dict[str, Any]
+) -> Model:
     """Load an exported model, without its tokenizer.
 
     Args:

@@ -6,7 +6,6 @@ any batch. `span_marker.encoders.graph_engine` makes the tables and runs the gra
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -16,7 +15,7 @@ from transformers import PreTrainedModel
 from span_marker.encoders.attention import MarkerAttention
 from span_marker.encoders.families import Family
 from span_marker.encoders.packing import PackedRows
-from span_marker.encoders.passes import MarkerPass, TextEncoded, TextMemory, TextPass
+from span_marker.encoders.passes import MarkerPass, TextMemory, TextPass
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class TabulatedTexts:
     @property
     def num_tokens(self) -> int:
         """See `PackedTexts.num_tokens`."""
-        return len(self.position_ids)
+        return self.position_ids.shape[0]  # its len would be traced as a constant
 
     @property
     def groups(self) -> list[PackedRows]:
@@ -109,8 +108,8 @@ class TextGraph(EncoderGraph):
         if added_embeds is not None:
             embeds = embeds + added_embeds
         memory = TextMemory(self.family.num_attention_layers(self.encoder.config))
-        with contextlib.suppress(TextEncoded):
-            self.family.run_packed(self.encoder, embeds, position_ids, TextPass(texts, memory, ends_early=True))
+        # The tracer does not survive an early end; it drops what the last layer computes in vain.
+        self.family.run_packed(self.encoder, embeds, position_ids, TextPass(texts, memory, ends_early=False))
         return tuple(states for layer in memory.layers for states in layer)
 
 
@@ -148,6 +147,6 @@ class MarkerGraph(EncoderGraph):
         position_ids = span_positions.flatten()
         attention = MarkerAttention(texts, position_ids, [(self._rows(table, places), text_rows)])
         layers = LayersInOrder(zip(text_states[::2], text_states[1::2], strict=True))
-        embeds = marker_embeds.expand(len(span_positions), 2, -1).flatten(0, 1)
+        embeds = marker_embeds.expand(span_positions.shape[0], 2, -1).flatten(0, 1)
         states = self.family.run_packed(self.encoder, embeds, position_ids, MarkerPass(texts, layers, attention))
         return states.unflatten(0, (-1, 2))

@@ -21,7 +21,7 @@ def _run_mobilebert(encoder: PreTrainedModel, embeds: Tensor, position_ids: Tens
     hidden = _embed_alone(encoder, embeds[num_text_tokens:], position_ids[num_text_tokens:])
     if span_pass.has_text:
         text = _embed_texts(encoder, embeds[:num_text_tokens], span_pass.texts)
-        hidden = torch.cat([text, hidden]) if len(hidden) else text
+        hidden = torch.cat([text, hidden]) if hidden.shape[0] else text
     output = stack(hidden[None], attention_mask=None, span_pass=span_pass)
     return output.last_hidden_state.squeeze(0)
 
@@ -37,7 +37,7 @@ def _embed_texts(encoder: PreTrainedModel, embeds: Tensor, texts: PackedTexts) -
 
 def _embed_alone(encoder: PreTrainedModel, embeds: Tensor, position_ids: Tensor) -> Tensor:
     """Embed each token as a text of its own: ``(num_tokens, embed_dim)`` to ``(num_tokens, hidden)``."""
-    if not len(embeds):  # older versions of torch can't pad an empty tensor
+    if not embeds.shape[0]:  # older versions of torch can't pad an empty tensor
         return embeds.new_empty(0, encoder.config.hidden_size)
     return embed(encoder, embeds[:, None], position_ids[:, None]).squeeze(1)
 
