@@ -69,6 +69,9 @@ class OnnxGraph:
         self._process = os.getpid()
         self._names = [graph_input.name for graph_input in self._session.get_inputs()]
 
+    def __reduce__(self) -> tuple[type[OnnxGraph], tuple[Path]]:
+        return OnnxGraph, (self.path,)
+
     @property
     def output_shapes(self) -> list[list[Any]]:
         """The shapes of the outputs; sizes that vary have names."""
