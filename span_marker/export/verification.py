@@ -27,7 +27,7 @@ TEXTS = (
     "U.N. official Ekeus heads for Baghdad.",
     "The European Commission said on Thursday that it disagreed with German advice to consumers.",
     "In 1867, Karl Marx published the first volume of Das Kapital in Hamburg; Friedrich Engels edited the others.",
-    "Die Deutsche Bahn will bis 2030 alle Bahnhöfe zwischen Köln und Frankfurt am Main modernisieren.",
+    "Die Deutsche Bahn will bis 2030 mehrere Bahnhöfe zwischen Köln und Frankfurt am Main modernisieren.",
     "Marie Curie, née Skłodowska, est la seule femme à avoir reçu deux prix Nobel.",
     "El río Amazonas nace en los Andes peruanos y desemboca en el océano Atlántico, cerca de Belém.",
     "東京スカイツリーは東京都墨田区にある電波塔である。",

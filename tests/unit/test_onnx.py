@@ -165,8 +165,20 @@ def test_other_parts_of_the_library_take_an_exported_model(exported, original):
     data = Dataset.from_dict({"tokens": SENTENCES, "ner_tags": TAGS})
     found, expected = (analyze_errors(model, data).to_dict() for model in (exported, original))
     assert found["measures"] == expected["measures"]
-    assert [e["word"] for e in pipeline("span-marker", model=exported)("Paris is a city.")] == [
-        e["word"] for e in pipeline("span-marker", model=original)("Paris is a city.")
+    found, expected = (pipeline("span-marker", model=model)(["Paris is a city."]) for model in (exported, original))
+    assert_same(found, expected)
+
+
+def test_spacy_takes_an_exported_model(folder, original):
+    spacy = pytest.importorskip("spacy")
+    nlp = spacy.blank("en")
+    nlp.add_pipe("span_marker", config={"model": str(folder), "spans_key": "sc"})
+    words = SENTENCES[2]
+    doc = nlp(spacy.tokens.Doc(nlp.vocab, words))
+    expected = original.predict(words, is_split_into_words=True)
+    assert expected
+    assert [(span.start, span.end, span.label_) for span in doc.spans["sc"]] == [
+        (entity["word_start_index"], entity["word_end_index"], entity["label"]) for entity in expected
     ]
 
 
@@ -296,3 +308,17 @@ def test_a_missing_extra_says_what_to_install(original, tmp_path, monkeypatch):
             patch.setitem(__import__("sys").modules, name, None)
             with pytest.raises(ImportError, match=f"need {name}, which is not installed: pip install onnx onnxscript"):
                 export_onnx(original, tmp_path)
+
+
+def test_the_command_exports(folder, original, tmp_path, monkeypatch, capsys):
+    from span_marker_cli.common import load_model
+    from span_marker_cli.export import export
+
+    original.save_pretrained(tmp_path / "model")
+    (tmp_path / "texts.txt").write_text(TEXT)
+    monkeypatch.setattr(span_marker.export.onnx, "write_graphs", write_changed(folder, lambda target: None))
+    export(str(tmp_path / "model"), tmp_path / "graphs", [tmp_path / "texts.txt"])
+    captured = capsys.readouterr()
+    assert "entities, all equal" in captured.out
+    assert f"saved in {tmp_path / 'graphs'}" in captured.err
+    assert_same(load_model(str(tmp_path / "graphs")).predict(SENTENCES), original.predict(SENTENCES))
