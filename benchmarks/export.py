@@ -2,7 +2,7 @@
 
 ``python benchmarks/export.py --data FOLDER --model CHECKPOINT --folder FOLDER_TO_MAKE`` exports the model unless the
 folder is there already, then predicts sentences of ``test.txt`` in turns, with the candidate filter and with all
-candidates. Figures are medians, printed and written to ``benchmarks/results/export.json``. Set ``OMP_NUM_THREADS``,
+candidates. Figures are medians, printed and written to ``benchmarks/results/BACKEND.json``. Set ``OMP_NUM_THREADS``,
 which both backends follow.
 """
 
@@ -28,6 +28,8 @@ from span_marker.export import export_onnx
 HERE = Path(__file__).parent
 
 BATCH_SIZE = 32
+
+PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino"}
 
 Models = dict[str, SpanMarkerModel]
 
@@ -56,7 +58,7 @@ def median_latency(models: Models, sentences: list[list[str]], exact: bool) -> d
 
 def agreement(models: Models, sentences: list[list[str]], exact: bool) -> dict[str, Any]:
     """Share of sentences with the same entities, and the largest difference between scores of these."""
-    expected, found = (models[name].predict(sentences, BATCH_SIZE, exact=exact) for name in ("torch", "onnx"))
+    expected, found = (model.predict(sentences, BATCH_SIZE, exact=exact) for model in models.values())
     same = [pair for pair in zip(expected, found, strict=True) if equal_sentences([pair[0]], [pair[1]], scores=False)]
     pairs = (scores for rows in same for scores in zip(*rows, strict=True))
     differences = [abs(first["score"] - second["score"]) for first, second in pairs]
@@ -93,10 +95,13 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with test.txt in CoNLL format")
     parser.add_argument("--model", required=True, help="a SpanMarker checkpoint")
     parser.add_argument("--folder", type=Path, required=True, help="folder of the export, made if it is missing")
+    parser.add_argument("--backend", choices=["onnx", "openvino"], default="onnx")
     parser.add_argument("--sentences", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batches", type=int, default=500, help="batches of random lengths; 0 measures no memory")
-    parser.add_argument("--memory-of", choices=["torch", "onnx"], help=argparse.SUPPRESS)  # in a process of its own
+    parser.add_argument(
+        "--memory-of", choices=["torch", "onnx", "openvino"], help=argparse.SUPPRESS
+    )  # in a process of its own
     options = parser.parse_args()
     if options.memory_of:
         folder = options.model if options.memory_of == "torch" else str(options.folder)
@@ -106,12 +111,13 @@ def main() -> None:
         print(export_onnx(SpanMarkerModel.from_pretrained(options.model), options.folder))
     models: Models = {
         "torch": SpanMarkerModel.from_pretrained(options.model),
-        "onnx": SpanMarkerModel.from_pretrained(options.folder, backend="onnx"),
+        options.backend: SpanMarkerModel.from_pretrained(options.folder, backend=options.backend),
     }
     words, _, _ = read_conll(options.data / "test.txt")
     sentences = words[:: max(1, len(words) // options.sentences)][: options.sentences]
     results: dict[str, Any] = {
-        "machine": machine() | {"threads": torch.get_num_threads(), "onnxruntime": version("onnxruntime")},
+        "machine": machine()
+        | {"threads": torch.get_num_threads(), options.backend: version(PACKAGES[options.backend])},
         "encoder": models["torch"].config.encoder.model_type,
     }
     modes = {"filtered": False, "all candidates": True} if models["torch"].uses_filter(False) else {"all": True}
@@ -129,7 +135,7 @@ def main() -> None:
             done = subprocess.run(command, capture_output=True, text=True, check=True)
             results["memory"][name] = json.loads(done.stdout.splitlines()[-1])
         print("memory", results["memory"])
-    path = HERE / "results" / "export.json"
+    path = HERE / "results" / f"{options.backend}.json"
     path.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
 
 

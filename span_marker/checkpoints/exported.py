@@ -12,7 +12,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -22,14 +22,12 @@ from transformers.utils.hub import cached_file
 from span_marker.checkpoints.atomic import WEIGHTS
 from span_marker.checkpoints.errors import BROKEN_WEIGHTS, StrPath, naming_broken_files
 from span_marker.checkpoints.loading import ARGUMENTS, HUB_ARGUMENTS
-from span_marker.checkpoints.runtimes import OnnxGraph, import_extra
+from span_marker.checkpoints.runtimes import RUNTIMES, RuntimeGraph, import_extra
 from span_marker.configuration import SpanMarkerConfig
 from span_marker.encoders.families import family_of
-from span_marker.encoders.graph_engine import GraphEngine
+from span_marker.encoders.graph_engine import Backend, GraphEngine
 from span_marker.encoders.support import check_encoder
 from span_marker.version import __version__
-
-Backend = Literal["torch", "onnx"]
 
 Model = TypeVar("Model", bound=PreTrainedModel)
 
@@ -85,7 +83,8 @@ def choose_backend(path: StrPath, backend: Backend | None) -> Backend:
 
     Args:
         path: A folder or the name of a repository.
-        backend: What the caller asks for; None for the graphs if they are all that a folder has, and otherwise PyTorch.
+        backend: What the caller asks for; None for ONNX Runtime if a folder has nothing but graphs, and otherwise
+            PyTorch.
 
     Returns:
         The backend.
@@ -94,8 +93,8 @@ def choose_backend(path: StrPath, backend: Backend | None) -> Backend:
         ValueError: If there is no such backend.
         FileNotFoundError: If PyTorch is asked for, and the folder has only graphs.
     """
-    if backend not in (None, "torch", "onnx"):
-        raise ValueError(f"backend={backend!r} must be 'torch' or 'onnx'")
+    if backend not in (None, "torch", *RUNTIMES):
+        raise ValueError(f"backend={backend!r} must be one of {['torch', *RUNTIMES]}")
     has_only_graphs = Path(path, FOLDER, MANIFEST).is_file() and not _has_weights(Path(path))
     if backend == "torch" and has_only_graphs:
         raise FileNotFoundError(
@@ -110,7 +109,7 @@ def _has_weights(folder: Path) -> bool:
 
 
 def load_exported(
-    model_class: type[Model], path: StrPath, config: SpanMarkerConfig, arguments: dict[str, Any]
+    model_class: type[Model], path: StrPath, config: SpanMarkerConfig, backend: Backend, arguments: dict[str, Any]
 ) -> Model:
     """Load an exported model, without its tokenizer.
 
@@ -118,6 +117,7 @@ def load_exported(
         model_class: Class of the model.
         path: A folder or the name of a repository.
         config: Its configuration.
+        backend: The runtime, a key of `RUNTIMES`.
         arguments: Arguments of ``from_pretrained``; only those that say where on the Hub are allowed.
 
     Returns:
@@ -125,7 +125,7 @@ def load_exported(
 
     Raises:
         FileNotFoundError: If there are no graphs.
-        ImportError: If ONNX Runtime is not installed.
+        ImportError: If the runtime is not installed.
         TypeError: If there is an argument that graphs cannot follow.
         ValueError: If a file is broken, of another export, or of a newer version.
     """
@@ -133,8 +133,6 @@ def load_exported(
         kind = "are for backend='torch'" if set(unknown) <= set(ARGUMENTS) else "do not exist"
         raise TypeError(f"the arguments {unknown} of from_pretrained {kind}: exported graphs cannot follow them")
     check_encoder(config.encoder)
-    for name in ("onnx", "onnxruntime"):
-        import_extra(name)
     files, manifest = _find_files(path, arguments)
     for name in (TEXT_GRAPH, MARKER_GRAPH):
         check_graph(files[name], files[ENCODER])
@@ -142,9 +140,10 @@ def load_exported(
         heads = load_file(files[HEADS])
         marker_embeds = heads.pop(MARKER_EMBEDS)
     encoder: Any = ExportedEncoder(config.encoder, marker_embeds.shape[-1], files, manifest)
-    graphs = OnnxGraph(files[TEXT_GRAPH]), OnnxGraph(files[MARKER_GRAPH])
+    runtime = RUNTIMES[backend]
+    graphs = runtime(files[TEXT_GRAPH]), runtime(files[MARKER_GRAPH])
     _check_shapes(config.encoder, *graphs, path)
-    engine = GraphEngine("onnx", *graphs, marker_embeds, manifest["max_distance"])
+    engine = GraphEngine(backend, *graphs, marker_embeds, manifest["max_distance"])
     arguments_of_model: dict[str, Any] = {"encoder": encoder, "engine": engine}
     model = model_class(config, **arguments_of_model)
     _load_heads(model, heads, path)
@@ -244,7 +243,9 @@ def _graphs(graph: Any) -> Iterator[Any]:
                     yield from _graphs(inner)
 
 
-def _check_shapes(config: PreTrainedConfig, text_graph: OnnxGraph, marker_graph: OnnxGraph, path: StrPath) -> None:
+def _check_shapes(
+    config: PreTrainedConfig, text_graph: RuntimeGraph, marker_graph: RuntimeGraph, path: StrPath
+) -> None:
     num_states = len(text_graph.output_shapes), 2 * family_of(config).num_attention_layers(config)
     hidden = marker_graph.output_shapes[0][-1], config.hidden_size
     if num_states[0] != num_states[1] or hidden[0] != hidden[1]:

@@ -23,6 +23,7 @@ from span_marker.core.labels import OUTSIDE
 from span_marker.core.notation import read_labels
 from span_marker.data.in_memory import AnnotatedData
 from span_marker.encoders.engines import Engine
+from span_marker.encoders.graph_engine import Backend, GraphEngine
 from span_marker.encoders.support import EngineChoice, build_encoder, max_positions, select_engine
 from span_marker.heads import CaseEmbedding, SpanClassifier
 from span_marker.preprocessing.preprocessor import Preprocessor
@@ -108,9 +109,9 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
         self.encoder.set_input_embeddings(value)
 
     @property
-    def backend(self) -> exported.Backend:
-        """What runs the encoder: ``"torch"``, or ``"onnx"`` for an exported model."""
-        return "onnx" if isinstance(self.encoder, exported.ExportedEncoder) else "torch"
+    def backend(self) -> Backend:
+        """What runs the encoder: ``"torch"``, or the runtime of an exported model."""
+        return self.engine.backend if isinstance(self.engine, GraphEngine) else "torch"
 
     @property
     def max_text_length(self) -> int:
@@ -295,7 +296,7 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
         labels: Sequence[str] | AnnotatedData | dict[str, AnnotatedData] | None = None,
         config: PreTrainedConfig | None = None,
         engine: EngineChoice = "auto",
-        backend: exported.Backend | None = None,
+        backend: Backend | None = None,
         model_card_data: SpanMarkerModelCardData | None = None,
         compatible_with_1x: bool = False,
         **kwargs: Any,
@@ -313,8 +314,8 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
                 listed are dropped.
             config: The configuration of the checkpoint or of the encoder, in place of its own.
             engine: See `SpanMarkerModel`.
-            backend: ``"torch"``, or ``"onnx"`` for the graphs of an exported model, see ``docs/export.md``. By default
-                the graphs if they are all that a folder has, and otherwise PyTorch.
+            backend: ``"torch"``; or ``"onnx"`` (ONNX Runtime) or ``"openvino"`` for an exported model, see
+                ``docs/export.md``. Defaults to ``"onnx"`` for a folder that has nothing but graphs.
             model_card_data: What is to stand in the model's card. A checkpoint that is loaded without keeps the card
                 that it has, until it is trained.
             compatible_with_1x: Whether the published 1.x library must be able to read the checkpoints of a new model.
@@ -372,7 +373,7 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
             else:
                 for_torch = {"engine": engine != "auto", "labels": new_labels is not None}
                 unused = {name: None for name, is_set in for_torch.items() if is_set}
-                model = exported.load_exported(cls, path, config, kwargs | unused)
+                model = exported.load_exported(cls, path, config, backend, kwargs | unused)
             model.tokenizer = tokenizer
             if model_card_data is None:
                 model.card_text = loading.load_card(path, kwargs)

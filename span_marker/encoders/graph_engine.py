@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -15,6 +15,9 @@ from span_marker.encoders.packing import POSITION_OFFSET, Texts, first_rows, sim
 from span_marker.encoders.passes import TextMemory
 
 Array = np.ndarray[Any, Any]
+
+Backend = Literal["torch", "onnx", "openvino"]
+"""What runs an encoder: PyTorch, or a runtime of exported graphs."""
 
 
 class Graph(Protocol):
@@ -36,14 +39,14 @@ class GraphEngine:
     """Runs exported graphs on the CPU. See `span_marker.encoders.engines.StagedEngine`.
 
     Attributes:
-        backend: Name of the runtime, such as ``"onnx"``.
+        backend: Name of the runtime.
         text_graph: Runs `span_marker.encoders.graphs.TextGraph`.
         marker_graph: Runs `span_marker.encoders.graphs.MarkerGraph`.
         marker_embeds: Embeddings of the start and end marker, ``(2, embed_dim)``.
         max_distance: The largest distance between two positions that the graphs were made for.
     """
 
-    backend: str
+    backend: Backend
     text_graph: Graph
     marker_graph: Graph
     marker_embeds: Tensor

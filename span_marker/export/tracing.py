@@ -64,7 +64,7 @@ def write_graphs(
             TEXT_GRAPH: _trace(text_graph, text_inputs, text_shapes, names),
             MARKER_GRAPH: _trace(marker_graph, marker_inputs, marker_shapes, ["states"]),
         }
-    _write(graphs, folder)
+    write_shared(graphs, folder)
 
 
 def _text_example(embed_dim: int | None) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -154,8 +154,13 @@ def _quiet() -> Iterator[None]:
                 logger.setLevel(level)
 
 
-def _write(graphs: dict[str, Any], folder: Path) -> None:
-    """Write graphs. Weights that several of them have are written once."""
+def write_shared(graphs: dict[str, Any], folder: Path) -> None:
+    """Write graphs. Weights that several of them have are written once.
+
+    Args:
+        graphs: The graphs as ``onnx_ir.Model``, by file name.
+        folder: The folder to write to.
+    """
     onnx_ir: Any = import_extra("onnx_ir")
     values: dict[str, list[Any]] = {}
     for model in graphs.values():

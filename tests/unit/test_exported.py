@@ -72,7 +72,9 @@ def test_a_whole_folder_is_loaded(folder):
 def test_a_checkpoint_has_no_graphs(tmp_path):
     build_model().save_pretrained(tmp_path)
     refused(tmp_path, FileNotFoundError, r"has no exported graphs \(onnx/export.json\): export the model with")
-    refused(tmp_path, ValueError, "backend='tensorrt' must be 'torch' or 'onnx'", backend="tensorrt")
+    refused(
+        tmp_path, ValueError, r"backend='tensorrt' must be one of \['torch', 'onnx', 'openvino'\]", backend="tensorrt"
+    )
 
 
 def test_graphs_have_no_weights_for_torch(folder):
@@ -206,7 +208,15 @@ def test_heads_that_are_no_weights(folder):
     refused(folder, ValueError, r"cannot read the heads \(onnx/heads.safetensors\)")
 
 
-@pytest.mark.parametrize("name", ["onnx", "onnxruntime"])
-def test_a_missing_extra(folder, name, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "backend", "packages"),
+    [
+        ("onnx", "onnx", "onnx onnxscript onnxruntime, or span_marker with the extra 'onnx'"),
+        ("onnxruntime", "onnx", "onnx onnxscript onnxruntime, or span_marker with the extra 'onnx'"),
+        ("openvino", "openvino", "openvino onnx, or span_marker with the extra 'openvino'"),
+    ],
+)
+def test_a_missing_extra(folder, name, backend, packages, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, name, None)
-    refused(folder, ImportError, f"exported graphs need {name}, which is not installed: pip install onnx onnxscript")
+    message = f"exported graphs need {name}, which is not installed: pip install {packages}"
+    refused(folder, ImportError, message, backend=backend)

@@ -213,6 +213,15 @@ def test_a_checkpoint_and_graphs_do_not_replace_each_other(exported, original, f
     assert SpanMarkerModel.from_pretrained(copied).backend == "torch"
 
 
+def test_openvino_runs_the_same_graphs(folder, original):
+    pytest.importorskip("openvino")
+    model = SpanMarkerModel.from_pretrained(folder, backend="openvino")
+    assert model.backend == "openvino"
+    assert compare_models(original, model, [TEXT]).num_entities > 50
+    again = pickle.loads(pickle.dumps(model.engine))
+    assert again.text_graph.output_shapes == model.engine.text_graph.output_shapes
+
+
 def in_child(model, sentences, queue):
     queue.put(model.predict(sentences))
 
