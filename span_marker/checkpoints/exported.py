@@ -317,6 +317,18 @@ def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
     (folder / FOLDER / MANIFEST).write_text(text, encoding="utf-8")
 
 
+def outdated_by_weights(folder: StrPath) -> tuple[str, ...]:
+    """List what a folder must lose when a checkpoint is written to it: old weights, and graphs that were made of them.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        Patterns for `span_marker.checkpoints.atomic.replacing`.
+    """
+    return (*WEIGHTS, FOLDER) if Path(folder, FOLDER, MANIFEST).is_file() else WEIGHTS
+
+
 def check_target(folder: StrPath) -> None:
     """Refuse to write graphs beside weights, which may be those of another model.
 

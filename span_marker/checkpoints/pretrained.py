@@ -222,7 +222,7 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
         is_exported = self.backend != "torch"
         if is_exported:
             exported.check_target(save_directory)
-        stale = () if is_exported else (*atomic.WEIGHTS, exported.FOLDER)
+        stale = () if is_exported else exported.outdated_by_weights(save_directory)
         with atomic.replacing(save_directory, stale) as folder:
             if is_exported:
                 exported.save_exported(self, folder)
@@ -234,7 +234,8 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
                 self.write_card(folder)
             if handler:
                 shutil.copyfile(HANDLER, folder / "handler.py")
-                (folder / "requirements.txt").write_text(f"span_marker>={__version__}\n", encoding="utf-8")
+                extra = f"[{self.backend}]" if is_exported else ""
+                (folder / "requirements.txt").write_text(f"span_marker{extra}>={__version__}\n", encoding="utf-8")
         if push_to_hub:
             repo_id = hub_arguments.pop("repo_id", Path(save_directory).name)
             self.push_to_hub(repo_id, handler=handler, **hub_arguments, **kwargs)

@@ -42,8 +42,8 @@ def export_onnx(model: SpanMarkerModel, folder: StrPath, texts: Sequence[str] = 
     Raises:
         ImportError: If ``onnx``, ``onnxscript`` or ``onnxruntime`` is not installed.
         TypeError: If ``model`` is not a `SpanMarkerModel`.
-        ValueError: If the model is not in float32 on the CPU, runs on the dense engine, is quantized, or is exported
-            itself; if ``folder`` holds weights; or if the export differs from the model.
+        ValueError: If the model is not in float32 on the CPU, runs on the dense engine, is quantized, has code of
+            its own, or is exported itself; if ``folder`` holds weights; or if the export differs from the model.
     """
     engine = _check_model(model)
     check_target(folder)
@@ -78,6 +78,8 @@ def _check_model(model: SpanMarkerModel) -> FastEngine:
             f"an encoder of type {model.config.encoder.model_type!r} on the dense engine cannot be exported: load the "
             "model with engine='auto', if the encoder supports the fast engine"
         )
+    if type(model.encoder).__module__.startswith("transformers_modules."):  # private: where such code is imported to
+        raise ValueError("an encoder that comes with code of its own cannot be exported: graphs must not need any code")
     kinds = {(parameter.device.type, parameter.dtype) for parameter in model.parameters()}
     if kinds != {("cpu", torch.float32)}:
         raise ValueError(
