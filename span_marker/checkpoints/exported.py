@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -313,8 +312,7 @@ def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
         folder: The folder of the model.
         manifest: Its contents.
     """
-    text = json.dumps(manifest, indent=2) + os.linesep
-    (folder / FOLDER / MANIFEST).write_text(text, encoding="utf-8")
+    (folder / FOLDER / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
 
 
 def outdated_by_weights(folder: StrPath) -> tuple[str, ...]:

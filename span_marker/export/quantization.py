@@ -23,7 +23,7 @@ from span_marker.checkpoints.exported import (
 from span_marker.checkpoints.runtimes import import_extra
 from span_marker.core.tables import TextReport, text_table
 from span_marker.encoders.graph_engine import GraphEngine
-from span_marker.export.tracing import write_shared
+from span_marker.export.tracing import quiet, write_shared
 from span_marker.modeling import SpanMarkerModel
 
 GRAPHS = (TEXT_GRAPH, MARKER_GRAPH)
@@ -116,18 +116,21 @@ def _write_quantized(encoder: ExportedEncoder, target: Path) -> None:
     """Quantize both graphs, and store the weights that they share once."""
     quantization: Any = import_extra("onnxruntime.quantization")
     onnx_ir: Any = import_extra("onnx_ir")
+    graphs = {}
     with tempfile.TemporaryDirectory() as scratch:
         for name in GRAPHS:
-            quantization.quantize_dynamic(
-                encoder.files[name],
-                Path(scratch, name),
-                op_types_to_quantize=["MatMul", "Gemm"],
-                per_channel=True,
-                reduce_range=True,
-                weight_type=quantization.QuantType.QInt8,
-                use_external_data_format=True,
-            )
-        write_shared({name: onnx_ir.load(Path(scratch, name)) for name in GRAPHS}, target)
+            with quiet():
+                quantization.quantize_dynamic(
+                    encoder.files[name],
+                    Path(scratch, name),
+                    op_types_to_quantize=["MatMul", "Gemm"],
+                    per_channel=True,
+                    reduce_range=True,
+                    weight_type=quantization.QuantType.QInt8,
+                    use_external_data_format=True,
+                )
+            graphs[name] = onnx_ir.external_data.load_to_model(onnx_ir.load(Path(scratch, name)))
+        write_shared(graphs, target)
 
 
 def _compare(
@@ -148,7 +151,7 @@ def _compare(
 
 
 def _predict(model: SpanMarkerModel, texts: list[str], batch_size: int) -> list[list[Any]]:
-    found: Any = model.predict(texts, batch_size, is_split_into_words=False)
+    found: Any = model.predict(texts, batch_size=batch_size, is_split_into_words=False)
     return found
 
 

@@ -123,7 +123,7 @@ def _marker_example(
 
 def _trace(graph: torch.nn.Module, inputs: dict[str, Any], shapes: dict[str, Any], outputs: list[str]) -> Any:
     """Trace a graph to an ``onnx_ir.Model`` that holds nothing but the graph."""
-    with _quiet():
+    with quiet():
         program: Any = torch.onnx.export(
             graph, (), kwargs=inputs, dynamic_shapes=shapes, output_names=outputs, dynamo=True, verbose=False
         )
@@ -139,9 +139,13 @@ def _trace(graph: torch.nn.Module, inputs: dict[str, Any], shapes: dict[str, Any
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the exporter of PyTorch from reporting its progress and its own deprecations."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
+def quiet() -> Iterator[None]:
+    """Keep exporters from reporting their progress and their own deprecations.
+
+    Yields:
+        None.
+    """
+    loggers = [logging.getLogger(name) for name in (None, "torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")

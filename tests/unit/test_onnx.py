@@ -275,7 +275,7 @@ def test_an_export_that_differs_is_not_kept(folder, original, tmp_path, monkeypa
     export_onnx(original, target)
     before = {path: path.read_bytes() for path in target.rglob("*") if path.is_file()}
     monkeypatch.setattr(span_marker.export.onnx, "write_graphs", write_changed(folder, scale_weights))
-    message = "it was not kept. Please report the type of the encoder, 'bert'"
+    message = "An export that differs from its model is not kept. Please report the type of the encoder, 'bert'"
     for place in (target, tmp_path / "new"):
         with pytest.raises(ValueError, match=message):
             export_onnx(original, place)
