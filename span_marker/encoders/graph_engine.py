@@ -72,7 +72,7 @@ class GraphEngine:
         Raises:
             ValueError: If a text is longer than the graphs were made for.
         """
-        device, mask = batch.input_ids.device, batch.attention_mask
+        mask = batch.attention_mask
         lengths = mask.sum(dim=1).tolist()
         if (longest := max(lengths, default=0)) > self.max_distance:
             raise ValueError(
@@ -80,21 +80,35 @@ class GraphEngine:
                 f"{self.max_distance}: lower model_max_length, or export the model again with that limit"
             )
         texts = Texts(lengths, (mask.cumsum(dim=1) - 1 + POSITION_OFFSET)[mask], in_groups=True)
-        table, places, key_mask = tabulate(first_rows(lengths), lengths)
-        inputs = {
-            "input_ids": batch.input_ids[mask],
-            "position_ids": texts.position_ids,
-            "table": table,
-            "places": places,
-            "key_mask": key_mask,
-        }
+        inputs = {"input_ids": batch.input_ids[mask], "position_ids": texts.position_ids}
         if batch.added_embeds is not None:
             inputs["added_embeds"] = batch.added_embeds[mask].float()
-        states = [torch.from_numpy(array).to(device) for array in self.text_graph(_arrays(inputs))]
-        memory = TextMemory(len(states) // 2)
-        for depth, (key, value) in enumerate(zip(states[::2], states[1::2], strict=True)):
-            memory.store(depth, key, value)
+        layers = self._run_texts({name: tensor.cpu() for name, tensor in inputs.items()}, lengths)
+        memory = TextMemory(len(layers))
+        for depth, layer in enumerate(layers):
+            memory.store(depth, *(states.to(mask.device) for states in layer))
         return EncodedTexts(texts, memory, self.marker_embeds)
+
+    def _run_texts(self, inputs: dict[str, Tensor], lengths: list[int]) -> list[tuple[Tensor, Tensor]]:
+        """Run packed texts in groups of similar length: the keys and values of each layer."""
+        if not any(lengths):  # the states have no rows, but a size
+            one_token = {name: tensor.new_zeros(1, *tensor.shape[1:]) for name, tensor in inputs.items()}
+            return [(key[:, :0], value[:, :0]) for key, value in self._run_texts(one_token, [1])]
+        firsts = first_rows(lengths)
+        groups = [sorted(group) for group in similar_lengths(lengths)]
+        rows = [torch.cat([torch.arange(lengths[index]) + firsts[index] for index in group]) for group in groups]
+        outputs = []
+        for group, group_rows in zip(groups, rows, strict=True):
+            group_lengths = [lengths[index] for index in group]
+            table, places, key_mask = tabulate(first_rows(group_lengths), group_lengths)
+            tensors = {name: tensor[group_rows] for name, tensor in inputs.items()}
+            tensors |= {"table": table, "places": places, "key_mask": key_mask}
+            outputs.append([torch.from_numpy(array) for array in self.text_graph(_arrays(tensors))])
+        states = outputs[0]
+        if len(groups) > 1:
+            order = torch.cat(rows).argsort()
+            states = [torch.cat(parts, dim=1).index_select(1, order) for parts in zip(*outputs, strict=True)]
+        return list(zip(states[::2], states[1::2], strict=True))
 
     def encode_markers(self, encoder: PreTrainedModel, batch: EngineInput, texts: EncodedTexts) -> Tensor:
         """See `StagedEngine.encode_markers`.

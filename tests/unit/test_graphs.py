@@ -5,6 +5,7 @@ import pytest
 import torch
 from tiny import ENCODERS, LABELS, SENTENCES, build_model
 
+from span_marker.encoders.engines import EngineInput
 from span_marker.encoders.graph_engine import GraphEngine
 from span_marker.encoders.graphs import MarkerGraph, TextGraph
 from span_marker.encoders.packing import POSITION_OFFSET
@@ -87,6 +88,10 @@ def test_markers_run_in_bounded_passes_and_groups_of_similar_length():
     model = build_model("bert")
     model.engine = engine = graph_engine(model)
     scores(model, [MANY, ["Paris"], MANY[:40]])
+    assert len(engine.text_graph.shapes) > 1
+    for shapes in engine.text_graph.shapes:
+        num_sentences, longest = shapes["table"]
+        assert num_sentences * longest <= 2 * shapes["places"][0] or longest <= 64
     for shapes in engine.marker_graph.shapes:
         assert 2 * shapes["span_positions"][0] <= 2048
         num_sentences, longest = shapes["table"]
@@ -103,6 +108,21 @@ def test_graphs_refuse_longer_texts_than_they_were_made_for():
     )
     with pytest.raises(ValueError, match=message):
         scores(model, SENTENCES)
+
+
+def test_texts_without_tokens_are_read():
+    model = build_model()
+    model.engine = engine = graph_engine(model)
+    batch = EngineInput(
+        torch.zeros(1, 0, dtype=torch.long),
+        torch.ones(1, 0, dtype=torch.bool),
+        torch.zeros(0, 2, dtype=torch.long),
+        [0],
+        model._marker_ids(model.device),
+    )
+    texts = engine.encode_texts(model.encoder, batch)
+    assert texts.states.shape == (0, 32)
+    assert engine.encode_markers(model.encoder, batch, texts).shape == (0, 2, 32)
 
 
 def test_inputs_of_graphs_are_arrays_of_fixed_types():
