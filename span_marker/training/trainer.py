@@ -122,6 +122,11 @@ class Trainer(BaseTrainer):
                 f"label_smoothing_factor={self.args.label_smoothing_factor} must be 0 for a multi-label model, whose "
                 "labels are independent of each other"
             )
+        if self.train_dataset is not None and model.backend != "torch":
+            raise ValueError(
+                f"a model on backend={model.backend!r} cannot be trained: load the checkpoint that it was exported "
+                "from, train that, and export it again"
+            )
         has_filter = model.span_filter is not None or model.config.candidates_per_word is not None
         if has_filter and (self.args.label_smoothing_factor or self.compute_loss_func is not None):
             raise ValueError(
