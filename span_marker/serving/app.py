@@ -145,8 +145,23 @@ def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 def _body(kind: type[BaseModel], shown: Mapping[str, Any]) -> dict[str, Any]:
     """The description of a body that is read by hand, since its size is limited while it comes."""
-    content = {"schema": kind.model_json_schema(), "examples": {name: {"value": value} for name, value in shown.items()}}
+    schema = kind.model_json_schema()
+    content = {
+        "schema": _inline(schema, schema.pop("$defs", {})),
+        "examples": {name: {"value": value} for name, value in shown.items()},
+    }
     return {"requestBody": {"required": True, "content": {"application/json": content}}}
+
+
+def _inline(schema: Any, definitions: Mapping[str, Any]) -> Any:
+    """Replace references to definitions, which would have to stand elsewhere in the description, by what they name."""
+    if isinstance(schema, list):
+        return [_inline(part, definitions) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        return _inline(definitions[schema["$ref"].rpartition("/")[2]], definitions)
+    return {name: _inline(part, definitions) for name, part in schema.items()}
 
 
 def _json(value: Any) -> Response:

@@ -110,6 +110,8 @@ class Service:
             HTTPException: If they have too many words, are not read in time, or the model fails.
             ClientDisconnect: If the client has left.
         """
+        if are_words and sentences and "split_sentences" in plan.options:
+            raise HTTPException(422, "split_sentences is for texts, but there are words: leave it out")
         job = Job(plan.model, sentences, are_words, plan.options)
         self.limits.check_words(sum(job.num_words))
         self.queue.put(job)
