@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import threading
 import time
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from span_marker.core.offsets import convert_offsets
 from span_marker.serving import create_app, listen
 from span_marker.serving.server import make_server
 
@@ -102,3 +104,49 @@ def wait_for(condition: Any) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.002)
+
+
+class NameFinder:
+    """Stands in for a model: it finds names from a list, so that a test of the page knows what there is to see."""
+
+    NAMES = (
+        ("New York University", "ORG", 0.9),
+        ("New York", "LOC", 0.7),
+        ("Paris", "LOC", 0.8),
+        ("Amelia", "PER", 0.6),
+        ("القاهرة", "LOC", 0.95),
+        ("<script>", "<img src=x onerror=document.title='broken'>", 0.5),
+    )
+
+    def __init__(self, model: Any, found: tuple[str, ...] = ("ORG", "LOC", "PER", NAMES[-1][1])) -> None:
+        self._model = model
+        self.labels = sorted(found)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def predict(self, texts: list[str], *arguments: Any, threshold: Any = None, offsets: Any = "codepoint", **o: Any) -> Any:
+        found = [self._entities(text, threshold or 0.0, o.get("decoding") == "nested", offsets) for text in texts]
+        coverages = self._model.predict(["a"] * len(texts), is_split_into_words=False, return_coverage=True)[1]
+        return found, coverages
+
+    def _entities(self, text: str, threshold: float, is_nested: bool, offsets: Any) -> list[dict[str, Any]]:
+        found: list[tuple[int, int, str, float]] = []
+        taken: set[int] = set()
+        for name, label, score in self.NAMES:
+            for match in re.finditer(re.escape(name), text):
+                if label in self.labels and score >= threshold and (is_nested or match.start() not in taken):
+                    taken |= {*range(*match.span())}
+                    found.append((*match.span(), label, score))
+        found.sort()
+        places = iter(convert_offsets(text, [place for entity in found for place in entity[:2]], offsets))
+        return [
+            {
+                "span": text[start:end],
+                "label": label,
+                "score": score,
+                "char_start_index": next(places),
+                "char_end_index": next(places),
+            }
+            for start, end, label, score in found
+        ]
