@@ -57,7 +57,6 @@ class Panel {
     this.request?.abort();
     this.request = new AbortController();
     const { signal } = this.request;
-    this.drawing.setAttribute("aria-busy", "true");
     const answer = await ask("predict", { ...options, offsets: "utf-16" }, signal);
     signal.throwIfAborted();
     this.show(options.inputs, answer.entities.map((entity) => ({
@@ -91,7 +90,7 @@ class Panel {
       if (drawn.length === index + 1) this.drawing.replaceChildren(...drawn);
       else this.drawing.append(...drawn);
       drawn.length = 0;
-      await new Promise((resolve) => setTimeout(resolve));
+      if (index < waiting.length - 1) await new Promise((resolve) => setTimeout(resolve));
       if (this.turn !== turn) return;
       started = performance.now();
     }
@@ -147,9 +146,10 @@ class Panel {
     label.classList.add("chosen");
     label.scrollIntoView({ block: "nearest" });
     const score = entity.score === undefined ? "" : `, score ${entity.score.toFixed(3)}`;
-    if (!isQuiet) say(`${entity.label}: ${this.text.slice(entity.start, entity.end)}${score}`);
-    byId("new-label").value = entity.label;
     updateEditor();
+    if (isQuiet) return;
+    say(`${entity.label}: ${this.text.slice(entity.start, entity.end)}${score}`);
+    byId("new-label").value = entity.label;
   }
 
   onKey(event) {
@@ -256,13 +256,19 @@ function wellFormed(string) {
   return string.toWellFormed ? string.toWellFormed() : string;
 }
 
+function markOutOfDate() {
+  for (const panel of panels) panel.drawing.setAttribute("aria-busy", "true");
+}
+
 function later() {
   clearTimeout(state.timer);
+  markOutOfDate();
   state.timer = setTimeout(update, text.value.length > LONG_TEXT ? 600 : 150);
 }
 
 async function update() {
   clearTimeout(state.timer);
+  markOutOfDate();
   const inputs = wellFormed(text.value);
   const models = [byId("model-1").value, byId("model-2").value];
   panels.forEach((panel, index) => {
@@ -287,6 +293,7 @@ async function update() {
   try {
     const requests = active.map((panel) => panel.predict({ inputs, ...chosenOptions(), ...(panel.model && { model: panel.model }) }));
     await Promise.all(requests);
+    second.drawing.removeAttribute("aria-busy");
     const took = Math.round(performance.now() - started);
     const counts = active.map((panel) => plural(panel.entities.length, "entity", "entities"));
     say(`${counts.join(" and ")}, in ${took.toLocaleString("en")} ms`);
@@ -294,7 +301,7 @@ async function update() {
     updateEditor();
   } catch (error) {
     if (error.name === "AbortError") return;
-    for (const panel of active) panel.drawing.removeAttribute("aria-busy");
+    for (const panel of panels) panel.drawing.removeAttribute("aria-busy");
     say(error instanceof TypeError ? "The server does not answer." : `${error.message[0].toUpperCase()}${error.message.slice(1)}.`, true);
   }
 }
