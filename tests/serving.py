@@ -125,7 +125,9 @@ class NameFinder:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
 
-    def predict(self, texts: list[str], *arguments: Any, threshold: Any = None, offsets: Any = "codepoint", **o: Any) -> Any:
+    def predict(
+        self, texts: list[str], *arguments: Any, threshold: Any = None, offsets: Any = "codepoint", **o: Any
+    ) -> Any:
         found = [self._entities(text, threshold or 0.0, o.get("decoding") == "nested", offsets) for text in texts]
         coverages = self._model.predict(["a"] * len(texts), is_split_into_words=False, return_coverage=True)[1]
         return found, coverages

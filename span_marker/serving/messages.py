@@ -46,14 +46,19 @@ class Options(Strict):
     """Options of prediction, which have the names and the meaning of those of `SpanMarkerModel.predict`."""
 
     threshold: Probability | dict[str, Probability] | None = Field(
-        None, description="Least probability of an entity, or those of some labels. By default, those of the model."
+        default=None,
+        description="Least probability of an entity, or those of some labels. By default, those of the model.",
     )
-    decoding: Decoding | None = Field(None, description="How overlaps are resolved. By default, as in the model.")
-    top_k: Count | None = Field(None, description="Also return so many most probable labels of each entity.")
-    exact: bool | None = Field(None, description="Score all candidates, without the candidate filter.")
-    split_sentences: bool = Field(False, description="Read each text sentence by sentence (needs spaCy).")
-    offsets: OffsetUnit = Field("codepoint", description="What indices into texts count. JavaScript counts utf-16.")
-    labels: list[str] | None = Field(None, description="Return only entities with these labels.")
+    decoding: Decoding | None = Field(
+        default=None, description="How overlaps are resolved. By default, as in the model."
+    )
+    top_k: Count | None = Field(default=None, description="Also return so many most probable labels of each entity.")
+    exact: bool | None = Field(default=None, description="Score all candidates, without the candidate filter.")
+    split_sentences: bool = Field(default=False, description="Read each text sentence by sentence (needs spaCy).")
+    offsets: OffsetUnit = Field(
+        default="codepoint", description="What indices into texts count. JavaScript counts utf-16."
+    )
+    labels: list[str] | None = Field(default=None, description="Return only entities with these labels.")
 
     def for_predict(self) -> dict[str, Any]:
         """Those that `SpanMarkerModel.predict` takes, as far as they differ from its defaults."""
@@ -68,13 +73,17 @@ class PredictRequest(Options):
 
     inputs: str | list[str] | list[list[str]] = Field(description=f"What to read: {INPUTS}.")
     is_split_into_words: bool | None = Field(
-        None, description="true if a list of strings is one sentence of words. By default, each string is a text."
+        default=None,
+        description="true if a list of strings is one sentence of words. By default, each string is a text.",
     )
-    return_coverage: bool = Field(False, description="Also say how much of each text was read.")
-    model: str | None = Field(None, description="Name of the model. By default, the first one.")
+    return_coverage: bool = Field(default=False, description="Also say how much of each text was read.")
+    model: str | None = Field(default=None, description="Name of the model. By default, the first one.")
 
     def sentences(self) -> tuple[list[Any], bool, bool]:
-        """What to read, whether it is words rather than texts, and whether it is a single sentence.
+        """Say what to read.
+
+        Returns:
+            The sentences, whether they are lists of words rather than texts, and whether it is a single one.
 
         Raises:
             HTTPException: If ``is_split_into_words`` contradicts ``inputs``.
@@ -96,7 +105,7 @@ class TaskParameters(Strict):
     """Options of the stock task; those of the same name as an option of ``/predict`` mean the same."""
 
     aggregation_strategy: Literal["simple", "first", "average", "max"] | None = None
-    ignore_labels: list[str] | None = Field(None, description="Leave out entities with these labels.")
+    ignore_labels: list[str] | None = Field(default=None, description="Leave out entities with these labels.")
     threshold: Probability | dict[str, Probability] | None = None
     decoding: Decoding | None = None
     stride: None = None

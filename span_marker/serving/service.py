@@ -116,8 +116,9 @@ class Service:
         self.limits.check_words(sum(job.num_words))
         self.queue.put(job)
         has_left = asyncio.ensure_future(_disconnect(request))
+        events: set[asyncio.Future[Any]] = {job.answer, has_left}
         try:
-            await asyncio.wait({job.answer, has_left}, timeout=self.limits.timeout, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(events, timeout=self.limits.timeout, return_when=asyncio.FIRST_COMPLETED)
         finally:
             job.answer.cancel()  # nothing happens if it is there; otherwise the job leaves the queue
             is_gone = has_left.done()

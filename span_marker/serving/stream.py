@@ -52,11 +52,7 @@ class RowStream(Response):
         self._request, self._service, self._plan = request, service, plan
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Write the answer.
-
-        Raises:
-            HTTPException: If there are too many requests.
-        """
+        """Write the answer."""
         with self._service.admission.enter():
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             try:

@@ -13,13 +13,8 @@ from functools import partial
 
 import pytest
 from helpers import approximately, check_margin
-from tiny import SENTENCES, TEXT, build_model
-
-pytest.importorskip("fastapi")
-pytest.importorskip("uvicorn")
-pytest.importorskip("prometheus_client")
-
 from serving import PATIENCE, HeldModel, running, wait_for
+from tiny import SENTENCES, TEXT, build_model
 
 import span_marker.serving.server as server_module
 from span_marker.serving import Limits, create_app
@@ -409,7 +404,11 @@ def test_key(model):
         ):
             answer = server.ask("/predict", {"inputs": "Paris"}, headers)
             assert (answer.status, "API key" in answer.error) == (401, True)
-        for headers in ({"X-API-Key": "s3cret"}, {"Authorization": "Bearer s3cret"}, {"Authorization": "bearer s3cret"}):
+        for headers in (
+            {"X-API-Key": "s3cret"},
+            {"Authorization": "Bearer s3cret"},
+            {"Authorization": "bearer s3cret"},
+        ):
             assert server.ask("/predict", {"inputs": "Paris"}, headers).status == 200
         for path in ("/info", "/metrics", "/openapi.json"):
             assert server.ask(path).status == 401
