@@ -13,8 +13,8 @@ def serve(
     models: Annotated[
         list[str],
         typer.Argument(
-            help="Models: folders or names on the Hub. NAME=MODEL gives a model a name; by default, it is the last part "
-            "of its path. Requests that name none are for the first.",
+            help="Models: folders or names on the Hub. NAME=MODEL gives a model a name, by default the last part of "
+            "its path. Requests that name none are for the first.",
             metavar="MODEL...",
         ),
     ],

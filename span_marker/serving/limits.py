@@ -43,7 +43,7 @@ class Limits:
     """How much a server takes in.
 
     Attributes:
-        max_requests: Number of requests at a time, from the first byte of their bodies to the last one of their answers.
+        max_requests: Number of requests at a time, from the start of their bodies to the end of their answers.
         max_body: Bytes of the body of a request, or of a line of a stream.
         max_words: Words of all texts of a request, see `count_words`.
         timeout: Seconds to wait for a body, and again for its answer; for a stream, for the next lines.

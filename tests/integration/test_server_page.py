@@ -1,4 +1,4 @@
-"""The page of the server, in a browser, if there is one; AXE_CORE may name a file of axe-core, which is then asked, too."""
+"""The page of the server, in a browser, if there is one. AXE_CORE may name a file of axe-core, which then runs, too."""
 
 import json
 import os
