@@ -17,12 +17,10 @@ from span_marker.serving.quiet import FirstTime, WithoutMessages
 HEAD_SECONDS = 10.0
 """How long a connection may take to send the head of a request."""
 
-LOG_FILTERS = {
-    "uvicorn.error": WithoutMessages(),
-    "span_marker.prediction.predictor": FirstTime(),  # they speak of every batch
-    "span_marker.preprocessing.inputs": FirstTime(),
-}
-"""What is kept from logs."""
+SPEAK_OF_EVERY_BATCH = ("span_marker.prediction.predictor", "span_marker.preprocessing.inputs")
+"""Logs whose messages come with every batch."""
+
+_WITHOUT_MESSAGES = WithoutMessages()
 
 
 class Protocol(H11Protocol):
@@ -72,8 +70,7 @@ def make_server(app: FastAPI) -> uvicorn.Server:
     Returns:
         The server. It logs neither requests nor messages of errors, which might quote texts.
     """
-    for name, log_filter in LOG_FILTERS.items():
-        logging.getLogger(name).addFilter(log_filter)
+    logging.getLogger("uvicorn.error").addFilter(_WITHOUT_MESSAGES)
     config = uvicorn.Config(
         app,
         http=Protocol,
@@ -90,8 +87,12 @@ def make_server(app: FastAPI) -> uvicorn.Server:
 def serve(app: FastAPI, listener: socket.socket) -> None:
     """Answer requests until the process is told to stop (SIGTERM or SIGINT), and then finish what has begun.
 
+    Warnings that would come with every batch are logged once.
+
     Args:
         app: See `span_marker.serving.create_app`.
         listener: See `listen`. It is closed.
     """
+    for name in SPEAK_OF_EVERY_BATCH:
+        logging.getLogger(name).addFilter(FirstTime())
     make_server(app).run(sockets=[listener])
