@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from span_marker.data.entity_tables import lines_of_entities, rows_of_entities
+from span_marker.data.entity_tables import BOUNDS, DETAILS, lines_of_entities, rows_of_entities
 from span_marker.data.jsonl import read_records
 from span_marker.data.label_names import name_label, read_label_names
 from span_marker.data.row_errors import OnError
@@ -357,5 +357,5 @@ def _entity_table(
     if len(contents) > 1:
         raise ValueError("some rows have 'text', others 'tokens': write them to different tables")
     content = contents.pop() if contents else "text"
-    scores = ["score"] if any(line["score"] is not None for line in lines) else []
-    return lines, ["id", content, "start", "end", "label", *scores, "span"]
+    has_scores = any(line["score"] is not None for line in lines)
+    return lines, ["id", content, *BOUNDS, *(name for name in DETAILS if has_scores or name != "score")]

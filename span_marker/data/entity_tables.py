@@ -12,6 +12,8 @@ from span_marker.data.copies import check_copy
 from span_marker.data.rows import COLUMNS, UNITS, Kind, Row, RowEntity, check_content, check_entity, distinct, is_whole
 
 BOUNDS = ("start", "end", "label")
+DETAILS = ("score", "span")
+"""What a line has about its entity, in this order."""
 
 _WHOLE = re.compile(r"\s*(-?\d+)(?:\.0)?\s*")
 
@@ -114,4 +116,4 @@ def lines_of_entities(rows: Iterable[tuple[dict[str, Any], Row]]) -> Iterator[di
             words = row.content[entity.start : entity.end]
             yield {**head, **entity._asdict(), "span": words if row.kind == "text" else " ".join(words)}
         if not row.entities:
-            yield {**head, **dict.fromkeys((*BOUNDS, "score", "span"))}
+            yield {**head, **dict.fromkeys((*BOUNDS, *DETAILS))}
