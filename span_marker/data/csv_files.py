@@ -134,11 +134,8 @@ def _find_table(text: str, columns: Mapping[str, str]) -> _Table | str:
     missing = [name for name in columns.values() if name not in names]
     if missing:
         return f"there is no column {missing[0]!r}, only {names}"
-    way = (
-        f"columns= names only {list(columns)}"
-        if columns
-        else "pass columns=, such as {'text': 'NAME', 'entities': 'NAME'}"
-    )
+    example = "pass columns=, such as columns={'text': 'NAME', 'entities': 'NAME'}"
+    way = f"columns= names only {list(columns)}" if columns else example
     return f"a table has the columns {_FORMS}, but this one has {names}: {way}"
 
 
