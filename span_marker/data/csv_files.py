@@ -139,10 +139,9 @@ def _find_table(text: str, columns: Mapping[str, str]) -> _Table | str:
     missing = [name for name in columns.values() if name not in names]
     if missing:
         return f"there is no column {missing[0]!r}, only {names}"
-    return (
-        f"a table has the columns {_FORMS}, but this one has {names}: pass columns=, such as "
-        "columns={'text': 'NAME', 'entities': 'NAME'}"
-    )
+    example = "pass columns=, such as columns={'text': 'NAME', 'entities': 'NAME'}"
+    way = f"columns= names only {list(columns)}" if columns else example
+    return f"a table has the columns {_FORMS}, but this one has {names}: {way}"
 
 
 def _match(names: list[str], columns: Mapping[str, str], delimiter: str) -> _Table | None:

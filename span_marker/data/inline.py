@@ -84,7 +84,7 @@ def parse_line(line: str, location: str) -> dict[str, Any]:
                 raise _stray(line, part.start(), "closes none", location)
             place, start = opened.pop()
             if part["label"] is None:
-                raise _stray(line, place, "has no label, which has no white space, in parentheses behind it", location)
+                raise _stray(line, place, "has no label", location)
             spans.append((_ESCAPED.sub(r"\1", part["label"]), start, len(text)))
     if opened:
         raise _stray(line, opened[-1][0], "is not closed", location)
@@ -99,8 +99,8 @@ def parse_line(line: str, location: str) -> dict[str, Any]:
 def _stray(line: str, place: int, problem: str, location: str) -> ValueError:
     shown = line[place : place + _SHOWN]
     return ValueError(
-        f"{location}: the bracket of {shown!r}, at column {place + 1}, {problem}: an entity is [text](label), and a "
-        "bracket that is part of the text has a backslash before it"
+        f"{location}: the bracket of {shown!r}, at column {place + 1}, {problem}: an entity is [text](label), without "
+        r"white space before or in the label, and a bracket that is part of the text is \[ or \]"
     )
 
 

@@ -75,7 +75,9 @@ def test_the_examples_of_a_page_run(page, report):
     if failed := outcome["failed"]:
         lines = f"{page.name}, line {failed['line']}:\n\n{failed['source']}\n{failed['traceback']}"
         pytest.fail(lines, pytrace=False)
-    assert outcome["run"]
+    blocks = find_blocks(page.read_text(encoding="utf-8"))
+    assert blocks
+    assert outcome["run"] == sum(not block.is_excused for block in blocks)
 
 
 def test_a_block_that_fails_is_reported(report):

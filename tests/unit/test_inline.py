@@ -77,7 +77,7 @@ BAD = {
     "no label": ("[sic] c", r"the bracket of '\[sic\] c', at column 1, has no label"),
     "blank": ("x [b] (X)", r"the bracket of '\[b\] \(X\)', at column 3, has no label"),
     "empty label": ("[b]()", "at column 1, has no label"),
-    "label not closed": ("[b](X and [c](Y)", "at column 1, has no label, which has no white space, in parentheses"),
+    "label not closed": ("[b](X and [c](Y)", "has no label: .* without white space before or in the label"),
     "escaped": (r"[b](X\)", "at column 1, has no label"),
     "empty": ("a [](X)", "entity 'X' is empty: it starts and ends at character 2"),
     "outside": ("[a](O)", "must have a label other than '' and 'O'"),
