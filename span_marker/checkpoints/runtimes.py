@@ -94,6 +94,7 @@ class OnnxGraph(RuntimeGraph):
 
     def _load(self) -> None:
         runtime: Any = import_extra("onnxruntime")
+        runtime.disable_telemetry_events()  # which it has on Windows
         options = runtime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         options.enable_mem_pattern = False  # it would plan memory anew for every shape, and no two batches are alike
