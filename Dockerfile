@@ -8,9 +8,9 @@ WORKDIR /src
 COPY pyproject.toml README.md LICENSE span_marker_spacy.py constraints.txt ./
 COPY span_marker span_marker
 COPY span_marker_cli span_marker_cli
-RUN pip install --no-cache-dir --index-url https://download.pytorch.org/whl/cpu torch \
-    && pip install --no-cache-dir ".[serve]" \
-    && rm -rf /src/*
+# The index of PyTorch's builds for CPUs, as pytorch.org names it. Without it, the image has gigabytes of CUDA in it.
+ARG TORCH_INDEX=
+RUN pip install --no-cache-dir --constraint constraints.txt ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} ".[serve]"
 
 USER server
 WORKDIR /home/server

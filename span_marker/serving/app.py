@@ -54,7 +54,7 @@ ROWS = ("application/jsonl", "application/x-ndjson", "application/ndjson", "appl
 router = APIRouter()
 
 
-def _service(request: Request) -> Service:
+async def _service(request: Request) -> Service:  # not in a thread, as FastAPI would run a plain function
     service: Service = request.app.state.service
     return service
 

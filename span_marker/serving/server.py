@@ -26,9 +26,12 @@ _WITHOUT_MESSAGES = WithoutMessages()
 class Protocol(H11Protocol):
     """HTTP/1.1. Connections that do not send the head of a request in time are closed."""
 
+    _timer: asyncio.TimerHandle | None = None
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for a request."""
+        """Begin to wait for a request. Answers are sent at once, not when the client has confirmed their heads."""
         super().connection_made(transport)
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._wait_for_head()
 
     def on_response_complete(self) -> None:
@@ -36,8 +39,18 @@ class Protocol(H11Protocol):
         super().on_response_complete()
         self._wait_for_head()
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop waiting."""
+        super().connection_lost(exc)
+        self._forget_timer()
+
     def _wait_for_head(self) -> None:
-        self.loop.call_later(HEAD_SECONDS, self._close_if_still, self.cycle)
+        self._forget_timer()
+        self._timer = self.loop.call_later(HEAD_SECONDS, self._close_if_still, self.cycle)
+
+    def _forget_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()  # it would keep the last request in memory
 
     def _close_if_still(self, cycle: Any) -> None:
         if self.cycle is cycle and (cycle is None or cycle.response_complete):

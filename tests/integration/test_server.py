@@ -356,6 +356,23 @@ def test_half_requests_end(model, monkeypatch):
         assert server.ask("/predict", {"inputs": "Paris"}).status == 200
 
 
+def test_answers_are_sent_at_once(model, monkeypatch):
+    """Nagle's algorithm would keep each body back until the client has confirmed the head, for up to 40 ms."""
+    settings = []
+
+    class Watched(server_module.Protocol):
+        def connection_made(self, transport):
+            super().connection_made(transport)
+            connection = transport.get_extra_info("socket")
+            settings.append(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+    monkeypatch.setattr(server_module, "Protocol", Watched)
+    with running({"m": model}) as server:
+        assert server.ask("/health").status == 200
+    assert settings
+    assert all(settings)
+
+
 def test_slow_clients_hold_nobody_up(server):
     body = json.dumps({"inputs": "Paris"}).encode()
     slow = []
