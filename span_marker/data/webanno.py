@@ -85,13 +85,17 @@ def read_webanno(path: SourceFile, layer: str | None = None) -> list[dict[str, A
 
 
 def _columns(lines: Sequence[str]) -> list[_Column]:
-    """The columns of the header. A layer without features has one column; each slot of a relation has one, too."""
+    """The columns of layers of spans. Layers of chains and relations have columns, too, and may stand before them.
+
+    A layer without features has one column; each slot of a relation has one, too.
+    """
     columns, index = [], 3
     for line in lines:
-        if line.startswith(_LAYER):
-            layer, *features = line.removeprefix(_LAYER).split("|")
+        if line.startswith((_LAYER, *_OTHER_LAYERS)):
+            layer, *features = line.partition("=")[2].split("|")
             features = features or [""]
-            columns += [_Column(layer, feature, index + place) for place, feature in enumerate(features)]
+            if line.startswith(_LAYER):
+                columns += [_Column(layer, feature, index + place) for place, feature in enumerate(features)]
             index += len(features)
         elif line.startswith(_TEXT):
             break
