@@ -131,8 +131,10 @@ def test_the_latest_answer_wins(page):
 
     def hold_first(route):
         held.append(route)
-        page.unroute("**/predict")
-        page.fill("#text", "Amelia")
+        if len(held) == 1:
+            page.fill("#text", "Amelia")
+        else:
+            route.continue_()
 
     page.route("**/predict", hold_first)
     page.fill("#text", "Paris")
