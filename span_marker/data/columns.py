@@ -142,22 +142,6 @@ def tag_names(dataset: Dataset) -> list[str] | None:
     return list(names) if names else None
 
 
-def read_tag_names(names: Sequence[str], dataset_name: str) -> list[str]:
-    """Read the names of integer tags as the labels of a new model.
-
-    Args:
-        names: The names, see `tag_names`.
-        dataset_name: What to call the data set in errors.
-
-    Returns:
-        The labels, see `span_marker.core.notation.read_labels`.
-
-    Raises:
-        ValueError: If one of them is a stray, whether a word has it or not, or they are no label list.
-    """
-    return read_labels(names, f"the names of 'ner_tags' in the {dataset_name} data")
-
-
 def string_tags(dataset: Dataset, dataset_name: str) -> set[str]:
     """List the tags of a data set. Broken rows are skipped.
 
@@ -381,7 +365,7 @@ def _infer_tags(datasets: dict[str, Dataset]) -> list[str]:
         first, names = next(iter(all_names.items()))
         notation = read_notation(names)
         _refuse_strays(datasets, Tags(names, notation.renamed, notation=lambda: notation))
-        return read_tag_names(names, first)
+        return read_labels(names, f"the names of 'ner_tags' in the {first} data")
     tags: set[str] = set()
     for names, problems in chain.from_iterable(_named_tags(dataset, name) for name, dataset in datasets.items()):
         if problems or names is None:

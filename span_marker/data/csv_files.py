@@ -120,7 +120,7 @@ def read_csv(
         for number, cells in lines
         if cells
     )
-    return rows_of_entities(located, kind, lambda *line: _read_entity_line(*line, table, names), path.row)
+    return rows_of_entities(located, kind, lambda place, cells: _read_entity_line(place, cells, table, names), path.row)
 
 
 def _find_table(text: str, columns: Mapping[str, str]) -> _Table | str:

@@ -56,10 +56,10 @@ def as_dataset(value: Any, dataset_name: str) -> Any:
     if not is_table(value):
         return value
     dataset = table_as_dataset(value, dataset_name)
-    names = {*dataset.column_names}
-    if not {*BOUNDS} <= names or "entities" in names or not {"text", "tokens"} & names:
+    columns = {*dataset.column_names}
+    if not {*BOUNDS} <= columns or "entities" in columns or not {"text", "tokens"} & columns:
         return dataset
-    kind: Kind = "text" if "text" in names else "words"
+    kind: Kind = "text" if "text" in columns else "words"
     located = ((f"line {number} of the {dataset_name} data", line) for number, line in enumerate(dataset))
     return as_dataset(rows_of_entities(located, kind), dataset_name)
 

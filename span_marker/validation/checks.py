@@ -20,7 +20,7 @@ from span_marker.configuration import AUTO
 from span_marker.core.alignment import align, trim, trim_entities, trim_words
 from span_marker.core.graphemes import place_words
 from span_marker.core.labels import LabelledSpan, complete_tags
-from span_marker.core.notation import read_notation
+from span_marker.core.notation import read_labels, read_notation
 from span_marker.core.spans import IntArray
 from span_marker.core.surrogates import readable
 from span_marker.core.word_splitters import OWN_SPLITS, splitter_name
@@ -30,7 +30,6 @@ from span_marker.data.columns import (
     RowReader,
     annotation_form,
     read_columns,
-    read_tag_names,
     string_tags,
     tag_names,
 )
@@ -203,7 +202,7 @@ def _name_problems(dataset: Dataset, reader: RowReader) -> Iterator[Problem]:
     names = tag_names(dataset) if reader.form == "tags" else None
     try:
         if names is not None:
-            read_tag_names(names, reader.dataset_name)
+            read_labels(names, f"the names of 'ner_tags' in the {reader.dataset_name} data")
     except ValueError as error:
         yield Problem("tag-names", str(error), reader.dataset_name, row=0, unit=reader.unit)
 
