@@ -5,6 +5,7 @@ import re
 
 import case_studies
 import pytest
+import quickstart
 import spacy
 import systems
 import torch
@@ -14,7 +15,6 @@ from systems import SYSTEMS, Sentence, in_words, read_classes
 from tiny import build_tokenizer, encoder_config
 from transformers import AutoModel, AutoModelForTokenClassification
 
-import quickstart
 from span_marker import infer_labels
 from span_marker.core.labels import LabelledSpan, tags_to_entities
 from span_marker.data.inline import parse_line
