@@ -188,9 +188,7 @@ def page_of(explanation, folder, **options):
 def marks_on(page):
     """The text of the page, and of each mark its number, its text and its label with its score."""
     letters, labels = read_marks(page.find(".//figure/p"))
-    marked = {
-        number: "".join(letter for letter, lines in letters if number in dict(lines)) for number in (SPAN, OTHER)
-    }
+    marked = {number: "".join(letter for letter, lines in letters if number in dict(lines)) for number in (SPAN, OTHER)}
     return "".join(letter for letter, _ in letters), marked, sorted(text_of(label) for _, label in labels)
 
 
