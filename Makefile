@@ -5,12 +5,13 @@ BIN := $(VENV)/bin
 # --use-pep517: seqeval has no wheel, and older versions of pip would build it with whatever lies around.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517 --constraint $(CONSTRAINTS)
 
-.PHONY: help quickstart test unit lint test-oldest test-newest test-wheel audit format docs clean
+.PHONY: help quickstart test unit test-slow lint test-oldest test-newest test-wheel audit format docs clean
 
 help:
-	@echo "make quickstart   train, evaluate, save, load and predict; writes quickstart.html"
+	@echo "make quickstart   train, evaluate, save, load and predict; leaves data, model and a page in quickstart/"
 	@echo "make test         lint, types, import contracts, spelling and all tests"
 	@echo "make unit         all tests without lint"
+	@echo "make test-slow    the tests that take minutes, such as the export of every family of encoders"
 	@echo "make lint         lint, types, import contracts and spelling"
 	@echo "make test-oldest  all tests with the oldest versions of all dependencies that pyproject.toml allows"
 	@echo "make test-newest  all tests with the newest"
@@ -27,6 +28,9 @@ test: lint unit
 
 unit: $(VENV)/test.done
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+test-slow: $(VENV)/test.done
+	$(BIN)/python -m pytest --numprocesses 2 -m slow tests
 
 lint: $(VENV)/test.done
 	$(BIN)/ruff check .
@@ -87,4 +91,4 @@ $(VENV)/audit.done: $(VENV)/python.done
 	@touch $@
 
 clean:
-	rm -rf .venv .venv-oldest .venv-newest .venv-wheel build docs/figures dist *.egg-info quickstart-model quickstart.html
+	rm -rf .venv .venv-oldest .venv-newest .venv-wheel build dist *.egg-info quickstart

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from datasets import Dataset
 from studies import spread
 
 from span_marker import read_annotations
-from span_marker.core.labels import LabelledSpan, entities_to_tags, have_overlap, tags_to_entities
+from span_marker.core.labels import LabelledSpan, entities_to_tags, have_overlap
 
 sys.path.append(str(Path(__file__).parents[1] / "training_scripts"))
 
-import inline_annotation
+import bundled_corpus
 
 BUNDLED = "bundled"
 """Name of the corpus that comes with the repository."""
@@ -80,14 +81,7 @@ def load(path: Path | None, is_nested: bool, num_dev: int | None, num_test: int 
 
 def read_bundled() -> dict[str, list[Sentence]]:
     """Read the bundled corpus."""
-    columns = {split: inline_annotation.read_split(split) for split in SPLITS}
-    return {
-        split: [
-            Sentence(words, tags_to_entities(tags, "IOB"))
-            for words, tags in zip(of["tokens"], of["ner_tags"], strict=True)
-        ]
-        for split, of in columns.items()
-    }
+    return {split: to_sentences(bundled_corpus.read_words(split)) for split in SPLITS}
 
 
 def read_files(path: Path, is_nested: bool) -> dict[str, list[Sentence]]:
@@ -108,7 +102,11 @@ def read_files(path: Path, is_nested: bool) -> dict[str, list[Sentence]]:
 
 def read_file(path: Path, is_nested: bool) -> list[Sentence]:
     """Read the sentences of a file."""
-    data = read_annotations(path, **({"tag_columns": "all"} if is_nested else {}))
+    return to_sentences(read_annotations(path, **({"tag_columns": "all"} if is_nested else {})))
+
+
+def to_sentences(data: Dataset) -> list[Sentence]:
+    """Take words and entities out of a data set."""
     return [
         Sentence(words, [LabelledSpan(entity["label"], entity["start"], entity["end"]) for entity in entities])
         for words, entities in zip(data["tokens"], data["entities"], strict=True)

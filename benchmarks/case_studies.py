@@ -24,6 +24,7 @@ from systems import BATCH_SIZE, SYSTEMS, Sentence, System, judge, load_spacy, qu
 from tables import HERE, case_studies
 
 from span_marker import ErrorReport, compare_reports
+from span_marker.data.inline import parse_line
 
 PRETRAINED = "spacy-pretrained"
 
@@ -56,7 +57,7 @@ def read_snippets(systems: dict[str, System]) -> list[dict[str, Any]]:
     snippets = []
     for block in (HERE / "case_studies.txt").read_text(encoding="utf-8").split("# ")[1:]:
         title, *lines = block.splitlines()
-        sentences = read_sentences(lines)
+        sentences = read_sentences(parse_line(line, title) for line in lines)
         found = {"annotated": [of.entities for of in sentences]}
         found |= {name: system.read(sentences) for name, system in systems.items()}
         spans: dict[tuple[int, int, int], dict[str, str]] = {}
@@ -80,7 +81,7 @@ def run_systems(options: argparse.Namespace, results: dict[str, Any], test: list
             if (name, seed) in done:
                 continue
             folder = options.models / f"{name}-{seed}"
-            like = ["--encoder", options.encoder, "--output", str(options.models / "trainer"), "--seed", str(seed)]
+            like = ["--encoder", options.encoder, "--folder", str(options.models / "trainer"), "--seed", str(seed)]
             like += ["--sentences", str(options.sentences)] if options.sentences else []
             trainer, data, _ = quickstart.prepare(quickstart.parse_options(like))
             run = {"system": name, "seed": seed, "commit": machine()["commit"], **train(trainer, data, options, folder)}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import copy
 import io
-import re
 import shutil
 import sys
 import tempfile
@@ -28,12 +27,12 @@ from torch import nn
 from transformers import AutoModelForTokenClassification, AutoTokenizer, DataCollatorForTokenClassification, set_seed
 
 from span_marker import ErrorReport, SpanMarkerModel, Trainer, analyze_predictions, write_docbin
-from span_marker.core.labels import LabelledSpan, tags_to_entities
+from span_marker.core.labels import LabelledSpan, entities_to_tags
 
 sys.path.append(str(HERE.parent / "training_scripts"))
 
+import bundled_corpus
 import quickstart
-from inline_annotation import CORPUS, parse_sentence
 
 BATCH_SIZE, MAX_LENGTH = 32, 128
 """Sentences that every system reads at a time, and tokens of the longest text, as the quickstart has them."""
@@ -58,20 +57,20 @@ class System(NamedTuple):
     num_parameters: int
 
 
-def read_sentences(lines: Iterable[str]) -> list[Sentence]:
-    """Read annotated lines of the corpus, or like those of the corpus."""
-    sentences = []
-    for line in lines:
-        if line.strip() and not line.startswith("#"):
-            words, tags = parse_sentence(line)
-            text = re.sub(r"\[([^\[\]]+)\]\([^()\s]+\)", r"\1", line)
-            sentences.append(Sentence(text, words, tags_to_entities(tags, "IOB")))
-    return sentences
+def read_sentences(rows: Iterable[dict[str, Any]]) -> list[Sentence]:
+    """Take sentences out of rows with ``text``."""
+    words = ((row["text"], bundled_corpus.to_words(row)) for row in rows)
+    return [Sentence(text, of["tokens"], to_spans(of["entities"])) for text, of in words]
+
+
+def to_spans(entities: Iterable[dict[str, Any]]) -> list[LabelledSpan]:
+    """Take entities out of a row."""
+    return [LabelledSpan(entity["label"], entity["start"], entity["end"]) for entity in entities]
 
 
 def read_split(split: str, count: int | None) -> list[Sentence]:
     """Read the first sentences of a split of the corpus, or all."""
-    return read_sentences((CORPUS / f"{split}.txt").read_text(encoding="utf-8").splitlines())[:count]
+    return read_sentences(bundled_corpus.read_split(split))[:count]
 
 
 def to_rows(sentences: Iterable[tuple[list[str], list[LabelledSpan]]]) -> list[dict[str, Any]]:
@@ -115,11 +114,13 @@ def train_token_classifier(
 ) -> dict[str, Any]:
     """Train token classifiers in the quickstart's way, and keep the learning rate that is best on dev."""
     tokenizer = AutoTokenizer.from_pretrained(options.encoder, add_prefix_space=True)
-    labels, dev = quickstart.label_list(data["ner_tags"]), read_split("dev", options.sentences)
+    types = sorted({entity["label"] for entities in data["entities"] for entity in entities})
+    labels, dev = ["O", *(f"{prefix}-{of}" for of in types for prefix in "BI")], read_split("dev", options.sentences)
     ids = {label: index for index, label in enumerate(labels)}
 
     def to_features(row: dict[str, Any]) -> dict[str, Any]:
-        return encode(tokenizer, row["tokens"], [ids[tag] for tag in row["ner_tags"]], MAX_LENGTH)
+        tags = entities_to_tags(to_spans(row["entities"]), len(row["tokens"]))
+        return encode(tokenizer, row["tokens"], [ids[tag] for tag in tags], MAX_LENGTH)
 
     rows = data.map(to_features, remove_columns=data.column_names)
     best: dict[str, Any] = {"dev_f1": {}}
@@ -158,16 +159,15 @@ def read_classes(model: nn.Module, tokenizer: Any, sentences: list[Sentence]) ->
 
 def train_spacy(trainer: Trainer, data: Dataset, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Train a spaCy pipeline with the settings that spaCy suggests for a CPU, and keep what is best on dev."""
-    entities = (tags_to_entities(tags, "IOB") for tags in data["ner_tags"])
     dev = ((sentence.words, sentence.entities) for sentence in read_split("dev", options.sentences))
     config = init_config(lang="en", pipeline=["ner"], optimize="efficiency")
     config["system"]["seed"] = trainer.args.seed
     config["training"]["max_steps"] = options.spacy_steps
     with tempfile.TemporaryDirectory() as work:
-        for split, sentences in (("train", zip(data["tokens"], entities, strict=True)), ("dev", dev)):
+        for split, sentences in (("train", data), ("dev", to_rows(dev))):
             config["paths"][split] = f"{work}/{split}.spacy"
             config["corpora"][split]["gold_preproc"] = True  # words as given
-            write_docbin(config["paths"][split], to_rows(sentences))
+            write_docbin(config["paths"][split], sentences)
         started = time.perf_counter()
         train_pipeline(init_nlp(config), Path(work), stdout=io.StringIO())
         seconds = time.perf_counter() - started

@@ -5,9 +5,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "docs")]
-
-import draw_figures  # noqa: E402
+sys.path.insert(0, str(ROOT))
 
 from span_marker import __version__  # noqa: E402
 
@@ -16,7 +14,6 @@ author = "the authors of span_marker"
 release = version = __version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-exclude_patterns = ["figures"]
 
 html_theme = "furo"
 html_title = f"SpanMarker {release}"
@@ -45,6 +42,5 @@ def link_within_the_site(app, docname, source):
 
 
 def setup(app):
-    """Draw the figures from the code before pages are read."""
-    app.connect("builder-inited", lambda app: draw_figures.draw(Path(app.srcdir, "figures")))
+    """Change the links of pages as they are read."""
     app.connect("source-read", link_within_the_site)

@@ -2,7 +2,7 @@
 
 ``python docs/draw_figures.py FOLDER`` makes a tiny model in memory, lets the tokenizer, the collator and both engines
 read two short sentences, and draws the position IDs, the rows of tokens and the attention mask that it sees on the way.
-The site calls `draw` whenever it is built.
+The figures in ``docs/figures`` are these; a test compares them.
 """
 
 from __future__ import annotations
@@ -218,7 +218,7 @@ def svg(width: float, height: float, title: str, parts: Sequence[str]) -> str:
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" width="{width:g}" '
-            f'height="{height:g}" role="img">',
+            f'height="{height:g}" role="img" font-size="12" fill="{INK}" text-anchor="middle" {FONT}>',
             f"<title>{escape(title)}</title>",
             f'<rect width="{width:g}" height="{height:g}" rx="8" fill="#ffffff"/>',
             *parts,
@@ -231,20 +231,20 @@ def label(
     x: float, y: float, text: str, size: int = 12, color: str = INK, anchor: str = "middle", kind: str = ""
 ) -> str:
     """A piece of text; ``kind`` is its class, by which it can be found again."""
-    name = f' class="{kind}"' if kind else ""
-    return (
-        f'<text{name} x="{x:g}" y="{y:g}" font-size="{size}" fill="{color}" text-anchor="{anchor}" {FONT}>'
-        f"{escape(text)}</text>"
-    )
+    others = {"class": kind, "font-size": size, "fill": color, "text-anchor": anchor}
+    return f'<text{attributes(others)} x="{x:g}" y="{y:g}">{escape(text)}</text>'
+
+
+def attributes(values: dict[str, object]) -> str:
+    """Attributes of an element, without those that have no value or that of the whole drawing."""
+    drawing = {"font-size": 12, "fill": INK, "text-anchor": "middle"}
+    return "".join(f' {name}="{value}"' for name, value in values.items() if value not in ("", drawing.get(name)))
 
 
 def box(x: float, y: float, width: float, height: float, color: str, kind: str = "") -> str:
     """A cell."""
-    name = f' class="{kind}"' if kind else ""
-    return (
-        f'<rect{name} x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" rx="3" fill="{color}" '
-        'stroke="#ffffff" stroke-width="1"/>'
-    )
+    others = attributes({"class": kind, "fill": color})
+    return f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" rx="3"{others}/>'
 
 
 def is_marker(name: str) -> bool:
@@ -326,7 +326,7 @@ def draw_attention(picture: Picture) -> str:
         y, x = top + row * cell, left + row * cell
         parts.append(label(left - 8, y + 19, name, 12, anchor="end"))
         parts.append(
-            f'<text x="{x + 18:g}" y="{top - 8:g}" font-size="12" fill="{INK}" {FONT} '
+            f'<text x="{x + 18:g}" y="{top - 8:g}" text-anchor="start" '
             f'transform="rotate(-60 {x + 18:g} {top - 8:g})">{escape(name)}</text>'
         )
         cells = picture.allowed[row].tolist()

@@ -18,7 +18,7 @@ from span_marker.candidate_filter.mixin import SpanFilterMixin
 from span_marker.checkpoints.pretrained import SpanMarkerPreTrainedModel
 from span_marker.configuration import SpanMarkerConfig
 from span_marker.core.word_splitters import AUTO_SPLITTER
-from span_marker.encoders.engines import EngineInput, FastEngine
+from span_marker.encoders.engines import Engine, EngineInput, StagedEngine
 from span_marker.encoders.support import EngineChoice
 from span_marker.heads import CaseEmbedding, SpanClassifier, dropout_rate, summed_loss, token_states
 from span_marker.prediction.mixin import PredictionMixin
@@ -56,7 +56,8 @@ class SpanMarkerModel(SpanFilterMixin, PredictionMixin, SpanMarkerPreTrainedMode
     Args:
         config: The configuration, which includes that of the encoder.
         encoder: The encoder. Defaults to one with random weights, built from the configuration.
-        engine: ``"fast"`` or ``"dense"`` to force an engine; ``"auto"`` for the fastest that the encoder supports.
+        engine: ``"fast"`` or ``"dense"`` to force an engine; ``"auto"`` for the fastest that the encoder supports; or
+            an engine.
 
     Attributes:
         engine: Runs texts and markers through the encoder, see `span_marker.encoders.engines`.
@@ -72,7 +73,7 @@ class SpanMarkerModel(SpanFilterMixin, PredictionMixin, SpanMarkerPreTrainedMode
         config: SpanMarkerConfig
 
     def __init__(
-        self, config: SpanMarkerConfig, encoder: PreTrainedModel | None = None, engine: EngineChoice = "auto"
+        self, config: SpanMarkerConfig, encoder: PreTrainedModel | None = None, engine: EngineChoice | Engine = "auto"
     ) -> None:
         super().__init__(config, encoder, engine)
         self.case_embedding = self._new_case_embedding() if config.letter_case else None
@@ -80,7 +81,7 @@ class SpanMarkerModel(SpanFilterMixin, PredictionMixin, SpanMarkerPreTrainedMode
         self.classifier = SpanClassifier(config.encoder.hidden_size, len(config.classes), config.token_state_size or 0)
         self.span_filter = None if config.span_filter is None else SpanFilter(config.span_filter.input_size)
         if config.token_state_size is not None:
-            self._fast_engine()  # or else refuse
+            self._staged_engine()  # or else refuse
         self.post_init()
 
     def _prepare_new(self, arguments: Mapping[str, Any], compatible_with_1x: bool) -> None:
@@ -139,6 +140,27 @@ class SpanMarkerModel(SpanFilterMixin, PredictionMixin, SpanMarkerPreTrainedMode
         table: Any = self.get_input_embeddings()
         return CaseEmbedding(table.embedding_dim)
 
+    def gradient_checkpointing_enable(
+        self, gradient_checkpointing_kwargs: dict[str, Any] | None = None, *args: Any, **kwargs: Any
+    ) -> None:
+        """See ``PreTrainedModel``.
+
+        Args:
+            gradient_checkpointing_kwargs: Arguments of ``torch.utils.checkpoint.checkpoint``.
+            *args: Passed to ``PreTrainedModel.gradient_checkpointing_enable``.
+            **kwargs: Passed to ``PreTrainedModel.gradient_checkpointing_enable``.
+
+        Raises:
+            ValueError: If ``use_reentrant`` is True, because markers would send no gradient into the text; or if the
+                encoder cannot run its layers again.
+        """
+        if not self.encoder.supports_gradient_checkpointing:
+            raise ValueError(f"{type(self.encoder).__name__} does not support gradient checkpointing")
+        settings = {"use_reentrant": False, **(gradient_checkpointing_kwargs or {})}  # torch's own default is True
+        if settings["use_reentrant"]:
+            raise ValueError("gradient_checkpointing_kwargs must not set use_reentrant=True: gradients would be wrong")
+        super().gradient_checkpointing_enable(settings, *args, **kwargs)
+
     def forward(
         self,
         input_ids: Tensor,
@@ -181,7 +203,7 @@ class SpanMarkerModel(SpanFilterMixin, PredictionMixin, SpanMarkerPreTrainedMode
         filter_scores = kept = None  # all candidates get markers
         is_filtered = self._is_filtered(labels is not None, exact)
         if is_filtered or self.config.token_state_size is not None:
-            engine = self._fast_engine()
+            engine = self._staged_engine()
             texts = engine.encode_texts(self.encoder, batch)
             span_rows = texts.span_rows(batch)
             if is_filtered:
@@ -235,9 +257,9 @@ class SpanMarkerModel(SpanFilterMixin, PredictionMixin, SpanMarkerPreTrainedMode
         embeds: Tensor = self.case_embedding(token_cases)
         return embeds
 
-    def _fast_engine(self) -> FastEngine:
+    def _staged_engine(self) -> StagedEngine:
         """The engine, if texts can be read before any marker runs; a ValueError on the dense engine."""
-        if not isinstance(self.engine, FastEngine):
+        if not isinstance(self.engine, StagedEngine):
             raise ValueError(
                 "a candidate filter and a classifier of tokens need the fast engine, which encodes texts before "
                 "any marker: load the model with engine='auto', or make it with compatible_with_1x=True if its encoder "
@@ -260,7 +282,7 @@ class SpanMarkerModel(SpanFilterMixin, PredictionMixin, SpanMarkerPreTrainedMode
             ids, torch.ones_like(ids), no_spans, torch.zeros(1, dtype=torch.long), torch.zeros_like(ids)
         )
         with evaluating(self), torch.no_grad():
-            return self._fast_engine().encode_texts(self.encoder, batch).states.shape[1]
+            return self._staged_engine().encode_texts(self.encoder, batch).states.shape[1]
 
     def _marker_ids(self, device: torch.device) -> Tensor:
         tokenizer = self.require_tokenizer()

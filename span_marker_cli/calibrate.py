@@ -2,7 +2,7 @@
 
 import typer
 
-from span_marker_cli.common import BatchSize, Data, Device, Format, Model, Output, load_model, read_data, save_model
+from span_marker_cli.common import BatchSize, Data, Device, Format, Model, Output, changed_model, read_data
 
 
 def calibrate(
@@ -16,6 +16,5 @@ def calibrate(
     """Fit a model's scores to how often they are right on held-out data, and save that with the model."""
     import span_marker
 
-    loaded = load_model(model, device)
-    typer.echo(span_marker.calibrate(loaded, read_data(data, format), batch_size=batch_size))
-    save_model(loaded, model, output)
+    with changed_model(model, output, device) as changed:
+        typer.echo(span_marker.calibrate(changed, read_data(data, format), batch_size=batch_size))

@@ -63,15 +63,18 @@ def load_model(path: str, device: str | None = None) -> SpanMarkerModel:
     return model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
-def save_model(model: SpanMarkerModel, path: str, output: Path | None) -> None:
-    """Save a model where it came from, or somewhere else.
+@contextmanager
+def changed_model(path: str, output: Path | None, device: str | None = None) -> Iterator[SpanMarkerModel]:
+    """Load a model, and save it where it came from, or somewhere else, once it is changed.
 
     Raises:
-        ValueError: If it came from the Hub, and there is no other place.
+        ValueError: If it comes from the Hub, and there is no other place.
     """
     if output is None and not Path(path).is_dir():
         raise ValueError(f"{path} is not a folder: pass --output to say where to save the changed model")
     target = output or Path(path)
+    model = load_model(path, device)
+    yield model
     model.save_pretrained(target)
     typer.echo(f"saved in {target}", err=True)
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from span_marker_cli.common import BatchSize, Device, Model, Output, load_model, save_model
+from span_marker_cli.common import BatchSize, Device, Model, Output, changed_model
 
 
 def fit_filter(
@@ -20,9 +20,8 @@ def fit_filter(
     from span_marker.bulk.sources import find_files, read_items
 
     contents = [item.content for item in read_items(find_files(texts))]
-    loaded = load_model(model, device)
-    if loaded.best_per_word is None:
-        typer.echo(loaded.fit_span_filter(contents, recall=recall, batch_size=batch_size))
-    else:
-        typer.echo(loaded.tune_span_filter(contents, recall, batch_size))
-    save_model(loaded, model, output)
+    with changed_model(model, output, device) as changed:
+        if changed.best_per_word is None:
+            typer.echo(changed.fit_span_filter(contents, recall=recall, batch_size=batch_size))
+        else:
+            typer.echo(changed.tune_span_filter(contents, recall, batch_size))

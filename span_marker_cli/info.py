@@ -12,6 +12,7 @@ def info(model: Model, as_json: AsJson = False) -> None:
     facts = {
         "model": model,
         "encoder": config.encoder.model_type,
+        "backend": loaded.backend,
         "parameters": loaded.num_parameters(),
         "megabytes": round(loaded.get_memory_footprint() / 1e6, 1),
         "data type": str(loaded.dtype).removeprefix("torch."),

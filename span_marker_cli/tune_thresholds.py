@@ -4,7 +4,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from span_marker_cli.common import BatchSize, Data, Device, Format, Model, Output, load_model, read_data, save_model
+from span_marker_cli.common import BatchSize, Data, Device, Format, Model, Output, changed_model, read_data
 
 
 def tune_thresholds(
@@ -22,6 +22,5 @@ def tune_thresholds(
     """Tune the threshold of each label on held-out data, and save them with the model."""
     import span_marker
 
-    loaded = load_model(model, device)
-    typer.echo(span_marker.tune_thresholds(loaded, read_data(data, format), precision, batch_size))
-    save_model(loaded, model, output)
+    with changed_model(model, output, device) as changed:
+        typer.echo(span_marker.tune_thresholds(changed, read_data(data, format), precision, batch_size))

@@ -81,6 +81,11 @@ def lists_of(rows):
     return st.lists(rows, min_size=1, max_size=4)
 
 
+def is_line(row):
+    """Tell whether a text is what a file of lines can have: one line, not blank."""
+    return bool(row["text"].strip()) and not set("\r\n") & set(row["text"])
+
+
 def unique(entities):
     """Entities without repetitions, in the order of (start, -end, label)."""
     return sorted({(item["start"], -item["end"], item["label"]) for item in entities})

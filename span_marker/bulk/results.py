@@ -11,6 +11,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from span_marker.core.surrogates import readable
+from span_marker.data.entity_tables import BOUNDS, DETAILS
 from span_marker.data.files import FORMATS, write_annotations
 from span_marker.data.json_writing import row_to_json
 from span_marker.data.text_files import writing
@@ -162,25 +164,33 @@ def _write_html(path: Path, source: Path) -> None:
 
 
 def _write_table(path: Path, source: Path) -> None:
-    """Write a row per entity, with the columns of its text beside it. A text with an error has a row without entity."""
-    names = dict.fromkeys(name for row in read_lines(source) for name in row if name not in ("entities", *CONTENTS))
+    """Write a line per entity, as `write_csv` does, with the other columns of its row instead of the text."""
+    left_out = ("id", "entities", *CONTENTS)
+    names = dict.fromkeys(name for row in read_lines(source) for name in row if name not in left_out)
     with writing(path, errors="backslashreplace") as file:
         writer = csv.writer(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
-        writer.writerow(["row", *names, "start", "end", "label", "score", "span"])
+        writer.writerow(["id", *names, *BOUNDS, *DETAILS])
         for number, row in enumerate(read_lines(source)):
-            cells = [number, *(row.get(name, "") for name in names)]
+            cells = [number if row.get("id") is None else row["id"], *(_cell(row.get(name)) for name in names)]
             for entity in row["entities"]:
                 start, end = (
                     entity.get(f"char_{side}_index", entity.get(f"word_{side}_index")) for side in ("start", "end")
                 )
                 span = entity["span"] if isinstance(entity["span"], str) else " ".join(entity["span"])
                 writer.writerow([*cells, start, end, entity["label"], entity["score"], span])
-            if "error" in row:
-                writer.writerow([*cells, *[""] * 5])
+            if not row["entities"]:
+                writer.writerow([*cells, *[""] * len((*BOUNDS, *DETAILS))])
+
+
+def _cell(value: Any) -> Any:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, (dict, list)) else value
 
 
 def _write_parquet(path: Path, source: Path) -> None:
-    """Write a table whose columns are those that any row has, with types that hold all of their values."""
+    """Write a table whose columns are those that any row has, with types that hold all of their values.
+
+    Parquet has no lone surrogates, which names of files and texts may have: they become U+FFFD.
+    """
     import pyarrow
     import pyarrow.parquet
 
@@ -197,9 +207,17 @@ def _write_parquet(path: Path, source: Path) -> None:
 
 
 def _batches(source: Path) -> Iterator[list[dict[str, Any]]]:
-    rows = read_lines(source)
+    rows = map(_readable_values, read_lines(source))
     while batch := list(islice(rows, 10_000)):
         yield batch
+
+
+def _readable_values(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {_readable_values(name): _readable_values(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_readable_values(item) for item in value]
+    return readable(value) if isinstance(value, str) else value
 
 
 CONVERTERS: Mapping[str, Callable[[Path, Path], None]] = {

@@ -28,7 +28,7 @@ class Item(NamedTuple):
         columns: The columns of its row, which are written beside the entities.
         content: The text, or the words.
         place: Its file and line, for errors.
-        num_bytes: How many bytes of the file have been read, about, when it has.
+        num_bytes: How many bytes have been read, about, when it has: of its file, or for `read_items` of all files.
     """
 
     columns: dict[str, Any]
@@ -133,8 +133,13 @@ def read_items(files: Iterable[InputFile], text_column: str | None = None) -> It
     Raises:
         ValueError: If a file is not what its kind says, or its rows have no such column; with file and line.
     """
+    before = 0
     for file in files:
-        yield from KINDS[file.kind](file, text_column)
+        last = before
+        for item in KINDS[file.kind](file, text_column):
+            last = before + item.num_bytes
+            yield item._replace(num_bytes=last)
+        before = max(before + file.num_bytes, last)
 
 
 def _open(file: InputFile) -> BinaryIO:

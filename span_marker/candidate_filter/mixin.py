@@ -21,7 +21,7 @@ from span_marker.candidate_filter.threshold import (
 )
 from span_marker.configuration import SpanFilterConfig, SpanMarkerConfig
 from span_marker.data.in_memory import as_dataset
-from span_marker.encoders.engines import Engine, FastEngine
+from span_marker.encoders.engines import Engine, StagedEngine
 from span_marker.preprocessing.batching import evaluating
 from span_marker.preprocessing.data_collator import TEXT_INPUTS
 from span_marker.preprocessing.inputs import Sentences, read_inputs
@@ -49,7 +49,7 @@ class SpanFilterMixin(nn.Module):
         dtype: torch.dtype
         _classify: Any
         _engine_input: Any
-        _fast_engine: Any
+        _staged_engine: Any
         text_state_size: Any
 
         @property
@@ -61,8 +61,8 @@ class SpanFilterMixin(nn.Module):
 
     @property
     def can_filter(self) -> bool:
-        """Whether the model runs on the fast engine, which a candidate filter needs."""
-        return isinstance(self.engine, FastEngine)
+        """Whether the engine can stop between texts and markers, which a candidate filter needs."""
+        return isinstance(self.engine, StagedEngine)
 
     @property
     def best_per_word(self) -> float | None:
@@ -121,7 +121,7 @@ class SpanFilterMixin(nn.Module):
         """
         inputs = {name: batch[name].to(self.device) for name in TEXT_INPUTS}
         span_words, span_counts = inputs.pop("span_words"), inputs["span_counts"]
-        engine, engine_input = self._fast_engine(), self._engine_input(**inputs)
+        engine, engine_input = self._staged_engine(), self._engine_input(**inputs)
         with evaluating(self), torch.no_grad():
             texts = engine.encode_texts(self.encoder, engine_input)
             span_rows = texts.span_rows(engine_input)
@@ -188,7 +188,7 @@ class SpanFilterMixin(nn.Module):
 
         Args:
             data: A few thousand sentences, similar to those to predict, in any form that `predict` accepts, or as
-                a list of dicts or a pandas data frame with ``tokens`` or ``text``.
+                a list of dicts or a table with ``tokens`` or ``text``.
             held_out: Sentences to choose the filter's threshold on. Defaults to every fifth sentence of ``data``, or
                 every fifth document if there are documents; the filter does not learn from these.
             recall: The share of the model's entities that the filter must keep, above 0 and below 1.

@@ -46,7 +46,8 @@ def replacing(folder: StrPath, stale: tuple[str, ...] = ()) -> Iterator[Path]:
 
     Args:
         folder: The folder; it is created if it does not exist. Its other files stay.
-        stale: Patterns of files to delete unless they are new, such as weights that were saved in other parts.
+        stale: Patterns of files and folders to delete unless they are new, such as weights that were saved in other
+            parts.
 
     Yields:
         An empty folder to write into.
@@ -82,7 +83,7 @@ def finish(folder: StrPath) -> None:
     manifest = json.loads((written / MANIFEST).read_text(encoding="utf-8"))
     for path in target.iterdir():
         if path.name not in manifest["files"] and any(fnmatch(path.name, pattern) for pattern in manifest["stale"]):
-            path.unlink()
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
     for name in manifest["files"]:
         if (written / name).exists():
             (target / name).parent.mkdir(parents=True, exist_ok=True)

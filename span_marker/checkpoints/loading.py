@@ -24,7 +24,7 @@ from span_marker.checkpoints.errors import BROKEN_WEIGHTS, StrPath, naming_broke
 from span_marker.configuration import AUTO, HAS_CODE, SpanMarkerConfig
 from span_marker.core.labels import check_label_list
 from span_marker.core.word_splitters import import_splitter, is_foreign
-from span_marker.data.in_memory import is_dataframe, is_rows
+from span_marker.data.in_memory import is_rows, is_table
 from span_marker.encoders.support import auto_class, check_encoder, max_positions, model_arguments
 from span_marker.preprocessing.tokenizer import SpanMarkerTokenizer
 
@@ -147,7 +147,7 @@ def read_label_list(labels: Any) -> Sequence[str] | None:
         TypeError: If they are not a list of strings.
         ValueError: If the data has no entity, or tags that cannot be read.
     """
-    is_data = hasattr(labels, "column_names") or is_dataframe(labels) or is_rows(labels)
+    is_data = hasattr(labels, "column_names") or is_table(labels) or is_rows(labels)
     if is_data or (isinstance(labels, dict) and str not in map(type, labels.values())):
         from span_marker.data.columns import infer_labels  # imports datasets
 

@@ -14,7 +14,7 @@ from huggingface_hub import CommitInfo, HfApi
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from span_marker.checkpoints import atomic, custom_code, loading, model_card, network, quantization
+from span_marker.checkpoints import atomic, custom_code, exported, loading, model_card, network, quantization
 from span_marker.checkpoints.errors import BROKEN_WEIGHTS, naming_broken_files
 from span_marker.checkpoints.model_card import LIBRARY_NAME, SpanMarkerModelCardData
 from span_marker.checkpoints.training_record import TrainingRecord
@@ -23,6 +23,7 @@ from span_marker.core.labels import OUTSIDE
 from span_marker.core.notation import read_labels
 from span_marker.data.in_memory import AnnotatedData
 from span_marker.encoders.engines import Engine
+from span_marker.encoders.graph_engine import Backend, GraphEngine
 from span_marker.encoders.support import EngineChoice, build_encoder, max_positions, select_engine
 from span_marker.heads import CaseEmbedding, SpanClassifier
 from span_marker.preprocessing.preprocessor import Preprocessor
@@ -34,14 +35,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 PUSH_ARGUMENTS = (
-    "repo_id",
-    "commit_message",
-    "commit_description",
-    "private",
-    "token",
-    "revision",
-    "create_pr",
-    "tags",
+    *("repo_id", "commit_message", "commit_description", "private", "token", "revision", "create_pr", "tags"),
 )
 HANDLER = Path(__file__).parents[1] / "integrations" / "endpoint_handler.py"
 
@@ -52,7 +46,8 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
     Args:
         config: The configuration; it holds the encoder's.
         encoder: The encoder. Defaults to one with random weights, built from the configuration.
-        engine: ``"fast"`` or ``"dense"`` to force an engine; ``"auto"`` for the fastest that the encoder can run.
+        engine: ``"fast"`` or ``"dense"`` to force an engine; ``"auto"`` for the fastest that the encoder can run; or an
+            engine.
 
     Attributes:
         encoder: The encoder.
@@ -76,14 +71,16 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
     _keys_to_ignore_on_load_unexpected = [r"^encoder\.pooler\.", r"position_ids$"]  # noqa: RUF012
 
     def __init__(
-        self, config: SpanMarkerConfig, encoder: PreTrainedModel | None = None, engine: EngineChoice = "auto"
+        self, config: SpanMarkerConfig, encoder: PreTrainedModel | None = None, engine: EngineChoice | Engine = "auto"
     ) -> None:
         super().__init__(config)
         if config.encoder is None:
             raise ValueError("the configuration has no encoder: use SpanMarkerModel.from_pretrained(..., labels=...)")
         config.check_labels()
         self.encoder: PreTrainedModel = build_encoder(config.encoder) if encoder is None else encoder
-        self.engine: Engine = select_engine(self.encoder, engine, config.marker_max_length)
+        if isinstance(engine, str):
+            engine = select_engine(self.encoder, engine, config.marker_max_length)
+        self.engine: Engine = engine
         self.tokenizer: SpanMarkerTokenizer | None = None
         self.model_card_data = SpanMarkerModelCardData()
         self.training_record: TrainingRecord | None = None
@@ -98,27 +95,6 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
         elif isinstance(module, CaseEmbedding):
             module.reset_parameters()
 
-    def gradient_checkpointing_enable(
-        self, gradient_checkpointing_kwargs: dict[str, Any] | None = None, *args: Any, **kwargs: Any
-    ) -> None:
-        """See ``PreTrainedModel``.
-
-        Args:
-            gradient_checkpointing_kwargs: Arguments of ``torch.utils.checkpoint.checkpoint``.
-            *args: Passed to ``PreTrainedModel.gradient_checkpointing_enable``.
-            **kwargs: Passed to ``PreTrainedModel.gradient_checkpointing_enable``.
-
-        Raises:
-            ValueError: If ``use_reentrant`` is True, because markers would send no gradient into the text; or if the
-                encoder cannot run its layers again.
-        """
-        if not self.encoder.supports_gradient_checkpointing:
-            raise ValueError(f"{type(self.encoder).__name__} does not support gradient checkpointing")
-        settings = {"use_reentrant": False, **(gradient_checkpointing_kwargs or {})}  # torch's own default is True
-        if settings["use_reentrant"]:
-            raise ValueError("gradient_checkpointing_kwargs must not set use_reentrant=True: gradients would be wrong")
-        super().gradient_checkpointing_enable(settings, *args, **kwargs)
-
     def get_input_embeddings(self) -> nn.Module:
         """Return the encoder's token embeddings."""
         embeddings: nn.Module = self.encoder.get_input_embeddings()
@@ -131,6 +107,11 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
             value: The new embeddings.
         """
         self.encoder.set_input_embeddings(value)
+
+    @property
+    def backend(self) -> Backend:
+        """What runs the encoder: ``"torch"``, or the runtime of an exported model."""
+        return self.engine.backend if isinstance(self.engine, GraphEngine) else "torch"
 
     @property
     def max_text_length(self) -> int:
@@ -238,15 +219,23 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
         if not kwargs.get("is_main_process", True):
             super().save_pretrained(save_directory, *args, **kwargs)
             return
-        with atomic.replacing(save_directory, stale=atomic.WEIGHTS) as folder:
-            custom_code.save_code(self.encoder, folder)
-            super().save_pretrained(folder, *args, **kwargs)
+        is_exported = self.backend != "torch"
+        if is_exported:
+            exported.check_target(save_directory)
+        stale = () if is_exported else exported.outdated_by_weights(save_directory)
+        with atomic.replacing(save_directory, stale) as folder:
+            if is_exported:
+                exported.save_exported(self, folder)
+            else:
+                custom_code.save_code(self.encoder, folder)
+                super().save_pretrained(folder, *args, **kwargs)
             if self.tokenizer is not None:
                 self.tokenizer.save_pretrained(folder)
                 self.write_card(folder)
             if handler:
                 shutil.copyfile(HANDLER, folder / "handler.py")
-                (folder / "requirements.txt").write_text(f"span_marker>={__version__}\n", encoding="utf-8")
+                extra = f"[{self.backend}]" if is_exported else ""
+                (folder / "requirements.txt").write_text(f"span_marker{extra}>={__version__}\n", encoding="utf-8")
         if push_to_hub:
             repo_id = hub_arguments.pop("repo_id", Path(save_directory).name)
             self.push_to_hub(repo_id, handler=handler, **hub_arguments, **kwargs)
@@ -308,6 +297,7 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
         labels: Sequence[str] | AnnotatedData | dict[str, AnnotatedData] | None = None,
         config: PreTrainedConfig | None = None,
         engine: EngineChoice = "auto",
+        backend: Backend | None = None,
         model_card_data: SpanMarkerModelCardData | None = None,
         compatible_with_1x: bool = False,
         **kwargs: Any,
@@ -325,6 +315,8 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
                 listed are dropped.
             config: The configuration of the checkpoint or of the encoder, in place of its own.
             engine: See `SpanMarkerModel`.
+            backend: ``"torch"``; or ``"onnx"`` (ONNX Runtime) or ``"openvino"`` for an exported model, see
+                ``docs/export.md``. Defaults to ``"onnx"`` for a folder that has nothing but graphs.
             model_card_data: What is to stand in the model's card. A checkpoint that is loaded without keeps the card
                 that it has, until it is trained.
             compatible_with_1x: Whether the published 1.x library must be able to read the checkpoints of a new model.
@@ -351,6 +343,7 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
             raise ValueError("span markers bring their own attention: use engine= rather than attn_implementation=")
         limits = {name: kwargs.pop(name) for name in loading.CONFIG_ARGUMENTS if name in kwargs}
         path = pretrained_model_name_or_path
+        backend = exported.choose_backend(path, backend)
         if not isinstance(model_card_data, SpanMarkerModelCardData | None):
             raise TypeError(
                 f"model_card_data must be a SpanMarkerModelCardData, not {type(model_card_data).__name__}: "
@@ -372,16 +365,26 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
                     f"compatible_with_1x=True is for new models: the classifier of the checkpoint {str(path)!r} reads "
                     "token states, which 1.x does not know"
                 )
-            kwargs = {**quantization.spare_heads(kwargs), **loading.REPORT_WEIGHTS}
-            with loading.known_arguments(kwargs), naming_broken_files("the weights", path, BROKEN_WEIGHTS):
-                loaded: Any = super().from_pretrained(path, *model_args, config=config, engine=engine, **kwargs)
-            model, info = loaded
+            if backend == "torch":
+                kwargs = {**quantization.spare_heads(kwargs), **loading.REPORT_WEIGHTS}
+                with loading.known_arguments(kwargs), naming_broken_files("the weights", path, BROKEN_WEIGHTS):
+                    loaded: Any = super().from_pretrained(path, *model_args, config=config, engine=engine, **kwargs)
+                model, info = loaded
+                loading.check_weights(info, path)
+            else:
+                for_torch = {"engine": engine != "auto", "labels": new_labels is not None}
+                unused = {name: None for name, is_set in for_torch.items() if is_set}
+                model = exported.load_exported(cls, path, config, backend, kwargs | unused)
             model.tokenizer = tokenizer
-            loading.check_weights(info, path)
             if model_card_data is None:
                 model.card_text = loading.load_card(path, kwargs)
             if new_labels is not None:
                 model._change_labels(new_labels)
+        elif backend != "torch":
+            raise ValueError(
+                f"{str(path)!r} is an encoder, not an exported SpanMarker model: train one with backend='torch', then "
+                "export it with span_marker.export.export_onnx"
+            )
         else:
             if label_list is not labels:  # they come from data, and so can the limit
                 limits = {"entity_max_length": AUTO, **limits}

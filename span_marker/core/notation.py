@@ -176,6 +176,8 @@ def _read_scheme(tags: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
     is_bare_pair = {"B", "I"} <= set(tags)
     if not (is_bare_pair or any(map(_is_pair, labels.values())) or _has_hyphens(styles[_HYPHEN], len(tags))):
         return {}, {}
+    if not any(styles.values()):
+        return {}, dict.fromkeys(("B", "I"), "is a prefix without a label, but other tags are labels: write 'B-LABEL'")
     renamed, strays = _fit_scheme({tag: parts for tag, parts in styles[best].items() if parts.letter.isupper()})
     example = next(iter(renamed), "B-PER")
     others = [tag for tag in tags if tag not in renamed and tag not in strays]

@@ -127,3 +127,28 @@ def icu_words(text: str) -> list[Place]:
     units = accumulate((2 if character > "\uffff" else 1 for character in text), initial=0)
     places = {unit: place for place, unit in enumerate(units)}
     return words_between(text, {places[unit] for unit in iterator})
+
+
+def surroundings(text: str, start: int, end: int, num_characters: int) -> Place:
+    """Choose what to show of a text around one of its parts. It begins and ends between words, if possible.
+
+    Args:
+        text: The text.
+        start: First character of the part.
+        end: Character after its last.
+        num_characters: The largest number of characters to show on either side.
+
+    Returns:
+        The first character to show, and the one after the last.
+
+    Example:
+        >>> surroundings("She flew to Paris today.", 12, 17, 6)
+        (9, 17)
+    """
+    first, last = max(start - num_characters, 0), min(end + num_characters, len(text))
+    if first > 0:  # at the start of a word, if one starts there
+        first = text.find(" ", first, start) + 1 or first
+    if last < len(text):
+        place = text.rfind(" ", end, last)
+        last = last if place < 0 else place
+    return first, last

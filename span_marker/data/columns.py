@@ -2,7 +2,7 @@
 
 Annotated data comes in three forms, recognized by its columns: ``tokens`` and ``entities`` (starts and ends count
 words), ``text`` and ``entities`` (they count characters), or ``tokens`` and ``ner_tags`` (one tag per word). Lists of
-dicts and pandas data frames are made into data sets first, see `span_marker.data.in_memory`. Everything here reads rows
+dicts and tables are made into data sets first, see `span_marker.data.in_memory`. Everything here reads rows
 alone, without a model or a tokenizer, and `span_marker.data.rows` says what is wrong with them.
 """
 
@@ -320,7 +320,7 @@ def infer_labels(data: Any) -> list[str]:
     """List the labels of annotated data, for ``SpanMarkerModel.from_pretrained(encoder, labels=...)``.
 
     Args:
-        data: A `Dataset`, a pandas data frame or a list of dicts; or a dict of several, whose labels are merged.
+        data: A `Dataset`, a DataFrame or a list of dicts; or a dict of several, whose labels are merged.
 
     Returns:
         The names of the ``ClassLabel``, if the tags have one; the labels of all entities; or all tags. With a scheme,

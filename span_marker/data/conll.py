@@ -175,7 +175,8 @@ def _find_problem(word: _Word, layout: _Layout, token: int) -> str | None:
     if len(word.cells) != layout.width:
         return (
             f"{word.line!r} has {len(word.cells)} columns, but {layout.example!r} has {layout.width}: a line is a word "
-            "with all its columns, or a comment that begins with '# ' and comes before a sentence"
+            "with all its columns, or a comment that begins with '# ' and comes before a sentence (if the file has no "
+            "columns, pass format=)"
         )
     return None if word.cells[token] else f"the word is empty: {word.cells}"
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import dropwhile, groupby
 from typing import Any
 
 from span_marker.core.labels import OUTSIDE
@@ -25,14 +26,14 @@ def read_conllu(path: SourceFile, documents: bool = False) -> list[dict[str, Any
     """Read a CoNLL-U file. A word without a tag is outside of all entities.
 
     Args:
-        path: The file.
+        path: The file. It collects the errors of sentences.
         documents: Whether ``# newdoc`` begins a new ``document_id``, in which sentences are numbered.
 
     Returns:
         Rows with entities, and ``id``, the ``sent_id`` of the sentence. Words are the syntactic words.
 
     Raises:
-        ValueError: If a line does not have ten columns, no word has a tag, or several keys have tags.
+        ValueError: If no word has a tag, or several keys have tags.
     """
     text = path.text()
     found = dict.fromkeys(_TAGGED_WORD.findall(text))
@@ -48,30 +49,34 @@ def read_conllu(path: SourceFile, documents: bool = False) -> list[dict[str, Any
 
 def _sentences(path: SourceFile, text: str, key: str, documents: bool) -> Iterator[tuple[str, dict[str, Any]]]:
     document, sentence = -1, 0
-    row: dict[str, Any] = {}
-    tokens: list[str] = []
-    tags: list[str] = []
-    start = 0
-    for number, line in enumerate([*text.split("\n"), ""], start=1):
-        line = line.rstrip("\r")
-        if line.startswith("#") and not tokens:
-            name, _, value = line[1:].partition("=")
-            if name.strip() == "sent_id":
-                row["id"] = value.strip()
-            elif name.split()[:1] == ["newdoc"]:
-                document, sentence = document + 1, 0
-        elif not line.strip():
-            if tokens:
-                place = {"document_id": max(document, 0), "sentence_id": sentence} if documents else {}
-                yield f"line {start}", {**place, **row, "tokens": tokens, "ner_tags": tags}
-                row, tokens, tags, sentence = {}, [], [], sentence + 1
-        else:
-            cells = line.split("\t")
-            if len(cells) != _WIDTH:
-                raise ValueError(f"{path}, line {number}: {line!r:.200} has {len(cells)} columns, not {_WIDTH}")
-            if _NO_WORD.fullmatch(cells[0]):
-                continue
-            start = start if tokens else number
-            misc = dict(item.partition("=")[::2] for item in cells[-1].split("|"))
-            tokens.append(cells[1])
-            tags.append(OUTSIDE if misc.get(key, "_") == "_" else misc[key])
+    for has_lines, lines in groupby(enumerate(text.split("\n"), start=1), key=lambda line: bool(line[1].strip())):
+        numbered = list(lines) if has_lines else []
+        words = list(dropwhile(lambda line: line[1].startswith("#"), numbered))
+        comments = [line[1:].strip() for _, line in numbered[: len(numbered) - len(words)]]
+        if any(comment.split()[:1] == ["newdoc"] for comment in comments):
+            document, sentence = document + 1, 0
+        if not words:
+            continue
+        row: dict[str, Any] = {"document_id": max(document, 0), "sentence_id": sentence} if documents else {}
+        ids = [value.strip() for name, _, value in (c.partition("=") for c in comments) if name.strip() == "sent_id"]
+        row |= {"id": ids[-1]} if ids else {}
+        sentence += 1
+        read: list[tuple[int, str, str]] = []
+        with path.row():
+            read = _read_words(path, words, key)
+        if read:
+            numbers, row["tokens"], row["ner_tags"] = map(list, zip(*read, strict=True))
+            yield f"line {numbers[0]}", row
+
+
+def _read_words(path: SourceFile, numbered: Sequence[tuple[int, str]], key: str) -> list[tuple[int, str, str]]:
+    """Line, form and tag of each word of a sentence."""
+    read = []
+    for number, line in numbered:
+        cells = line.split("\t")
+        if len(cells) != _WIDTH:
+            raise ValueError(f"{path}, line {number}: {line!r:.200} has {len(cells)} columns, not {_WIDTH}")
+        if not _NO_WORD.fullmatch(cells[0]):
+            tag = dict(item.partition("=")[::2] for item in cells[-1].split("|")).get(key, "_")
+            read.append((number, cells[1], OUTSIDE if tag == "_" else tag))
+    return read

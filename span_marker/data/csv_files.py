@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from span_marker.data.entity_tables import lines_of_entities, rows_of_entities
+from span_marker.data.entity_tables import BOUNDS, DETAILS, lines_of_entities, rows_of_entities
 from span_marker.data.jsonl import read_records
 from span_marker.data.label_names import name_label, read_label_names
 from span_marker.data.row_errors import OnError
@@ -89,7 +89,7 @@ def read_csv(
     """Read a table.
 
     Args:
-        path: The file.
+        path: The file. It collects the errors of rows.
         columns: The names of columns that are called differently than `ROLES` says, by what they are.
         labels: Names of labels or tags that are numbers, see `read_label_names`.
         occurrences: See `span_marker.data.entity_strings.locate`.
@@ -99,7 +99,7 @@ def read_csv(
 
     Raises:
         TypeError: If a value has the wrong type.
-        ValueError: If it is open what the columns are, or a line is wrong.
+        ValueError: If it is open what the columns are, or a line has too few or too many cells.
     """
     text = path.text(keep_line_ends=True)
     table = _find_table(text, columns or {})
@@ -115,7 +115,12 @@ def read_csv(
         return read_records(path, _sentences(path, lines, table), labels=labels)
     names = read_label_names(labels)
     kind: Any = "text" if table.needed[0] == "text" else "words"
-    return rows_of_entities(_entities(path, lines, table, names), kind)
+    located = (
+        (f"{path}, line {number}", {role: cells[name] for role, name in table.roles.items()})
+        for number, cells in lines
+        if cells
+    )
+    return rows_of_entities(located, kind, lambda place, cells: _read_entity_line(place, cells, table, names), path.row)
 
 
 def _find_table(text: str, columns: Mapping[str, str]) -> _Table | str:
@@ -134,10 +139,9 @@ def _find_table(text: str, columns: Mapping[str, str]) -> _Table | str:
     missing = [name for name in columns.values() if name not in names]
     if missing:
         return f"there is no column {missing[0]!r}, only {names}"
-    return (
-        f"a table has the columns {_FORMS}, but this one has {names}: pass columns=, such as "
-        "columns={'text': 'NAME', 'entities': 'NAME'}"
-    )
+    example = "pass columns=, such as columns={'text': 'NAME', 'entities': 'NAME'}"
+    way = f"columns= names only {list(columns)}" if columns else example
+    return f"a table has the columns {_FORMS}, but this one has {names}: {way}"
 
 
 def _match(names: list[str], columns: Mapping[str, str], delimiter: str) -> _Table | None:
@@ -188,34 +192,39 @@ def _records(
     path: SourceFile, lines: Iterable[tuple[int, dict[str, str]]], table: _Table
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """One record per line. Cells are strings, except those with lists."""
+    for number, cells in lines:
+        record = None
+        with path.row():
+            record = _read_record(cells, table, f"{path}, line {number}") if cells else None
+        if record is not None:
+            yield f"line {number}", record
+
+
+def _read_record(cells: Mapping[str, str], table: _Table, location: str) -> dict[str, Any]:
     content, annotation = table.needed
     names = {table.roles[role]: role for role in table.needed}
     ignored = {table.roles["text"]} if content == "tokens" and "text" in table.roles else set()
-    for number, cells in lines:
-        if not cells:
-            continue
-        location = f"{path}, line {number}"
-        record: dict[str, Any] = {
-            names.get(name, name): cell for name, cell in cells.items() if name not in ignored and not _is_index(name)
-        }
-        if record.get("sentence_id", "").isdecimal():
-            record["sentence_id"] = int(record["sentence_id"])
-        value = record[annotation].strip()
-        if not value:
-            raise ValueError(f"{location}: {table.roles[annotation]!r} is empty: [] says that there is no entity")
-        is_list = value[0] in "[{("
-        if annotation == "entities" or is_list:
-            record[annotation] = _parse(value, f"{location}: {table.roles[annotation]!r}")
-        else:
-            record[annotation] = value.split()
-        if content == "tokens":
-            tokens = record["tokens"].strip()
-            record["tokens"] = (
-                _parse(tokens, f"{location}: {table.roles['tokens']!r}")
-                if is_list and tokens.startswith("[")
-                else tokens.split()
-            )
-        yield f"line {number}", record
+    record: dict[str, Any] = {
+        names.get(name, name): cell for name, cell in cells.items() if name not in ignored and not _is_index(name)
+    }
+    if record.get("sentence_id", "").isdecimal():
+        record["sentence_id"] = int(record["sentence_id"])
+    value = record[annotation].strip()
+    if not value:
+        raise ValueError(f"{location}: {table.roles[annotation]!r} is empty: [] says that there is no entity")
+    is_list = value[0] in "[{("
+    if annotation == "entities" or is_list:
+        record[annotation] = _parse(value, f"{location}: {table.roles[annotation]!r}")
+    else:
+        record[annotation] = value.split()
+    if content == "tokens":
+        tokens = record["tokens"].strip()
+        record["tokens"] = (
+            _parse(tokens, f"{location}: {table.roles['tokens']!r}")
+            if is_list and tokens.startswith("[")
+            else tokens.split()
+        )
+    return record
 
 
 def _parse(cell: str, name: str) -> Any:
@@ -237,50 +246,59 @@ def _parse(cell: str, name: str) -> Any:
 def _sentences(
     path: SourceFile, lines: Iterable[tuple[int, dict[str, str]]], table: _Table
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """One record per sentence. An empty cell of the sentence is that of the line before."""
-    words: list[str] = []
-    tags: list[str] = []
-    start, sentence, is_split = 0, "", "sentence" in table.roles
+    """One record per sentence whose words are right."""
+    for sentence in _split_sentences(path, lines, table):
+        record = None
+        with path.row():
+            words, tags = zip(*(_read_word(path, *word) for word in sentence), strict=True)
+            record = {"tokens": list(words), "ner_tags": list(tags)}
+        if record is not None:
+            yield f"line {sentence[0][0]}", record
+
+
+def _split_sentences(
+    path: SourceFile, lines: Iterable[tuple[int, dict[str, str]]], table: _Table
+) -> Iterator[list[tuple[int, str, str]]]:
+    """Number, word and tag of the lines of each sentence. An empty cell of the sentence is that of the line before."""
+    words: list[tuple[int, str, str]] = []
+    column, sentence, is_split = table.roles.get("sentence"), "", False
     for number, cells in lines:
         if not cells:
-            if words and "sentence" not in table.roles:
-                yield f"line {start}", {"tokens": words, "ner_tags": tags}
-                words, tags, is_split = [], [], True
+            if words and column is None:
+                yield words
+                words, is_split = [], True
             continue
-        name = cells[table.roles["sentence"]].strip() if "sentence" in table.roles else sentence
+        name = sentence if column is None else cells[column].strip()
         if name and name != sentence and words:
-            yield f"line {start}", {"tokens": words, "ner_tags": tags}
-            words, tags = [], []
-        if not name and not words and "sentence" in table.roles:
-            raise ValueError(f"{path}, line {number}: {table.roles['sentence']!r} is empty, but no sentence has begun")
-        start = start if words else number
+            yield words
+            words = []
+        if not name and not words and column is not None:
+            raise ValueError(f"{path}, line {number}: {column!r} is empty, but no sentence has begun")
         sentence = name or sentence
-        word, tag = (cells[table.roles[role]] for role in ("word", "tag"))
-        if not word or "\n" in word or "\t" in word:
-            raise ValueError(f"{path}, line {number}: {word!r:.100} is no word: a quote must be written as four quotes")
-        words.append(word)
-        tags.append(tag.strip())
-    if words and not is_split:
+        words.append((number, cells[table.roles["word"]], cells[table.roles["tag"]]))
+    if words and column is None and not is_split:
         raise ValueError(
             f"{path} has no column of the sentence, and no blank lines: pass columns={{'sentence': 'NAME'}}"
         )
     if words:
-        yield f"line {start}", {"tokens": words, "ner_tags": tags}
+        yield words
 
 
-def _entities(
-    path: SourceFile, lines: Iterable[tuple[int, dict[str, str]]], table: _Table, names: Mapping[int, str] | None
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    for number, cells in lines:
-        if not cells:
-            continue
-        location = f"{path}, line {number}"
-        line: dict[str, Any] = {role: cells[name] for role, name in table.roles.items()}
-        if "tokens" in table.needed:
-            line["tokens"] = _parse(line["tokens"], f"{location}: {table.roles['tokens']!r}")
-        if names is not None and line["label"].isdecimal():
-            line["label"] = name_label(int(line["label"]), names, location)
-        yield location, line
+def _read_word(path: SourceFile, number: int, word: str, tag: str) -> tuple[str, str]:
+    if not word or "\n" in word or "\t" in word:
+        raise ValueError(f"{path}, line {number}: {word!r:.100} is no word: a quote must be written as four quotes")
+    return word, tag.strip()
+
+
+def _read_entity_line(
+    location: str, cells: Mapping[str, Any], table: _Table, names: Mapping[int, str] | None
+) -> dict[str, Any]:
+    line = dict(cells)
+    if "tokens" in table.needed:
+        line["tokens"] = _parse(line["tokens"], f"{location}: {table.roles['tokens']!r}")
+    if names is not None and line["label"].isdecimal():
+        line["label"] = name_label(int(line["label"]), names, location)
+    return line
 
 
 def write_csv(path: StrPath, rows: Dataset | Iterable[Mapping[str, Any]], errors: OnError = "raise") -> None:
@@ -338,5 +356,5 @@ def _entity_table(
     if len(contents) > 1:
         raise ValueError("some rows have 'text', others 'tokens': write them to different tables")
     content = contents.pop() if contents else "text"
-    scores = ["score"] if any(line["score"] is not None for line in lines) else []
-    return lines, ["id", content, "start", "end", "label", *scores, "span"]
+    has_scores = any(line["score"] is not None for line in lines)
+    return lines, ["id", content, *BOUNDS, *(name for name in DETAILS if has_scores or name != "score")]

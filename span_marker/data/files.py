@@ -16,6 +16,7 @@ from span_marker.data.conll import read_conll, write_conll
 from span_marker.data.conllu import is_conllu, read_conllu
 from span_marker.data.csv_files import is_csv, read_csv, write_csv
 from span_marker.data.gliner import read_gliner, read_gliner2, write_gliner
+from span_marker.data.inline import read_inline, write_inline
 from span_marker.data.jsonl import READ_OPTIONS, read_json, write_jsonl
 from span_marker.data.pubtator import is_pubtator, read_pubtator
 from span_marker.data.row_errors import OnError, check_on_error, report_errors
@@ -78,6 +79,7 @@ FORMATS = (
     ),
     Format("conllu", (".conllu",), read_conllu, options={"documents": False}, recognizes=is_conllu),
     Format("webanno", (), read_webanno, options={"layer": None}, recognizes=is_webanno),
+    Format("inline", (), read_inline, write_inline),
     Format("pubtator", (".pubtator",), read_pubtator, recognizes=is_pubtator),
     Format("brat", (".ann",), read_brat, write_brat, is_folder=True),
     Format("docbin", (".spacy",), read_docbin, write_docbin, {"spans_key": None}, ("nlp", "spans_key"), is_text=False),
@@ -113,9 +115,10 @@ def read_annotations(
 
     Args:
         path: A file, or a folder for brat.
-        format: ``conll``, ``jsonl``, ``gliner``, ``gliner2``, ``csv``, ``conllu``, ``webanno``, ``pubtator``, ``brat``
-            or ``docbin``. Defaults to what the ending of the path says, or for column files and unknown endings the
-            contents. ``jsonl`` reads the records of all tools, GLiNER's among them; ``gliner`` refuses all but those.
+        format: ``conll``, ``jsonl``, ``gliner``, ``gliner2``, ``csv``, ``conllu``, ``webanno``, ``inline``,
+            ``pubtator``, ``brat`` or ``docbin``. Defaults to what the ending of the path says, or for column files and
+            unknown endings the contents; ``inline`` is never the default. ``jsonl`` reads the records of all tools,
+            GLiNER's among them; ``gliner`` refuses all but those.
         token_column: For conll: the column of the words.
         tag_columns: For conll: the column of the tags. Several columns, or ``"all"`` but that of the words, are levels
             of nested entities.
@@ -189,8 +192,9 @@ def write_annotations(
     Args:
         path: The file; for brat a folder, which is made if need be.
         rows: A data set annotated in any form, or rows with ``tokens`` or ``text``, and ``entities``.
-        format: ``conll``, ``jsonl``, ``gliner``, ``csv``, ``brat`` or ``docbin``. Defaults to what the ending of the
-            path says, which is never ``gliner``; a folder, or a path that ends with ``/``, is brat's.
+        format: ``conll``, ``jsonl``, ``gliner``, ``csv``, ``inline``, ``brat`` or ``docbin``. Defaults to what the
+            ending of the path says, which is never ``gliner`` or ``inline``; a folder, or a path that ends with ``/``,
+            is brat's.
         **options: Options of the writer: ``errors`` for all formats, and ``offsets`` for jsonl, see `write_jsonl`;
             ``nlp`` and ``spans_key`` for docbin, see `write_docbin`.
 

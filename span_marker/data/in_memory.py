@@ -1,4 +1,4 @@
-"""Rows in memory: lists of dicts and data frames of pandas, made into data sets."""
+"""Rows in memory: data frames, Arrow tables and lists of dicts, made into data sets."""
 
 from __future__ import annotations
 
@@ -17,12 +17,17 @@ if TYPE_CHECKING:
 
 
 AnnotatedData: TypeAlias = "Dataset | DataFrame | Sequence[Mapping[str, Any]]"
-"""Rows in any form that functions for annotated data take."""
+"""Rows in any form that functions for annotated data take; other data frames and Arrow tables will do, too."""
 
 
 def is_dataframe(value: Any) -> TypeGuard[DataFrame]:
     """Tell whether a value is a data frame of pandas, without importing the library."""
     return isinstance(value, getattr(sys.modules.get("pandas"), "DataFrame", ()))
+
+
+def is_table(value: Any) -> bool:
+    """Tell whether a value is a table of another library: a data frame, or an Arrow table."""
+    return hasattr(value, "columns") and not isinstance(value, Mapping)
 
 
 def is_rows(value: Any) -> TypeGuard[Sequence[Mapping[str, Any]]]:
@@ -31,58 +36,82 @@ def is_rows(value: Any) -> TypeGuard[Sequence[Mapping[str, Any]]]:
 
 
 def as_dataset(value: Any, dataset_name: str) -> Any:
-    """Make a data set of rows that are in another form.
+    """Make a data set of annotated rows that are in another form.
 
     Args:
-        value: A list or tuple of dicts; or a pandas data frame with one line per row, or one line per entity as
-            `span_marker.data.csv_files.to_dataframe` returns it.
+        value: A list or tuple of dicts; or a table with one line per row, see `table_as_dataset`, or with one line per
+            entity, as `span_marker.data.csv_files.to_dataframe` returns it.
         dataset_name: What to call it in errors.
 
     Returns:
         A `Dataset`; any other value, a `Dataset` among them, as it is.
 
     Raises:
-        TypeError: If a value of a line has the wrong type.
-        ValueError: If there are no rows, the values of a column are not all of one type, or a line is wrong.
+        TypeError: If a table exports no Arrow data, or a value of a line has the wrong type.
+        ValueError: If the values of a column are not all of one type, or a line is wrong.
     """
-    columns: Mapping[Any, list[Any]]
-    if is_dataframe(value):
-        names = {*value.columns}
-        if {*BOUNDS} <= names and "entities" not in names and {"text", "tokens"} & names:
-            kind: Kind = "text" if "text" in names else "words"
-            lines = enumerate(value.to_dict("records"))
-            located = ((f"line {number} of the {dataset_name} data", line) for number, line in lines)
-            return as_dataset(rows_of_entities(located, kind), dataset_name)
-        columns = {name: [_plain_value(cell) for cell in value[name]] for name in value.columns}
-    elif is_rows(value):
-        columns = {name: [row.get(name) for row in value] for name in dict.fromkeys(chain.from_iterable(value))}
-    else:
+    if is_rows(value):
+        names = dict.fromkeys(chain.from_iterable(value))
+        return _from_columns({name: [row.get(name) for row in value] for name in names}, dataset_name)
+    if not is_table(value):
         return value
-    return _from_columns(columns, dataset_name)
+    dataset = table_as_dataset(value, dataset_name)
+    columns = {*dataset.column_names}
+    if not {*BOUNDS} <= columns or "entities" in columns or not {"text", "tokens"} & columns:
+        return dataset
+    kind: Kind = "text" if "text" in columns else "words"
+    located = ((f"line {number} of the {dataset_name} data", line) for number, line in enumerate(dataset))
+    return as_dataset(rows_of_entities(located, kind), dataset_name)
 
 
-def _from_columns(columns: Mapping[Any, list[Any]], dataset_name: str) -> Dataset:
-    from datasets import Dataset, Features  # takes long to import
+def table_as_dataset(value: Any, dataset_name: str) -> Any:
+    """Make a data set of a table of another library.
 
-    features = {}
+    Args:
+        value: A DataFrame of pandas or Polars, an Arrow table, or any other object with ``columns`` that exports Arrow
+            data (``__arrow_c_stream__`` or ``__arrow_c_array__``); or anything else.
+        dataset_name: What to call it in errors.
+
+    Returns:
+        A `Dataset` with the same rows and columns, without an index; anything that is no table as it is.
+
+    Raises:
+        TypeError: If the table exports no Arrow data.
+        ValueError: If the values of a column are not all of one type.
+    """
+    if not is_table(value):
+        return value
+    if is_dataframe(value):
+        return _from_columns({name: value[name].astype(object) for name in value.columns}, dataset_name)
+    if not hasattr(value, "__arrow_c_stream__") and not hasattr(value, "__arrow_c_array__"):
+        raise TypeError(
+            f"cannot read the columns of a {type(value).__name__}: pass a DataFrame of pandas or Polars, an Arrow "
+            "table, a Dataset, or the texts alone"
+        )
+    import pyarrow  # takes long to import, as datasets does
+    from datasets import Dataset
+
+    return Dataset(pyarrow.table(value))
+
+
+def _from_columns(columns: Mapping[Any, Any], dataset_name: str) -> Dataset:
+    """Make a data set of lists, or of Series, whose NaN is None."""
+    import pyarrow
+    from datasets import Dataset
+
+    arrays = {}
     for name, values in columns.items():
         try:
-            features[str(name)] = Dataset.from_dict({"column": values}).features["column"]
+            arrays[str(name)] = pyarrow.array(values)
         except UnicodeEncodeError as error:
             row = next(row for row, value in enumerate(values) if has_surrogates(value))
             raise ValueError(
                 f"row {row} of the {dataset_name} data: {name!r} has a lone surrogate, which no encoding represents: "
                 "replace it by '\\ufffd'"
             ) from error
-        except (TypeError, ValueError) as error:
+        except (ValueError, TypeError, OverflowError, NotImplementedError) as error:
             raise ValueError(
-                f"the values of {name!r} in the {dataset_name} data are not all of one type: {error}"
+                f"the values of {name!r} in the {dataset_name} data are not all of one type that a data set can hold: "
+                f"convert them, or leave the column out ({error})"
             ) from error
-    return Dataset.from_dict({str(name): values for name, values in columns.items()}, features=Features(features))
-
-
-def _plain_value(cell: Any) -> Any:
-    """Arrays as lists, and the NaN of an empty cell as None."""
-    if hasattr(cell, "tolist"):
-        cell = cell.tolist()
-    return None if isinstance(cell, float) and cell != cell else cell
+    return Dataset(pyarrow.table(arrays))

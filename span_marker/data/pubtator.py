@@ -24,33 +24,36 @@ def read_pubtator(path: SourceFile) -> list[dict[str, Any]]:
     """Read a file of abstracts.
 
     Args:
-        path: The file.
+        path: The file. It collects the errors of articles.
 
     Returns:
         Rows with entities and ``id``, the number of the article. The text is the title, a space, and the abstract.
-
-    Raises:
-        ValueError: If a line cannot be read, or does not fit the text.
     """
     rows: dict[str, dict[str, Any]] = {}
+    wrong: set[str | None] = set()
+    abstracts: set[str] = set()
     relations: list[int] = []
     for number, line in enumerate(path.text().split("\n"), start=1):
-        line, location = line.rstrip("\r"), f"{path}, line {number}, row {max(len(rows) - 1, 0)}"
-        part = _PART.fullmatch(line)
-        if part is not None:
-            _add_part(rows, part[1], part[2], part[3], location)
-        elif line.strip():
-            cells = line.split("\t")
-            if len(cells) >= 4 and not cells[1].isdecimal() and cells[0] in rows:
+        location, num_errors = f"{path}, line {number}, row {max(len(rows) - 1, 0)}", len(path.errors)
+        cells = line.split("\t")
+        with path.row():
+            if part := _PART.fullmatch(line):
+                _add_part(rows, abstracts, part[1], part[2], part[3], location)
+            elif len(cells) >= 4 and not cells[1].isdecimal() and cells[0] in rows:
                 relations.append(number)
-            else:
+            elif line.strip():
                 _add_entity(rows, cells, line, location)
+        if len(path.errors) > num_errors:
+            article = re.split(r"[|\t]", line, maxsplit=1)[0]
+            wrong.add(article if article in rows else next(reversed(rows), None))
     if relations:
         logger.warning("%s: %d lines with relations are not read: lines %s", path, len(relations), relations[:5])
-    return list(rows.values())
+    return [row for article, row in rows.items() if article not in wrong]
 
 
-def _add_part(rows: dict[str, dict[str, Any]], article: str, kind: str, text: str, location: str) -> None:
+def _add_part(
+    rows: dict[str, dict[str, Any]], abstracts: set[str], article: str, kind: str, text: str, location: str
+) -> None:
     if kind == "t":
         if article in rows:
             raise ValueError(f"{location}: the article {article} occurs twice")
@@ -58,6 +61,9 @@ def _add_part(rows: dict[str, dict[str, Any]], article: str, kind: str, text: st
         return
     if article not in rows or rows[article]["entities"]:
         raise ValueError(f"{location}: the abstract of {article} must follow its title")
+    if article in abstracts:
+        raise ValueError(f"{location}: the article {article} has two abstracts")
+    abstracts.add(article)
     rows[article]["text"] += f" {text}"
 
 

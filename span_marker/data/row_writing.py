@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from span_marker.core.surrogates import SURROGATES
 from span_marker.data.columns import RowReader, is_dataset, read_columns
-from span_marker.data.in_memory import as_dataset, is_dataframe
+from span_marker.data.in_memory import as_dataset, is_table
 from span_marker.data.row_errors import OnError, RowError, check_on_error, report_errors
 from span_marker.data.rows import COLUMNS, Row, parse_row
 
@@ -37,7 +37,7 @@ def converted_rows(
     """Convert annotated rows to what a file has of them, one after the other.
 
     Args:
-        rows: A data set in any form and any format, a pandas data frame, or dicts with ``tokens`` or ``text``, and
+        rows: A data set in any form and any format, a DataFrame, or dicts with ``tokens`` or ``text``, and
             ``entities``.
         convert: Converts a row: its number, its columns with tags replaced by entities, and the row as it was read.
         errors: What happens to rows that are wrong or that ``convert`` refuses: ``raise`` raises the first error at
@@ -76,7 +76,7 @@ def _rows_to_write(rows: Any) -> tuple[Iterable[Any], Callable[[int, Any], tuple
         row = parse_row(value, f"row {index}")
         return dict(value), row
 
-    if is_dataframe(rows):
+    if is_table(rows):
         rows = as_dataset(rows, "annotated")
     if not is_dataset(rows):
         return rows, read_dict

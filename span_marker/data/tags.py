@@ -122,8 +122,8 @@ def _unknown(tag: Any, word: str, place: int, meaning: Tags, location: str) -> T
             return TypeError(f"{subject} must be a string or a whole number, not {type(tag).__name__}")
         if tag in IGNORED:
             return ValueError(
-                f"{subject} marks a word without annotation, but every candidate is trained on: pass the data as it "
-                "was before tokens were aligned with words, or leave the row out"
+                f"{subject} marks a word without annotation, but every word needs a tag: pass the data as it was "
+                "before tokens were aligned with words, or leave the row out"
             )
         if not meaning.names:
             return ValueError(f"{subject} is an integer without a name: tags must be strings such as 'B-PER'")

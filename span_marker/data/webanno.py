@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import Any, NamedTuple
 
 from span_marker.data.rows import check_entity
@@ -55,7 +56,7 @@ def read_webanno(path: SourceFile, layer: str | None = None) -> list[dict[str, A
     """Read a file.
 
     Args:
-        path: The file.
+        path: The file. It collects the errors of sentences.
         layer: The layer and the feature that has the labels, such as ``NamedEntity|value``. Defaults to that, or else
             to the only feature of the only layer of spans.
 
@@ -63,18 +64,19 @@ def read_webanno(path: SourceFile, layer: str | None = None) -> list[dict[str, A
         Rows with entities: one per sentence, with its text.
 
     Raises:
-        ValueError: If the version is another, it is open which layer to read, or a line is wrong.
+        ValueError: If the version is another, or it is open which layer to read.
     """
-    lines = [line.removesuffix("\r") for line in path.text().split("\n")]
+    lines = path.text().split("\n")
     if not is_webanno(lines[0]):
         raise ValueError(f"{path}, line 1: {lines[0]!r:.100} is not {_FORMAT!r}: export it as WebAnno TSV v3.x")
     column = _pick_column(_columns(lines), layer, path)
     without: list[int] = []
-    rows = [
-        {"text": text, "entities": _entities(sentence, text, places, (path, row), without)}
-        for row, sentence in enumerate(_sentences(lines, column, path))
-        for text, places in [_align(sentence, f"{path}, line {sentence.tokens[0].number}, row {row}")]
-    ]
+    rows = []
+    for row, numbered in enumerate(_sentences(lines)):
+        with path.row():
+            sentence = _read_sentence(numbered, column, (path, row))
+            text, places = _align(sentence, f"{path}, line {sentence.tokens[0].number}, row {row}")
+            rows.append({"text": text, "entities": _entities(sentence, text, places, (path, row), without)})
     if without:
         logger.warning(
             "%s: %d entities without a value of %s are left out: lines %s", path, len(without), column.name, without[:5]
@@ -83,13 +85,17 @@ def read_webanno(path: SourceFile, layer: str | None = None) -> list[dict[str, A
 
 
 def _columns(lines: Sequence[str]) -> list[_Column]:
-    """The columns of the header. A layer without features has one column; each slot of a relation has one, too."""
+    """The columns of layers of spans. Layers of chains and relations have columns, too, and may stand before them.
+
+    A layer without features has one column; each slot of a relation has one, too.
+    """
     columns, index = [], 3
     for line in lines:
-        if line.startswith(_LAYER):
-            layer, *features = line.removeprefix(_LAYER).split("|")
+        if line.startswith((_LAYER, *_OTHER_LAYERS)):
+            layer, *features = line.partition("=")[2].split("|")
             features = features or [""]
-            columns += [_Column(layer, feature, index + place) for place, feature in enumerate(features)]
+            if line.startswith(_LAYER):
+                columns += [_Column(layer, feature, index + place) for place, feature in enumerate(features)]
             index += len(features)
         elif line.startswith(_TEXT):
             break
@@ -108,26 +114,32 @@ def _pick_column(columns: Sequence[_Column], layer: str | None, path: SourceFile
     return found[0]
 
 
-def _sentences(lines: Sequence[str], column: _Column, path: SourceFile) -> Iterator[_Sentence]:
-    sentence = _Sentence([], [])
-    for number, line in enumerate(lines, start=1):
-        if line.startswith(_TEXT) and not sentence.tokens:
-            sentence.lines.append(line.removeprefix(_TEXT))
-        elif not line and sentence.tokens:
+def _sentences(lines: Sequence[str]) -> Iterator[list[tuple[int, str]]]:
+    """The lines between two blank ones, with their numbers. The header and a text without tokens are no sentences."""
+    for has_lines, numbered in groupby(enumerate(lines, start=1), key=lambda line: bool(line[1].strip())):
+        sentence = list(numbered)
+        if has_lines and not all(line.startswith("#") for _, line in sentence):
             yield sentence
-            sentence = _Sentence([], [])
-        elif re.match(r"\d+-\d+(\.\d+)?\t", line):
+
+
+def _read_sentence(numbered: Sequence[tuple[int, str]], column: _Column, place: tuple[SourceFile, int]) -> _Sentence:
+    path, row = place
+    sentence = _Sentence([], [])
+    for number, line in numbered:
+        location = f"{path}, line {number}, row {row}"
+        if re.match(r"\d+-\d+(\.\d+)?\t", line):
             cells = line.split("\t")
             bounds = re.fullmatch(r"(\d+)-(\d+)", cells[1])
             if len(cells) <= column.cell or bounds is None:
-                raise ValueError(f"{path}, line {number}: {line!r:.200} has no {column.name} or no offsets")
+                raise ValueError(f"{location}: {line!r:.200} has no {column.name} or no offsets")
             if not sentence.lines:
-                raise ValueError(f"{path}, line {number}: there is no {_TEXT!r} above the first token of the sentence")
+                raise ValueError(f"{location}: there is no {_TEXT!r} above the first token of the sentence")
             sentence.tokens.append(_Token(number, int(bounds[1]), int(bounds[2]), cells[2], cells[column.cell]))
-        elif line and not line.startswith("#"):
-            raise ValueError(f"{path}, line {number}: {line!r:.200} is neither a token nor a comment")
-    if sentence.tokens:
-        yield sentence
+        elif line.startswith(_TEXT) and not sentence.tokens:
+            sentence.lines.append(line.removeprefix(_TEXT))
+        elif not line.startswith("#"):
+            raise ValueError(f"{location}: {line!r:.200} is neither a token nor a comment")
+    return sentence
 
 
 def _unescape(text: str) -> str:

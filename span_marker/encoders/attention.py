@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from span_marker.encoders.packing import PackedRows, Texts, first_rows, similar_lengths
+from span_marker.encoders.packing import PackedRows, PackedTexts, Texts, first_rows, similar_lengths
 from span_marker.encoders.relative_positions import RelativeScores
 
 FEW_MARKERS = 32
@@ -133,7 +133,7 @@ def attend_to_text_and_pair(
         text_scores = text_scores + added_scores.to(text_scores.dtype)
     text_scores = add_mask(text_scores, text_mask)
     scores = torch.cat([text_scores, pair_scores.to(text_scores.dtype)], dim=-1)
-    weights = F.dropout(scores.softmax(-1), dropout).to(text_value.dtype)
+    weights = F.dropout(scores.softmax(-1), dropout, training=dropout > 0).to(text_value.dtype)
     text_weights, pair_weights = weights.split([text_key.shape[-2], 2], dim=-1)
     return text_weights @ text_value, pair_weights
 
@@ -178,11 +178,9 @@ class TextAttention:
         texts: The texts.
     """
 
-    def __init__(self, texts: Texts) -> None:
+    def __init__(self, texts: PackedTexts) -> None:
         self._position_ids = texts.position_ids
-        sentences = list(range(len(texts.lengths)))
-        groups = [sentences] if texts.in_groups else [[index] for index in sentences]
-        self._groups = [texts.rows(group) for group in groups]
+        self._groups = texts.groups
 
     def __call__(
         self, query: Tensor, key: Tensor, value: Tensor, dropout: float, relative: RelativeScores | None
@@ -218,19 +216,41 @@ class MarkerAttention:
     Args:
         texts: The texts.
         position_ids: Position IDs of the markers, pair by pair, ``(num_markers,)``.
-        first: Index of the sentence that the first pair belongs to.
-        counts: Number of pairs of this sentence and of each following one.
+        groups: Groups of sentences: the rows of their markers, and those of their texts.
+        order: Where each marker is in the concatenated groups, ``(num_markers,)``; None if they are in order.
     """
 
-    def __init__(self, texts: Texts, position_ids: Tensor, first: int, counts: list[int]) -> None:
+    def __init__(
+        self,
+        texts: PackedTexts,
+        position_ids: Tensor,
+        groups: list[tuple[PackedRows, PackedRows]],
+        order: Tensor | None = None,
+    ) -> None:
         self._texts = texts
         self._position_ids = position_ids
+        self._groups = groups
+        self._order = order
+
+    @classmethod
+    def from_counts(cls, texts: Texts, position_ids: Tensor, first: int, counts: list[int]) -> MarkerAttention:
+        """Group the sentences of markers.
+
+        Args:
+            texts: The texts.
+            position_ids: Position IDs of the markers, pair by pair, ``(num_markers,)``.
+            first: Index of the sentence that the first pair belongs to.
+            counts: Number of pairs of this sentence and of each following one.
+
+        Returns:
+            The attention of these markers.
+        """
         lengths = [2 * count for count in counts]
         firsts = first_rows(lengths)
         in_order = [[index] for index, length in enumerate(lengths) if length]
         are_few = len(position_ids) < FEW_MARKERS * len(counts)
         groups = similar_lengths(lengths) if texts.in_groups or are_few else in_order
-        self._groups = [
+        rows = [
             (
                 PackedRows.from_lengths(
                     [firsts[index] for index in group], [lengths[index] for index in group], position_ids.device
@@ -239,10 +259,12 @@ class MarkerAttention:
             )
             for group in groups
         ]
-        self._order: Tensor | None = None  # where each marker is in the concatenated groups
+        order = None
         if groups != in_order and groups != [list(range(len(lengths)))]:
-            rows = [torch.arange(firsts[index], firsts[index] + lengths[index]) for group in groups for index in group]
-            self._order = torch.cat(rows).argsort().to(position_ids.device)
+            in_groups = [index for group in groups for index in group]
+            places = [torch.arange(firsts[index], firsts[index] + lengths[index]) for index in in_groups]
+            order = torch.cat(places).argsort().to(position_ids.device)
+        return cls(texts, position_ids, rows, order)
 
     def __call__(
         self,

@@ -13,7 +13,7 @@ import contextlib
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -108,7 +108,7 @@ class EncodedTexts:
 
 
 class Engine(Protocol):
-    """Runs texts and markers through an encoder. `FastEngine` can also do so in two calls."""
+    """Runs texts and markers through an encoder."""
 
     def prepare(self, encoder: PreTrainedModel) -> None:
         """Set the attention function that the engine needs, if the encoder looks it up by name."""
@@ -125,9 +125,37 @@ class Engine(Protocol):
         """
 
 
+@runtime_checkable
+class StagedEngine(Engine, Protocol):
+    """An engine that can stop between texts and markers, so that the texts can be read before any marker runs."""
+
+    def encode_texts(self, encoder: PreTrainedModel, batch: EngineInput) -> EncodedTexts:
+        """Encode the texts, up to the keys and values of the last layer.
+
+        Args:
+            encoder: An encoder that was prepared.
+            batch: Texts and candidates.
+
+        Returns:
+            The encoded texts, for `encode_markers`.
+        """
+
+    def encode_markers(self, encoder: PreTrainedModel, batch: EngineInput, texts: EncodedTexts) -> Tensor:
+        """Encode the markers of candidates against encoded texts.
+
+        Args:
+            encoder: The encoder that encoded the texts.
+            batch: The same texts with any of their candidates, see `EngineInput.take`.
+            texts: The output of `encode_texts`.
+
+        Returns:
+            The last hidden states of the markers, ``(num_spans, 2, hidden)``.
+        """
+
+
 @dataclass(frozen=True)
 class FastEngine:
-    """Encodes each text once, and then all markers against its keys and values, without padding. See `Engine`.
+    """Encodes each text once, and then all markers against its keys and values, without padding. See `StagedEngine`.
 
     Attributes:
         family: How the encoder runs packed tokens.
@@ -156,15 +184,7 @@ class FastEngine:
         return states[texts.num_tokens :].unflatten(0, (-1, 2))
 
     def encode_texts(self, encoder: PreTrainedModel, batch: EngineInput) -> EncodedTexts:
-        """Encode the texts, up to the keys and values of the last layer.
-
-        Args:
-            encoder: An encoder that was prepared.
-            batch: Texts and candidates.
-
-        Returns:
-            The encoded texts, for `encode_markers`.
-        """
+        """See `StagedEngine.encode_texts`."""
         texts, text_embeds, marker_embeds = _embed(encoder, batch)
         memory = TextMemory(self.family.num_attention_layers(encoder.config))
         # With gradient checkpointing, layers run again in the backward pass, which must repeat the forward pass.
@@ -178,16 +198,7 @@ class FastEngine:
         return EncodedTexts(texts, memory, marker_embeds)
 
     def encode_markers(self, encoder: PreTrainedModel, batch: EngineInput, texts: EncodedTexts) -> Tensor:
-        """Encode the markers of candidates against encoded texts.
-
-        Args:
-            encoder: The encoder that encoded the texts.
-            batch: The same texts with any of their candidates, see `EngineInput.take`.
-            texts: The output of `encode_texts`.
-
-        Returns:
-            The last hidden states of the markers, ``(num_spans, 2, hidden)``.
-        """
+        """See `StagedEngine.encode_markers`."""
         states = []
         for markers in _markers(batch, texts.marker_embeds, self._pass_size(batch)):
             marker_pass = MarkerPass(texts.texts, texts.memory, markers.attention(texts.texts))
@@ -245,7 +256,7 @@ class Markers:
 
     def attention(self, texts: Texts) -> MarkerAttention:
         """Return what the markers attend to."""
-        return MarkerAttention(texts, self.position_ids, self.first, self.counts)
+        return MarkerAttention.from_counts(texts, self.position_ids, self.first, self.counts)
 
 
 def marker_passes(span_counts: list[int], max_spans: int) -> Iterator[tuple[int, int, int, list[int]]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -24,6 +25,7 @@ class PackedRows:
     Attributes:
         first: First row of the first sentence.
         length: Total number of rows.
+        longest: Rows of the longest sentence, or an upper bound.
         table: Row of each place of the padded group, ``(sentences, longest)``; padding points to the sentence's first
             row.
         places: Flattened places of the table that are not padding, ``(length,)``.
@@ -33,14 +35,10 @@ class PackedRows:
 
     first: int
     length: int
+    longest: int
     table: Tensor | None = None
     places: Tensor | None = None
     key_mask: Tensor | None = None
-
-    @property
-    def longest(self) -> int:
-        """Rows of the longest sentence."""
-        return self.length if self.table is None else self.table.shape[1]
 
     @classmethod
     def from_lengths(cls, firsts: list[int], lengths: list[int], device: torch.device) -> PackedRows:
@@ -55,13 +53,9 @@ class PackedRows:
             The rows of the group.
         """
         if len(lengths) == 1:
-            return cls(firsts[0], lengths[0])
-        columns = torch.arange(max(lengths))  # on the CPU, so that the shapes below do not wait for an accelerator
-        starts, counts = torch.tensor([firsts, lengths])[:, :, None]
-        mask = columns < counts
-        table = torch.where(mask, starts + columns, starts.where(counts > 0, 0))
-        places, key_mask = mask.flatten().nonzero()[:, 0], (mask | (columns == 0))[:, None, :]
-        return cls(firsts[0], sum(lengths), table.to(device), places.to(device), key_mask.to(device))
+            return cls(firsts[0], lengths[0], lengths[0])
+        tables = (tensor.to(device) for tensor in tabulate(firsts, lengths))
+        return cls(firsts[0], sum(lengths), max(lengths), *tables)
 
     def pad(self, packed: Tensor) -> Tensor:
         """``(heads, num_rows, dim)`` to ``(heads, sentences, longest, dim)``."""
@@ -77,6 +71,23 @@ class PackedRows:
         """``(heads, sentences, longest, dim)`` to ``(length, heads, dim)``."""
         packed = padded.squeeze(1) if self.places is None else padded.flatten(1, 2).index_select(1, self.places)
         return packed.transpose(0, 1)
+
+
+def tabulate(firsts: list[int], lengths: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+    """Tabulate sentences of a packed sequence, on the CPU, so that no shape has to wait for an accelerator.
+
+    Args:
+        firsts: First row of each sentence.
+        lengths: Rows of each sentence.
+
+    Returns:
+        `PackedRows.table`, `PackedRows.places` and `PackedRows.key_mask`.
+    """
+    columns = torch.arange(max(lengths))
+    starts, counts = torch.tensor([firsts, lengths])[:, :, None]
+    mask = columns < counts
+    table = torch.where(mask, starts + columns, starts.where(counts > 0, 0))
+    return table, mask.flatten().nonzero()[:, 0], (mask | (columns == 0))[:, None, :]
 
 
 def similar_lengths(lengths: list[int]) -> list[list[int]]:
@@ -104,9 +115,33 @@ def first_rows(lengths: list[int]) -> list[int]:
     return [0, *itertools.accumulate(lengths[:-1])]
 
 
+class PackedTexts(Protocol):
+    """What a pass knows about the texts of a batch: `Texts`, or tables that are inputs of an exported graph."""
+
+    @property
+    def position_ids(self) -> Tensor:
+        """Position IDs of the tokens, ``(num_tokens,)``."""
+
+    @property
+    def num_tokens(self) -> int:
+        """Total number of tokens."""
+
+    @property
+    def max_distance(self) -> int:
+        """An upper bound for the distance between two positions of a text."""
+
+    @property
+    def groups(self) -> list[PackedRows]:
+        """The groups of sentences that attention runs on, which are all sentences in order."""
+
+    @property
+    def whole(self) -> PackedRows:
+        """All sentences as one group."""
+
+
 @dataclass(frozen=True)
 class Texts:
-    """The texts of a batch as a packed sequence.
+    """The texts of a batch as a packed sequence. See `PackedTexts`.
 
     Attributes:
         lengths: Tokens of each text.
@@ -125,8 +160,18 @@ class Texts:
 
     @property
     def max_distance(self) -> int:
-        """An upper bound for the distance between two positions of a text."""
+        """See `PackedTexts.max_distance`."""
         return max(self.lengths, default=0)
+
+    @property
+    def groups(self) -> list[PackedRows]:
+        """See `PackedTexts.groups`."""
+        return [self.whole] if self.in_groups else [self.rows([index]) for index in range(len(self.lengths))]
+
+    @property
+    def whole(self) -> PackedRows:
+        """See `PackedTexts.whole`."""
+        return self.rows(list(range(len(self.lengths))))
 
     def rows(self, sentences: list[int]) -> PackedRows:
         """Tabulate a group of the texts, from their indices."""

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from span_marker.encoders.attention import MarkerAttention, TextAttention
-from span_marker.encoders.packing import Texts
+from span_marker.encoders.packing import PackedTexts
 from span_marker.encoders.relative_positions import RelativeScores, SlidingWindow
 
 ATTENTION_NAME = "span_marker"
@@ -63,9 +63,21 @@ class TextMemory:
         _, value = next(reversed(self._layers.values()))
         return value.transpose(0, 1).flatten(1)
 
+    @property
+    def layers(self) -> list[tuple[Tensor, Tensor]]:
+        """The keys and values of all layers, in the order in which they attended."""
+        return list(self._layers.values())
+
     def recall(self, layer: Hashable) -> tuple[Tensor, Tensor]:
         """Look up the keys and values that a layer stored."""
         return self._layers[layer]
+
+
+class Recall(Protocol):
+    """Has the keys and values of a batch's texts in every layer, such as `TextMemory`."""
+
+    def recall(self, layer: Hashable) -> tuple[Tensor, Tensor]:
+        """Look up a layer's keys and values, ``(heads, num_tokens, head_dim)`` each."""
 
 
 class Pass(Protocol):
@@ -78,7 +90,7 @@ class Pass(Protocol):
     has_text: bool
 
     @property
-    def texts(self) -> Texts:
+    def texts(self) -> PackedTexts:
         """The texts that the tokens attend to."""
 
     def attend(
@@ -127,7 +139,7 @@ class LayerPass:
         return self.span_pass.attend((layer, self.depth), *args)
 
     @property
-    def texts(self) -> Texts:
+    def texts(self) -> PackedTexts:
         """See `Pass.texts`."""
         return self.span_pass.texts
 
@@ -143,7 +155,7 @@ class TextPass:
 
     has_text = True
 
-    def __init__(self, texts: Texts, memory: TextMemory, ends_early: bool) -> None:
+    def __init__(self, texts: PackedTexts, memory: TextMemory, ends_early: bool) -> None:
         self.texts = texts
         self._memory = memory
         self._ends_early = ends_early
@@ -176,7 +188,7 @@ class MarkerPass:
 
     has_text = False
 
-    def __init__(self, texts: Texts, memory: TextMemory, attention: MarkerAttention) -> None:
+    def __init__(self, texts: PackedTexts, memory: Recall, attention: MarkerAttention) -> None:
         self.texts = texts
         self._memory = memory
         self._attention = attention
@@ -204,7 +216,7 @@ class JointPass:
 
     has_text = True
 
-    def __init__(self, texts: Texts, attention: MarkerAttention) -> None:
+    def __init__(self, texts: PackedTexts, attention: MarkerAttention) -> None:
         self.texts = texts
         self._text_attention = TextAttention(texts)
         self._marker_attention = attention

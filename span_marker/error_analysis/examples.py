@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from span_marker.core.labels import LabelledSpan
+from span_marker.core.words import surroundings
 from span_marker.data.rows import join_words
 from span_marker.error_analysis.matching import Item, JudgedSentence, Kind, Outcome
 
@@ -122,12 +123,7 @@ def in_context(sentence: JudgedSentence, outcome: Outcome, num_characters: int) 
     """
     text, (gold, predicted) = _as_text(sentence.item, outcome[1:])
     bounds = [bound for span in (gold, predicted) if span is not None for bound in (span.start, span.stop)]
-    first, last = max(min(bounds) - num_characters, 0), min(max(bounds) + num_characters, len(text))
-    if first > 0:  # at the start of a word, if one starts there
-        first = text.find(" ", first, min(bounds)) + 1 or first
-    if last < len(text):
-        place = text.rfind(" ", max(bounds), last)
-        last = last if place < 0 else place
+    first, last = surroundings(text, min(bounds), max(bounds), num_characters)
     cuts = pairwise(sorted({first, last, *bounds}))
     fragments = [
         TextFragment(text[start:end], start in (gold or ()), start in (predicted or ())) for start, end in cuts

@@ -17,9 +17,6 @@ from span_marker.error_analysis.matching import KINDS, Kind
 if TYPE_CHECKING:
     from span_marker.error_analysis.report import ErrorReport
 
-BAR_WIDTH = 200
-"""Pixels of a bar for a figure of 1."""
-
 STRONGEST = 40
 """Percentage of the hue in a cell of the matrix that holds its whole row. The number in it stays legible."""
 
@@ -72,7 +69,6 @@ def write_report(
         labels=labels,
         labels_of=lambda error: [numbers[label] for label in _labels(error)],
         sections=sections,
-        bar_width=BAR_WIDTH,
         strongest=STRONGEST,
         right=RIGHT,
         wrong=WRONG,

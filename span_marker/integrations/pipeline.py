@@ -13,8 +13,8 @@ from transformers.pipelines import PIPELINE_REGISTRY
 from span_marker.configuration import SpanMarkerConfig
 from span_marker.core.offsets import OffsetUnit, convert_offsets
 from span_marker.data.columns import is_column, is_dataset
+from span_marker.data.in_memory import table_as_dataset
 from span_marker.data.rows import is_list, join_words
-from span_marker.data.tables import as_dataset
 from span_marker.modeling import SpanMarkerModel
 from span_marker.preprocessing.inputs import has_items, spaced_word, text_column
 
@@ -155,7 +155,7 @@ class SpanMarkerPipeline(Pipeline):
             ValueError: If the value of an option is wrong, a `datasets.Dataset` or a dict lacks text, or a "word" of a
                 list has a space, as in a pair of an ID and a text.
         """
-        inputs = as_dataset(inputs)
+        inputs = table_as_dataset(inputs, "input")
         _, forward_params, postprocess_params = self._sanitize_parameters(**options)
         forward_params = {**self._forward_params, **forward_params}
         postprocess_params = {**self._postprocess_params, **postprocess_params}

@@ -4,22 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import chain
-from typing import Protocol
 
-
-class TrainedOn(Protocol):
-    """What a model was trained on, as its configuration says under ``trained_on``.
-
-    Attributes:
-        unit: ``"words"`` if the data was split into words, which are usually those of single sentences; ``"text"`` if
-            it was strings.
-        mean_words: Mean number of words of a sentence or text.
-        max_words: Number of words of the longest.
-    """
-
-    unit: str
-    mean_words: float
-    max_words: int
+from span_marker.core.word_splitters import TrainedOn
 
 
 def advise_on_sentences(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -14,7 +14,10 @@ from tqdm.auto import tqdm
 from span_marker.core.alignment import trim
 from span_marker.core.decoding import MULTI_LABEL_THRESHOLD, ScoredSpan, ScoredSpans, probabilities
 from span_marker.core.tables import TextReport, text_table
-from span_marker.data.rows import is_whole
+from span_marker.core.words import surroundings
+from span_marker.data.html import Drawing, Mark, draw, write_page
+from span_marker.data.rows import is_whole, join_words
+from span_marker.data.text_files import StrPath
 from span_marker.prediction.entities import Entity
 from span_marker.prediction.predictor import Predictor, place
 from span_marker.preprocessing.inputs import Sentences
@@ -35,12 +38,19 @@ REASONS: dict[Reason, str] = {
 }
 """Where the way to an entity may end, in the order of the steps, and what to change."""
 
+CONTEXT = 200
+"""Characters that a page shows on either side of the span and the entities that overlap it."""
+
+SPAN, OTHER = 1, 0
+"""Indices into `span_marker.data.html.HUES`."""
+
 
 @dataclass(frozen=True)
 class Explanation(TextReport):
     """Why a span of a text is predicted as an entity, or why not. As a string, a short report.
 
     Attributes:
+        text: The text, or its words if the input was words.
         span: The text of the span, without white space around it; or its words, if the input was words.
         start: First character, or first word if the input was words.
         end: Character after the last, or word after the last.
@@ -58,6 +68,7 @@ class Explanation(TextReport):
         decoding: How overlaps are resolved.
     """
 
+    text: str | list[str] = field(repr=False)
     span: str | list[str]
     start: int
     end: int
@@ -82,8 +93,38 @@ class Explanation(TextReport):
         """Return the attributes as plain Python objects, which can be written as JSON."""
         return asdict(self)
 
+    def write_html(self, path: StrPath, title: str = "Explanation") -> None:
+        """Write a page with the same facts: the text with the span and the overlapping entities, and bars of scores.
+
+        Args:
+            path: The HTML file; the page needs no other files. **It has the text**, around the span.
+            title: Title of the page.
+        """
+        write_page(
+            path,
+            "prediction/explanation.html",
+            title=title,
+            reason=self.reason,
+            meaning=REASONS[self.reason],
+            drawing=self._draw(),
+            facts=self._facts(),
+            scores=self._scores(),
+            has_thresholds=bool(self.thresholds),
+        )
+
     def __str__(self) -> str:
         lines = [f"{self.span!r} ({self.start}:{self.end}): {self.reason}", REASONS[self.reason], ""]
+        lines += [f"{name}: {value}" for name, value in self._facts()]
+        if self.scores:
+            rows = [
+                (label, f"{score:.3f}", "-" if limit is None else f"{limit:.3f}")
+                for label, score, limit in self._scores()
+            ]
+            lines += ["", text_table([("label", "probability", "threshold"), *rows])]
+        return "\n".join(lines)
+
+    def _facts(self) -> list[tuple[str, str]]:
+        """Names and values of all that is known, except for the scores of labels."""
         facts = [
             ("words", f"{self.words} ({self.num_words} of at most {self.entity_max_length})"),
             ("labels", ", ".join(f"{entity['label']} ({entity['score']:.3f})" for entity in self.entities)),
@@ -92,12 +133,25 @@ class Explanation(TextReport):
             ("decoding", self.decoding),
             ("overlapping", ", ".join(f"{e['span']!r} {e['label']} ({e['score']:.3f})" for e in self.overlapping)),
         ]
-        lines += [f"{name}: {value}" for name, value in facts if value]
-        if self.scores:
-            limits = {label: f"{value:.3f}" for label, value in self.thresholds.items()}
-            rows = [(label, f"{score:.3f}", limits.get(label, "-")) for label, score in self.scores.items()]
-            lines += ["", text_table([("label", "probability", "threshold"), *rows])]
-        return "\n".join(lines)
+        return [(name, value) for name, value in facts if value]
+
+    def _scores(self) -> list[tuple[str, float, float | None]]:
+        """Labels with their probabilities and thresholds."""
+        return [(label, score, self.thresholds.get(label)) for label, score in self.scores.items()]
+
+    def _draw(self) -> Drawing:
+        """The text around the span. Marked are the span, with the reason, and the entities that overlap it."""
+        text, bounds = self.text, [(self.start, self.end), *map(_bounds, self.overlapping)]
+        if not isinstance(text, str):
+            text, starts = join_words(text)
+            bounds = [(starts[start], starts[end] - 1) for start, end in bounds]
+        name = " ".join([self.reason, *(entity["label"] for entity in self.entities)])
+        names = [(name, SPAN, None), *((entity["label"], OTHER, entity["score"]) for entity in self.overlapping)]
+        first, last = surroundings(text, min(start for start, _ in bounds), max(end for _, end in bounds), CONTEXT)
+        before, after = "... " * (first > 0), " ..." * (last < len(text))
+        shift = len(before) - first
+        marks = [Mark(start + shift, end + shift, *of) for (start, end), of in zip(bounds, names, strict=True)]
+        return draw(before + text[first:last] + after, marks)
 
 
 class _Scored(NamedTuple):
@@ -145,6 +199,7 @@ def explain(model: Any, sentences: Sentences, span: Any, reader: Predictor) -> E
         [] if scored is None else zip(reader.preprocessor.config.classes, scored.probabilities.tolist(), strict=True)
     )
     return Explanation(
+        text=item if isinstance(item, str) else list(item),
         span=item[start:end] if isinstance(item, str) else list(item[start:end]),
         start=start,
         end=end,

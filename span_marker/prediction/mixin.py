@@ -11,7 +11,7 @@ from torch import nn
 from span_marker.configuration import SpanMarkerConfig
 from span_marker.core.decoding import Decoding
 from span_marker.core.offsets import OffsetUnit
-from span_marker.data.tables import as_dataset
+from span_marker.data.in_memory import table_as_dataset
 from span_marker.prediction import explanation, predictor
 from span_marker.prediction.documents import Splitter, sentence_splitter
 from span_marker.prediction.entities import Coverage, Entity
@@ -243,7 +243,7 @@ class PredictionMixin(nn.Module):
                 its labels is unknown, ``decoding`` or ``offsets`` is unknown, ``split_sentences`` finds no texts or
                 returns overlapping sentences, or a `Dataset` lacks a column or has a sentence ID twice in a document.
         """
-        inputs = as_dataset(inputs)
+        inputs = table_as_dataset(inputs, "input")
         kept = None if keep_columns is None else take_columns(inputs, keep_columns)
         reader = self._predictor(batch_size, threshold, decoding, top_k, exact, split_sentences, offsets)
         are_words = _are_words(is_split_into_words, reader)

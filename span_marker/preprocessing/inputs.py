@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from span_marker.configuration import SpanMarkerConfig
 from span_marker.data.columns import is_column, is_dataset, plain
+from span_marker.data.in_memory import table_as_dataset
 from span_marker.data.rows import check_content, check_words, is_whole
-from span_marker.data.tables import as_dataset
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -88,7 +88,7 @@ def read_inputs(inputs: Inputs, is_split_into_words: bool | None = None) -> tupl
         ValueError: If ``is_split_into_words`` contradicts the input, a `Dataset` lacks a column, or a word has a space
             although nothing says that it is a word.
     """
-    inputs = as_dataset(inputs)
+    inputs = table_as_dataset(inputs, "input")
     if isinstance(inputs, str):
         if is_split_into_words:
             raise ValueError("is_split_into_words=True needs lists of words, but the input is a string: leave it out")
@@ -147,7 +147,7 @@ def read_rows(inputs: Any) -> Iterable[Any]:
         TypeError: If the input is a single sentence, or holds no sentences in an order.
         ValueError: If a table has no column ``tokens`` or ``text``, or both.
     """
-    inputs = as_dataset(inputs)
+    inputs = table_as_dataset(inputs, "input")
     if isinstance(inputs, str):
         raise TypeError("predict_stream needs an iterable of sentences, not a single str")
     if not has_items(inputs):

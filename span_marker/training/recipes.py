@@ -89,8 +89,10 @@ def read_options(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} must have options by name, such as 'learning_rate: 1e-4'")
     options = {name.replace("-", "_"): value for name, value in options.items()}
     known = {field.name for field in dataclasses.fields(TrainingArguments)} | {*MODEL_OPTIONS, "dev"}
-    if not isinstance(options.get("dev", []), list):
-        raise ValueError(f"{path}: dev must be a list of files, such as [dev.conll], not {options['dev']!r}")
+    dev = [options["dev"]] if isinstance(options.get("dev"), str) else options.get("dev", [])
+    if not isinstance(dev, list) or not all(isinstance(file, str) for file in dev):
+        raise ValueError(f"{path}: dev must be a file or a list of files, such as [dev.conll], not {dev!r}")
+    options |= {"dev": dev} if "dev" in options else {}
     if unknown := [name for name in options if name not in known]:
         raise ValueError(f"{path}: there is no option {unknown[0]!r}")
     return options

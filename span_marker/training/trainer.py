@@ -40,7 +40,7 @@ class Trainer(BaseTrainer):
     Args:
         model: The model; None if ``model_init`` is given.
         args: Training arguments.
-        train_dataset: The training data: a `Dataset`, a pandas data frame, or a list of dicts.
+        train_dataset: The training data: a `Dataset`, a DataFrame, an Arrow table, or a list of dicts.
         eval_dataset: The evaluation data, or a dict of several data sets.
         model_init: Creates a new model for each run.
         compute_metrics: Computes other metrics than `span_marker.core.metrics.compute_metrics`; those of
@@ -121,6 +121,11 @@ class Trainer(BaseTrainer):
             raise ValueError(
                 f"label_smoothing_factor={self.args.label_smoothing_factor} must be 0 for a multi-label model, whose "
                 "labels are independent of each other"
+            )
+        if self.train_dataset is not None and model.backend != "torch":
+            raise ValueError(
+                f"a model on backend={model.backend!r} cannot be trained: load the checkpoint that it was exported "
+                "from, train that, and export it again"
             )
         has_filter = model.span_filter is not None or model.config.candidates_per_word is not None
         if has_filter and (self.args.label_smoothing_factor or self.compute_loss_func is not None):

@@ -20,7 +20,7 @@ from span_marker.configuration import AUTO
 from span_marker.core.alignment import align, trim, trim_entities, trim_words
 from span_marker.core.graphemes import place_words
 from span_marker.core.labels import LabelledSpan, complete_tags
-from span_marker.core.notation import read_notation
+from span_marker.core.notation import read_labels, read_notation
 from span_marker.core.spans import IntArray
 from span_marker.core.surrogates import readable
 from span_marker.core.word_splitters import OWN_SPLITS, splitter_name
@@ -140,6 +140,7 @@ def validate(data: Any, model: SpanMarkerModel | None = None) -> ValidationRepor
     mentions, overlaps = Mentions(), DatasetSummary()
     for dataset, reader in zip(datasets.values(), _readers(datasets, model), strict=True):
         document_columns(dataset)
+        problems += _name_problems(dataset, reader) if model is None else ()
         seen_here: _AllSeen = {}
         names = (*reader.columns, *({"id"} & set(dataset.column_names)))
         numbered = enumerate(read_columns(dataset, names))
@@ -194,6 +195,16 @@ def _readers(datasets: dict[str, Dataset], model: SpanMarkerModel | None) -> lis
         else RowReader.from_dataset(dataset, split)
         for split, dataset in datasets.items()
     ]
+
+
+def _name_problems(dataset: Dataset, reader: RowReader) -> Iterator[Problem]:
+    """Read the names of integer tags as a new model would, whether rows have these tags or not."""
+    names = tag_names(dataset) if reader.form == "tags" else None
+    try:
+        if names is not None:
+            read_labels(names, f"the names of 'ner_tags' in the {reader.dataset_name} data")
+    except ValueError as error:
+        yield Problem("tag-names", str(error), reader.dataset_name, row=0, unit=reader.unit)
 
 
 def _read(batch: Iterable[tuple[int, tuple[Any, ...]]], reader: RowReader) -> tuple[list[_Row], list[Problem]]:

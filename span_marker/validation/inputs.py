@@ -10,7 +10,7 @@ from datasets import Dataset
 
 from span_marker.data.columns import is_dataset, named_splits, plain
 from span_marker.data.files import read_annotations
-from span_marker.data.in_memory import is_dataframe
+from span_marker.data.in_memory import as_dataset, is_dataframe, is_table
 
 COLUMN = "entities"
 
@@ -35,7 +35,7 @@ def read_splits(data: Any) -> dict[str, Dataset]:
     """Bring annotated data into one form.
 
     Args:
-        data: A `Dataset`, a list of dicts, a DataFrame, or a path that `read_annotations` reads; or a dict of these.
+        data: A `Dataset`, a list of dicts, a table, or a path that `read_annotations` reads; or a dict of these.
 
     Returns:
         The data sets by their names, see `span_marker.data.columns.named_splits`.
@@ -70,7 +70,7 @@ def map_entities(data: Any, names: Sequence[str], change: ChangeSplit) -> Any:
         change: What to change.
 
     Returns:
-        The data in the form that it was passed in; a path becomes a `Dataset`.
+        The data in the form that it was passed in; a path, and a table that is none of pandas, become a `Dataset`.
 
     Raises:
         TypeError: If it is no annotated data.
@@ -88,6 +88,8 @@ def map_entities(data: Any, names: Sequence[str], change: ChangeSplit) -> Any:
 def _map_split(data: Any, name: str, change: ChangeSplit) -> Any:
     if _is_path(data):
         data = read_annotations(data)
+    elif is_table(data) and not is_dataframe(data):
+        data = as_dataset(data, name)
     changed = change(name, _columns(data))
     if not changed:
         return data

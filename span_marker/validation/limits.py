@@ -144,7 +144,7 @@ def suggest_limits(
     """Suggest limits for annotated data.
 
     Args:
-        data: A `Dataset`, a pandas data frame, a list of dicts, or a dict of several, with the columns ``tokens`` and
+        data: A `Dataset`, a DataFrame, a list of dicts, or a dict of several, with the columns ``tokens`` and
             ``entities``, ``text`` and ``entities``, or ``tokens`` and ``ner_tags``.
         tokenizer: The model's tokenizer.
         keep: Share of the entities that the suggested limit must keep, above 0 and at most 1.

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from span_marker.validation.fixes import FixReport
 
 KINDS: dict[str, tuple[str, str]] = {
+    "tag-names": ("error", "data sets whose names of integer tags cannot be labels, used or not"),
     "malformed-row": ("error", "rows without words or a text, or without a list of annotations"),
     "malformed-entity": ("error", "entities that are malformed or out of range"),
     "tag-count": ("error", "rows with more or fewer tags than words"),
@@ -70,7 +71,7 @@ class Problem:
         kind: A key of `KINDS`.
         message: What is wrong and where, as a sentence.
         split: Name of the data set.
-        row: Index of the row, 0-based.
+        row: Index of the row, 0-based; 0 for a problem of the whole data set, ``tag-names``.
         unit: What start and end count.
         start: Start of the part of the row that it is about; None if it is about the whole row, or unknown.
         end: End of this part, exclusive.
@@ -192,7 +193,8 @@ class ValidationReport(TextReport):
 
         Returns:
             The data, in the form that it was passed in (a `Dataset`, a list of dicts, a DataFrame, or a dict of these;
-            a path is read into a `Dataset`), and a report of what was changed. ``data`` itself is not changed.
+            paths and tables of other libraries become a `Dataset`), and a report of what was changed. ``data`` itself
+            is not changed.
 
         Raises:
             TypeError: If ``data`` is not annotated data.

@@ -5,11 +5,13 @@ and in the folder ``FOLDER/NAME_OF_THE_PAGE``. What happened is written to ``FOL
 many blocks were run, and of the first that failed its line, its source and the traceback.
 """
 
+import importlib.util
 import json
 import os
 import re
 import sys
 import textwrap
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +21,7 @@ from attempt import Attempt
 
 BLOCK = re.compile(r"^( *)```python\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 EXCUSE = re.compile(r"<!-- not run: \S.* -->")
+CONDITION = re.compile(r"<!-- run where (\w+) is installed -->")
 
 
 class Block(NamedTuple):
@@ -32,7 +35,10 @@ def find_blocks(text: str) -> list[Block]:
     blocks = []
     for match in BLOCK.finditer(text):
         above = text[: match.start()].splitlines()
-        is_excused = bool(above and EXCUSE.fullmatch(above[-1].strip()))
+        comment = above[-1].strip() if above else ""
+        condition = CONDITION.fullmatch(comment)
+        is_missing = condition is not None and importlib.util.find_spec(condition[1]) is None
+        is_excused = is_missing or EXCUSE.fullmatch(comment) is not None
         blocks.append(Block(len(above) + 2, textwrap.dedent(match[2]), is_excused))
     return blocks
 
@@ -53,6 +59,7 @@ def run_page(page: Path) -> dict[str, Any]:
 
 
 def main(folder: Path, pages: list[Path]) -> None:
+    warnings.filterwarnings("error", category=DeprecationWarning, module="__main__")  # what a page itself calls
     report = {}
     for page in pages:
         os.chdir(folder / page.stem)

@@ -9,13 +9,15 @@ import quickstart
 import spacy
 import systems
 import torch
-from inline_annotation import CORPUS, read_split
+from bundled_corpus import CORPUS, read_words
 from safetensors.torch import load_file
 from systems import SYSTEMS, Sentence, in_words, read_classes
 from tiny import build_tokenizer, encoder_config
 from transformers import AutoModel, AutoModelForTokenClassification
 
+from span_marker import infer_labels
 from span_marker.core.labels import LabelledSpan, tags_to_entities
+from span_marker.data.inline import parse_line
 
 NUM_SENTENCES = 12
 
@@ -71,7 +73,7 @@ def results(folder):
 
 def test_all_systems_are_judged_on_the_same_sentences(folder):
     judged = json.loads((folder / "judged.json").read_text())
-    expected = read_split("test")["tokens"][:NUM_SENTENCES]
+    expected = read_words("test")["tokens"][:NUM_SENTENCES]
     assert len(judged) == 2 * 3 + 2 * 4
     assert all(sentences == expected for sentences in judged)
 
@@ -115,9 +117,11 @@ def test_parameters_and_bytes_are_those_of_the_files(folder, results):
 
 
 def test_the_model_is_the_quickstarts(folder, tmp_path):
-    paths = ["--encoder", str(folder / "encoder"), "--output", str(tmp_path), "--page", str(tmp_path / "page.html")]
+    paths = ["--encoder", str(folder / "encoder"), "--folder", str(tmp_path)]
     quickstart.main([*paths, "--seed", "1", "--sentences", str(NUM_SENTENCES)])
-    one, other = (load_file(of / "model.safetensors") for of in (tmp_path, folder / "models" / "span-marker-1"))
+    one, other = (
+        load_file(of / "model.safetensors") for of in (tmp_path / "my-model", folder / "models" / "span-marker-1")
+    )
     assert one.keys() == other.keys()
     assert all(torch.equal(value, other[name]) for name, value in one.items())
 
@@ -133,8 +137,8 @@ def test_a_study_that_is_done_trains_nothing(folder, results, monkeypatch, capsy
 
 
 def test_snippets_are_read_by_all_and_are_not_in_the_corpus(results):
-    corpus = {" ".join(words) for split in ("train", "dev", "test") for words in read_split(split)["tokens"]}
-    labels = {tag[2:] for tags in read_split("train")["ner_tags"] for tag in tags} - {""}
+    corpus = {" ".join(words) for split in ("train", "dev", "test") for words in read_words(split)["tokens"]}
+    labels = set(infer_labels(read_words("train")))
     names = {"annotated", *results["systems"]}
     assert [snippet["title"] for snippet in results["snippets"]][:3] == [
         "Leonardo da Vinci",
@@ -142,7 +146,8 @@ def test_snippets_are_read_by_all_and_are_not_in_the_corpus(results):
         "Cleopatra VII",
     ]
     for snippet in results["snippets"]:
-        assert not corpus & {" ".join(sentence.words) for sentence in systems.read_sentences(snippet["lines"])}
+        sentences = systems.read_sentences(parse_line(line, "snippet") for line in snippet["lines"])
+        assert not corpus & {" ".join(sentence.words) for sentence in sentences}
         inline = re.findall(r"\[([^\]]+)\]\(([^)]+)\)", "\n".join(snippet["lines"]))
         annotated = [
             (of["span"], of["labels"]["annotated"]) for of in snippet["entities"] if "annotated" in of["labels"]

@@ -11,7 +11,7 @@ import time
 import pytest
 from tiny import SENTENCES, TAGS, build_model
 
-from span_marker import SpanMarkerModel
+from span_marker import SpanMarkerModel, read_annotations
 
 PATIENCE = 300.0
 
@@ -66,10 +66,14 @@ def test_the_script_is_installed():
 
 def test_train_evaluate_predict(folder, tmp_path):
     settings = tmp_path / "settings.yaml"
-    settings.write_text("learning-rate: 5.0e-3\nseed: 3\n")
-    arguments = ["train", folder / "train.conll", "--dev", folder / "dev.conll", "--encoder", folder / "encoder"]
-    arguments += ["--output", tmp_path / "model", "--config", settings, "--model-max-length", 64, "--use_cpu"]
+    options = f"learning-rate: 5.0e-3\nseed: 3\ndev: {folder / 'dev.conll'}\nmodel_max_length: 48\n"
+    settings.write_text(options)
+    arguments = ["train", folder / "train.conll", "--encoder", folder / "encoder"]
+    arguments += ["--output", tmp_path / "model", "--config", settings, "--use_cpu"]
     _, plan = run(*arguments, "--epochs", 7, "--dry-run")
+    assert f"{len(read_annotations(folder / 'dev.conll'))} to evaluate on" in plan
+    assert "texts of up to 48 tokens" in plan
+    arguments += ["--model-max-length", 64]
     assert "learning_rate=0.005, num_train_epochs=7" in plan
     assert "labels: LOC, ORG, PER" in plan
     assert not (tmp_path / "model" / "config.json").exists()
@@ -123,6 +127,11 @@ def test_model_commands(folder, tmp_path):
         (("nothing",), 2, "No such command"),
         (("evaluate", "{model}"), 2, "Missing argument"),
         (("train", "{model}/config.json"), 1, "error: "),
+        (
+            ("calibrate", "no-such-model", "{model}/../dev.conll"),
+            1,
+            "error: no-such-model is not a folder: pass",
+        ),
     ],
 )
 def test_errors_are_a_line(folder, arguments, status, message):

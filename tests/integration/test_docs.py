@@ -1,9 +1,10 @@
 """The examples of the documentation run, as they stand there.
 
-A page finds in its folder ``my-model``, a checkpoint, ``train.jsonl``, ``dev.jsonl``, ``test.jsonl`` and
-``book.txt``; and on the Hub the encoder ``google-bert/bert-base-cased``, tiny and untrained, and the checkpoint as
-``user/my-model`` and under the name of a published one. It is logged in as ``user``. A block that cannot be run says
-why, in the line above it: ``<!-- not run: REASON -->``.
+A page finds in its folder what the quickstart leaves, small: ``my-model``, a checkpoint, ``train.jsonl``,
+``dev.jsonl`` and ``test.jsonl``; and on the Hub the encoder ``google-bert/bert-base-cased``, tiny and untrained, and
+the checkpoint as ``user/my-model`` and under the name of a published one. It is logged in as ``user``. A block that
+cannot be run says why, in the line above it: ``<!-- not run: REASON -->``, or ``<!-- run where NAME is installed -->``
+for a package that tests do without. A page must call nothing that is deprecated.
 """
 
 import json
@@ -13,68 +14,17 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 from docs_worker import find_blocks
 from hub_server import HubServer
-from tiny import TEXT, build_tokenizer, encoder_config
-from transformers import AutoModel
-
-from span_marker import SpanMarkerModel
+from quickstart_files import write_encoder, write_quickstart
 
 WORKER = Path(__file__).with_name("docs_worker.py")
 DOCS = Path(__file__).parents[2] / "docs"
 NAMES = """
 context model_cards hub pipelines parallel spacy training error_analysis install quickstart from_1x how_it_works data
-entities scores validation encoders candidate_filter speed
+entities scores validation encoders candidate_filter speed export server
 """.split()
 PAGES = [DOCS.parent / "README.md", *(DOCS / f"{name}.md" for name in NAMES)]
-
-SENTENCES = (
-    "{person} flew across the Atlantic to {place}.",
-    "{place} is located between France and Spain.",
-    "Her name was {person} and she ruled {place} from Alexandria.",
-    "The fox jumps over the dog.",
-)
-PERSONS = ("Amelia Earhart", "Leonardo da Vinci", "Cleopatra", "Mona Lisa")
-PLACES = ("Paris", "New York", "Egypt", "Florence", "Andorra")
-
-
-def annotate(index):
-    """A sentence with its entities, in characters."""
-    person, place = PERSONS[index % len(PERSONS)], PLACES[index % len(PLACES)]
-    text = SENTENCES[index // 4 % len(SENTENCES)].format(person=person, place=place)
-    labels = {person: "person", place: "place", "Alexandria": "place", "France": "place", "Spain": "place"}
-    places = [(text.index(name), name, label) for name, label in labels.items() if name in text]
-    return {
-        "text": text,
-        "entities": [{"label": label, "start": at, "end": at + len(name)} for at, name, label in sorted(places)],
-    }
-
-
-def write_rows(path, rows):
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-
-
-def write_encoder(folder):
-    """One with room for the text limits that the pages ask for."""
-    torch.manual_seed(0)
-    tokenizer = build_tokenizer("wordpiece").tokenizer
-    config = encoder_config("bert", len(tokenizer))
-    config.max_position_embeddings = 512
-    AutoModel.from_config(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-
-
-def write_checkpoint(folder, encoder):
-    """A model with random weights that are large enough for it to find something."""
-    labels = ["O", "person", "place"]
-    model = SpanMarkerModel.from_pretrained(encoder, labels=labels, entity_max_length=3, candidates_per_word=None)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.dim() > 1:
-                parameter.normal_(std=0.3)
-    model.save_pretrained(folder)
-
 
 FAILING = """
 ```python
@@ -101,14 +51,9 @@ raise SystemExit("excused")
 def report(tmp_path_factory):
     """Run the pages, and one of ours that fails, in one process, each in a folder of its own."""
     folder = tmp_path_factory.mktemp("docs")
-    page_folder, failing = folder / "things", folder / "failing.md"
-    page_folder.mkdir()
+    page_folder, failing = folder / "files", folder / "failing.md"
     write_encoder(folder / "encoder")
-    write_checkpoint(page_folder / "my-model", folder / "encoder")
-    write_rows(page_folder / "train.jsonl", [annotate(index) for index in range(16)])
-    for split in ("dev", "test"):
-        write_rows(page_folder / f"{split}.jsonl", [annotate(3 * index + 1) for index in range(16)])
-    (page_folder / "book.txt").write_text(f"{TEXT}\n" * 10, encoding="utf-8")
+    write_quickstart(page_folder, folder / "encoder")
     failing.write_text(FAILING, encoding="utf-8")
     pages = [failing, *PAGES]
     for page in pages:
@@ -130,7 +75,9 @@ def test_the_examples_of_a_page_run(page, report):
     if failed := outcome["failed"]:
         lines = f"{page.name}, line {failed['line']}:\n\n{failed['source']}\n{failed['traceback']}"
         pytest.fail(lines, pytrace=False)
-    assert outcome["run"]
+    blocks = find_blocks(page.read_text(encoding="utf-8"))
+    assert blocks
+    assert outcome["run"] == sum(not block.is_excused for block in blocks)
 
 
 def test_a_block_that_fails_is_reported(report):
@@ -143,3 +90,8 @@ def test_a_block_that_fails_is_reported(report):
 def test_an_excuse_gives_a_reason():
     page = "```python\n1\n```\n<!-- not run: needs a GPU -->\n```python\n2\n```\n<!-- not run: -->\n```python\n3\n```\n"
     assert [tuple(block) for block in find_blocks(page)] == [(2, "1\n", False), (6, "2\n", True), (10, "3\n", False)]
+
+
+def test_a_block_may_need_a_package():
+    page = "".join(f"<!-- run where {name} is installed -->\n```python\n1\n```\n" for name in ("json", "no_such_thing"))
+    assert [block.is_excused for block in find_blocks(page)] == [False, True]

@@ -5,11 +5,12 @@ import importlib.util
 import pytest
 import quickstart
 import torch
+from bundled_corpus import SPLITS, read_split
 from pages import read_marks, read_page
 from tiny import build_tokenizer, encoder_config
 from transformers import AutoModel
 
-from span_marker import SpanMarkerModel
+from span_marker import SpanMarkerModel, read_annotations
 
 
 @pytest.fixture
@@ -22,23 +23,26 @@ def encoder(tmp_path):
 
 
 def test_the_whole_script(encoder, tmp_path, capsys):
-    output, page = tmp_path / "model", tmp_path / "page.html"
-    arguments = ["--encoder", str(encoder), "--output", str(output), "--page", str(page), "--sentences", "12"]
-    metrics = quickstart.main(arguments)
+    folder = tmp_path / "left"
+    metrics = quickstart.main(["--encoder", str(encoder), "--folder", str(folder), "--sentences", "12"])
     assert 0 <= metrics["test_overall_f1"] <= 1
     printed = capsys.readouterr().out
-    found = SpanMarkerModel.from_pretrained(output).predict(quickstart.NEW_SENTENCES)
+    found = SpanMarkerModel.from_pretrained(folder / "my-model").predict(quickstart.NEW_SENTENCES)
     assert "micro average" in printed
     for sentence in quickstart.NEW_SENTENCES:
         assert sentence in printed
-    figures = [read_marks(figure.find("p")) for figure in read_page(page).iter("figure")]
+    figures = [read_marks(figure.find("p")) for figure in read_page(folder / "quickstart.html").iter("figure")]
     assert ["".join(letter for letter, _ in letters) for letters, _ in figures] == quickstart.NEW_SENTENCES
     assert [len(labels) for _, labels in figures] == [len(entities) for entities in found]
+    names = {"my-model", "quickstart.html", "train.jsonl", "dev.jsonl", "test.jsonl"}
+    assert {path.name for path in folder.iterdir()} == names
+    assert all(name in printed for name in names)
+    for split in SPLITS:
+        assert list(read_annotations(folder / f"{split}.jsonl")) == list(read_split(split))
 
 
 def test_new_sentences_are_not_in_the_corpus():
-    corpus = {" ".join(words) for split in ("train", "dev", "test") for words in quickstart.read_split(split)["tokens"]}
-    text = " ".join(corpus).lower()
+    text = " ".join(row["text"].lower() for split in SPLITS for row in read_split(split))
     for sentence in quickstart.NEW_SENTENCES:
         assert " ".join(sentence.lower().split()[:5]) not in text
 

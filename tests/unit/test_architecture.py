@@ -12,10 +12,10 @@ PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 BESIDE_THE_MODULES = {
     "architecture": "the layout itself",
     "benchmark_tables": "benchmarks/tables.py",
+    "bundled_corpus": "training_scripts/bundled_corpus.py and the corpus itself",
     "edges": "evaluation, tuning and error analysis agree on where an entity begins and ends",
     "exports": "what the packages export",
     "filter_head": "candidate_filter/head.py, whose own name is too close to heads.py",
-    "inline_corpus": "training_scripts/inline_annotation.py and the bundled corpus",
     "public_names": "what can be imported from span_marker",
     "unicode": "offsets are right from the tokenizer to the entities, whatever the text",
 }

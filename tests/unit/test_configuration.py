@@ -1,6 +1,7 @@
 import json
 import math
 
+import numpy as np
 import pytest
 from tiny import LABELS, encoder_config
 from transformers import AutoConfig, BertConfig
@@ -106,3 +107,10 @@ def test_broken_settings_are_refused(changes, error, message):
         setattr(config, name, value)
     with pytest.raises(error, match=message):
         config.check_limits()
+
+
+def test_thresholds_of_some_labels_leave_the_others_alone():
+    config = SpanMarkerConfig(labels=["O", "LOC", "PER"])
+    assert np.isnan(config.decoder({"PER": 0.25}).thresholds).tolist() == [True, True, False]
+    config.thresholds = {"LOC": 0.5, "PER": 0.75}
+    assert config.decoder({"PER": 0.25}).thresholds[1:].tolist() == [0.5, 0.25]

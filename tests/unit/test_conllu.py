@@ -34,6 +34,14 @@ def test_tags_are_those_of_the_last_column(tmp_path, name, key):
     assert read_text(tmp_path, content.replace("\n", "\r\n"), name) == ROWS
 
 
+def test_odd_files_are_read(tmp_path):
+    content = (
+        "\ufeff\n" + FILE.replace("Nueva\tN", "Nueva Vieja\tN").replace("name=O", "_") + "\n \n# only a comment\n\n"
+    )
+    rows = read_text(tmp_path, content, "x.conllu")
+    assert rows == [{**ROWS[0], "tokens": ["Vamos", "nos", "a", "Nueva Vieja", "York", "."]}, ROWS[1]]
+
+
 def test_documents_are_numbered(tmp_path):
     rows = read_text(tmp_path, FILE, "x.conllu", documents=True)
     assert [(row["document_id"], row["sentence_id"]) for row in rows] == [(0, 0), (1, 0)]

@@ -110,6 +110,8 @@ def test_names_of_columns_can_be_told(tmp_path):
         ValueError, match=r"a table has the columns .* but this one has \['sentence', .*: pass columns="
     ):
         read_text(tmp_path, content, "x.csv")
+    with pytest.raises(ValueError, match=r"but this one has .*: columns= names only \['text', 'label'\]"):
+        read_text(tmp_path, content, "x.csv", columns={"text": "sentence", "label": "type"})
 
 
 def quoted(*cells):

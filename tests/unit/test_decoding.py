@@ -124,3 +124,18 @@ def test_a_decoder_proposes_for_each_sentence():
 
 def test_every_name_has_a_rule():
     assert set(RULES) == set(DECODINGS)
+
+
+def test_a_label_without_a_threshold_must_be_the_most_probable_class():
+    scores = np.random.default_rng(0).dirichlet(np.ones(4), 200).astype(np.float32)
+    plain = likely_labels(scores, 0, None, multi_label=False)
+    without = likely_labels(scores, 0, np.full(4, np.nan, dtype=np.float32), multi_label=False)
+    assert [part.tolist() for part in without] == [part.tolist() for part in plain]
+    last_only = np.float32([np.nan, np.nan, np.nan, 0.25])
+    spans, labels = likely_labels(scores, 0, last_only, multi_label=False)
+    proposed = dict(zip(spans.tolist(), labels.tolist(), strict=True))
+    for span, chances in enumerate(scores):
+        allowed = [label for label in (1, 2) if chances.argmax() == label] + [3] * bool(chances[3] >= 0.25)
+        assert proposed.get(span) == max(allowed, key=chances.__getitem__, default=None)
+    several = np.float32([[0.1, 0.5, 0.4, 0.3]])
+    assert likely_labels(several, 0, last_only, multi_label=True)[1].tolist() == [1, 3]

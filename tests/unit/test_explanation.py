@@ -1,17 +1,20 @@
 """Explanations agree with predictions, whatever the span, and name the step at which a span was lost."""
 
 import json
+import re
+from dataclasses import replace
 
 import pytest
 from helpers import filter_scores
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pages import read_marks, read_page, text_of
 from tiny import SENTENCES, build_model
 
 from span_marker.candidate_filter.head import SpanFilter
 from span_marker.configuration import SpanFilterConfig
 from span_marker.core.alignment import trim
-from span_marker.prediction.explanation import REASONS, find_span
+from span_marker.prediction.explanation import CONTEXT, OTHER, REASONS, SPAN, find_span
 
 TEXT = "Amelia Earhart flew across the  Atlantic to Paris, New York and 東京 (Japan)."
 
@@ -175,3 +178,119 @@ def test_one_text_is_explained(models):
         models["plain"].explain([["Paris"]], (0, 1))
     assert find_span(["in", "New", "York"], ["New", "York"]) == (1, 3)
     assert find_span(" Paris ", (0, 7)) == (1, 6)
+
+
+def page_of(explanation, folder, **options):
+    explanation.write_html(folder / "x.html", **options)
+    return read_page(folder / "x.html")
+
+
+def marks_on(page):
+    """The text of the page, and of each mark its number, its text and its label with its score."""
+    letters, labels = read_marks(page.find(".//figure/p"))
+    marked = {number: "".join(letter for letter, lines in letters if number in dict(lines)) for number in (SPAN, OTHER)}
+    return "".join(letter for letter, _ in letters), marked, sorted(text_of(label) for _, label in labels)
+
+
+@pytest.fixture(scope="module")
+def outcomes(models):
+    """One explanation for each step, of texts and of words."""
+    plain, filtered, words = models["plain"], models["filtered"], SENTENCES[2]
+    entity = plain.predict(TEXT)[0]
+    span = (entity["char_start_index"], entity["char_end_index"])
+    winners = plain.predict(TEXT)
+    lost = next(entity for entity in plain.predict(TEXT, decoding="overlapping") if entity not in winners)
+    dropped = [filtered.explain(words, (start, start + 1)) for start in range(len(words))]
+    return [
+        plain.explain(TEXT, span),
+        plain.explain(TEXT, (30, 32)),
+        plain.explain(TEXT, "melia"),
+        plain.explain(TEXT, "flew across the  Atlantic"),
+        plain.explain(words, (0, 5)),
+        plain.explain(["Amelia", "\u2063"], (1, 2)),
+        next(explanation for explanation in dropped if explanation.reason == "filtered"),
+        plain.explain(TEXT, span, threshold=1.0),
+        plain.explain(TEXT, (lost["char_start_index"], lost["char_end_index"])),
+    ]
+
+
+def test_a_page_has_every_outcome(outcomes, tmp_path):
+    reasons = set()
+    for explanation in outcomes:
+        page = page_of(explanation, tmp_path)
+        reasons.add(explanation.reason)
+        is_text = isinstance(explanation.text, str)
+        assert text_of(page.find(".//body/p")) == f"{explanation.reason}: {REASONS[explanation.reason]}"
+        text, marked, labels = marks_on(page)
+        assert text == (explanation.text if is_text else " ".join(explanation.text))
+        assert marked[SPAN] == (explanation.span if is_text else " ".join(explanation.span))
+        name = " ".join([explanation.reason, *(entity["label"] for entity in explanation.entities)])
+        others = [f"{entity['label']} {entity['score']:.3f}" for entity in explanation.overlapping]
+        assert labels == sorted([name, *others])
+        assert bool(marked[OTHER]) == bool(explanation.overlapping)
+        facts = [text_of(element) for element in page.find(".//dl")]
+        lines = [f"{name}: {value}" for name, value in zip(facts[::2], facts[1::2], strict=True)]
+        assert "\n".join(["", *lines]) in str(explanation)
+        assert {f"decoding: {explanation.decoding}"} <= set(lines)
+        if explanation.reason == "filtered":
+            assert f"filter score: {explanation.filter_score:.3f}" in lines
+            assert f"filter threshold: {explanation.filter_threshold:.3f}" in lines
+            assert "Without the filter" in text_of(page)
+        if explanation.reason == "overlap":
+            assert explanation.overlapping
+            assert all(repr(entity["span"]) in lines[-1] for entity in explanation.overlapping)
+        rows = [[text_of(cell) for cell in row][:2] for row in page.findall(".//tbody/tr")]
+        assert rows == [[label, f"{score:.3f}"] for label, score in explanation.scores.items()]
+    assert reasons == set(REASONS)
+
+
+def test_bars_have_the_length_of_probabilities_and_a_mark_at_thresholds(outcomes, tmp_path):
+    explanation = replace(
+        outcomes[0], scores={"O": 0.5, "PER": 0.375, "LOC": 0.125}, thresholds={"PER": 0.25, "LOC": 0.75}
+    )
+    page = page_of(explanation, tmp_path, title="Why?")
+    assert text_of(page.find(".//h1")) == "Why?"
+    bars = list(page.iter("svg"))
+    assert [bar.find("rect[@class='fill']").get("width") for bar in bars] == ["100.0", "75.0", "25.0"]
+    assert {bar.find("rect[@class='track']").get("width") for bar in bars} == {"200"}
+    paths = [[path.get("d") for path in bar.iter("path")] for bar in bars]
+    assert paths == [[], ["M50.0 8H50.0M50.0 4V12"], ["M150.0 8H150.0M150.0 4V12"]]
+    table = [[text_of(cell) for cell in row][:3] for row in page.iter("tr")]
+    assert table[:3] == [["label", "probability", "threshold"], ["O", "0.500", ""], ["PER", "0.375", "0.250"]]
+    without = page_of(replace(explanation, thresholds={}), tmp_path)
+    assert "the most probable class decides" in text_of(without)
+    assert not list(without.iter("path"))
+
+
+def test_a_page_is_escaped_and_needs_nothing_else(outcomes, tmp_path):
+    text = "<script>alert('x')</script> &amp; <b>Köln</b>"
+    start = text.index("Köln")
+    entity = {"span": "<b>K", "label": "<i>&", "score": 0.5, "char_start_index": start - 3, "char_end_index": start + 1}
+    explanation = replace(
+        outcomes[0],
+        text=text,
+        span="Köln",
+        start=start,
+        end=start + 4,
+        words=["<u>"],
+        scores={"<s>": 1.0},
+        entities=[{**entity, "label": "</p>"}],
+        overlapping=[entity],
+    )
+    page = page_of(explanation, tmp_path, title="<h2> & more")
+    assert not {"script", "b", "i", "u", "s", "h2"} & {element.tag for element in page.iter()}
+    assert page.find(".//title").text == page.find(".//h1").text == "<h2> & more"
+    assert marks_on(page) == (text, {SPAN: "Köln", OTHER: "<b>K"}, ["<i>& 0.500", "found </p>"])
+    source = (tmp_path / "x.html").read_text(encoding="utf-8")
+    assert not re.search(r"https?:|<link|<script|<img|src=|href=|@import|url\(", source)
+
+
+def test_a_page_shows_the_text_around_the_span(outcomes, tmp_path):
+    text = "a b " * 100 + "Köln" + " c d" * 100
+    explanation = replace(outcomes[0], text=text, start=400, end=404, overlapping=[])
+    shown, marked, _ = marks_on(page_of(explanation, tmp_path))
+    assert marked[SPAN] == "Köln"
+    assert shown.startswith("... ")
+    assert shown.endswith(" ...")
+    assert shown[4:-4] in text
+    assert 2 * CONTEXT - 4 <= len(shown) - len("...  ...") - len("Köln") <= 2 * CONTEXT

@@ -5,7 +5,18 @@ import json
 from functools import partial
 
 import pytest
-from annotation_files import CONLL_WORDS, flat, lists_of, read_text, round_trip, snap, text_rows, unique, word_rows
+from annotation_files import (
+    CONLL_WORDS,
+    flat,
+    is_line,
+    lists_of,
+    read_text,
+    round_trip,
+    snap,
+    text_rows,
+    unique,
+    word_rows,
+)
 from datasets import ClassLabel, Dataset, Features, List, Value
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,6 +27,7 @@ from span_marker.data.csv_files import write_csv
 from span_marker.data.files import FORMATS, read_annotations, write_annotations
 from span_marker.data.gliner import write_gliner
 from span_marker.data.html import write_html
+from span_marker.data.inline import write_inline
 from span_marker.data.jsonl import write_jsonl
 from span_marker.data.spacy_docs import write_docbin
 
@@ -95,7 +107,8 @@ def test_every_format_writes_what_it_reads(nlp, data):
     if kind.name in ("conll", "gliner"):
         rows = [flat(row) for row in data.draw(lists_of(word_rows(CONLL_WORDS, min_words=1)))]
     else:
-        rows = [flat(snap(row, nlp)) for row in data.draw(lists_of(text_rows()))]
+        texts = text_rows().filter(is_line) if kind.name == "inline" else text_rows()
+        rows = [flat(snap(row, nlp)) for row in data.draw(lists_of(texts))]
     found = round_trip(partial(write_annotations, format=format), rows, name, format=format)
     assert [unique(row["entities"]) for row in found] == [unique(row["entities"]) for row in rows]
     assert [row.get("text", row.get("tokens")) for row in found] == [row.get("text", row.get("tokens")) for row in rows]
@@ -136,7 +149,7 @@ def test_reading_options_are_those_of_the_formats():
 
 @pytest.mark.parametrize("form", ["numpy", "torch", "pandas", "arrow"])
 @pytest.mark.parametrize(
-    "write", [write_jsonl, write_conll, write_csv, write_gliner, write_brat, write_docbin, write_html]
+    "write", [write_jsonl, write_conll, write_csv, write_gliner, write_inline, write_brat, write_docbin, write_html]
 )
 def test_the_format_and_the_form_of_a_data_set_change_nothing(nlp, tmp_path, write, form):
     entities = [[{"label": "PER", "start": 0, "end": 2}], []]

@@ -3,6 +3,7 @@ import json
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from datasets import Dataset, DatasetDict, Features, List, Value
 from hypothesis import given, settings
@@ -115,6 +116,8 @@ def test_data_keeps_its_form(tmp_path):
     assert list(fixed.columns) == list(table.columns)
     assert fixed["entities"].tolist() == FIXED
     assert table["entities"].tolist() == [row["entities"] for row in ROWS]
+    arrow = pa.Table.from_pandas(table)
+    assert entities_of(validate(arrow).fix(arrow)[0]) == FIXED
     fixed, _ = validate(dataset()).fix(dataset())
     assert fixed.features == FEATURES
     assert fixed.column_names == dataset().column_names

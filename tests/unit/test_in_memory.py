@@ -1,7 +1,10 @@
 """Lists of dicts and data frames are read as the data sets that they mean, wherever annotated data is taken."""
 
+import types
+
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from annotation_files import entity
 from datasets import Dataset
@@ -18,6 +21,7 @@ from span_marker import (
     tune_thresholds,
     validate,
 )
+from span_marker.checkpoints.loading import read_label_list
 from span_marker.data.in_memory import as_dataset
 
 ROWS = [
@@ -27,11 +31,26 @@ ROWS = [
 TAGGED = [{"tokens": row["tokens"], "ner_tags": ["B-PER", "I-PER", "O"][: len(row["tokens"])]} for row in ROWS]
 
 
+class Exporting:
+    """A table of a library that is not known, such as Polars."""
+
+    def __init__(self, table):
+        self.columns, self.__arrow_c_stream__ = table.column_names, table.__arrow_c_stream__
+
+
 def forms(rows):
     arrays = [
         {name: np.array(v, dtype=object) if isinstance(v, list) else v for name, v in row.items()} for row in rows
     ]
-    return {"list": rows, "tuple": tuple(rows), "frame": pd.DataFrame(rows), "frame of arrays": pd.DataFrame(arrays)}
+    table = pa.Table.from_pylist(rows)
+    return {
+        "list": rows,
+        "tuple": tuple(rows),
+        "frame": pd.DataFrame(rows),
+        "frame of arrays": pd.DataFrame(arrays),
+        "arrow": table,
+        "other table": Exporting(table),
+    }
 
 
 @pytest.mark.parametrize("rows", [ROWS, TAGGED])
@@ -47,6 +66,7 @@ def test_a_data_frame_of_entities_is_read_too():
     assert frame["start"].isna().tolist() == [False, False, True]
     assert as_dataset(frame, "x").to_list() == ROWS
     assert as_dataset(frame.astype({"start": float, "end": float}), "x").to_list() == ROWS
+    assert as_dataset(pa.Table.from_pandas(frame), "x").to_list() == ROWS
     frame.loc[1, "end"] = 9
     with pytest.raises(
         ValueError, match="line 1 of the train data: entity 'NAME' ends at word 9, but the row has only 3"
@@ -72,6 +92,20 @@ def test_other_values_stay_and_rows_that_differ_are_refused():
         infer_labels([])
 
 
+def test_a_table_that_exports_no_data_is_refused():
+    with pytest.raises(TypeError, match="cannot read the columns of a SimpleNamespace: pass a DataFrame of pandas or"):
+        validate(types.SimpleNamespace(columns=["text", "entities"]))
+
+
+def test_columns_of_frames_are_those_of_lists():
+    days = pd.Series(pd.to_datetime(["2020-01-01", None]))
+    names = pd.Series(["a", "b"], dtype="category")
+    frame = pd.DataFrame({"text": ["a", "b"], "day": days, "name": names, "n": pd.Series([1, None], dtype="Int64")})
+    (first, second) = as_dataset(frame, "x").to_list()
+    assert first == {"text": "a", "day": days[0].to_pydatetime(), "name": "a", "n": 1}
+    assert second == {"text": "b", "day": None, "name": "b", "n": None}
+
+
 def outcome(function, *arguments):
     """The report, or why there is none."""
     try:
@@ -80,12 +114,13 @@ def outcome(function, *arguments):
         return str(error)
 
 
-@pytest.mark.parametrize("form", ["list", "frame"])
+@pytest.mark.parametrize("form", ["list", "frame", "other table"])
 def test_rows_are_taken_wherever_a_data_set_is(tmp_path, form):
     rows = [{**row, "entities": row["entities"][:1]} for row in ROWS]
     data, dataset = forms(rows)[form], Dataset.from_list(rows)
     assert infer_labels(data) == infer_labels(dataset) == ["O", "PER"]
     assert str(validate(data)) == str(validate(dataset))
+    assert read_label_list(data) == ["O", "PER"]
     model = build_model("bert", entity_max_length=3)
     assert str(suggest_limits(data, model.tokenizer)) == str(suggest_limits(dataset, model.tokenizer))
     assert analyze_errors(model, data).kinds == analyze_errors(model, dataset).kinds

@@ -107,7 +107,16 @@ def test_any_other_iterable_of_strings_holds_texts(make, strings, caplog):
     ("given", "error", "message"),
     [
         (pd.DataFrame({"name": CITIES}), ValueError, r"needs a column 'tokens' or 'text', but has only \['name'\]"),
-        (pd.DataFrame({"text": CITIES, "id": [1, "b"]}), TypeError, "cannot read the DataFrame, .* 'text' or 'tokens'"),
+        (
+            pd.DataFrame({"text": CITIES, "id": [1, "b"]}),
+            ValueError,
+            "the values of 'id' in the input data are not all of one",
+        ),
+        (
+            pd.DataFrame({"tokens": [["a"], ["\ud83d"]]}),
+            ValueError,
+            "row 1 of the input data: 'tokens' has a lone surrogate",
+        ),
         (types.SimpleNamespace(columns=["text"]), TypeError, "cannot read the columns of a SimpleNamespace"),
         (PAIRS, ValueError, r"inputs\[0\] is read as a list of words, but 'Amelia Earhart flew to Paris.' has a space"),
         ({"text": "Paris"}, TypeError, "of type dict"),

@@ -22,6 +22,7 @@ from span_marker.core.labels import LabelledSpan
 from span_marker.core.tables import TextReport
 from span_marker.error_analysis.comparison import Comparison, compare_reports
 from span_marker.error_analysis.report import ErrorReport
+from span_marker.export import ExportReport, QuantizationReport
 from span_marker.prediction.explanation import Explanation
 from span_marker.scores.calibration import Calibration, CalibrationReport
 from span_marker.scores.thresholds import Figures, OperatingPoint, Scores, ThresholdReport
@@ -55,9 +56,11 @@ REPORTS = {
     CrossValidationReport: cross_validation_report,
     ErrorReport: lambda: report_on([([GOLD], [GOLD])], unreachable={"too-long": 0}),
     Explanation: lambda: build_model().explain("Ann went", (0, 3)),
+    ExportReport: lambda: ExportReport(3, 9, 2, 1e-7, ("filtered", "all")),
     FixReport: lambda: validate(Dataset.from_list(ROWS)).fix(Dataset.from_list(ROWS))[1],
     PaceReport: lambda: PaceReport((Pace(1, 2.0, 3.0, 4.0),), 5, 6.0, "cpu", 1),
     LimitsReport: lambda: suggest_limits(DATA, build_tokenizer("wordpiece")),
+    QuantizationReport: lambda: QuantizationReport(3, 2, 2, 1, 1, 0.25, (4096, 1024)),
     SpanFilterReport: lambda: SpanFilterReport((POINT,), POINT, 5, 9),
     ThresholdReport: threshold_report,
     ValidationReport: lambda: validate(Dataset.from_list(ROWS)),

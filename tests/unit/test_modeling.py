@@ -285,6 +285,16 @@ def test_labels_of_a_checkpoint_may_be_repeated(checkpoint):
     assert SpanMarkerModel.from_pretrained(checkpoint, labels=LABELS).config.tags == LABELS
 
 
+def test_a_checkpoint_keeps_odd_labels_and_new_labels_are_checked(checkpoint):
+    config = SpanMarkerModel.from_pretrained(checkpoint).config
+    odd = ["O", "-", "B-PER", "I-PER"]
+    config.set_labels(odd)
+    assert type(config).from_dict(config.to_dict()).classes == odd
+    config.check_labels()
+    with pytest.raises(ValueError, match="'-' is not a label"):
+        SpanMarkerModel.from_pretrained(checkpoint, labels=odd)
+
+
 @pytest.mark.parametrize("name", ["classifier.weight", "encoder.encoder.layer.1.output.dense.bias"])
 def test_missing_weights_are_refused(checkpoint, name):
     weights = load_file(checkpoint / "model.safetensors")

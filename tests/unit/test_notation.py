@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tiny import LABELS, build_model
 
 from span_marker import SpanMarkerConfig, SpanMarkerModel, Trainer, infer_labels, read_annotations, validate
+from span_marker.core.labels import reduce_labels
 from span_marker.core.notation import BMEWO, UNNAMED, complete_labels, read_labels, read_notation
 
 NAMES = st.lists(st.from_regex(r"[A-Z][a-zA-Z]{1,8}", fullmatch=True), min_size=1, max_size=4, unique=True)
@@ -43,9 +44,50 @@ def test_plain_labels_stay(names):
     assert complete_labels(names) == ["O", *sorted(names)]
 
 
-@pytest.mark.parametrize("labels", [["B-52", "Concorde"], ["I-95", "road"], ["e-mail", "phone"], ["PER", "B2B"]])
+@pytest.mark.parametrize(
+    "labels",
+    [
+        "B-52 Concorde", "I-95 road", "B-52 I-95 Concorde", "e-mail phone", "PER B2B", "vitamin-B vitamin-E",
+        "M-16 B-52", "S M L", "B-cell T-cell",
+    ],
+)  # fmt: skip
 def test_labels_that_look_like_tags_stay_plain_beside_others(labels):
+    labels = labels.split()
     assert read_notation(labels) == ({label: label for label in labels}, {})
+    assert reduce_labels(["O", *labels])[0] == ["O", *labels]
+
+
+@pytest.mark.parametrize(
+    ("tags", "reason"),
+    [
+        ("B", "may be a prefix without a label or a plain label"),
+        ("I", "may be a prefix without a label or a plain label"),
+        ("B I PER", "'B' is a prefix without a label, but other tags are labels"),
+        ("B I PER-CITY", "'B' is a prefix without a label, but other tags are labels"),
+        ("b-per i-per", "has a lower-case prefix"),
+        ("U-PER S-PER", "has the prefix"),
+    ],
+)
+def test_what_may_mean_two_things_is_refused(tags, reason):
+    with pytest.raises(ValueError, match=reason):
+        read_labels(["O", *tags.split()])
+
+
+@given(st.sets(st.text("BIOEM-_./aX", max_size=4) | st.sampled_from([*LABELS, *STRAYS]), min_size=1))
+def test_reading_is_idempotent_and_accounts_for_every_tag(tags):
+    renamed, strays = read_notation(sorted(tags))
+    assert set(renamed) | set(strays) == tags
+    assert not set(renamed) & set(strays)
+    if not strays and len(set(renamed.values()) - {"O"}) == len(tags - {"O"}) > 0:
+        read = read_labels(sorted(tags))
+        assert read_labels(read) == read
+
+
+@given(st.sets(st.text("BIOEMo-_./aX", min_size=1, max_size=4).filter(lambda label: label != "O"), min_size=1))
+def test_labels_of_entities_are_the_classes_whatever_they_look_like(labels):
+    completed = complete_labels(labels)
+    assert read_labels(completed) == completed
+    assert reduce_labels(completed)[0] == ["O", *sorted(labels)]
 
 
 @pytest.mark.parametrize("letters", ["BI", "BM"])
@@ -118,7 +160,7 @@ def test_other_notations_are_read_everywhere(tmp_path, caplog):
 
 def test_ignored_tokens_say_what_they_are(tmp_path):
     data = Dataset.from_dict({"tokens": [["a", "b"]], "ner_tags": [[1, -100]]})
-    with pytest.raises(ValueError, match="marks a word without annotation"):
+    with pytest.raises(ValueError, match="marks a word without annotation, but every word needs a tag"):
         Trainer(build_model(), arguments(tmp_path), data).train()
 
 

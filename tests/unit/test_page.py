@@ -191,6 +191,7 @@ def test_errors_that_are_alike_are_folded(tmp_path):
         "row 2 of the annotated data",
     ]
     assert [text_of(element) for element in page.iter("summary")] == ["2 more like this"]
+    assert [text_of(element) for element in page.iter("h3")] == ["missed (3): gold entities in no pair"]
 
 
 def test_a_page_without_any_entity(tmp_path):

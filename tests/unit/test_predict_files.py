@@ -12,6 +12,8 @@ from span_marker import SpanMarkerModel, read_annotations
 from span_marker.bulk import Reader, predict_files
 from span_marker.bulk import predict_files as bulk_function
 from span_marker.bulk.results import Results
+from span_marker.core.surrogates import readable
+from span_marker.data.csv_files import write_csv
 
 bulk = __import__("sys").modules[bulk_function.__module__]
 
@@ -69,12 +71,58 @@ def test_other_formats_hold_the_same(model, source, tmp_path, expected):
     for ending, delimiter in (("csv", ","), ("tsv", "\t")):
         with (tmp_path / f"out.{ending}").open(newline="") as file:
             cells = list(csv.DictReader(file, delimiter=delimiter))
-        assert [(int(c["row"]), c["label"], int(c["start"]), int(c["end"])) for c in cells] == [
-            (number, *place) for number, some in enumerate(places) for place in some
+        assert [(int(c["id"]), c["label"], c["start"], c["end"]) for c in cells] == [
+            (number, label, str(start), str(end))
+            for number, some in enumerate(places)
+            for label, start, end in some or [("", "", "")]
         ]
-        assert all(TEXTS[int(c["row"])][int(c["start"]) : int(c["end"])] == c["span"] for c in cells)
+        cells = [c for c in cells if c["label"]]
+        assert all(TEXTS[int(c["id"])][int(c["start"]) : int(c["end"])] == c["span"] for c in cells)
     assert len(read_annotations(tmp_path / "out.spacy")) == len(TEXTS)
     assert TEXTS[1].split()[0] in (tmp_path / "out.html").read_text(encoding="utf-8")
+
+
+NAMES = ["a, b.txt", "a, c.txt", "100 %s.txt", "two\nlines.txt", "\U0001f600.txt", "\udcff.txt"]
+
+
+def test_files_may_have_any_names(model, tmp_path):
+    (tmp_path / "in").mkdir()
+    for name in NAMES:
+        (tmp_path / "in" / name).write_text("Amelia flew to Paris .")
+    for ending in ("jsonl", "csv", "parquet", "html"):
+        output = tmp_path / f"out.{ending}"
+        assert predict_files(model, [tmp_path / "in"], output).num_texts == len(NAMES)
+    assert {row["file"] for row in rows(tmp_path / "out.jsonl")} == set(NAMES)
+    table = pyarrow.parquet.read_table(tmp_path / "out.parquet").to_pylist()
+    assert {row["file"] for row in table} == {readable(name) for name in NAMES}
+    (tmp_path / "in" / NAMES[0]).write_bytes(b"\xff")
+    with pytest.raises(ValueError, match=r"a, b\.txt is not UTF-8"):
+        predict_files(model, [tmp_path / "in"], tmp_path / "other.jsonl")
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_progress_reaches_the_end_also_after_a_break(model, tmp_path, monkeypatch, capsys, is_terminal):
+    """Files with commas in their names are several files, and bytes of an earlier run take no time of this one."""
+    monkeypatch.setattr(bulk, "CHUNK_TEXTS", 2)
+    monkeypatch.setattr(bulk, "SECONDS_PER_LINE", 0)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: is_terminal, raising=False)
+    (tmp_path / "in").mkdir()
+    for name in NAMES:
+        (tmp_path / "in" / name).write_text("Amelia flew to Paris .")
+    output = tmp_path / "out.jsonl"
+    predict_files(model, [tmp_path / "in"], output, show_progress=True)
+    part = output.rename(f"{output}.part")
+    first = capsys.readouterr().err
+    interrupt(monkeypatch, model, tmp_path / "in", output)
+    part.write_bytes(b"{}\n" * 4)
+    predict_files(model, [tmp_path / "in"], output, show_progress=True, resume=True)
+    second = capsys.readouterr().err
+    for shown, num_texts in ((first, 6), (second, 2)):
+        if is_terminal:
+            assert "132/132" in shown
+        else:
+            assert f"{num_texts} texts, " in shown
+            assert "100%, about 0.0 minutes left" in shown.splitlines()[-1]
 
 
 def test_texts_that_cannot_be_read(model, tmp_path):
@@ -145,6 +193,7 @@ def test_every_format_keeps_columns_that_come_late(tmp_path):
     entity = {"span": "Ann", "label": "PER", "score": 0.5, "char_start_index": 0, "char_end_index": 3}
     some = [{"text": "x", "entities": []}, {"text": "Ann", "id": "a", "entities": [entity]}]
     some.append({"text": None, "entities": [], "error": "text must be a string"})
+    some[1]["note"] = {"by": ["me"]}
     for ending in ("csv", "parquet"):
         results = Results(tmp_path / f"x.{ending}", None, {})
         results.begin(resume=False, overwrite=False)
@@ -156,8 +205,31 @@ def test_every_format_keeps_columns_that_come_late(tmp_path):
         (row.get("id"), row.get("error"), row["entities"]) for row in some
     ]
     with (tmp_path / "x.csv").open(newline="") as file:
-        cells = [(c["row"], c["id"], c["error"], c["span"]) for c in csv.DictReader(file)]
-    assert cells == [("1", "a", "", "Ann"), ("2", "", "text must be a string", "")]
+        cells = list(csv.DictReader(file))
+    assert [(c["id"], c["error"], c["span"]) for c in cells] == [
+        ("0", "", ""),
+        ("a", "", "Ann"),
+        ("2", "text must be a string", ""),
+    ]
+    assert json.loads(cells[1]["note"]) == some[1]["note"]
+
+
+def test_a_table_is_that_of_write_csv_with_columns_instead_of_the_text(tmp_path):
+    entity = {"span": "Ann", "label": "PER", "score": 0.5, "char_start_index": 0, "char_end_index": 3}
+    some = [{"text": "Ann", "id": "a", "entities": [entity, entity | {"label": "X"}]}, {"text": "x", "entities": []}]
+    results = Results(tmp_path / "bulk.csv", None, {})
+    results.begin(resume=False, overwrite=False)
+    with results.appending() as write:
+        write([{**row, "note": "n"} for row in some])
+    results.finish()
+    write_csv(tmp_path / "one.csv", some)
+    tables = []
+    for name in ("bulk", "one"):
+        with (tmp_path / f"{name}.csv").open(newline="") as file:
+            tables.append(list(csv.reader(file)))
+    bulk_table, table = tables
+    assert bulk_table[0] == ["id", "note", *table[0][2:]]
+    assert [[line[0], *line[2:]] for line in bulk_table] == [[line[0], *line[2:]] for line in table]
 
 
 def test_what_json_cannot_hold_is_refused(tmp_path):

@@ -31,6 +31,13 @@ def test_abstracts_are_read(tmp_path, caplog, name):
     assert read_text(tmp_path, FILE.replace("\n", "\r\n"), name) == ROWS
 
 
+def test_odd_files_are_read(tmp_path):
+    content = "\ufeff\n" + FILE.replace("|No abstract", "|a|b| c").replace("asystole.", "asystole. ", 0) + "\n\n \n"
+    (first, second) = read_text(tmp_path, content, "x.txt")
+    assert first == ROWS[0]
+    assert second == {**ROWS[1], "text": "a|b| c "}
+
+
 BAD = {
     "copy": (
         FILE.replace("66\t75", "67\t76"),
@@ -40,6 +47,7 @@ BAD = {
     "columns": (FILE.replace("\tDisease\tD006323", ""), "line 4, row 0: .* is none of 'ARTICLE"),
     "no title": ("1\t0\t3\tAnn\tPER\n", "line 1, row 0: the article 1 has no title above this line"),
     "twice": (FILE + f"354896|t|{TITLE}\n", "line 10, row 1: the article 354896 occurs twice"),
+    "two abstracts": ("1|t|a\n1|a|b\n1|a|c\n", "line 3, row 0: the article 1 has two abstracts"),
     "late": ("1|t|a\n1\t0\t1\ta\tX\n1|a|b\n", "line 3, row 0: the abstract of 1 must follow its title"),
 }
 

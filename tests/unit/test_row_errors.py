@@ -67,6 +67,47 @@ FILES = {
 }
 
 
+WEBANNO = "#FORMAT=WebAnno TSV 3.2\n#T_SP=x.NamedEntity|value\n"
+CONLLU = "1\ta\t_\t_\t_\t_\t_\t_\t_\tNE=B-X\n\n{}\n# text = c\n1\tc" + "\t_" * 8 + "\n"
+FILES |= {
+    "data.tsv": (
+        WEBANNO + "\n#Text=a\n1-1\t0-1\ta\tX\n\n#Text=b\n2-1\t2-9\tb\tX\n\n#Text=b\n2-1\t2-3\tb\tX[\n\nodd\n\n"
+        "3-1\t0-1\tb\t_\n\n#Text=c\n4-1\t9-10\tc\t_\n",
+        [
+            "line 8, row 1: the offsets of the tokens do not fit",
+            "line 11, row 2: 'X[' is not of the form LABEL",
+            "line 13, row 3: 'odd' is neither a token nor a comment",
+            "line 15, row 4: there is no '#Text=' above",
+        ],
+    ),
+    "data.pubtator": (
+        "1|t|a\n1\t0\t1\ta\tX\n\n2|t|b\n2|a|\n2\t0\t1\tx\tX\n2\t0\t1\tb\tX\nodd\n\n3|t|d\n4\t0\t1\tc\tX\n\n5|t|c\n",
+        [
+            "line 6, row 1: characters 0 to 1 of the text are 'b', but the annotation says 'x'",
+            "line 8, row 1: 'odd' is none of",
+            "line 11, row 2: the article 4 has no title above this line",
+        ],
+    ),
+    "data.conllu": (
+        CONLLU.format("1\tb" + "\t_" * 7 + "\n"),
+        ["\\t_' has 9 columns, not 10"],
+    ),
+    "entities.csv": (
+        'id,tokens,start,end,label\n1,"[""a""]",0,1,X\n2,"[""b""]",0,1,X\n2,"[""b""]",0,2,X\n3,[b],0,1,X\n'
+        '2,"[""b""]",0,1,Y\n4,"[""c""]",,,\n',
+        ["line 4: entity 'X' ends at word 2, but the row has only 1", "line 5: 'tokens' is neither JSON nor a list"],
+    ),
+    "texts.csv": (
+        "text,entities\na,[]\nb,\nb,[[0]\nc,[]\n",
+        ["line 3: 'entities' is empty", "line 4: 'entities' is neither JSON nor a list"],
+    ),
+    "words.csv": (
+        "sentence,word,tag\n1,a,B-X\n2,b,O\n2,,O\n3,b,X\n4,c,O\n",
+        ["line 4: '' is no word", "line 5, row 2: the tag 'X' has no prefix"],
+    ),
+}
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_rows_that_are_wrong_are_skipped_or_collected(tmp_path, caplog, name):
     content, messages = FILES[name]

@@ -1,13 +1,12 @@
 """Advice on sentence boundaries goes by what a model was trained on."""
 
-from types import SimpleNamespace
-
 import pytest
 
+from span_marker.core.word_splitters import TrainedOn
 from span_marker.integrations.sentence_advice import advise_on_sentences
 
-TEXTS = SimpleNamespace(unit="text", mean_words=80.0, max_words=150)
-SENTENCES = SimpleNamespace(unit="words", mean_words=15.0, max_words=40)
+TEXTS = TrainedOn(unit="text", num_rows=100, mean_words=80.0, max_words=150)
+SENTENCES = TrainedOn(unit="words", num_rows=100, mean_words=15.0, max_words=40)
 ADD = 'add a component that finds sentences, such as nlp.add_pipe("sentencizer", before="ner")'
 
 

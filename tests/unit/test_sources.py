@@ -110,3 +110,24 @@ def test_what_cannot_be_read_is_refused(tmp_path):
     with pytest.raises(ValueError, match="Parquet cannot be read from standard input"):
         contents("-", "parquet")
     assert set(KINDS) == {"text", "lines", "jsonl", "json", "csv", "tsv", "parquet", "conll"}
+
+
+ODD_NAMES = [
+    "a, b.jsonl",
+    "a, c.jsonl",
+    "100 %s %d.jsonl",
+    "two\nlines.jsonl",
+    "\U0001f600.jsonl",
+    "\udcff.jsonl",
+    'q",".jsonl',
+]
+
+
+def test_bytes_are_counted_over_files_of_any_names(tmp_path):
+    for number, name in enumerate(ODD_NAMES):
+        write(tmp_path / name, [{"text": text} for text in TEXTS[: number % len(TEXTS) + 1]])
+    (tmp_path / "empty.jsonl").touch()
+    files = find_files([tmp_path])
+    counts = [item.num_bytes for item in read_items(files)]
+    assert counts == sorted(set(counts))
+    assert counts[-1] == total_bytes(files)

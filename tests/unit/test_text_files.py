@@ -68,7 +68,7 @@ def test_only_text_has_an_encoding(tmp_path):
 def test_every_reader_knows_every_line_end_and_nothing_else(tmp_path, format, end):
     words = ["a\x0bb", "c\x0cd", "e\x1cf", "g\x85h", "i\u2028j", "k\u2029l"]
     rows = [{"tokens": words, "entities": [{"label": "X", "start": 0, "end": 6}]}, {"tokens": ["m"], "entities": []}]
-    if format in ("brat", "csv"):  # other texts than of one line would have other offsets
+    if format in ("brat", "csv", "inline"):  # other texts than of one line would have other offsets
         rows = [{"id": "1", "text": " ".join(words), "entities": [{"label": "X", "start": 0, "end": 23}]}]
     if format == "conll":
         content = (

@@ -1,5 +1,6 @@
 import json
 import re
+from contextlib import nullcontext
 
 import pandas as pd
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import build_model
 
+from span_marker import infer_labels
 from span_marker.data.rows import first_error
 from span_marker.data.tags import Tags, read_tags
 from span_marker.validation.checks import validate
@@ -62,6 +64,11 @@ CASES = {
     ),
     "count": (tags((["a"], ["O", "O"]), (["b"], [])), None, [("tag-count", row, None, None) for row in (0, 1)]),
     "tag of another model": (tags((["Ann", "b"], ["B-ORG", "O"])), MODEL, [("unknown-tag", 0, 0, 1)]),
+    "stray among the names of tags": (
+        tags((["Ann"], [0])).cast_column("ner_tags", List(ClassLabel(names=["B-PER", "I-PER", "O", "-"]))),
+        None,
+        [("tag-names", 0, None, None)],
+    ),
     "tag without name": (tags((["Ann", "b"], [1, 9])), MODEL, [("unknown-tag", 0, 1, 2)]),
     "label": (words((ANN, [entity(0, 2), entity(3, 4, "ORG")])), MODEL, [("unknown-label", 0, 3, 4)]),
     "cut without a model": (
@@ -154,7 +161,9 @@ def test_problems_are_found_where_they_are(name):
     assert sorted(found(report), key=str) == sorted(expected, key=str)
     for problem in report.problems:
         place = "" if problem.entity is None else f", entity {problem.entity}"
-        assert problem.message.startswith(f"row {problem.row} of the {problem.split} data{place}: ")
+        located = f"row {problem.row} of the {problem.split} data{place}: "
+        whole = f"the names of 'ner_tags' in the {problem.split} data="
+        assert problem.message.startswith(whole if problem.kind == "tag-names" else located)
 
 
 def test_every_kind_has_a_case():
@@ -246,6 +255,24 @@ def test_integer_tags_need_names():
     features = Features({"tokens": List(Value("string")), "ner_tags": List(ClassLabel(names=["B-PER", "O"]))})
     assert validate(data.cast(features)).num_entities == 0
     assert validate(tags((["Ann"], [0])).cast(features), MODEL).num_entities == 1
+
+
+@pytest.mark.parametrize(
+    "names", ["O B-PER I-PER -", "O", "B-PER B_PER I-PER O", "O B-PER I-PER", "B_PER I_PER O", "PER"]
+)
+def test_names_of_integers_are_an_error_exactly_if_labels_cannot_be_inferred_from_them(names):
+    names = names.split()
+    features = Features({"tokens": List(Value("string")), "ner_tags": List(ClassLabel(names=names))})
+    data = tags((["Ann"], [0])).cast(features)
+    report = validate({"train": tags((["Ann"], ["B-PER"])), "dev": data})
+    problems = report.by_kind("tag-names")
+    assert report.is_clean == (not problems)
+    for problem in problems:
+        assert (problem.split, problem.severity) == ("dev", "error")
+        assert problem.message in str(report)
+    with pytest.raises(ValueError, match=re.escape(problems[0].message)) if problems else nullcontext():
+        infer_labels({"dev": data})
+    assert validate(data, MODEL).by_kind("tag-names") == ()
 
 
 @pytest.mark.parametrize("data", [Dataset.from_dict({"text": ["a"]}), {}])

@@ -58,6 +58,16 @@ def test_texts_may_be_escaped(tmp_path):
     assert row == {"text": "A\\B\tC", "entities": [entity("X", 0, 3), entity("Y", 4, 5)]}
 
 
+def test_chains_may_come_before_spans_and_texts_may_have_no_tokens(tmp_path):
+    content = (
+        "\ufeff#FORMAT=WebAnno TSV 3.3\n#T_CH=x.CoreferenceLink|referenceType|referenceRelation\n"
+        f"{NE}\n\n\n#Text= \n\n# a comment\n#Sentence.id=s2\n#Text=a_b C\n1-1\t2-5\ta\\_b\tt[1]\t*->1-1\t_\t_\t\n"
+        "1-2\t6-7\tC\t_\t_\t*[1]|*[2]\tX[1]|Y\\|Z[2]\t\n\n\n \n"
+    )
+    (row,) = read_text(tmp_path, content, "x.tsv")
+    assert row == {"text": "a_b C", "entities": [entity("X", 4, 5), entity("Y|Z", 4, 5)]}
+
+
 def test_another_layer_can_be_read(tmp_path):
     for layer in ("Topic|kind", "webanno.custom.Topic|kind"):
         rows = read_text(tmp_path, FILE, "x.tsv", layer=layer)
@@ -80,9 +90,12 @@ BAD = {
         FILE.replace("PER[1]|", "PER[1"),
         r"line 9, row 0: 'PER\[1NAME.*' is not of the form LABEL or LABEL\[1\]",
     ),
-    "columns": (FILE.replace("\tin\t_\t_\t_\t_\t_", "\tin\t_"), r"line 13: .* has no NamedEntity\|value or no offsets"),
-    "no text": (FILE.replace("#Text=Ann", "#Ann"), "line 8: there is no '#Text=' above the first token"),
-    "stray": (FILE + "stray\n", "line 23: 'stray' is neither a token nor a comment"),
+    "columns": (
+        FILE.replace("\tin\t_\t_\t_\t_\t_", "\tin\t_"),
+        r"line 13, row 0: .* has no NamedEntity\|value or",
+    ),
+    "no text": (FILE.replace("#Text=Ann", "#Ann"), "line 8, row 0: there is no '#Text=' above the first token"),
+    "stray": (FILE + "stray\n", "line 23, row 1: 'stray' is neither a token nor a comment"),
 }
 
 

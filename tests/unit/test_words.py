@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from span_marker.core.words import character_words, has_icu, icu_words, unicode_words
+from span_marker.core.words import character_words, has_icu, icu_words, surroundings, unicode_words
 
 FUNCTIONS = [unicode_words, character_words]
 if has_icu():
@@ -83,3 +83,13 @@ def test_icu_has_dictionaries_and_counts_characters():
 def test_icu_is_asked_for_if_it_is_missing():
     with pytest.raises(ValueError, match="word_splitter='icu' needs PyICU"):
         icu_words("a")
+
+
+@given(st.text("ab ", max_size=30), st.data())
+def test_surroundings_are_whole_words_where_the_limit_allows_it(text, data):
+    start = data.draw(st.integers(0, len(text)))
+    end, limit = data.draw(st.integers(start, len(text))), data.draw(st.integers(0, 12))
+    first, last = surroundings(text, start, end, limit)
+    assert max(start - limit, 0) <= first <= start <= end <= last <= min(end + limit, len(text))
+    assert first == 0 or text[first - 1] == " " or " " not in text[first:start]
+    assert last == len(text) or text[last] == " " or " " not in text[end:last]

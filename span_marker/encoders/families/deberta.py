@@ -57,21 +57,34 @@ def relative_table(encoder: PreTrainedModel, max_distance: int) -> RelativeTable
     embeds = stack.get_rel_embedding()
     if embeds is None:
         return None
-    half = len(embeds) // 2
-    steps = _count_distances(stack, torch.arange(-max_distance, max_distance + 1))
-    rows = (steps + half).clamp(0, 2 * half - 1).tolist()
+    buckets = getattr(stack, "position_buckets", -1)
+    rows = _table_rows(max_distance, buckets, stack.max_relative_positions, len(embeds) // 2)
     needed = [row - rows[0] for row in rows]
     return RelativeTable(needed, torch.tensor(needed, device=embeds.device), embeds[rows[0] : rows[-1] + 1])
 
 
+@functools.lru_cache(maxsize=64)
+def _table_rows(max_distance: int, buckets: int, max_relative_positions: int, half: int) -> tuple[int, ...]:
+    """The row of each distance from ``-max_distance`` to ``max_distance`` in a table of ``2 * half`` rows.
+
+    They are kept, so that the trace of an encoder that has run before has none of the operations that compute them.
+    """
+    steps = _in_steps(torch.arange(-max_distance, max_distance + 1), buckets, max_relative_positions)
+    return tuple((steps + half).clamp(0, 2 * half - 1).tolist())
+
+
 def _count_distances(stack: Any, distance: Tensor) -> Tensor:
-    """Distances in the unit of the table: tokens in the first version, logarithmic steps in the later ones."""
-    buckets = getattr(stack, "position_buckets", -1)
+    """Distances in the unit of the table."""
+    return _in_steps(distance, getattr(stack, "position_buckets", -1), getattr(stack, "max_relative_positions", -1))
+
+
+def _in_steps(distance: Tensor, buckets: int, max_relative_positions: int) -> Tensor:
+    """Distances as tokens in the first version, and as logarithmic steps in the later ones, which have buckets."""
     if buckets <= 0:
         return distance
     from transformers.models.deberta_v2.modeling_deberta_v2 import make_log_bucket_position  # no other family needs it
 
-    return make_log_bucket_position(distance, buckets, stack.max_relative_positions).long()
+    return make_log_bucket_position(distance, buckets, max_relative_positions).long()
 
 
 def _disentangled(

@@ -6,30 +6,38 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
 from span_marker.encoders.attention import DenseInput
 from span_marker.encoders.families.common import Family, embed
+from span_marker.encoders.packing import PackedTexts
 from span_marker.encoders.passes import Pass
 
 
 def _run_mobilebert(encoder: PreTrainedModel, embeds: Tensor, position_ids: Tensor, span_pass: Pass) -> Tensor:
     """Run MobileBERT, which looks up its attention function by name. See `PackedRun`."""
     stack: Any = encoder.encoder
-    lengths = span_pass.texts.lengths if span_pass.has_text else []
-    texts, positions = ([*x[: sum(lengths)].split(lengths)] for x in (embeds, position_ids))
-    hidden = [_embed_alone(encoder, embeds[sum(lengths) :], position_ids[sum(lengths) :])]
-    if texts:
-        padded = embed(encoder, pad_sequence(texts, batch_first=True), pad_sequence(positions, batch_first=True))
-        hidden = [*(row[:length] for row, length in zip(padded, lengths, strict=True)), *hidden]
-    output = stack(torch.cat(hidden)[None], attention_mask=None, span_pass=span_pass)
+    num_text_tokens = span_pass.texts.num_tokens if span_pass.has_text else 0
+    hidden = _embed_alone(encoder, embeds[num_text_tokens:], position_ids[num_text_tokens:])
+    if span_pass.has_text:
+        text = _embed_texts(encoder, embeds[:num_text_tokens], span_pass.texts)
+        hidden = torch.cat([text, hidden]) if hidden.shape[0] else text
+    output = stack(hidden[None], attention_mask=None, span_pass=span_pass)
     return output.last_hidden_state.squeeze(0)
+
+
+def _embed_texts(encoder: PreTrainedModel, embeds: Tensor, texts: PackedTexts) -> Tensor:
+    """Embed texts, with zeros around each: ``(num_tokens, embed_dim)`` to ``(num_tokens, hidden)``."""
+    rows = texts.whole
+    padded = rows.pad(embeds[None]).squeeze(0)
+    if rows.key_mask is not None:
+        padded = padded * rows.key_mask.transpose(1, 2)
+    return rows.unpad(embed(encoder, padded, rows.pad_positions(texts.position_ids))[None]).squeeze(1)
 
 
 def _embed_alone(encoder: PreTrainedModel, embeds: Tensor, position_ids: Tensor) -> Tensor:
     """Embed each token as a text of its own: ``(num_tokens, embed_dim)`` to ``(num_tokens, hidden)``."""
-    if not len(embeds):  # older versions of torch can't pad an empty tensor
+    if not embeds.shape[0]:  # older versions of torch can't pad an empty tensor
         return embeds.new_empty(0, encoder.config.hidden_size)
     return embed(encoder, embeds[:, None], position_ids[:, None]).squeeze(1)
 

@@ -1,0 +1,156 @@
+"""Runtimes that run exported graphs: ONNX Runtime and OpenVINO."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from abc import ABC, abstractmethod
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from span_marker.encoders.graph_engine import Array
+
+EXTRAS = {"onnx": "onnx onnxscript onnxruntime", "openvino": "openvino onnx"}
+"""What each extra for exported models installs."""
+
+
+def import_extra(name: str) -> ModuleType:
+    """Import a package that graphs need, which is optional.
+
+    Args:
+        name: ``openvino``, or a package or module that comes with the extra ``onnx``.
+
+    Returns:
+        The package.
+
+    Raises:
+        ImportError: If it is not installed, with what to install.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        extra = "openvino" if name == "openvino" else "onnx"
+        raise ImportError(
+            f"exported graphs need {name}, which is not installed: pip install {EXTRAS[extra]}, or span_marker with "
+            f"the extra {extra!r}"
+        ) from error
+
+
+class RuntimeGraph(ABC):
+    """A graph in a runtime, on the CPU. See `span_marker.encoders.graph_engine.Graph`.
+
+    It runs as many threads as PyTorch does when it is loaded. A forked process, in which those threads are missing,
+    loads it again.
+
+    Args:
+        path: The file of the graph. Its weights are in a file beside it.
+
+    Raises:
+        ImportError: If the runtime is not installed.
+        ValueError: If the graph is broken, or has operators that the installed version of the runtime does not know.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._process = os.getpid()
+        self._load()
+
+    def __reduce__(self) -> tuple[type[RuntimeGraph], tuple[Path]]:
+        return type(self), (self.path,)
+
+    def __call__(self, inputs: dict[str, Array]) -> list[Array]:
+        """See `span_marker.encoders.graph_engine.Graph`."""
+        if os.getpid() != self._process:
+            self._process = os.getpid()
+            self._load()
+        return self._run(inputs)
+
+    @abstractmethod
+    def _load(self) -> None:
+        """Load the graph into the runtime."""
+
+    @abstractmethod
+    def _run(self, inputs: dict[str, Array]) -> list[Array]:
+        """Run the graph."""
+
+    @property
+    @abstractmethod
+    def output_shapes(self) -> list[list[Any]]:
+        """The shapes of the outputs. Sizes that vary are no numbers."""
+
+    def _cannot_load(self, runtime: Any, package: str, error: Exception) -> ValueError:
+        reason = " ".join(str(error).split())[:300]
+        return ValueError(
+            f"{package} {runtime.__version__} cannot load {str(self.path)!r}: {reason}. If it lacks an operator, "
+            f"install a newer one: pip install --upgrade {package}"
+        )
+
+
+class OnnxGraph(RuntimeGraph):
+    """A graph in ONNX Runtime. See `RuntimeGraph`."""
+
+    def _load(self) -> None:
+        runtime: Any = import_extra("onnxruntime")
+        runtime.disable_telemetry_events()  # which it has on Windows
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        options.enable_mem_pattern = False  # it would plan memory anew for every shape, and no two batches are alike
+        options.log_severity_level = 4  # errors are raised
+        try:
+            self._session = runtime.InferenceSession(self.path, options, providers=["CPUExecutionProvider"])
+        except _errors(runtime) as error:
+            raise self._cannot_load(runtime, "onnxruntime", error) from error
+        self._names = [graph_input.name for graph_input in self._session.get_inputs()]
+
+    def _run(self, inputs: dict[str, Array]) -> list[Array]:
+        outputs: list[Array] = self._session.run(None, {name: inputs[name] for name in self._names})
+        return outputs
+
+    @property
+    def output_shapes(self) -> list[list[Any]]:
+        """See `RuntimeGraph.output_shapes`."""
+        return [output.shape for output in self._session.get_outputs()]
+
+
+def _errors(runtime: Any) -> tuple[type[Exception], ...]:
+    """The errors of ONNX Runtime, which have no base class of their own."""
+    values = vars(runtime.capi.onnxruntime_pybind11_state).values()
+    return (RuntimeError, *(value for value in values if isinstance(value, type) and issubclass(value, Exception)))
+
+
+class OpenVinoGraph(RuntimeGraph):
+    """A graph in OpenVINO, in float32. See `RuntimeGraph`."""
+
+    def _load(self) -> None:
+        runtime: Any = import_extra("openvino")
+        settings = {
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "INFERENCE_PRECISION_HINT": "f32",  # by default bfloat16, where the CPU has it
+            "CPU_RUNTIME_CACHE_CAPACITY": "0",  # it would keep a plan for every shape, and no two batches are alike
+        }
+        core = runtime.Core()
+        try:
+            self._model = core.compile_model(core.read_model(self.path), "CPU", settings)
+        except RuntimeError as error:
+            raise self._cannot_load(runtime, "openvino", error) from error
+        self._request = self._model.create_infer_request()
+        self._names = [graph_input.any_name for graph_input in self._model.inputs]
+
+    def _run(self, inputs: dict[str, Array]) -> list[Array]:
+        results = self._request.infer({name: inputs[name] for name in self._names}, share_inputs=True)
+        return [results[output] for output in self._model.outputs]
+
+    @property
+    def output_shapes(self) -> list[list[Any]]:
+        """See `RuntimeGraph.output_shapes`."""
+        return [
+            [size.get_length() if size.is_static else None for size in output.partial_shape]
+            for output in self._model.outputs
+        ]
+
+
+RUNTIMES: dict[str, type[RuntimeGraph]] = {"onnx": OnnxGraph, "openvino": OpenVinoGraph}
+"""The runtimes, by the name of their backend."""

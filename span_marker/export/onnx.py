@@ -1,0 +1,94 @@
+"""Export of a model to ONNX, checked against the original before it is kept."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+from span_marker.checkpoints import atomic
+from span_marker.checkpoints.errors import StrPath
+from span_marker.checkpoints.exported import FOLDER, ExportedEncoder, check_target, finish_export, write_manifest
+from span_marker.checkpoints.runtimes import import_extra
+from span_marker.encoders.engines import FastEngine
+from span_marker.export.tracing import write_graphs
+from span_marker.export.verification import ExportReport, compare_models
+from span_marker.modeling import SpanMarkerModel, without_adapter
+from span_marker.preprocessing.batching import evaluating
+
+PACKAGES = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime")
+"""Packages whose versions are noted in an export."""
+
+
+def export_onnx(model: SpanMarkerModel, folder: StrPath, texts: Sequence[str] = ()) -> ExportReport:
+    """Export a model to ONNX, in float32.
+
+    The folder can be loaded like a checkpoint, ``SpanMarkerModel.from_pretrained(folder, backend="onnx")``, and
+    published like one. Labels, thresholds, calibration, limits, word splitter, decoding and candidate filter go with
+    it. The export is loaded again and compared with the model, with and without the filter, and is only kept if no
+    entity differs, and no probability by more than `span_marker.export.verification.TOLERANCE`.
+
+    Args:
+        model: A trained model in float32 on the CPU.
+        folder: The folder to write, which must not hold weights for PyTorch.
+        texts: Texts to compare the models on, in addition to some sentences in several languages.
+
+    Returns:
+        How the export compares with the model. It is also written to ``onnx/export.json``.
+
+    Raises:
+        ImportError: If ``onnx``, ``onnxscript`` or ``onnxruntime`` is not installed.
+        TypeError: If ``model`` is not a `SpanMarkerModel`.
+        ValueError: If the model is not in float32 on the CPU, runs on the dense engine, is quantized, has code of
+            its own, or is exported itself; if ``folder`` holds weights; or if the export differs from the model.
+    """
+    engine = _check_model(model)
+    check_target(folder)
+    for name in ("onnx", "onnxscript", "onnxruntime"):
+        import_extra(name)
+    with evaluating(model), torch.no_grad(), atomic.replacing(folder) as staging:
+        (staging / FOLDER).mkdir()
+        embeddings: Any = model.get_input_embeddings()
+        marker_embeds = embeddings(model._marker_ids(model.device)).clone()
+        reads_case = model.case_embedding is not None
+        limit = model.max_text_length
+        write_graphs(model.encoder, engine.family, limit, reads_case, marker_embeds, staging / FOLDER)
+        versions = {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+        finish_export(model, staging, marker_embeds, {"max_distance": limit, "versions": versions})
+        model.require_tokenizer().save_pretrained(staging)
+        model.write_card(staging)
+        exported = SpanMarkerModel.from_pretrained(staging, backend="onnx", word_splitter=model.config.word_splitter)
+        report = compare_models(model, exported, texts)
+        write_manifest(staging, {**_manifest(exported), "comparison": report.to_dict()})
+    return report
+
+
+def _check_model(model: SpanMarkerModel) -> FastEngine:
+    """Refuse a model that cannot be exported; otherwise return its engine."""
+    if not isinstance(model, SpanMarkerModel):
+        without_adapter(model)  # raises what it is, unless it is an adapter
+        raise TypeError("model has a PEFT adapter: export model.merge_and_unload() of it")
+    if model.backend != "torch":
+        raise ValueError(f"the model runs on backend={model.backend!r}, so it is exported: copy its folder")
+    if not isinstance(model.engine, FastEngine):
+        raise ValueError(
+            f"an encoder of type {model.config.encoder.model_type!r} on the dense engine cannot be exported: load the "
+            "model with engine='auto', if the encoder supports the fast engine"
+        )
+    if type(model.encoder).__module__.startswith("transformers_modules."):  # private: where such code is imported to
+        raise ValueError("an encoder that comes with code of its own cannot be exported: graphs must not need any code")
+    kinds = {(parameter.device.type, parameter.dtype) for parameter in model.parameters()}
+    if kinds != {("cpu", torch.float32)}:
+        raise ValueError(
+            "the model must be in float32 on the CPU, and not quantized, but it has weights in "
+            f"{sorted(f'{dtype} on {device}' for device, dtype in kinds)}: load it with dtype='float32'"
+        )
+    return model.engine
+
+
+def _manifest(exported: SpanMarkerModel) -> dict[str, Any]:
+    assert isinstance(exported.encoder, ExportedEncoder)
+    return exported.encoder.manifest

@@ -1,0 +1,201 @@
+"""Whether an exported model finds what the original does, on text of many lengths."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from span_marker.core.decoding import FloatArray, probabilities
+from span_marker.core.tables import TextReport, text_table
+from span_marker.modeling import SpanMarkerModel
+from span_marker.prediction.predictor import Predictor, Score, predict
+from span_marker.preprocessing.data_collator import TEXT_INPUTS
+from span_marker.preprocessing.inputs import Sentences
+
+TOLERANCE = 1e-4
+"""The largest allowed difference between two probabilities."""
+
+TEXTS = (
+    "Paris",
+    "Amelia Earhart flew her single engine Lockheed Vega 5B across the Atlantic to Paris.",
+    "U.N. official Ekeus heads for Baghdad.",
+    "The European Commission said on Thursday that it disagreed with German advice to consumers.",
+    "In 1867, Karl Marx published the first volume of Das Kapital in Hamburg; Friedrich Engels edited the others.",
+    "Die Deutsche Bahn will bis 2030 mehrere Bahnhöfe zwischen Köln und Frankfurt am Main modernisieren.",
+    "Marie Curie, née Skłodowska, est la seule femme à avoir reçu deux prix Nobel.",
+    "El río Amazonas nace en los Andes peruanos y desemboca en el océano Atlántico, cerca de Belém.",
+    "東京スカイツリーは東京都墨田区にある電波塔である。",
+    "Мария Шарапова родилась в Нягани и выросла в Сочи.",
+    "RT @nasa: Perseverance has landed on Mars!!! 🚀 #CountdownToMars https://example.org/mars",
+    "The patient was given 5 mg/kg of infliximab at Mount Sinai Hospital, New York City, and was discharged on day 3, "
+    "after a follow-up with Dr. Sarah O'Neill-Jones of the Department of Gastroenterology.",
+    "",
+)
+"""Sentences in several languages, of one word to about fifty."""
+
+LONG_TEXT = 512
+"""Number of tokens that the longest text exceeds."""
+
+BATCH_SIZE = 8
+"""Number of sentences in a batch when they do not run alone."""
+
+
+@dataclass(frozen=True)
+class ExportReport(TextReport):
+    """How an exported model compares with the original. As a string, a table.
+
+    Attributes:
+        num_texts: Number of texts that were compared, in all comparisons together.
+        num_candidates: Number of their candidates.
+        num_entities: Number of entities that the original finds in them.
+        max_difference: The largest difference between two probabilities of a candidate.
+        modes: Which candidates were scored: ``"all"``, and ``"filtered"`` if the model uses a candidate filter.
+    """
+
+    num_texts: int
+    num_candidates: int
+    num_entities: int
+    max_difference: float
+    modes: tuple[str, ...]
+
+    def __str__(self) -> str:
+        rows = [
+            ("texts", f"{self.num_texts:,}"),
+            ("candidates", f"{self.num_candidates:,} ({', '.join(self.modes)})"),
+            ("entities, all equal", f"{self.num_entities:,}"),
+            ("largest difference between probabilities", f"{self.max_difference:.1e}"),
+        ]
+        return text_table(rows)
+
+
+def compare_models(original: SpanMarkerModel, exported: SpanMarkerModel, texts: Sequence[str] = ()) -> ExportReport:
+    """Compare the scores and the entities of two models that should be the same.
+
+    Args:
+        original: The original.
+        exported: The same model in another runtime.
+        texts: More texts to compare on.
+
+    Returns:
+        The report.
+
+    Raises:
+        ValueError: If a probability differs by more than `TOLERANCE`, or an entity differs.
+    """
+    modes = {"filtered": False, "all": True} if original.uses_filter(False) else {"all": True}
+    together = [*TEXTS, _long_text(original), *texts]
+    runs = [
+        (exact, batch_size, sentences)
+        for exact in modes.values()
+        for batch_size, sentences in ((1, list(TEXTS)), (BATCH_SIZE, together))
+    ]
+    comparison = _Comparison(original, exported)
+    for run in runs:
+        comparison.run(*run)
+    if not comparison.max_difference <= TOLERANCE:
+        raise ValueError(
+            f"a probability of the exported model differs by {comparison.max_difference:.1e} from that of the "
+            f"original, more than {TOLERANCE}. {_advice(original)}"
+        )
+    return ExportReport(
+        num_texts=sum(len(sentences) for _, _, sentences in runs),
+        num_candidates=comparison.num_candidates,
+        num_entities=comparison.num_entities,
+        max_difference=comparison.max_difference,
+        modes=tuple(modes),
+    )
+
+
+class _Comparison:
+    """Compares two models text by text, and counts.
+
+    Args:
+        original: The original.
+        exported: The same model in another runtime.
+    """
+
+    def __init__(self, original: SpanMarkerModel, exported: SpanMarkerModel) -> None:
+        self.original, self.exported = original, exported
+        self.num_candidates = self.num_entities = 0
+        self.max_difference = 0.0
+
+    def run(self, exact: bool, batch_size: int, sentences: list[str]) -> None:
+        """Compare on some sentences.
+
+        Args:
+            exact: Whether to score all candidates.
+            batch_size: Number of sentences in a batch.
+            sentences: The sentences.
+
+        Raises:
+            ValueError: If the models read the sentences differently or find other entities.
+        """
+        recorded: list[tuple[dict[str, Tensor], FloatArray]] = []
+
+        def record(batch: dict[str, Tensor]) -> tuple[Tensor, Tensor | None]:
+            result = self.original.score(batch, exact)
+            recorded.append((batch, self._probabilities(batch, *result)))
+            return result
+
+        def compare(batch: dict[str, Tensor]) -> tuple[Tensor, Tensor | None]:
+            expected_batch, expected = recorded.pop(0)
+            if any(not torch.equal(batch[name], expected_batch[name]) for name in TEXT_INPUTS):
+                raise ValueError(f"the exported model reads text differently. {_advice(self.original)}")
+            result = self.exported.score(batch, exact)
+            differences = np.abs(self._probabilities(batch, *result) - expected)
+            is_scored = ~np.isnan(differences).any(axis=1)  # by both
+            self.num_candidates += int(is_scored.sum())
+            self.max_difference = max(self.max_difference, float(differences[is_scored].max(initial=0.0)))
+            if not np.isfinite(result[0].numpy()).all():
+                self.max_difference = math.inf
+            return result
+
+        expected = _predict(self.original, record, batch_size, sentences)
+        found = _predict(self.exported, compare, batch_size, sentences)
+        for sentence, first, second in zip(sentences, found, expected, strict=True):
+            if first != second:
+                raise ValueError(
+                    f"the exported model finds {first} in {sentence[:80]!r}, and the original finds {second}. "
+                    f"{_advice(self.original)}"
+                )
+        self.num_entities += sum(map(len, expected))
+
+    def _probabilities(self, batch: dict[str, Tensor], logits: Tensor, kept: Tensor | None) -> FloatArray:
+        """Probabilities of all candidates of a batch, nan for those that the filter drops."""
+        decoder = self.original.config.decoder()
+        scores = np.full((len(batch["span_words"]), logits.shape[1]), np.nan, dtype=np.float32)
+        scores[slice(None) if kept is None else kept.numpy()] = probabilities(
+            logits, decoder.multi_label, decoder.temperature
+        )
+        return scores
+
+
+def _predict(
+    model: SpanMarkerModel, score: Score, batch_size: int, sentences: list[str]
+) -> list[list[tuple[Any, ...]]]:
+    """The entities of each sentence, without their scores."""
+    predictor = Predictor(score, model.preprocessor, model.config.decoder(), batch_size)
+    found, _ = predict(Sentences(sentences, are_texts=True), predictor, show_progress_bar=False)
+    names = ("char_start_index", "char_end_index", "label")
+    return [[tuple(entity[name] for name in names) for entity in entities] for entities in found]
+
+
+def _advice(model: SpanMarkerModel) -> str:
+    return (
+        "An export that differs from its model is not kept. Please report the type of the encoder, "
+        f"{model.config.encoder.model_type!r}"
+    )
+
+
+def _long_text(model: SpanMarkerModel) -> str:
+    """A text of more than one window, unless windows are very long."""
+    limit = min(model.max_text_length, LONG_TEXT)
+    text = " ".join(TEXTS)
+    (sentence,) = model.require_tokenizer().encode_texts([text])
+    return " ".join([text] * (1 + limit // len(sentence.input_ids)))

@@ -1,0 +1,7 @@
+"""Prediction over HTTP: a server that reads together whatever has come meanwhile, and its page."""
+
+from span_marker.serving.app import create_app
+from span_marker.serving.limits import Limits
+from span_marker.serving.server import listen, serve
+
+__all__ = ["Limits", "create_app", "listen", "serve"]

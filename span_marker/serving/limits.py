@@ -1,0 +1,170 @@
+"""How much a server takes in, and how it says no."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from typing import NoReturn
+
+import regex
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from span_marker.core.words import UNSPACED
+
+STATUSES = {
+    400: "The body is not JSON.",
+    401: "The API key is missing or wrong.",
+    404: "There is no such model.",
+    408: "The body did not come in time.",
+    413: "The body is too large, or has too many words.",
+    415: "The body is not sent as JSON.",
+    422: "A value is wrong.",
+    429: "Too many requests at once; try again after `Retry-After` seconds.",
+    500: "The model failed on this request.",
+    503: "The model did not come to this request in time; try again after `Retry-After` seconds.",
+    504: "The model did not finish this request in time.",
+}
+"""The errors of the server. Each has a body with one sentence: ``{"error": "..."}``."""
+
+RETRY = {"Retry-After": "1"}
+
+LINGER_SECONDS = 1.0
+"""How long the rest of a body that is too large is thrown away, so that its client gets to read why."""
+
+_WORD = regex.compile(r"\w+|[^\w\s]")
+_UNSPACED = regex.compile(UNSPACED)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much a server takes in.
+
+    Attributes:
+        max_requests: Number of requests at a time, from the start of their bodies to the end of their answers.
+        max_body: Bytes of the body of a request, or of a line of a stream.
+        max_words: Words of all texts of a request, see `count_words`.
+        timeout: Seconds to wait for a body, and again for its answer; for a stream, for the next lines.
+
+    Raises:
+        ValueError: If a limit is not above 0.
+    """
+
+    max_requests: int = 1024
+    max_body: int = 4 * 2**20
+    max_words: int = 200_000
+    timeout: float = 120.0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            if not getattr(self, field.name) > 0:
+                raise ValueError(f"{field.name}={getattr(self, field.name)} must be above 0")
+
+    async def read_body(self, request: Request) -> bytes:
+        """Read the body of a request.
+
+        Args:
+            request: The request.
+
+        Returns:
+            The body.
+
+        Raises:
+            HTTPException: If it is too large, or does not come in time.
+            ClientDisconnect: If the client leaves.
+        """
+        declared = request.headers.get("content-length", "")
+        if declared.isdecimal() and int(declared[:20]) > self.max_body:
+            await self._refuse_body(request)
+        body = bytearray()
+        chunks = request.stream()
+        try:
+            while chunk := await asyncio.wait_for(anext(chunks, b""), self.timeout):
+                body += chunk
+                if len(body) > self.max_body:
+                    await self._refuse_body(request)
+        except asyncio.TimeoutError:
+            raise HTTPException(408, f"the body did not come within {self.timeout:g} s") from None
+        return bytes(body)
+
+    async def _refuse_body(self, request: Request) -> NoReturn:
+        async def throw_away() -> None:
+            while (await request.receive()).get("more_body"):
+                pass
+
+        await asyncio.wait({asyncio.ensure_future(throw_away())}, timeout=LINGER_SECONDS)
+        raise HTTPException(
+            413,
+            f"the body has more than {self.max_body:,} bytes: send less at once, stream lines to /predict/stream, or "
+            "start the server with a larger --max-body",
+            {"Connection": "close"},
+        )
+
+    def check_words(self, num_words: int) -> None:
+        """Refuse a request with too many words.
+
+        Args:
+            num_words: Number of words of all its texts.
+
+        Raises:
+            HTTPException: If they are too many.
+        """
+        if num_words > self.max_words:
+            raise HTTPException(
+                413,
+                f"the texts have {num_words:,} words, and the limit is {self.max_words:,}: send fewer at once, or "
+                "start the server with a larger --max-words",
+            )
+
+
+class Admission:
+    """Counts the requests that are inside, and lets no more in than a maximum.
+
+    Args:
+        max_requests: The maximum.
+    """
+
+    def __init__(self, max_requests: int) -> None:
+        self.max_requests = max_requests
+        self.num_inside = 0
+
+    @contextmanager
+    def enter(self) -> Iterator[None]:
+        """Be inside within a ``with`` block.
+
+        Raises:
+            HTTPException: If there are too many already.
+        """
+        if self.num_inside >= self.max_requests:
+            raise HTTPException(
+                429,
+                f"the server is answering {self.max_requests:,} requests already: try again later, or start it with a "
+                "larger --max-requests",
+                RETRY,
+            )
+        self.num_inside += 1
+        try:
+            yield
+        finally:
+            self.num_inside -= 1
+
+
+def count_words(sentence: str | list[str]) -> int:
+    """Count the words of a text, about as encoders split it.
+
+    Args:
+        sentence: A text, or a list of words.
+
+    Returns:
+        The number of words; in scripts without white space between words, of characters. At least 1.
+
+    Example:
+        >>> count_words("Paris, France"), count_words(["New York"])
+        (3, 1)
+    """
+    if not isinstance(sentence, str):
+        return max(len(sentence), 1)
+    rest, num_unspaced = (sentence, 0) if sentence.isascii() else _UNSPACED.subn(" ", sentence)
+    return max(sum(1 for _ in _WORD.finditer(rest)) + num_unspaced, 1)

@@ -1,0 +1,227 @@
+"""Requests and answers: which fields they have, and sentences that say what is wrong with them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.exceptions import HTTPException
+
+from span_marker.core.decoding import Decoding
+from span_marker.core.offsets import OffsetUnit
+
+Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1, le=1000)]
+Message = TypeVar("Message", bound="Strict")
+
+INPUTS = "a text, a list of texts, or a list of lists of words"
+
+EXPECTED = {
+    "inputs": INPUTS,
+    "is_split_into_words": "true or false",
+    "threshold": "a number from 0 to 1, or an object with such numbers by label",
+    "decoding": '"flat", "flat-optimal", "nested" or "overlapping"',
+    "top_k": "a whole number from 1 to 1000",
+    "exact": "true or false",
+    "split_sentences": "true or false",
+    "offsets": '"codepoint", "utf-16" or "utf-8"',
+    "labels": "a list of labels",
+    "return_coverage": "true or false",
+    "model": "the name of a model",
+    "parameters": "an object",
+    "aggregation_strategy": '"simple", "first", "average" or "max", which are all the same here',
+    "ignore_labels": "a list of labels",
+    "stride": "left out, since text of any length is read in overlapping windows",
+}
+"""What each field must be, for errors."""
+
+
+class Strict(BaseModel):
+    """A message with no fields but its own, whose values are not converted."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
+
+
+class Options(Strict):
+    """Options of prediction, which have the names and the meaning of those of `SpanMarkerModel.predict`."""
+
+    threshold: Probability | dict[str, Probability] | None = Field(
+        default=None,
+        description="Least probability of an entity, or those of some labels. By default, those of the model.",
+    )
+    decoding: Decoding | None = Field(
+        default=None, description="How overlaps are resolved. By default, as in the model."
+    )
+    top_k: Count | None = Field(default=None, description="Also return so many most probable labels of each entity.")
+    exact: bool | None = Field(default=None, description="Score all candidates, without the candidate filter.")
+    split_sentences: bool = Field(default=False, description="Read each text sentence by sentence (needs spaCy).")
+    offsets: OffsetUnit = Field(
+        default="codepoint", description="What indices into texts count. JavaScript counts utf-16."
+    )
+    labels: list[str] | None = Field(default=None, description="Return only entities with these labels.")
+
+    def for_predict(self) -> dict[str, Any]:
+        """Those that `SpanMarkerModel.predict` takes, as far as they differ from its defaults."""
+        return self.model_dump(
+            exclude_defaults=True,
+            include={"threshold", "decoding", "top_k", "exact", "split_sentences", "offsets"},
+        )
+
+
+class PredictRequest(Options):
+    """Texts, and how to read them."""
+
+    inputs: str | list[str] | list[list[str]] = Field(description=f"What to read: {INPUTS}.")
+    is_split_into_words: bool | None = Field(
+        default=None,
+        description="true if a list of strings is one sentence of words. By default, each string is a text.",
+    )
+    return_coverage: bool = Field(default=False, description="Also say how much of each text was read.")
+    model: str | None = Field(default=None, description="Name of the model. By default, the first one.")
+
+    def sentences(self) -> tuple[list[Any], bool, bool]:
+        """Say what to read.
+
+        Returns:
+            The sentences, whether they are lists of words rather than texts, and whether it is a single one.
+
+        Raises:
+            HTTPException: If ``is_split_into_words`` contradicts ``inputs``.
+        """
+        is_text = isinstance(self.inputs, str)
+        are_lists = not is_text and any(isinstance(item, list) for item in self.inputs)
+        if self.is_split_into_words and is_text:
+            raise HTTPException(422, "is_split_into_words is true, but inputs is a text: leave it out")
+        if self.is_split_into_words is False and are_lists:
+            raise HTTPException(422, "is_split_into_words is false, but inputs are lists of words: leave it out")
+        if is_text:
+            return [self.inputs], False, True
+        if are_lists or not self.is_split_into_words:
+            return list(self.inputs), are_lists, False
+        return [self.inputs], True, True
+
+
+class TaskParameters(Strict):
+    """Options of the stock task; those of the same name as an option of ``/predict`` mean the same."""
+
+    aggregation_strategy: Literal["simple", "first", "average", "max"] | None = None
+    ignore_labels: list[str] | None = Field(default=None, description="Leave out entities with these labels.")
+    threshold: Probability | dict[str, Probability] | None = None
+    decoding: Decoding | None = None
+    stride: None = None
+
+
+class TaskRequest(Strict):
+    """A request of the stock task ``token-classification``, as `huggingface_hub.InferenceClient` sends it."""
+
+    inputs: str | list[str] = Field(description="A text, or a list of texts.")
+    parameters: TaskParameters | None = None
+
+
+class FoundLabel(BaseModel):
+    """A label, or ``O``, and its probability."""
+
+    label: str
+    score: float
+
+
+class FoundEntity(BaseModel):
+    """An entity as `SpanMarkerModel.predict` returns it."""
+
+    span: str | list[str]
+    label: str
+    score: float
+    char_start_index: int | None = None
+    char_end_index: int | None = None
+    word_start_index: int | None = None
+    word_end_index: int | None = None
+    labels: list[FoundLabel] | None = None
+
+
+class PredictAnswer(BaseModel):
+    """What `SpanMarkerModel.predict` returns, and the model that found it."""
+
+    model: str
+    entities: list[FoundEntity] | list[list[FoundEntity]]
+    coverage: Any = None
+
+
+class TaskEntity(BaseModel):
+    """An entity as the stock task returns it."""
+
+    entity_group: str
+    score: float
+    word: str
+    start: int
+    end: int
+
+
+class ErrorAnswer(BaseModel):
+    """What is wrong, in one sentence."""
+
+    error: str
+
+
+class ModelInfo(BaseModel):
+    """What a model is."""
+
+    name: str
+    labels: list[str]
+    decoding: str
+    thresholds: Any
+    model_max_length: int
+    entity_max_length: int
+    num_parameters: int
+    device: str
+    dtype: str
+
+
+class Info(BaseModel):
+    """What a server is."""
+
+    version: str
+    models: list[ModelInfo]
+    limits: dict[str, float]
+
+
+def parse(kind: type[Message], body: bytes) -> Message:
+    """Read a message from JSON.
+
+    Args:
+        kind: The type of the message.
+        body: UTF-8.
+
+    Returns:
+        The message.
+
+    Raises:
+        HTTPException: If it is no JSON, or a value is wrong.
+    """
+    try:
+        return kind.model_validate_json(body)
+    except ValidationError as error:
+        raise HTTPException(*explain(kind, error)) from None
+
+
+def explain(kind: type[BaseModel], error: ValidationError) -> tuple[int, str]:
+    """Say what is wrong with a message.
+
+    Args:
+        kind: Its type.
+        error: Its errors, of which the first counts.
+
+    Returns:
+        The status, and a sentence.
+    """
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    place = first["loc"]
+    if len(place) > 1 and place[0] == "parameters":
+        kind, place = TaskParameters, place[1:]
+    name = str(place[0]) if place else ""
+    if first["type"] == "json_invalid":
+        return 400, f"the body is no JSON in UTF-8: {first['msg'].removeprefix('Invalid JSON: ')}"
+    if first["type"] == "extra_forbidden":
+        return 422, f"there is no field {name[:80]!r}, only {', '.join(map(repr, kind.model_fields))}"
+    if first["type"] == "missing":
+        return 422, f"{name!r} is missing: it must be {EXPECTED[name]}"
+    return 422, f"{name!r} must be {EXPECTED[name]}" if name else "the body must be a JSON object"

@@ -1,0 +1,62 @@
+"""What Prometheus may ask a server for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+
+
+class Metrics:
+    """Counts requests and what is read, for one server."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        self._requests = Counter(
+            "span_marker_requests", "Requests", ["route", "status"], registry=self._registry
+        )  # its name ends in _total
+        self._seconds = Histogram(
+            "span_marker_request_seconds",
+            "Seconds from a request to the end of its answer",
+            ["route"],
+            buckets=SECONDS,
+            registry=self._registry,
+        )
+        self._sentences = Counter("span_marker_sentences", "Sentences that were read", registry=self._registry)
+        self._words = Counter("span_marker_words", "Words that were read", registry=self._registry)
+        self._group = Histogram(
+            "span_marker_group_sentences",
+            "Sentences that were read together",
+            buckets=SIZES,
+            registry=self._registry,
+        )
+        self._busy = Counter("span_marker_busy_seconds", "Seconds for which models were busy", registry=self._registry)
+
+    def gauge(self, name: str, description: str, value: Callable[[], float]) -> None:
+        """Add a figure that is looked up when it is asked for."""
+        Gauge(f"span_marker_{name}", description, registry=self._registry).set_function(value)
+
+    @contextmanager
+    def reading(self, num_sentences: int, num_words: int) -> Iterator[None]:
+        """Count what is read within a ``with`` block."""
+        started = time.perf_counter()
+        yield
+        self._busy.inc(time.perf_counter() - started)
+        self._sentences.inc(num_sentences)
+        self._words.inc(num_words)
+        self._group.observe(num_sentences)
+
+    def answered(self, route: str, status: int, seconds: float) -> None:
+        """Count a request."""
+        self._requests.labels(route, str(status)).inc()
+        self._seconds.labels(route).observe(seconds)
+
+    def text(self) -> bytes:
+        """All figures, in the format of Prometheus."""
+        return generate_latest(self._registry)

@@ -1,0 +1,196 @@
+"""What waits for the model, and who is next. The model reads together whatever has come while it was busy.
+
+Everything here runs in the event loop, except for the predictions: one thread makes them, one group after the other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeAlias
+
+import torch
+
+from span_marker.modeling import SpanMarkerModel
+from span_marker.prediction.entities import Coverage
+from span_marker.serving.limits import count_words
+from span_marker.serving.metrics import Metrics
+from span_marker.serving.quiet import describe_error
+
+logger = logging.getLogger(__name__)
+
+Found: TypeAlias = tuple[list[Any], Coverage]
+"""The entities of a sentence, and how much of it was read."""
+
+GROUP_WORDS = 4096
+"""About how many words are read together. The model is busy for so long with others when a request comes."""
+
+SHARE_WORDS = 512
+"""About how many words one job may have in a group before it is the turn of the next."""
+
+
+@dataclass(eq=False)
+class Job:
+    """The sentences of a request.
+
+    Attributes:
+        model: The name of the model.
+        sentences: Texts, or lists of words.
+        are_words: Whether they are lists of words.
+        options: Options of `SpanMarkerModel.predict`.
+        answer: What was found in each sentence, in order. Cancel it if nobody waits for it any longer.
+        has_begun: Whether the model has begun to read.
+    """
+
+    model: str
+    sentences: Sequence[Any]
+    are_words: bool
+    options: Mapping[str, Any]
+    answer: asyncio.Future[list[Found]] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    has_begun: bool = False
+
+    def __post_init__(self) -> None:
+        self.num_words = list(map(count_words, self.sentences))
+        self.kind = json.dumps([self.model, self.are_words, self.options], sort_keys=True)
+        self._found: list[Found | None] = [None] * len(self.sentences)
+        self._next = 0
+        self._num_missing = len(self.sentences)
+        if not self.sentences:
+            self.answer.set_result([])
+
+    def take(self) -> list[tuple[Job, int]]:
+        """Take the next sentences: one share, or what is left."""
+        taken, num_words = [], 0
+        self.has_begun = True
+        while self._next < len(self.sentences) and num_words < SHARE_WORDS:
+            taken.append((self, self._next))
+            num_words += self.num_words[self._next]
+            self._next += 1
+        return taken
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether all of its sentences were taken."""
+        return self._next == len(self.sentences)
+
+    def put(self, index: int, found: Found) -> None:
+        """Note what was found in a sentence. The last one completes the answer."""
+        self._found[index] = found
+        self._num_missing -= 1
+        if not self._num_missing and not self.answer.done():
+            self.answer.set_result([found for found in self._found if found is not None])
+
+
+class PredictionQueue:
+    """Reads the sentences of jobs, those together that have come meanwhile, and in turns, so that none waits for long.
+
+    Args:
+        models: The models, by name.
+        metrics: Counts what is read.
+        batch_size: The largest number of sentences in a batch.
+        num_threads: Number of threads with which PyTorch computes; None leaves it as it is.
+    """
+
+    def __init__(
+        self, models: Mapping[str, SpanMarkerModel], metrics: Metrics, batch_size: int, num_threads: int | None
+    ) -> None:
+        self._models: Mapping[str, Any] = models
+        self._metrics = metrics
+        self._batch_size = batch_size
+        self._num_threads = num_threads
+        self._jobs: deque[Job] = deque()
+        self._has_come = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def put(self, job: Job) -> None:
+        """Let a job wait for its turn."""
+        if not job.answer.done():
+            self._jobs.append(job)
+            self._has_come.set()
+
+    @property
+    def num_waiting(self) -> int:
+        """Number of jobs with sentences that the model has not begun to read."""
+        return sum(not job.answer.done() for job in self._jobs)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether jobs are read."""
+        return self._task is not None and not self._task.done()
+
+    async def start(self) -> None:
+        """Begin to read."""
+        prepare = (lambda: None) if self._num_threads is None else partial(torch.set_num_threads, self._num_threads)
+        self._executor = ThreadPoolExecutor(1, "model", initializer=prepare)
+        self._task = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        """Stop when the model has read what it is reading."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+            self._executor.shutdown()
+
+    async def _run(self) -> None:
+        while True:
+            await self._has_come.wait()
+            group = self._take()
+            if not group:
+                self._has_come.clear()
+                continue
+            kinds: dict[str, list[tuple[Job, int]]] = {}
+            for job, index in group:
+                kinds.setdefault(job.kind, []).append((job, index))
+            for sentences in kinds.values():
+                await self._read(sentences)
+
+    def _take(self) -> list[tuple[Job, int]]:
+        """Take shares of the jobs in turns, until they are a group."""
+        group: list[tuple[Job, int]] = []
+        num_words = 0
+        while self._jobs and num_words < GROUP_WORDS:
+            job = self._jobs.popleft()
+            if job.answer.done():  # nobody waits for it any longer
+                continue
+            share = job.take()
+            group += share
+            num_words += sum(job.num_words[index] for _, index in share)
+            if not job.is_taken:
+                self._jobs.append(job)
+        return group
+
+    async def _read(self, group: Sequence[tuple[Job, int]]) -> None:
+        """Read sentences of one kind. If that fails, each job is tried alone, so that one cannot spoil the others."""
+        job = group[0][0]
+        sentences = [job.sentences[index] for job, index in group]
+        predict = partial(
+            self._models[job.model].predict,
+            sentences,
+            self._batch_size,
+            is_split_into_words=job.are_words,
+            return_coverage=True,
+            **job.options,
+        )
+        with self._metrics.reading(len(sentences), sum(job.num_words[index] for job, index in group)):
+            reading = asyncio.get_running_loop().run_in_executor(self._executor, predict)
+            await asyncio.wait({reading})
+        error = reading.exception()
+        if error is None:
+            for (job, index), *found in zip(group, *reading.result(), strict=True):
+                job.put(index, (found[0], found[1]))
+        elif len(jobs := _unique(job for job, _ in group)) > 1:
+            for each in jobs:
+                await self._read([(job, index) for job, index in group if job is each])
+        elif not job.answer.done():
+            logger.error("a request failed: %s", describe_error(error))
+            job.answer.set_exception(error)
+
+
+def _unique(jobs: Iterable[Job]) -> list[Job]:
+    return list(dict.fromkeys(jobs))

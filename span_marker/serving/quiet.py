@@ -1,0 +1,45 @@
+"""Logs without texts: messages of errors may quote what a model was reading."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+
+
+def describe_error(error: BaseException) -> str:
+    """Say what kind of error it is, and where it comes from, but not its message.
+
+    Args:
+        error: The error.
+
+    Returns:
+        Its type, and the lines of code that led to it, the last one last.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    return " < ".join([type(error).__name__, *(f"{f.filename}:{f.lineno} in {f.name}" for f in reversed(frames))])
+
+
+class WithoutMessages(logging.Filter):
+    """Removes the messages of errors from a log."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Describe the error of a record without its message."""
+        error = record.exc_info[1] if record.exc_info else None
+        if error is not None:
+            record.msg, record.args = f"{record.getMessage().strip()}: {describe_error(error)}", ()
+            record.exc_info = record.exc_text = None
+        return True
+
+
+class FirstTime(logging.Filter):
+    """Lets each message through once, whatever its figures: a server would say it for every batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let it through if it is new."""
+        is_new = record.msg not in self._said
+        self._said.add(record.msg)
+        return is_new

@@ -1,0 +1,148 @@
+"""What answers requests, whatever their form: models, a queue, and limits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+
+from span_marker.modeling import SpanMarkerModel
+from span_marker.serving.limits import RETRY, Admission, Limits
+from span_marker.serving.messages import Options
+from span_marker.serving.metrics import Metrics
+from span_marker.serving.queue import Found, Job, PredictionQueue
+
+
+class Plan(NamedTuple):
+    """How to read sentences. It has been checked.
+
+    Attributes:
+        model: Name of the model.
+        options: Options of `SpanMarkerModel.predict`.
+        labels: Labels of the entities to return; None for all.
+    """
+
+    model: str
+    options: dict[str, Any]
+    labels: frozenset[str] | None
+
+    def select(self, entities: list[Any]) -> list[Any]:
+        """Leave out entities with other labels."""
+        return entities if self.labels is None else [entity for entity in entities if entity["label"] in self.labels]
+
+
+class Service:
+    """Finds the entities of sentences that come at any time.
+
+    Args:
+        models: The models, by name. The first is used if a request names none.
+        limits: How much is taken in.
+        batch_size: The largest number of sentences in a batch.
+        num_threads: Number of threads with which PyTorch computes; None leaves it as it is.
+
+    Raises:
+        ValueError: If there is no model.
+    """
+
+    def __init__(
+        self,
+        models: Mapping[str, SpanMarkerModel],
+        limits: Limits,
+        batch_size: int = 32,
+        num_threads: int | None = None,
+    ) -> None:
+        if not models:
+            raise ValueError("models must have at least one model")
+        self.models = dict(models)
+        self.limits = limits
+        self.metrics = Metrics()
+        self.admission = Admission(limits.max_requests)
+        self.queue = PredictionQueue(self.models, self.metrics, batch_size, num_threads)
+        self.metrics.gauge("requests_inside", "Requests that are read or answered", lambda: self.admission.num_inside)
+        self.metrics.gauge("requests_waiting", "Requests that wait for the model", lambda: self.queue.num_waiting)
+
+    def plan(self, model: str | None, options: Options) -> Plan:
+        """Check how a request wants its sentences to be read.
+
+        Args:
+            model: Name of the model; None for the first.
+            options: The options.
+
+        Returns:
+            The plan.
+
+        Raises:
+            HTTPException: If there is no such model, or it does not know a label, or spaCy is needed, but missing.
+        """
+        name = next(iter(self.models)) if model is None else model
+        if name not in self.models:
+            raise HTTPException(404, f"there is no model {name[:80]!r}, only {', '.join(map(repr, self.models))}")
+        chosen, labels = options.for_predict(), self.models[name].labels
+        unknown = next((label for label in options.labels or () if label not in labels), None)
+        if unknown is not None:
+            raise HTTPException(422, f"'labels' has {unknown[:80]!r}, which is none of the model's labels {labels}")
+        predict: Any = self.models[name].predict
+        try:
+            predict([], is_split_into_words=False, **chosen)
+        except (ImportError, TypeError, ValueError) as error:
+            raise HTTPException(422, str(error)) from None
+        return Plan(name, chosen, None if options.labels is None else frozenset(options.labels))
+
+    async def read(
+        self, plan: Plan, sentences: Sequence[Any], are_words: bool, request: Request | None = None
+    ) -> list[Found]:
+        """Find the entities of sentences.
+
+        Args:
+            plan: How to read them.
+            sentences: Texts, or lists of words.
+            are_words: Whether they are lists of words.
+            request: Where they come from, whose body has been read; None if it is still being read. The sentences leave
+                the queue if its client leaves.
+
+        Returns:
+            What was found in each.
+
+        Raises:
+            HTTPException: If they have too many words, are not read in time, or the model fails.
+            ClientDisconnect: If the client has left.
+        """
+        if are_words and sentences and "split_sentences" in plan.options:
+            raise HTTPException(422, "split_sentences is for texts, but there are words: leave it out")
+        job = Job(plan.model, sentences, are_words, plan.options)
+        self.limits.check_words(sum(job.num_words))
+        self.queue.put(job)
+        has_left = asyncio.ensure_future(_disconnect(request))
+        events: set[asyncio.Future[Any]] = {job.answer, has_left}
+        try:
+            await asyncio.wait(events, timeout=self.limits.timeout, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            job.answer.cancel()  # nothing happens if it is there; otherwise the job leaves the queue
+            is_gone = has_left.done()
+            has_left.cancel()
+        if job.answer.cancelled():
+            raise ClientDisconnect if is_gone else self._too_late(job)
+        error = job.answer.exception()
+        if isinstance(error, MemoryError):
+            raise HTTPException(413, "the texts do not fit into the memory of the server: send shorter ones")
+        if error is not None:
+            raise HTTPException(500, "the model failed on this request, see the log of the server")
+        return job.answer.result()
+
+    def _too_late(self, job: Job) -> HTTPException:
+        limit = f"within {self.limits.timeout:g} s"
+        if job.has_begun:
+            return HTTPException(504, f"the model did not finish {limit}: send less at once")
+        return HTTPException(503, f"the model was busy with other requests, and did not begin {limit}", RETRY)
+
+
+async def _disconnect(request: Request | None) -> None:
+    """Wait until the client of a request has left."""
+    if request is None:
+        await asyncio.get_running_loop().create_future()  # nobody can tell
+        return
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

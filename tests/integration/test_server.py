@@ -1,0 +1,704 @@
+"""The server as its clients see it: uvicorn on loopback, and clients of every kind."""
+
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import pytest
+from helpers import approximately, check_margin
+from serving import PATIENCE, HeldModel, running, wait_for
+from tiny import SENTENCES, TEXT, build_model
+
+import span_marker.serving.server as server_module
+from span_marker.serving import Limits, create_app
+
+TEXTS = TEXT.strip().splitlines()
+WORDS = [words for words in SENTENCES if words]
+NAMES = ["Amelia", "Paris", "Egypt", "Tokyo", "Cleopatra", "Florence", "Lockheed", "Spain"]
+SECRET = "Zanzibar"
+JSONL = {"Content-Type": "application/jsonl"}
+
+
+@pytest.fixture(scope="module")
+def model():
+    return build_model(entity_max_length=3)
+
+
+@pytest.fixture(scope="module")
+def other_model():
+    return build_model("distilbert", entity_max_length=2, labels=["O", "B-DRUG", "I-DRUG"], seed=3)
+
+
+@pytest.fixture(scope="module")
+def within(model):
+    return check_margin(model, TEXTS)
+
+
+@pytest.fixture(scope="module")
+def server(model, other_model):
+    with running({"news": model, "drugs": other_model}) as server:
+        yield server
+
+
+@pytest.fixture
+def held(model):
+    return HeldModel(model)
+
+
+def rows(answer):
+    return [json.loads(line) for line in answer.body.splitlines()]
+
+
+# What it answers
+
+
+def test_answers_are_those_of_predict(server, model, within):
+    expected = approximately(model.predict(TEXTS, is_split_into_words=False), within)
+    answer = server.ask("/predict", {"inputs": TEXTS})
+    assert answer.status == 200
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.json == {"model": "news", "entities": expected}
+    assert server.ask("/predict", {"inputs": TEXTS[0]}).json["entities"] == expected[0]
+    assert server.ask("/predict", {"inputs": []}).json["entities"] == []
+    words = approximately(model.predict(WORDS), within)
+    assert server.ask("/predict", {"inputs": WORDS}).json["entities"] == words
+    single = server.ask("/predict", {"inputs": WORDS[0], "is_split_into_words": True})
+    assert single.json["entities"] == words[0]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"threshold": 0.3},
+        {"threshold": {"PER": 0.01}},
+        {"decoding": "nested", "threshold": 0.05},
+        {"decoding": "overlapping", "threshold": 0.0},
+        {"top_k": 2},
+        {"exact": True},
+        {"offsets": "utf-16"},
+        {"offsets": "utf-8"},
+        {"split_sentences": True},
+    ],
+)
+def test_options_are_those_of_predict(server, model, within, options):
+    if "split_sentences" in options:
+        pytest.importorskip("spacy")
+    text = "\N{PARTY POPPER} Amelia flew to Paris."
+    found = server.ask("/predict", {"inputs": text, **options}).json["entities"]
+    expected = model.predict(text, **options)
+    assert [entity | {"score": 0, "labels": None} for entity in found] == [
+        entity | {"score": 0, "labels": None} for entity in expected
+    ]
+    assert [e["score"] for e in found] == pytest.approx([e["score"] for e in expected], abs=within, rel=0)
+
+
+def test_labels_coverage_and_models(server, model, other_model):
+    found = server.ask("/predict", {"inputs": TEXTS[0], "threshold": 0.1, "labels": ["PER"]}).json["entities"]
+    everything = model.predict(TEXTS[0], threshold=0.1)
+    assert [e["char_start_index"] for e in found] == [e["char_start_index"] for e in everything if e["label"] == "PER"]
+    covered = server.ask("/predict", {"inputs": TEXTS[0], "return_coverage": True}).json["coverage"]
+    assert covered["num_windows"] == 1
+    answer = server.ask("/predict", {"inputs": TEXTS[0], "model": "drugs"}).json
+    assert answer["model"] == "drugs"
+    assert {e["label"] for e in answer["entities"]} == {e["label"] for e in other_model.predict(TEXTS[0])}
+    info = server.ask("/info").json
+    assert [(m["name"], m["labels"], m["decoding"]) for m in info["models"]] == [
+        ("news", model.labels, "flat"),
+        ("drugs", ["DRUG"], "flat"),
+    ]
+    assert info["limits"]["max_requests"] == Limits().max_requests
+
+
+def test_64_clients_get_their_own_answers(server, model):
+    """Texts, words, options and models are mixed; each client knows what its own text holds."""
+
+    def text_of(client, turn):
+        return " ".join(NAMES[(client + turn * step) % len(NAMES)] for step in range(client % 7 + 1)) + f" {client}"
+
+    def talk(client):
+        for turn in range(4):
+            text = text_of(client, turn)
+            body = {"inputs": text, "threshold": 0.0, "decoding": "overlapping"}
+            if client % 4 == 1:
+                body["inputs"] = [text, str(client)]
+            if client % 4 == 2:
+                body |= {"inputs": text.split(), "is_split_into_words": True}
+            if client % 4 == 3:
+                body["model"] = "drugs"
+            answer = server.ask("/predict", body).json
+            assert answer["model"] == body.get("model", "news")
+            entities = answer["entities"][0] if client % 4 == 1 else answer["entities"]
+            spans = [e["span"] if isinstance(e["span"], str) else " ".join(e["span"]) for e in entities]
+            pieces = text.split()
+            longest = 2 if client % 4 == 3 else 3
+            expected = {" ".join(pieces[a:b]) for a in range(len(pieces)) for b in range(a + 1, a + longest + 1)}
+            assert set(spans) == {piece for piece in expected if piece}
+        return client
+
+    with ThreadPoolExecutor(64) as clients:
+        assert list(clients.map(talk, range(64))) == list(range(64))
+
+
+def test_what_comes_meanwhile_is_read_together(model):
+    held = HeldModel(model)
+    with running({"m": held}) as server, ThreadPoolExecutor(8) as clients:
+        first = clients.submit(server.ask, "/predict", {"inputs": "Paris"})
+        assert held.is_asked.wait(PATIENCE)
+        others = [clients.submit(server.ask, "/predict", {"inputs": [f"Tokyo {n}", "Egypt"]}) for n in range(7)]
+        wait_for(lambda: server.service.queue.num_waiting == 7)
+        held.may_go_on.set()
+        assert all(request.result().status == 200 for request in [first, *others])
+    assert [len(call) for call in held.calls] == [1, 14]
+
+
+def test_a_large_request_does_not_hold_up_small_ones(model):
+    held = HeldModel(model)
+    with running({"m": held}) as server, ThreadPoolExecutor(3) as clients:
+        first = clients.submit(server.ask, "/predict", {"inputs": "Paris"})
+        assert held.is_asked.wait(PATIENCE)
+        large = clients.submit(server.ask, "/predict", {"inputs": ["Tokyo and Paris"] * 3000})
+        wait_for(lambda: server.service.queue.num_waiting == 1)
+        small = clients.submit(server.ask, "/predict", {"inputs": "Egypt"})
+        wait_for(lambda: server.service.queue.num_waiting == 2)
+        held.may_go_on.set()
+        assert len(large.result().json["entities"]) == 3000
+        assert first.result().status == small.result().status == 200
+    assert "Egypt" in held.calls[1]
+    assert len(held.calls) > 2
+
+
+# JSON lines
+
+
+def test_stream_is_in_order(server, model):
+    sent = [{"id": number, "text": f"{NAMES[number % 8]} {number}"} for number in range(300)]
+    body = (json.dumps(row).encode() + b"\n" for row in sent)
+    path = "/predict/stream?threshold=0&decoding=overlapping"
+    answer = server.ask(path, body, JSONL)
+    assert answer.headers["content-type"] == "application/jsonl"
+    received = rows(answer)
+    assert [{"id": row["id"], "text": row["text"]} for row in received] == sent
+    for row in received:
+        assert {e["span"] for e in row["entities"]} == {*row["text"].split(), row["text"]}
+
+
+def test_stream_answers_while_it_reads(server):
+    with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as connection:
+        head = "POST /predict/stream HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
+        connection.sendall(f"{head}Content-Type: application/jsonl\r\n\r\n".encode())
+        reader = connection.makefile("rb")
+        for number in range(3):
+            line = json.dumps({"id": number, "tokens": ["Paris"]}).encode() + b"\n"
+            connection.sendall(b"%x\r\n%s\r\n" % (len(line), line))
+            while b'"id"' not in (received := reader.readline()):
+                assert received
+            assert json.loads(received)["id"] == number
+        connection.sendall(b"0\r\n\r\n")
+        reader.close()
+
+
+def test_lines_that_cannot_be_read_have_errors(server):
+    lines = [
+        b'{"text": "Paris"}',
+        b"nonsense",
+        b"\xff",
+        b"",
+        b'{"text": "Pa\\ud83dris"}',
+        b'{"text": "Paris", "x": NaN}',
+        b'{"text": "Paris", "x": 1e999}',
+        b'{"text": null, "id": 7}',
+        b'{"text": "a", "tokens": ["a"]}',
+        b"[1]",
+        b"[" * 100_000,
+        b'{"tokens": ["Paris"], "id": 8}',
+    ]
+    received = rows(server.ask("/predict/stream", b"\r\n".join(lines), {"Content-Type": "application/x-ndjson"}))
+    assert len(received) == len(lines) - 1  # but for the blank one
+    assert ["error" in row for row in received] == [False, *[True] * 9, False]
+    assert [number for number, row in enumerate(received, 1) if row.get("id") == 7] == [7]
+    for number, row in zip([2, 3, 5, 6, 7, 8, 9, 10, 11], received[1:-1], strict=True):
+        assert row["error"].startswith(f"line {number}")
+        assert row["entities"] == []
+
+
+def test_a_line_without_end_is_refused(model):
+    with running({"m": model}, limits=Limits(max_body=1000)) as server:
+        body = b'{"text": "Paris"}\n' + b"x" * 200_000
+        received = rows(server.ask("/predict/stream", body, JSONL))
+    assert "error" not in received[0]
+    assert received[1:] == [{"entities": [], "error": "a line has more than 1,000 bytes"}]
+
+
+# What is wrong with a request
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "words"),
+    [
+        (b"", 400, "no JSON"),
+        (b"{", 400, "no JSON"),
+        (b'{"inputs": "\xff"}', 400, "no JSON"),
+        (b'{"inputs": "\\ud800 x"}', 400, "no JSON"),
+        (b"[" * 100_000, 400, "recursion"),
+        (b'{"inputs": ' * 50_000, 400, "recursion"),
+        (b'{"inputs": "a", "top_k": %s}' % (b"9" * 5000), 400, "range"),
+        (b"[]", 422, "must be a JSON object"),
+        (b"{}", 422, "'inputs' is missing"),
+        (b'{"inputs": 1}', 422, "'inputs' must be a text, a list of texts"),
+        (b'{"inputs": null}', 422, "'inputs' must be"),
+        (b'{"inputs": ["a", ["b"]]}', 422, "'inputs' must be"),
+        (b'{"inputs": "a", "threshold": NaN}', 422, "'threshold' must be a number from 0 to 1"),
+        (b'{"inputs": "a", "threshold": 1e999}', 422, "'threshold' must be"),
+        (b'{"inputs": "a", "threshold": true}', 422, "'threshold' must be"),
+        (b'{"inputs": "a", "threshold": {"PER": 2}}', 422, "'threshold' must be"),
+        (b'{"inputs": "a", "threshold": {"XYZ": 0.5}}', 422, "XYZ"),
+        (b'{"inputs": "a", "top_k": 0}', 422, "'top_k' must be"),
+        (b'{"inputs": "a", "top_k": 99999999999999999999}', 422, "'top_k' must be"),
+        (b'{"inputs": "a", "decoding": "best"}', 422, "'decoding' must be"),
+        (b'{"inputs": "a", "labels": ["XYZ"]}', 422, "XYZ"),
+        (b'{"inputs": "a", "batch_size": 2}', 422, "there is no field 'batch_size'"),
+        (b'{"inputs": "a", "is_split_into_words": true}', 422, "leave it out"),
+        (b'{"inputs": [["a"]], "is_split_into_words": false}', 422, "leave it out"),
+        (b'{"inputs": [["a"]], "split_sentences": true}', 422, "split_sentences is for texts"),
+        (b'{"inputs": "a", "model": "best"}', 404, "there is no model 'best', only 'news', 'drugs'"),
+    ],
+)
+def test_errors_are_a_sentence(server, body, status, words):
+    answer = server.ask("/predict", body)
+    assert (answer.status, words in answer.error) == (status, True), answer.body
+    assert len(answer.error) < 300
+
+
+def test_what_forms_of_other_pages_can_send_is_refused(server):
+    for content_type in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", ""):
+        for path in ("/predict", "/", "/predict/stream"):
+            assert server.ask(path, b"{}", {"Content-Type": content_type}).status == 415
+    assert server.ask("/predict", b'{"inputs": "a"}', {"Content-Type": "application/json; charset=utf-8"}).status == 200
+
+
+def test_unknown_routes_and_methods(server):
+    assert server.ask("/nothing").error == "Not Found"
+    assert server.ask("/predict").status == 405
+    assert server.ask("/page/../../limits.py").status == 404
+
+
+# Limits
+
+
+def test_large_bodies_are_refused_while_they_come(model):
+    with running({"m": model}, limits=Limits(max_body=10_000, max_words=50)) as server:
+        body = json.dumps({"inputs": "a" * 20_000}).encode()
+        for sent in (body, iter([body])):  # with a Content-Length, and in chunks
+            answer = server.ask("/predict", sent)
+            assert (answer.status, "10,000 bytes" in answer.error) == (413, True)
+        assert "60 words, and the limit is 50" in server.ask("/predict", {"inputs": "a " * 60}).error
+        assert "60 words" in server.ask("/predict", {"inputs": "東" * 60}).error
+        assert server.ask("/predict", {"inputs": "a " * 50}).status == 200
+
+
+def test_endless_bodies_are_cut(model, monkeypatch):
+    monkeypatch.setattr("span_marker.serving.limits.LINGER_SECONDS", 0.05)
+    with running({"m": model}, limits=Limits(max_body=10_000)) as server:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as connection:
+            head = "POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            connection.sendall(f"{head}Content-Length: 100000000\r\n\r\n".encode() + b"x" * 100)
+            assert connection.recv(100).startswith(b"HTTP/1.1 413")
+            while connection.recv(10_000):
+                pass  # until the server closes it
+        assert server.service.admission.num_inside == 0
+
+
+def test_too_many_requests(held):
+    with running({"m": held}, limits=Limits(max_requests=2)) as server, ThreadPoolExecutor(2) as clients:
+        requests = [clients.submit(server.ask, "/predict", {"inputs": "Paris"}) for _ in range(2)]
+        wait_for(lambda: server.service.admission.num_inside == 2)
+        refused = server.ask("/predict", {"inputs": "Paris"})
+        assert (refused.status, refused.headers["retry-after"]) == (429, "1")
+        assert server.ask("/predict/stream", b"", JSONL).status == 429
+        assert server.ask("/ready").status == 503
+        assert server.ask("/health").status == 200
+        held.may_go_on.set()
+        assert [request.result().status for request in requests] == [200, 200]
+        assert server.ask("/predict", {"inputs": "Paris"}).status == 200
+        assert server.ask("/ready").status == 200
+
+
+def test_timeouts_say_whether_the_model_had_begun(held):
+    with running({"m": held}, limits=Limits(timeout=0.3)) as server, ThreadPoolExecutor(2) as clients:
+        begun = clients.submit(server.ask, "/predict", {"inputs": "Paris"})
+        assert held.is_asked.wait(PATIENCE)
+        waiting = server.ask("/predict", {"inputs": "Tokyo"})
+        assert (waiting.status, waiting.headers["retry-after"]) == (503, "1")
+        assert begun.result().status == 504
+        held.may_go_on.set()
+        assert server.ask("/predict", {"inputs": "Egypt"}).status == 200
+    assert ["Tokyo"] not in held.calls, "what nobody waits for is not read"
+
+
+def test_half_requests_end(model, monkeypatch):
+    monkeypatch.setattr(server_module, "HEAD_SECONDS", 0.2)
+    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n"
+    with running({"m": model}, limits=Limits(timeout=0.3)) as server:
+        for sent, begin in ((head[:30], b""), (b"", b""), (head + b'{"inputs"', b"HTTP/1.1 408")):
+            with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as connection:
+                connection.sendall(sent)
+                received = b""
+                while part := connection.recv(1000):
+                    received += part
+                assert received[:12] == begin
+        assert server.ask("/predict", {"inputs": "Paris"}).status == 200
+
+
+def test_answers_are_sent_at_once(model, monkeypatch):
+    """Nagle's algorithm would keep each body back until the client has confirmed the head, for up to 40 ms."""
+    settings = []
+
+    class Watched(server_module.Protocol):
+        def connection_made(self, transport):
+            super().connection_made(transport)
+            connection = transport.get_extra_info("socket")
+            settings.append(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+    monkeypatch.setattr(server_module, "Protocol", Watched)
+    with running({"m": model}) as server:
+        assert server.ask("/health").status == 200
+    assert settings
+    assert all(settings)
+
+
+def test_slow_clients_hold_nobody_up(server):
+    body = json.dumps({"inputs": "Paris"}).encode()
+    slow = []
+    for _ in range(20):
+        connection = socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE)
+        head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+        connection.sendall(head.encode() + b"\r\n" + body[:5])
+        slow.append(connection)
+    assert server.ask("/predict", {"inputs": "Tokyo"}).status == 200
+    for connection in slow:
+        connection.sendall(body[5:])
+    for connection in slow:
+        assert connection.recv(15) == b"HTTP/1.1 200 OK"
+        connection.close()
+
+
+def test_requests_of_clients_that_leave_are_not_read(held):
+    body = json.dumps({"inputs": "Tokyo"}).encode()
+    with running({"m": held}) as server, ThreadPoolExecutor(1) as clients:
+        first = clients.submit(server.ask, "/predict", {"inputs": "Paris"})
+        assert held.is_asked.wait(PATIENCE)
+        with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as connection:
+            head = "POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+            wait_for(lambda: server.service.queue.num_waiting == 1)
+        wait_for(lambda: server.service.queue.num_waiting == 0)
+        wait_for(lambda: server.service.admission.num_inside == 1)
+        held.may_go_on.set()
+        assert first.result().status == 200
+        assert 'status="499"' in server.ask("/metrics").body.decode()
+    assert held.calls == [["Paris"]]
+
+
+# The key, and other origins
+
+
+def test_key(model):
+    with running({"m": model}, api_key="s3cret") as server:
+        for headers in (
+            {},
+            {"X-API-Key": "wrong"},
+            {"X-API-Key": ""},
+            {"Authorization": "Bearer wrong"},
+            {"Authorization": "Basic s3cret"},
+            {"X-API-Key": "s3cret\xe9"},
+        ):
+            answer = server.ask("/predict", {"inputs": "Paris"}, headers)
+            assert (answer.status, "API key" in answer.error) == (401, True)
+        for headers in (
+            {"X-API-Key": "s3cret"},
+            {"Authorization": "Bearer s3cret"},
+            {"Authorization": "bearer s3cret"},
+        ):
+            assert server.ask("/predict", {"inputs": "Paris"}, headers).status == 200
+        for path in ("/info", "/metrics", "/openapi.json"):
+            assert server.ask(path).status == 401
+            assert server.ask(path, headers={"X-API-Key": "s3cret"}).status == 200
+        assert [server.ask(path).status for path in ("/health", "/ready", "/", "/page.js")] == [200] * 4
+        assert server.ask("/", {"inputs": "Paris"}).status == 401
+
+
+def test_keys_that_no_client_could_send_are_refused(model):
+    for key in ("", "two words", "schlüssel", "a\nb"):
+        with pytest.raises(ValueError, match="api_key"):
+            create_app({"m": model}, api_key=key)
+    with pytest.raises(ValueError, match="at least one model"):
+        create_app({})
+    with pytest.raises(ValueError, match="timeout=0"):
+        Limits(timeout=0)
+
+
+def test_other_origins(server, model):
+    asking = {"Origin": "https://example.org", "Access-Control-Request-Method": "POST"}
+    asking["Access-Control-Request-Headers"] = "content-type"
+    refused = server.ask("/predict", headers=asking, method="OPTIONS")
+    assert refused.status == 405
+    assert "access-control-allow-origin" not in refused.headers
+    with running({"m": model}, api_key="s3cret", cors_origins=["https://example.org"]) as allowing:
+        allowed = allowing.ask("/predict", headers=asking, method="OPTIONS")
+        assert (allowed.status, allowed.headers["access-control-allow-origin"]) == (200, "https://example.org")
+        others = allowing.ask("/predict", headers={**asking, "Origin": "https://evil.org"}, method="OPTIONS")
+        assert "access-control-allow-origin" not in others.headers
+
+
+def test_headers(server):
+    for path in ("/", "/info", "/nothing"):
+        headers = server.ask(path).headers
+        assert headers["x-content-type-options"] == "nosniff"
+        assert "unsafe" not in headers["content-security-policy"]
+        assert headers["content-security-policy"].startswith("default-src 'none'")
+        assert "server" not in headers
+
+
+# Failures, and logs
+
+
+class Failing(HeldModel):
+    """A model that fails on some texts, and says which."""
+
+    def __init__(self, model, error):
+        super().__init__(model)
+        self.may_go_on.set()
+        self._error = error
+
+    def predict(self, sentences, *arguments, **options):
+        if any(SECRET in sentence for sentence in sentences):
+            raise self._error(f"cannot read {SECRET}")
+        return super().predict(sentences, *arguments, **options)
+
+
+@pytest.mark.parametrize(("error", "status"), [(RuntimeError, 500), (MemoryError, 413)])
+def test_one_failing_request_spoils_no_other_and_its_text_is_not_logged(model, caplog, error, status):
+    failing = Failing(model, error)
+    failing.may_go_on.clear()
+    with caplog.at_level(logging.DEBUG), running({"m": failing}) as server, ThreadPoolExecutor(8) as clients:
+        first = clients.submit(server.ask, "/predict", {"inputs": "Paris"})
+        assert failing.is_asked.wait(PATIENCE)
+        inputs = ["Tokyo", f"{SECRET} is far", "Egypt", f"{SECRET} again"]
+        requests = [clients.submit(server.ask, "/predict", {"inputs": text}) for text in inputs]
+        wait_for(lambda: server.service.queue.num_waiting == 4)
+        failing.may_go_on.set()
+        assert first.result().status == 200
+        assert [request.result().status for request in requests] == [200, status, 200, status]
+        assert "memory" in requests[1].result().error or "log" in requests[1].result().error
+        streamed = rows(server.ask("/predict/stream", b'{"text": "%s"}' % SECRET.encode(), JSONL))
+        assert "error" in streamed[0]
+        assert server.ask("/predict", {"inputs": SECRET}, {"Content-Type": "text/plain"}).status == 415
+    assert f"{error.__name__} < " in caplog.text
+    assert "test_server.py" in caplog.text
+    assert SECRET not in caplog.text
+
+
+def test_errors_of_the_server_itself_are_logged_without_texts(model, caplog, monkeypatch):
+    def fail(*arguments):
+        raise KeyError(SECRET)
+
+    with running({"m": model}) as server:
+        monkeypatch.setattr("span_marker.serving.app.parse", fail)
+        answer = server.ask("/predict", {"inputs": SECRET})
+        assert (answer.status, answer.error) == (500, "the server failed on this request, see its log")
+        monkeypatch.undo()
+        assert server.ask("/predict", {"inputs": SECRET}).status == 200
+    assert "KeyError < " in caplog.text
+    assert SECRET not in caplog.text
+
+
+def test_figures(server):
+    def count(text, name):
+        return sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(name))
+
+    before = server.ask("/metrics").body.decode()
+    assert server.ask("/predict", {"inputs": ["Paris and Tokyo", "Egypt"]}).status == 200
+    assert server.ask("/nothing").status == 404
+    answer = server.ask("/metrics")
+    after = answer.body.decode()
+    assert answer.headers["content-type"].startswith("text/plain; version=")
+
+    def difference(name):
+        return count(after, name) - count(before, name)
+
+    assert difference('span_marker_requests_total{route="/predict",status="200"}') == 1
+    assert difference('span_marker_requests_total{route="other",status="404"}') == 1
+    assert difference("span_marker_sentences_total") == 2
+    assert difference("span_marker_words_total") == 4
+
+
+# How it ends
+
+
+def test_what_has_begun_is_finished(held):
+    with ThreadPoolExecutor(1) as clients:
+        with running({"m": held}) as server:
+            request = clients.submit(server.ask, "/predict", {"inputs": ["Paris", "Tokyo"]})
+            assert held.is_asked.wait(PATIENCE)
+            threading.Timer(0.3, held.may_go_on.set).start()
+        answer = request.result()
+    assert answer.status == 200
+    assert len(answer.json["entities"]) == 2
+    with pytest.raises(OSError, match=r"refused|reset"):
+        server.ask("/health")
+
+
+def start(*arguments, **environment):
+    command = [sys.executable, "-m", "span_marker_cli", "serve", *map(str, arguments), "--port", "0"]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", **environment}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def test_command(model, other_model, tmp_path):
+    from serving import Running
+
+    model.save_pretrained(tmp_path / "a")
+    other_model.save_pretrained(tmp_path / "b")
+    process = start(tmp_path / "a", f"drugs={tmp_path / 'b'}", SPAN_MARKER_API_KEY="s3cret")
+    with process:
+        said = process.stderr.readline()
+        names, _, url = said.strip().partition(": ")
+        assert names == "a, drugs"
+        server = Running(create_app({"m": model}), int(url.rpartition(":")[2]))
+        wait_for(partial(_answers, server))
+        assert server.ask("/predict", {"inputs": SECRET}).status == 401
+        headers = {"X-API-Key": "s3cret"}
+        assert server.ask("/predict", {"inputs": SECRET, "model": "drugs"}, headers).status == 200
+        process.send_signal(signal.SIGTERM)
+        output, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode in (0, -signal.SIGTERM)
+    assert (output, errors) == ("", "")
+
+
+def _answers(server):
+    try:
+        return server.ask("/ready").status == 200
+    except OSError:
+        return False
+
+
+def test_errors_of_the_command_are_a_line(model, tmp_path):
+    model.save_pretrained(tmp_path / "a")
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        for arguments, words in (
+            ([tmp_path / "a", f"a={tmp_path / 'a'}"], "two models are named 'a'"),
+            ([tmp_path / "a", "--port", port, "--host", "127.0.0.1"], "Address already in use"),
+        ):
+            command = [sys.executable, "-m", "span_marker_cli", "serve", *map(str, arguments)]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+            assert done.returncode == 1
+            assert words in done.stderr
+            assert done.stderr.count("\n") == 1
+
+
+# Other clients
+
+
+@pytest.fixture
+def description(server):
+    schemathesis = pytest.importorskip("schemathesis")
+
+    @schemathesis.serializer("application/jsonl")
+    def as_lines(context, value):
+        return {"data": value if isinstance(value, bytes) else str(value).encode(errors="replace")}
+
+    return schemathesis.openapi.from_url(f"{server.url}/openapi.json")
+
+
+def test_description_has_examples(server):
+    paths = server.ask("/openapi.json").json["paths"]
+    assert set(paths) == {
+        *("/", "/models/{name}", "/predict", "/predict/stream", "/health", "/ready", "/info", "/metrics")
+    }
+    for path in ("/", "/predict"):
+        examples = paths[path]["post"]["requestBody"]["content"]["application/json"]["examples"]
+        assert examples
+        for example in examples.values():
+            assert server.ask(path, example["value"]).status == 200
+    lines = paths["/predict/stream"]["post"]["requestBody"]["content"]["application/jsonl"]["example"]
+    answer = server.ask("/predict/stream", lines.encode(), JSONL)
+    assert [(row["id"], "error" in row) for row in rows(answer)] == [(1, False), (2, False)]
+
+
+def test_what_the_description_allows_is_answered_as_it_says(description):
+    """Whatever is sent, answers have a status and a form that the description has, and the server never fails."""
+    from hypothesis import HealthCheck, given, settings
+    from schemathesis import GenerationMode
+    from schemathesis.checks import not_a_server_error
+    from schemathesis.specs.openapi import checks
+
+    wanted = [
+        not_a_server_error,
+        checks.content_type_conformance,
+        checks.negative_data_rejection,
+        checks.response_schema_conformance,
+        checks.status_code_conformance,
+    ]
+    num_calls = 0
+
+    def check(case):
+        nonlocal num_calls
+        num_calls += 1
+        case.call_and_validate(checks=wanted)
+
+    quick = settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    for result in description.get_all_operations():
+        operation = result.ok()
+        # Any bytes are lines, which rows of the answer speak of; and where nothing is sent, nothing can be wrong.
+        takes_json = operation.method == "post" and operation.path != "/predict/stream"
+        for mode in GenerationMode if takes_json else [GenerationMode.POSITIVE]:
+            quick(given(case=operation.as_strategy(generation_mode=mode))(check))()
+    assert num_calls > 100
+
+
+def test_inference_client(server, model, within):
+    from huggingface_hub import InferenceClient
+
+    text = "\N{PARTY POPPER} Amelia Earhart flew to Paris."
+    expected = model.predict(text)
+    for client in (
+        InferenceClient(base_url=server.url),
+        InferenceClient(model=server.url, api_key="anything"),
+        InferenceClient(model=f"{server.url}/models/news"),
+    ):
+        for options in ({}, {"aggregation_strategy": "simple"}):
+            found = client.token_classification(text, **options)
+            assert [(e.entity_group, e.word, e.start, e.end) for e in found] == [
+                (e["label"], e["span"], e["char_start_index"], e["char_end_index"]) for e in expected
+            ]
+            assert [e.score for e in found] == pytest.approx([e["score"] for e in expected], abs=within, rel=0)
+    assert client.token_classification(text, ignore_labels=model.labels) == []
+    drugs = InferenceClient(model=f"{server.url}/models/drugs").token_classification(text)
+    assert {e.entity_group for e in drugs} == {"DRUG"}
+    several = server.ask("/", {"inputs": [text, "Tokyo"]}).json
+    assert [len(entities) for entities in several] == [len(expected), len(model.predict("Tokyo"))]
+    stride = server.ask("/", {"inputs": text, "parameters": {"stride": 3}})
+    assert (stride.status, "stride" in stride.error) == (422, True)
+    strategy = server.ask("/", {"inputs": text, "parameters": {"aggregation_strategy": "none"}})
+    assert (strategy.status, "'aggregation_strategy' must be" in strategy.error) == (422, True)
+    unknown = server.ask("/", {"inputs": text, "parameters": {"top_k": 3}})
+    assert "there is no field 'top_k', only 'aggregation_strategy'" in unknown.error
+    assert server.ask("/models/best", {"inputs": text}).status == 404
+
+
+def test_inference_client_with_a_key(model):
+    from huggingface_hub import InferenceClient
+    from huggingface_hub.errors import HfHubHTTPError
+
+    with running({"m": model}, api_key="s3cret") as server:
+        assert InferenceClient(base_url=server.url, api_key="s3cret").token_classification("Paris")
+        with pytest.raises(HfHubHTTPError, match="401"):
+            InferenceClient(base_url=server.url, api_key="wrong").token_classification("Paris")

@@ -1,0 +1,60 @@
+"""What the quickstart leaves in its folder, small: two labels, a few sentences, a tiny model that finds something."""
+
+import json
+
+import torch
+from tiny import build_tokenizer, encoder_config
+from transformers import AutoModel
+
+from span_marker import SpanMarkerModel
+
+LABELS = ["O", "person", "place"]
+SENTENCES = (
+    "{person} flew across the Atlantic to {place}.",
+    "{place} is located between France and Spain.",
+    "Her name was {person} and she ruled {place} from Alexandria.",
+    "The fox jumps over the dog.",
+)
+PERSONS = ("Amelia Earhart", "Leonardo da Vinci", "Cleopatra", "Mona Lisa")
+PLACES = ("Paris", "New York", "Egypt", "Florence", "Andorra")
+
+
+def annotate(index):
+    """A sentence with its entities, in characters."""
+    person, place = PERSONS[index % len(PERSONS)], PLACES[index % len(PLACES)]
+    text = SENTENCES[index // 4 % len(SENTENCES)].format(person=person, place=place)
+    labels = {person: "person", place: "place", "Alexandria": "place", "France": "place", "Spain": "place"}
+    places = [(text.index(name), name, label) for name, label in labels.items() if name in text]
+    return {
+        "text": text,
+        "entities": [{"label": label, "start": at, "end": at + len(name)} for at, name, label in sorted(places)],
+    }
+
+
+def write_encoder(folder):
+    """One with room for the text limits that pages and notebooks ask for."""
+    torch.manual_seed(0)
+    tokenizer = build_tokenizer("wordpiece").tokenizer
+    config = encoder_config("bert", len(tokenizer))
+    config.max_position_embeddings = 512
+    AutoModel.from_config(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def write_quickstart(folder, encoder):
+    """The files, with a model whose random weights are large enough for it to find something."""
+    folder.mkdir()
+    model = SpanMarkerModel.from_pretrained(encoder, labels=LABELS, entity_max_length=3, candidates_per_word=None)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.normal_(std=0.3)
+        model.classifier.bias[model.config.outside_id] = -4
+    model.save_pretrained(folder / "my-model")
+    for split, rows in (
+        ("train", range(16)),
+        ("dev", range(1, 49, 3)),
+        ("test", range(1, 49, 3)),
+    ):
+        lines = "".join(json.dumps(annotate(index)) + "\n" for index in rows)
+        (folder / f"{split}.jsonl").write_text(lines, encoding="utf-8")

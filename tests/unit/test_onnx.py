@@ -1,0 +1,333 @@
+"""Exported models find what the original does, in every way of using a model; an export that does not is not kept."""
+
+import copy
+import json
+import multiprocessing
+import pickle
+import shutil
+
+import pytest
+import torch
+from datasets import Dataset
+from tiny import ENCODERS, SENTENCES, TAGS, TEXT, build_model
+
+import span_marker.export.onnx
+from span_marker import SpanMarkerModel, Trainer, TrainingArguments
+from span_marker.checkpoints.exported import ENCODER, FOLDER, MANIFEST, TEXT_GRAPH
+from span_marker.export import ExportReport, export_onnx
+from span_marker.export.verification import TOLERANCE, compare_models
+
+pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+
+FEW = ("deberta-v3", "mobilebert", "t5")
+"""Families whose graphs differ most from those of the others. The rest takes minutes: ``pytest -m slow``."""
+
+
+def hot_filter(model, per_word):
+    """Give a model a filter that drops candidates."""
+    model.config.candidates_per_word = per_word
+    model.add_span_filter()
+    with torch.no_grad():
+        for parameter in model.span_filter.parameters():
+            parameter.normal_(std=0.3)
+
+
+def build(family):
+    """A model with everything in it; with T5, a model without a filter whose spans may have several labels."""
+    if family == "t5":
+        return build_model(family, labels=["O", "PER", "LOC"], multi_label=True)
+    model = build_model(family, reads_tokens=True, letter_case=ENCODERS[family] == "wordpiece")
+    hot_filter(model, 1.0)
+    return model
+
+
+def assert_same(found, expected):
+    """Entities are equal, and their scores nearly."""
+    assert len(found) == len(expected)
+    for first, second in zip(found, expected, strict=True):
+        assert [{**entity, "score": None} for entity in first] == [{**entity, "score": None} for entity in second]
+        scores = [[entity["score"] for entity in entities] for entities in (first, second)]
+        assert scores[0] == pytest.approx(scores[1], abs=TOLERANCE)
+
+
+@pytest.fixture(scope="module")
+def original():
+    model = build("bert")
+    model.config.thresholds, model.config.calibration_temperature = {"LOC": 0.2}, 1.3
+    model.config.decoding, model.config.word_splitter = "nested", "unicode"
+    return model
+
+
+@pytest.fixture(scope="module")
+def folder(original, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("exported")
+    export_onnx(original, folder, texts=[TEXT])
+    return folder
+
+
+@pytest.fixture
+def exported(folder):
+    return SpanMarkerModel.from_pretrained(folder, backend="onnx")
+
+
+@pytest.mark.parametrize(
+    "family", [*FEW, *(pytest.param(name, marks=pytest.mark.slow) for name in ENCODERS if name not in FEW)]
+)
+def test_families_are_exported(family, tmp_path):
+    model = build(family)
+    report = export_onnx(model, tmp_path)
+    assert report.max_difference <= TOLERANCE
+    assert report.num_entities > 20
+    exported = SpanMarkerModel.from_pretrained(tmp_path)
+    long = [SENTENCES[2] * 20]
+    assert model.predict(long, return_coverage=True)[1][0].num_windows > 1
+    for sentences in (SENTENCES, long):
+        for exact in (False, True):
+            assert_same(exported.predict(sentences, exact=exact), model.predict(sentences, exact=exact))
+
+
+def test_a_folder_is_a_complete_model(folder, exported, original):
+    files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    graphs = {f"{FOLDER}/{name}" for name in (TEXT_GRAPH, "markers.onnx", ENCODER, "heads.safetensors", MANIFEST)}
+    assert files == {"config.json", "tokenizer.json", "tokenizer_config.json", "README.md", *graphs}
+    assert exported.backend == "onnx"
+    assert original.backend == "torch"
+    assert SpanMarkerModel.from_pretrained(folder).backend == "onnx"  # it has nothing else
+    for name in ("thresholds", "calibration_temperature", "decoding", "word_splitter", "entity_max_length", "exact"):
+        assert getattr(exported.config, name) == getattr(original.config, name)
+    assert exported.labels == original.labels
+    assert exported.max_text_length == original.max_text_length
+    assert not [name for name in exported.state_dict() if name.startswith("encoder.") and "_embeddings" not in name]
+
+
+def test_nothing_of_this_machine_is_in_a_graph(folder):
+    for path in (folder / FOLDER).iterdir():
+        contents = path.read_bytes()
+        assert b"site-packages" not in contents
+        assert str(folder).encode() not in contents
+
+
+def test_weights_of_both_graphs_are_stored_once(folder, original):
+    num_bytes = sum(parameter.nbytes for parameter in original.encoder.parameters())
+    assert (folder / FOLDER / ENCODER).stat().st_size < 1.5 * num_bytes
+
+
+def test_the_report_is_kept_beside_the_graphs(folder):
+    manifest = json.loads((folder / FOLDER / MANIFEST).read_text(encoding="utf-8"))
+    comparison = manifest["comparison"]
+    assert comparison["modes"] == ["filtered", "all"]
+    assert comparison["max_difference"] <= TOLERANCE
+    assert comparison["num_entities"] > 50
+    assert manifest["versions"]["onnxruntime"]
+
+
+def test_a_report_is_a_table():
+    text = str(ExportReport(27, 1000, 50, 1.5e-6, ("filtered", "all")))
+    assert "1,000 (filtered, all)" in text
+    assert "1.5e-06" in text
+
+
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("batch_size", [1, 32])
+def test_predictions_are_the_same(exported, original, exact, batch_size):
+    found, expected = (
+        model.predict(SENTENCES, batch_size, exact=exact, top_k=2, threshold=0.1) for model in (exported, original)
+    )
+    assert_same(
+        [[{**e, "labels": None} for e in row] for row in found],
+        [[{**e, "labels": None} for e in row] for row in expected],
+    )
+    assert any(expected)
+    assert exported.uses_filter(exact) == (not exact)
+
+
+def test_streams_windows_and_explanations_are_the_same(exported, original):
+    texts = [TEXT, TEXT * 4, "Paris", ""]
+    assert_same(list(exported.predict_stream(texts)), list(original.predict_stream(texts)))
+    found, expected = (model.predict(texts, return_coverage=True)[1] for model in (exported, original))
+    assert found == expected
+    assert max(coverage.num_windows for coverage in expected) > 1
+    found, expected = (model.explain(TEXT, "Amelia Earhart") for model in (exported, original))
+    assert (found.reason, found.words) == (expected.reason, expected.words)
+
+
+def test_document_context_is_the_same(exported, original):
+    rows = Dataset.from_dict(
+        {"tokens": SENTENCES, "document_id": [0] * len(SENTENCES), "sentence_id": list(range(len(SENTENCES)))}
+    )
+    assert_same(exported.predict(rows), original.predict(rows))
+
+
+def test_other_parts_of_the_library_take_an_exported_model(exported, original):
+    from span_marker import analyze_errors, pipeline
+
+    data = Dataset.from_dict({"tokens": SENTENCES, "ner_tags": TAGS})
+    found, expected = (analyze_errors(model, data).to_dict() for model in (exported, original))
+    assert found["measures"] == expected["measures"]
+    found, expected = (pipeline("span-marker", model=model)(["Paris is a city."]) for model in (exported, original))
+    assert_same(found, expected)
+
+
+def test_spacy_takes_an_exported_model(folder, original):
+    spacy = pytest.importorskip("spacy")
+    nlp = spacy.blank("en")
+    nlp.add_pipe("span_marker", config={"model": str(folder), "spans_key": "sc"})
+    words = SENTENCES[2]
+    doc = nlp(spacy.tokens.Doc(nlp.vocab, words))
+    expected = original.predict(words, is_split_into_words=True)
+    assert expected
+    assert [(span.start, span.end, span.label_) for span in doc.spans["sc"]] == [
+        (entity["word_start_index"], entity["word_end_index"], entity["label"]) for entity in expected
+    ]
+
+
+def test_settings_can_be_changed_and_saved(exported, original, tmp_path):
+    exported.config.thresholds = {"PER": 0.9}
+    exported.save_pretrained(tmp_path)
+    again = SpanMarkerModel.from_pretrained(tmp_path, entity_max_length=3, exact=True)
+    assert again.config.thresholds == {"PER": 0.9}
+    assert again.config.entity_max_length == 3
+    expected = copy.deepcopy(original)
+    expected.config.thresholds, expected.config.entity_max_length, expected.config.exact = {"PER": 0.9}, 3, True
+    assert_same(again.predict(SENTENCES), expected.predict(SENTENCES))
+
+
+def test_heads_that_change_are_saved(exported, tmp_path):
+    with torch.no_grad():
+        exported.classifier.bias += 1.0
+    exported.save_pretrained(tmp_path)
+    assert_same(SpanMarkerModel.from_pretrained(tmp_path).predict(SENTENCES), exported.predict(SENTENCES))
+
+
+def test_a_checkpoint_and_graphs_do_not_replace_each_other(exported, original, folder, tmp_path):
+    original.save_pretrained(tmp_path)
+    for write in (lambda: export_onnx(original, tmp_path), lambda: exported.save_pretrained(tmp_path)):
+        with pytest.raises(
+            ValueError, match="holds a checkpoint with weights: export the model to a folder of its own"
+        ):
+            write()
+    copied = shutil.copytree(folder, tmp_path / "copy")
+    original.save_pretrained(copied)
+    assert not (copied / FOLDER).exists()  # the graphs need not be those of these weights
+    assert SpanMarkerModel.from_pretrained(copied).backend == "torch"
+
+
+def test_openvino_runs_the_same_graphs(folder, original):
+    pytest.importorskip("openvino")
+    model = SpanMarkerModel.from_pretrained(folder, backend="openvino")
+    assert model.backend == "openvino"
+    assert compare_models(original, model, [TEXT]).num_entities > 50
+    again = pickle.loads(pickle.dumps(model.engine))
+    assert again.text_graph.output_shapes == model.engine.text_graph.output_shapes
+
+
+def in_child(model, sentences, queue):
+    queue.put(model.predict(sentences))
+
+
+def test_a_forked_process_loads_the_graphs_again(exported):
+    expected = exported.predict(SENTENCES)
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    process = context.Process(target=in_child, args=(exported, SENTENCES, queue))
+    process.start()
+    try:
+        assert queue.get(timeout=60) == expected
+    finally:
+        process.join(timeout=10)
+
+
+def test_a_graph_can_be_pickled(exported):
+    again = pickle.loads(pickle.dumps(exported.engine))
+    assert again.text_graph.path == exported.engine.text_graph.path
+
+
+def test_training_is_refused(exported, tmp_path):
+    message = "a model on backend='onnx' cannot be trained: load the checkpoint that it was exported from"
+    data = Dataset.from_dict({"tokens": SENTENCES, "ner_tags": TAGS})
+    arguments = TrainingArguments(str(tmp_path), report_to="none", use_cpu=True)
+    with pytest.raises(ValueError, match=message):
+        Trainer(exported, arguments, train_dataset=data)
+    metrics = Trainer(exported, arguments, eval_dataset=data).evaluate()
+    assert "eval_overall_f1" in metrics
+
+
+def write_changed(folder, change):
+    """Stand in for the tracing of a graph: write another one's files, with something changed."""
+
+    def write_graphs(encoder, family, max_distance, reads_case, marker_embeds, target):
+        for name in (TEXT_GRAPH, "markers.onnx", ENCODER):
+            shutil.copyfile(folder / FOLDER / name, target / name)
+        change(target)
+
+    return write_graphs
+
+
+def scale_weights(target):
+    weights = torch.frombuffer(bytearray((target / ENCODER).read_bytes()), dtype=torch.float32)
+    (target / ENCODER).write_bytes((weights * 1.01).numpy().tobytes())
+
+
+def test_an_export_that_differs_is_not_kept(folder, original, tmp_path, monkeypatch):
+    target = tmp_path / "target"
+    monkeypatch.setattr(span_marker.export.onnx, "write_graphs", write_changed(folder, lambda target: None))
+    export_onnx(original, target)
+    before = {path: path.read_bytes() for path in target.rglob("*") if path.is_file()}
+    monkeypatch.setattr(span_marker.export.onnx, "write_graphs", write_changed(folder, scale_weights))
+    message = "An export that differs from its model is not kept. Please report the type of the encoder, 'bert'"
+    for place in (target, tmp_path / "new"):
+        with pytest.raises(ValueError, match=message):
+            export_onnx(original, place)
+    assert {path: path.read_bytes() for path in target.rglob("*") if path.is_file()} == before
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_a_comparison_sees_scores_entities_and_tokens(original):
+    changed = copy.deepcopy(original)
+    with torch.no_grad():
+        changed.classifier.bias += 0.001 * torch.arange(4)
+    with pytest.raises(ValueError, match=r"a probability of the exported model differs by .*e-0[34] from that"):
+        compare_models(original, changed)
+    with torch.no_grad():
+        changed.classifier.bias[0] -= 2.0
+    with pytest.raises(ValueError, match="the exported model finds .* and the original finds"):
+        compare_models(original, changed)
+    changed.tokenizer = build_model("roberta").tokenizer
+    with pytest.raises(ValueError, match="the exported model reads text differently"):
+        compare_models(original, changed)
+
+
+def test_what_cannot_be_exported_is_refused(exported, tmp_path):
+    with pytest.raises(TypeError, match=r"model must be a SpanMarkerModel, not str: SpanMarkerModel.from_pretrained"):
+        export_onnx("my-model", tmp_path)
+    with pytest.raises(ValueError, match="the model runs on backend='onnx', so it is exported: copy its folder"):
+        export_onnx(exported, tmp_path)
+    with pytest.raises(ValueError, match="an encoder of type 'bert' on the dense engine cannot be exported"):
+        export_onnx(build_model(engine="dense"), tmp_path)
+    with pytest.raises(
+        ValueError, match="must be in float32 on the CPU.*bfloat16 on cpu.*load it with dtype='float32'"
+    ):
+        export_onnx(build_model().bfloat16(), tmp_path)
+
+
+def test_a_missing_extra_says_what_to_install(original, tmp_path, monkeypatch):
+    for name in ("onnx", "onnxscript", "onnxruntime"):
+        with monkeypatch.context() as patch:
+            patch.setitem(__import__("sys").modules, name, None)
+            with pytest.raises(ImportError, match=f"need {name}, which is not installed: pip install onnx onnxscript"):
+                export_onnx(original, tmp_path)
+
+
+def test_the_command_exports(folder, original, tmp_path, monkeypatch, capsys):
+    from span_marker_cli.common import load_model
+    from span_marker_cli.export import export
+
+    original.save_pretrained(tmp_path / "model")
+    (tmp_path / "texts.txt").write_text(TEXT)
+    monkeypatch.setattr(span_marker.export.onnx, "write_graphs", write_changed(folder, lambda target: None))
+    export(str(tmp_path / "model"), tmp_path / "graphs", [tmp_path / "texts.txt"])
+    captured = capsys.readouterr()
+    assert "entities, all equal" in captured.out
+    assert f"saved in {tmp_path / 'graphs'}" in captured.err
+    assert_same(load_model(str(tmp_path / "graphs")).predict(SENTENCES), original.predict(SENTENCES))
