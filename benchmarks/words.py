@@ -7,8 +7,8 @@ splitter. ``--sentences 5`` joins five sentences into one text.
 
 ``--encoder NAME`` also trains a model with each of three seeds on words, and measures its F1 on the words and on the
 plain text: with the splitter that training chose, and with that of the tokenizer. These figures are written to
-``benchmarks/results/words.json``; seeds that it has are not run again. ``--moses`` writes plain text by sacremoses, which
-shares nothing with the library, rather than by `detokenize`.
+``benchmarks/results/words.json``; seeds that it has are not run again. ``--moses`` writes plain text by sacremoses,
+which shares nothing with the library, rather than by `detokenize`.
 """
 
 from __future__ import annotations
