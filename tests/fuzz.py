@@ -107,8 +107,9 @@ def is_tied(model: SpanMarkerModel, item: str | Sequence[str]) -> bool:
 
     Each span has its two most probable labels; and spans that overlap are compared by their scores.
     """
-    entities = model.predict([item, ""] if isinstance(item, str) else [item], top_k=2, decoding="overlapping",
-                             threshold=0.0)[0]  # fmt: skip
+    entities = model.predict(
+        [item], is_split_into_words=not isinstance(item, str), top_k=2, decoding="overlapping", threshold=0.0
+    )[0]
     gaps = [entity["labels"][0]["score"] - entity["labels"][1]["score"] for entity in entities]
     scores = sorted(entity["score"] for entity in entities)
     gaps += [high - low for low, high in zip(scores, scores[1:])]  # noqa: B905, RUF007
@@ -128,15 +129,14 @@ def check_batch(model: SpanMarkerModel, batch: list[Any]) -> None:
     """Check all that must hold of a batch, whatever is in it: strings, or lists of words."""
     are_texts = isinstance(batch[0], str)
     check_words(model, batch)
-    # Strings without a space would be the words of one sentence.
-    found = model.predict([*batch, "a b"] if are_texts else batch)[: len(batch)]
+    found = model.predict(batch, is_split_into_words=not are_texts)
     assert len(found) == len(batch)
-    streamed = list(model.predict_stream(iter(batch), batch_size=2))
+    streamed = list(model.predict_stream(iter(batch), batch_size=2, is_split_into_words=not are_texts))
     assert len(streamed) == len(batch)
     for item, entities, from_stream in zip(batch, found, streamed, strict=True):
         check_entities(item, entities)
         check_entities(item, from_stream)
-        alone = model.predict(item) if are_texts else model.predict([item])[0]
+        alone = model.predict([item], is_split_into_words=not are_texts)[0]
         check_same(model, item, entities, alone)
         check_same(model, item, from_stream, alone)
 
