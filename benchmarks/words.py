@@ -156,15 +156,18 @@ def main() -> None:
     if options.encoder is None:
         return
     data = train.select(spread(len(train), options.train_sentences))
-    known = json.loads(options.results.read_text(encoding="utf-8")) if options.results.exists() else {}
+    results: dict[str, Any] = {"data": {}}
+    if options.results.exists():
+        results = json.loads(options.results.read_text(encoding="utf-8"))
+    known = results["data"]
     for seed in range(1, options.seeds + 1):
         if all(str(seed) in known.get(path, {}).get("seeds", {}) for path in tests):
             continue
         for path, figures in train_and_compare(data, tests, options, seed).items():
             print(path, seed, figures, flush=True)
-            runs = known.setdefault(path, {"machine": machine("cpu"), "train": len(data), "seeds": {}})
+            runs = known.setdefault(path, {"train": len(data), "seeds": {}})
             runs["seeds"][str(seed)] = figures
-            write_json(options.results, known)
+            write_json(options.results, {"machine": machine("cpu"), **results, "data": known})
 
 
 if __name__ == "__main__":
