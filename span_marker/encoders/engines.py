@@ -214,11 +214,8 @@ class FastEngine:
 def _embed(encoder: PreTrainedModel, batch: EngineInput) -> tuple[Texts, Tensor, Tensor]:
     """Pack the texts; embed their tokens, ``(num_tokens, embed_dim)``, and the two markers, ``(2, embed_dim)``."""
     mask = batch.attention_mask
-    texts = Texts(
-        lengths=mask.sum(dim=1).tolist(),
-        position_ids=(mask.cumsum(dim=1) - 1 + POSITION_OFFSET)[mask],
-        in_groups=mask.device.type != "cpu",  # launching an operation is cheap on a CPU, expensive on an accelerator
-    )
+    # Launching an operation is cheap on a CPU, and expensive on an accelerator.
+    texts = Texts.from_mask(mask, in_groups=mask.device.type != "cpu")
     # A single look-up, since each one has a gradient as large as the vocabulary.
     embeds = encoder.get_input_embeddings()(torch.cat([batch.input_ids[mask], batch.marker_ids]))
     text_embeds, marker_embeds = embeds.split([texts.num_tokens, 2])

@@ -73,17 +73,16 @@ class GraphEngine:
             ValueError: If a text is longer than the graphs were made for.
         """
         mask = batch.attention_mask
-        lengths = mask.sum(dim=1).tolist()
-        if (longest := max(lengths, default=0)) > self.max_distance:
+        texts = Texts.from_mask(mask, in_groups=True)
+        if texts.max_distance > self.max_distance:
             raise ValueError(
-                f"a text of {longest} tokens is longer than those that the graphs were exported for, of at most "
-                f"{self.max_distance}: lower model_max_length, or export the model again with that limit"
+                f"a text of {texts.max_distance} tokens is longer than those that the graphs were exported for, of at "
+                f"most {self.max_distance}: lower model_max_length, or export the model again with that limit"
             )
-        texts = Texts(lengths, (mask.cumsum(dim=1) - 1 + POSITION_OFFSET)[mask], in_groups=True)
         inputs = {"input_ids": batch.input_ids[mask], "position_ids": texts.position_ids}
         if batch.added_embeds is not None:
             inputs["added_embeds"] = batch.added_embeds[mask].float()
-        layers = self._run_texts({name: tensor.cpu() for name, tensor in inputs.items()}, lengths)
+        layers = self._run_texts({name: tensor.cpu() for name, tensor in inputs.items()}, texts.lengths)
         memory = TextMemory(len(layers))
         for depth, layer in enumerate(layers):
             memory.store(depth, *(states.to(mask.device) for states in layer))

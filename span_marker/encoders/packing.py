@@ -153,6 +153,19 @@ class Texts:
     position_ids: Tensor
     in_groups: bool
 
+    @classmethod
+    def from_mask(cls, mask: Tensor, in_groups: bool) -> Texts:
+        """Pack the texts of a padded batch.
+
+        Args:
+            mask: True for text, False for padding, ``(batch, seq_len)``.
+            in_groups: Whether attention runs on padded groups of sentences.
+
+        Returns:
+            The texts.
+        """
+        return cls(mask.sum(dim=1).tolist(), (mask.cumsum(dim=1) - 1 + POSITION_OFFSET)[mask], in_groups)
+
     @property
     def num_tokens(self) -> int:
         """Total number of tokens."""

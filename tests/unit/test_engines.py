@@ -31,9 +31,8 @@ def groups(request, monkeypatch):
 
 
 def pad_attention(monkeypatch, small_group):
-    monkeypatch.setattr(
-        span_marker.encoders.engines, "Texts", lambda in_groups, **arguments: Texts(in_groups=True, **arguments)
-    )
+    from_mask = Texts.from_mask
+    monkeypatch.setattr(Texts, "from_mask", lambda mask, in_groups: from_mask(mask, in_groups=True))
     monkeypatch.setattr(span_marker.encoders.packing, "SMALL_GROUP", small_group)
 
 

@@ -21,7 +21,7 @@ pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
 FEW = ("deberta-v3", "mobilebert", "t5")
-"""Families whose graphs differ most from those of the others. The rest takes minutes: ``pytest -m slow``."""
+"""Families whose graphs differ most from those of the others. The rest takes minutes: ``make test-slow``."""
 
 
 def hot_filter(model, per_word):
