@@ -20,10 +20,10 @@ from span_marker.candidate_filter.threshold import (
     choose_threshold,
 )
 from span_marker.configuration import SpanFilterConfig, SpanMarkerConfig
+from span_marker.core.arrays import Batch
 from span_marker.data.in_memory import as_dataset
 from span_marker.encoders.engines import Engine, StagedEngine
-from span_marker.preprocessing.batching import evaluating
-from span_marker.preprocessing.data_collator import TEXT_INPUTS
+from span_marker.preprocessing.processes import evaluating
 from span_marker.preprocessing.inputs import Sentences, read_inputs
 from span_marker.preprocessing.preprocessor import Preprocessor
 
@@ -49,6 +49,7 @@ class SpanFilterMixin(nn.Module):
         dtype: torch.dtype
         _classify: Any
         _engine_input: Any
+        _inputs: Any
         _staged_engine: Any
         text_state_size: Any
 
@@ -104,14 +105,14 @@ class SpanFilterMixin(nn.Module):
         self.span_filter = SpanFilter(self.text_state_size()).to(self.device, self.dtype)
         self.config.span_filter = SpanFilterConfig(self.span_filter.input_size)
 
-    def examine(self, batch: dict[str, Tensor]) -> Examined:
+    def examine(self, batch: Batch) -> Examined:
         """Run a batch as if the candidate filter had no threshold yet, so that one can be fitted or tuned.
 
         A model that was trained with a filter gives markers to as many candidates as in training; any other model, to
         all.
 
         Args:
-            batch: The batch, from `SpanMarkerDataCollator`, on any device.
+            batch: The batch, from `SpanMarkerDataCollator`, in arrays or tensors on any device.
 
         Returns:
             Class scores and text states, see `Examined`.
@@ -119,7 +120,7 @@ class SpanFilterMixin(nn.Module):
         Raises:
             ValueError: If the model runs on the dense engine.
         """
-        inputs = {name: batch[name].to(self.device) for name in TEXT_INPUTS}
+        inputs = self._inputs(batch)
         span_words, span_counts = inputs.pop("span_words"), inputs["span_counts"]
         engine, engine_input = self._staged_engine(), self._engine_input(**inputs)
         with evaluating(self), torch.no_grad():
@@ -132,6 +133,25 @@ class SpanFilterMixin(nn.Module):
             states = engine.encode_markers(self.encoder, engine_input.take(kept), texts)
             logits = self._classify(states, texts.states, span_rows[kept])
         return Examined(logits, kept, texts.states, span_rows)
+
+    def filter_scores(self, batch: Batch) -> Tensor:
+        """Score all candidates of a batch with the candidate filter.
+
+        Args:
+            batch: See `examine`.
+
+        Returns:
+            Log-odds of an entity, ``(num_spans,)``.
+
+        Raises:
+            ValueError: If the model runs on the dense engine, or has no filter.
+        """
+        inputs = self._inputs(batch)
+        span_words = inputs.pop("span_words")
+        engine, engine_input = self._staged_engine(), self._engine_input(**inputs)
+        with evaluating(self), torch.no_grad():
+            texts = engine.encode_texts(self.encoder, engine_input)
+            return self._filter_scores(texts.states, texts.span_rows(engine_input), span_words)
 
     def _is_filtered(self, has_labels: bool, exact: bool | None) -> bool:
         """Whether the filter chooses candidates in a forward pass."""

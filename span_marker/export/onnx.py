@@ -17,7 +17,7 @@ from span_marker.encoders.engines import FastEngine
 from span_marker.export.tracing import write_graphs
 from span_marker.export.verification import ExportReport, compare_models
 from span_marker.modeling import SpanMarkerModel, without_adapter
-from span_marker.preprocessing.batching import evaluating
+from span_marker.preprocessing.processes import evaluating
 
 PACKAGES = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime")
 """Packages whose versions are noted in an export."""

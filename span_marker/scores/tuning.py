@@ -144,8 +144,9 @@ def score_candidates(model: SpanMarkerModel, data: AnnotatedData, batch_size: in
     logits, labels = [], []
     for _, batch, (scores, kept) in run_in_batches(model.score, prepared, preprocessor.collator, batch_size):
         logits.append(scores.float().cpu())
-        labels.append(batch["labels"] if kept is None else batch["labels"][kept.cpu()])
-    return ScoredCandidates(torch.cat(logits), torch.cat(labels), config.outside_id, config.multi_label)
+        labels.append(batch["labels"] if kept is None else batch["labels"][kept.cpu().numpy()])
+    gold = torch.from_numpy(np.concatenate(labels))
+    return ScoredCandidates(torch.cat(logits), gold, config.outside_id, config.multi_label)
 
 
 def tune_thresholds(
