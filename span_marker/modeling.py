@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import AutoModel, PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
 from span_marker.candidate_filter.head import FILTER_LOSS_WEIGHT, SpanFilter, filter_loss
@@ -20,11 +20,11 @@ from span_marker.configuration import SpanMarkerConfig
 from span_marker.core.arrays import Batch
 from span_marker.core.word_splitters import AUTO_SPLITTER
 from span_marker.encoders.engines import Engine, EngineInput, StagedEngine
-from span_marker.encoders.support import EngineChoice
+from span_marker.encoders.support import EngineChoice, register_attention
 from span_marker.heads import CaseEmbedding, SpanClassifier, dropout_rate, summed_loss, token_states
 from span_marker.prediction.mixin import PredictionMixin
-from span_marker.preprocessing.processes import evaluating
 from span_marker.preprocessing.data_collator import TEXT_INPUTS
+from span_marker.preprocessing.processes import evaluating
 
 logger = logging.getLogger(__name__)
 
@@ -371,3 +371,7 @@ def without_adapter(model: Any) -> SpanMarkerModel:
         advice = f": SpanMarkerModel.from_pretrained({str(model)!r})" if isinstance(model, (str, os.PathLike)) else ""
         raise TypeError(f"model must be a SpanMarkerModel, not {type(model).__name__}{advice}")
     return model
+
+
+register_attention()
+AutoModel.register(SpanMarkerConfig, SpanMarkerModel)

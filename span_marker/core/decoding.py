@@ -19,12 +19,10 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
-import numpy.typing as npt
 
 from span_marker.core.arrays import Array, Batch, as_array
+from span_marker.core.spans import FloatArray as FloatArray
 from span_marker.core.spans import IntArray, ranges
-
-FloatArray = npt.NDArray[np.float32]
 
 Decoding = Literal["flat", "flat-optimal", "nested", "overlapping"]
 

@@ -115,7 +115,7 @@ def run_in_batches(
 
 
 def _is_out_of_memory(error: MemoryError | RuntimeError) -> bool:
-    if isinstance(error, MemoryError) or "torch" not in sys.modules:
+    if isinstance(error, MemoryError) or not sys.modules.get("torch"):
         return isinstance(error, MemoryError)
     from accelerate.utils.memory import should_reduce_batch_size  # imports PyTorch
 
@@ -124,7 +124,7 @@ def _is_out_of_memory(error: MemoryError | RuntimeError) -> bool:
 
 def _free_memory() -> None:
     gc.collect()
-    if "torch" in sys.modules:
+    if sys.modules.get("torch"):
         from accelerate.utils.memory import clear_device_cache
 
         clear_device_cache()

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from span_marker.configuration import SpanMarkerConfig
 from span_marker.core.arrays import Array
 from span_marker.core.letter_case import NO_CASE
+from span_marker.core.settings import ModelSettings
 from span_marker.core.spans import IntArray, enumerate_spans, span_index
 from span_marker.core.windows import UNBOUNDED
 from span_marker.preprocessing.tokenizer import SpanMarkerTokenizer
@@ -49,7 +49,7 @@ class SpanMarkerDataCollator:
     num_labels: int | None = None
 
     @classmethod
-    def for_model(cls, tokenizer: SpanMarkerTokenizer, config: SpanMarkerConfig) -> SpanMarkerDataCollator:
+    def for_model(cls, tokenizer: SpanMarkerTokenizer, config: ModelSettings) -> SpanMarkerDataCollator:
         """Make the collator of a model.
 
         Args:

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from span_marker.configuration import NO_THRESHOLDS
 from span_marker.core.alignment import trim_entities
 from span_marker.core.labels import OUTSIDE, LabelledSpan
+from span_marker.core.settings import NO_THRESHOLDS
 from span_marker.data.columns import read_rows, require_dataset
 from span_marker.data.in_memory import AnnotatedData
 from span_marker.data.rows import Unit, check_entity
