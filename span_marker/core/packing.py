@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -16,9 +17,6 @@ POSITION_OFFSET = 2
 
 SMALL_GROUP = 64
 """Sentences of at most this many tokens are padded together regardless of how much their lengths differ."""
-
-CPU_PASS = 2048
-"""Number of markers in one pass on a CPU: large enough for fast matrix products, small enough for the caches."""
 
 
 def tabulate(firsts: Sequence[int], lengths: Sequence[int]) -> tuple[IntArray, IntArray, Array]:
@@ -40,23 +38,29 @@ def tabulate(firsts: Sequence[int], lengths: Sequence[int]) -> tuple[IntArray, I
     return table, np.flatnonzero(mask), (mask | (columns == 0))[:, None, :]
 
 
-def similar_lengths(lengths: Sequence[int]) -> list[list[int]]:
+def similar_lengths(lengths: Sequence[int], max_rows: float = math.inf) -> list[list[int]]:
     """Group sentences so that padding at most doubles a group whose longest sentence exceeds `SMALL_GROUP`.
 
     Args:
         lengths: Tokens of each sentence.
+        max_rows: The largest number of tokens in a group of several sentences.
 
     Returns:
         Indices of the sentences of each group, longest sentence first, without the empty sentences.
     """
     groups: list[list[int]] = []
+    num_rows = 0  # of the last group
     for index in sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True):
+        length = lengths[index]
         longest = lengths[groups[-1][0]] if groups else 0
-        if groups and (2 * lengths[index] >= longest or longest <= SMALL_GROUP):
-            if lengths[index]:
+        is_similar = 2 * length >= longest or longest <= SMALL_GROUP
+        if groups and is_similar and num_rows + length <= max_rows:
+            if length:
                 groups[-1].append(index)
-        elif lengths[index]:
+                num_rows += length
+        elif length:
             groups.append([index])
+            num_rows = length
     return groups
 
 

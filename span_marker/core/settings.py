@@ -30,7 +30,7 @@ LARGEST_LIMIT = 2**31 - 1
 """The largest allowed value of any limit."""
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(kw_only=True, repr=False, eq=False)  # a configuration has its own of both
 class ModelSettings:
     """Settings that prediction needs, and what follows from them. `span_marker.SpanMarkerConfig` says what each is."""
 

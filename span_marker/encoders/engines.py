@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
-from span_marker.core.packing import CPU_PASS, POSITION_OFFSET, first_rows, marker_passes
+from span_marker.core.packing import POSITION_OFFSET, first_rows, marker_passes
 from span_marker.encoders.attention import DenseInput, MarkerAttention, dense_attention_mask
 from span_marker.encoders.families import Family
 from span_marker.encoders.packing import Texts
@@ -26,6 +26,9 @@ from span_marker.encoders.passes import ATTENTION_NAME, JointPass, MarkerPass, T
 
 PADDING_POSITION = 1
 """Position ID of padding."""
+
+CPU_PASS = 2048
+"""Number of markers in one pass on a CPU: large enough for fast matrix products, small enough for the caches."""
 
 ACCELERATOR_PASS = 32768
 """Number of markers in one pass on an accelerator, where only memory limits it."""

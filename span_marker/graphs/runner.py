@@ -10,7 +10,6 @@ import numpy as np
 
 from span_marker.core.arrays import Array
 from span_marker.core.packing import (
-    CPU_PASS,
     POSITION_OFFSET,
     first_rows,
     marker_passes,
@@ -19,6 +18,12 @@ from span_marker.core.packing import (
     tabulate,
 )
 from span_marker.core.spans import IntArray
+
+MAX_TOKENS = 512
+"""The largest number of tokens of several texts in one run of a graph. Larger runs need memory, and gain nothing."""
+
+MAX_MARKERS = 512
+"""The largest number of markers in one run of a graph, as above."""
 
 
 class Graph(Protocol):
@@ -81,16 +86,16 @@ class GraphRunner:
             one_token = {name: np.zeros((1, *array.shape[1:]), array.dtype) for name, array in inputs.items()}
             return [states[:, :0] for states in self._run_texts(one_token, [1], [0])]
         firsts = first_rows(lengths)
-        groups = [sorted(group) for group in similar_lengths(lengths)]
-        rows = [rows_of(group, firsts, lengths) for group in groups]
-        outputs = [
-            self._run_texts({name: array[own] for name, array in inputs.items()}, lengths, group)
-            for group, own in zip(groups, rows, strict=True)
-        ]
-        if len(groups) == 1:
-            return outputs[0]
-        order = np.concatenate(rows).argsort()
-        return [np.concatenate(parts, axis=1)[:, order] for parts in zip(*outputs, strict=True)]
+        states: list[Array] = []
+        for group in map(sorted, similar_lengths(lengths, MAX_TOKENS)):
+            rows = rows_of(group, firsts, lengths)
+            parts = self._run_texts({name: array[rows] for name, array in inputs.items()}, lengths, group)
+            if len(rows) == len(input_ids):
+                return parts
+            states = states or [np.empty((len(part), len(input_ids), part.shape[2]), part.dtype) for part in parts]
+            for whole, part in zip(states, parts, strict=True):
+                whole[:, rows] = part
+        return states
 
     def _run_texts(self, inputs: dict[str, Array], lengths: Sequence[int], group: list[int]) -> list[Array]:
         own = [lengths[index] for index in group]
@@ -122,7 +127,7 @@ class GraphRunner:
         inputs |= {f"text_states_{index}": array for index, array in enumerate(text_states)}
         span_positions = span_tokens + POSITION_OFFSET
         text_firsts = first_rows(lengths)
-        for start, _, first, counts in marker_passes(span_counts, CPU_PASS // 2):
+        for start, _, first, counts in marker_passes(span_counts, MAX_MARKERS // 2):
             firsts = [start + row for row in first_rows(counts)]
             for group in similar_lengths([2 * count for count in counts]):
                 rows = rows_of(group, firsts, counts)

@@ -12,7 +12,7 @@ from typing import Any
 
 from span_marker.core.arrays import Array
 
-EXTRAS = {"onnx": "onnx onnxscript onnxruntime", "openvino": "openvino onnx"}
+EXTRAS = {"onnx": "onnx onnxscript onnxruntime", "openvino": "openvino"}
 """What each extra for exported models installs."""
 
 
@@ -107,6 +107,7 @@ class OnnxGraph(RuntimeGraph):
         runtime.disable_telemetry_events()  # which it has on Windows
         options = runtime.SessionOptions()
         options.intra_op_num_threads = self._num_threads
+        options.enable_cpu_mem_arena = False  # it would keep the memory of the largest batch
         options.enable_mem_pattern = False  # it would plan memory anew for every shape, and no two batches are alike
         options.log_severity_level = 4  # errors are raised
         try:

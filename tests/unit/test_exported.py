@@ -213,7 +213,7 @@ def test_heads_that_are_no_weights(folder):
     ("name", "backend", "packages"),
     [
         ("onnxruntime", "onnx", "onnx onnxscript onnxruntime, or span_marker with the extra 'onnx'"),
-        ("openvino", "openvino", "openvino onnx, or span_marker with the extra 'openvino'"),
+        ("openvino", "openvino", "openvino, or span_marker with the extra 'openvino'"),
     ],
 )
 def test_a_missing_extra(folder, name, backend, packages, monkeypatch):
