@@ -4,6 +4,7 @@ import copy
 import json
 import os
 import pickle
+import re
 import shutil
 import subprocess
 import sys
@@ -192,22 +193,21 @@ def test_a_copy_and_a_pickle_find_the_same(plain):
 
 CODE = """
 import json, sys
+from importlib.util import find_spec
 sys.modules.update(dict.fromkeys({blocked}))  # importing them raises ModuleNotFoundError
 from span_marker.runtime import ExportedModel
 model = ExportedModel.from_pretrained(sys.argv[1])
 texts = json.loads(sys.argv[2])
 found = [model.predict(texts), list(model.predict_stream(texts)), [model.predict(["Paris", "is"])]]
 model.explain("Paris", "Paris")
-there = [name for name, module in sys.modules.items() if module and name.partition(".")[0] in {blocked}]
+there = [name for name in ("torch", "transformers", "datasets") if sys.modules.get(name) or find_spec(name)]
 print(json.dumps([found, there]))
 """
 
 
-@pytest.mark.parametrize("name", ["full", "plain"])
-def test_nothing_heavy_is_needed(name, request):
-    folder = request.getfixturevalue(name)
-    code = CODE.replace("{blocked}", repr(set(BLOCKED)))
-    command = [sys.executable, "-W", "ignore", "-c", code, str(folder), json.dumps(TEXTS)]
+def run_alone(folder, python=sys.executable, blocked=()):
+    """Compare what another process finds, in which these packages cannot be imported, or none is installed."""
+    command = [python, "-W", "ignore", "-c", CODE.replace("{blocked}", repr(blocked)), str(folder), json.dumps(TEXTS)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
@@ -217,6 +217,24 @@ def test_nothing_heavy_is_needed(name, request):
     assert_same(texts, model.predict(TEXTS))
     assert_same(streamed, model.predict(TEXTS))
     assert_same(words, [model.predict(["Paris", "is"])])
+
+
+@pytest.mark.parametrize("name", ["full", "plain"])
+def test_nothing_heavy_is_needed(name, request):
+    run_alone(request.getfixturevalue(name), blocked=BLOCKED)
+
+
+@pytest.mark.slow
+def test_what_the_page_says_to_install_is_enough(full, tmp_path):
+    page = (ROOT / "docs" / "export.md").read_text(encoding="utf-8")
+    (packages,) = re.findall(r"^pip install (numpy .*)$", page, flags=re.MULTILINE)
+    subprocess.run([sys.executable, "-m", "venv", str(tmp_path)], check=True)
+    python = str(tmp_path / "bin" / "python")
+    install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages.split()]
+    done = subprocess.run(install, capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"no package registry: {done.stderr[-300:]}")
+    run_alone(full, python)
 
 
 def test_heads_compute_what_they_compute_in_torch():
