@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
+from hub_server import HubServer
 from test_onnx import assert_same, hot_filter
 from tiny import SENTENCES, TEXT, build_model
 
@@ -205,10 +206,11 @@ print(json.dumps([found, there]))
 """
 
 
-def run_alone(folder, python=sys.executable, blocked=()):
+def run_alone(folder, python=sys.executable, blocked=(), name=None, environment=os.environ):
     """Compare what another process finds, in which these packages cannot be imported, or none is installed."""
-    command = [python, "-W", "ignore", "-c", CODE.replace("{blocked}", repr(blocked)), str(folder), json.dumps(TEXTS)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    code = CODE.replace("{blocked}", repr(blocked))
+    command = [python, "-W", "ignore", "-c", code, name or str(folder), json.dumps(TEXTS)]
+    environment = {**environment, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     (texts, streamed, words), there = json.loads(done.stdout)
@@ -222,6 +224,16 @@ def run_alone(folder, python=sys.executable, blocked=()):
 @pytest.mark.parametrize("name", ["full", "plain"])
 def test_nothing_heavy_is_needed(name, request):
     run_alone(request.getfixturevalue(name), blocked=BLOCKED)
+
+
+def test_a_model_on_the_hub(plain, tmp_path):
+    with HubServer(tokens={"hf_reader": "user"}) as hub:
+        hub.add("user/exported", plain)
+        environment = hub.environment(tmp_path, token="hf_reader")
+        run_alone(plain, blocked=BLOCKED[:3], name="user/exported", environment=environment)
+        downloaded = {path.name for path in tmp_path.rglob("snapshots/*/**/*") if path.is_file()}
+    assert "encoder.bin" in downloaded
+    assert "README.md" not in downloaded
 
 
 @pytest.mark.slow
