@@ -1,26 +1,22 @@
 """SpanMarker: named entity recognition with span markers.
 
-Importing the package loads what prediction needs. `Trainer` and everything else that needs `transformers.trainer` or
-`datasets` is imported when it is first used (PEP 562).
+Every name is imported when it is first used (PEP 562). So `span_marker.runtime` does not need PyTorch, and
+`SpanMarkerModel` does not wait for ``transformers.trainer`` or ``datasets``.
 """
 
+import sys
 from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-import wrapt
-from transformers import AutoConfig, AutoModel
-
-from span_marker.checkpoints.model_card import SpanMarkerModelCardData
-from span_marker.configuration import SpanMarkerConfig
-from span_marker.encoders.support import register_attention
-from span_marker.modeling import SpanMarkerModel, SpanMarkerOutput
-from span_marker.prediction import Coverage, Entity
-from span_marker.preprocessing.tokenizer import SpanMarkerTokenizer
 from span_marker.version import __version__
 
 if TYPE_CHECKING:
     from transformers import TrainingArguments, pipeline
 
+    from span_marker.checkpoints.model_card import SpanMarkerModelCardData
+    from span_marker.configuration import SpanMarkerConfig
     from span_marker.data import (
         infer_labels,
         read_annotations,
@@ -42,6 +38,9 @@ if TYPE_CHECKING:
     )
     from span_marker.error_analysis.comparison import Comparison, compare_reports
     from span_marker.error_analysis.report import ErrorReport
+    from span_marker.modeling import SpanMarkerModel, SpanMarkerOutput
+    from span_marker.prediction.entities import Coverage, Entity
+    from span_marker.preprocessing.tokenizer import SpanMarkerTokenizer
     from span_marker.scores.tuning import calibrate, tune_thresholds
     from span_marker.training.arguments import suggest_training_arguments
     from span_marker.training.cross_validation import cross_validate
@@ -52,6 +51,8 @@ if TYPE_CHECKING:
 
 _LAZY = {
     "transformers": ("TrainingArguments", "pipeline"),
+    "span_marker.checkpoints.model_card": ("SpanMarkerModelCardData",),
+    "span_marker.configuration": ("SpanMarkerConfig",),
     "span_marker.data": (
         "infer_labels",
         "read_annotations",
@@ -73,6 +74,9 @@ _LAZY = {
     ),
     "span_marker.error_analysis.comparison": ("Comparison", "compare_reports"),
     "span_marker.error_analysis.report": ("ErrorReport",),
+    "span_marker.modeling": ("SpanMarkerModel", "SpanMarkerOutput"),
+    "span_marker.prediction.entities": ("Coverage", "Entity"),
+    "span_marker.preprocessing.tokenizer": ("SpanMarkerTokenizer",),
     "span_marker.scores.tuning": ("calibrate", "tune_thresholds"),
     "span_marker.training.arguments": ("suggest_training_arguments",),
     "span_marker.training.cross_validation": ("cross_validate",),
@@ -81,7 +85,7 @@ _LAZY = {
     "span_marker.validation.checks": ("validate",),
     "span_marker.validation.limits": ("suggest_limits",),
 }
-"""Public names that are imported on first use, by module. Type checkers read the imports above instead."""
+"""Public names, by module. Type checkers read the imports above instead."""
 
 _MODULES = {name: module for module, names in _LAZY.items() for name in names}
 
@@ -126,10 +130,14 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
+    if name in _MODULES:
+        value = getattr(import_module(_MODULES[name]), name)
+    elif find_spec(f"{__name__}.{name}") is not None:
+        value = import_module(f"{__name__}.{name}")
+    else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_MODULES[name]), name)
     globals()[name] = value
+    _register_pending()
     return value
 
 
@@ -137,12 +145,39 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
-register_attention()
-AutoConfig.register(SpanMarkerConfig.model_type, SpanMarkerConfig)
-AutoModel.register(SpanMarkerConfig, SpanMarkerModel)
+_REGISTERED = {
+    "transformers.models.auto.configuration_auto": "span_marker.configuration",
+    "transformers.models.auto.modeling_auto": "span_marker.modeling",
+    "transformers.pipelines": "span_marker.integrations.pipeline",
+}
+"""Modules that make ``transformers`` know our configuration, our model and our pipeline, and what they wait for."""
 
 
-@wrapt.when_imported("transformers.pipelines")
-def _register_pipeline(pipelines: Any) -> None:
-    """Register the task as soon as anything imports the pipelines of ``transformers``, which takes seconds."""
-    import_module("span_marker.integrations.pipeline")
+_pending: list[str] = []
+"""Modules of `_REGISTERED` that are to be imported as soon as none of ours is being imported, which they may need."""
+
+
+def _register(awaited: ModuleType) -> None:
+    _pending.append(_REGISTERED[awaited.__name__])
+    _register_pending()
+
+
+def _register_pending() -> None:
+    own = [module for name, module in [*sys.modules.items()] if name.startswith(f"{__name__}.")]
+    # private: true until a module is imported in full.
+    if not any(getattr(module.__spec__, "_initializing", False) for module in own):
+        while _pending:
+            import_module(_pending.pop())
+
+
+def _wait_for_transformers() -> None:
+    """Register with ``transformers`` as soon as anything imports the module in question."""
+    if find_spec("transformers") is None:  # `span_marker.runtime` does without
+        return
+    import wrapt
+
+    for awaited in _REGISTERED:
+        wrapt.register_post_import_hook(_register, awaited)
+
+
+_wait_for_transformers()

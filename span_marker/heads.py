@@ -10,16 +10,11 @@ from torch.nn import functional as F
 from transformers import PreTrainedConfig
 from transformers import initialization as init
 
-from span_marker.core.letter_case import NO_CASE, NUM_CASES
+from span_marker.core.letter_case import CASE_SCALE, NO_CASE, NUM_CASES
 
 OUTSIDE_PRIOR = 0.98
 """Probability of ``O`` before training, close to its share among candidates. Without it, training would spend its first
 steps on shifting the encoder towards ``O`` (Lin et al. 2017, Focal Loss for Dense Object Detection)."""
-
-
-CASE_SCALE = 10.0
-"""Factor of what is learned about letter cases. Adam takes steps of one size, whatever a parameter is for: with the
-factor, an embedding that starts at zero catches up with those of tokens in a short training."""
 
 
 class CaseEmbedding(nn.Embedding):

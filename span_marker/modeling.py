@@ -10,20 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import AutoModel, PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
 from span_marker.candidate_filter.head import FILTER_LOSS_WEIGHT, SpanFilter, filter_loss
 from span_marker.candidate_filter.mixin import SpanFilterMixin
 from span_marker.checkpoints.pretrained import SpanMarkerPreTrainedModel
 from span_marker.configuration import SpanMarkerConfig
+from span_marker.core.arrays import Batch
 from span_marker.core.word_splitters import AUTO_SPLITTER
 from span_marker.encoders.engines import Engine, EngineInput, StagedEngine
-from span_marker.encoders.support import EngineChoice
+from span_marker.encoders.support import EngineChoice, register_attention
 from span_marker.heads import CaseEmbedding, SpanClassifier, dropout_rate, summed_loss, token_states
 from span_marker.prediction.mixin import PredictionMixin
-from span_marker.preprocessing.batching import evaluating
 from span_marker.preprocessing.data_collator import TEXT_INPUTS
+from span_marker.preprocessing.processes import evaluating
 
 logger = logging.getLogger(__name__)
 
@@ -319,11 +320,11 @@ class SpanMarkerModel(SpanFilterMixin, PredictionMixin, SpanMarkerPreTrainedMode
             loss = loss + sum(0 * parameter.sum() for parameter in self.parameters() if parameter.requires_grad)
         return loss
 
-    def score(self, batch: dict[str, Tensor], exact: bool | None = None) -> tuple[Tensor, Tensor | None]:
+    def score(self, batch: Batch, exact: bool | None = None) -> tuple[Tensor, Tensor | None]:
         """Score the candidates of a batch for prediction, in evaluation mode and without gradients.
 
         Args:
-            batch: The batch, from `SpanMarkerDataCollator`, on any device.
+            batch: The batch, from `SpanMarkerDataCollator`, in arrays or tensors on any device.
             exact: Whether to score all candidates, rather than those that the filter keeps. Defaults to
                 ``config.exact``.
 
@@ -332,8 +333,12 @@ class SpanMarkerModel(SpanFilterMixin, PredictionMixin, SpanMarkerPreTrainedMode
             candidates, ascending, ``(num_kept,)``, or None for all.
         """
         with evaluating(self), torch.inference_mode():
-            output = self(**{name: batch[name].to(self.device) for name in TEXT_INPUTS}, exact=exact)
+            output = self(**self._inputs(batch), exact=exact)
         return output.logits, output.kept
+
+    def _inputs(self, batch: Batch) -> dict[str, Tensor]:
+        """What the model reads of a batch in prediction, on its device."""
+        return {name: torch.as_tensor(batch[name], device=self.device) for name in TEXT_INPUTS}
 
     def try_cuda(self) -> SpanMarkerModel:
         """Move the model to a GPU, or log a warning if there is none.
@@ -366,3 +371,7 @@ def without_adapter(model: Any) -> SpanMarkerModel:
         advice = f": SpanMarkerModel.from_pretrained({str(model)!r})" if isinstance(model, (str, os.PathLike)) else ""
         raise TypeError(f"model must be a SpanMarkerModel, not {type(model).__name__}{advice}")
     return model
+
+
+register_attention()
+AutoModel.register(SpanMarkerConfig, SpanMarkerModel)

@@ -21,7 +21,7 @@ def fit_filter(
 
     contents = [item.content for item in read_items(find_files(texts))]
     with changed_model(model, output, device) as changed:
-        if changed.best_per_word is None:
+        if changed.config.best_per_word is None:
             typer.echo(changed.fit_span_filter(contents, recall=recall, batch_size=batch_size))
         else:
             typer.echo(changed.tune_span_filter(contents, recall, batch_size))

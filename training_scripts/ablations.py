@@ -29,9 +29,9 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel, set_seed
 
 from span_marker import SpanMarkerModel, Trainer, infer_labels, read_annotations
+from span_marker.core.packing import POSITION_OFFSET
 from span_marker.encoders.attention import DenseInput
 from span_marker.encoders.engines import PADDING_POSITION, DenseEngine, EngineInput
-from span_marker.encoders.packing import POSITION_OFFSET
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from span_marker.candidate_filter.head import SpanFilter, filter_loss
+from span_marker.core.arrays import Array, as_array
 from span_marker.core.decoding import Decoder, ScoredSpans, probabilities
 from span_marker.preprocessing.batching import run_in_batches
 from span_marker.preprocessing.inputs import Sentences
@@ -69,7 +70,7 @@ class Examples:
     has_markers: Tensor
 
 
-Examine = Callable[[dict[str, Tensor]], Examined]
+Examine = Callable[[dict[str, Array]], Examined]
 """Examines a batch, see `span_marker.candidate_filter.mixin.SpanFilterMixin.examine`."""
 
 
@@ -95,7 +96,7 @@ def collect_examples(
     decoder = preprocessor.config.decoder()
     for _, batch, examined in run_in_batches(examine, features, preprocessor.collator, batch_size):
         kept = examined.kept.cpu()
-        span_words = batch["span_words"]
+        span_words = torch.from_numpy(batch["span_words"])
         probability, is_entity, has_markers = torch.zeros(3, len(span_words)).unbind()
         probability[kept] = entity_probabilities(examined.logits, decoder)
         is_entity[kept] = entities_among(ScoredSpans.from_batch(batch, examined.logits, kept), decoder).float()
@@ -121,7 +122,7 @@ def entity_probabilities(logits: Tensor, decoder: Decoder) -> Tensor:
     Returns:
         Probability of an entity of any label, or, for multi-label models, of the most probable label, ``(num_spans,)``.
     """
-    scores = torch.from_numpy(probabilities(logits, decoder.multi_label, decoder.temperature))
+    scores = torch.from_numpy(probabilities(as_array(logits), decoder.multi_label, decoder.temperature))
     if not decoder.multi_label:
         return 1 - scores[:, decoder.outside_id]
     scores[:, decoder.outside_id] = 0

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -71,28 +70,6 @@ class SpanFilter(nn.Module):
         last = self.last(states).index_select(0, span_rows[:, 1])
         hidden = first + last + self.length((span_lengths - 1).clamp(max=NUM_LENGTHS - 1))
         return self.score(hidden.relu()).squeeze(-1)
-
-
-def best_candidates(scores: Tensor, span_lengths: Tensor, span_counts: Tensor, per_word: float) -> Tensor:
-    """Find the candidates of each sentence with the highest scores.
-
-    Args:
-        scores: Scores of the filter, ``(num_spans,)``, sentence after sentence.
-        span_lengths: Number of words of each candidate, ``(num_spans,)``.
-        span_counts: Number of candidates per sentence, ``(batch,)``.
-        per_word: Number of candidates to find per word of a sentence. The number per sentence is rounded up.
-
-    Returns:
-        True for these candidates, ``(num_spans,)``.
-    """
-    sentences = torch.arange(len(span_counts), device=scores.device).repeat_interleave(span_counts)
-    num_words = sentences[span_lengths == 1].bincount(minlength=len(span_counts))
-    order = scores.argsort(descending=True, stable=True)
-    order = order[sentences[order].argsort(stable=True)]  # sentence after sentence, best first
-    place = torch.arange(len(scores), device=scores.device) - (span_counts.cumsum(0) - span_counts)[sentences]
-    is_best = torch.empty_like(scores, dtype=torch.bool)
-    is_best[order] = place < (per_word * num_words).ceil()[sentences]
-    return is_best
 
 
 def filter_loss(scores: Tensor, is_gold: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from span_marker.candidate_filter.fitting import Examined, Examples, collect_examples, fit_filter, split_held_out
-from span_marker.candidate_filter.head import SpanFilter, best_candidates
+from span_marker.candidate_filter.head import SpanFilter
 from span_marker.candidate_filter.threshold import (
     CONFIDENCE,
     DEFAULT_RECALL,
@@ -20,12 +20,13 @@ from span_marker.candidate_filter.threshold import (
     choose_threshold,
 )
 from span_marker.configuration import SpanFilterConfig, SpanMarkerConfig
+from span_marker.core.arrays import Batch, as_array
+from span_marker.core.spans import best_candidates, kept_candidates
 from span_marker.data.in_memory import as_dataset
 from span_marker.encoders.engines import Engine, StagedEngine
-from span_marker.preprocessing.batching import evaluating
-from span_marker.preprocessing.data_collator import TEXT_INPUTS
 from span_marker.preprocessing.inputs import Sentences, read_inputs
 from span_marker.preprocessing.preprocessor import Preprocessor
+from span_marker.preprocessing.processes import evaluating
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ class SpanFilterMixin(nn.Module):
         dtype: torch.dtype
         _classify: Any
         _engine_input: Any
+        _inputs: Any
         _staged_engine: Any
         text_state_size: Any
 
@@ -65,19 +67,9 @@ class SpanFilterMixin(nn.Module):
         return isinstance(self.engine, StagedEngine)
 
     @property
-    def best_per_word(self) -> float | None:
-        """The largest number of candidates per word of a sentence that may get markers; None if all may."""
-        per_word, max_per_word = self.config.candidates_per_word, self.config.limit("entity_max_length")
-        return None if per_word is None or per_word >= max_per_word else per_word
-
-    @property
     def candidates_kept(self) -> float:
         """Approximate share of the candidates that get markers in prediction; 1 without a filter."""
-        if self.config.span_filter is None or self.span_filter is None or not self.can_filter:
-            return 1.0
-        if self.config.span_filter.candidates_kept is not None:
-            return self.config.span_filter.candidates_kept
-        return 1.0 if self.best_per_word is None else self.best_per_word / self.config.limit("entity_max_length")
+        return self.config.candidates_kept if self.span_filter is not None and self.can_filter else 1.0
 
     def uses_filter(self, exact: bool | None = None) -> bool:
         """Tell whether the candidate filter chooses the candidates that get markers in prediction.
@@ -88,10 +80,7 @@ class SpanFilterMixin(nn.Module):
         Returns:
             False if all candidates get markers.
         """
-        wants_all = self.config.exact if exact is None else exact
-        if wants_all or self.config.span_filter is None or self.span_filter is None or not self.can_filter:
-            return False
-        return self.config.span_filter.threshold is not None or self.best_per_word is not None
+        return self.span_filter is not None and self.can_filter and self.config.uses_filter(exact)
 
     def add_span_filter(self) -> None:
         """Give the model a new candidate filter, to be trained jointly with the classifier.
@@ -104,14 +93,14 @@ class SpanFilterMixin(nn.Module):
         self.span_filter = SpanFilter(self.text_state_size()).to(self.device, self.dtype)
         self.config.span_filter = SpanFilterConfig(self.span_filter.input_size)
 
-    def examine(self, batch: dict[str, Tensor]) -> Examined:
+    def examine(self, batch: Batch) -> Examined:
         """Run a batch as if the candidate filter had no threshold yet, so that one can be fitted or tuned.
 
         A model that was trained with a filter gives markers to as many candidates as in training; any other model, to
         all.
 
         Args:
-            batch: The batch, from `SpanMarkerDataCollator`, on any device.
+            batch: The batch, from `SpanMarkerDataCollator`, in arrays or tensors on any device.
 
         Returns:
             Class scores and text states, see `Examined`.
@@ -119,19 +108,38 @@ class SpanFilterMixin(nn.Module):
         Raises:
             ValueError: If the model runs on the dense engine.
         """
-        inputs = {name: batch[name].to(self.device) for name in TEXT_INPUTS}
+        inputs = self._inputs(batch)
         span_words, span_counts = inputs.pop("span_words"), inputs["span_counts"]
         engine, engine_input = self._staged_engine(), self._engine_input(**inputs)
         with evaluating(self), torch.no_grad():
             texts = engine.encode_texts(self.encoder, engine_input)
             span_rows = texts.span_rows(engine_input)
             kept = torch.arange(len(span_rows), device=self.device)
-            if self.span_filter is not None and self.best_per_word is not None:
+            if self.span_filter is not None and self.config.best_per_word is not None:
                 scores = self._filter_scores(texts.states, span_rows, span_words)
                 kept = self._is_best(scores, span_words, span_counts).nonzero()[:, 0]
             states = engine.encode_markers(self.encoder, engine_input.take(kept), texts)
             logits = self._classify(states, texts.states, span_rows[kept])
         return Examined(logits, kept, texts.states, span_rows)
+
+    def filter_scores(self, batch: Batch) -> Tensor:
+        """Score all candidates of a batch with the candidate filter.
+
+        Args:
+            batch: See `examine`.
+
+        Returns:
+            Log-odds of an entity, ``(num_spans,)``.
+
+        Raises:
+            ValueError: If the model runs on the dense engine, or has no filter.
+        """
+        inputs = self._inputs(batch)
+        span_words = inputs.pop("span_words")
+        engine, engine_input = self._staged_engine(), self._engine_input(**inputs)
+        with evaluating(self), torch.no_grad():
+            texts = engine.encode_texts(self.encoder, engine_input)
+            return self._filter_scores(texts.states, texts.span_rows(engine_input), span_words)
 
     def _is_filtered(self, has_labels: bool, exact: bool | None) -> bool:
         """Whether the filter chooses candidates in a forward pass."""
@@ -159,17 +167,21 @@ class SpanFilterMixin(nn.Module):
 
     def _choose_for_prediction(self, scores: Tensor, span_words: Tensor | None, span_counts: Tensor) -> Tensor:
         """Choose the best candidates at or above the threshold, see `_choose_for_training`."""
-        is_kept = self._is_best(scores, span_words, span_counts)
-        if self.config.span_filter is not None and self.config.span_filter.threshold is not None:
-            self.config.check_filter_length()
-            is_kept = is_kept & (scores >= self.config.span_filter.threshold)
-        return is_kept.nonzero()[:, 0]
+        assert span_words is not None  # the scores need it, too
+        assert self.config.span_filter is not None
+        self.config.check_filter_length()
+        lengths, counts = as_array(span_words.diff(dim=1)[:, 0]), as_array(span_counts)
+        per_word, threshold = self.config.best_per_word, self.config.span_filter.threshold
+        kept = kept_candidates(as_array(scores), lengths, counts, per_word, threshold)
+        return torch.from_numpy(kept).to(scores.device)
 
     def _is_best(self, scores: Tensor, span_words: Tensor | None, span_counts: Tensor) -> Tensor:
         """True for the best candidates, as many per word as may get markers, ``(num_spans,)``."""
-        if self.best_per_word is None or span_words is None:
+        if self.config.best_per_word is None or span_words is None:
             return torch.ones_like(scores, dtype=torch.bool)
-        return best_candidates(scores, span_words.diff(dim=1)[:, 0], span_counts, self.best_per_word)
+        lengths, counts = as_array(span_words.diff(dim=1)[:, 0]), as_array(span_counts)
+        is_best = best_candidates(as_array(scores), lengths, counts, self.config.best_per_word)
+        return torch.from_numpy(is_best).to(scores.device)
 
     @torch.inference_mode(False)
     def fit_span_filter(
@@ -205,7 +217,7 @@ class SpanFilterMixin(nn.Module):
                 unchanged.
         """
         check_recall(recall)
-        if self.best_per_word is not None:
+        if self.config.best_per_word is not None:
             raise ValueError(
                 f"the model was trained with a filter (candidates_per_word={self.config.candidates_per_word}) and "
                 "cannot have another one: call tune_span_filter for another threshold, or train a model with "

@@ -6,10 +6,9 @@ weights, the heads of the model, and ``export.json``, which lists these files wi
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,33 +20,27 @@ from transformers.utils.hub import cached_file
 from span_marker.checkpoints.atomic import WEIGHTS
 from span_marker.checkpoints.errors import BROKEN_WEIGHTS, StrPath, naming_broken_files
 from span_marker.checkpoints.loading import ARGUMENTS, HUB_ARGUMENTS
-from span_marker.checkpoints.runtimes import RUNTIMES, RuntimeGraph, import_extra
 from span_marker.configuration import SpanMarkerConfig
 from span_marker.encoders.families import family_of
 from span_marker.encoders.graph_engine import Backend, GraphEngine
 from span_marker.encoders.support import check_encoder
+from span_marker.graphs.files import (
+    ENCODER,
+    FILES,
+    FOLDER,
+    FORMAT,
+    HEADS,
+    MANIFEST,
+    MARKER_EMBEDS,
+    MARKER_GRAPH,
+    TEXT_GRAPH,
+    checksum,
+    find_files,
+)
+from span_marker.graphs.runtimes import RUNTIMES, RuntimeGraph
 from span_marker.version import __version__
 
 Model = TypeVar("Model", bound=PreTrainedModel)
-
-FOLDER = "onnx"
-TEXT_GRAPH = "text.onnx"
-MARKER_GRAPH = "markers.onnx"
-ENCODER = "encoder.bin"
-HEADS = "heads.safetensors"
-MANIFEST = "export.json"
-
-FILES = (TEXT_GRAPH, MARKER_GRAPH, ENCODER, HEADS)
-"""Files of `FOLDER` that `MANIFEST` lists: the graphs, the weights of both, and everything beside the encoder."""
-
-FORMAT = 1
-"""Version of the layout of files and of what the graphs take and return."""
-
-MARKER_EMBEDS = "marker_embeds"
-"""Name of the embeddings of the two markers among the heads."""
-
-LARGEST_GRAPH = 2**28
-"""The largest size of a graph without its weights, in bytes."""
 
 
 class ExportedEncoder(nn.Module):
@@ -132,9 +125,7 @@ def load_exported(
         kind = "are for backend='torch'" if set(unknown) <= set(ARGUMENTS) else "do not exist"
         raise TypeError(f"the arguments {unknown} of from_pretrained {kind}: exported graphs cannot follow them")
     check_encoder(config.encoder)
-    files, manifest = _find_files(path, arguments)
-    for name in (TEXT_GRAPH, MARKER_GRAPH):
-        check_graph(files[name], files[ENCODER])
+    files, manifest = find_files(path, lambda name: _find(path, name, arguments))
     with naming_broken_files(f"the heads ({FOLDER}/{HEADS})", path, BROKEN_WEIGHTS):
         heads = load_file(files[HEADS])
         marker_embeds = heads.pop(MARKER_EMBEDS)
@@ -149,97 +140,10 @@ def load_exported(
     return model
 
 
-def _find_files(path: StrPath, arguments: dict[str, Any]) -> tuple[dict[str, Path], dict[str, Any]]:
-    """Find the files of an export, and check them against its manifest."""
-    manifest_path = _find(path, MANIFEST, arguments)
-    if manifest_path is None:
-        raise FileNotFoundError(
-            f"{str(path)!r} has no exported graphs ({FOLDER}/{MANIFEST}): export the model with "
-            f"span_marker.export.export_onnx(model, folder) or span-marker export, or load it with backend='torch'"
-        )
-    with naming_broken_files(f"the list of graphs ({FOLDER}/{MANIFEST})", path):
-        manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
-        if manifest["format"] != FORMAT:
-            raise ValueError(
-                f"format={manifest['format']!r} was written by span_marker {manifest.get('span_marker_version')}, and "
-                f"this is {__version__}, which reads format={FORMAT}: export the model again"
-            )
-        if not isinstance(manifest["max_distance"], int) or manifest["max_distance"] < 1:
-            raise ValueError(f"max_distance={manifest['max_distance']!r} must be a whole number of at least 1")
-        records = {name: (manifest["files"][name]["num_bytes"], manifest["files"][name]["sha256"]) for name in FILES}
-    files = {}
-    for name, record in records.items():
-        file = _find(path, name, arguments)
-        if file is None:
-            raise FileNotFoundError(f"{str(path)!r} has no {FOLDER}/{name}: export the model again")
-        if record != (file.stat().st_size, checksum(file)):
-            raise ValueError(
-                f"{FOLDER}/{name} of {str(path)!r} is not the file that {FOLDER}/{MANIFEST} lists: it is cut short or "
-                "belongs to another export. Copy the folder again, or export the model again"
-            )
-        files[name] = file
-    return files, manifest
-
-
 def _find(path: StrPath, name: str, arguments: dict[str, Any]) -> Path | None:
     # private: what is missing is named by the caller.
-    file = cached_file(path, f"{FOLDER}/{name}", _raise_exceptions_for_missing_entries=False, **arguments)
+    file = cached_file(path, name, _raise_exceptions_for_missing_entries=False, **arguments)
     return None if file is None else Path(file)
-
-
-def checksum(file: Path) -> str:
-    """Compute the SHA-256 of a file, as hexadecimal digits."""
-    digest = hashlib.sha256()
-    with file.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def check_graph(path: Path, weights: Path) -> None:
-    """Refuse a graph that is more than data: only operators of the ONNX standard, only weights in their one file.
-
-    Args:
-        path: The file of the graph.
-        weights: The file of its weights.
-
-    Raises:
-        ValueError: If the graph is too large, broken, has operators of its own, or refers to other files.
-    """
-    if path.stat().st_size > LARGEST_GRAPH:
-        raise ValueError(f"{str(path)!r} has {path.stat().st_size:,} bytes, but a graph has at most {LARGEST_GRAPH:,}")
-    onnx: Any = import_extra("onnx")
-    from google.protobuf.message import DecodeError  # what onnx reads files with
-
-    try:
-        graph = onnx.load(path, load_external_data=False)
-    except DecodeError as error:
-        raise ValueError(f"{str(path)!r} is no ONNX file: {error}") from error
-    graphs = list(_graphs(graph.graph))
-    nodes = [node for part in graphs for node in part.node]
-    domains = {node.domain for node in nodes} - {"", "ai.onnx"}
-    if domains or graph.functions:
-        own = sorted({node.op_type for node in nodes if node.domain in domains} | {f.name for f in graph.functions})
-        raise ValueError(f"{str(path)!r} has operators that are not in the ONNX standard, which are not run: {own}")
-    num_bytes = weights.stat().st_size
-    tensors = [tensor for part in graphs for tensor in part.initializer]
-    tensors += [tensor for node in nodes for item in node.attribute for tensor in (item.t, *item.tensors)]
-    for tensor in tensors:
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            entry = {item.key: item.value for item in tensor.external_data}
-            offset, length = (int(entry.get(name, -1)) for name in ("offset", "length"))
-            if entry.get("location") != ENCODER or min(offset, length) < 0 or offset + length > num_bytes:
-                raise ValueError(f"{str(path)!r} refers to weights outside of {ENCODER}: {tensor.name}")
-
-
-def _graphs(graph: Any) -> Iterator[Any]:
-    """A graph and the graphs inside its nodes."""
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            for inner in (attribute.g, *attribute.graphs):
-                if inner.node:
-                    yield from _graphs(inner)
 
 
 def _check_shapes(

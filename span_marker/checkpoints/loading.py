@@ -23,7 +23,7 @@ from span_marker.checkpoints.custom_code import load_config_with_code
 from span_marker.checkpoints.errors import BROKEN_WEIGHTS, StrPath, naming_broken_files
 from span_marker.configuration import AUTO, HAS_CODE, SpanMarkerConfig
 from span_marker.core.labels import check_label_list
-from span_marker.core.word_splitters import import_splitter, is_foreign
+from span_marker.core.word_splitters import check_given, import_splitter
 from span_marker.data.in_memory import is_rows, is_table
 from span_marker.encoders.support import auto_class, check_encoder, max_positions, model_arguments
 from span_marker.preprocessing.tokenizer import SpanMarkerTokenizer
@@ -247,12 +247,8 @@ def fit_checkpoint_config(
                 f"the checkpoint {str(path)!r} was trained with {name}={getattr(config, name)}, not {limits[name]}: "
                 f"leave {name} out, or start from an encoder"
             )
-    if is_foreign(config.word_splitter) and "word_splitter" not in limits:
-        raise ValueError(
-            f"the checkpoint {str(path)!r} splits strings into words by a function, word_splitter="
-            f"{config.word_splitter!r}, which is not run unless you pass it: word_splitter=..., the function or its "
-            "import path"
-        )
+    if "word_splitter" not in limits:
+        check_given(config.word_splitter, path)
     _check_vocabulary(config.encoder, tokenizer, path)
     _set_limits(config, limits, tokenizer)
     largest = max_positions(config.encoder)

@@ -16,16 +16,13 @@ from __future__ import annotations
 import bisect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
-import numpy.typing as npt
-import torch
-from torch import Tensor
 
+from span_marker.core.arrays import Array, Batch, as_array
+from span_marker.core.spans import FloatArray as FloatArray
 from span_marker.core.spans import IntArray, ranges
-
-FloatArray = npt.NDArray[np.float32]
 
 Decoding = Literal["flat", "flat-optimal", "nested", "overlapping"]
 
@@ -63,28 +60,28 @@ class ScoredSpans(NamedTuple):
         span_counts: Number of these candidates per sentence, ``(batch,)``.
     """
 
-    logits: Tensor
-    span_words: Tensor
-    span_counts: Tensor
+    logits: Array
+    span_words: IntArray
+    span_counts: IntArray
 
     @classmethod
-    def from_batch(cls, batch: dict[str, Tensor], logits: Tensor, kept: Tensor | None) -> ScoredSpans:
+    def from_batch(cls, batch: Batch, logits: Any, kept: Any = None) -> ScoredSpans:
         """Find the candidates that class scores belong to.
 
         Args:
-            batch: The batch, from `SpanMarkerDataCollator`.
-            logits: The class scores, ``(num_kept, num_labels)``.
+            batch: The batch, from `SpanMarkerDataCollator`, in arrays or tensors.
+            logits: The class scores, ``(num_kept, num_labels)``, in an array or a tensor.
             kept: Indices of the candidates that the filter kept, ascending, ``(num_kept,)``; None for all.
 
         Returns:
             The candidates with their class scores.
         """
-        words, counts = batch["span_words"], batch["span_counts"]
+        words, counts = as_array(batch["span_words"]), as_array(batch["span_counts"])
         if kept is None:
-            return cls(logits, words, counts)
-        kept = kept.to(words.device)
-        bounds = torch.searchsorted(kept, counts.cumsum(0))
-        return cls(logits, words[kept], bounds.diff(prepend=bounds.new_zeros(1)))
+            return cls(as_array(logits), words, counts)
+        kept = as_array(kept)
+        bounds = np.searchsorted(kept, np.cumsum(counts))
+        return cls(as_array(logits), words[kept], np.diff(bounds, prepend=0))
 
 
 @dataclass(frozen=True)
@@ -109,7 +106,7 @@ class Decoder:
     keeps_all_scores: bool = False
 
     def propose(
-        self, logits: Tensor, span_words: Tensor, span_counts: Tensor, limits: IntArray | None = None
+        self, logits: Array, span_words: IntArray, span_counts: IntArray, limits: IntArray | None = None
     ) -> list[list[ScoredSpan]]:
         """Propose labels, see `likely_labels`.
 
@@ -125,11 +122,11 @@ class Decoder:
         """
         scores = probabilities(logits, self.multi_label, self.temperature)
         spans, labels = likely_labels(scores, self.outside_id, self.thresholds, self.multi_label)
-        sentences = np.repeat(np.arange(len(span_counts)), span_counts.cpu().numpy())[spans]
+        sentences = np.repeat(np.arange(len(span_counts)), span_counts)[spans]
         if limits is not None:
             kept = most_probable(scores[spans, labels], sentences, limits)
             spans, labels, sentences = spans[kept], labels[kept], sentences[kept]
-        words = span_words.cpu().numpy()[spans]
+        words = span_words[spans]
         all_scores = list(map(tuple, scores[spans].tolist())) if self.keeps_all_scores else [()] * len(spans)
         columns = (array.tolist() for array in (sentences, labels, words[:, 0], words[:, 1], scores[spans, labels]))
         proposals: list[list[ScoredSpan]] = [[] for _ in range(len(span_counts))]
@@ -149,7 +146,7 @@ class Decoder:
         return select(spans, self.decoding)
 
 
-def probabilities(logits: Tensor, multi_label: bool, temperature: float = 1.0) -> FloatArray:
+def probabilities(logits: Array, multi_label: bool, temperature: float = 1.0) -> FloatArray:
     """Turn class scores into probabilities.
 
     Args:
@@ -160,9 +157,14 @@ def probabilities(logits: Tensor, multi_label: bool, temperature: float = 1.0) -
     Returns:
         Probabilities, ``(num_spans, num_labels)``.
     """
-    logits = logits.float() / float(temperature)
-    scores: FloatArray = (logits.sigmoid() if multi_label else logits.softmax(dim=-1)).cpu().numpy()
-    return scores
+    logits = np.asarray(logits, dtype=np.float32) / np.float32(temperature)
+    with np.errstate(over="ignore", invalid="ignore"):  # 1 / infinity is 0; broken weights give nan, not a warning
+        if multi_label:
+            scores: FloatArray = 1 / (1 + np.exp(-logits))
+            return scores
+        exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
+        scores = exponentials / exponentials.sum(axis=-1, keepdims=True)
+        return scores
 
 
 def likely_labels(

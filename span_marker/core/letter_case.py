@@ -16,6 +16,10 @@ LOWER, CAPITALIZED, UPPER, CAPITAL, MIXED = range(1, 6)
 
 NUM_CASES = 6
 
+CASE_SCALE = 10.0
+"""Factor of what is learned about letter cases. Adam takes steps of one size, whatever a parameter is for: with the
+factor, an embedding that starts at zero catches up with those of tokens in a short training."""
+
 
 def letter_case(word: str) -> int:
     """Tell the letter case of a word.

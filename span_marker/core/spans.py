@@ -12,6 +12,8 @@ from typing import NamedTuple, overload
 import numpy as np
 import numpy.typing as npt
 
+BoolArray = npt.NDArray[np.bool_]
+FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 
 
@@ -115,3 +117,46 @@ def ranges(counts: IntArray) -> IntArray:
     """
     ends = np.cumsum(counts)
     return np.arange(int(counts.sum()), dtype=np.int64) - np.repeat(ends - counts, counts)
+
+
+def best_candidates(scores: FloatArray, span_lengths: IntArray, span_counts: IntArray, per_word: float) -> BoolArray:
+    """Find the candidates of each sentence with the highest scores.
+
+    Args:
+        scores: Scores of the candidate filter, ``(num_spans,)``, sentence after sentence.
+        span_lengths: Number of words of each candidate, ``(num_spans,)``.
+        span_counts: Number of candidates per sentence, ``(batch,)``.
+        per_word: Number of candidates to find per word of a sentence. The number per sentence is rounded up.
+
+    Returns:
+        True for these candidates, ``(num_spans,)``. Among equal scores, the first are found.
+    """
+    sentences = np.repeat(np.arange(len(span_counts)), span_counts)
+    num_words = np.bincount(sentences[span_lengths == 1], minlength=len(span_counts))
+    order = np.lexsort((-scores, sentences))  # sentence after sentence, best first
+    is_best = np.empty(len(scores), dtype=bool)
+    is_best[order] = ranges(span_counts) < np.ceil(np.float32(per_word) * num_words.astype(np.float32))[sentences]
+    return is_best
+
+
+def kept_candidates(
+    scores: FloatArray, span_lengths: IntArray, span_counts: IntArray, per_word: float | None, threshold: float | None
+) -> IntArray:
+    """Choose the candidates that get markers in prediction.
+
+    Args:
+        scores: Scores of the candidate filter, ``(num_spans,)``, sentence after sentence.
+        span_lengths: Number of words of each candidate, ``(num_spans,)``.
+        span_counts: Number of candidates per sentence, ``(batch,)``.
+        per_word: Number of candidates per word of a sentence, see `best_candidates`; None for all.
+        threshold: The least score; None for any.
+
+    Returns:
+        Indices of the candidates, ascending, ``(num_kept,)``.
+    """
+    is_kept = np.ones(len(scores), dtype=bool)
+    if per_word is not None:
+        is_kept = best_candidates(scores, span_lengths, span_counts, per_word)
+    if threshold is not None:
+        is_kept &= scores >= threshold
+    return np.flatnonzero(is_kept)

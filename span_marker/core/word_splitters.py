@@ -15,6 +15,7 @@ The names differ so that a model has the same words wherever it runs, whatever i
 from __future__ import annotations
 
 import importlib
+import os
 import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
@@ -151,6 +152,23 @@ def import_splitter(word_splitter: str | Split) -> str | Split:
 def is_foreign(word_splitter: str | Split) -> bool:
     """Whether a word splitter is the name of a function that the caller must pass."""
     return isinstance(word_splitter, str) and word_splitter not in NAMES
+
+
+def check_given(splitter: Any, path: str | os.PathLike[str]) -> None:
+    """Refuse a checkpoint that names a function, unless the caller has passed it.
+
+    Args:
+        splitter: The word splitter of the configuration.
+        path: Name of the checkpoint, for errors.
+
+    Raises:
+        ValueError: If it is the name of a function, which is not run.
+    """
+    if is_foreign(splitter):
+        raise ValueError(
+            f"the checkpoint {str(path)!r} splits strings into words by a function, word_splitter={splitter!r}, which "
+            "is not run unless you pass it: word_splitter=..., the function or its import path"
+        )
 
 
 def find_split(word_splitter: str | Split, rules: WordRules | None) -> Split | None:

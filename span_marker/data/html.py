@@ -13,8 +13,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from span_marker.core.surrogates import REPLACEMENT
 from span_marker.data.row_errors import OnError
 from span_marker.data.row_writing import converted_rows
@@ -23,6 +21,7 @@ from span_marker.data.text_files import StrPath, writing
 
 if TYPE_CHECKING:
     from datasets import Dataset
+    from jinja2 import Environment
 
 _REPLACED = dict.fromkeys([0, *range(0xD800, 0xE000)], REPLACEMENT)
 """NUL, which browsers drop, and lone surrogates."""
@@ -151,6 +150,8 @@ def write_page(path: StrPath, template: str, **context: Any) -> None:
 
 def _templates() -> Environment:
     """The templates of the package. NUL and lone surrogates are replaced, since HTML can't represent them."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # reading data needs no pages
+
     return Environment(
         loader=FileSystemLoader(Path(__file__).parents[1]),
         autoescape=True,

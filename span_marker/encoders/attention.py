@@ -26,7 +26,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from span_marker.encoders.packing import PackedRows, PackedTexts, Texts, first_rows, similar_lengths
+from span_marker.core.packing import first_rows, similar_lengths
+from span_marker.encoders.packing import PackedRows, PackedTexts, Texts
 from span_marker.encoders.relative_positions import RelativeScores
 
 FEW_MARKERS = 32

@@ -8,9 +8,7 @@ family, see `span_marker.encoders.families`.
 
 from __future__ import annotations
 
-import bisect
 import contextlib
-import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
@@ -20,9 +18,10 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
+from span_marker.core.packing import POSITION_OFFSET, first_rows, marker_passes
 from span_marker.encoders.attention import DenseInput, MarkerAttention, dense_attention_mask
 from span_marker.encoders.families import Family
-from span_marker.encoders.packing import POSITION_OFFSET, Texts, first_rows
+from span_marker.encoders.packing import Texts
 from span_marker.encoders.passes import ATTENTION_NAME, JointPass, MarkerPass, TextEncoded, TextMemory, TextPass
 
 PADDING_POSITION = 1
@@ -254,27 +253,6 @@ class Markers:
     def attention(self, texts: Texts) -> MarkerAttention:
         """Return what the markers attend to."""
         return MarkerAttention.from_counts(texts, self.position_ids, self.first, self.counts)
-
-
-def marker_passes(span_counts: list[int], max_spans: int) -> Iterator[tuple[int, int, int, list[int]]]:
-    """Divide the candidates of a batch into passes of similar size.
-
-    Args:
-        span_counts: Number of candidates per sentence.
-        max_spans: The largest number of candidates in one pass.
-
-    Yields:
-        First candidate of a pass and the one after its last; index of the first candidate's sentence; number of
-        candidates of this sentence and each following one.
-    """
-    ends = list(itertools.accumulate(span_counts))
-    total = sum(span_counts)
-    num_passes = -(-total // max_spans)
-    for number in range(num_passes):
-        start, stop = total * number // num_passes, total * (number + 1) // num_passes
-        first, last = bisect.bisect_right(ends, start), bisect.bisect_left(ends, stop)
-        bounds = [start, *ends[first:last], stop]
-        yield start, stop, first, [after - before for before, after in itertools.pairwise(bounds)]
 
 
 @dataclass(frozen=True)

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-POSITION_OFFSET = 2
-"""Position ID of the first token, for every family of encoders, as in the 1.x library."""
-
-SMALL_GROUP = 64
-"""Sentences of at most this many tokens are padded together regardless of how much their lengths differ."""
+from span_marker.core.packing import POSITION_OFFSET, first_rows, tabulate
 
 
 @dataclass(frozen=True)
@@ -54,7 +49,8 @@ class PackedRows:
         """
         if len(lengths) == 1:
             return cls(firsts[0], lengths[0], lengths[0])
-        tables = (tensor.to(device) for tensor in tabulate(firsts, lengths))
+        # Made on the CPU, so that no shape has to wait for an accelerator.
+        tables = (torch.from_numpy(array).to(device) for array in tabulate(firsts, lengths))
         return cls(firsts[0], sum(lengths), max(lengths), *tables)
 
     def pad(self, packed: Tensor) -> Tensor:
@@ -71,48 +67,6 @@ class PackedRows:
         """``(heads, sentences, longest, dim)`` to ``(length, heads, dim)``."""
         packed = padded.squeeze(1) if self.places is None else padded.flatten(1, 2).index_select(1, self.places)
         return packed.transpose(0, 1)
-
-
-def tabulate(firsts: list[int], lengths: list[int]) -> tuple[Tensor, Tensor, Tensor]:
-    """Tabulate sentences of a packed sequence, on the CPU, so that no shape has to wait for an accelerator.
-
-    Args:
-        firsts: First row of each sentence.
-        lengths: Rows of each sentence.
-
-    Returns:
-        `PackedRows.table`, `PackedRows.places` and `PackedRows.key_mask`.
-    """
-    columns = torch.arange(max(lengths))
-    starts, counts = torch.tensor([firsts, lengths])[:, :, None]
-    mask = columns < counts
-    table = torch.where(mask, starts + columns, starts.where(counts > 0, 0))
-    return table, mask.flatten().nonzero()[:, 0], (mask | (columns == 0))[:, None, :]
-
-
-def similar_lengths(lengths: list[int]) -> list[list[int]]:
-    """Group sentences so that padding at most doubles a group whose longest sentence exceeds `SMALL_GROUP`.
-
-    Args:
-        lengths: Tokens of each sentence.
-
-    Returns:
-        Indices of the sentences of each group, longest sentence first, without the empty sentences.
-    """
-    groups: list[list[int]] = []
-    for index in sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True):
-        longest = lengths[groups[-1][0]] if groups else 0
-        if groups and (2 * lengths[index] >= longest or longest <= SMALL_GROUP):
-            if lengths[index]:
-                groups[-1].append(index)
-        elif lengths[index]:
-            groups.append([index])
-    return groups
-
-
-def first_rows(lengths: list[int]) -> list[int]:
-    """Compute the first row of each sentence in a packed sequence from the sentences' lengths."""
-    return [0, *itertools.accumulate(lengths[:-1])]
 
 
 class PackedTexts(Protocol):

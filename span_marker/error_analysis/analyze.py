@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from span_marker.checkpoints.training_record import hub_name
 from span_marker.core.alignment import trim_entities
+from span_marker.core.arrays import as_array
 from span_marker.core.labels import LabelledSpan
 from span_marker.data.columns import is_dataset, named_splits, read_rows
 from span_marker.data.rows import COLUMNS, Kind, first_error, read_row
@@ -226,7 +227,7 @@ def _num_filtered(model: SpanMarkerModel, features: Dataset, batch_size: int) ->
     num_filtered = 0
     for _, batch, (_, kept) in run_in_batches(model.score, features, collator, batch_size, model.candidates_kept):
         labels = batch["labels"]
-        num_gold = labels != outside_id if labels.dim() == 1 else labels.sum(dim=1) - labels[:, outside_id]
+        num_gold = labels != outside_id if labels.ndim == 1 else labels.sum(axis=1) - labels[:, outside_id]
         if kept is not None:
-            num_filtered += int(num_gold.sum() - num_gold[kept.cpu()].sum())
+            num_filtered += int(num_gold.sum() - num_gold[as_array(kept)].sum())
     return num_filtered

@@ -11,13 +11,14 @@ import torch
 
 from span_marker.checkpoints import atomic
 from span_marker.checkpoints.errors import StrPath
-from span_marker.checkpoints.exported import FOLDER, ExportedEncoder, check_target, finish_export, write_manifest
-from span_marker.checkpoints.runtimes import import_extra
+from span_marker.checkpoints.exported import ExportedEncoder, check_target, finish_export, write_manifest
 from span_marker.encoders.engines import FastEngine
 from span_marker.export.tracing import write_graphs
 from span_marker.export.verification import ExportReport, compare_models
+from span_marker.graphs.files import FOLDER
+from span_marker.graphs.runtimes import import_extra
 from span_marker.modeling import SpanMarkerModel, without_adapter
-from span_marker.preprocessing.batching import evaluating
+from span_marker.preprocessing.processes import evaluating
 
 PACKAGES = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime")
 """Packages whose versions are noted in an export."""

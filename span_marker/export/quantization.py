@@ -10,20 +10,12 @@ from typing import Any
 
 from span_marker.checkpoints import atomic
 from span_marker.checkpoints.errors import StrPath
-from span_marker.checkpoints.exported import (
-    ENCODER,
-    FOLDER,
-    MARKER_GRAPH,
-    TEXT_GRAPH,
-    ExportedEncoder,
-    check_target,
-    finish_export,
-    write_manifest,
-)
-from span_marker.checkpoints.runtimes import import_extra
+from span_marker.checkpoints.exported import ExportedEncoder, check_target, finish_export, write_manifest
 from span_marker.core.tables import TextReport, text_table
 from span_marker.encoders.graph_engine import GraphEngine
 from span_marker.export.tracing import quiet, write_shared
+from span_marker.graphs.files import ENCODER, FOLDER, MARKER_GRAPH, TEXT_GRAPH
+from span_marker.graphs.runtimes import import_extra
 from span_marker.modeling import SpanMarkerModel
 
 GRAPHS = (TEXT_GRAPH, MARKER_GRAPH)

@@ -16,11 +16,11 @@ from torch import Tensor
 from torch.export import Dim
 from transformers import PreTrainedModel
 
-from span_marker.checkpoints.exported import ENCODER, MARKER_GRAPH, TEXT_GRAPH
-from span_marker.checkpoints.runtimes import import_extra
+from span_marker.core.packing import POSITION_OFFSET, first_rows, tabulate
 from span_marker.encoders.families import Family
 from span_marker.encoders.graphs import MarkerGraph, TextGraph
-from span_marker.encoders.packing import POSITION_OFFSET, first_rows, tabulate
+from span_marker.graphs.files import ENCODER, MARKER_GRAPH, TEXT_GRAPH
+from span_marker.graphs.runtimes import import_extra
 
 EXAMPLE_LENGTHS = [5, 3, 4]
 """Tokens of the texts that a graph is traced with. No two sizes are equal, so that none is taken for another."""
@@ -69,7 +69,7 @@ def write_graphs(
 
 def _text_example(embed_dim: int | None) -> tuple[dict[str, Any], dict[str, Any]]:
     """Inputs of the text graph, and which of their sizes vary."""
-    table, places, key_mask = tabulate(first_rows(EXAMPLE_LENGTHS), EXAMPLE_LENGTHS)
+    table, places, key_mask = map(torch.from_numpy, tabulate(first_rows(EXAMPLE_LENGTHS), EXAMPLE_LENGTHS))
     num_tokens = sum(EXAMPLE_LENGTHS)
     inputs = {
         "input_ids": torch.arange(num_tokens) % 5,
@@ -95,7 +95,7 @@ def _marker_example(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Inputs of the marker graph, and which of their sizes vary."""
     lengths = [2 * count for count in EXAMPLE_COUNTS]
-    table, places, _ = tabulate(first_rows(lengths), lengths)
+    table, places, _ = map(torch.from_numpy, tabulate(first_rows(lengths), lengths))
     pairs = zip(EXAMPLE_LENGTHS, EXAMPLE_COUNTS, strict=True)
     positions = torch.cat([torch.arange(2 * count) % length + POSITION_OFFSET for length, count in pairs])
     inputs = {

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
+from span_marker.core.arrays import Array, as_array
 from span_marker.core.decoding import FloatArray, probabilities
 from span_marker.core.tables import TextReport, text_table
 from span_marker.modeling import SpanMarkerModel
@@ -136,16 +136,16 @@ class _Comparison:
         Raises:
             ValueError: If the models read the sentences differently or find other entities.
         """
-        recorded: list[tuple[dict[str, Tensor], FloatArray]] = []
+        recorded: list[tuple[dict[str, Array], FloatArray]] = []
 
-        def record(batch: dict[str, Tensor]) -> tuple[Tensor, Tensor | None]:
+        def record(batch: dict[str, Array]) -> tuple[Tensor, Tensor | None]:
             result = self.original.score(batch, exact)
             recorded.append((batch, self._probabilities(batch, *result)))
             return result
 
-        def compare(batch: dict[str, Tensor]) -> tuple[Tensor, Tensor | None]:
+        def compare(batch: dict[str, Array]) -> tuple[Tensor, Tensor | None]:
             expected_batch, expected = recorded.pop(0)
-            if any(not torch.equal(batch[name], expected_batch[name]) for name in TEXT_INPUTS):
+            if any(not np.array_equal(batch[name], expected_batch[name]) for name in TEXT_INPUTS):
                 raise ValueError(f"the exported model reads text differently. {_advice(self.original)}")
             result = self.exported.score(batch, exact)
             differences = np.abs(self._probabilities(batch, *result) - expected)
@@ -166,12 +166,12 @@ class _Comparison:
                 )
         self.num_entities += sum(map(len, expected))
 
-    def _probabilities(self, batch: dict[str, Tensor], logits: Tensor, kept: Tensor | None) -> FloatArray:
+    def _probabilities(self, batch: dict[str, Array], logits: Tensor, kept: Tensor | None) -> FloatArray:
         """Probabilities of all candidates of a batch, nan for those that the filter drops."""
         decoder = self.original.config.decoder()
         scores = np.full((len(batch["span_words"]), logits.shape[1]), np.nan, dtype=np.float32)
         scores[slice(None) if kept is None else kept.numpy()] = probabilities(
-            logits, decoder.multi_label, decoder.temperature
+            as_array(logits), decoder.multi_label, decoder.temperature
         )
         return scores
 

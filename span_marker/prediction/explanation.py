@@ -7,11 +7,10 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
 from tqdm.auto import tqdm
 
 from span_marker.core.alignment import trim
+from span_marker.core.arrays import Array, as_array
 from span_marker.core.decoding import MULTI_LABEL_THRESHOLD, ScoredSpan, ScoredSpans, probabilities
 from span_marker.core.tables import TextReport, text_table
 from span_marker.core.words import surroundings
@@ -178,10 +177,11 @@ def explain(model: Any, sentences: Sentences, span: Any, reader: Predictor) -> E
     (item,) = sentences.items
     start, end = find_span(item, span)
     (encoding,) = reader.preprocessor.encode(sentences)
-    batches: list[tuple[dict[str, Tensor], Tensor, Tensor | None]] = []
+    batches: list[tuple[dict[str, Array], Array, Array | None]] = []
 
-    def score(batch: dict[str, Tensor]) -> tuple[Tensor, Tensor | None]:
-        logits, kept = reader.score(batch)
+    def score(batch: dict[str, Array]) -> tuple[Array, Array | None]:
+        logits, kept = (None if values is None else as_array(values) for values in reader.score(batch))
+        assert logits is not None
         batches.append((batch, logits, kept))
         return logits, kept
 
@@ -281,21 +281,17 @@ def _touched_words(item: Any, start: int, end: int, encoding: EncodedSentence) -
     return [word for word in words if word]
 
 
-def _score_all(model: Any, reader: Predictor, batch: dict[str, Tensor], logits: Tensor, kept: Tensor | None) -> _Scored:
+def _score_all(model: Any, reader: Predictor, batch: dict[str, Array], logits: Array, kept: Array | None) -> _Scored:
     """Score all candidates of a batch, those that the filter dropped, too."""
     filter_scores, is_kept = None, np.ones(len(batch["span_words"]), dtype=bool)
     if kept is not None:
         is_kept = np.zeros_like(is_kept)
-        is_kept[kept.cpu().numpy()] = True
-        exact = model.score(batch, exact=True)[0].clone()
+        is_kept[kept] = True
+        exact = as_array(model.score(batch, exact=True)[0]).copy()
         exact[kept] = logits  # what decides, to the last bit
-        examined = model.examine(batch)
-        lengths = batch["span_words"].diff(dim=1)[:, 0].to(model.device)
-        with torch.no_grad():
-            filter_scores = model.span_filter(examined.text_states, examined.span_rows, lengths).float().cpu().numpy()
-        logits = exact
+        logits, filter_scores = exact, as_array(model.filter_scores(batch))
     scores = probabilities(logits, reader.decoder.multi_label, reader.decoder.temperature)
-    return _Scored(batch["span_words"].cpu().numpy(), scores, filter_scores, is_kept)
+    return _Scored(batch["span_words"], scores, filter_scores, is_kept)
 
 
 def _best(spans: list[tuple[int, int]], batches: list[_Scored]) -> _Scored | None:

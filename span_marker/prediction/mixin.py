@@ -6,9 +6,6 @@ import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, overload
 
-from torch import nn
-
-from span_marker.configuration import SpanMarkerConfig
 from span_marker.core.decoding import Decoding
 from span_marker.core.offsets import OffsetUnit
 from span_marker.data.in_memory import table_as_dataset
@@ -37,14 +34,15 @@ class PredictOptions(TypedDict, total=False):
     offsets: OffsetUnit
 
 
-class PredictionMixin(nn.Module):
+class PredictionMixin:
     """Finds entities in text.
 
-    The class that it is mixed into scores batches and has a tokenizer, see `span_marker.SpanMarkerModel`.
+    The class that it is mixed into scores batches and has a tokenizer, see `span_marker.SpanMarkerModel` and
+    `span_marker.runtime.ExportedModel`.
     """
 
     if TYPE_CHECKING:
-        config: SpanMarkerConfig
+        config: Any
         score: Any
         uses_filter: Any
 

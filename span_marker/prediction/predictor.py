@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any, TypeVar
 
-from torch import Tensor
 from tqdm.auto import tqdm
 
 from span_marker.core.alignment import trim
+from span_marker.core.arrays import Array
 from span_marker.core.checks import check_limit
 from span_marker.core.decoding import Decoder, ScoredSpan, ScoredSpans
 from span_marker.core.offsets import OffsetUnit, check_offset_unit
@@ -35,8 +35,8 @@ BLOCK_LENGTH = 2_000_000
 """Number of characters or words at which a block of sentences is full."""
 
 
-Score = Callable[[dict[str, Tensor]], tuple[Tensor, Tensor | None]]
-"""Scores the candidates of a batch, see `span_marker.modeling.SpanMarkerModel.score`."""
+Score = Callable[[dict[str, Array]], tuple[Any, Any]]
+"""Scores the candidates of a batch of arrays, see `span_marker.modeling.SpanMarkerModel.score`: arrays, or tensors."""
 
 
 @dataclass

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import math
+import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
-from torch import Tensor, nn
-
+from span_marker.core.arrays import Array
 from span_marker.core.spans import num_candidates
 from span_marker.preprocessing.data_collator import SpanMarkerDataCollator
-from span_marker.preprocessing.processes import enter_process
 
 logger = logging.getLogger(__name__)
 
@@ -60,17 +58,17 @@ class MemoryBudget:
 
 
 def run_in_batches(
-    run: Callable[[dict[str, Tensor]], T],
+    run: Callable[[dict[str, Array]], T],
     rows: FeatureRows,
     collator: SpanMarkerDataCollator,
     batch_size: int,
     candidates_kept: float = 1.0,
     memory_budget: MemoryBudget | None = None,
-) -> Iterator[tuple[list[int], dict[str, Tensor], T]]:
+) -> Iterator[tuple[list[int], dict[str, Array], T]]:
     """Run a function on batches of features with similar cost. If memory runs out, batches are split.
 
     Args:
-        run: The function, which takes a batch.
+        run: The function, which takes a batch of arrays.
         rows: The features, see `SpanMarkerDataCollator`.
         collator: Collates features into batches.
         batch_size: The largest number of features in a batch.
@@ -96,11 +94,11 @@ def run_in_batches(
             middle = len(indices) // 2
             waiting += [indices[middle:], indices[:middle]]
             continue
-        batch = collator([rows[index] for index in indices])
+        batch = collator.collate([rows[index] for index in indices])
         try:
             result = run(batch)
-        except RuntimeError as error:
-            if not should_reduce_batch_size(error):
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
                 raise
             if len(indices) == 1:
                 raise MemoryError(
@@ -111,9 +109,25 @@ def run_in_batches(
         else:
             yield indices, batch, result
             continue
-        clear_device_cache(garbage_collection=True)  # here, nothing refers to the failed attempt any longer
+        _free_memory()  # here, nothing refers to the failed attempt any longer
         memory_budget.shrink(cost)
         waiting.append(indices)
+
+
+def _is_out_of_memory(error: MemoryError | RuntimeError) -> bool:
+    if isinstance(error, MemoryError) or not sys.modules.get("torch"):
+        return isinstance(error, MemoryError)
+    from accelerate.utils.memory import should_reduce_batch_size  # imports PyTorch
+
+    return should_reduce_batch_size(error)
+
+
+def _free_memory() -> None:
+    gc.collect()
+    if sys.modules.get("torch"):
+        from accelerate.utils.memory import clear_device_cache
+
+        clear_device_cache()
 
 
 def num_tokens(text_length: int, num_words: int, entity_max_length: int, candidates_kept: float = 1.0) -> int:
@@ -152,20 +166,3 @@ def batches(costs: Sequence[int], batch_size: int) -> Iterator[list[int]]:
         total += costs[index]
     if batch:
         yield batch
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put a model into evaluation mode within a ``with`` block, and adapt to the process, see `enter_process`.
-
-    Args:
-        model: The model.
-    """
-    enter_process(next(model.parameters()).device)
-    in_training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module in in_training:
-            module.training = True

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from span_marker.configuration import SpanMarkerConfig
+from span_marker.core.arrays import Array
 from span_marker.core.letter_case import NO_CASE
+from span_marker.core.settings import ModelSettings
 from span_marker.core.spans import IntArray, enumerate_spans, span_index
 from span_marker.core.windows import UNBOUNDED
 from span_marker.preprocessing.tokenizer import SpanMarkerTokenizer
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 TEXT_INPUTS = ("input_ids", "attention_mask", "span_tokens", "span_counts", "span_words", "token_cases")
 """Keys of a batch that the model reads in prediction."""
@@ -47,7 +49,7 @@ class SpanMarkerDataCollator:
     num_labels: int | None = None
 
     @classmethod
-    def for_model(cls, tokenizer: SpanMarkerTokenizer, config: SpanMarkerConfig) -> SpanMarkerDataCollator:
+    def for_model(cls, tokenizer: SpanMarkerTokenizer, config: ModelSettings) -> SpanMarkerDataCollator:
         """Make the collator of a model.
 
         Args:
@@ -61,6 +63,12 @@ class SpanMarkerDataCollator:
         return cls(tokenizer.pad_token_id, config.limit("entity_max_length"), config.outside_id, num_labels)
 
     def __call__(self, features: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+        """Collate features into tensors, see `collate`."""
+        import torch  # prediction needs arrays alone
+
+        return {name: torch.from_numpy(array) for name, array in self.collate(features).items()}
+
+    def collate(self, features: Sequence[dict[str, Any]]) -> dict[str, Array]:
         """Collate features.
 
         Args:
@@ -97,7 +105,7 @@ class SpanMarkerDataCollator:
         if not is_whole.all():
             above, up_to = bounds[piece].T
             own = (span_words.sum(axis=1) > above) & (span_words.sum(axis=1) <= up_to)
-        batch = {
+        batch: dict[str, Array] = {
             "input_ids": input_ids,
             "token_cases": token_cases,
             "attention_mask": attention_mask,
@@ -115,7 +123,7 @@ class SpanMarkerDataCollator:
             batch["labels"] = self._labels(entities, first_words, seen_words, spans.counts)[own]
             batch["gold_entities"] = pad_entities(entities)
             batch["num_words"] = np.array([feature["num_words"] for feature in features])
-        return {name: torch.from_numpy(array) for name, array in batch.items()}
+        return batch
 
     def _labels(
         self, entities: list[IntArray], first_words: IntArray, seen_words: IntArray, span_counts: IntArray

@@ -6,7 +6,7 @@ import logging
 from collections import Counter
 from dataclasses import dataclass, field
 from math import prod
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
@@ -215,7 +215,7 @@ def prepare(
     """
     from datasets.fingerprint import Hasher  # takes long to import
 
-    config, max_tokens = preprocessor.config, preprocessor.max_tokens
+    config, max_tokens = cast(SpanMarkerConfig, preprocessor.config), preprocessor.max_tokens
     dataset = require_dataset(dataset, dataset_name)
     preparer = _RowPreparer(dataset, preprocessor, dataset_name, needs_labels)
     if len(dataset) == 0:
@@ -270,7 +270,7 @@ class _RowPreparer:
         dataset_name: str,
         needs_labels: bool,
     ) -> None:
-        config = preprocessor.config
+        config = cast(SpanMarkerConfig, preprocessor.config)
         self.reader: RowReader | None = None
         if needs_labels or {"entities", "ner_tags"} & set(dataset.column_names):
             self.reader = RowReader.from_dataset(dataset, dataset_name, config.tags, config.classes)

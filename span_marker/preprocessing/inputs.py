@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from span_marker.configuration import SpanMarkerConfig
+from span_marker.core.settings import ModelSettings
 from span_marker.data.columns import is_column, is_dataset, plain
 from span_marker.data.in_memory import table_as_dataset
 from span_marker.data.rows import check_content, check_words, is_whole
@@ -313,7 +313,7 @@ def document_columns(dataset: Dataset) -> tuple[Sequence[Any] | None, Sequence[A
     return document_ids, sentence_ids
 
 
-def warn_of_context(has_context: bool, config: SpanMarkerConfig) -> None:
+def warn_of_context(has_context: bool, config: ModelSettings) -> None:
     """Warn if a model that was trained with document context is used without it, or the other way round.
 
     Args:

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from span_marker.configuration import SpanMarkerConfig
 from span_marker.core.context import context_sizes
 from span_marker.core.graphemes import place_words
+from span_marker.core.settings import ModelSettings
 from span_marker.core.spans import IntArray
 from span_marker.core.surrogates import readable
 from span_marker.core.windows import UNBOUNDED, plan_windows
@@ -67,7 +67,7 @@ def tokenize(sentences: Sentences, tokenizer: SpanMarkerTokenizer, split: Split 
     Args:
         sentences: Texts or lists of words.
         tokenizer: The model's tokenizer.
-        split: Finds the words of a text, see ``SpanMarkerConfig.split``. Defaults to the tokenizer.
+        split: Finds the words of a text, see ``ModelSettings.split``. Defaults to the tokenizer.
 
     Returns:
         One encoding per sentence. With ``split``, that of a text is that of the list of its words.
@@ -83,7 +83,7 @@ def into_pieces(
     sentences: Sentences,
     encodings: Sequence[EncodedSentence],
     tokenizer: SpanMarkerTokenizer,
-    config: SpanMarkerConfig,
+    config: ModelSettings,
     max_tokens: int,
 ) -> list[Piece]:
     """Put special tokens and document context around sentences, and cut sentences that are too long into windows.
@@ -153,7 +153,7 @@ def sentence_beginnings(words: Sequence[str]) -> IntArray:
 
 
 def _document_context(
-    sentences: Sentences, encodings: Sequence[EncodedSentence], config: SpanMarkerConfig, max_tokens: int
+    sentences: Sentences, encodings: Sequence[EncodedSentence], config: ModelSettings, max_tokens: int
 ) -> list[tuple[IntArray, IntArray]]:
     """What stands before and after each sentence, in the form of `EncodedSentence.tokens`."""
     empty = np.empty((2, 0), dtype=np.int64)

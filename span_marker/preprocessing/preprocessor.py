@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from span_marker.configuration import SpanMarkerConfig
+from span_marker.core.settings import ModelSettings
 from span_marker.preprocessing.data_collator import SpanMarkerDataCollator
 from span_marker.preprocessing.inputs import Sentences
 from span_marker.preprocessing.pieces import Piece, into_pieces, tokenize
@@ -23,7 +23,7 @@ class Preprocessor:
     """
 
     tokenizer: SpanMarkerTokenizer
-    config: SpanMarkerConfig
+    config: ModelSettings
     max_tokens: int
 
     def encode(self, sentences: Sentences) -> list[EncodedSentence]:

@@ -1,11 +1,17 @@
-"""Forked processes, in which PyTorch would wait for threads that only their parent has."""
+"""What PyTorch needs before a model runs: evaluation mode, and in forked processes a single thread.
+
+In a forked process, PyTorch would wait for threads that only its parent has.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
+from torch import nn
 
 logger = logging.getLogger(__name__)
 
@@ -42,3 +48,20 @@ def enter_process(device: torch.device) -> None:
         logger.info("This process was forked: PyTorch runs one thread in it, since more would wait forever.")
         torch.set_num_threads(1)
     _process = os.getpid()
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put a model into evaluation mode within a ``with`` block, and adapt to the process, see `enter_process`.
+
+    Args:
+        model: The model.
+    """
+    enter_process(next(model.parameters()).device)
+    in_training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in in_training:
+            module.training = True

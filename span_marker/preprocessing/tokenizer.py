@@ -12,19 +12,22 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tokenizers.pre_tokenizers import Punctuation
 from tokenizers.pre_tokenizers import Sequence as PreTokenizerSequence
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from span_marker.core.graphemes import whole_words
 from span_marker.core.letter_case import letter_cases
 from span_marker.core.spans import IntArray, ranges
 from span_marker.core.surrogates import readable
 from span_marker.preprocessing import slow_tokenizers
+from span_marker.preprocessing.plain_tokenizer import PlainTokenizer
 from span_marker.preprocessing.special_tokens import replace_reserved, reserved_ids, surrounding_tokens
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 START_MARKER = "<start>"
 END_MARKER = "<end>"
@@ -165,7 +168,8 @@ class SpanMarkerTokenizer:
     """A tokenizer of ``transformers`` with the two marker tokens.
 
     Args:
-        tokenizer: The tokenizer, which is copied. Marker tokens are added unless it has them already.
+        tokenizer: The tokenizer, or a `PlainTokenizer`. It is copied. Marker tokens are added unless it has them
+            already.
 
     Attributes:
         tokenizer: The wrapped tokenizer.
@@ -179,12 +183,12 @@ class SpanMarkerTokenizer:
 
     model_input_names = ("input_ids",)  # Trainer reads it to group texts by length
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase | PlainTokenizer) -> None:
         tokenizer = copy.deepcopy(tokenizer)
         tokenizer.add_tokens([START_MARKER, END_MARKER], special_tokens=True)
         if tokenizer.is_fast:
             _split_punctuation(tokenizer)
-        self.tokenizer = tokenizer
+        self.tokenizer: Any = tokenizer
         self._space = ""
         self._splits_text = tokenizer.is_fast and len(set(self._encode(["a b"], False)[0].word_ids)) > 1
         self._space = self._missing_space()
@@ -209,6 +213,8 @@ class SpanMarkerTokenizer:
         Returns:
             The tokenizer, with the marker tokens.
         """
+        from transformers import AutoTokenizer  # a `PlainTokenizer` does not need it
+
         return cls(AutoTokenizer.from_pretrained(name_or_path, **{"add_prefix_space": True, **kwargs}))
 
     def save_pretrained(self, directory: str | os.PathLike[str]) -> None:
@@ -353,7 +359,7 @@ def _word_maps(encodings: list[Any], ids: list[IntArray]) -> list[EncodedSentenc
     ]
 
 
-def _split_punctuation(tokenizer: PreTrainedTokenizerBase) -> None:
+def _split_punctuation(tokenizer: PreTrainedTokenizerBase | PlainTokenizer) -> None:
     """Split off punctuation before a Metaspace pre-tokenizer, which itself only splits at white space.
 
     ``transformers`` rebuilds some pre-tokenizers on every load, so this runs on every load, too. It has no effect on a

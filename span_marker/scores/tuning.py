@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from span_marker.configuration import NO_THRESHOLDS
 from span_marker.core.alignment import trim_entities
 from span_marker.core.labels import OUTSIDE, LabelledSpan
+from span_marker.core.settings import NO_THRESHOLDS
 from span_marker.data.columns import read_rows, require_dataset
 from span_marker.data.in_memory import AnnotatedData
 from span_marker.data.rows import Unit, check_entity
@@ -144,8 +144,9 @@ def score_candidates(model: SpanMarkerModel, data: AnnotatedData, batch_size: in
     logits, labels = [], []
     for _, batch, (scores, kept) in run_in_batches(model.score, prepared, preprocessor.collator, batch_size):
         logits.append(scores.float().cpu())
-        labels.append(batch["labels"] if kept is None else batch["labels"][kept.cpu()])
-    return ScoredCandidates(torch.cat(logits), torch.cat(labels), config.outside_id, config.multi_label)
+        labels.append(batch["labels"] if kept is None else batch["labels"][kept.cpu().numpy()])
+    gold = torch.from_numpy(np.concatenate(labels))
+    return ScoredCandidates(torch.cat(logits), gold, config.outside_id, config.multi_label)
 
 
 def tune_thresholds(

@@ -118,7 +118,8 @@ class BaseTrainer(transformers.Trainer):
             limits[:] = 0
         entities = self._find_spans(self._span_marker.config.decoder(), scored, inputs["is_whole"])
         ranked = self._find_spans(self._ranking_decoder, scored, inputs["is_whole"], limits)
-        counts = torch.stack([scored.span_counts, inputs["span_counts"]], dim=1)
+        kept_counts = torch.as_tensor(scored.span_counts, device=inputs["span_counts"].device)
+        counts = torch.stack([kept_counts, inputs["span_counts"]], dim=1)
         labels = (inputs["gold_entities"], inputs["num_words"]) if "labels" in inputs else None
         return loss, (*entities, *ranked, inputs["rows"], inputs["blank_words"], counts), labels
 

@@ -114,3 +114,8 @@ def test_thresholds_of_some_labels_leave_the_others_alone():
     assert np.isnan(config.decoder({"PER": 0.25}).thresholds).tolist() == [True, True, False]
     config.thresholds = {"LOC": 0.5, "PER": 0.75}
     assert config.decoder({"PER": 0.25}).thresholds[1:].tolist() == [0.5, 0.25]
+
+
+def test_settings_of_prediction_leave_a_configuration_its_text():
+    config = SpanMarkerConfig(encoder=encoder_config("bert", 100), labels=["O", "PER"])
+    assert repr(config) == f"SpanMarkerConfig {config.to_json_string()}"

@@ -10,10 +10,10 @@ from helpers import batch_logits, collate, logit_rounding, rounding
 from oracle import as_double, sentence_logits
 from tiny import ENCODERS, SENTENCES, build_model
 
+import span_marker.core.packing
 import span_marker.encoders.engines
-import span_marker.encoders.packing
-from span_marker.encoders.engines import marker_passes
-from span_marker.encoders.packing import Texts, similar_lengths
+from span_marker.core.packing import marker_passes, similar_lengths
+from span_marker.encoders.packing import Texts
 from span_marker.encoders.passes import TextMemory
 
 SINGLE_PRECISION = ("deberta", "deberta-v2", "deberta-v3", "eurobert", "modernbert")
@@ -33,7 +33,7 @@ def groups(request, monkeypatch):
 def pad_attention(monkeypatch, small_group):
     from_mask = Texts.from_mask
     monkeypatch.setattr(Texts, "from_mask", lambda mask, in_groups: from_mask(mask, in_groups=True))
-    monkeypatch.setattr(span_marker.encoders.packing, "SMALL_GROUP", small_group)
+    monkeypatch.setattr(span_marker.core.packing, "SMALL_GROUP", small_group)
 
 
 def with_passes_of(model, max_markers):
@@ -298,7 +298,7 @@ def test_only_empty_sentences(engine):
 
 
 def test_padding_at_most_doubles_large_groups(monkeypatch):
-    monkeypatch.setattr(span_marker.encoders.packing, "SMALL_GROUP", 8)
+    monkeypatch.setattr(span_marker.core.packing, "SMALL_GROUP", 8)
     assert similar_lengths([3, 40, 0, 21, 19, 9, 100, 8, 4, 2]) == [[6], [1, 3], [4], [5, 7], [8, 0, 9]]
 
 

@@ -5,10 +5,11 @@ import torch
 from tiny import ENCODERS, LABELS, build_model, encoder_config
 
 from span_marker import SpanMarkerConfig, SpanMarkerModel
+from span_marker.core.packing import POSITION_OFFSET
 from span_marker.encoders.contract import Architecture, broken_rule
 from span_marker.encoders.engines import FastEngine
 from span_marker.encoders.families import FAMILIES, family_of
-from span_marker.encoders.packing import POSITION_OFFSET, Texts
+from span_marker.encoders.packing import Texts
 from span_marker.encoders.passes import TextMemory, TextPass
 from span_marker.encoders.support import max_positions
 

@@ -14,8 +14,8 @@ from tiny import ENCODERS, SENTENCES, build_model
 from torch.utils.flop_counter import FlopCounterMode
 
 from span_marker import SpanMarkerModel
-from span_marker.candidate_filter.head import NUM_LENGTHS, RANK, SpanFilter, best_candidates
-from span_marker.core.spans import enumerate_spans
+from span_marker.candidate_filter.head import NUM_LENGTHS, RANK, SpanFilter
+from span_marker.core.spans import best_candidates, enumerate_spans
 from span_marker.preprocessing.data_collator import MODEL_INPUTS
 
 ENTITIES = [
@@ -45,7 +45,9 @@ def with_filter(model, share_kept=0.3):
 
 
 def best_of(batch, scores, per_word):
-    return best_candidates(scores, batch["span_words"].diff(dim=1)[:, 0], batch["span_counts"], per_word)
+    lengths = batch["span_words"].diff(dim=1)[:, 0]
+    arrays = (tensor.numpy() for tensor in (scores, lengths, batch["span_counts"]))
+    return torch.from_numpy(best_candidates(*arrays, per_word))
 
 
 def test_scores_are_those_of_the_formula():
@@ -87,14 +89,14 @@ def test_the_filter_costs_little_beside_the_texts():
 def test_the_best_of_each_sentence_are_found(words, per_word, seed):
     spans = enumerate_spans(np.array(words), 4)
     generator = torch.Generator().manual_seed(seed)
-    scores = torch.randint(5, (len(spans.starts),), generator=generator).float()  # with ties
+    scores = torch.randint(5, (len(spans.starts),), generator=generator).float().numpy()  # with ties
     expected, first = set(), 0
     for num_words, count in zip(words, spans.counts.tolist(), strict=True):
         order = sorted(range(first, first + count), key=lambda span: (-float(scores[span]), span))
         expected |= set(order[: math.ceil(per_word * num_words)])
         first += count
-    lengths, counts = torch.from_numpy(spans.ends - spans.starts), torch.from_numpy(spans.counts)
-    assert best_candidates(scores, lengths, counts, per_word).nonzero()[:, 0].tolist() == sorted(expected)
+    is_best = best_candidates(scores, spans.ends - spans.starts, spans.counts, per_word)
+    assert np.flatnonzero(is_best).tolist() == sorted(expected)
 
 
 @pytest.mark.parametrize("family", ENCODERS)

@@ -5,10 +5,10 @@ import pytest
 import torch
 from tiny import ENCODERS, LABELS, SENTENCES, build_model
 
+from span_marker.core.packing import POSITION_OFFSET
 from span_marker.encoders.engines import EngineInput
 from span_marker.encoders.graph_engine import GraphEngine
 from span_marker.encoders.graphs import MarkerGraph, TextGraph
-from span_marker.encoders.packing import POSITION_OFFSET
 
 MANY = [word for sentence in SENTENCES for word in sentence] * 3
 """A sentence of which few are needed for several passes, and far longer than the others."""

@@ -13,9 +13,9 @@ from tiny import ENCODERS, SENTENCES, TAGS, TEXT, build_model
 
 import span_marker.export.onnx
 from span_marker import SpanMarkerModel, Trainer, TrainingArguments
-from span_marker.checkpoints.exported import ENCODER, FOLDER, MANIFEST, TEXT_GRAPH
 from span_marker.export import ExportReport, export_onnx
 from span_marker.export.verification import TOLERANCE, compare_models
+from span_marker.graphs.files import ENCODER, FOLDER, MANIFEST, TEXT_GRAPH
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")

@@ -87,3 +87,37 @@ def test_the_task_is_registered_whatever_is_imported_first(imports):
     )
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "True"
+
+
+def printed_by(code):
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    heavy = (*HEAVY, "numpy", "torch", "transformers")
+    assert printed_by(f"import sys, span_marker; print([n for n in {heavy!r} if n in sys.modules])") == "[]"
+
+
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "import span_marker; from transformers import AutoConfig, AutoModel",
+        "from transformers import AutoConfig, AutoModel; import span_marker",
+        "from span_marker import SpanMarkerConfig; from transformers import AutoConfig, AutoModel",
+        "from span_marker.encoders.support import check_encoder; from span_marker import Coverage; "
+        "from transformers import AutoConfig, AutoModel",
+        "import span_marker.modeling; from transformers import AutoConfig, AutoModel",
+        "from span_marker import Trainer; from transformers import AutoConfig, AutoModel",
+    ],
+)
+def test_transformers_knows_the_model_whatever_is_imported_first(imports):
+    code = (
+        f"{imports}; config = AutoConfig.for_model('span-marker'); "
+        "print(type(config).__name__, AutoModel._model_mapping[type(config)].__name__)"
+    )
+    assert printed_by(code) == "SpanMarkerConfig SpanMarkerModel"
+
+
+def test_modules_are_attributes_of_the_package():
+    assert printed_by("import span_marker; print(span_marker.data.read_annotations.__name__)") == "read_annotations"

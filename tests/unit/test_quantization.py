@@ -6,8 +6,8 @@ import pytest
 from tiny import TEXT, build_model
 
 from span_marker import SpanMarkerModel
-from span_marker.checkpoints.exported import ENCODER, FOLDER, HEADS, MANIFEST, MARKER_GRAPH, TEXT_GRAPH
 from span_marker.export import QuantizationReport, export_onnx, quantize
+from span_marker.graphs.files import ENCODER, FOLDER, HEADS, MANIFEST, MARKER_GRAPH, TEXT_GRAPH
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

@@ -16,8 +16,8 @@ from typing import Any, Protocol
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from span_marker.core.packing import POSITION_OFFSET
 from span_marker.encoders.attention import DenseInput
-from span_marker.encoders.packing import POSITION_OFFSET
 from span_marker.encoders.passes import LayerPass, Pass
 from span_marker.encoders.relative_positions import RelativeScores, distances
 

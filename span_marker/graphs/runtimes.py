@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 from abc import ABC, abstractmethod
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import torch
+from span_marker.core.arrays import Array
 
-from span_marker.encoders.graph_engine import Array
-
-EXTRAS = {"onnx": "onnx onnxscript onnxruntime", "openvino": "openvino onnx"}
+EXTRAS = {"onnx": "onnx onnxscript onnxruntime", "openvino": "openvino"}
 """What each extra for exported models installs."""
 
 
@@ -40,29 +39,30 @@ def import_extra(name: str) -> ModuleType:
 
 
 class RuntimeGraph(ABC):
-    """A graph in a runtime, on the CPU. See `span_marker.encoders.graph_engine.Graph`.
+    """A graph in a runtime, on the CPU. See `span_marker.graphs.runner.Graph`.
 
-    It runs as many threads as PyTorch does when it is loaded. A forked process, in which those threads are missing,
-    loads it again.
+    A forked process, in which the threads of its parent are missing, loads it again.
 
     Args:
         path: The file of the graph. Its weights are in a file beside it.
+        num_threads: Number of threads that run it. Defaults to that of PyTorch, if the process has imported it;
+            otherwise to ``OMP_NUM_THREADS``, or one per core.
 
     Raises:
         ImportError: If the runtime is not installed.
         ValueError: If the graph is broken, or has operators that the installed version of the runtime does not know.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, num_threads: int | None = None) -> None:
+        self.path, self.num_threads = path, num_threads
         self._process = os.getpid()
         self._load()
 
-    def __reduce__(self) -> tuple[type[RuntimeGraph], tuple[Path]]:
-        return type(self), (self.path,)
+    def __reduce__(self) -> tuple[type[RuntimeGraph], tuple[Path, int | None]]:
+        return type(self), (self.path, self.num_threads)
 
     def __call__(self, inputs: dict[str, Array]) -> list[Array]:
-        """See `span_marker.encoders.graph_engine.Graph`."""
+        """See `span_marker.graphs.runner.Graph`."""
         if os.getpid() != self._process:
             self._process = os.getpid()
             self._load()
@@ -81,6 +81,16 @@ class RuntimeGraph(ABC):
     def output_shapes(self) -> list[list[Any]]:
         """The shapes of the outputs. Sizes that vary are no numbers."""
 
+    @property
+    def _num_threads(self) -> int:
+        """Number of threads; 0 lets the runtime choose."""
+        if self.num_threads is not None:
+            return self.num_threads
+        if torch := sys.modules.get("torch"):
+            return int(torch.get_num_threads())
+        named = os.environ.get("OMP_NUM_THREADS", "")
+        return int(named) if named.isdecimal() else 0
+
     def _cannot_load(self, runtime: Any, package: str, error: Exception) -> ValueError:
         reason = " ".join(str(error).split())[:300]
         return ValueError(
@@ -96,7 +106,8 @@ class OnnxGraph(RuntimeGraph):
         runtime: Any = import_extra("onnxruntime")
         runtime.disable_telemetry_events()  # which it has on Windows
         options = runtime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
+        options.intra_op_num_threads = self._num_threads
+        options.enable_cpu_mem_arena = False  # it would keep the memory of the largest batch
         options.enable_mem_pattern = False  # it would plan memory anew for every shape, and no two batches are alike
         options.log_severity_level = 4  # errors are raised
         try:
@@ -127,7 +138,7 @@ class OpenVinoGraph(RuntimeGraph):
     def _load(self) -> None:
         runtime: Any = import_extra("openvino")
         settings = {
-            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "INFERENCE_NUM_THREADS": self._num_threads,
             "INFERENCE_PRECISION_HINT": "f32",  # by default bfloat16, where the CPU has it
             "CPU_RUNTIME_CACHE_CAPACITY": "0",  # it would keep a plan for every shape, and no two batches are alike
         }

@@ -1,0 +1,30 @@
+"""Numbers from either side: arrays of NumPy, with which the core computes, and tensors of PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import numpy.typing as npt
+
+Array: TypeAlias = npt.NDArray[Any]
+
+Batch: TypeAlias = Mapping[str, Any]
+"""A batch, see `span_marker.preprocessing.data_collator.SpanMarkerDataCollator`: arrays, or tensors, by name."""
+
+
+def as_array(values: Any) -> Array:
+    """Bring numbers to NumPy, without importing PyTorch.
+
+    Args:
+        values: An array; or a tensor, on any device.
+
+    Returns:
+        The array itself; the numbers of a tensor, in float32 if they are no whole numbers.
+    """
+    if not hasattr(values, "detach"):
+        array: Array = values
+        return array
+    tensor = values.detach().cpu()
+    array = (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+    return array

@@ -1,0 +1,104 @@
+"""Packed sentences: concatenated in one row without padding, and padded again in groups for attention."""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from span_marker.core.arrays import Array
+from span_marker.core.spans import IntArray
+
+POSITION_OFFSET = 2
+"""Position ID of the first token, for every family of encoders, as in the 1.x library."""
+
+SMALL_GROUP = 64
+"""Sentences of at most this many tokens are padded together regardless of how much their lengths differ."""
+
+
+def tabulate(firsts: Sequence[int], lengths: Sequence[int]) -> tuple[IntArray, IntArray, Array]:
+    """Tabulate sentences of a packed sequence.
+
+    Args:
+        firsts: First row of each sentence.
+        lengths: Rows of each sentence.
+
+    Returns:
+        Row of each place of the padded sentences, ``(sentences, longest)``, where padding points to the sentence's
+        first row; the flattened places that are not padding, ``(num_rows,)``; and True for the places that may be
+        attended to, ``(sentences, 1, longest)``, see `span_marker.encoders.packing.PackedRows`.
+    """
+    columns = np.arange(max(lengths))
+    starts, counts = np.array([firsts, lengths], dtype=np.int64)[:, :, None]
+    mask = columns < counts
+    table = np.where(mask, starts + columns, np.where(counts > 0, starts, 0))
+    return table, np.flatnonzero(mask), (mask | (columns == 0))[:, None, :]
+
+
+def similar_lengths(lengths: Sequence[int], max_rows: float = math.inf) -> list[list[int]]:
+    """Group sentences so that padding at most doubles a group whose longest sentence exceeds `SMALL_GROUP`.
+
+    Args:
+        lengths: Tokens of each sentence.
+        max_rows: The largest number of tokens in a group of several sentences.
+
+    Returns:
+        Indices of the sentences of each group, longest sentence first, without the empty sentences.
+    """
+    groups: list[list[int]] = []
+    num_rows = 0  # of the last group
+    for index in sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True):
+        length = lengths[index]
+        longest = lengths[groups[-1][0]] if groups else 0
+        is_similar = 2 * length >= longest or longest <= SMALL_GROUP
+        if groups and is_similar and num_rows + length <= max_rows:
+            if length:
+                groups[-1].append(index)
+                num_rows += length
+        elif length:
+            groups.append([index])
+            num_rows = length
+    return groups
+
+
+def first_rows(lengths: Sequence[int]) -> list[int]:
+    """Compute the first row of each sentence in a packed sequence from the sentences' lengths."""
+    return [0, *itertools.accumulate(lengths[:-1])]
+
+
+def rows_of(sentences: Sequence[int], firsts: Sequence[int], lengths: Sequence[int]) -> IntArray:
+    """List the rows of some sentences of a packed sequence.
+
+    Args:
+        sentences: Indices of the sentences.
+        firsts: First row of each sentence of the sequence.
+        lengths: Rows of each sentence of the sequence.
+
+    Returns:
+        The rows, sentence after sentence.
+    """
+    return np.concatenate([np.arange(firsts[index], firsts[index] + lengths[index]) for index in sentences])
+
+
+def marker_passes(span_counts: Sequence[int], max_spans: int) -> Iterator[tuple[int, int, int, list[int]]]:
+    """Divide the candidates of a batch into passes of similar size.
+
+    Args:
+        span_counts: Number of candidates per sentence.
+        max_spans: The largest number of candidates in one pass.
+
+    Yields:
+        First candidate of a pass and the one after its last; index of the first candidate's sentence; number of
+        candidates of this sentence and each following one.
+    """
+    ends = list(itertools.accumulate(span_counts))
+    total = sum(span_counts)
+    num_passes = -(-total // max_spans)
+    for number in range(num_passes):
+        start, stop = total * number // num_passes, total * (number + 1) // num_passes
+        first, last = bisect.bisect_right(ends, start), bisect.bisect_left(ends, stop)
+        bounds = [start, *ends[first:last], stop]
+        yield start, stop, first, [after - before for before, after in itertools.pairwise(bounds)]

@@ -1,0 +1,233 @@
+"""Settings of a model that prediction needs. They are part of its configuration, and can be read without PyTorch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from numbers import Real
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from span_marker.core.checks import check_limit, check_probability
+from span_marker.core.decoding import Decoder, Decoding, check_decoding
+from span_marker.core.filter_settings import LARGEST_STATE, SpanFilterConfig
+from span_marker.core.labels import OUTSIDE
+from span_marker.core.word_rules import WordRules
+from span_marker.core.word_splitters import check_splitter, find_split
+from span_marker.core.words import Split
+
+DEFAULT_MODEL_MAX_LENGTH = 512
+DEFAULT_ENTITY_MAX_LENGTH = 8
+
+NO_THRESHOLDS: Any = object()
+"""Stands for no thresholds at all, where None stands for those of the configuration."""
+
+AUTO = "auto"
+"""Value of a limit that `Trainer` sets from the training data."""
+
+LARGEST_LIMIT = 2**31 - 1
+"""The largest allowed value of any limit."""
+
+
+@dataclass(kw_only=True, repr=False, eq=False)  # a configuration has its own of both
+class ModelSettings:
+    """Settings that prediction needs, and what follows from them. `span_marker.SpanMarkerConfig` says what each is."""
+
+    if TYPE_CHECKING:
+        id2label: Any
+
+    model_max_length: int | Literal["auto"] | None = None
+    entity_max_length: int | Literal["auto"] = DEFAULT_ENTITY_MAX_LENGTH
+    max_prev_context: int | None = None
+    max_next_context: int | None = None
+    trained_with_document_context: bool = False
+    model_max_length_default: int = DEFAULT_MODEL_MAX_LENGTH
+    multi_label: bool = False
+    decoding: Decoding | None = None
+    calibration_temperature: float = 1.0
+    thresholds: dict[str, float] | None = None
+    candidates_per_word: float | None = None
+    letter_case: bool = False
+    token_state_size: int | None = None
+    word_splitter: Any = "tokenizer"
+    word_rules: WordRules | None = None
+    span_filter: SpanFilterConfig | None = None
+    exact: bool = False
+
+    def build_parts(self) -> None:
+        """Build the parts that were read as dicts.
+
+        Raises:
+            TypeError: If an entry of a part has the wrong type.
+            ValueError: If a part has unknown or wrong entries.
+        """
+        if self.span_filter is not None and not isinstance(self.span_filter, SpanFilterConfig):
+            self.span_filter = SpanFilterConfig.from_dict(self.span_filter)
+        if self.word_rules is not None and not isinstance(self.word_rules, WordRules):
+            self.word_rules = WordRules(self.word_rules)
+
+    @property
+    def split(self) -> Split | None:
+        """Finds the words of a string; None if the tokenizer does.
+
+        Raises:
+            ValueError: If ``word_splitter`` names a function that was not passed, or has no rules yet.
+        """
+        return find_split(self.word_splitter, self.word_rules)
+
+    def check_limits(self) -> None:
+        """Check all settings.
+
+        Raises:
+            TypeError: If a setting has the wrong type.
+            ValueError: If a setting is out of range.
+        """
+        check_limit("model_max_length_default", self.model_max_length_default, 1, at_most=LARGEST_LIMIT)
+        check_limit("entity_max_length", self.entity_max_length, at_least=1, at_most=LARGEST_LIMIT, also=(AUTO,))
+        check_limit("model_max_length", self.model_max_length, 1, at_most=LARGEST_LIMIT, also=(None, AUTO))
+        check_limit("token_state_size", self.token_state_size, at_least=1, at_most=LARGEST_STATE, also=(None,))
+        check_splitter(self.word_splitter)
+        for name in ("max_prev_context", "max_next_context"):
+            check_limit(name, getattr(self, name), at_least=0, at_most=LARGEST_LIMIT, also=(None,))
+        if self.thresholds is not None:
+            self.decoder()
+        for name in ("multi_label", "exact", "letter_case"):
+            if not isinstance(getattr(self, name), bool):
+                raise TypeError(f"{name}={getattr(self, name)!r} must be True or False")
+        per_word = self.candidates_per_word
+        if per_word is not None and (isinstance(per_word, bool) or not isinstance(per_word, Real)):
+            raise TypeError(f"candidates_per_word={per_word!r} must be a number, or None to train no candidate filter")
+        if per_word is not None and not 0 < float(per_word) < math.inf:
+            raise ValueError(
+                f"candidates_per_word={per_word} must be above 0 and finite: at entity_max_length, all candidates get "
+                "markers, and None trains no candidate filter"
+            )
+        if not self.exact:
+            self.check_filter_length()
+        if self.decoding is not None:
+            check_decoding(self.decoding)
+        temperature = self.calibration_temperature
+        if isinstance(temperature, bool) or not isinstance(temperature, Real) or not 0 < float(temperature) < math.inf:
+            raise ValueError(f"calibration_temperature={temperature!r} must be a positive number")
+
+    def check_filter_length(self) -> None:
+        """Check that the candidate filter's threshold was chosen for the model's ``entity_max_length``.
+
+        Raises:
+            ValueError: If it was chosen for another value.
+        """
+        if self.span_filter is None or self.span_filter.threshold is None:
+            return
+        fitted_to = self.span_filter.entity_max_length
+        if fitted_to != self.entity_max_length:
+            raise ValueError(
+                f"the candidate filter was fitted with entity_max_length={fitted_to} words, but the model has "
+                f"entity_max_length={self.entity_max_length}: load it with exact=True, then call fit_span_filter, or "
+                "tune_span_filter if the model was trained with its filter"
+            )
+
+    def limit(self, name: str) -> int:
+        """Return a limit as a number.
+
+        Args:
+            name: Name of the limit.
+
+        Returns:
+            The limit.
+
+        Raises:
+            ValueError: If it is still ``"auto"``.
+        """
+        value = getattr(self, name)
+        if value == AUTO:
+            raise ValueError(
+                f"{name}='auto' is set by Trainer from the training data: train the model first, or pass a number"
+            )
+        return int(value)
+
+    def decoder(
+        self,
+        threshold: float | dict[str, float] | None = None,
+        decoding: Decoding | None = None,
+        keeps_all_scores: bool = False,
+    ) -> Decoder:
+        """Say how class scores become entities.
+
+        Args:
+            threshold: The least probability of an entity, or that of some labels; the others keep theirs. Defaults to
+                ``thresholds``; `NO_THRESHOLDS` for none.
+            decoding: How to resolve overlaps; by default ``decoding``.
+            keeps_all_scores: Whether to fill in `ScoredSpan.all_scores`.
+
+        Returns:
+            The decoder.
+
+        Raises:
+            TypeError: If a threshold is not a number.
+            ValueError: If a threshold is not a probability, a label is unknown, or ``decoding`` is unknown.
+        """
+        if threshold is NO_THRESHOLDS:
+            threshold = None
+        elif threshold is None:
+            threshold = self.thresholds
+        fallback: Decoding = "nested" if self.multi_label else "flat"
+        labels = self.classes
+        thresholds: list[float] | None = None
+        if isinstance(threshold, dict):
+            known = [label for label in labels if label != OUTSIDE]
+            if unknown := sorted(set(threshold) - set(known)):
+                raise ValueError(f"threshold={threshold} has the labels {unknown}, but the model has {known}")
+            for label, value in threshold.items():
+                check_probability(f"threshold[{label!r}]", value)
+            least = {**(self.thresholds or {}), **threshold}
+            thresholds = [least.get(label, math.nan) for label in labels]
+        elif threshold is not None:
+            check_probability("threshold", threshold)
+            thresholds = [threshold] * len(labels)
+        return Decoder(
+            outside_id=self.outside_id,
+            multi_label=self.multi_label,
+            temperature=self.calibration_temperature,
+            thresholds=None if thresholds is None else np.array(thresholds, dtype=np.float32),
+            decoding=check_decoding(next(name for name in (decoding, self.decoding, fallback) if name is not None)),
+            keeps_all_scores=keeps_all_scores,
+        )
+
+    @property
+    def best_per_word(self) -> float | None:
+        """The largest number of candidates per word of a sentence that may get markers; None if all may."""
+        per_word, max_per_word = self.candidates_per_word, self.limit("entity_max_length")
+        return None if per_word is None or per_word >= max_per_word else per_word
+
+    @property
+    def candidates_kept(self) -> float:
+        """Approximate share of the candidates that get markers in prediction; 1 without a filter."""
+        if self.span_filter is None:
+            return 1.0
+        if self.span_filter.candidates_kept is not None:
+            return self.span_filter.candidates_kept
+        return 1.0 if self.best_per_word is None else self.best_per_word / self.limit("entity_max_length")
+
+    def uses_filter(self, exact: bool | None = None) -> bool:
+        """Tell whether the candidate filter chooses the candidates that get markers in prediction.
+
+        Args:
+            exact: Whether the caller requests all candidates. Defaults to ``exact``.
+
+        Returns:
+            False if all candidates get markers.
+        """
+        if (self.exact if exact is None else exact) or self.span_filter is None:
+            return False
+        return self.span_filter.threshold is not None or self.best_per_word is not None
+
+    @property
+    def classes(self) -> list[str]:
+        """The classes of spans in the order of their IDs: ``["O", "PER"]``."""
+        return [str(label) for _, label in sorted((self.id2label or {}).items())]
+
+    @property
+    def outside_id(self) -> int:
+        """Class ID of ``O``."""
+        return self.classes.index(OUTSIDE)

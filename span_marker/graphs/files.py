@@ -1,0 +1,113 @@
+"""The files of an exported model beside its configuration and its tokenizer, see ``docs/export.md``."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from span_marker.graphs.onnx_files import check_graph
+from span_marker.version import __version__
+
+FOLDER = "onnx"
+TEXT_GRAPH = "text.onnx"
+MARKER_GRAPH = "markers.onnx"
+ENCODER = "encoder.bin"
+HEADS = "heads.safetensors"
+MANIFEST = "export.json"
+
+FILES = (TEXT_GRAPH, MARKER_GRAPH, ENCODER, HEADS)
+"""Files of `FOLDER` that `MANIFEST` lists: the graphs, the weights of both, and everything beside the encoder."""
+
+FORMAT = 1
+"""Version of the layout of files and of what the graphs take and return."""
+
+MARKER_EMBEDS = "marker_embeds"
+"""Name of the embeddings of the two markers among the heads."""
+
+BROKEN = (AttributeError, IndexError, KeyError, OverflowError, RecursionError, TypeError, ValueError)
+"""What reading a broken file of settings raises."""
+
+
+@contextmanager
+def naming_files(contents: str, path: str | os.PathLike[str], *more: type[Exception]) -> Iterator[None]:
+    """Turn errors about the contents of files into errors that name the files.
+
+    Args:
+        contents: What is read, with the names of its files.
+        path: A folder or the name of a repository.
+        *more: Errors that mean that the contents are broken, in addition to `BROKEN`.
+
+    Raises:
+        ValueError: In place of such an error.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if (
+            not isinstance(error, (*BROKEN, *more)) and type(error) is not Exception
+        ):  # as libraries written in Rust raise it
+            raise
+        reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+        raise ValueError(f"cannot read {contents} of {str(path)!r}: {reason}") from error
+
+
+def find_files(
+    path: str | os.PathLike[str], find: Callable[[str], Path | None]
+) -> tuple[dict[str, Path], dict[str, Any]]:
+    """Find the files of an export, and check them against its manifest. Graphs that are more than data are refused.
+
+    Args:
+        path: A folder or the name of a repository, for errors.
+        find: Finds a file by its name relative to ``path``; None if there is none.
+
+    Returns:
+        The files of `FILES`, by name, and the contents of `MANIFEST`.
+
+    Raises:
+        FileNotFoundError: If there are no graphs.
+        ValueError: If a file is broken, of another export, or of a newer version.
+    """
+    manifest_path = find(f"{FOLDER}/{MANIFEST}")
+    if manifest_path is None:
+        raise FileNotFoundError(
+            f"{str(path)!r} has no exported graphs ({FOLDER}/{MANIFEST}): export the model with "
+            f"span_marker.export.export_onnx(model, folder) or span-marker export, or load it with backend='torch'"
+        )
+    with naming_files(f"the list of graphs ({FOLDER}/{MANIFEST})", path):
+        manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
+        if manifest["format"] != FORMAT:
+            raise ValueError(
+                f"format={manifest['format']!r} was written by span_marker {manifest.get('span_marker_version')}, and "
+                f"this is {__version__}, which reads format={FORMAT}: export the model again"
+            )
+        if not isinstance(manifest["max_distance"], int) or manifest["max_distance"] < 1:
+            raise ValueError(f"max_distance={manifest['max_distance']!r} must be a whole number of at least 1")
+        records = {name: (manifest["files"][name]["num_bytes"], manifest["files"][name]["sha256"]) for name in FILES}
+    files = {}
+    for name, record in records.items():
+        file = find(f"{FOLDER}/{name}")
+        if file is None:
+            raise FileNotFoundError(f"{str(path)!r} has no {FOLDER}/{name}: export the model again")
+        if record != (file.stat().st_size, checksum(file)):
+            raise ValueError(
+                f"{FOLDER}/{name} of {str(path)!r} is not the file that {FOLDER}/{MANIFEST} lists: it is cut short or "
+                "belongs to another export. Copy the folder again, or export the model again"
+            )
+        files[name] = file
+    for name in (TEXT_GRAPH, MARKER_GRAPH):
+        check_graph(files[name], files[ENCODER])
+    return files, manifest
+
+
+def checksum(file: Path) -> str:
+    """Compute the SHA-256 of a file, as hexadecimal digits."""
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,125 @@
+"""The heads of an exported model, computed with NumPy: the same formulas as in PyTorch, for prediction alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from span_marker.core.arrays import Array
+from span_marker.core.letter_case import CASE_SCALE, NUM_CASES
+from span_marker.core.settings import ModelSettings
+from span_marker.core.spans import IntArray
+
+LAYER_NORM_EPS = 1e-5
+"""What PyTorch adds to variances by default."""
+
+
+@dataclass(frozen=True)
+class Heads:
+    """Letter case, candidate filter and classifier.
+
+    Attributes:
+        weights: The weights by the names that they have in `span_marker.SpanMarkerModel`.
+    """
+
+    weights: Mapping[str, Array]
+
+    def check(self, settings: ModelSettings, embed_dim: int, hidden_size: int) -> None:
+        """Check that the weights are those that the settings ask for.
+
+        Args:
+            settings: The settings of the model.
+            embed_dim: Size of the encoder's token embeddings.
+            hidden_size: Size of a marker's state.
+
+        Raises:
+            ValueError: If a weight is missing, has another shape, or is not asked for.
+        """
+        expected: dict[str, tuple[int, ...]] = {
+            "classifier.weight": (len(settings.classes), 2 * hidden_size + 2 * (settings.token_state_size or 0)),
+            "classifier.bias": (len(settings.classes),),
+        }
+        if settings.letter_case:
+            expected["case_embedding.weight"] = (NUM_CASES, embed_dim)
+        if settings.span_filter is not None:
+            size, (num_lengths, rank) = settings.span_filter.input_size, self._shape("span_filter.length.weight", 2)
+            for side in ("first", "last"):
+                expected[f"span_filter.{side}.weight"] = (rank, size)
+            expected["span_filter.first.bias"] = (rank,)
+            expected["span_filter.length.weight"] = (num_lengths, rank)
+            expected["span_filter.score.weight"], expected["span_filter.score.bias"] = (1, rank), (1,)
+        for name in sorted({*expected, *self.weights}):
+            shape = self.weights[name].shape if name in self.weights else None
+            if shape != expected.get(name):
+                raise ValueError(f"{name!r} has the shape {shape} instead of {expected.get(name)}")
+
+    def _shape(self, name: str, num_sizes: int) -> tuple[int, ...]:
+        shape = self.weights[name].shape if name in self.weights else ()
+        return shape if len(shape) == num_sizes else (0,) * num_sizes
+
+    def case_embeds(self, token_cases: IntArray) -> Array:
+        """What the letter case adds to token embeddings, see `span_marker.heads.CaseEmbedding`.
+
+        Args:
+            token_cases: ``(num_tokens,)``.
+
+        Returns:
+            ``(num_tokens, embed_dim)``.
+        """
+        scaled: Array = np.float32(CASE_SCALE) * self.weights["case_embedding.weight"][token_cases]
+        return scaled
+
+    def filter_scores(self, text_states: Array, span_rows: IntArray, span_lengths: IntArray) -> Array:
+        """Score candidates, see `span_marker.candidate_filter.head.SpanFilter`.
+
+        Args:
+            text_states: States of the tokens of all texts, ``(num_tokens, size)``.
+            span_rows: Rows of ``text_states`` for the first and last token of each candidate, ``(num_spans, 2)``.
+            span_lengths: Number of words of each candidate, ``(num_spans,)``.
+
+        Returns:
+            Log-odds of an entity, ``(num_spans,)``.
+        """
+        states, lengths = layer_norm(text_states), self.weights["span_filter.length.weight"]
+        hidden = self._linear("span_filter.first", states)[span_rows[:, 0]]
+        hidden += (states @ self.weights["span_filter.last.weight"].T)[span_rows[:, 1]]
+        hidden += lengths[np.minimum(span_lengths - 1, len(lengths) - 1)]
+        return self._linear("span_filter.score", np.maximum(hidden, 0))[:, 0]
+
+    def classify(self, marker_states: Array, text_states: Array, span_rows: IntArray) -> Array:
+        """Classify candidates, see `span_marker.heads.SpanClassifier`.
+
+        Args:
+            marker_states: States of the markers, ``(num_spans, 2, hidden)``.
+            text_states: See `filter_scores`. They are read if the classifier reads tokens, too.
+            span_rows: See `filter_scores`.
+
+        Returns:
+            Class scores, ``(num_spans, num_labels)``.
+        """
+        features = [marker_states[:, 0], marker_states[:, 1]]
+        if 2 * marker_states.shape[2] < self.weights["classifier.weight"].shape[1]:
+            tokens = layer_norm(text_states)
+            features += [tokens[span_rows[:, 0]], tokens[span_rows[:, 1]]]
+        return self._linear("classifier", np.concatenate(features, axis=1))
+
+    def _linear(self, name: str, states: Array) -> Array:
+        product: Array = states @ self.weights[f"{name}.weight"].T + self.weights[f"{name}.bias"]
+        return product
+
+
+def layer_norm(states: Array) -> Array:
+    """Normalize states to mean 0 and variance 1 (Ba et al. 2016, Layer Normalization), without weights.
+
+    Args:
+        states: ``(num_rows, size)``.
+
+    Returns:
+        ``(states - mean) / sqrt(variance + LAYER_NORM_EPS)``, ``(num_rows, size)``.
+    """
+    centered = states - states.mean(axis=-1, keepdims=True)
+    variance = np.square(centered).mean(axis=-1, keepdims=True)
+    normal: Array = centered / np.sqrt(variance + np.float32(LAYER_NORM_EPS))
+    return normal

@@ -1,0 +1,132 @@
+"""Graphs are data: what a file may hold is checked before any runtime reads it.
+
+ONNX files are Protocol Buffers. The few fields that matter are read here, so that no package is needed for it; their
+numbers are those of ``onnx.proto`` in the ONNX standard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+LARGEST_GRAPH = 2**28
+"""The largest size of a graph without its weights, in bytes."""
+
+EXTERNAL = 1
+"""Value of ``TensorProto.data_location`` for weights in another file."""
+
+VARINT, EIGHT_BYTES, BYTES, FOUR_BYTES = 0, 1, 2, 5
+"""Wire types of Protocol Buffers."""
+
+
+class _Contents(NamedTuple):
+    """What is checked of a graph: domain and type of each operator, its tensors, and its functions."""
+
+    operators: list[tuple[str, str]]
+    tensors: list[memoryview]
+    functions: list[str]
+
+
+def check_graph(path: Path, weights: Path) -> None:
+    """Refuse a graph that is more than data: only operators of the ONNX standard, only weights in their one file.
+
+    Args:
+        path: The file of the graph.
+        weights: The file of its weights.
+
+    Raises:
+        ValueError: If the graph is too large, broken, has operators of its own, or refers to other files.
+    """
+    if path.stat().st_size > LARGEST_GRAPH:
+        raise ValueError(f"{str(path)!r} has {path.stat().st_size:,} bytes, but a graph has at most {LARGEST_GRAPH:,}")
+    try:
+        contents = _read(memoryview(path.read_bytes()))
+        external = [entry for tensor in contents.tensors if (entry := _external(tensor)) is not None]
+    except (IndexError, UnicodeDecodeError, ValueError) as error:
+        raise ValueError(f"{str(path)!r} is no ONNX file: {error}") from error
+    own = sorted({kind for domain, kind in contents.operators if domain not in ("", "ai.onnx")} | {*contents.functions})
+    if own:
+        raise ValueError(f"{str(path)!r} has operators that are not in the ONNX standard, which are not run: {own}")
+    num_bytes = weights.stat().st_size
+    for name, location, offset, length in external:
+        if location != weights.name or min(offset, length) < 0 or offset + length > num_bytes:
+            raise ValueError(f"{str(path)!r} refers to weights outside of {weights.name}: {name}")
+
+
+def _read(model: memoryview) -> _Contents:
+    """Read a ModelProto, with the graphs inside of its operators."""
+    functions = [_text(function, 1) for function in _parts(model, 25)]
+    contents = _Contents([], [], functions)
+    graphs = list(_parts(model, 7))
+    while graphs:
+        graph = graphs.pop()
+        contents.tensors.extend(_parts(graph, 5))
+        contents.tensors.extend(part for sparse in _parts(graph, 15) for part in _parts(sparse, 1, 2))
+        for node in _parts(graph, 1):
+            contents.operators.append((_text(node, 7), _text(node, 4)))
+            for attribute in _parts(node, 5):
+                graphs.extend(_parts(attribute, 6, 11))
+                contents.tensors.extend(_parts(attribute, 5, 10))
+                contents.tensors.extend(part for sparse in _parts(attribute, 22, 23) for part in _parts(sparse, 1, 2))
+    return contents
+
+
+def _external(tensor: memoryview) -> tuple[str, str, int, int] | None:
+    """Name of a TensorProto, and file, offset and length of its weights; None if they are in the graph itself."""
+    if all(value != EXTERNAL for number, value in _fields(tensor) if number == 14):
+        return None
+    pairs = [(_text(entry, 1), _text(entry, 2)) for entry in _parts(tensor, 13)]
+    entry = dict(pairs)
+    if len(entry) < len(pairs):
+        raise ValueError("a tensor says twice where its weights are")
+    offset, length = (int(entry.get(name, -1)) for name in ("offset", "length"))
+    return _text(tensor, 8), entry.get("location", ""), offset, length
+
+
+def _text(message: memoryview, number: int) -> str:
+    """A field with text, empty if it is missing. The last one counts."""
+    return bytes([b"", *_parts(message, number)][-1]).decode()
+
+
+def _parts(message: memoryview, *numbers: int) -> Iterator[memoryview]:
+    """The fields with these numbers, which must hold bytes."""
+    for number, value in _fields(message):
+        if number in numbers:
+            if isinstance(value, int):
+                raise ValueError(f"field {number} is a number")
+            yield value
+
+
+def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+    """Number and value of each field of a message."""
+    place = 0
+    while place < len(message):
+        key, place = _varint(message, place)
+        kind = key & 7
+        if kind == VARINT:
+            value, place = _varint(message, place)
+            yield key >> 3, value
+            continue
+        if kind == BYTES:
+            size, place = _varint(message, place)
+        elif kind in (EIGHT_BYTES, FOUR_BYTES):
+            size = 8 if kind == EIGHT_BYTES else 4
+        else:
+            raise ValueError(f"unknown wire type {kind}")
+        if place + size > len(message):
+            raise ValueError("cut short")
+        yield key >> 3, message[place : place + size]
+        place += size
+
+
+def _varint(message: memoryview, place: int) -> tuple[int, int]:
+    """A whole number of seven bits per byte, and the place after it."""
+    value = 0
+    for shift in range(0, 70, 7):
+        byte = message[place]
+        place += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, place
+    raise ValueError("a number has more than 64 bits")

@@ -1,0 +1,268 @@
+"""Exported models without PyTorch: NumPy, ``tokenizers`` and a runtime of graphs, see ``docs/export.md``.
+
+Everything but the scores is the same code as in `span_marker.SpanMarkerModel`: inputs, words, windows, document
+context, decoding. ``torch``, ``transformers`` and ``datasets`` need not be installed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from span_marker.core.arrays import Array, Batch
+from span_marker.core.checks import check_limit
+from span_marker.core.labels import OUTSIDE, check_labels
+from span_marker.core.packing import first_rows
+from span_marker.core.settings import ModelSettings
+from span_marker.core.spans import IntArray, kept_candidates
+from span_marker.core.word_splitters import check_given, import_splitter
+from span_marker.core.words import Split
+from span_marker.graphs.files import FOLDER, HEADS, MARKER_EMBEDS, MARKER_GRAPH, TEXT_GRAPH, find_files, naming_files
+from span_marker.graphs.heads import Heads
+from span_marker.graphs.runner import GraphRunner
+from span_marker.graphs.runtimes import RUNTIMES
+from span_marker.prediction.mixin import PredictionMixin
+from span_marker.preprocessing.plain_tokenizer import PlainTokenizer
+from span_marker.preprocessing.preprocessor import Preprocessor
+from span_marker.preprocessing.tokenizer import SpanMarkerTokenizer
+
+CONFIG = "config.json"
+MODEL_TYPE = "span-marker"
+
+HUB_FILES = (CONFIG, "tokenizer.json", "tokenizer_config.json", f"{FOLDER}/*")
+"""What is downloaded of a repository."""
+
+
+@dataclass(kw_only=True, eq=False)
+class ExportedSettings(ModelSettings):
+    """The settings of an exported model, and its labels.
+
+    Attributes:
+        id2label: The classes of spans by their IDs.
+    """
+
+    id2label: dict[int, str]
+
+    @classmethod
+    def from_dict(cls, values: Any) -> ExportedSettings:
+        """Read the settings from a configuration. What prediction does not need is not read.
+
+        Args:
+            values: The contents of ``config.json``.
+
+        Returns:
+            The settings.
+
+        Raises:
+            TypeError: If a setting has the wrong type.
+            ValueError: If it is the configuration of another type of model, or a setting is out of range.
+        """
+        if values["model_type"] != MODEL_TYPE:
+            raise ValueError(f"model_type={values['model_type']!r} must be {MODEL_TYPE!r}")
+        known = {field.name: values[field.name] for field in fields(cls) if field.name in values}
+        settings = cls(**known | {"id2label": {int(key): label for key, label in known["id2label"].items()}})
+        settings.build_parts()
+        settings.check_limits()
+        check_labels(settings.classes)
+        return settings
+
+
+@dataclass(frozen=True, eq=False)
+class ExportedModel(PredictionMixin):
+    """An exported model, which finds entities without PyTorch. Load it with `from_pretrained`.
+
+    Attributes:
+        config: Its settings, which may be changed: thresholds, decoding, limits, ``exact``.
+        tokenizer: Its tokenizer.
+        runner: Runs its graphs.
+        heads: Its candidate filter, its classifier, and what the letter case adds.
+        hidden_size: Size of a marker's state.
+        backend: Name of the runtime.
+    """
+
+    config: ExportedSettings
+    tokenizer: SpanMarkerTokenizer
+    runner: GraphRunner = field(repr=False)
+    heads: Heads = field(repr=False)
+    hidden_size: int
+    backend: Literal["onnx", "openvino"]
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        backend: Literal["onnx", "openvino"] = "onnx",
+        num_threads: int | None = None,
+        word_splitter: str | Split | None = None,
+        revision: str | None = None,
+        token: bool | str | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+    ) -> ExportedModel:
+        """Load a model that `span_marker.export.export_onnx` has exported.
+
+        Args:
+            path: A folder, or the name of a repository on the Hub.
+            backend: The runtime: ONNX Runtime, or OpenVINO.
+            num_threads: Number of threads that run the graphs. Defaults to ``OMP_NUM_THREADS``, or one per core.
+            word_splitter: What splits strings into words, in place of the splitter of the model: a name, a function or
+                its import path. It must be passed if the model was trained with a function.
+            revision: Branch, tag or commit of the repository.
+            token: Token of the Hub, for private repositories.
+            cache_dir: Where downloads are kept.
+
+        Returns:
+            The model.
+
+        Raises:
+            FileNotFoundError: If there is no such folder, or it has no graphs or no tokenizer.
+            ImportError: If the runtime is not installed.
+            TypeError: If ``num_threads`` is not a whole number.
+            ValueError: If ``backend`` is unknown, a file is broken, of another export or of a newer version, or the
+                model was trained with a splitter that is not passed.
+        """
+        if backend not in RUNTIMES:
+            raise ValueError(f"backend={backend!r} must be one of {[*RUNTIMES]}")
+        check_limit("num_threads", num_threads, at_least=1, also=(None,))
+        folder = _local_folder(path, {"revision": revision, "token": token, "cache_dir": cache_dir})
+        with naming_files(f"the configuration ({CONFIG})", path):
+            config = ExportedSettings.from_dict(json.loads((folder / CONFIG).read_text(encoding="utf-8")))
+        if word_splitter is not None:
+            config.word_splitter = import_splitter(word_splitter)
+        check_given(config.word_splitter, path)
+        with naming_files("the tokenizer (tokenizer.json, tokenizer_config.json)", path):
+            tokenizer = SpanMarkerTokenizer(PlainTokenizer.from_folder(folder))
+        files, manifest = find_files(path, lambda name: file if (file := folder / name).is_file() else None)
+        graphs = [RUNTIMES[backend](files[name], num_threads) for name in (TEXT_GRAPH, MARKER_GRAPH)]
+        hidden_size = graphs[1].output_shapes[0][-1]
+        with naming_files(f"the heads ({FOLDER}/{HEADS})", path, SafetensorError):
+            weights = load_file(files[HEADS])
+            runner = GraphRunner(graphs[0], graphs[1], weights.pop(MARKER_EMBEDS), manifest["max_distance"])
+            heads = Heads(weights)
+            heads.check(config, runner.marker_embeds.shape[-1], hidden_size)
+        return cls(config, tokenizer, runner, heads, hidden_size, backend)
+
+    @property
+    def labels(self) -> list[str]:
+        """The labels of entities, without ``O``, in the order of their IDs."""
+        return [label for label in self.config.classes if label != OUTSIDE]
+
+    @property
+    def max_text_length(self) -> int:
+        """The text limit in force: the longest text in tokens, special tokens included."""
+        limit = self.config.model_max_length_default
+        if self.config.model_max_length is not None:
+            limit = self.config.limit("model_max_length")
+        return int(min(limit, self.tokenizer.tokenizer.model_max_length, self.runner.max_distance))
+
+    @property
+    def preprocessor(self) -> Preprocessor:
+        """Turns sentences into what the model reads."""
+        return Preprocessor(self.tokenizer, self.config, self.max_text_length)
+
+    @property
+    def candidates_kept(self) -> float:
+        """Approximate share of the candidates that get markers in prediction; 1 without a filter."""
+        return self.config.candidates_kept
+
+    def uses_filter(self, exact: bool | None = None) -> bool:
+        """Tell whether the candidate filter chooses the candidates that get markers.
+
+        Args:
+            exact: Whether the caller requests all candidates. Defaults to ``config.exact``.
+
+        Returns:
+            False if all candidates get markers.
+        """
+        return self.config.uses_filter(exact)
+
+    def score(self, batch: Batch, exact: bool | None = None) -> tuple[Array, Array | None]:
+        """Score the candidates of a batch. See `span_marker.SpanMarkerModel.score`.
+
+        Args:
+            batch: The batch, from `SpanMarkerDataCollator.collate`.
+            exact: Whether to score all candidates, rather than those that the filter keeps. Defaults to
+                ``config.exact``.
+
+        Returns:
+            Class scores of the candidates that got markers, ``(num_kept, num_labels)``, and the indices of these
+            candidates, ascending, ``(num_kept,)``, or None for all.
+        """
+        texts = self._encode_texts(batch)
+        span_tokens, counts, span_rows, kept = batch["span_tokens"], batch["span_counts"], texts.span_rows, None
+        if self.uses_filter(exact):
+            self.config.check_filter_length()
+            settings = self.config.span_filter
+            threshold = None if settings is None else settings.threshold
+            scores, words = self._filter_scores(batch, texts), np.diff(batch["span_words"], axis=1)[:, 0]
+            kept = kept_candidates(scores, words, counts, self.config.best_per_word, threshold)
+            counts = np.bincount(texts.sentences[kept], minlength=len(counts))
+            span_tokens, span_rows = span_tokens[kept], span_rows[kept]
+        states = self.runner.encode_markers(span_tokens, counts.tolist(), texts.lengths, texts.layers, self.hidden_size)
+        return self.heads.classify(states, texts.states, span_rows), kept
+
+    def filter_scores(self, batch: Batch) -> Array:
+        """Score all candidates of a batch with the candidate filter.
+
+        Args:
+            batch: See `score`.
+
+        Returns:
+            Log-odds of an entity, ``(num_spans,)``.
+        """
+        return self._filter_scores(batch, self._encode_texts(batch))
+
+    def _filter_scores(self, batch: Batch, texts: _Texts) -> Array:
+        lengths = np.diff(batch["span_words"], axis=1)[:, 0]
+        return self.heads.filter_scores(texts.states, texts.span_rows, lengths)
+
+    def _encode_texts(self, batch: Batch) -> _Texts:
+        mask, counts = batch["attention_mask"], batch["span_counts"]
+        lengths = mask.sum(axis=1).tolist()
+        added = self.heads.case_embeds(batch["token_cases"][mask]) if self.config.letter_case else None
+        layers = self.runner.encode_texts(batch["input_ids"][mask], lengths, added)
+        sentences = np.repeat(np.arange(len(counts)), counts)
+        span_rows = batch["span_tokens"] + np.array(first_rows(lengths))[sentences, None]
+        return _Texts(lengths, layers, sentences, span_rows)
+
+
+class _Texts(NamedTuple):
+    """The encoded texts of a batch.
+
+    Attributes:
+        lengths: Tokens of each text.
+        layers: Keys and values, see `GraphRunner.encode_texts`.
+        sentences: The text of each candidate, ``(num_spans,)``.
+        span_rows: Rows of ``states`` for the first and last token of each candidate, ``(num_spans, 2)``.
+    """
+
+    lengths: list[int]
+    layers: list[Array]
+    sentences: IntArray
+    span_rows: IntArray
+
+    @property
+    def states(self) -> Array:
+        """The values of the last layer, ``(num_tokens, size)``, see `span_marker.encoders.passes.TextMemory.states`."""
+        return np.concatenate(list(self.layers[-1]), axis=1)  # over heads
+
+
+def _local_folder(path: str | os.PathLike[str], hub_arguments: dict[str, Any]) -> Path:
+    """The folder of a model; that of a repository is downloaded."""
+    folder, name = Path(path), str(path)
+    if name.strip() and folder.is_dir():
+        if not (folder / CONFIG).is_file():
+            raise FileNotFoundError(f"there is no {CONFIG} in {name!r}")
+        return folder
+    if not name.strip() or os.path.isabs(path) or name.startswith((".", "~")) or name.count("/") != 1:
+        raise FileNotFoundError(f"there is no folder {name!r} to load a model from")
+    from huggingface_hub import snapshot_download  # it comes with tokenizers; folders do not need it
+
+    return Path(snapshot_download(name, allow_patterns=list(HUB_FILES), **hub_arguments))
