@@ -132,7 +132,8 @@ def _teach(
         check(text, f"item {index} of the texts")
     start, end = PREDICTED[UNITS[kind]]
     options: dict[str, Any] = {"threshold": FLOOR, "decoding": "overlapping", "top_k": len(config.classes)}
-    found = teacher.predict_stream(texts, is_split_into_words=kind == "words", batch_size=batch_size, **options)
+    model: Any = teacher  # found is a list of dicts for each text
+    found = model.predict_stream(texts, is_split_into_words=kind == "words", batch_size=batch_size, **options)
     for text, entities in zip(texts, found, strict=True):
         by_span = {(entity[start], entity[end]): entity["labels"] for entity in entities}
         scores = [{label["label"]: label["score"] for label in labels} for labels in by_span.values()]
@@ -140,7 +141,10 @@ def _teach(
         probabilities = np.array(values, dtype=np.float32).reshape(-1, len(config.classes))
         spans = list(by_span)
         likely = zip(*likely_labels(probabilities, config.outside_id, None, config.multi_label), strict=True)
-        scored = [ScoredSpan(label, *spans[place], probabilities[place, label]) for place, label in likely]
+        scored = [
+            ScoredSpan(label, spans[place][0], spans[place][1], float(probabilities[place, label]))
+            for place, label in likely
+        ]
         selected = select(scored, teacher.config.decoder().decoding)
         row = Row(kind, text, [RowEntity(config.classes[span.label_id], span.start, span.end) for span in selected])
         yield SoftRow(row, spans, probabilities)
