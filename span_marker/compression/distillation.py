@@ -61,7 +61,7 @@ def distill(
     texts: Sequence[str] | Sequence[Sequence[str]],
     args: TrainingArguments,
     *,
-    labelled: AnnotatedData | None = None,
+    labeled: AnnotatedData | None = None,
     eval_dataset: AnnotatedData | None = None,
     batch_size: int = 32,
     **kwargs: Any,
@@ -75,7 +75,7 @@ def distill(
         texts: Texts of the kind that the student is to read, all strings or all lists of words. The more, the better:
             ten times as many as were annotated are a good start.
         args: Training arguments.
-        labelled: Annotated data, whose annotations count rather than what the teacher says.
+        labeled: Annotated data, whose annotations count rather than what the teacher says.
         eval_dataset: The evaluation data.
         batch_size: The largest number of texts in a batch of the teacher's.
         **kwargs: Other arguments of `Trainer`.
@@ -86,15 +86,15 @@ def distill(
     Raises:
         TypeError: If a text is neither a string nor a list of words.
         ValueError: If there are no texts; if the labels of the two models differ; or if texts are strings and
-            ``labelled`` has words, or the other way round.
+            ``labeled`` has words, or the other way round.
     """
     check_compressible(student)
     _check_labels(teacher.config, student.config)
-    rows = [*_teach(teacher, student.config, texts, batch_size), *_gold_rows(labelled, student.config)]
+    rows = [*_teach(teacher, student.config, texts, batch_size), *_gold_rows(labeled, student.config)]
     kinds = {soft.row.kind for soft in rows}
     if len(kinds) != 1:
         raise ValueError(
-            f"texts and labelled have {' and '.join(sorted(kinds)) or 'no rows'}: they must be of one kind, all "
+            f"texts and labeled have {' and '.join(sorted(kinds)) or 'no rows'}: they must be of one kind, all "
             "strings or all lists of words"
         )
     if student.config.decoding is None:
@@ -150,12 +150,12 @@ def _teach(
         yield SoftRow(row, spans, probabilities)
 
 
-def _gold_rows(labelled: AnnotatedData | None, config: SpanMarkerConfig) -> Iterator[SoftRow]:
+def _gold_rows(labeled: AnnotatedData | None, config: SpanMarkerConfig) -> Iterator[SoftRow]:
     """Annotated rows, whose spans have probabilities of 0 and 1."""
-    if labelled is None:
+    if labeled is None:
         return
-    dataset = as_dataset(labelled, "labelled")
-    reader = RowReader.from_dataset(dataset, "labelled", config.tags, config.classes)
+    dataset = as_dataset(labeled, "labeled")
+    reader = RowReader.from_dataset(dataset, "labeled", config.tags, config.classes)
     for index, row in enumerate(dataset):
         read = reader.read(index, *(row[column] for column in reader.columns))
         by_span: dict[tuple[int, int], list[int]] = {}

@@ -24,8 +24,8 @@ def scores(model):
     return torch.cat(batch_logits(model, WORDS)).detach().softmax(1)
 
 
-def teach(teacher, student, texts, labelled=None):
-    rows = [*distillation._teach(teacher, student.config, texts, 4), *distillation._gold_rows(labelled, student.config)]
+def teach(teacher, student, texts, labeled=None):
+    rows = [*distillation._teach(teacher, student.config, texts, 4), *distillation._gold_rows(labeled, student.config)]
     return SoftLabels.from_rows(rows, student)
 
 
@@ -106,8 +106,8 @@ def test_bad_input(tmp_path):
         distill(teacher, copy.deepcopy(teacher), [], arguments(tmp_path))
     with pytest.raises(TypeError, match="item 1 of the texts"):
         distill(teacher, copy.deepcopy(teacher), ["Paris", 3], arguments(tmp_path))
-    labelled = [{"tokens": SENTENCES[0], "ner_tags": TAGS[0]}]
+    labeled = [{"tokens": SENTENCES[0], "ner_tags": TAGS[0]}]
     with pytest.raises(ValueError, match="of one kind"):
-        distill(teacher, copy.deepcopy(teacher), TEXTS, arguments(tmp_path), labelled=labelled)
+        distill(teacher, copy.deepcopy(teacher), TEXTS, arguments(tmp_path), labeled=labeled)
     with pytest.raises(ValueError, match="split it"):
         distillation.span_keys(0, np.array([[0, 2**20]]))
