@@ -112,19 +112,24 @@ def dropout_rate(encoder: PreTrainedConfig) -> float:
     return 0.1
 
 
-def summed_loss(logits: Tensor, labels: Tensor) -> Tensor:
+def summed_loss(logits: Tensor, labels: Tensor, multi_label: bool) -> Tensor:
     """Compute the loss, summed over all candidates.
 
-    It is the cross-entropy of the class. For multi-label models, it is the binary cross-entropy, summed over all
-    classes: ``-log(sigmoid(logit))`` for the labels of a candidate, and ``-log(1 - sigmoid(logit))`` for the others.
+    It is the cross-entropy of the class, or of the probabilities of all classes. For multi-label models, it is the
+    binary cross-entropy, summed over all classes: ``-p * log(sigmoid(logit)) - (1 - p) * log(1 - sigmoid(logit))``,
+    where ``p`` is 1 for the labels of a candidate and 0 for the others, or a probability.
 
     Args:
         logits: Class scores, ``(num_spans, num_labels)``.
-        labels: Class IDs, ``(num_spans,)``; for multi-label models zeros and ones, ``(num_spans, num_labels)``.
+        labels: Class IDs, ``(num_spans,)``; or probabilities, ``(num_spans, num_labels)``, the only form for
+            multi-label models.
+        multi_label: Whether each class has its own probability.
 
     Returns:
         The loss, a scalar.
     """
-    if labels.dim() == 1:
-        return F.cross_entropy(logits, labels, reduction="sum")
-    return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype), reduction="sum")
+    if labels.dim() == 2:
+        labels = labels.to(logits.dtype)
+    if multi_label:
+        return F.binary_cross_entropy_with_logits(logits, labels, reduction="sum")
+    return F.cross_entropy(logits, labels, reduction="sum")

@@ -183,8 +183,8 @@ class SpanMarkerModel(SpanFilterMixin, PredictionMixin, SpanMarkerPreTrainedMode
             span_counts: Number of candidates per sentence, ``(batch,)``.
             span_words: First word and word after the last of each candidate, ``(num_spans, 2)``. Only the candidate
                 filter needs it.
-            labels: Class ID of each candidate, ``(num_spans,)``. For multi-label models zeros and ones, ``(num_spans,
-                num_labels)``, with 1 for each label of a candidate, or for ``O`` alone.
+            labels: Class ID of each candidate, ``(num_spans,)``; or probabilities, ``(num_spans, num_labels)``. For
+                multi-label models only these, with 1 for each label of a candidate, or for ``O`` alone.
             num_items_in_batch: Number of candidates to average the loss over. Defaults to those of this batch.
                 ``Trainer`` passes the number of a whole optimizer step when it accumulates gradients.
             exact: Whether to score all candidates, rather than those that the filter keeps. Defaults to
@@ -220,7 +220,8 @@ class SpanMarkerModel(SpanFilterMixin, PredictionMixin, SpanMarkerPreTrainedMode
             logits = self._classify(self.engine.encode(self.encoder, batch))
         loss = None
         if labels is not None and is_gold is not None:
-            loss = summed_loss(logits.float(), labels if kept is None else labels[kept])
+            chosen = labels if kept is None else labels[kept]
+            loss = summed_loss(logits.float(), chosen, self.config.multi_label)
             if filter_scores is not None:
                 loss = loss + FILTER_LOSS_WEIGHT * filter_loss(filter_scores, is_gold)
             loss = self._mean_loss(loss, len(labels) if num_items_in_batch is None else num_items_in_batch, len(labels))
@@ -309,9 +310,9 @@ class SpanMarkerModel(SpanFilterMixin, PredictionMixin, SpanMarkerPreTrainedMode
         return logits
 
     def _is_gold(self, labels: Tensor) -> Tensor:
-        """Whether candidates have a label other than ``O``, ``(num_spans,)``."""
+        """Whether candidates are likely to have a label other than ``O``, ``(num_spans,)``."""
         outside_id = self.config.outside_id
-        return labels != outside_id if labels.dim() == 1 else labels[:, outside_id] == 0
+        return labels != outside_id if labels.dim() == 1 else labels[:, outside_id] < 0.5
 
     def _mean_loss(self, total: Tensor, num_items: Tensor | int, num_labels: int) -> Tensor:
         """Divide the summed loss. For batches without candidates, that is, of empty sentences, it is zero."""

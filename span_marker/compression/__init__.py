@@ -1,0 +1,7 @@
+"""Compression: smaller models that predict nearly the same. See ``docs/small_models.md``."""
+
+from span_marker.compression.distillation import distill
+from span_marker.compression.layers import shrink
+from span_marker.compression.vocabulary import prune_vocabulary
+
+__all__ = ["distill", "prune_vocabulary", "shrink"]

@@ -1,0 +1,266 @@
+"""Distillation: a small model learns from what a larger one says about texts that nobody has annotated.
+
+The teacher's probabilities say more than labels do: how sure it is, and what else a span could be. For each candidate,
+the student learns the teacher's probabilities of all classes, with the cross-entropy as its loss (Hinton et al. 2015,
+Distilling the Knowledge in a Neural Network; the temperature is the teacher's own). Candidates to which the teacher
+gives no label a probability of `FLOOR`, or that its candidate filter drops, are ``O``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from datasets import Dataset
+from torch import Tensor
+from transformers import TrainingArguments
+
+from span_marker.compression.layers import check_compressible
+from span_marker.configuration import SpanMarkerConfig
+from span_marker.core.decoding import FloatArray, ScoredSpan, likely_labels, select
+from span_marker.core.spans import IntArray
+from span_marker.data.columns import RowReader
+from span_marker.data.in_memory import AnnotatedData, as_dataset
+from span_marker.data.rows import COLUMNS, PREDICTED, UNITS, Kind, Row, RowEntity, check_text, check_words
+from span_marker.modeling import SpanMarkerModel
+from span_marker.preprocessing.data_collator import SpanMarkerDataCollator
+from span_marker.preprocessing.features import NO_WORDS, align_entities
+from span_marker.preprocessing.inputs import Sentences
+from span_marker.training.trainer import Trainer
+
+FLOOR = 0.02
+"""Probability of a label below which the student is not told of it."""
+
+BLOCK_SIZE = 1000
+"""Number of rows whose spans are aligned with the student's words at a time."""
+
+MAX_WORDS = 2**20
+"""Number of words beyond which places in a row could not be told apart."""
+
+
+class SoftRow(NamedTuple):
+    """A text, and the probabilities of some of its spans. All other spans are ``O``.
+
+    Attributes:
+        row: The text with its entities.
+        spans: Start and end of the spans, in the unit of the row.
+        probabilities: Of each class, by the class IDs of the student, ``(num_spans, num_labels)``.
+    """
+
+    row: Row
+    spans: list[tuple[int, int]]
+    probabilities: FloatArray
+
+
+def distill(
+    teacher: SpanMarkerModel,
+    student: SpanMarkerModel,
+    texts: Sequence[str] | Sequence[Sequence[str]],
+    args: TrainingArguments,
+    *,
+    labeled: AnnotatedData | None = None,
+    eval_dataset: AnnotatedData | None = None,
+    batch_size: int = 32,
+    **kwargs: Any,
+) -> Trainer:
+    """Train a model on what another one says about texts.
+
+    Args:
+        teacher: The larger model.
+        student: The smaller model, which is trained: one from `shrink`, or a new one on a smaller encoder. It must have
+            the teacher's labels. If its ``decoding`` is not set, it gets the teacher's.
+        texts: Texts of the kind that the student is to read, all strings or all lists of words. The more, the better:
+            ten times as many as were annotated are a good start.
+        args: Training arguments.
+        labeled: Annotated data, whose annotations count rather than what the teacher says.
+        eval_dataset: The evaluation data.
+        batch_size: The largest number of texts in a batch of the teacher's.
+        **kwargs: Other arguments of `Trainer`.
+
+    Returns:
+        The trainer, which has trained the student.
+
+    Raises:
+        TypeError: If a text is neither a string nor a list of words.
+        ValueError: If there are no texts; if the labels of the two models differ; or if texts are strings and
+            ``labeled`` has words, or the other way round.
+    """
+    check_compressible(student)
+    _check_labels(teacher.config, student.config)
+    rows = [*_teach(teacher, student.config, texts, batch_size), *_gold_rows(labeled, student.config)]
+    kinds = {soft.row.kind for soft in rows}
+    if len(kinds) != 1:
+        raise ValueError(
+            f"texts and labeled have {' and '.join(sorted(kinds)) or 'no rows'}: they must be of one kind, all "
+            "strings or all lists of words"
+        )
+    if student.config.decoding is None:
+        student.config.decoding = teacher.config.decoder().decoding
+    dataset = Dataset.from_dict(
+        {
+            COLUMNS[kinds.pop()]: [soft.row.content for soft in rows],
+            "entities": [[entity.to_dict() for entity in soft.row.entities] for soft in rows],
+        }
+    )
+    trainer = _Distiller(student, args, dataset, eval_dataset, **kwargs)
+    trainer.soft_labels = SoftLabels.from_rows(rows, student)  # in words, which the trainer has settled by now
+    trainer.train()
+    return trainer
+
+
+def _check_labels(teacher: SpanMarkerConfig, student: SpanMarkerConfig) -> None:
+    if set(teacher.classes) != set(student.classes) or teacher.multi_label != student.multi_label:
+        raise ValueError(
+            f"the student must have the labels of the teacher, {teacher.classes} (multi_label={teacher.multi_label}), "
+            f"not {student.classes} (multi_label={student.multi_label})"
+        )
+
+
+def _teach(
+    teacher: SpanMarkerModel,
+    config: SpanMarkerConfig,
+    texts: Sequence[str] | Sequence[Sequence[str]],
+    batch_size: int,
+) -> Iterator[SoftRow]:
+    """Let the teacher read texts. ``config`` is the student's."""
+    kind: Kind = "text" if len(texts) and isinstance(texts[0], str) else "words"
+    check: Any = check_text if kind == "text" else check_words
+    for index, text in enumerate(texts):
+        check(text, f"item {index} of the texts")
+    start, end = PREDICTED[UNITS[kind]]
+    options: dict[str, Any] = {"threshold": FLOOR, "decoding": "overlapping", "top_k": len(config.classes)}
+    model: Any = teacher  # found is a list of dicts for each text
+    found = model.predict_stream(texts, is_split_into_words=kind == "words", batch_size=batch_size, **options)
+    for text, entities in zip(texts, found, strict=True):
+        by_span = {(entity[start], entity[end]): entity["labels"] for entity in entities}
+        scores = [{label["label"]: label["score"] for label in labels} for labels in by_span.values()]
+        values = [[of_span[label] for label in config.classes] for of_span in scores]
+        probabilities = np.array(values, dtype=np.float32).reshape(-1, len(config.classes))
+        spans = list(by_span)
+        likely = zip(*likely_labels(probabilities, config.outside_id, None, config.multi_label), strict=True)
+        scored = [
+            ScoredSpan(label, spans[place][0], spans[place][1], float(probabilities[place, label]))
+            for place, label in likely
+        ]
+        selected = select(scored, teacher.config.decoder().decoding)
+        row = Row(kind, text, [RowEntity(config.classes[span.label_id], span.start, span.end) for span in selected])
+        yield SoftRow(row, spans, probabilities)
+
+
+def _gold_rows(labeled: AnnotatedData | None, config: SpanMarkerConfig) -> Iterator[SoftRow]:
+    """Annotated rows, whose spans have probabilities of 0 and 1."""
+    if labeled is None:
+        return
+    dataset = as_dataset(labeled, "labeled")
+    reader = RowReader.from_dataset(dataset, "labeled", config.tags, config.classes)
+    for index, row in enumerate(dataset):
+        read = reader.read(index, *(row[column] for column in reader.columns))
+        by_span: dict[tuple[int, int], list[int]] = {}
+        for entity in read.entities:
+            by_span.setdefault((entity.start, entity.end), []).append(config.classes.index(entity.label))
+        values = np.zeros((len(by_span), len(config.classes)), dtype=np.float32)
+        for value, labels in zip(values, by_span.values(), strict=True):
+            value[labels if config.multi_label else labels[-1]] = 1
+        yield SoftRow(read, list(by_span), values)
+
+
+@dataclass(frozen=True)
+class SoftLabels:
+    """A data collator that replaces the labels of candidates by probabilities.
+
+    Args:
+        keys: Row, first word and word after the last of each span with probabilities, in one number, see `span_keys`,
+            ``(num_spans,)``, ascending.
+        probabilities: ``(num_spans, num_labels)``.
+        outside_id: Class ID of ``O``.
+        collator: Makes batches; None until the trainer has one.
+    """
+
+    keys: IntArray
+    probabilities: FloatArray
+    outside_id: int
+    collator: SpanMarkerDataCollator | None = None
+
+    @classmethod
+    def from_rows(cls, rows: Sequence[SoftRow], student: SpanMarkerModel) -> SoftLabels:
+        """Find the words of the student that spans consist of. Spans that begin or end inside a word are left out.
+
+        Args:
+            rows: The rows, all of one kind.
+            student: The student.
+
+        Returns:
+            The collator.
+        """
+        keys, probabilities = [], []
+        for first in range(0, len(rows), BLOCK_SIZE):
+            block = rows[first : first + BLOCK_SIZE]
+            sentences = Sentences([soft.row.content for soft in block], are_texts=block[0].row.kind == "text")
+            encodings = student.preprocessor.encode(sentences)
+            for index, (soft, encoding) in enumerate(zip(block, encodings, strict=True), first):
+                numbered = [RowEntity(str(place), *span) for place, span in enumerate(soft.spans)]
+                aligned = align_entities(Row(soft.row.kind, soft.row.content, numbered), encoding, f"row {index}")
+                whole = [span for span in aligned if span.start != NO_WORDS]
+                keys.append(span_keys(index, np.array([span[1:] for span in whole], dtype=np.int64).reshape(-1, 2)))
+                probabilities.append(soft.probabilities[[int(span.label) for span in whole]])
+        joined, order = np.unique(np.concatenate(keys), return_index=True)
+        return cls(joined, np.concatenate(probabilities)[order], student.config.outside_id)
+
+    def __call__(self, features: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+        """Collate features.
+
+        Args:
+            features: See `SpanMarkerDataCollator`.
+
+        Returns:
+            The batch, with ``labels``, ``(num_candidates, num_labels)``.
+        """
+        assert self.collator is not None
+        batch = self.collator(features)
+        rows = np.repeat(batch["rows"].numpy(), batch["span_counts"].numpy())
+        wanted = span_keys(rows, batch["span_words"].numpy())
+        labels = np.zeros((len(wanted), self.probabilities.shape[1]), dtype=np.float32)
+        labels[:, self.outside_id] = 1
+        if len(self.keys):
+            places = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
+            is_known = self.keys[places] == wanted
+            labels[is_known] = self.probabilities[places[is_known]]
+        return {**batch, "labels": torch.from_numpy(labels)}
+
+
+def span_keys(rows: Any, span_words: IntArray) -> IntArray:
+    """Number spans, so that they can be looked up.
+
+    Args:
+        rows: The row of each span, ``(num_spans,)``, or of all.
+        span_words: First word and word after the last, ``(num_spans, 2)``.
+
+    Returns:
+        A number for each span, ``(num_spans,)``.
+
+    Raises:
+        ValueError: If a row has more than `MAX_WORDS` words.
+    """
+    if span_words.max(initial=0) >= MAX_WORDS:
+        raise ValueError(f"a text of {span_words.max()} words must have less than {MAX_WORDS}: split it")
+    starts, ends = span_words.T
+    keys: IntArray = (rows * MAX_WORDS + starts) * MAX_WORDS + ends
+    return keys
+
+
+class _Distiller(Trainer):
+    """Trains on probabilities, and evaluates on annotations."""
+
+    soft_labels: SoftLabels
+
+    def get_train_dataloader(self) -> Any:
+        """See `Trainer`."""
+        collator: Any = self.data_collator
+        self.data_collator = replace(self.soft_labels, collator=collator)
+        try:
+            return super().get_train_dataloader()
+        finally:
+            self.data_collator = collator
