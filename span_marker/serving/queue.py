@@ -29,8 +29,10 @@ Found: TypeAlias = tuple[list[Any], Coverage]
 """The entities of a sentence, and how much of it was read."""
 
 GROUP_BYTES = 24 * 1024
-"""About how many bytes of text are read together, some 4,000 words of English. The model is busy with them when a request
-comes. They are bytes of UTF-8: where letters take several, words have more tokens, too."""
+"""About how many bytes of text are read together, some 4,000 words of English. Whatever comes meanwhile waits for them.
+
+They are bytes of UTF-8: where letters take several, words have more tokens, too.
+"""
 
 SHARE_BYTES = GROUP_BYTES // 8
 """About how many bytes one job may have in a group before it is the turn of the next."""
@@ -137,11 +139,11 @@ class PredictionQueue:
         self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
-        """Stop when the model has read what it is reading."""
+        """Stop once nobody waits for anything. What the model may still be reading, it reads in vain."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task})
-            self._executor.shutdown()
+            self._executor.shutdown(wait=False)
 
     async def _run(self) -> None:
         while True:

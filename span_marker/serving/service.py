@@ -84,7 +84,7 @@ class Service:
         await self.long_queue.start()
 
     async def stop(self) -> None:
-        """Stop when the models have read what they are reading."""
+        """Stop once nobody waits for anything."""
         await asyncio.gather(self.queue.stop(), self.long_queue.stop())
 
     async def plan(self, model: str | None, options: Options) -> Plan:
