@@ -57,6 +57,16 @@ def test_help_does_not_wait_for_torch():
     assert output.splitlines()[-1] == "[]"
 
 
+@pytest.mark.parametrize("given", [None, "7"])
+def test_kernels_for_few_lengths_are_kept_in_memory(given):
+    code = "import os; from span_marker_cli.main import options; options()\n"
+    code += "print(os.environ['ONEDNN_PRIMITIVE_CACHE_CAPACITY'])"
+    environment = {**os.environ, **({} if given is None else {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": given})}
+    command = [sys.executable, "-c", code]
+    output = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
+    assert output.strip() == (given or "64")
+
+
 def test_the_script_is_installed():
     from importlib.metadata import entry_points
 
