@@ -89,8 +89,8 @@ class RowStream(Response):
             else:
                 found.update((at, self._plan.select(entities)) for at, (entities, _) in zip(places, read, strict=True))
         rows = [{**line.row, "entities": found.get(at, [])} for at, line in enumerate(lines)]
-        for at, error in errors.items():
-            rows[at]["error"] = error
+        for at, message in errors.items():
+            rows[at]["error"] = message
         return b"".join(json_line(row, f"row {at}") for at, row in enumerate(rows))
 
 

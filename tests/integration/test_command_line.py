@@ -120,9 +120,8 @@ def test_model_commands(folder, tmp_path):
     assert facts["labels"] == ["PER", "ORG", "LOC"] or set(facts["labels"]) == {"PER", "ORG", "LOC"}
     card, _ = run("card", folder / "model")
     assert "span-marker" in card
-    rate = json.loads(
-        run("bench", folder / "model", folder / "texts.jsonl", "--sentences", 20, "--rounds", 1, "--json")[0]
-    )
+    texts = [folder / "texts.jsonl", folder / "dev.conll"]  # texts and lists of words
+    rate = json.loads(run("bench", folder / "model", *reversed(texts), "--sentences", 20, "--rounds", 1, "--json")[0])
     assert [pace["batch_size"] for pace in rate["paces"]] == [1, 8, 32]
     assert "torch" in run("version")[0]
 
