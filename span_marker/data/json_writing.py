@@ -61,8 +61,8 @@ def json_line(row: Mapping[str, Any], location: str) -> bytes:
         ValueError: See `row_to_json`.
 
     Example:
-        >>> json_line({"text": "caf\u00e9 \ud800"}, "row 0")
-        b'{"text": "caf\xc3\xa9 \\ud800"}\n'
+        >>> json_line({"text": "\u00e4 \ud800"}, "row 0")
+        b'{"text": "\xc3\xa4 \\ud800"}\n'
     """
     return row_to_json(row, location).encode(errors="backslashreplace") + b"\n"
 
