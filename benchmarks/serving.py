@@ -1,11 +1,12 @@
-"""Measures the server: requests per second and latency, by number of connections, beside ``model.predict``.
+"""Measures the server: requests per second and latency beside ``model.predict``, mixed-up answers, and memory.
 
 ``python benchmarks/serving.py --model FOLDER --data FOLDER`` starts ``span-marker serve`` in a process of its own and
-sends it the test sentences of CoNLL data, one per request, over 1, 8, 64 and 512 connections that stay open.
-``model.predict`` reads the same sentences in batches of 32, in this process, before the server starts.
-``--check 100000`` sends so many requests instead, and counts answers that are not those of ``model.predict``. Both
-write down how much memory the server has. Client and server share the processor. Figures go to
-``benchmarks/results/serving.json``.
+sends it the test sentences of CoNLL data, one per request, over 1, 8, 64 and 512 connections that stay open. In each
+round, ``model.predict`` reads the same sentences in batches of 32, in this process, while the server has nothing to do;
+figures are medians over rounds. Then 64 clients send 100,000 requests (``--check``), all of other texts at a time, and
+their answers are compared with those of ``model.predict``; the memory of the server is looked at twenty times. Client
+and server share the processor. Without ``--data``, texts are those of the bundled corpus; without ``--model``, a tiny
+random model reads them. Figures go to ``benchmarks/results/serving.json``.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import re
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,13 +28,17 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
+from bulk import model_or_tiny, read_split
 from speed import machine, read_conll
 
 from span_marker import SpanMarkerModel
 
 HERE = Path(__file__).parent
 CONNECTIONS = (1, 8, 64, 512)
+CHECK_CONNECTIONS = 64
 BATCH_SIZE = 32
+LOOKS = 20
+"""How often the memory of the server is looked at while answers are checked."""
 
 
 @contextmanager
@@ -94,24 +100,53 @@ async def send(
     return seconds
 
 
-def measure(port: int, texts: list[str], num_requests: int, num_connections: int) -> dict[str, Any]:
+def measure(port: int, texts: list[str], num_requests: int, num_connections: int) -> dict[str, float]:
     """Requests per second and milliseconds per request."""
     started = time.perf_counter()
     seconds = sorted(asyncio.run(send(port, texts, num_requests, num_connections, lambda number, found: None)))
     return {
-        "connections": num_connections,
-        "requests": num_requests,
         "per_second": num_requests / (time.perf_counter() - started),
         "p50_ms": 1e3 * statistics.median(seconds),
         "p99_ms": 1e3 * seconds[int(0.99 * (len(seconds) - 1))],
-        "server_mebibytes": memory_of(port),
     }
 
 
-def check(port: int, texts: list[str], expected: list[Any], num_requests: int, num_connections: int) -> dict[str, Any]:
+def predict_rate(model: Any, texts: list[str]) -> float:
+    """Texts per second of ``model.predict``."""
+    started = time.perf_counter()
+    model.predict(texts, BATCH_SIZE, is_split_into_words=False)
+    return len(texts) / (time.perf_counter() - started)
+
+
+def compare(
+    port: int, model: Any, texts: list[str], num_requests: int, all_connections: list[int], num_rounds: int
+) -> dict[str, Any]:
+    """Measure the server with numbers of connections, and ``model.predict``, in turns."""
+    predict_rate(model, texts[:BATCH_SIZE])
+    measure(port, texts, min(num_requests, 200), 1)
+    rates: list[float] = []
+    rows: dict[int, list[dict[str, float]]] = {number: [] for number in all_connections}
+    for _ in range(num_rounds):
+        rates.append(predict_rate(model, texts))
+        for num_connections in all_connections:
+            rows[num_connections].append(measure(port, texts, num_requests, num_connections))
+    rate = statistics.median(rates)
+    print(f"model.predict in batches of {BATCH_SIZE}: {rate:.1f}/s")
+    table = []
+    for num_connections, measured in rows.items():
+        row = {name: statistics.median(one[name] for one in measured) for name in measured[0]}
+        table.append({"connections": num_connections, **row, "of_predict": row["per_second"] / rate})
+        text = (
+            "{connections:>4} connections: {per_second:.1f}/s ({of_predict:.2f}), p50 {p50_ms:.1f}, p99 {p99_ms:.1f} ms"
+        )
+        print(text.format(**table[-1]), flush=True)
+    return {"predict_per_second": rate, "requests": num_requests, "rounds": num_rounds, "server": table}
+
+
+def check(port: int, texts: list[str], expected: list[Any], num_requests: int) -> dict[str, Any]:
     """Count answers that belong to another text, and those that differ from ``model.predict``."""
     wrong = {"of_another_text": 0, "different": 0}
-    memory: list[float] = []
+    memory = [memory_of(port)]
 
     def places(entities: Any) -> list[Any]:
         return [(entity["label"], entity["char_start_index"], entity["char_end_index"]) for entity in entities]
@@ -123,45 +158,49 @@ def check(port: int, texts: list[str], expected: list[Any], num_requests: int, n
         )
         wrong["different"] += places(entities) != places(expected[number % len(texts)])
 
-    for part in range(10):
-        asyncio.run(send(port, texts, num_requests // 10, num_connections, see))
+    started = time.perf_counter()
+    for part in range(LOOKS):
+        asyncio.run(send(port, texts, num_requests // LOOKS, CHECK_CONNECTIONS, see))
         memory.append(memory_of(port))
-        print(f"{(part + 1) * num_requests // 10:>9,} requests: {wrong}, {memory[-1]:.0f} MiB", flush=True)
-    return {"requests": num_requests, "connections": num_connections, **wrong, "server_mebibytes": memory}
+        seconds = time.perf_counter() - started
+        print(
+            f"{(part + 1) * (num_requests // LOOKS):>9,} requests in {seconds:.0f} s: {wrong}, {memory[-1]:.0f} MiB",
+            flush=True,
+        )
+    return {
+        "requests": LOOKS * (num_requests // LOOKS),
+        "connections": CHECK_CONNECTIONS,
+        "seconds": seconds,
+        **wrong,
+        "server_mebibytes": memory,
+    }
 
 
 def main() -> None:
     """Measure, and write down what came out."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", required=True, help="folder of a checkpoint")
-    parser.add_argument("--data", type=Path, required=True, help="folder with test.txt in CoNLL format")
-    parser.add_argument("--requests", type=int, default=4_000, help="per number of connections")
+    parser.add_argument("--model", help="folder of a checkpoint")
+    parser.add_argument("--data", type=Path, help="folder with test.txt in CoNLL format")
+    parser.add_argument("--requests", type=int, default=2_000, help="per number of connections and round")
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--connections", type=int, nargs="+", default=CONNECTIONS)
-    parser.add_argument("--check", type=int, help="send so many requests, and compare the answers")
+    parser.add_argument("--check", type=int, default=100_000, help="compare the answers to so many; 0 for none")
     parser.add_argument("--results", type=Path, default=HERE / "results" / "serving.json")
     options = parser.parse_args()
-    texts = list(dict.fromkeys(" ".join(words) for words in read_conll(options.data / "test.txt")[0] if words))
-    model: Any = SpanMarkerModel.from_pretrained(options.model)
-    model.predict(texts[:BATCH_SIZE], BATCH_SIZE, is_split_into_words=False)
-    started = time.perf_counter()
-    expected = model.predict(texts, BATCH_SIZE, is_split_into_words=False)
-    per_second = len(texts) / (time.perf_counter() - started)
-    results = json.loads(options.results.read_text(encoding="utf-8")) if options.results.exists() else {}
-    results["machine"] = machine()
-    with serving(options.model, max(options.connections)) as port:
-        measure(port, texts, min(len(texts), 200), 1)
-        if options.check:
-            results["check"] = check(port, texts, expected, options.check, max(options.connections))
-        else:
-            results["predict_per_second"] = per_second
-            results["server"] = []
-            for num_connections in options.connections:
-                row = measure(port, texts, options.requests, num_connections)
-                results["server"].append(row)
-                print(
-                    "{connections:>4} connections: {per_second:.1f}/s, {p50_ms:.1f} and {p99_ms:.1f} ms".format(**row)
-                )
-            print(f"model.predict in batches of {BATCH_SIZE}: {results['predict_per_second']:.1f}/s")
+    if options.data is None:
+        texts = read_split("train")["text"][:]
+    else:
+        texts = [" ".join(words) for words in read_conll(options.data / "test.txt")[0]]
+    texts = list(dict.fromkeys(texts))
+    results: dict[str, Any] = {"machine": machine(), "model": options.model or "tiny", "texts": len(texts)}
+    with tempfile.TemporaryDirectory() as folder:
+        path = model_or_tiny(options.model, Path(folder))
+        model: Any = SpanMarkerModel.from_pretrained(path)
+        with serving(path, max(*options.connections, CHECK_CONNECTIONS)) as port:
+            results |= compare(port, model, texts, options.requests, options.connections, options.rounds)
+            if options.check:
+                expected = model.predict(texts, BATCH_SIZE, is_split_into_words=False)
+                results["check"] = check(port, texts, expected, options.check)
     options.results.parent.mkdir(parents=True, exist_ok=True)
     options.results.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 

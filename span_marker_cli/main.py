@@ -76,6 +76,9 @@ def options(
     if quiet or not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error" if quiet else "warning")
+    # Read by oneDNN, which would keep 1,024 kernels: memory would grow for tens of thousands of texts, since hardly
+    # two batches have the same lengths. Within a batch, all layers have the same.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
     level = logging.DEBUG if debug else logging.ERROR if quiet else logging.WARNING
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
     logging.getLogger("span_marker").setLevel(level)

@@ -50,10 +50,9 @@ class HeldModel:
         return getattr(self._model, name)
 
     def predict(self, sentences: list[Any], *arguments: Any, **options: Any) -> Any:
-        if sentences:
-            self.calls.append(list(sentences))
-            self.is_asked.set()
-            assert self.may_go_on.wait(PATIENCE)
+        self.calls.append(list(sentences))
+        self.is_asked.set()
+        assert self.may_go_on.wait(PATIENCE)
         return self._model.predict(sentences, *arguments, **options)
 
 

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from os import PathLike
-from typing import Any
 
 import torch
 
@@ -89,20 +88,19 @@ def measure(
         FileNotFoundError: If there is no such file.
         ValueError: If a file cannot be read, or there are no texts.
     """
-    predict: Any = model.predict
-    texts = [item.content for item in islice(read_items(find_files(paths)), num_sentences)]
+    contents = [item.content for item in islice(read_items(find_files(paths)), num_sentences)]
+    texts = [{"tokens" if isinstance(content, list) else "text": content} for content in contents]
     if not texts:
         raise ValueError("there are no texts to measure with")
-    are_words = not isinstance(texts[0], str)
     rates: dict[int, list[float]] = {size: [] for size in batch_sizes}
     times: dict[int, list[float]] = {size: [] for size in batch_sizes}
-    predict(texts[: max(batch_sizes)], is_split_into_words=are_words)
+    list(model.predict_stream(texts[: max(batch_sizes)]))
     for _ in range(num_rounds):
         for size in batch_sizes:
             started = time.perf_counter()
             for first in range(0, len(texts), size):
                 before = time.perf_counter()
-                predict(texts[first : first + size], size, is_split_into_words=are_words)
+                list(model.predict_stream(texts[first : first + size], size))
                 times[size].append(1e3 * (time.perf_counter() - before))
             rates[size].append(len(texts) / (time.perf_counter() - started))
     paces = [Pace(size, statistics.median(rates[size]), *_percentiles(times[size])) for size in batch_sizes]

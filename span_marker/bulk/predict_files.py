@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from span_marker.bulk.reader import OnError, Reader, Reading, available_cpus
 from span_marker.bulk.results import Results, write_lines
-from span_marker.bulk.sources import STANDARD_INPUT, Item, find_files, read_items, total_bytes
+from span_marker.bulk.sources import STANDARD_INPUT, FileList, Item, find_files, read_items
 
 logger = logging.getLogger(__name__)
 
@@ -121,7 +121,7 @@ def predict_files(
         items = read_items(files, text_column)
         skipped = deque(islice(items, num_before), maxlen=1)
         num_skipped = skipped[0].num_bytes if skipped else 0
-        with _Progress(total_bytes(files), num_skipped, show_progress) as progress, _executor(num_workers) as executor:
+        with _Progress(files.num_bytes, num_skipped, show_progress) as progress, _executor(num_workers) as executor:
             for chunk, readings in _read_ahead(_chunks(items), reader, executor, num_workers):
                 write([{**item.columns, **reading.columns()} for item, reading in zip(chunk, readings, strict=True)])
                 counts["texts"] += len(chunk)
@@ -137,7 +137,7 @@ def _writing(
     output_format: str | None,
     resume: bool,
     overwrite: bool,
-    files: Sequence[Any],
+    files: FileList,
     reader: Reader,
     text_column: str | None,
 ) -> Iterator[tuple[Callable[[list[dict[str, Any]]], None] | None, int]]:
@@ -149,12 +149,12 @@ def _writing(
             raise ValueError("a run that wrote to standard output cannot be resumed: pass a file")
         yield lambda rows: write_lines(sys.stdout.buffer, rows), 0
         return
-    if resume and any(file.path == STANDARD_INPUT for file in files):
+    if resume and files.has_standard_input:
         raise ValueError(
             "a run that reads standard input cannot be resumed, since it may hold other texts now: pass a file"
         )
     settings = {"model": reader.model, "text_column": text_column, "dtype": reader.dtype, "on_error": reader.on_error}
-    run = {**settings, **reader.options, "files": [file.fingerprint() for file in files]}
+    run = {**settings, **reader.options, "files": files.fingerprint}
     results = Results(output, output_format, run)
     if not results.begin(resume, overwrite):
         yield None, 0

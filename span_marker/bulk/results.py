@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 from span_marker.core.surrogates import readable
 from span_marker.data.entity_tables import BOUNDS, DETAILS
 from span_marker.data.files import FORMATS, write_annotations
-from span_marker.data.json_writing import row_to_json
+from span_marker.data.json_writing import json_line
 from span_marker.data.text_files import writing
 
 CONTENTS = ("text", "tokens")
@@ -110,8 +110,7 @@ def write_lines(file: BinaryIO, rows: list[dict[str, Any]]) -> None:
         TypeError: If a column has a value of a type that JSON does not have.
         ValueError: If it has NaN or an infinity.
     """
-    lines = (row_to_json(row, f"the row {row.get('text', row.get('tokens'))!r:.100}") + "\n" for row in rows)
-    file.write("".join(lines).encode(errors="backslashreplace"))
+    file.write(b"".join(json_line(row, f"the row {row.get('text', row.get('tokens'))!r:.100}") for row in rows))
     file.flush()
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import logging
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from tempfile import SpooledTemporaryFile
 from typing import Any, BinaryIO, NamedTuple
 
 from span_marker.data.conll import read_conll
@@ -19,6 +21,9 @@ logger = logging.getLogger(__name__)
 
 STANDARD_INPUT = "-"
 """The path that stands for standard input."""
+
+LIST_BYTES = 2**20
+"""How much of a list of files is in memory."""
 
 
 class Item(NamedTuple):
@@ -55,7 +60,7 @@ class InputFile(NamedTuple):
         """The size of the file; 0 for standard input."""
         return 0 if self.path == STANDARD_INPUT else os.path.getsize(self.path)
 
-    def fingerprint(self) -> list[Any]:
+    def state(self) -> list[Any]:
         """Return what tells the file from another one, or from another state of it."""
         if self.path == STANDARD_INPUT:
             return [self.path, self.kind]
@@ -63,7 +68,50 @@ class InputFile(NamedTuple):
         return [self.path, self.kind, state.st_size, state.st_mtime_ns]
 
 
-def find_files(paths: Iterable[str | os.PathLike[str]], kind: str | None = None) -> list[InputFile]:
+class FileList:
+    """Files of texts, in the order in which they are read. The list is on disk if it is long.
+
+    Args:
+        files: The files.
+
+    Attributes:
+        num_bytes: The sum of their sizes; 0 if it is not known, because standard input is among them.
+        fingerprint: What tells them from other files, and from other states of them.
+        has_standard_input: Whether standard input is among them.
+    """
+
+    def __init__(self, files: Iterable[InputFile]) -> None:
+        self._lines = SpooledTemporaryFile(LIST_BYTES)  # noqa: SIM115  (see __del__)
+        self.num_bytes, self.has_standard_input, is_empty = 0, False, True
+        states = hashlib.sha256()
+        for file in files:
+            self._lines.write(json.dumps(file).encode() + b"\n")
+            states.update(json.dumps(file.state()).encode())
+            self.num_bytes += file.num_bytes
+            self.has_standard_input |= file.path == STANDARD_INPUT
+            is_empty = False
+        if is_empty:
+            raise ValueError("there is nothing to read: pass a file, a folder, or - for standard input")
+        if self.has_standard_input:
+            self.num_bytes = 0
+        self.fingerprint = states.hexdigest()
+
+    def __iter__(self) -> Iterator[InputFile]:
+        """Iterate over the files."""
+        place = 0
+        while True:
+            self._lines.seek(place)
+            line = self._lines.readline()
+            if not line:
+                return
+            place += len(line)
+            yield InputFile(*json.loads(line))
+
+    def __del__(self) -> None:
+        self._lines.close()
+
+
+def find_files(paths: Iterable[str | os.PathLike[str]], kind: str | None = None) -> FileList:
     """List files of texts, those in folders and their folders included, in the order of their names.
 
     Args:
@@ -80,29 +128,28 @@ def find_files(paths: Iterable[str | os.PathLike[str]], kind: str | None = None)
     """
     if kind is not None and kind not in KINDS:
         raise ValueError(f"there is no format {kind!r}: it must be one of {', '.join(KINDS)}")
-    files: list[InputFile] = []
-    for given in paths:
-        path = os.fspath(given)
-        if path == STANDARD_INPUT:
-            files.append(InputFile(path, kind or "lines", "standard input"))
-        elif os.path.isdir(path):
-            files += _in_folder(Path(path), kind)
-        elif not os.path.exists(path):
-            raise FileNotFoundError(f"there is no {path}")
-        else:
-            found = kind or ENDINGS.get(Path(path).suffix.lower())
-            if found is None:
-                raise ValueError(
-                    f"the ending of {path} does not say how to read it: pass a format, one of {', '.join(KINDS)}"
-                )
-            files.append(InputFile(path, found, Path(path).name))
-    if not files:
-        raise ValueError("there is nothing to read: pass a file, a folder, or - for standard input")
-    return files
+    return FileList(file for path in paths for file in _at(os.fspath(path), kind))
 
 
-def _in_folder(folder: Path, kind: str | None) -> list[InputFile]:
-    files, passed_over = [], Counter[str]()
+def _at(path: str, kind: str | None) -> Iterator[InputFile]:
+    """The file at a path, or those in the folder."""
+    if path == STANDARD_INPUT:
+        yield InputFile(path, kind or "lines", "standard input")
+    elif os.path.isdir(path):
+        yield from _in_folder(Path(path), kind)
+    elif not os.path.exists(path):
+        raise FileNotFoundError(f"there is no {path}")
+    else:
+        found = kind or ENDINGS.get(Path(path).suffix.lower())
+        if found is None:
+            raise ValueError(
+                f"the ending of {path} does not say how to read it: pass a format, one of {', '.join(KINDS)}"
+            )
+        yield InputFile(path, found, Path(path).name)
+
+
+def _in_folder(folder: Path, kind: str | None) -> Iterator[InputFile]:
+    is_empty, passed_over = True, Counter[str]()
     for parent, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
@@ -111,13 +158,13 @@ def _in_folder(folder: Path, kind: str | None) -> list[InputFile]:
             if found is None or name.startswith("."):
                 passed_over[path.suffix or name] += 1
             else:
-                files.append(InputFile(str(path), found, str(path.relative_to(folder))))
-    if not files:
+                is_empty = False
+                yield InputFile(str(path), found, str(path.relative_to(folder)))
+    if is_empty:
         raise ValueError(f"{folder} has no file whose ending is one of {', '.join(ENDINGS)}: pass a format")
     if passed_over:
         counts = ", ".join(f"{count} {ending}" for ending, count in passed_over.most_common(5))
         logger.warning("%s: %d files are passed over (%s)", folder, passed_over.total(), counts)
-    return files
 
 
 def read_items(files: Iterable[InputFile], text_column: str | None = None) -> Iterator[Item]:
@@ -276,15 +323,3 @@ ENDINGS: Mapping[str, str] = {
     **dict.fromkeys((".conll", ".bio", ".iob", ".iob2"), "conll"),
 }
 """The kinds of files by their endings."""
-
-
-def total_bytes(files: Sequence[InputFile]) -> int:
-    """Add up the sizes of files.
-
-    Args:
-        files: The files.
-
-    Returns:
-        The sum; 0 if it is not known, because standard input is among them.
-    """
-    return 0 if any(file.path == STANDARD_INPUT for file in files) else sum(file.num_bytes for file in files)

@@ -46,6 +46,27 @@ def row_to_json(row: Mapping[str, Any], location: str) -> str:
     return line
 
 
+def json_line(row: Mapping[str, Any], location: str) -> bytes:
+    r"""Write a row as a line of a file of JSON lines.
+
+    Args:
+        row: Its columns, see `row_to_json`.
+        location: What to call it in errors.
+
+    Returns:
+        The line with its end, in UTF-8. Lone surrogates are escaped.
+
+    Raises:
+        TypeError: See `row_to_json`.
+        ValueError: See `row_to_json`.
+
+    Example:
+        >>> json_line({"text": "\u00e4 \ud800"}, "row 0")
+        b'{"text": "\xc3\xa4 \\ud800"}\n'
+    """
+    return row_to_json(row, location).encode(errors="backslashreplace") + b"\n"
+
+
 def _dumps(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False, default=_plain)
 

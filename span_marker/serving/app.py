@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
@@ -73,7 +72,7 @@ def create_app(
 ) -> FastAPI:
     """Make an application that answers with the entities of texts, for any server that runs ASGI.
 
-    Run it in one process: it has a queue and a thread of its own, and the models are loaded once.
+    Run it in one process: it has queues and threads of its own, and the models are loaded once.
 
     Args:
         models: The models, by name. Requests that name none are for the first.
@@ -95,9 +94,9 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        await service.queue.start()
+        await service.start()
         yield
-        await service.queue.stop()
+        await service.stop()
 
     app = FastAPI(
         title="SpanMarker",
@@ -164,10 +163,6 @@ def _inline(schema: Any, definitions: Mapping[str, Any]) -> Any:
     return {name: _inline(part, definitions) for name, part in schema.items()}
 
 
-def _json(value: Any) -> Response:
-    return Response(json.dumps(value, ensure_ascii=False, allow_nan=False), media_type="application/json")
-
-
 def _check_type(request: Request, *types: str) -> None:
     """Refuse what pages of other origins can send without asking: forms and plain text."""
     sent = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -186,15 +181,16 @@ async def predict(request: Request, service: Serving) -> Response:
     _check_type(request, "application/json")
     with service.admission.enter():
         asked = parse(PredictRequest, await service.limits.read_body(request))
-        plan = service.plan(asked.model, asked)
+        plan = await service.plan(asked.model, asked)
         sentences, are_words, is_single = asked.sentences()
+        await service.limits.check_words(sentences)
         found = await service.read(plan, sentences, are_words, request)
         entities = [plan.select(entities) for entities, _ in found]
         coverages = [json_value(coverage) for _, coverage in found]
         answer = {"model": plan.model, "entities": entities[0] if is_single else entities}
         if asked.return_coverage:
             answer["coverage"] = coverages[0] if is_single else coverages
-        return _json(answer)
+        return JSONResponse(answer)
 
 
 @router.post(
@@ -237,7 +233,7 @@ async def predict_stream(
         offsets=offsets,
         labels=labels,
     )
-    return RowStream(request, service, service.plan(model, options))
+    return RowStream(request, service, await service.plan(model, options))
 
 
 @router.post(
@@ -267,14 +263,15 @@ async def _answer_task(request: Request, service: Service, name: str | None) -> 
     with service.admission.enter():
         asked = parse(TaskRequest, await service.limits.read_body(request))
         parameters = asked.parameters or TaskParameters()
-        plan = service.plan(name, Options(threshold=parameters.threshold, decoding=parameters.decoding))
+        plan = await service.plan(name, Options(threshold=parameters.threshold, decoding=parameters.decoding))
         texts = [asked.inputs] if isinstance(asked.inputs, str) else asked.inputs
+        await service.limits.check_words(texts)
         found = await service.read(plan, texts, False, request)
         answers = [
             [_task_entity(entity) for entity in entities if entity["label"] not in (parameters.ignore_labels or ())]
             for entities, _ in found
         ]
-        return _json(answers[0] if isinstance(asked.inputs, str) else answers)
+        return JSONResponse(answers[0] if isinstance(asked.inputs, str) else answers)
 
 
 def _task_entity(entity: Mapping[str, Any]) -> dict[str, Any]:
@@ -291,7 +288,7 @@ async def health() -> dict[str, str]:
 @router.get("/ready", responses={503: {"model": ErrorAnswer, "description": "No requests are read."}})
 async def ready(service: Serving) -> dict[str, str]:
     """Whether requests are read, and there is room for more."""
-    if not service.queue.is_running or service.admission.num_inside >= service.limits.max_requests:
+    if not service.is_running or service.admission.num_inside >= service.limits.max_requests:
         raise HTTPException(503, "the server stops, or has as many requests as it may")
     return {"status": "ready"}
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import NoReturn
 
-import regex
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from span_marker.core.words import UNSPACED
+from span_marker.core.words import unicode_words
 
 STATUSES = {
     400: "The body is not JSON.",
@@ -34,9 +33,6 @@ RETRY = {"Retry-After": "1"}
 LINGER_SECONDS = 1.0
 """How long the rest of a body that is too large is thrown away, so that its client gets to read why."""
 
-_WORD = regex.compile(r"\w+|[^\w\s]")
-_UNSPACED = regex.compile(UNSPACED)
-
 
 @dataclass(frozen=True)
 class Limits:
@@ -45,7 +41,7 @@ class Limits:
     Attributes:
         max_requests: Number of requests at a time, from the start of their bodies to the end of their answers.
         max_body: Bytes of the body of a request, or of a line of a stream.
-        max_words: Words of all texts of a request, see `count_words`.
+        max_words: Words of all texts of a request, see `unicode_words`.
         timeout: Seconds to wait for a body, and again for its answer; for a stream, for the next lines.
 
     Raises:
@@ -102,15 +98,18 @@ class Limits:
             {"Connection": "close"},
         )
 
-    def check_words(self, num_words: int) -> None:
-        """Refuse a request with too many words.
+    async def check_words(self, sentences: Sequence[str | list[str]]) -> None:
+        """Refuse sentences with too many words.
 
         Args:
-            num_words: Number of words of all its texts.
+            sentences: Texts, or lists of words.
 
         Raises:
-            HTTPException: If they are too many.
+            HTTPException: If they have more words than a request may have.
         """
+        if sum(map(len, sentences)) + len(sentences) <= self.max_words:
+            return  # no text has more words than characters, but each sentence counts as one at least
+        num_words = await asyncio.to_thread(lambda: sum(map(_count_words, sentences)))
         if num_words > self.max_words:
             raise HTTPException(
                 413,
@@ -151,20 +150,5 @@ class Admission:
             self.num_inside -= 1
 
 
-def count_words(sentence: str | list[str]) -> int:
-    """Count the words of a text, about as encoders split it.
-
-    Args:
-        sentence: A text, or a list of words.
-
-    Returns:
-        The number of words; in scripts without white space between words, of characters. At least 1.
-
-    Example:
-        >>> count_words("Paris, France"), count_words(["New York"])
-        (3, 1)
-    """
-    if not isinstance(sentence, str):
-        return max(len(sentence), 1)
-    rest, num_unspaced = (sentence, 0) if sentence.isascii() else _UNSPACED.subn(" ", sentence)
-    return max(sum(1 for _ in _WORD.finditer(rest)) + num_unspaced, 1)
+def _count_words(sentence: str | list[str]) -> int:
+    return max(len(unicode_words(sentence) if isinstance(sentence, str) else sentence), 1)

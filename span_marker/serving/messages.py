@@ -181,7 +181,7 @@ class Info(BaseModel):
 
     version: str
     models: list[ModelInfo]
-    limits: dict[str, float]
+    limits: dict[str, int | float]
 
 
 def parse(kind: type[Message], body: bytes) -> Message:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
@@ -42,12 +40,12 @@ class Metrics:
         """Add a figure that is looked up when it is asked for."""
         Gauge(f"span_marker_{name}", description, registry=self._registry).set_function(value)
 
-    @contextmanager
-    def reading(self, num_sentences: int, num_words: int) -> Iterator[None]:
-        """Count what is read within a ``with`` block."""
-        started = time.perf_counter()
-        yield
-        self._busy.inc(time.perf_counter() - started)
+    def was_busy(self, seconds: float) -> None:
+        """Count the time that a model took for a group of sentences."""
+        self._busy.inc(seconds)
+
+    def has_read(self, num_sentences: int, num_words: int) -> None:
+        """Count a group of sentences."""
         self._sentences.inc(num_sentences)
         self._words.inc(num_words)
         self._group.observe(num_sentences)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,6 @@ import torch
 
 from span_marker.modeling import SpanMarkerModel
 from span_marker.prediction.entities import Coverage
-from span_marker.serving.limits import count_words
 from span_marker.serving.metrics import Metrics
 from span_marker.serving.quiet import describe_error
 
@@ -28,11 +28,14 @@ logger = logging.getLogger(__name__)
 Found: TypeAlias = tuple[list[Any], Coverage]
 """The entities of a sentence, and how much of it was read."""
 
-GROUP_WORDS = 4096
-"""About how many words are read together. The model is busy for so long with others when a request comes."""
+GROUP_BYTES = 24 * 1024
+"""About how many bytes of text are read together, some 4,000 words of English. Whatever comes meanwhile waits for them.
 
-SHARE_WORDS = 512
-"""About how many words one job may have in a group before it is the turn of the next."""
+They are bytes of UTF-8: where letters take several, words have more tokens, too.
+"""
+
+SHARE_BYTES = GROUP_BYTES // 8
+"""About how many bytes one job may have in a group before it is the turn of the next."""
 
 
 @dataclass(eq=False)
@@ -56,7 +59,7 @@ class Job:
     has_begun: bool = False
 
     def __post_init__(self) -> None:
-        self.num_words = list(map(count_words, self.sentences))
+        self.sizes = list(map(_size, self.sentences))
         self.kind = json.dumps([self.model, self.are_words, self.options], sort_keys=True)
         self._found: list[Found | None] = [None] * len(self.sentences)
         self._next = 0
@@ -66,13 +69,18 @@ class Job:
 
     def take(self) -> list[tuple[Job, int]]:
         """Take the next sentences: one share, or what is left."""
-        taken, num_words = [], 0
+        taken, size = [], 0
         self.has_begun = True
-        while self._next < len(self.sentences) and num_words < SHARE_WORDS:
+        while self._next < len(self.sentences) and size < SHARE_BYTES:
             taken.append((self, self._next))
-            num_words += self.num_words[self._next]
+            size += self.sizes[self._next]
             self._next += 1
         return taken
+
+    @property
+    def is_long(self) -> bool:
+        """Whether one of its sentences alone is more than a group."""
+        return max(self.sizes, default=0) > GROUP_BYTES
 
     @property
     def is_taken(self) -> bool:
@@ -131,11 +139,11 @@ class PredictionQueue:
         self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
-        """Stop when the model has read what it is reading."""
+        """Stop once nobody waits for anything. What the model may still be reading, it reads in vain."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task})
-            self._executor.shutdown()
+            self._executor.shutdown(wait=False)
 
     async def _run(self) -> None:
         while True:
@@ -153,14 +161,14 @@ class PredictionQueue:
     def _take(self) -> list[tuple[Job, int]]:
         """Take shares of the jobs in turns, until they are a group."""
         group: list[tuple[Job, int]] = []
-        num_words = 0
-        while self._jobs and num_words < GROUP_WORDS:
+        size = 0
+        while self._jobs and size < GROUP_BYTES:
             job = self._jobs.popleft()
             if job.answer.done():  # nobody waits for it any longer
                 continue
             share = job.take()
             group += share
-            num_words += sum(job.num_words[index] for _, index in share)
+            size += sum(job.sizes[index] for _, index in share)
             if not job.is_taken:
                 self._jobs.append(job)
         return group
@@ -177,12 +185,15 @@ class PredictionQueue:
             return_coverage=True,
             **job.options,
         )
-        with self._metrics.reading(len(sentences), sum(job.num_words[index] for job, index in group)):
-            reading = asyncio.get_running_loop().run_in_executor(self._executor, predict)
-            await asyncio.wait({reading})
+        started = time.perf_counter()
+        reading = asyncio.get_running_loop().run_in_executor(self._executor, predict)
+        await asyncio.wait({reading})
+        self._metrics.was_busy(time.perf_counter() - started)
         error = reading.exception()
         if error is None:
-            for (job, index), *found in zip(group, *reading.result(), strict=True):
+            entities, coverages = reading.result()
+            self._metrics.has_read(len(sentences), sum(coverage.num_words for coverage in coverages))
+            for (job, index), *found in zip(group, entities, coverages, strict=True):
                 job.put(index, (found[0], found[1]))
         elif len(jobs := _unique(job for job, _ in group)) > 1:
             for each in jobs:
@@ -190,6 +201,12 @@ class PredictionQueue:
         elif not job.answer.done():
             logger.error("a request failed: %s", describe_error(error))
             job.answer.set_exception(error)
+
+
+def _size(sentence: str | Sequence[str]) -> int:
+    """Bytes of a sentence, and some for the special tokens around it."""
+    text = sentence if isinstance(sentence, str) else " ".join(sentence)
+    return len(text.encode(errors="surrogatepass")) + 6
 
 
 def _unique(jobs: Iterable[Job]) -> list[Job]:

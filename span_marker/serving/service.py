@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
 from span_marker.modeling import SpanMarkerModel
+from span_marker.prediction.documents import sentence_splitter
 from span_marker.serving.limits import RETRY, Admission, Limits
 from span_marker.serving.messages import Options
 from span_marker.serving.metrics import Metrics
@@ -37,6 +38,8 @@ class Plan(NamedTuple):
 class Service:
     """Finds the entities of sentences that come at any time.
 
+    Requests with a long text have a queue and a thread of their own, so that the others do not wait for minutes.
+
     Args:
         models: The models, by name. The first is used if a request names none.
         limits: How much is taken in.
@@ -60,11 +63,31 @@ class Service:
         self.limits = limits
         self.metrics = Metrics()
         self.admission = Admission(limits.max_requests)
-        self.queue = PredictionQueue(self.models, self.metrics, batch_size, num_threads)
+        self.queue, self.long_queue = (
+            PredictionQueue(self.models, self.metrics, batch_size, num_threads) for _ in range(2)
+        )
         self.metrics.gauge("requests_inside", "Requests that are read or answered", lambda: self.admission.num_inside)
-        self.metrics.gauge("requests_waiting", "Requests that wait for the model", lambda: self.queue.num_waiting)
+        self.metrics.gauge(
+            "requests_waiting",
+            "Requests that wait for a model",
+            lambda: self.queue.num_waiting + self.long_queue.num_waiting,
+        )
 
-    def plan(self, model: str | None, options: Options) -> Plan:
+    @property
+    def is_running(self) -> bool:
+        """Whether sentences are read."""
+        return self.queue.is_running and self.long_queue.is_running
+
+    async def start(self) -> None:
+        """Begin to read."""
+        await self.queue.start()
+        await self.long_queue.start()
+
+    async def stop(self) -> None:
+        """Stop once nobody waits for anything."""
+        await asyncio.gather(self.queue.stop(), self.long_queue.stop())
+
+    async def plan(self, model: str | None, options: Options) -> Plan:
         """Check how a request wants its sentences to be read.
 
         Args:
@@ -84,10 +107,11 @@ class Service:
         unknown = next((label for label in options.labels or () if label not in labels), None)
         if unknown is not None:
             raise HTTPException(422, f"'labels' has {unknown[:80]!r}, which is none of the model's labels {labels}")
-        predict: Any = self.models[name].predict
         try:
-            predict([], is_split_into_words=False, **chosen)
-        except (ImportError, TypeError, ValueError) as error:
+            self.models[name].config.decoder(options.threshold, options.decoding)
+            if options.split_sentences:
+                await asyncio.to_thread(sentence_splitter, True)  # the first time, it imports spaCy
+        except (ImportError, ValueError) as error:
             raise HTTPException(422, str(error)) from None
         return Plan(name, chosen, None if options.labels is None else frozenset(options.labels))
 
@@ -98,7 +122,7 @@ class Service:
 
         Args:
             plan: How to read them.
-            sentences: Texts, or lists of words.
+            sentences: Texts, or lists of words, see `Limits.check_words`.
             are_words: Whether they are lists of words.
             request: Where they come from, whose body has been read; None if it is still being read. The sentences leave
                 the queue if its client leaves.
@@ -107,14 +131,13 @@ class Service:
             What was found in each.
 
         Raises:
-            HTTPException: If they have too many words, are not read in time, or the model fails.
+            HTTPException: If they are not read in time, or the model fails.
             ClientDisconnect: If the client has left.
         """
         if are_words and sentences and "split_sentences" in plan.options:
             raise HTTPException(422, "split_sentences is for texts, but there are words: leave it out")
         job = Job(plan.model, sentences, are_words, plan.options)
-        self.limits.check_words(sum(job.num_words))
-        self.queue.put(job)
+        (self.long_queue if job.is_long else self.queue).put(job)
         has_left = asyncio.ensure_future(_disconnect(request))
         events: set[asyncio.Future[Any]] = {job.answer, has_left}
         try:

@@ -13,8 +13,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from span_marker.data.json_writing import json_line
 from span_marker.data.rows import check_text, check_words
-from span_marker.serving.limits import Limits, count_words
+from span_marker.serving.limits import Limits
 from span_marker.serving.service import Plan, Service
 
 LINES_AT_ONCE = 64
@@ -70,9 +71,10 @@ class RowStream(Response):
                 numbered = [(next(numbers), line) for line in lines]
                 full = [(number, line) for number, line in numbered if line.strip()]
                 for first in range(0, len(full), LINES_AT_ONCE):
-                    yield await self._answer([_parse(*pair, limits) for pair in full[first : first + LINES_AT_ONCE]])
+                    some = full[first : first + LINES_AT_ONCE]
+                    yield await self._answer([await _parse(line, f"line {number}", limits) for number, line in some])
         except HTTPException as error:  # the rest cannot be read
-            yield _dump({"entities": [], "error": error.detail})
+            yield json_line({"entities": [], "error": error.detail}, "the last row")
 
     async def _answer(self, lines: Sequence[Line]) -> bytes:
         """The rows of some lines."""
@@ -86,10 +88,10 @@ class RowStream(Response):
                 errors.update(dict.fromkeys(places, error.detail))
             else:
                 found.update((at, self._plan.select(entities)) for at, (entities, _) in zip(places, read, strict=True))
-        return b"".join(
-            _dump({**line.row, "entities": found.get(at, []), **({"error": errors[at]} if at in errors else {})})
-            for at, line in enumerate(lines)
-        )
+        rows = [{**line.row, "entities": found.get(at, [])} for at, line in enumerate(lines)]
+        for at, message in errors.items():
+            rows[at]["error"] = message
+        return b"".join(json_line(row, f"row {at}") for at, row in enumerate(rows))
 
 
 async def _read_lines(request: Request, limits: Limits) -> AsyncIterator[list[bytes]]:
@@ -110,31 +112,34 @@ async def _read_lines(request: Request, limits: Limits) -> AsyncIterator[list[by
             raise HTTPException(413, f"a line has more than {limits.max_body:,} bytes")
 
 
-def _parse(number: int, line: bytes, limits: Limits) -> Line:
+async def _parse(data: bytes, location: str, limits: Limits) -> Line:
     try:
-        row = json.loads(line.decode(), parse_constant=_refuse)
-        _dump(row)  # JSON may hold what no answer can: surrogates, numbers out of range
-    except RecursionError:
-        return Line({}, error=f"line {number} is nested too deeply")
+        row = _parse_row(data, location)
     except ValueError as error:
-        return Line({}, error=f"line {number} is no JSON in UTF-8: {error}")
-    names = [name for name in ("text", "tokens") if isinstance(row, dict) and name in row]
-    if len(names) != 1:
-        return Line({}, error=f"line {number} must be an object with either 'text' or 'tokens'")
-    sentence = row[names[0]]
+        return Line({}, error=str(error))
+    name = "text" if "text" in row else "tokens"
     try:
-        (check_text if names == ["text"] else check_words)(sentence, f"line {number}: {names[0]!r}")
-        limits.check_words(count_words(sentence))
+        (check_text if name == "text" else check_words)(row[name], f"{location}: {name!r}")
+        await limits.check_words([row[name]])
     except TypeError as error:
         return Line(row, error=str(error))
     except HTTPException as error:
-        return Line(row, error=f"line {number}: {error.detail}")
-    return Line(row, sentence)
+        return Line(row, error=f"{location}: {error.detail}")
+    return Line(row, row[name])
+
+
+def _parse_row(data: bytes, location: str) -> dict[str, Any]:
+    try:
+        row = json.loads(data.decode(), parse_constant=_refuse)
+        if not isinstance(row, dict) or ("text" in row) == ("tokens" in row):
+            raise ValueError(f"{location} must be an object with either 'text' or 'tokens'")
+        json_line(row, location)  # numbers out of range are infinite by now
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{location} is no JSON in UTF-8: {error}") from error
+    except RecursionError as error:
+        raise ValueError(f"{location} is nested too deeply") from error
+    return row
 
 
 def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no number of JSON")
-
-
-def _dump(row: Any) -> bytes:
-    return json.dumps(row, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+    raise json.JSONDecodeError(f"{constant} is no number of JSON", constant, 0)

@@ -57,6 +57,16 @@ def test_help_does_not_wait_for_torch():
     assert output.splitlines()[-1] == "[]"
 
 
+@pytest.mark.parametrize("given", [None, "7"])
+def test_kernels_for_few_lengths_are_kept_in_memory(given):
+    code = "import os; from span_marker_cli.main import options; options()\n"
+    code += "print(os.environ['ONEDNN_PRIMITIVE_CACHE_CAPACITY'])"
+    environment = {**os.environ, **({} if given is None else {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": given})}
+    command = [sys.executable, "-c", code]
+    output = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
+    assert output.strip() == (given or "64")
+
+
 def test_the_script_is_installed():
     from importlib.metadata import entry_points
 
@@ -110,9 +120,8 @@ def test_model_commands(folder, tmp_path):
     assert facts["labels"] == ["PER", "ORG", "LOC"] or set(facts["labels"]) == {"PER", "ORG", "LOC"}
     card, _ = run("card", folder / "model")
     assert "span-marker" in card
-    rate = json.loads(
-        run("bench", folder / "model", folder / "texts.jsonl", "--sentences", 20, "--rounds", 1, "--json")[0]
-    )
+    texts = [folder / "texts.jsonl", folder / "dev.conll"]  # texts and lists of words
+    rate = json.loads(run("bench", folder / "model", *reversed(texts), "--sentences", 20, "--rounds", 1, "--json")[0])
     assert [pace["batch_size"] for pace in rate["paces"]] == [1, 8, 32]
     assert "torch" in run("version")[0]
 

@@ -18,6 +18,7 @@ from tiny import SENTENCES, TEXT, build_model
 
 import span_marker.serving.server as server_module
 from span_marker.serving import Limits, create_app
+from span_marker.serving.queue import GROUP_BYTES
 
 TEXTS = TEXT.strip().splitlines()
 WORDS = [words for words in SENTENCES if words]
@@ -113,7 +114,7 @@ def test_labels_coverage_and_models(server, model, other_model):
         ("news", model.labels, "flat"),
         ("drugs", ["DRUG"], "flat"),
     ]
-    assert info["limits"]["max_requests"] == Limits().max_requests
+    assert json.dumps(info["limits"]["max_requests"]) == str(Limits().max_requests)  # a whole number
 
 
 def test_64_clients_get_their_own_answers(server, model):
@@ -174,6 +175,31 @@ def test_a_large_request_does_not_hold_up_small_ones(model):
     assert len(held.calls) > 2
 
 
+class HeldByLongTexts(HeldModel):
+    """A model that waits before it predicts long texts."""
+
+    def predict(self, sentences, *arguments, **options):
+        if max(map(len, sentences)) > GROUP_BYTES:
+            return super().predict(sentences, *arguments, **options)
+        return self._model.predict(sentences, *arguments, **options)
+
+
+def test_a_long_text_does_not_hold_up_others(model, within):
+    text = "Amelia flew to Paris. " * (GROUP_BYTES // 20)
+    held = HeldByLongTexts(model)
+    with running({"m": held}) as server, ThreadPoolExecutor(2) as clients:
+        long = clients.submit(server.ask, "/predict", {"inputs": [text, "Egypt"]})
+        words = clients.submit(server.ask, "/predict", {"inputs": [text.split()]})
+        assert held.is_asked.wait(PATIENCE)
+        wait_for(lambda: server.service.long_queue.num_waiting == 1)
+        assert server.ask("/predict", {"inputs": ["Tokyo", *TEXTS]}).status == 200
+        assert server.ask("/ready").status == 200
+        held.may_go_on.set()
+        found, found_words = long.result().json["entities"], words.result().json["entities"]
+    assert found == approximately(model.predict([text, "Egypt"], is_split_into_words=False), within)
+    assert found_words == approximately(model.predict([text.split()]), within)
+
+
 # JSON lines
 
 
@@ -210,7 +236,6 @@ def test_lines_that_cannot_be_read_have_errors(server):
         b"nonsense",
         b"\xff",
         b"",
-        b'{"text": "Pa\\ud83dris"}',
         b'{"text": "Paris", "x": NaN}',
         b'{"text": "Paris", "x": 1e999}',
         b'{"text": null, "id": 7}',
@@ -218,12 +243,14 @@ def test_lines_that_cannot_be_read_have_errors(server):
         b"[1]",
         b"[" * 100_000,
         b'{"tokens": ["Paris"], "id": 8}',
+        b'{"text": "Pa\\ud83dris", "id": 9}',  # half of a letter, as files may have it, is written as it came
     ]
     received = rows(server.ask("/predict/stream", b"\r\n".join(lines), {"Content-Type": "application/x-ndjson"}))
     assert len(received) == len(lines) - 1  # but for the blank one
-    assert ["error" in row for row in received] == [False, *[True] * 9, False]
-    assert [number for number, row in enumerate(received, 1) if row.get("id") == 7] == [7]
-    for number, row in zip([2, 3, 5, 6, 7, 8, 9, 10, 11], received[1:-1], strict=True):
+    assert ["error" in row for row in received] == [False, *[True] * 8, False, False]
+    assert received[-1]["text"] == "Pa\ud83dris"
+    assert [number for number, row in enumerate(received, 1) if row.get("id") == 7] == [6]
+    for number, row in zip([2, 3, 5, 6, 7, 8, 9, 10], received[1:-2], strict=True):
         assert row["error"].startswith(f"line {number}")
         assert row["entities"] == []
 
@@ -274,6 +301,15 @@ def test_errors_are_a_sentence(server, body, status, words):
     answer = server.ask("/predict", body)
     assert (answer.status, words in answer.error) == (status, True), answer.body
     assert len(answer.error) < 300
+
+
+def test_missing_libraries_are_a_sentence(server, monkeypatch):
+    def fail(split_sentences):
+        raise ImportError("split_sentences=True needs spaCy")
+
+    monkeypatch.setattr("span_marker.serving.service.sentence_splitter", fail)
+    answer = server.ask("/predict", {"inputs": "a", "split_sentences": True})
+    assert (answer.status, answer.error) == (422, "split_sentences=True needs spaCy")
 
 
 def test_what_forms_of_other_pages_can_send_is_refused(server):

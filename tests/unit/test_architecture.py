@@ -13,6 +13,7 @@ BESIDE_THE_MODULES = {
     "architecture": "the layout itself",
     "benchmark_tables": "benchmarks/tables.py",
     "bundled_corpus": "training_scripts/bundled_corpus.py and the corpus itself",
+    "dockerfile": "the Dockerfile",
     "edges": "evaluation, tuning and error analysis agree on where an entity begins and ends",
     "exports": "what the packages export",
     "filter_head": "candidate_filter/head.py, whose own name is too close to heads.py",

@@ -7,7 +7,8 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from span_marker.bulk.sources import KINDS, find_files, read_items, total_bytes
+from span_marker.bulk import sources
+from span_marker.bulk.sources import KINDS, find_files, read_items
 
 TEXTS = ["Amelia flew to Paris.", 'He said "no", twice.', "日本\u2028東京", "a\tb", ""]
 
@@ -39,7 +40,7 @@ def test_rows_keep_their_columns(tmp_path, ending, column):
     assert [item.columns for item in items] == rows
     assert [item.content for item in items] == TEXTS
     assert [item.num_bytes for item in items] == sorted(item.num_bytes for item in items)
-    assert items[-1].num_bytes == total_bytes(find_files([path]))
+    assert items[-1].num_bytes == find_files([path]).num_bytes
     if column == "body":
         with pytest.raises(ValueError, match=r"needs the column 'text' or 'tokens', but has \['id', 'body'\]"):
             contents(path)
@@ -65,6 +66,22 @@ def test_a_folder_is_read_in_order(tmp_path, caplog):
     assert [item.columns["file"] for item in items] == ["b.txt", "a/b.md", "a/z.txt"]
     assert [item.content for item in items] == ["b.txt", "a/b.md", "a/z.txt"]
     assert "2 files are passed over" in caplog.text
+
+
+def test_lists_of_files_are_on_disk_and_stay_as_they_were(tmp_path, monkeypatch):
+    """Memory does not grow with their number; files that come later, such as results, are not among them."""
+    monkeypatch.setattr(sources, "LIST_BYTES", 1_000)
+    names = [f"{number:03}" if number % 7 else f"{number:03}\n\udcff" for number in range(200)]
+    for name in names:
+        (tmp_path / f"{name}.txt").write_text(name, errors="replace")
+    files = find_files([tmp_path])
+    (tmp_path / "000 later.txt").touch()
+    assert [file.name for file in files] == [f"{name}.txt" for name in names]
+    assert [first.name for first, _ in zip(files, files, strict=True)] == [f"{name}.txt" for name in names]
+    assert files._lines._rolled
+    assert find_files([tmp_path]).fingerprint != files.fingerprint
+    (tmp_path / "000 later.txt").unlink()
+    assert find_files([tmp_path]).fingerprint == files.fingerprint
 
 
 def test_only_line_ends_end_lines(tmp_path):
@@ -130,4 +147,4 @@ def test_bytes_are_counted_over_files_of_any_names(tmp_path):
     files = find_files([tmp_path])
     counts = [item.num_bytes for item in read_items(files)]
     assert counts == sorted(set(counts))
-    assert counts[-1] == total_bytes(files)
+    assert counts[-1] == files.num_bytes
