@@ -9,7 +9,10 @@ import torch
 
 logger = logging.getLogger(__name__)
 
-_process = os.getpid()
+_imported_in = os.getpid()
+"""The process that this module was imported in."""
+
+_process = _imported_in
 """The process that this module was imported in, or the forked one that `enter_process` has adapted to."""
 
 
@@ -42,3 +45,13 @@ def enter_process(device: torch.device) -> None:
         logger.info("This process was forked: PyTorch runs one thread in it, since more would wait forever.")
         torch.set_num_threads(1)
     _process = os.getpid()
+
+
+def set_num_threads(count: int) -> None:
+    """Set PyTorch's number of threads, except in a forked process, where more than one could wait forever.
+
+    Args:
+        count: Number of threads.
+    """
+    if os.getpid() == _imported_in and torch.get_num_threads() != count:
+        torch.set_num_threads(count)
