@@ -36,7 +36,7 @@ def predict_dataset(
     one. Ray keeps the order of rows only if ``dataset.context.execution_options.preserve_order`` is set.
 
     Ray reads files on CPUs that no actor has reserved, and waits for ever if there are none. So actors reserve their
-    threads only as far as a CPU remains: a single CPU is shared by two threads of the model rather than idle.
+    threads only as far as a CPU remains. They compute with all of their threads nevertheless.
 
     The dashboard and Prometheus show the counters ``span_marker_texts``, ``_words``, ``_entities``, ``_errors``,
     ``_candidates`` and ``_candidates_kept``.
@@ -73,6 +73,8 @@ def predict_dataset(
         num_threads = num_threads or 1
     cpus = [machine["CPU"] for machine in machines if machine.get("CPU", 0) >= 1]
     num_threads = num_threads or threads_per_actor(cpus, concurrency)
+    # With a checkpoint, an actor of Ray's own looks up what an earlier run has done, on another CPU.
+    num_spare = 1 if dataset.context.checkpoint_config is None else 2
     reader = Reader(model, num_threads=num_threads, device="cuda" if num_gpus else "cpu", **settings)
     return dataset.repartition(target_num_rows_per_block=rows_per_block).map_batches(
         ReaderActor,
@@ -80,7 +82,7 @@ def predict_dataset(
         batch_size=None,
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(size=concurrency),
-        num_cpus=reserved_cpus(cpus, concurrency, num_threads),
+        num_cpus=reserved_cpus(cpus, concurrency, num_threads, num_spare),
         num_gpus=num_gpus or None,
     )
 
@@ -150,16 +152,17 @@ def threads_per_actor(cpus: Sequence[float], concurrency: int) -> int:
     return max(1, int(min(cpus, default=1) // math.ceil(concurrency / max(len(cpus), 1))))
 
 
-def reserved_cpus(cpus: Sequence[float], concurrency: int, num_threads: int) -> float:
-    """Choose how many CPUs Ray reserves for each actor, so that all actors start, and one CPU remains to read with.
+def reserved_cpus(cpus: Sequence[float], concurrency: int, num_threads: int, num_spare: int = 1) -> float:
+    """Choose how many CPUs Ray reserves for each actor, so that all actors start, and some remain to read with.
 
     Args:
         cpus: Number of CPUs of each machine.
         concurrency: Number of actors.
         num_threads: Number of threads of each.
+        num_spare: Number of CPUs that must remain, on one machine.
 
     Returns:
-        The largest number of CPUs that leaves one, ``num_threads`` at most: whole, or one of `SHARES`.
+        The largest number of CPUs that leaves them, ``num_threads`` at most: whole, or one of `SHARES`.
 
     Raises:
         ValueError: If there are too few.
@@ -175,14 +178,14 @@ def reserved_cpus(cpus: Sequence[float], concurrency: int, num_threads: int) -> 
             f"num_threads={num_threads}, but the largest machine of the cluster has {max(cpus, default=0):g} CPUs: "
             "lower num_threads, or pass ray.init the number of CPUs"
         )
-    for reserved in (*range(num_threads, 0, -1), *SHARES):
+    for reserved in (*range(num_threads, 0, -1), *SHARES) if max(cpus) >= num_spare else ():
         places = [cpu // reserved for cpu in cpus]
-        lost = min(places[i] - (cpu - 1) // reserved for i, cpu in enumerate(cpus))  # to the CPU that reads
+        lost = min(places[i] - (cpu - num_spare) // reserved for i, cpu in enumerate(cpus) if cpu >= num_spare)
         if sum(places) - lost >= concurrency:
             return reserved
     raise ValueError(
-        f"concurrency={concurrency}, but the cluster has {sum(cpus):g} CPUs, of which Ray Data needs one to read with: "
-        "lower concurrency, or pass ray.init(num_cpus=2) for a machine with a single one"
+        f"concurrency={concurrency}, but the cluster has {sum(cpus):g} CPUs, of which Ray Data needs {num_spare} to read "
+        f"with: lower concurrency, or pass ray.init(num_cpus={num_spare + 1}) for a smaller machine"
     )
 
 

@@ -60,11 +60,13 @@ def train(folder: Path, batch_size: int) -> dict[str, Any]:
     data = Dataset.from_dict({"tokens": TOKENS, "ner_tags": [tags(words) for words in TOKENS]})
     trainer = Trainer(model, args, data, callbacks=[Killer(folder.parent / "killed")])
     checkpoint = get_last_checkpoint(str(folder)) if folder.exists() else None
+    if trainer.is_world_process_zero():
+        with (folder.parent / "begun").open("a") as file:
+            file.write(f"{checkpoint and Path(checkpoint).name}\n")
     trainer.train(resume_from_checkpoint=checkpoint)
     return {
         "weights": {name: tensor.cpu() for name, tensor in model.state_dict().items()},
         "losses": [entry["loss"] for entry in trainer.state.log_history if "loss" in entry],
-        "resumed_at": 0 if checkpoint is None else int(checkpoint.rsplit("-", 1)[1]),
     }
 
 
@@ -73,6 +75,7 @@ def main(output: str, batch_size: int) -> None:
     results = train(Path(output).parent / "run", batch_size)
     if int(os.environ.get("RANK", "0")) == 0:
         torch.save(results, output)
+    torch.distributed.barrier()  # a process aborts if the other one leaves first
     torch.distributed.destroy_process_group()
 
 

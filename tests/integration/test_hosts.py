@@ -85,13 +85,14 @@ def test_two_hosts_train_what_one_process_trains(tmp_path):
 
 def test_training_goes_on_from_the_last_checkpoint_when_a_process_is_killed(tmp_path):
     """The other host notices, both begin again, and end where a run ends that nobody has killed."""
-    one = elastic_worker.train(tmp_path / "one", batch_size=4)
+    (tmp_path / "unharmed").mkdir()
+    one = elastic_worker.train(tmp_path / "unharmed" / "run", batch_size=4)
     output = tmp_path / "results.pt"
     with two_hosts() as hosts:
         launch(hosts, tmp_path, elastic_worker.__file__, output, 2, port=29401, more=["--max-restarts=2"])
     two = torch.load(output, weights_only=True)
-    assert (tmp_path / "killed").exists()
-    assert two["resumed_at"] == elastic_worker.DEADLY_STEP - 1
+    begun = (tmp_path / "begun").read_text().split()
+    assert begun[:2] == ["None", f"checkpoint-{elastic_worker.DEADLY_STEP - 1}"]
     assert two["losses"] == pytest.approx(one["losses"], rel=1e-4)
     for name, tensor in one["weights"].items():
         torch.testing.assert_close(two["weights"][name], tensor, atol=1e-5, rtol=1e-4)

@@ -48,8 +48,11 @@ def test_actors_reserve_as_much_as_leaves_one_cpu(cpus, concurrency, num_threads
 def test_what_a_cluster_lacks_is_an_error_rather_than_waiting():
     with pytest.raises(ValueError, match=r"num_threads=3, but the largest machine of the cluster has 2 CPUs"):
         reserved_cpus([2, 2], 1, 3)
-    with pytest.raises(ValueError, match=r"concurrency=1, but the cluster has 1 CPUs, of which Ray Data needs one"):
+    with pytest.raises(ValueError, match=r"concurrency=1, but the cluster has 1 CPUs, of which Ray Data needs 1 to read"):
         reserved_cpus([1], 1, 1)
+    assert reserved_cpus([2], 1, 2, num_spare=1) == 1
+    with pytest.raises(ValueError, match=r"needs 2 to read with: .* pass ray\.init\(num_cpus=3\)"):
+        reserved_cpus([2], 1, 2, num_spare=2)
     check_gpus([1, 2], concurrency=3, num_gpus=1)
     check_gpus([1], concurrency=4, num_gpus=0.25)
     with pytest.raises(ValueError, match=r"cluster has 3 GPUs: lower concurrency to 3, or num_gpus"):
