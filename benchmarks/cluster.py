@@ -71,7 +71,9 @@ def measure(model: str, table: Any, num_warm: int, rounds: int) -> dict[str, dic
         best: dict[str, list[float]] = {name: [float("inf")] * 2 for name in WAYS}
         for _ in range(rounds):
             for name, run in WAYS.items():
-                best[name] = [min(b, seconds(run, model, path)) for b, path in zip(best[name], (few, all_rows), strict=True)]
+                best[name] = [
+                    min(b, seconds(run, model, path)) for b, path in zip(best[name], (few, all_rows), strict=True)
+                ]
     rates = {}
     for name, (short, long) in best.items():
         rates[name] = {"end to end": table.num_rows / long, "steady": (table.num_rows - num_warm) / (long - short)}
@@ -101,7 +103,12 @@ def main() -> None:
         shown = ", ".join(f"{kind} {rate:.1f} rows/s ({rate / first[kind]:.2f})" for kind, rate in kinds.items())
         print(f"{name:<20} {shown}")
     if arguments.output:
-        result = {"rows": arguments.rows, "rounds": arguments.rounds, "torch": torch.__version__, "ray": ray.__version__}
+        result = {
+            "rows": arguments.rows,
+            "rounds": arguments.rounds,
+            "torch": torch.__version__,
+            "ray": ray.__version__,
+        }
         arguments.output.write_text(json.dumps({**result, "rates": rates}, indent=1) + "\n", encoding="utf-8")
 
 

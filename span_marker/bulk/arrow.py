@@ -60,7 +60,9 @@ def find_column(schema: Any, name: str | None = None) -> str:
         raise ValueError(f"the table must have {wanted}, but has {schema.names}: set text_column")
     type_ = _value_type(schema.field(columns[0]).type)
     if not (_is_text(type_) or (_is_list(type_) and _is_text(_value_type(type_.value_type)))):
-        raise TypeError(f"the column {columns[0]!r} must have strings or lists of strings, not {type_}: set text_column")
+        raise TypeError(
+            f"the column {columns[0]!r} must have strings or lists of strings, not {type_}: set text_column"
+        )
     return columns[0]
 
 

@@ -52,7 +52,12 @@ def run(engine, folder):
     """Run an engine; return its rows, and the path beside which it left what else it found."""
     output = folder / engine
     environment = {**os.environ, "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1", "HF_HOME": str(folder / "home")}
-    command = [sys.executable, cluster_worker.__file__, engine, *map(str, (folder / "model", folder / "in.parquet", output))]
+    command = [
+        sys.executable,
+        cluster_worker.__file__,
+        engine,
+        *map(str, (folder / "model", folder / "in.parquet", output)),
+    ]
     done = subprocess.run(
         command, capture_output=True, text=True, env=environment, cwd=folder, timeout=500, check=False
     )

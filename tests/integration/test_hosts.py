@@ -52,7 +52,12 @@ def launch(hosts, folder, *script, port, more=()):
     for number, (prefix, address, device) in enumerate(hosts):
         environment = {
             **os.environ,
-            **{"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore", "HF_HOME": str(folder), "GLOO_SOCKET_IFNAME": device},
+            **{
+                "OMP_NUM_THREADS": "1",
+                "PYTHONWARNINGS": "ignore",
+                "HF_HOME": str(folder),
+                "GLOO_SOCKET_IFNAME": device,
+            },
         }
         command = [
             *(*prefix, sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1"),

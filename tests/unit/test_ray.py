@@ -48,7 +48,9 @@ def test_actors_reserve_as_much_as_leaves_one_cpu(cpus, concurrency, num_threads
 def test_what_a_cluster_lacks_is_an_error_rather_than_waiting():
     with pytest.raises(ValueError, match=r"num_threads=3, but the largest machine of the cluster has 2 CPUs"):
         reserved_cpus([2, 2], 1, 3)
-    with pytest.raises(ValueError, match=r"concurrency=1, but the cluster has 1 CPUs, of which Ray Data needs 1 to read"):
+    with pytest.raises(
+        ValueError, match=r"concurrency=1, but the cluster has 1 CPUs, of which Ray Data needs 1 to read"
+    ):
         reserved_cpus([1], 1, 1)
     assert reserved_cpus([2], 1, 2, num_spare=1) == 1
     with pytest.raises(ValueError, match=r"needs 2 to read with: .* pass ray\.init\(num_cpus=3\)"):
@@ -69,7 +71,9 @@ def test_threads_are_those_of_the_smallest_machine(cpus, concurrency, expected):
 
 
 def test_readings_are_counted():
-    coverage = Coverage(num_words=3, num_tokens=4, num_windows=1, num_candidates=6, num_scored=6, num_dropped=5, cut_words=[])
+    coverage = Coverage(
+        num_words=3, num_tokens=4, num_windows=1, num_candidates=6, num_scored=6, num_dropped=5, cut_words=[]
+    )
     readings = [Reading([{}, {}], coverage=coverage), Reading([], "bad"), Reading([], coverage=coverage)]
     assert count_readings(readings) == {
         "texts": 3,
@@ -83,7 +87,9 @@ def test_readings_are_counted():
 
 def test_without_ray_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(ImportError, match=r"needs ray, .*: pip install 'ray\[data\]', or span_marker with the extra 'ray'"):
+    with pytest.raises(
+        ImportError, match=r"needs ray, .*: pip install 'ray\[data\]', or span_marker with the extra 'ray'"
+    ):
         predict_dataset(None, "my-model")
 
 

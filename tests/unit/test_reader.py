@@ -52,7 +52,9 @@ def test_every_kind_of_batch_is_read(folder, make):
     "kind", [pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())], ids=["large", "view", "dict"]
 )
 def test_strings_of_every_kind_are_texts(folder, kind):
-    plain, other = (Reader(folder)(pa.table({"text": pa.array(TEXTS, pa.string()).cast(t)})) for t in (pa.string(), kind))
+    plain, other = (
+        Reader(folder)(pa.table({"text": pa.array(TEXTS, pa.string()).cast(t)})) for t in (pa.string(), kind)
+    )
     assert other["entities"].type == plain["entities"].type
     assert other["entities"].to_pylist() == plain["entities"].to_pylist()
 
@@ -74,7 +76,7 @@ def test_rows_do_not_change_the_schema(folder):
 def test_bad_rows_are_raised_or_told(folder):
     for column, contents in (("text", [TEXTS[0], None]), ("tokens", [SENTENCES[0], None, ["Paris", None]])):
         table = pa.table({column: contents})
-        with pytest.raises(TypeError, match=rf"row 1: .*, not NoneType"):
+        with pytest.raises(TypeError, match=r"row 1: .*, not NoneType"):
             Reader(folder)(table)
         rows = Reader(folder, on_error="column")(table).to_pylist()
         assert [bool(row["error"]) for row in rows] == [False] + [True] * (len(contents) - 1)
