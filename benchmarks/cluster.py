@@ -71,9 +71,8 @@ def measure(model: str, table: Any, num_warm: int, rounds: int) -> dict[str, dic
         best: dict[str, list[float]] = {name: [float("inf")] * 2 for name in WAYS}
         for _ in range(rounds):
             for name, run in WAYS.items():
-                best[name] = [
-                    min(b, seconds(run, model, path)) for b, path in zip(best[name], (few, all_rows), strict=True)
-                ]
+                times = [seconds(run, model, path) for path in (few, all_rows)]
+                best[name] = [*map(min, best[name], times)]
     rates = {}
     for name, (short, long) in best.items():
         rates[name] = {"end to end": table.num_rows / long, "steady": (table.num_rows - num_warm) / (long - short)}
@@ -81,6 +80,7 @@ def measure(model: str, table: Any, num_warm: int, rounds: int) -> dict[str, dic
 
 
 def main() -> None:
+    """Measure, print, and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model")
     parser.add_argument("input", help="a Parquet file")

@@ -183,7 +183,7 @@ class Reader:
         Returns:
             The same kind of object, with the columns of `schema`.
         """
-        columns = {
+        columns: dict[str, list[Any]] = {
             ENTITIES: [reading.entities for reading in readings],
             ERROR: [reading.error for reading in readings],
         }

@@ -50,7 +50,7 @@ def predict_dataset(
         num_gpus: GPUs of each actor; a fraction for several actors per GPU.
         rows_per_block: The largest number of rows that an actor takes at a time, and does again if it is killed.
         **settings: Settings of `Reader`, such as ``text_column`` and ``on_error``, and options of
-            `SpanMarkerModel.predict`. An actor sorts the rows of a block by length, so that batches need little padding.
+            `SpanMarkerModel.predict`, which sorts the rows of a block by length.
 
     Returns:
         The data set with entities.
@@ -184,8 +184,8 @@ def reserved_cpus(cpus: Sequence[float], concurrency: int, num_threads: int, num
         if sum(places) - lost >= concurrency:
             return reserved
     raise ValueError(
-        f"concurrency={concurrency}, but the cluster has {sum(cpus):g} CPUs, of which Ray Data needs {num_spare} to read "
-        f"with: lower concurrency, or pass ray.init(num_cpus={num_spare + 1}) for a smaller machine"
+        f"concurrency={concurrency}, but the cluster has {sum(cpus):g} CPUs, of which Ray Data needs {num_spare} to "
+        f"read with: lower concurrency, or pass ray.init(num_cpus={num_spare + 1}) for a smaller machine"
     )
 
 

@@ -106,7 +106,7 @@ def labels(entity):
 
 
 def test_datasets_map_finds_what_predict_finds_and_keeps_it(folder, expected):
-    rows, output = run("datasets", folder)
+    rows, _ = run("datasets", folder)
     assert [row["id"] for row in rows] == [row["id"] for row in expected]
     check(rows, expected)
     again, _ = run("datasets", folder)

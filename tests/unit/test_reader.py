@@ -103,8 +103,8 @@ def test_columns_that_are_no_texts_are_refused(folder):
 def test_a_reader_is_checked_when_it_is_made(model):
     with pytest.raises(TypeError, match="not SpanMarkerModel, since each process loads it: save yours with"):
         Reader(model)
-    with pytest.raises(TypeError, match="predict has no option 'thresold' for batches of rows; it has batch_size, "):
-        Reader("my-model", thresold=0.5)
+    with pytest.raises(TypeError, match="predict has no option 'treshold' for batches of rows; it has batch_size, "):
+        Reader("my-model", treshold=0.5)
     with pytest.raises(TypeError, match="no option 'return_coverage'"):
         Reader("my-model", return_coverage=True)
 
