@@ -11,7 +11,7 @@ help:
 	@echo "make quickstart   train, evaluate, save, load and predict; leaves data, model and a page in quickstart/"
 	@echo "make test         lint, types, import contracts, spelling and all tests"
 	@echo "make unit         all tests without lint"
-	@echo "make test-slow    the tests that take minutes, such as the export of every family of encoders"
+	@echo "make test-slow    the tests that take minutes, such as the export of every family of encoders, and clusters"
 	@echo "make lint         lint, types, import contracts and spelling"
 	@echo "make test-oldest  all tests with the oldest versions of all dependencies that pyproject.toml allows"
 	@echo "make test-newest  all tests with the newest"

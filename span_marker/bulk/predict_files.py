@@ -111,7 +111,7 @@ def predict_files(
     started = time.monotonic()
     files = find_files(inputs, input_format)
     num_threads = None if num_workers == 1 else max(available_cpus() // num_workers, 1)
-    reader = Reader(model, device, dtype, num_threads, on_error, options)
+    reader = Reader(model, on_error=on_error, device=device, dtype=dtype, num_threads=num_threads, **options)
     counts = {"texts": 0, "entities": 0, "errors": 0}
     if num_workers == 1:
         reader.load()  # its errors come before anything is written
@@ -204,11 +204,11 @@ def _read_ahead(
     """Read chunks, in order; with workers, two for each of them are on their way."""
     if executor is None:
         for chunk in chunks:
-            yield chunk, reader([item.content for item in chunk], [item.place for item in chunk])
+            yield chunk, reader.read([item.content for item in chunk], [item.place for item in chunk])
         return
     waiting: deque[tuple[list[Item], Future[list[Reading]]]] = deque()
     for chunk in chunks:
-        job = executor.submit(reader, [item.content for item in chunk], [item.place for item in chunk])
+        job = executor.submit(reader.read, [item.content for item in chunk], [item.place for item in chunk])
         waiting.append((chunk, job))
         if len(waiting) == 2 * num_workers:
             done, result = waiting.popleft()

@@ -5,15 +5,18 @@ from __future__ import annotations
 import functools
 import math
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
 
+from span_marker.bulk.arrow import ENTITIES, ERROR, add_columns, as_table, find_column, output_schema
 from span_marker.data.rows import check_text, check_words
 from span_marker.modeling import SpanMarkerModel
+from span_marker.prediction.entities import Coverage
+from span_marker.prediction.mixin import PredictOptions
+from span_marker.preprocessing.processes import set_num_threads
 
 OnError = Literal["raise", "column"]
 
@@ -24,47 +27,78 @@ class Reading(NamedTuple):
     Attributes:
         entities: Its entities, as `SpanMarkerModel.predict` returns them.
         error: What is wrong with the text if it could not be read, otherwise None.
+        coverage: How much of it was read; None if it could not be read.
     """
 
     entities: list[Any]
     error: str | None = None
+    coverage: Coverage | None = None
 
     def columns(self) -> dict[str, Any]:
         """Return what to add to the row of the text: ``entities``, and ``error`` only if there is one."""
-        return {"entities": self.entities} if self.error is None else {"entities": [], "error": self.error}
+        return {ENTITIES: self.entities} if self.error is None else {ENTITIES: [], ERROR: self.error}
 
 
-@dataclass(frozen=True)
 class Reader:
     """Finds the entities of texts, in any process that it is sent to.
 
-    It is a few bytes when pickled. The model is loaded when a process first reads with it, and once per process.
+    Called with a batch of rows, it adds the column ``entities`` to them, so that it can be passed to whatever takes a
+    function of batches: `datasets.Dataset.map`, Ray Data, Spark, pools of processes.
 
-    Attributes:
+    It is a few hundred bytes when pickled. The model is loaded when a process first reads with it, and once per
+    process. A reader is for the checkpoint as it is now: make a new one when you have trained again, and caches of
+    earlier results no longer apply.
+
+    Args:
         model: Folder of a checkpoint, or its name on the Hub.
+        text_column: The column of the texts, strings or lists of words. Defaults to ``text`` or ``tokens``.
+        on_error: What happens to texts that cannot be read, such as None: ``"raise"`` raises their error, ``"column"``
+            says it in a column ``error``, which is None elsewhere, and leaves ``entities`` empty.
         device: Device of the model; None for an accelerator if there is one.
         dtype: Data type of the model, such as ``"bfloat16"``; None for that of `SpanMarkerModel.from_pretrained`.
-        num_threads: Number of threads for the model, in every process that reads; None leaves it as it is.
-        on_error: What happens to texts that cannot be read, such as None: ``"raise"`` raises their error, ``"column"``
-            returns it in place of entities.
-        options: Options of `SpanMarkerModel.predict`.
+        num_threads: Number of threads for the model, in every process that reads; None leaves it as it is. A forked
+            process has one.
+        **options: Options of `SpanMarkerModel.predict`.
+
+    Raises:
+        TypeError: If ``model`` is a model rather than a path, or ``predict`` has no such option.
+        ValueError: If ``on_error`` is unknown.
 
     Example:
-        >>> reader = Reader("my-model", on_error="column", options={"threshold": 0.8})
-        >>> [reading.entities for reading in reader(["Paris", None])]  # doctest: +SKIP
-        [[{'span': 'Paris', ...}], []]
+        >>> reader = Reader("my-model", on_error="column", threshold=0.8)
+        >>> dataset.map(reader, batched=True, num_proc=2)  # doctest: +SKIP
     """
 
-    model: str
-    device: str | None = None
-    dtype: str | None = None
-    num_threads: int | None = None
-    on_error: OnError = "raise"
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if self.on_error not in ("raise", "column"):
-            raise ValueError(f"on_error must be 'raise' or 'column', not {self.on_error!r}")
+    def __init__(
+        self,
+        model: str | os.PathLike[str],
+        *,
+        text_column: str | None = None,
+        on_error: OnError = "raise",
+        device: str | None = None,
+        dtype: str | None = None,
+        num_threads: int | None = None,
+        **options: Any,
+    ) -> None:
+        if not isinstance(model, (str, os.PathLike)):
+            raise TypeError(
+                f"model must be a folder or a name on the Hub, not {type(model).__name__}, since each process loads "
+                "it: save yours with model.save_pretrained('folder'), and pass the folder"
+            )
+        if on_error not in ("raise", "column"):
+            raise ValueError(f"on_error must be 'raise' or 'column', not {on_error!r}")
+        if unknown := options.keys() - PredictOptions.__annotations__.keys():
+            known = ", ".join(PredictOptions.__annotations__)
+            raise TypeError(f"predict has no option {min(unknown)!r} for batches of rows; it has {known}")
+        # Elsewhere, another folder may be the current one.
+        self.model = os.path.abspath(model) if os.path.isdir(model) else os.fspath(model)
+        self.text_column = text_column
+        self.on_error = on_error
+        self.device = device
+        self.dtype = dtype
+        self.num_threads = num_threads
+        self.options = options
+        self._state = _state_of(self.model)
 
     def load(self) -> SpanMarkerModel:
         """Load the model, once per process.
@@ -75,15 +109,14 @@ class Reader:
         Raises:
             FileNotFoundError: If there is no such model.
             ValueError: If it cannot be loaded, or an option is wrong.
-            TypeError: If there is no such option.
         """
-        if self.num_threads is not None and torch.get_num_threads() != self.num_threads:
-            torch.set_num_threads(self.num_threads)
-        model: Any = _load(self.model, self.device, self.dtype)
+        if self.num_threads is not None:
+            set_num_threads(self.num_threads)
+        model: Any = _load(self.model, self.device, self.dtype, self._state)
         model.predict([], **self.options)  # checks the options
         return model
 
-    def __call__(self, contents: Sequence[Any], places: Sequence[str] | None = None) -> list[Reading]:
+    def read(self, contents: Sequence[Any], places: Sequence[str] | None = None) -> list[Reading]:
         """Find the entities of some texts.
 
         Args:
@@ -96,7 +129,7 @@ class Reader:
         Raises:
             TypeError: If one is neither a string nor a list of words, and ``on_error`` is ``"raise"``.
         """
-        model = self.load()
+        model: Any = self.load()
         readings: list[Reading] = [Reading([])] * len(contents)
         good: dict[bool, list[int]] = {False: [], True: []}
         for index, content in enumerate(contents):
@@ -111,17 +144,79 @@ class Reader:
             else:
                 good[not is_text].append(index)
         for are_words, indices in good.items():
-            sentences = [contents[index] for index in indices]
-            found: Any = (
-                model.predict(sentences, is_split_into_words=are_words or False, **self.options) if indices else []
-            )
-            for index, entities in zip(indices, found, strict=True):
-                readings[index] = Reading(entities)
+            if indices:
+                sentences = [contents[index] for index in indices]
+                found = model.predict(sentences, is_split_into_words=are_words, return_coverage=True, **self.options)
+                for index, entities, coverage in zip(indices, *found, strict=True):
+                    readings[index] = Reading(entities, coverage=coverage)
         return readings
+
+    def __call__(self, batch: Any) -> Any:
+        """Find the entities of a batch of rows.
+
+        Args:
+            batch: An Arrow table or record batch, or a dict of columns. Texts in columns of strings are read as texts,
+                those in columns of lists as words.
+
+        Returns:
+            A table, or a record batch for a record batch: the rows in order with their columns, and those of `schema`.
+
+        Raises:
+            TypeError: If ``batch`` is none of these, its column of texts has another type, or a text is None and
+                ``on_error`` is ``"raise"``.
+            ValueError: If there is no such column.
+        """
+        table = as_table(batch)
+        return self.add(table, self.read(self.contents(table)))
+
+    def contents(self, table: Any) -> list[Any]:
+        """Return the texts of an Arrow table or record batch."""
+        return table.column(find_column(table.schema, self.text_column)).to_pylist()
+
+    def add(self, table: Any, readings: Sequence[Reading]) -> Any:
+        """Add what was read to an Arrow table or record batch.
+
+        Args:
+            table: The table or record batch.
+            readings: What was read of each row.
+
+        Returns:
+            The same kind of object, with the columns of `schema`.
+        """
+        columns: dict[str, list[Any]] = {
+            ENTITIES: [reading.entities for reading in readings],
+            ERROR: [reading.error for reading in readings],
+        }
+        return add_columns(table, self.schema(table.schema), columns)
+
+    def schema(self, schema: Any) -> Any:
+        """Return the schema of what the reader makes of tables.
+
+        Args:
+            schema: Their Arrow schema.
+
+        Returns:
+            The schema with ``entities``, and ``error`` if ``on_error`` is ``"column"``, in place of columns of these
+            names. ``entities`` is a list of structs with the keys of `Entity`; indices are int64, scores double.
+
+        Raises:
+            ValueError: If there is no column of texts.
+            TypeError: If it has another type.
+        """
+        column = find_column(schema, self.text_column)
+        return output_schema(schema, column, bool(self.options.get("top_k")), self.on_error == "column")
+
+
+def _state_of(folder: str) -> tuple[tuple[str, int, int], ...]:
+    """What tells a checkpoint from a later one in the same folder: names, sizes and times of its files."""
+    files = sorted(path for path in Path(folder).rglob("*") if path.is_file()) if os.path.isdir(folder) else []
+    states = [(str(path.relative_to(folder)), path.stat()) for path in files]
+    return tuple((name, state.st_size, state.st_mtime_ns) for name, state in states)
 
 
 @functools.lru_cache(maxsize=2)
-def _load(path: str, device: str | None, dtype: str | None) -> SpanMarkerModel:
+def _load(path: str, device: str | None, dtype: str | None, state: tuple[tuple[str, int, int], ...]) -> SpanMarkerModel:
+    """Load a model, unless it is there in this state."""
     settings: dict[str, Any] = {} if dtype is None else {"dtype": dtype}
     model: Any = SpanMarkerModel.from_pretrained(path, **settings)
     return model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))

@@ -1,4 +1,4 @@
-"""Integrations: pipelines of ``transformers``, spaCy, and Inference Endpoints.
+"""Integrations: pipelines of ``transformers``, spaCy, Ray Data, Spark, and Inference Endpoints.
 
 Each name is imported when it is first used (PEP 562), because frameworks take long to import and may not be installed.
 """
@@ -8,14 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from span_marker.integrations.pipeline import SpanMarkerPipeline
+    from span_marker.integrations.ray import predict_dataset
     from span_marker.integrations.spacy import SpanMarkerComponent
+    from span_marker.integrations.spark import predict_dataframe
 
 _MODULES = {
     "SpanMarkerComponent": "span_marker.integrations.spacy",
     "SpanMarkerPipeline": "span_marker.integrations.pipeline",
+    "predict_dataframe": "span_marker.integrations.spark",
+    "predict_dataset": "span_marker.integrations.ray",
 }
 
-__all__ = ["SpanMarkerComponent", "SpanMarkerPipeline"]
+__all__ = ["SpanMarkerComponent", "SpanMarkerPipeline", "predict_dataframe", "predict_dataset"]
 
 
 def __getattr__(name: str) -> Any:

@@ -15,7 +15,10 @@ from torch import nn
 
 logger = logging.getLogger(__name__)
 
-_process = os.getpid()
+_imported_in = os.getpid()
+"""The process that this module was imported in."""
+
+_process = _imported_in
 """The process that this module was imported in, or the forked one that `enter_process` has adapted to."""
 
 
@@ -65,3 +68,13 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module in in_training:
             module.training = True
+
+
+def set_num_threads(count: int) -> None:
+    """Set PyTorch's number of threads, except in a forked process, where more than one could wait forever.
+
+    Args:
+        count: Number of threads.
+    """
+    if os.getpid() == _imported_in and torch.get_num_threads() != count:
+        torch.set_num_threads(count)

@@ -21,8 +21,8 @@ from quickstart_files import write_encoder, write_quickstart
 WORKER = Path(__file__).with_name("docs_worker.py")
 DOCS = Path(__file__).parents[2] / "docs"
 NAMES = """
-context model_cards hub pipelines parallel spacy training error_analysis install quickstart from_1x how_it_works data
-entities scores validation encoders candidate_filter speed export server small_models
+context model_cards hub pipelines parallel scale spacy training error_analysis install quickstart from_1x how_it_works
+data entities scores validation encoders candidate_filter speed export server small_models
 """.split()
 PAGES = [DOCS.parent / "README.md", *(DOCS / f"{name}.md" for name in NAMES)]
 

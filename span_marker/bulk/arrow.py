@@ -1,0 +1,142 @@
+"""Arrow tables: the column that is read, and the columns that are added. All engines have this one schema."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+ENTITIES = "entities"
+"""The column of the entities."""
+
+ERROR = "error"
+"""The column that says what is wrong with a row, or is null."""
+
+DEFAULT_COLUMNS = ("text", "tokens")
+"""Columns that are read if none is named."""
+
+
+def as_table(batch: Any) -> Any:
+    """Return a batch as Arrow has it.
+
+    Args:
+        batch: A table or a record batch; or a dict of columns, such as `datasets.Dataset.map` and Ray Data pass.
+
+    Returns:
+        A table, or the record batch.
+
+    Raises:
+        TypeError: If it is none of these.
+    """
+    if isinstance(batch, (pa.Table, pa.RecordBatch)):
+        return batch
+    if isinstance(batch, Mapping):
+        # The dict of datasets makes Python objects of a column when it is looked at; the table is what it has.
+        return batch.pa_table if hasattr(batch, "pa_table") else pa.table(dict(batch))
+    raise TypeError(
+        f"a batch must be an Arrow table, a record batch or a dict of columns, not {type(batch).__name__}: set "
+        "batched=True for Dataset.map, or batch_format='pyarrow' for Ray Data"
+    )
+
+
+def find_column(schema: Any, name: str | None = None) -> str:
+    """Find the column of the texts.
+
+    Args:
+        schema: The Arrow schema of the table.
+        name: Its name. Defaults to ``text`` or ``tokens``.
+
+    Returns:
+        Its name.
+
+    Raises:
+        ValueError: If there is no such column, or there are both.
+        TypeError: If it has neither strings nor lists of strings.
+    """
+    columns = [column for column in ((name,) if name else DEFAULT_COLUMNS) if column in schema.names]
+    if len(columns) != 1:
+        wanted = f"a column {name!r}" if name else "either 'text' or 'tokens'"
+        raise ValueError(f"the table must have {wanted}, but has {schema.names}: set text_column")
+    type_ = _value_type(schema.field(columns[0]).type)
+    if not (_is_text(type_) or (_is_list(type_) and _is_text(_value_type(type_.value_type)))):
+        raise TypeError(
+            f"the column {columns[0]!r} must have strings or lists of strings, not {type_}: set text_column"
+        )
+    return columns[0]
+
+
+def output_schema(schema: Any, column: str, with_labels: bool, with_errors: bool) -> Any:
+    """Add the columns of predictions to a schema.
+
+    Args:
+        schema: The Arrow schema of the input.
+        column: The column of the texts.
+        with_labels: Whether entities have ``labels``, as with ``top_k``.
+        with_errors: Whether there is a column `ERROR`.
+
+    Returns:
+        The schema, with `ENTITIES` and `ERROR` at its end, which replace columns of these names.
+    """
+    are_words = _is_list(_value_type(schema.field(column).type))
+    added = [pa.field(ENTITIES, pa.list_(entity_type(are_words, with_labels)))]
+    if with_errors:
+        added.append(pa.field(ERROR, pa.string()))
+    names = [field.name for field in added]
+    return pa.schema([*(field for field in schema if field.name not in names), *added], schema.metadata)
+
+
+def entity_type(are_words: bool, with_labels: bool = False) -> Any:
+    """Return the Arrow type of an entity: a struct with the keys of `span_marker.prediction.entities.Entity`.
+
+    Args:
+        are_words: Whether entities are those of lists of words, rather than of texts.
+        with_labels: Whether they have ``labels``.
+
+    Returns:
+        The type.
+    """
+    unit = "word" if are_words else "char"
+    fields = {
+        "span": pa.list_(pa.string()) if are_words else pa.string(),
+        "label": pa.string(),
+        "score": pa.float64(),
+        f"{unit}_start_index": pa.int64(),
+        f"{unit}_end_index": pa.int64(),
+    }
+    if with_labels:
+        fields["labels"] = pa.list_(pa.struct({"label": pa.string(), "score": pa.float64()}))
+    return pa.struct(fields)
+
+
+def add_columns(batch: Any, schema: Any, columns: Mapping[str, Sequence[Any]]) -> Any:
+    """Add columns to a table or a record batch.
+
+    Args:
+        batch: The table or record batch.
+        schema: The schema of the result, see `output_schema`.
+        columns: The values of the columns that are added, by name.
+
+    Returns:
+        The same kind of object. The columns of ``batch`` are not copied.
+    """
+    arrays = [
+        pa.array(columns[field.name], field.type) if field.name in columns else batch.column(field.name)
+        for field in schema
+    ]
+    return type(batch).from_arrays(arrays, schema=schema)
+
+
+def _value_type(type_: Any) -> Any:
+    """The type of the values, for columns that store each of them once."""
+    return type_.value_type if pa.types.is_dictionary(type_) else type_
+
+
+def _is_text(type_: Any) -> bool:
+    return any(is_kind(type_) for is_kind in (pa.types.is_string, pa.types.is_large_string, pa.types.is_null)) or (
+        type_ == pa.string_view()
+    )
+
+
+def _is_list(type_: Any) -> bool:
+    return any(is_kind(type_) for is_kind in (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list))

@@ -1,0 +1,210 @@
+"""Ray Data: entities of data sets that are read, and written, by the machines of a cluster."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from span_marker.bulk.reader import Reader, Reading
+from span_marker.integrations.extras import import_extra
+
+PACKAGES = "'ray[data]'"
+"""What `pip` installs for Ray Data."""
+
+SHARES = (1 / 2, 1 / 4, 1 / 8, 1 / 16, 1 / 32)
+"""Fractions of a CPU that an actor may reserve."""
+
+
+def predict_dataset(
+    dataset: Any,
+    model: str | os.PathLike[str],
+    *,
+    concurrency: int = 1,
+    num_threads: int | None = None,
+    num_gpus: float = 0,
+    rows_per_block: int = 1024,
+    **settings: Any,
+) -> Any:
+    """Find the entities of the rows of a Ray Data set, in actors that load the model once.
+
+    It is lazy, as everything in Ray Data: nothing is read until the result is written or iterated over. All columns are
+    kept. See `Reader.schema` for those that are added.
+
+    Blocks of rows are cut to ``rows_per_block``, since an actor takes whole blocks, and a small file would be a single
+    one. Ray keeps the order of rows only if ``dataset.context.execution_options.preserve_order`` is set.
+
+    Ray reads files on CPUs that no actor has reserved, and waits for ever if there are none. So actors reserve their
+    threads only as far as a CPU remains. They compute with all of their threads nevertheless.
+
+    The dashboard and Prometheus show the counters ``span_marker_texts``, ``_words``, ``_entities``, ``_errors``,
+    ``_candidates`` and ``_candidates_kept``.
+
+    Args:
+        dataset: The `ray.data.Dataset`.
+        model: Folder of a checkpoint that all machines can read, or a name on the Hub.
+        concurrency: Number of actors. Each holds the model.
+        num_threads: Number of threads of each actor. Defaults to 1 with a GPU, and otherwise to the CPUs of the
+            smallest machine, divided by the number of actors per machine.
+        num_gpus: GPUs of each actor; a fraction for several actors per GPU.
+        rows_per_block: The largest number of rows that an actor takes at a time, and does again if it is killed.
+        **settings: Settings of `Reader`, such as ``text_column`` and ``on_error``, and options of
+            `SpanMarkerModel.predict`, which sorts the rows of a block by length.
+
+    Returns:
+        The data set with entities.
+
+    Raises:
+        ImportError: If Ray is not installed.
+        ValueError: If the cluster has too few CPUs or GPUs, or a setting is wrong.
+        TypeError: If there is no such setting, or ``model`` is not a path.
+    """
+    ray = import_extra("ray", PACKAGES, "ray")
+    import_extra("ray.data", PACKAGES, "ray")
+    for name, value in (("concurrency", concurrency), ("num_threads", num_threads), ("rows_per_block", rows_per_block)):
+        if value is not None and value < 1:
+            raise ValueError(f"{name} must be at least 1, not {value}")
+    if not ray.is_initialized():
+        ray.init()
+    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if num_gpus:
+        check_gpus([machine.get("GPU", 0) for machine in machines], concurrency, num_gpus)
+        num_threads = num_threads or 1
+    cpus = [machine["CPU"] for machine in machines if machine.get("CPU", 0) >= 1]
+    num_threads = num_threads or threads_per_actor(cpus, concurrency)
+    # With a checkpoint, an actor of Ray's own looks up what an earlier run has done, on another CPU.
+    num_spare = 1 if dataset.context.checkpoint_config is None else 2
+    reader = Reader(model, num_threads=num_threads, device="cuda" if num_gpus else "cpu", **settings)
+    return dataset.repartition(target_num_rows_per_block=rows_per_block).map_batches(
+        ReaderActor,
+        fn_constructor_args=(reader,),
+        batch_size=None,
+        batch_format="pyarrow",
+        compute=ray.data.ActorPoolStrategy(size=concurrency),
+        num_cpus=reserved_cpus(cpus, concurrency, num_threads, num_spare),
+        num_gpus=num_gpus or None,
+    )
+
+
+class ReaderActor:
+    """What runs in an actor: a `Reader` that counts what it reads.
+
+    Args:
+        reader: The reader.
+    """
+
+    def __init__(self, reader: Reader) -> None:
+        from ray.util.metrics import Counter
+
+        reader.load()
+        self._reader = reader
+        descriptions = {
+            "texts": "Texts that were read.",
+            "words": "Words that were read.",
+            "entities": "Entities that were found.",
+            "errors": "Texts that could not be read.",
+            "candidates": "Spans that the candidate filter scored, or all candidates without it.",
+            "candidates_kept": "Candidates that got markers.",
+        }
+        self._counters = {name: Counter(f"span_marker_{name}", text) for name, text in descriptions.items()}
+
+    def __call__(self, table: Any) -> Any:
+        """Add the entities to a table."""
+        readings = self._reader.read(self._reader.contents(table))
+        for name, count in count_readings(readings).items():
+            if count:
+                self._counters[name].inc(count)
+        return self._reader.add(table, readings)
+
+
+def count_readings(readings: Sequence[Reading]) -> dict[str, int]:
+    """Count what was read.
+
+    Args:
+        readings: What was read of some texts.
+
+    Returns:
+        Numbers of texts, words, entities, errors, candidates, and candidates that got markers.
+    """
+    coverages = [reading.coverage for reading in readings if reading.coverage is not None]
+    num_candidates = sum(coverage.num_scored for coverage in coverages)
+    return {
+        "texts": len(readings),
+        "words": sum(coverage.num_words for coverage in coverages),
+        "entities": sum(len(reading.entities) for reading in readings),
+        "errors": sum(reading.error is not None for reading in readings),
+        "candidates": num_candidates,
+        "candidates_kept": num_candidates - sum(coverage.num_dropped for coverage in coverages),
+    }
+
+
+def threads_per_actor(cpus: Sequence[float], concurrency: int) -> int:
+    """Divide the CPUs of the smallest machine by the number of actors that it gets if they are spread evenly.
+
+    Args:
+        cpus: Number of CPUs of each machine.
+        concurrency: Number of actors.
+
+    Returns:
+        Number of threads per actor, at least 1.
+    """
+    return max(1, int(min(cpus, default=1) // math.ceil(concurrency / max(len(cpus), 1))))
+
+
+def reserved_cpus(cpus: Sequence[float], concurrency: int, num_threads: int, num_spare: int = 1) -> float:
+    """Choose how many CPUs Ray reserves for each actor, so that all actors start, and some remain to read with.
+
+    Args:
+        cpus: Number of CPUs of each machine.
+        concurrency: Number of actors.
+        num_threads: Number of threads of each.
+        num_spare: Number of CPUs that must remain, on one machine.
+
+    Returns:
+        The largest number of CPUs that leaves them, ``num_threads`` at most: whole, or one of `SHARES`.
+
+    Raises:
+        ValueError: If there are too few.
+
+    Example:
+        >>> reserved_cpus([8], concurrency=2, num_threads=3)
+        3
+        >>> reserved_cpus([2], concurrency=2, num_threads=1)
+        0.5
+    """
+    if num_threads > max(cpus, default=0):
+        raise ValueError(
+            f"num_threads={num_threads}, but the largest machine of the cluster has {max(cpus, default=0):g} CPUs: "
+            "lower num_threads, or pass ray.init the number of CPUs"
+        )
+    for reserved in (*range(num_threads, 0, -1), *SHARES) if max(cpus) >= num_spare else ():
+        places = [cpu // reserved for cpu in cpus]
+        lost = min(places[i] - (cpu - num_spare) // reserved for i, cpu in enumerate(cpus) if cpu >= num_spare)
+        if sum(places) - lost >= concurrency:
+            return reserved
+    raise ValueError(
+        f"concurrency={concurrency}, but the cluster has {sum(cpus):g} CPUs, of which Ray Data needs {num_spare} to "
+        f"read with: lower concurrency, or pass ray.init(num_cpus={num_spare + 1}) for a smaller machine"
+    )
+
+
+def check_gpus(gpus: Sequence[float], concurrency: int, num_gpus: float) -> None:
+    """Check that all actors get their GPUs, since Ray waits for ever for those that it lacks.
+
+    Args:
+        gpus: Number of GPUs of each machine.
+        concurrency: Number of actors.
+        num_gpus: GPUs of each.
+
+    Raises:
+        ValueError: If there are too few.
+    """
+    places = sum(int(gpu // num_gpus) for gpu in gpus)
+    if places < concurrency:
+        raise ValueError(
+            f"concurrency={concurrency} with num_gpus={num_gpus:g}, but the cluster has {sum(gpus):g} GPUs: "
+            f"lower concurrency to {places}, or num_gpus"
+            if places
+            else f"num_gpus={num_gpus:g}, but no machine of the cluster has as many: {[*gpus]}"
+        )

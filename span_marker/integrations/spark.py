@@ -1,0 +1,87 @@
+"""Spark: entities of DataFrames, on any cluster, `local[*]` or Spark Connect."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterable, Iterator
+from functools import partial
+from typing import Any
+
+from span_marker.bulk.arrow import ENTITIES, ERROR
+from span_marker.bulk.reader import Reader
+from span_marker.integrations.extras import import_extra
+
+logger = logging.getLogger(__name__)
+
+PACKAGES = "'pyspark[sql]'"
+"""What `pip` installs for Spark's DataFrames in Arrow."""
+
+
+def predict_dataframe(
+    dataframe: Any, model: str | os.PathLike[str], *, num_threads: int | None = None, **settings: Any
+) -> Any:
+    """Find the entities of the rows of a Spark DataFrame, with `mapInArrow`.
+
+    It is lazy: nothing is read until Spark runs a job. All columns are kept. See `Reader.schema` for those that are
+    added. Each Python worker of Spark loads the model once, and keeps it for its later tasks. Spark runs a task per
+    partition: a small file is a single one, so call ``dataframe.repartition`` first to use more CPUs.
+
+    Args:
+        dataframe: The `pyspark.sql.DataFrame`, of an ordinary session or of Spark Connect.
+        model: Folder of a checkpoint that all machines can read, or a name on the Hub.
+        num_threads: Number of threads of each Python worker. Defaults to Spark's ``spark.task.cpus``, which is 1 unless
+            it is set.
+        **settings: Settings of `Reader`, such as ``text_column`` and ``on_error``, and options of
+            `SpanMarkerModel.predict`.
+
+    Returns:
+        The DataFrame with entities.
+
+    Raises:
+        ImportError: If PySpark is not installed, or lacks pyarrow or pandas.
+        ValueError: If there is no column of texts, or a setting is wrong.
+        TypeError: If that column has another type, there is no such setting, or ``model`` is not a path.
+    """
+    import_extra("pyspark", PACKAGES, "spark")
+    types = import_extra("pyspark.sql.pandas.types", PACKAGES, "spark")
+    session = dataframe.sparkSession
+    warn_of_retries(session.conf.get("spark.master", ""))
+    reader = Reader(model, num_threads=num_threads or int(session.conf.get("spark.task.cpus", "1")), **settings)
+    output = reader.schema(types.to_arrow_schema(dataframe.schema))
+    added = {field.name: types.from_arrow_type(field.type) for field in output if field.name in (ENTITIES, ERROR)}
+    kept = [field for field in dataframe.schema.fields if field.name not in added]
+    schema = type(dataframe.schema)(kept)
+    for name, type_ in added.items():
+        schema.add(name, type_)
+    return dataframe.mapInArrow(partial(read_batches, reader), schema)
+
+
+def read_batches(reader: Reader, batches: Iterable[Any]) -> Iterator[Any]:
+    """Find the entities of record batches, one after the other.
+
+    Args:
+        reader: The reader.
+        batches: The record batches.
+
+    Returns:
+        The record batches with the columns that the reader adds.
+    """
+    return map(reader, batches)
+
+
+def warn_of_retries(master: str) -> None:
+    """Warn if a local session gives up when the first task fails, as when a worker is killed.
+
+    Args:
+        master: The master of the session, such as ``local[2]``.
+    """
+    if re.fullmatch(r"local(\[[^,\]]*\])?", master):
+        threads = master.removeprefix("local").strip("[]") or "1"
+        logger.warning(
+            "Spark retries no task with master=%r: a worker that is killed ends the job. Use master='local[%s,4]' for "
+            "three retries.",
+            master,
+            threads,
+        )

@@ -1,0 +1,90 @@
+"""Two hosts on one machine, each with a network address of its own, train what one process trains.
+
+Where the kernel lets us, the hosts are network namespaces, between which nothing but TCP over a virtual cable is
+shared; otherwise they are two addresses of the loopback device.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from contextlib import contextmanager
+
+import pytest
+import torch
+import train_worker
+from test_distributed import check
+from train_worker import train_all
+
+pytestmark = pytest.mark.slow
+
+SPACES = ("span-marker-0", "span-marker-1")
+CABLES = ("sm-veth0", "sm-veth1")
+
+
+@contextmanager
+def two_hosts():
+    """Yield for each host a prefix of commands that run on it, its address, and its network device."""
+    ip = shutil.which("ip")
+    if ip is not None:
+        for space in SPACES:  # of a run that was killed
+            subprocess.run([ip, "netns", "delete", space], capture_output=True, check=False)
+    if ip is None or subprocess.run([ip, "netns", "add", SPACES[0]], capture_output=True, check=False).returncode:
+        yield [([], "127.0.0.1", "lo"), ([], "127.0.0.2", "lo")]
+        return
+    try:
+        hosts = []
+        for command in (f"netns add {SPACES[1]}", f"link add {CABLES[0]} type veth peer name {CABLES[1]}"):
+            subprocess.run([ip, *command.split()], check=True)
+        for number, (space, cable) in enumerate(zip(SPACES, CABLES, strict=True)):
+            address = f"10.77.0.{number + 1}"
+            subprocess.run([ip, *f"link set {cable} netns {space}".split()], check=True)
+            for command in (f"addr add {address}/24 dev {cable}", f"link set {cable} up", "link set lo up"):
+                subprocess.run([ip, "-n", space, *command.split()], check=True)
+            hosts.append(([ip, "netns", "exec", space], address, cable))
+        yield hosts
+    finally:
+        for space in SPACES:
+            subprocess.run([ip, "netns", "delete", space], check=False)
+
+
+def launch(hosts, folder, *script, port):
+    """Run a script with a process on each host, under torchrun, as the documentation says."""
+    processes = []
+    for number, (prefix, address, device) in enumerate(hosts):
+        environment = {
+            **os.environ,
+            **{
+                "OMP_NUM_THREADS": "1",
+                "PYTHONWARNINGS": "ignore",
+                "HF_HOME": str(folder),
+                "GLOO_SOCKET_IFNAME": device,
+            },
+        }
+        command = [
+            *(*prefix, sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1"),
+            *("--rdzv-backend=c10d", f"--rdzv-endpoint={hosts[0][1]}:{port}", "--rdzv-id=span-marker"),
+            # By its name, which the hosts share, none of them could tell that the address of the meeting is its own.
+            *(f"--rdzv-conf=is_host={number == 0}", f"--local-addr={address}", *map(str, script)),
+        ]
+        with (folder / f"host{number}.log").open("wb") as log:
+            processes.append(subprocess.Popen(command, stdout=log, stderr=log, env=environment))
+    try:
+        codes = [process.wait(timeout=400) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    logs = [(folder / f"host{number}.log").read_text(errors="replace")[-3000:] for number in range(2)]
+    assert codes == [0, 0], "\n".join(logs)
+    return logs
+
+
+def test_two_hosts_train_what_one_process_trains(tmp_path):
+    (tmp_path / "one").mkdir()
+    one = train_all(tmp_path / "one", batch_size=4)
+    output = tmp_path / "results.pt"
+    with two_hosts() as hosts:
+        launch(hosts, tmp_path, train_worker.__file__, output, 2, port=29400)
+    two = torch.load(output, weights_only=True)
+    for kind in ("exact", "filtered"):
+        check(one[kind], two[kind])

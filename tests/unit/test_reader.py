@@ -1,0 +1,151 @@
+"""Readers find in batches of rows what `predict` finds in texts, and travel as a path."""
+
+import pickle
+import shutil
+
+import pyarrow as pa
+import pytest
+import torch
+from datasets import ClassLabel, Dataset
+from helpers import approximately, check_margin
+from tiny import SENTENCES, build_model
+
+from span_marker.bulk import Reader
+from span_marker.preprocessing import processes
+
+TEXTS = [" ".join(words) for words in SENTENCES]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return build_model()
+
+
+@pytest.fixture(scope="module")
+def folder(model, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("reader") / "model"
+    model.save_pretrained(folder)
+    return str(folder)
+
+
+def test_texts_and_words_are_read_as_predict_reads_them(folder, model):
+    within = check_margin(model, TEXTS, SENTENCES)
+    for column, contents in (("text", TEXTS), ("tokens", SENTENCES), ("body", TEXTS)):
+        reader = Reader(folder, text_column="body" if column == "body" else None)
+        table = reader(pa.table({"id": range(len(contents)), column: contents}))
+        expected = model.predict(contents, is_split_into_words=column == "tokens")
+        assert any(expected)
+        assert table["entities"].to_pylist() == approximately(expected, within)
+        assert table.schema.names == ["id", column, "entities"]
+        assert table["id"].to_pylist() == [*range(len(contents))]
+
+
+@pytest.mark.parametrize("make", [pa.table, pa.RecordBatch.from_pydict, dict], ids=["table", "record batch", "dict"])
+def test_every_kind_of_batch_is_read(folder, make):
+    result = Reader(folder)(make({"text": TEXTS, "entities": [None] * len(TEXTS)}))
+    assert isinstance(result, pa.RecordBatch if make == pa.RecordBatch.from_pydict else pa.Table)
+    assert result.schema.names == ["text", "entities"], "a column of this name is replaced"
+    assert result.column("entities").to_pylist()[0]
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())], ids=["large", "view", "dict"]
+)
+def test_strings_of_every_kind_are_texts(folder, kind):
+    plain, other = (
+        Reader(folder)(pa.table({"text": pa.array(TEXTS, pa.string()).cast(t)})) for t in (pa.string(), kind)
+    )
+    assert other["entities"].type == plain["entities"].type
+    assert other["entities"].to_pylist() == plain["entities"].to_pylist()
+
+
+def test_rows_do_not_change_the_schema(folder):
+    """Whether or not a batch has entities, errors, or rows."""
+    for column, contents in (("text", TEXTS), ("tokens", SENTENCES)):
+        for options in ({}, {"top_k": 2}, {"on_error": "column"}):
+            reader = Reader(folder, **options)
+            kind = pa.list_(pa.string()) if column == "tokens" else pa.string()
+            for some in ([], contents[3:4], contents):
+                table = pa.table({column: pa.array(some, kind)})
+                assert reader(table).schema == reader.schema(table.schema)
+            assert reader(table)["entities"].to_pylist() == Reader(folder, **options)(table)["entities"].to_pylist()
+            names = set(reader(table)["entities"].to_pylist()[0][0])
+            assert names == {*reader.read(contents)[0].entities[0]}, "the keys are those of predict"
+
+
+def test_bad_rows_are_raised_or_told(folder):
+    for column, contents in (("text", [TEXTS[0], None]), ("tokens", [SENTENCES[0], None, ["Paris", None]])):
+        table = pa.table({column: contents})
+        with pytest.raises(TypeError, match=r"row 1: .*, not NoneType"):
+            Reader(folder)(table)
+        rows = Reader(folder, on_error="column")(table).to_pylist()
+        assert [bool(row["error"]) for row in rows] == [False] + [True] * (len(contents) - 1)
+        assert [bool(row["entities"]) for row in rows] == [True] + [False] * (len(contents) - 1)
+    nulls = Reader(folder, on_error="column")(pa.table({"text": [None, None]}))
+    assert nulls["error"].null_count == 0
+
+
+def test_columns_that_are_no_texts_are_refused(folder):
+    reader = Reader(folder)
+    with pytest.raises(ValueError, match=r"must have either 'text' or 'tokens', but has \['body'\]: set text_column"):
+        reader(pa.table({"body": TEXTS}))
+    with pytest.raises(ValueError, match="must have either 'text' or 'tokens'"):
+        reader(pa.table({"text": TEXTS, "tokens": SENTENCES}))
+    with pytest.raises(ValueError, match="must have a column 'body', but has"):
+        Reader(folder, text_column="body")(pa.table({"text": TEXTS}))
+    for values in ([1, 2], [[1], [2]]):
+        with pytest.raises(TypeError, match=r"the column 'text' must have strings or lists of strings, not .*int64"):
+            reader(pa.table({"text": values}))
+    with pytest.raises(TypeError, match=r"not str: set batched=True for Dataset\.map"):
+        reader("Paris")
+
+
+def test_a_reader_is_checked_when_it_is_made(model):
+    with pytest.raises(TypeError, match="not SpanMarkerModel, since each process loads it: save yours with"):
+        Reader(model)
+    with pytest.raises(TypeError, match="predict has no option 'treshold' for batches of rows; it has batch_size, "):
+        Reader("my-model", treshold=0.5)
+    with pytest.raises(TypeError, match="no option 'return_coverage'"):
+        Reader("my-model", return_coverage=True)
+
+
+def test_a_reader_is_a_path(folder, monkeypatch, tmp_path):
+    monkeypatch.chdir(folder + "/..")
+    pickled = pickle.dumps(Reader("model", threshold=0.5))
+    assert len(pickled) < 1000
+    monkeypatch.chdir(tmp_path)
+    assert pickle.loads(pickled).load().predict("Paris") is not None
+
+
+def test_a_model_is_loaded_once_in_each_of_its_states(folder, tmp_path):
+    copy = str(tmp_path / "copy")
+    shutil.copytree(folder, copy)
+    assert Reader(copy).load() is Reader(copy, threshold=0.5).load()
+    before = Reader(copy)
+    build_model(seed=1).save_pretrained(copy)
+    assert pickle.dumps(Reader(copy)) != pickle.dumps(before), "caches do not apply to the new one"
+    assert Reader(copy).load() is not before.load()
+
+
+def test_threads_are_set_but_not_in_forked_processes(folder, monkeypatch):
+    before = torch.get_num_threads()
+    try:
+        Reader(folder, num_threads=before + 1).load()
+        assert torch.get_num_threads() == before + 1
+        monkeypatch.setattr(processes, "_imported_in", -1)
+        Reader(folder, num_threads=before + 2).load()
+        assert torch.get_num_threads() == before + 1
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("format", [None, "arrow"])
+def test_datasets_map_keeps_columns_and_types(folder, format):
+    names = ["a", "b", "c", "d", "e"]
+    data = Dataset.from_dict({"text": [*TEXTS[3:], *TEXTS[:3]], "kind": [0, 1, 2, 3, 4]})
+    data = data.cast_column("kind", ClassLabel(names=names))
+    result = data.with_format(format).map(Reader(folder), batched=True, batch_size=1)  # a batch without entities first
+    assert result.features["kind"] == ClassLabel(names=names)
+    assert result.with_format(None)["kind"][:] == data["kind"][:]
+    expected = Reader(folder)(data.with_format("arrow")[:])["entities"].type
+    assert result.data.schema.field("entities").type == expected
