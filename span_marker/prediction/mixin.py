@@ -16,8 +16,10 @@ from span_marker.prediction import explanation, predictor
 from span_marker.prediction.documents import Splitter, sentence_splitter
 from span_marker.prediction.entities import Coverage, Entity
 from span_marker.prediction.explanation import Explanation
+from span_marker.prediction.propagation import Propagation, read_propagate
 from span_marker.preprocessing.inputs import Inputs, Words, read_inputs, read_rows, take_columns
 from span_marker.preprocessing.preprocessor import Preprocessor
+from span_marker.rules import Rules
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -35,6 +37,7 @@ class PredictOptions(TypedDict, total=False):
     exact: bool | None
     split_sentences: bool | Splitter
     offsets: OffsetUnit
+    propagate: bool | Propagation
 
 
 class PredictionMixin(nn.Module):
@@ -47,6 +50,7 @@ class PredictionMixin(nn.Module):
         config: SpanMarkerConfig
         score: Any
         uses_filter: Any
+        rules: Rules | None
 
         @property
         def preprocessor(self) -> Preprocessor:
@@ -191,6 +195,7 @@ class PredictionMixin(nn.Module):
         exact: bool | None = None,
         split_sentences: bool | Splitter = False,
         offsets: OffsetUnit = "codepoint",
+        propagate: bool | Propagation = False,
         return_coverage: bool = False,
         keep_columns: Sequence[str] | None = None,
     ) -> Any:
@@ -225,6 +230,11 @@ class PredictionMixin(nn.Module):
                 a text are context of each other.
             offsets: What indices into texts count: ``"codepoint"``, as Python does; ``"utf-16"``, as JavaScript, Java
                 and C# do; or ``"utf-8"``, bytes. Indices of words do not change.
+            propagate: Whether a name that was found with confidence is an entity wherever it stands, as whole words, in
+                the same document: the sentences of a ``document_id``, or else each input. True, or a `Propagation` with
+                the least score and whether case and diacritics count; needs the extra ``rules``. What the model found
+                stays. An added entity has an ``origin``: the mention that its score is from. An entity that the other
+                mentions contradict has a ``conflict``.
             return_coverage: Whether to also return what was read in windows, cut or dropped.
             keep_columns: Columns of a `Dataset` or DataFrame to return, such as its IDs. Each sentence then yields a
                 dict with these columns and ``entities``, as ``write_jsonl`` and the other writers take them.
@@ -236,7 +246,8 @@ class PredictionMixin(nn.Module):
             exclusive. With ``return_coverage``, also one `Coverage` per sentence.
 
         Raises:
-            ImportError: If ``split_sentences=True``, but spaCy is not installed.
+            ImportError: If ``split_sentences=True``, but spaCy is not installed; or ``propagate``, but not
+                ``ahocorasick_rs``.
             TypeError: If ``inputs`` is none of the supported types, or a threshold is not a number.
             ValueError: If ``is_split_into_words`` contradicts ``inputs``, a word of an input that is not said to be
                 words has a space, ``batch_size`` or ``top_k`` is below 1, a threshold is not a probability or one of
@@ -245,7 +256,7 @@ class PredictionMixin(nn.Module):
         """
         inputs = table_as_dataset(inputs, "input")
         kept = None if keep_columns is None else take_columns(inputs, keep_columns)
-        reader = self._predictor(batch_size, threshold, decoding, top_k, exact, split_sentences, offsets)
+        reader = self._predictor(batch_size, threshold, decoding, top_k, exact, split_sentences, offsets, propagate)
         are_words = _are_words(is_split_into_words, reader)
         sentences, is_single = read_inputs(inputs, are_words)
         if reader.splitter is not None and sentences.document_ids is not None:
@@ -273,6 +284,7 @@ class PredictionMixin(nn.Module):
         exact: bool | None = None,
         split_sentences: bool | Splitter = False,
         offsets: OffsetUnit = "codepoint",
+        propagate: bool | Propagation = False,
     ) -> Iterator[list[Entity] | dict[str, Any]]:
         """Find the entities in a stream of sentences, in order, with a few thousand sentences in memory at a time.
 
@@ -289,6 +301,7 @@ class PredictionMixin(nn.Module):
             exact: See `predict`.
             split_sentences: See `predict`.
             offsets: See `predict`.
+            propagate: See `predict`; each item is a document of its own.
 
         Returns:
             An iterator over the entities of each sentence, see `predict`; for dicts, over the dicts with ``entities``
@@ -301,7 +314,7 @@ class PredictionMixin(nn.Module):
                 `predict`.
         """
         rows = read_rows(inputs)
-        reader = self._predictor(batch_size, threshold, decoding, top_k, exact, split_sentences, offsets)
+        reader = self._predictor(batch_size, threshold, decoding, top_k, exact, split_sentences, offsets, propagate)
         return predictor.predict_stream(rows, reader, show_progress_bar, _are_words(is_split_into_words, reader))
 
     def explain(
@@ -347,6 +360,7 @@ class PredictionMixin(nn.Module):
         exact: bool | None = None,
         split_sentences: bool | Splitter = False,
         offsets: OffsetUnit = "codepoint",
+        propagate: bool | Propagation = False,
     ) -> predictor.Predictor:
         uses_filter = self.uses_filter(exact)
         return predictor.Predictor(
@@ -358,6 +372,8 @@ class PredictionMixin(nn.Module):
             self.candidates_kept if uses_filter else 1.0,
             sentence_splitter(split_sentences),
             offsets,
+            self.rules,
+            read_propagate(propagate),
         )
 
 
