@@ -1,7 +1,10 @@
-"""Speed of redaction and of what is found without a model: megabytes of text per second, on one core.
+"""Speed of redaction, rules and propagation: megabytes of text per second of a processor, one byte per character.
 
-``python benchmarks/redaction.py`` redacts a text of random words in each way, with an entity every 60 characters, as
-dense as in news. Texts have 2,000 characters each; one character is one byte.
+``python benchmarks/redaction.py`` redacts a stream of texts of random words in each way, with an entity every 60
+characters, as dense as in news. It then finds 100,000 phrases and three expressions in them, and propagates their
+names. Texts have 2,000 characters each.
+
+``--checkpoint FOLDER`` also predicts some of the texts with a model, with and without rules and propagation.
 """
 
 from __future__ import annotations
@@ -12,10 +15,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from span_marker import SpanMarkerModel
+from span_marker.prediction.propagation import Propagation, propagate_names
+from span_marker.preprocessing.inputs import Sentences
 from span_marker.redaction import Redactor, restore
 from span_marker.redaction.placeholders import WAYS
+from span_marker.rules import ListRule, RegexRule, Rules
 
-TEXT_LENGTH, DISTANCE, NUM_NAMES = 2000, 60, 5000
+TEXT_LENGTH, DISTANCE, NUM_NAMES, NUM_PHRASES, NUM_PREDICTED = 2000, 60, 5000, 100_000, 50
 
 Row = tuple[str, list[dict[str, Any]]]
 
@@ -55,24 +62,69 @@ def seconds(run: Callable[[], Any], times: int = 3) -> float:
     return least
 
 
-def main() -> None:
-    """Print a table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--megabytes", type=float, default=4.0)
-    rows = random_rows(int(parser.parse_args().megabytes * 1e6))
-    size = sum(len(text) for text, _ in rows) / 1e6
-    print(f"{size:.1f} MB, {sum(len(entities) for _, entities in rows):,} entities in {len(rows):,} texts")
+def random_rules(seed: int = 1) -> Rules:
+    """A list of phrases of two or three words, and three expressions."""
+    rng = random.Random(seed)
+    phrases = [" ".join(random_word(rng, True) for _ in range(rng.randint(2, 3))) for _ in range(NUM_PHRASES)]
+    expressions = [
+        RegexRule("IBAN", r"\b[A-Z]{2}\d{2}(?: ?[A-Z\d]{4}){2,7}(?: ?[A-Z\d]{1,3})?\b"),
+        RegexRule("EMAIL", r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+"),
+        RegexRule("DATE", r"\b\d{4}-\d{2}-\d{2}\b"),
+    ]
+    return Rules([ListRule("LIST", phrases), *expressions])
+
+
+def measure_redaction(rows: list[Row], size: float) -> None:
+    """Print a line for each way."""
     for how in WAYS:
         key = "k" * 32 if how == "hash" else None
 
-        def run(how: Any = how, key: Any = key) -> list[Any]:
+        def run(how: Any = how, key: Any = key) -> None:
             redactor = Redactor(how, key=key)
-            return [redactor.redact(*row) for row in rows]
+            for row in rows:
+                redactor.redact(*row)
 
-        redacted = run()
+        redactor = Redactor(how, key=key)
+        redacted = [redactor.redact(*row) for row in rows]
         assert [restore(result) for result in redacted] == [text for text, _ in rows]
         back = seconds(lambda redacted=redacted: [restore(result) for result in redacted])
         print(f"{how:10} {size / seconds(run):6.1f} MB/s   restored: {size / back:6.1f} MB/s")
+
+
+def measure_finding(rows: list[Row], size: float, rules: Rules) -> None:
+    """Print a line for rules, and one for propagation."""
+    sentences = Sentences([text for text, _ in rows], True)
+    entities: list[Any] = [entities[:10] for _, entities in rows]
+    of_rules = seconds(lambda: [rules.apply(*row) for row in rows])
+    of_names = seconds(lambda: propagate_names(sentences, entities, Propagation()))
+    print(f"{len(rules.rules)} rules with {NUM_PHRASES:,} phrases: {size / of_rules:.1f} MB/s")
+    print(f"propagation of 10 names per text: {size / of_names:.1f} MB/s")
+
+
+def measure_prediction(rows: list[Row], rules: Rules, checkpoint: str) -> None:
+    """Print what rules and propagation add to a prediction."""
+    model = SpanMarkerModel.from_pretrained(checkpoint)
+    texts = [text for text, _ in rows[:NUM_PREDICTED]]
+    alone = seconds(lambda: model.predict(texts))
+    model.rules = rules
+    together = seconds(lambda: model.predict(texts, propagate=True))
+    print(f"prediction: {alone:.2f} s, with rules and propagation {together:.2f} s ({together / alone - 1:+.1%})")
+
+
+def main() -> None:
+    """Print what is measured."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--megabytes", type=float, default=4.0)
+    parser.add_argument("--checkpoint")
+    arguments = parser.parse_args()
+    rows, rules = random_rows(int(arguments.megabytes * 1e6)), random_rules()
+    size = sum(len(text) for text, _ in rows) / 1e6
+    print(f"{size:.1f} MB, {sum(len(entities) for _, entities in rows):,} entities in {len(rows):,} texts")
+    measure_redaction(rows, size)
+    rules.find("")
+    measure_finding(rows, size, rules)
+    if arguments.checkpoint:
+        measure_prediction(rows, rules, arguments.checkpoint)
 
 
 if __name__ == "__main__":

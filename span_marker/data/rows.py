@@ -181,8 +181,10 @@ def read_row(kind: Kind, content: Any, entities: Any, location: str) -> tuple[Ro
         except (TypeError, ValueError) as error:
             problems.append(RowProblem("malformed-entity", error, *_readable_fields(entity), index))
     if kind == "text":
-        places = whole_spans(content, [entity[1:3] for entity in row.entities])
-        row.entities[:] = [RowEntity(old[0], *new, old[3]) for old, new in zip(row.entities, places, strict=True)]
+        given = [entity[1:3] for entity in row.entities]
+        places = whole_spans(content, given)
+        if places != given:
+            row.entities[:] = [RowEntity(old[0], *new, old[3]) for old, new in zip(row.entities, places, strict=True)]
     return row, problems
 
 

@@ -155,7 +155,7 @@ def _confident_names(
         for entity, (start, end), place in zip(sentence.entities, sentence.spans, places, strict=True):
             key = phrase_key(without_possessive(sentence.text[start:end]), propagation.folding)
             if entity["score"] >= propagation.min_score and any(map(str.isalnum, key)):
-                mention = _Mention(entity["label"], entity["score"], {**context, **place})
+                mention = _Mention(entity["label"], entity["score"], context | place)
                 found.setdefault(key, {}).setdefault(mention.label, []).append(mention)
     return {key: _best_mention(by_label) for key, by_label in found.items()}
 
@@ -191,8 +191,8 @@ def _add(sentence: _Sentence, matches: Sequence[tuple[int, int, _Mention]]) -> l
         elif place := sentence.place(start, end):
             first_unit, last_unit = place.values()
             span = sentence.item[first_unit:last_unit]
-            added: Any = {"span": span if isinstance(span, str) else list(span), "label": mention.label}
-            results.append({**added, "score": mention.score, **place, "origin": mention.origin})
+            added: Any = {"span": span if isinstance(span, str) else list(span), **place, **mention._asdict()}
+            results.append(added)
     return sorted(results, key=itemgetter((TEXT_PLACE if sentence.starts is None else WORD_PLACE)[0]))
 
 

@@ -70,6 +70,13 @@ def fill_in(text: str, names: Mapping[str, str]) -> str:
     return PLACEHOLDER.sub(lambda match: names.get(match[0], match[0]), text)
 
 
+_PLAIN: dict[str, Callable[[str, str], str]] = {
+    "label": lambda text, label: f"[{placeholder_label(label)}]",
+    "mask": lambda text, label: MASK * len(text),
+    "remove": lambda text, label: "",
+}
+
+
 def plain_replacement(how: How) -> Callable[[str, str], str]:
     """Find the function that replaces a text with a label, for ways that do not tell names apart.
 
@@ -79,12 +86,8 @@ def plain_replacement(how: How) -> Callable[[str, str], str]:
     Returns:
         The function: it takes the old text and its label.
     """
-    if how == "label":
-        return lambda text, label: f"[{placeholder_label(label)}]"
-    if how == "mask":
-        return lambda text, label: MASK * len(text)
-    if how == "remove":
-        return lambda text, label: ""
+    if isinstance(how, str):
+        return _PLAIN[how]
 
     def checked(text: str, label: str) -> str:
         replacement = how(text, label)

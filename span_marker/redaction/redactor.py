@@ -102,9 +102,15 @@ class Redactor:
     @property
     def report(self) -> RedactionReport:
         """What was redacted so far, in numbers."""
-        totals = (self._counts[name] for name in ("texts", "characters", "redacted", "entities"))
-        how = self.how if isinstance(self.how, str) else "function"
-        return RedactionReport(how, *totals, dict(self._spans), dict(Counter(self._names.values())))
+        return RedactionReport(
+            how=self.how if isinstance(self.how, str) else "function",
+            num_texts=self._counts["texts"],
+            num_characters=self._counts["characters"],
+            num_redacted=self._counts["redacted"],
+            num_entities=self._counts["entities"],
+            spans=dict(self._spans),
+            names=dict(Counter(self._names.values())),
+        )
 
     def redact(self, text: str, entities: Iterable[Mapping[str, Any]]) -> Redacted:
         """Replace the entities of a text, see `redact`.
@@ -170,17 +176,20 @@ def merge_overlaps(entities: Iterable[RowEntity]) -> list[tuple[str, int, int]]:
         [('ORG', 0, 12), ('PER', 12, 15)]
     """
     merged: list[tuple[str, int, int]] = []
-    best: tuple[int, float] = (0, 0.0)  # length and score of the entity that the last one has its label from
-    for label, start, end, score in sorted(entities, key=itemgetter(1)):
-        rank = (end - start, score or 0.0)
-        if merged and start < merged[-1][2]:
-            kept, first, last = merged[-1]
-            merged[-1] = (label if rank > best else kept, first, max(end, last))
-            best = max(best, rank)
-        else:
+    best = last = None
+    for entity in sorted(entities, key=itemgetter(1)):
+        label, start, end, _ = entity
+        if best is None or last is None or start >= last:
             merged.append((label, start, end))
-            best = rank
+            best, last = entity, end
+        else:
+            best, last = max(best, entity, key=_rank), max(last, end)
+            merged[-1] = (best.label, merged[-1][1], last)
     return merged
+
+
+def _rank(entity: RowEntity) -> tuple[int, float]:
+    return entity.end - entity.start, entity.score or 0.0
 
 
 def _read_key(key: str | bytes | None, how: How) -> bytes | None:

@@ -170,7 +170,8 @@ def restore(redacted: Redacted | str, map: RedactionMap | Mapping[str, str] | No
 
 
 def _put_back(text: str, pieces: Sequence[tuple[int, int, str]]) -> str:
-    parts, last = [], 0
+    parts: list[str] = []
+    last = 0
     for start, end, old in pieces:
         parts += (text[last:start], old)
         last = end

@@ -128,7 +128,11 @@ class Rules:
                 continue
             first, last = (start, end) if starts is None else _touched_words(starts, start, end)
             part = item[first:last]
-            entity = {"span": part if isinstance(part, str) else list(part), "label": rule.label, "score": rule.score}
+            entity: Entity = {
+                "span": part if isinstance(part, str) else list(part),
+                "label": rule.label,
+                "score": rule.score,
+            }
             entity |= zip(PREDICTED["characters" if starts is None else "words"], (first, last), strict=True)
             entity["origin"] = {"kind": "rule", "rule": rule.title}
             known = found.setdefault((rule.label, first, last), entity)
@@ -152,7 +156,7 @@ class Rules:
         for rule in self.rules:
             if isinstance(rule, ListRule):
                 keys = by_folding.setdefault(rule.folding, {})
-                for key in rule.keys:
+                for key in dict.fromkeys(rule.keys):
                     keys.setdefault(key, []).append(rule)
         return [(folding, PhraseMatcher(list(keys)), list(keys.values())) for folding, keys in by_folding.items()]
 

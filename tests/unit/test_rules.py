@@ -148,6 +148,12 @@ def test_a_list_may_be_long():
     assert "name99999" not in repr(rules)
 
 
+def test_a_phrase_may_be_on_several_lists_and_twice_on_one():
+    rules = Rules([ListRule("A", ["x y", "x  y", "x y"]), ListRule("B", ["x y"], score=0.5), ListRule("A", ["X Y"])])
+    assert [(entity["label"], entity["score"]) for entity in rules.find("x y")] == [("A", 1.0), ("B", 0.5)]
+    assert [rule.label for rule, _ in rules._find("x y")] == ["A", "B"]
+
+
 def test_an_expression_that_would_hang_is_stopped():
     rules = Rules([RegexRule("X", r"(a|aa)+$", name="slow")], timeout=0.1)
     start = time.monotonic()
