@@ -16,7 +16,6 @@ import torch
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers.utils import CONFIG_NAME
 from transformers.utils import logging as transformers_logging
-from transformers.utils.hub import cached_file
 from transformers.utils.peft_utils import ADAPTER_CONFIG_NAME
 
 from span_marker.checkpoints.custom_code import load_config_with_code
@@ -119,14 +118,14 @@ def _check_path(path: StrPath, arguments: dict[str, Any]) -> None:
 
 
 def _load_config(path: StrPath, arguments: dict[str, Any]) -> PreTrainedConfig:
-    hub_arguments = _hub_arguments(arguments)
+    of_hub = hub_arguments(arguments)
     trusts_code = bool(arguments.get("trust_remote_code"))
     if trusts_code:
-        values, _ = PreTrainedConfig.get_config_dict(path, **hub_arguments)
+        values, _ = PreTrainedConfig.get_config_dict(path, **of_hub)
         if values.get("model_type") == SpanMarkerConfig.model_type and (values.get("encoder") or {}).get(HAS_CODE):
-            return load_config_with_code(path, values, hub_arguments)
+            return load_config_with_code(path, values, of_hub)
     try:
-        config: PreTrainedConfig = AutoConfig.from_pretrained(path, trust_remote_code=trusts_code, **hub_arguments)
+        config: PreTrainedConfig = AutoConfig.from_pretrained(path, trust_remote_code=trusts_code, **of_hub)
     except OSError as error:
         if str(path) in str(error):
             raise
@@ -172,9 +171,7 @@ def load_tokenizer(path: StrPath, arguments: dict[str, Any]) -> SpanMarkerTokeni
     """
     trusts_code = bool(arguments.get("trust_remote_code"))
     with naming_broken_files("the tokenizer (tokenizer.json, tokenizer_config.json)", path):
-        tokenizer = SpanMarkerTokenizer.from_pretrained(
-            path, trust_remote_code=trusts_code, **_hub_arguments(arguments)
-        )
+        tokenizer = SpanMarkerTokenizer.from_pretrained(path, trust_remote_code=trusts_code, **hub_arguments(arguments))
         if tokenizer.tokenizer.model_max_length <= tokenizer.num_special_tokens:
             raise ValueError(f"model_max_length={tokenizer.tokenizer.model_max_length} leaves no tokens for text")
         return tokenizer
@@ -289,24 +286,6 @@ def _check_vocabulary(encoder: PreTrainedConfig, tokenizer: SpanMarkerTokenizer,
         )
 
 
-def load_card(path: StrPath, arguments: dict[str, Any]) -> str | None:
-    """Load the card of a checkpoint.
-
-    Args:
-        path: A folder or the name of a repository.
-        arguments: Arguments of ``from_pretrained``; only `HUB_ARGUMENTS` are used.
-
-    Returns:
-        The card; None if the checkpoint has none.
-    """
-    # private: a checkpoint may lack its card.
-    file = cached_file(path, "README.md", _raise_exceptions_for_missing_entries=False, **_hub_arguments(arguments))
-    if file is None:
-        return None
-    with open(file, encoding="utf-8", errors="replace") as card:
-        return card.read()
-
-
 def check_weights(info: dict[str, Any], path: StrPath) -> None:
     """Refuse incomplete weights: transformers would replace the missing ones with random ones.
 
@@ -362,7 +341,8 @@ def _quiet() -> Iterator[None]:
         transformers_logging.set_verbosity(verbosity)
 
 
-def _hub_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
+def hub_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Select the arguments of ``from_pretrained`` that find files on the Hub."""
     return {name: arguments[name] for name in HUB_ARGUMENTS if name in arguments}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from span_marker.checkpoints import atomic, custom_code, exported, loading, model_card, network, quantization
 from span_marker.checkpoints.errors import BROKEN_WEIGHTS, naming_broken_files
 from span_marker.checkpoints.model_card import LIBRARY_NAME, SpanMarkerModelCardData
+from span_marker.checkpoints.optional_files import load_card, load_rules, write_handler
 from span_marker.checkpoints.training_record import TrainingRecord
 from span_marker.configuration import AUTO, SpanMarkerConfig
 from span_marker.core.labels import OUTSIDE
@@ -29,15 +29,13 @@ from span_marker.heads import CaseEmbedding, SpanClassifier
 from span_marker.preprocessing.preprocessor import Preprocessor
 from span_marker.preprocessing.processes import enter_process
 from span_marker.preprocessing.tokenizer import SpanMarkerTokenizer
+from span_marker.rules.rules import RULES_FILE, Rules
 from span_marker.version import __version__
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-PUSH_ARGUMENTS = (
-    *("repo_id", "commit_message", "commit_description", "private", "token", "revision", "create_pr", "tags"),
-)
-HANDLER = Path(__file__).parents[1] / "integrations" / "endpoint_handler.py"
+PUSH_ARGUMENTS = "repo_id commit_message commit_description private token revision create_pr tags".split()
 
 
 class SpanMarkerPreTrainedModel(PreTrainedModel):
@@ -57,6 +55,7 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
         training_record: What `Trainer` left behind for the card; None if it did not train the model.
         card_text: The card of the checkpoint that the model was loaded from, as long as it is true.
         card_changes: What was changed since the training, for the card, see `note_change`.
+        rules: Rules that ``predict`` merges with what the model finds, or None. They are saved with the model, as data.
 
     Raises:
         ValueError: If the configuration has no encoder or no labels, or the encoder cannot carry span markers.
@@ -86,6 +85,7 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
         self.training_record: TrainingRecord | None = None
         self.card_text: str | None = None
         self.card_changes: dict[str, str] = {}
+        self.rules: Rules | None = None
 
     def _init_weights(self, module: nn.Module) -> None:
         # The encoder knows how to initialize itself.
@@ -223,7 +223,7 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
         if is_exported:
             exported.check_target(save_directory)
         stale = () if is_exported else exported.outdated_by_weights(save_directory)
-        with atomic.replacing(save_directory, stale) as folder:
+        with atomic.replacing(save_directory, (*stale, RULES_FILE)) as folder:
             if is_exported:
                 exported.save_exported(self, folder)
             else:
@@ -232,10 +232,10 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
             if self.tokenizer is not None:
                 self.tokenizer.save_pretrained(folder)
                 self.write_card(folder)
+            if self.rules is not None:
+                self.rules.save(folder / RULES_FILE)
             if handler:
-                shutil.copyfile(HANDLER, folder / "handler.py")
-                extra = f"[{self.backend}]" if is_exported else ""
-                (folder / "requirements.txt").write_text(f"span_marker{extra}>={__version__}\n", encoding="utf-8")
+                write_handler(folder, self.backend if is_exported else None)
         if push_to_hub:
             repo_id = hub_arguments.pop("repo_id", Path(save_directory).name)
             self.push_to_hub(repo_id, handler=handler, **hub_arguments, **kwargs)
@@ -375,9 +375,9 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
                 for_torch = {"engine": engine != "auto", "labels": new_labels is not None}
                 unused = {name: None for name, is_set in for_torch.items() if is_set}
                 model = exported.load_exported(cls, path, config, backend, kwargs | unused)
-            model.tokenizer = tokenizer
+            model.tokenizer, model.rules = tokenizer, load_rules(path, kwargs)
             if model_card_data is None:
-                model.card_text = loading.load_card(path, kwargs)
+                model.card_text = load_card(path, kwargs)
             if new_labels is not None:
                 model._change_labels(new_labels)
         elif backend != "torch":

@@ -181,8 +181,10 @@ def read_row(kind: Kind, content: Any, entities: Any, location: str) -> tuple[Ro
         except (TypeError, ValueError) as error:
             problems.append(RowProblem("malformed-entity", error, *_readable_fields(entity), index))
     if kind == "text":
-        places = whole_spans(content, [entity[1:3] for entity in row.entities])
-        row.entities[:] = [RowEntity(old[0], *new, old[3]) for old, new in zip(row.entities, places, strict=True)]
+        given = [entity[1:3] for entity in row.entities]
+        places = whole_spans(content, given)
+        if places != given:
+            row.entities[:] = [RowEntity(old[0], *new, old[3]) for old, new in zip(row.entities, places, strict=True)]
     return row, problems
 
 
@@ -266,7 +268,7 @@ def is_list(value: Any) -> bool:
 
 def is_whole(value: Any) -> TypeGuard[int]:
     """Tell whether a value is a whole number, of Python or of NumPy; a bool is not."""
-    return isinstance(value, Integral) and not isinstance(value, bool)
+    return type(value) is int or (isinstance(value, Integral) and not isinstance(value, bool))
 
 
 def check_entity(entity: Any, length: int, unit: Unit, location: str) -> RowEntity:
@@ -286,46 +288,43 @@ def check_entity(entity: Any, length: int, unit: Unit, location: str) -> RowEnti
             number.
         ValueError: If a field is missing, the label is empty or ``O``, or the range is empty or outside of the row.
     """
-    if not isinstance(entity, Mapping):
+    if not isinstance(entity, (dict, Mapping)):  # dict is quicker to check
         raise TypeError(
             f"{location}: entity {entity!r} must be a dict with 'label', 'start' and 'end', not {type(entity).__name__}"
         )
-    names = next((pair for pair in (("start", "end"), PREDICTED[unit]) if entity.get(pair[0]) is not None), None)
-    label, start, end, score = (entity.get(name) for name in ("label", *(names or ("start", "end")), "score"))
-    for name, value in (("label", label), ("start", start), ("end", end)):
-        if value is None:
-            raise ValueError(f"{location}: entity {dict(entity)!r} has no {name!r}")
+    get = entity.get
+    label, start, end, score = get("label"), get("start"), get("end"), get("score")
+    if start is None and get(PREDICTED[unit][0]) is not None:
+        start, end = map(get, PREDICTED[unit])
+    if label is None or start is None or end is None:
+        name = "label" if label is None else "start" if start is None else "end"
+        raise ValueError(f"{location}: entity {dict(entity)!r} has no {name!r}")
     if not isinstance(label, str):
         kind = type(label).__name__
         raise TypeError(f"{location}: the label of entity {dict(entity)!r} must be a string, not {kind}")
     if label in ("", OUTSIDE):
         raise ValueError(f"{location}: entity {dict(entity)!r} must have a label other than '' and {OUTSIDE!r}")
-    subject = f"entity {label!r}"
-    if score is not None and (isinstance(score, bool) or not isinstance(score, Real)):
-        raise TypeError(f"{location}: 'score' of {subject} must be a number, not {score!r}")
-    first, last = _read_bound("start", start, subject, location), _read_bound("end", end, subject, location)
-    _check_range(first, last, length, unit, f"{location}: {subject}")
-    return RowEntity(label, first, last, None if score is None else float(score))
+    if score is not None and (isinstance(score, bool) or not isinstance(score, (float, Real))):
+        raise TypeError(f"{location}: 'score' of entity {label!r} must be a number, not {score!r}")
+    if not (is_whole(start) and is_whole(end) and 0 <= start < end <= length):
+        raise _range_error(start, end, length, unit, f"entity {label!r}", location)
+    return RowEntity(label, int(start), int(end), None if score is None else float(score))
 
 
-def _read_bound(name: str, value: Any, subject: str, location: str) -> int:
-    if not is_whole(value):
-        kind = type(value).__name__
-        raise TypeError(f"{location}: {name!r} of {subject} must be a whole number, not {value!r} ({kind})")
-    return int(value)
-
-
-def _check_range(start: int, end: int, length: int, unit: Unit, subject: str) -> None:
-    one = unit.removesuffix("s")
+def _range_error(start: Any, end: Any, length: int, unit: Unit, subject: str, location: str) -> TypeError | ValueError:
+    for name, value in (("start", start), ("end", end)):
+        if not is_whole(value):
+            kind = type(value).__name__
+            return TypeError(f"{location}: {name!r} of {subject} must be a whole number, not {value!r} ({kind})")
+    one, subject = unit.removesuffix("s"), f"{location}: {subject}"
     if start < 0:
-        raise ValueError(f"{subject} starts at {one} {start}, but the first {one} is {one} 0")
+        return ValueError(f"{subject} starts at {one} {start}, but the first {one} is {one} 0")
     if start == end:
-        raise ValueError(f"{subject} is empty: it starts and ends at {one} {start}, but its end is exclusive")
+        return ValueError(f"{subject} is empty: it starts and ends at {one} {start}, but its end is exclusive")
     if start > end:
-        raise ValueError(f"{subject} ends at {one} {end}, before its start at {one} {start}")
-    if end > length:
-        unit_or_one = one if length == 1 else unit
-        raise ValueError(f"{subject} ends at {one} {end}, but the row has only {length} {unit_or_one}")
+        return ValueError(f"{subject} ends at {one} {end}, before its start at {one} {start}")
+    unit_or_one = one if length == 1 else unit
+    return ValueError(f"{subject} ends at {one} {end}, but the row has only {length} {unit_or_one}")
 
 
 def unknown_labels(row: Row, classes: Collection[str], location: str) -> list[RowProblem]:

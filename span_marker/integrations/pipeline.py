@@ -25,6 +25,7 @@ PREDICT_ARGUMENTS = (
     "decoding",
     "exact",
     "offsets",
+    "propagate",
     "show_progress_bar",
     "split_sentences",
     "threshold",
@@ -140,11 +141,11 @@ class SpanMarkerPipeline(Pipeline):
                 a list of words, or such a dict; a string is always a text of its own. A `datasets.Dataset`, a column of
                 one, a DataFrame or an Arrow table, see ``SpanMarkerModel.predict``. Or any other iterable, or a
                 ``torch`` data set, of texts.
-            **options: ``batch_size``, ``decoding``, ``exact``, ``offsets``, ``show_progress_bar``, ``split_sentences``,
-                ``threshold`` and ``top_k``, see ``SpanMarkerModel.predict``. With ``aggregation_strategy``, one of
-                `STRATEGIES`, an entity is a dict with ``entity_group``, ``score``, ``word``, ``start`` and ``end``, as
-                in the task ``"token-classification"``, and with ``labels`` if ``top_k`` is given. None means the
-                default.
+            **options: ``batch_size``, ``decoding``, ``exact``, ``offsets``, ``propagate``, ``show_progress_bar``,
+                ``split_sentences``, ``threshold`` and ``top_k``, see ``SpanMarkerModel.predict``. With
+                ``aggregation_strategy``, one of `STRATEGIES`, an entity is a dict with ``entity_group``, ``score``,
+                ``word``, ``start`` and ``end``, as in the task ``"token-classification"``, and with ``labels`` if
+                ``top_k`` is given. None means the default.
 
         Returns:
             The entities of one text, or a list of such lists. For an iterable other than a list, a tuple or a data set,

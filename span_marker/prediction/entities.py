@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Literal, TypedDict
 
 
 class LabelScore(TypedDict):
@@ -19,6 +19,41 @@ class _ScoredText(TypedDict):
     score: float
 
 
+class Origin(TypedDict, total=False):
+    """Where a label and its score are from, if not from the model for this span.
+
+    Attributes:
+        kind: ``"mention"``: from another mention of the name in the document, see `Propagation`. ``"rule"``: from a
+            rule, see `span_marker.rules.Rules`.
+        rule: The name of the rule.
+        sentence: Which sentence of the document has this mention, from 0, if the document has several.
+        char_start_index: First character of the mention, if the input was text.
+        char_end_index: Character after the last, if the input was text.
+        word_start_index: First word of the mention, if the input was words.
+        word_end_index: Word after the last, if the input was words.
+    """
+
+    kind: Literal["mention", "rule"]
+    rule: str
+    sentence: int
+    char_start_index: int
+    char_end_index: int
+    word_start_index: int
+    word_end_index: int
+
+
+class Conflict(LabelScore):
+    """What another mention says about the words of an entity.
+
+    Attributes:
+        label: The label of the other mention.
+        score: The score of the other mention.
+        origin: The other mention.
+    """
+
+    origin: Origin
+
+
 class Entity(_ScoredText, total=False):
     """An entity, as returned by ``predict``. Indices are counted from 0, ends are exclusive.
 
@@ -30,7 +65,9 @@ class Entity(_ScoredText, total=False):
         char_end_index: Character after the last, if the input was text.
         word_start_index: First word, if the input was words.
         word_end_index: Word after the last, if the input was words.
-        labels: The most probable labels, if ``top_k`` was passed.
+        labels: The most probable labels, if ``top_k`` was passed and the model found the entity.
+        origin: Where the score is from, if the model did not find the entity here.
+        conflict: What another mention of the name says, if ``propagate`` was passed and it differs.
     """
 
     char_start_index: int
@@ -38,6 +75,8 @@ class Entity(_ScoredText, total=False):
     word_start_index: int
     word_end_index: int
     labels: list[LabelScore]
+    origin: Origin
+    conflict: Conflict
 
 
 @dataclass(frozen=True)

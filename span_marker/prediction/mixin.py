@@ -13,8 +13,10 @@ from span_marker.prediction import explanation, predictor
 from span_marker.prediction.documents import Splitter, sentence_splitter
 from span_marker.prediction.entities import Coverage, Entity
 from span_marker.prediction.explanation import Explanation
+from span_marker.prediction.propagation import Propagation, read_propagate
 from span_marker.preprocessing.inputs import Inputs, Words, read_inputs, read_rows, take_columns
 from span_marker.preprocessing.preprocessor import Preprocessor
+from span_marker.rules import Rules
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -32,6 +34,7 @@ class PredictOptions(TypedDict, total=False):
     exact: bool | None
     split_sentences: bool | Splitter
     offsets: OffsetUnit
+    propagate: bool | Propagation
 
 
 class PredictionMixin:
@@ -45,6 +48,7 @@ class PredictionMixin:
         config: Any
         score: Any
         uses_filter: Any
+        rules: Rules | None
 
         @property
         def preprocessor(self) -> Preprocessor:
@@ -189,6 +193,7 @@ class PredictionMixin:
         exact: bool | None = None,
         split_sentences: bool | Splitter = False,
         offsets: OffsetUnit = "codepoint",
+        propagate: bool | Propagation = False,
         return_coverage: bool = False,
         keep_columns: Sequence[str] | None = None,
     ) -> Any:
@@ -223,6 +228,11 @@ class PredictionMixin:
                 a text are context of each other.
             offsets: What indices into texts count: ``"codepoint"``, as Python does; ``"utf-16"``, as JavaScript, Java
                 and C# do; or ``"utf-8"``, bytes. Indices of words do not change.
+            propagate: Whether a name that was found with confidence is an entity wherever it stands, as whole words, in
+                the same document: the sentences of a ``document_id``, or else each input. True, or a `Propagation` with
+                the least score and whether case and diacritics count; needs the extra ``rules``. What the model found
+                stays. An added entity has an ``origin``: the mention that its score is from. An entity that the other
+                mentions contradict has a ``conflict``.
             return_coverage: Whether to also return what was read in windows, cut or dropped.
             keep_columns: Columns of a `Dataset` or DataFrame to return, such as its IDs. Each sentence then yields a
                 dict with these columns and ``entities``, as ``write_jsonl`` and the other writers take them.
@@ -234,7 +244,8 @@ class PredictionMixin:
             exclusive. With ``return_coverage``, also one `Coverage` per sentence.
 
         Raises:
-            ImportError: If ``split_sentences=True``, but spaCy is not installed.
+            ImportError: If ``split_sentences=True``, but spaCy is not installed; or ``propagate``, but not
+                ``ahocorasick_rs``.
             TypeError: If ``inputs`` is none of the supported types, or a threshold is not a number.
             ValueError: If ``is_split_into_words`` contradicts ``inputs``, a word of an input that is not said to be
                 words has a space, ``batch_size`` or ``top_k`` is below 1, a threshold is not a probability or one of
@@ -243,7 +254,7 @@ class PredictionMixin:
         """
         inputs = table_as_dataset(inputs, "input")
         kept = None if keep_columns is None else take_columns(inputs, keep_columns)
-        reader = self._predictor(batch_size, threshold, decoding, top_k, exact, split_sentences, offsets)
+        reader = self._predictor(batch_size, threshold, decoding, top_k, exact, split_sentences, offsets, propagate)
         are_words = _are_words(is_split_into_words, reader)
         sentences, is_single = read_inputs(inputs, are_words)
         if reader.splitter is not None and sentences.document_ids is not None:
@@ -271,6 +282,7 @@ class PredictionMixin:
         exact: bool | None = None,
         split_sentences: bool | Splitter = False,
         offsets: OffsetUnit = "codepoint",
+        propagate: bool | Propagation = False,
     ) -> Iterator[list[Entity] | dict[str, Any]]:
         """Find the entities in a stream of sentences, in order, with a few thousand sentences in memory at a time.
 
@@ -287,6 +299,7 @@ class PredictionMixin:
             exact: See `predict`.
             split_sentences: See `predict`.
             offsets: See `predict`.
+            propagate: See `predict`; each item is a document of its own.
 
         Returns:
             An iterator over the entities of each sentence, see `predict`; for dicts, over the dicts with ``entities``
@@ -299,7 +312,7 @@ class PredictionMixin:
                 `predict`.
         """
         rows = read_rows(inputs)
-        reader = self._predictor(batch_size, threshold, decoding, top_k, exact, split_sentences, offsets)
+        reader = self._predictor(batch_size, threshold, decoding, top_k, exact, split_sentences, offsets, propagate)
         return predictor.predict_stream(rows, reader, show_progress_bar, _are_words(is_split_into_words, reader))
 
     def explain(
@@ -345,6 +358,7 @@ class PredictionMixin:
         exact: bool | None = None,
         split_sentences: bool | Splitter = False,
         offsets: OffsetUnit = "codepoint",
+        propagate: bool | Propagation = False,
     ) -> predictor.Predictor:
         uses_filter = self.uses_filter(exact)
         return predictor.Predictor(
@@ -356,6 +370,8 @@ class PredictionMixin:
             self.candidates_kept if uses_filter else 1.0,
             sentence_splitter(split_sentences),
             offsets,
+            self.rules,
+            read_propagate(propagate),
         )
 
 

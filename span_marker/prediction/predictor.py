@@ -19,10 +19,12 @@ from span_marker.core.spans import num_candidates
 from span_marker.data.rows import check_text, check_words
 from span_marker.prediction.documents import Splitter, count_in, join_documents, split_documents
 from span_marker.prediction.entities import Coverage, Entity
+from span_marker.prediction.propagation import Propagation, propagate_names
 from span_marker.preprocessing.batching import MemoryBudget, run_in_batches
 from span_marker.preprocessing.inputs import Sentences, check_spaces, warn_of_context
 from span_marker.preprocessing.preprocessor import Preprocessor
 from span_marker.preprocessing.tokenizer import EncodedSentence
+from span_marker.rules import Rules
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +54,8 @@ class Predictor:
         candidates_kept: Approximate share of the candidates that get markers.
         splitter: Splits texts into sentences; None to read each text as one sentence.
         offsets: What places in texts count.
+        rules: Rules whose entities are merged with those of the model; None for none.
+        propagation: How names are found at all their mentions; None to leave that out.
 
     Raises:
         TypeError: If ``batch_size`` or ``top_k`` is not a whole number.
@@ -66,6 +70,8 @@ class Predictor:
     candidates_kept: float = 1.0
     splitter: Splitter | None = None
     offsets: OffsetUnit = "codepoint"
+    rules: Rules | None = None
+    propagation: Propagation | None = None
     _memory_budget: MemoryBudget = field(default_factory=MemoryBudget, init=False)
     _num_incomplete: int = field(default=0, init=False)
     _num_read: int = field(default=0, init=False)
@@ -96,10 +102,19 @@ class Predictor:
             if progress.total is not None:
                 progress.total += len(parts.items) - len(starts)
             found = join_documents(starts, *self._read(parts, progress))
+        found = self._complete(sentences, found[0]), found[1]
         if not sentences.are_texts:
             return found
         rows = [count_in(self.offsets, *row) for row in zip(sentences.items, *found, strict=True)]
         return [entities for entities, _ in rows], [coverage for _, coverage in rows]
+
+    def _complete(self, sentences: Sentences, entities: list[list[Entity]]) -> list[list[Entity]]:
+        """Add what rules find, and other mentions of names."""
+        if self.rules is not None:
+            entities = [self.rules.apply(*row) for row in zip(sentences.items, entities, strict=True)]
+        if self.propagation is not None:
+            entities = propagate_names(sentences, entities, self.propagation, self.offsets)
+        return entities
 
     def _read(self, sentences: Sentences, progress: tqdm[Any]) -> tuple[list[list[Entity]], list[Coverage]]:
         """Find the entities of sentences, see `read`. Places in texts count code points."""

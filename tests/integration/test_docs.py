@@ -22,7 +22,7 @@ WORKER = Path(__file__).with_name("docs_worker.py")
 DOCS = Path(__file__).parents[2] / "docs"
 NAMES = """
 context model_cards hub pipelines parallel scale spacy training error_analysis install quickstart from_1x how_it_works
-data entities scores validation encoders candidate_filter speed export server small_models
+data entities scores validation encoders candidate_filter speed export server small_models redaction rules
 """.split()
 PAGES = [DOCS.parent / "README.md", *(DOCS / f"{name}.md" for name in NAMES)]
 

@@ -24,6 +24,7 @@ from span_marker.error_analysis.comparison import Comparison, compare_reports
 from span_marker.error_analysis.report import ErrorReport
 from span_marker.export import ExportReport, QuantizationReport
 from span_marker.prediction.explanation import Explanation
+from span_marker.redaction import RedactionReport
 from span_marker.scores.calibration import Calibration, CalibrationReport
 from span_marker.scores.thresholds import Figures, OperatingPoint, Scores, ThresholdReport
 from span_marker.training.cross_validation_report import CrossValidationReport
@@ -61,6 +62,7 @@ REPORTS = {
     PaceReport: lambda: PaceReport((Pace(1, 2.0, 3.0, 4.0),), 5, 6.0, "cpu", 1),
     LimitsReport: lambda: suggest_limits(DATA, build_tokenizer("wordpiece")),
     QuantizationReport: lambda: QuantizationReport(3, 2, 2, 1, 1, 0.25, (4096, 1024)),
+    RedactionReport: lambda: RedactionReport("numbered", 1, 9, 3, 1, {"PER": 1}, {"PER": 1}),
     SpanFilterReport: lambda: SpanFilterReport((POINT,), POINT, 5, 9),
     ThresholdReport: threshold_report,
     ValidationReport: lambda: validate(Dataset.from_list(ROWS)),

@@ -1,0 +1,42 @@
+"""Names as they are written: which strings are one name. Pure functions."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+_POSSESSIVE = re.compile("(?<=\\w)['\u2019\u02bc]s$|(?<=s)['\u2019\u02bc]$", re.IGNORECASE)
+
+
+def without_possessive(name: str) -> str:
+    """Remove the possessive ending of a name.
+
+    Args:
+        name: The name.
+
+    Returns:
+        The name without a final ``'s``, or without an apostrophe after a final ``s``.
+
+    Example:
+        >>> [without_possessive(name) for name in ("Ann's", "the Joneses'", "O'Neill")]
+        ['Ann', 'the Joneses', "O'Neill"]
+    """
+    return _POSSESSIVE.sub("", name)
+
+
+def name_key(name: str) -> str:
+    r"""Tell names apart regardless of their case, of possessive endings and of how much white space is between words.
+
+    Args:
+        name: The name.
+
+    Returns:
+        A string that is the same for all ways to write the name. Compatible characters of Unicode, such as letters
+        of full width, are one.
+
+    Example:
+        >>> name_key("Ann  Lee") == name_key("ANN\nLEE's")
+        True
+    """
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+    return " ".join(without_possessive(folded.strip()).split())

@@ -1,0 +1,210 @@
+"""Redact texts: one, or a stream with the same placeholders for the same names."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
+from typing import Any
+
+from span_marker.data.rows import RowEntity, first_error, read_row
+from span_marker.redaction.placeholders import (
+    LITERAL,
+    MIN_KEY_LENGTH,
+    NAMED_WAYS,
+    PLACEHOLDER,
+    WAYS,
+    How,
+    Pseudonyms,
+    plain_replacement,
+)
+from span_marker.redaction.report import RedactionReport
+from span_marker.redaction.results import Redacted, RedactedSpan, RedactionMap, text_digest
+
+
+def redact(
+    text: str, entities: Iterable[Mapping[str, Any]], how: How = "label", *, key: str | bytes | None = None
+) -> Redacted:
+    """Replace the entities of a text.
+
+    Every character of every entity is replaced. Entities that overlap or are nested are replaced together, under the
+    label of the longest, or of the most probable among those of the same length.
+
+    Args:
+        text: The text.
+        entities: Its entities, as ``predict`` returns them, or dicts with ``label``, ``start`` and ``end``. Places
+            count code points.
+        how: What takes their place. ``"label"``: ``[PERSON]``. ``"numbered"``: ``[PERSON_1]``, with the same number for
+            the same name. ``"mask"``: ``*`` for each character. ``"hash"``: ``[PERSON_3f2a9c1be07d5a48]``, the start of
+            the name's HMAC-SHA-256, which does not depend on the text. ``"remove"``: nothing. Or a function of the old
+            text and its label that returns the new text. Case, possessive endings and repeated white space make no
+            other name.
+        key: The secret key of ``"hash"``: at least 16 bytes, such as ``secrets.token_bytes(32)``.
+
+    Returns:
+        The new text, what was replaced, and the map that restores it, see `restore`.
+
+    Raises:
+        TypeError: If an entity is not a dict, a value of it has the wrong type, or a function returns no string.
+        ValueError: If ``how`` is unknown, an entity is impossible, or ``key`` is missing, too short or not used.
+
+    Example:
+        >>> entities = [{"label": "person", "start": 0, "end": 5}, {"label": "person", "start": 13, "end": 16}]
+        >>> redact("Ann's cat saw Ann.", [entities[0]]).text
+        '[PERSON] cat saw Ann.'
+    """
+    return Redactor(how, key=key).redact(text, entities)
+
+
+class Redactor:
+    """Redacts many texts, with the same placeholder for the same name in all of them.
+
+    It is not meant to be shared by threads.
+
+    Args:
+        how: See `redact`.
+        key: See `redact`.
+        names: The ``names`` of an earlier redactor, to continue with its placeholders.
+
+    Raises:
+        TypeError: If ``key`` is neither a string nor bytes.
+        ValueError: If ``how`` is unknown; ``key`` is missing, too short or not used; or ``names`` is not used or has
+            something else than placeholders.
+
+    Example:
+        >>> redactor = Redactor("numbered")
+        >>> redactor.redact("Ann left.", [{"label": "person", "start": 0, "end": 3}]).text
+        '[PERSON_1] left.'
+        >>> redactor.redact("So did ANN.", [{"label": "person", "start": 7, "end": 10}]).text
+        'So did [PERSON_1].'
+    """
+
+    def __init__(
+        self, how: How = "numbered", *, key: str | bytes | None = None, names: Mapping[str, str] | None = None
+    ) -> None:
+        if how not in WAYS and not callable(how):
+            raise ValueError(f"how={how!r} must be one of {list(WAYS)}, or a function")
+        secret = _read_key(key, how)
+        if names and how not in NAMED_WAYS:
+            raise ValueError(f"names needs one of how={list(NAMED_WAYS)}, whose placeholders stand for names")
+        self.how = how
+        self._pseudonyms = Pseudonyms(secret, names or {}) if how in NAMED_WAYS else None
+        self._replace = plain_replacement(how) if self._pseudonyms is None else self._pseudonyms.replace
+        self._counts: Counter[str] = Counter()
+        self._spans: Counter[str] = Counter()
+        self._names: dict[str, str] = {}  # the label of each placeholder
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What each placeholder stands for, for `restore`: **it has what was redacted**."""
+        return {} if self._pseudonyms is None else dict(self._pseudonyms.names)
+
+    @property
+    def report(self) -> RedactionReport:
+        """What was redacted so far, in numbers."""
+        return RedactionReport(
+            how=self.how if isinstance(self.how, str) else "function",
+            num_texts=self._counts["texts"],
+            num_characters=self._counts["characters"],
+            num_redacted=self._counts["redacted"],
+            num_entities=self._counts["entities"],
+            spans=dict(self._spans),
+            names=dict(Counter(self._names.values())),
+        )
+
+    def redact(self, text: str, entities: Iterable[Mapping[str, Any]]) -> Redacted:
+        """Replace the entities of a text, see `redact`.
+
+        Args:
+            text: The text.
+            entities: Its entities.
+
+        Returns:
+            The new text, what was replaced, and the map of this text.
+
+        Raises:
+            TypeError: If an entity is not a dict, a value of it has the wrong type, or a function returns no string.
+            ValueError: If an entity is impossible, or two names have the same hash.
+        """
+        row = first_error(*read_row("text", text, entities, "the text"))
+        merged = merge_overlaps([*row.entities, *self._literals(text)])
+        old = [text[start:end] for _, start, end in merged]
+        new = [self._replace(part, label) for part, (label, _, _) in zip(old, merged, strict=True)]
+        parts: list[str] = []
+        spans: list[RedactedSpan] = []
+        last = length = 0
+        for (label, start, end), replacement in zip(merged, new, strict=True):
+            new_start = length + start - last
+            length = new_start + len(replacement)
+            parts += (text[last:start], replacement)
+            last = end
+            spans.append(RedactedSpan(label, start, end, new_start, length))
+        new_text = "".join([*parts, text[last:]])
+        pieces = tuple([(*span[3:], part) for span, part in zip(spans, old, strict=True)])
+        names = {} if self._pseudonyms is None else {name: self._pseudonyms.names[name] for name in new}
+        redacted = Redacted(new_text, tuple(spans), RedactionMap(pieces, names, text_digest(new_text)))
+        self._count(text, len(row.entities), redacted, new)
+        return redacted
+
+    def _literals(self, text: str) -> list[RowEntity]:
+        """What looks like a placeholder already, unless placeholders do not stand for names."""
+        if self._pseudonyms is None or "[" not in text:
+            return []
+        return [RowEntity(LITERAL, *match.span()) for match in PLACEHOLDER.finditer(text)]
+
+    def _count(self, text: str, num_entities: int, redacted: Redacted, new: Sequence[str]) -> None:
+        num_redacted = sum([span[2] - span[1] for span in redacted.spans])
+        self._counts.update(texts=1, characters=len(text), redacted=num_redacted, entities=num_entities)
+        labels = list(map(itemgetter(0), redacted.spans))
+        self._spans.update(labels)
+        if self._pseudonyms is not None:
+            self._names.update(zip(new, labels, strict=True))
+
+
+def merge_overlaps(entities: Iterable[RowEntity]) -> list[tuple[str, int, int]]:
+    """Join entities that overlap. Those that only touch stay apart.
+
+    Args:
+        entities: Entities in any order.
+
+    Returns:
+        The label of the longest of those that overlap each other, or of the most probable of several; and the first
+        character of all of them and the one after the last.
+
+    Example:
+        >>> merge_overlaps([RowEntity("ORG", 0, 9), RowEntity("LOC", 4, 12), RowEntity("PER", 12, 15)])
+        [('ORG', 0, 12), ('PER', 12, 15)]
+    """
+    merged: list[tuple[str, int, int]] = []
+    best = last = None
+    for entity in sorted(entities, key=itemgetter(1)):
+        label, start, end, _ = entity
+        if best is None or last is None or start >= last:
+            merged.append((label, start, end))
+            best, last = entity, end
+        else:
+            best, last = max(best, entity, key=_rank), max(last, end)
+            merged[-1] = (best.label, merged[-1][1], last)
+    return merged
+
+
+def _rank(entity: RowEntity) -> tuple[int, float]:
+    return entity.end - entity.start, entity.score or 0.0
+
+
+def _read_key(key: str | bytes | None, how: How) -> bytes | None:
+    if how != "hash":
+        if key is not None:
+            raise ValueError(f"key is only used with how='hash', not with how={how!r}: leave it out")
+        return None
+    if key is None:
+        raise ValueError("how='hash' needs a secret key: key=secrets.token_bytes(32), which you keep")
+    if not isinstance(key, (str, bytes)):
+        raise TypeError(f"key must be a string or bytes, not {type(key).__name__}")
+    secret = key.encode("utf-8") if isinstance(key, str) else key
+    if len(secret) < MIN_KEY_LENGTH:
+        raise ValueError(
+            f"key has {len(secret)} bytes, but must have at least {MIN_KEY_LENGTH}, so that nobody finds it by trying: "
+            "key=secrets.token_bytes(32)"
+        )
+    return secret
