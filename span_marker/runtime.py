@@ -32,11 +32,12 @@ from span_marker.prediction.mixin import PredictionMixin
 from span_marker.preprocessing.plain_tokenizer import PlainTokenizer
 from span_marker.preprocessing.preprocessor import Preprocessor
 from span_marker.preprocessing.tokenizer import SpanMarkerTokenizer
+from span_marker.rules.rules import RULES_FILE, Rules
 
 CONFIG = "config.json"
 MODEL_TYPE = "span-marker"
 
-HUB_FILES = (CONFIG, "tokenizer.json", "tokenizer_config.json", f"{FOLDER}/*")
+HUB_FILES = (CONFIG, "tokenizer.json", "tokenizer_config.json", RULES_FILE, f"{FOLDER}/*")
 """What is downloaded of a repository."""
 
 
@@ -74,7 +75,7 @@ class ExportedSettings(ModelSettings):
         return settings
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class ExportedModel(PredictionMixin):
     """An exported model, which finds entities without PyTorch. Load it with `from_pretrained`.
 
@@ -85,6 +86,7 @@ class ExportedModel(PredictionMixin):
         heads: Its candidate filter, its classifier, and what the letter case adds.
         hidden_size: Size of a marker's state.
         backend: Name of the runtime.
+        rules: Rules that `predict` merges with what the model finds, or None.
     """
 
     config: ExportedSettings
@@ -93,6 +95,7 @@ class ExportedModel(PredictionMixin):
     heads: Heads = field(repr=False)
     hidden_size: int
     backend: Literal["onnx", "openvino"]
+    rules: Rules | None = None
 
     @classmethod
     def from_pretrained(
@@ -147,7 +150,8 @@ class ExportedModel(PredictionMixin):
             runner = GraphRunner(graphs[0], graphs[1], weights.pop(MARKER_EMBEDS), manifest["max_distance"])
             heads = Heads(weights)
             heads.check(config, runner.marker_embeds.shape[-1], hidden_size)
-        return cls(config, tokenizer, runner, heads, hidden_size, backend)
+        rules = Rules.load(folder / RULES_FILE) if (folder / RULES_FILE).is_file() else None
+        return cls(config, tokenizer, runner, heads, hidden_size, backend, rules)
 
     @property
     def labels(self) -> list[str]:

@@ -66,46 +66,47 @@ def find_column(schema: Any, name: str | None = None) -> str:
     return columns[0]
 
 
-def output_schema(schema: Any, column: str, with_labels: bool, with_errors: bool) -> Any:
+def output_schema(schema: Any, column: str, with_labels: bool, with_origins: bool, with_errors: bool) -> Any:
     """Add the columns of predictions to a schema.
 
     Args:
         schema: The Arrow schema of the input.
         column: The column of the texts.
         with_labels: Whether entities have ``labels``, as with ``top_k``.
+        with_origins: Whether entities have ``origin`` and ``conflict``, as with ``propagate`` and with rules.
         with_errors: Whether there is a column `ERROR`.
 
     Returns:
         The schema, with `ENTITIES` and `ERROR` at its end, which replace columns of these names.
     """
     are_words = _is_list(_value_type(schema.field(column).type))
-    added = [pa.field(ENTITIES, pa.list_(entity_type(are_words, with_labels)))]
+    added = [pa.field(ENTITIES, pa.list_(entity_type(are_words, with_labels, with_origins)))]
     if with_errors:
         added.append(pa.field(ERROR, pa.string()))
     names = [field.name for field in added]
     return pa.schema([*(field for field in schema if field.name not in names), *added], schema.metadata)
 
 
-def entity_type(are_words: bool, with_labels: bool = False) -> Any:
+def entity_type(are_words: bool, with_labels: bool = False, with_origins: bool = False) -> Any:
     """Return the Arrow type of an entity: a struct with the keys of `span_marker.prediction.entities.Entity`.
 
     Args:
         are_words: Whether entities are those of lists of words, rather than of texts.
         with_labels: Whether they have ``labels``.
+        with_origins: Whether they have ``origin`` and ``conflict``, which are null for most of them.
 
     Returns:
         The type.
     """
     unit = "word" if are_words else "char"
-    fields = {
-        "span": pa.list_(pa.string()) if are_words else pa.string(),
-        "label": pa.string(),
-        "score": pa.float64(),
-        f"{unit}_start_index": pa.int64(),
-        f"{unit}_end_index": pa.int64(),
-    }
+    place = {f"{unit}_start_index": pa.int64(), f"{unit}_end_index": pa.int64()}
+    scored = {"label": pa.string(), "score": pa.float64()}
+    fields = {"span": pa.list_(pa.string()) if are_words else pa.string(), **scored, **place}
     if with_labels:
-        fields["labels"] = pa.list_(pa.struct({"label": pa.string(), "score": pa.float64()}))
+        fields["labels"] = pa.list_(pa.struct(scored))
+    if with_origins:
+        fields["origin"] = pa.struct({"kind": pa.string(), "rule": pa.string(), "sentence": pa.int64(), **place})
+        fields["conflict"] = pa.struct({**scored, "origin": fields["origin"]})
     return pa.struct(fields)
 
 

@@ -17,6 +17,7 @@ from span_marker.modeling import SpanMarkerModel
 from span_marker.prediction.entities import Coverage
 from span_marker.prediction.mixin import PredictOptions
 from span_marker.preprocessing.processes import set_num_threads
+from span_marker.rules.rules import RULES_FILE
 
 OnError = Literal["raise", "column"]
 
@@ -114,6 +115,11 @@ class Reader:
             set_num_threads(self.num_threads)
         model: Any = _load(self.model, self.device, self.dtype, self._state)
         model.predict([], **self.options)  # checks the options
+        if model.rules is not None and not self._with_origins:
+            raise ValueError(
+                f"{self.model!r} has rules, so that its entities have an origin, but only of a folder is that known in "
+                "advance: download it with huggingface_hub.snapshot_download, and pass its folder"
+            )
         return model
 
     def read(self, contents: Sequence[Any], places: Sequence[str] | None = None) -> list[Reading]:
@@ -204,7 +210,13 @@ class Reader:
             TypeError: If it has another type.
         """
         column = find_column(schema, self.text_column)
-        return output_schema(schema, column, bool(self.options.get("top_k")), self.on_error == "column")
+        with_labels = bool(self.options.get("top_k"))
+        return output_schema(schema, column, with_labels, self._with_origins, self.on_error == "column")
+
+    @property
+    def _with_origins(self) -> bool:
+        """Whether entities may be from elsewhere than from the model."""
+        return bool(self.options.get("propagate")) or any(name == RULES_FILE for name, *_ in self._state)
 
 
 def _state_of(folder: str) -> tuple[tuple[str, int, int], ...]:

@@ -85,10 +85,12 @@ def distill(
 
     Raises:
         TypeError: If a text is neither a string nor a list of words.
-        ValueError: If there are no texts; if the labels of the two models differ; or if texts are strings and
-            ``labeled`` has words, or the other way round.
+        ValueError: If there are no texts; if the labels of the two models differ, or the teacher has rules; or if texts
+            are strings and ``labeled`` has words, or the other way round.
     """
     check_compressible(student)
+    if teacher.rules is not None:
+        raise ValueError("the teacher has rules, which say nothing about probabilities: set teacher.rules = None")
     _check_labels(teacher.config, student.config)
     rows = [*_teach(teacher, student.config, texts, batch_size), *_gold_rows(labeled, student.config)]
     kinds = {soft.row.kind for soft in rows}

@@ -48,6 +48,7 @@ def shrink(model: SpanMarkerModel, num_layers: int) -> SpanMarkerModel:
     student.load_state_dict(_take_layers(model.state_dict(), _stack_name(model.encoder, old_layers), kept))
     student.tokenizer = model.tokenizer
     student.model_card_data = copy.deepcopy(model.model_card_data)
+    student.rules = model.rules
     student.reset_span_filter()
     return student.eval()
 

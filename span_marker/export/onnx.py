@@ -19,6 +19,7 @@ from span_marker.graphs.files import FOLDER
 from span_marker.graphs.runtimes import import_extra
 from span_marker.modeling import SpanMarkerModel, without_adapter
 from span_marker.preprocessing.processes import evaluating
+from span_marker.rules.rules import RULES_FILE
 
 PACKAGES = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime")
 """Packages whose versions are noted in an export."""
@@ -60,6 +61,8 @@ def export_onnx(model: SpanMarkerModel, folder: StrPath, texts: Sequence[str] = 
         versions = {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
         finish_export(model, staging, marker_embeds, {"max_distance": limit, "versions": versions})
         model.require_tokenizer().save_pretrained(staging)
+        if model.rules is not None:
+            model.rules.save(staging / RULES_FILE)
         model.write_card(staging)
         exported = SpanMarkerModel.from_pretrained(staging, backend="onnx", word_splitter=model.config.word_splitter)
         report = compare_models(model, exported, texts)

@@ -17,6 +17,7 @@ from span_marker.export.tracing import quiet, write_shared
 from span_marker.graphs.files import ENCODER, FOLDER, MARKER_GRAPH, TEXT_GRAPH
 from span_marker.graphs.runtimes import import_extra
 from span_marker.modeling import SpanMarkerModel
+from span_marker.rules.rules import RULES_FILE
 
 GRAPHS = (TEXT_GRAPH, MARKER_GRAPH)
 
@@ -94,6 +95,8 @@ def quantize(folder: StrPath, target: StrPath, texts: Sequence[str], batch_size:
         manifest = {name: value for name, value in encoder.manifest.items() if name != "comparison"}
         finish_export(original, staging, engine.marker_embeds, {**manifest, "quantized": "dynamic, int8"})
         original.require_tokenizer().save_pretrained(staging)
+        if original.rules is not None:
+            original.rules.save(staging / RULES_FILE)
         original.write_card(staging)
         quantized = SpanMarkerModel.from_pretrained(
             staging, backend="onnx", word_splitter=original.config.word_splitter

@@ -14,6 +14,7 @@ from span_marker.compression import distill, distillation, shrink
 from span_marker.compression.distillation import FLOOR, SoftLabels
 from span_marker.core.labels import tags_to_entities
 from span_marker.heads import summed_loss
+from span_marker.rules import Rules
 
 WORDS = [sentence for sentence in SENTENCES if sentence]
 TEXTS = [" ".join(sentence) for sentence in WORDS]
@@ -109,5 +110,8 @@ def test_bad_input(tmp_path):
     labeled = [{"tokens": SENTENCES[0], "ner_tags": TAGS[0]}]
     with pytest.raises(ValueError, match="of one kind"):
         distill(teacher, copy.deepcopy(teacher), TEXTS, arguments(tmp_path), labeled=labeled)
+    teacher.rules = Rules([])
+    with pytest.raises(ValueError, match=r"set teacher.rules = None"):
+        distill(teacher, copy.deepcopy(teacher), WORDS, arguments(tmp_path))
     with pytest.raises(ValueError, match="split it"):
         distillation.span_keys(0, np.array([[0, 2**20]]))

@@ -10,8 +10,10 @@ from datasets import ClassLabel, Dataset
 from helpers import approximately, check_margin
 from tiny import SENTENCES, build_model
 
+from span_marker import SpanMarkerModel
 from span_marker.bulk import Reader
 from span_marker.preprocessing import processes
+from span_marker.rules import RegexRule, Rules
 
 TEXTS = [" ".join(words) for words in SENTENCES]
 
@@ -71,6 +73,27 @@ def test_rows_do_not_change_the_schema(folder):
             assert reader(table)["entities"].to_pylist() == Reader(folder, **options)(table)["entities"].to_pylist()
             names = set(reader(table)["entities"].to_pylist()[0][0])
             assert names == {*reader.read(contents)[0].entities[0]}, "the keys are those of predict"
+
+
+@pytest.mark.parametrize(("column", "contents"), [("text", TEXTS), ("tokens", SENTENCES)])
+def test_the_origin_of_entities_is_kept(folder, column, contents, tmp_path):
+    model = SpanMarkerModel.from_pretrained(folder)
+    model.rules = Rules([RegexRule("YEAR", r"\b\d{4}\b")])
+    model.save_pretrained(tmp_path)
+    table = pa.table({column: contents})
+    for reader in (Reader(tmp_path), Reader(folder, propagate=True), Reader(tmp_path, propagate=True, top_k=2)):
+        result = reader(table)
+        assert result.schema == reader.schema(table.schema)
+        for told, entities in zip(result["entities"].to_pylist(), reader.read(contents), strict=True):
+            for entity, expected in zip(told, entities.entities, strict=True):
+                assert without_nulls(entity) == expected
+    assert any(entity["origin"] for row in result["entities"].to_pylist() for entity in row)
+
+
+def without_nulls(value):
+    if not isinstance(value, dict):
+        return value
+    return {key: without_nulls(inner) for key, inner in value.items() if inner is not None}
 
 
 def test_bad_rows_are_raised_or_told(folder):

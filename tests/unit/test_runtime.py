@@ -24,6 +24,7 @@ from span_marker.export.verification import TOLERANCE
 from span_marker.graphs.files import FOLDER, HEADS, MANIFEST
 from span_marker.graphs.heads import Heads, layer_norm
 from span_marker.heads import SpanClassifier
+from span_marker.rules import RegexRule, Rules
 from span_marker.runtime import ExportedModel, ExportedSettings
 
 pytest.importorskip("onnxruntime")
@@ -43,10 +44,11 @@ SPLIT = [(0, 44), (45, 117)]
 
 @pytest.fixture(scope="module")
 def full(tmp_path_factory):
-    """Everything that a model may have: filter, token states, letter case, calibration, thresholds."""
+    """Everything that a model may have: filter, token states, letter case, calibration, thresholds, rules."""
     model = build_model("bert", reads_tokens=True, letter_case=True)
     hot_filter(model, 1.0)
     model.config.thresholds, model.config.calibration_temperature = {"LOC": 0.2}, 1.3
+    model.rules = Rules([RegexRule("YEAR", r"\b\d{4}\b")])
     folder = tmp_path_factory.mktemp("full")
     export_onnx(model, folder)
     return folder
@@ -114,6 +116,14 @@ def test_labels_by_probability(pair):
             assert [pair["label"] for pair in left["labels"]] == [pair["label"] for pair in right["labels"]]
             scores = [[pair["score"] for pair in entity["labels"]] for entity in (left, right)]
             assert scores[0] == pytest.approx(scores[1], abs=TOLERANCE)
+
+
+def test_rules_go_with_the_model(full):
+    for model in (ExportedModel.from_pretrained(full), SpanMarkerModel.from_pretrained(full, backend="onnx")):
+        found = model.predict("Florence, Italy, around 1503.")
+        assert [entity["span"] for entity in found if entity.get("origin", {}).get("kind") == "rule"] == ["1503"]
+        model.rules = None
+        assert all("origin" not in entity for entity in model.predict("Florence, Italy, around 1503."))
 
 
 def test_windows(pair):
