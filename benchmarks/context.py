@@ -70,7 +70,9 @@ def main() -> None:
             write_json(options.results, results)
     for name, runs in results["runs"].items():
         print(name, statistics.mean(run["f1"] for run in runs), [run["seconds"] for run in runs])
-    print(compare_runs(results["runs"]["without"], results["runs"]["with"]))
+    results["comparison"] = compare_runs(results["runs"]["without"], results["runs"]["with"])
+    write_json(options.results, results)
+    print(results["comparison"])
 
 
 if __name__ == "__main__":
