@@ -91,7 +91,7 @@ def kept_layers(num_layers: int, num_kept: int) -> list[int]:
         >>> kept_layers(6, 3), kept_layers(12, 6), kept_layers(6, 1)
         ([0, 2, 5], [0, 2, 4, 7, 9, 11], [0])
     """
-    return [int(layer) for layer in np.linspace(0, num_layers - 1, num_kept)]
+    return [int(layer) for layer in np.linspace(0, num_layers - 1, num_kept).round()]
 
 
 def _stack_name(encoder: PreTrainedModel, num_layers: int) -> str | None:

@@ -189,8 +189,8 @@ def test_a_long_text_does_not_hold_up_others(model, within):
     held = HeldByLongTexts(model)
     with running({"m": held}) as server, ThreadPoolExecutor(2) as clients:
         long = clients.submit(server.ask, "/predict", {"inputs": [text, "Egypt"]})
-        words = clients.submit(server.ask, "/predict", {"inputs": [text.split()]})
         assert held.is_asked.wait(PATIENCE)
+        words = clients.submit(server.ask, "/predict", {"inputs": [text.split()]})
         wait_for(lambda: server.service.long_queue.num_waiting == 1)
         assert server.ask("/predict", {"inputs": ["Tokyo", *TEXTS]}).status == 200
         assert server.ask("/ready").status == 200
