@@ -54,7 +54,9 @@ def summarize(records: Records, reference: str) -> dict[str, Any]:
             runs = [run for seeds in systems.values() for run in seeds.values()]
             if any(run["settings"] != runs[0]["settings"] for run in runs):
                 raise SystemExit(f"runs on {budget} sentences of {name} have different settings: remove some of them")
-            machines += [run["machine"] for run in runs if run["machine"] not in machines]
+            for run in runs:
+                if run["machine"] not in machines:
+                    machines.append(run["machine"])
             rows += [summarize_system(system, systems, reference) for system in systems]
         data[name] = sorted(rows, key=lambda row: (row["num_sentences"], row["system"] != reference))
     return {"reference": reference, "machines": machines, "data": data}
