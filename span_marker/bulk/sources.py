@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import Any, BinaryIO, NamedTuple
 
-from span_marker.data.conll import read_conll
+from span_marker.data.conll import read_words
 from span_marker.data.text_files import SourceFile
 
 logger = logging.getLogger(__name__)
@@ -284,8 +284,8 @@ def _read_parquet(file: InputFile, text_column: str | None) -> Iterator[Item]:
 
 
 def _read_conll(file: InputFile, text_column: str | None) -> Iterator[Item]:
-    for index, row in enumerate(read_conll(SourceFile(Path(file.path)))):
-        yield Item({"tokens": row["tokens"]}, row["tokens"], f"{file.path}, sentence {index}", file.num_bytes)
+    for index, words in enumerate(read_words(SourceFile(Path(file.path)))):
+        yield Item({"tokens": words}, words, f"{file.path}, sentence {index}", file.num_bytes)
 
 
 def _pick(row: Any, column: str | None, place: str, num_bytes: int) -> Item:

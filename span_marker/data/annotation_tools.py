@@ -33,7 +33,6 @@ from span_marker.data.label_studio import (
 from span_marker.data.nearest_shape import advise
 from span_marker.data.rows import (
     PREDICTED,
-    Row,
     RowEntity,
     check_entity,
     check_list,
@@ -92,23 +91,10 @@ def _items(value: Any) -> list[Any]:
 
 def _read_row(record: Any, location: str) -> Record:
     row = parse_row(record, location)
-    for given, entity in zip(record["entities"], row.entities, strict=True):
-        _check_span(given.get("span"), row, entity, location)
     others = {name for given in record["entities"] for name, value in given.items() if value is not None} - FIELDS
     content = {name: value for name, value in record.items() if name != "entities"}
     ignored = tuple(f"entities: {name}" for name in sorted(others))
     return Record(content, [Annotation([entity._replace(score=None) for entity in row.entities])], ignored=ignored)
-
-
-def _check_span(span: Any, row: Row, entity: RowEntity, location: str) -> None:
-    """Compare an entity with its own copy, which predictions have: offsets in other units would differ."""
-    if row.kind == "text" and isinstance(span, str):
-        check_copy(row.content, [(entity.start, entity.end)], span, location)
-    if row.kind == "words" and is_list(span) and list(span) != list(row.content[entity.start : entity.end]):
-        words = list(row.content[entity.start : entity.end])
-        raise ValueError(
-            f"{location}: words {entity.start} to {entity.end} of the row are {words}, but the annotation says {span!r}"
-        )
 
 
 def _read_tags(record: Any, location: str, labels: Mapping[int, str] | None = None) -> Record:

@@ -12,8 +12,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from span_marker.core.labels import OUTSIDE, SCHEMES, LabelledSpan, detect_scheme, entities_to_tags, tags_to_entities
-from span_marker.core.notation import read_notation, tell_renamed
+from span_marker.core.labels import OUTSIDE, LabelledSpan, entities_to_tags, tags_to_entities
+from span_marker.data.file_tags import PREFIXED, FileTags, resolve_tags
 from span_marker.data.row_errors import OnError
 from span_marker.data.row_writing import converted_rows
 from span_marker.data.rows import Row, RowEntity, distinct, parse_row
@@ -26,8 +26,6 @@ logger = logging.getLogger(__name__)
 
 DOCUMENT_START = "-DOCSTART-"
 
-_PREFIXES = frozenset("BIESLU")
-_PREFIXED = re.compile(r"[BIESLU]-.+", re.DOTALL)
 _COMMENT = re.compile("#(?:[ \t]|$)")
 _KEY_AND_VALUE = re.compile(r"# *\S+ = ")
 
@@ -108,6 +106,27 @@ def read_conll(
     return _number(rows, starts) if documents else rows
 
 
+def read_words(file: SourceFile) -> list[list[str]]:
+    """Read the words of a column file: its first column, whatever tags the others have, if there are others.
+
+    Args:
+        file: The file.
+
+    Returns:
+        The words of each sentence.
+
+    Raises:
+        ValueError: If a line has more or fewer columns than others, a word is empty, or the column numbers the words.
+    """
+    layout, sentences = _split(file)
+    for sentence in sentences:
+        for word in sentence.words:
+            if problem := _find_problem(word, layout, 0):
+                raise ValueError(f"{file}, line {word.number}, row {sentence.row}: {problem}")
+    _check_words(sentences, 0, file)
+    return [[word.cells[0] for word in sentence.words] for sentence in sentences]
+
+
 def _read_tags(sentences: Sequence[_Sentence], columns: Sequence[int], file: SourceFile) -> FileTags:
     places: dict[str, str] = {}
     for sentence in sentences:
@@ -181,18 +200,24 @@ def _find_problem(word: _Word, layout: _Layout, token: int) -> str | None:
     return None if word.cells[token] else f"the word is empty: {word.cells}"
 
 
-def _check_columns(
-    sentences: Sequence[_Sentence], token: int, tags: Sequence[int], tag_columns: Any, file: SourceFile
-) -> None:
-    """Check that the columns are not plainly others than those of the words and of the tags."""
+def _check_words(sentences: Sequence[_Sentence], token: int, file: SourceFile) -> None:
+    """Check that the column of the words is not plainly that of their numbers."""
     words = [word.cells for sentence in sentences for word in sentence.words]
-    width = len(words[0]) if words else 0
     counts = all(w.cells[token] == str(number) for s in sentences for number, w in enumerate(s.words, start=1))
-    if width > 2 and counts and len(words) > len(sentences):
+    if words and len(words[0]) > 2 and counts and len(words) > len(sentences):
         raise ValueError(
             f"{file}: column {token} numbers the words of each sentence, 1, 2 and so on: pass token_column= the column "
             "of the words"
         )
+
+
+def _check_columns(
+    sentences: Sequence[_Sentence], token: int, tags: Sequence[int], tag_columns: Any, file: SourceFile
+) -> None:
+    """Check that the columns are not plainly others than those of the words and of the tags."""
+    _check_words(sentences, token, file)
+    words = [word.cells for sentence in sentences for word in sentence.words]
+    width = len(words[0]) if words else 0
     if any(cells[column] != OUTSIDE for cells in words for column in tags):
         return
     others = [
@@ -216,7 +241,7 @@ def _check_columns(
 def _are_tags(cells: Sequence[str]) -> bool:
     """Tell whether the cells of a column look like tags: they have prefixes, or most of them are O."""
     labels = [cell for cell in cells if cell != OUTSIDE]
-    is_prefixed = all(map(_PREFIXED.fullmatch, labels))
+    is_prefixed = all(map(PREFIXED.fullmatch, labels))
     return bool(labels) and len(labels) < len(cells) and (is_prefixed or 2 * len(labels) <= len(cells))
 
 
@@ -242,72 +267,6 @@ def _pick_columns(token_column: int, tag_columns: Any, width: int, location: str
     if not tags or token in tags:
         raise ValueError(f"{location}: column {token} of {width} has the words: tag_columns= must name others")
     return token, tags
-
-
-class FileTags(NamedTuple):
-    """The tags of a file.
-
-    Attributes:
-        renamed: How this library writes each tag that can be read.
-        scheme: Their scheme, a key of `SCHEMES` or None.
-        odd: What is wrong with each of the others.
-    """
-
-    renamed: dict[str, str]
-    scheme: str | None
-    odd: dict[str, str]
-
-
-def resolve_tags(places: Mapping[str, str]) -> FileTags:
-    """Find out how all tags of a file are written.
-
-    Args:
-        places: The location of the first occurrence of each tag.
-
-    Returns:
-        The tags. Odd ones are errors of the rows that have them.
-
-    Raises:
-        ValueError: If the scheme cannot be told, see `scheme_of`.
-    """
-    notation = read_notation(places)
-    odd = {tag: f"the tag {tag!r} {reason}" if tag else "the tag is empty" for tag, reason in notation.strays.items()}
-    prefixed = [tag for tag in notation.renamed.values() if _PREFIXED.fullmatch(tag)]
-    for tag, name in notation.renamed.items():
-        if prefixed and name != OUTSIDE and not _PREFIXED.fullmatch(name):
-            odd[tag] = f"the tag {tag!r} has no prefix, but {prefixed[0]!r} has one: is it the column of the tags?"
-    scheme = scheme_of({name: places[tag] for tag, name in notation.renamed.items() if tag not in odd})
-    tell_renamed(notation)
-    return FileTags(notation.renamed, scheme, odd)
-
-
-def scheme_of(places: Mapping[str, str]) -> str | None:
-    """Find the scheme of all tags of a file, odd ones apart.
-
-    Args:
-        places: The location of the first occurrence of each tag.
-
-    Returns:
-        A key of `SCHEMES`, or None if the tags are plain labels.
-
-    Raises:
-        ValueError: If the prefixes belong to no scheme, or plain labels look like something else.
-    """
-    plain = [tag for tag in places if tag != OUTSIDE and not _PREFIXED.fullmatch(tag)]
-    prefixed = [tag for tag in places if tag != OUTSIDE and tag not in plain]
-    scheme = detect_scheme(places)
-    if prefixed and scheme is None:
-        found = sorted({tag[0] for tag in prefixed})
-        raise ValueError(f"{places[prefixed[0]]}: the prefixes {found} belong to none of the schemes {list(SCHEMES)}")
-    if plain and (OUTSIDE not in places or any(tag.isdigit() for tag in plain)):
-        reason = "which is a number" if plain[0].isdigit() else "but none of its tags is 'O'"
-        raise ValueError(
-            f"{places[plain[0]]}: the file has plain tags, such as {plain[0]!r}, {reason}: is it a column file, "
-            "and tag_columns= the column of the tags?"
-        )
-    if plain and _PREFIXES.issuperset(plain):
-        raise ValueError(f"{places[plain[0]]}: the tag {plain[0]!r} has no label: it should be like {plain[0]}-LABEL")
-    return scheme
 
 
 def _number(rows: list[dict[str, Any]], starts: Sequence[int]) -> list[dict[str, Any]]:

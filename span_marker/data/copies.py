@@ -52,3 +52,23 @@ def check_copy(text: str, spans: Sequence[tuple[int, int]], copy: Any, location:
     if is_copy(units, copy):
         message += ": the offsets count UTF-16 units, not characters"
     raise ValueError(message)
+
+
+def check_span(content: Any, start: int, end: int, span: Any, location: str) -> None:
+    """Compare an entity with its own copy, which predictions have: places in other units, or of another text, differ.
+
+    Args:
+        content: The text, or the list of words.
+        start: First character or word of the entity.
+        end: Character or word after the last.
+        span: Its text, or its words. Anything else is no copy.
+        location: What to call the row in errors.
+
+    Raises:
+        ValueError: If it differs.
+    """
+    if isinstance(content, str) and isinstance(span, str):
+        check_copy(content, [(start, end)], span, location)
+    words = list(content[start:end])
+    if not isinstance(content, str) and isinstance(span, (list, tuple)) and words != list(span):
+        raise ValueError(f"{location}: words {start} to {end} of the row are {words}, but the annotation says {span!r}")

@@ -14,7 +14,7 @@ from span_marker.core.labels import tags_to_entities
 from span_marker.core.offsets import OffsetUnit, check_offset_unit, convert_offsets
 from span_marker.core.surrogates import has_surrogates, readable
 from span_marker.data.annotation_tools import find_shape, is_ner_annotator
-from span_marker.data.conll import resolve_tags
+from span_marker.data.file_tags import resolve_tags
 from span_marker.data.json_records import Annotation, Record, Shape
 from span_marker.data.json_writing import row_to_json, write_json
 from span_marker.data.label_names import read_label_names

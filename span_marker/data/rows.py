@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple, TypeGuard
 
 from span_marker.core.graphemes import whole_spans
 from span_marker.core.labels import OUTSIDE, LabelledSpan
+from span_marker.data.copies import check_span
 
 Kind = Literal["words", "text"]
 Unit = Literal["words", "characters"]
@@ -177,14 +178,14 @@ def read_row(kind: Kind, content: Any, entities: Any, location: str) -> tuple[Ro
     problems = []
     for index, entity in enumerate(entities):
         try:
-            row.entities.append(check_entity(entity, len(content), row.unit, location))
+            read = check_entity(entity, len(content), row.unit, location)
+            check_span(content, read.start, read.end, entity.get("span"), location)
+            row.entities.append(read)
         except (TypeError, ValueError) as error:
             problems.append(RowProblem("malformed-entity", error, *_readable_fields(entity), index))
     if kind == "text":
-        given = [entity[1:3] for entity in row.entities]
-        places = whole_spans(content, given)
-        if places != given:
-            row.entities[:] = [RowEntity(old[0], *new, old[3]) for old, new in zip(row.entities, places, strict=True)]
+        places = whole_spans(content, [entity[1:3] for entity in row.entities])
+        row.entities[:] = [RowEntity(old[0], *new, old[3]) for old, new in zip(row.entities, places, strict=True)]
     return row, problems
 
 

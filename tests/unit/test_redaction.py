@@ -269,3 +269,12 @@ def test_wrong_maps_and_names():
         Redactor("mask", names={"[PERSON_1]": "Ann"})
     with pytest.raises(ValueError, match="must be 0 <= start <= end"):
         redact("Ann", []).new_span(2, 1)
+
+
+def test_places_that_count_something_else_are_refused():
+    text = "\U0001f642 Amelia Earhart flew."
+    entity = {"span": "Amelia Earhart", "label": "person", "score": 1.0, "char_start_index": 3, "char_end_index": 17}
+    with pytest.raises(ValueError, match="the offsets count UTF-16 units, not characters"):
+        redact(text, [entity])
+    with pytest.raises(ValueError, match="but the annotation says 'Amelia Earhart'"):
+        redact("Another text of this length.", [entity])

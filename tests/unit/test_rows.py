@@ -200,6 +200,28 @@ def test_a_bad_entity_is_the_same_mistake_everywhere(name, kind):
         assert error.type is kind
 
 
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (
+            {"text": "Ann Lee", "entities": [entity(end=3, span="Lee")]},
+            "characters 0 to 3 of the text are 'Ann', but the annotation says 'Lee'",
+        ),
+        (
+            {"tokens": ["Ann", "Lee"], "entities": [entity(span=["Ann"])]},
+            "words 0 to 2 of the row are ['Ann', 'Lee'], but the annotation says ['Ann']",
+        ),
+    ],
+)
+def test_an_entity_with_the_span_of_another_is_the_same_mistake_everywhere(row, message):
+    check_agreement([row], message)
+    right = {
+        **row,
+        "entities": [{**row["entities"][0], "span": (row.get("text") or row["tokens"])[: row["entities"][0]["end"]]}],
+    }
+    write([right])
+
+
 @pytest.mark.parametrize("name", BAD_ROWS)
 def test_a_bad_row_is_the_same_mistake_everywhere(name):
     row, message = BAD_ROWS[name]

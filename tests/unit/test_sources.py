@@ -51,6 +51,13 @@ def test_words_are_read_too(tmp_path):
     assert contents(tmp_path / "x.jsonl") == [["Amelia", "flew"], "x"]
     (tmp_path / "x.conll").write_text("Amelia B-PER\nflew O\n\nParis B-LOC\n")
     assert contents(tmp_path / "x.conll") == [["Amelia", "flew"], ["Paris"]]
+    (tmp_path / "x.conll").write_text("Amelia B-PER\nflew O\n\nParis -\n\nTokyo B\nis LOC\n")
+    assert contents(tmp_path / "x.conll") == [["Amelia", "flew"], ["Paris"], ["Tokyo", "is"]], "tags do not matter"
+    (tmp_path / "x.conll").write_text("Amelia\nflew\n\nParis\n")
+    assert contents(tmp_path / "x.conll") == [["Amelia", "flew"], ["Paris"]], "nor whether there are any"
+    (tmp_path / "x.conll").write_text("Amelia O\nflew O\n\nParis O X\n")
+    with pytest.raises(ValueError, match="line 4, row 1: 'Paris O X' has 3 columns"):
+        contents(tmp_path / "x.conll")
     write(tmp_path / "both.jsonl", [{"tokens": [], "text": ""}])
     with pytest.raises(ValueError, match="one of 'text' and 'tokens'"):
         contents(tmp_path / "both.jsonl")
