@@ -84,7 +84,7 @@ def distill(
         The trainer, which has trained the student.
 
     Raises:
-        TypeError: If a text is neither a string nor a list of words.
+        TypeError: If ``texts`` is a single string, or a text is neither a string nor a list of words.
         ValueError: If there are no texts; if the labels of the two models differ, or the teacher has rules; or if texts
             are strings and ``labeled`` has words, or the other way round.
     """
@@ -129,6 +129,8 @@ def _teach(
 ) -> Iterator[SoftRow]:
     """Let the teacher read texts. ``config`` is the student's."""
     kind: Kind = "text" if len(texts) and isinstance(texts[0], str) else "words"
+    if isinstance(texts, str):
+        raise TypeError("texts must be a list of texts, not a single one, whose characters would be texts")
     check: Any = check_text if kind == "text" else check_words
     for index, text in enumerate(texts):
         check(text, f"item {index} of the texts")

@@ -48,7 +48,7 @@ def prune_vocabulary(model: SpanMarkerModel, texts: Iterable[str | list[str]]) -
         The model with the smaller vocabulary, in evaluation mode.
 
     Raises:
-        TypeError: If a text is neither a string nor a list of words.
+        TypeError: If ``texts`` is a single string, or a text is neither a string nor a list of words.
         ValueError: If the tokenizer is slow (written in Python) or of a kind whose vocabulary cannot be pruned; or if
             the model has an adapter, is quantized or runs on exported graphs.
     """
@@ -89,6 +89,8 @@ def _used_ids(model: SpanMarkerModel, texts: Iterable[str | list[str]]) -> set[i
 
 def _blocks(texts: Iterable[str | list[str]]) -> Iterator[list[str | list[str]]]:
     """Checked texts, some at a time."""
+    if isinstance(texts, str):
+        raise TypeError("texts must be a list of texts, not a single one, whose characters would be the corpus")
 
     def checked() -> Iterator[str | list[str]]:
         for index, text in enumerate(texts):

@@ -105,6 +105,8 @@ def test_bad_input(tmp_path):
         distill(teacher, other, WORDS, arguments(tmp_path))
     with pytest.raises(ValueError, match="no rows"):
         distill(teacher, copy.deepcopy(teacher), [], arguments(tmp_path))
+    with pytest.raises(TypeError, match="not a single one"):
+        distill(teacher, copy.deepcopy(teacher), "Paris is in France.", arguments(tmp_path))
     with pytest.raises(TypeError, match="item 1 of the texts"):
         distill(teacher, copy.deepcopy(teacher), ["Paris", 3], arguments(tmp_path))
     labeled = [{"tokens": SENTENCES[0], "ner_tags": TAGS[0]}]

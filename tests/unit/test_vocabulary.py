@@ -77,5 +77,7 @@ def test_bad_input():
     model = build_model("bert")
     with pytest.raises(TypeError, match="item 1 of the texts"):
         prune_vocabulary(model, ["Paris", 3])
+    with pytest.raises(TypeError, match="not a single one"):
+        prune_vocabulary(model, "Paris is in France.")
     with pytest.raises(ValueError, match="type 'Other'"):
         needed_ids({"type": "Other", "vocab": {}}, set())
