@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import regex
 
+from span_marker.core.extras import import_extra
 from span_marker.core.graphemes import has_clusters, place_words
 from span_marker.core.words import UNSPACED, Place
 
@@ -110,14 +111,8 @@ class PhraseMatcher:
     """
 
     def __init__(self, keys: Sequence[str]) -> None:
-        try:
-            from ahocorasick_rs import AhoCorasick, MatchKind  # optional
-        except ImportError as error:
-            raise ImportError(
-                "propagate= and word lists need ahocorasick_rs, which is not installed: pip install ahocorasick-rs, or "
-                "span_marker with the extra 'rules'"
-            ) from error
-        self._automaton = AhoCorasick(keys, matchkind=MatchKind.LeftmostLongest, store_patterns=False)
+        library = import_extra("ahocorasick_rs", "ahocorasick-rs", "rules", "propagate= and word lists need")
+        self._automaton = library.AhoCorasick(keys, matchkind=library.MatchKind.LeftmostLongest, store_patterns=False)
 
     def find(self, text: str, folding: Folding) -> list[Match]:
         """Find the phrases in a text, from the left, the longest first; they do not overlap.

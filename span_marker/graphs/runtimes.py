@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 from abc import ABC, abstractmethod
@@ -10,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from span_marker.core import extras
 from span_marker.core.arrays import Array
 
 EXTRAS = {"onnx": "onnx onnxscript onnxruntime", "openvino": "openvino"}
@@ -28,14 +28,9 @@ def import_extra(name: str) -> ModuleType:
     Raises:
         ImportError: If it is not installed, with what to install.
     """
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        extra = "openvino" if name == "openvino" else "onnx"
-        raise ImportError(
-            f"exported graphs need {name}, which is not installed: pip install {EXTRAS[extra]}, or span_marker with "
-            f"the extra {extra!r}"
-        ) from error
+    extra = "openvino" if name == "openvino" else "onnx"
+    module: ModuleType = extras.import_extra(name, EXTRAS[extra], extra, "exported graphs need")
+    return module
 
 
 class RuntimeGraph(ABC):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from span_marker.bulk.reader import Reader, Reading
-from span_marker.integrations.extras import import_extra
+from span_marker.core.extras import import_extra
 
 PACKAGES = "'ray[data]'"
 """What `pip` installs for Ray Data."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from span_marker.bulk.arrow import ENTITIES, ERROR
 from span_marker.bulk.reader import Reader
-from span_marker.integrations.extras import import_extra
+from span_marker.core.extras import import_extra
 
 logger = logging.getLogger(__name__)
 

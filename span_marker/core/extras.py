@@ -1,4 +1,4 @@
-"""Packages that integrations need, which are optional."""
+"""Optional packages: imported on first use, with what to install if they are missing."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import importlib
 from typing import Any
 
 
-def import_extra(name: str, packages: str, extra: str) -> Any:
+def import_extra(name: str, packages: str, extra: str, needed_by: str = "this needs") -> Any:
     """Import an optional package.
 
     Args:
         name: The module.
         packages: What to install, as ``pip`` takes it.
         extra: The extra that installs it.
+        needed_by: How the error begins.
 
     Returns:
         The module.
@@ -24,6 +25,6 @@ def import_extra(name: str, packages: str, extra: str) -> Any:
         return importlib.import_module(name)
     except ImportError as error:
         raise ImportError(
-            f"this needs {name}, which cannot be imported ({error}): pip install {packages}, or span_marker with the "
-            f"extra {extra!r}"
+            f"{needed_by} {name}, which is not installed: pip install {packages}, or span_marker with the extra "
+            f"{extra!r}"
         ) from error
