@@ -83,11 +83,11 @@ needs_java = pytest.mark.skipif(shutil.which("java") is None, reason="Spark need
 
 @pytest.mark.parametrize("engine", ["ray", *(pytest.param(name, marks=needs_java) for name in ("spark", "connect"))])
 def test_a_cluster_finds_what_predict_finds(engine, folder, expected):
-    """With two processes, one of which is killed while it reads."""
+    """With two processes, one of which is killed while it reads: a new one, or the other, reads what it left."""
     rows, output = run(engine, folder)
     check(rows, expected)
     assert (folder / f"{engine}.killed").exists()
-    assert len([*folder.glob(f"{engine}.*.process")]) > 2
+    assert len([*folder.glob(f"{engine}.*.process")]) >= 2
     if engine == "ray":
         assert [row["id"] for row in rows] == [row["id"] for row in expected]
     if engine != "connect":
