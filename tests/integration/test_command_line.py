@@ -150,7 +150,10 @@ def test_errors_are_a_line(folder, arguments, status, message):
     assert "Traceback" not in errors
     if status == 1:
         assert len([line for line in errors.splitlines() if line.startswith("error: ")]) == 1
-        assert "Traceback" in run("--debug", *(a.format(model=folder / "model") for a in arguments), status=1)[1]
+
+
+def test_errors_are_debugged():
+    assert "Traceback" in run("--debug", "info", "no-such-model", status=1)[1]
 
 
 def test_whoever_reads_the_output_may_leave(folder):
@@ -168,6 +171,7 @@ def test_killed_runs_are_resumed(folder, tmp_path):
     kill_and_resume(folder, tmp_path, 2, num_workers=1)
 
 
+@pytest.mark.slow
 def test_killed_runs_with_workers_are_resumed(folder, tmp_path):
     kill_and_resume(folder, tmp_path, 1, num_workers=2)
 

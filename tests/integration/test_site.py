@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[2]
 BESIDE = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
 
 pytest.importorskip("sphinx")
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,9 @@ write_docbin write_html write_jsonl
 VERSION_1 = "SpanMarkerConfig SpanMarkerModel SpanMarkerModelCardData Trainer TrainingArguments pipeline".split()
 
 METHODS_OF_VERSION_1 = "from_pretrained generate_model_card predict push_to_hub save_pretrained try_cuda".split()
+
+slowly = partial(pytest.param, marks=pytest.mark.slow)
+"""Each order of imports takes a process of its own."""
 
 HEAVY = (
     "accelerate.test_utils",
@@ -62,22 +66,23 @@ def test_names_that_are_imported_late_are_those_that_type_checkers_see():
     assert set(span_marker.__all__) == {*typed, *(set(vars(span_marker)) & set(span_marker.__all__))}
 
 
+def printed_by(code):
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
 def test_importing_the_model_loads_what_prediction_needs():
-    code = (
-        "import sys; from span_marker import SpanMarkerModel; "
-        f"print([name for name in {HEAVY!r} if name in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    code = "import sys; from span_marker import SpanMarkerModel"
+    assert printed_by(f"{code}; print([name for name in {HEAVY!r} if name in sys.modules])") == "[]"
 
 
 @pytest.mark.parametrize(
     "imports",
     [
-        "import span_marker; from transformers import pipeline",
         "from transformers import pipeline; import span_marker",
-        "from span_marker import pipeline",
-        "import span_marker.integrations.pipeline",
+        slowly("import span_marker; from transformers import pipeline"),
+        slowly("from span_marker import pipeline"),
+        slowly("import span_marker.integrations.pipeline"),
     ],
 )
 def test_the_task_is_registered_whatever_is_imported_first(imports):
@@ -85,13 +90,7 @@ def test_the_task_is_registered_whatever_is_imported_first(imports):
         f"{imports}; from transformers.pipelines import PIPELINE_REGISTRY; "
         "print('span-marker' in PIPELINE_REGISTRY.get_supported_tasks())"
     )
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "True"
-
-
-def printed_by(code):
-    command = [sys.executable, "-W", "ignore", "-c", code]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    assert printed_by(code) == "True"
 
 
 def test_importing_the_package_loads_nothing_heavy():
@@ -102,13 +101,13 @@ def test_importing_the_package_loads_nothing_heavy():
 @pytest.mark.parametrize(
     "imports",
     [
-        "import span_marker; from transformers import AutoConfig, AutoModel",
         "from transformers import AutoConfig, AutoModel; import span_marker",
-        "from span_marker import SpanMarkerConfig; from transformers import AutoConfig, AutoModel",
         "from span_marker.encoders.support import check_encoder; from span_marker import Coverage; "
         "from transformers import AutoConfig, AutoModel",
-        "import span_marker.modeling; from transformers import AutoConfig, AutoModel",
-        "from span_marker import Trainer; from transformers import AutoConfig, AutoModel",
+        slowly("import span_marker; from transformers import AutoConfig, AutoModel"),
+        slowly("from span_marker import SpanMarkerConfig; from transformers import AutoConfig, AutoModel"),
+        slowly("import span_marker.modeling; from transformers import AutoConfig, AutoModel"),
+        slowly("from span_marker import Trainer; from transformers import AutoConfig, AutoModel"),
     ],
 )
 def test_transformers_knows_the_model_whatever_is_imported_first(imports):

@@ -477,6 +477,7 @@ def test_evaluation_gives_precision_recall_and_f1(checkpoint, key):
     assert unannotated[f"{name}_f"] is None
 
 
+@pytest.mark.slow
 def test_the_command_line_of_spacy_evaluates(nlp, tmp_path):
     nlp.to_disk(tmp_path / "pipeline")
     references = list(gold_docs(nlp, nlp.pipe(LINES)))
