@@ -143,10 +143,10 @@ def look() -> Picture:
     words = [[(start, end) for start, end in some.tolist()] for some in batch["span_words"].split(inputs.span_counts)]
     family, markers = FAMILIES["bert"], [marker_names(count) for count in inputs.span_counts]
 
-    def dense_inputs(max_pairs: int) -> list[DenseInput]:
+    def dense_inputs(max_candidates: int) -> list[DenseInput]:
         seen: list[DenseInput] = []
         with torch.no_grad():
-            engine = DenseEngine(replace(family, run_dense=recorder(family.run_dense, seen.append)), max_pairs)
+            engine = DenseEngine(replace(family, run_dense=recorder(family.run_dense, seen.append)), max_candidates)
             engine.encode(dense_model.encoder, inputs)
         return seen
 

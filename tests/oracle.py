@@ -30,13 +30,14 @@ def candidates(num_words: int, entity_max_length: int) -> list[tuple[int, int]]:
     return spans
 
 
-def may_attend(query: int, key: int, num_text: int) -> bool:
-    """The rule of the description. Tokens are text first, then start and end of each candidate in turn."""
+def may_attend(query: int, key: int, num_text: int, candidate_size: int = 2) -> bool:
+    """The rule of the description. Tokens are text first, then the markers of each candidate in turn."""
     if key < num_text:
         return True  # everything attends to all text
     if query < num_text:
         return False  # text attends to text only
-    return (query - num_text) // 2 == (key - num_text) // 2  # a marker attends to itself and to its partner
+    # A marker attends to the markers of its candidate, itself among them.
+    return (query - num_text) // candidate_size == (key - num_text) // candidate_size
 
 
 def sentence_logits(model: SpanMarkerModel, words: list[str]) -> Tensor:
@@ -73,10 +74,28 @@ def sentence_logits(model: SpanMarkerModel, words: list[str]) -> Tensor:
     return torch.stack(rows) if rows else torch.empty(0, model.config.num_labels)
 
 
-def states(encoder: PreTrainedModel, ids: list[int], positions: list[int], num_text: int) -> Tensor:
+def marker_states(model: SpanMarkerModel, text_ids: Tensor, observed: list[list[int]], embeds: Tensor) -> Tensor:
+    """Last hidden states of candidates of any size, ``(num_candidates, candidate_size, hidden)``.
+
+    Candidates have one marker for each of ``embeds``, ``(candidate_size, embed_dim)``, and ``observed`` has the text
+    token of each of them.
+    """
+    size, stand_in = len(embeds), int(text_ids[0])
+    ids = [*text_ids.tolist(), *[stand_in] * (size * len(observed))]
+    positions = [token + 2 for token in [*range(len(text_ids)), *(token for tokens in observed for token in tokens)]]
+    as_they_are = torch.zeros(len(text_ids), embeds.shape[1], dtype=embeds.dtype)
+    changes = (embeds - model.get_input_embeddings().weight[stand_in]).repeat(len(observed), 1)
+    with adding(model.encoder, torch.cat([as_they_are, changes])):
+        output = states(model.encoder, ids, positions, len(text_ids), size)
+    return output[len(text_ids) :].unflatten(0, (-1, size))
+
+
+def states(
+    encoder: PreTrainedModel, ids: list[int], positions: list[int], num_text: int, candidate_size: int = 2
+) -> Tensor:
     """Last hidden states of text and markers, ``(length, hidden)``, by the encoder's own code without any kernel."""
     length = len(ids)
-    seen = [[may_attend(query, key, num_text) for key in range(length)] for query in range(length)]
+    seen = [[may_attend(query, key, num_text, candidate_size) for key in range(length)] for query in range(length)]
     distance = [[positions[query] - positions[key] for key in range(length)] for query in range(length)]
     implementation = encoder.config._attn_implementation
     encoder.set_attn_implementation("eager")

@@ -148,7 +148,7 @@ def length_embedding(model: SpanMarkerModel) -> None:
             return torch.cat([states, model.length_embedding(lengths - 1)], dim=1)
 
     model.register_forward_pre_hook(see_words, with_kwargs=True)
-    model.engine = WithLength(model.engine.family, model.engine.max_pairs)
+    model.engine = WithLength(model.engine.family, model.engine.max_candidates)
 
 
 def token_states(model: SpanMarkerModel) -> None:
@@ -167,11 +167,11 @@ def token_states(model: SpanMarkerModel) -> None:
                 passes.append(states[:, : dense.text_len])
                 return states
 
-            engine = DenseEngine(replace(self.family, run_dense=keep_text), self.max_pairs)
+            engine = DenseEngine(replace(self.family, run_dense=keep_text), self.max_candidates)
             states = engine.encode(encoder, batch)  # (num_spans, 2, hidden)
             return torch.cat([states, passes[0][batch.span_sentences[:, None], batch.span_tokens]], dim=1)
 
-    model.engine = WithTokens(model.engine.family, model.engine.max_pairs)
+    model.engine = WithTokens(model.engine.family, model.engine.max_candidates)
 
 
 def mask_and_entity(model: SpanMarkerModel) -> None:

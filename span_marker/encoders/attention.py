@@ -1,7 +1,7 @@
 """Marker attention: what a marker may attend to, as a dense mask and as a function on packed tokens.
 
-Text attends to text. A marker attends to the text of its sentence, to itself, and to the other marker of its pair. For
-three text tokens and two candidates, with the marker pairs after the text::
+Text attends to text. A marker attends to the text of its sentence, and to its *partners*: the markers of its candidate,
+itself among them. For three text tokens and two candidates of two markers each, with the markers after the text::
 
                  t0 t1 t2 s0 e0 s1 e1
             t0    1  1  1  0  0  0  0
@@ -12,10 +12,10 @@ three text tokens and two candidates, with the marker pairs after the text::
             s1    1  1  1  0  0  1  1
             e1    1  1  1  0  0  1  1
 
-So text never sees a marker, and a pair never sees another pair. `dense_attention_mask` builds this grid.
-`TextAttention` and `MarkerAttention` compute only its ones, ``text_len + 2`` weights per marker, for packed tokens.
-They run on one sentence at a time, or on padded groups of sentences where one operation per sentence would cost more
-than the padding.
+So text never sees a marker, and a candidate never sees another candidate. `dense_attention_mask` builds this grid.
+`TextAttention` and `MarkerAttention` compute only its ones, ``text_len + candidate_size`` weights per marker, for
+packed tokens. They run on one sentence at a time, or on padded groups of sentences where one operation per sentence
+would cost more than the padding. A span is a candidate of two markers, but nothing here depends on the number.
 """
 
 from __future__ import annotations
@@ -34,18 +34,19 @@ FEW_MARKERS = 32
 """Below this average number of markers per sentence, attention runs on padded groups of sentences on any device."""
 
 
-def dense_attention_mask(text_mask: Tensor, pair_mask: Tensor) -> Tensor:
-    """Build the attention grid of padded sentences: text first, then the start and end marker of each pair.
+def dense_attention_mask(text_mask: Tensor, candidate_mask: Tensor, candidate_size: int = 2) -> Tensor:
+    """Build the attention grid of padded sentences: text first, then the markers of each candidate.
 
     Padding attends only to itself, so that no row is empty, and nothing else attends to it.
 
     Args:
         text_mask: True for text tokens, ``(batch, seq_len)``.
-        pair_mask: True for candidates, ``(batch, max_spans)``.
+        candidate_mask: True for candidates, ``(batch, max_candidates)``.
+        candidate_size: Number of markers of each candidate.
 
     Returns:
         True where the token of a row may attend to the token of a column, ``(batch, length, length)`` with
-        ``length = seq_len + 2 * max_spans``.
+        ``length = seq_len + candidate_size * max_candidates``.
 
     Example:
         >>> mask = dense_attention_mask(torch.ones(1, 2, dtype=torch.bool), torch.ones(1, 2, dtype=torch.bool))
@@ -57,13 +58,13 @@ def dense_attention_mask(text_mask: Tensor, pair_mask: Tensor) -> Tensor:
                 [1, 1, 0, 0, 1, 1],
                 [1, 1, 0, 0, 1, 1]], dtype=torch.int32)
     """
-    (batch, seq_len), max_spans = text_mask.shape, pair_mask.shape[1]
-    length = seq_len + 2 * max_spans
-    real = torch.cat([text_mask, pair_mask.repeat_interleave(2, dim=1)], dim=1)  # (batch, length)
+    (batch, seq_len), max_candidates = text_mask.shape, candidate_mask.shape[1]
+    length = seq_len + candidate_size * max_candidates
+    real = torch.cat([text_mask, candidate_mask.repeat_interleave(candidate_size, dim=1)], dim=1)  # (batch, length)
     mask = torch.zeros(batch, length, length, dtype=torch.bool, device=text_mask.device)
     mask[:, :, :seq_len] = real[:, :, None] & text_mask[:, None, :]
-    pairs = torch.eye(max_spans, dtype=torch.bool, device=text_mask.device)
-    mask[:, seq_len:, seq_len:] = pairs.repeat_interleave(2, dim=0).repeat_interleave(2, dim=1)
+    candidates = torch.arange(max_candidates, device=text_mask.device).repeat_interleave(candidate_size)
+    mask[:, seq_len:, seq_len:] = candidates[:, None] == candidates
     mask[:, seq_len:] &= real[:, seq_len:, None]
     return mask | torch.diag_embed(~real)
 
@@ -104,20 +105,21 @@ def add_mask(scores: Tensor, mask: Tensor | None) -> Tensor:
     return scores if mask is None else scores.masked_fill(~mask, float("-inf"))
 
 
-def attend_to_text_and_pair(
+def attend_to_text_and_partners(
     query: Tensor,
-    pair_scores: Tensor,
+    own_scores: Tensor,
     text_key: Tensor,
     text_value: Tensor,
     added_scores: Tensor | None,
     text_mask: Tensor | None,
     dropout: float,
 ) -> tuple[Tensor, Tensor]:
-    """Compute softmax attention over ``text_len + 2`` keys: the text and the two markers of the pair.
+    """Compute softmax attention over ``text_len + candidate_size`` keys: the text and the markers of the candidate.
 
     Args:
         query: Markers' queries, ``(heads, sentences, num_markers, head_dim)``.
-        pair_scores: Their scores for the two markers of their pair, ``(heads, sentences, num_markers, 2)``.
+        own_scores: Their scores for the markers of their candidate, ``(heads, sentences, num_markers,
+            candidate_size)``.
         text_key: Scaled keys, ``(heads, sentences, text_len, head_dim)``.
         text_value: ``(heads, sentences, text_len, head_dim)``.
         added_scores: Added to the scores for the text; broadcasts to ``(heads, sentences, num_markers, text_len)``.
@@ -126,50 +128,54 @@ def attend_to_text_and_pair(
         dropout: Dropout probability of the attention weights.
 
     Returns:
-        The weighted sum of the text's values, ``(heads, sentences, num_markers, head_dim)``, and the weights of the two
-        markers, ``(heads, sentences, num_markers, 2)``.
+        The weighted sum of the text's values, ``(heads, sentences, num_markers, head_dim)``, and the weights of the
+        candidate's markers, ``(heads, sentences, num_markers, candidate_size)``.
     """
     text_scores = query @ text_key.transpose(-1, -2)  # (heads, sentences, num_markers, text_len)
     if added_scores is not None:
         text_scores = text_scores + added_scores.to(text_scores.dtype)
     text_scores = add_mask(text_scores, text_mask)
-    scores = torch.cat([text_scores, pair_scores.to(text_scores.dtype)], dim=-1)
+    scores = torch.cat([text_scores, own_scores.to(text_scores.dtype)], dim=-1)
     weights = F.dropout(scores.softmax(-1), dropout, training=dropout > 0).to(text_value.dtype)
-    text_weights, pair_weights = weights.split([text_key.shape[-2], 2], dim=-1)
-    return text_weights @ text_value, pair_weights
+    text_weights, own_weights = weights.split([text_key.shape[-2], own_scores.shape[-1]], dim=-1)
+    return text_weights @ text_value, own_weights
 
 
-def pair_scores(query: Tensor, key: Tensor) -> Tensor:
-    """Score each marker against the start and the end marker of its pair.
+def partner_scores(query: Tensor, key: Tensor, candidate_size: int) -> Tensor:
+    """Score each marker against the markers of its candidate.
 
     Args:
-        query: Markers' queries, pair by pair, ``(heads, num_markers, head_dim)``.
+        query: Markers' queries, candidate by candidate, ``(heads, num_markers, head_dim)``.
         key: Their scaled keys, of the same shape.
+        candidate_size: Number of markers of each candidate.
 
     Returns:
-        ``(heads, num_markers, 2)``.
+        ``(heads, num_markers, candidate_size)``.
     """
-    query, key = (x.transpose(0, 1).unflatten(0, (-1, 2)) for x in (query, key))  # (num_spans, 2, heads, head_dim)
-    scores = (query[:, :, None] * key[:, None]).sum(-1)  # (num_spans, 2, 2, heads): marker, marker it attends to
+    # (num_candidates, candidate_size, heads, head_dim)
+    query, key = (x.transpose(0, 1).unflatten(0, (-1, candidate_size)) for x in (query, key))
+    scores = (query[:, :, None] * key[:, None]).sum(-1)  # (..., marker, marker that it attends to, heads)
     return scores.flatten(0, 1).permute(2, 0, 1)
 
 
-def add_pair_values(text_part: Tensor, pair_weights: Tensor, value: Tensor) -> Tensor:
-    """Add the weighted values of its pair to each marker.
+def add_partner_values(text_part: Tensor, own_weights: Tensor, value: Tensor) -> Tensor:
+    """Add the weighted values of the markers of its candidate to each marker.
 
     Args:
         text_part: Weighted sum of the text's values, ``(num_markers, heads, head_dim)``.
-        pair_weights: Weights of the start and the end marker, ``(num_markers, heads, 2)``.
-        value: Markers' values, pair by pair, ``(heads, num_markers, head_dim)``.
+        own_weights: Weights of the candidate's markers, ``(num_markers, heads, candidate_size)``.
+        value: Markers' values, candidate by candidate, ``(heads, num_markers, head_dim)``.
 
     Returns:
         ``(num_markers, heads, head_dim)``.
     """
-    text_part, pair_weights, value = (
-        x.unflatten(0, (-1, 2)) for x in (text_part, pair_weights[..., None], value.transpose(0, 1))
+    size = own_weights.shape[-1]
+    mixed, own_weights, value = (
+        x.unflatten(0, (-1, size)) for x in (text_part, own_weights[..., None], value.transpose(0, 1))
     )
-    mixed = torch.addcmul(text_part, pair_weights[:, :, :, 0], value[:, :1])
-    return torch.addcmul(mixed, pair_weights[:, :, :, 1], value[:, 1:]).flatten(0, 1)
+    for partner in range(size):
+        mixed = torch.addcmul(mixed, own_weights[:, :, :, partner], value[:, partner : partner + 1])
+    return mixed.flatten(0, 1)
 
 
 class TextAttention:
@@ -212,11 +218,11 @@ class TextAttention:
 
 
 class MarkerAttention:
-    """Attention of markers to their text and to the two markers of their pair.
+    """Attention of markers to their text and to the markers of their candidate.
 
     Args:
         texts: The texts.
-        position_ids: Position IDs of the markers, pair by pair, ``(num_markers,)``.
+        position_ids: Position IDs of each candidate's markers, ``(num_candidates, candidate_size)``.
         groups: Groups of sentences: the rows of their markers, and those of their texts.
         order: Where each marker is in the concatenated groups, ``(num_markers,)``; None if they are in order.
     """
@@ -230,6 +236,7 @@ class MarkerAttention:
     ) -> None:
         self._texts = texts
         self._position_ids = position_ids
+        self._candidate_size = position_ids.shape[1]
         self._groups = groups
         self._order = order
 
@@ -239,17 +246,17 @@ class MarkerAttention:
 
         Args:
             texts: The texts.
-            position_ids: Position IDs of the markers, pair by pair, ``(num_markers,)``.
-            first: Index of the sentence that the first pair belongs to.
-            counts: Number of pairs of this sentence and of each following one.
+            position_ids: Position IDs of each candidate's markers, ``(num_candidates, candidate_size)``.
+            first: Index of the sentence that the first candidate belongs to.
+            counts: Number of candidates of this sentence and of each following one.
 
         Returns:
             The attention of these markers.
         """
-        lengths = [2 * count for count in counts]
+        lengths = [position_ids.shape[1] * count for count in counts]
         firsts = first_rows(lengths)
         in_order = [[index] for index, length in enumerate(lengths) if length]
-        are_few = len(position_ids) < FEW_MARKERS * len(counts)
+        are_few = position_ids.numel() < FEW_MARKERS * len(counts)
         groups = similar_lengths(lengths) if texts.in_groups or are_few else in_order
         rows = [
             (
@@ -291,29 +298,31 @@ class MarkerAttention:
         Returns:
             ``(num_markers, heads, head_dim)``.
         """
-        scores = pair_scores(query, key)
+        scores = partner_scores(query, key, self._candidate_size)
         if relative is not None:
-            scores = scores + self._relative_to_pair(relative, query, key)
+            scores = scores + self._relative_to_partners(relative, query, key)
         text_parts, weights = [], []
+        position_ids = self._position_ids.flatten()
         for rows, text_rows in self._groups:
             q, k = rows.pad(query), text_rows.pad(text_key)
             added = None
             if relative is not None:
-                positions = (rows.pad_positions(self._position_ids), text_rows.pad_positions(self._texts.position_ids))
+                positions = (rows.pad_positions(position_ids), text_rows.pad_positions(self._texts.position_ids))
                 added = relative(q, k, *positions, text_rows.longest)
-            attended, group_weights = attend_to_text_and_pair(
+            attended, group_weights = attend_to_text_and_partners(
                 q, rows.pad(scores), k, text_rows.pad(text_value), added, text_rows.key_mask, dropout
             )
             text_parts.append(rows.unpad(attended))
             weights.append(rows.unpad(group_weights))
-        text_part, pair_weights = torch.cat(text_parts), torch.cat(weights)
+        text_part, own_weights = torch.cat(text_parts), torch.cat(weights)
         if self._order is not None:
-            text_part, pair_weights = (rows.index_select(0, self._order) for rows in (text_part, pair_weights))
-        return add_pair_values(text_part, pair_weights, value)
+            text_part, own_weights = (rows.index_select(0, self._order) for rows in (text_part, own_weights))
+        return add_partner_values(text_part, own_weights, value)
 
-    def _relative_to_pair(self, relative: RelativeScores, query: Tensor, key: Tensor) -> Tensor | float:
-        """Compute the scores to add to `pair_scores`, in the same shape."""
-        positions = self._position_ids.unflatten(0, (-1, 2))
-        query, key = (x.unflatten(1, (-1, 2)) for x in (query, key))  # (heads, num_spans, 2, head_dim)
+    def _relative_to_partners(self, relative: RelativeScores, query: Tensor, key: Tensor) -> Tensor | float:
+        """Compute the scores to add to `partner_scores`, in the same shape."""
+        positions = self._position_ids
+        # (heads, num_candidates, candidate_size, head_dim)
+        query, key = (x.unflatten(1, (-1, self._candidate_size)) for x in (query, key))
         added = relative(query, key, positions, positions, self._texts.max_distance)
         return 0.0 if added is None else added.flatten(1, 2)

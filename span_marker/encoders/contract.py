@@ -1,8 +1,8 @@
 """The contract that encoders must keep to carry span markers, and a check of it on a small random copy.
 
-Text must not see markers, a marker must know its position and must not see another pair, and both engines must agree.
-If text sees markers, or pairs see each other, scores depend on which candidates are scored together; if markers do not
-know their positions, the model learns nothing.
+Text must not see markers, a marker must know its position and must not see another candidate, and both engines must
+agree. If text sees markers, or candidates see each other, scores depend on which candidates are scored together; if
+markers do not know their positions, the model learns nothing.
 """
 
 from __future__ import annotations
@@ -100,20 +100,20 @@ def _first_broken_rule(encoder: PreTrainedModel, family: Family, engine: EngineN
         marker_ids=torch.tensor([1, 2]),
     )
     moved = replace(batch, span_tokens=batch.span_tokens.index_fill(0, torch.tensor([1]), 5))
-    dense = DenseEngine(family, max_pairs=8)
+    dense = DenseEngine(family, max_candidates=8)
     dense.prepare(encoder)
     states, moved_states = dense.encode(encoder, batch), dense.encode(encoder, moved)
     scale = float(states.abs().max()) * TOLERANCE
 
     alone, beside = (
-        family.run_dense(encoder, dense_input(encoder, batch, torch.full((2, num_pairs, 2), 1), mask))[:, :6]
-        for num_pairs, mask in ((0, torch.ones(2, 0, dtype=torch.bool)), (3, torch.ones(2, 3, dtype=torch.bool)))
+        family.run_dense(encoder, dense_input(encoder, batch, torch.full((2, count, 2), 1), mask))[:, :6]
+        for count, mask in ((0, torch.ones(2, 0, dtype=torch.bool)), (3, torch.ones(2, 3, dtype=torch.bool)))
     )
     if not _difference(alone[batch.attention_mask], beside[batch.attention_mask]) <= scale:
         return "the states of the text must not depend on the markers"
     unmoved = torch.tensor([0, 2, 3, 4])
     if not _difference(states[unmoved], moved_states[unmoved]) <= scale:
-        return "the states of a marker must not depend on other pairs"
+        return "the states of a marker must not depend on other candidates"
     if not _difference(states[1], moved_states[1]) > scale:
         return "the state of a marker must depend on its position ID"
     if engine == "fast":

@@ -15,7 +15,6 @@ from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from transformers import PreTrainedModel
 
 from span_marker.core.packing import POSITION_OFFSET, first_rows, marker_passes
@@ -41,11 +40,13 @@ class EngineInput:
     Attributes:
         input_ids: Token IDs, ``(batch, seq_len)``.
         attention_mask: True for text, False for padding, ``(batch, seq_len)``.
-        span_tokens: The tokens that the start and end marker of each candidate observe, ``(num_spans, 2)``, sentence
-            after sentence.
+        span_tokens: The tokens that the markers of each candidate observe, ``(num_spans, candidate_size)``, sentence
+            after sentence: the first and the last token of a span.
         span_counts: Number of candidates per sentence.
         marker_ids: Token IDs of the start and end marker, ``(2,)``.
         added_embeds: What to add to the token embeddings of the texts, ``(batch, seq_len, embed_dim)``.
+        marker_embeds: Embeddings of a candidate's markers, ``(candidate_size, embed_dim)``, where they are not those
+            of `marker_ids`.
     """
 
     input_ids: Tensor
@@ -54,6 +55,12 @@ class EngineInput:
     span_counts: list[int]
     marker_ids: Tensor
     added_embeds: Tensor | None = None
+    marker_embeds: Tensor | None = None
+
+    @property
+    def candidate_size(self) -> int:
+        """Number of markers of each candidate."""
+        return self.span_tokens.shape[1]
 
     @property
     def span_sentences(self) -> Tensor:
@@ -81,7 +88,7 @@ class EncodedTexts:
     Attributes:
         texts: The texts, packed one after the other without padding.
         memory: Their keys and values in every layer.
-        marker_embeds: Embeddings of the start and end marker, ``(2, embed_dim)``.
+        marker_embeds: Embeddings of the markers of candidates that bring none, ``(2, embed_dim)``.
     """
 
     texts: Texts
@@ -94,13 +101,13 @@ class EncodedTexts:
         return self.memory.states
 
     def span_rows(self, batch: EngineInput) -> Tensor:
-        """Find the rows of `states` for the first and last token of each candidate.
+        """Find the rows of `states` for the tokens that the markers of each candidate observe.
 
         Args:
             batch: The batch of the texts.
 
         Returns:
-            Rows of `states`, ``(num_spans, 2)``.
+            Rows of `states`, ``(num_spans, candidate_size)``.
         """
         firsts = torch.tensor(first_rows(self.texts.lengths)).to(batch.span_tokens.device)
         return batch.span_tokens + firsts[batch.span_sentences, None]
@@ -120,7 +127,7 @@ class Engine(Protocol):
             batch: Texts and candidates.
 
         Returns:
-            The last hidden states of the markers, ``(num_spans, 2, hidden)``.
+            The last hidden states of the markers, ``(num_spans, candidate_size, hidden)``.
         """
 
 
@@ -144,11 +151,11 @@ class StagedEngine(Engine, Protocol):
 
         Args:
             encoder: The encoder that encoded the texts.
-            batch: The same texts with any of their candidates, see `EngineInput.take`.
+            batch: The same texts with any candidates, see `EngineInput.take`.
             texts: The output of `encode_texts`.
 
         Returns:
-            The last hidden states of the markers, ``(num_spans, 2, hidden)``.
+            The last hidden states of the markers, ``(num_spans, candidate_size, hidden)``.
         """
 
 
@@ -158,8 +165,8 @@ class FastEngine:
 
     Attributes:
         family: How the encoder runs packed tokens.
-        max_markers: The largest number of markers in one pass, an even number; it does not change results. Defaults to
-            `CPU_PASS` or `ACCELERATOR_PASS`.
+        max_markers: The largest number of markers in one pass, at least a candidate's; it does not change results.
+            Defaults to `CPU_PASS` or `ACCELERATOR_PASS`.
     """
 
     family: Family
@@ -171,16 +178,16 @@ class FastEngine:
 
     def encode(self, encoder: PreTrainedModel, batch: EngineInput) -> Tensor:
         """See `Engine.encode`. Texts and markers run together if all markers fit into one pass."""
-        if 2 * len(batch.span_tokens) > self._pass_size(batch):
+        if batch.span_tokens.numel() > self._pass_size(batch):
             return self.encode_markers(encoder, batch, self.encode_texts(encoder, batch))
         texts, text_embeds, marker_embeds = _embed(encoder, batch)
         markers = next(_markers(batch, marker_embeds, self._pass_size(batch)), None)
         if markers is None:
-            return text_embeds.new_empty(0, 2, encoder.config.hidden_size)
+            return text_embeds.new_empty(0, batch.candidate_size, encoder.config.hidden_size)
         embeds = torch.cat([text_embeds, markers.embeds])
-        position_ids = torch.cat([texts.position_ids, markers.position_ids])
+        position_ids = torch.cat([texts.position_ids, markers.position_ids.flatten()])
         states = self.family.run_packed(encoder, embeds, position_ids, JointPass(texts, markers.attention(texts)))
-        return states[texts.num_tokens :].unflatten(0, (-1, 2))
+        return states[texts.num_tokens :].unflatten(0, (-1, batch.candidate_size))
 
     def encode_texts(self, encoder: PreTrainedModel, batch: EngineInput) -> EncodedTexts:
         """See `StagedEngine.encode_texts`."""
@@ -199,36 +206,46 @@ class FastEngine:
     def encode_markers(self, encoder: PreTrainedModel, batch: EngineInput, texts: EncodedTexts) -> Tensor:
         """See `StagedEngine.encode_markers`."""
         states = []
-        for markers in _markers(batch, texts.marker_embeds, self._pass_size(batch)):
+        marker_embeds = texts.marker_embeds if batch.marker_embeds is None else batch.marker_embeds
+        for markers in _markers(batch, marker_embeds, self._pass_size(batch)):
             marker_pass = MarkerPass(texts.texts, texts.memory, markers.attention(texts.texts))
-            states.append(self.family.run_packed(encoder, markers.embeds, markers.position_ids, marker_pass))
+            states.append(self.family.run_packed(encoder, markers.embeds, markers.position_ids.flatten(), marker_pass))
         if not states:
-            return texts.marker_embeds.new_empty(0, 2, encoder.config.hidden_size)
-        return torch.cat(states).unflatten(0, (-1, 2))
+            return texts.marker_embeds.new_empty(0, batch.candidate_size, encoder.config.hidden_size)
+        return torch.cat(states).unflatten(0, (-1, batch.candidate_size))
 
     def _pass_size(self, batch: EngineInput) -> int:
         return self.max_markers or (CPU_PASS if batch.input_ids.device.type == "cpu" else ACCELERATOR_PASS)
 
 
 def _embed(encoder: PreTrainedModel, batch: EngineInput) -> tuple[Texts, Tensor, Tensor]:
-    """Pack the texts; embed their tokens, ``(num_tokens, embed_dim)``, and the two markers, ``(2, embed_dim)``."""
+    """Pack the texts; embed their tokens, ``(num_tokens, embed_dim)``, and the markers of a candidate."""
     mask = batch.attention_mask
     # Launching an operation is cheap on a CPU, and expensive on an accelerator.
     texts = Texts.from_mask(mask, in_groups=mask.device.type != "cpu")
-    # A single look-up, since each one has a gradient as large as the vocabulary.
-    embeds = encoder.get_input_embeddings()(torch.cat([batch.input_ids[mask], batch.marker_ids]))
-    text_embeds, marker_embeds = embeds.split([texts.num_tokens, 2])
+    text_embeds, marker_embeds = _look_up(encoder, batch, batch.input_ids[mask])
     if batch.added_embeds is not None:
         text_embeds = text_embeds + batch.added_embeds[mask]
     return texts, text_embeds, marker_embeds
 
 
+def _look_up(encoder: PreTrainedModel, batch: EngineInput, token_ids: Tensor) -> tuple[Tensor, Tensor]:
+    """Embed tokens, ``(*token_ids.shape, embed_dim)``, and the markers of a candidate, ``(candidate_size, embed_dim)``.
+
+    A single look-up, since each one has a gradient as large as the vocabulary.
+    """
+    embeds = encoder.get_input_embeddings()(torch.cat([token_ids.flatten(), batch.marker_ids]))
+    token_embeds, marker_embeds = embeds.split([token_ids.numel(), len(batch.marker_ids)])
+    own = marker_embeds if batch.marker_embeds is None else batch.marker_embeds
+    return token_embeds.unflatten(0, token_ids.shape), own
+
+
 def _markers(batch: EngineInput, marker_embeds: Tensor, max_markers: int) -> Iterator[Markers]:
     """Yield the markers of all candidates, pass by pass."""
-    for start, stop, first, counts in marker_passes(batch.span_counts, max_markers // 2):
+    for start, stop, first, counts in marker_passes(batch.span_counts, max_markers // batch.candidate_size):
         yield Markers(
-            embeds=marker_embeds.expand(stop - start, 2, -1).flatten(0, 1),
-            position_ids=(batch.span_tokens[start:stop] + POSITION_OFFSET).flatten(),
+            embeds=marker_embeds.expand(stop - start, -1, -1).flatten(0, 1),
+            position_ids=batch.span_tokens[start:stop] + POSITION_OFFSET,
             first=first,
             counts=counts,
         )
@@ -239,10 +256,10 @@ class Markers:
     """Markers that run through the encoder in one pass.
 
     Attributes:
-        embeds: Embeddings of the markers, pair by pair, ``(num_markers, embed_dim)``.
-        position_ids: Position IDs of the markers, ``(num_markers,)``.
-        first: Index of the first marker's sentence.
-        counts: Number of marker pairs for this sentence and each following one.
+        embeds: Embeddings of the markers, candidate by candidate, ``(num_markers, embed_dim)``.
+        position_ids: Position IDs of each candidate's markers, ``(num_candidates, candidate_size)``.
+        first: Index of the first candidate's sentence.
+        counts: Number of candidates of this sentence and of each following one.
     """
 
     embeds: Tensor
@@ -261,11 +278,11 @@ class DenseEngine:
 
     Attributes:
         family: How the encoder runs text and markers under a mask.
-        max_pairs: The largest number of marker pairs per sentence in one pass. Each pass encodes the text again.
+        max_candidates: The largest number of candidates per sentence in one pass. Each pass encodes the text again.
     """
 
     family: Family
-    max_pairs: int
+    max_candidates: int
 
     def prepare(self, encoder: PreTrainedModel) -> None:
         """See `Engine.prepare`."""
@@ -276,42 +293,46 @@ class DenseEngine:
         device = batch.input_ids.device
         counts = torch.tensor(batch.span_counts, device=device)
         columns = torch.arange(max(int(counts.max()), 1), device=device)
-        pair_mask = columns < counts[:, None]  # (batch, max_spans)
-        padded = batch.span_tokens.new_zeros(*pair_mask.shape, 2)
-        padded[pair_mask] = batch.span_tokens
-        chunks = zip(padded.split(self.max_pairs, dim=1), pair_mask.split(self.max_pairs, dim=1), strict=True)
+        mask = columns < counts[:, None]  # (batch, max_spans)
+        padded = batch.span_tokens.new_zeros(*mask.shape, batch.candidate_size)
+        padded[mask] = batch.span_tokens
+        chunks = zip(*(part.split(self.max_candidates, dim=1) for part in (padded, mask)), strict=True)
         text_len = batch.input_ids.shape[1]
         states = [
-            self.family.run_dense(encoder, dense_input(encoder, batch, tokens, mask))[:, text_len:]
-            for tokens, mask in chunks
+            self.family.run_dense(encoder, dense_input(encoder, batch, tokens, real))[:, text_len:]
+            for tokens, real in chunks
         ]
-        return torch.cat(states, dim=1).unflatten(1, (-1, 2))[pair_mask]
+        return torch.cat(states, dim=1).unflatten(1, (-1, batch.candidate_size))[mask]
 
 
-def dense_input(encoder: PreTrainedModel, batch: EngineInput, span_tokens: Tensor, pair_mask: Tensor) -> DenseInput:
+def dense_input(
+    encoder: PreTrainedModel, batch: EngineInput, span_tokens: Tensor, candidate_mask: Tensor
+) -> DenseInput:
     """Append the markers of candidates to their texts.
 
     Args:
         encoder: The encoder.
-        batch: The texts.
-        span_tokens: The tokens that the start and end marker of each candidate observe, ``(batch, max_spans, 2)``.
-        pair_mask: True for candidates, False for padding, ``(batch, max_spans)``.
+        batch: The texts, and what the markers are.
+        span_tokens: The tokens that the markers of each candidate observe, ``(batch, max_spans, candidate_size)``.
+        candidate_mask: True for candidates, False for padding, ``(batch, max_spans)``.
 
     Returns:
         The input of the encoder.
     """
     text_mask = batch.attention_mask
-    markers = batch.marker_ids.expand_as(span_tokens).flatten(1)
+    num_candidates, candidate_size = span_tokens.shape[1:]
     positions = (text_mask.cumsum(dim=1) - 1 + POSITION_OFFSET).masked_fill(~text_mask, PADDING_POSITION)
-    marker_positions = (span_tokens + POSITION_OFFSET).masked_fill(~pair_mask[..., None], PADDING_POSITION)
-    is_real = torch.cat([text_mask, pair_mask.repeat_interleave(2, dim=1)], dim=1)
-    embeds = encoder.get_input_embeddings()(torch.cat([batch.input_ids, markers], dim=1))
+    marker_positions = (span_tokens + POSITION_OFFSET).masked_fill(~candidate_mask[..., None], PADDING_POSITION)
+    is_real = torch.cat([text_mask, candidate_mask.repeat_interleave(candidate_size, dim=1)], dim=1)
+    embeds, marker_embeds = _look_up(encoder, batch, batch.input_ids)
     if batch.added_embeds is not None:
-        embeds = embeds + F.pad(batch.added_embeds, (0, 0, 0, markers.shape[1]))
+        embeds = embeds + batch.added_embeds
+    markers = marker_embeds.expand(len(text_mask), num_candidates, -1, -1).flatten(1, 2)
+    embeds = torch.cat([embeds, markers], dim=1)
     return DenseInput(
         embeds=embeds * is_real[..., None],
         position_ids=torch.cat([positions, marker_positions.flatten(1)], dim=1),
-        allowed=dense_attention_mask(text_mask, pair_mask),
+        allowed=dense_attention_mask(text_mask, candidate_mask, candidate_size),
         text_len=text_mask.shape[1],
     )
 

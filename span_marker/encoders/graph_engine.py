@@ -81,7 +81,12 @@ class GraphEngine:
 
         Returns:
             The last hidden states of the markers, ``(num_spans, 2, hidden)``.
+
+        Raises:
+            ValueError: If candidates have other markers than the start and the end of a span.
         """
+        if batch.marker_embeds is not None:
+            raise ValueError("exported graphs run the two markers of a span, and no others: load with backend='torch'")
         text_states = [_array(states) for layer in texts.memory.layers for states in layer]
         hidden_size = encoder.config.hidden_size
         states = self._runner.encode_markers(

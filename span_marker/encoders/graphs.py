@@ -144,9 +144,9 @@ class MarkerGraph(EncoderGraph):
         """
         text_rows = self._rows(text_table, key_mask=text_key_mask)
         texts = TabulatedTexts(text_position_ids, text_rows, self.max_distance)
-        position_ids = span_positions.flatten()
-        attention = MarkerAttention(texts, position_ids, [(self._rows(table, places), text_rows)])
+        attention = MarkerAttention(texts, span_positions, [(self._rows(table, places), text_rows)])
         layers = LayersInOrder(zip(text_states[::2], text_states[1::2], strict=True))
-        embeds = marker_embeds.expand(span_positions.shape[0], 2, -1).flatten(0, 1)
-        states = self.family.run_packed(self.encoder, embeds, position_ids, MarkerPass(texts, layers, attention))
+        embeds = marker_embeds.expand(span_positions.shape[0], -1, -1).flatten(0, 1)
+        marker_pass = MarkerPass(texts, layers, attention)
+        states = self.family.run_packed(self.encoder, embeds, span_positions.flatten(), marker_pass)
         return states.unflatten(0, (-1, 2))

@@ -167,13 +167,13 @@ def _has_own_encoder_class(config: PreTrainedConfig) -> bool:
     return type(config) in MODEL_FOR_TEXT_ENCODING_MAPPING
 
 
-def select_engine(encoder: PreTrainedModel, engine: EngineChoice, max_pairs: int) -> Engine:
+def select_engine(encoder: PreTrainedModel, engine: EngineChoice, max_candidates: int) -> Engine:
     """Choose the engine for an encoder, check that it works, and prepare the encoder for it.
 
     Args:
         encoder: The encoder; its attention function may be set.
         engine: ``"fast"`` or ``"dense"`` to force an engine; ``"auto"`` for the fastest that the encoder supports.
-        max_pairs: Number of marker pairs per sentence that the dense engine runs at a time.
+        max_candidates: Number of candidates per sentence that the dense engine runs at a time.
 
     Returns:
         The engine.
@@ -195,7 +195,7 @@ def select_engine(encoder: PreTrainedModel, engine: EngineChoice, max_pairs: int
                     "This encoder runs on the dense engine, which is slow, since it breaks a rule of the fast one: %s.",
                     broken["fast"],
                 )
-            chosen: Engine = FastEngine(family) if name == "fast" else DenseEngine(family, max_pairs)
+            chosen: Engine = FastEngine(family) if name == "fast" else DenseEngine(family, max_candidates)
             chosen.prepare(encoder)
             return chosen
         broken[name] = rule

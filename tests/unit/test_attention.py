@@ -8,10 +8,10 @@ from tiny import build_model
 
 from span_marker.encoders import attention
 from span_marker.encoders.attention import (
-    add_pair_values,
-    attend_to_text_and_pair,
+    add_partner_values,
+    attend_to_text_and_partners,
     dense_attention_mask,
-    pair_scores,
+    partner_scores,
 )
 from span_marker.encoders.packing import PackedRows
 
@@ -90,28 +90,38 @@ def test_unpad_undoes_pad(lengths):
     torch.testing.assert_close(rows.unpad(padded), packed.transpose(0, 1))
 
 
-def attend(query, key, value, text_key, text_value, dropout=0.0):
+def test_candidates_may_have_any_number_of_markers():
+    for size in (1, 3, 4):
+        mask = dense_attention_mask(torch.ones(1, 2, dtype=torch.bool), torch.ones(1, 3, dtype=torch.bool), size)[0]
+        length = 2 + 3 * size
+        expected = [[may_attend(query, key, 2, size) for key in range(length)] for query in range(length)]
+        assert mask.tolist() == expected
+
+
+def attend(query, key, value, text_key, text_value, dropout=0.0, size=2):
     """All of a marker's attention, ``(num_markers, heads, dim)``, for one sentence."""
-    scores = pair_scores(query, key)
+    scores = partner_scores(query, key, size)
     padded = (x[:, None] for x in (query, scores, text_key, text_value))
-    text_part, weights = attend_to_text_and_pair(*padded, None, None, dropout)
-    return add_pair_values(text_part[:, 0].transpose(0, 1), weights[:, 0].transpose(0, 1), value)
+    text_part, weights = attend_to_text_and_partners(*padded, None, None, dropout)
+    return add_partner_values(text_part[:, 0].transpose(0, 1), weights[:, 0].transpose(0, 1), value)
 
 
-def test_attention_is_softmax_over_text_self_and_partner():
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_attention_is_softmax_over_text_and_partners(size):
     heads, spans, text_len, dim = 2, 4, 5, 6
-    query, key, value = torch.randn(3, heads, 2 * spans, dim)
+    query, key, value = torch.randn(3, heads, size * spans, dim)
     text_key, text_value = torch.randn(2, heads, text_len, dim)
-    output = attend(query, key, value, text_key, text_value)
-    for marker in range(2 * spans):
-        pair = [marker - marker % 2, marker - marker % 2 + 1]
-        keys = torch.cat([text_key, key[:, pair]], dim=1)
-        values = torch.cat([text_value, value[:, pair]], dim=1)
-        weights = (query[:, marker, None] @ keys.transpose(1, 2)).softmax(-1)  # (heads, 1, text_len + 2)
+    output = attend(query, key, value, text_key, text_value, size=size)
+    for marker in range(size * spans):
+        first = marker - marker % size
+        partners = list(range(first, first + size))
+        keys = torch.cat([text_key, key[:, partners]], dim=1)
+        values = torch.cat([text_value, value[:, partners]], dim=1)
+        weights = (query[:, marker, None] @ keys.transpose(1, 2)).softmax(-1)  # (heads, 1, text_len + size)
         torch.testing.assert_close(output[marker], (weights @ values)[:, 0])
 
 
-def test_dropout_applies_to_text_and_pair_weights():
+def test_dropout_applies_to_text_and_partner_weights():
     query, key, value = torch.randn(3, 2, 200, 4)
     text_key, text_value = torch.randn(2, 2, 7, 4)
     assert (attend(query, key, value, text_key, text_value, dropout=1.0) == 0).all()

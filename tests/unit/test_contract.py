@@ -34,7 +34,7 @@ def show_markers_to_text(allowed, text_len):
     allowed[:, :text_len, text_len:] = True
 
 
-def show_pairs_to_pairs(allowed, text_len):
+def show_markers_to_markers(allowed, text_len):
     allowed[:, text_len:, text_len:] = True
 
 
@@ -46,7 +46,10 @@ def without_positions(encoder, inputs):
     ("family", "rule"),
     [
         (Family(run_standard, with_mask(show_markers_to_text)), "the states of the text must not depend"),
-        (Family(run_standard, with_mask(show_pairs_to_pairs)), "the states of a marker must not depend on other pairs"),
+        (
+            Family(run_standard, with_mask(show_markers_to_markers)),
+            "the states of a marker must not depend on other candidates",
+        ),
         (Family(run_standard, without_positions), "the state of a marker must depend on its position ID"),
         (Family(ignoring_positions, run_standard_dense), "both engines must give the same states"),
     ],

@@ -7,12 +7,13 @@ from dataclasses import replace
 import pytest
 import torch
 from helpers import batch_logits, collate, logit_rounding, rounding
-from oracle import as_double, sentence_logits
+from oracle import as_double, marker_states, sentence_logits
 from tiny import ENCODERS, SENTENCES, build_model
 
 import span_marker.core.packing
 import span_marker.encoders.engines
 from span_marker.core.packing import marker_passes, similar_lengths
+from span_marker.encoders.engines import EngineInput
 from span_marker.encoders.packing import Texts
 from span_marker.encoders.passes import TextMemory
 
@@ -133,6 +134,70 @@ def test_gradients_of_new_models_agree_with_oracle(family):
     check_gradients(family, "fast", reads_tokens=True, letter_case=True)
 
 
+OBSERVED = ([[0, 1, 3, 3], [3, 3, 0, 1], [2, 4, 0, 0], [1, 1, 1, 1]], [], [[2, 2, 1, 0]], [[0, 1, 1, 0]] * 3)
+"""Tokens of candidates of four markers, such as the subject and the object of a relation; the last text is empty."""
+
+
+def candidates_of_four(model):
+    """Texts with `OBSERVED`, and markers with embeddings of their own."""
+    batch = collate(model, SENTENCES[: len(OBSERVED)])
+    generator = torch.Generator().manual_seed(0)
+    size = model.get_input_embeddings().embedding_dim
+    return EngineInput(
+        input_ids=batch["input_ids"],
+        attention_mask=batch["attention_mask"].bool(),
+        span_tokens=torch.tensor([tokens for sentence in OBSERVED for tokens in sentence]),
+        span_counts=[len(sentence) for sentence in OBSERVED],
+        marker_ids=torch.tensor([model.tokenizer.start_marker_id, model.tokenizer.end_marker_id]),
+        marker_embeds=torch.randn(4, size, generator=generator, dtype=model.dtype).requires_grad_(),
+    )
+
+
+def with_gradients(model, batch, states):
+    """States, and the gradients of something that depends on all of them."""
+    model.zero_grad()
+    batch.marker_embeds.grad = None
+    (states.tanh() * torch.linspace(-1, 1, states.shape[-1], dtype=states.dtype)).sum().backward()
+    parameters = {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
+    found = {**parameters, "markers": batch.marker_embeds.grad, "states": states}
+    return {name: tensor.detach().clone() for name, tensor in found.items()}
+
+
+@pytest.mark.parametrize("family", ENCODERS)
+@pytest.mark.parametrize(("engine", "max_markers"), [("fast", None), ("fast", 12), ("dense", None)])
+def test_candidates_of_four_markers_agree_with_oracle(family, engine, max_markers):
+    model = as_double(build_model(family, engine))
+    if max_markers:
+        with_passes_of(model, max_markers)
+    batch = candidates_of_four(model)
+    texts = [ids[mask] for ids, mask in zip(batch.input_ids, batch.attention_mask, strict=True)]
+    expected = [
+        marker_states(model, text, observed, batch.marker_embeds)
+        for text, observed in zip(texts, OBSERVED, strict=True)
+        if observed
+    ]
+    expected = with_gradients(model, batch, torch.cat(expected))
+    found = with_gradients(model, batch, model.engine.encode(model.encoder, batch))
+    assert found.keys() == expected.keys()
+    tolerance = 1e-5 if family in SINGLE_PRECISION else 1e-9
+    for name, value in found.items():
+        scale = max(1.0, float(expected[name].abs().max()))
+        torch.testing.assert_close(value, expected[name], atol=tolerance * scale, rtol=0)
+
+
+@torch.no_grad()
+def test_one_encoding_of_the_texts_serves_candidates_of_any_size(groups):
+    model = as_double(build_model("bert", entity_max_length=4))
+    inputs = collate(model, SENTENCES[: len(OBSERVED)])
+    pairs = model._engine_input(**{name: inputs[name] for name in MODEL_INPUTS})
+    fours = candidates_of_four(model)
+    texts = model.engine.encode_texts(model.encoder, pairs)
+    for batch in (fours, pairs, fours.take(torch.tensor([0, 2, 5])), fours.take(torch.tensor([], dtype=torch.int64))):
+        alone = model.engine.encode(model.encoder, batch)
+        assert alone.shape == (sum(batch.span_counts), batch.candidate_size, model.encoder.config.hidden_size)
+        torch.testing.assert_close(model.engine.encode_markers(model.encoder, batch, texts), alone, atol=1e-12, rtol=0)
+
+
 @pytest.mark.parametrize("max_markers", [24, None], ids=["several-passes", "one-pass"])
 def test_gradients_in_groups_agree_with_oracle(max_markers, groups):
     check_gradients("deberta-v3", "fast", max_markers)
@@ -156,12 +221,12 @@ def test_passes_of_markers_change_nothing(max_markers, groups):
             torch.testing.assert_close(one, other, atol=1e-12, rtol=1e-12)
 
 
-@pytest.mark.parametrize("max_pairs", [1, 2, 3, 7, 50])
-def test_chunks_of_markers_change_nothing_in_the_dense_engine(max_pairs):
+@pytest.mark.parametrize("max_candidates", [1, 2, 3, 7, 50])
+def test_chunks_of_markers_change_nothing_in_the_dense_engine(max_candidates):
     model = as_double(build_model("roberta", "dense", entity_max_length=5))
     with torch.no_grad():
         whole = batch_logits(model, SENTENCES)
-        model.engine = replace(model.engine, max_pairs=max_pairs)
+        model.engine = replace(model.engine, max_candidates=max_candidates)
         for one, other in zip(batch_logits(model, SENTENCES), whole, strict=True):
             torch.testing.assert_close(one, other, atol=1e-12, rtol=1e-12)
 
