@@ -78,8 +78,10 @@ $(VENV)/quickstart.done: $(VENV)/torch.done pyproject.toml $(CONSTRAINTS)
 	$(PIP) --editable '.[quickstart]'
 	@touch $@
 
+# Again, the fork of docstring-parser that pydoclint needs: Haystack brings the original, a module of the same name.
 $(VENV)/test.done: $(VENV)/torch.done pyproject.toml $(CONSTRAINTS)
 	$(PIP) --editable '.[quickstart,test,lint]'
+	$(PIP) --force-reinstall --no-deps docstring-parser-fork
 	@touch $@
 
 $(VENV)/docs.done: $(VENV)/torch.done pyproject.toml $(CONSTRAINTS)
