@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from span_marker.core.surrogates import readable
-from span_marker.data.entity_tables import BOUNDS, DETAILS
+from span_marker.data.entity_tables import DETAILS
 from span_marker.data.files import FORMATS, write_annotations
+from span_marker.data.forms import BOUNDS
 from span_marker.data.json_writing import json_line
 from span_marker.data.text_files import writing
 

@@ -34,12 +34,12 @@ from span_marker.data.nearest_shape import advise
 from span_marker.data.rows import (
     PREDICTED,
     RowEntity,
+    as_whole,
     check_entity,
     check_list,
     check_text,
     check_words,
     is_list,
-    is_whole,
     parse_row,
 )
 from span_marker.data.tags import ANY_TAGS, name_tags
@@ -128,10 +128,7 @@ def _read_gliner_span(item: Any, num_words: int, location: str) -> RowEntity:
     """Read ``[first word, last word, label]``. Errors count as the file does, whose last word is part of the entity."""
     if not _is_triple(item):
         raise TypeError(f"{location}: an entity must be a list of [first word, last word, label]")
-    first, last, label = item
-    for name, value in (("first", first), ("last", last)):
-        if not is_whole(value):
-            raise TypeError(f"{location}: the {name} word must be a whole number, not {value!r}")
+    first, last = (_whole_word(name, value, location) for name, value in zip(("first", "last"), item, strict=False))
     if first < 0:
         raise ValueError(f"{location}: the first word is {first}, but words count from 0")
     if last < first:
@@ -139,7 +136,14 @@ def _read_gliner_span(item: Any, num_words: int, location: str) -> RowEntity:
     if last >= num_words:
         end = f"ends with word {num_words - 1}, and the last word is in the entity" if num_words else "has no words"
         raise ValueError(f"{location}: the last word is {last}, but the row {end}")
-    return check_entity({"label": label, "start": first, "end": last + 1}, num_words, "words", location)
+    return check_entity({"label": item[2], "start": first, "end": last + 1}, num_words, "words", location)
+
+
+def _whole_word(name: str, value: Any, location: str) -> int:
+    number = as_whole(value)
+    if number is None:
+        raise TypeError(f"{location}: the {name} word must be a whole number, not {value!r}")
+    return number
 
 
 GLINER = Shape("GLiNER (tokenized_text, ner)", lambda r: has(r, "tokenized_text", "ner"), _read_gliner)

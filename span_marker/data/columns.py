@@ -19,19 +19,10 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 from span_marker.core.labels import OUTSIDE, LabelledSpan, complete_tags
 from span_marker.core.notation import Notation, complete_labels, read_labels, read_notation, tell_renamed
+from span_marker.data.forms import FORMS, Form, check_splits, find_form
 from span_marker.data.in_memory import as_dataset
-from span_marker.data.rows import (
-    FORMS,
-    Form,
-    Row,
-    RowProblem,
-    Unit,
-    find_form,
-    first_error,
-    read_row,
-    unknown_labels,
-)
-from span_marker.data.tags import ANY_TAGS, Tags, name_tags, read_tags
+from span_marker.data.rows import Row, RowProblem, Unit, first_error, unknown_labels
+from span_marker.data.tags import ANY_TAGS, Tags, name_tags, read_annotation
 
 if TYPE_CHECKING:
     from datasets import Column, Dataset
@@ -72,12 +63,24 @@ def require_dataset(value: Any, dataset_name: str) -> Dataset:
     """
     dataset = as_dataset(value, dataset_name)
     if not is_dataset(dataset):
-        others = f"a pandas DataFrame or a list of dicts, or make one with {way_to_data(value)}"
-        raise TypeError(
-            f"the {dataset_name} data must be a datasets.Dataset, not {type(value).__name__}: pass "
-            f"{'one of its splits' if isinstance(value, Mapping) else others}"
-        )
+        raise TypeError(f"the {dataset_name} data must be a datasets.Dataset, not {_mistake(value)}")
     return plain(dataset)
+
+
+def _mistake(value: Any) -> str:
+    """What was passed instead of a data set, and what to pass."""
+    if isinstance(value, Mapping):
+        check_splits(value)
+        return f"{type(value).__name__}: pass one of its splits"
+    if isinstance(value, (str, os.PathLike)):
+        return f"a path: pass {way_to_data(value)}"
+    if isinstance(value, (list, tuple)) and value:
+        index, item = next((index, item) for index, item in enumerate(value) if not isinstance(item, Mapping))
+        return (
+            f"a list with {item!r:.70} as item {index}: pass a list of dicts, such as {{'text': 'Ann', 'entities': "
+            "[]}, or what read_annotations returns for one path"
+        )
+    return f"{type(value).__name__}: pass a pandas DataFrame or a list of dicts, or make one with {way_to_data(value)}"
 
 
 def way_to_data(value: Any) -> str:
@@ -102,14 +105,13 @@ def named_splits(data: Any) -> dict[str, Dataset]:
         The data sets by their names, see `require_dataset`. A single one is named after its split, or ``annotated``.
 
     Raises:
-        TypeError: If it is neither.
+        TypeError: If it is neither, or a dict of columns.
         ValueError: If it is an empty dict.
     """
     if not isinstance(data, Mapping):
         name = str((is_dataset(data) and data.split) or "annotated")
         return {name: require_dataset(data, name)}
-    if not data:
-        raise ValueError("the dict of data sets is empty")
+    check_splits(data)
     return {str(name): require_dataset(dataset, str(name)) for name, dataset in data.items()}
 
 
@@ -121,7 +123,7 @@ def annotation_form(dataset: Dataset, dataset_name: str) -> Form:
         dataset_name: What to call it in errors.
 
     Returns:
-        A key of `span_marker.data.rows.FORMS`.
+        A key of `span_marker.data.forms.FORMS`.
 
     Raises:
         ValueError: If the columns are those of no form or of several.
@@ -253,13 +255,10 @@ class RowReader:
             annotation: Its entities or tags.
 
         Returns:
-            See `span_marker.data.rows.read_row` and `span_marker.data.tags.read_tags`.
+            See `span_marker.data.tags.read_annotation`.
         """
         location = self.location(index)
-        if self.form == "tags":
-            row, problems = read_tags(content, annotation, self.tags, location)
-        else:
-            row, problems = read_row(self.form, content, annotation, location)
+        row, problems = read_annotation(self.form, content, annotation, location, self.tags)
         if row is not None and self.classes is not None:
             problems = problems + unknown_labels(row, self.classes, location)
         return row, problems

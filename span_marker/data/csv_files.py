@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from span_marker.data.entity_tables import BOUNDS, DETAILS, lines_of_entities, rows_of_entities
+from span_marker.data.entity_tables import DETAILS, lines_of_entities, rows_of_entities
+from span_marker.data.forms import BOUNDS
 from span_marker.data.jsonl import read_records
 from span_marker.data.label_names import name_label, read_label_names
 from span_marker.data.row_errors import OnError

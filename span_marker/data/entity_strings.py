@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
+from span_marker.core.boundaries import is_inside_word
 from span_marker.data.json_records import Annotation, Record, Shape, has, read_span, row_content
 from span_marker.data.rows import RowEntity, check_list, check_text, is_list
 
@@ -93,14 +94,14 @@ def _find(text: str, string: Any, location: str) -> list[_Match]:
 
 def _is_whole(text: str, start: int, end: int) -> bool:
     """Tell whether a span begins and ends between words."""
-    return not any(0 < edge < len(text) and _are_joined(text[edge - 1], text[edge]) for edge in (start, end))
+    return not any(0 < edge < len(text) and _is_inside(text, edge) for edge in (start, end))
 
 
-def _are_joined(left: str, right: str) -> bool:
-    """Tell whether two characters are of one word. In scripts without spaces, any two may be of different words."""
-    if unicodedata.category(right) in ("Mn", "Mc"):
+def _is_inside(text: str, edge: int) -> bool:
+    """Tell whether a place is inside a word. In scripts without spaces, any two characters may be of different ones."""
+    if unicodedata.category(text[edge]) in ("Mn", "Mc"):
         return True
-    return all(character.isalnum() and not _has_no_spaces(character) for character in (left, right))
+    return is_inside_word(text, edge) and not any(map(_has_no_spaces, text[edge - 1 : edge + 1]))
 
 
 def _has_no_spaces(character: str) -> bool:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 from span_marker.data.copies import check_copy
-from span_marker.data.rows import COLUMNS, UNITS, Kind, Row, RowEntity, check_content, check_entity, distinct, is_whole
+from span_marker.data.forms import BOUNDS
+from span_marker.data.rows import COLUMNS, UNITS, Kind, Row, RowEntity, check_content, check_entity, distinct, is_list
 
-BOUNDS = ("start", "end", "label")
 DETAILS = ("score", "span")
 """What a line has about its entity, in this order."""
 
@@ -35,31 +35,39 @@ def rows_of_entities(
         row_errors: Makes contexts in which lines are read, which may collect errors. Defaults to raising them.
 
     Returns:
-        One row for each ``id``, or without one for each text, in the order of their first lines; without the rows that
-        have a wrong line.
+        One row for each ``id``, or without one for lines one after the other with the same text, in the order of their
+        first lines; without the rows that have a wrong line.
 
     Raises:
         TypeError: If a value has the wrong type.
-        ValueError: If an entity is impossible, is not what its copy says, or two texts have the same ``id``.
+        ValueError: If an entity is impossible, is not what its copy says, or two texts have the same ``id``; or if
+            lines without an ``id`` have the same text in several places, but other entities.
     """
-    rows: dict[Any, tuple[str, dict[str, Any], list[RowEntity]]] = {}
-    num_wrong: Counter[Any] = Counter()
+    rows: dict[LineKey, tuple[str, dict[str, Any], list[RowEntity]]] = {}
+    num_wrong: Counter[LineKey] = Counter()
     column = COLUMNS[kind]
-    for location, line in lines:
-        has_id = not is_empty(line.get("id"))
+    for key, location, line in keyed_lines(lines, column):
         with row_errors():
-            key = line["id"] if has_id else _key(line[column])
             num_wrong[key] += 1
             cells = read(location, line)
             content = cells[column]
             check_content(kind, content, location)
-            head = {"id": cells["id"], column: content} if has_id else {column: content}
+            head = {column: content} if key.identity is None else {"id": cells["id"], column: content}
             first, row, entities = rows.setdefault(key, (location, head, []))
             if row[column] != content:
                 raise ValueError(f"{location}: the id {cells['id']!r} has another text than before ({first})")
             if not all(is_empty(cells[name]) for name in BOUNDS):
                 entities.append(_read_entity(cells, content, kind, location))
             num_wrong[key] -= 1
+    blocks = [
+        (key, location, row[column], {entity[:3] for entity in entities})
+        for key, (location, row, entities) in rows.items()
+        if not key.identity and not num_wrong[key]
+    ]
+    for keys, error in open_blocks(blocks):
+        num_wrong.update(keys)
+        with row_errors():
+            raise error
     return [
         {**row, "entities": [entity.to_dict() for entity in distinct(entities)]}
         for key, (_, row, entities) in rows.items()
@@ -67,9 +75,130 @@ def rows_of_entities(
     ]
 
 
-def _key(content: Any) -> Any:
-    """What tells texts or lists of words apart; other values are refused when they are read."""
-    return tuple(content) if isinstance(content, (list, tuple)) else content
+class LineKey(NamedTuple):
+    """What lines of one row have in common.
+
+    Attributes:
+        identity: Their ``id``; None if they have none.
+        block: Without an ``id``, the number of the block of lines with the same text.
+    """
+
+    identity: Any
+    block: int
+
+
+def keyed_lines(
+    lines: Iterable[tuple[str, Mapping[str, Any]]], column: str
+) -> Iterator[tuple[LineKey, str, Mapping[str, Any]]]:
+    """Tell which lines of a table are of one row.
+
+    Args:
+        lines: See `rows_of_entities`.
+        column: The column of the text or of the words.
+
+    Yields:
+        What tells the row, and the line.
+    """
+    block, previous = 0, None
+    for location, line in lines:
+        identity, content = line.get("id"), line[column]
+        if not is_empty(identity):
+            previous = None
+            yield LineKey(identity, 0), location, line
+            continue
+        block += previous is None or previous != content
+        previous = content
+        yield LineKey(None, block), location, line
+
+
+def open_blocks(
+    blocks: Iterable[tuple[LineKey, str, Any, Collection[Any]]],
+) -> Iterator[tuple[list[LineKey], ValueError]]:
+    """Find equal texts of which nothing tells whether they are one row: their lines are apart, and have no ``id``.
+
+    If their entities are the same, both readings are, too: the text is several rows with the same entities.
+
+    Args:
+        blocks: What tells each row without an ``id``, its first line, its text or words, and its entities.
+
+    Yields:
+        For each text with different entities, its rows, and the error.
+    """
+    by_text: dict[Any, list[tuple[LineKey, str, Collection[Any]]]] = {}
+    for key, location, content, entities in blocks:
+        text = content if isinstance(content, str) else tuple(content)
+        by_text.setdefault(text, []).append((key, location, entities))
+    for text, found in by_text.items():
+        (_, first, entities), *others = found
+        second = next((other for _, other, its in others if its != entities), None)
+        if second is not None:
+            shown = text if isinstance(text, str) else " ".join(text)
+            message = (
+                f"{second}: the text {shown!r:.70} is also that of {first}, with other entities and lines of other "
+                "texts between them: give all lines an 'id' that says which are of one text, or sort them by text"
+            )
+            yield [key for key, _, _ in found], ValueError(message)
+
+
+class TextLines(NamedTuple):
+    """The lines of one text, as they are: nothing is checked.
+
+    Attributes:
+        row: Its ``id``, if it has one, its text or words, and ``entities``. Each entity has the number of its ``line``.
+        lines: The numbers of all of its lines.
+    """
+
+    row: dict[str, Any]
+    lines: list[int]
+
+
+def collect_lines(
+    lines: Sequence[Mapping[str, Any]], column: str, dataset_name: str
+) -> tuple[list[TextLines], dict[int, ValueError]]:
+    """Collect the entities of each text without reading them, see `rows_of_entities`.
+
+    Args:
+        lines: The cells of each line.
+        column: The column of the text or of the words.
+        dataset_name: What to call the data in errors.
+
+    Returns:
+        The texts; and what is wrong with some of them as a whole, by their indices.
+    """
+    texts: dict[LineKey, TextLines] = {}
+    errors: dict[LineKey, ValueError] = {}
+    located = ((f"line {number} of the {dataset_name} data", line) for number, line in enumerate(lines))
+    for number, (key, location, line) in enumerate(keyed_lines(located, column)):
+        head = {column: line[column]} if key.identity is None else {"id": line["id"], column: line[column]}
+        if key in texts and texts[key].row[column] != line[column]:
+            first = texts[key].lines[0]
+            key = LineKey(key.identity, number + 1)
+            errors[key] = ValueError(f"{location}: the id {line['id']!r} has another text than before (line {first})")
+        text = texts.setdefault(key, TextLines({**head, "entities": []}, []))
+        text.lines.append(number)
+        if not all(is_empty(line[name]) for name in BOUNDS):
+            text.row["entities"].append({**_cells_of_entity(line), "line": number})
+    blocks = [
+        (key, f"line {text.lines[0]} of the {dataset_name} data", text.row[column], _places(text))
+        for key, text in texts.items()
+        if key.identity is None and _is_content(text.row[column])
+    ]
+    errors.update((keys[-1], error) for keys, error in open_blocks(blocks))
+    return list(texts.values()), {index: errors[key] for index, key in enumerate(texts) if key in errors}
+
+
+def _cells_of_entity(line: Mapping[str, Any]) -> dict[str, Any]:
+    bounds = {name: None if is_empty(line[name]) else _whole(line[name]) for name in ("start", "end")}
+    details = {name: line[name] for name in DETAILS if not is_empty(line.get(name))}
+    return {"label": None if is_empty(line["label"]) else line["label"], **bounds, **details}
+
+
+def _places(text: TextLines) -> set[str]:
+    return {repr([entity[name] for name in BOUNDS]) for entity in text.row["entities"]}
+
+
+def _is_content(value: Any) -> bool:
+    return isinstance(value, str) or (is_list(value) and all(isinstance(word, str) for word in value))
 
 
 def is_empty(cell: Any) -> bool:
@@ -78,9 +207,7 @@ def is_empty(cell: Any) -> bool:
 
 
 def _read_entity(cells: Mapping[str, Any], content: Any, kind: Kind, location: str) -> RowEntity:
-    bounds = {name: None if is_empty(cells[name]) else _whole(cells[name]) for name in ("start", "end")}
-    label = None if is_empty(cells["label"]) else cells["label"]
-    entity = check_entity({"label": label, **bounds}, len(content), UNITS[kind], location)
+    entity = check_entity(_cells_of_entity(cells) | {"score": None}, len(content), UNITS[kind], location)
     if not is_empty(cells.get("span")):
         text = content if kind == "text" else " ".join(content[entity.start : entity.end])
         check_copy(text, [(entity.start, entity.end) if kind == "text" else (0, len(text))], cells["span"], location)
@@ -88,8 +215,8 @@ def _read_entity(cells: Mapping[str, Any], content: Any, kind: Kind, location: s
 
 
 def _whole(cell: Any) -> Any:
-    """A whole number, also as a string or a float: a column with empty cells is written with ``.0``."""
-    match = _WHOLE.fullmatch(cell if isinstance(cell, str) else "" if is_whole(cell) else repr(float(cell)))
+    """A whole number, also as a string: a column with empty cells is written with ``.0``."""
+    match = _WHOLE.fullmatch(cell) if isinstance(cell, str) else None
     return int(match[1]) if match else cell
 
 

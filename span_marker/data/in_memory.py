@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import sys
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
 from span_marker.core.surrogates import has_surrogates
-from span_marker.data.entity_tables import BOUNDS, rows_of_entities
+from span_marker.data.entity_tables import rows_of_entities
+from span_marker.data.forms import is_entity_table
 from span_marker.data.rows import Kind
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from pandas import DataFrame
 
+
+_MISFIT = (ValueError, TypeError, OverflowError, NotImplementedError)
+"""What Arrow raises for values that are not of one type."""
 
 AnnotatedData: TypeAlias = "Dataset | DataFrame | Sequence[Mapping[str, Any]]"
 """Rows in any form that functions for annotated data take; other data frames and Arrow tables will do, too."""
@@ -39,28 +44,27 @@ def as_dataset(value: Any, dataset_name: str) -> Any:
     """Make a data set of annotated rows that are in another form.
 
     Args:
-        value: A list or tuple of dicts; or a table with one line per row, see `table_as_dataset`, or with one line per
-            entity, as `span_marker.data.csv_files.to_dataframe` returns it.
+        value: A list or tuple of dicts, a table, see `table_as_dataset`, or a `Dataset`. Each may have one line per
+            row, or one line per entity, as `span_marker.data.csv_files.to_dataframe` returns it.
         dataset_name: What to call it in errors.
 
     Returns:
-        A `Dataset`; any other value, a `Dataset` among them, as it is.
+        A `Dataset` with one row per text; any other value as it is.
 
     Raises:
         TypeError: If a table exports no Arrow data, or a value of a line has the wrong type.
         ValueError: If the values of a column are not all of one type, or a line is wrong.
     """
+    dataset = table_as_dataset(value, dataset_name)
     if is_rows(value):
         names = dict.fromkeys(chain.from_iterable(value))
-        return _from_columns({name: [row.get(name) for row in value] for name in names}, dataset_name)
-    if not is_table(value):
-        return value
-    dataset = table_as_dataset(value, dataset_name)
-    columns = {*dataset.column_names}
-    if not {*BOUNDS} <= columns or "entities" in columns or not {"text", "tokens"} & columns:
+        dataset = _from_columns({name: [row.get(name) for row in value] for name in names}, dataset_name)
+    columns = getattr(dataset, "column_names", ())
+    if not is_entity_table(columns):
         return dataset
     kind: Kind = "text" if "text" in columns else "words"
-    located = ((f"line {number} of the {dataset_name} data", line) for number, line in enumerate(dataset))
+    lines = enumerate(dataset.with_format(None))
+    located = ((f"line {number} of the {dataset_name} data", line) for number, line in lines)
     return as_dataset(rows_of_entities(located, kind), dataset_name)
 
 
@@ -109,9 +113,25 @@ def _from_columns(columns: Mapping[Any, Any], dataset_name: str) -> Dataset:
                 f"row {row} of the {dataset_name} data: {name!r} has a lone surrogate, which no encoding represents: "
                 "replace it by '\\ufffd'"
             ) from error
-        except (ValueError, TypeError, OverflowError, NotImplementedError) as error:
+        except _MISFIT as error:
+            row = _first_misfit(list(values), from_pandas=not isinstance(values, list))
+            before = next((f" after {value!r:.70}" for value in reversed(list(values)[:row]) if value is not None), "")
             raise ValueError(
                 f"the values of {name!r} in the {dataset_name} data are not all of one type that a data set can hold: "
-                f"convert them, or leave the column out ({error})"
+                f"row {row} has {list(values)[row]!r:.70}{before}: convert them, or leave the column out ({error})"
             ) from error
     return Dataset(pyarrow.table(arrays))
+
+
+def _first_misfit(values: Sequence[Any], *, from_pandas: bool) -> int:
+    """Find the first value that no column can hold together with those before it."""
+    import pyarrow
+
+    def is_misfit(row: int) -> bool:
+        try:
+            pyarrow.array(values[: row + 1], from_pandas=from_pandas)
+        except _MISFIT:
+            return True
+        return False
+
+    return bisect_left(range(len(values)), True, key=is_misfit)

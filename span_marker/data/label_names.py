@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from span_marker.data.rows import is_list, is_whole
+from span_marker.data.rows import as_whole, is_list, is_whole
 from span_marker.data.text_files import SourceFile
 
 
@@ -71,10 +72,37 @@ def name_label(label: Any, names: Mapping[int, str] | None, location: str) -> An
     Raises:
         ValueError: If the number has no name.
     """
-    if not is_whole(label):
+    number = as_whole(label)
+    if number is None:
         return label
+    label = number
     if names is None:
         raise ValueError(f"{location}: the label {label} is a number: name it with labels={{{label}: 'NAME', ...}}")
     if label not in names:
         raise ValueError(f"{location}: the label {label} is not one of labels={dict(names)}")
     return names[label]
+
+
+def strip_label(label: str) -> str:
+    r"""Strip a label of what cannot be seen at its edges: white space, and control and format characters.
+
+    Args:
+        label: The label.
+
+    Returns:
+        The label that is meant; as it is, if nothing would be left.
+
+    Example:
+        >>> strip_label(" PER\u200b")
+        'PER'
+    """
+    start, end = 0, len(label)
+    while start < end and _is_invisible(label[start]):
+        start += 1
+    while start < end and _is_invisible(label[end - 1]):
+        end -= 1
+    return label[start:end] or label
+
+
+def _is_invisible(character: str) -> bool:
+    return character.isspace() or unicodedata.category(character) in ("Cc", "Cf")

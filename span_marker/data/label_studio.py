@@ -22,7 +22,7 @@ from span_marker.data.json_records import (
     read_span,
     row_content,
 )
-from span_marker.data.rows import RowEntity, is_list, is_whole
+from span_marker.data.rows import RowEntity, as_whole, is_list
 
 _META_OF_MIN = {"id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time", "agreement"}
 _REGION = {"start", "end", "text", "labels", "startOffset", "endOffset", "globalOffsets"}
@@ -192,7 +192,10 @@ def _field_of(group: Sequence[_Result], fields: Mapping[str, Any], name: str, ch
 
 
 def _fits(text: str, start: Any, end: Any, copy: str) -> bool:
-    return is_whole(start) and is_whole(end) and 0 <= start < end <= len(text) and is_copy(text[start:end], copy)
+    first, last = as_whole(start), as_whole(end)
+    if first is None or last is None or not 0 <= first < last <= len(text):
+        return False
+    return is_copy(text[first:last], copy)
 
 
 def _read_region(result: _Result, text: str, location: str) -> list[RowEntity]:

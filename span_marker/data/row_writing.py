@@ -76,7 +76,7 @@ def _rows_to_write(rows: Any) -> tuple[Iterable[Any], Callable[[int, Any], tuple
         row = parse_row(value, f"row {index}")
         return dict(value), row
 
-    if is_table(rows):
+    if is_table(rows) or is_dataset(rows):
         rows = as_dataset(rows, "annotated")
     if not is_dataset(rows):
         return rows, read_dict

@@ -3,7 +3,8 @@
 A row has words (``tokens``) or a text (``text``), and its entities: dicts with ``label``, ``start`` and ``end``, which
 count words or characters, ends exclusive. Predictions are read as entities, too. Values of the wrong type raise
 `TypeError`, wrong values raise `ValueError`; nothing is repaired, except that an entity of a text has all of each
-grapheme that it touches (`span_marker.core.graphemes`). `span_marker.data.tags` reads rows with tags.
+grapheme that it touches (`span_marker.core.graphemes`), and that 3.0 is a whole number: tables make floats of a column
+of numbers as soon as one of them is missing, or is a float. `span_marker.data.tags` reads rows with tags.
 """
 
 from __future__ import annotations
@@ -16,17 +17,10 @@ from typing import Any, Literal, NamedTuple, TypeGuard
 from span_marker.core.graphemes import whole_spans
 from span_marker.core.labels import OUTSIDE, LabelledSpan
 from span_marker.data.copies import check_span
+from span_marker.data.forms import FORMS, find_form
 
 Kind = Literal["words", "text"]
 Unit = Literal["words", "characters"]
-Form = Literal["words", "text", "tags"]
-
-FORMS: dict[Form, tuple[str, str]] = {
-    "words": ("tokens", "entities"),
-    "text": ("text", "entities"),
-    "tags": ("tokens", "ner_tags"),
-}
-"""The forms of annotated rows, by their columns: what is annotated, and its annotation."""
 
 COLUMNS: dict[Kind, str] = {"words": "tokens", "text": "text"}
 """The column of words, and that of a text."""
@@ -128,35 +122,6 @@ def parse_row(row: Any, location: str) -> Row:
     return first_error(*read_row(form, content, entities, location))
 
 
-def find_form(names: Sequence[str], subject: str) -> Form:
-    """Find the form of annotated rows.
-
-    Args:
-        names: Names of their columns.
-        subject: What to call what has them in errors, such as ``the training data``.
-
-    Returns:
-        A key of `FORMS`.
-
-    Raises:
-        ValueError: If the columns are those of no form, or of several.
-    """
-    if {"entities", "ner_tags"} <= set(names):
-        raise ValueError(f"{subject} has both 'entities' and 'ner_tags': remove one of them (dataset.remove_columns)")
-    forms = [form for form, columns in FORMS.items() if set(columns) <= set(names)]
-    if len(forms) > 1:
-        raise ValueError(
-            f"{subject} has both 'tokens' and 'text', so that 'start' and 'end' may count words or characters: remove "
-            "one of them (dataset.remove_columns)"
-        )
-    if not forms:
-        raise ValueError(
-            f"{subject} has the columns {list(names)}, but annotated data has 'tokens' and 'entities', 'text' and "
-            "'entities', or 'tokens' and 'ner_tags': rename them (dataset.rename_column)"
-        )
-    return forms[0]
-
-
 def read_row(kind: Kind, content: Any, entities: Any, location: str) -> tuple[Row | None, list[RowProblem]]:
     """Read a row with entities, and find everything that is wrong with it.
 
@@ -194,7 +159,7 @@ def _readable_fields(entity: Any) -> tuple[int | None, int | None, str | None]:
     fields = entity if isinstance(entity, Mapping) else {}
     pairs = [("start", "end"), *PREDICTED.values()]
     names = next((pair for pair in pairs if fields.get(pair[0]) is not None), pairs[0])
-    start, end = (int(value) if is_whole(value) else None for value in map(fields.get, names))
+    start, end = map(as_whole, map(fields.get, names))
     label = fields.get("label")
     return start, end, label if isinstance(label, str) else None
 
@@ -272,6 +237,25 @@ def is_whole(value: Any) -> TypeGuard[int]:
     return type(value) is int or (isinstance(value, Integral) and not isinstance(value, bool))
 
 
+def as_whole(value: Any) -> int | None:
+    """Read a whole number, which may be a float without a fraction.
+
+    Args:
+        value: The value.
+
+    Returns:
+        The number; None if it is none.
+
+    Example:
+        >>> as_whole(3.0), as_whole(3.5), as_whole("3"), as_whole(True)
+        (3, None, None, None)
+    """
+    if is_whole(value):
+        return int(value)
+    is_float = isinstance(value, Real) and not isinstance(value, (bool, Integral))
+    return int(value) if is_float and float(value).is_integer() else None
+
+
 def check_entity(entity: Any, length: int, unit: Unit, location: str) -> RowEntity:
     """Read an entity.
 
@@ -303,20 +287,22 @@ def check_entity(entity: Any, length: int, unit: Unit, location: str) -> RowEnti
     if not isinstance(label, str):
         kind = type(label).__name__
         raise TypeError(f"{location}: the label of entity {dict(entity)!r} must be a string, not {kind}")
-    if label in ("", OUTSIDE):
+    if label.strip() in ("", OUTSIDE):
         raise ValueError(f"{location}: entity {dict(entity)!r} must have a label other than '' and {OUTSIDE!r}")
     if score is not None and (isinstance(score, bool) or not isinstance(score, (float, Real))):
         raise TypeError(f"{location}: 'score' of entity {label!r} must be a number, not {score!r}")
-    if not (is_whole(start) and is_whole(end) and 0 <= start < end <= length):
+    first, last = as_whole(start), as_whole(end)
+    if first is None or last is None or not 0 <= first < last <= length:
         raise _range_error(start, end, length, unit, f"entity {label!r}", location)
-    return RowEntity(label, int(start), int(end), None if score is None else float(score))
+    return RowEntity(label, first, last, None if score is None else float(score))
 
 
 def _range_error(start: Any, end: Any, length: int, unit: Unit, subject: str, location: str) -> TypeError | ValueError:
     for name, value in (("start", start), ("end", end)):
-        if not is_whole(value):
+        if as_whole(value) is None:
             kind = type(value).__name__
             return TypeError(f"{location}: {name!r} of {subject} must be a whole number, not {value!r} ({kind})")
+    start, end = int(start), int(end)
     one, subject = unit.removesuffix("s"), f"{location}: {subject}"
     if start < 0:
         return ValueError(f"{subject} starts at {one} {start}, but the first {one} is {one} 0")

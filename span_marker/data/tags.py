@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from span_marker.core.labels import detect_scheme, tags_to_entities
 from span_marker.core.notation import Notation
-from span_marker.data.rows import Row, RowProblem, check_content, check_list, is_whole, read_row
+from span_marker.data.forms import Form
+from span_marker.data.rows import Row, RowProblem, as_whole, check_content, check_list, read_row
 
 IGNORED = (-100, -1)
 """Integers that mark words without annotation in other libraries."""
@@ -55,7 +56,8 @@ class Tags(NamedTuple):
     def name_of(self, tag: Any) -> str | None:
         """Name a tag, a string or an integer; None if it is unknown."""
         if not isinstance(tag, str):
-            tag = self.names[tag] if is_whole(tag) and 0 <= tag < len(self.names) else None
+            number = as_whole(tag)
+            tag = self.names[number] if number is not None and 0 <= number < len(self.names) else None
         if tag is None or self.known is None or tag in self.known:
             return tag
         name = self.notation().renamed.get(tag)
@@ -84,6 +86,26 @@ def read_tags(words: Any, tags: Any, meaning: Tags, location: str) -> tuple[Row 
     if problems:
         return Row("words", words, []), problems
     return read_row("words", words, [span._asdict() for span in tags_to_entities(names, meaning.scheme)], location)
+
+
+def read_annotation(
+    form: Form, content: Any, annotation: Any, location: str, meaning: Tags = ANY_TAGS
+) -> tuple[Row | None, list[RowProblem]]:
+    """Read a row in any form, and find everything that is wrong with it.
+
+    Args:
+        form: The form.
+        content: Its words or text.
+        annotation: Its entities or tags.
+        location: What to call the row in errors.
+        meaning: What tags mean.
+
+    Returns:
+        See `span_marker.data.rows.read_row` and `read_tags`.
+    """
+    if form == "tags":
+        return read_tags(content, annotation, meaning, location)
+    return read_row(form, content, annotation, location)
 
 
 def name_tags(words: Any, tags: Any, meaning: Tags, location: str) -> tuple[list[str] | None, list[RowProblem]]:
@@ -118,18 +140,19 @@ def name_tags(words: Any, tags: Any, meaning: Tags, location: str) -> tuple[list
 def _unknown(tag: Any, word: str, place: int, meaning: Tags, location: str) -> TypeError | ValueError:
     subject = f"{location}: tag {tag!r} of word {place} ({word!r})"
     if not isinstance(tag, str):
-        if not is_whole(tag):
+        number = as_whole(tag)
+        if number is None:
             return TypeError(f"{subject} must be a string or a whole number, not {type(tag).__name__}")
-        if tag in IGNORED:
+        if number in IGNORED:
             return ValueError(
                 f"{subject} marks a word without annotation, but every word needs a tag: pass the data as it was "
                 "before tokens were aligned with words, or leave the row out"
             )
         if not meaning.names:
             return ValueError(f"{subject} is an integer without a name: tags must be strings such as 'B-PER'")
-        if not 0 <= tag < len(meaning.names):
+        if not 0 <= number < len(meaning.names):
             return ValueError(f"{subject} is out of range: there are names for {len(meaning.names)} integers")
-        tag = meaning.names[tag]
+        tag = meaning.names[number]
         subject = f"{subject}, which is {tag!r},"
     if reason := meaning.notation().strays.get(tag):
         return ValueError(f"{subject} {reason}")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from span_marker.core.settings import ModelSettings
 from span_marker.data.columns import is_column, is_dataset, plain
 from span_marker.data.in_memory import table_as_dataset
-from span_marker.data.rows import check_content, check_words, is_whole
+from span_marker.data.rows import as_whole, check_content, check_words
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -300,7 +300,7 @@ def document_columns(dataset: Dataset) -> tuple[Sequence[Any] | None, Sequence[A
         if document_id is None or sentence_id is None:
             missing = "document_id" if document_id is None else "sentence_id"
             raise ValueError(f"row {row} has no {missing!r}: give every row one, or drop both columns")
-        if not is_whole(sentence_id):
+        if as_whole(sentence_id) is None:
             raise TypeError(
                 f"row {row}: sentence_id={sentence_id!r} must be a whole number, the sentence's place in its document"
             )

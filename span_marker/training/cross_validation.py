@@ -20,8 +20,8 @@ from span_marker.core.checks import check_limit
 from span_marker.core.folds import assign_folds
 from span_marker.core.spans import IntArray
 from span_marker.data.columns import annotation_form, read_rows, require_dataset
+from span_marker.data.forms import FORMS
 from span_marker.data.in_memory import AnnotatedData
-from span_marker.data.rows import FORMS
 from span_marker.data.text_files import writing
 from span_marker.modeling import SpanMarkerModel, without_adapter
 from span_marker.prediction.mixin import PredictOptions

@@ -7,8 +7,6 @@ problem is.
 
 from __future__ import annotations
 
-import re
-from bisect import bisect_right, insort
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -17,8 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 
 from span_marker.configuration import AUTO
-from span_marker.core.alignment import align, trim, trim_entities, trim_words
-from span_marker.core.graphemes import place_words
+from span_marker.core.alignment import align, trim, trim_entities
+from span_marker.core.graphemes import has_clusters, place_words
 from span_marker.core.labels import LabelledSpan, complete_tags
 from span_marker.core.notation import read_labels, read_notation
 from span_marker.core.spans import IntArray
@@ -33,7 +31,7 @@ from span_marker.data.columns import (
     string_tags,
     tag_names,
 )
-from span_marker.data.rows import Row, RowProblem, Unit
+from span_marker.data.rows import Row, RowProblem, check_entity
 from span_marker.modeling import SpanMarkerModel, without_adapter
 from span_marker.preprocessing.features import DatasetSummary
 from span_marker.preprocessing.inputs import Sentences, document_columns
@@ -41,17 +39,14 @@ from span_marker.preprocessing.pieces import tokenize
 from span_marker.preprocessing.tokenizer import NO_TOKEN, EncodedSentence
 from span_marker.validation.consistency import Mentions
 from span_marker.validation.fixes import snap
-from span_marker.validation.inputs import read_splits
+from span_marker.validation.inputs import Split, read_splits
 from span_marker.validation.overlaps import count_row, decoding_in_force, weigh_overlaps
 from span_marker.validation.report import Problem, RowPlace, ValidationReport
+from span_marker.validation.row_checks import CheckedRow, entity_problems, is_blank, overlap_problems, partial_words
+from span_marker.validation.shifts import Shifts
 
 if TYPE_CHECKING:
     from datasets import Dataset
-
-QUOTE_LENGTH = 60
-
-WORDS = re.compile(r"[^\W_]+|[^\w\s]|_")
-"""The words of a text without a model: letters and digits in a row, and each other character that is no white space."""
 
 
 class _Seen(NamedTuple):
@@ -62,42 +57,6 @@ class _Seen(NamedTuple):
 
 
 _AllSeen: TypeAlias = "dict[Any, _Seen]"
-
-
-class _Row:
-    """A row that was read: makes its problems.
-
-    Args:
-        place: Where it is.
-        row: What was read.
-        indices: Index of each of its entities in its list; None for rows with tags.
-    """
-
-    def __init__(self, place: RowPlace, row: Row, indices: Sequence[int | None]) -> None:
-        self.place = place
-        self.unit: Unit = row.unit
-        self.item = row.content
-        self.spans = row.spans
-        self.indices = indices
-        self.first_index: dict[LabelledSpan, int | None] = {}
-        for span, index in zip(self.spans, indices, strict=True):
-            self.first_index.setdefault(span, index)
-
-    def about(self, span: LabelledSpan, kind: str, message: str, **details: Any) -> Problem:
-        """A problem of an entity; of the first of equal ones, unless ``entity`` says which."""
-        details = {"entity": self.first_index.get(span), **details}
-        message = f"{self.name(span)} {message}"
-        return self.place.problem(kind, message, start=span.start, end=span.end, label=span.label, **details)
-
-    def name(self, span: LabelledSpan) -> str:
-        """An entity in messages."""
-        label, start, end = span
-        return f"{label!r} from {self.unit} {start} to {end} ({self.quote(start, end)})"
-
-    def quote(self, start: int, end: int) -> str:
-        """A fragment of the row, shortened."""
-        text = self.item[start:end] if isinstance(self.item, str) else " ".join(self.item[start:end])
-        return repr(text if len(text) <= QUOTE_LENGTH else text[: QUOTE_LENGTH - 3] + "...")
 
 
 def validate(data: Any, model: SpanMarkerModel | None = None) -> ValidationReport:
@@ -132,20 +91,23 @@ def validate(data: Any, model: SpanMarkerModel | None = None) -> ValidationRepor
         row 0 of the annotated data, entity 0: 'PER' from characters 0 to 5 ('Ann w') begins or ends inside a word
     """
     model = None if model is None else without_adapter(model)
-    datasets = read_splits(data)
+    splits = read_splits(data)
+    datasets = {name: split.dataset for name, split in splits.items()}
     problems: list[Problem] = []
     num_entities = 0
     seen: _AllSeen = {}
     word_cuts: Counter[str] = Counter()
     mentions, overlaps = Mentions(), DatasetSummary()
-    for dataset, reader in zip(datasets.values(), _readers(datasets, model), strict=True):
+    for split, reader in zip(splits.values(), _readers(datasets, model), strict=True):
+        dataset, shifts = split.dataset, Shifts()
         document_columns(dataset)
+        problems += _file_problems(split, reader)
         problems += _name_problems(dataset, reader) if model is None else ()
         seen_here: _AllSeen = {}
         names = (*reader.columns, *({"id"} & set(dataset.column_names)))
         numbered = enumerate(read_columns(dataset, names))
         while batch := list(islice(numbered, ROWS_AT_A_TIME)):
-            rows, found = _read(batch, reader)
+            rows, found = _read(batch, reader, split, shifts)
             problems += found
             num_entities += sum(len(row.spans) for row in rows)
             for row, sentence in zip(rows, _encode([row.item for row in rows], model), strict=True):
@@ -155,6 +117,7 @@ def validate(data: Any, model: SpanMarkerModel | None = None) -> ValidationRepor
                 problems += _row_problems(row, sentence, model, seen, seen_here)
                 if model is not None and sentence is not None:
                     word_cuts.update(_count_cuts(row, sentence, model))
+        problems += shifts.problems()
         seen = {**seen_here, **seen}
     problems = [*weigh_overlaps(problems, decoding_in_force(model, overlaps)), *mentions.problems()]
     order = {split: index for index, split in enumerate(datasets)}
@@ -164,16 +127,20 @@ def validate(data: Any, model: SpanMarkerModel | None = None) -> ValidationRepor
 
 
 def _row_problems(
-    row: _Row, sentence: EncodedSentence | None, model: SpanMarkerModel | None, seen: _AllSeen, seen_here: _AllSeen
+    row: CheckedRow,
+    sentence: EncodedSentence | None,
+    model: SpanMarkerModel | None,
+    seen: _AllSeen,
+    seen_here: _AllSeen,
 ) -> Iterator[Problem]:
     """Everything that is wrong with a row that was read."""
     yield from _sentence_problems(row, seen, seen_here)
-    yield from _entity_problems(row)
-    yield from _overlap_problems(row, model is not None and model.config.multi_label)
+    yield from entity_problems(row)
+    yield from overlap_problems(row, model is not None and model.config.multi_label)
     if model is not None and sentence is not None:
         yield from _model_problems(row, sentence, model)
     elif row.unit == "characters":
-        yield from _partial_words(row)
+        yield from partial_words(row)
 
 
 def _readers(datasets: dict[str, Dataset], model: SpanMarkerModel | None) -> list[RowReader]:
@@ -207,15 +174,27 @@ def _name_problems(dataset: Dataset, reader: RowReader) -> Iterator[Problem]:
         yield Problem("tag-names", str(error), reader.dataset_name, row=0, unit=reader.unit)
 
 
-def _read(batch: Iterable[tuple[int, tuple[Any, ...]]], reader: RowReader) -> tuple[list[_Row], list[Problem]]:
+def _file_problems(split: Split, reader: RowReader) -> Iterator[Problem]:
+    """What is wrong with those rows of a file that could not be read."""
+    for error in split.errors:
+        yield Problem("unreadable-row", str(error), reader.dataset_name, row=0, unit=reader.unit)
+
+
+def _read(
+    batch: Iterable[tuple[int, tuple[Any, ...]]], reader: RowReader, split: Split, shifts: Shifts
+) -> tuple[list[CheckedRow], list[Problem]]:
     """Read rows with the entities that can be read; and what is wrong with them."""
     rows, problems = [], []
     for index, (content, annotation, *ids) in batch:
         place = RowPlace(reader.dataset_name, index, reader.unit, *ids)
+        content, annotation = split.raw.get(index, (content, annotation))
         row, found = reader.examine(index, content, annotation)
         indices = [] if row is None else _entity_indices(row, found, reader.form == "tags")
         if row is not None:
-            rows.append(_Row(place, row, indices))
+            rows.append(CheckedRow(place, row, indices, _written(row, annotation, indices)))
+            shifts.add(rows[-1], found)
+        if index in split.problems:
+            found = [*found, split.problems[index]]
         for kind, error, start, end, label, entity in found:
             message = str(error).removeprefix(f"{reader.location(index)}: ")
             if reader.form == "tags":
@@ -234,6 +213,14 @@ def _entity_indices(row: Row, problems: Iterable[RowProblem], has_tags: bool) ->
     return [index for index in range(len(row.entities) + len(malformed)) if index not in malformed]
 
 
+def _written(row: Row, annotation: Any, indices: Iterable[int | None]) -> list[tuple[int, int]]:
+    """Start and end of each entity as they are written, before those of a text are extended to graphemes."""
+    if row.kind == "words" or not has_clusters(row.content):
+        return [(entity.start, entity.end) for entity in row.entities]
+    read = (check_entity(annotation[index], len(row.content), row.unit, "") for index in indices)
+    return [(entity.start, entity.end) for entity in read]
+
+
 def _encode(items: list[Any], model: SpanMarkerModel | None) -> Sequence[EncodedSentence | None]:
     if model is None or not items:
         return [None] * len(items)
@@ -241,7 +228,7 @@ def _encode(items: list[Any], model: SpanMarkerModel | None) -> Sequence[Encoded
     return tokenize(sentences, model.require_tokenizer(), model.config.split)
 
 
-def _count_cuts(row: _Row, sentence: EncodedSentence, model: SpanMarkerModel) -> dict[str, int]:
+def _count_cuts(row: CheckedRow, sentence: EncodedSentence, model: SpanMarkerModel) -> dict[str, int]:
     """Count the entities of a text that begin or end inside a word, with the model's words and with other ones."""
     if not row.spans or not isinstance(row.item, str) or sentence.char_starts is None or sentence.char_ends is None:
         return {}
@@ -254,9 +241,9 @@ def _count_cuts(row: _Row, sentence: EncodedSentence, model: SpanMarkerModel) ->
     return {name: len(align(row.spans, row.item, *places)[1]) for name, places in words.items()}
 
 
-def _sentence_problems(row: _Row, seen: _AllSeen, seen_here: _AllSeen) -> Iterator[Problem]:
+def _sentence_problems(row: CheckedRow, seen: _AllSeen, seen_here: _AllSeen) -> Iterator[Problem]:
     """Look for the sentence in other splits and in its own."""
-    if _is_blank(row.item):
+    if is_blank(row.item):
         yield row.place.problem("empty-row", "there are no words")
         return
     sentence = row.item if isinstance(row.item, str) else tuple(row.item)
@@ -276,65 +263,7 @@ def _sentence_problems(row: _Row, seen: _AllSeen, seen_here: _AllSeen) -> Iterat
         yield row.place.problem("conflicting-sentence", message)
 
 
-def _entity_problems(row: _Row) -> Iterator[Problem]:
-    for span, index in zip(row.spans, row.indices, strict=True):
-        parts = row.item[span.start : span.end]
-        if _is_blank(parts):
-            yield row.about(span, "blank-entity", "is white space only", entity=index)
-        elif not parts[0].strip() or not parts[-1].strip():
-            stripped = _strip(row.item, span)
-            message = "has white space at an edge"
-            yield row.about(span, "outer-whitespace", message, entity=index, replacement=stripped)
-
-
-def _strip(item: Any, span: LabelledSpan) -> tuple[int, int]:
-    """The range of an entity without white space at its edges."""
-    if isinstance(item, str):
-        return trim(item, span.start, span.end, keep_marks=True)
-    blank = {place: True for place in range(span.start, span.end) if not item[place].strip()}
-    return trim_words(span.start, span.end, blank)
-
-
-def _overlap_problems(row: _Row, multi_label: bool) -> Iterator[Problem]:
-    """Compare each entity with those before it. Each problem names one other entity."""
-    first: dict[tuple[int, int], LabelledSpan] = {}
-    listed: set[LabelledSpan] = set()
-    for index, listed_span in zip(row.indices, row.spans, strict=True):
-        (span,) = trim_entities([listed_span], row.item)
-        row.first_index.setdefault(span, index)
-        other = first.setdefault((span.start, span.end), span)
-        if span in listed:
-            yield row.about(span, "repeated-entity", "is listed twice", entity=index)
-        elif other.label != span.label and not multi_label:
-            yield row.about(span, "same-span-labels", f"is {other.label!r} too")
-        listed.add(span)
-    longest: LabelledSpan | None = None  # the one that ends last, of all that begin earlier or are longer
-    ends: list[tuple[int, LabelledSpan]] = []
-    for span in sorted(first.values(), key=lambda span: (span.start, -span.end)):
-        if longest is not None and span.end <= longest.end:
-            yield row.about(span, "nested", f"is inside {row.name(longest)}")
-        else:
-            longest = span
-        next_end = bisect_right(ends, span.start, key=lambda end: end[0])
-        if next_end < len(ends) and ends[next_end][0] < span.end:
-            yield row.about(span, "crossing", f"crosses {row.name(ends[next_end][1])}")
-        insort(ends, (span.end, span), key=lambda end: end[0])
-
-
-def _is_blank(parts: Sequence[str]) -> bool:
-    """Whether words or characters are white space only."""
-    return all(part.isspace() or not part for part in parts)
-
-
-def _partial_words(row: _Row) -> Iterator[Problem]:
-    for span in row.spans:
-        edges = trim(row.item, span.start, span.end)
-        if any(0 < place < len(row.item) and row.item[place - 1 : place + 1].isalnum() for place in edges):
-            snapped = snap(*edges, (word.span() for word in WORDS.finditer(row.item)))
-            yield row.about(span, "partial-word", "begins or ends inside a word", replacement=snapped)
-
-
-def _model_problems(row: _Row, sentence: EncodedSentence, model: SpanMarkerModel) -> Iterator[Problem]:
+def _model_problems(row: CheckedRow, sentence: EncodedSentence, model: SpanMarkerModel) -> Iterator[Problem]:
     """Compare a row with the limits and the words of a model."""
     config, tokenizer, spans = model.config, model.require_tokenizer(), row.spans
     if sentence.char_starts is not None and sentence.char_ends is not None:
@@ -350,7 +279,7 @@ def _model_problems(row: _Row, sentence: EncodedSentence, model: SpanMarkerModel
             yield row.about(span, "too-long", message)
     starts, ends = _covered(sentence)
     for span in others:
-        if _is_blank(row.item[span.start : span.end]):
+        if is_blank(row.item[span.start : span.end]):
             continue
         if isinstance(row.item, str) and np.any((starts < span.end) & (ends > span.start)):
             message = "begins or ends inside a word, or where the tokenizer has no token"

@@ -15,7 +15,9 @@ from typing import Any, NamedTuple
 from unicodedata import category
 
 from span_marker.core.alignment import trim
+from span_marker.core.boundaries import words_beside
 from span_marker.core.labels import LabelledSpan
+from span_marker.data.label_names import strip_label
 from span_marker.validation.report import Problem, RowPlace
 
 MAJORITY = 0.8
@@ -27,11 +29,6 @@ RARE_SHARE = 0.05
 
 ABBREVIATION = 4
 """The largest number of letters of an abbreviation of a label, such as PER of person."""
-
-WORD_BEFORE = re.compile(r"(?:\w+|[^\w\s])\s?$")
-WORD_AFTER = re.compile(r"\s?(?:\w+|[^\w\s])")
-LONGEST_WORD = 40
-"""Number of characters that are looked at beside an entity of a text."""
 
 SYMBOLS = "#%&*@§"
 """Symbols that Unicode counts as punctuation; others have a category that begins with S."""
@@ -84,6 +81,7 @@ class Mentions:
             spans: Its entities, each once, with their indices.
         """
         covered = bytearray(len(content))
+        spans = {span._replace(label=strip_label(span.label)): entity for span, entity in spans.items()}
         for label, start, end in spans:
             covered[start:end] = b"\1" * (end - start)
             self.labels[label] += 1
@@ -120,20 +118,14 @@ def _texts(content: str | Sequence[str], span: LabelledSpan, covered: bytearray)
     if isinstance(content, str):
         start, end = trim(content, start, end, keep_marks=True)
         text = " ".join(content[start:end].split())
-        found = WORD_BEFORE.search(content, max(start - LONGEST_WORD, 0), start)
-        before = "" if found is None or _is_cut(content, start) or any(covered[found.start() : start]) else found[0]
-        found = WORD_AFTER.match(content, end, end + LONGEST_WORD)
-        after = "" if found is None or _is_cut(content, end) or any(covered[end : found.end()]) else found[0]
+        before, after = words_beside(content, start, end)
+        before = "" if any(covered[start - len(before) : start]) else before
+        after = "" if any(covered[end : end + len(after)]) else after
     else:
         text = " ".join(content[start:end])
         before = "" if start == 0 or covered[start - 1] else f"{content[start - 1]} "
         after = "" if end == len(content) or covered[end] else f" {content[end]}"
     return intern(text), intern(before), intern(after)
-
-
-def _is_cut(text: str, place: int) -> bool:
-    """Whether a place is inside a word, which is another mistake."""
-    return 0 < place < len(text) and text[place - 1 : place + 1].isalnum()
 
 
 def _entities(number: int) -> str:

@@ -12,21 +12,25 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from span_marker.core.alignment import trim_entities
-from span_marker.core.labels import LabelledSpan
+from span_marker.core.labels import OUTSIDE, LabelledSpan
 from span_marker.core.tables import TextReport
-from span_marker.data.rows import PREDICTED, check_entity
+from span_marker.data.rows import PREDICTED, Kind, read_row
 from span_marker.validation.inputs import SplitRows, map_entities
-from span_marker.validation.report import FIXES, NUM_EXAMPLES, Problem, RowPlace
+from span_marker.validation.report import FIXES, LABEL_SPACE, NUM_EXAMPLES, RENAMED, SHIFTED, Problem, RowPlace
 
 DROPPED = ("malformed-entity", "blank-entity", "repeated-entity")
 """Kinds of problems whose entities are dropped. Those of the others are moved."""
 
 
+DESCRIPTIONS = {**FIXES, RENAMED: "given another label, as rename= says"}
+"""What reports say of each kind of change."""
+
+
 class Change(NamedTuple):
-    """An entity that was changed.
+    """A change of an entity. One of its place and one of its label are two.
 
     Attributes:
-        kind: A key of `span_marker.validation.report.FIXES`.
+        kind: A key of `span_marker.validation.report.FIXES`, or ``renamed-label``.
         split: Name of the data set.
         row: Index of the row, 0-based.
         entity: Index of the entity in the old ``entities`` of the row, 0-based.
@@ -57,14 +61,19 @@ class FixReport(TextReport):
     def counts(self) -> dict[str, int]:
         """Count the changes of each kind that occurs."""
         numbers = Counter(change.kind for change in self.changes)
-        return {kind: numbers[kind] for kind in FIXES if numbers[kind]}
+        return {kind: numbers[kind] for kind in DESCRIPTIONS if numbers[kind]}
 
     def __str__(self) -> str:
-        num_entities, num_rows = len(self.changes), len({(change.split, change.row) for change in self.changes})
+        num_entities = len({change[1:4] for change in self.changes})
+        num_rows = len({change[1:3] for change in self.changes})
         lines = [f"entities changed: {num_entities:,}, in {num_rows:,} {'row' if num_rows == 1 else 'rows'}"]
         for kind, number in self.counts().items():
             examples = [change.message for change in self.changes if change.kind == kind][:NUM_EXAMPLES]
-            lines += ["", f"{kind:<20} {number:>8,}  {FIXES[kind]}", *(f"       {message}" for message in examples)]
+            lines += [
+                "",
+                f"{kind:<20} {number:>8,}  {DESCRIPTIONS[kind]}",
+                *(f"       {message}" for message in examples),
+            ]
             lines += [f"       ... and {number - NUM_EXAMPLES:,} more"] if number > NUM_EXAMPLES else []
         return "\n".join(lines)
 
@@ -94,7 +103,11 @@ def snap(start: int, end: int, words: Iterable[tuple[int, int]]) -> tuple[int, i
 
 
 def fix(
-    data: Any, problems: Iterable[Problem], num_rows: Mapping[str, int], kinds: Iterable[str]
+    data: Any,
+    problems: Iterable[Problem],
+    num_rows: Mapping[str, int],
+    kinds: Iterable[str],
+    rename: Mapping[str, str],
 ) -> tuple[Any, FixReport]:
     """Fix problems in a copy of the data.
 
@@ -103,13 +116,15 @@ def fix(
         problems: The problems.
         num_rows: Number of rows of each split.
         kinds: The kinds to fix, keys of `span_marker.validation.report.FIXES`.
+        rename: New names of labels, by the old ones.
 
     Returns:
         The data, in the form that it was passed in, and what was changed.
 
     Raises:
         TypeError: If ``data`` is not annotated data.
-        ValueError: If a kind cannot be fixed, or the data is not what the problems are about.
+        ValueError: If a kind cannot be fixed, the data is not what the problems are about, or no entity has a label
+            that ``rename`` names.
     """
     if isinstance(kinds, str):
         raise TypeError(f"kinds={kinds!r} must be a list: {[kinds]}")
@@ -117,9 +132,13 @@ def fix(
     for kind in chosen:
         if kind not in FIXES:
             raise ValueError(f"kinds={chosen!r}: {kind!r} is not one of {list(FIXES)}, the kinds that can be fixed")
+    _check_names(rename)
     by_row: dict[str, dict[int, list[Problem]]] = defaultdict(lambda: defaultdict(list))
+    problems = list(problems)
+    if SHIFTED in chosen and any(problem.kind == SHIFTED for problem in problems):
+        chosen = [SHIFTED, *({LABEL_SPACE} & {*chosen})]
     for problem in problems:
-        is_fixable = problem.replacement is not None or problem.kind in DROPPED
+        is_fixable = problem.replacement is not None or problem.new_label is not None or problem.kind in DROPPED
         if problem.kind in chosen and problem.entity is not None and is_fixable:
             by_row[problem.split][problem.row].append(problem)
     changes: list[Change] = []
@@ -131,14 +150,31 @@ def fix(
                 "data that was validated"
             )
         fixed = {}
-        for row, found in by_row[split].items():
-            place, entities = RowPlace(split, row, found[0].unit, found[0].id), rows.entities[row]
-            old = _OldRow(place, rows.contents[row], [] if entities is None else list(entities))
-            fixed[row], row_changes = _fix_row(old, found, "repeated-entity" in chosen)
+        for row, (content, entities) in enumerate(zip(rows.contents, rows.entities, strict=True)):
+            found = by_row[split].get(row, [])
+            if not found and not (rename and entities):
+                continue
+            place = RowPlace(
+                split, row, "characters" if isinstance(content, str) else "words", found[0].id if found else None
+            )
+            old = _OldRow(place, content, [] if entities is None else list(entities))
+            fixed[row], row_changes = _fix_row(old, found, "repeated-entity" in chosen, rename)
+            if not row_changes:
+                del fixed[row]
             changes.extend(row_changes)
         return fixed
 
-    return map_entities(data, list(num_rows), fix_split), FixReport(tuple(changes))
+    fixed_data = map_entities(data, list(num_rows), fix_split)
+    renamed = {change.before["label"] for change in changes if change.kind == RENAMED}
+    if missing := [label for label in rename if label not in renamed]:
+        raise ValueError(f"rename= has {missing[0]!r}, but no entity has this label: leave it out")
+    return fixed_data, FixReport(tuple(changes))
+
+
+def _check_names(rename: Mapping[str, str]) -> None:
+    for old, new in rename.items():
+        if not isinstance(new, str) or new.strip() in ("", OUTSIDE):
+            raise ValueError(f"rename={{{old!r}: {new!r}}}: a label must be a string other than '' and {OUTSIDE!r}")
 
 
 class _OldRow(NamedTuple):
@@ -157,40 +193,46 @@ class _OldRow(NamedTuple):
         first, last = self.names(entity)
         return entity.get(first), entity.get(last)
 
-    def is_readable(self, entity: Any) -> bool:
-        """Whether an entity is none that reading drops."""
-        try:
-            check_entity(entity, len(self.content), self.place.unit, str(self.place))
-        except (TypeError, ValueError):
-            return False
-        return True
-
-    def span(self, entity: Mapping[str, Any]) -> LabelledSpan:
-        """A readable entity, as validation compares it with others."""
-        (span,) = trim_entities([LabelledSpan(entity["label"], *self.bounds(entity))], self.content)
+    def span(self, entity: Any) -> LabelledSpan | None:
+        """An entity as validation compares it with others; None if it cannot be read."""
+        kind: Kind = "text" if self.place.unit == "characters" else "words"
+        row, problems = read_row(kind, self.content, [entity], str(self.place))
+        if row is None or problems:
+            return None
+        (span,) = trim_entities(row.spans, self.content)
         return span
 
 
-def _fix_row(row: _OldRow, problems: Sequence[Problem], drops_repeated: bool) -> tuple[list[Any], list[Change]]:
-    """Fix the entities of a row."""
-    causes = _causes(row, problems)
+def _fix_row(
+    row: _OldRow, problems: Sequence[Problem], drops_repeated: bool, rename: Mapping[str, str]
+) -> tuple[list[Any], list[Change]]:
+    """Fix the entities of a row: first their places, then their labels."""
+    causes = _causes(row, [problem for problem in problems if problem.new_label is None])
+    stripped = {problem.entity: problem.new_label for problem in problems if problem.new_label is not None}
     kept: list[Any] = []
     changes: list[Change] = []
-    seen: set[LabelledSpan] = set()
+    seen: set[LabelledSpan | None] = set()
+
+    def change(kind: str, index: int, before: Any, after: Any) -> Any:
+        message = _message(row, index, before, after)
+        changes.append(Change(kind, row.place.split, row.place.row, index, before, after, message))
+        return after
+
     for index, entity in enumerate(row.entities):
-        cause = causes.get(index)
-        kind = "repeated-entity" if cause is None else cause.kind
-        after = entity if cause is None else _move(row, entity, cause)
-        if drops_repeated and after is not None and row.is_readable(after):
-            span = row.span(after)
-            if span in seen:  # the same as an earlier one, perhaps because one of them was moved
-                kind, after = "repeated-entity", None
-            seen.add(span)
+        cause, after = causes.get(index), entity
+        if cause is not None:
+            after = change(cause.kind, index, entity, _move(row, entity, cause))
+        if after is not None and index in stripped:
+            after = change(LABEL_SPACE, index, after, {**after, "label": stripped[index]})
+        if isinstance(after, Mapping) and after.get("label") in rename:
+            after = change(RENAMED, index, after, {**after, "label": rename[after["label"]]})
+        span = row.span(after) if drops_repeated and after is not None else None
+        if span is not None and span in seen:  # the same as an earlier one, perhaps because one of them was changed
+            changes[:] = [other for other in changes if other.entity != index]
+            after = change("repeated-entity", index, entity, None)
+        seen.add(span)
         if after is not None:
             kept.append(after)
-        if after is not entity:
-            message = _message(row, index, after)
-            changes.append(Change(kind, row.place.split, row.place.row, index, entity, after, message))
     return kept, changes
 
 
@@ -221,10 +263,11 @@ def _move(row: _OldRow, entity: Any, problem: Problem) -> Any:
     return {**entity, **dict(zip(row.names(entity), (start, end), strict=True)), **span}
 
 
-def _message(row: _OldRow, index: int, after: Any) -> str:
-    before = row.entities[index]
+def _message(row: _OldRow, index: int, before: Any, after: Any) -> str:
     if after is None:
         return f"{row.place}, entity {index}: {before!r} is dropped"
+    if before["label"] != after["label"]:
+        return f"{row.place}, entity {index}: {before['label']!r} is now {after['label']!r}"
     old, new = row.bounds(before), row.bounds(after)
     return (
         f"{row.place}, entity {index}: {before['label']!r} from {row.place.unit} {old[0]} to {old[1]} is now from "

@@ -4,15 +4,38 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from itertools import chain
+from typing import Any, NamedTuple, TypeAlias, TypeGuard
 
 from datasets import Dataset
 
-from span_marker.data.columns import is_dataset, named_splits, plain
+from span_marker.data.columns import is_dataset, plain, require_dataset
+from span_marker.data.entity_tables import TextLines, collect_lines
 from span_marker.data.files import read_annotations
-from span_marker.data.in_memory import as_dataset, is_dataframe, is_table
+from span_marker.data.forms import FORMS, check_splits, find_form, is_entity_table
+from span_marker.data.in_memory import is_dataframe, is_rows, is_table, table_as_dataset
+from span_marker.data.row_errors import RowError
+from span_marker.data.rows import RowProblem
+from span_marker.data.tags import read_annotation
+from span_marker.validation.entity_lines import change_lines
 
 COLUMN = "entities"
+
+
+class Split(NamedTuple):
+    """A data set to validate.
+
+    Attributes:
+        dataset: The data set.
+        raw: What is annotated, and its annotation, for rows whose values no data set can hold; the data set has None.
+        problems: What is wrong with rows as a whole, apart from what reading them says.
+        errors: The errors of those rows of a file that the data set lacks.
+    """
+
+    dataset: Dataset
+    raw: Mapping[int, tuple[Any, Any]] = {}
+    problems: Mapping[int, RowProblem] = {}
+    errors: Sequence[RowError] = ()
 
 
 class SplitRows(NamedTuple):
@@ -31,34 +54,96 @@ ChangeSplit: TypeAlias = "Callable[[str, SplitRows], dict[int, list[Any]]]"
 """Gets the name of a split and its rows; returns the new entities of those rows that are changed."""
 
 
-def read_splits(data: Any) -> dict[str, Dataset]:
+def read_splits(data: Any) -> dict[str, Split]:
     """Bring annotated data into one form.
 
     Args:
         data: A `Dataset`, a list of dicts, a table, or a path that `read_annotations` reads; or a dict of these.
 
     Returns:
-        The data sets by their names, see `span_marker.data.columns.named_splits`.
+        The data sets by their names. A single one is named after its split, or ``annotated``.
 
     Raises:
         TypeError: If it is none of these.
         ValueError: If it is an empty dict, or a file is broken.
     """
-    return named_splits(
-        {name: _to_dataset(split) for name, split in data.items()} if _is_dict(data) else _to_dataset(data)
-    )
+    if isinstance(data, Mapping):
+        check_splits(data)
+        return {str(name): _read_split(split, str(name)) for name, split in data.items()}
+    name = str((is_dataset(data) and data.split) or "annotated")
+    return {name: _read_split(data, name)}
 
 
-def _is_dict(data: Any) -> bool:
-    return isinstance(data, Mapping)
+def _read_split(data: Any, name: str) -> Split:
+    if _is_path(data):
+        errors: list[RowError] = []
+        try:
+            return Split(read_annotations(data, errors=errors), errors=errors)
+        except (TypeError, ValueError):
+            return Split(read_annotations(data))  # whose error has those of the rows, too
+    if is_entity_table(_column_names(data)):
+        texts, problems = _collect(data, name)
+        rows: list[Mapping[str, Any]] = [text.row for text in texts]
+        found = {index: RowProblem("malformed-row", error) for index, error in problems.items()}
+        return _read_rows(rows, name)._replace(problems=found)
+    if is_rows(data) or is_dataframe(data):
+        return _read_rows(data, name)
+    return Split(require_dataset(data, name))
 
 
-def _is_path(data: Any) -> bool:
+def _read_rows(data: Any, name: str) -> Split:
+    """Read rows, each of which may be anything."""
+    try:
+        return Split(require_dataset(data, name))
+    except ValueError:
+        rows = _plain_rows(data)
+        names = list(dict.fromkeys(chain.from_iterable(rows)))
+        form = find_form(names, f"the {name} data")
+        content, annotation = FORMS[form]
+        pairs = [(row.get(content), row.get(annotation)) for row in rows]
+        raw = {index: pair for index, pair in enumerate(pairs) if read_annotation(form, *pair, name)[1]}
+        if not raw:
+            raise
+        empty = dict.fromkeys(FORMS[form])
+        readable = [{**row, **empty} if index in raw else row for index, row in enumerate(rows)]
+        return Split(require_dataset(readable, name), raw)
+
+
+def _is_path(data: Any) -> TypeGuard[str | os.PathLike[str]]:
     return isinstance(data, (str, os.PathLike))
 
 
-def _to_dataset(data: Any) -> Any:
-    return read_annotations(data) if _is_path(data) else data
+def _column_names(data: Any) -> list[str]:
+    if is_rows(data):
+        return list(dict.fromkeys(chain.from_iterable(data)))
+    if is_dataframe(data):
+        return list(map(str, data.columns))
+    return list(getattr(table_as_dataset(data, "annotated"), "column_names", ()))
+
+
+def _plain_rows(data: Any) -> list[dict[str, Any]]:
+    """The rows of a list or of a table, as dicts of Python objects."""
+    if is_rows(data):
+        names = _column_names(data)
+        return [{name: row.get(name) for name in names} for row in data]
+    if not is_dataframe(data):
+        return list(plain(table_as_dataset(data, "annotated")))
+    columns = [[_plain_value(value) for value in data[name].astype(object)] for name in data.columns]
+    gaps = [data[name].isna().tolist() for name in data.columns]
+    columns = [
+        [None if is_gap else value for value, is_gap in zip(column, gap, strict=True)]
+        for column, gap in zip(columns, gaps, strict=True)
+    ]
+    return [dict(zip(_column_names(data), values, strict=True)) for values in zip(*columns, strict=True)]
+
+
+def _plain_value(value: Any) -> Any:
+    return value.tolist() if hasattr(value, "tolist") else value  # of NumPy
+
+
+def _collect(data: Any, name: str) -> tuple[list[TextLines], dict[int, ValueError]]:
+    column = "text" if "text" in _column_names(data) else "tokens"
+    return collect_lines(_plain_rows(data), column, name)
 
 
 def map_entities(data: Any, names: Sequence[str], change: ChangeSplit) -> Any:
@@ -76,10 +161,10 @@ def map_entities(data: Any, names: Sequence[str], change: ChangeSplit) -> Any:
         TypeError: If it is no annotated data.
         ValueError: If the splits have other names.
     """
-    found = [str(name) for name in data] if _is_dict(data) else list(names)[:1]
+    found = [str(name) for name in data] if isinstance(data, Mapping) else list(names)[:1]
     if found != list(names):
         raise ValueError(f"the data has the splits {found}, but the report is about {list(names)}")
-    if not _is_dict(data):
+    if not isinstance(data, Mapping):
         return _map_split(data, names[0], change)
     splits = {name: _map_split(split, str(name), change) for name, split in data.items()}
     return type(data)(splits) if isinstance(data, dict) else splits
@@ -87,10 +172,15 @@ def map_entities(data: Any, names: Sequence[str], change: ChangeSplit) -> Any:
 
 def _map_split(data: Any, name: str, change: ChangeSplit) -> Any:
     if _is_path(data):
-        data = read_annotations(data)
+        data = read_annotations(data, errors="skip")
     elif is_table(data) and not is_dataframe(data):
-        data = as_dataset(data, name)
-    changed = change(name, _columns(data))
+        data = table_as_dataset(data, name)
+    if is_entity_table(_column_names(data)):
+        texts, _ = _collect(data, name)
+        contents = [text.row.get("text", text.row.get("tokens")) for text in texts]
+        changed = change(name, SplitRows(contents, [text.row[COLUMN] for text in texts]))
+        return change_lines(data, {index: (texts[index], entities) for index, entities in changed.items()})
+    changed = change(name, _columns(data, name))
     if not changed:
         return data
     if is_dataset(data):
@@ -102,11 +192,13 @@ def _map_split(data: Any, name: str, change: ChangeSplit) -> Any:
     return [{**row, COLUMN: changed[index]} if index in changed else row for index, row in enumerate(data)]
 
 
-def _columns(data: Any) -> SplitRows:
-    if not is_dataset(data) and not is_dataframe(data):
-        contents = [row.get("tokens") if row.get("text") is None else row["text"] for row in data]
-        return SplitRows(contents, [row.get(COLUMN) for row in data])
-    names = data.column_names if is_dataset(data) else list(data.columns)
-    table = plain(data) if is_dataset(data) else data
-    contents = table["text" if "text" in names else "tokens"][:]
-    return SplitRows(list(contents), list(table[COLUMN][:]) if COLUMN in names else [None] * len(contents))
+def _columns(data: Any, name: str) -> SplitRows:
+    names = _column_names(data)
+    form = find_form(names, f"the {name} data")
+    content, annotation = FORMS[form]
+    rows = plain(data) if is_dataset(data) else data
+    if is_rows(data):
+        contents, entities = ([row.get(column) for row in data] for column in (content, annotation))
+    else:
+        contents, entities = (list(rows[column][:]) for column in (content, annotation))
+    return SplitRows(contents, entities if form != "tags" else [None] * len(contents))

@@ -36,7 +36,7 @@ DEFAULT_KEEP = 0.995
 SHARES = (0.5, 0.9, 0.95, 0.99, 0.999, 1.0)
 """Shares of the sentences for which text limits are listed."""
 
-ENTITY_COLUMNS = ("entity_max_length", "entities kept", "candidates per sentence", "speed-up", "")
+BOUNDS = ("entity_max_length", "entities kept", "candidates per sentence", "speed-up", "")
 
 TEXT_COLUMNS = ("sentences", "tokens", "read whole")
 
@@ -122,7 +122,7 @@ class LimitsReport(TextReport):
         ]
         lines += [
             "",
-            text_table([ENTITY_COLUMNS, *entity_rows]),
+            text_table([BOUNDS, *entity_rows]),
             "",
             text_table([TEXT_COLUMNS, *text_rows]),
             "",

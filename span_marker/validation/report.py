@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +13,17 @@ from span_marker.data.rows import Unit
 if TYPE_CHECKING:
     from span_marker.validation.fixes import FixReport
 
+SHIFTED, LABEL_SPACE = "shifted-offsets", "label-space"
+
 KINDS: dict[str, tuple[str, str]] = {
     "tag-names": ("error", "data sets whose names of integer tags cannot be labels, used or not"),
+    "unreadable-row": ("error", "rows of a file that cannot be read: nothing else is known of them"),
     "malformed-row": ("error", "rows without words or a text, or without a list of annotations"),
     "malformed-entity": ("error", "entities that are malformed or out of range"),
     "tag-count": ("error", "rows with more or fewer tags than words"),
     "unknown-tag": ("error", "tags that are not in the label list"),
     "unknown-label": ("error", "entities with a label that the model does not have"),
+    SHIFTED: ("loss", "entities of data whose offsets are wrong throughout, such as inclusive ends"),
     "partial-word": ("loss", "entities that begin or end inside a word"),
     "too-long": ("loss", "entities longer than entity_max_length"),
     "same-span-labels": (
@@ -30,6 +34,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "entity-without-token": ("loss", "entities that end in words for which the tokenizer has no token"),
     "conflicting-sentence": ("doubt", "sentences that are annotated in another way where they occur first"),
     "conflicting-label": ("doubt", "entities whose text nearly always has another label"),
+    LABEL_SPACE: ("doubt", "entities whose label has white space or invisible characters at an edge"),
     "label-variant": ("doubt", "labels that differ from a more frequent one by case or abbreviation only"),
     "boundary-variant": ("doubt", "entities whose text is annotated with one word more, or less, elsewhere"),
     "symbol-edge": ("doubt", "entities with a symbol at an edge that others of their label treat in another way"),
@@ -38,6 +43,10 @@ KINDS: dict[str, tuple[str, str]] = {
     "crossing": ("note", "entities that cross another one"),
     "repeated-entity": ("note", "entities that are listed twice"),
     "outer-whitespace": ("note", "entities with white space at an edge"),
+    "partial-grapheme": (
+        "note",
+        "entities that begin or end inside a character of several code points: all of it is read",
+    ),
     "shared-sentence": ("note", "sentences that also occur in an earlier split"),
     "repeated-sentence": ("note", "sentences that occur again in their split"),
     "long-text": ("note", "sentences longer than the text limit: they are read in windows"),
@@ -51,14 +60,25 @@ SEVERITIES = ("error", "loss", "doubt", "note")
 mistake of the annotation, and a *note* has no effect on training."""
 
 FIXES: dict[str, str] = {
+    SHIFTED: "moved by one, as nearly all of the data needs it; validate again for the rest",
     "malformed-entity": "dropped: they are malformed or out of range",
     "blank-entity": "dropped: they are white space only",
     "repeated-entity": "dropped: they are listed twice",
     "partial-word": "moved to the nearest ends of words",
     "outer-whitespace": "stripped of white space",
+    "partial-grapheme": "extended to whole characters",
+    LABEL_SPACE: "label stripped of white space and invisible characters",
 }
 """The kinds of problems that `ValidationReport.fix` fixes, and what happens to their entities. If an entity has several
-of these problems, the first is fixed, which fixes the others."""
+problems of its place, the first is fixed, which fixes the others. Where offsets are wrong throughout, so is what
+else was found about places: then, they alone are fixed."""
+
+RENAMED = "renamed-label"
+"""What reports call entities that `ValidationReport.fix` gave another label because the caller said so."""
+
+MIN_MENDED = 0.05
+"""The least share of the entities that another ``word_splitter`` must keep whole to be worth a change: fewer may be
+typing errors, which words of single characters hide."""
 
 NUM_EXAMPLES = 3
 
@@ -71,7 +91,8 @@ class Problem:
         kind: A key of `KINDS`.
         message: What is wrong and where, as a sentence.
         split: Name of the data set.
-        row: Index of the row, 0-based; 0 for a problem of the whole data set, ``tag-names``.
+        row: Index of the row, 0-based. Where each row of a table is one entity, that of the text. 0 for a problem of
+            the whole data set, ``tag-names``, and for ``unreadable-row``, whose message has the line.
         unit: What start and end count.
         start: Start of the part of the row that it is about; None if it is about the whole row, or unknown.
         end: End of this part, exclusive.
@@ -79,6 +100,7 @@ class Problem:
         entity: Index of this entity in the ``entities`` of the row, 0-based; None as above, and for rows with tags.
         id: The row's own ``id``; None if the data has no such column.
         replacement: Start and end that `ValidationReport.fix` gives the entity; None if it does not move it.
+        new_label: The label that it gives the entity; None if it leaves the label.
         severity: One of `SEVERITIES`. Defaults to that of the kind.
     """
 
@@ -93,6 +115,7 @@ class Problem:
     entity: int | None = None
     id: Any = None
     replacement: tuple[int, int] | None = None
+    new_label: str | None = None
     severity: str = ""
 
     def __post_init__(self) -> None:
@@ -176,29 +199,40 @@ class ValidationReport(TextReport):
         """Find the ``word_splitter`` with which the fewest entities begin or end inside a word.
 
         Returns:
-            The one with the longest words, if several are equal; None if the model's own is as good as any.
+            The one with the longest words, if several are equal; None if none of them keeps 5% of the entities whole
+            that the model's own cuts, or if offsets are wrong throughout.
         """
         best = min(self.word_cuts, key=self.word_cuts.__getitem__, default=None)
-        return None if best is None or best == next(iter(self.word_cuts)) else best
+        if best is None or any(problem.kind == SHIFTED for problem in self.problems):
+            return None
+        num_mended = next(iter(self.word_cuts.values())) - self.word_cuts[best]
+        return best if num_mended >= max(1, MIN_MENDED * self.num_entities) else None
 
-    def fix(self, data: Any, kinds: Iterable[str] = tuple(FIXES)) -> tuple[Any, FixReport]:
+    def fix(
+        self, data: Any, kinds: Iterable[str] = tuple(FIXES), rename: Mapping[str, str] | None = None
+    ) -> tuple[Any, FixReport]:
         """Fix the problems that need no human decision, in a copy of the data.
 
         Args:
             data: What `validate` was called with.
             kinds: The kinds to fix, keys of `FIXES`: ``malformed-entity`` and ``blank-entity`` drop the entity,
-                ``repeated-entity`` drops it where it is listed again, ``outer-whitespace`` strips its edges, and
+                ``repeated-entity`` drops it where it is listed again, ``outer-whitespace`` strips its edges,
+                ``partial-grapheme`` extends them to whole characters, ``label-space`` strips its label, and
                 ``partial-word`` moves its edges to the nearest ends of words, which are those that `validate` used. An
-                entity that shares no character with any word stays. Defaults to all of these kinds.
+                entity that shares no character with any word stays. ``shifted-offsets`` moves all entities by one;
+                nothing else but labels is fixed then, so validate the data again. Defaults to all of these kinds.
+            rename: New names of labels, by the old ones.
 
         Returns:
             The data, in the form that it was passed in (a `Dataset`, a list of dicts, a DataFrame, or a dict of these;
             paths and tables of other libraries become a `Dataset`), and a report of what was changed. ``data`` itself
-            is not changed.
+            is not changed. Where each row is one entity, those of dropped entities are left out, except the last one
+            of a text. Rows of a file that cannot be read are left out.
 
         Raises:
             TypeError: If ``data`` is not annotated data.
-            ValueError: If a kind is unknown or cannot be fixed, or the data is not what the report is about.
+            ValueError: If a kind is unknown or cannot be fixed, the data is not what the report is about, or no entity
+                has a label that ``rename`` names.
 
         Example:
             >>> from datasets import Dataset
@@ -215,7 +249,7 @@ class ValidationReport(TextReport):
         """
         from span_marker.validation.fixes import fix  # it is about problems, too
 
-        return fix(data, self.problems, self.num_rows, kinds)
+        return fix(data, self.problems, self.num_rows, kinds, rename or {})
 
     def to_pandas(self) -> Any:
         """Return the problems as a ``pandas.DataFrame``, one row per problem, one column per attribute of `Problem`."""

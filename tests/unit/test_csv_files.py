@@ -89,10 +89,32 @@ def test_one_line_per_entity_is_read(tmp_path, caplog):
         assert [len(row["entities"]) for row in read_text(tmp_path, content, name)] == [2, 0]
 
 
-def test_without_an_id_the_text_is_what_counts(tmp_path):
-    rows = read_text(tmp_path, "text,start,end,label\nAnn left,0,3,PER\nBob,0,3,PER\nAnn left,0,3,GUEST\n", "x.csv")
-    assert rows[0] == {"text": "Ann left", "entities": [entity("GUEST", 0, 3), entity("PER", 0, 3)]}
-    assert [row["text"] for row in rows] == ["Ann left", "Bob"]
+def table(*lines):
+    return "".join(f"{line}\n" for line in ("text,start,end,label", *lines))
+
+
+def test_without_an_id_lines_of_the_same_text_are_one_row_if_they_stand_together(tmp_path):
+    content = table("Ann left,0,3,PER", "Ann left,0,3,GUEST", "Bob,0,3,PER", "Bob,,,", "Ann left,0,3,GUEST")
+    rows = read_text(tmp_path, content + "Ann left,0,3,PER\n", "x.csv")
+    assert [row["text"] for row in rows] == ["Ann left", "Bob", "Ann left"]
+    assert rows[0] == rows[2] == {"text": "Ann left", "entities": [entity("GUEST", 0, 3), entity("PER", 0, 3)]}
+
+
+@pytest.mark.parametrize("apart", ["Ann left,0,3,GUEST", "Ann left,4,8,PER", "Ann left,,,"])
+def test_whether_lines_apart_are_one_row_is_not_guessed(tmp_path, apart):
+    content = table("Ann left,0,3,PER", "Bob,0,3,PER", apart)
+    with pytest.raises(
+        ValueError, match="x.csv, line 4: the text 'Ann left' is also that of .*line 2, with .* an 'id'"
+    ):
+        read_text(tmp_path, content, "x.csv")
+    wrong = []
+    assert [row["text"] for row in read_text(tmp_path, content, "x.csv", errors=wrong)] == ["Bob"]
+    assert len(wrong) == 1
+    header, *lines = content.splitlines()
+    named = "\n".join([f"id,{header}", *(f"{'ab'['Bob' in line]},{line}" for line in lines)])
+    assert [row["id"] for row in read_text(tmp_path, named, "x.csv")] == ["a", "b"]
+    ordered = "\n".join([header, *sorted(lines)])
+    assert [row["text"] for row in read_text(tmp_path, ordered, "x.csv")] == ["Ann left", "Bob"]
 
 
 def test_names_of_columns_can_be_told(tmp_path):

@@ -48,6 +48,16 @@ def test_a_string_inside_of_a_longer_one_counts_only_if_it_is_nowhere_else():
     assert [found[1:3] for found in locate("New York", strings, "all", "x")[0]] == [(4, 8), (0, 8)]
 
 
+def test_a_mark_is_no_end_of_a_word():
+    for word, is_there in (("Garci\u0301", False), ("Garci", False), ("Garci\u0301a", True)):
+        strings = [EntityString("PER", word)]
+        if is_there:
+            assert [found[1:3] for found in locate("in Garci\u0301a now", strings, "all", "x")[0]] == [(3, 10)]
+        else:
+            with pytest.raises(ValueError, match="x"):
+                locate("in Garci\u0301a now", strings, "all", "x")
+
+
 def test_scripts_without_spaces_have_no_whole_words():
     for text, string in (("私は東京都に住む", "東京都"), ("서울에 갔다", "서울"), ("ฉันอยู่กรุงเทพมหานคร", "กรุงเทพ")):
         ((_, start, end, _),), _ = locate(text, [EntityString("LOC", string)], "all", "x")

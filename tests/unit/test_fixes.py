@@ -1,5 +1,6 @@
 import copy
 import json
+import unicodedata
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ from tiny import build_model
 
 from span_marker.validation.checks import validate
 from span_marker.validation.fixes import snap
-from span_marker.validation.report import FIXES, KINDS
+from span_marker.validation.report import FIXES, KINDS, SHIFTED
 
 MODEL = build_model("bert", labels=["O", "PER", "LOC"], entity_max_length=3, model_max_length=20)
 FEATURES = Features(
@@ -38,6 +39,7 @@ FIXED = [
     [],
     [entity(5, 8)],
 ]
+KINDS_HERE = ("malformed-entity", "blank-entity", "repeated-entity", "partial-word", "outer-whitespace")
 CHANGED = [
     ("outer-whitespace", 0, 0, entity(0, 7)),
     ("partial-word", 0, 1, entity(12, 17, "LOC")),
@@ -80,14 +82,14 @@ def test_everything_is_fixed_and_said(model):
     assert validate(fixed, model).counts() == {}
 
 
-@pytest.mark.parametrize("kind", FIXES)
+@pytest.mark.parametrize("kind", KINDS_HERE)
 def test_only_the_kinds_that_are_asked_for_are_fixed(kind):
     report = validate(dataset())
     fixed, changes = report.fix(dataset(), kinds=[kind])
     before, after = report.counts(), validate(fixed).counts()
     assert set(changes.counts()) == {kind}
     assert kind not in after
-    others = set(FIXES) - {kind}
+    others = set(KINDS_HERE) - {kind}
     assert {name: after.get(name) for name in others} == {name: before.get(name) for name in others}
 
 
@@ -153,6 +155,67 @@ def test_words_are_stripped_of_blank_words():
     assert changes.counts() == {"blank-entity": 2, "outer-whitespace": 2}
 
 
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+@pytest.mark.parametrize("model", [None, MODEL])
+def test_no_end_stays_in_a_grapheme_and_all_move_as_in_composed_text(form, model):
+    composed = "Zoë Garcías sång"
+    pieces = [unicodedata.normalize(form, character) for character in composed]
+    starts = [sum(map(len, pieces[:place])) for place in range(len(pieces) + 1)]
+    text = "".join(pieces)
+    whole = validate([{"text": composed, "entities": [entity(0, place)]} for place in range(1, 17)])
+    expected = {problem.end: problem.replacement for problem in whole.by_kind("partial-word")}
+    assert set(expected) == {1, 2, 5, 6, 7, 8, 9, 10, 13, 14, 15}
+    for end in range(1, len(text) + 1):
+        rows = [{"text": text, "entities": [entity(0, end)]}]
+        report = validate(rows, model)
+        place = next(place for place, start in enumerate(starts) if start >= end)
+        assert bool(report.by_kind("partial-grapheme")) == (end not in starts)
+        assert bool(report.by_kind("partial-word")) == (place in expected)
+        [fixed] = report.fix(rows)[0]
+        [after] = fixed["entities"]
+        start, end = expected.get(place, (0, place if composed[place - 1] != " " else place - 1))
+        assert (after["start"], after["end"]) == (starts[start], starts[end])
+
+
+def test_labels_are_stripped_and_renamed():
+    rows = [
+        {
+            "tokens": ["Ann", "Bob", "Li"],
+            "entities": [entity(0, 1, " PER"), entity(1, 2), entity(2, 3, "person\u200b")],
+        },
+        {"tokens": ["Ann"], "entities": [entity(0, 1, "person"), entity(0, 1, "PER")]},
+        {"tokens": ["x"], "entities": [{"label": None, "start": 0, "end": 1}]},
+    ]
+    report = validate(rows)
+    assert [problem.new_label for problem in report.by_kind("label-space")] == ["PER", "person"]
+    [variant] = report.by_kind("label-variant")
+    assert variant.label == "person"
+    fixed, changes = report.fix(rows, ["label-space"])
+    assert [item["label"] for row in fixed for item in row["entities"]] == [
+        "PER",
+        "PER",
+        "person",
+        "person",
+        "PER",
+        None,
+    ]
+    fixed, changes = report.fix(rows, rename={"person": "PER"})
+    assert [item["label"] for row in fixed for item in row["entities"]] == ["PER"] * 4
+    assert changes.counts() == {
+        "malformed-entity": 1,
+        "repeated-entity": 1,
+        "label-space": 2,
+        "renamed-label": 2,
+    }
+    assert str(changes).startswith("entities changed: 5, in 3 rows\n")
+    assert f"row 0 of the annotated data, entity 2: {rows[0]['entities'][2]['label']!r} is now 'person'" in str(changes)
+    with pytest.raises(ValueError, match="rename= has 'persons', but no entity has this label"):
+        report.fix(rows, rename={"persons": "PER"})
+    for name in ("", "O", " ", 7):
+        with pytest.raises(ValueError, match="a label must be a string other than '' and 'O'"):
+            report.fix(rows, rename={"person": name})
+
+
 def test_predictions_keep_their_fields():
     prediction = {"span": "An", "label": "PER", "score": 0.5, "char_start_index": 0, "char_end_index": 2}
     data = [{"text": "Ann", "entities": [prediction]}]
@@ -164,7 +227,7 @@ def test_predictions_keep_their_fields():
 @pytest.mark.parametrize(
     ("kinds", "message"),
     [
-        (["nested"], r"kinds=\['nested'\]: 'nested' is not one of \['malformed-entity'"),
+        (["nested"], r"kinds=\['nested'\]: 'nested' is not one of \['shifted-offsets'"),
         (["partial-word", "typo"], "'typo' is not one of"),
     ],
 )
@@ -193,7 +256,9 @@ def test_other_data_is_refused(other, message):
     st.lists(
         st.tuples(
             st.text("aB1 #.\u0301\u200b", max_size=9),
-            st.lists(st.builds(entity, st.integers(-1, 9), st.integers(-1, 10), st.sampled_from(["PER", "LOC"]))),
+            st.lists(
+                st.builds(entity, st.integers(-1, 9), st.integers(-1, 10), st.sampled_from(["PER", "LOC", " PER"]))
+            ),
         ),
         min_size=1,
         max_size=4,
@@ -204,15 +269,16 @@ def test_other_data_is_refused(other, message):
 def test_what_was_fixed_has_none_of_these_problems(pairs, model):
     data = [{"text": text, "entities": entities} for text, entities in pairs]
     data = Dataset.from_list(data, features=Features({name: FEATURES[name] for name in ("text", "entities")}))
+    kinds = [kind for kind in FIXES if kind != SHIFTED]  # which is fixed alone
     report = validate(data, model)
-    fixed, changes = report.fix(data)
+    fixed, changes = report.fix(data, kinds)
     again = validate(fixed, model)
-    left = [problem for problem in again.problems if problem.kind in FIXES]
+    left = [problem for problem in again.problems if problem.kind in kinds]
     assert {(problem.kind, problem.replacement) for problem in left} <= {("partial-word", None)}
     assert len(left) <= sum(p.replacement is None for p in report.by_kind("partial-word"))
     assert len(again.by_kind("entity-without-token")) <= len(report.by_kind("entity-without-token"))
-    kept = sum(change.after is not None for change in changes.changes)
-    assert sum(map(len, fixed["entities"])) == sum(map(len, data["entities"])) - (len(changes.changes) - kept)
+    num_dropped = sum(change.after is None for change in changes.changes)
+    assert sum(map(len, fixed["entities"])) == sum(map(len, data["entities"])) - num_dropped
     assert fixed["text"][:] == data["text"][:]
 
 

@@ -55,7 +55,7 @@ BAD = {
     "number as label": ([[0, 1, 7]], TypeError, r"ner\[0\]=\[0, 1, 7\]: the label of .* must be a string, not int"),
     "no label": ([[0, 1, None]], ValueError, r"ner\[0\]=\[0, 1, None\]: .* has no 'label'"),
     "empty label": ([[0, 1, ""]], ValueError, r"must have a label other than '' and 'O'"),
-    "float": ([[0, 1.0, "X"]], TypeError, r"the last word must be a whole number, not 1\.0"),
+    "float": ([[0, 1.5, "X"]], TypeError, r"the last word must be a whole number, not 1\.5"),
     "bool": ([[False, 1, "X"]], TypeError, r"the first word must be a whole number, not False"),
     "pair": ([[0, 1]], TypeError, r"ner\[0\]=\[0, 1\]: an entity must be a list of \[first word, last word, label\]"),
     "dict": ([entity("X", 0, 1)], TypeError, r"an entity must be a list of \[first word, last word, label\]"),

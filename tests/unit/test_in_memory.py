@@ -67,6 +67,9 @@ def test_a_data_frame_of_entities_is_read_too():
     assert as_dataset(frame, "x").to_list() == ROWS
     assert as_dataset(frame.astype({"start": float, "end": float}), "x").to_list() == ROWS
     assert as_dataset(pa.Table.from_pandas(frame), "x").to_list() == ROWS
+    records = pa.Table.from_pandas(frame).to_pylist()
+    assert as_dataset(records, "x").to_list() == ROWS
+    assert as_dataset(Dataset.from_list(records), "x").to_list() == ROWS
     frame.loc[1, "end"] = 9
     with pytest.raises(
         ValueError, match="line 1 of the train data: entity 'NAME' ends at word 9, but the row has only 3"
@@ -84,8 +87,10 @@ def test_other_values_stay_and_rows_that_differ_are_refused():
     dataset = Dataset.from_list(ROWS)
     for value in (dataset, None, "train.jsonl", [], ["a"]):
         assert as_dataset(value, "x") is value
-    with pytest.raises(ValueError, match="the values of 'id' in the dev data are not all of one type"):
-        as_dataset([{"id": 1}, {"id": "a"}], "dev")
+    message = "the values of 'id' in the dev data are not all of one type .* row 2 has 'a' after 1: convert"
+    for value in ([{"id": 1}, {"id": None}, {"id": "a"}], pd.DataFrame({"id": [1, None, "a", 2]}, dtype=object)):
+        with pytest.raises(ValueError, match=message):
+            as_dataset(value, "dev")
     with pytest.raises(
         TypeError, match="must be a datasets.Dataset, not list: pass a pandas DataFrame or a list of dicts"
     ):

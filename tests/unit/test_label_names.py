@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from span_marker.data.label_names import name_label, read_label_names
+from span_marker.data.label_names import name_label, read_label_names, strip_label
 
 
 def test_all_forms_mean_the_same(tmp_path):
@@ -35,3 +35,10 @@ def test_a_file_that_is_not_json_is_refused(tmp_path):
     (tmp_path / "x.json").write_text("PER\n", encoding="utf-8")
     with pytest.raises(ValueError, match=r"labels='.*x\.json', line 1 is not JSON"):
         read_label_names(tmp_path / "x.json")
+
+
+@pytest.mark.parametrize("label", ["PER", "New York", "a\u200bb"])
+@pytest.mark.parametrize("edge", ["", " ", "\u00a0", "\ufeff\t", "\u200b"])
+def test_what_cannot_be_seen_at_the_edges_of_a_label_is_stripped(label, edge):
+    assert strip_label(f"{edge}{label}{edge}") == label
+    assert strip_label(edge) == edge

@@ -1,6 +1,7 @@
 """One mistake has one wording, and is a mistake everywhere: in files, in writers, in training and in validation."""
 
 import json
+import math
 import re
 import tempfile
 from pathlib import Path
@@ -95,12 +96,14 @@ BAD_ENTITIES = {
     "no label": (entity(label=MISSING), "entity {'start': 0, 'end': 2} has no 'label'"),
     "label None": (entity(label=None), "entity {'label': None, 'start': 0, 'end': 2} has no 'label'"),
     "label empty": (entity(label=""), "must have a label other than '' and 'O'"),
+    "label blank": (entity(label=" "), "must have a label other than '' and 'O'"),
     "label O": (entity(label="O"), "must have a label other than '' and 'O'"),
     "label 7": (entity(label=7), "the label of entity {'label': 7, 'start': 0, 'end': 2} must be a string, not int"),
     "no start": (entity(start=MISSING), "has no 'start'"),
     "no end": (entity(end=MISSING), "has no 'end'"),
     "start True": (entity(start=True), "'start' of entity 'PER' must be a whole number, not True (bool)"),
-    "start 0.0": (entity(start=0.0), "'start' of entity 'PER' must be a whole number, not 0.0 (float)"),
+    "start 0.5": (entity(start=0.5), "'start' of entity 'PER' must be a whole number, not 0.5 (float)"),
+    "end infinite": (entity(end=math.inf), "'end' of entity 'PER' must be a whole number, not inf (float)"),
     "end '2'": (entity(end="2"), "'end' of entity 'PER' must be a whole number, not '2' (str)"),
     "start negative": (entity(start=-1), "entity 'PER' starts at WORD -1, but the first WORD is WORD 0"),
     "end beyond": (entity(end=9), "entity 'PER' ends at WORD 9, but the row has only LENGTH WORDs"),
@@ -305,7 +308,23 @@ def test_what_one_accepts_all_accept_in_every_format(name, form):
         read_back([ACCEPTED[name]])
 
 
-@pytest.mark.parametrize("kind", [np.int64, np.uint8, np.int32])
+def test_a_float_beside_whole_numbers_changes_no_entity(tmp_path):
+    """Arrow makes floats of a column of numbers if one of them is."""
+    for kind, column in (("words", "tokens"), ("text", "text")):
+        [whole] = GOOD[kind]["entities"]
+        rows = [GOOD[kind], {column: GOOD[kind][column], "entities": [{**whole, "start": 0.0}]}, GOOD[kind]]
+        data = Dataset.from_list(rows)
+        assert isinstance(data[0]["entities"][0]["start"], float)
+        for values in (rows, data):
+            report = validate(values)
+            assert (report.is_clean, report.num_entities, report.fix(values)[0]) == (True, 3, values)
+            write_jsonl(tmp_path / "x.jsonl", values)
+            assert read_annotations(tmp_path / "x.jsonl")["entities"][:] == [row["entities"] for row in rows]
+    floats = Dataset.from_list([{"tokens": ["Ann", "Lee"], "ner_tags": tags} for tags in ([1, 2.0], [0, 0])])
+    assert [spans for _, spans in read_rows(floats, "x", LABELS)] == [[("PER", 0, 2)], []]
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.uint8, np.int32, np.float32, np.float64])
 def test_whole_numbers_of_numpy_are_whole_numbers(kind, tmp_path):
     row = {"tokens": ["Ann", "Lee"], "entities": [entity(start=kind(0), end=kind(2), score=np.float32(0.5))]}
     assert parse_row(row, "row 0") == Row("words", ["Ann", "Lee"], [RowEntity("PER", 0, 2, 0.5)])

@@ -13,7 +13,7 @@ from span_marker import infer_labels
 from span_marker.data.rows import first_error
 from span_marker.data.tags import Tags, read_tags
 from span_marker.validation.checks import validate
-from span_marker.validation.report import KINDS
+from span_marker.validation.report import KINDS, ValidationReport
 
 LABELS = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
 MODEL = build_model("bert", labels=LABELS, entity_max_length=3, model_max_length=20)
@@ -148,6 +148,19 @@ CASES = {
         None,
         [("symbol-edge", 2, 7, 10)],
     ),
+    "a label with a space": (
+        words((ANN, [entity(0, 2, "PER "), entity(3, 4)])), None, [("label-space", 0, 0, 2)]
+    ),
+    "ends inside a grapheme": (texts(("Zoe\u0308 sang", [entity(0, 3)])), None, [("partial-grapheme", 0, 0, 4)]),
+    "ends inside a grapheme and a word": (texts(("Garci\u0301a", [entity(0, 5)])), None, [
+        ("partial-grapheme", 0, 0, 6), ("partial-word", 0, 0, 6)
+    ]),
+    "ends behind a mark, inside a word": (
+        texts(("Garci\u0301a", [entity(0, 6)])), None, [("partial-word", 0, 0, 6)]
+    ),
+    "inclusive ends": (texts(*[(f"{row} saw Ann", [entity(6, 8)]) for row in range(3)]), None, [
+        (kind, row, 6, 8) for row in range(3) for kind in ("shifted-offsets", "partial-word")
+    ]),
     "in two splits": ({"train": texts(("a", []), ("b", [])), "test": texts(("b", []), ("a ", []))}, None, [
         ("shared-sentence", 0, None, None)
     ]),
@@ -167,7 +180,8 @@ def test_problems_are_found_where_they_are(name):
 
 
 def test_every_kind_has_a_case():
-    assert {problem[0] for _, _, expected in CASES.values() for problem in expected} == set(KINDS)
+    in_files = {"unreadable-row"}
+    assert {problem[0] for _, _, expected in CASES.values() for problem in expected} == set(KINDS) - in_files
 
 
 def test_all_splits_and_both_forms_are_counted():
@@ -235,10 +249,88 @@ def test_paths_rows_and_tables_are_read_as_data_sets_are(tmp_path):
     assert len(splits.by_kind("shared-sentence")) == 4
 
 
-@pytest.mark.parametrize("data", [7, ["Ann"], {"train": 7}])
-def test_what_is_no_data_is_refused(data):
-    with pytest.raises(TypeError, match="must be a"):
-        validate(data)
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (7, "must be a datasets.Dataset, not int: pass a pandas DataFrame or a list of dicts"),
+        ({"train": 7}, "the train data must be a datasets.Dataset, not int"),
+        (["x.jsonl"], "not a list with 'x.jsonl' as item 0: pass a list of dicts, .*, or what read_annotations"),
+        ([{"text": "Ann", "entities": []}, "Bob"], "not a list with 'Bob' as item 1"),
+        ({"text": "Ann", "entities": []}, r"has the columns \['text', 'entities'\]: pass a list of rows, \[row\]"),
+        ({"tokens": ["Ann"], "ner_tags": ["O"]}, r"pass a list of rows, \[row\]"),
+        ({"text": "Ann", "start": 0, "end": 3, "label": "PER"}, r"pass a list of rows, \[row\]"),
+        ({"text": ["Ann"], "entities": [[]]}, r"pass datasets.Dataset.from_dict\(columns\)"),
+        ({"tokens": [["Ann"]], "entities": [[]]}, r"pass datasets.Dataset.from_dict\(columns\)"),
+    ],
+)
+def test_what_is_no_data_is_refused(data, message):
+    for function in (validate, infer_labels):
+        with pytest.raises(TypeError, match=message):
+            function(data)
+
+
+def test_a_path_is_no_data_where_labels_are_inferred():
+    with pytest.raises(TypeError, match=r"not a path: pass read_annotations\('x.jsonl'\)"):
+        infer_labels("x.jsonl")
+
+
+def test_rows_of_a_file_that_cannot_be_read_are_listed(tmp_path):
+    path = tmp_path / "x.conll"
+    path.write_text("Ann\tB-PER\nx\t-\n\nBob\tB-PER\nLee\tI-PER\n\nis\to\n", encoding="utf-8")
+    report = validate(path)
+    problems = report.by_kind("unreadable-row")
+    assert report.problems == problems
+    assert [problem.message.split(": ")[0] for problem in problems] == [
+        f"{path}, line 2, row 0",
+        f"{path}, line 7, row 2",
+    ]
+    assert (report.num_rows, report.num_entities, report.is_clean) == ({"annotated": 1}, 1, False)
+    assert report.fix(path)[0].to_list() == [{"tokens": ["Bob", "Lee"], "entities": [entity(0, 2)]}]
+    path.write_text("Ann\t-\n\nBob\to\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"(?s)line 1, row 0: the tag '-' .*line 3, row 1: the tag 'o'"):
+        validate(path)
+
+
+GOOD = {"text": "Ann left", "entities": [entity(0, 3)]}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "kind", "message"),
+    [
+        ({"text": float("nan"), "entities": []}, "malformed-row", "'text' must be a string, not "),
+        ({"text": 7, "entities": []}, "malformed-row", "'text' must be a string, not int"),
+        ({"text": "Bob", "entities": "[]"}, "malformed-row", "'entities' must be a list, not str"),
+        ({"text": "Bob", "entities": float("nan")}, "malformed-row", "'entities' must be a list, not "),
+        ({"text": "Bob", "entities": [entity("0", 3)]}, "malformed-entity", "must be a whole number, not '0' (str)"),
+        ({"text": "Bob", "entities": [entity(0, 3, 5)]}, "malformed-entity", "must be a string, not int"),
+        ({"text": "Bob", "entities": [(0, 3, "PER")]}, "malformed-entity", "must be a dict with 'label'"),
+    ],
+)
+@pytest.mark.parametrize("make", [list, pd.DataFrame])
+def test_values_of_another_type_are_problems_of_their_row(wrong, kind, message, make):
+    for rows in ([GOOD, wrong, {**GOOD, "text": "Ann went"}], [wrong, GOOD]):
+        [problem] = validate(make(rows)).problems
+        assert (problem.kind, problem.row) == (kind, rows.index(wrong))
+        assert message in problem.message
+        assert validate(make(rows)).num_entities == len(rows) - 1
+        fixed, changes = validate(rows).fix(rows)
+        assert len(changes.changes) == (kind == "malformed-entity")
+        assert [row["entities"] for row in fixed if row["text"] == GOOD["text"]] == [GOOD["entities"]]
+
+
+def test_tags_of_another_type_are_problems_of_their_row():
+    rows = [{"tokens": ["Ann"], "ner_tags": ["B-PER"]}, {"tokens": ["Bob"], "ner_tags": [7]}]
+    [problem] = validate(rows).problems
+    assert (problem.kind, problem.row) == ("unknown-tag", 1)
+    assert "tag 7 of word 0 ('Bob') is out of range" in problem.message
+
+
+def test_few_cut_entities_are_no_reason_for_another_splitter():
+    for number, is_suggested in ((1, False), (4, False), (5, True), (50, True)):
+        report = ValidationReport((), {"x": 100}, 100, {"tokenizer": number, "characters": 0})
+        assert report.suggested_splitter() == ("characters" if is_suggested else None)
+        assert ("pass it to" in str(report)) == is_suggested
+    assert ValidationReport((), {"x": 1}, 1, {"tokenizer": 0, "characters": 0}).suggested_splitter() is None
 
 
 def test_the_index_of_an_entity_counts_malformed_ones():

@@ -1,0 +1,92 @@
+"""The forms of annotated rows: which columns they have."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Literal
+
+Form = Literal["words", "text", "tags"]
+
+FORMS: dict[Form, tuple[str, str]] = {
+    "words": ("tokens", "entities"),
+    "text": ("text", "entities"),
+    "tags": ("tokens", "ner_tags"),
+}
+"""The forms of annotated rows, by their columns: what is annotated, and its annotation."""
+
+BOUNDS = ("start", "end", "label")
+"""What a row has instead of its annotation if it is one entity of a text or of words, see `is_entity_table`."""
+
+
+def is_entity_table(names: Collection[str]) -> bool:
+    """Tell whether rows are single entities, each with all of its text or words.
+
+    Args:
+        names: Names of their columns.
+
+    Returns:
+        Whether they are.
+
+    Example:
+        >>> is_entity_table(["id", "text", "start", "end", "label"])
+        True
+    """
+    is_annotated = any(annotation in names for _, annotation in FORMS.values())
+    return {*BOUNDS} <= {*names} and not is_annotated and ("text" in names or "tokens" in names)
+
+
+def check_splits(data: Mapping[Any, Any]) -> None:
+    """Check that a dict has data sets by their names, rather than the columns of one.
+
+    Args:
+        data: The dict.
+
+    Raises:
+        TypeError: If it has columns.
+        ValueError: If it is empty.
+    """
+    if not data:
+        raise ValueError("the dict of data sets is empty")
+    names = [str(name) for name in data]
+    if is_entity_table(names) or any({*columns} <= {*names} for columns in FORMS.values()):
+        content = data["text"] if "text" in data else data["tokens"]
+        is_row = isinstance(content, str) or (not isinstance(data.get("text"), list) and _are_words(content))
+        way = "a list of rows, [row]" if is_row else "datasets.Dataset.from_dict(columns)"
+        raise TypeError(
+            f"a dict must have data sets by their names, such as 'train', but this one has the columns {names}: pass "
+            f"{way}"
+        )
+
+
+def _are_words(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and all(isinstance(word, str) for word in value)
+
+
+def find_form(names: Sequence[str], subject: str) -> Form:
+    """Find the form of annotated rows.
+
+    Args:
+        names: Names of their columns.
+        subject: What to call what has them in errors, such as ``the training data``.
+
+    Returns:
+        A key of `FORMS`.
+
+    Raises:
+        ValueError: If the columns are those of no form, or of several.
+    """
+    if {"entities", "ner_tags"} <= set(names):
+        raise ValueError(f"{subject} has both 'entities' and 'ner_tags': remove one of them (dataset.remove_columns)")
+    forms = [form for form, columns in FORMS.items() if set(columns) <= set(names)]
+    if len(forms) > 1:
+        raise ValueError(
+            f"{subject} has both 'tokens' and 'text', so that 'start' and 'end' may count words or characters: remove "
+            "one of them (dataset.remove_columns)"
+        )
+    if not forms:
+        raise ValueError(
+            f"{subject} has the columns {list(names)}, but annotated data has 'tokens' and 'entities', 'text' and "
+            "'entities', 'tokens' and 'ner_tags', or, with a row for each entity, 'text' (or 'tokens'), 'start', 'end' "
+            "and 'label': rename them (rename_column of a Dataset, rename of a DataFrame)"
+        )
+    return forms[0]

@@ -1,0 +1,104 @@
+"""Offsets that are wrong throughout: other tools count from 1, or have the last character or word of an entity."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from span_marker.core.boundaries import has_whole_words
+from span_marker.data.rows import RowProblem, Unit
+from span_marker.validation.report import SHIFTED, Problem, RowPlace
+from span_marker.validation.row_checks import CheckedRow
+
+SHIFTS = {
+    (0, 1): "ends look inclusive, but this library's ends are exclusive",
+    (-1, 0): "offsets look counted from 1, with inclusive ends, but this library counts from 0, with exclusive ends",
+    (-1, -1): "offsets look counted from 1, but this library counts from 0",
+}
+"""What is added to starts and ends that are wrong throughout, and why."""
+
+MIN_NUMBER = 3
+SHARES: dict[Unit, float] = {"characters": 0.7, "words": 0.2}
+"""How many entities a shift must mend, and the least share of all. In words, only entities without words can tell."""
+
+
+class _Placed(NamedTuple):
+    """An entity as it is written.
+
+    Attributes:
+        place: Its row.
+        entity: Its index.
+        label: Its label.
+        start: Its start.
+        end: Its end.
+        length: Number of characters or words of the row.
+        is_right: Whether it consists of whole words.
+        mended_by: The shifts with which it does.
+    """
+
+    place: RowPlace
+    entity: int | None
+    label: str
+    start: int
+    end: int
+    length: int
+    is_right: bool
+    mended_by: tuple[tuple[int, int], ...]
+
+
+class Shifts:
+    """The entities of a split, as they are written."""
+
+    def __init__(self) -> None:
+        self._entities: list[_Placed] = []
+
+    def add(self, row: CheckedRow, problems: Iterable[RowProblem]) -> None:
+        """Add the entities of a row.
+
+        Args:
+            row: The row.
+            problems: Its problems, the malformed entities among them.
+        """
+        spans = [
+            (index, span.label, *bounds)
+            for index, span, bounds in zip(row.indices, row.spans, row.written, strict=True)
+        ]
+        for problem in problems:
+            _, _, start, end, label, index = problem
+            if problem.kind == "malformed-entity" and start is not None and end is not None and label is not None:
+                spans.append((index, label, start, end))
+        for index, label, start, end in spans:
+            right = [shift for shift in ((0, 0), *SHIFTS) if _fits(row, start + shift[0], end + shift[1], shift)]
+            shifts = tuple(shift for shift in right if shift != (0, 0))
+            self._entities.append(_Placed(row.place, index, label, start, end, len(row.item), (0, 0) in right, shifts))
+
+    def problems(self) -> Iterator[Problem]:
+        """Find out whether all offsets are wrong.
+
+        Yields:
+            A problem for each entity that the shift does not make worse.
+        """
+        mended = Counter(shift for entity in self._entities if not entity.is_right for shift in entity.mended_by)
+        if not mended:
+            return
+        (shift, number), *_ = mended.most_common(1)
+        share = SHARES[self._entities[0].place.unit]
+        if number < max(MIN_NUMBER, share * len(self._entities)):
+            return
+        for place, index, label, start, end, length, is_right, mended_by in self._entities:
+            first, last = start + shift[0], end + shift[1]
+            if 0 <= first < last <= length and (shift in mended_by or not is_right):
+                message = (
+                    f"{label!r} from {place.unit} {start} to {end} is probably meant to be from {first} to {last}: "
+                    f"{SHIFTS[shift]} ({number:,} of {len(self._entities):,} entities)"
+                )
+                bounds = {"start": start, "end": end, "replacement": (first, last)}
+                yield place.problem(SHIFTED, message, index, label=label, **bounds)
+
+
+def _fits(row: CheckedRow, start: int, end: int, shift: tuple[int, int]) -> bool:
+    """Whether a span may be meant: in a text, it consists of words; among words, it has some."""
+    if isinstance(row.item, str):
+        return has_whole_words(row.item, start, end)
+    return shift in ((0, 0), (0, 1)) and 0 <= start < end <= len(row.item)
