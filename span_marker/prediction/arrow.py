@@ -1,4 +1,4 @@
-"""Arrow tables: the column that is read, and the columns that are added. All tables and engines have this one schema."""
+"""Arrow tables: the column that is read, and the columns that are added. All tables have one schema."""
 
 from __future__ import annotations
 

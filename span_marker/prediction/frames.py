@@ -93,10 +93,10 @@ def _predict_table(model: Any, table: Any, column: str | None, on_error: OnError
         name = pick_column(table.columns, column, "column")
         found = add_entities(table.select(name).to_arrow(), name)
         return table.drop(added, strict=False).hstack(sys.modules["polars"].from_arrow(found.select(added)))
-    kind = type(table)
-    advice = ADVICE.get(kind.__module__.partition(".")[0], "pass texts to predict, and files to predict_files")
+    advice = ADVICE.get(type(table).__module__.partition(".")[0], "pass texts to predict, and files to predict_files")
     raise TypeError(
-        f"table must be a DataFrame of pandas or Polars, an Arrow table or a record batch, not {kind.__name__}: {advice}"
+        "table must be a DataFrame of pandas or Polars, an Arrow table or a record batch, not "
+        f"{type(table).__name__}: {advice}"
     )
 
 
