@@ -78,7 +78,7 @@ def test_a_name_is_found_at_every_mention(measured):
     alone = recalls(measured, "model")
     propagated = recalls(measured, "model, rules, propagation")
     any_case = recalls(measured, "model, rules, propagation in any case from 0.5")
-    assert alone["name"] == propagated["name"] == 1.0
+    assert 0.5 < alone["name"] < propagated["name"] == 1.0, "some are there twice"
     assert alone["name in a list"] == 0.0
     assert propagated["name in a list"] == any_case["name in a list"] == 0.5
     assert {propagated[kind] for kind in ("name in lower case", "name in capitals")} == {0.0}
