@@ -19,8 +19,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+from speed import machine
+from studies import write_json
 
-from span_marker import SpanMarkerModel
+from span_marker import SpanMarkerModel, read_annotations
 from span_marker.prediction.propagation import Propagation, propagate_names
 from span_marker.preprocessing.inputs import Sentences
 from span_marker.redaction import redact
@@ -258,9 +260,7 @@ def read_all(model: Any, documents: Sequence[Document]) -> list[Entities]:
 
 def filler_sentences() -> list[str]:
     """Sentences of the bundled corpus without persons, of the split that the quickstart's model has not seen."""
-    from bundled_corpus import read_split
-
-    rows = read_split("test")
+    rows = read_annotations(HERE.parent / "training_scripts" / "corpus" / "test.txt", format="inline")
     return [row["text"] for row in rows if not any(entity["label"] == "person" for entity in row["entities"])]
 
 
@@ -281,9 +281,6 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--results", type=Path, default=HERE / "results" / "planted_secrets.json")
     arguments = parser.parse_args()
-    from speed import machine
-    from studies import write_json
-
     documents = plant_secrets(arguments.documents, filler_sentences(), arguments.seed)
     found = read_all(SpanMarkerModel.from_pretrained(arguments.model), documents)
     results: dict[str, Any] = {
