@@ -152,7 +152,11 @@ def test_what_is_no_table_in_memory_is_refused(model):
 
 CODE = """
 import sys
-sys.modules.update(dict.fromkeys(["pandas", "polars"]))  # importing them raises ModuleNotFoundError
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("pandas", "polars"):
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Missing())
 import pyarrow as pa
 from span_marker.prediction.frames import TableMixin
 class Model(TableMixin):
@@ -163,6 +167,6 @@ print(Model().predict_table(pa.table({"text": ["Paris"]})).column("entities").to
 """
 
 
-def test_no_library_of_frames_is_imported():
+def test_no_library_of_frames_is_needed():
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", CODE], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "[[]]", done.stderr
