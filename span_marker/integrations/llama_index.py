@@ -36,7 +36,7 @@ class SpanMarkerExtractor(BaseExtractor):
     _reader: Reader = PrivateAttr()
 
     def __init__(self, model: str, settings: dict[str, Any] | None = None, **fields: Any) -> None:
-        super().__init__(model=model, settings=settings or {}, **fields)
+        super().__init__(**{"model": model, "settings": settings or {}, **fields})
         self._reader = Reader(model, **self.settings)
 
     @classmethod
