@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-WITH_TABLES = ("speed", "encoders", "entities", "candidate_filter", "how_it_works", "case_studies")
+WITH_TABLES = ("speed", "encoders", "entities", "candidate_filter", "how_it_works", "case_studies", "redaction")
 PAGES = [HERE.parent / "README.md", *(HERE.parent / "docs" / f"{name}.md" for name in WITH_TABLES)]
 
 
@@ -335,6 +335,22 @@ def case_studies(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def planted_secrets_table(results: dict[str, Any]) -> str:
+    """Show by kind which share of planted secrets is found, and what else is."""
+    readers = results["readers"]
+    lines = ["| secret | mentions | " + " | ".join(readers) + " |", "|---|---|" + "---|" * len(readers)]
+
+    def add(title: str, count: str, cell: Callable[[dict[str, Any]], str]) -> None:
+        lines.append(f"| {title} | {count} | " + " | ".join(map(cell, readers.values())) + " |")
+
+    for kind, row in readers["model"]["kinds"].items():
+        add(kind, f"{row['mentions']:,}", lambda reader, kind=kind: f"{reader['kinds'][kind]['mention_recall']:.1%}")
+    add("all, characters", "", lambda reader: f"{reader['kinds']['all']['character_recall']:.1%}")
+    add("documents with nothing left", "", lambda reader: f"{reader['documents_without_rest']:.1%}")
+    add("found, but no secret", "", lambda reader: f"{sum(reader['false_positives'].values()):,}")
+    return "\n".join(lines)
+
+
 TABLES: dict[str, tuple[str, Callable[..., str]]] = {
     "speed-summary": ("speed.json span_filter.json", speed_summary),
     "speed": ("speed.json", speed_table),
@@ -353,6 +369,7 @@ TABLES: dict[str, tuple[str, Callable[..., str]]] = {
     "ablations": ("ablations.json", ablations_table),
     "ablations-machine": ("ablations.json", lambda results: f"{describe(results['machine'])}."),
     "accuracy": ("accuracy/summary.json", accuracy_table),
+    "planted-secrets": ("planted_secrets.json", planted_secrets_table),
     "case-studies": ("case_studies.json", case_studies),
 }
 """For each table, the files of results that it is made from, separated by spaces, and the function that makes it."""

@@ -17,9 +17,10 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from span_marker.bulk.reader import OnError, Reader, Reading, available_cpus
+from span_marker.bulk.reader import Reader, available_cpus
 from span_marker.bulk.results import Results, write_lines
 from span_marker.bulk.sources import STANDARD_INPUT, FileList, Item, find_files, read_items
+from span_marker.prediction.readings import OnError, Reading
 
 logger = logging.getLogger(__name__)
 

@@ -7,37 +7,15 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import torch
 
-from span_marker.bulk.arrow import ENTITIES, ERROR, add_columns, as_table, find_column, output_schema
-from span_marker.data.rows import check_text, check_words
 from span_marker.modeling import SpanMarkerModel
-from span_marker.prediction.entities import Coverage
-from span_marker.prediction.mixin import PredictOptions
+from span_marker.prediction.arrow import add_columns, as_table, find_column, output_schema
+from span_marker.prediction.readings import OnError, Reading, check_row_options, read_contents, reading_columns
 from span_marker.preprocessing.processes import set_num_threads
 from span_marker.rules.rules import RULES_FILE
-
-OnError = Literal["raise", "column"]
-
-
-class Reading(NamedTuple):
-    """What was read of a text.
-
-    Attributes:
-        entities: Its entities, as `SpanMarkerModel.predict` returns them.
-        error: What is wrong with the text if it could not be read, otherwise None.
-        coverage: How much of it was read; None if it could not be read.
-    """
-
-    entities: list[Any]
-    error: str | None = None
-    coverage: Coverage | None = None
-
-    def columns(self) -> dict[str, Any]:
-        """Return what to add to the row of the text: ``entities``, and ``error`` only if there is one."""
-        return {ENTITIES: self.entities} if self.error is None else {ENTITIES: [], ERROR: self.error}
 
 
 class Reader:
@@ -86,11 +64,7 @@ class Reader:
                 f"model must be a folder or a name on the Hub, not {type(model).__name__}, since each process loads "
                 "it: save yours with model.save_pretrained('folder'), and pass the folder"
             )
-        if on_error not in ("raise", "column"):
-            raise ValueError(f"on_error must be 'raise' or 'column', not {on_error!r}")
-        if unknown := options.keys() - PredictOptions.__annotations__.keys():
-            known = ", ".join(PredictOptions.__annotations__)
-            raise TypeError(f"predict has no option {min(unknown)!r} for batches of rows; it has {known}")
+        check_row_options(on_error, options)
         # Elsewhere, another folder may be the current one.
         self.model = os.path.abspath(model) if os.path.isdir(model) else os.fspath(model)
         self.text_column = text_column
@@ -135,27 +109,7 @@ class Reader:
         Raises:
             TypeError: If one is neither a string nor a list of words, and ``on_error`` is ``"raise"``.
         """
-        model: Any = self.load()
-        readings: list[Reading] = [Reading([])] * len(contents)
-        good: dict[bool, list[int]] = {False: [], True: []}
-        for index, content in enumerate(contents):
-            is_text = content is None or isinstance(content, str)
-            place = f"row {index}" if places is None else places[index]
-            try:
-                (check_text if is_text else check_words)(content, f"{place}: {'text' if is_text else 'tokens'}")
-            except TypeError as error:
-                if self.on_error == "raise":
-                    raise
-                readings[index] = Reading([], str(error))
-            else:
-                good[not is_text].append(index)
-        for are_words, indices in good.items():
-            if indices:
-                sentences = [contents[index] for index in indices]
-                found = model.predict(sentences, is_split_into_words=are_words, return_coverage=True, **self.options)
-                for index, entities, coverage in zip(indices, *found, strict=True):
-                    readings[index] = Reading(entities, coverage=coverage)
-        return readings
+        return read_contents(self.load(), contents, self.on_error, self.options, places)
 
     def __call__(self, batch: Any) -> Any:
         """Find the entities of a batch of rows.
@@ -189,11 +143,7 @@ class Reader:
         Returns:
             The same kind of object, with the columns of `schema`.
         """
-        columns: dict[str, list[Any]] = {
-            ENTITIES: [reading.entities for reading in readings],
-            ERROR: [reading.error for reading in readings],
-        }
-        return add_columns(table, self.schema(table.schema), columns)
+        return add_columns(table, self.schema(table.schema), reading_columns(readings))
 
     def schema(self, schema: Any) -> Any:
         """Return the schema of what the reader makes of tables.

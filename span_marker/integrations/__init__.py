@@ -1,5 +1,7 @@
 """Integrations: pipelines of ``transformers``, spaCy, Ray Data, Spark, and Inference Endpoints.
 
+Those of Haystack, LangChain and LlamaIndex are imported from modules of these names, where saved pipelines find them.
+
 Each name is imported when it is first used (PEP 562), because frameworks take long to import and may not be installed.
 """
 

@@ -7,8 +7,9 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from span_marker.bulk.reader import Reader, Reading
+from span_marker.bulk.reader import Reader
 from span_marker.core.extras import import_extra
+from span_marker.prediction.readings import Reading
 
 PACKAGES = "'ray[data]'"
 """What `pip` installs for Ray Data."""

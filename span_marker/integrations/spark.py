@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any
 
-from span_marker.bulk.arrow import ENTITIES, ERROR
 from span_marker.bulk.reader import Reader
 from span_marker.core.extras import import_extra
+from span_marker.prediction.readings import ENTITIES, ERROR
 
 logger = logging.getLogger(__name__)
 

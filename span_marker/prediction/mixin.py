@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from span_marker.core.decoding import Decoding
 from span_marker.core.offsets import OffsetUnit
@@ -13,6 +13,8 @@ from span_marker.prediction import explanation, predictor
 from span_marker.prediction.documents import Splitter, sentence_splitter
 from span_marker.prediction.entities import Coverage, Entity
 from span_marker.prediction.explanation import Explanation
+from span_marker.prediction.frames import TableMixin
+from span_marker.prediction.options import PredictOptions
 from span_marker.prediction.propagation import Propagation, read_propagate
 from span_marker.preprocessing.inputs import Inputs, Words, read_inputs, read_rows, take_columns
 from span_marker.preprocessing.preprocessor import Preprocessor
@@ -23,21 +25,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 
-class PredictOptions(TypedDict, total=False):
-    """Options of `SpanMarkerModel.predict` that do not change the type of the result."""
-
-    batch_size: int
-    show_progress_bar: bool
-    threshold: float | dict[str, float] | None
-    decoding: Decoding | None
-    top_k: int | None
-    exact: bool | None
-    split_sentences: bool | Splitter
-    offsets: OffsetUnit
-    propagate: bool | Propagation
-
-
-class PredictionMixin:
+class PredictionMixin(TableMixin):
     """Finds entities in text.
 
     The class that it is mixed into scores batches and has a tokenizer, see `span_marker.SpanMarkerModel` and

@@ -24,7 +24,7 @@ from span_marker.data.forms import FORMS
 from span_marker.data.in_memory import AnnotatedData
 from span_marker.data.text_files import writing
 from span_marker.modeling import SpanMarkerModel, without_adapter
-from span_marker.prediction.mixin import PredictOptions
+from span_marker.prediction.options import PredictOptions
 from span_marker.preprocessing.inputs import document_columns, take_columns
 from span_marker.training.base_trainer import check_arguments
 from span_marker.training.cross_validation_report import CrossValidationReport, GoldRows

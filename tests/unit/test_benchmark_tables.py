@@ -27,6 +27,7 @@ def test_pages_show_the_kept_results(path):
         "nested.json",
         "ablations.json",
         "case_studies.json",
+        "planted_secrets.json",
         "span_filter.json",
     ],
 )

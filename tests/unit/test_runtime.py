@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from datasets import Dataset
@@ -161,6 +162,13 @@ def test_streams(pair):
     found, expected = (list(model.predict_stream(iter(rows))) for model in pair)
     assert [row["id"] for row in found] == [1, 2, 3]
     assert_same([row["entities"] for row in found], [row["entities"] for row in expected])
+
+
+def test_tables(pair):
+    table = pa.table({"id": range(len(TEXTS)), "text": TEXTS})
+    found, expected = (model.predict_table(table, threshold=0.3) for model in pair)
+    assert found.schema == expected.schema
+    assert_same(found["entities"].to_pylist(), expected["entities"].to_pylist())
 
 
 def test_explanations(pair):

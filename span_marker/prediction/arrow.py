@@ -1,4 +1,4 @@
-"""Arrow tables: the column that is read, and the columns that are added. All engines have this one schema."""
+"""Arrow tables: the column that is read, and the columns that are added. All tables have one schema."""
 
 from __future__ import annotations
 
@@ -7,11 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-ENTITIES = "entities"
-"""The column of the entities."""
-
-ERROR = "error"
-"""The column that says what is wrong with a row, or is null."""
+from span_marker.prediction.readings import ENTITIES, ERROR
 
 DEFAULT_COLUMNS = ("text", "tokens")
 """Columns that are read if none is named."""
@@ -40,30 +36,47 @@ def as_table(batch: Any) -> Any:
     )
 
 
-def find_column(schema: Any, name: str | None = None) -> str:
-    """Find the column of the texts.
+def pick_column(names: Sequence[Any], name: Any = None, argument: str = "text_column") -> Any:
+    """Pick the column of the texts by its name.
 
     Args:
-        schema: The Arrow schema of the table.
+        names: Names of all columns.
         name: Its name. Defaults to ``text`` or ``tokens``.
+        argument: The argument that sets the name, for errors.
 
     Returns:
         Its name.
 
     Raises:
-        ValueError: If there is no such column, or there are both.
+        ValueError: If there is no such column, or more than one.
+    """
+    columns = [column for column in names if (column in DEFAULT_COLUMNS if name is None else column == name)]
+    if len(columns) != 1:
+        wanted = "either 'text' or 'tokens'" if name is None else f"a column {name!r}"
+        raise ValueError(f"the table must have {wanted}, but has {list(names)}: set {argument}")
+    return columns[0]
+
+
+def find_column(schema: Any, name: str | None = None, argument: str = "text_column") -> str:
+    """Find the column of the texts, and check its type.
+
+    Args:
+        schema: The Arrow schema of the table.
+        name: See `pick_column`.
+        argument: See `pick_column`.
+
+    Returns:
+        Its name.
+
+    Raises:
+        ValueError: If there is no such column, or more than one.
         TypeError: If it has neither strings nor lists of strings.
     """
-    columns = [column for column in ((name,) if name else DEFAULT_COLUMNS) if column in schema.names]
-    if len(columns) != 1:
-        wanted = f"a column {name!r}" if name else "either 'text' or 'tokens'"
-        raise ValueError(f"the table must have {wanted}, but has {schema.names}: set text_column")
-    type_ = _value_type(schema.field(columns[0]).type)
+    column: str = pick_column(schema.names, name, argument)
+    type_ = _value_type(schema.field(column).type)
     if not (_is_text(type_) or (_is_list(type_) and _is_text(_value_type(type_.value_type)))):
-        raise TypeError(
-            f"the column {columns[0]!r} must have strings or lists of strings, not {type_}: set text_column"
-        )
-    return columns[0]
+        raise TypeError(f"the column {column!r} must have strings or lists of strings, not {type_}: set {argument}")
+    return column
 
 
 def output_schema(schema: Any, column: str, with_labels: bool, with_origins: bool, with_errors: bool) -> Any:

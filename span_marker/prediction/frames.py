@@ -1,0 +1,115 @@
+"""Tables in, tables of the same kind out: Arrow, pandas and Polars. A library of frames is not imported, only used."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from span_marker.prediction.readings import (
+    ENTITIES,
+    ERROR,
+    OnError,
+    check_row_options,
+    read_contents,
+    reading_columns,
+)
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from span_marker.prediction.options import PredictOptions
+
+Table = TypeVar("Table")
+
+ADVICE = {
+    "polars": "call collect() first",
+    "datasets": "pass dataset.map a span_marker.bulk.Reader, or dataset.to_pandas()",
+    "duckdb": "pass relation.to_arrow_table()",
+    "_duckdb": "pass relation.to_arrow_table()",
+    "pyspark": "use span_marker.integrations.predict_dataframe",
+    "ray": "use span_marker.integrations.predict_dataset",
+}
+"""What to do with what is no table in memory, by the package that it is from."""
+
+
+class TableMixin:
+    """Adds entities to tables. The class that it is mixed into has ``predict`` and ``rules``."""
+
+    def predict_table(
+        self, table: Table, column: str | None = None, *, on_error: OnError = "raise", **options: Unpack[PredictOptions]
+    ) -> Table:
+        """Find the entities of the rows of a table, and add them as a column.
+
+        Each row is read alone, without document context. All other columns are kept as they are.
+
+        Args:
+            table: A DataFrame of pandas or Polars, or an Arrow table or record batch.
+            column: The column of the texts: strings, or lists of strings, which are words. Defaults to ``text`` or
+                ``tokens``.
+            on_error: What happens to texts that cannot be read, such as None: ``"raise"`` raises their error,
+                ``"column"`` says it in a column ``error``, which is null elsewhere, and leaves ``entities`` empty.
+            **options: Options of `predict`.
+
+        Returns:
+            A table of the same kind, with the columns ``entities``, lists of structs with the keys of `Entity`, and
+            ``error``, if it was asked for, at its end. They replace columns of these names. Their Arrow types do not
+            depend on the rows. In pandas, they are Arrow columns, too (``pandas.ArrowDtype``).
+
+        Raises:
+            TypeError: If ``table`` is none of these, the column has another type, ``predict`` has no such option, or a
+                text is None and ``on_error`` is ``"raise"``.
+            ValueError: If there is no such column, or an option is wrong.
+        """
+        check_row_options(on_error, options)
+        model: Any = self
+        model.predict([], **options)  # checks the options, also of tables without rows
+        return _predict_table(model, table, column, on_error, options)
+
+
+def _predict_table(model: Any, table: Any, column: str | None, on_error: OnError, options: Mapping[str, Any]) -> Any:
+    import pyarrow as pa  # takes long
+
+    from span_marker.prediction.arrow import add_columns, find_column, output_schema, pick_column
+
+    def add_entities(table: Any, column: str | None) -> Any:
+        name = find_column(table.schema, column, "column")
+        readings = read_contents(model, table.column(name).to_pylist(), on_error, options)
+        with_origins = bool(options.get("propagate")) or model.rules is not None
+        schema = output_schema(table.schema, name, bool(options.get("top_k")), with_origins, on_error == "column")
+        return add_columns(table, schema, reading_columns(readings))
+
+    if isinstance(table, (pa.Table, pa.RecordBatch)):
+        return add_entities(table, column)
+    added = [ENTITIES] if on_error == "raise" else [ENTITIES, ERROR]
+    if _is_frame(table, "pandas"):
+        pandas = sys.modules["pandas"]
+        name = pick_column(list(table.columns), column, "column")
+        found = add_entities(_as_arrow(table[name], str(name)), str(name))
+        arrays = {key: pandas.arrays.ArrowExtensionArray(found.column(key)) for key in added}
+        kept = table.drop(columns=[key for key in added if key in table.columns])
+        return kept.assign(**{key: pandas.Series(array, index=table.index) for key, array in arrays.items()})
+    if _is_frame(table, "polars"):
+        name = pick_column(table.columns, column, "column")
+        found = add_entities(table.select(name).to_arrow(), name)
+        return table.drop(added, strict=False).hstack(sys.modules["polars"].from_arrow(found.select(added)))
+    advice = ADVICE.get(type(table).__module__.partition(".")[0], "pass texts to predict, and files to predict_files")
+    raise TypeError(
+        "table must be a DataFrame of pandas or Polars, an Arrow table or a record batch, not "
+        f"{type(table).__name__}: {advice}"
+    )
+
+
+def _is_frame(table: Any, package: str) -> bool:
+    """Whether a value is a DataFrame of a package, which is imported if it is."""
+    return isinstance(table, getattr(sys.modules.get(package), "DataFrame", ()))
+
+
+def _as_arrow(series: Any, name: str) -> Any:
+    """Make an Arrow table of a column of pandas, whose NaN is null."""
+    import pyarrow as pa
+
+    try:
+        return pa.table({name: pa.array(series.astype(object), from_pandas=True)})
+    except (ValueError, TypeError) as error:
+        raise TypeError(f"the column {name!r} must have strings or lists of strings: {error}") from error

@@ -1,0 +1,106 @@
+"""Rows of texts that are read each by itself: what was found in each, or what is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+from span_marker.data.rows import check_text, check_words
+from span_marker.prediction.entities import Coverage
+from span_marker.prediction.options import PredictOptions
+
+OnError = Literal["raise", "column"]
+
+ENTITIES = "entities"
+"""The column of the entities."""
+
+ERROR = "error"
+"""The column that says what is wrong with a row, or is null."""
+
+
+class Reading(NamedTuple):
+    """What was read of a text.
+
+    Attributes:
+        entities: Its entities, as `SpanMarkerModel.predict` returns them.
+        error: What is wrong with the text if it could not be read, otherwise None.
+        coverage: How much of it was read; None if it could not be read.
+    """
+
+    entities: list[Any]
+    error: str | None = None
+    coverage: Coverage | None = None
+
+    def columns(self) -> dict[str, Any]:
+        """Return what to add to the row of the text: ``entities``, and ``error`` only if there is one."""
+        return {ENTITIES: self.entities} if self.error is None else {ENTITIES: [], ERROR: self.error}
+
+
+def reading_columns(readings: Sequence[Reading]) -> dict[str, list[Any]]:
+    """Return what was read as columns, ``entities`` and ``error``, with a value for each reading."""
+    return {
+        ENTITIES: [reading.entities for reading in readings],
+        ERROR: [reading.error for reading in readings],
+    }
+
+
+def check_row_options(on_error: str, options: Mapping[str, Any]) -> None:
+    """Check how rows are to be read.
+
+    Args:
+        on_error: What happens to texts that cannot be read.
+        options: Options of ``predict``, by name; their values are not checked.
+
+    Raises:
+        TypeError: If ``predict`` has no such option for rows.
+        ValueError: If ``on_error`` is unknown.
+    """
+    if on_error not in ("raise", "column"):
+        raise ValueError(f"on_error must be 'raise' or 'column', not {on_error!r}")
+    if unknown := options.keys() - PredictOptions.__annotations__.keys():
+        known = ", ".join(PredictOptions.__annotations__)
+        raise TypeError(f"predict has no option {min(unknown)!r} for batches of rows; it has {known}")
+
+
+def read_contents(
+    model: Any,
+    contents: Sequence[Any],
+    on_error: OnError,
+    options: Mapping[str, Any],
+    places: Sequence[str] | None = None,
+) -> list[Reading]:
+    """Find the entities of the texts of some rows.
+
+    Args:
+        model: A model, or whatever has its method ``predict``.
+        contents: Strings, or lists of words, or both.
+        on_error: What happens to those that are neither: ``"raise"`` raises their error, ``"column"`` returns it.
+        options: Options of ``predict``.
+        places: What to call each of them in errors. Defaults to their numbers.
+
+    Returns:
+        What was read of each, in order.
+
+    Raises:
+        TypeError: If one is neither a string nor a list of words, and ``on_error`` is ``"raise"``.
+    """
+    readings: list[Reading] = [Reading([])] * len(contents)
+    good: dict[bool, list[int]] = {False: [], True: []}
+    for index, content in enumerate(contents):
+        is_text = content is None or isinstance(content, str)
+        place = f"row {index}" if places is None else places[index]
+        try:
+            (check_text if is_text else check_words)(content, f"{place}: {'text' if is_text else 'tokens'}")
+        except TypeError as error:
+            if on_error == "raise":
+                raise
+            readings[index] = Reading([], str(error))
+        else:
+            good[not is_text].append(index)
+    for are_words, indices in good.items():
+        if indices:
+            sentences = [contents[index] for index in indices]
+            found = model.predict(sentences, is_split_into_words=are_words, return_coverage=True, **options)
+            for index, entities, coverage in zip(indices, *found, strict=True):
+                readings[index] = Reading(entities, coverage=coverage)
+    return readings
