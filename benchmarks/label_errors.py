@@ -39,8 +39,9 @@ from transformers import AutoModelForTokenClassification, AutoTokenizer, DataCol
 
 from span_marker import SpanMarkerModel, TrainingArguments
 from span_marker.core.labels import LabelledSpan
-from span_marker.curation import ALL_SPANS, LabelErrorReport, find_label_errors
-from span_marker.training.cross_validation import OutOfFold, predict_out_of_fold
+from span_marker.curation import LabelErrorReport, find_label_errors
+from span_marker.curation.label_errors import predict_all_spans
+from span_marker.training.cross_validation import OutOfFold
 
 DEPTHS = (100, 200, 500)
 MAX_LENGTH = 256
@@ -152,14 +153,13 @@ def predict_spans(options: argparse.Namespace, task: Task, seed: int) -> OutOfFo
         options.learning_rate,
         seed * options.folds,
     )
-    return predict_out_of_fold(
+    return predict_all_spans(
         lambda: SpanMarkerModel.from_pretrained(options.encoder, labels=data, model_max_length=MAX_LENGTH),
         data,
         TrainingArguments(str(folder), **on_this_machine(arguments)),
         options.folds,
         seed=seed,
         resume=True,
-        predict_options=ALL_SPANS,
     )
 
 

@@ -33,6 +33,7 @@ class LabelErrorReport(TextReport):
         suspects: The suspicious annotations, most probable first.
         items: The words or the text of each row.
         num_entities: Number of annotated entities.
+        num_unjudged: Number of those that are not judged, since they have more words than any span that is predicted.
         num_models: Number of predictions for each row that were averaged.
         dataset_name: Name of the data; None if unknown.
     """
@@ -40,6 +41,7 @@ class LabelErrorReport(TextReport):
     suspects: Sequence[Suspect] = field(repr=False)
     items: Sequence[Any] = field(repr=False)
     num_entities: int
+    num_unjudged: int = 0
     num_models: int = 1
     dataset_name: str | None = None
 
@@ -105,6 +107,8 @@ class LabelErrorReport(TextReport):
             f"{len(self.suspects):,} suspects in {len(self.rows):,} of {len(self.items):,} rows with "
             f"{self.num_entities:,} entities"
         ]
+        if self.num_unjudged:
+            lines += [f"{self.num_unjudged:,} entities are not judged: they are longer than entity_max_length"]
         lines += [f"{number:>8,}  {kind:<15} {KINDS[kind]}" for kind, number in self.kinds.items() if number]
         lines += [""] if self.suspects else []
         for suspect in self.suspects[:NUM_SHOWN]:

@@ -14,14 +14,17 @@ from span_marker.core.alignment import trim_entities
 from span_marker.core.checks import check_limit
 from span_marker.core.labels import have_overlap
 from span_marker.curation.label_error_report import LabelErrorReport
-from span_marker.curation.span_probabilities import find_mentions, mean_distributions, read_distributions
+from span_marker.curation.span_probabilities import Item, find_mentions, mean_distributions, read_distributions
 from span_marker.curation.suspects import find_suspects
 from span_marker.data.columns import read_columns, read_rows, require_dataset
 from span_marker.data.in_memory import AnnotatedData
-from span_marker.modeling import SpanMarkerModel
+from span_marker.error_analysis.matching import num_words
+from span_marker.modeling import SpanMarkerModel, without_adapter
 from span_marker.prediction.mixin import PredictOptions
-from span_marker.training.cross_validation import DATA, predict_out_of_fold
+from span_marker.preprocessing.word_fitting import set_word_splitter
+from span_marker.training.cross_validation import DATA, OutOfFold, predict_out_of_fold
 from span_marker.training.cross_validation_report import CrossValidationReport
+from span_marker.validation.limits import set_limits
 
 LEAST_LISTED = 1e-3
 """Probability of a label from which predictions list a span: far below what would be an entity."""
@@ -54,7 +57,8 @@ def find_label_errors(
         make_model_or_predictions: Makes a new, untrained model, see `span_marker.cross_validate`. Or out-of-fold
             predictions: for each row the entities as ``predict`` returns them, best with the options `ALL_SPANS`, or a
             `CrossValidationReport` that has them; or several of these in a list, which are averaged. What they do not
-            list counts as no entity for certain.
+            list counts as no entity for certain, except for annotated entities with more words than any span that they
+            list, which are out of reach of ``entity_max_length`` and are not judged.
         args: Training arguments of each model, see `span_marker.cross_validate`; required with ``make_model``.
         folds: Number of folds, see `span_marker.cross_validate`.
         repeats: Number of cross-validations, each with other folds and another seed, whose predictions are averaged.
@@ -90,20 +94,77 @@ def find_label_errors(
         for rows in (enumerate(zip(gold, _checked(model, len(gold)), strict=True)) for model in _list_models(predictions))
     ]
     means = [mean_distributions(row) for row in zip(*models, strict=True)]
+    longest = max((_num_words(item, span) for (item, _), row in zip(gold, means, strict=True) for span in row), default=0)
     may_overlap = any(have_overlap(entities) for _, entities in gold)
     ids = [row for (row,) in read_columns(data, ["id"])] if "id" in data.column_names else [None] * len(gold)
-    suspects = []
+    suspects, num_unjudged = [], 0
     for row, ((item, entities), predicted, mentions) in enumerate(
         zip(gold, means, find_mentions(gold, means), strict=True)
     ):
         for suspect in find_suspects(row, entities, predicted, mentions, may_overlap):
-            if suspect.probability >= min_probability:
+            if _num_words(item, suspect.span[1:]) > longest:
+                num_unjudged += 1
+            elif suspect.probability >= min_probability:
                 text = item[suspect.span.start : suspect.span.end]
                 text = text if isinstance(text, str) else " ".join(text)
                 suspects.append(suspect._replace(text=text, id=ids[row]))
     suspects.sort(key=lambda suspect: (-suspect.probability, -suspect.confidence))
-    items = [item for item, _ in gold]
-    return LabelErrorReport(suspects, items, sum(len(entities) for _, entities in gold), len(models), hub_name(data))
+    return LabelErrorReport(
+        suspects=suspects,
+        items=[item for item, _ in gold],
+        num_entities=sum(len(entities) for _, entities in gold),
+        num_unjudged=num_unjudged,
+        num_models=len(models),
+        dataset_name=hub_name(data),
+    )
+
+
+def _num_words(item: Item, span: Sequence[int]) -> int:
+    return num_words(item[span[0] : span[1]])
+
+
+def predict_all_spans(
+    make_model: Callable[[], SpanMarkerModel],
+    data: AnnotatedData,
+    args: TrainingArguments,
+    folds: int = 5,
+    *,
+    seed: int = 0,
+    resume: bool = False,
+) -> OutOfFold:
+    """Predict every row with a model that has not seen it, with the options `ALL_SPANS`.
+
+    Limits that are ``"auto"`` are set from all of the data, so that the models of all folds judge the same spans.
+
+    Args:
+        make_model: See `find_label_errors`.
+        data: See `find_label_errors`.
+        args: See `find_label_errors`.
+        folds: See `find_label_errors`.
+        seed: Seed of the folds.
+        resume: See `find_label_errors`.
+
+    Returns:
+        The predictions.
+
+    Raises:
+        TypeError: See `find_label_errors`.
+        ValueError: If a model is a multi-label model. See also `find_label_errors`.
+    """
+    data = require_dataset(data, DATA)
+
+    def make() -> SpanMarkerModel:
+        made = make_model()
+        model = without_adapter(made)
+        if model.config.multi_label:
+            raise ValueError(
+                "make_model made a model with multi_label=True, whose labels do not exclude each other: set it to False"
+            )
+        set_word_splitter(model.config, data)
+        set_limits(model.config, data, model.require_tokenizer())
+        return made
+
+    return predict_out_of_fold(make, data, args, folds, seed=seed, resume=resume, predict_options=ALL_SPANS)
 
 
 def _cross_validate(
@@ -121,9 +182,7 @@ def _cross_validate(
     for repeat in range(repeats):
         own = copy.copy(args)
         own.output_dir, own.seed = str(Path(str(args.output_dir), f"repeat-{repeat}")), args.seed + folds * repeat
-        rows = predict_out_of_fold(
-            make_model, data, own, folds, seed=seed + repeat, resume=resume, predict_options=ALL_SPANS
-        ).rows
+        rows = predict_all_spans(make_model, data, own, folds, seed=seed + repeat, resume=resume).rows
         predictions.append([row["entities"] for row in rows])
     return predictions
 
