@@ -1,8 +1,8 @@
 """Suspects: annotations that are probably wrong, with what is wrong and how probable that is. Pure functions.
 
 ``p(label | span)`` are out-of-fold probabilities. The probability that an annotated entity is wrong is
-``1 - p(label | span)``, the complement of its *self-confidence* (Northcutt et al. 2021, Confident Learning, section 4;
-Kuan and Mueller 2022, Model-agnostic label quality scoring). It is divided among what else may be true:
+``1 - p(label | span)``, the complement of its *self-confidence* (Northcutt et al. 2021, Confident Learning). It is
+divided among what else may be true:
 
 - *wrong label*: the most probable other label of the span, ``p(other | span)``;
 - *wrong boundary*: ``min(p(O | span), p(best | overlapping))``, with the most probable label of any span that overlaps
