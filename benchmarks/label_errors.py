@@ -120,7 +120,9 @@ def corrupt(
         added = LabelledSpan(str(generator.choice(labels)), word, word + 1)
         return Sentence(words, sorted([*entities, added], key=lambda entity: entity.start)), (word, word + 1)
     usual = [known[tuple(words[entity.start : entity.end])] for entity in entities]
-    places = [place for place, some in enumerate(usual) if kind != "inconsistent" or (len(some) > 3 and len(set(some)) == 1)]
+    places = [
+        place for place, some in enumerate(usual) if kind != "inconsistent" or (len(some) > 3 and len(set(some)) == 1)
+    ]
     if not places:
         return None
     place = int(generator.choice(places))
@@ -176,7 +178,10 @@ def predict_tokens(
             training = np.flatnonzero(folds != fold).tolist()
             path.parent.mkdir(parents=True, exist_ok=True)
             np.savez_compressed(
-                path, probabilities=np.concatenate(train_tokens(options, columns, tags, training, measured, seed * options.folds + fold))
+                path,
+                probabilities=np.concatenate(
+                    train_tokens(options, columns, tags, training, measured, seed * options.folds + fold)
+                ),
             )
         flat = np.load(path)["probabilities"]
         ends = np.cumsum([len(task.sentences[row].words) for row in measured])
@@ -209,7 +214,9 @@ def train_tokens(
     found = []
     for row in measured:
         words = columns["tokens"][row]
-        encoded = tokenizer(words, is_split_into_words=True, truncation=True, max_length=MAX_LENGTH, return_tensors="pt")
+        encoded = tokenizer(
+            words, is_split_into_words=True, truncation=True, max_length=MAX_LENGTH, return_tensors="pt"
+        )
         with torch.inference_mode():
             scores = model(**encoded.to(model.device)).logits[0].softmax(-1).cpu().numpy()
         probabilities = np.zeros((len(words), len(tags)), dtype=np.float32)
@@ -314,9 +321,7 @@ def judge_report(task: Task, models: list[list[Any]]) -> dict[str, Any]:
 
 def chance(task: Task) -> dict[str, Any]:
     """What a random order of rows, and of annotated entities, has on average."""
-    entities = [
-        (row, e.start, e.end) for row, s in enumerate(task.sentences[: task.num_judged]) for e in s.entities
-    ]
+    entities = [(row, e.start, e.end) for row, s in enumerate(task.sentences[: task.num_judged]) for e in s.entities]
     places = {error.place[0] for error in task.errors}
     wrong = sum(any(touches(place, error.place) for error in task.errors) for place in entities if place[0] in places)
     shares = {"sentences": len(places) / task.num_judged, "annotations": wrong / len(entities)}

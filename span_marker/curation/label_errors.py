@@ -91,10 +91,14 @@ def find_label_errors(
     gold = [(item, trim_entities(entities, item)) for item, entities in read_rows(data, DATA)]
     models = [
         [read_distributions(item, entities, f"row {row} of the predictions") for row, ((item, _), entities) in rows]
-        for rows in (enumerate(zip(gold, _checked(model, len(gold)), strict=True)) for model in _list_models(predictions))
+        for rows in (
+            enumerate(zip(gold, _checked(model, len(gold)), strict=True)) for model in _list_models(predictions)
+        )
     ]
     means = [mean_distributions(row) for row in zip(*models, strict=True)]
-    longest = max((_num_words(item, span) for (item, _), row in zip(gold, means, strict=True) for span in row), default=0)
+    longest = max(
+        (_num_words(item, span) for (item, _), row in zip(gold, means, strict=True) for span in row), default=0
+    )
     may_overlap = any(have_overlap(entities) for _, entities in gold)
     ids = [row for (row,) in read_columns(data, ["id"])] if "id" in data.column_names else [None] * len(gold)
     suspects, num_unjudged = [], 0

@@ -1,4 +1,4 @@
-"""Probabilities of spans: read from predictions, averaged over models, and compared with other mentions. Pure functions."""
+"""Probabilities of spans: of predictions, averaged over models, and beside other mentions. Pure functions."""
 
 from __future__ import annotations
 
@@ -174,7 +174,9 @@ def _contexts(item: Item, span: Span) -> tuple[tuple[str | None, ...], ...]:
     return (text, before, None), (text, None, after), (text, before, after)
 
 
-def weigh_mentions(distribution: Distribution, mentions: Mentions | None, weight: float = MENTION_WEIGHT) -> Distribution:
+def weigh_mentions(
+    distribution: Distribution, mentions: Mentions | None, weight: float = MENTION_WEIGHT
+) -> Distribution:
     """Combine what a model predicts for a span with how other mentions are annotated.
 
     It is the mean of the posterior of a Dirichlet distribution whose prior has the model's probabilities, with a total
@@ -197,6 +199,4 @@ def weigh_mentions(distribution: Distribution, mentions: Mentions | None, weight
         return distribution
     labels = [label for label in {**distribution, **mentions.counts} if label != OUTSIDE]
     total = mentions.number + weight
-    return {
-        label: (mentions.counts.get(label, 0) + weight * distribution.get(label, 0.0)) / total for label in labels
-    }
+    return {label: (mentions.counts.get(label, 0) + weight * distribution.get(label, 0.0)) / total for label in labels}

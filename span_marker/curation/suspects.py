@@ -96,9 +96,7 @@ def find_suspects(
         >>> suspect.kind, suspect.probability, suspect.suggested
         ('wrong-label', 0.75, LabelledSpan(label='LOC', start=0, end=1))
     """
-    weighed = {
-        span: weigh_mentions(predicted.get(span, {}), mentions.get(span)) for span in {**predicted, **mentions}
-    }
+    weighed = {span: weigh_mentions(predicted.get(span, {}), mentions.get(span)) for span in {**predicted, **mentions}}
     own = {entity: weighed.get(entity[1:], {}).get(entity.label, 0.0) for entity in gold}
     annotated = {entity[1:] for entity in gold}
     free = []

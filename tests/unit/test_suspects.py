@@ -2,8 +2,8 @@
 
 import pytest
 from hypothesis import given
-from test_span_probabilities import SPANS, distributions
 from hypothesis import strategies as st
+from test_span_probabilities import SPANS, distributions
 
 from span_marker.core.labels import LabelledSpan
 from span_marker.curation.span_probabilities import Mentions, overlap
