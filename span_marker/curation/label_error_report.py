@@ -31,7 +31,7 @@ class LabelErrorReport(TextReport):
 
     Attributes:
         suspects: The suspicious annotations, most probable first.
-        items: The words or the text of each row.
+        annotated: The words or the text of each row, and its annotated entities.
         num_entities: Number of annotated entities.
         num_unjudged: Number of those that are not judged, since they have more words than any span that is predicted.
         num_models: Number of predictions for each row that were averaged.
@@ -39,7 +39,7 @@ class LabelErrorReport(TextReport):
     """
 
     suspects: Sequence[Suspect] = field(repr=False)
-    items: Sequence[Any] = field(repr=False)
+    annotated: Sequence[tuple[Any, list[LabelledSpan]]] = field(repr=False)
     num_entities: int
     num_unjudged: int = 0
     num_models: int = 1
@@ -84,6 +84,19 @@ class LabelErrorReport(TextReport):
         places = [name for name in table.columns if name.endswith(("_start", "_end"))]
         return table.astype(dict.fromkeys(places, "Int64"))
 
+    def tasks(self) -> list[dict[str, Any]]:
+        """Return the rows with suspects, to be corrected in an annotation tool, the most suspicious first.
+
+        Returns:
+            Dicts with ``tokens`` or ``text``, the ``id`` of the row or else its number, what is annotated as
+            ``entities``, and what is suggested instead as ``predictions``. Suggested entities have a ``score``, those
+            that stay as they are have none.
+        """
+        by_row: dict[int, list[Suspect]] = {row: [] for row in self.rows}
+        for suspect in self.suspects:
+            by_row[suspect.row].append(suspect)
+        return [_as_task(*self.annotated[row], suspects) for row, suspects in by_row.items()]
+
     def write_html(self, path: StrPath, title: str = "Suspicious annotations") -> None:
         """Write a page with all suspects in context, which can be filtered by kind.
 
@@ -98,13 +111,13 @@ class LabelErrorReport(TextReport):
             report=self,
             kinds=[(kind, number) for kind, number in self.kinds.items() if number],
             meanings=KINDS,
-            draw_suspect=lambda suspect: _draw(self.items[suspect.row], suspect),
+            draw_suspect=lambda suspect: _draw(self.annotated[suspect.row][0], suspect),
             describe=_describe,
         )
 
     def __str__(self) -> str:
         lines = [
-            f"{len(self.suspects):,} suspects in {len(self.rows):,} of {len(self.items):,} rows with "
+            f"{len(self.suspects):,} suspects in {len(self.rows):,} of {len(self.annotated):,} rows with "
             f"{self.num_entities:,} entities"
         ]
         if self.num_unjudged:
@@ -118,6 +131,20 @@ class LabelErrorReport(TextReport):
             )
         rest = len(self.suspects) - NUM_SHOWN
         return "\n".join([*lines, *[f"... and {rest:,} more"] * (rest > 0)])
+
+
+def _as_task(item: Any, entities: Sequence[LabelledSpan], suspects: Sequence[Suspect]) -> dict[str, Any]:
+    """A row with its annotation and what is suggested instead."""
+    replaced = {suspect.annotated for suspect in suspects}
+    kept = [entity._asdict() for entity in entities if entity not in replaced]
+    scores = {suspect.suggested: suspect.confidence for suspect in suspects if suspect.suggested is not None}
+    predictions = [*kept, *({**entity._asdict(), "score": score} for entity, score in scores.items())]
+    return {
+        "id": suspects[0].row if suspects[0].id is None else suspects[0].id,
+        "text" if isinstance(item, str) else "tokens": item,
+        "entities": [entity._asdict() for entity in entities],
+        "predictions": sorted(predictions, key=lambda entity: (entity["start"], entity["end"])),
+    }
 
 
 EMPTY = Suspect(0, "missing", 0.0, None, None, 0.0)

@@ -26,7 +26,7 @@ from span_marker.training.cross_validation import DATA, OutOfFold, predict_out_o
 from span_marker.training.cross_validation_report import CrossValidationReport
 from span_marker.validation.limits import set_limits
 
-LEAST_LISTED = 1e-3
+LEAST_LISTED = 1e-4
 """Probability of a label from which predictions list a span: far below what would be an entity."""
 
 ALL_SPANS: PredictOptions = {"threshold": LEAST_LISTED, "decoding": "overlapping", "top_k": 10_000}
@@ -115,7 +115,7 @@ def find_label_errors(
     suspects.sort(key=lambda suspect: (-suspect.probability, -suspect.confidence))
     return LabelErrorReport(
         suspects=suspects,
-        items=[item for item, _ in gold],
+        annotated=gold,
         num_entities=sum(len(entities) for _, entities in gold),
         num_unjudged=num_unjudged,
         num_models=len(models),

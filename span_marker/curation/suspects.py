@@ -10,7 +10,8 @@ divided among what else may be true:
 - *spurious*: the rest of ``p(O | span)``.
 
 The largest of them is the kind of the suspect. Where no entity is annotated, a *missing* entity has the probability
-``1 - p(O | span)`` of the most probable span of those that overlap.
+``1 - p(O | span)`` of the most probable span of those that overlap, with odds that are `MISSING_ODDS` times as high:
+what is annotated was decided by somebody, what is not may have been overlooked.
 """
 
 from __future__ import annotations
@@ -35,6 +36,12 @@ KINDS: dict[SuspectKind, str] = {
 MAJORITY = 0.8
 LEAST_MENTIONS = 2
 """An annotation is inconsistent if at least this many other mentions, and this share of all, agree on another label."""
+
+
+MISSING_ODDS = 4.0
+"""How much more often a missing entity is an error than an annotated one to which models give the same probability of
+being wrong, as a ratio of odds. Among suspects of at least 0.5 in CoNLL-2003 training data with synthetic errors, a third
+of the missing entities were errors, and an eighth of the others."""
 
 
 class Suspect(NamedTuple):
@@ -112,8 +119,9 @@ def find_suspects(
         free += [] if contested else [other]
     suspects = [_judge(row, entity, gold, weighed.get(entity[1:], {}), rivals[entity]) for entity in own]
     for entity, score in _most_probable(free, may_overlap):
-        probability = min(sum(weighed[entity[1:]].values()), 1.0)
-        suspects.append(Suspect(row, "missing", probability, None, entity, score))
+        probability = 1 - _outside(weighed[entity[1:]])
+        odds = MISSING_ODDS * probability
+        suspects.append(Suspect(row, "missing", odds / (odds + 1 - probability), None, entity, score))
     for suspect in suspects:
         span = suspect.span[1:]
         yield _consider_mentions(suspect, weighed.get(span, {}), mentions.get(span))

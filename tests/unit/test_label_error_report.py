@@ -20,7 +20,7 @@ def test_it_is_printed_with_kinds_and_suspects(report):
         "       1  missing         entities that are not annotated",
         "",
         "1.000  wrong-label     row 0: 'Ann Lee': LOC -> PER (0.750)",
-        "0.875  missing         row 1: 'Rome': nothing -> LOC (0.875)",
+        "0.966  missing         row 1: 'Rome': nothing -> LOC (0.875)",
     ]
 
 
@@ -63,3 +63,17 @@ def test_the_page_shows_both_sides_and_escapes_the_text(tmp_path):
     assert "&lt;b&gt;" in page
     assert "<b>" not in page
     assert 'id="kind-0"' in page
+
+
+def test_tasks_have_the_suggestion_beside_the_annotation(report):
+    first, second = report.tasks()
+    assert first["id"] == "a"
+    assert first["tokens"] == ROWS[0]["tokens"]
+    assert first["entities"] == ROWS[0]["entities"]
+    assert first["predictions"] == [{"label": "PER", "start": 0, "end": 2, "score": 0.75}]
+    assert second["predictions"] == [{"label": "LOC", "start": 1, "end": 2, "score": 0.875}]
+    rows = [
+        {"text": "Ann Bo", "entities": [{"label": "X", "start": 0, "end": 3}, {"label": "PER", "start": 4, "end": 6}]}
+    ]
+    [task] = find_label_errors(rows, [[{"label": "PER", "score": 1.0, "start": 4, "end": 6}]]).tasks()
+    assert task == {"id": 0, **rows[0], "predictions": rows[0]["entities"][1:]}

@@ -12,6 +12,11 @@ from span_marker.curation.suspects import find_suspects
 PER, LOC = LabelledSpan("PER", 0, 2), LabelledSpan("LOC", 0, 2)
 
 
+def odds(probability):
+    """A probability with odds that are four times as high, those of missing entities."""
+    return pytest.approx(1 / (1 + (1 / probability - 1) / 4))
+
+
 def judge(gold, predicted, mentions=None, **options):
     return [tuple(s[1:6]) for s in find_suspects(0, gold, predicted, mentions or {}, **options)]
 
@@ -37,8 +42,8 @@ def test_the_most_probable_of_overlapping_spans_is_missing():
     predicted = {(0, 2): {"PER": 0.5, "LOC": 0.25}, (1, 3): {"LOC": 0.625}, (3, 4): {"PER": 0.125}}
     missing = LabelledSpan("LOC", 1, 3)
     assert judge([], predicted) == [
-        ("missing", 0.625, None, missing, 0.625),
-        ("missing", 0.125, None, LabelledSpan("PER", 3, 4), 0.125),
+        ("missing", odds(0.625), None, missing, 0.625),
+        ("missing", odds(0.125), None, LabelledSpan("PER", 3, 4), 0.125),
     ]
 
 
@@ -47,7 +52,7 @@ def test_entities_that_may_overlap_do_not_exclude_what_is_less_probable():
     inner = LabelledSpan("LOC", 0, 1)
     assert judge([PER], predicted, may_overlap=True) == [
         ("spurious", 0.25, PER, None, 0.25),
-        ("missing", 0.5, None, inner, 0.5),
+        ("missing", odds(0.5), None, inner, 0.5),
     ]
     assert judge([PER], {**predicted, (0, 2): {"PER": 0.25}}, may_overlap=True) == [
         ("wrong-boundary", 0.75, PER, inner, 0.5)
@@ -58,11 +63,11 @@ def test_an_annotation_that_most_mentions_contradict_is_inconsistent():
     predicted = {(0, 2): {"PER": 0.5, "LOC": 0.5}}
     [suspect] = find_suspects(0, [PER], predicted, {(0, 2): Mentions({"LOC": 4, "PER": 1})})
     assert (suspect.kind, suspect.suggested, suspect.mentions, suspect.agreeing) == ("inconsistent", LOC, 5, 1)
-    assert suspect.probability == pytest.approx(1 - (1 + 5 * 0.5) / 10)
-    assert suspect.confidence == pytest.approx((4 + 5 * 0.5) / 10)
+    assert suspect.probability == pytest.approx(1 - (1 + 0.5) / 6)
+    assert suspect.confidence == pytest.approx((4 + 0.5) / 6)
     [suspect] = find_suspects(0, [PER], predicted, {(0, 2): Mentions({"O": 2})})
     assert (suspect.kind, suspect.suggested) == ("inconsistent", None)
-    assert suspect.confidence == pytest.approx(2 / 7)
+    assert suspect.confidence == pytest.approx(2 / 3)
     [suspect] = find_suspects(0, [PER], predicted, {(0, 2): Mentions({"LOC": 3, "PER": 1})})
     assert (suspect.kind, suspect.mentions, suspect.agreeing) == ("wrong-label", 4, 1)
     [suspect] = find_suspects(0, [], {(0, 2): {"PER": 0.25}}, {(0, 2): Mentions({"PER": 2})})
@@ -85,7 +90,7 @@ def test_every_annotation_is_judged_once_and_nothing_else_overlaps_it(entities, 
     for suspect in suspects:
         own = {} if suspect.annotated is None else predicted.get(suspect.annotated[1:], {})
         total = sum(predicted.get(suspect.span[1:], {}).values())
-        expected = total if suspect.annotated is None else 1 - own.get(suspect.annotated.label, 0.0)
-        assert suspect.probability == pytest.approx(expected)
+        expected = 1 - own.get(suspect.annotated.label, 0.0) if suspect.annotated else total and odds(total)
+        assert suspect.probability == (expected if suspect.annotated is None else pytest.approx(expected))
         assert suspect.row == 3
         assert -1e-9 <= suspect.confidence <= 1 + 1e-9
