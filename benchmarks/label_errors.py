@@ -203,7 +203,7 @@ def train_tokens(
     set_seed(seed)
     model = AutoModelForTokenClassification.from_pretrained(options.encoder, num_labels=len(tags))
     rows = [encode(tokenizer, columns["tokens"][row], columns["ner_tags"][row], MAX_LENGTH) for row in training]
-    arguments = training_arguments(len(rows), options.epochs, options.batch_size, options.learning_rate, seed)
+    arguments = training_arguments(len(rows), options.epochs, options.batch_size, options.token_learning_rate, seed)
     transformers.Trainer(
         model=model,
         args=transformers.TrainingArguments(str(options.results / "unused"), **on_this_machine(arguments)),
@@ -390,7 +390,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--batch-size", type=int, default=16)
-    parser.add_argument("--learning-rate", type=float, default=2e-4)
+    parser.add_argument("--learning-rate", type=float, default=3e-4)
+    parser.add_argument("--token-learning-rate", type=float, default=3e-4, help="that of the token classifier")
     options = parser.parse_args()
     if options.errors == "real" and options.corpus is None:
         parser.error("--errors real needs --corpus")

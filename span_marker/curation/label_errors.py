@@ -182,7 +182,7 @@ def _cross_validate(
 ) -> list[Predictions]:
     if args is None:
         raise TypeError("args must be TrainingArguments, with which the models of make_model are trained")
-    predictions = []
+    predictions: list[Predictions] = []
     for repeat in range(repeats):
         own = copy.copy(args)
         own.output_dir, own.seed = str(Path(str(args.output_dir), f"repeat-{repeat}")), args.seed + folds * repeat

@@ -40,7 +40,7 @@ LEAST_MENTIONS = 2
 
 MISSING_ODDS = 4.0
 """How much more often a missing entity is an error than an annotated one to which models give the same probability of
-being wrong, as a ratio of odds. Among suspects of at least 0.5 in CoNLL-2003 training data with synthetic errors, a third
+being wrong, as a ratio of odds. Of the suspects from 0.5 on in CoNLL-2003 training data with synthetic errors, a third
 of the missing entities were errors, and an eighth of the others."""
 
 
