@@ -8,7 +8,7 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakSet
 
 import numpy as np
@@ -40,6 +40,22 @@ PREDICTIONS = "predictions.json"
 
 OPEN = ("output_dir", "run_name", "local_rank")
 """Training arguments that may change when a cross-validation is resumed."""
+
+
+class OutOfFold(NamedTuple):
+    """Predictions of models that have not seen what they predict, in the order of the data.
+
+    Attributes:
+        gold: The words or the text of each row, and its gold entities.
+        rows: A dict for each row, with its columns and the predicted ``entities``.
+        fold_of_row: The fold of each row, counted from 0.
+        group_of_row: The document of each row, counted from 0; None if the data has no documents.
+    """
+
+    gold: GoldRows
+    rows: list[dict[str, Any]]
+    fold_of_row: list[int]
+    group_of_row: list[int] | None
 
 
 def cross_validate(
@@ -101,6 +117,41 @@ def cross_validate(
         ...     TrainingArguments("folds", learning_rate=5e-5, num_train_epochs=3, save_strategy="no"),
         ... )  # doctest: +SKIP
     """
+    data = require_dataset(data, DATA)
+    predictions = predict_out_of_fold(
+        make_model, data, args, folds, seed=seed, resume=resume, predict_options=predict_options
+    )
+    return CrossValidationReport.from_predictions(*predictions, seed=seed, dataset_name=hub_name(data))
+
+
+def predict_out_of_fold(
+    make_model: Callable[[], SpanMarkerModel],
+    data: AnnotatedData,
+    args: TrainingArguments,
+    folds: int = 5,
+    *,
+    seed: int = 0,
+    resume: bool = False,
+    predict_options: PredictOptions | None = None,
+) -> OutOfFold:
+    """Predict every row of the data with a model that was trained on other folds. See `cross_validate`.
+
+    Args:
+        make_model: See `cross_validate`.
+        data: See `cross_validate`.
+        args: See `cross_validate`.
+        folds: See `cross_validate`.
+        seed: Seed of the folds.
+        resume: See `cross_validate`.
+        predict_options: See `cross_validate`.
+
+    Returns:
+        The predictions.
+
+    Raises:
+        TypeError: See `cross_validate`.
+        ValueError: See `cross_validate`.
+    """
     data, options = require_dataset(data, DATA), _check_options(predict_options)
     _check_arguments(args, folds)
     make_model = _make_new(make_model)
@@ -124,9 +175,7 @@ def cross_validate(
                 _save(path, settings, entities)
         for row, row_entities in zip(np.flatnonzero(np.equal(fold_of_row, fold)), entities, strict=True):
             rows[row]["entities"] = row_entities
-    return CrossValidationReport.from_predictions(
-        gold, rows, fold_of_row, groups, seed=seed, dataset_name=hub_name(data)
-    )
+    return OutOfFold(gold, rows, fold_of_row, groups)
 
 
 def _check_options(options: PredictOptions | None) -> dict[str, Any]:

@@ -7,7 +7,17 @@ from importlib import import_module
 
 import pytest
 
-PACKAGES = ("checkpoints", "data", "error_analysis", "export", "integrations", "scores", "training", "validation")
+PACKAGES = (
+    "checkpoints",
+    "curation",
+    "data",
+    "error_analysis",
+    "export",
+    "integrations",
+    "scores",
+    "training",
+    "validation",
+)
 
 
 @pytest.mark.parametrize("name", PACKAGES)

@@ -20,6 +20,7 @@ from span_marker.candidate_filter.threshold import FilterPoint, SpanFilterReport
 from span_marker.core.json_values import json_value
 from span_marker.core.labels import LabelledSpan
 from span_marker.core.tables import TextReport
+from span_marker.curation import LabelErrorReport, find_label_errors
 from span_marker.error_analysis.comparison import Comparison, compare_reports
 from span_marker.error_analysis.report import ErrorReport
 from span_marker.export import ExportReport, QuantizationReport
@@ -60,6 +61,7 @@ REPORTS = {
     ExportReport: lambda: ExportReport(3, 9, 2, 1e-7, ("filtered", "all")),
     FixReport: lambda: validate(Dataset.from_list(ROWS)).fix(Dataset.from_list(ROWS))[1],
     PaceReport: lambda: PaceReport((Pace(1, 2.0, 3.0, 4.0),), 5, 6.0, "cpu", 1),
+    LabelErrorReport: lambda: find_label_errors(ROWS, [[]]),
     LimitsReport: lambda: suggest_limits(DATA, build_tokenizer("wordpiece")),
     QuantizationReport: lambda: QuantizationReport(3, 2, 2, 1, 1, 0.25, (4096, 1024)),
     RedactionReport: lambda: RedactionReport("numbered", 1, 9, 3, 1, {"PER": 1}, {"PER": 1}),

@@ -1,0 +1,7 @@
+"""Curation: better data. See ``docs/curation.md``."""
+
+from span_marker.curation.label_error_report import LabelErrorReport
+from span_marker.curation.label_errors import ALL_SPANS, find_label_errors
+from span_marker.curation.suspects import Suspect
+
+__all__ = ["ALL_SPANS", "LabelErrorReport", "Suspect", "find_label_errors"]

@@ -1,0 +1,215 @@
+"""From annotated data to its suspicious annotations."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainingArguments
+
+from span_marker.checkpoints.training_record import hub_name
+from span_marker.core.alignment import trim_entities
+from span_marker.core.checks import check_limit
+from span_marker.core.labels import have_overlap
+from span_marker.curation.label_error_report import LabelErrorReport
+from span_marker.curation.span_probabilities import Item, find_mentions, mean_distributions, read_distributions
+from span_marker.curation.suspects import find_suspects
+from span_marker.data.columns import read_columns, read_rows, require_dataset
+from span_marker.data.in_memory import AnnotatedData
+from span_marker.error_analysis.matching import num_words
+from span_marker.modeling import SpanMarkerModel, without_adapter
+from span_marker.prediction.mixin import PredictOptions
+from span_marker.preprocessing.word_fitting import set_word_splitter
+from span_marker.training.cross_validation import DATA, OutOfFold, predict_out_of_fold
+from span_marker.training.cross_validation_report import CrossValidationReport
+from span_marker.validation.limits import set_limits
+
+LEAST_LISTED = 1e-4
+"""Probability of a label from which predictions list a span: far below what would be an entity."""
+
+ALL_SPANS: PredictOptions = {"threshold": LEAST_LISTED, "decoding": "overlapping", "top_k": 10_000}
+"""Options of ``predict`` with which the probabilities of annotations are known that the model does not believe in."""
+
+Predictions = Sequence[Any] | CrossValidationReport
+
+
+def find_label_errors(
+    data: AnnotatedData,
+    make_model_or_predictions: Callable[[], SpanMarkerModel] | Predictions | Sequence[Predictions],
+    args: TrainingArguments | None = None,
+    folds: int = 5,
+    *,
+    repeats: int = 1,
+    seed: int = 0,
+    resume: bool = False,
+    min_probability: float = 0.5,
+) -> LabelErrorReport:
+    """Find annotations that are probably wrong, and entities that are probably missing.
+
+    Every row is judged by models that have not seen its annotation, see `span_marker.cross_validate`. What is judged,
+    and how, see `span_marker.curation.suspects`. Other mentions of the same words count as evidence, too, see
+    `span_marker.curation.span_probabilities.weigh_mentions`.
+
+    Args:
+        data: The annotated data, see `span_marker.cross_validate`.
+        make_model_or_predictions: Makes a new, untrained model, see `span_marker.cross_validate`. Or out-of-fold
+            predictions: for each row the entities as ``predict`` returns them, best with the options `ALL_SPANS`, or a
+            `CrossValidationReport` that has them; or several of these in a list, which are averaged. What they do not
+            list counts as no entity for certain, except for annotated entities with more words than any span that they
+            list, which are out of reach of ``entity_max_length`` and are not judged.
+        args: Training arguments of each model, see `span_marker.cross_validate`; required with ``make_model``.
+        folds: Number of folds, see `span_marker.cross_validate`.
+        repeats: Number of cross-validations, each with other folds and another seed, whose predictions are averaged.
+            The first is in the folder ``repeat-0`` of ``args.output_dir``.
+        seed: Seed of the folds. Cross-validation number ``i`` uses ``seed + i``.
+        resume: Whether to take the predictions of finished folds from ``args.output_dir``.
+        min_probability: The least probability of being wrong of an annotation that is reported.
+
+    Returns:
+        The suspects, the most probable first.
+
+    Raises:
+        TypeError: If ``data`` is not a `Dataset`, ``args`` is missing, or a value has the wrong type.
+        ValueError: If the data is not annotated; an argument is out of range; there are more or fewer predictions than
+            rows; or they have no scores, or those of a multi-label model. See also `span_marker.cross_validate`.
+
+    Example:
+        >>> data = [{"tokens": ["Ann", "Lee"], "entities": [{"label": "LOC", "start": 0, "end": 2}]}]
+        >>> predicted = [{"label": "PER", "score": 0.9, "word_start_index": 0, "word_end_index": 2}]
+        >>> [suspect] = find_label_errors(data, [predicted]).suspects
+        >>> suspect.kind, suspect.probability, suspect.suggested.label
+        ('wrong-label', 1.0, 'PER')
+    """
+    data = require_dataset(data, DATA)
+    check_limit("repeats", repeats, at_least=1)
+    if not 0 <= min_probability <= 1:
+        raise ValueError(f"min_probability={min_probability} must be a probability, from 0 to 1")
+    source = make_model_or_predictions
+    predictions = _cross_validate(data, source, args, folds, repeats, seed, resume) if callable(source) else source
+    gold = [(item, trim_entities(entities, item)) for item, entities in read_rows(data, DATA)]
+    models = [
+        [read_distributions(item, entities, f"row {row} of the predictions") for row, ((item, _), entities) in rows]
+        for rows in (
+            enumerate(zip(gold, _checked(model, len(gold)), strict=True)) for model in _list_models(predictions)
+        )
+    ]
+    means = [mean_distributions(row) for row in zip(*models, strict=True)]
+    longest = max(
+        (_num_words(item, span) for (item, _), row in zip(gold, means, strict=True) for span in row), default=0
+    )
+    may_overlap = any(have_overlap(entities) for _, entities in gold)
+    ids = [row for (row,) in read_columns(data, ["id"])] if "id" in data.column_names else [None] * len(gold)
+    suspects, num_unjudged = [], 0
+    for row, ((item, entities), predicted, mentions) in enumerate(
+        zip(gold, means, find_mentions(gold, means), strict=True)
+    ):
+        for suspect in find_suspects(row, entities, predicted, mentions, may_overlap):
+            if _num_words(item, suspect.span[1:]) > longest:
+                num_unjudged += 1
+            elif suspect.probability >= min_probability:
+                text = item[suspect.span.start : suspect.span.end]
+                text = text if isinstance(text, str) else " ".join(text)
+                suspects.append(suspect._replace(text=text, id=ids[row]))
+    suspects.sort(key=lambda suspect: (-suspect.probability, -suspect.confidence))
+    return LabelErrorReport(
+        suspects=suspects,
+        annotated=gold,
+        num_entities=sum(len(entities) for _, entities in gold),
+        num_unjudged=num_unjudged,
+        num_models=len(models),
+        dataset_name=hub_name(data),
+    )
+
+
+def _num_words(item: Item, span: Sequence[int]) -> int:
+    return num_words(item[span[0] : span[1]])
+
+
+def predict_all_spans(
+    make_model: Callable[[], SpanMarkerModel],
+    data: AnnotatedData,
+    args: TrainingArguments,
+    folds: int = 5,
+    *,
+    seed: int = 0,
+    resume: bool = False,
+) -> OutOfFold:
+    """Predict every row with a model that has not seen it, with the options `ALL_SPANS`.
+
+    Limits that are ``"auto"`` are set from all of the data, so that the models of all folds judge the same spans.
+
+    Args:
+        make_model: See `find_label_errors`.
+        data: See `find_label_errors`.
+        args: See `find_label_errors`.
+        folds: See `find_label_errors`.
+        seed: Seed of the folds.
+        resume: See `find_label_errors`.
+
+    Returns:
+        The predictions.
+
+    Raises:
+        TypeError: See `find_label_errors`.
+        ValueError: If a model is a multi-label model. See also `find_label_errors`.
+    """
+    data = require_dataset(data, DATA)
+
+    def make() -> SpanMarkerModel:
+        made = make_model()
+        model = without_adapter(made)
+        if model.config.multi_label:
+            raise ValueError(
+                "make_model made a model with multi_label=True, whose labels do not exclude each other: set it to False"
+            )
+        set_word_splitter(model.config, data)
+        set_limits(model.config, data, model.require_tokenizer())
+        return made
+
+    return predict_out_of_fold(make, data, args, folds, seed=seed, resume=resume, predict_options=ALL_SPANS)
+
+
+def _cross_validate(
+    data: Any,
+    make_model: Callable[[], SpanMarkerModel],
+    args: TrainingArguments | None,
+    folds: int,
+    repeats: int,
+    seed: int,
+    resume: bool,
+) -> list[Predictions]:
+    if args is None:
+        raise TypeError("args must be TrainingArguments, with which the models of make_model are trained")
+    predictions: list[Predictions] = []
+    for repeat in range(repeats):
+        own = copy.copy(args)
+        own.output_dir, own.seed = str(Path(str(args.output_dir), f"repeat-{repeat}")), args.seed + folds * repeat
+        rows = predict_all_spans(make_model, data, own, folds, seed=seed + repeat, resume=resume).rows
+        predictions.append([row["entities"] for row in rows])
+    return predictions
+
+
+def _list_models(predictions: Any) -> list[Predictions]:
+    """The predictions of each model. Those of one model are a list of rows, whose entities are dicts."""
+    if isinstance(predictions, CrossValidationReport):
+        return [predictions]
+    if not isinstance(predictions, Sequence) or isinstance(predictions, str):
+        raise TypeError(
+            "make_model_or_predictions must be a function that makes a model, or a list with the predictions of each "
+            f"row, not {type(predictions).__name__}"
+        )
+    return list(predictions) if any(map(_is_model, predictions)) else [predictions]
+
+
+def _is_model(entry: Any) -> bool:
+    """Whether an entry of a list is the predictions of a model, rather than the entities of a row, which are dicts."""
+    return isinstance(entry, CrossValidationReport) or not all(isinstance(entity, Mapping) for entity in entry)
+
+
+def _checked(model: Any, num_rows: int) -> Sequence[Any]:
+    rows = model.predictions if isinstance(model, CrossValidationReport) else model
+    if len(rows) != num_rows:
+        raise ValueError(f"{len(rows)} predictions for the {num_rows} rows of the {DATA} data: pass one for each")
+    return rows

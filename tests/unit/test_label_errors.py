@@ -1,0 +1,106 @@
+"""From annotated data to a ranked report of suspicious annotations."""
+
+import pytest
+from datasets import Dataset
+from test_cross_validation import arguments, make_model, make_rows
+
+from span_marker import cross_validate
+from span_marker.curation import ALL_SPANS, find_label_errors
+from span_marker.curation.label_errors import predict_all_spans
+
+ROWS = [
+    {"id": "a", "tokens": ["Ann", "Lee", "went"], "entities": [{"label": "LOC", "start": 0, "end": 2}]},
+    {"id": "b", "tokens": ["to", "Rome"], "entities": []},
+    {"id": "c", "tokens": ["by", "Bo"], "entities": [{"label": "PER", "start": 1, "end": 2}]},
+]
+PREDICTED = [
+    [{"label": "PER", "score": 0.75, "word_start_index": 0, "word_end_index": 2}],
+    [{"label": "LOC", "score": 0.875, "word_start_index": 1, "word_end_index": 2}],
+    [{"label": "PER", "score": 0.75, "word_start_index": 1, "word_end_index": 2}],
+]
+
+
+def test_suspects_are_ranked():
+    report = find_label_errors(ROWS, PREDICTED)
+    assert [(s.row, s.id, s.kind, s.text, s.probability) for s in report.suspects] == [
+        (0, "a", "wrong-label", "Ann Lee", 1.0),
+        (1, "b", "missing", "Rome", pytest.approx(3.5 / 3.625)),
+    ]
+    assert (report.num_entities, report.num_models, report.num_unjudged, report.rows) == (2, 1, 0, [0, 1])
+    assert len(find_label_errors(ROWS, PREDICTED, min_probability=0.25).suspects) == 3
+    assert len(find_label_errors(ROWS, PREDICTED, min_probability=1).suspects) == 1
+
+
+def test_tags_and_texts_are_read_too():
+    tagged = [{"tokens": ["Ann", "went"], "ner_tags": ["B-LOC", "O"]}]
+    predicted = [{"label": "PER", "score": 0.75, "start": 0, "end": 1}]
+    [suspect] = find_label_errors(tagged, [predicted]).suspects
+    assert (suspect.text, suspect.annotated.label) == ("Ann", "LOC")
+    texts = [{"text": "Ann went", "entities": [{"label": "LOC", "start": 0, "end": 4}]}]
+    [suspect] = find_label_errors(texts, [[{**predicted[0], "end": 3}]]).suspects
+    assert (suspect.kind, suspect.text, suspect.annotated[1:]) == ("wrong-label", "Ann", (0, 3))
+
+
+def test_predictions_of_several_models_are_averaged():
+    unsure = [[{**entity, "score": 0.25} for entity in row] for row in PREDICTED]
+    report = find_label_errors(ROWS, [PREDICTED, unsure], min_probability=0)
+    assert report.num_models == 2
+    assert {s.text: s.probability for s in report.suspects} == {
+        "Ann Lee": 1.0,
+        "Rome": pytest.approx(2.25 / 2.6875),
+        "Bo": 0.5,
+    }
+
+
+def test_entities_out_of_reach_are_counted_but_not_judged():
+    rows = [{"tokens": ["a", "b"], "entities": [{"label": "X", "start": 0, "end": 2}]}, ROWS[1]]
+    report = find_label_errors(rows, [[], PREDICTED[1]])
+    assert ([s.text for s in report.suspects], report.num_unjudged) == (["Rome"], 1)
+    assert "1 entities are not judged" in str(report)
+
+
+@pytest.mark.parametrize(
+    ("predictions", "options", "error", "message"),
+    [
+        (PREDICTED[:2], {}, ValueError, "2 predictions for the 3 rows"),
+        ([PREDICTED, PREDICTED[:2]], {}, ValueError, "2 predictions for the 3 rows"),
+        (PREDICTED, {"min_probability": 1.5}, ValueError, "min_probability=1.5"),
+        (PREDICTED, {"repeats": 0}, ValueError, "repeats"),
+        (7, {}, TypeError, "not int"),
+        (make_model, {}, TypeError, "args must be TrainingArguments"),
+    ],
+)
+def test_wrong_arguments_are_refused(predictions, options, error, message):
+    with pytest.raises(error, match=message):
+        find_label_errors(ROWS, predictions, **options)
+
+
+def test_models_are_cross_validated_and_finished_folds_are_read_again(tmp_path):
+    data = Dataset.from_list(make_rows())
+    made = []
+
+    def make():
+        made.append(make_model())
+        return made[-1]
+
+    report = find_label_errors(data, make, arguments(tmp_path), folds=2, repeats=2, min_probability=0)
+    assert len(made) == 2 * (1 + 2)
+    assert report.num_models == 2
+    assert len({(s.row, s.annotated) for s in report.suspects if s.annotated}) == report.num_entities == 25
+    again = find_label_errors(data, make, arguments(tmp_path), folds=2, repeats=2, min_probability=0, resume=True)
+    assert again == report
+    assert len(made) == 2 * (1 + 2) + 2
+
+
+def test_a_cross_validation_is_taken_as_it_is(tmp_path):
+    data = Dataset.from_list(make_rows())
+    report = cross_validate(make_model, data, arguments(tmp_path / "1"), folds=2, predict_options=ALL_SPANS)
+    rows = predict_all_spans(make_model, data, arguments(tmp_path / "2"), folds=2).rows
+    expected = find_label_errors(data, [row["entities"] for row in rows])
+    assert find_label_errors(data, report) == expected
+    assert find_label_errors(data, [report, report]).num_models == 2
+
+
+def test_multi_label_models_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="multi_label=True"):
+        predict_all_spans(lambda: make_model(multi_label=True), make_rows(), arguments(tmp_path), folds=2)
