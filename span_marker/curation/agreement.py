@@ -154,7 +154,9 @@ def _marks(outcome: Outcome, names: tuple[str, str]) -> list[Mark]:
 
 
 def compare_annotators(
-    first: Iterable[Mapping[str, Any]], second: Iterable[Mapping[str, Any]], names: tuple[str, str] = ("first", "second")
+    first: Iterable[Mapping[str, Any]],
+    second: Iterable[Mapping[str, Any]],
+    names: tuple[str, str] = ("first", "second"),
 ) -> AgreementReport:
     """Compare the annotations of the same rows by two annotators.
 
@@ -236,7 +238,13 @@ class _WordCounts:
         self.num_words += len(places)
         for label in {entity.label for entity in (*first, *second)}:
             one, other = (
-                {place for e in entities if e.label == label for place in places if e.start < place[1] and place[0] < e.end}
+                {
+                    place
+                    for e in entities
+                    if e.label == label
+                    for place in places
+                    if e.start < place[1] and place[0] < e.end
+                }
                 for entities in (first, second)
             )
             counts = self.labels.setdefault(label, [0, 0, 0])

@@ -89,7 +89,12 @@ def read_label_studio(
         annotations.append(Annotation(entities, annotator_names(item.get("completed_by"))))
         passed += others
     reason = "were skipped" if items else "have no annotation"
-    return Record(row_content(fields[name], {**record, "row_id": fields.get("row_id")}), annotations, reason, ignored=tuple(dict.fromkeys(passed)))
+    return Record(
+        row_content(fields[name], {**record, "row_id": fields.get("row_id")}),
+        annotations,
+        reason,
+        ignored=tuple(dict.fromkeys(passed)),
+    )
 
 
 def is_label_studio_min(record: Any) -> bool:

@@ -20,8 +20,8 @@ from span_marker.candidate_filter.threshold import FilterPoint, SpanFilterReport
 from span_marker.core.json_values import json_value
 from span_marker.core.labels import LabelledSpan
 from span_marker.core.tables import TextReport
-from span_marker.curation.agreement import AgreementReport, compare_annotators
 from span_marker.curation import LabelErrorReport, find_label_errors
+from span_marker.curation.agreement import AgreementReport, compare_annotators
 from span_marker.error_analysis.comparison import Comparison, compare_reports
 from span_marker.error_analysis.report import ErrorReport
 from span_marker.export import ExportReport, QuantizationReport
