@@ -1,11 +1,11 @@
 """Which sentences to annotate next: those where a model is unsure, which differ from each other.
 
 A span is decided wrongly with probability ``1 - max_y p(y | span)``, its *least confidence* (Settles and Craven 2008,
-An Analysis of Active Learning Strategies for Sequence Labeling Tasks). The uncertainty of a sentence is the sum over its
-candidates: the expected number of wrong decisions. Sentences of a pool of the most uncertain ones are chosen greedily:
-each time the one with the largest product of uncertainty and distance from what is chosen already. Without the first
-factor, this is the k-center greedy choice of core-sets (Sener and Savarese 2018, Active Learning for Convolutional
-Neural Networks, algorithm 1).
+An Analysis of Active Learning Strategies for Sequence Labeling Tasks). The uncertainty of a sentence is the sum over
+its candidates: the expected number of wrong decisions. Sentences of a pool of the most uncertain ones are chosen
+greedily: each time the one with the largest product of uncertainty and distance from what is chosen already. Without
+the first factor, this is the k-center greedy choice of core-sets (Sener and Savarese 2018, Active Learning for
+Convolutional Neural Networks, algorithm 1).
 
 The pool has a limited size, so that streams of any length need the memory of one block of sentences and of the pool.
 """
