@@ -9,6 +9,7 @@ from span_marker.data.html import write_html
 from span_marker.data.jsonl import write_jsonl
 from span_marker.data.rows import Row, RowEntity
 from span_marker.data.spacy_docs import to_docs, write_docbin
+from span_marker.data.task_files import write_tasks
 
 __all__ = [
     "Row",
@@ -24,4 +25,5 @@ __all__ = [
     "write_docbin",
     "write_html",
     "write_jsonl",
+    "write_tasks",
 ]

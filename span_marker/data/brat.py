@@ -116,16 +116,23 @@ def _read_span(line: str, text: str, location: str) -> RowEntity | None:
     return fragments[0]._replace(end=fragments[-1].end)
 
 
-def write_brat(folder: StrPath, rows: Dataset | Iterable[Mapping[str, Any]], errors: OnError = "raise") -> None:
+def write_brat(
+    folder: StrPath,
+    rows: Dataset | Iterable[Mapping[str, Any]],
+    errors: OnError = "raise",
+    model_version: str | None = None,
+) -> None:
     """Write each row as a document: ``NAME.txt`` and ``NAME.ann``.
 
-    The name is the ``id`` of the row, or else its number. Words are joined by single spaces. Scores and other columns
-    are not written.
+    The name is the ``id`` of the row, or else its number. Words are joined by single spaces. Other columns are not
+    written.
 
     Args:
         folder: The folder to write to; it is made if need be, and must have no .txt and .ann files.
         rows: A data set annotated in any form, or rows with ``tokens`` or ``text``, and ``entities``.
         errors: What happens to rows that cannot be written, see `span_marker.data.jsonl.write_jsonl`.
+        model_version: Name of the model that predicted the entities, which becomes a note on each entity with a score,
+            beside the score. Defaults to no notes.
 
     Raises:
         TypeError: If a row has a value of the wrong type.
@@ -141,7 +148,7 @@ def write_brat(folder: StrPath, rows: Dataset | Iterable[Mapping[str, Any]], err
             raise ValueError(f"{location}: the id {name!r} is not a file name")
         if name in documents:
             raise ValueError(f"{location}: the id {name!r} occurs twice, but names a file")
-        documents[name] = _to_document(location, row)
+        documents[name] = _to_document(location, row, model_version)
 
     for _ in converted_rows(rows, add, errors):
         pass
@@ -155,7 +162,7 @@ def write_brat(folder: StrPath, rows: Dataset | Iterable[Mapping[str, Any]], err
         (target / f"{name}.ann").write_bytes(annotation.encode())
 
 
-def _to_document(location: str, row: Row) -> tuple[str, str]:
+def _to_document(location: str, row: Row, model_version: str | None) -> tuple[str, str]:
     """The text of a document, and its annotation."""
     text, entities = as_text(row)
     lines = []
@@ -164,4 +171,6 @@ def _to_document(location: str, row: Row) -> tuple[str, str]:
             raise ValueError(f"{location}: the label {entity.label!r} has white space, which brat cannot represent")
         span = text[entity.start : entity.end].translate(_LINE_END)
         lines.append(f"T{number}\t{entity.label} {entity.start} {entity.end}\t{span}\n")
+        if model_version is not None and entity.score is not None:
+            lines.append(f"#{number}\tAnnotatorNotes T{number}\t{f'{model_version} {entity.score:.4f}'.strip()}\n")
     return text, "".join(lines)

@@ -85,8 +85,19 @@ def dicts(value: Any, name: str, location: str) -> list[Mapping[str, Any]]:
 
 
 def row_content(text: str, record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the text and the ``id`` of a record; without the latter if there is none."""
-    return {"text": text} if record.get("id") is None else {"id": record["id"], "text": text}
+    """Return the text and the ``id`` of a record; without the latter if there is none.
+
+    The ``row_id`` of a task file, see `span_marker.data.task_files`, comes before the tool's own number.
+
+    Args:
+        text: The text.
+        record: The record.
+
+    Returns:
+        The columns.
+    """
+    identity = record.get("id") if record.get("row_id") is None else record["row_id"]
+    return {"text": text} if identity is None else {"id": identity, "text": text}
 
 
 def pick_field(fields: Mapping[str, Any], location: str, field: str | None = None) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from span_marker.core.offsets import convert_offsets
 from span_marker.data.copies import check_copy, is_copy
 from span_marker.data.json_records import (
     Annotation,
@@ -88,7 +89,12 @@ def read_label_studio(
         annotations.append(Annotation(entities, annotator_names(item.get("completed_by"))))
         passed += others
     reason = "were skipped" if items else "have no annotation"
-    return Record(row_content(fields[name], record), annotations, reason, ignored=tuple(dict.fromkeys(passed)))
+    return Record(
+        row_content(fields[name], {**record, "row_id": fields.get("row_id")}),
+        annotations,
+        reason,
+        ignored=tuple(dict.fromkeys(passed)),
+    )
 
 
 def is_label_studio_min(record: Any) -> bool:
@@ -167,7 +173,8 @@ def _read_results(
             passed.append(f"{group[0].name} of {field}")
             continue
         read[control] = None
-        entities += [entity for result in group for entity in _read_region(result, fields[name], location)]
+        regions = _in_code_points(group, fields[name])
+        entities += [entity for result in regions for entity in _read_region(result, fields[name], location)]
     if len(read) > 1 and choice.controls is None:
         raise ValueError(
             f"{location}: the controls {list(read)} all have labels: pass control= with one of them, or with a list"
@@ -189,6 +196,30 @@ def _field_of(group: Sequence[_Result], fields: Mapping[str, Any], name: str, ch
         )
     fitting = [key for key in texts if all(_fits(fields[key], *span) for span in spans)]
     return name if name in fitting or not fitting else fitting[0]  # where none fits, the error will name the span
+
+
+def _in_code_points(group: Sequence[_Result], text: str) -> Sequence[_Result]:
+    """Convert places from UTF-16 units, which versions before 1.4 count, if the copies of the text say so."""
+    if _copies_fit(group, text):
+        return group
+    try:
+        converted = [_convert(result, text) for result in group]
+    except ValueError:  # a place inside a character, or outside of the text
+        return group
+    return converted if _copies_fit(converted, text) else group
+
+
+def _copies_fit(group: Sequence[_Result], text: str) -> bool:
+    values = [result.value for result in group if isinstance(result.value, Mapping)]
+    return all(_fits(text, v.get("start"), v.get("end"), v["text"]) for v in values if isinstance(v.get("text"), str))
+
+
+def _convert(result: _Result, text: str) -> _Result:
+    bounds = [result.value.get(name) for name in ("start", "end")] if isinstance(result.value, Mapping) else [None]
+    if not all(map(is_whole, bounds)):
+        return result  # reading it says what is wrong
+    start, end = convert_offsets(text, bounds, "codepoint", source="utf-16")
+    return result._replace(value={**result.value, "start": start, "end": end})
 
 
 def _fits(text: str, start: Any, end: Any, copy: str) -> bool:

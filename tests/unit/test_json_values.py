@@ -21,6 +21,7 @@ from span_marker.core.json_values import json_value
 from span_marker.core.labels import LabelledSpan
 from span_marker.core.tables import TextReport
 from span_marker.curation import LabelErrorReport, find_label_errors
+from span_marker.curation.agreement import AgreementReport, compare_annotators
 from span_marker.error_analysis.comparison import Comparison, compare_reports
 from span_marker.error_analysis.report import ErrorReport
 from span_marker.export import ExportReport, QuantizationReport
@@ -53,6 +54,7 @@ def threshold_report():
 POINT = FilterPoint(0.9, -1.5, 1.0, 0.25)
 NO_ENTITY = Calibration(math.nan, math.nan, math.nan, 0.5, math.nan)
 REPORTS = {
+    AgreementReport: lambda: compare_annotators(ROWS, [{**ROWS[0], "entities": []}]),
     CalibrationReport: lambda: CalibrationReport(1.5, (1.0, 2.0), 3, 0, math.nan, NO_ENTITY, NO_ENTITY),
     Comparison: lambda: compare_reports(report_on([([GOLD], [GOLD])]), report_on([([GOLD], [])]), num_resamples=5),
     CrossValidationReport: cross_validation_report,

@@ -1,0 +1,276 @@
+"""Agreement of two annotators: how often they annotate the same, and where they differ.
+
+Cohen's kappa (Cohen 1960, A Coefficient of Agreement for Nominal Scales) is ``(o - e) / (1 - e)``, with the observed
+share of words on which both agree, and the share ``e = a * b + (1 - a) * (1 - b)`` to expect of two annotators who mark
+the shares ``a`` and ``b`` of all words at random. It is computed for each label over words, each of which has the label
+or not. For entities it has two flaws: most words have no label, which lets it approach F1 (Hripcsak and Rothschild
+2005, Agreement, the F-Measure, and Reliability in Information Retrieval); and the words of an entity are not
+independent, so that long entities count more. The F1 of spans has neither.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from span_marker.core.labels import LabelledSpan
+from span_marker.core.metrics import precision_recall_f1
+from span_marker.core.tables import TextReport, text_table
+from span_marker.core.words import unicode_words
+from span_marker.data.html import Mark, draw, write_page
+from span_marker.data.rows import Row, RowEntity, as_text, join_words, parse_row
+from span_marker.data.text_files import StrPath
+from span_marker.error_analysis.matching import JudgedSentence, Kind, Outcome, match, tally, tally_measures
+
+NUM_SHOWN = 20
+"""Number of disagreements that ``print`` shows."""
+
+DISAGREEMENTS: dict[Kind, str] = {
+    "wrong-label": "the same words with another label",
+    "wrong-boundaries": "the same label with other boundaries",
+    "wrong-both": "words that overlap, with another label",
+    "missed": "entities of the first annotator alone",
+    "spurious": "entities of the second annotator alone",
+}
+"""Kinds of disagreements, named as if the first annotator were right."""
+
+
+class SpanAgreement(NamedTuple):
+    """Agreement on entities.
+
+    Attributes:
+        first_in_second: Share of the entities of the first annotator that the second has, too.
+        second_in_first: Share of the entities of the second annotator that the first has, too.
+        f1: Their harmonic mean, which is the same whoever counts as right.
+    """
+
+    first_in_second: float
+    second_in_first: float
+    f1: float
+
+
+class LabelAgreement(NamedTuple):
+    """Agreement on a label.
+
+    Attributes:
+        spans: Agreement on its entities, with the same boundaries.
+        kappa: Cohen's kappa over words; nan if both annotators give the label to all words, or to none.
+        first: Number of entities of the first annotator.
+        second: Number of entities of the second annotator.
+    """
+
+    spans: SpanAgreement
+    kappa: float
+    first: int
+    second: int
+
+
+class Disagreement(NamedTuple):
+    """A disagreement to settle.
+
+    Attributes:
+        row: Index of the row.
+        id: The ``id`` of the row, or None.
+        outcome: What both annotated: the first as ``gold``, the second as ``predicted``; in characters of ``text``.
+        text: The text of the row.
+    """
+
+    row: int
+    id: Any
+    outcome: Outcome
+    text: str
+
+
+@dataclass(frozen=True)
+class AgreementReport(TextReport):
+    """How two annotators agree, see `compare_annotators`. ``print`` shows tables and the first disagreements.
+
+    Attributes:
+        strict: Agreement on entities with the same label and boundaries.
+        boundaries: Agreement on entities with the same boundaries, whatever their label.
+        labels: Agreement on each label.
+        disagreements: What is to be settled, in order of the rows.
+        num_rows: Number of rows.
+        names: Names of the annotators.
+    """
+
+    strict: SpanAgreement
+    boundaries: SpanAgreement
+    labels: Mapping[str, LabelAgreement]
+    disagreements: Sequence[Disagreement] = field(repr=False)
+    num_rows: int = 0
+    names: tuple[str, str] = ("first", "second")
+
+    def __str__(self) -> str:
+        first, second = self.names
+        titles = ("", f"{first} in {second}", f"{second} in {first}", "F1")
+        both = [("strict", self.strict), ("boundaries", self.boundaries)]
+        lines = [f"{self.num_rows:,} rows, {len(self.disagreements):,} disagreements", ""]
+        lines += [text_table([titles, *((name, *(f"{value:.3f}" for value in spans)) for name, spans in both)]), ""]
+        table = [("label", first, second, "F1", "kappa (words)")]
+        for label, (spans, kappa, *numbers) in self.labels.items():
+            table.append((label, *(f"{number:,}" for number in numbers), f"{spans.f1:.3f}", f"{kappa:.3f}"))
+        lines += [text_table(table), ""]
+        lines += [f"row {item.row}: {_describe(item, self.names)}" for item in self.disagreements[:NUM_SHOWN]]
+        rest = len(self.disagreements) - NUM_SHOWN
+        return "\n".join([*lines, *[f"... and {rest:,} more"] * (rest > 0)]).rstrip()
+
+    def write_html(self, path: StrPath, title: str = "Agreement") -> None:
+        """Write a page with all disagreements in context, which can be filtered by kind.
+
+        Args:
+            path: The HTML file; the page needs no other files. **It has the texts** of the rows that differ.
+            title: Title of the page.
+        """
+        numbers = {kind: sum(item.outcome.kind == kind for item in self.disagreements) for kind in DISAGREEMENTS}
+        write_page(
+            path,
+            "curation/agreement.html",
+            title=title,
+            report=self,
+            kinds=[(kind, number) for kind, number in numbers.items() if number],
+            meanings=DISAGREEMENTS,
+            draw_both=lambda item: draw(item.text, _marks(item.outcome, self.names)),
+        )
+
+
+def _describe(item: Disagreement, names: tuple[str, str]) -> str:
+    parts = [
+        f"{name}: {f'{span.label} {item.text[span.start : span.end]!r:.60}' if span else 'nothing'}"
+        for name, span in zip(names, item.outcome[1:], strict=True)
+    ]
+    return "; ".join(parts)
+
+
+def _marks(outcome: Outcome, names: tuple[str, str]) -> list[Mark]:
+    pairs = enumerate(zip(names, outcome[1:], strict=True))
+    return [Mark(s.start, s.end, f"{name}: {s.label}", number, None) for number, (name, s) in pairs if s]
+
+
+def compare_annotators(
+    first: Iterable[Mapping[str, Any]],
+    second: Iterable[Mapping[str, Any]],
+    names: tuple[str, str] = ("first", "second"),
+) -> AgreementReport:
+    """Compare the annotations of the same rows by two annotators.
+
+    Args:
+        first: Rows of the first annotator, with ``tokens`` or ``text``, and ``entities``, such as what
+            `span_marker.read_annotations` returns.
+        second: The same rows, by the second annotator. Rows are paired by ``id`` if all have one, or else by order.
+        names: What to call the annotators.
+
+    Returns:
+        The report.
+
+    Raises:
+        TypeError: If a row has a value of the wrong type.
+        ValueError: If a row is wrong, an ``id`` occurs twice, or the annotators have different rows or texts.
+    """
+    sentences, disagreements, words = [], [], _WordCounts()
+    for index, (left, right) in enumerate(_pairs([*first], [*second], names)):
+        rows = [parse_row(row, f"{name}, row {index}") for name, row in zip(names, (left, right), strict=True)]
+        (text, one), (other_text, other) = map(as_text, rows)
+        if text != other_text or rows[0].kind != rows[1].kind:
+            raise ValueError(f"row {index} is {text!r:.80} of {names[0]}, but {other_text!r:.80} of {names[1]}")
+        outcomes = match(*([LabelledSpan(*entity[:3]) for entity in entities] for entities in (one, other)))
+        sentences.append(JudgedSentence(text, outcomes, row=index))
+        disagreements += [Disagreement(index, left.get("id"), o, text) for o in outcomes if o.kind != "correct"]
+        words.add(_word_places(rows[0]), one, other)
+    measures = {name: _agreement(counts) for name, counts in tally_measures(sentences).items()}
+    labels = {}
+    for label, counts in sorted(tally(sentences, lambda _, span: span.label).items()):
+        _, num_second, num_first = map(int, counts.sum(axis=0))
+        labels[label] = LabelAgreement(_agreement(counts), words.kappa(label), num_first, num_second)
+    return AgreementReport(measures["strict"], measures["exact"], labels, disagreements, len(sentences), names)
+
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+def _pairs(first: Rows, second: Rows, names: tuple[str, str]) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """Pair the rows by their IDs, or else by their order."""
+    if any(row.get("id") is None for row in (*first, *second)):
+        if len(first) != len(second):
+            raise ValueError(
+                f"{names[0]} has {len(first)} rows, but {names[1]} has {len(second)}: give all rows an 'id' to pair "
+                "them by it"
+            )
+        return list(zip(first, second, strict=True))
+    by_id = []
+    for name, rows in zip(names, (first, second), strict=True):
+        by_id.append({row["id"]: row for row in rows})
+        if len(by_id[-1]) < len(rows):
+            raise ValueError(f"{name} has an 'id' twice in {len(rows)} rows: keep one row of each")
+    alone = [*(by_id[0].keys() - by_id[1].keys()), *(by_id[1].keys() - by_id[0].keys())]
+    if alone:
+        raise ValueError(f"{len(alone)} rows are of one annotator alone, such as the one with the id {alone[0]!r}")
+    return [(row, by_id[1][identity]) for identity, row in by_id[0].items()]
+
+
+def _agreement(counts: npt.ArrayLike) -> SpanAgreement:
+    precision, recall, f1 = precision_recall_f1(np.sum(counts, axis=0)).tolist()
+    return SpanAgreement(recall, precision, f1)
+
+
+def _word_places(row: Row) -> list[tuple[int, int]]:
+    """The words of a row, in characters of its text."""
+    if row.kind == "text":
+        return unicode_words(row.content)
+    _, starts = join_words(row.content)
+    return [(start, end - 1) for start, end in pairwise(starts)]
+
+
+@dataclass
+class _WordCounts:
+    """How many words have a label: by the first annotator, by the second, and by both."""
+
+    num_words: int = 0
+    labels: dict[str, list[int]] = field(default_factory=dict)
+
+    def add(self, places: Sequence[tuple[int, int]], first: Sequence[RowEntity], second: Sequence[RowEntity]) -> None:
+        self.num_words += len(places)
+        for label in {entity.label for entity in (*first, *second)}:
+            one, other = (
+                {
+                    place
+                    for e in entities
+                    if e.label == label
+                    for place in places
+                    if e.start < place[1] and place[0] < e.end
+                }
+                for entities in (first, second)
+            )
+            counts = self.labels.setdefault(label, [0, 0, 0])
+            counts[:] = map(int.__add__, counts, (len(one), len(other), len(one & other)))
+
+    def kappa(self, label: str) -> float:
+        return cohen_kappa(*self.labels[label], self.num_words)
+
+
+def cohen_kappa(first: int, second: int, both: int, total: int) -> float:
+    """Compute Cohen's kappa of two annotators who mark items.
+
+    Args:
+        first: Number of items that the first marks.
+        second: Number of items that the second marks.
+        both: Number of items that both mark.
+        total: Number of items.
+
+    Returns:
+        Kappa: 1 for complete agreement, 0 for that of chance. It is nan if both mark all items, or none.
+
+    Example:
+        >>> cohen_kappa(25, 30, 20, 50)
+        0.4
+    """
+    # With whole numbers until the last division: total ** 2 times the numerator and the denominator.
+    expected = first * second + (total - first) * (total - second)
+    observed = total * (total - first - second + 2 * both)
+    return (observed - expected) / (total**2 - expected) if total**2 != expected else math.nan

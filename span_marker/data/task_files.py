@@ -1,0 +1,216 @@
+"""Files of tasks for annotation tools: texts with what a model predicts, to be corrected, and with what is annotated.
+
+Each tool gets predictions where it shows them: Label Studio as ``predictions``, Argilla as ``suggestions``. Prodigy,
+doccano and brat have no place for them beside an annotation, so predictions are their first annotation. If a row has
+both, Label Studio shows both; Prodigy and doccano show the predictions as text beside the annotation, and Argilla the
+annotation as text beside the predictions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, get_args
+
+from span_marker.core.offsets import OffsetUnit, check_offset_unit, convert_offsets
+from span_marker.data.brat import write_brat
+from span_marker.data.json_writing import row_to_json, write_json
+from span_marker.data.rows import RowEntity, as_text, parse_row
+from span_marker.data.text_files import StrPath
+
+Tool = Literal["label-studio", "prodigy", "doccano", "argilla", "brat"]
+
+ROW_ID = "row_id"
+"""The key of the ID of a row in tools that number tasks themselves. `read_annotations` returns it as ``id``."""
+
+CONTROL = "label"
+"""Name of the ``Labels`` control of Label Studio, and of the question of Argilla."""
+
+
+class Task(NamedTuple):
+    """A text to annotate.
+
+    Attributes:
+        identity: The ``id`` of the row, or else its number.
+        text: The text.
+        annotated: The annotated entities, in units of the tool; None if nobody annotated the text.
+        predicted: The predicted entities; None if there are no predictions.
+        model_version: Name of the model; None if unknown.
+    """
+
+    identity: Any
+    text: str
+    annotated: list[RowEntity] | None
+    predicted: list[RowEntity] | None
+    model_version: str | None
+
+    @property
+    def score(self) -> float | None:
+        """The least score of a predicted entity; None if there is none."""
+        scores = [entity.score for entity in self.predicted or () if entity.score is not None]
+        return min(scores, default=None)
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """Score and name of the model, without those that are unknown."""
+        values = {"score": self.score, "model_version": self.model_version}
+        return {name: value for name, value in values.items() if value is not None}
+
+    @property
+    def shown(self) -> list[RowEntity]:
+        """What a tool begins with that has no place for predictions: the annotation, or else the predictions."""
+        return (self.predicted or []) if self.annotated is None else self.annotated
+
+
+def write_tasks(
+    path: StrPath,
+    rows: Iterable[Mapping[str, Any]],
+    tool: Tool,
+    *,
+    model_version: str | None = None,
+    offsets: OffsetUnit = "codepoint",
+) -> None:
+    """Write texts with predictions as a file that an annotation tool imports, so that they are corrected there.
+
+    `span_marker.read_annotations` reads what the tool exports, with the ``id`` of each row, or its number if it has
+    none. Words are joined by single spaces. Other columns are not written: join them by the ``id``.
+
+    Args:
+        path: The file: JSON for ``label-studio`` and ``argilla``, JSON Lines for ``prodigy`` and ``doccano``; for
+            ``brat`` a folder.
+        rows: Rows with ``tokens`` or ``text``, and ``predictions``, as ``predict`` returns them; with ``entities``,
+            which are annotated; or with both, to have the suggestion beside the annotation.
+        tool: The tool: ``label-studio``, ``prodigy``, ``doccano``, ``argilla`` or ``brat``.
+        model_version: Name of the model, which the tool shows.
+        offsets: What places in the file count: ``codepoint``, as these tools do, or ``utf-16`` for Label Studio before
+            1.4 and for the pages of Argilla, which count as JavaScript does.
+
+    Raises:
+        TypeError: If a row has a value of the wrong type.
+        ValueError: If the tool or the unit is unknown, a row is wrong, or it has neither ``predictions`` nor
+            ``entities``, or both for ``brat``.
+    """
+    if tool not in get_args(Tool):
+        raise ValueError(f"tool={tool!r} must be one of {list(get_args(Tool))}")
+    check_offset_unit(offsets)
+    tasks = _read_tasks(rows, model_version, offsets)
+    if tool == "brat":
+        if offsets != "codepoint":
+            raise ValueError(f"offsets={offsets!r} must be 'codepoint' for brat, which counts code points")
+        write_brat(path, map(_to_brat, tasks), model_version=model_version or "")
+        return
+    convert = _TOOLS[tool]
+    records = (row_to_json(convert(task), f"row {index}") for index, task in enumerate(tasks))
+    write_json(path, records, as_array=tool in ("label-studio", "argilla"))
+
+
+def _read_tasks(rows: Iterable[Mapping[str, Any]], model_version: str | None, offsets: OffsetUnit) -> Iterator[Task]:
+    for index, columns in enumerate(rows):
+        location = f"row {index}"
+        if not isinstance(columns, Mapping):
+            raise TypeError(f"{location}: a row must be a dict with 'tokens' or 'text', not {type(columns).__name__}")
+        given = {name: columns[name] for name in ("entities", "predictions") if columns.get(name) is not None}
+        if not given:
+            raise ValueError(f"{location} has neither 'predictions' nor 'entities': add one of them, such as []")
+        text, found = "", {}
+        for name, entities in given.items():
+            text, read = as_text(parse_row({**columns, "entities": entities}, f"{location}: {name!r}"))
+            found[name] = _recount(text, read, offsets)
+        identity = index if columns.get("id") is None else columns["id"]
+        yield Task(identity, text, found.get("entities"), found.get("predictions"), model_version)
+
+
+def _recount(text: str, entities: Sequence[RowEntity], offsets: OffsetUnit) -> list[RowEntity]:
+    if offsets == "codepoint":
+        return list(entities)
+    bounds = convert_offsets(text, [bound for entity in entities for bound in entity[1:3]], offsets)
+    places = zip(entities, bounds[::2], bounds[1::2], strict=True)
+    return [entity._replace(start=start, end=end) for entity, start, end in places]
+
+
+def _to_label_studio(task: Task) -> dict[str, Any]:
+    record: dict[str, Any] = {"data": {"text": task.text, ROW_ID: task.identity}}
+    if task.predicted is not None:
+        record["predictions"] = [{**task.about, "result": _results(task.predicted, "p")}]
+    if task.annotated is not None:
+        record["annotations"] = [{"result": _results(task.annotated, "a")}]
+    return record
+
+
+def _results(entities: Sequence[RowEntity], prefix: str) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": f"{prefix}{number}",
+            "from_name": CONTROL,
+            "to_name": "text",
+            "type": "labels",
+            "value": {"start": entity.start, "end": entity.end, "labels": [entity.label]},
+            **_score(entity),
+        }
+        for number, entity in enumerate(entities)
+    ]
+
+
+def _score(entity: RowEntity) -> dict[str, float]:
+    return {} if entity.score is None else {"score": entity.score}
+
+
+def _to_prodigy(task: Task) -> dict[str, Any]:
+    spans = [{**entity.to_dict(), **_source(entity, task)} for entity in task.shown]
+    return {"id": task.identity, "text": task.text, "spans": spans, "meta": {**task.about, **_suggestion(task)}}
+
+
+def _source(entity: RowEntity, task: Task) -> dict[str, str]:
+    return {} if entity.score is None or task.model_version is None else {"source": task.model_version}
+
+
+def _to_doccano(task: Task) -> dict[str, Any]:
+    label = [[entity.start, entity.end, entity.label] for entity in task.shown]
+    return {"text": task.text, "label": label, ROW_ID: task.identity, **task.about, **_suggestion(task)}
+
+
+def _suggestion(task: Task) -> dict[str, str]:
+    """The predictions as text, where a tool has no other place for them."""
+    return {} if task.annotated is None or task.predicted is None else {"suggestion": _as_line(task.predicted)}
+
+
+def _as_line(entities: Sequence[RowEntity]) -> str:
+    scores = ["" if entity.score is None else f" ({entity.score:.3f})" for entity in entities]
+    places = [f"{entity.label} {entity.start}-{entity.end}" for entity in entities]
+    return "; ".join(map(str.__add__, places, scores)) or "no entity"
+
+
+def _to_argilla(task: Task) -> dict[str, Any]:
+    # A question has one suggestion, and responses need a user of the server: an annotation is shown as metadata.
+    is_compared = task.annotated is not None and task.predicted is not None
+    value = (task.predicted if task.predicted is not None else task.annotated) or []
+    return {
+        "id": str(task.identity),
+        "fields": {"text": task.text},
+        "metadata": {"annotated": _as_line(task.annotated or [])} if is_compared else {},
+        "suggestions": {
+            CONTROL: {
+                "value": [entity._replace(score=None).to_dict() for entity in value],
+                "score": task.score,
+                "agent": task.model_version,
+            }
+        },
+        "responses": {},
+        "vectors": {},
+    }
+
+
+def _to_brat(task: Task) -> dict[str, Any]:
+    if task.annotated is not None and task.predicted is not None:
+        raise ValueError(
+            f"the row {task.identity!r} has 'entities' and 'predictions', but a document of brat has one annotation: "
+            "remove one of them"
+        )
+    return {"id": task.identity, "text": task.text, "entities": [entity.to_dict() for entity in task.shown]}
+
+
+_TOOLS: dict[str, Callable[[Task], dict[str, Any]]] = {
+    "label-studio": _to_label_studio,
+    "prodigy": _to_prodigy,
+    "doccano": _to_doccano,
+    "argilla": _to_argilla,
+}

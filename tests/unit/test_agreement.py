@@ -1,0 +1,88 @@
+"""Agreement of two annotators, and what they are to settle."""
+
+import math
+
+import pytest
+from annotation_files import entity, word_rows
+from hypothesis import given
+from hypothesis import strategies as st
+
+from span_marker.curation.agreement import cohen_kappa, compare_annotators
+
+FIRST = [
+    {"id": 1, "text": "Ann Lee met Bob in Köln.", "entities": [entity("PER", 0, 7), entity("PER", 12, 15)]},
+    {"id": 2, "text": "Paris", "entities": [entity("LOC", 0, 5)]},
+]
+SECOND = [
+    {"id": 2, "text": "Paris", "entities": [entity("PER", 0, 5)]},
+    {"id": 1, "text": "Ann Lee met Bob in Köln.", "entities": [entity("PER", 4, 7), entity("PER", 12, 15)]},
+]
+
+
+def test_entities_words_and_disagreements():
+    report = compare_annotators(FIRST, SECOND, ("A", "B"))
+    assert report.strict == (1 / 3, 1 / 3, 1 / 3)
+    assert report.boundaries == (2 / 3, 2 / 3, 2 / 3)
+    assert [(item.row, item.id, item.outcome.kind) for item in report.disagreements] == [
+        (0, 1, "wrong-boundaries"),
+        (1, 2, "wrong-label"),
+    ]
+    person = report.labels["PER"]
+    assert (person.first, person.second, person.spans.f1) == (2, 3, 0.4)
+    assert person.kappa == cohen_kappa(3, 3, 2, 8)  # Ann Lee met Bob in Köln . Paris
+    assert "row 1: A: LOC 'Paris'; B: PER 'Paris'" in str(report)
+
+
+def test_the_page_has_both_annotations(tmp_path):
+    compare_annotators(FIRST, SECOND, ("A", "B")).write_html(tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text("utf-8")
+    assert "A: LOC" in page
+    assert "B: PER" in page
+
+
+@st.composite
+def pairs(draw):
+    row = draw(word_rows(min_words=1))
+    entities = [e for e in row["entities"] if draw(st.booleans())]
+    return row, {**row, "entities": entities}
+
+
+@given(st.lists(pairs(), min_size=1, max_size=4))
+def test_it_is_symmetric_and_complete_for_equal_annotations(rows):
+    first, second = zip(*rows, strict=True)
+    report, reverse = compare_annotators(first, second), compare_annotators(second, first)
+    assert report.strict == (reverse.strict[1], reverse.strict[0], reverse.strict[2])
+    assert {k: v.kappa for k, v in report.labels.items() if not math.isnan(v.kappa)} == {
+        k: v.kappa for k, v in reverse.labels.items() if not math.isnan(v.kappa)
+    }
+    same = compare_annotators(first, first)
+    assert not same.disagreements
+    assert all(agreement.spans.f1 == 1 for agreement in same.labels.values())
+    assert all(agreement.kappa == 1 or math.isnan(agreement.kappa) for agreement in same.labels.values())
+
+
+@given(st.integers(1, 30).flatmap(lambda n: st.lists(st.tuples(st.booleans(), st.booleans()), min_size=n, max_size=n)))
+def test_kappa_is_what_its_definition_says(marks):
+    total = len(marks)
+    first, second = (sum(column) for column in zip(*marks, strict=True))
+    observed = sum(a == b for a, b in marks) / total
+    expected = (first * second + (total - first) * (total - second)) / total**2
+    kappa = cohen_kappa(first, second, sum(a and b for a, b in marks), total)
+    if math.isnan(kappa):
+        assert expected == 1
+    else:
+        assert kappa == pytest.approx((observed - expected) / (1 - expected))
+
+
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [
+        (SECOND[:1], "1 rows are of one annotator alone, such as the one with the id 1"),
+        ([SECOND[0], {**SECOND[1], "text": "Ann Lee met Bob in Bonn."}], "row 0 is 'Ann .* of first, but"),
+        ([SECOND[0], SECOND[0]], "second has an 'id' twice"),
+        ([{**SECOND[0], "id": None}], "first has 2 rows, but second has 1"),
+    ],
+)
+def test_other_rows_are_refused(second, message):
+    with pytest.raises(ValueError, match=message):
+        compare_annotators(FIRST, second)

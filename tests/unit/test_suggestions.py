@@ -1,0 +1,109 @@
+"""What to annotate next: uncertain, different from each other, with every label, from a stream of any length."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+from tiny import SENTENCES, build_model
+
+from span_marker.curation import suggestions
+from span_marker.curation.suggestions import resemblance, suggest_annotations, wrong_decisions
+
+
+@pytest.fixture(scope="module")
+def model():
+    return build_model()
+
+
+def sentences(number, seed=0):
+    words = [word for sentence in SENTENCES for word in sentence]
+    generator = np.random.default_rng(seed)
+    return [[str(word) for word in generator.choice(words, size=int(generator.integers(2, 9)))] for _ in range(number)]
+
+
+def test_the_most_uncertain_sentence_comes_first_and_nothing_twice(model):
+    data = sentences(40)
+    found = suggest_annotations(model, data, 8)
+    assert len({s.index for s in found}) == 8
+    assert all(data[s.index] is s.item for s in found)
+    everything = suggest_annotations(model, data, len(data), max_resemblance=1)
+    assert found[0].uncertainty == max(s.uncertainty for s in everything)
+
+
+def test_uncertainty_is_that_of_all_candidates(model):
+    [found] = suggest_annotations(model, [SENTENCES[0]], 1)
+    [per_word] = suggest_annotations(model, [SENTENCES[0]], 1, per="word")
+    assert per_word.uncertainty == pytest.approx(found.uncertainty / len(SENTENCES[0]))
+    options = {"threshold": 0.0, "decoding": "overlapping", "top_k": len(model.config.classes), "exact": True}
+    scores = [[label["score"] for label in e["labels"]] for e in model.predict(SENTENCES[0], **options)]
+    assert found.uncertainty == pytest.approx(sum(1 - max(row) for row in scores), rel=1e-4)
+
+
+def test_blocks_and_batches_change_nothing(model, monkeypatch):
+    data = sentences(30)
+    expected = [s.index for s in suggest_annotations(model, data, 5)]
+    monkeypatch.setattr(suggestions, "BLOCK_SIZE", 7)
+    assert [s.index for s in suggest_annotations(model, iter(data), 5, batch_size=3)] == expected
+
+
+def test_a_stream_is_read_block_by_block_and_the_pool_is_bounded(model, monkeypatch):
+    monkeypatch.setattr(suggestions, "BLOCK_SIZE", 4)
+    sizes = []
+    add = suggestions._Pool.add
+
+    def watched(self, candidate):
+        add(self, candidate)
+        sizes.append((len(self.heap), len(self.known)))
+
+    monkeypatch.setattr(suggestions._Pool, "add", watched)
+    suggest_annotations(model, iter(sentences(40)), 2, pool_factor=3)
+    assert max(sizes) == (6, 6)
+
+
+def test_near_duplicates_are_suggested_once(model):
+    base = "Leonardo da Vinci painted the Mona Lisa in Florence around".split()
+    data = [[*base, str(year)] for year in range(1500, 1520)] + [[*base, "then"], SENTENCES[0]]
+    found = suggest_annotations(model, data, 10)
+    assert len(found) == 2
+    shingles = [suggestions._shingles(s.item) for s in suggest_annotations(model, sentences(60), 20)]
+    assert max(resemblance(a, b) for a, b in combinations(shingles, 2)) <= 0.8
+
+
+def test_quotas_come_first(model):
+    data = sentences(60)
+    everything = suggest_annotations(model, data, 60, max_resemblance=1)
+    label = "LOC"
+    have = {s.index for s in everything if s.labels[label] >= suggestions.LEAST_EXPECTED}
+    found = suggest_annotations(model, data, 4, quota={label: 3}, pool_factor=1)
+    assert sum(s.index in have for s in found) >= min(3, len(have))
+
+
+def test_texts_words_and_dicts_may_be_mixed(model):
+    data = ["Paris is a city.", SENTENCES[0], {"text": "Tokyo", "id": 3}, {"tokens": SENTENCES[2]}]
+    assert {s.index for s in suggest_annotations(model, data, 4)} == {0, 1, 2, 3}
+    assert suggest_annotations(model, [], 4) == []
+
+
+def test_labels_that_do_not_exclude_each_other_are_decisions_of_their_own():
+    scores = np.array([[0.5, 0.25, 0.875]])
+    assert wrong_decisions(scores, 0, multi_label=True).tolist() == [0.375]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"n": 0}, "n=0"),
+        ({"per": "page"}, "per='page' must be 'sentence' or 'word'"),
+        ({"quota": {"X": 1}}, "quota has the label 'X'"),
+        ({"quota": {"LOC": 3}}, "the quotas add up to 3, but n=2"),
+        ({"max_resemblance": 2}, "max_resemblance=2 must be from 0 to 1"),
+    ],
+)
+def test_arguments_out_of_range_are_refused(model, options, message):
+    with pytest.raises(ValueError, match=message):
+        suggest_annotations(model, SENTENCES, **{"n": 2, **options})
+
+
+def test_an_item_of_another_type_is_named(model):
+    with pytest.raises(TypeError, match="item 1 of the data"):
+        suggest_annotations(model, ["a b", 3], 1)

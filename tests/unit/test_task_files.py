@@ -1,0 +1,178 @@
+"""Task files: what a tool imports, is corrected, exported and read again, without losing anything."""
+
+import json
+from pathlib import Path
+
+import pytest
+from annotation_files import entity, text_rows, word_rows
+from hypothesis import given
+from hypothesis import strategies as st
+
+from span_marker.core.offsets import convert_offsets
+from span_marker.data.files import read_annotations
+from span_marker.data.rows import as_text, parse_row
+from span_marker.data.task_files import write_tasks
+
+TEXT = "😀 Ann met 👩‍👩‍👧 Bob in Köln, 東京 and القاهرة."
+ANN = {"label": "PER", "char_start_index": 2, "char_end_index": 5, "span": "Ann", "score": 0.75}
+COLOGNE = {"label": "LOC", "char_start_index": 22, "char_end_index": 26, "span": "Köln", "score": 0.5}
+ROW = {"id": "a-1", "text": TEXT, "predictions": [ANN, COLOGNE]}
+
+
+def read_file(path):
+    text = path.read_text(encoding="utf-8")
+    return json.loads(text) if text.startswith("[\n") else [json.loads(line) for line in text.split("\n") if line]
+
+
+def write(path, rows, tool, **options):
+    write_tasks(path, rows, tool, **options)
+    return read_file(path)
+
+
+# What each tool exports of a task that somebody accepted as it is, by its documented export format.
+
+
+def export_label_studio(task, number, offsets="codepoint"):
+    [prediction] = task["predictions"]
+    results = []
+    for result in prediction["result"]:
+        text, value = task["data"]["text"], result["value"]
+        start, end = convert_offsets(text, [value["start"], value["end"]], "codepoint", source=offsets)
+        results.append({**result, "value": {**value, "text": text[start:end]}, "origin": "prediction"})
+    annotation = {"id": number, "completed_by": 1, "was_cancelled": False, "result": results}
+    return {**task, "id": 100 + number, "annotations": [annotation], "predictions": [7]}
+
+
+def export_prodigy(task, number):
+    hashes = {"_input_hash": number, "_task_hash": number, "_session_id": None, "_view_id": "ner_manual"}
+    return {**task, **hashes, "answer": "accept"}
+
+
+def export_doccano(task, number):
+    return {"id": 100 + number, **task, "Comments": []}
+
+
+def export_argilla(task, number):
+    value = task["suggestions"]["label"]["value"]
+    return {**task, "responses": {"label": [{"value": value, "user_id": "u"}]}, "status": "completed"}
+
+
+EXPORTS = {
+    "label-studio": export_label_studio,
+    "prodigy": export_prodigy,
+    "doccano": export_doccano,
+    "argilla": export_argilla,
+}
+
+
+def spans_of(row):
+    return sorted((e["label"], e["start"], e["end"]) for e in row["entities"])
+
+
+def round_trip(folder, rows, tool, **options):
+    path = Path(folder) / "tasks"
+    write_tasks(path, rows, tool, model_version="m", **options)
+    if tool == "brat":
+        return list(read_annotations(path))
+    exported = Path(folder) / "export.json"
+    exported.write_text(json.dumps([EXPORTS[tool](task, i) for i, task in enumerate(read_file(path))]), "utf-8")
+    return list(read_annotations(exported))
+
+
+@st.composite
+def predicted_rows(draw):
+    row = draw(st.one_of(text_rows(), word_rows()).filter(lambda row: row.get("text") or row.get("tokens")))
+    score = st.floats(0, 1)
+    return {**{k: v for k, v in row.items() if k != "entities"},
+            "predictions": [{**e, "score": draw(score)} for e in row["entities"]]}  # fmt: skip
+
+
+@pytest.mark.parametrize("tool", [*EXPORTS, "brat"])
+@given(rows=st.lists(predicted_rows(), min_size=1, max_size=3))
+def test_what_is_exported_unchanged_is_read_as_it_was_predicted(tmp_path_factory, tool, rows):
+    found = round_trip(tmp_path_factory.mktemp("tasks"), rows, tool)
+    for index, (row, given_row) in enumerate(zip(found, rows, strict=True)):
+        text, entities = as_text(parse_row({**given_row, "entities": given_row["predictions"]}, "row"))
+        expected = {e[:3] for e in entities}
+        assert row["text"] == text
+        assert set(spans_of(row)) == expected
+        assert int(row["id"]) == index
+
+
+@given(rows=st.lists(predicted_rows(), min_size=1, max_size=3))
+def test_versions_of_label_studio_that_count_utf_16_are_read_by_their_copies(tmp_path_factory, rows):
+    folder = tmp_path_factory.mktemp("tasks")
+    tasks = write(folder / "tasks", rows, "label-studio", offsets="utf-16")
+    records = [export_label_studio(task, i, "utf-16") for i, task in enumerate(tasks)]
+    (folder / "export.json").write_text(json.dumps(records), "utf-8")
+    expected = round_trip(folder, rows, "label-studio")
+    assert [spans_of(row) for row in read_annotations(folder / "export.json")] == [*map(spans_of, expected)]
+
+
+@pytest.mark.parametrize("tool", [*EXPORTS, "brat"])
+def test_the_id_of_a_row_survives_numbers_of_the_tool(tmp_path, tool):
+    [row] = round_trip(tmp_path, [ROW], tool)
+    assert row == {"id": "a-1", "text": TEXT, "entities": [entity("PER", 2, 5), entity("LOC", 22, 26)]}
+
+
+def test_a_correction_is_what_is_read(tmp_path):
+    [task] = write(tmp_path / "tasks", [ROW], "label-studio")
+    record = export_label_studio(task, 0)
+    results = record["annotations"][0]["result"]
+    results[0]["value"]["labels"] = ["ORG"]
+    del results[1]
+    (tmp_path / "export.json").write_text(json.dumps([record]), "utf-8")
+    [row] = read_annotations(tmp_path / "export.json")
+    assert row["entities"] == [entity("ORG", 2, 5)]
+
+
+def test_scores_and_the_name_of_the_model_are_where_the_tool_shows_them(tmp_path):
+    [task] = write(tmp_path / "l", [ROW], "label-studio", model_version="m")
+    [prediction] = task["predictions"]
+    assert (prediction["model_version"], prediction["score"]) == ("m", 0.5)
+    assert [result["score"] for result in prediction["result"]] == [0.75, 0.5]
+    [task] = write(tmp_path / "p", [ROW], "prodigy", model_version="m")
+    assert task["meta"] == {"score": 0.5, "model_version": "m"}
+    assert task["spans"][0] == {"label": "PER", "start": 2, "end": 5, "score": 0.75, "source": "m"}
+    [task] = write(tmp_path / "d", [ROW], "doccano", model_version="m")
+    assert (task["label"][1], task["score"], task["model_version"]) == ([22, 26, "LOC"], 0.5, "m")
+    [task] = write(tmp_path / "a", [ROW], "argilla", model_version="m")
+    value = [entity("PER", 2, 5), entity("LOC", 22, 26)]
+    assert task["suggestions"] == {"label": {"value": value, "score": 0.5, "agent": "m"}}
+    write_tasks(tmp_path / "b", [ROW], "brat", model_version="m")
+    assert "#1\tAnnotatorNotes T1\tm 0.7500\n" in (tmp_path / "b" / "a-1.ann").read_text("utf-8")
+
+
+def test_a_suggestion_is_beside_the_annotation(tmp_path):
+    row = {**ROW, "entities": [entity("PER", 2, 5)]}
+    [task] = write(tmp_path / "l", [row], "label-studio")
+    assert [len(task[key][0]["result"]) for key in ("annotations", "predictions")] == [1, 2]
+    shown = "PER 2-5 (0.750); LOC 22-26 (0.500)"
+    [task] = write(tmp_path / "p", [row], "prodigy")
+    assert (len(task["spans"]), task["meta"]["suggestion"]) == (1, shown)
+    [task] = write(tmp_path / "d", [row], "doccano")
+    assert (task["label"], task["suggestion"]) == ([[2, 5, "PER"]], shown)
+    [task] = write(tmp_path / "a", [row], "argilla")
+    assert (len(task["suggestions"]["label"]["value"]), task["metadata"]) == (2, {"annotated": "PER 2-5"})
+    with pytest.raises(ValueError, match="'a-1' has 'entities' and 'predictions'"):
+        write_tasks(tmp_path / "b", [row], "brat")
+
+
+def test_predictions_of_nothing_are_a_task_too(tmp_path):
+    for tool in EXPORTS:
+        assert len(write(tmp_path / tool, [{"text": "Hi", "predictions": []}], tool)) == 1
+
+
+@pytest.mark.parametrize(
+    ("row", "options", "message"),
+    [
+        ({"text": "Ann"}, {}, "row 0 has neither 'predictions' nor 'entities'"),
+        (ROW, {"offsets": "utf-7"}, "offsets='utf-7'"),
+        (ROW, {"tool": "brat", "offsets": "utf-16"}, "must be 'codepoint' for brat"),
+        (ROW, {"tool": "word"}, "tool='word' must be one of"),
+        ({"text": "A", "predictions": [ANN]}, {}, "row 0: 'predictions'.*ends at character 5"),
+    ],
+)
+def test_what_cannot_be_written_is_refused(tmp_path, row, options, message):
+    with pytest.raises(ValueError, match=message):
+        write_tasks(tmp_path / "tasks", [row], **{"tool": "label-studio", **options})
