@@ -1,4 +1,4 @@
-"""Integrations: pipelines of ``transformers``, spaCy, Ray Data, Spark, and Inference Endpoints.
+"""Integrations: pipelines of ``transformers``, spaCy, Presidio, MCP, Ray Data, Spark, Inference Endpoints.
 
 Each name is imported when it is first used (PEP 562), because frameworks take long to import and may not be installed.
 """
