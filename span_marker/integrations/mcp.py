@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from span_marker.modeling import SpanMarkerModel
 
 Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Texts = Annotated[str | list[str], Field(description="A text, or a list of texts that are read together.")]
+Texts = Annotated[list[str], Field(description="The texts, which are read together: a list, also for a single one.")]
+"""Not also a string: the SDK would parse one that looks like JSON, and what is left would be another text."""
 Threshold = Annotated[
     Probability | dict[str, Probability] | None,
     Field(description="The least probability of an entity, from 0 to 1, or those of labels. Default: the model's own."),
@@ -37,7 +38,7 @@ Propagate = Annotated[
 ServedWay = Literal["numbered", "label", "mask", "remove"]
 
 INSTRUCTIONS = """Finds and redacts named entities. To keep names from a language model: redact the texts, give it the
-redacted ones, and restore its answer with the mapping that redact returned. The names stay on this server until then."""
+redacted ones, and restore its answer with the mapping that redact returned. The names stay on this server."""
 
 
 @dataclass(frozen=True)
@@ -111,8 +112,9 @@ class Session:
         self._lock = Lock()  # tools run in threads: one at a time reads, and changes the redactors
 
     def extract(self, texts: Texts, threshold: Threshold = None, propagate: Propagate = False) -> Extraction:
-        """Find the named entities of one text or many, with labels, scores and places."""
-        found = self._predict(self._check(texts), threshold, propagate)
+        """Find the named entities of texts, with labels, scores and places."""
+        self._check(texts)
+        found = self._predict(texts, threshold, propagate)
         return Extraction(entities=[list(map(_found_entity, entities)) for entities in found])
 
     def redact(
@@ -131,18 +133,18 @@ class Session:
         threshold: Threshold = None,
         propagate: Propagate = False,
     ) -> Redaction:
-        """Replace the named entities of one text or many. What was redacted stays on the server, see restore."""
-        checked = self._check(texts)
+        """Replace the named entities of texts. What was redacted stays on the server, see restore."""
+        self._check(texts)
         if mapping is not None and how != "numbered":
             raise ValueError(f"mapping needs how='numbered', not {how!r}: other ways keep nothing to go on with")
         if mapping is not None:
             self._find(mapping)
-        found = self._predict(checked, threshold, propagate)
+        found = self._predict(texts, threshold, propagate)
         with self._lock:
             redactor = Redactor(how) if mapping is None else self._find(mapping)
             if len(redactor.names) > self.limits.max_names:
                 raise ValueError(f"mapping has more than max_names={self.limits.max_names} names: begin another one")
-            redacted = [redactor.redact(*pair) for pair in zip(checked, found, strict=True)]
+            redacted = [redactor.redact(*pair) for pair in zip(texts, found, strict=True)]
             if how == "numbered" and mapping is None:
                 mapping = self._keep(redactor)
         labels = [span.label for each in redacted for span in each.spans]
@@ -155,26 +157,24 @@ class Session:
         mapping: Annotated[str, Field(description="The mapping that redact returned.")],
     ) -> Restoration:
         """Put names back in place of placeholders such as [PERSON_1], in redacted texts or in what was made of them."""
-        checked = self._check(texts)
+        self._check(texts)
         with self._lock:
             names = self._find(mapping).names
-        return Restoration(texts=[restore(text, names) for text in checked])
+        return Restoration(texts=[restore(text, names) for text in texts])
 
     def list_labels(self) -> Labels:
         """List the labels that the model finds."""
         rules = self.model.rules
         return Labels(labels=list(dict.fromkeys([*self.model.labels, *(rules.labels if rules else ())])))
 
-    def _check(self, texts: str | Sequence[str]) -> list[str]:
-        """The texts as a list, within the limits."""
-        listed = [texts] if isinstance(texts, str) else list(texts)
+    def _check(self, texts: list[str]) -> None:
+        """Check the limits."""
         for name, number, limit in (
-            ("texts", len(listed), self.limits.max_texts),
-            ("characters", sum(map(len, listed)), self.limits.max_characters),
+            ("texts", len(texts), self.limits.max_texts),
+            ("characters", sum(map(len, texts)), self.limits.max_characters),
         ):
             if number > limit:
                 raise ValueError(f"texts has {number} {name}, but a call may have {limit}: send it in several calls")
-        return listed
 
     def _predict(self, texts: list[str], threshold: Any, propagate: bool) -> list[list[Any]]:
         with self._lock:
