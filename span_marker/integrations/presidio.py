@@ -22,7 +22,7 @@ else:
 PRESIDIO_ENTITIES: dict[str, str] = {
     **dict.fromkeys(["PER", "PERSON", "NAME", "FIRST_NAME", "LAST_NAME", "PATIENT", "DOCTOR"], "PERSON"),
     **dict.fromkeys(["LOC", "LOCATION", "GPE", "PLACE", "CITY", "COUNTRY", "ADDRESS", "FAC"], "LOCATION"),
-    **dict.fromkeys(["ORG", "ORGANIZATION", "ORGANISATION", "COMPANY", "CORPORATION", "HOSPITAL"], "ORGANIZATION"),
+    **dict.fromkeys(["ORG", "ORGANIZATION", "COMPANY", "CORPORATION", "HOSPITAL"], "ORGANIZATION"),
     **dict.fromkeys(["DATE", "TIME", "DATETIME", "DATE_TIME"], "DATE_TIME"),
     **dict.fromkeys(["EMAIL", "EMAIL_ADDRESS", "E_MAIL"], "EMAIL_ADDRESS"),
     **dict.fromkeys(["PHONE", "PHONE_NUMBER", "TELEPHONE"], "PHONE_NUMBER"),
