@@ -1,4 +1,4 @@
-"""Integrations: pipelines of ``transformers``, spaCy, Ray Data, Spark, and Inference Endpoints.
+"""Integrations: pipelines of ``transformers``, spaCy, Presidio, MCP, Ray Data, Spark, Inference Endpoints.
 
 Those of Haystack, LangChain and LlamaIndex are imported from modules of these names, where saved pipelines find them.
 

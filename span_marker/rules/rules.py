@@ -85,6 +85,11 @@ class Rules:
         # Automata cannot be pickled or copied; they are built again.
         return {name: value for name, value in vars(self).items() if name != "_lists"}
 
+    @property
+    def labels(self) -> list[str]:
+        """The labels of the rules, each once."""
+        return list(dict.fromkeys(rule.label for rule in self.rules))
+
     def apply(self, item: str | Sequence[str], entities: Sequence[Mapping[str, Any]]) -> list[Any]:
         """Merge the entities of rules with those of a model.
 
