@@ -2,7 +2,7 @@ r"""Simulate annotation: how good is a model after random sentences, and after t
 
     python benchmarks/active_learning.py --data conllpp wnut17 --encoder NAME --results results/active_learning.json
 
-A labelled set plays the unlabelled one. Both strategies begin with the same random sentences; after each step a new
+A labeled set plays the unlabelled one. Both strategies begin with the same random sentences; after each step a new
 model is trained on all sentences so far, and chooses the next ones. The results file is written after each step, with
 the sentences that were chosen, so that a run that is stopped continues where it was when it is started again.
 
