@@ -41,7 +41,7 @@ def choose(model: Any, data: Data, chosen: Sequence[int], count: int, strategy: 
     if strategy == "random":
         return rest[:count]
     suggestions = suggest_annotations(model, words_of([data.train[index] for index in rest]), count)
-    return [rest[suggestion.index] for suggestion in suggestions]
+    return [rest[suggestion.row] for suggestion in suggestions]
 
 
 def test(model: Any, sentences: list[Sentence]) -> dict[str, Any]:

@@ -113,7 +113,7 @@ class AgreementReport(TextReport):
         both = [("strict", self.strict), ("boundaries", self.boundaries)]
         lines = [f"{self.num_rows:,} rows, {len(self.disagreements):,} disagreements", ""]
         lines += [text_table([titles, *((name, *(f"{value:.3f}" for value in spans)) for name, spans in both)]), ""]
-        table = [("label", first, second, "F1", "kappa (words)")]
+        table: list[tuple[str, ...]] = [("label", first, second, "F1", "kappa (words)")]
         for label, (spans, kappa, *numbers) in self.labels.items():
             table.append((label, *(f"{number:,}" for number in numbers), f"{spans.f1:.3f}", f"{kappa:.3f}"))
         lines += [text_table(table), ""]
@@ -251,7 +251,8 @@ class _WordCounts:
             counts[:] = map(int.__add__, counts, (len(one), len(other), len(one & other)))
 
     def kappa(self, label: str) -> float:
-        return cohen_kappa(*self.labels[label], self.num_words)
+        first, second, both = self.labels[label]
+        return cohen_kappa(first, second, both, self.num_words)
 
 
 def cohen_kappa(first: int, second: int, both: int, total: int) -> float:

@@ -20,7 +20,7 @@ from span_marker.data.columns import read_columns, read_rows, require_dataset
 from span_marker.data.in_memory import AnnotatedData
 from span_marker.error_analysis.matching import num_words
 from span_marker.modeling import SpanMarkerModel, without_adapter
-from span_marker.prediction.mixin import PredictOptions
+from span_marker.prediction.options import PredictOptions
 from span_marker.preprocessing.word_fitting import set_word_splitter
 from span_marker.training.cross_validation import DATA, OutOfFold, predict_out_of_fold
 from span_marker.training.cross_validation_report import CrossValidationReport

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from span_marker.core.alignment import trim
+from span_marker.core.boundaries import words_beside
 from span_marker.core.labels import OUTSIDE, LabelledSpan
 from span_marker.data.rows import Kind, first_error, read_row
-from span_marker.validation.consistency import LONGEST_WORD, WORD_AFTER, WORD_BEFORE
 
 Item = str | Sequence[str]
 Span = tuple[int, int]
@@ -165,11 +165,7 @@ def _contexts(item: Item, span: Span) -> tuple[tuple[str | None, ...], ...]:
     """Three names of the context of a mention: by the word before, by the word after, and by both."""
     text, (start, end) = _text(item, span), span
     if isinstance(item, str):
-        matches = (
-            WORD_BEFORE.search(item, max(start - LONGEST_WORD, 0), start),
-            WORD_AFTER.match(item, end, end + LONGEST_WORD),
-        )
-        before, after = ("" if match is None else match[0].strip() for match in matches)
+        before, after = map(str.strip, words_beside(item, start, end))
     else:
         before, after = item[start - 1] if start else "", item[end] if end < len(item) else ""
     return (text, before, None), (text, None, after), (text, before, after)

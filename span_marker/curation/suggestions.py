@@ -48,13 +48,13 @@ class Suggestion(NamedTuple):
     """A sentence to annotate.
 
     Attributes:
-        index: Its index in the data, from 0.
+        row: Its index in the data, 0-based.
         item: The item of the data.
         uncertainty: Expected number of wrong decisions, or that per word.
         labels: Expected number of entities of each label.
     """
 
-    index: int
+    row: int
     item: Any
     uncertainty: float
     labels: Mapping[str, float]
@@ -80,7 +80,7 @@ class _Pool:
     def add(self, candidate: _Candidate) -> None:
         if candidate.shingles in self.known:
             return
-        entry = (candidate.suggestion.uncertainty, -candidate.suggestion.index, candidate)
+        entry = (candidate.suggestion.uncertainty, -candidate.suggestion.row, candidate)
         self.known.add(candidate.shingles)
         if len(self.heap) < self.size:
             heapq.heappush(self.heap, entry)
@@ -139,7 +139,7 @@ def suggest_annotations(
         for label, pool in by_label.items():
             if candidate.suggestion.labels[label] >= LEAST_EXPECTED:
                 pool.add(candidate)
-    pooled = {c.suggestion.index: c for pool in (everything, *by_label.values()) for c in pool.candidates()}
+    pooled = {c.suggestion.row: c for pool in (everything, *by_label.values()) for c in pool.candidates()}
     candidates = [pooled[index] for index in sorted(pooled)]
     return _choose(candidates, n, quota, max_resemblance)
 
@@ -169,8 +169,8 @@ def _score(model: SpanMarkerModel, stream: Iterable[Any], per: Per, batch_size: 
         for are_texts in (True, False):
             rows = [row for row, sentence in enumerate(sentences) if isinstance(sentence, str) == are_texts]
             results = _score_sentences(model, Sentences([sentences[row] for row in rows], are_texts), per, batch_size)
-            for row, result in zip(rows, results, strict=True):
-                scored[row] = result
+            for row, scores in zip(rows, results, strict=True):
+                scored[row] = scores
         for (index, item), sentence, result in zip(block, sentences, scored, strict=True):
             assert result is not None
             uncertainty, labels, embedding = result
@@ -280,7 +280,8 @@ def _choose(
     uncertainty = np.array([candidate.suggestion.uncertainty for candidate in candidates])
     distance, is_free = np.ones(len(candidates)), np.ones(len(candidates), dtype=bool)
     labels = {label: np.array([c.suggestion.labels[label] >= LEAST_EXPECTED for c in candidates]) for label in quota}
-    left, chosen = dict(quota), []
+    left = dict(quota)
+    chosen: list[int] = []
     while len(chosen) < n and is_free.any():
         open_labels = [label for label, number in left.items() if number > 0 and (labels[label] & is_free).any()]
         allowed = is_free & labels[open_labels[0]] if open_labels else is_free

@@ -215,11 +215,12 @@ def _copies_fit(group: Sequence[_Result], text: str) -> bool:
 
 
 def _convert(result: _Result, text: str) -> _Result:
-    bounds = [result.value.get(name) for name in ("start", "end")] if isinstance(result.value, Mapping) else [None]
-    if not all(map(is_whole, bounds)):
+    value = result.value if isinstance(result.value, Mapping) else {}
+    first, last = as_whole(value.get("start")), as_whole(value.get("end"))
+    if first is None or last is None:
         return result  # reading it says what is wrong
-    start, end = convert_offsets(text, bounds, "codepoint", source="utf-16")
-    return result._replace(value={**result.value, "start": start, "end": end})
+    start, end = convert_offsets(text, [first, last], "codepoint", source="utf-16")
+    return result._replace(value={**value, "start": start, "end": end})
 
 
 def _fits(text: str, start: Any, end: Any, copy: str) -> bool:

@@ -24,8 +24,8 @@ def sentences(number, seed=0):
 def test_the_most_uncertain_sentence_comes_first_and_nothing_twice(model):
     data = sentences(40)
     found = suggest_annotations(model, data, 8)
-    assert len({s.index for s in found}) == 8
-    assert all(data[s.index] is s.item for s in found)
+    assert len({s.row for s in found}) == 8
+    assert all(data[s.row] is s.item for s in found)
     everything = suggest_annotations(model, data, len(data), max_resemblance=1)
     assert found[0].uncertainty == max(s.uncertainty for s in everything)
 
@@ -41,9 +41,9 @@ def test_uncertainty_is_that_of_all_candidates(model):
 
 def test_blocks_and_batches_change_nothing(model, monkeypatch):
     data = sentences(30)
-    expected = [s.index for s in suggest_annotations(model, data, 5)]
+    expected = [s.row for s in suggest_annotations(model, data, 5)]
     monkeypatch.setattr(suggestions, "BLOCK_SIZE", 7)
-    assert [s.index for s in suggest_annotations(model, iter(data), 5, batch_size=3)] == expected
+    assert [s.row for s in suggest_annotations(model, iter(data), 5, batch_size=3)] == expected
 
 
 def test_a_stream_is_read_block_by_block_and_the_pool_is_bounded(model, monkeypatch):
@@ -73,14 +73,14 @@ def test_quotas_come_first(model):
     data = sentences(60)
     everything = suggest_annotations(model, data, 60, max_resemblance=1)
     label = "LOC"
-    have = {s.index for s in everything if s.labels[label] >= suggestions.LEAST_EXPECTED}
+    have = {s.row for s in everything if s.labels[label] >= suggestions.LEAST_EXPECTED}
     found = suggest_annotations(model, data, 4, quota={label: 3}, pool_factor=1)
-    assert sum(s.index in have for s in found) >= min(3, len(have))
+    assert sum(s.row in have for s in found) >= min(3, len(have))
 
 
 def test_texts_words_and_dicts_may_be_mixed(model):
     data = ["Paris is a city.", SENTENCES[0], {"text": "Tokyo", "id": 3}, {"tokens": SENTENCES[2]}]
-    assert {s.index for s in suggest_annotations(model, data, 4)} == {0, 1, 2, 3}
+    assert {s.row for s in suggest_annotations(model, data, 4)} == {0, 1, 2, 3}
     assert suggest_annotations(model, [], 4) == []
 
 
