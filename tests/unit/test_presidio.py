@@ -60,7 +60,8 @@ def analyzer(tmp_path):
     for language in languages:
         spacy.blank(language).to_disk(tmp_path / language)
     models = [{"lang_code": language, "model_name": str(tmp_path / language)} for language in languages]
-    registry = RecognizerRegistry(recognizers=[CreditCardRecognizer()], supported_languages=languages)
+    cards = [CreditCardRecognizer(supported_language=language) for language in languages]
+    registry = RecognizerRegistry(recognizers=cards, supported_languages=languages)
     return AnalyzerEngine(registry=registry, nlp_engine=SpacyNlpEngine(models=models), supported_languages=languages)
 
 
