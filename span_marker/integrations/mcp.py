@@ -179,7 +179,11 @@ class Session:
     def _predict(self, texts: list[str], threshold: Any, propagate: bool) -> list[list[Any]]:
         with self._lock:
             return self.model.predict(
-                texts, self.batch_size, is_split_into_words=False, threshold=threshold, propagate=propagate
+                texts,
+                is_split_into_words=False,
+                batch_size=self.batch_size,
+                threshold=threshold,
+                propagate=propagate,
             )
 
     def _keep(self, redactor: Redactor) -> str:

@@ -78,6 +78,8 @@ class SpanMarkerRecognizer(LocalRecognizer):
         >>> recognizer.add_to(analyzer)  # doctest: +SKIP
     """
 
+    name: str
+
     def __init__(
         self,
         model: str | SpanMarkerModel,
@@ -108,7 +110,7 @@ class SpanMarkerRecognizer(LocalRecognizer):
             supported_entities=list(supported_entities or entities),
             supported_language=supported_language,
             context=list(context or ()),
-            name=name,
+            name=name or type(self).__name__,
             **newer,
         )
 
@@ -123,7 +125,8 @@ class SpanMarkerRecognizer(LocalRecognizer):
                 texts belong together. At least 256 texts are in memory at a time.
         """
         analyzer.registry.add_recognizer(self)
-        analyzer.nlp_engine = BatchingEngine(analyzer.nlp_engine, self)
+        engine: Any = BatchingEngine(analyzer.nlp_engine, self)
+        analyzer.nlp_engine = engine
 
     def expect(self, batch: Sequence[tuple[str, NlpArtifacts]]) -> None:
         """Note which texts belong together. They are read when the analyzer asks for the first of them.
