@@ -5,7 +5,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from span_marker_cli.common import Model, load_model
+from span_marker_cli.common import Model, load_model, results_only
 
 
 def export(
@@ -19,7 +19,8 @@ def export(
     from span_marker.bulk.sources import find_files, read_items
     from span_marker.export import export_onnx
 
-    more = [item.content for item in read_items(find_files(texts or []))]
-    report = export_onnx(load_model(model, "cpu"), folder, [text for text in more if isinstance(text, str)])
+    more = [item.content for item in read_items(find_files(texts))] if texts else []
+    with results_only():
+        report = export_onnx(load_model(model, "cpu"), folder, [text for text in more if isinstance(text, str)])
     typer.echo(report)
     typer.echo(f"saved in {folder}", err=True)
