@@ -7,19 +7,17 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
 from span_marker.bulk.arrow import ENTITIES, ERROR, add_columns, as_table, find_column, output_schema
-from span_marker.data.rows import check_text, check_words
+from span_marker.bulk.sources import OnError, check_sentence
 from span_marker.modeling import SpanMarkerModel
 from span_marker.prediction.entities import Coverage
 from span_marker.prediction.mixin import PredictOptions
 from span_marker.preprocessing.processes import set_num_threads
 from span_marker.rules.rules import RULES_FILE
-
-OnError = Literal["raise", "column"]
 
 
 class Reading(NamedTuple):
@@ -139,16 +137,14 @@ class Reader:
         readings: list[Reading] = [Reading([])] * len(contents)
         good: dict[bool, list[int]] = {False: [], True: []}
         for index, content in enumerate(contents):
-            is_text = content is None or isinstance(content, str)
-            place = f"row {index}" if places is None else places[index]
             try:
-                (check_text if is_text else check_words)(content, f"{place}: {'text' if is_text else 'tokens'}")
+                check_sentence(content, f"row {index}" if places is None else places[index])
             except TypeError as error:
                 if self.on_error == "raise":
                     raise
                 readings[index] = Reading([], str(error))
             else:
-                good[not is_text].append(index)
+                good[not isinstance(content, str)].append(index)
         for are_words, indices in good.items():
             if indices:
                 sentences = [contents[index] for index in indices]

@@ -17,7 +17,6 @@ from span_marker.serving.messages import Options
 from span_marker.serving.metrics import Metrics
 from span_marker.serving.queue import Found, Job, PredictionQueue
 
-
 TOO_LARGE, FAILED = 413, 500
 """The status of errors that lie with one of the sentences that were read together."""
 

@@ -83,7 +83,9 @@ class RowStream(Response):
         errors = {index: line.error for index, line in enumerate(lines) if line.error is not None}
         for are_words in (False, True):
             places = [at for at, line in enumerate(lines) if isinstance(line.sentence, list if are_words else str)]
-            for at, read in zip(places, await self._read([lines[at].sentence for at in places], are_words), strict=True):
+            for at, read in zip(
+                places, await self._read([lines[at].sentence for at in places], are_words), strict=True
+            ):
                 if isinstance(read, HTTPException):
                     errors[at] = read.detail
                 else:
@@ -92,7 +94,6 @@ class RowStream(Response):
         for at, message in errors.items():
             rows[at]["error"] = message
         return b"".join(json_line(row, f"row {at}") for at, row in enumerate(rows))
-
 
     async def _read(self, sentences: Sequence[Any], are_words: bool) -> Sequence[Found | HTTPException]:
         """Read sentences together, or one by one if one of them, nobody knows which, spoils that."""

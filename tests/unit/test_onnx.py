@@ -6,6 +6,7 @@ import logging
 import multiprocessing
 import pickle
 import shutil
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -281,7 +282,7 @@ def test_only_exporters_are_quiet(caplog, monkeypatch, capsys):
             logging.warning("quantizer")
             logging.getLogger("span_marker.export").info("ours")
             logging.getLogger("another").info("another's")
-            print("printed")
+            sys.stdout.write("printed\n")
             with ThreadPoolExecutor(1) as executor:
                 executor.submit(logging.info, "another thread's").result()
         assert (root.level, root.handlers, root.filters) == state
