@@ -18,9 +18,10 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from span_marker.bulk.arrow import ERROR
+from span_marker.bulk.items import Item, OnError
 from span_marker.bulk.reader import Reader, Reading, available_cpus
 from span_marker.bulk.results import Results, write_lines
-from span_marker.bulk.sources import STANDARD_INPUT, FileList, Item, OnError, find_files, read_items
+from span_marker.bulk.sources import STANDARD_INPUT, FileList, find_files, read_items
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 
 from span_marker.bulk.arrow import ENTITIES, ERROR, add_columns, as_table, find_column, output_schema
-from span_marker.bulk.sources import OnError, check_sentence
+from span_marker.bulk.items import OnError, check_sentence
 from span_marker.modeling import SpanMarkerModel
 from span_marker.prediction.entities import Coverage
 from span_marker.prediction.mixin import PredictOptions

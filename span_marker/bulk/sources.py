@@ -14,11 +14,11 @@ from functools import partial
 from io import BufferedReader, TextIOWrapper
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
+from span_marker.bulk.items import Item, OnError, pick_text, read_row
 from span_marker.bulk.tables import merge_entity_lines, read_table
 from span_marker.data.conll import read_words
-from span_marker.data.rows import check_text, check_words
 from span_marker.data.text_files import SourceFile, check_encoding, decode, encoding_of, refuse_utf16
 
 logger = logging.getLogger(__name__)
@@ -26,30 +26,10 @@ logger = logging.getLogger(__name__)
 STANDARD_INPUT = "-"
 """The path that stands for standard input."""
 
-OnError = Literal["raise", "column"]
-
 _ESCAPED = re.compile("[\udc80-\udcff]")
 
 LIST_BYTES = 2**20
 """How much of a list of files is in memory."""
-
-
-class Item(NamedTuple):
-    """A text to read.
-
-    Attributes:
-        columns: The columns of its row, which are written beside the entities.
-        content: The text, or the words.
-        place: Its file and line, for errors.
-        num_bytes: How many bytes have been read, about, when it has: of its file, or for `read_items` of all files.
-        error: What is wrong with its row, or None.
-    """
-
-    columns: dict[str, Any]
-    content: Any
-    place: str
-    num_bytes: int
-    error: TypeError | ValueError | None = None
 
 
 class InputFile(NamedTuple):
@@ -257,14 +237,14 @@ def _read_text(file: InputFile, text_column: str | None, encoding: str | None) -
 def _read_lines(file: InputFile, text_column: str | None, encoding: str | None) -> Iterator[Item]:
     for number, line, num_bytes in _lines(file, encoding):
         place = f"{file.path}, line {number}"
-        yield _try(partial(_checked_line, line, place, encoding), text_column, place, num_bytes)
+        yield read_row(partial(_checked_line, line, place, encoding), text_column, place, num_bytes)
 
 
 def _read_jsonl(file: InputFile, text_column: str | None, encoding: str | None) -> Iterator[Item]:
     for number, line, num_bytes in _lines(file, encoding):
         if line.strip():
             place = f"{file.path}, line {number}"
-            yield _try(partial(_parse_line, line, place, encoding), text_column, place, num_bytes)
+            yield read_row(partial(_parse_line, line, place, encoding), text_column, place, num_bytes)
 
 
 def _checked_line(line: str, place: str, encoding: str | None) -> str:
@@ -290,7 +270,7 @@ def _read_json(file: InputFile, text_column: str | None, encoding: str | None) -
         data = stream.read()
     rows = _parse(decode(data, encoding, file.path).removeprefix("\ufeff"), file.path)
     for index, row in enumerate(rows if isinstance(rows, list) else [rows]):
-        yield _pick(row, text_column, f"{file.path}, item {index}", len(data))
+        yield pick_text(row, text_column, f"{file.path}, item {index}", len(data))
 
 
 def _read_csv(file: InputFile, text_column: str | None, encoding: str | None) -> Iterator[Item]:
@@ -304,7 +284,7 @@ def _read_csv(file: InputFile, text_column: str | None, encoding: str | None) ->
 
     for number, row in merge_entity_lines(read_table(lines(), file.path, text_column), text_column, file.path):
         place = f"{file.path}, line {number}"
-        yield _try(partial(_checked_row, row, place, encoding), text_column, place, num_bytes)
+        yield read_row(partial(_checked_row, row, place, encoding), text_column, place, num_bytes)
 
 
 def _checked_row(row: dict[str, Any] | ValueError, place: str, encoding: str | None) -> dict[str, Any]:
@@ -326,55 +306,14 @@ def _read_parquet(file: InputFile, text_column: str | None, encoding: str | None
     rows = (row for batch in table.iter_batches(batch_size=1_000) for row in batch.to_pylist())
     for number, row in merge_entity_lines(enumerate(rows), text_column, file.path):
         place = f"{file.path}, row {number}"
-        yield _try(partial(_checked_row, row, place, None), text_column, place, file.num_bytes * (number + 1) // total)
+        yield read_row(
+            partial(_checked_row, row, place, None), text_column, place, file.num_bytes * (number + 1) // total
+        )
 
 
 def _read_conll(file: InputFile, text_column: str | None, encoding: str | None) -> Iterator[Item]:
     for index, words in enumerate(read_words(SourceFile(Path(file.path), encoding))):
         yield Item({"tokens": words}, words, f"{file.path}, sentence {index}", file.num_bytes)
-
-
-def _try(read: Callable[[], Any], column: str | None, place: str, num_bytes: int) -> Item:
-    """Read a row, and find its text."""
-    try:
-        row = read()
-    except ValueError as error:
-        return Item({}, None, place, num_bytes, error)
-    return _pick(row, column, place, num_bytes)
-
-
-def _pick(row: Any, column: str | None, place: str, num_bytes: int) -> Item:
-    """Find the text of a row."""
-    if isinstance(row, str) and column is None:
-        return Item({"text": row}, row, place, num_bytes)
-    if not isinstance(row, Mapping):
-        error = ValueError(f"{place} must be an object with a column of texts, not {type(row).__name__}")
-        return Item({}, None, place, num_bytes, error)
-    columns = [name for name in ((column,) if column else ("text", "tokens")) if name in row]
-    if len(columns) != 1:
-        wanted = repr(column) if column else "'text' or 'tokens'" if not columns else "one of 'text' and 'tokens'"
-        reason = f"{place} needs the column {wanted}, but has {list(row)}: pass text_column= with the name of one"
-        return Item(dict(row), None, place, num_bytes, ValueError(reason))
-    content = row[columns[0]]
-    try:
-        check_sentence(content, place)
-    except TypeError as error:
-        return Item(dict(row), None, place, num_bytes, error)
-    return Item(dict(row), content, place, num_bytes)
-
-
-def check_sentence(content: Any, place: str) -> None:
-    """Check that a value is a text or a list of words.
-
-    Args:
-        content: The value.
-        place: Where it is, for errors.
-
-    Raises:
-        TypeError: If it is neither.
-    """
-    is_text = content is None or isinstance(content, str)
-    (check_text if is_text else check_words)(content, f"{place}: {'text' if is_text else 'tokens'}")
 
 
 KINDS: Mapping[str, Callable[[InputFile, str | None, str | None], Iterator[Item]]] = {

@@ -108,6 +108,8 @@ def test_importing_the_package_loads_nothing_heavy():
         "from span_marker.encoders.support import check_encoder; from span_marker import Coverage; "
         "from transformers import AutoConfig, AutoModel",
         "import span_marker.modeling; from transformers import AutoConfig, AutoModel",
+        "import span_marker.checkpoints.loading; from transformers import AutoConfig, AutoModel",
+        "import span_marker.encoders.support; from transformers import AutoConfig, AutoModel",
         "from span_marker import Trainer; from transformers import AutoConfig, AutoModel",
     ],
 )
