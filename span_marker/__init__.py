@@ -5,7 +5,9 @@ Every name is imported when it is first used (PEP 562). So `span_marker.runtime`
 """
 
 import sys
+from functools import partial
 from importlib import import_module
+from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -163,11 +165,33 @@ def _register(awaited: ModuleType) -> None:
 
 
 def _register_pending() -> None:
-    own = [module for name, module in [*sys.modules.items()] if name.startswith(f"{__name__}.")]
-    # private: true until a module is imported in full.
-    if not any(getattr(module.__spec__, "_initializing", False) for module in own):
-        while _pending:
-            import_module(_pending.pop())
+    while _pending and not _importing:
+        import_module(_pending.pop())
+
+
+_importing: list[str] = []
+"""Modules of ours that are being imported."""
+
+
+class _Watch(PathFinder):
+    """Finds our modules, and notices when the import of one of them is done."""
+
+    @classmethod
+    def find_spec(cls, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        spec = super().find_spec(fullname, path, target) if fullname.startswith(f"{__name__}.") else None
+        if spec is not None and spec.loader is not None:
+            loader: Any = spec.loader
+            loader.exec_module = partial(_execute, loader.exec_module)
+        return spec
+
+
+def _execute(execute: Any, module: ModuleType) -> None:
+    _importing.append(module.__name__)
+    try:
+        execute(module)
+    finally:
+        _importing.remove(module.__name__)
+    _register_pending()
 
 
 def _wait_for_transformers() -> None:
@@ -176,6 +200,7 @@ def _wait_for_transformers() -> None:
         return
     import wrapt
 
+    sys.meta_path.insert(0, _Watch)
     for awaited in _REGISTERED:
         wrapt.register_post_import_hook(_register, awaited)
 

@@ -76,6 +76,8 @@ class SpanMarkerConfig(ModelSettings, PreTrainedConfig):
         word_rules: The rules of ``word_splitter="fitted"``, as `WordRules` or the dict that they are saved as.
         trained_on: What the model was trained on last, as a `TrainedOn` or the dict that it is saved as. None if it is
             not known. ``Trainer`` sets it.
+        compression: How the model was made smaller, for its card: which part, and how, see `span_marker.compression`.
+            None for other models.
         span_filter: The settings of the candidate filter, as a `SpanFilterConfig` or the dict that it is saved as. None
             for models without a filter.
         exact: Whether all candidates get markers in prediction, even if the model has a filter.
@@ -94,6 +96,7 @@ class SpanMarkerConfig(ModelSettings, PreTrainedConfig):
     marker_max_length: int = DEFAULT_MARKER_MAX_LENGTH
     id2reduced_id: dict[int, int] | None = None
     trained_on: TrainedOn | None = None
+    compression: dict[str, str] | None = None
     span_marker_version: str = __version__
 
     def __post_init__(self, labels: Sequence[str] | None = None, **kwargs: Any) -> None:
@@ -141,6 +144,9 @@ class SpanMarkerConfig(ModelSettings, PreTrainedConfig):
         """Check all settings, see `ModelSettings.check_limits`."""
         check_limit("marker_max_length", self.marker_max_length, at_least=1, at_most=LARGEST_LIMIT)
         super().check_limits()
+        parts = {} if self.compression is None else self.compression
+        if not isinstance(parts, dict) or not all(map(_is_line, [*parts, *parts.values()])):
+            raise ValueError(f"compression={self.compression!r} must be None, or a dict of strings without line ends")
 
     @property
     def tags(self) -> list[str]:
@@ -175,6 +181,10 @@ class SpanMarkerConfig(ModelSettings, PreTrainedConfig):
                 f"the classes {self.classes} (id2label) are not those of the tags {self.tags} (encoder.id2label), "
                 f"which are {reduced}"
             )
+
+
+def _is_line(value: Any) -> bool:
+    return isinstance(value, str) and value.isprintable()
 
 
 def _both_ways(labels: Sequence[str]) -> tuple[dict[int, str], dict[str, int]]:

@@ -5,7 +5,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from span_marker_cli.common import BatchSize, Data, Device, Format, Model, load_model, read_splits
+from span_marker_cli.common import BatchSize, Data, Device, Format, Model, Read, load_model, read_splits
 
 
 def analyze(
@@ -14,13 +14,16 @@ def analyze(
     html: Annotated[Optional[Path], typer.Option("--html", help="Also write a page with all errors.")] = None,
     examples: Annotated[int, typer.Option("--examples", min=0, help="Errors of each kind to show.")] = 10,
     format: Format = None,
+    read: Read = None,
     batch_size: BatchSize = 32,
     device: Device = None,
 ) -> None:
     """Show what a model gets wrong, with examples, and how sure its figures are."""
     from span_marker import analyze_errors
 
-    report = analyze_errors(load_model(model, device), read_splits(data, format), batch_size, num_examples=examples)
+    report = analyze_errors(
+        load_model(model, device), read_splits(data, format, read), batch_size, num_examples=examples
+    )
     typer.echo(report)
     if html is not None:
         report.write_html(html)

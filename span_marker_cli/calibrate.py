@@ -2,7 +2,7 @@
 
 import typer
 
-from span_marker_cli.common import BatchSize, Data, Device, Format, Model, Output, changed_model, read_data
+from span_marker_cli.common import BatchSize, Data, Device, Format, Model, Output, Read, changed_model, read_data
 
 
 def calibrate(
@@ -10,6 +10,7 @@ def calibrate(
     data: Data,
     output: Output = None,
     format: Format = None,
+    read: Read = None,
     batch_size: BatchSize = 32,
     device: Device = None,
 ) -> None:
@@ -17,4 +18,4 @@ def calibrate(
     import span_marker
 
     with changed_model(model, output, device) as changed:
-        typer.echo(span_marker.calibrate(changed, read_data(data, format), batch_size=batch_size))
+        typer.echo(span_marker.calibrate(changed, read_data(data, format, read), batch_size=batch_size))

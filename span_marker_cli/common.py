@@ -21,6 +21,30 @@ Data = Annotated[list[Path], typer.Argument(help="Annotated files or brat folder
 Format = Annotated[
     Optional[str], typer.Option("--format", help="Format of the annotated files.", show_default="by their endings")
 ]
+Read = Annotated[
+    Optional[list[str]],
+    typer.Option(
+        "--read",
+        metavar="NAME=VALUE",
+        help="How to read them: an argument of read_annotations, such as tag_columns=all. Repeat for several.",
+    ),
+]
+Texts = Annotated[list[Path], typer.Argument(help="Files or folders of texts, as for predict.")]
+InputFormat = Annotated[
+    Optional[str],
+    typer.Option(
+        "--input-format",
+        help="text (a text per file), lines, jsonl, json, csv, tsv, parquet, conll.",
+        show_default="by the endings",
+    ),
+]
+TextColumn = Annotated[
+    Optional[str], typer.Option("--text-column", help="Column of the texts.", show_default="text or tokens")
+]
+Encoding = Annotated[
+    Optional[str],
+    typer.Option("--encoding", help="Of text files, such as latin-1.", show_default="UTF-8, or by their marks"),
+]
 Device = Annotated[
     Optional[str],
     typer.Option("--device", help="Such as cpu or cuda:1.", show_default="an accelerator if there is one"),
@@ -32,25 +56,67 @@ Output = Annotated[
 ]
 
 
-def read_data(paths: list[Path], format: str | None = None) -> Dataset:
+def named_values(option: str, given: list[str] | None) -> dict[str, Any]:
+    """Read what an option such as ``--read`` was given, as ``NAME=VALUE`` with a value in YAML.
+
+    Raises:
+        ValueError: If it has another form.
+    """
+    import yaml
+
+    values: dict[str, Any] = {}
+    for word in given or ():
+        name, equals, value = word.partition("=")
+        try:
+            values[name.replace("-", "_")] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ValueError(f"{option} {word}: the value is not YAML: {error}") from error
+        if not equals:
+            raise ValueError(f"{option} {word} must have a name and a value, such as {option} errors=skip")
+    return values
+
+
+def read_file(path: Path, format: str | None = None, read: list[str] | None = None) -> Dataset:
+    """Read an annotated file.
+
+    Raises:
+        ValueError: If ``read_annotations`` has no argument that ``read`` names.
+    """
+    from span_marker import read_annotations
+    from span_marker_cli.wording import read_names
+
+    options, known = named_values("--read", read), read_names("--read")
+    if unknown := [name for name in options if name not in known]:
+        raise ValueError(f"--read {unknown[0]}: the name must be one of {', '.join(known)}")
+    return read_annotations(path, format, **options)
+
+
+def read_data(paths: list[Path], format: str | None = None, read: list[str] | None = None) -> Dataset:
     """Read annotated files as one data set."""
     from datasets import concatenate_datasets
 
-    from span_marker import read_annotations
-
-    return concatenate_datasets([read_annotations(path, format) for path in paths])
+    return concatenate_datasets([read_file(path, format, read) for path in paths])
 
 
-def read_splits(paths: list[Path], format: str | None = None) -> Dataset | dict[str, Dataset]:
+def read_splits(
+    paths: list[Path], format: str | None = None, read: list[str] | None = None
+) -> Dataset | dict[str, Dataset]:
     """Read annotated files as a data set each, named after the files."""
-    from span_marker import read_annotations
-
     if len(paths) == 1:
-        return read_annotations(paths[0], format)
+        return read_file(paths[0], format, read)
     names = [path.stem for path in paths]
     if len(set(names)) < len(names):
         names = [str(path) for path in paths]
-    return {name: read_annotations(path, format) for name, path in zip(names, paths, strict=True)}
+    return {name: read_file(path, format, read) for name, path in zip(names, paths, strict=True)}
+
+
+def read_texts(
+    paths: list[Path], input_format: str | None, text_column: str | None, encoding: str | None
+) -> Iterator[Any]:
+    """Read texts and lists of words from files or folders, as ``predict`` does."""
+    from span_marker.bulk.sources import find_files, read_items
+
+    return (item.content for item in read_items(find_files(paths, input_format), text_column, encoding))
 
 
 def load_model(path: str, device: str | None = None) -> SpanMarkerModel:

@@ -5,20 +5,39 @@ from typing import Annotated, Optional
 
 import typer
 
-from span_marker_cli.common import Format
+from span_marker_cli.common import Format, Read, named_values, read_file
+from span_marker_cli.wording import in_options
 
 
 def convert(
     source: Annotated[Path, typer.Argument(help="Annotated file, or brat folder.")],
     target: Annotated[Path, typer.Argument(help="File or folder to write.")],
     format: Format = None,
+    read: Read = None,
     to: Annotated[
         Optional[str], typer.Option("--to", help="Format to write.", show_default="by the ending of TARGET")
     ] = None,
+    write: Annotated[
+        Optional[list[str]],
+        typer.Option(
+            "--write",
+            metavar="NAME=VALUE",
+            help="How to write: an argument of write_annotations, such as errors=skip. nlp is a language: nlp=de.",
+        ),
+    ] = None,
 ) -> None:
-    """Convert annotated data from one format to another."""
-    from span_marker import read_annotations, write_annotations
+    """Convert annotated data from one format to another. The texts of other files are for predict."""
+    from span_marker import write_annotations
 
-    data = read_annotations(source, format)
-    write_annotations(target, data, format=to)
+    data = read_file(source, format, read)
+    options = named_values("--write", write)
+    if "nlp" in options:
+        import spacy
+
+        options["nlp"] = spacy.blank(options["nlp"])
+    try:
+        write_annotations(target, data, format=to, **options)
+    except (TypeError, ValueError) as error:
+        names = {name: f"--write {name}=" for name in ("errors", "offsets", "nlp", "spans_key")}
+        raise type(error)(in_options(str(error), {"format": "--to", **names})) from error
     typer.echo(f"{len(data):,} rows in {target}", err=True)

@@ -11,6 +11,7 @@ from span_marker_cli.common import (
     Device,
     Format,
     Model,
+    Read,
     load_model,
     read_data,
     results_only,
@@ -22,6 +23,7 @@ def evaluate(
     model: Model,
     data: Data,
     format: Format = None,
+    read: Read = None,
     batch_size: BatchSize = 32,
     device: Device = None,
     as_json: AsJson = False,
@@ -39,7 +41,7 @@ def evaluate(
             disable_tqdm=True,
             use_cpu=device == "cpu",
         )
-        trainer = Trainer(load_model(model, device), arguments, eval_dataset=read_data(data, format))
+        trainer = Trainer(load_model(model, device), arguments, eval_dataset=read_data(data, format, read))
         with results_only():
             metrics = trainer.evaluate()
     if as_json:

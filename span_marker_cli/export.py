@@ -5,7 +5,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from span_marker_cli.common import Model, load_model
+from span_marker_cli.common import Encoding, InputFormat, Model, TextColumn, load_model, read_texts, results_only
 
 
 def export(
@@ -14,12 +14,15 @@ def export(
     texts: Annotated[
         Optional[list[Path]], typer.Option("--texts", help="Files of texts to compare the models on, too.")
     ] = None,
+    input_format: InputFormat = None,
+    text_column: TextColumn = None,
+    encoding: Encoding = None,
 ) -> None:
     """Export a model to ONNX, and compare the export with the model before it is kept."""
-    from span_marker.bulk.sources import find_files, read_items
     from span_marker.export import export_onnx
 
-    more = [item.content for item in read_items(find_files(texts or []))]
-    report = export_onnx(load_model(model, "cpu"), folder, [text for text in more if isinstance(text, str)])
+    more = read_texts(texts, input_format, text_column, encoding) if texts else ()
+    with results_only():
+        report = export_onnx(load_model(model, "cpu"), folder, [text for text in more if isinstance(text, str)])
     typer.echo(report)
     typer.echo(f"saved in {folder}", err=True)

@@ -32,6 +32,7 @@ from span_marker_cli import (
     validate,
     version,
 )
+from span_marker_cli.wording import OptionFormatter, in_options, option_names
 
 COMMANDS = (
     train,
@@ -58,6 +59,8 @@ COMMANDS = (
 ERRORS = (OSError, ValueError, TypeError, LookupError, ImportError, RuntimeError)
 """Errors that are shown as a line: what the library raises for wrong input, and what the system raises."""
 
+FORMATTER = OptionFormatter("%(levelname)s: %(message)s")
+
 app = typer.Typer(
     name="span-marker",
     help="Named entity recognition with span markers: train, evaluate and use models, and convert annotated data.",
@@ -82,7 +85,9 @@ def options(
     # two batches have the same lengths. Within a batch, all layers have the same.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
     level = logging.DEBUG if debug else logging.ERROR if quiet else logging.WARNING
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(FORMATTER)
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("span_marker").setLevel(level)
 
 
@@ -98,6 +103,7 @@ def reporting(command: Callable[..., Any]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def run(*arguments: Any, **options: Any) -> None:
+        FORMATTER.names = option_names(command)
         try:
             status = command(*arguments, **options)
         except BrokenPipeError:
@@ -106,7 +112,8 @@ def reporting(command: Callable[..., Any]) -> Callable[..., None]:
             if logging.getLogger("span_marker").level == logging.DEBUG:
                 traceback.print_exc()
             else:
-                typer.echo(f"error: {' '.join(str(error).split()) or type(error).__name__}", err=True)
+                message = in_options(" ".join(str(error).split()), FORMATTER.names)
+                typer.echo(f"error: {message or type(error).__name__}", err=True)
             status = 1
         raise typer.Exit(status or 0)
 

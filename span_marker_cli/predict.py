@@ -5,7 +5,7 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-from span_marker_cli.common import Device, Model
+from span_marker_cli.common import Device, Encoding, InputFormat, Model, TextColumn
 
 
 def predict(
@@ -25,26 +25,24 @@ def predict(
             allow_dash=True,
         ),
     ] = Path("-"),
-    input_format: Annotated[
-        Optional[str],
-        typer.Option(
-            "--input-format",
-            help="text (a text per file), lines, jsonl, json, csv, tsv, parquet, conll.",
-            show_default="by the endings",
-        ),
-    ] = None,
+    input_format: InputFormat = None,
     output_format: Annotated[
         Optional[str], typer.Option("--output-format", show_default="by the ending, or jsonl")
     ] = None,
-    text_column: Annotated[
-        Optional[str], typer.Option("--text-column", help="Column of the texts.", show_default="text or tokens")
-    ] = None,
+    text_column: TextColumn = None,
+    encoding: Encoding = None,
     threshold: Annotated[Optional[float], typer.Option("--threshold", help="Lowest probability of an entity.")] = None,
     decoding: Annotated[
         Optional[str], typer.Option("--decoding", help="flat, flat-optimal, nested or overlapping.")
     ] = None,
     top_k: Annotated[Optional[int], typer.Option("--top-k", min=1, help="Most probable labels of each entity.")] = None,
     exact: Annotated[bool, typer.Option("--exact", help="Score all candidates, without the filter.")] = False,
+    propagate: Annotated[
+        bool, typer.Option("--propagate", help="Also find the other mentions of names, see docs/rules.md.")
+    ] = False,
+    split_sentences: Annotated[
+        bool, typer.Option("--split-sentences", help="Read each text sentence by sentence (needs spaCy).")
+    ] = False,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 32,
     num_workers: Annotated[int, typer.Option("--num-workers", min=1, help="Processes, which share the CPUs.")] = 1,
     on_error: Annotated[
@@ -59,7 +57,14 @@ def predict(
     """Find the entities in files of texts, in constant memory, in several processes if need be."""
     from span_marker.bulk import predict_files
 
-    chosen: dict[str, Any] = {"threshold": threshold, "decoding": decoding, "top_k": top_k, "exact": exact or None}
+    chosen: dict[str, Any] = {
+        "threshold": threshold,
+        "decoding": decoding,
+        "top_k": top_k,
+        "exact": exact or None,
+        "propagate": propagate or None,
+        "split_sentences": split_sentences or None,
+    }
     report = predict_files(
         model,
         inputs,
@@ -67,6 +72,7 @@ def predict(
         input_format=input_format,
         output_format=output_format,
         text_column=text_column,
+        encoding=encoding,
         device=device,
         dtype=dtype,
         num_workers=num_workers,

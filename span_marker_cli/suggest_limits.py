@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from span_marker_cli.common import Data, Format, read_splits
+from span_marker_cli.common import Data, Format, Read, read_splits
 
 
 def suggest_limits(
@@ -12,12 +12,13 @@ def suggest_limits(
     encoder: Annotated[str, typer.Option("--encoder", help="Encoder or checkpoint whose words and tokens to count.")],
     keep: Annotated[float, typer.Option("--keep", help="Share of the entities that the limit must keep.")] = 0.99,
     format: Format = None,
+    read: Read = None,
 ) -> None:
     """Suggest limits for texts and entities, and show what each would cut."""
     import span_marker
     from span_marker import SpanMarkerModel
 
-    splits = read_splits(data, format)
+    splits = read_splits(data, format, read)
     model = SpanMarkerModel.from_pretrained(encoder, **_labels(encoder, splits))
     typer.echo(span_marker.suggest_limits(splits, model.require_tokenizer(), keep, model.max_text_length))
 

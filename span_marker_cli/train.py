@@ -5,7 +5,7 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-from span_marker_cli.common import Data, Format, read_data, results_only
+from span_marker_cli.common import Data, Format, Read, read_data, results_only
 
 SETTINGS = {"context_settings": {"ignore_unknown_options": True}}
 """Options that the command does not know are fields of ``TrainingArguments``. They come among the files."""
@@ -31,6 +31,7 @@ def train(
         Optional[int], typer.Option("--entity-max-length", help="Longest entity, in words.", show_default="by the data")
     ] = None,
     format: Format = None,
+    read: Read = None,
     config: Annotated[
         Optional[Path], typer.Option("--config", help="YAML file with any of these options, by their names.")
     ] = None,
@@ -56,8 +57,8 @@ def train(
     chosen = {} if config is None else read_options(config)
     chosen |= {**named, **{name: value for name, value in given.items() if value is not None}}
     plan = prepare_training(
-        read_data([Path(file) for file in files], format),
-        None if "dev" not in chosen else read_data([Path(path) for path in chosen.pop("dev")], format),
+        read_data([Path(file) for file in files], format, read),
+        None if "dev" not in chosen else read_data([Path(path) for path in chosen.pop("dev")], format, read),
         output,
         **chosen,
     )

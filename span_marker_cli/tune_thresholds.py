@@ -4,7 +4,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from span_marker_cli.common import BatchSize, Data, Device, Format, Model, Output, changed_model, read_data
+from span_marker_cli.common import BatchSize, Data, Device, Format, Model, Output, Read, changed_model, read_data
 
 
 def tune_thresholds(
@@ -16,6 +16,7 @@ def tune_thresholds(
     ] = None,
     output: Output = None,
     format: Format = None,
+    read: Read = None,
     batch_size: BatchSize = 32,
     device: Device = None,
 ) -> None:
@@ -23,4 +24,4 @@ def tune_thresholds(
     import span_marker
 
     with changed_model(model, output, device) as changed:
-        typer.echo(span_marker.tune_thresholds(changed, read_data(data, format), precision, batch_size))
+        typer.echo(span_marker.tune_thresholds(changed, read_data(data, format, read), precision, batch_size))

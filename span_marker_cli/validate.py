@@ -4,7 +4,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from span_marker_cli.common import AsJson, Data, Format, load_model, read_splits, show
+from span_marker_cli.common import AsJson, Data, Format, Read, load_model, read_splits, show
 
 
 def validate(
@@ -13,6 +13,7 @@ def validate(
         Optional[str], typer.Option("--model", help="Also check against this model's words, labels and limits.")
     ] = None,
     format: Format = None,
+    read: Read = None,
     as_json: AsJson = False,
 ) -> int:
     """Check annotated files, row by row. The exit status is 1 if there is any problem.
@@ -24,7 +25,7 @@ def validate(
 
     import span_marker
 
-    report = span_marker.validate(read_splits(data, format), None if model is None else load_model(model, "cpu"))
+    report = span_marker.validate(read_splits(data, format, read), None if model is None else load_model(model, "cpu"))
     if as_json:
         show(
             {

@@ -11,10 +11,13 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from span_marker.core.offsets import convert_offsets
+from span_marker.prediction.propagation import Propagation, propagate_names
+from span_marker.preprocessing.inputs import Sentences
 from span_marker.serving import create_app, listen
 from span_marker.serving.server import make_server
 
 PATIENCE = 60.0
+PLACE = ("char_start_index", "char_end_index")
 
 
 class Answer(NamedTuple):
@@ -127,27 +130,34 @@ class NameFinder:
     def predict(
         self, texts: list[str], *arguments: Any, threshold: Any = None, offsets: Any = "codepoint", **o: Any
     ) -> Any:
-        found = [self._entities(text, threshold or 0.0, o.get("decoding") == "nested", offsets) for text in texts]
+        """Predict. With ``propagate``, it finds the first mention of each name, and the library the others."""
+        propagate = o.get("propagate", False)
+        found = [self._entities(text, threshold or 0.0, o.get("decoding") == "nested", propagate) for text in texts]
+        if propagate:
+            found = propagate_names(Sentences(texts, are_texts=True), found, Propagation(min_score=0.0), offsets)
+        for text, entities in zip(texts, found, strict=True):
+            places = iter(convert_offsets(text, [entity[name] for entity in entities for name in PLACE], offsets))
+            for entity in entities:
+                entity.update({name: next(places) for name in PLACE})
         coverages = self._model.predict(["a"] * len(texts), is_split_into_words=False, return_coverage=True)[1]
         return found, coverages
 
-    def _entities(self, text: str, threshold: float, is_nested: bool, offsets: Any) -> list[dict[str, Any]]:
+    def _entities(self, text: str, threshold: float, is_nested: bool, is_first: bool) -> list[Any]:
         found: list[tuple[int, int, str, float]] = []
         taken: set[int] = set()
         for name, label, score in self.NAMES:
-            for match in re.finditer(re.escape(name), text):
+            for match in [*re.finditer(re.escape(name), text)][: 1 if is_first else None]:
                 if label in self.labels and score >= threshold and (is_nested or match.start() not in taken):
                     taken |= {*range(*match.span())}
                     found.append((*match.span(), label, score))
         found.sort()
-        places = iter(convert_offsets(text, [place for entity in found for place in entity[:2]], offsets))
         return [
             {
                 "span": text[start:end],
                 "label": label,
                 "score": score,
-                "char_start_index": next(places),
-                "char_end_index": next(places),
+                "char_start_index": start,
+                "char_end_index": end,
             }
             for start, end, label, score in found
         ]

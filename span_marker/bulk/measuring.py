@@ -10,11 +10,9 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from os import PathLike
 
 import torch
 
-from span_marker.bulk.sources import find_files, read_items
 from span_marker.core.tables import TextReport, text_table
 from span_marker.modeling import SpanMarkerModel
 
@@ -67,16 +65,16 @@ class PaceReport(TextReport):
 
 def measure(
     model: SpanMarkerModel,
-    paths: Iterable[str | PathLike[str]],
+    contents: Iterable[str | list[str]],
     num_sentences: int,
     batch_sizes: Sequence[int],
     num_rounds: int = 3,
 ) -> PaceReport:
-    """Measure how fast a model reads some files, batch by batch, in the order of the files.
+    """Measure how fast a model reads some texts, batch by batch, in their order.
 
     Args:
         model: The model.
-        paths: Files or folders of texts, see `span_marker.bulk.sources`.
+        contents: The texts: strings, or lists of words.
         num_sentences: Read this many texts at most.
         batch_sizes: Sizes to measure, one after the other in each round.
         num_rounds: Number of rounds. Texts are read once before, which does not count.
@@ -85,11 +83,11 @@ def measure(
         Rates, times and memory.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If a file cannot be read, or there are no texts.
+        ValueError: If there are no texts.
     """
-    contents = [item.content for item in islice(read_items(find_files(paths)), num_sentences)]
-    texts = [{"tokens" if isinstance(content, list) else "text": content} for content in contents]
+    texts = [
+        {"tokens" if isinstance(content, list) else "text": content} for content in islice(contents, num_sentences)
+    ]
     if not texts:
         raise ValueError("there are no texts to measure with")
     rates: dict[int, list[float]] = {size: [] for size in batch_sizes}

@@ -17,10 +17,11 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
+from span_marker.bulk.items import Item
 from span_marker.bulk.reader import Reader, available_cpus
 from span_marker.bulk.results import Results, write_lines
-from span_marker.bulk.sources import STANDARD_INPUT, FileList, Item, find_files, read_items
-from span_marker.prediction.readings import OnError, Reading
+from span_marker.bulk.sources import STANDARD_INPUT, FileList, find_files, read_items
+from span_marker.prediction.readings import ERROR, OnError, Reading
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +67,7 @@ def predict_files(
     input_format: str | None = None,
     output_format: str | None = None,
     text_column: str | None = None,
+    encoding: str | None = None,
     device: str | None = None,
     dtype: str | None = None,
     num_workers: int = 1,
@@ -78,7 +80,8 @@ def predict_files(
     """Find the entities of all texts in some files, in constant memory, and write them as they come.
 
     There is a row of results for each text, in order, with the columns of its own row, if it had one, and ``entities``
-    (which replaces a column of that name). Texts are read one by one: they have no document context.
+    (which replaces a column of that name). Tables with a line per entity have one row for consecutive lines of the same
+    text. Texts are read one by one: they have no document context.
 
     Args:
         model: Folder of a checkpoint, or its name on the Hub.
@@ -89,10 +92,12 @@ def predict_files(
         output_format: A format of `write_annotations`, ``"html"``, ``"csv"`` or ``"tsv"`` (a line per entity), or
             ``"parquet"``. Defaults to what the ending says.
         text_column: The column of the texts in files with columns. Defaults to ``text`` or ``tokens``.
+        encoding: The encoding of text files. Defaults to what their byte order mark says, or else UTF-8.
         device: See `Reader`.
         dtype: See `Reader`.
         num_workers: Number of processes that predict. They share the CPUs.
-        on_error: See `Reader`; with ``"column"``, rows of texts that cannot be read have a column ``error``.
+        on_error: See `Reader`; with ``"column"``, rows that cannot be read, or have no text, have a column ``error``.
+            That of the input is left out.
         resume: Whether to go on with a run that was stopped, at the first text without a result.
         overwrite: Whether to replace results that are there.
         show_progress: Whether to show progress on standard error: a bar on a terminal, otherwise lines.
@@ -116,15 +121,18 @@ def predict_files(
     counts = {"texts": 0, "entities": 0, "errors": 0}
     if num_workers == 1:
         reader.load()  # its errors come before anything is written
-    with _writing(output, output_format, resume, overwrite, files, reader, text_column) as (write, num_before):
+    with _writing(output, output_format, resume, overwrite, files, reader, text_column, encoding) as (
+        write,
+        num_before,
+    ):
         if write is None:
             return BulkReport(0, 0, 0, num_before, time.monotonic() - started)
-        items = read_items(files, text_column)
+        items = read_items(files, text_column, encoding, "column")
         skipped = deque(islice(items, num_before), maxlen=1)
         num_skipped = skipped[0].num_bytes if skipped else 0
         with _Progress(files.num_bytes, num_skipped, show_progress) as progress, _executor(num_workers) as executor:
-            for chunk, readings in _read_ahead(_chunks(items), reader, executor, num_workers):
-                write([{**item.columns, **reading.columns()} for item, reading in zip(chunk, readings, strict=True)])
+            for chunk, readings in _read_ahead(_chunks(items, on_error), reader, executor, num_workers):
+                write([_row(item, reading, on_error) for item, reading in zip(chunk, readings, strict=True)])
                 counts["texts"] += len(chunk)
                 counts["entities"] += sum(len(reading.entities) for reading in readings)
                 counts["errors"] += sum(reading.error is not None for reading in readings)
@@ -141,6 +149,7 @@ def _writing(
     files: FileList,
     reader: Reader,
     text_column: str | None,
+    encoding: str | None,
 ) -> Iterator[tuple[Callable[[list[dict[str, Any]]], None] | None, int]]:
     """Open what results are written to: a function that writes them, None if all are there, and how many there are."""
     if os.fspath(output) == STANDARD_INPUT:
@@ -154,7 +163,7 @@ def _writing(
         raise ValueError(
             "a run that reads standard input cannot be resumed, since it may hold other texts now: pass a file"
         )
-    settings = {"model": reader.model, "text_column": text_column, "dtype": reader.dtype, "on_error": reader.on_error}
+    settings = {"model": reader.model, "text_column": text_column, "encoding": encoding, "dtype": reader.dtype}
     run = {**settings, **reader.options, "files": files.fingerprint}
     results = Results(output, output_format, run)
     if not results.begin(resume, overwrite):
@@ -165,11 +174,20 @@ def _writing(
     results.finish()
 
 
-def _chunks(items: Iterator[Item]) -> Iterator[list[Item]]:
-    """Put texts together that are read at once."""
+def _row(item: Item, reading: Reading, on_error: OnError) -> dict[str, Any]:
+    columns = {name: value for name, value in item.columns.items() if name != ERROR or on_error == "raise"}
+    return {**columns, **reading.columns()}
+
+
+def _chunks(items: Iterator[Item], on_error: OnError) -> Iterator[list[Item]]:
+    """Put texts together that are read at once. What comes before a row that is wrong is read before it is raised."""
     chunk: list[Item] = []
     size = 0
     for item in items:
+        if item.error is not None and on_error == "raise":
+            if chunk:
+                yield chunk
+            raise item.error
         chunk.append(item)
         size += len(item.content) if isinstance(item.content, str) else 0
         if len(chunk) == CHUNK_TEXTS or size >= CHUNK_CHARACTERS:
@@ -203,20 +221,26 @@ def _read_ahead(
     chunks: Iterator[list[Item]], reader: Reader, executor: Executor | None, num_workers: int
 ) -> Iterator[tuple[list[Item], list[Reading]]]:
     """Read chunks, in order; with workers, two for each of them are on their way."""
-    if executor is None:
-        for chunk in chunks:
-            yield chunk, reader.read([item.content for item in chunk], [item.place for item in chunk])
-        return
     waiting: deque[tuple[list[Item], Future[list[Reading]]]] = deque()
     for chunk in chunks:
-        job = executor.submit(reader.read, [item.content for item in chunk], [item.place for item in chunk])
-        waiting.append((chunk, job))
+        good = [item for item in chunk if item.error is None]
+        texts = [item.content for item in good], [item.place for item in good]
+        if executor is None:
+            yield chunk, _with_errors(chunk, reader.read(*texts))
+            continue
+        waiting.append((chunk, executor.submit(reader.read, *texts)))
         if len(waiting) == 2 * num_workers:
             done, result = waiting.popleft()
-            yield done, result.result()
+            yield done, _with_errors(done, result.result())
     while waiting:
         done, result = waiting.popleft()
-        yield done, result.result()
+        yield done, _with_errors(done, result.result())
+
+
+def _with_errors(chunk: list[Item], readings: list[Reading]) -> list[Reading]:
+    """Add the errors of rows without a text, in their places."""
+    rest = iter(readings)
+    return [next(rest) if item.error is None else Reading([], str(item.error)) for item in chunk]
 
 
 class _Progress:

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from span_marker.bulk.tables import ENTITY_CELLS
 from span_marker.core.surrogates import readable
-from span_marker.data.entity_tables import DETAILS
 from span_marker.data.files import FORMATS, write_annotations
-from span_marker.data.forms import BOUNDS
 from span_marker.data.json_writing import json_line
 from span_marker.data.text_files import writing
+
+logger = logging.getLogger(__name__)
+
+OF_WORDS = ("conll", "gliner")
+"""Formats that hold no texts."""
 
 CONTENTS = ("text", "tokens")
 """Columns of texts, which tables of entities leave out."""
@@ -44,7 +50,8 @@ class Results:
         self.part = Path(f"{os.fspath(path)}.part")
         self.num_done = 0
         self._about = Path(f"{os.fspath(path)}.run")
-        self._convert = find_converter(self.path, format)
+        self._format = find_format(self.path, format)
+        self._convert = find_converter(self._format)
         self._run = json.dumps(run, sort_keys=True, indent=1) + "\n"
 
     def begin(self, resume: bool, overwrite: bool) -> bool:
@@ -67,28 +74,49 @@ class Results:
             self._about.write_text(self._run, encoding="utf-8")
             return True
         if not resume:
-            state = f"{self.part} is from a run that was stopped" if is_stopped else f"{self.path} exists"
-            raise FileExistsError(f"{state}: resume it, or overwrite it")
+            rows = _count_lines(self.part) if is_stopped and self.part.exists() else 0
+            state = f"{self.part} has {rows:,} rows of a run that was stopped" if is_stopped else f"{self.path} exists"
+            raise FileExistsError(f"{state}: pass resume=True to go on with it, or overwrite=True to begin again")
         if not is_stopped:
             return False
         before = self._about.read_text(encoding="utf-8")
         if before != self._run:
             raise ValueError(
                 f"{self.part} is from another run, {_difference(before, self._run)}: pass what was passed then, or "
-                "overwrite it"
+                "overwrite=True to begin again"
             )
         self.num_done = _remove_torn_line(self.part) if self.part.exists() else 0
         return True
 
     @contextmanager
     def appending(self) -> Iterator[Callable[[list[dict[str, Any]]], None]]:
-        """Open the file of the rows.
+        """Open the file of the rows. A run that fails before its first row leaves nothing behind.
 
         Yields:
-            A function that appends rows, and hands them to the operating system before it returns.
+            A function that appends rows, and hands them to the operating system before it returns. It raises a
+            ValueError if the format cannot hold them.
         """
-        with self.part.open("ab") as file:
-            yield lambda rows: write_lines(file, rows)
+        try:
+            with self.part.open("ab") as file:
+                yield partial(self._append, file)
+        except BaseException:
+            self.discard_if_empty()
+            raise
+
+    def discard_if_empty(self) -> None:
+        """Remove what is left of a run that has no rows."""
+        if not self.part.stat().st_size:
+            self.part.unlink()
+            self._about.unlink()
+
+    def _append(self, file: BinaryIO, rows: list[dict[str, Any]]) -> None:
+        text = next((row for row in rows if self._format in OF_WORDS and not isinstance(row.get("tokens"), list)), None)
+        if text is not None:
+            raise ValueError(
+                f"{self.path}: the format {self._format} has words, but a row has no 'tokens': {text!r:.100}: pass an "
+                "output that ends with .jsonl, or rows with words"
+            )
+        write_lines(file, rows)
 
     def finish(self) -> None:
         """Turn the rows into the file that was asked for, and remove what is left of the run."""
@@ -128,33 +156,49 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
         yield from map(json.loads, file)
 
 
-def find_converter(path: Path, format: str | None) -> Callable[[Path, Path], None] | None:
-    """Find out how to write a file.
+def find_format(path: Path, format: str | None) -> str:
+    """Find out which format a file is to have.
 
     Args:
         path: The file.
         format: Its format. Defaults to what its ending says.
 
     Returns:
-        A function that writes to a path the rows of a file of JSON lines; None for JSON lines.
+        The name of the format.
 
     Raises:
         ValueError: If neither says what to write.
     """
-    endings = {ending: known.name for known in reversed(FORMATS) for ending in known.endings}
-    name = format or {**endings, **{f".{other}": other for other in CONVERTERS}, ".htm": "html"}.get(
-        path.suffix.lower()
-    )
-    if name == "jsonl":
-        return None
-    if name is not None and name in CONVERTERS:
-        return CONVERTERS[name]
-    if name not in {known.name for known in FORMATS}:
+    writable = [known for known in FORMATS if known.write is not None]
+    endings = {ending: known.name for known in reversed(writable) for ending in known.endings}
+    by_ending = {**endings, **{f".{other}": other for other in CONVERTERS}, ".htm": "html"}.get(path.suffix.lower())
+    name = format or by_ending
+    known_names = [*(known.name for known in writable), *CONVERTERS]
+    if name is None:
         raise ValueError(
-            f"the ending of {path} does not say how to write it: pass a format, one of "
-            f"{', '.join([*(known.name for known in FORMATS), *CONVERTERS])}"
+            f"the ending of {path} does not say how to write it: pass output_format= one of {', '.join(known_names)}"
         )
-    return lambda target, source: write_annotations(target, read_lines(source), format=name)
+    if name not in known_names:
+        raise ValueError(f"output_format={name!r} must be one of {', '.join(known_names)}")
+    return name
+
+
+def find_converter(format: str) -> Callable[[Path, Path], None] | None:
+    """Find out how to write a format.
+
+    Args:
+        format: Its name.
+
+    Returns:
+        A function that writes to a path the rows of a file of JSON lines; None for JSON lines.
+    """
+    if format == "jsonl":
+        return None
+    return CONVERTERS.get(format, partial(_write_annotations, format))
+
+
+def _write_annotations(format: str, path: Path, source: Path) -> None:
+    write_annotations(path, read_lines(source), format=format)
 
 
 def _write_html(path: Path, source: Path) -> None:
@@ -169,7 +213,7 @@ def _write_table(path: Path, source: Path) -> None:
     names = dict.fromkeys(name for row in read_lines(source) for name in row if name not in left_out)
     with writing(path, errors="backslashreplace") as file:
         writer = csv.writer(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
-        writer.writerow(["id", *names, *BOUNDS, *DETAILS])
+        writer.writerow(["id", *_titles(names, path), *ENTITY_CELLS])
         for number, row in enumerate(read_lines(source)):
             cells = [number if row.get("id") is None else row["id"], *(_cell(row.get(name)) for name in names)]
             for entity in row["entities"]:
@@ -179,7 +223,17 @@ def _write_table(path: Path, source: Path) -> None:
                 span = entity["span"] if isinstance(entity["span"], str) else " ".join(entity["span"])
                 writer.writerow([*cells, start, end, entity["label"], entity["score"], span])
             if not row["entities"]:
-                writer.writerow([*cells, *[""] * len((*BOUNDS, *DETAILS))])
+                writer.writerow([*cells, *[""] * len(ENTITY_CELLS)])
+
+
+def _titles(names: Iterable[str], path: Path) -> list[str]:
+    """Names for columns of the input, other than those of entities."""
+    titles: dict[str, str] = {name: name for name in names}
+    for name in [name for name in titles if name in ENTITY_CELLS]:
+        while titles[name] in {*ENTITY_CELLS, *(titles[other] for other in titles if other != name)}:
+            titles[name] = f"input_{titles[name]}"
+        logger.warning("%s: the column %r of the input is %r, beside that of the entities", path, name, titles[name])
+    return list(titles.values())
 
 
 def _cell(value: Any) -> Any:
@@ -227,6 +281,11 @@ CONVERTERS: Mapping[str, Callable[[Path, Path], None]] = {
     "parquet": _write_parquet,
 }
 """Formats of results that are no formats of annotated data."""
+
+
+def _count_lines(path: Path) -> int:
+    with path.open("rb") as file:
+        return sum(block.count(b"\n") for block in iter(partial(file.read, 1 << 20), b""))
 
 
 def _remove_torn_line(path: Path) -> int:

@@ -2,44 +2,35 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import logging
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from io import BufferedReader, TextIOWrapper
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
+from span_marker.bulk.items import Item, pick_text, read_row
+from span_marker.bulk.tables import merge_entity_lines, read_table
 from span_marker.data.conll import read_words
-from span_marker.data.text_files import SourceFile
+from span_marker.data.text_files import SourceFile, check_encoding, decode, encoding_of, refuse_utf16
+from span_marker.prediction.readings import OnError
 
 logger = logging.getLogger(__name__)
 
 STANDARD_INPUT = "-"
 """The path that stands for standard input."""
 
+_ESCAPED = re.compile("[\udc80-\udcff]")
+
 LIST_BYTES = 2**20
 """How much of a list of files is in memory."""
-
-
-class Item(NamedTuple):
-    """A text to read.
-
-    Attributes:
-        columns: The columns of its row, which are written beside the entities.
-        content: The text, or the words.
-        place: Its file and line, for errors.
-        num_bytes: How many bytes have been read, about, when it has: of its file, or for `read_items` of all files.
-    """
-
-    columns: dict[str, Any]
-    content: Any
-    place: str
-    num_bytes: int
 
 
 class InputFile(NamedTuple):
@@ -127,7 +118,7 @@ def find_files(paths: Iterable[str | os.PathLike[str]], kind: str | None = None)
         ValueError: If the kind is unknown, a file has an unknown ending, or a folder has no file of texts.
     """
     if kind is not None and kind not in KINDS:
-        raise ValueError(f"there is no format {kind!r}: it must be one of {', '.join(KINDS)}")
+        raise ValueError(f"input_format={kind!r} must be one of {', '.join(KINDS)}")
     return FileList(file for path in paths for file in _at(os.fspath(path), kind))
 
 
@@ -143,7 +134,7 @@ def _at(path: str, kind: str | None) -> Iterator[InputFile]:
         found = kind or ENDINGS.get(Path(path).suffix.lower())
         if found is None:
             raise ValueError(
-                f"the ending of {path} does not say how to read it: pass a format, one of {', '.join(KINDS)}"
+                f"the ending of {path} does not say how to read it: pass input_format= one of {', '.join(KINDS)}"
             )
         yield InputFile(path, found, Path(path).name)
 
@@ -161,71 +152,109 @@ def _in_folder(folder: Path, kind: str | None) -> Iterator[InputFile]:
                 is_empty = False
                 yield InputFile(str(path), found, str(path.relative_to(folder)))
     if is_empty:
-        raise ValueError(f"{folder} has no file whose ending is one of {', '.join(ENDINGS)}: pass a format")
+        raise ValueError(
+            f"{folder} has no file whose ending is one of {', '.join(ENDINGS)}: pass input_format= one of "
+            f"{', '.join(KINDS)}"
+        )
     if passed_over:
         counts = ", ".join(f"{count} {ending}" for ending, count in passed_over.most_common(5))
         logger.warning("%s: %d files are passed over (%s)", folder, passed_over.total(), counts)
 
 
-def read_items(files: Iterable[InputFile], text_column: str | None = None) -> Iterator[Item]:
+def read_items(
+    files: Iterable[InputFile],
+    text_column: str | None = None,
+    encoding: str | None = None,
+    on_error: OnError = "raise",
+) -> Iterator[Item]:
     """Read texts, without holding more than one of them, or one file of whole texts, in memory.
 
     Args:
         files: The files.
         text_column: The column of the text, for files with columns. Defaults to ``text`` or ``tokens``.
+        encoding: The encoding of text files. Defaults to what their byte order mark says, or else UTF-8.
+        on_error: What happens to rows that are wrong: ``"raise"``, or ``"column"`` for an `Item.error`.
 
     Yields:
         The texts in order.
 
     Raises:
-        ValueError: If a file is not what its kind says, or its rows have no such column; with file and line.
+        TypeError: With ``"raise"``, if a text is neither a string nor a list of words.
+        ValueError: If a file is not what its kind says, or, with ``"raise"``, a row is wrong or has no such column;
+            with file and line.
     """
+    check_encoding(encoding)
     before = 0
     for file in files:
         last = before
-        for item in KINDS[file.kind](file, text_column):
+        for item in KINDS[file.kind](file, text_column, encoding):
+            if item.error is not None and on_error == "raise":
+                raise item.error
             last = before + item.num_bytes
             yield item._replace(num_bytes=last)
         before = max(before + file.num_bytes, last)
 
 
-def _open(file: InputFile) -> BinaryIO:
-    return sys.stdin.buffer if file.path == STANDARD_INPUT else open(file.path, "rb")
+def _open(file: InputFile) -> BufferedReader:
+    stream: Any = sys.stdin.buffer
+    return stream if file.path == STANDARD_INPUT else open(file.path, "rb")
 
 
-def _lines(file: InputFile) -> Iterator[tuple[int, str, int]]:
-    """The lines of a file: number, text without its line end, and bytes read so far."""
+def _lines(file: InputFile, encoding: str | None) -> Iterator[tuple[int, str, int]]:
+    """The lines of a file: number, text with its line end, and bytes read so far. See `_refuse_bytes`."""
     num_bytes = 0
     with _open(file) as stream:
-        for number, line in enumerate(stream, start=1):
-            num_bytes += len(line)
-            yield number, _decode(line, f"{file.path}, line {number}", number == 1).rstrip("\r\n"), num_bytes
+        if encoding is None:
+            head = stream.peek()
+            refuse_utf16(head, file.path)
+            encoding = encoding_of(head)
+        unmarked = f"{encoding}-le" if encoding in ("utf-16", "utf-32") else encoding
+        lines = TextIOWrapper(stream, encoding, errors="surrogateescape", newline="")
+        try:
+            for number, line in enumerate(lines, start=1):
+                num_bytes += len(line.encode(unmarked, "surrogateescape"))
+                yield number, line.removeprefix("\ufeff") if number == 1 else line, num_bytes
+        except UnicodeError as error:
+            raise ValueError(f"{file.path} is not {encoding.upper()}: {error}: pass encoding= another one") from error
 
 
-def _decode(data: bytes, place: str, is_first: bool = True) -> str:
-    try:
-        return data.decode("utf-8-sig" if is_first else "utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{place} is not UTF-8 (byte {error.start}): convert the file first") from error
+def _refuse_bytes(text: str, place: str, encoding: str | None) -> None:
+    """Refuse a text with bytes that are not of the encoding, which `_lines` leaves as lone surrogates."""
+    match = _ESCAPED.search(text)
+    if match:
+        raise ValueError(
+            f"{place} is not {(encoding or 'utf-8').upper()} (character {match.start()}): pass encoding= with the "
+            "encoding of the file, such as encoding='latin-1'"
+        )
 
 
-def _read_text(file: InputFile, text_column: str | None) -> Iterator[Item]:
+def _read_text(file: InputFile, text_column: str | None, encoding: str | None) -> Iterator[Item]:
     with _open(file) as stream:
         data = stream.read()
-    text = _decode(data, file.path)
+    text = decode(data, encoding, file.path).removeprefix("\ufeff")
     yield Item({"file": file.name, "text": text}, text, file.path, len(data))
 
 
-def _read_lines(file: InputFile, text_column: str | None) -> Iterator[Item]:
-    for number, line, num_bytes in _lines(file):
-        yield Item({"text": line}, line, f"{file.path}, line {number}", num_bytes)
+def _read_lines(file: InputFile, text_column: str | None, encoding: str | None) -> Iterator[Item]:
+    for number, line, num_bytes in _lines(file, encoding):
+        place = f"{file.path}, line {number}"
+        yield read_row(partial(_checked_line, line, place, encoding), text_column, place, num_bytes)
 
 
-def _read_jsonl(file: InputFile, text_column: str | None) -> Iterator[Item]:
-    for number, line, num_bytes in _lines(file):
+def _read_jsonl(file: InputFile, text_column: str | None, encoding: str | None) -> Iterator[Item]:
+    for number, line, num_bytes in _lines(file, encoding):
         if line.strip():
             place = f"{file.path}, line {number}"
-            yield _pick(_parse(line, place), text_column, place, num_bytes)
+            yield read_row(partial(_parse_line, line, place, encoding), text_column, place, num_bytes)
+
+
+def _checked_line(line: str, place: str, encoding: str | None) -> str:
+    _refuse_bytes(line, place, encoding)
+    return line.rstrip("\r\n")
+
+
+def _parse_line(line: str, place: str, encoding: str | None) -> Any:
+    return _parse(_checked_line(line, place, encoding), place)
 
 
 def _parse(text: str, place: str) -> Any:
@@ -233,81 +262,68 @@ def _parse(text: str, place: str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"{place} is not JSON: {error.msg} at column {error.colno}") from error
+    except RecursionError as error:
+        raise ValueError(f"{place} is nested too deeply") from error
 
 
-def _read_json(file: InputFile, text_column: str | None) -> Iterator[Item]:
+def _read_json(file: InputFile, text_column: str | None, encoding: str | None) -> Iterator[Item]:
     with _open(file) as stream:
         data = stream.read()
-    rows = _parse(_decode(data, file.path), file.path)
+    rows = _parse(decode(data, encoding, file.path).removeprefix("\ufeff"), file.path)
     for index, row in enumerate(rows if isinstance(rows, list) else [rows]):
-        yield _pick(row, text_column, f"{file.path}, item {index}", len(data))
+        yield pick_text(row, text_column, f"{file.path}, item {index}", len(data))
 
 
-def _read_csv(file: InputFile, text_column: str | None, delimiter: str = ",") -> Iterator[Item]:
-    csv.field_size_limit(2**31 - 1)  # the default refuses cells of more than 131,072 characters
+def _read_csv(file: InputFile, text_column: str | None, encoding: str | None) -> Iterator[Item]:
     num_bytes = 0
 
     def lines() -> Iterator[str]:
         nonlocal num_bytes
-        with _open(file) as stream:
-            for number, line in enumerate(stream, start=1):
-                num_bytes += len(line)
-                yield _decode(line, f"{file.path}, line {number}", number == 1)
+        for _, line, so_far in _lines(file, encoding):
+            num_bytes = so_far
+            yield line
 
-    reader = csv.DictReader(lines(), delimiter=delimiter, strict=True)
-    try:
-        for row in reader:
-            place = f"{file.path}, line {reader.line_num}"
-            if None in row or None in row.values():
-                raise ValueError(f"{place} has another number of cells than the header, {reader.fieldnames}")
-            yield _pick(dict(row), text_column, place, num_bytes)
-    except csv.Error as error:
-        raise ValueError(f"{file.path}, line {reader.line_num} is not CSV: {error}") from error
+    for number, row in merge_entity_lines(read_table(lines(), file.path, text_column), text_column, file.path):
+        place = f"{file.path}, line {number}"
+        yield read_row(partial(_checked_row, row, place, encoding), text_column, place, num_bytes)
 
 
-def _read_tsv(file: InputFile, text_column: str | None) -> Iterator[Item]:
-    return _read_csv(file, text_column, "\t")
+def _checked_row(row: dict[str, Any] | ValueError, place: str, encoding: str | None) -> dict[str, Any]:
+    if isinstance(row, ValueError):
+        raise row
+    for cell in row.values():
+        if isinstance(cell, str):
+            _refuse_bytes(cell, place, encoding)
+    return row
 
 
-def _read_parquet(file: InputFile, text_column: str | None) -> Iterator[Item]:
+def _read_parquet(file: InputFile, text_column: str | None, encoding: str | None) -> Iterator[Item]:
     import pyarrow.parquet
 
     if file.path == STANDARD_INPUT:
         raise ValueError("Parquet cannot be read from standard input: pass a file")
     table = pyarrow.parquet.ParquetFile(file.path)
-    row_number, total = 0, max(table.metadata.num_rows, 1)
-    for batch in table.iter_batches(batch_size=1_000):
-        for row in batch.to_pylist():
-            row_number += 1
-            place = f"{file.path}, row {row_number - 1}"
-            yield _pick(row, text_column, place, file.num_bytes * row_number // total)
+    total = max(table.metadata.num_rows, 1)
+    rows = (row for batch in table.iter_batches(batch_size=1_000) for row in batch.to_pylist())
+    for number, row in merge_entity_lines(enumerate(rows), text_column, file.path):
+        place = f"{file.path}, row {number}"
+        yield read_row(
+            partial(_checked_row, row, place, None), text_column, place, file.num_bytes * (number + 1) // total
+        )
 
 
-def _read_conll(file: InputFile, text_column: str | None) -> Iterator[Item]:
-    for index, words in enumerate(read_words(SourceFile(Path(file.path)))):
+def _read_conll(file: InputFile, text_column: str | None, encoding: str | None) -> Iterator[Item]:
+    for index, words in enumerate(read_words(SourceFile(Path(file.path), encoding))):
         yield Item({"tokens": words}, words, f"{file.path}, sentence {index}", file.num_bytes)
 
 
-def _pick(row: Any, column: str | None, place: str, num_bytes: int) -> Item:
-    """Find the text of a row."""
-    if isinstance(row, str) and column is None:
-        return Item({"text": row}, row, place, num_bytes)
-    if not isinstance(row, Mapping):
-        raise ValueError(f"{place} must be an object with a column of texts, not {type(row).__name__}")
-    columns = [name for name in ((column,) if column else ("text", "tokens")) if name in row]
-    if len(columns) != 1:
-        wanted = repr(column) if column else "'text' or 'tokens'" if not columns else "one of 'text' and 'tokens'"
-        raise ValueError(f"{place} needs the column {wanted}, but has {list(row)}: name the column of the texts")
-    return Item(dict(row), row[columns[0]], place, num_bytes)
-
-
-KINDS: Mapping[str, Callable[[InputFile, str | None], Iterator[Item]]] = {
+KINDS: Mapping[str, Callable[[InputFile, str | None, str | None], Iterator[Item]]] = {
     "text": _read_text,
     "lines": _read_lines,
     "jsonl": _read_jsonl,
     "json": _read_json,
     "csv": _read_csv,
-    "tsv": _read_tsv,
+    "tsv": _read_csv,
     "parquet": _read_parquet,
     "conll": _read_conll,
 }

@@ -118,7 +118,7 @@ def render_model_card(
     Returns:
         The card, metadata and text.
     """
-    encoder_id = data.encoder_id or _hub_id(getattr(config.encoder, "_name_or_path", None))  # private: its origin
+    encoder_id = data.encoder_id or hub_id(getattr(config.encoder, "_name_or_path", None))  # private: its origin
     data = data.filled_up(
         examples=data.shows_examples,  # by the caller's own dataset_id: data on the Hub may be private
         encoder_id=encoder_id,
@@ -179,6 +179,7 @@ def _context(
         "model_max_length": max_text_length,
         "entity_max_length": config.entity_max_length,
         "trained_with_document_context": config.trained_with_document_context,
+        "compression": config.compression or {},
         "example": json.dumps(shown.texts[0] if shown and shown.texts else DEFAULT_EXAMPLE, ensure_ascii=False),
         "label_table": _label_table(config.classes, shown.label_examples if shown else {}),
         "results": _results_table(record),
@@ -263,8 +264,15 @@ def _measured(record: TrainingRecord | None) -> str:
     return f"Metrics were measured: {'; '.join(sentences)}." if sentences else "No metrics were measured."
 
 
-def _hub_id(name: str | None) -> str | None:
-    """The name that an encoder was loaded from, or None if that was a folder."""
+def hub_id(name: str | None) -> str | None:
+    """Tell whether the name that something was loaded from is one on the Hub.
+
+    Args:
+        name: The name, or None.
+
+    Returns:
+        The name; None if it was a folder.
+    """
     is_id = bool(name) and re.fullmatch(r"[\w.-]+(/[\w.-]+)?", str(name)) is not None
     return name if is_id and not os.path.isdir(str(name)) else None
 

@@ -18,7 +18,8 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import TrainingArguments
 
-from span_marker.compression.layers import check_compressible
+from span_marker.checkpoints.model_card import hub_id
+from span_marker.compression.layers import check_compressible, note_compression
 from span_marker.configuration import SpanMarkerConfig
 from span_marker.core.decoding import FloatArray, ScoredSpan, likely_labels, select
 from span_marker.core.spans import IntArray
@@ -107,10 +108,18 @@ def distill(
             "entities": [[entity.to_dict() for entity in soft.row.entities] for soft in rows],
         }
     )
+    note_compression(student, "Teacher", _describe(teacher, len(texts), len(rows) - len(texts)))
     trainer = _Distiller(student, args, dataset, eval_dataset, **kwargs)
     trainer.soft_labels = SoftLabels.from_rows(rows, student)  # in words, which the trainer has settled by now
     trainer.train()
     return trainer
+
+
+def _describe(teacher: SpanMarkerModel, num_texts: int, num_labeled: int) -> str:
+    """Say who taught, and with what. A folder is no name for others."""
+    name = teacher.model_card_data.model_id or hub_id(teacher.config._name_or_path) or "a SpanMarker model"
+    labeled = f", beside {num_labeled:,} annotated ones" if num_labeled else ""
+    return f"{name}, of {teacher.num_parameters():,} parameters, on {num_texts:,} texts{labeled}"
 
 
 def _check_labels(teacher: SpanMarkerConfig, student: SpanMarkerConfig) -> None:

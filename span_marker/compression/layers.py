@@ -50,7 +50,21 @@ def shrink(model: SpanMarkerModel, num_layers: int) -> SpanMarkerModel:
     student.model_card_data = copy.deepcopy(model.model_card_data)
     student.rules = model.rules
     student.reset_span_filter()
+    note_compression(student, "Layers", f"{num_layers} of {old_layers} ({', '.join(map(str, kept))}, counted from 0)")
     return student.eval()
+
+
+def note_compression(model: SpanMarkerModel, part: str, how: str) -> None:
+    """Record how a model was made smaller. Its card says it from now on, also after a training.
+
+    Args:
+        model: The model.
+        part: What of it is smaller.
+        how: How much is left, and of how much, on one line. It is added to what was done to this part before.
+    """
+    compression = model.config.compression or {}
+    before = f"{compression[part]}; then " if part in compression else ""
+    model.config.compression = {**compression, part: before + how}
 
 
 def check_compressible(model: SpanMarkerModel) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 from tokenizers import Tokenizer
 from torch import nn
 
-from span_marker.compression.layers import check_compressible
+from span_marker.compression.layers import check_compressible, note_compression
 from span_marker.data.rows import check_text, check_words
 from span_marker.modeling import SpanMarkerModel
 from span_marker.preprocessing.inputs import Sentences
@@ -73,6 +73,9 @@ def prune_vocabulary(model: SpanMarkerModel, texts: Iterable[str | list[str]]) -
             setattr(encoder_config, name, new_ids[value])
     encoder_config.vocab_size = smaller.config.vocab_size = len(kept)
     logger.info("%d of %d tokens are kept.", len(kept), len(tokenizer))
+    how = f"{len(kept):,} of {len(tokenizer):,} tokens: those of a corpus, and single characters"
+    note_compression(smaller, "Vocabulary", how)
+    smaller.note_change("Vocabulary", how)
     return smaller.eval()
 
 

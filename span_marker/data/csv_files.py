@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from span_marker.data.delimited import name_cells, read_cells, split_header
 from span_marker.data.entity_tables import DETAILS, lines_of_entities, rows_of_entities
 from span_marker.data.forms import BOUNDS
 from span_marker.data.jsonl import read_records
@@ -51,7 +52,6 @@ _LAYOUTS = {
 """What a line is, and the columns that it then has."""
 
 _FORMS = "'text', 'start', 'end', 'label'; 'text', 'entities'; 'tokens', 'ner_tags'; or 'sentence', 'word', 'tag'"
-_MAX_CELL = 2**31 - 1
 
 
 class _Table(NamedTuple):
@@ -129,8 +129,7 @@ def _find_table(text: str, columns: Mapping[str, str]) -> _Table | str:
     unknown = [role for role in columns if role not in ROLES]
     if unknown:
         return f"columns= has {unknown[0]!r}, which is none of {list(ROLES)}"
-    first = re.split("[\r\n]", text, maxsplit=1)[0]
-    headers = [(delimiter, next(csv.reader([first], delimiter=delimiter), [])) for delimiter in "\t,;"]
+    headers = split_header(re.split("[\r\n]", text, maxsplit=1)[0])
     tables = [table for delimiter, names in headers if (table := _match(names, columns, delimiter))]
     if len({(table.layout, table.delimiter) for table in tables}) > 1:
         return f"the columns {tables[0].names} may be {[table.needed for table in tables]}: say which with columns="
@@ -170,23 +169,10 @@ def _is_index(name: str) -> bool:
 
 def _read_lines(path: SourceFile, text: str, table: _Table) -> Iterator[tuple[int, dict[str, str]]]:
     """Lines with their first numbers and their cells; no cells where a line is blank."""
-    limit = csv.field_size_limit(_MAX_CELL)  # of the whole process: a document may be longer than its default
-    try:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=table.delimiter, strict=True)
-        next(reader)
-        number = reader.line_num + 1
-        for cells in reader:
-            if len(cells) not in (0, len(table.names)):
-                raise ValueError(
-                    f"{path}, line {number} has {len(cells)} cells, but there are {len(table.names)} columns: a cell "
-                    f"with {table.delimiter!r} or a quote must be in quotes"
-                )
-            yield number, dict(zip(table.names, cells, strict=True)) if cells else {}
-            number = reader.line_num + 1
-    except csv.Error as error:
-        raise ValueError(f"{path}, line {number}: {error}: a cell with a quote must be in quotes") from error
-    finally:
-        csv.field_size_limit(limit)
+    rows = read_cells(io.StringIO(text, newline=""), table.delimiter, path)
+    next(rows)
+    for number, cells in rows:
+        yield number, name_cells(cells, table.names, table.delimiter, f"{path}, line {number}") if cells else {}
 
 
 def _records(
@@ -215,21 +201,32 @@ def _read_record(cells: Mapping[str, str], table: _Table, location: str) -> dict
         raise ValueError(f"{location}: {table.roles[annotation]!r} is empty: [] says that there is no entity")
     is_list = value[0] in "[{("
     if annotation == "entities" or is_list:
-        record[annotation] = _parse(value, f"{location}: {table.roles[annotation]!r}")
+        record[annotation] = parse_cell(value, f"{location}: {table.roles[annotation]!r}")
     else:
         record[annotation] = value.split()
     if content == "tokens":
         tokens = record["tokens"].strip()
         record["tokens"] = (
-            _parse(tokens, f"{location}: {table.roles['tokens']!r}")
+            parse_cell(tokens, f"{location}: {table.roles['tokens']!r}")
             if is_list and tokens.startswith("[")
             else tokens.split()
         )
     return record
 
 
-def _parse(cell: str, name: str) -> Any:
-    """Read a list or a dict, as JSON or as Python prints it."""
+def parse_cell(cell: str, name: str) -> Any:
+    """Read a list or a dict, as JSON or as Python prints it.
+
+    Args:
+        cell: The cell.
+        name: What to call it in errors.
+
+    Returns:
+        The value.
+
+    Raises:
+        ValueError: If it is neither.
+    """
     try:
         return json.loads(cell)
     except json.JSONDecodeError:
@@ -296,7 +293,7 @@ def _read_entity_line(
 ) -> dict[str, Any]:
     line = dict(cells)
     if "tokens" in table.needed:
-        line["tokens"] = _parse(line["tokens"], f"{location}: {table.roles['tokens']!r}")
+        line["tokens"] = parse_cell(line["tokens"], f"{location}: {table.roles['tokens']!r}")
     if names is not None and line["label"].isdecimal():
         line["label"] = name_label(int(line["label"]), names, location)
     return line

@@ -88,7 +88,7 @@ class SourceFile:
         with self.path.open("rb") as file:
             data = file.read(size)
         try:
-            return data.decode(self.encoding or _encoding_of(data), "replace").removeprefix("\ufeff")
+            return data.decode(self.encoding or encoding_of(data), "replace").removeprefix("\ufeff")
         except LookupError:
             return ""
 
@@ -107,11 +107,10 @@ def decode(data: bytes, encoding: str | None, subject: str) -> str:
     Raises:
         ValueError: If the encoding is unknown or another.
     """
-    name = encoding or _encoding_of(data)
+    name = encoding or encoding_of(data)
+    check_encoding(encoding)
     try:
         text = data.decode(name)
-    except LookupError as error:
-        raise ValueError(f"encoding={encoding!r} is not the name of an encoding, such as 'latin-1'") from error
     except UnicodeError as error:
         start = error.start if isinstance(error, UnicodeDecodeError) else len(data)
         line = len(re.findall(rb"\r\n|\r|\n", data[:start])) + 1
@@ -121,13 +120,52 @@ def decode(data: bytes, encoding: str | None, subject: str) -> str:
             f"{subject}, line {line}: {byte} is not {name.upper()}: pass encoding= with the encoding of the file, such "
             f"as encoding={likely!r}"
         ) from error
-    guess = None if encoding else _guess_utf16(data, 0.7)
-    if guess and name == "utf-8":
-        raise ValueError(f"{subject} looks like UTF-16 without a byte order mark: pass encoding={guess!r}")
+    if encoding is None:
+        refuse_utf16(data, subject)
     return text
 
 
-def _encoding_of(data: bytes) -> str:
+def check_encoding(encoding: str | None) -> None:
+    """Check the name of an encoding.
+
+    Args:
+        encoding: The name, or None.
+
+    Raises:
+        ValueError: If there is no such encoding.
+    """
+    try:
+        "a".encode(encoding or "utf-8")
+    except LookupError as error:
+        raise ValueError(f"encoding={encoding!r} is not the name of an encoding, such as 'latin-1'") from error
+    except UnicodeError:
+        pass  # one that lacks this letter
+
+
+def refuse_utf16(data: bytes, subject: str) -> None:
+    """Refuse UTF-16 that has no byte order mark, which would be read as UTF-8.
+
+    Args:
+        data: The bytes of a file, or its first ones.
+        subject: What to call the file in errors.
+
+    Raises:
+        ValueError: If it looks like UTF-16.
+    """
+    guess = _guess_utf16(data, 0.7)
+    if guess and encoding_of(data) == "utf-8":
+        raise ValueError(f"{subject} looks like UTF-16 without a byte order mark: pass encoding={guess!r}")
+
+
+def encoding_of(data: bytes) -> str:
+    """Tell the encoding of a text file by its byte order mark.
+
+    Args:
+        data: The bytes of the file, or its first ones.
+
+    Returns:
+        Its name; that of UTF-8 without a mark.
+    """
     return next((encoding for mark, encoding in _MARKS.items() if data.startswith(mark)), "utf-8")
 
 

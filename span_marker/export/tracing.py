@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import logging
+import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +24,9 @@ from span_marker.graphs.runtimes import import_extra
 
 EXAMPLE_LENGTHS = [5, 3, 4]
 """Tokens of the texts that a graph is traced with. No two sizes are equal, so that none is taken for another."""
+
+EXPORTERS = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
+"""Loggers of the exporters. What onnxruntime says, it says as the root logger."""
 
 EXAMPLE_COUNTS = [7, 2, 4]
 """Number of candidates of these texts."""
@@ -140,22 +143,31 @@ def _trace(graph: torch.nn.Module, inputs: dict[str, Any], shapes: dict[str, Any
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep exporters from reporting their progress and their own deprecations.
+    """Keep exporters from reporting their progress and their own deprecations. Nobody else's messages are lost.
 
     Yields:
         None.
     """
-    loggers = [logging.getLogger(name) for name in (None, "torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
+    root, thread = logging.getLogger(), threading.get_ident()
+    loggers = [logging.getLogger(name) for name in EXPORTERS]
     levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        for logger in loggers:
+
+    def is_kept(record: logging.LogRecord) -> bool:
+        return record.thread != thread or record.levelno >= logging.ERROR
+
+    with contextlib.ExitStack() as undo:
+        if not root.handlers and logging.lastResort is not None:
+            # The functions of logging, which onnxruntime calls, would configure the root logger for good.
+            root.addHandler(logging.lastResort)
+            undo.callback(root.removeHandler, logging.lastResort)
+        root.addFilter(is_kept)  # for what is logged by the root logger itself
+        undo.callback(root.removeFilter, is_kept)
+        for logger, level in zip(loggers, levels, strict=True):
+            undo.callback(logger.setLevel, level)
             logger.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
+        undo.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")
+        yield
 
 
 def write_shared(graphs: dict[str, Any], folder: Path) -> None:

@@ -197,8 +197,9 @@ class PredictionMixin(TableMixin):
             batch_size: The largest number of sentences in a batch.
             show_progress_bar: Whether to show a progress bar.
             is_split_into_words: Whether strings are words, as in the tokenizers of ``transformers``: True if a list of
-                strings is one sentence, False if each string is a text. None guesses as 1.x does: a list of strings is
-                one sentence if none of them has a space. The guess is logged once.
+                strings is one sentence, False if each string is a text. None guesses as 1.x does: a list or tuple of
+                strings is one sentence if none of them has a space, which is logged once. Strings of any other iterable
+                are texts.
             threshold: The least probability of an entity, or a dict with those of some labels; the
                 others keep their threshold of the configuration, if any. A span then has the most
                 probable label among those at or above their thresholds, even if ``O`` is more probable. Defaults to the

@@ -10,6 +10,7 @@ from span_marker.prediction.entities import Coverage
 from span_marker.prediction.options import PredictOptions
 
 OnError = Literal["raise", "column"]
+"""What happens to rows that cannot be read."""
 
 ENTITIES = "entities"
 """The column of the entities."""
@@ -87,16 +88,14 @@ def read_contents(
     readings: list[Reading] = [Reading([])] * len(contents)
     good: dict[bool, list[int]] = {False: [], True: []}
     for index, content in enumerate(contents):
-        is_text = content is None or isinstance(content, str)
-        place = f"row {index}" if places is None else places[index]
         try:
-            (check_text if is_text else check_words)(content, f"{place}: {'text' if is_text else 'tokens'}")
+            check_sentence(content, f"row {index}" if places is None else places[index])
         except TypeError as error:
             if on_error == "raise":
                 raise
             readings[index] = Reading([], str(error))
         else:
-            good[not is_text].append(index)
+            good[not isinstance(content, str)].append(index)
     for are_words, indices in good.items():
         if indices:
             sentences = [contents[index] for index in indices]
@@ -104,3 +103,17 @@ def read_contents(
             for index, entities, coverage in zip(indices, *found, strict=True):
                 readings[index] = Reading(entities, coverage=coverage)
     return readings
+
+
+def check_sentence(content: Any, place: str) -> None:
+    """Check that a value is a text or a list of words.
+
+    Args:
+        content: The value.
+        place: Where it is, for errors.
+
+    Raises:
+        TypeError: If it is neither.
+    """
+    is_text = content is None or isinstance(content, str)
+    (check_text if is_text else check_words)(content, f"{place}: {'text' if is_text else 'tokens'}")

@@ -217,6 +217,7 @@ async def predict_stream(
     exact: Annotated[bool | None, Query()] = None,
     split_sentences: Annotated[bool, Query()] = False,
     offsets: Annotated[OffsetUnit, Query()] = "codepoint",
+    propagate: Annotated[bool, Query()] = False,
     labels: Annotated[list[str] | None, Query()] = None,
 ) -> Response:
     """Find the entities of JSON lines with `text` or `tokens`. Each row comes back with `entities`, or `error`.
@@ -231,6 +232,7 @@ async def predict_stream(
         exact=exact,
         split_sentences=split_sentences,
         offsets=offsets,
+        propagate=propagate,
         labels=labels,
     )
     return RowStream(request, service, await service.plan(model, options))

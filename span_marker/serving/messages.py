@@ -24,6 +24,7 @@ EXPECTED = {
     "top_k": "a whole number from 1 to 1000",
     "exact": "true or false",
     "split_sentences": "true or false",
+    "propagate": "true or false",
     "offsets": '"codepoint", "utf-16" or "utf-8"',
     "labels": "a list of labels",
     "return_coverage": "true or false",
@@ -58,13 +59,16 @@ class Options(Strict):
     offsets: OffsetUnit = Field(
         default="codepoint", description="What indices into texts count. JavaScript counts utf-16."
     )
+    propagate: bool = Field(
+        default=False, description="Also return the other mentions of names that were found with confidence."
+    )
     labels: list[str] | None = Field(default=None, description="Return only entities with these labels.")
 
     def for_predict(self) -> dict[str, Any]:
         """Those that `SpanMarkerModel.predict` takes, as far as they differ from its defaults."""
         return self.model_dump(
             exclude_defaults=True,
-            include={"threshold", "decoding", "top_k", "exact", "split_sentences", "offsets"},
+            include={"threshold", "decoding", "top_k", "exact", "split_sentences", "offsets", "propagate"},
         )
 
 
@@ -125,17 +129,38 @@ class FoundLabel(BaseModel):
     score: float
 
 
-class FoundEntity(BaseModel):
+class FoundPlace(BaseModel):
+    """Characters of a text, or words of a list; ends are exclusive."""
+
+    char_start_index: int | None = None
+    char_end_index: int | None = None
+    word_start_index: int | None = None
+    word_end_index: int | None = None
+
+
+class FoundOrigin(FoundPlace):
+    """Where a label and its score are from: another mention of the name, or a rule of the model."""
+
+    kind: Literal["mention", "rule"]
+    rule: str | None = None
+    sentence: int | None = None
+
+
+class FoundConflict(FoundLabel):
+    """What another mention of the name says."""
+
+    origin: FoundOrigin
+
+
+class FoundEntity(FoundPlace):
     """An entity as `SpanMarkerModel.predict` returns it."""
 
     span: str | list[str]
     label: str
     score: float
-    char_start_index: int | None = None
-    char_end_index: int | None = None
-    word_start_index: int | None = None
-    word_end_index: int | None = None
     labels: list[FoundLabel] | None = None
+    origin: FoundOrigin | None = None
+    conflict: FoundConflict | None = None
 
 
 class PredictAnswer(BaseModel):

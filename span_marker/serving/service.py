@@ -9,12 +9,16 @@ from typing import Any, NamedTuple
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
+from span_marker.core.phrases import PhraseMatcher
 from span_marker.modeling import SpanMarkerModel
 from span_marker.prediction.documents import sentence_splitter
 from span_marker.serving.limits import RETRY, Admission, Limits
 from span_marker.serving.messages import Options
 from span_marker.serving.metrics import Metrics
 from span_marker.serving.queue import Found, Job, PredictionQueue
+
+TOO_LARGE, FAILED = 413, 500
+"""The status of errors that lie with one of the sentences that were read together."""
 
 
 class Plan(NamedTuple):
@@ -98,7 +102,7 @@ class Service:
             The plan.
 
         Raises:
-            HTTPException: If there is no such model, or it does not know a label, or spaCy is needed, but missing.
+            HTTPException: If there is no such model, or it does not know a label, or an optional package is missing.
         """
         name = next(iter(self.models)) if model is None else model
         if name not in self.models:
@@ -111,6 +115,8 @@ class Service:
             self.models[name].config.decoder(options.threshold, options.decoding)
             if options.split_sentences:
                 await asyncio.to_thread(sentence_splitter, True)  # the first time, it imports spaCy
+            if options.propagate:
+                await asyncio.to_thread(PhraseMatcher, [])  # raises if its package is missing
         except (ImportError, ValueError) as error:
             raise HTTPException(422, str(error)) from None
         return Plan(name, chosen, None if options.labels is None else frozenset(options.labels))
@@ -150,9 +156,9 @@ class Service:
             raise ClientDisconnect if is_gone else self._too_late(job)
         error = job.answer.exception()
         if isinstance(error, MemoryError):
-            raise HTTPException(413, "the texts do not fit into the memory of the server: send shorter ones")
+            raise HTTPException(TOO_LARGE, "the texts do not fit into the memory of the server: send shorter ones")
         if error is not None:
-            raise HTTPException(500, "the model failed on this request, see the log of the server")
+            raise HTTPException(FAILED, "the model failed on this request, see the log of the server")
         return job.answer.result()
 
     def _too_late(self, job: Job) -> HTTPException:

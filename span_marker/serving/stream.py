@@ -16,7 +16,8 @@ from starlette.types import Receive, Scope, Send
 from span_marker.data.json_writing import json_line
 from span_marker.data.rows import check_text, check_words
 from span_marker.serving.limits import Limits
-from span_marker.serving.service import Plan, Service
+from span_marker.serving.queue import Found
+from span_marker.serving.service import FAILED, TOO_LARGE, Plan, Service
 
 LINES_AT_ONCE = 64
 """The largest number of lines that wait for the model together."""
@@ -82,16 +83,26 @@ class RowStream(Response):
         errors = {index: line.error for index, line in enumerate(lines) if line.error is not None}
         for are_words in (False, True):
             places = [at for at, line in enumerate(lines) if isinstance(line.sentence, list if are_words else str)]
-            try:
-                read = await self._service.read(self._plan, [lines[at].sentence for at in places], are_words)
-            except HTTPException as error:
-                errors.update(dict.fromkeys(places, error.detail))
-            else:
-                found.update((at, self._plan.select(entities)) for at, (entities, _) in zip(places, read, strict=True))
+            for at, read in zip(
+                places, await self._read([lines[at].sentence for at in places], are_words), strict=True
+            ):
+                if isinstance(read, HTTPException):
+                    errors[at] = read.detail
+                else:
+                    found[at] = self._plan.select(read[0])
         rows = [{**line.row, "entities": found.get(at, [])} for at, line in enumerate(lines)]
         for at, message in errors.items():
             rows[at]["error"] = message
         return b"".join(json_line(row, f"row {at}") for at, row in enumerate(rows))
+
+    async def _read(self, sentences: Sequence[Any], are_words: bool) -> Sequence[Found | HTTPException]:
+        """Read sentences together, or one by one if one of them, nobody knows which, spoils that."""
+        try:
+            return await self._service.read(self._plan, sentences, are_words)
+        except HTTPException as error:
+            if error.status_code not in (TOO_LARGE, FAILED) or len(sentences) == 1:
+                return [error] * len(sentences)
+        return [read for sentence in sentences for read in await self._read([sentence], are_words)]
 
 
 async def _read_lines(request: Request, limits: Limits) -> AsyncIterator[list[bytes]]:

@@ -132,7 +132,7 @@ def test_model_commands(folder, tmp_path):
         (("predict", "no-such-model", "-"), 1, "error: "),
         (("predict", "{model}", "no-such-file"), 1, "error: there is no no-such-file"),
         (("predict", "{model}", "-", "--batch-size", "0"), 2, "--batch-size"),
-        (("predict", "{model}", "-", "--threshold", "2"), 1, "error: threshold"),
+        (("predict", "{model}", "-", "--threshold", "2"), 1, "error: --threshold 2.0 must be from 0 to 1"),
         (("nothing",), 2, "No such command"),
         (("evaluate", "{model}"), 2, "Missing argument"),
         (("train", "{model}/config.json"), 1, "error: "),
@@ -208,3 +208,30 @@ def kill_and_resume(folder, tmp_path, num_kills, num_workers):
             (e["label"], e["char_start_index"]) for e in expected
         ]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.jsonl"]
+
+
+def test_errors_and_warnings_name_options(folder, tmp_path):
+    (tmp_path / "latin.csv").write_bytes("text,start,end,label\nZoë,0,3,PER\n".encode("latin-1"))
+    (tmp_path / "other.csv").write_text("body,start,end,label\nAnn,0,3,PER\n")
+    (tmp_path / "texts.csv").write_text("body;label\nAnn flew;x\n")
+    _, errors = run("validate", tmp_path / "latin.csv", status=1)
+    assert "pass --read encoding= with the encoding of the file, such as --read encoding='latin-1'" in errors
+    assert run("validate", tmp_path / "latin.csv", "--read", "encoding=latin-1")[0]
+    _, errors = run("convert", tmp_path / "other.csv", tmp_path / "x.jsonl", status=1)
+    assert "pass --read columns=" in errors
+    run("convert", tmp_path / "other.csv", tmp_path / "x.jsonl", "--read", "columns={text: body}")
+    for arguments, message in (
+        ((tmp_path / "x.jsonl", tmp_path / "x.xlsx"), "pass --to one of"),
+        (
+            (tmp_path / "x.jsonl", tmp_path / "x.csv", "--write", "offsets=utf-8"),
+            "--write offsets='utf-8' means nothing",
+        ),
+        ((tmp_path / "x.jsonl", tmp_path / "y.jsonl", "--read", "shape=1"), "--read shape: the name must be one of"),
+    ):
+        assert message in run("convert", *arguments, status=1)[1]
+    output = tmp_path / "out.jsonl"
+    _, errors = run("predict", folder / "model", tmp_path / "texts.csv", "-o", output, status=1)
+    assert "pass --text-column with the name of one" in errors
+    run("predict", folder / "model", tmp_path / "texts.csv", "-o", output, "--text-column", "body")
+    _, errors = run("predict", folder / "model", tmp_path / "texts.csv", "-o", output, status=1)
+    assert "pass --resume to go on with it, or --overwrite to begin again" in errors

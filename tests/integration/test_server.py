@@ -10,13 +10,15 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import get_type_hints
 
 import pytest
 from helpers import approximately, check_margin
-from serving import PATIENCE, HeldModel, running, wait_for
+from serving import PATIENCE, HeldModel, NameFinder, running, wait_for
 from tiny import SENTENCES, TEXT, build_model
 
 import span_marker.serving.server as server_module
+from span_marker.prediction.entities import Conflict, Entity, Origin
 from span_marker.serving import Limits, create_app
 from span_marker.serving.queue import GROUP_BYTES
 
@@ -86,11 +88,14 @@ def test_answers_are_those_of_predict(server, model, within):
         {"offsets": "utf-16"},
         {"offsets": "utf-8"},
         {"split_sentences": True},
+        {"propagate": True, "offsets": "utf-16"},
     ],
 )
 def test_options_are_those_of_predict(server, model, within, options):
     if "split_sentences" in options:
         pytest.importorskip("spacy")
+    if "propagate" in options:
+        pytest.importorskip("ahocorasick_rs")
     text = "\N{PARTY POPPER} Amelia flew to Paris."
     found = server.ask("/predict", {"inputs": text, **options}).json["entities"]
     expected = model.predict(text, **options)
@@ -301,6 +306,23 @@ def test_errors_are_a_sentence(server, body, status, words):
     answer = server.ask("/predict", body)
     assert (answer.status, words in answer.error) == (status, True), answer.body
     assert len(answer.error) < 300
+
+
+def test_entities_from_elsewhere_say_so_as_the_description_has_it(model):
+    pytest.importorskip("ahocorasick_rs")
+    texts = ["\N{ROCKET} Paris is Paris.", "Paris, said Amelia"]
+    finder = NameFinder(model)
+    with running({"m": finder}) as server:
+        asked = {"inputs": texts, "propagate": True}
+        found = server.ask("/predict", asked).json["entities"]
+        lines = b"".join(json.dumps({"text": text}).encode() + b"\n" for text in texts)
+        streamed = rows(server.ask("/predict/stream?propagate=true", lines, JSONL))
+        schemas = server.ask("/openapi.json").json["components"]["schemas"]
+    assert [row["entities"] for row in streamed] == found
+    places = {"char_start_index": 2, "char_end_index": 7}
+    assert [entity.get("origin") for entity in found[0]] == [None, {"kind": "mention", **places}]
+    for cls, schema in ((Entity, "FoundEntity"), (Origin, "FoundOrigin"), (Conflict, "FoundConflict")):
+        assert set(schemas[schema]["properties"]) == set(get_type_hints(cls))
 
 
 def test_missing_libraries_are_a_sentence(server, monkeypatch):
@@ -533,8 +555,13 @@ def test_one_failing_request_spoils_no_other_and_its_text_is_not_logged(model, c
         assert first.result().status == 200
         assert [request.result().status for request in requests] == [200, status, 200, status]
         assert "memory" in requests[1].result().error or "log" in requests[1].result().error
-        streamed = rows(server.ask("/predict/stream", b'{"text": "%s"}' % SECRET.encode(), JSONL))
-        assert "error" in streamed[0]
+        lines = b"".join(b'{"text": "%s"}\n' % text.encode() for text in [*inputs, SECRET])
+        streamed = rows(server.ask("/predict/stream", lines, JSONL))
+        assert ["error" in row for row in streamed] == [False, True, False, True, True]
+        expected = [server.ask("/predict", {"inputs": text}).json["entities"] for text in (inputs[0], inputs[2])]
+        assert [[e["span"] for e in streamed[at]["entities"]] for at in (0, 2)] == [
+            [e["span"] for e in entities] for entities in expected
+        ]
         assert server.ask("/predict", {"inputs": SECRET}, {"Content-Type": "text/plain"}).status == 415
     assert f"{error.__name__} < " in caplog.text
     assert "test_server.py" in caplog.text

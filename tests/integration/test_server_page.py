@@ -242,6 +242,19 @@ def test_copies_are_what_predict_returns(page, server):
     assert row == {"text": TEXT, "entities": server.ask("/predict", {"inputs": TEXT}).json["entities"]}
 
 
+def test_mentions_are_shown_and_copied_with_their_origin(page, server):
+    pytest.importorskip("ahocorasick_rs")
+    type_in(page, TEXT)
+    answer_of(page, lambda: page.check("#propagate"))
+    titles = [label.get_attribute("title") for label in page.query_selector_all(".drawing .label")]
+    assert titles[-1] == "LOC, score 0.800, from another mention"
+    page.click("#json")
+    page.wait_for_function("() => document.getElementById('status').textContent.startsWith('Copied')")
+    row = json.loads(page.evaluate("() => navigator.clipboard.readText()"))
+    assert row["entities"] == server.ask("/predict", {"inputs": TEXT, "propagate": True}).json["entities"]
+    assert "origin" in row["entities"][-1]
+
+
 def test_two_models_side_by_side(page):
     type_in(page, TEXT)
     answer_of(page, lambda: page.select_option("#model-2", "places"))

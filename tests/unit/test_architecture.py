@@ -18,6 +18,7 @@ BESIDE_THE_MODULES = {
     "exports": "what the packages export",
     "filter_head": "candidate_filter/head.py, whose own name is too close to heads.py",
     "public_names": "what can be imported from span_marker",
+    "wording": "span_marker_cli/wording.py",
     "unicode": "offsets are right from the tokenizer to the entities, whatever the text",
 }
 """Tests whose names are those of no module, and what they test."""

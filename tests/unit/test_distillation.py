@@ -77,6 +77,10 @@ def test_students_come_closer_to_their_teachers(tmp_path):
     args = arguments(tmp_path, num_train_epochs=20, learning_rate=3e-3)
     trainer = distill(teacher, student, WORDS, args, eval_dataset=annotated)
     assert trainer.model is student
+    card = student.generate_model_card().splitlines()
+    parameters = f"{teacher.num_parameters():,} parameters"
+    assert f"- **Teacher:** a SpanMarker model, of {parameters}, on {len(WORDS)} texts" in card
+    assert "- **Layers:** 2 of 3 (0, 2, counted from 0)" in card
     after = (scores(student) - scores(teacher)).abs().mean()
     assert after < before / 2
     assert 0 <= trainer.evaluate()["eval_overall_f1"] <= 1  # on annotations, not on probabilities

@@ -48,6 +48,17 @@ def test_a_smaller_model_is_an_ordinary_checkpoint(tmp_path):
     assert_close(scores(SpanMarkerModel.from_pretrained(tmp_path)), scores(smaller))
 
 
+def test_the_card_says_what_is_left(tmp_path):
+    smaller = shrink(shrink(build_model("bert", entity_max_length=3), 2), 1)
+    line = "- **Layers:** 2 of 3 (0, 2, counted from 0); then 1 of 2 (0, counted from 0)"
+    assert line in smaller.generate_model_card().splitlines()
+    smaller.save_pretrained(tmp_path)
+    loaded = SpanMarkerModel.from_pretrained(tmp_path)
+    loaded.card_text = None  # as by Trainer
+    assert line in loaded.generate_model_card().splitlines()
+    assert "**Layers:**" not in build_model("bert", entity_max_length=3).generate_model_card()
+
+
 def test_the_model_itself_stays():
     model = build_model("bert", entity_max_length=3)
     before, config = copy.deepcopy(model.state_dict()), model.config.to_dict()

@@ -2,9 +2,12 @@
 
 import copy
 import json
+import logging
 import multiprocessing
 import pickle
 import shutil
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -14,6 +17,7 @@ from tiny import ENCODERS, SENTENCES, TAGS, TEXT, build_model
 import span_marker.export.onnx
 from span_marker import SpanMarkerModel, Trainer, TrainingArguments
 from span_marker.export import ExportReport, export_onnx
+from span_marker.export.tracing import quiet
 from span_marker.export.verification import TOLERANCE, compare_models
 from span_marker.graphs.files import ENCODER, FOLDER, MANIFEST, TEXT_GRAPH
 
@@ -269,6 +273,28 @@ def scale_weights(target):
     (target / ENCODER).write_bytes((weights * 1.01).numpy().tobytes())
 
 
+def test_only_exporters_are_quiet(caplog, monkeypatch, capsys):
+    root = logging.getLogger()
+    with caplog.at_level(logging.INFO, "span_marker"), caplog.at_level(logging.INFO):
+        state = (root.level, [*root.handlers], [*root.filters])
+        with quiet():
+            logging.getLogger("torch.onnx.exporter").warning("progress")
+            logging.warning("quantizer")
+            logging.getLogger("span_marker.export").info("ours")
+            logging.getLogger("another").info("another's")
+            sys.stdout.write("printed\n")
+            with ThreadPoolExecutor(1) as executor:
+                executor.submit(logging.info, "another thread's").result()
+        assert (root.level, root.handlers, root.filters) == state
+        logging.getLogger("torch.onnx.exporter").warning("afterwards")
+    assert caplog.messages == ["ours", "another's", "another thread's", "afterwards"]
+    assert capsys.readouterr().out == "printed\n"
+    monkeypatch.setattr(root, "handlers", [])
+    with quiet():
+        logging.warning("quantizer")
+    assert root.handlers == []
+
+
 def test_an_export_that_differs_is_not_kept(folder, original, tmp_path, monkeypatch):
     target = tmp_path / "target"
     monkeypatch.setattr(span_marker.export.onnx, "write_graphs", write_changed(folder, lambda target: None))
@@ -331,3 +357,5 @@ def test_the_command_exports(folder, original, tmp_path, monkeypatch, capsys):
     assert "entities, all equal" in captured.out
     assert f"saved in {tmp_path / 'graphs'}" in captured.err
     assert_same(load_model(str(tmp_path / "graphs")).predict(SENTENCES), original.predict(SENTENCES))
+    export(str(tmp_path / "model"), tmp_path / "without texts")
+    assert "all equal" in capsys.readouterr().out

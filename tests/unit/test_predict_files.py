@@ -96,7 +96,7 @@ def test_files_may_have_any_names(model, tmp_path):
     table = pyarrow.parquet.read_table(tmp_path / "out.parquet").to_pylist()
     assert {row["file"] for row in table} == {readable(name) for name in NAMES}
     (tmp_path / "in" / NAMES[0]).write_bytes(b"\xff")
-    with pytest.raises(ValueError, match=r"a, b\.txt is not UTF-8"):
+    with pytest.raises(ValueError, match=r"a, b\.txt, line 1: the byte 0xff at position 0 is not UTF-8"):
         predict_files(model, [tmp_path / "in"], tmp_path / "other.jsonl")
 
 
@@ -127,13 +127,21 @@ def test_progress_reaches_the_end_also_after_a_break(model, tmp_path, monkeypatc
 
 def test_texts_that_cannot_be_read(model, tmp_path):
     source = tmp_path / "in.jsonl"
-    source.write_text('{"text": "Amelia flew"}\n{"text": null}\n{"text": 3}\n{"tokens": ["Paris", 7]}\n')
+    source.write_text(
+        '{"text": "Amelia flew", "error": "E7"}\n{"text": null}\n{"text": 3}\n{"tokens": ["Paris", 7]}\n'
+        '{"id": 4, "body": "x"}\nno JSON\n{"text": "Paris"}\n'
+    )
     with pytest.raises(TypeError, match=r"in\.jsonl, line 2: text"):
         predict_files(model, [source], tmp_path / "out.jsonl")
-    report = predict_files(model, [source], tmp_path / "out.jsonl", on_error="column", overwrite=True)
-    found = rows(tmp_path / "out.jsonl")
-    assert [("line" in row.get("error", "")) for row in found] == [False, True, True, True]
-    assert report.num_errors == 3
+    assert plain(rows(tmp_path / "out.jsonl.part"))[0]["text"] == "Amelia flew", "what came before is kept"
+    for num_workers in (1, 2):
+        output = tmp_path / f"out{num_workers}.jsonl"
+        report = predict_files(model, [source], output, on_error="column", num_workers=num_workers)
+        found = rows(output)
+        assert [("line" in row.get("error", "")) for row in found] == [False, True, True, True, True, True, False]
+        assert [found[0]["text"], found[4]["id"], found[6]["text"]] == ["Amelia flew", 4, "Paris"]
+        assert "error" not in found[0], "it is ours"
+        assert report.num_errors == 5
     with pytest.raises(ValueError, match="on_error must be 'raise' or 'column', not 'skip'"):
         Reader(model, on_error="skip")
 
@@ -153,13 +161,13 @@ def test_a_run_is_resumed_where_it_stopped(model, source, tmp_path, expected, mo
         run = Results(output, None, {})
         interrupt(monkeypatch, model, source, output)
         run.part.write_bytes(data[:length])
-        with pytest.raises(FileExistsError, match="is from a run that was stopped: resume it, or overwrite it"):
+        with pytest.raises(FileExistsError, match=r"rows of a run that was stopped: pass resume=True to go on"):
             predict_files(model, [source], output)
         report = predict_files(model, [source], output, resume=True)
         assert report.num_before == data[:length].count(b"\n")
         assert plain(rows(output)) == plain(expected)
         assert predict_files(model, [source], output, resume=True).num_texts == 0, "it is complete"
-        with pytest.raises(FileExistsError, match=r"out\.jsonl exists: resume it, or overwrite it"):
+        with pytest.raises(FileExistsError, match=r"out\.jsonl exists: pass resume=True .*, or overwrite=True"):
             predict_files(model, [source], output)
 
 
@@ -171,6 +179,7 @@ def interrupt(monkeypatch, model, source, output):
 
     with monkeypatch.context() as patch:
         patch.setattr(bulk, "_read_ahead", stop)
+        patch.setattr(Results, "discard_if_empty", lambda results: None)  # as if it had been killed
         with pytest.raises(StoppedError):
             predict_files(model, [source], output, overwrite=True)
 
@@ -246,9 +255,59 @@ def test_workers_give_the_same(model, source, tmp_path, expected):
         predict_files(model, [source], tmp_path / "out.jsonl", num_workers=0)
 
 
+def test_a_run_that_fails_at_once_leaves_nothing(model, tmp_path):
+    """So that it can be called again as it should have been, without another option."""
+    source, output = tmp_path / "in.csv", tmp_path / "out.csv"
+    source.write_text("body\nAmelia flew\nParis\n")
+    with pytest.raises(ValueError, match="needs the column 'text' or 'tokens'"):
+        predict_files(model, [source], output)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]
+    assert predict_files(model, [source], output, text_column="body").num_texts == 2
+    before = output.read_bytes()
+    with pytest.raises(ValueError, match="needs the column"):
+        predict_files(model, [source], output, overwrite=True)
+    assert output.read_bytes() == before
+
+
+def test_a_run_that_stopped_at_a_bad_row_goes_on_with_an_error_in_it(model, tmp_path):
+    source, output = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.write_text('{"text": "Amelia"}\n{"text": null}\n{"text": "Paris"}\n')
+    with pytest.raises(TypeError, match="line 2"):
+        predict_files(model, [source], output)
+    assert predict_files(model, [source], output, on_error="column", resume=True).num_before == 1
+    assert ["error" in row for row in rows(output)] == [False, True, False]
+
+
+def test_columns_of_a_table_have_different_names(model, tmp_path, caplog):
+    source, output = tmp_path / "in.csv", tmp_path / "out.csv"
+    source.write_text("id,text,label,input_label,start\n7,Amelia flew to Paris .,urgent,x,9:00\n")
+    predict_files(model, [source], output, threshold=0.0)
+    with output.open(newline="") as file:
+        header, *lines = csv.reader(file)
+    kept = ["input_input_label", "input_label", "input_start"]
+    assert header == ["id", *kept, "start", "end", "label", "score", "span"]
+    assert lines
+    assert all(line[:4] == ["7", "urgent", "x", "9:00"] for line in lines)
+    assert "the column 'label' of the input is 'input_input_label'" in caplog.text
+
+
+def test_texts_are_not_written_as_words_after_all_of_them_were_read(model, source, tmp_path):
+    for ending, format in (("conll", None), ("jsonl", "gliner")):
+        output = tmp_path / f"out.{ending}"
+        with pytest.raises(ValueError, match="has words, but a row has no 'tokens'"):
+            predict_files(model, [source], output, output_format=format)
+        assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
+    words = tmp_path / "words.conll"
+    words.write_text("Amelia\nflew\n\nParis\n")
+    predict_files(model, [words], tmp_path / "out.conll")
+    assert len(read_annotations(tmp_path / "out.conll")) == 2
+
+
 def test_what_cannot_be_written_is_refused_before_anything_is_read(model, source, tmp_path):
-    with pytest.raises(ValueError, match="does not say how to write it: pass a format, one of conll, jsonl"):
+    with pytest.raises(ValueError, match="does not say how to write it: pass output_format= one of conll, jsonl"):
         predict_files(model, [source], tmp_path / "out.docx")
+    with pytest.raises(ValueError, match="output_format='conllu' must be one of conll"):
+        predict_files(model, [source], tmp_path / "out.txt", output_format="conllu")
     with pytest.raises(ValueError, match="standard output takes JSON lines only, not 'html'"):
         predict_files(model, [source], "-", output_format="html")
     assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]

@@ -106,6 +106,8 @@ def test_importing_the_package_loads_nothing_heavy():
         "from transformers import AutoConfig, AutoModel",
         slowly("import span_marker; from transformers import AutoConfig, AutoModel"),
         slowly("from span_marker import SpanMarkerConfig; from transformers import AutoConfig, AutoModel"),
+        "import span_marker.checkpoints.loading; from transformers import AutoConfig, AutoModel",
+        slowly("import span_marker.encoders.support; from transformers import AutoConfig, AutoModel"),
         slowly("import span_marker.modeling; from transformers import AutoConfig, AutoModel"),
         slowly("from span_marker import Trainer; from transformers import AutoConfig, AutoModel"),
     ],

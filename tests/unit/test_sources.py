@@ -1,14 +1,18 @@
 """Texts from files of many kinds."""
 
+import csv
 import json
 import logging
+import re
 
 import pyarrow
 import pyarrow.parquet
 import pytest
 
+from span_marker import read_annotations
 from span_marker.bulk import sources
 from span_marker.bulk.sources import KINDS, find_files, read_items
+from span_marker.data.csv_files import write_csv
 
 TEXTS = ["Amelia flew to Paris.", 'He said "no", twice.', "日本\u2028東京", "a\tb", ""]
 
@@ -96,6 +100,77 @@ def test_only_line_ends_end_lines(tmp_path):
     assert contents(tmp_path / "x", "lines") == ["eins", "z\u2028w\u0085ei\x0b", "", "drei"]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32", "latin-1"])
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_tables_are_read_as_annotated_ones_are(tmp_path, encoding, line_end, delimiter):
+    """One rule for delimiters, encodings, line ends and names of columns, whatever the ending."""
+    texts = ["Zo\xeb flew, to; Paris.", 'She said "no"', "a\nb"]
+    rows = [["ID", " Text ", "entities"], *([str(number), text, "[]"] for number, text in enumerate(texts))]
+    path = tmp_path / "x.csv"
+    with path.open("w", encoding=encoding, newline="") as file:
+        csv.writer(file, delimiter=delimiter, lineterminator=line_end, quoting=csv.QUOTE_ALL).writerows(rows)
+    named = encoding if encoding in ("utf-16-le", "latin-1") else None
+    items = [*read_items(find_files([path]), encoding=named)]
+    assert [item.content for item in items] == texts == read_annotations(path, encoding=named)["text"]
+    assert [item.columns["ID"] for item in items] == ["0", "1", "2"]
+    (tmp_path / "x.tsv").write_bytes(path.read_bytes())
+    assert [item.content for item in read_items(find_files([tmp_path / "x.tsv"]), encoding=named)] == texts
+
+
+def test_words_in_cells_are_words(tmp_path):
+    rows = [{"tokens": ["Zo\xeb", 'a "b" c'], "entities": []}, {"tokens": ["Paris"], "entities": []}]
+    write_csv(tmp_path / "x.csv", rows)
+    assert contents(tmp_path / "x.csv") == [row["tokens"] for row in rows]
+    (tmp_path / "x.csv").write_text("Words;tag\nAmelia flew;1\n")
+    assert contents(tmp_path / "x.csv") == [["Amelia", "flew"]]
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv", "parquet"])
+@pytest.mark.parametrize("has_id", [True, False])
+def test_tables_of_entities_have_each_text_once(tmp_path, caplog, ending, has_id):
+    texts = ["Ann met Bob.", "Nobody.", "Ann met Bob."]
+    entities = [(0, 3), (8, 11)]
+    lines = [
+        {"id": number, "text": text, "start": start, "end": end, "label": "PER", "span": text[start:end], "note": "n"}
+        for number, text in enumerate(texts)
+        for start, end in (entities if number != 1 else [(None, None)])
+    ]
+    lines = lines if has_id else [{name: cell for name, cell in line.items() if name != "id"} for line in lines]
+    write(tmp_path / f"x.{ending}", lines)
+    items = [*read_items(find_files([tmp_path / f"x.{ending}"]))]
+    assert [item.content for item in items] == texts
+    assert all(set(item.columns) == {"text", "note"} | ({"id"} if has_id else set()) for item in items)
+    assert caplog.text.count("has a line for each entity") == 1
+    write(tmp_path / f"y.{ending}", [{"text": "Ann", "label": "urgent"}] * 2)
+    assert contents(tmp_path / f"y.{ending}") == ["Ann", "Ann"], "a label of the text"
+
+
+BAD_ROWS = {
+    "x.jsonl": (
+        b'{"text": "a"}\n{"body": "b"}\nnonsense\n[1]\n"\xff"\n{"text": "a", "tokens": []}\n{"text": "z"}\n',
+        5,
+    ),
+    "x.json": (b'[{"text": "a"}, {"body": 1}, 3, {"text": "z"}]', 2),
+    "x.csv": (b"text,id\na,1\nb\nc,d,e\n\xff,1\nz,2\n", 3),
+    "x.txt": (b"a\n\xff\nz\n", 1),
+}
+
+
+@pytest.mark.parametrize("name", BAD_ROWS)
+def test_bad_rows_do_not_hide_the_others(tmp_path, name):
+    path = tmp_path / name
+    path.write_bytes(BAD_ROWS[name][0])
+    files = find_files([path], "lines" if name == "x.txt" else None)
+    items = [*read_items(files, on_error="column")]
+    assert [item.content for item in items if item.error is None] == ["a", "z"]
+    errors = [item.error for item in items if item.error is not None]
+    assert len(errors) == BAD_ROWS[name][1]
+    assert all(str(error).startswith(str(path)) for error in errors)
+    with pytest.raises(type(errors[0]), match=re.escape(str(errors[0]))):
+        [*read_items(files)]
+
+
 def test_long_cells_are_read(tmp_path):
     write(tmp_path / "x.csv", [{"text": "x" * 300_000}])
     assert contents(tmp_path / "x.csv") == ["x" * 300_000]
@@ -104,13 +179,21 @@ def test_long_cells_are_read(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
+        ("x.csv", b"text,id,id\na,b,c\n", r"line 1: there are several columns 'id': rename all but one"),
+        ("x.csv", b"text,id\na,\xff\n", r"line 2 is not UTF-8 \(character 0\): pass encoding="),
+        ("x.jsonl", '{"text": "ab"}\n'.encode("utf-16-le"), r"x\.jsonl looks like UTF-16 without a byte order mark"),
+        ("x.jsonl", b"[" * 100_000, r"line 1 is nested too deeply"),
         ("x.jsonl", b'{"text": "a"}\n{"text":\n', r"x\.jsonl, line 2 is not JSON"),
         ("x.jsonl", b'{"text": "a"}\n[1]\n', r"line 2 must be an object with a column of texts, not list"),
-        ("x.jsonl", b'{"text": "\xff"}\n', r"line 1 is not UTF-8 \(byte 10\): convert the file first"),
-        ("x.txt", b"\xff", r"x\.txt is not UTF-8"),
-        ("x.csv", b"text,id\na\n", r"line 2 has another number of cells than the header, \['text', 'id'\]"),
-        ("x.csv", b"text,id\na,b,c\n", r"line 2 has another number of cells"),
-        ("x.csv", b'text\n"a\n', r"is not CSV: unexpected end of data"),
+        (
+            "x.jsonl",
+            b'{"text": "\xff"}\n',
+            r"line 1 is not UTF-8 \(character 10\): pass encoding= with the encoding of the file",
+        ),
+        ("x.txt", b"\xff", r"x\.txt, line 1: the byte 0xff at position 0 is not UTF-8"),
+        ("x.csv", b"text,id\na\n", r"line 2 has 1 cells, but there are 2 columns"),
+        ("x.csv", b"text,id\na,b,c\n", r"line 2 has 3 cells, but there are 2 columns"),
+        ("x.csv", b'text\n"a\n', r"line 2: unexpected end of data: a cell with a quote must be in quotes"),
     ],
 )
 def test_bad_files_are_named_with_the_line(tmp_path, name, content, message):
@@ -121,13 +204,13 @@ def test_bad_files_are_named_with_the_line(tmp_path, name, content, message):
 
 def test_what_cannot_be_read_is_refused(tmp_path):
     (tmp_path / "x.png").touch()
-    with pytest.raises(ValueError, match="does not say how to read it: pass a format, one of text, lines"):
+    with pytest.raises(ValueError, match="does not say how to read it: pass input_format= one of text, lines"):
         find_files([tmp_path / "x.png"])
     with pytest.raises(ValueError, match="has no file whose ending is one of"):
         find_files([tmp_path])
     with pytest.raises(FileNotFoundError, match="there is no"):
         find_files([tmp_path / "y"])
-    with pytest.raises(ValueError, match="there is no format 'pdf'"):
+    with pytest.raises(ValueError, match="input_format='pdf' must be one of text, lines"):
         find_files([tmp_path / "x.png"], "pdf")
     with pytest.raises(ValueError, match="there is nothing to read"):
         find_files([])

@@ -50,6 +50,16 @@ def test_it_is_an_ordinary_checkpoint(family, tmp_path):
     assert_close(scores(loaded), scores(smaller))
 
 
+def test_the_card_says_what_is_left(tmp_path):
+    model = build_model("bert", entity_max_length=3)
+    model.save_pretrained(tmp_path)
+    for original in (model, SpanMarkerModel.from_pretrained(tmp_path)):  # the latter keeps the card that it has
+        smaller = prune_vocabulary(original, ["Paris"])
+        left, right = len(smaller.require_tokenizer()), len(model.require_tokenizer())
+        assert f"- **Vocabulary:** {left:,} of {right:,} tokens" in smaller.generate_model_card()
+        assert smaller.config.compression["Vocabulary"].startswith(f"{left:,} of {right:,} tokens")
+
+
 def test_the_model_itself_stays():
     model = build_model("bert", entity_max_length=3)
     before, num_tokens = scores(model), len(model.require_tokenizer())

@@ -64,6 +64,8 @@ class Panel {
       end: entity.char_end_index,
       label: entity.label,
       score: entity.score,
+      origin: entity.origin,
+      conflict: entity.conflict,
     })));
   }
 
@@ -128,7 +130,7 @@ class Panel {
     label.textContent = entity.label;
     label.entity = entity;
     if (entity.score !== undefined) {
-      label.title = `${entity.label}, score ${entity.score.toFixed(3)}`;
+      label.title = `${entity.label}${this.details(entity)}`;
       const score = document.createElement("span");
       score.className = "score";
       score.textContent = ` ${entity.score.toFixed(2)}`;
@@ -138,6 +140,14 @@ class Panel {
     return label;
   }
 
+  /** The score of an entity, where it is from, and what other mentions say. */
+  details({ score, origin, conflict }) {
+    if (score === undefined) return "";
+    const source = { rule: `, from the rule ${origin?.rule}`, mention: ", from another mention" }[origin?.kind] ?? "";
+    const other = conflict ? `, elsewhere ${conflict.label} (${conflict.score.toFixed(3)})` : "";
+    return `, score ${score.toFixed(3)}${source}${other}`;
+  }
+
   choose(entity, isQuiet = false) {
     this.labels.get(this.chosen)?.classList.remove("chosen");
     this.chosen = entity;
@@ -145,10 +155,9 @@ class Panel {
     if (!label) return updateEditor();
     label.classList.add("chosen");
     label.scrollIntoView({ block: "nearest" });
-    const score = entity.score === undefined ? "" : `, score ${entity.score.toFixed(3)}`;
     updateEditor();
     if (isQuiet) return;
-    say(`${entity.label}: ${this.text.slice(entity.start, entity.end)}${score}`);
+    say(`${entity.label}: ${this.text.slice(entity.start, entity.end)}${this.details(entity)}`);
     byId("new-label").value = entity.label;
   }
 
@@ -249,6 +258,7 @@ function chosenOptions() {
   const options = {};
   if (byId("use-threshold").checked) options.threshold = Number(byId("threshold").value);
   if (byId("decoding").value) options.decoding = byId("decoding").value;
+  if (byId("propagate").checked) options.propagate = true;
   return options;
 }
 
@@ -352,8 +362,16 @@ function readLink() {
     const wanted = [...select.options].findIndex((option) => option.value === (options.get(name) ?? ""));
     select.selectedIndex = Math.max(wanted, 0);
   }
+  byId("propagate").checked = options.has("propagate");
   showThreshold();
   setText(options.get("text"));
+}
+
+/** Where a label is from, with places in code points. */
+function countOrigin(origin) {
+  const names = ["char_start_index", "char_end_index"].filter((name) => name in origin);
+  const places = toCodePoints(first.text, names.map((name) => origin[name]));
+  return { ...origin, ...Object.fromEntries(names.map((name, index) => [name, places[index]])) };
 }
 
 function asJson() {
@@ -363,6 +381,8 @@ function asJson() {
     ...(entity.score !== undefined && { score: entity.score }),
     char_start_index: start,
     char_end_index: end,
+    ...(entity.origin && { origin: countOrigin(entity.origin) }),
+    ...(entity.conflict && { conflict: { ...entity.conflict, origin: countOrigin(entity.conflict.origin) } }),
   }));
   return JSON.stringify({ text: first.text, entities });
 }
@@ -499,7 +519,7 @@ byId("threshold").addEventListener("input", () => {
   showThreshold();
   later();
 });
-for (const id of ["decoding", "model-1", "model-2"]) byId(id).addEventListener("change", later);
+for (const id of ["decoding", "propagate", "model-1", "model-2"]) byId(id).addEventListener("change", later);
 byId("scores").addEventListener("change", (event) => document.body.classList.toggle("scores", event.target.checked));
 byId("all").addEventListener("click", () => setAllLabels(true));
 byId("none").addEventListener("click", () => setAllLabels(false));

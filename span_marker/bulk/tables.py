@@ -1,0 +1,128 @@
+"""Tables of texts: which column is the text, and which lines are of one text."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from span_marker.data.csv_files import ROLES, parse_cell
+from span_marker.data.delimited import name_cells, read_cells, split_header
+
+logger = logging.getLogger(__name__)
+
+ENTITY_CELLS = ("start", "end", "label", "score", "span")
+"""What a line has about its entity, in tables with a line per entity."""
+
+Line = tuple[int, "dict[str, Any] | ValueError"]
+"""The number of a line, and its cells by the names of their columns, or what is wrong with it."""
+
+
+def read_table(lines: Iterator[str], path: str, text_column: str | None) -> Iterator[Line]:
+    """Read a table that `span_marker.read_annotations` could read, annotated or not.
+
+    Args:
+        lines: The lines with their ends.
+        path: The file, for errors.
+        text_column: The column of the texts. Defaults to that which is called as one of them is in annotated tables.
+
+    Yields:
+        The rows. The column of the texts is called ``text`` or ``tokens``, unless ``text_column`` names it. Cells of
+        ``tokens`` are lists.
+
+    Raises:
+        ValueError: If two columns have the same name, or quotes are wrong.
+    """
+    first = next(lines, "")
+    delimiter, names = _find_delimiter(first, text_column)
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise ValueError(f"{path}, line 1: there are several columns {twice!r}: rename all but one")
+    content = None if text_column else _find_content(names)
+    rows = read_cells(_chain(first, lines), delimiter, path)
+    next(rows, None)
+    for number, cells in rows:
+        if not cells:
+            continue
+        place = f"{path}, line {number}"
+        try:
+            row: dict[str, Any] = name_cells(cells, names, delimiter, place)
+            if content is not None:
+                role, column = content
+                row = {role if name == column else name: cell for name, cell in row.items()}
+                if role == "tokens":
+                    row["tokens"] = _read_words(row["tokens"], f"{place}: {column!r}")
+        except ValueError as error:
+            yield number, error
+        else:
+            yield number, row
+
+
+def _chain(first: str, lines: Iterable[str]) -> Iterator[str]:
+    yield first
+    yield from lines
+
+
+def _find_delimiter(line: str, text_column: str | None) -> tuple[str, list[str]]:
+    """The delimiter that makes a column of texts of a header, or else the most columns."""
+    headers = sorted(split_header(line), key=lambda header: header[0] != ",")  # a comma if nothing tells
+    return max(
+        headers,
+        key=lambda header: (
+            text_column in header[1] if text_column else bool(_find_content(header[1])),
+            len(header[1]),
+        ),
+    )
+
+
+def _find_content(names: Sequence[str]) -> tuple[str, str] | None:
+    """What the only column of texts or words has, and its name."""
+    known = {name.strip().lower(): name for name in names}
+    found = [(role, known[name]) for role in ("text", "tokens") for name in ROLES[role] if name in known]
+    return found[0] if len(found) == 1 else None
+
+
+def _read_words(cell: str, location: str) -> Any:
+    """A list of words, as `write_csv` writes it, or words with spaces between them."""
+    return parse_cell(cell, location) if cell.strip().startswith("[") else cell.split()
+
+
+def merge_entity_lines(lines: Iterable[Line], text_column: str | None, path: str) -> Iterator[Line]:
+    """Make one row of consecutive lines with the same text, if the lines of a table are entities.
+
+    Args:
+        lines: The lines, all with the same columns.
+        text_column: See `read_table`.
+        path: The file, for a warning.
+
+    Yields:
+        The first line of each text, without the columns of `ENTITY_CELLS`; or in other tables all lines.
+    """
+    contents = [text_column] if text_column else ["text", "tokens"]
+    dropped: list[str] = []
+    before: Any = None
+    for number, row in lines:
+        if isinstance(row, ValueError) or not _is_entity(row, contents):
+            yield number, row
+            continue
+        before, text = _text_of(row, contents), before
+        if before == text:
+            continue
+        if not dropped:
+            dropped = [name for name in row if name.strip().lower() in ENTITY_CELLS]
+            logger.warning(
+                "%s has a line for each entity: consecutive lines of the same text are read once, without their "
+                "columns %s",
+                path,
+                dropped,
+            )
+        yield number, {name: cell for name, cell in row.items() if name not in dropped}
+
+
+def _is_entity(row: Mapping[str, Any], contents: Sequence[str]) -> bool:
+    names = {name.strip().lower() for name in row}
+    return {"start", "end", "label"} <= names and any(name in row for name in contents)
+
+
+def _text_of(row: Mapping[str, Any], contents: Sequence[str]) -> Any:
+    """What lines of one text have in common: ``id`` and text."""
+    return [next((row[name] for name in row if name.strip().lower() == "id"), None), *map(row.get, contents)]

@@ -1,0 +1,74 @@
+"""Tables in text files, with any of three delimiters: their header and their lines."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator, Sequence
+
+DELIMITERS = "\t,;"
+"""What may be between two cells."""
+
+_MAX_CELL = 2**31 - 1
+
+
+def split_header(line: str) -> list[tuple[str, list[str]]]:
+    """Split the first line of a table by each delimiter.
+
+    Args:
+        line: The line.
+
+    Returns:
+        Each of `DELIMITERS`, and the names that it makes of the line.
+    """
+    first = line.rstrip("\r\n")
+    return [(delimiter, next(csv.reader([first], delimiter=delimiter), [])) for delimiter in DELIMITERS]
+
+
+def read_cells(lines: Iterable[str], delimiter: str, path: object) -> Iterator[tuple[int, list[str]]]:
+    """Read the lines of a table.
+
+    Args:
+        lines: The lines with their ends, the header first. A cell in quotes may have line ends.
+        delimiter: What is between two cells.
+        path: The file, for errors.
+
+    Yields:
+        The number of the first line of each row, from 1, and its cells; none for a blank line. The header comes first.
+
+    Raises:
+        ValueError: If quotes are wrong.
+    """
+    limit = csv.field_size_limit(_MAX_CELL)  # of the whole process: a document may be longer than its default
+    number = 1
+    try:
+        reader = csv.reader(lines, delimiter=delimiter, strict=True)
+        for cells in reader:
+            yield number, cells
+            number = reader.line_num + 1
+    except csv.Error as error:
+        raise ValueError(f"{path}, line {number}: {error}: a cell with a quote must be in quotes") from error
+    finally:
+        csv.field_size_limit(limit)
+
+
+def name_cells(cells: Sequence[str], names: Sequence[str], delimiter: str, location: str) -> dict[str, str]:
+    """Give cells the names of their columns.
+
+    Args:
+        cells: The cells of a row.
+        names: The names.
+        delimiter: What is between two cells.
+        location: What to call the row in errors.
+
+    Returns:
+        The cells by name.
+
+    Raises:
+        ValueError: If there are too few or too many.
+    """
+    if len(cells) != len(names):
+        raise ValueError(
+            f"{location} has {len(cells)} cells, but there are {len(names)} columns: a cell with {delimiter!r} or a "
+            "quote must be in quotes"
+        )
+    return dict(zip(names, cells, strict=True))
