@@ -18,8 +18,8 @@ BAD_RECORDS = {
         r"the label 7 is a number: name it with labels=\{7: 'N",
     ),
     "float": (
-        '{"text": "abc", "label": [[0, 1.0, "X"]]}',
-        r"'end' of entity 'X' must be a whole number, not 1\.0 \(float\)",
+        '{"text": "abc", "label": [[0, 1.5, "X"]]}',
+        r"'end' of entity 'X' must be a whole number, not 1\.5 \(float\)",
     ),
     "bool": (
         '{"text": "abc", "label": [[false, true, "X"]]}',
