@@ -29,12 +29,17 @@ def strict_f1(gold: Sequence[Sequence[Any]], found: Sequence[Sequence[Any]]) -> 
     return 2 * num_correct / max(sum(len(one) + len(other) for one, other in pairs), 1)
 
 
+LEARNED = 0.1
+"""An F1 that shows that a model has learned something. A few hits by chance come before that."""
+
+
 class BestEpoch(TrainerCallback):
     """Measures a model after each epoch, and ends the training with the weights of the best one.
 
     Args:
-        measure: Measures the model; higher is better, and 0 is what a model has that has learned nothing yet.
-        patience: Stop if this many epochs were no better than the best one before them, unless that has 0.
+        measure: Measures the model; higher is better.
+        patience: Stop if this many epochs were no better than the best one before them, and that has at least
+            `LEARNED`.
     """
 
     def __init__(self, measure: Callable[[], float], patience: int) -> None:
@@ -50,7 +55,7 @@ class BestEpoch(TrainerCallback):
         self.measured.append(self.measure())
         if self.measured[-1] > before:
             self.weights = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
-        elif before > 0 and len(self.measured) - 1 - self.measured.index(before) >= self.patience:
+        elif before >= LEARNED and len(self.measured) - 1 - self.measured.index(before) >= self.patience:
             control.should_training_stop = True
         self.seconds += time.perf_counter() - started
 
