@@ -5,6 +5,7 @@ import os
 
 # Before torch is imported, and for the processes that tests start: models are tiny, and threads would only wait.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"  # tests are offline
 
 import other_machine
 import pytest
