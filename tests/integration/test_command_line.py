@@ -74,6 +74,7 @@ def test_the_script_is_installed():
     assert script.load().__module__ == "span_marker_cli.main"
 
 
+@pytest.mark.slow
 def test_train_evaluate_predict(folder, tmp_path):
     settings = tmp_path / "settings.yaml"
     options = f"learning-rate: 5.0e-3\nseed: 3\ndev: {folder / 'dev.conll'}\nmodel_max_length: 48\n"
@@ -210,6 +211,7 @@ def kill_and_resume(folder, tmp_path, num_kills, num_workers):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.jsonl"]
 
 
+@pytest.mark.slow
 def test_errors_and_warnings_name_options(folder, tmp_path):
     (tmp_path / "latin.csv").write_bytes("text,start,end,label\nZoë,0,3,PER\n".encode("latin-1"))
     (tmp_path / "other.csv").write_text("body,start,end,label\nAnn,0,3,PER\n")

@@ -25,7 +25,7 @@ def one(tmp_path_factory):
     return train_all(tmp_path_factory.mktemp("one"), batch_size=4)
 
 
-@pytest.mark.parametrize("launcher", LAUNCHERS)
+@pytest.mark.parametrize("launcher", ["torchrun", pytest.param("accelerate", marks=pytest.mark.slow)])
 def test_two_processes_equal_one(tmp_path, one, launcher):
     output = tmp_path / "results.pt"
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore", "HF_HOME": str(tmp_path)}
