@@ -13,8 +13,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from span_marker.bulk.tables import ENTITY_CELLS
 from span_marker.core.surrogates import readable
+from span_marker.data.entity_tables import ENTITY_COLUMNS
 from span_marker.data.files import FORMATS, write_annotations
 from span_marker.data.json_writing import json_line
 from span_marker.data.text_files import writing
@@ -213,7 +213,7 @@ def _write_table(path: Path, source: Path) -> None:
     names = dict.fromkeys(name for row in read_lines(source) for name in row if name not in left_out)
     with writing(path, errors="backslashreplace") as file:
         writer = csv.writer(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
-        writer.writerow(["id", *_titles(names, path), *ENTITY_CELLS])
+        writer.writerow(["id", *_titles(names, path), *ENTITY_COLUMNS])
         for number, row in enumerate(read_lines(source)):
             cells = [number if row.get("id") is None else row["id"], *(_cell(row.get(name)) for name in names)]
             for entity in row["entities"]:
@@ -223,14 +223,14 @@ def _write_table(path: Path, source: Path) -> None:
                 span = entity["span"] if isinstance(entity["span"], str) else " ".join(entity["span"])
                 writer.writerow([*cells, start, end, entity["label"], entity["score"], span])
             if not row["entities"]:
-                writer.writerow([*cells, *[""] * len(ENTITY_CELLS)])
+                writer.writerow([*cells, *[""] * len(ENTITY_COLUMNS)])
 
 
 def _titles(names: Iterable[str], path: Path) -> list[str]:
     """Names for columns of the input, other than those of entities."""
     titles: dict[str, str] = {name: name for name in names}
-    for name in [name for name in titles if name in ENTITY_CELLS]:
-        while titles[name] in {*ENTITY_CELLS, *(titles[other] for other in titles if other != name)}:
+    for name in [name for name in titles if name in ENTITY_COLUMNS]:
+        while titles[name] in {*ENTITY_COLUMNS, *(titles[other] for other in titles if other != name)}:
             titles[name] = f"input_{titles[name]}"
         logger.warning("%s: the column %r of the input is %r, beside that of the entities", path, name, titles[name])
     return list(titles.values())

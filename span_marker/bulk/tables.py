@@ -8,11 +8,10 @@ from typing import Any
 
 from span_marker.data.csv_files import ROLES, parse_cell
 from span_marker.data.delimited import name_cells, read_cells, split_header
+from span_marker.data.entity_tables import ENTITY_COLUMNS
+from span_marker.data.forms import BOUNDS
 
 logger = logging.getLogger(__name__)
-
-ENTITY_CELLS = ("start", "end", "label", "score", "span")
-"""What a line has about its entity, in tables with a line per entity."""
 
 Line = tuple[int, "dict[str, Any] | ValueError"]
 """The number of a line, and its cells by the names of their columns, or what is wrong with it."""
@@ -95,7 +94,7 @@ def merge_entity_lines(lines: Iterable[Line], text_column: str | None, path: str
         path: The file, for a warning.
 
     Yields:
-        The first line of each text, without the columns of `ENTITY_CELLS`; or in other tables all lines.
+        The first line of each text, without the columns of `ENTITY_COLUMNS`; or in other tables all lines.
     """
     contents = [text_column] if text_column else ["text", "tokens"]
     dropped: list[str] = []
@@ -108,7 +107,7 @@ def merge_entity_lines(lines: Iterable[Line], text_column: str | None, path: str
         if before == text:
             continue
         if not dropped:
-            dropped = [name for name in row if name.strip().lower() in ENTITY_CELLS]
+            dropped = [name for name in row if name.strip().lower() in ENTITY_COLUMNS]
             logger.warning(
                 "%s has a line for each entity: consecutive lines of the same text are read once, without their "
                 "columns %s",
@@ -120,7 +119,7 @@ def merge_entity_lines(lines: Iterable[Line], text_column: str | None, path: str
 
 def _is_entity(row: Mapping[str, Any], contents: Sequence[str]) -> bool:
     names = {name.strip().lower() for name in row}
-    return {"start", "end", "label"} <= names and any(name in row for name in contents)
+    return {*BOUNDS} <= names and any(name in row for name in contents)
 
 
 def _text_of(row: Mapping[str, Any], contents: Sequence[str]) -> Any:

@@ -12,8 +12,8 @@ import regex
 
 from span_marker.core.graphemes import place_words
 
-_MARKS = r"\p{M}\u200c\u200d"
 _JOINERS = "\u200c\u200d"
+_MARKS = rf"\p{{M}}{_JOINERS}"
 _LETTERS = rf"[\p{{L}}\p{{N}}][\p{{L}}\p{{N}}{_MARKS}]*"
 _WORD = regex.compile(rf"{_LETTERS}|\S")
 _BESIDE = rf"(?:[\p{{L}}\p{{N}}_][\p{{L}}\p{{N}}_{_MARKS}]*|[^\p{{L}}\p{{N}}_\s])"

@@ -25,6 +25,7 @@ import numpy.typing as npt
 from span_marker.core.arrays import as_array
 from span_marker.core.checks import check_limit
 from span_marker.core.decoding import probabilities
+from span_marker.core.labels import OUTSIDE
 from span_marker.data.rows import check_text, check_words
 from span_marker.modeling import SpanMarkerModel, without_adapter
 from span_marker.preprocessing.batching import run_in_batches
@@ -151,7 +152,7 @@ def _check(model: Any, n: int, per: str, quota: Mapping[str, int], factor: int, 
         raise ValueError(f"per={per!r} must be 'sentence' or 'word'")
     if not 0 <= max_resemblance <= 1:
         raise ValueError(f"max_resemblance={max_resemblance} must be from 0 to 1")
-    unknown = [label for label in quota if label not in model.config.classes or label == "O"]
+    unknown = [label for label in quota if label not in model.config.classes or label == OUTSIDE]
     if unknown:
         raise ValueError(f"quota has the label {unknown[0]!r}, which is not one of the model's {model.config.classes}")
     for label, number in quota.items():

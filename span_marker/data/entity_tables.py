@@ -13,6 +13,7 @@ from span_marker.data.forms import BOUNDS
 from span_marker.data.rows import COLUMNS, UNITS, Kind, Row, RowEntity, check_content, check_entity, distinct, is_list
 
 DETAILS = ("score", "span")
+ENTITY_COLUMNS = (*BOUNDS, *DETAILS)
 """What a line has about its entity, in this order."""
 
 _WHOLE = re.compile(r"\s*(-?\d+)(?:\.0)?\s*")
@@ -62,7 +63,7 @@ def rows_of_entities(
     blocks = [
         (key, location, row[column], {entity[:3] for entity in entities})
         for key, (location, row, entities) in rows.items()
-        if not key.identity and not num_wrong[key]
+        if key.identity is None and not num_wrong[key]
     ]
     for keys, error in open_blocks(blocks):
         num_wrong.update(keys)
@@ -243,4 +244,4 @@ def lines_of_entities(rows: Iterable[tuple[dict[str, Any], Row]]) -> Iterator[di
             words = row.content[entity.start : entity.end]
             yield {**head, **entity._asdict(), "span": words if row.kind == "text" else " ".join(words)}
         if not row.entities:
-            yield {**head, **dict.fromkeys((*BOUNDS, *DETAILS))}
+            yield {**head, **dict.fromkeys(ENTITY_COLUMNS)}

@@ -114,17 +114,16 @@ def _from_columns(columns: Mapping[Any, Any], dataset_name: str) -> Dataset:
                 "replace it by '\\ufffd'"
             ) from error
         except _MISFIT as error:
-            row = _first_misfit(list(values), from_pandas=not isinstance(values, list))
-            before = next((f" after {value!r:.70}" for value in reversed(list(values)[:row]) if value is not None), "")
+            misfit = _describe_misfit(list(values), from_pandas=not isinstance(values, list))
             raise ValueError(
                 f"the values of {name!r} in the {dataset_name} data are not all of one type that a data set can hold: "
-                f"row {row} has {list(values)[row]!r:.70}{before}: convert them, or leave the column out ({error})"
+                f"{misfit}convert them, or leave the column out ({error})"
             ) from error
     return Dataset(pyarrow.table(arrays))
 
 
-def _first_misfit(values: Sequence[Any], *, from_pandas: bool) -> int:
-    """Find the first value that no column can hold together with those before it."""
+def _describe_misfit(values: Sequence[Any], *, from_pandas: bool) -> str:
+    """Name the first value that no column can hold together with those before it; nothing if their type is to blame."""
     import pyarrow
 
     def is_misfit(row: int) -> bool:
@@ -134,4 +133,8 @@ def _first_misfit(values: Sequence[Any], *, from_pandas: bool) -> int:
             return True
         return False
 
-    return bisect_left(range(len(values)), True, key=is_misfit)
+    row = bisect_left(range(len(values)), True, key=is_misfit)
+    if row == len(values):
+        return ""
+    before = next((f" after {value!r:.70}" for value in reversed(values[:row]) if value is not None), "")
+    return f"row {row} has {values[row]!r:.70}{before}: "

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from span_marker.data.columns import is_dataset, plain
-from span_marker.data.entity_tables import DETAILS, TextLines
-from span_marker.data.forms import BOUNDS
+from span_marker.data.entity_tables import ENTITY_COLUMNS, TextLines
 from span_marker.data.in_memory import is_dataframe
 
 
@@ -34,7 +33,7 @@ def change_lines(data: Any, changed: Mapping[int, tuple[TextLines, Sequence[Any]
                 cells[old["line"]] = {name: value for name, value in new.items() if value != old.get(name)}
         if dropped.issuperset(text.lines):
             dropped.remove(text.lines[0])
-            cells[text.lines[0]] = dict.fromkeys((*BOUNDS, *DETAILS))
+            cells[text.lines[0]] = dict.fromkeys(ENTITY_COLUMNS)
     if not cells and not dropped:
         return data
     if is_dataframe(data):

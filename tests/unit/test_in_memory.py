@@ -138,3 +138,12 @@ def test_rows_are_taken_wherever_a_data_set_is(tmp_path, form):
     for tune in (tune_thresholds, lambda model, data: model.fit_span_filter(data)):
         outcomes = [outcome(tune, build_model("bert", entity_max_length=3), rows) for rows in (data, dataset)]
         assert outcomes[0] == outcomes[1]
+
+
+def test_zero_is_an_id_as_any_other():
+    """A row with an `id` is told from others by it, and never merged with, or compared to, equal texts without one."""
+    entity = {"start": 0, "end": 3, "label": "PER"}
+    rows = [{"id": 0, "text": "Ann", **entity}, {"text": "Bob", **entity}, {"text": "Ann", **dict.fromkeys(entity)}]
+    found = as_dataset(rows, "training")
+    assert found["id"] == [0, None, None]
+    assert found["entities"] == [[{"label": "PER", "start": 0, "end": 3}]] * 2 + [[]]

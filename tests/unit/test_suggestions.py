@@ -30,12 +30,13 @@ def test_the_most_uncertain_sentence_comes_first_and_nothing_twice(model):
     assert found[0].uncertainty == max(s.uncertainty for s in everything)
 
 
-def test_uncertainty_is_that_of_all_candidates(model):
-    [found] = suggest_annotations(model, [SENTENCES[0]], 1)
-    [per_word] = suggest_annotations(model, [SENTENCES[0]], 1, per="word")
-    assert per_word.uncertainty == pytest.approx(found.uncertainty / len(SENTENCES[0]))
+@pytest.mark.parametrize("words", [SENTENCES[0], SENTENCES[0] * 30], ids=["sentence", "windows"])
+def test_uncertainty_is_that_of_all_candidates(model, words):
+    [found] = suggest_annotations(model, [words], 1)
+    [per_word] = suggest_annotations(model, [words], 1, per="word")
+    assert per_word.uncertainty == pytest.approx(found.uncertainty / len(words))
     options = {"threshold": 0.0, "decoding": "overlapping", "top_k": len(model.config.classes), "exact": True}
-    scores = [[label["score"] for label in e["labels"]] for e in model.predict(SENTENCES[0], **options)]
+    scores = [[label["score"] for label in e["labels"]] for e in model.predict(words, **options)]
     assert found.uncertainty == pytest.approx(sum(1 - max(row) for row in scores), rel=1e-4)
 
 
