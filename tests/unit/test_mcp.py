@@ -51,9 +51,7 @@ def test_entities_are_found(model):
 def test_the_client_gets_a_name_of_the_map_and_not_the_map(model):
     session = Session(model)
     redacted = session.redact([TEXT])
-    assert redacted.texts == ["[PERSON_1] ruled [COUNTRY_1]. CLEOPATRA was red."] or redacted.texts == [
-        "[PERSON_1] ruled [COUNTRY_1]. [PERSON_1] was red."
-    ]
+    assert redacted.texts == ["[PERSON_1] ruled [COUNTRY_1]. CLEOPATRA was red."]
     assert "Cleopatra" not in redacted.model_dump_json()
     assert session.restore(["[COUNTRY_1] and [PERSON_1], [PERSON_2]"], redacted.mapping).texts == [
         "Egypt and Cleopatra, [PERSON_2]"
