@@ -368,8 +368,8 @@ class PredictionMixin(TableMixin):
         decoder = self.config.decoder(threshold, decoding, keeps_all_scores=top_k is not None)
         relation_reader = None
         if relations:
-            score_pairs = functools.partial(self.score_pairs, exact=not uses_filter)
-            relation_reader = RelationReader(score_pairs, decoder, self.config.relation_rules)
+            rules = self.config.relation_rules  # refuses models without relations
+            relation_reader = RelationReader(functools.partial(self.score_pairs, exact=not uses_filter), decoder, rules)
         return predictor.Predictor(
             functools.partial(self.score, exact=not uses_filter),
             self.preprocessor,
