@@ -152,7 +152,7 @@ class RelationRules:
         return pairs[nearest(spans[:, 1:], pairs)]
 
     def decode(self, logits: Array, pairs: Sequence[tuple[ScoredSpan, ScoredSpan]]) -> list[ScoredRelation]:
-        """Find the relations of pairs. Each has its most probable class among those that it may have.
+        """Find the relations of pairs. Each has its most probable class; probabilities are among those it may have.
 
         Args:
             logits: Class scores of the pairs, ``(num_pairs, num_relations)``.
@@ -162,8 +162,8 @@ class RelationRules:
             The relations, in the order of the pairs.
         """
         places = np.array([[span[:3] for span in pair] for pair in pairs], dtype=np.int64).reshape(-1, 2, 3)
-        scores = probabilities(logits, multi_label=False) if len(pairs) else np.asarray(logits)
-        scores = np.where(self.options(places[:, 0], places[:, 1]), scores, np.float32(0))
+        options = self.options(places[:, 0], places[:, 1])
+        scores = probabilities(np.where(options, logits, -np.inf), multi_label=False)
         found, labels = likely_labels(scores, 0, None, multi_label=False)
         return [
             ScoredRelation(label, float(scores[pair, label]), *pairs[pair])
