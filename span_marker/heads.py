@@ -1,4 +1,4 @@
-"""What a model adds to its encoder: the letter case of words; the classifiers of candidates and of pairs, with a loss."""
+"""What a model adds to its encoder: the letter case of words; the classifiers of candidates and pairs; a loss."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def marker_states(model: SpanMarkerModel, text_ids: Tensor, observed: list[list[
 
 
 def relation_logits(model: SpanMarkerModel, text_ids: Tensor, observed: list[list[int]]) -> Tensor:
-    """Class scores of pairs, ``(num_pairs, num_relations)``, whose markers observe the given text tokens, no dropout."""
+    """Class scores of pairs, ``(num_pairs, num_relations)``, whose markers observe the given tokens, no dropout."""
     with last_values(model.encoder) as values:
         output = marker_states(model, text_ids, observed, model.relation_head.markers)
     rows = []

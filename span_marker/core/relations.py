@@ -65,7 +65,9 @@ def relation_classes(labels: Sequence[str]) -> list[str]:
         raise ValueError(f"relation_labels={list(labels)!r} must contain at least one label besides {NO_RELATION!r}")
     if len(set(labels)) < len(labels):
         twice = sorted({label for label in labels if labels.count(label) > 1})
-        raise ValueError(f"relation_labels={list(labels)!r} must not repeat a label, but {twice!r} occur more than once")
+        raise ValueError(
+            f"relation_labels={list(labels)!r} must not repeat a label, but {twice!r} occur more than once"
+        )
     return [NO_RELATION, *others]
 
 
@@ -106,7 +108,9 @@ class RelationRules:
             ValueError: If a label is unknown, or is that of a relation and of entities, too.
         """
         if both := sorted(set(relations) & set(classes)):
-            raise ValueError(f"relation_labels={list(relations)!r} has labels of entities: {both!r}; rename one of them")
+            raise ValueError(
+                f"relation_labels={list(relations)!r} has labels of entities: {both!r}; rename one of them"
+            )
         labels = [label for label in relations if label != NO_RELATION]
         if unknown := sorted(set(symmetric) - set(labels)):
             raise ValueError(f"symmetric_relations has {unknown!r}, but the relations of the model are {labels!r}")

@@ -173,7 +173,7 @@ class PredictionMixin(TableMixin):
     @overload
     def predict(self, inputs: Inputs, *, relations: Literal[True], **options: Any) -> Any: ...
 
-    def predict(
+    def predict(  # type: ignore[misc]  # with relations=True, it takes the same options
         self,
         inputs: Inputs,
         batch_size: int = 32,
@@ -232,8 +232,8 @@ class PredictionMixin(TableMixin):
             keep_columns: Columns of a `Dataset` or DataFrame to return, such as its IDs. Each sentence then yields a
                 dict with these columns and ``entities``, as ``write_jsonl`` and the other writers take them.
             relations: Whether to find relations, too, if the model has them. Each sentence then yields a dict with
-                ``entities`` and ``relations``: dicts with ``label``, ``score``, ``head`` and ``tail``, which are indices
-                of the entities. Of a sentence with more than 45 entities, the nearest pairs are looked at.
+                ``entities`` and ``relations``: dicts with ``label``, ``score``, ``head`` and ``tail``, indices of the
+                entities. Of a sentence with more than 45 entities, the nearest pairs are looked at.
 
         Returns:
             The entities of one sentence in order of their words, or a list of such lists, in the order of ``inputs``.

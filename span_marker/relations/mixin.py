@@ -106,7 +106,9 @@ class RelationMixin(nn.Module):
 
     def _check_relations_possible(self) -> None:
         if self.backend != "torch":
-            raise ValueError(f"relations need the weights of the model: load it with backend='torch', not {self.backend!r}")
+            raise ValueError(
+                f"relations need the weights of the model: load it with backend='torch', not {self.backend!r}"
+            )
         self._staged_engine()
 
     def _relation_logits(
