@@ -81,6 +81,12 @@ class SpanMarkerConfig(ModelSettings, PreTrainedConfig):
         span_filter: The settings of the candidate filter, as a `SpanFilterConfig` or the dict that it is saved as. None
             for models without a filter.
         exact: Whether all candidates get markers in prediction, even if the model has a filter.
+        relation_labels: The labels of relations between two entities. ``"no relation"`` is put before them, and has the
+            ID 0. None for models without relations.
+        symmetric_relations: The relations whose head and tail can be exchanged, such as "married to". They are scored
+            once, with the entity that stands first as the head.
+        relation_types: Which labels head and tail of a relation may have: lists of the head's label, the relation's and
+            the tail's. None allows everything.
         span_marker_version: Version of the library that created the model.
         **kwargs: Arguments of ``PreTrainedConfig``, such as ``id2label`` and ``label2id``.
 

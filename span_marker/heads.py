@@ -1,4 +1,4 @@
-"""What a model adds to its encoder: the letter case of words; the classifier of candidates, with its loss."""
+"""What a model adds to its encoder: the letter case of words; the classifiers of candidates and pairs; a loss."""
 
 from __future__ import annotations
 
@@ -15,6 +15,10 @@ from span_marker.core.letter_case import CASE_SCALE, NO_CASE, NUM_CASES
 OUTSIDE_PRIOR = 0.98
 """Probability of ``O`` before training, close to its share among candidates. Without it, training would spend its first
 steps on shifting the encoder towards ``O`` (Lin et al. 2017, Focal Loss for Dense Object Detection)."""
+
+NO_RELATION_PRIOR = 0.9
+"""Probability of "no relation" before training: its share among the pairs of entities in CoNLL04, and a bit more than
+in SciERC."""
 
 
 class CaseEmbedding(nn.Embedding):
@@ -62,8 +66,46 @@ class SpanClassifier(nn.Linear):
         init.copy_(self.bias, initial_bias(self.out_features, outside_id, multi_label).to(self.bias))
 
 
+class RelationHead(nn.Module):
+    """Classifies pairs of spans by the states of their four markers, and of the same tokens if it reads these.
+
+    Each pair has markers of its own: start and end of the head, start and end of the tail.
+
+    Args:
+        hidden_size: Size of a marker's state.
+        embed_dim: Size of the encoder's token embeddings.
+        num_relations: Number of classes, including "no relation".
+        token_state_size: Size of a token's state; 0 if only markers are read.
+
+    Attributes:
+        markers: Embeddings of the markers, ``(4, embed_dim)``.
+        classifier: Maps ``(num_pairs, 4 * hidden_size + 4 * token_state_size)`` to class scores.
+    """
+
+    def __init__(self, hidden_size: int, embed_dim: int, num_relations: int, token_state_size: int = 0) -> None:
+        super().__init__()
+        self.markers = nn.Parameter(torch.zeros(4, embed_dim))
+        self.classifier = nn.Linear(4 * (hidden_size + token_state_size), num_relations)
+
+    def initialize(self, std: float) -> None:
+        """Initialize the weights at random, and the bias so that "no relation" has `NO_RELATION_PRIOR`.
+
+        Args:
+            std: Standard deviation of the weights.
+        """
+        init.normal_(self.markers, std=std)
+        init.normal_(self.classifier.weight, std=std)
+        bias = initial_bias(self.classifier.out_features, 0, multi_label=False, prior=NO_RELATION_PRIOR)
+        init.copy_(self.classifier.bias, bias.to(self.classifier.bias))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Classify pairs, ``(num_pairs, 4 * hidden_size + 4 * token_state_size)`` to ``(num_pairs, num_relations)``."""
+        logits: Tensor = self.classifier(features)
+        return logits
+
+
 def token_states(text_states: Tensor, span_rows: Tensor) -> Tensor:
-    """Look up the states of the first and last token of each candidate, normalized to mean 0 and variance 1.
+    """Look up the states of the tokens that a candidate's markers observe, normalized to mean 0 and variance 1.
 
     Markers have to learn from nothing what their position means; the states of tokens are good features from the first
     step. With little training data they are worth more than the markers, see ``docs/little_data.md``.
@@ -71,28 +113,30 @@ def token_states(text_states: Tensor, span_rows: Tensor) -> Tensor:
     Args:
         text_states: States of the tokens of all texts, ``(num_tokens, size)``, see
             `span_marker.encoders.passes.TextMemory.states`.
-        span_rows: Rows of ``text_states`` for the first and last token of each candidate, ``(num_spans, 2)``.
+        span_rows: Rows of ``text_states`` for the tokens of each candidate, ``(num_spans, candidate_size)``: the first
+            and the last token of a span, or of both spans of a pair.
 
     Returns:
-        States, ``(num_spans, 2, size)``.
+        States, ``(num_spans, candidate_size, size)``.
     """
     return F.layer_norm(text_states, text_states.shape[-1:])[span_rows]
 
 
-def initial_bias(num_labels: int, outside_id: int, multi_label: bool) -> Tensor:
-    """Compute the bias with which ``O`` has the probability `OUTSIDE_PRIOR`. The other classes share the rest equally.
+def initial_bias(num_labels: int, outside_id: int, multi_label: bool, prior: float = OUTSIDE_PRIOR) -> Tensor:
+    """Compute the bias with which ``O`` has a given probability. The other classes share the rest equally.
 
     Args:
         num_labels: Number of classes, including ``O``.
         outside_id: Class ID of ``O``.
         multi_label: Whether each class has its own probability.
+        prior: The probability of ``O``.
 
     Returns:
         The bias, ``(num_labels,)``.
     """
-    share = (1 - OUTSIDE_PRIOR) / (num_labels - 1)  # of each other class
+    share = (1 - prior) / (num_labels - 1)  # of each other class
     bias = torch.full((num_labels,), math.log(share / (1 - share)) if multi_label else 0.0)
-    odds = OUTSIDE_PRIOR / (1 - OUTSIDE_PRIOR)
+    odds = prior / (1 - prior)
     bias[outside_id] = math.log(odds if multi_label else odds * (num_labels - 1))
     return bias
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ from span_marker.heads import CaseEmbedding, SpanClassifier, dropout_rate, summe
 from span_marker.prediction.mixin import PredictionMixin
 from span_marker.preprocessing.data_collator import TEXT_INPUTS
 from span_marker.preprocessing.processes import evaluating
+from span_marker.relations.mixin import RELATION_LOSS_WEIGHT, RelationMixin
 
 logger = logging.getLogger(__name__)
 
@@ -39,17 +40,20 @@ class SpanMarkerOutput(ModelOutput):
     Attributes:
         loss: The mean cross-entropy over all candidates, or None without labels. For multi-label models, the binary
             cross-entropies of a candidate are summed over all classes, including ``O`` for "no label". If the filter
-            chose the candidates, its own loss over all candidates is added, see `span_marker.candidate_filter.head`.
+            chose the candidates, its own loss over all candidates is added, see `span_marker.candidate_filter.head`. So
+            are the cross-entropies of pairs, each with the weight of a candidate's.
         logits: Class scores of the candidates that got markers, ``(num_kept, num_labels)``.
         kept: Indices of these candidates, ascending, ``(num_kept,)``; None if all candidates got markers.
+        relation_logits: Class scores of the pairs, ``(num_pairs, num_relations)``; None without pairs.
     """
 
     loss: Tensor | None = None
     logits: Tensor | None = None
     kept: Tensor | None = None
+    relation_logits: Tensor | None = None
 
 
-class SpanMarkerModel(SpanFilterMixin, PredictionMixin, SpanMarkerPreTrainedModel):
+class SpanMarkerModel(SpanFilterMixin, RelationMixin, PredictionMixin, SpanMarkerPreTrainedModel):
     """A SpanMarker model: an encoder, a linear layer over the two marker states of each candidate, maybe a filter.
 
     Create it with `from_pretrained`, from an encoder or from a SpanMarker checkpoint.
@@ -65,6 +69,7 @@ class SpanMarkerModel(SpanFilterMixin, PredictionMixin, SpanMarkerPreTrainedMode
         case_embedding: What the letter case of a word adds to the embeddings of its tokens; None if its tokens tell.
         classifier: The linear layer.
         span_filter: The candidate filter; None if the model has none.
+        relation_head: Classifies pairs of entities; None if the model has no relations.
 
     Raises:
         ValueError: If the configuration has no encoder or no labels, or the encoder cannot carry span markers.
@@ -81,6 +86,7 @@ class SpanMarkerModel(SpanFilterMixin, PredictionMixin, SpanMarkerPreTrainedMode
         self.dropout = nn.Dropout(dropout_rate(config.encoder))
         self.classifier = SpanClassifier(config.encoder.hidden_size, len(config.classes), config.token_state_size or 0)
         self.span_filter = None if config.span_filter is None else SpanFilter(config.span_filter.input_size)
+        self.relation_head = self._new_relation_head()
         if config.token_state_size is not None:
             self._staged_engine()  # or else refuse
         self.post_init()
@@ -108,6 +114,8 @@ class SpanMarkerModel(SpanFilterMixin, PredictionMixin, SpanMarkerPreTrainedMode
                 module.to(device=self.encoder.device, dtype=self.encoder.dtype)
         if self.config.candidates_per_word is not None:
             self.add_span_filter()
+        if self.config.relation_labels is not None:
+            self.add_relations(self.config.relation_labels, self.config.symmetric_relations, self.config.relation_types)
 
     def _change_labels(self, labels: Sequence[str]) -> None:
         old, old_classes = self.classifier, self.config.classes
@@ -124,6 +132,11 @@ class SpanMarkerModel(SpanFilterMixin, PredictionMixin, SpanMarkerPreTrainedMode
                     self.classifier.bias[row] = old.bias[old_classes.index(label)]
         kept = {label: least for label, least in (self.config.thresholds or {}).items() if label in classes}
         self.config.thresholds = kept or None
+        if self.config.relation_types is not None:
+            self.config.relation_types = [
+                triple for triple in self.config.relation_types if {triple[0], triple[2]} <= set(classes)
+            ]
+        self.config.check_relations()
         new, dropped = (
             [name for name in a if name not in b] for a, b in ((classes, old_classes), (old_classes, classes))
         )
@@ -173,8 +186,12 @@ class SpanMarkerModel(SpanFilterMixin, PredictionMixin, SpanMarkerPreTrainedMode
         num_items_in_batch: Tensor | int | None = None,
         exact: bool | None = None,
         token_cases: Tensor | None = None,
+        pair_tokens: Tensor | None = None,
+        pair_counts: Tensor | None = None,
+        pair_labels: Tensor | None = None,
+        find_pairs: Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor]] | None = None,
     ) -> SpanMarkerOutput:
-        """Score the candidates of a batch.
+        """Score the candidates of a batch, and pairs of spans if it has any.
 
         Args:
             input_ids: Token IDs of the texts, ``(batch, seq_len)``.
@@ -191,6 +208,11 @@ class SpanMarkerModel(SpanFilterMixin, PredictionMixin, SpanMarkerPreTrainedMode
                 ``config.exact``. In training, ``candidates_per_word`` decides instead.
             token_cases: The letter case of each token's word, see `span_marker.core.letter_case`, ``(batch, seq_len)``.
                 Only models with ``config.letter_case`` need it.
+            pair_tokens: First and last token of the head of each pair, and those of its tail, ``(num_pairs, 4)``,
+                sentence after sentence. Only for models with relations.
+            pair_counts: Number of pairs per sentence, ``(batch,)``.
+            pair_labels: Class ID of each pair, ``(num_pairs,)``.
+            find_pairs: Finds ``pair_tokens`` and ``pair_counts``, given ``logits`` and ``kept`` of the output.
 
         Returns:
             The class scores, and the loss if ``labels`` are passed.
@@ -201,9 +223,10 @@ class SpanMarkerModel(SpanFilterMixin, PredictionMixin, SpanMarkerPreTrainedMode
         """
         batch = self._engine_input(input_ids, attention_mask, span_tokens, span_counts, token_cases)
         is_gold = None if labels is None else self._is_gold(labels)
-        filter_scores = kept = None  # all candidates get markers
+        filter_scores = kept = relation_logits = None  # all candidates get markers
         is_filtered = self._is_filtered(labels is not None, exact)
-        if is_filtered or self.config.token_state_size is not None:
+        has_pairs = pair_tokens is not None or find_pairs is not None
+        if is_filtered or has_pairs or self.config.token_state_size is not None:
             engine = self._staged_engine()
             texts = engine.encode_texts(self.encoder, batch)
             span_rows = texts.span_rows(batch)
@@ -216,6 +239,10 @@ class SpanMarkerModel(SpanFilterMixin, PredictionMixin, SpanMarkerPreTrainedMode
                 batch, span_rows = batch.take(kept), span_rows[kept]
             states = engine.encode_markers(self.encoder, batch, texts)
             logits = self._classify(states, texts.states, span_rows)
+            if find_pairs is not None:
+                pair_tokens, pair_counts = find_pairs(logits, kept)
+            if pair_tokens is not None and pair_counts is not None:
+                relation_logits = self._relation_logits(batch, texts, pair_tokens, pair_counts)
         else:
             logits = self._classify(self.engine.encode(self.encoder, batch))
         loss = None
@@ -224,8 +251,13 @@ class SpanMarkerModel(SpanFilterMixin, PredictionMixin, SpanMarkerPreTrainedMode
             loss = summed_loss(logits.float(), chosen, self.config.multi_label)
             if filter_scores is not None:
                 loss = loss + FILTER_LOSS_WEIGHT * filter_loss(filter_scores, is_gold)
-            loss = self._mean_loss(loss, len(labels) if num_items_in_batch is None else num_items_in_batch, len(labels))
-        return SpanMarkerOutput(loss=loss, logits=logits, kept=kept)
+            has_all = len(labels) > 0
+            if self.relation_head is not None:
+                has_all &= relation_logits is not None and len(relation_logits) > 0
+            if relation_logits is not None and pair_labels is not None:
+                loss = loss + RELATION_LOSS_WEIGHT * summed_loss(relation_logits.float(), pair_labels, False)
+            loss = self._mean_loss(loss, len(labels) if num_items_in_batch is None else num_items_in_batch, has_all)
+        return SpanMarkerOutput(loss=loss, logits=logits, kept=kept, relation_logits=relation_logits)
 
     def _engine_input(
         self,
@@ -269,23 +301,6 @@ class SpanMarkerModel(SpanFilterMixin, PredictionMixin, SpanMarkerPreTrainedMode
             )
         return self.engine
 
-    def text_state_size(self) -> int:
-        """Measure the size of the text states that the candidate filter and the classifier read.
-
-        Returns:
-            The size of the values in the encoder's last layer, which need not be ``hidden_size``.
-
-        Raises:
-            ValueError: If the model runs on the dense engine.
-        """
-        ids = self._marker_ids(self.device)[None]
-        no_spans = torch.zeros(0, 2, dtype=torch.long, device=self.device)
-        batch = self._engine_input(
-            ids, torch.ones_like(ids), no_spans, torch.zeros(1, dtype=torch.long), torch.zeros_like(ids)
-        )
-        with evaluating(self), torch.no_grad():
-            return self._staged_engine().encode_texts(self.encoder, batch).states.shape[1]
-
     def _marker_ids(self, device: torch.device) -> Tensor:
         tokenizer = self.require_tokenizer()
         return torch.tensor([tokenizer.start_marker_id, tokenizer.end_marker_id], device=device)
@@ -314,10 +329,10 @@ class SpanMarkerModel(SpanFilterMixin, PredictionMixin, SpanMarkerPreTrainedMode
         outside_id = self.config.outside_id
         return labels != outside_id if labels.dim() == 1 else labels[:, outside_id] < 0.5
 
-    def _mean_loss(self, total: Tensor, num_items: Tensor | int, num_labels: int) -> Tensor:
-        """Divide the summed loss. For batches without candidates, that is, of empty sentences, it is zero."""
+    def _mean_loss(self, total: Tensor, num_items: Tensor | int, has_all: bool) -> Tensor:
+        """Divide the summed loss, given whether the batch has both candidates and, if the model reads them, pairs."""
         loss = total / torch.as_tensor(num_items).clamp(min=1).to(total.device)
-        if num_labels == 0 and self.training:  # processes wait for each other's gradients, of all parameters
+        if not has_all and self.training:  # processes wait for each other's gradients, of all parameters
             loss = loss + sum(0 * parameter.sum() for parameter in self.parameters() if parameter.requires_grad)
         return loss
 

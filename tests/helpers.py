@@ -21,7 +21,9 @@ from span_marker.preprocessing.pieces import into_pieces, tokenize
 Model = TypeVar("Model", bound=nn.Module)
 
 
-def collate(model: SpanMarkerModel, sentences: list[list[str]], entities: Any = None) -> dict[str, Tensor]:
+def collate(
+    model: SpanMarkerModel, sentences: list[list[str]], entities: Any = None, relations: Any = None
+) -> dict[str, Tensor]:
     """Bring sentences into a batch the way the library does."""
     inputs = Sentences(sentences, False)
     pieces = into_pieces(
@@ -34,6 +36,13 @@ def collate(model: SpanMarkerModel, sentences: list[list[str]], entities: Any = 
             own = [entity for entity in entities[row] if above < entity[1] + entity[2] <= up_to]
             feature["entities"] = [[model.config.label2id[label], start, end] for label, start, end in own]
             feature["num_words"] = 0 if feature["first_word"] else len(sentences[row])
+            if relations is not None:
+                places = {index: own.index(entity) for index, entity in enumerate(entities[row]) if entity in own}
+                feature["relations"] = [
+                    [label, places[head], places[tail]]
+                    for label, head, tail in relations[row]
+                    if head in places and tail in places
+                ]
     return SpanMarkerDataCollator.for_model(model.tokenizer, model.config)(features)
 
 

@@ -90,6 +90,19 @@ def marker_states(model: SpanMarkerModel, text_ids: Tensor, observed: list[list[
     return output[len(text_ids) :].unflatten(0, (-1, size))
 
 
+def relation_logits(model: SpanMarkerModel, text_ids: Tensor, observed: list[list[int]]) -> Tensor:
+    """Class scores of pairs, ``(num_pairs, num_relations)``, whose markers observe the given tokens, no dropout."""
+    with last_values(model.encoder) as values:
+        output = marker_states(model, text_ids, observed, model.relation_head.markers)
+    rows = []
+    for seen, tokens in zip(output, observed, strict=True):
+        parts = list(seen)
+        if model.config.token_state_size is not None:
+            parts += [normalized(values[-1][token]) for token in tokens]
+        rows.append(model.relation_head.classifier(torch.cat(parts)))
+    return torch.stack(rows)
+
+
 def states(
     encoder: PreTrainedModel, ids: list[int], positions: list[int], num_text: int, candidate_size: int = 2
 ) -> Tensor:

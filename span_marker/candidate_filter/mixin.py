@@ -52,7 +52,7 @@ class SpanFilterMixin(nn.Module):
         _engine_input: Any
         _inputs: Any
         _staged_engine: Any
-        text_state_size: Any
+        _marker_ids: Any
 
         @property
         def preprocessor(self) -> Preprocessor:
@@ -81,6 +81,23 @@ class SpanFilterMixin(nn.Module):
             False if all candidates get markers.
         """
         return self.span_filter is not None and self.can_filter and self.config.uses_filter(exact)
+
+    def text_state_size(self) -> int:
+        """Measure the size of the text states that the candidate filter and the classifier read.
+
+        Returns:
+            The size of the values in the encoder's last layer, which need not be ``hidden_size``.
+
+        Raises:
+            ValueError: If the model runs on the dense engine.
+        """
+        ids = self._marker_ids(self.device)[None]
+        no_spans = torch.zeros(0, 2, dtype=torch.long, device=self.device)
+        batch = self._engine_input(
+            ids, torch.ones_like(ids), no_spans, torch.zeros(1, dtype=torch.long), torch.zeros_like(ids)
+        )
+        with evaluating(self), torch.no_grad():
+            return self._staged_engine().encode_texts(self.encoder, batch).states.shape[1]
 
     def add_span_filter(self) -> None:
         """Give the model a new candidate filter, to be trained jointly with the classifier.

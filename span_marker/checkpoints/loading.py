@@ -22,6 +22,7 @@ from span_marker.checkpoints.custom_code import load_config_with_code
 from span_marker.checkpoints.errors import BROKEN_WEIGHTS, StrPath, naming_broken_files
 from span_marker.configuration import AUTO, HAS_CODE, SpanMarkerConfig
 from span_marker.core.labels import check_label_list
+from span_marker.core.relations import relation_classes
 from span_marker.core.word_splitters import check_given, import_splitter
 from span_marker.data.in_memory import is_rows, is_table
 from span_marker.encoders.support import auto_class, check_encoder, max_positions, model_arguments
@@ -44,6 +45,9 @@ CONFIG_ARGUMENTS = (
     "candidates_per_word",
     "exact",
     "word_splitter",
+    "relation_labels",
+    "symmetric_relations",
+    "relation_types",
 )
 """Arguments of ``from_pretrained`` that belong to the configuration."""
 
@@ -235,8 +239,8 @@ def fit_checkpoint_config(
         path: Name of the checkpoint, for errors.
 
     Raises:
-        ValueError: If ``multi_label`` or ``letter_case`` differ from the checkpoint's, a limit is too low or too high,
-            or the checkpoint's word splitter is a function and the caller passes none.
+        ValueError: If ``multi_label``, ``letter_case`` or ``relation_labels`` differ from the checkpoint's, a limit is
+            too low or too high, or the checkpoint's word splitter is a function and the caller passes none.
     """
     for name in ("multi_label", "letter_case"):
         if limits.get(name, getattr(config, name)) != getattr(config, name):
@@ -244,6 +248,12 @@ def fit_checkpoint_config(
                 f"the checkpoint {str(path)!r} was trained with {name}={getattr(config, name)}, not {limits[name]}: "
                 f"leave {name} out, or start from an encoder"
             )
+    if "relation_labels" in limits and config.relation_labels != relation_classes(limits["relation_labels"]):
+        raise ValueError(
+            f"the checkpoint {str(path)!r} has relation_labels={config.relation_labels}, not "
+            f"{limits['relation_labels']}: leave relation_labels out, and call model.add_relations(...) to give the "
+            "model other relations, which must be trained"
+        )
     if "word_splitter" not in limits:
         check_given(config.word_splitter, path)
     _check_vocabulary(config.encoder, tokenizer, path)

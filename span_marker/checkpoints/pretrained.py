@@ -25,7 +25,7 @@ from span_marker.data.in_memory import AnnotatedData
 from span_marker.encoders.engines import Engine
 from span_marker.encoders.graph_engine import Backend, GraphEngine
 from span_marker.encoders.support import EngineChoice, build_encoder, max_positions, select_engine
-from span_marker.heads import CaseEmbedding, SpanClassifier
+from span_marker.heads import CaseEmbedding, RelationHead, SpanClassifier
 from span_marker.preprocessing.preprocessor import Preprocessor
 from span_marker.preprocessing.processes import enter_process
 from span_marker.preprocessing.tokenizer import SpanMarkerTokenizer
@@ -87,11 +87,12 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
         self.card_changes: dict[str, str] = {}
         self.rules: Rules | None = None
 
-    def _init_weights(self, module: nn.Module) -> None:
-        # The encoder knows how to initialize itself.
+    def _init_weights(self, module: nn.Module) -> None:  # an encoder knows how to initialize itself
+        std = getattr(self.config.encoder, "initializer_range", 0.02)
         if isinstance(module, SpanClassifier):
-            std = getattr(self.config.encoder, "initializer_range", 0.02)
             module.initialize(std, self.config.outside_id, self.config.multi_label)
+        elif isinstance(module, RelationHead):
+            module.initialize(std)
         elif isinstance(module, CaseEmbedding):
             module.reset_parameters()
 
@@ -324,10 +325,10 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
                 trained unless you set ``candidates_per_word``. With little training data, such models are much worse.
             **kwargs: ``model_max_length`` (tokens), ``marker_max_length`` (pairs), ``entity_max_length`` (words),
                 ``max_prev_context`` and ``max_next_context`` (sentences), ``multi_label``, ``letter_case``,
-                ``decoding``, ``exact``, ``word_splitter`` (a name, a function or its import path) and
-                ``candidates_per_word``, by default 1 for a model on an encoder, see `SpanMarkerConfig`. All
-                others are handed to ``transformers``: ``revision``, ``token``, ``dtype``, ``device_map``, and so on.
-                ``ignore_mismatched_sizes`` has no effect: misshapen weights are an error.
+                ``decoding``, ``exact``, ``word_splitter`` (a name, a function or its import path), ``relation_labels``,
+                ``symmetric_relations``, ``relation_types`` and ``candidates_per_word``, 1 for new models by default,
+                see `SpanMarkerConfig`. All others are handed to ``transformers``, such as ``revision``, ``token``,
+                ``dtype`` and ``device_map``. ``ignore_mismatched_sizes`` has no effect: misshapen weights are an error.
 
         Returns:
             The model, with its tokenizer, in evaluation mode.

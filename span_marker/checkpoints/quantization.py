@@ -9,7 +9,7 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.quantizers.auto import AutoQuantizationConfig
 
-HEADS = ("classifier", "span_filter")
+HEADS = ("classifier", "span_filter", "relation_head")
 """Modules that are never quantized."""
 
 SKIP_ARGUMENTS = ("llm_int8_skip_modules", "modules_to_not_convert")

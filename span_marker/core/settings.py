@@ -13,6 +13,7 @@ from span_marker.core.checks import check_limit, check_probability
 from span_marker.core.decoding import Decoder, Decoding, check_decoding
 from span_marker.core.filter_settings import LARGEST_STATE, SpanFilterConfig
 from span_marker.core.labels import OUTSIDE
+from span_marker.core.relations import RelationRules, check_names, relation_classes
 from span_marker.core.word_rules import WordRules
 from span_marker.core.word_splitters import check_splitter, find_split
 from span_marker.core.words import Split
@@ -54,6 +55,9 @@ class ModelSettings:
     word_rules: WordRules | None = None
     span_filter: SpanFilterConfig | None = None
     exact: bool = False
+    relation_labels: list[str] | None = None
+    symmetric_relations: list[str] | None = None
+    relation_types: list[list[str]] | None = None
 
     def build_parts(self) -> None:
         """Build the parts that were read as dicts.
@@ -107,9 +111,45 @@ class ModelSettings:
             self.check_filter_length()
         if self.decoding is not None:
             check_decoding(self.decoding)
+        self.check_relations()
         temperature = self.calibration_temperature
         if isinstance(temperature, bool) or not isinstance(temperature, Real) or not 0 < float(temperature) < math.inf:
             raise ValueError(f"calibration_temperature={temperature!r} must be a positive number")
+
+    def check_relations(self) -> None:
+        """Check the settings of relations, and put `NO_RELATION` before their labels.
+
+        Raises:
+            TypeError: If a setting has the wrong type.
+            ValueError: If a label is repeated, unknown, or that of entities, too; or if there are symmetric relations
+                or types without relations.
+        """
+        for triple in self.relation_types or ():
+            check_names("each of relation_types", triple)
+            if len(triple) != 3:
+                raise ValueError(f"relation_types has {triple!r}: it needs the labels of head, relation and tail")
+        if self.symmetric_relations is not None:
+            check_names("symmetric_relations", self.symmetric_relations)
+        if self.relation_labels is not None:
+            self.relation_labels = relation_classes(self.relation_labels)
+            _ = self.relation_rules
+            return
+        for name in ("symmetric_relations", "relation_types"):
+            if getattr(self, name) is not None:
+                raise ValueError(f"{name}={getattr(self, name)!r} needs relation_labels: pass the labels of relations")
+
+    @property
+    def relation_rules(self) -> RelationRules:
+        """Which pairs of entities may have which relation.
+
+        Raises:
+            ValueError: If the model has no relations, or their settings name unknown labels.
+        """
+        if self.relation_labels is None:
+            raise ValueError("the model has no relations: make it with relation_labels=, or call add_relations")
+        return RelationRules.from_labels(
+            self.relation_labels, self.classes, self.symmetric_relations or (), self.relation_types
+        )
 
     def check_filter_length(self) -> None:
         """Check that the candidate filter's threshold was chosen for the model's ``entity_max_length``.

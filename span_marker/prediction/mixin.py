@@ -16,6 +16,7 @@ from span_marker.prediction.explanation import Explanation
 from span_marker.prediction.frames import TableMixin
 from span_marker.prediction.options import PredictOptions
 from span_marker.prediction.propagation import Propagation, read_propagate
+from span_marker.prediction.relations import RelationReader, as_columns
 from span_marker.preprocessing.inputs import Inputs, Words, read_inputs, read_rows, take_columns
 from span_marker.preprocessing.preprocessor import Preprocessor
 from span_marker.rules import Rules
@@ -35,6 +36,7 @@ class PredictionMixin(TableMixin):
     if TYPE_CHECKING:
         config: Any
         score: Any
+        score_pairs: Any
         uses_filter: Any
         rules: Rules | None
 
@@ -168,7 +170,10 @@ class PredictionMixin(TableMixin):
         **options: Unpack[PredictOptions],
     ) -> tuple[list[list[Entity]], list[Coverage]]: ...
 
-    def predict(
+    @overload
+    def predict(self, inputs: Inputs, *, relations: Literal[True], **options: Any) -> Any: ...
+
+    def predict(  # type: ignore[misc]  # with relations=True, it takes the same options
         self,
         inputs: Inputs,
         batch_size: int = 32,
@@ -184,6 +189,7 @@ class PredictionMixin(TableMixin):
         propagate: bool | Propagation = False,
         return_coverage: bool = False,
         keep_columns: Sequence[str] | None = None,
+        relations: bool = False,
     ) -> Any:
         """Find the entities in text.
 
@@ -225,6 +231,9 @@ class PredictionMixin(TableMixin):
             return_coverage: Whether to also return what was read in windows, cut or dropped.
             keep_columns: Columns of a `Dataset` or DataFrame to return, such as its IDs. Each sentence then yields a
                 dict with these columns and ``entities``, as ``write_jsonl`` and the other writers take them.
+            relations: Whether to find relations, too, if the model has them. Each sentence then yields a dict with
+                ``entities`` and ``relations``: dicts with ``label``, ``score``, ``head`` and ``tail``, indices of the
+                entities. Of a sentence with more than 45 entities, the nearest pairs are looked at.
 
         Returns:
             The entities of one sentence in order of their words, or a list of such lists, in the order of ``inputs``.
@@ -243,7 +252,9 @@ class PredictionMixin(TableMixin):
         """
         inputs = table_as_dataset(inputs, "input")
         kept = None if keep_columns is None else take_columns(inputs, keep_columns)
-        reader = self._predictor(batch_size, threshold, decoding, top_k, exact, split_sentences, offsets, propagate)
+        reader = self._predictor(
+            batch_size, threshold, decoding, top_k, exact, split_sentences, offsets, propagate, relations
+        )
         are_words = _are_words(is_split_into_words, reader)
         sentences, is_single = read_inputs(inputs, are_words)
         if reader.splitter is not None and sentences.document_ids is not None:
@@ -251,12 +262,12 @@ class PredictionMixin(TableMixin):
                 "split_sentences is for documents, but the rows are sentences, with 'document_id' and 'sentence_id': "
                 "leave it out, or drop these columns"
             )
-        entities, coverages = predictor.predict(sentences, reader, show_progress_bar)
+        found, coverages = predictor.predict(sentences, reader, show_progress_bar)
         if kept is not None:
-            entities = [{**row, "entities": sentence} for row, sentence in zip(kept, entities, strict=True)]
+            found = [{**row, **as_columns(sentence)} for row, sentence in zip(kept, found, strict=True)]
         if is_single:
-            return (entities[0], coverages[0]) if return_coverage else entities[0]
-        return (entities, coverages) if return_coverage else entities
+            return (found[0], coverages[0]) if return_coverage else found[0]
+        return (found, coverages) if return_coverage else found
 
     def predict_stream(
         self,
@@ -272,6 +283,7 @@ class PredictionMixin(TableMixin):
         split_sentences: bool | Splitter = False,
         offsets: OffsetUnit = "codepoint",
         propagate: bool | Propagation = False,
+        relations: bool = False,
     ) -> Iterator[list[Entity] | dict[str, Any]]:
         """Find the entities in a stream of sentences, in order, with a few thousand sentences in memory at a time.
 
@@ -289,10 +301,10 @@ class PredictionMixin(TableMixin):
             split_sentences: See `predict`.
             offsets: See `predict`.
             propagate: See `predict`; each item is a document of its own.
+            relations: See `predict`.
 
         Returns:
-            An iterator over the entities of each sentence, see `predict`; for dicts, over the dicts with ``entities``
-            added.
+            An iterator over what `predict` finds in each sentence; for dicts, over the dicts with ``entities`` added.
 
         Raises:
             TypeError: If ``inputs`` is a single sentence or has no order, or an item is none of the supported types.
@@ -301,7 +313,9 @@ class PredictionMixin(TableMixin):
                 `predict`.
         """
         rows = read_rows(inputs)
-        reader = self._predictor(batch_size, threshold, decoding, top_k, exact, split_sentences, offsets, propagate)
+        reader = self._predictor(
+            batch_size, threshold, decoding, top_k, exact, split_sentences, offsets, propagate, relations
+        )
         return predictor.predict_stream(rows, reader, show_progress_bar, _are_words(is_split_into_words, reader))
 
     def explain(
@@ -348,12 +362,18 @@ class PredictionMixin(TableMixin):
         split_sentences: bool | Splitter = False,
         offsets: OffsetUnit = "codepoint",
         propagate: bool | Propagation = False,
+        relations: bool = False,
     ) -> predictor.Predictor:
         uses_filter = self.uses_filter(exact)
+        decoder = self.config.decoder(threshold, decoding, keeps_all_scores=top_k is not None)
+        relation_reader = None
+        if relations:
+            rules = self.config.relation_rules  # refuses models without relations
+            relation_reader = RelationReader(functools.partial(self.score_pairs, exact=not uses_filter), decoder, rules)
         return predictor.Predictor(
             functools.partial(self.score, exact=not uses_filter),
             self.preprocessor,
-            self.config.decoder(threshold, decoding, keeps_all_scores=top_k is not None),
+            decoder,
             batch_size,
             top_k,
             self.candidates_kept if uses_filter else 1.0,
@@ -361,6 +381,7 @@ class PredictionMixin(TableMixin):
             offsets,
             self.rules,
             read_propagate(propagate),
+            relation_reader,
         )
 
 

@@ -15,11 +15,13 @@ from span_marker.core.arrays import Array
 from span_marker.core.checks import check_limit
 from span_marker.core.decoding import Decoder, ScoredSpan, ScoredSpans
 from span_marker.core.offsets import OffsetUnit, check_offset_unit
+from span_marker.core.relations import ScoredRelation
 from span_marker.core.spans import num_candidates
 from span_marker.data.rows import check_text, check_words
 from span_marker.prediction.documents import Splitter, count_in, join_documents, split_documents
 from span_marker.prediction.entities import Coverage, Entity
 from span_marker.prediction.propagation import Propagation, propagate_names
+from span_marker.prediction.relations import Relation, RelationReader, as_columns, as_dicts, follow, join_relations
 from span_marker.preprocessing.batching import MemoryBudget, run_in_batches
 from span_marker.preprocessing.inputs import Sentences, check_spaces, warn_of_context
 from span_marker.preprocessing.preprocessor import Preprocessor
@@ -56,6 +58,7 @@ class Predictor:
         offsets: What places in texts count.
         rules: Rules whose entities are merged with those of the model; None for none.
         propagation: How names are found at all their mentions; None to leave that out.
+        relations: Scores batches in place of ``score``, and finds their relations; None to leave relations out.
 
     Raises:
         TypeError: If ``batch_size`` or ``top_k`` is not a whole number.
@@ -72,6 +75,7 @@ class Predictor:
     offsets: OffsetUnit = "codepoint"
     rules: Rules | None = None
     propagation: Propagation | None = None
+    relations: RelationReader | None = None
     _memory_budget: MemoryBudget = field(default_factory=MemoryBudget, init=False)
     _num_incomplete: int = field(default=0, init=False)
     _num_read: int = field(default=0, init=False)
@@ -82,9 +86,10 @@ class Predictor:
         check_offset_unit(self.offsets)
         self._collator = self.preprocessor.collator
         self._labels = self.preprocessor.config.classes
+        self._relation_labels = self.preprocessor.config.relation_labels or []
 
-    def read(self, sentences: Sentences, progress: tqdm[Any]) -> tuple[list[list[Entity]], list[Coverage]]:
-        """Find the entities of sentences.
+    def read(self, sentences: Sentences, progress: tqdm[Any]) -> tuple[list[Any], list[Coverage]]:
+        """Find the entities of sentences, and their relations if there is something to find them.
 
         Args:
             sentences: The sentences; with document context, whole documents.
@@ -92,21 +97,27 @@ class Predictor:
                 windows.
 
         Returns:
-            The entities of each sentence, and how much of it was read.
+            The entities of each sentence, or a dict of its ``entities`` and ``relations``; and how much of it was read.
         """
         if self.splitter is None or not sentences.are_texts:
-            found = self._read(sentences, progress)
+            entities, coverages, relations = self._read(sentences, progress)
         else:
             with_context = self.preprocessor.config.trained_with_document_context
             parts, starts = split_documents(sentences, self.splitter, bool(with_context))
             if progress.total is not None:
                 progress.total += len(parts.items) - len(starts)
-            found = join_documents(starts, *self._read(parts, progress))
-        found = self._complete(sentences, found[0]), found[1]
-        if not sentences.are_texts:
-            return found
-        rows = [count_in(self.offsets, *row) for row in zip(sentences.items, *found, strict=True)]
-        return [entities for entities, _ in rows], [coverage for _, coverage in rows]
+            entities, coverages, relations = self._read(parts, progress)
+            relations = join_relations(starts, entities, relations)
+            entities, coverages = join_documents(starts, entities, coverages)
+        completed = self._complete(sentences, entities)
+        relations = [follow(*row) for row in zip(relations, entities, completed, strict=True)]
+        if sentences.are_texts:
+            rows = [count_in(self.offsets, *row) for row in zip(sentences.items, completed, coverages, strict=True)]
+            completed, coverages = [found for found, _ in rows], [coverage for _, coverage in rows]
+        if self.relations is None:
+            return completed, coverages
+        both = zip(completed, relations, strict=True)
+        return [{"entities": found, "relations": between} for found, between in both], coverages
 
     def _complete(self, sentences: Sentences, entities: list[list[Entity]]) -> list[list[Entity]]:
         """Add what rules find, and other mentions of names."""
@@ -116,20 +127,27 @@ class Predictor:
             entities = propagate_names(sentences, entities, self.propagation, self.offsets)
         return entities
 
-    def _read(self, sentences: Sentences, progress: tqdm[Any]) -> tuple[list[list[Entity]], list[Coverage]]:
-        """Find the entities of sentences, see `read`. Places in texts count code points."""
+    def _read(
+        self, sentences: Sentences, progress: tqdm[Any]
+    ) -> tuple[list[list[Entity]], list[Coverage], list[list[Relation]]]:
+        """Find the entities and relations of sentences, see `read`. Places in texts count code points."""
         encodings = self.preprocessor.encode(sentences)
         pieces = self.preprocessor.pieces(sentences, encodings)
         if progress.total is not None:
             progress.total += len(pieces) - len(encodings)
         proposals: list[list[ScoredSpan]] = [[] for _ in encodings]
+        scored_relations: list[list[ScoredRelation]] = [[] for _ in encodings]
         num_scored, num_kept, num_windows = ([0] * len(encodings) for _ in range(3))
         cut_words: list[list[int]] = [[] for _ in encodings]
         features = [piece.features() for piece in pieces]
-        for indices, batch, result in run_in_batches(
-            self.score, features, self._collator, self.batch_size, self.candidates_kept, self._memory_budget
+        score: Callable[[dict[str, Array]], Any] = self.score if self.relations is None else self.relations
+        for indices, batch, (logits, kept_spans, *found) in run_in_batches(
+            score, features, self._collator, self.batch_size, self.candidates_kept, self._memory_budget
         ):
-            scored = ScoredSpans.from_batch(batch, *result)
+            for of_pieces in found:
+                for index, between in zip(indices, of_pieces, strict=True):
+                    scored_relations[pieces[index].row] += between
+            scored = ScoredSpans.from_batch(batch, logits, kept_spans)
             counts = (batch["span_counts"].tolist(), scored.span_counts.tolist())
             for index, spans, count, kept in zip(indices, self.decoder.propose(*scored), *counts, strict=True):
                 piece = pieces[index]
@@ -140,10 +158,13 @@ class Predictor:
                 if piece.tokens.num_cut_tokens:
                     cut_words[piece.row].append(piece.first_word + piece.tokens.num_words - 1)
             progress.update(len(indices))
-        entities, coverages = [], []
+        entities, coverages, relations = [], [], []
         for row, (item, sentence) in enumerate(zip(sentences.items, encodings, strict=True)):
-            selected = [self._as_dict(span, item, sentence) for span in self.decoder.select(proposals[row])]
-            entities.append([entity for entity in selected if entity["span"]])  # white space is no entity
+            selected = [(span, self._as_dict(span, item, sentence)) for span in self.decoder.select(proposals[row])]
+            selected = [(span, entity) for span, entity in selected if entity["span"]]  # white space is no entity
+            entities.append([entity for _, entity in selected])
+            spans = [span for span, _ in selected]
+            relations.append(as_dicts(scored_relations[row], spans, self._relation_labels))
             coverage = Coverage(
                 num_words=sentence.num_words,
                 num_tokens=len(sentence.input_ids),
@@ -156,7 +177,7 @@ class Predictor:
             coverages.append(coverage)
             self._num_incomplete += not coverage.is_complete
         self._num_read += len(encodings)
-        return entities, coverages
+        return entities, coverages, relations
 
     def warn(self) -> None:
         """Log a warning if sentences could not be read in full."""
@@ -211,7 +232,7 @@ def predict(sentences: Sentences, predictor: Predictor, show_progress_bar: bool)
         show_progress_bar: Whether to show a progress bar.
 
     Returns:
-        The entities of each sentence, and how much of it was read.
+        What was found in each sentence, see `Predictor.read`, and how much of it was read.
     """
     if predictor.splitter is None:
         warn_of_context(sentences.document_ids is not None, predictor.preprocessor.config)
@@ -240,7 +261,7 @@ def predict_stream(
         is_split_into_words: What every item must be: True for lists of words, False for texts; None for either.
 
     Yields:
-        The entities of each sentence, in order; for dicts, the dicts with ``entities`` added.
+        What was found in each sentence, see `Predictor.read`, in order; for dicts, the dicts with it added.
     """
     if predictor.splitter is None:
         warn_of_context(False, predictor.preprocessor.config)
@@ -252,13 +273,13 @@ def predict_stream(
             )
             for block in _blocks(([pair], 0 if isinstance(pair[1], Exception) else len(pair[1])) for pair in pairs):
                 good = list(takewhile(lambda pair: not isinstance(pair[1], Exception), block))
-                entities: dict[int, list[Entity]] = {}
+                results: dict[int, Any] = {}
                 for kind in (str, (list, tuple)):
                     places = [place for place, (_, sentence) in enumerate(good) if isinstance(sentence, kind)]
                     sentences = Sentences([good[place][1] for place in places], are_texts=kind is str)
-                    entities |= zip(places, predictor.read(sentences, progress)[0], strict=True)
+                    results |= zip(places, predictor.read(sentences, progress)[0], strict=True)
                 for place, (item, _) in enumerate(good):
-                    yield {**item, "entities": entities[place]} if isinstance(item, Mapping) else entities[place]
+                    yield {**item, **as_columns(results[place])} if isinstance(item, Mapping) else results[place]
                 if len(good) < len(block):
                     raise block[len(good)][1]
     finally:

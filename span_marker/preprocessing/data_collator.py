@@ -10,6 +10,7 @@ import numpy as np
 
 from span_marker.core.arrays import Array
 from span_marker.core.letter_case import NO_CASE
+from span_marker.core.relations import labelled_pairs
 from span_marker.core.settings import ModelSettings
 from span_marker.core.spans import IntArray, enumerate_spans, span_index
 from span_marker.core.windows import UNBOUNDED
@@ -24,6 +25,9 @@ TEXT_INPUTS = ("input_ids", "attention_mask", "span_tokens", "span_counts", "spa
 MODEL_INPUTS = (*TEXT_INPUTS, "labels")
 """Keys of a batch that are arguments of the model's ``forward``."""
 
+PAIR_INPUTS = ("pair_tokens", "pair_counts", "pair_labels")
+"""More such keys, of batches with relations."""
+
 IGNORE_INDEX = -100
 """Padding of rows, such as those of gold entities."""
 
@@ -34,19 +38,22 @@ class SpanMarkerDataCollator:
 
     A feature has those of `Piece.features`, and for labeled sentences ``entities``, a list of ``[class ID, start word,
     end word]`` that belong to the piece, and ``num_words``, all words of the sentence, with its first piece alone.
-    Those that `span_marker.preprocessing.features` makes also have ``blank_words``, with the first piece alone.
+    Those that `span_marker.preprocessing.features` makes also have ``blank_words``, with the first piece alone. Those
+    with relations have ``relations``, a list of ``[class ID, head, tail]`` with indices of the feature's ``entities``.
 
     Args:
         pad_token_id: Token ID of padding.
         entity_max_length: The largest number of words of a candidate.
         outside_id: Class ID of ``O``.
         num_labels: Number of classes of a multi-label model; None for other models.
+        symmetric: Whether head and tail of each class of pairs can be exchanged.
     """
 
     pad_token_id: int
     entity_max_length: int
     outside_id: int
     num_labels: int | None = None
+    symmetric: tuple[bool, ...] = ()
 
     @classmethod
     def for_model(cls, tokenizer: SpanMarkerTokenizer, config: ModelSettings) -> SpanMarkerDataCollator:
@@ -60,7 +67,8 @@ class SpanMarkerDataCollator:
             The collator.
         """
         num_labels = len(config.classes) if config.multi_label else None
-        return cls(tokenizer.pad_token_id, config.limit("entity_max_length"), config.outside_id, num_labels)
+        symmetric = tuple(label in (config.symmetric_relations or ()) for label in config.relation_labels or ())
+        return cls(tokenizer.pad_token_id, config.limit("entity_max_length"), config.outside_id, num_labels, symmetric)
 
     def __call__(self, features: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
         """Collate features into tensors, see `collate`."""
@@ -81,7 +89,10 @@ class SpanMarkerDataCollator:
             ``is_whole``, False for windows, all ``(batch,)``. For labeled sentences also ``labels``, ``(num_spans,)``
             class IDs, or for a multi-label model ``(num_spans, num_labels)``, 1 for each label that a candidate has;
             ``gold_entities (batch, max_entities, 3)``, padded with `IGNORE_INDEX`; ``num_words (batch,)``. If the
-            features have ``blank_words``, these, ``(batch, max_blank_words, 2)``, padded with `IGNORE_INDEX`.
+            features have ``blank_words``, these, ``(batch, max_blank_words, 2)``, padded with `IGNORE_INDEX`. If they
+            have ``relations``, all pairs of their entities, see `span_marker.core.relations.labelled_pairs`:
+            ``pair_tokens``, the first and the last token of head and tail, ``(num_pairs, 4)``; ``pair_labels``,
+            ``(num_pairs,)``; and ``pair_counts (batch,)``.
         """
         lengths = np.array([len(feature["input_ids"]) for feature in features])
         input_ids = np.full((len(features), lengths.max(initial=0)), self.pad_token_id, dtype=np.int64)
@@ -123,7 +134,25 @@ class SpanMarkerDataCollator:
             batch["labels"] = self._labels(entities, first_words, seen_words, spans.counts)[own]
             batch["gold_entities"] = pad_entities(entities)
             batch["num_words"] = np.array([feature["num_words"] for feature in features])
+        if "relations" in features[0]:
+            tokens, labels = zip(*map(self._pairs, features), strict=True)
+            batch["pair_tokens"], batch["pair_labels"] = np.concatenate(tokens), np.concatenate(labels)
+            batch["pair_counts"] = np.array([len(some) for some in labels])
         return batch
+
+    def _pairs(self, feature: dict[str, Any]) -> tuple[IntArray, IntArray]:
+        """Tokens and class IDs of the pairs of a piece's entities. Entities that do not lie within it are left out."""
+        spans = np.array(feature["entities"], dtype=np.int64).reshape(-1, 3)[:, 1:] - feature["first_word"]
+        is_within = within_reach(spans[:, 0], spans[:, 1], np.full(len(spans), len(feature["word_starts"])))
+        place = np.cumsum(is_within) - 1  # among those that are not left out
+        relations = np.array(feature["relations"], dtype=np.int64).reshape(-1, 3)
+        relations = relations[is_within[relations[:, 1:]].all(axis=1)]
+        relations[:, 1:] = place[relations[:, 1:]]
+        spans = spans[is_within]
+        pairs, labels = labelled_pairs(spans, relations, self.symmetric)
+        starts = np.asarray(feature["word_starts"], dtype=np.int64)[spans[:, 0]]
+        ends = np.asarray(feature["word_ends"], dtype=np.int64)[spans[:, 1] - 1] - 1
+        return np.stack([starts, ends], axis=1)[pairs].reshape(-1, 4), labels
 
     def _labels(
         self, entities: list[IntArray], first_words: IntArray, seen_words: IntArray, span_counts: IntArray

@@ -17,7 +17,7 @@ from span_marker.core import metrics as span_metrics
 from span_marker.core.decoding import RULES, Decoder, ScoredSpans
 from span_marker.core.spans import IntArray
 from span_marker.modeling import SpanMarkerModel, without_adapter
-from span_marker.preprocessing.data_collator import IGNORE_INDEX, MODEL_INPUTS
+from span_marker.preprocessing.data_collator import IGNORE_INDEX, MODEL_INPUTS, PAIR_INPUTS
 from span_marker.training import gathering
 from span_marker.training.gathering import Gathered
 from span_marker.training.progress import Outcome
@@ -266,7 +266,7 @@ class BaseTrainer(transformers.Trainer):
 
 def _forward_inputs(batch: dict[str, Any]) -> dict[str, Any]:
     """The part of a batch that the model's ``forward`` takes."""
-    return {name: value for name, value in batch.items() if name in (*MODEL_INPUTS, "exact")}
+    return {name: value for name, value in batch.items() if name in (*MODEL_INPUTS, *PAIR_INPUTS, "exact")}
 
 
 def flatten_metrics(metrics: dict[str, Any]) -> dict[str, Any]:

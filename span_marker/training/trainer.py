@@ -383,7 +383,7 @@ def _best_f1(metrics: dict[str, float]) -> float:
 
 def _warn_of_frozen(model: SpanMarkerModel) -> None:
     """Warn of parts beside the classifier that are frozen, as all are that an adapter is not told of."""
-    for name in ("span_filter", "case_embedding"):
+    for name in ("span_filter", "case_embedding", "relation_head"):
         part = getattr(model, name)
         if part is not None and not any(parameter.requires_grad for parameter in part.parameters()):
             logger.warning(

@@ -1,0 +1,268 @@
+"""Relations: which pairs of entities may have which label, and what class scores of pairs say. Pure functions.
+
+A relation joins two entities of a sentence, its *head* and its *tail*. A *pair* is a head with a tail, so two entities
+make two pairs. The class of a pair is the label of its relation, or `NO_RELATION`, whose ID is 0.
+
+Symmetric relations are scored once: only for the pair whose head stands first in the text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from span_marker.core.arrays import Array
+from span_marker.core.decoding import ScoredSpan, likely_labels, probabilities
+from span_marker.core.labels import OUTSIDE, check_label_list
+from span_marker.core.spans import IntArray
+
+NO_RELATION = "no relation"
+"""The class of pairs of entities without a relation."""
+
+MAX_PAIRS = 2048
+"""The largest number of pairs of a sentence that are scored, or trained on: all those of 45 entities."""
+
+
+class ScoredRelation(NamedTuple):
+    """A relation between two entities of a sentence, with its probability.
+
+    Attributes:
+        label_id: Class ID.
+        score: Probability of the label.
+        head: The entity that the relation starts from.
+        tail: The entity that it leads to.
+    """
+
+    label_id: int
+    score: float
+    head: ScoredSpan
+    tail: ScoredSpan
+
+
+def relation_classes(labels: Sequence[str]) -> list[str]:
+    """Make the list of classes of pairs.
+
+    Args:
+        labels: The labels of relations, with or without `NO_RELATION`.
+
+    Returns:
+        `NO_RELATION`, and then the labels in their order.
+
+    Raises:
+        TypeError: If the labels are not a list of strings.
+        ValueError: If there is no label, or one occurs twice.
+
+    Example:
+        >>> relation_classes(["Live_In", "Kill"])
+        ['no relation', 'Live_In', 'Kill']
+    """
+    check_label_list(labels)
+    others = [label for label in labels if label != NO_RELATION]
+    if not others:
+        raise ValueError(f"relation_labels={list(labels)!r} must contain at least one label besides {NO_RELATION!r}")
+    if len(set(labels)) < len(labels):
+        twice = sorted({label for label in labels if labels.count(label) > 1})
+        raise ValueError(
+            f"relation_labels={list(labels)!r} must not repeat a label, but {twice!r} occur more than once"
+        )
+    return [NO_RELATION, *others]
+
+
+@dataclass(frozen=True)
+class RelationRules:
+    """Which pairs of entities may have which relation.
+
+    Attributes:
+        allowed: Whether entities of two classes may be head and tail of a relation, ``(num_labels, num_labels,
+            num_relations)``. `NO_RELATION` is always allowed.
+        is_symmetric: Whether head and tail of a relation can be exchanged, ``(num_relations,)``.
+    """
+
+    allowed: Array
+    is_symmetric: Array
+
+    @classmethod
+    def from_labels(
+        cls,
+        relations: Sequence[str],
+        classes: Sequence[str],
+        symmetric: Iterable[str] = (),
+        types: Iterable[Sequence[str]] | None = None,
+    ) -> RelationRules:
+        """Make the rules from names.
+
+        Args:
+            relations: The classes of pairs, see `relation_classes`.
+            classes: The classes of spans, ``O`` included.
+            symmetric: The relations whose head and tail can be exchanged.
+            types: The allowed combinations of the head's label, the relation's and the tail's. Those of symmetric
+                relations hold in both directions. None allows everything.
+
+        Returns:
+            The rules.
+
+        Raises:
+            ValueError: If a label is unknown, or is that of a relation and of entities, too.
+        """
+        if both := sorted(set(relations) & set(classes)):
+            raise ValueError(
+                f"relation_labels={list(relations)!r} has labels of entities: {both!r}; rename one of them"
+            )
+        labels = [label for label in relations if label != NO_RELATION]
+        if unknown := sorted(set(symmetric) - set(labels)):
+            raise ValueError(f"symmetric_relations has {unknown!r}, but the relations of the model are {labels!r}")
+        is_symmetric = np.isin(relations, list(symmetric))
+        allowed = np.full((len(classes), len(classes), len(relations)), types is None)
+        allowed[:, :, 0] = True
+        entity_labels = [label for label in classes if label != OUTSIDE]
+        for triple in types or ():
+            head, relation, tail = triple
+            if head not in entity_labels or tail not in entity_labels or relation not in labels:
+                raise ValueError(
+                    f"relation_types has {list(triple)!r}, which must be the label of an entity, one of "
+                    f"{entity_labels!r}; that of a relation, one of {labels!r}; and that of an entity"
+                )
+            allowed[classes.index(head), classes.index(tail), relations.index(relation)] = True
+        either_way = allowed | allowed.swapaxes(0, 1)
+        return cls(np.where(is_symmetric, either_way, allowed), is_symmetric)
+
+    def options(self, heads: IntArray, tails: IntArray) -> Array:
+        """Tell which classes pairs may have.
+
+        Args:
+            heads: Class ID, first word and word after the last of each head, ``(num_pairs, 3)``.
+            tails: The same for the tails.
+
+        Returns:
+            True for each allowed class, ``(num_pairs, num_relations)``.
+        """
+        allowed: Array = self.allowed[heads[:, 0], tails[:, 0]]
+        return allowed & (stands_first(heads[:, 1:], tails[:, 1:])[:, None] | ~self.is_symmetric)
+
+    def pairs(self, spans: IntArray) -> IntArray:
+        """List the pairs of a sentence's entities that may have a relation, at most `MAX_PAIRS`.
+
+        Args:
+            spans: Class ID, first word and word after the last of each entity, ``(num_entities, 3)``.
+
+        Returns:
+            Indices of head and tail, ``(num_pairs, 2)``.
+        """
+        pairs = all_pairs(spans[:, 1:])
+        pairs = pairs[self.options(spans[pairs[:, 0]], spans[pairs[:, 1]])[:, 1:].any(axis=1)]
+        return pairs[nearest(spans[:, 1:], pairs)]
+
+    def decode(self, logits: Array, pairs: Sequence[tuple[ScoredSpan, ScoredSpan]]) -> list[ScoredRelation]:
+        """Find the relations of pairs. Each has its most probable class; probabilities are among those it may have.
+
+        Args:
+            logits: Class scores of the pairs, ``(num_pairs, num_relations)``.
+            pairs: Head and tail of each pair.
+
+        Returns:
+            The relations, in the order of the pairs.
+        """
+        places = np.array([[span[:3] for span in pair] for pair in pairs], dtype=np.int64).reshape(-1, 2, 3)
+        options = self.options(places[:, 0], places[:, 1])
+        scores = probabilities(np.where(options, logits, -np.inf), multi_label=False)
+        found, labels = likely_labels(scores, 0, None, multi_label=False)
+        return [
+            ScoredRelation(label, float(scores[pair, label]), *pairs[pair])
+            for pair, label in zip(found.tolist(), labels.tolist(), strict=True)
+        ]
+
+
+def stands_first(heads: IntArray, tails: IntArray) -> Array:
+    """Tell which heads stand before their tails: they start earlier, or start together and end earlier.
+
+    Args:
+        heads: First word and word after the last of each head, ``(num_pairs, 2)``.
+        tails: The same for the tails.
+
+    Returns:
+        True where the head stands first, ``(num_pairs,)``.
+    """
+    is_first: Array = (heads[:, 0] < tails[:, 0]) | ((heads[:, 0] == tails[:, 0]) & (heads[:, 1] < tails[:, 1]))
+    return is_first
+
+
+def all_pairs(spans: IntArray) -> IntArray:
+    """List the pairs of different spans in a sentence.
+
+    Args:
+        spans: First word and word after the last of each span, ``(num_spans, 2)``.
+
+    Returns:
+        Indices of head and tail, ``(num_pairs, 2)``.
+
+    Example:
+        >>> all_pairs(np.array([[0, 2], [3, 4], [0, 2]])).tolist()
+        [[0, 1], [1, 0], [1, 2], [2, 1]]
+    """
+    differ = (spans[:, None] != spans[None]).any(axis=-1)
+    return np.argwhere(differ)
+
+
+def nearest(spans: IntArray, pairs: IntArray, is_kept: Array | None = None) -> IntArray:
+    """Find the pairs with the fewest words between head and tail, at most `MAX_PAIRS`.
+
+    Args:
+        spans: First word and word after the last of each span, ``(num_spans, 2)``.
+        pairs: Indices of head and tail, ``(num_pairs, 2)``.
+        is_kept: True for pairs that come before all others, ``(num_pairs,)``; None for none.
+
+    Returns:
+        Indices of the pairs, ascending.
+    """
+    if len(pairs) <= MAX_PAIRS:
+        return np.arange(len(pairs))
+    words_between = spans[pairs, 0].max(axis=1) - spans[pairs, 1].min(axis=1)
+    order = np.lexsort((words_between,) if is_kept is None else (words_between, ~is_kept))
+    return np.sort(order[:MAX_PAIRS])
+
+
+def labelled_pairs(spans: IntArray, relations: IntArray, is_symmetric: Sequence[bool]) -> tuple[IntArray, IntArray]:
+    """List the pairs of a sentence that a model is trained on: those with a relation, and all others without.
+
+    Args:
+        spans: First word and word after the last of each gold entity, ``(num_spans, 2)``.
+        relations: Class ID, head and tail of each relation, as indices of ``spans``, ``(num_relations, 3)``.
+        is_symmetric: Whether head and tail of each class of pairs can be exchanged. Such a relation is that of the pair
+            whose head stands first.
+
+    Returns:
+        Indices of head and tail, ``(num_pairs, 2)``, at most `MAX_PAIRS`; and the class ID of each pair,
+        ``(num_pairs,)``. Of several relations of a pair, it has the last.
+
+    Example:
+        >>> spans, relations = np.array([[0, 2], [3, 4]]), np.array([[1, 1, 0], [2, 0, 1]])
+        >>> [array.tolist() for array in labelled_pairs(spans, relations, [False, False, True])]
+        [[[0, 1], [1, 0]], [2, 1]]
+    """
+    classes = np.zeros((len(spans), len(spans)), dtype=np.int64)
+    for label, head, tail in relations.tolist():
+        pair = (head, tail)
+        if is_symmetric[label] and not stands_first(spans[[head]], spans[[tail]])[0]:
+            pair = (tail, head)
+        classes[pair] = label
+    pairs = all_pairs(spans)
+    labels = classes[pairs[:, 0], pairs[:, 1]]
+    chosen = nearest(spans, pairs, labels > 0)
+    return pairs[chosen], labels[chosen]
+
+
+def check_names(name: str, values: Any) -> None:
+    """Check a setting that is a list of names.
+
+    Args:
+        name: Name of the setting, for errors.
+        values: The value.
+
+    Raises:
+        TypeError: If it is not a list of strings.
+    """
+    if not isinstance(values, (list, tuple)) or not all(isinstance(value, str) for value in values):
+        raise TypeError(f"{name}={values!r} must be a list of strings")

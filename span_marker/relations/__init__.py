@@ -1,0 +1,1 @@
+"""Relations between entities: the methods of a model for its relation head."""

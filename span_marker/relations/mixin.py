@@ -1,0 +1,164 @@
+"""The methods of a model for relations: give it a relation head, and score pairs of entities."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from span_marker.configuration import SpanMarkerConfig
+from span_marker.core.arrays import Batch
+from span_marker.core.relations import relation_classes
+from span_marker.core.spans import IntArray
+from span_marker.encoders.engines import EncodedTexts, EngineInput
+from span_marker.encoders.graph_engine import Backend
+from span_marker.heads import RelationHead, token_states
+from span_marker.preprocessing.processes import evaluating
+
+FindPairs = Callable[[Any, Any], tuple[IntArray, IntArray]]
+"""Finds the pairs of a batch from its class scores and the indices of the kept candidates, as `SpanMarkerModel.score`
+returns them: the tokens that the markers of each pair observe, ``(num_pairs, 4)``: the first and the last of the head,
+and those of the tail; and the number of pairs per sentence, ``(batch,)``."""
+
+RELATION_LOSS_WEIGHT = 1.0
+"""Weight of a pair in the loss, relative to that of a candidate."""
+
+
+class RelationMixin(nn.Module):
+    """The relations of a model. Pairs of entities get markers of their own, which read the same encoded texts.
+
+    The class that it is mixed into has an encoder, an engine and a classifier, see `span_marker.SpanMarkerModel`.
+
+    Attributes:
+        relation_head: Classifies pairs of entities; None if the model has no relations.
+    """
+
+    relation_head: RelationHead | None
+
+    if TYPE_CHECKING:
+        config: SpanMarkerConfig
+        encoder: Any
+        device: torch.device
+        dtype: torch.dtype
+        dropout: nn.Dropout
+        _init_weights: Any
+        _inputs: Any
+        _marker_ids: Any
+        _staged_engine: Any
+        get_input_embeddings: Any
+        note_change: Any
+
+        @property
+        def backend(self) -> Backend:
+            """See `SpanMarkerPreTrainedModel`."""
+
+    def _new_relation_head(self) -> RelationHead | None:
+        """A head that the configuration describes; None if it has no relations."""
+        labels, encoder = self.config.relation_labels, self.config.encoder
+        if labels is None:
+            return None
+        embed_dim = self.get_input_embeddings().embedding_dim
+        return RelationHead(encoder.hidden_size, embed_dim, len(labels), self.config.token_state_size or 0)
+
+    def add_relations(
+        self,
+        labels: Sequence[str],
+        symmetric: Sequence[str] | None = None,
+        types: Sequence[Sequence[str]] | None = None,
+    ) -> None:
+        """Give the model a new relation head, to be trained. The markers of pairs begin as those of entities.
+
+        Args:
+            labels: The labels of relations.
+            symmetric: See ``symmetric_relations`` of `SpanMarkerConfig`.
+            types: See ``relation_types`` of `SpanMarkerConfig`.
+
+        Raises:
+            TypeError: If the labels are not lists of strings.
+            ValueError: If a label is unknown, repeated, or that of entities, too; or if the model runs on the dense
+                engine or on exported graphs. The model is then unchanged.
+        """
+        self._check_relations_possible()
+        settings = {
+            "relation_labels": relation_classes(labels),
+            "symmetric_relations": None if symmetric is None else list(symmetric),
+            "relation_types": None if types is None else [list(triple) for triple in types],
+        }
+        before = {name: getattr(self.config, name) for name in settings}
+        try:
+            for name, value in settings.items():
+                setattr(self.config, name, value)
+            self.config.check_relations()
+        except (TypeError, ValueError):
+            for name, value in before.items():
+                setattr(self.config, name, value)
+            raise
+        head = self._new_relation_head()
+        assert head is not None
+        self._init_weights(head)
+        with torch.no_grad():
+            entity_markers = self.get_input_embeddings()(self._marker_ids(self.device))
+            head.markers.copy_(entity_markers.repeat(2, 1))
+        self.relation_head = head.to(self.device, self.dtype)
+
+    def _check_relations_possible(self) -> None:
+        if self.backend != "torch":
+            raise ValueError(
+                f"relations need the weights of the model: load it with backend='torch', not {self.backend!r}"
+            )
+        self._staged_engine()
+
+    def _relation_logits(
+        self, batch: EngineInput, texts: EncodedTexts, pair_tokens: Tensor, pair_counts: Tensor
+    ) -> Tensor:
+        """Score pairs of spans against encoded texts.
+
+        Args:
+            batch: The batch of the texts, with any candidates.
+            texts: The encoded texts.
+            pair_tokens: First and last token of each head, and those of its tail, ``(num_pairs, 4)``, sentence after
+                sentence.
+            pair_counts: Number of pairs per sentence, ``(batch,)``.
+
+        Returns:
+            Class scores, ``(num_pairs, num_relations)``.
+        """
+        head = self.relation_head
+        if head is None:
+            raise ValueError("the model has no relations: make it with relation_labels=, or call add_relations")
+        pairs = replace(batch, span_tokens=pair_tokens, span_counts=pair_counts.tolist(), marker_embeds=head.markers)
+        features = self._staged_engine().encode_markers(self.encoder, pairs, texts).flatten(1)
+        if self.config.token_state_size is not None:
+            tokens = token_states(texts.states, texts.span_rows(pairs)).flatten(1)
+            features = torch.cat([features, tokens], dim=1)
+        logits: Tensor = head(self.dropout(features))
+        return logits
+
+    def score_pairs(
+        self, batch: Batch, find_pairs: FindPairs, exact: bool | None = None
+    ) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Score the candidates of a batch, and then pairs of them, for prediction. The texts are encoded once.
+
+        Args:
+            batch: The batch, from `SpanMarkerDataCollator`, in arrays or tensors on any device.
+            find_pairs: Finds the pairs, given the scores of the candidates.
+            exact: See `SpanMarkerModel.score`.
+
+        Returns:
+            The two results of `SpanMarkerModel.score`, and the class scores of the pairs, ``(num_pairs,
+            num_relations)``.
+
+        Raises:
+            ValueError: If the model has no relations, or runs on the dense engine or on exported graphs.
+        """
+        self._check_relations_possible()
+
+        def find_tensors(*scores: Any) -> tuple[Tensor, ...]:
+            return tuple(torch.as_tensor(array, device=self.device) for array in find_pairs(*scores))
+
+        with evaluating(self), torch.inference_mode():
+            output = self(**self._inputs(batch), exact=exact, find_pairs=find_tensors)
+        return output.logits, output.kept, output.relation_logits

@@ -1,0 +1,376 @@
+"""Relations: settings, pairs, scores against the oracle, the loss, and what ``predict`` makes of it."""
+
+import numpy as np
+import pytest
+import torch
+from helpers import collate, rounding
+from oracle import as_double, relation_logits
+from tiny import ENCODERS, LABELS, SENTENCES, build_model, encoder_config
+
+import span_marker.core.relations
+from span_marker import SpanMarkerConfig, SpanMarkerModel
+from span_marker.core.decoding import ScoredSpan
+from span_marker.core.relations import NO_RELATION, RelationRules, labelled_pairs, nearest
+from span_marker.prediction.relations import as_dicts, follow, join_relations
+from span_marker.preprocessing.data_collator import MODEL_INPUTS, PAIR_INPUTS
+
+RELATIONS = ["lives in", "knows", "works for"]
+ENTITIES = [
+    [("PER", 0, 2), ("LOC", 5, 6)],
+    [("LOC", 0, 1)],
+    [("PER", 0, 3), ("ORG", 5, 7), ("LOC", 8, 9), ("LOC", 10, 11)],
+    [],
+    [("PER", 0, 1), ("LOC", 2, 3)],
+]
+GOLD = [[(1, 0, 1)], [], [(1, 0, 3), (3, 0, 1), (2, 3, 2)], [], []]
+"""Class ID, head and tail of the relations of `SENTENCES`."""
+
+
+def relation_model(family="bert", **options):
+    """A tiny model whose relation head finds something in most pairs."""
+    options = {"relation_labels": RELATIONS, "symmetric_relations": ["knows"], "entity_max_length": 4, **options}
+    return build_model(family, **options)
+
+
+def relation_batch(model):
+    """`SENTENCES` with their entities and relations."""
+    batch = collate(model, SENTENCES, ENTITIES, GOLD)
+    return {name: batch[name] for name in (*MODEL_INPUTS, *PAIR_INPUTS)}
+
+
+def place(entity):
+    return entity["word_start_index"], entity["word_end_index"]
+
+
+def test_settings_are_saved_and_no_relation_comes_first(tmp_path):
+    types = [["PER", "lives in", "LOC"], ["PER", "knows", "PER"]]
+    config = SpanMarkerConfig(
+        encoder=encoder_config("bert", 64),
+        labels=LABELS,
+        relation_labels=RELATIONS,
+        symmetric_relations=["knows"],
+        relation_types=types,
+    )
+    config.save_pretrained(tmp_path)
+    loaded = SpanMarkerConfig.from_pretrained(tmp_path)
+    assert loaded.relation_labels == config.relation_labels == [NO_RELATION, *RELATIONS]
+    assert (loaded.symmetric_relations, loaded.relation_types) == (["knows"], types)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"relation_labels": ["a", "a"]}, r"must not repeat a label, but \['a'\] occur more than once"),
+        ({"relation_labels": [NO_RELATION]}, "at least one label besides 'no relation'"),
+        ({"relation_labels": ["PER", "a"]}, r"has labels of entities: \['PER'\]"),
+        ({"relation_labels": ["a"], "symmetric_relations": ["b"]}, r"symmetric_relations has \['b'\], but .* \['a'\]"),
+        ({"relation_labels": ["a"], "relation_types": [["PER", "a"]]}, "the labels of head, relation and tail"),
+        ({"relation_labels": ["a"], "relation_types": [["PER", "b", "LOC"]]}, r"has \['PER', 'b', 'LOC'\]"),
+        ({"relation_labels": ["a"], "relation_types": [["PER", "a", "O"]]}, r"has \['PER', 'a', 'O'\]"),
+        ({"symmetric_relations": ["a"]}, r"symmetric_relations=\['a'\] needs relation_labels"),
+    ],
+)
+def test_wrong_settings_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        SpanMarkerConfig(encoder=encoder_config("bert", 64), labels=LABELS, **settings)
+
+
+def test_settings_of_another_type_are_refused():
+    for settings in ({"relation_labels": "a"}, {"relation_labels": ["a"], "symmetric_relations": "a"}):
+        with pytest.raises(TypeError, match="must be a list of strings"):
+            SpanMarkerConfig(encoder=encoder_config("bert", 64), labels=LABELS, **settings)
+
+
+@pytest.mark.parametrize("types", [None, [["PER", "lives in", "LOC"], ["ORG", "knows", "PER"]]])
+def test_the_options_of_a_pair_are_those_of_its_types_and_its_order(types):
+    classes = ["O", "LOC", "ORG", "PER"]
+    rules = RelationRules.from_labels([NO_RELATION, *RELATIONS], classes, ["knows"], types)
+    rng = np.random.default_rng(0)
+    heads, tails = (
+        np.column_stack([rng.integers(1, 4, 200), start := rng.integers(0, 4, 200), start + rng.integers(1, 3, 200)])
+        for _ in range(2)
+    )
+    options = rules.options(heads, tails)
+    for head, tail, found in zip(heads.tolist(), tails.tolist(), options.tolist(), strict=True):
+        stands_first = head[1:] < tail[1:]
+        expected = [True]
+        for relation in RELATIONS:
+            ends = (classes[head[0]], classes[tail[0]])
+            may = types is None or [ends[0], relation, ends[1]] in types
+            if relation == "knows":
+                may = (may or [ends[1], relation, ends[0]] in types) and stands_first
+            expected.append(may)
+        assert found == expected
+
+
+def test_pairs_without_an_option_are_not_scored():
+    classes = ["O", "LOC", "PER"]
+    rules = RelationRules.from_labels([NO_RELATION, "lives in"], classes, types=[["PER", "lives in", "LOC"]])
+    spans = np.array([[2, 0, 1], [1, 2, 3], [2, 4, 5], [1, 4, 5]])
+    assert rules.pairs(spans).tolist() == [[0, 1], [0, 3], [2, 1]]
+    assert rules.pairs(spans[:0]).shape == (0, 2)
+
+
+def test_a_relation_is_the_most_probable_option():
+    rules = RelationRules.from_labels([NO_RELATION, "lives in", "knows"], ["O", "LOC", "PER"], ["knows"])
+    first, second = ScoredSpan(2, 0, 1, 0.9), ScoredSpan(1, 3, 4, 0.8)
+    logits = np.float32([[0, 1, 2], [0, 1, 9], [3, 1, 2]])
+    found = rules.decode(logits, [(first, second), (second, first), (first, second)])
+    assert [(relation.label_id, relation.head, relation.tail) for relation in found] == [
+        (2, first, second),
+        (1, second, first),
+    ]
+    assert found[0].score == pytest.approx(np.exp(2) / np.exp([0, 1, 2]).sum(), rel=1e-6)
+    assert found[1].score == pytest.approx(np.exp(1) / np.exp([0, 1]).sum(), rel=1e-6)
+    assert rules.decode(np.empty((0, 3), dtype=np.float32), []) == []
+
+
+def test_the_nearest_pairs_are_kept(monkeypatch):
+    monkeypatch.setattr(span_marker.core.relations, "MAX_PAIRS", 4)
+    spans = np.array([[0, 1], [2, 3], [9, 12], [12, 13]])
+    pairs = np.argwhere(~np.eye(4, dtype=bool))
+    assert pairs[nearest(spans, pairs)].tolist() == [[0, 1], [1, 0], [2, 3], [3, 2]]
+    relations = np.array([[1, 0, 3]])
+    kept, labels = labelled_pairs(spans, relations, [False, False])
+    assert [[0, 3], 1] in [[pair, label] for pair, label in zip(kept.tolist(), labels.tolist(), strict=True)]
+    assert len(kept) == 4
+
+
+def test_a_batch_has_all_pairs_of_gold_entities():
+    model = relation_model()
+    batch = relation_batch(model)
+    assert batch["pair_counts"].tolist() == [2, 0, 12, 0, 2]
+    found, row = [], 0
+    for sentence, (entities, relations) in enumerate(zip(ENTITIES, GOLD, strict=True)):
+        expected = {(head, tail): label for label, head, tail in relations}
+        if sentence == 2:  # of a symmetric relation, the pair whose head stands first
+            expected[2, 3] = expected.pop((3, 2))
+        spans = batch["span_words"].split(batch["span_counts"].tolist())[sentence].tolist()
+        tokens = batch["span_tokens"].split(batch["span_counts"].tolist())[sentence].tolist()
+        for head in range(len(entities)):
+            for tail in range(len(entities)):
+                if head != tail:
+                    ends = [tokens[spans.index(list(entities[end][1:]))] for end in (head, tail)]
+                    found.append(ends[0] + ends[1] == batch["pair_tokens"][row].tolist())
+                    assert batch["pair_labels"][row] == expected.get((head, tail), 0)
+                    row += 1
+    assert row == len(batch["pair_tokens"])
+    assert all(found)
+
+
+def test_pairs_reach_no_entity_outside_of_a_window():
+    model = relation_model(model_max_length=12)
+    batch = collate(model, SENTENCES, ENTITIES, GOLD)
+    assert len(batch["pair_counts"]) > len(SENTENCES)
+    lengths = batch["attention_mask"].sum(dim=1).repeat_interleave(batch["pair_counts"])
+    assert (batch["pair_tokens"] < lengths[:, None]).all()
+
+
+def logits_of(model, batch):
+    return model(**{name: batch[name] for name in (*MODEL_INPUTS[:-1], "pair_tokens", "pair_counts")}).relation_logits
+
+
+def oracle_logits(model, batch):
+    texts = [ids[mask] for ids, mask in zip(batch["input_ids"], batch["attention_mask"], strict=True)]
+    pairs = batch["pair_tokens"].split(batch["pair_counts"].tolist())
+    rows = [relation_logits(model, text, some.tolist()) for text, some in zip(texts, pairs, strict=True) if len(some)]
+    return torch.cat(rows)
+
+
+@pytest.mark.parametrize("family", ENCODERS)
+@pytest.mark.parametrize("reads_tokens", [False, True])
+@torch.no_grad()
+def test_scores_of_pairs_agree_with_oracle(family, reads_tokens):
+    model = relation_model(family, reads_tokens=reads_tokens)
+    batch = relation_batch(model)
+    exact = as_double(model)
+    expected = oracle_logits(exact, batch)
+    within = rounding(model, lambda model: oracle_logits(model, batch))
+    torch.testing.assert_close(logits_of(model, batch).double(), expected.double(), atol=within, rtol=0)
+
+
+def test_the_loss_is_that_of_candidates_and_pairs():
+    model = as_double(relation_model(reads_tokens=True)).train()
+    model.dropout.p = 0.0
+    for module in model.encoder.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    batch = relation_batch(model)
+    entities = model(**{name: batch[name] for name in MODEL_INPUTS})
+    both = model(**batch)
+    expected = torch.zeros((), dtype=torch.float64)
+    for scores, label in zip(both.relation_logits, batch["pair_labels"].tolist(), strict=True):
+        expected = expected - scores.log_softmax(dim=0)[label]
+    difference = (both.loss - entities.loss) * len(batch["labels"])
+    torch.testing.assert_close(difference, expected.to(difference), atol=1e-4, rtol=0)
+    both.loss.backward()
+    assert all(parameter.grad is not None for parameter in model.relation_head.parameters())
+    assert (model.relation_head.markers.grad.abs().sum(dim=1) > 0).all()
+
+
+def test_a_batch_without_pairs_has_gradients_of_all_parameters():
+    model = relation_model(reads_tokens=True).train()
+    batch = collate(model, SENTENCES[1:2], ENTITIES[1:2], GOLD[1:2])
+    model(**{name: batch[name] for name in (*MODEL_INPUTS, *PAIR_INPUTS)}).loss.backward()
+    assert (model.relation_head.markers.grad == 0).all()
+
+
+def test_relations_are_those_of_the_scores_of_all_pairs():
+    model = relation_model(reads_tokens=True)
+    plain = model.predict(SENTENCES)
+    results = model.predict(SENTENCES, relations=True)
+    assert [result["entities"] for result in results] == plain
+    places = [[(entity["label"], *place(entity)) for entity in entities] for entities in plain]
+    batch = collate(model, SENTENCES, places, [[] for _ in SENTENCES])
+    with torch.no_grad():
+        scores = oracle_logits(as_double(model), batch).softmax(dim=1)
+    within = rounding(model, lambda model: oracle_logits(model, batch))
+    rows, num_found = iter(scores.tolist()), 0
+    for entities, result in zip(plain, results, strict=True):
+        found = {(one["head"], one["tail"]): one for one in result["relations"]}
+        assert len(found) == len(result["relations"])
+        for head in range(len(entities)):
+            for tail in range(len(entities)):
+                if head != tail:
+                    row = dict(zip(model.config.relation_labels, next(rows), strict=True))
+                    if place(entities[head]) > place(entities[tail]):
+                        del row["knows"]
+                    row = {label: score / sum(row.values()) for label, score in row.items()}
+                    best = max(row, key=row.get)
+                    assert sorted(row.values())[-1] - sorted(row.values())[-2] > 2 * within
+                    one = found.pop((head, tail), {"label": NO_RELATION})
+                    assert one["label"] == best
+                    if best != NO_RELATION:
+                        num_found += 1
+                        assert one["score"] == pytest.approx(row[best], abs=within)
+        assert not found
+    assert num_found > 3
+
+
+def test_the_text_is_encoded_once():
+    model = relation_model(reads_tokens=True)
+    rows = []
+    layer = model.encoder.encoder.layer[0]
+    handle = layer.register_forward_pre_hook(lambda module, args: rows.append(args[0].shape[1]))
+    results = model.predict(SENTENCES, relations=True)
+    handle.remove()
+    batch = collate(model, SENTENCES)
+    num_pairs = sum(len(result["entities"]) * (len(result["entities"]) - 1) for result in results)
+    assert num_pairs > 0
+    assert rows == [int(batch["attention_mask"].sum()), 2 * len(batch["span_tokens"]), 4 * num_pairs]
+
+
+def test_types_can_be_switched_off():
+    model = relation_model(reads_tokens=True, relation_types=[["PER", "lives in", "LOC"]])
+    allowed = model.predict(SENTENCES, relations=True)
+    for result in allowed:
+        for one in result["relations"]:
+            labels = [result["entities"][one[end]]["label"] for end in ("head", "tail")]
+            assert [labels[0], one["label"], labels[1]] == ["PER", "lives in", "LOC"]
+    model.config.relation_types = None
+    assert model.predict(SENTENCES, relations=True) != allowed
+
+
+def test_every_way_of_asking_gives_the_same():
+    model = relation_model(reads_tokens=True)
+    expected = model.predict(SENTENCES, relations=True, batch_size=1)
+    assert list(model.predict_stream(SENTENCES, relations=True, batch_size=1)) == expected
+    rows = [{"id": index, "tokens": words} for index, words in enumerate(SENTENCES)]
+    streamed = list(model.predict_stream(rows, relations=True, batch_size=1))
+    assert streamed == [{**row, **result} for row, result in zip(rows, expected, strict=True)]
+    assert model.predict(SENTENCES[0], relations=True, is_split_into_words=True) == expected[0]
+    result, coverage = model.predict(SENTENCES[0], relations=True, is_split_into_words=True, return_coverage=True)
+    assert result == expected[0]
+    assert coverage.is_complete
+
+
+def test_relations_of_sentences_are_relations_of_their_document():
+    model = relation_model(reads_tokens=True)
+    texts = [" ".join(words) for words in SENTENCES if words]
+
+    def split(text):
+        ends = np.cumsum([len(part) + 1 for part in texts])
+        return [(int(end) - len(part) - 1, int(end) - 1) for part, end in zip(texts, ends, strict=True)]
+
+    document = model.predict(" ".join(texts), relations=True, split_sentences=split, batch_size=1)
+    expected, num_before = [], 0
+    for result in (model.predict(text, relations=True) for text in texts):
+        expected += [
+            {**one, "head": one["head"] + num_before, "tail": one["tail"] + num_before} for one in result["relations"]
+        ]
+        num_before += len(result["entities"])
+    assert len(document["entities"]) == num_before
+    assert expected
+    assert document["relations"] == expected
+
+
+def test_relations_follow_their_entities():
+    entities = [{"label": label, "word_start_index": n, "word_end_index": n + 1} for n, label in enumerate("ABC")]
+    relations = [{"label": "r", "score": 0.5, "head": 2, "tail": 0}, {"label": "s", "score": 0.5, "head": 0, "tail": 1}]
+    after = [entities[0], {"label": "D", "word_start_index": 1, "word_end_index": 2}, entities[2]]
+    assert follow(relations, entities, after[::-1]) == [{**relations[0], "head": 0, "tail": 2}]
+    joined = join_relations([[0, 9], []], [entities, entities], [relations[:1], relations[1:]])
+    assert joined == [[relations[0], {**relations[1], "head": 3, "tail": 4}], []]
+
+
+def test_relations_of_entities_that_were_not_selected_are_dropped():
+    spans = [ScoredSpan(1, start, start + 1, 0.5) for start in range(3)]
+    relations = [(1, 0.9, spans[0], spans[2]), (1, 0.8, spans[2], spans[1]), (2, 0.7, spans[2], spans[0])]
+    assert as_dicts(relations, [spans[0], spans[2]], ["no", "a", "b"]) == [
+        {"label": "a", "score": 0.9, "head": 0, "tail": 1},
+        {"label": "b", "score": 0.7, "head": 1, "tail": 0},
+    ]
+
+
+def test_new_markers_begin_as_those_of_entities():
+    model = build_model("bert", reads_tokens=True, entity_max_length=4)
+    before = model.predict(SENTENCES)
+    model.add_relations(RELATIONS, symmetric=["knows"])
+    embeddings = model.get_input_embeddings().weight
+    start, end = model.tokenizer.start_marker_id, model.tokenizer.end_marker_id
+    assert torch.equal(model.relation_head.markers, embeddings[[start, end, start, end]])
+    assert model.predict(SENTENCES) == before
+    assert not any(result["relations"] for result in model.predict(SENTENCES, relations=True))
+
+
+def test_a_checkpoint_predicts_the_same_relations(tmp_path):
+    model = relation_model(reads_tokens=True, relation_types=[["PER", "lives in", "LOC"], ["LOC", "knows", "LOC"]])
+    expected = model.predict(SENTENCES, relations=True)
+    assert any(result["relations"] for result in expected)
+    model.save_pretrained(tmp_path)
+    assert SpanMarkerModel.from_pretrained(tmp_path).predict(SENTENCES, relations=True) == expected
+    assert SpanMarkerModel.from_pretrained(tmp_path, relation_types=None).config.relation_types is None
+    with pytest.raises(ValueError, match=r"relation_labels=\['no relation', .* not \['other'\]"):
+        SpanMarkerModel.from_pretrained(tmp_path, relation_labels=["other"])
+
+
+def test_wrong_relations_leave_the_model_unchanged():
+    model = build_model("bert", reads_tokens=True)
+    with pytest.raises(ValueError, match=r"has labels of entities: \['LOC'\]"):
+        model.add_relations(["LOC"])
+    assert (model.relation_head, model.config.relation_labels) == (None, None)
+    with pytest.raises(ValueError, match="the model has no relations: make it with relation_labels="):
+        model.predict(SENTENCES, relations=True)
+    with pytest.raises(ValueError, match="fast engine"):
+        build_model("bert", "dense").add_relations(RELATIONS)
+
+
+def test_other_labels_of_entities_take_their_types_along():
+    model = relation_model(reads_tokens=True, relation_types=[["PER", "lives in", "LOC"], ["PER", "knows", "PER"]])
+    model._change_labels(["O", "PER", "FOOD"])
+    assert model.config.relation_types == [["PER", "knows", "PER"]]
+
+
+def test_a_model_learns_relations_by_heart():
+    model = relation_model(reads_tokens=True)  # without dropout
+    batch = relation_batch(model)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    for _ in range(100):
+        optimizer.zero_grad()
+        model(**batch).loss.backward()
+        optimizer.step()
+    for result, entities, gold in zip(model.predict(SENTENCES, relations=True), ENTITIES, GOLD, strict=True):
+        assert [(entity["label"], *place(entity)) for entity in result["entities"]] == entities
+        found = {(one["label"], one["head"], one["tail"]) for one in result["relations"]}
+        expected = {(RELATIONS[label - 1], head, tail) for label, head, tail in gold}
+        assert found == {(a, min(h, t), max(h, t)) if a == "knows" else (a, h, t) for a, h, t in expected}
