@@ -72,7 +72,7 @@ class Row(NamedTuple):
     kind: Kind
     content: Any
     entities: list[RowEntity]
-    relations: Sequence[RowRelation] = ()
+    relations: tuple[RowRelation, ...] = ()
 
     @property
     def unit(self) -> Unit:
@@ -174,7 +174,7 @@ def read_row(
         whole = whole_spans(content, [entity[1:3] for entity in row.entities])
         row.entities[:] = [RowEntity(old[0], *new, old[3]) for old, new in zip(row.entities, whole, strict=True)]
     problems += [RowProblem(kind, error, label=label, relation=index) for kind, error, label, index in wrong]
-    return row._replace(relations=move_relations(found, places)), problems
+    return row._replace(relations=tuple(move_relations(found, places))), problems
 
 
 def _readable_fields(entity: Any) -> tuple[int | None, int | None, str | None]:
@@ -347,7 +347,7 @@ def without_repetitions(row: Row) -> Row:
     index = {entity[:3]: place for place, entity in enumerate(entities)}
     places = [index[entity[:3]] for entity in row.entities]
     relations = distinct_relations(move_relations(row.relations, places))
-    return row._replace(entities=entities, relations=relations)
+    return row._replace(entities=entities, relations=tuple(relations))
 
 
 def as_text(row: Row) -> tuple[str, list[RowEntity]]:
