@@ -9,7 +9,6 @@ from span_marker.data.relations import RowRelation, distinct_relations, parse_re
 from span_marker.data.rows import RowEntity, check_entity
 from span_marker.data.values import is_list
 
-
 SHOWN_IDS = 10
 """How many IDs of entities an error has."""
 

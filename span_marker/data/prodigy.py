@@ -50,9 +50,7 @@ def read_prodigy(record: Any, location: str) -> Record:
     names = annotator_names(record.get("_annotator_id") or record.get("_session_id"))
     relations, is_whole = _read_relations(record, spans, entities, location)
     annotation = Annotation(entities, names, relations if record.get(RELATIONS) else None)
-    return Record(
-        row_content(text, record), [annotation], task=task, ignored=() if is_whole else (_TOKEN_RELATIONS,)
-    )
+    return Record(row_content(text, record), [annotation], task=task, ignored=() if is_whole else (_TOKEN_RELATIONS,))
 
 
 def _read_relations(
@@ -81,7 +79,9 @@ def _find_end(
         found = [i for i, entity in enumerate(entities) if entity[1:3] == wanted and label in (None, entity.label)]
     else:
         if token is None:
-            raise ValueError(f"{subject} is missing: a relation has 'head' and 'child', or 'head_span' and 'child_span'")
+            raise ValueError(
+                f"{subject} is missing: a relation has 'head' and 'child', or 'head_span' and 'child_span'"
+            )
         found = [i for i, other in enumerate(spans) if other.get("token_end") == token]
     if len({entities[index] for index in found}) > 1:
         raise ValueError(

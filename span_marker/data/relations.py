@@ -77,9 +77,7 @@ def parse_relations(relations: Any, num_entities: int, location: str) -> list[Ro
     return read
 
 
-def read_relations(
-    relations: Any, num_entities: int, location: str
-) -> tuple[list[RowRelation], list[RelationProblem]]:
+def read_relations(relations: Any, num_entities: int, location: str) -> tuple[list[RowRelation], list[RelationProblem]]:
     """Read the relations of a row, and find everything that is wrong with them.
 
     Args:

@@ -171,9 +171,7 @@ def _to_label_studio(task: Task) -> dict[str, Any]:
     return record
 
 
-def _results(
-    entities: Sequence[RowEntity], prefix: str, relations: Sequence[RowRelation]
-) -> list[dict[str, Any]]:
+def _results(entities: Sequence[RowEntity], prefix: str, relations: Sequence[RowRelation]) -> list[dict[str, Any]]:
     regions = [
         {
             "id": f"{prefix}{number}",

@@ -121,7 +121,11 @@ def validate(data: Any, model: SpanMarkerModel | None = None) -> ValidationRepor
                     word_cuts.update(_count_cuts(row, sentence, model))
         problems += shifts.problems()
         seen = {**seen_here, **seen}
-    problems = [*weigh_overlaps(problems, decoding_in_force(model, overlaps)), *mentions.problems(), *relations.problems()]
+    problems = [
+        *weigh_overlaps(problems, decoding_in_force(model, overlaps)),
+        *mentions.problems(),
+        *relations.problems(),
+    ]
     order = {split: index for index, split in enumerate(datasets)}
     problems.sort(key=lambda problem: (order[problem.split], problem.row))
     num_rows = {name: len(dataset) for name, dataset in datasets.items()}

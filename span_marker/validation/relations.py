@@ -18,7 +18,9 @@ from span_marker.preprocessing.tokenizer import EncodedSentence
 from span_marker.validation.report import Problem, RowPlace
 from span_marker.validation.row_checks import CheckedRow
 
-_SENTENCE_END = re.compile(rf"\n\s*\n|(?:[^\W\d_]{{4,}}|\s)[{re.escape(SENTENCE_ENDS)}]+[\"'\u201d\u2019)\]]*\s+(?=[^\Wa-z])")
+_SENTENCE_END = re.compile(
+    rf"\n\s*\n|(?:[^\W\d_]{{4,}}|\s)[{re.escape(SENTENCE_ENDS)}]+[\"'\u201d\u2019)\]]*\s+(?=[^\Wa-z])"
+)
 """A blank line; or punctuation behind a word that is no short abbreviation, before a word that is not in lower case."""
 
 _END_WORD = re.compile(rf"[{re.escape(SENTENCE_ENDS)}]+")
@@ -60,7 +62,9 @@ def _crosses_sentence(row: CheckedRow, relation: RowRelation) -> bool:
     (_, first), (last, _) = sorted((row.spans[relation.head][1:], row.spans[relation.tail][1:]))
     if not isinstance(row.item, str):
         return any(map(_END_WORD.fullmatch, row.item[first:last]))
-    return any(match.end() <= last for match in _SENTENCE_END.finditer(row.item, max(first - 4, 0)) if match.end() > first)
+    return any(
+        match.end() <= last for match in _SENTENCE_END.finditer(row.item, max(first - 4, 0)) if match.end() > first
+    )
 
 
 def window_problems(

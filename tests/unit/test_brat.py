@@ -65,7 +65,10 @@ def test_standoff_is_read(tmp_path, caplog):
         ("T1\tPER\tAnn", r"is not of the form"),
         ("R1\tmet Arg1:T1 Arg2:T2", r"x\.ann, line 2: the relation 'met' has 'T1', but no line has this ID"),
         ("R1\tmet T1 T2", r"x\.ann, line 2: .* is neither of the form 'R1<TAB>LABEL Arg1:T1 Arg2:T2' nor"),
-        ("T1\tPER 0 3\tAnn\nR1\tmet Arg1:T1 Arg2:T1", r"x\.ann, line 3: relation 0 \('met'\) has entity 0 as 'head' and"),
+        (
+            "T1\tPER 0 3\tAnn\nR1\tmet Arg1:T1 Arg2:T1",
+            r"x\.ann, line 3: relation 0 \('met'\) has entity 0 as 'head' and",
+        ),
     ],
 )
 def test_bad_standoff_is_refused(tmp_path, line, message):

@@ -33,7 +33,9 @@ def test_labels_tell_entities_of_the_same_words_apart(tmp_path):
     doubled = [*SPANS, {**SPANS[1], "label": "LOC"}]
     [row] = read_lines(tmp_path, record(between(SPANS[0], doubled[2]), spans=doubled))
     assert row["relations"] == [relation("runs", 0, 2)]
-    with pytest.raises(ValueError, match=r"line 1, row 0: relation 0 \('x'\), the child may be any of the entities \[1, 2\]"):
+    with pytest.raises(
+        ValueError, match=r"line 1, row 0: relation 0 \('x'\), the child may be any of the entities \[1, 2\]"
+    ):
         read_lines(tmp_path, record({"head": 1, "child": 3, "label": "x"}, spans=doubled))
 
 
