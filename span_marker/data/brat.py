@@ -1,6 +1,6 @@
 """brat's standoff files: ``x.txt`` with a document and ``x.ann`` with its annotation. Offsets count code points.
 
-``T`` lines are entities, ``R`` lines are relations of two of them, and ``*`` lines are symmetric relations of any number.
+``T`` lines are entities, ``R`` lines are relations of two of them, and ``*`` lines are symmetric ones of any number.
 """
 
 from __future__ import annotations

@@ -144,8 +144,8 @@ def read_annotations(
             their errors are added. Rows are counted from 0, those that are skipped included.
 
     Returns:
-        A data set with the columns ``tokens`` or ``text``, ``entities``, ``relations`` if the file has any, and others of
-        the format.
+        A data set with the columns ``tokens`` or ``text``, ``entities``, ``relations`` if the file has any, and
+        others of the format.
 
     Raises:
         TypeError: If ``path`` is not a path, or the first wrong value in the file has the wrong type.
@@ -273,7 +273,7 @@ def _extend_to_graphemes(rows: Sequence[dict[str, Any]], path: Path) -> None:
 
 
 def _to_dataset(rows: Sequence[dict[str, Any]], path: Path, reason: str) -> Dataset:
-    """Make a data set of rows that have all words, or all texts. Columns that some lack are None there, relations empty."""
+    """Make a data set of rows that have all words, or all texts. Columns that some lack are None, relations []."""
     from datasets import Dataset, Features, List, Value  # takes long to import
 
     if not rows:

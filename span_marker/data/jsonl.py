@@ -95,7 +95,8 @@ def read_records(
             if record.tags is not None:
                 tags[len(rows)] = location, record.tags
             rows.append({**record.content, **_annotation_columns(annotation)})
-            if annotation.relations is None and has(value, RELATIONS) and value[RELATIONS]:
+            is_named = annotation.relations is not None or RELATIONS in record.ignored
+            if not is_named and has(value, RELATIONS) and value[RELATIONS]:
                 notes.ignored.setdefault(RELATIONS, []).append(place)
     if unused and notes.num_records:
         raise ValueError(f"{file}: {', '.join(sorted(unused))} would change nothing: no record has such a choice")

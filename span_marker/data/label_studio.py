@@ -2,7 +2,8 @@
 
 A task has fields, and an annotation has results of several controls. Results of a ``Labels`` control are entities of
 the field that they point to, and results of type ``relation`` are relations between them. Attributes of a region
-(``Choices``, ``TextArea`` or ``Rating`` with its ID) are neither, and are named in a warning. Neither export has the configuration of the project, which says what field a
+(``Choices``, ``TextArea`` or ``Rating`` with its ID) are neither, and are named in a warning.
+Neither export has the configuration of the project, which says what field a
 ``to_name`` shows: it is the field of this name, or else the one that the copies of the spans are from.
 """
 

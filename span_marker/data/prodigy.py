@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from span_marker.data.copies import check_copy
@@ -107,7 +108,7 @@ def relation_fields(text: str, entities: Sequence[RowEntity], relations: Sequenc
     for chunk in _CHUNK.finditer(text):
         first, last = chunk.span()
         bounds = [first, *sorted(edge for edge in edges if first < edge < last), last]
-        for start, end in zip(bounds, bounds[1:], strict=False):
+        for start, end in pairwise(bounds):
             has_space = end == last and text[end : end + 1] == " "
             tokens.append({"text": text[start:end], "start": start, "end": end, "id": len(tokens), "ws": has_space})
     spans = [{**entity.to_dict(), **_token_range(entity, tokens)} for entity in entities]

@@ -1,8 +1,8 @@
 """Relations of a row: what they may be, and what is wrong with those that are not.
 
-A relation has a ``label``, and leads from its ``head`` to its ``tail``. Both are indices into the ``entities`` of the row,
-from 0, so that words and texts have the same relations. Values of the wrong type raise `TypeError`, wrong values raise
-`ValueError`, as those of entities do, see `span_marker.data.rows`.
+A relation has a ``label``, and leads from its ``head`` to its ``tail``. Both are indices into the ``entities`` of the
+row, from 0, so that words and texts have the same relations. Values of the wrong type raise `TypeError`,
+wrong values raise `ValueError`, as those of entities do, see `span_marker.data.rows`.
 """
 
 from __future__ import annotations

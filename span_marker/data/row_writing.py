@@ -73,7 +73,7 @@ def converted_rows(
         yield converted
     if num_relations:
         logger.warning(
-            "%d relations are not written, since the format has none: JSON lines, brat, DocBin and task files have them",
+            "%d relations are not written, since the format has none: JSON lines, brat, DocBin and tasks have them",
             num_relations,
         )
     report_errors(found, errors, "the rows to write")

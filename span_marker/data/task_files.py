@@ -17,7 +17,7 @@ from span_marker.data.brat import write_brat
 from span_marker.data.json_writing import row_to_json, write_json
 from span_marker.data.prodigy import relation_fields
 from span_marker.data.relations import RELATIONS, RowRelation
-from span_marker.data.rows import RowEntity, as_text, parse_row
+from span_marker.data.rows import RowEntity, as_text, parse_row, without_repetitions
 from span_marker.data.text_files import StrPath
 
 logger = logging.getLogger(__name__)
@@ -148,6 +148,7 @@ def _read_tasks(rows: Iterable[Mapping[str, Any]], model_version: str | None, of
             if isinstance(entities, Mapping):  # of a model with relations
                 entities, others = entities.get("entities"), entities.get(RELATIONS)
             row = parse_row({**columns, "entities": entities, RELATIONS: others}, f"{location}: {name!r}")
+            row = without_repetitions(row) if row.relations else row  # ends are told by place and label
             text, read = as_text(row)
             found[name], relations[name] = _recount(text, read, offsets), row.relations
         identity = index if columns.get("id") is None else columns["id"]

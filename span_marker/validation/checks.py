@@ -65,8 +65,8 @@ def validate(data: Any, model: SpanMarkerModel | None = None) -> ValidationRepor
 
     Args:
         data: A `Dataset`, a list of dicts or a DataFrame, with the columns ``tokens`` and ``entities``, ``text`` and
-            ``entities``, or ``tokens`` and ``ner_tags``, and perhaps ``relations`` and ``id``; a path that `read_annotations` reads; or a
-            dict of several, the training data first.
+            ``entities``, or ``tokens`` and ``ner_tags``, and perhaps ``relations`` and ``id``; a
+            path that `read_annotations` reads; or a dict of several, the training data first.
         model: The model to train or to evaluate. With it, words are those of its ``word_splitter``, labels and limits
             are checked, and the report says which other ``word_splitter`` would cut fewer entities of texts. Without a
             model, word boundaries are taken from the text: a boundary lies between two characters unless both are

@@ -234,6 +234,8 @@ def _fix_row(
         if span is not None and span in seen:  # the same as an earlier one, perhaps because one of them was changed
             changes[:] = [other for other in changes if other.entity != index]
             after = change("repeated-entity", index, entity, None)
+        if after is None and cause is not None and cause.kind == "repeated-entity":
+            span = row.span(entity)
         places.append(len(kept) if after is not None else seen.get(span) if span is not None else None)
         if span is not None:
             seen.setdefault(span, places[-1])

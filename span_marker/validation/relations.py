@@ -18,6 +18,7 @@ from span_marker.preprocessing.tokenizer import EncodedSentence
 from span_marker.validation.report import Problem, RowPlace
 from span_marker.validation.row_checks import CheckedRow
 
+_ENDS = re.escape(SENTENCE_ENDS)
 _SENTENCE_END = re.compile(
     rf"\n\s*\n|(?:[^\W\d_]{{4,}}|\s)[{re.escape(SENTENCE_ENDS)}]+[\"'\u201d\u2019)\]]*\s+(?=[^\Wa-z])"
 )
@@ -96,7 +97,7 @@ def window_problems(
         bounds = min(span.start for span in ends), max(span.end for span in ends)
         if not any(first <= bounds[0] and bounds[1] <= last for first, last in windows):
             message = (
-                f"spans {bounds[1] - bounds[0]} words, and none of the {len(windows)} windows has both of its entities: "
+                f"spans {bounds[1] - bounds[0]} words, and none of {len(windows)} windows has both of its entities: "
                 f"raise model_max_length={config.model_max_length}, or split the row"
             )
             yield _about(row, index, "relation-beyond-window", message)

@@ -67,7 +67,7 @@ def test_standoff_is_read(tmp_path, caplog):
         ("R1\tmet T1 T2", r"x\.ann, line 2: .* is neither of the form 'R1<TAB>LABEL Arg1:T1 Arg2:T2' nor"),
         (
             "T1\tPER 0 3\tAnn\nR1\tmet Arg1:T1 Arg2:T1",
-            r"x\.ann, line 3: relation 0 \('met'\) has entity 0 as 'head' and",
+            r"x\.ann, line 3: relation 0 \('met'\) has entity 0 as",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""Prodigy's records with relations: ends are found by their spans or their last tokens, and nothing is lost in silence."""
+"""Prodigy's records with relations: ends are found by their spans or last tokens, and nothing is lost in silence."""
 
 import pytest
 from annotation_files import entity, read_lines, relation
@@ -33,9 +33,7 @@ def test_labels_tell_entities_of_the_same_words_apart(tmp_path):
     doubled = [*SPANS, {**SPANS[1], "label": "LOC"}]
     [row] = read_lines(tmp_path, record(between(SPANS[0], doubled[2]), spans=doubled))
     assert row["relations"] == [relation("runs", 0, 2)]
-    with pytest.raises(
-        ValueError, match=r"line 1, row 0: relation 0 \('x'\), the child may be any of the entities \[1, 2\]"
-    ):
+    with pytest.raises(ValueError, match=r"row 0: relation 0 \('x'\), the child may be any of the entities \[1, 2\]"):
         read_lines(tmp_path, record({"head": 1, "child": 3, "label": "x"}, spans=doubled))
 
 
@@ -53,7 +51,7 @@ def test_a_record_without_relations_has_no_column_of_them(tmp_path):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"child": 3, "label": "x"}, r"relation 0 \('x'\), the head is missing: a relation has 'head' and 'child'"),
+        ({"child": 3, "label": "x"}, r"relation 0 \('x'\), the head is missing"),
         (between(*SPANS, label=None), "has no 'label'"),
         (between(SPANS[0], SPANS[0]), "has entity 0 as 'head' and as 'tail'"),
     ],

@@ -33,7 +33,7 @@ def test_labels_of_all_splits_are_listed_once():
         ({"train": [{**ROW, "relations": []}], "dev": [WITHOUT]}, "there is no relation in the train and dev data"),
         (
             [{**ROW, "relations": [relation("saw", 0, 2)]}],
-            "row 0 of the annotated data: relation 0 .* has the 'tail' 2",
+            "row 0 of the annotated data: relation 0 .* 'tail' 2",
         ),
         ([{**TAGS, "relations": [1]}], "the annotated data has 'ner_tags' and 'relations', but"),
     ],

@@ -1,4 +1,4 @@
-"""Relations of rows: what is written is read back, what a format cannot hold is said, and they follow their entities."""
+"""Relations of rows: what is written is read back, what a format lacks is said, and they follow their entities."""
 
 import json
 
