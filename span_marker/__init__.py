@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from span_marker.configuration import SpanMarkerConfig
     from span_marker.data import (
         infer_labels,
+        infer_relation_labels,
         read_annotations,
         to_dataframe,
         to_docs,
@@ -57,6 +58,7 @@ _LAZY = {
     "span_marker.configuration": ("SpanMarkerConfig",),
     "span_marker.data": (
         "infer_labels",
+        "infer_relation_labels",
         "read_annotations",
         "to_dataframe",
         "to_docs",
@@ -113,6 +115,7 @@ __all__ = [
     "compare_reports",
     "cross_validate",
     "infer_labels",
+    "infer_relation_labels",
     "pipeline",
     "read_annotations",
     "suggest_limits",

@@ -77,6 +77,27 @@ def text_rows(draw, labels=LABELS):
     return {"text": text, "entities": [entity(item["label"], *place) for item, place in zip(entities, places)]}  # noqa: B905
 
 
+@st.composite
+def related(draw, rows, labels=LABELS):
+    """Rows with relations between any two of their entities, some of them listed twice."""
+    row = draw(rows)
+    indices = range(len(row["entities"]))
+    pairs = [(head, tail) for head in indices for tail in indices if head != tail]
+    found = draw(st.lists(st.tuples(labels, st.sampled_from(pairs)), max_size=4)) if pairs else []
+    return {**row, "relations": [relation(label, *pair) for label, pair in found]}
+
+
+def relation(label, head, tail):
+    return {"label": label, "head": head, "tail": tail}
+
+
+def related_spans(row):
+    """The relations of a row as label, head and tail, whatever the order of its entities. Equal entities are one."""
+    spans = [(item["label"], item["start"], item["end"]) for item in row["entities"]]
+    ends = [(item["label"], spans[item["head"]], spans[item["tail"]]) for item in row.get("relations") or ()]
+    return {(label, head, tail) for label, head, tail in ends if head != tail}
+
+
 def lists_of(rows):
     return st.lists(rows, min_size=1, max_size=4)
 

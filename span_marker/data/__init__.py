@@ -7,6 +7,8 @@ from span_marker.data.csv_files import to_dataframe, write_csv
 from span_marker.data.files import read_annotations, write_annotations
 from span_marker.data.html import write_html
 from span_marker.data.jsonl import write_jsonl
+from span_marker.data.relation_labels import infer_relation_labels
+from span_marker.data.row_relations import RowRelation
 from span_marker.data.rows import Row, RowEntity
 from span_marker.data.spacy_docs import to_docs, write_docbin
 from span_marker.data.task_files import write_tasks
@@ -14,7 +16,9 @@ from span_marker.data.task_files import write_tasks
 __all__ = [
     "Row",
     "RowEntity",
+    "RowRelation",
     "infer_labels",
+    "infer_relation_labels",
     "read_annotations",
     "to_dataframe",
     "to_docs",

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from span_marker.data.copies import check_copy
 from span_marker.data.entity_strings import GLINER2, STRINGS
 from span_marker.data.json_records import (
     Annotation,
@@ -18,7 +17,9 @@ from span_marker.data.json_records import (
     annotator_names,
     dicts,
     has,
+    ids_of,
     pick_field,
+    read_ends,
     read_span,
     read_spans,
     row_content,
@@ -31,18 +32,11 @@ from span_marker.data.label_studio import (
     read_label_studio_min,
 )
 from span_marker.data.nearest_shape import advise
-from span_marker.data.rows import (
-    PREDICTED,
-    RowEntity,
-    as_whole,
-    check_entity,
-    check_list,
-    check_text,
-    check_words,
-    is_list,
-    parse_row,
-)
+from span_marker.data.prodigy import is_prodigy, read_prodigy
+from span_marker.data.row_relations import RELATIONS
+from span_marker.data.rows import PREDICTED, RowEntity, check_entity, check_text, check_words, parse_row
 from span_marker.data.tags import ANY_TAGS, name_tags
+from span_marker.data.values import as_whole, check_list, is_list
 
 _TRIPLES = ("label", "labels", "entities")
 
@@ -92,9 +86,14 @@ def _items(value: Any) -> list[Any]:
 def _read_row(record: Any, location: str) -> Record:
     row = parse_row(record, location)
     others = {name for given in record["entities"] for name, value in given.items() if value is not None} - FIELDS
-    content = {name: value for name, value in record.items() if name != "entities"}
+    content = {name: value for name, value in record.items() if name not in ("entities", RELATIONS)}
     ignored = tuple(f"entities: {name}" for name in sorted(others))
-    return Record(content, [Annotation([entity._replace(score=None) for entity in row.entities])], ignored=ignored)
+    annotation = Annotation([entity._replace(score=None) for entity in row.entities])
+    if record.get(RELATIONS) is not None:
+        annotation = annotation._replace(relations=[relation._replace(score=None) for relation in row.relations])
+        others = {name for given in record[RELATIONS] for name, value in given.items() if value is not None}
+        ignored += tuple(f"relations: {name}" for name in sorted(others - {"label", "head", "tail"}))
+    return Record(content, [annotation], ignored=ignored)
 
 
 def _read_tags(record: Any, location: str, labels: Mapping[int, str] | None = None) -> Record:
@@ -102,7 +101,7 @@ def _read_tags(record: Any, location: str, labels: Mapping[int, str] | None = No
     names, problems = name_tags(record["tokens"], tags, ANY_TAGS, location)
     if problems or names is None:
         raise problems[0].error
-    content = {name: value for name, value in record.items() if name != "ner_tags"}
+    content = {name: value for name, value in record.items() if name not in ("ner_tags", RELATIONS)}
     return Record(content, [Annotation([])], tags=names)
 
 
@@ -120,7 +119,7 @@ def _read_gliner(record: Any, location: str) -> Record:
     items = check_list(record["ner"], f"{location}: 'ner'")
     entities = [_read_gliner_span(item, len(words), f"{location}, ner[{i}]={item!r}") for i, item in enumerate(items)]
     identity = {} if record.get("id") is None else {"id": record["id"]}
-    ignored = tuple(key for key in record if key not in ("id", "tokenized_text", "ner"))
+    ignored = tuple(key for key in record if key not in ("id", "tokenized_text", "ner", RELATIONS))
     return Record({**identity, "tokens": words}, [Annotation(entities)], ignored=ignored)
 
 
@@ -201,7 +200,15 @@ def _read_doccano_dicts(record: Any, location: str, labels: Mapping[int, str] | 
     key = _doccano_key(record)
     items = dicts(record[key], str(key), location)
     triples = [[item.get("start_offset"), item.get("end_offset"), item.get("label")] for item in items]
-    return _from_triples(record["text"], triples, record, location, labels)
+    read = _from_triples(record["text"], triples, record, location, labels)
+    ends = [
+        (relation.get("type"), relation.get("from_id"), relation.get("to_id"))
+        for relation in dicts(record.get(RELATIONS), RELATIONS, location)
+    ]
+    if not ends:  # as in exports of projects without relations
+        return read
+    relations = read_ends(ends, ids_of(items, "id"), len(items), location)
+    return read._replace(annotations=[read.annotations[0]._replace(relations=relations)])
 
 
 # NER Annotator
@@ -215,32 +222,12 @@ def is_ner_annotator(value: Any) -> bool:
     return has(value, "classes", "annotations") and is_list(value["annotations"])
 
 
-# Prodigy
+# Argilla
 
 
 def _text_of(record: Mapping[str, Any], location: str) -> str:
     check_text(record["text"], f"{location}: 'text'")
     return str(record["text"])
-
-
-def _is_prodigy(record: Any) -> bool:
-    return has(record, "text", "spans") or has(record, "text", "tokens", "answer")
-
-
-def _read_prodigy(record: Any, location: str) -> Record:
-    text, spans = _text_of(record, location), dicts(record.get("spans"), "spans", location)
-    task = None if record.get("_input_hash") is None else str(record["_input_hash"])
-    if record.get("answer", "accept") != "accept":
-        return Record(row_content(text, record), [], f"have the answer {record['answer']!r}", task)
-    entities = read_spans(spans, text, location)
-    for span, entity in zip(spans, entities, strict=True):
-        if span.get("text") is not None:
-            check_copy(text, [(entity.start, entity.end)], span["text"], location)
-    names = annotator_names(record.get("_annotator_id") or record.get("_session_id"))
-    return Record(row_content(text, record), [Annotation(entities, names)], task=task)
-
-
-# Argilla
 
 
 def _is_argilla_1(record: Any) -> bool:
@@ -332,7 +319,7 @@ SHAPES = (
         "Label Studio JSON_MIN (text, annotation_id)", is_label_studio_min, read_label_studio_min, ("field", "control")
     ),
     Shape("Argilla 1 (text, annotation, status)", _is_argilla_1, _read_argilla_1),
-    Shape("spaCy and Prodigy (text, spans)", _is_prodigy, _read_prodigy),
+    Shape("spaCy and Prodigy (text, spans)", is_prodigy, read_prodigy),
     Shape("spaCy's tuples ([text, {entities: [start, end, label]}])", _is_spacy_tuple, _read_spacy_tuple, ("labels",)),
     Shape("NER Annotator (null)", lambda r: r is None, lambda r, location: Record({}, [])),
     Shape("words and tags (tokens, ner_tags)", lambda r: has(r, "tokens", "ner_tags"), _read_tags, ("labels",)),

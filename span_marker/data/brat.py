@@ -1,19 +1,23 @@
-"""brat's standoff files: ``x.txt`` with a document and ``x.ann`` with its annotation. Offsets count code points."""
+"""brat's standoff files: ``x.txt`` with a document and ``x.ann`` with its annotation. Offsets count code points.
+
+``T`` lines are entities, ``R`` lines are relations of two of them, and ``*`` lines are symmetric ones of any number.
+"""
 
 from __future__ import annotations
 
 import logging
 import re
 from collections.abc import Iterable, Mapping
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from span_marker.core.surrogates import SURROGATES
 from span_marker.data.copies import check_copy
 from span_marker.data.row_errors import OnError
+from span_marker.data.row_relations import RELATIONS, RowRelation, distinct_relations, parse_relations
 from span_marker.data.row_writing import converted_rows
-from span_marker.data.rows import Row, RowEntity, as_text, check_entity, distinct
+from span_marker.data.rows import Row, RowEntity, as_text, check_entity, without_repetitions
 from span_marker.data.text_files import SourceFile, StrPath
 
 if TYPE_CHECKING:
@@ -22,6 +26,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _SPAN = re.compile(r"T\S*\t(\S+) (\d+ \d+(?:;\d+ \d+)*)\t(.*)", re.DOTALL)
+_RELATION = re.compile(r"R\S*\t(\S+) ([^\s:]+):(\S+) ([^\s:]+):(\S+)\s*")
+_SYMMETRIC = re.compile(r"\*\t(\S+)((?: \S+){2,})\s*")
 _LINE_END = str.maketrans("\r\n", "  ")
 
 
@@ -32,7 +38,8 @@ def read_brat(file: SourceFile) -> list[dict[str, Any]]:
         file: The folder, or one of the two files of a document. It collects the errors of documents.
 
     Returns:
-        Rows with entities and ``id``, the name of the files, in order of the names.
+        Rows with entities and ``id``, the name of the files, in order of the names; those with ``R`` or ``*`` lines
+        have relations. A ``*`` line is a relation of each pair, from the entity that it names first.
 
     Raises:
         ValueError: If a file is missing.
@@ -74,27 +81,76 @@ def _read_document(file: SourceFile) -> dict[str, Any] | None:
     # Where line feeds end the lines, a carriage return may be part of a copy.
     lines = lines if "\n" in lines else lines.replace("\r", "\n")
     num_errors = len(file.errors)
-    entities, split, others = [], [], 0
-    for number, line in enumerate(lines.split("\n"), start=1):
-        line = line.removesuffix("\r")
-        if not line.startswith("T"):
-            others += bool(line.strip())
+    numbered = [(number, line.removesuffix("\r")) for number, line in enumerate(lines.split("\n"), start=1)]
+    entities, split = [], []
+    places: dict[str, int | None] = {}
+    for number, line in numbered:
+        if line.startswith("T"):
+            with file.row():
+                entity = _read_span(line, text, f"{annotation}, line {number}")
+                places[line.split("\t")[0]] = None if entity is None else len(entities)
+                if entity is None:
+                    split.append(number)
+                else:
+                    entities.append(entity.to_dict())
+    _warn(annotation, "discontinuous entities cannot be represented and are left out", split)
+    row = {"id": file.path.stem, "text": text, "entities": entities}
+    if len(file.errors) == num_errors and any(line.startswith(("R", "*")) for _, line in numbered):
+        relations = _read_relations(file, annotation, numbered, places)
+        row[RELATIONS] = [relation.to_dict() for relation in distinct_relations(relations)]
+    _warn(annotation, "events are only read as the entities of their triggers", _lines_with("E", numbered))
+    logger.debug("%s: %d lines are ignored", annotation, len(_lines_with(("A", "M", "N", "#"), numbered)))
+    return None if len(file.errors) > num_errors else row
+
+
+def _lines_with(first: str | tuple[str, ...], numbered: Iterable[tuple[int, str]]) -> list[int]:
+    return [number for number, line in numbered if line.startswith(first)]
+
+
+def _warn(annotation: SourceFile, subject: str, numbers: list[int]) -> None:
+    if numbers:
+        logger.warning("%s: %d %s: lines %s", annotation, len(numbers), subject, numbers[:5])
+
+
+def _read_relations(
+    file: SourceFile, annotation: SourceFile, numbered: Iterable[tuple[int, str]], places: Mapping[str, int | None]
+) -> list[RowRelation]:
+    """Read the relations between entities. Those of events and of entities that are left out are left out, too."""
+    numbered = list(numbered)
+    events = {line.split("\t")[0] for _, line in numbered if line.startswith("E")}
+    num_entities = sum(place is not None for place in places.values())
+    relations: list[RowRelation] = []
+    lost = []
+    for number, line in numbered:
+        if not line.startswith(("R", "*")):
             continue
+        location = f"{annotation}, line {number}"
         with file.row():
-            entity = _read_span(line, text, f"{annotation}, line {number}")
-            if entity is None:
-                split.append(number)
-            else:
-                entities.append({"label": entity.label, "start": entity.start, "end": entity.end})
-    if split:
-        logger.warning(
-            "%s: %d discontinuous entities cannot be represented and are left out: lines %s",
-            annotation,
-            len(split),
-            split[:5],
-        )
-    logger.debug("%s: %d lines are no entities and were ignored", annotation, others)
-    return None if len(file.errors) > num_errors else {"id": file.path.stem, "text": text, "entities": entities}
+            label, pairs = _read_ends(line, location)
+            ends = {end for pair in pairs for end in pair}
+            unknown = sorted(ends - places.keys() - events)
+            if unknown:
+                raise ValueError(f"{location}: the relation {label!r} has {unknown[0]!r}, but no line has this ID")
+            if any(places.get(end) is None for end in ends):
+                lost.append(number)
+                continue
+            rows = [{"label": label, "head": places[head], "tail": places[tail]} for head, tail in pairs]
+            relations += parse_relations(rows, num_entities, location)
+    _warn(annotation, "relations of events and of discontinuous entities are left out", lost)
+    return relations
+
+
+def _read_ends(line: str, location: str) -> tuple[str, list[tuple[str, str]]]:
+    """Read the label of a relation, and the IDs of the pairs that have it. The first role of an R line is its head."""
+    if match := _RELATION.fullmatch(line):
+        label, first_role, first, second_role, second = match.groups()
+        is_reversed = (first_role, second_role) == ("Arg2", "Arg1")
+        return label, [(second, first) if is_reversed else (first, second)]
+    if match := _SYMMETRIC.fullmatch(line):
+        return match[1], list(combinations(match[2].split(), 2))
+    raise ValueError(
+        f"{location}: {line!r} is neither of the form 'R1<TAB>LABEL Arg1:T1 Arg2:T2' nor '*<TAB>LABEL T1 T2'"
+    )
 
 
 def _read_span(line: str, text: str, location: str) -> RowEntity | None:
@@ -131,8 +187,8 @@ def write_brat(
         folder: The folder to write to; it is made if need be, and must have no .txt and .ann files.
         rows: A data set annotated in any form, or rows with ``tokens`` or ``text``, and ``entities``.
         errors: What happens to rows that cannot be written, see `span_marker.data.jsonl.write_jsonl`.
-        model_version: Name of the model that predicted the entities, which becomes a note on each entity with a score,
-            beside the score. Defaults to no notes.
+        model_version: Name of the model that predicted the entities, which becomes a note on each entity and relation
+            with a score, beside the score. Defaults to no notes.
 
     Raises:
         TypeError: If a row has a value of the wrong type.
@@ -150,7 +206,7 @@ def write_brat(
             raise ValueError(f"{location}: the id {name!r} occurs twice, but names a file")
         documents[name] = _to_document(location, row, model_version)
 
-    for _ in converted_rows(rows, add, errors):
+    for _ in converted_rows(rows, add, errors, writes_relations=True):
         pass
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
@@ -164,13 +220,20 @@ def write_brat(
 
 def _to_document(location: str, row: Row, model_version: str | None) -> tuple[str, str]:
     """The text of a document, and its annotation."""
+    row = without_repetitions(row)
     text, entities = as_text(row)
     lines = []
-    for number, entity in enumerate(distinct(entities), start=1):
-        if any(character.isspace() for character in entity.label):
-            raise ValueError(f"{location}: the label {entity.label!r} has white space, which brat cannot represent")
+    for item in (*entities, *row.relations):
+        if any(character.isspace() for character in item.label):
+            raise ValueError(f"{location}: the label {item.label!r} has white space, which brat cannot represent")
+    for number, entity in enumerate(entities, start=1):
         span = text[entity.start : entity.end].translate(_LINE_END)
         lines.append(f"T{number}\t{entity.label} {entity.start} {entity.end}\t{span}\n")
         if model_version is not None and entity.score is not None:
             lines.append(f"#{number}\tAnnotatorNotes T{number}\t{f'{model_version} {entity.score:.4f}'.strip()}\n")
+    for number, relation in enumerate(row.relations, start=1):
+        lines.append(f"R{number}\t{relation.label} Arg1:T{relation.head + 1} Arg2:T{relation.tail + 1}\n")
+        if model_version is not None and relation.score is not None:
+            note = f"{model_version} {relation.score:.4f}".strip()
+            lines.append(f"#{len(entities) + number}\tAnnotatorNotes R{number}\t{note}\n")
     return text, "".join(lines)

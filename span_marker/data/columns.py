@@ -1,9 +1,10 @@
 """Annotated data sets: in which form they are, what labels they have, and how their rows are read.
 
 Annotated data comes in three forms, recognized by its columns: ``tokens`` and ``entities`` (starts and ends count
-words), ``text`` and ``entities`` (they count characters), or ``tokens`` and ``ner_tags`` (one tag per word). Lists of
-dicts and tables are made into data sets first, see `span_marker.data.in_memory`. Everything here reads rows
-alone, without a model or a tokenizer, and `span_marker.data.rows` says what is wrong with them.
+words), ``text`` and ``entities`` (they count characters), or ``tokens`` and ``ner_tags`` (one tag per word). Entities
+may have ``relations``. Lists of dicts and tables are made into data sets first, see `span_marker.data.in_memory`.
+Everything here reads rows alone, without a model or a tokenizer, and `span_marker.data.rows` says what is wrong with
+them.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from span_marker.core.labels import OUTSIDE, LabelledSpan, complete_tags
 from span_marker.core.notation import Notation, complete_labels, read_labels, read_notation, tell_renamed
 from span_marker.data.forms import FORMS, Form, check_splits, find_form
 from span_marker.data.in_memory import as_dataset
+from span_marker.data.row_relations import RELATIONS
 from span_marker.data.rows import Row, RowProblem, Unit, first_error, unknown_labels
 from span_marker.data.tags import ANY_TAGS, Tags, name_tags, read_annotation
 
@@ -185,12 +187,14 @@ class RowReader:
         dataset_name: What to call it in errors.
         tags: What its tags mean.
         classes: The labels that an entity may have; None for any.
+        has_relations: Whether it has relations between its entities.
     """
 
     form: Form
     dataset_name: str
     tags: Tags = ANY_TAGS
     classes: Sequence[str] | None = None
+    has_relations: bool = False
 
     @classmethod
     def from_dataset(
@@ -218,7 +222,7 @@ class RowReader:
         """
         form = annotation_form(dataset, dataset_name)
         if form != "tags":
-            return cls(form, dataset_name, classes=classes)
+            return cls(form, dataset_name, ANY_TAGS, classes, RELATIONS in dataset.column_names)
         names = tag_names(dataset)
         if notation is None:
 
@@ -233,9 +237,9 @@ class RowReader:
         return cls(form, dataset_name, Tags.from_labels(labels, names, notation), classes)
 
     @property
-    def columns(self) -> tuple[str, str]:
-        """The column of what is annotated, and that of the annotation."""
-        return FORMS[self.form]
+    def columns(self) -> tuple[str, ...]:
+        """The columns that are read: what is annotated, the annotation, and the relations of data that has them."""
+        return (*FORMS[self.form], RELATIONS) if self.has_relations else FORMS[self.form]
 
     @property
     def unit(self) -> Unit:
@@ -246,30 +250,34 @@ class RowReader:
         """What to call a row in errors."""
         return f"row {index} of the {self.dataset_name} data"
 
-    def examine(self, index: int, content: Any, annotation: Any) -> tuple[Row | None, list[RowProblem]]:
+    def examine(
+        self, index: int, content: Any, annotation: Any, relations: Any = None
+    ) -> tuple[Row | None, list[RowProblem]]:
         """Read a row, and find everything that is wrong with it.
 
         Args:
             index: Its number.
             content: Its words or text.
             annotation: Its entities or tags.
+            relations: Its relations; None if it has none.
 
         Returns:
             See `span_marker.data.tags.read_annotation`.
         """
         location = self.location(index)
-        row, problems = read_annotation(self.form, content, annotation, location, self.tags)
+        row, problems = read_annotation(self.form, content, annotation, location, self.tags, relations)
         if row is not None and self.classes is not None:
             problems = problems + unknown_labels(row, self.classes, location)
         return row, problems
 
-    def read(self, index: int, content: Any, annotation: Any) -> Row:
+    def read(self, index: int, content: Any, annotation: Any, relations: Any = None) -> Row:
         """Read a row, and raise its first problem.
 
         Args:
             index: Its number.
             content: Its words or text.
             annotation: Its entities or tags.
+            relations: Its relations; None if it has none.
 
         Returns:
             The row.
@@ -278,7 +286,7 @@ class RowReader:
             TypeError: If a value has the wrong type.
             ValueError: If a value is wrong.
         """
-        return first_error(*self.examine(index, content, annotation))
+        return first_error(*self.examine(index, content, annotation, relations))
 
 
 def read_columns(dataset: Dataset, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:

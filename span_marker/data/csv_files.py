@@ -18,6 +18,7 @@ from span_marker.data.forms import BOUNDS
 from span_marker.data.jsonl import read_records
 from span_marker.data.label_names import name_label, read_label_names
 from span_marker.data.row_errors import OnError
+from span_marker.data.row_relations import RELATIONS
 from span_marker.data.row_writing import annotated_rows
 from span_marker.data.text_files import SourceFile, StrPath, writing
 
@@ -204,6 +205,9 @@ def _read_record(cells: Mapping[str, str], table: _Table, location: str) -> dict
         record[annotation] = parse_cell(value, f"{location}: {table.roles[annotation]!r}")
     else:
         record[annotation] = value.split()
+    if annotation == "entities" and isinstance(record.get(RELATIONS), str):
+        relations = record.pop(RELATIONS).strip()
+        record[RELATIONS] = parse_cell(relations, f"{location}: {RELATIONS!r}") if relations else []
     if content == "tokens":
         tokens = record["tokens"].strip()
         record["tokens"] = (

@@ -13,7 +13,8 @@ from typing import Any, Literal, NamedTuple
 
 from span_marker.core.boundaries import is_inside_word
 from span_marker.data.json_records import Annotation, Record, Shape, has, read_span, row_content
-from span_marker.data.rows import RowEntity, check_list, check_text, is_list
+from span_marker.data.rows import RowEntity, check_text
+from span_marker.data.values import check_list, is_list
 
 Occurrences = Literal["all", "in-order"]
 

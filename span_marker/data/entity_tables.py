@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 from span_marker.data.copies import check_copy
 from span_marker.data.forms import BOUNDS
-from span_marker.data.rows import COLUMNS, UNITS, Kind, Row, RowEntity, check_content, check_entity, distinct, is_list
+from span_marker.data.rows import COLUMNS, UNITS, Kind, Row, RowEntity, check_content, check_entity, distinct
+from span_marker.data.values import is_list
 
 DETAILS = ("score", "span")
 ENTITY_COLUMNS = (*BOUNDS, *DETAILS)

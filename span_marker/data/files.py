@@ -20,6 +20,7 @@ from span_marker.data.inline import read_inline, write_inline
 from span_marker.data.jsonl import READ_OPTIONS, read_json, write_jsonl
 from span_marker.data.pubtator import is_pubtator, read_pubtator
 from span_marker.data.row_errors import OnError, check_on_error, report_errors
+from span_marker.data.row_relations import RELATIONS
 from span_marker.data.spacy_docs import read_docbin, write_docbin
 from span_marker.data.text_files import SourceFile, StrPath, check_path
 from span_marker.data.webanno import is_webanno, read_webanno
@@ -108,7 +109,7 @@ def read_annotations(
     encoding: str | None = None,
     errors: OnError = "raise",
 ) -> Dataset:
-    """Read annotated data into rows with ``tokens`` or ``text``, and ``entities``.
+    """Read annotated data into rows with ``tokens`` or ``text``, ``entities``, and perhaps ``relations``.
 
     Nothing is guessed: anything that cannot be read for certain is an error that names its location. Records that were
     not annotated (skipped, rejected, unfinished) are left out, and a warning says how many.
@@ -143,7 +144,8 @@ def read_annotations(
             their errors are added. Rows are counted from 0, those that are skipped included.
 
     Returns:
-        A data set with the columns ``tokens`` or ``text``, ``entities``, and others of the format.
+        A data set with the columns ``tokens`` or ``text``, ``entities``, ``relations`` if the file has any, and
+        others of the format.
 
     Raises:
         TypeError: If ``path`` is not a path, or the first wrong value in the file has the wrong type.
@@ -271,7 +273,7 @@ def _extend_to_graphemes(rows: Sequence[dict[str, Any]], path: Path) -> None:
 
 
 def _to_dataset(rows: Sequence[dict[str, Any]], path: Path, reason: str) -> Dataset:
-    """Make a data set of rows that have all words, or all texts. Columns that some lack are None there."""
+    """Make a data set of rows that have all words, or all texts. Columns that some lack are None, relations []."""
     from datasets import Dataset, Features, List, Value  # takes long to import
 
     if not rows:
@@ -280,12 +282,16 @@ def _to_dataset(rows: Sequence[dict[str, Any]], path: Path, reason: str) -> Data
     other = next((index for index, kind in enumerate(kinds) if kind != kinds[0]), None)
     if other is not None:
         raise ValueError(f"{path}: row {other} has {kinds[other]!r}, but row 0 has {kinds[0]!r}: split the file")
-    names = [name for name in dict.fromkeys(name for row in rows for name in row) if name != "entities"] + ["entities"]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    names.sort(key=lambda name: (name == "entities") + 2 * (name == RELATIONS))
     columns = {name: [row.get(name) for row in rows] for name in names}
+    if RELATIONS in columns:
+        columns[RELATIONS] = [[] if relations is None else relations for relations in columns[RELATIONS]]
     features = {
         "tokens": List(Value("string")),
         "text": Value("string"),
         "entities": List({"label": Value("string"), "start": Value("int64"), "end": Value("int64")}),
+        RELATIONS: List({"label": Value("string"), "head": Value("int64"), "tail": Value("int64")}),
     }
     for name in columns.keys() - features.keys():
         try:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from span_marker.data.rows import RowEntity, check_entity, is_list
+from span_marker.data.row_relations import RowRelation, distinct_relations, parse_relations
+from span_marker.data.rows import RowEntity, check_entity
+from span_marker.data.values import is_list
+
+SHOWN_IDS = 10
+"""How many IDs of entities an error has."""
 
 
 class Annotation(NamedTuple):
@@ -14,10 +19,12 @@ class Annotation(NamedTuple):
     Attributes:
         entities: The entities.
         annotator: Names of the annotator, such as number and address; empty if the shape has no names.
+        relations: The relations between the entities; None if the record has no place for them.
     """
 
     entities: list[RowEntity]
     annotator: frozenset[str] = frozenset()
+    relations: Sequence[RowRelation] | None = None
 
 
 class Record(NamedTuple):
@@ -156,3 +163,38 @@ def annotator_names(annotator: Any) -> frozenset[str]:
     """List the number and the address of an annotator; a record may have either or both."""
     values = [annotator.get("id"), annotator.get("email")] if isinstance(annotator, Mapping) else [annotator]
     return frozenset(str(value) for value in values if value is not None)
+
+
+def read_ends(
+    relations: Sequence[tuple[Any, Any, Any]], places: Mapping[Any, Sequence[int]], num_entities: int, location: str
+) -> list[RowRelation]:
+    """Read relations whose ends are named by the IDs of entities.
+
+    Args:
+        relations: Label, and the IDs of head and tail, of each relation.
+        places: The entities of each ID, as indices. A region with several labels is several entities.
+        num_entities: Number of entities of the record.
+        location: What to call the record in errors.
+
+    Returns:
+        The relations, each once. Those of several entities with one ID are relations of each of them.
+
+    Raises:
+        TypeError: If a label is not a string.
+        ValueError: If there is no entity with an ID, a label is missing, or both ends are the same.
+    """
+    rows = []
+    for index, (label, *ends) in enumerate(relations):
+        for name, end in zip(("head", "tail"), ends, strict=True):
+            if end not in places:
+                raise ValueError(
+                    f"{location}: relation {index} ({label!r}) has the {name} {end!r}, which is the ID of no entity: "
+                    f"{list(places)[:SHOWN_IDS]!r} are"
+                )
+        rows += [{"label": label, "head": head, "tail": tail} for head in places[ends[0]] for tail in places[ends[1]]]
+    return distinct_relations(parse_relations(rows, num_entities, location))
+
+
+def ids_of(items: Sequence[Mapping[str, Any]], name: str) -> dict[Any, list[int]]:
+    """The index of each item by its ID; those without one have none."""
+    return {item[name]: [index] for index, item in enumerate(items) if item.get(name) is not None}

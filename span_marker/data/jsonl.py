@@ -15,10 +15,11 @@ from span_marker.core.offsets import OffsetUnit, check_offset_unit, convert_offs
 from span_marker.core.surrogates import has_surrogates, readable
 from span_marker.data.annotation_tools import find_shape, is_ner_annotator
 from span_marker.data.file_tags import resolve_tags
-from span_marker.data.json_records import Annotation, Record, Shape
+from span_marker.data.json_records import Annotation, Record, Shape, has
 from span_marker.data.json_writing import row_to_json, write_json
 from span_marker.data.label_names import read_label_names
 from span_marker.data.row_errors import OnError
+from span_marker.data.row_relations import RELATIONS
 from span_marker.data.row_writing import converted_rows
 from span_marker.data.rows import PREDICTED, Row, parse_row
 from span_marker.data.text_files import SourceFile, StrPath
@@ -93,12 +94,22 @@ def read_records(
                     raise _several(f"{location} and {before}", [other, annotation])
             if record.tags is not None:
                 tags[len(rows)] = location, record.tags
-            rows.append({**record.content, "entities": [entity.to_dict() for entity in annotation.entities]})
+            rows.append({**record.content, **_annotation_columns(annotation)})
+            is_named = annotation.relations is not None or RELATIONS in record.ignored
+            if not is_named and has(value, RELATIONS) and value[RELATIONS]:
+                notes.ignored.setdefault(RELATIONS, []).append(place)
     if unused and notes.num_records:
         raise ValueError(f"{file}: {', '.join(sorted(unused))} would change nothing: no record has such a choice")
     notes.report(file)
     wrong = _resolve_tags(rows, tags, file)
     return [row for index, row in enumerate(rows) if index not in wrong]
+
+
+def _annotation_columns(annotation: Annotation) -> dict[str, Any]:
+    columns = {"entities": [entity.to_dict() for entity in annotation.entities]}
+    if annotation.relations is not None:
+        columns[RELATIONS] = [relation.to_dict() for relation in annotation.relations]
+    return columns
 
 
 @dataclass
@@ -288,7 +299,8 @@ def write_jsonl(
             ``codepoint`` for words.
     """
     check_offset_unit(offsets)
-    write_json(path, converted_rows(rows, partial(_to_line, offsets=offsets), errors, allow_surrogates=True))
+    convert = partial(_to_line, offsets=offsets)
+    write_json(path, converted_rows(rows, convert, errors, allow_surrogates=True, writes_relations=True))
 
 
 def _to_line(index: int, columns: Mapping[str, Any], row: Row, offsets: OffsetUnit) -> str:
@@ -302,4 +314,8 @@ def _to_line(index: int, columns: Mapping[str, Any], row: Row, offsets: OffsetUn
     for entity, given, start, end in zip(row.entities, columns["entities"], bounds[::2], bounds[1::2], strict=True):
         others = {name: value for name, value in given.items() if name not in REPEATED}
         entities.append({**entity._replace(start=start, end=end).to_dict(), **others})
-    return row_to_json({**columns, "entities": entities}, location)
+    relations = {}
+    if columns.get(RELATIONS) is not None:
+        pairs = zip(columns[RELATIONS], row.relations, strict=True)
+        relations = {RELATIONS: [{**given, **relation.to_dict()} for given, relation in pairs]}
+    return row_to_json({**columns, "entities": entities, **relations}, location)

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from span_marker.data.rows import as_whole, is_list, is_whole
 from span_marker.data.text_files import SourceFile
+from span_marker.data.values import as_whole, is_list, is_whole
 
 
 def read_label_names(labels: Any) -> dict[int, str] | None:

@@ -1,14 +1,15 @@
 """Label Studio's exports, JSON and JSON_MIN: which results are entities, and of which field of the task.
 
 A task has fields, and an annotation has results of several controls. Results of a ``Labels`` control are entities of
-the field that they point to. Attributes of a region (``Choices``, ``TextArea`` or ``Rating`` with its ID) and relations
-are not, and are named in a warning. Neither export has the configuration of the project, which says what field a
+the field that they point to, and results of type ``relation`` are relations between them. Attributes of a region
+(``Choices``, ``TextArea`` or ``Rating`` with its ID) are neither, and are named in a warning.
+Neither export has the configuration of the project, which says what field a
 ``to_name`` shows: it is the field of this name, or else the one that the copies of the spans are from.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from span_marker.core.offsets import convert_offsets
@@ -20,12 +21,17 @@ from span_marker.data.json_records import (
     dicts,
     has,
     pick_field,
+    read_ends,
     read_span,
     row_content,
 )
-from span_marker.data.rows import RowEntity, as_whole, is_list
+from span_marker.data.row_relations import RowRelation
+from span_marker.data.rows import RowEntity
+from span_marker.data.values import as_whole, is_list
 
 _META_OF_MIN = {"id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time", "agreement"}
+_RELATION = "relation"
+_PAIRS = {"right": [(0, 1)], "left": [(1, 0)], "bi": [(0, 1), (1, 0)]}
 _REGION = {"start", "end", "text", "labels", "startOffset", "endOffset", "globalOffsets"}
 
 
@@ -36,6 +42,7 @@ class _Result(NamedTuple):
     target: Any  # to_name; None in JSON_MIN
     kind: str  # such as "labels"
     value: Any
+    region: Any = None  # its ID
 
     @property
     def name(self) -> str:
@@ -81,13 +88,18 @@ def read_label_studio(
     for item in items:
         if item.get("was_cancelled") or item.get("skipped"):
             continue
+        given = dicts(item.get("result"), "result", location)
         results = [
-            _Result(result.get("from_name"), result.get("to_name"), _kind(result, location), result.get("value"))
-            for result in dicts(item.get("result"), "result", location)
+            _Result(result.get("from_name"), result.get("to_name"), kind, result.get("value"), result.get("id"))
+            for result in given
+            if (kind := _kind(result, location)) != _RELATION
         ]
         entities, others = _read_results(results, fields, name, _Choice(field, _names(control)), location)
-        annotations.append(Annotation(entities, annotator_names(item.get("completed_by"))))
-        passed += others
+        found = [result for result in given if result.get("type") == _RELATION]
+        relations, lost = _read_relations(found, entities, {result.region for result in results}, location)
+        spans = [entity for _, entity in entities]
+        annotations.append(Annotation(spans, annotator_names(item.get("completed_by")), relations or None))
+        passed += [*others, *lost]
     reason = "were skipped" if items else "have no annotation"
     return Record(
         row_content(fields[name], {**record, "row_id": fields.get("row_id")}),
@@ -121,7 +133,7 @@ def read_label_studio_min(
     task = record.get("id")
     return Record(
         row_content(fields[name], record),
-        [Annotation(entities, annotator_names(record.get("annotator")))],
+        [Annotation([entity for _, entity in entities], annotator_names(record.get("annotator")))],
         task=None if task is None else str(task),
         ignored=tuple(dict.fromkeys(passed)),
     )
@@ -150,14 +162,14 @@ def _kind(result: Mapping[str, Any], location: str) -> str:
 
 def _read_results(
     results: Sequence[_Result], fields: Mapping[str, Any], name: str, choice: _Choice, location: str
-) -> tuple[list[RowEntity], list[str]]:
-    """Read the entities of one field, and name the results that are none of them."""
+) -> tuple[list[tuple[Any, RowEntity]], list[str]]:
+    """Read the entities of one field with the IDs of their regions, and name the results that are none of them."""
     passed = [result.name for result in results if not result.kind.endswith("labels")]
     groups: dict[tuple[str, str], list[_Result]] = {}
     for result in results:
         if result.kind.endswith("labels"):
             groups.setdefault((str(result.control), str(result.target)), []).append(result)
-    entities: list[RowEntity] = []
+    entities: list[tuple[Any, RowEntity]] = []
     read: dict[str, None] = {}
     for (control, _), group in groups.items():
         if choice.controls is not None and control not in choice.controls:
@@ -174,12 +186,42 @@ def _read_results(
             continue
         read[control] = None
         regions = _in_code_points(group, fields[name])
-        entities += [entity for result in regions for entity in _read_region(result, fields[name], location)]
+        entities += [
+            (result.region, entity) for result in regions for entity in _read_region(result, fields[name], location)
+        ]
     if len(read) > 1 and choice.controls is None:
         raise ValueError(
             f"{location}: the controls {list(read)} all have labels: pass control= with one of them, or with a list"
         )
     return entities, passed
+
+
+def _read_relations(
+    results: Sequence[Mapping[str, Any]],
+    entities: Sequence[tuple[Any, RowEntity]],
+    regions: Collection[Any],
+    location: str,
+) -> tuple[list[RowRelation], list[str]]:
+    """Read the relations between entities, and name those that have no label or lead to regions that are not read."""
+    places: dict[Any, list[int]] = {}
+    for index, (region, _) in enumerate(entities):
+        if region is not None:
+            places.setdefault(region, []).append(index)
+    ends, lost = [], []
+    for result in results:
+        labels = result.get("labels") or []
+        if not is_list(labels):
+            raise TypeError(f"{location}: the 'labels' of a relation must be a list, not {labels!r}")
+        pair, direction = (result.get("from_id"), result.get("to_id")), result.get("direction") or "right"
+        if direction not in _PAIRS:
+            raise ValueError(f"{location}: the 'direction' of a relation must be one of {[*_PAIRS]}, not {direction!r}")
+        if not labels:
+            lost.append("relation without a label")
+        elif any(end in regions and end not in places for end in pair):
+            lost.append("relation of a region that is not read")
+        else:
+            ends += [(label, *(pair[end] for end in order)) for label in labels for order in _PAIRS[direction]]
+    return read_ends(ends, places, len(entities), location), lost
 
 
 def _field_of(group: Sequence[_Result], fields: Mapping[str, Any], name: str, choice: _Choice, location: str) -> str:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from span_marker.data.rows import is_list
+from span_marker.data.values import is_list
 
 _WORDS = ("tokens", "words", "token", "sentence", "text", "tokenized_text")
 _TAGS = ("ner_tags", "tags", "labels", "ner", "ner_labels", "label", "targets", "iob", "bio")

@@ -10,6 +10,7 @@ from span_marker.core.surrogates import SURROGATES
 from span_marker.data.columns import RowReader, is_dataset, read_columns
 from span_marker.data.in_memory import as_dataset, is_table
 from span_marker.data.row_errors import OnError, RowError, check_on_error, report_errors
+from span_marker.data.row_relations import RELATIONS
 from span_marker.data.rows import COLUMNS, Row, parse_row
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def converted_rows(
     errors: OnError = "raise",
     *,
     allow_surrogates: bool = False,
+    writes_relations: bool = False,
 ) -> Iterator[Converted]:
     """Convert annotated rows to what a file has of them, one after the other.
 
@@ -43,6 +45,7 @@ def converted_rows(
         errors: What happens to rows that are wrong or that ``convert`` refuses: ``raise`` raises the first error at
             once, ``skip`` warns of them at the end, and a list gets the errors at the end.
         allow_surrogates: Whether texts, words and labels may have lone surrogates.
+        writes_relations: Whether ``convert`` keeps the relations of rows. A warning counts those that it does not keep.
 
     Yields:
         What ``convert`` returns.
@@ -54,6 +57,7 @@ def converted_rows(
     check_on_error(errors)
     values, read = _rows_to_write(rows)
     found: list[RowError] = []
+    num_relations = 0
     for index, value in enumerate(values):
         try:
             columns, row = read(index, value)
@@ -65,7 +69,13 @@ def converted_rows(
                 raise
             found.append(error)
             continue
+        num_relations += 0 if writes_relations else len(row.relations)
         yield converted
+    if num_relations:
+        logger.warning(
+            "%d relations are not written, since the format has none: JSON lines, brat, DocBin and tasks have them",
+            num_relations,
+        )
     report_errors(found, errors, "the rows to write")
 
 
@@ -81,14 +91,17 @@ def _rows_to_write(rows: Any) -> tuple[Iterable[Any], Callable[[int, Any], tuple
     if not is_dataset(rows):
         return rows, read_dict
     reader, names = RowReader.from_dataset(rows, "annotated"), list(rows.column_names)
-    if reader.form == "tags" and "text" in names:
+    left_out = {"ner_tags", "text", RELATIONS} if reader.form == "tags" else set()
+    if "text" in left_out & {*names}:
         logger.warning("The column 'text' is not written: entities of rows with 'tokens' count words.")
+    if RELATIONS in left_out & {*names}:
+        logger.warning("The column %r is not written: rows with 'ner_tags' have no list of entities.", RELATIONS)
 
     def read_values(index: int, values: Any) -> tuple[dict[str, Any], Row]:
         columns = dict(zip(names, values, strict=True))
         row = reader.read(index, *(columns[name] for name in reader.columns))
         if reader.form == "tags":
-            columns = {name: value for name, value in columns.items() if name not in ("ner_tags", "text")}
+            columns = {name: value for name, value in columns.items() if name not in left_out}
             columns["entities"] = [entity.to_dict() for entity in row.entities]
         return columns, row
 
@@ -96,7 +109,8 @@ def _rows_to_write(rows: Any) -> tuple[Iterable[Any], Callable[[int, Any], tuple
 
 
 def _check_surrogates(row: Row, location: str) -> None:
-    for name, text in ((COLUMNS[row.kind], "".join(row.content)), *(("label", e.label) for e in row.entities)):
+    labels = (("label", item.label) for item in (*row.entities, *row.relations))
+    for name, text in ((COLUMNS[row.kind], "".join(row.content)), *labels):
         match = None if text.isascii() else SURROGATES.search(text)
         if match:
             raise ValueError(

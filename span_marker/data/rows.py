@@ -1,7 +1,8 @@
 """Annotated rows: what a row may hold, and the one reader that says what is wrong with it.
 
 A row has words (``tokens``) or a text (``text``), and its entities: dicts with ``label``, ``start`` and ``end``, which
-count words or characters, ends exclusive. Predictions are read as entities, too. Values of the wrong type raise
+count words or characters, ends exclusive. Rows with entities may have ``relations`` between them, too, see
+`span_marker.data.row_relations`. Predictions are read as entities, too. Values of the wrong type raise
 `TypeError`, wrong values raise `ValueError`; nothing is repaired, except that an entity of a text has all of each
 grapheme that it touches (`span_marker.core.graphemes`), and that 3.0 is a whole number: tables make floats of a column
 of numbers as soon as one of them is missing, or is a float. `span_marker.data.tags` reads rows with tags.
@@ -11,13 +12,22 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import accumulate
-from numbers import Integral, Real
-from typing import Any, Literal, NamedTuple, TypeGuard
+from numbers import Real
+from typing import Any, Literal, NamedTuple
 
 from span_marker.core.graphemes import whole_spans
 from span_marker.core.labels import OUTSIDE, LabelledSpan
 from span_marker.data.copies import check_span
 from span_marker.data.forms import FORMS, find_form
+from span_marker.data.row_relations import (
+    RELATIONS,
+    RelationKind,
+    RowRelation,
+    distinct_relations,
+    move_relations,
+    read_relations,
+)
+from span_marker.data.values import as_whole, check_list, is_list
 
 Kind = Literal["words", "text"]
 Unit = Literal["words", "characters"]
@@ -56,11 +66,13 @@ class Row(NamedTuple):
         kind: What it has, words or a text.
         content: The words or the text.
         entities: The entities, in the order of the row.
+        relations: The relations, in the order of the row: their indices count ``entities``.
     """
 
     kind: Kind
     content: Any
     entities: list[RowEntity]
+    relations: tuple[RowRelation, ...] = ()
 
     @property
     def unit(self) -> Unit:
@@ -81,23 +93,25 @@ class RowProblem(NamedTuple):
         error: What reading the row raises.
         start: First word or character of the part that it is about; None if it is about the whole row, or unknown.
         end: The one after the last.
-        label: Label of the entity that it is about.
+        label: Label of the entity or the relation that it is about.
         entity: Index of this entity in the list of the row; of one with an unknown label, among those that were read.
+        relation: Index of this relation in the list of the row.
     """
 
-    kind: Literal["malformed-row", "malformed-entity", "tag-count", "unknown-tag", "unknown-label"]
+    kind: Literal["malformed-row", "malformed-entity", "tag-count", "unknown-tag", "unknown-label"] | RelationKind
     error: TypeError | ValueError
     start: int | None = None
     end: int | None = None
     label: str | None = None
     entity: int | None = None
+    relation: int | None = None
 
 
 def parse_row(row: Any, location: str) -> Row:
     """Read a row with entities or predictions.
 
     Args:
-        row: A dict with ``tokens`` or ``text``, and ``entities``.
+        row: A dict with ``tokens`` or ``text``, ``entities``, and perhaps ``relations``.
         location: What to call the row in errors, such as ``row 3``.
 
     Returns:
@@ -119,10 +133,12 @@ def parse_row(row: Any, location: str) -> Row:
     if form == "tags":
         raise ValueError(f"{location} has 'ner_tags', which say nothing without the other rows: pass a Dataset of all")
     content, entities = (row[column] for column in FORMS[form])
-    return first_error(*read_row(form, content, entities, location))
+    return first_error(*read_row(form, content, entities, location, row.get(RELATIONS)))
 
 
-def read_row(kind: Kind, content: Any, entities: Any, location: str) -> tuple[Row | None, list[RowProblem]]:
+def read_row(
+    kind: Kind, content: Any, entities: Any, location: str, relations: Any = None
+) -> tuple[Row | None, list[RowProblem]]:
     """Read a row with entities, and find everything that is wrong with it.
 
     Args:
@@ -130,28 +146,35 @@ def read_row(kind: Kind, content: Any, entities: Any, location: str) -> tuple[Ro
         content: The words or the text.
         entities: A list of dicts, see `check_entity`.
         location: What to call the row in errors.
+        relations: A list of dicts, see `span_marker.data.row_relations.check_relation`; None if it has no relations.
 
     Returns:
-        The row, with those entities that could be read, or None if it is not a row at all; and its problems.
+        The row, with those entities that could be read and the relations between them, or None if it is not a row at
+        all; and its problems.
     """
     try:
         check_content(kind, content, location)
         entities = check_list(entities, f"{location}: 'entities'")
+        found, wrong = read_relations(relations, len(entities), location)
     except TypeError as error:
         return None, [RowProblem("malformed-row", error)]
     row = Row(kind, content, [])
     problems = []
+    places: list[int | None] = []
     for index, entity in enumerate(entities):
+        places.append(None)
         try:
             read = check_entity(entity, len(content), row.unit, location)
             check_span(content, read.start, read.end, entity.get("span"), location)
+            places[-1] = len(row.entities)
             row.entities.append(read)
         except (TypeError, ValueError) as error:
             problems.append(RowProblem("malformed-entity", error, *_readable_fields(entity), index))
     if kind == "text":
-        places = whole_spans(content, [entity[1:3] for entity in row.entities])
-        row.entities[:] = [RowEntity(old[0], *new, old[3]) for old, new in zip(row.entities, places, strict=True)]
-    return row, problems
+        whole = whole_spans(content, [entity[1:3] for entity in row.entities])
+        row.entities[:] = [RowEntity(old[0], *new, old[3]) for old, new in zip(row.entities, whole, strict=True)]
+    problems += [RowProblem(kind, error, label=label, relation=index) for kind, error, label, index in wrong]
+    return row._replace(relations=tuple(move_relations(found, places))), problems
 
 
 def _readable_fields(entity: Any) -> tuple[int | None, int | None, str | None]:
@@ -218,42 +241,6 @@ def check_text(text: Any, name: str) -> None:
     """
     if not isinstance(text, str):
         raise TypeError(f"{name} must be a string, not {type(text).__name__}")
-
-
-def check_list(value: Any, name: str) -> Sequence[Any]:
-    """Check that a value is a list or a tuple, and return it."""
-    if not is_list(value):
-        raise TypeError(f"{name} must be a list, not {type(value).__name__}")
-    return value
-
-
-def is_list(value: Any) -> bool:
-    """Tell whether a value is a list or a tuple."""
-    return isinstance(value, (list, tuple))
-
-
-def is_whole(value: Any) -> TypeGuard[int]:
-    """Tell whether a value is a whole number, of Python or of NumPy; a bool is not."""
-    return type(value) is int or (isinstance(value, Integral) and not isinstance(value, bool))
-
-
-def as_whole(value: Any) -> int | None:
-    """Read a whole number, which may be a float without a fraction.
-
-    Args:
-        value: The value.
-
-    Returns:
-        The number; None if it is none.
-
-    Example:
-        >>> as_whole(3.0), as_whole(3.5), as_whole("3"), as_whole(True)
-        (3, None, None, None)
-    """
-    if is_whole(value):
-        return int(value)
-    is_float = isinstance(value, Real) and not isinstance(value, (bool, Integral))
-    return int(value) if is_float and float(value).is_integer() else None
 
 
 def check_entity(entity: Any, length: int, unit: Unit, location: str) -> RowEntity:
@@ -352,6 +339,15 @@ def distinct(entities: Iterable[RowEntity]) -> list[RowEntity]:
     for entity in entities:
         kept.setdefault(entity[:3], entity)
     return sorted(kept.values(), key=lambda entity: (entity.start, -entity.end, entity.label))
+
+
+def without_repetitions(row: Row) -> Row:
+    """Return a row with its `distinct` entities, and the relations between them, each once."""
+    entities = distinct(row.entities)
+    index = {entity[:3]: place for place, entity in enumerate(entities)}
+    places = [index[entity[:3]] for entity in row.entities]
+    relations = distinct_relations(move_relations(row.relations, places))
+    return row._replace(entities=entities, relations=tuple(relations))
 
 
 def as_text(row: Row) -> tuple[str, list[RowEntity]]:

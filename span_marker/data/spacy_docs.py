@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from span_marker.core.labels import LabelledSpan, have_overlap
 from span_marker.data.row_errors import OnError
+from span_marker.data.row_relations import RELATIONS
 from span_marker.data.row_writing import converted_rows
-from span_marker.data.rows import Row, RowEntity, Unit, distinct, parse_row
+from span_marker.data.rows import Row, RowEntity, Unit, parse_row, without_repetitions
+from span_marker.data.spacy_relations import has_relations, read_relations_of, set_relations
 from span_marker.data.text_files import SourceFile, StrPath
 
 if TYPE_CHECKING:
@@ -100,7 +102,7 @@ def read_docbin(file: SourceFile, spans_key: str | None = None) -> list[dict[str
         spans_key: Read the group ``Doc.spans[spans_key]`` instead of ``Doc.ents``.
 
     Returns:
-        Rows with entities.
+        Rows with entities, and with relations where ``Doc._.rel`` has them, see `span_marker.data.spacy_relations`.
 
     Raises:
         ValueError: If the file is not a DocBin, or no document has the group.
@@ -126,8 +128,11 @@ def read_docbin(file: SourceFile, spans_key: str | None = None) -> list[dict[str
         spans = doc.ents if spans_key is None else doc.spans.get(spans_key, ())
         entities = [{"label": span.label_, "start": span.start_char, "end": span.end_char} for span in spans]
         with file.row():
-            row = parse_row({"text": doc.text, "entities": entities}, f"{path}, row {index}")
+            relations = read_relations_of(doc, spans, f"{path}, row {index}")
+            row = parse_row({"text": doc.text, "entities": entities, RELATIONS: relations}, f"{path}, row {index}")
             rows.append({"text": doc.text, "entities": [entity.to_dict() for entity in row.entities]})
+            if relations is not None:
+                rows[-1][RELATIONS] = [relation.to_dict() for relation in row.relations]
     return rows
 
 
@@ -140,8 +145,8 @@ def to_docs(
     """Make spaCy documents of rows, one after the other.
 
     Words become tokens, with single spaces between them; a text is split into tokens by ``nlp``. Entities become
-    ``Doc.ents``, and their scores ``Span._.score``. With ``spans_key``, they become ``Doc.spans[spans_key]``, and their
-    scores its ``attrs["scores"]``, as spaCy's span categorizer stores them.
+    ``Doc.ents``, their scores ``Span._.score``, and relations ``Doc._.rel``, see
+    `span_marker.data.spacy_relations`. With ``spans_key``, entities become ``Doc.spans[spans_key]``, and their scores its ``attrs["scores"]``, as spaCy's span categorizer stores them.
 
     Args:
         rows: A data set annotated in any form, or rows with ``tokens`` or ``text``, and ``entities``.
@@ -160,7 +165,8 @@ def to_docs(
     """
     spacy = import_spacy()
     nlp = nlp or spacy.blank("xx")
-    return converted_rows(rows, partial(_to_doc, nlp=nlp, spans_key=spans_key), errors)
+    convert = partial(_to_doc, nlp=nlp, spans_key=spans_key)
+    return converted_rows(rows, convert, errors, writes_relations=True)
 
 
 def _to_doc(index: int, columns: Mapping[str, Any], row: Row, nlp: Language, spans_key: str | None) -> Doc:
@@ -173,10 +179,14 @@ def _to_doc(index: int, columns: Mapping[str, Any], row: Row, nlp: Language, spa
         doc = tokens.Doc(nlp.vocab, words=list(row.content), spaces=spaces[:-1] + [False] * bool(spaces))
     else:
         doc = nlp.make_doc(row.content)
-    entities = distinct(row.entities)
+    row = without_repetitions(row)
+    entities = row.entities
     if spans_key is None and have_overlap(LabelledSpan(*entity[:3]) for entity in entities):
         raise ValueError(f"{location} has entities that overlap, which Doc.ents cannot represent: pass spans_key=")
-    set_spans(doc, [(_span(doc, entity, row.unit, location), entity.score) for entity in entities], spans_key)
+    spans = [_span(doc, entity, row.unit, location) for entity in entities]
+    set_spans(doc, [(span, entity.score) for span, entity in zip(spans, entities, strict=True)], spans_key)
+    if columns.get(RELATIONS) is not None:
+        set_relations(doc, spans, row.relations, location)
     return doc
 
 
@@ -212,4 +222,5 @@ def write_docbin(
     """
     docs = list(to_docs(rows, nlp, spans_key, errors))
     has_scores = any(span.has_extension(SCORE) and span._.get(SCORE) is not None for doc in docs for span in doc.ents)
-    import_spacy().tokens.DocBin(docs=docs, store_user_data=has_scores).to_disk(path)
+    has_data = has_scores or any(has_relations(doc) for doc in docs)
+    import_spacy().tokens.DocBin(docs=docs, store_user_data=has_data).to_disk(path)

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 from span_marker.core.labels import detect_scheme, tags_to_entities
 from span_marker.core.notation import Notation
 from span_marker.data.forms import Form
-from span_marker.data.rows import Row, RowProblem, as_whole, check_content, check_list, read_row
+from span_marker.data.rows import Row, RowProblem, check_content, read_row
+from span_marker.data.values import as_whole, check_list
 
 IGNORED = (-100, -1)
 """Integers that mark words without annotation in other libraries."""
@@ -89,7 +90,7 @@ def read_tags(words: Any, tags: Any, meaning: Tags, location: str) -> tuple[Row 
 
 
 def read_annotation(
-    form: Form, content: Any, annotation: Any, location: str, meaning: Tags = ANY_TAGS
+    form: Form, content: Any, annotation: Any, location: str, meaning: Tags = ANY_TAGS, relations: Any = None
 ) -> tuple[Row | None, list[RowProblem]]:
     """Read a row in any form, and find everything that is wrong with it.
 
@@ -99,13 +100,14 @@ def read_annotation(
         annotation: Its entities or tags.
         location: What to call the row in errors.
         meaning: What tags mean.
+        relations: Its relations; None if it has none. They refer to entities, so tags have none.
 
     Returns:
         See `span_marker.data.rows.read_row` and `read_tags`.
     """
     if form == "tags":
         return read_tags(content, annotation, meaning, location)
-    return read_row(form, content, annotation, location)
+    return read_row(form, content, annotation, location, relations)
 
 
 def name_tags(words: Any, tags: Any, meaning: Tags, location: str) -> tuple[list[str] | None, list[RowProblem]]:

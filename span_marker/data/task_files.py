@@ -8,14 +8,19 @@ annotation as text beside the predictions.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
 from span_marker.core.offsets import OffsetUnit, check_offset_unit, convert_offsets
 from span_marker.data.brat import write_brat
 from span_marker.data.json_writing import row_to_json, write_json
-from span_marker.data.rows import RowEntity, as_text, parse_row
+from span_marker.data.prodigy import relation_fields
+from span_marker.data.row_relations import RELATIONS, RowRelation
+from span_marker.data.rows import RowEntity, as_text, parse_row, without_repetitions
 from span_marker.data.text_files import StrPath
+
+logger = logging.getLogger(__name__)
 
 Tool = Literal["label-studio", "prodigy", "doccano", "argilla", "brat"]
 
@@ -35,6 +40,7 @@ class Task(NamedTuple):
         annotated: The annotated entities, in units of the tool; None if nobody annotated the text.
         predicted: The predicted entities; None if there are no predictions.
         model_version: Name of the model; None if unknown.
+        relations: The relations between the annotated entities, and between the predicted ones, by their columns.
     """
 
     identity: Any
@@ -42,6 +48,7 @@ class Task(NamedTuple):
     annotated: list[RowEntity] | None
     predicted: list[RowEntity] | None
     model_version: str | None
+    relations: Mapping[str, Sequence[RowRelation]]
 
     @property
     def score(self) -> float | None:
@@ -59,6 +66,11 @@ class Task(NamedTuple):
     def shown(self) -> list[RowEntity]:
         """What a tool begins with that has no place for predictions: the annotation, or else the predictions."""
         return (self.predicted or []) if self.annotated is None else self.annotated
+
+    @property
+    def shown_relations(self) -> Sequence[RowRelation]:
+        """The relations between the entities that are shown."""
+        return self.relations["predictions" if self.annotated is None else "entities"]
 
 
 def write_tasks(
@@ -78,7 +90,9 @@ def write_tasks(
         path: The file: JSON for ``label-studio`` and ``argilla``, JSON Lines for ``prodigy`` and ``doccano``; for
             ``brat`` a folder.
         rows: Rows with ``tokens`` or ``text``, and ``predictions``, as ``predict`` returns them; with ``entities``,
-            which are annotated; or with both, to have the suggestion beside the annotation.
+            which are annotated; or with both, to have the suggestion beside the annotation. ``relations`` are those of
+            the ``entities``, or else of the ``predictions``, which may have their own: a dict with ``entities`` and
+            ``relations``.
         tool: The tool: ``label-studio``, ``prodigy``, ``doccano``, ``argilla`` or ``brat``.
         model_version: Name of the model, which the tool shows.
         offsets: What places in the file count: ``codepoint``, as these tools do, or ``utf-16`` for Label Studio before
@@ -99,8 +113,24 @@ def write_tasks(
         write_brat(path, map(_to_brat, tasks), model_version=model_version or "")
         return
     convert = _TOOLS[tool]
-    records = (row_to_json(convert(task), f"row {index}") for index, task in enumerate(tasks))
-    write_json(path, records, as_array=tool in ("label-studio", "argilla"))
+    num_lost = 0
+
+    def records() -> Iterator[str]:
+        nonlocal num_lost
+        for index, task in enumerate(tasks):
+            if offsets != "codepoint" and tool == "prodigy" and task.shown_relations:
+                raise ValueError(f"row {index} has relations: offsets={offsets!r} must be 'codepoint' for Prodigy")
+            num_lost += sum(map(len, task.relations.values())) - len(_written_relations(task, tool))
+            yield row_to_json(convert(task), f"row {index}")
+
+    write_json(path, records(), as_array=tool in ("label-studio", "argilla"))
+    if num_lost:
+        logger.warning("%d relations are not written: %s has no place for them", num_lost, tool)
+
+
+def _written_relations(task: Task, tool: Tool) -> Sequence[RowRelation]:
+    both = [*task.relations["entities"], *task.relations["predictions"]]
+    return both if tool == "label-studio" else [] if tool == "argilla" else task.shown_relations
 
 
 def _read_tasks(rows: Iterable[Mapping[str, Any]], model_version: str | None, offsets: OffsetUnit) -> Iterator[Task]:
@@ -112,11 +142,17 @@ def _read_tasks(rows: Iterable[Mapping[str, Any]], model_version: str | None, of
         if not given:
             raise ValueError(f"{location} has neither 'predictions' nor 'entities': add one of them, such as []")
         text, found = "", {}
+        relations: dict[str, Sequence[RowRelation]] = {"entities": (), "predictions": ()}
         for name, entities in given.items():
-            text, read = as_text(parse_row({**columns, "entities": entities}, f"{location}: {name!r}"))
-            found[name] = _recount(text, read, offsets)
+            others = columns.get(RELATIONS) if name == next(iter(given)) else None
+            if isinstance(entities, Mapping):  # of a model with relations
+                entities, others = entities.get("entities"), entities.get(RELATIONS)
+            row = parse_row({**columns, "entities": entities, RELATIONS: others}, f"{location}: {name!r}")
+            row = without_repetitions(row) if row.relations else row  # ends are told by place and label
+            text, read = as_text(row)
+            found[name], relations[name] = _recount(text, read, offsets), row.relations
         identity = index if columns.get("id") is None else columns["id"]
-        yield Task(identity, text, found.get("entities"), found.get("predictions"), model_version)
+        yield Task(identity, text, found.get("entities"), found.get("predictions"), model_version, relations)
 
 
 def _recount(text: str, entities: Sequence[RowEntity], offsets: OffsetUnit) -> list[RowEntity]:
@@ -130,14 +166,14 @@ def _recount(text: str, entities: Sequence[RowEntity], offsets: OffsetUnit) -> l
 def _to_label_studio(task: Task) -> dict[str, Any]:
     record: dict[str, Any] = {"data": {"text": task.text, ROW_ID: task.identity}}
     if task.predicted is not None:
-        record["predictions"] = [{**task.about, "result": _results(task.predicted, "p")}]
+        record["predictions"] = [{**task.about, "result": _results(task.predicted, "p", task.relations["predictions"])}]
     if task.annotated is not None:
-        record["annotations"] = [{"result": _results(task.annotated, "a")}]
+        record["annotations"] = [{"result": _results(task.annotated, "a", task.relations["entities"])}]
     return record
 
 
-def _results(entities: Sequence[RowEntity], prefix: str) -> list[dict[str, Any]]:
-    return [
+def _results(entities: Sequence[RowEntity], prefix: str, relations: Sequence[RowRelation]) -> list[dict[str, Any]]:
+    regions = [
         {
             "id": f"{prefix}{number}",
             "from_name": CONTROL,
@@ -148,15 +184,31 @@ def _results(entities: Sequence[RowEntity], prefix: str) -> list[dict[str, Any]]
         }
         for number, entity in enumerate(entities)
     ]
+    return regions + [
+        {
+            "type": "relation",
+            "from_id": f"{prefix}{relation.head}",
+            "to_id": f"{prefix}{relation.tail}",
+            "direction": "right",
+            "labels": [relation.label],
+            **_score(relation),
+        }
+        for relation in relations
+    ]
 
 
-def _score(entity: RowEntity) -> dict[str, float]:
-    return {} if entity.score is None else {"score": entity.score}
+def _score(item: RowEntity | RowRelation) -> dict[str, float]:
+    return {} if item.score is None else {"score": item.score}
 
 
 def _to_prodigy(task: Task) -> dict[str, Any]:
-    spans = [{**entity.to_dict(), **_source(entity, task)} for entity in task.shown]
-    return {"id": task.identity, "text": task.text, "spans": spans, "meta": {**task.about, **_suggestion(task)}}
+    spans = [entity.to_dict() for entity in task.shown]
+    fields = {"spans": spans}
+    if task.shown_relations:
+        fields = relation_fields(task.text, task.shown, task.shown_relations)
+    for entity, span in zip(task.shown, fields["spans"], strict=True):
+        span.update(_source(entity, task))
+    return {"id": task.identity, "text": task.text, **fields, "meta": {**task.about, **_suggestion(task)}}
 
 
 def _source(entity: RowEntity, task: Task) -> dict[str, str]:
@@ -164,8 +216,19 @@ def _source(entity: RowEntity, task: Task) -> dict[str, str]:
 
 
 def _to_doccano(task: Task) -> dict[str, Any]:
-    label = [[entity.start, entity.end, entity.label] for entity in task.shown]
-    return {"text": task.text, "label": label, ROW_ID: task.identity, **task.about, **_suggestion(task)}
+    fields: dict[str, Any] = {"label": [[entity.start, entity.end, entity.label] for entity in task.shown]}
+    if task.shown_relations:
+        fields = {
+            "entities": [
+                {"id": number, "label": entity.label, "start_offset": entity.start, "end_offset": entity.end}
+                for number, entity in enumerate(task.shown)
+            ],
+            RELATIONS: [
+                {"id": number, "from_id": relation.head, "to_id": relation.tail, "type": relation.label}
+                for number, relation in enumerate(task.shown_relations)
+            ],
+        }
+    return {"text": task.text, **fields, ROW_ID: task.identity, **task.about, **_suggestion(task)}
 
 
 def _suggestion(task: Task) -> dict[str, str]:
@@ -205,7 +268,12 @@ def _to_brat(task: Task) -> dict[str, Any]:
             f"the row {task.identity!r} has 'entities' and 'predictions', but a document of brat has one annotation: "
             "remove one of them"
         )
-    return {"id": task.identity, "text": task.text, "entities": [entity.to_dict() for entity in task.shown]}
+    return {
+        "id": task.identity,
+        "text": task.text,
+        "entities": [entity.to_dict() for entity in task.shown],
+        RELATIONS: [relation.to_dict() for relation in task.shown_relations],
+    }
 
 
 _TOOLS: dict[str, Callable[[Task], dict[str, Any]]] = {

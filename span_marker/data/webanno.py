@@ -18,7 +18,8 @@ from span_marker.data.text_files import SourceFile
 logger = logging.getLogger(__name__)
 
 _FORMAT = "#FORMAT=WebAnno TSV 3"
-_LAYER, _OTHER_LAYERS, _TEXT = "#T_SP=", ("#T_RL=", "#T_CH="), "#Text="
+_LAYER, _RELATIONS, _CHAINS, _TEXT = "#T_SP=", "#T_RL=", "#T_CH=", "#Text="
+_TOKEN = re.compile(r"\d+-\d+(\.\d+)?\t")
 _VALUE = re.compile(r"((?:[^\\\[\]|]|\\.)+)(?:\[(\d+)\])?", re.DOTALL)
 _ESCAPED = re.compile(r"\\(->|.)", re.DOTALL)
 _CONTROLS = {"n": "\n", "t": "\t", "r": "\r"}
@@ -81,20 +82,34 @@ def read_webanno(path: SourceFile, layer: str | None = None) -> list[dict[str, A
         logger.warning(
             "%s: %d entities without a value of %s are left out: lines %s", path, len(without), column.name, without[:5]
         )
+    _warn_of_relations(lines, path)
     return rows
 
 
-def _columns(lines: Sequence[str]) -> list[_Column]:
-    """The columns of layers of spans. Layers of chains and relations have columns, too, and may stand before them.
+def _warn_of_relations(lines: Sequence[str], path: SourceFile) -> None:
+    columns = _columns(lines, _RELATIONS)
+    places = {column.cell for column in columns}
+    numbers = [
+        number
+        for number, line in enumerate(lines, start=1)
+        if places and _TOKEN.match(line) and any(c != "_" for i, c in enumerate(line.split("\t")) if i in places and c)
+    ]
+    if numbers:
+        layers = sorted({column.layer.rsplit(".", 1)[-1] for column in columns})
+        logger.warning("%s: relations of the layers %s are not read: lines %s", path, layers, numbers[:5])
+
+
+def _columns(lines: Sequence[str], kind: str = _LAYER) -> list[_Column]:
+    """The columns of layers of a kind, by default of spans. Other layers have columns, too, and may stand before them.
 
     A layer without features has one column; each slot of a relation has one, too.
     """
     columns, index = [], 3
     for line in lines:
-        if line.startswith((_LAYER, *_OTHER_LAYERS)):
+        if line.startswith((_LAYER, _RELATIONS, _CHAINS)):
             layer, *features = line.partition("=")[2].split("|")
             features = features or [""]
-            if line.startswith(_LAYER):
+            if line.startswith(kind):
                 columns += [_Column(layer, feature, index + place) for place, feature in enumerate(features)]
             index += len(features)
         elif line.startswith(_TEXT):
@@ -127,7 +142,7 @@ def _read_sentence(numbered: Sequence[tuple[int, str]], column: _Column, place: 
     sentence = _Sentence([], [])
     for number, line in numbered:
         location = f"{path}, line {number}, row {row}"
-        if re.match(r"\d+-\d+(\.\d+)?\t", line):
+        if _TOKEN.match(line):
             cells = line.split("\t")
             bounds = re.fullmatch(r"(\d+)-(\d+)", cells[1])
             if len(cells) <= column.cell or bounds is None:

@@ -14,7 +14,8 @@ from span_marker.configuration import SpanMarkerConfig
 from span_marker.core.offsets import OffsetUnit, convert_offsets
 from span_marker.data.columns import is_column, is_dataset
 from span_marker.data.in_memory import table_as_dataset
-from span_marker.data.rows import is_list, join_words
+from span_marker.data.rows import join_words
+from span_marker.data.values import is_list
 from span_marker.modeling import SpanMarkerModel
 from span_marker.preprocessing.inputs import has_items, spaced_word, text_column
 

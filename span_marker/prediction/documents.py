@@ -9,7 +9,7 @@ from itertools import chain
 from typing import Any, TypeAlias
 
 from span_marker.core.offsets import OffsetUnit, convert_offsets
-from span_marker.data.rows import is_whole
+from span_marker.data.values import is_whole
 from span_marker.prediction.entities import Coverage, Entity
 from span_marker.preprocessing.inputs import Sentences
 

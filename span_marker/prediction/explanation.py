@@ -15,8 +15,9 @@ from span_marker.core.decoding import MULTI_LABEL_THRESHOLD, ScoredSpan, ScoredS
 from span_marker.core.tables import TextReport, text_table
 from span_marker.core.words import surroundings
 from span_marker.data.html import Drawing, Mark, draw, write_page
-from span_marker.data.rows import is_whole, join_words
+from span_marker.data.rows import join_words
 from span_marker.data.text_files import StrPath
+from span_marker.data.values import is_whole
 from span_marker.prediction.entities import Entity
 from span_marker.prediction.predictor import Predictor, place
 from span_marker.preprocessing.inputs import Sentences

@@ -315,8 +315,8 @@ class _RowPreparer:
         """Read rows with their annotations, or without if there are none."""
         contents = batch[self._column]
         if self.reader is not None:
-            annotations = batch[self.reader.columns[1]]
-            return [self.reader.read(*row) for row in zip(indices, contents, annotations, strict=True)]
+            columns = [batch[name] for name in self.reader.columns]
+            return [self.reader.read(*row) for row in zip(indices, *columns, strict=True)]
         kind: Kind = "text" if self._column == "text" else "words"
         for index, content in zip(indices, contents, strict=True):
             check_content(kind, content, f"row {index} of the {self._dataset_name} data")

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from span_marker.core.settings import ModelSettings
 from span_marker.data.columns import is_column, is_dataset, plain
 from span_marker.data.in_memory import table_as_dataset
-from span_marker.data.rows import as_whole, check_content, check_words
+from span_marker.data.rows import check_content, check_words
+from span_marker.data.values import as_whole
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -41,6 +41,7 @@ from span_marker.validation.consistency import Mentions
 from span_marker.validation.fixes import snap
 from span_marker.validation.inputs import Split, read_splits
 from span_marker.validation.overlaps import count_row, decoding_in_force, weigh_overlaps
+from span_marker.validation.relations import Relations, listed_relations, relation_problems, window_problems
 from span_marker.validation.report import Problem, RowPlace, ValidationReport
 from span_marker.validation.row_checks import CheckedRow, entity_problems, is_blank, overlap_problems, partial_words
 from span_marker.validation.shifts import Shifts
@@ -64,8 +65,8 @@ def validate(data: Any, model: SpanMarkerModel | None = None) -> ValidationRepor
 
     Args:
         data: A `Dataset`, a list of dicts or a DataFrame, with the columns ``tokens`` and ``entities``, ``text`` and
-            ``entities``, or ``tokens`` and ``ner_tags``, and perhaps ``id``; a path that `read_annotations` reads; or a
-            dict of several, the training data first.
+            ``entities``, or ``tokens`` and ``ner_tags``, and perhaps ``relations`` and ``id``; a
+            path that `read_annotations` reads; or a dict of several, the training data first.
         model: The model to train or to evaluate. With it, words are those of its ``word_splitter``, labels and limits
             are checked, and the report says which other ``word_splitter`` would cut fewer entities of texts. Without a
             model, word boundaries are taken from the text: a boundary lies between two characters unless both are
@@ -97,7 +98,7 @@ def validate(data: Any, model: SpanMarkerModel | None = None) -> ValidationRepor
     num_entities = 0
     seen: _AllSeen = {}
     word_cuts: Counter[str] = Counter()
-    mentions, overlaps = Mentions(), DatasetSummary()
+    mentions, relations, overlaps = Mentions(), Relations(), DatasetSummary()
     for split, reader in zip(splits.values(), _readers(datasets, model), strict=True):
         dataset, shifts = split.dataset, Shifts()
         document_columns(dataset)
@@ -112,6 +113,7 @@ def validate(data: Any, model: SpanMarkerModel | None = None) -> ValidationRepor
             num_entities += sum(len(row.spans) for row in rows)
             for row, sentence in zip(rows, _encode([row.item for row in rows], model), strict=True):
                 mentions.add(row.place, row.item, row.first_index)
+                relations.add(row)
                 if not seen:  # as training does, which may set decoding
                     count_row(overlaps, row.first_index)
                 problems += _row_problems(row, sentence, model, seen, seen_here)
@@ -119,7 +121,11 @@ def validate(data: Any, model: SpanMarkerModel | None = None) -> ValidationRepor
                     word_cuts.update(_count_cuts(row, sentence, model))
         problems += shifts.problems()
         seen = {**seen_here, **seen}
-    problems = [*weigh_overlaps(problems, decoding_in_force(model, overlaps)), *mentions.problems()]
+    problems = [
+        *weigh_overlaps(problems, decoding_in_force(model, overlaps)),
+        *mentions.problems(),
+        *relations.problems(),
+    ]
     order = {split: index for index, split in enumerate(datasets)}
     problems.sort(key=lambda problem: (order[problem.split], problem.row))
     num_rows = {name: len(dataset) for name, dataset in datasets.items()}
@@ -137,6 +143,7 @@ def _row_problems(
     yield from _sentence_problems(row, seen, seen_here)
     yield from entity_problems(row)
     yield from overlap_problems(row, model is not None and model.config.multi_label)
+    yield from relation_problems(row)
     if model is not None and sentence is not None:
         yield from _model_problems(row, sentence, model)
     elif row.unit == "characters":
@@ -185,23 +192,26 @@ def _read(
 ) -> tuple[list[CheckedRow], list[Problem]]:
     """Read rows with the entities that can be read; and what is wrong with them."""
     rows, problems = [], []
-    for index, (content, annotation, *ids) in batch:
-        place = RowPlace(reader.dataset_name, index, reader.unit, *ids)
-        content, annotation = split.raw.get(index, (content, annotation))
-        row, found = reader.examine(index, content, annotation)
+    for index, values in batch:
+        width = len(reader.columns)
+        place = RowPlace(reader.dataset_name, index, reader.unit, *values[width:])
+        content, annotation, *others = split.raw.get(index, values[:width])
+        row, found = reader.examine(index, content, annotation, *others)
         indices = [] if row is None else _entity_indices(row, found, reader.form == "tags")
         if row is not None:
-            rows.append(CheckedRow(place, row, indices, _written(row, annotation, indices)))
+            relations = listed_relations(indices, annotation, others[0] if others else None)
+            rows.append(CheckedRow(place, row, indices, _written(row, annotation, indices), relations))
             shifts.add(rows[-1], found)
         if index in split.problems:
             found = [*found, split.problems[index]]
-        for kind, error, start, end, label, entity in found:
+        for kind, error, start, end, label, entity, relation in found:
             message = str(error).removeprefix(f"{reader.location(index)}: ")
             if reader.form == "tags":
                 entity = None
             elif kind == "unknown-label" and entity is not None:
                 entity = indices[entity]
-            problems.append(place.problem(kind, message, entity, start=start, end=end, label=label))
+            details = {"start": start, "end": end, "label": label, "relation": relation}
+            problems.append(place.problem(kind, message, entity, **details))
     return rows, problems
 
 
@@ -277,6 +287,7 @@ def _model_problems(row: CheckedRow, sentence: EncodedSentence, model: SpanMarke
         if config.entity_max_length != AUTO and end - start > config.limit("entity_max_length"):
             message = f"has {end - start} words, more than entity_max_length={config.entity_max_length}"
             yield row.about(span, "too-long", message)
+    yield from window_problems(row, dict(zip(aligned, words, strict=True)), sentence, model)
     starts, ends = _covered(sentence)
     for span in others:
         if is_blank(row.item[span.start : span.end]):

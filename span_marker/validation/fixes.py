@@ -15,7 +15,8 @@ from span_marker.core.alignment import trim_entities
 from span_marker.core.labels import OUTSIDE, LabelledSpan
 from span_marker.core.tables import TextReport
 from span_marker.data.rows import PREDICTED, Kind, read_row
-from span_marker.validation.inputs import SplitRows, map_entities
+from span_marker.data.values import as_whole, is_list
+from span_marker.validation.inputs import ChangedRow, SplitRows, map_entities
 from span_marker.validation.report import FIXES, LABEL_SPACE, NUM_EXAMPLES, RENAMED, SHIFTED, Problem, RowPlace
 
 DROPPED = ("malformed-entity", "blank-entity", "repeated-entity")
@@ -143,7 +144,7 @@ def fix(
             by_row[problem.split][problem.row].append(problem)
     changes: list[Change] = []
 
-    def fix_split(split: str, rows: SplitRows) -> dict[int, list[Any]]:
+    def fix_split(split: str, rows: SplitRows) -> dict[int, ChangedRow]:
         if num_rows.get(split) != len(rows.entities):
             raise ValueError(
                 f"the {split} data has {len(rows.entities)} rows, but the report is about {dict(num_rows)}: pass the "
@@ -157,7 +158,8 @@ def fix(
             place = RowPlace(
                 split, row, "characters" if isinstance(content, str) else "words", found[0].id if found else None
             )
-            old = _OldRow(place, content, [] if entities is None else list(entities))
+            relations = None if rows.relations is None else rows.relations[row]
+            old = _OldRow(place, content, [] if entities is None else list(entities), relations)
             fixed[row], row_changes = _fix_row(old, found, "repeated-entity" in chosen, rename)
             if not row_changes:
                 del fixed[row]
@@ -183,6 +185,7 @@ class _OldRow(NamedTuple):
     place: RowPlace
     content: Any
     entities: Sequence[Any]
+    relations: Any = None
 
     def names(self, entity: Mapping[str, Any]) -> tuple[str, str]:
         """What an entity calls its start and end."""
@@ -205,13 +208,14 @@ class _OldRow(NamedTuple):
 
 def _fix_row(
     row: _OldRow, problems: Sequence[Problem], drops_repeated: bool, rename: Mapping[str, str]
-) -> tuple[list[Any], list[Change]]:
-    """Fix the entities of a row: first their places, then their labels."""
+) -> tuple[ChangedRow, list[Change]]:
+    """Fix the entities of a row: first their places, then their labels. Relations follow their entities."""
     causes = _causes(row, [problem for problem in problems if problem.new_label is None])
     stripped = {problem.entity: problem.new_label for problem in problems if problem.new_label is not None}
     kept: list[Any] = []
+    places: list[int | None] = []
     changes: list[Change] = []
-    seen: set[LabelledSpan | None] = set()
+    seen: dict[LabelledSpan, int | None] = {}
 
     def change(kind: str, index: int, before: Any, after: Any) -> Any:
         message = _message(row, index, before, after)
@@ -230,10 +234,30 @@ def _fix_row(
         if span is not None and span in seen:  # the same as an earlier one, perhaps because one of them was changed
             changes[:] = [other for other in changes if other.entity != index]
             after = change("repeated-entity", index, entity, None)
-        seen.add(span)
+        if after is None and cause is not None and cause.kind == "repeated-entity":
+            span = row.span(entity)
+        places.append(len(kept) if after is not None else seen.get(span) if span is not None else None)
+        if span is not None:
+            seen.setdefault(span, places[-1])
         if after is not None:
             kept.append(after)
-    return kept, changes
+    return ChangedRow(kept, _follow(row.relations, places)), changes
+
+
+def _follow(relations: Any, places: Sequence[int | None]) -> list[Any] | None:
+    """Give relations the new indices of their entities. Those of dropped entities, which have none, are dropped."""
+    if not is_list(relations):
+        return None
+    kept = []
+    for relation in relations:
+        ends = [as_whole(relation.get(name)) for name in ("head", "tail")] if isinstance(relation, Mapping) else [None]
+        if not all(end is not None and 0 <= end < len(places) for end in ends):
+            kept.append(relation)  # it is malformed, and stays so
+            continue
+        head, tail = (places[end] for end in ends if end is not None)
+        if head is not None and tail is not None and (head != tail or ends[0] == ends[1]):
+            kept.append({**relation, "head": head, "tail": tail})
+    return kept
 
 
 def _causes(row: _OldRow, problems: Sequence[Problem]) -> dict[int, Problem]:
@@ -265,7 +289,12 @@ def _move(row: _OldRow, entity: Any, problem: Problem) -> Any:
 
 def _message(row: _OldRow, index: int, before: Any, after: Any) -> str:
     if after is None:
-        return f"{row.place}, entity {index}: {before!r} is dropped"
+        number = sum(
+            isinstance(relation, Mapping) and index in (relation.get("head"), relation.get("tail"))
+            for relation in row.relations or ()
+        )
+        relations = f", which {number} relations refer to" if number else ""
+        return f"{row.place}, entity {index}: {before!r} is dropped{relations}"
     if before["label"] != after["label"]:
         return f"{row.place}, entity {index}: {before['label']!r} is now {after['label']!r}"
     old, new = row.bounds(before), row.bounds(after)

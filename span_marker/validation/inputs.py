@@ -12,9 +12,10 @@ from datasets import Dataset
 from span_marker.data.columns import is_dataset, plain, require_dataset
 from span_marker.data.entity_tables import TextLines, collect_lines
 from span_marker.data.files import read_annotations
-from span_marker.data.forms import FORMS, check_splits, find_form, is_entity_table
+from span_marker.data.forms import FORMS, Form, check_splits, find_form, is_entity_table
 from span_marker.data.in_memory import is_dataframe, is_rows, is_table, table_as_dataset
 from span_marker.data.row_errors import RowError
+from span_marker.data.row_relations import RELATIONS
 from span_marker.data.rows import RowProblem
 from span_marker.data.tags import read_annotation
 from span_marker.validation.entity_lines import change_lines
@@ -27,13 +28,13 @@ class Split(NamedTuple):
 
     Attributes:
         dataset: The data set.
-        raw: What is annotated, and its annotation, for rows whose values no data set can hold; the data set has None.
+        raw: What the columns of the reader have, for rows whose values no data set can hold; the data set has None.
         problems: What is wrong with rows as a whole, apart from what reading them says.
         errors: The errors of those rows of a file that the data set lacks.
     """
 
     dataset: Dataset
-    raw: Mapping[int, tuple[Any, Any]] = {}
+    raw: Mapping[int, tuple[Any, ...]] = {}
     problems: Mapping[int, RowProblem] = {}
     errors: Sequence[RowError] = ()
 
@@ -44,14 +45,28 @@ class SplitRows(NamedTuple):
     Attributes:
         contents: The words or the text of each row.
         entities: The entities of each row; None for a row that has no list of them, as those with tags.
+        relations: The relations of each row; None if the data has none.
     """
 
     contents: Sequence[Any]
     entities: Sequence[Any]
+    relations: Sequence[Any] | None = None
 
 
-ChangeSplit: TypeAlias = "Callable[[str, SplitRows], dict[int, list[Any]]]"
-"""Gets the name of a split and its rows; returns the new entities of those rows that are changed."""
+class ChangedRow(NamedTuple):
+    """A row that is changed.
+
+    Attributes:
+        entities: Its new entities.
+        relations: Its new relations; None if it has none.
+    """
+
+    entities: list[Any]
+    relations: list[Any] | None = None
+
+
+ChangeSplit: TypeAlias = "Callable[[str, SplitRows], dict[int, ChangedRow]]"
+"""Gets the name of a split and its rows; returns those rows that are changed."""
 
 
 def read_splits(data: Any) -> dict[str, Split]:
@@ -99,14 +114,19 @@ def _read_rows(data: Any, name: str) -> Split:
         rows = _plain_rows(data)
         names = list(dict.fromkeys(chain.from_iterable(rows)))
         form = find_form(names, f"the {name} data")
-        content, annotation = FORMS[form]
-        pairs = [(row.get(content), row.get(annotation)) for row in rows]
-        raw = {index: pair for index, pair in enumerate(pairs) if read_annotation(form, *pair, name)[1]}
+        columns = (*FORMS[form], RELATIONS) if RELATIONS in names and form != "tags" else FORMS[form]
+        values = [tuple(map(row.get, columns)) for row in rows]
+        raw = {index: value for index, value in enumerate(values) if _problems(form, value, name)}
         if not raw:
             raise
-        empty = dict.fromkeys(FORMS[form])
+        empty = dict.fromkeys(columns)
         readable = [{**row, **empty} if index in raw else row for index, row in enumerate(rows)]
         return Split(require_dataset(readable, name), raw)
+
+
+def _problems(form: Form, values: Sequence[Any], name: str) -> list[RowProblem]:
+    content, annotation, *relations = values
+    return read_annotation(form, content, annotation, name, relations=relations[0] if relations else None)[1]
 
 
 def _is_path(data: Any) -> TypeGuard[str | os.PathLike[str]]:
@@ -179,17 +199,27 @@ def _map_split(data: Any, name: str, change: ChangeSplit) -> Any:
         texts, _ = _collect(data, name)
         contents = [text.row.get("text", text.row.get("tokens")) for text in texts]
         changed = change(name, SplitRows(contents, [text.row[COLUMN] for text in texts]))
-        return change_lines(data, {index: (texts[index], entities) for index, entities in changed.items()})
+        return change_lines(data, {index: (texts[index], row.entities) for index, row in changed.items()})
     changed = change(name, _columns(data, name))
+    new: dict[str, dict[int, Any]] = {COLUMN: {index: row.entities for index, row in changed.items()}}
+    if any(row.relations is not None for row in changed.values()):
+        new[RELATIONS] = {index: row.relations for index, row in changed.items() if row.relations is not None}
     if not changed:
         return data
-    if is_dataset(data):
-        entities = [changed.get(index, row) for index, row in enumerate(plain(data)[COLUMN])]
-        others = data.remove_columns(COLUMN)
-        return others.add_column(COLUMN, entities, feature=data.features[COLUMN]).select_columns(data.column_names)
-    if is_dataframe(data):
-        return data.assign(**{COLUMN: [changed.get(index, row) for index, row in enumerate(data[COLUMN])]})
-    return [{**row, COLUMN: changed[index]} if index in changed else row for index, row in enumerate(data)]
+    if is_rows(data):
+        return [
+            {**row, **{column: values[index] for column, values in new.items() if index in values}}
+            for index, row in enumerate(data)
+        ]
+    for column, values in new.items():
+        old = plain(data)[column] if is_dataset(data) else data[column]
+        mixed = [values.get(index, value) for index, value in enumerate(old)]
+        if is_dataset(data):
+            others = data.remove_columns(column).add_column(column, mixed, feature=data.features[column])
+            data = others.select_columns(data.column_names)
+        else:
+            data = data.assign(**{column: mixed})
+    return data
 
 
 def _columns(data: Any, name: str) -> SplitRows:
@@ -197,8 +227,12 @@ def _columns(data: Any, name: str) -> SplitRows:
     form = find_form(names, f"the {name} data")
     content, annotation = FORMS[form]
     rows = plain(data) if is_dataset(data) else data
-    if is_rows(data):
-        contents, entities = ([row.get(column) for row in data] for column in (content, annotation))
-    else:
-        contents, entities = (list(rows[column][:]) for column in (content, annotation))
-    return SplitRows(contents, entities if form != "tags" else [None] * len(contents))
+    has_relations = form != "tags" and RELATIONS in names
+
+    def values(column: str) -> list[Any]:
+        return [row.get(column) for row in data] if is_rows(data) else list(rows[column][:])
+
+    contents = values(content)
+    if form == "tags":
+        return SplitRows(contents, [None] * len(contents))
+    return SplitRows(contents, values(annotation), values(RELATIONS) if has_relations else None)

@@ -20,6 +20,9 @@ KINDS: dict[str, tuple[str, str]] = {
     "unreadable-row": ("error", "rows of a file that cannot be read: nothing else is known of them"),
     "malformed-row": ("error", "rows without words or a text, or without a list of annotations"),
     "malformed-entity": ("error", "entities that are malformed or out of range"),
+    "malformed-relation": ("error", "relations that are malformed, or whose head or tail is no entity of the row"),
+    "self-relation": ("error", "relations of an entity to itself"),
+    "shared-label": ("error", "labels of relations that are labels of entities, too"),
     "tag-count": ("error", "rows with more or fewer tags than words"),
     "unknown-tag": ("error", "tags that are not in the label list"),
     "unknown-label": ("error", "entities with a label that the model does not have"),
@@ -31,6 +34,7 @@ KINDS: dict[str, tuple[str, str]] = {
         "entities that share their words with an entity of another label (needs multi_label=True)",
     ),
     "blank-entity": ("loss", "entities of white space only"),
+    "relation-beyond-window": ("loss", "relations of entities that no window over the sentence has both of"),
     "entity-without-token": ("loss", "entities that end in words for which the tokenizer has no token"),
     "conflicting-sentence": ("doubt", "sentences that are annotated in another way where they occur first"),
     "conflicting-label": ("doubt", "entities whose text nearly always has another label"),
@@ -42,6 +46,9 @@ KINDS: dict[str, tuple[str, str]] = {
     "nested": ("note", "entities inside a longer one"),
     "crossing": ("note", "entities that cross another one"),
     "repeated-entity": ("note", "entities that are listed twice"),
+    "repeated-relation": ("note", "relations that are listed twice"),
+    "rare-relation-types": ("note", "relations of entities whose labels no other relation with their label has"),
+    "relation-across-sentences": ("note", "relations of entities in different sentences of their row"),
     "outer-whitespace": ("note", "entities with white space at an edge"),
     "partial-grapheme": (
         "note",
@@ -96,12 +103,14 @@ class Problem:
         unit: What start and end count.
         start: Start of the part of the row that it is about; None if it is about the whole row, or unknown.
         end: End of this part, exclusive.
-        label: Label of the entity that it is about; None if it is about something else.
+        label: Label of the entity or the relation that it is about; None if it is about something else.
         entity: Index of this entity in the ``entities`` of the row, 0-based; None as above, and for rows with tags.
         id: The row's own ``id``; None if the data has no such column.
         replacement: Start and end that `ValidationReport.fix` gives the entity; None if it does not move it.
         new_label: The label that it gives the entity; None if it leaves the label.
         severity: One of `SEVERITIES`. Defaults to that of the kind.
+        relation: Index in the ``relations`` of the row, 0-based, of the relation that it is about; None if it is about
+            something else.
     """
 
     kind: str
@@ -117,6 +126,7 @@ class Problem:
     replacement: tuple[int, int] | None = None
     new_label: str | None = None
     severity: str = ""
+    relation: int | None = None
 
     def __post_init__(self) -> None:
         """Fill in the severity."""
@@ -257,7 +267,7 @@ class ValidationReport(TextReport):
 
         names = [column.name for column in fields(Problem)]
         table = pd.DataFrame([[getattr(problem, name) for name in names] for problem in self.problems], columns=names)
-        return table.astype(dict.fromkeys(("row", "start", "end", "entity"), "Int64"))
+        return table.astype(dict.fromkeys(("row", "start", "end", "entity", "relation"), "Int64"))
 
     def __str__(self) -> str:
         rows = ", ".join(f"{name} {number:,}" for name, number in self.num_rows.items())

@@ -65,7 +65,7 @@ class Shifts:
             for index, span, bounds in zip(row.indices, row.spans, row.written, strict=True)
         ]
         for problem in problems:
-            _, _, start, end, label, index = problem
+            _, _, start, end, label, index, _ = problem
             if problem.kind == "malformed-entity" and start is not None and end is not None and label is not None:
                 spans.append((index, label, start, end))
         for index, label, start, end in spans:

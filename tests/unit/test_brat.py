@@ -1,7 +1,19 @@
 """Standoff files of brat: what is written is read back as the same, and what cannot be read or written is refused."""
 
 import pytest
-from annotation_files import LABELS, TEXT, entity, lists_of, round_trip, text_rows, unique, word_rows
+from annotation_files import (
+    LABELS,
+    TEXT,
+    entity,
+    lists_of,
+    related,
+    related_spans,
+    relation,
+    round_trip,
+    text_rows,
+    unique,
+    word_rows,
+)
 from hypothesis import given, settings
 
 from span_marker.data.brat import write_brat
@@ -29,8 +41,13 @@ def test_standoff_is_read(tmp_path, caplog):
     (folder / "later.txt").write_text("not annotated")
     rows = list(read_annotations(folder))
     assert rows == [
-        {"id": "w", "text": "a\r\nb", "entities": [entity("X", 0, 4)]},
-        {"id": "x", "text": TEXT, "entities": [entity("PER", 0, 3), entity("PER", 14, 25), entity("LOC", 14, 25)]},
+        {"id": "w", "text": "a\r\nb", "entities": [entity("X", 0, 4)], "relations": []},
+        {
+            "id": "x",
+            "text": TEXT,
+            "entities": [entity("PER", 0, 3), entity("PER", 14, 25), entity("LOC", 14, 25)],
+            "relations": [relation("met", 0, 1), relation("Equiv", 0, 1)],
+        },
     ]
     assert "x.ann: 1 discontinuous entities cannot be represented and are left out: lines [5]" in caplog.text
     assert "1 texts without an .ann file are left out: ['later.txt']" in caplog.text
@@ -46,6 +63,12 @@ def test_standoff_is_read(tmp_path, caplog):
         ("T1\tPER 3 3\t", r"is empty: it starts and ends at character 3"),
         ("T1 PER 0 3 Ann", r"x\.ann, line 2: .* is not of the form"),
         ("T1\tPER\tAnn", r"is not of the form"),
+        ("R1\tmet Arg1:T1 Arg2:T2", r"x\.ann, line 2: the relation 'met' has 'T1', but no line has this ID"),
+        ("R1\tmet T1 T2", r"x\.ann, line 2: .* is neither of the form 'R1<TAB>LABEL Arg1:T1 Arg2:T2' nor"),
+        (
+            "T1\tPER 0 3\tAnn\nR1\tmet Arg1:T1 Arg2:T1",
+            r"x\.ann, line 3: relation 0 \('met'\) has entity 0 as",
+        ),
     ],
 )
 def test_bad_standoff_is_refused(tmp_path, line, message):
@@ -58,6 +81,32 @@ def test_half_a_document_is_refused(tmp_path):
     for path in (tmp_path, tmp_path / "x.ann"):
         with pytest.raises(ValueError, match=r"x\.txt is missing"):
             read_annotations(path)
+
+
+def test_relations_of_standoff_are_read(tmp_path, caplog):
+    annotation = (
+        "R1\tmet Arg2:T1 Arg1:T2\t\n"  # relations may stand before their entities
+        "T1\tPER 0 3\tAnn\nT2\tPER 14 17\tBob\nT3\tLOC 21 25\tKöln\nT4\tX 0 3;14 17\tAnn Bob\n"
+        "R2\tin Who:T1 Where:T3\n"
+        "*\tSame T1 T2 T3\n"
+        "E1\tMeet:T2 Who:T1\n"
+        "R3\tat Arg1:E1 Arg2:T3\nR4\tat Arg1:T4 Arg2:T3\n"
+    )
+    [row] = read_annotations(brat(tmp_path / "docs", TEXT, annotation))
+    assert row["relations"] == [
+        relation("met", 1, 0),
+        relation("in", 0, 2),
+        *(relation("Same", head, tail) for head, tail in ((0, 1), (0, 2), (1, 2))),
+    ]
+    assert "2 relations of events and of discontinuous entities are left out: lines [9, 10]" in caplog.text
+    assert "1 events are only read as the entities of their triggers: lines [8]" in caplog.text
+
+
+@settings(max_examples=30)
+@given(lists_of(related(text_rows(LABELS))))
+def test_relations_are_read_back(rows):
+    found = round_trip(write_brat, rows, "folder")
+    assert [related_spans(row) for row in found] == [related_spans(row) for row in rows]
 
 
 @settings(max_examples=30)

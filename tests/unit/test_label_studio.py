@@ -3,7 +3,7 @@
 import copy
 
 import pytest
-from annotation_files import entity, read_lines
+from annotation_files import entity, read_lines, relation
 
 TITLE, TEXT = "Ann met Bob", "Köln is where Ann met Bob."
 
@@ -61,12 +61,61 @@ def test_an_attribute_of_a_region_is_no_entity_and_is_named(tmp_path, caplog, na
 
 def test_what_is_about_the_task_is_named_too(tmp_path, caplog):
     others = [
-        {"type": "relation", "from_id": "r1", "to_id": "r2", "direction": "right"},
+        {"type": "relation", "from_id": "r1", "to_id": "r1", "direction": "right"},
         {"type": "choices", "from_name": "topic", "to_name": "text", "value": {"choices": ["news"]}},
     ]
     (row,) = read_lines(tmp_path, task(ANN, *others))
     assert row["entities"] == SPANS[:1]
-    assert "'relation' in 1 (line 1); 'topic (choices)' in 1 (line 1)" in caplog.text
+    assert "'topic (choices)' in 1 (line 1); 'relation without a label' in 1 (line 1)" in caplog.text
+
+
+def related(first, second, labels, **more):
+    return {"type": "relation", "from_id": first, "to_id": second, "labels": labels, **more}
+
+
+def test_relations_lead_from_region_to_region(tmp_path, caplog):
+    koeln = {**KOELN, "id": "r2"}
+    both = {**result("labels", 22, 25, ["PER", "X"]), "id": "r3"}
+    relations = [
+        related("r1", "r2", ["in"], direction="right"),
+        related("r1", "r2", ["has"], direction="left"),
+        related("r2", "r1", ["with", "near"], direction="bi"),
+        related("r3", "r2", ["in"]),
+    ]
+    (row,) = read_lines(tmp_path, task(ANN, koeln, both, *relations))
+    assert row["entities"] == [*SPANS, entity("PER", 22, 25), entity("X", 22, 25)]
+    assert row["relations"] == [
+        relation("in", 0, 1),
+        relation("has", 1, 0),
+        relation("with", 1, 0),
+        relation("with", 0, 1),
+        relation("near", 1, 0),
+        relation("near", 0, 1),
+        relation("in", 2, 1),
+        relation("in", 3, 1),
+    ]
+    assert not caplog.text
+
+
+def test_relations_of_what_is_not_read_are_named(tmp_path, caplog):
+    in_title = {**IN_TITLE, "id": "r9"}
+    (row,) = read_lines(tmp_path, task(ANN, in_title, related("r1", "r9", ["x"]), **TWO), field="text")
+    assert "relations" not in row
+    assert "'relation of a region that is not read' in 1" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (related("r1", "r7", ["in"]), r"relation 0 \('in'\) has the tail 'r7', which is the ID of no entity: \['r1'\]"),
+        (related("r1", "r1", ["in"]), r"relation 0 \('in'\) has entity 0 as 'head' and as 'tail'"),
+        (related("r1", "r1", "in"), "the 'labels' of a relation must be a list, not 'in'"),
+        (related("r1", "r1", ["in"], direction="up"), "'direction' of a relation must be one of .*, not 'up'"),
+    ],
+)
+def test_a_relation_that_cannot_be_is_refused(tmp_path, wrong, message):
+    with pytest.raises((TypeError, ValueError), match=f"line 1, row 0: .*{message}"):
+        read_lines(tmp_path, task(ANN, wrong))
 
 
 def test_a_region_of_another_field_needs_a_choice(tmp_path, caplog):

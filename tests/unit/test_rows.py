@@ -114,6 +114,33 @@ BAD_ENTITIES = {
     "a list": (["PER", "0", "2"], "entity ['PER', '0', '2'] must be a dict with 'label', 'start' and 'end', not list"),
 }
 
+RELATION = {"label": "sees", "head": 0, "tail": 1}
+BAD_RELATIONS = {
+    "a string": ("sees", "'relations' must be a list, not str: rename or remove the column 'relations'"),
+    "a dict": (RELATION, "'relations' must be a list, not dict"),
+    "of strings": (["sees"], "relation 0, 'sees', must be a dict with 'label', 'head' and 'tail', not str"),
+    "no label": ([{"head": 0, "tail": 1}], "relation 0, {'head': 0, 'tail': 1}, has no 'label'"),
+    "no head": ([{"label": "sees", "tail": 1}], "has no 'head'"),
+    "no tail": ([{"label": "sees", "head": 1}], "has no 'tail'"),
+    "label 7": ([{**RELATION, "label": 7}], "relation 0: the 'label' must be a string, not 7 (int)"),
+    "label blank": ([{**RELATION, "label": " "}], "relation 0: the 'label' is ' ', but must not be empty"),
+    "head a string": (
+        [{**RELATION, "head": "0"}],
+        "relation 0 ('sees'): the 'head' must be the index of an entity, a whole number, not '0' (str)",
+    ),
+    "head 0.5": ([{**RELATION, "head": 0.5}], "the 'head' must be the index of an entity, a whole number, not 0.5"),
+    "head negative": ([{**RELATION, "head": -1}], "relation 0 ('sees') has the 'head' -1, but entities count from 0"),
+    "tail beyond": (
+        [RELATION, {**RELATION, "tail": 2}],
+        "relation 1 ('sees') has the 'tail' 2, but the row has only 2 entities, the last of them 1",
+    ),
+    "to itself": (
+        [{**RELATION, "tail": 0}],
+        "relation 0 ('sees') has entity 0 as 'head' and as 'tail', but a relation is between two entities",
+    ),
+    "score": ([{**RELATION, "score": "high"}], "relation 0 ('sees'): the 'score' must be a number, not 'high'"),
+}
+
 BAD_ROWS = {
     "tokens a string": ({"tokens": "Ann Lee", "entities": []}, "'tokens' must be a list of words, not str"),
     "tokens None": ({"tokens": None, "entities": []}, "'tokens' must be a list of words, not NoneType"),
@@ -201,6 +228,20 @@ def test_a_bad_entity_is_the_same_mistake_everywhere(name, kind):
         sentence, kind = found["write_jsonl of dicts"]
         assert str(error.value).endswith(f"x.jsonl, line 1, row 0: {sentence}")
         assert error.type is kind
+
+
+@pytest.mark.parametrize("kind", ["words", "text"])
+@pytest.mark.parametrize("name", BAD_RELATIONS)
+def test_a_bad_relation_is_the_same_mistake_everywhere(name, kind):
+    relations, message = BAD_RELATIONS[name]
+    row = {**GOOD[kind], "entities": [entity(end=1), entity(label="LOC")], "relations": relations}
+    found = check_agreement([row], message)
+    assert len(found) == len(CONSUMERS) + 1
+    with pytest.raises((TypeError, ValueError)) as error:
+        read_back([row])
+    sentence, kind = found["write_jsonl of dicts"]
+    assert str(error.value).endswith(f"x.jsonl, line 1, row 0: {sentence}")
+    assert error.type is kind
 
 
 @pytest.mark.parametrize(
@@ -293,6 +334,12 @@ ACCEPTED = {
         "text": "Ann Lee",
         "entities": [{"span": "Ann", "label": "PER", "score": 0.5, "char_start_index": 0, "char_end_index": 3}],
     },
+    "relations": {
+        "tokens": ["Ann", "Lee"],
+        "entities": [entity(end=1), entity(label="LOC")],
+        "relations": [{"label": "is", "head": 1, "tail": 0, "score": 0.5}],
+    },
+    "relations None": {**GOOD["text"], "relations": None},
     "a tag of a name": {"tokens": ["Ann"], "ner_tags": ["I-PER"]},
 }
 

@@ -1,11 +1,12 @@
 """Task files: what a tool imports, is corrected, exported and read again, without losing anything."""
 
 import json
+import tempfile
 from pathlib import Path
 
 import pytest
-from annotation_files import entities_of, entity, text_rows, word_rows
-from hypothesis import given
+from annotation_files import entities_of, entity, related, related_spans, relation, text_rows, word_rows
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from span_marker.core.offsets import convert_offsets
@@ -36,6 +37,9 @@ def export_label_studio(task, number, offsets="codepoint"):
     [prediction] = task["predictions"]
     results = []
     for result in prediction["result"]:
+        if result["type"] == "relation":
+            results.append(result)
+            continue
         text, value = task["data"]["text"], result["value"]
         start, end = convert_offsets(text, [value["start"], value["end"]], "codepoint", source=offsets)
         results.append({**result, "value": {**value, "text": text[start:end]}, "origin": "prediction"})
@@ -184,3 +188,44 @@ def test_predictions_of_nothing_are_a_task_too(tmp_path):
 def test_what_cannot_be_written_is_refused(tmp_path, row, options, message):
     with pytest.raises(ValueError, match=message):
         write_tasks(tmp_path / "tasks", [row], **{"tool": "label-studio", **options})
+
+
+@pytest.mark.parametrize("tool", ["label-studio", "prodigy", "doccano", "brat"])
+def test_relations_are_corrected_and_read_again(tool):
+    @settings(max_examples=20)
+    @given(related(text_rows()))
+    def check(row):
+        task = {"text": row["text"], "predictions": row["entities"], "relations": row["relations"]}
+        with tempfile.TemporaryDirectory() as folder:
+            [found] = round_trip(folder, [task], tool)
+        assert related_spans(found) == related_spans(row)
+
+    check()
+
+
+def test_relations_may_be_predicted_beside_annotated_ones(tmp_path, caplog):
+    one, other = relation("met", 0, 1), relation("in", 1, 0)
+    entities = [{"label": "PER", "start": 2, "end": 5}, {"label": "LOC", "start": 23, "end": 27}]
+    predicted = {"entities": [ANN, COLOGNE], "relations": [{**other, "score": 0.75}]}
+    row = {"text": TEXT, "entities": entities, "relations": [one], "predictions": predicted}
+    [task] = write(tmp_path / "l.json", [row], "label-studio")
+    [annotation], [prediction] = task["annotations"], task["predictions"]
+    assert (annotation["result"][-1]["labels"], annotation["result"][-1]["from_id"]) == (["met"], "a0")
+    assert (prediction["result"][-1]["labels"], prediction["result"][-1]["score"]) == (["in"], 0.75)
+    assert not caplog.text
+    write(tmp_path / "d.jsonl", [row], "doccano")
+    assert "1 relations are not written: doccano has no place for them" in caplog.text
+    write(tmp_path / "a.json", [row], "argilla")
+    assert "2 relations are not written: argilla has no place for them" in caplog.text
+
+
+def test_tokens_of_prodigy_begin_and_end_with_entities(tmp_path):
+    entities = [entity("PER", 6, 9), entity("LOC", 9, 13)]
+    row = {"text": "I met AnnKöln.", "predictions": entities, "relations": [relation("in", 0, 1)]}
+    [task] = write(tmp_path / "p.jsonl", [row], "prodigy")
+    assert [token["text"] for token in task["tokens"]] == ["I", "met", "Ann", "Köln", "."]
+    assert [(span["token_start"], span["token_end"]) for span in task["spans"]] == [(2, 2), (3, 3)]
+    [found] = task["relations"]
+    assert (found["head"], found["child"], found["label"]) == (2, 3, "in")
+    with pytest.raises(ValueError, match="row 0 has relations: offsets='utf-16' must be 'codepoint' for Prodigy"):
+        write(tmp_path / "q.jsonl", [row], "prodigy", offsets="utf-16")

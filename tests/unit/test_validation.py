@@ -39,6 +39,13 @@ def tags(*rows):
     return Dataset.from_dict({"tokens": [tokens for tokens, _ in rows], "ner_tags": [found for _, found in rows]})
 
 
+def related(items, entities, *relations):
+    """One row of words or text, with relations as ``(label, head, tail)``."""
+    column = "text" if isinstance(items, str) else "tokens"
+    found = [dict(zip(("label", "head", "tail"), values, strict=True)) for values in relations]
+    return {column: items, "entities": list(entities), "relations": found}
+
+
 def found(report):
     return [(problem.kind, problem.row, problem.start, problem.end) for problem in report.problems]
 
@@ -161,6 +168,55 @@ CASES = {
     "inclusive ends": (texts(*[(f"{row} saw Ann", [entity(6, 8)]) for row in range(3)]), None, [
         (kind, row, 6, 8) for row in range(3) for kind in ("shifted-offsets", "partial-word")
     ]),
+    "relations": ([related(ANN, [entity(0, 2), entity(3, 4)], ("saw", 0, 1), ("by", 1, 0))], MODEL, []),
+    "relations that cannot be": (
+        [related(ANN, [entity(0, 2), entity(3, 4)], ("saw", 0, 2), ("saw", 1, 1), ("", 0, 1), ("saw", 1, 0))],
+        None,
+        [
+            ("malformed-relation", 0, None, None),
+            ("self-relation", 0, None, None),
+            ("malformed-relation", 0, None, None),
+        ],
+    ),
+    "a relation of a malformed entity": (
+        [related(ANN, [entity(0, 9), entity(0, 2), entity(3, 4)], ("saw", 0, 1), ("saw", 1, 2), ("saw", 1, 2))],
+        None,
+        [("malformed-entity", 0, 0, 9), ("repeated-relation", 0, 0, 4)],
+    ),
+    "a label of entities and relations": (
+        [related(ANN, [entity(0, 2), entity(3, 4)], ("PER", 0, 1))],
+        None,
+        [("shared-label", 0, None, None)],
+    ),
+    "rare types of a relation": (
+        [
+            related([str(row), "a", "b"], [entity(1, 2), entity(2, 3, "LOC")], ("in", int(row == 2), int(row != 2)))
+            for row in range(4)
+        ],
+        None,
+        [("rare-relation-types", 2, None, None)],
+    ),
+    "across sentences": (
+        {
+            "words": [related(["Ann", "Jr.", ".", "Bob", "!"], [entity(0, 2), entity(3, 4)], ("saw", 1, 0))],
+            "texts": [
+                related("Ann sang. Bob left", [entity(0, 3), entity(10, 13)], ("saw", 0, 1)),
+                related("Ann saw Sen. Bob", [entity(0, 3), entity(13, 16)], ("saw", 0, 1)),
+                related("Ann\n\nBob", [entity(0, 3), entity(5, 8)], ("saw", 0, 1)),
+            ],
+        },
+        None,
+        [
+            ("relation-across-sentences", 0, 0, 4),
+            ("relation-across-sentences", 0, 0, 13),
+            ("relation-across-sentences", 2, 0, 8),
+        ],
+    ),
+    "beyond the window": (
+        [related(["saw"] * 40, [entity(0, 1), entity(5, 6), entity(39, 40)], ("in", 0, 1), ("in", 2, 0))],
+        MODEL,
+        [("long-text", 0, None, None), ("relation-beyond-window", 0, 0, 40)],
+    ),
     "in two splits": ({"train": texts(("a", []), ("b", [])), "test": texts(("b", []), ("a ", []))}, None, [
         ("shared-sentence", 0, None, None)
     ]),

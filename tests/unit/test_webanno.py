@@ -41,6 +41,7 @@ ROWS = [
 def test_annotations_are_read(tmp_path, caplog, name):
     assert read_text(tmp_path, FILE, name) == ROWS
     assert "1 entities without a value of NamedEntity|value are left out: lines [11]" in caplog.text
+    assert "relations of the layers ['Relation'] are not read: lines [12]" in caplog.text
 
 
 def test_offsets_may_count_characters(tmp_path):

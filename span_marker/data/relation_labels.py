@@ -1,0 +1,49 @@
+"""The labels of the relations of annotated data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from span_marker.data.columns import RowReader, annotation_form, named_splits, read_columns
+from span_marker.data.row_relations import RELATIONS
+
+
+def infer_relation_labels(data: Any) -> list[str]:
+    """List the labels of the relations of annotated data.
+
+    Args:
+        data: A `Dataset`, a DataFrame or a list of dicts, with the columns ``tokens`` or ``text``, ``entities`` and
+            ``relations``; or a dict of several, whose labels are merged. Some of them may have no relations.
+
+    Returns:
+        The labels in alphabetical order.
+
+    Raises:
+        TypeError: If the data, a row or a value of a relation has the wrong type.
+        ValueError: If there is no annotated column or no relation, or a row is wrong.
+
+    Example:
+        >>> row = {"tokens": ["Ann", "runs", "Acme"], "relations": [{"label": "runs", "head": 0, "tail": 1}]}
+        >>> row["entities"] = [{"label": "PER", "start": 0, "end": 1}, {"label": "ORG", "start": 2, "end": 3}]
+        >>> infer_relation_labels([row])
+        ['runs']
+    """
+    datasets = named_splits(data)
+    labels: set[str] = set()
+    for name, dataset in datasets.items():
+        if annotation_form(dataset, name) == "tags":
+            if RELATIONS in dataset.column_names:
+                raise ValueError(
+                    f"the {name} data has 'ner_tags' and {RELATIONS!r}, but relations are between 'entities': make "
+                    "'entities' of the tags, or pass data without 'ner_tags'"
+                )
+            continue
+        reader = RowReader.from_dataset(dataset, name)
+        for index, values in enumerate(read_columns(dataset, reader.columns)):
+            labels.update(relation.label for relation in reader.read(index, *values).relations)
+    if not labels:
+        raise ValueError(
+            f"there is no relation in the {' and '.join(datasets)} data: rows need the column {RELATIONS!r} with dicts "
+            "of 'label', 'head' and 'tail'"
+        )
+    return sorted(labels)
