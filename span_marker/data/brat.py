@@ -82,7 +82,8 @@ def _read_document(file: SourceFile) -> dict[str, Any] | None:
     lines = lines if "\n" in lines else lines.replace("\r", "\n")
     num_errors = len(file.errors)
     numbered = [(number, line.removesuffix("\r")) for number, line in enumerate(lines.split("\n"), start=1)]
-    entities, split = [], []
+    entities: list[RowEntity] = []
+    split = []
     places: dict[str, int | None] = {}
     for number, line in numbered:
         if line.startswith("T"):
@@ -223,7 +224,8 @@ def _to_document(location: str, row: Row, model_version: str | None) -> tuple[st
     row = without_repetitions(row)
     text, entities = as_text(row)
     lines = []
-    for item in (*entities, *row.relations):
+    items: tuple[RowEntity | RowRelation, ...] = (*entities, *row.relations)
+    for item in items:
         if any(character.isspace() for character in item.label):
             raise ValueError(f"{location}: the label {item.label!r} has white space, which brat cannot represent")
     for number, entity in enumerate(entities, start=1):

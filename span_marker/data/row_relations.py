@@ -42,13 +42,13 @@ class RelationProblem(NamedTuple):
         kind: A key of `span_marker.validation.report.KINDS`.
         error: What reading the row raises.
         label: Label of the relation, or None if it has none.
-        index: Index of the relation in the list of the row.
+        place: Index of the relation in the list of the row.
     """
 
     kind: RelationKind
     error: TypeError | ValueError
     label: str | None
-    index: int
+    place: int
 
 
 def parse_relations(relations: Any, num_entities: int, location: str) -> list[RowRelation]:

@@ -10,8 +10,8 @@ from span_marker.core.surrogates import SURROGATES
 from span_marker.data.columns import RowReader, is_dataset, read_columns
 from span_marker.data.in_memory import as_dataset, is_table
 from span_marker.data.row_errors import OnError, RowError, check_on_error, report_errors
-from span_marker.data.row_relations import RELATIONS
-from span_marker.data.rows import COLUMNS, Row, parse_row
+from span_marker.data.row_relations import RELATIONS, RowRelation
+from span_marker.data.rows import COLUMNS, Row, RowEntity, parse_row
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -109,7 +109,8 @@ def _rows_to_write(rows: Any) -> tuple[Iterable[Any], Callable[[int, Any], tuple
 
 
 def _check_surrogates(row: Row, location: str) -> None:
-    labels = (("label", item.label) for item in (*row.entities, *row.relations))
+    items: tuple[RowEntity | RowRelation, ...] = (*row.entities, *row.relations)
+    labels = (("label", item.label) for item in items)
     for name, text in ((COLUMNS[row.kind], "".join(row.content)), *labels):
         match = None if text.isascii() else SURROGATES.search(text)
         if match:

@@ -145,8 +145,9 @@ def to_docs(
     """Make spaCy documents of rows, one after the other.
 
     Words become tokens, with single spaces between them; a text is split into tokens by ``nlp``. Entities become
-    ``Doc.ents``, their scores ``Span._.score``, and relations ``Doc._.rel``, see
-    `span_marker.data.spacy_relations`. With ``spans_key``, entities become ``Doc.spans[spans_key]``, and their scores its ``attrs["scores"]``, as spaCy's span categorizer stores them.
+    ``Doc.ents``, their scores ``Span._.score``, and relations ``Doc._.rel``, see `span_marker.data.spacy_relations`.
+    With ``spans_key``, entities become ``Doc.spans[spans_key]``, and their scores its ``attrs["scores"]``, as spaCy's
+    span categorizer stores them.
 
     Args:
         rows: A data set annotated in any form, or rows with ``tokens`` or ``text``, and ``entities``.

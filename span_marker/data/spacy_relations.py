@@ -21,7 +21,7 @@ REL = "rel"
 LEAST_SCORE = 0.5
 """The least score of a relation that is read."""
 
-_KEY = ("._.", REL, None, None)
+_KEY: Any = ("._.", REL, None, None)
 """Where spaCy stores it in ``Doc.user_data``."""
 
 

@@ -146,7 +146,8 @@ def _read_tasks(rows: Iterable[Mapping[str, Any]], model_version: str | None, of
         for name, entities in given.items():
             others = columns.get(RELATIONS) if name == next(iter(given)) else None
             if isinstance(entities, Mapping):  # of a model with relations
-                entities, others = entities.get("entities"), entities.get(RELATIONS)
+                others = entities.get(RELATIONS)
+                entities = entities.get("entities")
             row = parse_row({**columns, "entities": entities, RELATIONS: others}, f"{location}: {name!r}")
             row = without_repetitions(row) if row.relations else row  # ends are told by place and label
             text, read = as_text(row)

@@ -40,7 +40,7 @@ def listed_relations(entities: Sequence[int | None], annotation: Any, relations:
     """
     if not relations:
         return []
-    wrong = {problem.index for problem in read_relations(relations, len(annotation), "")[1]}
+    wrong = {problem.place for problem in read_relations(relations, len(annotation), "")[1]}
     return [
         index
         for index, relation in enumerate(relations)
