@@ -82,7 +82,7 @@ def _read_document(file: SourceFile) -> dict[str, Any] | None:
     lines = lines if "\n" in lines else lines.replace("\r", "\n")
     num_errors = len(file.errors)
     numbered = [(number, line.removesuffix("\r")) for number, line in enumerate(lines.split("\n"), start=1)]
-    entities: list[RowEntity] = []
+    entities: list[dict[str, Any]] = []
     split = []
     places: dict[str, int | None] = {}
     for number, line in numbered:
