@@ -309,6 +309,11 @@ class ThresholdReport(TextReport):
         return {label: number for label, number in self.num_gold.items() if number < PSEUDO_GOLD}
 
     @property
+    def is_better(self) -> bool:
+        """Whether the overall F1 on new text is higher with the thresholds: its change has a 95% interval above 0."""
+        return self.f1_change is not None and self.f1_change.low > 0
+
+    @property
     def problem(self) -> str | None:
         """Why the thresholds may fail on new text, and what helps; None if they are expected to do what they should."""
         if self.expected is None or self.f1_change is None:

@@ -150,7 +150,11 @@ def score_candidates(model: SpanMarkerModel, data: AnnotatedData, batch_size: in
 
 
 def tune_thresholds(
-    model: SpanMarkerModel, data: AnnotatedData, precision: float | None = None, batch_size: int = 32
+    model: SpanMarkerModel,
+    data: AnnotatedData,
+    precision: float | None = None,
+    batch_size: int = 32,
+    only_if_better: bool = False,
 ) -> ThresholdReport:
     """Tune the threshold of each label on held-out data, for the best overall F1 or for a required precision.
 
@@ -165,6 +169,8 @@ def tune_thresholds(
         data: Annotated data that the model was not trained on, see `span_marker.data.columns`.
         precision: The precision that each label must reach, with the highest possible recall; None for the best F1.
         batch_size: The largest number of sentences per batch.
+        only_if_better: Whether the model gets no thresholds if they may not help: if the 95% interval of the change of
+            the overall F1 on new text reaches below 0. `Trainer` asks for this at the end of a training.
 
     Returns:
         The threshold of each label; precision, recall and F1 of each label and overall without and with the thresholds;
@@ -194,6 +200,9 @@ def tune_thresholds(
         for fold in folds:
             expected[fold] = held_out.count(fold, _thresholds(tune(~np.isin(everything, fold))))
     report = ThresholdReport.from_counts(points, before, after, expected if len(folds) > 1 else None, precision)
+    if only_if_better and not report.is_better:
+        held_out.model.config.thresholds = None
+        return report
     _warn(report)
     held_out.model.config.thresholds = report.thresholds
     held_out.model.note_change("Thresholds", _describe(report, len(everything)))

@@ -16,6 +16,7 @@ from span_marker.data.columns import way_to_data
 from span_marker.data.in_memory import AnnotatedData, as_dataset
 from span_marker.modeling import SpanMarkerModel, without_adapter
 from span_marker.preprocessing.features import LABEL_FEATURES, TEXT_FEATURES
+from span_marker.training import final_choices
 from span_marker.training.base_trainer import BaseTrainer, check_arguments
 from span_marker.training.prepared_data import TRAINING, PreparedData, as_datasets, check_columns, evaluation_sets
 from span_marker.training.progress import Progress
@@ -51,6 +52,9 @@ class Trainer(BaseTrainer):
             padded with -100. A gold entity that begins or ends within a word has -1 for both words.
         callbacks: Callbacks.
         optimizers: Optimizer and scheduler.
+        tunes_thresholds: Whether `train` ends with `span_marker.tune_thresholds` on the evaluation data. The model gets
+            thresholds only if they surely help, as they do with little training data: such a model finds most entities,
+            but with probabilities below that of ``O``. Thresholds that it had before are reset when training begins.
         **kwargs: Other arguments of ``transformers.Trainer``, except ``data_collator``.
 
     Raises:
@@ -73,6 +77,7 @@ class Trainer(BaseTrainer):
         compute_metrics: Callable[[EvalPrediction], dict[str, Any]] | None = None,
         callbacks: list[TrainerCallback] | None = None,
         optimizers: tuple[Any, Any] = (None, None),
+        tunes_thresholds: bool = True,
         **kwargs: Any,
     ) -> None:
         _refuse_own_parts(model, kwargs)
@@ -98,6 +103,7 @@ class Trainer(BaseTrainer):
         self._signature_columns: list[str] = [*TEXT_FEATURES, *LABEL_FEATURES]  # type: ignore[assignment]
         self._data = PreparedData(show_progress=not args.disable_tqdm)
         self._progress = Progress()
+        self._tunes_thresholds = tunes_thresholds
         self._is_constructed = True
         self._set_up(self._span_marker)
 
@@ -213,7 +219,7 @@ class Trainer(BaseTrainer):
             )
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
-        """See ``transformers.Trainer``. A candidate filter is tuned at the end, on the evaluation data.
+        """See ``transformers.Trainer``. At the end, a candidate filter and thresholds are tuned on the evaluation data.
 
         Args:
             resume_from_checkpoint: The path of a checkpoint; or True for the latest complete checkpoint in the output
@@ -231,11 +237,13 @@ class Trainer(BaseTrainer):
                 resume_from_checkpoint = latest
         if self.model_init is None:
             self._span_marker.reset_span_filter()
+        if self._tunes_thresholds and self._held_out_data is not None:
+            final_choices.reset_thresholds(self._span_marker.config)
         self._progress = Progress()
         output = super().train(resume_from_checkpoint, *args, **kwargs)
         self._judge_end()
         self._span_marker.eval()  # or else threads that predict would switch between modes at the same time
-        self._tune_span_filter()
+        self._tune()
         self._complete_record()
         return output
 
@@ -268,26 +276,12 @@ class Trainer(BaseTrainer):
         direction = direction or "minimize"
         return super().hyperparameter_search(hp_space, compute_objective, n_trials, direction, *args, **kwargs)
 
-    def _tune_span_filter(self) -> None:
-        model, data = self._span_marker, self._held_out_data
-        if model.span_filter is None or model.config.exact:
-            return
-        reason: object = "there is no eval_dataset"
-        if data is not None:
-            try:
-                report = model.tune_span_filter(data, batch_size=self.args.eval_batch_size)
-            except ValueError as error:
-                reason = error
-            else:
-                logger.info("Candidate filter, tuned on the evaluation data:\n%s", report)
-                return
-        logger.info(
-            "The candidate filter keeps as many candidates in prediction as in training (candidates_per_word=%s), "
-            "which costs speed, not accuracy. model.tune_span_filter(held_out, recall=...) chooses a threshold, which "
-            "keeps fewer. Training chose none: %s",
-            model.config.candidates_per_word,
-            reason,
-        )
+    def _tune(self) -> None:
+        """Choose on the evaluation data what the model does with its scores."""
+        model, data, batch_size = self._span_marker, self._held_out_data, self.args.eval_batch_size
+        final_choices.tune_span_filter(model, data, batch_size)
+        if self._tunes_thresholds and data is not None:
+            final_choices.tune_thresholds(model, data, batch_size)
 
     def _note_outcome(self, metrics: dict[str, Any], prefix: str) -> None:
         """Note the evaluation of one data set, and say if nothing is predicted."""

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
-from helpers import approximately, arguments, as_row, check_margin, filter_scores, rounding
+from helpers import approximately, arguments, as_row, check_margin, filter_scores, make_shy, rounding
 from tiny import SENTENCES, TAGS, build_model
 
 from span_marker import SpanMarkerConfig, SpanMarkerModel, Trainer
@@ -424,3 +424,39 @@ def test_accumulated_gradients_with_a_filter_are_those_of_one_larger_batch(datas
         Trainer(model, arguments(tmp_path, **changes), dataset).train()
         weights.append(torch.cat([parameter.detach().flatten() for parameter in model.parameters()]))
     torch.testing.assert_close(weights[0], weights[1], atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("tunes", [True, False])
+def test_training_ends_with_thresholds_if_they_help(dataset, tmp_path, caplog, tunes):
+    model = make_shy(build_model("bert", entity_max_length=3))
+    model.config.thresholds = {"PER": 0.9}
+    found = model.predict(many(dataset), threshold=0.1)  # gold, since the training changes nothing
+    gold = [
+        [{**entity, "start": entity["word_start_index"], "end": entity["word_end_index"]} for entity in row]
+        for row in found
+    ]
+    held_out = Dataset.from_dict({"tokens": many(dataset)["tokens"], "entities": gold})
+    trainer = Trainer(model, arguments(tmp_path, learning_rate=0.0), dataset, held_out, tunes_thresholds=tunes)
+    with caplog.at_level(logging.INFO, "span_marker"):
+        trainer.train()
+    assert ("Thresholds, tuned on the evaluation data, are the model's from now on:" in caplog.text) == tunes
+    assert ("are reset" in caplog.text) == tunes
+    if not tunes:
+        assert model.config.thresholds == {"PER": 0.9}
+        return
+    assert set(model.config.thresholds) == {"PER", "LOC", "ORG"}
+    tuned = trainer.evaluate()["eval_overall_f1"]
+    model.config.thresholds = None
+    assert tuned > trainer.evaluate()["eval_overall_f1"]
+
+
+def test_training_leaves_out_thresholds_that_may_not_help(dataset, tmp_path, caplog):
+    model = build_model("bert", entity_max_length=3)
+    with caplog.at_level(logging.INFO, "span_marker"):
+        Trainer(model, arguments(tmp_path), dataset, dataset).train()
+    assert model.config.thresholds is None
+    assert "Thresholds, tuned on the evaluation data, may not help, so that the model has none:" in caplog.text
+    nothing = dataset.map(lambda row: {"ner_tags": [0] * len(row["tokens"])})
+    with caplog.at_level(logging.INFO, "span_marker"):
+        Trainer(model, arguments(tmp_path), dataset, nothing).train()
+    assert "Training chose no thresholds: there is no entity in the held-out data" in caplog.text

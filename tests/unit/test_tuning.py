@@ -4,7 +4,7 @@ import re
 import pytest
 import torch
 from datasets import Dataset
-from helpers import check_margin, logit_rounding
+from helpers import check_margin, logit_rounding, make_shy
 from peft import LoraConfig, get_peft_model
 from tiny import SENTENCES, build_model
 
@@ -246,3 +246,19 @@ def test_a_multi_label_model():
     after = tune_thresholds(model, data).after
     found = spans(model.predict(WORDS), "word")
     assert after.f1 == pytest.approx(compute_metrics(gold, found, [100] * len(WORDS))["overall_f1"])
+
+
+@pytest.mark.parametrize(("threshold", "helps"), [(None, False), (0.1, True)])
+def test_thresholds_that_may_not_help_are_not_set(model, threshold, helps, caplog):
+    inputs = WORDS * 3
+    if helps:
+        make_shy(model)
+    gold = spans(model.predict(inputs, threshold=threshold), "word")
+    model.config.thresholds = {"PER": 0.9}
+    report = tune_thresholds(
+        model, Dataset.from_dict({"tokens": inputs, "entities": as_dicts(gold)}), only_if_better=True
+    )
+    assert report.is_better == helps
+    assert model.config.thresholds == (report.thresholds if helps else None)
+    assert ("Thresholds" in model.card_changes) == helps
+    assert ("Labels with fewer than" in caplog.text) == helps

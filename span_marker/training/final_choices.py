@@ -1,0 +1,73 @@
+"""What a training chooses at its end, on the evaluation data: which candidates get markers, and which are entities."""
+
+from __future__ import annotations
+
+import logging
+
+from datasets import Dataset
+
+from span_marker.configuration import SpanMarkerConfig
+from span_marker.modeling import SpanMarkerModel
+from span_marker.scores import tuning
+
+logger = logging.getLogger(__name__)
+
+
+def tune_span_filter(model: SpanMarkerModel, data: Dataset | None, batch_size: int) -> None:
+    """Choose the threshold of a model's candidate filter, and log it, or why there is none.
+
+    Args:
+        model: The model. Nothing happens if it has no filter, or doesn't use it.
+        data: The evaluation data, if there are any.
+        batch_size: The largest number of sentences per batch.
+    """
+    if model.span_filter is None or model.config.exact:
+        return
+    reason: object = "there is no eval_dataset"
+    if data is not None:
+        try:
+            report = model.tune_span_filter(data, batch_size=batch_size)
+        except ValueError as error:
+            reason = error
+        else:
+            logger.info("Candidate filter, tuned on the evaluation data:\n%s", report)
+            return
+    logger.info(
+        "The candidate filter keeps as many candidates in prediction as in training (candidates_per_word=%s), "
+        "which costs speed, not accuracy. model.tune_span_filter(held_out, recall=...) chooses a threshold, which "
+        "keeps fewer. Training chose none: %s",
+        model.config.candidates_per_word,
+        reason,
+    )
+
+
+def reset_thresholds(config: SpanMarkerConfig) -> None:
+    """Take the thresholds from a model that is about to be trained, with a warning if it has any.
+
+    Args:
+        config: The configuration of the model.
+    """
+    if config.thresholds is not None:
+        logger.warning(
+            "thresholds=%s belong to the weights before this training, which chooses others at its end: they are "
+            "reset. Trainer(tunes_thresholds=False) keeps them.",
+            config.thresholds,
+        )
+        config.thresholds = None
+
+
+def tune_thresholds(model: SpanMarkerModel, data: Dataset, batch_size: int) -> None:
+    """Choose the thresholds of a model, if they surely help, and log them and what they change.
+
+    Args:
+        model: The model.
+        data: The evaluation data.
+        batch_size: The largest number of sentences per batch.
+    """
+    try:
+        report = tuning.tune_thresholds(model, data, batch_size=batch_size, only_if_better=True)
+    except ValueError as error:  # no entity in the data
+        logger.info("Training chose no thresholds: %s", error)
+        return
+    choice = "are the model's from now on" if report.is_better else "may not help, so that the model has none"
+    logger.info("Thresholds, tuned on the evaluation data, %s:\n%s", choice, report)
