@@ -187,6 +187,8 @@ class Trainer(BaseTrainer):
         if self.is_in_train:
             for name, dataset in evaluation_sets(self.eval_dataset).items():
                 self._data.prepare(dataset, name)
+            if self._tunes_thresholds and self._held_out_data is not None:
+                final_choices.reset_thresholds(self._span_marker.config)
             self._begin_record()
         return dataloader
 
@@ -237,8 +239,6 @@ class Trainer(BaseTrainer):
                 resume_from_checkpoint = latest
         if self.model_init is None:
             self._span_marker.reset_span_filter()
-        if self._tunes_thresholds and self._held_out_data is not None:
-            final_choices.reset_thresholds(self._span_marker.config)
         self._progress = Progress()
         output = super().train(resume_from_checkpoint, *args, **kwargs)
         self._judge_end()
