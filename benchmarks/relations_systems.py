@@ -198,7 +198,9 @@ class Recipe:
         names = relation_classes(model_relations(model))
 
         def read(words: Words, entities: Entities) -> Relations:
-            places = [np.array([[ids[one.label], *one[1:]] for one in of]).reshape(-1, 3) for of in entities]
+            places = [
+                np.array([[ids[one.label], *one[1:]] for one in of], dtype=np.int64).reshape(-1, 3) for of in entities
+            ]
             pairs = [rules.pairs(some) for some in places]
             marked = [self.mark(*of) for of in zip(words, (some[:, 1:] for some in places), pairs, strict=True)]
             texts = [text for some in marked for text in some]
