@@ -28,7 +28,7 @@ from span_marker.data.in_memory import AnnotatedData, as_dataset
 from span_marker.data.rows import COLUMNS, PREDICTED, UNITS, Kind, Row, RowEntity, check_text, check_words
 from span_marker.modeling import SpanMarkerModel
 from span_marker.preprocessing.data_collator import SpanMarkerDataCollator
-from span_marker.preprocessing.features import NO_WORDS, align_entities
+from span_marker.preprocessing.entity_alignment import NO_WORDS, align_entities
 from span_marker.preprocessing.inputs import Sentences
 from span_marker.training.trainer import Trainer
 
