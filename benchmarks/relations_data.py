@@ -17,6 +17,7 @@ from accuracy_data import Data, make_data, read_files
 
 from span_marker import read_annotations
 from span_marker.core.labels import LabelledSpan
+from span_marker.core.relation_statistics import RelationStatistics
 from span_marker.core.spans import IntArray
 
 BEFORE_SUBJECT, AFTER_SUBJECT = "§", "¶"
@@ -101,9 +102,11 @@ def relation_labels(sentences: Iterable[RelatedSentence]) -> list[str]:
 
 
 def relation_types(sentences: Iterable[RelatedSentence]) -> list[list[str]]:
-    """List which relations sentences have between which entities: the label of the head, the relation, the tail."""
-    relations = (relation for sentence in sentences for relation in sentence.relations)
-    return [list(triple) for triple in sorted({(one.head.label, one.label, one.tail.label) for one in relations})]
+    """List which relations join which entities, as the library learns it from annotated data."""
+    statistics = RelationStatistics()
+    for sentence in sentences:
+        statistics.add(sentence.relations)
+    return statistics.known_types()
 
 
 def relation_columns(sentences: Sequence[RelatedSentence]) -> dict[str, list[Any]]:

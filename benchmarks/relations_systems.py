@@ -36,7 +36,7 @@ from transformers import TrainingArguments, set_seed
 from span_marker import SpanMarkerModel, Trainer
 from span_marker.core.decoding import ScoredSpan
 from span_marker.core.labels import OUTSIDE, LabelledSpan
-from span_marker.core.relations import RelationRules, labelled_pairs, relation_classes
+from span_marker.core.relations import RelationRules, labelled_pairs, relation_classes, stands_first
 from span_marker.core.spans import IntArray
 from span_marker.heads import NO_RELATION_PRIOR, initial_bias
 from span_marker.preprocessing.data_collator import SpanMarkerDataCollator
@@ -114,11 +114,13 @@ class Example(NamedTuple):
         features: See `span_marker.preprocessing.pieces.Piece.features`.
         tokens: First and last token of each span of a group, ``(num_groups, 2 * spans_per_group)``.
         labels: Class ID of each group; without meaning in prediction.
+        options: True for each class that a group may have, as in prediction, ``(num_groups, num_relations)``.
     """
 
     features: dict[str, Any]
     tokens: IntArray
     labels: IntArray
+    options: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -165,17 +167,21 @@ class Recipe:
         """Make the examples of the training sentences: all pairs of their gold entities."""
         texts: list[MarkedText] = []
         labels: list[IntArray] = []
+        options: list[np.ndarray] = []
         ids = {label: index for index, label in enumerate(relation_classes(job.relations))}
         symmetric = [label in job.symmetric for label in ids]
         for words, entities, relations in job.train:
             spans = np.array([entity[1:] for entity in entities], dtype=np.int64).reshape(-1, 2)
             rows = [[ids[one.label], entities.index(one.head), entities.index(one.tail)] for one in relations]
             pairs, classes = labelled_pairs(spans, np.array(rows, dtype=np.int64).reshape(-1, 3), symmetric)
-            marked = self.mark(words, spans, pairs)
-            texts += marked
-            labels += np.split(classes, np.cumsum([len(text.groups) for text in marked])[:-1]) if marked else []
-        encoded = self.encode(model, texts)
-        return [Example(*some, classes) for some, classes in zip(encoded, labels, strict=True)]
+            comes_second = ~stands_first(spans[pairs[:, 0]], spans[pairs[:, 1]])
+            if marked := self.mark(words, spans, pairs):
+                ends = np.cumsum([len(text.groups) for text in marked])[:-1]
+                texts += marked
+                labels += np.split(classes, ends)
+                options += np.split(~(comes_second[:, None] & symmetric), ends)
+        encoded = zip(self.encode(model, texts), labels, options, strict=True)
+        return [Example(*tokens, *others) for tokens, *others in encoded]
 
     def score(self, model: SpanMarkerModel, batch: dict[str, Tensor]) -> Tensor:
         """Score the groups of a batch of `collate`, ``(num_groups, num_relations)``."""
@@ -218,7 +224,8 @@ class Recipe:
 
     def predict(self, model: SpanMarkerModel, texts: list[MarkedText], batch_size: int) -> Iterator[np.ndarray]:
         """Score the groups of texts, text after text."""
-        examples = [Example(*some, np.zeros(len(some[1]), dtype=np.int64)) for some in self.encode(model, texts)]
+        none = np.zeros(0, dtype=np.int64)
+        examples = [Example(*some, none, none) for some in self.encode(model, texts)]
         order = sorted(range(len(texts)), key=lambda index: len(examples[index].features["input_ids"]))
         scores: dict[int, np.ndarray] = {}
         model.eval()
@@ -233,7 +240,7 @@ class Recipe:
 
 
 def collate(model: SpanMarkerModel, examples: Sequence[Example]) -> dict[str, Tensor]:
-    """Make a batch: the texts, and ``tokens``, ``counts`` and ``labels`` of their groups."""
+    """Make a batch: the texts, and ``tokens``, ``counts``, ``labels`` and ``options`` of their groups."""
     words_alone = SpanMarkerDataCollator(model.preprocessor.tokenizer.pad_token_id, 1, 0)  # its candidates are not used
     batch = words_alone([example.features for example in examples])
     return {
@@ -241,6 +248,7 @@ def collate(model: SpanMarkerModel, examples: Sequence[Example]) -> dict[str, Te
         "tokens": torch.from_numpy(np.concatenate([example.tokens for example in examples])),
         "counts": torch.tensor([len(example.tokens) for example in examples]),
         "labels": torch.from_numpy(np.concatenate([example.labels for example in examples])),
+        "options": torch.from_numpy(np.concatenate([example.options for example in examples])),
     }
 
 
@@ -251,7 +259,8 @@ class GroupTrainer(transformers.Trainer):
 
     def compute_loss(self, model: Any, inputs: dict[str, Tensor], *args: Any, **kwargs: Any) -> Tensor:
         """See ``transformers.Trainer``."""
-        return F.cross_entropy(self.recipe.score(model, inputs).float(), inputs["labels"])
+        scores = self.recipe.score(model, inputs).float().masked_fill(~inputs["options"], -torch.inf)
+        return F.cross_entropy(scores, inputs["labels"])
 
 
 def pair_scores(model: SpanMarkerModel, texts: dict[str, Tensor], tokens: Tensor, counts: Tensor) -> Tensor:
@@ -409,10 +418,16 @@ def markers_at_the_mean(model: SpanMarkerModel) -> None:
         model.relation_head.markers.copy_(model.get_input_embeddings().weight.mean(dim=0).expand(4, -1))
 
 
+def without_wrong_pairs(model: SpanMarkerModel) -> None:
+    """Let the model train on pairs of gold entities alone."""
+    model._add_wrong_pairs = lambda batch, logits, is_gold, pairs: pairs
+
+
 VARIANTS: dict[str, Callable[[SpanMarkerModel], None]] = {
     "joint": lambda model: None,
     "joint-random-markers": markers_at_random,
     "joint-mean-markers": markers_at_the_mean,
+    "joint-gold-pairs": without_wrong_pairs,
 }
 """Variants of joint training: what each changes in a new model."""
 

@@ -129,7 +129,10 @@ def test_pipelines_get_the_entities_that_the_model_of_their_seed_has_found(folde
     study(folder, "--systems", "joint")
     assert len(jobs) == 2 * 4 * 4
     printed = capsys.readouterr().out
-    assert f"| all, separate | {np.mean([done[f'all/entities/test-{n}.json']['test']['f1'] for n in (1, 2)]):.3f} ± " in printed
+    assert (
+        f"| all, separate | {np.mean([done[f'all/entities/test-{n}.json']['test']['f1'] for n in (1, 2)]):.3f} ± "
+        in printed
+    )
     summary = json.loads((folder / "results" / "summary.json").read_text(encoding="utf-8"))
     by_name = {(row["budget"], row["system"]): row for row in summary["data"]["people"]}
     assert set(by_name) == {(size, system) for size in ("4", "all") for system in systems}
