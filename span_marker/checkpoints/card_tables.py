@@ -1,0 +1,148 @@
+"""The tables of a model card."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from span_marker.checkpoints.training_record import Evaluation, TrainingRecord
+from span_marker.configuration import SpanMarkerConfig
+from span_marker.core.labels import OUTSIDE
+from span_marker.core.tables import markdown_table
+
+FIGURES = {"precision": "Precision", "recall": "Recall", "f1": "F1"}
+"""Columns of tables of results, by the names of metrics."""
+
+OUTDATED = " (before the model was last changed)"
+"""Added to the names of metrics in the metadata that were measured before the model was changed."""
+
+
+def label_table(classes: Sequence[str], examples: Mapping[str, Sequence[str]]) -> str:
+    """List the labels of entities.
+
+    Args:
+        classes: The classes of the model.
+        examples: Texts of entities of each label; empty if the card shows none.
+
+    Returns:
+        The table.
+    """
+    labels = [label for label in classes if label != OUTSIDE]
+    if not examples:
+        return markdown_table(["Label"], [(label,) for label in labels])
+    quoted = {label: [json.dumps(text, ensure_ascii=False) for text in texts] for label, texts in examples.items()}
+    return markdown_table(["Label", "Examples"], [(label, ", ".join(quoted.get(label, []))) for label in labels])
+
+
+def relation_table(config: SpanMarkerConfig) -> str:
+    """List the relations of a model, and which entities they join.
+
+    Args:
+        config: The model's configuration.
+
+    Returns:
+        The table; empty if the model has no relations.
+    """
+    types = config.relation_types if isinstance(config.relation_types, list) else []
+    rows = []
+    for label in (config.relation_labels or [])[1:]:
+        joined = [f"{head} → {tail}" for head, relation, tail in types if relation == label]
+        direction = "none" if label in (config.symmetric_relations or []) else "head to tail"
+        rows.append((label, direction, ", ".join(joined) or "any entities"))
+    return markdown_table(["Relation", "Direction", "Joins"], rows) if rows else ""
+
+
+def results_table(record: TrainingRecord | None, relations: Sequence[str] | None) -> str:
+    """Show the latest evaluation that has figures of labels: those of entities, and then those of relations.
+
+    Args:
+        record: What `Trainer` recorded, or None.
+        relations: The classes of pairs of entities; None if the model has no relations.
+
+    Returns:
+        The name of the evaluation and the tables; empty if there is none.
+    """
+    for name, metrics in reversed(list(record.results.items() if record else ())):
+        of_relations = f"{name}_relation_"
+        rows = [
+            (key.removeprefix(f"{name}_"), *_figures(value))
+            for key, value in sorted(metrics.items())
+            if isinstance(value, dict)
+            and key.startswith(f"{name}_")
+            and not (relations and key.startswith(of_relations))
+        ]
+        if rows:
+            overall = {metric: metrics[f"{name}_overall_{metric}"] for metric in FIGURES}
+            table = markdown_table(["Label", *FIGURES.values()], [("**all**", *_figures(overall)), *rows])
+            when = OUTDATED if record and name in record.outdated else ""
+            return "\n\n".join(
+                [f"Evaluation `{name}`{when}:", table, *_relation_results(metrics, of_relations, relations)]
+            )
+    return ""
+
+
+def _relation_results(metrics: Mapping[str, Any], prefix: str, relations: Sequence[str] | None) -> list[str]:
+    """A sentence, and a table of each relation; nothing if the evaluation had no relations."""
+    if f"{prefix}f1" not in metrics:
+        return []
+    rows = []
+    for label in [None, *(relations or [])[1:]]:
+        figures = [
+            {metric: metrics.get(f"{prefix}{kind}{metric}") for metric in FIGURES}
+            if label is None
+            else metrics.get(f"{prefix}{kind}{label}", {})
+            for kind in ("", "boundaries_", "gold_")
+        ]
+        if figures[0]:
+            f1 = (_number(of.get("f1")) for of in figures[1:])
+            rows.append(("**all**" if label is None else label, *_figures(figures[0]), *f1))
+    return [
+        "A relation is right if its label, and words and labels of both entities are:",
+        markdown_table(["Relation", *FIGURES.values(), "F1 of words alone", "F1 with gold entities"], rows),
+    ]
+
+
+def _figures(metrics: Mapping[str, Any]) -> list[str]:
+    return [f"{metrics[name]:.4f}" for name in FIGURES]
+
+
+def data_table(record: TrainingRecord | None) -> str:
+    """Summarize the training data.
+
+    Args:
+        record: What `Trainer` recorded, or None.
+
+    Returns:
+        The table; empty without a record.
+    """
+    if record is None:
+        return ""
+    spreads = {"Sentence length": record.sentence_lengths, "Entities per sentence": record.entity_counts}
+    rows = [(name, *(f"{number:g}" for number in spread)) for name, spread in spreads.items()]
+    return markdown_table(["Training set", "Min", "Median", "Max"], rows)
+
+
+def evaluations_table(evaluations: Sequence[Evaluation]) -> str:
+    """List the evaluations during training.
+
+    Args:
+        evaluations: The evaluations.
+
+    Returns:
+        The table, with a column for the data if there are several; empty without evaluations.
+    """
+    if not evaluations:
+        return ""
+    titles = ["Epoch", "Step", *(f"Validation {name}" for name in ("Loss", "Precision", "Recall", "F1", "Accuracy"))]
+    rows = [[_number(value) for value in evaluation[1:]] for evaluation in evaluations]
+    if len({evaluation.name for evaluation in evaluations}) > 1:
+        titles = ["Data", *titles]
+        rows = [[e.name.removeprefix("eval_"), *row] for e, row in zip(evaluations, rows, strict=True)]
+    return markdown_table(titles, rows)
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return ""
+    return str(value) if isinstance(value, int) else f"{value:.4f}"
