@@ -1,6 +1,6 @@
 """CoNLL04 with bert-base-cased: entities and the relations between them, with one model.
 
-``--data FOLDER`` has files train, dev and test (Roth and Yih 2004, in any format of the library that has relations, such
+``--data FOLDER`` has files train, dev and test (Roth and Yih 2004, in any format of the library with relations, such
 as JSON lines with ``tokens``, ``entities`` and ``relations``). The figures of relations are strict: label, and words
 and labels of both entities. ``--help`` lists all options.
 """
