@@ -11,7 +11,7 @@ import torch
 from accuracy_systems import training_arguments
 from accuracy_worker import strict_f1
 from relations_data import RelatedSentence, Relation, directed, pairs_in_sentence, subjects_in_sentence
-from relations_systems import PAIRS, PIPELINES, Job, Reading, Trained, read_both
+from relations_systems import PAIRS, PIPELINES, VARIANTS, Job, Reading, Trained, read_both
 from tiny import build_model, build_tokenizer, encoder_config
 from transformers import AutoModel
 
@@ -244,6 +244,31 @@ def test_a_pipeline_learns_and_the_best_epoch_is_the_one_that_reads(folder, enco
     f1 = strict_f1([sentence.relations for sentence in job.parts["dev"]], readings["dev"].gold)
     assert f1 == max(training["epochs"]) > 0.9
     assert not model.training
+
+
+def test_a_joint_model_reads_both_and_the_best_epoch_is_the_one_that_reads(folder, encoder):
+    job = make_job(folder, encoder)._replace(training=training_arguments(12, 4, 4, 3e-3, 1), found=None)
+    model, training, readings = relations_systems.train("joint", job)
+    assert model.config.symmetric_relations == ["knows"]
+    gold = [sentence.relations for sentence in job.parts["dev"]]
+    assert strict_f1(gold, readings["dev"].relations) == max(training["epochs"])
+    assert len(readings["dev"].gold) == len(readings["dev"].entities) == len(gold)
+
+
+def test_variants_change_what_they_say():
+    def changed(system):
+        model = build_model(reads_tokens=True, relation_labels=["knows"])
+        VARIANTS[system](model)
+        return model
+
+    embeddings = changed("joint").get_input_embeddings().weight
+    mean = changed("joint-mean-markers").relation_head.markers
+    assert torch.allclose(mean, embeddings.mean(dim=0).expand(4, -1))
+    drawn = [changed("joint-random-markers").relation_head.markers for _ in range(2)]
+    assert not torch.equal(*drawn)
+    assert 0.5 < drawn[0].std() / embeddings.std() < 2
+    pairs = (torch.zeros(1, 4), torch.ones(1), torch.ones(1))
+    assert changed("joint-gold-pairs")._add_wrong_pairs(None, None, None, pairs) is pairs
 
 
 def test_a_text_beyond_the_limit_is_refused(folder, encoder):
