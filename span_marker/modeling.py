@@ -25,7 +25,7 @@ from span_marker.heads import CaseEmbedding, SpanClassifier, dropout_rate, summe
 from span_marker.prediction.mixin import PredictionMixin
 from span_marker.preprocessing.data_collator import TEXT_INPUTS
 from span_marker.preprocessing.processes import evaluating
-from span_marker.relations.mixin import RelationMixin
+from span_marker.relations.mixin import RELATION_LOSS_WEIGHT, RelationMixin
 
 logger = logging.getLogger(__name__)
 
@@ -46,12 +46,14 @@ class SpanMarkerOutput(ModelOutput):
         logits: Class scores of the candidates that got markers, ``(num_kept, num_labels)``.
         kept: Indices of these candidates, ascending, ``(num_kept,)``; None if all candidates got markers.
         relation_logits: Class scores of all these pairs, ``(num_pairs, num_relations)``; None without pairs.
+        relation_loss: The mean cross-entropy of these pairs; None without their labels.
     """
 
     loss: Tensor | None = None
     logits: Tensor | None = None
     kept: Tensor | None = None
     relation_logits: Tensor | None = None
+    relation_loss: Tensor | None = None
 
 
 class SpanMarkerModel(SpanFilterMixin, RelationMixin, PredictionMixin, SpanMarkerPreTrainedModel):
@@ -224,7 +226,7 @@ class SpanMarkerModel(SpanFilterMixin, RelationMixin, PredictionMixin, SpanMarke
         """
         batch = self._engine_input(input_ids, attention_mask, span_tokens, span_counts, token_cases)
         is_gold = None if labels is None else self._is_gold(labels)
-        filter_scores = kept = relation_logits = None  # all candidates get markers
+        filter_scores = kept = relation_logits = relation_loss = None  # all candidates get markers
         is_filtered = self._is_filtered(labels is not None, exact)
         has_pairs = pair_tokens is not None or find_pairs is not None
         if is_filtered or has_pairs or self.config.token_state_size is not None:
@@ -255,13 +257,13 @@ class SpanMarkerModel(SpanFilterMixin, RelationMixin, PredictionMixin, SpanMarke
             loss = summed_loss(logits.float(), chosen, self.config.multi_label)
             if filter_scores is not None:
                 loss = loss + FILTER_LOSS_WEIGHT * filter_loss(filter_scores, is_gold)
-            has_all = len(labels) > 0
-            if self.relation_head is not None:
-                has_all &= relation_logits is not None and len(relation_logits) > 0
+            num_pairs = 0 if relation_logits is None else len(relation_logits)
             if relation_logits is not None and pair_tokens is not None and pair_labels is not None:
-                loss = loss + self._relation_loss(relation_logits, pair_tokens, pair_labels)
+                of_pairs = self._relation_loss(relation_logits, pair_tokens, pair_labels)
+                loss, relation_loss = loss + RELATION_LOSS_WEIGHT * of_pairs, of_pairs / max(num_pairs, 1)
+            has_all = len(labels) > 0 and (self.relation_head is None or num_pairs > 0)
             loss = self._mean_loss(loss, len(labels) if num_items_in_batch is None else num_items_in_batch, has_all)
-        return SpanMarkerOutput(loss=loss, logits=logits, kept=kept, relation_logits=relation_logits)
+        return SpanMarkerOutput(loss, logits, kept, relation_logits, relation_loss)
 
     def _engine_input(
         self,

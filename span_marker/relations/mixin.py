@@ -141,10 +141,8 @@ class RelationMixin(nn.Module):
         pairs = replace(batch, span_tokens=pair_tokens, span_counts=pair_counts.tolist(), marker_embeds=head.markers)
         if len(pair_tokens) <= PAIRS_AT_A_TIME:
             return self._score_some_pairs(pairs, texts)
-        parts = [
-            pairs.take(some)
-            for some in torch.arange(len(pair_tokens), device=pair_tokens.device).split(PAIRS_AT_A_TIME)
-        ]
+        indices = torch.arange(len(pair_tokens), device=pair_tokens.device)
+        parts = [pairs.take(some) for some in indices.split(PAIRS_AT_A_TIME)]
         if not torch.is_grad_enabled():
             return torch.cat([self._score_some_pairs(part, texts) for part in parts])
         return torch.cat([checkpoint(self._score_some_pairs, part, texts, use_reentrant=False) for part in parts])
@@ -176,22 +174,19 @@ class RelationMixin(nn.Module):
         outside = self.config.outside_id
         others = torch.cat([logits[:, :outside], logits[:, outside + 1 :]], dim=1)
         scores = others.amax(dim=1) - logits[:, outside]
-        arrays = [as_array(tensor) for tensor in (is_gold, scores, batch.span_tokens)]
-        found = add_wrong_pairs(LabelledPairs(*map(as_array, pairs)), *arrays, np.array(batch.span_counts))
+        of_gold, counts = LabelledPairs(*map(as_array, pairs)), np.array(batch.span_counts)
+        found = add_wrong_pairs(of_gold, as_array(is_gold), as_array(scores), as_array(batch.span_tokens), counts)
         return tuple(torch.from_numpy(array).to(logits.device) for array in found)
 
     def _relation_loss(self, logits: Tensor, pair_tokens: Tensor, pair_labels: Tensor) -> Tensor:
         """Compute the cross-entropy of pairs, summed. As in prediction, symmetric relations are those of one order."""
         is_symmetric = torch.from_numpy(self.config.relation_rules.is_symmetric).to(logits.device)
-        starts_later = pair_tokens[:, 0] > pair_tokens[:, 2]
-        comes_second = starts_later | (
-            (pair_tokens[:, 0] == pair_tokens[:, 2]) & (pair_tokens[:, 1] > pair_tokens[:, 3])
-        )
-        is_ruled_out = comes_second[:, None] & is_symmetric
+        place = pair_tokens[:, 0::2] * 2**31 + pair_tokens[:, 1::2]  # first token, then last token
+        is_ruled_out = (place[:, :1] > place[:, 1:]) & is_symmetric
         # Words without tokens have those of others, so that the tokens of a pair may be in another order.
-        is_ruled_out[torch.arange(len(pair_labels)), pair_labels] = False
+        is_ruled_out.scatter_(1, pair_labels[:, None], False)
         logits = logits.float().masked_fill(is_ruled_out, -torch.inf)
-        return RELATION_LOSS_WEIGHT * summed_loss(logits, pair_labels, multi_label=False)
+        return summed_loss(logits, pair_labels, multi_label=False)
 
     def score_pairs(
         self, batch: Batch, find_pairs: FindPairs, exact: bool | None = None

@@ -36,16 +36,16 @@ class Trainer(BaseTrainer):
 
     Data sets have the columns ``tokens`` (words) and ``ner_tags`` (integers that index the labels, or the labels),
     ``tokens`` and ``entities``, or ``text`` and ``entities``, see `span_marker.data.columns`; and for document context
-    ``document_id`` and ``sentence_id``. Sentences beyond the text limit are read in windows, as in prediction. Those of a
-    model with relations have ``relations``; rows without a value for it are trained on for their entities alone.
+    ``document_id`` and ``sentence_id``. Sentences beyond the text limit are read in windows, as in prediction. Data for
+    a model with relations have ``relations``; only entities are learned from rows without a value for it.
 
     The constructor checks arguments and columns, and settles what an optimizer or a batch depends on: limits that are
     ``"auto"`` are set from the training data, and the model gets a candidate filter if ``candidates_per_word`` asks for
     one. Data sets are tokenized once, when they are first needed. The training data come first. They set ``decoding``
     if the model's configuration leaves it open: to ``"overlapping"`` if at least 1% of the entities cross another
     entity, to ``"nested"`` if at least 1% lie within another entity or share its words. In the same way they set
-    ``symmetric_relations`` and ``relation_types``. `train` prepares all data sets before its first step, so that a mistake
-    in a row shows before then.
+    ``symmetric_relations`` and ``relation_types``. `train` prepares all data sets before its first step, so that a
+    mistake in a row shows before then.
 
     Args:
         model: The model; None if ``model_init`` is given.
