@@ -317,10 +317,27 @@ def read_rows(
     Yields:
         The words or the text of each row, and its entities in words or characters.
     """
+    for row in whole_rows(dataset, dataset_name, labels, classes):
+        yield row.content, row.spans
+
+
+def whole_rows(
+    dataset: Dataset, dataset_name: str, labels: Sequence[str] | None = None, classes: Sequence[str] | None = None
+) -> Iterator[Row]:
+    """Read annotated data with everything that a row has, row by row.
+
+    Args:
+        dataset: See `read_rows`.
+        dataset_name: See `read_rows`.
+        labels: See `read_rows`.
+        classes: See `read_rows`.
+
+    Yields:
+        The rows.
+    """
     reader = RowReader.from_dataset(dataset, dataset_name, labels, classes)
     for index, values in enumerate(read_columns(dataset, reader.columns)):
-        row = reader.read(index, *values)
-        yield row.content, row.spans
+        yield reader.read(index, *values)
 
 
 def infer_labels(data: Any) -> list[str]:

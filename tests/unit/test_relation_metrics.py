@@ -154,7 +154,11 @@ def test_swapping_gold_and_predictions_swaps_precision_and_recall(rows):
         assert first[f"{prefix}f1"] == second[f"{prefix}f1"]
 
 
-@given(st.lists(st.tuples(st.lists(relations, max_size=4), st.dictionaries(relations, st.sampled_from([0.25, 0.5]))), max_size=4))
+@given(
+    st.lists(
+        st.tuples(st.lists(relations, max_size=4), st.dictionaries(relations, st.sampled_from([0.25, 0.5]))), max_size=4
+    )
+)
 def test_figures_over_all_thresholds(rows):
     gold, ranked = ([row[place] for row in rows] for place in range(2))
     ranked = [{one: score for one, score in row.items() if one.head != one.tail} for row in ranked]
