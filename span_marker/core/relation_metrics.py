@@ -8,6 +8,10 @@ from typing import Any, NamedTuple
 from span_marker.core.labels import LabelledSpan
 from span_marker.core.metrics import count_metrics, threshold_metrics
 
+RELATION, BOUNDARIES, GIVEN = "relation_", "boundaries_", "gold_"
+"""Prefixes of the names of metrics: of all those of relations in an evaluation, of those by boundaries alone, and of
+those between given gold entities."""
+
 ANY = ""
 """Stands in for the labels of entities where these do not count."""
 
@@ -94,8 +98,8 @@ def relation_metrics(
         [[relation.without_types() for relation in relations] for relations in sentences]
         for sentences in (gold, predicted)
     )
-    metrics |= _figures(bare_gold, bare_predicted, symmetric, "boundaries_")
-    return metrics if given is None else metrics | _figures(gold, given, symmetric, "gold_")
+    metrics |= _figures(bare_gold, bare_predicted, symmetric, BOUNDARIES)
+    return metrics if given is None else metrics | _figures(gold, given, symmetric, GIVEN)
 
 
 def _figures(

@@ -153,9 +153,13 @@ class RelationRules:
         Returns:
             Indices of head and tail, ``(num_pairs, 2)``.
         """
-        pairs = all_pairs(spans[:, 1:])
-        pairs = pairs[self.options(spans[pairs[:, 0]], spans[pairs[:, 1]])[:, 1:].any(axis=1)]
+        pairs = self.allowed_pairs(spans)
         return pairs[nearest(spans[:, 1:], pairs)]
+
+    def allowed_pairs(self, spans: IntArray) -> IntArray:
+        """List all pairs of a sentence's entities that may have a relation, see `pairs`."""
+        pairs = all_pairs(spans[:, 1:])
+        return pairs[self.options(spans[pairs[:, 0]], spans[pairs[:, 1]])[:, 1:].any(axis=1)]
 
     def decode(self, logits: Array, pairs: Sequence[tuple[ScoredSpan, ScoredSpan]]) -> list[ScoredRelation]:
         """Find the relations of pairs. Each has its most probable class; probabilities are among those it may have.

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 from span_marker.checkpoints.training_record import hub_name
 from span_marker.core.alignment import trim_entities
 from span_marker.core.arrays import as_array
-from span_marker.core.relation_metrics import LabelledRelation
-from span_marker.data.columns import is_dataset, named_splits, whole_rows
-from span_marker.data.row_relations import RELATIONS
+from span_marker.data.columns import is_dataset, named_splits, read_columns, whole_rows
+from span_marker.data.row_relations import RELATIONS, labelled_relations
 from span_marker.data.rows import COLUMNS, Row, first_error, read_row
 from span_marker.error_analysis.matching import Item, JudgedSentence, match
 from span_marker.error_analysis.relation_matching import match_relations
@@ -75,7 +74,8 @@ def analyze_errors(
         rows = list(whole_rows(dataset, split, model.config.tags))
         has_relations: Any = model.config.relation_labels is not None and RELATIONS in dataset.column_names
         found = _read_lists(rows, model.predict(dataset, batch_size=batch_size, relations=has_relations), split)
-        judged = _judge(split, rows, found, model.config.symmetric_relations or () if has_relations else None)
+        annotated = _with_relations(dataset) if has_relations else set()
+        judged = _judge(split, rows, found, annotated, model.config.symmetric_relations or ())
         unreachable.update(_unreachable(summary))
         if model.uses_filter():
             with_errors = {
@@ -149,8 +149,8 @@ def analyze_predictions(
         rows, split_predictions = list(whole_rows(dataset, split)), by_split[split]
         read = _read_dataset if is_dataset(split_predictions) else _read_lists
         found = read(rows, split_predictions, split)
-        has_relations = RELATIONS in dataset.column_names and _have_relations(split_predictions)
-        sentences += _judge(split, rows, found, symmetric_relations if has_relations else None)
+        annotated = _with_relations(dataset) if _have_relations(split_predictions) else set()
+        sentences += _judge(split, rows, found, annotated, symmetric_relations)
     return ErrorReport.from_sentences(
         sentences,
         num_examples=num_examples,
@@ -173,6 +173,13 @@ def _model_name(model: SpanMarkerModel) -> str | None:
 def _dataset_name(datasets: Iterable[Dataset]) -> str | None:
     names = dict.fromkeys(name for name in map(hub_name, datasets) if name)
     return ", ".join(names) or None
+
+
+def _with_relations(dataset: Dataset) -> set[int]:
+    """The rows that say something of their relations, if only that there are none."""
+    if RELATIONS not in dataset.column_names:
+        return set()
+    return {index for index, (value,) in enumerate(read_columns(dataset, (RELATIONS,))) if value is not None}
 
 
 def _have_relations(predictions: Any) -> bool:
@@ -220,24 +227,23 @@ def _check_same(row: int, item: Item, other: Any, split: str) -> None:
 
 
 def _judge(
-    split: str, rows: AnnotatedRows, predictions: AnnotatedRows, symmetric: Collection[str] | None
+    split: str,
+    rows: AnnotatedRows,
+    predictions: AnnotatedRows,
+    with_relations: Collection[int],
+    symmetric: Collection[str],
 ) -> list[JudgedSentence]:
-    """Compare predictions with rows, and their relations unless ``symmetric`` is None."""
+    """Compare predictions with rows; those of some rows with their relations."""
     judged = []
     for index, (gold, predicted) in enumerate(zip(rows, predictions, strict=True)):
         outcomes = match(*(trim_entities(row.spans, gold.content) for row in (gold, predicted)))
         relations = None
-        if symmetric is not None:
+        if index in with_relations:
             found = {outcome.gold: outcome.predicted for outcome in outcomes if outcome.gold and outcome.predicted}
-            relations = match_relations(labelled_relations(gold), labelled_relations(predicted), found, symmetric)
+            sides = (labelled_relations(row.relations, row.spans, row.content) for row in (gold, predicted))
+            relations = match_relations(*sides, counterparts=found, symmetric=symmetric)
         judged.append(JudgedSentence(gold.content, outcomes, split, index, relations))
     return judged
-
-
-def labelled_relations(row: Row) -> list[LabelledRelation]:
-    """List the relations of a row with their entities, which are trimmed as `trim_entities` does."""
-    entities = [trim_entities([span], row.content)[0] for span in row.spans] if row.relations else []
-    return [LabelledRelation(label, entities[head], entities[tail]) for label, head, tail, _ in row.relations]
 
 
 def _unreachable(summary: DatasetSummary) -> dict[str, int]:

@@ -118,11 +118,14 @@ class RelationErrors(TextReport):
                     [f"{example.number:>6,}x  {example.as_line(CONTEXT)}" for example in examples],
                 )
 
-    def __str__(self) -> str:
+    def tables(self) -> list[list[tuple[str, ...]]]:
+        """List the cells of all tables."""
         tables = [[(name, *COLUMNS), *map(figures_row, family, family.values())] for name, family in self.families()]
-        tables.append([("relations, by outcome", "number", "of gold", "of predicted"), *self.outcomes()])
+        return [*tables, [("relations, by outcome", "number", "of gold", "of predicted"), *self.outcomes()]]
+
+    def __str__(self) -> str:
         errors = ["\n".join([title, *lines]) for title, lines in self.errors()]
-        return "\n\n".join([*map(text_table, tables), *errors])
+        return "\n\n".join([*map(text_table, self.tables()), *errors])
 
 
 def figures_row(name: str, figures: Figures) -> tuple[str, ...]:

@@ -54,7 +54,7 @@ class Trainer(BaseTrainer):
         eval_dataset: The evaluation data, or a dict of several data sets.
         model_init: Creates a new model for each run.
         compute_metrics: Computes other metrics than `span_marker.core.metrics.compute_metrics`; those of
-            `span_marker.core.metrics.threshold_metrics` are reported in addition. The ``predictions`` of
+            `span_marker.core.metrics.threshold_metrics`, and of relations, are reported in addition. The ``predictions`` of
             its argument are the predicted entities, ``(num_sentences, max_entities, 3)`` with class ID, first word and
             the word behind the last, and their scores, ``(num_sentences, max_entities)``. Its ``label_ids`` are the
             gold entities in the same form, and the number of words of each sentence, ``(num_sentences,)``. Rows are
@@ -332,7 +332,7 @@ class Trainer(BaseTrainer):
         metric_key_prefix: str = "eval",
         compare_exact: bool = False,
     ) -> dict[str, Any]:
-        """See ``transformers.Trainer``. The model and its configuration are not changed.
+        """See ``transformers.Trainer``. The model is not changed.
 
         Args:
             eval_dataset: The data, or a dict of several data sets. Defaults to the evaluation data of the trainer.
@@ -344,7 +344,8 @@ class Trainer(BaseTrainer):
             The metrics of `span_marker.core.metrics.compute_metrics`; those of
             `span_marker.core.metrics.threshold_metrics`, over the spans that the model predicts at each threshold, with
             ``"flat"`` in place of ``"flat-optimal"`` decoding; and ``eval_candidates_kept``, the share of the
-            candidates that got markers: 1 without a filter. With ``compare_exact``, all of these again as
+            candidates that got markers: 1 without a filter. If the model and the data have relations, also those of
+            `span_marker.core.relation_metrics` as ``eval_relation_...``. With ``compare_exact``, all of these again as
             ``eval_exact_...``, and ``eval_recall_lost``, the recall that the filter costs.
         """
         data = as_datasets(eval_dataset)
