@@ -18,7 +18,6 @@ from span_marker.configuration import SpanMarkerConfig
 from span_marker.core.labels import LabelledSpan
 from span_marker.core.relation_statistics import RelationStatistics
 from span_marker.core.relations import MAX_PAIRS, all_pairs
-from span_marker.core.settings import ANY_TYPES
 from span_marker.core.spans import IntArray
 from span_marker.core.windows import belong_to, pair_window
 from span_marker.data.row_relations import RowRelation, distinct_relations, move_relations
@@ -70,34 +69,29 @@ class RelationSummary:
         """
         if config.relation_labels is None or not self.statistics.types:
             return
+        learned = []
         if config.symmetric_relations is None:
             config.symmetric_relations = self.statistics.symmetric()
-            logger.info(
-                "The %s data has the relations %s in both directions, so they are taken to have none. To say "
-                "otherwise, set symmetric_relations.",
-                dataset_name,
-                config.symmetric_relations,
-            )
-            for label, (both, total) in self.statistics.doubtful().items():
-                logger.warning(
-                    "Of the %d pairs of entities with the relation %r in the %s data, %d have it in both directions. "
-                    "It is taken to have a direction; if it has none, set symmetric_relations=%r.",
-                    total,
-                    label,
-                    dataset_name,
-                    both,
-                    [*config.symmetric_relations, label],
-                )
+            learned.append(f"symmetric_relations={config.symmetric_relations!r}")
+            self._warn_of_doubts(config.symmetric_relations, dataset_name)
         if config.relation_types is None:
             config.relation_types = self.statistics.known_types()
-            known = {label: 0 for _, label, _ in config.relation_types}
-            logger.info(
-                "The relations %s join the entities that they join in the %s data, %d combinations of labels, and all "
-                "other relations any. To allow all combinations, set relation_types=%r.",
-                list(known),
+            known = list(dict.fromkeys(label for _, label, _ in config.relation_types))
+            number = len(config.relation_types)
+            learned.append(f"relation_types with {number} combinations of labels for {known!r}, all for others")
+        if learned:
+            logger.info("Learned from the relations of the %s data: %s.", dataset_name, "; ".join(learned))
+
+    def _warn_of_doubts(self, symmetric: list[str], dataset_name: str) -> None:
+        for label, (both, total) in self.statistics.doubtful().items():
+            logger.warning(
+                "%d of the %d pairs of entities with the relation %r in the %s data have it in both directions. It is "
+                "taken to have a direction; if it has none, set symmetric_relations=%r.",
+                both,
+                total,
+                label,
                 dataset_name,
-                len(config.relation_types),
-                ANY_TYPES,
+                [*symmetric, label],
             )
 
     def warn(self, config: SpanMarkerConfig, dataset_name: str) -> None:

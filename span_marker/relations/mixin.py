@@ -184,7 +184,7 @@ class RelationMixin(nn.Module):
         place = pair_tokens[:, 0::2] * 2**31 + pair_tokens[:, 1::2]  # first token, then last token
         is_ruled_out = (place[:, :1] > place[:, 1:]) & is_symmetric
         # Words without tokens have those of others, so that the tokens of a pair may be in another order.
-        is_ruled_out[torch.arange(len(pair_labels)), pair_labels] = False
+        is_ruled_out.scatter_(1, pair_labels[:, None], False)
         logits = logits.float().masked_fill(is_ruled_out, -torch.inf)
         return summed_loss(logits, pair_labels, multi_label=False)
 

@@ -68,7 +68,8 @@ class Trainer(BaseTrainer):
             `Dataset`, or ``data_collator`` or another tokenizer is given.
         ValueError: If a data set lacks a column, or an argument cannot be combined with the model:
             ``batch_eval_metrics=True``, ``eval_do_concat_batches=False``, ``label_smoothing_factor`` with a multi-label
-            model or a candidate filter, or ``compute_loss_func`` or an existing optimizer with a candidate filter.
+            model, a candidate filter or relations, ``compute_loss_func`` with one of the latter two, or an existing
+            optimizer with a candidate filter.
     """
 
     _is_constructed = False
@@ -137,11 +138,11 @@ class Trainer(BaseTrainer):
                 f"a model on backend={model.backend!r} cannot be trained: load the checkpoint that it was exported "
                 "from, train that, and export it again"
             )
-        has_filter = model.span_filter is not None or model.config.candidates_per_word is not None
-        if has_filter and (self.args.label_smoothing_factor or self.compute_loss_func is not None):
+        parts = (model.span_filter, model.config.candidates_per_word, model.config.relation_labels)
+        if parts != (None, None, None) and (self.args.label_smoothing_factor or self.compute_loss_func is not None):
             raise ValueError(
-                "label_smoothing_factor and compute_loss_func cannot be used with a candidate filter, which has a loss "
-                "of its own: load the model with candidates_per_word=None, or leave them out"
+                "label_smoothing_factor and compute_loss_func cannot be used with a candidate filter or relations, "
+                "which have their own loss: load a model without both (candidates_per_word=None), or leave them out"
             )
 
     def _set_span_filter(self, model: SpanMarkerModel) -> None:
