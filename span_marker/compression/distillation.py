@@ -144,7 +144,7 @@ def _teach(
     for index, text in enumerate(texts):
         check(text, f"item {index} of the texts")
     start, end = PREDICTED[UNITS[kind]]
-    options: dict[str, Any] = {"threshold": FLOOR, "decoding": "overlapping", "top_k": len(config.classes)}
+    options: dict[str, Any] = {"threshold": FLOOR, "decoding": "overlapping", "top_k": len(config.classes), "relations": False}
     model: Any = teacher  # found is a list of dicts for each text
     found = model.predict_stream(texts, is_split_into_words=kind == "words", batch_size=batch_size, **options)
     for text, entities in zip(texts, found, strict=True):

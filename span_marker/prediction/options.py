@@ -91,6 +91,33 @@ def make_predictor(
     )
 
 
+def check_relations(model: Any, relations: bool | None, threshold: float | dict[str, float] | None = None) -> bool:
+    """Check the arguments ``relations`` and ``relation_threshold``.
+
+    Args:
+        model: A model.
+        relations: See `make_predictor`.
+        threshold: The argument ``relation_threshold``.
+
+    Returns:
+        Whether to find relations.
+
+    Raises:
+        TypeError: If a value has the wrong type.
+        ValueError: If relations are asked for that the model does not have, or cannot find on its engine; or the
+            threshold is wrong, or there is one although no relations are looked for.
+    """
+    if finds_relations(model, relations):
+        _ = model.config.relation_rules  # refuses models without relations
+        model.check_relations_possible()
+        model.config.relation_thresholds(threshold)
+        return True
+    if threshold is not None:
+        reason = "the model has none" if relations is None else "relations=False"
+        raise ValueError(f"relation_threshold={threshold!r}, but no relations are looked for ({reason}): leave it out")
+    return False
+
+
 def finds_relations(model: Any, relations: bool | None) -> bool:
     """Read the argument ``relations``.
 
@@ -116,14 +143,9 @@ def _relation_reader(
     relations: bool | None,
     threshold: float | dict[str, float] | None,
 ) -> RelationReader | None:
-    if not finds_relations(model, relations):
-        if threshold is not None:
-            raise ValueError(
-                f"relation_threshold={threshold!r}, but no relations are looked for, since "
-                f"{'the model has none' if relations is None else 'relations=False'}: leave it out"
-            )
+    if not check_relations(model, relations, threshold):
         return None
-    rules = model.config.relation_rules  # refuses models without relations
-    model.check_relations_possible()
-    thresholds = model.config.relation_thresholds(threshold)
-    return RelationReader(functools.partial(model.score_pairs, exact=exact), decoder, rules, thresholds)
+    score_pairs = functools.partial(model.score_pairs, exact=exact)
+    return RelationReader(
+        score_pairs, decoder, model.config.relation_rules, model.config.relation_thresholds(threshold)
+    )

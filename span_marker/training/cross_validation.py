@@ -22,9 +22,11 @@ from span_marker.core.spans import IntArray
 from span_marker.data.columns import annotation_form, read_rows, require_dataset
 from span_marker.data.forms import FORMS
 from span_marker.data.in_memory import AnnotatedData
+from span_marker.data.row_relations import RELATIONS
 from span_marker.data.text_files import writing
 from span_marker.modeling import SpanMarkerModel, without_adapter
 from span_marker.prediction.options import PredictOptions
+from span_marker.prediction.relations import as_columns
 from span_marker.preprocessing.inputs import document_columns, take_columns
 from span_marker.training.base_trainer import check_arguments
 from span_marker.training.cross_validation_report import CrossValidationReport, GoldRows
@@ -167,14 +169,14 @@ def predict_out_of_fold(
     rows = take_columns(data, _columns_to_keep(data))
     for fold in range(folds):
         path = Path(str(args.output_dir), f"fold-{fold}", PREDICTIONS)
-        entities = _load(path, settings) if resume and path.exists() else None
-        if entities is None:
+        found = _load(path, settings) if resume and path.exists() else None
+        if found is None:
             fold_args = _fold_arguments(args, fold, path.parent)
-            entities = _train_and_predict(make_model, fold_args, data, _parts(fold_of_row, fold, args), options)
+            found = _train_and_predict(make_model, fold_args, data, _parts(fold_of_row, fold, args), options)
             if args.process_index == 0:
-                _save(path, settings, entities)
-        for row, row_entities in zip(np.flatnonzero(np.equal(fold_of_row, fold)), entities, strict=True):
-            rows[row]["entities"] = row_entities
+                _save(path, settings, found)
+        for row, row_found in zip(np.flatnonzero(np.equal(fold_of_row, fold)), found, strict=True):
+            rows[row] |= as_columns(row_found)
     return OutOfFold(gold, rows, fold_of_row, groups)
 
 
@@ -282,7 +284,7 @@ def _train_and_predict(
 def _columns_to_keep(data: Dataset) -> list[str]:
     """What is annotated, and all columns but the annotation and other forms of the text, for which it is not meant."""
     content, annotation = FORMS[annotation_form(data, DATA)]
-    others = {"tokens", "text", "entities", annotation} - {content}
+    others = {"tokens", "text", "entities", RELATIONS, annotation} - {content}
     return [name for name in data.column_names if name not in others]
 
 
