@@ -237,6 +237,18 @@ def as_dicts(
     return sorted(found, key=lambda relation: (relation["head"], relation["tail"]))
 
 
+def as_columns(found: Any) -> dict[str, Any]:
+    """Return what was found in a sentence as columns of its row.
+
+    Args:
+        found: Its entities, or the dict of its entities and relations.
+
+    Returns:
+        ``entities``, and ``relations`` if they were looked for.
+    """
+    return found if isinstance(found, dict) else {"entities": found}
+
+
 def replace_annotation(row: Mapping[str, Any], found: Any) -> dict[str, Any]:
     """Put what was found in a sentence in place of the annotation of its row.
 
