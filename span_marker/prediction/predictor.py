@@ -259,13 +259,12 @@ class Predictor:
             reasons.append(f"words or candidates do not fit into a window of {self.preprocessor.max_tokens} tokens")
         if self._num_separate_pairs:
             reasons.append(
-                f"{self._num_separate_pairs} pairs of entities are not together in any window of "
-                f"{self.preprocessor.max_tokens} tokens, and have no relation"
+                f"pairs of entities are not together in any window of {self.preprocessor.max_tokens} tokens "
+                f"({self._num_separate_pairs:,})"
             )
         if self._num_dropped_pairs:
             reasons.append(
-                f"{self._num_dropped_pairs} pairs of entities are beyond the nearest {MAX_PAIRS} of a window, and have "
-                "no relation"
+                f"pairs of entities are beyond the nearest {MAX_PAIRS:,} of a window ({self._num_dropped_pairs:,})"
             )
             advice.append(
                 "For fewer pairs, pass a higher threshold or split_sentences=True, or restrict model.config."

@@ -476,8 +476,8 @@ def test_pairs_in_no_window_and_beyond_the_limit_are_warned_of(monkeypatch, capl
         sum(getattr(c, name) for c in coverages) for name in ("num_separate_pairs", "num_dropped_pairs")
     )
     [message] = [record.getMessage() for record in caplog.records if "not read in full" in record.getMessage()]
-    assert f"since {num_separate} pairs of entities are not together in any window of 12 tokens" in message
-    assert f"{num_dropped} pairs of entities are beyond the nearest 4 of a window" in message
+    assert f"since pairs of entities are not together in any window of 12 tokens ({num_separate:,});" in message
+    assert f"pairs of entities are beyond the nearest 4 of a window ({num_dropped:,}):" in message
     assert "model_max_length" in message
     assert "relation_types" in message
 
