@@ -69,19 +69,18 @@ class _Found:
     def add(
         self,
         piece: Piece,
-        proposals: list[ScoredSpan],
         num_scored: int,
         num_kept: int,
-        relations: PieceRelations | None = None,
+        proposals: list[ScoredSpan],
+        relations: PieceRelations,
     ) -> None:
         """Add what was found in a piece."""
         self.pieces.append(piece)
         self.proposals += proposals
         self.num_scored += num_scored
         self.num_kept += num_kept
-        if relations is not None:
-            self.relations += relations.relations
-            self.num_dropped_pairs += relations.num_dropped
+        self.relations += relations.relations
+        self.num_dropped_pairs += relations.num_dropped
 
 
 @dataclass
@@ -181,15 +180,12 @@ class Predictor:
             progress.total += len(pieces) - len(encodings)
         found = [_Found() for _ in encodings]
         features = [piece.features() for piece in pieces]
-        score: Callable[[dict[str, Array]], Any] = self.score if self.relations is None else self.relations
-        for indices, batch, (logits, kept_spans, *relations) in run_in_batches(
-            score, features, self._collator, self.batch_size, self.candidates_kept, self._memory_budget
+        for indices, batch, (scored, *columns) in run_in_batches(
+            self._read_batch, features, self._collator, self.batch_size, self.candidates_kept, self._memory_budget
         ):
-            scored = ScoredSpans.from_batch(batch, logits, kept_spans)
             counts = (batch["span_counts"].tolist(), scored.span_counts.tolist())
-            columns = (self.decoder.propose(*scored), *counts, *relations)
-            for index, proposals, *values in zip(indices, *columns, strict=True):
-                found[pieces[index].row].add(pieces[index], proposals, *values)
+            for index, *values in zip(indices, *counts, *columns, strict=True):
+                found[pieces[index].row].add(pieces[index], *values)
             progress.update(len(indices))
         for item, sentence, row in zip(sentences.items, encodings, found, strict=True):
             spans = self.decoder.select(row.proposals)
@@ -204,6 +200,15 @@ class Predictor:
             for row in found
         ]
         return [[entity for _, entity in row.entities] for row in found], coverages, relations
+
+    def _read_batch(
+        self, batch: dict[str, Array]
+    ) -> tuple[ScoredSpans, list[list[ScoredSpan]], list[PieceRelations]]:
+        """The candidates of a batch that got markers, and the proposals and relations of each piece."""
+        if self.relations is not None:
+            return self.relations(batch)
+        scored = ScoredSpans.from_batch(batch, *self.score(batch))
+        return scored, self.decoder.propose(*scored), [PieceRelations([])] * len(scored.span_counts)
 
     def _read_windows(self, reader: RelationReader, found: Sequence[_Found]) -> None:
         """Find the relations of sentences that have windows, whose entities are known by now."""

@@ -96,22 +96,27 @@ class RelationReader:
     rules: RelationRules
     thresholds: FloatArray | None = None
 
-    def __call__(self, batch: dict[str, Array]) -> tuple[Any, Any, list[PieceRelations]]:
+    def __call__(
+        self, batch: dict[str, Array]
+    ) -> tuple[ScoredSpans, list[list[ScoredSpan]], list[PieceRelations]]:
         """Score a batch.
 
         Args:
             batch: The batch, in arrays.
 
         Returns:
-            Class scores and indices of the candidates that got markers, see `span_marker.SpanMarkerModel.score`, and
-            what was found between the entities of each piece; nothing in windows.
+            The candidates that got markers, the proposals of each piece, and what was found between the entities that it
+            has by itself; nothing in windows.
         """
+        found: list[tuple[ScoredSpans, list[list[ScoredSpan]]]] = []
         entities: list[list[ScoredSpan]] = []
         pairs: list[IntArray] = []
         num_dropped: list[int] = []
 
         def find_pairs(logits: Any, kept: Any) -> tuple[IntArray, IntArray]:
-            proposals = self.decoder.propose(*ScoredSpans.from_batch(batch, logits, kept))
+            scored = ScoredSpans.from_batch(batch, logits, kept)
+            proposals = self.decoder.propose(*scored)
+            found.append((scored, proposals))
             for spans, is_whole in zip(proposals, batch["is_whole"].tolist(), strict=True):
                 entities.append(self.decoder.select(spans) if is_whole else [])
                 places = _as_array(entities[-1])
@@ -120,9 +125,9 @@ class RelationReader:
                 num_dropped.append(len(allowed) - len(pairs[-1]))
             return _pair_tokens(batch, entities, pairs), np.array([len(own) for own in pairs], dtype=np.int64)
 
-        logits, kept, relation_logits = self.score_pairs(batch, find_pairs)
+        _, _, relation_logits = self.score_pairs(batch, find_pairs)
         relations = self._decode(relation_logits, entities, pairs)
-        return logits, kept, list(map(PieceRelations, relations, num_dropped))
+        return *found[0], list(map(PieceRelations, relations, num_dropped))
 
     def window_tasks(self, entities: list[ScoredSpan], pieces: Sequence[Piece]) -> tuple[list[WindowTask], int, int]:
         """Say which pairs of a sentence are to be scored in which of its windows.
