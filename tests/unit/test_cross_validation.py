@@ -383,3 +383,8 @@ def test_relations_are_those_of_predicted_entities(tmp_path, settings):
         for one in row.get("relations", ()):
             assert max(one["head"], one["tail"]) < len(row["entities"])
             assert "score" in one
+    figures = report.errors.relations
+    assert (figures is not None) == bool(settings)
+    if figures is not None:
+        assert figures.overall.num_gold == sum(len(row["relations"]) for row in rows)
+        assert "relations, by label" in str(report)

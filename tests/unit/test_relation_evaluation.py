@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
-from helpers import arguments, as_row
+from helpers import RELATIONS, arguments, as_row, relation_model
 from oracle import as_double, relation_logits
-from test_relations import RELATIONS, relation_model
 from tiny import SENTENCES
 
 from span_marker import Trainer
