@@ -52,16 +52,36 @@ def evaluate(
 
 def table(metrics: dict[str, Any]) -> str:
     """Set out the metrics of ``Trainer.evaluate``."""
+    from span_marker.core.relation_metrics import BOUNDARIES, GIVEN, RELATION
     from span_marker.core.tables import text_table
 
-    rows: list[tuple[str, ...]] = [("label", "precision", "recall", "F1", "entities")]
-    for name, value in sorted(metrics.items()):
-        if isinstance(value, dict):
-            rows.append((name.removeprefix("eval_"), *_cells(value), f"{value['number']:,}"))
-    for average in ("overall", "macro"):
-        figures = {name: metrics[f"eval_{average}_{name}"] for name in ("precision", "recall", "f1")}
+    metrics = {name.removeprefix("eval_"): value for name, value in metrics.items()}
+    labels = {name: value for name, value in sorted(metrics.items()) if isinstance(value, dict)}
+    of_relations = {name: labels.pop(name) for name in list(labels) if name.startswith(RELATION)}
+    tables = [_rows("label", "entities", labels, {"overall": "overall_", "macro": "macro_"}, metrics)]
+    if f"{RELATION}f1" in metrics:
+        names = (name.removeprefix(RELATION) for name in of_relations)
+        strict = {name: of_relations[RELATION + name] for name in names if not name.startswith((BOUNDARIES, GIVEN))}
+        averages = {
+            "overall": RELATION,
+            "macro": f"{RELATION}macro_",
+            "boundaries only": RELATION + BOUNDARIES,
+            "between gold entities": RELATION + GIVEN,
+        }
+        tables.append(_rows("relation", "relations", strict, averages, metrics))
+    return "\n\n".join(map(text_table, tables))
+
+
+def _rows(
+    first: str, last: str, labels: dict[str, Any], averages: dict[str, str], metrics: dict[str, Any]
+) -> list[tuple[str, ...]]:
+    """The rows of a table: those of labels, and those of averages, whose metrics begin with a prefix."""
+    rows: list[tuple[str, ...]] = [(first, "precision", "recall", "F1", last)]
+    rows += [(name, *_cells(value), f"{value['number']:,}") for name, value in labels.items()]
+    for average, prefix in averages.items():
+        figures = {name: metrics[prefix + name] for name in ("precision", "recall", "f1")}
         rows.append((average, *_cells(figures), ""))
-    return text_table(rows)
+    return rows
 
 
 def _cells(figures: dict[str, float]) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 from span_marker.checkpoints.training_record import Evaluation, TrainingRecord
 from span_marker.configuration import SpanMarkerConfig
 from span_marker.core.labels import OUTSIDE
+from span_marker.core.relation_metrics import BOUNDARIES, GIVEN, RELATION
 from span_marker.core.tables import markdown_table
 
 FIGURES = {"precision": "Precision", "recall": "Recall", "f1": "F1"}
@@ -64,7 +65,7 @@ def results_table(record: TrainingRecord | None, relations: Sequence[str] | None
         The name of the evaluation and the tables; empty if there is none.
     """
     for name, metrics in reversed(list(record.results.items() if record else ())):
-        of_relations = f"{name}_relation_"
+        of_relations = f"{name}_{RELATION}"
         rows = [
             (key.removeprefix(f"{name}_"), *_figures(value))
             for key, value in sorted(metrics.items())
@@ -92,7 +93,7 @@ def _relation_results(metrics: Mapping[str, Any], prefix: str, relations: Sequen
             {metric: metrics.get(f"{prefix}{kind}{metric}") for metric in FIGURES}
             if label is None
             else metrics.get(f"{prefix}{kind}{label}", {})
-            for kind in ("", "boundaries_", "gold_")
+            for kind in ("", BOUNDARIES, GIVEN)
         ]
         if figures[0]:
             f1 = (_number(of.get("f1")) for of in figures[1:])

@@ -17,14 +17,14 @@ import numpy as np
 from span_marker.core.arrays import Array
 from span_marker.core.decoding import ScoredSpan, likely_labels, probabilities
 from span_marker.core.labels import OUTSIDE, check_label_list
-from span_marker.core.spans import IntArray
+from span_marker.core.spans import FloatArray, IntArray
 from span_marker.core.windows import UNBOUNDED, belong_to
 
 NO_RELATION = "no relation"
 """The class of pairs of entities without a relation."""
 
 MAX_PAIRS = 2048
-"""The largest number of pairs of a sentence that are scored, or trained on: all those of 45 entities."""
+"""The largest number of pairs of a sentence or window that are scored, or trained on: all those of 45 entities."""
 
 
 class ScoredRelation(NamedTuple):
@@ -35,12 +35,14 @@ class ScoredRelation(NamedTuple):
         score: Probability of the label.
         head: The entity that the relation starts from.
         tail: The entity that it leads to.
+        all_scores: Probabilities of all classes; empty unless requested.
     """
 
     label_id: int
     score: float
     head: ScoredSpan
     tail: ScoredSpan
+    all_scores: tuple[float, ...] = ()
 
 
 def relation_classes(labels: Sequence[str]) -> list[str]:
@@ -153,16 +155,28 @@ class RelationRules:
         Returns:
             Indices of head and tail, ``(num_pairs, 2)``.
         """
-        pairs = all_pairs(spans[:, 1:])
-        pairs = pairs[self.options(spans[pairs[:, 0]], spans[pairs[:, 1]])[:, 1:].any(axis=1)]
+        pairs = self.allowed_pairs(spans)
         return pairs[nearest(spans[:, 1:], pairs)]
 
-    def decode(self, logits: Array, pairs: Sequence[tuple[ScoredSpan, ScoredSpan]]) -> list[ScoredRelation]:
-        """Find the relations of pairs. Each has its most probable class; probabilities are among those it may have.
+    def allowed_pairs(self, spans: IntArray) -> IntArray:
+        """List all pairs of a sentence's entities that may have a relation, see `pairs`."""
+        pairs = all_pairs(spans[:, 1:])
+        return pairs[self.options(spans[pairs[:, 0]], spans[pairs[:, 1]])[:, 1:].any(axis=1)]
+
+    def decode(
+        self,
+        logits: Array,
+        pairs: Sequence[tuple[ScoredSpan, ScoredSpan]],
+        thresholds: FloatArray | None = None,
+        keeps_all_scores: bool = False,
+    ) -> list[ScoredRelation]:
+        """Find the relations of pairs. Probabilities are among the classes that a pair may have.
 
         Args:
             logits: Class scores of the pairs, ``(num_pairs, num_relations)``.
             pairs: Head and tail of each pair.
+            thresholds: The least probability of each class, see `likely_labels`. None for the most probable class.
+            keeps_all_scores: Whether to fill in `ScoredRelation.all_scores`.
 
         Returns:
             The relations, in the order of the pairs.
@@ -170,9 +184,13 @@ class RelationRules:
         places = np.array([[span[:3] for span in pair] for pair in pairs], dtype=np.int64).reshape(-1, 2, 3)
         options = self.options(places[:, 0], places[:, 1])
         scores = probabilities(np.where(options, logits, -np.inf), multi_label=False)
-        found, labels = likely_labels(scores, 0, None, multi_label=False)
+        found, labels = likely_labels(scores, 0, thresholds, multi_label=False)
+        is_option = options[found, labels]  # others may reach a threshold of 0
+        found, labels = found[is_option], labels[is_option]
         return [
-            ScoredRelation(label, float(scores[pair, label]), *pairs[pair])
+            ScoredRelation(
+                label, float(scores[pair, label]), *pairs[pair], tuple(scores[pair].tolist()) if keeps_all_scores else ()
+            )
             for pair, label in zip(found.tolist(), labels.tolist(), strict=True)
         ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,7 +14,8 @@ from span_marker.core.checks import check_limit, check_probability
 from span_marker.core.decoding import Decoder, Decoding, check_decoding
 from span_marker.core.filter_settings import LARGEST_STATE, SpanFilterConfig
 from span_marker.core.labels import OUTSIDE
-from span_marker.core.relations import RelationRules, check_names, relation_classes
+from span_marker.core.relations import NO_RELATION, RelationRules, check_names, relation_classes
+from span_marker.core.spans import FloatArray
 from span_marker.core.word_rules import WordRules
 from span_marker.core.word_splitters import check_splitter, find_split
 from span_marker.core.words import Split
@@ -218,27 +220,29 @@ class ModelSettings:
         elif threshold is None:
             threshold = self.thresholds
         fallback: Decoding = "nested" if self.multi_label else "flat"
-        labels = self.classes
-        thresholds: list[float] | None = None
-        if isinstance(threshold, dict):
-            known = [label for label in labels if label != OUTSIDE]
-            if unknown := sorted(set(threshold) - set(known)):
-                raise ValueError(f"threshold={threshold} has the labels {unknown}, but the model has {known}")
-            for label, value in threshold.items():
-                check_probability(f"threshold[{label!r}]", value)
-            least = {**(self.thresholds or {}), **threshold}
-            thresholds = [least.get(label, math.nan) for label in labels]
-        elif threshold is not None:
-            check_probability("threshold", threshold)
-            thresholds = [threshold] * len(labels)
         return Decoder(
             outside_id=self.outside_id,
             multi_label=self.multi_label,
             temperature=self.calibration_temperature,
-            thresholds=None if thresholds is None else np.array(thresholds, dtype=np.float32),
+            thresholds=read_thresholds("threshold", threshold, self.classes, OUTSIDE, self.thresholds),
             decoding=check_decoding(next(name for name in (decoding, self.decoding, fallback) if name is not None)),
             keeps_all_scores=keeps_all_scores,
         )
+
+    def relation_thresholds(self, threshold: float | dict[str, float] | None) -> FloatArray | None:
+        """Read the argument ``relation_threshold`` of prediction, see `read_thresholds`.
+
+        Args:
+            threshold: The least probability of a relation, or that of some labels.
+
+        Returns:
+            The least probability of each class of pairs, ``(num_relations,)``; None without thresholds.
+
+        Raises:
+            TypeError: If a threshold is not a number.
+            ValueError: If a threshold is not a probability, or a label is unknown.
+        """
+        return read_thresholds("relation_threshold", threshold, self.relation_labels or (), NO_RELATION)
 
     @property
     def best_per_word(self) -> float | None:
@@ -277,3 +281,40 @@ class ModelSettings:
     def outside_id(self) -> int:
         """Class ID of ``O``."""
         return self.classes.index(OUTSIDE)
+
+
+def read_thresholds(
+    name: str,
+    threshold: float | dict[str, float] | None,
+    classes: Sequence[str],
+    no_label: str,
+    own: dict[str, float] | None = None,
+) -> FloatArray | None:
+    """Read thresholds of labels.
+
+    Args:
+        name: Name of the argument, for errors.
+        threshold: The least probability of all labels, or a dict with those of some; None for no thresholds.
+        classes: The classes.
+        no_label: The class that is no label.
+        own: Thresholds of labels that a dict lacks.
+
+    Returns:
+        The least probability of each class, ``(num_classes,)``, NaN for those without a threshold; or None.
+
+    Raises:
+        TypeError: If a threshold is not a number.
+        ValueError: If a threshold is not a probability, or a label is unknown.
+    """
+    if threshold is None:
+        return None
+    if not isinstance(threshold, dict):
+        check_probability(name, threshold)
+        return np.full(len(classes), threshold, dtype=np.float32)
+    known = [label for label in classes if label != no_label]
+    if unknown := sorted(set(threshold) - set(known)):
+        raise ValueError(f"{name}={threshold} has the labels {unknown}, but the model has {known}")
+    for label, value in threshold.items():
+        check_probability(f"{name}[{label!r}]", value)
+    least = {**(own or {}), **threshold}
+    return np.array([least.get(label, math.nan) for label in classes], dtype=np.float32)

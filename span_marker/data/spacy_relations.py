@@ -2,15 +2,17 @@
 
 It is a dict. Its keys are pairs of the first tokens of two entities, and its values have the score of each label: 1 for
 a relation that was annotated, and 0, or no score, for none.
+
+The component ``span_marker`` also sets ``Doc._.relations``, which has the entities themselves, see `SpanRelation`.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from span_marker.data.row_relations import RowRelation
+from span_marker.data.row_relations import RELATIONS, RowRelation
 
 if TYPE_CHECKING:
     from spacy.tokens import Doc, Span
@@ -23,6 +25,25 @@ LEAST_SCORE = 0.5
 
 _KEY: Any = ("._.", REL, None, None)
 """Where spaCy stores it in ``Doc.user_data``."""
+
+_FOUND = "span_marker_relations"
+"""Where the relations that were predicted are in ``Doc.user_data``: in characters, since it must be saved."""
+
+
+class SpanRelation(NamedTuple):
+    """A relation between two entities of a document, an item of ``Doc._.relations``.
+
+    Attributes:
+        label: Label of the relation.
+        score: Probability of the label.
+        head: The entity that the relation starts from.
+        tail: The entity that it leads to.
+    """
+
+    label: str
+    score: float
+    head: Span
+    tail: Span
 
 
 def has_relations(doc: Doc) -> bool:
@@ -113,3 +134,77 @@ def _register(doc: Doc) -> None:
             f"relations are stored as Doc._.{REL}, but another extension has that name: call "
             f"Doc.remove_extension({REL!r}) first"
         )
+
+
+def register_found_relations() -> bool:
+    """Register ``Doc._.relations``, see `found_relations`.
+
+    Returns:
+        Whether it is there; False if another extension has that name.
+    """
+    from spacy.tokens import Doc
+
+    if not Doc.has_extension(RELATIONS):
+        Doc.set_extension(RELATIONS, getter=found_relations)
+    return any(part is found_relations for part in Doc.get_extension(RELATIONS))
+
+
+def found_relations(doc: Doc) -> tuple[SpanRelation, ...]:
+    """Return the relations that the component ``span_marker`` found, for ``Doc._.relations``.
+
+    Args:
+        doc: A document.
+
+    Returns:
+        The relations whose entities are still whole tokens; none if the component found none.
+    """
+    relations = []
+    for label, score, *ends in doc.user_data.get(_FOUND, ()):
+        head, tail = (doc.char_span(start, end, label=name) for start, end, name in ends)
+        if head is not None and tail is not None:
+            relations.append(SpanRelation(label, score, head, tail))
+    return tuple(relations)
+
+
+def set_found_relations(doc: Doc, relations: Sequence[SpanRelation], spans_key: str | None = None) -> str | None:
+    """Write predicted relations into a document, for ``Doc._.relations`` and for ``Doc._.rel``.
+
+    Args:
+        doc: The document.
+        relations: The relations. Those of entities that are not in the document are left out.
+        spans_key: The group of the entities; None for ``Doc.ents``.
+
+    Returns:
+        A warning if ``Doc._.rel`` cannot have the relations, since two entities begin at the same token; or None.
+
+    Raises:
+        ValueError: If another extension has the name ``Doc._.relations`` or ``Doc._.rel``.
+    """
+    if not register_found_relations():
+        raise ValueError(
+            f"relations are stored as Doc._.{RELATIONS}, but another extension has that name: call "
+            f"Doc.remove_extension({RELATIONS!r}) first, or set relations=False"
+        )
+    there = set(map(_place, doc.ents if spans_key is None else doc.spans[spans_key]))
+    relations = [relation for relation in relations if {_place(relation.head), _place(relation.tail)} <= there]
+    doc.user_data[_FOUND] = [
+        (label, score, *((span.start_char, span.end_char, span.label_) for span in ends))
+        for label, score, *ends in relations
+    ]
+    places = {_place(span) for relation in relations for span in (relation.head, relation.tail)}
+    if len({start for start, _, _ in places}) < len(places):
+        doc.user_data.pop(_KEY, None)
+        return (
+            f"Entities with relations begin at the same token, which Doc._.{REL} cannot tell apart: it is left out, and "
+            f"Doc._.{RELATIONS} has them all."
+        )
+    _register(doc)
+    pairs: dict[tuple[int, int], dict[str, float]] = {}
+    for label, score, head, tail in relations:
+        pairs.setdefault((head.start, tail.start), {})[label] = score
+    doc._.set(REL, pairs)
+    return None
+
+
+def _place(span: Span) -> tuple[int, int, str]:
+    return span.start, span.end, span.label_

@@ -372,7 +372,8 @@ class _RowPreparer:
         features: list[dict[str, Any]] = []
         for place, (row, own) in enumerate(zip(rows, by_row, strict=True)):
             places = entity_places(row, encodings[place], entities[place]) if row.relations else []
-            found = SentenceEntities(entities[place], places, arrays[place])
+            class_ids = [self._class_ids[span.label] for span in row.spans]
+            found = SentenceEntities(entities[place], places, arrays[place], class_ids)
             features += self._relations.features(relations[place], found, own, locations[place])
         return columns | {name: [feature[name] for feature in features] for name in self.columns if name in features[0]}
 

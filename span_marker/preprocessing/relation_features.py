@@ -25,9 +25,12 @@ from span_marker.preprocessing.pieces import Piece
 
 logger = logging.getLogger(__name__)
 
-RELATION_FEATURES = ("relations", "neighbors")
+RELATION_FEATURES = ("relations", "neighbors", "gold_relations")
 """Columns that a model with relations adds to those of annotations. ``relations`` has the class ID of each, and the
 indices of its head and its tail in ``entities`` followed by ``neighbors``; it is None if the row says nothing of them.
+``gold_relations``, with the first piece alone, is what evaluation compares with: all different relations of the row,
+including those that cannot be learned or predicted. Each has its class ID, and class ID, first word and word after the
+last of its head and of its tail. An entity that no words stand for has negative ones, each another one.
 """
 
 
@@ -157,11 +160,19 @@ class SentenceEntities(NamedTuple):
         spans: The entities in words; those that no window can hold have negative places.
         places: For each entity of the row, its index in ``spans``; None if it cannot be predicted.
         array: Class ID, first word and word after the last of each of ``spans``, ``(num_entities, 3)``.
+        class_ids: Class ID of each entity of the row.
     """
 
     spans: Sequence[LabelledSpan]
     places: Sequence[int | None]
     array: IntArray
+    class_ids: Sequence[int]
+
+    def find(self, index: int) -> list[int]:
+        """Class ID, first word and word after the last of an entity of the row; negative words if it has none."""
+        place = self.places[index]
+        found: list[int] = [self.class_ids[index], -1 - index, -1 - index] if place is None else self.array[place].tolist()
+        return found
 
 
 @dataclass
@@ -208,6 +219,7 @@ class RelationPreparer:
         windows = np.array([[piece.first_word, piece.first_word + piece.tokens.num_words] for piece in pieces])
         window = pair_window(spans[found[:, 1]], spans[found[:, 2]], windows)
         self._count(found, window, entities, windows)
+        gold = None if relations is None else self._gold(relations, entities)
         rows = []
         for index, piece in enumerate(pieces):
             is_own = piece.owns(spans)
@@ -222,6 +234,7 @@ class RelationPreparer:
                 {
                     "relations": None if relations is None else own_relations,
                     "neighbors": entities.array[is_neighbor].tolist(),
+                    "gold_relations": gold if index == 0 else None,
                 }
             )
             if relations is not None:
@@ -248,6 +261,14 @@ class RelationPreparer:
         self.summary.same_words += len(different) - sum(lost) - len(moved)
         ids = [(self.labels.index(relation.label), relation.head, relation.tail) for relation in moved]
         return np.array(ids, dtype=np.int64).reshape(-1, 3)
+
+    def _gold(self, relations: Sequence[RowRelation], entities: SentenceEntities) -> list[list[int]]:
+        """The column ``gold_relations`` of a row, see `RELATION_FEATURES`."""
+        assert self.labels is not None
+        return [
+            [self.labels.index(one.label), *entities.find(one.head), *entities.find(one.tail)]
+            for one in distinct_relations(relations)
+        ]
 
     def _count(self, found: IntArray, window: IntArray, entities: SentenceEntities, windows: IntArray) -> None:
         """Count the relations that cannot be predicted, and keep statistics of the others."""

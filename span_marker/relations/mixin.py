@@ -16,7 +16,7 @@ from span_marker.core.arrays import Batch, as_array
 from span_marker.core.relations import relation_classes
 from span_marker.core.spans import IntArray
 from span_marker.core.wrong_pairs import LabelledPairs, add_wrong_pairs
-from span_marker.encoders.engines import EncodedTexts, EngineInput
+from span_marker.encoders.engines import EncodedTexts, EngineInput, StagedEngine
 from span_marker.encoders.graph_engine import Backend
 from span_marker.heads import RelationHead, summed_loss, token_states
 from span_marker.preprocessing.processes import evaluating
@@ -49,6 +49,7 @@ class RelationMixin(nn.Module):
         encoder: Any
         device: torch.device
         dtype: torch.dtype
+        engine: Any
         dropout: nn.Dropout
         _init_weights: Any
         _inputs: Any
@@ -87,7 +88,7 @@ class RelationMixin(nn.Module):
             ValueError: If a label is unknown, repeated, or that of entities, too; or if the model runs on the dense
                 engine or on exported graphs. The model is then unchanged.
         """
-        self._check_relations_possible()
+        self.check_relations_possible()
         settings = {
             "relation_labels": relation_classes(labels),
             "symmetric_relations": None if symmetric is None else list(symmetric),
@@ -110,12 +111,17 @@ class RelationMixin(nn.Module):
             head.markers.copy_(entity_markers.repeat(2, 1))
         self.relation_head = head.to(self.device, self.dtype)
 
-    def _check_relations_possible(self) -> None:
-        if self.backend != "torch":
+    def check_relations_possible(self) -> None:
+        """Check that pairs of entities can be scored.
+
+        Raises:
+            ValueError: If the model runs on the dense engine or on exported graphs.
+        """
+        if self.backend != "torch" or not isinstance(self.engine, StagedEngine):
             raise ValueError(
-                f"relations need the weights of the model: load it with backend='torch', not {self.backend!r}"
+                "relations need the weights of the model and the fast engine: load it with backend='torch', not "
+                f"{self.backend!r}, and with engine='auto'; or find entities alone with predict(..., relations=False)"
             )
-        self._staged_engine()
 
     def _relation_logits(
         self, batch: EngineInput, texts: EncodedTexts, pair_tokens: Tensor, pair_counts: Tensor
@@ -205,7 +211,7 @@ class RelationMixin(nn.Module):
         Raises:
             ValueError: If the model has no relations, or runs on the dense engine or on exported graphs.
         """
-        self._check_relations_possible()
+        self.check_relations_possible()
 
         def find_tensors(*scores: Any) -> tuple[Tensor, ...]:
             return tuple(torch.as_tensor(array, device=self.device) for array in find_pairs(*scores))

@@ -54,7 +54,7 @@ class Trainer(BaseTrainer):
         eval_dataset: The evaluation data, or a dict of several data sets.
         model_init: Creates a new model for each run.
         compute_metrics: Computes other metrics than `span_marker.core.metrics.compute_metrics`; those of
-            `span_marker.core.metrics.threshold_metrics` are reported in addition. The ``predictions`` of
+            `span_marker.core.metrics.threshold_metrics`, and of relations, are reported in addition. The ``predictions`` of
             its argument are the predicted entities, ``(num_sentences, max_entities, 3)`` with class ID, first word and
             the word behind the last, and their scores, ``(num_sentences, max_entities)``. Its ``label_ids`` are the
             gold entities in the same form, and the number of words of each sentence, ``(num_sentences,)``. Rows are
@@ -68,7 +68,8 @@ class Trainer(BaseTrainer):
             `Dataset`, or ``data_collator`` or another tokenizer is given.
         ValueError: If a data set lacks a column, or an argument cannot be combined with the model:
             ``batch_eval_metrics=True``, ``eval_do_concat_batches=False``, ``label_smoothing_factor`` with a multi-label
-            model or a candidate filter, or ``compute_loss_func`` or an existing optimizer with a candidate filter.
+            model, a candidate filter or relations, ``compute_loss_func`` with one of the latter two, or an existing
+            optimizer with a candidate filter.
     """
 
     _is_constructed = False
@@ -137,11 +138,11 @@ class Trainer(BaseTrainer):
                 f"a model on backend={model.backend!r} cannot be trained: load the checkpoint that it was exported "
                 "from, train that, and export it again"
             )
-        has_filter = model.span_filter is not None or model.config.candidates_per_word is not None
-        if has_filter and (self.args.label_smoothing_factor or self.compute_loss_func is not None):
+        parts = (model.span_filter, model.config.candidates_per_word, model.config.relation_labels)
+        if parts != (None, None, None) and (self.args.label_smoothing_factor or self.compute_loss_func is not None):
             raise ValueError(
-                "label_smoothing_factor and compute_loss_func cannot be used with a candidate filter, which has a loss "
-                "of its own: load the model with candidates_per_word=None, or leave them out"
+                "label_smoothing_factor and compute_loss_func cannot be used with a candidate filter or relations, "
+                "which have their own loss: load a model without both (candidates_per_word=None), or leave them out"
             )
 
     def _set_span_filter(self, model: SpanMarkerModel) -> None:
@@ -332,7 +333,7 @@ class Trainer(BaseTrainer):
         metric_key_prefix: str = "eval",
         compare_exact: bool = False,
     ) -> dict[str, Any]:
-        """See ``transformers.Trainer``. The model and its configuration are not changed.
+        """See ``transformers.Trainer``. The model is not changed.
 
         Args:
             eval_dataset: The data, or a dict of several data sets. Defaults to the evaluation data of the trainer.
@@ -344,7 +345,8 @@ class Trainer(BaseTrainer):
             The metrics of `span_marker.core.metrics.compute_metrics`; those of
             `span_marker.core.metrics.threshold_metrics`, over the spans that the model predicts at each threshold, with
             ``"flat"`` in place of ``"flat-optimal"`` decoding; and ``eval_candidates_kept``, the share of the
-            candidates that got markers: 1 without a filter. With ``compare_exact``, all of these again as
+            candidates that got markers: 1 without a filter. If the model and the data have relations, also those of
+            `span_marker.core.relation_metrics` as ``eval_relation_...``. With ``compare_exact``, all of these again as
             ``eval_exact_...``, and ``eval_recall_lost``, the recall that the filter costs.
         """
         data = as_datasets(eval_dataset)

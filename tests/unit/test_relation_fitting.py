@@ -143,6 +143,12 @@ def test_an_adapter_can_keep_the_relation_head(tmp_path):
     assert torch.equal(loaded.relation_head.markers, merged.relation_head.markers)
 
 
+def test_another_loss_would_leave_relations_out(tmp_path):
+    model = entity_model(relation_labels=["lives in", "near"])
+    with pytest.raises(ValueError, match="label_smoothing_factor .* a candidate filter or relations"):
+        Trainer(model, arguments(tmp_path, label_smoothing_factor=0.1), train_dataset=ROWS)
+
+
 def test_half_precision_keeps_relations():
     model = entity_model(relation_labels=["lives in", "near"]).to(torch.bfloat16)
     assert fit_relations(model, ROWS, num_epochs=1)[0] > 0

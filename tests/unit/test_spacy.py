@@ -418,7 +418,7 @@ def test_labels_cannot_be_added(nlp):
 
 def test_settings_survive_saving(checkpoint, tmp_path):
     settings = {"batch_size": 3, "threshold": {"PER": 0.5, "LOC": 0.4, "ORG": 0.5}, "spans_key": "sm", "exact": True}
-    settings |= {"decoding": "nested", "overwrite_entities": True}
+    settings |= {"decoding": "nested", "overwrite_entities": True, "relations": False, "relation_threshold": None}
     nlp = make(checkpoint, **settings)
     nlp.to_disk(tmp_path / "saved")
     loaded = spacy.load(tmp_path / "saved")
