@@ -19,7 +19,7 @@ from span_marker.checkpoints.training_record import Evaluation, TrainingRecord
 from span_marker.configuration import SpanMarkerConfig
 from span_marker.core.labels import OUTSIDE
 from span_marker.core.metrics import NAMES
-from span_marker.core.relation_metrics import BOUNDARIES, GIVEN, RELATION
+from span_marker.core.relation_metrics import RELATION, metrics_of_labels
 from span_marker.core.tables import markdown_table
 from span_marker.version import __version__
 
@@ -313,18 +313,18 @@ def _label_table(classes: Sequence[str], examples: Mapping[str, Sequence[str]]) 
 def _results_table(record: TrainingRecord | None) -> str:
     """Strict figures of each label, and of each relation, from the latest evaluation that has them, and its name."""
     for name, metrics in reversed(list(record.results.items() if record else ())):
-        labels = {key: value for key, value in sorted(metrics.items()) if isinstance(value, dict)}
-        of_relations = {key: labels.pop(key) for key in list(labels) if key.startswith(f"{name}_{RELATION}")}
-        rows = [_figures(key.removeprefix(f"{name}_"), value) for key, value in labels.items() if key.startswith(f"{name}_")]
-        if rows:
-            overall = {metric: metrics[f"{name}_overall_{metric}"] for metric in NAMES}
-            rows = [_figures("**all**", overall), *rows]
-            if of_relations:
-                prefix = f"{name}_{RELATION}"
-                rows.append(_figures("**all relations**", {metric: metrics[prefix + metric] for metric in NAMES}))
-                strict = (key for key in of_relations if not key.removeprefix(prefix).startswith((BOUNDARIES, GIVEN)))
-                rows += [_figures(key.removeprefix(prefix), of_relations[key]) for key in strict]
-            table = markdown_table(["Label", "Precision", "Recall", "F1"], rows)
+        labels, relations = metrics_of_labels(metrics, f"{name}_")
+        if labels:
+            rows = [("**all**", f"{name}_overall_", labels)]
+            rows += [("**all relations**", f"{name}_{RELATION}", relations)] if relations else []
+            table = markdown_table(
+                ["Label", "Precision", "Recall", "F1"],
+                [
+                    _figures(label, figures)
+                    for every, prefix, of_labels in rows
+                    for label, figures in {every: {key: metrics[prefix + key] for key in NAMES}, **of_labels}.items()
+                ],
+            )
             when = OUTDATED if record and name in record.outdated else ""
             return f"Evaluation `{name}`{when}:\n\n{table}"
     return ""
