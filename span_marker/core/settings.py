@@ -26,6 +26,9 @@ DEFAULT_ENTITY_MAX_LENGTH = 8
 NO_THRESHOLDS: Any = object()
 """Stands for no thresholds at all, where None stands for those of the configuration."""
 
+ANY_TYPES = "any"
+"""Value of ``relation_types`` that allows all types, and that `Trainer` does not replace by those of the data."""
+
 AUTO = "auto"
 """Value of a limit that `Trainer` sets from the training data."""
 
@@ -59,7 +62,7 @@ class ModelSettings:
     exact: bool = False
     relation_labels: list[str] | None = None
     symmetric_relations: list[str] | None = None
-    relation_types: list[list[str]] | None = None
+    relation_types: list[list[str]] | Literal["any"] | None = None
 
     def build_parts(self) -> None:
         """Build the parts that were read as dicts.
@@ -126,10 +129,14 @@ class ModelSettings:
             ValueError: If a label is repeated, unknown, or that of entities, too; or if there are symmetric relations
                 or types without relations.
         """
-        for triple in self.relation_types or ():
-            check_names("each of relation_types", triple)
-            if len(triple) != 3:
-                raise ValueError(f"relation_types has {triple!r}: it needs the labels of head, relation and tail")
+        types = self.relation_types
+        if types is not None and types != ANY_TYPES:
+            if not isinstance(types, (list, tuple)):
+                raise TypeError(f"relation_types={types!r} must be {ANY_TYPES!r}, or a list of lists of three labels")
+            for triple in types:
+                check_names("each of relation_types", triple)
+                if len(triple) != 3:
+                    raise ValueError(f"relation_types has {triple!r}: it needs the labels of head, relation and tail")
         if self.symmetric_relations is not None:
             check_names("symmetric_relations", self.symmetric_relations)
         if self.relation_labels is not None:
@@ -149,9 +156,8 @@ class ModelSettings:
         """
         if self.relation_labels is None:
             raise ValueError("the model has no relations: make it with relation_labels=, or call add_relations")
-        return RelationRules.from_labels(
-            self.relation_labels, self.classes, self.symmetric_relations or (), self.relation_types
-        )
+        types = None if isinstance(self.relation_types, str) else self.relation_types
+        return RelationRules.from_labels(self.relation_labels, self.classes, self.symmetric_relations or (), types)
 
     def check_filter_length(self) -> None:
         """Check that the candidate filter's threshold was chosen for the model's ``entity_max_length``.

@@ -16,12 +16,13 @@ span may be longer than all windows. Then no window holds both entities.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 
-from span_marker.core.spans import IntArray
+from span_marker.core.spans import BoolArray, IntArray
 
 OVERLAP = 0.5
 """Share of a window that the next one reads again, unless a sentence begins nearby."""
@@ -118,6 +119,22 @@ def pair_window(heads: IntArray, tails: IntArray, windows: IntArray) -> IntArray
     index = np.searchsorted(middles, starts + ends, side="left")
     is_held = (windows[index, 0] <= starts) & (ends <= windows[index, 1])
     return np.where(is_held, index, -1)
+
+
+def belong_to(heads: IntArray, tails: IntArray, bounds: Sequence[int]) -> BoolArray:
+    """Tell which pairs of entities within a window belong to it, as `pair_window` does from all windows of the text.
+
+    Args:
+        heads: First word and word after the last of each head, ``(num_pairs, 2)``.
+        tails: The same for the tails.
+        bounds: ``above`` and ``up_to`` of the window.
+
+    Returns:
+        True for those that belong to it, ``(num_pairs,)``.
+    """
+    place = np.minimum(heads[:, 0], tails[:, 0]) + np.maximum(heads[:, 1], tails[:, 1])
+    is_own: BoolArray = (place > bounds[0]) & (place <= bounds[1])
+    return is_own
 
 
 def _word_at(word_starts: IntArray, token: float) -> int:

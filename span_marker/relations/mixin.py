@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from span_marker.configuration import SpanMarkerConfig
-from span_marker.core.arrays import Batch
+from span_marker.core.arrays import Batch, as_array
 from span_marker.core.relations import relation_classes
 from span_marker.core.spans import IntArray
+from span_marker.core.wrong_pairs import LabelledPairs, add_wrong_pairs
 from span_marker.encoders.engines import EncodedTexts, EngineInput, StagedEngine
 from span_marker.encoders.graph_engine import Backend
-from span_marker.heads import RelationHead, token_states
+from span_marker.heads import RelationHead, summed_loss, token_states
 from span_marker.preprocessing.processes import evaluating
 
 FindPairs = Callable[[Any, Any], tuple[IntArray, IntArray]]
@@ -25,6 +28,9 @@ and those of the tail; and the number of pairs per sentence, ``(batch,)``."""
 
 RELATION_LOSS_WEIGHT = 1.0
 """Weight of a pair in the loss, relative to that of a candidate."""
+
+PAIRS_AT_A_TIME = 1024
+"""The largest number of pairs whose states are in memory at once."""
 
 
 class RelationMixin(nn.Module):
@@ -68,7 +74,7 @@ class RelationMixin(nn.Module):
         self,
         labels: Sequence[str],
         symmetric: Sequence[str] | None = None,
-        types: Sequence[Sequence[str]] | None = None,
+        types: Sequence[Sequence[str]] | Literal["any"] | None = None,
     ) -> None:
         """Give the model a new relation head, to be trained. The markers of pairs begin as those of entities.
 
@@ -86,7 +92,7 @@ class RelationMixin(nn.Module):
         settings = {
             "relation_labels": relation_classes(labels),
             "symmetric_relations": None if symmetric is None else list(symmetric),
-            "relation_types": None if types is None else [list(triple) for triple in types],
+            "relation_types": types if types is None or isinstance(types, str) else [list(triple) for triple in types],
         }
         before = {name: getattr(self.config, name) for name in settings}
         try:
@@ -122,6 +128,9 @@ class RelationMixin(nn.Module):
     ) -> Tensor:
         """Score pairs of spans against encoded texts.
 
+        A sentence with 45 entities has 1,980 pairs, whose markers need the memory of many sentences. So they are scored
+        some at a time; in training, what a backward pass needs of them is then computed again rather than kept.
+
         Args:
             batch: The batch of the texts, with any candidates.
             texts: The encoded texts.
@@ -136,12 +145,54 @@ class RelationMixin(nn.Module):
         if head is None:
             raise ValueError("the model has no relations: make it with relation_labels=, or call add_relations")
         pairs = replace(batch, span_tokens=pair_tokens, span_counts=pair_counts.tolist(), marker_embeds=head.markers)
+        if len(pair_tokens) <= PAIRS_AT_A_TIME:
+            return self._score_some_pairs(pairs, texts)
+        indices = torch.arange(len(pair_tokens), device=pair_tokens.device)
+        parts = [pairs.take(some) for some in indices.split(PAIRS_AT_A_TIME)]
+        if not torch.is_grad_enabled():
+            return torch.cat([self._score_some_pairs(part, texts) for part in parts])
+        return torch.cat([checkpoint(self._score_some_pairs, part, texts, use_reentrant=False) for part in parts])
+
+    def _score_some_pairs(self, pairs: EngineInput, texts: EncodedTexts) -> Tensor:
+        """Score pairs in one go, see `_relation_logits`."""
         features = self._staged_engine().encode_markers(self.encoder, pairs, texts).flatten(1)
         if self.config.token_state_size is not None:
             tokens = token_states(texts.states, texts.span_rows(pairs)).flatten(1)
             features = torch.cat([features, tokens], dim=1)
-        logits: Tensor = head(self.dropout(features))
+        assert self.relation_head is not None
+        logits: Tensor = self.relation_head(self.dropout(features))
         return logits
+
+    def _add_wrong_pairs(
+        self, batch: EngineInput, logits: Tensor, is_gold: Tensor, pairs: tuple[Tensor, Tensor, Tensor]
+    ) -> tuple[Tensor, ...]:
+        """Add pairs with wrong spans to those of gold entities, see `span_marker.core.wrong_pairs`.
+
+        Args:
+            batch: The batch, with the candidates that got markers.
+            logits: Class scores of these, ``(num_kept, num_labels)``.
+            is_gold: True for gold entities, ``(num_kept,)``.
+            pairs: ``pair_tokens``, ``pair_counts`` and ``pair_labels`` of ``forward``.
+
+        Returns:
+            The same of all pairs.
+        """
+        outside = self.config.outside_id
+        others = torch.cat([logits[:, :outside], logits[:, outside + 1 :]], dim=1)
+        scores = others.amax(dim=1) - logits[:, outside]
+        of_gold, counts = LabelledPairs(*map(as_array, pairs)), np.array(batch.span_counts)
+        found = add_wrong_pairs(of_gold, as_array(is_gold), as_array(scores), as_array(batch.span_tokens), counts)
+        return tuple(torch.from_numpy(array).to(logits.device) for array in found)
+
+    def _relation_loss(self, logits: Tensor, pair_tokens: Tensor, pair_labels: Tensor) -> Tensor:
+        """Compute the cross-entropy of pairs, summed. As in prediction, symmetric relations are those of one order."""
+        is_symmetric = torch.from_numpy(self.config.relation_rules.is_symmetric).to(logits.device)
+        place = pair_tokens[:, 0::2] * 2**31 + pair_tokens[:, 1::2]  # first token, then last token
+        is_ruled_out = (place[:, :1] > place[:, 1:]) & is_symmetric
+        # Words without tokens have those of others, so that the tokens of a pair may be in another order.
+        is_ruled_out.scatter_(1, pair_labels[:, None], False)
+        logits = logits.float().masked_fill(is_ruled_out, -torch.inf)
+        return summed_loss(logits, pair_labels, multi_label=False)
 
     def score_pairs(
         self, batch: Batch, find_pairs: FindPairs, exact: bool | None = None

@@ -10,6 +10,7 @@ from tiny import ENCODERS, LABELS, SENTENCES, build_model, encoder_config
 
 import span_marker.core.relations
 import span_marker.prediction.predictor
+import span_marker.relations.mixin
 from span_marker import SpanMarkerConfig, SpanMarkerModel
 from span_marker.core.decoding import ScoredSpan
 from span_marker.core.relations import NO_RELATION, RelationRules, ScoredRelation, labelled_pairs, nearest
@@ -62,6 +63,7 @@ def test_settings_are_saved_and_no_relation_comes_first(tmp_path):
         ({"relation_labels": ["PER", "a"]}, r"has labels of entities: \['PER'\]"),
         ({"relation_labels": ["a"], "symmetric_relations": ["b"]}, r"symmetric_relations has \['b'\], but .* \['a'\]"),
         ({"relation_labels": ["a"], "relation_types": [["PER", "a"]]}, "the labels of head, relation and tail"),
+        ({"relation_types": "any"}, "relation_types='any' needs relation_labels"),
         ({"relation_labels": ["a"], "relation_types": [["PER", "b", "LOC"]]}, r"has \['PER', 'b', 'LOC'\]"),
         ({"relation_labels": ["a"], "relation_types": [["PER", "a", "O"]]}, r"has \['PER', 'a', 'O'\]"),
         ({"symmetric_relations": ["a"]}, r"symmetric_relations=\['a'\] needs relation_labels"),
@@ -73,6 +75,8 @@ def test_wrong_settings_are_refused(settings, message):
 
 
 def test_settings_of_another_type_are_refused():
+    with pytest.raises(TypeError, match="relation_types='all' must be 'any', or a list of lists of three labels"):
+        SpanMarkerConfig(encoder=encoder_config("bert", 64), labels=LABELS, relation_labels=["a"], relation_types="all")
     for settings in ({"relation_labels": "a"}, {"relation_labels": ["a"], "symmetric_relations": "a"}):
         with pytest.raises(TypeError, match="must be a list of strings"):
             SpanMarkerConfig(encoder=encoder_config("bert", 64), labels=LABELS, **settings)
@@ -93,7 +97,7 @@ def test_the_options_of_a_pair_are_those_of_its_types_and_its_order(types):
         expected = [True]
         for relation in RELATIONS:
             ends = (classes[head[0]], classes[tail[0]])
-            may = types is None or [ends[0], relation, ends[1]] in types
+            may = types is None or relation == "works for" or [ends[0], relation, ends[1]] in types
             if relation == "knows":
                 may = (may or [ends[1], relation, ends[0]] in types) and stands_first
             expected.append(may)
@@ -186,20 +190,113 @@ def test_scores_of_pairs_agree_with_oracle(family, reads_tokens):
     torch.testing.assert_close(logits_of(model, batch).double(), expected.double(), atol=within, rtol=0)
 
 
-def test_the_loss_is_that_of_candidates_and_pairs():
-    model = as_double(relation_model(reads_tokens=True)).train()
-    model.dropout.p = 0.0
-    for module in model.encoder.modules():
+def summed_by_hand(logits, tokens, labels):
+    """The cross-entropies of pairs. A symmetric relation is no option if the tail stands first."""
+    total = torch.zeros((), dtype=torch.float64)
+    for scores, places, label in zip(logits, tokens.tolist(), labels.tolist(), strict=True):
+        stands_first = places[:2] < places[2:]
+        options = [option for option, name in enumerate([None, *RELATIONS]) if stands_first or name != "knows"]
+        total = total - scores[options].log_softmax(dim=0)[options.index(label)]
+    return total
+
+
+def without_dropout(model):
+    """The model in training mode, but without dropout."""
+    for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
+    return model.train()
+
+
+def test_training_adds_pairs_with_the_most_probable_wrong_spans():
+    model = without_dropout(as_double(relation_model(reads_tokens=True)))
+    batch, outside = relation_batch(model), model.config.outside_id
+    output = model(**batch)
+    pairs = [batch[name].split(batch["pair_counts"].tolist()) for name in ("pair_tokens", "pair_labels")]
+    spans = [
+        values.split(batch["span_counts"].tolist()) for values in (output.logits, batch["labels"], batch["span_tokens"])
+    ]
+    tokens, labels, counts = [], [], []
+    for pair_tokens, pair_labels, logits, gold, places in zip(*pairs, *spans, strict=True):
+        tokens += pair_tokens.tolist()
+        labels += pair_labels.tolist()
+        counts.append(len(pair_tokens))
+        if len(pair_tokens) == 0:
+            continue
+        is_gold, best, wrong = [], -float("inf"), None  # one wrong span for up to four entities
+        for row, label, place in zip(logits.tolist(), gold.tolist(), places.tolist(), strict=True):
+            score = max(row[:outside] + row[outside + 1 :]) - row[outside]
+            if label != outside:
+                is_gold.append(place)
+            elif score > best:
+                best, wrong = score, place
+        added = [place + wrong for place in is_gold] + [wrong + place for place in is_gold]
+        tokens += added
+        labels += [0] * len(added)
+        counts[-1] += len(added)
+    assert len(tokens) == len(output.relation_logits) > len(batch["pair_tokens"])
+    found = output.relation_loss * len(tokens)
+    of_all = {"pair_tokens": torch.tensor(tokens), "pair_labels": None, "pair_counts": torch.tensor(counts)}
+    logits = model.eval()(**{**batch, **of_all}).relation_logits
+    torch.testing.assert_close(found, summed_by_hand(logits, torch.tensor(tokens), torch.tensor(labels)).to(found))
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_many_pairs_are_scored_some_at_a_time(monkeypatch, checkpointing):
+    """Neither scores nor gradients change, and the memory of a part is free before the next one runs."""
+    model = without_dropout(as_double(relation_model(reads_tokens=True)))
+    batch = relation_batch(model)
+    at_once = model(**batch)
+    at_once.loss.backward()
+    expected = {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
+    model.zero_grad()
+    monkeypatch.setattr(span_marker.relations.mixin, "PAIRS_AT_A_TIME", 5)
+    if checkpointing:
+        model.gradient_checkpointing_enable()
+    sizes = []
+    model.relation_head.register_forward_pre_hook(lambda module, args: sizes.append(len(args[0])))
+    in_parts = model(**batch)
+    assert max(sizes) == 5
+    num_parts = len(sizes)
+    in_parts.loss.backward()
+    assert len(sizes) == 2 * num_parts  # each part runs again
+    torch.testing.assert_close(in_parts.relation_logits, at_once.relation_logits, atol=1e-9, rtol=0)
+    for name, parameter in model.named_parameters():
+        if name in expected:
+            torch.testing.assert_close(parameter.grad, expected[name], atol=1e-9, rtol=0)
+
+
+def test_a_pair_of_words_without_tokens_has_a_finite_loss():
+    """Their tokens may be in another order than the words, which must not rule their relation out."""
+    model = relation_model(reads_tokens=True)
+    batch = relation_batch(model)
+    tokens = batch["pair_tokens"]
+    batch["pair_labels"] = torch.full_like(batch["pair_labels"], 1 + RELATIONS.index("knows"))
+    assert (tokens[:, 0] > tokens[:, 2]).any()
+    assert torch.isfinite(model(**batch).loss)
+
+
+def test_entities_with_the_same_words_are_one_in_pairs():
+    spans, relations = np.array([[0, 2], [0, 2], [3, 4]]), np.array([[1, 1, 2], [2, 0, 2], [1, 0, 1]])
+    pairs, labels = labelled_pairs(spans, relations, [False] * 3)
+    assert (pairs.tolist(), labels.tolist()) == ([[0, 2], [2, 0]], [1, 0])
+
+
+def test_pairs_of_symmetric_relations_alone_have_one_order():
+    spans = np.array([[3, 4], [0, 2], [5, 6]])
+    pairs, labels = labelled_pairs(spans, np.array([[1, 0, 1], [2, 0, 2]]), [False, True, True])
+    assert (pairs.tolist(), labels.tolist()) == ([[0, 2], [1, 0], [1, 2]], [2, 1, 0])
+
+
+def test_the_loss_is_that_of_candidates_and_pairs():
+    model = as_double(relation_model(reads_tokens=True))
     batch = relation_batch(model)
     entities = model(**{name: batch[name] for name in MODEL_INPUTS})
     both = model(**batch)
-    expected = torch.zeros((), dtype=torch.float64)
-    for scores, label in zip(both.relation_logits, batch["pair_labels"].tolist(), strict=True):
-        expected = expected - scores.log_softmax(dim=0)[label]
+    expected = summed_by_hand(both.relation_logits, batch["pair_tokens"], batch["pair_labels"])
     difference = (both.loss - entities.loss) * len(batch["labels"])
     torch.testing.assert_close(difference, expected.to(difference), atol=1e-4, rtol=0)
+    torch.testing.assert_close(both.relation_loss * len(batch["pair_labels"]), expected.to(both.relation_loss))
     both.loss.backward()
     assert all(parameter.grad is not None for parameter in model.relation_head.parameters())
     assert (model.relation_head.markers.grad.abs().sum(dim=1) > 0).all()
@@ -258,13 +355,14 @@ def test_the_text_is_encoded_once():
 
 
 def test_types_can_be_switched_off():
-    model = relation_model(reads_tokens=True, relation_types=[["PER", "lives in", "LOC"]])
+    types = [["PER", "lives in", "LOC"], ["LOC", "knows", "LOC"], ["PER", "works for", "ORG"]]
+    model = relation_model(reads_tokens=True, relation_types=types)
     allowed = model.predict(SENTENCES, relations=True)
     for result in allowed:
         for one in result["relations"]:
             labels = [result["entities"][one[end]]["label"] for end in ("head", "tail")]
-            assert [labels[0], one["label"], labels[1]] == ["PER", "lives in", "LOC"]
-    model.config.relation_types = None
+            assert [labels[0], one["label"], labels[1]] in types
+    model.config.relation_types = "any"
     assert model.predict(SENTENCES, relations=True) != allowed
 
 
