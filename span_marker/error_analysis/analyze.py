@@ -70,7 +70,9 @@ def analyze_errors(
     for split, dataset in datasets.items():
         features, summary = prepare(dataset, model.preprocessor, split)
         rows = list(read_rows(dataset, split, model.config.tags))
-        judged = _judge(split, rows, _read_lists(rows, model.predict(dataset, batch_size=batch_size, relations=False), split))
+        judged = _judge(
+            split, rows, _read_lists(rows, model.predict(dataset, batch_size=batch_size, relations=False), split)
+        )
         unreachable.update(_unreachable(summary))
         if model.uses_filter():
             with_errors = {

@@ -69,7 +69,13 @@ def test_tables_have_a_column_of_relations(model, make, expected):
     scored = pa.struct({"label": pa.string(), "score": pa.float64()})
     relations = model.predict_table(pa.table({"text": TEXTS}), top_k=2).schema.field("relations").type.value_type
     assert relations == pa.struct(
-        {"label": pa.string(), "score": pa.float64(), "head": pa.int64(), "tail": pa.int64(), "labels": pa.list_(scored)}
+        {
+            "label": pa.string(),
+            "score": pa.float64(),
+            "head": pa.int64(),
+            "tail": pa.int64(),
+            "labels": pa.list_(scored),
+        }
     )
     result = pa.table(model.predict_table(table, relations=False))
     assert result.schema.names == ["text", "entities"], "relations of other entities are left out"
