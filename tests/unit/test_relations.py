@@ -649,12 +649,13 @@ def test_relations_of_rows_do_not_stay_beside_other_entities(make):
         model.predict(dataset, keep_columns=["id", "relations"])
 
 
+PLACE = ("label", "char_start_index", "char_end_index")
+
+
 def named(result):
     """Relations with the places of their entities in place of indices."""
-    return [
-        (one["label"], *(tuple(result["entities"][one[end]].values())[:2] for end in ("head", "tail")))
-        for one in result["relations"]
-    ]
+    places = [tuple(entity[name] for name in PLACE) for entity in result["entities"]]
+    return [(one["label"], places[one["head"]], places[one["tail"]]) for one in result["relations"]]
 
 
 def test_relations_follow_their_entities_past_rules_and_mentions():
@@ -665,7 +666,7 @@ def test_relations_follow_their_entities_past_rules_and_mentions():
     after = model.predict(texts, is_split_into_words=False, batch_size=1, decoding="flat")
     assert [result["entities"] for result in after] != [result["entities"] for result in before]
     for old, new in zip(before, after, strict=True):
-        there = [tuple(entity.values())[:2] for entity in new["entities"] if "origin" not in entity]
+        there = [tuple(entity[name] for name in PLACE) for entity in new["entities"] if "origin" not in entity]
         assert named(new) == [one for one in named(old) if one[1] in there and one[2] in there]
     assert any(named(new) for new in after)
 
