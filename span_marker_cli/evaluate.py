@@ -52,34 +52,30 @@ def evaluate(
 
 def table(metrics: dict[str, Any]) -> str:
     """Set out the metrics of ``Trainer.evaluate``."""
-    from span_marker.core.relation_metrics import BOUNDARIES, GIVEN, RELATION
+    from span_marker.core.relation_metrics import BOUNDARIES, GIVEN, RELATION, metrics_of_labels
     from span_marker.core.tables import text_table
 
-    metrics = {name.removeprefix("eval_"): value for name, value in metrics.items()}
-    labels = {name: value for name, value in sorted(metrics.items()) if isinstance(value, dict)}
-    of_relations = {name: labels.pop(name) for name in list(labels) if name.startswith(RELATION)}
+    labels, relations = metrics_of_labels(metrics, "eval_")
     tables = [_rows("label", "entities", labels, {"overall": "overall_", "macro": "macro_"}, metrics)]
-    if f"{RELATION}f1" in metrics:
-        names = (name.removeprefix(RELATION) for name in of_relations)
-        strict = {name: of_relations[RELATION + name] for name in names if not name.startswith((BOUNDARIES, GIVEN))}
+    if f"eval_{RELATION}f1" in metrics:
         averages = {
             "overall": RELATION,
             "macro": f"{RELATION}macro_",
             "boundaries only": RELATION + BOUNDARIES,
             "between gold entities": RELATION + GIVEN,
         }
-        tables.append(_rows("relation", "relations", strict, averages, metrics))
+        tables.append(_rows("relation", "relations", relations, averages, metrics))
     return "\n\n".join(map(text_table, tables))
 
 
 def _rows(
     first: str, last: str, labels: dict[str, Any], averages: dict[str, str], metrics: dict[str, Any]
 ) -> list[tuple[str, ...]]:
-    """The rows of a table: those of labels, and those of averages, whose metrics begin with a prefix."""
+    """The rows of a table: those of labels, and those of averages, whose metrics have a prefix."""
     rows: list[tuple[str, ...]] = [(first, "precision", "recall", "F1", last)]
     rows += [(name, *_cells(value), f"{value['number']:,}") for name, value in labels.items()]
     for average, prefix in averages.items():
-        figures = {name: metrics[prefix + name] for name in ("precision", "recall", "f1")}
+        figures = {name: metrics[f"eval_{prefix}{name}"] for name in ("precision", "recall", "f1")}
         rows.append((average, *_cells(figures), ""))
     return rows
 

@@ -80,8 +80,8 @@ def predict_files(
     """Find the entities of all texts in some files, in constant memory, and write them as they come.
 
     There is a row of results for each text, in order, with the columns of its own row, if it had one, ``entities``, and
-    ``relations`` if the model has them. Columns of these names are replaced or left out. Tables with a line per entity have one row for consecutive lines of the same
-    text. Texts are read one by one: they have no document context.
+    ``relations`` if the model has them. Columns of these names are replaced or left out. Tables with a line per entity
+    have one row for consecutive lines of the same text. Texts are read one by one: they have no document context.
 
     Args:
         model: Folder of a checkpoint, or its name on the Hub.

@@ -23,8 +23,8 @@ from span_marker.rules.rules import RULES_FILE
 class Reader:
     """Finds the entities of texts, in any process that it is sent to.
 
-    Called with a batch of rows, it adds the column ``entities`` to them, and ``relations`` if the model has them, so that
-    it can be passed to whatever takes a function of batches: `datasets.Dataset.map`, Ray Data, Spark, pools of processes.
+    Called with a batch of rows, it adds the column ``entities`` to them, and ``relations`` if the model has them. So it
+    can be passed to whatever takes a function of batches: `datasets.Dataset.map`, Ray Data, Spark, pools of processes.
 
     It is a few hundred bytes when pickled. The model is loaded when a process first reads with it, and once per
     process. A reader is for the checkpoint as it is now: make a new one when you have trained again, and caches of

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from span_marker.checkpoints.training_record import Evaluation, TrainingRecord
 from span_marker.configuration import SpanMarkerConfig
 from span_marker.core.labels import OUTSIDE
-from span_marker.core.relation_metrics import BOUNDARIES, GIVEN, RELATION
+from span_marker.core.relation_metrics import BOUNDARIES, GIVEN, RELATION, metrics_of_labels
 from span_marker.core.tables import markdown_table
 
 FIGURES = {"precision": "Precision", "recall": "Recall", "f1": "F1"}
 """Columns of tables of results, by the names of metrics."""
+
+ALL = "**all**"
+"""Stands for all labels in tables."""
 
 OUTDATED = " (before the model was last changed)"
 """Added to the names of metrics in the metadata that were measured before the model was changed."""
@@ -54,50 +57,41 @@ def relation_table(config: SpanMarkerConfig) -> str:
     return markdown_table(["Relation", "Direction", "Joins"], rows) if rows else ""
 
 
-def results_table(record: TrainingRecord | None, relations: Sequence[str] | None) -> str:
+def results_table(record: TrainingRecord | None) -> str:
     """Show the latest evaluation that has figures of labels: those of entities, and then those of relations.
 
     Args:
         record: What `Trainer` recorded, or None.
-        relations: The classes of pairs of entities; None if the model has no relations.
 
     Returns:
         The name of the evaluation and the tables; empty if there is none.
     """
     for name, metrics in reversed(list(record.results.items() if record else ())):
-        of_relations = f"{name}_{RELATION}"
-        rows = [
-            (key.removeprefix(f"{name}_"), *_figures(value))
-            for key, value in sorted(metrics.items())
-            if isinstance(value, dict)
-            and key.startswith(f"{name}_")
-            and not (relations and key.startswith(of_relations))
-        ]
-        if rows:
-            overall = {metric: metrics[f"{name}_overall_{metric}"] for metric in FIGURES}
-            table = markdown_table(["Label", *FIGURES.values()], [("**all**", *_figures(overall)), *rows])
+        labels, relations = metrics_of_labels(metrics, f"{name}_")
+        if labels:
             when = OUTDATED if record and name in record.outdated else ""
-            return "\n\n".join(
-                [f"Evaluation `{name}`{when}:", table, *_relation_results(metrics, of_relations, relations)]
-            )
+            rows = [(label, *_figures(value)) for label, value in _with_all(metrics, f"{name}_overall_", labels)]
+            parts = [f"Evaluation `{name}`{when}:", markdown_table(["Label", *FIGURES.values()], rows)]
+            if relations:
+                parts += _relation_results(metrics, f"{name}_{RELATION}", relations)
+            return "\n\n".join(parts)
     return ""
 
 
-def _relation_results(metrics: Mapping[str, Any], prefix: str, relations: Sequence[str] | None) -> list[str]:
-    """A sentence, and a table of each relation; nothing if the evaluation had no relations."""
-    if f"{prefix}f1" not in metrics:
-        return []
+def _with_all(metrics: Mapping[str, Any], prefix: str, labels: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
+    """The figures of all labels together, and those of each."""
+    return [(ALL, {name: metrics[prefix + name] for name in FIGURES}), *labels.items()]
+
+
+def _relation_results(metrics: Mapping[str, Any], prefix: str, relations: Mapping[str, Any]) -> list[str]:
+    """A sentence, and a table of each relation."""
     rows = []
-    for label in [None, *(relations or [])[1:]]:
-        figures = [
-            {metric: metrics.get(f"{prefix}{kind}{metric}") for metric in FIGURES}
-            if label is None
-            else metrics.get(f"{prefix}{kind}{label}", {})
-            for kind in ("", BOUNDARIES, GIVEN)
+    for label, figures in _with_all(metrics, prefix, relations):
+        others = [
+            metrics.get(f"{prefix}{kind}f1") if label == ALL else metrics.get(f"{prefix}{kind}{label}", {}).get("f1")
+            for kind in (BOUNDARIES, GIVEN)
         ]
-        if figures[0]:
-            f1 = (_number(of.get("f1")) for of in figures[1:])
-            rows.append(("**all**" if label is None else label, *_figures(figures[0]), *f1))
+        rows.append((label, *_figures(figures), *map(_number, others)))
     return [
         "A relation is right if its label, and words and labels of both entities are:",
         markdown_table(["Relation", *FIGURES.values(), "F1 of words alone", "F1 with gold entities"], rows),

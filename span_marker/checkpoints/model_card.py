@@ -192,7 +192,7 @@ def _context(
         "example": json.dumps(shown.texts[0] if shown and shown.texts else DEFAULT_EXAMPLE, ensure_ascii=False),
         "label_table": label_table(config.classes, shown.label_examples if shown else {}),
         "relation_table": relation_table(config),
-        "results": results_table(record, config.relation_labels),
+        "results": results_table(record),
         "version": __version__,
         "is_read_by_1x": config.token_state_size is None and not config.letter_case and not config.multi_label,
         "data_table": data_table(record),

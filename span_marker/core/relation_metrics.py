@@ -139,3 +139,25 @@ def relation_threshold_metrics(
         is_right += [relation in relations for relation in found]
     metrics = threshold_metrics(scores, is_right, sum(map(len, distinct)))
     return {name.removeprefix("overall_"): value for name, value in metrics.items()}
+
+
+def metrics_of_labels(metrics: Mapping[str, Any], prefix: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Pick the metrics of labels from those of an evaluation.
+
+    Args:
+        metrics: The metrics of ``Trainer.evaluate``, in which each label has a dict.
+        prefix: What their names begin with, such as ``eval_``.
+
+    Returns:
+        The metrics of each label of entities, and the strict ones of each label of relations, in alphabetical order.
+
+    Example:
+        >>> figures = {"number": 1}
+        >>> metrics_of_labels({"eval_PER": figures, "eval_relation_knows": figures, "eval_relation_f1": 0.5}, "eval_")
+        ({'PER': {'number': 1}}, {'knows': {'number': 1}})
+    """
+    named = {name.removeprefix(prefix): value for name, value in sorted(metrics.items()) if name.startswith(prefix)}
+    labels = {name: value for name, value in named.items() if isinstance(value, dict)}
+    of_relations = {name.removeprefix(RELATION): labels.pop(name) for name in list(labels) if name.startswith(RELATION)}
+    strict = {name: value for name, value in of_relations.items() if not name.startswith((BOUNDARIES, GIVEN))}
+    return labels, strict

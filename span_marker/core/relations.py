@@ -189,7 +189,10 @@ class RelationRules:
         found, labels = found[is_option], labels[is_option]
         return [
             ScoredRelation(
-                label, float(scores[pair, label]), *pairs[pair], tuple(scores[pair].tolist()) if keeps_all_scores else ()
+                label,
+                float(scores[pair, label]),
+                *pairs[pair],
+                all_scores=tuple(scores[pair].tolist()) if keeps_all_scores else (),
             )
             for pair, label in zip(found.tolist(), labels.tolist(), strict=True)
         ]

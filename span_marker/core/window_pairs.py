@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from span_marker.core.arrays import Array
 from span_marker.core.relations import RelationRules, nearest
 from span_marker.core.spans import IntArray
 from span_marker.core.windows import pair_window
@@ -68,6 +69,6 @@ def count_pairs(rules: RelationRules, spans: IntArray) -> int:
     totals = np.zeros((len(spans) + 1, num_classes), dtype=np.int64)
     np.cumsum(np.eye(num_classes, dtype=np.int64)[labels], axis=0, out=totals[1:])
     before = totals[first]  # (num_entities, num_classes): entities that stand before each
-    as_tail = rules.allowed[:, :, 1:].any(axis=2)
-    as_head = (rules.allowed & ~rules.is_symmetric)[:, :, 1:].any(axis=2)
+    one_way: Array = rules.allowed & ~rules.is_symmetric
+    as_tail, as_head = rules.allowed[:, :, 1:].any(axis=2), one_way[:, :, 1:].any(axis=2)
     return int((before * as_tail[:, labels].T).sum() + (before * as_head[labels]).sum())

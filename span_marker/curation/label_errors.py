@@ -205,7 +205,7 @@ def _list_models(predictions: Any) -> list[Predictions]:
 
 
 def _is_model(entry: Any) -> bool:
-    """Whether an entry of a list is the predictions of a model, rather than those of a row: entities, which are dicts."""
+    """Whether an entry of a list has the predictions of a model, rather than of a row: entities, which are dicts."""
     if isinstance(entry, Mapping):  # a row with relations
         return False
     return isinstance(entry, CrossValidationReport) or not all(isinstance(entity, Mapping) for entity in entry)

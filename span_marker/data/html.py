@@ -110,9 +110,9 @@ def write_html(
     """Write a page that shows rows with their entities marked.
 
     Entities are underlined and followed by their labels; where they overlap, their lines are stacked. Scores are shown
-    on hover and on focus. Relations are arcs over their entities, below the text. A legend counts the labels, and hides the entities of those that are unchecked. Words are
-    joined by single spaces. Each paragraph has the direction of its first letter. Colors are assigned to labels in
-    alphabetical order.
+    on hover and on focus. Relations are arcs over their entities, below the text. A legend counts the labels, and hides
+    the entities of those that are unchecked. Words are joined by single spaces. Each paragraph has the direction of its
+    first letter. Colors are assigned to labels in alphabetical order.
 
     Args:
         path: The HTML file; it is replaced when the whole page is written.

@@ -240,8 +240,8 @@ def _judge(
         relations = None
         if index in with_relations:
             found = {outcome.gold: outcome.predicted for outcome in outcomes if outcome.gold and outcome.predicted}
-            sides = (labelled_relations(row.relations, row.spans, row.content) for row in (gold, predicted))
-            relations = match_relations(*sides, counterparts=found, symmetric=symmetric)
+            annotated, others = (labelled_relations(row.relations, row.spans, row.content) for row in (gold, predicted))
+            relations = match_relations(annotated, others, found, symmetric)
         judged.append(JudgedSentence(gold.content, outcomes, split, index, relations))
     return judged
 

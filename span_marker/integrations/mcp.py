@@ -83,7 +83,7 @@ class Extraction(BaseModel):
     """The entities of each text, in the order of the texts, and the relations between them."""
 
     entities: list[list[FoundEntity]]
-    relations: list[list[FoundRelation]] | None = Field(None, description="Null if the model finds no relations.")
+    relations: list[list[FoundRelation]] | None = Field(default=None, description="Null if the model finds no relations.")
 
 
 class Redaction(BaseModel):
@@ -191,9 +191,7 @@ class Session:
             if number > limit:
                 raise ValueError(f"texts has {number} {name}, but a call may have {limit}: send it in several calls")
 
-    def _predict(
-        self, texts: list[str], threshold: Any, propagate: bool, relations: bool | None = None
-    ) -> list[Any]:
+    def _predict(self, texts: list[str], threshold: Any, propagate: bool, relations: bool | None = None) -> list[Any]:
         with self._lock:
             return self.model.predict(
                 texts,

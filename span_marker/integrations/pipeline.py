@@ -147,10 +147,10 @@ class SpanMarkerPipeline(Pipeline):
                 ``torch`` data set, of texts.
             **options: ``batch_size``, ``decoding``, ``exact``, ``offsets``, ``propagate``, ``relation_threshold``,
                 ``relations``, ``show_progress_bar``, ``split_sentences``, ``threshold`` and ``top_k``, see
-                ``SpanMarkerModel.predict``. With ``aggregation_strategy``, one of `STRATEGIES`, an entity is a dict with
-                ``entity_group``, ``score``, ``word``, ``start`` and ``end``, as in the task ``"token-classification"``,
-                and with ``labels`` if ``top_k`` is given. Since that task has no relations, they are then found only
-                with ``relations=True``. None means the default.
+                ``SpanMarkerModel.predict``. With ``aggregation_strategy``, one of `STRATEGIES`, an entity is a dict
+                with ``entity_group``, ``score``, ``word``, ``start`` and ``end``, as in the task
+                ``"token-classification"``, and with ``labels`` if ``top_k`` is given. Since that task has no relations,
+                they are then found only with ``relations=True``. None means the default.
 
         Returns:
             The entities of one text, or a list of such lists; with relations, a dict of ``entities`` and ``relations``

@@ -58,8 +58,8 @@ class SpanMarkerComponent:
             whose entities may overlap is decoded ``"flat"``.
         exact: See `span_marker.SpanMarkerModel.predict`.
         relations: Whether to find relations, too: `span_marker.data.spacy_relations.SpanRelation` in
-            ``Doc._.relations``, between the entities that the document has in the end; and ``Doc._.rel``, as spaCy's
-            tutorial of a relation component has it. Defaults to whether the model has relations.
+            ``Doc._.relations``, between the entities that the document has in the end. Defaults to whether the model has
+            relations.
         relation_threshold: See `span_marker.SpanMarkerModel.predict`.
 
     Raises:
@@ -232,7 +232,7 @@ class SpanMarkerComponent:
                 spans += [(entity, None) for entity in doc.ents]
             set_spans(doc, spans, self.spans_key)
             if sentences and finds_relations(self.span_marker, self.relations):
-                self._warn_once("rel", set_found_relations(doc, relations, self.spans_key))
+                set_found_relations(doc, relations, self.spans_key)
 
     def _predict(self, documents: Sequence[list[list[Token]]]) -> list[Any]:
         """What is found in each sentence of the documents."""

@@ -45,9 +45,9 @@ class TableMixin:
 
         Returns:
             A table of the same kind, with the columns ``entities``, lists of structs with the keys of `Entity`;
-            ``relations``, lists of structs with the keys of `Relation`, if they are looked for; and ``error``, if it was
-            asked for, at its end. They replace columns of these names, and ``relations`` of the table are left out in
-            any case, since they refer to its own entities. Their Arrow types do not depend on the rows. In pandas, they
+            ``relations``, lists of structs with the keys of `Relation`, if they are looked for; and ``error``, if it
+            was asked for, at its end. They replace columns of these names, and ``relations`` of the table are left out
+            in any case, since they refer to its own entities. Their Arrow types do not depend on the rows. In pandas, they
             are Arrow columns, too (``pandas.ArrowDtype``).
 
         Raises:

@@ -214,8 +214,8 @@ class PredictionMixin(TableMixin):
             decoding: ``"flat"``, ``"flat-optimal"``, ``"nested"`` or ``"overlapping"``, see
                 `span_marker.core.decoding`. Defaults to that of the configuration.
             top_k: Number of labels to return for each entity, most probable first and including ``O``: a list
-                ``labels`` of dicts with ``label`` and ``score``, with all labels if there are fewer; relations have such
-                a list, too, including ``no relation``. None for no list.
+                ``labels`` of dicts with ``label`` and ``score``, with all labels if there are fewer. Relations have
+                such a list, too, including ``no relation``. None for no list.
             exact: Whether to score all candidates, rather than those that the candidate filter keeps. Defaults to
                 ``config.exact``.
             split_sentences: Whether each text is a document, to be read sentence by sentence: True for spaCy's
@@ -235,8 +235,8 @@ class PredictionMixin(TableMixin):
                 dict with these columns and ``entities``, and ``relations`` if they are looked for, as ``write_jsonl``
                 and the other writers take them.
             relations: Whether to find relations between the entities of the model, too. Each sentence then yields a
-                dict with ``entities`` and ``relations``: dicts with ``label``, ``score``, ``head`` and ``tail``, indices
-                of the entities. At most 2,048 pairs per sentence or window are scored, all those of 45 entities: the
+                dict with ``entities`` and ``relations``: dicts with ``label``, ``score``, ``head`` and ``tail``,
+                indices of the entities. At most 2,048 pairs per sentence or window are scored, all those of 45 entities: the
                 nearest. Defaults to whether the model has relations.
             relation_threshold: The least probability of a relation, or a dict with those of some labels. A pair then
                 has the most probable label among those at or above their thresholds. By default, and for labels without
@@ -260,8 +260,8 @@ class PredictionMixin(TableMixin):
         """
         inputs = table_as_dataset(inputs, "input")
         kept = None if keep_columns is None else take_columns(inputs, keep_columns)
-        options = (threshold, decoding, top_k, exact, split_sentences, offsets, propagate, relations, relation_threshold)
-        reader = make_predictor(self, batch_size, *options)
+        options = (threshold, decoding, top_k, exact, split_sentences, offsets, propagate)
+        reader = make_predictor(self, batch_size, *options, relations, relation_threshold)
         are_words = _are_words(is_split_into_words, reader)
         sentences, is_single = read_inputs(inputs, are_words)
         if reader.splitter is not None and sentences.document_ids is not None:
@@ -323,8 +323,8 @@ class PredictionMixin(TableMixin):
                 `predict`.
         """
         rows = read_rows(inputs)
-        options = (threshold, decoding, top_k, exact, split_sentences, offsets, propagate, relations, relation_threshold)
-        reader = make_predictor(self, batch_size, *options)
+        options = (threshold, decoding, top_k, exact, split_sentences, offsets, propagate)
+        reader = make_predictor(self, batch_size, *options, relations, relation_threshold)
         return predictor.predict_stream(rows, reader, show_progress_bar, _are_words(is_split_into_words, reader))
 
     def explain(

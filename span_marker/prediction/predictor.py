@@ -201,9 +201,7 @@ class Predictor:
         ]
         return [[entity for _, entity in row.entities] for row in found], coverages, relations
 
-    def _read_batch(
-        self, batch: dict[str, Array]
-    ) -> tuple[ScoredSpans, list[list[ScoredSpan]], list[PieceRelations]]:
+    def _read_batch(self, batch: dict[str, Array]) -> tuple[ScoredSpans, list[list[ScoredSpan]], list[PieceRelations]]:
         """The candidates of a batch that got markers, and the proposals and relations of each piece."""
         if self.relations is not None:
             return self.relations(batch)

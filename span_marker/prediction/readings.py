@@ -66,7 +66,7 @@ def reading_columns(readings: Sequence[Reading], names: Sequence[str]) -> dict[s
     Returns:
         The columns, with a value for each reading.
     """
-    columns = {
+    columns: dict[str, list[Any]] = {
         ENTITIES: [reading.entities for reading in readings],
         RELATIONS: [reading.relations or [] for reading in readings],
         ERROR: [reading.error for reading in readings],

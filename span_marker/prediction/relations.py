@@ -88,7 +88,7 @@ class RelationReader:
         score_pairs: Scores a batch and pairs of its candidates.
         decoder: How class scores of candidates become entities.
         rules: Which pairs may have which relation.
-        thresholds: The least probability of each class of pairs, ``(num_relations,)``; None for the most probable class.
+        thresholds: The least probability of each class of pairs, ``(num_relations,)``; None for none.
     """
 
     score_pairs: ScorePairs
@@ -96,17 +96,15 @@ class RelationReader:
     rules: RelationRules
     thresholds: FloatArray | None = None
 
-    def __call__(
-        self, batch: dict[str, Array]
-    ) -> tuple[ScoredSpans, list[list[ScoredSpan]], list[PieceRelations]]:
+    def __call__(self, batch: dict[str, Array]) -> tuple[ScoredSpans, list[list[ScoredSpan]], list[PieceRelations]]:
         """Score a batch.
 
         Args:
             batch: The batch, in arrays.
 
         Returns:
-            The candidates that got markers, the proposals of each piece, and what was found between the entities that it
-            has by itself; nothing in windows.
+            The candidates that got markers, the proposals of each piece, and what was found between the entities that
+            it has by itself; nothing in windows.
         """
         found: list[tuple[ScoredSpans, list[list[ScoredSpan]]]] = []
         entities: list[list[ScoredSpan]] = []

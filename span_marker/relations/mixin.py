@@ -119,8 +119,9 @@ class RelationMixin(nn.Module):
         """
         if self.backend != "torch" or not isinstance(self.engine, StagedEngine):
             raise ValueError(
-                "relations need the weights of the model and the fast engine: load it with backend='torch', not "
-                f"{self.backend!r}, and with engine='auto'; or find entities alone with predict(..., relations=False)"
+                "relations need the weights of the model and the fast engine, but it has "
+                f"backend={self.backend!r} and a {type(self.engine).__name__}: load it with backend='torch' and "
+                "engine='auto', or find entities alone with predict(..., relations=False)"
             )
 
     def _relation_logits(

@@ -235,9 +235,7 @@ class _HeldOut:
         """Rows with their predictions, each with its score."""
         rows = list(rows)
         dataset = self.dataset.select(rows)
-        predictions = self.model.predict(
-            dataset, batch_size=self.batch_size, threshold=threshold, relations=False
-        )
+        predictions = self.model.predict(dataset, batch_size=self.batch_size, threshold=threshold, relations=False)
         for row, entities in zip(rows, predictions, strict=True):
             yield row, _trim_predictions(entities, self.items[row])
 

@@ -272,7 +272,9 @@ async def _answer_task(request: Request, service: Service, name: str | None) -> 
     with service.admission.enter():
         asked = parse(TaskRequest, await service.limits.read_body(request))
         parameters = asked.parameters or TaskParameters()
-        plan = await service.plan(name, Options(threshold=parameters.threshold, decoding=parameters.decoding, relations=False))
+        plan = await service.plan(
+            name, Options(threshold=parameters.threshold, decoding=parameters.decoding, relations=False)
+        )
         texts = [asked.inputs] if isinstance(asked.inputs, str) else asked.inputs
         await service.limits.check_words(texts)
         found = await service.read(plan, texts, False, request)

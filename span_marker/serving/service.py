@@ -111,8 +111,8 @@ class Service:
             The plan.
 
         Raises:
-            HTTPException: If there is no such model, it does not know a label or has no relations that are asked for, or
-                an optional package is missing.
+            HTTPException: If there is no such model, it does not know a label or has no relations that are asked for,
+                or an optional package is missing.
         """
         name = next(iter(self.models)) if model is None else model
         if name not in self.models:

@@ -57,8 +57,7 @@ def test_results_have_a_table_of_entities_and_one_of_relations():
         "test_relation_boundaries_knows": figures(0.55),
         "test_relation_gold_knows": figures(0.57),
     }
-    relations = relation_config().relation_labels
-    title, entities, sentence, found = results_table(record(test=metrics), relations).split("\n\n")
+    title, entities, sentence, found = results_table(record(test=metrics)).split("\n\n")
     assert title == "Evaluation `test`:"
     assert [row[0] for row in lines(entities)] == ["Label", "**all**", "LOC", "PER"]
     assert lines(entities)[2][1:] == ["0.8100", "0.7900", "0.8000"]
@@ -71,16 +70,14 @@ def test_results_have_a_table_of_entities_and_one_of_relations():
 
 
 def test_results_without_relations_or_gold_entities():
-    relations = relation_config().relation_labels
-    metrics = {**overall(0.9, "eval_overall_"), "eval_LOC": figures(0.8), "eval_relation_x": figures(0.7)}
-    table = results_table(record(eval=metrics), None)
-    assert [row[0] for row in lines(table.split("\n\n")[1])] == ["Label", "**all**", "LOC", "relation_x"]
+    metrics = {**overall(0.9, "eval_overall_"), "eval_LOC": figures(0.8)}
+    table = results_table(record(eval=metrics))
+    assert [row[0] for row in lines(table.split("\n\n")[1])] == ["Label", "**all**", "LOC"]
     assert table.count("\n\n") == 1
-    assert results_table(record(eval=metrics), relations).count("\n\n") == 1
     metrics |= {**overall(0.5, "eval_relation_"), "eval_relation_knows": figures(0.4)}
     outdated = record(eval=metrics)
     outdated.outdated = {"eval"}
-    table = results_table(outdated, relations)
+    table = results_table(outdated)
     assert table.startswith(f"Evaluation `eval`{OUTDATED}:\n\n")
     assert lines(table.split("\n\n")[3])[2] == ["knows", "0.4100", "0.3900", "0.4000", "", ""]
-    assert results_table(None, relations) == ""
+    assert results_table(None) == results_table(record(eval={"eval_f1": 0.5})) == ""

@@ -118,6 +118,10 @@ def test_relations_follow_entities_that_are_repeated_or_trimmed():
     assert features[0]["relations"] == [[2, spans[label[1], 0, 1], spans[label[0], 3, 4]]]
     counts = summary.relations
     assert (counts.num_relations, counts.without_entity, counts.same_words) == (4, 1, 2)
+    place, person = [label[0], 3, 4], [label[1], 0, 1]
+    lost = [label[1], -4, -4]
+    lives_in = [2, *person, *place]
+    assert features[0]["gold_relations"] == [lives_in, lives_in, [1, *place, *place], [1, *lost, *person]]
 
 
 def test_everything_that_is_lost_is_reported(caplog):

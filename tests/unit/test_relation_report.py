@@ -8,7 +8,9 @@ from pages import read_page, text_of
 
 from span_marker.core.labels import LabelledSpan
 from span_marker.error_analysis.analyze import analyze_predictions
+from span_marker.error_analysis.comparison import compare_reports
 from span_marker.error_analysis.matching import JudgedSentence, match
+from span_marker.error_analysis.relation_matching import RELATION_KINDS
 from span_marker.error_analysis.relation_report import RelationErrors
 
 WORDS = "Ann Lee , born in Rome , leads Acme with Bo".split()
@@ -89,6 +91,20 @@ def test_what_is_not_annotated_or_not_predicted_is_not_judged():
     assert RelationErrors.from_sentences([JudgedSentence(WORDS, match([], []))]) is None
 
 
+def test_two_systems_are_compared_by_relations():
+    gold = [row_of(ENTITIES, GOLD), row_of(ENTITIES, GOLD[:1])]
+    first = report_on(gold, [row_of(ENTITIES, FOUND), row_of(ENTITIES, [])])
+    second = report_on(gold, gold)
+    compared = compare_reports(first, second, num_resamples=20)
+    assert compared.relations.f1[:2] == (first.relations.overall.f1.value, 1.0)
+    assert "recall of relations" in str(compared)
+    entities = [row["entities"] for row in gold]
+    assert compare_reports(report_on(gold, entities), second, num_resamples=5).relations is None
+    other = report_on([gold[0], row_of(ENTITIES, GOLD[1:2])], gold)
+    with pytest.raises(ValueError, match="different texts or gold annotations"):
+        compare_reports(other, second, num_resamples=5)
+
+
 def test_a_relation_of_an_entity_that_is_not_there_is_refused():
     row = row_of(ENTITIES, GOLD)
     with pytest.raises(ValueError, match="row 0 of the predictions: relation 0 .* but the row has only 1 entity"):
@@ -113,7 +129,8 @@ def test_print_and_the_page(tmp_path):
         assert title in page
         assert all(" ".join(line.split()) in page for line in lines)
     report.write_html(tmp_path / "figures.html", examples=False)
-    page = " ".join(text_of(read_page(tmp_path / "figures.html")).split())
-    assert "missed-entity 3 37.50%" in page
-    assert "Acme" not in page
+    page = read_page(tmp_path / "figures.html")
+    rows = [[text_of(cell).strip() for cell in row] for row in page.iter("tr")]
+    assert ["missed-entity", "3", "37.50%", "", RELATION_KINDS["missed-entity"]] in rows
+    assert "Acme" not in text_of(page)
     assert json.loads(json.dumps(report.to_dict()))["relations"]["kinds"] == report.relations.kinds

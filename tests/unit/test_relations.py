@@ -507,7 +507,9 @@ def windows_of(model, words):
 
 def test_a_pair_is_scored_in_the_window_that_gives_it_the_most_context():
     model = window_model()
-    result, coverage = model.predict(LONG, is_split_into_words=True, return_coverage=True, relation_threshold=0.0, top_k=99)
+    result, coverage = model.predict(
+        LONG, is_split_into_words=True, return_coverage=True, relation_threshold=0.0, top_k=99
+    )
     entities, windows = result["entities"], windows_of(model, LONG)
     assert len(windows) == coverage.num_windows > 3
     found = {(one["head"], one["tail"]): one for one in result["relations"]}
@@ -615,7 +617,11 @@ def test_labels_of_relations_are_the_most_probable_ones():
         ({"relations": "yes"}, TypeError, "relations='yes' must be True, False, or None"),
         ({"relation_threshold": 2}, ValueError, "relation_threshold"),
         ({"relation_threshold": {"PER": 0.5}}, ValueError, r"relation_threshold=.* has the labels \['PER'\]"),
-        ({"relation_threshold": 0.5, "relations": False}, ValueError, r"no relations are looked for \(relations=False\)"),
+        (
+            {"relation_threshold": 0.5, "relations": False},
+            ValueError,
+            r"no relations are looked for \(relations=False\)",
+        ),
     ],
 )
 def test_wrong_options_are_refused(options, kind, message):
@@ -643,12 +649,13 @@ def test_relations_of_rows_do_not_stay_beside_other_entities(make):
         model.predict(dataset, keep_columns=["id", "relations"])
 
 
+PLACE = ("label", "char_start_index", "char_end_index")
+
+
 def named(result):
     """Relations with the places of their entities in place of indices."""
-    return [
-        (one["label"], *(tuple(result["entities"][one[end]].values())[:2] for end in ("head", "tail")))
-        for one in result["relations"]
-    ]
+    places = [tuple(entity[name] for name in PLACE) for entity in result["entities"]]
+    return [(one["label"], places[one["head"]], places[one["tail"]]) for one in result["relations"]]
 
 
 def test_relations_follow_their_entities_past_rules_and_mentions():
@@ -659,7 +666,7 @@ def test_relations_follow_their_entities_past_rules_and_mentions():
     after = model.predict(texts, is_split_into_words=False, batch_size=1, decoding="flat")
     assert [result["entities"] for result in after] != [result["entities"] for result in before]
     for old, new in zip(before, after, strict=True):
-        there = [tuple(entity.values())[:2] for entity in new["entities"] if "origin" not in entity]
+        there = [tuple(entity[name] for name in PLACE) for entity in new["entities"] if "origin" not in entity]
         assert named(new) == [one for one in named(old) if one[1] in there and one[2] in there]
     assert any(named(new) for new in after)
 
@@ -675,7 +682,9 @@ def test_relations_do_not_depend_on_units(offsets):
 
 
 def test_relations_in_documents_are_those_of_their_rows():
-    model = relation_model(reads_tokens=True, max_prev_context=1, max_next_context=1, trained_with_document_context=True)
+    model = relation_model(
+        reads_tokens=True, max_prev_context=1, max_next_context=1, trained_with_document_context=True
+    )
     words = [sentence for sentence in SENTENCES if sentence]
     columns = {"tokens": words, "document_id": ["a"] * len(words), "sentence_id": [*range(len(words))]}
     within = pair_rounding(model)
@@ -699,7 +708,9 @@ def test_white_space_has_no_relation():
 def test_the_pairs_of_a_window_do_not_need_its_candidates():
     model = window_model()
     calls = []
-    model.register_forward_pre_hook(lambda module, args, kwargs: calls.append(len(kwargs["span_tokens"])), with_kwargs=True)
+    model.register_forward_pre_hook(
+        lambda module, args, kwargs: calls.append(len(kwargs["span_tokens"])), with_kwargs=True
+    )
     model.predict(LONG, is_split_into_words=True, batch_size=64)
     assert calls[0] > 0
     assert calls[1:] == [0]

@@ -187,6 +187,7 @@ def test_settings_reach_the_model(checkpoint, model, monkeypatch):
     calls = record_calls(monkeypatch, nlp.get_pipe("span_marker"))
     doc = nlp(TEXT)
     settings = {"threshold": {"PER": 0.9, "LOC": 0.6, "ORG": 0.65}, "exact": True}
+    settings |= {"relations": None, "relation_threshold": None}
     assert [options for _, options in calls] == [
         {"batch_size": 3, "decoding": None, "is_split_into_words": True, **settings}
     ]

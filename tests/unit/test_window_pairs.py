@@ -19,10 +19,11 @@ def texts(draw):
     symmetric = draw(st.sets(st.sampled_from("abc")))
     types = draw(st.sampled_from([None, TYPES, []]))
     rules = RelationRules.from_labels([NO_RELATION, *"abc"], CLASSES, symmetric, types)
-    spans = draw(st.lists(st.tuples(st.integers(1, 2), st.integers(0, 20), st.integers(1, 3)), max_size=12, unique=True))
+    span = st.tuples(st.integers(1, 2), st.integers(0, 20), st.integers(1, 3))
+    spans = [(label, start, start + n) for label, start, n in draw(st.lists(span, max_size=12, unique=True))]
     step, size = draw(st.integers(1, 6)), draw(st.integers(6, 12))
     windows = [(first, first + size) for first in range(0, 24, step)]
-    return rules, np.array([(label, start, start + n) for label, start, n in spans]).reshape(-1, 3), np.array(windows)
+    return rules, np.array(spans, dtype=np.int64).reshape(-1, 3), np.array(windows)
 
 
 def context(window, *spans):
