@@ -13,7 +13,7 @@ from spacy.language import Language
 
 @Language.factory(
     "span_marker",
-    assigns=["doc.ents", "doc.spans", "token.ent_iob", "token.ent_type", "span._.score"],
+    assigns=["doc.ents", "doc.spans", "token.ent_iob", "token.ent_type", "span._.score", "doc._.relations"],
     default_score_weights={"ents_f": 1.0, "ents_p": 0.0, "ents_r": 0.0, "ents_per_type": None},
 )
 def make_span_marker(
@@ -27,6 +27,8 @@ def make_span_marker(
     threshold: float | dict[str, float] | None = None,
     decoding: str | None = None,
     exact: bool | None = None,
+    relations: bool | None = None,
+    relation_threshold: float | dict[str, float] | None = None,
 ) -> Any:
     """Make the component.
 
@@ -41,6 +43,8 @@ def make_span_marker(
         threshold: See `span_marker.integrations.spacy.SpanMarkerComponent`.
         decoding: See `span_marker.integrations.spacy.SpanMarkerComponent`.
         exact: See `span_marker.integrations.spacy.SpanMarkerComponent`.
+        relations: See `span_marker.integrations.spacy.SpanMarkerComponent`.
+        relation_threshold: See `span_marker.integrations.spacy.SpanMarkerComponent`.
 
     Returns:
         The component.
@@ -48,5 +52,15 @@ def make_span_marker(
     from span_marker.integrations.spacy import SpanMarkerComponent
 
     return SpanMarkerComponent(
-        name, model, batch_size, device, overwrite_entities, spans_key, threshold, decoding, exact
+        name,
+        model,
+        batch_size,
+        device,
+        overwrite_entities,
+        spans_key,
+        threshold,
+        decoding,
+        exact,
+        relations,
+        relation_threshold,
     )

@@ -23,7 +23,7 @@ import argparse
 import itertools
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -122,6 +122,39 @@ class Study:
             self.records[run.path()] = record
         return self.records.get(run.path())
 
+    def is_ready(self, run: Run) -> bool:
+        """Tell whether everything is done that a run needs."""
+        return True
+
+    def perform(self, run: Run) -> dict[str, Any]:
+        """Train a model, let it read, and compare what it found with what is annotated."""
+        options, data, plan = self.options, self.data[run.data], self.plan(run)
+        parts = visible(run, data)
+        job = Job(
+            encoder=options.encoder,
+            data=data,
+            train=sample(data.train, plan["settings"]["num_sentences"], run.seed),
+            sentences={name: words_of(sentences) for name, sentences in parts.items()},
+            model=plan["model"],
+            training=plan["training"],
+            patience=options.patience,
+        )
+        answer = SYSTEMS[run.system](job, options.published)
+        found = {
+            name: [[LabelledSpan(*entity) for entity in some] for some in of] for name, of in answer["found"].items()
+        }
+        measured = {
+            name: figures(count_entities([sentence.entities for sentence in sentences], found[name]))
+            for name, sentences in parts.items()
+        }
+        return self.record(plan, answer, measured)
+
+    def record(self, plan: dict[str, Any], answer: dict[str, Any], measured: dict[str, Any]) -> dict[str, Any]:
+        """Put together the result of a run: its plan, the machine, how the training went, and what was measured."""
+        this = machine("cuda" if torch.cuda.is_available() else "cpu")
+        kept = {name: answer[name] for name in ("epochs", "seconds", "versions")}
+        return {**plan, "machine": this, **kept, **measured}
+
 
 def check_equal(path: Path, found: dict[str, Any], expected: dict[str, Any]) -> None:
     """Refuse to go on with a result that was made in another way."""
@@ -170,36 +203,14 @@ def visible(run: Run, data: Data) -> dict[str, list[Sentence]]:
     return {"dev": data.dev} if run.is_choosing else {"dev": data.dev, "test": data.test}
 
 
-def perform(study: Study, run: Run) -> dict[str, Any]:
-    """Train a model, let it read, and compare what it found with what is annotated."""
-    options, data, plan = study.options, study.data[run.data], study.plan(run)
-    parts = visible(run, data)
-    job = Job(
-        encoder=options.encoder,
-        data=data,
-        train=sample(data.train, plan["settings"]["num_sentences"], run.seed),
-        sentences={name: words_of(sentences) for name, sentences in parts.items()},
-        model=plan["model"],
-        training=plan["training"],
-        patience=options.patience,
-    )
-    answer = SYSTEMS[run.system](job, options.published)
-    found = {name: [[LabelledSpan(*entity) for entity in some] for some in of] for name, of in answer["found"].items()}
-    measured = {
-        name: figures(count_entities([sentence.entities for sentence in sentences], found[name]))
-        for name, sentences in parts.items()
-    }
-    this = machine("cuda" if torch.cuda.is_available() else "cpu")
-    kept = {name: answer[name] for name in ("epochs", "seconds", "versions")}
-    return {**plan, "machine": this, **kept, **measured}
-
-
 def attempt(study: Study, run: Run) -> bool:
-    """Perform a run and write it down, unless another process has it."""
+    """Perform a run and write it down, unless another process has it, or it needs another run first."""
+    if not study.is_ready(run):
+        return False
     path = study.options.results / run.path()
     with claim(path) as is_mine:
         if is_mine:
-            record = study.records[run.path()] = perform(study, run)
+            record = study.records[run.path()] = study.perform(run)
             write_json(path, record)
             f1 = ", ".join(f"{name} {record[name]['f1']:.4f}" for name in ("dev", "test") if name in record)
             print(f"{run.path()}: F1 {f1}, {record['seconds']:.0f} s", flush=True)
@@ -211,6 +222,19 @@ def run_all(study: Study) -> None:
     while runs := list(missing_runs(study)):
         if not any(attempt(study, run) for run in runs):
             time.sleep(study.options.wait)
+
+
+def run_study(study: Study) -> None:
+    """Perform what is missing of a study.
+
+    Raises:
+        SystemExit: If the folder of the results has some of other settings.
+    """
+    for name, data in study.data.items():
+        if left_out := [budget for budget in study.options.sentences if budget not in study.budgets(name)]:
+            print(f"{name} has only {len(data.train)} sentences to train on: {left_out} are left out")
+    check_settings(study)
+    run_all(study)
 
 
 def data_path(name: str, root: Path | None) -> tuple[str, Path | None]:
@@ -237,8 +261,28 @@ def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--nested", nargs="*", default=["genia-nested"], help="data sets with a column for each level")
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, help="default: all, published only with --published")
     parser.add_argument("--published", type=Path, help="interpreter of an environment with span_marker 1.8.1")
+    parser.add_argument("--reference", default="default", choices=SYSTEMS, help="system to compare the others with")
+    add_study_options(parser, HERE / "results" / "accuracy", ["100", "300", "1000", "3000", "all"], max_words=8)
+    options = parser.parse_args(arguments)
+    if not options.systems:
+        options.systems = [name for name in SYSTEMS if name != "published" or options.published]
+    if "published" in options.systems and not options.published:
+        parser.error("the system published needs --published")
+    check_study_options(parser, options)
+    return options
+
+
+def add_study_options(parser: argparse.ArgumentParser, results: Path, sentences: Sequence[str], max_words: int) -> None:
+    """Add the options of studies that train systems on samples of several sizes.
+
+    Args:
+        parser: The parser.
+        results: Default of ``--results``.
+        sentences: Default of ``--sentences``.
+        max_words: Default of ``--entity-max-length``.
+    """
     parser.add_argument("--encoder", help="name or path of an encoder (default: the quickstart's)")
-    parser.add_argument("--sentences", nargs="+", default=["100", "300", "1000", "3000", "all"], help="to train on")
+    parser.add_argument("--sentences", nargs="+", default=sentences, help="to train on")
     parser.add_argument("--epochs", type=int, nargs="+", help="one for each of --sentences (default: fewer for more)")
     parser.add_argument("--patience", type=int, default=5, help="stop after so many epochs without improvement")
     parser.add_argument("--seeds", type=int, default=5)
@@ -248,21 +292,18 @@ def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--dev-sentences", type=int, default=500, help="choose on this many, at even distances")
     parser.add_argument("--test-sentences", type=int, help="test on this many, at even distances (default: all)")
     parser.add_argument("--model-max-length", type=int, default=256, help="limit of texts, in tokens")
-    parser.add_argument("--entity-max-length", type=int, default=8, help="limit of entities, in words")
+    parser.add_argument("--entity-max-length", type=int, default=max_words, help="limit of entities, in words")
     parser.add_argument("--wait", type=float, default=20, help="seconds between looks at what other processes do")
-    parser.add_argument("--reference", default="default", choices=SYSTEMS, help="system to compare the others with")
-    parser.add_argument("--results", type=Path, default=HERE / "results" / "accuracy", help="folder")
+    parser.add_argument("--results", type=Path, default=results, help="folder")
     parser.add_argument("--summary", action="store_true", help="train nothing")
-    options = parser.parse_args(arguments)
-    if not options.systems:
-        options.systems = [name for name in SYSTEMS if name != "published" or options.published]
-    if "published" in options.systems and not options.published:
-        parser.error("the system published needs --published")
+
+
+def check_study_options(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Refuse what `add_study_options` reads, but no study can do."""
     if options.epochs and len(options.epochs) != len(options.sentences):
         parser.error("--epochs needs one number for each of --sentences")
     if not all(budget == "all" or budget.isdecimal() for budget in options.sentences):
         parser.error("--sentences must be numbers, or all")
-    return options
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -282,12 +323,7 @@ def main(arguments: list[str] | None = None) -> None:
         for item in options.data:
             name, path = data_path(item, options.root)
             data[name] = load(path, name in options.nested, options.dev_sentences, options.test_sentences)
-        study = Study(options, data)
-        for name in data:
-            if left_out := [budget for budget in options.sentences if budget not in study.budgets(name)]:
-                print(f"{name} has only {len(data[name].train)} sentences to train on: {left_out} are left out")
-        check_settings(study)
-        run_all(study)
+        run_study(Study(options, data))
     print(write_summary(options.results, options.reference))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -72,7 +73,13 @@ def load(path: Path | None, is_nested: bool, num_dev: int | None, num_test: int 
     Raises:
         SystemExit: If there are no such files.
     """
-    parts = read_bundled() if path is None else read_files(path, is_nested)
+    return make_data(
+        read_bundled() if path is None else read_files(path, lambda file: read_file(file, is_nested)), num_dev, num_test
+    )
+
+
+def make_data(parts: dict[str, list[Any]], num_dev: int | None, num_test: int | None) -> Data:
+    """List the labels of sentences in three parts, and take the dev and test sentences that are asked for."""
     for split, count in (("dev", num_dev), ("test", num_test)):
         parts[split] = [parts[split][index] for index in spread(len(parts[split]), count)]
     labels = sorted({entity.label for some in parts.values() for sentence in some for entity in sentence.entities})
@@ -84,11 +91,11 @@ def read_bundled() -> dict[str, list[Sentence]]:
     return {split: to_sentences(bundled_corpus.read_words(split)) for split in SPLITS}
 
 
-def read_files(path: Path, is_nested: bool) -> dict[str, list[Sentence]]:
+def read_files(path: Path, read: Callable[[Path], list[Any]]) -> dict[str, list[Any]]:
     """Read the files of a folder, or one file, and split what is not split."""
     files = {file.name.split(".")[0]: file for file in sorted(path.glob("*"))} if path.is_dir() else {"train": path}
     files = {split: files[split] for split in SPLITS if split in files}
-    parts = {split: read_file(file, is_nested) for split, file in files.items()}
+    parts = {split: read(file) for split, file in files.items()}
     if list(parts) == list(SPLITS):
         return parts
     if list(parts) == ["train", "dev"]:

@@ -64,6 +64,27 @@ class BestEpoch(TrainerCallback):
         model.load_state_dict(self.weights)
 
 
+def train_best(trainer: Any, measure: Callable[[], float], patience: int) -> dict[str, Any]:
+    """Train a model, and leave it with the weights of its best epoch.
+
+    Args:
+        trainer: A ``transformers.Trainer``.
+        measure: See `BestEpoch`.
+        patience: See `BestEpoch`.
+
+    Returns:
+        What was measured after each epoch, ``epochs``; and the ``seconds`` of the training without those of measuring.
+    """
+    best = BestEpoch(measure, patience)
+    trainer.add_callback(best)
+    trainer.remove_callback(PrinterCallback)  # standard output is for the figures
+    started = time.perf_counter()
+    trainer.train()
+    seconds = time.perf_counter() - started - best.seconds
+    versions = {"torch": torch.__version__, "transformers": transformers.__version__}
+    return {"epochs": best.measured, "seconds": seconds, "versions": versions}
+
+
 def train_and_read(
     trainer: Any,
     read: Read,
@@ -83,21 +104,12 @@ def train_and_read(
         measure: Measures the model after each epoch; None for `strict_f1` on dev.
 
     Returns:
-        The entities that were ``found`` in each of the sentences, by the same name; F1 on dev after each epoch,
-        ``epochs``; and the ``seconds`` of the training without those of measuring.
+        What `train_best` returns, and the entities that were ``found`` in each of the sentences, by the
+        same name.
     """
-    best = BestEpoch(measure or (lambda: strict_f1(dev["entities"], read(dev["words"]))), patience)
-    trainer.add_callback(best)
-    trainer.remove_callback(PrinterCallback)  # standard output is for the figures
-    started = time.perf_counter()
-    trainer.train()
-    seconds = time.perf_counter() - started - best.seconds
-    return {
-        "found": {name: read(words) for name, words in sentences.items()},
-        "epochs": best.measured,
-        "seconds": seconds,
-        "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
-    }
+    measure = measure or (lambda: strict_f1(dev["entities"], read(dev["words"])))
+    answer = train_best(trainer, measure, patience)
+    return {**answer, "found": {name: read(words) for name, words in sentences.items()}}
 
 
 def train_span_marker(

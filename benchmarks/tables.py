@@ -304,6 +304,41 @@ def accuracy_cell(row: dict[str, Any]) -> str:
     return f"{cell}; {against['difference']:+.3f} ({over_seeds}{against['p_sentences']:.4f})"
 
 
+RELATION_MEASURES = {
+    "entities": "entities",
+    "relations": "relations",
+    "gold": "relations of gold entities",
+}
+"""The measures of `relations.py`, and what they are called."""
+
+
+def relations_table(summary: dict[str, Any]) -> str:
+    """Show the mean F1 of each system by number of sentences, its training, and how fast systems read."""
+    lines = []
+    for name, rows in summary["data"].items():
+        lines += ["", f"| {name} | {' | '.join(RELATION_MEASURES.values())} | learning rate | training, s |"]
+        lines.append("|---" * 6 + "|")
+        for row in rows:
+            cells = [relation_cell(row, measure) for measure in RELATION_MEASURES]
+            cells += [f"{row['learning_rate']:g}", f"{row['seconds']:.0f}"]
+            lines.append(f"| {row['budget']}, {row['system']} | {' | '.join(cells)} |")
+    lines += ["", f"F1, and the difference from {summary['reference']} (p over seeds, p over sentences)."]
+    for name, times in summary["times"].items():
+        lines += ["", f"| {name} | sentences/s |", "|---|---|"]
+        lines += [f"| {system} | {rate:.1f} |" for system, rate in times["sentences_per_second"].items()]
+        lines += ["", f"({describe(times['machine'])}; threads of torch: {times['threads']}.)"]
+    return "\n".join(lines[1:])
+
+
+def relation_cell(row: dict[str, Any], measure: str) -> str:
+    """Write what a system reached in a measure, and how it compares; nothing for a measure that it lacks."""
+    if measure not in row["f1"]:
+        return ""
+    return accuracy_cell(
+        {"f1": row["f1"][measure], **({"against": found} if (found := row["against"].get(measure)) else {})}
+    )
+
+
 def case_studies(results: dict[str, Any]) -> str:
     """Compare systems on the same text: figures, what they cost, and what each reads in the snippets."""
     systems, runs = results["systems"], {name: [] for name in results["systems"]}
@@ -369,6 +404,7 @@ TABLES: dict[str, tuple[str, Callable[..., str]]] = {
     "ablations": ("ablations.json", ablations_table),
     "ablations-machine": ("ablations.json", lambda results: f"{describe(results['machine'])}."),
     "accuracy": ("accuracy/summary.json", accuracy_table),
+    "relations": ("relations/summary.json", relations_table),
     "planted-secrets": ("planted_secrets.json", planted_secrets_table),
     "case-studies": ("case_studies.json", case_studies),
 }

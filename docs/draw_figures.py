@@ -15,6 +15,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors
 from tokenizers.models import WordPiece
@@ -22,6 +23,7 @@ from torch import Tensor
 from transformers import BertConfig, PreTrainedTokenizerFast
 
 from span_marker import SpanMarkerConfig, SpanMarkerModel, SpanMarkerTokenizer
+from span_marker.core.relations import all_pairs
 from span_marker.encoders.attention import DenseInput
 from span_marker.encoders.engines import DenseEngine, EngineInput, FastEngine
 from span_marker.encoders.families import FAMILIES
@@ -32,11 +34,14 @@ from span_marker.preprocessing.pieces import Piece
 SENTENCES = [["Amelia", "Earhart", "flew"], ["Paris"]]
 """The first one is in all figures; the second keeps it company in a batch."""
 
+PAIR_SENTENCE, PAIR_SPANS = ["Amelia", "Earhart", "left", "Paris"], [(0, 2), (3, 4)]
+"""A sentence with two entities, and the first word and the word behind the last of each."""
+
 ENTITY_MAX_LENGTH = 2
 MODEL_MAX_LENGTH, MARKER_MAX_LENGTH = 8, 2
 """Limits for the figure of rows: so low that the first sentence needs two samples of the published layout."""
 
-VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "Amelia", "Ear", "##hart", "flew", "Paris"]
+VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "Amelia", "Ear", "##hart", "flew", "Paris", "left"]
 SPECIAL_NAMES = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]"}
 
 TEXT, MARKER, PADDING = "#cfe3f7", "#fbd9a8", "#ececec"
@@ -58,6 +63,21 @@ class Row:
 
 
 @dataclass
+class Grid:
+    """An attention mask.
+
+    Attributes:
+        names: What each token is called: text, and then markers.
+        text_len: Number of text tokens.
+        allowed: The mask, ``(length, length)``.
+    """
+
+    names: list[str]
+    text_len: int
+    allowed: Tensor
+
+
+@dataclass
 class Picture:
     """What there is to draw.
 
@@ -65,7 +85,8 @@ class Picture:
         tokens: The text tokens of each sentence.
         words: The first word and the word behind the last of each pair of each sentence.
         dense: What the dense engine reads, with all pairs at once: one row a sentence.
-        allowed: The attention mask of the first sentence, without padding, ``(length, length)``.
+        attention: The attention mask of the first sentence, without padding.
+        relations: That of `PAIR_SENTENCE`, with both pairs of its entities.
         observed: The token that each start and end marker of the first sentence observes, ``(num_spans, 2)``.
         chunks: The rows that the dense engine reads if it may run `MARKER_MAX_LENGTH` pairs at a time.
         passes: The rows that the fast engine reads.
@@ -75,7 +96,8 @@ class Picture:
     tokens: list[list[str]]
     words: list[list[tuple[int, int]]]
     dense: list[Row]
-    allowed: Tensor
+    attention: Grid
+    relations: Grid
     observed: list[list[int]]
     chunks: list[Row]
     passes: list[Row]
@@ -116,19 +138,18 @@ def build_model(engine: EngineChoice = "auto") -> SpanMarkerModel:
     return model.eval()
 
 
-def collate(model: SpanMarkerModel) -> dict[str, Tensor]:
-    """Let the tokenizer and the collator make a batch of the sentences."""
+def collate(model: SpanMarkerModel, sentences: list[list[str]]) -> dict[str, Tensor]:
+    """Let the tokenizer and the collator make a batch of sentences."""
     tokenizer = model.require_tokenizer()
-    bare = tokenizer.encode_words(SENTENCES)
+    bare = tokenizer.encode_words(sentences)
     whole = [sentence.fit(tokenizer.prefix, tokenizer.suffix, MODEL_MAX_LENGTH) for sentence in bare]
     pieces = [Piece(row, tokens) for row, tokens in enumerate(whole)]
     return SpanMarkerDataCollator.for_model(tokenizer, model.config)([piece.features() for piece in pieces])
 
 
-def look() -> Picture:
-    """Let both engines read the sentences, and keep what they give to the encoder."""
-    model, dense_model = build_model("fast"), build_model("dense")
-    batch, tokenizer = collate(model), model.require_tokenizer()
+def engine_input(model: SpanMarkerModel, batch: dict[str, Tensor]) -> tuple[EngineInput, list[list[str]]]:
+    """What an engine reads of a batch, and the text tokens of each sentence."""
+    tokenizer = model.require_tokenizer()
     inputs = EngineInput(
         batch["input_ids"],
         batch["attention_mask"],
@@ -140,6 +161,32 @@ def look() -> Picture:
         tokenizer.tokenizer.convert_ids_to_tokens(ids[mask].tolist())
         for ids, mask in zip(inputs.input_ids, inputs.attention_mask, strict=True)
     ]
+    return inputs, tokens
+
+
+def look_at_pairs(model: SpanMarkerModel) -> Grid:
+    """Let the dense engine read both pairs of the entities in `PAIR_SENTENCE`, and keep the mask."""
+    batch = collate(model, [PAIR_SENTENCE])
+    inputs, (tokens,) = engine_input(model, batch)
+    spans = [batch["span_words"].tolist().index(list(span)) for span in PAIR_SPANS]
+    pairs = all_pairs(np.array(PAIR_SPANS))
+    observed = inputs.span_tokens[spans][pairs].flatten(1)
+    embeds = torch.zeros(observed.shape[1], model.config.encoder.hidden_size)
+    seen: list[DenseInput] = []
+    engine = DenseEngine(replace(FAMILIES["bert"], run_dense=recorder(FAMILIES["bert"].run_dense, seen.append)), 2)
+    with torch.no_grad():
+        engine.encode(
+            model.encoder, replace(inputs, span_tokens=observed, span_counts=[len(pairs)], marker_embeds=embeds)
+        )
+    names = [f"{end}{kind}{pair}" for pair in range(len(pairs)) for end in "ht" for kind in "se"]
+    return Grid([*tokens, *names], len(tokens), seen[0].allowed[0])
+
+
+def look() -> Picture:
+    """Let both engines read the sentences, and keep what they give to the encoder."""
+    model, dense_model = build_model("fast"), build_model("dense")
+    batch = collate(model, SENTENCES)
+    inputs, tokens = engine_input(model, batch)
     words = [[(start, end) for start, end in some.tolist()] for some in batch["span_words"].split(inputs.span_counts)]
     family, markers = FAMILIES["bert"], [marker_names(count) for count in inputs.span_counts]
 
@@ -163,7 +210,8 @@ def look() -> Picture:
         tokens=tokens,
         words=words,
         dense=dense_rows(dense, tokens, markers),
-        allowed=dense.allowed[0, :length, :length],
+        attention=Grid([*tokens[0], *markers[0]], len(tokens[0]), dense.allowed[0, :length, :length]),
+        relations=look_at_pairs(dense_model),
         observed=inputs.span_tokens[: inputs.span_counts[0]].tolist(),
         chunks=[
             row
@@ -318,28 +366,42 @@ def draw_packing(picture: Picture) -> str:
 
 
 def draw_attention(picture: Picture) -> str:
-    """The attention mask of a sentence, a row for each token that attends, a column for each that it attends to."""
-    names, cell, left, top = picture.dense[0].tokens, 30.0, 84.0, 78.0
-    text_len = len(picture.tokens[0])
+    """The attention mask of a sentence with its candidates."""
+    return draw_grid(picture.attention, "The attention mask: rows attend to columns with a 1")
+
+
+def draw_relations(picture: Picture) -> str:
+    """The attention mask of a sentence with pairs of its entities."""
+    return draw_grid(picture.relations, "The attention mask of two pairs: rows attend to columns with a 1")
+
+
+def draw_grid(grid: Grid, title: str) -> str:
+    """An attention mask, a row for each token that attends, a column for each that it attends to."""
+    cell, left, top = 30.0, 84.0, 78.0
     parts = []
-    for row, name in enumerate(names):
+    for row, name in enumerate(grid.names):
         y, x = top + row * cell, left + row * cell
         parts.append(label(left - 8, y + 19, name, 12, anchor="end"))
         parts.append(
             f'<text x="{x + 18:g}" y="{top - 8:g}" text-anchor="start" '
             f'transform="rotate(-60 {x + 18:g} {top - 8:g})">{escape(name)}</text>'
         )
-        cells = picture.allowed[row].tolist()
+        cells = grid.allowed[row].tolist()
         for column, is_allowed in enumerate(cells):
-            color = PADDING if not is_allowed else TEXT if column < text_len else MARKER
+            color = PADDING if not is_allowed else TEXT if column < grid.text_len else MARKER
             parts.append(box(left + column * cell, y, cell - 1, cell - 1, color))
             kind = f"attention-{row}"
             parts.append(label(left + column * cell + cell / 2, y + 19, str(int(is_allowed)), 11, FAINT, kind=kind))
-    size = len(names) * cell
-    return svg(left + size + 40, top + size + 14, "The attention mask: rows attend to columns with a 1", parts)
+    size = len(grid.names) * cell
+    return svg(left + size + 40, top + size + 14, title, parts)
 
 
-FIGURES = {"positions": draw_positions, "packing": draw_packing, "attention": draw_attention}
+FIGURES = {
+    "positions": draw_positions,
+    "packing": draw_packing,
+    "attention": draw_attention,
+    "relations": draw_relations,
+}
 
 
 def draw(folder: Path) -> list[Path]:

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from span_marker.training.arguments import suggest_training_arguments
     from span_marker.training.cross_validation import cross_validate
     from span_marker.training.cross_validation_report import CrossValidationReport
+    from span_marker.training.relation_fitting import fit_relations
     from span_marker.training.trainer import Trainer
     from span_marker.validation.checks import validate
     from span_marker.validation.limits import suggest_limits
@@ -85,6 +86,7 @@ _LAZY = {
     "span_marker.training.arguments": ("suggest_training_arguments",),
     "span_marker.training.cross_validation": ("cross_validate",),
     "span_marker.training.cross_validation_report": ("CrossValidationReport",),
+    "span_marker.training.relation_fitting": ("fit_relations",),
     "span_marker.training.trainer": ("Trainer",),
     "span_marker.validation.checks": ("validate",),
     "span_marker.validation.limits": ("suggest_limits",),
@@ -114,6 +116,7 @@ __all__ = [
     "calibrate",
     "compare_reports",
     "cross_validate",
+    "fit_relations",
     "infer_labels",
     "infer_relation_labels",
     "pipeline",

@@ -84,9 +84,12 @@ class SpanMarkerConfig(ModelSettings, PreTrainedConfig):
         relation_labels: The labels of relations between two entities. ``"no relation"`` is put before them, and has the
             ID 0. None for models without relations.
         symmetric_relations: The relations whose head and tail can be exchanged, such as "married to". They are scored
-            once, with the entity that stands first as the head.
+            once, with the entity that stands first as the head. None lets training choose: those that the training data
+            has in both directions. ``[]`` declares that there are none.
         relation_types: Which labels head and tail of a relation may have: lists of the head's label, the relation's and
-            the tail's. None allows everything.
+            the tail's. A relation without such a list may join all entities. None lets training choose: the types in
+            the training data, for relations that have enough of them, see
+            `span_marker.core.relation_statistics.RelationStatistics.known_types`. ``"any"`` allows everything.
         span_marker_version: Version of the library that created the model.
         **kwargs: Arguments of ``PreTrainedConfig``, such as ``id2label`` and ``label2id``.
 

@@ -41,16 +41,19 @@ class SpanMarkerOutput(ModelOutput):
         loss: The mean cross-entropy over all candidates, or None without labels. For multi-label models, the binary
             cross-entropies of a candidate are summed over all classes, including ``O`` for "no label". If the filter
             chose the candidates, its own loss over all candidates is added, see `span_marker.candidate_filter.head`. So
-            are the cross-entropies of pairs, each with the weight of a candidate's.
+            are the cross-entropies of pairs, each with the weight of a candidate's; in training, pairs with wrong spans
+            are among them, see `span_marker.core.wrong_pairs`.
         logits: Class scores of the candidates that got markers, ``(num_kept, num_labels)``.
         kept: Indices of these candidates, ascending, ``(num_kept,)``; None if all candidates got markers.
-        relation_logits: Class scores of the pairs, ``(num_pairs, num_relations)``; None without pairs.
+        relation_logits: Class scores of all these pairs, ``(num_pairs, num_relations)``; None without pairs.
+        relation_loss: The mean cross-entropy of these pairs; None without their labels.
     """
 
     loss: Tensor | None = None
     logits: Tensor | None = None
     kept: Tensor | None = None
     relation_logits: Tensor | None = None
+    relation_loss: Tensor | None = None
 
 
 class SpanMarkerModel(SpanFilterMixin, RelationMixin, PredictionMixin, SpanMarkerPreTrainedModel):
@@ -132,7 +135,7 @@ class SpanMarkerModel(SpanFilterMixin, RelationMixin, PredictionMixin, SpanMarke
                     self.classifier.bias[row] = old.bias[old_classes.index(label)]
         kept = {label: least for label, least in (self.config.thresholds or {}).items() if label in classes}
         self.config.thresholds = kept or None
-        if self.config.relation_types is not None:
+        if isinstance(self.config.relation_types, list):
             self.config.relation_types = [
                 triple for triple in self.config.relation_types if {triple[0], triple[2]} <= set(classes)
             ]
@@ -223,7 +226,7 @@ class SpanMarkerModel(SpanFilterMixin, RelationMixin, PredictionMixin, SpanMarke
         """
         batch = self._engine_input(input_ids, attention_mask, span_tokens, span_counts, token_cases)
         is_gold = None if labels is None else self._is_gold(labels)
-        filter_scores = kept = relation_logits = None  # all candidates get markers
+        filter_scores = kept = relation_logits = relation_loss = None  # all candidates get markers
         is_filtered = self._is_filtered(labels is not None, exact)
         has_pairs = pair_tokens is not None or find_pairs is not None
         if is_filtered or has_pairs or self.config.token_state_size is not None:
@@ -242,6 +245,9 @@ class SpanMarkerModel(SpanFilterMixin, RelationMixin, PredictionMixin, SpanMarke
             if find_pairs is not None:
                 pair_tokens, pair_counts = find_pairs(logits, kept)
             if pair_tokens is not None and pair_counts is not None:
+                if self.training and pair_labels is not None and is_gold is not None:
+                    gold, pairs = is_gold if kept is None else is_gold[kept], (pair_tokens, pair_counts, pair_labels)
+                    pair_tokens, pair_counts, pair_labels = self._add_wrong_pairs(batch, logits, gold, pairs)
                 relation_logits = self._relation_logits(batch, texts, pair_tokens, pair_counts)
         else:
             logits = self._classify(self.engine.encode(self.encoder, batch))
@@ -251,13 +257,13 @@ class SpanMarkerModel(SpanFilterMixin, RelationMixin, PredictionMixin, SpanMarke
             loss = summed_loss(logits.float(), chosen, self.config.multi_label)
             if filter_scores is not None:
                 loss = loss + FILTER_LOSS_WEIGHT * filter_loss(filter_scores, is_gold)
-            has_all = len(labels) > 0
-            if self.relation_head is not None:
-                has_all &= relation_logits is not None and len(relation_logits) > 0
-            if relation_logits is not None and pair_labels is not None:
-                loss = loss + RELATION_LOSS_WEIGHT * summed_loss(relation_logits.float(), pair_labels, False)
+            num_pairs = 0 if relation_logits is None else len(relation_logits)
+            if relation_logits is not None and pair_tokens is not None and pair_labels is not None:
+                of_pairs = self._relation_loss(relation_logits, pair_tokens, pair_labels)
+                loss, relation_loss = loss + RELATION_LOSS_WEIGHT * of_pairs, of_pairs / max(num_pairs, 1)
+            has_all = len(labels) > 0 and (self.relation_head is None or num_pairs > 0)
             loss = self._mean_loss(loss, len(labels) if num_items_in_batch is None else num_items_in_batch, has_all)
-        return SpanMarkerOutput(loss=loss, logits=logits, kept=kept, relation_logits=relation_logits)
+        return SpanMarkerOutput(loss, logits, kept, relation_logits, relation_loss)
 
     def _engine_input(
         self,

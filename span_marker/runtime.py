@@ -212,6 +212,17 @@ class ExportedModel(PredictionMixin):
         states = self.runner.encode_markers(span_tokens, counts.tolist(), texts.lengths, texts.layers, self.hidden_size)
         return self.heads.classify(states, texts.states, span_rows), kept
 
+    def check_relations_possible(self) -> None:
+        """Refuse to find relations, for which exported models have no graph.
+
+        Raises:
+            ValueError: Always.
+        """
+        raise ValueError(
+            "an exported model has no graph for relations: pass relations=False to find entities alone, or load the "
+            "checkpoint that it was exported from with SpanMarkerModel"
+        )
+
     def filter_scores(self, batch: Batch) -> Array:
         """Score all candidates of a batch with the candidate filter.
 

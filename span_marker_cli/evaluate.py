@@ -52,16 +52,32 @@ def evaluate(
 
 def table(metrics: dict[str, Any]) -> str:
     """Set out the metrics of ``Trainer.evaluate``."""
+    from span_marker.core.relation_metrics import BOUNDARIES, GIVEN, RELATION, metrics_of_labels
     from span_marker.core.tables import text_table
 
-    rows: list[tuple[str, ...]] = [("label", "precision", "recall", "F1", "entities")]
-    for name, value in sorted(metrics.items()):
-        if isinstance(value, dict):
-            rows.append((name.removeprefix("eval_"), *_cells(value), f"{value['number']:,}"))
-    for average in ("overall", "macro"):
-        figures = {name: metrics[f"eval_{average}_{name}"] for name in ("precision", "recall", "f1")}
+    labels, relations = metrics_of_labels(metrics, "eval_")
+    tables = [_rows("label", "entities", labels, {"overall": "overall_", "macro": "macro_"}, metrics)]
+    if f"eval_{RELATION}f1" in metrics:
+        averages = {
+            "overall": RELATION,
+            "macro": f"{RELATION}macro_",
+            "boundaries only": RELATION + BOUNDARIES,
+            "between gold entities": RELATION + GIVEN,
+        }
+        tables.append(_rows("relation", "relations", relations, averages, metrics))
+    return "\n\n".join(map(text_table, tables))
+
+
+def _rows(
+    first: str, last: str, labels: dict[str, Any], averages: dict[str, str], metrics: dict[str, Any]
+) -> list[tuple[str, ...]]:
+    """The rows of a table: those of labels, and those of averages, whose metrics have a prefix."""
+    rows: list[tuple[str, ...]] = [(first, "precision", "recall", "F1", last)]
+    rows += [(name, *_cells(value), f"{value['number']:,}") for name, value in labels.items()]
+    for average, prefix in averages.items():
+        figures = {name: metrics[f"eval_{prefix}{name}"] for name in ("precision", "recall", "f1")}
         rows.append((average, *_cells(figures), ""))
-    return text_table(rows)
+    return rows
 
 
 def _cells(figures: dict[str, float]) -> list[str]:

@@ -36,6 +36,13 @@ def predict(
         Optional[str], typer.Option("--decoding", help="flat, flat-optimal, nested or overlapping.")
     ] = None,
     top_k: Annotated[Optional[int], typer.Option("--top-k", min=1, help="Most probable labels of each entity.")] = None,
+    relations: Annotated[
+        Optional[bool],
+        typer.Option("--relations/--no-relations", help="Find relations, too.", show_default="if the model has them"),
+    ] = None,
+    relation_threshold: Annotated[
+        Optional[float], typer.Option("--relation-threshold", help="Lowest probability of a relation.")
+    ] = None,
     exact: Annotated[bool, typer.Option("--exact", help="Score all candidates, without the filter.")] = False,
     propagate: Annotated[
         bool, typer.Option("--propagate", help="Also find the other mentions of names, see docs/rules.md.")
@@ -54,13 +61,15 @@ def predict(
     dtype: Annotated[Optional[str], typer.Option("--dtype", help="Such as bfloat16.")] = None,
     progress: Annotated[bool, typer.Option(help="Show progress on standard error.")] = True,
 ) -> None:
-    """Find the entities in files of texts, in constant memory, in several processes if need be."""
+    """Find the entities in files of texts, and their relations, in constant memory, in several processes if need be."""
     from span_marker.bulk import predict_files
 
     chosen: dict[str, Any] = {
         "threshold": threshold,
         "decoding": decoding,
         "top_k": top_k,
+        "relations": relations,
+        "relation_threshold": relation_threshold,
         "exact": exact or None,
         "propagate": propagate or None,
         "split_sentences": split_sentences or None,

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import pytest
 import torch
 from oracle import as_double, sentence_logits
-from tiny import SENTENCES
+from tiny import SENTENCES, build_model
 from torch import Tensor, nn
 
 import span_marker
@@ -18,7 +18,15 @@ from span_marker.preprocessing.data_collator import SpanMarkerDataCollator
 from span_marker.preprocessing.inputs import Sentences
 from span_marker.preprocessing.pieces import into_pieces, tokenize
 
+RELATIONS = ["lives in", "knows", "works for"]
+
 Model = TypeVar("Model", bound=nn.Module)
+
+
+def relation_model(family: str = "bert", **options: Any) -> SpanMarkerModel:
+    """A tiny model whose relation head finds something in most pairs."""
+    options = {"relation_labels": RELATIONS, "symmetric_relations": ["knows"], "entity_max_length": 4, **options}
+    return build_model(family, **options)
 
 
 def collate(
@@ -100,8 +108,8 @@ def margin(model: SpanMarkerModel, inputs: Any, threshold: float | None = None) 
     most probable class, or while it is less probable than an entity that it overlaps: for then that one, whatever the
     order of the others, comes first. A multi-label model needs its threshold, 0.5 by default.
     """
-    by_default = model.predict(inputs, threshold=threshold, decoding="flat")
-    of_all_spans = model.predict(inputs, threshold=0.0, decoding="overlapping", top_k=99)
+    by_default = model.predict(inputs, threshold=threshold, decoding="flat", relations=False)
+    of_all_spans = model.predict(inputs, threshold=0.0, decoding="overlapping", top_k=99, relations=False)
     differences = [1.0]
     for entities, spans in zip(by_default, of_all_spans, strict=True):
         found = {(*places(entity), entity["label"]): entity["score"] for entity in entities}

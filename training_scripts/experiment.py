@@ -10,7 +10,7 @@ import argparse
 import gc
 import json
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,31 +99,35 @@ def _read_folder(folder: Path, document_context: bool) -> DatasetDict:
     return DatasetDict(splits)
 
 
-def run_seeds(train: Callable[[int, Path], Trainer], test: Dataset, options: argparse.Namespace) -> dict[str, Any]:
+def run_seeds(
+    train: Callable[[int, Path], Trainer], test: Dataset, options: argparse.Namespace, more: Sequence[str] = ()
+) -> dict[str, Any]:
     """Train with each seed, evaluate on the test data, and save the models with their cards.
 
     Args:
         train: Makes a model of a seed, and trains it; gets the seed and a folder.
         test: The test data.
         options: The command line.
+        more: Metrics to report besides `MEASURES`, without the prefix of the evaluation.
 
     Returns:
         The figures of each seed, and ``mean`` and ``standard_error`` of each measure. They are also written to
         ``results.json`` in the output folder, after each seed.
     """
     runs: list[dict[str, Any]] = []
+    metric_names = {**{name: f"overall_{name}" for name in MEASURES}, **{name: name for name in more}}
     for seed in range(1, options.seeds + 1):
         folder = options.output / f"seed-{seed}"
         trainer = train(seed, folder)
         metrics = trainer.evaluate(test, metric_key_prefix="test")
         trainer.model.save_pretrained(folder)  # its card has the figures of the test data
-        runs.append({"seed": seed, **{name: metrics[f"test_overall_{name}"] for name in MEASURES}})
+        runs.append({"seed": seed, **{name: metrics[f"test_{metric}"] for name, metric in metric_names.items()}})
         report = summarize(runs)
         (options.output / "results.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-        print(f"seed {seed}: " + ", ".join(f"{name} {runs[-1][name]:.4f}" for name in MEASURES), flush=True)
+        print(f"seed {seed}: " + ", ".join(f"{name} {runs[-1][name]:.4f}" for name in metric_names), flush=True)
         del trainer
         gc.collect()  # the next model may need the memory of this one
-    for name in MEASURES:
+    for name in metric_names:
         error = report["standard_error"][name]
         print(f"test {name}: {report['mean'][name]:.4f} ± {'unknown' if error is None else format(error, '.4f')}")
     return report
@@ -143,10 +147,10 @@ def summarize(runs: list[dict[str, Any]]) -> dict[str, Any]:
         >>> round(summarize([one, other])["standard_error"]["f1"], 6)
         0.1
     """
-    columns = {name: [run[name] for run in runs] for name in MEASURES}
+    columns = {name: [run[name] for run in runs] for name in runs[0] if name != "seed"}
     errors = {name: statistics.stdev(values) / len(values) ** 0.5 for name, values in columns.items() if len(runs) > 1}
     return {
         "runs": runs,
         "mean": {name: statistics.mean(values) for name, values in columns.items()},
-        "standard_error": {name: errors.get(name) for name in MEASURES},
+        "standard_error": {name: errors.get(name) for name in columns},
     }

@@ -79,9 +79,9 @@ def predict_files(
 ) -> BulkReport:
     """Find the entities of all texts in some files, in constant memory, and write them as they come.
 
-    There is a row of results for each text, in order, with the columns of its own row, if it had one, and ``entities``
-    (which replaces a column of that name). Tables with a line per entity have one row for consecutive lines of the same
-    text. Texts are read one by one: they have no document context.
+    There is a row of results for each text, in order, with the columns of its own row, if it had one, ``entities``, and
+    ``relations`` if the model has them. Columns of these names are replaced or left out. Tables with a line per entity
+    have one row for consecutive lines of the same text. Texts are read one by one: they have no document context.
 
     Args:
         model: Folder of a checkpoint, or its name on the Hub.
@@ -176,7 +176,7 @@ def _writing(
 
 def _row(item: Item, reading: Reading, on_error: OnError) -> dict[str, Any]:
     columns = {name: value for name, value in item.columns.items() if name != ERROR or on_error == "raise"}
-    return {**columns, **reading.columns()}
+    return reading.add_to(columns)
 
 
 def _chunks(items: Iterator[Item], on_error: OnError) -> Iterator[list[Item]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import math
 import os
 from collections.abc import Sequence
@@ -10,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers.utils import CONFIG_NAME
 
 from span_marker.modeling import SpanMarkerModel
-from span_marker.prediction.arrow import add_columns, as_table, find_column, output_schema
+from span_marker.prediction.arrow import AddedColumns, add_columns, as_table, find_column, output_schema
 from span_marker.prediction.readings import OnError, Reading, check_row_options, read_contents, reading_columns
 from span_marker.preprocessing.processes import set_num_threads
 from span_marker.rules.rules import RULES_FILE
@@ -21,8 +23,8 @@ from span_marker.rules.rules import RULES_FILE
 class Reader:
     """Finds the entities of texts, in any process that it is sent to.
 
-    Called with a batch of rows, it adds the column ``entities`` to them, so that it can be passed to whatever takes a
-    function of batches: `datasets.Dataset.map`, Ray Data, Spark, pools of processes.
+    Called with a batch of rows, it adds the column ``entities`` to them, and ``relations`` if the model has them. So it
+    can be passed to whatever takes a function of batches: `datasets.Dataset.map`, Ray Data, Spark, pools of processes.
 
     It is a few hundred bytes when pickled. The model is loaded when a process first reads with it, and once per
     process. A reader is for the checkpoint as it is now: make a new one when you have trained again, and caches of
@@ -74,6 +76,9 @@ class Reader:
         self.num_threads = num_threads
         self.options = options
         self._state = _state_of(self.model)
+        self._finds_relations: bool | None = options.get("relations")
+        if self._finds_relations is None and any(name == CONFIG_NAME for name, *_ in self._state):
+            self._finds_relations = has_relations(self.model)
 
     def load(self) -> SpanMarkerModel:
         """Load the model, once per process.
@@ -89,10 +94,15 @@ class Reader:
             set_num_threads(self.num_threads)
         model: Any = _load(self.model, self.device, self.dtype, self._state)
         model.predict([], **self.options)  # checks the options
-        if model.rules is not None and not self._with_origins:
+        if model.rules is not None and not self._added.with_origins:
             raise ValueError(
                 f"{self.model!r} has rules, so that its entities have an origin, but only of a folder is that known in "
                 "advance: download it with huggingface_hub.snapshot_download, and pass its folder"
+            )
+        if self._finds_relations is None and model.config.relation_labels is not None:
+            raise ValueError(
+                f"{self.model!r} has relations, but only of a folder is that known in advance: pass relations=True to "
+                "find them, or relations=False"
             )
         return model
 
@@ -143,7 +153,7 @@ class Reader:
         Returns:
             The same kind of object, with the columns of `schema`.
         """
-        return add_columns(table, self.schema(table.schema), reading_columns(readings))
+        return add_columns(table, self.schema(table.schema), reading_columns(readings, self._added.names))
 
     def schema(self, schema: Any) -> Any:
         """Return the schema of what the reader makes of tables.
@@ -152,21 +162,46 @@ class Reader:
             schema: Their Arrow schema.
 
         Returns:
-            The schema with ``entities``, and ``error`` if ``on_error`` is ``"column"``, in place of columns of these
-            names. ``entities`` is a list of structs with the keys of `Entity`; indices are int64, scores double.
+            The schema with ``entities``; ``relations`` if they are looked for; and ``error`` if ``on_error`` is
+            ``"column"``, in place of columns of these names. ``entities`` is a list of structs with the keys of
+            `Entity`, ``relations`` of those with the keys of `Relation`; indices are int64, scores double.
 
         Raises:
             ValueError: If there is no column of texts.
             TypeError: If it has another type.
         """
         column = find_column(schema, self.text_column)
-        with_labels = bool(self.options.get("top_k"))
-        return output_schema(schema, column, with_labels, self._with_origins, self.on_error == "column")
+        return output_schema(schema, column, self._added)
 
     @property
-    def _with_origins(self) -> bool:
-        """Whether entities may be from elsewhere than from the model."""
-        return bool(self.options.get("propagate")) or any(name == RULES_FILE for name, *_ in self._state)
+    def added_columns(self) -> list[str]:
+        """Names of the columns that the reader adds."""
+        return self._added.names
+
+    @property
+    def _added(self) -> AddedColumns:
+        return AddedColumns(
+            with_labels=bool(self.options.get("top_k")),
+            with_origins=bool(self.options.get("propagate")) or any(name == RULES_FILE for name, *_ in self._state),
+            with_relations=bool(self._finds_relations),
+            with_errors=self.on_error == "column",
+        )
+
+
+def has_relations(folder: str) -> bool:
+    """Tell whether a checkpoint has relations, without loading it.
+
+    Args:
+        folder: Its folder.
+
+    Returns:
+        Whether it does; False if its configuration cannot be read, which is said when the model is loaded.
+    """
+    try:
+        config = json.loads(Path(folder, CONFIG_NAME).read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    return isinstance(config, dict) and config.get("relation_labels") is not None
 
 
 def _state_of(folder: str) -> tuple[tuple[str, int, int], ...]:

@@ -17,6 +17,8 @@ from span_marker.core.surrogates import readable
 from span_marker.data.entity_tables import ENTITY_COLUMNS
 from span_marker.data.files import FORMATS, write_annotations
 from span_marker.data.json_writing import json_line
+from span_marker.data.row_relations import RELATIONS
+from span_marker.data.row_writing import warn_of_relations
 from span_marker.data.text_files import writing
 
 logger = logging.getLogger(__name__)
@@ -209,12 +211,14 @@ def _write_html(path: Path, source: Path) -> None:
 
 def _write_table(path: Path, source: Path) -> None:
     """Write a line per entity, as `write_csv` does, with the other columns of its row instead of the text."""
-    left_out = ("id", "entities", *CONTENTS)
+    left_out = ("id", "entities", RELATIONS, *CONTENTS)
+    num_relations = 0
     names = dict.fromkeys(name for row in read_lines(source) for name in row if name not in left_out)
     with writing(path, errors="backslashreplace") as file:
         writer = csv.writer(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
         writer.writerow(["id", *_titles(names, path), *ENTITY_COLUMNS])
         for number, row in enumerate(read_lines(source)):
+            num_relations += len(row.get(RELATIONS) or ())
             cells = [number if row.get("id") is None else row["id"], *(_cell(row.get(name)) for name in names)]
             for entity in row["entities"]:
                 start, end = (
@@ -224,6 +228,7 @@ def _write_table(path: Path, source: Path) -> None:
                 writer.writerow([*cells, start, end, entity["label"], entity["score"], span])
             if not row["entities"]:
                 writer.writerow([*cells, *[""] * len(ENTITY_COLUMNS)])
+    warn_of_relations(num_relations)
 
 
 def _titles(names: Iterable[str], path: Path) -> list[str]:

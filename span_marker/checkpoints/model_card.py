@@ -7,7 +7,7 @@ import json
 import os
 import platform
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -15,10 +15,16 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from span_marker.checkpoints.training_record import Evaluation, TrainingRecord
+from span_marker.checkpoints.card_tables import (
+    OUTDATED,
+    data_table,
+    evaluations_table,
+    label_table,
+    relation_table,
+    results_table,
+)
+from span_marker.checkpoints.training_record import TrainingRecord
 from span_marker.configuration import SpanMarkerConfig
-from span_marker.core.labels import OUTSIDE
-from span_marker.core.tables import markdown_table
 from span_marker.version import __version__
 
 LIBRARY_NAME = "span-marker"
@@ -28,12 +34,15 @@ PIPELINE_TAG = "token-classification"
 TAGS = (LIBRARY_NAME, PIPELINE_TAG, "ner", "named-entity-recognition")
 TRAINER_TAG = "generated_from_span_marker_trainer"
 METRICS = {"f1": "F1", "precision": "Precision", "recall": "Recall"}
+TASKS = {
+    "overall": (PIPELINE_TAG, "Named Entity Recognition"),
+    "relation": ("relation-extraction", "Relation Extraction"),
+}
+"""Type and name of the task that metrics are of, by the beginning of their names."""
+
 TEMPLATE = Path(__file__).with_name("model_card_template.md")
 NO_ID = "span_marker_model_id"
 """Placeholder for the model's name in examples, until it has one."""
-
-OUTDATED = " (before the model was last changed)"
-"""Added to the names of metrics in the metadata that were measured before the model was changed."""
 
 CHANGES = re.compile(r"<!-- changes -->\n.*?<!-- /changes -->\n", re.DOTALL)
 """The section of a card on changes after training."""
@@ -181,13 +190,14 @@ def _context(
         "trained_with_document_context": config.trained_with_document_context,
         "compression": config.compression or {},
         "example": json.dumps(shown.texts[0] if shown and shown.texts else DEFAULT_EXAMPLE, ensure_ascii=False),
-        "label_table": _label_table(config.classes, shown.label_examples if shown else {}),
-        "results": _results_table(record),
+        "label_table": label_table(config.classes, shown.label_examples if shown else {}),
+        "relation_table": relation_table(config),
+        "results": results_table(record),
         "version": __version__,
         "is_read_by_1x": config.token_state_size is None and not config.letter_case and not config.multi_label,
-        "data_table": _data_table(record),
+        "data_table": data_table(record),
         "hyperparameters": record.hyperparameters if record else {},
-        "evaluations_table": _evaluations_table(record.evaluations if record else []),
+        "evaluations_table": evaluations_table(record.evaluations if record else []),
         "emissions": record.emissions if record else None,
         "versions": {
             "Python": platform.python_version(),
@@ -284,66 +294,18 @@ def _link(name: str | None, hub_id: str | None, site: str) -> str | None:
 def _eval_results(data: SpanMarkerModelCardData, record: TrainingRecord | None) -> list[EvalResult]:
     return [
         EvalResult(
-            task_type=PIPELINE_TAG,
-            task_name="Named Entity Recognition",
+            task_type=task_type,
+            task_name=task_name,
             dataset_type=data.dataset_id or "unknown",
             dataset_name=data.dataset_name or "Unknown",
             dataset_split=name,
             dataset_revision=data.dataset_revision,
             metric_type=metric,
             metric_name=title + (OUTDATED if record and name in record.outdated else ""),
-            metric_value=metrics[f"{name}_overall_{metric}"],
+            metric_value=metrics[f"{name}_{kind}_{metric}"],
         )
         for name, metrics in (record.results if record else {}).items()
+        for kind, (task_type, task_name) in TASKS.items()
         for metric, title in METRICS.items()
-        if f"{name}_overall_{metric}" in metrics  # compute_metrics of the caller may return other metrics
+        if f"{name}_{kind}_{metric}" in metrics  # compute_metrics of the caller may return other metrics
     ]
-
-
-def _label_table(classes: Sequence[str], examples: Mapping[str, Sequence[str]]) -> str:
-    labels = [label for label in classes if label != OUTSIDE]
-    if not examples:
-        return markdown_table(["Label"], [(label,) for label in labels])
-    quoted = {label: [json.dumps(text, ensure_ascii=False) for text in texts] for label, texts in examples.items()}
-    return markdown_table(["Label", "Examples"], [(label, ", ".join(quoted.get(label, []))) for label in labels])
-
-
-def _results_table(record: TrainingRecord | None) -> str:
-    """Precision, recall and F1 of each label, from the latest evaluation that has them, and its name."""
-    for name, metrics in reversed(list(record.results.items() if record else ())):
-        rows = [
-            (key.removeprefix(f"{name}_"), *(f"{value[metric]:.4f}" for metric in ("precision", "recall", "f1")))
-            for key, value in sorted(metrics.items())
-            if isinstance(value, dict) and key.startswith(f"{name}_")
-        ]
-        if rows:
-            overall = (f"{metrics[f'{name}_overall_{metric}']:.4f}" for metric in ("precision", "recall", "f1"))
-            table = markdown_table(["Label", "Precision", "Recall", "F1"], [("**all**", *overall), *rows])
-            when = OUTDATED if record and name in record.outdated else ""
-            return f"Evaluation `{name}`{when}:\n\n{table}"
-    return ""
-
-
-def _data_table(record: TrainingRecord | None) -> str:
-    if record is None:
-        return ""
-    spreads = {"Sentence length": record.sentence_lengths, "Entities per sentence": record.entity_counts}
-    rows = [(name, *(f"{number:g}" for number in spread)) for name, spread in spreads.items()]
-    return markdown_table(["Training set", "Min", "Median", "Max"], rows)
-
-
-def _evaluations_table(evaluations: Sequence[Evaluation]) -> str:
-    if not evaluations:
-        return ""
-    titles = ["Epoch", "Step", *(f"Validation {name}" for name in ("Loss", "Precision", "Recall", "F1", "Accuracy"))]
-    rows = [[_number(value) for value in evaluation[1:]] for evaluation in evaluations]
-    if len({evaluation.name for evaluation in evaluations}) > 1:
-        titles = ["Data", *titles]
-        rows = [[e.name.removeprefix("eval_"), *row] for e, row in zip(evaluations, rows, strict=True)]
-    return markdown_table(titles, rows)
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return ""
-    return str(value) if isinstance(value, int) else f"{value:.4f}"

@@ -3,11 +3,13 @@
 The teacher's probabilities say more than labels do: how sure it is, and what else a span could be. For each candidate,
 the student learns the teacher's probabilities of all classes, with the cross-entropy as its loss (Hinton et al. 2015,
 Distilling the Knowledge in a Neural Network; the temperature is the teacher's own). Candidates to which the teacher
-gives no label a probability of `FLOOR`, or that its candidate filter drops, are ``O``.
+gives no label a probability of `FLOOR`, or that its candidate filter drops, are ``O``. A student with relations learns
+those that the teacher finds, without their probabilities.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -25,12 +27,15 @@ from span_marker.core.decoding import FloatArray, ScoredSpan, likely_labels, sel
 from span_marker.core.spans import IntArray
 from span_marker.data.columns import RowReader
 from span_marker.data.in_memory import AnnotatedData, as_dataset
+from span_marker.data.row_relations import RELATIONS
 from span_marker.data.rows import COLUMNS, PREDICTED, UNITS, Kind, Row, RowEntity, check_text, check_words
 from span_marker.modeling import SpanMarkerModel
 from span_marker.preprocessing.data_collator import SpanMarkerDataCollator
-from span_marker.preprocessing.features import NO_WORDS, align_entities
+from span_marker.preprocessing.entity_alignment import NO_WORDS, align_entities
 from span_marker.preprocessing.inputs import Sentences
 from span_marker.training.trainer import Trainer
+
+logger = logging.getLogger(__name__)
 
 FLOOR = 0.02
 """Probability of a label below which the student is not told of it."""
@@ -72,7 +77,8 @@ def distill(
     Args:
         teacher: The larger model.
         student: The smaller model, which is trained: one from `shrink`, or a new one on a smaller encoder. It must have
-            the teacher's labels. If its ``decoding`` is not set, it gets the teacher's.
+            the teacher's labels, and either its relations or none. If its ``decoding``, ``symmetric_relations`` or
+            ``relation_types`` are not set, it gets the teacher's.
         texts: Texts of the kind that the student is to read, all strings or all lists of words. The more, the better:
             ten times as many as were annotated are a good start.
         args: Training arguments.
@@ -86,10 +92,11 @@ def distill(
 
     Raises:
         TypeError: If ``texts`` is a single string, or a text is neither a string nor a list of words.
-        ValueError: If there are no texts; if the labels of the two models differ, or the teacher has rules; or if texts
-            are strings and ``labeled`` has words, or the other way round.
+        ValueError: If there are no texts; if the labels or the relations of the two models differ, or the teacher has
+            rules; or if texts are strings and ``labeled`` has words, or the other way round.
     """
     check_compressible(student)
+    has_relations = _check_relations(teacher.config, student.config)
     if teacher.rules is not None:
         raise ValueError("the teacher has rules, which say nothing about probabilities: set teacher.rules = None")
     _check_labels(teacher.config, student.config)
@@ -102,12 +109,17 @@ def distill(
         )
     if student.config.decoding is None:
         student.config.decoding = teacher.config.decoder().decoding
-    dataset = Dataset.from_dict(
-        {
-            COLUMNS[kinds.pop()]: [soft.row.content for soft in rows],
-            "entities": [[entity.to_dict() for entity in soft.row.entities] for soft in rows],
-        }
-    )
+    columns = {
+        COLUMNS[kinds.pop()]: [soft.row.content for soft in rows],
+        "entities": [[entity.to_dict() for entity in soft.row.entities] for soft in rows],
+    }
+    if has_relations:
+        for name in ("symmetric_relations", "relation_types"):
+            if getattr(student.config, name) is None:
+                setattr(student.config, name, getattr(teacher.config, name))
+        found = _teach_relations(teacher, [soft.row for soft in rows[: len(texts)]], batch_size)
+        columns[RELATIONS] = [*found, *_gold_relations(labeled)]
+    dataset = Dataset.from_dict(columns)
     note_compression(student, "Teacher", _describe(teacher, len(texts), len(rows) - len(texts)))
     trainer = _Distiller(student, args, dataset, eval_dataset, **kwargs)
     trainer.soft_labels = SoftLabels.from_rows(rows, student)  # in words, which the trainer has settled by now
@@ -130,6 +142,45 @@ def _check_labels(teacher: SpanMarkerConfig, student: SpanMarkerConfig) -> None:
         )
 
 
+def _check_relations(teacher: SpanMarkerConfig, student: SpanMarkerConfig) -> bool:
+    """Tell whether relations are taught."""
+    if student.relation_labels is None:
+        if teacher.relation_labels is not None:
+            logger.warning("The student has no relations, so it does not learn those of the teacher.")
+        return False
+    if student.relation_labels != teacher.relation_labels:
+        raise ValueError(
+            f"the student must have the relations of the teacher, {teacher.relation_labels}, or none, not "
+            f"{student.relation_labels}"
+        )
+    return True
+
+
+def _teach_relations(teacher: SpanMarkerModel, rows: Sequence[Row], batch_size: int) -> Iterator[list[dict[str, Any]]]:
+    """Find the relations between the entities of rows, which the teacher found, too."""
+    model: Any = teacher
+    contents, is_words = [row.content for row in rows], bool(rows) and rows[0].kind == "words"
+    results = model.predict_stream(contents, is_split_into_words=is_words, batch_size=batch_size, relations=True)
+    for row, found in zip(rows, results, strict=True):
+        start, end = PREDICTED[row.unit]
+        places = {entity[:3]: index for index, entity in enumerate(row.entities)}
+        spans = [(entity["label"], entity[start], entity[end]) for entity in found["entities"]]
+        relations = [(one["label"], spans[one["head"]], spans[one["tail"]]) for one in found["relations"]]
+        yield [
+            {"label": label, "head": places[head], "tail": places[tail]}
+            for label, head, tail in relations
+            if head in places and tail in places
+        ]
+
+
+def _gold_relations(labeled: AnnotatedData | None) -> list[Any]:
+    """The relations of annotated rows; None for rows that say nothing of them."""
+    if labeled is None:
+        return []
+    dataset = as_dataset(labeled, "labeled")
+    return list(dataset[RELATIONS]) if RELATIONS in dataset.column_names else [None] * len(dataset)
+
+
 def _teach(
     teacher: SpanMarkerModel,
     config: SpanMarkerConfig,
@@ -145,6 +196,7 @@ def _teach(
         check(text, f"item {index} of the texts")
     start, end = PREDICTED[UNITS[kind]]
     options: dict[str, Any] = {"threshold": FLOOR, "decoding": "overlapping", "top_k": len(config.classes)}
+    options["relations"] = False  # between all of these spans
     model: Any = teacher  # found is a list of dicts for each text
     found = model.predict_stream(texts, is_split_into_words=kind == "words", batch_size=batch_size, **options)
     for text, entities in zip(texts, found, strict=True):
@@ -271,6 +323,7 @@ class _Distiller(Trainer):
 
     def get_train_dataloader(self) -> Any:
         """See `Trainer`."""
+        self._settle()  # makes another collator
         collator: Any = self.data_collator
         self.data_collator = replace(self.soft_labels, collator=collator)
         try:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,17 @@ NAMES = ("precision", "recall", "f1")
 
 NO_BEST_THRESHOLD = 0.5
 """What is reported as the best threshold if F1 is 0 at every threshold."""
+
+
+class Labelled(Protocol):
+    """Something that is annotated or predicted. Two are the same if they are equal."""
+
+    @property
+    def label(self) -> str:
+        """Its label."""
+
+    def __hash__(self) -> int:
+        """Return the hash of everything that makes two the same."""
 
 
 def precision_recall_f1(counts: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -50,22 +61,39 @@ def compute_metrics(
         num_words: Number of words of each sentence, before any was cut off.
 
     Returns:
-        ``overall_precision``, ``overall_recall`` and ``overall_f1`` (micro averages), ``macro_precision``,
-        ``macro_recall`` and ``macro_f1`` (means over the labels), ``overall_accuracy`` of word tags if no entities
-        overlap, and for each label a dict of ``precision``, ``recall``, ``f1`` and ``number``, its gold entities.
+        The metrics of `count_metrics`, and ``overall_accuracy`` of word tags if no entities overlap.
 
     Example:
         >>> metrics = compute_metrics([[LabelledSpan("PER", 0, 2)]], [[LabelledSpan("PER", 0, 2)]], [3])
         >>> metrics["overall_f1"]
         1.0
     """
+    metrics = count_metrics(gold, predicted)
+    with_words = [[entity for entity in entities if entity.start >= 0] for entities in gold]
+    if not any(have_overlap(entities) for entities in (*with_words, *predicted)):
+        metrics["overall_accuracy"] = _accuracy(with_words, predicted, num_words)
+    return metrics
+
+
+def count_metrics(gold: Iterable[Collection[Labelled]], predicted: Iterable[Collection[Labelled]]) -> dict[str, Any]:
+    """Count what is right: entities, or anything else with a label.
+
+    Args:
+        gold: What is annotated in each sentence.
+        predicted: What is predicted in each sentence. It is right if it is equal to something annotated.
+
+    Returns:
+        ``overall_precision``, ``overall_recall`` and ``overall_f1`` (micro averages), ``macro_precision``,
+        ``macro_recall`` and ``macro_f1`` (means over the labels), and for each label a dict of ``precision``,
+        ``recall``, ``f1`` and ``number``, how often it is annotated.
+    """
     num_correct: Counter[str] = Counter()
     num_predicted: Counter[str] = Counter()
     num_gold: Counter[str] = Counter()
-    for gold_entities, predicted_entities in zip(gold, predicted, strict=True):
-        num_correct.update(entity.label for entity in set(gold_entities) & set(predicted_entities))
-        num_predicted.update(entity.label for entity in predicted_entities)
-        num_gold.update(entity.label for entity in gold_entities)
+    for of_gold, of_predicted in zip(gold, predicted, strict=True):
+        num_correct.update(item.label for item in set(of_gold) & set(of_predicted))
+        num_predicted.update(item.label for item in of_predicted)
+        num_gold.update(item.label for item in of_gold)
     labels = sorted(num_predicted.keys() | num_gold.keys())
     counts = np.array([[num_correct[label], num_predicted[label], num_gold[label]] for label in labels]).reshape(-1, 3)
     figures = precision_recall_f1(counts)
@@ -77,9 +105,6 @@ def compute_metrics(
     macro = figures.mean(axis=0).tolist() if labels else [0.0] * len(NAMES)
     metrics |= {f"overall_{name}": value for name, value in zip(NAMES, overall, strict=True)}
     metrics |= {f"macro_{name}": value for name, value in zip(NAMES, macro, strict=True)}
-    with_words = [[entity for entity in entities if entity.start >= 0] for entities in gold]
-    if not any(have_overlap(entities) for entities in (*with_words, *predicted)):
-        metrics["overall_accuracy"] = _accuracy(with_words, predicted, num_words)
     return metrics
 
 

@@ -17,13 +17,14 @@ import numpy as np
 from span_marker.core.arrays import Array
 from span_marker.core.decoding import ScoredSpan, likely_labels, probabilities
 from span_marker.core.labels import OUTSIDE, check_label_list
-from span_marker.core.spans import IntArray
+from span_marker.core.spans import FloatArray, IntArray
+from span_marker.core.windows import UNBOUNDED, belong_to
 
 NO_RELATION = "no relation"
 """The class of pairs of entities without a relation."""
 
 MAX_PAIRS = 2048
-"""The largest number of pairs of a sentence that are scored, or trained on: all those of 45 entities."""
+"""The largest number of pairs of a sentence or window that are scored, or trained on: all those of 45 entities."""
 
 
 class ScoredRelation(NamedTuple):
@@ -34,12 +35,14 @@ class ScoredRelation(NamedTuple):
         score: Probability of the label.
         head: The entity that the relation starts from.
         tail: The entity that it leads to.
+        all_scores: Probabilities of all classes; empty unless requested.
     """
 
     label_id: int
     score: float
     head: ScoredSpan
     tail: ScoredSpan
+    all_scores: tuple[float, ...] = ()
 
 
 def relation_classes(labels: Sequence[str]) -> list[str]:
@@ -99,7 +102,8 @@ class RelationRules:
             classes: The classes of spans, ``O`` included.
             symmetric: The relations whose head and tail can be exchanged.
             types: The allowed combinations of the head's label, the relation's and the tail's. Those of symmetric
-                relations hold in both directions. None allows everything.
+                relations hold in both directions. A relation without any may join all entities,
+                as do all with None.
 
         Returns:
             The rules.
@@ -115,8 +119,7 @@ class RelationRules:
         if unknown := sorted(set(symmetric) - set(labels)):
             raise ValueError(f"symmetric_relations has {unknown!r}, but the relations of the model are {labels!r}")
         is_symmetric = np.isin(relations, list(symmetric))
-        allowed = np.full((len(classes), len(classes), len(relations)), types is None)
-        allowed[:, :, 0] = True
+        allowed = np.zeros((len(classes), len(classes), len(relations)), dtype=bool)
         entity_labels = [label for label in classes if label != OUTSIDE]
         for triple in types or ():
             head, relation, tail = triple
@@ -126,6 +129,7 @@ class RelationRules:
                     f"{entity_labels!r}; that of a relation, one of {labels!r}; and that of an entity"
                 )
             allowed[classes.index(head), classes.index(tail), relations.index(relation)] = True
+        allowed |= ~allowed.any(axis=(0, 1))
         either_way = allowed | allowed.swapaxes(0, 1)
         return cls(np.where(is_symmetric, either_way, allowed), is_symmetric)
 
@@ -151,16 +155,28 @@ class RelationRules:
         Returns:
             Indices of head and tail, ``(num_pairs, 2)``.
         """
-        pairs = all_pairs(spans[:, 1:])
-        pairs = pairs[self.options(spans[pairs[:, 0]], spans[pairs[:, 1]])[:, 1:].any(axis=1)]
+        pairs = self.allowed_pairs(spans)
         return pairs[nearest(spans[:, 1:], pairs)]
 
-    def decode(self, logits: Array, pairs: Sequence[tuple[ScoredSpan, ScoredSpan]]) -> list[ScoredRelation]:
-        """Find the relations of pairs. Each has its most probable class; probabilities are among those it may have.
+    def allowed_pairs(self, spans: IntArray) -> IntArray:
+        """List all pairs of a sentence's entities that may have a relation, see `pairs`."""
+        pairs = all_pairs(spans[:, 1:])
+        return pairs[self.options(spans[pairs[:, 0]], spans[pairs[:, 1]])[:, 1:].any(axis=1)]
+
+    def decode(
+        self,
+        logits: Array,
+        pairs: Sequence[tuple[ScoredSpan, ScoredSpan]],
+        thresholds: FloatArray | None = None,
+        keeps_all_scores: bool = False,
+    ) -> list[ScoredRelation]:
+        """Find the relations of pairs. Probabilities are among the classes that a pair may have.
 
         Args:
             logits: Class scores of the pairs, ``(num_pairs, num_relations)``.
             pairs: Head and tail of each pair.
+            thresholds: The least probability of each class, see `likely_labels`. None for the most probable class.
+            keeps_all_scores: Whether to fill in `ScoredRelation.all_scores`.
 
         Returns:
             The relations, in the order of the pairs.
@@ -168,9 +184,16 @@ class RelationRules:
         places = np.array([[span[:3] for span in pair] for pair in pairs], dtype=np.int64).reshape(-1, 2, 3)
         options = self.options(places[:, 0], places[:, 1])
         scores = probabilities(np.where(options, logits, -np.inf), multi_label=False)
-        found, labels = likely_labels(scores, 0, None, multi_label=False)
+        found, labels = likely_labels(scores, 0, thresholds, multi_label=False)
+        is_option = options[found, labels]  # others may reach a threshold of 0
+        found, labels = found[is_option], labels[is_option]
         return [
-            ScoredRelation(label, float(scores[pair, label]), *pairs[pair])
+            ScoredRelation(
+                label,
+                float(scores[pair, label]),
+                *pairs[pair],
+                all_scores=tuple(scores[pair].tolist()) if keeps_all_scores else (),
+            )
             for pair, label in zip(found.tolist(), labels.tolist(), strict=True)
         ]
 
@@ -224,32 +247,45 @@ def nearest(spans: IntArray, pairs: IntArray, is_kept: Array | None = None) -> I
     return np.sort(order[:MAX_PAIRS])
 
 
-def labelled_pairs(spans: IntArray, relations: IntArray, is_symmetric: Sequence[bool]) -> tuple[IntArray, IntArray]:
-    """List the pairs of a sentence that a model is trained on: those with a relation, and all others without.
+def labelled_pairs(
+    spans: IntArray, relations: IntArray, is_symmetric: Sequence[bool], bounds: Sequence[int] = UNBOUNDED
+) -> tuple[IntArray, IntArray]:
+    """List the pairs of a sentence or window that a model is trained on: those with a relation, and others without.
 
     Args:
-        spans: First word and word after the last of each gold entity, ``(num_spans, 2)``.
+        spans: First word and word after the last of each gold entity, ``(num_spans, 2)``. Of entities with the same
+            words, the first stands for all.
         relations: Class ID, head and tail of each relation, as indices of ``spans``, ``(num_relations, 3)``.
         is_symmetric: Whether head and tail of each class of pairs can be exchanged. Such a relation is that of the pair
-            whose head stands first.
+            whose head stands first; other pairs are left out if no relation has a direction.
+        bounds: Those of the window, see `span_marker.core.windows.Window`. Pairs without a relation that belong to
+            other windows are left out.
 
     Returns:
         Indices of head and tail, ``(num_pairs, 2)``, at most `MAX_PAIRS`; and the class ID of each pair,
-        ``(num_pairs,)``. Of several relations of a pair, it has the last.
+        ``(num_pairs,)``. Of several relations of a pair, it has the first.
 
     Example:
         >>> spans, relations = np.array([[0, 2], [3, 4]]), np.array([[1, 1, 0], [2, 0, 1]])
         >>> [array.tolist() for array in labelled_pairs(spans, relations, [False, False, True])]
         [[[0, 1], [1, 0]], [2, 1]]
     """
+    first: dict[tuple[int, ...], int] = {}
+    place = np.array([first.setdefault(tuple(span), index) for index, span in enumerate(spans.tolist())], dtype=int)
     classes = np.zeros((len(spans), len(spans)), dtype=np.int64)
-    for label, head, tail in relations.tolist():
-        pair = (head, tail)
+    for label, head, tail in reversed(relations.tolist()):
+        pair = (place[head], place[tail])
         if is_symmetric[label] and not stands_first(spans[[head]], spans[[tail]])[0]:
-            pair = (tail, head)
+            pair = pair[::-1]
         classes[pair] = label
     pairs = all_pairs(spans)
     labels = classes[pairs[:, 0], pairs[:, 1]]
+    heads, tails = spans[pairs[:, 0]], spans[pairs[:, 1]]
+    is_used = belong_to(heads, tails, bounds)
+    if all(is_symmetric[1:]):
+        is_used &= stands_first(heads, tails)
+    is_used = (is_used | (labels > 0)) & (place[pairs] == pairs).all(axis=1)
+    pairs, labels = pairs[is_used], labels[is_used]
     chosen = nearest(spans, pairs, labels > 0)
     return pairs[chosen], labels[chosen]
 

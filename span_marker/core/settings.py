@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,7 +14,8 @@ from span_marker.core.checks import check_limit, check_probability
 from span_marker.core.decoding import Decoder, Decoding, check_decoding
 from span_marker.core.filter_settings import LARGEST_STATE, SpanFilterConfig
 from span_marker.core.labels import OUTSIDE
-from span_marker.core.relations import RelationRules, check_names, relation_classes
+from span_marker.core.relations import NO_RELATION, RelationRules, check_names, relation_classes
+from span_marker.core.spans import FloatArray
 from span_marker.core.word_rules import WordRules
 from span_marker.core.word_splitters import check_splitter, find_split
 from span_marker.core.words import Split
@@ -23,6 +25,9 @@ DEFAULT_ENTITY_MAX_LENGTH = 8
 
 NO_THRESHOLDS: Any = object()
 """Stands for no thresholds at all, where None stands for those of the configuration."""
+
+ANY_TYPES = "any"
+"""Value of ``relation_types`` that allows all types, and that `Trainer` does not replace by those of the data."""
 
 AUTO = "auto"
 """Value of a limit that `Trainer` sets from the training data."""
@@ -57,7 +62,7 @@ class ModelSettings:
     exact: bool = False
     relation_labels: list[str] | None = None
     symmetric_relations: list[str] | None = None
-    relation_types: list[list[str]] | None = None
+    relation_types: list[list[str]] | Literal["any"] | None = None
 
     def build_parts(self) -> None:
         """Build the parts that were read as dicts.
@@ -124,10 +129,14 @@ class ModelSettings:
             ValueError: If a label is repeated, unknown, or that of entities, too; or if there are symmetric relations
                 or types without relations.
         """
-        for triple in self.relation_types or ():
-            check_names("each of relation_types", triple)
-            if len(triple) != 3:
-                raise ValueError(f"relation_types has {triple!r}: it needs the labels of head, relation and tail")
+        types = self.relation_types
+        if types is not None and types != ANY_TYPES:
+            if not isinstance(types, (list, tuple)):
+                raise TypeError(f"relation_types={types!r} must be {ANY_TYPES!r}, or a list of lists of three labels")
+            for triple in types:
+                check_names("each of relation_types", triple)
+                if len(triple) != 3:
+                    raise ValueError(f"relation_types has {triple!r}: it needs the labels of head, relation and tail")
         if self.symmetric_relations is not None:
             check_names("symmetric_relations", self.symmetric_relations)
         if self.relation_labels is not None:
@@ -147,9 +156,8 @@ class ModelSettings:
         """
         if self.relation_labels is None:
             raise ValueError("the model has no relations: make it with relation_labels=, or call add_relations")
-        return RelationRules.from_labels(
-            self.relation_labels, self.classes, self.symmetric_relations or (), self.relation_types
-        )
+        types = None if isinstance(self.relation_types, str) else self.relation_types
+        return RelationRules.from_labels(self.relation_labels, self.classes, self.symmetric_relations or (), types)
 
     def check_filter_length(self) -> None:
         """Check that the candidate filter's threshold was chosen for the model's ``entity_max_length``.
@@ -212,27 +220,29 @@ class ModelSettings:
         elif threshold is None:
             threshold = self.thresholds
         fallback: Decoding = "nested" if self.multi_label else "flat"
-        labels = self.classes
-        thresholds: list[float] | None = None
-        if isinstance(threshold, dict):
-            known = [label for label in labels if label != OUTSIDE]
-            if unknown := sorted(set(threshold) - set(known)):
-                raise ValueError(f"threshold={threshold} has the labels {unknown}, but the model has {known}")
-            for label, value in threshold.items():
-                check_probability(f"threshold[{label!r}]", value)
-            least = {**(self.thresholds or {}), **threshold}
-            thresholds = [least.get(label, math.nan) for label in labels]
-        elif threshold is not None:
-            check_probability("threshold", threshold)
-            thresholds = [threshold] * len(labels)
         return Decoder(
             outside_id=self.outside_id,
             multi_label=self.multi_label,
             temperature=self.calibration_temperature,
-            thresholds=None if thresholds is None else np.array(thresholds, dtype=np.float32),
+            thresholds=read_thresholds("threshold", threshold, self.classes, OUTSIDE, self.thresholds),
             decoding=check_decoding(next(name for name in (decoding, self.decoding, fallback) if name is not None)),
             keeps_all_scores=keeps_all_scores,
         )
+
+    def relation_thresholds(self, threshold: float | dict[str, float] | None) -> FloatArray | None:
+        """Read the argument ``relation_threshold`` of prediction, see `read_thresholds`.
+
+        Args:
+            threshold: The least probability of a relation, or that of some labels.
+
+        Returns:
+            The least probability of each class of pairs, ``(num_relations,)``; None without thresholds.
+
+        Raises:
+            TypeError: If a threshold is not a number.
+            ValueError: If a threshold is not a probability, or a label is unknown.
+        """
+        return read_thresholds("relation_threshold", threshold, self.relation_labels or (), NO_RELATION)
 
     @property
     def best_per_word(self) -> float | None:
@@ -271,3 +281,40 @@ class ModelSettings:
     def outside_id(self) -> int:
         """Class ID of ``O``."""
         return self.classes.index(OUTSIDE)
+
+
+def read_thresholds(
+    name: str,
+    threshold: float | dict[str, float] | None,
+    classes: Sequence[str],
+    no_label: str,
+    own: dict[str, float] | None = None,
+) -> FloatArray | None:
+    """Read thresholds of labels.
+
+    Args:
+        name: Name of the argument, for errors.
+        threshold: The least probability of all labels, or a dict with those of some; None for no thresholds.
+        classes: The classes.
+        no_label: The class that is no label.
+        own: Thresholds of labels that a dict lacks.
+
+    Returns:
+        The least probability of each class, ``(num_classes,)``, NaN for those without a threshold; or None.
+
+    Raises:
+        TypeError: If a threshold is not a number.
+        ValueError: If a threshold is not a probability, or a label is unknown.
+    """
+    if threshold is None:
+        return None
+    if not isinstance(threshold, dict):
+        check_probability(name, threshold)
+        return np.full(len(classes), threshold, dtype=np.float32)
+    known = [label for label in classes if label != no_label]
+    if unknown := sorted(set(threshold) - set(known)):
+        raise ValueError(f"{name}={threshold} has the labels {unknown}, but the model has {known}")
+    for label, value in threshold.items():
+        check_probability(f"{name}[{label!r}]", value)
+    least = {**(own or {}), **threshold}
+    return np.array([least.get(label, math.nan) for label in classes], dtype=np.float32)

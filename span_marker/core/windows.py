@@ -8,17 +8,21 @@ bounds on ``start + end`` tell which candidates belong to a window. A candidate 
 within its own: if it ends after ``b`` and starts at ``a`` or later, its sum is larger than ``a + b``; if it starts
 before ``a`` and does not end after ``b``, its sum is smaller. And neighboring windows overlap so far that every
 candidate lies within a window, unless it has more tokens than a window.
+
+A pair of entities belongs to the window that the span from the first to the last word of both would belong to. Such a
+span may be longer than all windows. Then no window holds both entities.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 
-from span_marker.core.spans import IntArray
+from span_marker.core.spans import BoolArray, IntArray
 
 OVERLAP = 0.5
 """Share of a window that the next one reads again, unless a sentence begins nearby."""
@@ -89,6 +93,48 @@ def plan_windows(
     middles = [following + last for (_, last), (following, _) in pairwise(bounds)]
     lower, upper = [UNBOUNDED[0], *middles], [*middles, UNBOUNDED[1]]
     return [Window(*bound, above, up_to) for bound, above, up_to in zip(bounds, lower, upper, strict=True)]
+
+
+def pair_window(heads: IntArray, tails: IntArray, windows: IntArray) -> IntArray:
+    """Find the window that each pair of entities belongs to: of those that hold both, the one with the most context.
+
+    Context is the smaller number of words before and after both entities. Of windows with the same, the first is taken.
+
+    Args:
+        heads: First word and word after the last of each head, ``(num_pairs, 2)``.
+        tails: The same for the tails.
+        windows: First word and word after the last of each window of the text, ``(num_windows, 2)``, in order: each
+            begins and ends after the one before it.
+
+    Returns:
+        Index of the window of each pair, ``(num_pairs,)``; -1 if no window holds both entities.
+
+    Example:
+        >>> heads, tails = np.array([[1, 2], [4, 5], [0, 1]]), np.array([[0, 1], [5, 6], [7, 9]])
+        >>> pair_window(heads, tails, np.array([[0, 6], [3, 9]])).tolist()
+        [0, 1, -1]
+    """
+    starts, ends = np.minimum(heads[:, 0], tails[:, 0]), np.maximum(heads[:, 1], tails[:, 1])
+    middles = windows[1:, 0] + windows[:-1, 1]
+    index = np.searchsorted(middles, starts + ends, side="left")
+    is_held = (windows[index, 0] <= starts) & (ends <= windows[index, 1])
+    return np.where(is_held, index, -1)
+
+
+def belong_to(heads: IntArray, tails: IntArray, bounds: Sequence[int]) -> BoolArray:
+    """Tell which pairs of entities within a window belong to it, as `pair_window` does from all windows of the text.
+
+    Args:
+        heads: First word and word after the last of each head, ``(num_pairs, 2)``.
+        tails: The same for the tails.
+        bounds: ``above`` and ``up_to`` of the window.
+
+    Returns:
+        True for those that belong to it, ``(num_pairs,)``.
+    """
+    place = np.minimum(heads[:, 0], tails[:, 0]) + np.maximum(heads[:, 1], tails[:, 1])
+    is_own: BoolArray = (place > bounds[0]) & (place <= bounds[1])
+    return is_own
 
 
 def _word_at(word_starts: IntArray, token: float) -> int:

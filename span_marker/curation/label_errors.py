@@ -21,6 +21,7 @@ from span_marker.data.in_memory import AnnotatedData
 from span_marker.error_analysis.matching import num_words
 from span_marker.modeling import SpanMarkerModel, without_adapter
 from span_marker.prediction.options import PredictOptions
+from span_marker.prediction.relations import as_columns
 from span_marker.preprocessing.word_fitting import set_word_splitter
 from span_marker.training.cross_validation import DATA, OutOfFold, predict_out_of_fold
 from span_marker.training.cross_validation_report import CrossValidationReport
@@ -29,7 +30,7 @@ from span_marker.validation.limits import set_limits
 LEAST_LISTED = 1e-4
 """Probability of a label from which predictions list a span: far below what would be an entity."""
 
-ALL_SPANS: PredictOptions = {"threshold": LEAST_LISTED, "decoding": "overlapping", "top_k": 10_000}
+ALL_SPANS: PredictOptions = {"threshold": LEAST_LISTED, "decoding": "overlapping", "top_k": 10_000, "relations": False}
 """Options of ``predict`` with which the probabilities of annotations are known that the model does not believe in."""
 
 Predictions = Sequence[Any] | CrossValidationReport
@@ -204,7 +205,9 @@ def _list_models(predictions: Any) -> list[Predictions]:
 
 
 def _is_model(entry: Any) -> bool:
-    """Whether an entry of a list is the predictions of a model, rather than the entities of a row, which are dicts."""
+    """Whether an entry of a list has the predictions of a model, rather than of a row: entities, which are dicts."""
+    if isinstance(entry, Mapping):  # a row with relations
+        return False
     return isinstance(entry, CrossValidationReport) or not all(isinstance(entity, Mapping) for entity in entry)
 
 
@@ -212,4 +215,4 @@ def _checked(model: Any, num_rows: int) -> Sequence[Any]:
     rows = model.predictions if isinstance(model, CrossValidationReport) else model
     if len(rows) != num_rows:
         raise ValueError(f"{len(rows)} predictions for the {num_rows} rows of the {DATA} data: pass one for each")
-    return rows
+    return [as_columns(row)["entities"] for row in rows]

@@ -3,8 +3,7 @@
 Annotated data comes in three forms, recognized by its columns: ``tokens`` and ``entities`` (starts and ends count
 words), ``text`` and ``entities`` (they count characters), or ``tokens`` and ``ner_tags`` (one tag per word). Entities
 may have ``relations``. Lists of dicts and tables are made into data sets first, see `span_marker.data.in_memory`.
-Everything here reads rows alone, without a model or a tokenizer, and `span_marker.data.rows` says what is wrong with
-them.
+Everything here reads rows alone, without a model or a tokenizer; `span_marker.data.rows` says what is wrong with them.
 """
 
 from __future__ import annotations
@@ -317,10 +316,16 @@ def read_rows(
     Yields:
         The words or the text of each row, and its entities in words or characters.
     """
-    reader = RowReader.from_dataset(dataset, dataset_name, labels, classes)
-    for index, values in enumerate(read_columns(dataset, reader.columns)):
-        row = reader.read(index, *values)
+    for row in whole_rows(dataset, dataset_name, labels, classes):
         yield row.content, row.spans
+
+
+def whole_rows(
+    dataset: Dataset, dataset_name: str, labels: Sequence[str] | None = None, classes: Sequence[str] | None = None
+) -> Iterator[Row]:
+    """Read annotated data like `read_rows`, with everything that a row has."""
+    reader = RowReader.from_dataset(dataset, dataset_name, labels, classes)
+    yield from (reader.read(index, *values) for index, values in enumerate(read_columns(dataset, reader.columns)))
 
 
 def infer_labels(data: Any) -> list[str]:
@@ -352,8 +357,9 @@ def infer_labels(data: Any) -> list[str]:
         )
     if all(have_tags.values()):
         return _infer_tags(datasets)
-    rows = (row for name, dataset in datasets.items() for row in read_rows(dataset, name))
-    labels = {entity.label for _, entities in rows for entity in entities}
+    labels = {
+        span.label for name, dataset in datasets.items() for row in whole_rows(dataset, name) for span in row.spans
+    }
     if not labels:
         raise ValueError(f"there is no entity in the {' and '.join(datasets)} data: pass labels=")
     return complete_labels(labels)

@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from span_marker.core.surrogates import REPLACEMENT
+from span_marker.data.arcs import draw_arcs
 from span_marker.data.row_errors import OnError
+from span_marker.data.row_relations import RowRelation
 from span_marker.data.row_writing import converted_rows
-from span_marker.data.rows import Row, RowEntity, as_text, distinct
+from span_marker.data.rows import Row, RowEntity, as_text, without_repetitions
 from span_marker.data.text_files import StrPath, writing
 
 if TYPE_CHECKING:
@@ -72,6 +74,15 @@ class Mark(NamedTuple):
         return self.number % len(HUES)
 
 
+class _Shown(NamedTuple):
+    """A row as a page shows it."""
+
+    text: str
+    entities: Sequence[RowEntity]
+    relations: Sequence[RowRelation]
+    caption: list[tuple[str, Any]]
+
+
 Step = tuple[Literal["open", "label", "close"], Mark] | tuple[Literal["text"], str]
 
 
@@ -99,9 +110,9 @@ def write_html(
     """Write a page that shows rows with their entities marked.
 
     Entities are underlined and followed by their labels; where they overlap, their lines are stacked. Scores are shown
-    on hover and on focus. A legend counts the labels, and hides the entities of those that are unchecked. Words are
-    joined by single spaces. Each paragraph has the direction of its first letter. Colors are assigned to labels in
-    alphabetical order.
+    on hover and on focus. Relations are arcs over their entities, below the text. A legend counts the labels, and hides
+    the entities of those that are unchecked. Words are joined by single spaces. Each paragraph has the direction of its
+    first letter. Colors are assigned to labels in alphabetical order.
 
     Args:
         path: The HTML file; it is replaced when the whole page is written.
@@ -116,22 +127,30 @@ def write_html(
         ValueError: If a row is wrong, or lacks one of the columns.
     """
 
-    def to_text(index: int, values: Mapping[str, Any], row: Row) -> tuple[str, list[RowEntity], list[tuple[str, Any]]]:
+    def to_text(index: int, values: Mapping[str, Any], row: Row) -> _Shown:
+        row = without_repetitions(row)
         text, entities = as_text(row)
         missing = [name for name in columns if name not in values]
         if missing:
             raise ValueError(f"row {index} has no column {missing[0]!r}, only {list(values)}: columns={columns!r}")
-        return text, distinct(entities), [(name, values[name]) for name in columns if values[name] is not None]
+        caption = [(name, values[name]) for name in columns if values[name] is not None]
+        return _Shown(text, entities, row.relations, caption)
 
-    texts = list(converted_rows(rows, to_text, errors, allow_surrogates=True))
-    counts = Counter(entity.label for _, entities, _ in texts for entity in entities)
+    shown = list(converted_rows(rows, to_text, errors, allow_surrogates=True, writes_relations=True))
+    counts = Counter(entity.label for row in shown for entity in row.entities)
     numbers = {label: number for number, label in enumerate(sorted(counts))}
     drawings = (
-        (draw(text, [Mark(e.start, e.end, e.label, numbers[e.label], e.score) for e in entities]), caption)
-        for text, entities, caption in texts
+        (
+            draw(row.text, [Mark(e.start, e.end, e.label, numbers[e.label], e.score) for e in row.entities]),
+            row.caption,
+            draw_arcs([(row.text[e.start : e.end], e.label, numbers[e.label]) for e in row.entities], row.relations),
+        )
+        for row in shown
     )
     labels = [(label, counts[label]) for label in numbers]
-    write_page(path, "data/entities.html", title=title, labels=labels, num_texts=len(texts), drawings=drawings)
+    num_relations = sum(len(row.relations) for row in shown)
+    numbers_of = {"num_texts": len(shown), "num_relations": num_relations}
+    write_page(path, "data/entities.html", title=title, labels=labels, drawings=drawings, **numbers_of)
 
 
 def write_page(path: StrPath, template: str, **context: Any) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from span_marker.data.columns import RowReader, annotation_form, named_splits, read_columns
 from span_marker.data.row_relations import RELATIONS
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 
 def infer_relation_labels(data: Any) -> list[str]:
@@ -32,11 +35,7 @@ def infer_relation_labels(data: Any) -> list[str]:
     labels: set[str] = set()
     for name, dataset in datasets.items():
         if annotation_form(dataset, name) == "tags":
-            if RELATIONS in dataset.column_names:
-                raise ValueError(
-                    f"the {name} data has 'ner_tags' and {RELATIONS!r}, but relations are between 'entities': make "
-                    "'entities' of the tags, or pass data without 'ner_tags'"
-                )
+            refuse_relations(dataset, name)
             continue
         reader = RowReader.from_dataset(dataset, name)
         for index, values in enumerate(read_columns(dataset, reader.columns)):
@@ -47,3 +46,20 @@ def infer_relation_labels(data: Any) -> list[str]:
             "of 'label', 'head' and 'tail'"
         )
     return sorted(labels)
+
+
+def refuse_relations(dataset: Dataset, dataset_name: str) -> None:
+    """Refuse relations beside tags: they refer to entities, so nothing says which they join.
+
+    Args:
+        dataset: A data set of words and tags.
+        dataset_name: What to call it in errors.
+
+    Raises:
+        ValueError: If it has relations.
+    """
+    if RELATIONS in dataset.column_names:
+        raise ValueError(
+            f"the {dataset_name} data has 'ner_tags' and {RELATIONS!r}, but relations are between 'entities': make "
+            "'entities' of the tags, or pass data without 'ner_tags'"
+        )

@@ -11,6 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
 from typing import Any, Literal, NamedTuple
 
+from span_marker.core.alignment import trim_entities
+from span_marker.core.labels import LabelledSpan
+from span_marker.core.relation_metrics import LabelledRelation
 from span_marker.data.values import as_whole, check_list
 
 RELATIONS = "relations"
@@ -201,3 +204,21 @@ def distinct_relations(relations: Iterable[RowRelation]) -> list[RowRelation]:
     for relation in relations:
         kept.setdefault(relation[:3], relation)
     return list(kept.values())
+
+
+def labelled_relations(
+    relations: Iterable[RowRelation], spans: Sequence[LabelledSpan], item: str | Sequence[str]
+) -> list[LabelledRelation]:
+    """Name the entities of relations, so that gold and predicted ones can be compared.
+
+    Args:
+        relations: The relations of a row.
+        spans: Its entities.
+        item: Its text, or its words.
+
+    Returns:
+        The relations, with entities as `trim_entities` returns them.
+    """
+    relations = list(relations)
+    trimmed = [trim_entities([span], item)[0] for span in spans] if relations else []
+    return [LabelledRelation(label, trimmed[head], trimmed[tail]) for label, head, tail, _ in relations]

@@ -71,12 +71,21 @@ def converted_rows(
             continue
         num_relations += 0 if writes_relations else len(row.relations)
         yield converted
-    if num_relations:
+    warn_of_relations(num_relations)
+    report_errors(found, errors, "the rows to write")
+
+
+def warn_of_relations(number: int) -> None:
+    """Log a warning if relations are not written.
+
+    Args:
+        number: Number of relations.
+    """
+    if number:
         logger.warning(
             "%d relations are not written, since the format has none: JSON lines, brat, DocBin and tasks have them",
-            num_relations,
+            number,
         )
-    report_errors(found, errors, "the rows to write")
 
 
 def _rows_to_write(rows: Any) -> tuple[Iterable[Any], Callable[[int, Any], tuple[dict[str, Any], Row]]]:

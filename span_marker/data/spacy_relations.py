@@ -2,15 +2,17 @@
 
 It is a dict. Its keys are pairs of the first tokens of two entities, and its values have the score of each label: 1 for
 a relation that was annotated, and 0, or no score, for none.
+
+The component ``span_marker`` sets ``Doc._.relations`` instead, which has the entities themselves, see `SpanRelation`.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from span_marker.data.row_relations import RowRelation
+from span_marker.data.row_relations import RELATIONS, RowRelation
 
 if TYPE_CHECKING:
     from spacy.tokens import Doc, Span
@@ -24,10 +26,31 @@ LEAST_SCORE = 0.5
 _KEY: Any = ("._.", REL, None, None)
 """Where spaCy stores it in ``Doc.user_data``."""
 
+_FOUND = "span_marker_relations"
+"""Where the relations that were predicted are in ``Doc.user_data``: lists of numbers and strings, in characters.
+
+Nothing else is saved: `Doc.to_bytes`, which several processes need, cannot have the pairs of tokens of ``Doc._.rel``."""
+
+
+class SpanRelation(NamedTuple):
+    """A relation between two entities of a document, an item of ``Doc._.relations``.
+
+    Attributes:
+        label: Label of the relation.
+        score: Probability of the label.
+        head: The entity that the relation starts from.
+        tail: The entity that it leads to.
+    """
+
+    label: str
+    score: float
+    head: Span
+    tail: Span
+
 
 def has_relations(doc: Doc) -> bool:
-    """Tell whether a document has relations, whether the extension is registered or not."""
-    return bool(doc.user_data.get(_KEY))
+    """Tell whether a document has relations, whether the extensions are registered or not."""
+    return bool(doc.user_data.get(_KEY)) or _FOUND in doc.user_data
 
 
 def read_relations_of(doc: Doc, spans: Sequence[Span], location: str) -> list[dict[str, Any]] | None:
@@ -39,14 +62,18 @@ def read_relations_of(doc: Doc, spans: Sequence[Span], location: str) -> list[di
         location: What to call it in errors.
 
     Returns:
-        The relations with a score of at least 0.5, as dicts of a row; None if the document has none.
+        The relations as dicts of a row: those that the component ``span_marker`` found, or else those of ``Doc._.rel``
+        with a score of at least 0.5. None if the document has none.
 
     Raises:
         TypeError: If ``Doc._.rel`` is not a dict of pairs of tokens.
-        ValueError: If no entity begins at a token of a relation, or several do.
+        ValueError: If no entity begins at a token of a relation, or several do; or the component found a relation of an
+            entity that is not among the spans.
     """
     if not has_relations(doc):
         return None
+    if _FOUND in doc.user_data:
+        return _read_found(doc, spans, location)
     pairs = doc.user_data[_KEY]
     if not isinstance(pairs, Mapping) or not all(isinstance(pair, tuple) and len(pair) == 2 for pair in pairs):
         raise TypeError(f"{location}: Doc._.{REL} must be a dict of pairs of tokens, not {pairs!r:.200}")
@@ -61,6 +88,21 @@ def read_relations_of(doc: Doc, spans: Sequence[Span], location: str) -> list[di
             if score >= LEAST_SCORE:
                 head, tail = (_entity_at(places, token, location) for token in pair)
                 relations.append({"label": label, "head": head, "tail": tail})
+    return relations
+
+
+def _read_found(doc: Doc, spans: Sequence[Span], location: str) -> list[dict[str, Any]]:
+    """The relations that the component found, as dicts of a row."""
+    indices = {_place(span): index for index, span in enumerate(spans)}
+    relations = []
+    for label, _, *ends in doc.user_data[_FOUND]:
+        if missing := next((end for end in map(tuple, ends) if end not in indices), None):
+            raise ValueError(
+                f"{location}: Doc._.{RELATIONS} has a relation {label!r} of {doc.text[slice(*missing[:2])]!r} "
+                f"({missing[2]}), which is none of its entities: pass the spans_key= of the component if it has one"
+            )
+        head, tail = (indices[tuple(end)] for end in ends)
+        relations.append({"label": label, "head": head, "tail": tail})
     return relations
 
 
@@ -113,3 +155,62 @@ def _register(doc: Doc) -> None:
             f"relations are stored as Doc._.{REL}, but another extension has that name: call "
             f"Doc.remove_extension({REL!r}) first"
         )
+
+
+def register_found_relations() -> bool:
+    """Register ``Doc._.relations``, see `found_relations`.
+
+    Returns:
+        Whether it is there; False if another extension has that name.
+    """
+    from spacy.tokens import Doc
+
+    if not Doc.has_extension(RELATIONS):
+        Doc.set_extension(RELATIONS, getter=found_relations)
+    return any(part is found_relations for part in Doc.get_extension(RELATIONS))
+
+
+def found_relations(doc: Doc) -> tuple[SpanRelation, ...]:
+    """Return the relations that the component ``span_marker`` found, for ``Doc._.relations``.
+
+    Args:
+        doc: A document.
+
+    Returns:
+        The relations whose entities are still whole tokens; none if the component found none.
+    """
+    relations = []
+    for label, score, *ends in doc.user_data.get(_FOUND, ()):
+        head, tail = (doc.char_span(start, end, label=name) for start, end, name in ends)
+        if head is not None and tail is not None:
+            relations.append(SpanRelation(label, score, head, tail))
+    return tuple(relations)
+
+
+def set_found_relations(doc: Doc, relations: Sequence[SpanRelation], spans_key: str | None = None) -> None:
+    """Write predicted relations into a document, for ``Doc._.relations``.
+
+    Args:
+        doc: The document.
+        relations: The relations. Those of entities that are not in the document are left out.
+        spans_key: The group of the entities; None for ``Doc.ents``.
+
+    Raises:
+        ValueError: If another extension has the name ``Doc._.relations``.
+    """
+    if not register_found_relations():
+        raise ValueError(
+            f"relations are stored as Doc._.{RELATIONS}, but another extension has that name: call "
+            f"Doc.remove_extension({RELATIONS!r}) first, or set relations=False"
+        )
+    there = set(map(_place, doc.ents if spans_key is None else doc.spans[spans_key]))
+    ends = [(_place(relation.head), _place(relation.tail)) for relation in relations]
+    doc.user_data[_FOUND] = [
+        (relation.label, relation.score, *pair)
+        for relation, pair in zip(relations, ends, strict=True)
+        if there.issuperset(pair)
+    ]
+
+
+def _place(span: Span) -> tuple[int, int, str]:
+    return span.start_char, span.end_char, span.label_

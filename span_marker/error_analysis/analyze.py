@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from span_marker.checkpoints.training_record import hub_name
 from span_marker.core.alignment import trim_entities
 from span_marker.core.arrays import as_array
-from span_marker.core.labels import LabelledSpan
-from span_marker.data.columns import is_dataset, named_splits, read_rows
-from span_marker.data.rows import COLUMNS, Kind, first_error, read_row
+from span_marker.data.columns import is_dataset, named_splits, read_columns, whole_rows
+from span_marker.data.row_relations import RELATIONS, labelled_relations
+from span_marker.data.rows import COLUMNS, Row, first_error, read_row
 from span_marker.error_analysis.matching import Item, JudgedSentence, match
+from span_marker.error_analysis.relation_matching import match_relations
 from span_marker.error_analysis.report import REASONS, ErrorReport
 from span_marker.modeling import SpanMarkerModel, without_adapter
 from span_marker.preprocessing.batching import run_in_batches
@@ -21,8 +22,8 @@ from span_marker.preprocessing.features import DatasetSummary, prepare
 if TYPE_CHECKING:
     from datasets import Dataset
 
-AnnotatedRows = list[tuple[Item, list[LabelledSpan]]]
-"""The words or the text of each row, and its entities."""
+AnnotatedRows = Sequence[Row]
+"""The rows of a data set, or what is predicted for them."""
 
 
 def analyze_errors(
@@ -39,7 +40,8 @@ def analyze_errors(
 ) -> ErrorReport:
     """Find the errors of a model on annotated data.
 
-    It predicts as ``model.predict`` does by default. Entities of texts are compared in characters; white space,
+    It predicts as ``model.predict`` does by default; relations, too, if both the model and the data have them. Entities
+    of texts are compared in characters; white space,
     combining marks and format characters at their edges do not count. An entity that begins or ends inside a word of
     the tokenizer cannot be predicted.
 
@@ -69,8 +71,11 @@ def analyze_errors(
     datasets = named_splits(data)
     for split, dataset in datasets.items():
         features, summary = prepare(dataset, model.preprocessor, split)
-        rows = list(read_rows(dataset, split, model.config.tags))
-        judged = _judge(split, rows, _read_lists(rows, model.predict(dataset, batch_size=batch_size), split))
+        rows = list(whole_rows(dataset, split, model.config.tags))
+        has_relations: Any = model.config.relation_labels is not None and RELATIONS in dataset.column_names
+        found = _read_lists(rows, model.predict(dataset, batch_size=batch_size, relations=has_relations), split)
+        annotated = _with_relations(dataset) if has_relations else set()
+        judged = _judge(split, rows, found, annotated, model.config.symmetric_relations or ())
         unreachable.update(_unreachable(summary))
         if model.uses_filter():
             with_errors = {
@@ -101,6 +106,7 @@ def analyze_predictions(
     seed: int = 0,
     model_name: str | None = None,
     dataset_name: str | None = None,
+    symmetric_relations: Collection[str] = (),
 ) -> ErrorReport:
     """Find the errors in predictions of any system.
 
@@ -108,14 +114,16 @@ def analyze_predictions(
         data: A `Dataset`, or a dict of several, annotated in any form, see `span_marker.data.columns`.
         predictions: For each row a list of entities: dicts as ``model.predict`` returns them, or with ``label``,
             ``start`` and ``end``, which count words if the data has words, and characters if it has texts; or dicts
-            with such a list as ``entities``. Or a `Dataset` of the same rows with other annotations. For a dict of data
-            sets, a dict of these.
+            with such a list as ``entities``, and perhaps ``relations`` between them, which are compared if the data has
+            ``relations``, too. Or a `Dataset` of the same rows with other annotations. For a dict of data sets, a dict
+            of these.
         num_examples: See `analyze_errors`.
         num_resamples: See `analyze_errors`.
         confidence: See `analyze_errors`.
         seed: See `analyze_errors`.
         model_name: Name of the system that made the predictions, for the page of the report.
         dataset_name: See `analyze_errors`.
+        symmetric_relations: Labels of the relations whose head and tail can be exchanged.
 
     Returns:
         The report.
@@ -138,9 +146,11 @@ def analyze_predictions(
         raise ValueError(f"predictions for the data sets {sorted(datasets)} must be a dict with these, not {have}")
     sentences: list[JudgedSentence] = []
     for split, dataset in datasets.items():
-        rows, split_predictions = list(read_rows(dataset, split)), by_split[split]
+        rows, split_predictions = list(whole_rows(dataset, split)), by_split[split]
         read = _read_dataset if is_dataset(split_predictions) else _read_lists
-        sentences += _judge(split, rows, read(rows, split_predictions, split))
+        found = read(rows, split_predictions, split)
+        annotated = _with_relations(dataset) if _have_relations(split_predictions) else set()
+        sentences += _judge(split, rows, found, annotated, symmetric_relations)
     return ErrorReport.from_sentences(
         sentences,
         num_examples=num_examples,
@@ -165,28 +175,42 @@ def _dataset_name(datasets: Iterable[Dataset]) -> str | None:
     return ", ".join(names) or None
 
 
-def _read_dataset(rows: AnnotatedRows, predictions: Dataset, split: str) -> list[list[LabelledSpan]]:
-    """Entities of a data set that holds the same sentences."""
-    predicted = list(read_rows(predictions, f"predicted {split}"))
+def _with_relations(dataset: Dataset) -> set[int]:
+    """The rows that say something of their relations, if only that there are none."""
+    if RELATIONS not in dataset.column_names:
+        return set()
+    return {index for index, (value,) in enumerate(read_columns(dataset, (RELATIONS,))) if value is not None}
+
+
+def _have_relations(predictions: Any) -> bool:
+    """Tell whether predictions have relations, even if none was found."""
+    if is_dataset(predictions):
+        return RELATIONS in predictions.column_names
+    return any(isinstance(row, Mapping) and row.get(RELATIONS) is not None for row in predictions)
+
+
+def _read_dataset(rows: AnnotatedRows, predictions: Dataset, split: str) -> AnnotatedRows:
+    """The rows of a data set that holds the same sentences."""
+    predicted = list(whole_rows(predictions, f"predicted {split}"))
     _check_number(rows, predicted, split)
-    for row, ((item, _), (other, _)) in enumerate(zip(rows, predicted, strict=True)):
-        _check_same(row, item, other, split)
-    return [entities for _, entities in predicted]
+    for index, (row, other) in enumerate(zip(rows, predicted, strict=True)):
+        _check_same(index, row.content, other.content, split)
+    return predicted
 
 
-def _read_lists(rows: AnnotatedRows, predictions: Any, split: str) -> list[list[LabelledSpan]]:
-    """Entities of predictions."""
+def _read_lists(rows: AnnotatedRows, predictions: Any, split: str) -> AnnotatedRows:
+    """Predictions as rows."""
     if not isinstance(predictions, Sequence) or isinstance(predictions, str):
         raise TypeError(f"predictions must be a list with one item for each row, not a {type(predictions).__name__}")
     _check_number(rows, predictions, split)
     predicted = []
-    for row, ((item, _), prediction) in enumerate(zip(rows, predictions, strict=True)):
-        kind: Kind = "text" if isinstance(item, str) else "words"
-        entities = prediction
+    for index, (row, prediction) in enumerate(zip(rows, predictions, strict=True)):
+        entities, relations = prediction, None
         if isinstance(prediction, Mapping):
-            _check_same(row, item, prediction.get(COLUMNS[kind], item), split)
-            entities = prediction.get("entities")
-        predicted.append(first_error(*read_row(kind, item, entities, f"row {row} of the predictions")).spans)
+            _check_same(index, row.content, prediction.get(COLUMNS[row.kind], row.content), split)
+            entities, relations = prediction.get("entities"), prediction.get(RELATIONS)
+        location = f"row {index} of the predictions"
+        predicted.append(first_error(*read_row(row.kind, row.content, entities, location, relations)))
     return predicted
 
 
@@ -202,12 +226,24 @@ def _check_same(row: int, item: Item, other: Any, split: str) -> None:
         raise ValueError(f"row {row} of the predictions is not row {row} of the {split} data, but {other!r:.60}")
 
 
-def _judge(split: str, rows: AnnotatedRows, predictions: Sequence[Sequence[LabelledSpan]]) -> list[JudgedSentence]:
-    """Compare predictions with rows."""
-    return [
-        JudgedSentence(item, match(trim_entities(gold, item), trim_entities(predicted, item)), split, row)
-        for row, ((item, gold), predicted) in enumerate(zip(rows, predictions, strict=True))
-    ]
+def _judge(
+    split: str,
+    rows: AnnotatedRows,
+    predictions: AnnotatedRows,
+    with_relations: Collection[int],
+    symmetric: Collection[str],
+) -> list[JudgedSentence]:
+    """Compare predictions with rows; those of some rows with their relations."""
+    judged = []
+    for index, (gold, predicted) in enumerate(zip(rows, predictions, strict=True)):
+        outcomes = match(*(trim_entities(row.spans, gold.content) for row in (gold, predicted)))
+        relations = None
+        if index in with_relations:
+            found = {outcome.gold: outcome.predicted for outcome in outcomes if outcome.gold and outcome.predicted}
+            annotated, others = (labelled_relations(row.relations, row.spans, row.content) for row in (gold, predicted))
+            relations = match_relations(annotated, others, found, symmetric)
+        judged.append(JudgedSentence(gold.content, outcomes, split, index, relations))
+    return judged
 
 
 def _unreachable(summary: DatasetSummary) -> dict[str, int]:

@@ -12,11 +12,12 @@ from span_marker.core.labels import LabelledSpan
 from span_marker.core.tables import TextReport, text_table
 from span_marker.error_analysis import bootstrap
 from span_marker.error_analysis.bootstrap import Difference, Differences
-from span_marker.error_analysis.matching import tally
+from span_marker.error_analysis.matching import Counts, tally
+from span_marker.error_analysis.relation_matching import tally_relations
 from span_marker.error_analysis.report import ErrorReport
 
-ALL = ""
-"""Name of the group of all entities, which no label has."""
+ALL, OF_RELATIONS = "", " "
+"""Names of the groups of all entities and of all relations, which no label has."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Comparison(TextReport):
         num_sentences: Number of sentences.
         confidence: Confidence of the intervals, such as 0.95.
         num_resamples: Number of resamples of the sentences behind intervals and p-values.
+        relations: Precision, recall and F1 of all relations; None unless both reports have relations.
     """
 
     overall: Differences
@@ -44,10 +46,14 @@ class Comparison(TextReport):
     num_sentences: int
     confidence: float
     num_resamples: int
+    relations: Differences | None = None
 
     def __str__(self) -> str:
         rows = [_row(name, figure) for name, figure in zip(self.overall._fields, self.overall, strict=True)]
         rows += [_row(f"f1 of {label}", figures.f1) for label, figures in self.labels.items()]
+        if self.relations is not None:
+            named = zip(self.relations._fields, self.relations, strict=True)
+            rows += [_row(f"{name} of relations", figure) for name, figure in named]
         return (
             f"{100 * self.confidence:.4g}% intervals and p-values from {self.num_resamples:,} resamples of the "
             f"{self.num_sentences:,} sentences\n\n"
@@ -94,9 +100,12 @@ def compare_reports(
         no_counts | tally(report.sentences, lambda _, span: span.label) | tally(report.sentences, lambda _, span: ALL)
         for report in (first, second)
     )
+    if first.relations is not None and second.relations is not None:
+        first_counts[OF_RELATIONS], second_counts[OF_RELATIONS] = _count_relations(first), _count_relations(second)
     differences = bootstrap.compare(first_counts, second_counts, num_resamples, confidence, seed)
     return Comparison(
         overall=differences.pop(ALL),
+        relations=differences.pop(OF_RELATIONS, None),
         labels=differences,
         num_both=num_found[True, True],
         num_first_only=num_found[True, False],
@@ -106,6 +115,12 @@ def compare_reports(
         confidence=confidence,
         num_resamples=num_resamples,
     )
+
+
+def _count_relations(report: ErrorReport) -> Counts:
+    """Correct relations, predictions and gold relations of each sentence, ``(num_sentences, 3)``."""
+    measures, _ = tally_relations([sentence.relations or () for sentence in report.sentences])
+    return measures["strict"]
 
 
 def _gold_entities(
@@ -121,10 +136,14 @@ def _gold_entities(
             {outcome.gold: outcome.kind == "correct" for outcome in judged.outcomes if outcome.gold}
             for judged in (sentence, same_sentence)
         )
-        if sentence.item != same_sentence.item or by_first.keys() != by_second.keys():
+        relations, same_relations = (
+            {outcome.gold for outcome in judged.relations or ()} for judged in (sentence, same_sentence)
+        )
+        is_other = first.relations and second.relations and relations - {None} != same_relations - {None}
+        if sentence.item != same_sentence.item or by_first.keys() != by_second.keys() or is_other:
             raise ValueError(
                 f"row {sentence.row} of the {sentence.split} data in the first report and row {same_sentence.row} of "
-                f"the {same_sentence.split} data in the second report have different texts or gold entities: analyze "
+                f"the {same_sentence.split} data in the second report have different texts or gold annotations: analyze "
                 "the same data"
             )
         yield by_first, by_second

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from span_marker.core.labels import LabelledSpan
 from span_marker.core.spans import IntArray
+from span_marker.error_analysis.relation_matching import RelationOutcome
 
 Counts = npt.NDArray[np.float64]
 Item = str | Sequence[str]
@@ -71,12 +72,14 @@ class JudgedSentence:
         outcomes: The result of `match`, with entities in words, or in characters of a text.
         split: Name of the data set.
         row: Index of its row.
+        relations: The outcomes of its relations; None if these are not annotated, or not predicted.
     """
 
     item: Item
     outcomes: Sequence[Outcome]
     split: str = "annotated"
     row: int = 0
+    relations: Sequence[RelationOutcome] | None = None
 
     @cached_property
     def num_words(self) -> int:

@@ -13,6 +13,7 @@ from span_marker.data.html import Drawing, Mark, draw, write_page
 from span_marker.error_analysis.bootstrap import Estimate, Figures
 from span_marker.error_analysis.examples import CONTEXT, Example, group_examples, in_context
 from span_marker.error_analysis.matching import KINDS, Kind
+from span_marker.error_analysis.relation_matching import RELATION_KINDS
 
 if TYPE_CHECKING:
     from span_marker.error_analysis.report import ErrorReport
@@ -54,11 +55,16 @@ def write_report(
     sections = [("overview", "Overview"), *[("errors", "Errors")] * bool(errors)]
     sections += [(f"by-{place}", f"By {family}") for place, (family, _) in enumerate(families)]
     sections += [("confusions", "Confusions")] * bool(report.labels)
+    relations = report.relations
+    sections += [("relations", "Relations")] * (relations is not None)
     write_page(
         path,
         "error_analysis/report.html",
         title=title,
         report=report,
+        relations=relations,
+        relation_meanings=RELATION_KINDS,
+        relation_errors=[*relations.errors()] if relations is not None and examples else [],
         num_sentences=Counter(sentence.split for sentence in report.sentences),
         meanings=KINDS,
         families=families,

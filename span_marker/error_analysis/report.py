@@ -15,6 +15,7 @@ from span_marker.error_analysis.bootstrap import Figures
 from span_marker.error_analysis.examples import CONTEXT, Example, list_examples
 from span_marker.error_analysis.matching import KINDS, JudgedSentence, Kind
 from span_marker.error_analysis.page import write_report
+from span_marker.error_analysis.relation_report import COLUMNS, RelationErrors, figures_row
 
 ENTITY_LENGTHS = (1, 2, 3, 4, 5, 6, 9, 13)
 SENTENCE_LENGTHS = (1, 10, 20, 30, 50, 100)
@@ -26,7 +27,6 @@ NOTHING = "(nothing)"
 MOST_LABELS = 12
 """The largest number of labels for which the confusion matrix is printed."""
 
-COLUMNS = ("gold", "predicted", "precision", "recall", "f1")
 OUTCOME_COLUMNS = ("outcome", "number", "of gold", "of predicted")
 
 REASONS = {
@@ -62,6 +62,7 @@ class ErrorReport(TextReport):
         model_name: Name of the model; None if unknown.
         dataset_name: Name of the data; None if unknown.
         date: The day of the analysis.
+        relations: The same about relations; None if these are not annotated, or not predicted.
     """
 
     sentences: Sequence[JudgedSentence] = field(repr=False)
@@ -79,6 +80,7 @@ class ErrorReport(TextReport):
     model_name: str | None = None
     dataset_name: str | None = None
     date: datetime.date = field(default_factory=datetime.date.today, compare=False)
+    relations: RelationErrors | None = None
 
     @classmethod
     def from_sentences(
@@ -127,6 +129,9 @@ class ErrorReport(TextReport):
             {name: figures[place, name] for name in family} for place, family in enumerate(families)
         )
         kinds = matching.count_kinds(sentences).sum(axis=0).astype(int).tolist()
+        relations = RelationErrors.from_sentences(
+            sentences, num_examples=num_examples, num_resamples=num_resamples, confidence=confidence, seed=seed
+        )
         return cls(
             sentences=sentences,
             measures=measures,
@@ -142,6 +147,7 @@ class ErrorReport(TextReport):
             num_examples=num_examples,
             model_name=model_name,
             dataset_name=dataset_name,
+            relations=relations,
         )
 
     @property
@@ -168,7 +174,7 @@ class ErrorReport(TextReport):
     def __str__(self) -> str:
         blocks = [[self._summary()]]
         for name, family in self._families():
-            blocks.append([text_table([(name, *COLUMNS), *map(_row, family, family.values())])])
+            blocks.append([text_table([(name, *COLUMNS), *map(figures_row, family, family.values())])])
         blocks.append([text_table([OUTCOME_COLUMNS, *self._outcomes()])])
         names = [*self.labels, NOTHING]
         if len(self.labels) > MOST_LABELS:
@@ -183,6 +189,8 @@ class ErrorReport(TextReport):
             [self._title(kind), *(f"{example.number:>6,}x  {example.as_line(CONTEXT)}" for example in examples)]
             for kind, examples in self._examples()
         ]
+        if self.relations is not None:
+            blocks.append([str(self.relations)])
         return "\n\n".join("\n".join(block) for block in blocks if block)
 
     def write_html(self, path: str | os.PathLike[str], title: str = "Error analysis", *, examples: bool = True) -> None:
@@ -243,9 +251,3 @@ class ErrorReport(TextReport):
 
 def _entity_length(sentence: JudgedSentence, span: LabelledSpan) -> int:
     return matching.num_words(sentence.item[span.start : span.end])
-
-
-def _row(name: str, figures: Figures) -> tuple[str, ...]:
-    """A group's row under `COLUMNS`."""
-    intervals = (f"{value:.4f} [{low:.4f}, {high:.4f}]" for value, low, high in figures[2:])
-    return name, f"{figures.num_gold:,}", f"{figures.num_predicted:,}", *intervals

@@ -44,8 +44,9 @@ def export_onnx(model: SpanMarkerModel, folder: StrPath, texts: Sequence[str] = 
     Raises:
         ImportError: If ``onnx``, ``onnxscript`` or ``onnxruntime`` is not installed.
         TypeError: If ``model`` is not a `SpanMarkerModel`.
-        ValueError: If the model is not in float32 on the CPU, runs on the dense engine, is quantized, has code of
-            its own, or is exported itself; if ``folder`` holds weights; or if the export differs from the model.
+        ValueError: If the model is not in float32 on the CPU, runs on the dense engine, has relations, is quantized,
+            has code of its own, or is exported itself; if ``folder`` holds weights; or if the export differs from the
+            model.
     """
     engine = _check_model(model)
     check_target(folder)
@@ -77,6 +78,11 @@ def _check_model(model: SpanMarkerModel) -> FastEngine:
         raise TypeError("model has a PEFT adapter: export model.merge_and_unload() of it")
     if model.backend != "torch":
         raise ValueError(f"the model runs on backend={model.backend!r}, so it is exported: copy its folder")
+    if model.config.relation_labels is not None:
+        raise ValueError(
+            f"model has the relations {model.config.relation_labels[1:]}, which exported graphs cannot find: use it "
+            "with backend='torch', or export a model without relations"
+        )
     if not isinstance(model.engine, FastEngine):
         raise ValueError(
             f"an encoder of type {model.config.encoder.model_type!r} on the dense engine cannot be exported: load the "

@@ -146,7 +146,7 @@ def _compare(
 
 
 def _predict(model: SpanMarkerModel, texts: list[str], batch_size: int) -> list[list[Any]]:
-    found: Any = model.predict(texts, batch_size=batch_size, is_split_into_words=False)
+    found: Any = model.predict(texts, batch_size=batch_size, is_split_into_words=False, relations=False)
     return found
 
 

@@ -18,16 +18,17 @@ class EndpointHandler:
         task: Any = "span-marker"
         self.pipeline: Any = span_marker.pipeline(task, model=path or ".")
 
-    def __call__(self, data: dict[str, Any]) -> list[Any]:
+    def __call__(self, data: dict[str, Any]) -> Any:
         """Answer a request.
 
         Args:
             data: The request: ``inputs``, a text or a list of texts; and optionally ``parameters``, a dict with
-                ``threshold``, ``decoding``, ``top_k``, ``exact``, ``batch_size``, ``offsets`` or ``split_sentences``,
-                see ``SpanMarkerModel.predict``. JavaScript clients need ``offsets="utf-16"``.
+                ``threshold``, ``decoding``, ``top_k``, ``exact``, ``batch_size``, ``offsets``, ``split_sentences`` or
+                ``relations``, see ``SpanMarkerModel.predict``. JavaScript clients need ``offsets="utf-16"``.
 
         Returns:
-            The entities of the text, or a list of such lists. An entity is a dict with ``entity_group``, ``score``,
+            The entities of the text, or a list of such lists; with ``relations=true``, a dict of ``entities`` and
+            ``relations`` in place of each list. An entity is a dict with ``entity_group``, ``score``,
             ``word``, ``start`` and ``end`` (characters, end exclusive), as in the task ``"token-classification"``.
 
         Raises:
@@ -40,5 +41,4 @@ class EndpointHandler:
         if not isinstance(inputs, (str, list)):
             raise TypeError(f"'inputs' must be a text or a list of texts, not {type(inputs).__name__}")
         parameters["aggregation_strategy"] = parameters.get("aggregation_strategy") or "simple"
-        result: list[Any] = self.pipeline(inputs, **parameters)
-        return result
+        return self.pipeline(inputs, **parameters)

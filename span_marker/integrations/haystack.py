@@ -46,7 +46,8 @@ class SpanMarkerExtractor:
 
         Returns:
             ``{"documents": ...}``: copies with the same IDs and ``entities`` in their metadata, dicts whose indices
-            count characters of the content. With ``on_error="column"``, those that cannot be read have an ``error``.
+            count characters of the content; and ``relations`` if the model has them. With ``on_error="column"``, those
+            that cannot be read have an ``error``.
 
         Raises:
             TypeError: If a document has no text, and ``on_error`` is ``"raise"``.
@@ -54,7 +55,7 @@ class SpanMarkerExtractor:
         places = [f"document {document.id!r}" for document in documents]
         readings = self._reader.read([document.content for document in documents], places)
         pairs = zip(documents, readings, strict=True)
-        return {"documents": [dataclasses.replace(old, meta={**old.meta, **new.columns()}) for old, new in pairs]}
+        return {"documents": [dataclasses.replace(old, meta=new.add_to(old.meta)) for old, new in pairs]}
 
     def to_dict(self) -> dict[str, Any]:
         """Return the component as a dict, for a pipeline that is saved."""

@@ -39,10 +39,11 @@ class SpanMarkerTransformer(BaseDocumentTransformer):
             **kwargs: None are used.
 
         Returns:
-            Copies with ``entities`` in their metadata: dicts whose indices count characters of the content.
+            Copies with ``entities`` in their metadata, dicts whose indices count characters of the content; and
+            ``relations`` if the model has them.
         """
         readings = self._reader.read([document.page_content for document in documents])
         return [
-            document.model_copy(update={"metadata": {**document.metadata, **reading.columns()}})
+            document.model_copy(update={"metadata": reading.add_to(document.metadata)})
             for document, reading in zip(documents, readings, strict=True)
         ]

@@ -51,7 +51,8 @@ class SpanMarkerExtractor(BaseExtractor):
             nodes: The nodes.
 
         Returns:
-            For each, ``{"entities": ...}``: dicts whose indices count characters of its text.
+            For each, ``{"entities": ...}``: dicts whose indices count characters of its text; and ``relations`` if the
+            model has them.
         """
         texts = [node.get_content(MetadataMode.NONE) for node in nodes]
         places = [f"node {node.node_id!r}" for node in nodes]
@@ -64,9 +65,9 @@ class SpanMarkerExtractor(BaseExtractor):
         excluded_llm_metadata_keys: list[str] | None = None,
         **kwargs: Any,
     ) -> list[BaseNode]:
-        """See `BaseExtractor`; the entities are excluded by default."""
+        """See `BaseExtractor`; entities and relations are excluded by default."""
         embed, llm = (
-            ["entities"] if keys is None else keys
+            ["entities", "relations"] if keys is None else keys
             for keys in (excluded_embed_metadata_keys, excluded_llm_metadata_keys)
         )
         return await super().aprocess_nodes(nodes, embed, llm, **kwargs)

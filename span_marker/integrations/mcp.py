@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, Field
 
 from span_marker.core.extras import import_extra
+from span_marker.prediction.relations import as_columns
 from span_marker.redaction import Redactor, restore
 from span_marker.version import __version__
 
@@ -69,10 +70,22 @@ class FoundEntity(BaseModel):
     origin: str | None = Field(None, description='"mention" or "rule" if it is from there; null if from the model.')
 
 
+class FoundRelation(BaseModel):
+    """A relation from one entity of a text to another. `head` and `tail` count its entities from 0."""
+
+    label: str
+    score: float
+    head: int
+    tail: int
+
+
 class Extraction(BaseModel):
-    """The entities of each text, in the order of the texts."""
+    """The entities of each text, in the order of the texts, and the relations between them."""
 
     entities: list[list[FoundEntity]]
+    relations: list[list[FoundRelation]] | None = Field(
+        default=None, description="Null if the model finds no relations."
+    )
 
 
 class Redaction(BaseModel):
@@ -112,10 +125,14 @@ class Session:
         self._lock = Lock()  # tools run in threads: one at a time reads, and changes the redactors
 
     def extract(self, texts: Texts, threshold: Threshold = None, propagate: Propagate = False) -> Extraction:
-        """Find the named entities of texts, with labels, scores and places."""
+        """Find the named entities of texts, with labels, scores and places; and relations if the model finds them."""
         self._check(texts)
-        found = self._predict(texts, threshold, propagate)
-        return Extraction(entities=[list(map(_found_entity, entities)) for entities in found])
+        found = list(map(as_columns, self._predict(texts, threshold, propagate)))
+        entities = [list(map(_found_entity, columns["entities"])) for columns in found]
+        if self.model.config.relation_labels is None:
+            return Extraction(entities=entities)
+        relations = [list(map(FoundRelation.model_validate, columns["relations"])) for columns in found]
+        return Extraction(entities=entities, relations=relations)
 
     def redact(
         self,
@@ -139,7 +156,7 @@ class Session:
             raise ValueError(f"mapping needs how='numbered', not {how!r}: other ways keep nothing to go on with")
         if mapping is not None:
             self._find(mapping)
-        found = self._predict(texts, threshold, propagate)
+        found = self._predict(texts, threshold, propagate, relations=False)
         with self._lock:
             redactor = Redactor(how) if mapping is None else self._find(mapping)
             if len(redactor.names) > self.limits.max_names:
@@ -176,7 +193,7 @@ class Session:
             if number > limit:
                 raise ValueError(f"texts has {number} {name}, but a call may have {limit}: send it in several calls")
 
-    def _predict(self, texts: list[str], threshold: Any, propagate: bool) -> list[list[Any]]:
+    def _predict(self, texts: list[str], threshold: Any, propagate: bool, relations: bool | None = None) -> list[Any]:
         with self._lock:
             return self.model.predict(
                 texts,
@@ -184,6 +201,7 @@ class Session:
                 batch_size=self.batch_size,
                 threshold=threshold,
                 propagate=propagate,
+                relations=relations,
             )
 
     def _keep(self, redactor: Redactor) -> str:

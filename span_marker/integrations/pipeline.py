@@ -14,6 +14,7 @@ from span_marker.configuration import SpanMarkerConfig
 from span_marker.core.offsets import OffsetUnit, convert_offsets
 from span_marker.data.columns import is_column, is_dataset
 from span_marker.data.in_memory import table_as_dataset
+from span_marker.data.row_relations import RELATIONS
 from span_marker.data.rows import join_words
 from span_marker.data.values import is_list
 from span_marker.modeling import SpanMarkerModel
@@ -27,6 +28,8 @@ PREDICT_ARGUMENTS = (
     "exact",
     "offsets",
     "propagate",
+    "relation_threshold",
+    "relations",
     "show_progress_bar",
     "split_sentences",
     "threshold",
@@ -142,14 +145,16 @@ class SpanMarkerPipeline(Pipeline):
                 a list of words, or such a dict; a string is always a text of its own. A `datasets.Dataset`, a column of
                 one, a DataFrame or an Arrow table, see ``SpanMarkerModel.predict``. Or any other iterable, or a
                 ``torch`` data set, of texts.
-            **options: ``batch_size``, ``decoding``, ``exact``, ``offsets``, ``propagate``, ``show_progress_bar``,
-                ``split_sentences``, ``threshold`` and ``top_k``, see ``SpanMarkerModel.predict``. With
-                ``aggregation_strategy``, one of `STRATEGIES`, an entity is a dict with ``entity_group``, ``score``,
-                ``word``, ``start`` and ``end``, as in the task ``"token-classification"``, and with ``labels`` if
-                ``top_k`` is given. None means the default.
+            **options: ``batch_size``, ``decoding``, ``exact``, ``offsets``, ``propagate``, ``relation_threshold``,
+                ``relations``, ``show_progress_bar``, ``split_sentences``, ``threshold`` and ``top_k``, see
+                ``SpanMarkerModel.predict``. With ``aggregation_strategy``, one of `STRATEGIES`, an entity is a dict
+                with ``entity_group``, ``score``, ``word``, ``start`` and ``end``, as in the task
+                ``"token-classification"``, and with ``labels`` if ``top_k`` is given. Since that task has no relations,
+                they are then found only with ``relations=True``. None means the default.
 
         Returns:
-            The entities of one text, or a list of such lists. For an iterable other than a list, a tuple or a data set,
+            The entities of one text, or a list of such lists; with relations, a dict of ``entities`` and ``relations``
+            in place of each list. For an iterable other than a list, a tuple or a data set,
             an iterator over such lists, which reads a few thousand texts ahead.
 
         Raises:
@@ -161,6 +166,8 @@ class SpanMarkerPipeline(Pipeline):
         _, forward_params, postprocess_params = self._sanitize_parameters(**options)
         forward_params = {**self._forward_params, **forward_params}
         postprocess_params = {**self._postprocess_params, **postprocess_params}
+        if "aggregation_strategy" in postprocess_params and "relation_threshold" not in forward_params:
+            forward_params = {"relations": False, **forward_params}
         is_single = isinstance(inputs, (str, Mapping))
         if is_dataset(inputs):
             rows = self.model.predict(inputs, keep_columns=[text_column(inputs, "input")], **forward_params)
@@ -212,20 +219,25 @@ class SpanMarkerPipeline(Pipeline):
 
     def postprocess(  # type: ignore[override]
         self, row: dict[str, Any], aggregation_strategy: str | None = None, offsets: OffsetUnit = "codepoint"
-    ) -> list[Any]:
+    ) -> Any:
         """Format the entities of a text.
 
         Args:
-            row: A dict with ``entities``, and ``text`` or ``tokens``.
+            row: A dict with ``entities``, and ``text`` or ``tokens``; and with ``relations`` if there are any.
             aggregation_strategy: One of `STRATEGIES`; None to leave the entities unchanged.
             offsets: What ``start`` and ``end`` count in words that are joined. Those of a text count it already.
 
         Returns:
-            The entities.
+            The entities, or a dict of ``entities`` and ``relations``.
         """
+        entities = list(row["entities"])
+        if aggregation_strategy is not None:
+            entities = self._as_groups(row, offsets)
+        return {"entities": entities, RELATIONS: row[RELATIONS]} if RELATIONS in row else entities
+
+    def _as_groups(self, row: dict[str, Any], offsets: OffsetUnit) -> list[dict[str, Any]]:
+        """The entities of a text as the task of token classification has them."""
         entities = row["entities"]
-        if aggregation_strategy is None:
-            return list(entities)
         if "text" in row:
             places = [(entity["char_start_index"], entity["char_end_index"]) for entity in entities]
             words = [entity["span"] for entity in entities]

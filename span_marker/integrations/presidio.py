@@ -37,8 +37,17 @@ PRESIDIO_ENTITIES: dict[str, str] = {
 TEXTS_AHEAD = 256
 """The least number of texts of a batch that are read together: enough for batches of sentences of similar length."""
 
-NOT_SET_HERE = {"is_split_into_words", "keep_columns", "offsets", "return_coverage", "show_progress_bar", "top_k"}
-"""Options of ``predict`` that would change what it returns."""
+NOT_SET_HERE = {
+    "is_split_into_words",
+    "keep_columns",
+    "offsets",
+    "relation_threshold",
+    "relations",
+    "return_coverage",
+    "show_progress_bar",
+    "top_k",
+}
+"""Options of ``predict`` that would change what it returns. Presidio has no relations."""
 
 
 class SpanMarkerRecognizer(LocalRecognizer):
@@ -98,7 +107,7 @@ class SpanMarkerRecognizer(LocalRecognizer):
             raise TypeError(f"{min(unknown)!r} cannot be set here: it would change what predict returns")
         loaded: Any = SpanMarkerModel.from_pretrained(model) if isinstance(model, str) else model
         self.span_marker: SpanMarkerModel = loaded if device is None else loaded.to(device)
-        self.options: dict[str, Any] = {"threshold": threshold, **options}
+        self.options: dict[str, Any] = {"threshold": threshold, "relations": False, **options}
         self.span_marker.predict([], is_split_into_words=False, **self.options)  # checks the options
         self.label_mapping = map_labels(_labels(self.span_marker), label_mapping or {})
         self._batches: WeakKeyDictionary[NlpArtifacts, TextBatch] = WeakKeyDictionary()

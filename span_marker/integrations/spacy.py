@@ -21,10 +21,14 @@ from span_marker.configuration import SpanMarkerConfig
 from span_marker.core.checks import check_limit, check_probability
 from span_marker.core.decoding import RULES, Decoding, check_decoding
 from span_marker.core.labels import OUTSIDE
+from span_marker.data.row_relations import RELATIONS
 from span_marker.data.spacy_docs import register_score, set_spans
+from span_marker.data.spacy_relations import SpanRelation, register_found_relations, set_found_relations
 from span_marker.integrations.sentence_advice import advise_on_sentences
 from span_marker.modeling import SpanMarkerModel
 from span_marker.prediction import Entity
+from span_marker.prediction.options import finds_relations
+from span_marker.prediction.relations import as_columns
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -53,6 +57,10 @@ class SpanMarkerComponent:
         decoding: See `span_marker.SpanMarkerModel.predict`. If neither ``decoding`` nor ``spans_key`` is set, a model
             whose entities may overlap is decoded ``"flat"``.
         exact: See `span_marker.SpanMarkerModel.predict`.
+        relations: Whether to find relations, too: `span_marker.data.spacy_relations.SpanRelation` in
+            ``Doc._.relations``, between the entities that the document has in the end. Defaults to whether the model has
+            relations.
+        relation_threshold: See `span_marker.SpanMarkerModel.predict`.
 
     Raises:
         TypeError: If a setting has the wrong type.
@@ -72,10 +80,13 @@ class SpanMarkerComponent:
         threshold: float | dict[str, float] | None = None,
         decoding: str | None = None,
         exact: bool | None = None,
+        relations: bool | None = None,
+        relation_threshold: float | dict[str, float] | None = None,
     ) -> None:
         check_limit("batch_size", batch_size, at_least=1)
         _check_device(device)
-        _check_thresholds(threshold)
+        _check_thresholds("threshold", threshold)
+        _check_thresholds("relation_threshold", relation_threshold)
         self.decoding = None if decoding is None else check_decoding(decoding)
         if self.decoding is not None and _may_overlap(self.decoding) and spans_key is None:
             raise ValueError(
@@ -84,6 +95,8 @@ class SpanMarkerComponent:
             )
         if spans_key is None:
             register_score()
+        if relations is not False:
+            register_found_relations()
         self.name = name
         self.batch_size = batch_size
         self.device = device
@@ -91,6 +104,8 @@ class SpanMarkerComponent:
         self.spans_key = spans_key
         self.threshold = threshold
         self.exact = exact
+        self.relations = relations
+        self.relation_threshold = relation_threshold
         self._source = model
         self._model: SpanMarkerModel | None = None
         self._warnings: set[str] = set()
@@ -139,7 +154,8 @@ class SpanMarkerComponent:
     @property
     def cfg(self) -> dict[str, Any]:
         """The settings of the component."""
-        names = ("batch_size", "device", "overwrite_entities", "spans_key", "threshold", "decoding", "exact")
+        names = ["batch_size", "device", "overwrite_entities", "spans_key", "threshold", "decoding", "exact"]
+        names += ["relations", "relation_threshold"]
         return {"model": self._source, **{name: getattr(self, name) for name in names}}
 
     def score(self, examples: Iterable[Example], **kwargs: Any) -> dict[str, Any]:
@@ -200,29 +216,41 @@ class SpanMarkerComponent:
             self._warn_once("sentences", advise_on_sentences(self.name, num_words, is_split, trained_on))
         predictions = iter(self._predict(documents))
         for doc, sentences in zip(docs, documents, strict=True):
-            pairs = [(words, entity) for words in sentences for entity in next(predictions)]
-            spans: list[tuple[Span, float | None]] = [(_to_span(*pair), pair[1]["score"]) for pair in pairs]
+            spans: list[tuple[Span, float | None]] = []
+            relations: list[SpanRelation] = []
+            for words in sentences:
+                found = as_columns(next(predictions))
+                own = [_to_span(words, entity) for entity in found["entities"]]
+                spans += zip(own, [entity["score"] for entity in found["entities"]], strict=True)
+                relations += [
+                    SpanRelation(one["label"], one["score"], own[one["head"]], own[one["tail"]])
+                    for one in found.get(RELATIONS, ())
+                ]
             if self.spans_key is None and not self.overwrite_entities:
                 taken = {token.i for entity in doc.ents for token in entity}
                 spans = [(span, score) for span, score in spans if taken.isdisjoint(range(span.start, span.end))]
                 spans += [(entity, None) for entity in doc.ents]
             set_spans(doc, spans, self.spans_key)
+            if sentences and finds_relations(self.span_marker, self.relations):
+                set_found_relations(doc, relations, self.spans_key)
 
-    def _predict(self, documents: Sequence[list[list[Token]]]) -> list[list[Entity]]:
-        """The entities of each sentence of the documents."""
+    def _predict(self, documents: Sequence[list[list[Token]]]) -> list[Any]:
+        """What is found in each sentence of the documents."""
         if not any(documents):
             return []
         inputs = _to_inputs(documents, self.span_marker.config.trained_with_document_context)
         decoding = self._choose_decoding()
-        entities: list[list[Entity]] = self.span_marker.predict(
+        found: list[Any] = self.span_marker.predict(
             inputs,
             batch_size=self.batch_size,
             is_split_into_words=True,
             threshold=self.threshold,
             decoding=decoding,
             exact=self.exact,
+            relations=self.relations,
+            relation_threshold=self.relation_threshold,
         )
-        return entities
+        return found
 
     def _choose_decoding(self) -> Decoding | None:
         own = self.span_marker.config.decoder().decoding
@@ -299,13 +327,13 @@ def _check_device(device: str | None) -> None:
         raise ValueError(f"device={device!r} must be a device of torch, such as 'cpu' or 'cuda:0', or None") from error
 
 
-def _check_thresholds(threshold: Any) -> None:
+def _check_thresholds(name: str, threshold: Any) -> None:
     """Check the numbers. The labels are checked when the model is loaded."""
     if isinstance(threshold, dict):
         for label, value in threshold.items():
-            check_probability(f"threshold[{label!r}]", value)
+            check_probability(f"{name}[{label!r}]", value)
     elif threshold is not None:
-        check_probability("threshold", threshold)
+        check_probability(name, threshold)
 
 
 def _load(source: str, device: str | None) -> SpanMarkerModel:

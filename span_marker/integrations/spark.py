@@ -11,7 +11,6 @@ from typing import Any
 
 from span_marker.bulk.reader import Reader
 from span_marker.core.extras import import_extra
-from span_marker.prediction.readings import ENTITIES, ERROR
 
 logger = logging.getLogger(__name__)
 
@@ -50,8 +49,8 @@ def predict_dataframe(
     warn_of_retries(session.conf.get("spark.master", ""))
     reader = Reader(model, num_threads=num_threads or int(session.conf.get("spark.task.cpus", "1")), **settings)
     output = reader.schema(types.to_arrow_schema(dataframe.schema))
-    added = {field.name: types.from_arrow_type(field.type) for field in output if field.name in (ENTITIES, ERROR)}
-    kept = [field for field in dataframe.schema.fields if field.name not in added]
+    added = {field.name: types.from_arrow_type(field.type) for field in output if field.name in reader.added_columns}
+    kept = [field for field in dataframe.schema.fields if field.name in output.names and field.name not in added]
     schema = type(dataframe.schema)(kept)
     for name, type_ in added.items():
         schema.add(name, type_)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from span_marker.prediction.readings import ENTITIES, ERROR
+from span_marker.data.row_relations import RELATIONS
+from span_marker.prediction.readings import ADDED, ENTITIES, ERROR
 
 DEFAULT_COLUMNS = ("text", "tokens")
 """Columns that are read if none is named."""
@@ -79,25 +80,71 @@ def find_column(schema: Any, name: str | None = None, argument: str = "text_colu
     return column
 
 
-def output_schema(schema: Any, column: str, with_labels: bool, with_origins: bool, with_errors: bool) -> Any:
+class AddedColumns(NamedTuple):
+    """Which columns predictions add, and what they hold.
+
+    Attributes:
+        with_labels: Whether entities and relations have ``labels``, as with ``top_k``.
+        with_origins: Whether entities have ``origin`` and ``conflict``, as with ``propagate`` and with rules.
+        with_relations: Whether there is a column ``relations``.
+        with_errors: Whether there is a column ``error``.
+    """
+
+    with_labels: bool
+    with_origins: bool
+    with_relations: bool
+    with_errors: bool
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the columns."""
+        is_added = {ENTITIES: True, RELATIONS: self.with_relations, ERROR: self.with_errors}
+        return [name for name in ADDED if is_added[name]]
+
+    def replace(self, names: Iterable[Any]) -> list[Any]:
+        """Find the columns of a table that these replace.
+
+        Args:
+            names: Names of its columns.
+
+        Returns:
+            Those of the same names; and ``relations`` in any case, which have indices of entities that are replaced.
+        """
+        return [name for name in names if name in self.names or name == RELATIONS]
+
+    def fields(self, are_words: bool) -> list[Any]:
+        """Return the Arrow fields of the columns.
+
+        Args:
+            are_words: Whether entities are those of lists of words, rather than of texts.
+
+        Returns:
+            The fields.
+        """
+        types = {
+            ENTITIES: pa.list_(entity_type(are_words, self.with_labels, self.with_origins)),
+            RELATIONS: pa.list_(relation_type(self.with_labels)),
+            ERROR: pa.string(),
+        }
+        return [pa.field(name, types[name]) for name in self.names]
+
+
+def output_schema(schema: Any, column: str, added: AddedColumns) -> Any:
     """Add the columns of predictions to a schema.
 
     Args:
         schema: The Arrow schema of the input.
         column: The column of the texts.
-        with_labels: Whether entities have ``labels``, as with ``top_k``.
-        with_origins: Whether entities have ``origin`` and ``conflict``, as with ``propagate`` and with rules.
-        with_errors: Whether there is a column `ERROR`.
+        added: The columns to add.
 
     Returns:
-        The schema, with `ENTITIES` and `ERROR` at its end, which replace columns of these names.
+        The schema with these columns at its end, without those that they replace.
     """
     are_words = _is_list(_value_type(schema.field(column).type))
-    added = [pa.field(ENTITIES, pa.list_(entity_type(are_words, with_labels, with_origins)))]
-    if with_errors:
-        added.append(pa.field(ERROR, pa.string()))
-    names = [field.name for field in added]
-    return pa.schema([*(field for field in schema if field.name not in names), *added], schema.metadata)
+    replaced = added.replace(schema.names)
+    return pa.schema(
+        [*(field for field in schema if field.name not in replaced), *added.fields(are_words)], schema.metadata
+    )
 
 
 def entity_type(are_words: bool, with_labels: bool = False, with_origins: bool = False) -> Any:
@@ -120,6 +167,22 @@ def entity_type(are_words: bool, with_labels: bool = False, with_origins: bool =
     if with_origins:
         fields["origin"] = pa.struct({"kind": pa.string(), "rule": pa.string(), "sentence": pa.int64(), **place})
         fields["conflict"] = pa.struct({**scored, "origin": fields["origin"]})
+    return pa.struct(fields)
+
+
+def relation_type(with_labels: bool = False) -> Any:
+    """Return the Arrow type of a relation: a struct with the keys of `span_marker.prediction.relations.Relation`.
+
+    Args:
+        with_labels: Whether relations have ``labels``.
+
+    Returns:
+        The type.
+    """
+    scored = {"label": pa.string(), "score": pa.float64()}
+    fields = {**scored, "head": pa.int64(), "tail": pa.int64()}
+    if with_labels:
+        fields["labels"] = pa.list_(pa.struct(scored))
     return pa.struct(fields)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import fields
 from itertools import chain
 from typing import Any, TypeAlias
 
@@ -138,7 +139,7 @@ def _moved(entity: Entity, by: int) -> Entity:
 
 def _total(parts: Sequence[tuple[int, Coverage]]) -> Coverage:
     """The coverage of a document, from that of its sentences and where they begin."""
-    counts = ("num_words", "num_tokens", "num_windows", "num_candidates", "num_scored", "num_dropped")
+    counts = [field.name for field in fields(Coverage) if field.name != "cut_words"]
     totals = {name: sum(getattr(coverage, name) for _, coverage in parts) for name in counts}
     cut_words = [(start + first, start + last) for start, coverage in parts for first, last in coverage.cut_words]
     return Coverage(**totals, cut_words=cut_words)

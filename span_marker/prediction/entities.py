@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypedDict
 
@@ -79,6 +80,21 @@ class Entity(_ScoredText, total=False):
     conflict: Conflict
 
 
+def top_labels(labels: Sequence[str], scores: Sequence[float], top_k: int) -> list[LabelScore]:
+    """List the most probable labels, as ``top_k`` asks for.
+
+    Args:
+        labels: All labels.
+        scores: Their probabilities.
+        top_k: Number of labels to list.
+
+    Returns:
+        The labels, most probable first; all of them if there are fewer.
+    """
+    best = sorted(zip(labels, scores, strict=True), key=lambda pair: -pair[1])[:top_k]
+    return [{"label": label, "score": score} for label, score in best]
+
+
 @dataclass(frozen=True)
 class Coverage:
     """How much of a text was read, and in how many windows.
@@ -93,6 +109,9 @@ class Coverage:
         num_dropped: Number of these candidates that the candidate filter dropped.
         cut_words: Words with more tokens than a window, of which only the first tokens were read: first character and
             character after the last of each, or the same in words if the input was words.
+        num_separate_pairs: Number of pairs of entities that may have a relation, but are not together in any window.
+        num_dropped_pairs: Number of pairs beyond the limit of pairs per text or window. Neither these nor separate
+            pairs are scored; both are 0 unless relations are looked for.
     """
 
     num_words: int
@@ -102,8 +121,11 @@ class Coverage:
     num_scored: int
     num_dropped: int
     cut_words: list[tuple[int, int]]
+    num_separate_pairs: int = 0
+    num_dropped_pairs: int = 0
 
     @property
     def is_complete(self) -> bool:
-        """Whether every candidate was scored and every token read."""
-        return self.num_scored == self.num_candidates and not self.cut_words
+        """Whether every candidate was scored and every token read; and with relations, every pair of entities."""
+        num_left_out = self.num_separate_pairs + self.num_dropped_pairs
+        return self.num_scored == self.num_candidates and not self.cut_words and not num_left_out

@@ -6,19 +6,11 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from span_marker.prediction.readings import (
-    ENTITIES,
-    ERROR,
-    OnError,
-    check_row_options,
-    read_contents,
-    reading_columns,
-)
+from span_marker.prediction.options import PredictOptions, finds_relations
+from span_marker.prediction.readings import OnError, check_row_options, read_contents, reading_columns
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
-
-    from span_marker.prediction.options import PredictOptions
 
 Table = TypeVar("Table")
 
@@ -52,9 +44,11 @@ class TableMixin:
             **options: Options of `predict`.
 
         Returns:
-            A table of the same kind, with the columns ``entities``, lists of structs with the keys of `Entity`, and
-            ``error``, if it was asked for, at its end. They replace columns of these names. Their Arrow types do not
-            depend on the rows. In pandas, they are Arrow columns, too (``pandas.ArrowDtype``).
+            A table of the same kind, with the columns ``entities``, lists of structs with the keys of `Entity`;
+            ``relations``, lists of structs with the keys of `Relation`, if they are looked for; and ``error``, if it
+            was asked for, at its end. They replace columns of these names, and ``relations`` of the table are left out
+            in any case, since they refer to its own entities. Their Arrow types do not depend on the rows. In pandas, they
+            are Arrow columns, too (``pandas.ArrowDtype``).
 
         Raises:
             TypeError: If ``table`` is none of these, the column has another type, ``predict`` has no such option, or a
@@ -70,29 +64,35 @@ class TableMixin:
 def _predict_table(model: Any, table: Any, column: str | None, on_error: OnError, options: Mapping[str, Any]) -> Any:
     import pyarrow as pa  # takes long
 
-    from span_marker.prediction.arrow import add_columns, find_column, output_schema, pick_column
+    from span_marker.prediction.arrow import AddedColumns, add_columns, find_column, output_schema, pick_column
+
+    added = AddedColumns(
+        with_labels=bool(options.get("top_k")),
+        with_origins=bool(options.get("propagate")) or model.rules is not None,
+        with_relations=finds_relations(model, options.get("relations")),
+        with_errors=on_error == "column",
+    )
 
     def add_entities(table: Any, column: str | None) -> Any:
         name = find_column(table.schema, column, "column")
         readings = read_contents(model, table.column(name).to_pylist(), on_error, options)
-        with_origins = bool(options.get("propagate")) or model.rules is not None
-        schema = output_schema(table.schema, name, bool(options.get("top_k")), with_origins, on_error == "column")
-        return add_columns(table, schema, reading_columns(readings))
+        schema = output_schema(table.schema, name, added)
+        return add_columns(table, schema, reading_columns(readings, added.names))
 
     if isinstance(table, (pa.Table, pa.RecordBatch)):
         return add_entities(table, column)
-    added = [ENTITIES] if on_error == "raise" else [ENTITIES, ERROR]
     if _is_frame(table, "pandas"):
         pandas = sys.modules["pandas"]
         name = pick_column(list(table.columns), column, "column")
         found = add_entities(_as_arrow(table[name], str(name)), str(name))
-        arrays = {key: pandas.arrays.ArrowExtensionArray(found.column(key)) for key in added}
-        kept = table.drop(columns=[key for key in added if key in table.columns])
+        arrays = {key: pandas.arrays.ArrowExtensionArray(found.column(key)) for key in added.names}
+        kept = table.drop(columns=added.replace(table.columns))
         return kept.assign(**{key: pandas.Series(array, index=table.index) for key, array in arrays.items()})
     if _is_frame(table, "polars"):
         name = pick_column(table.columns, column, "column")
         found = add_entities(table.select(name).to_arrow(), name)
-        return table.drop(added, strict=False).hstack(sys.modules["polars"].from_arrow(found.select(added)))
+        kept = table.drop(added.replace(table.columns))
+        return kept.hstack(sys.modules["polars"].from_arrow(found.select(added.names)))
     advice = ADVICE.get(type(table).__module__.partition(".")[0], "pass texts to predict, and files to predict_files")
     raise TypeError(
         "table must be a DataFrame of pandas or Polars, an Arrow table or a record batch, not "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -10,13 +9,13 @@ from span_marker.core.decoding import Decoding
 from span_marker.core.offsets import OffsetUnit
 from span_marker.data.in_memory import table_as_dataset
 from span_marker.prediction import explanation, predictor
-from span_marker.prediction.documents import Splitter, sentence_splitter
+from span_marker.prediction.documents import Splitter
 from span_marker.prediction.entities import Coverage, Entity
 from span_marker.prediction.explanation import Explanation
 from span_marker.prediction.frames import TableMixin
-from span_marker.prediction.options import PredictOptions
-from span_marker.prediction.propagation import Propagation, read_propagate
-from span_marker.prediction.relations import RelationReader, as_columns
+from span_marker.prediction.options import EntityOptions, make_predictor
+from span_marker.prediction.propagation import Propagation
+from span_marker.prediction.relations import replace_annotation
 from span_marker.preprocessing.inputs import Inputs, Words, read_inputs, read_rows, take_columns
 from span_marker.preprocessing.preprocessor import Preprocessor
 from span_marker.rules import Rules
@@ -37,6 +36,7 @@ class PredictionMixin(TableMixin):
         config: Any
         score: Any
         score_pairs: Any
+        check_relations_possible: Any
         uses_filter: Any
         rules: Rules | None
 
@@ -55,7 +55,7 @@ class PredictionMixin(TableMixin):
         *,
         is_split_into_words: Literal[False] | None = ...,
         return_coverage: Literal[False] = ...,
-        **options: Unpack[PredictOptions],
+        **options: Unpack[EntityOptions],
     ) -> list[Entity]: ...
 
     @overload
@@ -65,7 +65,7 @@ class PredictionMixin(TableMixin):
         *,
         is_split_into_words: Literal[False] | None = ...,
         return_coverage: Literal[True],
-        **options: Unpack[PredictOptions],
+        **options: Unpack[EntityOptions],
     ) -> tuple[list[Entity], Coverage]: ...
 
     @overload
@@ -75,7 +75,7 @@ class PredictionMixin(TableMixin):
         *,
         is_split_into_words: Literal[True],
         return_coverage: Literal[False] = ...,
-        **options: Unpack[PredictOptions],
+        **options: Unpack[EntityOptions],
     ) -> list[Entity]: ...
 
     @overload
@@ -85,7 +85,7 @@ class PredictionMixin(TableMixin):
         *,
         is_split_into_words: Literal[True],
         return_coverage: Literal[True],
-        **options: Unpack[PredictOptions],
+        **options: Unpack[EntityOptions],
     ) -> tuple[list[Entity], Coverage]: ...
 
     @overload
@@ -95,7 +95,7 @@ class PredictionMixin(TableMixin):
         *,
         is_split_into_words: Literal[False],
         return_coverage: Literal[False] = ...,
-        **options: Unpack[PredictOptions],
+        **options: Unpack[EntityOptions],
     ) -> list[list[Entity]]: ...
 
     @overload
@@ -105,7 +105,7 @@ class PredictionMixin(TableMixin):
         *,
         is_split_into_words: Literal[False],
         return_coverage: Literal[True],
-        **options: Unpack[PredictOptions],
+        **options: Unpack[EntityOptions],
     ) -> tuple[list[list[Entity]], list[Coverage]]: ...
 
     @overload
@@ -115,7 +115,7 @@ class PredictionMixin(TableMixin):
         *,
         is_split_into_words: None = ...,
         return_coverage: Literal[False] = ...,
-        **options: Unpack[PredictOptions],
+        **options: Unpack[EntityOptions],
     ) -> list[Entity] | list[list[Entity]]: ...
 
     @overload
@@ -125,7 +125,7 @@ class PredictionMixin(TableMixin):
         *,
         is_split_into_words: None = ...,
         return_coverage: Literal[True],
-        **options: Unpack[PredictOptions],
+        **options: Unpack[EntityOptions],
     ) -> tuple[list[Entity], Coverage] | tuple[list[list[Entity]], list[Coverage]]: ...
 
     @overload
@@ -136,7 +136,7 @@ class PredictionMixin(TableMixin):
         is_split_into_words: bool | None = ...,
         return_coverage: Literal[False] = ...,
         keep_columns: Sequence[str],
-        **options: Unpack[PredictOptions],
+        **options: Unpack[EntityOptions],
     ) -> list[dict[str, Any]]: ...
 
     @overload
@@ -147,7 +147,7 @@ class PredictionMixin(TableMixin):
         is_split_into_words: bool | None = ...,
         return_coverage: Literal[True],
         keep_columns: Sequence[str],
-        **options: Unpack[PredictOptions],
+        **options: Unpack[EntityOptions],
     ) -> tuple[list[dict[str, Any]], list[Coverage]]: ...
 
     @overload
@@ -157,7 +157,7 @@ class PredictionMixin(TableMixin):
         *,
         is_split_into_words: bool | None = ...,
         return_coverage: Literal[False] = ...,
-        **options: Unpack[PredictOptions],
+        **options: Unpack[EntityOptions],
     ) -> list[list[Entity]]: ...
 
     @overload
@@ -167,13 +167,13 @@ class PredictionMixin(TableMixin):
         *,
         is_split_into_words: bool | None = ...,
         return_coverage: Literal[True],
-        **options: Unpack[PredictOptions],
+        **options: Unpack[EntityOptions],
     ) -> tuple[list[list[Entity]], list[Coverage]]: ...
 
     @overload
-    def predict(self, inputs: Inputs, *, relations: Literal[True], **options: Any) -> Any: ...
+    def predict(self, inputs: Inputs, *, relations: bool | None, **options: Any) -> Any: ...
 
-    def predict(  # type: ignore[misc]  # with relations=True, it takes the same options
+    def predict(  # type: ignore[misc]  # with relations, it takes the same options
         self,
         inputs: Inputs,
         batch_size: int = 32,
@@ -189,7 +189,8 @@ class PredictionMixin(TableMixin):
         propagate: bool | Propagation = False,
         return_coverage: bool = False,
         keep_columns: Sequence[str] | None = None,
-        relations: bool = False,
+        relations: bool | None = None,
+        relation_threshold: float | dict[str, float] | None = None,
     ) -> Any:
         """Find the entities in text.
 
@@ -213,7 +214,8 @@ class PredictionMixin(TableMixin):
             decoding: ``"flat"``, ``"flat-optimal"``, ``"nested"`` or ``"overlapping"``, see
                 `span_marker.core.decoding`. Defaults to that of the configuration.
             top_k: Number of labels to return for each entity, most probable first and including ``O``: a list
-                ``labels`` of dicts with ``label`` and ``score``, with all labels if there are fewer. None for no list.
+                ``labels`` of dicts with ``label`` and ``score``, with all labels if there are fewer. Relations have
+                such a list, too, including ``no relation``. None for no list.
             exact: Whether to score all candidates, rather than those that the candidate filter keeps. Defaults to
                 ``config.exact``.
             split_sentences: Whether each text is a document, to be read sentence by sentence: True for spaCy's
@@ -230,16 +232,22 @@ class PredictionMixin(TableMixin):
                 mentions contradict has a ``conflict``.
             return_coverage: Whether to also return what was read in windows, cut or dropped.
             keep_columns: Columns of a `Dataset` or DataFrame to return, such as its IDs. Each sentence then yields a
-                dict with these columns and ``entities``, as ``write_jsonl`` and the other writers take them.
-            relations: Whether to find relations, too, if the model has them. Each sentence then yields a dict with
-                ``entities`` and ``relations``: dicts with ``label``, ``score``, ``head`` and ``tail``, indices of the
-                entities. Of a sentence with more than 45 entities, the nearest pairs are looked at.
+                dict with these columns and ``entities``, and ``relations`` if they are looked for, as ``write_jsonl``
+                and the other writers take them.
+            relations: Whether to find relations between the entities of the model, too. Each sentence then yields a
+                dict with ``entities`` and ``relations``: dicts with ``label``, ``score``, ``head`` and ``tail``,
+                indices of the entities. At most 2,048 pairs per sentence or window are scored, all those of 45 entities: the
+                nearest. Defaults to whether the model has relations.
+            relation_threshold: The least probability of a relation, or a dict with those of some labels. A pair then
+                has the most probable label among those at or above their thresholds. By default, and for labels without
+                a threshold, it has its most probable class, which may be none.
 
         Returns:
             The entities of one sentence in order of their words, or a list of such lists, in the order of ``inputs``.
             An entity is a dict with ``span``, ``label`` and ``score``, and with ``char_start_index`` and
             ``char_end_index`` for strings, or ``word_start_index`` and ``word_end_index`` for words; ends are
-            exclusive. With ``return_coverage``, also one `Coverage` per sentence.
+            exclusive. With relations, a dict in place of each list. With ``return_coverage``, also one `Coverage` per
+            sentence.
 
         Raises:
             ImportError: If ``split_sentences=True``, but spaCy is not installed; or ``propagate``, but not
@@ -252,9 +260,8 @@ class PredictionMixin(TableMixin):
         """
         inputs = table_as_dataset(inputs, "input")
         kept = None if keep_columns is None else take_columns(inputs, keep_columns)
-        reader = self._predictor(
-            batch_size, threshold, decoding, top_k, exact, split_sentences, offsets, propagate, relations
-        )
+        options = (threshold, decoding, top_k, exact, split_sentences, offsets, propagate)
+        reader = make_predictor(self, batch_size, *options, relations, relation_threshold)
         are_words = _are_words(is_split_into_words, reader)
         sentences, is_single = read_inputs(inputs, are_words)
         if reader.splitter is not None and sentences.document_ids is not None:
@@ -264,7 +271,7 @@ class PredictionMixin(TableMixin):
             )
         found, coverages = predictor.predict(sentences, reader, show_progress_bar)
         if kept is not None:
-            found = [{**row, **as_columns(sentence)} for row, sentence in zip(kept, found, strict=True)]
+            found = [replace_annotation(*row) for row in zip(kept, found, strict=True)]
         if is_single:
             return (found[0], coverages[0]) if return_coverage else found[0]
         return (found, coverages) if return_coverage else found
@@ -283,7 +290,8 @@ class PredictionMixin(TableMixin):
         split_sentences: bool | Splitter = False,
         offsets: OffsetUnit = "codepoint",
         propagate: bool | Propagation = False,
-        relations: bool = False,
+        relations: bool | None = None,
+        relation_threshold: float | dict[str, float] | None = None,
     ) -> Iterator[list[Entity] | dict[str, Any]]:
         """Find the entities in a stream of sentences, in order, with a few thousand sentences in memory at a time.
 
@@ -302,9 +310,11 @@ class PredictionMixin(TableMixin):
             offsets: See `predict`.
             propagate: See `predict`; each item is a document of its own.
             relations: See `predict`.
+            relation_threshold: See `predict`.
 
         Returns:
-            An iterator over what `predict` finds in each sentence; for dicts, over the dicts with ``entities`` added.
+            An iterator over what `predict` finds in each sentence; for dicts, over the dicts with ``entities`` added, and
+            ``relations`` if they are looked for. Those of the dict itself are left out.
 
         Raises:
             TypeError: If ``inputs`` is a single sentence or has no order, or an item is none of the supported types.
@@ -313,9 +323,8 @@ class PredictionMixin(TableMixin):
                 `predict`.
         """
         rows = read_rows(inputs)
-        reader = self._predictor(
-            batch_size, threshold, decoding, top_k, exact, split_sentences, offsets, propagate, relations
-        )
+        options = (threshold, decoding, top_k, exact, split_sentences, offsets, propagate)
+        reader = make_predictor(self, batch_size, *options, relations, relation_threshold)
         return predictor.predict_stream(rows, reader, show_progress_bar, _are_words(is_split_into_words, reader))
 
     def explain(
@@ -349,40 +358,8 @@ class PredictionMixin(TableMixin):
         sentences, is_single = read_inputs(text, None if isinstance(text, str) else True)
         if not is_single:
             raise TypeError("explain takes one text or one list of words: pass one of your inputs")
-        reader = self._predictor(batch_size=32, threshold=threshold, decoding=decoding, exact=exact)
+        reader = make_predictor(self, 32, threshold, decoding, exact=exact, relations=False)
         return explanation.explain(self, sentences, span, reader)
-
-    def _predictor(
-        self,
-        batch_size: int,
-        threshold: float | dict[str, float] | None = None,
-        decoding: Decoding | None = None,
-        top_k: int | None = None,
-        exact: bool | None = None,
-        split_sentences: bool | Splitter = False,
-        offsets: OffsetUnit = "codepoint",
-        propagate: bool | Propagation = False,
-        relations: bool = False,
-    ) -> predictor.Predictor:
-        uses_filter = self.uses_filter(exact)
-        decoder = self.config.decoder(threshold, decoding, keeps_all_scores=top_k is not None)
-        relation_reader = None
-        if relations:
-            rules = self.config.relation_rules  # refuses models without relations
-            relation_reader = RelationReader(functools.partial(self.score_pairs, exact=not uses_filter), decoder, rules)
-        return predictor.Predictor(
-            functools.partial(self.score, exact=not uses_filter),
-            self.preprocessor,
-            decoder,
-            batch_size,
-            top_k,
-            self.candidates_kept if uses_filter else 1.0,
-            sentence_splitter(split_sentences),
-            offsets,
-            self.rules,
-            read_propagate(propagate),
-            relation_reader,
-        )
 
 
 def _are_words(is_split_into_words: bool | None, reader: predictor.Predictor) -> bool | None:

@@ -1,18 +1,19 @@
-"""The options of ``predict`` that every way of predicting takes."""
+"""The options of ``predict`` that every way of predicting takes, and what they make of a model."""
 
 from __future__ import annotations
 
-from typing import TypedDict
+import functools
+from typing import Any, Literal, TypedDict
 
-from span_marker.core.decoding import Decoding
+from span_marker.core.decoding import Decoder, Decoding
 from span_marker.core.offsets import OffsetUnit
-from span_marker.prediction.documents import Splitter
-from span_marker.prediction.propagation import Propagation
+from span_marker.prediction.documents import Splitter, sentence_splitter
+from span_marker.prediction.predictor import Predictor
+from span_marker.prediction.propagation import Propagation, read_propagate
+from span_marker.prediction.relations import RelationReader
 
 
-class PredictOptions(TypedDict, total=False):
-    """Options of `SpanMarkerModel.predict` that do not change the type of the result."""
-
+class _Options(TypedDict, total=False):
     batch_size: int
     show_progress_bar: bool
     threshold: float | dict[str, float] | None
@@ -22,3 +23,129 @@ class PredictOptions(TypedDict, total=False):
     split_sentences: bool | Splitter
     offsets: OffsetUnit
     propagate: bool | Propagation
+    relation_threshold: float | dict[str, float] | None
+
+
+class EntityOptions(_Options, total=False):
+    """Options of `SpanMarkerModel.predict` with which it returns entities alone, for models without relations."""
+
+    relations: Literal[False] | None
+
+
+class PredictOptions(_Options, total=False):
+    """Options of `SpanMarkerModel.predict` that do not change what the result has besides entities and relations."""
+
+    relations: bool | None
+
+
+def make_predictor(
+    model: Any,
+    batch_size: int,
+    threshold: float | dict[str, float] | None = None,
+    decoding: Decoding | None = None,
+    top_k: int | None = None,
+    exact: bool | None = None,
+    split_sentences: bool | Splitter = False,
+    offsets: OffsetUnit = "codepoint",
+    propagate: bool | Propagation = False,
+    relations: bool | None = None,
+    relation_threshold: float | dict[str, float] | None = None,
+) -> Predictor:
+    """Make what reads sentences with a model. The options are those of `SpanMarkerModel.predict`, which says more.
+
+    Args:
+        model: A class that `span_marker.prediction.mixin.PredictionMixin` is mixed into.
+        batch_size: The largest number of sentences in a batch.
+        threshold: The least probability of an entity, or those of some labels.
+        decoding: How overlaps are resolved.
+        top_k: Number of labels to return for each entity and relation.
+        exact: Whether to score all candidates.
+        split_sentences: Whether each text is a document, to be read sentence by sentence, or what splits it.
+        offsets: What indices into texts count.
+        propagate: Whether names are found at all their mentions.
+        relations: Whether to find relations, too; None if the model has them.
+        relation_threshold: The least probability of a relation, or those of some labels.
+
+    Returns:
+        The predictor.
+
+    Raises:
+        ImportError: If an optional package is missing.
+        TypeError: If an option has the wrong type.
+        ValueError: If the value of an option is wrong, or relations are asked for that the model does not have.
+    """
+    uses_filter = model.uses_filter(exact)
+    decoder = model.config.decoder(threshold, decoding, keeps_all_scores=top_k is not None)
+    return Predictor(
+        functools.partial(model.score, exact=not uses_filter),
+        model.preprocessor,
+        decoder,
+        batch_size,
+        top_k,
+        model.candidates_kept if uses_filter else 1.0,
+        sentence_splitter(split_sentences),
+        offsets,
+        model.rules,
+        read_propagate(propagate),
+        _relation_reader(model, decoder, not uses_filter, relations, relation_threshold),
+    )
+
+
+def check_relations(model: Any, relations: bool | None, threshold: float | dict[str, float] | None = None) -> bool:
+    """Check the arguments ``relations`` and ``relation_threshold``.
+
+    Args:
+        model: A model.
+        relations: See `make_predictor`.
+        threshold: The argument ``relation_threshold``.
+
+    Returns:
+        Whether to find relations.
+
+    Raises:
+        TypeError: If a value has the wrong type.
+        ValueError: If relations are asked for that the model does not have, or cannot find on its engine; or the
+            threshold is wrong, or there is one although no relations are looked for.
+    """
+    if finds_relations(model, relations):
+        _ = model.config.relation_rules  # refuses models without relations
+        model.check_relations_possible()
+        model.config.relation_thresholds(threshold)
+        return True
+    if threshold is not None:
+        reason = "the model has none" if relations is None else "relations=False"
+        raise ValueError(f"relation_threshold={threshold!r}, but no relations are looked for ({reason}): leave it out")
+    return False
+
+
+def finds_relations(model: Any, relations: bool | None) -> bool:
+    """Read the argument ``relations``.
+
+    Args:
+        model: A model.
+        relations: Whether to find relations; None if the model has them.
+
+    Returns:
+        Whether to find relations.
+
+    Raises:
+        TypeError: If the value is none of these.
+    """
+    if relations is not None and not isinstance(relations, bool):
+        raise TypeError(f"relations={relations!r} must be True, False, or None for True if the model has relations")
+    return model.config.relation_labels is not None if relations is None else relations
+
+
+def _relation_reader(
+    model: Any,
+    decoder: Decoder,
+    exact: bool,
+    relations: bool | None,
+    threshold: float | dict[str, float] | None,
+) -> RelationReader | None:
+    if not check_relations(model, relations, threshold):
+        return None
+    score_pairs = functools.partial(model.score_pairs, exact=exact)
+    return RelationReader(
+        score_pairs, decoder, model.config.relation_rules, model.config.relation_thresholds(threshold)
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any, TypeVar
@@ -15,15 +15,25 @@ from span_marker.core.arrays import Array
 from span_marker.core.checks import check_limit
 from span_marker.core.decoding import Decoder, ScoredSpan, ScoredSpans
 from span_marker.core.offsets import OffsetUnit, check_offset_unit
-from span_marker.core.relations import ScoredRelation
+from span_marker.core.relations import MAX_PAIRS, ScoredRelation
 from span_marker.core.spans import num_candidates
-from span_marker.data.rows import check_text, check_words
 from span_marker.prediction.documents import Splitter, count_in, join_documents, split_documents
-from span_marker.prediction.entities import Coverage, Entity
+from span_marker.prediction.entities import Coverage, Entity, top_labels
 from span_marker.prediction.propagation import Propagation, propagate_names
-from span_marker.prediction.relations import Relation, RelationReader, as_columns, as_dicts, follow, join_relations
+from span_marker.prediction.relations import (
+    PieceRelations,
+    Relation,
+    RelationReader,
+    WindowTask,
+    as_dicts,
+    follow,
+    join_relations,
+    replace_annotation,
+    window_features,
+)
 from span_marker.preprocessing.batching import MemoryBudget, run_in_batches
-from span_marker.preprocessing.inputs import Sentences, check_spaces, warn_of_context
+from span_marker.preprocessing.inputs import Sentences, sentence_of, warn_of_context
+from span_marker.preprocessing.pieces import Piece
 from span_marker.preprocessing.preprocessor import Preprocessor
 from span_marker.preprocessing.tokenizer import EncodedSentence
 from span_marker.rules import Rules
@@ -41,6 +51,36 @@ BLOCK_LENGTH = 2_000_000
 
 Score = Callable[[dict[str, Array]], tuple[Any, Any]]
 """Scores the candidates of a batch of arrays, see `span_marker.modeling.SpanMarkerModel.score`: arrays, or tensors."""
+
+
+@dataclass
+class _Found:
+    """What was found in a sentence, in the pieces that were read so far."""
+
+    pieces: list[Piece] = field(default_factory=list)
+    proposals: list[ScoredSpan] = field(default_factory=list)
+    entities: list[tuple[ScoredSpan, Entity]] = field(default_factory=list)
+    relations: list[ScoredRelation] = field(default_factory=list)
+    num_scored: int = 0
+    num_kept: int = 0
+    num_separate_pairs: int = 0
+    num_dropped_pairs: int = 0
+
+    def add(
+        self,
+        piece: Piece,
+        num_scored: int,
+        num_kept: int,
+        proposals: list[ScoredSpan],
+        relations: PieceRelations,
+    ) -> None:
+        """Add what was found in a piece."""
+        self.pieces.append(piece)
+        self.proposals += proposals
+        self.num_scored += num_scored
+        self.num_kept += num_kept
+        self.relations += relations.relations
+        self.num_dropped_pairs += relations.num_dropped
 
 
 @dataclass
@@ -77,8 +117,11 @@ class Predictor:
     propagation: Propagation | None = None
     relations: RelationReader | None = None
     _memory_budget: MemoryBudget = field(default_factory=MemoryBudget, init=False)
-    _num_incomplete: int = field(default=0, init=False)
     _num_read: int = field(default=0, init=False)
+    _num_incomplete: int = field(default=0, init=False)
+    _num_cut: int = field(default=0, init=False)
+    _num_separate_pairs: int = field(default=0, init=False)
+    _num_dropped_pairs: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         check_limit("batch_size", self.batch_size, at_least=1)
@@ -135,61 +178,108 @@ class Predictor:
         pieces = self.preprocessor.pieces(sentences, encodings)
         if progress.total is not None:
             progress.total += len(pieces) - len(encodings)
-        proposals: list[list[ScoredSpan]] = [[] for _ in encodings]
-        scored_relations: list[list[ScoredRelation]] = [[] for _ in encodings]
-        num_scored, num_kept, num_windows = ([0] * len(encodings) for _ in range(3))
-        cut_words: list[list[int]] = [[] for _ in encodings]
+        found = [_Found() for _ in encodings]
         features = [piece.features() for piece in pieces]
-        score: Callable[[dict[str, Array]], Any] = self.score if self.relations is None else self.relations
-        for indices, batch, (logits, kept_spans, *found) in run_in_batches(
-            score, features, self._collator, self.batch_size, self.candidates_kept, self._memory_budget
+        for indices, batch, (scored, *columns) in run_in_batches(
+            self._read_batch, features, self._collator, self.batch_size, self.candidates_kept, self._memory_budget
         ):
-            for of_pieces in found:
-                for index, between in zip(indices, of_pieces, strict=True):
-                    scored_relations[pieces[index].row] += between
-            scored = ScoredSpans.from_batch(batch, logits, kept_spans)
             counts = (batch["span_counts"].tolist(), scored.span_counts.tolist())
-            for index, spans, count, kept in zip(indices, self.decoder.propose(*scored), *counts, strict=True):
-                piece = pieces[index]
-                proposals[piece.row] += spans
-                num_scored[piece.row] += count
-                num_kept[piece.row] += kept
-                num_windows[piece.row] += 1
-                if piece.tokens.num_cut_tokens:
-                    cut_words[piece.row].append(piece.first_word + piece.tokens.num_words - 1)
+            for index, *values in zip(indices, *counts, *columns, strict=True):
+                found[pieces[index].row].add(pieces[index], *values)
             progress.update(len(indices))
-        entities, coverages, relations = [], [], []
-        for row, (item, sentence) in enumerate(zip(sentences.items, encodings, strict=True)):
-            selected = [(span, self._as_dict(span, item, sentence)) for span in self.decoder.select(proposals[row])]
-            selected = [(span, entity) for span, entity in selected if entity["span"]]  # white space is no entity
-            entities.append([entity for _, entity in selected])
-            spans = [span for span, _ in selected]
-            relations.append(as_dicts(scored_relations[row], spans, self._relation_labels))
-            coverage = Coverage(
-                num_words=sentence.num_words,
-                num_tokens=len(sentence.input_ids),
-                num_windows=num_windows[row],
-                num_candidates=num_candidates(sentence.num_words, self._collator.entity_max_length),
-                num_scored=num_scored[row],
-                num_dropped=num_scored[row] - num_kept[row],
-                cut_words=[place(word, word + 1, item, sentence) for word in sorted(cut_words[row])],
-            )
-            coverages.append(coverage)
-            self._num_incomplete += not coverage.is_complete
+        for item, sentence, row in zip(sentences.items, encodings, found, strict=True):
+            spans = self.decoder.select(row.proposals)
+            pairs = [(span, self._as_dict(span, item, sentence)) for span in spans]
+            row.entities = [pair for pair in pairs if pair[1]["span"]]  # white space is no entity
+        if self.relations is not None:
+            self._read_windows(self.relations, found)
+        coverages = list(map(self._coverage, sentences.items, encodings, found))
         self._num_read += len(encodings)
-        return entities, coverages, relations
+        relations = [
+            as_dicts(row.relations, [span for span, _ in row.entities], self._relation_labels, self.top_k)
+            for row in found
+        ]
+        return [[entity for _, entity in row.entities] for row in found], coverages, relations
+
+    def _read_batch(self, batch: dict[str, Array]) -> tuple[ScoredSpans, list[list[ScoredSpan]], list[PieceRelations]]:
+        """The candidates of a batch that got markers, and the proposals and relations of each piece."""
+        if self.relations is not None:
+            return self.relations(batch)
+        scored = ScoredSpans.from_batch(batch, *self.score(batch))
+        return scored, self.decoder.propose(*scored), [PieceRelations([])] * len(scored.span_counts)
+
+    def _read_windows(self, reader: RelationReader, found: Sequence[_Found]) -> None:
+        """Find the relations of sentences that have windows, whose entities are known by now."""
+        tasks: list[WindowTask] = []
+        rows: list[_Found] = []  # of each task
+        for row in found:
+            if len(row.pieces) > 1:
+                entities = [span for span, _ in row.entities]
+                windows = sorted(row.pieces, key=lambda piece: piece.first_word)
+                new, row.num_dropped_pairs, row.num_separate_pairs = reader.window_tasks(entities, windows)
+                tasks += new
+                rows += [row] * len(new)
+
+        def read(batch: dict[str, Array]) -> list[list[ScoredRelation]]:
+            return reader.read_windows(batch, [tasks[number] for number in batch["rows"].tolist()])
+
+        for numbers, _, relations in run_in_batches(
+            read, window_features(tasks), self._collator, self.batch_size, 0.0, self._memory_budget
+        ):
+            for number, between in zip(numbers, relations, strict=True):
+                rows[number].relations += between
+
+    def _coverage(self, item: Any, sentence: EncodedSentence, found: _Found) -> Coverage:
+        """Say how much of a sentence was read, and count it."""
+        cut_words = [
+            piece.first_word + piece.tokens.num_words - 1 for piece in found.pieces if piece.tokens.num_cut_tokens
+        ]
+        coverage = Coverage(
+            num_words=sentence.num_words,
+            num_tokens=len(sentence.input_ids),
+            num_windows=len(found.pieces),
+            num_candidates=num_candidates(sentence.num_words, self._collator.entity_max_length),
+            num_scored=found.num_scored,
+            num_dropped=found.num_scored - found.num_kept,
+            cut_words=[place(word, word + 1, item, sentence) for word in sorted(cut_words)],
+            num_separate_pairs=found.num_separate_pairs,
+            num_dropped_pairs=found.num_dropped_pairs,
+        )
+        self._num_incomplete += not coverage.is_complete
+        self._num_cut += bool(cut_words) or coverage.num_scored < coverage.num_candidates
+        self._num_separate_pairs += coverage.num_separate_pairs
+        self._num_dropped_pairs += coverage.num_dropped_pairs
+        return coverage
 
     def warn(self) -> None:
         """Log a warning if sentences could not be read in full."""
-        if self._num_incomplete:
-            logger.warning(
-                "%d of %d sentences were not read in full, since words or candidates do not fit into a window of %d "
-                "tokens: return_coverage=True tells which. Load the model with a larger model_max_length if its "
-                "encoder supports it.",
-                self._num_incomplete,
-                self._num_read,
-                self.preprocessor.max_tokens,
+        if not self._num_incomplete:
+            return
+        reasons, advice = [], []
+        if self._num_cut or self._num_separate_pairs:
+            advice.append("Load the model with a larger model_max_length if its encoder supports it.")
+        if self._num_cut:
+            reasons.append(f"words or candidates do not fit into a window of {self.preprocessor.max_tokens} tokens")
+        if self._num_separate_pairs:
+            reasons.append(
+                f"pairs of entities are not together in any window of {self.preprocessor.max_tokens} tokens "
+                f"({self._num_separate_pairs:,})"
             )
+        if self._num_dropped_pairs:
+            reasons.append(
+                f"pairs of entities are beyond the nearest {MAX_PAIRS:,} of a window ({self._num_dropped_pairs:,})"
+            )
+            advice.append(
+                "For fewer pairs, pass a higher threshold or split_sentences=True, or restrict model.config."
+                "relation_types."
+            )
+        logger.warning(
+            "%d of %d sentences were not read in full, since %s: return_coverage=True tells which. %s",
+            self._num_incomplete,
+            self._num_read,
+            "; ".join(reasons),
+            " ".join(advice),
+        )
 
     def _as_dict(self, span: ScoredSpan, item: Any, sentence: EncodedSentence) -> Entity:
         labels = self._labels
@@ -201,8 +291,7 @@ class Predictor:
             entity["span"] = list(item[start:end])
             entity["word_start_index"], entity["word_end_index"] = start, end
         if self.top_k:
-            best = sorted(zip(labels, span.all_scores, strict=True), key=lambda pair: -pair[1])[: self.top_k]
-            entity["labels"] = [{"label": label, "score": score} for label, score in best]
+            entity["labels"] = top_labels(labels, span.all_scores, self.top_k)
         return entity
 
 
@@ -268,7 +357,7 @@ def predict_stream(
     try:
         with tqdm(desc="Predicting", disable=not show_progress_bar) as progress:
             pairs = (
-                (item, _sentence_of(item, f"item {index} of the inputs", is_split_into_words))
+                (item, sentence_of(item, f"item {index} of the inputs", is_split_into_words))
                 for index, item in enumerate(items)
             )
             for block in _blocks(([pair], 0 if isinstance(pair[1], Exception) else len(pair[1])) for pair in pairs):
@@ -279,35 +368,12 @@ def predict_stream(
                     sentences = Sentences([good[place][1] for place in places], are_texts=kind is str)
                     results |= zip(places, predictor.read(sentences, progress)[0], strict=True)
                 for place, (item, _) in enumerate(good):
-                    yield {**item, **as_columns(results[place])} if isinstance(item, Mapping) else results[place]
+                    result = results[place]
+                    yield replace_annotation(item, result) if isinstance(item, Mapping) else result
                 if len(good) < len(block):
                     raise block[len(good)][1]
     finally:
         predictor.warn()
-
-
-def _sentence_of(item: Any, location: str, is_split_into_words: bool | None) -> Any:
-    """The sentence of an item, or the error to raise when it is the item's turn."""
-    is_said = is_split_into_words is not None or isinstance(item, Mapping)
-    if isinstance(item, Mapping):
-        columns = [name for name in ("text", "tokens") if name in item]
-        if len(columns) != 1:
-            return ValueError(f"{location} must have either 'text' or 'tokens', but has {list(item)}")
-        name, item, location = columns[0], item[columns[0]], f"{location}: {columns[0]!r}"
-    elif isinstance(item, (str, list, tuple)):
-        name = "text" if isinstance(item, str) else "tokens"
-    else:
-        return TypeError(f"{location} must be a string, a list of words or a dict, not {type(item).__name__}")
-    if is_split_into_words is not None and is_split_into_words != (name == "tokens"):
-        wanted = "a list of words" if is_split_into_words else "a text"
-        return TypeError(f"{location} must be {wanted}, since is_split_into_words={is_split_into_words}")
-    try:
-        (check_text if name == "text" else check_words)(item, location)
-        if name == "tokens" and not is_said:
-            check_spaces(item, location)
-    except (TypeError, ValueError) as error:
-        return error
-    return item
 
 
 def _blocks(groups: Iterable[tuple[list[T], int]]) -> Iterator[list[T]]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
+from span_marker.data.row_relations import RELATIONS
 from span_marker.data.rows import check_text, check_words
 from span_marker.prediction.entities import Coverage
 from span_marker.prediction.options import PredictOptions
+from span_marker.prediction.relations import as_columns, replace_annotation
 
 OnError = Literal["raise", "column"]
 """What happens to rows that cannot be read."""
@@ -18,6 +20,9 @@ ENTITIES = "entities"
 ERROR = "error"
 """The column that says what is wrong with a row, or is null."""
 
+ADDED = (ENTITIES, RELATIONS, ERROR)
+"""The columns that predictions add, or replace."""
+
 
 class Reading(NamedTuple):
     """What was read of a text.
@@ -26,23 +31,47 @@ class Reading(NamedTuple):
         entities: Its entities, as `SpanMarkerModel.predict` returns them.
         error: What is wrong with the text if it could not be read, otherwise None.
         coverage: How much of it was read; None if it could not be read.
+        relations: Its relations; None if they were not looked for, or the text could not be read.
     """
 
     entities: list[Any]
     error: str | None = None
     coverage: Coverage | None = None
+    relations: list[Any] | None = None
+
+    def add_to(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """Add what was read to the row of the text.
+
+        Args:
+            row: The row. Its own ``entities`` and ``relations`` are replaced or left out.
+
+        Returns:
+            The row with ``entities``, with ``relations`` if they were looked for, and with ``error`` if there is one.
+        """
+        return replace_annotation(row, self.columns())
 
     def columns(self) -> dict[str, Any]:
-        """Return what to add to the row of the text: ``entities``, and ``error`` only if there is one."""
-        return {ENTITIES: self.entities} if self.error is None else {ENTITIES: [], ERROR: self.error}
+        """Return what `add_to` adds."""
+        found: dict[str, Any] = {ENTITIES: self.entities, RELATIONS: self.relations, ERROR: self.error}
+        return {name: value for name, value in found.items() if value is not None}
 
 
-def reading_columns(readings: Sequence[Reading]) -> dict[str, list[Any]]:
-    """Return what was read as columns, ``entities`` and ``error``, with a value for each reading."""
-    return {
+def reading_columns(readings: Sequence[Reading], names: Sequence[str]) -> dict[str, list[Any]]:
+    """Return what was read as columns.
+
+    Args:
+        readings: What was read.
+        names: The columns, some of `ADDED`.
+
+    Returns:
+        The columns, with a value for each reading.
+    """
+    columns: dict[str, list[Any]] = {
         ENTITIES: [reading.entities for reading in readings],
+        RELATIONS: [reading.relations or [] for reading in readings],
         ERROR: [reading.error for reading in readings],
     }
+    return {name: columns[name] for name in names}
 
 
 def check_row_options(on_error: str, options: Mapping[str, Any]) -> None:
@@ -100,8 +129,8 @@ def read_contents(
         if indices:
             sentences = [contents[index] for index in indices]
             found = model.predict(sentences, is_split_into_words=are_words, return_coverage=True, **options)
-            for index, entities, coverage in zip(indices, *found, strict=True):
-                readings[index] = Reading(entities, coverage=coverage)
+            for index, result, coverage in zip(indices, *found, strict=True):
+                readings[index] = Reading(coverage=coverage, **as_columns(result))
     return readings
 
 

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 
 from span_marker.core.arrays import Array, Batch, as_array
 from span_marker.core.decoding import Decoder, ScoredSpan, ScoredSpans
-from span_marker.core.relations import RelationRules, ScoredRelation
-from span_marker.core.spans import IntArray
-from span_marker.prediction.entities import Entity
+from span_marker.core.relations import RelationRules, ScoredRelation, nearest
+from span_marker.core.spans import FloatArray, IntArray
+from span_marker.core.window_pairs import pairs_in_windows
+from span_marker.data.row_relations import RELATIONS
+from span_marker.prediction.entities import Entity, LabelScore, top_labels
+from span_marker.preprocessing.pieces import Piece
 
 ScorePairs = Callable[[Batch, Callable[[Any, Any], tuple[IntArray, IntArray]]], tuple[Any, Any, Any]]
 """Scores a batch and pairs of its candidates, see `span_marker.relations.mixin.RelationMixin.score_pairs`."""
 
 
-class Relation(TypedDict):
+class _Relation(TypedDict):
+    label: str
+    score: float
+    head: int
+    tail: int
+
+
+class Relation(_Relation, total=False):
     """A relation, as returned by ``predict``.
 
     Attributes:
@@ -26,55 +36,157 @@ class Relation(TypedDict):
         score: Probability of the label.
         head: Index of the entity that the relation starts from.
         tail: Index of the entity that it leads to.
+        labels: The most probable labels, if ``top_k`` was passed.
     """
 
-    label: str
-    score: float
-    head: int
-    tail: int
+    labels: list[LabelScore]
+
+
+class PieceRelations(NamedTuple):
+    """What was found between the entities of a piece.
+
+    Attributes:
+        relations: The relations.
+        num_dropped: Number of pairs beyond `span_marker.core.relations.MAX_PAIRS`, which were not scored.
+    """
+
+    relations: list[ScoredRelation]
+    num_dropped: int = 0
+
+
+class WindowTask(NamedTuple):
+    """Pairs that are to be scored in a window.
+
+    Attributes:
+        piece: The window.
+        entities: The entities of its sentence.
+        pairs: Indices of head and tail, ``(num_pairs, 2)``.
+    """
+
+    piece: Piece
+    entities: list[ScoredSpan]
+    pairs: IntArray
+
+    def tokens(self) -> IntArray:
+        """First and last token of the heads and the tails in the window, ``(num_pairs, 4)``."""
+        words = _as_array(self.entities)[:, 1:] - self.piece.first_word
+        tokens = self.piece.tokens
+        starts, ends = (np.asarray(words, dtype=np.int64) for words in (tokens.word_starts, tokens.word_ends))
+        inside = np.clip(words, 0, len(starts))  # what lies outside of the window is in no pair
+        firsts, lasts = np.minimum(inside[:, 0], len(starts) - 1), inside[:, 1] - 1
+        return np.stack([starts[firsts], ends[lasts] - 1], axis=1)[self.pairs].reshape(-1, 4)
 
 
 @dataclass(frozen=True)
 class RelationReader:
-    """Finds the relations of a batch in one go with its entities.
+    """Finds the relations of sentences.
+
+    Those of a sentence that is read as a whole are found in one go with its entities. Those of a sentence with windows
+    are found when the entities of all its windows are known.
 
     Args:
         score_pairs: Scores a batch and pairs of its candidates.
         decoder: How class scores of candidates become entities.
         rules: Which pairs may have which relation.
+        thresholds: The least probability of each class of pairs, ``(num_relations,)``; None for none.
     """
 
     score_pairs: ScorePairs
     decoder: Decoder
     rules: RelationRules
+    thresholds: FloatArray | None = None
 
-    def __call__(self, batch: dict[str, Array]) -> tuple[Any, Any, list[list[ScoredRelation]]]:
+    def __call__(self, batch: dict[str, Array]) -> tuple[ScoredSpans, list[list[ScoredSpan]], list[PieceRelations]]:
         """Score a batch.
 
         Args:
             batch: The batch, in arrays.
 
         Returns:
-            Class scores and indices of the candidates that got markers, see `span_marker.SpanMarkerModel.score`, and
-            the relations of each piece, between those entities that the piece has by itself.
+            The candidates that got markers, the proposals of each piece, and what was found between the entities that
+            it has by itself; nothing in windows.
         """
-        found: list[tuple[list[ScoredSpan], IntArray]] = []
+        found: list[tuple[ScoredSpans, list[list[ScoredSpan]]]] = []
+        entities: list[list[ScoredSpan]] = []
+        pairs: list[IntArray] = []
+        num_dropped: list[int] = []
 
         def find_pairs(logits: Any, kept: Any) -> tuple[IntArray, IntArray]:
             scored = ScoredSpans.from_batch(batch, logits, kept)
             proposals = self.decoder.propose(*scored)
-            entities = [self.decoder.select(spans) for spans in proposals]
-            found[:] = [(spans, self.rules.pairs(_as_array(spans))) for spans in entities]
-            counts = np.array([len(pairs) for _, pairs in found], dtype=np.int64)
-            return _pair_tokens(batch, found), counts
+            found.append((scored, proposals))
+            for spans, is_whole in zip(proposals, batch["is_whole"].tolist(), strict=True):
+                entities.append(self.decoder.select(spans) if is_whole else [])
+                places = _as_array(entities[-1])
+                allowed = self.rules.allowed_pairs(places)
+                pairs.append(allowed[nearest(places[:, 1:], allowed)])
+                num_dropped.append(len(allowed) - len(pairs[-1]))
+            return _pair_tokens(batch, entities, pairs), np.array([len(own) for own in pairs], dtype=np.int64)
 
-        logits, kept, relation_logits = self.score_pairs(batch, find_pairs)
-        counts = np.cumsum([len(pairs) for _, pairs in found])[:-1]
-        relations = [
-            self.rules.decode(scores, [(entities[head], entities[tail]) for head, tail in pairs.tolist()])
-            for scores, (entities, pairs) in zip(np.split(as_array(relation_logits), counts), found, strict=True)
+        _, _, relation_logits = self.score_pairs(batch, find_pairs)
+        relations = self._decode(relation_logits, entities, pairs)
+        return *found[0], list(map(PieceRelations, relations, num_dropped))
+
+    def window_tasks(self, entities: list[ScoredSpan], pieces: Sequence[Piece]) -> tuple[list[WindowTask], int, int]:
+        """Say which pairs of a sentence are to be scored in which of its windows.
+
+        Args:
+            entities: The entities of the sentence.
+            pieces: Its windows, in order.
+
+        Returns:
+            The pairs by window; the number of pairs that are beyond the limit of a window; and the number of those
+            whose entities are not together in any window.
+        """
+        windows = np.array([(piece.first_word, piece.first_word + piece.tokens.num_words) for piece in pieces])
+        pairs, num_dropped, num_separate = pairs_in_windows(self.rules, _as_array(entities), windows)
+        found = (WindowTask(piece, entities, own) for piece, own in zip(pieces, pairs, strict=True) if len(own))
+        return list(found), num_dropped, num_separate
+
+    def read_windows(self, batch: dict[str, Array], tasks: Sequence[WindowTask]) -> list[list[ScoredRelation]]:
+        """Score pairs in windows.
+
+        Args:
+            batch: The texts of the windows, without candidates.
+            tasks: The pairs in each of them.
+
+        Returns:
+            The relations in each of them.
+        """
+        tokens = [task.tokens() for task in tasks]
+        counts = np.array([len(own) for own in tokens], dtype=np.int64)
+        _, _, logits = self.score_pairs(batch, lambda *_: (np.concatenate(tokens), counts))
+        return self._decode(logits, [task.entities for task in tasks], [task.pairs for task in tasks])
+
+    def _decode(
+        self, logits: Any, entities: Sequence[Sequence[ScoredSpan]], pairs: Sequence[IntArray]
+    ) -> list[list[ScoredRelation]]:
+        """The relations of each piece, from the class scores of the pairs of all of them."""
+        scores = np.split(as_array(logits), np.cumsum([len(own) for own in pairs])[:-1])
+        return [
+            self.rules.decode(
+                own,
+                [(spans[head], spans[tail]) for head, tail in indices.tolist()],
+                self.thresholds,
+                self.decoder.keeps_all_scores,
+            )
+            if len(own)
+            else []
+            for own, spans, indices in zip(scores, entities, pairs, strict=True)
         ]
-        return logits, kept, relations
+
+
+def window_features(tasks: Iterable[WindowTask]) -> list[dict[str, Any]]:
+    """Make features of windows whose pairs are to be scored, and none of their candidates.
+
+    Args:
+        tasks: The windows, and their pairs.
+
+    Returns:
+        The features; ``row`` is the number of the task.
+    """
+    no_candidates = {"bounds": [0, 0]}
+    return [{**task.piece.features(), "row": number, **no_candidates} for number, task in enumerate(tasks)]
 
 
 def _as_array(spans: Sequence[ScoredSpan]) -> IntArray:
@@ -82,22 +194,29 @@ def _as_array(spans: Sequence[ScoredSpan]) -> IntArray:
     return np.array([span[:3] for span in spans], dtype=np.int64).reshape(-1, 3)
 
 
-def _pair_tokens(batch: Batch, found: Sequence[tuple[list[ScoredSpan], IntArray]]) -> IntArray:
+def _pair_tokens(batch: Batch, entities: Sequence[Sequence[ScoredSpan]], pairs: Sequence[IntArray]) -> IntArray:
     """First and last token of the heads and the tails of all pairs of a batch, ``(num_pairs, 4)``."""
     words, tokens, counts = (as_array(batch[name]) for name in ("span_words", "span_tokens", "span_counts"))
-    firsts = np.cumsum(counts) - counts
-    rows = [np.empty((0, 4), dtype=np.int64)]
-    for first, count, (entities, pairs) in zip(firsts.tolist(), counts.tolist(), found, strict=True):
-        if len(pairs):
-            own = slice(first, first + count)
-            places = {place: index for index, place in enumerate(map(tuple, words[own].tolist()))}
-            of_entities = tokens[own][[places[span.start, span.end] for span in entities]]
-            rows.append(of_entities[pairs].reshape(-1, 4))
-    return np.concatenate(rows)
+    places = _as_array([span for spans in entities for span in spans])[:, 1:]
+    num_entities = np.array([len(spans) for spans in entities], dtype=np.int64)
+    step = int(words.max(initial=0)) + 1
+
+    def keys(bounds: IntArray, numbers: IntArray) -> IntArray:
+        """One number for sentence, start and end, which ascends as candidates do."""
+        sentences: IntArray = np.repeat(np.arange(len(numbers)), numbers)
+        return (sentences * step + bounds[:, 0]) * step + bounds[:, 1]
+
+    of_entities = tokens[np.searchsorted(keys(words, counts), keys(places, num_entities))]
+    firsts = np.cumsum(num_entities) - num_entities
+    of_pairs = [own + first for own, first in zip(pairs, firsts.tolist(), strict=True)]
+    return of_entities[np.concatenate(of_pairs)].reshape(-1, 4)
 
 
 def as_dicts(
-    relations: Sequence[ScoredRelation], entities: Sequence[ScoredSpan], labels: Sequence[str]
+    relations: Sequence[ScoredRelation],
+    entities: Sequence[ScoredSpan],
+    labels: Sequence[str],
+    top_k: int | None = None,
 ) -> list[Relation]:
     """Name the relations of a sentence.
 
@@ -105,16 +224,19 @@ def as_dicts(
         relations: The relations, those of all its pieces.
         entities: The entities of the sentence, in the order in which they are returned.
         labels: The classes of pairs.
+        top_k: Number of labels to list for each relation; None for no such list.
 
     Returns:
         The relations between these entities, by head and tail.
     """
     places = {span[:3]: index for index, span in enumerate(entities)}
-    found: list[Relation] = [
-        {"label": labels[label], "score": score, "head": places[head[:3]], "tail": places[tail[:3]]}
-        for label, score, head, tail in relations
-        if head[:3] in places and tail[:3] in places
-    ]
+    found: list[Relation] = []
+    for label, score, head, tail, all_scores in relations:
+        if head[:3] in places and tail[:3] in places:
+            ends = {"head": places[head[:3]], "tail": places[tail[:3]]}
+            found.append({"label": labels[label], "score": score, **ends})  # type: ignore[typeddict-item]
+            if top_k:
+                found[-1]["labels"] = top_labels(labels, all_scores, top_k)
     return sorted(found, key=lambda relation: (relation["head"], relation["tail"]))
 
 
@@ -128,6 +250,19 @@ def as_columns(found: Any) -> dict[str, Any]:
         ``entities``, and ``relations`` if they were looked for.
     """
     return found if isinstance(found, dict) else {"entities": found}
+
+
+def replace_annotation(row: Mapping[str, Any], found: Any) -> dict[str, Any]:
+    """Put what was found in a sentence in place of the annotation of its row.
+
+    Args:
+        row: The row. Its own ``relations`` are left out in any case: they have indices of its former entities.
+        found: Its entities, or the dict of its entities and relations.
+
+    Returns:
+        The row with what was found.
+    """
+    return {**{name: value for name, value in row.items() if name != RELATIONS}, **as_columns(found)}
 
 
 def join_relations(
@@ -180,4 +315,4 @@ def _place(entity: Entity) -> tuple[Any, ...]:
 
 
 def _with_ends(relation: Relation, head: int, tail: int) -> Relation:
-    return {"label": relation["label"], "score": relation["score"], "head": head, "tail": tail}
+    return {**relation, "head": head, "tail": tail}

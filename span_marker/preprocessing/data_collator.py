@@ -39,7 +39,9 @@ class SpanMarkerDataCollator:
     A feature has those of `Piece.features`, and for labeled sentences ``entities``, a list of ``[class ID, start word,
     end word]`` that belong to the piece, and ``num_words``, all words of the sentence, with its first piece alone.
     Those that `span_marker.preprocessing.features` makes also have ``blank_words``, with the first piece alone. Those
-    with relations have ``relations``, a list of ``[class ID, head, tail]`` with indices of the feature's ``entities``.
+    with relations have ``neighbors``, entities within the piece that belong to another one; and ``relations``, a list
+    of ``[class ID, head, tail]`` with indices of ``entities`` followed by ``neighbors``, or None if nothing is known
+    about its pairs.
 
     Args:
         pad_token_id: Token ID of padding.
@@ -90,7 +92,7 @@ class SpanMarkerDataCollator:
             class IDs, or for a multi-label model ``(num_spans, num_labels)``, 1 for each label that a candidate has;
             ``gold_entities (batch, max_entities, 3)``, padded with `IGNORE_INDEX`; ``num_words (batch,)``. If the
             features have ``blank_words``, these, ``(batch, max_blank_words, 2)``, padded with `IGNORE_INDEX`. If they
-            have ``relations``, all pairs of their entities, see `span_marker.core.relations.labelled_pairs`:
+            have ``relations``, the pairs of their entities, see `span_marker.core.relations.labelled_pairs`:
             ``pair_tokens``, the first and the last token of head and tail, ``(num_pairs, 4)``; ``pair_labels``,
             ``(num_pairs,)``; and ``pair_counts (batch,)``.
         """
@@ -142,16 +144,19 @@ class SpanMarkerDataCollator:
 
     def _pairs(self, feature: dict[str, Any]) -> tuple[IntArray, IntArray]:
         """Tokens and class IDs of the pairs of a piece's entities. Entities that do not lie within it are left out."""
-        spans = np.array(feature["entities"], dtype=np.int64).reshape(-1, 3)[:, 1:] - feature["first_word"]
-        is_within = within_reach(spans[:, 0], spans[:, 1], np.full(len(spans), len(feature["word_starts"])))
+        if feature["relations"] is None:
+            return np.empty((0, 4), dtype=np.int64), np.empty(0, dtype=np.int64)
+        entities = [*feature["entities"], *feature.get("neighbors", ())]
+        spans = np.array(entities, dtype=np.int64).reshape(-1, 3)[:, 1:]
+        starts, ends = (spans - feature["first_word"]).T
+        is_within = within_reach(starts, ends, np.full(len(spans), len(feature["word_starts"])))
         place = np.cumsum(is_within) - 1  # among those that are not left out
         relations = np.array(feature["relations"], dtype=np.int64).reshape(-1, 3)
         relations = relations[is_within[relations[:, 1:]].all(axis=1)]
         relations[:, 1:] = place[relations[:, 1:]]
-        spans = spans[is_within]
-        pairs, labels = labelled_pairs(spans, relations, self.symmetric)
-        starts = np.asarray(feature["word_starts"], dtype=np.int64)[spans[:, 0]]
-        ends = np.asarray(feature["word_ends"], dtype=np.int64)[spans[:, 1] - 1] - 1
+        pairs, labels = labelled_pairs(spans[is_within], relations, self.symmetric, feature["bounds"])
+        starts = np.asarray(feature["word_starts"], dtype=np.int64)[starts[is_within]]
+        ends = np.asarray(feature["word_ends"], dtype=np.int64)[ends[is_within] - 1] - 1
         return np.stack([starts, ends], axis=1)[pairs].reshape(-1, 4), labels
 
     def _labels(

@@ -4,25 +4,35 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from math import prod
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
 from span_marker.configuration import SpanMarkerConfig
-from span_marker.core.alignment import align, blank_words, trim_entities
+from span_marker.core.alignment import blank_words
 from span_marker.core.decoding import RULES, Decoding
 from span_marker.core.labels import LabelledSpan, count_overlaps
 from span_marker.core.spans import IntArray
-from span_marker.core.windows import UNBOUNDED
 from span_marker.core.word_splitters import TrainedOn
 from span_marker.data.columns import ROWS_AT_A_TIME, RowReader, require_dataset
+from span_marker.data.relation_labels import refuse_relations
+from span_marker.data.row_relations import RELATIONS
 from span_marker.data.rows import Kind, Row, check_content
 from span_marker.preprocessing.data_collator import within_reach
+from span_marker.preprocessing.entity_alignment import NO_WORDS, align_entities, entity_places
 from span_marker.preprocessing.inputs import Sentences, document_columns, text_column
 from span_marker.preprocessing.pieces import Piece
 from span_marker.preprocessing.preprocessor import Preprocessor
+from span_marker.preprocessing.relation_features import (
+    RELATION_FEATURES,
+    RelationPreparer,
+    RelationSummary,
+    SentenceEntities,
+)
 from span_marker.preprocessing.tokenizer import EncodedSentence
 
 if TYPE_CHECKING:
@@ -36,11 +46,6 @@ words in which no character counts, each with 1 if it is white space only, see `
 
 LABEL_FEATURES = ("entities", "num_words")
 """Columns that annotations add."""
-
-NO_WORDS = -1
-"""First and last word of an entity that begins or ends inside a word: no candidate can match it."""
-
-NUM_EXAMPLES = 3
 
 OVERLAP_SHARE = 0.01
 """Share of the entities that must overlap others before the trained model predicts such entities: a few may be
@@ -63,6 +68,7 @@ class DatasetSummary:
         cut_words: Number of entities that begin or end inside a word.
         examples: The first of these, described in words.
         row_lengths: How many rows have each number of words.
+        relations: The same about relations, with warnings of its own.
     """
 
     num_entities: int = 0
@@ -75,6 +81,7 @@ class DatasetSummary:
     cut_words: int = 0
     examples: list[str] = field(default_factory=list)
     row_lengths: Counter[int] = field(default_factory=Counter)
+    relations: RelationSummary = field(default_factory=RelationSummary)
 
     def trained_on(self, unit: Literal["words", "text"]) -> TrainedOn:
         """What a model is trained on that is trained on this data, whose rows are words or texts."""
@@ -205,8 +212,9 @@ def prepare(
         needs_labels: Whether missing annotations are an error.
 
     Returns:
-        A data set with the columns `TEXT_FEATURES`, and `LABEL_FEATURES` if there are annotations, with one row per
-        sentence, or several for a sentence that is read in windows; and a summary of the annotations.
+        A data set with the columns `TEXT_FEATURES`, if there are annotations `LABEL_FEATURES`, and `RELATION_FEATURES`
+        for a model with relations, with one row per sentence, or several for a sentence that is read in windows; and a
+        summary of the annotations.
 
     Raises:
         TypeError: If it is not a `Dataset`, or a row has a value of the wrong type.
@@ -227,7 +235,7 @@ def prepare(
         batch_size=len(dataset) if preparer.has_documents else ROWS_AT_A_TIME,
         with_indices=True,
         remove_columns=dataset.column_names,
-        features=_features(has_labels=preparer.reader is not None),
+        features=_features(preparer.columns),
         # Counts would be lost if the result came out of a cache on disk.
         load_from_cache_file=False,
         # private: made by hand, since datasets would hash the whole tokenizer.
@@ -238,14 +246,13 @@ def prepare(
     return prepared, preparer.summary
 
 
-def _features(has_labels: bool) -> Features:
+def _features(columns: Sequence[str]) -> Features:
     from datasets import Features, List, Value
 
     integer = Value("int64")
     of_sentences = dict.fromkeys(("row", "first_word", "num_words"), integer)
-    of_pairs = dict.fromkeys(("blank_words", "entities"), List(List(integer)))
-    names = (*TEXT_FEATURES, *(LABEL_FEATURES if has_labels else ()))
-    return Features({name: {**of_sentences, **of_pairs}.get(name, List(integer)) for name in names})
+    of_pairs = dict.fromkeys(("blank_words", "entities", *RELATION_FEATURES), List(List(integer)))
+    return Features({name: {**of_sentences, **of_pairs}.get(name, List(integer)) for name in columns})
 
 
 class _RowPreparer:
@@ -259,6 +266,7 @@ class _RowPreparer:
 
     Attributes:
         reader: Reads rows with their annotations; None if there are none.
+        columns: Columns of the features.
         has_documents: Whether there is document context.
         summary: What was counted so far.
     """
@@ -272,17 +280,23 @@ class _RowPreparer:
     ) -> None:
         config = cast(SpanMarkerConfig, preprocessor.config)
         self.reader: RowReader | None = None
+        self.columns: tuple[str, ...] = TEXT_FEATURES
         if needs_labels or {"entities", "ner_tags"} & set(dataset.column_names):
             self.reader = RowReader.from_dataset(dataset, dataset_name, config.tags, config.classes)
             self._column = self.reader.columns[0]
+            has_relations = config.relation_labels is not None
+            self.columns += (*LABEL_FEATURES, *(RELATION_FEATURES if has_relations else ()))
+            if has_relations and self.reader.form == "tags":
+                refuse_relations(dataset, dataset_name)
         else:
             self._column = text_column(dataset, dataset_name)
         self.has_documents = document_columns(dataset)[0] is not None
+        self._entity_max_length = config.limit("entity_max_length")
         self.summary = DatasetSummary()
+        self._relations = RelationPreparer(config.relation_labels, self._entity_max_length, self.summary.relations)
         self._dataset_name = dataset_name
         self._preprocessor = preprocessor
         self._class_ids = {label: class_id for class_id, label in enumerate(config.classes)}
-        self._entity_max_length = config.limit("entity_max_length")
 
     def __call__(self, batch: dict[str, list[Any]], indices: list[int]) -> dict[str, list[Any]]:
         """Turn rows into features.
@@ -309,7 +323,11 @@ class _RowPreparer:
             for piece in pieces
         ]
         columns = {name: [feature[name] for feature in features] for name in TEXT_FEATURES}
-        return columns if self.reader is None else columns | self._label_features(rows, indices, encodings, pieces)
+        if self.reader is None:
+            return columns
+        relations = batch.get(RELATIONS) or [None] * len(rows)
+        known = [None if value is None else row.relations for row, value in zip(rows, relations, strict=True)]
+        return columns | self._label_features(rows, indices, encodings, pieces, known)
 
     def _read(self, batch: dict[str, list[Any]], indices: list[int]) -> list[Row]:
         """Read rows with their annotations, or without if there are none."""
@@ -323,26 +341,41 @@ class _RowPreparer:
         return [Row(kind, content, []) for content in contents]
 
     def _label_features(
-        self, rows: list[Row], indices: list[int], encodings: list[EncodedSentence], pieces: list[Piece]
+        self,
+        rows: list[Row],
+        indices: list[int],
+        encodings: list[EncodedSentence],
+        pieces: list[Piece],
+        relations: list[Any],
     ) -> dict[str, list[Any]]:
+        locations = [f"row {index} of the {self._dataset_name} data" for index in indices]
         entities = [
-            align_entities(row, encoding, f"row {index} of the {self._dataset_name} data", self.summary.examples)
-            for row, index, encoding in zip(rows, indices, encodings, strict=True)
+            align_entities(row, encoding, location, self.summary.examples)
+            for row, location, encoding in zip(rows, locations, encodings, strict=True)
         ]
         arrays = [
             np.array([(self._class_ids[label], start, end) for label, start, end in spans], dtype=np.int64)
             for spans in entities
         ]
-        shared = [_own(arrays[piece.row].reshape(-1, 3), piece) for piece in pieces]
+        arrays = [array.reshape(-1, 3) for array in arrays]
+        shared = [arrays[piece.row][piece.owns(arrays[piece.row][:, 1:])] for piece in pieces]
         seen_words = [encoding.num_words for encoding in encodings]
         self.summary.add(entities, seen_words, pieces, shared, self._entity_max_length)
         num_words = [
             seen if row.kind == "text" else len(row.content) for row, seen in zip(rows, seen_words, strict=True)
         ]
-        return {
+        columns: dict[str, list[Any]] = {
             "entities": [array.tolist() for array in shared],
             "num_words": [0 if piece.first_word else num_words[piece.row] for piece in pieces],
         }
+        by_row = [list(own) for _, own in groupby(pieces, key=lambda piece: piece.row)]  # every row has a piece
+        features: list[dict[str, Any]] = []
+        for place, (row, own) in enumerate(zip(rows, by_row, strict=True)):
+            places = entity_places(row, encodings[place], entities[place]) if row.relations else []
+            class_ids = [self._class_ids[span.label] for span in row.spans]
+            found = SentenceEntities(entities[place], places, arrays[place], class_ids)
+            features += self._relations.features(relations[place], found, own, locations[place])
+        return columns | {name: [feature[name] for feature in features] for name in self.columns if name in features[0]}
 
 
 def _blank_words(row: Row, encoding: EncodedSentence) -> list[list[int]]:
@@ -350,35 +383,3 @@ def _blank_words(row: Row, encoding: EncodedSentence) -> list[list[int]]:
         return []
     blank = blank_words(row.content, encoding.char_starts, encoding.char_ends)
     return [[word, int(is_white_space)] for word, is_white_space in blank.items()]
-
-
-def _own(entities: IntArray, piece: Piece) -> IntArray:
-    """Those entities of a sentence that belong to a piece of it. Each belongs to one, even if it reaches beyond it."""
-    if (piece.above, piece.up_to) == UNBOUNDED:
-        return entities
-    place = entities[:, 1] + entities[:, 2]
-    return entities[(place > piece.above) & (place <= piece.up_to)]
-
-
-def align_entities(
-    row: Row, encoding: EncodedSentence, location: str, examples: list[str] | None = None
-) -> list[LabelledSpan]:
-    """Align the entities of a row with the words of the tokenizer.
-
-    Args:
-        row: The row.
-        encoding: The tokens of the row, not cut.
-        location: What to call the row in messages.
-        examples: Gets descriptions of entities that begin or end inside a word, up to `NUM_EXAMPLES`.
-
-    Returns:
-        The different entities in words; those that begin or end inside a word are `NO_WORDS`.
-    """
-    entities = trim_entities(row.spans, row.content)
-    if encoding.char_starts is None or encoding.char_ends is None:
-        return entities
-    aligned, cut = align(entities, row.content, encoding.char_starts, encoding.char_ends)
-    if examples is not None:
-        described = [f"{location}, characters {start} to {end}" for _, start, end in cut]  # no text: logs are kept
-        examples += described[: NUM_EXAMPLES - len(examples)]
-    return [*aligned, *(LabelledSpan(entity.label, NO_WORDS, NO_WORDS) for entity in cut)]

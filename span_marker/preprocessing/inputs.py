@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from span_marker.core.settings import ModelSettings
 from span_marker.data.columns import is_column, is_dataset, plain
 from span_marker.data.in_memory import table_as_dataset
-from span_marker.data.rows import check_content, check_words
+from span_marker.data.row_relations import RELATIONS
+from span_marker.data.rows import check_content, check_text, check_words
 from span_marker.data.values import as_whole
 
 if TYPE_CHECKING:
@@ -24,6 +25,10 @@ Words: TypeAlias = "list[str] | tuple[str, ...]"
 
 Inputs: TypeAlias = "str | Iterable[str] | Iterable[Words] | Dataset"
 """What ``predict`` reads, see `read_inputs`."""
+
+
+REPLACED = {"entities": "holds the result", RELATIONS: "has indices of entities that the result replaces"}
+"""Columns that cannot be copied to the results, and why."""
 
 
 @dataclass(frozen=True)
@@ -161,6 +166,39 @@ def read_rows(inputs: Any) -> Iterable[Any]:
     return rows
 
 
+def sentence_of(item: Any, location: str, is_split_into_words: bool | None) -> Any:
+    """Find the sentence of an item of a stream.
+
+    Args:
+        item: A string, a list of words, or a dict with ``text`` or ``tokens``.
+        location: What to call it in errors.
+        is_split_into_words: What it must be: True for a list of words, False for a text; None for either.
+
+    Returns:
+        The sentence, or the error to raise when it is the item's turn.
+    """
+    is_said = is_split_into_words is not None or isinstance(item, Mapping)
+    if isinstance(item, Mapping):
+        columns = [name for name in ("text", "tokens") if name in item]
+        if len(columns) != 1:
+            return ValueError(f"{location} must have either 'text' or 'tokens', but has {list(item)}")
+        name, item, location = columns[0], item[columns[0]], f"{location}: {columns[0]!r}"
+    elif isinstance(item, (str, list, tuple)):
+        name = "text" if isinstance(item, str) else "tokens"
+    else:
+        return TypeError(f"{location} must be a string, a list of words or a dict, not {type(item).__name__}")
+    if is_split_into_words is not None and is_split_into_words != (name == "tokens"):
+        wanted = "a list of words" if is_split_into_words else "a text"
+        return TypeError(f"{location} must be {wanted}, since is_split_into_words={is_split_into_words}")
+    try:
+        (check_text if name == "text" else check_words)(item, location)
+        if name == "tokens" and not is_said:
+            check_spaces(item, location)
+    except (TypeError, ValueError) as error:
+        return error
+    return item
+
+
 def has_items(inputs: Any) -> bool:
     """Tell whether a value holds sentences in an order: an iterable, but no mapping, set or bytes.
 
@@ -255,7 +293,7 @@ def take_columns(inputs: Any, names: Sequence[str]) -> list[dict[str, Any]]:
 
     Raises:
         TypeError: If the input is not a `Dataset`, or ``names`` is a string.
-        ValueError: If there is no such column, or it is ``entities``, which holds the result.
+        ValueError: If there is no such column, or it is ``entities`` or ``relations``, which the result replaces.
     """
     if isinstance(names, str):
         raise TypeError(f"keep_columns={names!r} must be a list: {[names]}")
@@ -265,8 +303,8 @@ def take_columns(inputs: Any, names: Sequence[str]) -> list[dict[str, Any]]:
             "or use predict_stream, which copies everything that a dict holds"
         )
     for name in names:
-        if name not in inputs.column_names or name == "entities":
-            reason = "holds the result" if name == "entities" else f"is not one of the columns {inputs.column_names}"
+        if name not in inputs.column_names or name in REPLACED:
+            reason = REPLACED.get(name, f"is not one of the columns {inputs.column_names}")
             raise ValueError(f"keep_columns={list(names)!r}: {name!r} {reason}")
     if not names:
         return [{} for _ in range(len(inputs))]

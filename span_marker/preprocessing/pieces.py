@@ -12,7 +12,7 @@ import numpy as np
 from span_marker.core.context import context_sizes
 from span_marker.core.graphemes import place_words
 from span_marker.core.settings import ModelSettings
-from span_marker.core.spans import IntArray
+from span_marker.core.spans import BoolArray, IntArray
 from span_marker.core.surrogates import readable
 from span_marker.core.windows import UNBOUNDED, plan_windows
 from span_marker.core.words import Split
@@ -59,6 +59,19 @@ class Piece:
             "first_word": self.first_word,
             "bounds": [self.above, self.up_to],
         }
+
+    def owns(self, spans: IntArray) -> BoolArray:
+        """Tell which spans of the sentence belong to the piece. Each belongs to one, even if it reaches beyond it.
+
+        Args:
+            spans: First word and word after the last in the sentence, ``(num_spans, 2)``.
+
+        Returns:
+            True for those that belong to it, ``(num_spans,)``.
+        """
+        place = spans.sum(axis=1)
+        is_own: BoolArray = (place > self.above) & (place <= self.up_to)
+        return is_own
 
 
 def tokenize(sentences: Sentences, tokenizer: SpanMarkerTokenizer, split: Split | None = None) -> list[EncodedSentence]:

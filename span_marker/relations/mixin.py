@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from span_marker.configuration import SpanMarkerConfig
-from span_marker.core.arrays import Batch
+from span_marker.core.arrays import Batch, as_array
 from span_marker.core.relations import relation_classes
 from span_marker.core.spans import IntArray
-from span_marker.encoders.engines import EncodedTexts, EngineInput
+from span_marker.core.wrong_pairs import LabelledPairs, add_wrong_pairs
+from span_marker.encoders.engines import EncodedTexts, EngineInput, StagedEngine
 from span_marker.encoders.graph_engine import Backend
-from span_marker.heads import RelationHead, token_states
+from span_marker.heads import RelationHead, summed_loss, token_states
 from span_marker.preprocessing.processes import evaluating
 
 FindPairs = Callable[[Any, Any], tuple[IntArray, IntArray]]
@@ -25,6 +28,9 @@ and those of the tail; and the number of pairs per sentence, ``(batch,)``."""
 
 RELATION_LOSS_WEIGHT = 1.0
 """Weight of a pair in the loss, relative to that of a candidate."""
+
+PAIRS_AT_A_TIME = 1024
+"""The largest number of pairs whose states are in memory at once."""
 
 
 class RelationMixin(nn.Module):
@@ -43,6 +49,7 @@ class RelationMixin(nn.Module):
         encoder: Any
         device: torch.device
         dtype: torch.dtype
+        engine: Any
         dropout: nn.Dropout
         _init_weights: Any
         _inputs: Any
@@ -67,7 +74,7 @@ class RelationMixin(nn.Module):
         self,
         labels: Sequence[str],
         symmetric: Sequence[str] | None = None,
-        types: Sequence[Sequence[str]] | None = None,
+        types: Sequence[Sequence[str]] | Literal["any"] | None = None,
     ) -> None:
         """Give the model a new relation head, to be trained. The markers of pairs begin as those of entities.
 
@@ -81,11 +88,11 @@ class RelationMixin(nn.Module):
             ValueError: If a label is unknown, repeated, or that of entities, too; or if the model runs on the dense
                 engine or on exported graphs. The model is then unchanged.
         """
-        self._check_relations_possible()
+        self.check_relations_possible()
         settings = {
             "relation_labels": relation_classes(labels),
             "symmetric_relations": None if symmetric is None else list(symmetric),
-            "relation_types": None if types is None else [list(triple) for triple in types],
+            "relation_types": types if types is None or isinstance(types, str) else [list(triple) for triple in types],
         }
         before = {name: getattr(self.config, name) for name in settings}
         try:
@@ -104,17 +111,26 @@ class RelationMixin(nn.Module):
             head.markers.copy_(entity_markers.repeat(2, 1))
         self.relation_head = head.to(self.device, self.dtype)
 
-    def _check_relations_possible(self) -> None:
-        if self.backend != "torch":
+    def check_relations_possible(self) -> None:
+        """Check that pairs of entities can be scored.
+
+        Raises:
+            ValueError: If the model runs on the dense engine or on exported graphs.
+        """
+        if self.backend != "torch" or not isinstance(self.engine, StagedEngine):
             raise ValueError(
-                f"relations need the weights of the model: load it with backend='torch', not {self.backend!r}"
+                "relations need the weights of the model and the fast engine, but it has "
+                f"backend={self.backend!r} and a {type(self.engine).__name__}: load it with backend='torch' and "
+                "engine='auto', or find entities alone with predict(..., relations=False)"
             )
-        self._staged_engine()
 
     def _relation_logits(
         self, batch: EngineInput, texts: EncodedTexts, pair_tokens: Tensor, pair_counts: Tensor
     ) -> Tensor:
         """Score pairs of spans against encoded texts.
+
+        A sentence with 45 entities has 1,980 pairs, whose markers need the memory of many sentences. So they are scored
+        some at a time; in training, what a backward pass needs of them is then computed again rather than kept.
 
         Args:
             batch: The batch of the texts, with any candidates.
@@ -130,12 +146,54 @@ class RelationMixin(nn.Module):
         if head is None:
             raise ValueError("the model has no relations: make it with relation_labels=, or call add_relations")
         pairs = replace(batch, span_tokens=pair_tokens, span_counts=pair_counts.tolist(), marker_embeds=head.markers)
+        if len(pair_tokens) <= PAIRS_AT_A_TIME:
+            return self._score_some_pairs(pairs, texts)
+        indices = torch.arange(len(pair_tokens), device=pair_tokens.device)
+        parts = [pairs.take(some) for some in indices.split(PAIRS_AT_A_TIME)]
+        if not torch.is_grad_enabled():
+            return torch.cat([self._score_some_pairs(part, texts) for part in parts])
+        return torch.cat([checkpoint(self._score_some_pairs, part, texts, use_reentrant=False) for part in parts])
+
+    def _score_some_pairs(self, pairs: EngineInput, texts: EncodedTexts) -> Tensor:
+        """Score pairs in one go, see `_relation_logits`."""
         features = self._staged_engine().encode_markers(self.encoder, pairs, texts).flatten(1)
         if self.config.token_state_size is not None:
             tokens = token_states(texts.states, texts.span_rows(pairs)).flatten(1)
             features = torch.cat([features, tokens], dim=1)
-        logits: Tensor = head(self.dropout(features))
+        assert self.relation_head is not None
+        logits: Tensor = self.relation_head(self.dropout(features))
         return logits
+
+    def _add_wrong_pairs(
+        self, batch: EngineInput, logits: Tensor, is_gold: Tensor, pairs: tuple[Tensor, Tensor, Tensor]
+    ) -> tuple[Tensor, ...]:
+        """Add pairs with wrong spans to those of gold entities, see `span_marker.core.wrong_pairs`.
+
+        Args:
+            batch: The batch, with the candidates that got markers.
+            logits: Class scores of these, ``(num_kept, num_labels)``.
+            is_gold: True for gold entities, ``(num_kept,)``.
+            pairs: ``pair_tokens``, ``pair_counts`` and ``pair_labels`` of ``forward``.
+
+        Returns:
+            The same of all pairs.
+        """
+        outside = self.config.outside_id
+        others = torch.cat([logits[:, :outside], logits[:, outside + 1 :]], dim=1)
+        scores = others.amax(dim=1) - logits[:, outside]
+        of_gold, counts = LabelledPairs(*map(as_array, pairs)), np.array(batch.span_counts)
+        found = add_wrong_pairs(of_gold, as_array(is_gold), as_array(scores), as_array(batch.span_tokens), counts)
+        return tuple(torch.from_numpy(array).to(logits.device) for array in found)
+
+    def _relation_loss(self, logits: Tensor, pair_tokens: Tensor, pair_labels: Tensor) -> Tensor:
+        """Compute the cross-entropy of pairs, summed. As in prediction, symmetric relations are those of one order."""
+        is_symmetric = torch.from_numpy(self.config.relation_rules.is_symmetric).to(logits.device)
+        place = pair_tokens[:, 0::2] * 2**31 + pair_tokens[:, 1::2]  # first token, then last token
+        is_ruled_out = (place[:, :1] > place[:, 1:]) & is_symmetric
+        # Words without tokens have those of others, so that the tokens of a pair may be in another order.
+        is_ruled_out.scatter_(1, pair_labels[:, None], False)
+        logits = logits.float().masked_fill(is_ruled_out, -torch.inf)
+        return summed_loss(logits, pair_labels, multi_label=False)
 
     def score_pairs(
         self, batch: Batch, find_pairs: FindPairs, exact: bool | None = None
@@ -154,7 +212,7 @@ class RelationMixin(nn.Module):
         Raises:
             ValueError: If the model has no relations, or runs on the dense engine or on exported graphs.
         """
-        self._check_relations_possible()
+        self.check_relations_possible()
 
         def find_tensors(*scores: Any) -> tuple[Tensor, ...]:
             return tuple(torch.as_tensor(array, device=self.device) for array in find_pairs(*scores))

@@ -243,7 +243,8 @@ class _HeldOut:
     def predict(self, rows: Iterable[int], threshold: Any) -> Iterator[tuple[int, dict[LabelledSpan, float]]]:
         """Rows with their predictions, each with its score."""
         rows = list(rows)
-        predictions = self.model.predict(self.dataset.select(rows), batch_size=self.batch_size, threshold=threshold)
+        dataset = self.dataset.select(rows)
+        predictions = self.model.predict(dataset, batch_size=self.batch_size, threshold=threshold, relations=False)
         for row, entities in zip(rows, predictions, strict=True):
             yield row, _trim_predictions(entities, self.items[row])
 

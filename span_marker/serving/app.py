@@ -19,7 +19,9 @@ from starlette.requests import ClientDisconnect
 from span_marker.core.decoding import Decoding
 from span_marker.core.json_values import json_value
 from span_marker.core.offsets import OffsetUnit
+from span_marker.data.row_relations import RELATIONS
 from span_marker.modeling import SpanMarkerModel
+from span_marker.prediction.options import finds_relations
 from span_marker.serving import examples
 from span_marker.serving.colors import color_sheet
 from span_marker.serving.gate import OPEN_PATHS, Gate
@@ -185,12 +187,11 @@ async def predict(request: Request, service: Serving) -> Response:
         sentences, are_words, is_single = asked.sentences()
         await service.limits.check_words(sentences)
         found = await service.read(plan, sentences, are_words, request)
-        entities = [plan.select(entities) for entities, _ in found]
-        coverages = [json_value(coverage) for _, coverage in found]
-        answer = {"model": plan.model, "entities": entities[0] if is_single else entities}
-        if asked.return_coverage:
-            answer["coverage"] = coverages[0] if is_single else coverages
-        return JSONResponse(answer)
+        has_relations = finds_relations(service.models[plan.model], asked.relations)
+        names = ["entities", *([RELATIONS] if has_relations else []), *(["coverage"] if asked.return_coverage else [])]
+        rows = [{**plan.select(columns), "coverage": json_value(coverage)} for columns, coverage in found]
+        answer = {name: rows[0][name] if is_single else [row[name] for row in rows] for name in names}
+        return JSONResponse({"model": plan.model, **answer})
 
 
 @router.post(
@@ -218,9 +219,13 @@ async def predict_stream(
     split_sentences: Annotated[bool, Query()] = False,
     offsets: Annotated[OffsetUnit, Query()] = "codepoint",
     propagate: Annotated[bool, Query()] = False,
+    relations: Annotated[bool | None, Query()] = None,
+    relation_threshold: Annotated[Probability | None, Query()] = None,
     labels: Annotated[list[str] | None, Query()] = None,
 ) -> Response:
     """Find the entities of JSON lines with `text` or `tokens`. Each row comes back with `entities`, or `error`.
+
+    If the model has relations, each row also gets `relations`. Those that a row has are left out.
 
     Read the answer while you send: the server reads no further than you do.
     """
@@ -233,6 +238,8 @@ async def predict_stream(
         split_sentences=split_sentences,
         offsets=offsets,
         propagate=propagate,
+        relations=relations,
+        relation_threshold=relation_threshold,
         labels=labels,
     )
     return RowStream(request, service, await service.plan(model, options))
@@ -265,13 +272,15 @@ async def _answer_task(request: Request, service: Service, name: str | None) -> 
     with service.admission.enter():
         asked = parse(TaskRequest, await service.limits.read_body(request))
         parameters = asked.parameters or TaskParameters()
-        plan = await service.plan(name, Options(threshold=parameters.threshold, decoding=parameters.decoding))
+        plan = await service.plan(
+            name, Options(threshold=parameters.threshold, decoding=parameters.decoding, relations=False)
+        )
         texts = [asked.inputs] if isinstance(asked.inputs, str) else asked.inputs
         await service.limits.check_words(texts)
         found = await service.read(plan, texts, False, request)
         answers = [
-            [_task_entity(entity) for entity in entities if entity["label"] not in (parameters.ignore_labels or ())]
-            for entities, _ in found
+            [_task_entity(e) for e in columns["entities"] if e["label"] not in (parameters.ignore_labels or ())]
+            for columns, _ in found
         ]
         return JSONResponse(answers[0] if isinstance(asked.inputs, str) else answers)
 
@@ -308,6 +317,7 @@ async def info(service: Serving) -> Info:
         ModelInfo(
             name=name,
             labels=model.labels,
+            relation_labels=(model.config.relation_labels or [])[1:],
             decoding=model.config.decoder().decoding,
             thresholds=json_value(model.config.thresholds),
             model_max_length=model.max_text_length,

@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 
 from span_marker.core.decoding import Decoding
 from span_marker.core.offsets import OffsetUnit
+from span_marker.prediction.options import PredictOptions
 
 Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=1000)]
@@ -26,6 +27,8 @@ EXPECTED = {
     "split_sentences": "true or false",
     "propagate": "true or false",
     "offsets": '"codepoint", "utf-16" or "utf-8"',
+    "relations": "true or false",
+    "relation_threshold": "a number from 0 to 1, or an object with such numbers by label",
     "labels": "a list of labels",
     "return_coverage": "true or false",
     "model": "the name of a model",
@@ -62,14 +65,20 @@ class Options(Strict):
     propagate: bool = Field(
         default=False, description="Also return the other mentions of names that were found with confidence."
     )
-    labels: list[str] | None = Field(default=None, description="Return only entities with these labels.")
+    relations: bool | None = Field(
+        default=None, description="Also find relations between entities. By default, if the model has them."
+    )
+    relation_threshold: Probability | dict[str, Probability] | None = Field(
+        default=None,
+        description="Least probability of a relation, or those of some labels. By default, the most probable class.",
+    )
+    labels: list[str] | None = Field(
+        default=None, description="Return only entities with these labels, and the relations between them."
+    )
 
     def for_predict(self) -> dict[str, Any]:
         """Those that `SpanMarkerModel.predict` takes, as far as they differ from its defaults."""
-        return self.model_dump(
-            exclude_defaults=True,
-            include={"threshold", "decoding", "top_k", "exact", "split_sentences", "offsets", "propagate"},
-        )
+        return self.model_dump(exclude_defaults=True, include={*PredictOptions.__annotations__})
 
 
 class PredictRequest(Options):
@@ -163,11 +172,20 @@ class FoundEntity(FoundPlace):
     conflict: FoundConflict | None = None
 
 
+class FoundRelation(FoundLabel):
+    """A relation as `SpanMarkerModel.predict` returns it: indices into the entities of its text."""
+
+    head: int
+    tail: int
+    labels: list[FoundLabel] | None = None
+
+
 class PredictAnswer(BaseModel):
     """What `SpanMarkerModel.predict` returns, and the model that found it."""
 
     model: str
     entities: list[FoundEntity] | list[list[FoundEntity]]
+    relations: list[FoundRelation] | list[list[FoundRelation]] | None = None
     coverage: Any = None
 
 
@@ -192,6 +210,7 @@ class ModelInfo(BaseModel):
 
     name: str
     labels: list[str]
+    relation_labels: list[str]
     decoding: str
     thresholds: Any
     model_max_length: int

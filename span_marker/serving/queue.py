@@ -20,13 +20,14 @@ import torch
 
 from span_marker.modeling import SpanMarkerModel
 from span_marker.prediction.entities import Coverage
+from span_marker.prediction.relations import as_columns
 from span_marker.serving.metrics import Metrics
 from span_marker.serving.quiet import describe_error
 
 logger = logging.getLogger(__name__)
 
-Found: TypeAlias = tuple[list[Any], Coverage]
-"""The entities of a sentence, and how much of it was read."""
+Found: TypeAlias = tuple[dict[str, Any], Coverage]
+"""The ``entities`` of a sentence, and ``relations`` if they were looked for; and how much of it was read."""
 
 GROUP_BYTES = 24 * 1024
 """About how many bytes of text are read together, some 4,000 words of English. Whatever comes meanwhile waits for them.
@@ -191,10 +192,10 @@ class PredictionQueue:
         self._metrics.was_busy(time.perf_counter() - started)
         error = reading.exception()
         if error is None:
-            entities, coverages = reading.result()
+            results, coverages = reading.result()
             self._metrics.has_read(len(sentences), sum(coverage.num_words for coverage in coverages))
-            for (job, index), *found in zip(group, entities, coverages, strict=True):
-                job.put(index, (found[0], found[1]))
+            for (job, index), found, coverage in zip(group, results, coverages, strict=True):
+                job.put(index, (as_columns(found), coverage))
         elif len(jobs := _unique(job for job, _ in group)) > 1:
             for each in jobs:
                 await self._read([(job, index) for job, index in group if job is each])

@@ -10,8 +10,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
 from span_marker.core.phrases import PhraseMatcher
+from span_marker.data.row_relations import RELATIONS
 from span_marker.modeling import SpanMarkerModel
 from span_marker.prediction.documents import sentence_splitter
+from span_marker.prediction.options import check_relations
+from span_marker.prediction.relations import follow
 from span_marker.serving.limits import RETRY, Admission, Limits
 from span_marker.serving.messages import Options
 from span_marker.serving.metrics import Metrics
@@ -34,9 +37,15 @@ class Plan(NamedTuple):
     options: dict[str, Any]
     labels: frozenset[str] | None
 
-    def select(self, entities: list[Any]) -> list[Any]:
-        """Leave out entities with other labels."""
-        return entities if self.labels is None else [entity for entity in entities if entity["label"] in self.labels]
+    def select(self, found: dict[str, Any]) -> dict[str, Any]:
+        """Leave out entities with other labels, and the relations that they have."""
+        if self.labels is None:
+            return found
+        kept = [entity for entity in found["entities"] if entity["label"] in self.labels]
+        selected: dict[str, Any] = {"entities": kept}
+        if RELATIONS in found:
+            selected[RELATIONS] = follow(found[RELATIONS], found["entities"], kept)
+        return selected
 
 
 class Service:
@@ -102,7 +111,8 @@ class Service:
             The plan.
 
         Raises:
-            HTTPException: If there is no such model, or it does not know a label, or an optional package is missing.
+            HTTPException: If there is no such model, it does not know a label or has no relations that are asked for,
+                or an optional package is missing.
         """
         name = next(iter(self.models)) if model is None else model
         if name not in self.models:
@@ -113,6 +123,7 @@ class Service:
             raise HTTPException(422, f"'labels' has {unknown[:80]!r}, which is none of the model's labels {labels}")
         try:
             self.models[name].config.decoder(options.threshold, options.decoding)
+            check_relations(self.models[name], options.relations, options.relation_threshold)
             if options.split_sentences:
                 await asyncio.to_thread(sentence_splitter, True)  # the first time, it imports spaCy
             if options.propagate:

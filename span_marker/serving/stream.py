@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from span_marker.data.json_writing import json_line
 from span_marker.data.rows import check_text, check_words
+from span_marker.prediction.relations import replace_annotation
 from span_marker.serving.limits import Limits
 from span_marker.serving.queue import Found
 from span_marker.serving.service import FAILED, TOO_LARGE, Plan, Service
@@ -79,7 +80,7 @@ class RowStream(Response):
 
     async def _answer(self, lines: Sequence[Line]) -> bytes:
         """The rows of some lines."""
-        found: dict[int, list[Any]] = {}
+        found: dict[int, dict[str, Any]] = {}
         errors = {index: line.error for index, line in enumerate(lines) if line.error is not None}
         for are_words in (False, True):
             places = [at for at, line in enumerate(lines) if isinstance(line.sentence, list if are_words else str)]
@@ -90,7 +91,7 @@ class RowStream(Response):
                     errors[at] = read.detail
                 else:
                     found[at] = self._plan.select(read[0])
-        rows = [{**line.row, "entities": found.get(at, [])} for at, line in enumerate(lines)]
+        rows = [replace_annotation(line.row, found.get(at, [])) for at, line in enumerate(lines)]
         for at, message in errors.items():
             rows[at]["error"] = message
         return b"".join(json_line(row, f"row {at}") for at, row in enumerate(rows))

@@ -21,6 +21,7 @@ from span_marker.preprocessing.data_collator import IGNORE_INDEX, MODEL_INPUTS, 
 from span_marker.training import gathering
 from span_marker.training.gathering import Gathered
 from span_marker.training.progress import Outcome
+from span_marker.training.relation_evaluation import evaluate_relations
 
 
 def check_arguments(model: Any, args: Any) -> None:
@@ -67,6 +68,9 @@ class BaseTrainer(transformers.Trainer):
 
     _exact: bool | None = None
     """Whether evaluation gives markers to all candidates; None to do what the model's configuration says."""
+
+    _features: Any = None
+    """The features of the data that are evaluated."""
 
     _outcome: Outcome | None = None
     """The latest evaluation with metrics; None if there was none."""
@@ -151,6 +155,7 @@ class BaseTrainer(transformers.Trainer):
             )
             others = {"inputs": prediction.inputs, "losses": prediction.losses}  # of windows
             metrics = self._threshold_metrics(gathered, predictions, label_ids[0])
+            metrics |= self._relation_metrics(gathered)
             metrics |= compute_metrics(EvalPrediction(predictions=predictions, label_ids=label_ids, **others))
             if self.is_in_train:
                 return metrics
@@ -158,6 +163,15 @@ class BaseTrainer(transformers.Trainer):
             return {**metrics, "candidates_kept": num_kept / num_candidates if num_candidates else 1.0}
 
         return compute
+
+    def _relation_metrics(self, gathered: Gathered) -> dict[str, Any]:
+        """The metrics of relations, if the model and the data have any; during training without those of each label."""
+        model = self._span_marker
+        if model.config.relation_labels is None:
+            return {}
+        found = gathering.found_entities(gathered, model.config.decoder())
+        metrics = evaluate_relations(model, self._features, found, self.args.eval_batch_size)
+        return _without_labels(metrics) if self.is_in_train else metrics
 
     def _threshold_metrics(self, gathered: Gathered, predictions: Any, gold: Any) -> dict[str, Any]:
         """The metrics of `threshold_metrics`. Notes the `Outcome` of the evaluation."""
@@ -178,9 +192,12 @@ class BaseTrainer(transformers.Trainer):
         metrics = span_metrics.compute_metrics(
             gathering.unpad_entities(gold, classes), gathering.unpad_entities(predicted, classes), num_words.tolist()
         )
-        if self.is_in_train:
-            return {name: value for name, value in metrics.items() if not isinstance(value, dict)}
-        return metrics
+        return _without_labels(metrics) if self.is_in_train else metrics
+
+    def evaluation_loop(self, dataloader: Any, *args: Any, **kwargs: Any) -> Any:
+        """See ``transformers.Trainer``. Relations are evaluated on the features of whole sentences, not on batches."""
+        self._features = dataloader.dataset
+        return super().evaluation_loop(dataloader, *args, **kwargs)
 
     def predict(
         self, test_dataset: Any, ignore_keys: list[str] | None = None, metric_key_prefix: str = "test"
@@ -267,6 +284,11 @@ class BaseTrainer(transformers.Trainer):
 def _forward_inputs(batch: dict[str, Any]) -> dict[str, Any]:
     """The part of a batch that the model's ``forward`` takes."""
     return {name: value for name, value in batch.items() if name in (*MODEL_INPUTS, *PAIR_INPUTS, "exact")}
+
+
+def _without_labels(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Metrics without those of each label, which are dicts."""
+    return {name: value for name, value in metrics.items() if not isinstance(value, dict)}
 
 
 def flatten_metrics(metrics: dict[str, Any]) -> dict[str, Any]:

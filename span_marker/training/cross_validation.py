@@ -18,13 +18,18 @@ from transformers import TrainingArguments, set_seed
 from span_marker.checkpoints.training_record import hub_name
 from span_marker.core.checks import check_limit
 from span_marker.core.folds import assign_folds
+from span_marker.core.relation_metrics import distinct_relations
+from span_marker.core.relation_statistics import RelationStatistics
 from span_marker.core.spans import IntArray
-from span_marker.data.columns import annotation_form, read_rows, require_dataset
+from span_marker.data.columns import annotation_form, read_columns, require_dataset, whole_rows
 from span_marker.data.forms import FORMS
 from span_marker.data.in_memory import AnnotatedData
+from span_marker.data.row_relations import RELATIONS, labelled_relations
+from span_marker.data.rows import Row
 from span_marker.data.text_files import writing
 from span_marker.modeling import SpanMarkerModel, without_adapter
 from span_marker.prediction.options import PredictOptions
+from span_marker.prediction.relations import as_columns
 from span_marker.preprocessing.inputs import document_columns, take_columns
 from span_marker.training.base_trainer import check_arguments
 from span_marker.training.cross_validation_report import CrossValidationReport, GoldRows
@@ -50,12 +55,16 @@ class OutOfFold(NamedTuple):
         rows: A dict for each row, with its columns and the predicted ``entities``.
         fold_of_row: The fold of each row, counted from 0.
         group_of_row: The document of each row, counted from 0; None if the data has no documents.
+        relations: The gold relations of each row, as the data has them; None if the model or the data has none.
+        symmetric: Labels of the relations whose head and tail can be exchanged.
     """
 
     gold: GoldRows
     rows: list[dict[str, Any]]
     fold_of_row: list[int]
     group_of_row: list[int] | None
+    relations: list[Any] | None = None
+    symmetric: Sequence[str] = ()
 
 
 def cross_validate(
@@ -156,10 +165,16 @@ def predict_out_of_fold(
     _check_arguments(args, folds)
     make_model = _make_new(make_model)
     model = without_adapter(make_model())
-    gold = list(read_rows(data, DATA, model.config.tags, model.config.classes))
+    whole = list(whole_rows(data, DATA, model.config.tags, model.config.classes))
+    gold = [(row.content, row.spans) for row in whole]
+    has_relations = model.config.relation_labels is not None and RELATIONS in data.column_names
+    relations = [value for (value,) in read_columns(data, (RELATIONS,))] if has_relations else None
+    symmetric = model.config.symmetric_relations if has_relations else []
+    symmetric = _find_symmetric(whole) if symmetric is None else symmetric
     groups = _group_rows(data)
     fold_of_row = _split(gold, groups, folds, seed)
     settings: dict[str, Any] = {"data": _hash([gold, document_columns(data), fold_of_row]), "predict_options": options}
+    settings |= {} if relations is None else {"relations": _hash(relations)}
     settings |= {f"args.{name}": value for name, value in json.loads(args.to_json_string()).items() if name not in OPEN}
     settings |= {f"model.config.{name}": value for name, value in json.loads(model.config.to_json_string()).items()}
     settings |= {"model.name_or_path": model.name_or_path, "model.encoder.name_or_path": model.encoder.name_or_path}
@@ -167,15 +182,24 @@ def predict_out_of_fold(
     rows = take_columns(data, _columns_to_keep(data))
     for fold in range(folds):
         path = Path(str(args.output_dir), f"fold-{fold}", PREDICTIONS)
-        entities = _load(path, settings) if resume and path.exists() else None
-        if entities is None:
+        found = _load(path, settings) if resume and path.exists() else None
+        if found is None:
             fold_args = _fold_arguments(args, fold, path.parent)
-            entities = _train_and_predict(make_model, fold_args, data, _parts(fold_of_row, fold, args), options)
+            found = _train_and_predict(make_model, fold_args, data, _parts(fold_of_row, fold, args), options)
             if args.process_index == 0:
-                _save(path, settings, entities)
-        for row, row_entities in zip(np.flatnonzero(np.equal(fold_of_row, fold)), entities, strict=True):
-            rows[row]["entities"] = row_entities
-    return OutOfFold(gold, rows, fold_of_row, groups)
+                _save(path, settings, found)
+        for row, row_found in zip(np.flatnonzero(np.equal(fold_of_row, fold)), found, strict=True):
+            rows[row] |= as_columns(row_found)
+    return OutOfFold(gold, rows, fold_of_row, groups, relations, symmetric)
+
+
+def _find_symmetric(rows: Sequence[Row]) -> list[str]:
+    """The relations without direction, as training finds them in all rows."""
+    statistics = RelationStatistics()
+    for row in rows:
+        relations = distinct_relations(labelled_relations(row.relations, row.spans, row.content))
+        statistics.add(relation for relation in relations if relation.head[1:] != relation.tail[1:])
+    return statistics.symmetric()
 
 
 def _check_options(options: PredictOptions | None) -> dict[str, Any]:
@@ -282,7 +306,7 @@ def _train_and_predict(
 def _columns_to_keep(data: Dataset) -> list[str]:
     """What is annotated, and all columns but the annotation and other forms of the text, for which it is not meant."""
     content, annotation = FORMS[annotation_form(data, DATA)]
-    others = {"tokens", "text", "entities", annotation} - {content}
+    others = {"tokens", "text", "entities", RELATIONS, annotation} - {content}
     return [name for name in data.column_names if name not in others]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import mean, stdev
 from typing import Any, NamedTuple
@@ -15,6 +15,7 @@ from span_marker.core.labels import LabelledSpan
 from span_marker.core.metrics import precision_recall_f1
 from span_marker.core.spans import IntArray
 from span_marker.core.tables import TextReport, text_table
+from span_marker.data.row_relations import RELATIONS
 from span_marker.data.rows import COLUMNS
 from span_marker.error_analysis import bootstrap, matching
 from span_marker.error_analysis.analyze import analyze_predictions
@@ -23,6 +24,8 @@ from span_marker.error_analysis.report import ErrorReport
 FloatArray = npt.NDArray[np.float64]
 GoldRows = Sequence[tuple[Any, list[LabelledSpan]]]
 """The words or the text of each row, and its gold entities."""
+
+ENTITIES = "entities"
 
 MEASURES = ("precision", "recall", "f1", "macro_f1")
 
@@ -108,7 +111,7 @@ class CrossValidationReport(TextReport):
             ``write_jsonl`` and the other writers take them.
         fold_of_row: The fold of each row, counted from 0.
         errors: The analysis of the errors in these predictions, see `span_marker.analyze_errors`. Its intervals are
-            over sentences in any case.
+            over sentences in any case. ``errors.relations`` has the figures of relations, if models and data have any.
         num_documents: Number of documents; None if the data has none.
     """
 
@@ -128,6 +131,8 @@ class CrossValidationReport(TextReport):
         rows: Sequence[dict[str, Any]],
         fold_of_row: Sequence[int],
         group_of_row: Sequence[int] | None = None,
+        relations: Sequence[Any] | None = None,
+        symmetric_relations: Collection[str] = (),
         *,
         seed: int = 0,
         dataset_name: str | None = None,
@@ -139,6 +144,8 @@ class CrossValidationReport(TextReport):
             rows: The predictions of each row, see `rows`.
             fold_of_row: The fold of each row.
             group_of_row: The document of each row, counted from 0 without gaps; None to draw single sentences.
+            relations: The gold relations of each row, as rows have them; None to leave relations out.
+            symmetric_relations: Labels of the relations whose head and tail can be exchanged.
             seed: Seed of the resamples.
             dataset_name: What to call the data.
 
@@ -146,7 +153,11 @@ class CrossValidationReport(TextReport):
             The report.
         """
         errors = analyze_predictions(
-            _annotated(gold), [row["entities"] for row in rows], seed=seed, dataset_name=dataset_name
+            _annotated(gold, relations),
+            [{name: row[name] for name in (ENTITIES, RELATIONS) if name in row} for row in rows],
+            seed=seed,
+            dataset_name=dataset_name,
+            symmetric_relations=symmetric_relations,
         )
         by_label = matching.tally(errors.sentences, lambda _, span: span.label)
         labels = sorted(by_label)
@@ -191,7 +202,10 @@ class CrossValidationReport(TextReport):
             f"{num_sentences} in {len(self.folds)} folds; {100 * self.errors.confidence:.4g}% intervals from "
             f"{self.errors.num_resamples:,} resamples of the {units}"
         )
-        return "\n\n".join([summary, *map(text_table, (self._folds(), self._pooled(), self._labels()))])
+        tables = [self._folds(), self._pooled(), self._labels()]
+        if self.errors.relations is not None:
+            tables += self.errors.relations.tables()
+        return "\n\n".join([summary, *map(text_table, tables)])
 
     def _folds(self) -> list[tuple[str, ...]]:
         rows: list[tuple[str, ...]] = [("fold", "sentences", "gold", *MEASURES)]
@@ -232,12 +246,13 @@ def macro_f1(counts: FloatArray) -> FloatArray:
     return precision_recall_f1(counts)[..., 2].sum(axis=-1) / np.maximum(num_labels, 1)
 
 
-def _annotated(gold: GoldRows) -> Dataset:
-    """Gold rows as a data set with entities, whatever form they were in."""
+def _annotated(gold: GoldRows, relations: Sequence[Any] | None) -> Dataset:
+    """Gold rows as a data set with entities, whatever form they were in, and with relations if these are known."""
     column = COLUMNS["text" if isinstance(gold[0][0], str) else "words"]
-    return Dataset.from_list(
-        [{column: item, "entities": [span._asdict() for span in entities]} for item, entities in gold]
-    )
+    rows = [{column: item, ENTITIES: [span._asdict() for span in entities]} for item, entities in gold]
+    if relations is not None:
+        rows = [{**row, RELATIONS: of_row} for row, of_row in zip(rows, relations, strict=True)]
+    return Dataset.from_list(rows)
 
 
 def _add_up(counts: FloatArray, groups: IntArray) -> FloatArray:

@@ -41,6 +41,21 @@ class Gathered(NamedTuple):
     counts: Any
 
 
+class FoundEntities(NamedTuple):
+    """The predicted entities of a sentence.
+
+    Attributes:
+        row: Index of the sentence.
+        entities: The entities, as the model reads them.
+        blank: Words in which no character counts, each with whether it is white space, see
+            `span_marker.core.alignment.trim_words`.
+    """
+
+    row: int
+    entities: Sequence[ScoredSpan]
+    blank: Mapping[int, bool]
+
+
 def proposal_limits(span_words: IntArray, span_counts: IntArray) -> IntArray:
     """Compute how many proposals are ranked: `PROPOSALS_PER_WORD`, so that they are few however long candidates may be.
 
@@ -153,15 +168,44 @@ def _merge_spans(
     entities: IntArray, scores: FloatArray, gathered: Gathered, decoder: Decoder
 ) -> tuple[IntArray, FloatArray]:
     """Merge padded spans of rows into padded spans of sentences."""
+    selected = _select_spans(entities, scores, gathered, decoder)
+    return pad_spans([_trim(found, words) for found, words in zip(selected, _blank_words(gathered), strict=True)])
+
+
+def found_entities(gathered: Gathered, decoder: Decoder) -> list[FoundEntities]:
+    """Merge the windows of each sentence like `merge_windows`, but leave blank words at the edges of entities.
+
+    Args:
+        gathered: See `merge_windows`.
+        decoder: Resolves overlaps.
+
+    Returns:
+        The predicted entities of each sentence.
+    """
+    selected = _select_spans(gathered.entities, gathered.scores, gathered, decoder)
+    rows = np.unique(gathered.sentences).tolist()
+    return [FoundEntities(*row) for row in zip(rows, selected, _blank_words(gathered), strict=True)]
+
+
+def _select_spans(
+    entities: IntArray, scores: FloatArray, gathered: Gathered, decoder: Decoder
+) -> list[list[ScoredSpan]]:
+    """Resolve overlaps among the padded spans of the rows of each sentence."""
     rows, num_sentences = _sentence_rows(gathered)
     spans: list[list[ScoredSpan]] = [[] for _ in range(num_sentences)]
     is_span = entities[..., 0] != IGNORE_INDEX
     for (row, class_id, start, end), score in zip(_numbered(entities), scores[is_span].tolist(), strict=True):
         spans[rows[row]].append(ScoredSpan(class_id, start, end, score))
+    return [decoder.select(found) for found in spans]
+
+
+def _blank_words(gathered: Gathered) -> list[dict[int, bool]]:
+    """The blank words of each sentence, and whether they are white space only."""
+    rows, num_sentences = _sentence_rows(gathered)
     blank: list[dict[int, bool]] = [{} for _ in range(num_sentences)]
     for row, row_blank in zip(rows, gathered.blank_words.tolist(), strict=True):
         blank[row] |= {word: bool(is_space) for word, is_space in row_blank if word != IGNORE_INDEX}
-    return pad_spans([_trim(decoder.select(found), words) for found, words in zip(spans, blank, strict=True)])
+    return blank
 
 
 def _trim(spans: Sequence[ScoredSpan], blank: Mapping[int, bool]) -> list[ScoredSpan]:

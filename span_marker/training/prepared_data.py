@@ -99,7 +99,25 @@ class PreparedData:
         with _progress_bars(self._show_progress):
             result = features.prepare(dataset, model.preprocessor, dataset_name, needs_labels)
         self._prepared.append(PreparedDataset(dataset, *result))
+        if dataset_name != TRAINING:
+            result[1].relations.warn(model.config, dataset_name)
         return self._prepared[-1]
+
+
+def settle(config: SpanMarkerConfig, training: PreparedDataset) -> None:
+    """Let the training data set how overlaps are resolved and what relations join, unless the configuration does.
+
+    Args:
+        config: The configuration of the model that is trained on them.
+        training: The training data.
+    """
+    summary = training.summary
+    if config.decoding is None and summary.decoding != "flat":
+        config.decoding = summary.decoding
+    summary.warn_of_overlaps(config.decoder().decoding, TRAINING)
+    config.trained_on = summary.trained_on("text" if "text" in training.dataset.column_names else "words")
+    summary.relations.settle(config, TRAINING)
+    summary.relations.warn(config, TRAINING)
 
 
 @contextmanager

@@ -16,9 +16,17 @@ from span_marker.data.columns import way_to_data
 from span_marker.data.in_memory import AnnotatedData, as_dataset
 from span_marker.modeling import SpanMarkerModel, without_adapter
 from span_marker.preprocessing.features import LABEL_FEATURES, TEXT_FEATURES
+from span_marker.preprocessing.relation_features import RELATION_FEATURES
 from span_marker.training import final_choices
 from span_marker.training.base_trainer import BaseTrainer, check_arguments
-from span_marker.training.prepared_data import TRAINING, PreparedData, as_datasets, check_columns, evaluation_sets
+from span_marker.training.prepared_data import (
+    TRAINING,
+    PreparedData,
+    as_datasets,
+    check_columns,
+    evaluation_sets,
+    settle,
+)
 from span_marker.training.progress import Progress
 
 logger = logging.getLogger(__name__)
@@ -29,14 +37,16 @@ class Trainer(BaseTrainer):
 
     Data sets have the columns ``tokens`` (words) and ``ner_tags`` (integers that index the labels, or the labels),
     ``tokens`` and ``entities``, or ``text`` and ``entities``, see `span_marker.data.columns`; and for document context
-    ``document_id`` and ``sentence_id``. Sentences beyond the text limit are read in windows, as in prediction.
+    ``document_id`` and ``sentence_id``. Sentences beyond the text limit are read in windows, as in prediction. Data for
+    a model with relations have ``relations``; only entities are learned from rows without a value for it.
 
     The constructor checks arguments and columns, and settles what an optimizer or a batch depends on: limits that are
     ``"auto"`` are set from the training data, and the model gets a candidate filter if ``candidates_per_word`` asks for
     one. Data sets are tokenized once, when they are first needed. The training data come first. They set ``decoding``
     if the model's configuration leaves it open: to ``"overlapping"`` if at least 1% of the entities cross another
-    entity, to ``"nested"`` if at least 1% lie within another entity or share its words. `train` prepares all data sets
-    before its first step, so that a mistake in a row shows before then.
+    entity, to ``"nested"`` if at least 1% lie within another entity or share its words. In the same way they set
+    ``symmetric_relations`` and ``relation_types``. `train` prepares all data sets before its first step, so that a
+    mistake in a row shows before then.
 
     Args:
         model: The model; None if ``model_init`` is given.
@@ -45,7 +55,7 @@ class Trainer(BaseTrainer):
         eval_dataset: The evaluation data, or a dict of several data sets.
         model_init: Creates a new model for each run.
         compute_metrics: Computes other metrics than `span_marker.core.metrics.compute_metrics`; those of
-            `span_marker.core.metrics.threshold_metrics` are reported in addition. The ``predictions`` of
+            `span_marker.core.metrics.threshold_metrics`, and of relations, are reported in addition. The ``predictions`` of
             its argument are the predicted entities, ``(num_sentences, max_entities, 3)`` with class ID, first word and
             the word behind the last, and their scores, ``(num_sentences, max_entities)``. Its ``label_ids`` are the
             gold entities in the same form, and the number of words of each sentence, ``(num_sentences,)``. Rows are
@@ -62,7 +72,8 @@ class Trainer(BaseTrainer):
             `Dataset`, or ``data_collator`` or another tokenizer is given.
         ValueError: If a data set lacks a column, or an argument cannot be combined with the model:
             ``batch_eval_metrics=True``, ``eval_do_concat_batches=False``, ``label_smoothing_factor`` with a multi-label
-            model or a candidate filter, or ``compute_loss_func`` or an existing optimizer with a candidate filter.
+            model, a candidate filter or relations, ``compute_loss_func`` with one of the latter two, or an existing
+            optimizer with a candidate filter.
     """
 
     _is_constructed = False
@@ -100,7 +111,7 @@ class Trainer(BaseTrainer):
             **kwargs,
         )
         # private: the columns of features that are kept, most of which forward does not take.
-        self._signature_columns: list[str] = [*TEXT_FEATURES, *LABEL_FEATURES]  # type: ignore[assignment]
+        self._signature_columns: list[str] = [*TEXT_FEATURES, *LABEL_FEATURES, *RELATION_FEATURES]  # type: ignore[assignment]
         self._data = PreparedData(show_progress=not args.disable_tqdm)
         self._progress = Progress()
         self._tunes_thresholds = tunes_thresholds
@@ -120,7 +131,7 @@ class Trainer(BaseTrainer):
             model.config.trained_with_document_context = has_context
         self.processing_class: Any = model.require_tokenizer()  # so that it is saved wherever the weights are
         self.data_collator = model.preprocessor.collator
-        self._has_settled_decoding = False
+        self._is_settled = False
 
     def _check_model(self, model: SpanMarkerModel) -> None:
         if model.config.multi_label and self.args.label_smoothing_factor:
@@ -133,11 +144,11 @@ class Trainer(BaseTrainer):
                 f"a model on backend={model.backend!r} cannot be trained: load the checkpoint that it was exported "
                 "from, train that, and export it again"
             )
-        has_filter = model.span_filter is not None or model.config.candidates_per_word is not None
-        if has_filter and (self.args.label_smoothing_factor or self.compute_loss_func is not None):
+        parts = (model.span_filter, model.config.candidates_per_word, model.config.relation_labels)
+        if parts != (None, None, None) and (self.args.label_smoothing_factor or self.compute_loss_func is not None):
             raise ValueError(
-                "label_smoothing_factor and compute_loss_func cannot be used with a candidate filter, which has a loss "
-                "of its own: load the model with candidates_per_word=None, or leave them out"
+                "label_smoothing_factor and compute_loss_func cannot be used with a candidate filter or relations, "
+                "which have their own loss: load a model without both (candidates_per_word=None), or leave them out"
             )
 
     def _set_span_filter(self, model: SpanMarkerModel) -> None:
@@ -160,22 +171,16 @@ class Trainer(BaseTrainer):
             without_adapter(model).reset_span_filter()
         return model
 
-    def _settle_decoding(self) -> None:
-        """Let the training data set how overlaps are resolved, unless the configuration does."""
-        if self.train_dataset is None or self._has_settled_decoding:
-            return
-        config = self._span_marker.config
-        summary = self._data.prepare(self.train_dataset, TRAINING).summary
-        if config.decoding is None and summary.decoding != "flat":
-            config.decoding = summary.decoding
-        summary.warn_of_overlaps(config.decoder().decoding, TRAINING)
-        columns = self._data.prepare(self.train_dataset, TRAINING).dataset.column_names
-        config.trained_on = summary.trained_on("text" if "text" in columns else "words")
-        self._has_settled_decoding = True
+    def _settle(self) -> None:
+        """Let the training data set what the configuration leaves open."""
+        if self.train_dataset is not None and not self._is_settled:
+            model = self._span_marker
+            settle(model.config, self._data.prepare(self.train_dataset, TRAINING))
+            self.data_collator, self._is_settled = model.preprocessor.collator, True
 
     def _get_dataloader(self, dataset: Any, description: str, *args: Any, **kwargs: Any) -> Any:
         # private: all data loaders, of training, evaluation and prediction, get their data here.
-        self._settle_decoding()
+        self._settle()
         names = [name for name, known in evaluation_sets(self.eval_dataset).items() if known is dataset]
         dataset_name = next(iter(names), description.lower())
         prepared = self._data.prepare(dataset, dataset_name, needs_labels=description != "test")
@@ -322,7 +327,7 @@ class Trainer(BaseTrainer):
         metric_key_prefix: str = "eval",
         compare_exact: bool = False,
     ) -> dict[str, Any]:
-        """See ``transformers.Trainer``. The model and its configuration are not changed.
+        """See ``transformers.Trainer``. The model is not changed.
 
         Args:
             eval_dataset: The data, or a dict of several data sets. Defaults to the evaluation data of the trainer.
@@ -334,7 +339,8 @@ class Trainer(BaseTrainer):
             The metrics of `span_marker.core.metrics.compute_metrics`; those of
             `span_marker.core.metrics.threshold_metrics`, over the spans that the model predicts at each threshold, with
             ``"flat"`` in place of ``"flat-optimal"`` decoding; and ``eval_candidates_kept``, the share of the
-            candidates that got markers: 1 without a filter. With ``compare_exact``, all of these again as
+            candidates that got markers: 1 without a filter. If the model and the data have relations, also those of
+            `span_marker.core.relation_metrics` as ``eval_relation_...``. With ``compare_exact``, all of these again as
             ``eval_exact_...``, and ``eval_recall_lost``, the recall that the filter costs.
         """
         data = as_datasets(eval_dataset)

@@ -19,6 +19,7 @@ from span_marker.core.alignment import align, trim, trim_entities
 from span_marker.core.graphemes import has_clusters, place_words
 from span_marker.core.labels import LabelledSpan, complete_tags
 from span_marker.core.notation import read_labels, read_notation
+from span_marker.core.relation_metrics import LabelledRelation, distinct_relations
 from span_marker.core.spans import IntArray
 from span_marker.core.surrogates import readable
 from span_marker.core.word_splitters import OWN_SPLITS, splitter_name
@@ -31,6 +32,7 @@ from span_marker.data.columns import (
     string_tags,
     tag_names,
 )
+from span_marker.data.row_relations import labelled_relations
 from span_marker.data.rows import Row, RowProblem, check_entity
 from span_marker.modeling import SpanMarkerModel, without_adapter
 from span_marker.preprocessing.features import DatasetSummary
@@ -51,10 +53,11 @@ if TYPE_CHECKING:
 
 
 class _Seen(NamedTuple):
-    """Where a sentence occurs first, and its entities there."""
+    """Where a sentence occurs first, and its entities and relations there; None if it says nothing of relations."""
 
     place: RowPlace
     spans: frozenset[LabelledSpan]
+    relations: frozenset[LabelledRelation] | None
 
 
 _AllSeen: TypeAlias = "dict[Any, _Seen]"
@@ -257,20 +260,29 @@ def _sentence_problems(row: CheckedRow, seen: _AllSeen, seen_here: _AllSeen) -> 
         yield row.place.problem("empty-row", "there are no words")
         return
     sentence = row.item if isinstance(row.item, str) else tuple(row.item)
-    here = _Seen(row.place, frozenset(trim_entities(row.spans, row.item)))
+    relations = distinct_relations(labelled_relations(row.relations.values(), row.spans, row.item))
+    spans = frozenset(trim_entities(row.spans, row.item))
+    here = _Seen(row.place, spans, frozenset(relations) if row.has_relations else None)
     quote = row.quote(0, len(row.item))
     for kind, others in (("shared-sentence", seen), ("repeated-sentence", seen_here)):
         if sentence in others:
             yield row.place.problem(kind, f"{quote} is also {others[sentence].place}")
     first_here = seen_here.setdefault(sentence, here)
     first = seen.get(sentence, first_here)
-    if first.spans != here.spans:
-        only_there, only_here = len(first.spans - here.spans), len(here.spans - first.spans)
-        message = (
-            f"{quote} is annotated in another way in {first.place} (entities only there: {only_there}, only here: "
-            f"{only_here})"
-        )
+    if parts := [*_differences("entities", first.spans, here.spans), *_relation_differences(first, here)]:
+        message = f"{quote} is annotated in another way in {first.place} ({'; '.join(parts)})"
         yield row.place.problem("conflicting-sentence", message)
+
+
+def _relation_differences(first: _Seen, here: _Seen) -> Iterator[str]:
+    if first.relations is not None and here.relations is not None:
+        yield from _differences("relations", first.relations, here.relations)
+
+
+def _differences(name: str, there: frozenset[Any], here: frozenset[Any]) -> Iterator[str]:
+    """Count the annotations that only one of two equal sentences has."""
+    if there != here:
+        yield f"{name} only there: {len(there - here)}, only here: {len(here - there)}"
 
 
 def _model_problems(row: CheckedRow, sentence: EncodedSentence, model: SpanMarkerModel) -> Iterator[Problem]:

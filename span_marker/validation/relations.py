@@ -27,7 +27,7 @@ _SENTENCE_END = re.compile(
 _END_WORD = re.compile(rf"[{re.escape(SENTENCE_ENDS)}]+")
 
 
-def listed_relations(entities: Sequence[int | None], annotation: Any, relations: Any) -> list[int]:
+def listed_relations(entities: Sequence[int | None], annotation: Any, relations: Any) -> list[int] | None:
     """List those relations of a row that were read, see `span_marker.data.rows.read_row`.
 
     Args:
@@ -36,10 +36,10 @@ def listed_relations(entities: Sequence[int | None], annotation: Any, relations:
         relations: The relations, as they are written.
 
     Returns:
-        Indices of the relations that are right and whose entities were read.
+        Indices of the relations that are right and whose entities were read; None if the row says nothing of relations.
     """
-    if not relations:
-        return []
+    if relations is None:
+        return None
     wrong = {problem.place for problem in read_relations(relations, len(annotation), "")[1]}
     return [
         index

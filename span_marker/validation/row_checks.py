@@ -25,7 +25,7 @@ class CheckedRow:
         row: What was read.
         indices: Index of each of its entities in its list; None for rows with tags.
         written: Start and end of each of its entities as they are written. Those of the row are extended to graphemes.
-        listed: Index of each of its relations in its list.
+        listed: Index of each of its relations in its list; None if it says nothing of relations.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class CheckedRow:
         row: Row,
         indices: Sequence[int | None],
         written: Sequence[tuple[int, int]],
-        listed: Sequence[int] = (),
+        listed: Sequence[int] | None = None,
     ) -> None:
         self.place = place
         self.unit: Unit = row.unit
@@ -42,7 +42,8 @@ class CheckedRow:
         self.spans = row.spans
         self.indices = indices
         self.written = written
-        self.relations = dict(zip(listed, row.relations, strict=True))
+        self.has_relations = listed is not None
+        self.relations = dict(zip(listed or (), row.relations, strict=True))
         self.first_index: dict[LabelledSpan, int | None] = {}
         for span, index in zip(self.spans, indices, strict=True):
             self.first_index.setdefault(span, index)

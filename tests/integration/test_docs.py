@@ -23,7 +23,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 NAMES = """
 context model_cards hub pipelines parallel scale spacy training error_analysis install quickstart from_1x how_it_works
 data entities scores validation encoders candidate_filter speed export server small_models redaction rules
-tables search curation
+tables search curation relations
 """.split()
 PAGES = [DOCS.parent / "README.md", *(DOCS / f"{name}.md" for name in NAMES)]
 

@@ -37,12 +37,17 @@ def test_position_ids_are_those_of_the_tokens_that_markers_observe():
     assert list(zip(starts, ends, strict=True)) == [(of_text[first], of_text[last]) for first, last in FIRST_AND_LAST]
 
 
-def test_the_grid_is_that_of_the_description():
-    figure, num_text, num_all = read_figure("attention"), len(WORDS), len(WORDS) + 2 * len(FIRST_AND_LAST)
+@pytest.mark.parametrize(
+    ("name", "num_text", "num_groups", "size"),
+    [("attention", len(WORDS), len(FIRST_AND_LAST), 2), ("relations", 7, 2, 4)],
+)
+def test_the_grid_is_that_of_the_description(name, num_text, num_groups, size):
+    figure, num_all = read_figure(name), num_text + size * num_groups
+    assert not texts(figure, f"attention-{num_all}")
     for row in range(num_all):
-        pair = (row - num_text) // 2
+        group = (row - num_text) // size
         seen = [
-            column < num_text or (row >= num_text and column >= num_text and (column - num_text) // 2 == pair)
+            column < num_text or (row >= num_text and column >= num_text and (column - num_text) // size == group)
             for column in range(num_all)
         ]
         assert texts(figure, f"attention-{row}") == [str(int(is_seen)) for is_seen in seen]

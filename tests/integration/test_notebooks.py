@@ -80,7 +80,7 @@ def outcome(tmp_path_factory):
 
 
 def test_all_are_there():
-    assert list(NOTEBOOKS) == ["document_context", "getting_started", "own_data", "spacy"]
+    assert list(NOTEBOOKS) == ["document_context", "getting_started", "own_data", "relations", "spacy"]
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)

@@ -13,7 +13,7 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
 from tiny import build_tokenizer, encoder_config
 from transformers import AutoModel
 
-from span_marker import SpanMarkerModel, infer_labels, read_annotations, write_conll
+from span_marker import SpanMarkerModel, infer_labels, read_annotations, write_conll, write_jsonl
 
 
 class Setting(NamedTuple):
@@ -237,6 +237,30 @@ def test_a_filter_may_be_trained(encoder, data, tmp_path, trainers):
     assert trainer.model.config.candidates_per_word == 1
     assert (len(trainer.train_dataset), trainer.state.global_step) == (4, 1)
     assert report["standard_error"] == {"f1": None, "precision": None, "recall": None}
+
+
+def test_relations_are_trained_and_measured(encoder, tmp_path):
+    rows = [
+        {
+            "tokens": f"{person} ruled {place}".split(),
+            "entities": [{"label": "PER", "start": 0, "end": 1}, {"label": "LOC", "start": 2, "end": 3}],
+            "relations": [{"label": "lives in", "head": 0, "tail": 1}],
+        }
+        for person in ("Cleopatra", "Amelia", "Leonardo")
+        for place in ("Egypt", "Paris")
+    ]
+    for split in SPLITS:
+        write_jsonl(tmp_path / f"{split}.jsonl", rows)
+    script, output = importlib.import_module("conll04_relations"), tmp_path / "output"
+    with pytest.raises(SystemExit, match="--data FOLDER is needed"):
+        script.main(["--output", str(output)])
+    arguments = ["--encoder", str(encoder), "--data", str(tmp_path), "--output", str(output)]
+    report = script.main([*arguments, "--seeds", "1", "--epochs", "1"])
+    assert list(report["mean"]) == [*experiment.MEASURES, *script.MEASURES]
+    assert report == json.loads((output / "results.json").read_text(encoding="utf-8"))
+    model = SpanMarkerModel.from_pretrained(output / "seed-1")
+    assert model.config.relation_labels == ["no relation", "lives in"]
+    assert len(Path(script.__file__).read_text(encoding="utf-8").splitlines()) <= 80
 
 
 def options_of(*arguments):

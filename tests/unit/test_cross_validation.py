@@ -371,3 +371,20 @@ def test_a_model_that_knows_nothing_of_a_fold_is_judged_as_analyze_errors_does(d
         rows = np.flatnonzero(np.equal(report.fold_of_row, number))
         figures = analyze_errors(model, data.select(rows), batch_size=8).overall
         assert report.folds[number][2:5] == tuple(figure.value for figure in figures[2:])
+
+
+@pytest.mark.parametrize("settings", [{}, {"relation_labels": ["lives in"], "reads_tokens": True}])
+def test_relations_are_those_of_predicted_entities(tmp_path, settings):
+    gold = [{"label": "lives in", "head": 0, "tail": 1}]
+    rows = [{**row, "relations": gold if len(row["entities"]) > 1 else []} for row in make_rows(6)]
+    report = cross_validate(lambda: make_model(**settings), Dataset.from_list(rows), arguments(tmp_path), folds=2)
+    for row in report.rows:
+        assert ("relations" in row) == bool(settings)
+        for one in row.get("relations", ()):
+            assert max(one["head"], one["tail"]) < len(row["entities"])
+            assert "score" in one
+    figures = report.errors.relations
+    assert (figures is not None) == bool(settings)
+    if figures is not None:
+        assert figures.overall.num_gold == sum(len(row["relations"]) for row in rows)
+        assert "relations, by label" in str(report)

@@ -17,6 +17,7 @@ from span_marker.heads import summed_loss
 from span_marker.rules import Rules
 
 WORDS = [sentence for sentence in SENTENCES if sentence]
+RELATED = {"relation_labels": ["knows"]}
 TEXTS = [" ".join(sentence) for sentence in WORDS]
 
 
@@ -84,6 +85,42 @@ def test_students_come_closer_to_their_teachers(tmp_path):
     after = (scores(student) - scores(teacher)).abs().mean()
     assert after < before / 2
     assert 0 <= trainer.evaluate()["eval_overall_f1"] <= 1  # on annotations, not on probabilities
+
+
+def relations_of(row):
+    """Label, head and tail of the relations of a row or a prediction."""
+    names = ("label", "start", "end"), ("label", "word_start_index", "word_end_index")
+    ends = [tuple(entity[name] for name in names["score" in entity]) for entity in row["entities"]]
+    return {(one["label"], ends[one["head"]], ends[one["tail"]]) for one in row["relations"]}
+
+
+def test_a_student_learns_the_relations_that_its_teacher_finds(tmp_path):
+    options = {"entity_max_length": 3, "reads_tokens": True, "relation_labels": ["knows", "owns"]}
+    teacher = build_model("bert", **options, symmetric_relations=["knows"], relation_types="any")
+    student = build_model("bert", **options, seed=1)
+    labeled = [
+        {
+            "tokens": ["Paris", "and", "Tokyo"],
+            "entities": [{"label": "LOC", "start": place, "end": place + 1} for place in (0, 2)],
+            "relations": [{"label": "owns", "head": 1, "tail": 0}],
+        }
+    ]
+    before = student.relation_head.markers.clone()
+    trainer = distill(teacher, student, WORDS, arguments(tmp_path, learning_rate=1e-3), labeled=labeled)
+    expected = [relations_of(result) for result in teacher.predict(WORDS, relations=True)]
+    assert any(expected)
+    rows = trainer.train_dataset.to_list()
+    assert [relations_of(row) for row in rows] == [*expected, {("owns", ("LOC", 2, 3), ("LOC", 0, 1))}]
+    assert (student.config.symmetric_relations, student.config.relation_types) == (["knows"], "any")
+    assert not torch.equal(student.relation_head.markers, before)
+
+
+def test_relations_are_not_lost_in_silence(tmp_path, caplog):
+    plain, model = (build_model("bert", entity_max_length=3, reads_tokens=True, **options) for options in ({}, RELATED))
+    with pytest.raises(ValueError, match=r"must have the relations of the teacher, None, or none, not .*'knows'"):
+        distill(plain, model, WORDS, arguments(tmp_path))
+    distill(model, plain, WORDS, arguments(tmp_path))
+    assert "The student has no relations, so it does not learn those of the teacher" in caplog.text
 
 
 @pytest.mark.parametrize("multi_label", [False, True])

@@ -158,8 +158,10 @@ class Missing:
             raise ModuleNotFoundError(name)
 sys.meta_path.insert(0, Missing())
 import pyarrow as pa
+from span_marker.core.settings import ModelSettings
 from span_marker.prediction.frames import TableMixin
 class Model(TableMixin):
+    config = ModelSettings()
     rules = None
     def predict(self, texts, **options):
         return ([[] for _ in texts], [None for _ in texts])

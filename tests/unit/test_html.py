@@ -177,8 +177,9 @@ def test_a_page_is_written_piece_by_piece(tmp_path):
 
     def drawings():
         for _ in range(5_000):
-            yield draw("x" * 200, []), []
+            yield draw("x" * 200, []), [], None
             sizes.append(next(tmp_path.glob("x.*.part")).stat().st_size)
 
-    write_page(tmp_path / "x", "data/entities.html", title="", labels=[], num_texts=5_000, drawings=drawings())
+    numbers = {"num_texts": 5_000, "num_relations": 0}
+    write_page(tmp_path / "x", "data/entities.html", title="", labels=[], drawings=drawings(), **numbers)
     assert sizes[2_500] > 400_000

@@ -22,7 +22,9 @@ from span_marker.core.labels import LabelledSpan
 from span_marker.core.tables import TextReport
 from span_marker.curation import LabelErrorReport, find_label_errors
 from span_marker.curation.agreement import AgreementReport, compare_annotators
+from span_marker.error_analysis.analyze import analyze_predictions
 from span_marker.error_analysis.comparison import Comparison, compare_reports
+from span_marker.error_analysis.relation_report import RelationErrors
 from span_marker.error_analysis.report import ErrorReport
 from span_marker.export import ExportReport, QuantizationReport
 from span_marker.prediction.explanation import Explanation
@@ -37,6 +39,9 @@ from span_marker.validation.report import ValidationReport
 
 GOLD = LabelledSpan("X", 0, 1)
 ROWS = [{"text": "Ann went", "entities": [{"label": "PER", "start": 0, "end": 5}], "id": 7}]
+
+ENDS = [{"label": "PER", "start": place, "end": place + 1} for place in (0, 1)]
+RELATED = {"tokens": ["Ann", "Bo"], "entities": ENDS, "relations": [{"label": "knows", "head": 0, "tail": 1}]}
 
 
 def cross_validation_report():
@@ -67,6 +72,7 @@ REPORTS = {
     LimitsReport: lambda: suggest_limits(DATA, build_tokenizer("wordpiece")),
     QuantizationReport: lambda: QuantizationReport(3, 2, 2, 1, 1, 0.25, (4096, 1024)),
     RedactionReport: lambda: RedactionReport("numbered", 1, 9, 3, 1, {"PER": 1}, {"PER": 1}),
+    RelationErrors: lambda: analyze_predictions([RELATED], [RELATED], num_resamples=5).relations,
     SpanFilterReport: lambda: SpanFilterReport((POINT,), POINT, 5, 9),
     ThresholdReport: threshold_report,
     ValidationReport: lambda: validate(Dataset.from_list(ROWS)),

@@ -104,3 +104,8 @@ def test_a_cross_validation_is_taken_as_it_is(tmp_path):
 def test_multi_label_models_are_refused(tmp_path):
     with pytest.raises(ValueError, match="multi_label=True"):
         predict_all_spans(lambda: make_model(multi_label=True), make_rows(), arguments(tmp_path), folds=2)
+
+
+def test_predictions_with_relations_are_read_too():
+    related = [{"entities": entities, "relations": []} for entities in PREDICTED]
+    assert find_label_errors(ROWS, related).suspects == find_label_errors(ROWS, PREDICTED).suspects

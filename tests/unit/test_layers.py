@@ -48,6 +48,13 @@ def test_a_smaller_model_is_an_ordinary_checkpoint(tmp_path):
     assert_close(scores(SpanMarkerModel.from_pretrained(tmp_path)), scores(smaller))
 
 
+def test_relations_are_copied():
+    model = build_model("bert", reads_tokens=True, relation_labels=["knows"], symmetric_relations=["knows"])
+    assert_close(shrink(model, 3).relation_head.state_dict(), model.relation_head.state_dict())
+    assert shrink(model, 3).predict(SENTENCES, relations=True) == model.predict(SENTENCES, relations=True)
+    assert shrink(model, 1).config.symmetric_relations == ["knows"]
+
+
 def test_the_card_says_what_is_left(tmp_path):
     smaller = shrink(shrink(build_model("bert", entity_max_length=3), 2), 1)
     line = "- **Layers:** 2 of 3 (0, 2, counted from 0); then 1 of 2 (0, counted from 0)"

@@ -10,6 +10,7 @@ from transformers import TrainingArguments
 
 from span_marker import SpanMarkerModel, SpanMarkerModelCardData, Trainer, tune_thresholds
 from span_marker.checkpoints.model_card import OUTDATED, note_change_in_card
+from span_marker.checkpoints.training_record import Spread, TrainingRecord
 from span_marker.core.tables import markdown_table
 
 TAGS = [
@@ -302,6 +303,23 @@ def test_an_untrained_model_has_a_card():
     assert card.data.eval_results is None
     assert "<!-- - **Encoder:** Unknown -->" in card.text
     assert "Median" not in card.text
+
+
+def test_the_card_of_a_model_with_relations_lists_them_and_their_metrics():
+    labels = ["lives in", "knows"]
+    model = build_model("bert", entity_max_length=3, reads_tokens=True, relation_labels=labels)
+    spread = Spread.from_counts([1])
+    metrics = {f"test_{kind}_{name}": 0.5 for kind in ("overall", "relation") for name in ("precision", "recall", "f1")}
+    model.training_record = TrainingRecord({}, [], spread, spread, results={"test": metrics})
+    card = ModelCard(model.generate_model_card())
+    assert "| lives in | head to tail | any entities |" in card.text
+    assert "to find relations between the entities." in card.text
+    assert re.search(
+        r'^found = model.predict\(".*"\)  # a dict with "entities" and "relations"$', card.text, re.MULTILINE
+    )
+    results = card.data.eval_results
+    assert {result.task_name for result in results} == {"Named Entity Recognition", "Relation Extraction"}
+    assert [result.metric_type for result in results] == ["f1", "precision", "recall"] * 2
 
 
 def test_code_of_a_card_without_a_data_set_on_the_hub_reads_files():

@@ -337,6 +337,12 @@ def test_what_cannot_be_exported_is_refused(exported, tmp_path):
         export_onnx(build_model().bfloat16(), tmp_path)
 
 
+def test_relations_are_not_lost_in_an_export(tmp_path):
+    model = build_model("bert", reads_tokens=True, relation_labels=["knows"])
+    with pytest.raises(ValueError, match=r"model has the relations \['knows'\], which exported graphs cannot find"):
+        export_onnx(model, tmp_path)
+
+
 def test_a_missing_extra_says_what_to_install(original, tmp_path, monkeypatch):
     for name in ("onnx", "onnxscript", "onnxruntime"):
         with monkeypatch.context() as patch:

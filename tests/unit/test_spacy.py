@@ -187,6 +187,7 @@ def test_settings_reach_the_model(checkpoint, model, monkeypatch):
     calls = record_calls(monkeypatch, nlp.get_pipe("span_marker"))
     doc = nlp(TEXT)
     settings = {"threshold": {"PER": 0.9, "LOC": 0.6, "ORG": 0.65}, "exact": True}
+    settings |= {"relations": None, "relation_threshold": None}
     assert [options for _, options in calls] == [
         {"batch_size": 3, "decoding": None, "is_split_into_words": True, **settings}
     ]
@@ -418,7 +419,7 @@ def test_labels_cannot_be_added(nlp):
 
 def test_settings_survive_saving(checkpoint, tmp_path):
     settings = {"batch_size": 3, "threshold": {"PER": 0.5, "LOC": 0.4, "ORG": 0.5}, "spans_key": "sm", "exact": True}
-    settings |= {"decoding": "nested", "overwrite_entities": True}
+    settings |= {"decoding": "nested", "overwrite_entities": True, "relations": False, "relation_threshold": None}
     nlp = make(checkpoint, **settings)
     nlp.to_disk(tmp_path / "saved")
     loaded = spacy.load(tmp_path / "saved")

@@ -2,8 +2,10 @@
 
 import pytest
 from annotation_files import entity, flat, lists_of, related_spans, relation, round_trip, word_rows
+from helpers import relation_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny import SENTENCES
 
 from span_marker.data.files import read_annotations
 from span_marker.data.spacy_docs import to_docs, write_docbin
@@ -86,3 +88,114 @@ def test_another_extension_of_the_name_is_not_overwritten():
         doc_type.remove_extension("rel")
         if old is not None:
             doc_type.set_extension("rel", default=old[0])
+
+
+@pytest.fixture(scope="module")
+def related(nlp, tmp_path_factory):
+    """A pipeline whose model finds relations, its model, and texts of one sentence each."""
+    import spacy
+
+    folder = tmp_path_factory.mktemp("related")
+    model = relation_model(reads_tokens=True)
+    model.save_pretrained(folder)
+    pipeline = spacy.blank("en")
+    pipeline.add_pipe("span_marker", config={"model": str(folder), "device": "cpu", "batch_size": 1})
+    return pipeline, model, [" ".join(words) for words in SENTENCES if words]
+
+
+def spans_of(doc):
+    return [(r.label, r.head.label_, r.head.text, r.tail.label_, r.tail.text) for r in doc._.relations]
+
+
+def test_the_component_sets_relations(related):
+    pipeline, model, texts = related
+    num_relations = 0
+    for doc in pipeline.pipe(texts):
+        result = model.predict([token.text for token in doc], is_split_into_words=True)
+        names = [(entity["label"], " ".join(entity["span"])) for entity in result["entities"]]
+        expected = [(one["label"], *names[one["head"]], *names[one["tail"]]) for one in result["relations"]]
+        assert [
+            (r.label, *(part for span in (r.head, r.tail) for part in (span.label_, " ".join(t.text for t in span))))
+            for r in doc._.relations
+        ] == expected
+        assert [r.score for r in doc._.relations] == pytest.approx([one["score"] for one in result["relations"]])
+        num_relations += len(expected)
+    assert num_relations > 3
+
+
+def test_relations_of_the_component_survive_files(related, tmp_path):
+    import spacy
+    from spacy.tokens import Doc, DocBin
+
+    pipeline, _, texts = related
+    docs = list(pipeline.pipe(texts))
+    expected = [spans_of(doc) for doc in docs]
+    assert [spans_of(Doc(pipeline.vocab).from_bytes(doc.to_bytes())) for doc in docs] == expected
+    path = tmp_path / "x.spacy"
+    DocBin(docs=docs, store_user_data=True).to_disk(path)
+    assert [spans_of(doc) for doc in DocBin().from_disk(path).get_docs(spacy.blank("en").vocab)] == expected
+    for row, doc in zip(read_annotations(path), docs, strict=True):
+        names = [(e["label"], row["text"][e["start"] : e["end"]]) for e in row["entities"]]
+        assert [(one["label"], *names[one["head"]], *names[one["tail"]]) for one in row["relations"]] == spans_of(doc)
+    docs[0].ents = []
+    DocBin(docs=docs[:1], store_user_data=True).to_disk(path)
+    with pytest.raises(ValueError, match=r"has a relation .* which is none of its entities: pass the spans_key="):
+        read_annotations(path)
+
+
+def test_relations_are_those_of_entities_in_the_document(related):
+    from spacy.tokens import Span
+
+    pipeline, _, texts = related
+    before = pipeline(texts[2])
+    taken = before._.relations[0].head
+    doc = pipeline.make_doc(texts[2])
+    doc.ents = [Span(doc, taken.start, taken.end, label="OTHER")]
+    doc = pipeline(doc)
+    assert spans_of(doc) == [
+        (r.label, r.head.label_, r.head.text, r.tail.label_, r.tail.text)
+        for r in before._.relations
+        if not {r.head.start, r.tail.start} & {taken.start}
+    ]
+    assert spans_of(doc) != spans_of(before)
+
+
+def test_entities_that_begin_together_have_relations(related, tmp_path):
+    import spacy
+    from spacy.tokens import DocBin
+
+    other, _, texts = related
+    pipeline = spacy.blank("en")
+    config = {"model": other.get_pipe("span_marker").cfg["model"], "device": "cpu", "spans_key": "sc"}
+    pipeline.add_pipe("span_marker", config={**config, "decoding": "overlapping", "threshold": 0.2})
+    doc = pipeline(texts[2])
+    places = {(span.start, span.end, span.label_) for span in doc.spans["sc"]}
+    ends = [(s.start, s.end, s.label_) for r in doc._.relations for s in (r.head, r.tail)]
+    assert ends
+    assert places >= set(ends)
+    assert len({start for start, _, _ in ends}) < len(set(ends))
+    path = tmp_path / "x.spacy"
+    DocBin(docs=[doc], store_user_data=True).to_disk(path)
+    [row] = read_annotations(path, spans_key="sc")
+    assert len(row["relations"]) == len(doc._.relations)
+
+
+@pytest.mark.slow
+def test_several_processes_return_relations(related):
+    pipeline, _, texts = related
+    expected = [spans_of(doc) for doc in pipeline.pipe(texts)]
+    assert [spans_of(doc) for doc in pipeline.pipe(texts, n_process=2)] == expected
+
+
+def test_another_extension_is_left_alone(related):
+    from spacy.tokens import Doc
+
+    pipeline, _, texts = related
+    before = Doc.remove_extension("relations")
+    Doc.set_extension("relations", default=None)
+    try:
+        with pytest.raises(ValueError, match=r"stored as Doc\._\.relations, but another extension"):
+            pipeline(texts[0])
+    finally:
+        Doc.remove_extension("relations")
+        Doc.set_extension("relations", getter=before[2])

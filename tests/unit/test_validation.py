@@ -183,6 +183,21 @@ CASES = {
         None,
         [("malformed-entity", 0, 0, 9), ("repeated-relation", 0, 0, 4)],
     ),
+    "twice, with other relations": (
+        [
+            related(ANN, [entity(0, 2), entity(3, 4)], ("saw", 0, 1), ("saw", 0, 1)),
+            related(ANN, [entity(3, 4), entity(0, 2)], ("saw", 1, 0)),
+            {**related(ANN, [entity(0, 2), entity(3, 4)]), "relations": None},
+            related(ANN, [entity(0, 2), entity(3, 4)], ("saw", 1, 0)),
+            related(ANN, [entity(0, 2), entity(3, 4)]),
+        ],
+        None,
+        [
+            ("repeated-relation", 0, 0, 4),
+            *(("repeated-sentence", row, None, None) for row in range(1, 5)),
+            *(("conflicting-sentence", row, None, None) for row in (3, 4)),
+        ],
+    ),
     "a label of entities and relations": (
         [related(ANN, [entity(0, 2), entity(3, 4)], ("PER", 0, 1))],
         None,

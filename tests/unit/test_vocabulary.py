@@ -33,6 +33,13 @@ def test_texts_of_the_corpus_are_read_as_before(family):
     assert_close(scores(smaller), scores(model))
 
 
+def test_relations_of_the_corpus_stay_what_they_are():
+    model = build_model("bert", reads_tokens=True, entity_max_length=3, relation_labels=["knows", "owns"])
+    expected = model.predict(SENTENCES, relations=True)
+    assert any(result["relations"] for result in expected)
+    assert prune_vocabulary(model, SENTENCES).predict(SENTENCES, relations=True) == expected
+
+
 @pytest.mark.parametrize("family", ["bert", "roberta", "xlm-roberta"])
 def test_other_texts_are_still_read(family):
     smaller = prune_vocabulary(build_model(family, entity_max_length=3), ["Paris"])

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from span_marker.core.windows import UNBOUNDED, plan_windows
+from span_marker.core.windows import UNBOUNDED, pair_window, plan_windows
 
 
 @st.composite
@@ -50,6 +50,30 @@ def test_each_candidate_belongs_to_the_window_that_gives_it_most_context(text):
             assert context(owner, start, end) == best or owner in (windows[0], windows[-1])
             if ends[end - 1] - starts[start] <= room:
                 assert context(owner, start, end) >= 0
+
+
+@given(texts())
+def test_each_pair_belongs_to_the_window_that_gives_both_most_context(text):
+    windows = plan_windows(*text)
+    num_words = len(text[0])
+    spans = [(start, end) for start in range(num_words) for end in range(start + 1, min(start + 3, num_words) + 1)]
+    rng = np.random.default_rng(num_words)
+    pairs = [(spans[head], spans[tail]) for head, tail in rng.integers(len(spans), size=(60, 2)).tolist()]
+    bounds = np.array([(window.first, window.last) for window in windows])
+    heads, tails = np.array(pairs).swapaxes(0, 1)
+    for (head, tail), found in zip(pairs, pair_window(heads, tails, bounds).tolist(), strict=True):
+        contexts = [min(context(window, *head), context(window, *tail)) for window in windows]
+        best = max(contexts)
+        assert found == (contexts.index(best) if best >= 0 else -1)
+    assert pair_window(heads[:0], tails[:0], bounds).tolist() == []
+
+
+def test_a_pair_of_one_entity_belongs_to_the_window_of_the_entity():
+    starts = np.arange(60)
+    windows = plan_windows(starts, starts + 1, starts[::7], 12, 4)
+    spans = np.array([(start, end) for start in range(60) for end in range(start + 1, min(start + 4, 60) + 1)])
+    found = pair_window(spans, spans, np.array([(window.first, window.last) for window in windows])).tolist()
+    assert all(own(windows[index], *span) for index, span in zip(found, spans.tolist(), strict=True))
 
 
 def test_windows_end_and_begin_with_sentences():

@@ -57,7 +57,7 @@ class Panel {
     this.request?.abort();
     this.request = new AbortController();
     const { signal } = this.request;
-    const answer = await ask("predict", { ...options, offsets: "utf-16" }, signal);
+    const answer = await ask("predict", { ...options, offsets: "utf-16", relations: false }, signal);
     signal.throwIfAborted();
     this.show(options.inputs, answer.entities.map((entity) => ({
       start: entity.char_start_index,

@@ -1,0 +1,163 @@
+"""Metrics of relations: strict, by boundaries alone, and with the gold entities given. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from span_marker.core.labels import LabelledSpan
+from span_marker.core.metrics import count_metrics, threshold_metrics
+
+RELATION, BOUNDARIES, GIVEN = "relation_", "boundaries_", "gold_"
+"""Prefixes of the names of metrics: of all those of relations in an evaluation, of those by boundaries alone, and of
+those between given gold entities."""
+
+ANY = ""
+"""Stands in for the labels of entities where these do not count."""
+
+
+class LabelledRelation(NamedTuple):
+    """A relation of a sentence: ``label``, and the entities that it leads from and to, ``head`` and ``tail``."""
+
+    label: str
+    head: LabelledSpan
+    tail: LabelledSpan
+
+    def turned(self) -> LabelledRelation:
+        """Return the relation with head and tail exchanged."""
+        return LabelledRelation(self.label, self.tail, self.head)
+
+    def without_types(self) -> LabelledRelation:
+        """Return the relation without the labels of its entities."""
+        return LabelledRelation(self.label, self.head._replace(label=ANY), self.tail._replace(label=ANY))
+
+
+def distinct_relations(
+    relations: Iterable[LabelledRelation], symmetric: Collection[str] = ()
+) -> list[LabelledRelation]:
+    """List each relation of a sentence once. Symmetric ones lead from the entity that stands first.
+
+    Args:
+        relations: The relations.
+        symmetric: Labels of the relations whose head and tail can be exchanged.
+
+    Returns:
+        The different relations, in order. A relation of an entity to itself is left out.
+
+    Example:
+        >>> ann, bo = LabelledSpan("PER", 0, 1), LabelledSpan("PER", 2, 3)
+        >>> both = [LabelledRelation("knows", ann, bo), LabelledRelation("knows", bo, ann)]
+        >>> len(distinct_relations(both)), len(distinct_relations(both, ["knows"]))
+        (2, 1)
+    """
+    between = (relation for relation in relations if relation.head != relation.tail)
+    oriented = (
+        relation.turned() if relation.label in symmetric and _place(relation.tail) < _place(relation.head) else relation
+        for relation in between
+    )
+    return list(dict.fromkeys(oriented))
+
+
+def _place(span: LabelledSpan) -> tuple[int, int, str]:
+    return span.start, span.end, span.label
+
+
+def relation_metrics(
+    gold: Sequence[Collection[LabelledRelation]],
+    predicted: Sequence[Collection[LabelledRelation]],
+    given: Sequence[Collection[LabelledRelation]] | None = None,
+    symmetric: Collection[str] = (),
+) -> dict[str, Any]:
+    """Compare predicted with gold relations.
+
+    Strict figures need the right label, and the right words and labels of both entities; those of boundaries, the right
+    label and the right words. A relation counts once, even if it is listed again; so does a symmetric one that is
+    listed in both directions.
+
+    Args:
+        gold: The gold relations of each sentence, including those that cannot be predicted. Entities that no words
+            stand for have a negative start, each another one.
+        predicted: The predicted relations of each sentence, between predicted entities.
+        given: The predicted relations of each sentence between its gold entities; None if they are unknown.
+        symmetric: Labels of the relations whose head and tail can be exchanged.
+
+    Returns:
+        ``precision``, ``recall`` and ``f1`` (micro averages), ``macro_precision``, ``macro_recall`` and ``macro_f1``
+        (means over the labels), and for each label a dict of ``precision``, ``recall``, ``f1`` and ``number``, its gold
+        relations. All of this again as ``boundaries_...``, and with ``given`` relations, strict, as ``gold_...``.
+
+    Example:
+        >>> ann, rome = LabelledSpan("PER", 0, 1), LabelledSpan("LOC", 3, 4)
+        >>> lives_in = LabelledRelation("lives in", ann, rome)
+        >>> metrics = relation_metrics([[lives_in]], [[lives_in._replace(tail=LabelledSpan("ORG", 3, 4))]])
+        >>> metrics["f1"], metrics["boundaries_f1"], metrics["boundaries_lives in"]["number"]
+        (0.0, 1.0, 1)
+    """
+    metrics = _figures(gold, predicted, symmetric, "")
+    bare_gold, bare_predicted = (
+        [[relation.without_types() for relation in relations] for relations in sentences]
+        for sentences in (gold, predicted)
+    )
+    metrics |= _figures(bare_gold, bare_predicted, symmetric, BOUNDARIES)
+    return metrics if given is None else metrics | _figures(gold, given, symmetric, GIVEN)
+
+
+def _figures(
+    gold: Sequence[Collection[LabelledRelation]],
+    predicted: Sequence[Collection[LabelledRelation]],
+    symmetric: Collection[str],
+    prefix: str,
+) -> dict[str, Any]:
+    """The metrics of `count_metrics`, with a prefix in place of ``overall_``."""
+    counted = count_metrics(
+        *([distinct_relations(relations, symmetric) for relations in sentences] for sentences in (gold, predicted))
+    )
+    return {prefix + name.removeprefix("overall_"): value for name, value in counted.items()}
+
+
+def relation_threshold_metrics(
+    gold: Sequence[Collection[LabelledRelation]],
+    ranked: Sequence[Mapping[LabelledRelation, float]],
+    symmetric: Collection[str] = (),
+) -> dict[str, float]:
+    """Measure how well probabilities tell relations from other pairs, whatever is predicted at the model's decision.
+
+    Args:
+        gold: See `relation_metrics`.
+        ranked: The most probable relation of each pair of a sentence, and its probability.
+        symmetric: See `relation_metrics`.
+
+    Returns:
+        ``best_f1``, ``best_threshold`` and ``average_precision``, see `span_marker.core.metrics.threshold_metrics`, of
+        strict figures.
+    """
+    distinct = [set(distinct_relations(relations, symmetric)) for relations in gold]
+    scores: list[float] = []
+    is_right: list[bool] = []
+    for relations, found in zip(distinct, ranked, strict=True):
+        scores += found.values()
+        is_right += [relation in relations for relation in found]
+    metrics = threshold_metrics(scores, is_right, sum(map(len, distinct)))
+    return {name.removeprefix("overall_"): value for name, value in metrics.items()}
+
+
+def metrics_of_labels(metrics: Mapping[str, Any], prefix: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Pick the metrics of labels from those of an evaluation.
+
+    Args:
+        metrics: The metrics of ``Trainer.evaluate``, in which each label has a dict.
+        prefix: What their names begin with, such as ``eval_``.
+
+    Returns:
+        The metrics of each label of entities, and the strict ones of each label of relations, in alphabetical order.
+
+    Example:
+        >>> figures = {"number": 1}
+        >>> metrics_of_labels({"eval_PER": figures, "eval_relation_knows": figures, "eval_relation_f1": 0.5}, "eval_")
+        ({'PER': {'number': 1}}, {'knows': {'number': 1}})
+    """
+    named = {name.removeprefix(prefix): value for name, value in sorted(metrics.items()) if name.startswith(prefix)}
+    labels = {name: value for name, value in named.items() if isinstance(value, dict)}
+    of_relations = {name.removeprefix(RELATION): labels.pop(name) for name in list(labels) if name.startswith(RELATION)}
+    strict = {name: value for name, value in of_relations.items() if not name.startswith((BOUNDARIES, GIVEN))}
+    return labels, strict

@@ -1,0 +1,74 @@
+"""Pairs of entities in text that is read in windows: which window each is scored in, and which are in none."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from span_marker.core.arrays import Array
+from span_marker.core.relations import RelationRules, nearest
+from span_marker.core.spans import IntArray
+from span_marker.core.windows import pair_window
+
+
+class WindowPairs(NamedTuple):
+    """The pairs of a text that is read in windows.
+
+    Attributes:
+        pairs: For each window, the pairs that are scored in it: indices of head and tail, ``(num_pairs, 2)``.
+        num_dropped: Number of pairs beyond `span_marker.core.relations.MAX_PAIRS` of a window.
+        num_separate: Number of pairs whose entities are not together in any window.
+    """
+
+    pairs: list[IntArray]
+    num_dropped: int
+    num_separate: int
+
+
+def pairs_in_windows(rules: RelationRules, spans: IntArray, windows: IntArray) -> WindowPairs:
+    """List the pairs of a text that may have a relation, by the window that they are scored in.
+
+    Args:
+        rules: Which pairs may have a relation.
+        spans: Class ID, first word and word after the last of each entity, ``(num_entities, 3)``.
+        windows: First word and word after the last of each window, ``(num_windows, 2)``, see
+            `span_marker.core.windows.pair_window`.
+
+    Returns:
+        The pairs, at most `MAX_PAIRS` of each window, and how many are not among them.
+    """
+    chosen: list[IntArray] = []
+    num_together = 0
+    for index, (first, last) in enumerate(windows.tolist()):
+        inside = np.flatnonzero((spans[:, 1] >= first) & (spans[:, 2] <= last))
+        pairs = inside[rules.allowed_pairs(spans[inside])]
+        pairs = pairs[pair_window(spans[pairs[:, 0], 1:], spans[pairs[:, 1], 1:], windows) == index]
+        chosen.append(pairs[nearest(spans[:, 1:], pairs)])
+        num_together += len(pairs)
+    num_dropped = num_together - sum(map(len, chosen))
+    return WindowPairs(chosen, num_dropped, count_pairs(rules, spans) - num_together)
+
+
+def count_pairs(rules: RelationRules, spans: IntArray) -> int:
+    """Count the pairs of a text that may have a relation without listing them: a long text may have millions.
+
+    Args:
+        rules: Which pairs may have a relation.
+        spans: Class ID, first word and word after the last of each entity, ``(num_entities, 3)``.
+
+    Returns:
+        The number of `RelationRules.allowed_pairs`.
+    """
+    spans = spans[np.lexsort((spans[:, 2], spans[:, 1]))]
+    labels, places = spans[:, 0], spans[:, 1:]
+    is_new = np.ones(len(spans), dtype=bool)
+    is_new[1:] = (places[1:] != places[:-1]).any(axis=1)
+    first = np.maximum.accumulate(np.where(is_new, np.arange(len(spans)), 0))  # entity of the same words
+    num_classes = len(rules.allowed)
+    totals = np.zeros((len(spans) + 1, num_classes), dtype=np.int64)
+    np.cumsum(np.eye(num_classes, dtype=np.int64)[labels], axis=0, out=totals[1:])
+    before = totals[first]  # (num_entities, num_classes): entities that stand before each
+    one_way: Array = rules.allowed & ~rules.is_symmetric
+    as_tail, as_head = rules.allowed[:, :, 1:].any(axis=2), one_way[:, :, 1:].any(axis=2)
+    return int((before * as_tail[:, labels].T).sum() + (before * as_head[labels]).sum())

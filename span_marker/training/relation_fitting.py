@@ -1,0 +1,113 @@
+"""Fitting the relation head to a trained entity model, which stays as it is."""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import Any
+
+import torch
+from datasets import Dataset
+from torch.utils.data import DataLoader
+from transformers import get_linear_schedule_with_warmup
+
+from span_marker.core.checks import check_limit
+from span_marker.data.columns import require_dataset
+from span_marker.data.in_memory import AnnotatedData
+from span_marker.data.relation_labels import infer_relation_labels
+from span_marker.modeling import SpanMarkerModel, without_adapter
+from span_marker.preprocessing.data_collator import MODEL_INPUTS, PAIR_INPUTS
+from span_marker.preprocessing.features import prepare
+
+logger = logging.getLogger(__name__)
+
+DATA = "relation"
+"""What the data is called in messages."""
+
+LEARNING_RATE = 1e-3
+
+WARM_UP = 0.1
+"""Share of the steps in which the learning rate rises."""
+
+
+def fit_relations(
+    model: SpanMarkerModel, data: AnnotatedData, num_epochs: int = 10, batch_size: int = 16, seed: int = 0
+) -> list[float]:
+    """Train the relation head of a model, and nothing else: what the model predicts as entities does not change.
+
+    The markers of pairs and the classifier of relations learn from annotated relations; the encoder is frozen. With
+    `Trainer`, everything is trained together, so that the encoder learns from relations, too. ``symmetric_relations``
+    and ``relation_types`` are set from the data if the model leaves them open.
+
+    Args:
+        model: A trained model. Without relations, it gets those of the data. Otherwise the training of its relation
+            head goes on.
+        data: Annotated data with ``entities`` and ``relations``.
+        num_epochs: Number of times that each row is read.
+        batch_size: Number of sentences or windows in a batch.
+        seed: Seed of new weights, of the order of the rows, and of dropout.
+
+    Returns:
+        The mean loss of a pair in each epoch.
+
+    Raises:
+        TypeError: If ``model`` is not a `SpanMarkerModel`, or a value in a row has the wrong type.
+        ValueError: If the data has no relation, or one whose label the model does not have; if the model runs on the
+            dense engine or on exported graphs; or if a limit is below 1.
+    """
+    model = without_adapter(model)
+    check_limit("num_epochs", num_epochs, at_least=1)
+    check_limit("batch_size", batch_size, at_least=1)
+    dataset = require_dataset(data, DATA)
+    labels = infer_relation_labels({DATA: dataset})  # refuses data without relations
+    device = model.device
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        if model.relation_head is None:
+            model.add_relations(labels)
+        features, summary = prepare(dataset, model.preprocessor, DATA)
+        summary.relations.settle(model.config, DATA)
+        summary.relations.warn(model.config, DATA)
+        is_learned = {parameter: parameter.requires_grad for parameter in model.parameters()}
+        is_training = model.training
+        try:
+            model.requires_grad_(False)
+            losses = _fit(model, features, num_epochs, batch_size)
+        finally:
+            for parameter, value in is_learned.items():
+                parameter.requires_grad_(value)
+            model.train(is_training)
+    model.note_change("Relations", f"They were fitted to {len(dataset):,} rows, with everything else frozen.")
+    return losses
+
+
+@torch.inference_mode(False)
+@torch.enable_grad()
+def _fit(model: SpanMarkerModel, features: Dataset, num_epochs: int, batch_size: int) -> list[float]:
+    """Train the relation head; return the mean loss of a pair in each epoch."""
+    head: Any = model.relation_head
+    head.requires_grad_(True)
+    model.train()
+    model.encoder.eval()  # what is not trained needs no dropout
+    rows: Any = features
+    loader = DataLoader(rows, batch_size, shuffle=True, collate_fn=model.preprocessor.collator)
+    optimizer = torch.optim.AdamW(head.parameters(), LEARNING_RATE)
+    num_steps = num_epochs * len(loader)
+    schedule = get_linear_schedule_with_warmup(optimizer, math.ceil(WARM_UP * num_steps), num_steps)
+    losses = []
+    for epoch in range(num_epochs):
+        total, num_pairs = 0.0, 0
+        for batch in loader:
+            if len(batch["pair_labels"]) == 0:
+                continue
+            inputs = {name: batch[name].to(model.device) for name in (*MODEL_INPUTS, *PAIR_INPUTS)}
+            output = model(**inputs)
+            optimizer.zero_grad()
+            output.relation_loss.backward()
+            optimizer.step()
+            schedule.step()
+            count = len(output.relation_logits)
+            total, num_pairs = total + count * float(output.relation_loss.detach()), num_pairs + count
+        losses.append(total / max(num_pairs, 1))
+        logger.info("Relations, epoch %d of %d: loss %.4f per pair.", epoch + 1, num_epochs, losses[-1])
+    return losses
