@@ -17,7 +17,7 @@ NO_BEST_THRESHOLD = 0.5
 """What is reported as the best threshold if F1 is 0 at every threshold."""
 
 
-class Labelled(Protocol):
+class HasLabel(Protocol):
     """Something that is annotated or predicted. Two are the same if they are equal."""
 
     @property
@@ -75,7 +75,7 @@ def compute_metrics(
     return metrics
 
 
-def count_metrics(gold: Iterable[Collection[Labelled]], predicted: Iterable[Collection[Labelled]]) -> dict[str, Any]:
+def count_metrics(gold: Iterable[Collection[HasLabel]], predicted: Iterable[Collection[HasLabel]]) -> dict[str, Any]:
     """Count what is right: entities, or anything else with a label.
 
     Args:

@@ -187,15 +187,11 @@ class RelationRules:
         found, labels = likely_labels(scores, 0, thresholds, multi_label=False)
         is_option = options[found, labels]  # others may reach a threshold of 0
         found, labels = found[is_option], labels[is_option]
-        return [
-            ScoredRelation(
-                label,
-                float(scores[pair, label]),
-                *pairs[pair],
-                all_scores=tuple(scores[pair].tolist()) if keeps_all_scores else (),
-            )
-            for pair, label in zip(found.tolist(), labels.tolist(), strict=True)
-        ]
+        relations = []
+        for pair, label in zip(found.tolist(), labels.tolist(), strict=True):
+            (head, tail), all_scores = pairs[pair], tuple(scores[pair].tolist()) if keeps_all_scores else ()
+            relations.append(ScoredRelation(label, float(scores[pair, label]), head, tail, all_scores))
+        return relations
 
 
 def stands_first(heads: IntArray, tails: IntArray) -> Array:

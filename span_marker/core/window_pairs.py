@@ -70,5 +70,5 @@ def count_pairs(rules: RelationRules, spans: IntArray) -> int:
     np.cumsum(np.eye(num_classes, dtype=np.int64)[labels], axis=0, out=totals[1:])
     before = totals[first]  # (num_entities, num_classes): entities that stand before each
     one_way: Array = rules.allowed & ~rules.is_symmetric
-    as_tail, as_head = rules.allowed[:, :, 1:].any(axis=2), one_way[:, :, 1:].any(axis=2)
+    as_tail, as_head = (np.any(allowed[:, :, 1:], axis=2, keepdims=False) for allowed in (rules.allowed, one_way))
     return int((before * as_tail[:, labels].T).sum() + (before * as_head[labels]).sum())

@@ -344,8 +344,7 @@ def infer_labels(data: Any) -> list[str]:
             or the data sets are not all in the same form.
 
     Example:
-        >>> from datasets import Dataset
-        >>> infer_labels(Dataset.from_dict({"tokens": [["Ann", "Lee"]], "ner_tags": [["B-PER", "O"]]}))
+        >>> infer_labels([{"tokens": ["Ann", "Lee"], "ner_tags": ["B-PER", "O"]}])
         ['O', 'B-PER', 'I-PER']
     """
     datasets = named_splits(data)
@@ -357,9 +356,8 @@ def infer_labels(data: Any) -> list[str]:
         )
     if all(have_tags.values()):
         return _infer_tags(datasets)
-    labels = {
-        span.label for name, dataset in datasets.items() for row in whole_rows(dataset, name) for span in row.spans
-    }
+    rows = chain.from_iterable(whole_rows(dataset, name) for name, dataset in datasets.items())
+    labels = {span.label for row in rows for span in row.spans}
     if not labels:
         raise ValueError(f"there is no entity in the {' and '.join(datasets)} data: pass labels=")
     return complete_labels(labels)

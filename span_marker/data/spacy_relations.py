@@ -29,7 +29,7 @@ _KEY: Any = ("._.", REL, None, None)
 _FOUND = "span_marker_relations"
 """Where the relations that were predicted are in ``Doc.user_data``: lists of numbers and strings, in characters.
 
-Nothing else is saved: `Doc.to_bytes`, which several processes need, cannot have the pairs of tokens of ``Doc._.rel``."""
+Nothing else is saved: `Doc.to_bytes`, which several processes need, can't have the pairs of tokens of ``Doc._.rel``."""
 
 
 class SpanRelation(NamedTuple):

@@ -143,8 +143,8 @@ def _gold_entities(
         if sentence.item != same_sentence.item or by_first.keys() != by_second.keys() or is_other:
             raise ValueError(
                 f"row {sentence.row} of the {sentence.split} data in the first report and row {same_sentence.row} of "
-                f"the {same_sentence.split} data in the second report have different texts or gold annotations: analyze "
-                "the same data"
+                f"the {same_sentence.split} data in the second report have different texts or gold annotations: "
+                "analyze the same data"
             )
         yield by_first, by_second
 

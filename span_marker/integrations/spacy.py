@@ -58,8 +58,8 @@ class SpanMarkerComponent:
             whose entities may overlap is decoded ``"flat"``.
         exact: See `span_marker.SpanMarkerModel.predict`.
         relations: Whether to find relations, too: `span_marker.data.spacy_relations.SpanRelation` in
-            ``Doc._.relations``, between the entities that the document has in the end. Defaults to whether the model has
-            relations.
+            ``Doc._.relations``, between the entities that the document has in the end. Defaults to whether the model
+            has relations.
         relation_threshold: See `span_marker.SpanMarkerModel.predict`.
 
     Raises:

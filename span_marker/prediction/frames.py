@@ -47,8 +47,8 @@ class TableMixin:
             A table of the same kind, with the columns ``entities``, lists of structs with the keys of `Entity`;
             ``relations``, lists of structs with the keys of `Relation`, if they are looked for; and ``error``, if it
             was asked for, at its end. They replace columns of these names, and ``relations`` of the table are left out
-            in any case, since they refer to its own entities. Their Arrow types do not depend on the rows. In pandas, they
-            are Arrow columns, too (``pandas.ArrowDtype``).
+            in any case, since they refer to its own entities. Their Arrow types do not depend on the rows. In pandas,
+            they are Arrow columns, too (``pandas.ArrowDtype``).
 
         Raises:
             TypeError: If ``table`` is none of these, the column has another type, ``predict`` has no such option, or a

@@ -236,8 +236,8 @@ class PredictionMixin(TableMixin):
                 and the other writers take them.
             relations: Whether to find relations between the entities of the model, too. Each sentence then yields a
                 dict with ``entities`` and ``relations``: dicts with ``label``, ``score``, ``head`` and ``tail``,
-                indices of the entities. At most 2,048 pairs per sentence or window are scored, all those of 45 entities: the
-                nearest. Defaults to whether the model has relations.
+                indices of the entities. At most 2,048 pairs per sentence or window are scored, all those of 45
+                entities: the nearest. Defaults to whether the model has relations.
             relation_threshold: The least probability of a relation, or a dict with those of some labels. A pair then
                 has the most probable label among those at or above their thresholds. By default, and for labels without
                 a threshold, it has its most probable class, which may be none.
@@ -313,8 +313,8 @@ class PredictionMixin(TableMixin):
             relation_threshold: See `predict`.
 
         Returns:
-            An iterator over what `predict` finds in each sentence; for dicts, over the dicts with ``entities`` added, and
-            ``relations`` if they are looked for. Those of the dict itself are left out.
+            An iterator over what `predict` finds in each sentence; for dicts, over the dicts with ``entities`` added,
+            and ``relations`` if they are looked for. Those of the dict itself are left out.
 
         Raises:
             TypeError: If ``inputs`` is a single sentence or has no order, or an item is none of the supported types.

@@ -81,18 +81,20 @@ def _judge(
 ) -> list[_Judged]:
     """Find the relations of sentences."""
     sentences = []
-    for own_pieces, (_, entities, _) in zip(pieces, found, strict=True):
+    for own_pieces, sentence in zip(pieces, found, strict=True):
         gold = [entity for piece in own_pieces for entity in piece["entities"] if entity[1] >= 0]
-        sentences.append(KnownEntities(own_pieces, (_as_array([entity[:3] for entity in entities]), _as_array(gold))))
+        own = _as_array([entity[:3] for entity in sentence.entities])
+        sentences.append(KnownEntities(own_pieces, (own, _as_array(gold))))
     labels, classes = model.config.relation_labels, model.config.classes
     judged = []
     ranked_pairs = rank_pairs(model, sentences, batch_size)
-    for (own_pieces, (entities, gold)), sentence, (ranked, given) in zip(sentences, found, ranked_pairs, strict=True):
+    for known, sentence, (ranked, given) in zip(sentences, found, ranked_pairs, strict=True):
+        entities, given_entities = known.entity_sets
         spans = [_trim(classes[label], start, end, sentence.blank) for label, start, end in entities.tolist()]
-        gold_spans = [LabelledSpan(classes[label], start, end) for label, start, end in gold.tolist()]
+        gold_spans = [LabelledSpan(classes[label], start, end) for label, start, end in given_entities.tolist()]
         annotated = [
             LabelledRelation(labels[row[0]], *(LabelledSpan(classes[end[0]], *end[1:]) for end in (row[1:4], row[4:])))
-            for row in own_pieces[0]["gold_relations"]
+            for row in known.pieces[0]["gold_relations"]
         ]
         judged.append(_Judged(annotated, *_name(ranked, spans, labels), *_name(given, gold_spans, labels)))
     return judged

@@ -55,11 +55,12 @@ class Trainer(BaseTrainer):
         eval_dataset: The evaluation data, or a dict of several data sets.
         model_init: Creates a new model for each run.
         compute_metrics: Computes other metrics than `span_marker.core.metrics.compute_metrics`; those of
-            `span_marker.core.metrics.threshold_metrics`, and of relations, are reported in addition. The ``predictions`` of
-            its argument are the predicted entities, ``(num_sentences, max_entities, 3)`` with class ID, first word and
-            the word behind the last, and their scores, ``(num_sentences, max_entities)``. Its ``label_ids`` are the
-            gold entities in the same form, and the number of words of each sentence, ``(num_sentences,)``. Rows are
-            padded with -100. A gold entity that begins or ends within a word has -1 for both words.
+            `span_marker.core.metrics.threshold_metrics`, and of relations, are reported in addition. The
+            ``predictions`` of its argument are the predicted entities, ``(num_sentences, max_entities, 3)`` with class
+            ID, first word and the word behind the last, and their scores, ``(num_sentences, max_entities)``. Its
+            ``label_ids`` are the gold entities in the same form, and the number of words of each sentence,
+            ``(num_sentences,)``. Rows are padded with -100. A gold entity that begins or ends within a word has -1 for
+            both words.
         callbacks: Callbacks.
         optimizers: Optimizer and scheduler.
         tunes_thresholds: Whether `train` ends with `span_marker.tune_thresholds` on the evaluation data. The model gets

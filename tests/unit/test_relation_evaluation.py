@@ -80,7 +80,6 @@ def test_figures_are_those_of_predict(inputs, tmp_path):
 
 def test_predictions_as_gold_data_are_all_right(tmp_path):
     model = relation_model(reads_tokens=True)
-    column, unit = unit_of(WORDS)
     rows = [
         {
             **as_row(words, [(e["label"], e["word_start_index"], e["word_end_index"]) for e in result["entities"]]),
