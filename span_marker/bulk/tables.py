@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from span_marker.data.csv_files import ROLES, parse_cell
+from span_marker.data.csv_files import ROLES, parse_words
 from span_marker.data.delimited import name_cells, read_cells, split_header
 from span_marker.data.entity_tables import ENTITY_COLUMNS
 from span_marker.data.forms import BOUNDS
@@ -49,7 +49,7 @@ def read_table(lines: Iterator[str], path: str, text_column: str | None) -> Iter
                 role, column = content
                 row = {role if name == column else name: cell for name, cell in row.items()}
                 if role == "tokens":
-                    row["tokens"] = _read_words(row["tokens"], f"{place}: {column!r}")
+                    row["tokens"] = parse_words(row["tokens"], f"{place}: {column!r}")
         except ValueError as error:
             yield number, error
         else:
@@ -78,11 +78,6 @@ def _find_content(names: Sequence[str]) -> tuple[str, str] | None:
     known = {name.strip().lower(): name for name in names}
     found = [(role, known[name]) for role in ("text", "tokens") for name in ROLES[role] if name in known]
     return found[0] if len(found) == 1 else None
-
-
-def _read_words(cell: str, location: str) -> Any:
-    """A list of words, as `write_csv` writes it, or words with spaces between them."""
-    return parse_cell(cell, location) if cell.strip().startswith("[") else cell.split()
 
 
 def merge_entity_lines(lines: Iterable[Line], text_column: str | None, path: str) -> Iterator[Line]:

@@ -52,6 +52,8 @@ _LAYOUTS = {
 }
 """What a line is, and the columns that it then has."""
 
+_LIST_STARTS = ("['", '["', "('", '("')
+
 _FORMS = "'text', 'start', 'end', 'label'; 'text', 'entities'; 'tokens', 'ner_tags'; or 'sentence', 'word', 'tag'"
 
 
@@ -200,22 +202,42 @@ def _read_record(cells: Mapping[str, str], table: _Table, location: str) -> dict
     value = record[annotation].strip()
     if not value:
         raise ValueError(f"{location}: {table.roles[annotation]!r} is empty: [] says that there is no entity")
-    is_list = value[0] in "[{("
-    if annotation == "entities" or is_list:
-        record[annotation] = parse_cell(value, f"{location}: {table.roles[annotation]!r}")
-    else:
-        record[annotation] = value.split()
+    name = f"{location}: {table.roles[annotation]!r}"
+    record[annotation] = parse_cell(value, name) if annotation == "entities" else _parse_tags(value, name)
     if annotation == "entities" and isinstance(record.get(RELATIONS), str):
         relations = record.pop(RELATIONS).strip()
         record[RELATIONS] = parse_cell(relations, f"{location}: {RELATIONS!r}") if relations else []
     if content == "tokens":
-        tokens = record["tokens"].strip()
-        record["tokens"] = (
-            parse_cell(tokens, f"{location}: {table.roles['tokens']!r}")
-            if is_list and tokens.startswith("[")
-            else tokens.split()
-        )
+        record["tokens"] = parse_words(record["tokens"], f"{location}: {table.roles['tokens']!r}")
     return record
+
+
+def parse_words(cell: str, name: str) -> Any:
+    """Read a list, as JSON or as Python prints it, or words separated by spaces.
+
+    Args:
+        cell: The cell. It has a list if it begins and ends with a bracket, or begins with a bracket and a quote.
+        name: What to call it in errors.
+
+    Returns:
+        The words.
+
+    Raises:
+        ValueError: If the list is neither JSON nor as Python prints it.
+    """
+    cell = cell.strip()
+    if (cell.startswith("[") and cell.endswith("]")) or cell.startswith(_LIST_STARTS):
+        return parse_cell(cell, name)
+    return cell.split()
+
+
+def _parse_tags(cell: str, name: str) -> Any:
+    if cell[0] in "[{(":
+        return parse_cell(cell, name)
+    tags = cell.split()
+    if len(tags) > 1 and all(tag.endswith((",", ";")) for tag in tags[:-1]):
+        raise ValueError(f"{name} has tags with {tags[0][-1]!r} between them: {cell!r:.100}: write spaces, or a list")
+    return tags
 
 
 def parse_cell(cell: str, name: str) -> Any:

@@ -156,6 +156,10 @@ def test_one_line_per_sentence_with_tags_is_read(tmp_path):
         (" ".join(words), str(tags)),
         (json.dumps(words), json.dumps(tags)),
         (str(words), str(tags)),
+        (str(words), " ".join(tags)),
+        (json.dumps(words), " ".join(tags)),
+        (str(tuple(words)), str(tuple(tags))),
+        (" ".join(words), str(tuple(tags))),
     ):
         assert read_text(tmp_path, "tokens,ner_tags\n" + quoted(tokens_cell, tags_cell), "x.csv") == [expected]
     numbers = "Number,Sentence,Tag\n" + quoted("1", "EU rejects [", "[1, 0, 0]")
@@ -186,6 +190,10 @@ BAD = {
         "tokens,ner_tags\na b,['B-PER' 'O']\n",
         r"line 2: 'ner_tags' is neither JSON nor as Python prints \['B-PERO",
     ),
+    "numpy words": ("tokens,ner_tags\n['a' 'b'],B-PER O\n", r"line 2: 'tokens' is neither JSON nor as Python prints"),
+    "cut off": ("tokens,ner_tags\n['a' 'b,B-PER O\n", "line 2: 'tokens' is neither JSON nor a list of Python"),
+    "brackets": ("tokens,ner_tags\n[ a ],O O O\n", "line 2: 'tokens' is neither JSON nor a list of Python"),
+    "commas": ('tokens,ner_tags\na b,"B-PER, O"\n', "line 2: 'ner_tags' has tags with ',' between them: .* spaces"),
     "code": ('text,entities\nAnn,"[int(1)]"\n', "line 2: 'entities' is neither JSON nor a list of Python"),
     "swallowed": ('sentence_id\tword\ttag\n1\t"\tO\n1\tEU\tB-ORG\n1\t"\tO\n', r"line 2: '\\tO\\n1\\tEU.*' is no word"),
     "first": ("sentence #,word,tag\n,Ann,B-PER\n", "line 2: 'sentence #' is empty, but no sentence has begun"),
