@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from span_marker.core.boundaries import is_inside_word
+from span_marker.data.entity_keys import LABEL_KEYS, has_place
 from span_marker.data.json_records import Annotation, Record, Shape, has, read_span, row_content
 from span_marker.data.rows import RowEntity, check_text
 from span_marker.data.values import check_list, is_list
@@ -19,7 +20,6 @@ from span_marker.data.values import check_list, is_list
 Occurrences = Literal["all", "in-order"]
 
 _STRING_KEYS = ("text", "entity", "span", "name", "mention")
-_LABEL_KEYS = ("label", "type", "entity_type", "entity_group", "category")
 _BOUNDS = ("start", "start_offset", "char_start_index", "word_start_index")
 
 
@@ -116,11 +116,21 @@ def _strings(entities: Any, location: str) -> Iterator[EntityString]:
     if isinstance(entities, Mapping):
         for label, items in entities.items():
             for item in [items] if isinstance(items, str) else check_list(items, f"{location}: entities {label!r}"):
-                yield EntityString(label, _value(item, _STRING_KEYS, location) if isinstance(item, Mapping) else item)
+                yield EntityString(label, _string(item, location) if isinstance(item, Mapping) else item)
         return
     for item in check_list(entities, f"{location}: 'entities'"):
-        string, label = (_value(item, keys, location) for keys in (_STRING_KEYS, _LABEL_KEYS))
+        string, label = _string(item, location), _value(item, LABEL_KEYS, location)
         yield EntityString(label, string)
+
+
+def _string(item: Any, location: str) -> Any:
+    """Read the string of an entity without a place."""
+    if has_place(item):
+        raise ValueError(
+            f"{location}: the entity {item!r} has a place, but here, strings are searched for in the text: list the "
+            "entities as {'label', 'start', 'end'}, or leave out the places"
+        )
+    return _value(item, _STRING_KEYS, location)
 
 
 def _value(item: Any, keys: Sequence[str], location: str) -> Any:
@@ -138,6 +148,9 @@ def _read(
     for item in strings:
         check_text(item.string, f"{location}: the text of an entity")
         check_text(item.label, f"{location}: the label of {item.string!r}")
+    items = [item for item in entities if isinstance(item, Mapping)] if is_list(entities) else []
+    others = {key for item in items for key, value in item.items() if value is not None} - {*_STRING_KEYS, *LABEL_KEYS}
+    ignored = [*ignored, *(f"entities: {key}" for key in sorted(others))]
     found, repeated = locate(text, strings, occurrences, location)
     return Record(row_content(text, record), [Annotation(found)], ignored=tuple(ignored), repeated=repeated)
 
@@ -165,7 +178,8 @@ def _are_strings(record: Any) -> bool:
         return True
     items = entities if is_list(entities) else []
     has_string = [any(has(item, key) for key in _STRING_KEYS) for item in items]
-    return bool(items) and all(has_string) and not any(has(item, key) for item in items for key in _BOUNDS)
+    has_bounds = any(has_place(item) or any(has(item, key) for key in _BOUNDS) for item in items)
+    return bool(items) and all(has_string) and not has_bounds
 
 
 def _read_strings(record: Any, location: str, occurrences: str = "all") -> Record:

@@ -18,6 +18,7 @@ from typing import Any, Literal, NamedTuple
 from span_marker.core.graphemes import whole_spans
 from span_marker.core.labels import OUTSIDE, LabelledSpan
 from span_marker.data.copies import check_span
+from span_marker.data.entity_keys import advise_keys
 from span_marker.data.forms import FORMS, find_form
 from span_marker.data.row_relations import (
     RELATIONS,
@@ -270,7 +271,7 @@ def check_entity(entity: Any, length: int, unit: Unit, location: str) -> RowEnti
         start, end = map(get, PREDICTED[unit])
     if label is None or start is None or end is None:
         name = "label" if label is None else "start" if start is None else "end"
-        raise ValueError(f"{location}: entity {dict(entity)!r} has no {name!r}")
+        raise ValueError(f"{location}: entity {dict(entity)!r} has no {name!r}{advise_keys(entity)}")
     if not isinstance(label, str):
         kind = type(label).__name__
         raise TypeError(f"{location}: the label of entity {dict(entity)!r} must be a string, not {kind}")
