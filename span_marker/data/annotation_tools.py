@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from span_marker.data.copies import COPY_KEYS, check_copies
 from span_marker.data.entity_strings import GLINER2, STRINGS
 from span_marker.data.json_records import (
     Annotation,
@@ -40,7 +41,7 @@ from span_marker.data.values import as_whole, check_list, is_list
 
 _TRIPLES = ("label", "labels", "entities")
 
-FIELDS = {"label", "start", "end", "span", *PREDICTED["words"], *PREDICTED["characters"]}
+FIELDS = {"label", "start", "end", *COPY_KEYS, *PREDICTED["words"], *PREDICTED["characters"]}
 """Keys of an entity of a row that are read, or compared with it."""
 
 SHOWN_KEYS = 10
@@ -201,6 +202,8 @@ def _read_doccano_dicts(record: Any, location: str, labels: Mapping[int, str] | 
     items = dicts(record[key], str(key), location)
     triples = [[item.get("start_offset"), item.get("end_offset"), item.get("label")] for item in items]
     read = _from_triples(record["text"], triples, record, location, labels)
+    for item, entity in zip(items, read.annotations[0].entities, strict=True):
+        check_copies(record["text"], entity.start, entity.end, item, location)
     ends = [
         (relation.get("type"), relation.get("from_id"), relation.get("to_id"))
         for relation in dicts(record.get(RELATIONS), RELATIONS, location)

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+from unicodedata import normalize
+
+from span_marker.core.boundaries import has_whole_words
+
+COPY_KEYS = frozenset(
+    {"span", "text", "mention", "quote", "surface", "surface_form", "covered_text", "entity_text", "mention_text", "span_text"}
+)
+"""Keys of an entity that have the text of it."""
+
+MAYBE_COPY_KEYS = frozenset({"word", "value", "name", "entity", "string", "phrase"})
+"""Keys that have the text of an entity, or something else, such as a normalized name."""
 
 
 def is_copy(text: str, copy: Any) -> bool:
     r"""Tell whether a value repeats a text.
 
     White space does not count, and neither does a ``\n`` of two characters: browsers and spreadsheets turn line ends,
-    tabs and no-break spaces into something else, or drop them.
+    tabs and no-break spaces into something else, or drop them. Neither do other code points for the same characters.
 
     Args:
         text: The text.
@@ -27,7 +38,8 @@ def is_copy(text: str, copy: Any) -> bool:
 
 
 def _squeeze(text: str) -> str:
-    return "".join(text.replace("\\n", "").split())
+    squeezed = "".join(text.replace("\\n", "").split())
+    return squeezed if squeezed.isascii() else normalize("NFC", squeezed)
 
 
 def check_copy(text: str, spans: Sequence[tuple[int, int]], copy: Any, location: str) -> None:
@@ -40,17 +52,18 @@ def check_copy(text: str, spans: Sequence[tuple[int, int]], copy: Any, location:
         location: What to call the record in errors.
 
     Raises:
-        ValueError: If it differs. The error says so if the offsets would be right in UTF-16 units.
+        ValueError: If it differs. The error says so if the offsets would be right in UTF-16 units or in bytes.
     """
     expected = " ".join(text[start:end] for start, end in spans)
     if is_copy(expected, copy):
         return
     places = " and ".join(f"{start} to {end}" for start, end in spans)
     message = f"{location}: characters {places} of the text are {expected!r}, but the annotation says {copy!r}"
-    encoded = text.encode("utf-16-le", "surrogatepass")
-    units = " ".join(encoded[2 * start : 2 * end].decode("utf-16-le", "replace") for start, end in spans)
-    if is_copy(units, copy):
-        message += ": the offsets count UTF-16 units, not characters"
+    for encoding, size, units in (("utf-16-le", 2, "UTF-16 units"), ("utf-8", 1, "bytes of UTF-8")):
+        data = text.encode(encoding, "surrogatepass")
+        parts = [data[size * start : size * end].decode(encoding, "replace") for start, end in spans]
+        if is_copy(" ".join(parts), copy):
+            raise ValueError(f"{message}: the offsets count {units}, not characters")
     raise ValueError(message)
 
 
@@ -72,3 +85,49 @@ def check_span(content: Any, start: int, end: int, span: Any, location: str) -> 
     words = list(content[start:end])
     if not isinstance(content, str) and isinstance(span, (list, tuple)) and words != list(span):
         raise ValueError(f"{location}: words {start} to {end} of the row are {words}, but the annotation says {span!r}")
+
+
+def check_copies(content: Any, start: int, end: int, entity: Mapping[str, Any], location: str) -> None:
+    """Compare an entity with whatever copies of its text it has, as strings.
+
+    A string that may be something else (`MAYBE_COPY_KEYS`) is a copy if the text has it elsewhere, and the entity is no
+    whole words, as with wrong offsets. In lists of words, strings are copies if other words of the row are equal to
+    them; those that may be something else, if these words begin or end one word beside the entity.
+
+    Args:
+        content: The text, or the list of words.
+        start: First character or word of the entity.
+        end: Character or word after the last.
+        entity: The entity with all of its keys.
+        location: What to call the row in errors.
+
+    Raises:
+        ValueError: If a copy differs.
+    """
+    for key in entity.keys() & (COPY_KEYS | MAYBE_COPY_KEYS):
+        copy = entity[key]
+        if not isinstance(copy, str) or not copy.strip():
+            continue
+        if not isinstance(content, str):
+            if not is_copy("".join(content[start:end]), copy) and any(
+                key in COPY_KEYS or (start - 1 <= first and last <= end + 1 and not start <= first < last <= end)
+                for first, last in _find_words(content, copy)
+            ):
+                raise ValueError(
+                    f"{location}: words {start} to {end} of the row are {content[start:end]}, but {key!r} says {copy!r}"
+                )
+        elif content[start:end] != copy and (
+            key in COPY_KEYS or (copy in content and not has_whole_words(content, start, end))
+        ):
+            check_copy(content, [(start, end)], copy, location)
+
+
+def _find_words(words: Sequence[str], copy: str) -> list[tuple[int, int]]:
+    """Find the words that a string has, one behind the other."""
+    squeezed = [_squeeze(word) for word in words]
+    return [
+        (start, end)
+        for start in range(len(words))
+        for end in range(start + 1, min(start + len(copy), len(words)) + 1)
+        if _squeeze(copy) == "".join(squeezed[start:end])
+    ]

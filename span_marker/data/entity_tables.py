@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
-from span_marker.data.copies import check_copy
+from span_marker.data.copies import COPY_KEYS, MAYBE_COPY_KEYS, check_copies, check_copy
 from span_marker.data.forms import BOUNDS
 from span_marker.data.rows import COLUMNS, UNITS, Kind, Row, RowEntity, check_content, check_entity, distinct
 from span_marker.data.values import is_list
@@ -191,7 +191,8 @@ def collect_lines(
 
 def _cells_of_entity(line: Mapping[str, Any]) -> dict[str, Any]:
     bounds = {name: None if is_empty(line[name]) else _whole(line[name]) for name in ("start", "end")}
-    details = {name: line[name] for name in DETAILS if not is_empty(line.get(name))}
+    copies = sorted((COPY_KEYS | MAYBE_COPY_KEYS) - {"text", *DETAILS})  # the text is that of the row
+    details = {name: line[name] for name in (*DETAILS, *copies) if not is_empty(line.get(name))}
     return {"label": None if is_empty(line["label"]) else line["label"], **bounds, **details}
 
 
@@ -209,7 +210,9 @@ def is_empty(cell: Any) -> bool:
 
 
 def _read_entity(cells: Mapping[str, Any], content: Any, kind: Kind, location: str) -> RowEntity:
-    entity = check_entity(_cells_of_entity(cells) | {"score": None}, len(content), UNITS[kind], location)
+    fields = _cells_of_entity(cells) | {"score": None}
+    entity = check_entity(fields, len(content), UNITS[kind], location)
+    check_copies(content, entity.start, entity.end, fields, location)
     if not is_empty(cells.get("span")):
         text = content if kind == "text" else " ".join(content[entity.start : entity.end])
         check_copy(text, [(entity.start, entity.end) if kind == "text" else (0, len(text))], cells["span"], location)

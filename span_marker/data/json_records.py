@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from span_marker.data.copies import check_copies
 from span_marker.data.row_relations import RowRelation, distinct_relations, parse_relations
 from span_marker.data.rows import RowEntity, check_entity
 from span_marker.data.values import is_list
@@ -146,12 +147,14 @@ def read_spans(spans: Any, text: str, location: str) -> list[RowEntity]:
 
     Raises:
         TypeError: If a value has the wrong type.
-        ValueError: If an entity is impossible.
+        ValueError: If an entity is impossible, or is not what its copy says.
     """
-    return [
-        read_span(span.get("label"), span.get("start"), span.get("end"), text, location)
-        for span in dicts(spans, "spans", location)
-    ]
+    entities = []
+    for span in dicts(spans, "spans", location):
+        entity = read_span(span.get("label"), span.get("start"), span.get("end"), text, location)
+        check_copies(text, entity.start, entity.end, span, location)
+        entities.append(entity)
+    return entities
 
 
 def read_span(label: Any, start: Any, end: Any, text: str, location: str) -> RowEntity:

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from span_marker.data.copies import check_copy
 from span_marker.data.json_records import Annotation, Record, annotator_names, dicts, has, read_spans, row_content
 from span_marker.data.row_relations import RELATIONS, RowRelation, distinct_relations, parse_relations
 from span_marker.data.rows import RowEntity, check_text
@@ -45,9 +44,6 @@ def read_prodigy(record: Any, location: str) -> Record:
     if record.get("answer", "accept") != "accept":
         return Record(row_content(text, record), [], f"have the answer {record['answer']!r}", task)
     entities = read_spans(spans, text, location)
-    for span, entity in zip(spans, entities, strict=True):
-        if span.get("text") is not None:
-            check_copy(text, [(entity.start, entity.end)], span["text"], location)
     names = annotator_names(record.get("_annotator_id") or record.get("_session_id"))
     relations, is_whole = _read_relations(record, spans, entities, location)
     annotation = Annotation(entities, names, relations if record.get(RELATIONS) else None)

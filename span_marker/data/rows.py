@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 
 from span_marker.core.graphemes import whole_spans
 from span_marker.core.labels import OUTSIDE, LabelledSpan
-from span_marker.data.copies import check_span
+from span_marker.data.copies import check_copies, check_span
 from span_marker.data.entity_keys import advise_keys
 from span_marker.data.forms import FORMS, find_form
 from span_marker.data.row_relations import (
@@ -167,6 +167,7 @@ def read_row(
         try:
             read = check_entity(entity, len(content), row.unit, location)
             check_span(content, read.start, read.end, entity.get("span"), location)
+            check_copies(content, read.start, read.end, entity, location)
             places[-1] = len(row.entities)
             row.entities.append(read)
         except (TypeError, ValueError) as error:

@@ -1,12 +1,17 @@
 """A copy of a span may have lost white space, and nothing else; one rule for all tools."""
 
+from unicodedata import normalize
+
 import pytest
 from annotation_files import read_lines
 from hypothesis import given
 from hypothesis import strategies as st
 
-from span_marker.data.copies import check_copy, is_copy
+from span_marker import validate
+from span_marker.data.copies import COPY_KEYS, MAYBE_COPY_KEYS, check_copy, is_copy
 from span_marker.data.files import read_annotations
+from span_marker.data.in_memory import as_dataset
+from span_marker.data.rows import parse_row
 
 SPACES = [" ", "  ", "\t", "\n", "\r\n", "\u00a0", "\u2028", "\u3000", ""]
 
@@ -53,3 +58,59 @@ def test_another_copy_is_refused_and_utf_16_is_told():
         check_copy("Ann Lee", [(0, 3), (4, 5)], "Ann M", "here")
     with pytest.raises(ValueError, match=r"'ee', but the annotation says 'Lee': the offsets count UTF-16 units"):
         check_copy("💩 Lee", [(3, 6)], "Lee", "here")
+
+
+def test_bytes_are_told():
+    with pytest.raises(ValueError, match="'nn ', but the annotation says 'Ann': the offsets count bytes of UTF-8"):
+        check_copy("Köl Ann met", [(5, 8)], "Ann", "here")
+
+
+TEXT = "Ann met Ann Lee."
+
+
+def shapes(key, copy, start, end):
+    """A wrong copy in each form that has dicts with offsets."""
+    span = {"label": "PER", "start": start, "end": end, key: copy}
+    doccano = {"label": "PER", "start_offset": start, "end_offset": end, key: copy}
+    return {
+        "row": {"text": TEXT, "entities": [span]},
+        "spaCy": {"text": TEXT, "spans": [span]},
+        "doccano": {"text": TEXT, "annotations": [doccano]},
+        "Argilla": {"text": TEXT, "annotation": [span], "status": "Validated"},
+    }
+
+
+@pytest.mark.parametrize("key", sorted(COPY_KEYS | MAYBE_COPY_KEYS))
+@pytest.mark.parametrize("shape", shapes("x", "", 0, 0))
+def test_a_copy_is_compared_whatever_it_is_called(tmp_path, key, shape):
+    assert len(read_lines(tmp_path, shapes(key, "Ann", 8, 11)[shape])) == 1
+    with pytest.raises(ValueError, match="line 1, row 0: characters 7 to 10 of the text are ' An', but .* says 'Ann'"):
+        read_lines(tmp_path, shapes(key, "Ann", 7, 10)[shape])
+
+
+@pytest.mark.parametrize("key", sorted(COPY_KEYS | MAYBE_COPY_KEYS))
+def test_rows_in_memory_are_compared_with_their_copies(key):
+    row = {"text": TEXT, "entities": [{"label": "PER", "start": 7, "end": 10, key: "Ann"}]}
+    assert [problem.kind for problem in validate([row]).problems] == ["malformed-entity"]
+    words = {"tokens": ["Ann", "Lee", "met"], "entities": [{"label": "PER", "start": 0, "end": 1, key: "Ann Lee"}]}
+    with pytest.raises(ValueError, match=f"words 0 to 1 of the row are .'Ann'., but '{key}' says 'Ann Lee'"):
+        parse_row(words, "row 0")
+    if key != "text":
+        with pytest.raises(ValueError, match="characters 7 to 10 of the text are ' An'"):
+            as_dataset([{"text": TEXT, "label": "PER", "start": 7, "end": 10, key: "Ann"}], "x")
+
+
+@pytest.mark.parametrize("key", sorted(MAYBE_COPY_KEYS))
+@pytest.mark.parametrize("value", ["Anna Maria Lee", "Ann", "Q42", "ann lee", "", None, 7, ["Ann"]])
+def test_what_may_be_another_name_is_no_copy(key, value):
+    for content in ({"text": TEXT}, {"tokens": TEXT.split()}):
+        start, end = (8, 15) if "text" in content else (2, 4)
+        entity = {"label": "PER", "start": start, "end": end, key: value}
+        assert parse_row({**content, "entities": [entity]}, "row 0").entities[0].end == end
+
+
+def test_a_copy_may_have_other_code_points_for_the_same_characters():
+    for form in ("NFC", "NFD"):
+        text, copy = (normalize(name, "José met Ann") for name in (form, "NFC" if form == "NFD" else "NFD"))
+        place = {"start": 0, "end": text.index(" ")}
+        assert parse_row({"text": text, "entities": [{"label": "PER", **place, "text": copy[: copy.index(" ")]}]}, "x")
