@@ -29,6 +29,17 @@ DOCUMENT_START = "-DOCSTART-"
 _COMMENT = re.compile("#(?:[ \t]|$)")
 _KEY_AND_VALUE = re.compile(r"# *\S+ = ")
 
+_WORD_NAMES = frozenset("form surface text token tokens word words".split())
+_TAG_NAMES = frozenset(
+    "bio biotag class entities entity entitytag entitytype iob iobtag label labels namedentity ne ner nerlabel nertag "
+    "nertags netag tag tags type".split()
+)
+_OTHER_NAMES = frozenset(
+    "chunk chunks chunktag chunktags cpos deprel docid head id idx index lemma no pos postag postags sentence sentenceid "
+    "sentid upos xpos".split()
+)
+"""Names of columns in a first line, without anything but letters."""
+
 
 class _Word(NamedTuple):
     number: int  # of its line
@@ -154,6 +165,7 @@ def _to_row(
 def _split(file: SourceFile) -> tuple[_Layout, list[_Sentence]]:
     lines = [line.rstrip(" \t") for line in file.text().split("\n")]
     layout = _find_layout([line for line in lines if line and not _starts_document(line)], file)
+    _blank_header(lines, layout, file)
     sentences: list[_Sentence] = []
     document, at_start = -1, True
     for number, line in enumerate(lines, start=1):
@@ -170,6 +182,21 @@ def _split(file: SourceFile) -> tuple[_Layout, list[_Sentence]]:
             at_start = False
         sentences[-1].words.append(_Word(number, line, cells))
     return layout, sentences
+
+
+def _blank_header(lines: list[str], layout: _Layout, file: SourceFile) -> None:
+    """Make the first line blank if it has the names of the columns, of which none is what another line has there."""
+    numbers = (number for number, line in enumerate(lines) if line and not _starts_document(line))
+    number = next((n for n in numbers if len(layout.split(lines[n])) == layout.width or lines[n][0] != "#"), None)
+    cells = [] if number is None else layout.split(lines[number])
+    names = ["".join(filter(str.isalpha, cell.lower())) for cell in cells]
+    known = _WORD_NAMES | _TAG_NAMES | _OTHER_NAMES
+    if len(cells) != layout.width or not {*names} <= known | {""} or {*names}.isdisjoint(_WORD_NAMES):
+        return
+    tags = {cell for cell, name in zip(cells, names, strict=True) if name in _TAG_NAMES}
+    if number is not None and tags and not any(tags & {*layout.split(line)[1:]} for line in lines[number + 1 :]):
+        logger.warning("%s, line %d is read as the names of the columns: %s", file, number + 1, cells)
+        lines[number] = ""
 
 
 def _find_layout(lines: Sequence[str], file: SourceFile) -> _Layout:

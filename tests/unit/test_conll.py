@@ -148,6 +148,33 @@ def test_plain_labels_are_read(tmp_path):
     ]
 
 
+HEADERS = ["token label", "TOKEN POS CHUNK NE", "Word\tNER-Tag", "# Token Tag", "sentence_id word entity_type", "\ufeffWord Tag"]
+
+
+@pytest.mark.parametrize("header", HEADERS)
+@pytest.mark.parametrize("before", ["", "-DOCSTART- O\n\n", "# a comment of five cells\n"])
+@pytest.mark.parametrize("after", ["\n", "\n\n"])
+@pytest.mark.parametrize("tags", [("PER", "LOC"), ("B-PER", "B-LOC")])
+def test_the_names_of_columns_are_no_words(tmp_path, caplog, header, before, after, tags):
+    separator = "\t" if "\t" in header else " "
+    width = len(header.split(separator))
+    rows = [("Ann", tags[0]), ("saw", "O"), ("Rome", tags[1])]
+    # Words are in the second of three columns and more if the first one has numbers.
+    token = 1 if header.startswith(("#", "sentence")) else 0
+    lines = [separator.join(["7"] * token + [word] + ["x"] * (width - 2 - token) + [tag]) for word, tag in rows]
+    content = before + header + after + "\n".join(lines)
+    (row,) = read_text(tmp_path, content, token_column=token)
+    assert row == {"tokens": ["Ann", "saw", "Rome"], "entities": [entity("PER", 0, 1), entity("LOC", 2, 3)]}
+    assert "is read as the names of the columns: [" in caplog.text
+
+
+@pytest.mark.parametrize("content", ["Text type\nsaw O\nIt type\n", "Word x\nsaw O\n", "a label\nsaw O\n", "x O\n\nWord tag\n"])
+def test_a_line_that_may_be_words_is_no_header(tmp_path, caplog, content):
+    num_words = len(content.split()) // 2
+    assert sum(len(row["tokens"]) for row in read_text(tmp_path, content)) == num_words
+    assert "names of the columns" not in caplog.text
+
+
 BAD_CONLL = {
     "too few": ("a\tO\nb\n", {}, r"line 2, row 0: 'b' has 1 columns, but 'a\\tO' has 2"),
     "hash without a tag": ("a\tO\n\n#tag\n", {}, r"line 3, row 1: '#tag' has 1 columns"),
