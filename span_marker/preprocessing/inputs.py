@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -179,7 +179,7 @@ def sentence_of(item: Any, location: str, is_split_into_words: bool | None) -> A
     """
     is_said = is_split_into_words is not None or isinstance(item, Mapping)
     if isinstance(item, Mapping):
-        columns = [name for name in ("text", "tokens") if name in item]
+        columns = _content_columns(item)
         if len(columns) != 1:
             return ValueError(f"{location} must have either 'text' or 'tokens', but has {list(item)}")
         name, item, location = columns[0], item[columns[0]], f"{location}: {columns[0]!r}"
@@ -263,15 +263,26 @@ def text_column(dataset: Dataset, dataset_name: str) -> str:
         dataset_name: What to call it in errors.
 
     Returns:
-        ``tokens``, or ``text`` if there are no ``tokens``.
+        ``tokens`` or ``text``.
 
     Raises:
-        ValueError: If there is neither.
+        ValueError: If there is neither, or both without ``ner_tags``, which are tags of ``tokens``.
     """
-    for name in ("tokens", "text"):
-        if name in dataset.column_names:
-            return name
+    columns = _content_columns(dataset.column_names)
+    if len(columns) == 1:
+        return columns[0]
+    if columns:
+        raise ValueError(
+            f"the {dataset_name} data has both 'tokens' and 'text': remove the one that is not to be read "
+            "(remove_columns of a Dataset, drop of a DataFrame)"
+        )
     raise ValueError(f"the {dataset_name} data needs a column 'tokens' or 'text', but has only {dataset.column_names}")
+
+
+def _content_columns(names: Collection[str]) -> list[str]:
+    """The columns that may hold sentences; tags are those of words."""
+    columns = [name for name in ("text", "tokens") if name in names]
+    return ["tokens"] if "ner_tags" in names and "tokens" in columns else columns
 
 
 def _read_dataset(dataset: Dataset) -> Sentences:

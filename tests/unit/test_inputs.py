@@ -312,3 +312,17 @@ def test_documents_without_an_order_are_refused(model, changes, error, message):
     rows = {"tokens": SENTENCES[:3], "document_id": ["a"] * 3, "sentence_id": [0, 1, 2]}
     with pytest.raises(error, match=message):
         model.predict(Dataset.from_dict(rows | changes))
+
+
+def test_words_beside_texts_are_not_chosen_in_silence(model):
+    columns = {"text": ["Ann went"], "tokens": [["Bob", "left"]]}
+    for make in (Dataset.from_dict, pd.DataFrame, pa.table):
+        for read in (read_inputs, lambda table: list(model.predict_stream(table))):
+            with pytest.raises(ValueError, match="input data has both 'tokens' and 'text': remove"):
+                read(make(columns))
+    with pytest.raises(ValueError, match="either 'text' or 'tokens'"):
+        list(model.predict_stream([{name: values[0] for name, values in columns.items()}]))
+    tagged = {**columns, "ner_tags": [["B-PER", "O"]]}  # tags say what is read
+    assert list(read_inputs(Dataset.from_dict(tagged))[0].items) == columns["tokens"]
+    ((row, other),) = zip(model.predict_stream(Dataset.from_dict(tagged)), model.predict(columns["tokens"]), strict=True)
+    assert row["entities"] == other

@@ -147,7 +147,7 @@ def test_nothing(pipe):
 
 
 def test_data_sets(pipe, model):
-    columns = {"tokens": SENTENCES, "text": ["x"] * 5, "id": range(5)}
+    columns = {"tokens": SENTENCES, "id": range(5)}
     dataset = Dataset.from_dict(columns)
     assert pipe(dataset) == pipe(dataset.with_format("torch")) == model.predict(dataset) == model.predict(SENTENCES)
     context = Dataset.from_dict({**columns, "document_id": [0, 0, 1, 1, 1], "sentence_id": range(5)})
@@ -287,7 +287,7 @@ def test_aggregation_gives_the_stock_format(pipe, stock, inputs):
 
 
 def test_aggregation_shows_the_same_entities(pipe, model):
-    for inputs in (TEXTS, SENTENCES, Dataset.from_dict({"tokens": SENTENCES, "text": ["x"] * 5})):
+    for inputs in (TEXTS, SENTENCES, Dataset.from_dict({"tokens": SENTENCES})):
         for ours, stock in zip(pipe(inputs), pipe(inputs, aggregation_strategy="simple"), strict=True):
             assert [(entity["label"], entity["score"]) for entity in ours] == [
                 (entity["entity_group"], entity["score"]) for entity in stock
