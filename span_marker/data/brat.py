@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from span_marker.core.surrogates import SURROGATES
-from span_marker.data.copies import check_copy
+from span_marker.data.copies import check_copy, is_copy
 from span_marker.data.row_errors import OnError
 from span_marker.data.row_relations import RELATIONS, RowRelation, distinct_relations, parse_relations
 from span_marker.data.row_writing import converted_rows
@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 _SPAN = re.compile(r"T\S*\t(\S+) (\d+ \d+(?:;\d+ \d+)*)\t(.*)", re.DOTALL)
 _RELATION = re.compile(r"R\S*\t(\S+) ([^\s:]+):(\S+) ([^\s:]+):(\S+)\s*")
 _SYMMETRIC = re.compile(r"\*\t(\S+)((?: \S+){2,})\s*")
+_MARK = "\ufeff"
 _LINE_END = str.maketrans("\r\n", "  ")
 
 
@@ -82,26 +83,49 @@ def _read_document(file: SourceFile) -> dict[str, Any] | None:
     lines = lines if "\n" in lines else lines.replace("\r", "\n")
     num_errors = len(file.errors)
     numbered = [(number, line.removesuffix("\r")) for number, line in enumerate(lines.split("\n"), start=1)]
+    if text.startswith(_MARK) and not _counts_mark(text, [line for _, line in numbered]):
+        text = text.removeprefix(_MARK)
     entities: list[dict[str, Any]] = []
     split = []
     places: dict[str, int | None] = {}
     for number, line in numbered:
         if line.startswith("T"):
             with file.row():
-                entity = _read_span(line, text, f"{annotation}, line {number}")
+                location = f"{annotation}, line {number}"
+                entity = _read_span(line, text, location)
                 places[line.split("\t")[0]] = None if entity is None else len(entities)
                 if entity is None:
                     split.append(number)
                 else:
-                    entities.append(entity.to_dict())
+                    entities.append(_without_mark(text, entity, location).to_dict())
     _warn(annotation, "discontinuous entities cannot be represented and are left out", split)
-    row = {"id": file.path.stem, "text": text, "entities": entities}
+    row = {"id": file.path.stem, "text": text.removeprefix(_MARK), "entities": entities}
     if len(file.errors) == num_errors and any(line.startswith(("R", "*")) for _, line in numbered):
         relations = _read_relations(file, annotation, numbered, places)
         row[RELATIONS] = [relation.to_dict() for relation in distinct_relations(relations)]
     _warn(annotation, "events are only read as the entities of their triggers", _lines_with("E", numbered))
     logger.debug("%s: %d lines are ignored", annotation, len(_lines_with(("A", "M", "N", "#"), numbered)))
     return None if len(file.errors) > num_errors else row
+
+
+def _counts_mark(text: str, lines: Iterable[str]) -> bool:
+    """Tell whether offsets count the byte order mark, as the copies prove that first fit one reading alone."""
+    for match in filter(None, map(_SPAN.fullmatch, lines)):
+        bounds = [[int(bound) for bound in fragment.split()] for fragment in match[2].split(";")]
+        with_mark, without = (
+            is_copy(" ".join(base[start:end] for start, end in bounds), match[3]) for base in (text, text[1:])
+        )
+        if with_mark != without:
+            return with_mark
+    return True
+
+
+def _without_mark(text: str, entity: RowEntity, location: str) -> RowEntity:
+    """Move an entity to where it is in a text without its byte order mark, if it has one."""
+    length = len(text.removeprefix(_MARK))
+    shift = len(text) - length
+    bounds = {"start": max(0, entity.start - shift), "end": entity.end - shift}
+    return check_entity({"label": entity.label, **bounds}, length, "characters", location) if shift else entity
 
 
 def _lines_with(first: str | tuple[str, ...], numbered: Iterable[tuple[int, str]]) -> list[int]:
@@ -193,7 +217,8 @@ def write_brat(
 
     Raises:
         TypeError: If a row has a value of the wrong type.
-        ValueError: If a row is wrong, a label has white space, or an ``id`` is not a file name or occurs twice.
+        ValueError: If a row is wrong or begins with U+FEFF, a label has white space, or an ``id`` is not a file name or
+            occurs twice.
         FileExistsError: If the folder has .txt or .ann files.
     """
     documents: dict[str, tuple[str, str]] = {}
@@ -223,6 +248,8 @@ def _to_document(location: str, row: Row, model_version: str | None) -> tuple[st
     """The text of a document, and its annotation."""
     row = without_repetitions(row)
     text, entities = as_text(row)
+    if text.startswith(_MARK):
+        raise ValueError(f"{location} begins with U+FEFF, which would be read as the byte order mark of the document")
     lines = []
     items: tuple[RowEntity | RowRelation, ...] = (*entities, *row.relations)
     for item in items:
