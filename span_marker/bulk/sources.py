@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from span_marker.bulk.items import Item, pick_text, read_row
 from span_marker.bulk.tables import merge_entity_lines, read_table
 from span_marker.data.conll import read_words
-from span_marker.data.text_files import SourceFile, check_encoding, decode, encoding_of, refuse_utf16
+from span_marker.data.text_files import SourceFile, check_encoding, decode, encoding_of, refuse_binary, refuse_utf16
 from span_marker.prediction.readings import OnError
 
 logger = logging.getLogger(__name__)
@@ -204,8 +204,9 @@ def _lines(file: InputFile, encoding: str | None) -> Iterator[tuple[int, str, in
     """The lines of a file: number, text with its line end, and bytes read so far. See `_refuse_bytes`."""
     num_bytes = 0
     with _open(file) as stream:
+        head = stream.peek()
+        refuse_binary(head, file.path)
         if encoding is None:
-            head = stream.peek()
             refuse_utf16(head, file.path)
             encoding = encoding_of(head)
         unmarked = f"{encoding}-le" if encoding in ("utf-16", "utf-32") else encoding
@@ -238,7 +239,7 @@ def _read_text(file: InputFile, text_column: str | None, encoding: str | None) -
 def _read_lines(file: InputFile, text_column: str | None, encoding: str | None) -> Iterator[Item]:
     for number, line, num_bytes in _lines(file, encoding):
         place = f"{file.path}, line {number}"
-        yield read_row(partial(_checked_line, line, place, encoding), text_column, place, num_bytes)
+        yield read_row(partial(_checked_line, line.removeprefix("\ufeff"), place, encoding), text_column, place, num_bytes)
 
 
 def _read_jsonl(file: InputFile, text_column: str | None, encoding: str | None) -> Iterator[Item]:

@@ -20,12 +20,27 @@ StrPath: TypeAlias = "str | os.PathLike[str]"
 logger = logging.getLogger(__name__)
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
+_INNER_MARK = re.compile("(?<=\n)\ufeff")
+"""The byte order mark of a file that was joined to another one."""
+
 _MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",  # before UTF-16, whose mark it begins with
     codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
+_COMPRESSED = {
+    b"\x1f\x8b": "compressed (gzip): unpack it first",
+    b"BZh91AY&SY": "compressed (bzip2): unpack it first",
+    b"\xfd7zXZ\x00": "compressed (xz): unpack it first",
+    b"\x28\xb5\x2f\xfd": "compressed (Zstandard): unpack it first",
+    b"7z\xbc\xaf\x27\x1c": "an archive (7z): unpack it first",
+    b"PK\x03\x04": "an archive (zip): unpack it first; save a table of Excel as CSV",
+    b"PAR1\x15": "a Parquet file: pass datasets.Dataset.from_parquet(path) instead",
+    b"%PDF-": "a PDF file: extract its text first",
+}
+"""How files begin that are no text, and what to do with them."""
+
 _MIN_UTF16 = 16
 """Number of bytes of which zeros in every other place say that they are UTF-16."""
 
@@ -64,7 +79,8 @@ class SourceFile:
 
         Args:
             keep_mark: Whether the byte order mark of UTF-8 counts as a character of the text.
-            keep_line_ends: Whether line ends stay as they are, instead of being ``\n``.
+            keep_line_ends: Whether line ends stay as they are, instead of being ``\n``; and byte order marks behind
+                them, which were at the beginning of files before these were joined.
 
         Returns:
             The text.
@@ -74,19 +90,23 @@ class SourceFile:
         """
         text = decode(self.path.read_bytes(), self.encoding, str(self))
         text = text if keep_mark else text.removeprefix("\ufeff")
-        return text if keep_line_ends else _LINE_END.sub("\n", text)
+        return text if keep_line_ends else _INNER_MARK.sub("", _LINE_END.sub("\n", text))
 
     def head(self, size: int) -> str:
-        """Read the beginning of a file as far as it can be decoded, without an error.
+        """Read the beginning of a file as far as it can be decoded.
 
         Args:
             size: Number of bytes.
 
         Returns:
             The text.
+
+        Raises:
+            ValueError: If the file is compressed.
         """
         with self.path.open("rb") as file:
             data = file.read(size)
+        refuse_binary(data, str(self))
         try:
             return data.decode(self.encoding or encoding_of(data), "replace").removeprefix("\ufeff")
         except LookupError:
@@ -105,10 +125,11 @@ def decode(data: bytes, encoding: str | None, subject: str) -> str:
         The text.
 
     Raises:
-        ValueError: If the encoding is unknown or another.
+        ValueError: If the encoding is unknown or another, or the file is compressed.
     """
     name = encoding or encoding_of(data)
     check_encoding(encoding)
+    refuse_binary(data, subject)
     try:
         text = data.decode(name)
     except UnicodeError as error:
@@ -123,6 +144,21 @@ def decode(data: bytes, encoding: str | None, subject: str) -> str:
     if encoding is None:
         refuse_utf16(data, subject)
     return text
+
+
+def refuse_binary(data: bytes, subject: str) -> None:
+    """Refuse files that are no text, which some encodings would read as nonsense.
+
+    Args:
+        data: The bytes of a file, or its first ones.
+        subject: What to call the file in errors.
+
+    Raises:
+        ValueError: If they are those of a compressed file, or of another one that has no text.
+    """
+    for start, kind in _COMPRESSED.items():
+        if data.startswith(start):
+            raise ValueError(f"{subject} is {kind}")
 
 
 def check_encoding(encoding: str | None) -> None:

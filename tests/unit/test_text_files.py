@@ -1,7 +1,13 @@
 """Text files are read in any encoding and with any line ends, and are there as a whole or not at all."""
 
-import pytest
+import bz2
+import gzip
+import lzma
 
+import pytest
+from annotation_files import read_text
+
+from span_marker.bulk.sources import find_files, read_items
 from span_marker.data.brat import write_brat
 from span_marker.data.files import FORMATS, read_annotations, write_annotations
 from span_marker.data.html import write_html
@@ -101,3 +107,32 @@ def test_a_bad_row_leaves_no_file_behind(tmp_path):
     with pytest.raises(ValueError, match="row 1"):
         write_brat(tmp_path / "folder", rows)
     assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("before", "kept")]
+
+
+JOINED = {"conll": "{}\tB-PER\nleft\tO\n\n", "inline": "[{}](PER) left\n", "jsonl": '{{"text": "{}", "entities": []}}\n'}
+
+
+@pytest.mark.parametrize("format", JOINED)
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_the_marks_of_joined_files_are_no_characters(tmp_path, format, end):
+    files = ["\ufeff" + JOINED[format].format(name).replace("\n", end) for name in ("Ann", "Bob")]
+    rows = read_text(tmp_path, "".join(files), format=format)
+    assert rows == read_text(tmp_path, "".join(files).replace("\ufeff", ""), format=format)
+    assert len(rows) == 2
+
+
+COMPRESSED = {
+    "gzip": gzip.compress, "bzip2": bz2.compress, "xz": lzma.compress, "zip": lambda data: b"PK\x03\x04" + data
+}
+
+
+@pytest.mark.parametrize("kind", COMPRESSED)
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a", "a.txt", "a.csv"])
+@pytest.mark.parametrize("options", [{}, {"encoding": "latin-1"}, {"format": "jsonl"}, {"format": "inline", "encoding": "latin-1"}])
+def test_compressed_files_are_named(tmp_path, kind, name, options):
+    (tmp_path / name).write_bytes(COMPRESSED[kind](b"Ann O\nwent O\n"))
+    with pytest.raises(ValueError, match=rf"{name} is (compressed|an archive) \({kind}\): unpack it"):
+        read_annotations(tmp_path / name, **options)
+    if "format" in options:
+        with pytest.raises(ValueError, match=rf"{name} is (compressed|an archive) \({kind}\): unpack it"):
+            list(read_items(find_files([str(tmp_path / name)], "lines"), None, options.get("encoding"), "raise"))
