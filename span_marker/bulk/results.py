@@ -19,7 +19,7 @@ from span_marker.data.files import FORMATS, write_annotations
 from span_marker.data.json_writing import json_line
 from span_marker.data.row_relations import RELATIONS
 from span_marker.data.row_writing import warn_of_relations
-from span_marker.data.text_files import writing
+from span_marker.data.text_files import check_target, writing
 
 logger = logging.getLogger(__name__)
 
@@ -169,8 +169,10 @@ def find_format(path: Path, format: str | None) -> str:
         The name of the format.
 
     Raises:
-        ValueError: If neither says what to write.
+        ValueError: If neither says what to write, or the ending is that of compressed files.
+        FileNotFoundError: If there is no such folder.
     """
+    check_target(path)
     writable = [known for known in FORMATS if known.write is not None]
     endings = {ending: known.name for known in reversed(writable) for ending in known.endings}
     by_ending = {**endings, **{f".{other}": other for other in CONVERTERS}, ".htm": "html"}.get(path.suffix.lower())

@@ -13,7 +13,7 @@ from span_marker.data.row_relations import RELATIONS
 from span_marker.data.row_writing import converted_rows
 from span_marker.data.rows import Row, RowEntity, Unit, parse_row, without_repetitions
 from span_marker.data.spacy_relations import has_relations, read_relations_of, set_relations
-from span_marker.data.text_files import SourceFile, StrPath
+from span_marker.data.text_files import SourceFile, StrPath, check_target
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -221,6 +221,7 @@ def write_docbin(
         spans_key: See `to_docs`.
         errors: See `to_docs`.
     """
+    check_target(path)
     docs = list(to_docs(rows, nlp, spans_key, errors))
     has_scores = any(span.has_extension(SCORE) and span._.get(SCORE) is not None for doc in docs for span in doc.ents)
     has_data = has_scores or any(has_relations(doc) for doc in docs)

@@ -41,6 +41,8 @@ _COMPRESSED = {
 }
 """How files begin that are no text, and what to do with them."""
 
+_COMPRESSED_ENDINGS = frozenset((".gz", ".bz2", ".xz", ".zst", ".zip", ".7z"))
+
 _MIN_UTF16 = 16
 """Number of bytes of which zeros in every other place say that they are UTF-16."""
 
@@ -227,6 +229,25 @@ def check_path(path: Any) -> None:
         raise TypeError(f"path, the first argument, must be one string or Path, not {type(path).__name__}")
 
 
+def check_target(path: Any) -> None:
+    """Check that a file can be written at a path, as what its name says.
+
+    Args:
+        path: The path.
+
+    Raises:
+        TypeError: If it is not a path.
+        ValueError: If its ending is that of compressed files, which nothing here writes.
+        FileNotFoundError: If there is no such folder.
+    """
+    check_path(path)
+    path = Path(path)
+    if path.suffix.lower() in _COMPRESSED_ENDINGS:
+        raise ValueError(f"{path} would not be compressed: leave {path.suffix!r} out, and compress the file afterwards")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} to: make it first")
+
+
 @contextmanager
 def writing(path: StrPath, *, keep_part: bool = False, errors: str = "strict") -> Iterator[TextIO]:
     """Open a file that takes its place only when all of it is written. Of several writers, the last one's stays.
@@ -238,8 +259,13 @@ def writing(path: StrPath, *, keep_part: bool = False, errors: str = "strict") -
 
     Yields:
         The file to write to: UTF-8, line ends as written.
+
+    Raises:
+        TypeError: If ``path`` is not a path.
+        ValueError: If its ending is that of compressed files.
+        FileNotFoundError: If there is no such folder.
     """
-    check_path(path)
+    check_target(path)
     part = Path(f"{os.fspath(path)}.{uuid.uuid4().hex[:8]}.part")
     try:
         with part.open("w", encoding="utf-8", errors=errors, newline="") as file:

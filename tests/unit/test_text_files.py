@@ -3,12 +3,15 @@
 import bz2
 import gzip
 import lzma
+from functools import partial
 
 import pytest
 from annotation_files import read_text
 
 from span_marker.bulk.sources import find_files, read_items
 from span_marker.data.brat import write_brat
+from span_marker.data.conll import write_conll
+from span_marker.data.csv_files import write_csv
 from span_marker.data.files import FORMATS, read_annotations, write_annotations
 from span_marker.data.html import write_html
 from span_marker.data.jsonl import write_jsonl
@@ -136,3 +139,16 @@ def test_compressed_files_are_named(tmp_path, kind, name, options):
     if "format" in options:
         with pytest.raises(ValueError, match=rf"{name} is (compressed|an archive) \({kind}\): unpack it"):
             list(read_items(find_files([str(tmp_path / name)], "lines"), None, options.get("encoding"), "raise"))
+
+
+WRITERS = [write_html, write_docbin, write_jsonl, write_csv, write_conll, partial(write_annotations, format="inline")]
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_where_nothing_can_be_written_is_said(tmp_path, write):
+    for ending in ("gz", "BZ2", "xz", "zst", "zip"):
+        with pytest.raises(ValueError, match=rf"x\.{ending} would not be compressed: leave '\.{ending}' out"):
+            write(tmp_path / f"x.{ending}", ROWS)
+    with pytest.raises(FileNotFoundError, match=r"there is no folder .*no to write x to: make it first$"):
+        write(tmp_path / "no" / "x", ROWS)
+    assert not list(tmp_path.iterdir())
