@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 DOCUMENT_START = "-DOCSTART-"
 
 _COMMENT = re.compile("#(?:[ \t]|$)")
+_OTHER_SEPARATORS = frozenset(",;|:/_\u3000\u00a0\u2003\u2002\uff0c")
 _KEY_AND_VALUE = re.compile(r"# *\S+ = ")
 
 _WORD_NAMES = frozenset("form surface text token tokens word words".split())
@@ -93,6 +94,7 @@ def read_conll(
     if documents and sentences[-1].document < 0:
         raise ValueError(f"{file} has no {DOCUMENT_START} lines: leave documents= out")
     first = sentences[0].words[0].number
+    _check_separator(sentences, layout, file)
     token, tags = _pick_columns(token_column, tag_columns, layout.width, f"{file}, line {first}")
     whole: list[_Sentence] = []
     for sentence in sentences:
@@ -204,11 +206,24 @@ def _find_layout(lines: Sequence[str], file: SourceFile) -> _Layout:
     words = [line for line in lines if not _COMMENT.match(line)] or [line for line in lines if line.startswith("#\t")]
     if lines and not words:
         raise ValueError(f"{file} has only lines that begin with '# ', which may be comments or words")
-    has_tabs = 2 * sum("\t" in line for line in words) >= max(len(words), 1)
-    regular = [line for line in words if has_tabs or "\t" not in line]
+    has_tabs = any("\t" in line for line in words) and 2 * sum("\t" in line for line in words) >= len(words)
+    regular = [line for line in words if has_tabs == ("\t" in line)]
     widths = [len(_Layout(has_tabs, 0, "").split(line)) for line in regular]
     width = Counter(widths).most_common(1)[0][0] if widths else 0
     return _Layout(has_tabs, width, regular[widths.index(width)] if widths else "")
+
+
+def _check_separator(sentences: Sequence[_Sentence], layout: _Layout, file: SourceFile) -> None:
+    """Refuse a file whose columns are separated by another character than tabs and spaces, or that has only one."""
+    if layout.width > 1:
+        return
+    others = Counter(character for s in sentences for w in s.words for character in {*w.line[1:-1]} & _OTHER_SEPARATORS)
+    num_words = sum(len(sentence.words) for sentence in sentences)
+    likely = next((f", but perhaps by {c!r}" for c, number in others.most_common(1) if 2 * number >= num_words), "")
+    raise ValueError(
+        f"{file}, line {sentences[0].words[0].number}: a line of a column file has a word and its tag, but no column is "
+        f"separated by tabs or spaces{likely}, such as in {layout.example!r:.80}: write tabs, or pass format="
+    )
 
 
 def _find_problem(word: _Word, layout: _Layout, token: int) -> str | None:
@@ -217,6 +232,11 @@ def _find_problem(word: _Word, layout: _Layout, token: int) -> str | None:
         return (
             f"{word.line!r} has a tab, but spaces separate the columns of most lines, such as {layout.example!r}: if "
             "the tab is a word, replace it by another character, otherwise by a space"
+        )
+    if len(word.cells) != layout.width == len(re.split(" +", word.line)) and not _COMMENT.match(word.line):
+        return (
+            f"{word.line!r} has no tab, but tabs separate the columns of most lines, such as {layout.example!r}: "
+            "separate all columns by tabs, or all by spaces"
         )
     if len(word.cells) != layout.width:
         return (
