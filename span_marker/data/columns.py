@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 from span_marker.core.labels import OUTSIDE, LabelledSpan, complete_tags
 from span_marker.core.notation import Notation, complete_labels, read_labels, read_notation, tell_renamed
 from span_marker.data.forms import FORMS, Form, check_splits, find_form
-from span_marker.data.in_memory import as_dataset
+from span_marker.data.in_memory import as_dataset, refuse_no_rows
 from span_marker.data.row_relations import RELATIONS
 from span_marker.data.rows import Row, RowProblem, Unit, first_error, unknown_labels
 from span_marker.data.tags import ANY_TAGS, Tags, name_tags, read_annotation
@@ -62,6 +62,7 @@ def require_dataset(value: Any, dataset_name: str) -> Dataset:
         TypeError: If it is something else.
         ValueError: If it is a list without rows, or with rows that no data set can be made of.
     """
+    refuse_no_rows(value, dataset_name)
     dataset = as_dataset(value, dataset_name)
     if not is_dataset(dataset):
         raise TypeError(f"the {dataset_name} data must be a datasets.Dataset, not {_mistake(value)}")
@@ -75,7 +76,7 @@ def _mistake(value: Any) -> str:
         return f"{type(value).__name__}: pass one of its splits"
     if isinstance(value, (str, os.PathLike)):
         return f"a path: pass {way_to_data(value)}"
-    if isinstance(value, (list, tuple)) and value:
+    if isinstance(value, (list, tuple)):
         index, item = next((index, item) for index, item in enumerate(value) if not isinstance(item, Mapping))
         return (
             f"a list with {item!r:.70} as item {index}: pass a list of dicts, such as {{'text': 'Ann', 'entities': "
@@ -392,9 +393,7 @@ def _infer_tags(datasets: dict[str, Dataset]) -> list[str]:
 
 def _refuse_strays(datasets: dict[str, Dataset], meaning: Tags) -> None:
     """Raise an error for the first word whose tag cannot be read."""
-    if not meaning.notation().strays:
-        return
-    for name, dataset in datasets.items():
+    for name, dataset in datasets.items() if meaning.notation().strays else ():
         for _, problems in _named_tags(dataset, name, meaning):
             if problems:
                 raise ValueError(f"column 'ner_tags', {problems[0].error}")

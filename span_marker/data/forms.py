@@ -83,6 +83,8 @@ def find_form(names: Sequence[str], subject: str) -> Form:
             f"{subject} has both 'tokens' and 'text', so that 'start' and 'end' may count words or characters: remove "
             "one of them (dataset.remove_columns)"
         )
+    if not names:
+        raise ValueError(f"{subject} has neither rows nor columns")
     if not forms:
         raise ValueError(
             f"{subject} has the columns {list(names)}, but annotated data has 'tokens' and 'entities', 'text' and "

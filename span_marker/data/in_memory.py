@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
@@ -38,6 +39,12 @@ def is_table(value: Any) -> bool:
 def is_rows(value: Any) -> TypeGuard[Sequence[Mapping[str, Any]]]:
     """Tell whether a value is a list or a tuple of dicts."""
     return isinstance(value, (list, tuple)) and bool(value) and all(isinstance(row, Mapping) for row in value)
+
+
+def refuse_no_rows(value: Any, dataset_name: str) -> None:
+    """Raise an error if a value is a list or a tuple without anything in it."""
+    if isinstance(value, (list, tuple)) and not value:
+        raise ValueError(f"the {dataset_name} data has no rows: {value!r} was passed")
 
 
 def as_dataset(value: Any, dataset_name: str) -> Any:
@@ -81,11 +88,12 @@ def table_as_dataset(value: Any, dataset_name: str) -> Any:
 
     Raises:
         TypeError: If the table exports no Arrow data.
-        ValueError: If the values of a column are not all of one type.
+        ValueError: If the values of a column are not all of one type, or several columns have one name.
     """
     if not is_table(value):
         return value
     if is_dataframe(value):
+        _refuse_equal_names(value.columns, dataset_name)
         return _from_columns({name: value[name].astype(object) for name in value.columns}, dataset_name)
     if not hasattr(value, "__arrow_c_stream__") and not hasattr(value, "__arrow_c_array__"):
         raise TypeError(
@@ -95,7 +103,15 @@ def table_as_dataset(value: Any, dataset_name: str) -> Any:
     import pyarrow  # takes long to import, as datasets does
     from datasets import Dataset
 
-    return Dataset(pyarrow.table(value))
+    table = pyarrow.table(value)
+    _refuse_equal_names(table.column_names, dataset_name)
+    return Dataset(table)
+
+
+def _refuse_equal_names(names: Iterable[Any], dataset_name: str) -> None:
+    twice = next((name for name, number in Counter(names).items() if number > 1), None)
+    if twice is not None:
+        raise ValueError(f"the {dataset_name} data has several columns {twice!r}: rename or remove all but one")
 
 
 def _from_columns(columns: Mapping[Any, Any], dataset_name: str) -> Dataset:

@@ -55,7 +55,7 @@ def test_string_tags_are_completed_over_all_splits():
             "row 1 of the annotated data.*has no 'label'",
         ),
         ({}, ValueError, "empty"),
-        ([], TypeError, "not list: pass a pandas DataFrame .* make one with Dataset.from_list"),
+        ([], ValueError, r"data has no rows: \[\] was passed"),
         (["a"], TypeError, "not a list with 'a' as item 0: pass a list of dicts"),
         ([{"tokens": ["a"]}], ValueError, r"the annotated data has the columns \['tokens'\], but annotated data has"),
         ({"train": [1]}, TypeError, "the train data must be a datasets.Dataset"),

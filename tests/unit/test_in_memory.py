@@ -23,6 +23,7 @@ from span_marker import (
 )
 from span_marker.checkpoints.loading import read_label_list
 from span_marker.data.in_memory import as_dataset
+from span_marker.preprocessing.inputs import read_inputs
 
 ROWS = [
     {"id": 3, "tokens": ["Ann", "Lee", "left"], "entities": [entity("PER", 0, 2), entity("NAME", 0, 1)]},
@@ -91,10 +92,6 @@ def test_other_values_stay_and_rows_that_differ_are_refused():
     for value in ([{"id": 1}, {"id": None}, {"id": "a"}], pd.DataFrame({"id": [1, None, "a", 2]}, dtype=object)):
         with pytest.raises(ValueError, match=message):
             as_dataset(value, "dev")
-    with pytest.raises(
-        TypeError, match="must be a datasets.Dataset, not list: pass a pandas DataFrame or a list of dicts"
-    ):
-        infer_labels([])
 
 
 def test_a_table_that_exports_no_data_is_refused():
@@ -147,3 +144,25 @@ def test_zero_is_an_id_as_any_other():
     found = as_dataset(rows, "training")
     assert found["id"] == [0, None, None]
     assert found["entities"] == [[{"label": "PER", "start": 0, "end": 3}]] * 2 + [[]]
+
+
+@pytest.mark.parametrize("nothing", [[], (), Dataset.from_list([]), pd.DataFrame(), pa.table({})], ids=repr)
+def test_data_without_rows_is_refused_as_such(nothing):
+    message = "data has (no rows|neither rows nor columns)"
+    for use in (validate, infer_labels, lambda data: validate({"train": data})):
+        with pytest.raises(ValueError, match=message):
+            use(nothing)
+    model = build_model("bert")
+    for data in ({"train_dataset": nothing}, {"eval_dataset": nothing}, {"eval_dataset": {"dev": nothing}}):
+        with pytest.raises(ValueError, match=message):
+            Trainer(model, **data)
+
+
+def test_columns_of_one_name_are_refused():
+    rows = [["Ann", "Bob", []]]
+    frame = pd.DataFrame(rows, columns=["text", "text", "entities"])
+    table = pa.table([pa.array(["Ann"]), pa.array(["Bob"]), pa.array([[]])], names=["text", "text", "entities"])
+    for data in (frame, table):
+        for use in (infer_labels, read_label_list, read_inputs):
+            with pytest.raises(ValueError, match="data has several columns 'text': rename or remove all but one"):
+                use(data)
