@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from itertools import combinations, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unicodedata import normalize
 
 from span_marker.core.surrogates import SURROGATES
 from span_marker.data.copies import check_copy, is_copy
@@ -28,6 +29,9 @@ logger = logging.getLogger(__name__)
 _SPAN = re.compile(r"T\S*\t(\S+) (\d+ \d+(?:;\d+ \d+)*)\t(.*)", re.DOTALL)
 _RELATION = re.compile(r"R\S*\t(\S+) ([^\s:]+):(\S+) ([^\s:]+):(\S+)\s*")
 _SYMMETRIC = re.compile(r"\*\t(\S+)((?: \S+){2,})\s*")
+_LONGEST_NAME = 255 - len(".txt")
+"""The longest name of a document, in bytes, that all usual file systems have."""
+
 _MARK = "\ufeff"
 _LINE_END = str.maketrans("\r\n", "  ")
 
@@ -222,14 +226,22 @@ def write_brat(
         FileExistsError: If the folder has .txt or .ann files.
     """
     documents: dict[str, tuple[str, str]] = {}
+    names: dict[str, str] = {}
 
     def add(index: int, columns: Mapping[str, Any], row: Row) -> None:
         location = f"row {index}"
         name = f"{index:06}" if columns.get("id") is None else str(columns["id"])
         if not re.fullmatch(r"[^/\\:\x00]+", name) or name in (".", "..") or SURROGATES.search(name):
             raise ValueError(f"{location}: the id {name!r} is not a file name")
-        if name in documents:
-            raise ValueError(f"{location}: the id {name!r} occurs twice, but names a file")
+        if len(name.encode()) > _LONGEST_NAME:
+            raise ValueError(
+                f"{location}: the id {name!r:.40} has {len(name.encode())} bytes, but as a file name, it may have "
+                f"{_LONGEST_NAME}: shorten it"
+            )
+        same = names.setdefault(normalize("NFC", name).casefold(), name)
+        if name in documents or same != name:
+            twice = "occurs twice" if same == name else f"is that of {same!r} where letter case is ignored"
+            raise ValueError(f"{location}: the id {name!r} {twice}, but names a file")
         documents[name] = _to_document(location, row, model_version)
 
     for _ in converted_rows(rows, add, errors, writes_relations=True):

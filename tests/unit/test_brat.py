@@ -167,6 +167,8 @@ def test_documents_keep_their_names(tmp_path):
         ([{"id": "a/b", "text": "a", "entities": []}], "row 0: the id 'a/b' is not a file name"),
         ([{"id": "..", "text": "a", "entities": []}], "is not a file name"),
         ([{"id": 1, "text": "a", "entities": []}] * 2, "row 1: the id '1' occurs twice"),
+        ([{"id": "é" * 126, "text": "a", "entities": []}], "row 0: the id 'é+.* has 252 bytes, .* may have 251: shorten"),
+        ([{"id": x, "text": "a", "entities": []} for x in "bBc"], "row 1: the id 'B' is that of 'b' where letter case"),
         ([{"text": "a", "entities": [{"label": "X Y", "start": 0, "end": 1}]}], "the label 'X Y' has white space"),
     ],
 )
