@@ -17,7 +17,7 @@ from span_marker.data.conllu import is_conllu, read_conllu
 from span_marker.data.csv_files import is_csv, read_csv, write_csv
 from span_marker.data.gliner import read_gliner, read_gliner2, write_gliner
 from span_marker.data.inline import read_inline, write_inline
-from span_marker.data.jsonl import READ_OPTIONS, read_json, write_jsonl
+from span_marker.data.jsonl import READ_OPTIONS, is_json, read_json, write_jsonl
 from span_marker.data.pubtator import is_pubtator, read_pubtator
 from span_marker.data.row_errors import OnError, check_on_error, report_errors
 from span_marker.data.row_relations import RELATIONS
@@ -67,7 +67,7 @@ FORMATS = (
         write_conll,
         {"token_column": 0, "tag_columns": -1, "documents": False},
     ),
-    Format("jsonl", (".jsonl", ".json"), read_json, write_jsonl, {"annotator": None, **READ_OPTIONS}, ("offsets",)),
+    Format("jsonl", (".jsonl", ".json"), read_json, write_jsonl, {"annotator": None, **READ_OPTIONS}, ("offsets",), recognizes=is_json),
     Format("gliner", (), read_gliner, write_gliner),
     Format("gliner2", (), read_gliner2, options={"occurrences": "all"}),
     Format(

@@ -39,7 +39,20 @@ READ_OPTIONS: dict[str, Any] = {"field": None, "control": None, "labels": None, 
 REPEATED = {"label", "start", "end", "score", *PREDICTED["words"], *PREDICTED["characters"]}
 """Keys of an entity that are written in one form."""
 
+_RECORD = re.compile(r'\s*(?:\[\s*)?\{\s*"(?:[^"\\\n]|\\.)*"\s*:')
 _ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+def is_json(head: str) -> bool:
+    """Tell whether a file is JSON by its beginning: a dict with a key, or a list of these.
+
+    Args:
+        head: The beginning of the file.
+
+    Returns:
+        Whether it is.
+    """
+    return _RECORD.match(head) is not None
 
 
 def read_json(file: SourceFile, annotator: str | int | None = None, **options: Any) -> list[dict[str, Any]]:

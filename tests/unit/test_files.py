@@ -169,3 +169,13 @@ def test_the_format_and_the_form_of_a_data_set_change_nothing(nlp, tmp_path, wri
         files = sorted(path.iterdir()) if path.is_dir() else [path]
         contents.append([file.read_bytes() for file in files])
     assert all(content == contents[0] for content in contents)
+
+
+@pytest.mark.parametrize("name", ["x.conll", "x.txt", "x.bio", "x", "x.csv", "x.jsonl", "x.json"])
+def test_json_is_recognized_by_its_contents(tmp_path, name):
+    row = {"text": "Ann met", "entities": [{"label": "PER", "start": 0, "end": 3}]}
+    for content in (json.dumps(row) + "\n", f"[\n{json.dumps(row)}]", json.dumps(row, indent=1)):
+        (tmp_path / name).write_text(content)
+        assert list(read_annotations(tmp_path / name)) == [row]
+    (tmp_path / "brackets.conll").write_text('{" O\n} O\nAnn B-PER\n')
+    assert read_annotations(tmp_path / "brackets.conll")[0]["tokens"] == ['{"', "}", "Ann"]
