@@ -173,6 +173,9 @@ def _from_triples(
     check_text(text, f"{location}: the text")
     if not is_list(triples) or not all(map(_is_triple, triples)):
         raise TypeError(f"{location}: entities must be a list of [start, end, label], not {triples!r}")
+    first = next((triple for triple in triples if isinstance(triple[0], str) and not isinstance(triple[2], str)), None)
+    if first is not None:
+        raise TypeError(f"{location}: an entity is [start, end, label], but {list(first)!r} has the label first")
     entities = [
         read_span(name_label(label, names, location), start, end, text, location) for start, end, label in triples
     ]

@@ -89,7 +89,9 @@ def _find(text: str, string: Any, location: str) -> list[_Match]:
     check_text(string, f"{location}: the text of an entity")
     if not string.strip():
         raise ValueError(f"{location}: the text of an entity is empty: {string!r}")
-    pattern = r"\s+".join(map(re.escape, string.split()))
+    # Other code points for the same characters will do: a keyboard composes accents, a file of macOS may not.
+    forms = dict.fromkeys([string, *(unicodedata.normalize(form, string) for form in ("NFC", "NFD"))])
+    pattern = "|".join(r"\s+".join(map(re.escape, form.split())) for form in forms)
     return [_Match(*match.span()) for match in re.finditer(pattern, text) if _is_whole(text, *match.span())]
 
 

@@ -168,6 +168,12 @@ def test_labels_of_doccano_may_be_numbers(tmp_path, labels):
             read_lines(tmp_path, record, labels={3: "PER"})
 
 
+def test_a_triple_with_its_label_first_is_said_to_be_one(tmp_path):
+    for record in ({"text": "Ann met", "label": [[0, 3, "PER"], ["PER", 0, 3]]}, ["Ann met", {"entities": [["PER", 0, 3]]}]):
+        with pytest.raises(TypeError, match=r"an entity is \[start, end, label\], but \['PER', 0, 3\] has the label first"):
+            read_lines(tmp_path, record)
+
+
 def test_tags_may_be_numbers_with_names(tmp_path):
     record = {"tokens": ["Ann", "met", "Bob"], "ner_tags": [1, 0, 1]}
     (row,) = read_lines(tmp_path, record, labels=["O", "B-PER"])

@@ -1,6 +1,7 @@
 """Entities that are strings: found as whole words, counted where ambiguous, refused where they are not there."""
 
 import json
+from unicodedata import normalize
 
 import pytest
 from annotation_files import entity, read_lines, read_text
@@ -128,3 +129,11 @@ def test_gliner2_is_a_format_and_other_tasks_are_named(tmp_path, caplog):
 def test_entities_with_offsets_are_not_searched_for(tmp_path):
     record = {"text": TEXT, "entities": [{"text": "Ann", "label": "PER", "start": 19, "end": 22}]}
     assert read_lines(tmp_path, record)[0]["entities"] == [entity("PER", 19, 22)]
+
+
+@pytest.mark.parametrize("text_form", ["NFC", "NFD"])
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_accents_may_be_composed_or_not(text_form, form):
+    text, name = normalize(text_form, "Zoë met José Núñez."), "José Núñez"
+    ((_, start, end, _),), _ = locate(text, [EntityString("PER", normalize(form, name))], "all", "x")
+    assert text[start:end] == normalize(text_form, name)
