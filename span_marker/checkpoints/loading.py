@@ -151,7 +151,7 @@ def read_label_list(labels: Any) -> Sequence[str] | None:
         ValueError: If the data has no entity, or tags that cannot be read.
     """
     is_data = hasattr(labels, "column_names") or is_table(labels) or is_rows(labels)
-    if is_data or (isinstance(labels, dict) and str not in map(type, labels.values())):
+    if is_data or (isinstance(labels, dict) and {str, int}.isdisjoint(map(type, labels.values()))):
         from span_marker.data.columns import infer_labels  # imports datasets
 
         return infer_labels(labels)

@@ -244,7 +244,8 @@ def check_label_list(labels: Sequence[str]) -> None:
         if isinstance(labels, str):
             advice = f"pass a list, or a data set, such as read_annotations({labels!r})"
         elif isinstance(labels, Mapping):
-            advice = "pass list(labels.values())"
+            has_ids = all(isinstance(value, int) for value in labels.values())
+            advice = f"pass {sorted(labels, key=labels.__getitem__)}" if has_ids else "pass list(labels.values())"
         raise TypeError(f"labels={labels!r} must be a list of strings, not a {type(labels).__name__}: {advice}")
     others = [label for label in labels if not isinstance(label, str)]
     if others:

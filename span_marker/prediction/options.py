@@ -74,6 +74,8 @@ def make_predictor(
         TypeError: If an option has the wrong type.
         ValueError: If the value of an option is wrong, or relations are asked for that the model does not have.
     """
+    if exact is not None and not isinstance(exact, bool):
+        raise TypeError(f"exact={exact!r} must be True, False, or None for what the model's configuration says")
     uses_filter = model.uses_filter(exact)
     decoder = model.config.decoder(threshold, decoding, keeps_all_scores=top_k is not None)
     return Predictor(

@@ -118,7 +118,7 @@ def _read_items(inputs: Any, is_split_into_words: bool | None) -> tuple[Sentence
             "'text'. Pass one split of a DatasetDict, and one column of a batch of Dataset.map; predict_stream takes "
             "dicts"
         )
-    items = list(inputs)
+    items = inputs.to_pylist() if hasattr(inputs, "to_pylist") else list(inputs)  # an array or a column of Arrow
     if all(isinstance(item, str) for item in items):
         is_single = is_split_into_words
         if is_single is None:
@@ -208,7 +208,8 @@ def has_items(inputs: Any) -> bool:
     Returns:
         Whether to read its items.
     """
-    return isinstance(inputs, Iterable) and not isinstance(inputs, (Mapping, set, frozenset, bytes, bytearray))
+    is_single = isinstance(inputs, (Mapping, set, frozenset, bytes, bytearray)) or getattr(inputs, "ndim", 1) == 0
+    return isinstance(inputs, Iterable) and not is_single
 
 
 def spaced_word(words: Any) -> str | None:

@@ -166,3 +166,10 @@ def test_columns_of_one_name_are_refused():
         for use in (infer_labels, read_label_list, read_inputs):
             with pytest.raises(ValueError, match="data has several columns 'text': rename or remove all but one"):
                 use(data)
+
+
+def test_ids_of_labels_are_no_data():
+    with pytest.raises(TypeError, match=r"labels=\{.*\} must be a list of strings, not a dict: pass \['O', 'PER'\]$"):
+        read_label_list({"PER": 1, "O": 0})
+    with pytest.raises(TypeError, match=r"pass list\(labels.values\(\)\)$"):
+        read_label_list({0: "O", 1: "PER"})

@@ -326,3 +326,18 @@ def test_words_beside_texts_are_not_chosen_in_silence(model):
     assert list(read_inputs(Dataset.from_dict(tagged))[0].items) == columns["tokens"]
     ((row, other),) = zip(model.predict_stream(Dataset.from_dict(tagged)), model.predict(columns["tokens"]), strict=True)
     assert row["entities"] == other
+
+
+def test_arrays_of_arrow_are_read_and_an_array_of_no_dimension_is_refused():
+    for array in (pa.array(["Ann went", "Bob"]), pa.chunked_array([["Ann went"], ["Bob"]])):
+        sentences, is_single = read_inputs(array)
+        assert (list(sentences.items), sentences.are_texts, is_single) == (["Ann went", "Bob"], True, False)
+    assert list(read_inputs(pa.array([["Ann", "went"]]))[0].items) == [["Ann", "went"]]
+    with pytest.raises(TypeError, match="predict can't read inputs of type ndarray: pass a string"):
+        read_inputs(np.array("Ann went"))
+
+
+def test_exact_must_be_a_bool(model):
+    for call in (lambda: model.predict("Ann", exact="no"), lambda: list(model.predict_stream(["Ann"], exact="no"))):
+        with pytest.raises(TypeError, match="exact='no' must be True, False, or None"):
+            call()
