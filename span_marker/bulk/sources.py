@@ -239,7 +239,9 @@ def _read_text(file: InputFile, text_column: str | None, encoding: str | None) -
 def _read_lines(file: InputFile, text_column: str | None, encoding: str | None) -> Iterator[Item]:
     for number, line, num_bytes in _lines(file, encoding):
         place = f"{file.path}, line {number}"
-        yield read_row(partial(_checked_line, line.removeprefix("\ufeff"), place, encoding), text_column, place, num_bytes)
+        yield read_row(
+            partial(_checked_line, line.removeprefix("\ufeff"), place, encoding), text_column, place, num_bytes
+        )
 
 
 def _read_jsonl(file: InputFile, text_column: str | None, encoding: str | None) -> Iterator[Item]:

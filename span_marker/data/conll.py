@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from span_marker.core.labels import OUTSIDE, LabelledSpan, entities_to_tags, tags_to_entities
+from span_marker.data.column_names import tag_names
 from span_marker.data.file_tags import PREFIXED, FileTags, resolve_tags
 from span_marker.data.row_errors import OnError
 from span_marker.data.row_writing import converted_rows
@@ -29,17 +30,6 @@ DOCUMENT_START = "-DOCSTART-"
 _COMMENT = re.compile("#(?:[ \t]|$)")
 _OTHER_SEPARATORS = frozenset(",;|:/_\u3000\u00a0\u2003\u2002\uff0c")
 _KEY_AND_VALUE = re.compile(r"# *\S+ = ")
-
-_WORD_NAMES = frozenset("form surface text token tokens word words".split())
-_TAG_NAMES = frozenset(
-    "bio biotag class entities entity entitytag entitytype iob iobtag label labels namedentity ne ner nerlabel nertag "
-    "nertags netag tag tags type".split()
-)
-_OTHER_NAMES = frozenset(
-    "chunk chunks chunktag chunktags cpos deprel docid head id idx index lemma no pos postag postags sentence sentenceid "
-    "sentid upos xpos".split()
-)
-"""Names of columns in a first line, without anything but letters."""
 
 
 class _Word(NamedTuple):
@@ -191,12 +181,8 @@ def _blank_header(lines: list[str], layout: _Layout, file: SourceFile) -> None:
     numbers = (number for number, line in enumerate(lines) if line and not _starts_document(line))
     number = next((n for n in numbers if len(layout.split(lines[n])) == layout.width or lines[n][0] != "#"), None)
     cells = [] if number is None else layout.split(lines[number])
-    names = ["".join(filter(str.isalpha, cell.lower())) for cell in cells]
-    known = _WORD_NAMES | _TAG_NAMES | _OTHER_NAMES
-    if len(cells) != layout.width or not {*names} <= known | {""} or {*names}.isdisjoint(_WORD_NAMES):
-        return
-    tags = {cell for cell, name in zip(cells, names, strict=True) if name in _TAG_NAMES}
-    if number is not None and tags and not any(tags & {*layout.split(line)[1:]} for line in lines[number + 1 :]):
+    names = tag_names(cells) if len(cells) == layout.width else set()
+    if number is not None and names and not any(names & {*layout.split(line)[1:]} for line in lines[number + 1 :]):
         logger.warning("%s, line %d is read as the names of the columns: %s", file, number + 1, cells)
         lines[number] = ""
 
@@ -221,8 +207,8 @@ def _check_separator(sentences: Sequence[_Sentence], layout: _Layout, file: Sour
     num_words = sum(len(sentence.words) for sentence in sentences)
     likely = next((f", but perhaps by {c!r}" for c, number in others.most_common(1) if 2 * number >= num_words), "")
     raise ValueError(
-        f"{file}, line {sentences[0].words[0].number}: a line of a column file has a word and its tag, but no column is "
-        f"separated by tabs or spaces{likely}, such as in {layout.example!r:.80}: write tabs, or pass format="
+        f"{file}, line {sentences[0].words[0].number}: a line of a column file has a word and its tag, but no "
+        f"column is separated by tabs or spaces{likely}, such as in {layout.example!r:.80}: write tabs, or pass format="
     )
 
 

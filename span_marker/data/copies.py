@@ -9,7 +9,18 @@ from unicodedata import normalize
 from span_marker.core.boundaries import has_whole_words
 
 COPY_KEYS = frozenset(
-    {"span", "text", "mention", "quote", "surface", "surface_form", "covered_text", "entity_text", "mention_text", "span_text"}
+    {
+        "span",
+        "text",
+        "mention",
+        "quote",
+        "surface",
+        "surface_form",
+        "covered_text",
+        "entity_text",
+        "mention_text",
+        "span_text",
+    }
 )
 """Keys of an entity that have the text of it."""
 

@@ -11,7 +11,7 @@ from span_marker.data.values import as_whole, is_list
 LABEL_KEYS = ("label", "type", "entity_type", "entity_group", "category")
 """What the label of an entity is called, here and elsewhere."""
 
-_UNIT = r"(?:char(?:acter)?|word|token|text|span|mention|entity)?s?"
+_UNIT = r"(?:char|character|word|token|text|span|mention|entity)?s?"
 _WHAT = rf"(?:offset|index|idx|pos(?:ition)?|{_UNIT})s?"
 _START = re.compile(rf"{_UNIT}(?:start|begin|from){_WHAT}|{_UNIT}(?:offset|position)")
 _END = re.compile(rf"{_UNIT}(?:end|stop|to|until){_WHAT}")
@@ -77,7 +77,9 @@ def _find_both(entity: Any) -> str | None:
 
 
 def _items(entity: Any) -> list[tuple[str, Any]]:
-    return [(key, value) for key, value in entity.items() if isinstance(key, str)] if isinstance(entity, Mapping) else []
+    return (
+        [(key, value) for key, value in entity.items() if isinstance(key, str)] if isinstance(entity, Mapping) else []
+    )
 
 
 def _plain(key: str) -> str:

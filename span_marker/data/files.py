@@ -67,7 +67,15 @@ FORMATS = (
         write_conll,
         {"token_column": 0, "tag_columns": -1, "documents": False},
     ),
-    Format("jsonl", (".jsonl", ".json"), read_json, write_jsonl, {"annotator": None, **READ_OPTIONS}, ("offsets",), recognizes=is_json),
+    Format(
+        "jsonl",
+        (".jsonl", ".json"),
+        read_json,
+        write_jsonl,
+        {"annotator": None, **READ_OPTIONS},
+        ("offsets",),
+        recognizes=is_json,
+    ),
     Format("gliner", (), read_gliner, write_gliner),
     Format("gliner2", (), read_gliner2, options={"occurrences": "all"}),
     Format(

@@ -169,8 +169,13 @@ def test_labels_of_doccano_may_be_numbers(tmp_path, labels):
 
 
 def test_a_triple_with_its_label_first_is_said_to_be_one(tmp_path):
-    for record in ({"text": "Ann met", "label": [[0, 3, "PER"], ["PER", 0, 3]]}, ["Ann met", {"entities": [["PER", 0, 3]]}]):
-        with pytest.raises(TypeError, match=r"an entity is \[start, end, label\], but \['PER', 0, 3\] has the label first"):
+    for record in (
+        {"text": "Ann met", "label": [[0, 3, "PER"], ["PER", 0, 3]]},
+        ["Ann met", {"entities": [["PER", 0, 3]]}],
+    ):
+        with pytest.raises(
+            TypeError, match=r"an entity is \[start, end, label\], but \['PER', 0, 3\] has the label first"
+        ):
             read_lines(tmp_path, record)
 
 

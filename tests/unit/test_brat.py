@@ -136,7 +136,10 @@ def test_words_are_written_as_text(rows):
 def test_a_byte_order_mark_is_no_character_of_a_document(tmp_path, is_counted, has_copies):
     """Whether offsets count it is what the copies of the text say; without any, they do, as in brat."""
     text = "Ann met Bob"
-    lines = [f"T{i}\tPER {start + is_counted} {start + 3 + is_counted}\t{text[start:start + 3]}" for i, start in ((1, 0), (2, 8))]
+    lines = [
+        f"T{i}\tPER {start + is_counted} {start + 3 + is_counted}\t{text[start : start + 3]}"
+        for i, start in ((1, 0), (2, 8))
+    ]
     lines.append("R1\tmet Arg1:T1 Arg2:T2")
     [row] = read_annotations(brat(tmp_path / "docs", "\ufeff" + text, "\n".join(lines if has_copies else [])))
     assert row.pop("text") == text
@@ -145,7 +148,9 @@ def test_a_byte_order_mark_is_no_character_of_a_document(tmp_path, is_counted, h
 
 
 def test_copies_that_fit_neither_reading_of_a_mark_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="line 1: characters 2 to 5 of the text are 'nn ', but the annotation says 'Ann'"):
+    with pytest.raises(
+        ValueError, match="line 1: characters 2 to 5 of the text are 'nn ', but the annotation says 'Ann'"
+    ):
         read_annotations(brat(tmp_path / "docs", "\ufeffAnn met Bob", "T1\tPER 2 5\tAnn"))
     with pytest.raises(ValueError, match="line 1: entity 'PER' is empty"):
         read_annotations(brat(tmp_path / "mark", "\ufeffAnn met Bob", "T1\tPER 0 1\t\ufeff"))
@@ -167,7 +172,10 @@ def test_documents_keep_their_names(tmp_path):
         ([{"id": "a/b", "text": "a", "entities": []}], "row 0: the id 'a/b' is not a file name"),
         ([{"id": "..", "text": "a", "entities": []}], "is not a file name"),
         ([{"id": 1, "text": "a", "entities": []}] * 2, "row 1: the id '1' occurs twice"),
-        ([{"id": "é" * 126, "text": "a", "entities": []}], "row 0: the id 'é+.* has 252 bytes, .* may have 251: shorten"),
+        (
+            [{"id": "é" * 126, "text": "a", "entities": []}],
+            "row 0: the id 'é+.* has 252 bytes, .* may have 251: shorten",
+        ),
         ([{"id": x, "text": "a", "entities": []} for x in "bBc"], "row 1: the id 'B' is that of 'b' where letter case"),
         ([{"text": "a", "entities": [{"label": "X Y", "start": 0, "end": 1}]}], "the label 'X Y' has white space"),
     ],

@@ -148,7 +148,14 @@ def test_plain_labels_are_read(tmp_path):
     ]
 
 
-HEADERS = ["token label", "TOKEN POS CHUNK NE", "Word\tNER-Tag", "# Token Tag", "sentence_id word entity_type", "\ufeffWord Tag"]
+HEADERS = [
+    "token label",
+    "TOKEN POS CHUNK NE",
+    "Word\tNER-Tag",
+    "# Token Tag",
+    "sentence_id word entity_type",
+    "\ufeffWord Tag",
+]
 
 
 @pytest.mark.parametrize("header", HEADERS)
@@ -168,7 +175,9 @@ def test_the_names_of_columns_are_no_words(tmp_path, caplog, header, before, aft
     assert "is read as the names of the columns: [" in caplog.text
 
 
-@pytest.mark.parametrize("content", ["Text type\nsaw O\nIt type\n", "Word x\nsaw O\n", "a label\nsaw O\n", "x O\n\nWord tag\n"])
+@pytest.mark.parametrize(
+    "content", ["Text type\nsaw O\nIt type\n", "Word x\nsaw O\n", "a label\nsaw O\n", "x O\n\nWord tag\n"]
+)
 def test_a_line_that_may_be_words_is_no_header(tmp_path, caplog, content):
     num_words = len(content.split()) // 2
     assert sum(len(row["tokens"]) for row in read_text(tmp_path, content)) == num_words
@@ -194,10 +203,18 @@ BAD_CONLL = {
     "no column": ("a\tO\n", {"tag_columns": 2}, r"line 1: there is no column 2, since a line has 2 columns"),
     "same column": ("a\tO\n", {"tag_columns": 0}, r"column 0 of 2 has the words"),
     "one column": ("a\nb\n", {}, r"line 1: .* no column is separated by tabs or spaces, such as in 'a'"),
-    "commas": ("Ann,B-PER\nwent,O\n", {}, r"line 1: .* separated by tabs or spaces, but perhaps by ',', such as in 'Ann"),
+    "commas": (
+        "Ann,B-PER\nwent,O\n",
+        {},
+        r"line 1: .* separated by tabs or spaces, but perhaps by ',', such as in 'Ann",
+    ),
     "wide spaces": ("Ann\u3000B-PER\nwent\u3000O\n", {}, r"line 1: .*, but perhaps by '\\u3000'"),
     "slashes": ("Ann/PER\nwent/O\n", {}, r"line 1: .*, but perhaps by '/'"),
-    "no tab": ("a b\tO\nEU   B-ORG\nrejects\tO\n", {}, r"line 2, row 0: 'EU   B-ORG' has no tab, but tabs separate the"),
+    "no tab": (
+        "a b\tO\nEU   B-ORG\nrejects\tO\n",
+        {},
+        r"line 2, row 0: 'EU   B-ORG' has no tab, but tabs separate the",
+    ),
     "no tab first": ("EU   B-ORG\nrejects\tO\n", {}, r"line 1, row 0: 'EU   B-ORG' has no tab, but tabs separate the"),
     "wrong word": ("a\tO\n", {"tag_columns": "every"}, r"tag_columns='every' must be"),
     "no documents": ("a\tO\n", {"documents": True}, r"no -DOCSTART- lines"),

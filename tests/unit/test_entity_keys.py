@@ -1,5 +1,7 @@
 """Entities whose keys have other names: their places are never passed over, and the errors say what to rename."""
 
+import json
+
 import pytest
 from annotation_files import read_lines, read_text
 
@@ -57,16 +59,26 @@ def test_no_place_of_a_string_is_passed_over(tmp_path, name, form):
         with pytest.raises(ValueError, match="has a place, but here, strings are searched for"):
             read_lines(tmp_path, record)
         return
-    expected = f"'category' to 'label'{' and ' if advice.startswith('rename') else ', and '}{advice.removeprefix('rename ')}"
+    expected = (
+        f"'category' to 'label'{' and ' if advice.startswith('rename') else ', and '}{advice.removeprefix('rename ')}"
+    )
     assert advise_keys(entity) == f": rename {expected}"
+    name, content = "x.jsonl", json.dumps({"text": TEXT, "entities": [entity]})
+    if form == "table":
+        name, content = "x.tsv", f'text\tentities\n{TEXT}\t"[{entity}]"\n'
     with pytest.raises(ValueError, match="has no 'label': rename 'category' to 'label'"):
-        if form == "list":
-            read_lines(tmp_path, {"text": TEXT, "entities": [entity]})
-        else:
-            read_text(tmp_path, f'text\tentities\n{TEXT}\t"[{entity}]"\n', "x.tsv")
+        read_text(tmp_path, content, name)
 
 
-NO_PLACES = [{"from": "a letter"}, {"id": 3}, {"ids": [1, 2]}, {"index": 0}, {"note": {"by": "Ann"}}, {"stop": True}, {"box": [1, 2, 3, 4]}]
+NO_PLACES = [
+    {"from": "a letter"},
+    {"id": 3},
+    {"ids": [1, 2]},
+    {"index": 0},
+    {"note": {"by": "Ann"}},
+    {"stop": True},
+    {"box": [1, 2, 3, 4]},
+]
 
 
 @pytest.mark.parametrize("other", NO_PLACES)

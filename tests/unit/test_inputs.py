@@ -324,7 +324,9 @@ def test_words_beside_texts_are_not_chosen_in_silence(model):
         list(model.predict_stream([{name: values[0] for name, values in columns.items()}]))
     tagged = {**columns, "ner_tags": [["B-PER", "O"]]}  # tags say what is read
     assert list(read_inputs(Dataset.from_dict(tagged))[0].items) == columns["tokens"]
-    ((row, other),) = zip(model.predict_stream(Dataset.from_dict(tagged)), model.predict(columns["tokens"]), strict=True)
+    ((row, other),) = zip(
+        model.predict_stream(Dataset.from_dict(tagged)), model.predict(columns["tokens"]), strict=True
+    )
     assert row["entities"] == other
 
 

@@ -112,7 +112,11 @@ def test_a_bad_row_leaves_no_file_behind(tmp_path):
     assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("before", "kept")]
 
 
-JOINED = {"conll": "{}\tB-PER\nleft\tO\n\n", "inline": "[{}](PER) left\n", "jsonl": '{{"text": "{}", "entities": []}}\n'}
+JOINED = {
+    "conll": "{}\tB-PER\nleft\tO\n\n",
+    "inline": "[{}](PER) left\n",
+    "jsonl": '{{"text": "{}", "entities": []}}\n',
+}
 
 
 @pytest.mark.parametrize("format", JOINED)
@@ -125,13 +129,18 @@ def test_the_marks_of_joined_files_are_no_characters(tmp_path, format, end):
 
 
 COMPRESSED = {
-    "gzip": gzip.compress, "bzip2": bz2.compress, "xz": lzma.compress, "zip": lambda data: b"PK\x03\x04" + data
+    "gzip": gzip.compress,
+    "bzip2": bz2.compress,
+    "xz": lzma.compress,
+    "zip": lambda data: b"PK\x03\x04" + data,
 }
 
 
 @pytest.mark.parametrize("kind", COMPRESSED)
 @pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a", "a.txt", "a.csv"])
-@pytest.mark.parametrize("options", [{}, {"encoding": "latin-1"}, {"format": "jsonl"}, {"format": "inline", "encoding": "latin-1"}])
+@pytest.mark.parametrize(
+    "options", [{}, {"encoding": "latin-1"}, {"format": "jsonl"}, {"format": "inline", "encoding": "latin-1"}]
+)
 def test_compressed_files_are_named(tmp_path, kind, name, options):
     (tmp_path / name).write_bytes(COMPRESSED[kind](b"Ann O\nwent O\n"))
     with pytest.raises(ValueError, match=rf"{name} is (compressed|an archive) \({kind}\): unpack it"):
