@@ -76,7 +76,7 @@ def converted_rows(
             "%d relations are not written, since the format has none: JSON lines, brat, DocBin and tasks have them",
             num_relations,
         )
-    report_errors(found, errors, "the rows to write")
+    report_errors(found, len(found), errors, "the rows to write")
 
 
 def _rows_to_write(rows: Any) -> tuple[Iterable[Any], Callable[[int, Any], tuple[dict[str, Any], Row]]]:
