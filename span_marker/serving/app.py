@@ -20,6 +20,7 @@ from span_marker.core.decoding import Decoding
 from span_marker.core.json_values import json_value
 from span_marker.core.offsets import OffsetUnit
 from span_marker.modeling import SpanMarkerModel
+from span_marker.rules.rules import all_labels
 from span_marker.serving import examples
 from span_marker.serving.colors import color_sheet
 from span_marker.serving.gate import OPEN_PATHS, Gate
@@ -307,7 +308,7 @@ async def info(service: Serving) -> Info:
     models = [
         ModelInfo(
             name=name,
-            labels=model.labels,
+            labels=all_labels(model.labels, model.rules),
             decoding=model.config.decoder().decoding,
             thresholds=json_value(model.config.thresholds),
             model_max_length=model.max_text_length,
