@@ -247,5 +247,5 @@ def _entity_length(sentence: JudgedSentence, span: LabelledSpan) -> int:
 
 def _row(name: str, figures: Figures) -> tuple[str, ...]:
     """A group's row under `COLUMNS`."""
-    intervals = (f"{value:.4f} [{low:.4f}, {high:.4f}]" for value, low, high in figures[2:])
+    intervals = (f"{figure.value:.4f} {figure.interval}" for figure in (figures.precision, figures.recall, figures.f1))
     return name, f"{figures.num_gold:,}", f"{figures.num_predicted:,}", *intervals
