@@ -33,8 +33,9 @@ class Reader:
     Args:
         model: Folder of a checkpoint, or its name on the Hub.
         text_column: The column of the texts, strings or lists of words. Defaults to ``text`` or ``tokens``.
-        on_error: What happens to texts that cannot be read, such as None: ``"raise"`` raises their error, ``"column"``
-            says it in a column ``error``, which is None elsewhere, and leaves ``entities`` empty.
+        on_error: What happens to texts that cannot be read, such as None, or one that takes too much memory:
+            ``"raise"`` raises their error, ``"column"`` says it in a column ``error``, which is None elsewhere, and
+            leaves ``entities`` empty.
         device: Device of the model; None for an accelerator if there is one.
         dtype: Data type of the model, such as ``"bfloat16"``; None for that of `SpanMarkerModel.from_pretrained`.
         num_threads: Number of threads for the model, in every process that reads; None leaves it as it is. A forked

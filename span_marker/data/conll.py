@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from span_marker.core.labels import OUTSIDE, LabelledSpan, entities_to_tags, tags_to_entities
+from span_marker.core.notation import read_notation
 from span_marker.data.file_tags import PREFIXED, FileTags, resolve_tags
 from span_marker.data.row_errors import OnError
 from span_marker.data.row_writing import converted_rows
@@ -74,7 +75,8 @@ def read_conll(
         Rows with entities.
 
     Raises:
-        ValueError: If a column does not exist or is plainly another, or the tags of the file cannot be read.
+        ValueError: If the file looks like plain text, a column does not exist or is plainly another, or the tags of the
+            file cannot be read.
     """
     layout, sentences = _split(file)
     if not sentences:
@@ -82,6 +84,7 @@ def read_conll(
     if documents and sentences[-1].document < 0:
         raise ValueError(f"{file} has no {DOCUMENT_START} lines: leave documents= out")
     first = sentences[0].words[0].number
+    _check_is_table(sentences, layout, file)
     token, tags = _pick_columns(token_column, tag_columns, layout.width, f"{file}, line {first}")
     whole: list[_Sentence] = []
     for sentence in sentences:
@@ -182,6 +185,25 @@ def _find_layout(lines: Sequence[str], file: SourceFile) -> _Layout:
     widths = [len(_Layout(has_tabs, 0, "").split(line)) for line in regular]
     width = Counter(widths).most_common(1)[0][0] if widths else 0
     return _Layout(has_tabs, width, regular[widths.index(width)] if widths else "")
+
+
+def _check_is_table(sentences: Sequence[_Sentence], layout: _Layout, file: SourceFile) -> None:
+    """Check that a file is no plain text: most lines have the same columns, and some cells behind the first are tags.
+
+    Raises:
+        ValueError: If it looks like plain text.
+    """
+    lines = [word.cells for sentence in sentences for word in sentence.words]
+    regular = [cells for cells in lines if len(cells) == layout.width]
+    names = read_notation({cell for cells in regular for cell in cells[1:]}).renamed.values()
+    has_tags = any(name == OUTSIDE or PREFIXED.fullmatch(name) for name in names)
+    if layout.has_tabs or (has_tags and 2 * len(regular) >= len(lines)):
+        return
+    raise ValueError(
+        f"{file} looks like plain text without annotation, since its lines are not a word and its tag each, such as "
+        f"{layout.example!r:.80}: to find entities in such files, use predict (span-marker predict). If it is "
+        "annotated, pass format=, such as format='inline' for [Paris](place); brat needs the .ann file beside it"
+    )
 
 
 def _find_problem(word: _Word, layout: _Layout, token: int) -> str | None:

@@ -15,7 +15,7 @@ from itertools import accumulate
 from numbers import Real
 from typing import Any, Literal, NamedTuple
 
-from span_marker.core.graphemes import whole_spans
+from span_marker.core.graphemes import has_clusters, whole_spans
 from span_marker.core.labels import OUTSIDE, LabelledSpan
 from span_marker.data.copies import check_span
 from span_marker.data.forms import FORMS, find_form
@@ -161,16 +161,17 @@ def read_row(
     row = Row(kind, content, [])
     problems = []
     places: list[int | None] = []
+    length, unit = len(content), row.unit
     for index, entity in enumerate(entities):
         places.append(None)
         try:
-            read = check_entity(entity, len(content), row.unit, location)
-            check_span(content, read.start, read.end, entity.get("span"), location)
+            read = check_entity(entity, length, unit, location)
+            check_span(content, read[1], read[2], entity.get("span"), location)
             places[-1] = len(row.entities)
             row.entities.append(read)
         except (TypeError, ValueError) as error:
             problems.append(RowProblem("malformed-entity", error, *_readable_fields(entity), index))
-    if kind == "text":
+    if kind == "text" and has_clusters(content):
         whole = whole_spans(content, [entity[1:3] for entity in row.entities])
         row.entities[:] = [RowEntity(old[0], *new, old[3]) for old, new in zip(row.entities, whole, strict=True)]
     problems += [RowProblem(kind, error, label=label, relation=index) for kind, error, label, index in wrong]

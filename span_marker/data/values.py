@@ -37,6 +37,8 @@ def as_whole(value: Any) -> int | None:
         >>> as_whole(3.0), as_whole(3.5), as_whole("3"), as_whole(True)
         (3, None, None, None)
     """
+    if type(value) is int:  # the most frequent, and the quickest
+        return value
     if is_whole(value):
         return int(value)
     is_float = isinstance(value, Real) and not isinstance(value, (bool, Integral))

@@ -63,7 +63,7 @@ class _Seen(NamedTuple):
 _AllSeen: TypeAlias = "dict[Any, _Seen]"
 
 
-def validate(data: Any, model: SpanMarkerModel | None = None) -> ValidationReport:
+def validate(data: Any, model: SpanMarkerModel | None = None, **read_options: Any) -> ValidationReport:
     """Check annotated data. Bad rows are reported and do not raise errors.
 
     Args:
@@ -74,6 +74,8 @@ def validate(data: Any, model: SpanMarkerModel | None = None) -> ValidationRepor
             are checked, and the report says which other ``word_splitter`` would cut fewer entities of texts. Without a
             model, word boundaries are taken from the text: a boundary lies between two characters unless both are
             alphanumeric.
+        **read_options: Arguments of `read_annotations` for paths, such as ``format`` and ``tag_columns``, except
+            ``errors``: rows that cannot be read are problems of the report.
 
     Returns:
         The report. Each problem refers to one other entity or sentence: an entity inside several longer ones is
@@ -83,7 +85,7 @@ def validate(data: Any, model: SpanMarkerModel | None = None) -> ValidationRepor
     Raises:
         TypeError: If ``data`` is not annotated data.
         ValueError: If the columns are not those of annotated data, tags are integers whose names neither a
-            ``ClassLabel`` nor a model has, or a file is broken.
+            ``ClassLabel`` nor a model has, a file is broken, or an option of reading is wrong or the data is no path.
 
     Example:
         >>> from datasets import Dataset
@@ -95,7 +97,7 @@ def validate(data: Any, model: SpanMarkerModel | None = None) -> ValidationRepor
         row 0 of the annotated data, entity 0: 'PER' from characters 0 to 5 ('Ann w') begins or ends inside a word
     """
     model = None if model is None else without_adapter(model)
-    splits = read_splits(data)
+    splits = read_splits(data, read_options)
     datasets = {name: split.dataset for name, split in splits.items()}
     problems: list[Problem] = []
     num_entities = 0

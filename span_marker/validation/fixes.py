@@ -109,6 +109,7 @@ def fix(
     num_rows: Mapping[str, int],
     kinds: Iterable[str],
     rename: Mapping[str, str],
+    read_options: Mapping[str, Any],
 ) -> tuple[Any, FixReport]:
     """Fix problems in a copy of the data.
 
@@ -118,6 +119,7 @@ def fix(
         num_rows: Number of rows of each split.
         kinds: The kinds to fix, keys of `span_marker.validation.report.FIXES`.
         rename: New names of labels, by the old ones.
+        read_options: Arguments of `read_annotations` for paths.
 
     Returns:
         The data, in the form that it was passed in, and what was changed.
@@ -166,7 +168,7 @@ def fix(
             changes.extend(row_changes)
         return fixed
 
-    fixed_data = map_entities(data, list(num_rows), fix_split)
+    fixed_data = map_entities(data, list(num_rows), fix_split, read_options)
     renamed = {change.before["label"] for change in changes if change.kind == RENAMED}
     if missing := [label for label in rename if label not in renamed]:
         raise ValueError(f"rename= has {missing[0]!r}, but no entity has this label: leave it out")

@@ -219,7 +219,11 @@ class ValidationReport(TextReport):
         return best if num_mended >= max(1, MIN_MENDED * self.num_entities) else None
 
     def fix(
-        self, data: Any, kinds: Iterable[str] = tuple(FIXES), rename: Mapping[str, str] | None = None
+        self,
+        data: Any,
+        kinds: Iterable[str] = tuple(FIXES),
+        rename: Mapping[str, str] | None = None,
+        **read_options: Any,
     ) -> tuple[Any, FixReport]:
         """Fix the problems that need no human decision, in a copy of the data.
 
@@ -232,6 +236,7 @@ class ValidationReport(TextReport):
                 entity that shares no character with any word stays. ``shifted-offsets`` moves all entities by one;
                 nothing else but labels is fixed then, so validate the data again. Defaults to all of these kinds.
             rename: New names of labels, by the old ones.
+            **read_options: Those that `validate` was called with.
 
         Returns:
             The data, in the form that it was passed in (a `Dataset`, a list of dicts, a DataFrame, or a dict of these;
@@ -259,7 +264,7 @@ class ValidationReport(TextReport):
         """
         from span_marker.validation.fixes import fix  # it is about problems, too
 
-        return fix(data, self.problems, self.num_rows, kinds, rename or {})
+        return fix(data, self.problems, self.num_rows, kinds, rename or {}, read_options)
 
     def to_pandas(self) -> Any:
         """Return the problems as a ``pandas.DataFrame``, one row per problem, one column per attribute of `Problem`."""

@@ -35,8 +35,8 @@ def test_swapping_systems_turns_the_difference_round(rows):
     one, other = compare_reports(first, second, **options), compare_reports(second, first, **options)
     for ones, others in zip((one.overall, *one.labels.values()), (other.overall, *other.labels.values()), strict=True):
         for figure, turned in zip(ones, others, strict=True):
-            value, low, high = turned.difference
-            assert figure.difference == pytest.approx((-value, -high, -low), abs=1e-9)
+            value, low, high, error = turned.difference
+            assert figure.difference == pytest.approx((-value, -high, -low, error), abs=1e-9)
             assert figure.p_value == turned.p_value
     assert one.overall.f1.first == first.overall.f1.value
     assert one.overall.f1.second == second.overall.f1.value

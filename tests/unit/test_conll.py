@@ -166,7 +166,7 @@ BAD_CONLL = {
     "empty tag": ("a\t\tO\n", {"tag_columns": 1}, r"line 1, row 0: the tag is empty"),
     "no column": ("a\tO\n", {"tag_columns": 2}, r"line 1: there is no column 2, since a line has 2 columns"),
     "same column": ("a\tO\n", {"tag_columns": 0}, r"column 0 of 2 has the words"),
-    "one column": ("a\nb\n", {}, r"column 0 of 1 has the words"),
+    "one column": ("a\nb\n", {}, r"looks like plain text without annotation, .* such as 'a': to find"),
     "wrong word": ("a\tO\n", {"tag_columns": "every"}, r"tag_columns='every' must be"),
     "no documents": ("a\tO\n", {"documents": True}, r"no -DOCSTART- lines"),
     "nothing": ("\n\n", {}, r" has no annotated rows"),
@@ -179,6 +179,22 @@ def test_bad_columns_are_refused(tmp_path, name):
     content, options, message = BAD_CONLL[name]
     with pytest.raises(ValueError, match=message):
         read_text(tmp_path, content, **options)
+
+
+PLAIN = {
+    "one line": "Ann flew to Paris.\n",
+    "lines of the same length": "Amelia Earhart\nMarie Curie\n",
+    "lines": "Ann flew to Paris in May.\nBob left.\n\nIt was a sunny B-52 day on the Isle of O\n\nWhat next?\n",
+    "fields": "ticket: 5\n\nDear all,\nplease send it to Bob Lee.\n",
+}
+
+
+@pytest.mark.parametrize("name", PLAIN)
+@pytest.mark.parametrize("errors", ["raise", "skip"])
+def test_plain_text_is_told_apart(tmp_path, name, errors):
+    message = r"^\S+ looks like plain text .* \(span-marker predict\).* format='inline' for"
+    with pytest.raises(ValueError, match=message):
+        read_text(tmp_path, PLAIN[name], errors=errors)
 
 
 def test_entities_of_a_level_are_those_of_its_tags():

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from integration.docs_worker import find_blocks
-from quickstart_files import write_encoder, write_quickstart
+from quickstart_files import write_quickstart_with_rules
 
 from span_marker import SpanMarkerModel
 from span_marker.rules import ListRule, Rules
@@ -17,21 +17,14 @@ TEXT = "Cleopatra ruled Egypt with 4095-2609-9393-4932."
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("presidio")
-    write_encoder(folder / "encoder")
-    write_quickstart(folder / "files", folder / "encoder")
-    return folder / "files"
+    lists = {"person": ["Cleopatra"], "dynasty": ["Ptolemy"], "gpe": ["Egypt"]}
+    rules = Rules([ListRule(label, phrases) for label, phrases in lists.items()])
+    return write_quickstart_with_rules(tmp_path_factory.mktemp("presidio"), rules)
 
 
 @pytest.fixture
 def model(folder):
-    """The model finds what its rules find, whatever its weights."""
-    model = SpanMarkerModel.from_pretrained(folder / "my-model")
-    model.config.thresholds = dict.fromkeys(model.labels, 1.0)
-    model.rules = Rules(
-        [ListRule("person", ["Cleopatra"]), ListRule("dynasty", ["Ptolemy"]), ListRule("gpe", ["Egypt"])]
-    )
-    return model
+    return SpanMarkerModel.from_pretrained(folder / "my-model")
 
 
 @pytest.fixture

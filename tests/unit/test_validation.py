@@ -291,7 +291,7 @@ def test_a_sentence_of_an_earlier_split_is_named_with_its_row():
 
 
 def test_the_table_shows_the_first_examples():
-    table = str(validate(words(*[([f"w{row}"], [entity(0, 2)]) for row in range(5)])))
+    table = str(validate(words(*[([f"w{row}"], [entity(0, 3)]) for row in range(5)])))
     assert table.splitlines()[0] == "rows: annotated 5; entities: 0; error: 5, loss: 0, doubt: 0, note: 0"
     assert re.search(r"^error  malformed-entity +5  ", table, re.MULTILINE)
     assert [f"row {row} of" in table for row in range(5)] == [True, True, True, False, False]
@@ -360,6 +360,22 @@ def test_rows_of_a_file_that_cannot_be_read_are_listed(tmp_path):
     path.write_text("Ann\t-\n\nBob\to\n", encoding="utf-8")
     with pytest.raises(ValueError, match=r"(?s)line 1, row 0: the tag '-' .*line 3, row 1: the tag 'o'"):
         validate(path)
+
+
+def test_files_are_read_and_fixed_as_the_options_say(tmp_path):
+    path = tmp_path / "nested.txt"
+    path.write_text("Ann\tB-PER\tO\nLee\tI-PER\tO\n\nIn\tO\n\nOslo\tB-LOC\tB-ORG\n", encoding="utf-8")
+    options = {"format": "conll", "tag_columns": [1, 2]}
+    report = validate({"train": path}, **options)
+    assert (report.num_rows, report.num_entities) == ({"train": 2}, 3)
+    assert [problem.kind for problem in report.problems if problem.severity == "error"] == ["unreadable-row"]
+    assert len(report.fix({"train": path}, **options)[0]["train"]) == 2
+    with pytest.raises(ValueError, match="errors='skip' means nothing here, since rows that are wrong are listed"):
+        validate(path, errors="skip")
+    rows = [{"tokens": ["Ann"], "entities": []}]
+    for function in (validate, validate(rows).fix):
+        with pytest.raises(ValueError, match="tag_columns='all' is for paths, but the annotated data is list"):
+            function(rows, tag_columns="all")
 
 
 GOOD = {"text": "Ann left", "entities": [entity(0, 3)]}
