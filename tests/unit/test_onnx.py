@@ -8,6 +8,7 @@ import pickle
 import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -16,9 +17,9 @@ from tiny import ENCODERS, SENTENCES, TAGS, TEXT, build_model
 
 import span_marker.export.onnx
 from span_marker import SpanMarkerModel, Trainer, TrainingArguments
-from span_marker.export import ExportReport, export_onnx
-from span_marker.export.tracing import quiet
-from span_marker.export.verification import TOLERANCE, compare_models
+from span_marker.export import ExportReport, export_onnx, export_openvino
+from span_marker.export.tracing import SMALL_WEIGHT, quiet
+from span_marker.export.verification import TOLERANCE, TOLERANCES, compare_models
 from span_marker.graphs.files import ENCODER, FOLDER, MANIFEST, TEXT_GRAPH
 
 pytest.importorskip("onnxruntime")
@@ -127,9 +128,13 @@ def test_the_report_is_kept_beside_the_graphs(folder):
 
 
 def test_a_report_is_a_table():
-    text = str(ExportReport(27, 1000, 50, 1.5e-6, ("filtered", "all")))
+    text = str(ExportReport(27, 1000, 50, 1.5e-6, ("filtered", "all"), 1e-7, 0, "float32"))
     assert "1,000 (filtered, all)" in text
     assert "1.5e-06" in text
+    assert "entities, all equal" in text
+    text = str(ExportReport(27, 1000, 50, 0.1, ("all",), 1e-3, 1, "bfloat16"))
+    assert "mean difference (bfloat16)" in text
+    assert "all equal" not in text
 
 
 @pytest.mark.parametrize("exact", [False, True])
@@ -260,7 +265,7 @@ def test_training_is_refused(exported, tmp_path):
 def write_changed(folder, change):
     """Stand in for the tracing of a graph: write another one's files, with something changed."""
 
-    def write_graphs(encoder, family, max_distance, reads_case, marker_embeds, target):
+    def write_graphs(encoder, family, max_distance, reads_case, marker_embeds, target, dtype):
         for name in (TEXT_GRAPH, "markers.onnx", ENCODER):
             shutil.copyfile(folder / FOLDER / name, target / name)
         change(target)
@@ -324,7 +329,54 @@ def test_a_comparison_sees_scores_entities_and_tokens(original):
         compare_models(original, changed)
 
 
-def test_what_cannot_be_exported_is_refused(exported, tmp_path):
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_weights_take_half_the_space(original, folder, tmp_path, dtype):
+    report = export_onnx(original, tmp_path, dtype=dtype)
+    assert (tmp_path / FOLDER / ENCODER).stat().st_size < 0.55 * (folder / FOLDER / ENCODER).stat().st_size
+    manifest = json.loads((tmp_path / FOLDER / MANIFEST).read_text(encoding="utf-8"))
+    assert manifest["dtype"] == manifest["comparison"]["dtype"] == report.dtype == dtype
+    assert 0 < report.mean_difference <= TOLERANCES[dtype].mean
+    rounded = copy.deepcopy(original)  # what was stored is the nearest value in that format, and nothing else changed
+    with torch.no_grad():
+        for parameter in rounded.encoder.parameters():
+            if parameter.nbytes > SMALL_WEIGHT:
+                parameter.copy_(parameter.to(getattr(torch, dtype)))
+    assert compare_models(rounded, SpanMarkerModel.from_pretrained(tmp_path)).num_entities > 50
+
+
+def test_an_export_that_changes_too_many_entities_is_refused(original):
+    changed = copy.deepcopy(original)
+    with torch.no_grad():
+        changed.classifier.bias[0] -= 0.01
+    with pytest.raises(ValueError, match="the exported model finds .* and the original finds"):
+        compare_models(original, changed)
+    report = compare_models(original, changed, dtype="bfloat16")
+    assert 0 < report.num_changed < 0.03 * 2 * report.num_entities
+    limits = TOLERANCES["bfloat16"]._replace(mean=1, largest=1)
+    with torch.no_grad():
+        changed.classifier.bias[0] -= 0.5
+    with pytest.raises(ValueError, match="probabilities of the exported model differ on average by"):
+        compare_models(original, changed, dtype="bfloat16")
+    with (
+        patch.dict(TOLERANCES, {"bfloat16": limits}),
+        pytest.raises(ValueError, match=r"only one of the two: \d+.\d%, more than 3.0% for bfloat16. Export it with"),
+    ):
+        compare_models(original, changed, dtype="bfloat16")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_openvino_is_what_runs_an_export_for_it(original, tmp_path, dtype):
+    pytest.importorskip("openvino")
+    report = export_openvino(original, tmp_path, dtype=dtype)
+    model = SpanMarkerModel.from_pretrained(tmp_path)
+    assert model.backend == "openvino"
+    assert report.dtype == model.engine.marker_graph.precision == dtype
+    assert (report.num_changed == 0) >= (dtype == "float32")
+
+
+def test_what_cannot_be_exported_is_refused(exported, original, tmp_path):
+    with pytest.raises(ValueError, match=r"dtype='int8' must be one of \['float32', 'float16', 'bfloat16'\]"):
+        export_onnx(original, tmp_path, dtype="int8")
     with pytest.raises(TypeError, match=r"model must be a SpanMarkerModel, not str: SpanMarkerModel.from_pretrained"):
         export_onnx("my-model", tmp_path)
     with pytest.raises(ValueError, match="the model runs on backend='onnx', so it is exported: copy its folder"):

@@ -22,6 +22,7 @@ from tiny import SENTENCES, TEXT, build_model
 from span_marker import SpanMarkerModel
 from span_marker.export import export_onnx
 from span_marker.export.verification import TOLERANCE
+from span_marker.graphs import runtimes
 from span_marker.graphs.files import FOLDER, HEADS, MANIFEST
 from span_marker.graphs.heads import Heads, layer_norm
 from span_marker.heads import SpanClassifier
@@ -101,6 +102,14 @@ def both(pair, **settings):
     ],
     ids=str,
 )
+@pytest.mark.parametrize(("named", "quota", "expected"), [("3", 2, 3), ("", 2, 2), ("", None, 0)])
+def test_threads_are_those_that_the_container_has(plain, monkeypatch, named, quota, expected):
+    monkeypatch.setenv("OMP_NUM_THREADS", named)
+    monkeypatch.delitem(sys.modules, "torch")
+    monkeypatch.setattr(runtimes, "quota_cpus", lambda: quota)
+    assert ExportedModel.from_pretrained(plain).runner.text_graph._num_threads == expected
+
+
 def test_entities_are_the_same(pair, options):
     runtime, model = pair
     for inputs in (TEXTS, SENTENCES):
