@@ -38,6 +38,9 @@ class Way(NamedTuple):
 
 NAMES: dict[Backend, str] = {"torch": "PyTorch", "onnx": "ONNX Runtime", "openvino": "OpenVINO"}
 
+SHARED_CORES = "If other processes are busy on them, set OMP_WAIT_POLICY=passive, too."
+"""What to do against threads that wait for a core, see ``docs/parallel.md``."""
+
 ENTITIES: tuple[Entities, ...] = ("all equal", "nearly all equal", "most equal")
 
 ONNX, OPENVINO = Way("onnx", "float32"), Way("openvino", "float32")
@@ -165,9 +168,6 @@ def recommend(cpu: Cpu | None = None) -> Recommendation:
         reasons.append("The system does not say which instructions the CPU has, so that only what every CPU can do counts.")
     reasons.append(f"OMP_NUM_THREADS={cpu.num_cpus}: this process may use so many cores. {SHARED_CORES}")
     return Recommendation(str(cpu), kind.title, ways, cpu.num_cpus, tuple(reasons), kind.is_measured)
-
-
-SHARED_CORES = "If other processes are busy on them, set OMP_NUM_THREADS=1, or OMP_WAIT_POLICY=passive."
 
 
 def recommendation_table() -> str:

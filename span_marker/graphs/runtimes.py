@@ -34,6 +34,17 @@ def import_extra(name: str) -> ModuleType:
     return module
 
 
+def waits_passively() -> bool:
+    """Tell whether threads without work should sleep rather than spin, which takes time from other processes.
+
+    Returns:
+        True if ``OMP_WAIT_POLICY`` is ``passive``, as for PyTorch; or if it is not set and the container has a quota,
+        of which spinning takes its part.
+    """
+    policy = os.environ.get("OMP_WAIT_POLICY", "").lower()
+    return policy == "passive" or (not policy and quota_cpus() is not None)
+
+
 class RuntimeGraph(ABC):
     """A graph in a runtime, on the CPU. See `span_marker.graphs.runner.Graph`.
 
@@ -104,6 +115,8 @@ class OnnxGraph(RuntimeGraph):
         runtime.disable_telemetry_events()  # which it has on Windows
         options = runtime.SessionOptions()
         options.intra_op_num_threads = self._num_threads
+        if waits_passively():
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.enable_cpu_mem_arena = False  # it would keep the memory of the largest batch
         options.enable_mem_pattern = False  # it would plan memory anew for every shape, and no two batches are alike
         options.log_severity_level = 4  # errors are raised

@@ -1,5 +1,6 @@
 """Without PyTorch, an exported model finds what it finds with it, in every way of using a model."""
 
+import contextlib
 import copy
 import json
 import os
@@ -102,6 +103,15 @@ def both(pair, **settings):
     ],
     ids=str,
 )
+def test_entities_are_the_same(pair, options):
+    runtime, model = pair
+    for inputs in (TEXTS, SENTENCES):
+        expected = model.predict(inputs, **options)
+        assert sum(map(len, expected)) > 5
+        assert_same(runtime.predict(inputs, **options), expected)
+    assert_same([runtime.predict(TEXTS[0], **options)], [model.predict(TEXTS[0], **options)])
+
+
 @pytest.mark.parametrize(("named", "quota", "expected"), [("3", 2, 3), ("", 2, 2), ("", None, 0)])
 def test_threads_are_those_that_the_container_has(plain, monkeypatch, named, quota, expected):
     monkeypatch.setenv("OMP_NUM_THREADS", named)
@@ -110,13 +120,17 @@ def test_threads_are_those_that_the_container_has(plain, monkeypatch, named, quo
     assert ExportedModel.from_pretrained(plain).runner.text_graph._num_threads == expected
 
 
-def test_entities_are_the_same(pair, options):
-    runtime, model = pair
-    for inputs in (TEXTS, SENTENCES):
-        expected = model.predict(inputs, **options)
-        assert sum(map(len, expected)) > 5
-        assert_same(runtime.predict(inputs, **options), expected)
-    assert_same([runtime.predict(TEXTS[0], **options)], [model.predict(TEXTS[0], **options)])
+@pytest.mark.parametrize(
+    ("policy", "quota", "expected"),
+    [("passive", None, True), ("PASSIVE", None, True), ("active", 2, False), ("", 2, True), ("", None, False)],
+)
+def test_threads_sleep_where_cores_are_shared(plain, monkeypatch, policy, quota, expected):
+    monkeypatch.setenv("OMP_WAIT_POLICY", policy)
+    monkeypatch.setattr(runtimes, "quota_cpus", lambda: quota)
+    assert runtimes.waits_passively() == expected
+    options = ExportedModel.from_pretrained(plain).runner.text_graph._session.get_session_options()
+    with contextlib.nullcontext() if expected else pytest.raises(RuntimeError, match="does not have configuration"):
+        assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
 
 
 def test_labels_by_probability(pair):
