@@ -3,8 +3,8 @@
 ``python benchmarks/precision.py --data FOLDER --encoder NAME --checkpoint FOLDER`` trains a model on CoNLL data unless
 the checkpoint is there already, then evaluates it in PyTorch in float32, bfloat16, dynamically quantized to int8, and
 compiled; and exported and quantized, in the runtimes that are installed, as far as the machine can run them. Pass
-``--test FILE --calibration FILE`` for annotated data in any other format. Figures are medians in turns, printed as a table
-and written to ``benchmarks/results/precision.json``. Set ``OMP_NUM_THREADS``, which all of them follow.
+``--test FILE --calibration FILE`` for annotated data in any other format. Figures are medians in turns, printed as a
+table and written to ``benchmarks/results/precision.json``. Set ``OMP_NUM_THREADS``, which all of them follow.
 """
 
 from __future__ import annotations
@@ -203,7 +203,9 @@ def main() -> None:
     parser.add_argument("--calibration", type=Path, help="annotated data for static quantization; train.txt by default")
     parser.add_argument("--sentences", type=int, default=400, help="sentences of the test data, at even distances")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--formats", nargs="+", default=[*FORMATS], choices=[*FORMATS], help="the first is the original")
+    parser.add_argument(
+        "--formats", nargs="+", default=[*FORMATS], choices=[*FORMATS], help="the first is the original"
+    )
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--results", type=Path, default=HERE / "results" / "precision.json")
     options = parser.parse_args()
@@ -212,7 +214,9 @@ def main() -> None:
     test: Any = read_annotations(options.test or options.data / "dev.txt")
     test = test.select(range(0, len(test), max(len(test) // options.sentences, 1))).take(options.sentences)
     calibration: Any = read_annotations(options.calibration or options.data / "train.txt")
-    texts = list(calibration["text" if "text" in calibration.column_names else "tokens"])[:: max(1, len(calibration) // 400)]
+    texts = list(calibration["text" if "text" in calibration.column_names else "tokens"])[
+        :: max(1, len(calibration) // 400)
+    ]
     with tempfile.TemporaryDirectory() as scratch:
         ways = Ways(options.checkpoint, options.device, texts, Path(scratch))
         models = {}

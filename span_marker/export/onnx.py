@@ -57,8 +57,8 @@ def export_onnx(
         ImportError: If ``onnx``, ``onnxscript`` or ``onnxruntime`` is not installed.
         TypeError: If ``model`` is not a `SpanMarkerModel`.
         ValueError: If the model is not in float32 on the CPU, runs on the dense engine, is quantized, has code of
-            its own, or is exported itself; if ``dtype`` is unknown or ``folder`` holds weights; or if the export differs
-            from the model.
+            its own, or is exported itself; if ``dtype`` is unknown or ``folder`` holds weights; or if the export
+            differs from the model.
     """
     return _export(model, folder, texts, dtype, "onnx")
 
@@ -68,8 +68,8 @@ def export_openvino(
 ) -> ExportReport:
     """Export a model to ONNX, and compare it with the model in OpenVINO, which runs the same graphs.
 
-    See `export_onnx`. With ``dtype="bfloat16"`` or ``"float16"``, OpenVINO also computes in this format on CPUs that can
-    (AVX512-BF16, AMX; AVX512-FP16), and otherwise in float32. ``from_pretrained(folder)`` chooses OpenVINO.
+    See `export_onnx`. With ``dtype="bfloat16"`` or ``"float16"``, OpenVINO also computes in this format on CPUs that
+    can (AVX512-BF16, AMX; AVX512-FP16), and otherwise in float32. ``from_pretrained(folder)`` chooses OpenVINO.
 
     Args:
         model: See `export_onnx`.

@@ -127,8 +127,8 @@ def quantize(
     Weights are rounded per output channel, to 7 bits, sign included, so that sums do not overflow on machines without
     VNNI. Embeddings, attention, the candidate filter and the classifier stay in float32. With ``mode="dynamic"``,
     activations are rounded by the range that they have in a batch: unlike those of other models, the scores of a
-    sentence depend a little on the sentences beside it. With ``mode="static"``, the ranges are those on ``calibration``,
-    and a sentence has the same scores in every batch.
+    sentence depend a little on the sentences beside it. With ``mode="static"``, the ranges are those on
+    ``calibration``, and a sentence has the same scores in every batch.
 
     With ``calibration``, linear layers that 8 bits change most stay in float32, as many as it takes until `GOAL` of the
     calibration texts have the same entities, and at most a quarter.
@@ -190,8 +190,8 @@ def _check_arguments(
         raise ValueError(f"mode={mode!r} must be 'dynamic' or 'static'")
     if mode == "static" and calibration is None:
         raise ValueError(
-            "mode='static' needs calibration=, some hundred texts to measure the ranges of activations on: pass texts of "
-            "the training data"
+            "mode='static' needs calibration=, some hundred texts to measure the ranges of activations on: pass "
+            "texts of the training data"
         )
     if max_loss is not None:
         check_probability("max_loss", max_loss)
@@ -207,8 +207,9 @@ def _check_loss(report: QuantizationReport, max_loss: float | None) -> None:
         return
     other = "static" if report.mode == "dynamic" else "dynamic"
     raise ValueError(
-        f"F1 on the {report.num_texts:,} annotated rows changes from {f1_change(report.comparison)}, which is a loss of "
-        f"more than max_loss={max_loss}: the model is not kept. Try mode={other!r}, other calibration=, or raise max_loss"
+        f"F1 on the {report.num_texts:,} annotated rows changes from {f1_change(report.comparison)}, which is a loss "
+        f"of more than max_loss={max_loss}: the model is not kept. Try mode={other!r}, other calibration=, or raise "
+        "max_loss"
     )
 
 

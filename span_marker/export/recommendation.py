@@ -43,8 +43,7 @@ SHARED_CORES = "If other processes are busy on them, set OMP_WAIT_POLICY=passive
 
 ENTITIES: tuple[Entities, ...] = ("all equal", "nearly all equal", "most equal")
 
-ONNX, OPENVINO = Way("onnx", "float32"), Way("openvino", "float32")
-BFLOAT16, DYNAMIC, STATIC = Way("openvino", "bfloat16"), Way("onnx", "int8", "dynamic"), Way("openvino", "int8", "static")
+ONNX, BFLOAT16, INT8 = Way("onnx", "float32"), Way("torch", "bfloat16"), Way("onnx", "int8", "dynamic")
 
 
 @dataclass(frozen=True)
@@ -85,30 +84,30 @@ KINDS = (
         "x86 with AVX512-BF16 or AMX",
         False,
         frozenset({"AVX512-BF16", "AMX"}),
-        {"batches": (OPENVINO, BFLOAT16, STATIC), "one text": (ONNX, ONNX, DYNAMIC)},
-        "bfloat16 halves the time of matrix products; one text is too small for that to matter",
+        {"batches": (ONNX, BFLOAT16, INT8), "one text": (ONNX, ONNX, INT8)},
+        "products in bfloat16 are fast, so that 8 bits gain little more in batches; for one text, calls count",
         is_measured=True,
     ),
     Kind(
         "x86 with VNNI",
         False,
         frozenset({"VNNI"}),
-        {"batches": (OPENVINO, OPENVINO, STATIC), "one text": (ONNX, ONNX, DYNAMIC)},
+        {"batches": (ONNX, ONNX, INT8), "one text": (ONNX, ONNX, INT8)},
         "products of 8-bit numbers are fast, those in bfloat16 are emulated",
     ),
     Kind(
         "Arm with I8MM or dot product",
         True,
         frozenset({"I8MM", "dot product"}),
-        {"batches": (ONNX, ONNX, DYNAMIC), "one text": (ONNX, ONNX, DYNAMIC)},
-        "products of 8-bit numbers are fast; bfloat16 depends on the runtime",
+        {"batches": (ONNX, ONNX, INT8), "one text": (ONNX, ONNX, INT8)},
+        "products of 8-bit numbers are fast; whether those in bfloat16 are depends on the build of PyTorch",
     ),
     Kind(
         "any other",
         None,
         frozenset(),
         {"batches": (ONNX, ONNX, ONNX), "one text": (ONNX, ONNX, ONNX)},
-        "neither 8 bits nor bfloat16 have instructions of their own, so that they save memory rather than time",
+        "neither 8 bits nor bfloat16 have instructions of their own: they save memory rather than time",
     ),
 )
 """The first that fits a CPU counts."""
@@ -156,16 +155,20 @@ def recommend(cpu: Cpu | None = None) -> Recommendation:
     Example:
         >>> from span_marker.core.cpu import Cpu
         >>> recommend(Cpu.from_flags("x86_64", {"avx2", "avx512_bf16"}, 4)).ways["batches"]["nearly all equal"]
-        Way(backend='openvino', dtype='bfloat16', mode=None)
+        Way(backend='torch', dtype='bfloat16', mode=None)
     """
     cpu = cpu or Cpu.of_this_machine()
     kind = next(kind for kind in KINDS if kind.fits(cpu))
     ways = {usage: dict(zip(ENTITIES, kind.ways[usage], strict=True)) for usage in USAGES}
     reasons = [f"{kind.title}: {kind.reason}."]
+    if any(INT8 in kind.ways[usage] for usage in USAGES):
+        reasons.append("In 8 bits, mode='static' changes fewer entities, and is a fourth slower: measure both.")
     if not kind.is_measured:
         reasons.append("This was not measured on such a CPU: compare with span-marker bench.")
     if not cpu.features:
-        reasons.append("The system does not say which instructions the CPU has, so that only what every CPU can do counts.")
+        reasons.append(
+            "The system does not say which instructions the CPU has: only what every CPU can do counts."
+        )
     reasons.append(f"OMP_NUM_THREADS={cpu.num_cpus}: this process may use so many cores. {SHARED_CORES}")
     return Recommendation(str(cpu), kind.title, ways, cpu.num_cpus, tuple(reasons), kind.is_measured)
 

@@ -1,9 +1,10 @@
 """Linear layers in 8 bits, with ranges of their inputs that were measured on texts.
 
-A product ``x @ W`` becomes ``dequantize(quantize(x)) @ dequantize(W8)``, in operators of the ONNX standard that runtimes
-fuse to a product of whole numbers (Jacob et al. 2018, Quantization and Training of Neural Networks for Efficient
-Integer-Arithmetic-Only Inference). Inputs have one range per tensor, the smallest and the largest value seen: clipping
-the few large values of transformers costs more than the finer steps gain. Weights have a scale per output channel.
+A product ``x @ W`` becomes ``dequantize(quantize(x)) @ dequantize(W8)``, in operators of the ONNX standard that
+runtimes fuse to a product of whole numbers (Jacob et al. 2018, Quantization and Training of Neural Networks for
+Efficient Integer-Arithmetic-Only Inference). Inputs have one range per tensor, the smallest and the largest value seen:
+clipping the few large values of transformers costs more than the finer steps gain. Weights have a scale per output
+channel.
 """
 
 from __future__ import annotations
@@ -241,7 +242,8 @@ def layer_errors(models: Mapping[str, Any], ranges: Ranges) -> dict[str, float]:
     errors: dict[str, float] = {}
     for name, model in models.items():
         for node in linear_layers(model):
-            seen, axis, weight = ranges[name][node.inputs[0].name], _output_axis(node), node.inputs[1].const_value.numpy()
+            seen, axis = ranges[name][node.inputs[0].name], _output_axis(node)
+            weight = node.inputs[1].const_value.numpy()
             steps, scales = round_weight(weight, axis)
             rounded = steps * np.expand_dims(scales, 1 - axis)
             rows = np.concatenate([np.zeros((0, weight.shape[1 - axis]), np.float32), *seen.rows])

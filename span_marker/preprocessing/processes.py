@@ -31,8 +31,8 @@ def warn_of_quota() -> None:
     quota, num_threads = quota_cpus(), torch.get_num_threads()
     if quota is not None and quota < num_threads:
         logger.warning(
-            f"PyTorch runs {num_threads} threads, but the quota of this container is {quota} CPUs, so that threads wait "
-            f"for each other: set OMP_NUM_THREADS={quota}, or call torch.set_num_threads({quota})"
+            f"PyTorch runs {num_threads} threads, but the quota of this container is {quota} CPUs, so that threads "
+            f"wait for each other: set OMP_NUM_THREADS={quota}, or call torch.set_num_threads({quota})"
         )
 
 

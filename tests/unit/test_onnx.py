@@ -351,7 +351,7 @@ def test_an_export_that_changes_too_many_entities_is_refused(original):
     with pytest.raises(ValueError, match="the exported model finds .* and the original finds"):
         compare_models(original, changed)
     report = compare_models(original, changed, dtype="bfloat16")
-    assert 0 < report.num_changed < 0.03 * 2 * report.num_entities
+    assert 0 < report.num_changed < 0.05 * 2 * report.num_entities
     limits = TOLERANCES["bfloat16"]._replace(mean=1, largest=1)
     with torch.no_grad():
         changed.classifier.bias[0] -= 0.5
@@ -359,7 +359,7 @@ def test_an_export_that_changes_too_many_entities_is_refused(original):
         compare_models(original, changed, dtype="bfloat16")
     with (
         patch.dict(TOLERANCES, {"bfloat16": limits}),
-        pytest.raises(ValueError, match=r"only one of the two: \d+.\d%, more than 3.0% for bfloat16. Export it with"),
+        pytest.raises(ValueError, match=r"only one of the two: \d+.\d%, more than 5.0% for bfloat16. Export it with"),
     ):
         compare_models(original, changed, dtype="bfloat16")
 
