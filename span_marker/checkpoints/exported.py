@@ -95,7 +95,7 @@ def choose_backend(path: StrPath, backend: Backend | None) -> Backend:
         )
     if backend is None and has_only_graphs:
         with naming_broken_files(f"the list of graphs ({FOLDER}/{MANIFEST})", path):
-            backend = json.loads(Path(path, FOLDER, MANIFEST).read_text(encoding="utf-8")).get("backend", "onnx")
+            backend = json.loads(Path(path, FOLDER, MANIFEST).read_text(encoding="utf-8")).get("backend") or "onnx"
             return choose_backend(path, backend)
     return backend or "torch"
 
