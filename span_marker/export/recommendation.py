@@ -166,9 +166,7 @@ def recommend(cpu: Cpu | None = None) -> Recommendation:
     if not kind.is_measured:
         reasons.append("This was not measured on such a CPU: compare with span-marker bench.")
     if not cpu.features:
-        reasons.append(
-            "The system does not say which instructions the CPU has: only what every CPU can do counts."
-        )
+        reasons.append("The system does not say which instructions the CPU has: only what every CPU can do counts.")
     reasons.append(f"OMP_NUM_THREADS={cpu.num_cpus}: this process may use so many cores. {SHARED_CORES}")
     return Recommendation(str(cpu), kind.title, ways, cpu.num_cpus, tuple(reasons), kind.is_measured)
 
