@@ -107,11 +107,29 @@ def machine_line(results: dict[str, Any]) -> str:
 
 
 def precision_table(results: dict[str, Any]) -> str:
-    """Compare the number formats on a trained model."""
-    lines = ["| | sentences/s | F1 | sentences with the same entities |", "|---|---|---|---|"]
+    """Compare number formats and runtimes on a trained model with the first of them."""
+    lines = [
+        "| | batches of 32 | one sentence | F1 | difference, 95% interval | sentences with the same entities |",
+        "|---|---|---|---|---|---|",
+    ]
+    first = next(iter(results["formats"].values()))
     for name, row in results["formats"].items():
-        lines.append(f"| {name} | {row['rate']:.1f} | {row['f1']:.4f} | {row['equal']:.1%} |")
+        rates = f"{row['rate'] / first['rate']:.2f}x | {first['milliseconds'] / row['milliseconds']:.2f}x"
+        change, low, high = row["difference"]
+        interval = f"{change:+.4f}, {low:+.4f} to {high:+.4f}" if row is not first else ""
+        lines.append(f"| {name} | {rates} | {row['f1']:.4f} | {interval} | {row['equal']:.1%} |")
     return "\n".join(lines)
+
+
+def precision_machine(results: dict[str, Any]) -> str:
+    """Say in one line what `precision_table` was measured on."""
+    machine, rates, first = results["machine"], results["gflops"], next(iter(results["formats"].values()))
+    threads = "1 thread" if machine["threads"] == 1 else f"{machine['threads']} threads"
+    return (
+        f"{describe(machine)}; {threads}; float32 matrices of the encoder's shapes at {rates['float32']:.0f} GFLOP/s, "
+        f"bfloat16 ones at {rates['bfloat16']:.0f}. The first row reads {first['rate']:.0f} sentences/s, and one "
+        f"sentence in {first['milliseconds']:.0f} ms; {results['sentences']} sentences."
+    )
 
 
 def memory_table(results: dict[str, Any]) -> str:
@@ -391,6 +409,7 @@ TABLES: dict[str, tuple[str, Callable[..., str]]] = {
     "speed": ("speed.json", speed_table),
     "speed-machine": ("speed.json", machine_line),
     "precision": ("precision.json", precision_table),
+    "precision-machine": ("precision.json", precision_machine),
     "memory": ("memory.json", memory_table),
     "encoders": ("encoders.json", encoders_table),
     "long-documents": ("long_documents.json", long_documents_table),

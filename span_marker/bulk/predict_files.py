@@ -18,9 +18,10 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from span_marker.bulk.items import Item
-from span_marker.bulk.reader import Reader, available_cpus
+from span_marker.bulk.reader import Reader
 from span_marker.bulk.results import Results, write_lines
 from span_marker.bulk.sources import STANDARD_INPUT, FileList, find_files, read_items
+from span_marker.core.cpu import available_cpus
 from span_marker.prediction.readings import ERROR, OnError, Reading
 
 logger = logging.getLogger(__name__)

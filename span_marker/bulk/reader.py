@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -218,18 +217,3 @@ def _load(path: str, device: str | None, dtype: str | None, state: tuple[tuple[s
     settings: dict[str, Any] = {} if dtype is None else {"dtype": dtype}
     model: Any = SpanMarkerModel.from_pretrained(path, **settings)
     return model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-
-
-def available_cpus() -> int:
-    """Count the CPUs that this process may use: its affinity, and the quota of its container if it has one.
-
-    Returns:
-        At least 1.
-    """
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = Path("/sys/fs/cgroup/cpu.max")  # version 2 of cgroups
-    if quota.exists():
-        limit, period = quota.read_text().split()
-        if limit != "max":
-            count = min(count, math.ceil(int(limit) / int(period)))
-    return max(count, 1)
