@@ -19,6 +19,7 @@ from span_marker.preprocessing.features import LABEL_FEATURES, TEXT_FEATURES
 from span_marker.training.base_trainer import BaseTrainer, check_arguments
 from span_marker.training.prepared_data import TRAINING, PreparedData, as_datasets, check_columns, evaluation_sets
 from span_marker.training.progress import Progress
+from span_marker.training.sharding import check_sharding, gather_for
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +59,8 @@ class Trainer(BaseTrainer):
             `Dataset`, or ``data_collator`` or another tokenizer is given.
         ValueError: If a data set lacks a column, or an argument cannot be combined with the model:
             ``batch_eval_metrics=True``, ``eval_do_concat_batches=False``, ``label_smoothing_factor`` with a multi-label
-            model or a candidate filter, or ``compute_loss_func`` or an existing optimizer with a candidate filter.
+            model or a candidate filter, or ``compute_loss_func`` or an existing optimizer with a candidate filter; or
+            FSDP cannot shard the model, see `span_marker.training.sharding`.
     """
 
     _is_constructed = False
@@ -117,6 +119,7 @@ class Trainer(BaseTrainer):
         self._has_settled_decoding = False
 
     def _check_model(self, model: SpanMarkerModel) -> None:
+        check_sharding(getattr(self.accelerator.state, "fsdp_plugin", None), model)
         if model.config.multi_label and self.args.label_smoothing_factor:
             raise ValueError(
                 f"label_smoothing_factor={self.args.label_smoothing_factor} must be 0 for a multi-label model, whose "
@@ -275,6 +278,7 @@ class Trainer(BaseTrainer):
         reason: object = "there is no eval_dataset"
         if data is not None:
             try:
+                gather_for(model, "examine")
                 report = model.tune_span_filter(data, batch_size=self.args.eval_batch_size)
             except ValueError as error:
                 reason = error
