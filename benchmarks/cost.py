@@ -26,7 +26,6 @@ from cost_model import (
     Encoder,
     Kind,
     Text,
-    Work,
     fit,
     seconds_of,
     work_of,
@@ -102,11 +101,7 @@ class Sample:
         assert all(c.num_windows == 1 for c in coverages)
         assert [text.kept for text in shapes] == [c.num_scored - c.num_dropped for c in coverages]
         encoder = Encoder.from_config(model.config.encoder, len(model.config.classes))
-        if setting.batch_size == 1:  # every text is a call
-            works = [work_of(encoder, [text], per_word is not None, 1) for text in shapes]
-            self.work = sum(works, Work())
-        else:
-            self.work = work_of(encoder, shapes, per_word is not None, setting.batch_size)
+        self.work = work_of(encoder, shapes, per_word is not None, setting.batch_size)
         self.num_tokens = statistics.mean(text.num_tokens for text in shapes)
 
     def predict(self, **options: Any) -> list[Any]:
