@@ -383,10 +383,15 @@ def cost_table(results: dict[str, Any], price_per_core_hour: float | None = None
     for row in results["documents"]:
         name = f"{row['kind']}: {row['sentences']} x {row['words']} words"
         hours = [row["seconds"] * count / 3600 * (price_per_core_hour or 1) for count in counts]
-        cells = [name, filter_name(row["per_word"]), f"{row['gflop']:.2g}", *(f"{value:,.3g}" for value in hours)]
+        cells = [name, filter_name(row["per_word"]), *(three_digits(value) for value in (row["gflop"], *hours))]
         sizes = [f"{row[name] * 1e6 / 1e9:.2g} GB" for name in ("bytes_read", "bytes_written")]
         lines.append(f"| {' | '.join([*cells, ', '.join(sizes)])} |")
     return "\n".join(lines)
+
+
+def three_digits(value: float) -> str:
+    """Round a figure to three digits."""
+    return f"{float(f'{value:.3g}'):,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def filter_name(per_word: float | None) -> str:

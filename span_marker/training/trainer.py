@@ -278,7 +278,8 @@ class Trainer(BaseTrainer):
         reason: object = "there is no eval_dataset"
         if data is not None:
             try:
-                gather_for(model, "examine")
+                if self.is_fsdp_enabled:
+                    gather_for(model, "examine")
                 report = model.tune_span_filter(data, batch_size=self.args.eval_batch_size)
             except ValueError as error:
                 reason = error
