@@ -96,7 +96,8 @@ class Sample:
         coverages = self._recorded()
         per_word = setting.per_word
         shapes = [
-            Text.from_lengths(c.num_words, c.num_tokens + NUM_SPECIAL, LIMITS["entity_max_length"], per_word) for c in coverages
+            Text.from_lengths(c.num_words, c.num_tokens + NUM_SPECIAL, LIMITS["entity_max_length"], per_word)
+            for c in coverages
         ]
         assert all(c.num_windows == 1 for c in coverages)
         assert [text.kept for text in shapes] == [c.num_scored - c.num_dropped for c in coverages]
@@ -135,7 +136,6 @@ class Sample:
         self._model.preprocessor.encode(Sentences(self.texts, are_texts=True))
 
 
-
 def least_seconds(runs: Sequence[Callable[[], None]], rounds: int) -> list[float]:
     """How long each takes on the processor, in turns: the least of the rounds."""
     best = [float("inf")] * len(runs)
@@ -151,11 +151,15 @@ def measure(model: Any, words: list[str], rounds: int) -> dict[str, Any]:
     """Calibrate the model of costs, and check it at other settings."""
     samples = [Sample(model, setting, words) for setting in (*CALIBRATION, *CHECKED)]
     whole, host, tokens = (
-        least_seconds([getattr(sample, what) for sample in samples], rounds) for what in ("predict", "replay", "tokenize")
+        least_seconds([getattr(sample, what) for sample in samples], rounds)
+        for what in ("predict", "replay", "tokenize")
     )
     works, known = [sample.work for sample in samples], len(CALIBRATION)
     pure = [a - b for a, b in zip(whole, host, strict=True)]
-    rates = {"host": fit(HOST_TERMS, works[:known], host[:known]), "model": fit(MODEL_TERMS, works[:known], pure[:known])}
+    rates = {
+        "host": fit(HOST_TERMS, works[:known], host[:known]),
+        "model": fit(MODEL_TERMS, works[:known], pure[:known]),
+    }
     rows = []
     for sample, measured, of_host, of_tokens in zip(*(x[known:] for x in (samples, whole, host, tokens)), strict=True):
         predicted = [seconds_of(rates[part], sample.work) for part in ("host", "model")]
@@ -228,7 +232,12 @@ def main() -> None:
     encoder = Encoder.from_config(model.config.encoder, len(model.config.classes))
     shape = (torch.float32, encoder.hidden, encoder.inner)
     gflops = [matrix_rate(*shape)]
-    results: dict[str, Any] = {"machine": machine(), "encoder": encoder._asdict(), "limits": LIMITS, "rounds": options.rounds}
+    results: dict[str, Any] = {
+        "machine": machine(),
+        "encoder": encoder._asdict(),
+        "limits": LIMITS,
+        "rounds": options.rounds,
+    }
     results |= measure(model, words, options.rounds)
     gflops.append(matrix_rate(*shape))
     results["gflops"] = statistics.median(gflops)

@@ -223,7 +223,7 @@ def seconds_of(rates: dict[str, float], work: Work) -> float:
 
 
 ENTITY_BYTES = 52
-"""Bytes of an entity in Arrow: a score and two indices of 8 each, two strings with offsets of 4 each, about 20 of text."""
+"""Bytes of an entity in Arrow: a score and two indices of 8 each, offsets of two strings of 4 each, some text."""
 
 
 class Kind(NamedTuple):

@@ -30,8 +30,8 @@ class Results:
             self.content = json.loads(path.read_text(encoding="utf-8"))
             if self.content.get("settings") != settings:
                 raise ValueError(
-                    f"{path} has results with the settings {self.content.get('settings')}, not {settings}: remove it, or "
-                    "pass another file as --results"
+                    f"{path} has results with the settings {self.content.get('settings')}, not {settings}: remove it, "
+                    "or pass another file as --results"
                 )
 
     def part(self, name: str, measure: Callable[[], Any]) -> Any:

@@ -5,10 +5,10 @@ sends it the test sentences of CoNLL data, one per request, over 1, 8, 64 and 51
 round, ``model.predict`` reads the same sentences in batches of 32, in this process, while the server has nothing to do;
 figures are medians over rounds. Then 64 clients send 100,000 requests (``--check``), all of other texts at a time, and
 their answers are compared with those of ``model.predict``; the memory of the server is looked at twenty times. Client
-and server share the processor. ``--soak MINUTES`` goes on for so long. Without ``--data``, texts are those of the bundled
-corpus; without ``--model``, a tiny random model reads them. Figures go to ``benchmarks/results/serving.json``, part by
-part. If it was stopped, the same command goes on with the next part. It exits with 1 if the server reaches less than 0.85
-of ``model.predict`` with 64 connections or more, an answer is wrong, or memory grows.
+and server share the processor. ``--soak MINUTES`` goes on for so long. Without ``--data``, texts are those of the
+bundled corpus; without ``--model``, a tiny random model reads them. Figures go to ``benchmarks/results/serving.json``,
+part by part. If it was stopped, the same command goes on with the next part. It exits with 1 if the server reaches less than
+0.85 of ``model.predict`` with 64 connections or more, an answer is wrong, or memory grows.
 """
 
 from __future__ import annotations
@@ -180,7 +180,9 @@ def check(port: int, texts: list[str], expected: list[Any], num_requests: int) -
         "port": port,  # tells servers apart, if the check was resumed
         "mebibytes": [memory, memory_of(port)],
     }
-    print("{requests:,} requests in {seconds:.0f} s, {different} wrong, {mebibytes[1]:.0f} MiB".format(**row), flush=True)
+    print(
+        "{requests:,} requests in {seconds:.0f} s, {different} wrong, {mebibytes[1]:.0f} MiB".format(**row), flush=True
+    )
     return row
 
 
@@ -230,10 +232,13 @@ def main() -> int:
             print(show(summary), flush=True)
             size = options.check // LOOKS
             checks = [
-                results.part(f"check {n}", lambda: check(port, texts, expected, size)) for n in range(LOOKS if size else 0)
+                results.part(f"check {n}", lambda: check(port, texts, expected, size))
+                for n in range(LOOKS if size else 0)
             ]
             size = int(60 * max(row["per_second"] for row in summary["server"]))  # about a minute
-            checks += [results.part(f"soak {n}", lambda: check(port, texts, expected, size)) for n in range(options.soak)]
+            checks += [
+                results.part(f"soak {n}", lambda: check(port, texts, expected, size)) for n in range(options.soak)
+            ]
     results.write(summary=summary)
     return show_demands(demands(summary, checks))
 

@@ -3,7 +3,8 @@
 ``python benchmarks/slow_store.py`` reads a file with `predict_files` as if it came from a store that delivers a given
 number of texts per second: 0.8, 1.25 and 2 times as many as the model reads. For each, it prints the share of the time
 in which the model had nothing to read; no reader can have less than ``1 - store / model``. Texts are those of the
-bundled corpus; without ``--model``, a tiny random model reads them. Figures go to ``benchmarks/results/slow_store.json``.
+bundled corpus; without ``--model``, a tiny random model reads them. Figures go to
+``benchmarks/results/slow_store.json``.
 """
 
 from __future__ import annotations
@@ -76,7 +77,12 @@ def main() -> None:
     parser.add_argument("--texts", type=int, default=4_096)
     parser.add_argument("--results", type=Path, default=HERE / "results" / "slow_store.json")
     options = parser.parse_args()
-    results: dict[str, Any] = {"machine": machine(), "model": options.model or "tiny", "texts": options.texts, "runs": []}
+    results: dict[str, Any] = {
+        "machine": machine(),
+        "model": options.model or "tiny",
+        "texts": options.texts,
+        "runs": [],
+    }
     with tempfile.TemporaryDirectory() as name:
         model, source = model_or_tiny(options.model, Path(name)), Path(name) / "texts.jsonl"
         texts = itertools.islice(itertools.cycle(read_split("train")["text"][:]), options.texts)

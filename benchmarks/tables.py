@@ -14,7 +14,16 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-WITH_TABLES = ("speed", "encoders", "entities", "candidate_filter", "how_it_works", "case_studies", "redaction", "scale")
+WITH_TABLES = (
+    "speed",
+    "encoders",
+    "entities",
+    "candidate_filter",
+    "how_it_works",
+    "case_studies",
+    "redaction",
+    "scale",
+)
 PAGES = [HERE.parent / "README.md", *(HERE.parent / "docs" / f"{name}.md" for name in WITH_TABLES)]
 
 
@@ -364,7 +373,9 @@ def cost_check_table(results: dict[str, Any]) -> str:
 
 def cost_host_table(results: dict[str, Any]) -> str:
     """Show what everything but the model takes, and how fast a model would have to be to wait for it."""
-    lines = ["| words | batch | candidates | tokenizer, texts/s | all but the model, texts/s | share | even at, GFLOP/s |"]
+    lines = [
+        "| words | batch | candidates | tokenizer, texts/s | all but the model, texts/s | share | even at, GFLOP/s |"
+    ]
     lines += ["|---|---|---|---|---|---|---|"]
     for row in results["checked"]:
         cells = [f"{row['words']}", f"{row['batch_size']}", filter_name(row["per_word"])]

@@ -1,4 +1,4 @@
-"""Two processes that hold half of the weights each train what one process trains, for all families that can be sharded."""
+"""Two processes with half of the weights each train what one process trains, for all families that can be sharded."""
 
 import os
 import re

@@ -4,8 +4,9 @@ import json
 
 import bulk
 import pytest
-import serving
 from resumable import Results, show_demands
+
+from benchmarks import serving  # tests has a module of the same name
 
 
 def test_what_was_measured_is_not_measured_again(tmp_path):

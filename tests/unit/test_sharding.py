@@ -30,7 +30,10 @@ def test_families_whose_weights_are_tied_are_refused(family):
 
 @pytest.mark.parametrize(
     ("plugin", "message"),
-    [(plugin(fsdp_version=1), "fsdp_version=1 must be 2"), (plugin(auto_wrap_policy=size_based), "size_based must be NO_WRAP")],
+    [
+        (plugin(fsdp_version=1), "fsdp_version=1 must be 2"),
+        (plugin(auto_wrap_policy=size_based), "size_based must be NO_WRAP"),
+    ],
 )
 def test_other_ways_of_sharding_are_refused(plugin, message):
     with pytest.raises(ValueError, match=message):
