@@ -7,8 +7,8 @@ figures are medians over rounds. Then 64 clients send 100,000 requests (``--chec
 their answers are compared with those of ``model.predict``; the memory of the server is looked at twenty times. Client
 and server share the processor. ``--soak MINUTES`` goes on for so long. Without ``--data``, texts are those of the
 bundled corpus; without ``--model``, a tiny random model reads them. Figures go to ``benchmarks/results/serving.json``,
-part by part. If it was stopped, the same command goes on with the next part. It exits with 1 if the server reaches less than
-0.85 of ``model.predict`` with 64 connections or more, an answer is wrong, or memory grows.
+part by part. If it was stopped, the same command goes on with the next part. It exits with 1 if the server reaches less
+than 0.85 of ``model.predict`` with 64 connections or more, an answer is wrong, or memory grows.
 """
 
 from __future__ import annotations

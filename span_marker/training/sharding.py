@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -45,16 +47,20 @@ def check_sharding(plugin: Any, model: SpanMarkerModel) -> None:
             )
 
 
-def gather_for(model: SpanMarkerModel, method: str) -> None:
-    """Let a method gather the weights of a sharded model, as its ``forward`` does. Does nothing for other models.
-
-    All processes must call the method with the same batches.
+@contextmanager
+def whole_weights(model: SpanMarkerModel) -> Iterator[None]:
+    """Gather the weights of a sharded model within a ``with`` block. All processes must enter it.
 
     Args:
         model: The model.
-        method: Name of the method.
     """
-    from torch.distributed.fsdp import FSDPModule, register_fsdp_forward_method
+    from torch.distributed.fsdp import FSDPModule
 
-    if isinstance(model, FSDPModule) and method not in vars(model):
-        register_fsdp_forward_method(model, method)
+    sharded: list[Any] = [module for module in model.modules() if isinstance(module, FSDPModule)]
+    for module in sharded:
+        module.unshard()
+    try:
+        yield
+    finally:
+        for module in sharded:
+            module.reshard()

@@ -19,7 +19,7 @@ from span_marker.preprocessing.features import LABEL_FEATURES, TEXT_FEATURES
 from span_marker.training.base_trainer import BaseTrainer, check_arguments
 from span_marker.training.prepared_data import TRAINING, PreparedData, as_datasets, check_columns, evaluation_sets
 from span_marker.training.progress import Progress
-from span_marker.training.sharding import check_sharding, gather_for
+from span_marker.training.sharding import check_sharding, whole_weights
 
 logger = logging.getLogger(__name__)
 
@@ -278,9 +278,8 @@ class Trainer(BaseTrainer):
         reason: object = "there is no eval_dataset"
         if data is not None:
             try:
-                if self.is_fsdp_enabled:
-                    gather_for(model, "examine")
-                report = model.tune_span_filter(data, batch_size=self.args.eval_batch_size)
+                with whole_weights(model):
+                    report = model.tune_span_filter(data, batch_size=self.args.eval_batch_size)
             except ValueError as error:
                 reason = error
             else:
