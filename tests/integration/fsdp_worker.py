@@ -15,9 +15,6 @@ from train_worker import make_trainer, train
 
 from span_marker import TrainingArguments
 
-SAVED = 2
-"""The step that training is resumed from."""
-
 
 def shard_on_the_cpu() -> None:
     """Let accelerate shard on a CPU. It does so on accelerators alone: with ``use_cpu``, its FSDP is DDP."""
@@ -37,17 +34,13 @@ def share_here(model: Any) -> float:
 
 
 def run(folder: Path, family: str) -> dict[str, Any]:
-    """Train, save, and train from a checkpoint on."""
+    """Train, and save the model."""
     folder /= family
-    trainer = make_trainer(folder, 2, 1, family, save_strategy="steps", save_steps=SAVED)
+    trainer = make_trainer(folder, 2, 1, family)
     results = train(trainer)
     trainer.save_model(str(folder / "saved"))
     trainer.model.reshard()
     results["share"] = share_here(trainer.model)
-    again = make_trainer(folder, 2, 1, family, save_strategy="no")
-    again.train(resume_from_checkpoint=str(folder / f"checkpoint-{SAVED}"))
-    weights = again.accelerator.get_state_dict(again.model)
-    results["resumed"] = {name: tensor.cpu() for name, tensor in weights.items()}
     return results
 
 

@@ -46,8 +46,6 @@ def test_sharded_weights_learn_what_whole_ones_learn(family, sharded, tmp_path):
     two, one = results[family], train(make_trainer(tmp_path, 4, 1, family))
     check(one, two)
     assert two["share"] == pytest.approx(0.5, abs=0.1)
-    for name, tensor in two["weights"].items():
-        torch.testing.assert_close(two["resumed"][name], tensor, atol=1e-6, rtol=1e-5)
     saved = SpanMarkerModel.from_pretrained(folder / family / "saved").state_dict()
     assert saved.keys() == one["weights"].keys()
     for name, tensor in two["weights"].items():
