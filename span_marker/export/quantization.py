@@ -106,7 +106,7 @@ def f1_change(comparison: Comparison) -> str:
         Both figures, and their difference with its interval.
     """
     figure = comparison.overall.f1
-    value, low, high = figure.difference
+    value, low, high = figure.difference[:3]
     interval = f"{100 * comparison.confidence:.4g}% interval {low:+.4f} to {high:+.4f}"
     return f"{figure.first:.4f} -> {figure.second:.4f} ({value:+.4f}, {interval})"
 
