@@ -190,6 +190,11 @@ def _find_layout(lines: Sequence[str], file: SourceFile) -> _Layout:
 def _check_is_table(sentences: Sequence[_Sentence], layout: _Layout, file: SourceFile) -> None:
     """Check that a file is no plain text: most lines have the same columns, and some cells behind the first are tags.
 
+    Args:
+        sentences: What was read.
+        layout: How its lines are split into columns.
+        file: The file, for errors.
+
     Raises:
         ValueError: If it looks like plain text.
     """
