@@ -21,7 +21,7 @@ def test_a_system_is_no_better_than_itself(pairs):
     comparison = compare_reports(report, same, num_resamples=20)
     for of in (comparison.overall, *comparison.labels.values()):
         for figure in of:
-            assert (figure.difference, figure.p_value) == ((0, 0, 0), 1)
+            assert (figure.difference, figure.p_value) == ((0, 0, 0, 0), 1)
     assert comparison.num_both == report.kinds["correct"]
     assert comparison.num_neither == report.overall.num_gold - report.kinds["correct"]
     assert comparison.num_first_only == comparison.num_second_only == 0
