@@ -27,7 +27,7 @@ from span_marker.data.row_relations import (
     move_relations,
     read_relations,
 )
-from span_marker.data.values import as_whole, check_list, is_list
+from span_marker.data.values import as_whole, check_list, is_list, suggest_dict
 
 Kind = Literal["words", "text"]
 Unit = Literal["words", "characters"]
@@ -263,7 +263,8 @@ def check_entity(entity: Any, length: int, unit: Unit, location: str) -> RowEnti
     """
     if not isinstance(entity, (dict, Mapping)):  # dict is quicker to check
         raise TypeError(
-            f"{location}: entity {entity!r} must be a dict with 'label', 'start' and 'end', not {type(entity).__name__}"
+            f"{location}: entity {entity!r} must be a dict with 'label', 'start' and 'end', not "
+            f"{type(entity).__name__}{suggest_dict(entity)}"
         )
     get = entity.get
     label, start, end, score = get("label"), get("start"), get("end"), get("score")
@@ -274,7 +275,7 @@ def check_entity(entity: Any, length: int, unit: Unit, location: str) -> RowEnti
         raise ValueError(f"{location}: entity {dict(entity)!r} has no {name!r}")
     if not isinstance(label, str):
         kind = type(label).__name__
-        raise TypeError(f"{location}: the label of entity {dict(entity)!r} must be a string, not {kind}")
+        raise TypeError(f"{location}: the label of entity {dict(entity)!r} must be a string, not {kind}: pass its name")
     if label.strip() in ("", OUTSIDE):
         raise ValueError(f"{location}: entity {dict(entity)!r} must have a label other than '' and {OUTSIDE!r}")
     if score is not None and (isinstance(score, bool) or not isinstance(score, (float, Real))):
@@ -295,7 +296,8 @@ def _range_error(start: Any, end: Any, length: int, unit: Unit, subject: str, lo
     if start < 0:
         return ValueError(f"{subject} starts at {one} {start}, but the first {one} is {one} 0")
     if start == end:
-        return ValueError(f"{subject} is empty: it starts and ends at {one} {start}, but its end is exclusive")
+        hint = f": is {end + 1} meant?" if end < length else ""
+        return ValueError(f"{subject} is empty: it starts and ends at {one} {start}, but its end is exclusive{hint}")
     if start > end:
         return ValueError(f"{subject} ends at {one} {end}, before its start at {one} {start}")
     unit_or_one = one if length == 1 else unit

@@ -62,6 +62,10 @@ class Shifts:
     def __init__(self) -> None:
         self._entities: list[_Placed] = []
 
+    def num_explained(self) -> int:
+        """The largest number of entities that have whole words with one shift."""
+        return max(Counter(shift for entity in self._entities for shift in entity.mended_by).values(), default=0)
+
     def add(self, row: CheckedRow, problems: Iterable[RowProblem]) -> None:
         """Add the entities of a row.
 
@@ -69,15 +73,7 @@ class Shifts:
             row: The row.
             problems: Its problems, the malformed entities among them.
         """
-        spans = [
-            (index, span.label, *bounds)
-            for index, span, bounds in zip(row.indices, row.spans, row.written, strict=True)
-        ]
-        for problem in problems:
-            _, _, start, end, label, index, _ = problem
-            if problem.kind == "malformed-entity" and start is not None and end is not None and label is not None:
-                spans.append((index, label, start, end))
-        for index, label, start, end in spans:
+        for index, label, start, end in row.as_written(problems):
             right = [shift for shift in ((0, 0), *SHIFTS) if _fits(row, start + shift[0], end + shift[1], shift)]
             shifts = tuple(shift for shift in right if shift != (0, 0))
             ends_blank = 0 < end <= len(row.item) and not row.item[end - 1].strip()

@@ -147,3 +147,12 @@ def test_zero_is_an_id_as_any_other():
     found = as_dataset(rows, "training")
     assert found["id"] == [0, None, None]
     assert found["entities"] == [[{"label": "PER", "start": 0, "end": 3}]] * 2 + [[]]
+
+
+@pytest.mark.parametrize("make", [list, pd.DataFrame])
+def test_entities_that_are_lists_are_told_what_to_be(make):
+    rows = [{"text": "No one", "entities": []}, {"text": "Ann went", "entities": [(0, 3, "PER")]}]
+    with pytest.raises(
+        ValueError, match=r"row 1 of the annotated data: entity .* write {'label': 'PER', 'start': 0, 'end'"
+    ):
+        infer_labels(make(rows))

@@ -83,6 +83,12 @@ CASES = {
         None,
         [("partial-word", 0, 0, 2), ("partial-word", 0, 1, 3), ("partial-word", 0, 10, 12), ("crossing", 0, 1, 3)],
     ),
+    "no spaces between words": (texts(("東京に行く", [entity(0, 2)])), None, [("unspaced-word", 0, 0, 2)]),
+    "tags as labels": (
+        words((["Ann", "Lee"], [entity(0, 1, "B-PER"), entity(1, 2, "I-PER")])),
+        None,
+        [("tag-label", 0, None, None)] * 2,
+    ),
     "edges of a text": (texts(("Ann", [entity(0, 3)])), None, []),
     "cut with a model": (texts(("Ann Lee's", [entity(0, 2), entity(4, 7)])), MODEL, [("partial-word", 0, 0, 2)]),
     "too long": (words((ANN, [entity(0, 4), entity(0, 3)])), MODEL, [("too-long", 0, 0, 4), ("nested", 0, 0, 3)]),
@@ -401,7 +407,7 @@ def test_values_of_another_type_are_problems_of_their_row(wrong, kind, message, 
         assert message in problem.message
         assert validate(make(rows)).num_entities == len(rows) - 1
         fixed, changes = validate(rows).fix(rows)
-        assert len(changes.changes) == (kind == "malformed-entity")
+        assert (len(changes.changes), len(changes.left)) == (0, kind == "malformed-entity")
         assert [row["entities"] for row in fixed if row["text"] == GOOD["text"]] == [GOOD["entities"]]
 
 
