@@ -222,7 +222,6 @@ def test_a_checkpoint_and_graphs_do_not_replace_each_other(exported, original, f
 
 
 def test_openvino_runs_the_same_graphs(folder, original):
-    pytest.importorskip("openvino")
     model = SpanMarkerModel.from_pretrained(folder, backend="openvino")
     assert model.backend == "openvino"
     assert compare_models(original, model, [TEXT]).num_entities > 50
@@ -388,7 +387,6 @@ def test_an_export_that_changes_too_much_for_its_format_is_refused(original, mon
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_openvino_is_what_runs_an_export_for_it(original, folder, tmp_path, monkeypatch, dtype):
-    pytest.importorskip("openvino")
     monkeypatch.setattr(span_marker.export.onnx, "write_graphs", restore(folder))
     report = export_openvino(original, tmp_path, dtype=dtype)
     model = SpanMarkerModel.from_pretrained(tmp_path)
