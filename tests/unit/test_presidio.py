@@ -177,8 +177,10 @@ def test_wrong_settings_are_refused(model, options, error, message):
         make(model, **options)
 
 
-def test_the_page_runs(folder, monkeypatch):
-    monkeypatch.chdir(folder)
+def test_the_page_runs(model, tmp_path, monkeypatch):
+    model.rules = None
+    model.save_pretrained(tmp_path / "my-model")
+    monkeypatch.chdir(tmp_path)
     namespace = {}
     blocks = find_blocks(PAGE.read_text(encoding="utf-8"))
     assert blocks
