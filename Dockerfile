@@ -23,8 +23,8 @@ RUN useradd --create-home --uid 10001 server
 COPY --from=build /opt/span-marker /opt/span-marker
 USER server
 WORKDIR /home/server
-# Nothing is fetched at run time: models are folders.
-ENV PATH=/opt/span-marker/bin:$PATH HF_HUB_OFFLINE=1 PYTHONUNBUFFERED=1
+# Nothing is fetched at run time: models are folders. Threads that wait sleep, since a container seldom has its cores alone.
+ENV PATH=/opt/span-marker/bin:$PATH HF_HUB_OFFLINE=1 PYTHONUNBUFFERED=1 OMP_WAIT_POLICY=passive
 EXPOSE 8000
 # Whether it answers, not /ready: a server that has as many requests as it may is not to be restarted.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=120s CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8000/health', timeout=4)"]

@@ -49,7 +49,7 @@ def measure(systems: dict[str, System], sentences: list[Sentence], rounds: int) 
 def compare(reference: ErrorReport, report: ErrorReport) -> dict[str, Any]:
     """Say how much better the second system is in F1, and how sure that is."""
     f1 = compare_reports(reference, report).overall.f1
-    return {"difference": f1.difference.value, "interval": [*f1.difference[1:]], "p": f1.p_value}
+    return {"difference": f1.difference.value, "interval": [f1.difference.low, f1.difference.high], "p": f1.p_value}
 
 
 def read_snippets(systems: dict[str, System]) -> list[dict[str, Any]]:

@@ -5,8 +5,10 @@ sends it the test sentences of CoNLL data, one per request, over 1, 8, 64 and 51
 round, ``model.predict`` reads the same sentences in batches of 32, in this process, while the server has nothing to do;
 figures are medians over rounds. Then 64 clients send 100,000 requests (``--check``), all of other texts at a time, and
 their answers are compared with those of ``model.predict``; the memory of the server is looked at twenty times. Client
-and server share the processor. Without ``--data``, texts are those of the bundled corpus; without ``--model``, a tiny
-random model reads them. Figures go to ``benchmarks/results/serving.json``.
+and server share the processor. ``--soak MINUTES`` goes on for so long. Without ``--data``, texts are those of the
+bundled corpus; without ``--model``, a tiny random model reads them. Figures go to ``benchmarks/results/serving.json``,
+part by part. If it was stopped, the same command goes on with the next part. It exits with 1 if the server reaches less
+than 0.85 of ``model.predict`` with 64 connections or more, an answer is wrong, or memory grows.
 """
 
 from __future__ import annotations
@@ -28,8 +30,9 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
-from bulk import model_or_tiny, read_split
-from speed import machine, read_conll
+from bulk import GROWTH, model_or_tiny, read_split
+from resumable import Results, show_demands
+from speed import read_conll
 
 from span_marker import SpanMarkerModel
 
@@ -39,6 +42,9 @@ CHECK_CONNECTIONS = 64
 BATCH_SIZE = 32
 LOOKS = 20
 """How often the memory of the server is looked at while answers are checked."""
+
+LEAST_SHARE = 0.85
+"""Least throughput of the server over that of ``model.predict``, with `CHECK_CONNECTIONS` or more."""
 
 
 @contextmanager
@@ -118,38 +124,42 @@ def predict_rate(model: Any, texts: list[str]) -> float:
     return len(texts) / (time.perf_counter() - started)
 
 
-def compare(
-    port: int, model: Any, texts: list[str], num_requests: int, all_connections: list[int], num_rounds: int
+def measure_round(
+    port: int, model: Any, texts: list[str], num_requests: int, all_connections: list[int]
 ) -> dict[str, Any]:
-    """Measure the server with numbers of connections, and ``model.predict``, in turns."""
+    """Measure ``model.predict``, and the server with numbers of connections, in turns."""
     predict_rate(model, texts[:BATCH_SIZE])
     measure(port, texts, min(num_requests, 200), 1)
-    rates: list[float] = []
-    rows: dict[int, list[dict[str, float]]] = {number: [] for number in all_connections}
-    for _ in range(num_rounds):
-        rates.append(predict_rate(model, texts))
-        for num_connections in all_connections:
-            rows[num_connections].append(measure(port, texts, num_requests, num_connections))
-    rate = statistics.median(rates)
-    print(f"model.predict in batches of {BATCH_SIZE}: {rate:.1f}/s")
+    rate = predict_rate(model, texts)
+    server = {str(number): measure(port, texts, num_requests, number) for number in all_connections}
+    return {"predict_per_second": rate, "server": server}
+
+
+def summarize(rounds: list[dict[str, Any]]) -> dict[str, Any]:
+    """Reduce rounds to medians."""
+    rate = statistics.median(one["predict_per_second"] for one in rounds)
     table = []
-    for num_connections, measured in rows.items():
-        row = {name: statistics.median(one[name] for one in measured) for name in measured[0]}
-        table.append({"connections": num_connections, **row, "of_predict": row["per_second"] / rate})
-        text = (
-            "{connections:>4} connections: {per_second:.1f}/s ({of_predict:.2f}), p50 {p50_ms:.1f}, p99 {p99_ms:.1f} ms"
-        )
-        print(text.format(**table[-1]), flush=True)
-    return {"predict_per_second": rate, "requests": num_requests, "rounds": num_rounds, "server": table}
+    for number, first in rounds[0]["server"].items():
+        row = {name: statistics.median(one["server"][number][name] for one in rounds) for name in first}
+        table.append({"connections": int(number), **row, "of_predict": row["per_second"] / rate})
+    return {"predict_per_second": rate, "server": table}
+
+
+def show(summary: dict[str, Any]) -> str:
+    """A line per number of connections."""
+    text = "{connections:>4} connections: {per_second:.1f}/s ({of_predict:.2f}), p50 {p50_ms:.1f}, p99 {p99_ms:.1f} ms"
+    lines = [f"model.predict in batches of {BATCH_SIZE}: {summary['predict_per_second']:.1f}/s"]
+    return "\n".join([*lines, *(text.format(**row) for row in summary["server"])])
+
+
+def places(entities: Any) -> list[Any]:
+    """What does not depend on the batch."""
+    return [(entity["label"], entity["char_start_index"], entity["char_end_index"]) for entity in entities]
 
 
 def check(port: int, texts: list[str], expected: list[Any], num_requests: int) -> dict[str, Any]:
-    """Count answers that belong to another text, and those that differ from ``model.predict``."""
+    """Count answers that belong to another text, and those that differ from ``model.predict``; look at the memory."""
     wrong = {"of_another_text": 0, "different": 0}
-    memory = [memory_of(port)]
-
-    def places(entities: Any) -> list[Any]:
-        return [(entity["label"], entity["char_start_index"], entity["char_end_index"]) for entity in entities]
 
     def see(number: int, entities: Any) -> None:
         text = texts[number % len(texts)]
@@ -158,33 +168,50 @@ def check(port: int, texts: list[str], expected: list[Any], num_requests: int) -
         )
         wrong["different"] += places(entities) != places(expected[number % len(texts)])
 
+    memory = memory_of(port)
     started = time.perf_counter()
-    for part in range(LOOKS):
-        asyncio.run(send(port, texts, num_requests // LOOKS, CHECK_CONNECTIONS, see))
-        memory.append(memory_of(port))
-        seconds = time.perf_counter() - started
-        print(
-            f"{(part + 1) * (num_requests // LOOKS):>9,} requests in {seconds:.0f} s: {wrong}, {memory[-1]:.0f} MiB",
-            flush=True,
-        )
-    return {
-        "requests": LOOKS * (num_requests // LOOKS),
-        "connections": CHECK_CONNECTIONS,
-        "seconds": seconds,
+    seconds = sorted(asyncio.run(send(port, texts, num_requests, CHECK_CONNECTIONS, see)))
+    row = {
+        "requests": num_requests,
+        "seconds": time.perf_counter() - started,
         **wrong,
-        "server_mebibytes": memory,
+        "p50_ms": 1e3 * statistics.median(seconds),
+        "p99_ms": 1e3 * seconds[int(0.99 * (len(seconds) - 1))],
+        "port": port,  # tells servers apart, if the check was resumed
+        "mebibytes": [memory, memory_of(port)],
     }
+    print(
+        "{requests:,} requests in {seconds:.0f} s, {different} wrong, {mebibytes[1]:.0f} MiB".format(**row), flush=True
+    )
+    return row
 
 
-def main() -> None:
+def demands(summary: dict[str, Any], checks: list[dict[str, Any]]) -> dict[str, bool]:
+    """Say what was demanded, and whether it is met."""
+    rows = {}
+    for row in summary["server"]:
+        if row["connections"] >= CHECK_CONNECTIONS:
+            text = f"{row['connections']} connections: at least {LEAST_SHARE} of predict ({row['of_predict']:.2f})"
+            rows[text] = row["of_predict"] >= LEAST_SHARE
+    if checks:
+        num_requests, num_wrong = (sum(row[name] for row in checks) for name in ("requests", "different"))
+        rows[f"{num_requests:,} answers: none wrong ({num_wrong})"] = num_wrong == 0
+        last = [row["mebibytes"][1] for row in checks if row["port"] == checks[-1]["port"]]
+        growth = last[-1] / last[min(len(last) // 5, len(last) - 1)]
+        rows[f"memory grows by at most {GROWTH:g} ({growth:.2f})"] = growth <= GROWTH
+    return rows
+
+
+def main() -> int:
     """Measure, and write down what came out."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", help="folder of a checkpoint")
     parser.add_argument("--data", type=Path, help="folder with test.txt in CoNLL format")
     parser.add_argument("--requests", type=int, default=2_000, help="per number of connections and round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--connections", type=int, nargs="+", default=CONNECTIONS)
     parser.add_argument("--check", type=int, default=100_000, help="compare the answers to so many; 0 for none")
+    parser.add_argument("--soak", type=int, default=0, help="then go on for so many minutes")
     parser.add_argument("--results", type=Path, default=HERE / "results" / "serving.json")
     options = parser.parse_args()
     if options.data is None:
@@ -192,18 +219,29 @@ def main() -> None:
     else:
         texts = [" ".join(words) for words in read_conll(options.data / "test.txt")[0]]
     texts = list(dict.fromkeys(texts))
-    results: dict[str, Any] = {"machine": machine(), "model": options.model or "tiny", "texts": len(texts)}
+    settings = {name: value for name, value in vars(options).items() if name != "results"}
+    results = Results(options.results, {**settings, "data": str(options.data)})
     with tempfile.TemporaryDirectory() as folder:
         path = model_or_tiny(options.model, Path(folder))
         model: Any = SpanMarkerModel.from_pretrained(path)
+        expected: list[Any] = model.predict(texts, BATCH_SIZE, is_split_into_words=False)
         with serving(path, max(*options.connections, CHECK_CONNECTIONS)) as port:
-            results |= compare(port, model, texts, options.requests, options.connections, options.rounds)
-            if options.check:
-                expected = model.predict(texts, BATCH_SIZE, is_split_into_words=False)
-                results["check"] = check(port, texts, expected, options.check)
-    options.results.parent.mkdir(parents=True, exist_ok=True)
-    options.results.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+            arguments = (port, model, texts, options.requests, list(options.connections))
+            rounds = [results.part(f"round {n}", lambda: measure_round(*arguments)) for n in range(options.rounds)]
+            summary = summarize(rounds)
+            print(show(summary), flush=True)
+            size = options.check // LOOKS
+            checks = [
+                results.part(f"check {n}", lambda: check(port, texts, expected, size))
+                for n in range(LOOKS if size else 0)
+            ]
+            size = int(60 * max(row["per_second"] for row in summary["server"]))  # about a minute
+            checks += [
+                results.part(f"soak {n}", lambda: check(port, texts, expected, size)) for n in range(options.soak)
+            ]
+    results.write(summary=summary)
+    return show_demands(demands(summary, checks))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

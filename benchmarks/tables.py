@@ -14,7 +14,16 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-WITH_TABLES = ("speed", "encoders", "entities", "candidate_filter", "how_it_works", "case_studies", "redaction")
+WITH_TABLES = (
+    "speed",
+    "encoders",
+    "entities",
+    "candidate_filter",
+    "how_it_works",
+    "case_studies",
+    "redaction",
+    "scale",
+)
 PAGES = [HERE.parent / "README.md", *(HERE.parent / "docs" / f"{name}.md" for name in WITH_TABLES)]
 
 
@@ -107,11 +116,29 @@ def machine_line(results: dict[str, Any]) -> str:
 
 
 def precision_table(results: dict[str, Any]) -> str:
-    """Compare the number formats on a trained model."""
-    lines = ["| | sentences/s | F1 | sentences with the same entities |", "|---|---|---|---|"]
+    """Compare number formats and runtimes on a trained model with the first of them."""
+    lines = [
+        "| | batches of 32 | one sentence | F1 | difference, 95% interval | sentences with the same entities |",
+        "|---|---|---|---|---|---|",
+    ]
+    first = next(iter(results["formats"].values()))
     for name, row in results["formats"].items():
-        lines.append(f"| {name} | {row['rate']:.1f} | {row['f1']:.4f} | {row['equal']:.1%} |")
+        rates = f"{row['rate'] / first['rate']:.2f}x | {first['milliseconds'] / row['milliseconds']:.2f}x"
+        change, low, high = row["difference"]
+        interval = f"{change:+.4f}, {low:+.4f} to {high:+.4f}" if row is not first else ""
+        lines.append(f"| {name} | {rates} | {row['f1']:.4f} | {interval} | {row['equal']:.1%} |")
     return "\n".join(lines)
+
+
+def precision_machine(results: dict[str, Any]) -> str:
+    """Say in one line what `precision_table` was measured on."""
+    machine, rates, first = results["machine"], results["gflops"], next(iter(results["formats"].values()))
+    threads = "1 thread" if machine["threads"] == 1 else f"{machine['threads']} threads"
+    return (
+        f"{describe(machine)}; {threads}; float32 matrices of the encoder's shapes at {rates['float32']:.0f} GFLOP/s, "
+        f"bfloat16 ones at {rates['bfloat16']:.0f}. The first row reads {first['rate']:.0f} sentences/s, and one "
+        f"sentence in {first['milliseconds']:.0f} ms; {results['sentences']} sentences."
+    )
 
 
 def memory_table(results: dict[str, Any]) -> str:
@@ -386,11 +413,62 @@ def planted_secrets_table(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def cost_check_table(results: dict[str, Any]) -> str:
+    """Compare the predicted time of documents with the measured one."""
+    lines = ["| words | tokens | batch | candidates | GFLOP | MB | measured, ms | predicted, ms | error |"]
+    lines += ["|---|---|---|---|---|---|---|---|---|"]
+    for row in results["checked"]:
+        cells = [f"{row['words']}", f"{row['tokens']:.0f}", f"{row['batch_size']}", filter_name(row["per_word"])]
+        cells += [f"{row[name]:.1f}" for name in ("gflop", "megabytes", "milliseconds", "predicted")]
+        lines.append(f"| {' | '.join(cells)} | {row['predicted'] / row['milliseconds'] - 1:+.0%} |")
+    return "\n".join(lines)
+
+
+def cost_host_table(results: dict[str, Any]) -> str:
+    """Show what everything but the model takes, and how fast a model would have to be to wait for it."""
+    lines = [
+        "| words | batch | candidates | tokenizer, texts/s | all but the model, texts/s | share | even at, GFLOP/s |"
+    ]
+    lines += ["|---|---|---|---|---|---|---|"]
+    for row in results["checked"]:
+        cells = [f"{row['words']}", f"{row['batch_size']}", filter_name(row["per_word"])]
+        cells += [f"{1e3 / row['tokenizing']:,.0f}", f"{1e3 / row['host']:,.0f}"]
+        cells += [f"{row['host'] / row['milliseconds']:.1%}", f"{1e3 * row['gflop'] / row['host']:,.0f}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def cost_table(results: dict[str, Any], price_per_core_hour: float | None = None) -> str:
+    """Show what many documents cost: core hours, or their price if a core hour has one, and bytes."""
+    counts = (10**6, 10**8, 10**9)
+    unit = "core hours" if price_per_core_hour is None else f"price at {price_per_core_hour:g} per core hour"
+    head = ["documents", "candidates", "GFLOP each", *(f"{unit}, 10^{len(str(count)) - 1}" for count in counts)]
+    lines = [f"| {' | '.join([*head, 'read, written per 10^6'])} |", "|---" * (len(head) + 1) + "|"]
+    for row in results["documents"]:
+        name = f"{row['kind']}: {row['sentences']} x {row['words']} words"
+        hours = [row["seconds"] * count / 3600 * (price_per_core_hour or 1) for count in counts]
+        cells = [name, filter_name(row["per_word"]), *(three_digits(value) for value in (row["gflop"], *hours))]
+        sizes = [f"{row[name] * 1e6 / 1e9:.2g} GB" for name in ("bytes_read", "bytes_written")]
+        lines.append(f"| {' | '.join([*cells, ', '.join(sizes)])} |")
+    return "\n".join(lines)
+
+
+def three_digits(value: float) -> str:
+    """Round a figure to three digits."""
+    return f"{float(f'{value:.3g}'):,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def filter_name(per_word: float | None) -> str:
+    """Say which candidates get markers."""
+    return "all" if per_word is None else f"{per_word:g} per word"
+
+
 TABLES: dict[str, tuple[str, Callable[..., str]]] = {
     "speed-summary": ("speed.json span_filter.json", speed_summary),
     "speed": ("speed.json", speed_table),
     "speed-machine": ("speed.json", machine_line),
     "precision": ("precision.json", precision_table),
+    "precision-machine": ("precision.json", precision_machine),
     "memory": ("memory.json", memory_table),
     "encoders": ("encoders.json", encoders_table),
     "long-documents": ("long_documents.json", long_documents_table),
@@ -406,6 +484,13 @@ TABLES: dict[str, tuple[str, Callable[..., str]]] = {
     "accuracy": ("accuracy/summary.json", accuracy_table),
     "relations": ("relations/summary.json", relations_table),
     "planted-secrets": ("planted_secrets.json", planted_secrets_table),
+    "cost-check": ("cost.json", cost_check_table),
+    "cost-host": ("cost.json", cost_host_table),
+    "cost": ("cost.json", cost_table),
+    "cost-machine": (
+        "cost.json",
+        lambda results: f"{describe(results['machine'])}; matrices at {results['gflops']:.0f} GFLOP/s per core.",
+    ),
     "case-studies": ("case_studies.json", case_studies),
 }
 """For each table, the files of results that it is made from, separated by spaces, and the function that makes it."""

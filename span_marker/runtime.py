@@ -143,7 +143,7 @@ class ExportedModel(PredictionMixin):
         with naming_files("the tokenizer (tokenizer.json, tokenizer_config.json)", path):
             tokenizer = SpanMarkerTokenizer(PlainTokenizer.from_folder(folder))
         files, manifest = find_files(path, lambda name: file if (file := folder / name).is_file() else None)
-        graphs = [RUNTIMES[backend](files[name], num_threads) for name in (TEXT_GRAPH, MARKER_GRAPH)]
+        graphs = [RUNTIMES[backend](files[name], num_threads, manifest["dtype"]) for name in (TEXT_GRAPH, MARKER_GRAPH)]
         hidden_size = graphs[1].output_shapes[0][-1]
         with naming_files(f"the heads ({FOLDER}/{HEADS})", path, SafetensorError):
             weights = load_file(files[HEADS])

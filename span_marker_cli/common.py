@@ -76,19 +76,25 @@ def named_values(option: str, given: list[str] | None) -> dict[str, Any]:
     return values
 
 
-def read_file(path: Path, format: str | None = None, read: list[str] | None = None) -> Dataset:
-    """Read an annotated file.
+def read_options(format: str | None, read: list[str] | None) -> dict[str, Any]:
+    """Return the arguments of ``read_annotations`` that were given, by name.
 
     Raises:
-        ValueError: If ``read_annotations`` has no argument that ``read`` names.
+        ValueError: If it has no argument that ``read`` names.
     """
-    from span_marker import read_annotations
     from span_marker_cli.wording import read_names
 
     options, known = named_values("--read", read), read_names("--read")
     if unknown := [name for name in options if name not in known]:
         raise ValueError(f"--read {unknown[0]}: the name must be one of {', '.join(known)}")
-    return read_annotations(path, format, **options)
+    return options if format is None else {"format": format, **options}
+
+
+def read_file(path: Path, format: str | None = None, read: list[str] | None = None) -> Dataset:
+    """Read an annotated file."""
+    from span_marker import read_annotations
+
+    return read_annotations(path, **read_options(format, read))
 
 
 def read_data(paths: list[Path], format: str | None = None, read: list[str] | None = None) -> Dataset:
@@ -102,12 +108,20 @@ def read_splits(
     paths: list[Path], format: str | None = None, read: list[str] | None = None
 ) -> Dataset | dict[str, Dataset]:
     """Read annotated files as a data set each, named after the files."""
+    named = named_paths(paths)
+    if isinstance(named, Path):
+        return read_file(named, format, read)
+    return {name: read_file(path, format, read) for name, path in named.items()}
+
+
+def named_paths(paths: list[Path]) -> Path | dict[str, Path]:
+    """Return a single path, or several by their names, without endings if these tell them apart."""
     if len(paths) == 1:
-        return read_file(paths[0], format, read)
+        return paths[0]
     names = [path.stem for path in paths]
     if len(set(names)) < len(names):
         names = [str(path) for path in paths]
-    return {name: read_file(path, format, read) for name, path in zip(names, paths, strict=True)}
+    return dict(zip(names, paths, strict=True))
 
 
 def read_texts(

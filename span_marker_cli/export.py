@@ -14,6 +14,7 @@ def export(
     texts: Annotated[
         Optional[list[Path]], typer.Option("--texts", help="Files of texts to compare the models on, too.")
     ] = None,
+    dtype: Annotated[str, typer.Option("--dtype", help="Of the weights: float32, float16 or bfloat16.")] = "float32",
     input_format: InputFormat = None,
     text_column: TextColumn = None,
     encoding: Encoding = None,
@@ -23,6 +24,7 @@ def export(
 
     more = read_texts(texts, input_format, text_column, encoding) if texts else ()
     with results_only():
-        report = export_onnx(load_model(model, "cpu"), folder, [text for text in more if isinstance(text, str)])
+        strings = [text for text in more if isinstance(text, str)]
+        report = export_onnx(load_model(model, "cpu"), folder, strings, dtype)  # type: ignore[arg-type]
     typer.echo(report)
     typer.echo(f"saved in {folder}", err=True)

@@ -58,7 +58,7 @@ def predict(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are there.")] = False,
     device: Device = None,
-    dtype: Annotated[Optional[str], typer.Option("--dtype", help="Such as bfloat16.")] = None,
+    dtype: Annotated[Optional[str], typer.Option("--dtype", help="Such as bfloat16, or fastest.")] = None,
     progress: Annotated[bool, typer.Option(help="Show progress on standard error.")] = True,
 ) -> None:
     """Find the entities in files of texts, and their relations, in constant memory, in several processes if need be."""

@@ -4,7 +4,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from span_marker_cli.common import AsJson, Data, Format, Read, load_model, read_splits, show
+from span_marker_cli.common import AsJson, Data, Format, Read, load_model, named_paths, read_options, show
 
 
 def validate(
@@ -25,7 +25,8 @@ def validate(
 
     import span_marker
 
-    report = span_marker.validate(read_splits(data, format, read), None if model is None else load_model(model, "cpu"))
+    options = read_options(format, read)
+    report = span_marker.validate(named_paths(data), None if model is None else load_model(model, "cpu"), **options)
     if as_json:
         show(
             {

@@ -16,7 +16,8 @@ def in_options(text: str, names: Mapping[str, str]) -> str:
 
     Args:
         text: A message of the library, which names an argument as ``name=value``, or alone if it has an underscore.
-        names: The options by the names of arguments; those that end with ``=`` stay before a value without a space.
+        names: The options by the names of arguments; those that end with ``=`` stay before a value without a space, and
+            those with ``/`` have one to say no.
 
     Returns:
         The text.
@@ -31,12 +32,14 @@ def in_options(text: str, names: Mapping[str, str]) -> str:
     start = r"(?<![\w.'\"=-])"  # neither a part of a name, nor quoted, nor an option already
 
     def with_value(match: re.Match[str]) -> str:
-        option = names[match[1]]
+        option, _, negative = names[match[1]].partition("/")
+        if match[2] == "False":
+            return negative or f"{option} False"
         return option if option.endswith("=") or match[2] is not None else f"{option} "
 
-    text = re.sub(rf"{start}({known})=(True\b|(?=[\s,.;:)]|$))?", with_value, text)
+    text = re.sub(rf"{start}({known})=(True\b|False\b|(?=[\s,.;:)]|$))?", with_value, text)
     alone = re.compile(rf"{start}({known})(?![=\w'\"(]|\.\w)")
-    return alone.sub(lambda match: names[match[1]].rstrip("=") if "_" in match[1] else match[1], text)
+    return alone.sub(lambda match: names[match[1]].partition("/")[0].rstrip("=") if "_" in match[1] else match[1], text)
 
 
 def option_names(command: Callable[..., Any]) -> dict[str, str]:

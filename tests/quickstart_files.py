@@ -58,3 +58,14 @@ def write_quickstart(folder, encoder):
     ):
         lines = "".join(json.dumps(annotate(index)) + "\n" for index in rows)
         (folder / f"{split}.jsonl").write_text(lines, encoding="utf-8")
+
+
+def write_quickstart_with_rules(folder, rules):
+    """The files, with a model that finds what its rules find, whatever its weights; returns their folder."""
+    write_encoder(folder / "encoder")
+    write_quickstart(folder / "files", folder / "encoder")
+    model = SpanMarkerModel.from_pretrained(folder / "files" / "my-model")
+    model.config.thresholds = dict.fromkeys(model.labels, 1.0)
+    model.rules = rules
+    model.save_pretrained(folder / "files" / "my-model")
+    return folder / "files"

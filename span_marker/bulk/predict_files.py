@@ -10,26 +10,32 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from tqdm import tqdm
 
 from span_marker.bulk.items import Item
-from span_marker.bulk.reader import Reader, available_cpus
+from span_marker.bulk.reader import Reader
 from span_marker.bulk.results import Results, write_lines
 from span_marker.bulk.sources import STANDARD_INPUT, FileList, find_files, read_items
+from span_marker.core.cpu import available_cpus
 from span_marker.prediction.readings import ERROR, OnError, Reading
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 CHUNK_TEXTS = 256
 """The largest number of texts that are read together."""
 
 CHUNK_CHARACTERS = 200_000
 """About how many characters are read together."""
+
+CHUNKS_AHEAD = 2
+"""Number of chunks that are fetched from their files while the model reads the one before."""
 
 SECONDS_PER_LINE = 10.0
 """How often progress is logged where it cannot be drawn."""
@@ -131,7 +137,10 @@ def predict_files(
         skipped = deque(islice(items, num_before), maxlen=1)
         num_skipped = skipped[0].num_bytes if skipped else 0
         with _Progress(files.num_bytes, num_skipped, show_progress) as progress, _executor(num_workers) as executor:
-            for chunk, readings in _read_ahead(_chunks(items, on_error), reader, executor, num_workers):
+            chunks = _chunks(items, on_error)
+            # What waits for standard input could not be stopped.
+            chunks = chunks if files.has_standard_input else fetch_ahead(chunks)
+            for chunk, readings in _read_ahead(chunks, reader, executor, num_workers):
                 write([_row(item, reading, on_error) for item, reading in zip(chunk, readings, strict=True)])
                 counts["texts"] += len(chunk)
                 counts["entities"] += sum(len(reading.entities) for reading in readings)
@@ -195,6 +204,23 @@ def _chunks(items: Iterator[Item], on_error: OnError) -> Iterator[list[Item]]:
             chunk, size = [], 0
     if chunk:
         yield chunk
+
+
+def fetch_ahead(items: Iterator[T], num_ahead: int = CHUNKS_AHEAD) -> Iterator[T]:
+    """Fetch items in a thread of their own while the caller works, so that a slow store does not keep it waiting.
+
+    Args:
+        items: The items, none of which is None.
+        num_ahead: Number of items that are fetched before the caller asks for them.
+
+    Yields:
+        The items. An error of theirs is raised in their turn.
+    """
+    with ThreadPoolExecutor(1) as thread:
+        waiting = deque(thread.submit(next, items, None) for _ in range(num_ahead))
+        while (item := waiting.popleft().result()) is not None:
+            waiting.append(thread.submit(next, items, None))
+            yield item
 
 
 def _executor(num_workers: int) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,8 +32,9 @@ class Reader:
     Args:
         model: Folder of a checkpoint, or its name on the Hub.
         text_column: The column of the texts, strings or lists of words. Defaults to ``text`` or ``tokens``.
-        on_error: What happens to texts that cannot be read, such as None: ``"raise"`` raises their error, ``"column"``
-            says it in a column ``error``, which is None elsewhere, and leaves ``entities`` empty.
+        on_error: What happens to texts that cannot be read, such as None, or one that takes too much memory:
+            ``"raise"`` raises their error, ``"column"`` says it in a column ``error``, which is None elsewhere, and
+            leaves ``entities`` empty.
         device: Device of the model; None for an accelerator if there is one.
         dtype: Data type of the model, such as ``"bfloat16"``; None for that of `SpanMarkerModel.from_pretrained`.
         num_threads: Number of threads for the model, in every process that reads; None leaves it as it is. A forked
@@ -217,18 +217,3 @@ def _load(path: str, device: str | None, dtype: str | None, state: tuple[tuple[s
     settings: dict[str, Any] = {} if dtype is None else {"dtype": dtype}
     model: Any = SpanMarkerModel.from_pretrained(path, **settings)
     return model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-
-
-def available_cpus() -> int:
-    """Count the CPUs that this process may use: its affinity, and the quota of its container if it has one.
-
-    Returns:
-        At least 1.
-    """
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = Path("/sys/fs/cgroup/cpu.max")  # version 2 of cgroups
-    if quota.exists():
-        limit, period = quota.read_text().split()
-        if limit != "max":
-            count = min(count, math.ceil(int(limit) / int(period)))
-    return max(count, 1)

@@ -8,7 +8,7 @@ from typing import Any
 
 from span_marker.data.csv_files import ROLES, parse_words
 from span_marker.data.delimited import name_cells, read_cells, split_header
-from span_marker.data.entity_tables import ENTITY_COLUMNS
+from span_marker.data.entity_tables import ENTITY_COLUMNS, LineKeys
 from span_marker.data.forms import BOUNDS
 
 logger = logging.getLogger(__name__)
@@ -93,13 +93,16 @@ def merge_entity_lines(lines: Iterable[Line], text_column: str | None, path: str
     """
     contents = [text_column] if text_column else ["text", "tokens"]
     dropped: list[str] = []
+    keys = LineKeys()
     before: Any = None
     for number, row in lines:
         if isinstance(row, ValueError) or not _is_entity(row, contents):
             yield number, row
             continue
-        before, text = _text_of(row, contents), before
-        if before == text:
+        text = next(row[name] for name in contents if name in row)
+        identity = next((row[name] for name in row if name.strip().lower() == "id"), None)
+        same, before = before, (keys.next(identity, text), text)
+        if same == before:
             continue
         if not dropped:
             dropped = [name for name in row if name.strip().lower() in ENTITY_COLUMNS]
@@ -115,8 +118,3 @@ def merge_entity_lines(lines: Iterable[Line], text_column: str | None, path: str
 def _is_entity(row: Mapping[str, Any], contents: Sequence[str]) -> bool:
     names = {name.strip().lower() for name in row}
     return {*BOUNDS} <= names and any(name in row for name in contents)
-
-
-def _text_of(row: Mapping[str, Any], contents: Sequence[str]) -> Any:
-    """What lines of one text have in common: ``id`` and text."""
-    return [next((row[name] for name in row if name.strip().lower() == "id"), None), *map(row.get, contents)]

@@ -75,14 +75,14 @@ def choose_backend(path: StrPath, backend: Backend | None) -> Backend:
 
     Args:
         path: A folder or the name of a repository.
-        backend: What the caller asks for; None for ONNX Runtime if a folder has nothing but graphs, and otherwise
-            PyTorch.
+        backend: What the caller asks for; None for the runtime that graphs were compared in if a folder has nothing
+            else, and otherwise PyTorch.
 
     Returns:
         The backend.
 
     Raises:
-        ValueError: If there is no such backend.
+        ValueError: If there is no such backend, or the list of graphs is broken.
         FileNotFoundError: If PyTorch is asked for, and the folder has only graphs.
     """
     if backend not in (None, "torch", *RUNTIMES):
@@ -93,7 +93,11 @@ def choose_backend(path: StrPath, backend: Backend | None) -> Backend:
             f"{str(path)!r} has exported graphs and no weights for PyTorch: load it with backend='onnx', or load the "
             "checkpoint that it was exported from"
         )
-    return backend or ("onnx" if has_only_graphs else "torch")
+    if backend is None and has_only_graphs:
+        with naming_broken_files(f"the list of graphs ({FOLDER}/{MANIFEST})", path):
+            backend = json.loads(Path(path, FOLDER, MANIFEST).read_text(encoding="utf-8")).get("backend") or "onnx"
+            return choose_backend(path, backend)
+    return backend or "torch"
 
 
 def _has_weights(folder: Path) -> bool:
@@ -131,9 +135,9 @@ def load_exported(
         marker_embeds = heads.pop(MARKER_EMBEDS)
     encoder: Any = ExportedEncoder(config.encoder, marker_embeds.shape[-1], files, manifest)
     runtime = RUNTIMES[backend]
-    graphs = runtime(files[TEXT_GRAPH]), runtime(files[MARKER_GRAPH])
-    _check_shapes(config.encoder, *graphs, path)
-    engine = GraphEngine(backend, *graphs, marker_embeds, manifest["max_distance"])
+    text_graph, marker_graph = (runtime(files[name], None, manifest["dtype"]) for name in (TEXT_GRAPH, MARKER_GRAPH))
+    _check_shapes(config.encoder, text_graph, marker_graph, path)
+    engine = GraphEngine(backend, text_graph, marker_graph, marker_embeds, manifest["max_distance"])
     arguments_of_model: dict[str, Any] = {"encoder": encoder, "engine": engine}
     model = model_class(config, **arguments_of_model)
     _load_heads(model, heads, path)

@@ -328,7 +328,7 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
                 ``decoding``, ``exact``, ``word_splitter`` (a name, a function or its import path), ``relation_labels``,
                 ``symmetric_relations``, ``relation_types`` and ``candidates_per_word``, 1 for new models by default,
                 see `SpanMarkerConfig`. All others are handed to ``transformers``, such as ``revision``, ``token``,
-                ``dtype`` and ``device_map``. ``ignore_mismatched_sizes`` has no effect: misshapen weights are an error.
+                ``device_map`` and ``dtype`` (or ``"fastest"``, see ``docs/speed.md``). Misshapen weights are an error.
 
         Returns:
             The model, with its tokenizer, in evaluation mode.
@@ -354,7 +354,7 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
         label_list = loading.read_label_list(labels)
         if os.path.isdir(path):
             atomic.finish(path)
-        kwargs = network.adapt_to_network(path, kwargs)
+        kwargs = network.adapt_to_network(path, quantization.choose_dtype(kwargs))
         if config is None:
             config = loading.load_config(path, kwargs)
         if isinstance(config, SpanMarkerConfig):

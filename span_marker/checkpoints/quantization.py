@@ -1,19 +1,62 @@
-"""Quantization: which modules keep their precision, and where ``transformers`` looks for the settings."""
+"""Number formats: the fastest on this CPU; with quantization, which modules keep theirs, and who has to know."""
 
 from __future__ import annotations
 
 import copy
 from typing import Any
 
+import torch
 from torch import nn
 from transformers import PreTrainedModel
 from transformers.quantizers.auto import AutoQuantizationConfig
+
+from span_marker.core.cpu import Cpu
 
 HEADS = ("classifier", "span_filter", "relation_head")
 """Modules that are never quantized."""
 
 SKIP_ARGUMENTS = ("llm_int8_skip_modules", "modules_to_not_convert")
 """Quantization settings that name the modules to leave alone."""
+
+
+FASTEST = "fastest"
+"""The value of ``dtype`` that leaves the choice to `fastest_dtype`. (``"auto"`` is that of the checkpoint.)"""
+
+WITH_BFLOAT16 = frozenset({"AVX512-BF16", "AMX"})
+"""Instructions with which PyTorch multiplies matrices in bfloat16 faster than in float32, see ``docs/speed.md``."""
+
+
+def fastest_dtype(cpu: Cpu) -> torch.dtype:
+    """Choose the number format in which PyTorch predicts fastest on a CPU.
+
+    Args:
+        cpu: The CPU.
+
+    Returns:
+        bfloat16 with one of `WITH_BFLOAT16`, and otherwise float32. On Arm, it is float32, since it was not measured.
+    """
+    return torch.bfloat16 if cpu.features & WITH_BFLOAT16 else torch.float32
+
+
+def choose_dtype(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Replace ``dtype="fastest"`` by the number format that is fastest on this CPU.
+
+    Args:
+        arguments: Arguments of ``from_pretrained``.
+
+    Returns:
+        The arguments for ``transformers``.
+
+    Raises:
+        ValueError: If the model is to be loaded on another device.
+    """
+    if not isinstance(dtype := arguments.get("dtype"), str) or dtype != FASTEST:
+        return arguments
+    if (device := arguments.get("device_map")) not in (None, "cpu"):
+        raise ValueError(
+            f"dtype={FASTEST!r} chooses for the CPU, but device_map={device!r}: pass dtype='bfloat16' or 'float32'"
+        )
+    return {**arguments, "dtype": fastest_dtype(Cpu.of_this_machine())}
 
 
 def spare_heads(arguments: dict[str, Any]) -> dict[str, Any]:

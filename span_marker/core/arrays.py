@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy.typing as npt
 
@@ -11,6 +11,10 @@ Array: TypeAlias = npt.NDArray[Any]
 
 Batch: TypeAlias = Mapping[str, Any]
 """A batch, see `span_marker.preprocessing.data_collator.SpanMarkerDataCollator`: arrays, or tensors, by name."""
+
+
+Precision: TypeAlias = Literal["float32", "float16", "bfloat16"]
+"""A number format of weights."""
 
 
 def as_array(values: Any) -> Array:

@@ -1,26 +1,36 @@
 r"""Boundaries of words in texts, where no model says what a word is.
 
 Letters and digits in a row are a word, with the marks that belong to them, such as combining accents; each other
-character that is no white space is a word of its own.
+character that is no white space is a word of its own. In scripts without spaces between words, and in Korean, where
+particles are written together with names, a run of letters may have several words: nothing here tells which.
 """
 
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterable
 
 import regex
 
 from span_marker.core.graphemes import place_words
+from span_marker.core.words import UNSPACED
 
 _JOINERS = "\u200c\u200d"
 _MARKS = rf"\p{{M}}{_JOINERS}"
-_LETTERS = rf"[\p{{L}}\p{{N}}][\p{{L}}\p{{N}}{_MARKS}]*"
-_WORD = regex.compile(rf"{_LETTERS}|\S")
+_RUN_ON = rf"[{UNSPACED}\p{{Hangul}}\p{{Tibetan}}\p{{Line_Break=SA}}\uff70]"
+_SPACED = rf"[[\p{{L}}\p{{N}}]--{_RUN_ON}]"
+_WORD = regex.compile(
+    rf"{_SPACED}[{_SPACED}{_MARKS}]*|[[\p{{L}}\p{{N}}]&&{_RUN_ON}][{_RUN_ON}{_MARKS}]*|\S", regex.VERSION1
+)
+_IS_RUN_ON = regex.compile(_RUN_ON, regex.VERSION1)
 _BESIDE = rf"(?:[\p{{L}}\p{{N}}_][\p{{L}}\p{{N}}_{_MARKS}]*|[^\p{{L}}\p{{N}}_\s])"
 _WORD_BEFORE = regex.compile(rf"{_BESIDE}\s?$")
 _WORD_AFTER = regex.compile(rf"\s?{_BESIDE}")
 _LONGEST_WORD = 40
 """Number of characters that are looked at beside an entity."""
+
+LARGEST_SLIP = 2
+"""How many characters of a word an entity may have by mistake."""
 
 
 def words_of(text: str) -> list[tuple[int, int]]:
@@ -55,10 +65,32 @@ def is_inside_word(text: str, place: int) -> bool:
     """
     if not 0 < place < len(text):
         return False
+    return _letter_before(text, place).isalnum() and (text[place].isalnum() or _is_mark(text[place]))
+
+
+def _letter_before(text: str, place: int) -> str:
+    """The character before a place, marks apart."""
     before = place - 1
     while before > 0 and _is_mark(text[before]):
         before -= 1
-    return text[before].isalnum() and (text[place].isalnum() or _is_mark(text[place]))
+    return text[before]
+
+
+def is_unspaced(text: str, place: int) -> bool:
+    r"""Tell whether a place is among letters where words have no spaces between them, so that it may be between words.
+
+    Args:
+        text: The text.
+        place: The character that begins at the place.
+
+    Returns:
+        Whether it is inside a run of letters or digits, see `is_inside_word`, and beside a letter of such a script.
+
+    Example:
+        >>> is_unspaced("\u6771\u4eac\u306b", 2), is_unspaced("Merkels", 6), is_unspaced("\u6771\u4eac", 2)
+        (True, False, False)
+    """
+    return is_inside_word(text, place) and any(map(_IS_RUN_ON.match, (_letter_before(text, place), text[place])))
 
 
 def _is_mark(character: str) -> bool:
@@ -66,7 +98,7 @@ def _is_mark(character: str) -> bool:
 
 
 def has_whole_words(text: str, start: int, end: int) -> bool:
-    """Tell whether a span consists of words, without white space at its edges.
+    """Tell whether a span consists of words, without white space at its edges. It may begin or end where `is_unspaced`.
 
     Args:
         text: The text.
@@ -78,7 +110,7 @@ def has_whole_words(text: str, start: int, end: int) -> bool:
     """
     if not 0 <= start < end <= len(text) or text[start].isspace() or text[end - 1].isspace():
         return False
-    return not is_inside_word(text, start) and not is_inside_word(text, end)
+    return not any(is_inside_word(text, place) and not is_unspaced(text, place) for place in (start, end))
 
 
 def words_beside(text: str, start: int, end: int) -> tuple[str, str]:
@@ -99,3 +131,29 @@ def words_beside(text: str, start: int, end: int) -> tuple[str, str]:
         "" if before is None or is_inside_word(text, start) else before[0],
         "" if after is None or is_inside_word(text, end) else after[0],
     )
+
+
+def snap(start: int, end: int, words: Iterable[tuple[int, int]]) -> tuple[int, int] | None:
+    """Move the edges of a span of characters to the nearest ends of words.
+
+    Args:
+        start: First character.
+        end: Character after the last.
+        words: First character of each word and the one after the last, ascending.
+
+    Returns:
+        The span of those words of which it has at least half. None if there are none, or if the span would lose more
+        than `LARGEST_SLIP` characters of another word: it may be part of that word, as "Bayern" of "Bayernfans".
+
+    Example:
+        >>> snap(0, 5, [(0, 3), (4, 8)]), snap(4, 5, [(0, 3), (4, 8)])
+        ((0, 3), None)
+    """
+    touched = [(first, last) for first, last in words if first < end and last > start]
+    shares = [min(last, end) - max(first, start) for first, last in touched]
+    halves = [2 * share >= last - first for share, (first, last) in zip(shares, touched, strict=True)]
+    lost = [share for share, is_half in zip(shares, halves, strict=True) if not is_half]
+    if not any(halves) or max(lost, default=0) > LARGEST_SLIP:
+        return None
+    kept = [word for word, is_half in zip(touched, halves, strict=True) if is_half]
+    return kept[0][0], kept[-1][1]

@@ -108,6 +108,40 @@ def read_labels(labels: Sequence[str], subject: str = "labels") -> list[str]:
     return read
 
 
+def labels_like_tags(labels: Iterable[str]) -> list[str]:
+    """Find the labels of entities that are probably tags of words, whose prefixes would become part of the label.
+
+    One label such as ``B-cell`` is no sign. A name that has two prefixes is, and so are several labels that all have
+    prefixes of one scheme.
+
+    Args:
+        labels: The labels of entities.
+
+    Returns:
+        Those that look like tags.
+
+    Example:
+        >>> labels_like_tags(["B-PER", "I-PER", "LOC"]), labels_like_tags(["B-cell", "T-cell"])
+        (['B-PER', 'I-PER'], [])
+    """
+    labels = list(dict.fromkeys(labels))
+    styles: dict[_Style, dict[str, _Parts]] = {}
+    for label in labels:
+        for style, parts in _parse(label):
+            if parts.letter.isupper():
+                styles.setdefault(style, {})[label] = parts
+    letters = {letter for letter, _ in styles.get(_HYPHEN, {}).values()}
+    if len(labels) > 1 and len(styles.get(_HYPHEN, {})) == len(labels) and any(letters <= s for s in SCHEMES.values()):
+        return labels
+    found = {"B", "I"} if {"B", "I"} <= set(labels) else set[str]()
+    for parts_of in styles.values():
+        names: dict[str, set[str]] = defaultdict(set)
+        for letter, name in parts_of.values():
+            names[name].add(letter)
+        found |= {label for label, parts in parts_of.items() if _is_pair(names[parts.label])}
+    return [label for label in labels if label in found]
+
+
 def complete_labels(labels: Iterable[str]) -> list[str]:
     """Make a label list from the labels of entities.
 
@@ -115,14 +149,16 @@ def complete_labels(labels: Iterable[str]) -> list[str]:
         labels: The labels.
 
     Returns:
-        ``O``, and then the labels in alphabetical order. If labels could be taken for tags,
-        such as ``B-cell``, tags of these labels, so that the classes of the model are these labels.
+        ``O``, and then the labels in alphabetical order. If labels could be taken for tags, such as ``B-cell``, tags of
+        these labels, so that the classes of the model are these labels; a warning names those that probably are tags.
 
     Example:
         >>> complete_labels(["PER", "LOC"]), complete_labels(["B-cell"])
         (['O', 'LOC', 'PER'], ['O', 'B-B-cell', 'I-B-cell'])
     """
     listed = sorted(set(labels))
+    if tags := labels_like_tags(listed):
+        logger.warning("The labels %s of entities look like tags of words: the label of an entity has no prefix.", tags)
     if read_notation(listed) == Notation({label: label for label in listed}, {}) and detect_scheme(listed) is None:
         return [OUTSIDE, *listed]
     return complete_tags(f"B-{label}" for label in listed)

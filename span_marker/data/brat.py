@@ -58,7 +58,7 @@ def read_brat(file: SourceFile) -> list[dict[str, Any]]:
         if missing:
             raise ValueError(f"{path} is one half of a document: {missing[0]} is missing")
     for text in texts:
-        with file.row():
+        with file.row(text):
             row = _read_document(file.at(text))
             if row is not None:
                 rows.append(row)
@@ -85,7 +85,6 @@ def _read_document(file: SourceFile) -> dict[str, Any] | None:
     lines = annotation.text(keep_line_ends=True)
     # Where line feeds end the lines, a carriage return may be part of a copy.
     lines = lines if "\n" in lines else lines.replace("\r", "\n")
-    num_errors = len(file.errors)
     numbered = [(number, line.removesuffix("\r")) for number, line in enumerate(lines.split("\n"), start=1)]
     if text.startswith(_MARK) and not _counts_mark(text, [line for _, line in numbered]):
         text = text.removeprefix(_MARK)
@@ -94,7 +93,7 @@ def _read_document(file: SourceFile) -> dict[str, Any] | None:
     places: dict[str, int | None] = {}
     for number, line in numbered:
         if line.startswith("T"):
-            with file.row():
+            with file.row(file.path):
                 location = f"{annotation}, line {number}"
                 entity = _read_span(line, text, location)
                 places[line.split("\t")[0]] = None if entity is None else len(entities)
@@ -104,12 +103,12 @@ def _read_document(file: SourceFile) -> dict[str, Any] | None:
                     entities.append(_without_mark(text, entity, location).to_dict())
     _warn(annotation, "discontinuous entities cannot be represented and are left out", split)
     row = {"id": file.path.stem, "text": text.removeprefix(_MARK), "entities": entities}
-    if len(file.errors) == num_errors and any(line.startswith(("R", "*")) for _, line in numbered):
+    if file.path not in file.wrong and any(line.startswith(("R", "*")) for _, line in numbered):
         relations = _read_relations(file, annotation, numbered, places)
         row[RELATIONS] = [relation.to_dict() for relation in distinct_relations(relations)]
     _warn(annotation, "events are only read as the entities of their triggers", _lines_with("E", numbered))
     logger.debug("%s: %d lines are ignored", annotation, len(_lines_with(("A", "M", "N", "#"), numbered)))
-    return None if len(file.errors) > num_errors else row
+    return None if file.path in file.wrong else row
 
 
 def _counts_mark(text: str, lines: Iterable[str]) -> bool:
@@ -154,7 +153,7 @@ def _read_relations(
         if not line.startswith(("R", "*")):
             continue
         location = f"{annotation}, line {number}"
-        with file.row():
+        with file.row(file.path):
             label, pairs = _read_ends(line, location)
             ends = {end for pair in pairs for end in pair}
             unknown = sorted(ends - places.keys() - events)

@@ -13,7 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from span_marker.core.labels import OUTSIDE, LabelledSpan, entities_to_tags, tags_to_entities
+from span_marker.core.notation import read_notation
 from span_marker.data.column_names import tag_names
+from span_marker.data.delimited import refuse_other_separators
 from span_marker.data.file_tags import PREFIXED, FileTags, resolve_tags
 from span_marker.data.row_errors import OnError
 from span_marker.data.row_writing import converted_rows
@@ -28,7 +30,6 @@ logger = logging.getLogger(__name__)
 DOCUMENT_START = "-DOCSTART-"
 
 _COMMENT = re.compile("#(?:[ \t]|$)")
-_OTHER_SEPARATORS = frozenset(",;|:/_\u3000\u00a0\u2003\u2002\uff0c")
 _KEY_AND_VALUE = re.compile(r"# *\S+ = ")
 
 
@@ -76,7 +77,8 @@ def read_conll(
         Rows with entities.
 
     Raises:
-        ValueError: If a column does not exist or is plainly another, or the tags of the file cannot be read.
+        ValueError: If the file looks like plain text, a column does not exist or is plainly another, or the tags of the
+            file cannot be read.
     """
     layout, sentences = _split(file)
     if not sentences:
@@ -84,7 +86,9 @@ def read_conll(
     if documents and sentences[-1].document < 0:
         raise ValueError(f"{file} has no {DOCUMENT_START} lines: leave documents= out")
     first = sentences[0].words[0].number
-    _check_separator(sentences, layout, file)
+    if layout.width == 1:
+        refuse_other_separators([word.line for s in sentences for word in s.words], f"{file}, line {first}")
+    _check_is_table(sentences, layout, file)
     token, tags = _pick_columns(token_column, tag_columns, layout.width, f"{file}, line {first}")
     whole: list[_Sentence] = []
     for sentence in sentences:
@@ -199,16 +203,27 @@ def _find_layout(lines: Sequence[str], file: SourceFile) -> _Layout:
     return _Layout(has_tabs, width, regular[widths.index(width)] if widths else "")
 
 
-def _check_separator(sentences: Sequence[_Sentence], layout: _Layout, file: SourceFile) -> None:
-    """Refuse a file whose columns are separated by another character than tabs and spaces, or that has only one."""
-    if layout.width > 1:
+def _check_is_table(sentences: Sequence[_Sentence], layout: _Layout, file: SourceFile) -> None:
+    """Check that a file is no plain text: most lines have the same columns, and some cells behind the first are tags.
+
+    Args:
+        sentences: What was read.
+        layout: How its lines are split into columns.
+        file: The file, for errors.
+
+    Raises:
+        ValueError: If it looks like plain text.
+    """
+    lines = [word.cells for sentence in sentences for word in sentence.words]
+    regular = [cells for cells in lines if len(cells) == layout.width]
+    names = read_notation({cell for cells in regular for cell in cells[1:]}).renamed.values()
+    has_tags = any(name == OUTSIDE or PREFIXED.fullmatch(name) for name in names)
+    if layout.has_tabs or (has_tags and 2 * len(regular) >= len(lines)):
         return
-    others = Counter(character for s in sentences for w in s.words for character in {*w.line[1:-1]} & _OTHER_SEPARATORS)
-    num_words = sum(len(sentence.words) for sentence in sentences)
-    likely = next((f", but perhaps by {c!r}" for c, number in others.most_common(1) if 2 * number >= num_words), "")
     raise ValueError(
-        f"{file}, line {sentences[0].words[0].number}: a line of a column file has a word and its tag, but no "
-        f"column is separated by tabs or spaces{likely}, such as in {layout.example!r:.80}: write tabs, or pass format="
+        f"{file} looks like plain text without annotation, since its lines are not a word and its tag each, such as "
+        f"{layout.example!r:.80}: to find entities in such files, use predict (span-marker predict). If it is "
+        "annotated, pass format=, such as format='inline' for [Paris](place); brat needs the .ann file beside it"
     )
 
 

@@ -45,7 +45,7 @@ def is_copy(text: str, copy: Any) -> bool:
         >>> is_copy("New\u00a0York", "NewYork"), is_copy("New York", "Newark")
         (True, False)
     """
-    return isinstance(copy, str) and _squeeze(text) == _squeeze(copy)
+    return isinstance(copy, str) and (text == copy or _squeeze(text) == _squeeze(copy))
 
 
 def _squeeze(text: str) -> str:
@@ -91,10 +91,12 @@ def check_span(content: Any, start: int, end: int, span: Any, location: str) -> 
     Raises:
         ValueError: If it differs.
     """
-    if isinstance(content, str) and isinstance(span, str):
-        check_copy(content, [(start, end)], span, location)
+    if isinstance(content, str):
+        if isinstance(span, str) and content[start:end] != span:
+            check_copy(content, [(start, end)], span, location)
+        return
     words = list(content[start:end])
-    if not isinstance(content, str) and isinstance(span, (list, tuple)) and words != list(span):
+    if isinstance(span, (list, tuple)) and words != list(span):
         raise ValueError(f"{location}: words {start} to {end} of the row are {words}, but the annotation says {span!r}")
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 DELIMITERS = "\t,;"
 """What may be between two cells."""
+
+_OTHER_SEPARATORS = frozenset(",;|:/_\u3000\u00a0\u2003\u2002\uff0c")
 
 _MAX_CELL = 2**31 - 1
 
@@ -72,3 +75,23 @@ def name_cells(cells: Sequence[str], names: Sequence[str], delimiter: str, locat
             "quote must be in quotes"
         )
     return dict(zip(names, cells, strict=True))
+
+
+def refuse_other_separators(lines: Sequence[str], location: str) -> None:
+    """Refuse lines that have a character between other ones, in at least half of them, that may separate columns.
+
+    Args:
+        lines: Lines of a column file without tabs and spaces.
+        location: What to call the first one in errors.
+
+    Raises:
+        ValueError: If there is such a character.
+    """
+    others = Counter(character for line in lines for character in {*line[1:-1]} & _OTHER_SEPARATORS)
+    for character, number in others.most_common(1):
+        if 2 * number >= len(lines):
+            example = next(line for line in lines if character in line)
+            raise ValueError(
+                f"{location}: no tabs or spaces separate a word and its tag, but perhaps {character!r} does, as in "
+                f"{example!r:.80}: write tabs, or pass format="
+            )

@@ -24,7 +24,7 @@ def rows_of_entities(
     lines: Iterable[tuple[str, Mapping[str, Any]]],
     kind: Kind,
     read: Callable[[str, Mapping[str, Any]], Mapping[str, Any]] = lambda _, cells: cells,
-    row_errors: Callable[[], AbstractContextManager[None]] = nullcontext,
+    row_errors: Callable[..., AbstractContextManager[None]] = lambda *keys: nullcontext(),
 ) -> list[dict[str, Any]]:
     """Collect the entities of each text.
 
@@ -34,7 +34,8 @@ def rows_of_entities(
             has one line, whose ``start``, ``end`` and ``label`` are empty.
         kind: Whether lines have texts or words.
         read: Reads the cells of a line. Which lines are of one row, ``id``, ``text`` or ``tokens`` tell before.
-        row_errors: Makes contexts in which lines are read, which may collect errors. Defaults to raising them.
+        row_errors: Makes contexts in which lines are read, which may collect errors, of what tells the rows. Defaults
+            to raising errors.
 
     Returns:
         One row for each ``id``, or without one for lines one after the other with the same text, in the order of their
@@ -48,8 +49,10 @@ def rows_of_entities(
     rows: dict[LineKey, tuple[str, dict[str, Any], list[RowEntity]]] = {}
     num_wrong: Counter[LineKey] = Counter()
     column = COLUMNS[kind]
-    for key, location, line in keyed_lines(lines, column):
-        with row_errors():
+    keys_of_lines = LineKeys()
+    for location, line in lines:
+        key = keys_of_lines.next(line.get("id"), line[column])
+        with row_errors(key):
             num_wrong[key] += 1
             cells = read(location, line)
             content = cells[column]
@@ -68,7 +71,7 @@ def rows_of_entities(
     ]
     for keys, error in open_blocks(blocks):
         num_wrong.update(keys)
-        with row_errors():
+        with row_errors(*keys):
             raise error
     return [
         {**row, "entities": [entity.to_dict() for entity in distinct(entities)]}
@@ -89,28 +92,29 @@ class LineKey(NamedTuple):
     block: int
 
 
-def keyed_lines(
-    lines: Iterable[tuple[str, Mapping[str, Any]]], column: str
-) -> Iterator[tuple[LineKey, str, Mapping[str, Any]]]:
-    """Tell which lines of a table are of one row.
+class LineKeys:
+    """Tells which lines of a table are of one row, line by line."""
 
-    Args:
-        lines: See `rows_of_entities`.
-        column: The column of the text or of the words.
+    def __init__(self) -> None:
+        self._block = 0
+        self._previous: Any = None
 
-    Yields:
-        What tells the row, and the line.
-    """
-    block, previous = 0, None
-    for location, line in lines:
-        identity, content = line.get("id"), line[column]
+    def next(self, identity: Any, content: Any) -> LineKey:
+        """Tell the row of the next line.
+
+        Args:
+            identity: Its ``id``; None or empty if it has none.
+            content: Its text or words.
+
+        Returns:
+            What tells the row.
+        """
         if not is_empty(identity):
-            previous = None
-            yield LineKey(identity, 0), location, line
-            continue
-        block += previous is None or previous != content
-        previous = content
-        yield LineKey(None, block), location, line
+            self._previous = None
+            return LineKey(identity, 0)
+        self._block += self._previous is None or self._previous != content
+        self._previous = content
+        return LineKey(None, self._block)
 
 
 def open_blocks(
@@ -169,13 +173,15 @@ def collect_lines(
     """
     texts: dict[LineKey, TextLines] = {}
     errors: dict[LineKey, ValueError] = {}
-    located = ((f"line {number} of the {dataset_name} data", line) for number, line in enumerate(lines))
-    for number, (key, location, line) in enumerate(keyed_lines(located, column)):
+    keys_of_lines = LineKeys()
+    for number, line in enumerate(lines):
+        key = keys_of_lines.next(line.get("id"), line[column])
         head = {column: line[column]} if key.identity is None else {"id": line["id"], column: line[column]}
         if key in texts and texts[key].row[column] != line[column]:
             first = texts[key].lines[0]
             key = LineKey(key.identity, number + 1)
-            errors[key] = ValueError(f"{location}: the id {line['id']!r} has another text than before (line {first})")
+            place = f"line {number} of the {dataset_name} data"
+            errors[key] = ValueError(f"{place}: the id {line['id']!r} has another text than before (line {first})")
         text = texts.setdefault(key, TextLines({**head, "entities": []}, []))
         text.lines.append(number)
         if not all(is_empty(line[name]) for name in BOUNDS):

@@ -191,7 +191,7 @@ def read_annotations(
         raise ValueError(f"encoding={encoding!r} means nothing for {path}, whose format is {kind.name}: leave it out")
     rows = _read(kind, source, {name: given[name] for name in kind.options}, errors)
     _extend_to_graphemes(rows, path)
-    return _to_dataset(rows, path, f": {len(source.errors)} are wrong ({source.errors[0]})" if source.errors else "")
+    return _to_dataset(rows, path, f": {len(source.wrong)} are wrong ({source.errors[0]})" if source.errors else "")
 
 
 def write_annotations(
@@ -228,9 +228,9 @@ def _read(kind: Format, source: SourceFile, options: Mapping[str, Any], errors: 
         rows = kind.read(source, **options)
     except (TypeError, ValueError) as error:
         if errors == "raise":
-            report_errors([*source.errors, error], errors, str(source))
+            report_errors([*source.errors, error], len(source.wrong), errors, str(source))
         raise
-    report_errors(source.errors, errors, str(source))
+    report_errors(source.errors, len(source.wrong), errors, str(source))
     return rows
 
 

@@ -13,6 +13,7 @@ from span_marker.core.surrogates import has_surrogates
 from span_marker.data.entity_tables import rows_of_entities
 from span_marker.data.forms import is_entity_table
 from span_marker.data.rows import Kind
+from span_marker.data.values import is_list, suggest_dict
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -130,12 +131,22 @@ def _from_columns(columns: Mapping[Any, Any], dataset_name: str) -> Dataset:
                 "replace it by '\\ufffd'"
             ) from error
         except _MISFIT as error:
+            _refuse_triples(name, values, dataset_name)
             misfit = _describe_misfit(list(values), from_pandas=not isinstance(values, list))
             raise ValueError(
                 f"the values of {name!r} in the {dataset_name} data are not all of one type that a data set can hold: "
                 f"{misfit}convert them, or leave the column out ({error})"
             ) from error
     return Dataset(pyarrow.table(arrays))
+
+
+def _refuse_triples(name: Any, values: Sequence[Any], dataset_name: str) -> None:
+    """Raise an error for the first entity that is a list of its label, start and end."""
+    for row, entities in enumerate(values):
+        for entity in entities if name == "entities" and is_list(entities) else ():
+            hint = suggest_dict(entity)
+            if hint:
+                raise ValueError(f"row {row} of the {dataset_name} data: entity {entity!r} must be a dict{hint}")
 
 
 def _describe_misfit(values: Sequence[Any], *, from_pandas: bool) -> str:

@@ -218,12 +218,17 @@ def _parse(file: SourceFile, text: str) -> Iterator[tuple[str, Any]]:
     # Not splitlines: JSON strings may have other line separators in them.
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
-            try:
-                value = json.loads(line)
-            except ValueError as error:
-                file.errors.append(_not_json(file, number, error))
-            else:
-                yield f"line {number}", value
+            values = []
+            with file.row():
+                values.append(_read_line(line, file, number))
+            yield from ((f"line {number}", value) for value in values)
+
+
+def _read_line(line: str, file: SourceFile, number: int) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError as error:
+        raise _not_json(file, number, error) from error
 
 
 def _has_lines(text: str, error: ValueError) -> bool:

@@ -30,25 +30,22 @@ def read_pubtator(path: SourceFile) -> list[dict[str, Any]]:
         Rows with entities and ``id``, the number of the article. The text is the title, a space, and the abstract.
     """
     rows: dict[str, dict[str, Any]] = {}
-    wrong: set[str | None] = set()
     abstracts: set[str] = set()
     relations: list[int] = []
     for number, line in enumerate(path.text().split("\n"), start=1):
-        location, num_errors = f"{path}, line {number}, row {max(len(rows) - 1, 0)}", len(path.errors)
+        location = f"{path}, line {number}, row {max(len(rows) - 1, 0)}"
         cells = line.split("\t")
-        with path.row():
+        article = re.split(r"[|\t]", line, maxsplit=1)[0]
+        with path.row(article if article in rows else next(reversed(rows), None)):
             if part := _PART.fullmatch(line):
                 _add_part(rows, abstracts, part[1], part[2], part[3], location)
             elif len(cells) >= 4 and not cells[1].isdecimal() and cells[0] in rows:
                 relations.append(number)
             elif line.strip():
                 _add_entity(rows, cells, line, location)
-        if len(path.errors) > num_errors:
-            article = re.split(r"[|\t]", line, maxsplit=1)[0]
-            wrong.add(article if article in rows else next(reversed(rows), None))
     if relations:
         logger.warning("%s: %d lines with relations are not read: lines %s", path, len(relations), relations[:5])
-    return [row for article, row in rows.items() if article not in wrong]
+    return [row for article, row in rows.items() if article not in path.wrong]
 
 
 def _add_part(

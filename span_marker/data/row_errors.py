@@ -28,13 +28,14 @@ def check_on_error(errors: Any) -> None:
         raise ValueError(f"errors={errors!r} must be 'raise', 'skip', or a list, to which the errors are added")
 
 
-def report_errors(found: Sequence[RowError], errors: OnError, subject: str) -> None:
+def report_errors(found: Sequence[RowError], num_rows: int, errors: OnError, subject: str) -> None:
     """Raise the errors of rows, or do what the caller wants instead.
 
     Args:
         found: The errors, each of which names its row.
+        num_rows: How many rows have them.
         errors: ``raise`` for one error with all of them, of the type of the first; ``skip`` for a warning that counts
-            them and has the first; or a list to add them to.
+            these rows and has the first error; or a list to add them to.
         subject: What to call the file.
 
     Raises:
@@ -44,7 +45,8 @@ def report_errors(found: Sequence[RowError], errors: OnError, subject: str) -> N
     if isinstance(errors, list):
         errors += found
     elif found and errors == "skip":
-        logger.warning("%s: %d rows are skipped, since they are wrong; the first: %s", subject, len(found), found[0])
+        row_is, it_is = ("row is", "it is") if num_rows == 1 else ("rows are", "they are")
+        logger.warning("%s: %d %s skipped, since %s wrong; the first: %s", subject, num_rows, row_is, it_is, found[0])
     elif len(found) == 1:
         raise found[0]
     elif found:

@@ -72,7 +72,7 @@ def converted_rows(
         num_relations += 0 if writes_relations else len(row.relations)
         yield converted
     warn_of_relations(num_relations)
-    report_errors(found, errors, "the rows to write")
+    report_errors(found, len(found), errors, "the rows to write")
 
 
 def warn_of_relations(number: int) -> None:

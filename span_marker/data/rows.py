@@ -15,7 +15,7 @@ from itertools import accumulate
 from numbers import Real
 from typing import Any, Literal, NamedTuple
 
-from span_marker.core.graphemes import whole_spans
+from span_marker.core.graphemes import has_clusters, whole_spans
 from span_marker.core.labels import OUTSIDE, LabelledSpan
 from span_marker.data.copies import check_copies, check_span
 from span_marker.data.entity_keys import advise_keys
@@ -28,7 +28,7 @@ from span_marker.data.row_relations import (
     move_relations,
     read_relations,
 )
-from span_marker.data.values import as_whole, check_list, is_list
+from span_marker.data.values import as_whole, check_list, is_list, suggest_dict
 
 Kind = Literal["words", "text"]
 Unit = Literal["words", "characters"]
@@ -162,17 +162,18 @@ def read_row(
     row = Row(kind, content, [])
     problems = []
     places: list[int | None] = []
+    length, unit = len(content), row.unit
     for index, entity in enumerate(entities):
         places.append(None)
         try:
-            read = check_entity(entity, len(content), row.unit, location)
-            check_span(content, read.start, read.end, entity.get("span"), location)
-            check_copies(content, read.start, read.end, entity, location)
+            read = check_entity(entity, length, unit, location)
+            check_span(content, read[1], read[2], entity.get("span"), location)
+            check_copies(content, read[1], read[2], entity, location)
             places[-1] = len(row.entities)
             row.entities.append(read)
         except (TypeError, ValueError) as error:
             problems.append(RowProblem("malformed-entity", error, *_readable_fields(entity), index))
-    if kind == "text":
+    if kind == "text" and has_clusters(content):
         whole = whole_spans(content, [entity[1:3] for entity in row.entities])
         row.entities[:] = [RowEntity(old[0], *new, old[3]) for old, new in zip(row.entities, whole, strict=True)]
     problems += [RowProblem(kind, error, label=label, relation=index) for kind, error, label, index in wrong]
@@ -264,7 +265,8 @@ def check_entity(entity: Any, length: int, unit: Unit, location: str) -> RowEnti
     """
     if not isinstance(entity, (dict, Mapping)):  # dict is quicker to check
         raise TypeError(
-            f"{location}: entity {entity!r} must be a dict with 'label', 'start' and 'end', not {type(entity).__name__}"
+            f"{location}: entity {entity!r} must be a dict with 'label', 'start' and 'end', not "
+            f"{type(entity).__name__}{suggest_dict(entity)}"
         )
     get = entity.get
     label, start, end, score = get("label"), get("start"), get("end"), get("score")
@@ -275,7 +277,7 @@ def check_entity(entity: Any, length: int, unit: Unit, location: str) -> RowEnti
         raise ValueError(f"{location}: entity {dict(entity)!r} has no {name!r}{advise_keys(entity)}")
     if not isinstance(label, str):
         kind = type(label).__name__
-        raise TypeError(f"{location}: the label of entity {dict(entity)!r} must be a string, not {kind}")
+        raise TypeError(f"{location}: the label of entity {dict(entity)!r} must be a string, not {kind}: pass its name")
     if label.strip() in ("", OUTSIDE):
         raise ValueError(f"{location}: entity {dict(entity)!r} must have a label other than '' and {OUTSIDE!r}")
     if score is not None and (isinstance(score, bool) or not isinstance(score, (float, Real))):
@@ -296,7 +298,8 @@ def _range_error(start: Any, end: Any, length: int, unit: Unit, subject: str, lo
     if start < 0:
         return ValueError(f"{subject} starts at {one} {start}, but the first {one} is {one} 0")
     if start == end:
-        return ValueError(f"{subject} is empty: it starts and ends at {one} {start}, but its end is exclusive")
+        hint = f": is {end + 1} meant?" if end < length else ""
+        return ValueError(f"{subject} is empty: it starts and ends at {one} {start}, but its end is exclusive{hint}")
     if start > end:
         return ValueError(f"{subject} ends at {one} {end}, before its start at {one} {start}")
     unit_or_one = one if length == 1 else unit

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from span_marker.core.extras import import_extra
 from span_marker.core.labels import LabelledSpan, have_overlap
 from span_marker.data.row_errors import OnError
 from span_marker.data.row_relations import RELATIONS
@@ -29,20 +30,7 @@ PLAIN_EXTENSION = (None, None, None, None)
 """Default, method, getter and setter of an extension attribute that holds a value, at first None."""
 
 
-def import_spacy() -> Any:
-    """Import spaCy.
-
-    Returns:
-        The module.
-
-    Raises:
-        ImportError: If it is not installed.
-    """
-    try:
-        import spacy
-    except ImportError as error:
-        raise ImportError("this needs spaCy, which is not installed: pip install spacy") from error
-    return spacy
+import_spacy = partial(import_extra, "spacy", "spacy", "spacy")
 
 
 def register_score() -> None:

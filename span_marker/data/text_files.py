@@ -7,7 +7,7 @@ import logging
 import os
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -55,11 +55,13 @@ class SourceFile:
         path: Its path.
         encoding: Its encoding; None for what its byte order mark says, or else UTF-8.
         errors: The errors of rows so far.
+        wrong: What tells the rows that have them, see `row`.
     """
 
     path: Path
     encoding: str | None = None
     errors: list[RowError] = field(default_factory=list)
+    wrong: set[Hashable] = field(default_factory=set)
 
     def __str__(self) -> str:
         return str(self.path)
@@ -69,11 +71,20 @@ class SourceFile:
         return replace(self, path=path)
 
     @contextmanager
-    def row(self) -> Iterator[None]:
-        """Collect the error of a row, so that the others are still read."""
+    def row(self, *keys: Hashable) -> Iterator[None]:
+        """Collect the error of a row, so that the others are still read.
+
+        Args:
+            *keys: What tells the row, if it may have several errors; or several rows that an error is about. Defaults
+                to a row of its own.
+
+        Yields:
+            Nothing.
+        """
         try:
             yield
         except (TypeError, ValueError) as error:
+            self.wrong.update(keys or [len(self.errors)])
             self.errors.append(error)
 
     def text(self, *, keep_mark: bool = False, keep_line_ends: bool = False) -> str:

@@ -27,11 +27,24 @@ ROUNDING = 1e-12
 
 
 class Estimate(NamedTuple):
-    """A figure, and the bounds of its confidence interval."""
+    """A figure, and how certain it is.
+
+    Attributes:
+        value: The figure.
+        low: Lower bound of its confidence interval.
+        high: Upper bound of its confidence interval.
+        standard_error: Its standard deviation over the resamples.
+    """
 
     value: float
     low: float
     high: float
+    standard_error: float
+
+    @property
+    def interval(self) -> str:
+        """The interval as text, such as ``[0.8012, 0.8244]``."""
+        return f"[{self.low:.4f}, {self.high:.4f}]"
 
 
 class Figures(NamedTuple):
@@ -120,6 +133,38 @@ def interval(resampled: FloatArray, confidence: float) -> FloatArray:
     return np.quantile(resampled, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
 
 
+def summarize(values: FloatArray, resampled: FloatArray, confidence: float) -> tuple[FloatArray, ...]:
+    """Find how certain figures are.
+
+    Args:
+        values: The figures, ``(...)``.
+        resampled: Their resamples, ``(num_resamples, ...)``.
+        confidence: See `interval`.
+
+    Returns:
+        The parts of `Estimate`, ``(...)`` each.
+    """
+    errors = resampled.std(axis=0, ddof=min(1, len(resampled) - 1))
+    return values, *interval(resampled, confidence), errors
+
+
+def pool(totals: FloatArray, resampled: FloatArray, confidence: float) -> Figures:
+    """Compute the figures of some entities.
+
+    Args:
+        totals: Their counts, ``(3,)``.
+        resampled: The resamples of these, ``(num_resamples, 3)``.
+        confidence: See `interval`.
+
+    Returns:
+        The figures.
+    """
+    _, num_predicted, num_gold = totals.tolist()
+    parts = summarize(precision_recall_f1(totals), precision_recall_f1(resampled), confidence)
+    estimates = np.stack(parts, axis=-1).tolist()
+    return Figures(int(num_gold), int(num_predicted), *(Estimate(*row) for row in estimates))
+
+
 def estimate(
     counts: Mapping[Group, FloatArray], num_resamples: int, confidence: float, seed: int
 ) -> dict[Group, Figures]:
@@ -139,12 +184,8 @@ def estimate(
     """
     stacked = np.stack(list(counts.values()), axis=1)
     totals = stacked.sum(axis=0)
-    bounds = interval(precision_recall_f1(resample(stacked, num_resamples, seed)), confidence)
-    estimates = np.stack([precision_recall_f1(totals), *bounds], axis=-1)  # (num_groups, 3, 3)
-    return {
-        group: Figures(int(num_gold), int(num_predicted), *(Estimate(*row) for row in rows))
-        for group, (_, num_predicted, num_gold), rows in zip(counts, totals.tolist(), estimates.tolist(), strict=True)
-    }
+    resampled = resample(stacked, num_resamples, seed)
+    return {group: pool(totals[at], resampled[:, at], confidence) for at, group in enumerate(counts)}
 
 
 def compare(
@@ -182,7 +223,8 @@ def compare(
     resampled = np.diff(precision_recall_f1(resample(counts, num_resamples, seed)), axis=1)[:, 0]
     is_extreme = abs(resampled - observed) >= abs(observed) - ROUNDING  # (num_resamples, num_groups, 3)
     p_values = (is_extreme.sum(axis=0) + 1) / (num_resamples + 1)
-    columns = np.stack([first_figures, second_figures, observed, *interval(resampled, confidence), p_values], axis=-1)
+    change = summarize(observed, resampled, confidence)
+    columns = np.stack([first_figures, second_figures, *change, p_values], axis=-1)
     return {
         group: Differences(*(Difference(old, new, Estimate(*change), p_value) for old, new, *change, p_value in rows))
         for group, rows in zip(first, columns.tolist(), strict=True)

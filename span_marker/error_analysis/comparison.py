@@ -151,6 +151,6 @@ def _gold_entities(
 
 def _row(name: str, figure: Difference) -> tuple[str, ...]:
     """A figure's row of the table."""
-    value, low, high = figure.difference
+    value, low, high, _ = figure.difference
     first, second, p_value = (f"{number:.4f}" for number in (figure.first, figure.second, figure.p_value))
     return name, first, second, f"{value:+.4f} [{low:+.4f}, {high:+.4f}]", p_value

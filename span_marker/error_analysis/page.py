@@ -95,7 +95,7 @@ def num_decimals(estimate: Estimate) -> int:
         From 2 to 4; 2 for an interval without width, which few sentences have.
 
     Example:
-        >>> num_decimals(Estimate(0.8, 0.7, 0.9)), num_decimals(Estimate(0.8, 0.795, 0.804))
+        >>> num_decimals(Estimate(0.8, 0.7, 0.9, 0.05)), num_decimals(Estimate(0.8, 0.795, 0.804, 0.002))
         (2, 3)
     """
     half = (estimate.high - estimate.low) / 2
@@ -105,7 +105,7 @@ def num_decimals(estimate: Estimate) -> int:
 def _figure(estimate: Estimate) -> str:
     """A figure with its interval."""
     decimals = num_decimals(estimate)
-    value, low, high = (f"{number:.{decimals}f}" for number in estimate)
+    value, low, high = (f"{number:.{decimals}f}" for number in estimate[:3])
     return f"{value} [{low}, {high}]"
 
 

@@ -138,5 +138,5 @@ def figures_row(name: str, figures: Figures) -> tuple[str, ...]:
     Returns:
         The cells: the name, and those of `COLUMNS`.
     """
-    intervals = (f"{value:.4f} [{low:.4f}, {high:.4f}]" for value, low, high in figures[2:])
+    intervals = (f"{figure.value:.4f} {figure.interval}" for figure in (figures.precision, figures.recall, figures.f1))
     return name, f"{figures.num_gold:,}", f"{figures.num_predicted:,}", *intervals

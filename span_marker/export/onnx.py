@@ -12,31 +12,43 @@ import torch
 from span_marker.checkpoints import atomic
 from span_marker.checkpoints.errors import StrPath
 from span_marker.checkpoints.exported import ExportedEncoder, check_target, finish_export, write_manifest
+from span_marker.core.arrays import Precision
 from span_marker.encoders.engines import FastEngine
+from span_marker.encoders.graph_engine import Backend
 from span_marker.export.tracing import write_graphs
-from span_marker.export.verification import ExportReport, compare_models
+from span_marker.export.verification import TOLERANCES, ExportReport, compare_models
 from span_marker.graphs.files import FOLDER
 from span_marker.graphs.runtimes import import_extra
 from span_marker.modeling import SpanMarkerModel, without_adapter
 from span_marker.preprocessing.processes import evaluating
 from span_marker.rules.rules import RULES_FILE
 
-PACKAGES = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime")
-"""Packages whose versions are noted in an export."""
+PACKAGES: dict[Backend, tuple[str, ...]] = {
+    "onnx": ("torch", "transformers", "onnx", "onnxscript", "onnxruntime"),
+    "openvino": ("torch", "transformers", "onnx", "onnxscript", "openvino"),
+}
+"""Packages that an export needs, whose versions are noted in it."""
 
 
-def export_onnx(model: SpanMarkerModel, folder: StrPath, texts: Sequence[str] = ()) -> ExportReport:
-    """Export a model to ONNX, in float32.
+def export_onnx(
+    model: SpanMarkerModel, folder: StrPath, texts: Sequence[str] = (), dtype: Precision = "float32"
+) -> ExportReport:
+    """Export a model to ONNX, and compare it with the model in ONNX Runtime.
 
     The folder can be loaded like a checkpoint, ``SpanMarkerModel.from_pretrained(folder, backend="onnx")``, and
     published like one. Labels, thresholds, calibration, limits, word splitter, decoding and candidate filter go with
     it. The export is loaded again and compared with the model, with and without the filter, and is only kept if no
     entity differs, and no probability by more than `span_marker.export.verification.TOLERANCE`.
 
+    In ``float16`` and ``bfloat16``, weights take half the space, and ONNX Runtime turns them to float32 when it loads
+    them, so that speed and memory stay the same. Such an export may differ as much as
+    `span_marker.export.verification.TOLERANCES` allow.
+
     Args:
         model: A trained model in float32 on the CPU.
         folder: The folder to write, which must not hold weights for PyTorch.
         texts: Texts to compare the models on, in addition to some sentences in several languages.
+        dtype: Number format of the weights: ``"float32"``, ``"float16"`` or ``"bfloat16"``.
 
     Returns:
         How the export compares with the model. It is also written to ``onnx/export.json``.
@@ -45,12 +57,47 @@ def export_onnx(model: SpanMarkerModel, folder: StrPath, texts: Sequence[str] = 
         ImportError: If ``onnx``, ``onnxscript`` or ``onnxruntime`` is not installed.
         TypeError: If ``model`` is not a `SpanMarkerModel`.
         ValueError: If the model is not in float32 on the CPU, runs on the dense engine, has relations, is quantized,
-            has code of its own, or is exported itself; if ``folder`` holds weights; or if the export differs from the
-            model.
+            has code of its own, or is exported itself; if ``dtype`` is unknown or ``folder`` holds weights; or if the
+            export differs from the model.
     """
+    return _export(model, folder, texts, dtype, "onnx")
+
+
+def export_openvino(
+    model: SpanMarkerModel, folder: StrPath, texts: Sequence[str] = (), dtype: Precision = "float32"
+) -> ExportReport:
+    """Export a model to ONNX, and compare it with the model in OpenVINO, which runs the same graphs.
+
+    See `export_onnx`. With ``dtype="bfloat16"`` or ``"float16"``, OpenVINO also computes in this format on CPUs that
+    can (AVX512-BF16, AMX; AVX512-FP16), and otherwise in float32. ``from_pretrained(folder)`` chooses OpenVINO.
+
+    Args:
+        model: See `export_onnx`.
+        folder: See `export_onnx`.
+        texts: See `export_onnx`.
+        dtype: Number format of the weights and, where the CPU has it, of the computation.
+
+    Returns:
+        See `export_onnx`.
+
+    Raises:
+        ImportError: If ``onnx``, ``onnxscript`` or ``openvino`` is not installed.
+        TypeError: See `export_onnx`.
+        ValueError: See `export_onnx`.
+    """
+    return _export(model, folder, texts, dtype, "openvino")
+
+
+def _export(
+    model: SpanMarkerModel, folder: StrPath, texts: Sequence[str], dtype: Precision, backend: Backend
+) -> ExportReport:
+    """Export a model, and compare it in a runtime."""
     engine = _check_model(model)
+    if dtype not in TOLERANCES:
+        raise ValueError(f"dtype={dtype!r} must be one of {[*TOLERANCES]}")
     check_target(folder)
-    for name in ("onnx", "onnxscript", "onnxruntime"):
+    packages = PACKAGES[backend]
+    for name in packages[2:]:
         import_extra(name)
     with evaluating(model), torch.no_grad(), atomic.replacing(folder) as staging:
         (staging / FOLDER).mkdir()
@@ -58,15 +105,16 @@ def export_onnx(model: SpanMarkerModel, folder: StrPath, texts: Sequence[str] = 
         marker_embeds = embeddings(model._marker_ids(model.device)).clone()
         reads_case = model.case_embedding is not None
         limit = model.max_text_length
-        write_graphs(model.encoder, engine.family, limit, reads_case, marker_embeds, staging / FOLDER)
-        versions = {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
-        finish_export(model, staging, marker_embeds, {"max_distance": limit, "versions": versions})
+        write_graphs(model.encoder, engine.family, limit, reads_case, marker_embeds, staging / FOLDER, dtype)
+        versions = {"python": platform.python_version()} | {name: version(name) for name in packages}
+        manifest = {"max_distance": limit, "dtype": dtype, "backend": backend, "versions": versions}
+        finish_export(model, staging, marker_embeds, manifest)
         model.require_tokenizer().save_pretrained(staging)
         if model.rules is not None:
             model.rules.save(staging / RULES_FILE)
         model.write_card(staging)
-        exported = SpanMarkerModel.from_pretrained(staging, backend="onnx", word_splitter=model.config.word_splitter)
-        report = compare_models(model, exported, texts)
+        exported = SpanMarkerModel.from_pretrained(staging, backend=backend, word_splitter=model.config.word_splitter)
+        report = compare_models(model, exported, texts, dtype)
         write_manifest(staging, {**_manifest(exported), "comparison": report.to_dict()})
     return report
 

@@ -3,23 +3,53 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from span_marker.checkpoints import atomic
 from span_marker.checkpoints.errors import StrPath
 from span_marker.checkpoints.exported import ExportedEncoder, check_target, finish_export, write_manifest
+from span_marker.core.checks import check_probability
 from span_marker.core.tables import TextReport, text_table
+from span_marker.data.columns import is_dataset, read_rows, require_dataset
+from span_marker.data.in_memory import AnnotatedData, is_rows, is_table
+from span_marker.data.rows import COLUMNS, PREDICTED, UNITS, Kind
 from span_marker.encoders.graph_engine import GraphEngine
+from span_marker.error_analysis import Comparison, analyze_predictions, compare_reports
+from span_marker.export.static_quantization import (
+    GRAPHS,
+    Ranges,
+    exported_encoder,
+    layer_errors,
+    linear_layers,
+    measure_ranges,
+    quantize_layers,
+    running,
+    weight_key,
+)
 from span_marker.export.tracing import quiet, write_shared
-from span_marker.graphs.files import ENCODER, FOLDER, MARKER_GRAPH, TEXT_GRAPH
+from span_marker.graphs.files import ENCODER, FOLDER
 from span_marker.graphs.runtimes import import_extra
 from span_marker.modeling import SpanMarkerModel
 from span_marker.rules.rules import RULES_FILE
 
-GRAPHS = (TEXT_GRAPH, MARKER_GRAPH)
+Mode = Literal["dynamic", "static"]
+"""Whether ranges of activations are those of each batch, or were measured on texts."""
+
+Runtime = Literal["onnx", "openvino"]
+"""What runs the graphs."""
+
+Texts: TypeAlias = "Sequence[str] | Sequence[Sequence[str]] | AnnotatedData"
+"""Texts, lists of words, or annotated rows of either."""
+
+GOAL = 0.99
+"""Share of the calibration texts that should have the same entities."""
+
+FLOAT_SHARES = (0, 1 / 16, 1 / 8, 1 / 4)
+"""Shares of the linear layers that are tried in float32, those that 8 bits change most first."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +64,10 @@ class QuantizationReport(TextReport):
         num_new: Number of entities that only the quantized model finds.
         max_difference: The largest difference between the scores of an entity that both find.
         num_bytes: Size of the graphs and their weights, of the original and of the quantized model.
+        mode: ``"dynamic"`` or ``"static"``.
+        num_layers: Number of linear layers, and how many of them stay in float32.
+        comparison: On annotated data, the figures of the original (first) and of the quantized model (second), with
+            bootstrap intervals of their differences; otherwise None.
     """
 
     num_texts: int
@@ -43,6 +77,9 @@ class QuantizationReport(TextReport):
     num_new: int
     max_difference: float
     num_bytes: tuple[int, int]
+    mode: Mode
+    num_layers: tuple[int, int]
+    comparison: Comparison | None = None
 
     def __str__(self) -> str:
         before, after = (f"{size / 1e6:,.1f}" for size in self.num_bytes)
@@ -52,108 +89,289 @@ class QuantizationReport(TextReport):
             ("entities that the original does not find", f"{self.num_new:,}"),
             ("largest difference between scores", f"{self.max_difference:.3f}"),
             ("megabytes", f"{before} -> {after}"),
+            (f"linear layers in float32 ({self.mode})", f"{self.num_layers[1]:,} of {self.num_layers[0]:,}"),
         ]
+        if self.comparison is not None:
+            rows.append(("F1", f1_change(self.comparison)))
         return text_table(rows)
 
 
-def quantize(folder: StrPath, target: StrPath, texts: Sequence[str], batch_size: int = 32) -> QuantizationReport:
+def f1_change(comparison: Comparison) -> str:
+    """Say how the F1 of two systems differs.
+
+    Args:
+        comparison: The comparison.
+
+    Returns:
+        Both figures, and their difference with its interval.
+    """
+    figure = comparison.overall.f1
+    value, low, high = figure.difference[:3]
+    interval = f"{100 * comparison.confidence:.4g}% interval {low:+.4f} to {high:+.4f}"
+    return f"{figure.first:.4f} -> {figure.second:.4f} ({value:+.4f}, {interval})"
+
+
+def quantize(
+    folder: StrPath,
+    target: StrPath,
+    data: Texts,
+    batch_size: int = 32,
+    *,
+    mode: Mode = "dynamic",
+    calibration: Texts | None = None,
+    max_loss: float | None = None,
+    backend: Runtime = "onnx",
+) -> QuantizationReport:
     """Quantize the linear layers of an exported model to 8 bits, and measure what that changes.
 
-    Weights are rounded per output channel, to 7 bits and a sign, so that sums do not overflow on machines without VNNI.
-    Activations are rounded as they come, by the range that they have in a batch: unlike those of other models, the
-    scores of a sentence depend a little on the sentences beside it. Embeddings, attention, the candidate filter and
-    the classifier stay in float32.
+    Weights are rounded per output channel, to 7 bits, sign included, so that sums do not overflow on machines without
+    VNNI. Embeddings, attention, the candidate filter and the classifier stay in float32. With ``mode="dynamic"``,
+    activations are rounded by the range that they have in a batch: unlike those of other models, the scores of a
+    sentence depend a little on the sentences beside it. With ``mode="static"``, the ranges are those on
+    ``calibration``, and a sentence has the same scores in every batch.
+
+    With ``calibration``, linear layers that 8 bits change most stay in float32, as many as it takes until `GOAL` of the
+    calibration texts have the same entities, and at most a quarter.
 
     Args:
         folder: An exported model, see `export_onnx`.
         target: The folder to write, which must not hold weights for PyTorch.
-        texts: Texts to compare the two models on, similar to those to predict.
+        data: What to compare the two models on, similar to what is to be predicted: texts, lists of words, or
+            annotated rows in any form. With annotated rows, the report has F1 before and after.
         batch_size: The largest number of texts in a batch.
+        mode: ``"dynamic"`` or ``"static"``.
+        calibration: Some hundred other texts, lists of words or rows, such as those of the training data. Annotations
+            do not count. ``mode="static"`` needs them.
+        max_loss: How much F1 may fall on ``data``, such as 0.005, or None for any. A model that loses more is not kept.
+        backend: The runtime to measure in, ``"onnx"`` or ``"openvino"``. Both run the result, but not equally.
 
     Returns:
         What the quantized model finds, compared with the original. It is also written to ``onnx/export.json``.
 
     Raises:
         FileNotFoundError: If ``folder`` has no graphs.
-        ImportError: If ``onnx`` or ``onnxruntime`` is not installed.
-        ValueError: If there are no texts, the model is quantized already, ``target`` is ``folder`` or holds weights.
+        ImportError: If ``onnx``, ``onnxscript`` or the runtime is not installed.
+        TypeError: If ``data`` or ``calibration`` is neither texts nor rows.
+        ValueError: If there is no data, or ``max_loss`` is set and it is not annotated; if ``mode`` is unknown, or
+            ``"static"`` without ``calibration``; if the model is quantized already, ``target`` is ``folder`` or holds
+            weights, or F1 falls by more than ``max_loss``.
     """
-    if not texts:
-        raise ValueError("texts is empty: pass some hundred that are similar to those to predict")
-    if Path(folder).resolve() == Path(target).resolve():
-        raise ValueError(f"target={str(target)!r} must be another folder than that of the original")
-    check_target(target)
-    original = SpanMarkerModel.from_pretrained(folder, backend="onnx")
-    encoder, engine = original.encoder, original.engine
-    assert isinstance(encoder, ExportedEncoder)
-    assert isinstance(engine, GraphEngine)
+    _check_arguments(folder, target, data, mode, calibration, max_loss)
+    original = SpanMarkerModel.from_pretrained(folder, backend=backend)
+    encoder = exported_encoder(original)
     if "quantized" in encoder.manifest:
         raise ValueError(f"{str(folder)!r} is quantized already")
+    if encoder.manifest["dtype"] != "float32":
+        raise ValueError(f"{str(folder)!r} has weights in {encoder.manifest['dtype']}: export it with dtype='float32'")
+    layers = _Layers(encoder, mode)
+    in_float: set[str] = set()
+    if calibration is not None:
+        texts = _Data(calibration, "calibration", original, batch_size)
+        layers.ranges = measure_ranges(original, lambda: texts.predict(original))
+        in_float = _choose_float(original, layers, texts)
     with atomic.replacing(target) as staging:
-        (staging / FOLDER).mkdir()
-        _write_quantized(encoder, staging / FOLDER)
-        manifest = {name: value for name, value in encoder.manifest.items() if name != "comparison"}
-        finish_export(original, staging, engine.marker_embeds, {**manifest, "quantized": "dynamic, int8"})
-        original.require_tokenizer().save_pretrained(staging)
-        if original.rules is not None:
-            original.rules.save(staging / RULES_FILE)
-        original.write_card(staging)
-        quantized = SpanMarkerModel.from_pretrained(
-            staging, backend="onnx", word_splitter=original.config.word_splitter
-        )
-        report = _compare(original, quantized, list(texts), batch_size)
-        assert isinstance(quantized.encoder, ExportedEncoder)
-        write_manifest(staging, {**quantized.encoder.manifest, "agreement": report.to_dict()})
+        quantized = _save(original, layers, in_float, staging)
+        num_layers = len(layers.keys), len(in_float)
+        report = _compare(original, quantized, _Data(data, "annotated", original, batch_size), mode, num_layers)
+        _check_loss(report, max_loss)
+        write_manifest(staging, {**exported_encoder(quantized).manifest, "agreement": report.to_dict()})
     return report
 
 
-def _write_quantized(encoder: ExportedEncoder, target: Path) -> None:
-    """Quantize both graphs, and store the weights that they share once."""
-    quantization: Any = import_extra("onnxruntime.quantization")
-    onnx_ir: Any = import_extra("onnx_ir")
-    graphs = {}
+def _check_arguments(
+    folder: StrPath, target: StrPath, data: Texts, mode: Mode, calibration: Texts | None, max_loss: float | None
+) -> None:
+    for name, texts in (("data", data), ("calibration", calibration)):
+        if isinstance(texts, str):
+            raise TypeError(f"{name} must be a list of texts or rows, not a single text")
+        if texts is not None and not len(texts):
+            raise ValueError(f"{name} is empty: pass some hundred texts that are similar to those to predict")
+    if mode not in ("dynamic", "static"):
+        raise ValueError(f"mode={mode!r} must be 'dynamic' or 'static'")
+    if mode == "static" and calibration is None:
+        raise ValueError(
+            "mode='static' needs calibration=, some hundred texts to measure the ranges of activations on: pass "
+            "texts of the training data"
+        )
+    if max_loss is not None:
+        check_probability("max_loss", max_loss)
+        if not _is_annotated(data):
+            raise ValueError(f"max_loss={max_loss} needs annotated data to measure F1 on, not texts alone")
+    if Path(folder).resolve() == Path(target).resolve():
+        raise ValueError(f"target={str(target)!r} must be another folder than that of the original")
+    check_target(target)
+
+
+def _check_loss(report: QuantizationReport, max_loss: float | None) -> None:
+    if max_loss is None or report.comparison is None or -report.comparison.overall.f1.difference.value <= max_loss:
+        return
+    other = "static" if report.mode == "dynamic" else "dynamic"
+    raise ValueError(
+        f"F1 on the {report.num_texts:,} annotated rows changes from {f1_change(report.comparison)}, which is a loss "
+        f"of more than max_loss={max_loss}: the model is not kept. Try mode={other!r}, other calibration=, or raise "
+        "max_loss"
+    )
+
+
+def _save(original: SpanMarkerModel, layers: _Layers, in_float: set[str], folder: Path) -> SpanMarkerModel:
+    """Write the quantized model, and load it."""
+    assert isinstance(original.engine, GraphEngine)
+    (folder / FOLDER).mkdir()
+    layers.write(folder / FOLDER, in_float)
+    manifest = {name: value for name, value in layers.encoder.manifest.items() if name != "comparison"}
+    manifest |= {"quantized": f"{layers.mode}, int8", "backend": original.backend}
+    finish_export(original, folder, original.engine.marker_embeds, manifest)
+    original.require_tokenizer().save_pretrained(folder)
+    if original.rules is not None:
+        original.rules.save(folder / RULES_FILE)
+    original.write_card(folder)
+    return SpanMarkerModel.from_pretrained(folder, word_splitter=original.config.word_splitter)
+
+
+class _Layers:
+    """The linear layers of an exported model, and how they are quantized.
+
+    Args:
+        encoder: The exported encoder.
+        mode: See `quantize`.
+    """
+
+    def __init__(self, encoder: ExportedEncoder, mode: Mode) -> None:
+        self.encoder, self.mode = encoder, mode
+        self.ranges: Ranges = {}
+        names = {name: {node.name: weight_key(node) for node in linear_layers(self._load(name))} for name in GRAPHS}
+        self.names = names
+        self.keys = {key for nodes in names.values() for key in nodes.values()}
+
+    def _load(self, name: str) -> Any:
+        onnx_ir: Any = import_extra("onnx_ir")
+        return onnx_ir.load(self.encoder.files[name])
+
+    def by_error(self) -> list[str]:
+        """The weights, those first that 8 bits change most."""
+        errors = layer_errors({name: self._load(name) for name in GRAPHS}, self.ranges)
+        return sorted(errors, key=lambda key: -errors[key])
+
+    def write(self, target: Path, in_float: set[str]) -> None:
+        """Quantize both graphs, and store the weights that they share once.
+
+        Args:
+            target: The folder to write to.
+            in_float: Weights that stay in float32.
+        """
+        with tempfile.TemporaryDirectory() as scratch:
+            graphs = {name: self._quantize(name, in_float, Path(scratch)) for name in GRAPHS}
+            write_shared(graphs, target)
+
+    def _quantize(self, name: str, in_float: set[str], scratch: Path) -> Any:
+        """A quantized graph."""
+        onnx_ir: Any = import_extra("onnx_ir")
+        if self.mode == "static":
+            model = self._load(name)
+            quantize_layers(model, self.ranges[name], in_float)
+            return model
+        quantization: Any = import_extra("onnxruntime.quantization")
+        with quiet():
+            quantization.quantize_dynamic(
+                self.encoder.files[name],
+                scratch / name,
+                op_types_to_quantize=["MatMul", "Gemm"],
+                per_channel=True,
+                reduce_range=True,
+                weight_type=quantization.QuantType.QInt8,
+                nodes_to_exclude=[node for node, key in self.names[name].items() if key in in_float],
+                use_external_data_format=True,
+            )
+        return onnx_ir.external_data.load_to_model(onnx_ir.load(scratch / name))
+
+
+class _Data:
+    """Texts, lists of words or annotated rows, as models read them.
+
+    Args:
+        data: The data.
+        name: What to call it in errors.
+        model: The model whose tags they may have.
+        batch_size: The largest number of texts in a batch.
+    """
+
+    def __init__(self, data: Texts, name: str, model: SpanMarkerModel, batch_size: int) -> None:
+        self.batch_size = batch_size
+        self.inputs: Any = data
+        self.rows: list[dict[str, Any]] | None = None
+        is_text = isinstance(data[0], str) if not _is_annotated(data) else False
+        if _is_annotated(data):
+            self.inputs = require_dataset(data, name)
+            read = list(read_rows(self.inputs, name, model.config.tags))
+            is_text = isinstance(read[0][0], str)
+            column = COLUMNS["text" if is_text else "words"]
+            self.rows = [{column: content, "entities": [span._asdict() for span in spans]} for content, spans in read]
+        self.kind: Kind = "text" if is_text else "words"
+
+    def predict(self, model: SpanMarkerModel) -> list[list[Any]]:
+        """The entities that a model finds in each text."""
+        options: dict[str, Any] = {} if self.rows is not None else {"is_split_into_words": self.kind == "words"}
+        found: Any = model.predict(self.inputs, batch_size=self.batch_size, **options)
+        return list(found)
+
+    def scores(self, found: list[list[Any]]) -> list[dict[tuple[int, int, str], float]]:
+        """The scores of entities, by their places and labels."""
+        start, end = PREDICTED[UNITS[self.kind]]
+        return [{(row[start], row[end], row["label"]): row["score"] for row in entities} for entities in found]
+
+
+def _is_annotated(data: Texts) -> bool:
+    return is_dataset(data) or is_table(data) or is_rows(data)
+
+
+def _choose_float(original: SpanMarkerModel, layers: _Layers, texts: _Data) -> set[str]:
+    """Choose the weights that stay in float32, by how many calibration texts keep their entities."""
+    by_error, expected = layers.by_error(), texts.scores(texts.predict(original))
+    best: set[str] = set()
+    best_share = -1.0
+    for share in FLOAT_SHARES:
+        in_float = set(by_error[: round(share * len(by_error))])
+        with _written(layers, in_float) as folder, running(original, folder):
+            found = texts.scores(texts.predict(original))
+        pairs = list(zip(expected, found, strict=True))
+        equal = sum(first.keys() == second.keys() for first, second in pairs) / len(pairs)
+        if equal > best_share:
+            best, best_share = in_float, equal
+        if equal >= GOAL:
+            break
+    return best
+
+
+@contextmanager
+def _written(layers: _Layers, in_float: set[str]) -> Iterator[Path]:
+    """A temporary folder with the quantized graphs."""
     with tempfile.TemporaryDirectory() as scratch:
-        for name in GRAPHS:
-            with quiet():
-                quantization.quantize_dynamic(
-                    encoder.files[name],
-                    Path(scratch, name),
-                    op_types_to_quantize=["MatMul", "Gemm"],
-                    per_channel=True,
-                    reduce_range=True,
-                    weight_type=quantization.QuantType.QInt8,
-                    use_external_data_format=True,
-                )
-            graphs[name] = onnx_ir.external_data.load_to_model(onnx_ir.load(Path(scratch, name)))
-        write_shared(graphs, target)
+        layers.write(Path(scratch), in_float)
+        yield Path(scratch)
 
 
 def _compare(
-    original: SpanMarkerModel, quantized: SpanMarkerModel, texts: list[str], batch_size: int
+    original: SpanMarkerModel, quantized: SpanMarkerModel, data: _Data, mode: Mode, num_layers: tuple[int, int]
 ) -> QuantizationReport:
-    expected, found = ([_scores(row) for row in _predict(model, texts, batch_size)] for model in (original, quantized))
-    pairs = list(zip(expected, found, strict=True))
+    predicted = [data.predict(model) for model in (original, quantized)]
+    pairs = list(zip(*map(data.scores, predicted), strict=True))
     both = [(first[key], second[key]) for first, second in pairs for key in first.keys() & second.keys()]
+    comparison = None
+    if data.rows is not None:
+        comparison = compare_reports(*(analyze_predictions(data.rows, found, num_resamples=1) for found in predicted))
     return QuantizationReport(
-        num_texts=len(texts),
+        num_texts=len(pairs),
         num_equal=sum(first.keys() == second.keys() for first, second in pairs),
-        num_entities=sum(map(len, expected)),
+        num_entities=sum(len(first) for first, _ in pairs),
         num_kept=len(both),
         num_new=sum(len(second.keys() - first.keys()) for first, second in pairs),
         max_difference=max((abs(first - second) for first, second in both), default=0.0),
         num_bytes=(_num_bytes(original), _num_bytes(quantized)),
+        mode=mode,
+        num_layers=num_layers,
+        comparison=comparison,
     )
 
 
-def _predict(model: SpanMarkerModel, texts: list[str], batch_size: int) -> list[list[Any]]:
-    found: Any = model.predict(texts, batch_size=batch_size, is_split_into_words=False, relations=False)
-    return found
-
-
-def _scores(entities: list[Any]) -> dict[tuple[int, int, str], float]:
-    return {(row["char_start_index"], row["char_end_index"], row["label"]): row["score"] for row in entities}
-
-
 def _num_bytes(model: SpanMarkerModel) -> int:
-    assert isinstance(model.encoder, ExportedEncoder)
-    return sum(model.encoder.files[name].stat().st_size for name in (*GRAPHS, ENCODER))
+    return sum(exported_encoder(model).files[name].stat().st_size for name in (*GRAPHS, ENCODER))

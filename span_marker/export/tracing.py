@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.export import Dim
 from transformers import PreTrainedModel
 
+from span_marker.core.arrays import Precision
 from span_marker.core.packing import POSITION_OFFSET, first_rows, tabulate
 from span_marker.encoders.families import Family
 from span_marker.encoders.graphs import MarkerGraph, TextGraph
@@ -38,7 +39,13 @@ ANY = Dim.DYNAMIC
 
 
 def write_graphs(
-    encoder: PreTrainedModel, family: Family, max_distance: int, reads_case: bool, marker_embeds: Tensor, folder: Path
+    encoder: PreTrainedModel,
+    family: Family,
+    max_distance: int,
+    reads_case: bool,
+    marker_embeds: Tensor,
+    folder: Path,
+    dtype: Precision = "float32",
 ) -> None:
     """Trace an encoder, and write its graphs and their weights.
 
@@ -49,6 +56,7 @@ def write_graphs(
         reads_case: Whether something is added to the token embeddings.
         marker_embeds: Embeddings of the start and end marker, ``(2, embed_dim)``.
         folder: The folder to write to.
+        dtype: Number format in which weights are stored.
 
     Raises:
         ImportError: If ``onnx`` or ``onnxscript`` is not installed.
@@ -67,7 +75,33 @@ def write_graphs(
             TEXT_GRAPH: _trace(text_graph, text_inputs, text_shapes, names),
             MARKER_GRAPH: _trace(marker_graph, marker_inputs, marker_shapes, ["states"]),
         }
+    for graph in graphs.values():
+        store_as(graph, dtype)
     write_shared(graphs, folder)
+
+
+def store_as(model: Any, dtype: Precision) -> None:
+    """Store the weights of a graph in another number format, in place. A runtime turns them back when it loads them.
+
+    Args:
+        model: The graph, an ``onnx_ir.Model`` in float32.
+        dtype: The number format.
+    """
+    if dtype == "float32":
+        return
+    onnx_ir: Any = import_extra("onnx_ir")
+    kind, first = onnx_ir.DataType[dtype.upper()], model.graph[0]
+    for name, value in list(model.graph.initializers.items()):
+        weight = value.const_value
+        if weight.dtype != onnx_ir.DataType.FLOAT or weight.nbytes <= SMALL_WEIGHT:
+            continue
+        stored = onnx_ir.tensor(weight.numpy().astype(kind.numpy()), name=f"{name}_{dtype}")
+        constant = onnx_ir.Value(name=stored.name, const_value=stored, shape=value.shape, type=onnx_ir.TensorType(kind))
+        back = onnx_ir.node("Cast", [constant], {"to": int(onnx_ir.DataType.FLOAT)})
+        model.graph.insert_before(first, back)
+        value.replace_all_uses_with(back.outputs[0])
+        del model.graph.initializers[name]
+        model.graph.register_initializer(constant)
 
 
 def _text_example(embed_dim: int | None) -> tuple[dict[str, Any], dict[str, Any]]:

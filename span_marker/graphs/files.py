@@ -8,8 +8,9 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from span_marker.core.arrays import Precision
 from span_marker.graphs.onnx_files import check_graph
 from span_marker.version import __version__
 
@@ -87,6 +88,8 @@ def find_files(
             )
         if not isinstance(manifest["max_distance"], int) or manifest["max_distance"] < 1:
             raise ValueError(f"max_distance={manifest['max_distance']!r} must be a whole number of at least 1")
+        if manifest.setdefault("dtype", "float32") not in get_args(Precision):
+            raise ValueError(f"dtype={manifest['dtype']!r} must be one of {[*get_args(Precision)]}")
         records = {name: (manifest["files"][name]["num_bytes"], manifest["files"][name]["sha256"]) for name in FILES}
     files = {}
     for name, record in records.items():

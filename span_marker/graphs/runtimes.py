@@ -10,7 +10,8 @@ from types import ModuleType
 from typing import Any
 
 from span_marker.core import extras
-from span_marker.core.arrays import Array
+from span_marker.core.arrays import Array, Precision
+from span_marker.core.cpu import quota_cpus
 
 EXTRAS = {"onnx": "onnx onnxscript onnxruntime", "openvino": "openvino"}
 """What each extra for exported models installs."""
@@ -33,6 +34,17 @@ def import_extra(name: str) -> ModuleType:
     return module
 
 
+def waits_passively() -> bool:
+    """Tell whether threads without work should sleep rather than spin, which takes time from other processes.
+
+    Returns:
+        True if ``OMP_WAIT_POLICY`` is ``passive``, as for PyTorch; or if it is not set and the container has a quota,
+        of which spinning takes its part.
+    """
+    policy = os.environ.get("OMP_WAIT_POLICY", "").lower()
+    return policy == "passive" or (not policy and quota_cpus() is not None)
+
+
 class RuntimeGraph(ABC):
     """A graph in a runtime, on the CPU. See `span_marker.graphs.runner.Graph`.
 
@@ -41,20 +53,21 @@ class RuntimeGraph(ABC):
     Args:
         path: The file of the graph. Its weights are in a file beside it.
         num_threads: Number of threads that run it. Defaults to that of PyTorch, if the process has imported it;
-            otherwise to ``OMP_NUM_THREADS``, or one per core.
+            otherwise to ``OMP_NUM_THREADS``, the quota of the container, or one per core.
+        precision: Number format of the export. A runtime and a CPU that can compute in it do.
 
     Raises:
         ImportError: If the runtime is not installed.
         ValueError: If the graph is broken, or has operators that the installed version of the runtime does not know.
     """
 
-    def __init__(self, path: Path, num_threads: int | None = None) -> None:
-        self.path, self.num_threads = path, num_threads
+    def __init__(self, path: Path, num_threads: int | None = None, precision: Precision = "float32") -> None:
+        self.path, self.num_threads, self.precision = path, num_threads, precision
         self._process = os.getpid()
         self._load()
 
-    def __reduce__(self) -> tuple[type[RuntimeGraph], tuple[Path, int | None]]:
-        return type(self), (self.path, self.num_threads)
+    def __reduce__(self) -> tuple[type[RuntimeGraph], tuple[Path, int | None, Precision]]:
+        return type(self), (self.path, self.num_threads, self.precision)
 
     def __call__(self, inputs: dict[str, Array]) -> list[Array]:
         """See `span_marker.graphs.runner.Graph`."""
@@ -84,7 +97,7 @@ class RuntimeGraph(ABC):
         if torch := sys.modules.get("torch"):
             return int(torch.get_num_threads())
         named = os.environ.get("OMP_NUM_THREADS", "")
-        return int(named) if named.isdecimal() else 0
+        return int(named) if named.isdecimal() else quota_cpus() or 0
 
     def _cannot_load(self, runtime: Any, package: str, error: Exception) -> ValueError:
         reason = " ".join(str(error).split())[:300]
@@ -95,13 +108,15 @@ class RuntimeGraph(ABC):
 
 
 class OnnxGraph(RuntimeGraph):
-    """A graph in ONNX Runtime. See `RuntimeGraph`."""
+    """A graph in ONNX Runtime, which computes in float32 whatever weights are stored in. See `RuntimeGraph`."""
 
     def _load(self) -> None:
         runtime: Any = import_extra("onnxruntime")
         runtime.disable_telemetry_events()  # which it has on Windows
         options = runtime.SessionOptions()
         options.intra_op_num_threads = self._num_threads
+        if waits_passively():
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.enable_cpu_mem_arena = False  # it would keep the memory of the largest batch
         options.enable_mem_pattern = False  # it would plan memory anew for every shape, and no two batches are alike
         options.log_severity_level = 4  # errors are raised
@@ -127,14 +142,18 @@ def _errors(runtime: Any) -> tuple[type[Exception], ...]:
     return (RuntimeError, *(value for value in values if isinstance(value, type) and issubclass(value, Exception)))
 
 
+HINTS: dict[Precision, str] = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
+"""What OpenVINO calls the precisions."""
+
+
 class OpenVinoGraph(RuntimeGraph):
-    """A graph in OpenVINO, in float32. See `RuntimeGraph`."""
+    """A graph in OpenVINO, which computes in the precision of the export if the CPU can. See `RuntimeGraph`."""
 
     def _load(self) -> None:
         runtime: Any = import_extra("openvino")
         settings = {
             "INFERENCE_NUM_THREADS": self._num_threads,
-            "INFERENCE_PRECISION_HINT": "f32",  # by default bfloat16, where the CPU has it
+            "INFERENCE_PRECISION_HINT": HINTS[self.precision],  # by default bfloat16, where the CPU has it
             "CPU_RUNTIME_CACHE_CAPACITY": "0",  # it would keep a plan for every shape, and no two batches are alike
         }
         core = runtime.Core()

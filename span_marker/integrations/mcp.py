@@ -19,6 +19,7 @@ from pydantic import BaseModel, Field
 from span_marker.core.extras import import_extra
 from span_marker.prediction.relations import as_columns
 from span_marker.redaction import Redactor, restore
+from span_marker.rules.rules import all_labels
 from span_marker.version import __version__
 
 if TYPE_CHECKING:
@@ -181,8 +182,7 @@ class Session:
 
     def list_labels(self) -> Labels:
         """List the labels that the model finds."""
-        rules = self.model.rules
-        return Labels(labels=list(dict.fromkeys([*self.model.labels, *(rules.labels if rules else ())])))
+        return Labels(labels=all_labels(self.model.labels, self.model.rules))
 
     def _check(self, texts: list[str]) -> None:
         """Check the limits."""

@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 
 from span_marker.core.extras import import_extra
 from span_marker.modeling import SpanMarkerModel
+from span_marker.rules.rules import all_labels
 
 if TYPE_CHECKING:
     from presidio_analyzer import AnalyzerEngine, LocalRecognizer, RecognizerResult
@@ -109,7 +110,8 @@ class SpanMarkerRecognizer(LocalRecognizer):
         self.span_marker: SpanMarkerModel = loaded if device is None else loaded.to(device)
         self.options: dict[str, Any] = {"threshold": threshold, "relations": False, **options}
         self.span_marker.predict([], is_split_into_words=False, **self.options)  # checks the options
-        self.label_mapping = map_labels(_labels(self.span_marker), label_mapping or {})
+        labels = all_labels(self.span_marker.labels, self.span_marker.rules)
+        self.label_mapping = map_labels(labels, label_mapping or {})
         self._batches: WeakKeyDictionary[NlpArtifacts, TextBatch] = WeakKeyDictionary()
         entities = sorted(set(self.label_mapping.values()))
         if unknown := set(supported_entities or ()) - set(entities):
@@ -279,8 +281,3 @@ def map_labels(labels: Iterable[str], own: Mapping[str, str | None]) -> dict[str
         raise ValueError(f"label_mapping has {unknown[0]!r}, but the model's labels are {known}")
     names = {label: PRESIDIO_ENTITIES.get(re.sub(r"[\s-]+", "_", label.upper()), label) for label in known}
     return {label: name for label, name in {**names, **own}.items() if name is not None}
-
-
-def _labels(model: SpanMarkerModel) -> list[str]:
-    """The labels of the model and of its rules."""
-    return list(dict.fromkeys([*model.labels, *(model.rules.labels if model.rules else ())]))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from span_marker.data.row_relations import RELATIONS
 from span_marker.data.rows import check_text, check_words
@@ -11,8 +12,14 @@ from span_marker.prediction.entities import Coverage
 from span_marker.prediction.options import PredictOptions
 from span_marker.prediction.relations import as_columns, replace_annotation
 
+Row = TypeVar("Row")
+
 OnError = Literal["raise", "column"]
 """What happens to rows that cannot be read."""
+
+ROW_ERRORS = (ArithmeticError, LookupError, MemoryError, RuntimeError, TimeoutError, TypeError, ValueError)
+"""What a model may raise for a text: a rule that takes too long, a text that does not fit into memory, an encoder that
+does not run on it."""
 
 ENTITIES = "entities"
 """The column of the entities."""
@@ -104,7 +111,9 @@ def read_contents(
     Args:
         model: A model, or whatever has its method ``predict``.
         contents: Strings, or lists of words, or both.
-        on_error: What happens to those that are neither: ``"raise"`` raises their error, ``"column"`` returns it.
+        on_error: What happens to those that are neither, or that the model cannot read: ``"raise"`` raises their error,
+            ``"column"`` returns it. If the model fails, the texts are read again in halves, until the one that it
+            cannot read is alone.
         options: Options of ``predict``.
         places: What to call each of them in errors. Defaults to their numbers.
 
@@ -127,11 +136,40 @@ def read_contents(
             good[not isinstance(content, str)].append(index)
     for are_words, indices in good.items():
         if indices:
-            sentences = [contents[index] for index in indices]
-            found = model.predict(sentences, is_split_into_words=are_words, return_coverage=True, **options)
-            for index, result, coverage in zip(indices, *found, strict=True):
-                readings[index] = Reading(coverage=coverage, **as_columns(result))
+            predict = partial(model.predict, is_split_into_words=are_words, return_coverage=True, **options)
+            for index, reading in zip(indices, _read(predict, [contents[i] for i in indices], on_error), strict=True):
+                place = f"row {index}" if places is None else places[index]
+                readings[index] = reading if reading.error is None else Reading([], f"{place}: {reading.error}")
     return readings
+
+
+def _read(predict: Callable[[Sequence[Any]], Any], sentences: Sequence[Any], on_error: OnError) -> list[Reading]:
+    """Read sentences together, or in halves if the model fails on one of them."""
+    try:
+        return [
+            Reading(coverage=coverage, **as_columns(found)) for found, coverage in zip(*predict(sentences), strict=True)
+        ]
+    except ROW_ERRORS as error:
+        if on_error == "raise":
+            raise
+        failure = f"{type(error).__name__}: {error}".removesuffix(": ")
+    predict([])  # raises what is wrong with the options
+    if len(sentences) == 1:
+        return [Reading([], failure)]
+    return [reading for half in halves(sentences) for reading in _read(predict, half, on_error)]
+
+
+def halves(rows: Sequence[Row]) -> tuple[Sequence[Row], Sequence[Row]]:
+    """Part rows in two, to find the one that cannot be read.
+
+    Args:
+        rows: At least two rows.
+
+    Returns:
+        The first half, and the rest.
+    """
+    middle = len(rows) // 2
+    return rows[:middle], rows[middle:]
 
 
 def check_sentence(content: Any, place: str) -> None:

@@ -5,6 +5,7 @@ In a forked process, PyTorch would wait for threads that only its parent has.
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from span_marker.core.cpu import quota_cpus
+
 logger = logging.getLogger(__name__)
 
 _imported_in = os.getpid()
@@ -20,6 +23,17 @@ _imported_in = os.getpid()
 
 _process = _imported_in
 """The process that this module was imported in, or the forked one that `enter_process` has adapted to."""
+
+
+@functools.cache
+def warn_of_quota() -> None:
+    """Warn, once per process, if PyTorch runs more threads than the quota of the container has CPUs for."""
+    quota, num_threads = quota_cpus(), torch.get_num_threads()
+    if quota is not None and quota < num_threads:
+        logger.warning(
+            f"PyTorch runs {num_threads} threads, but the quota of this container is {quota} CPUs, so that threads "
+            f"wait for each other: set OMP_NUM_THREADS={quota}, or call torch.set_num_threads({quota})"
+        )
 
 
 def enter_process(device: torch.device) -> None:
@@ -37,6 +51,8 @@ def enter_process(device: torch.device) -> None:
             shared.
     """
     global _process
+    if device.type == "cpu":
+        warn_of_quota()
     if os.getpid() == _process:
         return
     backend = getattr(torch, device.type, None)

@@ -175,4 +175,4 @@ class Pseudonyms:
 
 def _key_of(name: str) -> str:
     """The key of a name. What looks like a placeholder has no other form."""
-    return name if PLACEHOLDER.fullmatch(name) else name_key(name)
+    return name if name.startswith("[") and PLACEHOLDER.fullmatch(name) else name_key(name)

@@ -228,6 +228,19 @@ class Rules:
             raise ValueError(f"the rules in {path} are broken: {error}") from error
 
 
+def all_labels(labels: Sequence[str], rules: Rules | None) -> list[str]:
+    """List the labels of what a model and its rules find.
+
+    Args:
+        labels: The labels of the model.
+        rules: Its rules, or None.
+
+    Returns:
+        The labels, each once; those of the model first.
+    """
+    return list(dict.fromkeys([*labels, *(rules.labels if rules else ())]))
+
+
 def _text_of(span: str | Sequence[str]) -> str:
     return span if isinstance(span, str) else " ".join(span)
 

@@ -22,6 +22,7 @@ from span_marker.core.offsets import OffsetUnit
 from span_marker.data.row_relations import RELATIONS
 from span_marker.modeling import SpanMarkerModel
 from span_marker.prediction.options import finds_relations
+from span_marker.rules.rules import all_labels
 from span_marker.serving import examples
 from span_marker.serving.colors import color_sheet
 from span_marker.serving.gate import OPEN_PATHS, Gate
@@ -316,7 +317,7 @@ async def info(service: Serving) -> Info:
     models = [
         ModelInfo(
             name=name,
-            labels=model.labels,
+            labels=all_labels(model.labels, model.rules),
             relation_labels=(model.config.relation_labels or [])[1:],
             decoding=model.config.decoder().decoding,
             thresholds=json_value(model.config.thresholds),

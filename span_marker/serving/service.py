@@ -15,6 +15,7 @@ from span_marker.modeling import SpanMarkerModel
 from span_marker.prediction.documents import sentence_splitter
 from span_marker.prediction.options import check_relations
 from span_marker.prediction.relations import follow
+from span_marker.rules.rules import all_labels
 from span_marker.serving.limits import RETRY, Admission, Limits
 from span_marker.serving.messages import Options
 from span_marker.serving.metrics import Metrics
@@ -117,7 +118,7 @@ class Service:
         name = next(iter(self.models)) if model is None else model
         if name not in self.models:
             raise HTTPException(404, f"there is no model {name[:80]!r}, only {', '.join(map(repr, self.models))}")
-        chosen, labels = options.for_predict(), self.models[name].labels
+        chosen, labels = options.for_predict(), all_labels(self.models[name].labels, self.models[name].rules)
         unknown = next((label for label in options.labels or () if label not in labels), None)
         if unknown is not None:
             raise HTTPException(422, f"'labels' has {unknown[:80]!r}, which is none of the model's labels {labels}")

@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from span_marker.data.json_writing import json_line
 from span_marker.data.rows import check_text, check_words
+from span_marker.prediction.readings import halves
 from span_marker.prediction.relations import replace_annotation
 from span_marker.serving.limits import Limits
 from span_marker.serving.queue import Found
@@ -97,13 +98,13 @@ class RowStream(Response):
         return b"".join(json_line(row, f"row {at}") for at, row in enumerate(rows))
 
     async def _read(self, sentences: Sequence[Any], are_words: bool) -> Sequence[Found | HTTPException]:
-        """Read sentences together, or one by one if one of them, nobody knows which, spoils that."""
+        """Read sentences together, or in halves if one of them, nobody knows which, spoils that."""
         try:
             return await self._service.read(self._plan, sentences, are_words)
         except HTTPException as error:
             if error.status_code not in (TOO_LARGE, FAILED) or len(sentences) == 1:
                 return [error] * len(sentences)
-        return [read for sentence in sentences for read in await self._read([sentence], are_words)]
+        return [read for half in halves(sentences) for read in await self._read(half, are_words)]
 
 
 async def _read_lines(request: Request, limits: Limits) -> AsyncIterator[list[bytes]]:

@@ -19,6 +19,7 @@ from span_marker.data.row_relations import RELATIONS
 from span_marker.data.rows import COLUMNS
 from span_marker.error_analysis import bootstrap, matching
 from span_marker.error_analysis.analyze import analyze_predictions
+from span_marker.error_analysis.bootstrap import Estimate, Figures
 from span_marker.error_analysis.report import ErrorReport
 
 FloatArray = npt.NDArray[np.float64]
@@ -28,40 +29,6 @@ GoldRows = Sequence[tuple[Any, list[LabelledSpan]]]
 ENTITIES = "entities"
 
 MEASURES = ("precision", "recall", "f1", "macro_f1")
-
-
-class PooledFigure(NamedTuple):
-    """A figure of all out-of-fold predictions together.
-
-    Attributes:
-        value: The figure.
-        standard_error: Its standard deviation over the resamples.
-        low: Lower bound of its confidence interval.
-        high: Upper bound of its confidence interval.
-    """
-
-    value: float
-    standard_error: float
-    low: float
-    high: float
-
-
-class PooledFigures(NamedTuple):
-    """Strict figures of some entities in all folds together.
-
-    Attributes:
-        num_gold: Number of gold entities.
-        num_predicted: Number of predictions.
-        precision: Share of the predictions that are correct.
-        recall: Share of the gold entities that are found.
-        f1: Their harmonic mean.
-    """
-
-    num_gold: int
-    num_predicted: int
-    precision: PooledFigure
-    recall: PooledFigure
-    f1: PooledFigure
 
 
 class FoldFigures(NamedTuple):
@@ -115,9 +82,9 @@ class CrossValidationReport(TextReport):
         num_documents: Number of documents; None if the data has none.
     """
 
-    overall: PooledFigures
-    macro_f1: PooledFigure
-    labels: Mapping[str, PooledFigures]
+    overall: Figures
+    macro_f1: Estimate
+    labels: Mapping[str, Figures]
     folds: Sequence[FoldFigures]
     rows: Sequence[dict[str, Any]] = field(repr=False)
     fold_of_row: Sequence[int] = field(repr=False)
@@ -167,10 +134,12 @@ class CrossValidationReport(TextReport):
         totals = counts.sum(axis=0)
         per_fold = _add_up(counts, np.asarray(fold_of_row))
         return cls(
-            overall=_pool(totals.sum(axis=0), resampled.sum(axis=1), errors.confidence),
-            macro_f1=_estimate(macro_f1(totals), macro_f1(resampled), errors.confidence),
+            overall=bootstrap.pool(totals.sum(axis=0), resampled.sum(axis=1), errors.confidence),
+            macro_f1=Estimate(
+                *map(float, bootstrap.summarize(macro_f1(totals), macro_f1(resampled), errors.confidence))
+            ),
             labels={
-                label: _pool(totals[place], resampled[:, place], errors.confidence)
+                label: bootstrap.pool(totals[place], resampled[:, place], errors.confidence)
                 for place, label in enumerate(labels)
             },
             folds=list(map(_fold_figures, np.bincount(fold_of_row).tolist(), per_fold)),
@@ -218,13 +187,13 @@ class CrossValidationReport(TextReport):
     def _pooled(self) -> list[tuple[str, ...]]:
         rows: list[tuple[str, ...]] = [("all folds", "value", "standard error", "interval")]
         for name, figure in zip(MEASURES, (*self.overall[2:], self.macro_f1), strict=True):
-            rows.append((name, f"{figure.value:.4f}", f"{figure.standard_error:.4f}", _bounds(figure)))
+            rows.append((name, f"{figure.value:.4f}", f"{figure.standard_error:.4f}", figure.interval))
         return rows
 
     def _labels(self) -> list[tuple[str, ...]]:
         rows: list[tuple[str, ...]] = [("label", "gold", "predicted", *MEASURES[:3])]
         for label, figures in self.labels.items():
-            intervals = (f"{figure.value:.4f} {_bounds(figure)}" for figure in figures[2:])
+            intervals = (f"{figure.value:.4f} {figure.interval}" for figure in figures[2:])
             rows.append((label, f"{figures.num_gold:,}", f"{figures.num_predicted:,}", *intervals))
         return rows
 
@@ -267,20 +236,3 @@ def _fold_figures(num_sentences: int, counts: FloatArray) -> FoldFigures:
     totals = counts.sum(axis=0)
     precision, recall, f1 = precision_recall_f1(totals).tolist()
     return FoldFigures(num_sentences, int(totals[2]), precision, recall, f1, float(macro_f1(counts)))
-
-
-def _pool(totals: FloatArray, resampled: FloatArray, confidence: float) -> PooledFigures:
-    """Figures of counts, ``(3,)``, and of their resamples, ``(num_resamples, 3)``."""
-    _, num_predicted, num_gold = totals.tolist()
-    values, resamples = precision_recall_f1(totals), precision_recall_f1(resampled).T
-    figures = (_estimate(*pair, confidence) for pair in zip(values, resamples, strict=True))
-    return PooledFigures(int(num_gold), int(num_predicted), *figures)
-
-
-def _estimate(value: float | FloatArray, resampled: FloatArray, confidence: float) -> PooledFigure:
-    low, high = bootstrap.interval(resampled, confidence).tolist()
-    return PooledFigure(float(value), float(resampled.std(ddof=1)), low, high)
-
-
-def _bounds(figure: PooledFigure) -> str:
-    return f"[{figure.low:.4f}, {figure.high:.4f}]"

@@ -28,6 +28,7 @@ from span_marker.training.prepared_data import (
     settle,
 )
 from span_marker.training.progress import Progress
+from span_marker.training.sharding import check_sharding, whole_weights
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +75,7 @@ class Trainer(BaseTrainer):
         ValueError: If a data set lacks a column, or an argument cannot be combined with the model:
             ``batch_eval_metrics=True``, ``eval_do_concat_batches=False``, ``label_smoothing_factor`` with a multi-label
             model, a candidate filter or relations, ``compute_loss_func`` with one of the latter two, or an existing
-            optimizer with a candidate filter.
+            optimizer with a candidate filter; or FSDP cannot shard the model, see `span_marker.training.sharding`.
     """
 
     _is_constructed = False
@@ -135,6 +136,7 @@ class Trainer(BaseTrainer):
         self._is_settled = False
 
     def _check_model(self, model: SpanMarkerModel) -> None:
+        check_sharding(getattr(self.accelerator.state, "fsdp_plugin", None), model)
         if model.config.multi_label and self.args.label_smoothing_factor:
             raise ValueError(
                 f"label_smoothing_factor={self.args.label_smoothing_factor} must be 0 for a multi-label model, whose "
@@ -285,9 +287,10 @@ class Trainer(BaseTrainer):
     def _tune(self) -> None:
         """Choose on the evaluation data what the model does with its scores."""
         model, data, batch_size = self._span_marker, self._held_out_data, self.args.eval_batch_size
-        final_choices.tune_span_filter(model, data, batch_size)
-        if self._tunes_thresholds and data is not None:
-            final_choices.tune_thresholds(model, data, batch_size)
+        with whole_weights(model):
+            final_choices.tune_span_filter(model, data, batch_size)
+            if self._tunes_thresholds and data is not None:
+                final_choices.tune_thresholds(model, data, batch_size)
 
     def _note_outcome(self, metrics: dict[str, Any], prefix: str) -> None:
         """Note the evaluation of one data set, and say if nothing is predicted."""

@@ -16,13 +16,14 @@ import numpy as np
 
 from span_marker.configuration import AUTO
 from span_marker.core.alignment import align, trim, trim_entities
+from span_marker.core.boundaries import is_unspaced, snap
 from span_marker.core.graphemes import has_clusters, place_words
 from span_marker.core.labels import LabelledSpan, complete_tags
 from span_marker.core.notation import read_labels, read_notation
 from span_marker.core.relation_metrics import LabelledRelation, distinct_relations
 from span_marker.core.spans import IntArray
 from span_marker.core.surrogates import readable
-from span_marker.core.word_splitters import OWN_SPLITS, splitter_name
+from span_marker.core.word_splitters import AUTO_SPLITTER, OWN_SPLITS, splitter_name
 from span_marker.core.words import has_icu
 from span_marker.data.columns import (
     ROWS_AT_A_TIME,
@@ -40,8 +41,8 @@ from span_marker.preprocessing.inputs import Sentences, document_columns
 from span_marker.preprocessing.pieces import tokenize
 from span_marker.preprocessing.tokenizer import NO_TOKEN, EncodedSentence
 from span_marker.validation.consistency import Mentions
-from span_marker.validation.fixes import snap
 from span_marker.validation.inputs import Split, read_splits
+from span_marker.validation.offset_units import OffsetUnits
 from span_marker.validation.overlaps import count_row, decoding_in_force, weigh_overlaps
 from span_marker.validation.relations import Relations, listed_relations, relation_problems, window_problems
 from span_marker.validation.report import Problem, RowPlace, ValidationReport
@@ -63,7 +64,7 @@ class _Seen(NamedTuple):
 _AllSeen: TypeAlias = "dict[Any, _Seen]"
 
 
-def validate(data: Any, model: SpanMarkerModel | None = None) -> ValidationReport:
+def validate(data: Any, model: SpanMarkerModel | None = None, **read_options: Any) -> ValidationReport:
     """Check annotated data. Bad rows are reported and do not raise errors.
 
     Args:
@@ -74,6 +75,8 @@ def validate(data: Any, model: SpanMarkerModel | None = None) -> ValidationRepor
             are checked, and the report says which other ``word_splitter`` would cut fewer entities of texts. Without a
             model, word boundaries are taken from the text: a boundary lies between two characters unless both are
             alphanumeric.
+        **read_options: Arguments of `read_annotations` for paths, such as ``format`` and ``tag_columns``, except
+            ``errors``: rows that cannot be read are problems of the report.
 
     Returns:
         The report. Each problem refers to one other entity or sentence: an entity inside several longer ones is
@@ -83,7 +86,7 @@ def validate(data: Any, model: SpanMarkerModel | None = None) -> ValidationRepor
     Raises:
         TypeError: If ``data`` is not annotated data.
         ValueError: If the columns are not those of annotated data, tags are integers whose names neither a
-            ``ClassLabel`` nor a model has, or a file is broken.
+            ``ClassLabel`` nor a model has, a file is broken, or an option of reading is wrong or the data is no path.
 
     Example:
         >>> from datasets import Dataset
@@ -95,7 +98,7 @@ def validate(data: Any, model: SpanMarkerModel | None = None) -> ValidationRepor
         row 0 of the annotated data, entity 0: 'PER' from characters 0 to 5 ('Ann w') begins or ends inside a word
     """
     model = None if model is None else without_adapter(model)
-    splits = read_splits(data)
+    splits = read_splits(data, read_options)
     datasets = {name: split.dataset for name, split in splits.items()}
     problems: list[Problem] = []
     num_entities = 0
@@ -103,7 +106,7 @@ def validate(data: Any, model: SpanMarkerModel | None = None) -> ValidationRepor
     word_cuts: Counter[str] = Counter()
     mentions, relations, overlaps = Mentions(), Relations(), DatasetSummary()
     for split, reader in zip(splits.values(), _readers(datasets, model), strict=True):
-        dataset, shifts = split.dataset, Shifts()
+        dataset, shifts, units = split.dataset, Shifts(), OffsetUnits()
         document_columns(dataset)
         problems += _file_problems(split, reader)
         problems += _name_problems(dataset, reader) if model is None else ()
@@ -111,7 +114,7 @@ def validate(data: Any, model: SpanMarkerModel | None = None) -> ValidationRepor
         names = (*reader.columns, *({"id"} & set(dataset.column_names)))
         numbered = enumerate(read_columns(dataset, names))
         while batch := list(islice(numbered, ROWS_AT_A_TIME)):
-            rows, found = _read(batch, reader, split, shifts)
+            rows, found = _read(batch, reader, split, (shifts, units))
             problems += found
             num_entities += sum(len(row.spans) for row in rows)
             for row, sentence in zip(rows, _encode([row.item for row in rows], model), strict=True):
@@ -122,7 +125,7 @@ def validate(data: Any, model: SpanMarkerModel | None = None) -> ValidationRepor
                 problems += _row_problems(row, sentence, model, seen, seen_here)
                 if model is not None and sentence is not None:
                     word_cuts.update(_count_cuts(row, sentence, model))
-        problems += shifts.problems()
+        problems += units.problems(shifts.num_explained()) or shifts.problems()
         seen = {**seen_here, **seen}
     problems = [
         *weigh_overlaps(problems, decoding_in_force(model, overlaps)),
@@ -191,7 +194,10 @@ def _file_problems(split: Split, reader: RowReader) -> Iterator[Problem]:
 
 
 def _read(
-    batch: Iterable[tuple[int, tuple[Any, ...]]], reader: RowReader, split: Split, shifts: Shifts
+    batch: Iterable[tuple[int, tuple[Any, ...]]],
+    reader: RowReader,
+    split: Split,
+    collectors: Sequence[Shifts | OffsetUnits],
 ) -> tuple[list[CheckedRow], list[Problem]]:
     """Read rows with the entities that can be read; and what is wrong with them."""
     rows, problems = [], []
@@ -204,7 +210,8 @@ def _read(
         if row is not None:
             relations = listed_relations(indices, annotation, others[0] if others else None)
             rows.append(CheckedRow(place, row, indices, _written(row, annotation, indices), relations))
-            shifts.add(rows[-1], found)
+            for collector in collectors:
+                collector.add(rows[-1], found)
         if index in split.problems:
             found = [*found, split.problems[index]]
         for kind, error, start, end, label, entity, relation in found:
@@ -301,14 +308,16 @@ def _model_problems(row: CheckedRow, sentence: EncodedSentence, model: SpanMarke
             yield row.about(span, "too-long", message)
     yield from window_problems(row, dict(zip(aligned, words, strict=True)), sentence, model)
     starts, ends = _covered(sentence)
+    has_no_splitter = splitter_name(config.word_splitter) in ("tokenizer", AUTO_SPLITTER)
     for span in others:
         if is_blank(row.item[span.start : span.end]):
             continue
         if isinstance(row.item, str) and np.any((starts < span.end) & (ends > span.start)):
             message = "begins or ends inside a word, or where the tokenizer has no token"
+            edges = trim(row.item, span.start, span.end)
             bounds = (trim(row.item, *word) for word in zip(starts.tolist(), ends.tolist(), strict=True))
-            snapped = snap(*trim(row.item, span.start, span.end), bounds)
-            yield row.about(span, "partial-word", message, replacement=snapped)
+            is_open = has_no_splitter and any(is_unspaced(row.item, place) for place in edges)
+            yield row.about(span, "partial-word", message, replacement=None if is_open else snap(*edges, bounds))
         else:
             yield row.about(span, "entity-without-token", "ends in words for which the tokenizer has no token")
     num_tokens = len(sentence.input_ids) + tokenizer.num_special_tokens

@@ -17,6 +17,7 @@ from unicodedata import category
 from span_marker.core.alignment import trim
 from span_marker.core.boundaries import words_beside
 from span_marker.core.labels import LabelledSpan
+from span_marker.core.notation import labels_like_tags
 from span_marker.data.label_names import strip_label
 from span_marker.validation.report import Problem, RowPlace
 
@@ -107,6 +108,12 @@ class Mentions:
         for label in rare_labels(self.labels):
             message = f"label {label!r} has only {_entities(self.labels[label])} of {self.labels.total():,}"
             yield self._first[label].problem("rare-label", message, label=label)
+        for label in labels_like_tags(self.labels):
+            message = (
+                f"label {label!r} ({_entities(self.labels[label])}) looks like the tag of a word: labels of entities "
+                "have no prefix; tags belong in 'ner_tags'"
+            )
+            yield self._first[label].problem("tag-label", message, label=label)
         yield from conflicting_labels(self._mentions, variants)
         yield from boundary_variants(self._mentions)
         yield from symbol_edges(self._mentions)

@@ -16,6 +16,7 @@ from span_marker.core.labels import OUTSIDE, LabelledSpan
 from span_marker.core.tables import TextReport
 from span_marker.data.rows import PREDICTED, Kind, read_row
 from span_marker.data.values import as_whole, is_list
+from span_marker.validation.doubtful import reason_to_stay
 from span_marker.validation.inputs import ChangedRow, SplitRows, map_entities
 from span_marker.validation.report import FIXES, LABEL_SPACE, NUM_EXAMPLES, RENAMED, SHIFTED, Problem, RowPlace
 
@@ -36,7 +37,7 @@ class Change(NamedTuple):
         row: Index of the row, 0-based.
         entity: Index of the entity in the old ``entities`` of the row, 0-based.
         before: The entity as it was.
-        after: The entity as it is now; None if it was dropped.
+        after: The entity as it is now, the same if it was left; None if it was dropped.
         message: What was changed, as a sentence.
     """
 
@@ -55,9 +56,12 @@ class FixReport(TextReport):
 
     Attributes:
         changes: All changes, in order of the rows.
+        left: Entities with a problem of a kind that is fixed which stay as they are, since what is written may be
+            right, or may mean something that can be read: they need a decision.
     """
 
     changes: tuple[Change, ...] = field(repr=False)
+    left: tuple[Change, ...] = field(default=(), repr=False)
 
     def counts(self) -> dict[str, int]:
         """Count the changes of each kind that occurs."""
@@ -68,39 +72,22 @@ class FixReport(TextReport):
         num_entities = len({change[1:4] for change in self.changes})
         num_rows = len({change[1:3] for change in self.changes})
         lines = [f"entities changed: {num_entities:,}, in {num_rows:,} {'row' if num_rows == 1 else 'rows'}"]
-        for kind, number in self.counts().items():
-            examples = [change.message for change in self.changes if change.kind == kind][:NUM_EXAMPLES]
-            lines += [
-                "",
-                f"{kind:<20} {number:>8,}  {DESCRIPTIONS[kind]}",
-                *(f"       {message}" for message in examples),
-            ]
-            lines += [f"       ... and {number - NUM_EXAMPLES:,} more"] if number > NUM_EXAMPLES else []
+        for kind in self.counts():
+            lines += _list_changes(kind, DESCRIPTIONS[kind], [change for change in self.changes if change.kind == kind])
+        if self.left:
+            lines += _list_changes("left as they are", "they need a decision", self.left)
         return "\n".join(lines)
 
 
-def snap(start: int, end: int, words: Iterable[tuple[int, int]]) -> tuple[int, int] | None:
-    """Move the edges of a span of characters to the nearest ends of words.
-
-    Args:
-        start: First character.
-        end: Character after the last.
-        words: First character of each word and the one after the last, ascending.
-
-    Returns:
-        The span of those words of which it has at least half; if there are none, of those that it touches; None if it
-        touches none.
-
-    Example:
-        >>> snap(0, 5, [(0, 3), (4, 8)]), snap(4, 5, [(0, 3), (4, 8)])
-        ((0, 3), (4, 8))
-    """
-    touched = [(first, last) for first, last in words if first < end and last > start]
-    if not touched:
-        return None
-    halves = [word for word in touched if 2 * (min(word[1], end) - max(word[0], start)) >= word[1] - word[0]]
-    kept = halves or touched
-    return kept[0][0], kept[-1][1]
+def _list_changes(title: str, description: str, changes: Sequence[Change]) -> list[str]:
+    """The number of changes, and the first of them."""
+    more = len(changes) - NUM_EXAMPLES
+    return [
+        "",
+        f"{title:<20} {len(changes):>8,}  {description}",
+        *(f"       {change.message}" for change in changes[:NUM_EXAMPLES]),
+        *([f"       ... and {more:,} more"] if more > 0 else []),
+    ]
 
 
 def fix(
@@ -109,6 +96,7 @@ def fix(
     num_rows: Mapping[str, int],
     kinds: Iterable[str],
     rename: Mapping[str, str],
+    read_options: Mapping[str, Any],
 ) -> tuple[Any, FixReport]:
     """Fix problems in a copy of the data.
 
@@ -118,9 +106,10 @@ def fix(
         num_rows: Number of rows of each split.
         kinds: The kinds to fix, keys of `span_marker.validation.report.FIXES`.
         rename: New names of labels, by the old ones.
+        read_options: Arguments of `read_annotations` for paths.
 
     Returns:
-        The data, in the form that it was passed in, and what was changed.
+        The data, as `map_entities` returns it, and what was changed.
 
     Raises:
         TypeError: If ``data`` is not annotated data.
@@ -139,10 +128,10 @@ def fix(
     if SHIFTED in chosen and any(problem.kind == SHIFTED for problem in problems):
         chosen = [SHIFTED, *({LABEL_SPACE} & {*chosen})]
     for problem in problems:
-        is_fixable = problem.replacement is not None or problem.new_label is not None or problem.kind in DROPPED
-        if problem.kind in chosen and problem.entity is not None and is_fixable:
+        if problem.kind in chosen and problem.entity is not None:
             by_row[problem.split][problem.row].append(problem)
     changes: list[Change] = []
+    left: list[Change] = []
 
     def fix_split(split: str, rows: SplitRows) -> dict[int, ChangedRow]:
         if num_rows.get(split) != len(rows.entities):
@@ -160,17 +149,18 @@ def fix(
             )
             relations = None if rows.relations is None else rows.relations[row]
             old = _OldRow(place, content, [] if entities is None else list(entities), relations)
-            fixed[row], row_changes = _fix_row(old, found, "repeated-entity" in chosen, rename)
-            if not row_changes:
-                del fixed[row]
+            changed, row_changes, row_left = _fix_row(old, found, "repeated-entity" in chosen, rename)
+            if row_changes:
+                fixed[row] = changed
             changes.extend(row_changes)
+            left.extend(row_left)
         return fixed
 
-    fixed_data = map_entities(data, list(num_rows), fix_split)
+    fixed_data = map_entities(data, list(num_rows), fix_split, read_options)
     renamed = {change.before["label"] for change in changes if change.kind == RENAMED}
     if missing := [label for label in rename if label not in renamed]:
         raise ValueError(f"rename= has {missing[0]!r}, but no entity has this label: leave it out")
-    return fixed_data, FixReport(tuple(changes))
+    return fixed_data, FixReport(tuple(changes), tuple(left))
 
 
 def _check_names(rename: Mapping[str, str]) -> None:
@@ -191,10 +181,16 @@ class _OldRow(NamedTuple):
         """What an entity calls its start and end."""
         return ("start", "end") if entity.get("start") is not None else PREDICTED[self.place.unit]
 
-    def bounds(self, entity: Mapping[str, Any]) -> tuple[Any, Any]:
-        """Start and end of an entity."""
+    def bounds(self, entity: Any) -> tuple[Any, Any]:
+        """Start and end of an entity; None if it is no dict."""
+        if not isinstance(entity, Mapping):
+            return None, None
         first, last = self.names(entity)
         return entity.get(first), entity.get(last)
+
+    def change(self, kind: str, index: int, before: Any, after: Any, message: str) -> Change:
+        """Describe a change of an entity."""
+        return Change(kind, self.place.split, self.place.row, index, before, after, message)
 
     def span(self, entity: Any) -> LabelledSpan | None:
         """An entity as validation compares it with others; None if it cannot be read."""
@@ -208,9 +204,9 @@ class _OldRow(NamedTuple):
 
 def _fix_row(
     row: _OldRow, problems: Sequence[Problem], drops_repeated: bool, rename: Mapping[str, str]
-) -> tuple[ChangedRow, list[Change]]:
+) -> tuple[ChangedRow, list[Change], list[Change]]:
     """Fix the entities of a row: first their places, then their labels. Relations follow their entities."""
-    causes = _causes(row, [problem for problem in problems if problem.new_label is None])
+    causes, left = _causes(row, [problem for problem in problems if problem.new_label is None])
     stripped = {problem.entity: problem.new_label for problem in problems if problem.new_label is not None}
     kept: list[Any] = []
     places: list[int | None] = []
@@ -218,64 +214,86 @@ def _fix_row(
     seen: dict[LabelledSpan, int | None] = {}
 
     def change(kind: str, index: int, before: Any, after: Any) -> Any:
-        message = _message(row, index, before, after)
-        changes.append(Change(kind, row.place.split, row.place.row, index, before, after, message))
+        changes.append(row.change(kind, index, before, after, _message(row, index, before, after)))
         return after
 
     for index, entity in enumerate(row.entities):
         cause, after = causes.get(index), entity
+        is_dropped = cause is not None and cause.kind in DROPPED
         if cause is not None:
             after = change(cause.kind, index, entity, _move(row, entity, cause))
-        if after is not None and index in stripped:
+        if isinstance(after, Mapping) and index in stripped:
             after = change(LABEL_SPACE, index, after, {**after, "label": stripped[index]})
-        if isinstance(after, Mapping) and after.get("label") in rename:
-            after = change(RENAMED, index, after, {**after, "label": rename[after["label"]]})
-        span = row.span(after) if drops_repeated and after is not None else None
+        label = after.get("label") if isinstance(after, Mapping) else None
+        if isinstance(label, str) and label in rename:
+            after = change(RENAMED, index, after, {**after, "label": rename[label]})
+        span = row.span(after) if drops_repeated and not is_dropped else None
         if span is not None and span in seen:  # the same as an earlier one, perhaps because one of them was changed
             changes[:] = [other for other in changes if other.entity != index]
-            after = change("repeated-entity", index, entity, None)
-        if after is None and cause is not None and cause.kind == "repeated-entity":
+            change("repeated-entity", index, entity, None)
+            is_dropped = True
+        if cause is not None and cause.kind == "repeated-entity":
             span = row.span(entity)
-        places.append(len(kept) if after is not None else seen.get(span) if span is not None else None)
+        places.append(len(kept) if not is_dropped else seen.get(span) if span is not None else None)
         if span is not None:
             seen.setdefault(span, places[-1])
-        if after is not None:
+        if not is_dropped:
             kept.append(after)
-    return ChangedRow(kept, _follow(row.relations, places)), changes
+    return ChangedRow(kept, _follow(row.relations, places)), changes, left
 
 
 def _follow(relations: Any, places: Sequence[int | None]) -> list[Any] | None:
-    """Give relations the new indices of their entities. Those of dropped entities, which have none, are dropped."""
+    """Give relations the new indices of their entities. Those of dropped entities, which have none, are dropped.
+
+    So are those that only now are the same as an earlier one, since their entities were; others that are stay.
+    """
     if not is_list(relations):
         return None
     kept = []
+    first: dict[tuple[str, int, int], tuple[int | None, ...]] = {}
     for relation in relations:
         ends = [as_whole(relation.get(name)) for name in ("head", "tail")] if isinstance(relation, Mapping) else [None]
         if not all(end is not None and 0 <= end < len(places) for end in ends):
             kept.append(relation)  # it is malformed, and stays so
             continue
         head, tail = (places[end] for end in ends if end is not None)
-        if head is not None and tail is not None and (head != tail or ends[0] == ends[1]):
+        if head is None or tail is None or (head == tail and ends[0] != ends[1]):
+            continue
+        if first.setdefault((repr(relation.get("label")), head, tail), tuple(ends)) == tuple(ends):
             kept.append({**relation, "head": head, "tail": tail})
     return kept
 
 
-def _causes(row: _OldRow, problems: Sequence[Problem]) -> dict[int, Problem]:
-    """The problem of each entity that is fixed: the first in the order of `FIXES`."""
+def _causes(row: _OldRow, problems: Sequence[Problem]) -> tuple[dict[int, Problem], list[Change]]:
+    """The problem of each entity that is fixed: the first in the order of `FIXES`; and the entities that are left."""
     order = list(FIXES)
     causes: dict[int, Problem] = {}
+    left: dict[int, Change] = {}
     for problem in sorted(problems, key=lambda problem: order.index(problem.kind)):
         index: Any = problem.entity
-        old = row.entities[index] if index < len(row.entities) else None
-        if old is None or (problem.kind != "malformed-entity" and old.get("label") != problem.label):
+        if index >= len(row.entities) or _is_another(row.entities[index], problem):
             raise ValueError(
                 f"{row.place} has other entities than the report is about: pass the data that was validated"
             )
-        causes.setdefault(index, problem)
+        if index in causes:
+            continue
+        old = row.entities[index]
+        reason = reason_to_stay(problem, old, row.content, row.bounds(old))
+        if reason is not None:
+            message = f"{problem.message} (it stays, since {reason})"
+            left.setdefault(index, row.change(problem.kind, index, old, old, message))
+            continue
+        causes[index] = problem
         if problem.replacement is not None:  # it is about all that are equal
             equal = (other for other, entity in enumerate(row.entities) if entity == old)
             causes.update({other: problem for other in equal if other not in causes})
-    return causes
+    return causes, [left[index] for index in sorted(left)]
+
+
+def _is_another(entity: Any, problem: Problem) -> bool:
+    """Tell whether an entity cannot be the one that a problem is about."""
+    label = entity.get("label") if isinstance(entity, Mapping) else None
+    return problem.kind != "malformed-entity" and label != problem.label
 
 
 def _move(row: _OldRow, entity: Any, problem: Problem) -> Any:

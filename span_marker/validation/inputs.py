@@ -69,33 +69,35 @@ ChangeSplit: TypeAlias = "Callable[[str, SplitRows], dict[int, ChangedRow]]"
 """Gets the name of a split and its rows; returns those rows that are changed."""
 
 
-def read_splits(data: Any) -> dict[str, Split]:
+def read_splits(data: Any, read_options: Mapping[str, Any]) -> dict[str, Split]:
     """Bring annotated data into one form.
 
     Args:
         data: A `Dataset`, a list of dicts, a table, or a path that `read_annotations` reads; or a dict of these.
+        read_options: Arguments of `read_annotations` for paths.
 
     Returns:
         The data sets by their names. A single one is named after its split, or ``annotated``.
 
     Raises:
         TypeError: If it is none of these.
-        ValueError: If it is an empty dict, or a file is broken.
+        ValueError: If it is an empty dict, a file is broken, or an option is wrong.
     """
     if isinstance(data, Mapping):
         check_splits(data)
-        return {str(name): _read_split(split, str(name)) for name, split in data.items()}
+        return {str(name): _read_split(split, str(name), read_options) for name, split in data.items()}
     name = str((is_dataset(data) and data.split) or "annotated")
-    return {name: _read_split(data, name)}
+    return {name: _read_split(data, name, read_options)}
 
 
-def _read_split(data: Any, name: str) -> Split:
+def _read_split(data: Any, name: str, read_options: Mapping[str, Any]) -> Split:
+    _check_read_options(data, name, read_options)
     if _is_path(data):
         errors: list[RowError] = []
         try:
-            return Split(read_annotations(data, errors=errors), errors=errors)
+            return Split(read_annotations(data, errors=errors, **read_options), errors=errors)
         except (TypeError, ValueError):
-            return Split(read_annotations(data))  # whose error has those of the rows, too
+            return Split(read_annotations(data, **read_options))  # whose error has those of the rows, too
     if is_entity_table(_column_names(data)):
         texts, problems = _collect(data, name)
         rows: list[Mapping[str, Any]] = [text.row for text in texts]
@@ -104,6 +106,14 @@ def _read_split(data: Any, name: str) -> Split:
     if is_rows(data) or is_dataframe(data):
         return _read_rows(data, name)
     return Split(require_dataset(data, name))
+
+
+def _check_read_options(data: Any, name: str, read_options: Mapping[str, Any]) -> None:
+    for option, value in read_options.items():
+        if not _is_path(data):
+            raise ValueError(f"{option}={value!r} is for paths, but the {name} data is {type(data).__name__}")
+        if option == "errors":
+            raise ValueError(f"errors={value!r} means nothing here, since rows that are wrong are listed: leave it out")
 
 
 def _read_rows(data: Any, name: str) -> Split:
@@ -166,33 +176,35 @@ def _collect(data: Any, name: str) -> tuple[list[TextLines], dict[int, ValueErro
     return collect_lines(_plain_rows(data), column, name)
 
 
-def map_entities(data: Any, names: Sequence[str], change: ChangeSplit) -> Any:
+def map_entities(data: Any, names: Sequence[str], change: ChangeSplit, read_options: Mapping[str, Any]) -> Any:
     """Change entities in a copy of annotated data.
 
     Args:
         data: See `read_splits`.
         names: Names of the splits; a single data set is called by the only one.
         change: What to change.
+        read_options: See `read_splits`.
 
     Returns:
         The data in the form that it was passed in; a path, and a table that is none of pandas, become a `Dataset`.
 
     Raises:
         TypeError: If it is no annotated data.
-        ValueError: If the splits have other names.
+        ValueError: If the splits have other names, or an option is wrong.
     """
     found = [str(name) for name in data] if isinstance(data, Mapping) else list(names)[:1]
     if found != list(names):
         raise ValueError(f"the data has the splits {found}, but the report is about {list(names)}")
     if not isinstance(data, Mapping):
-        return _map_split(data, names[0], change)
-    splits = {name: _map_split(split, str(name), change) for name, split in data.items()}
+        return _map_split(data, names[0], change, read_options)
+    splits = {name: _map_split(split, str(name), change, read_options) for name, split in data.items()}
     return type(data)(splits) if isinstance(data, dict) else splits
 
 
-def _map_split(data: Any, name: str, change: ChangeSplit) -> Any:
+def _map_split(data: Any, name: str, change: ChangeSplit, read_options: Mapping[str, Any]) -> Any:
+    _check_read_options(data, name, read_options)
     if _is_path(data):
-        data = read_annotations(data, errors="skip")
+        data = read_annotations(data, errors="skip", **read_options)
     elif is_table(data) and not is_dataframe(data):
         data = table_as_dataset(data, name)
     if is_entity_table(_column_names(data)):

@@ -39,6 +39,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "conflicting-sentence": ("doubt", "sentences that are annotated in another way where they occur first"),
     "conflicting-label": ("doubt", "entities whose text nearly always has another label"),
     LABEL_SPACE: ("doubt", "entities whose label has white space or invisible characters at an edge"),
+    "tag-label": ("doubt", "labels of entities that look like tags of words, such as B-PER beside I-PER"),
     "label-variant": ("doubt", "labels that differ from a more frequent one by case or abbreviation only"),
     "boundary-variant": ("doubt", "entities whose text is annotated with one word more, or less, elsewhere"),
     "symbol-edge": ("doubt", "entities with a symbol at an edge that others of their label treat in another way"),
@@ -50,6 +51,10 @@ KINDS: dict[str, tuple[str, str]] = {
     "rare-relation-types": ("note", "relations of entities whose labels no other relation with their label has"),
     "relation-across-sentences": ("note", "relations of entities in different sentences of their row"),
     "outer-whitespace": ("note", "entities with white space at an edge"),
+    "unspaced-word": (
+        "note",
+        "entities that begin or end where words have no spaces between them: pass a model with a word_splitter",
+    ),
     "partial-grapheme": (
         "note",
         "entities that begin or end inside a character of several code points: all of it is read",
@@ -67,7 +72,7 @@ SEVERITIES = ("error", "loss", "doubt", "note")
 mistake of the annotation, and a *note* has no effect on training."""
 
 FIXES: dict[str, str] = {
-    SHIFTED: "moved by one, as nearly all of the data needs it; validate again for the rest",
+    SHIFTED: "moved, as nearly all of the data needs it; validate again for the rest",
     "malformed-entity": "dropped: they are malformed or out of range",
     "blank-entity": "dropped: they are white space only",
     "repeated-entity": "dropped: they are listed twice",
@@ -219,7 +224,11 @@ class ValidationReport(TextReport):
         return best if num_mended >= max(1, MIN_MENDED * self.num_entities) else None
 
     def fix(
-        self, data: Any, kinds: Iterable[str] = tuple(FIXES), rename: Mapping[str, str] | None = None
+        self,
+        data: Any,
+        kinds: Iterable[str] = tuple(FIXES),
+        rename: Mapping[str, str] | None = None,
+        **read_options: Any,
     ) -> tuple[Any, FixReport]:
         """Fix the problems that need no human decision, in a copy of the data.
 
@@ -229,15 +238,17 @@ class ValidationReport(TextReport):
                 ``repeated-entity`` drops it where it is listed again, ``outer-whitespace`` strips its edges,
                 ``partial-grapheme`` extends them to whole characters, ``label-space`` strips its label, and
                 ``partial-word`` moves its edges to the nearest ends of words, which are those that `validate` used. An
-                entity that shares no character with any word stays. ``shifted-offsets`` moves all entities by one;
-                nothing else but labels is fixed then, so validate the data again. Defaults to all of these kinds.
+                entity stays if no end of a word is clearly meant. ``shifted-offsets`` moves all entities; nothing else
+                but labels is fixed then, so validate the data again. Defaults to all of these kinds.
             rename: New names of labels, by the old ones.
+            **read_options: Those that `validate` was called with.
 
         Returns:
             The data, in the form that it was passed in (a `Dataset`, a list of dicts, a DataFrame, or a dict of these;
-            paths and tables of other libraries become a `Dataset`), and a report of what was changed. ``data`` itself
-            is not changed. Where each row is one entity, those of dropped entities are left out, except the last one
-            of a text. Rows of a file that cannot be read are left out.
+            paths and tables of other libraries become a `Dataset`), and a report of what was changed, and of what was
+            left since it may be right as it is written. ``data`` itself is not changed. Where each row is one entity,
+            those of dropped entities are left out, except the last one of a text. Rows of a file that cannot be read
+            are left out.
 
         Raises:
             TypeError: If ``data`` is not annotated data.
@@ -259,7 +270,7 @@ class ValidationReport(TextReport):
         """
         from span_marker.validation.fixes import fix  # it is about problems, too
 
-        return fix(data, self.problems, self.num_rows, kinds, rename or {})
+        return fix(data, self.problems, self.num_rows, kinds, rename or {}, read_options)
 
     def to_pandas(self) -> Any:
         """Return the problems as a ``pandas.DataFrame``, one row per problem, one column per attribute of `Problem`."""

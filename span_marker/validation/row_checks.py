@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_right, insort
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from span_marker.core.alignment import trim, trim_entities, trim_words
-from span_marker.core.boundaries import is_inside_word, words_of
+from span_marker.core.boundaries import is_inside_word, is_unspaced, snap, words_of
 from span_marker.core.labels import LabelledSpan
 from span_marker.data.label_names import strip_label
-from span_marker.data.rows import Row, Unit
-from span_marker.validation.fixes import snap
+from span_marker.data.rows import Row, RowProblem, Unit
 from span_marker.validation.report import Problem, RowPlace
 
 QUOTE_LENGTH = 60
@@ -53,6 +52,25 @@ class CheckedRow:
         details = {"entity": self.first_index.get(span), **details}
         message = f"{self.name(span)} {message}"
         return self.place.problem(kind, message, start=span.start, end=span.end, label=span.label, **details)
+
+    def as_written(self, problems: Iterable[RowProblem]) -> list[tuple[int | None, str, int, int]]:
+        """List index, label, start and end of each entity, as they are written.
+
+        Args:
+            problems: The problems of the row, the malformed entities among them.
+
+        Returns:
+            The entities, with those malformed ones that have a label, a start and an end.
+        """
+        entities = [
+            (index, span.label, *bounds)
+            for index, span, bounds in zip(self.indices, self.spans, self.written, strict=True)
+        ]
+        for problem in problems:
+            _, _, start, end, label, index, _ = problem
+            if problem.kind == "malformed-entity" and start is not None and end is not None and label is not None:
+                entities.append((index, label, start, end))
+        return entities
 
     def name(self, span: LabelledSpan) -> str:
         """An entity in messages."""
@@ -127,6 +145,11 @@ def partial_words(row: CheckedRow) -> Iterator[Problem]:
     """Find the entities of a text that begin or end inside a word, without a model."""
     for span in row.spans:
         edges = trim(row.item, span.start, span.end)
-        if any(is_inside_word(row.item, place) for place in edges):
-            snapped = snap(*edges, words_of(row.item))
+        inside = [place for place in edges if is_inside_word(row.item, place)]
+        unspaced = [place for place in inside if is_unspaced(row.item, place)]
+        if len(unspaced) < len(inside):
+            snapped = None if unspaced else snap(*edges, words_of(row.item))
             yield row.about(span, "partial-word", "begins or ends inside a word", replacement=snapped)
+        elif unspaced:
+            message = "begins or ends between letters that have no space between words"
+            yield row.about(span, "unspaced-word", message)

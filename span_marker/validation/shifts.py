@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -11,8 +12,11 @@ from span_marker.data.rows import RowProblem, Unit
 from span_marker.validation.report import SHIFTED, Problem, RowPlace
 from span_marker.validation.row_checks import CheckedRow
 
+_TOO_LARGE = (0, -1)
+
 SHIFTS = {
     (0, 1): "ends look inclusive, but this library's ends are exclusive",
+    _TOO_LARGE: "ends look one too large: the end of an entity is the place behind its last character or word",
     (-1, 0): "offsets look counted from 1, with inclusive ends, but this library counts from 0, with exclusive ends",
     (-1, -1): "offsets look counted from 1, but this library counts from 0",
 }
@@ -21,6 +25,9 @@ SHIFTS = {
 MIN_NUMBER = 3
 SHARES: dict[Unit, float] = {"characters": 0.7, "words": 0.2}
 """How many entities a shift must mend, and the least share of all. In words, only entities without words can tell."""
+
+TOO_LARGE_SHARE = 0.5
+"""The least share for ends of characters that are one too large: before a symbol, such an entity looks right, too."""
 
 
 class _Placed(NamedTuple):
@@ -33,6 +40,7 @@ class _Placed(NamedTuple):
         start: Its start.
         end: Its end.
         length: Number of characters or words of the row.
+        ends_blank: Whether it ends in white space.
         is_right: Whether it consists of whole words.
         mended_by: The shifts with which it does.
     """
@@ -43,6 +51,7 @@ class _Placed(NamedTuple):
     start: int
     end: int
     length: int
+    ends_blank: bool
     is_right: bool
     mended_by: tuple[tuple[int, int], ...]
 
@@ -53,6 +62,10 @@ class Shifts:
     def __init__(self) -> None:
         self._entities: list[_Placed] = []
 
+    def num_explained(self) -> int:
+        """The largest number of entities that have whole words with one shift."""
+        return max(Counter(shift for entity in self._entities for shift in entity.mended_by).values(), default=0)
+
     def add(self, row: CheckedRow, problems: Iterable[RowProblem]) -> None:
         """Add the entities of a row.
 
@@ -60,18 +73,12 @@ class Shifts:
             row: The row.
             problems: Its problems, the malformed entities among them.
         """
-        spans = [
-            (index, span.label, *bounds)
-            for index, span, bounds in zip(row.indices, row.spans, row.written, strict=True)
-        ]
-        for problem in problems:
-            _, _, start, end, label, index, _ = problem
-            if problem.kind == "malformed-entity" and start is not None and end is not None and label is not None:
-                spans.append((index, label, start, end))
-        for index, label, start, end in spans:
+        for index, label, start, end in row.as_written(problems):
             right = [shift for shift in ((0, 0), *SHIFTS) if _fits(row, start + shift[0], end + shift[1], shift)]
             shifts = tuple(shift for shift in right if shift != (0, 0))
-            self._entities.append(_Placed(row.place, index, label, start, end, len(row.item), (0, 0) in right, shifts))
+            ends_blank = 0 < end <= len(row.item) and not row.item[end - 1].strip()
+            bounds = (start, end, len(row.item), ends_blank)
+            self._entities.append(_Placed(row.place, index, label, *bounds, (0, 0) in right, shifts))
 
     def problems(self) -> Iterator[Problem]:
         """Find out whether all offsets are wrong.
@@ -83,10 +90,9 @@ class Shifts:
         if not mended:
             return
         (shift, number), *_ = mended.most_common(1)
-        share = SHARES[self._entities[0].place.unit]
-        if number < max(MIN_NUMBER, share * len(self._entities)):
+        if number < max(MIN_NUMBER, self._least_share(shift) * len(self._entities)):
             return
-        for place, index, label, start, end, length, is_right, mended_by in self._entities:
+        for place, index, label, start, end, length, _, is_right, mended_by in self._entities:
             first, last = start + shift[0], end + shift[1]
             if 0 <= first < last <= length and (shift in mended_by or not is_right):
                 message = (
@@ -96,9 +102,20 @@ class Shifts:
                 bounds = {"start": start, "end": end, "replacement": (first, last)}
                 yield place.problem(SHIFTED, message, index, label=label, **bounds)
 
+    def _least_share(self, shift: tuple[int, int]) -> float:
+        """The least share of the entities that a shift must mend to be meant."""
+        unit = self._entities[0].place.unit
+        if shift != _TOO_LARGE:
+            return SHARES[unit]
+        # White space at an end costs nothing, and is often a slip. If ends are too large, other characters are, too.
+        longer = [shift in entity.mended_by for entity in self._entities if not entity.ends_blank]
+        if 2 * sum(longer) <= len(longer):
+            return math.inf
+        return TOO_LARGE_SHARE if unit == "characters" else SHARES[unit]
+
 
 def _fits(row: CheckedRow, start: int, end: int, shift: tuple[int, int]) -> bool:
     """Whether a span may be meant: in a text, it consists of words; among words, it has some."""
     if isinstance(row.item, str):
         return has_whole_words(row.item, start, end)
-    return shift in ((0, 0), (0, 1)) and 0 <= start < end <= len(row.item)
+    return shift in ((0, 0), (0, 1), _TOO_LARGE) and 0 <= start < end <= len(row.item)

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -112,6 +113,9 @@ def test_data_commands(folder, tmp_path):
     (tmp_path / "bad.jsonl").write_text('{"text": "Ann went", "entities": [{"label": "PER", "start": 0, "end": 5}]}\n')
     output, _ = run("validate", tmp_path / "bad.jsonl", status=1)
     assert "begins or ends inside a word" in output
+    (tmp_path / "broken.txt").write_text("Ann\tB-PER\tx\n\nBob\t-\n\nOslo\tB-LOC\tx\n")
+    output, _ = run("validate", tmp_path / "broken.txt", "--read", "tag_columns=1", status=1)
+    assert re.search(r"error +unreadable-row +1 .*\n.*broken.txt, line 3, row 1: 'Bob", output)
     output, _ = run("suggest-limits", folder / "dev.conll", "--encoder", folder / "encoder")
     assert "suggested: entity_max_length=" in output
 

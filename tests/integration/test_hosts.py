@@ -10,16 +10,20 @@ import subprocess
 import sys
 from contextlib import contextmanager
 
+import elastic_worker
 import pytest
 import torch
 import train_worker
 from test_distributed import check
-from train_worker import train_all
+from train_worker import make_trainer, train, train_all
 
 pytestmark = pytest.mark.slow
 
 SPACES = ("span-marker-0", "span-marker-1")
 CABLES = ("sm-veth0", "sm-veth1")
+
+NEW_STORE = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+"""Gives processes that are started again a store of their own, without the addresses of those that are gone."""
 
 
 @contextmanager
@@ -59,11 +63,13 @@ def launch(hosts, folder, *script, port):
                 "PYTHONWARNINGS": "ignore",
                 "HF_HOME": str(folder),
                 "GLOO_SOCKET_IFNAME": device,
+                **NEW_STORE,
             },
         }
         command = [
             *(*prefix, sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1"),
             *("--rdzv-backend=c10d", f"--rdzv-endpoint={hosts[0][1]}:{port}", "--rdzv-id=span-marker"),
+            "--max-restarts=3",
             # By its name, which the hosts share, none of them could tell that the address of the meeting is its own.
             *(f"--rdzv-conf=is_host={number == 0}", f"--local-addr={address}", *map(str, script)),
         ]
@@ -88,3 +94,35 @@ def test_two_hosts_train_what_one_process_trains(tmp_path):
     two = torch.load(output, weights_only=True)
     for kind in ("exact", "filtered"):
         check(one[kind], two[kind])
+
+
+def check_restart(folder, one):
+    """That a process was killed, and all went on from the checkpoint before, to the same end."""
+    two = torch.load(folder / "results.pt", weights_only=True)
+    assert (folder / "killed").exists()
+    assert two["resumed"]
+    assert two["losses"] == pytest.approx(one["losses"], rel=1e-4)
+    for name, tensor in one["weights"].items():
+        torch.testing.assert_close(two["weights"][name], tensor, atol=1e-5, rtol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    """What one process learns that nobody kills."""
+    return train(make_trainer(tmp_path_factory.mktemp("one"), 4, None, max_steps=elastic_worker.STEPS))
+
+
+def test_processes_of_a_host_go_on_from_a_checkpoint_after_one_is_killed(tmp_path, uninterrupted):
+    quiet = {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore", "HF_HOME": str(tmp_path)}
+    environment = {**os.environ, **quiet, **NEW_STORE}
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command = [*launcher, "--max-restarts=3", elastic_worker.__file__, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=400, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    check_restart(tmp_path, uninterrupted)
+
+
+def test_hosts_go_on_from_a_checkpoint_after_a_process_is_killed(tmp_path, uninterrupted):
+    with two_hosts() as hosts:
+        launch(hosts, tmp_path, elastic_worker.__file__, tmp_path, port=29401)
+    check_restart(tmp_path, uninterrupted)

@@ -19,6 +19,7 @@ from tiny import SENTENCES, TEXT, build_model
 
 import span_marker.serving.server as server_module
 from span_marker.prediction.entities import Conflict, Entity, Origin
+from span_marker.rules import RegexRule, Rules
 from span_marker.serving import Limits, create_app
 from span_marker.serving.queue import GROUP_BYTES
 
@@ -60,6 +61,16 @@ def rows(answer):
 
 
 # What it answers
+
+
+def test_labels_of_rules_can_be_chosen():
+    model = build_model(entity_max_length=3)
+    model.rules = Rules([RegexRule("YEAR", r"\d{4}")])
+    with running({"m": model}) as server:
+        (info,) = server.ask("/info").json["models"]
+        assert info["labels"] == [*model.labels, "YEAR"]
+        found = server.ask("/predict", {"inputs": "Paris in 1937", "labels": ["YEAR"]}).json["entities"]
+    assert [entity["span"] for entity in found] == ["1937"]
 
 
 def test_answers_are_those_of_predict(server, model, within):

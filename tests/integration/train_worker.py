@@ -34,47 +34,54 @@ def tags(words: list[str]) -> list[str]:
     return ["B-LOC" if word[:1].isupper() else "O" for word in words]
 
 
-def train(folder: Path, batch_size: int, per_word: int | None) -> dict[str, Any]:
-    """Train a model and evaluate it."""
-    model = build_model("bert", entity_max_length=3, candidates_per_word=per_word)
+def make_trainer(
+    folder: Path, batch_size: int, per_word: int | None, family: str = "bert", **arguments: Any
+) -> Trainer:
+    """Make a trainer of a model without dropout, by plain gradient descent, for three steps."""
+    model = build_model(family, entity_max_length=3, candidates_per_word=per_word)
     if per_word is not None:
         model.add_span_filter()
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
     data = Dataset.from_dict({"tokens": TOKENS, "ner_tags": [tags(words) for words in TOKENS]})
-    args = TrainingArguments(
-        output_dir=str(folder),
-        per_device_train_batch_size=batch_size,
-        per_device_eval_batch_size=batch_size,
-        max_steps=3,
-        learning_rate=0.05,
-        optim="sgd",
-        lr_scheduler_type="constant",
-        max_grad_norm=0.0,
-        logging_steps=1,
-        save_strategy="no",
-        report_to="none",
-        use_cpu=True,
-        disable_tqdm=True,
-        ddp_backend="gloo" if "WORLD_SIZE" in os.environ else None,
-    )
+    settings = {
+        "output_dir": str(folder),
+        "per_device_train_batch_size": batch_size,
+        "per_device_eval_batch_size": batch_size,
+        "max_steps": 3,
+        "learning_rate": 0.05,
+        "optim": "sgd",
+        "lr_scheduler_type": "constant",
+        "max_grad_norm": 0.0,
+        "logging_steps": 1,
+        "save_strategy": "no",
+        "report_to": "none",
+        "use_cpu": True,
+        "disable_tqdm": True,
+        "ddp_backend": "gloo" if "WORLD_SIZE" in os.environ else None,
+    }
     # An uneven number of sentences to evaluate on: the last batch of two processes is filled up, and must be cut again.
-    trainer = Trainer(model, args, data, data.select(range(7)))
-    trainer.train()
+    return Trainer(model, TrainingArguments(**settings | arguments), data, data.select(range(7)))
+
+
+def train(trainer: Trainer, resume: bool = False) -> dict[str, Any]:
+    """Train a model and evaluate it."""
+    trainer.train(resume_from_checkpoint=resume)
     metrics = trainer.evaluate()
+    weights = trainer.accelerator.get_state_dict(trainer.model)
     return {
-        "weights": {name: tensor.cpu() for name, tensor in model.state_dict().items()},
+        "weights": {name: tensor.cpu() for name, tensor in weights.items()},
         "metrics": metrics,
         "losses": [entry["loss"] for entry in trainer.state.log_history if "loss" in entry],
-        "world_size": args.world_size,
+        "world_size": trainer.args.world_size,
     }
 
 
 def train_all(folder: Path, batch_size: int) -> dict[str, dict[str, Any]]:
     """Train a model that gives markers to all candidates, and one with a candidate filter."""
     kinds = {"exact": None, "filtered": 1}
-    return {kind: train(folder, batch_size, per_word) for kind, per_word in kinds.items()}
+    return {kind: train(make_trainer(folder, batch_size, per_word)) for kind, per_word in kinds.items()}
 
 
 def main(output: str, batch_size: int) -> None:

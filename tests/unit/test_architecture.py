@@ -13,11 +13,13 @@ BESIDE_THE_MODULES = {
     "architecture": "the layout itself",
     "benchmark_tables": "benchmarks/tables.py",
     "bundled_corpus": "training_scripts/bundled_corpus.py and the corpus itself",
+    "cost_model": "benchmarks/cost_model.py",
     "dockerfile": "the Dockerfile",
     "edges": "evaluation, tuning and error analysis agree on where an entity begins and ends",
     "exports": "what the packages export",
     "filter_head": "candidate_filter/head.py, whose own name is too close to heads.py",
     "public_names": "what can be imported from span_marker",
+    "resumable": "benchmarks/resumable.py, and what bulk.py and serving.py demand",
     "wording": "span_marker_cli/wording.py",
     "unicode": "offsets are right from the tokenizer to the entities, whatever the text",
 }

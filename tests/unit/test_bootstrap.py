@@ -1,6 +1,7 @@
 """Resampling: intervals and p-values are those of naive loops, and mean what they promise."""
 
 from fractions import Fraction
+from statistics import stdev
 
 import numpy as np
 import pytest
@@ -45,15 +46,17 @@ def test_resamples_are_those_of_a_naive_loop():
     ]
     for name, counts, figures in zip("ab", (first, second), resampled, strict=True):
         assert found[name][:2] == (counts[:, 2].sum(), counts[:, 1].sum())
-        for place, (value, low, high) in enumerate(found[name][2:]):
+        for place, (value, low, high, standard_error) in enumerate(found[name][2:]):
             column = [row[place] for row in figures]
             assert value == naive_figures(counts.tolist())[place]
             assert (low, high) == pytest.approx([naive_quantile(column, share) for share in (0.05, 0.95)])
+            assert standard_error == pytest.approx(stdev(column))
     for place, of in enumerate(compared):
         ones, others = (naive_figures(counts.tolist())[place] for counts in (first, second))
         differences = [after[place] - before[place] for before, after in zip(*resampled, strict=True)]
         assert (of.first, of.second, of.difference.value) == (ones, others, others - ones)
-        assert of.difference[1:] == pytest.approx([naive_quantile(differences, share) for share in (0.05, 0.95)])
+        bounds = [naive_quantile(differences, share) for share in (0.05, 0.95)]
+        assert of.difference[1:] == pytest.approx([*bounds, stdev(differences)])
         num_extreme = sum(abs(change - (others - ones)) >= abs(others - ones) for change in differences)
         assert of.p_value == pytest.approx((1 + num_extreme) / (1 + num_resamples))
 
@@ -69,7 +72,7 @@ def test_intervals_hold_the_figure_and_mostly_the_truth():
     num_held = 0
     for seed in range(100):
         figures = bootstrap.estimate({"a": random_counts(100, [0.7], seed)[0]}, 200, 0.9, seed=seed)["a"]
-        assert all(low <= value <= high for value, low, high in figures[2:])
+        assert all(figure.low <= figure.value <= figure.high for figure in figures[2:])
         num_held += figures.recall.low <= 0.7 <= figures.recall.high
     assert 82 <= num_held <= 97
 
@@ -77,7 +80,7 @@ def test_intervals_hold_the_figure_and_mostly_the_truth():
 def test_intervals_are_wider_for_more_confidence_and_narrower_for_more_data():
     def width(num_sentences, confidence):
         counts = np.tile(random_counts(50, [0.7], 0)[0], (num_sentences // 50, 1))
-        _, low, high = bootstrap.estimate({"a": counts}, 400, confidence, seed=0)["a"].f1
+        _, low, high, _ = bootstrap.estimate({"a": counts}, 400, confidence, seed=0)["a"].f1
         return high - low
 
     assert width(50, 0.8) < width(50, 0.95) < width(50, 0.99)

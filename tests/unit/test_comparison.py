@@ -21,7 +21,7 @@ def test_a_system_is_no_better_than_itself(pairs):
     comparison = compare_reports(report, same, num_resamples=20)
     for of in (comparison.overall, *comparison.labels.values()):
         for figure in of:
-            assert (figure.difference, figure.p_value) == ((0, 0, 0), 1)
+            assert (figure.difference, figure.p_value) == ((0, 0, 0, 0), 1)
     assert comparison.num_both == report.kinds["correct"]
     assert comparison.num_neither == report.overall.num_gold - report.kinds["correct"]
     assert comparison.num_first_only == comparison.num_second_only == 0
@@ -35,8 +35,8 @@ def test_swapping_systems_turns_the_difference_round(rows):
     one, other = compare_reports(first, second, **options), compare_reports(second, first, **options)
     for ones, others in zip((one.overall, *one.labels.values()), (other.overall, *other.labels.values()), strict=True):
         for figure, turned in zip(ones, others, strict=True):
-            value, low, high = turned.difference
-            assert figure.difference == pytest.approx((-value, -high, -low), abs=1e-9)
+            value, low, high, error = turned.difference
+            assert figure.difference == pytest.approx((-value, -high, -low, error), abs=1e-9)
             assert figure.p_value == turned.p_value
     assert one.overall.f1.first == first.overall.f1.value
     assert one.overall.f1.second == second.overall.f1.value

@@ -202,14 +202,14 @@ BAD_CONLL = {
     "empty tag": ("a\t\tO\n", {"tag_columns": 1}, r"line 1, row 0: the tag is empty"),
     "no column": ("a\tO\n", {"tag_columns": 2}, r"line 1: there is no column 2, since a line has 2 columns"),
     "same column": ("a\tO\n", {"tag_columns": 0}, r"column 0 of 2 has the words"),
-    "one column": ("a\nb\n", {}, r"line 1: .* no column is separated by tabs or spaces, such as in 'a'"),
+    "one column": ("a\nb\n", {}, r"looks like plain text without annotation, .* such as 'a': to find"),
     "commas": (
         "Ann,B-PER\nwent,O\n",
         {},
-        r"line 1: .* separated by tabs or spaces, but perhaps by ',', such as in 'Ann",
+        r"line 1: no tabs or spaces separate .*, but perhaps ',' does, as in 'Ann",
     ),
-    "wide spaces": ("Ann\u3000B-PER\nwent\u3000O\n", {}, r"line 1: .*, but perhaps by '\\u3000'"),
-    "slashes": ("Ann/PER\nwent/O\n", {}, r"line 1: .*, but perhaps by '/'"),
+    "wide spaces": ("Ann\u3000B-PER\nwent\u3000O\n", {}, r"line 1: .*, but perhaps '\\u3000'"),
+    "slashes": ("Ann/PER\nwent/O\n", {}, r"line 1: .*, but perhaps '/'"),
     "no tab": (
         "a b\tO\nEU   B-ORG\nrejects\tO\n",
         {},
@@ -228,6 +228,22 @@ def test_bad_columns_are_refused(tmp_path, name):
     content, options, message = BAD_CONLL[name]
     with pytest.raises(ValueError, match=message):
         read_text(tmp_path, content, **options)
+
+
+PLAIN = {
+    "one line": "Ann flew to Paris.\n",
+    "lines of the same length": "Amelia Earhart\nMarie Curie\n",
+    "lines": "Ann flew to Paris in May.\nBob left.\n\nIt was a sunny B-52 day on the Isle of O\n\nWhat next?\n",
+    "fields": "ticket: 5\n\nDear all,\nplease send it to Bob Lee.\n",
+}
+
+
+@pytest.mark.parametrize("name", PLAIN)
+@pytest.mark.parametrize("errors", ["raise", "skip"])
+def test_plain_text_is_told_apart(tmp_path, name, errors):
+    message = r"^\S+ looks like plain text .* \(span-marker predict\).* format='inline' for"
+    with pytest.raises(ValueError, match=message):
+        read_text(tmp_path, PLAIN[name], errors=errors)
 
 
 def test_entities_of_a_level_are_those_of_its_tags():

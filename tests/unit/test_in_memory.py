@@ -173,3 +173,12 @@ def test_ids_of_labels_are_no_data():
         read_label_list({"PER": 1, "O": 0})
     with pytest.raises(TypeError, match=r"pass list\(labels.values\(\)\)$"):
         read_label_list({0: "O", 1: "PER"})
+
+
+@pytest.mark.parametrize("make", [list, pd.DataFrame])
+def test_entities_that_are_lists_are_told_what_to_be(make):
+    rows = [{"text": "No one", "entities": []}, {"text": "Ann went", "entities": [(0, 3, "PER")]}]
+    with pytest.raises(
+        ValueError, match=r"row 1 of the annotated data: entity .* write {'label': 'PER', 'start': 0, 'end'"
+    ):
+        infer_labels(make(rows))

@@ -148,5 +148,6 @@ def test_what_it_cannot_represent_is_refused(tmp_path, row, message):
 
 
 def test_without_its_name_the_error_asks_for_a_format(tmp_path):
-    with pytest.raises(ValueError, match=r"x\.txt, line 4.* \(if the file has no columns, pass format=\)"):
+    message = r"x\.txt looks like plain text .* pass format=, such as format='inline' for \[Paris\]\(place\)"
+    with pytest.raises(ValueError, match=message):
         read_text(tmp_path, FILE, "x.txt")

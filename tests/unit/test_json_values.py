@@ -26,7 +26,7 @@ from span_marker.error_analysis.analyze import analyze_predictions
 from span_marker.error_analysis.comparison import Comparison, compare_reports
 from span_marker.error_analysis.relation_report import RelationErrors
 from span_marker.error_analysis.report import ErrorReport
-from span_marker.export import ExportReport, QuantizationReport
+from span_marker.export import ExportReport, QuantizationReport, Recommendation, recommend
 from span_marker.prediction.explanation import Explanation
 from span_marker.redaction import RedactionReport
 from span_marker.scores.calibration import Calibration, CalibrationReport
@@ -65,12 +65,13 @@ REPORTS = {
     CrossValidationReport: cross_validation_report,
     ErrorReport: lambda: report_on([([GOLD], [GOLD])], unreachable={"too-long": 0}),
     Explanation: lambda: build_model().explain("Ann went", (0, 3)),
-    ExportReport: lambda: ExportReport(3, 9, 2, 1e-7, ("filtered", "all")),
+    ExportReport: lambda: ExportReport(3, 9, 2, 1e-7, ("filtered", "all"), 1e-8, 0, "float32"),
     FixReport: lambda: validate(Dataset.from_list(ROWS)).fix(Dataset.from_list(ROWS))[1],
     PaceReport: lambda: PaceReport((Pace(1, 2.0, 3.0, 4.0),), 5, 6.0, "cpu", 1),
     LabelErrorReport: lambda: find_label_errors(ROWS, [[]]),
     LimitsReport: lambda: suggest_limits(DATA, build_tokenizer("wordpiece")),
-    QuantizationReport: lambda: QuantizationReport(3, 2, 2, 1, 1, 0.25, (4096, 1024)),
+    QuantizationReport: lambda: QuantizationReport(3, 2, 2, 1, 1, 0.25, (4096, 1024), "static", (8, 1)),
+    Recommendation: recommend,
     RedactionReport: lambda: RedactionReport("numbered", 1, 9, 3, 1, {"PER": 1}, {"PER": 1}),
     RelationErrors: lambda: analyze_predictions([RELATED], [RELATED], num_resamples=5).relations,
     SpanFilterReport: lambda: SpanFilterReport((POINT,), POINT, 5, 9),

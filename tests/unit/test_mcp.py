@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from integration.docs_worker import find_blocks
-from quickstart_files import write_encoder, write_quickstart
+from quickstart_files import write_quickstart_with_rules
 
 from span_marker import SpanMarkerModel
 from span_marker.integrations.mcp import Limits, Session
@@ -20,15 +20,8 @@ TEXT = "Cleopatra ruled Egypt. CLEOPATRA was red."
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """The model finds what its rules find, whatever its weights."""
-    folder = tmp_path_factory.mktemp("mcp")
-    write_encoder(folder / "encoder")
-    write_quickstart(folder / "files", folder / "encoder")
-    model = SpanMarkerModel.from_pretrained(folder / "files" / "my-model")
-    model.config.thresholds = dict.fromkeys(model.labels, 1.0)
-    model.rules = Rules([ListRule("person", ["Cleopatra"]), ListRule("country", ["Egypt"])])
-    model.save_pretrained(folder / "files" / "my-model")
-    return folder / "files"
+    rules = Rules([ListRule("person", ["Cleopatra"]), ListRule("country", ["Egypt"])])
+    return write_quickstart_with_rules(tmp_path_factory.mktemp("mcp"), rules)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from tiny import LABELS, build_model
 
 from span_marker import SpanMarkerConfig, SpanMarkerModel, Trainer, infer_labels, read_annotations, validate
 from span_marker.core.labels import reduce_labels
-from span_marker.core.notation import BMEWO, UNNAMED, complete_labels, read_labels, read_notation
+from span_marker.core.notation import BMEWO, UNNAMED, complete_labels, labels_like_tags, read_labels, read_notation
 
 NAMES = st.lists(st.from_regex(r"[A-Z][a-zA-Z]{1,8}", fullmatch=True), min_size=1, max_size=4, unique=True)
 SCHEMES = ["BI", "BIES", "BILU", "BMES", "BMEW"]
@@ -201,3 +201,39 @@ def test_some_labels_may_have_thresholds():
     assert not [e for e in other if e["label"] == label]
     with pytest.raises(ValueError, match=r"has the labels \['XYZ'\], but the model has"):
         model.predict(words, threshold={"XYZ": 0.5})
+
+
+@pytest.mark.parametrize("scheme", SCHEMES[:4])
+@given(names=NAMES)
+def test_labels_with_the_prefixes_of_a_scheme_look_like_tags(scheme, names):
+    tags = [f"{prefix}-{name}" for name in names for prefix in scheme]
+    assert labels_like_tags([*tags, "Concorde"]) == tags
+    assert labels_like_tags(names) == []
+
+
+@pytest.mark.parametrize(
+    ("labels", "found"),
+    [
+        (["B-PER", "I-PER", "LOC"], ["B-PER", "I-PER"]),
+        (["PER_B", "PER_I"], ["PER_B", "PER_I"]),
+        (["B-PER", "B-LOC"], ["B-PER", "B-LOC"]),
+        (["I-PER", "S-LOC"], ["I-PER", "S-LOC"]),
+        (["B-PER", "LOC"], []),
+        (["B", "I"], ["B", "I"]),
+        (["B-cell"], []),
+        (["B-cell", "T-cell"], []),
+        (["B-52", "Concorde"], []),
+        ([], []),
+    ],
+)
+def test_a_prefix_alone_is_no_sign_of_tags(labels, found):
+    assert labels_like_tags(labels) == found
+
+
+def test_labels_like_tags_are_told_wherever_labels_are_inferred(caplog):
+    entities = [{"label": f"{letter}-PER", "start": place, "end": place + 1} for place, letter in enumerate("BI")]
+    rows = [{"tokens": ["Ann", "Lee"], "entities": entities}]
+    assert infer_labels(rows) == ["O", "B-B-PER", "I-B-PER", "B-I-PER", "I-I-PER"]
+    assert "The labels ['B-PER', 'I-PER'] of entities look like tags of words" in caplog.text
+    problems = validate(rows).by_kind("tag-label")
+    assert [problem.label for problem in problems] == ["B-PER", "I-PER"]

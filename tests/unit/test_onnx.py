@@ -16,9 +16,9 @@ from tiny import ENCODERS, SENTENCES, TAGS, TEXT, build_model
 
 import span_marker.export.onnx
 from span_marker import SpanMarkerModel, Trainer, TrainingArguments
-from span_marker.export import ExportReport, export_onnx
-from span_marker.export.tracing import quiet
-from span_marker.export.verification import TOLERANCE, compare_models
+from span_marker.export import ExportReport, export_onnx, export_openvino
+from span_marker.export.tracing import SMALL_WEIGHT, quiet, store_as, write_shared
+from span_marker.export.verification import TOLERANCE, TOLERANCES, Tolerance, compare_models
 from span_marker.graphs.files import ENCODER, FOLDER, MANIFEST, TEXT_GRAPH
 
 pytest.importorskip("onnxruntime")
@@ -127,9 +127,13 @@ def test_the_report_is_kept_beside_the_graphs(folder):
 
 
 def test_a_report_is_a_table():
-    text = str(ExportReport(27, 1000, 50, 1.5e-6, ("filtered", "all")))
+    text = str(ExportReport(27, 1000, 50, 1.5e-6, ("filtered", "all"), 1e-7, 0, "float32"))
     assert "1,000 (filtered, all)" in text
     assert "1.5e-06" in text
+    assert "entities, all equal" in text
+    text = str(ExportReport(27, 1000, 50, 0.1, ("all",), 1e-3, 1, "bfloat16"))
+    assert "mean difference (bfloat16)" in text
+    assert "all equal" not in text
 
 
 @pytest.mark.parametrize("exact", [False, True])
@@ -218,7 +222,6 @@ def test_a_checkpoint_and_graphs_do_not_replace_each_other(exported, original, f
 
 
 def test_openvino_runs_the_same_graphs(folder, original):
-    pytest.importorskip("openvino")
     model = SpanMarkerModel.from_pretrained(folder, backend="openvino")
     assert model.backend == "openvino"
     assert compare_models(original, model, [TEXT]).num_entities > 50
@@ -260,7 +263,7 @@ def test_training_is_refused(exported, tmp_path):
 def write_changed(folder, change):
     """Stand in for the tracing of a graph: write another one's files, with something changed."""
 
-    def write_graphs(encoder, family, max_distance, reads_case, marker_embeds, target):
+    def write_graphs(encoder, family, max_distance, reads_case, marker_embeds, target, dtype):
         for name in (TEXT_GRAPH, "markers.onnx", ENCODER):
             shutil.copyfile(folder / FOLDER / name, target / name)
         change(target)
@@ -324,7 +327,76 @@ def test_a_comparison_sees_scores_entities_and_tokens(original):
         compare_models(original, changed)
 
 
-def test_what_cannot_be_exported_is_refused(exported, tmp_path):
+def restore(folder):
+    """Stand in for the tracing of a graph: store what was traced before in another number format."""
+
+    def write_graphs(encoder, family, max_distance, reads_case, marker_embeds, target, dtype):
+        onnx_ir = pytest.importorskip("onnx_ir")
+        graphs = {name: onnx_ir.load(folder / FOLDER / name) for name in (TEXT_GRAPH, "markers.onnx")}
+        for graph in graphs.values():
+            store_as(graph, dtype)
+        write_shared(graphs, target)
+
+    return write_graphs
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_weights_take_half_the_space(original, folder, tmp_path, monkeypatch, dtype):
+    monkeypatch.setattr(span_marker.export.onnx, "write_graphs", restore(folder))
+    report = export_onnx(original, tmp_path, dtype=dtype)
+    assert (tmp_path / FOLDER / ENCODER).stat().st_size < 0.55 * (folder / FOLDER / ENCODER).stat().st_size
+    manifest = json.loads((tmp_path / FOLDER / MANIFEST).read_text(encoding="utf-8"))
+    assert manifest["dtype"] == manifest["comparison"]["dtype"] == report.dtype == dtype
+    assert 0 < report.mean_difference <= TOLERANCES[dtype].mean
+    rounded = copy.deepcopy(original)  # what was stored is the nearest value in that format, and nothing else changed
+    embeddings, marker_ids = rounded.get_input_embeddings().weight, rounded._marker_ids(rounded.device)
+    markers = embeddings[marker_ids].clone()  # which stand with the heads
+    with torch.no_grad():
+        for parameter in rounded.encoder.parameters():
+            if parameter.nbytes > SMALL_WEIGHT:
+                parameter.copy_(parameter.to(getattr(torch, dtype)))
+        embeddings[marker_ids] = markers
+    assert compare_models(rounded, SpanMarkerModel.from_pretrained(tmp_path)).num_entities > 50
+
+
+@pytest.mark.slow
+def test_a_traced_export_has_its_number_format(original, folder, tmp_path):
+    export_onnx(original, tmp_path, dtype="float16")
+    assert (tmp_path / FOLDER / ENCODER).stat().st_size < 0.55 * (folder / FOLDER / ENCODER).stat().st_size
+
+
+def test_an_export_that_changes_too_much_for_its_format_is_refused(original, monkeypatch):
+    changed = copy.deepcopy(original)
+    with torch.no_grad():
+        changed.classifier.bias[0] -= 0.01
+    with pytest.raises(ValueError, match="the exported model finds .* and the original finds"):
+        compare_models(original, changed)
+    report = compare_models(original, changed, dtype="bfloat16")
+    assert report.num_changed > 0
+    share = report.num_changed / (2 * report.num_entities + report.num_changed)  # about, and at most, the real one
+    refusals = {
+        Tolerance(report.max_difference / 2, 1, 1): "a probability of the exported model differs by .* for bfloat16",
+        Tolerance(1, report.mean_difference / 2, 1): "probabilities of the exported model differ on average by",
+        Tolerance(1, 1, share / 2): r"only one of the two: \d+.\d%, more than .*% for bfloat16. Export it with",
+    }
+    for tolerance, message in refusals.items():
+        monkeypatch.setitem(TOLERANCES, "bfloat16", tolerance)
+        with pytest.raises(ValueError, match=message):
+            compare_models(original, changed, dtype="bfloat16")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_openvino_is_what_runs_an_export_for_it(original, folder, tmp_path, monkeypatch, dtype):
+    monkeypatch.setattr(span_marker.export.onnx, "write_graphs", restore(folder))
+    report = export_openvino(original, tmp_path, dtype=dtype)
+    model = SpanMarkerModel.from_pretrained(tmp_path)
+    assert model.backend == "openvino"
+    assert report.dtype == model.engine.marker_graph.precision == dtype
+
+
+def test_what_cannot_be_exported_is_refused(exported, original, tmp_path):
+    with pytest.raises(ValueError, match=r"dtype='int8' must be one of \['float32', 'float16', 'bfloat16'\]"):
+        export_onnx(original, tmp_path, dtype="int8")
     with pytest.raises(TypeError, match=r"model must be a SpanMarkerModel, not str: SpanMarkerModel.from_pretrained"):
         export_onnx("my-model", tmp_path)
     with pytest.raises(ValueError, match="the model runs on backend='onnx', so it is exported: copy its folder"):

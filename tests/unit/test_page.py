@@ -106,7 +106,7 @@ def test_numbers_can_be_read_on_every_cell(mode):
 @given(st.floats(0, 1), st.floats(0, 1))
 def test_half_of_an_interval_has_one_significant_digit(first, second):
     low, high = sorted((first, second))
-    decimals, half = num_decimals(Estimate(low, low, high)), (high - low) / 2
+    decimals, half = num_decimals(Estimate(low, low, high, 0.0)), (high - low) / 2
     assert 2 <= decimals <= 4
     if decimals < 4 and half:
         assert half * 10**decimals >= 1

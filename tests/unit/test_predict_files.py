@@ -3,6 +3,7 @@
 import csv
 import json
 import random
+import threading
 
 import pyarrow.parquet
 import pytest
@@ -11,6 +12,7 @@ from tiny import SENTENCES, build_model
 from span_marker import SpanMarkerModel, read_annotations
 from span_marker.bulk import Reader, predict_files
 from span_marker.bulk import predict_files as bulk_function
+from span_marker.bulk.predict_files import fetch_ahead
 from span_marker.bulk.results import Results
 from span_marker.core.surrogates import readable
 from span_marker.data.csv_files import write_csv
@@ -311,3 +313,38 @@ def test_what_cannot_be_written_is_refused_before_anything_is_read(model, source
     with pytest.raises(ValueError, match="standard output takes JSON lines only, not 'html'"):
         predict_files(model, [source], "-", output_format="html")
     assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
+
+
+def test_the_next_texts_are_fetched_while_the_model_reads(model, source, tmp_path, monkeypatch):
+    """The model gets each chunk only once the next one has come, which it has if they are fetched meanwhile."""
+    monkeypatch.setattr(bulk, "CHUNK_TEXTS", 4)
+    num_chunks = len(TEXTS) // 4
+    arrived = [threading.Event() for _ in range(num_chunks)]
+    read_items, read, calls = bulk.read_items, Reader.read, iter(range(num_chunks))
+
+    def arriving(*args):
+        for number, item in enumerate(read_items(*args)):
+            arrived[number // 4].set()
+            yield item
+
+    def waiting(self, *args):
+        number = next(calls)
+        assert arrived[min(number + 1, num_chunks - 1)].wait(timeout=20), "the store is not read meanwhile"
+        return read(self, *args)
+
+    monkeypatch.setattr(bulk, "read_items", arriving)
+    monkeypatch.setattr(Reader, "read", waiting)
+    assert predict_files(model, [source], tmp_path / "out.jsonl").num_texts == len(TEXTS)
+
+
+@pytest.mark.parametrize("num_ahead", [1, 2, 9])
+def test_what_is_fetched_ahead_stays_in_order_and_so_does_an_error(num_ahead):
+    def items():
+        yield from range(1, 6)
+        raise ValueError("the sixth")
+
+    assert [*fetch_ahead(iter(range(1, 6)), num_ahead)] == [*range(1, 6)]
+    seen = []
+    with pytest.raises(ValueError, match="the sixth"):
+        seen += fetch_ahead(items(), num_ahead)
+    assert seen == [*range(1, 6)]

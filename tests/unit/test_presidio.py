@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from integration.docs_worker import find_blocks
-from quickstart_files import write_encoder, write_quickstart
+from quickstart_files import write_quickstart_with_rules
 
 from span_marker import SpanMarkerModel
 from span_marker.rules import ListRule, Rules
@@ -17,21 +17,14 @@ TEXT = "Cleopatra ruled Egypt with 4095-2609-9393-4932."
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("presidio")
-    write_encoder(folder / "encoder")
-    write_quickstart(folder / "files", folder / "encoder")
-    return folder / "files"
+    lists = {"person": ["Cleopatra"], "dynasty": ["Ptolemy"], "gpe": ["Egypt"]}
+    rules = Rules([ListRule(label, phrases) for label, phrases in lists.items()])
+    return write_quickstart_with_rules(tmp_path_factory.mktemp("presidio"), rules)
 
 
 @pytest.fixture
 def model(folder):
-    """The model finds what its rules find, whatever its weights."""
-    model = SpanMarkerModel.from_pretrained(folder / "my-model")
-    model.config.thresholds = dict.fromkeys(model.labels, 1.0)
-    model.rules = Rules(
-        [ListRule("person", ["Cleopatra"]), ListRule("dynasty", ["Ptolemy"]), ListRule("gpe", ["Egypt"])]
-    )
-    return model
+    return SpanMarkerModel.from_pretrained(folder / "my-model")
 
 
 @pytest.fixture
@@ -184,8 +177,10 @@ def test_wrong_settings_are_refused(model, options, error, message):
         make(model, **options)
 
 
-def test_the_page_runs(folder, monkeypatch):
-    monkeypatch.chdir(folder)
+def test_the_page_runs(model, tmp_path, monkeypatch):
+    model.rules = None
+    model.save_pretrained(tmp_path / "my-model")
+    monkeypatch.chdir(tmp_path)
     namespace = {}
     blocks = find_blocks(PAGE.read_text(encoding="utf-8"))
     assert blocks

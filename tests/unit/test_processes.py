@@ -68,6 +68,18 @@ def test_a_process_that_was_not_forked_keeps_its_threads(monkeypatch):
     assert set_to == [1]
 
 
+@pytest.mark.parametrize(("quota", "is_warned"), [(None, False), (4, False), (2, True)])
+def test_more_threads_than_the_container_may_use_are_a_warning(monkeypatch, caplog, quota, is_warned):
+    monkeypatch.setattr(processes, "quota_cpus", lambda: quota)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    processes.warn_of_quota.cache_clear()
+    for _ in range(2):
+        processes.enter_process(torch.device("cpu"))
+    messages = [message for message in caplog.messages if "set OMP_NUM_THREADS=2" in message]
+    assert len(messages) == is_warned
+    processes.warn_of_quota.cache_clear()
+
+
 def test_a_forked_process_cannot_share_a_device(monkeypatch):
     monkeypatch.setattr(processes, "_process", -1)
     monkeypatch.setattr(torch.cuda, "_is_in_bad_fork", lambda: True)

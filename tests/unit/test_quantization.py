@@ -3,17 +3,30 @@
 import json
 
 import pytest
-from tiny import TEXT, build_model
+import torch
+from tiny import SENTENCES, TAGS, TEXT, build_model
 
-from span_marker import SpanMarkerModel
-from span_marker.export import QuantizationReport, export_onnx, quantize
+import span_marker.export.static_quantization
+from span_marker import SpanMarkerModel, analyze_errors, compare_reports
+from span_marker.core.cpu import Cpu
+from span_marker.export import QuantizationReport, export_onnx, quantization, quantize
 from span_marker.graphs.files import ENCODER, FOLDER, HEADS, MANIFEST, MARKER_GRAPH, TEXT_GRAPH
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
+ROWS = [{"tokens": words, "ner_tags": tags} for words, tags in zip(SENTENCES, TAGS, strict=True)]
+
+ROUND = span_marker.export.static_quantization.round_weight
+
 TEXTS = [line for line in TEXT.splitlines() if line] + ["Paris", ""]
+
+
+def too_large(weight, axis):
+    """Stand in for the rounding of weights: nothing is as it was."""
+    steps, scales = ROUND(weight, axis)
+    return steps, 3 * scales
 
 
 @pytest.fixture(scope="module")
@@ -66,19 +79,126 @@ def test_the_report_says_what_changed(original, quantized):
     assert "comparison" not in manifest
 
 
+@pytest.fixture(scope="module")
+def static(original, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("static")
+    return folder, quantize(original, folder, ROWS, mode="static", calibration=SENTENCES[:3] * 2)
+
+
+def test_with_static_ranges_a_sentence_has_the_same_scores_in_every_batch(static, quantized):
+    """With those of each batch, it has not."""
+    differences = []
+    for folder in (static[0], quantized[0]):
+        model = SpanMarkerModel.from_pretrained(folder)
+        alone = [model.predict(text, is_split_into_words=False) for text in TEXTS]
+        together = model.predict(TEXTS, is_split_into_words=False)
+        pairs = [(a, b) for rows in zip(alone, together, strict=True) for a, b in zip(*rows, strict=False)]
+        differences.append(max(abs(a["score"] - b["score"]) for a, b in pairs))
+    assert differences[0] < 1e-4 < differences[1]
+
+
+def test_static_graphs_round_inputs_and_weights_of_linear_layers(original, static):
+    folder, report = static
+    for name in (TEXT_GRAPH, MARKER_GRAPH):
+        before, after = (onnx.load(place / FOLDER / name) for place in (original, folder))
+        constants = {tensor.name for tensor in before.graph.initializer}
+        layers = [node for node in before.graph.node if node.op_type == "MatMul" and node.input[1] in constants]
+        weights = [tensor for tensor in after.graph.initializer if tensor.data_type == onnx.TensorProto.INT8]
+        assert report.num_layers[1] == 0
+        assert len(weights) == len(layers) > 10
+        assert max(abs(onnx.numpy_helper.to_array(tensor)).max() for tensor in weights) == 63
+    assert (folder / FOLDER / ENCODER).stat().st_size < 0.6 * (original / FOLDER / ENCODER).stat().st_size
+    manifest = json.loads((folder / FOLDER / MANIFEST).read_text(encoding="utf-8"))
+    assert manifest["quantized"] == "static, int8"
+    assert manifest["agreement"] == report.to_dict()
+
+
+def test_with_annotated_rows_the_report_has_f1_before_and_after(original, static):
+    folder, report = static
+    models = [SpanMarkerModel.from_pretrained(place) for place in (original, folder)]
+    expected = compare_reports(*(analyze_errors(model, ROWS) for model in models))
+    assert report.comparison.overall.f1 == expected.overall.f1
+    assert report.comparison.num_sentences == report.num_texts == len(ROWS)
+    assert f"{expected.overall.f1.first:.4f} -> {expected.overall.f1.second:.4f}" in str(report)
+    assert "95% interval" in str(report)
+
+
+def test_a_model_that_loses_too_much_is_not_kept(original, tmp_path, monkeypatch):
+    expected = SpanMarkerModel.from_pretrained(original).predict([row["tokens"] for row in ROWS])
+    names = ("label", "word_start_index", "word_end_index")
+    gold = [[dict(zip(("label", "start", "end"), (e[n] for n in names), strict=True)) for e in row] for row in expected]
+    rows = [{"tokens": row["tokens"], "entities": entities} for row, entities in zip(ROWS, gold, strict=True)]
+    monkeypatch.setattr(span_marker.export.static_quantization, "round_weight", too_large)
+    arguments = {"mode": "static", "calibration": TEXTS}
+    message = r"(?s)F1 on the 5 annotated rows changes from 1.0000 -> 0.\d+ .*% interval .* more than max_loss=0.05"
+    with pytest.raises(ValueError, match=message):
+        quantize(original, tmp_path / "new", rows, max_loss=0.05, **arguments)
+    assert list((tmp_path / "new").iterdir()) == []
+    assert quantize(original, tmp_path / "new", rows, max_loss=1, **arguments).comparison.overall.f1.second < 0.95
+
+
+@pytest.mark.parametrize("mode", ["static", "dynamic"])
+def test_layers_stay_in_float_until_the_entities_agree(original, tmp_path, monkeypatch, mode):
+    monkeypatch.setattr(quantization, "FLOAT_SHARES", (0, 1))
+    monkeypatch.setattr(quantization, "GOAL", 1.0)
+    if mode == "static":
+        with monkeypatch.context() as broken:
+            broken.setattr(span_marker.export.static_quantization, "round_weight", too_large)
+            report = quantize(original, tmp_path / "best", TEXTS, mode=mode, calibration=TEXTS)
+        assert report.num_layers[1] == report.num_layers[0]
+    monkeypatch.setattr(quantization, "FLOAT_SHARES", (1,))
+    report = quantize(original, tmp_path / "float", TEXTS, mode=mode, calibration=TEXTS)
+    assert report.num_layers[0] == report.num_layers[1] > 10
+    assert report.num_equal == len(TEXTS)
+    assert report.max_difference < 1e-4
+    monkeypatch.setattr(quantization, "FLOAT_SHARES", (0, 1))
+    monkeypatch.setattr(quantization, "GOAL", 0)  # within reach at once
+    report = quantize(original, tmp_path / "none", TEXTS, mode=mode, calibration=TEXTS)
+    assert report.num_layers[1] == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "dtype"),
+    [({"avx512_bf16"}, "bfloat16"), ({"amx_bf16"}, "bfloat16"), ({"avx512f"}, "float32"), ({"bf16"}, "float32")],
+)
+def test_the_fastest_number_format_is_one_that_the_cpu_has(tmp_path, monkeypatch, flags, dtype):
+    cpu = Cpu.from_flags("x86_64", flags, 1)
+    monkeypatch.setattr(Cpu, "of_this_machine", lambda: cpu)
+    build_model().save_pretrained(tmp_path)
+    model = SpanMarkerModel.from_pretrained(tmp_path, dtype="fastest")
+    assert {parameter.dtype for parameter in model.parameters()} == {getattr(torch, dtype)}
+    assert SpanMarkerModel.from_pretrained(tmp_path, dtype="auto").dtype == torch.float32  # that of the checkpoint
+    assert SpanMarkerModel.from_pretrained(tmp_path, dtype=torch.float16).dtype == torch.float16
+    with pytest.raises(ValueError, match="dtype='fastest' chooses for the CPU, but device_map='cuda'"):
+        SpanMarkerModel.from_pretrained(tmp_path, dtype="fastest", device_map="cuda")
+
+
 def test_a_report_is_a_table():
-    text = str(QuantizationReport(100, 97, 50, 49, 1, 0.0421, (90_300_000, 57_000_000)))
+    text = str(QuantizationReport(100, 97, 50, 49, 1, 0.0421, (90_300_000, 57_000_000), "static", (36, 2)))
     assert "97 of 100" in text
     assert "90.3 -> 57.0" in text
+    assert "(static)" in text
+    assert "2 of 36" in text
+    assert "F1" not in text
 
 
 def test_wrong_arguments(original, quantized, tmp_path):
-    with pytest.raises(ValueError, match="texts is empty: pass some hundred"):
+    with pytest.raises(ValueError, match="data is empty: pass some hundred"):
         quantize(original, tmp_path, [])
     with pytest.raises(ValueError, match="must be another folder than that of the original"):
         quantize(original, original, TEXTS)
     with pytest.raises(ValueError, match="is quantized already"):
         quantize(quantized[0], tmp_path, TEXTS)
+    with pytest.raises(ValueError, match="mode='int4' must be 'dynamic' or 'static'"):
+        quantize(original, tmp_path, TEXTS, mode="int4")
+    with pytest.raises(ValueError, match="mode='static' needs calibration="):
+        quantize(original, tmp_path, TEXTS, mode="static")
+    with pytest.raises(ValueError, match="max_loss=0.1 needs annotated data"):
+        quantize(original, tmp_path, TEXTS, max_loss=0.1)
+    with pytest.raises(ValueError, match="max_loss=-1 must be from 0 to 1"):
+        quantize(original, tmp_path, ROWS, max_loss=-1)
+    with pytest.raises(TypeError, match="calibration must be a list of texts or rows, not a single text"):
+        quantize(original, tmp_path, TEXTS, mode="static", calibration="Paris")
     checkpoint = tmp_path / "checkpoint"
     build_model().save_pretrained(checkpoint)
     with pytest.raises(ValueError, match="holds a checkpoint with weights"):

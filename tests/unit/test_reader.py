@@ -12,6 +12,8 @@ from tiny import SENTENCES, build_model
 
 from span_marker import SpanMarkerModel
 from span_marker.bulk import Reader
+from span_marker.prediction.entities import Coverage
+from span_marker.prediction.readings import read_contents
 from span_marker.preprocessing import processes
 from span_marker.rules import RegexRule, Rules
 
@@ -106,6 +108,42 @@ def test_bad_rows_are_raised_or_told(folder):
         assert [bool(row["entities"]) for row in rows] == [True] + [False] * (len(contents) - 1)
     nulls = Reader(folder, on_error="column")(pa.table({"text": [None, None]}))
     assert nulls["error"].null_count == 0
+
+
+class Failing:
+    """A model that fails on some texts, and counts its calls."""
+
+    def __init__(self, error):
+        self.error, self.num_calls = error, 0
+
+    def predict(self, sentences, *, threshold=0.5, **options):
+        if not isinstance(threshold, float):
+            raise TypeError("threshold must be a number")
+        self.num_calls += bool(sentences)
+        if any("bad" in sentence for sentence in sentences):
+            raise self.error
+        coverage = [Coverage(len(sentence), 1, 1, 1, 1, 0, []) for sentence in sentences]
+        return [[{"span": sentence}] for sentence in sentences], coverage
+
+
+@pytest.mark.parametrize("error", [TimeoutError("the rule takes too long"), MemoryError(), RuntimeError("no kernel")])
+@pytest.mark.parametrize("bad", [{0}, {77}, {255}, {3, 4, 200}, set(range(0, 256, 2))])
+def test_a_text_that_cannot_be_read_spoils_no_other(error, bad):
+    contents = [f"{'bad' if row in bad else 'good'} {row}" for row in range(256)]
+    contents = [text.split() if row % 3 else text for row, text in enumerate(contents)]
+    model = Failing(error)
+    readings = read_contents(model, contents, "column", {})
+    assert [row for row, reading in enumerate(readings) if reading.error] == sorted(bad)
+    assert all(readings[row].error == f"row {row}: {type(error).__name__}: {error}".removesuffix(": ") for row in bad)
+    assert all(reading.entities == [{"span": contents[row]}] for row, reading in enumerate(readings) if row not in bad)
+    assert model.num_calls <= 2 + 2 * 8 * len(bad), "halves"
+    with pytest.raises(type(error)):
+        read_contents(model, contents, "raise", {})
+
+
+def test_options_that_are_wrong_are_no_fault_of_the_texts():
+    with pytest.raises(TypeError, match="threshold must be a number"):
+        read_contents(Failing(ValueError()), ["good", "bad"], "column", {"threshold": "high"})
 
 
 def test_columns_that_are_no_texts_are_refused(folder):

@@ -38,7 +38,7 @@ def prepared(model, rows):
 def warnings(model, rows, caplog):
     summary = prepared(model, rows)[1].relations
     caplog.clear()
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, "span_marker"):
         summary.settle(model.config, "training")
         summary.warn(model.config, "training")
     return summary

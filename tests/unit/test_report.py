@@ -90,7 +90,7 @@ def test_the_report_in_figures():
 
 def test_a_report_without_any_entity():
     report = report_on([([], [])])
-    assert report.overall.f1 == (0, 0, 0)
+    assert report.overall.f1 == (0, 0, 0, 0)
     assert report.labels == report.entity_lengths == {}
     assert "gold entities: 0" in str(report)
 

@@ -37,7 +37,7 @@ def test_one_error_is_raised_as_it_is(tmp_path):
 def test_the_type_is_that_of_the_first_error():
     for errors in ([TypeError("a"), ValueError("b")], [ValueError("b"), TypeError("a")]):
         with pytest.raises(type(errors[0]), match="x has 2 errors:\n  "):
-            report_errors(errors, "raise", "x")
+            report_errors(errors, 2, "raise", "x")
 
 
 FILES = {
@@ -94,8 +94,12 @@ FILES |= {
     ),
     "entities.csv": (
         'id,tokens,start,end,label\n1,"[""a""]",0,1,X\n2,"[""b""]",0,1,X\n2,"[""b""]",0,2,X\n3,[b],0,1,X\n'
-        '2,"[""b""]",0,1,Y\n4,"[""c""]",,,\n',
-        ["line 4: entity 'X' ends at word 2, but the row has only 1", "line 5: 'tokens' is neither JSON nor a list"],
+        '2,"[""b""]",3,1,Y\n4,"[""c""]",,,\n',
+        [
+            "line 4: entity 'X' ends at word 2, but the row has only 1",
+            "line 5: 'tokens' is neither JSON nor a list",
+            "line 6: entity 'Y' ends at word 1, before its start at word 3",
+        ],
     ),
     "texts.csv": (
         "text,entities\na,[]\nb,\nb,[[0]\nc,[]\n",
@@ -106,6 +110,9 @@ FILES |= {
         ["line 4: '' is no word", "line 5, row 2: the tag 'X' has no prefix"],
     ),
 }
+
+SHARED = {"data.pubtator": 1, "entities.csv": 1}
+"""How many messages are about a row that another one is about."""
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -120,13 +127,16 @@ def test_rows_that_are_wrong_are_skipped_or_collected(tmp_path, caplog, name):
     caplog.clear()
     assert read_text(tmp_path, content, name, errors="skip") == rows
     (warning,) = caplog.messages
-    assert f"{name}: {len(messages)} rows are skipped, since they are wrong; the first: {found[0]}" in warning
+    number = len(messages) - SHARED.get(name, 0)
+    skipped = "1 row is skipped, since it is wrong" if number == 1 else f"{number} rows are skipped, since they are"
+    assert f"{name}: {skipped}" in warning
+    assert warning.endswith(f"; the first: {found[0]}")
     with pytest.raises((TypeError, ValueError)) as raised:
         read_text(tmp_path, content, name)
     assert all(message in str(raised.value) for message in messages)
 
 
-def test_documents_that_are_wrong_are_skipped(tmp_path):
+def test_documents_that_are_wrong_are_skipped(tmp_path, caplog):
     write_brat(tmp_path / "x", [{"id": name, **GOOD} for name in "abc"])
     (tmp_path / "x" / "a.ann").write_text("T1\tPER 0 9\tAnn\nT2\tPER 0 3\tBob\n")
     (tmp_path / "x" / "b.txt").write_bytes(b"\xff")
@@ -137,6 +147,8 @@ def test_documents_that_are_wrong_are_skipped(tmp_path):
         "a.ann, line 2",
         "b.txt, line 1",
     ]
+    assert len(read_annotations(tmp_path / "x", errors="skip")) == 1
+    assert "2 rows are skipped" in caplog.text
 
 
 def test_what_is_wrong_with_the_file_is_raised_after_its_rows(tmp_path):

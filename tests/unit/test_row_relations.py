@@ -19,7 +19,7 @@ from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from span_marker import to_dataframe, validate, write_annotations, write_html, write_jsonl
+from span_marker import to_dataframe, validate, write_annotations, write_jsonl
 from span_marker.data.columns import RowReader, read_columns
 from span_marker.data.gliner import write_gliner
 from span_marker.data.row_relations import RowRelation, distinct_relations, move_relations, parse_relations
@@ -85,7 +85,6 @@ WITHOUT = {
     "csv": lambda path: write_annotations(path / "x.csv", [ROW]),
     "gliner": lambda path: write_gliner(path / "x.jsonl", [ROW]),
     "inline": lambda path: write_annotations(path / "x.txt", [ROW], format="inline"),
-    "html": lambda path: write_html(path / "x.html", [ROW]),
     "data frame": lambda path: to_dataframe([ROW]),
 }
 

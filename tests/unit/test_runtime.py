@@ -1,5 +1,6 @@
 """Without PyTorch, an exported model finds what it finds with it, in every way of using a model."""
 
+import contextlib
 import copy
 import json
 import os
@@ -22,6 +23,7 @@ from tiny import SENTENCES, TEXT, build_model
 from span_marker import SpanMarkerModel
 from span_marker.export import export_onnx
 from span_marker.export.verification import TOLERANCE
+from span_marker.graphs import runtimes
 from span_marker.graphs.files import FOLDER, HEADS, MANIFEST
 from span_marker.graphs.heads import Heads, layer_norm
 from span_marker.heads import SpanClassifier
@@ -108,6 +110,27 @@ def test_entities_are_the_same(pair, options):
         assert sum(map(len, expected)) > 5
         assert_same(runtime.predict(inputs, **options), expected)
     assert_same([runtime.predict(TEXTS[0], **options)], [model.predict(TEXTS[0], **options)])
+
+
+@pytest.mark.parametrize(("named", "quota", "expected"), [("3", 2, 3), ("", 2, 2), ("", None, 0)])
+def test_threads_are_those_that_the_container_has(plain, monkeypatch, named, quota, expected):
+    monkeypatch.setenv("OMP_NUM_THREADS", named)
+    monkeypatch.delitem(sys.modules, "torch")
+    monkeypatch.setattr(runtimes, "quota_cpus", lambda: quota)
+    assert ExportedModel.from_pretrained(plain).runner.text_graph._num_threads == expected
+
+
+@pytest.mark.parametrize(
+    ("policy", "quota", "expected"),
+    [("passive", None, True), ("PASSIVE", None, True), ("active", 2, False), ("", 2, True), ("", None, False)],
+)
+def test_threads_sleep_where_cores_are_shared(plain, monkeypatch, policy, quota, expected):
+    monkeypatch.setenv("OMP_WAIT_POLICY", policy)
+    monkeypatch.setattr(runtimes, "quota_cpus", lambda: quota)
+    assert runtimes.waits_passively() == expected
+    options = ExportedModel.from_pretrained(plain).runner.text_graph._session.get_session_options()
+    with contextlib.nullcontext() if expected else pytest.raises(RuntimeError, match="does not have configuration"):
+        assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
 
 
 def test_labels_by_probability(pair):

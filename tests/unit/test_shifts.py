@@ -53,6 +53,25 @@ def test_words_with_inclusive_ends_are_moved_back():
     assert validate(fixed).problems == ()
 
 
+def test_words_with_ends_that_are_too_large_are_moved_back():
+    wrong = [{"tokens": [str(row), "saw", "Ann"], "entities": [entity(0, 2), entity(2, 4)]} for row in range(3)]
+    report = validate(wrong)
+    assert report.counts() == {"malformed-entity": 3, "shifted-offsets": 6}
+    fixed, _ = report.fix(wrong)
+    assert [row["entities"] for row in fixed] == [[entity(0, 1), entity(2, 3)]] * 3
+    single = [{**row, "entities": [entity(0, 1), entity(2, 4)]} for row in wrong]
+    assert validate(single).counts() == {"malformed-entity": 3}, "an entity of one word would have none"
+
+
+def test_white_space_at_ends_alone_is_no_sign():
+    """It costs nothing, and people who annotate by hand leave it."""
+    blank = [name for name in NAMES if TEXT[TEXT.index(name) + len(name) :].startswith(" ")]
+    rest = [name for name in NAMES if name not in blank]
+    assert validate(texts((0, 1), blank)).counts() == {"outer-whitespace": len(blank)}
+    right = texts(names=[*blank * 2, *rest])[2 * len(blank) :]
+    assert validate([*texts((0, 1), blank * 2), *right]).counts() == {"outer-whitespace": 2 * len(blank)}
+
+
 def test_an_entity_that_cannot_be_moved_or_would_be_worse_stays():
     """Until the data is validated again: what else is wrong was measured at wrong places."""
     others = [{"text": "right: Ann went", "entities": [entity(7, 10)]}, {"text": "to Anna", "entities": [entity(4, 7)]}]

@@ -83,6 +83,12 @@ CASES = {
         None,
         [("partial-word", 0, 0, 2), ("partial-word", 0, 1, 3), ("partial-word", 0, 10, 12), ("crossing", 0, 1, 3)],
     ),
+    "no spaces between words": (texts(("東京に行く", [entity(0, 2)])), None, [("unspaced-word", 0, 0, 2)]),
+    "tags as labels": (
+        words((["Ann", "Lee"], [entity(0, 1, "B-PER"), entity(1, 2, "I-PER")])),
+        None,
+        [("tag-label", 0, None, None)] * 2,
+    ),
     "edges of a text": (texts(("Ann", [entity(0, 3)])), None, []),
     "cut with a model": (texts(("Ann Lee's", [entity(0, 2), entity(4, 7)])), MODEL, [("partial-word", 0, 0, 2)]),
     "too long": (words((ANN, [entity(0, 4), entity(0, 3)])), MODEL, [("too-long", 0, 0, 4), ("nested", 0, 0, 3)]),
@@ -291,7 +297,7 @@ def test_a_sentence_of_an_earlier_split_is_named_with_its_row():
 
 
 def test_the_table_shows_the_first_examples():
-    table = str(validate(words(*[([f"w{row}"], [entity(0, 2)]) for row in range(5)])))
+    table = str(validate(words(*[([f"w{row}"], [entity(0, 3)]) for row in range(5)])))
     assert table.splitlines()[0] == "rows: annotated 5; entities: 0; error: 5, loss: 0, doubt: 0, note: 0"
     assert re.search(r"^error  malformed-entity +5  ", table, re.MULTILINE)
     assert [f"row {row} of" in table for row in range(5)] == [True, True, True, False, False]
@@ -362,6 +368,22 @@ def test_rows_of_a_file_that_cannot_be_read_are_listed(tmp_path):
         validate(path)
 
 
+def test_files_are_read_and_fixed_as_the_options_say(tmp_path):
+    path = tmp_path / "nested.txt"
+    path.write_text("Ann\tB-PER\tO\nLee\tI-PER\tO\n\nIn\tO\n\nOslo\tB-LOC\tB-ORG\n", encoding="utf-8")
+    options = {"format": "conll", "tag_columns": [1, 2]}
+    report = validate({"train": path}, **options)
+    assert (report.num_rows, report.num_entities) == ({"train": 2}, 3)
+    assert [problem.kind for problem in report.problems if problem.severity == "error"] == ["unreadable-row"]
+    assert len(report.fix({"train": path}, **options)[0]["train"]) == 2
+    with pytest.raises(ValueError, match="errors='skip' means nothing here, since rows that are wrong are listed"):
+        validate(path, errors="skip")
+    rows = [{"tokens": ["Ann"], "entities": []}]
+    for function in (validate, validate(rows).fix):
+        with pytest.raises(ValueError, match="tag_columns='all' is for paths, but the annotated data is list"):
+            function(rows, tag_columns="all")
+
+
 GOOD = {"text": "Ann left", "entities": [entity(0, 3)]}
 
 
@@ -385,7 +407,7 @@ def test_values_of_another_type_are_problems_of_their_row(wrong, kind, message, 
         assert message in problem.message
         assert validate(make(rows)).num_entities == len(rows) - 1
         fixed, changes = validate(rows).fix(rows)
-        assert len(changes.changes) == (kind == "malformed-entity")
+        assert (len(changes.changes), len(changes.left)) == (0, kind == "malformed-entity")
         assert [row["entities"] for row in fixed if row["text"] == GOOD["text"]] == [GOOD["entities"]]
 
 

@@ -13,6 +13,7 @@ from span_marker_cli.wording import in_options, option_names
 FUNCTIONS = [getattr(module, module.__name__.rpartition(".")[2]) for module in COMMANDS]
 NAMES = {
     **{name: f"--{name.replace('_', '-')}" for name in ("format", "resume", "on_error", "text_column", "threshold")},
+    "relations": "--relations/--no-relations",
     "columns": "--read columns=",
     "tag_columns": "--read tag_columns=",
 }
@@ -24,6 +25,8 @@ NAMES = {
         ("pass format= one of ['a']", "pass --format one of ['a']"),
         ("format='x' must be one of", "--format 'x' must be one of"),
         ("pass resume=True, or go", "pass --resume, or go"),
+        ("relations=True, or relations=False: pass", "--relations, or --no-relations: pass"),
+        ("resume=False", "--resume False"),
         ("pass columns=, such as columns={'text': 'x'}", "pass --read columns=, such as --read columns={'text': 'x'}"),
         ("with tag_columns='all'.", "with --read tag_columns='all'."),
         ("tag_columns must name others", "--read tag_columns must name others"),
@@ -43,7 +46,7 @@ def test_arguments_become_options(message, expected):
 def test_every_command_names_its_options(command):
     names = option_names(command)
     own = [name for name in inspect.signature(command).parameters if name in names]
-    assert all(re.fullmatch(r"--[a-z-]+", names[name]) for name in own)
+    assert all(re.fullmatch(r"--[a-z-]+(/--no-[a-z-]+)?", names[name]) for name in own)
     if "read" in own:
         readable = [*inspect.signature(read_annotations).parameters][2:]
         assert {name for name in readable if name not in own} <= names.keys()

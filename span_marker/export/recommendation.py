@@ -1,0 +1,176 @@
+"""Which back end, number format and mode for which CPU, and why. ``docs/export.md`` shows the same table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from span_marker.core.arrays import Precision
+from span_marker.core.cpu import ARM, Cpu
+from span_marker.core.tables import TextReport, markdown_table, text_table
+from span_marker.encoders.graph_engine import Backend
+
+Usage = Literal["batches", "one text"]
+"""Whether many texts are read at a time, or one, whose entities somebody waits for."""
+
+Entities = Literal["all equal", "nearly all equal", "most equal"]
+"""How many entities are those of the model in float32 in PyTorch."""
+
+
+class Way(NamedTuple):
+    """A way to run a model.
+
+    Attributes:
+        backend: The runtime.
+        dtype: Number format, see `span_marker.export.export_onnx`; ``"int8"`` for a quantized model.
+        mode: With ``"int8"``, the mode of `span_marker.export.quantize`.
+    """
+
+    backend: Backend
+    dtype: Precision | Literal["int8"]
+    mode: Literal["dynamic", "static"] | None = None
+
+    def __str__(self) -> str:
+        mode = f", {self.mode}" if self.mode else ""
+        return f"{NAMES[self.backend]}, {self.dtype}{mode}"
+
+
+NAMES: dict[Backend, str] = {"torch": "PyTorch", "onnx": "ONNX Runtime", "openvino": "OpenVINO"}
+
+SHARED_CORES = "If other processes are busy on them, set OMP_WAIT_POLICY=passive, too."
+"""What to do against threads that wait for a core, see ``docs/parallel.md``."""
+
+ENTITIES: tuple[Entities, ...] = ("all equal", "nearly all equal", "most equal")
+
+ONNX, BFLOAT16, INT8 = Way("onnx", "float32"), Way("torch", "bfloat16"), Way("onnx", "int8", "dynamic")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """CPUs with the same recommendation.
+
+    Attributes:
+        title: What they have in common.
+        is_arm: Whether they are of the Arm architecture, or None for any.
+        any_of: They have one of these instructions, see `span_marker.core.cpu.FEATURES`; empty for any CPU.
+        ways: The fastest way by usage, for each of `ENTITIES`.
+        reason: Why.
+        is_measured: Whether it was measured on such a CPU, rather than concluded from its instructions.
+    """
+
+    title: str
+    is_arm: bool | None
+    any_of: frozenset[str]
+    ways: Mapping[Usage, tuple[Way, Way, Way]]
+    reason: str
+    is_measured: bool = False
+
+    def fits(self, cpu: Cpu) -> bool:
+        """Tell whether a CPU is one of them."""
+        is_arm = cpu.architecture in ARM
+        return self.is_arm in (None, is_arm) and (not self.any_of or bool(self.any_of & cpu.features))
+
+    def row(self) -> list[str]:
+        """The row of the table: what they are, the ways for batches and for one text, and whether it was measured."""
+        cells = [" / ".join(map(str, dict.fromkeys(self.ways[usage]))) for usage in USAGES]
+        return [self.title, *cells, self.reason, "yes" if self.is_measured else "no"]
+
+
+USAGES: tuple[Usage, ...] = ("batches", "one text")
+
+KINDS = (
+    Kind(
+        "x86 with AVX512-BF16 or AMX",
+        False,
+        frozenset({"AVX512-BF16", "AMX"}),
+        {"batches": (ONNX, BFLOAT16, INT8), "one text": (ONNX, ONNX, INT8)},
+        "products in bfloat16 are fast, so that 8 bits gain little more in batches; for one text, calls count",
+        is_measured=True,
+    ),
+    Kind(
+        "x86 with VNNI",
+        False,
+        frozenset({"VNNI"}),
+        {"batches": (ONNX, ONNX, INT8), "one text": (ONNX, ONNX, INT8)},
+        "products of 8-bit numbers are fast, those in bfloat16 are emulated",
+    ),
+    Kind(
+        "Arm with I8MM or dot product",
+        True,
+        frozenset({"I8MM", "dot product"}),
+        {"batches": (ONNX, ONNX, INT8), "one text": (ONNX, ONNX, INT8)},
+        "products of 8-bit numbers are fast; whether those in bfloat16 are depends on the build of PyTorch",
+    ),
+    Kind(
+        "any other",
+        None,
+        frozenset(),
+        {"batches": (ONNX, ONNX, ONNX), "one text": (ONNX, ONNX, ONNX)},
+        "neither 8 bits nor bfloat16 have instructions of their own: they save memory rather than time",
+    ),
+)
+"""The first that fits a CPU counts."""
+
+
+@dataclass(frozen=True)
+class Recommendation(TextReport):
+    """How to run models on a CPU. As a string, a table and the reasons.
+
+    Attributes:
+        cpu: What the CPU is and can do.
+        kind: The row of the table in ``docs/export.md``.
+        ways: The fastest way by usage (``"batches"``, ``"one text"``), and by how many entities are those of the model
+            in float32 in PyTorch (``"all equal"``, ``"nearly all equal"``, ``"most equal"``).
+        num_threads: Number of threads to set, ``OMP_NUM_THREADS``.
+        reasons: Why, in sentences.
+        is_measured: Whether it was measured on such a CPU, rather than concluded from its instructions.
+    """
+
+    cpu: str
+    kind: str
+    ways: Mapping[Usage, Mapping[Entities, Way]]
+    num_threads: int
+    reasons: tuple[str, ...]
+    is_measured: bool
+
+    def __str__(self) -> str:
+        rows = [("entities", *USAGES)]
+        rows += [(entities, *(str(self.ways[usage][entities]) for usage in USAGES)) for entities in ENTITIES]
+        return "\n".join([self.cpu, "", text_table(rows), "", *(f"- {reason}" for reason in self.reasons)])
+
+
+def recommend(cpu: Cpu | None = None) -> Recommendation:
+    """Recommend a back end, a number format and a mode of quantization for a CPU.
+
+    The recommendation follows from the instructions of the CPU and from measurements with one small encoder, see
+    ``docs/export.md``. Yours may differ: ``span-marker bench`` measures them.
+
+    Args:
+        cpu: The CPU. Defaults to that of this machine.
+
+    Returns:
+        The recommendation and its reasons.
+
+    Example:
+        >>> from span_marker.core.cpu import Cpu
+        >>> recommend(Cpu.from_flags("x86_64", {"avx2", "avx512_bf16"}, 4)).ways["batches"]["nearly all equal"]
+        Way(backend='torch', dtype='bfloat16', mode=None)
+    """
+    cpu = cpu or Cpu.of_this_machine()
+    kind = next(kind for kind in KINDS if kind.fits(cpu))
+    ways = {usage: dict(zip(ENTITIES, kind.ways[usage], strict=True)) for usage in USAGES}
+    reasons = [f"{kind.title}: {kind.reason}."]
+    if any(INT8 in kind.ways[usage] for usage in USAGES):
+        reasons.append("In 8 bits, mode='static' changes fewer entities, and is a fourth slower: measure both.")
+    if not kind.is_measured:
+        reasons.append("This was not measured on such a CPU: compare with span-marker bench.")
+    if not cpu.features:
+        reasons.append("The system does not say which instructions the CPU has: only what every CPU can do counts.")
+    reasons.append(f"OMP_NUM_THREADS={cpu.num_cpus}: this process may use so many cores. {SHARED_CORES}")
+    return Recommendation(str(cpu), kind.title, ways, cpu.num_cpus, tuple(reasons), kind.is_measured)
+
+
+def recommendation_table() -> str:
+    """Write the recommendations for all kinds of CPUs as a table in Markdown, as ``docs/export.md`` shows it."""
+    return markdown_table(["CPU", *USAGES, "why", "measured"], [kind.row() for kind in KINDS])
