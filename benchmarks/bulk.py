@@ -167,12 +167,12 @@ def main() -> int:
     parser.add_argument("--megabytes", type=float, default=10_000, help="size of the JSON lines; 0 for none")
     parser.add_argument("--row-bytes", type=int, default=20_000, help="size of a row of these")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir(), "span-marker-bulk"))
+    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()), help="gets a folder of inputs")
     parser.add_argument("--results", type=Path, default=HERE / "results" / "bulk.json")
     options = parser.parse_args()
     names = ("model", "files", "megabytes", "row_bytes", "workers")
     results = Results(options.results, {name: getattr(options, name) for name in names})
-    texts, folder = read_split("train")["text"][:], options.folder
+    texts, folder = read_split("train")["text"][:], options.folder / "span-marker-bulk"
     folder.mkdir(parents=True, exist_ok=True)
     model = model_or_tiny(options.model, folder)
     makers: dict[str, tuple[float, Callable[[Path], None]]] = {
