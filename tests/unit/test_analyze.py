@@ -218,7 +218,7 @@ def test_predictions_that_do_not_fit(predictions, error, message):
 def test_arguments_that_do_not_fit(model):
     with pytest.raises(TypeError, match="model must be a SpanMarkerModel, not Dataset"):
         analyze_errors(DATA, model)
-    with pytest.raises(TypeError, match=r"the annotated data must be a datasets.Dataset, not list"):
+    with pytest.raises(ValueError, match=r"the annotated data has no rows: \[\] was passed"):
         analyze_errors(model, [])
     with pytest.raises(TypeError, match=r"not a path: pass read_annotations\('dev.jsonl'\)"):
         analyze_errors(model, "dev.jsonl")
