@@ -94,7 +94,7 @@ def table_as_dataset(value: Any, dataset_name: str) -> Any:
     if not is_table(value):
         return value
     if is_dataframe(value):
-        _refuse_equal_names(value.columns, dataset_name)
+        refuse_equal_names(value.columns, dataset_name)
         return _from_columns({name: value[name].astype(object) for name in value.columns}, dataset_name)
     if not hasattr(value, "__arrow_c_stream__") and not hasattr(value, "__arrow_c_array__"):
         raise TypeError(
@@ -105,11 +105,20 @@ def table_as_dataset(value: Any, dataset_name: str) -> Any:
     from datasets import Dataset
 
     table = pyarrow.table(value)
-    _refuse_equal_names(table.column_names, dataset_name)
+    refuse_equal_names(table.column_names, dataset_name)
     return Dataset(table)
 
 
-def _refuse_equal_names(names: Iterable[Any], dataset_name: str) -> None:
+def refuse_equal_names(names: Iterable[Any], dataset_name: str) -> None:
+    """Raise an error if two columns of a table have the same name.
+
+    Args:
+        names: The names.
+        dataset_name: What to call the data in the error.
+
+    Raises:
+        ValueError: If two are the same.
+    """
     twice = next((name for name, number in Counter(names).items() if number > 1), None)
     if twice is not None:
         raise ValueError(f"the {dataset_name} data has several columns {twice!r}: rename or remove all but one")

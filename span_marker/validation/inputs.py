@@ -13,7 +13,7 @@ from span_marker.data.columns import is_dataset, plain, require_dataset
 from span_marker.data.entity_tables import TextLines, collect_lines
 from span_marker.data.files import read_annotations
 from span_marker.data.forms import FORMS, Form, check_splits, find_form, is_entity_table
-from span_marker.data.in_memory import is_dataframe, is_rows, is_table, table_as_dataset
+from span_marker.data.in_memory import is_dataframe, is_rows, is_table, refuse_equal_names, table_as_dataset
 from span_marker.data.row_errors import RowError
 from span_marker.data.row_relations import RELATIONS
 from span_marker.data.rows import RowProblem
@@ -98,6 +98,8 @@ def _read_split(data: Any, name: str, read_options: Mapping[str, Any]) -> Split:
             return Split(read_annotations(data, errors=errors, **read_options), errors=errors)
         except (TypeError, ValueError):
             return Split(read_annotations(data, **read_options))  # whose error has those of the rows, too
+    if is_dataframe(data):
+        refuse_equal_names(data.columns, name)
     if is_entity_table(_column_names(data)):
         texts, problems = _collect(data, name)
         rows: list[Mapping[str, Any]] = [text.row for text in texts]

@@ -521,3 +521,9 @@ def test_tags_are_errors_where_training_refuses_them(row, num_words):
     else:
         assert not errors
         assert report.num_entities == len(entities)
+
+
+def test_columns_of_the_same_name_are_told():
+    table = pd.DataFrame([["Ann left", [], "Bo"]], columns=["text", "entities", "text"])
+    with pytest.raises(ValueError, match=r"the annotated data has several columns 'text': rename or remove"):
+        validate(table)
