@@ -10,13 +10,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
 from datasets import load_dataset
-from experiment import parse_options, read_data, run_seeds
+from experiment import fine_tune, parse_options, read_data, run_seeds
 from transformers import set_seed
 
-from span_marker import SpanMarkerModel, SpanMarkerModelCardData, Trainer, TrainingArguments
-from span_marker.training.arguments import has_fast_bfloat16
+from span_marker import SpanMarkerModel, SpanMarkerModelCardData, Trainer
 
 HUB_NAME = "tomaarsen/conll2003"
 
@@ -39,26 +37,16 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
                 language="en", dataset_name="CoNLL03", dataset_id=None if options.data else HUB_NAME
             ),
         )
-        args = TrainingArguments(
-            output_dir=str(folder),
+        return fine_tune(
+            model,
+            data,
+            options,
+            seed,
+            folder,
             learning_rate=1e-5,
             per_device_train_batch_size=4,
             gradient_accumulation_steps=2,
-            num_train_epochs=options.epochs,
-            optim="adamw_torch",
-            lr_scheduler_type="linear",
-            warmup_steps=0.1,  # a share of all steps
-            weight_decay=0.01,
-            bf16=has_fast_bfloat16(),
-            use_cpu=not torch.cuda.is_available(),
-            eval_strategy="epoch",
-            save_strategy="no",
-            report_to="none",
-            seed=seed,
         )
-        trainer = Trainer(model, args, data["train"], data["validation"])
-        trainer.train()
-        return trainer
 
     return run_seeds(train, data["test"], options)
 

@@ -1,4 +1,4 @@
-"""What the experiments have in common: options, data from files, the loop over seeds, mean and standard error.
+"""What the experiments have in common: options, data from files, the training, seeds, mean and standard error.
 
 One run says little: results of the same setting with other seeds scatter by several tenths of a point of F1. Each
 experiment is run with several seeds, and reports the mean with its standard error.
@@ -14,9 +14,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from datasets import Dataset, DatasetDict
 
-from span_marker import Trainer, read_annotations
+from span_marker import SpanMarkerModel, Trainer, TrainingArguments, read_annotations
+from span_marker.training.arguments import has_fast_bfloat16
 
 MEASURES = ("f1", "precision", "recall")
 
@@ -97,6 +99,42 @@ def _read_folder(folder: Path, document_context: bool) -> DatasetDict:
         is_columns = found[0].suffix not in (".json", ".jsonl", ".spacy")
         splits[split] = read_annotations(found[0], documents=document_context and is_columns)
     return DatasetDict(splits)
+
+
+def fine_tune(
+    model: SpanMarkerModel, data: DatasetDict, options: argparse.Namespace, seed: int, folder: Path, **training: Any
+) -> Trainer:
+    """Train a model as all experiments do, and evaluate it after each epoch.
+
+    Args:
+        model: The model.
+        data: The splits ``train`` and ``validation``.
+        options: The command line.
+        seed: The seed of the run.
+        folder: The folder of the run.
+        **training: What differs between experiments: other arguments of ``TrainingArguments``.
+
+    Returns:
+        The trainer.
+    """
+    args = TrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=options.epochs,
+        optim="adamw_torch",
+        lr_scheduler_type="linear",
+        warmup_steps=0.1,  # a share of all steps
+        weight_decay=0.01,
+        bf16=has_fast_bfloat16(),
+        use_cpu=not torch.cuda.is_available(),
+        eval_strategy="epoch",
+        save_strategy="no",
+        report_to="none",
+        seed=seed,
+        **training,
+    )
+    trainer = Trainer(model, args, data["train"], data["validation"])
+    trainer.train()
+    return trainer
 
 
 def run_seeds(
