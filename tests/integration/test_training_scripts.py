@@ -106,9 +106,8 @@ def trainers(monkeypatch):
                 self.model.classifier.bias[self.model.config.outside_id] = -2
             made.append(self)
 
-    for name in SETTINGS:
-        monkeypatch.setattr(importlib.import_module(name), "Trainer", Kept)
-        monkeypatch.setattr(importlib.import_module(name), "has_fast_bfloat16", lambda: True)
+    monkeypatch.setattr(experiment, "Trainer", Kept)
+    monkeypatch.setattr(experiment, "has_fast_bfloat16", lambda: True)
     return made
 
 
