@@ -177,7 +177,7 @@ def main() -> int:
     model = model_or_tiny(options.model, folder)
     makers: dict[str, tuple[float, Callable[[Path], None]]] = {
         f"{options.files}-files": (options.files, lambda path: make_files(path, texts, options.files)),
-        f"{options.megabytes:g}-mb.jsonl": (
+        f"{options.megabytes:g}-mb-of-{options.row_bytes}.jsonl": (
             options.megabytes,
             lambda path: make_lines(path, texts, int(1e6 * options.megabytes), options.row_bytes),
         ),

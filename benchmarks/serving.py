@@ -25,7 +25,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import count, islice
+from itertools import count, islice, pairwise
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -194,7 +194,8 @@ def demands(summary: dict[str, Any], checks: list[dict[str, Any]]) -> dict[str, 
             text = f"{row['connections']} connections: at least {LEAST_SHARE} of predict ({row['of_predict']:.2f})"
             rows[text] = row["of_predict"] >= LEAST_SHARE
     if checks:
-        num_requests, num_wrong = (sum(row[name] for row in checks) for name in ("requests", "different"))
+        num_requests = sum(row["requests"] for row in checks)
+        num_wrong = sum(row["of_another_text"] + row["different"] for row in checks)
         rows[f"{num_requests:,} answers: none wrong ({num_wrong})"] = num_wrong == 0
         last = [row["mebibytes"][1] for row in checks if row["port"] == checks[-1]["port"]]
         growth = last[-1] / last[min(len(last) // 5, len(last) - 1)]
@@ -230,10 +231,11 @@ def main() -> int:
             rounds = [results.part(f"round {n}", lambda: measure_round(*arguments)) for n in range(options.rounds)]
             summary = summarize(rounds)
             print(show(summary), flush=True)
-            size = options.check // LOOKS
+            ends = [options.check * n // LOOKS for n in range(LOOKS + 1)]
             checks = [
-                results.part(f"check {n}", lambda: check(port, texts, expected, size))
-                for n in range(LOOKS if size else 0)
+                results.part(f"check {n}", lambda: check(port, texts, expected, last - first))  # noqa: B023
+                for n, (first, last) in enumerate(pairwise(ends))
+                if last > first
             ]
             size = int(60 * max(row["per_second"] for row in summary["server"]))  # about a minute
             checks += [

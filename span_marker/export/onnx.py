@@ -114,7 +114,7 @@ def _export(
             model.rules.save(staging / RULES_FILE)
         model.write_card(staging)
         exported = SpanMarkerModel.from_pretrained(staging, backend=backend, word_splitter=model.config.word_splitter)
-        report = compare_models(model, exported, texts, dtype)
+        report = compare_models(model, exported, texts)
         write_manifest(staging, {**_manifest(exported), "comparison": report.to_dict()})
     return report
 

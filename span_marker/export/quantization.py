@@ -34,6 +34,7 @@ from span_marker.export.tracing import quiet, write_shared
 from span_marker.graphs.files import ENCODER, FOLDER
 from span_marker.graphs.runtimes import import_extra
 from span_marker.modeling import SpanMarkerModel
+from span_marker.preprocessing.inputs import text_column
 from span_marker.rules.rules import RULES_FILE
 
 Mode = Literal["dynamic", "static"]
@@ -166,13 +167,15 @@ def quantize(
     layers = _Layers(encoder, mode)
     in_float: set[str] = set()
     if calibration is not None:
-        texts = _Data(calibration, "calibration", original, batch_size)
-        layers.ranges = measure_ranges(original, lambda: texts.predict(original))
-        in_float = _choose_float(original, layers, texts)
+        texts = _Data(calibration, "calibration", batch_size)
+        layers.ranges, found = measure_ranges(original, lambda: texts.predict(original))
+        in_float = _choose_float(original, layers, texts, texts.scores(found))
     with atomic.replacing(target) as staging:
         quantized = _save(original, layers, in_float, staging)
         num_layers = len(layers.keys), len(in_float)
-        report = _compare(original, quantized, _Data(data, "annotated", original, batch_size), mode, num_layers)
+        report = _compare(
+            original, quantized, _Data(data, "annotated", batch_size, original.config.tags), mode, num_layers
+        )
         _check_loss(report, max_loss)
         write_manifest(staging, {**exported_encoder(quantized).manifest, "agreement": report.to_dict()})
     return report
@@ -195,7 +198,7 @@ def _check_arguments(
         )
     if max_loss is not None:
         check_probability("max_loss", max_loss)
-        if not _is_annotated(data):
+        if not _are_rows(data):
             raise ValueError(f"max_loss={max_loss} needs annotated data to measure F1 on, not texts alone")
     if Path(folder).resolve() == Path(target).resolve():
         raise ValueError(f"target={str(target)!r} must be another folder than that of the original")
@@ -291,26 +294,27 @@ class _Data:
     Args:
         data: The data.
         name: What to call it in errors.
-        model: The model whose tags they may have.
         batch_size: The largest number of texts in a batch.
+        tags: The tags that annotated rows may have, see `SpanMarkerConfig`; None if annotations do not count.
     """
 
-    def __init__(self, data: Texts, name: str, model: SpanMarkerModel, batch_size: int) -> None:
+    def __init__(self, data: Texts, name: str, batch_size: int, tags: Sequence[str] | None = None) -> None:
         self.batch_size = batch_size
         self.inputs: Any = data
         self.rows: list[dict[str, Any]] | None = None
-        is_text = isinstance(data[0], str) if not _is_annotated(data) else False
-        if _is_annotated(data):
-            self.inputs = require_dataset(data, name)
-            read = list(read_rows(self.inputs, name, model.config.tags))
-            is_text = isinstance(read[0][0], str)
-            column = COLUMNS["text" if is_text else "words"]
+        if not _are_rows(data):
+            self.kind: Kind = "text" if isinstance(data[0], str) else "words"
+            return
+        self.inputs = require_dataset(data, name)
+        column = text_column(self.inputs, name)
+        self.kind = "text" if column == COLUMNS["text"] else "words"
+        if tags is not None:
+            read = read_rows(self.inputs, name, tags)
             self.rows = [{column: content, "entities": [span._asdict() for span in spans]} for content, spans in read]
-        self.kind: Kind = "text" if is_text else "words"
 
     def predict(self, model: SpanMarkerModel) -> list[list[Any]]:
         """The entities that a model finds in each text."""
-        options: dict[str, Any] = {} if self.rows is not None else {"is_split_into_words": self.kind == "words"}
+        options: dict[str, Any] = {} if is_dataset(self.inputs) else {"is_split_into_words": self.kind == "words"}
         found: Any = model.predict(self.inputs, batch_size=self.batch_size, **options)
         return list(found)
 
@@ -320,13 +324,15 @@ class _Data:
         return [{(row[start], row[end], row["label"]): row["score"] for row in entities} for entities in found]
 
 
-def _is_annotated(data: Texts) -> bool:
+def _are_rows(data: Texts) -> bool:
     return is_dataset(data) or is_table(data) or is_rows(data)
 
 
-def _choose_float(original: SpanMarkerModel, layers: _Layers, texts: _Data) -> set[str]:
-    """Choose the weights that stay in float32, by how many calibration texts keep their entities."""
-    by_error, expected = layers.by_error(), texts.scores(texts.predict(original))
+def _choose_float(
+    original: SpanMarkerModel, layers: _Layers, texts: _Data, expected: list[dict[tuple[int, int, str], float]]
+) -> set[str]:
+    """Choose the weights that stay in float32, by how many calibration texts keep their expected entities."""
+    by_error = layers.by_error()
     best: set[str] = set()
     best_share = -1.0
     for share in FLOAT_SHARES:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -205,11 +205,13 @@ def output_inputs(path: Path, target: Path) -> dict[str, InputRange]:
     return {name: InputRange() for name in inputs}
 
 
+Found = TypeVar("Found")
+
 Ranges = dict[str, dict[str, InputRange]]
 """For each graph, the ranges of the inputs of its linear layers, by the names of these inputs."""
 
 
-def measure_ranges(model: SpanMarkerModel, read: Callable[[], Any]) -> Ranges:
+def measure_ranges(model: SpanMarkerModel, read: Callable[[], Found]) -> tuple[Ranges, Found]:
     """Measure the ranges of the inputs of linear layers while a model reads texts.
 
     Args:
@@ -217,15 +219,15 @@ def measure_ranges(model: SpanMarkerModel, read: Callable[[], Any]) -> Ranges:
         read: Lets the model read the texts.
 
     Returns:
-        The ranges.
+        The ranges, and what `read` returned.
     """
     files = exported_encoder(model).files
     with tempfile.TemporaryDirectory() as scratch:
         shutil.copyfile(files[ENCODER], Path(scratch, ENCODER))
         ranges = {name: output_inputs(files[name], Path(scratch, name)) for name in GRAPHS}
         with running(model, Path(scratch), lambda name, graph: WatchedGraph(graph, ranges[name])):
-            read()
-    return ranges
+            found = read()
+    return ranges, found
 
 
 def layer_errors(models: Mapping[str, Any], ranges: Ranges) -> dict[str, float]:

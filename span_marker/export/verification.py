@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import Tensor
 
+from span_marker.checkpoints.exported import ExportedEncoder
 from span_marker.core.arrays import Array, Precision, as_array
 from span_marker.core.decoding import FloatArray, probabilities
 from span_marker.core.tables import TextReport, text_table
@@ -110,7 +111,7 @@ class ExportReport(TextReport):
 
 
 def compare_models(
-    original: SpanMarkerModel, exported: SpanMarkerModel, texts: Sequence[str] = (), dtype: Precision = "float32"
+    original: SpanMarkerModel, exported: SpanMarkerModel, texts: Sequence[str] = (), dtype: Precision | None = None
 ) -> ExportReport:
     """Compare the scores and the entities of two models that should be the same.
 
@@ -118,7 +119,8 @@ def compare_models(
         original: The original.
         exported: The same model in another runtime.
         texts: More texts to compare on.
-        dtype: Number format of the export, which decides how much it may differ, see `TOLERANCES`.
+        dtype: Number format, which decides how much the two may differ, see `TOLERANCES`. Defaults to that of the
+            export.
 
     Returns:
         The report.
@@ -127,6 +129,9 @@ def compare_models(
         ValueError: If probabilities differ by more than the tolerance, or more entities differ than it allows: in
             float32, any.
     """
+    if dtype is None:
+        encoder = exported.encoder
+        dtype = encoder.manifest["dtype"] if isinstance(encoder, ExportedEncoder) else "float32"
     modes = {"filtered": False, "all": True} if original.uses_filter(False) else {"all": True}
     together = [*TEXTS, _long_text(original), *texts]
     runs = [

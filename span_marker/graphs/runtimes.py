@@ -11,7 +11,7 @@ from typing import Any
 
 from span_marker.core import extras
 from span_marker.core.arrays import Array, Precision
-from span_marker.core.cpu import quota_cpus
+from span_marker.core.cpu import available_cpus, quota_cpus
 
 EXTRAS = {"onnx": "onnx onnxscript onnxruntime", "openvino": "openvino"}
 """What each extra for exported models installs."""
@@ -97,7 +97,9 @@ class RuntimeGraph(ABC):
         if torch := sys.modules.get("torch"):
             return int(torch.get_num_threads())
         named = os.environ.get("OMP_NUM_THREADS", "")
-        return int(named) if named.isdecimal() else quota_cpus() or 0
+        if named.isdecimal():
+            return int(named)
+        return 0 if quota_cpus() is None else available_cpus()
 
     def _cannot_load(self, runtime: Any, package: str, error: Exception) -> ValueError:
         reason = " ".join(str(error).split())[:300]

@@ -55,7 +55,7 @@ class SpanMarkerExtractor:
         places = [f"document {document.id!r}" for document in documents]
         readings = self._reader.read([document.content for document in documents], places)
         pairs = zip(documents, readings, strict=True)
-        return {"documents": [dataclasses.replace(old, meta=new.add_to(old.meta)) for old, new in pairs]}
+        return {"documents": [dataclasses.replace(old, meta={**old.meta, **new.columns()}) for old, new in pairs]}
 
     def to_dict(self) -> dict[str, Any]:
         """Return the component as a dict, for a pipeline that is saved."""

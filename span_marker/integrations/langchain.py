@@ -44,6 +44,6 @@ class SpanMarkerTransformer(BaseDocumentTransformer):
         """
         readings = self._reader.read([document.page_content for document in documents])
         return [
-            document.model_copy(update={"metadata": reading.add_to(document.metadata)})
+            document.model_copy(update={"metadata": {**document.metadata, **reading.columns()}})
             for document, reading in zip(documents, readings, strict=True)
         ]

@@ -41,13 +41,13 @@ def test_haystack(folder, expected):
 
     from span_marker.integrations.haystack import SpanMarkerExtractor
 
-    documents = [Document(content=text, meta={"page": page}) for page, text in enumerate(TEXTS)]
+    documents = [Document(content=text, meta={"page": page, "relations": "none"}) for page, text in enumerate(TEXTS)]
     pipeline = Pipeline()
     pipeline.add_component("extractor", SpanMarkerExtractor(folder, batch_size=2))
     found = pipeline.run({"extractor": {"documents": documents}})["extractor"]["documents"]
     assert [document.meta["entities"] for document in found] == expected
-    assert [(new.id, new.content, new.meta["page"]) for new in found] == [
-        (old.id, old.content, page) for page, old in enumerate(documents)
+    assert [(new.id, new.content, new.meta["relations"], new.meta["page"]) for new in found] == [
+        (old.id, old.content, "none", page) for page, old in enumerate(documents)
     ]
     assert all("entities" not in document.meta for document in documents)
     assert [Document.from_dict(json.loads(json.dumps(document.to_dict()))) for document in found] == found
@@ -81,7 +81,9 @@ def test_langchain(folder, expected):
 
     from span_marker.integrations.langchain import SpanMarkerTransformer
 
-    documents = [Document(text, id=str(page), metadata={"page": page}) for page, text in enumerate(TEXTS)]
+    documents = [
+        Document(text, id=str(page), metadata={"page": page, "relations": "none"}) for page, text in enumerate(TEXTS)
+    ]
     transformer = SpanMarkerTransformer(folder, batch_size=2)
     for found in (
         transformer.transform_documents(documents),
@@ -89,8 +91,8 @@ def test_langchain(folder, expected):
         RunnableLambda(transformer.transform_documents).invoke(documents),
     ):
         assert [document.metadata["entities"] for document in found] == expected
-        assert [(new.id, new.page_content, new.metadata["page"]) for new in found] == [
-            (str(page), text, page) for page, text in enumerate(TEXTS)
+        assert [(new.id, new.page_content, new.metadata["relations"], new.metadata["page"]) for new in found] == [
+            (str(page), text, "none", page) for page, text in enumerate(TEXTS)
         ]
         assert [Document.model_validate_json(document.model_dump_json()) for document in found] == found
     assert all("entities" not in document.metadata for document in documents)
@@ -103,7 +105,7 @@ def test_llama_index(folder, expected):
 
     extractor = SpanMarkerExtractor(folder, {"batch_size": 2}, in_place=False)
     for kind in (TextNode, Document):
-        nodes = [kind(text=text, metadata={"page": page}) for page, text in enumerate(TEXTS)]
+        nodes = [kind(text=text, metadata={"page": page, "relations": "none"}) for page, text in enumerate(TEXTS)]
         for found in (
             extractor(nodes),
             asyncio.run(extractor.acall(nodes)),

@@ -356,7 +356,7 @@ def test_weights_take_half_the_space(original, folder, tmp_path, monkeypatch, dt
             if parameter.nbytes > SMALL_WEIGHT:
                 parameter.copy_(parameter.to(getattr(torch, dtype)))
         embeddings[marker_ids] = markers
-    assert compare_models(rounded, SpanMarkerModel.from_pretrained(tmp_path)).num_entities > 50
+    assert compare_models(rounded, SpanMarkerModel.from_pretrained(tmp_path), dtype="float32").num_entities > 50
 
 
 @pytest.mark.slow

@@ -37,7 +37,9 @@ def test_results_of_other_settings_are_not_mixed(tmp_path):
 
 def served(share, wrong, sizes):
     summary = {"server": [{"connections": number, "of_predict": share} for number in (8, 64, 512)]}
-    checks = [{"requests": 10, "different": wrong, "mebibytes": [0, size], "port": 1} for size in sizes]
+    checks = [
+        {"requests": 10, "of_another_text": 0, "different": wrong, "mebibytes": [0, size], "port": 1} for size in sizes
+    ]
     return show_demands(serving.demands(summary, checks))
 
 

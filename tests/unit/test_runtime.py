@@ -112,11 +112,12 @@ def test_entities_are_the_same(pair, options):
     assert_same([runtime.predict(TEXTS[0], **options)], [model.predict(TEXTS[0], **options)])
 
 
-@pytest.mark.parametrize(("named", "quota", "expected"), [("3", 2, 3), ("", 2, 2), ("", None, 0)])
+@pytest.mark.parametrize(("named", "quota", "expected"), [("3", 2, 3), ("", 2, 2), ("", 16, 4), ("", None, 0)])
 def test_threads_are_those_that_the_container_has(plain, monkeypatch, named, quota, expected):
     monkeypatch.setenv("OMP_NUM_THREADS", named)
     monkeypatch.delitem(sys.modules, "torch")
     monkeypatch.setattr(runtimes, "quota_cpus", lambda: quota)
+    monkeypatch.setattr(runtimes, "available_cpus", lambda: min(quota, 4))
     assert ExportedModel.from_pretrained(plain).runner.text_graph._num_threads == expected
 
 
