@@ -27,6 +27,8 @@ COPY_KEYS = frozenset(
 MAYBE_COPY_KEYS = frozenset({"word", "value", "name", "entity", "string", "phrase"})
 """Keys that have the text of an entity, or something else, such as a normalized name."""
 
+_COPIES = COPY_KEYS | MAYBE_COPY_KEYS
+
 
 def is_copy(text: str, copy: Any) -> bool:
     r"""Tell whether a value repeats a text.
@@ -78,26 +80,22 @@ def check_copy(text: str, spans: Sequence[tuple[int, int]], copy: Any, location:
     raise ValueError(message)
 
 
-def check_span(content: Any, start: int, end: int, span: Any, location: str) -> None:
-    """Compare an entity with its own copy, which predictions have: places in other units, or of another text, differ.
+def check_copied_words(words: Sequence[str], start: int, end: int, span: Any, location: str) -> None:
+    """Compare an entity with its own copy, which predictions have: places of another row differ.
 
     Args:
-        content: The text, or the list of words.
-        start: First character or word of the entity.
-        end: Character or word after the last.
-        span: Its text, or its words. Anything else is no copy.
+        words: The words of the row.
+        start: First word of the entity.
+        end: Word after the last.
+        span: Its words. Anything else is no copy of words.
         location: What to call the row in errors.
 
     Raises:
         ValueError: If it differs.
     """
-    if isinstance(content, str):
-        if isinstance(span, str) and content[start:end] != span:
-            check_copy(content, [(start, end)], span, location)
-        return
-    words = list(content[start:end])
-    if isinstance(span, (list, tuple)) and words != list(span):
-        raise ValueError(f"{location}: words {start} to {end} of the row are {words}, but the annotation says {span!r}")
+    own = list(words[start:end])
+    if isinstance(span, (list, tuple)) and own != list(span):
+        raise ValueError(f"{location}: words {start} to {end} of the row are {own}, but the annotation says {span!r}")
 
 
 def check_copies(content: Any, start: int, end: int, entity: Mapping[str, Any], location: str) -> None:
@@ -117,7 +115,7 @@ def check_copies(content: Any, start: int, end: int, entity: Mapping[str, Any], 
     Raises:
         ValueError: If a copy differs.
     """
-    for key in entity.keys() & (COPY_KEYS | MAYBE_COPY_KEYS):
+    for key in entity.keys() & _COPIES:
         copy = entity[key]
         if not isinstance(copy, str) or not copy.strip():
             continue

@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 
 from span_marker.core.graphemes import has_clusters, whole_spans
 from span_marker.core.labels import OUTSIDE, LabelledSpan
-from span_marker.data.copies import check_copies, check_span
+from span_marker.data.copies import check_copied_words, check_copies
 from span_marker.data.entity_keys import advise_keys
 from span_marker.data.forms import FORMS, find_form
 from span_marker.data.row_relations import (
@@ -167,7 +167,8 @@ def read_row(
         places.append(None)
         try:
             read = check_entity(entity, length, unit, location)
-            check_span(content, read[1], read[2], entity.get("span"), location)
+            if kind == "words":
+                check_copied_words(content, read[1], read[2], entity.get("span"), location)
             check_copies(content, read[1], read[2], entity, location)
             places[-1] = len(row.entities)
             row.entities.append(read)
@@ -280,12 +281,14 @@ def check_entity(entity: Any, length: int, unit: Unit, location: str) -> RowEnti
         raise TypeError(f"{location}: the label of entity {dict(entity)!r} must be a string, not {kind}: pass its name")
     if label.strip() in ("", OUTSIDE):
         raise ValueError(f"{location}: entity {dict(entity)!r} must have a label other than '' and {OUTSIDE!r}")
-    if score is not None and (isinstance(score, bool) or not isinstance(score, (float, Real))):
-        raise TypeError(f"{location}: 'score' of entity {label!r} must be a number, not {score!r}")
+    if score is not None and type(score) is not float:
+        if isinstance(score, bool) or not isinstance(score, Real):
+            raise TypeError(f"{location}: 'score' of entity {label!r} must be a number, not {score!r}")
+        score = float(score)
     first, last = as_whole(start), as_whole(end)
     if first is None or last is None or not 0 <= first < last <= length:
         raise _range_error(start, end, length, unit, f"entity {label!r}", location)
-    return RowEntity(label, first, last, None if score is None else float(score))
+    return RowEntity(label, first, last, score)
 
 
 def _range_error(start: Any, end: Any, length: int, unit: Unit, subject: str, location: str) -> TypeError | ValueError:
