@@ -51,12 +51,13 @@ def serve(
         import uvicorn  # noqa: F401
     except ImportError as error:
         raise ImportError(f"serve needs {error.name}: install the extra span_marker[serve]") from error
+    from span_marker.preprocessing.processes import in_own_thread
     from span_marker.serving import Limits, create_app, listen
     from span_marker.serving import serve as run
 
     limits = Limits(max_requests, max_body, max_words, timeout)
     app = create_app(
-        {name: load_model(path, device) for name, path in named.items()},
+        in_own_thread(lambda: {name: load_model(path, device) for name, path in named.items()}),
         limits=limits,
         api_key=api_key,
         cors_origins=cors_origin or (),

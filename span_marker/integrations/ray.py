@@ -10,6 +10,7 @@ from typing import Any
 from span_marker.bulk.reader import Reader
 from span_marker.core.extras import import_extra
 from span_marker.prediction.readings import Reading
+from span_marker.preprocessing.processes import in_own_thread
 
 PACKAGES = "'ray[data]'"
 """What `pip` installs for Ray Data."""
@@ -98,7 +99,7 @@ class ReaderActor:
     def __init__(self, reader: Reader) -> None:
         from ray.util.metrics import Counter
 
-        reader.load()
+        in_own_thread(reader.load)  # Ray calls the actor in another thread than it is made in
         self._reader = reader
         descriptions = {
             "texts": "Texts that were read.",

@@ -8,8 +8,10 @@ from __future__ import annotations
 import functools
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -17,6 +19,8 @@ from torch import nn
 from span_marker.core.cpu import quota_cpus
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _imported_in = os.getpid()
 """The process that this module was imported in."""
@@ -94,3 +98,20 @@ def set_num_threads(count: int) -> None:
     """
     if os.getpid() == _imported_in and torch.get_num_threads() != count:
         torch.set_num_threads(count)
+
+
+def in_own_thread(function: Callable[[], T]) -> T:
+    """Call a function in a thread that ends with it.
+
+    A thread of Python that computes with PyTorch keeps threads of OpenMP until it ends. While a process has more of
+    these than there are cores, they sleep between any two operations, rather than wait for the next one awake, which
+    takes a third longer. So whoever loads a model in one thread and reads with it in another loads it in this way.
+
+    Args:
+        function: The function.
+
+    Returns:
+        What it returns.
+    """
+    with ThreadPoolExecutor(1) as executor:
+        return executor.submit(function).result()
