@@ -170,7 +170,7 @@ def quantize(
         texts = _Data(calibration, "calibration", batch_size)
         layers.ranges, found = measure_ranges(original, lambda: texts.predict(original))
         in_float = _choose_float(original, layers, texts, texts.scores(found))
-    with atomic.replacing(target) as staging:
+    with atomic.replacing(target, (RULES_FILE,)) as staging:
         quantized = _save(original, layers, in_float, staging)
         num_layers = len(layers.keys), len(in_float)
         report = _compare(
@@ -336,7 +336,7 @@ def _choose_float(
     best: set[str] = set()
     best_share = -1.0
     for share in FLOAT_SHARES:
-        in_float = set(by_error[: round(share * len(by_error))])
+        in_float = set(by_error[: int(share * len(by_error))])
         with _written(layers, in_float) as folder, running(original, folder):
             found = texts.scores(texts.predict(original))
         pairs = list(zip(expected, found, strict=True))
