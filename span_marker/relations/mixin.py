@@ -60,8 +60,6 @@ class RelationMixin(nn.Module):
         _staged_engine: Any
         get_input_embeddings: Any
         card_text: str | None
-        note_change: Any
-        training_record: Any
 
         @property
         def backend(self) -> Backend:
@@ -110,8 +108,6 @@ class RelationMixin(nn.Module):
             raise
         if self.relation_head is not None:
             self.card_text = None  # it lists other relations
-        if self.relation_head is None or self.training_record is not None:
-            self.note_change("Relations", f"{', '.join(settings['relation_labels'][1:])}: new, and to be trained.")
         head = self._new_relation_head()
         assert head is not None
         self._init_weights(head)

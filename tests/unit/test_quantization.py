@@ -239,6 +239,9 @@ def test_wrong_arguments(original, quantized, tmp_path):
         quantize(original, tmp_path, ROWS, max_loss=-1)
     with pytest.raises(TypeError, match="calibration must be a list of texts or rows, not a single text"):
         quantize(original, tmp_path, TEXTS, mode="static", calibration="Paris")
+    for data, name in ((iter(TEXTS), "list_iterator"), ({"train": TEXTS}, "dict"), (None, "NoneType")):
+        with pytest.raises(TypeError, match=f"data must be a list of texts or rows, not {name}"):
+            quantize(original, tmp_path, data)
     checkpoint = tmp_path / "checkpoint"
     build_model().save_pretrained(checkpoint)
     with pytest.raises(ValueError, match="holds a checkpoint with weights"):

@@ -497,7 +497,7 @@ def test_wrong_relations_leave_the_model_unchanged():
         model.predict(SENTENCES, relations=True)
     with pytest.raises(TypeError, match="symmetric_relations='knows' must be a list of strings"):
         model.add_relations(RELATIONS, symmetric="knows")
-    assert (model.relation_head, model.config.relation_labels, model.card_changes) == (None, None, {})
+    assert (model.relation_head, model.config.relation_labels) == (None, None)
     with pytest.raises(ValueError, match="fast engine"):
         build_model("bert", "dense").add_relations(RELATIONS)
 
