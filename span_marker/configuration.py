@@ -158,6 +158,12 @@ class SpanMarkerConfig(ModelSettings, PreTrainedConfig):
             raise ValueError(f"compression={self.compression!r} must be None, or a dict of strings without line ends")
 
     @property
+    def unknown_to_1x(self) -> list[str]:
+        """The settings of the model that the 1.x library does not know, so that it cannot read the model."""
+        names = ("token_state_size", "letter_case", "multi_label", "relation_labels")
+        return [f"{name}={getattr(self, name)!r}" for name in names if getattr(self, name)]
+
+    @property
     def tags(self) -> list[str]:
         """The tags in the order of their IDs: ``["O", "B-PER", "I-PER"]``."""
         return [label for _, label in sorted(self.encoder.id2label.items())]

@@ -95,6 +95,10 @@ class SpanMarkerModel(SpanFilterMixin, RelationMixin, PredictionMixin, SpanMarke
         self.post_init()
 
     def _prepare_new(self, arguments: Mapping[str, Any], compatible_with_1x: bool) -> None:
+        if compatible_with_1x and (unknown := self.config.unknown_to_1x):
+            raise ValueError(
+                f"{', '.join(unknown)} must be left out with compatible_with_1x=True: 1.x does not know it"
+            )
         if self.can_filter and not compatible_with_1x:
             self.config.token_state_size = self.text_state_size()
             self.classifier = SpanClassifier(
@@ -106,9 +110,8 @@ class SpanMarkerModel(SpanFilterMixin, RelationMixin, PredictionMixin, SpanMarke
         if "word_splitter" not in arguments and not compatible_with_1x:
             self.config.word_splitter = AUTO_SPLITTER
         drops_case = self.require_tokenizer().drops_case
-        if self.config.letter_case and (compatible_with_1x or not drops_case):
-            reason = "1.x does not know it" if compatible_with_1x else "the tokenizer tells cases apart itself"
-            raise ValueError(f"letter_case=True must be left out: {reason}")
+        if self.config.letter_case and not drops_case:
+            raise ValueError("letter_case=True must be left out: the tokenizer tells cases apart itself")
         if "letter_case" not in arguments and drops_case and not compatible_with_1x:
             self.config.letter_case = True
             self.case_embedding = self._new_case_embedding()
@@ -135,11 +138,7 @@ class SpanMarkerModel(SpanFilterMixin, RelationMixin, PredictionMixin, SpanMarke
                     self.classifier.bias[row] = old.bias[old_classes.index(label)]
         kept = {label: least for label, least in (self.config.thresholds or {}).items() if label in classes}
         self.config.thresholds = kept or None
-        if isinstance(self.config.relation_types, list):
-            self.config.relation_types = [
-                triple for triple in self.config.relation_types if {triple[0], triple[2]} <= set(classes)
-            ]
-        self.config.check_relations()
+        self._drop_relation_types()
         new, dropped = (
             [name for name in a if name not in b] for a, b in ((classes, old_classes), (old_classes, classes))
         )
@@ -301,9 +300,9 @@ class SpanMarkerModel(SpanFilterMixin, RelationMixin, PredictionMixin, SpanMarke
         """The engine, if texts can be read before any marker runs; a ValueError on the dense engine."""
         if not isinstance(self.engine, StagedEngine):
             raise ValueError(
-                "a candidate filter and a classifier of tokens need the fast engine, which encodes texts before "
-                "any marker: load the model with engine='auto', or make it with compatible_with_1x=True if its encoder "
-                "does not support that engine"
+                "a candidate filter, relations and a classifier of tokens need the fast engine, which encodes texts "
+                "before any marker: load the model with engine='auto', or make it with compatible_with_1x=True if its "
+                "encoder does not support that engine"
             )
         return self.engine
 

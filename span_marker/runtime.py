@@ -102,7 +102,7 @@ class ExportedModel(PredictionMixin):
         cls,
         path: str | os.PathLike[str],
         *,
-        backend: Literal["onnx", "openvino"] = "onnx",
+        backend: Literal["onnx", "openvino"] | None = None,
         num_threads: int | None = None,
         word_splitter: str | Split | None = None,
         revision: str | None = None,
@@ -113,7 +113,8 @@ class ExportedModel(PredictionMixin):
 
         Args:
             path: A folder, or the name of a repository on the Hub.
-            backend: The runtime: ONNX Runtime, or OpenVINO.
+            backend: The runtime: ``"onnx"`` (ONNX Runtime) or ``"openvino"``. Defaults to the one that the export was
+                compared in.
             num_threads: Number of threads that run the graphs. Defaults to ``OMP_NUM_THREADS``, or one per core.
             word_splitter: What splits strings into words, in place of the splitter of the model: a name, a function or
                 its import path. It must be passed if the model was trained with a function.
@@ -131,8 +132,7 @@ class ExportedModel(PredictionMixin):
             ValueError: If ``backend`` is unknown, a file is broken, of another export or of a newer version, or the
                 model was trained with a splitter that is not passed.
         """
-        if backend not in RUNTIMES:
-            raise ValueError(f"backend={backend!r} must be one of {[*RUNTIMES]}")
+        _check_backend(backend or "onnx")
         check_limit("num_threads", num_threads, at_least=1, also=(None,))
         folder = _local_folder(path, {"revision": revision, "token": token, "cache_dir": cache_dir})
         with naming_files(f"the configuration ({CONFIG})", path):
@@ -143,6 +143,7 @@ class ExportedModel(PredictionMixin):
         with naming_files("the tokenizer (tokenizer.json, tokenizer_config.json)", path):
             tokenizer = SpanMarkerTokenizer(PlainTokenizer.from_folder(folder))
         files, manifest = find_files(path, lambda name: file if (file := folder / name).is_file() else None)
+        backend = _check_backend(backend or manifest.get("backend") or "onnx")
         graphs = [RUNTIMES[backend](files[name], num_threads, manifest["dtype"]) for name in (TEXT_GRAPH, MARKER_GRAPH)]
         hidden_size = graphs[1].output_shapes[0][-1]
         with naming_files(f"the heads ({FOLDER}/{HEADS})", path, SafetensorError):
@@ -246,6 +247,13 @@ class ExportedModel(PredictionMixin):
         sentences = np.repeat(np.arange(len(counts)), counts)
         span_rows = batch["span_tokens"] + np.array(first_rows(lengths))[sentences, None]
         return _Texts(lengths, layers, sentences, span_rows)
+
+
+def _check_backend(backend: Any) -> Literal["onnx", "openvino"]:
+    if backend not in [*RUNTIMES]:
+        raise ValueError(f"backend={backend!r} must be one of {[*RUNTIMES]}")
+    name: Literal["onnx", "openvino"] = backend
+    return name
 
 
 class _Texts(NamedTuple):

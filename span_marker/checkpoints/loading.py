@@ -20,6 +20,7 @@ from transformers.utils.peft_utils import ADAPTER_CONFIG_NAME
 
 from span_marker.checkpoints.custom_code import load_config_with_code
 from span_marker.checkpoints.errors import BROKEN_WEIGHTS, StrPath, naming_broken_files
+from span_marker.checkpoints.quantization import FASTEST
 from span_marker.configuration import AUTO, HAS_CODE, SpanMarkerConfig
 from span_marker.core.labels import check_label_list
 from span_marker.core.relations import relation_classes
@@ -210,6 +211,8 @@ def load_encoder(
             f"{str(path)!r} is an encoder of type {config.model_type!r}, not a SpanMarker checkpoint: pass the labels "
             "of your data set, for example labels=['O', 'B-PER', 'I-PER'], or the training data set itself, labels=data"
         )
+    if kwargs.get("dtype") == FASTEST:
+        raise ValueError(f"dtype={FASTEST!r} chooses for prediction, not for a new model: leave it out to train one")
     check_encoder(config)
     span_marker_config = SpanMarkerConfig(encoder=config, labels=labels)  # type: ignore[call-arg]  # goes to __post_init__
     tokenizer = load_tokenizer(path, kwargs)
@@ -248,12 +251,15 @@ def fit_checkpoint_config(
                 f"the checkpoint {str(path)!r} was trained with {name}={getattr(config, name)}, not {limits[name]}: "
                 f"leave {name} out, or start from an encoder"
             )
-    if "relation_labels" in limits and config.relation_labels != relation_classes(limits["relation_labels"]):
-        raise ValueError(
-            f"the checkpoint {str(path)!r} has relation_labels={config.relation_labels}, not "
-            f"{limits['relation_labels']}: leave relation_labels out, and call model.add_relations(...) to give the "
-            "model other relations, which must be trained"
-        )
+    if "relation_labels" in limits:
+        wanted = limits["relation_labels"]
+        if set(relation_classes(wanted) if wanted is not None else ()) != set(config.relation_labels or ()):
+            raise ValueError(
+                f"the checkpoint {str(path)!r} has relation_labels={config.relation_labels}, not {wanted}: leave "
+                "relation_labels out, and call model.add_relations(...) to give the model other relations, which must "
+                "be trained"
+            )
+        limits = {**limits, "relation_labels": config.relation_labels}  # the weights have this order
     if "word_splitter" not in limits:
         check_given(config.word_splitter, path)
     _check_vocabulary(config.encoder, tokenizer, path)

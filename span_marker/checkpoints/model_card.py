@@ -194,7 +194,7 @@ def _context(
         "relation_table": relation_table(config),
         "results": results_table(record),
         "version": __version__,
-        "is_read_by_1x": config.token_state_size is None and not config.letter_case and not config.multi_label,
+        "is_read_by_1x": not config.unknown_to_1x,
         "data_table": data_table(record),
         "hyperparameters": record.hyperparameters if record else {},
         "evaluations_table": evaluations_table(record.evaluations if record else []),

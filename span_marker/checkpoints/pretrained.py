@@ -321,8 +321,8 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
             model_card_data: What is to stand in the model's card. A checkpoint that is loaded without keeps the card
                 that it has, until it is trained.
             compatible_with_1x: Whether the published 1.x library must be able to read the checkpoints of a new model.
-                Its classifier then reads markers only, it does not read the letter case, and no candidate filter is
-                trained unless you set ``candidates_per_word``. With little training data, such models are much worse.
+                It then reads markers only, has no letter case, relations or several labels per span, and trains no
+                candidate filter unless you set ``candidates_per_word``. With little data, such models are much worse.
             **kwargs: ``model_max_length`` (tokens), ``marker_max_length`` (pairs), ``entity_max_length`` (words),
                 ``max_prev_context`` and ``max_next_context`` (sentences), ``multi_label``, ``letter_case``,
                 ``decoding``, ``exact``, ``word_splitter`` (a name, a function or its import path), ``relation_labels``,
@@ -354,20 +354,20 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
         label_list = loading.read_label_list(labels)
         if os.path.isdir(path):
             atomic.finish(path)
-        kwargs = network.adapt_to_network(path, quantization.choose_dtype(kwargs))
+        kwargs = network.adapt_to_network(path, kwargs)
         if config is None:
             config = loading.load_config(path, kwargs)
         if isinstance(config, SpanMarkerConfig):
             tokenizer = loading.load_tokenizer(path, kwargs)
             loading.fit_checkpoint_config(config, tokenizer, limits, path)
             new_labels = None if label_list is None or list(label_list) == config.tags else read_labels(label_list)
-            if compatible_with_1x and config.token_state_size is not None:
+            if compatible_with_1x and (unknown := config.unknown_to_1x):
                 raise ValueError(
-                    f"compatible_with_1x=True is for new models: the classifier of the checkpoint {str(path)!r} reads "
-                    "token states, which 1.x does not know"
+                    f"compatible_with_1x=True is for new models: {str(path)!r} has {', '.join(unknown)}, "
+                    "which 1.x does not know"
                 )
             if backend == "torch":
-                kwargs = {**quantization.spare_heads(kwargs), **loading.REPORT_WEIGHTS}
+                kwargs = quantization.spare_heads(quantization.choose_dtype(kwargs)) | loading.REPORT_WEIGHTS
                 with loading.known_arguments(kwargs), naming_broken_files("the weights", path, BROKEN_WEIGHTS):
                     loaded: Any = super().from_pretrained(path, *model_args, config=config, engine=engine, **kwargs)
                 model, info = loaded

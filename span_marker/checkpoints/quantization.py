@@ -52,9 +52,11 @@ def choose_dtype(arguments: dict[str, Any]) -> dict[str, Any]:
     """
     if not isinstance(dtype := arguments.get("dtype"), str) or dtype != FASTEST:
         return arguments
-    if (device := arguments.get("device_map")) not in (None, "cpu"):
+    placed = arguments.get("device_map")
+    devices = placed.values() if isinstance(placed, dict) else ["cpu" if placed is None else placed]
+    if {*map(str, devices)} != {"cpu"}:
         raise ValueError(
-            f"dtype={FASTEST!r} chooses for the CPU, but device_map={device!r}: pass dtype='bfloat16' or 'float32'"
+            f"dtype={FASTEST!r} chooses for the CPU, but device_map={placed!r}: pass dtype='bfloat16' or 'float32'"
         )
     return {**arguments, "dtype": fastest_dtype(Cpu.of_this_machine())}
 

@@ -24,9 +24,11 @@ from span_marker.checkpoints.model_card import hub_id
 from span_marker.compression.layers import check_compressible, note_compression
 from span_marker.configuration import SpanMarkerConfig
 from span_marker.core.decoding import FloatArray, ScoredSpan, likely_labels, select
+from span_marker.core.settings import NO_THRESHOLDS
 from span_marker.core.spans import IntArray
-from span_marker.data.columns import RowReader
+from span_marker.data.columns import RowReader, annotation_form
 from span_marker.data.in_memory import AnnotatedData, as_dataset
+from span_marker.data.relation_labels import refuse_relations
 from span_marker.data.row_relations import RELATIONS
 from span_marker.data.rows import COLUMNS, PREDICTED, UNITS, Kind, Row, RowEntity, check_text, check_words
 from span_marker.modeling import SpanMarkerModel
@@ -148,7 +150,7 @@ def _check_relations(teacher: SpanMarkerConfig, student: SpanMarkerConfig) -> bo
         if teacher.relation_labels is not None:
             logger.warning("The student has no relations, so it does not learn those of the teacher.")
         return False
-    if student.relation_labels != teacher.relation_labels:
+    if set(student.relation_labels) != set(teacher.relation_labels or ()):
         raise ValueError(
             f"the student must have the relations of the teacher, {teacher.relation_labels}, or none, not "
             f"{student.relation_labels}"
@@ -160,7 +162,8 @@ def _teach_relations(teacher: SpanMarkerModel, rows: Sequence[Row], batch_size: 
     """Find the relations between the entities of rows, which the teacher found, too."""
     model: Any = teacher
     contents, is_words = [row.content for row in rows], bool(rows) and rows[0].kind == "words"
-    results = model.predict_stream(contents, is_split_into_words=is_words, batch_size=batch_size, relations=True)
+    options: dict[str, Any] = {"threshold": NO_THRESHOLDS, "relations": True}  # the entities that `_teach` selects
+    results = model.predict_stream(contents, is_split_into_words=is_words, batch_size=batch_size, **options)
     for row, found in zip(rows, results, strict=True):
         start, end = PREDICTED[row.unit]
         places = {entity[:3]: index for index, entity in enumerate(row.entities)}
@@ -178,6 +181,8 @@ def _gold_relations(labeled: AnnotatedData | None) -> list[Any]:
     if labeled is None:
         return []
     dataset = as_dataset(labeled, "labeled")
+    if annotation_form(dataset, "labeled") == "tags":
+        refuse_relations(dataset, "labeled")
     return list(dataset[RELATIONS]) if RELATIONS in dataset.column_names else [None] * len(dataset)
 
 

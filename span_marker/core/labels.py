@@ -230,26 +230,30 @@ def reduce_labels(labels: Sequence[str]) -> tuple[list[str], dict[int, int]]:
     return reduced, {index: reduced.index(label or OUTSIDE) for index, label in enumerate(types)}
 
 
-def check_label_list(labels: Sequence[str]) -> None:
+def check_label_list(labels: Sequence[str], name: str = "labels", infer: str = "") -> None:
     """Check that labels are a list of strings.
 
     Args:
         labels: The list.
+        name: What to call it in errors.
+        infer: The function that lists the labels of a data set; empty if a data set may be passed in place of a list.
 
     Raises:
         TypeError: If it is not.
     """
     if isinstance(labels, str) or not isinstance(labels, Sequence):
         advice = "pass a list, since the order of the labels defines their IDs"
-        if isinstance(labels, str):
+        if infer:
+            advice = f"pass a list, such as {infer}(data)"
+        elif isinstance(labels, str):
             advice = f"pass a list, or a data set, such as read_annotations({labels!r})"
         elif isinstance(labels, Mapping):
             has_ids = all(isinstance(value, int) for value in labels.values())
             advice = f"pass {sorted(labels, key=labels.__getitem__)}" if has_ids else "pass list(labels.values())"
-        raise TypeError(f"labels={labels!r} must be a list of strings, not a {type(labels).__name__}: {advice}")
+        raise TypeError(f"{name}={labels!r:.200} must be a list of strings, not a {type(labels).__name__}: {advice}")
     others = [label for label in labels if not isinstance(label, str)]
     if others:
-        raise TypeError(f"labels must be strings, but one of them is {others[0]!r}")
+        raise TypeError(f"{name} must be strings, but one of them is {others[0]!r:.200}")
 
 
 def check_labels(labels: Sequence[str]) -> None:

@@ -12,6 +12,8 @@ RELATION, BOUNDARIES, GIVEN = "relation_", "boundaries_", "gold_"
 """Prefixes of the names of metrics: of all those of relations in an evaluation, of those by boundaries alone, and of
 those between given gold entities."""
 
+_OTHERS = (BOUNDARIES, GIVEN)
+
 ANY = ""
 """Stands in for the labels of entities where these do not count."""
 
@@ -158,6 +160,9 @@ def metrics_of_labels(metrics: Mapping[str, Any], prefix: str) -> tuple[dict[str
     """
     named = {name.removeprefix(prefix): value for name, value in sorted(metrics.items()) if name.startswith(prefix)}
     labels = {name: value for name, value in named.items() if isinstance(value, dict)}
+    if f"{RELATION}f1" not in named:  # the labels of entities may begin like that
+        return labels, {}
     of_relations = {name.removeprefix(RELATION): labels.pop(name) for name in list(labels) if name.startswith(RELATION)}
-    strict = {name: value for name, value in of_relations.items() if not name.startswith((BOUNDARIES, GIVEN))}
-    return labels, strict
+    # So may those of relations, but strict figures have those by boundaries beside them.
+    names = [name for name in of_relations if BOUNDARIES + name in of_relations or not name.startswith(_OTHERS)]
+    return labels, {name: of_relations[name] for name in names}

@@ -8,7 +8,7 @@ Symmetric relations are scored once: only for the pair whose head stands first i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -25,6 +25,9 @@ NO_RELATION = "no relation"
 
 MAX_PAIRS = 2048
 """The largest number of pairs of a sentence or window that are scored, or trained on: all those of 45 entities."""
+
+PAIRS_AT_A_TIME = 2**18
+"""About how many pairs are in memory at once while the nearest are looked for."""
 
 
 class ScoredRelation(NamedTuple):
@@ -62,7 +65,7 @@ def relation_classes(labels: Sequence[str]) -> list[str]:
         >>> relation_classes(["Live_In", "Kill"])
         ['no relation', 'Live_In', 'Kill']
     """
-    check_label_list(labels)
+    check_label_list(labels, "relation_labels", "infer_relation_labels")
     others = [label for label in labels if label != NO_RELATION]
     if not others:
         raise ValueError(f"relation_labels={list(labels)!r} must contain at least one label besides {NO_RELATION!r}")
@@ -146,21 +149,32 @@ class RelationRules:
         allowed: Array = self.allowed[heads[:, 0], tails[:, 0]]
         return allowed & (stands_first(heads[:, 1:], tails[:, 1:])[:, None] | ~self.is_symmetric)
 
-    def pairs(self, spans: IntArray) -> IntArray:
-        """List the pairs of a sentence's entities that may have a relation, at most `MAX_PAIRS`.
+    def pairs(self, spans: IntArray, is_used: Callable[[IntArray], Array] | None = None) -> tuple[IntArray, int]:
+        """List the pairs of a sentence's entities that may have a relation, at most `MAX_PAIRS`: the nearest.
+
+        Thousands of entities, as low thresholds give, make millions of pairs. So these are looked at some at a time.
 
         Args:
             spans: Class ID, first word and word after the last of each entity, ``(num_entities, 3)``.
+            is_used: Tells which of some pairs are used at all; None for all.
 
         Returns:
-            Indices of head and tail, ``(num_pairs, 2)``.
+            Indices of head and tail, ``(num_pairs, 2)``, and the number of pairs beyond the limit.
         """
-        pairs = self.allowed_pairs(spans)
-        return pairs[nearest(spans[:, 1:], pairs)]
+        chosen, num_pairs = np.empty((0, 2), dtype=np.int64), 0
+        step = max(PAIRS_AT_A_TIME // max(len(spans), 1), 1)
+        for first in range(0, len(spans), step):
+            pairs = self.allowed_pairs(spans, np.arange(first, min(first + step, len(spans))))
+            if is_used is not None:
+                pairs = pairs[is_used(pairs)]
+            num_pairs += len(pairs)
+            pairs = np.concatenate([chosen, pairs])
+            chosen = pairs[nearest(spans[:, 1:], pairs)]
+        return chosen, num_pairs - len(chosen)
 
-    def allowed_pairs(self, spans: IntArray) -> IntArray:
-        """List all pairs of a sentence's entities that may have a relation, see `pairs`."""
-        pairs = all_pairs(spans[:, 1:])
+    def allowed_pairs(self, spans: IntArray, heads: IntArray | None = None) -> IntArray:
+        """List all pairs of some heads, by default of all, that may have a relation, see `pairs`."""
+        pairs = all_pairs(spans[:, 1:], heads)
         return pairs[self.options(spans[pairs[:, 0]], spans[pairs[:, 1]])[:, 1:].any(axis=1)]
 
     def decode(
@@ -208,11 +222,12 @@ def stands_first(heads: IntArray, tails: IntArray) -> Array:
     return is_first
 
 
-def all_pairs(spans: IntArray) -> IntArray:
+def all_pairs(spans: IntArray, heads: IntArray | None = None) -> IntArray:
     """List the pairs of different spans in a sentence.
 
     Args:
         spans: First word and word after the last of each span, ``(num_spans, 2)``.
+        heads: Indices of the heads, ascending; None for all spans.
 
     Returns:
         Indices of head and tail, ``(num_pairs, 2)``.
@@ -221,8 +236,11 @@ def all_pairs(spans: IntArray) -> IntArray:
         >>> all_pairs(np.array([[0, 2], [3, 4], [0, 2]])).tolist()
         [[0, 1], [1, 0], [1, 2], [2, 1]]
     """
-    differ = (spans[:, None] != spans[None]).any(axis=-1)
-    return np.argwhere(differ)
+    heads = np.arange(len(spans)) if heads is None else heads
+    differ = (spans[heads, None] != spans[None]).any(axis=-1)
+    pairs = np.argwhere(differ)
+    pairs[:, 0] = heads[pairs[:, 0]]
+    return pairs
 
 
 def nearest(spans: IntArray, pairs: IntArray, is_kept: Array | None = None) -> IntArray:

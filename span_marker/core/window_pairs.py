@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
 from span_marker.core.arrays import Array
-from span_marker.core.relations import RelationRules, nearest
+from span_marker.core.relations import RelationRules
 from span_marker.core.spans import IntArray
 from span_marker.core.windows import pair_window
 
@@ -39,15 +40,20 @@ def pairs_in_windows(rules: RelationRules, spans: IntArray, windows: IntArray) -
         The pairs, at most `MAX_PAIRS` of each window, and how many are not among them.
     """
     chosen: list[IntArray] = []
-    num_together = 0
+    num_dropped = 0
     for index, (first, last) in enumerate(windows.tolist()):
         inside = np.flatnonzero((spans[:, 1] >= first) & (spans[:, 2] <= last))
-        pairs = inside[rules.allowed_pairs(spans[inside])]
-        pairs = pairs[pair_window(spans[pairs[:, 0], 1:], spans[pairs[:, 1], 1:], windows) == index]
-        chosen.append(pairs[nearest(spans[:, 1:], pairs)])
-        num_together += len(pairs)
-    num_dropped = num_together - sum(map(len, chosen))
+        pairs, num_more = rules.pairs(spans[inside], partial(_belong_to, spans[inside, 1:], windows, index))
+        chosen.append(inside[pairs])
+        num_dropped += num_more
+    num_together = sum(map(len, chosen)) + num_dropped
     return WindowPairs(chosen, num_dropped, count_pairs(rules, spans) - num_together)
+
+
+def _belong_to(places: IntArray, windows: IntArray, index: int, pairs: IntArray) -> Array:
+    """Tell which pairs belong to a window."""
+    is_own: Array = pair_window(places[pairs[:, 0]], places[pairs[:, 1]], windows) == index
+    return is_own
 
 
 def count_pairs(rules: RelationRules, spans: IntArray) -> int:

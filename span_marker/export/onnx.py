@@ -99,7 +99,7 @@ def _export(
     packages = PACKAGES[backend]
     for name in packages[2:]:
         import_extra(name)
-    with evaluating(model), torch.no_grad(), atomic.replacing(folder) as staging:
+    with evaluating(model), torch.no_grad(), atomic.replacing(folder, (RULES_FILE,)) as staging:
         (staging / FOLDER).mkdir()
         embeddings: Any = model.get_input_embeddings()
         marker_embeds = embeddings(model._marker_ids(model.device)).clone()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -170,7 +170,7 @@ def quantize(
         texts = _Data(calibration, "calibration", batch_size)
         layers.ranges, found = measure_ranges(original, lambda: texts.predict(original))
         in_float = _choose_float(original, layers, texts, texts.scores(found))
-    with atomic.replacing(target) as staging:
+    with atomic.replacing(target, (RULES_FILE,)) as staging:
         quantized = _save(original, layers, in_float, staging)
         num_layers = len(layers.keys), len(in_float)
         report = _compare(
@@ -185,9 +185,12 @@ def _check_arguments(
     folder: StrPath, target: StrPath, data: Texts, mode: Mode, calibration: Texts | None, max_loss: float | None
 ) -> None:
     for name, texts in (("data", data), ("calibration", calibration)):
-        if isinstance(texts, str):
-            raise TypeError(f"{name} must be a list of texts or rows, not a single text")
-        if texts is not None and not len(texts):
+        if texts is None and name == "calibration":
+            continue
+        if isinstance(texts, (str, Mapping)) or not hasattr(texts, "__len__"):
+            found = "a single text" if isinstance(texts, str) else type(texts).__name__
+            raise TypeError(f"{name} must be a list of texts or rows, not {found}")
+        if not len(texts):
             raise ValueError(f"{name} is empty: pass some hundred texts that are similar to those to predict")
     if mode not in ("dynamic", "static"):
         raise ValueError(f"mode={mode!r} must be 'dynamic' or 'static'")
@@ -303,7 +306,7 @@ class _Data:
         self.inputs: Any = data
         self.rows: list[dict[str, Any]] | None = None
         if not _are_rows(data):
-            self.kind: Kind = "text" if isinstance(data[0], str) else "words"
+            self.kind: Kind = "text" if isinstance(next(iter(data)), str) else "words"
             return
         self.inputs = require_dataset(data, name)
         column = text_column(self.inputs, name)
@@ -336,7 +339,7 @@ def _choose_float(
     best: set[str] = set()
     best_share = -1.0
     for share in FLOAT_SHARES:
-        in_float = set(by_error[: round(share * len(by_error))])
+        in_float = set(by_error[: int(share * len(by_error))])
         with _written(layers, in_float) as folder, running(original, folder):
             found = texts.scores(texts.predict(original))
         pairs = list(zip(expected, found, strict=True))

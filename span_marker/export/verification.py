@@ -78,7 +78,7 @@ class ExportReport(TextReport):
 
     Attributes:
         num_texts: Number of texts that were compared, in all comparisons together.
-        num_candidates: Number of their candidates.
+        num_candidates: Number of their candidates that got markers in both models.
         num_entities: Number of entities that the original finds in them.
         max_difference: The largest difference between two probabilities of a candidate.
         modes: Which candidates were scored: ``"all"``, and ``"filtered"`` if the model uses a candidate filter.
@@ -133,7 +133,7 @@ def compare_models(
     if dtype is None:
         encoder = exported.encoder
         dtype = encoder.manifest["dtype"] if isinstance(encoder, ExportedEncoder) else "float32"
-    modes = {"filtered": False, "all": True} if original.uses_filter(False) else {"all": True}
+    modes = {"filtered": False, "all": True} if _can_filter(original) else {"all": True}
     together = [*TEXTS, _long_text(original), *texts]
     runs = [
         (exact, batch_size, sentences)
@@ -154,6 +154,16 @@ def compare_models(
         num_changed=comparison.num_changed,
         dtype=dtype,
     )
+
+
+def _can_filter(model: SpanMarkerModel) -> bool:
+    """Whether a model can use its candidate filter. With ``exact=True``, the filter may be one for other limits."""
+    if model.config.exact:
+        try:
+            model.config.check_filter_length()
+        except ValueError:
+            return False
+    return model.uses_filter(exact=False)
 
 
 class _Comparison:

@@ -10,7 +10,7 @@ import numpy as np
 
 from span_marker.core.arrays import Array, Batch, as_array
 from span_marker.core.decoding import Decoder, ScoredSpan, ScoredSpans
-from span_marker.core.relations import RelationRules, ScoredRelation, nearest
+from span_marker.core.relations import RelationRules, ScoredRelation
 from span_marker.core.spans import FloatArray, IntArray
 from span_marker.core.window_pairs import pairs_in_windows
 from span_marker.data.row_relations import RELATIONS
@@ -117,10 +117,9 @@ class RelationReader:
             found.append((scored, proposals))
             for spans, is_whole in zip(proposals, batch["is_whole"].tolist(), strict=True):
                 entities.append(self.decoder.select(spans) if is_whole else [])
-                places = _as_array(entities[-1])
-                allowed = self.rules.allowed_pairs(places)
-                pairs.append(allowed[nearest(places[:, 1:], allowed)])
-                num_dropped.append(len(allowed) - len(pairs[-1]))
+                own, num_more = self.rules.pairs(_as_array(entities[-1]))
+                pairs.append(own)
+                num_dropped.append(num_more)
             return _pair_tokens(batch, entities, pairs), np.array([len(own) for own in pairs], dtype=np.int64)
 
         _, _, relation_logits = self.score_pairs(batch, find_pairs)

@@ -8,8 +8,10 @@ A relation is learned in one window: the one that its pair of entities belongs t
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +22,7 @@ from span_marker.core.relation_statistics import RelationStatistics
 from span_marker.core.relations import MAX_PAIRS, all_pairs
 from span_marker.core.spans import IntArray
 from span_marker.core.windows import belong_to, pair_window
-from span_marker.data.row_relations import RowRelation, distinct_relations, move_relations
+from span_marker.data.row_relations import RowRelation, distinct_relations
 from span_marker.preprocessing.pieces import Piece
 
 logger = logging.getLogger(__name__)
@@ -40,12 +42,12 @@ class RelationSummary:
 
     Attributes:
         statistics: What is known about the relations that can be learned.
-        num_relations: Number of relations. Repeated ones count once.
-        without_entity: Number of those with an entity that cannot be predicted, or that repeats the other one.
+        num_relations: Number of relations. Repeated ones count once, also those of repeated entities.
+        without_entity: Number of those with an entity that cannot be predicted.
         same_words: Number of those between entities with the same words.
         apart: Number of those whose entities are in no window together.
-        num_crowded: Number of sentences and windows with more than `MAX_PAIRS` pairs of entities.
-        num_cut: Number of the pairs above this limit.
+        crowded: How many sentences and windows have each number of pairs of entities above `MAX_PAIRS`. Pairs count in
+            both orders.
         num_rows: Number of rows.
         num_unannotated: Number of rows that say nothing of relations.
     """
@@ -55,8 +57,7 @@ class RelationSummary:
     without_entity: int = 0
     same_words: int = 0
     apart: int = 0
-    num_crowded: int = 0
-    num_cut: int = 0
+    crowded: Counter[int] = field(default_factory=Counter)
     num_rows: int = 0
     num_unannotated: int = 0
 
@@ -118,14 +119,16 @@ class RelationSummary:
                 self.num_rows,
                 dataset_name,
             )
-        if self.num_crowded:
+        num_orders = 1 if config.relation_rules.is_symmetric[1:].all() else 2
+        cut = {num_pairs * num_orders // 2 - MAX_PAIRS: number for num_pairs, number in self.crowded.items()}
+        if cut := {num_cut: number for num_cut, number in cut.items() if num_cut > 0}:
             logger.warning(
                 "%d sentences or windows of the %s data have more than %d pairs of entities. %d pairs are left out: "
                 "those without a relation that are farthest apart.",
-                self.num_crowded,
+                sum(cut.values()),
                 dataset_name,
                 MAX_PAIRS,
-                self.num_cut,
+                sum(map(prod, cut.items())),
             )
         self._warn_of_lost(config, dataset_name)
 
@@ -245,8 +248,12 @@ class RelationPreparer:
 
     def _read(self, relations: Sequence[RowRelation], entities: SentenceEntities, location: str) -> IntArray:
         """Class ID, head and tail of the relations between entities that can be predicted, ``(num_relations, 3)``."""
+        places = [-1 - index if place is None else place for index, place in enumerate(entities.places)]
+        different = distinct_relations(
+            relation._replace(head=places[relation.head], tail=places[relation.tail]) for relation in relations
+        )
+        self.summary.num_relations += len(different)
         if self.labels is None:
-            self.summary.num_relations += len(set(relations))
             return np.empty((0, 3), dtype=np.int64)
         known = self.labels[1:]
         for index, relation in enumerate(relations):
@@ -255,13 +262,11 @@ class RelationPreparer:
                     f"{location}: relation {index} ({relation.label!r}) has a label that is not one of {list(known)}: "
                     "make a new model with relation_labels= to add it"
                 )
-        different = distinct_relations(relations)
-        moved = distinct_relations(move_relations(different, entities.places))
-        self.summary.num_relations += len(different)
-        lost = [entities.places[one.head] is None or entities.places[one.tail] is None for one in different]
-        self.summary.without_entity += sum(lost)
-        self.summary.same_words += len(different) - sum(lost) - len(moved)
-        ids = [(self.labels.index(relation.label), relation.head, relation.tail) for relation in moved]
+        found = [relation for relation in different if min(relation.head, relation.tail) >= 0]
+        between = [relation for relation in found if relation.head != relation.tail]
+        self.summary.without_entity += len(different) - len(found)
+        self.summary.same_words += len(found) - len(between)
+        ids = [(self.labels.index(relation.label), relation.head, relation.tail) for relation in between]
         return np.array(ids, dtype=np.int64).reshape(-1, 3)
 
     def _gold(self, relations: Sequence[RowRelation], entities: SentenceEntities) -> list[list[int]]:
@@ -289,13 +294,12 @@ class RelationPreparer:
         )
 
     def _count_pairs(self, spans: IntArray, piece: Piece) -> None:
-        """Count the pairs of a piece that are left out because it has too many."""
+        """Count the pairs of a piece if these may be too many, which depends on what the data settles."""
         if len(spans) ** 2 <= MAX_PAIRS:
             return
         unique = np.unique(spans, axis=0)
         pairs = all_pairs(unique)
         bounds = (piece.above, piece.up_to)
-        too_many = int(belong_to(unique[pairs[:, 0]], unique[pairs[:, 1]], bounds).sum()) - MAX_PAIRS
-        if too_many > 0:
-            self.summary.num_crowded += 1
-            self.summary.num_cut += too_many
+        num_pairs = int(belong_to(unique[pairs[:, 0]], unique[pairs[:, 1]], bounds).sum())
+        if num_pairs > MAX_PAIRS:
+            self.summary.crowded[num_pairs] += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,6 +21,8 @@ from span_marker.encoders.engines import EncodedTexts, EngineInput, StagedEngine
 from span_marker.encoders.graph_engine import Backend
 from span_marker.heads import RelationHead, summed_loss, token_states
 from span_marker.preprocessing.processes import evaluating
+
+logger = logging.getLogger(__name__)
 
 FindPairs = Callable[[Any, Any], tuple[IntArray, IntArray]]
 """Finds the pairs of a batch from its class scores and the indices of the kept candidates, as `SpanMarkerModel.score`
@@ -56,7 +59,7 @@ class RelationMixin(nn.Module):
         _marker_ids: Any
         _staged_engine: Any
         get_input_embeddings: Any
-        note_change: Any
+        card_text: str | None
 
         @property
         def backend(self) -> Backend:
@@ -89,10 +92,10 @@ class RelationMixin(nn.Module):
                 engine or on exported graphs. The model is then unchanged.
         """
         self.check_relations_possible()
-        settings = {
+        settings: dict[str, Any] = {
             "relation_labels": relation_classes(labels),
-            "symmetric_relations": None if symmetric is None else list(symmetric),
-            "relation_types": types if types is None or isinstance(types, str) else [list(triple) for triple in types],
+            "symmetric_relations": symmetric if isinstance(symmetric, str | None) else list(symmetric),
+            "relation_types": types if isinstance(types, str | None) else [list(triple) for triple in types],
         }
         before = {name: getattr(self.config, name) for name in settings}
         try:
@@ -103,6 +106,8 @@ class RelationMixin(nn.Module):
             for name, value in before.items():
                 setattr(self.config, name, value)
             raise
+        if self.relation_head is not None:
+            self.card_text = None  # it lists other relations
         head = self._new_relation_head()
         assert head is not None
         self._init_weights(head)
@@ -110,6 +115,20 @@ class RelationMixin(nn.Module):
             entity_markers = self.get_input_embeddings()(self._marker_ids(self.device))
             head.markers.copy_(entity_markers.repeat(2, 1))
         self.relation_head = head.to(self.device, self.dtype)
+
+    def _drop_relation_types(self) -> None:
+        """Drop the types of relations whose labels entities no longer have."""
+        types, classes = self.config.relation_types, set(self.config.classes)
+        if isinstance(types, list):
+            kept = [triple for triple in types if {triple[0], triple[2]} <= classes]
+            if opened := sorted({triple[1] for triple in types} - {triple[1] for triple in kept}):
+                logger.warning(
+                    "All relation_types of the relations %s have a label that is dropped, so they may join any "
+                    "entities: set model.config.relation_types, or to None for those of the training data.",
+                    opened,
+                )
+            self.config.relation_types = kept
+        self.config.check_relations()
 
     def check_relations_possible(self) -> None:
         """Check that pairs of entities can be scored.

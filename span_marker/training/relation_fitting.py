@@ -77,7 +77,8 @@ def fit_relations(
             for parameter, value in is_learned.items():
                 parameter.requires_grad_(value)
             model.train(is_training)
-    model.note_change("Relations", f"They were fitted to {len(dataset):,} rows, with everything else frozen.")
+    names = ", ".join((model.config.relation_labels or [])[1:])
+    model.note_change("Relations", f"{names}: fitted to {len(dataset):,} rows, with everything else frozen.")
     return losses
 
 

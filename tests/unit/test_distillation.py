@@ -13,6 +13,7 @@ from torch.testing import assert_close
 from span_marker.compression import distill, distillation, shrink
 from span_marker.compression.distillation import FLOOR, SoftLabels
 from span_marker.core.labels import tags_to_entities
+from span_marker.core.settings import NO_THRESHOLDS
 from span_marker.heads import summed_loss
 from span_marker.rules import Rules
 
@@ -95,9 +96,12 @@ def relations_of(row):
 
 
 def test_a_student_learns_the_relations_that_its_teacher_finds(tmp_path):
-    options = {"entity_max_length": 3, "reads_tokens": True, "relation_labels": ["knows", "owns"]}
-    teacher = build_model("bert", **options, symmetric_relations=["knows"], relation_types="any")
-    student = build_model("bert", **options, seed=1)
+    options = {"entity_max_length": 3, "reads_tokens": True}
+    teacher = build_model(
+        "bert", **options, relation_labels=["knows", "owns"], symmetric_relations=["knows"], relation_types="any"
+    )
+    teacher.config.thresholds = dict.fromkeys(teacher.labels, 1.0)  # they are not taught
+    student = build_model("bert", **options, relation_labels=["owns", "knows"], seed=1)
     labeled = [
         {
             "tokens": ["Paris", "and", "Tokyo"],
@@ -107,7 +111,7 @@ def test_a_student_learns_the_relations_that_its_teacher_finds(tmp_path):
     ]
     before = student.relation_head.markers.clone()
     trainer = distill(teacher, student, WORDS, arguments(tmp_path, learning_rate=1e-3), labeled=labeled)
-    expected = [relations_of(result) for result in teacher.predict(WORDS, relations=True)]
+    expected = [relations_of(result) for result in teacher.predict(WORDS, relations=True, threshold=NO_THRESHOLDS)]
     assert any(expected)
     rows = trainer.train_dataset.to_list()
     assert [relations_of(row) for row in rows] == [*expected, {("owns", ("LOC", 2, 3), ("LOC", 0, 1))}]
@@ -119,6 +123,9 @@ def test_relations_are_not_lost_in_silence(tmp_path, caplog):
     plain, model = (build_model("bert", entity_max_length=3, reads_tokens=True, **options) for options in ({}, RELATED))
     with pytest.raises(ValueError, match=r"must have the relations of the teacher, None, or none, not .*'knows'"):
         distill(plain, model, WORDS, arguments(tmp_path))
+    tagged = [{"tokens": SENTENCES[0], "ner_tags": TAGS[0], "relations": [{"label": "knows", "head": 0, "tail": 1}]}]
+    with pytest.raises(ValueError, match="the labeled data has 'ner_tags' and 'relations'"):
+        distill(model, copy.deepcopy(model), WORDS, arguments(tmp_path), labeled=tagged)
     distill(model, plain, WORDS, arguments(tmp_path))
     assert "The student has no relations, so it does not learn those of the teacher" in caplog.text
 

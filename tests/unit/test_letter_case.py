@@ -81,7 +81,7 @@ def test_new_models_read_the_case_if_their_tokenizer_drops_it(tmp_path):
         other = SpanMarkerModel.from_pretrained(uncased, labels=labels, **options)
         assert not other.config.letter_case
         assert other.case_embedding is None
-    with pytest.raises(ValueError, match="letter_case=True must be left out: 1.x does not know it"):
+    with pytest.raises(ValueError, match="letter_case=True must be left out with compatible_with_1x=True"):
         SpanMarkerModel.from_pretrained(uncased, labels=labels, letter_case=True, compatible_with_1x=True)
     with pytest.raises(ValueError, match="letter_case=True must be left out: the tokenizer tells cases apart"):
         SpanMarkerModel.from_pretrained(cased, labels=labels, letter_case=True)

@@ -322,6 +322,16 @@ def test_the_card_of_a_model_with_relations_lists_them_and_their_metrics():
     assert [result.metric_type for result in results] == ["f1", "precision", "recall"] * 2
 
 
+def test_a_card_with_other_relations_is_not_kept(tmp_path):
+    build_model("bert", reads_tokens=True, relation_labels=["knows"]).save_pretrained(tmp_path)
+    model = SpanMarkerModel.from_pretrained(tmp_path)
+    assert "| knows " in model.generate_model_card()
+    model.add_relations(["leads"])
+    text = model.generate_model_card()
+    assert "| leads " in text
+    assert "knows" not in text
+
+
 def test_code_of_a_card_without_a_data_set_on_the_hub_reads_files():
     text = build_model("bert", entity_max_length=3).generate_model_card()
     _, code = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)

@@ -417,6 +417,18 @@ def test_markers_alone_are_classified_where_1x_or_the_dense_engine_must_do_it(tm
     assert filtered.span_filter is not None
 
 
+@pytest.mark.parametrize("settings", [{"relation_labels": ["knows"]}, {"multi_label": True}])
+def test_what_1x_would_misread_is_refused(settings, tmp_path):
+    encoder = save_encoder("bert", tmp_path / "encoder")
+    (name,) = settings
+    with pytest.raises(ValueError, match=f"{name}=.* must be left out with compatible_with_1x=True: 1.x does not"):
+        SpanMarkerModel.from_pretrained(encoder, labels=LABELS, compatible_with_1x=True, **settings)
+    build_model(**settings).save_pretrained(tmp_path / "checkpoint")
+    with pytest.raises(ValueError, match=f"compatible_with_1x=True is for new models: .* has {name}="):
+        SpanMarkerModel.from_pretrained(tmp_path / "checkpoint", compatible_with_1x=True)
+    assert "which cannot read this model" in build_model(**settings).generate_model_card()
+
+
 def test_a_classifier_of_tokens_of_another_size_is_refused(tmp_path):
     model = build_model("bert", reads_tokens=True, entity_max_length=3)
     model.config.token_state_size = 16

@@ -20,6 +20,7 @@ from span_marker.export import ExportReport, export_onnx, export_openvino
 from span_marker.export.tracing import SMALL_WEIGHT, quiet, store_as, write_shared
 from span_marker.export.verification import TOLERANCE, TOLERANCES, Tolerance, compare_models
 from span_marker.graphs.files import ENCODER, FOLDER, MANIFEST, TEXT_GRAPH
+from span_marker.rules import ListRule, Rules
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
@@ -219,6 +220,28 @@ def test_a_checkpoint_and_graphs_do_not_replace_each_other(exported, original, f
     original.save_pretrained(copied)
     assert not (copied / FOLDER).exists()  # the graphs need not be those of these weights
     assert SpanMarkerModel.from_pretrained(copied).backend == "torch"
+
+
+def test_a_filter_for_other_limits_is_left_out_of_a_comparison(original):
+    model = copy.deepcopy(original)
+    filter_config = model.config.span_filter
+    filter_config.threshold, filter_config.entity_max_length, filter_config.candidates_kept = -1.0, 8, 0.5
+    model.config.exact, model.config.entity_max_length = True, 3
+    with pytest.raises(ValueError, match="was fitted with entity_max_length=8"):
+        model.predict("Paris", exact=False)
+    assert compare_models(model, model).modes == ("all",)
+    filter_config.entity_max_length = 3
+    assert compare_models(model, model).modes == ("filtered", "all")
+
+
+def test_rules_of_an_earlier_export_do_not_stay(folder, original, tmp_path, monkeypatch):
+    monkeypatch.setattr(span_marker.export.onnx, "write_graphs", write_changed(folder, lambda target: None))
+    ruled = copy.deepcopy(original)
+    ruled.rules = Rules([ListRule("FOOD", ["bread"])])
+    export_onnx(ruled, tmp_path)
+    assert SpanMarkerModel.from_pretrained(tmp_path).rules is not None
+    export_onnx(original, tmp_path)
+    assert SpanMarkerModel.from_pretrained(tmp_path).rules is None
 
 
 def test_openvino_runs_the_same_graphs(folder, original):

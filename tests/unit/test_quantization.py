@@ -1,6 +1,8 @@
 """Exported models with 8-bit weights: what is quantized, what is not, and what the report says."""
 
 import json
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,6 +13,8 @@ from span_marker import SpanMarkerModel, analyze_errors, compare_reports
 from span_marker.core.cpu import Cpu
 from span_marker.export import QuantizationReport, export_onnx, quantization, quantize
 from span_marker.graphs.files import ENCODER, FOLDER, HEADS, MANIFEST, MARKER_GRAPH, TEXT_GRAPH
+from span_marker.rules import Rules
+from span_marker.rules.rules import RULES_FILE
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -39,6 +43,7 @@ def original(tmp_path_factory):
 @pytest.fixture(scope="module")
 def quantized(original, tmp_path_factory):
     folder = tmp_path_factory.mktemp("quantized")
+    Rules([]).save(folder / RULES_FILE)  # those of a model that was there before
     return folder, quantize(original, folder, TEXTS)
 
 
@@ -77,6 +82,7 @@ def test_the_report_says_what_changed(original, quantized):
     manifest = json.loads((folder / FOLDER / MANIFEST).read_text(encoding="utf-8"))
     assert manifest["agreement"] == report.to_dict()
     assert "comparison" not in manifest
+    assert not (folder / RULES_FILE).exists()
 
 
 @pytest.fixture(scope="module")
@@ -166,6 +172,22 @@ def test_layers_stay_in_float_until_the_entities_agree(original, tmp_path, monke
     assert report.num_layers[1] == 0
 
 
+def test_at_most_a_quarter_of_the_layers_stays_in_float(monkeypatch):
+    numbers = []
+
+    def written(layers, in_float):
+        numbers.append(len(in_float))
+        return nullcontext()
+
+    monkeypatch.setattr(quantization, "_written", written)
+    monkeypatch.setattr(quantization, "running", lambda *_: nullcontext())
+    layers = SimpleNamespace(by_error=lambda: list("abcdef"))
+    never_equal = SimpleNamespace(predict=lambda _: None, scores=lambda _: [{"an entity": 1.0}])
+    quantization._choose_float(None, layers, never_equal, [{}])
+    assert len(numbers) == len(quantization.FLOAT_SHARES)
+    assert 0 < max(numbers) <= 6 / 4
+
+
 @pytest.mark.parametrize(
     ("flags", "dtype"),
     [({"avx512_bf16"}, "bfloat16"), ({"amx_bf16"}, "bfloat16"), ({"avx512f"}, "float32"), ({"bf16"}, "float32")],
@@ -178,8 +200,17 @@ def test_the_fastest_number_format_is_one_that_the_cpu_has(tmp_path, monkeypatch
     assert {parameter.dtype for parameter in model.parameters()} == {getattr(torch, dtype)}
     assert SpanMarkerModel.from_pretrained(tmp_path, dtype="auto").dtype == torch.float32  # that of the checkpoint
     assert SpanMarkerModel.from_pretrained(tmp_path, dtype=torch.float16).dtype == torch.float16
-    with pytest.raises(ValueError, match="dtype='fastest' chooses for the CPU, but device_map='cuda'"):
-        SpanMarkerModel.from_pretrained(tmp_path, dtype="fastest", device_map="cuda")
+    for device_map in ("cpu", torch.device("cpu"), {"": "cpu"}):
+        placed = SpanMarkerModel.from_pretrained(tmp_path, dtype="fastest", device_map=device_map)
+        assert placed.dtype == model.dtype
+    for device_map in ("cuda", 0, "auto", {"encoder": "cpu", "classifier": 0}):
+        with pytest.raises(ValueError, match="dtype='fastest' chooses for the CPU, but device_map="):
+            SpanMarkerModel.from_pretrained(tmp_path, dtype="fastest", device_map=device_map)
+    loaded = build_model()
+    loaded.encoder.save_pretrained(tmp_path / "encoder")
+    loaded.tokenizer.save_pretrained(tmp_path / "encoder")
+    with pytest.raises(ValueError, match="dtype='fastest' chooses for prediction, not for a new model"):
+        SpanMarkerModel.from_pretrained(tmp_path / "encoder", labels=["O", "PER"], dtype="fastest")
 
 
 def test_a_report_is_a_table():
@@ -208,6 +239,9 @@ def test_wrong_arguments(original, quantized, tmp_path):
         quantize(original, tmp_path, ROWS, max_loss=-1)
     with pytest.raises(TypeError, match="calibration must be a list of texts or rows, not a single text"):
         quantize(original, tmp_path, TEXTS, mode="static", calibration="Paris")
+    for data, name in ((iter(TEXTS), "list_iterator"), ({"train": TEXTS}, "dict"), (None, "NoneType")):
+        with pytest.raises(TypeError, match=f"data must be a list of texts or rows, not {name}"):
+            quantize(original, tmp_path, data)
     checkpoint = tmp_path / "checkpoint"
     build_model().save_pretrained(checkpoint)
     with pytest.raises(ValueError, match="holds a checkpoint with weights"):

@@ -117,7 +117,7 @@ def test_relations_follow_entities_that_are_repeated_or_trimmed():
     spans = {tuple(entity): place for place, entity in enumerate(features[0]["entities"])}
     assert features[0]["relations"] == [[2, spans[label[1], 0, 1], spans[label[0], 3, 4]]]
     counts = summary.relations
-    assert (counts.num_relations, counts.without_entity, counts.same_words) == (4, 1, 2)
+    assert (counts.num_relations, counts.without_entity, counts.same_words) == (3, 1, 1)  # one is repeated
     place, person = [label[0], 3, 4], [label[1], 0, 1]
     lost = [label[1], -4, -4]
     lives_in = [2, *person, *place]
@@ -166,6 +166,21 @@ def test_the_cut_of_pairs_is_reported_once(caplog, monkeypatch):
     assert model.preprocessor.collator.collate(list(features))["pair_counts"].tolist() == [5]
     warnings(model, [crowded, crowded], caplog)
     assert "2 sentences or windows of the training data have more than 5 pairs of entities. 14 pairs" in caplog.text
+
+
+def test_pairs_of_relations_without_direction_are_half_as_many(caplog, monkeypatch):
+    for module in (span_marker.core.relations, span_marker.preprocessing.relation_features):
+        monkeypatch.setattr(module, "MAX_PAIRS", 5)
+    model = relation_model(symmetric_relations=RELATIONS)
+    for num_entities, num_cut in ((3, 0), (4, 1)):
+        crowded = row(SENTENCES[2], [("LOC", place, place + 1) for place in range(num_entities)], [])
+        batch = model.preprocessor.collator.collate(list(prepared(model, [crowded])[0]))
+        num_pairs = num_entities * (num_entities - 1) // 2
+        assert batch["pair_counts"].tolist() == [num_pairs - num_cut]
+        warnings(model, [crowded], caplog)
+        expected = "1 sentences or windows of the training data have more than 5 pairs of entities. 1 pairs"
+        assert (expected in caplog.text) == bool(num_cut)
+        assert ("are left out" in caplog.text) == bool(num_cut)
 
 
 def test_rows_that_say_nothing_of_relations_have_no_pairs():

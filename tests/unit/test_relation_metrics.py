@@ -12,6 +12,7 @@ from span_marker.core.metrics import NAMES
 from span_marker.core.relation_metrics import (
     LabelledRelation,
     distinct_relations,
+    metrics_of_labels,
     relation_metrics,
     relation_threshold_metrics,
 )
@@ -69,6 +70,15 @@ def test_types_alone_do_not_make_two_of_a_relation():
     metrics = relation_metrics([[of_rome, of_acme]], [[of_rome]])
     assert (metrics["lives in"]["number"], metrics["boundaries_lives in"]["number"]) == (2, 1)
     assert (metrics["recall"], metrics["boundaries_recall"]) == (0.5, 1.0)
+
+
+@pytest.mark.parametrize("label", ["owns", "gold_owner", "boundaries_of", "relation_x"])
+def test_labels_may_begin_like_names_of_metrics(label):
+    gold = [[LabelledRelation(label, ANN, ACME), LabelledRelation("knows", ANN, BO)]]
+    metrics = {f"relation_{name}": value for name, value in relation_metrics(gold, gold, gold).items()}
+    entities, strict = metrics_of_labels(metrics | {"PER": {"number": 5}}, "")
+    assert (list(entities), sorted(strict)) == (["PER"], sorted(["knows", label]))
+    assert metrics_of_labels({"eval_relation_x": {"number": 5}}, "eval_") == ({"relation_x": {"number": 5}}, {})
 
 
 def test_entities_without_words_are_missed_one_by_one():

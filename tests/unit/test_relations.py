@@ -1,5 +1,7 @@
 """Relations: settings, pairs, scores against the oracle, the loss, and what ``predict`` makes of it."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -78,8 +80,13 @@ def test_settings_of_another_type_are_refused():
     with pytest.raises(TypeError, match="relation_types='all' must be 'any', or a list of lists of three labels"):
         SpanMarkerConfig(encoder=encoder_config("bert", 64), labels=LABELS, relation_labels=["a"], relation_types="all")
     for settings in ({"relation_labels": "a"}, {"relation_labels": ["a"], "symmetric_relations": "a"}):
-        with pytest.raises(TypeError, match="must be a list of strings"):
+        name = list(settings)[-1]
+        with pytest.raises(TypeError, match=f"^{name}='a' must be a list of strings"):
             SpanMarkerConfig(encoder=encoder_config("bert", 64), labels=LABELS, **settings)
+    with pytest.raises(TypeError, match=r"^relation_labels=\{.* pass a list, such as infer_relation_labels\(data\)"):
+        SpanMarkerConfig(encoder=encoder_config("bert", 64), labels=LABELS, relation_labels={"a"})
+    with pytest.raises(TypeError, match="^relation_labels must be strings, but one of them is 1$"):
+        SpanMarkerConfig(encoder=encoder_config("bert", 64), labels=LABELS, relation_labels=["a", 1])
 
 
 @pytest.mark.parametrize("types", [None, [["PER", "lives in", "LOC"], ["ORG", "knows", "PER"]]])
@@ -108,8 +115,38 @@ def test_pairs_without_an_option_are_not_scored():
     classes = ["O", "LOC", "PER"]
     rules = RelationRules.from_labels([NO_RELATION, "lives in"], classes, types=[["PER", "lives in", "LOC"]])
     spans = np.array([[2, 0, 1], [1, 2, 3], [2, 4, 5], [1, 4, 5]])
-    assert rules.pairs(spans).tolist() == [[0, 1], [0, 3], [2, 1]]
-    assert rules.pairs(spans[:0]).shape == (0, 2)
+    assert rules.pairs(spans)[0].tolist() == [[0, 1], [0, 3], [2, 1]]
+    assert rules.pairs(spans[:0])[0].shape == (0, 2)
+
+
+def test_thousands_of_entities_do_not_fill_the_memory():
+    rules = RelationRules.from_labels([NO_RELATION, "knows"], ["O", "PER"], ["knows"])
+    starts = np.arange(1500)
+    spans = np.stack([np.ones_like(starts), starts, starts + 1], axis=1)
+    tracemalloc.start()
+    try:
+        pairs, num_more = rules.pairs(spans)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 60e6  # all pairs would take 150 MB and more
+    assert len(pairs) + num_more == 1500 * 1499 // 2
+    neighbors = [[place, place + 1] for place in range(1499)]
+    assert pairs.tolist() == sorted([*neighbors, *([place, place + 2] for place in range(2048 - 1499))])
+
+
+def test_looking_at_some_pairs_at_a_time_changes_nothing(monkeypatch):
+    rules = RelationRules.from_labels([NO_RELATION, "lives in", "knows"], ["O", "LOC", "PER"], ["knows"])
+    rng = np.random.default_rng(0)
+    starts = rng.integers(0, 30, 40)
+    spans = np.stack([rng.integers(1, 3, 40), starts, starts + rng.integers(1, 4, 40)], axis=1)
+    monkeypatch.setattr(span_marker.core.relations, "MAX_PAIRS", 50)
+    allowed = rules.allowed_pairs(spans)
+    for at_a_time in (1, 100, 10**6):
+        monkeypatch.setattr(span_marker.core.relations, "PAIRS_AT_A_TIME", at_a_time)
+        pairs, num_more = rules.pairs(spans)
+        assert pairs.tolist() == allowed[nearest(spans[:, 1:], allowed)].tolist()
+        assert num_more == len(allowed) - 50
 
 
 def test_a_relation_is_the_most_probable_option():
@@ -436,8 +473,19 @@ def test_a_checkpoint_predicts_the_same_relations(tmp_path):
     model.save_pretrained(tmp_path)
     assert SpanMarkerModel.from_pretrained(tmp_path).predict(SENTENCES, relations=True) == expected
     assert SpanMarkerModel.from_pretrained(tmp_path, relation_types=None).config.relation_types is None
-    with pytest.raises(ValueError, match=r"relation_labels=\['no relation', .* not \['other'\]"):
-        SpanMarkerModel.from_pretrained(tmp_path, relation_labels=["other"])
+    for other in (["other"], RELATIONS[:2], None):
+        with pytest.raises(ValueError, match=r"relation_labels=\['no relation', .* not (\[|None)"):
+            SpanMarkerModel.from_pretrained(tmp_path, relation_labels=other)
+    turned = SpanMarkerModel.from_pretrained(tmp_path, relation_labels=RELATIONS[::-1])
+    assert turned.config.relation_labels == [NO_RELATION, *RELATIONS]  # in the order of the weights
+    assert turned.predict(SENTENCES, relations=True) == expected
+
+
+def test_a_checkpoint_without_relations_may_be_told_so(tmp_path):
+    build_model("bert").save_pretrained(tmp_path)
+    assert SpanMarkerModel.from_pretrained(tmp_path, relation_labels=None).relation_head is None
+    with pytest.raises(ValueError, match=r"has relation_labels=None, not \['knows'\]: .* call model.add_relations"):
+        SpanMarkerModel.from_pretrained(tmp_path, relation_labels=["knows"])
 
 
 def test_wrong_relations_leave_the_model_unchanged():
@@ -447,14 +495,18 @@ def test_wrong_relations_leave_the_model_unchanged():
     assert (model.relation_head, model.config.relation_labels) == (None, None)
     with pytest.raises(ValueError, match="the model has no relations: make it with relation_labels="):
         model.predict(SENTENCES, relations=True)
+    with pytest.raises(TypeError, match="symmetric_relations='knows' must be a list of strings"):
+        model.add_relations(RELATIONS, symmetric="knows")
+    assert (model.relation_head, model.config.relation_labels) == (None, None)
     with pytest.raises(ValueError, match="fast engine"):
         build_model("bert", "dense").add_relations(RELATIONS)
 
 
-def test_other_labels_of_entities_take_their_types_along():
+def test_other_labels_of_entities_take_their_types_along(caplog):
     model = relation_model(reads_tokens=True, relation_types=[["PER", "lives in", "LOC"], ["PER", "knows", "PER"]])
     model._change_labels(["O", "PER", "FOOD"])
     assert model.config.relation_types == [["PER", "knows", "PER"]]
+    assert "All relation_types of the relations ['lives in'] have a label that is dropped" in caplog.text
 
 
 def test_a_model_learns_relations_by_heart():

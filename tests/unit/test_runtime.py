@@ -366,6 +366,19 @@ def test_files_of_another_export(folder, plain):
     refused(folder, ValueError, "is not the file that onnx/export.json lists")
 
 
+def test_the_runtime_is_the_one_that_an_export_was_compared_in(folder):
+    pytest.importorskip("openvino")
+    path = folder / FOLDER / MANIFEST
+    manifest = json.loads(path.read_text())
+    path.write_text(json.dumps(manifest | {"backend": "openvino"}))
+    assert ExportedModel.from_pretrained(folder).backend == "openvino"
+    assert ExportedModel.from_pretrained(folder, backend="onnx").backend == "onnx"
+    path.write_text(json.dumps({name: value for name, value in manifest.items() if name != "backend"}))  # an older one
+    assert ExportedModel.from_pretrained(folder).backend == "onnx"
+    path.write_text(json.dumps(manifest | {"backend": ["torch"]}))
+    refused(folder, ValueError, r"backend=\['torch'\] must be one of \['onnx', 'openvino'\]")
+
+
 def test_a_missing_runtime(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     refused(folder, ImportError, "exported graphs need onnxruntime, which is not installed: pip install")
