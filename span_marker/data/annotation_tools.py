@@ -311,6 +311,7 @@ SHAPES = (
         lambda r: bool(_doccano_key(r)),
         _read_doccano_dicts,
         ("labels",),
+        has_relations=True,
     ),
     Shape(
         "doccano (text or data, label or labels: [start, end, label])",
@@ -320,12 +321,12 @@ SHAPES = (
     ),
     Shape("Argilla 2 (fields, responses)", _is_argilla_2, _read_argilla_2, ("field",)),
     Shape("Argilla 2, flat (QUESTION.responses)", _is_argilla_2_flat, _read_argilla_2_flat, ("field",)),
-    Shape("Label Studio JSON (data, annotations)", is_label_studio, read_label_studio, ("field", "control")),
+    Shape("Label Studio JSON (data, annotations)", is_label_studio, read_label_studio, ("field", "control"), True),
     Shape(
         "Label Studio JSON_MIN (text, annotation_id)", is_label_studio_min, read_label_studio_min, ("field", "control")
     ),
     Shape("Argilla 1 (text, annotation, status)", _is_argilla_1, _read_argilla_1),
-    Shape("spaCy and Prodigy (text, spans)", is_prodigy, read_prodigy),
+    Shape("spaCy and Prodigy (text, spans)", is_prodigy, read_prodigy, has_relations=True),
     Shape("spaCy's tuples ([text, {entities: [start, end, label]}])", _is_spacy_tuple, _read_spacy_tuple, ("labels",)),
     Shape("NER Annotator (null)", lambda r: r is None, lambda r, location: Record({}, [])),
     Shape("words and tags (tokens, ner_tags)", lambda r: has(r, "tokens", "ner_tags"), _read_tags, ("labels",)),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from span_marker.data.copies import check_copies
-from span_marker.data.row_relations import RowRelation, distinct_relations, parse_relations
+from span_marker.data.row_relations import RELATIONS, RowRelation, distinct_relations, parse_relations
 from span_marker.data.rows import RowEntity, check_entity
 from span_marker.data.values import is_list
 
@@ -20,7 +20,7 @@ class Annotation(NamedTuple):
     Attributes:
         entities: The entities.
         annotator: Names of the annotator, such as number and address; empty if the shape has no names.
-        relations: The relations between the entities; None if the record has no place for them.
+        relations: The relations between the entities; None if the record says nothing of them.
     """
 
     entities: list[RowEntity]
@@ -58,12 +58,14 @@ class Shape(NamedTuple):
         recognizes: Tells whether a record has it.
         read: Reads a record; the second argument is its location in errors.
         options: Names of the options of `span_marker.data.jsonl.read_json` that ``read`` takes.
+        has_relations: Whether a record that says nothing of relations has none, if others of its file have some.
     """
 
     name: str
     recognizes: Callable[[Any], bool]
     read: Callable[..., Record]
     options: tuple[str, ...] = ()
+    has_relations: bool = False
 
 
 def has(record: Any, *keys: str) -> bool:
@@ -166,6 +168,18 @@ def annotator_names(annotator: Any) -> frozenset[str]:
     """List the number and the address of an annotator; a record may have either or both."""
     values = [annotator.get("id"), annotator.get("email")] if isinstance(annotator, Mapping) else [annotator]
     return frozenset(str(value) for value in values if value is not None)
+
+
+def fill_in_relations(rows: Sequence[dict[str, Any]], indices: Iterable[int]) -> None:
+    """Give rows an empty list of relations in place, if any row has relations.
+
+    Args:
+        rows: The rows of a file.
+        indices: Those that have no relations, where the format cannot tell this from relations that nobody annotated.
+    """
+    if any(RELATIONS in row for row in rows):
+        for index in indices:
+            rows[index].setdefault(RELATIONS, [])
 
 
 def read_ends(
