@@ -23,7 +23,12 @@ from span_marker.core.decoding import RULES, Decoding, check_decoding
 from span_marker.core.labels import OUTSIDE
 from span_marker.data.row_relations import RELATIONS
 from span_marker.data.spacy_docs import register_score, set_spans
-from span_marker.data.spacy_relations import SpanRelation, register_found_relations, set_found_relations
+from span_marker.data.spacy_relations import (
+    SpanRelation,
+    register_found_relations,
+    relations_that_stay,
+    set_found_relations,
+)
 from span_marker.integrations.sentence_advice import advise_on_sentences
 from span_marker.modeling import SpanMarkerModel
 from span_marker.prediction import Entity
@@ -230,9 +235,10 @@ class SpanMarkerComponent:
                 taken = {token.i for entity in doc.ents for token in entity}
                 spans = [(span, score) for span, score in spans if taken.isdisjoint(range(span.start, span.end))]
                 spans += [(entity, None) for entity in doc.ents]
+            staying = relations_that_stay(doc, self.spans_key, self.overwrite_entities)
             set_spans(doc, spans, self.spans_key)
-            if sentences and finds_relations(self.span_marker, self.relations):
-                set_found_relations(doc, relations, self.spans_key)
+            looked_for = sentences and finds_relations(self.span_marker, self.relations)
+            set_found_relations(doc, relations if looked_for else None, self.spans_key, staying)
 
     def _predict(self, documents: Sequence[list[list[Token]]]) -> list[Any]:
         """What is found in each sentence of the documents."""
