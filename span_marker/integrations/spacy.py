@@ -34,6 +34,7 @@ from span_marker.modeling import SpanMarkerModel
 from span_marker.prediction import Entity
 from span_marker.prediction.options import finds_relations
 from span_marker.prediction.relations import as_columns
+from span_marker.rules.rules import all_labels
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -124,13 +125,13 @@ class SpanMarkerComponent:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The labels that the model predicts, for ``nlp.pipe_labels``.
+        """The labels that the model and its rules predict, for ``nlp.pipe_labels``.
 
         Before the model is loaded, they are those in its configuration if that is on this machine, and otherwise none:
         spaCy also asks while it loads a pipeline that brings its own model, so nothing may be downloaded for it.
         """
         if self._model is not None:
-            return _labels(self._model.config)
+            return tuple(all_labels(self._model.labels, self._model.rules))
         try:
             config = load_config(self._source, {"local_files_only": True})
         except (OSError, ValueError):  # said when the model is loaded
