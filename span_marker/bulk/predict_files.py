@@ -105,7 +105,7 @@ def predict_files(
         on_error: See `Reader`; with ``"column"``, rows that cannot be read, or have no text, have a column ``error``.
             That of the input is left out. Formats without such columns leave out these rows, with a warning.
         resume: Whether to go on with a run that was stopped, at the first text without a result.
-        overwrite: Whether to replace results that are there.
+        overwrite: Whether to replace results that are there, other than the documents in a folder of brat.
         show_progress: Whether to show progress on standard error: a bar on a terminal, otherwise lines.
         **options: Options of `SpanMarkerModel.predict`.
 

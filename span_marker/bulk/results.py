@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from span_marker.core.surrogates import readable
+from span_marker.data.brat import refuse_documents
 from span_marker.data.entity_tables import ENTITY_COLUMNS
 from span_marker.data.files import FORMATS, write_annotations
 from span_marker.data.json_writing import json_line
@@ -82,11 +83,14 @@ class Results:
             Whether there is anything to do: resuming a run that is complete, there is not.
 
         Raises:
-            FileExistsError: If there are results, and they are neither to be resumed nor overwritten.
+            FileExistsError: If there are results, and they are neither to be resumed nor overwritten; or a folder has
+                documents, which are not overwritten.
             ValueError: If they are of a run on other files or with other options.
         """
         is_stopped = self._about.exists()
         if overwrite or not (is_stopped or self.path.exists()):
+            if self._format == "brat":
+                refuse_documents(self.path)
             self.part.unlink(missing_ok=True)
             self._about.write_text(self._run, encoding="utf-8")
             return True

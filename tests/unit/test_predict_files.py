@@ -394,3 +394,12 @@ def test_a_run_is_not_resumed_with_another_checkpoint(source, tmp_path, monkeypa
     build_model(seed=1, entity_max_length=3).save_pretrained(folder)
     with pytest.raises(ValueError, match="is from another run, with the checkpoint as it was before it was changed: "):
         predict_files(str(folder), [source], output, resume=True)
+
+
+def test_a_folder_with_documents_is_refused_before_anything_is_read(model, source, tmp_path):
+    output = tmp_path / "brat"
+    predict_files(model, [source], output, output_format="brat")
+    for options in ({}, {"overwrite": True}):
+        with pytest.raises(FileExistsError, match="brat (exists: pass|already has documents)"):
+            predict_files(model, [source], output, output_format="brat", **options)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["brat", "in.jsonl"]
