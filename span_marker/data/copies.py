@@ -137,7 +137,7 @@ def check_copies(content: Any, start: int, end: int, entity: Mapping[str, Any], 
 
 
 def move_copies(
-    content: Any, old: tuple[Any, Any], new: tuple[int, int], entity: Mapping[str, Any]
+    content: Any, old: tuple[int, int], new: tuple[int, int], entity: Mapping[str, Any]
 ) -> dict[str, str | list[str]]:
     """Make the copies of an entity anew that is moved, so that they are those of its new place.
 

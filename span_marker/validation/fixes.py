@@ -307,7 +307,10 @@ def _move(row: _OldRow, entity: Any, problem: Problem) -> Any:
     if problem.replacement is None:
         return None
     moved = {**entity, **dict(zip(row.names(entity), problem.replacement, strict=True))}
-    return {**moved, **move_copies(row.content, row.bounds(entity), problem.replacement, entity)}
+    start, end = map(as_whole, row.bounds(entity))
+    if start is None or end is None:
+        return moved
+    return {**moved, **move_copies(row.content, (start, end), problem.replacement, entity)}
 
 
 def _message(row: _OldRow, index: int, before: Any, after: Any) -> str:

@@ -446,6 +446,8 @@ def test_copies_of_moved_entities_move_along():
     row, _ = fixed("Ann went", {**entity(0, 5), "text": "Ann w", "mention": "Annw", "name": "Ann Lee"})
     assert row["entities"] == [{**entity(0, 3), "text": "Ann", "mention": "Ann", "name": "Ann Lee"}]
     assert validate([row]).counts() == {}
+    row, _ = fixed("Ann went", {**entity(0.0, 5.0), "text": "Ann w"})
+    assert row["entities"] == [{**entity(0, 3), "text": "Ann"}]
     words = {"tokens": ["Ann", " ", "met"], "entities": [{**entity(0, 2), "span": ["Ann", " "], "text": "Ann"}]}
     new, _ = validate([words]).fix([words])
     assert new[0]["entities"] == [{**entity(0, 1), "span": ["Ann"], "text": "Ann"}]
