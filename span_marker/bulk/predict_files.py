@@ -198,7 +198,7 @@ def _chunks(items: Iterator[Item], on_error: OnError) -> Iterator[list[Item]]:
                 yield chunk
             raise item.error
         chunk.append(item)
-        size += len(item.content) if isinstance(item.content, str) else 0
+        size += len(item.content) if isinstance(item.content, str) else sum(map(len, item.content or ()))
         if len(chunk) == CHUNK_TEXTS or size >= CHUNK_CHARACTERS:
             yield chunk
             chunk, size = [], 0

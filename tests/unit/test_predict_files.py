@@ -12,6 +12,7 @@ from tiny import SENTENCES, build_model
 from span_marker import SpanMarkerModel, read_annotations
 from span_marker.bulk import Reader, predict_files
 from span_marker.bulk import predict_files as bulk_function
+from span_marker.bulk.items import Item
 from span_marker.bulk.predict_files import fetch_ahead
 from span_marker.bulk.results import Results
 from span_marker.core.surrogates import readable
@@ -403,3 +404,10 @@ def test_a_folder_with_documents_is_refused_before_anything_is_read(model, sourc
         with pytest.raises(FileExistsError, match="brat (exists: pass|already has documents)"):
             predict_files(model, [source], output, output_format="brat", **options)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["brat", "in.jsonl"]
+
+
+@pytest.mark.parametrize("content", ["x" * 30, ["x" * 10] * 3])
+def test_long_texts_are_read_a_few_at_a_time_whether_they_are_split_into_words_or_not(monkeypatch, content):
+    monkeypatch.setattr(bulk, "CHUNK_CHARACTERS", 100)
+    items = [Item({}, content, str(number), 0) for number in range(9)] + [Item({}, None, "bad", 0, ValueError("x"))]
+    assert [len(chunk) for chunk in bulk._chunks(iter(items), "column")] == [4, 4, 2]
