@@ -21,6 +21,7 @@ from span_marker.data.json_records import (
     ids_of,
     pick_field,
     read_ends,
+    read_id,
     read_span,
     read_spans,
     row_content,
@@ -208,12 +209,12 @@ def _read_doccano_dicts(record: Any, location: str, labels: Mapping[int, str] | 
     for item, entity in zip(items, read.annotations[0].entities, strict=True):
         check_copies(record["text"], entity.start, entity.end, item, location)
     ends = [
-        (relation.get("type"), relation.get("from_id"), relation.get("to_id"))
+        (relation.get("type"), *(read_id(relation, name, location) for name in ("from_id", "to_id")))
         for relation in dicts(record.get(RELATIONS), RELATIONS, location)
     ]
     if not ends:  # as in exports of projects without relations
         return read
-    relations = read_ends(ends, ids_of(items, "id"), len(items), location)
+    relations = read_ends(ends, ids_of(items, "id", location), len(items), location)
     return read._replace(annotations=[read.annotations[0]._replace(relations=relations)])
 
 

@@ -212,6 +212,48 @@ def read_ends(
     return distinct_relations(parse_relations(rows, num_entities, location))
 
 
-def ids_of(items: Sequence[Mapping[str, Any]], name: str) -> dict[Any, list[int]]:
-    """The index of each item by its ID; those without one have none."""
-    return {item[name]: [index] for index, item in enumerate(items) if item.get(name) is not None}
+def read_id(item: Mapping[str, Any], name: str, location: str) -> Any:
+    """Read an ID.
+
+    Args:
+        item: What has it.
+        name: Its key.
+        location: What to call the record in errors.
+
+    Returns:
+        The ID; None if there is none.
+
+    Raises:
+        TypeError: If it is a list or a dict.
+    """
+    value = item.get(name)
+    if isinstance(value, (list, Mapping)):
+        raise TypeError(f"{location}: {name!r} must be a string or a number, not {value!r:.100}")
+    return value
+
+
+def ids_of(items: Sequence[Mapping[str, Any]], name: str, location: str) -> dict[Any, list[int]]:
+    """Find the index of each entity by its ID.
+
+    Args:
+        items: The entities.
+        name: The key of their IDs.
+        location: What to call the record in errors.
+
+    Returns:
+        The indices. Entities without an ID are left out.
+
+    Raises:
+        TypeError: If an ID is a list or a dict.
+        ValueError: If two have the same ID.
+    """
+    places: dict[Any, list[int]] = {}
+    for index, item in enumerate(items):
+        identity = read_id(item, name, location)
+        if identity in places:
+            raise ValueError(
+                f"{location}: entities {places[identity][0]} and {index} both have the {name!r} {identity!r}"
+            )
+        if identity is not None:
+            places[identity] = [index]
+    return places
