@@ -91,15 +91,10 @@ def read_label_studio(
             continue
         given = dicts(item.get("result"), "result", location)
         results = [
-            _Result(
-                result.get("from_name"),
-                result.get("to_name"),
-                kind,
-                result.get("value"),
-                read_id(result, "id", location),
-            )
+            _Result(result.get("from_name"), result.get("to_name"), kind, result.get("value"), region)
             for result in given
             if (kind := _kind(result, location)) != _RELATION
+            for region in [read_id(result, "id", location)]
         ]
         entities, others = _read_results(results, fields, name, _Choice(field, _names(control)), location)
         found = [result for result in given if result.get("type") == _RELATION]

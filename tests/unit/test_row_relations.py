@@ -196,6 +196,14 @@ def test_doccano_names_entities_by_their_ids(tmp_path):
     record["relations"][0]["to_id"] = 8
     with pytest.raises(ValueError, match=r"relation 0 \('of'\) has the tail 8, which is the ID of no entity: \[7, 3\]"):
         read_lines(tmp_path, record)
+    record["relations"][0]["to_id"] = [7]
+    with pytest.raises(TypeError, match=r"line 1, row 0: 'to_id' must be a string or a number, not \[7\]"):
+        read_lines(tmp_path, record)
+    record["relations"][0]["to_id"] = record["entities"][0]["id"] = 3
+    with pytest.raises(ValueError, match="line 1, row 0: entities 0 and 1 both have the 'id' 3"):
+        read_lines(tmp_path, record)
+    del record["relations"]
+    assert len(read_lines(tmp_path, record)[0]["entities"]) == 2
 
 
 def test_fixes_move_relations_with_their_entities():
