@@ -17,6 +17,8 @@ def info(model: Model, as_json: AsJson = False) -> None:
         "megabytes": round(loaded.get_memory_footprint() / 1e6, 1),
         "data type": str(loaded.dtype).removeprefix("torch."),
         "labels": [label for index, label in enumerate(config.classes) if index != config.outside_id],
+        "relation labels": (config.relation_labels or [])[1:] or None,
+        "labels of rules": loaded.rules.labels if loaded.rules else None,
         "model_max_length (tokens)": loaded.max_text_length,
         "entity_max_length (words)": config.entity_max_length,
         "decoding": config.decoding,

@@ -103,9 +103,9 @@ def predict_files(
         dtype: See `Reader`.
         num_workers: Number of processes that predict. They share the CPUs.
         on_error: See `Reader`; with ``"column"``, rows that cannot be read, or have no text, have a column ``error``.
-            That of the input is left out.
+            That of the input is left out. Formats without such columns leave out these rows, with a warning.
         resume: Whether to go on with a run that was stopped, at the first text without a result.
-        overwrite: Whether to replace results that are there.
+        overwrite: Whether to replace results that are there, other than the documents in a folder of brat.
         show_progress: Whether to show progress on standard error: a bar on a terminal, otherwise lines.
         **options: Options of `SpanMarkerModel.predict`.
 
@@ -173,8 +173,8 @@ def _writing(
             "a run that reads standard input cannot be resumed, since it may hold other texts now: pass a file"
         )
     settings = {"model": reader.model, "text_column": text_column, "encoding": encoding, "dtype": reader.dtype}
-    run = {**settings, **reader.options, "files": files.fingerprint}
-    results = Results(output, output_format, run)
+    run = {**settings, **reader.options, "files": files.fingerprint, "checkpoint": reader.fingerprint}
+    results = Results(output, output_format, run, text_column, reader.on_error == "column")
     if not results.begin(resume, overwrite):
         yield None, 0
         return
@@ -198,7 +198,7 @@ def _chunks(items: Iterator[Item], on_error: OnError) -> Iterator[list[Item]]:
                 yield chunk
             raise item.error
         chunk.append(item)
-        size += len(item.content) if isinstance(item.content, str) else 0
+        size += len(item.content) if isinstance(item.content, str) else sum(map(len, item.content or ()))
         if len(chunk) == CHUNK_TEXTS or size >= CHUNK_CHARACTERS:
             yield chunk
             chunk, size = [], 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -17,6 +18,9 @@ from span_marker.prediction.arrow import AddedColumns, add_columns, as_table, fi
 from span_marker.prediction.readings import OnError, Reading, check_row_options, read_contents, reading_columns
 from span_marker.preprocessing.processes import set_num_threads
 from span_marker.rules.rules import RULES_FILE
+
+_CHECKPOINT_ENDINGS = (".json", ".safetensors", ".bin", ".onnx", ".data", ".xml")
+"""How files of a checkpoint end that have its weights and settings."""
 
 
 class Reader:
@@ -172,6 +176,12 @@ class Reader:
         """
         column = find_column(schema, self.text_column)
         return output_schema(schema, column, self._added)
+
+    @property
+    def fingerprint(self) -> str:
+        """What tells the checkpoint from a later one in the same folder; the same for all names on the Hub."""
+        files = [state for state in self._state if state[0].endswith(_CHECKPOINT_ENDINGS)]
+        return hashlib.sha256(repr(files).encode()).hexdigest()
 
     @property
     def added_columns(self) -> list[str]:

@@ -6,7 +6,7 @@ import csv
 import json
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import islice
@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from span_marker.core.surrogates import readable
+from span_marker.data.brat import refuse_documents
 from span_marker.data.entity_tables import ENTITY_COLUMNS
 from span_marker.data.files import FORMATS, write_annotations
 from span_marker.data.json_writing import json_line
 from span_marker.data.row_relations import RELATIONS
 from span_marker.data.row_writing import warn_of_relations
 from span_marker.data.text_files import check_target, writing
+from span_marker.prediction.readings import ERROR
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +29,10 @@ OF_WORDS = ("conll", "gliner")
 """Formats that hold no texts."""
 
 CONTENTS = ("text", "tokens")
-"""Columns of texts, which tables of entities leave out."""
+"""Columns of texts, unless another one is named. Tables of entities leave them out."""
+
+OTHER_FORMATS = ("html", "csv", "tsv", "parquet")
+"""Formats of results that are no formats of annotated data, or that are written in another way."""
 
 
 class Results:
@@ -40,6 +45,9 @@ class Results:
         path: The file to make.
         format: Its format. Defaults to what its ending says.
         run: What the rows depend on: files, model and options.
+        text_column: The column of the texts. Defaults to ``text`` or ``tokens``.
+        with_errors: Whether a column ``error`` says what is wrong with texts that could not be read. Formats without
+            such a column leave these texts out.
 
     Attributes:
         path: The file to make.
@@ -47,13 +55,21 @@ class Results:
         num_done: How many rows an earlier run has left.
     """
 
-    def __init__(self, path: str | os.PathLike[str], format: str | None, run: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        format: str | None,
+        run: Mapping[str, Any],
+        text_column: str | None = None,
+        with_errors: bool = False,
+    ) -> None:
         self.path = Path(path)
         self.part = Path(f"{os.fspath(path)}.part")
         self.num_done = 0
         self._about = Path(f"{os.fspath(path)}.run")
         self._format = find_format(self.path, format)
-        self._convert = find_converter(self._format)
+        self._convert = find_converter(self._format, text_column, with_errors)
+        self._text_column, self._with_errors = text_column, with_errors
         self._run = json.dumps(run, sort_keys=True, indent=1) + "\n"
 
     def begin(self, resume: bool, overwrite: bool) -> bool:
@@ -67,11 +83,14 @@ class Results:
             Whether there is anything to do: resuming a run that is complete, there is not.
 
         Raises:
-            FileExistsError: If there are results, and they are neither to be resumed nor overwritten.
+            FileExistsError: If there are results, and they are neither to be resumed nor overwritten; or a folder has
+                documents, which are not overwritten.
             ValueError: If they are of a run on other files or with other options.
         """
         is_stopped = self._about.exists()
         if overwrite or not (is_stopped or self.path.exists()):
+            if self._format == "brat":
+                refuse_documents(self.path)
             self.part.unlink(missing_ok=True)
             self._about.write_text(self._run, encoding="utf-8")
             return True
@@ -112,8 +131,9 @@ class Results:
             self._about.unlink()
 
     def _append(self, file: BinaryIO, rows: list[dict[str, Any]]) -> None:
-        text = next((row for row in rows if self._format in OF_WORDS and not isinstance(row.get("tokens"), list)), None)
-        if text is not None:
+        contents = (_content_of(row, self._text_column, self._with_errors) for row in rows)
+        text = next((content for content in contents if isinstance(content, str)), None)
+        if text is not None and self._format in OF_WORDS:
             raise ValueError(
                 f"{self.path}: the format {self._format} has words, but a row has no 'tokens': {text!r:.100}: pass an "
                 "output that ends with .jsonl, or rows with words"
@@ -175,9 +195,10 @@ def find_format(path: Path, format: str | None) -> str:
     check_target(path)
     writable = [known for known in FORMATS if known.write is not None]
     endings = {ending: known.name for known in reversed(writable) for ending in known.endings}
-    by_ending = {**endings, **{f".{other}": other for other in CONVERTERS}, ".htm": "html"}.get(path.suffix.lower())
+    endings |= {f".{other}": other for other in OTHER_FORMATS} | {".htm": "html"}
+    by_ending = endings.get(path.suffix.lower())
     name = format or by_ending
-    known_names = [*(known.name for known in writable), *CONVERTERS]
+    known_names = list(dict.fromkeys([*(known.name for known in writable), *OTHER_FORMATS]))
     if name is None:
         raise ValueError(
             f"the ending of {path} does not say how to write it: pass output_format= one of {', '.join(known_names)}"
@@ -187,33 +208,70 @@ def find_format(path: Path, format: str | None) -> str:
     return name
 
 
-def find_converter(format: str) -> Callable[[Path, Path], None] | None:
+def find_converter(
+    format: str, text_column: str | None = None, with_errors: bool = False
+) -> Callable[[Path, Path], None] | None:
     """Find out how to write a format.
 
     Args:
         format: Its name.
+        text_column: See `Results`.
+        with_errors: See `Results`.
 
     Returns:
         A function that writes to a path the rows of a file of JSON lines; None for JSON lines.
     """
     if format == "jsonl":
         return None
-    return CONVERTERS.get(format, partial(_write_annotations, format))
+    if format == "parquet":
+        return _write_parquet
+    if format in ("csv", "tsv"):
+        return partial(_write_table, CONTENTS if text_column is None else (text_column,))
+    return partial(_write_texts, format, text_column, with_errors)
 
 
-def _write_annotations(format: str, path: Path, source: Path) -> None:
-    write_annotations(path, read_lines(source), format=format)
+def _content_of(row: Mapping[str, Any], text_column: str | None, with_errors: bool) -> Any:
+    """The text or the words of a row; None if it could not be read."""
+    if with_errors and row.get(ERROR) is not None:
+        return None
+    names = CONTENTS if text_column is None else (text_column,)
+    return next((row[name] for name in names if isinstance(row.get(name), (str, list))), None)
 
 
-def _write_html(path: Path, source: Path) -> None:
-    from span_marker.data.html import write_html
+def _write_texts(format: str, text_column: str | None, with_errors: bool, path: Path, source: Path) -> None:
+    """Write texts with their entities as annotated data, or as a page. Those that could not be read are left out."""
+    num_left_out = 0
 
-    write_html(path, read_lines(source))
+    def rows() -> Iterator[dict[str, Any]]:
+        nonlocal num_left_out
+        for number, row in enumerate(read_lines(source)):
+            content = _content_of(row, text_column, with_errors)
+            if content is None:
+                num_left_out += 1
+                continue
+            others = {name: value for name, value in row.items() if name not in (*CONTENTS, text_column)}
+            if format == "brat" and others.get("id") is None:
+                others["id"] = f"{number:06}"  # of all rows, those included that are left out
+            yield {"text" if isinstance(content, str) else "tokens": content, **others}
+
+    if format == "html":
+        from span_marker.data.html import write_html
+
+        write_html(path, rows())
+    else:
+        write_annotations(path, rows(), format=format)
+    if num_left_out:
+        logger.warning(
+            "%s: %d texts that could not be read are left out, since the format %s has no place for their errors",
+            path,
+            num_left_out,
+            format,
+        )
 
 
-def _write_table(path: Path, source: Path) -> None:
+def _write_table(contents: Sequence[str], path: Path, source: Path) -> None:
     """Write a line per entity, as `write_csv` does, with the other columns of its row instead of the text."""
-    left_out = ("id", "entities", RELATIONS, *CONTENTS)
+    left_out = ("id", "entities", RELATIONS, *contents)
     num_relations = 0
     names = dict.fromkeys(name for row in read_lines(source) for name in row if name not in left_out)
     with writing(path, errors="backslashreplace") as file:
@@ -281,15 +339,6 @@ def _readable_values(value: Any) -> Any:
     return readable(value) if isinstance(value, str) else value
 
 
-CONVERTERS: Mapping[str, Callable[[Path, Path], None]] = {
-    "html": _write_html,
-    "csv": _write_table,
-    "tsv": _write_table,
-    "parquet": _write_parquet,
-}
-"""Formats of results that are no formats of annotated data."""
-
-
 def _count_lines(path: Path) -> int:
     with path.open("rb") as file:
         return sum(block.count(b"\n") for block in iter(partial(file.read, 1 << 20), b""))
@@ -312,5 +361,12 @@ def _difference(before: str, now: str) -> str:
     """What two runs differ in."""
     one, other = json.loads(before), json.loads(now)
     names = [name for name in {**one, **other} if one.get(name) != other.get(name)]
-    shown = ", ".join(f"{name}={one.get(name)!r} instead of {other.get(name)!r}" for name in names if name != "files")
-    return shown or "on other files, or the files have changed"
+    parts = [f"{name}={one.get(name)!r} instead of {other.get(name)!r}" for name in names if name not in _STATES]
+    return ", ".join(parts) or " and ".join(_STATES[name] for name in names)
+
+
+_STATES = {
+    "files": "on other files, or the files have changed",
+    "checkpoint": "with the checkpoint as it was before it was changed",
+}
+"""What is different if something of this name is, whose value says nothing."""

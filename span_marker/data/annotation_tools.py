@@ -21,6 +21,7 @@ from span_marker.data.json_records import (
     ids_of,
     pick_field,
     read_ends,
+    read_id,
     read_span,
     read_spans,
     row_content,
@@ -208,12 +209,12 @@ def _read_doccano_dicts(record: Any, location: str, labels: Mapping[int, str] | 
     for item, entity in zip(items, read.annotations[0].entities, strict=True):
         check_copies(record["text"], entity.start, entity.end, item, location)
     ends = [
-        (relation.get("type"), relation.get("from_id"), relation.get("to_id"))
+        (relation.get("type"), *(read_id(relation, name, location) for name in ("from_id", "to_id")))
         for relation in dicts(record.get(RELATIONS), RELATIONS, location)
     ]
     if not ends:  # as in exports of projects without relations
         return read
-    relations = read_ends(ends, ids_of(items, "id"), len(items), location)
+    relations = read_ends(ends, ids_of(items, "id", location), len(items), location)
     return read._replace(annotations=[read.annotations[0]._replace(relations=relations)])
 
 
@@ -311,6 +312,7 @@ SHAPES = (
         lambda r: bool(_doccano_key(r)),
         _read_doccano_dicts,
         ("labels",),
+        has_relations=True,
     ),
     Shape(
         "doccano (text or data, label or labels: [start, end, label])",
@@ -320,12 +322,12 @@ SHAPES = (
     ),
     Shape("Argilla 2 (fields, responses)", _is_argilla_2, _read_argilla_2, ("field",)),
     Shape("Argilla 2, flat (QUESTION.responses)", _is_argilla_2_flat, _read_argilla_2_flat, ("field",)),
-    Shape("Label Studio JSON (data, annotations)", is_label_studio, read_label_studio, ("field", "control")),
+    Shape("Label Studio JSON (data, annotations)", is_label_studio, read_label_studio, ("field", "control"), True),
     Shape(
         "Label Studio JSON_MIN (text, annotation_id)", is_label_studio_min, read_label_studio_min, ("field", "control")
     ),
     Shape("Argilla 1 (text, annotation, status)", _is_argilla_1, _read_argilla_1),
-    Shape("spaCy and Prodigy (text, spans)", is_prodigy, read_prodigy),
+    Shape("spaCy and Prodigy (text, spans)", is_prodigy, read_prodigy, has_relations=True),
     Shape("spaCy's tuples ([text, {entities: [start, end, label]}])", _is_spacy_tuple, _read_spacy_tuple, ("labels",)),
     Shape("NER Annotator (null)", lambda r: r is None, lambda r, location: Record({}, [])),
     Shape("words and tags (tokens, ner_tags)", lambda r: has(r, "tokens", "ner_tags"), _read_tags, ("labels",)),

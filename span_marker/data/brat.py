@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from itertools import combinations, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from unicodedata import normalize
 
 from span_marker.core.surrogates import SURROGATES
 from span_marker.data.copies import check_copy, is_copy
+from span_marker.data.json_records import fill_in_relations
 from span_marker.data.row_errors import OnError
 from span_marker.data.row_relations import RELATIONS, RowRelation, distinct_relations, parse_relations
 from span_marker.data.row_writing import converted_rows
@@ -43,8 +44,8 @@ def read_brat(file: SourceFile) -> list[dict[str, Any]]:
         file: The folder, or one of the two files of a document. It collects the errors of documents.
 
     Returns:
-        Rows with entities and ``id``, the name of the files, in order of the names; those with ``R`` or ``*`` lines
-        have relations. A ``*`` line is a relation of each pair, from the entity that it names first.
+        Rows with entities and ``id``, the name of the files, in order of the names; and with relations if any document
+        has ``R`` or ``*`` lines. A ``*`` line is a relation of each pair, from the entity that it names first.
 
     Raises:
         ValueError: If a file is missing.
@@ -62,6 +63,7 @@ def read_brat(file: SourceFile) -> list[dict[str, Any]]:
             row = _read_document(file.at(text))
             if row is not None:
                 rows.append(row)
+    fill_in_relations(rows, range(len(rows)))
     return rows
 
 
@@ -91,12 +93,15 @@ def _read_document(file: SourceFile) -> dict[str, Any] | None:
     entities: list[dict[str, Any]] = []
     split = []
     places: dict[str, int | None] = {}
+    repeated: set[str] = set()
     for number, line in numbered:
         if line.startswith("T"):
             with file.row(file.path):
                 location = f"{annotation}, line {number}"
                 entity = _read_span(line, text, location)
-                places[line.split("\t")[0]] = None if entity is None else len(entities)
+                identity = line.split("\t")[0]
+                repeated |= {identity} & places.keys()
+                places[identity] = None if entity is None else len(entities)
                 if entity is None:
                     split.append(number)
                 else:
@@ -104,7 +109,7 @@ def _read_document(file: SourceFile) -> dict[str, Any] | None:
     _warn(annotation, "discontinuous entities cannot be represented and are left out", split)
     row = {"id": file.path.stem, "text": text.removeprefix(_MARK), "entities": entities}
     if file.path not in file.wrong and any(line.startswith(("R", "*")) for _, line in numbered):
-        relations = _read_relations(file, annotation, numbered, places)
+        relations = _read_relations(file, annotation, numbered, places, repeated)
         row[RELATIONS] = [relation.to_dict() for relation in distinct_relations(relations)]
     _warn(annotation, "events are only read as the entities of their triggers", _lines_with("E", numbered))
     logger.debug("%s: %d lines are ignored", annotation, len(_lines_with(("A", "M", "N", "#"), numbered)))
@@ -141,9 +146,16 @@ def _warn(annotation: SourceFile, subject: str, numbers: list[int]) -> None:
 
 
 def _read_relations(
-    file: SourceFile, annotation: SourceFile, numbered: Iterable[tuple[int, str]], places: Mapping[str, int | None]
+    file: SourceFile,
+    annotation: SourceFile,
+    numbered: Iterable[tuple[int, str]],
+    places: Mapping[str, int | None],
+    repeated: Collection[str],
 ) -> list[RowRelation]:
-    """Read the relations between entities. Those of events and of entities that are left out are left out, too."""
+    """Read the relations between entities. Those of events and of entities that are left out are left out, too.
+
+    An ID may be repeated, as in documents that were joined, unless a relation has it.
+    """
     numbered = list(numbered)
     events = {line.split("\t")[0] for _, line in numbered if line.startswith("E")}
     num_entities = sum(place is not None for place in places.values())
@@ -159,6 +171,8 @@ def _read_relations(
             unknown = sorted(ends - places.keys() - events)
             if unknown:
                 raise ValueError(f"{location}: the relation {label!r} has {unknown[0]!r}, but no line has this ID")
+            if twice := sorted(ends.intersection(repeated)):
+                raise ValueError(f"{location}: the relation {label!r} has {twice[0]!r}, but several lines have this ID")
             if any(places.get(end) is None for end in ends):
                 lost.append(number)
                 continue
@@ -247,12 +261,24 @@ def write_brat(
         pass
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
-    existing = sorted(file.name for pattern in ("*.txt", "*.ann") for file in target.glob(pattern))
-    if existing:
-        raise FileExistsError(f"{target} already has documents, such as {existing[0]}: choose an empty folder")
+    refuse_documents(target)
     for name, (text, annotation) in documents.items():
         (target / f"{name}.txt").write_bytes(text.encode())
         (target / f"{name}.ann").write_bytes(annotation.encode())
+
+
+def refuse_documents(folder: Path) -> None:
+    """Refuse to write to a folder that has documents, since those that stay would be read with the new ones.
+
+    Args:
+        folder: The folder.
+
+    Raises:
+        FileExistsError: If it has .txt or .ann files.
+    """
+    existing = sorted(file.name for pattern in ("*.txt", "*.ann") for file in folder.glob(pattern))
+    if existing:
+        raise FileExistsError(f"{folder} already has documents, such as {existing[0]}: choose an empty folder")
 
 
 def _to_document(location: str, row: Row, model_version: str | None) -> tuple[str, str]:

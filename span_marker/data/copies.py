@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 from unicodedata import normalize
 
@@ -133,12 +134,47 @@ def check_copies(content: Any, start: int, end: int, entity: Mapping[str, Any], 
             check_copy(content, [(start, end)], copy, location)
 
 
+def move_copies(
+    content: Any, old: tuple[int, int], new: tuple[int, int], entity: Mapping[str, Any]
+) -> dict[str, str | list[str]]:
+    """Make the copies of an entity anew that is moved, so that they are those of its new place.
+
+    Args:
+        content: The text, or the list of words.
+        old: First character or word of the entity, and the one after the last.
+        new: The same after it was moved.
+        entity: The entity with all of its keys.
+
+    Returns:
+        The new copies by their keys: strings, or lists of words. Values that are no copies of the old place are left
+        out.
+
+    Example:
+        >>> move_copies("Ann went", (0, 5), (0, 3), {"label": "PER", "start": 0, "end": 5, "text": "Ann w"})
+        {'text': 'Ann'}
+    """
+    before, after = content[slice(*old)], content[slice(*new)]
+    strings = (before, after) if isinstance(content, str) else (" ".join(before), " ".join(after))
+    copies: dict[str, str | list[str]] = {}
+    for key in sorted(entity.keys() & (COPY_KEYS | MAYBE_COPY_KEYS)):
+        copy = entity[key]
+        if isinstance(copy, str) and is_copy(strings[0], copy):
+            copies[key] = strings[1]
+        elif isinstance(copy, (list, tuple)) and list(copy) == list(before):
+            copies[key] = list(after)
+    return copies
+
+
 def _find_words(words: Sequence[str], copy: str) -> list[tuple[int, int]]:
     """Find the words that a string has, one behind the other."""
-    squeezed = [_squeeze(word) for word in words]
-    return [
-        (start, end)
-        for start in range(len(words))
-        for end in range(start + 1, min(start + len(copy), len(words)) + 1)
-        if _squeeze(copy) == "".join(squeezed[start:end])
-    ]
+    wanted, squeezed = _squeeze(copy), [_squeeze(word) for word in words]
+    joined, starts = "".join(squeezed), [0, *accumulate(map(len, squeezed))]
+    firsts = {starts[index]: index for index, word in enumerate(squeezed) if word}
+    lasts = {starts[index + 1]: index + 1 for index, word in enumerate(squeezed) if word}
+    found = []
+    place = joined.find(wanted) if wanted else -1
+    while place >= 0:
+        if place in firsts and place + len(wanted) in lasts:
+            found.append((firsts[place], lasts[place + len(wanted)]))
+        place = joined.find(wanted, place + 1)
+    return found

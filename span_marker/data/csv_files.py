@@ -206,7 +206,7 @@ def _read_record(cells: Mapping[str, str], table: _Table, location: str) -> dict
     record[annotation] = parse_cell(value, name) if annotation == "entities" else _parse_tags(value, name)
     if annotation == "entities" and isinstance(record.get(RELATIONS), str):
         relations = record.pop(RELATIONS).strip()
-        record[RELATIONS] = parse_cell(relations, f"{location}: {RELATIONS!r}") if relations else []
+        record[RELATIONS] = parse_cell(relations, f"{location}: {RELATIONS!r}") if relations else None
     if content == "tokens":
         record["tokens"] = parse_words(record["tokens"], f"{location}: {table.roles['tokens']!r}")
     return record

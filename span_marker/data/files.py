@@ -281,7 +281,7 @@ def _extend_to_graphemes(rows: Sequence[dict[str, Any]], path: Path) -> None:
 
 
 def _to_dataset(rows: Sequence[dict[str, Any]], path: Path, reason: str) -> Dataset:
-    """Make a data set of rows that have all words, or all texts. Columns that some lack are None, relations []."""
+    """Make a data set of rows that have all words, or all texts. Columns that some lack are None."""
     from datasets import Dataset, Features, List, Value  # takes long to import
 
     if not rows:
@@ -293,8 +293,6 @@ def _to_dataset(rows: Sequence[dict[str, Any]], path: Path, reason: str) -> Data
     names = list(dict.fromkeys(name for row in rows for name in row))
     names.sort(key=lambda name: (name == "entities") + 2 * (name == RELATIONS))
     columns = {name: [row.get(name) for row in rows] for name in names}
-    if RELATIONS in columns:
-        columns[RELATIONS] = [[] if relations is None else relations for relations in columns[RELATIONS]]
     features = {
         "tokens": List(Value("string")),
         "text": Value("string"),

@@ -129,6 +129,7 @@ def _from_columns(columns: Mapping[Any, Any], dataset_name: str) -> Dataset:
     import pyarrow
     from datasets import Dataset
 
+    refuse_equal_names(map(str, columns), dataset_name)  # 1 and "1" are one, where names are strings
     arrays = {}
     for name, values in columns.items():
         try:

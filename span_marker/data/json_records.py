@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from span_marker.data.copies import check_copies
-from span_marker.data.row_relations import RowRelation, distinct_relations, parse_relations
+from span_marker.data.row_relations import RELATIONS, RowRelation, distinct_relations, parse_relations
 from span_marker.data.rows import RowEntity, check_entity
 from span_marker.data.values import is_list
 
@@ -20,7 +20,7 @@ class Annotation(NamedTuple):
     Attributes:
         entities: The entities.
         annotator: Names of the annotator, such as number and address; empty if the shape has no names.
-        relations: The relations between the entities; None if the record has no place for them.
+        relations: The relations between the entities; None if the record says nothing of them.
     """
 
     entities: list[RowEntity]
@@ -58,12 +58,14 @@ class Shape(NamedTuple):
         recognizes: Tells whether a record has it.
         read: Reads a record; the second argument is its location in errors.
         options: Names of the options of `span_marker.data.jsonl.read_json` that ``read`` takes.
+        has_relations: Whether a record that says nothing of relations has none, if others of its file have some.
     """
 
     name: str
     recognizes: Callable[[Any], bool]
     read: Callable[..., Record]
     options: tuple[str, ...] = ()
+    has_relations: bool = False
 
 
 def has(record: Any, *keys: str) -> bool:
@@ -168,6 +170,18 @@ def annotator_names(annotator: Any) -> frozenset[str]:
     return frozenset(str(value) for value in values if value is not None)
 
 
+def fill_in_relations(rows: Sequence[dict[str, Any]], indices: Iterable[int]) -> None:
+    """Give rows an empty list of relations in place, if any row has relations.
+
+    Args:
+        rows: The rows of a file.
+        indices: Those that have no relations, where the format cannot tell this from relations that nobody annotated.
+    """
+    if any(RELATIONS in row for row in rows):
+        for index in indices:
+            rows[index].setdefault(RELATIONS, [])
+
+
 def read_ends(
     relations: Sequence[tuple[Any, Any, Any]], places: Mapping[Any, Sequence[int]], num_entities: int, location: str
 ) -> list[RowRelation]:
@@ -198,6 +212,48 @@ def read_ends(
     return distinct_relations(parse_relations(rows, num_entities, location))
 
 
-def ids_of(items: Sequence[Mapping[str, Any]], name: str) -> dict[Any, list[int]]:
-    """The index of each item by its ID; those without one have none."""
-    return {item[name]: [index] for index, item in enumerate(items) if item.get(name) is not None}
+def read_id(item: Mapping[str, Any], name: str, location: str) -> Any:
+    """Read an ID.
+
+    Args:
+        item: What has it.
+        name: Its key.
+        location: What to call the record in errors.
+
+    Returns:
+        The ID; None if there is none.
+
+    Raises:
+        TypeError: If it is a list or a dict.
+    """
+    value = item.get(name)
+    if isinstance(value, (list, Mapping)):
+        raise TypeError(f"{location}: {name!r} must be a string or a number, not {value!r:.100}")
+    return value
+
+
+def ids_of(items: Sequence[Mapping[str, Any]], name: str, location: str) -> dict[Any, list[int]]:
+    """Find the index of each entity by its ID.
+
+    Args:
+        items: The entities.
+        name: The key of their IDs.
+        location: What to call the record in errors.
+
+    Returns:
+        The indices. Entities without an ID are left out.
+
+    Raises:
+        TypeError: If an ID is a list or a dict.
+        ValueError: If two have the same ID.
+    """
+    places: dict[Any, list[int]] = {}
+    for index, item in enumerate(items):
+        identity = read_id(item, name, location)
+        if identity in places:
+            raise ValueError(
+                f"{location}: entities {places[identity][0]} and {index} both have the {name!r} {identity!r}"
+            )
+        if identity is not None:
+            places[identity] = [index]
+    return places

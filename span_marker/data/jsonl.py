@@ -15,7 +15,7 @@ from span_marker.core.offsets import OffsetUnit, check_offset_unit, convert_offs
 from span_marker.core.surrogates import has_surrogates, readable
 from span_marker.data.annotation_tools import find_shape, is_ner_annotator
 from span_marker.data.file_tags import resolve_tags
-from span_marker.data.json_records import Annotation, Record, Shape, has
+from span_marker.data.json_records import Annotation, Record, Shape, fill_in_relations, has
 from span_marker.data.json_writing import row_to_json, write_json
 from span_marker.data.label_names import read_label_names
 from span_marker.data.row_errors import OnError
@@ -23,6 +23,7 @@ from span_marker.data.row_relations import RELATIONS
 from span_marker.data.row_writing import converted_rows
 from span_marker.data.rows import PREDICTED, Row, parse_row
 from span_marker.data.text_files import SourceFile, StrPath
+from span_marker.data.values import as_whole
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -90,6 +91,7 @@ def read_records(
     rows: list[dict[str, Any]] = []
     seen: dict[Any, tuple[str, Annotation]] = {}
     tags: dict[int, tuple[str, list[str]]] = {}
+    unrelated: list[int] = []
     for place, value in records:
         notes.num_records += 1
         location = f"{file}, {place}, row {len(rows) + len(file.errors)}"
@@ -107,6 +109,8 @@ def read_records(
                     raise _several(f"{location} and {before}", [other, annotation])
             if record.tags is not None:
                 tags[len(rows)] = location, record.tags
+            if kind.has_relations:
+                unrelated.append(len(rows))
             rows.append({**record.content, **_annotation_columns(annotation)})
             is_named = annotation.relations is not None or RELATIONS in record.ignored
             if not is_named and has(value, RELATIONS) and value[RELATIONS]:
@@ -114,6 +118,7 @@ def read_records(
     if unused and notes.num_records:
         raise ValueError(f"{file}: {', '.join(sorted(unused))} would change nothing: no record has such a choice")
     notes.report(file)
+    fill_in_relations(rows, unrelated)
     wrong = _resolve_tags(rows, tags, file)
     return [row for index, row in enumerate(rows) if index not in wrong]
 
@@ -309,12 +314,13 @@ def write_jsonl(
         errors: What happens to rows that are wrong, or have a value that JSON does not have, such as NaN: ``raise`` the
             first error, ``skip`` them with a warning, or a list, to which their errors are added.
         offsets: What ``start`` and ``end`` of texts count: ``codepoint``, as in Python and for `read_annotations`;
-            ``utf-16``, as in JavaScript, Java and C#; or ``utf-8``, bytes.
+            ``utf-16``, as in JavaScript, Java and C#; or ``utf-8``, bytes. So do places in ``origin`` and
+            ``conflict``.
 
     Raises:
         TypeError: If a row has a value of the wrong type.
-        ValueError: If a row is wrong or has a value that JSON does not have, or ``offsets`` is unknown, or not
-            ``codepoint`` for words.
+        ValueError: If a row is wrong or has a value that JSON does not have; or ``offsets`` is unknown, or not
+            ``codepoint`` for words, or for an ``origin`` in another row.
     """
     check_offset_unit(offsets)
     convert = partial(_to_line, offsets=offsets)
@@ -331,9 +337,38 @@ def _to_line(index: int, columns: Mapping[str, Any], row: Row, offsets: OffsetUn
     entities = []
     for entity, given, start, end in zip(row.entities, columns["entities"], bounds[::2], bounds[1::2], strict=True):
         others = {name: value for name, value in given.items() if name not in REPEATED}
+        if offsets != "codepoint":
+            others |= _convert_origins(given, row.content, offsets, location)
         entities.append({**entity._replace(start=start, end=end).to_dict(), **others})
     relations = {}
     if columns.get(RELATIONS) is not None:
         pairs = zip(columns[RELATIONS], row.relations, strict=True)
         relations = {RELATIONS: [{**given, **relation.to_dict()} for given, relation in pairs]}
     return row_to_json({**columns, "entities": entities, **relations}, location)
+
+
+def _convert_origins(entity: Mapping[str, Any], text: str, offsets: OffsetUnit, location: str) -> dict[str, Any]:
+    """Those of ``origin`` and ``conflict`` that an entity has, with places in another unit."""
+    converted: dict[str, Any] = {}
+    if isinstance(entity.get("origin"), Mapping):
+        converted["origin"] = _convert_origin(entity["origin"], text, offsets, location)
+    conflict = entity.get("conflict")
+    if isinstance(conflict, Mapping) and isinstance(conflict.get("origin"), Mapping):
+        converted["conflict"] = {**conflict, "origin": _convert_origin(conflict["origin"], text, offsets, location)}
+    return converted
+
+
+def _convert_origin(origin: Mapping[str, Any], text: str, offsets: OffsetUnit, location: str) -> Mapping[str, Any]:
+    names = PREDICTED["characters"]
+    places = [place for place in map(as_whole, map(origin.get, names)) if place is not None]
+    if len(places) < len(names):  # of a rule, which has no place
+        return origin
+    if origin.get("sentence") is not None:
+        raise ValueError(
+            f"{location}: the 'origin' {dict(origin)!r} is in another row, so that offsets={offsets!r} cannot be "
+            "counted in its text: remove 'origin', or write code points"
+        )
+    try:
+        return {**origin, **dict(zip(names, convert_offsets(text, places, offsets), strict=True))}
+    except ValueError as error:
+        raise ValueError(f"{location}: 'origin': {error}") from error

@@ -22,6 +22,7 @@ from span_marker.data.json_records import (
     has,
     pick_field,
     read_ends,
+    read_id,
     read_span,
     row_content,
 )
@@ -90,9 +91,10 @@ def read_label_studio(
             continue
         given = dicts(item.get("result"), "result", location)
         results = [
-            _Result(result.get("from_name"), result.get("to_name"), kind, result.get("value"), result.get("id"))
+            _Result(result.get("from_name"), result.get("to_name"), kind, result.get("value"), region)
             for result in given
             if (kind := _kind(result, location)) != _RELATION
+            for region in [read_id(result, "id", location)]
         ]
         entities, others = _read_results(results, fields, name, _Choice(field, _names(control)), location)
         found = [result for result in given if result.get("type") == _RELATION]
@@ -212,8 +214,9 @@ def _read_relations(
         labels = result.get("labels") or []
         if not is_list(labels):
             raise TypeError(f"{location}: the 'labels' of a relation must be a list, not {labels!r}")
-        pair, direction = (result.get("from_id"), result.get("to_id")), result.get("direction") or "right"
-        if direction not in _PAIRS:
+        pair = read_id(result, "from_id", location), read_id(result, "to_id", location)
+        direction = result.get("direction") or "right"
+        if direction not in [*_PAIRS]:  # it may be anything
             raise ValueError(f"{location}: the 'direction' of a relation must be one of {[*_PAIRS]}, not {direction!r}")
         if not labels:
             lost.append("relation without a label")

@@ -13,7 +13,13 @@ from span_marker.data.row_errors import OnError
 from span_marker.data.row_relations import RELATIONS
 from span_marker.data.row_writing import converted_rows
 from span_marker.data.rows import Row, RowEntity, Unit, parse_row, without_repetitions
-from span_marker.data.spacy_relations import has_relations, read_relations_of, set_relations
+from span_marker.data.spacy_relations import (
+    LEAST_SCORE,
+    count_raised,
+    has_relations,
+    read_relations_of,
+    set_relations,
+)
 from span_marker.data.text_files import SourceFile, StrPath, check_target
 
 if TYPE_CHECKING:
@@ -133,7 +139,8 @@ def to_docs(
     """Make spaCy documents of rows, one after the other.
 
     Words become tokens, with single spaces between them; a text is split into tokens by ``nlp``. Entities become
-    ``Doc.ents``, their scores ``Span._.score``, and relations ``Doc._.rel``, see `span_marker.data.spacy_relations`.
+    ``Doc.ents``, their scores ``Span._.score``, and relations ``Doc._.rel``, see `span_marker.data.spacy_relations`. A
+    relation with a score below 0.5 gets 0.5, with a warning, since spaCy's tutorial takes less for no relation.
     With ``spans_key``, entities become ``Doc.spans[spans_key]``, and their scores its ``attrs["scores"]``, as spaCy's
     span categorizer stores them.
 
@@ -154,8 +161,26 @@ def to_docs(
     """
     spacy = import_spacy()
     nlp = nlp or spacy.blank("xx")
-    convert = partial(_to_doc, nlp=nlp, spans_key=spans_key)
-    return converted_rows(rows, convert, errors, writes_relations=True)
+    return _make_docs(rows, nlp, spans_key, errors)
+
+
+def _make_docs(
+    rows: Dataset | Iterable[Mapping[str, Any]], nlp: Language, spans_key: str | None, errors: OnError
+) -> Iterator[Doc]:
+    def convert(index: int, columns: Mapping[str, Any], row: Row) -> tuple[Doc, int]:
+        return _to_doc(index, columns, row, nlp, spans_key), count_raised(row.relations)
+
+    num_raised = 0
+    for doc, number in converted_rows(rows, convert, errors, writes_relations=True):
+        num_raised += number
+        yield doc
+    if num_raised:
+        logger.warning(
+            "%d relations have a score below %s, and get this score: in Doc._.rel, a lower one says that there is no "
+            "such relation",
+            num_raised,
+            LEAST_SCORE,
+        )
 
 
 def _to_doc(index: int, columns: Mapping[str, Any], row: Row, nlp: Language, spans_key: str | None) -> Doc:

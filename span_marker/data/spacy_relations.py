@@ -9,7 +9,7 @@ The component ``span_marker`` sets ``Doc._.relations`` instead, which has the en
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from span_marker.data.row_relations import RELATIONS, RowRelation
@@ -49,8 +49,11 @@ class SpanRelation(NamedTuple):
 
 
 def has_relations(doc: Doc) -> bool:
-    """Tell whether a document has relations, whether the extensions are registered or not."""
-    return bool(doc.user_data.get(_KEY)) or _FOUND in doc.user_data
+    """Tell whether a document says which relations it has, if only that it has none.
+
+    It does not matter whether the extensions are registered.
+    """
+    return doc.user_data.get(_KEY) is not None or _FOUND in doc.user_data
 
 
 def read_relations_of(doc: Doc, spans: Sequence[Span], location: str) -> list[dict[str, Any]] | None:
@@ -63,7 +66,7 @@ def read_relations_of(doc: Doc, spans: Sequence[Span], location: str) -> list[di
 
     Returns:
         The relations as dicts of a row: those that the component ``span_marker`` found, or else those of ``Doc._.rel``
-        with a score of at least 0.5. None if the document has none.
+        with a score of at least 0.5. None if the document says nothing of relations.
 
     Raises:
         TypeError: If ``Doc._.rel`` is not a dict of pairs of tokens.
@@ -89,6 +92,11 @@ def read_relations_of(doc: Doc, spans: Sequence[Span], location: str) -> list[di
                 head, tail = (_entity_at(places, token, location) for token in pair)
                 relations.append({"label": label, "head": head, "tail": tail})
     return relations
+
+
+def count_raised(relations: Iterable[RowRelation]) -> int:
+    """Count the relations to which `set_relations` gives a higher score."""
+    return sum(relation.score is not None and relation.score < LEAST_SCORE for relation in relations)
 
 
 def _read_found(doc: Doc, spans: Sequence[Span], location: str) -> list[dict[str, Any]]:
@@ -122,7 +130,8 @@ def set_relations(doc: Doc, spans: Sequence[Span], relations: Sequence[RowRelati
     Args:
         doc: The document.
         spans: Its entities.
-        relations: The relations between them. One without a score has the score 1.
+        relations: The relations between them. One without a score has the score 1, and one with a score below 0.5 has
+            0.5: with less, it would be read as none.
         location: What to call the row in errors.
 
     Raises:
@@ -140,7 +149,7 @@ def set_relations(doc: Doc, spans: Sequence[Span], relations: Sequence[RowRelati
                 )
     pairs: dict[tuple[int, int], dict[str, float]] = {(head, tail): {} for head in starts for tail in starts}
     for relation in relations:
-        score = 1.0 if relation.score is None else relation.score
+        score = 1.0 if relation.score is None else max(relation.score, LEAST_SCORE)
         pairs[starts[relation.head], starts[relation.tail]][relation.label] = score
     _register(doc)
     doc._.set(REL, pairs)
@@ -177,39 +186,67 @@ def found_relations(doc: Doc) -> tuple[SpanRelation, ...]:
         doc: A document.
 
     Returns:
-        The relations whose entities are still whole tokens; none if the component found none.
+        The relations whose entities are still in the document, in ``Doc.ents`` or a group of ``Doc.spans``; none if the
+        component found none.
     """
+    spans = {_place(span): span for group in (*doc.spans.values(), doc.ents) for span in group}
     relations = []
     for label, score, *ends in doc.user_data.get(_FOUND, ()):
-        head, tail = (doc.char_span(start, end, label=name) for start, end, name in ends)
+        head, tail = (spans.get(tuple(end)) for end in ends)
         if head is not None and tail is not None:
             relations.append(SpanRelation(label, score, head, tail))
     return tuple(relations)
 
 
-def set_found_relations(doc: Doc, relations: Sequence[SpanRelation], spans_key: str | None = None) -> None:
+def relations_that_stay(doc: Doc, spans_key: str | None, overwrites: bool) -> list[Any]:
+    """List the relations of a document whose entities stay when a component writes its own, as it stores them.
+
+    Args:
+        doc: The document, before anything is written.
+        spans_key: The group that is replaced; None if ``Doc.ents`` are written.
+        overwrites: Whether none of ``Doc.ents`` stays, if these are written.
+
+    Returns:
+        The relations, for `set_found_relations`.
+    """
+    staying = [doc.ents] if spans_key is not None or not overwrites else []
+    staying += [group for name, group in doc.spans.items() if name != spans_key]
+    there = {_place(span) for group in staying for span in group}
+    return [one for one in doc.user_data.get(_FOUND, ()) if there.issuperset(map(tuple, one[2:]))]
+
+
+def set_found_relations(
+    doc: Doc, relations: Sequence[SpanRelation] | None, spans_key: str | None = None, staying: Sequence[Any] = ()
+) -> None:
     """Write predicted relations into a document, for ``Doc._.relations``.
 
     Args:
         doc: The document.
-        relations: The relations. Those of entities that are not in the document are left out.
+        relations: The relations; None if they were not looked for. Those of entities that are not in the document are
+            left out.
         spans_key: The group of the entities; None for ``Doc.ents``.
+        staying: What `relations_that_stay` returned. All other relations that the document had are removed.
 
     Raises:
         ValueError: If another extension has the name ``Doc._.relations``.
     """
-    if not register_found_relations():
+    if relations is None and not staying:
+        doc.user_data.pop(_FOUND, None)
+        return
+    if relations is not None and not register_found_relations():
         raise ValueError(
             f"relations are stored as Doc._.{RELATIONS}, but another extension has that name: call "
             f"Doc.remove_extension({RELATIONS!r}) first, or set relations=False"
         )
     there = set(map(_place, doc.ents if spans_key is None else doc.spans[spans_key]))
-    ends = [(_place(relation.head), _place(relation.tail)) for relation in relations]
-    doc.user_data[_FOUND] = [
-        (relation.label, relation.score, *pair)
-        for relation, pair in zip(relations, ends, strict=True)
-        if there.issuperset(pair)
-    ]
+    found: dict[Any, Any] = {}
+    for label, score, *pair in staying:
+        found[(label, *map(tuple, pair))] = (label, score, *pair)
+    for relation in relations or ():
+        ends = _place(relation.head), _place(relation.tail)
+        if there.issuperset(ends):
+            found.setdefault((relation.label, *ends), (relation.label, relation.score, *ends))
+    doc.user_data[_FOUND] = list(found.values())
 
 
 def _place(span: Span) -> tuple[int, int, str]:

@@ -9,7 +9,7 @@ annotation as text beside the predictions.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
 from span_marker.core.offsets import OffsetUnit, check_offset_unit, convert_offsets
@@ -41,6 +41,7 @@ class Task(NamedTuple):
         predicted: The predicted entities; None if there are no predictions.
         model_version: Name of the model; None if unknown.
         relations: The relations between the annotated entities, and between the predicted ones, by their columns.
+        related: The columns that say which relations there are, if only that there are none.
     """
 
     identity: Any
@@ -49,6 +50,7 @@ class Task(NamedTuple):
     predicted: list[RowEntity] | None
     model_version: str | None
     relations: Mapping[str, Sequence[RowRelation]]
+    related: Collection[str]
 
     @property
     def score(self) -> float | None:
@@ -70,7 +72,16 @@ class Task(NamedTuple):
     @property
     def shown_relations(self) -> Sequence[RowRelation]:
         """The relations between the entities that are shown."""
-        return self.relations["predictions" if self.annotated is None else "entities"]
+        return self.relations[self._shown_column]
+
+    @property
+    def has_shown_relations(self) -> bool:
+        """Whether the entities that are shown say which relations they have, if only that they have none."""
+        return self._shown_column in self.related
+
+    @property
+    def _shown_column(self) -> str:
+        return "predictions" if self.annotated is None else "entities"
 
 
 def write_tasks(
@@ -141,7 +152,7 @@ def _read_tasks(rows: Iterable[Mapping[str, Any]], model_version: str | None, of
         given = {name: columns[name] for name in ("entities", "predictions") if columns.get(name) is not None}
         if not given:
             raise ValueError(f"{location} has neither 'predictions' nor 'entities': add one of them, such as []")
-        text, found = "", {}
+        text, found, related = "", {}, set()
         relations: dict[str, Sequence[RowRelation]] = {"entities": (), "predictions": ()}
         for name, entities in given.items():
             others = columns.get(RELATIONS) if name == next(iter(given)) else None
@@ -149,11 +160,13 @@ def _read_tasks(rows: Iterable[Mapping[str, Any]], model_version: str | None, of
                 others = entities.get(RELATIONS)
                 entities = entities.get("entities")
             row = parse_row({**columns, "entities": entities, RELATIONS: others}, f"{location}: {name!r}")
+            related |= set() if others is None else {name}
             row = without_repetitions(row) if row.relations else row  # ends are told by place and label
             text, read = as_text(row)
             found[name], relations[name] = _recount(text, read, offsets), row.relations
         identity = index if columns.get("id") is None else columns["id"]
-        yield Task(identity, text, found.get("entities"), found.get("predictions"), model_version, relations)
+        shown = found.get("entities"), found.get("predictions")
+        yield Task(identity, text, *shown, model_version, relations, related)
 
 
 def _recount(text: str, entities: Sequence[RowEntity], offsets: OffsetUnit) -> list[RowEntity]:
@@ -218,7 +231,7 @@ def _source(entity: RowEntity, task: Task) -> dict[str, str]:
 
 def _to_doccano(task: Task) -> dict[str, Any]:
     fields: dict[str, Any] = {"label": [[entity.start, entity.end, entity.label] for entity in task.shown]}
-    if task.shown_relations:
+    if task.has_shown_relations:  # as the other tasks of a project of relations
         fields = {
             "entities": [
                 {"id": number, "label": entity.label, "start_offset": entity.start, "end_offset": entity.end}

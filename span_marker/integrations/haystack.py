@@ -47,7 +47,7 @@ class SpanMarkerExtractor:
         Returns:
             ``{"documents": ...}``: copies with the same IDs and ``entities`` in their metadata, dicts whose indices
             count characters of the content; and ``relations`` if the model has them. With ``on_error="column"``, those
-            that cannot be read have an ``error``.
+            that cannot be read have an ``error``. What an earlier run has left under these keys is replaced or removed.
 
         Raises:
             TypeError: If a document has no text, and ``on_error`` is ``"raise"``.
@@ -55,7 +55,8 @@ class SpanMarkerExtractor:
         places = [f"document {document.id!r}" for document in documents]
         readings = self._reader.read([document.content for document in documents], places)
         pairs = zip(documents, readings, strict=True)
-        return {"documents": [dataclasses.replace(old, meta={**old.meta, **new.columns()}) for old, new in pairs]}
+        metas = [(old, new.add_to_metadata(old.meta, self._reader.on_error)) for old, new in pairs]
+        return {"documents": [dataclasses.replace(document, meta=meta) for document, meta in metas]}
 
     def to_dict(self) -> dict[str, Any]:
         """Return the component as a dict, for a pipeline that is saved."""

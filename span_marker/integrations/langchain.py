@@ -40,10 +40,10 @@ class SpanMarkerTransformer(BaseDocumentTransformer):
 
         Returns:
             Copies with ``entities`` in their metadata, dicts whose indices count characters of the content; and
-            ``relations`` if the model has them.
+            ``relations`` if the model has them. What an earlier run has left under these names is replaced or removed.
         """
         readings = self._reader.read([document.page_content for document in documents])
         return [
-            document.model_copy(update={"metadata": {**document.metadata, **reading.columns()}})
+            document.model_copy(update={"metadata": reading.add_to_metadata(document.metadata, self._reader.on_error)})
             for document, reading in zip(documents, readings, strict=True)
         ]

@@ -6,6 +6,7 @@ from typing import Any
 
 from span_marker.bulk.reader import Reader
 from span_marker.core.extras import import_extra
+from span_marker.prediction.readings import ADDED, former_names
 
 import_extra("llama_index.core", "llama-index-core", "llama-index")
 
@@ -65,9 +66,19 @@ class SpanMarkerExtractor(BaseExtractor):
         excluded_llm_metadata_keys: list[str] | None = None,
         **kwargs: Any,
     ) -> list[BaseNode]:
-        """See `BaseExtractor`; entities and relations are excluded by default."""
+        """See `BaseExtractor`; entities, relations and errors are excluded by default, and earlier ones replaced."""
         embed, llm = (
-            ["entities", "relations"] if keys is None else keys
-            for keys in (excluded_embed_metadata_keys, excluded_llm_metadata_keys)
+            [*ADDED] if keys is None else keys for keys in (excluded_embed_metadata_keys, excluded_llm_metadata_keys)
         )
-        return await super().aprocess_nodes(nodes, embed, llm, **kwargs)
+        return await super().aprocess_nodes(list(map(self._without_former, nodes)), embed, llm, **kwargs)
+
+    def _without_former(self, node: BaseNode) -> BaseNode:
+        """A node without what an earlier reading has left, which the base class would keep."""
+        former = former_names(node.metadata, self._reader.on_error)
+        if not former:
+            return node
+        metadata = {name: value for name, value in node.metadata.items() if name not in former}
+        if not self.in_place:
+            return node.model_copy(update={"metadata": metadata})
+        node.metadata = metadata
+        return node

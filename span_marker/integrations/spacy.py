@@ -23,12 +23,18 @@ from span_marker.core.decoding import RULES, Decoding, check_decoding
 from span_marker.core.labels import OUTSIDE
 from span_marker.data.row_relations import RELATIONS
 from span_marker.data.spacy_docs import register_score, set_spans
-from span_marker.data.spacy_relations import SpanRelation, register_found_relations, set_found_relations
+from span_marker.data.spacy_relations import (
+    SpanRelation,
+    register_found_relations,
+    relations_that_stay,
+    set_found_relations,
+)
 from span_marker.integrations.sentence_advice import advise_on_sentences
 from span_marker.modeling import SpanMarkerModel
 from span_marker.prediction import Entity
 from span_marker.prediction.options import finds_relations
 from span_marker.prediction.relations import as_columns
+from span_marker.rules.rules import all_labels
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -119,13 +125,13 @@ class SpanMarkerComponent:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The labels that the model predicts, for ``nlp.pipe_labels``.
+        """The labels that the model and its rules predict, for ``nlp.pipe_labels``.
 
         Before the model is loaded, they are those in its configuration if that is on this machine, and otherwise none:
         spaCy also asks while it loads a pipeline that brings its own model, so nothing may be downloaded for it.
         """
         if self._model is not None:
-            return _labels(self._model.config)
+            return tuple(all_labels(self._model.labels, self._model.rules))
         try:
             config = load_config(self._source, {"local_files_only": True})
         except (OSError, ValueError):  # said when the model is loaded
@@ -230,9 +236,10 @@ class SpanMarkerComponent:
                 taken = {token.i for entity in doc.ents for token in entity}
                 spans = [(span, score) for span, score in spans if taken.isdisjoint(range(span.start, span.end))]
                 spans += [(entity, None) for entity in doc.ents]
+            staying = relations_that_stay(doc, self.spans_key, self.overwrite_entities)
             set_spans(doc, spans, self.spans_key)
-            if sentences and finds_relations(self.span_marker, self.relations):
-                set_found_relations(doc, relations, self.spans_key)
+            looked_for = sentences and finds_relations(self.span_marker, self.relations)
+            set_found_relations(doc, relations if looked_for else None, self.spans_key, staying)
 
     def _predict(self, documents: Sequence[list[list[Token]]]) -> list[Any]:
         """What is found in each sentence of the documents."""

@@ -57,10 +57,38 @@ class Reading(NamedTuple):
         """
         return replace_annotation(row, self.columns())
 
+    def add_to_metadata(self, metadata: Mapping[str, Any], on_error: OnError) -> dict[str, Any]:
+        """Add what was read to the metadata of a document, see `former_names`.
+
+        Args:
+            metadata: The metadata.
+            on_error: What happens to documents that cannot be read.
+
+        Returns:
+            A copy of the metadata with what `columns` returns, and without what an earlier reading has left.
+        """
+        former = former_names(metadata, on_error)
+        return {**{name: value for name, value in metadata.items() if name not in former}, **self.columns()}
+
     def columns(self) -> dict[str, Any]:
         """Return what `add_to` adds."""
         found: dict[str, Any] = {ENTITIES: self.entities, RELATIONS: self.relations, ERROR: self.error}
         return {name: value for name, value in found.items() if value is not None}
+
+
+def former_names(metadata: Mapping[str, Any], on_error: OnError) -> list[str]:
+    """Find out what an earlier reading has left in the metadata of a document, beside the entities.
+
+    Args:
+        metadata: The metadata.
+        on_error: What happens to documents that cannot be read.
+
+    Returns:
+        The keys to remove: ``relations`` beside ``entities``, whose indices they have, and ``error`` if that says what
+        is wrong. Without ``entities``, or with ``"raise"``, they may be anything.
+    """
+    is_former = {RELATIONS: ENTITIES in metadata, ERROR: on_error == "column"}
+    return [name for name in metadata if is_former.get(name)]
 
 
 def reading_columns(readings: Sequence[Reading], names: Sequence[str]) -> dict[str, list[Any]]:

@@ -23,7 +23,11 @@ from span_marker.redaction.results import Redacted, RedactedSpan, RedactionMap, 
 
 
 def redact(
-    text: str, entities: Iterable[Mapping[str, Any]], how: How = "label", *, key: str | bytes | None = None
+    text: str,
+    entities: Iterable[Mapping[str, Any]] | Mapping[str, Any],
+    how: How = "label",
+    *,
+    key: str | bytes | None = None,
 ) -> Redacted:
     """Replace the entities of a text.
 
@@ -32,8 +36,8 @@ def redact(
 
     Args:
         text: The text.
-        entities: Its entities, as ``predict`` returns them, or dicts with ``label``, ``start`` and ``end``. Places
-            count code points.
+        entities: What ``predict`` returns, with relations or without; or dicts with ``label``, ``start`` and ``end``.
+            Places count code points.
         how: What takes their place. ``"label"``: ``[PERSON]``. ``"numbered"``: ``[PERSON_1]``, with the same number for
             the same name. ``"mask"``: ``*`` for each character. ``"hash"``: ``[PERSON_3f2a9c1be07d5a48]``, the start of
             the name's HMAC-SHA-256, which does not depend on the text. ``"remove"``: nothing. Or a function of the old
@@ -112,12 +116,12 @@ class Redactor:
             names=dict(Counter(self._names.values())),
         )
 
-    def redact(self, text: str, entities: Iterable[Mapping[str, Any]]) -> Redacted:
+    def redact(self, text: str, entities: Iterable[Mapping[str, Any]] | Mapping[str, Any]) -> Redacted:
         """Replace the entities of a text, see `redact`.
 
         Args:
             text: The text.
-            entities: Its entities.
+            entities: Its entities, see `redact`.
 
         Returns:
             The new text, what was replaced, and the map of this text.
@@ -126,7 +130,10 @@ class Redactor:
             TypeError: If an entity is not a dict, a value of it has the wrong type, or a function returns no string.
             ValueError: If an entity is impossible, or two names have the same hash.
         """
-        row = first_error(*read_row("text", text, entities, "the text"))
+        found: Any = entities.get("entities") if isinstance(entities, Mapping) else entities
+        if isinstance(found, Iterable) and not isinstance(found, (list, str, Mapping)):
+            found = list(found)
+        row = first_error(*read_row("text", text, found, "the text"))
         merged = merge_overlaps([*row.entities, *self._literals(text)])
         old = [text[start:end] for _, start, end in merged]
         new = [self._replace(part, label) for part, (label, _, _) in zip(old, merged, strict=True)]

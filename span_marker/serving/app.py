@@ -173,6 +173,14 @@ def _check_type(request: Request, *types: str) -> None:
         raise HTTPException(415, f"send the body with the header Content-Type: {types[0]}")
 
 
+def _check_query(request: Request, *known: str) -> None:
+    """Refuse a query that would change nothing, such as an option with a typing error."""
+    unknown = next((name for name in request.query_params if name not in known), None)
+    if unknown is not None:
+        rest = f"only {', '.join(map(repr, known))}" if known else "its options are fields of the body"
+        raise HTTPException(422, f"the query has no option {unknown[:80]!r}: {rest}")
+
+
 @router.post(
     "/predict",
     response_model=PredictAnswer,
@@ -182,6 +190,7 @@ def _check_type(request: Request, *types: str) -> None:
 async def predict(request: Request, service: Serving) -> Response:
     """Find the entities of one text or many, see `SpanMarkerModel.predict`."""
     _check_type(request, "application/json")
+    _check_query(request)
     with service.admission.enter():
         asked = parse(PredictRequest, await service.limits.read_body(request))
         plan = await service.plan(asked.model, asked)
@@ -231,6 +240,7 @@ async def predict_stream(
     Read the answer while you send: the server reads no further than you do.
     """
     _check_type(request, *ROWS)
+    _check_query(request, "model", *Options.model_fields)
     options = Options(
         threshold=threshold,
         decoding=decoding,

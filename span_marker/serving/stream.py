@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from span_marker.data.json_writing import json_line
 from span_marker.data.rows import check_text, check_words
-from span_marker.prediction.readings import halves
+from span_marker.prediction.readings import ERROR, halves
 from span_marker.prediction.relations import replace_annotation
 from span_marker.serving.limits import Limits
 from span_marker.serving.queue import Found
@@ -77,7 +77,7 @@ class RowStream(Response):
                     some = full[first : first + LINES_AT_ONCE]
                     yield await self._answer([await _parse(line, f"line {number}", limits) for number, line in some])
         except HTTPException as error:  # the rest cannot be read
-            yield json_line({"entities": [], "error": error.detail}, "the last row")
+            yield json_line({"entities": [], ERROR: error.detail}, "the last row")
 
     async def _answer(self, lines: Sequence[Line]) -> bytes:
         """The rows of some lines."""
@@ -92,9 +92,10 @@ class RowStream(Response):
                     errors[at] = read.detail
                 else:
                     found[at] = self._plan.select(read[0])
-        rows = [replace_annotation(line.row, found.get(at, [])) for at, line in enumerate(lines)]
+        columns = [{name: value for name, value in line.row.items() if name != ERROR} for line in lines]
+        rows = [replace_annotation(row, found.get(at, [])) for at, row in enumerate(columns)]
         for at, message in errors.items():
-            rows[at]["error"] = message
+            rows[at][ERROR] = message
         return b"".join(json_line(row, f"row {at}") for at, row in enumerate(rows))
 
     async def _read(self, sentences: Sequence[Any], are_words: bool) -> Sequence[Found | HTTPException]:

@@ -33,6 +33,7 @@ from span_marker.data.columns import (
     string_tags,
     tag_names,
 )
+from span_marker.data.relation_labels import refuse_relations
 from span_marker.data.row_relations import labelled_relations
 from span_marker.data.rows import Row, RowProblem, check_entity
 from span_marker.modeling import SpanMarkerModel, without_adapter
@@ -110,6 +111,7 @@ def validate(data: Any, model: SpanMarkerModel | None = None, **read_options: An
         document_columns(dataset)
         problems += _file_problems(split, reader)
         problems += _name_problems(dataset, reader) if model is None else ()
+        problems += _column_problems(dataset, reader, model)
         seen_here: _AllSeen = {}
         names = (*reader.columns, *({"id"} & set(dataset.column_names)))
         numbered = enumerate(read_columns(dataset, names))
@@ -185,6 +187,18 @@ def _name_problems(dataset: Dataset, reader: RowReader) -> Iterator[Problem]:
             read_labels(names, f"the names of 'ner_tags' in the {reader.dataset_name} data")
     except ValueError as error:
         yield Problem("tag-names", str(error), reader.dataset_name, row=0, unit=reader.unit)
+
+
+def _column_problems(dataset: Dataset, reader: RowReader, model: SpanMarkerModel | None) -> Iterator[Problem]:
+    """Find relations beside tags, which a model with relations refuses, and others pass over."""
+    if reader.form != "tags" or (model is not None and model.config.relation_labels is None):
+        return
+    try:
+        refuse_relations(dataset, reader.dataset_name)
+    except ValueError as error:
+        severity = "note" if model is None else "error"
+        details: Any = {"row": 0, "unit": reader.unit, "severity": severity}
+        yield Problem("malformed-relation", str(error), reader.dataset_name, **details)
 
 
 def _file_problems(split: Split, reader: RowReader) -> Iterator[Problem]:

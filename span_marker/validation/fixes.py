@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from span_marker.core.alignment import trim_entities
 from span_marker.core.labels import OUTSIDE, LabelledSpan
 from span_marker.core.tables import TextReport
+from span_marker.data.copies import move_copies
 from span_marker.data.rows import PREDICTED, Kind, read_row
 from span_marker.data.values import as_whole, is_list
 from span_marker.validation.doubtful import reason_to_stay
@@ -211,7 +212,8 @@ def _fix_row(
     kept: list[Any] = []
     places: list[int | None] = []
     changes: list[Change] = []
-    seen: dict[LabelledSpan, int | None] = {}
+    first_place: dict[LabelledSpan, int | None] = {}  # of what is the same now
+    first_listed: dict[LabelledSpan, int | None] = {}  # of what was the same before
 
     def change(kind: str, index: int, before: Any, after: Any) -> Any:
         changes.append(row.change(kind, index, before, after, _message(row, index, before, after)))
@@ -227,18 +229,22 @@ def _fix_row(
         label = after.get("label") if isinstance(after, Mapping) else None
         if isinstance(label, str) and label in rename:
             after = change(RENAMED, index, after, {**after, "label": rename[label]})
-        span = row.span(after) if drops_repeated and not is_dropped else None
-        if span is not None and span in seen:  # the same as an earlier one, perhaps because one of them was changed
+        old = row.span(entity) if drops_repeated else None
+        new = old if after is entity else row.span(after) if drops_repeated and not is_dropped else None
+        if new is not None and new in first_place:  # perhaps because one of them was changed
             changes[:] = [other for other in changes if other.entity != index]
             change("repeated-entity", index, entity, None)
-            is_dropped = True
-        if cause is not None and cause.kind == "repeated-entity":
-            span = row.span(entity)
-        places.append(len(kept) if not is_dropped else seen.get(span) if span is not None else None)
-        if span is not None:
-            seen.setdefault(span, places[-1])
-        if not is_dropped:
+            places.append(first_place[new])
+        elif is_dropped:
+            is_repeated = cause is not None and cause.kind == "repeated-entity"
+            places.append(first_listed.get(old) if is_repeated and old is not None else None)
+        else:
+            places.append(len(kept))
             kept.append(after)
+        if new is not None:
+            first_place.setdefault(new, places[-1])
+        if old is not None:
+            first_listed.setdefault(old, places[-1])
     return ChangedRow(kept, _follow(row.relations, places)), changes, left
 
 
@@ -300,9 +306,11 @@ def _move(row: _OldRow, entity: Any, problem: Problem) -> Any:
     """An entity as it is after a fix; None if it is dropped."""
     if problem.replacement is None:
         return None
-    start, end = problem.replacement
-    span = {"span": row.content[start:end]} if "span" in entity else {}  # as in predictions
-    return {**entity, **dict(zip(row.names(entity), (start, end), strict=True)), **span}
+    moved = {**entity, **dict(zip(row.names(entity), problem.replacement, strict=True))}
+    start, end = map(as_whole, row.bounds(entity))
+    if start is None or end is None:
+        return moved
+    return {**moved, **move_copies(row.content, (start, end), problem.replacement, entity)}
 
 
 def _message(row: _OldRow, index: int, before: Any, after: Any) -> str:

@@ -170,7 +170,11 @@ def _plain_rows(data: Any) -> list[dict[str, Any]]:
 
 
 def _plain_value(value: Any) -> Any:
-    return value.tolist() if hasattr(value, "tolist") else value  # of NumPy
+    """A value with lists in place of arrays, which tables of pandas have that were read from files."""
+    if isinstance(value, dict):
+        return {name: _plain_value(item) for name, item in value.items()}
+    plain_value = value.tolist() if hasattr(value, "tolist") else value
+    return list(map(_plain_value, plain_value)) if isinstance(plain_value, list) else plain_value
 
 
 def _collect(data: Any, name: str) -> tuple[list[TextLines], dict[int, ValueError]]:
@@ -240,11 +244,13 @@ def _columns(data: Any, name: str) -> SplitRows:
     names = _column_names(data)
     form = find_form(names, f"the {name} data")
     content, annotation = FORMS[form]
-    rows = plain(data) if is_dataset(data) else data
     has_relations = form != "tags" and RELATIONS in names
 
     def values(column: str) -> list[Any]:
-        return [row.get(column) for row in data] if is_rows(data) else list(rows[column][:])
+        if is_dataset(data):
+            return list(plain(data)[column][:])
+        rows = data if is_rows(data) else _plain_rows(data[[column]])
+        return [_plain_value(row.get(column)) for row in rows]
 
     contents = values(content)
     if form == "tags":

@@ -104,7 +104,7 @@ class Problem:
         message: What is wrong and where, as a sentence.
         split: Name of the data set.
         row: Index of the row, 0-based. Where each row of a table is one entity, that of the text. 0 for a problem of
-            the whole data set, ``tag-names``, and for ``unreadable-row``, whose message has the line.
+            the whole data set, such as ``tag-names``, and for ``unreadable-row``, whose message has the line.
         unit: What start and end count.
         start: Start of the part of the row that it is about; None if it is about the whole row, or unknown.
         end: End of this part, exclusive.

@@ -139,6 +139,35 @@ def test_a_llama_index_pipeline_caches_by_settings(folder, expected):
     assert (again.model, again.settings) == (folder, {"threshold": 0.5})
 
 
+FORMER = {"entities": [{"label": "X"}], "relations": [{"head": 0, "tail": 0}], "error": "it did not fit", "page": 3}
+
+
+@pytest.mark.parametrize("on_error", ["raise", "column"])
+def test_what_an_earlier_run_has_left_does_not_stay_beside_new_entities(folder, expected, on_error):
+    """Relations have indices of entities that are replaced. An error is ours only if that is where errors are said."""
+    from haystack import Document
+    from langchain_core.documents import Document as LangChainDocument
+    from llama_index.core.schema import TextNode
+
+    from span_marker.integrations.haystack import SpanMarkerExtractor
+    from span_marker.integrations.langchain import SpanMarkerTransformer
+    from span_marker.integrations.llama_index import SpanMarkerExtractor as LlamaIndexExtractor
+
+    kept = {"page": 3, **({"error": FORMER["error"]} if on_error == "raise" else {})}
+    text, document = TEXTS[0], Document(content=TEXTS[0], meta=dict(FORMER))
+    found = [SpanMarkerExtractor(folder, on_error=on_error).run([document])["documents"][0].meta]
+    old = LangChainDocument(text, metadata=dict(FORMER))
+    found.append(SpanMarkerTransformer(folder, on_error=on_error).transform_documents([old])[0].metadata)
+    for in_place in (False, True):
+        node = TextNode(text=text, metadata=dict(FORMER))
+        extractor = LlamaIndexExtractor(folder, {"on_error": on_error}, in_place=in_place)
+        found.append(extractor([node])[0].metadata)
+        assert (node.metadata == FORMER) != in_place
+    for metadata in found:
+        assert metadata == {**kept, "entities": expected[0]}
+    assert document.meta == old.metadata == FORMER
+
+
 @pytest.mark.parametrize(
     ("name", "package", "extra"),
     [

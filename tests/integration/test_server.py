@@ -271,6 +271,25 @@ def test_lines_that_cannot_be_read_have_errors(server):
         assert row["entities"] == []
 
 
+def test_lines_that_came_back_can_be_sent_again(server):
+    lines = [{"text": "Paris", "error": "it did not fit", "entities": []}, {"text": None, "error": "old"}]
+    found, wrong = rows(server.ask("/predict/stream", b"\n".join(json.dumps(row).encode() for row in lines), JSONL))
+    assert "error" not in found
+    assert wrong["error"].startswith("line 2: 'text' must be a string")
+
+
+def test_options_in_the_query_are_not_passed_over(server):
+    line, body = b'{"text": "Paris"}', {"inputs": "Paris"}
+    for path, sent, words in (
+        ("/predict/stream?treshold=0.8", line, "no option 'treshold': only 'model', 'threshold', "),
+        ("/predict/stream?threshold=0.8&keep=id", line, "no option 'keep'"),
+        ("/predict?threshold=0.8", body, "no option 'threshold': its options are fields of the body"),
+    ):
+        answer = server.ask(path, sent, JSONL if sent is line else None)
+        assert (answer.status, words in answer.json["error"]) == (422, True)
+    assert server.ask("/predict/stream?threshold=0.8&labels=PER&labels=LOC", line, JSONL).status == 200
+
+
 def test_a_line_without_end_is_refused(model):
     with running({"m": model}, limits=Limits(max_body=1000)) as server:
         body = b'{"text": "Paris"}\n' + b"x" * 200_000

@@ -64,6 +64,10 @@ def test_standoff_is_read(tmp_path, caplog):
         ("T1 PER 0 3 Ann", r"x\.ann, line 2: .* is not of the form"),
         ("T1\tPER\tAnn", r"is not of the form"),
         ("R1\tmet Arg1:T1 Arg2:T2", r"x\.ann, line 2: the relation 'met' has 'T1', but no line has this ID"),
+        (
+            "T1\tPER 0 3\tAnn\nT2\tPER 14 17\tBob\nT2\tPER 0 3\tAnn\nR1\tmet Arg1:T1 Arg2:T2",
+            r"x\.ann, line 5: the relation 'met' has 'T2', but several lines have this ID",
+        ),
         ("R1\tmet T1 T2", r"x\.ann, line 2: .* is neither of the form 'R1<TAB>LABEL Arg1:T1 Arg2:T2' nor"),
         (
             "T1\tPER 0 3\tAnn\nR1\tmet Arg1:T1 Arg2:T1",
@@ -184,3 +188,10 @@ def test_what_standoff_cannot_hold_is_refused(tmp_path, rows, message):
     with pytest.raises(ValueError, match=message):
         write_brat(tmp_path / "x", rows)
     assert not list(tmp_path.iterdir())
+
+
+def test_documents_without_relations_have_none_where_others_have_some(tmp_path):
+    folder = brat(tmp_path / "docs", "Ann Bob", "T1\tPER 0 3\tAnn\nT2\tPER 4 7\tBob\n", "a")
+    assert "relations" not in read_annotations(folder).column_names
+    brat(folder, "Ann Bob", "T1\tPER 0 3\tAnn\nT2\tPER 4 7\tBob\nR1\tmet Arg1:T1 Arg2:T2\n", "b")
+    assert read_annotations(folder)["relations"][:] == [[], [relation("met", 0, 1)]]

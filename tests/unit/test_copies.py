@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from span_marker import validate
+from span_marker.data import copies
 from span_marker.data.copies import COPY_KEYS, MAYBE_COPY_KEYS, check_copy, is_copy
 from span_marker.data.files import read_annotations
 from span_marker.data.in_memory import as_dataset
@@ -114,3 +115,16 @@ def test_a_copy_may_have_other_code_points_for_the_same_characters():
         text, copy = (normalize(name, "José met Ann") for name in (form, "NFC" if form == "NFD" else "NFD"))
         place = {"start": 0, "end": text.index(" ")}
         assert parse_row({"text": text, "entities": [{"label": "PER", **place, "text": copy[: copy.index(" ")]}]}, "x")
+
+
+def test_words_are_looked_at_once_for_a_copy_however_long_it_is(monkeypatch):
+    calls = []
+    squeeze = copies._squeeze
+    monkeypatch.setattr(copies, "_squeeze", lambda text: calls.append(text) or squeeze(text))
+    words = ["word", ""] * 1000
+    entity = {"label": "PER", "start": 0, "end": 1, "text": " ".join([*words[:1990], "other"])}
+    assert parse_row({"tokens": words, "entities": [entity]}, "row 0").entities
+    entity["text"] = "wordword"
+    with pytest.raises(ValueError, match="words 0 to 1 of the row are"):
+        parse_row({"tokens": words, "entities": [entity]}, "row 0")
+    assert len(calls) < 3 * len(words)

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import build_model
 
+from span_marker.data.csv_files import to_dataframe
 from span_marker.validation.checks import validate
 from span_marker.validation.report import FIXES, KINDS, SHIFTED
 
@@ -406,3 +407,53 @@ def test_relations_of_repeated_entities_are_not_doubled():
     twice = [relation(0, 1), relation(0, 1)]
     row, _ = fixed("Ann met Bob", entity(0, 4), entity(8, 11), relations=twice)
     assert row["relations"] == twice
+
+
+@pytest.mark.parametrize("text", ["Ann met Bob", "Annie met Bob"])
+def test_relations_of_repeated_entities_follow_the_one_that_stays_whatever_happens_to_it(text):
+    """It is moved, stripped of white space, or renamed, so that it is no longer the same as the one that is dropped."""
+    bob = text.index("Bob")
+    row = {
+        "text": text,
+        "entities": [entity(0, 3, "PER "), entity(0, 3, "PER "), entity(bob, bob + 3)],
+        "relations": [relation(1, 2)],
+    }
+    fixed_rows, _ = validate([row]).fix([row], rename={"PER": "person"})
+    end = text.index(" ")
+    assert fixed_rows[0]["entities"] == [entity(0, end), entity(bob, bob + 3, "person")]
+    assert fixed_rows[0]["relations"] == [relation(0, 1)]
+    row["entities"][:2] = [entity(0, 3)] * 2
+    fixed_rows, _ = validate([row]).fix([row], rename={"PER": "person"})
+    assert fixed_rows[0]["relations"] == [relation(0, 1)]
+
+
+@pytest.mark.parametrize("form", ["frame", "rows"])
+def test_relations_follow_in_tables_whose_lists_are_arrays(form, tmp_path):
+    rows = [{"text": "Ann met Bob", "entities": [entity(0, 3), entity(0, 3), entity(8, 11)]}]
+    rows[0]["relations"] = [relation(0, 2), relation(2, 1)]
+    pd.DataFrame(rows).to_parquet(tmp_path / "rows.parquet")
+    data = pd.read_parquet(tmp_path / "rows.parquet")
+    data = data if form == "frame" else data.to_dict("records")
+    new, changes = validate(data).fix(data)
+    assert "which 1 relations refer to" in str(changes)
+    new = new if form == "rows" else new.to_dict("records")
+    assert new[0]["entities"] == [entity(0, 3), entity(8, 11)]
+    assert new[0]["relations"] == [relation(0, 1), relation(1, 0)]
+    assert validate(new).counts() == {}
+
+
+def test_copies_of_moved_entities_move_along():
+    row, _ = fixed("Ann went", {**entity(0, 5), "text": "Ann w", "mention": "Annw", "name": "Ann Lee"})
+    assert row["entities"] == [{**entity(0, 3), "text": "Ann", "mention": "Ann", "name": "Ann Lee"}]
+    assert validate([row]).counts() == {}
+    row, _ = fixed("Ann went", {**entity(0.0, 5.0), "text": "Ann w"})
+    assert row["entities"] == [{**entity(0, 3), "text": "Ann"}]
+    words = {"tokens": ["Ann", " ", "met"], "entities": [{**entity(0, 2), "span": ["Ann", " "], "text": "Ann"}]}
+    new, _ = validate([words]).fix([words])
+    assert new[0]["entities"] == [{**entity(0, 1), "span": ["Ann"], "text": "Ann"}]
+
+
+def test_copies_in_tables_of_words_stay_strings():
+    table = to_dataframe([{"tokens": ["Ann", "Lee", " ", "met"], "entities": [entity(0, 3)]}])
+    new, _ = validate(table).fix(table)
+    assert new[["start", "end", "span"]].to_numpy().tolist() == [[0, 2, "Ann Lee"]]

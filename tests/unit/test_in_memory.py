@@ -182,3 +182,9 @@ def test_entities_that_are_lists_are_told_what_to_be(make):
         ValueError, match=r"row 1 of the annotated data: entity .* write {'label': 'PER', 'start': 0, 'end'"
     ):
         infer_labels(make(rows))
+
+
+def test_columns_whose_names_are_the_same_as_strings_are_refused():
+    for data in ([{1: "a", "1": "b"}], pd.DataFrame([["a", "b"]], columns=[1, "1"])):
+        with pytest.raises(ValueError, match="the x data has several columns '1': rename or remove all but one"):
+            as_dataset(data, "x")

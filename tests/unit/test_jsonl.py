@@ -176,3 +176,32 @@ def test_the_row_of_an_error_counts_what_is_read(tmp_path):
     bad = {"text": "a", "spans": [entity("X", 0, 2)]}
     with pytest.raises(ValueError, match="line 3, row 1: entity 'X'"):
         read_lines(tmp_path, {"text": "a", "spans": []}, {"text": "a", "spans": [], "answer": "reject"}, bad)
+
+
+def test_places_of_origins_count_what_those_of_entities_do(tmp_path):
+    origin = {"kind": "mention", "sentence": None, "char_start_index": 2, "char_end_index": 5}
+    names = ("char_start_index", "char_end_index")
+    entities = [
+        {"label": "PER", "score": 0.9, "span": "Ann", **dict(zip(names, place, strict=True)), **more}
+        for place, more in [
+            ((2, 5), {"origin": None}),
+            ((6, 9), {"origin": origin}),
+            ((10, 13), {"conflict": {"label": "LOC", "score": 0.8, "origin": origin}, "origin": {"kind": "rule"}}),
+        ]
+    ]
+    row = {"text": "\N{PARTY POPPER} Ann Ann Ann", "entities": entities}
+    for offsets, shift in (("codepoint", 0), ("utf-16", 1), ("utf-8", 3)):
+        write_jsonl(tmp_path / "x", [row], offsets=offsets)
+        first, second, third = json.loads((tmp_path / "x").read_text(encoding="utf-8"))["entities"]
+        moved = {**origin, names[0]: 2 + shift, names[1]: 5 + shift}
+        assert (first["start"], first["end"], first["origin"]) == (2 + shift, 5 + shift, None)
+        assert second["origin"] == moved
+        assert third["conflict"] == {"label": "LOC", "score": 0.8, "origin": moved}
+        assert third["origin"] == {"kind": "rule"}
+    entities[1]["origin"] = {**origin, "sentence": 3}
+    write_jsonl(tmp_path / "x", [row])
+    with pytest.raises(ValueError, match=r"^row 0: the 'origin' .* is in another row, so that offsets='utf-16' cannot"):
+        write_jsonl(tmp_path / "x", [row], offsets="utf-16")
+    entities[1]["origin"] = {**origin, names[1]: 50}
+    with pytest.raises(ValueError, match="^row 0: 'origin': the offset 50, which counts codepoint units, is outside"):
+        write_jsonl(tmp_path / "x", [row], offsets="utf-16")

@@ -111,6 +111,9 @@ def test_relations_of_what_is_not_read_are_named(tmp_path, caplog):
         (related("r1", "r1", ["in"]), r"relation 0 \('in'\) has entity 0 as 'head' and as 'tail'"),
         (related("r1", "r1", "in"), "the 'labels' of a relation must be a list, not 'in'"),
         (related("r1", "r1", ["in"], direction="up"), "'direction' of a relation must be one of .*, not 'up'"),
+        (related("r1", "r1", ["in"], direction=["up"]), r"'direction' of a relation must be one of .*, not \['up'\]"),
+        (related("r1", ["r1"], ["in"]), r"'to_id' must be a string or a number, not \['r1'\]"),
+        ({**KOELN, "id": {"r": 2}}, "'id' must be a string or a number, not {'r': 2}"),
     ],
 )
 def test_a_relation_that_cannot_be_is_refused(tmp_path, wrong, message):

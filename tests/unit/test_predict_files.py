@@ -12,6 +12,7 @@ from tiny import SENTENCES, build_model
 from span_marker import SpanMarkerModel, read_annotations
 from span_marker.bulk import Reader, predict_files
 from span_marker.bulk import predict_files as bulk_function
+from span_marker.bulk.items import Item
 from span_marker.bulk.predict_files import fetch_ahead
 from span_marker.bulk.results import Results
 from span_marker.core.surrogates import readable
@@ -348,3 +349,65 @@ def test_what_is_fetched_ahead_stays_in_order_and_so_does_an_error(num_ahead):
     with pytest.raises(ValueError, match="the sixth"):
         seen += fetch_ahead(items(), num_ahead)
     assert seen == [*range(1, 6)]
+
+
+def test_the_text_is_that_of_its_column_in_every_format(model, tmp_path):
+    source, bodies = tmp_path / "in.jsonl", TEXTS[:3]
+    lines = [{"text": "another text", "body": body, "n": number} for number, body in enumerate(bodies)]
+    source.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    for name, format in (("brat", "brat"), ("x.spacy", None), ("x.html", None), ("x.csv", None)):
+        predict_files(model, [source], tmp_path / name, output_format=format, text_column="body")
+    expected = predict_files(model, [source], tmp_path / "x.jsonl", text_column="body").num_entities
+    for name in ("brat", "x.spacy"):
+        found = read_annotations(tmp_path / name)
+        assert found["text"][:] == bodies
+        assert sum(map(len, found["entities"])) == expected > 0
+    page = (tmp_path / "x.html").read_text(encoding="utf-8")
+    assert "another text" not in page
+    with (tmp_path / "x.csv").open(newline="") as file:
+        cells = list(csv.DictReader(file))
+    assert {(line["text"], line["n"]) for line in cells} == {("another text", str(number)) for number in range(3)}
+    assert "body" not in cells[0]
+    source.write_text(json.dumps({"text": "another text", "words": TEXTS[0].split()}) + "\n")
+    predict_files(model, [source], tmp_path / "x.conll", text_column="words")
+    assert read_annotations(tmp_path / "x.conll")["tokens"][:] == [TEXTS[0].split()]
+
+
+def test_formats_without_errors_leave_out_what_could_not_be_read(model, tmp_path, caplog):
+    source = tmp_path / "in.jsonl"
+    source.write_text('{"text": "Amelia flew"}\n{"text": null}\nno JSON\n{"text": "Paris"}\n')
+    for name, format in (("brat", "brat"), ("x.spacy", None), ("x.html", None)):
+        report = predict_files(model, [source], tmp_path / name, output_format=format, on_error="column")
+        assert (report.num_texts, report.num_errors) == (4, 2)
+        assert "2 texts that could not be read are left out, since the format" in caplog.text
+        caplog.clear()
+    assert read_annotations(tmp_path / "x.spacy")["text"][:] == ["Amelia flew", "Paris"]
+    assert read_annotations(tmp_path / "brat")["id"][:] == ["000000", "000003"]
+    source.write_text('{"tokens": ["Amelia"]}\n{"tokens": ["Paris", 7]}\n')
+    predict_files(model, [source], tmp_path / "x.conll", on_error="column")
+    assert read_annotations(tmp_path / "x.conll")["tokens"][:] == [["Amelia"]]
+
+
+def test_a_run_is_not_resumed_with_another_checkpoint(source, tmp_path, monkeypatch):
+    folder, output = tmp_path / "model", tmp_path / "out.jsonl"
+    build_model().save_pretrained(folder)
+    interrupt(monkeypatch, str(folder), source, output)
+    build_model(seed=1, entity_max_length=3).save_pretrained(folder)
+    with pytest.raises(ValueError, match="is from another run, with the checkpoint as it was before it was changed: "):
+        predict_files(str(folder), [source], output, resume=True)
+
+
+def test_a_folder_with_documents_is_refused_before_anything_is_read(model, source, tmp_path):
+    output = tmp_path / "brat"
+    predict_files(model, [source], output, output_format="brat")
+    for options in ({}, {"overwrite": True}):
+        with pytest.raises(FileExistsError, match="brat (exists: pass|already has documents)"):
+            predict_files(model, [source], output, output_format="brat", **options)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["brat", "in.jsonl"]
+
+
+@pytest.mark.parametrize("content", ["x" * 30, ["x" * 10] * 3])
+def test_long_texts_are_read_a_few_at_a_time_whether_they_are_split_into_words_or_not(monkeypatch, content):
+    monkeypatch.setattr(bulk, "CHUNK_CHARACTERS", 100)
+    items = [Item({}, content, str(number), 0) for number in range(9)] + [Item({}, None, "bad", 0, ValueError("x"))]
+    assert [len(chunk) for chunk in bulk._chunks(iter(items), "column")] == [4, 4, 2]

@@ -278,3 +278,14 @@ def test_places_that_count_something_else_are_refused():
         redact(text, [entity])
     with pytest.raises(ValueError, match="but the annotation says 'Amelia Earhart'"):
         redact("Another text of this length.", [entity])
+
+
+def test_entities_may_come_in_any_iterable_or_beside_relations():
+    text = "Ann met Bo."
+    entities = [entity(text, "Ann"), entity(text, "Bo")]
+    relations = [{"label": "met", "score": 0.5, "head": 0, "tail": 1}]
+    for found in (tuple(entities), iter(entities), {"entities": entities, "relations": relations}):
+        assert redact(text, found).text == "[PERSON] met [PERSON]."
+    for found in ("Ann", {"relations": []}, None):
+        with pytest.raises(TypeError, match="'entities' must be a list"):
+            redact(text, found)

@@ -16,8 +16,10 @@ from annotation_files import (
     word_rows,
 )
 from datasets import Dataset
+from helpers import relation_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny import build_model
 
 from span_marker import to_dataframe, validate, write_annotations, write_jsonl
 from span_marker.data.columns import RowReader, read_columns
@@ -102,6 +104,14 @@ def test_relations_of_rows_with_tags_are_not_written_in_silence(tmp_path, caplog
     assert set(json.loads((tmp_path / "x.jsonl").read_text())) == {"tokens", "entities"}
 
 
+@pytest.mark.parametrize(("model", "severity"), [(None, "note"), ("relations", "error"), ("entities", None)])
+def test_relations_beside_tags_are_reported_where_training_refuses_them(model, severity):
+    data = Dataset.from_list([{"tokens": WORDS, "ner_tags": ["O"] * 5, "relations": [relation("x", 0, 1)]}])
+    model = model and (build_model() if model == "entities" else relation_model())
+    problems = [(p.kind, p.severity) for p in validate(data, model).problems if p.kind == "malformed-relation"]
+    assert problems == ([("malformed-relation", severity)] if severity else [])
+
+
 RECORDS = {
     "strings": {"text": "Ann", "entities": [{"text": "Ann", "label": "PER"}], "relations": [{"a": 1}]},
     "gliner": {"tokenized_text": ["Ann"], "ner": [[0, 0, "PER"]], "relations": [{"a": 1}]},
@@ -117,9 +127,45 @@ def test_relations_of_records_without_a_place_for_them_are_named(tmp_path, caplo
     assert "'relations' in 1 (line 1)" in caplog.text
 
 
-def test_rows_without_relations_beside_others_have_none(tmp_path):
-    rows = read_lines(tmp_path, {"text": "Ann", "entities": []}, {"text": "Ann", "entities": [], "relations": []})
-    assert [row["relations"] for row in rows] == [[], []]
+def test_rows_that_say_nothing_of_relations_are_not_read_as_rows_without_any(tmp_path):
+    empty = {"text": "Ann", "entities": []}
+    rows = read_lines(tmp_path, empty, {**empty, "relations": []}, {**empty, "relations": None})
+    assert [row["relations"] for row in rows] == [None, [], None]
+    lines = "text,entities,relations\nAnn,[],\nAnn,[],[]\n"
+    assert [row["relations"] for row in read_text(tmp_path, lines, "x.csv")] == [None, []]
+
+
+TOOLS = {
+    "doccano": [
+        {
+            "text": "Ann Bob",
+            "entities": [{"id": i, "label": "PER", "start_offset": 4 * i, "end_offset": 4 * i + 3} for i in (0, 1)],
+        },
+        {"relations": [{"from_id": 0, "to_id": 1, "type": "met"}]},
+    ],
+    "prodigy": [
+        {"text": "Ann Bob", "answer": "accept", "spans": [{"start": s, "end": s + 3, "label": "PER"} for s in (0, 4)]},
+        {
+            "relations": [
+                {
+                    "label": "met",
+                    "head_span": {"start": 0, "end": 3},
+                    "child_span": {"start": 4, "end": 7},
+                    "head": 0,
+                    "child": 1,
+                }
+            ]
+        },
+    ],
+}
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_records_of_tools_without_relations_have_none_where_others_have_some(tmp_path, name):
+    record, relations = TOOLS[name]
+    assert "relations" not in read_lines(tmp_path, record, {**record, "relations": []})[0]
+    rows = read_lines(tmp_path, record, {**record, **relations}, {**record, "relations": []})
+    assert [row["relations"] for row in rows] == [[], [relation("met", 0, 1)], []]
 
 
 def test_scores_are_written_and_other_keys_of_files_are_named(tmp_path, caplog):
@@ -150,6 +196,14 @@ def test_doccano_names_entities_by_their_ids(tmp_path):
     record["relations"][0]["to_id"] = 8
     with pytest.raises(ValueError, match=r"relation 0 \('of'\) has the tail 8, which is the ID of no entity: \[7, 3\]"):
         read_lines(tmp_path, record)
+    record["relations"][0]["to_id"] = [7]
+    with pytest.raises(TypeError, match=r"line 1, row 0: 'to_id' must be a string or a number, not \[7\]"):
+        read_lines(tmp_path, record)
+    record["relations"][0]["to_id"] = record["entities"][0]["id"] = 3
+    with pytest.raises(ValueError, match="line 1, row 0: entities 0 and 1 both have the 'id' 3"):
+        read_lines(tmp_path, record)
+    del record["relations"]
+    assert len(read_lines(tmp_path, record)[0]["entities"]) == 2
 
 
 def test_fixes_move_relations_with_their_entities():

@@ -21,6 +21,7 @@ from spacy.training import Example
 from tiny import TEXT, build_model
 
 from span_marker.integrations.spacy import SpanMarkerComponent
+from span_marker.rules import RegexRule, Rules
 
 LOGGER = "span_marker"
 LINES = TEXT.strip().split("\n")
@@ -406,6 +407,17 @@ def test_labels_are_those_of_the_model(checkpoint, model, tmp_path):
     assert make(str(tmp_path / "encoder")).pipe_labels["span_marker"] == []
     (tmp_path / "config.json").write_text("{")
     assert make(str(tmp_path)).pipe_labels["span_marker"] == []
+
+
+def test_labels_of_rules_are_among_them(tmp_path):
+    model = build_model("bert", entity_max_length=3)
+    model.rules = Rules([RegexRule("DATE", r"\d{4}")])
+    model.save_pretrained(tmp_path)
+    nlp = make(str(tmp_path))
+    [date] = [entity for entity in nlp("Paris 1937").ents if entity.label_ == "DATE"]
+    assert date.text == "1937"
+    assert nlp.pipe_labels["span_marker"] == ["LOC", "ORG", "PER", "DATE"]
+    assert nlp.get_pipe("span_marker").add_label("DATE") == 0
 
 
 def test_labels_cannot_be_added(nlp):

@@ -77,6 +77,21 @@ def test_entities_with_the_same_first_token_are_refused():
         list(to_docs([row], spans_key="sc"))
 
 
+def test_low_scores_are_raised_so_that_the_relations_are_read_back(tmp_path, caplog):
+    scored = [{**one, "score": score} for one, score in zip(ROW["relations"], (0.25, 0.75), strict=True)]
+    [doc] = to_docs([{**ROW, "relations": scored}])
+    assert doc._.rel[0, 2] == {"runs": 0.5, "boss": 0.75}
+    write_docbin(tmp_path / "x.spacy", [{**ROW, "relations": scored}])
+    assert read_annotations(tmp_path / "x.spacy")[0]["relations"] == ROW["relations"]
+    assert caplog.text.count("1 relations have a score below 0.5, and get this score") == 2
+
+
+def test_no_relations_are_told_from_nothing_said(tmp_path):
+    rows = [{**ROW, "relations": []}, {**ROW, "relations": None}, {"text": "Ann", "entities": [], "relations": []}]
+    write_docbin(tmp_path / "x.spacy", rows)
+    assert read_annotations(tmp_path / "x.spacy")["relations"][:] == [[], None, []]
+
+
 def test_another_extension_of_the_name_is_not_overwritten():
     doc_type = pytest.importorskip("spacy").tokens.Doc
     old = doc_type.remove_extension("rel") if doc_type.has_extension("rel") else None
@@ -178,6 +193,41 @@ def test_entities_that_begin_together_have_relations(related, tmp_path):
     DocBin(docs=[doc], store_user_data=True).to_disk(path)
     [row] = read_annotations(path, spans_key="sc")
     assert len(row["relations"]) == len(doc._.relations)
+
+
+def test_relations_go_with_their_entities(related):
+    pipeline, _, texts = related
+    doc = pipeline(texts[2])
+    before = spans_of(doc)
+    taken = doc._.relations[0].head
+    doc.ents = [entity for entity in doc.ents if entity != taken]
+    expected = [relation for relation in before if taken.text not in (relation[2], relation[4])]
+    assert spans_of(doc) == expected != before
+    part = pipeline(texts[2])[1:].as_doc(copy_user_data=True)  # which does not move their places
+    assert all((name, text) in {(e.label_, e.text) for e in part.ents} for _, name, text, _, _ in spans_of(part))
+
+
+def test_relations_are_replaced_with_their_entities_and_no_others(related, nlp):
+    import spacy
+
+    first, _, texts = related
+    folder = first.get_pipe("span_marker").cfg["model"]
+
+    def read(doc, **config):
+        pipeline = spacy.blank("en")
+        return pipeline.add_pipe("span_marker", config={"model": folder, "device": "cpu", **config})(doc)
+
+    doc = first(texts[2])
+    expected = spans_of(doc)
+    assert spans_of(read(doc)) == expected  # the entities stay
+    assert spans_of(read(doc, relations=False)) == expected
+    assert spans_of(read(doc, relations=False, spans_key="sc")) == expected
+    assert spans_of(read(doc, relations=False, overwrite_entities=True)) == expected  # those of the group stay
+    doc = read(first(texts[2]), relations=False, overwrite_entities=True)
+    assert (len(doc.ents) > 0, spans_of(doc)) == (True, [])
+    doc = read(first(texts[2]), spans_key="sc", decoding="overlapping", threshold=0.2)
+    assert spans_of(doc)[: len(expected)] == expected
+    assert len(spans_of(doc)) > len(expected)
 
 
 @pytest.mark.slow

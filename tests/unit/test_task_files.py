@@ -229,3 +229,14 @@ def test_tokens_of_prodigy_begin_and_end_with_entities(tmp_path):
     assert (found["head"], found["child"], found["label"]) == (2, 3, "in")
     with pytest.raises(ValueError, match="row 0 has relations: offsets='utf-16' must be 'codepoint' for Prodigy"):
         write(tmp_path / "q.jsonl", [row], "prodigy", offsets="utf-16")
+
+
+def test_tasks_of_doccano_without_relations_are_like_those_that_have_some(tmp_path):
+    entities = [entity("PER", 0, 3)]
+    predictions = {"entities": entities, "relations": []}
+    rows = [{"text": "Ann", "predictions": predictions}, {"text": "Ann", "entities": entities, "relations": []}]
+    for task in write(tmp_path / "d.jsonl", [*rows, {"text": "Ann", "entities": [], "relations": []}], "doccano"):
+        assert "label" not in task
+        assert task["relations"] == []
+    [task] = write(tmp_path / "e.jsonl", [{"text": "Ann", "entities": entities, "relations": None}], "doccano")
+    assert (task["label"], "relations" in task) == ([[0, 3, "PER"]], False)
