@@ -1,6 +1,7 @@
 """Settings of the whole suite."""
 
 import gc
+import logging
 import os
 
 # Before torch is imported, and for the processes that tests start: models are tiny, and threads would only wait.
@@ -31,6 +32,15 @@ def pytest_configure(config):
 @pytest.fixture(autouse=True)
 def same_numbers_whatever_ran_before():
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def same_log_whatever_ran_before():
+    """A command that runs in this process chooses what is logged."""
+    logger = logging.getLogger("span_marker")
+    level = logger.level
+    yield
+    logger.setLevel(level)
 
 
 @pytest.fixture(scope="module", autouse=True)
