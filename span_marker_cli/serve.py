@@ -1,5 +1,6 @@
 """``span-marker serve``."""
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Optional
@@ -51,6 +52,8 @@ def serve(
         import uvicorn  # noqa: F401
     except ImportError as error:
         raise ImportError(f"serve needs {error.name}: install the extra span_marker[serve]") from error
+    # Read by OpenMP: threads of the model that wait sleep, since those that answer requests need their cores.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     from span_marker.preprocessing.processes import in_own_thread
     from span_marker.serving import Limits, create_app, listen
     from span_marker.serving import serve as run
