@@ -8,6 +8,7 @@ import pickle
 import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 import torch
@@ -224,13 +225,14 @@ def test_a_checkpoint_and_graphs_do_not_replace_each_other(exported, original, f
 
 def test_a_filter_for_other_limits_is_left_out_of_a_comparison(original):
     model = copy.deepcopy(original)
-    filter_config = model.config.span_filter
-    filter_config.threshold, filter_config.entity_max_length, filter_config.candidates_kept = -1.0, 8, 0.5
+    model.config.span_filter = replace(
+        model.config.span_filter, threshold=-1.0, entity_max_length=8, candidates_kept=0.5
+    )
     model.config.exact, model.config.entity_max_length = True, 3
     with pytest.raises(ValueError, match="was fitted with entity_max_length=8"):
         model.predict("Paris", exact=False)
     assert compare_models(model, model).modes == ("all",)
-    filter_config.entity_max_length = 3
+    model.config.span_filter = replace(model.config.span_filter, entity_max_length=3)
     assert compare_models(model, model).modes == ("filtered", "all")
 
 
