@@ -225,7 +225,8 @@ def set_found_relations(
         relations: The relations; None if they were not looked for. Those of entities that are not in the document are
             left out.
         spans_key: The group of the entities; None for ``Doc.ents``.
-        staying: What `relations_that_stay` returned. All other relations that the document had are removed.
+        staying: What `relations_that_stay` returned, which comes first, as entities that stay do. All other relations
+            that the document had are removed.
 
     Raises:
         ValueError: If another extension has the name ``Doc._.relations``.
@@ -239,14 +240,12 @@ def set_found_relations(
             f"Doc.remove_extension({RELATIONS!r}) first, or set relations=False"
         )
     there = set(map(_place, doc.ents if spans_key is None else doc.spans[spans_key]))
-    found: dict[Any, Any] = {}
-    for label, score, *pair in staying:
-        found[(label, *map(tuple, pair))] = (label, score, *pair)
+    found, taken = list(staying), {tuple(map(tuple, ends)) for _, _, *ends in staying}
     for relation in relations or ():
         ends = _place(relation.head), _place(relation.tail)
-        if there.issuperset(ends):
-            found.setdefault((relation.label, *ends), (relation.label, relation.score, *ends))
-    doc.user_data[_FOUND] = list(found.values())
+        if there.issuperset(ends) and ends not in taken:
+            found.append((relation.label, relation.score, *ends))
+    doc.user_data[_FOUND] = found
 
 
 def _place(span: Span) -> tuple[int, int, str]:

@@ -420,7 +420,7 @@ def test_relations_of_repeated_entities_follow_the_one_that_stays_whatever_happe
     }
     fixed_rows, _ = validate([row]).fix([row], rename={"PER": "person"})
     end = text.index(" ")
-    assert fixed_rows[0]["entities"] == [entity(0, end), entity(bob, bob + 3, "person")]
+    assert fixed_rows[0]["entities"] == [entity(0, end, "person"), entity(bob, bob + 3, "person")]
     assert fixed_rows[0]["relations"] == [relation(0, 1)]
     row["entities"][:2] = [entity(0, 3)] * 2
     fixed_rows, _ = validate([row]).fix([row], rename={"PER": "person"})
