@@ -93,6 +93,7 @@ class RelationMixin(nn.Module):
             "relation_labels": relation_classes(labels),
             "symmetric_relations": None if symmetric is None else list(symmetric),
             "relation_types": types if types is None or isinstance(types, str) else [list(triple) for triple in types],
+            "relation_thresholds": None,
         }
         before = {name: getattr(self.config, name) for name in settings}
         try:
