@@ -90,6 +90,8 @@ class SpanMarkerConfig(ModelSettings, PreTrainedConfig):
             the tail's. A relation without such a list may join all entities. None lets training choose: the types in
             the training data, for relations that have enough of them, see
             `span_marker.core.relation_statistics.RelationStatistics.known_types`. ``"any"`` allows everything.
+        relation_thresholds: The least probability of each relation, see ``SpanMarkerModel.predict``; None for no
+            thresholds.
         span_marker_version: Version of the library that created the model.
         **kwargs: Arguments of ``PreTrainedConfig``, such as ``id2label`` and ``label2id``.
 

@@ -25,6 +25,7 @@ def info(model: Model, as_json: AsJson = False) -> None:
         "candidate filter": None if loaded.span_filter is None else str(config.span_filter),
         "predicts with all candidates": not loaded.uses_filter(),
         "thresholds": config.thresholds,
+        "relation_thresholds": config.relation_thresholds,
         "calibration_temperature": config.calibration_temperature,
         "span_marker version": config.span_marker_version,
     }

@@ -42,7 +42,7 @@ def shrink(model: SpanMarkerModel, num_layers: int) -> SpanMarkerModel:
     config.encoder.num_hidden_layers = num_layers
     if types := getattr(config.encoder, "layer_types", None):
         config.encoder.layer_types = [types[layer] for layer in kept]
-    config.thresholds, config.calibration_temperature = None, 1.0
+    config.thresholds, config.relation_thresholds, config.calibration_temperature = None, None, 1.0
     engine: EngineChoice = "dense" if isinstance(model.engine, DenseEngine) else "auto"
     student = SpanMarkerModel(config, engine=engine).to(model.device, model.dtype)  # type: ignore[arg-type]
     student.load_state_dict(_take_layers(model.state_dict(), _stack_name(model.encoder, old_layers), kept))

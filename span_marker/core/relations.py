@@ -177,6 +177,27 @@ class RelationRules:
         pairs = all_pairs(spans[:, 1:], heads)
         return pairs[self.options(spans[pairs[:, 0]], spans[pairs[:, 1]])[:, 1:].any(axis=1)]
 
+    def likely(
+        self, logits: Array, heads: IntArray, tails: IntArray, thresholds: FloatArray | None = None
+    ) -> tuple[FloatArray, IntArray, IntArray]:
+        """Say which relations pairs have. Probabilities are among the classes that a pair may have.
+
+        Args:
+            logits: Class scores of the pairs, ``(num_pairs, num_relations)``.
+            heads: Class ID, first word and word after the last of each head, ``(num_pairs, 3)``.
+            tails: The same for the tails.
+            thresholds: The least probability of each class, see `likely_labels`. None for the most probable class.
+
+        Returns:
+            Probabilities, ``(num_pairs, num_relations)``; indices of the pairs that have a relation, ascending; and
+            the class ID of each of these, ``(num_found,)``.
+        """
+        options = self.options(heads, tails)
+        scores = probabilities(np.where(options, logits, -np.inf), multi_label=False)
+        found, labels = likely_labels(scores, 0, thresholds, multi_label=False)
+        is_option = options[found, labels]  # others may reach a threshold of 0
+        return scores, found[is_option], labels[is_option]
+
     def decode(
         self,
         logits: Array,
@@ -184,23 +205,19 @@ class RelationRules:
         thresholds: FloatArray | None = None,
         keeps_all_scores: bool = False,
     ) -> list[ScoredRelation]:
-        """Find the relations of pairs. Probabilities are among the classes that a pair may have.
+        """Find the relations of pairs, see `likely`.
 
         Args:
             logits: Class scores of the pairs, ``(num_pairs, num_relations)``.
             pairs: Head and tail of each pair.
-            thresholds: The least probability of each class, see `likely_labels`. None for the most probable class.
+            thresholds: See `likely`.
             keeps_all_scores: Whether to fill in `ScoredRelation.all_scores`.
 
         Returns:
             The relations, in the order of the pairs.
         """
         places = np.array([[span[:3] for span in pair] for pair in pairs], dtype=np.int64).reshape(-1, 2, 3)
-        options = self.options(places[:, 0], places[:, 1])
-        scores = probabilities(np.where(options, logits, -np.inf), multi_label=False)
-        found, labels = likely_labels(scores, 0, thresholds, multi_label=False)
-        is_option = options[found, labels]  # others may reach a threshold of 0
-        found, labels = found[is_option], labels[is_option]
+        scores, found, labels = self.likely(logits, places[:, 0], places[:, 1], thresholds)
         relations = []
         for pair, label in zip(found.tolist(), labels.tolist(), strict=True):
             (head, tail), all_scores = pairs[pair], tuple(scores[pair].tolist()) if keeps_all_scores else ()

@@ -63,6 +63,7 @@ class ModelSettings:
     relation_labels: list[str] | None = None
     symmetric_relations: list[str] | None = None
     relation_types: list[list[str]] | Literal["any"] | None = None
+    relation_thresholds: dict[str, float] | None = None
 
     def build_parts(self) -> None:
         """Build the parts that were read as dicts.
@@ -100,7 +101,7 @@ class ModelSettings:
         for name in ("max_prev_context", "max_next_context"):
             check_limit(name, getattr(self, name), at_least=0, at_most=LARGEST_LIMIT, also=(None,))
         if self.thresholds is not None:
-            self.decoder()
+            _check_thresholds("thresholds", self.thresholds, self.classes, OUTSIDE)
         for name in ("multi_label", "exact", "letter_case"):
             if not isinstance(getattr(self, name), bool):
                 raise TypeError(f"{name}={getattr(self, name)!r} must be True or False")
@@ -126,8 +127,8 @@ class ModelSettings:
 
         Raises:
             TypeError: If a setting has the wrong type.
-            ValueError: If a label is repeated, unknown, or that of entities, too; or if there are symmetric relations
-                or types without relations.
+            ValueError: If a label is repeated, unknown, or that of entities, too; if a threshold is not a probability;
+                or if there are symmetric relations, types or thresholds without relations.
         """
         types = self.relation_types
         if types is not None and types != ANY_TYPES:
@@ -142,8 +143,10 @@ class ModelSettings:
         if self.relation_labels is not None:
             self.relation_labels = relation_classes(self.relation_labels)
             _ = self.relation_rules
+            if self.relation_thresholds is not None:
+                _check_thresholds("relation_thresholds", self.relation_thresholds, self.relation_labels, NO_RELATION)
             return
-        for name in ("symmetric_relations", "relation_types"):
+        for name in ("symmetric_relations", "relation_types", "relation_thresholds"):
             if getattr(self, name) is not None:
                 raise ValueError(f"{name}={getattr(self, name)!r} needs relation_labels: pass the labels of relations")
 
@@ -215,10 +218,6 @@ class ModelSettings:
             TypeError: If a threshold is not a number.
             ValueError: If a threshold is not a probability, a label is unknown, or ``decoding`` is unknown.
         """
-        if threshold is NO_THRESHOLDS:
-            threshold = None
-        elif threshold is None:
-            threshold = self.thresholds
         fallback: Decoding = "nested" if self.multi_label else "flat"
         return Decoder(
             outside_id=self.outside_id,
@@ -229,11 +228,12 @@ class ModelSettings:
             keeps_all_scores=keeps_all_scores,
         )
 
-    def relation_thresholds(self, threshold: float | dict[str, float] | None) -> FloatArray | None:
-        """Read the argument ``relation_threshold`` of prediction, see `read_thresholds`.
+    def read_relation_threshold(self, threshold: float | dict[str, float] | None = None) -> FloatArray | None:
+        """Say how probable relations must be.
 
         Args:
-            threshold: The least probability of a relation, or that of some labels.
+            threshold: The least probability of a relation, or that of some labels; the others keep theirs. Defaults to
+                ``relation_thresholds``; `NO_THRESHOLDS` for none.
 
         Returns:
             The least probability of each class of pairs, ``(num_relations,)``; None without thresholds.
@@ -242,7 +242,8 @@ class ModelSettings:
             TypeError: If a threshold is not a number.
             ValueError: If a threshold is not a probability, or a label is unknown.
         """
-        return read_thresholds("relation_threshold", threshold, self.relation_labels or (), NO_RELATION)
+        labels = self.relation_labels or ()
+        return read_thresholds("relation_threshold", threshold, labels, NO_RELATION, self.relation_thresholds)
 
     @property
     def best_per_word(self) -> float | None:
@@ -294,10 +295,11 @@ def read_thresholds(
 
     Args:
         name: Name of the argument, for errors.
-        threshold: The least probability of all labels, or a dict with those of some; None for no thresholds.
+        threshold: The least probability of all labels, or a dict with those of some; None for those of the model,
+            `NO_THRESHOLDS` for none.
         classes: The classes.
         no_label: The class that is no label.
-        own: Thresholds of labels that a dict lacks.
+        own: The thresholds of the model, which labels that a dict lacks keep; None if it has none.
 
     Returns:
         The least probability of each class, ``(num_classes,)``, NaN for those without a threshold; or None.
@@ -306,7 +308,8 @@ def read_thresholds(
         TypeError: If a threshold is not a number.
         ValueError: If a threshold is not a probability, or a label is unknown.
     """
-    if threshold is None:
+    threshold = own if threshold is None else threshold
+    if threshold is None or threshold is NO_THRESHOLDS:
         return None
     if not isinstance(threshold, dict):
         check_probability(name, threshold)
@@ -318,3 +321,10 @@ def read_thresholds(
         check_probability(f"{name}[{label!r}]", value)
     least = {**(own or {}), **threshold}
     return np.array([least.get(label, math.nan) for label in classes], dtype=np.float32)
+
+
+def _check_thresholds(name: str, value: Any, classes: Sequence[str], no_label: str) -> None:
+    """Check thresholds of a configuration."""
+    if not isinstance(value, dict):
+        raise TypeError(f"{name}={value!r} must be a dict with the thresholds of labels, or None")
+    read_thresholds(name, value, classes, no_label)

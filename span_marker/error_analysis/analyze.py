@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from span_marker.checkpoints.training_record import hub_name
 from span_marker.core.alignment import trim_entities
 from span_marker.core.arrays import as_array
-from span_marker.data.columns import is_dataset, named_splits, read_columns, whole_rows
+from span_marker.data.columns import is_dataset, named_splits, whole_rows
+from span_marker.data.relation_labels import rows_with_relations
 from span_marker.data.row_relations import RELATIONS, labelled_relations
 from span_marker.data.rows import COLUMNS, Row, first_error, read_row
 from span_marker.error_analysis.matching import Item, JudgedSentence, match
@@ -74,7 +75,7 @@ def analyze_errors(
         rows = list(whole_rows(dataset, split, model.config.tags))
         has_relations: Any = model.config.relation_labels is not None and RELATIONS in dataset.column_names
         found = _read_lists(rows, model.predict(dataset, batch_size=batch_size, relations=has_relations), split)
-        annotated = _with_relations(dataset) if has_relations else set()
+        annotated = rows_with_relations(dataset) if has_relations else set()
         judged = _judge(split, rows, found, annotated, model.config.symmetric_relations or ())
         unreachable.update(_unreachable(summary))
         if model.uses_filter():
@@ -149,7 +150,7 @@ def analyze_predictions(
         rows, split_predictions = list(whole_rows(dataset, split)), by_split[split]
         read = _read_dataset if is_dataset(split_predictions) else _read_lists
         found = read(rows, split_predictions, split)
-        annotated = _with_relations(dataset) if _have_relations(split_predictions) else set()
+        annotated = rows_with_relations(dataset) if _have_relations(split_predictions) else set()
         sentences += _judge(split, rows, found, annotated, symmetric_relations)
     return ErrorReport.from_sentences(
         sentences,
@@ -173,13 +174,6 @@ def _model_name(model: SpanMarkerModel) -> str | None:
 def _dataset_name(datasets: Iterable[Dataset]) -> str | None:
     names = dict.fromkeys(name for name in map(hub_name, datasets) if name)
     return ", ".join(names) or None
-
-
-def _with_relations(dataset: Dataset) -> set[int]:
-    """The rows that say something of their relations, if only that there are none."""
-    if RELATIONS not in dataset.column_names:
-        return set()
-    return {index for index, (value,) in enumerate(read_columns(dataset, (RELATIONS,))) if value is not None}
 
 
 def _have_relations(predictions: Any) -> bool:

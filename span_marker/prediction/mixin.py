@@ -238,9 +238,10 @@ class PredictionMixin(TableMixin):
                 dict with ``entities`` and ``relations``: dicts with ``label``, ``score``, ``head`` and ``tail``,
                 indices of the entities. At most 2,048 pairs per sentence or window are scored, all those of 45
                 entities: the nearest. Defaults to whether the model has relations.
-            relation_threshold: The least probability of a relation, or a dict with those of some labels. A pair then
-                has the most probable label among those at or above their thresholds. By default, and for labels without
-                a threshold, it has its most probable class, which may be none.
+            relation_threshold: The least probability of a relation, or a dict with those of some labels; the others
+                keep their threshold of the configuration, if any. A pair then has the most probable label among those
+                at or above their thresholds, even if none is more probable. Defaults to the ``relation_thresholds`` of
+                the configuration; without any, a pair has its most probable class, which may be none.
 
         Returns:
             The entities of one sentence in order of their words, or a list of such lists, in the order of ``inputs``.

@@ -112,7 +112,7 @@ def check_relations(model: Any, relations: bool | None, threshold: float | dict[
     if finds_relations(model, relations):
         _ = model.config.relation_rules  # refuses models without relations
         model.check_relations_possible()
-        model.config.relation_thresholds(threshold)
+        model.config.read_relation_threshold(threshold)
         return True
     if threshold is not None:
         reason = "the model has none" if relations is None else "relations=False"
@@ -149,5 +149,5 @@ def _relation_reader(
         return None
     score_pairs = functools.partial(model.score_pairs, exact=exact)
     return RelationReader(
-        score_pairs, decoder, model.config.relation_rules, model.config.relation_thresholds(threshold)
+        score_pairs, decoder, model.config.relation_rules, model.config.read_relation_threshold(threshold)
     )

@@ -22,7 +22,7 @@ from span_marker.core.relation_statistics import RelationStatistics
 from span_marker.core.relations import MAX_PAIRS, all_pairs
 from span_marker.core.spans import IntArray
 from span_marker.core.windows import belong_to, pair_window
-from span_marker.data.row_relations import RowRelation, distinct_relations
+from span_marker.data.row_relations import RowRelation, check_relation_labels, distinct_relations
 from span_marker.preprocessing.pieces import Piece
 
 logger = logging.getLogger(__name__)
@@ -255,13 +255,7 @@ class RelationPreparer:
         self.summary.num_relations += len(different)
         if self.labels is None:
             return np.empty((0, 3), dtype=np.int64)
-        known = self.labels[1:]
-        for index, relation in enumerate(relations):
-            if relation.label not in known:
-                raise ValueError(
-                    f"{location}: relation {index} ({relation.label!r}) has a label that is not one of {list(known)}: "
-                    "make a new model with relation_labels= to add it"
-                )
+        check_relation_labels(relations, self.labels[1:], location)
         found = [relation for relation in different if min(relation.head, relation.tail) >= 0]
         between = [relation for relation in found if relation.head != relation.tail]
         self.summary.without_entity += len(different) - len(found)

@@ -96,6 +96,7 @@ class RelationMixin(nn.Module):
             "relation_labels": relation_classes(labels),
             "symmetric_relations": symmetric if isinstance(symmetric, str | None) else list(symmetric),
             "relation_types": types if isinstance(types, str | None) else [list(triple) for triple in types],
+            "relation_thresholds": None,
         }
         before = {name: getattr(self.config, name) for name in settings}
         try:

@@ -8,9 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from span_marker.core.arrays import Array, as_array
-from span_marker.core.decoding import FloatArray, probabilities
 from span_marker.core.relations import RelationRules
-from span_marker.core.spans import IntArray
+from span_marker.core.spans import FloatArray, IntArray
 from span_marker.core.window_pairs import pairs_in_windows
 from span_marker.preprocessing.batching import run_in_batches
 
@@ -43,13 +42,14 @@ class RankedPairs(NamedTuple):
         pairs: Indices of head and tail, ``(num_pairs, 2)``.
         labels: Class ID of the most probable relation, ``(num_pairs,)``.
         scores: Its probability, ``(num_pairs,)``.
-        is_predicted: Whether it is more probable than that there is none, ``(num_pairs,)``.
+        predicted: Class ID of the relation that is predicted, 0 if none is, ``(num_pairs,)``. With thresholds, it may
+            be another one.
     """
 
     pairs: IntArray
     labels: IntArray
     scores: FloatArray
-    is_predicted: Array
+    predicted: IntArray
 
 
 class _Task(NamedTuple):
@@ -88,7 +88,7 @@ def rank_pairs(model: Any, sentences: Sequence[KnownEntities], batch_size: int =
     Returns:
         For each sentence, what was found in each of its sets. Pairs that no window holds together are not listed.
     """
-    rules = model.config.relation_rules
+    rules, thresholds = model.config.relation_rules, model.config.read_relation_threshold()
     tasks: list[_Task] = []
     placed: list[list[list[_Place]]] = []
     for pieces, entity_sets in sentences:
@@ -107,7 +107,10 @@ def rank_pairs(model: Any, sentences: Sequence[KnownEntities], batch_size: int =
             tasks.append(_Task({**feature, "bounds": NO_CANDIDATES, "row": len(tasks)}, unique))
     logits = _score(model, tasks, batch_size)
     return [
-        [_rank(rules, entities, places, logits) for entities, places in zip(entity_sets, of_sets, strict=True)]
+        [
+            _rank(rules, thresholds, entities, places, logits)
+            for entities, places in zip(entity_sets, of_sets, strict=True)
+        ]
         for (_, entity_sets), of_sets in zip(sentences, placed, strict=True)
     ]
 
@@ -132,15 +135,18 @@ def _score(model: Any, tasks: Sequence[_Task], batch_size: int) -> list[FloatArr
 
 
 def _rank(
-    rules: RelationRules, entities: IntArray, places: Sequence[_Place], logits: Sequence[FloatArray]
+    rules: RelationRules,
+    thresholds: FloatArray | None,
+    entities: IntArray,
+    places: Sequence[_Place],
+    logits: Sequence[FloatArray],
 ) -> RankedPairs:
     """Find the most probable relation of each pair of a set."""
     pairs = np.concatenate([np.empty((0, 2), dtype=np.int64), *(place.pairs for place in places)])
     num_classes = len(rules.is_symmetric)
     scored = [logits[place.task][place.indices] for place in places]
     all_logits = np.concatenate([np.empty((0, num_classes), dtype=np.float32), *scored])
-    options = rules.options(entities[pairs[:, 0]], entities[pairs[:, 1]])
-    scores = probabilities(np.where(options, all_logits, -np.inf), multi_label=False)
-    labels = 1 + scores[:, 1:].argmax(axis=1)
-    best = scores[np.arange(len(pairs)), labels]
-    return RankedPairs(pairs, labels, best, best > scores[:, 0])
+    scores, found, found_labels = rules.likely(all_logits, entities[pairs[:, 0]], entities[pairs[:, 1]], thresholds)
+    labels, predicted = 1 + scores[:, 1:].argmax(axis=1), np.zeros(len(pairs), dtype=np.int64)
+    predicted[found] = found_labels
+    return RankedPairs(pairs, labels, scores[np.arange(len(pairs)), labels], predicted)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,9 @@ from span_marker.core.metrics import precision_recall_f1
 from span_marker.core.tables import TextReport, text_table
 from span_marker.scores.calibration import check_probabilities
 from span_marker.scores.temperature import NORMAL_95
+
+Kind = Literal["entities", "relations"]
+"""What has thresholds."""
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -250,6 +253,9 @@ class ThresholdReport(TextReport):
         expected: Overall scores to expect on new text, see `Figures`.
         f1_change: Change of the overall F1 to expect on new text; None if the data cannot be split.
         requested_precision: The precision that was asked for; None for the best F1.
+        kind: What the thresholds are for.
+        relations: The same of relations, between the entities that are found with the thresholds; None if the model or
+            the data has none.
     """
 
     points: Mapping[str, OperatingPoint]
@@ -260,6 +266,8 @@ class ThresholdReport(TextReport):
     expected: Scores | None
     f1_change: F1Change | None
     requested_precision: float | None = None
+    kind: Kind = "entities"
+    relations: ThresholdReport | None = None
 
     @classmethod
     def from_counts(
@@ -269,6 +277,7 @@ class ThresholdReport(TextReport):
         after: FloatArray,
         expected: FloatArray | None,
         requested_precision: float | None = None,
+        kind: Kind = "entities",
     ) -> ThresholdReport:
         """Compute the figures of a report.
 
@@ -279,6 +288,7 @@ class ThresholdReport(TextReport):
             after: The same with the thresholds.
             expected: The same, where those of each sentence are tuned on other sentences; None if there are none.
             requested_precision: The precision that was asked for.
+            kind: What the thresholds are for.
 
         Returns:
             The report.
@@ -296,12 +306,18 @@ class ThresholdReport(TextReport):
             *figures(slice(None)),
             None if expected is None else f1_change(before.sum(axis=1), expected.sum(axis=1)),
             requested_precision,
+            kind,
         )
 
     @property
     def thresholds(self) -> dict[str, float]:
         """The threshold of each label."""
         return {label: point.threshold for label, point in self.points.items()}
+
+    @property
+    def setting(self) -> str:
+        """Name of the setting of the configuration that has the thresholds."""
+        return "thresholds" if self.kind == "entities" else "relation_thresholds"
 
     @property
     def few(self) -> dict[str, int]:
@@ -322,7 +338,7 @@ class ThresholdReport(TextReport):
         if wanted is None and self.f1_change.value < 0:
             return (
                 f"the expected F1 on new text is {self.expected.f1:.4f}, below {self.before.f1:.4f} without "
-                "thresholds: tune on more data, or set model.config.thresholds = None to predict without thresholds"
+                f"thresholds: tune on more data, or set model.config.{self.setting} = None to predict without them"
             )
         if wanted is not None and self.expected.precision < wanted:
             return (
@@ -339,7 +355,7 @@ class ThresholdReport(TextReport):
         ]
         for label, figures in self.labels.items():
             point, number = self.points[label], self.num_gold[label]
-            notes = ["few entities"] * (label in self.few) + ["not reached"] * (not point.reached)
+            notes = [f"few {self.kind}"] * (label in self.few) + ["not reached"] * (not point.reached)
             table.append((label, f"{point.threshold:.4f}", f"{number:,}", *_cells(figures), ", ".join(notes)))
         overall = Figures(self.before, self.after, self.expected)
         table.append(("all", "", f"{sum(self.num_gold.values()):,}", *_cells(overall), ""))
@@ -355,6 +371,8 @@ class ThresholdReport(TextReport):
             lines[-1] += f" (95% interval {self.f1_change.low:+.4f} to {self.f1_change.high:+.4f})"
         if self.problem:
             lines.append(f"note: {self.problem}")
+        if self.relations is not None:
+            lines += ["", "relations between the entities that are found:", "", str(self.relations)]
         return "\n".join(lines)
 
 

@@ -331,6 +331,7 @@ async def info(service: Serving) -> Info:
             relation_labels=(model.config.relation_labels or [])[1:],
             decoding=model.config.decoder().decoding,
             thresholds=json_value(model.config.thresholds),
+            relation_thresholds=json_value(model.config.relation_thresholds),
             model_max_length=model.max_text_length,
             entity_max_length=model.config.limit("entity_max_length"),
             num_parameters=model.num_parameters(),

@@ -213,6 +213,7 @@ class ModelInfo(BaseModel):
     relation_labels: list[str]
     decoding: str
     thresholds: Any
+    relation_thresholds: Any
     model_max_length: int
     entity_max_length: int
     num_parameters: int

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from dataclasses import replace
 
 from datasets import Dataset
 
 from span_marker.configuration import SpanMarkerConfig
 from span_marker.modeling import SpanMarkerModel
 from span_marker.scores import tuning
+from span_marker.scores.held_out import SUBJECTS
+from span_marker.scores.thresholds import ThresholdReport
 
 logger = logging.getLogger(__name__)
+
+SETTINGS = ("thresholds", "relation_thresholds")
+"""The settings that have thresholds."""
 
 
 def tune_span_filter(model: SpanMarkerModel, data: Dataset | None, batch_size: int) -> None:
@@ -41,23 +48,29 @@ def tune_span_filter(model: SpanMarkerModel, data: Dataset | None, batch_size: i
     )
 
 
-def reset_thresholds(config: SpanMarkerConfig) -> None:
+def reset_thresholds(
+    config: SpanMarkerConfig,
+    names: Sequence[str] = SETTINGS,
+    advice: str = "It chooses others at its end; Trainer(tunes_thresholds=False) keeps them.",
+) -> None:
     """Take the thresholds from a model that is about to be trained, with a warning if it has any.
 
     Args:
         config: The configuration of the model.
+        names: The settings that have them.
+        advice: What to say about it.
     """
-    if config.thresholds is not None:
-        logger.warning(
-            "thresholds=%s belong to the weights before this training, which chooses others at its end: they are "
-            "reset. Trainer(tunes_thresholds=False) keeps them.",
-            config.thresholds,
-        )
-        config.thresholds = None
+    for name in names:
+        value = getattr(config, name)
+        if value is not None:
+            logger.warning("%s=%s belong to the weights before this training: they are reset. %s", name, value, advice)
+            setattr(config, name, None)
 
 
 def tune_thresholds(model: SpanMarkerModel, data: Dataset, batch_size: int) -> None:
     """Choose the thresholds of a model, if they surely help, and log them and what they change.
+
+    Those of relations are chosen, too, if the model and the data have relations.
 
     Args:
         model: The model.
@@ -69,5 +82,17 @@ def tune_thresholds(model: SpanMarkerModel, data: Dataset, batch_size: int) -> N
     except ValueError as error:  # no entity in the data
         logger.info("Training chose no thresholds: %s", error)
         return
+    log_thresholds(replace(report, relations=None), "evaluation")
+    if report.relations is not None:
+        log_thresholds(report.relations, "evaluation")
+
+
+def log_thresholds(report: ThresholdReport, dataset_name: str) -> None:
+    """Log thresholds that a model gets if they surely help.
+
+    Args:
+        report: The thresholds and their figures.
+        dataset_name: What to call the data that they were tuned on.
+    """
     choice = "are the model's from now on" if report.is_better else "may not help, so that the model has none"
-    logger.info("Thresholds, tuned on the evaluation data, %s:\n%s", choice, report)
+    logger.info("%s, tuned on the %s data, %s:\n%s", SUBJECTS[report.kind], dataset_name, choice, report)

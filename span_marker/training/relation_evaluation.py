@@ -30,9 +30,9 @@ class _Judged(NamedTuple):
     Attributes:
         gold: Those that are annotated.
         ranked: The most probable relation of each pair of predicted entities, and its probability.
-        predicted: Those of these that are predicted.
+        predicted: Those that are predicted.
         ranked_given: The most probable relation of each pair of gold entities, and its probability.
-        given: Those of these that are predicted.
+        given: Those that are predicted between them.
     """
 
     gold: list[LabelledRelation]
@@ -116,12 +116,12 @@ def _name(
     """The most probable relation of each pair with its probability, and those that are predicted."""
     scores: dict[LabelledRelation, float] = {}
     predicted = []
-    for (head, tail), label, score, is_predicted in zip(*(array.tolist() for array in ranked), strict=True):
+    for (head, tail), label, score, own_label in zip(*(array.tolist() for array in ranked), strict=True):
         first, second = spans[head], spans[tail]
         if first is None or second is None or first == second:
             continue
         relation = LabelledRelation(labels[label], first, second)
         scores[relation] = max(score, scores.get(relation, 0.0))
-        if is_predicted:
-            predicted.append(relation)
+        if own_label:
+            predicted.append(LabelledRelation(labels[own_label], first, second))
     return scores, predicted

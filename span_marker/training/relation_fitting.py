@@ -18,6 +18,9 @@ from span_marker.data.relation_labels import infer_relation_labels
 from span_marker.modeling import SpanMarkerModel, without_adapter
 from span_marker.preprocessing.data_collator import MODEL_INPUTS, PAIR_INPUTS
 from span_marker.preprocessing.features import prepare
+from span_marker.scores.held_out import HELD_OUT, SUBJECTS, HeldOut
+from span_marker.scores.relation_tuning import HeldOutRelations
+from span_marker.training.final_choices import log_thresholds, reset_thresholds
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +34,12 @@ WARM_UP = 0.1
 
 
 def fit_relations(
-    model: SpanMarkerModel, data: AnnotatedData, num_epochs: int = 10, batch_size: int = 16, seed: int = 0
+    model: SpanMarkerModel,
+    data: AnnotatedData,
+    num_epochs: int = 10,
+    batch_size: int = 16,
+    seed: int = 0,
+    held_out: AnnotatedData | None = None,
 ) -> list[float]:
     """Train the relation head of a model, and nothing else: what the model predicts as entities does not change.
 
@@ -46,20 +54,25 @@ def fit_relations(
         num_epochs: Number of times that each row is read.
         batch_size: Number of sentences or windows in a batch.
         seed: Seed of new weights, of the order of the rows, and of dropout.
+        held_out: Annotated data that is not trained on. At the end, thresholds of relations are tuned on it, as
+            `span_marker.tune_thresholds` does with ``only_if_better``. None tunes none. Thresholds of relations that
+            the model had before are reset in any case.
 
     Returns:
         The mean loss of a pair in each epoch.
 
     Raises:
         TypeError: If ``model`` is not a `SpanMarkerModel`, or a value in a row has the wrong type.
-        ValueError: If the data has no relation, or one whose label the model does not have; if the model runs on the
-            dense engine or on exported graphs; or if a limit is below 1.
+        ValueError: If ``data`` or ``held_out`` has no relation, or one whose label the model does not have; if the
+            model runs on the dense engine or on exported graphs; or if a limit is below 1.
     """
     model = without_adapter(model)
     check_limit("num_epochs", num_epochs, at_least=1)
     check_limit("batch_size", batch_size, at_least=1)
     dataset = require_dataset(data, DATA)
     labels = infer_relation_labels({DATA: dataset})  # refuses data without relations
+    if held_out is not None:
+        infer_relation_labels({HELD_OUT: require_dataset(held_out, HELD_OUT)})
     device = model.device
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
@@ -68,6 +81,10 @@ def fit_relations(
         features, summary = prepare(dataset, model.preprocessor, DATA)
         summary.relations.settle(model.config, DATA)
         summary.relations.warn(model.config, DATA)
+        # The relations without direction are settled by now.
+        to_tune = None if held_out is None else HeldOutRelations.read(HeldOut.read(model, held_out, batch_size))
+        had_thresholds = model.config.relation_thresholds is not None
+        reset_thresholds(model.config, ["relation_thresholds"], "held_out= chooses others at its end.")
         is_learned = {parameter: parameter.requires_grad for parameter in model.parameters()}
         is_training = model.training
         try:
@@ -79,6 +96,12 @@ def fit_relations(
             model.train(is_training)
     names = ", ".join((model.config.relation_labels or [])[1:])
     model.note_change("Relations", f"{names}: fitted to {len(dataset):,} rows, with everything else frozen.")
+    if had_thresholds:
+        model.note_change(SUBJECTS["relations"], "None: they were reset when the relations were fitted.")
+    if to_tune is not None:
+        report = to_tune.tune(precision=None)
+        to_tune.held_out.keep(report, only_if_better=True)
+        log_thresholds(report, HELD_OUT)
     return losses
 
 

@@ -66,7 +66,8 @@ class Trainer(BaseTrainer):
         optimizers: Optimizer and scheduler.
         tunes_thresholds: Whether `train` ends with `span_marker.tune_thresholds` on the evaluation data. The model gets
             thresholds only if they surely help, as they do with little training data: such a model finds most entities,
-            but with probabilities below that of ``O``. Thresholds that it had before are reset when training begins.
+            but with probabilities below that of ``O``. So it is with relations, whose thresholds are tuned, too, and
+            decided about separately. Thresholds that it had before are reset when training begins.
         **kwargs: Other arguments of ``transformers.Trainer``, except ``data_collator``.
 
     Raises:

@@ -122,6 +122,7 @@ def test_data_commands(folder, tmp_path):
 
 def test_model_commands(folder, tmp_path):
     facts = json.loads(run("info", folder / "model", "--json")[0])
+    assert facts["thresholds"] is facts["relation_thresholds"] is None
     assert facts["labels"] == ["PER", "ORG", "LOC"] or set(facts["labels"]) == {"PER", "ORG", "LOC"}
     assert (facts["relation labels"], facts["labels of rules"]) == (None, None)
     card, _ = run("card", folder / "model")

@@ -7,7 +7,7 @@ from tiny import LABELS, encoder_config
 from transformers import AutoConfig, BertConfig
 
 from span_marker import SpanMarkerConfig
-from span_marker.configuration import SpanFilterConfig
+from span_marker.configuration import NO_THRESHOLDS, SpanFilterConfig
 
 
 def test_round_trip_through_json(tmp_path):
@@ -114,6 +114,39 @@ def test_thresholds_of_some_labels_leave_the_others_alone():
     assert np.isnan(config.decoder({"PER": 0.25}).thresholds).tolist() == [True, True, False]
     config.thresholds = {"LOC": 0.5, "PER": 0.75}
     assert config.decoder({"PER": 0.25}).thresholds[1:].tolist() == [0.5, 0.25]
+
+
+def test_thresholds_of_relations_are_those_of_entities_again():
+    config = SpanMarkerConfig(
+        labels=["O", "PER"], relation_labels=["knows", "sees"], relation_thresholds={"knows": 0.5, "sees": 0.75}
+    )
+    assert config.read_relation_threshold()[1:].tolist() == [0.5, 0.75]
+    assert config.read_relation_threshold({"sees": 0.25})[1:].tolist() == [0.5, 0.25]
+    assert config.read_relation_threshold(0.125)[1:].tolist() == [0.125, 0.125]
+    assert config.read_relation_threshold(NO_THRESHOLDS) is None
+    config.relation_thresholds = None
+    assert config.read_relation_threshold() is None
+    assert np.isnan(config.read_relation_threshold({"sees": 0.25})).tolist() == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"thresholds": 0.5}, TypeError, "thresholds=0.5 must be a dict"),
+        ({"thresholds": {"PER": 2}}, ValueError, r"thresholds\['PER'\]=2"),
+        ({"relation_thresholds": 0.5}, TypeError, "relation_thresholds=0.5 must be a dict"),
+        ({"relation_thresholds": {"knows": 2}}, ValueError, r"relation_thresholds\['knows'\]=2"),
+        ({"relation_thresholds": {"PER": 0.5}}, ValueError, r"has the labels \['PER'\], but the model has \['knows'\]"),
+        (
+            {"relation_thresholds": {"knows": 0.5}, "relation_labels": None},
+            ValueError,
+            "relation_thresholds={'knows': 0.5} needs relation_labels",
+        ),
+    ],
+)
+def test_broken_thresholds_are_refused(settings, error, message):
+    with pytest.raises(error, match=message):
+        SpanMarkerConfig(**{"labels": ["O", "PER"], "relation_labels": ["knows"], **settings})
 
 
 def test_settings_of_prediction_leave_a_configuration_its_text():

@@ -52,7 +52,10 @@ def test_relations_are_copied():
     model = build_model("bert", reads_tokens=True, relation_labels=["knows"], symmetric_relations=["knows"])
     assert_close(shrink(model, 3).relation_head.state_dict(), model.relation_head.state_dict())
     assert shrink(model, 3).predict(SENTENCES, relations=True) == model.predict(SENTENCES, relations=True)
-    assert shrink(model, 1).config.symmetric_relations == ["knows"]
+    model.config.relation_thresholds = {"knows": 0.9}
+    smaller = shrink(model, 1)
+    assert smaller.config.symmetric_relations == ["knows"]
+    assert smaller.config.relation_thresholds is None
 
 
 def test_the_card_says_what_is_left(tmp_path):

@@ -190,6 +190,17 @@ def test_documents_of_frameworks_have_relations(folder, expected):
     assert [(document.meta["relations"], document.meta["a"]) for document in found] == [(GOLD, 1)] * len(TEXTS)
 
 
+def test_the_server_has_the_thresholds_of_the_model(model, expected, monkeypatch):
+    with running({"related": model}) as server:
+        assert server.ask("/info").json["models"][0]["relation_thresholds"] is None
+        assert shapes(server.ask("/predict", {"inputs": TEXTS}).json["relations"]) == expected
+        least = dict.fromkeys(model.config.relation_labels[1:], 1.0)
+        monkeypatch.setattr(model.config, "relation_thresholds", least)
+        assert server.ask("/info").json["models"][0]["relation_thresholds"] == least
+        assert not any(server.ask("/predict", {"inputs": TEXTS}).json["relations"])
+        assert any(server.ask("/predict", {"inputs": TEXTS, "relation_threshold": 0.0}).json["relations"])
+
+
 def test_the_server_answers_with_relations(model, expected):
     with running({"related": model, "plain": build_model()}) as server:
         answer = server.ask("/predict", {"inputs": TEXTS}).json

@@ -502,6 +502,16 @@ def test_wrong_relations_leave_the_model_unchanged():
         build_model("bert", "dense").add_relations(RELATIONS)
 
 
+def test_new_relations_have_no_thresholds():
+    model = relation_model(reads_tokens=True)
+    model.config.relation_thresholds = {"knows": 0.3}
+    with pytest.raises(ValueError, match="has labels of entities"):
+        model.add_relations(["LOC"])
+    assert model.config.relation_thresholds == {"knows": 0.3}
+    model.add_relations(["sings to"])
+    assert model.config.relation_thresholds is None
+
+
 def test_other_labels_of_entities_take_their_types_along(caplog):
     model = relation_model(reads_tokens=True, relation_types=[["PER", "lives in", "LOC"], ["PER", "knows", "PER"]])
     model._change_labels(["O", "PER", "FOOD"])

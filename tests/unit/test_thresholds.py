@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -276,6 +277,17 @@ def test_with_many_gold_entities_labels_decide_for_themselves(name):
 
 
 # Reports
+
+
+def test_a_report_has_that_of_relations():
+    of_relations = ThresholdReport.from_counts(POINTS, BEFORE, AFTER, AFTER, kind="relations")
+    report = replace(ThresholdReport.from_counts(POINTS, BEFORE, AFTER, BEFORE), relations=of_relations)
+    alone, own = str(replace(report, relations=None)), str(of_relations)
+    assert str(report) == f"{alone}\n\nrelations between the entities that are found:\n\n{own}"
+    assert "few relations" in own
+    assert "few entities" not in own
+    assert "set model.config.relation_thresholds = None to predict without them" in own
+    assert report.to_dict()["relations"]["points"]["PER"]["threshold"] == 0.25
 
 
 def test_the_interval_of_a_change_covers_it():

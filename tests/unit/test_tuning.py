@@ -12,7 +12,10 @@ from span_marker import SpanMarkerModel, analyze_errors, calibrate, tune_thresho
 from span_marker.core.labels import LabelledSpan
 from span_marker.core.metrics import compute_metrics
 from span_marker.core.spans import num_candidates
-from span_marker.scores.tuning import _HeldOut, score_candidates
+from span_marker.rules import ListRule, Rules
+from span_marker.scores.cross_fitting import into_folds
+from span_marker.scores.held_out import HeldOut
+from span_marker.scores.tuning import score_candidates
 
 WORDS = [*SENTENCES, ["Amelia", "left", "Paris", "for", "New", "York"], ["Cleopatra", "the", "Great"]]
 
@@ -163,7 +166,7 @@ def test_what_to_expect_is_measured_on_sentences_that_were_not_tuned_on(model, p
     assert ", ".join(f"{label} ({number})" for label, number in report.few.items()) in caplog.text
     assert report.problem in caplog.text
     gold, found = [], []
-    folds = _HeldOut.read(model, data, 32).folds()
+    folds = into_folds(HeldOut.read(model, data, 32).groups)
     assert [len(fold) for fold in folds] == [2] * (len(WORDS) - 5) + [1] * (10 - len(WORDS))
     for fold in folds:
         rest = [row for row in range(len(data)) if row not in fold]
@@ -181,7 +184,7 @@ def test_documents_are_not_split(model):
     columns = {"tokens": WORDS, "entities": as_dicts(half_right(model, WORDS, "word"))}
     documents = [row % 4 for row in range(len(WORDS))]
     data = Dataset.from_dict({**columns, "document_id": documents, "sentence_id": list(range(len(WORDS)))})
-    folds = _HeldOut.read(model, data, 32).folds()
+    folds = into_folds(HeldOut.read(model, data, 32).groups)
     whole = [[row for row in range(len(WORDS)) if documents[row] == document] for document in range(4)]
     assert sorted(folds) == whole
     assert tune_thresholds(model, data).expected is not None
@@ -228,6 +231,13 @@ def test_a_model_with_an_adapter_is_tuned_and_looked_into():
     assert analyze_errors(adapted, data).overall.num_gold == validate(data, adapted).num_entities > 0
 
 
+def test_rules_are_left_out(model):
+    data = Dataset.from_dict({"tokens": WORDS, "entities": as_dicts(half_right(model, WORDS, "word"))})
+    report = tune_thresholds(model, data)
+    model.rules = Rules([ListRule("PER", ["Paris", "Amelia"]), ListRule("SHIP", ["Lisa"])])
+    assert tune_thresholds(model, data) == report
+
+
 def test_thresholds_of_other_scores_are_reset(model, caplog):
     data = mostly_right(model)
     tune_thresholds(model, data)
@@ -260,5 +270,5 @@ def test_thresholds_that_may_not_help_are_not_set(model, threshold, helps, caplo
     )
     assert report.is_better == helps
     assert model.config.thresholds == (report.thresholds if helps else None)
-    assert ("Thresholds" in model.card_changes) == helps
+    assert model.card_changes["Thresholds"].startswith("Tuned for" if helps else "None: it is not certain")
     assert ("Labels with fewer than" in caplog.text) == helps
