@@ -184,7 +184,8 @@ def quantize(
 def _check_arguments(
     folder: StrPath, target: StrPath, data: Texts, mode: Mode, calibration: Texts | None, max_loss: float | None
 ) -> None:
-    for name, texts in (("data", data), ("calibration", calibration)):
+    given: dict[str, Any] = {"data": data, "calibration": calibration}
+    for name, texts in given.items():
         if texts is None and name == "calibration":
             continue
         if isinstance(texts, (str, Mapping)) or not hasattr(texts, "__len__"):
