@@ -48,6 +48,20 @@ def infer_relation_labels(data: Any) -> list[str]:
     return sorted(labels)
 
 
+def rows_with_relations(dataset: Dataset) -> set[int]:
+    """Find the rows that say something of their relations, if only that there are none.
+
+    Args:
+        dataset: A data set.
+
+    Returns:
+        The indices of the rows.
+    """
+    if RELATIONS not in dataset.column_names:
+        return set()
+    return {index for index, (value,) in enumerate(read_columns(dataset, (RELATIONS,))) if value is not None}
+
+
 def refuse_relations(dataset: Dataset, dataset_name: str) -> None:
     """Refuse relations beside tags: they refer to entities, so nothing says which they join.
 
