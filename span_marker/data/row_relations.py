@@ -176,6 +176,25 @@ def _check_index(name: str, value: Any, num_entities: int, subject: str) -> int:
     return index
 
 
+def check_relation_labels(relations: Iterable[RowRelation], known: Sequence[str], location: str) -> None:
+    """Check that a model has the relations of a row.
+
+    Args:
+        relations: The relations.
+        known: The labels of relations that the model has.
+        location: What to call the row in errors, such as ``row 3``.
+
+    Raises:
+        ValueError: If it does not have a label.
+    """
+    for index, relation in enumerate(relations):
+        if relation.label not in known:
+            raise ValueError(
+                f"{location}: relation {index} ({relation.label!r}) has a label that is not one of {list(known)}: "
+                "make a new model with relation_labels= to add it"
+            )
+
+
 def move_relations(relations: Iterable[RowRelation], places: Sequence[int | None]) -> list[RowRelation]:
     """Give relations the indices that their entities have in another list.
 

@@ -20,7 +20,7 @@ from span_marker.core.relation_statistics import RelationStatistics
 from span_marker.core.relations import MAX_PAIRS, all_pairs
 from span_marker.core.spans import IntArray
 from span_marker.core.windows import belong_to, pair_window
-from span_marker.data.row_relations import RowRelation, distinct_relations, move_relations
+from span_marker.data.row_relations import RowRelation, check_relation_labels, distinct_relations, move_relations
 from span_marker.preprocessing.pieces import Piece
 
 logger = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ class RelationSummary:
         if config.symmetric_relations is None:
             config.symmetric_relations = self.statistics.symmetric()
             learned.append(f"symmetric_relations={config.symmetric_relations!r}")
-            self._warn_of_doubts(config.symmetric_relations, dataset_name)
+            self.warn_of_doubts(config.symmetric_relations, dataset_name)
         if config.relation_types is None:
             config.relation_types = self.statistics.known_types()
             known = list(dict.fromkeys(label for _, label, _ in config.relation_types))
@@ -82,7 +82,13 @@ class RelationSummary:
         if learned:
             logger.info("Learned from the relations of the %s data: %s.", dataset_name, "; ".join(learned))
 
-    def _warn_of_doubts(self, symmetric: list[str], dataset_name: str) -> None:
+    def warn_of_doubts(self, symmetric: list[str], dataset_name: str) -> None:
+        """Log which relations may have no direction, although the data does not have all of them in both.
+
+        Args:
+            symmetric: The relations that are taken to have none.
+            dataset_name: What to call the data set.
+        """
         for label, (both, total) in self.statistics.doubtful().items():
             logger.warning(
                 "%d of the %d pairs of entities with the relation %r in the %s data have it in both directions. It is "
@@ -127,9 +133,23 @@ class RelationSummary:
                 MAX_PAIRS,
                 self.num_cut,
             )
-        self._warn_of_lost(config, dataset_name)
+        if lost := self.lost(config):
+            logger.warning(
+                "Some of the %d gold relations of the %s data cannot be predicted: %s.",
+                self.num_relations,
+                dataset_name,
+                lost,
+            )
 
-    def _warn_of_lost(self, config: SpanMarkerConfig, dataset_name: str) -> None:
+    def lost(self, config: SpanMarkerConfig) -> str:
+        """Say how many relations a model cannot predict, and why.
+
+        Args:
+            config: The configuration of a model with relations.
+
+        Returns:
+            The reasons with their numbers; empty if there are none.
+        """
         further = self.statistics.num_further(config.symmetric_relations or ())
         rules, classes = config.relation_rules, config.classes
         wrong_types = sum(
@@ -144,13 +164,7 @@ class RelationSummary:
             "join two entities that have another relation, too, but the model predicts one per pair": further,
             "join entities of other labels than relation_types allows": wrong_types,
         }
-        if parts := [f"{number} {reason}" for reason, number in reasons.items() if number]:
-            logger.warning(
-                "Some of the %d gold relations of the %s data cannot be predicted: %s.",
-                self.num_relations,
-                dataset_name,
-                "; ".join(parts),
-            )
+        return "; ".join(f"{number} {reason}" for reason, number in reasons.items() if number)
 
 
 class SentenceEntities(NamedTuple):
@@ -248,13 +262,7 @@ class RelationPreparer:
         if self.labels is None:
             self.summary.num_relations += len(set(relations))
             return np.empty((0, 3), dtype=np.int64)
-        known = self.labels[1:]
-        for index, relation in enumerate(relations):
-            if relation.label not in known:
-                raise ValueError(
-                    f"{location}: relation {index} ({relation.label!r}) has a label that is not one of {list(known)}: "
-                    "make a new model with relation_labels= to add it"
-                )
+        check_relation_labels(relations, self.labels[1:], location)
         different = distinct_relations(relations)
         moved = distinct_relations(move_relations(different, entities.places))
         self.summary.num_relations += len(different)
