@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -52,22 +55,30 @@ def fit_relations(
 
     Raises:
         TypeError: If ``model`` is not a `SpanMarkerModel`, or a value in a row has the wrong type.
-        ValueError: If the data has no relation, or one whose label the model does not have; if the model runs on the
-            dense engine or on exported graphs; or if a limit is below 1.
+        ValueError: If the data has no relation, none that can be learned, or one whose label the model does not have;
+            if the model runs on the dense engine or on exported graphs; or if a limit is below 1. After any error, the
+            model is as it was.
     """
     model = without_adapter(model)
+    model.check_relations_possible()
     check_limit("num_epochs", num_epochs, at_least=1)
     check_limit("batch_size", batch_size, at_least=1)
     dataset = require_dataset(data, DATA)
     labels = infer_relation_labels({DATA: dataset})  # refuses data without relations
     device = model.device
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), _unchanged_on_error(model):
         torch.manual_seed(seed)
         if model.relation_head is None:
             model.add_relations(labels)
         features, summary = prepare(dataset, model.preprocessor, DATA)
-        summary.relations.settle(model.config, DATA)
-        summary.relations.warn(model.config, DATA)
+        relations = summary.relations
+        if not relations.statistics.types:
+            raise ValueError(
+                f"none of the {relations.num_relations} relations of the {DATA} data can be learned: "
+                f"{relations.lost(model.config)}"
+            )
+        relations.settle(model.config, DATA)
+        relations.warn(model.config, DATA)
         is_learned = {parameter: parameter.requires_grad for parameter in model.parameters()}
         is_training = model.training
         try:
@@ -77,8 +88,23 @@ def fit_relations(
             for parameter, value in is_learned.items():
                 parameter.requires_grad_(value)
             model.train(is_training)
-    model.note_change("Relations", f"They were fitted to {len(dataset):,} rows, with everything else frozen.")
+    num_rows = relations.num_rows - relations.num_unannotated
+    model.note_change("Relations", f"They were fitted to {num_rows:,} rows, with everything else frozen.")
     return losses
+
+
+@contextmanager
+def _unchanged_on_error(model: SpanMarkerModel) -> Iterator[None]:
+    """Give a model the relation head and the settings that it had before a ``with`` block, if that fails."""
+    head = copy.deepcopy(model.relation_head)
+    settings = {name: copy.deepcopy(value) for name, value in vars(model.config).items() if "relation" in name}
+    try:
+        yield
+    except BaseException:  # an interruption, too, must not leave a model that finds relations at random
+        model.relation_head = head
+        for name, value in settings.items():
+            setattr(model.config, name, value)
+        raise
 
 
 @torch.inference_mode(False)
