@@ -19,20 +19,22 @@ class Results:
         settings: What was asked for. Parts that were measured with other settings are not mixed with new ones.
 
     Raises:
-        ValueError: If the file holds results of other settings.
+        ValueError: If the file holds results of other settings, of another commit, or of another machine.
     """
 
     def __init__(self, path: Path, settings: dict[str, Any]) -> None:
         self._path = path
-        settings = json.loads(json.dumps(settings))
-        self.content: dict[str, Any] = {"machine": machine(), "settings": settings, "parts": {}}
+        self.content: dict[str, Any] = json.loads(json.dumps({"machine": machine(), "settings": settings, "parts": {}}))
         if path.exists():
-            self.content = json.loads(path.read_text(encoding="utf-8"))
-            if self.content.get("settings") != settings:
-                raise ValueError(
-                    f"{path} has results with the settings {self.content.get('settings')}, not {settings}: remove it, "
-                    "or pass another file as --results"
-                )
+            known, now = json.loads(path.read_text(encoding="utf-8")), self.content
+            for name in ("settings", "machine"):
+                before, after = ({**content.get(name, {}), "date": None} for content in (known, now))
+                if differing := sorted(key for key in {**before, **after} if before.get(key) != after.get(key)):
+                    changes = ", ".join(f"{key}={before.get(key)!r}, not {after.get(key)!r}" for key in differing)
+                    raise ValueError(
+                        f"{path} has results of other {name} ({changes}): remove it, or pass another file as --results"
+                    )
+            self.content = known
 
     def part(self, name: str, measure: Callable[[], Any]) -> Any:
         """Measure a part, unless it is there, and write it.

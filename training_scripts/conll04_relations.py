@@ -34,6 +34,9 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     """Run the experiment, and return the figures of each seed, their means and standard errors."""
     options = parse_options(__doc__, encoder="google-bert/bert-base-cased", epochs=20, arguments=arguments)
     data = read_data(options, no_hub, document_context=False)
+    for name, split in data.items():
+        if "relations" not in split.column_names or all(relations is None for relations in split["relations"]):
+            raise SystemExit(f"the {name} data has no relations, which are trained on and measured")
 
     def train(seed: int, folder: Path) -> Trainer:
         set_seed(seed)

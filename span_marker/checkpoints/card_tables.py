@@ -51,8 +51,11 @@ def relation_table(config: SpanMarkerConfig) -> str:
     types = config.relation_types if isinstance(config.relation_types, list) else []
     rows = []
     for label in (config.relation_labels or [])[1:]:
-        joined = [f"{head} → {tail}" for head, relation, tail in types if relation == label]
-        direction = "none" if label in (config.symmetric_relations or []) else "head to tail"
+        pairs = [(head, tail) for head, relation, tail in types if relation == label]
+        if label in (config.symmetric_relations or []):
+            direction, joined = "none", [" and ".join(pair) for pair in dict.fromkeys(tuple(sorted(p)) for p in pairs)]
+        else:
+            direction, joined = "head to tail", [" → ".join(pair) for pair in pairs]
         rows.append((label, direction, ", ".join(joined) or "any entities"))
     return markdown_table(["Relation", "Direction", "Joins"], rows) if rows else ""
 

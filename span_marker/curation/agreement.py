@@ -24,6 +24,7 @@ from span_marker.core.metrics import precision_recall_f1
 from span_marker.core.tables import TextReport, text_table
 from span_marker.core.words import unicode_words
 from span_marker.data.html import Mark, draw, write_page
+from span_marker.data.in_memory import table_as_dataset
 from span_marker.data.rows import Row, RowEntity, as_text, join_words, parse_row
 from span_marker.data.text_files import StrPath
 from span_marker.error_analysis.matching import JudgedSentence, Kind, Outcome, match, tally, tally_measures
@@ -162,7 +163,7 @@ def compare_annotators(
 
     Args:
         first: Rows of the first annotator, with ``tokens`` or ``text``, and ``entities``, such as what
-            `span_marker.read_annotations` returns.
+            `span_marker.read_annotations` returns; or a table of these. Relations are not compared.
         second: The same rows, by the second annotator. Rows are paired by ``id`` if all have one, or else by order.
         names: What to call the annotators.
 
@@ -170,11 +171,12 @@ def compare_annotators(
         The report.
 
     Raises:
-        TypeError: If a row has a value of the wrong type.
+        TypeError: If a row is no dict, or has a value of the wrong type.
         ValueError: If a row is wrong, an ``id`` occurs twice, or the annotators have different rows or texts.
     """
     sentences, disagreements, words = [], [], _WordCounts()
-    for index, (left, right) in enumerate(_pairs([*first], [*second], names)):
+    pairs = _pairs(_read_rows(first, names[0]), _read_rows(second, names[1]), names)
+    for index, (left, right) in enumerate(pairs):
         rows = [parse_row(row, f"{name}, row {index}") for name, row in zip(names, (left, right), strict=True)]
         (text, one), (other_text, other) = map(as_text, rows)
         if text != other_text or rows[0].kind != rows[1].kind:
@@ -192,6 +194,14 @@ def compare_annotators(
 
 
 Rows = Sequence[Mapping[str, Any]]
+
+
+def _read_rows(annotated: Any, name: str) -> Rows:
+    rows = [*table_as_dataset(annotated, name)]
+    for index, row in enumerate(rows):
+        if not isinstance(row, Mapping):
+            raise TypeError(f"{name}, row {index}: a row must be a dict, not {type(row).__name__}")
+    return rows
 
 
 def _pairs(first: Rows, second: Rows, names: tuple[str, str]) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:

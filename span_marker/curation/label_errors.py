@@ -208,11 +208,16 @@ def _is_model(entry: Any) -> bool:
     """Whether an entry of a list has the predictions of a model, rather than of a row: entities, which are dicts."""
     if isinstance(entry, Mapping):  # a row with relations
         return False
-    return isinstance(entry, CrossValidationReport) or not all(isinstance(entity, Mapping) for entity in entry)
+    return isinstance(entry, CrossValidationReport) or any(
+        not isinstance(item, Mapping) or "entities" in item for item in entry
+    )
 
 
 def _checked(model: Any, num_rows: int) -> Sequence[Any]:
     rows = model.predictions if isinstance(model, CrossValidationReport) else model
     if len(rows) != num_rows:
         raise ValueError(f"{len(rows)} predictions for the {num_rows} rows of the {DATA} data: pass one for each")
+    for index, row in enumerate(rows):
+        if isinstance(row, Mapping) and "entities" not in row:
+            raise ValueError(f"row {index} of the predictions, {dict(row)!r:.60}, has no 'entities'")
     return [as_columns(row)["entities"] for row in rows]

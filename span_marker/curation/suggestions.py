@@ -26,6 +26,7 @@ from span_marker.core.arrays import as_array
 from span_marker.core.checks import check_limit
 from span_marker.core.decoding import probabilities
 from span_marker.core.labels import OUTSIDE
+from span_marker.data.in_memory import table_as_dataset
 from span_marker.data.rows import check_text, check_words
 from span_marker.modeling import SpanMarkerModel, without_adapter
 from span_marker.preprocessing.batching import run_in_batches
@@ -111,7 +112,8 @@ def suggest_annotations(
 
     Args:
         model: A trained model, on any engine but the dense one.
-        unlabelled: Strings, lists of words, or dicts with ``text`` or ``tokens``, in a stream of any length.
+        unlabelled: Strings, lists of words, or dicts with ``text`` or ``tokens``, in a stream of any length; or a table
+            with one of these columns.
         n: How many to suggest.
         per: Whether the uncertainty of a sentence is that of the whole ``sentence``, or that per ``word``, which suits
             annotators who are paid by length and suggests shorter sentences.
@@ -127,11 +129,17 @@ def suggest_annotations(
         The suggestions in the order in which they were chosen; fewer than ``n`` if the data has no more that differ.
 
     Raises:
-        TypeError: If an item is none of the supported types.
+        TypeError: If ``unlabelled`` or an item is none of the supported types.
         ValueError: If an argument is out of range, the quotas add up to more than ``n``, or the model does not have one
             of their labels, or runs on the dense engine.
     """
     model = without_adapter(model)
+    if isinstance(unlabelled, (str, Mapping)):
+        kind = type(unlabelled).__name__
+        raise TypeError(
+            f"unlabelled must be several sentences, not a {kind}: pass a list, such as [{unlabelled!r:.60}]"
+        )
+    unlabelled = table_as_dataset(unlabelled, "unlabelled")
     quota = dict(quota or {})
     _check(model, n, per, quota, pool_factor, max_resemblance)
     everything, by_label = _Pool(n * pool_factor), {label: _Pool(quota[label] * pool_factor) for label in quota}

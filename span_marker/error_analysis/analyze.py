@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,8 @@ from span_marker.preprocessing.features import DatasetSummary, prepare
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+logger = logging.getLogger(__name__)
 
 AnnotatedRows = Sequence[Row]
 """The rows of a data set, or what is predicted for them."""
@@ -72,6 +75,7 @@ def analyze_errors(
     datasets = named_splits(data)
     for split, dataset in datasets.items():
         features, summary = prepare(dataset, model.preprocessor, split)
+        summary.relations.warn(model.config, split)
         rows = list(whole_rows(dataset, split, model.config.tags))
         has_relations: Any = model.config.relation_labels is not None and RELATIONS in dataset.column_names
         found = _read_lists(rows, model.predict(dataset, batch_size=batch_size, relations=has_relations), split)
@@ -115,9 +119,9 @@ def analyze_predictions(
         data: A `Dataset`, or a dict of several, annotated in any form, see `span_marker.data.columns`.
         predictions: For each row a list of entities: dicts as ``model.predict`` returns them, or with ``label``,
             ``start`` and ``end``, which count words if the data has words, and characters if it has texts; or dicts
-            with such a list as ``entities``, and perhaps ``relations`` between them, which are compared if the data has
-            ``relations``, too. Or a `Dataset` of the same rows with other annotations. For a dict of data sets, a dict
-            of these.
+            with such a list as ``entities``, and perhaps ``relations`` between them, which are compared if the row has
+            ``relations``, too: an empty list says that there are none, None says nothing. Or a `Dataset` of the same
+            rows with other annotations. For a dict of data sets, a dict of these.
         num_examples: See `analyze_errors`.
         num_resamples: See `analyze_errors`.
         confidence: See `analyze_errors`.
@@ -130,7 +134,7 @@ def analyze_predictions(
         The report.
 
     Raises:
-        TypeError: If ``data`` or ``predictions``, or a value in a row, has the wrong type.
+        TypeError: If ``data``, ``predictions`` or ``symmetric_relations``, or a value in a row, has the wrong type.
         ValueError: If there are more or fewer predictions than rows, they belong to other rows, an entity is
             impossible, or an argument is out of range.
 
@@ -140,6 +144,8 @@ def analyze_predictions(
         >>> analyze_predictions(data, [[{"label": "PER", "start": 0, "end": 1}]]).kinds["wrong-boundaries"]
         1
     """
+    if isinstance(symmetric_relations, str):
+        raise TypeError(f"symmetric_relations must be a list of labels: pass [{symmetric_relations!r}]")
     datasets = named_splits(data)
     by_split = predictions if isinstance(data, Mapping) else dict.fromkeys(datasets, predictions)
     if not isinstance(by_split, Mapping) or set(by_split) != set(datasets):
@@ -150,7 +156,7 @@ def analyze_predictions(
         rows, split_predictions = list(whole_rows(dataset, split)), by_split[split]
         read = _read_dataset if is_dataset(split_predictions) else _read_lists
         found = read(rows, split_predictions, split)
-        annotated = rows_with_relations(dataset) if _have_relations(split_predictions) else set()
+        annotated = _rows_to_compare(dataset, split_predictions, split)
         sentences += _judge(split, rows, found, annotated, symmetric_relations)
     return ErrorReport.from_sentences(
         sentences,
@@ -176,11 +182,24 @@ def _dataset_name(datasets: Iterable[Dataset]) -> str | None:
     return ", ".join(names) or None
 
 
-def _have_relations(predictions: Any) -> bool:
-    """Tell whether predictions have relations, even if none was found."""
+def _rows_to_compare(dataset: Dataset, predictions: Any, split: str) -> set[int]:
+    """The rows of which both annotation and prediction say something of relations."""
+    annotated = rows_with_relations(dataset)
     if is_dataset(predictions):
-        return RELATIONS in predictions.column_names
-    return any(isinstance(row, Mapping) and row.get(RELATIONS) is not None for row in predictions)
+        predicted = rows_with_relations(predictions)
+    else:
+        has_relations = (isinstance(row, Mapping) and row.get(RELATIONS) is not None for row in predictions)
+        predicted = {index for index, has in enumerate(has_relations) if has}
+    if annotated & predicted and annotated - predicted:
+        logger.warning(
+            "Predictions of %d of the %d rows of the %s data with annotated relations have no value for %r, so the "
+            "relations of these rows are not compared. An empty list says that none was found.",
+            len(annotated - predicted),
+            len(annotated),
+            split,
+            RELATIONS,
+        )
+    return annotated & predicted
 
 
 def _read_dataset(rows: AnnotatedRows, predictions: Dataset, split: str) -> AnnotatedRows:

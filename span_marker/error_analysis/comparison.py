@@ -12,7 +12,7 @@ from span_marker.core.labels import LabelledSpan
 from span_marker.core.tables import TextReport, text_table
 from span_marker.error_analysis import bootstrap
 from span_marker.error_analysis.bootstrap import Difference, Differences
-from span_marker.error_analysis.matching import Counts, tally
+from span_marker.error_analysis.matching import Counts, JudgedSentence, tally
 from span_marker.error_analysis.relation_matching import tally_relations
 from span_marker.error_analysis.report import ErrorReport
 
@@ -136,17 +136,45 @@ def _gold_entities(
             {outcome.gold: outcome.kind == "correct" for outcome in judged.outcomes if outcome.gold}
             for judged in (sentence, same_sentence)
         )
-        relations, same_relations = (
-            {outcome.gold for outcome in judged.relations or ()} for judged in (sentence, same_sentence)
-        )
-        is_other = first.relations and second.relations and relations - {None} != same_relations - {None}
-        if sentence.item != same_sentence.item or by_first.keys() != by_second.keys() or is_other:
-            raise ValueError(
-                f"row {sentence.row} of the {sentence.split} data in the first report and row {same_sentence.row} of "
-                f"the {same_sentence.split} data in the second report have different texts or gold annotations: "
-                "analyze the same data"
-            )
+        if sentence.item != same_sentence.item or by_first.keys() != by_second.keys():
+            raise _different(sentence, same_sentence)
+        if first.relations is not None and second.relations is not None:
+            _check_relations(sentence, same_sentence)
         yield by_first, by_second
+
+
+def _check_relations(sentence: JudgedSentence, same_sentence: JudgedSentence) -> None:
+    """Check that two systems are judged by the same relations of a sentence."""
+    sides = [sentence.relations, same_sentence.relations]
+    if (sides[0] is None) != (sides[1] is None):
+        raise ValueError(
+            f"{_name_rows(sentence, same_sentence)} are the same, but only one report has its relations: pass an empty "
+            "list of relations for a row in which a system finds none"
+        )
+    gold, same_gold = ({outcome.gold for outcome in outcomes or () if outcome.gold} for outcomes in sides)
+    if gold == same_gold:
+        return
+    either_way, same_either_way = (
+        {frozenset([relation, relation.turned()]) for relation in relations} for relations in (gold, same_gold)
+    )
+    if either_way == same_either_way:
+        raise ValueError(
+            f"{_name_rows(sentence, same_sentence)} have the same gold relations, but not the same symmetric ones: "
+            "analyze both systems with the same symmetric_relations"
+        )
+    raise _different(sentence, same_sentence)
+
+
+def _different(sentence: JudgedSentence, same_sentence: JudgedSentence) -> ValueError:
+    names = _name_rows(sentence, same_sentence)
+    return ValueError(f"{names} have different texts or gold annotations: analyze the same data")
+
+
+def _name_rows(sentence: JudgedSentence, same_sentence: JudgedSentence) -> str:
+    return (
+        f"row {sentence.row} of the {sentence.split} data in the first report and row {same_sentence.row} of the "
+        f"{same_sentence.split} data in the second report"
+    )
 
 
 def _row(name: str, figure: Difference) -> tuple[str, ...]:

@@ -118,6 +118,13 @@ class RelationErrors(TextReport):
                     [f"{example.number:>6,}x  {example.as_line(CONTEXT)}" for example in examples],
                 )
 
+    def summary(self) -> str:
+        """Say in how many sentences relations are judged, which need not be all of them."""
+        return (
+            f"relations of {len(self.sentences):,} sentences; gold relations: {self.overall.num_gold:,}; predictions: "
+            f"{self.overall.num_predicted:,}; intervals from resamples of these sentences"
+        )
+
     def tables(self) -> list[list[tuple[str, ...]]]:
         """List the cells of all tables."""
         tables = [[(name, *COLUMNS), *map(figures_row, family, family.values())] for name, family in self.families()]
@@ -125,7 +132,7 @@ class RelationErrors(TextReport):
 
     def __str__(self) -> str:
         errors = ["\n".join([title, *lines]) for title, lines in self.errors()]
-        return "\n\n".join([*map(text_table, self.tables()), *errors])
+        return "\n\n".join([self.summary(), *map(text_table, self.tables()), *errors])
 
 
 def figures_row(name: str, figures: Figures) -> tuple[str, ...]:

@@ -74,7 +74,7 @@ class RelationSummary:
         if config.symmetric_relations is None:
             config.symmetric_relations = self.statistics.symmetric()
             learned.append(f"symmetric_relations={config.symmetric_relations!r}")
-            self._warn_of_doubts(config.symmetric_relations, dataset_name)
+            self.warn_of_doubts(config.symmetric_relations, dataset_name)
         if config.relation_types is None:
             config.relation_types = self.statistics.known_types()
             known = list(dict.fromkeys(label for _, label, _ in config.relation_types))
@@ -83,7 +83,13 @@ class RelationSummary:
         if learned:
             logger.info("Learned from the relations of the %s data: %s.", dataset_name, "; ".join(learned))
 
-    def _warn_of_doubts(self, symmetric: list[str], dataset_name: str) -> None:
+    def warn_of_doubts(self, symmetric: list[str], dataset_name: str) -> None:
+        """Log which relations may have no direction, although the data does not have all of them in both.
+
+        Args:
+            symmetric: The relations that are taken to have none.
+            dataset_name: What to call the data set.
+        """
         for label, (both, total) in self.statistics.doubtful().items():
             logger.warning(
                 "%d of the %d pairs of entities with the relation %r in the %s data have it in both directions. It is "
@@ -130,9 +136,23 @@ class RelationSummary:
                 MAX_PAIRS,
                 sum(map(prod, cut.items())),
             )
-        self._warn_of_lost(config, dataset_name)
+        if lost := self.lost(config):
+            logger.warning(
+                "Some of the %d gold relations of the %s data cannot be predicted: %s.",
+                self.num_relations,
+                dataset_name,
+                lost,
+            )
 
-    def _warn_of_lost(self, config: SpanMarkerConfig, dataset_name: str) -> None:
+    def lost(self, config: SpanMarkerConfig) -> str:
+        """Say how many relations a model cannot predict, and why.
+
+        Args:
+            config: The configuration of a model with relations.
+
+        Returns:
+            The reasons with their numbers; empty if there are none.
+        """
         further = self.statistics.num_further(config.symmetric_relations or ())
         rules, classes = config.relation_rules, config.classes
         wrong_types = sum(
@@ -147,13 +167,7 @@ class RelationSummary:
             "join two entities that have another relation, too, but the model predicts one per pair": further,
             "join entities of other labels than relation_types allows": wrong_types,
         }
-        if parts := [f"{number} {reason}" for reason, number in reasons.items() if number]:
-            logger.warning(
-                "Some of the %d gold relations of the %s data cannot be predicted: %s.",
-                self.num_relations,
-                dataset_name,
-                "; ".join(parts),
-            )
+        return "; ".join(f"{number} {reason}" for reason, number in reasons.items() if number)
 
 
 class SentenceEntities(NamedTuple):

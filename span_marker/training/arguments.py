@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+import os
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from transformers import TrainingArguments
 
+from span_marker.data.columns import require_dataset
+from span_marker.data.in_memory import as_dataset
 from span_marker.modeling import SpanMarkerModel, without_adapter
 
 NUM_STEPS = 500
@@ -32,7 +36,7 @@ def suggest_training_arguments(
     before a new model has learned to predict anything. See ``docs/little_data.md`` for what the choices rest on.
 
     Args:
-        data: The training data; only its length matters.
+        data: The training data; only its number of sentences matters.
         model: The model.
         output_dir: The output folder.
         **arguments: Arguments of ``TrainingArguments`` to add, or to set in place of what is suggested.
@@ -42,7 +46,7 @@ def suggest_training_arguments(
         is fast with it.
 
     Raises:
-        TypeError: If the model is not a `SpanMarkerModel`.
+        TypeError: If the model is not a `SpanMarkerModel`, or the data is a path or a dict of several data sets.
         ValueError: If there are no data.
 
     Example:
@@ -50,9 +54,11 @@ def suggest_training_arguments(
         >>> suggest_training_arguments(train, model, "my-model", eval_strategy="epoch")  # doctest: +SKIP
     """
     hidden_size = without_adapter(model).config.encoder.hidden_size
-    if len(data) == 0:
+    is_something_else = isinstance(data, (str, os.PathLike, Mapping))
+    num_sentences = len(require_dataset(data, "training") if is_something_else else as_dataset(data, "training"))
+    if num_sentences == 0:
         raise ValueError("data must have at least one sentence to train on")
-    steps_per_epoch = math.ceil(len(data) / BATCH_SIZE)
+    steps_per_epoch = math.ceil(num_sentences / BATCH_SIZE)
     suggested = {
         "learning_rate": next(rate for largest, rate in LEARNING_RATES if hidden_size <= largest),
         "num_train_epochs": min(max(math.ceil(NUM_STEPS / steps_per_epoch), EPOCHS[0]), EPOCHS[1]),

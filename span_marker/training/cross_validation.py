@@ -7,6 +7,8 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 from weakref import WeakSet
@@ -16,21 +18,22 @@ from datasets import Dataset
 from transformers import TrainingArguments, set_seed
 
 from span_marker.checkpoints.training_record import hub_name
+from span_marker.configuration import SpanMarkerConfig
 from span_marker.core.checks import check_limit
 from span_marker.core.folds import assign_folds
 from span_marker.core.relation_metrics import distinct_relations
-from span_marker.core.relation_statistics import RelationStatistics
 from span_marker.core.spans import IntArray
 from span_marker.data.columns import annotation_form, read_columns, require_dataset, whole_rows
 from span_marker.data.forms import FORMS
 from span_marker.data.in_memory import AnnotatedData
-from span_marker.data.row_relations import RELATIONS, labelled_relations
+from span_marker.data.row_relations import RELATIONS, check_relation_labels, labelled_relations
 from span_marker.data.rows import Row
 from span_marker.data.text_files import writing
 from span_marker.modeling import SpanMarkerModel, without_adapter
 from span_marker.prediction.options import PredictOptions
 from span_marker.prediction.relations import as_columns
 from span_marker.preprocessing.inputs import document_columns, take_columns
+from span_marker.preprocessing.relation_features import RelationSummary
 from span_marker.training.base_trainer import check_arguments
 from span_marker.training.cross_validation_report import CrossValidationReport, GoldRows
 from span_marker.training.trainer import Trainer
@@ -52,7 +55,7 @@ class OutOfFold(NamedTuple):
 
     Attributes:
         gold: The words or the text of each row, and its gold entities.
-        rows: A dict for each row, with its columns and the predicted ``entities``.
+        rows: A dict for each row, with its columns, the predicted ``entities``, and ``relations`` if models have any.
         fold_of_row: The fold of each row, counted from 0.
         group_of_row: The document of each row, counted from 0; None if the data has no documents.
         relations: The gold relations of each row, as the data has them; None if the model or the data has none.
@@ -79,11 +82,12 @@ def cross_validate(
 ) -> CrossValidationReport:
     """Train a model for each fold of the data on the other folds, and measure it on the fold.
 
-    Every row is predicted once, by a model that has not seen it. Folds are of about equal size, with the entities of
-    each label spread over them, see `span_marker.core.folds.assign_folds`. The sentences of a document are in one fold.
-    Limits that are ``"auto"``, and ``decoding`` if it is left open, are set from the training data of each fold, as
-    `Trainer` does. Sentences that occur twice may be in two folds, and are then seen: `span_marker.validate` lists
-    them.
+    Every row is predicted once, by a model that has not seen it. Folds are of about equal size, with the entities and
+    relations of each label spread over them, see `span_marker.core.folds.assign_folds`. The sentences of a document are
+    in one fold. Limits that are ``"auto"``, and ``decoding`` and ``relation_types`` if they are left open, are set from
+    the training data of each fold, as `Trainer` does. ``symmetric_relations`` are set from all of the data, so that all
+    folds count relations in the same way. Sentences that occur twice may be in two folds, and are then seen:
+    `span_marker.validate` lists them.
 
     If ``args.eval_strategy`` is not ``"no"``, the fold that follows serves as evaluation data, and is not trained on:
     the best checkpoint and the threshold of the candidate filter are chosen on it, never on the fold that is measured.
@@ -96,8 +100,9 @@ def cross_validate(
     Args:
         make_model: Makes a new, untrained model, as ``model_init`` of ``transformers.Trainer`` does. It takes no
             argument, since all that a model may depend on beside the training itself is set by `Trainer` from the
-            training data of the fold, or must be the same for all folds: pass all of the data as ``labels=``, so that
-            each model has all labels. It is called once more than there are folds.
+            training data of the fold, or must be the same for all folds: pass all of the data as ``labels=``, and the
+            labels of all its relations as ``relation_labels=``, so that each model has all labels. It is called once
+            more than there are folds.
         data: The annotated data, in any form, see `span_marker.data.columns`; and for document context, with
             ``document_id`` and ``sentence_id``.
         args: Training arguments of each model. Fold number ``i`` is trained with the seed ``args.seed + i``, in the
@@ -116,8 +121,8 @@ def cross_validate(
         TypeError: If ``make_model`` does not return a model, ``data`` is not a `Dataset`, ``args`` are not
             ``TrainingArguments``, or a value in a row has the wrong type.
         ValueError: If there are more folds than rows or documents, or too few folds; the data is not annotated, has no
-            entity, a row is wrong, or the model does not have a label; ``make_model`` returns the same model twice; an
-            option is wrong; or the results to resume from are those of other settings.
+            entity, a row is wrong, or the model does not have a label of an entity or a relation; ``make_model``
+            returns the same model twice; an option is wrong; or the results to resume from are those of other settings.
 
     Example:
         >>> report = cross_validate(
@@ -169,10 +174,9 @@ def predict_out_of_fold(
     gold = [(row.content, row.spans) for row in whole]
     has_relations = model.config.relation_labels is not None and RELATIONS in data.column_names
     relations = [value for (value,) in read_columns(data, (RELATIONS,))] if has_relations else None
-    symmetric = model.config.symmetric_relations if has_relations else []
-    symmetric = _find_symmetric(whole) if symmetric is None else symmetric
+    symmetric = _find_symmetric(whole, model.config) if has_relations else []
     groups = _group_rows(data)
-    fold_of_row = _split(gold, groups, folds, seed)
+    fold_of_row = _split(whole, has_relations, groups, folds, seed)
     settings: dict[str, Any] = {"data": _hash([gold, document_columns(data), fold_of_row]), "predict_options": options}
     settings |= {} if relations is None else {"relations": _hash(relations)}
     settings |= {f"args.{name}": value for name, value in json.loads(args.to_json_string()).items() if name not in OPEN}
@@ -185,7 +189,8 @@ def predict_out_of_fold(
         found = _load(path, settings) if resume and path.exists() else None
         if found is None:
             fold_args = _fold_arguments(args, fold, path.parent)
-            found = _train_and_predict(make_model, fold_args, data, _parts(fold_of_row, fold, args), options)
+            make = partial(_make_alike, make_model, symmetric if has_relations else None)
+            found = _train_and_predict(make, fold_args, data, _parts(fold_of_row, fold, args), options)
             if args.process_index == 0:
                 _save(path, settings, found)
         for row, row_found in zip(np.flatnonzero(np.equal(fold_of_row, fold)), found, strict=True):
@@ -193,13 +198,28 @@ def predict_out_of_fold(
     return OutOfFold(gold, rows, fold_of_row, groups, relations, symmetric)
 
 
-def _find_symmetric(rows: Sequence[Row]) -> list[str]:
-    """The relations without direction, as training finds them in all rows."""
-    statistics = RelationStatistics()
-    for row in rows:
-        relations = distinct_relations(labelled_relations(row.relations, row.spans, row.content))
-        statistics.add(relation for relation in relations if relation.head[1:] != relation.tail[1:])
-    return statistics.symmetric()
+def _find_symmetric(rows: Sequence[Row], config: SpanMarkerConfig) -> list[str]:
+    """The relations without direction, as training finds them in its data. The model must have the labels of all."""
+    summary = RelationSummary()
+    for index, row in enumerate(rows):
+        location = f"row {index} of the {DATA} data"
+        check_relation_labels(row.relations or (), (config.relation_labels or [])[1:], location)
+        relations = distinct_relations(labelled_relations(row.relations or (), row.spans, row.content))
+        summary.statistics.add(relation for relation in relations if relation.head[1:] != relation.tail[1:])
+    if config.symmetric_relations is not None:
+        return config.symmetric_relations
+    symmetric = summary.statistics.symmetric()
+    summary.warn_of_doubts(symmetric, DATA)
+    return symmetric
+
+
+def _make_alike(make_model: Callable[[], SpanMarkerModel], symmetric: list[str] | None) -> SpanMarkerModel:
+    """Make a model that takes the same relations for symmetric as those of all other folds; None lets it choose."""
+    model = make_model()
+    config = without_adapter(model).config
+    if symmetric is not None and config.symmetric_relations is None:
+        config.symmetric_relations = list(symmetric)
+    return model
 
 
 def _check_options(options: PredictOptions | None) -> dict[str, Any]:
@@ -244,25 +264,30 @@ def _group_rows(data: Dataset) -> list[int] | None:
     return [numbers[document_id] for document_id in document_ids]
 
 
-def _split(gold: GoldRows, groups: list[int] | None, folds: int, seed: int) -> list[int]:
+def _split(rows: Sequence[Row], has_relations: bool, groups: list[int] | None, folds: int, seed: int) -> list[int]:
     """The fold of each row."""
     unit = "rows" if groups is None else "documents"
-    group_of_row = np.arange(len(gold)) if groups is None else np.array(groups)
+    group_of_row = np.arange(len(rows)) if groups is None else np.array(groups)
     sizes = np.bincount(group_of_row)
     if len(sizes) < folds:
         raise ValueError(f"folds={folds} must be at most {len(sizes)}, the number of {unit} of the {DATA} data")
-    labels = sorted({span.label for _, entities in gold for span in entities})
-    if not labels:
+    labels_of_rows = [[span.label for span in row.spans] for row in rows]
+    if not any(labels_of_rows):
         raise ValueError(f"there is no entity in the {DATA} data: there is nothing to measure")
+    if has_relations:
+        for row, labels_of_row in zip(rows, labels_of_rows, strict=True):
+            labels_of_row += [relation.label for relation in row.relations or ()]
+    labels = sorted(set(chain.from_iterable(labels_of_rows)))
     counts = np.zeros((len(sizes), len(labels)), dtype=np.int64)
-    for group, (_, entities) in zip(group_of_row, gold, strict=True):
-        for span in entities:
-            counts[group, labels.index(span.label)] += 1
+    for group, labels_of_row in zip(group_of_row, labels_of_rows, strict=True):
+        for label in labels_of_row:
+            counts[group, labels.index(label)] += 1
     num_with = dict(zip(labels, (counts > 0).sum(axis=0).tolist(), strict=True))
     if rare := {label: number for label, number in num_with.items() if number < folds}:
         logger.warning(
-            "Some folds have no entity of these labels, which are in fewer %s than there are folds (%d), and the "
+            "Some folds have no %s of these labels, which are in fewer %s than there are folds (%d), and the "
             "figures of these labels say little: %s",
+            "entity or relation" if has_relations else "entity",
             unit,
             folds,
             ", ".join(f"{label!r} in {number}" for label, number in rare.items()),

@@ -74,8 +74,8 @@ class CrossValidationReport(TextReport):
         labels: Figures of each label.
         folds: Figures of each fold.
         rows: The out-of-fold predictions, in the order of the data: for each row a dict with its columns and, as
-            ``entities``, what the model that has not seen it predicts, in the form of `SpanMarkerModel.predict`.
-            ``write_jsonl`` and the other writers take them.
+            ``entities``, and as ``relations`` if models have any, what the model that has not seen it predicts, in the
+            form of `SpanMarkerModel.predict`. ``write_jsonl`` and the other writers take them.
         fold_of_row: The fold of each row, counted from 0.
         errors: The analysis of the errors in these predictions, see `span_marker.analyze_errors`. Its intervals are
             over sentences in any case. ``errors.relations`` has the figures of relations, if models and data have any.
@@ -171,10 +171,10 @@ class CrossValidationReport(TextReport):
             f"{num_sentences} in {len(self.folds)} folds; {100 * self.errors.confidence:.4g}% intervals from "
             f"{self.errors.num_resamples:,} resamples of the {units}"
         )
-        tables = [self._folds(), self._pooled(), self._labels()]
+        blocks = [summary, *map(text_table, (self._folds(), self._pooled(), self._labels()))]
         if self.errors.relations is not None:
-            tables += self.errors.relations.tables()
-        return "\n\n".join([summary, *map(text_table, tables)])
+            blocks += [self.errors.relations.summary(), *map(text_table, self.errors.relations.tables())]
+        return "\n\n".join(blocks)
 
     def _folds(self) -> list[tuple[str, ...]]:
         rows: list[tuple[str, ...]] = [("fold", "sentences", "gold", *MEASURES)]

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
+from weakref import ReferenceType, ref
 
 from datasets import Dataset, are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
@@ -30,12 +31,12 @@ class PreparedDataset(NamedTuple):
     """A data set and its features.
 
     Attributes:
-        dataset: The data set as the caller passed it.
+        dataset: Refers to the data set as the caller passed it, and does not keep it: its features go with it.
         features: Its features, see `span_marker.preprocessing.features.prepare`.
         summary: What its annotations hold.
     """
 
-    dataset: Dataset
+    dataset: ReferenceType[Dataset]
     features: Dataset
     summary: DatasetSummary
 
@@ -90,32 +91,33 @@ class PreparedData:
             TypeError: If it is not a `Dataset`, or a row has a value of the wrong type.
             ValueError: If a column is missing, or a row is broken.
         """
+        self._prepared = [prepared for prepared in self._prepared if prepared.dataset() is not None]
         for prepared in self._prepared:
-            if prepared.dataset is dataset and (not needs_labels or "entities" in prepared.features.column_names):
+            if prepared.dataset() is dataset and (not needs_labels or "entities" in prepared.features.column_names):
                 return prepared
         model = self._model
         if dataset_name != TRAINING and isinstance(dataset, Dataset):
             warn_of_context("document_id" in dataset.column_names, model.config)
         with _progress_bars(self._show_progress):
             result = features.prepare(dataset, model.preprocessor, dataset_name, needs_labels)
-        self._prepared.append(PreparedDataset(dataset, *result))
+        self._prepared.append(PreparedDataset(ref(dataset), *result))
         if dataset_name != TRAINING:
             result[1].relations.warn(model.config, dataset_name)
         return self._prepared[-1]
 
 
-def settle(config: SpanMarkerConfig, training: PreparedDataset) -> None:
+def settle(config: SpanMarkerConfig, training: Dataset, summary: DatasetSummary) -> None:
     """Let the training data set how overlaps are resolved and what relations join, unless the configuration does.
 
     Args:
         config: The configuration of the model that is trained on them.
         training: The training data.
+        summary: What their annotations hold.
     """
-    summary = training.summary
     if config.decoding is None and summary.decoding != "flat":
         config.decoding = summary.decoding
     summary.warn_of_overlaps(config.decoder().decoding, TRAINING)
-    config.trained_on = summary.trained_on("text" if "text" in training.dataset.column_names else "words")
+    config.trained_on = summary.trained_on("text" if "text" in training.column_names else "words")
     summary.relations.settle(config, TRAINING)
     summary.relations.warn(config, TRAINING)
 

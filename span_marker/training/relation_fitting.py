@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -63,10 +66,12 @@ def fit_relations(
 
     Raises:
         TypeError: If ``model`` is not a `SpanMarkerModel`, or a value in a row has the wrong type.
-        ValueError: If ``data`` or ``held_out`` has no relation, or one whose label the model does not have; if the
-            model runs on the dense engine or on exported graphs; or if a limit is below 1.
+        ValueError: If ``data`` or ``held_out`` has no relation, or one whose label the model does not have; if none of
+            ``data`` can be learned; if the model runs on the dense engine or on exported graphs; or if a limit is below
+            1. After any error, the model is as it was.
     """
     model = without_adapter(model)
+    model.check_relations_possible()
     check_limit("num_epochs", num_epochs, at_least=1)
     check_limit("batch_size", batch_size, at_least=1)
     dataset = require_dataset(data, DATA)
@@ -74,13 +79,19 @@ def fit_relations(
     if held_out is not None:
         infer_relation_labels({HELD_OUT: require_dataset(held_out, HELD_OUT)})
     device = model.device
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), _unchanged_on_error(model):
         torch.manual_seed(seed)
         if model.relation_head is None:
             model.add_relations(labels)
         features, summary = prepare(dataset, model.preprocessor, DATA)
-        summary.relations.settle(model.config, DATA)
-        summary.relations.warn(model.config, DATA)
+        relations = summary.relations
+        if not relations.statistics.types:
+            raise ValueError(
+                f"none of the {relations.num_relations} relations of the {DATA} data can be learned: "
+                f"{relations.lost(model.config)}"
+            )
+        relations.settle(model.config, DATA)
+        relations.warn(model.config, DATA)
         # The relations without direction are settled by now.
         to_tune = None if held_out is None else HeldOutRelations.read(HeldOut.read(model, held_out, batch_size))
         had_thresholds = model.config.relation_thresholds is not None
@@ -95,7 +106,8 @@ def fit_relations(
                 parameter.requires_grad_(value)
             model.train(is_training)
     names = ", ".join((model.config.relation_labels or [])[1:])
-    model.note_change("Relations", f"{names}: fitted to {len(dataset):,} rows, with everything else frozen.")
+    num_rows = relations.num_rows - relations.num_unannotated
+    model.note_change("Relations", f"{names}: fitted to {num_rows:,} rows, with everything else frozen.")
     if had_thresholds:
         model.note_change(SUBJECTS["relations"], "None: they were reset when the relations were fitted.")
     if to_tune is not None:
@@ -103,6 +115,20 @@ def fit_relations(
         to_tune.held_out.keep(report, only_if_better=True)
         log_thresholds(report, HELD_OUT)
     return losses
+
+
+@contextmanager
+def _unchanged_on_error(model: SpanMarkerModel) -> Iterator[None]:
+    """Give a model the relation head and the settings that it had before a ``with`` block, if that fails."""
+    head = copy.deepcopy(model.relation_head)
+    settings = {name: copy.deepcopy(value) for name, value in vars(model.config).items() if "relation" in name}
+    try:
+        yield
+    except BaseException:  # an interruption, too, must not leave a model that finds relations at random
+        model.relation_head = head
+        for name, value in settings.items():
+            setattr(model.config, name, value)
+        raise
 
 
 @torch.inference_mode(False)

@@ -179,7 +179,7 @@ class Trainer(BaseTrainer):
         """Let the training data set what the configuration leaves open."""
         if self.train_dataset is not None and not self._is_settled:
             model = self._span_marker
-            settle(model.config, self._data.prepare(self.train_dataset, TRAINING))
+            settle(model.config, self.train_dataset, self._data.prepare(self.train_dataset, TRAINING).summary)
             self.data_collator, self._is_settled = model.preprocessor.collator, True
 
     def _get_dataloader(self, dataset: Any, description: str, *args: Any, **kwargs: Any) -> Any:

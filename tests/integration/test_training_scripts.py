@@ -260,6 +260,9 @@ def test_relations_are_trained_and_measured(encoder, tmp_path):
     model = SpanMarkerModel.from_pretrained(output / "seed-1")
     assert model.config.relation_labels == ["no relation", "lives in"]
     assert len(Path(script.__file__).read_text(encoding="utf-8").splitlines()) <= 80
+    write_jsonl(tmp_path / "test.jsonl", [{name: row[name] for name in ("tokens", "entities")} for row in rows])
+    with pytest.raises(SystemExit, match="the test data has no relations"):
+        script.main(arguments)
 
 
 def options_of(*arguments):

@@ -86,3 +86,11 @@ def test_kappa_is_what_its_definition_says(marks):
 def test_other_rows_are_refused(second, message):
     with pytest.raises(ValueError, match=message):
         compare_annotators(FIRST, second)
+
+
+def test_tables_are_read_by_row():
+    pandas = pytest.importorskip("pandas")
+    tables = [pandas.DataFrame(rows) for rows in (FIRST, SECOND)]
+    assert compare_annotators(*tables) == compare_annotators(FIRST, SECOND)
+    with pytest.raises(TypeError, match="second, row 0: a row must be a dict, not str"):
+        compare_annotators(FIRST, {"train": SECOND})

@@ -17,6 +17,12 @@ from span_marker.error_analysis.report import REASONS, ErrorReport
 WORDS = [*SENTENCES, ["Amelia", "left", "Paris", "for", "New", "York"], ["Cleopatra", "the", "Great"]]
 
 
+ROW = {
+    "tokens": ["Ann", "met", "Bo"],
+    "entities": [{"label": "PER", "start": place, "end": place + 1} for place in (0, 2)],
+}
+
+
 @pytest.fixture(scope="module")
 def model():
     return build_model("bert", entity_max_length=3)
@@ -213,6 +219,15 @@ TEXTS = Dataset.from_list([{"text": "Ann", "entities": [{"label": "PER", "start"
 def test_predictions_that_do_not_fit(predictions, error, message):
     with pytest.raises(error, match=message):
         analyze_predictions(DATA, predictions)
+
+
+def test_relations_that_the_model_cannot_find_are_named(model, caplog):
+    rows = [{**ROW, "relations": [{"label": "knows", "head": 0, "tail": 1}]}, {**ROW, "relations": None}]
+    assert analyze_errors(model, rows, num_resamples=5).relations is None
+    assert "The model has no relations, so the 1 relations of the annotated data are not used" in caplog.text
+    related = build_model("bert", entity_max_length=3, relation_labels=["knows"])
+    assert len(analyze_errors(related, rows, num_resamples=5).relations.sentences) == 1
+    assert "1 of the 2 rows of the annotated data have no value for 'relations'" in caplog.text
 
 
 def test_arguments_that_do_not_fit(model):

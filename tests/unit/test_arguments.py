@@ -44,3 +44,20 @@ def test_the_caller_has_the_last_word(model, tmp_path):
 def test_without_data_there_is_nothing_to_suggest(model, tmp_path):
     with pytest.raises(ValueError, match="at least one sentence"):
         suggest_training_arguments([], model, str(tmp_path))
+
+
+def test_sentences_are_counted_rather_than_lines_splits_or_characters(model, tmp_path):
+    places = [(0, 3), (8, 10)]
+    lines = [
+        {"id": number, "text": "Ann met Bo", "start": start, "end": end, "label": "PER"}
+        for number in range(300)
+        for start, end in places
+    ]
+    epochs, expected = (
+        suggest_training_arguments(data, model, str(tmp_path)).num_train_epochs for data in (lines, range(300))
+    )
+    assert epochs == expected
+    with pytest.raises(TypeError, match="not dict: pass one of its splits"):
+        suggest_training_arguments({"train": lines, "dev": lines}, model, str(tmp_path))
+    with pytest.raises(TypeError, match=r"not a path: pass read_annotations\('train.jsonl'\)"):
+        suggest_training_arguments("train.jsonl", model, str(tmp_path))

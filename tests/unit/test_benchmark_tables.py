@@ -3,8 +3,11 @@
 import json
 import re
 
+import precision
 import pytest
-from tables import HERE, PAGES, TABLES, fill, span_filter_speed_table, speed_summary, speed_table
+from datasets import Dataset
+from tables import HERE, PAGES, TABLES, fill, precision_table, span_filter_speed_table, speed_summary, speed_table
+from tiny import SENTENCES, build_model
 
 SUMMARIZED = ("speed", "span_filter")
 
@@ -70,3 +73,12 @@ def test_measurements_name_all_kept_results():
     for path in (HERE / "results").glob("*.json"):
         machine = json.loads(path.read_text(encoding="utf-8"))["machine"]
         assert f"`{path.name}`, {machine['date']}, {machine['commit'][:7]}" in page
+
+
+def test_a_new_measurement_of_number_formats_fits_its_table():
+    model = build_model(entity_max_length=3)
+    entities = [{"label": "PER", "start": 0, "end": 1}]
+    data = Dataset.from_list([{"tokens": words, "entities": entities} for words in SENTENCES if words])
+    formats = precision.measure({"float32": model, "again": model}, data, rounds=1)
+    table = rows(precision_table({"formats": formats}))
+    assert table["again"][3:] == ["+0.0000, +0.0000 to +0.0000", "100.0%"]

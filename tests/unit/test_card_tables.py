@@ -41,6 +41,9 @@ def test_relations_are_listed_with_what_they_join():
     for open_types in (None, "any"):
         table = relation_table(relation_config(relation_types=open_types))
         assert [row[1:] for row in lines(table)[1:]] == [["head to tail", "any entities"]] * 2
+    both_ways = [["PER", "knows", "ORG"], ["ORG", "knows", "PER"], ["PER", "knows", "PER"]]
+    table = relation_table(relation_config(symmetric_relations=["knows"], relation_types=both_ways))
+    assert lines(table)[1] == ["knows", "none", "ORG and PER, PER and PER"]
     assert relation_table(SpanMarkerConfig(encoder=encoder_config("bert", 64), labels=LABELS)) == ""
 
 

@@ -52,6 +52,19 @@ def make_model(**limits):
     return build_model("bert", entity_max_length=3, **limits)
 
 
+KNOWS = [{"label": "knows", "head": head, "tail": 1 - head} for head in (0, 1)]
+
+
+def make_related(number, one_way=()):
+    """Rows of two entities, which know each other, or where the first knows the second."""
+    rows = [{**row, "entities": [PER, LOC]} for row in make_rows(number)]
+    return [{**row, "relations": KNOWS[: 1 if index in one_way else 2]} for index, row in enumerate(rows)]
+
+
+def related_model(labels=("knows",), **settings):
+    return make_model(relation_labels=list(labels), reads_tokens=True, **settings)
+
+
 def arguments(folder, **changes):
     options = {"max_steps": 1, "per_device_train_batch_size": 8, "per_device_eval_batch_size": 8}
     options |= {"save_strategy": "no", "report_to": "none", "use_cpu": True, "disable_tqdm": True, "seed": 1}
@@ -328,6 +341,11 @@ DOCUMENTS = Dataset.from_list([{**row, "document_id": i % 3, "sentence_id": i} f
         ({"make_model": lambda: SAME}, ValueError, "make_model returned the same model twice"),
         ({"make_model": lambda: "bert"}, TypeError, "must be a SpanMarkerModel, not str"),
         ({"make_model": lambda: build_model(labels=LABELS[:5])}, ValueError, "'ORG' has a label that is not one of"),
+        (
+            {"make_model": lambda: related_model(["leads"]), "data": make_related(8)},
+            ValueError,
+            r"row 0 of the annotated data: relation 0 \('knows'\) has a label that is not one of \['leads'\]",
+        ),
         ({"data": {"train": DOCUMENTS}}, TypeError, "must be a datasets.Dataset, not dict"),
         ({"data": NO_ENTITY}, ValueError, "there is no entity in the annotated data"),
         ({"args": "folder"}, TypeError, "args must be TrainingArguments, not str"),
@@ -388,3 +406,57 @@ def test_relations_are_those_of_predicted_entities(tmp_path, settings):
     if figures is not None:
         assert figures.overall.num_gold == sum(len(row["relations"]) for row in rows)
         assert "relations, by label" in str(report)
+
+
+@pytest.mark.parametrize(
+    ("number", "one_way", "settings", "expected"),
+    [
+        (4, (), {}, ["knows"]),  # half of them are too few
+        (8, (0,), {}, []),  # the half without the first row has all in both directions
+        (8, (0,), {"symmetric_relations": ["knows"]}, ["knows"]),
+    ],
+)
+def test_all_folds_take_the_same_relations_for_symmetric(
+    number, one_way, settings, expected, seen, tmp_path, monkeypatch
+):
+    given = []
+    own = CrossValidationReport.from_predictions
+
+    def spy(*args, **options):
+        given.append(args[5])
+        return own(*args, **options)
+
+    monkeypatch.setattr(CrossValidationReport, "from_predictions", spy)
+    rows = make_related(number, one_way)
+    report = cross_validate(lambda: related_model(**settings), rows, arguments(tmp_path), folds=2)
+    assert [fold["model"].config.symmetric_relations for fold in seen] == [expected] * 2
+    assert given == [expected]
+    assert report.errors.relations.overall.num_gold == (number if expected else 2 * number - len(one_way))
+
+
+def test_relations_that_may_be_symmetric_are_named(tmp_path, caplog):
+    cross_validate(related_model, make_related(8, (0,)), arguments(tmp_path), folds=2)
+    assert "7 of the 8 pairs of entities with the relation 'knows' in the annotated data have it in both" in caplog.text
+
+
+def test_labels_of_relations_are_spread_and_rare_ones_are_named(tmp_path, caplog):
+    rows = make_related(12)
+    for row in rows[:3]:
+        row["relations"] = [{"label": "leads", "head": 0, "tail": 1}]
+    labels = ("knows", "leads")
+    report = cross_validate(lambda: related_model(labels), rows, arguments(tmp_path / "a"), folds=3)
+    assert sorted(report.fold_of_row[:3]) == [0, 1, 2]
+    assert "fewer" not in caplog.text
+    cross_validate(lambda: related_model(labels), rows, arguments(tmp_path / "b"), folds=4)
+    assert "no entity or relation of these labels, which are in fewer rows than there are folds (4)" in caplog.text
+    assert "say little: 'leads' in 3\n" in caplog.text
+
+
+def test_the_report_says_what_the_intervals_of_relations_are_over(tmp_path):
+    rows = [{**row, "document_id": index // 2, "sentence_id": index} for index, row in enumerate(make_related(8))]
+    text = str(cross_validate(related_model, rows, arguments(tmp_path), folds=2))
+    before = text.split("relations, by measure")[0]
+    assert "resamples of the 4 documents" in before
+    summary = before.strip().splitlines()[-1]
+    assert summary.startswith("relations of 8 sentences; gold relations: 8;")
+    assert summary.endswith("intervals from resamples of these sentences")

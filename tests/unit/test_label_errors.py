@@ -108,4 +108,10 @@ def test_multi_label_models_are_refused(tmp_path):
 
 def test_predictions_with_relations_are_read_too():
     related = [{"entities": entities, "relations": []} for entities in PREDICTED]
-    assert find_label_errors(ROWS, related).suspects == find_label_errors(ROWS, PREDICTED).suspects
+    expected = find_label_errors(ROWS, PREDICTED)
+    assert find_label_errors(ROWS, related).suspects == expected.suspects
+    of_two = find_label_errors(ROWS, [related, PREDICTED])
+    assert (of_two.suspects, of_two.num_models) == (expected.suspects, 2)
+    assert find_label_errors(ROWS[:2], [related[:2], related[:2]]).num_models == 2
+    with pytest.raises(ValueError, match=r"row 1 of the predictions, \{'relations': \[\]\}, has no 'entities'"):
+        find_label_errors(ROWS, [related[0], {"relations": []}, related[2]])

@@ -97,6 +97,16 @@ def test_bars_and_cells_are_in_proportion(tmp_path):
         assert has_class(cell, f"c{RIGHT if row == column else WRONG}")
 
 
+def test_the_lines_of_bars_are_intervals(tmp_path):
+    gold = [LabelledSpan("X", 0, 1)]
+    report = report_on([(gold, gold)] * 4 + [(gold, [])])
+    f1 = report.overall.f1
+    low, high = (round(200 * bound, 1) for bound in (f1.low, f1.high))
+    assert 0 < low < high
+    bar = next(write_and_read(report, tmp_path).iter("svg"))
+    assert bar.find("path").get("d") == f"M{low} 8H{high}M{low} 4V12M{high} 4V12"
+
+
 @pytest.mark.parametrize("mode", [0, 1])
 def test_numbers_can_be_read_on_every_cell(mode):
     for color in (RIGHT, WRONG):

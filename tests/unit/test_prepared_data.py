@@ -1,6 +1,7 @@
 """Data sets are checked at once, read once, and prepared when they are first needed."""
 
 import copy
+import gc
 
 import datasets.arrow_dataset
 import pytest
@@ -38,6 +39,16 @@ def test_each_data_set_is_prepared_once(dataset, tmp_path, monkeypatch):
         trainer.evaluate(other)
         trainer.predict(other)
     assert calls == [dataset, other]
+
+
+def test_features_go_with_their_data_set(dataset, tmp_path):
+    trainer = Trainer(build_model("bert", entity_max_length=3), arguments(tmp_path), dataset, dataset)
+    rows = dataset.to_list()
+    for _ in range(3):
+        trainer.evaluate(rows)  # a new data set each time
+    gc.collect()
+    trainer.evaluate()
+    assert [prepared.dataset() for prepared in trainer._data._prepared] == [dataset]
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from helpers import arguments, as_row
 from tiny import SENTENCES, build_model
 
 from span_marker import SpanMarkerModel, Trainer, fit_relations
+from span_marker.training import relation_fitting
 
 ENTITIES = [
     [("PER", 0, 2), ("LOC", 5, 6)],
@@ -73,6 +74,61 @@ def test_bad_data_is_refused():
     with pytest.raises(TypeError, match="model must be a SpanMarkerModel, not str"):
         fit_relations("folder", ROWS)
     assert model.relation_head is None
+
+
+def settings(model):
+    return model.config.relation_labels, model.config.symmetric_relations, model.config.relation_types
+
+
+def test_an_error_leaves_the_model_as_it_was():
+    unknown = {**as_row(SENTENCES[0], [("ART", 0, 1)]), "relations": []}
+    for model in (entity_model(), entity_model(relation_labels=["lives in", "near"])):
+        before, head = settings(model), weights(model, in_head=True)
+        with pytest.raises(ValueError, match="'ART' has a label"):
+            fit_relations(model, [*ROWS * 20, unknown])
+        assert settings(model) == before
+        assert weights(model, in_head=True).keys() == head.keys()
+
+
+class Interrupting:
+    """A learning rate that is interrupted after the third step."""
+
+    def __init__(self, *args):
+        self.num_steps = 0
+
+    def step(self):
+        self.num_steps += 1
+        if self.num_steps == 3:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("options", [{}, {"relation_labels": ["lives in", "near"]}])
+def test_an_interruption_leaves_the_model_as_it_was(options, monkeypatch):
+    monkeypatch.setattr(relation_fitting, "get_linear_schedule_with_warmup", Interrupting)
+    model = entity_model(**options)
+    before, head = settings(model), weights(model, in_head=True)
+    with pytest.raises(KeyboardInterrupt):
+        fit_relations(model, ROWS * 20)
+    assert settings(model) == before
+    after = weights(model, in_head=True)
+    assert after.keys() == head.keys()
+    assert all(torch.equal(after[name], value) for name, value in head.items())
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_relations_that_cannot_be_learned_are_refused():
+    model = entity_model()
+    row = {**ROWS[0], "entities": [ROWS[0]["entities"][0], {**ROWS[0]["entities"][0], "label": "ORG"}]}
+    with pytest.raises(ValueError, match="none of the 1 relations of the relation data can be learned: 1 are between"):
+        fit_relations(model, [row, ROWS[1]])
+    assert model.relation_head is None
+    assert settings(model) == (None, None, None)
+
+
+def test_the_card_counts_the_rows_that_say_something_of_relations():
+    model = entity_model()
+    fit_relations(model, [*ROWS, {**ROWS[0], "relations": None}], num_epochs=1)
+    assert model.card_changes["Relations"].startswith("They were fitted to 3 rows,")
 
 
 def trained(tmp_path, rows=ROWS, model=None, **options):

@@ -105,6 +105,45 @@ def test_two_systems_are_compared_by_relations():
         compare_reports(other, second, num_resamples=5)
 
 
+def test_predictions_that_say_nothing_of_relations_are_not_judged(caplog):
+    gold = [row_of(ENTITIES, GOLD)] * 3
+    silent = {name: value for name, value in gold[0].items() if name != "relations"}
+    predictions = [gold[0], {**gold[0], "relations": None}, {**gold[0], "relations": []}]
+    whole = report_on(gold[:2], [gold[0], {**gold[0], "relations": []}]).relations
+    assert not caplog.text
+    for some in (predictions, Dataset.from_list(predictions), [gold[0], gold[0]["entities"], predictions[2]]):
+        caplog.clear()
+        report = report_on(gold, some).relations
+        assert [sentence.row for sentence in report.sentences] == [0, 2]
+        assert (report.measures, report.kinds) == (whole.measures, whole.kinds)
+        assert "Predictions of 1 of the 3 rows of the annotated data with annotated relations have no" in caplog.text
+        assert str(report).startswith("relations of 2 sentences; gold relations: 8; predictions: 4;")
+    caplog.clear()
+    assert report_on(gold, [silent] * 3).relations is None
+    assert not caplog.text
+
+
+def test_systems_are_compared_by_the_same_relations_of_the_same_rows():
+    gold = [row_of(ENTITIES, GOLD)] * 2
+    report = report_on(gold, gold)
+    partly = report_on(gold, [gold[0], {**gold[1], "relations": None}])
+    for pair in ((report, partly), (partly, report)):
+        with pytest.raises(ValueError, match="row 1 of the annotated data .* only one report has its relations"):
+            compare_reports(*pair, num_resamples=5)
+    spurious = report_on([row_of(ENTITIES, [])] * 2, [gold[0], {**gold[1], "relations": None}])
+    with pytest.raises(ValueError, match="only one report has its relations"):
+        compare_reports(spurious, report_on([row_of(ENTITIES, [])] * 2, gold), num_resamples=5)
+    symmetric = report_on(gold, gold, symmetric_relations=["knows"])
+    with pytest.raises(ValueError, match="same gold relations, but not the same symmetric ones"):
+        compare_reports(report, symmetric, num_resamples=5)
+
+
+def test_symmetric_relations_are_no_string():
+    row = row_of(ENTITIES, GOLD)
+    with pytest.raises(TypeError, match=r"symmetric_relations must be a list of labels: pass \['knows'\]"):
+        report_on([row], [row], symmetric_relations="knows")
+
+
 def test_a_relation_of_an_entity_that_is_not_there_is_refused():
     row = row_of(ENTITIES, GOLD)
     with pytest.raises(ValueError, match="row 0 of the predictions: relation 0 .* but the row has only 1 entity"):
@@ -132,5 +171,6 @@ def test_print_and_the_page(tmp_path):
     page = read_page(tmp_path / "figures.html")
     rows = [[text_of(cell).strip() for cell in row] for row in page.iter("tr")]
     assert ["missed-entity", "3", "37.50%", "", RELATION_KINDS["missed-entity"]] in rows
+    assert report.relations.summary() in " ".join(text_of(page).split())
     assert "Acme" not in text_of(page)
     assert json.loads(json.dumps(report.to_dict()))["relations"]["kinds"] == report.relations.kinds

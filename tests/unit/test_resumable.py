@@ -4,6 +4,7 @@ import json
 
 import bulk
 import pytest
+import resumable
 from resumable import Results, show_demands
 
 from benchmarks import serving  # tests has a module of the same name
@@ -31,8 +32,19 @@ def test_a_part_that_fails_leaves_those_before(tmp_path):
 
 def test_results_of_other_settings_are_not_mixed(tmp_path):
     Results(tmp_path / "results.json", {"files": 10}).part("first", lambda: 1)
-    with pytest.raises(ValueError, match=r"settings \{'files': 10\}, not \{'files': 20\}: remove it"):
+    with pytest.raises(ValueError, match=r"other settings \(files=10, not 20\): remove it"):
         Results(tmp_path / "results.json", {"files": 20})
+
+
+def test_results_of_another_commit_or_machine_are_not_mixed(tmp_path, monkeypatch):
+    path, here = tmp_path / "results.json", resumable.machine()
+    Results(path, {}).part("first", lambda: 1)
+    monkeypatch.setattr(resumable, "machine", lambda: {**here, "date": "2000-01-01"})
+    assert Results(path, {}).part("first", lambda: 2) == 1
+    for name in ("commit", "cpu"):
+        monkeypatch.setattr(resumable, "machine", lambda name=name: {**here, name: "other"})
+        with pytest.raises(ValueError, match=rf"other machine \({name}=.*, not 'other'\): remove it"):
+            Results(path, {})
 
 
 def served(share, wrong, sizes):

@@ -108,3 +108,15 @@ def test_arguments_out_of_range_are_refused(model, options, message):
 def test_an_item_of_another_type_is_named(model):
     with pytest.raises(TypeError, match="item 1 of the data"):
         suggest_annotations(model, ["a b", 3], 1)
+
+
+def test_tables_are_read_by_row_and_single_sentences_are_refused(model):
+    pandas = pytest.importorskip("pandas")
+    texts = ["Paris is a city.", "Tokyo", "Amelia left Egypt."]
+    table = pandas.DataFrame({"id": [1, 2, 3], "text": texts})
+    found = suggest_annotations(model, table, 3)
+    assert [s.row for s in found] == [s.row for s in suggest_annotations(model, texts, 3)]
+    assert all(s.item == {"id": s.row + 1, "text": texts[s.row]} for s in found)
+    for wrong, kind in (("Paris is a city.", "str"), ({"text": texts}, "dict")):
+        with pytest.raises(TypeError, match=f"unlabelled must be several sentences, not a {kind}"):
+            suggest_annotations(model, wrong, 1)
