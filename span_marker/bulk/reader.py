@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -172,6 +173,16 @@ class Reader:
         """
         column = find_column(schema, self.text_column)
         return output_schema(schema, column, self._added)
+
+    @property
+    def fingerprint(self) -> str:
+        """What tells the model from another state of it: the names, sizes and times of the files in its folder."""
+        return hashlib.sha256(repr(self._state).encode()).hexdigest()
+
+    @property
+    def changed_at(self) -> int:
+        """When the last file of the model was changed, in nanoseconds; 0 for a name on the Hub."""
+        return max((time for *_, time in self._state), default=0)
 
     @property
     def added_columns(self) -> list[str]:

@@ -6,12 +6,15 @@ import csv
 import json
 import logging
 import os
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
+
+import numpy as np
 
 from span_marker.core.surrogates import readable
 from span_marker.data.entity_tables import ENTITY_COLUMNS
@@ -20,6 +23,7 @@ from span_marker.data.json_writing import json_line
 from span_marker.data.row_relations import RELATIONS
 from span_marker.data.row_writing import warn_of_relations
 from span_marker.data.text_files import check_target, writing
+from span_marker.prediction.readings import ERROR
 
 logger = logging.getLogger(__name__)
 
@@ -54,22 +58,27 @@ class Results:
         self._about = Path(f"{os.fspath(path)}.run")
         self._format = find_format(self.path, format)
         self._convert = find_converter(self._format)
+        self._text_column = run.get("text_column")
         self._run = json.dumps(run, sort_keys=True, indent=1) + "\n"
 
-    def begin(self, resume: bool, overwrite: bool) -> bool:
+    def begin(self, resume: bool, overwrite: bool, changed_at: int = 0) -> bool:
         """Look at what is there.
 
         Args:
             resume: Whether to go on with a run that was stopped.
             overwrite: Whether to begin again.
+            changed_at: When what the rows depend on was last changed, in nanoseconds.
 
         Returns:
-            Whether there is anything to do: resuming a run that is complete, there is not.
+            Whether there is anything to do: resuming a run that is complete, there is not, and a warning says so.
 
         Raises:
             FileExistsError: If there are results, and they are neither to be resumed nor overwritten.
-            ValueError: If they are of a run on other files or with other options.
+            ValueError: If they are of a run on other files or with other options, or complete and out of date; or if
+                they are to be both resumed and overwritten.
         """
+        if resume and overwrite:
+            raise ValueError("resume=True goes on with a run, and overwrite=True begins again: pass one of them")
         is_stopped = self._about.exists()
         if overwrite or not (is_stopped or self.path.exists()):
             self.part.unlink(missing_ok=True)
@@ -80,6 +89,12 @@ class Results:
             state = f"{self.part} has {rows:,} rows of a run that was stopped" if is_stopped else f"{self.path} exists"
             raise FileExistsError(f"{state}: pass resume=True to go on with it, or overwrite=True to begin again")
         if not is_stopped:
+            if changed_at > self.path.stat().st_mtime_ns:
+                raise ValueError(
+                    f"{self.path} is complete, but the files or the model have changed since: pass overwrite=True to "
+                    "begin again"
+                )
+            logger.warning("%s is complete, so nothing is read: overwrite=True begins again", self.path)
             return False
         before = self._about.read_text(encoding="utf-8")
         if before != self._run:
@@ -112,12 +127,13 @@ class Results:
             self._about.unlink()
 
     def _append(self, file: BinaryIO, rows: list[dict[str, Any]]) -> None:
-        text = next((row for row in rows if self._format in OF_WORDS and not isinstance(row.get("tokens"), list)), None)
-        if text is not None:
-            raise ValueError(
-                f"{self.path}: the format {self._format} has words, but a row has no 'tokens': {text!r:.100}: pass an "
-                "output that ends with .jsonl, or rows with words"
-            )
+        contents = [self._text_column] if self._text_column else CONTENTS
+        for row in rows if self._format in OF_WORDS else ():
+            if ERROR not in row and not any(isinstance(row.get(name), list) for name in contents):
+                raise ValueError(
+                    f"{self.path}: the format {self._format} has words, but a row has no 'tokens': {row!r:.100}: pass "
+                    "an output that ends with .jsonl, or rows with words"
+                )
         write_lines(file, rows)
 
     def finish(self) -> None:
@@ -125,7 +141,11 @@ class Results:
         if self._convert is None:
             self.part.replace(self.path)
         else:
-            self._convert(self.path, self.part)
+            try:
+                self._convert(self.path, self.part, self._text_column)
+            except (OSError, TypeError, ValueError):
+                logger.warning("%s has the results as JSON lines, of which %s cannot be made", self.part, self.path)
+                raise
             self.part.unlink()
         self._about.unlink()
 
@@ -177,7 +197,7 @@ def find_format(path: Path, format: str | None) -> str:
     endings = {ending: known.name for known in reversed(writable) for ending in known.endings}
     by_ending = {**endings, **{f".{other}": other for other in CONVERTERS}, ".htm": "html"}.get(path.suffix.lower())
     name = format or by_ending
-    known_names = [*(known.name for known in writable), *CONVERTERS]
+    known_names = [*dict.fromkeys([*(known.name for known in writable), *CONVERTERS])]
     if name is None:
         raise ValueError(
             f"the ending of {path} does not say how to write it: pass output_format= one of {', '.join(known_names)}"
@@ -187,41 +207,69 @@ def find_format(path: Path, format: str | None) -> str:
     return name
 
 
-def find_converter(format: str) -> Callable[[Path, Path], None] | None:
+def find_converter(format: str) -> Callable[[Path, Path, str | None], None] | None:
     """Find out how to write a format.
 
     Args:
         format: Its name.
 
     Returns:
-        A function that writes to a path the rows of a file of JSON lines; None for JSON lines.
+        A function that writes to a path the rows of a file of JSON lines, whose column of texts may have another name;
+        None for JSON lines.
     """
     if format == "jsonl":
         return None
     return CONVERTERS.get(format, partial(_write_annotations, format))
 
 
-def _write_annotations(format: str, path: Path, source: Path) -> None:
-    write_annotations(path, read_lines(source), format=format)
+def _write_annotations(format: str, path: Path, source: Path, text_column: str | None) -> None:
+    write_annotations(path, _predicted(path, source, text_column), format=format)
 
 
-def _write_html(path: Path, source: Path) -> None:
+def _write_html(path: Path, source: Path, text_column: str | None) -> None:
     from span_marker.data.html import write_html
 
-    write_html(path, read_lines(source))
+    write_html(path, _predicted(path, source, text_column))
 
 
-def _write_table(path: Path, source: Path) -> None:
+def _predicted(path: Path, source: Path, text_column: str | None) -> Iterator[dict[str, Any]]:
+    """Rows for formats of annotated data: without gold tags, and without rows whose text could not be read."""
+    left_out = {text_column, *CONTENTS, "ner_tags"}
+    num_left_out = 0
+    for row in read_lines(source):
+        content = next((row[name] for name in ([text_column] if text_column else CONTENTS) if name in row), None)
+        if not isinstance(content, str) and not _are_words(content):
+            num_left_out += 1
+            continue
+        columns = {name: value for name, value in row.items() if name not in left_out}
+        yield {"text" if isinstance(content, str) else "tokens": content, **columns}
+    if num_left_out:
+        logger.warning("%s: %d rows whose text could not be read are left out", path, num_left_out)
+
+
+def _are_words(content: Any) -> bool:
+    return isinstance(content, list) and all(isinstance(word, str) for word in content)
+
+
+def _write_table(path: Path, source: Path, text_column: str | None) -> None:
     """Write a line per entity, as `write_csv` does, with the other columns of its row instead of the text."""
-    left_out = ("id", "entities", RELATIONS, *CONTENTS)
     num_relations = 0
-    names = dict.fromkeys(name for row in read_lines(source) for name in row if name not in left_out)
+    names: dict[str, None] = {}
+    identities = array("q")  # hashes, since there may be any number of rows
+    for number, row in enumerate(read_lines(source)):
+        names.update(dict.fromkeys(row))
+        identities.append(hash(str(_identity(row, number))))
+    are_unique = len(np.unique(np.array(identities))) == len(identities)
+    if not are_unique:
+        logger.warning("%s: several rows have the same id, so the column 'id' has the numbers of the rows", path)
+    for name in (*(["id"] if are_unique else []), "entities", RELATIONS, *([text_column] if text_column else CONTENTS)):
+        names.pop(name, None)
     with writing(path, errors="backslashreplace") as file:
         writer = csv.writer(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
         writer.writerow(["id", *_titles(names, path), *ENTITY_COLUMNS])
         for number, row in enumerate(read_lines(source)):
             num_relations += len(row.get(RELATIONS) or ())
-            cells = [number if row.get("id") is None else row["id"], *(_cell(row.get(name)) for name in names)]
+            cells = [_identity(row, number) if are_unique else number, *(_cell(row.get(name)) for name in names)]
             for entity in row["entities"]:
                 start, end = (
                     entity.get(f"char_{side}_index", entity.get(f"word_{side}_index")) for side in ("start", "end")
@@ -236,18 +284,23 @@ def _write_table(path: Path, source: Path) -> None:
 def _titles(names: Iterable[str], path: Path) -> list[str]:
     """Names for columns of the input, other than those of entities."""
     titles: dict[str, str] = {name: name for name in names}
-    for name in [name for name in titles if name in ENTITY_COLUMNS]:
-        while titles[name] in {*ENTITY_COLUMNS, *(titles[other] for other in titles if other != name)}:
+    ours = ("id", *ENTITY_COLUMNS)
+    for name in [name for name in titles if name in ours]:
+        while titles[name] in {*ours, *(titles[other] for other in titles if other != name)}:
             titles[name] = f"input_{titles[name]}"
         logger.warning("%s: the column %r of the input is %r, beside that of the entities", path, name, titles[name])
     return list(titles.values())
+
+
+def _identity(row: Mapping[str, Any], number: int) -> Any:
+    return number if row.get("id") is None else row["id"]
 
 
 def _cell(value: Any) -> Any:
     return json.dumps(value, ensure_ascii=False) if isinstance(value, (dict, list)) else value
 
 
-def _write_parquet(path: Path, source: Path) -> None:
+def _write_parquet(path: Path, source: Path, text_column: str | None) -> None:
     """Write a table whose columns are those that any row has, with types that hold all of their values.
 
     Parquet has no lone surrogates, which names of files and texts may have: they become U+FFFD.
@@ -255,16 +308,30 @@ def _write_parquet(path: Path, source: Path) -> None:
     import pyarrow
     import pyarrow.parquet
 
-    schema = pyarrow.schema([])
+    fields: dict[str, Any] = {}
+    mixed: dict[str, None] = {}
     for batch in _batches(source):
-        names = dict.fromkeys(name for row in batch for name in row)
-        table = pyarrow.table({name: [row.get(name) for row in batch] for name in names})
-        schema = pyarrow.unify_schemas([schema, table.schema], promote_options="permissive")
+        for name in dict.fromkeys(name for row in batch for name in row):
+            try:
+                field = pyarrow.field(name, pyarrow.array([row.get(name) for row in batch]).type)
+                schemas = [pyarrow.schema([one]) for one in (fields.get(name, field), field)]
+                fields[name] = pyarrow.unify_schemas(schemas, promote_options="permissive").field(0)
+            except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError):
+                mixed[name] = None
+    for name in mixed:
+        fields[name] = pyarrow.field(name, pyarrow.string())
+        logger.warning("%s: the column %r has values of several types, which are written as text", path, name)
+    schema = pyarrow.schema(list(fields.values()))
     part = Path(f"{path}.parquet")
     with pyarrow.parquet.ParquetWriter(part, schema) as writer:
         for batch in _batches(source):
-            writer.write_table(pyarrow.Table.from_pylist(batch, schema=schema))
+            rows = [{**row, **{name: _as_text(row.get(name)) for name in mixed}} for row in batch]
+            writer.write_table(pyarrow.Table.from_pylist(rows, schema=schema))
     part.replace(path)
+
+
+def _as_text(value: Any) -> str | None:
+    return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _batches(source: Path) -> Iterator[list[dict[str, Any]]]:
@@ -281,7 +348,7 @@ def _readable_values(value: Any) -> Any:
     return readable(value) if isinstance(value, str) else value
 
 
-CONVERTERS: Mapping[str, Callable[[Path, Path], None]] = {
+CONVERTERS: Mapping[str, Callable[[Path, Path, str | None], None]] = {
     "html": _write_html,
     "csv": _write_table,
     "tsv": _write_table,
@@ -312,5 +379,6 @@ def _difference(before: str, now: str) -> str:
     """What two runs differ in."""
     one, other = json.loads(before), json.loads(now)
     names = [name for name in {**one, **other} if one.get(name) != other.get(name)]
-    shown = ", ".join(f"{name}={one.get(name)!r} instead of {other.get(name)!r}" for name in names if name != "files")
-    return shown or "on other files, or the files have changed"
+    states = {"files": "on other files, or the files have changed", "model_files": "with an earlier state of the model"}
+    shown = [f"{name}={one.get(name)!r} instead of {other.get(name)!r}" for name in names if name not in states]
+    return ", ".join(shown or [states[name] for name in names])

@@ -1,8 +1,11 @@
 """Texts from files of many kinds."""
 
 import csv
+import datetime
+import decimal
 import json
 import logging
+import math
 import re
 
 import pyarrow
@@ -238,3 +241,45 @@ def test_bytes_are_counted_over_files_of_any_names(tmp_path):
     counts = [item.num_bytes for item in read_items(files)]
     assert counts == sorted(set(counts))
     assert counts[-1] == files.num_bytes
+
+
+def test_numbers_that_json_lacks_are_null_and_said_once(tmp_path, caplog):
+    (tmp_path / "x.jsonl").write_text('{"text": "a", "n": NaN}\n{"text": "b", "n": [-Infinity]}\n')
+    (tmp_path / "x.json").write_text('[{"text": "a", "n": Infinity}]')
+    table = pyarrow.table({"text": ["a", "b"], "n": [math.nan, 1.0], "m": [{"k": [math.inf]}, None]})
+    pyarrow.parquet.write_table(table, tmp_path / "x.parquet")
+    found = {
+        "jsonl": [{"text": "a", "n": None}, {"text": "b", "n": [None]}],
+        "json": [{"text": "a", "n": None}],
+        "parquet": [{"text": "a", "n": None, "m": {"k": [None]}}, {"text": "b", "n": 1.0, "m": None}],
+    }
+    for ending, expected in found.items():
+        caplog.clear()
+        assert [item.columns for item in read_items(find_files([tmp_path / f"x.{ending}"]))] == expected
+        assert caplog.text.count(f"x.{ending}: numbers such as ") == 1
+
+
+def test_columns_of_parquet_become_those_of_json(tmp_path, caplog):
+    table = pyarrow.table(
+        {
+            "text": ["a"],
+            "price": [decimal.Decimal("1.50")],
+            "image": [{"bytes": b"\xff", "path": "x.png"}],
+            "raw": [[b"\xff"]],
+            "took": [datetime.timedelta(1)],
+            "map": pyarrow.array([[("k", 1)]], pyarrow.map_(pyarrow.string(), pyarrow.int64())),
+            "kind": pyarrow.array(["x"]).dictionary_encode(),
+            "key": pyarrow.ExtensionArray.from_storage(pyarrow.uuid(), pyarrow.array([b"0" * 16], pyarrow.binary(16))),
+        }
+    )
+    pyarrow.parquet.write_table(table, tmp_path / "x.parquet")
+    (item,) = read_items(find_files([tmp_path / "x.parquet"]))
+    key = "30303030-3030-3030-3030-303030303030"
+    assert item.columns == {"text": "a", "price": "1.50", "map": [["k", 1]], "kind": "x", "key": key}
+    assert "columns that are left out, since results cannot hold their values: ['image', 'raw', 'took']" in caplog.text
+    pyarrow.parquet.write_table(pyarrow.table({"text": [b"a"]}), tmp_path / "x.parquet")
+    with pytest.raises(TypeError, match=r"x\.parquet, row 0: text must be a string, or a list of words, not bytes"):
+        contents(tmp_path / "x.parquet")
+    (tmp_path / "x.parquet").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"x\.parquet is not Parquet"):
+        contents(tmp_path / "x.parquet")
