@@ -5,13 +5,13 @@ from typing import Annotated, Optional
 
 import typer
 
-from span_marker_cli.common import Format, Read, named_values, read_file
+from span_marker_cli.common import Format, Read, named_values, note, read_file
 from span_marker_cli.wording import in_options
 
 
 def convert(
     source: Annotated[Path, typer.Argument(help="Annotated file, or brat folder.")],
-    target: Annotated[Path, typer.Argument(help="File or folder to write.")],
+    target: Annotated[str, typer.Argument(help="File to write, or FOLDER/ for brat.")],
     format: Format = None,
     read: Read = None,
     to: Annotated[
@@ -40,4 +40,4 @@ def convert(
     except (TypeError, ValueError) as error:
         names = {name: f"--write {name}=" for name in ("errors", "offsets", "nlp", "spans_key")}
         raise type(error)(in_options(str(error), {"format": "--to", **names})) from error
-    typer.echo(f"{len(data):,} rows in {target}", err=True)
+    note(f"{len(data):,} rows in {target}")

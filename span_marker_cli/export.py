@@ -5,7 +5,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from span_marker_cli.common import Encoding, InputFormat, Model, TextColumn, load_model, read_texts, results_only
+from span_marker_cli.common import Encoding, InputFormat, Model, TextColumn, load_model, note, read_texts, results_only
 
 
 def export(
@@ -27,4 +27,4 @@ def export(
         strings = [text for text in more if isinstance(text, str)]
         report = export_onnx(load_model(model, "cpu"), folder, strings, dtype)  # type: ignore[arg-type]
     typer.echo(report)
-    typer.echo(f"saved in {folder}", err=True)
+    note(f"saved in {folder}")

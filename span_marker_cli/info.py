@@ -1,5 +1,7 @@
 """``span-marker info``."""
 
+from typing import Any
+
 import typer
 
 from span_marker_cli.common import AsJson, Model, load_model, show
@@ -31,7 +33,13 @@ def info(model: Model, as_json: AsJson = False) -> None:
         return
     width = max(map(len, facts))
     for name, value in facts.items():
-        text = (
-            ", ".join(map(str, value)) if isinstance(value, list) else f"{value:,}" if isinstance(value, int) else value
-        )
-        typer.echo(f"{name:<{width}}  {text}")
+        typer.echo(f"{name:<{width}}  {_text(value)}")
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, (dict, list)):
+        items = value.items() if isinstance(value, dict) else ((name,) for name in value)
+        return ", ".join(" ".join(map(str, item)) for item in items)
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "yes", False: "no"}[value]
+    return f"{value:,}" if isinstance(value, int) else str(value)

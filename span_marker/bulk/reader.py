@@ -10,13 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers.utils import CONFIG_NAME
 
 from span_marker.modeling import SpanMarkerModel
 from span_marker.prediction.arrow import AddedColumns, add_columns, as_table, find_column, output_schema
 from span_marker.prediction.readings import OnError, Reading, check_row_options, read_contents, reading_columns
-from span_marker.preprocessing.processes import set_num_threads
+from span_marker.preprocessing.processes import move_to_device, set_num_threads
 from span_marker.rules.rules import RULES_FILE
 
 
@@ -226,5 +225,4 @@ def _state_of(folder: str) -> tuple[tuple[str, int, int], ...]:
 def _load(path: str, device: str | None, dtype: str | None, state: tuple[tuple[str, int, int], ...]) -> SpanMarkerModel:
     """Load a model, unless it is there in this state."""
     settings: dict[str, Any] = {} if dtype is None else {"dtype": dtype}
-    model: Any = SpanMarkerModel.from_pretrained(path, **settings)
-    return model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    return move_to_device(SpanMarkerModel.from_pretrained(path, **settings), device)

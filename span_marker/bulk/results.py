@@ -53,10 +53,10 @@ class Results:
 
     def __init__(self, path: str | os.PathLike[str], format: str | None, run: Mapping[str, Any]) -> None:
         self.path = Path(path)
-        self.part = Path(f"{os.fspath(path)}.part")
+        self.part = Path(f"{self.path}.part")
         self.num_done = 0
-        self._about = Path(f"{os.fspath(path)}.run")
-        self._format = find_format(self.path, format)
+        self._about = Path(f"{self.path}.run")
+        self._format = find_format(path, format)
         self._convert = find_converter(self._format)
         self._text_column = run.get("text_column")
         self._run = json.dumps(run, sort_keys=True, indent=1) + "\n"
@@ -118,6 +118,8 @@ class Results:
                 yield partial(self._append, file)
         except BaseException:
             self.discard_if_empty()
+            if self.part.exists():
+                logger.warning("%s has the results so far: resume=True goes on with them", self.part)
             raise
 
     def discard_if_empty(self) -> None:
@@ -178,11 +180,11 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
         yield from map(json.loads, file)
 
 
-def find_format(path: Path, format: str | None) -> str:
+def find_format(path: str | os.PathLike[str], format: str | None) -> str:
     """Find out which format a file is to have.
 
     Args:
-        path: The file.
+        path: The file, or a folder with a slash at the end, for brat.
         format: Its format. Defaults to what its ending says.
 
     Returns:
@@ -195,8 +197,10 @@ def find_format(path: Path, format: str | None) -> str:
     check_target(path)
     writable = [known for known in FORMATS if known.write is not None]
     endings = {ending: known.name for known in reversed(writable) for ending in known.endings}
-    by_ending = {**endings, **{f".{other}": other for other in CONVERTERS}, ".htm": "html"}.get(path.suffix.lower())
-    name = format or by_ending
+    by_ending = {**endings, **{f".{other}": other for other in CONVERTERS}, ".htm": "html"}.get(
+        Path(path).suffix.lower()
+    )
+    name = format or ("brat" if os.fspath(path).endswith(("/", os.sep)) else by_ending)
     known_names = [*dict.fromkeys([*(known.name for known in writable), *CONVERTERS])]
     if name is None:
         raise ValueError(

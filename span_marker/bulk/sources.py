@@ -29,6 +29,9 @@ STANDARD_INPUT = "-"
 
 _ESCAPED = re.compile("[\udc80-\udcff]")
 
+_HEAD_BYTES = 64
+"""How much of a file shows that it is compressed."""
+
 LIST_BYTES = 2**20
 """How much of a list of files is in memory."""
 
@@ -143,6 +146,8 @@ def _at(path: str, kind: str | None, output: str | None) -> Iterator[InputFile]:
     else:
         found = kind or ENDINGS.get(Path(path).suffix.lower())
         if found is None:
+            with open(path, "rb") as stream:
+                refuse_binary(stream.read(_HEAD_BYTES), path)
             raise ValueError(
                 f"the ending of {path} does not say how to read it: pass input_format= one of {', '.join(KINDS)}"
             )

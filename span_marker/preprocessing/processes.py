@@ -10,6 +10,7 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -17,6 +18,8 @@ from torch import nn
 from span_marker.core.cpu import quota_cpus
 
 logger = logging.getLogger(__name__)
+
+Model = TypeVar("Model", bound=nn.Module)
 
 _imported_in = os.getpid()
 """The process that this module was imported in."""
@@ -94,3 +97,22 @@ def set_num_threads(count: int) -> None:
     """
     if os.getpid() == _imported_in and torch.get_num_threads() != count:
         torch.set_num_threads(count)
+
+
+def move_to_device(model: Model, device: str | None) -> Model:
+    """Move a model to a device.
+
+    Args:
+        model: The model.
+        device: Such as ``"cpu"`` or ``"cuda:1"``. None for an accelerator if there is one.
+
+    Returns:
+        The model.
+
+    Raises:
+        ValueError: If this machine has no such device, or it cannot hold the model.
+    """
+    try:
+        return model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except (AssertionError, RuntimeError, NotImplementedError) as error:
+        raise ValueError(f"device={device!r} cannot be used: {error}") from error

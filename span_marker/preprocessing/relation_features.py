@@ -102,13 +102,7 @@ class RelationSummary:
             dataset_name: What to call the data set.
         """
         if config.relation_labels is None:
-            if self.num_relations:
-                logger.warning(
-                    "The model has no relations, so the %d relations of the %s data are not used: make it with "
-                    "relation_labels=, or call add_relations.",
-                    self.num_relations,
-                    dataset_name,
-                )
+            warn_of_unused_relations(self.num_relations, dataset_name)
             return
         if self.num_unannotated:
             logger.warning(
@@ -299,3 +293,19 @@ class RelationPreparer:
         if too_many > 0:
             self.summary.num_crowded += 1
             self.summary.num_cut += too_many
+
+
+def warn_of_unused_relations(num_relations: int, dataset_name: str) -> None:
+    """Log that a model without relations does not use those of a data set, if it has any.
+
+    Args:
+        num_relations: Number of its relations.
+        dataset_name: What to call the data set.
+    """
+    if num_relations:
+        logger.warning(
+            "The model has no relations, so the %d relations of the %s data are not used: make it with "
+            "relation_labels=, or call add_relations.",
+            num_relations,
+            dataset_name,
+        )

@@ -129,6 +129,16 @@ def test_model_commands(folder, tmp_path):
     rate = json.loads(run("bench", folder / "model", *reversed(texts), "--sentences", 20, "--rounds", 1, "--json")[0])
     assert [pace["batch_size"] for pace in rate["paces"]] == [1, 8, 32]
     assert "torch" in run("version")[0]
+    assert re.search(r"predicts with all candidates  (yes|no)\n", run("info", folder / "model")[0])
+
+
+def test_quiet_commands_say_nothing_but_results(folder, tmp_path):
+    _, errors = run("--quiet", "predict", folder / "model", "-", input_text="Amelia flew to Paris .\n")
+    assert errors == ""
+    assert run("--quiet", "convert", folder / "dev.conll", tmp_path / "x.jsonl") == ("", "")
+    table, errors = run("evaluate", folder / "model", tmp_path / "x.jsonl", "--device", "cpu")
+    assert "overall" in table
+    assert "eval_loss" not in errors
 
 
 @pytest.mark.parametrize(
@@ -141,6 +151,11 @@ def test_model_commands(folder, tmp_path):
         (("nothing",), 2, "No such command"),
         (("evaluate", "{model}"), 2, "Missing argument"),
         (("train", "{model}/config.json"), 1, "error: "),
+        (("info", "{model}/config.json"), 1, "config.json' is a file: a model is a folder"),
+        (("predict", "{model}", "-", "--device", "gpu"), 1, "error: --device 'gpu' cannot be used"),
+        (("card", "{model}", "-o", "{model}"), 1, "model is a folder: pass a file"),
+        (("analyze", "{model}", "{model}/../dev.conll", "--html", "{model}"), 1, "model is a folder: pass a file"),
+        (("tune-thresholds", "{model}", "{model}/../dev.conll", "-o", "{model}/config.json"), 1, "is a file: pass a f"),
         (
             ("calibrate", "no-such-model", "{model}/../dev.conll"),
             1,

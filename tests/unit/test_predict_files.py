@@ -368,11 +368,12 @@ def test_a_run_that_fails_at_once_leaves_nothing(model, tmp_path):
     assert output.read_bytes() == before
 
 
-def test_a_run_that_stopped_at_a_bad_row_goes_on_with_an_error_in_it(model, tmp_path):
+def test_a_run_that_stopped_at_a_bad_row_goes_on_with_an_error_in_it(model, tmp_path, caplog):
     source, output = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     source.write_text('{"text": "Amelia"}\n{"text": null}\n{"text": "Paris"}\n')
     with pytest.raises(TypeError, match="line 2"):
         predict_files(model, [source], output)
+    assert "out.jsonl.part has the results so far: resume=True goes on with them" in caplog.text
     assert predict_files(model, [source], output, on_error="column", resume=True).num_before == 1
     assert ["error" in row for row in rows(output)] == [False, True, False]
 
@@ -400,6 +401,12 @@ def test_texts_are_not_written_as_words_after_all_of_them_were_read(model, sourc
     words.write_text("Amelia\nflew\n\nParis\n")
     predict_files(model, [words], tmp_path / "out.conll")
     assert len(read_annotations(tmp_path / "out.conll")) == 2
+
+
+def test_a_folder_with_a_slash_is_written_as_brat(model, source, tmp_path):
+    predict_files(model, [source], f"{tmp_path}/out/")
+    assert (tmp_path / "out" / "0.ann").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.jsonl", "out"]
 
 
 def test_what_cannot_be_written_is_refused_before_anything_is_read(model, source, tmp_path):

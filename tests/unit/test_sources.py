@@ -3,6 +3,7 @@
 import csv
 import datetime
 import decimal
+import gzip
 import json
 import logging
 import math
@@ -283,3 +284,9 @@ def test_columns_of_parquet_become_those_of_json(tmp_path, caplog):
     (tmp_path / "x.parquet").write_bytes(b"")
     with pytest.raises(ValueError, match=r"x\.parquet is not Parquet"):
         contents(tmp_path / "x.parquet")
+
+
+def test_compressed_files_are_refused_as_such(tmp_path):
+    (tmp_path / "x.jsonl.gz").write_bytes(gzip.compress(b"{}"))
+    with pytest.raises(ValueError, match=r"x\.jsonl\.gz is compressed \(gzip\): unpack it first"):
+        find_files([tmp_path / "x.jsonl.gz"])
