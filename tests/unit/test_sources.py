@@ -67,7 +67,7 @@ def test_words_are_read_too(tmp_path):
     with pytest.raises(ValueError, match="line 4, row 1: 'Paris O X' has 3 columns"):
         contents(tmp_path / "x.conll")
     write(tmp_path / "both.jsonl", [{"tokens": [], "text": ""}])
-    with pytest.raises(ValueError, match="one of 'text' and 'tokens'"):
+    with pytest.raises(ValueError, match="has both 'text' and 'tokens': pass text_column= with the name of one"):
         contents(tmp_path / "both.jsonl")
 
 
