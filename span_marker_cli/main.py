@@ -112,7 +112,9 @@ def reporting(command: Callable[..., Any]) -> Callable[..., None]:
             if logging.getLogger("span_marker").level == logging.DEBUG:
                 traceback.print_exc()
             else:
-                text = f"{error.filename}: {error.strerror}" if getattr(error, "filename", None) else str(error)
+                text = str(error)
+                if isinstance(error, OSError) and error.filename is not None:
+                    text = f"{error.filename}: {error.strerror}"
                 message = in_options(" ".join(text.split()), FORMATTER.names)
                 typer.echo(f"error: {message or type(error).__name__}", err=True)
             status = 1

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from span_marker.core.surrogates import readable
+from span_marker.data.brat import refuse_documents
 from span_marker.data.entity_tables import ENTITY_COLUMNS
 from span_marker.data.files import FORMATS, write_annotations
 from span_marker.data.json_writing import json_line
@@ -73,7 +74,8 @@ class Results:
             Whether there is anything to do: resuming a run that is complete, there is not, and a warning says so.
 
         Raises:
-            FileExistsError: If there are results, and they are neither to be resumed nor overwritten.
+            FileExistsError: If there are results, and they are neither to be resumed nor overwritten; or documents of
+                brat, which are never overwritten.
             ValueError: If they are of a run on other files or with other options, or complete and out of date; or if
                 they are to be both resumed and overwritten.
         """
@@ -81,6 +83,8 @@ class Results:
             raise ValueError("resume=True goes on with a run, and overwrite=True begins again: pass one of them")
         is_stopped = self._about.exists()
         if overwrite or not (is_stopped or self.path.exists()):
+            if self._format == "brat":
+                refuse_documents(self.path)
             self.part.unlink(missing_ok=True)
             self._about.write_text(self._run, encoding="utf-8")
             return True

@@ -247,12 +247,24 @@ def write_brat(
         pass
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
-    existing = sorted(file.name for pattern in ("*.txt", "*.ann") for file in target.glob(pattern))
-    if existing:
-        raise FileExistsError(f"{target} already has documents, such as {existing[0]}: choose an empty folder")
+    refuse_documents(target)
     for name, (text, annotation) in documents.items():
         (target / f"{name}.txt").write_bytes(text.encode())
         (target / f"{name}.ann").write_bytes(annotation.encode())
+
+
+def refuse_documents(folder: Path) -> None:
+    """Refuse a folder that has documents, among which those that are written would be lost.
+
+    Args:
+        folder: The folder, which may be missing.
+
+    Raises:
+        FileExistsError: If it has any.
+    """
+    existing = sorted(file.name for pattern in ("*.txt", "*.ann") for file in folder.glob(pattern))
+    if existing:
+        raise FileExistsError(f"{folder} already has documents, such as {existing[0]}: choose an empty folder")
 
 
 def _to_document(location: str, row: Row, model_version: str | None) -> tuple[str, str]:

@@ -407,6 +407,9 @@ def test_a_folder_with_a_slash_is_written_as_brat(model, source, tmp_path):
     predict_files(model, [source], f"{tmp_path}/out/")
     assert (tmp_path / "out" / "0.ann").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.jsonl", "out"]
+    with pytest.raises(FileExistsError, match=r"out already has documents, such as 0\.ann: choose an empty folder"):
+        predict_files(model, [source], f"{tmp_path}/out/", overwrite=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.jsonl", "out"], "before anything is read"
 
 
 def test_what_cannot_be_written_is_refused_before_anything_is_read(model, source, tmp_path):
