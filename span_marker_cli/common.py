@@ -100,10 +100,22 @@ def read_file(path: Path, format: str | None = None, read: list[str] | None = No
 
 
 def read_data(paths: list[Path], format: str | None = None, read: list[str] | None = None) -> Dataset:
-    """Read annotated files as one data set."""
+    """Read annotated files as one data set.
+
+    Raises:
+        ValueError: If some have words, and others texts.
+    """
     from datasets import concatenate_datasets
 
-    return concatenate_datasets([read_file(path, format, read) for path in paths])
+    files = [read_file(path, format, read) for path in paths]
+    contents = ["tokens" if "tokens" in file.column_names else "text" for file in files]
+    for path, content in zip(paths, contents, strict=True):
+        if content != contents[0]:
+            raise ValueError(
+                f"{paths[0]} has {contents[0]!r}, but {path} has {content!r}, so that they cannot be read as one: pass "
+                "files with one of them"
+            )
+    return concatenate_datasets(files)
 
 
 def read_splits(
@@ -148,12 +160,16 @@ def changed_model(path: str, output: Path | None, device: str | None = None) -> 
     """Load a model, and save it where it came from, or somewhere else, once it is changed.
 
     Raises:
-        ValueError: If it comes from the Hub, and there is no other place.
+        ValueError: If it comes from the Hub, and there is no other place, or the other place has another model.
     """
     if output is None and not Path(path).is_dir():
         raise ValueError(f"{path} is not a folder: pass --output to say where to save the changed model")
     target = output or Path(path)
     check_folder(target)
+    if (target / "config.json").exists() and target.resolve() != Path(path).resolve():
+        raise ValueError(
+            f"--output {target} already has a model: pass an empty folder, or leave it out to change {path}"
+        )
     model = load_model(path, device)
     yield model
     model.save_pretrained(target)

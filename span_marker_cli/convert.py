@@ -29,6 +29,8 @@ def convert(
     """Convert annotated data from one format to another. The texts of other files are for predict."""
     from span_marker import write_annotations
 
+    if source.resolve() == Path(target).resolve():
+        raise ValueError(f"{source} cannot be read and written: choose another target")
     data = read_file(source, format, read)
     options = named_values("--write", write)
     if "nlp" in options:

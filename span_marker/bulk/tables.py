@@ -5,6 +5,7 @@ from __future__ import annotations
 import decimal
 import logging
 import math
+import re
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -15,6 +16,9 @@ from span_marker.data.entity_tables import ENTITY_COLUMNS, LineKeys
 from span_marker.data.forms import BOUNDS
 
 logger = logging.getLogger(__name__)
+
+_WHOLE = re.compile(r"\s*\d+(\.0*)?\s*")
+"""A whole number in a cell, also of a column with empty cells."""
 
 Line = tuple[int, "dict[str, Any] | ValueError"]
 """The number of a line, and its cells by the names of their columns, or what is wrong with it."""
@@ -92,16 +96,23 @@ def merge_entity_lines(lines: Iterable[Line], text_column: str | None, path: str
         path: The file, for a warning.
 
     Yields:
-        The first line of each text, without the columns of `ENTITY_COLUMNS`; or in other tables all lines.
+        The first line of each text, without the columns of `ENTITY_COLUMNS`; or in other tables, such as those whose
+        columns ``start`` and ``end`` are no numbers, all lines.
     """
     contents = [text_column] if text_column else ["text", "tokens"]
     dropped: list[str] = []
     keys = LineKeys()
     before: Any = None
+    are_entities: bool | None = None  # as the first line with both bounds says
     for number, row in lines:
-        if isinstance(row, ValueError) or not _is_entity(row, contents):
+        if isinstance(row, ValueError) or are_entities is False or not _is_entity(row, contents):
             yield number, row
             continue
+        if are_entities is None and (bounds := _bounds(row)):
+            are_entities = all(map(_WHOLE.fullmatch, bounds))
+            if not are_entities:
+                yield number, row
+                continue
         text = next(row[name] for name in contents if name in row)
         identity = next((row[name] for name in row if name.strip().lower() == "id"), None)
         same, before = before, (keys.next(identity, text), text)
@@ -116,6 +127,12 @@ def merge_entity_lines(lines: Iterable[Line], text_column: str | None, path: str
                 dropped,
             )
         yield number, {name: cell for name, cell in row.items() if name not in dropped}
+
+
+def _bounds(row: Mapping[str, Any]) -> list[str]:
+    """What a line has in the columns of bounds, unless they are empty."""
+    cells = (row[name] for name in row if name.strip().lower() in ("start", "end"))
+    return [str(cell) for cell in cells if cell not in (None, "")]
 
 
 def _is_entity(row: Mapping[str, Any], contents: Sequence[str]) -> bool:

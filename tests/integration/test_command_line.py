@@ -44,6 +44,7 @@ def folder(tmp_path_factory):
     lines = ["\n".join(f"{w} {t}" for w, t in zip(words, tags, strict=True)) for words, tags in rows if words]
     (folder / "train.conll").write_text("\n\n".join(lines * 4) + "\n")
     (folder / "dev.conll").write_text("\n\n".join(lines) + "\n")
+    (folder / "annotated.jsonl").write_text('{"text": "Ann left", "entities": []}\n')
     (folder / "texts.jsonl").write_text(
         "".join(json.dumps({"id": n, "text": " ".join(words)}) + "\n" for n, words in enumerate(SENTENCES * 400))
     )
@@ -151,6 +152,17 @@ def test_quiet_commands_say_nothing_but_results(folder, tmp_path):
         (("nothing",), 2, "No such command"),
         (("evaluate", "{model}"), 2, "Missing argument"),
         (("train", "{model}/config.json"), 1, "error: "),
+        (("convert", "{model}/../dev.conll", "{model}/../x/../dev.conll"), 1, "dev.conll cannot be read and written"),
+        (
+            ("calibrate", "{model}", "{model}/../dev.conll", "-o", "{model}/../encoder"),
+            1,
+            "encoder already has a model: pass an empty folder",
+        ),
+        (
+            ("evaluate", "{model}", "{model}/../dev.conll", "{model}/../annotated.jsonl"),
+            1,
+            "dev.conll has 'tokens', but {model}/../annotated.jsonl has 'text'",
+        ),
         (("info", "{model}/config.json"), 1, "config.json' is a file: a model is a folder"),
         (("predict", "{model}", "-", "--device", "gpu"), 1, "error: --device 'gpu' cannot be used"),
         (("card", "{model}", "-o", "{model}"), 1, "model is a folder: pass a file"),
@@ -166,7 +178,7 @@ def test_quiet_commands_say_nothing_but_results(folder, tmp_path):
 def test_errors_are_a_line(folder, arguments, status, message):
     output, errors = run(*(argument.format(model=folder / "model") for argument in arguments), status=status)
     assert output == ""
-    assert message in errors
+    assert message.format(model=folder / "model") in errors
     assert "Traceback" not in errors
     if status == 1:
         assert len([line for line in errors.splitlines() if line.startswith("error: ")]) == 1

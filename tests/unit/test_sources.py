@@ -290,3 +290,11 @@ def test_compressed_files_are_refused_as_such(tmp_path):
     (tmp_path / "x.jsonl.gz").write_bytes(gzip.compress(b"{}"))
     with pytest.raises(ValueError, match=r"x\.jsonl\.gz is compressed \(gzip\): unpack it first"):
         find_files([tmp_path / "x.jsonl.gz"])
+
+
+@pytest.mark.parametrize(("start", "end"), [("2024-01-01", "2024-01-31"), ("9:00", "9:15"), ("a", "b")])
+def test_other_columns_with_the_names_of_bounds_are_kept(tmp_path, caplog, start, end):
+    """Lines with the same text are not of one text, then."""
+    (tmp_path / "x.csv").write_text(f"text,start,end,label\nok,,,low\nok,{start},{end},low\nok,{start},{end},high\n")
+    rows = [item.columns for item in read_items(find_files([tmp_path / "x.csv"]))][1:]
+    assert rows == [{"text": "ok", "start": start, "end": end, "label": label} for label in ("low", "high")]
