@@ -168,7 +168,7 @@ def changed_model(path: str, output: Path | None, device: str | None = None) -> 
     check_folder(target)
     if (target / "config.json").exists() and target.resolve() != Path(path).resolve():
         raise ValueError(
-            f"--output {target} already has a model: pass an empty folder, or leave it out to change {path}"
+            f"{target} already has a model: pass an empty folder as --output, or leave it out to change {path}"
         )
     model = load_model(path, device)
     yield model
@@ -197,7 +197,7 @@ def check_folder(output: Path) -> None:
         ValueError: If it is a file.
     """
     if output.exists() and not output.is_dir():
-        raise ValueError(f"--output {output} is a file: pass a folder")
+        raise ValueError(f"{output} is a file: pass a folder")
 
 
 @contextmanager

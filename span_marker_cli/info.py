@@ -1,5 +1,6 @@
 """``span-marker info``."""
 
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -11,12 +12,13 @@ def info(model: Model, as_json: AsJson = False) -> None:
     """Show what a model is: encoder, labels, limits, filter, thresholds and size."""
     loaded = load_model(model, "cpu")
     config = loaded.config
+    is_whole = loaded.backend == "torch"
     facts = {
         "model": model,
         "encoder": config.encoder.model_type,
         "backend": loaded.backend,
-        "parameters": loaded.num_parameters(),
-        "megabytes": round(loaded.get_memory_footprint() / 1e6, 1),
+        "parameters": loaded.num_parameters() if is_whole else None,  # graphs do not say
+        "megabytes": round((loaded.get_memory_footprint() if is_whole else _graph_bytes(model)) / 1e6, 1),
         "data type": str(loaded.dtype).removeprefix("torch."),
         "labels": [label for index, label in enumerate(config.classes) if index != config.outside_id],
         "model_max_length (tokens)": loaded.max_text_length,
@@ -34,6 +36,13 @@ def info(model: Model, as_json: AsJson = False) -> None:
     width = max(map(len, facts))
     for name, value in facts.items():
         typer.echo(f"{name:<{width}}  {_text(value)}")
+
+
+def _graph_bytes(model: str) -> int:
+    """The size of the graphs of an exported model, and of their weights."""
+    from span_marker.graphs.files import FILES, FOLDER
+
+    return sum(file.stat().st_size for name in FILES if (file := Path(model, FOLDER, name)).is_file())
 
 
 def _text(value: Any) -> str:

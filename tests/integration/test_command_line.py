@@ -156,7 +156,7 @@ def test_quiet_commands_say_nothing_but_results(folder, tmp_path):
         (
             ("calibrate", "{model}", "{model}/../dev.conll", "-o", "{model}/../encoder"),
             1,
-            "encoder already has a model: pass an empty folder",
+            "encoder already has a model: pass an empty folder as --output",
         ),
         (
             ("evaluate", "{model}", "{model}/../dev.conll", "{model}/../annotated.jsonl"),
