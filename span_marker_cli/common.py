@@ -129,9 +129,15 @@ def read_splits(
 
 
 def named_paths(paths: list[Path]) -> Path | dict[str, Path]:
-    """Return a single path, or several by their names, without endings if these tell them apart."""
+    """Return a single path, or several by their names, without endings if these tell them apart.
+
+    Raises:
+        ValueError: If one is there twice.
+    """
     if len(paths) == 1:
         return paths[0]
+    if twice := next((path for path in paths if paths.count(path) > 1), None):
+        raise ValueError(f"{twice} is there twice: leave one of them out")
     names = [path.stem for path in paths]
     if len(set(names)) < len(names):
         names = [str(path) for path in paths]

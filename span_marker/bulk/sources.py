@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import logging
 import os
@@ -294,9 +295,25 @@ def _parse(text: str, place: str, nulls: Nulls) -> Any:
 def _read_json(file: InputFile, text_column: str | None, encoding: str | None) -> Iterator[Item]:
     with _open(file) as stream:
         data = stream.read()
-    rows = _parse(decode(data, encoding, file.path).removeprefix("\ufeff"), file.path, Nulls(file.path))
+    text, nulls = decode(data, encoding, file.path).removeprefix("\ufeff"), Nulls(file.path)
+    if _has_json_lines(text):
+        for number, line in enumerate(io.StringIO(text), start=1):
+            if line.strip():
+                place = f"{file.path}, line {number}"
+                yield read_row(partial(_parse, line, place, nulls), text_column, place, len(data))
+        return
+    rows = _parse(text, file.path, nulls)
     for index, row in enumerate(rows if isinstance(rows, list) else [rows]):
         yield pick_text(row, text_column, f"{file.path}, item {index}", len(data))
+
+
+def _has_json_lines(text: str) -> bool:
+    """Whether the first line is an object of its own, and there are more."""
+    first, _, rest = text.strip().partition("\n")
+    try:
+        return bool(rest) and isinstance(json.loads(first), dict)
+    except (RecursionError, ValueError):
+        return False
 
 
 def _read_csv(file: InputFile, text_column: str | None, encoding: str | None) -> Iterator[Item]:

@@ -163,6 +163,7 @@ def test_quiet_commands_say_nothing_but_results(folder, tmp_path):
             1,
             "dev.conll has 'tokens', but {model}/../annotated.jsonl has 'text'",
         ),
+        (("validate", "{model}/../dev.conll", "{model}/../dev.conll"), 1, "dev.conll is there twice"),
         (("info", "{model}/config.json"), 1, "config.json' is a file: a model is a folder"),
         (("predict", "{model}", "-", "--device", "gpu"), 1, "error: --device 'gpu' cannot be used"),
         (("card", "{model}", "-o", "{model}"), 1, "model is a folder: pass a file"),

@@ -298,3 +298,16 @@ def test_other_columns_with_the_names_of_bounds_are_kept(tmp_path, caplog, start
     (tmp_path / "x.csv").write_text(f"text,start,end,label\nok,,,low\nok,{start},{end},low\nok,{start},{end},high\n")
     rows = [item.columns for item in read_items(find_files([tmp_path / "x.csv"]))][1:]
     assert rows == [{"text": "ok", "start": start, "end": end, "label": label} for label in ("low", "high")]
+
+
+def test_json_lines_may_be_in_a_file_that_ends_with_json(tmp_path):
+    """As `read_annotations` reads it, and as results are written to such a file."""
+    path = tmp_path / "x.json"
+    path.write_text('{"text": "a"}\n\n{"text": "b\\u2028"}\n')
+    assert contents(path) == ["a", "b\u2028"]
+    path.write_text('{"text": "a"}\n{"text": }\n')
+    with pytest.raises(ValueError, match=r"x\.json, line 2 is not JSON: Expecting value at column 10"):
+        contents(path)
+    for text in ('{"text":\n "a"}\n', '{"text": "a"}\n', '[\n{"text": "a"}\n]'):
+        path.write_text(text)
+        assert contents(path) == ["a"]
