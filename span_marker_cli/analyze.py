@@ -5,7 +5,18 @@ from typing import Annotated, Optional
 
 import typer
 
-from span_marker_cli.common import BatchSize, Data, Device, Format, Model, Read, load_model, read_splits
+from span_marker_cli.common import (
+    BatchSize,
+    Data,
+    Device,
+    Format,
+    Model,
+    Read,
+    check_file,
+    load_model,
+    note,
+    read_splits,
+)
 
 
 def analyze(
@@ -21,10 +32,12 @@ def analyze(
     """Show what a model gets wrong, with examples, and how sure its figures are."""
     from span_marker import analyze_errors
 
+    if html is not None:
+        check_file(html)
     report = analyze_errors(
         load_model(model, device), read_splits(data, format, read), batch_size, num_examples=examples
     )
     typer.echo(report)
     if html is not None:
         report.write_html(html)
-        typer.echo(f"the page is {html}", err=True)
+        note(f"the page is {html}")

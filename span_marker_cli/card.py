@@ -5,7 +5,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from span_marker_cli.common import Model, load_model
+from span_marker_cli.common import Model, check_file, load_model
 
 
 def card(
@@ -15,6 +15,8 @@ def card(
     ] = None,
 ) -> None:
     """Print the card of a model, or write it to a file."""
+    if output is not None:
+        check_file(output)
     text = load_model(model, "cpu").generate_model_card()
     if output is None:
         typer.echo(text)

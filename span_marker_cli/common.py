@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -86,7 +88,7 @@ def read_options(format: str | None, read: list[str] | None) -> dict[str, Any]:
 
     options, known = named_values("--read", read), read_names("--read")
     if unknown := [name for name in options if name not in known]:
-        raise ValueError(f"--read {unknown[0]}: the name must be one of {', '.join(known)}")
+        raise ValueError(f"--read {unknown[0]}: the name must be one of {', '.join(map(repr, known))}")
     return options if format is None else {"format": format, **options}
 
 
@@ -98,10 +100,22 @@ def read_file(path: Path, format: str | None = None, read: list[str] | None = No
 
 
 def read_data(paths: list[Path], format: str | None = None, read: list[str] | None = None) -> Dataset:
-    """Read annotated files as one data set."""
+    """Read annotated files as one data set.
+
+    Raises:
+        ValueError: If some have words, and others texts.
+    """
     from datasets import concatenate_datasets
 
-    return concatenate_datasets([read_file(path, format, read) for path in paths])
+    files = [read_file(path, format, read) for path in paths]
+    contents = ["tokens" if "tokens" in file.column_names else "text" for file in files]
+    for path, content in zip(paths, contents, strict=True):
+        if content != contents[0]:
+            raise ValueError(
+                f"{paths[0]} has {contents[0]!r}, but {path} has {content!r}, so that they cannot be read as one: pass "
+                "files with one of them"
+            )
+    return concatenate_datasets(files)
 
 
 def read_splits(
@@ -115,9 +129,15 @@ def read_splits(
 
 
 def named_paths(paths: list[Path]) -> Path | dict[str, Path]:
-    """Return a single path, or several by their names, without endings if these tell them apart."""
+    """Return a single path, or several by their names, without endings if these tell them apart.
+
+    Raises:
+        ValueError: If one is there twice.
+    """
     if len(paths) == 1:
         return paths[0]
+    if twice := next((path for path in paths if paths.count(path) > 1), None):
+        raise ValueError(f"{twice} is there twice: leave one of them out")
     names = [path.stem for path in paths]
     if len(set(names)) < len(names):
         names = [str(path) for path in paths]
@@ -135,12 +155,10 @@ def read_texts(
 
 def load_model(path: str, device: str | None = None) -> SpanMarkerModel:
     """Load a model."""
-    import torch
-
     from span_marker import SpanMarkerModel
+    from span_marker.preprocessing.processes import move_to_device
 
-    model: Any = SpanMarkerModel.from_pretrained(path)
-    return model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    return move_to_device(SpanMarkerModel.from_pretrained(path), device)
 
 
 @contextmanager
@@ -148,22 +166,62 @@ def changed_model(path: str, output: Path | None, device: str | None = None) -> 
     """Load a model, and save it where it came from, or somewhere else, once it is changed.
 
     Raises:
-        ValueError: If it comes from the Hub, and there is no other place.
+        ValueError: If it comes from the Hub, and there is no other place, or the other place has another model.
     """
     if output is None and not Path(path).is_dir():
         raise ValueError(f"{path} is not a folder: pass --output to say where to save the changed model")
     target = output or Path(path)
+    check_folder(target)
+    if (target / "config.json").exists() and target.resolve() != Path(path).resolve():
+        raise ValueError(
+            f"{target} already has a model: pass an empty folder as --output, or leave it out to change {path}"
+        )
     model = load_model(path, device)
     yield model
     model.save_pretrained(target)
-    typer.echo(f"saved in {target}", err=True)
+    note(f"saved in {target}")
+
+
+def check_file(path: Path) -> None:
+    """Check that a file can be written, before anything is computed for it.
+
+    Raises:
+        ValueError: If it is a folder, or its ending is that of compressed files.
+        FileNotFoundError: If there is no such folder.
+    """
+    from span_marker.data.text_files import check_target
+
+    check_target(path)
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder: pass a file")
+
+
+def check_folder(output: Path) -> None:
+    """Check that a folder can be written, before anything is computed for it.
+
+    Raises:
+        ValueError: If it is a file.
+    """
+    if output.exists() and not output.is_dir():
+        raise ValueError(f"{output} is a file: pass a folder")
 
 
 @contextmanager
 def results_only() -> Iterator[None]:
     """Send to standard error what the trainer prints, since standard output is for results."""
-    with redirect_stdout(sys.stderr):
+    with redirect_stdout(io.StringIO() if is_quiet() else sys.stderr):
         yield
+
+
+def is_quiet() -> bool:
+    """Whether only errors are to be shown."""
+    return logging.getLogger("span_marker").level >= logging.ERROR
+
+
+def note(text: object) -> None:
+    """Say something on standard error, unless only errors are to be shown."""
+    if not is_quiet():
+        typer.echo(text, err=True)
 
 
 def show(value: Any) -> None:

@@ -5,13 +5,13 @@ from typing import Annotated, Optional
 
 import typer
 
-from span_marker_cli.common import Format, Read, named_values, read_file
+from span_marker_cli.common import Format, Read, named_values, note, read_file
 from span_marker_cli.wording import in_options
 
 
 def convert(
     source: Annotated[Path, typer.Argument(help="Annotated file, or brat folder.")],
-    target: Annotated[Path, typer.Argument(help="File or folder to write.")],
+    target: Annotated[str, typer.Argument(help="File to write, or FOLDER/ for brat.")],
     format: Format = None,
     read: Read = None,
     to: Annotated[
@@ -29,6 +29,8 @@ def convert(
     """Convert annotated data from one format to another. The texts of other files are for predict."""
     from span_marker import write_annotations
 
+    if source.resolve() == Path(target).resolve():
+        raise ValueError(f"{source} cannot be read and written: choose another target")
     data = read_file(source, format, read)
     options = named_values("--write", write)
     if "nlp" in options:
@@ -40,4 +42,4 @@ def convert(
     except (TypeError, ValueError) as error:
         names = {name: f"--write {name}=" for name in ("errors", "offsets", "nlp", "spans_key")}
         raise type(error)(in_options(str(error), {"format": "--to", **names})) from error
-    typer.echo(f"{len(data):,} rows in {target}", err=True)
+    note(f"{len(data):,} rows in {target}")

@@ -31,6 +31,9 @@ def evaluate(
     """Measure precision, recall and F1 of a model on annotated files, overall and of each label."""
     import tempfile
 
+    import torch
+    from transformers import PrinterCallback
+
     from span_marker import Trainer, TrainingArguments
 
     with tempfile.TemporaryDirectory() as folder:
@@ -40,8 +43,10 @@ def evaluate(
             report_to="none",
             disable_tqdm=True,
             use_cpu=device == "cpu",
+            dataloader_pin_memory=torch.cuda.is_available(),
         )
         trainer = Trainer(load_model(model, device), arguments, eval_dataset=read_data(data, format, read))
+        trainer.remove_callback(PrinterCallback)  # the metrics are shown below
         with results_only():
             metrics = trainer.evaluate()
     if as_json:

@@ -5,7 +5,17 @@ from typing import Annotated, Optional
 
 import typer
 
-from span_marker_cli.common import Encoding, InputFormat, Model, TextColumn, load_model, read_texts, results_only
+from span_marker_cli.common import (
+    Encoding,
+    InputFormat,
+    Model,
+    TextColumn,
+    check_folder,
+    load_model,
+    note,
+    read_texts,
+    results_only,
+)
 
 
 def export(
@@ -22,9 +32,10 @@ def export(
     """Export a model to ONNX, and compare the export with the model before it is kept."""
     from span_marker.export import export_onnx
 
+    check_folder(folder)
     more = read_texts(texts, input_format, text_column, encoding) if texts else ()
     with results_only():
         strings = [text for text in more if isinstance(text, str)]
         report = export_onnx(load_model(model, "cpu"), folder, strings, dtype)  # type: ignore[arg-type]
     typer.echo(report)
-    typer.echo(f"saved in {folder}", err=True)
+    note(f"saved in {folder}")

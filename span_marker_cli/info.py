@@ -1,5 +1,8 @@
 """``span-marker info``."""
 
+from pathlib import Path
+from typing import Any
+
 import typer
 
 from span_marker_cli.common import AsJson, Model, load_model, show
@@ -9,12 +12,13 @@ def info(model: Model, as_json: AsJson = False) -> None:
     """Show what a model is: encoder, labels, limits, filter, thresholds and size."""
     loaded = load_model(model, "cpu")
     config = loaded.config
+    is_whole = loaded.backend == "torch"
     facts = {
         "model": model,
         "encoder": config.encoder.model_type,
         "backend": loaded.backend,
-        "parameters": loaded.num_parameters(),
-        "megabytes": round(loaded.get_memory_footprint() / 1e6, 1),
+        "parameters": loaded.num_parameters() if is_whole else None,  # graphs do not say
+        "megabytes": round((loaded.get_memory_footprint() if is_whole else _graph_bytes(model)) / 1e6, 1),
         "data type": str(loaded.dtype).removeprefix("torch."),
         "labels": [label for index, label in enumerate(config.classes) if index != config.outside_id],
         "relation labels": (config.relation_labels or [])[1:] or None,
@@ -34,7 +38,20 @@ def info(model: Model, as_json: AsJson = False) -> None:
         return
     width = max(map(len, facts))
     for name, value in facts.items():
-        text = (
-            ", ".join(map(str, value)) if isinstance(value, list) else f"{value:,}" if isinstance(value, int) else value
-        )
-        typer.echo(f"{name:<{width}}  {text}")
+        typer.echo(f"{name:<{width}}  {_text(value)}")
+
+
+def _graph_bytes(model: str) -> int:
+    """The size of the graphs of an exported model, and of their weights."""
+    from span_marker.graphs.files import FILES, FOLDER
+
+    return sum(file.stat().st_size for name in FILES if (file := Path(model, FOLDER, name)).is_file())
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, (dict, list)):
+        items = value.items() if isinstance(value, dict) else ((name,) for name in value)
+        return ", ".join(" ".join(map(str, item)) for item in items)
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "yes", False: "no"}[value]
+    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -112,7 +112,10 @@ def reporting(command: Callable[..., Any]) -> Callable[..., None]:
             if logging.getLogger("span_marker").level == logging.DEBUG:
                 traceback.print_exc()
             else:
-                message = in_options(" ".join(str(error).split()), FORMATTER.names)
+                text = str(error)
+                if isinstance(error, OSError) and error.filename is not None:
+                    text = f"{error.filename}: {error.strerror}"
+                message = in_options(" ".join(text.split()), FORMATTER.names)
                 typer.echo(f"error: {message or type(error).__name__}", err=True)
             status = 1
         raise typer.Exit(status or 0)

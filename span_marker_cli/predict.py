@@ -5,7 +5,7 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-from span_marker_cli.common import Device, Encoding, InputFormat, Model, TextColumn
+from span_marker_cli.common import Device, Encoding, InputFormat, Model, TextColumn, is_quiet, note
 
 
 def predict(
@@ -17,14 +17,14 @@ def predict(
         ),
     ],
     output: Annotated[
-        Path,
+        str,
         typer.Option(
             "--output",
             "-o",
-            help="JSON lines, CSV, TSV, Parquet, CoNLL, brat, DocBin or HTML, by the ending.",
-            allow_dash=True,
+            metavar="<path>",
+            help="JSON lines, CSV, TSV, Parquet, CoNLL, DocBin or HTML, by the ending; FOLDER/ for brat.",
         ),
-    ] = Path("-"),
+    ] = "-",
     input_format: InputFormat = None,
     output_format: Annotated[
         Optional[str], typer.Option("--output-format", show_default="by the ending, or jsonl")
@@ -88,9 +88,9 @@ def predict(
         on_error=on_error,  # type: ignore[arg-type]  # it checks the value
         resume=resume,
         overwrite=overwrite,
-        show_progress=progress,
+        show_progress=progress and not is_quiet(),
         batch_size=batch_size,
         **{name: value for name, value in chosen.items() if value is not None},
     )
     if progress:
-        typer.echo(report, err=True)
+        note(report)

@@ -25,8 +25,9 @@ def suggest_limits(
 
 def _labels(encoder: str, splits: Any) -> dict[str, Any]:
     """An encoder needs labels, a checkpoint has some."""
-    from transformers import AutoConfig
-
     from span_marker import SpanMarkerConfig
+    from span_marker.checkpoints.loading import load_config
+    from span_marker.checkpoints.network import adapt_to_network
 
-    return {} if isinstance(AutoConfig.from_pretrained(encoder), SpanMarkerConfig) else {"labels": splits}
+    config = load_config(encoder, adapt_to_network(encoder, {}))
+    return {} if isinstance(config, SpanMarkerConfig) else {"labels": splits}

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-from span_marker_cli.common import Data, Format, Read, read_data, results_only
+from span_marker_cli.common import Data, Format, Read, check_folder, note, read_data, results_only
 
 SETTINGS = {"context_settings": {"ignore_unknown_options": True}}
 """Options that the command does not know are fields of ``TrainingArguments``. They come among the files."""
@@ -56,13 +56,15 @@ def train(
     files, named = parse_arguments([str(word) for word in data])
     chosen = {} if config is None else read_options(config)
     chosen |= {**named, **{name: value for name, value in given.items() if value is not None}}
+    output = Path(chosen.pop("output_dir", output))
+    check_folder(output)
     plan = prepare_training(
         read_data([Path(file) for file in files], format, read),
         None if "dev" not in chosen else read_data([Path(path) for path in chosen.pop("dev")], format, read),
         output,
         **chosen,
     )
-    typer.echo(plan, err=True)
+    note(plan)
     if dry_run:
         return
     with results_only():
@@ -74,4 +76,4 @@ def train(
 
         typer.echo(table(metrics))
     plan.model.save_pretrained(output)
-    typer.echo(f"the model is in {output}", err=True)
+    note(f"the model is in {output}")

@@ -16,11 +16,7 @@ def validate(
     read: Read = None,
     as_json: AsJson = False,
 ) -> int:
-    """Check annotated files, row by row. The exit status is 1 if there is any problem.
-
-    Returns:
-        The exit status.
-    """
+    """Check annotated files, row by row. The exit status is 1 if there are errors or losses."""
     from dataclasses import asdict
 
     import span_marker

@@ -29,7 +29,7 @@ def in_options(text: str, names: Mapping[str, str]) -> str:
     if not names:
         return text
     known = "|".join(sorted(map(re.escape, names), key=len, reverse=True))
-    start = r"(?<![\w.'\"=-])"  # neither a part of a name, nor quoted, nor an option already
+    start = r"(?<![\w.'\"=-])(?<!--read )(?<!--write )"  # neither a part of a name, nor quoted, nor an option already
 
     def with_value(match: re.Match[str]) -> str:
         option, _, negative = names[match[1]].partition("/")

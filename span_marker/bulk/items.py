@@ -64,8 +64,11 @@ def pick_text(row: Any, column: str | None, place: str, num_bytes: int) -> Item:
         return Item({}, None, place, num_bytes, error)
     columns = [name for name in ((column,) if column else ("text", "tokens")) if name in row]
     if len(columns) != 1:
-        wanted = repr(column) if column else "'text' or 'tokens'" if not columns else "one of 'text' and 'tokens'"
-        reason = f"{place} needs the column {wanted}, but has {list(row)}: pass text_column= with the name of one"
+        wanted = repr(column) if column else "'text' or 'tokens'"
+        needs = (
+            f"has both {wanted.replace('or', 'and')}" if columns else f"needs the column {wanted}, but has {list(row)}"
+        )
+        reason = f"{place} {needs}: pass text_column= with the name of one"
         return Item(dict(row), None, place, num_bytes, ValueError(reason))
     content = row[columns[0]]
     try:

@@ -91,7 +91,7 @@ def predict_files(
 
     Args:
         model: Folder of a checkpoint, or its name on the Hub.
-        inputs: Files, folders, or ``-`` for standard input.
+        inputs: Files, folders, or ``-`` for standard input. The output is not read, if it is in one of the folders.
         output: File to write, or ``-`` for JSON lines on standard output. Formats other than JSON lines are made of
             these when all texts have been read.
         input_format: See `span_marker.bulk.sources.KINDS`. Defaults to what the endings say.
@@ -104,7 +104,8 @@ def predict_files(
         num_workers: Number of processes that predict. They share the CPUs.
         on_error: See `Reader`; with ``"column"``, rows that cannot be read, or have no text, have a column ``error``.
             That of the input is left out. Formats without such columns leave out these rows, with a warning.
-        resume: Whether to go on with a run that was stopped, at the first text without a result.
+        resume: Whether to go on with a run that was stopped, at the first text without a result. If it is complete, a
+            warning says so.
         overwrite: Whether to replace results that are there, other than the documents in a folder of brat.
         show_progress: Whether to show progress on standard error: a bar on a terminal, otherwise lines.
         **options: Options of `SpanMarkerModel.predict`.
@@ -115,13 +116,14 @@ def predict_files(
     Raises:
         FileNotFoundError: If there is no such file or model.
         FileExistsError: If there are results, and neither ``resume`` nor ``overwrite`` is set.
-        ValueError: If a file cannot be read, with its line; results to resume are of another run; an option is wrong.
+        ValueError: If a file cannot be read, with its line; results to resume are of another run, or complete and older
+            than files or model; an input is the output; an option is wrong.
         TypeError: If a text is not a string, and ``on_error`` is ``"raise"``.
     """
     if num_workers < 1:
         raise ValueError(f"num_workers must be at least 1, not {num_workers}")
     started = time.monotonic()
-    files = find_files(inputs, input_format)
+    files = find_files(inputs, input_format, output)
     num_threads = None if num_workers == 1 else max(available_cpus() // num_workers, 1)
     reader = Reader(model, on_error=on_error, device=device, dtype=dtype, num_threads=num_threads, **options)
     counts = {"texts": 0, "entities": 0, "errors": 0}
@@ -175,7 +177,7 @@ def _writing(
     settings = {"model": reader.model, "text_column": text_column, "encoding": encoding, "dtype": reader.dtype}
     run = {**settings, **reader.options, "files": files.fingerprint, "checkpoint": reader.fingerprint}
     results = Results(output, output_format, run, text_column, reader.on_error == "column")
-    if not results.begin(resume, overwrite):
+    if not results.begin(resume, overwrite, max(files.changed_at, reader.changed_at)):
         yield None, 0
         return
     with results.appending() as write:

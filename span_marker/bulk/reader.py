@@ -10,13 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers.utils import CONFIG_NAME
 
 from span_marker.modeling import SpanMarkerModel
 from span_marker.prediction.arrow import AddedColumns, add_columns, as_table, find_column, output_schema
 from span_marker.prediction.readings import OnError, Reading, check_row_options, read_contents, reading_columns
-from span_marker.preprocessing.processes import set_num_threads
+from span_marker.preprocessing.processes import move_to_device, set_num_threads
 from span_marker.rules.rules import RULES_FILE
 
 _CHECKPOINT_ENDINGS = (".json", ".safetensors", ".bin", ".onnx", ".data", ".xml")
@@ -180,8 +179,16 @@ class Reader:
     @property
     def fingerprint(self) -> str:
         """What tells the checkpoint from a later one in the same folder; the same for all names on the Hub."""
-        files = [state for state in self._state if state[0].endswith(_CHECKPOINT_ENDINGS)]
-        return hashlib.sha256(repr(files).encode()).hexdigest()
+        return hashlib.sha256(repr(self._checkpoint_files).encode()).hexdigest()
+
+    @property
+    def changed_at(self) -> int:
+        """When the last file of the checkpoint was changed, in nanoseconds; 0 for a name on the Hub."""
+        return max((time for *_, time in self._checkpoint_files), default=0)
+
+    @property
+    def _checkpoint_files(self) -> list[tuple[str, int, int]]:
+        return [state for state in self._state if state[0].endswith(_CHECKPOINT_ENDINGS)]
 
     @property
     def added_columns(self) -> list[str]:
@@ -225,5 +232,4 @@ def _state_of(folder: str) -> tuple[tuple[str, int, int], ...]:
 def _load(path: str, device: str | None, dtype: str | None, state: tuple[tuple[str, int, int], ...]) -> SpanMarkerModel:
     """Load a model, unless it is there in this state."""
     settings: dict[str, Any] = {} if dtype is None else {"dtype": dtype}
-    model: Any = SpanMarkerModel.from_pretrained(path, **settings)
-    return model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    return move_to_device(SpanMarkerModel.from_pretrained(path, **settings), device)

@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from span_marker.core.surrogates import readable
+from span_marker.bulk.result_formats import content_of, find_converter, find_format
 from span_marker.data.brat import refuse_documents
-from span_marker.data.entity_tables import ENTITY_COLUMNS
-from span_marker.data.files import FORMATS, write_annotations
 from span_marker.data.json_writing import json_line
-from span_marker.data.row_relations import RELATIONS
-from span_marker.data.row_writing import warn_of_relations
-from span_marker.data.text_files import check_target, writing
-from span_marker.prediction.readings import ERROR
 
 logger = logging.getLogger(__name__)
 
 OF_WORDS = ("conll", "gliner")
 """Formats that hold no texts."""
-
-CONTENTS = ("text", "tokens")
-"""Columns of texts, unless another one is named. Tables of entities leave them out."""
-
-OTHER_FORMATS = ("html", "csv", "tsv", "parquet")
-"""Formats of results that are no formats of annotated data, or that are written in another way."""
 
 
 class Results:
@@ -64,29 +50,33 @@ class Results:
         with_errors: bool = False,
     ) -> None:
         self.path = Path(path)
-        self.part = Path(f"{os.fspath(path)}.part")
+        self.part = Path(f"{self.path}.part")
         self.num_done = 0
-        self._about = Path(f"{os.fspath(path)}.run")
-        self._format = find_format(self.path, format)
+        self._about = Path(f"{self.path}.run")
+        self._format = find_format(path, format)
         self._convert = find_converter(self._format, text_column, with_errors)
         self._text_column, self._with_errors = text_column, with_errors
         self._run = json.dumps(run, sort_keys=True, indent=1) + "\n"
 
-    def begin(self, resume: bool, overwrite: bool) -> bool:
+    def begin(self, resume: bool, overwrite: bool, changed_at: int = 0) -> bool:
         """Look at what is there.
 
         Args:
             resume: Whether to go on with a run that was stopped.
             overwrite: Whether to begin again.
+            changed_at: When what the rows depend on was last changed, in nanoseconds.
 
         Returns:
-            Whether there is anything to do: resuming a run that is complete, there is not.
+            Whether there is anything to do: resuming a run that is complete, there is not, and a warning says so.
 
         Raises:
             FileExistsError: If there are results, and they are neither to be resumed nor overwritten; or a folder has
-                documents, which are not overwritten.
-            ValueError: If they are of a run on other files or with other options.
+                documents, which are never overwritten.
+            ValueError: If they are of a run on other files or with other options, or complete and out of date; or if
+                they are to be both resumed and overwritten.
         """
+        if resume and overwrite:
+            raise ValueError("resume=True goes on with a run, and overwrite=True begins again: pass one of them")
         is_stopped = self._about.exists()
         if overwrite or not (is_stopped or self.path.exists()):
             if self._format == "brat":
@@ -99,6 +89,12 @@ class Results:
             state = f"{self.part} has {rows:,} rows of a run that was stopped" if is_stopped else f"{self.path} exists"
             raise FileExistsError(f"{state}: pass resume=True to go on with it, or overwrite=True to begin again")
         if not is_stopped:
+            if changed_at > self.path.stat().st_mtime_ns:
+                raise ValueError(
+                    f"{self.path} is complete, but the files or the model have changed since: pass overwrite=True to "
+                    "begin again"
+                )
+            logger.warning("%s is complete, so nothing is read: overwrite=True begins again", self.path)
             return False
         before = self._about.read_text(encoding="utf-8")
         if before != self._run:
@@ -122,6 +118,8 @@ class Results:
                 yield partial(self._append, file)
         except BaseException:
             self.discard_if_empty()
+            if self.part.exists():
+                logger.warning("%s has the results so far: resume=True goes on with them", self.part)
             raise
 
     def discard_if_empty(self) -> None:
@@ -131,7 +129,7 @@ class Results:
             self._about.unlink()
 
     def _append(self, file: BinaryIO, rows: list[dict[str, Any]]) -> None:
-        contents = (_content_of(row, self._text_column, self._with_errors) for row in rows)
+        contents = (content_of(row, self._text_column, self._with_errors) for row in rows)
         text = next((content for content in contents if isinstance(content, str)), None)
         if text is not None and self._format in OF_WORDS:
             raise ValueError(
@@ -145,7 +143,11 @@ class Results:
         if self._convert is None:
             self.part.replace(self.path)
         else:
-            self._convert(self.path, self.part)
+            try:
+                self._convert(self.path, self.part)
+            except (OSError, TypeError, ValueError):
+                logger.warning("%s has the results as JSON lines, of which %s cannot be made", self.part, self.path)
+                raise
             self.part.unlink()
         self._about.unlink()
 
@@ -163,180 +165,6 @@ def write_lines(file: BinaryIO, rows: list[dict[str, Any]]) -> None:
     """
     file.write(b"".join(json_line(row, f"the row {row.get('text', row.get('tokens'))!r:.100}") for row in rows))
     file.flush()
-
-
-def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Read rows that `write_lines` has written.
-
-    Args:
-        path: The file.
-
-    Yields:
-        The rows.
-    """
-    with path.open("rb") as file:
-        yield from map(json.loads, file)
-
-
-def find_format(path: Path, format: str | None) -> str:
-    """Find out which format a file is to have.
-
-    Args:
-        path: The file.
-        format: Its format. Defaults to what its ending says.
-
-    Returns:
-        The name of the format.
-
-    Raises:
-        ValueError: If neither says what to write, or the ending is that of compressed files.
-        FileNotFoundError: If there is no such folder.
-    """
-    check_target(path)
-    writable = [known for known in FORMATS if known.write is not None]
-    endings = {ending: known.name for known in reversed(writable) for ending in known.endings}
-    endings |= {f".{other}": other for other in OTHER_FORMATS} | {".htm": "html"}
-    by_ending = endings.get(path.suffix.lower())
-    name = format or by_ending
-    known_names = list(dict.fromkeys([*(known.name for known in writable), *OTHER_FORMATS]))
-    if name is None:
-        raise ValueError(
-            f"the ending of {path} does not say how to write it: pass output_format= one of {', '.join(known_names)}"
-        )
-    if name not in known_names:
-        raise ValueError(f"output_format={name!r} must be one of {', '.join(known_names)}")
-    return name
-
-
-def find_converter(
-    format: str, text_column: str | None = None, with_errors: bool = False
-) -> Callable[[Path, Path], None] | None:
-    """Find out how to write a format.
-
-    Args:
-        format: Its name.
-        text_column: See `Results`.
-        with_errors: See `Results`.
-
-    Returns:
-        A function that writes to a path the rows of a file of JSON lines; None for JSON lines.
-    """
-    if format == "jsonl":
-        return None
-    if format == "parquet":
-        return _write_parquet
-    if format in ("csv", "tsv"):
-        return partial(_write_table, CONTENTS if text_column is None else (text_column,))
-    return partial(_write_texts, format, text_column, with_errors)
-
-
-def _content_of(row: Mapping[str, Any], text_column: str | None, with_errors: bool) -> Any:
-    """The text or the words of a row; None if it could not be read."""
-    if with_errors and row.get(ERROR) is not None:
-        return None
-    names = CONTENTS if text_column is None else (text_column,)
-    return next((row[name] for name in names if isinstance(row.get(name), (str, list))), None)
-
-
-def _write_texts(format: str, text_column: str | None, with_errors: bool, path: Path, source: Path) -> None:
-    """Write texts with their entities as annotated data, or as a page. Those that could not be read are left out."""
-    num_left_out = 0
-
-    def rows() -> Iterator[dict[str, Any]]:
-        nonlocal num_left_out
-        for number, row in enumerate(read_lines(source)):
-            content = _content_of(row, text_column, with_errors)
-            if content is None:
-                num_left_out += 1
-                continue
-            others = {name: value for name, value in row.items() if name not in (*CONTENTS, text_column)}
-            if format == "brat" and others.get("id") is None:
-                others["id"] = f"{number:06}"  # of all rows, those included that are left out
-            yield {"text" if isinstance(content, str) else "tokens": content, **others}
-
-    if format == "html":
-        from span_marker.data.html import write_html
-
-        write_html(path, rows())
-    else:
-        write_annotations(path, rows(), format=format)
-    if num_left_out:
-        logger.warning(
-            "%s: %d texts that could not be read are left out, since the format %s has no place for their errors",
-            path,
-            num_left_out,
-            format,
-        )
-
-
-def _write_table(contents: Sequence[str], path: Path, source: Path) -> None:
-    """Write a line per entity, as `write_csv` does, with the other columns of its row instead of the text."""
-    left_out = ("id", "entities", RELATIONS, *contents)
-    num_relations = 0
-    names = dict.fromkeys(name for row in read_lines(source) for name in row if name not in left_out)
-    with writing(path, errors="backslashreplace") as file:
-        writer = csv.writer(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
-        writer.writerow(["id", *_titles(names, path), *ENTITY_COLUMNS])
-        for number, row in enumerate(read_lines(source)):
-            num_relations += len(row.get(RELATIONS) or ())
-            cells = [number if row.get("id") is None else row["id"], *(_cell(row.get(name)) for name in names)]
-            for entity in row["entities"]:
-                start, end = (
-                    entity.get(f"char_{side}_index", entity.get(f"word_{side}_index")) for side in ("start", "end")
-                )
-                span = entity["span"] if isinstance(entity["span"], str) else " ".join(entity["span"])
-                writer.writerow([*cells, start, end, entity["label"], entity["score"], span])
-            if not row["entities"]:
-                writer.writerow([*cells, *[""] * len(ENTITY_COLUMNS)])
-    warn_of_relations(num_relations)
-
-
-def _titles(names: Iterable[str], path: Path) -> list[str]:
-    """Names for columns of the input, other than those of entities."""
-    titles: dict[str, str] = {name: name for name in names}
-    for name in [name for name in titles if name in ENTITY_COLUMNS]:
-        while titles[name] in {*ENTITY_COLUMNS, *(titles[other] for other in titles if other != name)}:
-            titles[name] = f"input_{titles[name]}"
-        logger.warning("%s: the column %r of the input is %r, beside that of the entities", path, name, titles[name])
-    return list(titles.values())
-
-
-def _cell(value: Any) -> Any:
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, (dict, list)) else value
-
-
-def _write_parquet(path: Path, source: Path) -> None:
-    """Write a table whose columns are those that any row has, with types that hold all of their values.
-
-    Parquet has no lone surrogates, which names of files and texts may have: they become U+FFFD.
-    """
-    import pyarrow
-    import pyarrow.parquet
-
-    schema = pyarrow.schema([])
-    for batch in _batches(source):
-        names = dict.fromkeys(name for row in batch for name in row)
-        table = pyarrow.table({name: [row.get(name) for row in batch] for name in names})
-        schema = pyarrow.unify_schemas([schema, table.schema], promote_options="permissive")
-    part = Path(f"{path}.parquet")
-    with pyarrow.parquet.ParquetWriter(part, schema) as writer:
-        for batch in _batches(source):
-            writer.write_table(pyarrow.Table.from_pylist(batch, schema=schema))
-    part.replace(path)
-
-
-def _batches(source: Path) -> Iterator[list[dict[str, Any]]]:
-    rows = map(_readable_values, read_lines(source))
-    while batch := list(islice(rows, 10_000)):
-        yield batch
-
-
-def _readable_values(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {_readable_values(name): _readable_values(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_readable_values(item) for item in value]
-    return readable(value) if isinstance(value, str) else value
 
 
 def _count_lines(path: Path) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import logging
 import os
@@ -17,7 +18,7 @@ from tempfile import SpooledTemporaryFile
 from typing import Any, NamedTuple
 
 from span_marker.bulk.items import Item, pick_text, read_row
-from span_marker.bulk.tables import merge_entity_lines, read_table
+from span_marker.bulk.tables import Nulls, find_json_columns, merge_entity_lines, read_table
 from span_marker.data.conll import read_words
 from span_marker.data.text_files import SourceFile, check_encoding, decode, encoding_of, refuse_binary, refuse_utf16
 from span_marker.prediction.readings import OnError
@@ -28,6 +29,9 @@ STANDARD_INPUT = "-"
 """The path that stands for standard input."""
 
 _ESCAPED = re.compile("[\udc80-\udcff]")
+
+_HEAD_BYTES = 64
+"""How much of a file shows that it is compressed."""
 
 LIST_BYTES = 2**20
 """How much of a list of files is in memory."""
@@ -68,16 +72,19 @@ class FileList:
     Attributes:
         num_bytes: The sum of their sizes; 0 if it is not known, because standard input is among them.
         fingerprint: What tells them from other files, and from other states of them.
+        changed_at: When the last of them was changed, in nanoseconds; 0 for standard input.
         has_standard_input: Whether standard input is among them.
     """
 
     def __init__(self, files: Iterable[InputFile]) -> None:
         self._lines = SpooledTemporaryFile(LIST_BYTES)  # noqa: SIM115  (see __del__)
-        self.num_bytes, self.has_standard_input, is_empty = 0, False, True
+        self.num_bytes, self.changed_at, self.has_standard_input, is_empty = 0, 0, False, True
         states = hashlib.sha256()
         for file in files:
             self._lines.write(json.dumps(file).encode() + b"\n")
-            states.update(json.dumps(file.state()).encode())
+            state = file.state()
+            states.update(json.dumps(state).encode())
+            self.changed_at = max(self.changed_at, *state[3:], 0)
             self.num_bytes += file.num_bytes
             self.has_standard_input |= file.path == STANDARD_INPUT
             is_empty = False
@@ -102,46 +109,61 @@ class FileList:
         self._lines.close()
 
 
-def find_files(paths: Iterable[str | os.PathLike[str]], kind: str | None = None) -> FileList:
+def find_files(
+    paths: Iterable[str | os.PathLike[str]], kind: str | None = None, output: str | os.PathLike[str] | None = None
+) -> FileList:
     """List files of texts, those in folders and their folders included, in the order of their names.
 
     Args:
         paths: Files, folders, or `STANDARD_INPUT`.
         kind: How to read all of them, one of `KINDS`. Defaults to what each one's ending says; standard input has lines
             of text.
+        output: Where the results of reading them go, a file or a folder: in folders, it is passed over.
 
     Returns:
         The files. In folders, those with other endings, and hidden ones, are passed over, and a warning counts them.
 
     Raises:
         FileNotFoundError: If there is no such file or folder.
-        ValueError: If the kind is unknown, a file has an unknown ending, or a folder has no file of texts.
+        ValueError: If the kind is unknown, a file has an unknown ending, a folder has no file of texts, or ``output``
+            is one of the paths.
     """
     if kind is not None and kind not in KINDS:
         raise ValueError(f"input_format={kind!r} must be one of {', '.join(KINDS)}")
-    return FileList(file for path in paths for file in _at(os.fspath(path), kind))
+    written = None if output is None or os.fspath(output) == STANDARD_INPUT else os.path.realpath(output)
+    return FileList(file for path in paths for file in _at(os.fspath(path), kind, written))
 
 
-def _at(path: str, kind: str | None) -> Iterator[InputFile]:
+def _at(path: str, kind: str | None, output: str | None) -> Iterator[InputFile]:
     """The file at a path, or those in the folder."""
     if path == STANDARD_INPUT:
         yield InputFile(path, kind or "lines", "standard input")
+    elif output is not None and os.path.realpath(path) == output:
+        raise ValueError(f"{path} cannot be read and written: choose another output")
     elif os.path.isdir(path):
-        yield from _in_folder(Path(path), kind)
+        yield from _in_folder(Path(path), kind, output)
     elif not os.path.exists(path):
         raise FileNotFoundError(f"there is no {path}")
     else:
         found = kind or ENDINGS.get(Path(path).suffix.lower())
         if found is None:
+            with open(path, "rb") as stream:
+                refuse_binary(stream.read(_HEAD_BYTES), path)
             raise ValueError(
                 f"the ending of {path} does not say how to read it: pass input_format= one of {', '.join(KINDS)}"
             )
         yield InputFile(path, found, Path(path).name)
 
 
-def _in_folder(folder: Path, kind: str | None) -> Iterator[InputFile]:
+def _in_folder(folder: Path, kind: str | None, output: str | None) -> Iterator[InputFile]:
     is_empty, passed_over = True, Counter[str]()
     for parent, folders, names in os.walk(folder):
+        if output is not None and os.path.realpath(parent) == os.path.dirname(output):
+            name = os.path.basename(output)
+            if name in folders or name in names:
+                logger.warning("%s is not read, since results are written to it", Path(parent, name))
+            ours = (name, f"{name}.part", f"{name}.run")
+            folders[:], names = ([other for other in some if other not in ours] for some in (folders, names))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             path = Path(parent, name)
@@ -245,10 +267,11 @@ def _read_lines(file: InputFile, text_column: str | None, encoding: str | None) 
 
 
 def _read_jsonl(file: InputFile, text_column: str | None, encoding: str | None) -> Iterator[Item]:
+    nulls = Nulls(file.path)
     for number, line, num_bytes in _lines(file, encoding):
         if line.strip():
             place = f"{file.path}, line {number}"
-            yield read_row(partial(_parse_line, line, place, encoding), text_column, place, num_bytes)
+            yield read_row(partial(_parse_line, line, place, encoding, nulls), text_column, place, num_bytes)
 
 
 def _checked_line(line: str, place: str, encoding: str | None) -> str:
@@ -256,15 +279,15 @@ def _checked_line(line: str, place: str, encoding: str | None) -> str:
     return line.rstrip("\r\n")
 
 
-def _parse_line(line: str, place: str, encoding: str | None) -> Any:
-    return _parse(_checked_line(line, place, encoding), place)
+def _parse_line(line: str, place: str, encoding: str | None, nulls: Nulls) -> Any:
+    return _parse(_checked_line(line, place, encoding), place, nulls)
 
 
-def _parse(text: str, place: str) -> Any:
+def _parse(text: str, place: str, nulls: Nulls) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text, parse_constant=nulls.replace)
     except json.JSONDecodeError as error:
-        raise ValueError(f"{place} is not JSON: {error.msg} at column {error.colno}") from error
+        raise ValueError(f"{place} is not JSON: {error.msg.removesuffix(' at')} at column {error.colno}") from error
     except RecursionError as error:
         raise ValueError(f"{place} is nested too deeply") from error
 
@@ -272,9 +295,25 @@ def _parse(text: str, place: str) -> Any:
 def _read_json(file: InputFile, text_column: str | None, encoding: str | None) -> Iterator[Item]:
     with _open(file) as stream:
         data = stream.read()
-    rows = _parse(decode(data, encoding, file.path).removeprefix("\ufeff"), file.path)
+    text, nulls = decode(data, encoding, file.path).removeprefix("\ufeff"), Nulls(file.path)
+    if _has_json_lines(text):
+        for number, line in enumerate(io.StringIO(text), start=1):
+            if line.strip():
+                place = f"{file.path}, line {number}"
+                yield read_row(partial(_parse, line, place, nulls), text_column, place, len(data))
+        return
+    rows = _parse(text, file.path, nulls)
     for index, row in enumerate(rows if isinstance(rows, list) else [rows]):
         yield pick_text(row, text_column, f"{file.path}, item {index}", len(data))
+
+
+def _has_json_lines(text: str) -> bool:
+    """Whether the first line is an object of its own, and there are more."""
+    first, _, rest = text.strip().partition("\n")
+    try:
+        return bool(rest) and isinstance(json.loads(first), dict)
+    except (RecursionError, ValueError):
+        return False
 
 
 def _read_csv(file: InputFile, text_column: str | None, encoding: str | None) -> Iterator[Item]:
@@ -305,9 +344,14 @@ def _read_parquet(file: InputFile, text_column: str | None, encoding: str | None
 
     if file.path == STANDARD_INPUT:
         raise ValueError("Parquet cannot be read from standard input: pass a file")
-    table = pyarrow.parquet.ParquetFile(file.path)
-    total = max(table.metadata.num_rows, 1)
-    rows = (row for batch in table.iter_batches(batch_size=1_000) for row in batch.to_pylist())
+    try:
+        table = pyarrow.parquet.ParquetFile(file.path)
+    except pyarrow.ArrowInvalid as error:
+        raise ValueError(f"{file.path} is not Parquet: {error}") from error
+    total, nulls = max(table.metadata.num_rows, 1), Nulls(file.path)
+    names = find_json_columns(table.schema_arrow, text_column, file.path)
+    batches = table.iter_batches(batch_size=1_000, columns=names)
+    rows = (nulls.replace_all(row) for batch in batches for row in batch.to_pylist())
     for number, row in merge_entity_lines(enumerate(rows), text_column, file.path):
         place = f"{file.path}, row {number}"
         yield read_row(

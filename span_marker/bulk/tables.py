@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import decimal
 import logging
+import math
+import re
+import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +16,9 @@ from span_marker.data.entity_tables import ENTITY_COLUMNS, LineKeys
 from span_marker.data.forms import BOUNDS
 
 logger = logging.getLogger(__name__)
+
+_WHOLE = re.compile(r"\s*\d+(\.0*)?\s*")
+"""A whole number in a cell, also of a column with empty cells."""
 
 Line = tuple[int, "dict[str, Any] | ValueError"]
 """The number of a line, and its cells by the names of their columns, or what is wrong with it."""
@@ -89,16 +96,23 @@ def merge_entity_lines(lines: Iterable[Line], text_column: str | None, path: str
         path: The file, for a warning.
 
     Yields:
-        The first line of each text, without the columns of `ENTITY_COLUMNS`; or in other tables all lines.
+        The first line of each text, without the columns of `ENTITY_COLUMNS`; or in other tables, such as those whose
+        columns ``start`` and ``end`` are no numbers, all lines.
     """
     contents = [text_column] if text_column else ["text", "tokens"]
     dropped: list[str] = []
     keys = LineKeys()
     before: Any = None
+    are_entities: bool | None = None  # as the first line with both bounds says
     for number, row in lines:
-        if isinstance(row, ValueError) or not _is_entity(row, contents):
+        if isinstance(row, ValueError) or are_entities is False or not _is_entity(row, contents):
             yield number, row
             continue
+        if are_entities is None and (bounds := _bounds(row)):
+            are_entities = all(map(_WHOLE.fullmatch, bounds))
+            if not are_entities:
+                yield number, row
+                continue
         text = next(row[name] for name in contents if name in row)
         identity = next((row[name] for name in row if name.strip().lower() == "id"), None)
         same, before = before, (keys.next(identity, text), text)
@@ -115,6 +129,83 @@ def merge_entity_lines(lines: Iterable[Line], text_column: str | None, path: str
         yield number, {name: cell for name, cell in row.items() if name not in dropped}
 
 
+def _bounds(row: Mapping[str, Any]) -> list[str]:
+    """What a line has in the columns of bounds, unless they are empty."""
+    cells = (row[name] for name in row if name.strip().lower() in ("start", "end"))
+    return [str(cell) for cell in cells if cell not in (None, "")]
+
+
 def _is_entity(row: Mapping[str, Any], contents: Sequence[str]) -> bool:
     names = {name.strip().lower() for name in row}
     return {*BOUNDS} <= names and any(name in row for name in contents)
+
+
+class Nulls:
+    """Makes null of numbers that JSON does not have, and says so once.
+
+    Args:
+        path: The file that they are in.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._is_said = False
+
+    def replace(self, number: object) -> None:
+        """Make null of a number.
+
+        Args:
+            number: What to call it.
+        """
+        if not self._is_said:
+            logger.warning("%s: numbers such as %s, which JSON lacks, are written as null", self._path, number)
+            self._is_said = True
+
+    def replace_all(self, value: Any) -> Any:
+        """Turn a value of a table into one that JSON has.
+
+        Args:
+            value: The value.
+
+        Returns:
+            The value, without nan and infinities. Decimal numbers and UUIDs are strings.
+        """
+        if isinstance(value, float):
+            return value if math.isfinite(value) else self.replace(value)
+        if isinstance(value, (decimal.Decimal, uuid.UUID)):
+            return str(value)
+        if isinstance(value, dict):
+            return {name: self.replace_all(item) for name, item in value.items()}
+        return [self.replace_all(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def find_json_columns(schema: Any, text_column: str | None, path: str) -> list[str] | None:
+    """Find the columns of an Arrow schema whose values JSON has, a column of texts included in any case.
+
+    Args:
+        schema: The schema.
+        text_column: See `read_table`.
+        path: The file, for a warning that names the others.
+
+    Returns:
+        Their names; None for all.
+    """
+    contents = {text_column} if text_column else {"text", "tokens"}
+    left_out = [field.name for field in schema if field.name not in contents and _is_binary(field.type)]
+    if not left_out:
+        return None
+    logger.warning("%s: columns that are left out, since results cannot hold their values: %s", path, left_out)
+    return [name for name in schema.names if name not in left_out]
+
+
+def _is_binary(type: Any) -> bool:
+    """Whether values of an Arrow type are bytes or durations, or have some."""
+    import pyarrow
+
+    if isinstance(type, pyarrow.BaseExtensionType):
+        return type.extension_name != "arrow.uuid" and _is_binary(type.storage_type)
+    if isinstance(type, pyarrow.DictionaryType):
+        return _is_binary(type.value_type)
+    if type.num_fields:
+        return any(_is_binary(type.field(index).type) for index in range(type.num_fields))
+    return "binary" in str(type) or "duration" in str(type) or "interval" in str(type)

@@ -110,6 +110,8 @@ def _check_path(path: StrPath, arguments: dict[str, Any]) -> None:
         if is_local or name.count("/") > 1:
             reason = ", and a name on the Hub has at most one '/'" if name.count("/") > 1 else ""
             raise FileNotFoundError(f"there is no folder {name!r} to load a model from{reason}")
+    elif os.path.isfile(path):
+        raise FileNotFoundError(f"{name!r} is a file: a model is a folder, or the name of a repository")
     elif folder.is_dir() and not (folder / CONFIG_NAME).is_file():
         if (folder / ADAPTER_CONFIG_NAME).is_file():
             raise FileNotFoundError(

@@ -20,11 +20,15 @@ from span_marker.core.words import CHUNK, UNSPACED, UNSPACED_START, Place, words
 
 LETTERS = r"[\p{L}\p{M}\p{N}]"
 
+INVISIBLE = r"(?:(?!\u200b)\p{Cf})"
+"""Characters that are not seen, such as soft hyphens, joiners and marks of direction, but for the space without width.
+As in Unicode's Standard Annex 29, they belong to the letter before them: a word with one is still one word."""
+
 CLITICS = rf"n['\u2019]t(?!{LETTERS})|['\u2019](?:s|m|re|ve|ll|d)(?!{LETTERS})"
 """Endings of English words that many data sets split off."""
 
 ATOM = regex.compile(
-    rf"{UNSPACED}\p{{M}}*|{CLITICS}|(?:(?!{UNSPACED}|(?<={LETTERS})n['\u2019]t(?!{LETTERS})){LETTERS})+|(.)\1*",
+    rf"{UNSPACED}\p{{M}}*|{CLITICS}|(?:(?!{UNSPACED}|(?<={LETTERS})n['\u2019]t(?!{LETTERS})){LETTERS}{INVISIBLE}*)+|(.)\1*",
     regex.IGNORECASE | regex.DOTALL,
 )
 """An atom, which is never split."""

@@ -48,6 +48,9 @@ def advise_keys(entity: Mapping[str, Any]) -> str:
         >>> advise_keys({"category": "PER", "offset": 8, "length": 3})
         ": rename 'category' to 'label' and 'offset' to 'start', and add 'end' ('offset' + 'length')"
     """
+    for unit, column in (("word", "tokens"), ("char", "text")):
+        if f"{unit}_start_index" in entity:  # as `predict` writes it, of rows of another kind
+            return f": its indices count {'words' if unit == 'word' else 'characters'}, so the row needs {column!r}"
     start, end, length = (_find(entity, pattern) for pattern in (_START, _END, _LENGTH))
     label = next((key for key in LABEL_KEYS if isinstance(entity.get(key), str)), None)
     both = _find_both(entity)

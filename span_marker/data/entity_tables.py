@@ -247,8 +247,11 @@ def lines_of_entities(rows: Iterable[tuple[dict[str, Any], Row]]) -> Iterator[di
     ids: dict[Any, int] = {}
     for index, (columns, row) in enumerate(rows):
         identity = index if columns.get("id") is None else columns["id"]
-        if ids.setdefault(identity, index) != index:
-            raise ValueError(f"rows {ids[identity]} and {index} both have the id {identity!r}, which names a text")
+        first = ids.setdefault(str(identity), index)
+        if first != index:
+            unnamed = columns.get("id") is None
+            hint = f" (row {index} has no id, so that its number stands for one)" if unnamed else ""
+            raise ValueError(f"rows {first} and {index} both have the id {identity!r}, which names a text{hint}")
         head = {"id": identity, COLUMNS[row.kind]: row.content}
         for entity in row.entities:
             words = row.content[entity.start : entity.end]

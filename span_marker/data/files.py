@@ -169,7 +169,7 @@ def read_annotations(
         raise FileNotFoundError(f"there is no {path}")
     is_brat = path.is_dir() or (path.suffix == ".txt" and path.with_suffix(".ann").exists())
     by_content = _recognize(source) if format is None and not is_brat else None
-    kind = by_content or _find_format(path, format, is_brat)
+    kind = by_content or _find_format(path, format, is_brat, [known.name for known in FORMATS])
     given: dict[str, Any] = {
         "token_column": token_column,
         "tag_columns": tag_columns,
@@ -214,10 +214,10 @@ def write_annotations(
             in the format.
     """
     check_path(path)
-    kind = _find_format(Path(path), format, os.fspath(path).endswith(("/", os.sep)) or Path(path).is_dir())
+    writable = [other.name for other in FORMATS if other.write is not None]
+    kind = _find_format(Path(path), format, is_folder_path(path), writable)
     _check_options(options, ("errors", *kind.write_options), path, kind)
     if kind.write is None:
-        writable = [other.name for other in FORMATS if other.write is not None]
         raise ValueError(f"{path}: {kind.name} is only read: pass format= one of {writable}")
     kind.write(path, rows, **options)
 
@@ -243,15 +243,19 @@ def _recognize(source: SourceFile) -> Format | None:
     return next((kind for kind in FORMATS if kind.recognizes is not None and kind.recognizes(head)), None)
 
 
-def _find_format(path: Path, name: str | None, is_folder: bool) -> Format:
+def is_folder_path(path: StrPath) -> bool:
+    """Tell whether a path is that of a folder, which exists or ends with a slash."""
+    return os.fspath(path).endswith(("/", os.sep)) or Path(path).is_dir()
+
+
+def _find_format(path: Path, name: str | None, is_folder: bool, names: Sequence[str]) -> Format:
     for kind in FORMATS:
         by_path = kind.is_folder if is_folder else path.suffix.lower() in kind.endings
         if kind.name == name or (name is None and by_path):
             return kind
-    names = [kind.name for kind in FORMATS]
     if name is not None:
-        raise ValueError(f"format={name!r} must be one of {names}")
-    raise ValueError(f"the ending of {path} does not say its format: pass format= one of {names}")
+        raise ValueError(f"format={name!r} must be one of {', '.join(names)}")
+    raise ValueError(f"the ending of {path} does not say its format: pass format= one of {', '.join(names)}")
 
 
 def _check_options(given: Mapping[str, Any], known: Iterable[str], path: StrPath, kind: Format) -> None:

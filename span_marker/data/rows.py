@@ -329,9 +329,10 @@ def unknown_labels(row: Row, classes: Collection[str], location: str) -> list[Ro
 
 def _unknown_label(label: str, classes: Collection[str], location: str) -> ValueError:
     known = [name for name in classes if name != OUTSIDE]
-    return ValueError(
-        f"{location}: entity {label!r} has a label that is not one of {known}: make a new model with labels= to add it"
-    )
+    bare = [name.strip().casefold().removeprefix("b-").removeprefix("i-") for name in (label, *known)]
+    alike = f"is {known[bare.index(bare[0], 1) - 1]!r} meant? Otherwise, " if bare[0] in bare[1:] else ""
+    reason = f"entity {label!r} has a label that is not one of {known}: {alike}make a new model to add it"
+    return ValueError(f"{location}: {reason}")
 
 
 def distinct(entities: Iterable[RowEntity]) -> list[RowEntity]:

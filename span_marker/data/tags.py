@@ -158,4 +158,4 @@ def _unknown(tag: Any, word: str, place: int, meaning: Tags, location: str) -> T
         subject = f"{subject}, which is {tag!r},"
     if reason := meaning.notation().strays.get(tag):
         return ValueError(f"{subject} {reason}")
-    return ValueError(f"{subject} is not one of {list(meaning.known or ())}: make a new model with labels= to add it")
+    return ValueError(f"{subject} is not one of {list(meaning.known or ())}: make a new model to add it")

@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 
 from span_marker.core.extras import import_extra
 from span_marker.modeling import SpanMarkerModel
+from span_marker.preprocessing.processes import move_to_device
 from span_marker.rules.rules import all_labels
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ class SpanMarkerRecognizer(LocalRecognizer):
         if unknown := options.keys() & NOT_SET_HERE:
             raise TypeError(f"{min(unknown)!r} cannot be set here: it would change what predict returns")
         loaded: Any = SpanMarkerModel.from_pretrained(model) if isinstance(model, str) else model
-        self.span_marker: SpanMarkerModel = loaded if device is None else loaded.to(device)
+        self.span_marker: SpanMarkerModel = loaded if device is None else move_to_device(loaded, device)
         self.options: dict[str, Any] = {"threshold": threshold, "relations": False, **options}
         self.span_marker.predict([], is_split_into_words=False, **self.options)  # checks the options
         labels = all_labels(self.span_marker.labels, self.span_marker.rules)

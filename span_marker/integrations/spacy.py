@@ -34,6 +34,7 @@ from span_marker.modeling import SpanMarkerModel
 from span_marker.prediction import Entity
 from span_marker.prediction.options import finds_relations
 from span_marker.prediction.relations import as_columns
+from span_marker.preprocessing.processes import move_to_device
 from span_marker.rules.rules import all_labels
 
 if TYPE_CHECKING:
@@ -345,16 +346,12 @@ def _check_thresholds(name: str, threshold: Any) -> None:
 
 def _load(source: str, device: str | None) -> SpanMarkerModel:
     try:
-        model: Any = SpanMarkerModel.from_pretrained(source)
+        model = SpanMarkerModel.from_pretrained(source)
     except OSError as error:
         raise OSError(
             f"model={source!r} must be a folder with a SpanMarker checkpoint, or the name of one on the Hub: {error}"
         ) from error
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return model.to(device)
-    except (AssertionError, RuntimeError) as error:
-        raise ValueError(f"device={device!r} cannot be used: {error}") from error
+    return move_to_device(model, device)
 
 
 def _find_words(doc: Doc) -> list[list[Token]]:

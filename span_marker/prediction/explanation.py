@@ -248,9 +248,8 @@ def find_span(item: str | Sequence[str], span: Any) -> tuple[int, int]:
         whole = item if isinstance(item, str) else list(item)
         starts = [start for start in range(len(whole) - size + 1) if whole[start : start + size] == wanted]
         if len(starts) != 1:
-            raise ValueError(
-                f"span={span!r} occurs {len(starts)} times: pass (start, end), such as one of {starts[:3]}"
-            )
+            places = f"{len(starts)} times: pass (start, end), which start at {starts[:3]}" if starts else "nowhere"
+            raise ValueError(f"span={span!r} occurs {places}")
         start, end = starts[0], starts[0] + size
     else:
         raise TypeError(f"span={span!r} must be (start, end), or the part of the input itself, of the same type as it")

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from span_marker.data.values import is_list
 from span_marker.prediction.options import PredictOptions, finds_relations
 from span_marker.prediction.readings import OnError, check_row_options, read_contents, reading_columns
 
@@ -73,9 +74,12 @@ def _predict_table(model: Any, table: Any, column: str | None, on_error: OnError
         with_errors=on_error == "column",
     )
 
-    def add_entities(table: Any, column: str | None) -> Any:
+    def add_entities(table: Any, column: str | None, others: Mapping[int, Any] | None = None) -> Any:
         name = find_column(table.schema, column, "column")
-        readings = read_contents(model, table.column(name).to_pylist(), on_error, options)
+        contents = table.column(name).to_pylist()
+        for index, other in (others or {}).items():
+            contents[index] = other
+        readings = read_contents(model, contents, on_error, options)
         schema = output_schema(table.schema, name, added)
         return add_columns(table, schema, reading_columns(readings, added.names))
 
@@ -84,7 +88,8 @@ def _predict_table(model: Any, table: Any, column: str | None, on_error: OnError
     if _is_frame(table, "pandas"):
         pandas = sys.modules["pandas"]
         name = pick_column(list(table.columns), column, "column")
-        found = add_entities(_as_arrow(table[name], str(name)), str(name))
+        texts, others = _as_arrow(table[name], str(name))
+        found = add_entities(texts, str(name), others)
         arrays = {key: pandas.arrays.ArrowExtensionArray(found.column(key)) for key in added.names}
         kept = table.drop(columns=added.replace(table.columns))
         return kept.assign(**{key: pandas.Series(array, index=table.index) for key, array in arrays.items()})
@@ -105,11 +110,16 @@ def _is_frame(table: Any, package: str) -> bool:
     return isinstance(table, getattr(sys.modules.get(package), "DataFrame", ()))
 
 
-def _as_arrow(series: Any, name: str) -> Any:
-    """Make an Arrow table of a column of pandas, whose NaN is null."""
+def _as_arrow(series: Any, name: str) -> tuple[Any, dict[int, Any]]:
+    """Make an Arrow table of a column of pandas, whose NaN is null; and list cells that are no texts among others."""
     import pyarrow as pa
 
+    values = [None if is_null else value for value, is_null in zip(series.astype(object), series.isna(), strict=True)]
+    texts = [value if isinstance(value, str) or is_list(value) else None for value in values]
+    others = {index: value for index, value in enumerate(values) if value is not None and texts[index] is None}
     try:
-        return pa.table({name: pa.array(series.astype(object), from_pandas=True)})
+        if len(others) == len(values) - values.count(None):  # it is a column of something else
+            return pa.table({name: pa.array(values)}), {}
+        return pa.table({name: pa.array(texts)}), others
     except (ValueError, TypeError) as error:
         raise TypeError(f"the column {name!r} must have strings or lists of strings: {error}") from error

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 from span_marker.data.row_relations import RELATIONS
 from span_marker.data.rows import check_text, check_words
+from span_marker.data.values import is_list
 from span_marker.prediction.entities import Coverage
 from span_marker.prediction.options import PredictOptions
 from span_marker.prediction.relations import as_columns, replace_annotation
@@ -210,5 +211,9 @@ def check_sentence(content: Any, place: str) -> None:
     Raises:
         TypeError: If it is neither.
     """
-    is_text = content is None or isinstance(content, str)
-    (check_text if is_text else check_words)(content, f"{place}: {'text' if is_text else 'tokens'}")
+    if is_list(content):
+        check_words(content, f"{place}: tokens")
+    elif content is None or isinstance(content, str):
+        check_text(content, f"{place}: text")
+    else:
+        raise TypeError(f"{place}: text must be a string, or a list of words, not {type(content).__name__}")

@@ -21,6 +21,7 @@ from span_marker.core.cpu import quota_cpus
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+Model = TypeVar("Model", bound=nn.Module)
 
 _imported_in = os.getpid()
 """The process that this module was imported in."""
@@ -115,3 +116,22 @@ def in_own_thread(function: Callable[[], T]) -> T:
     """
     with ThreadPoolExecutor(1) as executor:
         return executor.submit(function).result()
+
+
+def move_to_device(model: Model, device: str | None) -> Model:
+    """Move a model to a device.
+
+    Args:
+        model: The model.
+        device: Such as ``"cpu"`` or ``"cuda:1"``. None for an accelerator if there is one.
+
+    Returns:
+        The model.
+
+    Raises:
+        ValueError: If this machine has no such device, or it cannot hold the model.
+    """
+    try:
+        return model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except (AssertionError, RuntimeError, NotImplementedError) as error:
+        raise ValueError(f"device={device!r} cannot be used: {error}") from error

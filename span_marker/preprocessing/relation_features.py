@@ -109,13 +109,7 @@ class RelationSummary:
             dataset_name: What to call the data set.
         """
         if config.relation_labels is None:
-            if self.num_relations:
-                logger.warning(
-                    "The model has no relations, so the %d relations of the %s data are not used: make it with "
-                    "relation_labels=, or call add_relations.",
-                    self.num_relations,
-                    dataset_name,
-                )
+            warn_of_unused_relations(self.num_relations, dataset_name)
             return
         if self.num_unannotated:
             logger.warning(
@@ -311,3 +305,19 @@ class RelationPreparer:
         num_pairs = int(belong_to(unique[pairs[:, 0]], unique[pairs[:, 1]], bounds).sum())
         if num_pairs > MAX_PAIRS:
             self.summary.crowded[num_pairs] += 1
+
+
+def warn_of_unused_relations(num_relations: int, dataset_name: str) -> None:
+    """Log that a model without relations does not use those of a data set, if it has any.
+
+    Args:
+        num_relations: Number of its relations.
+        dataset_name: What to call the data set.
+    """
+    if num_relations:
+        logger.warning(
+            "The model has no relations, so the %d relations of the %s data are not used: make it with "
+            "relation_labels=, or call add_relations.",
+            num_relations,
+            dataset_name,
+        )

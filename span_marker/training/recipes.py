@@ -13,6 +13,9 @@ import yaml
 from datasets import Dataset
 from transformers import HfArgumentParser, TrainingArguments, set_seed
 
+from span_marker.checkpoints.loading import load_config
+from span_marker.checkpoints.network import adapt_to_network
+from span_marker.configuration import AUTO, SpanMarkerConfig
 from span_marker.modeling import SpanMarkerModel
 from span_marker.training.arguments import suggest_training_arguments
 from span_marker.validation.checks import validate
@@ -41,6 +44,10 @@ MODEL_OPTIONS = (
 """Options of a model in a file of options; all others are of ``TrainingArguments``."""
 
 
+SHORT = {"epochs": "num_train_epochs", "output": "output_dir"}
+"""Options of the command line that stand for fields of ``TrainingArguments``."""
+
+
 class TrainingPlan(NamedTuple):
     """A training that could begin.
 
@@ -61,10 +68,11 @@ class TrainingPlan(NamedTuple):
     def __str__(self) -> str:
         config = self.model.config
         settings = {name: getattr(self.arguments, name) for name in SHOWN}
+        longest = f"of up to {config.entity_max_length} words" if config.entity_max_length != AUTO else "as in the data"
         lines = [
             f"{len(self.train):,} sentences to train on, {0 if self.dev is None else len(self.dev):,} to evaluate on",
             f"labels: {', '.join(label for i, label in enumerate(config.classes) if i != config.outside_id)}",
-            f"texts of up to {self.model.max_text_length} tokens, entities of up to {config.entity_max_length} words",
+            f"texts of up to {self.model.max_text_length} tokens, entities {longest}",
             "training: " + ", ".join(f"{name}={value}" for name, value in settings.items()),
             "",
             str(self.report),
@@ -82,12 +90,17 @@ def read_options(path: Path) -> dict[str, Any]:
         The options.
 
     Raises:
-        ValueError: If the file is no such file, or there is no such option.
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is no such file, there is no such option, or its value is wrong.
     """
-    options: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    try:
+        options: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ValueError(f"{path} is not YAML: {error}") from error
     if not isinstance(options, dict):
         raise ValueError(f"{path} must have options by name, such as 'learning_rate: 1e-4'")
-    options = {name.replace("-", "_"): value for name, value in options.items()}
+    options = {str(name).replace("-", "_"): value for name, value in options.items()}
+    options = {SHORT.get(name, name): value for name, value in options.items()}
     known = {field.name for field in dataclasses.fields(TrainingArguments)} | {*MODEL_OPTIONS, "dev"}
     dev = [options["dev"]] if isinstance(options.get("dev"), str) else options.get("dev", [])
     if not isinstance(dev, list) or not all(isinstance(file, str) for file in dev):
@@ -95,7 +108,16 @@ def read_options(path: Path) -> dict[str, Any]:
     options |= {"dev": dev} if "dev" in options else {}
     if unknown := [name for name in options if name not in known]:
         raise ValueError(f"{path}: there is no option {unknown[0]!r}")
-    return options
+    # YAML takes 1e-4 for a string, and no for False.
+    words = [
+        f"--{name}={'no' if value is False and name.endswith('_strategy') else value}"
+        for name, value in options.items()
+        if name not in (*MODEL_OPTIONS, "dev") and isinstance(value, (str, int, float))
+    ]
+    try:
+        return options | parse_arguments(words)[1]
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def parse_arguments(arguments: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
@@ -134,7 +156,7 @@ def prepare_training(
     *,
     encoder: str | None = None,
     labels: Sequence[str] | None = None,
-    model_max_length: int = 256,
+    model_max_length: int | str | None = None,
     entity_max_length: int | str | None = None,
     **options: Any,
 ) -> TrainingPlan:
@@ -144,9 +166,9 @@ def prepare_training(
         train: The data to train on.
         dev: The data to evaluate on, or None.
         output_dir: The output folder.
-        encoder: Encoder to fine-tune, or a checkpoint.
+        encoder: Encoder to fine-tune, or a checkpoint, which keeps its labels and limits by default.
         labels: The labels, with ``O``. Defaults to those of the data.
-        model_max_length: Longest text, in tokens.
+        model_max_length: Longest text, in tokens. Defaults to 256.
         entity_max_length: Longest entity, in words. Defaults to what fits the data.
         **options: Other options of a model, and fields of ``TrainingArguments``; what is left out is suggested.
 
@@ -162,13 +184,11 @@ def prepare_training(
     model_options = {name: options.pop(name) for name in MODEL_OPTIONS if name in options}
     data = {"train": train} if dev is None else {"train": train, "dev": dev}
     set_seed(int(options.get("seed", TrainingArguments.seed)))  # new layers are random
-    model = SpanMarkerModel.from_pretrained(
-        encoder,
-        labels=labels or data,
-        model_max_length=model_max_length,
-        entity_max_length="auto" if entity_max_length is None else entity_max_length,
-        **model_options,
-    )
+    chosen = {"labels": labels, "model_max_length": model_max_length, "entity_max_length": entity_max_length}
+    model_options |= {name: value for name, value in chosen.items() if value is not None}
+    if not isinstance(load_config(encoder, adapt_to_network(encoder, {})), SpanMarkerConfig):
+        model_options = {"labels": data, "model_max_length": 256, "entity_max_length": "auto", **model_options}
+    model = SpanMarkerModel.from_pretrained(encoder, **model_options)
     defaults = {"report_to": "none"} if dev is None else {"report_to": "none", "eval_strategy": "epoch"}
     arguments = suggest_training_arguments(train, model, fspath(output_dir), **{**defaults, **options})
     return TrainingPlan(model, arguments, train, dev, validate(data, model))

@@ -40,6 +40,7 @@ from span_marker.modeling import SpanMarkerModel, without_adapter
 from span_marker.preprocessing.features import DatasetSummary
 from span_marker.preprocessing.inputs import Sentences, document_columns
 from span_marker.preprocessing.pieces import tokenize
+from span_marker.preprocessing.relation_features import warn_of_unused_relations
 from span_marker.preprocessing.tokenizer import NO_TOKEN, EncodedSentence
 from span_marker.validation.consistency import Mentions
 from span_marker.validation.inputs import Split, read_splits
@@ -106,13 +107,14 @@ def validate(data: Any, model: SpanMarkerModel | None = None, **read_options: An
     seen: _AllSeen = {}
     word_cuts: Counter[str] = Counter()
     mentions, relations, overlaps = Mentions(), Relations(), DatasetSummary()
-    for split, reader in zip(splits.values(), _readers(datasets, model), strict=True):
+    for (name, split), reader in zip(splits.items(), _readers(datasets, model), strict=True):
         dataset, shifts, units = split.dataset, Shifts(), OffsetUnits()
         document_columns(dataset)
         problems += _file_problems(split, reader)
         problems += _name_problems(dataset, reader) if model is None else ()
         problems += _column_problems(dataset, reader, model)
         seen_here: _AllSeen = {}
+        num_relations = 0
         names = (*reader.columns, *({"id"} & set(dataset.column_names)))
         numbered = enumerate(read_columns(dataset, names))
         while batch := list(islice(numbered, ROWS_AT_A_TIME)):
@@ -122,11 +124,14 @@ def validate(data: Any, model: SpanMarkerModel | None = None, **read_options: An
             for row, sentence in zip(rows, _encode([row.item for row in rows], model), strict=True):
                 mentions.add(row.place, row.item, row.first_index)
                 relations.add(row)
+                num_relations += len(row.relations)
                 if not seen:  # as training does, which may set decoding
                     count_row(overlaps, row.first_index)
                 problems += _row_problems(row, sentence, model, seen, seen_here)
                 if model is not None and sentence is not None:
                     word_cuts.update(_count_cuts(row, sentence, model))
+        if model is not None and model.config.relation_labels is None:
+            warn_of_unused_relations(num_relations, name)
         problems += units.problems(shifts.num_explained()) or shifts.problems()
         seen = {**seen_here, **seen}
     problems = [

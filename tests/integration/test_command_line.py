@@ -44,6 +44,7 @@ def folder(tmp_path_factory):
     lines = ["\n".join(f"{w} {t}" for w, t in zip(words, tags, strict=True)) for words, tags in rows if words]
     (folder / "train.conll").write_text("\n\n".join(lines * 4) + "\n")
     (folder / "dev.conll").write_text("\n\n".join(lines) + "\n")
+    (folder / "annotated.jsonl").write_text('{"text": "Ann left", "entities": []}\n')
     (folder / "texts.jsonl").write_text(
         "".join(json.dumps({"id": n, "text": " ".join(words)}) + "\n" for n, words in enumerate(SENTENCES * 400))
     )
@@ -131,6 +132,16 @@ def test_model_commands(folder, tmp_path):
     rate = json.loads(run("bench", folder / "model", *reversed(texts), "--sentences", 20, "--rounds", 1, "--json")[0])
     assert [pace["batch_size"] for pace in rate["paces"]] == [1, 8, 32]
     assert "torch" in run("version")[0]
+    assert re.search(r"predicts with all candidates  (yes|no)\n", run("info", folder / "model")[0])
+
+
+def test_quiet_commands_say_nothing_but_results(folder, tmp_path):
+    _, errors = run("--quiet", "predict", folder / "model", "-", input_text="Amelia flew to Paris .\n")
+    assert errors == ""
+    assert run("--quiet", "convert", folder / "dev.conll", tmp_path / "x.jsonl") == ("", "")
+    table, errors = run("evaluate", folder / "model", tmp_path / "x.jsonl", "--device", "cpu")
+    assert "overall" in table
+    assert "eval_loss" not in errors
 
 
 @pytest.mark.parametrize(
@@ -143,6 +154,23 @@ def test_model_commands(folder, tmp_path):
         (("nothing",), 2, "No such command"),
         (("evaluate", "{model}"), 2, "Missing argument"),
         (("train", "{model}/config.json"), 1, "error: "),
+        (("convert", "{model}/../dev.conll", "{model}/../x/../dev.conll"), 1, "dev.conll cannot be read and written"),
+        (
+            ("calibrate", "{model}", "{model}/../dev.conll", "-o", "{model}/../encoder"),
+            1,
+            "encoder already has a model: pass an empty folder as --output",
+        ),
+        (
+            ("evaluate", "{model}", "{model}/../dev.conll", "{model}/../annotated.jsonl"),
+            1,
+            "dev.conll has 'tokens', but {model}/../annotated.jsonl has 'text'",
+        ),
+        (("validate", "{model}/../dev.conll", "{model}/../dev.conll"), 1, "dev.conll is there twice"),
+        (("info", "{model}/config.json"), 1, "config.json' is a file: a model is a folder"),
+        (("predict", "{model}", "-", "--device", "gpu"), 1, "error: --device 'gpu' cannot be used"),
+        (("card", "{model}", "-o", "{model}"), 1, "model is a folder: pass a file"),
+        (("analyze", "{model}", "{model}/../dev.conll", "--html", "{model}"), 1, "model is a folder: pass a file"),
+        (("tune-thresholds", "{model}", "{model}/../dev.conll", "-o", "{model}/config.json"), 1, "is a file: pass a f"),
         (
             ("calibrate", "no-such-model", "{model}/../dev.conll"),
             1,
@@ -153,7 +181,7 @@ def test_model_commands(folder, tmp_path):
 def test_errors_are_a_line(folder, arguments, status, message):
     output, errors = run(*(argument.format(model=folder / "model") for argument in arguments), status=status)
     assert output == ""
-    assert message in errors
+    assert message.format(model=folder / "model") in errors
     assert "Traceback" not in errors
     if status == 1:
         assert len([line for line in errors.splitlines() if line.startswith("error: ")]) == 1

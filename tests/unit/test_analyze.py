@@ -13,6 +13,7 @@ from span_marker import SpanMarkerModel, Trainer, TrainingArguments
 from span_marker.core.labels import LabelledSpan, entities_to_tags
 from span_marker.error_analysis.analyze import analyze_errors, analyze_predictions
 from span_marker.error_analysis.report import REASONS, ErrorReport
+from span_marker.validation.checks import validate
 
 WORDS = [*SENTENCES, ["Amelia", "left", "Paris", "for", "New", "York"], ["Cleopatra", "the", "Great"]]
 
@@ -257,3 +258,13 @@ def test_arguments_that_do_not_fit(model):
         analyze_predictions(DATA, [[]], confidence=95)
     with pytest.raises(ValueError, match="there are no sentences to draw: pass data with at least one row"):
         ErrorReport.from_sentences([])
+
+
+def test_relations_that_a_model_does_not_know_are_not_passed_over_in_silence(model, caplog):
+    entities = [{"label": "PER", "start": 0, "end": 1}, {"label": "LOC", "start": 2, "end": 3}]
+    row = {"tokens": ["Ann", "in", "Rome"], "entities": entities}
+    row["relations"] = [{"label": "in", "head": 0, "tail": 1}]
+    for judge in (analyze_errors, lambda model, data: validate(data, model)):
+        caplog.clear()
+        judge(model, Dataset.from_list([row] * 2))
+        assert "The model has no relations, so the 2 relations of the annotated data are not used" in caplog.text

@@ -252,6 +252,10 @@ def test_what_a_table_cannot_hold_is_refused(tmp_path):
     row = {"id": 1, "text": "a", "entities": []}
     with pytest.raises(ValueError, match="rows 0 and 1 both have the id 1, which names a text"):
         write_csv(tmp_path / "x.csv", [row, row])
+    with pytest.raises(ValueError, match="both have the id '1', which names a text"):
+        write_csv(tmp_path / "x.csv", [row, {**row, "id": "1"}])
+    with pytest.raises(ValueError, match=r"both have the id 1, .* \(row 1 has no id, so that its number stands for"):
+        write_csv(tmp_path / "x.csv", [row, {**row, "id": None}])
     with pytest.raises(ValueError, match="some rows have 'text', others 'tokens'"):
         to_dataframe([row, {"id": 2, "tokens": ["a"], "entities": []}])
     assert not list(tmp_path.iterdir())

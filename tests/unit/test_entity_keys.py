@@ -1,6 +1,7 @@
 """Entities whose keys have other names: their places are never passed over, and the errors say what to rename."""
 
 import json
+import re
 
 import pytest
 from annotation_files import read_lines, read_text
@@ -99,3 +100,16 @@ def test_labels_under_other_names_are_refused_with_the_name(key):
 def test_nothing_is_advised_where_nothing_looks_like_what_is_missing():
     with pytest.raises(ValueError, match=r"\} has no 'end'$"):
         check_entity({"label": "PER", "start": 0}, 12, "characters", "row 0")
+
+
+@pytest.mark.parametrize(
+    ("column", "entity", "message"),
+    [
+        ("text", {"word_start_index": 0, "word_end_index": 1}, "its indices count words, so the row needs 'tokens'"),
+        ("tokens", {"char_start_index": 0, "char_end_index": 3}, "its indices count characters, .* needs 'text'"),
+    ],
+)
+def test_predictions_for_words_are_not_renamed_to_places_in_a_text(column, entity, message):
+    row = {column: TEXT if column == "text" else TEXT.split(), "entities": [{"label": "PER", **entity}]}
+    (problem,) = validate([row]).problems
+    assert re.search(message, problem.message)

@@ -60,7 +60,7 @@ def test_contents_tell_no_other_format_from_columns_and_json(tmp_path):
 
 def test_what_does_not_fit_a_format_is_refused(tmp_path):
     with pytest.raises(
-        ValueError, match=r"ending of .*x\.abc does not say its format: pass format= one of \['conll', 'jsonl'"
+        ValueError, match=r"ending of .*x\.abc does not say its format: pass format= one of conll, jsonl"
     ):
         read_text(tmp_path, "", "x.abc")
     with pytest.raises(ValueError, match=r"format='bio' must be one of"):

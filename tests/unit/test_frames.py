@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
@@ -122,7 +123,20 @@ def test_columns_that_are_no_texts_are_refused(model, make):
 
 def test_mixed_and_repeated_columns_are_refused(model):
     with pytest.raises(TypeError, match="the column 'text' must have strings or lists of strings: "):
-        model.predict_table(pd.DataFrame({"text": ["Paris", 7]}))
+        model.predict_table(pd.DataFrame({"text": ["Paris", ["Paris"]]}))
+    frame = pd.DataFrame({"text": ["Paris", 7, None, np.nan, ("a", 3)]})
+    message = "row 1: text must be a string, or a list of words, not int"
+    with pytest.raises(TypeError, match="the column 'text' must have"):
+        model.predict_table(frame)
+    with pytest.raises(TypeError, match=message):
+        model.predict_table(frame[:4])
+    found = model.predict_table(frame[:4], on_error="column")
+    assert found["error"].fillna("").tolist() == [
+        "",
+        message,
+        *(f"row {n}: text must be a string, not NoneType" for n in (2, 3)),
+    ]
+    assert found["text"].tolist()[:2] == ["Paris", 7]
     with pytest.raises(ValueError, match=r"but has \['text', 'text'\]: set column"):
         model.predict_table(pd.DataFrame([["Paris", "Rome"]], columns=["text", "text"]))
 

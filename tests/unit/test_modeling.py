@@ -157,6 +157,12 @@ def test_a_folder_that_does_not_exist(path):
         SpanMarkerModel.from_pretrained(path)
 
 
+def test_a_file_is_no_model(tmp_path):
+    (tmp_path / "x.jsonl").write_text("{}")
+    with pytest.raises(FileNotFoundError, match=r"x\.jsonl' is a file: a model is a folder, or the name of a repos"):
+        SpanMarkerModel.from_pretrained(tmp_path / "x.jsonl")
+
+
 @pytest.mark.parametrize("path", ["C:\\models\\ner", ".\\ner", "models\\ner"])
 def test_a_folder_of_windows_that_does_not_exist(path):
     with pytest.raises(FileNotFoundError, match=r"there is no folder '.*ner' to load a model from$"):

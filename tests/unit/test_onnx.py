@@ -20,7 +20,7 @@ from span_marker import SpanMarkerModel, Trainer, TrainingArguments
 from span_marker.export import ExportReport, export_onnx, export_openvino
 from span_marker.export.tracing import SMALL_WEIGHT, quiet, store_as, write_shared
 from span_marker.export.verification import TOLERANCE, TOLERANCES, Tolerance, compare_models
-from span_marker.graphs.files import ENCODER, FOLDER, MANIFEST, TEXT_GRAPH
+from span_marker.graphs.files import ENCODER, FILES, FOLDER, MANIFEST, TEXT_GRAPH
 from span_marker.rules import ListRule, Rules
 
 pytest.importorskip("onnxruntime")
@@ -451,6 +451,7 @@ def test_a_missing_extra_says_what_to_install(original, tmp_path, monkeypatch):
 def test_the_command_exports(folder, original, tmp_path, monkeypatch, capsys):
     from span_marker_cli.common import load_model
     from span_marker_cli.export import export
+    from span_marker_cli.info import info
 
     original.save_pretrained(tmp_path / "model")
     (tmp_path / "texts.txt").write_text(TEXT)
@@ -460,5 +461,11 @@ def test_the_command_exports(folder, original, tmp_path, monkeypatch, capsys):
     assert "entities, all equal" in captured.out
     assert f"saved in {tmp_path / 'graphs'}" in captured.err
     assert_same(load_model(str(tmp_path / "graphs")).predict(SENTENCES), original.predict(SENTENCES))
+    info(str(tmp_path / "graphs"), as_json=True)
+    facts = json.loads(capsys.readouterr().out)
+    num_bytes = sum((tmp_path / "graphs" / FOLDER / name).stat().st_size for name in FILES)
+    assert (facts["parameters"], facts["megabytes"]) == (None, round(num_bytes / 1e6, 1)), (
+        "not those of the heads alone"
+    )
     export(str(tmp_path / "model"), tmp_path / "without texts")
     assert "all equal" in capsys.readouterr().out

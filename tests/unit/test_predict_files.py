@@ -2,8 +2,10 @@
 
 import csv
 import json
+import os
 import random
 import threading
+from pathlib import Path
 
 import pyarrow.parquet
 import pytest
@@ -15,6 +17,7 @@ from span_marker.bulk import predict_files as bulk_function
 from span_marker.bulk.items import Item
 from span_marker.bulk.predict_files import fetch_ahead
 from span_marker.bulk.results import Results
+from span_marker.bulk.sources import find_files
 from span_marker.core.surrogates import readable
 from span_marker.data.csv_files import write_csv
 
@@ -201,6 +204,100 @@ def test_only_the_same_run_is_resumed(model, source, tmp_path, monkeypatch):
         predict_files(model, ["-"], output, resume=True)
 
 
+def test_results_of_a_complete_run_are_not_taken_for_those_of_another_one(model, source, tmp_path, caplog):
+    output = tmp_path / "out.jsonl"
+    predict_files(model, [source], output)
+    assert predict_files(model, [source], output, resume=True, threshold=0.9).num_texts == 0
+    assert "out.jsonl is complete, so nothing is read" in caplog.text
+    for changed in (source, Path(model) / "config.json"):
+        state = changed.stat()
+        os.utime(changed, ns=(state.st_atime_ns, output.stat().st_mtime_ns + 1))
+        with pytest.raises(ValueError, match=r"out\.jsonl is complete, but the files or the model have changed since"):
+            predict_files(model, [source], output, resume=True)
+        os.utime(changed, ns=(state.st_atime_ns, state.st_mtime_ns))
+    with pytest.raises(ValueError, match="pass one of them"):
+        predict_files(model, [source], output, resume=True, overwrite=True)
+
+
+def test_a_model_that_has_changed_since_is_not_gone_on_with(model, source, tmp_path, monkeypatch):
+    output, config = tmp_path / "out.jsonl", Path(model) / "config.json"
+    interrupt(monkeypatch, model, source, output)
+    state = config.stat()
+    os.utime(config, ns=(state.st_atime_ns, state.st_mtime_ns + 1))
+    with pytest.raises(ValueError, match="is from another run, with the checkpoint as it was"):
+        predict_files(model, [source], output, resume=True)
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out"])
+def test_results_in_a_folder_of_inputs_are_not_read(model, tmp_path, caplog, name):
+    (tmp_path / "a.txt").write_text("Amelia flew to Paris .")
+    (tmp_path / "b.jsonl").write_text('{"text": "Paris"}')
+    output, format = tmp_path / name, "jsonl" if name.endswith("jsonl") else "brat"
+    if format == "brat":
+        output.mkdir()
+        (output / "1.txt").write_text("Paris")
+        assert len(list(find_files([tmp_path], None, output))) == 2
+    else:
+        for _ in range(2):
+            assert predict_files(model, [tmp_path], output, output_format=format, overwrite=True).num_texts == 2
+    assert f"{name} is not read, since results are written to it" in caplog.text
+    assert len(list(find_files([tmp_path], "lines", output))) == 2, "its other files are not read, either"
+    with pytest.raises(ValueError, match=r"b\.jsonl cannot be read and written: choose another output"):
+        predict_files(model, [tmp_path / "b.jsonl"], tmp_path / "x" / ".." / "b.jsonl", overwrite=True)
+
+
+def test_rows_of_a_table_with_the_same_id_are_told_apart(tmp_path, caplog):
+    entity = {"span": "Ann", "label": "PER", "score": 0.5, "char_start_index": 0, "char_end_index": 3}
+    for identities in (["7", "7"], [1, None], [1, "1"]):
+        rows = [{"id": one, "text": "Ann", "entities": [entity]} for one in identities]
+        write_results(tmp_path / "x.csv", rows)
+        with (tmp_path / "x.csv").open(newline="") as file:
+            cells = list(csv.DictReader(file))
+        assert [c["id"] for c in cells] == ["0", "1"]
+        assert [c["input_id"] for c in cells] == ["" if one is None else str(one) for one in identities]
+    assert "several rows have the same id, so the column 'id' has the numbers of the rows" in caplog.text
+
+
+def test_a_column_of_parquet_with_values_of_several_types_is_text(tmp_path, caplog):
+    rows = [{"text": "x", "n": n, "entities": []} for n in (1, "a", None, [2.5])]
+    write_results(tmp_path / "x.parquet", rows)
+    table = pyarrow.parquet.read_table(tmp_path / "x.parquet")
+    assert table["n"].to_pylist() == ["1", "a", None, "[2.5]"]
+    assert table["text"].to_pylist() == ["x"] * 4
+    assert "the column 'n' has values of several types, which are written as text" in caplog.text
+
+
+def test_annotated_data_is_made_of_any_column_of_texts_and_without_rows_that_have_none(tmp_path, caplog):
+    entity = {"span": ["Ann"], "label": "PER", "score": 0.5, "word_start_index": 0, "word_end_index": 1}
+    rows = [
+        {"words": ["Ann"], "text": "other", "ner_tags": ["O"], "entities": [entity]},
+        {"words": 3, "entities": [], "error": "no words"},
+        {"entities": [], "error": "no JSON"},
+    ]
+    for ending in ("conll", "html", "spacy"):
+        write_results(tmp_path / f"x.{ending}", rows, text_column="words")
+    assert (tmp_path / "x.conll").read_text() == "Ann\tB-PER\n\n"
+    assert "other" not in (tmp_path / "x.html").read_text()
+    assert caplog.text.count("2 texts that could not be read are left out") == 3
+    write_results(tmp_path / "x.csv", rows, text_column="words")
+    assert (tmp_path / "x.csv").read_text().splitlines()[0] == "id,text,ner_tags,error,start,end,label,score,span"
+
+
+def test_results_that_cannot_be_converted_stay(tmp_path, caplog):
+    with pytest.raises(ValueError, match="row 0 has no words"):
+        write_results(tmp_path / "x.conll", [{"tokens": [], "entities": []}])
+    assert "x.conll.part has the results as JSON lines" in caplog.text
+    assert rows(tmp_path / "x.conll.part")
+
+
+def write_results(path, rows, text_column=None):
+    results = Results(path, None, {}, text_column, with_errors=True)
+    results.begin(resume=False, overwrite=True)
+    with results.appending() as write:
+        write(rows)
+    results.finish()
+
+
 def test_every_format_keeps_columns_that_come_late(tmp_path):
     entity = {"span": "Ann", "label": "PER", "score": 0.5, "char_start_index": 0, "char_end_index": 3}
     some = [{"text": "x", "entities": []}, {"text": "Ann", "id": "a", "entities": [entity]}]
@@ -272,11 +369,12 @@ def test_a_run_that_fails_at_once_leaves_nothing(model, tmp_path):
     assert output.read_bytes() == before
 
 
-def test_a_run_that_stopped_at_a_bad_row_goes_on_with_an_error_in_it(model, tmp_path):
+def test_a_run_that_stopped_at_a_bad_row_goes_on_with_an_error_in_it(model, tmp_path, caplog):
     source, output = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     source.write_text('{"text": "Amelia"}\n{"text": null}\n{"text": "Paris"}\n')
     with pytest.raises(TypeError, match="line 2"):
         predict_files(model, [source], output)
+    assert "out.jsonl.part has the results so far: resume=True goes on with them" in caplog.text
     assert predict_files(model, [source], output, on_error="column", resume=True).num_before == 1
     assert ["error" in row for row in rows(output)] == [False, True, False]
 
@@ -304,6 +402,15 @@ def test_texts_are_not_written_as_words_after_all_of_them_were_read(model, sourc
     words.write_text("Amelia\nflew\n\nParis\n")
     predict_files(model, [words], tmp_path / "out.conll")
     assert len(read_annotations(tmp_path / "out.conll")) == 2
+
+
+def test_a_folder_with_a_slash_is_written_as_brat(model, source, tmp_path):
+    predict_files(model, [source], f"{tmp_path}/out/")
+    assert (tmp_path / "out" / "0.ann").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.jsonl", "out"]
+    with pytest.raises(FileExistsError, match=r"out already has documents, such as 0\.ann: choose an empty folder"):
+        predict_files(model, [source], f"{tmp_path}/out/", overwrite=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.jsonl", "out"], "before anything is read"
 
 
 def test_what_cannot_be_written_is_refused_before_anything_is_read(model, source, tmp_path):
@@ -386,15 +493,6 @@ def test_formats_without_errors_leave_out_what_could_not_be_read(model, tmp_path
     source.write_text('{"tokens": ["Amelia"]}\n{"tokens": ["Paris", 7]}\n')
     predict_files(model, [source], tmp_path / "x.conll", on_error="column")
     assert read_annotations(tmp_path / "x.conll")["tokens"][:] == [["Amelia"]]
-
-
-def test_a_run_is_not_resumed_with_another_checkpoint(source, tmp_path, monkeypatch):
-    folder, output = tmp_path / "model", tmp_path / "out.jsonl"
-    build_model().save_pretrained(folder)
-    interrupt(monkeypatch, str(folder), source, output)
-    build_model(seed=1, entity_max_length=3).save_pretrained(folder)
-    with pytest.raises(ValueError, match="is from another run, with the checkpoint as it was before it was changed: "):
-        predict_files(str(folder), [source], output, resume=True)
 
 
 def test_a_folder_with_documents_is_refused_before_anything_is_read(model, source, tmp_path):

@@ -85,3 +85,10 @@ def test_a_forked_process_cannot_share_a_device(monkeypatch):
     monkeypatch.setattr(torch.cuda, "_is_in_bad_fork", lambda: True)
     with pytest.raises(RuntimeError, match="the model is on device='cuda:1', .* leave n_process out of nlp.pipe"):
         processes.enter_process(torch.device("cuda:1"))
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99"])
+def test_a_device_that_is_not_there_is_named(device):
+    with pytest.raises(ValueError, match=f"device='{device}' cannot be used: "):
+        processes.move_to_device(torch.nn.Linear(1, 1), device)
+    assert processes.move_to_device(torch.nn.Linear(1, 1), "cpu").weight.device.type == "cpu"

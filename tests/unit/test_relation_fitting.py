@@ -128,7 +128,7 @@ def test_relations_that_cannot_be_learned_are_refused():
 def test_the_card_counts_the_rows_that_say_something_of_relations():
     model = entity_model()
     fit_relations(model, [*ROWS, {**ROWS[0], "relations": None}], num_epochs=1)
-    assert model.card_changes["Relations"].startswith("They were fitted to 3 rows,")
+    assert model.card_changes["Relations"].startswith("lives in, near: fitted to 3 rows,")
 
 
 def trained(tmp_path, rows=ROWS, model=None, **options):

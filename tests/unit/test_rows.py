@@ -27,7 +27,7 @@ from span_marker import (
 )
 from span_marker.data.columns import is_column, is_dataset, read_rows
 from span_marker.data.row_writing import annotated_rows
-from span_marker.data.rows import Row, RowEntity, check_entity, join_words, parse_row
+from span_marker.data.rows import Row, RowEntity, check_entity, join_words, parse_row, unknown_labels
 from span_marker.data.tags import Tags, read_tags
 from span_marker.preprocessing.features import prepare
 
@@ -303,7 +303,7 @@ def test_an_unknown_tag_is_the_same_mistake_for_all_who_know_the_labels(tag, mes
 def test_an_unknown_label_is_the_same_mistake_for_all_who_know_the_labels():
     rows = [{"tokens": ["Ann", "Lee"], "entities": [entity(label="ART")]}]
     names = ("validate with a model", "prepare", "Trainer", "tune_thresholds", "analyze_errors")
-    message = "entity 'ART' has a label that is not one of ['LOC', 'ORG', 'PER']: make a new model with labels="
+    message = "entity 'ART' has a label that is not one of ['LOC', 'ORG', 'PER']: make a new model to add it"
     check_agreement(rows, message, {name: CONSUMERS[name] for name in names}, is_plain=False)
 
 
@@ -452,3 +452,10 @@ def test_words_are_where_the_joined_text_has_them(words, data):
     end = data.draw(st.integers(start, len(words)))
     if start < end:
         assert text[starts[start] : starts[end] - 1] == " ".join(words[start:end])
+
+
+@pytest.mark.parametrize(("label", "meant"), [("per", "PER"), (" PER", "PER"), ("B-PER", "PER"), ("PERSON", None)])
+def test_an_unknown_label_that_is_nearly_another_one_is_a_slip(label, meant):
+    (problem,) = unknown_labels(Row("words", ["Ann"], [RowEntity(label, 0, 1)]), ["O", "LOC", "PER"], "row 0")
+    advice = f"is {meant!r} meant? Otherwise, make" if meant else "make"
+    assert str(problem.error).endswith(f"['LOC', 'PER']: {advice} a new model to add it")

@@ -1,8 +1,12 @@
 """Texts from files of many kinds."""
 
 import csv
+import datetime
+import decimal
+import gzip
 import json
 import logging
+import math
 import re
 
 import pyarrow
@@ -63,7 +67,7 @@ def test_words_are_read_too(tmp_path):
     with pytest.raises(ValueError, match="line 4, row 1: 'Paris O X' has 3 columns"):
         contents(tmp_path / "x.conll")
     write(tmp_path / "both.jsonl", [{"tokens": [], "text": ""}])
-    with pytest.raises(ValueError, match="one of 'text' and 'tokens'"):
+    with pytest.raises(ValueError, match="has both 'text' and 'tokens': pass text_column= with the name of one"):
         contents(tmp_path / "both.jsonl")
 
 
@@ -238,3 +242,72 @@ def test_bytes_are_counted_over_files_of_any_names(tmp_path):
     counts = [item.num_bytes for item in read_items(files)]
     assert counts == sorted(set(counts))
     assert counts[-1] == files.num_bytes
+
+
+def test_numbers_that_json_lacks_are_null_and_said_once(tmp_path, caplog):
+    (tmp_path / "x.jsonl").write_text('{"text": "a", "n": NaN}\n{"text": "b", "n": [-Infinity]}\n')
+    (tmp_path / "x.json").write_text('[{"text": "a", "n": Infinity}]')
+    table = pyarrow.table({"text": ["a", "b"], "n": [math.nan, 1.0], "m": [{"k": [math.inf]}, None]})
+    pyarrow.parquet.write_table(table, tmp_path / "x.parquet")
+    found = {
+        "jsonl": [{"text": "a", "n": None}, {"text": "b", "n": [None]}],
+        "json": [{"text": "a", "n": None}],
+        "parquet": [{"text": "a", "n": None, "m": {"k": [None]}}, {"text": "b", "n": 1.0, "m": None}],
+    }
+    for ending, expected in found.items():
+        caplog.clear()
+        assert [item.columns for item in read_items(find_files([tmp_path / f"x.{ending}"]))] == expected
+        assert caplog.text.count(f"x.{ending}: numbers such as ") == 1
+
+
+def test_columns_of_parquet_become_those_of_json(tmp_path, caplog):
+    table = pyarrow.table(
+        {
+            "text": ["a"],
+            "price": [decimal.Decimal("1.50")],
+            "image": [{"bytes": b"\xff", "path": "x.png"}],
+            "raw": [[b"\xff"]],
+            "took": [datetime.timedelta(1)],
+            "map": pyarrow.array([[("k", 1)]], pyarrow.map_(pyarrow.string(), pyarrow.int64())),
+            "kind": pyarrow.array(["x"]).dictionary_encode(),
+            "key": pyarrow.ExtensionArray.from_storage(pyarrow.uuid(), pyarrow.array([b"0" * 16], pyarrow.binary(16))),
+        }
+    )
+    pyarrow.parquet.write_table(table, tmp_path / "x.parquet")
+    (item,) = read_items(find_files([tmp_path / "x.parquet"]))
+    key = "30303030-3030-3030-3030-303030303030"
+    assert item.columns == {"text": "a", "price": "1.50", "map": [["k", 1]], "kind": "x", "key": key}
+    assert "columns that are left out, since results cannot hold their values: ['image', 'raw', 'took']" in caplog.text
+    pyarrow.parquet.write_table(pyarrow.table({"text": [b"a"]}), tmp_path / "x.parquet")
+    with pytest.raises(TypeError, match=r"x\.parquet, row 0: text must be a string, or a list of words, not bytes"):
+        contents(tmp_path / "x.parquet")
+    (tmp_path / "x.parquet").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"x\.parquet is not Parquet"):
+        contents(tmp_path / "x.parquet")
+
+
+def test_compressed_files_are_refused_as_such(tmp_path):
+    (tmp_path / "x.jsonl.gz").write_bytes(gzip.compress(b"{}"))
+    with pytest.raises(ValueError, match=r"x\.jsonl\.gz is compressed \(gzip\): unpack it first"):
+        find_files([tmp_path / "x.jsonl.gz"])
+
+
+@pytest.mark.parametrize(("start", "end"), [("2024-01-01", "2024-01-31"), ("9:00", "9:15"), ("a", "b")])
+def test_other_columns_with_the_names_of_bounds_are_kept(tmp_path, caplog, start, end):
+    """Lines with the same text are not of one text, then."""
+    (tmp_path / "x.csv").write_text(f"text,start,end,label\nok,,,low\nok,{start},{end},low\nok,{start},{end},high\n")
+    rows = [item.columns for item in read_items(find_files([tmp_path / "x.csv"]))][1:]
+    assert rows == [{"text": "ok", "start": start, "end": end, "label": label} for label in ("low", "high")]
+
+
+def test_json_lines_may_be_in_a_file_that_ends_with_json(tmp_path):
+    """As `read_annotations` reads it, and as results are written to such a file."""
+    path = tmp_path / "x.json"
+    path.write_text('{"text": "a"}\n\n{"text": "b\\u2028"}\n')
+    assert contents(path) == ["a", "b\u2028"]
+    path.write_text('{"text": "a"}\n{"text": }\n')
+    with pytest.raises(ValueError, match=r"x\.json, line 2 is not JSON: Expecting value at column 10"):
+        contents(path)
+    for text in ('{"text":\n "a"}\n', '{"text": "a"}\n', '[\n{"text": "a"}\n]'):
+        path.write_text(text)
+        assert contents(path) == ["a"]

@@ -118,3 +118,12 @@ def test_rules_are_few_and_survive_json():
 def test_broken_rules_are_refused(breaks):
     with pytest.raises(ValueError, match=f"word_rules must have up to {MAX_RULES} contexts"):
         WordRules(breaks)
+
+
+@pytest.mark.parametrize("invisible", ["\u00ad", "\u200c", "\u200d", "\u2060", "\ufeff", "\u200e"])
+def test_invisible_characters_are_within_words(invisible):
+    """Soft hyphens of web pages, and the non-joiners of Persian, neither cut a word nor count as words."""
+    rules = WordRules.fit(sentences(NEWS))
+    word = f"Ame{invisible}lia"
+    assert split(rules, f"{word} left. {word}'s") == [word, "left", ".", word, "'s"]
+    assert split(rules, f"a\u200bb {invisible}") == ["a", "\u200b", "b", invisible]

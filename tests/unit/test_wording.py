@@ -6,7 +6,8 @@ import re
 import pytest
 
 from span_marker import read_annotations
-from span_marker_cli.common import named_values
+from span_marker_cli import validate
+from span_marker_cli.common import named_values, read_options
 from span_marker_cli.main import COMMANDS
 from span_marker_cli.wording import in_options, option_names
 
@@ -35,6 +36,7 @@ NAMES = {
         ("the columns and the format of a threshold", "the columns and the format of a threshold"),
         ("my_format=1, x.format=2, --on_error=1, on_error.json, text_columns", None),
         ("leave format=", "leave --format"),
+        ("such as --read tag_columns=all", None),
     ],
 )
 def test_arguments_become_options(message, expected):
@@ -61,3 +63,14 @@ def test_values_are_yaml():
     for wrong in ("errors", "columns={"):
         with pytest.raises(ValueError, match=re.escape(f"--read {wrong}")):
             named_values("--read", [wrong])
+
+
+def test_errors_of_the_command_line_name_options_once():
+    names = option_names(validate.validate)
+    for wrong, message in (
+        ("errors", "--read errors must have a name and a value, such as --read errors=skip"),
+        ("foo=1", "--read foo: the name must be one of 'token_column', 'tag_columns', "),
+    ):
+        with pytest.raises(ValueError, match=re.escape(message)) as caught:
+            read_options(None, [wrong])
+        assert in_options(str(caught.value), names) == str(caught.value)
