@@ -20,7 +20,6 @@ from span_marker.error_analysis.report import REASONS, ErrorReport
 from span_marker.modeling import SpanMarkerModel, without_adapter
 from span_marker.preprocessing.batching import run_in_batches
 from span_marker.preprocessing.features import DatasetSummary, prepare
-from span_marker.preprocessing.relation_features import warn_of_unused_relations
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -79,8 +78,6 @@ def analyze_errors(
         summary.relations.warn(model.config, split)
         rows = list(whole_rows(dataset, split, model.config.tags))
         has_relations: Any = model.config.relation_labels is not None and RELATIONS in dataset.column_names
-        if model.config.relation_labels is None:
-            warn_of_unused_relations(sum(len(row.relations) for row in rows), split)
         found = _read_lists(rows, model.predict(dataset, batch_size=batch_size, relations=has_relations), split)
         annotated = rows_with_relations(dataset) if has_relations else set()
         judged = _judge(split, rows, found, annotated, model.config.symmetric_relations or ())

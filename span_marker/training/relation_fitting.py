@@ -105,15 +105,15 @@ def fit_relations(
             for parameter, value in is_learned.items():
                 parameter.requires_grad_(value)
             model.train(is_training)
-    names = ", ".join((model.config.relation_labels or [])[1:])
-    num_rows = relations.num_rows - relations.num_unannotated
-    model.note_change("Relations", f"{names}: fitted to {num_rows:,} rows, with everything else frozen.")
-    if had_thresholds:
-        model.note_change(SUBJECTS["relations"], "None: they were reset when the relations were fitted.")
-    if to_tune is not None:
-        report = to_tune.tune(precision=None)
-        to_tune.held_out.keep(report, only_if_better=True)
-        log_thresholds(report, HELD_OUT)
+        names = ", ".join((model.config.relation_labels or [])[1:])
+        num_rows = relations.num_rows - relations.num_unannotated
+        model.note_change("Relations", f"{names}: fitted to {num_rows:,} rows, with everything else frozen.")
+        if had_thresholds:
+            model.note_change(SUBJECTS["relations"], "None: they were reset when the relations were fitted.")
+        if to_tune is not None:
+            report = to_tune.tune(precision=None)
+            to_tune.held_out.keep(report, only_if_better=True)
+            log_thresholds(report, HELD_OUT)
     return losses
 
 
