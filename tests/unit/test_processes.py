@@ -1,9 +1,10 @@
-"""Forked processes predict rather than wait forever for threads that only their parent has."""
+"""Forked processes predict rather than wait forever for threads that only their parent has; threads that end."""
 
 import multiprocessing
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -92,3 +93,12 @@ def test_a_device_that_is_not_there_is_named(device):
     with pytest.raises(ValueError, match=f"device='{device}' cannot be used: "):
         processes.move_to_device(torch.nn.Linear(1, 1), device)
     assert processes.move_to_device(torch.nn.Linear(1, 1), "cpu").weight.device.type == "cpu"
+
+
+def test_a_thread_of_its_own_ends_with_the_function():
+    threads = []
+    assert processes.in_own_thread(lambda: threads.append(threading.current_thread()) or "result") == "result"
+    assert threads[0] is not threading.current_thread()
+    assert not threads[0].is_alive()
+    with pytest.raises(ZeroDivisionError):
+        processes.in_own_thread(lambda: 1 / 0)
