@@ -207,7 +207,7 @@ class Recipe:
             places = [
                 np.array([[ids[one.label], *one[1:]] for one in of], dtype=np.int64).reshape(-1, 3) for of in entities
             ]
-            pairs = [rules.pairs(some) for some in places]
+            pairs = [rules.pairs(some)[0] for some in places]
             marked = [self.mark(*of) for of in zip(words, (some[:, 1:] for some in places), pairs, strict=True)]
             texts = [text for some in marked for text in some]
             scores = np.concatenate([np.empty((0, len(names))), *self.predict(model, texts, batch_size)])
