@@ -135,6 +135,7 @@ def test_model_commands(folder, tmp_path):
     assert re.search(r"predicts with all candidates  (yes|no)\n", run("info", folder / "model")[0])
 
 
+@pytest.mark.slow
 def test_quiet_commands_say_nothing_but_results(folder, tmp_path):
     _, errors = run("--quiet", "predict", folder / "model", "-", input_text="Amelia flew to Paris .\n")
     assert errors == ""
@@ -148,28 +149,48 @@ def test_quiet_commands_say_nothing_but_results(folder, tmp_path):
     ("arguments", "status", "message"),
     [
         (("predict", "no-such-model", "-"), 1, "error: "),
-        (("predict", "{model}", "no-such-file"), 1, "error: there is no no-such-file"),
+        pytest.param(
+            ("predict", "{model}", "no-such-file"), 1, "error: there is no no-such-file", marks=pytest.mark.slow
+        ),
         (("predict", "{model}", "-", "--batch-size", "0"), 2, "--batch-size"),
         (("predict", "{model}", "-", "--threshold", "2"), 1, "error: --threshold 2.0 must be from 0 to 1"),
         (("nothing",), 2, "No such command"),
         (("evaluate", "{model}"), 2, "Missing argument"),
-        (("train", "{model}/config.json"), 1, "error: "),
+        pytest.param(("train", "{model}/config.json"), 1, "error: ", marks=pytest.mark.slow),
         (("convert", "{model}/../dev.conll", "{model}/../x/../dev.conll"), 1, "dev.conll cannot be read and written"),
         (
             ("calibrate", "{model}", "{model}/../dev.conll", "-o", "{model}/../encoder"),
             1,
             "encoder already has a model: pass an empty folder as --output",
         ),
-        (
+        pytest.param(
             ("evaluate", "{model}", "{model}/../dev.conll", "{model}/../annotated.jsonl"),
             1,
             "dev.conll has 'tokens', but {model}/../annotated.jsonl has 'text'",
+            marks=pytest.mark.slow,
         ),
-        (("validate", "{model}/../dev.conll", "{model}/../dev.conll"), 1, "dev.conll is there twice"),
-        (("info", "{model}/config.json"), 1, "config.json' is a file: a model is a folder"),
-        (("predict", "{model}", "-", "--device", "gpu"), 1, "error: --device 'gpu' cannot be used"),
+        pytest.param(
+            ("validate", "{model}/../dev.conll", "{model}/../dev.conll"),
+            1,
+            "dev.conll is there twice",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ("info", "{model}/config.json"), 1, "config.json' is a file: a model is a folder", marks=pytest.mark.slow
+        ),
+        pytest.param(
+            ("predict", "{model}", "-", "--device", "gpu"),
+            1,
+            "error: --device 'gpu' cannot be used",
+            marks=pytest.mark.slow,
+        ),
         (("card", "{model}", "-o", "{model}"), 1, "model is a folder: pass a file"),
-        (("analyze", "{model}", "{model}/../dev.conll", "--html", "{model}"), 1, "model is a folder: pass a file"),
+        pytest.param(
+            ("analyze", "{model}", "{model}/../dev.conll", "--html", "{model}"),
+            1,
+            "model is a folder: pass a file",
+            marks=pytest.mark.slow,
+        ),
         (("tune-thresholds", "{model}", "{model}/../dev.conll", "-o", "{model}/config.json"), 1, "is a file: pass a f"),
         (
             ("calibrate", "no-such-model", "{model}/../dev.conll"),
