@@ -54,13 +54,12 @@ def serve(
         raise ImportError(f"serve needs {error.name}: install the extra span_marker[serve]") from error
     # Read by OpenMP: threads of the model that wait sleep, since those that answer requests need their cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    from span_marker.preprocessing.processes import in_own_thread
     from span_marker.serving import Limits, create_app, listen
     from span_marker.serving import serve as run
 
     limits = Limits(max_requests, max_body, max_words, timeout)
     app = create_app(
-        in_own_thread(lambda: {name: load_model(path, device) for name, path in named.items()}),
+        {name: load_model(path, device) for name, path in named.items()},
         limits=limits,
         api_key=api_key,
         cors_origins=cors_origin or (),

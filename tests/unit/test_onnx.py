@@ -464,8 +464,7 @@ def test_the_command_exports(folder, original, tmp_path, monkeypatch, capsys):
     info(str(tmp_path / "graphs"), as_json=True)
     facts = json.loads(capsys.readouterr().out)
     num_bytes = sum((tmp_path / "graphs" / FOLDER / name).stat().st_size for name in FILES)
-    assert (facts["parameters"], facts["megabytes"]) == (None, round(num_bytes / 1e6, 1)), (
-        "not those of the heads alone"
-    )
+    assert facts["parameters"] is None
+    assert facts["megabytes"] == pytest.approx(num_bytes / 1e6, abs=0.05), "not those of the heads alone"
     export(str(tmp_path / "model"), tmp_path / "without texts")
     assert "all equal" in capsys.readouterr().out
