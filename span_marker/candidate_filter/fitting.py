@@ -17,7 +17,7 @@ from torch import Tensor
 from span_marker.candidate_filter.head import SpanFilter, filter_loss
 from span_marker.core.arrays import Array, as_array
 from span_marker.core.decoding import Decoder, ScoredSpans, probabilities
-from span_marker.preprocessing.batching import run_in_batches
+from span_marker.preprocessing.batching import HireWorkers, in_turn, run_in_batches
 from span_marker.preprocessing.inputs import Sentences
 from span_marker.preprocessing.preprocessor import Preprocessor
 
@@ -79,6 +79,7 @@ def collect_examples(
     examine: Examine,
     preprocessor: Preprocessor,
     batch_size: int,
+    hire: HireWorkers = in_turn,
 ) -> Iterator[Examples]:
     """Collect what a model predicts for sentences.
 
@@ -87,6 +88,7 @@ def collect_examples(
         examine: Examines a batch.
         preprocessor: The model's preprocessor.
         batch_size: The largest number of sentences in a batch.
+        hire: Gets the workers that examine the batches.
 
     Yields:
         The candidates of a batch. Candidates without markers are no entities.
@@ -94,7 +96,7 @@ def collect_examples(
     pieces = preprocessor.pieces(sentences, preprocessor.encode(sentences))
     features = [piece.features() for piece in pieces]
     decoder = preprocessor.config.decoder()
-    for _, batch, examined in run_in_batches(examine, features, preprocessor.collator, batch_size):
+    for _, batch, examined in run_in_batches(examine, features, preprocessor.collator, batch_size, hire=hire):
         kept = examined.kept.cpu()
         span_words = torch.from_numpy(batch["span_words"])
         probability, is_entity, has_markers = torch.zeros(3, len(span_words)).unbind()

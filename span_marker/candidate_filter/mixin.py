@@ -53,6 +53,7 @@ class SpanFilterMixin(nn.Module):
         _inputs: Any
         _staged_engine: Any
         _marker_ids: Any
+        hire_workers: Any
 
         @property
         def preprocessor(self) -> Preprocessor:
@@ -288,7 +289,7 @@ class SpanFilterMixin(nn.Module):
             self.config.span_filter = SpanFilterConfig(self.span_filter.input_size)
 
     def _examples(self, sentences: Sentences, batch_size: int) -> Iterator[Examples]:
-        return collect_examples(sentences, self.examine, self.preprocessor, batch_size)
+        return collect_examples(sentences, self.examine, self.preprocessor, batch_size, self.hire_workers)
 
     def _use(self, span_filter: SpanFilter, report: SpanFilterReport) -> None:
         self.span_filter, self.config.exact = span_filter, False

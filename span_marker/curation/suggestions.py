@@ -206,7 +206,9 @@ def _score_sentences(
     features = [piece.features() for piece in pieces]
     wrong, expected = np.zeros(len(encodings)), np.zeros((len(encodings), len(config.classes)))
     sums: list[Any] = [0.0] * len(encodings)
-    for indices, batch, found in run_in_batches(model.examine, features, preprocessor.collator, batch_size):
+    for indices, batch, found in run_in_batches(
+        model.examine, features, preprocessor.collator, batch_size, hire=model.hire_workers
+    ):
         rows = np.array([pieces[index].row for index in indices])
         spans = rows.repeat(as_array(batch["span_counts"]))[as_array(found.kept)]
         scores = probabilities(

@@ -274,7 +274,9 @@ def _num_filtered(model: SpanMarkerModel, features: Dataset, batch_size: int) ->
     collator = model.preprocessor.collator
     outside_id = model.config.outside_id
     num_filtered = 0
-    for _, batch, (_, kept) in run_in_batches(model.score, features, collator, batch_size, model.candidates_kept):
+    for _, batch, (_, kept) in run_in_batches(
+        model.score, features, collator, batch_size, model.candidates_kept, hire=model.hire_workers
+    ):
         labels = batch["labels"]
         num_gold = labels != outside_id if labels.ndim == 1 else labels.sum(axis=1) - labels[:, outside_id]
         if kept is not None:

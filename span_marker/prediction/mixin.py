@@ -38,6 +38,7 @@ class PredictionMixin(TableMixin):
         score_pairs: Any
         check_relations_possible: Any
         uses_filter: Any
+        hire_workers: Any
         rules: Rules | None
 
         @property

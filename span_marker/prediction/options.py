@@ -90,6 +90,7 @@ def make_predictor(
         model.rules,
         read_propagate(propagate),
         _relation_reader(model, decoder, not uses_filter, relations, relation_threshold),
+        model.hire_workers,
     )
 
 

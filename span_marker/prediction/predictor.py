@@ -31,7 +31,7 @@ from span_marker.prediction.relations import (
     replace_annotation,
     window_features,
 )
-from span_marker.preprocessing.batching import MemoryBudget, run_in_batches
+from span_marker.preprocessing.batching import HireWorkers, MemoryBudget, in_turn, run_in_batches
 from span_marker.preprocessing.inputs import Sentences, sentence_of, warn_of_context
 from span_marker.preprocessing.pieces import Piece
 from span_marker.preprocessing.preprocessor import Preprocessor
@@ -99,6 +99,7 @@ class Predictor:
         rules: Rules whose entities are merged with those of the model; None for none.
         propagation: How names are found at all their mentions; None to leave that out.
         relations: Scores batches in place of ``score``, and finds their relations; None to leave relations out.
+        hire: Gets the workers that read the batches.
 
     Raises:
         TypeError: If ``batch_size`` or ``top_k`` is not a whole number.
@@ -116,6 +117,7 @@ class Predictor:
     rules: Rules | None = None
     propagation: Propagation | None = None
     relations: RelationReader | None = None
+    hire: HireWorkers = in_turn
     _memory_budget: MemoryBudget = field(default_factory=MemoryBudget, init=False)
     _num_read: int = field(default=0, init=False)
     _num_incomplete: int = field(default=0, init=False)
@@ -180,9 +182,7 @@ class Predictor:
             progress.total += len(pieces) - len(encodings)
         found = [_Found() for _ in encodings]
         features = [piece.features() for piece in pieces]
-        for indices, batch, (scored, *columns) in run_in_batches(
-            self._read_batch, features, self._collator, self.batch_size, self.candidates_kept, self._memory_budget
-        ):
+        for indices, batch, (scored, *columns) in self._run(self._read_batch, features, self.candidates_kept):
             counts = (batch["span_counts"].tolist(), scored.span_counts.tolist())
             for index, *values in zip(indices, *counts, *columns, strict=True):
                 found[pieces[index].row].add(pieces[index], *values)
@@ -200,6 +200,13 @@ class Predictor:
             for row in found
         ]
         return [[entity for _, entity in row.entities] for row in found], coverages, relations
+
+    def _run(
+        self, read: Callable[[dict[str, Array]], T], features: list[dict[str, Any]], candidates_kept: float
+    ) -> Iterator[tuple[list[int], dict[str, Array], T]]:
+        return run_in_batches(
+            read, features, self._collator, self.batch_size, candidates_kept, self._memory_budget, self.hire
+        )
 
     def _read_batch(self, batch: dict[str, Array]) -> tuple[ScoredSpans, list[list[ScoredSpan]], list[PieceRelations]]:
         """The candidates of a batch that got markers, and the proposals and relations of each piece."""
@@ -223,9 +230,7 @@ class Predictor:
         def read(batch: dict[str, Array]) -> list[list[ScoredRelation]]:
             return reader.read_windows(batch, [tasks[number] for number in batch["rows"].tolist()])
 
-        for numbers, _, relations in run_in_batches(
-            read, window_features(tasks), self._collator, self.batch_size, 0.0, self._memory_budget
-        ):
+        for numbers, _, relations in self._run(read, window_features(tasks), candidates_kept=0.0):
             for number, between in zip(numbers, relations, strict=True):
                 rows[number].relations += between
 

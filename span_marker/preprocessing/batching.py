@@ -1,4 +1,7 @@
-"""Batches of similar sentences, with little padding and bounded memory; they are split if memory runs out."""
+"""Batches of similar sentences, with little padding and bounded memory; they are split if memory runs out.
+
+Several may run at the same time, see `Workers`.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,12 @@ import gc
 import logging
 import math
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from functools import partial
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from span_marker.core.arrays import Array
 from span_marker.core.spans import num_candidates
@@ -20,6 +26,10 @@ T = TypeVar("T")
 
 BATCH_TOKENS = 8192
 """The largest number of tokens of a batch of several sentences, text and markers together."""
+
+
+SHARE_TOKENS = 512
+"""The least number of tokens that are worth a worker of their own."""
 
 
 class FeatureRows(Protocol):
@@ -57,6 +67,35 @@ class MemoryBudget:
         self.max_tokens = num_tokens // 2
 
 
+@dataclass(frozen=True)
+class Workers:
+    """What runs the batches.
+
+    Attributes:
+        count: How many of them run at the same time.
+        start: Takes a task, which begins now or when its result is asked for, and returns what waits for the result.
+    """
+
+    count: int = 1
+    start: Callable[[Callable[[], Any]], Callable[[], Any]] = lambda task: task
+
+
+HireWorkers: TypeAlias = Callable[[int], AbstractContextManager[Workers]]
+"""Takes the largest number of workers that have enough to do, and returns workers for a ``with`` block."""
+
+
+def in_turn(count: int) -> AbstractContextManager[Workers]:
+    """Run one batch after the other. See `HireWorkers`.
+
+    Args:
+        count: Not used.
+
+    Returns:
+        A single worker.
+    """
+    return nullcontext(Workers())
+
+
 def run_in_batches(
     run: Callable[[dict[str, Array]], T],
     rows: FeatureRows,
@@ -64,6 +103,7 @@ def run_in_batches(
     batch_size: int,
     candidates_kept: float = 1.0,
     memory_budget: MemoryBudget | None = None,
+    hire: HireWorkers = in_turn,
 ) -> Iterator[tuple[list[int], dict[str, Array], T]]:
     """Run a function on batches of features with similar cost. If memory runs out, batches are split.
 
@@ -74,6 +114,7 @@ def run_in_batches(
         batch_size: The largest number of features in a batch.
         candidates_kept: Approximate share of the candidates that get markers.
         memory_budget: What is known about memory; updated if memory runs out. Defaults to a new one.
+        hire: Gets the workers that run the function.
 
     Yields:
         Indices of the features of a batch, the batch, and the result of the function.
@@ -86,32 +127,39 @@ def run_in_batches(
         num_tokens(len(row["input_ids"]), len(row["word_starts"]), collator.entity_max_length, candidates_kept)
         for row in rows
     ]
-    waiting = list(batches(costs, batch_size))[::-1]
-    while waiting:
-        indices = waiting.pop()
-        cost = sum(costs[index] for index in indices)
-        if memory_budget.max_tokens is not None and cost > memory_budget.max_tokens and len(indices) > 1:
-            middle = len(indices) // 2
-            waiting += [indices[middle:], indices[:middle]]
-            continue
-        batch = collator.collate([rows[index] for index in indices])
-        try:
-            result = run(batch)
-        except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
-                raise
-            if len(indices) == 1:
-                raise MemoryError(
-                    f"a single text with {cost} tokens, text and markers together, does not fit into memory: load the "
-                    "model with a lower model_max_length to read the text in smaller windows, or give the model a "
-                    "candidate filter with fit_span_filter"
-                ) from error
-        else:
-            yield indices, batch, result
-            continue
-        _free_memory()  # here, nothing refers to the failed attempt any longer
-        memory_budget.shrink(cost)
-        waiting.append(indices)
+    with hire(min(len(costs), sum(costs) // SHARE_TOKENS)) as workers:
+        waiting = list(batches(costs, batch_size, workers.count))[::-1]
+        running: deque[tuple[list[int], int, dict[str, Array], Callable[[], T]]] = deque()
+        while waiting or running:
+            if waiting and len(running) < workers.count + (workers.count > 1):  # one waits for the next free worker
+                indices = waiting.pop()
+                cost = sum(costs[index] for index in indices)
+                if memory_budget.max_tokens is not None and cost > memory_budget.max_tokens and len(indices) > 1:
+                    middle = len(indices) // 2
+                    waiting += [indices[middle:], indices[:middle]]
+                    continue
+                batch = collator.collate([rows[index] for index in indices])
+                running.append((indices, cost, batch, workers.start(partial(run, batch))))
+                continue
+            indices, cost, batch, result_of = running.popleft()
+            try:
+                result = result_of()
+            except (MemoryError, RuntimeError) as error:
+                if not _is_out_of_memory(error):
+                    raise
+                if len(indices) == 1:
+                    raise MemoryError(
+                        f"a single text with {cost} tokens, text and markers together, does not fit into memory: load "
+                        "the model with a lower model_max_length to read the text in smaller windows, or give the "
+                        "model a candidate filter with fit_span_filter"
+                    ) from error
+            else:
+                yield indices, batch, result
+                continue
+            del result_of, batch  # now nothing refers to the failed attempt any longer
+            _free_memory()
+            memory_budget.shrink(cost)
+            waiting.append(indices)
 
 
 def _is_out_of_memory(error: MemoryError | RuntimeError) -> bool:
@@ -145,24 +193,34 @@ def num_tokens(text_length: int, num_words: int, entity_max_length: int, candida
     return text_length + math.ceil(2 * num_candidates(num_words, entity_max_length) * candidates_kept)
 
 
-def batches(costs: Sequence[int], batch_size: int) -> Iterator[list[int]]:
+def batches(costs: Sequence[int], batch_size: int, num_workers: int = 1) -> Iterator[list[int]]:
     """Group sentences of similar cost, longest first, so that memory runs out in the first batches or not at all.
 
     Args:
         costs: Number of tokens of each sentence, see `num_tokens`.
         batch_size: The largest number of sentences in a batch.
+        num_workers: Number of workers that share the batches.
 
     Yields:
         Indices of the sentences of a batch: at most ``batch_size``, and, if there are several, at most `BATCH_TOKENS`
-        tokens.
+        tokens, and about a worker's share of all of them.
     """
+    share = max(sum(costs) / num_workers, 1)
+    if share > BATCH_TOKENS:  # there are several batches for each of them
+        share = math.inf
     batch: list[int] = []
-    total = 0
+    total = done = 0
+    number = 0.0  # of the share that the batch belongs to
     for index in sorted(range(len(costs)), key=costs.__getitem__, reverse=True):
-        if batch and (len(batch) == batch_size or total + costs[index] > BATCH_TOKENS):
+        cost = costs[index]
+        middle = (done + cost / 2) // share
+        if batch and (len(batch) == batch_size or total + cost > BATCH_TOKENS or middle > number):
             yield batch
             batch, total = [], 0
+        if not batch:
+            number = middle
         batch.append(index)
-        total += costs[index]
+        total += cost
+        done += cost
     if batch:
         yield batch

@@ -5,23 +5,32 @@ In a forked process, PyTorch would wait for threads that only its parent has.
 
 from __future__ import annotations
 
+import contextvars
 import functools
 import logging
 import os
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from typing import TypeVar
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
 from span_marker.core.cpu import quota_cpus
+from span_marker.preprocessing.batching import Workers
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Model = TypeVar("Model", bound=nn.Module)
+
+MAX_WORKERS = 8
+"""The largest number of batches at the same time: each needs the interpreter for a tenth of its time."""
+
+_setting_threads = threading.Lock()
+"""Held while PyTorch's number of threads, which threads that begin take over, is that of a worker."""
 
 _imported_in = os.getpid()
 """The process that this module was imported in."""
@@ -99,6 +108,54 @@ def set_num_threads(count: int) -> None:
     """
     if os.getpid() == _imported_in and torch.get_num_threads() != count:
         torch.set_num_threads(count)
+
+
+@contextmanager
+def sharing_threads(device: torch.device, count: int) -> Iterator[Workers]:
+    """Let threads of Python run batches on a CPU, which share the threads that PyTorch may use.
+
+    Within a batch, PyTorch shares thousands of small operations among its threads, and all of them wait for the slowest
+    each time. Several batches at the same time, with fewer threads for each, need no such waiting.
+
+    Args:
+        device: The model's device.
+        count: The largest number of workers that have enough to do.
+
+    Yields:
+        The workers: one if ``count`` or PyTorch's number of threads is 1, or the device is no CPU.
+    """
+    enter_process(device)
+    with _setting_threads:
+        num_threads = torch.get_num_threads()
+    count = min(count, num_threads, MAX_WORKERS) if device.type == "cpu" else 1
+    if count < 2:
+        yield Workers()
+        return
+    autocast = torch.autocast("cpu", torch.get_autocast_dtype("cpu"), torch.is_autocast_enabled("cpu"))
+    started = threading.Barrier(count)
+    with ThreadPoolExecutor(count, "span_marker", _begin, (num_threads // count,)) as executor:
+        with _setting_threads:
+            list(executor.map(lambda _: started.wait(), range(count)))
+            torch.set_num_threads(num_threads)  # for threads that begin later: these know their own number by now
+
+        def start(task: Callable[[], T]) -> Callable[[], T]:
+            return executor.submit(contextvars.copy_context().run, _under, autocast, task).result
+
+        try:
+            yield Workers(count, start)
+        finally:
+            executor.shutdown(cancel_futures=True)
+
+
+def _begin(num_threads: int) -> None:
+    """Set the number of PyTorch's threads in a new thread of Python."""
+    torch.get_num_threads()  # or else the first operation would set it, to that of the process
+    torch.set_num_threads(num_threads)
+
+
+def _under(context: AbstractContextManager[Any], task: Callable[[], T]) -> T:
+    with context:
+        return task()
 
 
 def in_own_thread(function: Callable[[], T]) -> T:

@@ -127,7 +127,9 @@ def _score(model: Any, tasks: Sequence[_Task], batch_size: int) -> list[FloatArr
     logits: list[Any] = [None] * len(tasks)
     features = [task.feature for task in tasks]
     collator = model.preprocessor.collator
-    for indices, _, (_, _, scores) in run_in_batches(score, features, collator, batch_size, candidates_kept=0.0):
+    for indices, _, (_, _, scores) in run_in_batches(
+        score, features, collator, batch_size, candidates_kept=0.0, hire=model.hire_workers
+    ):
         ends = np.cumsum([len(tokens[index]) for index in indices])[:-1]
         for index, own in zip(indices, np.split(as_array(scores), ends), strict=True):
             logits[index] = own

@@ -116,7 +116,9 @@ def score_candidates(model: SpanMarkerModel, data: AnnotatedData, batch_size: in
     config, preprocessor = model.config, model.preprocessor
     prepared, _ = prepare(data, preprocessor, HELD_OUT)
     logits, labels = [], []
-    for _, batch, (scores, kept) in run_in_batches(model.score, prepared, preprocessor.collator, batch_size):
+    for _, batch, (scores, kept) in run_in_batches(
+        model.score, prepared, preprocessor.collator, batch_size, hire=model.hire_workers
+    ):
         logits.append(scores.float().cpu())
         labels.append(batch["labels"] if kept is None else batch["labels"][kept.cpu().numpy()])
     gold = torch.from_numpy(np.concatenate(labels))

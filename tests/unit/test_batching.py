@@ -1,17 +1,23 @@
+import itertools
 import logging
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 
 import pytest
 import torch
-from helpers import approximately, check_margin
+from helpers import approximately, check_margin, score_rounding
 from tiny import SENTENCES, TEXT, build_model
 
 import span_marker.preprocessing.batching
+from span_marker import SpanMarkerModel
 from span_marker.core.spans import num_candidates
-from span_marker.preprocessing.batching import MemoryBudget, batches, run_in_batches
+from span_marker.preprocessing.batching import MemoryBudget, batches, in_turn, run_in_batches
 from span_marker.preprocessing.data_collator import SpanMarkerDataCollator
 from span_marker.preprocessing.inputs import Sentences
 from span_marker.preprocessing.pieces import into_pieces, tokenize
+from span_marker.preprocessing.processes import sharing_threads
 
 FULL = "[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate"
 
@@ -94,6 +100,94 @@ def test_other_errors_are_not_swallowed(model, rows):
 
     with pytest.raises(RuntimeError, match="something else"):
         list(run_in_batches(run, rows, collator_of(model), 32))
+
+
+@pytest.fixture
+def four_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("four_threads")
+def test_batches_that_run_at_the_same_time_come_in_order(model, rows):
+    """However long each takes, and whichever do not fit into memory."""
+    number, together, threads = itertools.count(), threading.Barrier(2), set()
+
+    def run(batch):
+        threads.add(threading.get_ident())
+        if next(number) < 2:
+            together.wait(timeout=30)  # or they don't run at the same time
+        if num_tokens(batch) > 600:
+            raise MemoryError
+        time.sleep(0.01 / len(batch["span_counts"]))
+        return batch["rows"].tolist()
+
+    many = rows * 20
+    with sharing_threads(torch.device("cpu"), 4) as workers:
+        done = list(run_in_batches(run, many, collator_of(model), 8, hire=lambda count: nullcontext(workers)))
+    assert sorted(index for indices, _, _ in done for index in indices) == list(range(len(many)))
+    assert all([many[index]["row"] for index in indices] == found for indices, _, found in done)
+    assert threading.get_ident() not in threads
+
+
+@pytest.mark.usefixtures("four_threads")
+def test_what_does_not_run_yet_is_left_when_nobody_waits_for_it(model, rows):
+    begun = []
+
+    def run(batch):
+        begun.append(batch)
+        if len(begun) == 3:
+            raise ZeroDivisionError
+        time.sleep(0.01)
+
+    def hire(count):
+        return sharing_threads(torch.device("cpu"), count)
+
+    with pytest.raises(ZeroDivisionError):
+        list(run_in_batches(run, rows * 40, collator_of(model), 2, hire=hire))
+    assert 3 <= len(begun) <= 12
+    del begun[:]
+    results = run_in_batches(run, rows * 40, collator_of(model), 2, hire=hire)
+    next(results)
+    results.close()
+    assert len(begun) <= 8
+
+
+@pytest.mark.usefixtures("four_threads")
+def test_threads_find_what_one_finds(monkeypatch):
+    model = build_model("bert", entity_max_length=3, seed=9)
+    texts = [text for line in TEXT.strip().splitlines() for text in line.split(". ")] * 12
+    texts.append(" ".join(texts[:8]))  # windows
+    within = check_margin(model, texts)
+    found, coverages = model.predict(texts, return_coverage=True)
+    monkeypatch.setattr(SpanMarkerModel, "hire_workers", lambda self, count: in_turn(count))
+    expected, expected_coverages = model.predict(texts, return_coverage=True)
+    assert found == approximately(expected, within)
+    assert coverages == expected_coverages
+    assert torch.get_num_threads() == 4
+
+
+@pytest.mark.usefixtures("four_threads")
+def test_a_model_in_training_mode_predicts_in_evaluation_mode_until_the_last_batch(model):
+    texts = [TEXT.strip().splitlines()[0]] * 100
+    expected = model.predict(texts)
+    model.train()
+    try:
+        assert model.predict(texts) == approximately(expected, score_rounding(model))
+        assert model.training
+    finally:
+        model.eval()
+
+
+@pytest.mark.parametrize("num_workers", [1, 2, 3, 8])
+@pytest.mark.parametrize("num_sentences", [1, 2, 9, 32, 100])
+def test_each_worker_gets_a_share(num_workers, num_sentences):
+    costs = [7 * number % 90 + 10 for number in range(num_sentences)]
+    totals = [sum(costs[index] for index in batch) for batch in batches(costs, 1000, num_workers)]
+    assert len(totals) <= num_workers
+    assert max(totals) <= sum(costs) / num_workers + max(costs)
 
 
 def test_predict_goes_on_when_memory_runs_out(model, monkeypatch, caplog):

@@ -1,5 +1,6 @@
 """Forked processes predict rather than wait forever for threads that only their parent has; threads that end."""
 
+import contextvars
 import multiprocessing
 import os
 import subprocess
@@ -102,3 +103,55 @@ def test_a_thread_of_its_own_ends_with_the_function():
     assert not threads[0].is_alive()
     with pytest.raises(ZeroDivisionError):
         processes.in_own_thread(lambda: 1 / 0)
+
+
+@pytest.fixture
+def four_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    yield
+    torch.set_num_threads(before)
+
+
+def _numbers(count):
+    """Threads of PyTorch of each worker, and of a thread that begins meanwhile."""
+    with processes.sharing_threads(torch.device("cpu"), count) as workers:
+        together = threading.Barrier(workers.count)
+        results = [
+            workers.start(lambda: (together.wait(timeout=30), torch.get_num_threads())[1]) for _ in range(workers.count)
+        ]
+        new = processes.in_own_thread(torch.get_num_threads)
+        return [result() for result in results], new
+
+
+@pytest.mark.usefixtures("four_threads")
+@pytest.mark.parametrize(("count", "expected"), [(0, [4]), (1, [4]), (2, [2, 2]), (3, [1] * 3), (9, [1] * 4)])
+def test_workers_share_the_threads(count, expected):
+    assert _numbers(count) == (expected, 4)
+    assert torch.get_num_threads() == 4
+    assert processes.in_own_thread(torch.get_num_threads) == 4
+
+
+@pytest.mark.usefixtures("four_threads")
+def test_there_is_one_worker_on_an_accelerator_and_for_one_thread(monkeypatch):
+    monkeypatch.setattr(processes, "enter_process", lambda device: None)
+    with processes.sharing_threads(torch.device("cuda"), 9) as workers:
+        assert workers.count == 1
+    torch.set_num_threads(1)
+    with processes.sharing_threads(torch.device("cpu"), 9) as workers:
+        assert workers.count == 1
+
+
+@pytest.mark.usefixtures("four_threads")
+def test_workers_compute_as_their_caller_would():
+    """In its precision, and with the values of its context variables; errors reach it."""
+    variable = contextvars.ContextVar("variable", default="default")
+    variable.set("own")
+    rows = torch.rand(2, 2)
+    with torch.autocast("cpu", torch.bfloat16), processes.sharing_threads(torch.device("cpu"), 2) as workers:
+        assert workers.start(lambda: (rows @ rows).dtype)() == torch.bfloat16
+        assert workers.start(variable.get)() == "own"
+        with pytest.raises(ZeroDivisionError):
+            workers.start(lambda: 1 / 0)()
+    with processes.sharing_threads(torch.device("cpu"), 2) as workers:
+        assert workers.start(lambda: (rows @ rows).dtype)() == torch.float32
