@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,13 +20,11 @@ from span_marker.configuration import SpanMarkerConfig
 from span_marker.core.arrays import Batch
 from span_marker.core.word_splitters import AUTO_SPLITTER
 from span_marker.encoders.engines import Engine, EngineInput, StagedEngine
-from span_marker.encoders.graph_engine import GraphEngine
 from span_marker.encoders.support import EngineChoice, register_attention
 from span_marker.heads import CaseEmbedding, SpanClassifier, dropout_rate, summed_loss, token_states
 from span_marker.prediction.mixin import PredictionMixin
-from span_marker.preprocessing.batching import Workers
 from span_marker.preprocessing.data_collator import TEXT_INPUTS
-from span_marker.preprocessing.processes import evaluating, sharing_threads
+from span_marker.preprocessing.processes import evaluating
 from span_marker.relations.mixin import RELATION_LOSS_WEIGHT, RelationMixin
 
 logger = logging.getLogger(__name__)
@@ -359,21 +356,6 @@ class SpanMarkerModel(SpanFilterMixin, RelationMixin, PredictionMixin, SpanMarke
         with evaluating(self), torch.inference_mode():
             output = self(**self._inputs(batch), exact=exact)
         return output.logits, output.kept
-
-    @contextlib.contextmanager
-    def hire_workers(self, count: int) -> Iterator[Workers]:
-        """Get threads that score batches on a CPU at the same time. See `span_marker.preprocessing.batching.Workers`.
-
-        Args:
-            count: The largest number of workers that have enough to do.
-
-        Yields:
-            The workers. They share the number of threads that PyTorch has now (``torch.get_num_threads()``).
-        """
-        if isinstance(self.engine, GraphEngine):  # its runtime has threads of its own
-            count = 1
-        with evaluating(self), sharing_threads(self.device, count) as workers:
-            yield workers
 
     def _inputs(self, batch: Batch) -> dict[str, Tensor]:
         """What the model reads of a batch in prediction, on its device."""

@@ -29,7 +29,6 @@ from span_marker.graphs.heads import Heads
 from span_marker.graphs.runner import GraphRunner
 from span_marker.graphs.runtimes import RUNTIMES
 from span_marker.prediction.mixin import PredictionMixin
-from span_marker.preprocessing.batching import in_turn
 from span_marker.preprocessing.plain_tokenizer import PlainTokenizer
 from span_marker.preprocessing.preprocessor import Preprocessor
 from span_marker.preprocessing.tokenizer import SpanMarkerTokenizer
@@ -97,7 +96,6 @@ class ExportedModel(PredictionMixin):
     hidden_size: int
     backend: Literal["onnx", "openvino"]
     rules: Rules | None = None
-    hire_workers = staticmethod(in_turn)
 
     @classmethod
     def from_pretrained(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from span_marker.core.decoding import Decoding
@@ -16,6 +17,7 @@ from span_marker.prediction.frames import TableMixin
 from span_marker.prediction.options import EntityOptions, make_predictor
 from span_marker.prediction.propagation import Propagation
 from span_marker.prediction.relations import replace_annotation
+from span_marker.preprocessing.batching import Workers, in_turn
 from span_marker.preprocessing.inputs import Inputs, Words, read_inputs, read_rows, take_columns
 from span_marker.preprocessing.preprocessor import Preprocessor
 from span_marker.rules import Rules
@@ -38,7 +40,7 @@ class PredictionMixin(TableMixin):
         score_pairs: Any
         check_relations_possible: Any
         uses_filter: Any
-        hire_workers: Any
+        backend: Any
         rules: Rules | None
 
         @property
@@ -48,6 +50,23 @@ class PredictionMixin(TableMixin):
         @property
         def candidates_kept(self) -> float:
             """See `SpanFilterMixin`."""
+
+    def hire_workers(self, count: int) -> AbstractContextManager[Workers]:
+        """Get what scores batches: on a CPU, threads that do so at the same time.
+
+        Args:
+            count: The largest number of workers that have enough to do.
+
+        Returns:
+            The workers, for a ``with`` block. They share the threads that PyTorch may use (``torch.set_num_threads``).
+            There is one for exported models, whose runtimes have threads of their own.
+        """
+        if self.backend != "torch":
+            return in_turn(count)
+        from span_marker.preprocessing.processes import sharing_threads  # imports PyTorch
+
+        model: Any = self
+        return sharing_threads(model, count)
 
     @overload
     def predict(  # type: ignore[overload-overlap]

@@ -111,38 +111,46 @@ def set_num_threads(count: int) -> None:
 
 
 @contextmanager
-def sharing_threads(device: torch.device, count: int) -> Iterator[Workers]:
-    """Let threads of Python run batches on a CPU, which share the threads that PyTorch may use.
+def sharing_threads(model: nn.Module, count: int) -> Iterator[Workers]:
+    """Let threads of Python run batches on a CPU in evaluation mode, and share the threads that PyTorch may use.
 
     Within a batch, PyTorch shares thousands of small operations among its threads, and all of them wait for the slowest
     each time. Several batches at the same time, with fewer threads for each, need no such waiting.
 
     Args:
-        device: The model's device.
+        model: The model.
         count: The largest number of workers that have enough to do.
 
     Yields:
-        The workers: one if ``count`` or PyTorch's number of threads is 1, or the device is no CPU.
+        The workers: one if ``count`` or PyTorch's number of threads is 1, or the model is not on a CPU.
     """
-    enter_process(device)
-    with _setting_threads:
-        num_threads = torch.get_num_threads()
-    count = min(count, num_threads, MAX_WORKERS) if device.type == "cpu" else 1
-    if count < 2:
-        yield Workers()
-        return
-    autocast = torch.autocast("cpu", torch.get_autocast_dtype("cpu"), torch.is_autocast_enabled("cpu"))
-    started = threading.Barrier(count)
+    with evaluating(model):
+        with _setting_threads:
+            num_threads = torch.get_num_threads()
+        is_on_cpu = next(model.parameters()).device.type == "cpu"
+        count = min(count, num_threads, MAX_WORKERS) if is_on_cpu else 1
+        if count < 2:
+            yield Workers()
+            return
+        autocast = torch.autocast("cpu", torch.get_autocast_dtype("cpu"), torch.is_autocast_enabled("cpu"))
+        with _threads(count, num_threads) as executor:
+
+            def start(task: Callable[[], T]) -> Callable[[], T]:
+                return executor.submit(contextvars.copy_context().run, _under, autocast, task).result
+
+            yield Workers(count, start)
+
+
+@contextmanager
+def _threads(count: int, num_threads: int) -> Iterator[ThreadPoolExecutor]:
+    """Begin threads of Python that share a number of PyTorch's."""
+    begun = threading.Barrier(count)
     with ThreadPoolExecutor(count, "span_marker", _begin, (num_threads // count,)) as executor:
         with _setting_threads:
-            list(executor.map(lambda _: started.wait(), range(count)))
+            list(executor.map(lambda _: begun.wait(), range(count)))
             torch.set_num_threads(num_threads)  # for threads that begin later: these know their own number by now
-
-        def start(task: Callable[[], T]) -> Callable[[], T]:
-            return executor.submit(contextvars.copy_context().run, _under, autocast, task).result
-
         try:
-            yield Workers(count, start)
+            yield executor
         finally:
             executor.shutdown(cancel_futures=True)
 

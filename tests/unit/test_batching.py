@@ -17,7 +17,6 @@ from span_marker.preprocessing.batching import MemoryBudget, batches, in_turn, r
 from span_marker.preprocessing.data_collator import SpanMarkerDataCollator
 from span_marker.preprocessing.inputs import Sentences
 from span_marker.preprocessing.pieces import into_pieces, tokenize
-from span_marker.preprocessing.processes import sharing_threads
 
 FULL = "[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate"
 
@@ -125,7 +124,7 @@ def test_batches_that_run_at_the_same_time_come_in_order(model, rows):
         return batch["rows"].tolist()
 
     many = rows * 20
-    with sharing_threads(torch.device("cpu"), 4) as workers:
+    with model.hire_workers(4) as workers:
         done = list(run_in_batches(run, many, collator_of(model), 8, hire=lambda count: nullcontext(workers)))
     assert sorted(index for indices, _, _ in done for index in indices) == list(range(len(many)))
     assert all([many[index]["row"] for index in indices] == found for indices, _, found in done)
@@ -142,14 +141,11 @@ def test_what_does_not_run_yet_is_left_when_nobody_waits_for_it(model, rows):
             raise ZeroDivisionError
         time.sleep(0.01)
 
-    def hire(count):
-        return sharing_threads(torch.device("cpu"), count)
-
     with pytest.raises(ZeroDivisionError):
-        list(run_in_batches(run, rows * 40, collator_of(model), 2, hire=hire))
+        list(run_in_batches(run, rows * 40, collator_of(model), 2, hire=model.hire_workers))
     assert 3 <= len(begun) <= 12
     del begun[:]
-    results = run_in_batches(run, rows * 40, collator_of(model), 2, hire=hire)
+    results = run_in_batches(run, rows * 40, collator_of(model), 2, hire=model.hire_workers)
     next(results)
     results.close()
     assert len(begun) <= 8

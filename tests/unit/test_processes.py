@@ -115,7 +115,7 @@ def four_threads():
 
 def _numbers(count):
     """Threads of PyTorch of each worker, and of a thread that begins meanwhile."""
-    with processes.sharing_threads(torch.device("cpu"), count) as workers:
+    with processes.sharing_threads(torch.nn.Linear(1, 1), count) as workers:
         together = threading.Barrier(workers.count)
         results = [
             workers.start(lambda: (together.wait(timeout=30), torch.get_num_threads())[1]) for _ in range(workers.count)
@@ -135,10 +135,10 @@ def test_workers_share_the_threads(count, expected):
 @pytest.mark.usefixtures("four_threads")
 def test_there_is_one_worker_on_an_accelerator_and_for_one_thread(monkeypatch):
     monkeypatch.setattr(processes, "enter_process", lambda device: None)
-    with processes.sharing_threads(torch.device("cuda"), 9) as workers:
+    with processes.sharing_threads(torch.nn.Linear(1, 1, device="meta"), 9) as workers:
         assert workers.count == 1
     torch.set_num_threads(1)
-    with processes.sharing_threads(torch.device("cpu"), 9) as workers:
+    with processes.sharing_threads(torch.nn.Linear(1, 1), 9) as workers:
         assert workers.count == 1
 
 
@@ -148,10 +148,10 @@ def test_workers_compute_as_their_caller_would():
     variable = contextvars.ContextVar("variable", default="default")
     variable.set("own")
     rows = torch.rand(2, 2)
-    with torch.autocast("cpu", torch.bfloat16), processes.sharing_threads(torch.device("cpu"), 2) as workers:
+    with torch.autocast("cpu", torch.bfloat16), processes.sharing_threads(torch.nn.Linear(1, 1), 2) as workers:
         assert workers.start(lambda: (rows @ rows).dtype)() == torch.bfloat16
         assert workers.start(variable.get)() == "own"
         with pytest.raises(ZeroDivisionError):
             workers.start(lambda: 1 / 0)()
-    with processes.sharing_threads(torch.device("cpu"), 2) as workers:
+    with processes.sharing_threads(torch.nn.Linear(1, 1), 2) as workers:
         assert workers.start(lambda: (rows @ rows).dtype)() == torch.float32
