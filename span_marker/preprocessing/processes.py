@@ -101,12 +101,15 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def set_num_threads(count: int) -> None:
-    """Set PyTorch's number of threads, except in a forked process, where more than one could wait forever.
+    """Set PyTorch's number of threads in this thread of Python and in those that begin later.
+
+    Not in a forked process, where more than one could wait forever.
 
     Args:
         count: Number of threads.
     """
-    if os.getpid() == _imported_in and torch.get_num_threads() != count:
+    # Asking comes first: a new thread takes over the number of the process when it first asks.
+    if torch.get_num_threads() != count and os.getpid() == _imported_in:
         torch.set_num_threads(count)
 
 
@@ -145,7 +148,7 @@ def sharing_threads(model: nn.Module, count: int) -> Iterator[Workers]:
 def _threads(count: int, num_threads: int) -> Iterator[ThreadPoolExecutor]:
     """Begin threads of Python that share a number of PyTorch's."""
     begun = threading.Barrier(count)
-    with ThreadPoolExecutor(count, "span_marker", _begin, (num_threads // count,)) as executor:
+    with ThreadPoolExecutor(count, "span_marker", set_num_threads, (num_threads // count,)) as executor:
         with _setting_threads:
             list(executor.map(lambda _: begun.wait(), range(count)))
             torch.set_num_threads(num_threads)  # for threads that begin later: these know their own number by now
@@ -153,12 +156,6 @@ def _threads(count: int, num_threads: int) -> Iterator[ThreadPoolExecutor]:
             yield executor
         finally:
             executor.shutdown(cancel_futures=True)
-
-
-def _begin(num_threads: int) -> None:
-    """Set the number of PyTorch's threads in a new thread of Python."""
-    torch.get_num_threads()  # or else the first operation would set it, to that of the process
-    torch.set_num_threads(num_threads)
 
 
 def _under(context: AbstractContextManager[Any], task: Callable[[], T]) -> T:

@@ -34,7 +34,9 @@ class Metrics:
             buckets=SIZES,
             registry=self._registry,
         )
-        self._busy = Counter("span_marker_busy_seconds", "Seconds for which models were busy", registry=self._registry)
+        self._busy = Counter(
+            "span_marker_busy_seconds", "Seconds that groups of sentences took", registry=self._registry
+        )
 
     def gauge(self, name: str, description: str, value: Callable[[], float]) -> None:
         """Add a figure that is looked up when it is asked for."""

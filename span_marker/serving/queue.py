@@ -1,6 +1,7 @@
 """What waits for the model, and who is next. The model reads together whatever has come while it was busy.
 
-Everything here runs in the event loop, except for the predictions: one thread makes them, one group after the other.
+Everything here runs in the event loop, except for the predictions. On a CPU, several threads make them, each a group of
+its own with its share of PyTorch's threads: while one waits for the event loop to hand out answers, the others read on.
 """
 
 from __future__ import annotations
@@ -16,11 +17,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeAlias
 
-import torch
-
 from span_marker.modeling import SpanMarkerModel
 from span_marker.prediction.entities import Coverage
 from span_marker.prediction.relations import as_columns
+from span_marker.preprocessing.processes import set_num_threads
 from span_marker.serving.metrics import Metrics
 from span_marker.serving.quiet import describe_error
 
@@ -62,6 +62,7 @@ class Job:
     def __post_init__(self) -> None:
         self.sizes = list(map(_size, self.sentences))
         self.kind = json.dumps([self.model, self.are_words, self.options], sort_keys=True)
+        self.size_left = sum(self.sizes)  # bytes of what was not taken yet
         self._found: list[Found | None] = [None] * len(self.sentences)
         self._next = 0
         self._num_missing = len(self.sentences)
@@ -76,6 +77,7 @@ class Job:
             taken.append((self, self._next))
             size += self.sizes[self._next]
             self._next += 1
+        self.size_left -= size
         return taken
 
     @property
@@ -103,19 +105,27 @@ class PredictionQueue:
         models: The models, by name.
         metrics: Counts what is read.
         batch_size: The largest number of sentences in a batch.
-        num_threads: Number of threads with which PyTorch computes; None leaves it as it is.
+        num_threads: Number of threads with which PyTorch computes.
+        num_readers: Number of groups that are read at the same time. They share the threads.
     """
 
     def __init__(
-        self, models: Mapping[str, SpanMarkerModel], metrics: Metrics, batch_size: int, num_threads: int | None
+        self,
+        models: Mapping[str, SpanMarkerModel],
+        metrics: Metrics,
+        batch_size: int,
+        num_threads: int,
+        num_readers: int = 1,
     ) -> None:
         self._models: Mapping[str, Any] = models
         self._metrics = metrics
         self._batch_size = batch_size
         self._num_threads = num_threads
+        self._num_readers = num_readers
+        self._num_idle = num_readers
         self._jobs: deque[Job] = deque()
         self._has_come = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     def put(self, job: Job) -> None:
         """Let a job wait for its turn."""
@@ -131,19 +141,19 @@ class PredictionQueue:
     @property
     def is_running(self) -> bool:
         """Whether jobs are read."""
-        return self._task is not None and not self._task.done()
+        return bool(self._tasks) and not any(task.done() for task in self._tasks)
 
     async def start(self) -> None:
         """Begin to read."""
-        prepare = (lambda: None) if self._num_threads is None else partial(torch.set_num_threads, self._num_threads)
-        self._executor = ThreadPoolExecutor(1, "model", initializer=prepare)
-        self._task = asyncio.create_task(self._run())
+        self._executor = ThreadPoolExecutor(self._num_readers, "model")
+        self._tasks = [asyncio.create_task(self._run()) for _ in range(self._num_readers)]
 
     async def stop(self) -> None:
         """Stop once nobody waits for anything. What the model may still be reading, it reads in vain."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait({self._task})
+        if self._tasks:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.wait(self._tasks)
             self._executor.shutdown(wait=False)
 
     async def _run(self) -> None:
@@ -153,17 +163,23 @@ class PredictionQueue:
             if not group:
                 self._has_come.clear()
                 continue
-            kinds: dict[str, list[tuple[Job, int]]] = {}
-            for job, index in group:
-                kinds.setdefault(job.kind, []).append((job, index))
-            for sentences in kinds.values():
-                await self._read(sentences)
+            is_alone = self._num_idle == self._num_readers and not self._jobs
+            self._num_idle -= 1
+            try:
+                kinds: dict[str, list[tuple[Job, int]]] = {}
+                for job, index in group:
+                    kinds.setdefault(job.kind, []).append((job, index))
+                for sentences in kinds.values():
+                    await self._read(sentences, self._num_threads // (1 if is_alone else self._num_readers))
+            finally:
+                self._num_idle += 1
 
     def _take(self) -> list[tuple[Job, int]]:
-        """Take shares of the jobs in turns, until they are a group."""
+        """Take shares of the jobs in turns, until they are a group, and leave enough for others who have nothing."""
         group: list[tuple[Job, int]] = []
         size = 0
-        while self._jobs and size < GROUP_BYTES:
+        most = min(GROUP_BYTES, sum(job.size_left for job in self._jobs if not job.answer.done()) / self._num_idle)
+        while self._jobs and size < most:
             job = self._jobs.popleft()
             if job.answer.done():  # nobody waits for it any longer
                 continue
@@ -174,12 +190,14 @@ class PredictionQueue:
                 self._jobs.append(job)
         return group
 
-    async def _read(self, group: Sequence[tuple[Job, int]]) -> None:
+    async def _read(self, group: Sequence[tuple[Job, int]], num_threads: int) -> None:
         """Read sentences of one kind. If that fails, each job is tried alone, so that one cannot spoil the others."""
         job = group[0][0]
         sentences = [job.sentences[index] for job, index in group]
         predict = partial(
-            self._models[job.model].predict,
+            _predict,
+            self._models[job.model],
+            num_threads,
             sentences,
             self._batch_size,
             is_split_into_words=job.are_words,
@@ -198,10 +216,15 @@ class PredictionQueue:
                 job.put(index, (as_columns(found), coverage))
         elif len(jobs := _unique(job for job, _ in group)) > 1:
             for each in jobs:
-                await self._read([(job, index) for job, index in group if job is each])
+                await self._read([(job, index) for job, index in group if job is each], num_threads)
         elif not job.answer.done():
             logger.error("a request failed: %s", describe_error(error))
             job.answer.set_exception(error)
+
+
+def _predict(model: Any, num_threads: int, *args: Any, **options: Any) -> Any:
+    set_num_threads(num_threads)
+    return model.predict(*args, **options)
 
 
 def _size(sentence: str | Sequence[str]) -> int:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import torch
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
@@ -15,6 +16,7 @@ from span_marker.modeling import SpanMarkerModel
 from span_marker.prediction.documents import sentence_splitter
 from span_marker.prediction.options import check_relations
 from span_marker.prediction.relations import follow
+from span_marker.preprocessing.processes import MAX_WORKERS
 from span_marker.rules.rules import all_labels
 from span_marker.serving.limits import RETRY, Admission, Limits
 from span_marker.serving.messages import Options
@@ -77,15 +79,20 @@ class Service:
         self.limits = limits
         self.metrics = Metrics()
         self.admission = Admission(limits.max_requests)
-        self.queue, self.long_queue = (
-            PredictionQueue(self.models, self.metrics, batch_size, num_threads) for _ in range(2)
-        )
+        arguments = (self.models, self.metrics, batch_size, num_threads or torch.get_num_threads())
+        self.queue = PredictionQueue(*arguments, num_readers=self._num_readers(arguments[-1]))
+        self.long_queue = PredictionQueue(*arguments)
         self.metrics.gauge("requests_inside", "Requests that are read or answered", lambda: self.admission.num_inside)
         self.metrics.gauge(
             "requests_waiting",
             "Requests that wait for a model",
             lambda: self.queue.num_waiting + self.long_queue.num_waiting,
         )
+
+    def _num_readers(self, num_threads: int) -> int:
+        """How many groups to read at the same time: one, unless all models compute on the CPU, in PyTorch."""
+        on_cpu = all(model.backend == "torch" and model.device.type == "cpu" for model in self.models.values())
+        return min(num_threads, MAX_WORKERS) if on_cpu else 1
 
     @property
     def is_running(self) -> bool:
