@@ -159,6 +159,7 @@ class PredictionQueue:
     async def _run(self) -> None:
         while True:
             await self._has_come.wait()
+            await self._let_come()
             group = self._take()
             if not group:
                 self._has_come.clear()
@@ -173,6 +174,13 @@ class PredictionQueue:
                     await self._read(sentences, self._num_threads // (1 if is_alone else self._num_readers))
             finally:
                 self._num_idle += 1
+
+    async def _let_come(self) -> None:
+        """Let in the requests that have arrived by now, so that they are read together. This waits for none to arrive."""
+        num_seen = -1
+        while len(self._jobs) > num_seen:
+            num_seen = len(self._jobs)
+            await asyncio.sleep(0)
 
     def _take(self) -> list[tuple[Job, int]]:
         """Take shares of the jobs in turns, until they are a group, and leave enough for others who have nothing."""
