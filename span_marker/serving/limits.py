@@ -74,16 +74,22 @@ class Limits:
         declared = request.headers.get("content-length", "")
         if declared.isdecimal() and int(declared[:20]) > self.max_body:
             await self._refuse_body(request)
-        body = bytearray()
-        chunks = request.stream()
         try:
-            while chunk := await asyncio.wait_for(anext(chunks, b""), self.timeout):
-                body += chunk
-                if len(body) > self.max_body:
-                    await self._refuse_body(request)
+            body = await asyncio.wait_for(self._collect(request), self.timeout)
         except asyncio.TimeoutError:
             raise HTTPException(408, f"the body did not come within {self.timeout:g} s") from None
+        if len(body) > self.max_body:
+            await self._refuse_body(request)
         return bytes(body)
+
+    async def _collect(self, request: Request) -> bytearray:
+        """Read a body, or so much of it that it is too large."""
+        body = bytearray()
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > self.max_body:
+                break
+        return body
 
     async def _refuse_body(self, request: Request) -> NoReturn:
         async def throw_away() -> None:

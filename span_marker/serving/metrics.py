@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
@@ -26,6 +27,7 @@ class Metrics:
             buckets=SECONDS,
             registry=self._registry,
         )
+        self._requests_of, self._seconds_of = cache(self._requests.labels), cache(self._seconds.labels)
         self._sentences = Counter("span_marker_sentences", "Sentences that were read", registry=self._registry)
         self._words = Counter("span_marker_words", "Words that were read", registry=self._registry)
         self._group = Histogram(
@@ -54,8 +56,8 @@ class Metrics:
 
     def answered(self, route: str, status: int, seconds: float) -> None:
         """Count a request."""
-        self._requests.labels(route, str(status)).inc()
-        self._seconds.labels(route).observe(seconds)
+        self._requests_of(route, status).inc()
+        self._seconds_of(route).observe(seconds)
 
     def text(self) -> bytes:
         """All figures, in the format of Prometheus."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import math
 import socket
@@ -10,12 +11,16 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from span_marker.serving.quiet import FirstTime, WithoutMessages
 
 HEAD_SECONDS = 10.0
 """How long a connection may take to send the head of a request."""
+
+HEAD_BYTES = 64 * 1024
+"""How many bytes a connection may send before the head of a request is complete, or between two pieces of its body."""
 
 SPEAK_OF_EVERY_BATCH = ("span_marker.prediction.predictor", "span_marker.preprocessing.inputs")
 """Logs whose messages come with every batch."""
@@ -23,16 +28,70 @@ SPEAK_OF_EVERY_BATCH = ("span_marker.prediction.predictor", "span_marker.preproc
 _WITHOUT_MESSAGES = WithoutMessages()
 
 
-class Protocol(H11Protocol):
-    """HTTP/1.1. Connections that do not send the head of a request in time are closed."""
+class Protocol(HttpToolsProtocol):
+    """HTTP/1.1. Connections that do not send the head of a request in time, or send one without end, are closed."""
 
     _timer: asyncio.TimerHandle | None = None
+    _num_unread = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for a request. Answers are sent at once, not when the client has confirmed their heads."""
         super().connection_made(transport)
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._wait_for_head()
+
+    def data_received(self, data: bytes) -> None:
+        """Read what has come. The parser would keep heads and trailers of any size."""
+        self._unset_keepalive_if_required()
+        self._num_unread += len(data)
+        try:
+            while data:
+                data = self._parse(data)
+        except HttpParserError:
+            self._refuse()
+        if self._num_unread > HEAD_BYTES:
+            self._refuse()
+
+    def _refuse(self) -> None:
+        if not self.transport.is_closing():
+            self.logger.warning("Invalid HTTP request received.")
+            self.send_400_response("Invalid HTTP request received.")
+
+    def _parse(self, data: bytes) -> bytes:
+        """Parse bytes, and return those that are to be parsed again.
+
+        The parser drops the body of a request that offers to go on in another protocol: it gets it without the offer.
+        """
+        try:
+            self.parser.feed_data(data)
+        except HttpParserUpgrade as offer:
+            if not self._has_offer():
+                raise HttpParserError("CONNECT") from None
+            version = self.parser.get_http_version().encode()
+            head = [b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, version)]
+            head += [b"%s: %s" % header for header in self.headers if header[0] != b"upgrade"]
+            self.parser = HttpRequestParser(self)
+            return b"\r\n".join([*head, b"", data[offer.args[0] :]])
+        return b""
+
+    def _has_offer(self) -> bool:
+        return self.parser.should_upgrade() and any(name == b"upgrade" for name, _ in self.headers)
+
+    def on_headers_complete(self) -> None:
+        """Begin to answer."""
+        self._num_unread = 0
+        if not self._has_offer():
+            super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Note that the body is complete."""
+        if not self._has_offer():
+            super().on_message_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Keep a piece of the body until it is asked for."""
+        self._num_unread = 0
+        super().on_body(body)
 
     def on_response_complete(self) -> None:
         """Begin to wait for the next request."""
@@ -108,4 +167,6 @@ def serve(app: FastAPI, listener: socket.socket) -> None:
     """
     for name in SPEAK_OF_EVERY_BATCH:
         logging.getLogger(name).addFilter(FirstTime())
+    gc.collect()
+    gc.freeze()  # models and libraries stay: to look for garbage among them would hold up requests, again and again
     make_server(app).run(sockets=[listener])

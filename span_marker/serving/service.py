@@ -125,12 +125,14 @@ class Service:
         name = next(iter(self.models)) if model is None else model
         if name not in self.models:
             raise HTTPException(404, f"there is no model {name[:80]!r}, only {', '.join(map(repr, self.models))}")
-        chosen, labels = options.for_predict(), all_labels(self.models[name].labels, self.models[name].rules)
-        unknown = next((label for label in options.labels or () if label not in labels), None)
-        if unknown is not None:
-            raise HTTPException(422, f"'labels' has {unknown[:80]!r}, which is none of the model's labels {labels}")
+        if options.labels:
+            labels = all_labels(self.models[name].labels, self.models[name].rules)
+            unknown = next((label for label in options.labels if label not in labels), None)
+            if unknown is not None:
+                raise HTTPException(422, f"'labels' has {unknown[:80]!r}, which is none of the model's labels {labels}")
         try:
-            self.models[name].config.decoder(options.threshold, options.decoding)
+            if options.threshold is not None or options.decoding is not None:
+                self.models[name].config.decoder(options.threshold, options.decoding)
             check_relations(self.models[name], options.relations, options.relation_threshold)
             if options.split_sentences:
                 await asyncio.to_thread(sentence_splitter, True)  # the first time, it imports spaCy
@@ -138,7 +140,7 @@ class Service:
                 await asyncio.to_thread(PhraseMatcher, [])  # raises if its package is missing
         except (ImportError, ValueError) as error:
             raise HTTPException(422, str(error)) from None
-        return Plan(name, chosen, None if options.labels is None else frozenset(options.labels))
+        return Plan(name, options.for_predict(), None if options.labels is None else frozenset(options.labels))
 
     async def read(
         self, plan: Plan, sentences: Sequence[Any], are_words: bool, request: Request | None = None
@@ -164,9 +166,9 @@ class Service:
         job = Job(plan.model, sentences, are_words, plan.options)
         (self.long_queue if job.is_long else self.queue).put(job)
         has_left = asyncio.ensure_future(_disconnect(request))
-        events: set[asyncio.Future[Any]] = {job.answer, has_left}
+        has_left.add_done_callback(lambda _: job.answer.cancel())
         try:
-            await asyncio.wait(events, timeout=self.limits.timeout, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({job.answer}, timeout=self.limits.timeout)
         finally:
             job.answer.cancel()  # nothing happens if it is there; otherwise the job leaves the queue
             is_gone = has_left.done()

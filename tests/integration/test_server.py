@@ -1,14 +1,18 @@
 """The server as its clients see it: uvicorn on loopback, and clients of every kind."""
 
+import gc
 import json
 import logging
+import math
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import get_type_hints
 
@@ -20,13 +24,14 @@ from tiny import SENTENCES, TEXT, build_model
 import span_marker.serving.server as server_module
 from span_marker.prediction.entities import Conflict, Entity, Origin
 from span_marker.rules import RegexRule, Rules
-from span_marker.serving import Limits, create_app
+from span_marker.serving import Limits, create_app, listen
 from span_marker.serving.queue import GROUP_BYTES
 
 TEXTS = TEXT.strip().splitlines()
 WORDS = [words for words in SENTENCES if words]
 NAMES = ["Amelia", "Paris", "Egypt", "Tokyo", "Cleopatra", "Florence", "Lockheed", "Spain"]
 SECRET = "Zanzibar"
+HEAD = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 JSONL = {"Content-Type": "application/jsonl"}
 
 
@@ -444,6 +449,81 @@ def test_half_requests_end(model, monkeypatch):
         assert server.ask("/predict", {"inputs": "Paris"}).status == 200
 
 
+def test_bodies_that_come_bit_by_bit_end(model):
+    with (
+        running({"m": model}, limits=Limits(timeout=0.5)) as server,
+        socket.create_connection(("127.0.0.1", server.port), timeout=0.05) as connection,
+    ):
+        connection.sendall(HEAD + b"Content-Length: 9999\r\n\r\n")
+        for _ in range(100):  # 5 s
+            connection.sendall(b" ")
+            with suppress(TimeoutError):
+                assert connection.recv(12) == b"HTTP/1.1 408"
+                break
+        else:
+            pytest.fail("no answer")
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [
+        b"",
+        HEAD + b"X: ",
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n0\r\nX: ",
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\n1;",
+    ],
+)
+def test_heads_without_end_are_cut(server, begin):
+    """The parser keeps what it reads until it is complete, and would keep anything."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as connection:
+        connection.sendall(begin or b"GET /")
+        received = 0
+        with suppress(ConnectionError):
+            for _ in range(1000):
+                connection.sendall(b"x" * 10_000)
+                received += 10_000
+            pytest.fail("ten megabytes were read")
+    assert server.ask("/health").status == 200
+
+
+def test_many_pieces_of_a_body_are_no_long_head(server):
+    pieces = (b'{"text": "Paris"}\n'[at : at + 1] for _ in range(2000) for at in range(18))
+    assert len(rows(server.ask("/predict/stream", pieces, JSONL))) == 2000
+
+
+def test_one_connection_takes_many_requests(server):
+    """One after the other, all at once, and with an offer of another protocol, as Java's client makes it."""
+    body = json.dumps({"inputs": "Paris"}).encode()
+    request = HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    upgrade = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABk\r\n"
+    offer = request.replace(b"Host: x\r\n", b"Host: x\r\n" + upgrade)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as connection:
+        reader = connection.makefile("rb")
+        for sent, num_answers in (
+            (request, 1),
+            (request * 5, 5),
+            (offer, 1),
+            (request, 1),
+            (offer + request, 2),
+            (offer * 50, 50),
+        ):
+            connection.sendall(sent)
+            for _ in range(num_answers):
+                head = b"".join(iter(reader.readline, b"\r\n"))
+                assert head.startswith(b"HTTP/1.1 200")
+                content = reader.read(int(re.findall(rb"content-length: (\d+)", head)[0]))
+                assert json.loads(content)["model"] == "news"
+        reader.close()
+
+
+@pytest.mark.parametrize("sent", ["{0} {0}", "CONNECT {0}:1 HTTP/1.1\r\nHost: x", "GET /{0} HTTP/1.1\r\n: x"])
+def test_what_is_no_http_is_refused(server, caplog, sent):
+    with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as connection:
+        connection.sendall(sent.format(SECRET).encode() + b"\r\n\r\n")
+        assert connection.recv(12) == b"HTTP/1.1 400"
+    assert SECRET not in caplog.text
+
+
 def test_answers_are_sent_at_once(model, monkeypatch):
     """Nagle's algorithm would keep each body back until the client has confirmed the head, for up to 40 ms."""
     settings = []
@@ -632,6 +712,17 @@ def test_figures(server):
     assert difference("span_marker_words_total") == 4
 
 
+def test_numbers_that_json_lacks_are_an_error(model):
+    class Broken(HeldModel):
+        def predict(self, sentences, *arguments, **options):
+            entity = {"span": "NaN", "label": "PER", "score": math.nan if SECRET in sentences else 0.5}
+            return [[entity]] * len(sentences), self._model.predict(sentences, *arguments, **options)[1]
+
+    with running({"m": Broken(model)}) as server:
+        assert server.ask("/predict", {"inputs": "Infinity"}).json["entities"][0]["span"] == "NaN"
+        assert server.ask("/predict", {"inputs": SECRET}).status == 500
+
+
 # How it ends
 
 
@@ -646,6 +737,21 @@ def test_what_has_begun_is_finished(held):
     assert len(answer.json["entities"]) == 2
     with pytest.raises(OSError, match=r"refused|reset"):
         server.ask("/health")
+
+
+def test_what_was_loaded_is_no_garbage(model, monkeypatch):
+    """A search among all objects of the libraries would stop the server for 0.1 s, again and again."""
+    frozen = []
+
+    class Server:
+        def run(self, sockets):
+            frozen.append(gc.get_freeze_count())
+
+    monkeypatch.setattr(server_module, "make_server", lambda app: Server())
+    with listen(port=0) as listener:
+        server_module.serve(create_app({"m": model}), listener)
+    assert frozen[0] > 10_000
+    gc.unfreeze()
 
 
 def start(*arguments, **environment):
