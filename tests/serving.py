@@ -84,8 +84,8 @@ class Running:
 
 @contextmanager
 def running(models: Any, **options: Any) -> Any:
-    """Run a server within a ``with`` block."""
-    app = create_app(models, **options)
+    """Run a server within a ``with`` block. Unless ``num_threads`` says so, it reads one group at a time."""
+    app = create_app(models, **{"num_threads": 1, **options})
     listener = listen(port=0)
     server = make_server(app)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

@@ -136,26 +136,34 @@ def sharing_threads(model: nn.Module, count: int) -> Iterator[Workers]:
             yield Workers()
             return
         autocast = torch.autocast("cpu", torch.get_autocast_dtype("cpu"), torch.is_autocast_enabled("cpu"))
-        with _threads(count, num_threads) as executor:
+        executor = begin_threads(count, num_threads)
 
-            def start(task: Callable[[], T]) -> Callable[[], T]:
-                return executor.submit(contextvars.copy_context().run, _under, autocast, task).result
+        def start(task: Callable[[], T]) -> Callable[[], T]:
+            return executor.submit(contextvars.copy_context().run, _under, autocast, task).result
 
-            yield Workers(count, start)
-
-
-@contextmanager
-def _threads(count: int, num_threads: int) -> Iterator[ThreadPoolExecutor]:
-    """Begin threads of Python that share a number of PyTorch's."""
-    begun = threading.Barrier(count)
-    with ThreadPoolExecutor(count, "span_marker", set_num_threads, (num_threads // count,)) as executor:
-        with _setting_threads:
-            list(executor.map(lambda _: begun.wait(), range(count)))
-            torch.set_num_threads(num_threads)  # for threads that begin later: these know their own number by now
         try:
-            yield executor
+            yield Workers(count, start)
         finally:
             executor.shutdown(cancel_futures=True)
+
+
+def begin_threads(count: int, num_threads: int) -> ThreadPoolExecutor:
+    """Begin threads of Python that share a number of PyTorch's.
+
+    Args:
+        count: Number of threads of Python.
+        num_threads: Number of threads with which PyTorch computes in all of them together. It is that of this thread
+            and of threads that begin later.
+
+    Returns:
+        The threads, which are to be shut down.
+    """
+    begun = threading.Barrier(count)
+    executor = ThreadPoolExecutor(count, "span_marker", set_num_threads, (max(num_threads // count, 1),))
+    with _setting_threads:
+        list(executor.map(lambda _: begun.wait(), range(count)))
+        set_num_threads(num_threads)  # for threads that begin later: these know their own number by now
+    return executor
 
 
 def _under(context: AbstractContextManager[Any], task: Callable[[], T]) -> T:

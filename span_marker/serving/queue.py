@@ -12,7 +12,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeAlias
@@ -20,7 +20,7 @@ from typing import Any, TypeAlias
 from span_marker.modeling import SpanMarkerModel
 from span_marker.prediction.entities import Coverage
 from span_marker.prediction.relations import as_columns
-from span_marker.preprocessing.processes import set_num_threads
+from span_marker.preprocessing.processes import begin_threads
 from span_marker.serving.metrics import Metrics
 from span_marker.serving.quiet import describe_error
 
@@ -145,7 +145,8 @@ class PredictionQueue:
 
     async def start(self) -> None:
         """Begin to read."""
-        self._executor = ThreadPoolExecutor(self._num_readers, "model")
+        self._threads = begin_threads(self._num_readers, self._num_threads)
+        self._alone = begin_threads(1, self._num_threads)
         self._tasks = [asyncio.create_task(self._run()) for _ in range(self._num_readers)]
 
     async def stop(self) -> None:
@@ -154,7 +155,8 @@ class PredictionQueue:
             for task in self._tasks:
                 task.cancel()
             await asyncio.wait(self._tasks)
-            self._executor.shutdown(wait=False)
+            for executor in (self._threads, self._alone):
+                executor.shutdown(wait=False)
 
     async def _run(self) -> None:
         while True:
@@ -165,18 +167,19 @@ class PredictionQueue:
                 self._has_come.clear()
                 continue
             is_alone = self._num_idle == self._num_readers and not self._jobs
+            executor = self._alone if is_alone else self._threads
             self._num_idle -= 1
             try:
                 kinds: dict[str, list[tuple[Job, int]]] = {}
                 for job, index in group:
                     kinds.setdefault(job.kind, []).append((job, index))
                 for sentences in kinds.values():
-                    await self._read(sentences, self._num_threads // (1 if is_alone else self._num_readers))
+                    await self._read(sentences, executor)
             finally:
                 self._num_idle += 1
 
     async def _let_come(self) -> None:
-        """Let in the requests that have arrived by now, so that they are read together. This waits for none to arrive."""
+        """Let in the requests that have arrived by now, so that they are read together; wait for no others."""
         num_seen = -1
         while len(self._jobs) > num_seen:
             num_seen = len(self._jobs)
@@ -198,14 +201,12 @@ class PredictionQueue:
                 self._jobs.append(job)
         return group
 
-    async def _read(self, group: Sequence[tuple[Job, int]], num_threads: int) -> None:
+    async def _read(self, group: Sequence[tuple[Job, int]], executor: Executor) -> None:
         """Read sentences of one kind. If that fails, each job is tried alone, so that one cannot spoil the others."""
         job = group[0][0]
         sentences = [job.sentences[index] for job, index in group]
         predict = partial(
-            _predict,
-            self._models[job.model],
-            num_threads,
+            self._models[job.model].predict,
             sentences,
             self._batch_size,
             is_split_into_words=job.are_words,
@@ -213,7 +214,7 @@ class PredictionQueue:
             **job.options,
         )
         started = time.perf_counter()
-        reading = asyncio.get_running_loop().run_in_executor(self._executor, predict)
+        reading = asyncio.get_running_loop().run_in_executor(executor, predict)
         await asyncio.wait({reading})
         self._metrics.was_busy(time.perf_counter() - started)
         error = reading.exception()
@@ -224,15 +225,10 @@ class PredictionQueue:
                 job.put(index, (as_columns(found), coverage))
         elif len(jobs := _unique(job for job, _ in group)) > 1:
             for each in jobs:
-                await self._read([(job, index) for job, index in group if job is each], num_threads)
+                await self._read([(job, index) for job, index in group if job is each], executor)
         elif not job.answer.done():
             logger.error("a request failed: %s", describe_error(error))
             job.answer.set_exception(error)
-
-
-def _predict(model: Any, num_threads: int, *args: Any, **options: Any) -> Any:
-    set_num_threads(num_threads)
-    return model.predict(*args, **options)
 
 
 def _size(sentence: str | Sequence[str]) -> int:

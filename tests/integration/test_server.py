@@ -17,6 +17,7 @@ from functools import partial
 from typing import get_type_hints
 
 import pytest
+import torch
 from helpers import approximately, check_margin
 from serving import PATIENCE, HeldModel, NameFinder, running, wait_for
 from tiny import SENTENCES, TEXT, build_model
@@ -52,7 +53,7 @@ def within(model):
 
 @pytest.fixture(scope="module")
 def server(model, other_model):
-    with running({"news": model, "drugs": other_model}) as server:
+    with running({"news": model, "drugs": other_model}, num_threads=2) as server:
         yield server
 
 
@@ -178,6 +179,44 @@ def test_what_comes_meanwhile_is_read_together(model):
         held.may_go_on.set()
         assert all(request.result().status == 200 for request in [first, *others])
     assert [len(call) for call in held.calls] == [1, 14]
+
+
+class ThreadsSeen(HeldModel):
+    """A model that remembers with how many threads it was asked to predict."""
+
+    def predict(self, sentences, *arguments, **options):
+        self.calls.append(torch.get_num_threads())
+        self.is_asked.set()
+        assert self.may_go_on.wait(PATIENCE)
+        return self._model.predict(sentences, *arguments, **options)
+
+
+def test_several_groups_are_read_at_the_same_time(model):
+    """The first has all threads, since nothing else was there; the others have a share, and then nobody is left."""
+    held = ThreadsSeen(model)
+    with running({"m": held}, num_threads=3) as server, ThreadPoolExecutor(4) as clients:
+        requests = []
+        for number in range(3):
+            requests.append(clients.submit(server.ask, "/predict", {"inputs": f"Paris {number}"}))
+            wait_for(lambda number=number: len(held.calls) == number + 1)
+        requests.append(clients.submit(server.ask, "/predict", {"inputs": "Egypt"}))
+        wait_for(lambda: server.service.queue.num_waiting == 1)
+        held.may_go_on.set()
+        assert all(request.result().status == 200 for request in requests)
+    assert held.calls == [3, 1, 1, 1]
+
+
+def test_readers_who_have_nothing_share_what_has_come(model):
+    held = HeldModel(model)
+    with running({"m": held}, num_threads=2) as server, ThreadPoolExecutor(1) as clients:
+        request = clients.submit(server.ask, "/predict", {"inputs": [f"Tokyo and Paris {n}" * 20 for n in range(70)]})
+        wait_for(lambda: len(held.calls) == 2)
+        held.may_go_on.set()
+        assert request.result().status == 200
+    first, second, *more = map(len, held.calls)
+    assert abs(first - second) <= 20  # a turn each
+    assert first + second == 70
+    assert not more
 
 
 def test_a_large_request_does_not_hold_up_small_ones(model):
