@@ -511,6 +511,7 @@ def test_bodies_that_come_bit_by_bit_end(model):
         HEAD + b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n0\r\nX: ",
         HEAD + b"Transfer-Encoding: chunked\r\n\r\n1;",
     ],
+    ids=["path", "header", "trailer", "chunk"],
 )
 def test_heads_without_end_are_cut(server, begin):
     """The parser keeps what it reads until it is complete, and would keep anything."""
