@@ -289,7 +289,7 @@ def test_training_is_refused(exported, tmp_path):
 def write_changed(folder, change):
     """Stand in for the tracing of a graph: write another one's files, with something changed."""
 
-    def write_graphs(encoder, family, max_distance, reads_case, marker_embeds, target, dtype):
+    def write_graphs(encoder, family, max_distance, reads_case, marker_embeds, target, dtype, pair_embeds):
         for name in (TEXT_GRAPH, "markers.onnx", ENCODER):
             shutil.copyfile(folder / FOLDER / name, target / name)
         change(target)
@@ -356,7 +356,7 @@ def test_a_comparison_sees_scores_entities_and_tokens(original):
 def restore(folder):
     """Stand in for the tracing of a graph: store what was traced before in another number format."""
 
-    def write_graphs(encoder, family, max_distance, reads_case, marker_embeds, target, dtype):
+    def write_graphs(encoder, family, max_distance, reads_case, marker_embeds, target, dtype, pair_embeds):
         onnx_ir = pytest.importorskip("onnx_ir")
         graphs = {name: onnx_ir.load(folder / FOLDER / name) for name in (TEXT_GRAPH, "markers.onnx")}
         for graph in graphs.values():
@@ -366,6 +366,13 @@ def restore(folder):
     return write_graphs
 
 
+@pytest.fixture
+def _may_hesitate(monkeypatch):
+    """Models with large random weights hesitate everywhere, more than an export in bfloat16 may change."""
+    monkeypatch.setitem(TOLERANCES, "bfloat16", Tolerance(0.2, 0.02, 0.1))
+
+
+@pytest.mark.usefixtures("_may_hesitate")
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_weights_take_half_the_space(original, folder, tmp_path, monkeypatch, dtype):
     monkeypatch.setattr(span_marker.export.onnx, "write_graphs", restore(folder))
@@ -411,6 +418,7 @@ def test_an_export_that_changes_too_much_for_its_format_is_refused(original, mon
             compare_models(original, changed, dtype="bfloat16")
 
 
+@pytest.mark.usefixtures("_may_hesitate")
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_openvino_is_what_runs_an_export_for_it(original, folder, tmp_path, monkeypatch, dtype):
     monkeypatch.setattr(span_marker.export.onnx, "write_graphs", restore(folder))
