@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -20,11 +21,20 @@ from span_marker.core.arrays import Array, Batch
 from span_marker.core.checks import check_limit
 from span_marker.core.labels import OUTSIDE, check_labels
 from span_marker.core.packing import first_rows
+from span_marker.core.relations import PAIRS_AT_ONCE
 from span_marker.core.settings import ModelSettings
 from span_marker.core.spans import IntArray, kept_candidates
 from span_marker.core.word_splitters import check_given, import_splitter
 from span_marker.core.words import Split
-from span_marker.graphs.files import FOLDER, HEADS, MARKER_EMBEDS, MARKER_GRAPH, TEXT_GRAPH, find_files, naming_files
+from span_marker.graphs.files import (
+    FOLDER,
+    HEADS,
+    MARKER_EMBEDS,
+    check_pair_graph,
+    find_files,
+    graph_names,
+    naming_files,
+)
 from span_marker.graphs.heads import Heads
 from span_marker.graphs.runner import GraphRunner
 from span_marker.graphs.runtimes import RUNTIMES
@@ -83,7 +93,7 @@ class ExportedModel(PredictionMixin):
         config: Its settings, which may be changed: thresholds, decoding, limits, ``exact``.
         tokenizer: Its tokenizer.
         runner: Runs its graphs.
-        heads: Its candidate filter, its classifier, and what the letter case adds.
+        heads: Its candidate filter, its classifier, its relation head, and what the letter case adds.
         hidden_size: Size of a marker's state.
         backend: Name of the runtime.
         rules: Rules that `predict` merges with what the model finds, or None.
@@ -144,11 +154,14 @@ class ExportedModel(PredictionMixin):
             tokenizer = SpanMarkerTokenizer(PlainTokenizer.from_folder(folder))
         files, manifest = find_files(path, lambda name: file if (file := folder / name).is_file() else None)
         backend = _check_backend(backend or manifest.get("backend") or "onnx")
-        graphs = [RUNTIMES[backend](files[name], num_threads, manifest["dtype"]) for name in (TEXT_GRAPH, MARKER_GRAPH)]
+        check_pair_graph(files, config.relation_labels, path)
+        graphs = [RUNTIMES[backend](files[name], num_threads, manifest["dtype"]) for name in graph_names(files)]
         hidden_size = graphs[1].output_shapes[0][-1]
         with naming_files(f"the heads ({FOLDER}/{HEADS})", path, SafetensorError):
             weights = load_file(files[HEADS])
-            runner = GraphRunner(graphs[0], graphs[1], weights.pop(MARKER_EMBEDS), manifest["max_distance"])
+            runner = GraphRunner(
+                graphs[0], graphs[1], weights.pop(MARKER_EMBEDS), manifest["max_distance"], *graphs[2:]
+            )
             heads = Heads(weights)
             heads.check(config, runner.marker_embeds.shape[-1], hidden_size)
         rules = Rules.load(folder / RULES_FILE) if (folder / RULES_FILE).is_file() else None
@@ -200,7 +213,9 @@ class ExportedModel(PredictionMixin):
             Class scores of the candidates that got markers, ``(num_kept, num_labels)``, and the indices of these
             candidates, ascending, ``(num_kept,)``, or None for all.
         """
-        texts = self._encode_texts(batch)
+        return self._score(batch, self._encode_texts(batch), exact)
+
+    def _score(self, batch: Batch, texts: _Texts, exact: bool | None) -> tuple[Array, Array | None]:
         span_tokens, counts, span_rows, kept = batch["span_tokens"], batch["span_counts"], texts.span_rows, None
         if self.uses_filter(exact):
             self.config.check_filter_length()
@@ -214,15 +229,35 @@ class ExportedModel(PredictionMixin):
         return self.heads.classify(states, texts.states, span_rows), kept
 
     def check_relations_possible(self) -> None:
-        """Refuse to find relations, for which exported models have no graph.
+        """Do nothing: exported models with relations have a graph for them."""
 
-        Raises:
-            ValueError: Always.
+    def score_pairs(
+        self, batch: Batch, find_pairs: Callable[[Any, Any], tuple[IntArray, IntArray]], exact: bool | None = None
+    ) -> tuple[Array, Array | None, Array]:
+        """Score the candidates of a batch, and then pairs of them. See `span_marker.SpanMarkerModel.score_pairs`.
+
+        Args:
+            batch: See `score`.
+            find_pairs: Finds the pairs, given the scores of the candidates.
+            exact: See `score`.
+
+        Returns:
+            The two results of `score`, and the class scores of the pairs, ``(num_pairs, num_relations)``.
         """
-        raise ValueError(
-            "an exported model has no graph for relations: pass relations=False to find entities alone, or load the "
-            "checkpoint that it was exported from with SpanMarkerModel"
-        )
+        texts = self._encode_texts(batch)
+        logits, kept = self._score(batch, texts, exact)
+        tokens, counts = find_pairs(logits, kept)
+        sentences = np.repeat(np.arange(len(counts)), counts)
+        rows = tokens + np.array(first_rows(texts.lengths), dtype=np.int64)[sentences, None]
+        scores = [np.empty((0, len(self.config.relation_labels or ())), dtype=np.float32)]
+        for first in range(0, len(tokens), PAIRS_AT_ONCE):
+            some = slice(first, first + PAIRS_AT_ONCE)
+            own = np.bincount(sentences[some], minlength=len(counts)).tolist()
+            states = self.runner.encode_markers(
+                tokens[some], own, texts.lengths, texts.layers, self.hidden_size, self.heads.pair_embeds
+            )
+            scores.append(self.heads.classify_pairs(states, texts.states, rows[some]))
+        return logits, kept, np.concatenate(scores)
 
     def filter_scores(self, batch: Batch) -> Array:
         """Score all candidates of a batch with the candidate filter.

@@ -43,9 +43,9 @@ def info(model: Model, as_json: AsJson = False) -> None:
 
 def _graph_bytes(model: str) -> int:
     """The size of the graphs of an exported model, and of their weights."""
-    from span_marker.graphs.files import FILES, FOLDER
+    from span_marker.graphs.files import FILES, FOLDER, PAIR_GRAPH
 
-    return sum(file.stat().st_size for name in FILES if (file := Path(model, FOLDER, name)).is_file())
+    return sum(file.stat().st_size for name in (*FILES, PAIR_GRAPH) if (file := Path(model, FOLDER, name)).is_file())
 
 
 def _text(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Exported models: a folder with two graphs in place of an encoder's weights, see ``docs/export.md``.
+"""Exported models: a folder with graphs in place of an encoder's weights, see ``docs/export.md``.
 
 It has ``config.json`` and the files of the tokenizer, as every checkpoint, and a folder ``onnx`` with the graphs, their
 weights, the heads of the model, and ``export.json``, which lists these files with their checksums.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,16 +26,16 @@ from span_marker.encoders.graph_engine import Backend, GraphEngine
 from span_marker.encoders.support import check_encoder
 from span_marker.graphs.files import (
     ENCODER,
-    FILES,
     FOLDER,
     FORMAT,
     HEADS,
     MANIFEST,
     MARKER_EMBEDS,
-    MARKER_GRAPH,
-    TEXT_GRAPH,
+    check_pair_graph,
     checksum,
     find_files,
+    graph_names,
+    listed_files,
 )
 from span_marker.graphs.runtimes import RUNTIMES, RuntimeGraph
 from span_marker.version import __version__
@@ -130,14 +130,15 @@ def load_exported(
         raise TypeError(f"the arguments {unknown} of from_pretrained {kind}: exported graphs cannot follow them")
     check_encoder(config.encoder)
     files, manifest = find_files(path, lambda name: _find(path, name, arguments))
+    check_pair_graph(files, config.relation_labels, path)
     with naming_broken_files(f"the heads ({FOLDER}/{HEADS})", path, BROKEN_WEIGHTS):
         heads = load_file(files[HEADS])
         marker_embeds = heads.pop(MARKER_EMBEDS)
     encoder: Any = ExportedEncoder(config.encoder, marker_embeds.shape[-1], files, manifest)
     runtime = RUNTIMES[backend]
-    text_graph, marker_graph = (runtime(files[name], None, manifest["dtype"]) for name in (TEXT_GRAPH, MARKER_GRAPH))
-    _check_shapes(config.encoder, text_graph, marker_graph, path)
-    engine = GraphEngine(backend, text_graph, marker_graph, marker_embeds, manifest["max_distance"])
+    graphs = [runtime(files[name], None, manifest["dtype"]) for name in graph_names(files)]
+    _check_shapes(config.encoder, graphs, path)
+    engine = GraphEngine(backend, graphs[0], graphs[1], marker_embeds, manifest["max_distance"], *graphs[2:])
     arguments_of_model: dict[str, Any] = {"encoder": encoder, "engine": engine}
     model = model_class(config, **arguments_of_model)
     _load_heads(model, heads, path)
@@ -150,15 +151,13 @@ def _find(path: StrPath, name: str, arguments: dict[str, Any]) -> Path | None:
     return None if file is None else Path(file)
 
 
-def _check_shapes(
-    config: PreTrainedConfig, text_graph: RuntimeGraph, marker_graph: RuntimeGraph, path: StrPath
-) -> None:
-    num_states = len(text_graph.output_shapes), 2 * family_of(config).num_attention_layers(config)
-    hidden = marker_graph.output_shapes[0][-1], config.hidden_size
-    if num_states[0] != num_states[1] or hidden[0] != hidden[1]:
+def _check_shapes(config: PreTrainedConfig, graphs: Sequence[RuntimeGraph], path: StrPath) -> None:
+    num_states = len(graphs[0].output_shapes), 2 * family_of(config).num_attention_layers(config)
+    hidden = [graph.output_shapes[0][-1] for graph in graphs[1:]], config.hidden_size
+    if num_states[0] != num_states[1] or {*hidden[0]} != {hidden[1]}:
         raise ValueError(
             f"the graphs of {str(path)!r} are those of another model: they have {num_states[0] // 2} layers of size "
-            f"{hidden[0]}, and config.json says {num_states[1] // 2} of size {hidden[1]}"
+            f"{hidden[0][0]}, and config.json says {num_states[1] // 2} of size {hidden[1]}"
         )
 
 
@@ -190,7 +189,7 @@ def save_exported(model: PreTrainedModel, folder: Path) -> None:
     assert isinstance(engine, GraphEngine)
     target = folder / FOLDER
     target.mkdir()
-    for name in (TEXT_GRAPH, MARKER_GRAPH, ENCODER):
+    for name in (*graph_names(encoder.files), ENCODER):
         shutil.copyfile(encoder.files[name], target / name)
     finish_export(model, folder, engine.marker_embeds, encoder.manifest)
 
@@ -207,7 +206,8 @@ def finish_export(model: PreTrainedModel, folder: Path, marker_embeds: Tensor, m
     target = folder / FOLDER
     heads = {**_head_weights(model), MARKER_EMBEDS: marker_embeds}
     save_file({name: tensor.detach().float().cpu().contiguous() for name, tensor in heads.items()}, target / HEADS)
-    files = {name: {"num_bytes": (target / name).stat().st_size, "sha256": checksum(target / name)} for name in FILES}
+    names = listed_files(path.name for path in target.iterdir())
+    files = {name: {"num_bytes": (target / name).stat().st_size, "sha256": checksum(target / name)} for name in names}
     write_manifest(folder, {**manifest, "format": FORMAT, "span_marker_version": __version__, "files": files})
     model.config.architectures = [type(model).__name__]
     model.config.save_pretrained(folder)

@@ -168,6 +168,16 @@ class TrainingRecord:
                     latest[prefix, entry["step"]] = _read_evaluation(prefix, entry)
         self.evaluations = list(latest.values())
 
+    def forget(self, kind: str) -> None:
+        """Forget the metrics of one kind, such as those of relations that the model no longer has.
+
+        Args:
+            kind: What their names begin with, after the name of the evaluation.
+        """
+        for name, metrics in self.results.items():
+            prefix = f"{name}_{kind}"
+            self.results[name] = {key: value for key, value in metrics.items() if not key.startswith(prefix)}
+
     def restore_results(self, step: int, log_history: Sequence[dict[str, Any]]) -> None:
         """Report the metrics of the step whose weights were restored.
 

@@ -23,6 +23,9 @@ from span_marker.core.windows import UNBOUNDED, belong_to
 NO_RELATION = "no relation"
 """The class of pairs of entities without a relation."""
 
+PAIRS_AT_ONCE = 1024
+"""The largest number of pairs whose states are in memory at once."""
+
 MAX_PAIRS = 2048
 """The largest number of pairs of a sentence or window that are scored, or trained on: all those of 45 entities."""
 

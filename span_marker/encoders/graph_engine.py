@@ -29,6 +29,7 @@ class GraphEngine:
         marker_graph: Runs `span_marker.encoders.graphs.MarkerGraph`.
         marker_embeds: Embeddings of the start and end marker, ``(2, embed_dim)``.
         max_distance: The largest distance between two positions that the graphs were made for.
+        pair_graph: Same as `marker_graph`, for pairs of spans; None without relations.
     """
 
     backend: Backend
@@ -36,10 +37,12 @@ class GraphEngine:
     marker_graph: Graph
     marker_embeds: Tensor
     max_distance: int
+    pair_graph: Graph | None = None
 
     @property
     def _runner(self) -> GraphRunner:
-        return GraphRunner(self.text_graph, self.marker_graph, _array(self.marker_embeds), self.max_distance)
+        embeds = _array(self.marker_embeds)
+        return GraphRunner(self.text_graph, self.marker_graph, embeds, self.max_distance, self.pair_graph)
 
     def prepare(self, encoder: PreTrainedModel) -> None:
         """Do nothing: graphs have their attention in them."""
@@ -80,17 +83,16 @@ class GraphEngine:
             texts: The output of `encode_texts`.
 
         Returns:
-            The last hidden states of the markers, ``(num_spans, 2, hidden)``.
+            The last hidden states of the markers, ``(num_spans, candidate_size, hidden)``.
 
         Raises:
-            ValueError: If candidates have other markers than the start and the end of a span.
+            ValueError: If candidates are pairs of spans, and there is no graph for them.
         """
-        if batch.marker_embeds is not None:
-            raise ValueError("exported graphs run the two markers of a span, and no others: load with backend='torch'")
+        pair_embeds = None if batch.marker_embeds is None else _array(batch.marker_embeds)
         text_states = [_array(states) for layer in texts.memory.layers for states in layer]
         hidden_size = encoder.config.hidden_size
         states = self._runner.encode_markers(
-            _array(batch.span_tokens), batch.span_counts, texts.texts.lengths, text_states, hidden_size
+            _array(batch.span_tokens), batch.span_counts, texts.texts.lengths, text_states, hidden_size, pair_embeds
         )
         return torch.from_numpy(states).to(batch.span_tokens.device)
 

@@ -1,4 +1,4 @@
-"""The fast engine as two graphs of tensors, for export: texts to keys and values, and markers against these.
+"""The fast engine as graphs of tensors, for export: texts to keys and values, and markers against these.
 
 Everything that depends on the lengths of texts is a table among the inputs, so that a graph that is traced once serves
 any batch. `span_marker.encoders.graph_engine` makes the tables and runs the graphs.
@@ -59,7 +59,7 @@ class LayersInOrder:
 
 
 class EncoderGraph(nn.Module):
-    """Base class of the two graphs.
+    """Base class of the graphs.
 
     Args:
         encoder: The encoder, prepared for the fast engine.
@@ -114,7 +114,10 @@ class TextGraph(EncoderGraph):
 
 
 class MarkerGraph(EncoderGraph):
-    """Markers to their last hidden states, against the keys and values of their texts. See `EncoderGraph`."""
+    """Markers to their last hidden states, against the keys and values of their texts. See `EncoderGraph`.
+
+    Candidates of two markers and pairs of four are two graphs, since the number is a constant of the trace.
+    """
 
     def forward(
         self,
@@ -130,8 +133,8 @@ class MarkerGraph(EncoderGraph):
         """Encode markers.
 
         Args:
-            marker_embeds: Embeddings of the start and end marker, ``(2, embed_dim)``.
-            span_positions: Position IDs of the markers of each candidate, ``(num_spans, 2)``.
+            marker_embeds: Embeddings of the markers of a candidate, ``(candidate_size, embed_dim)``.
+            span_positions: Position IDs of the markers of each candidate, ``(num_spans, candidate_size)``.
             table: Rows of the markers of each sentence, see `PackedRows`.
             places: See `PackedRows`.
             text_position_ids: ``(num_tokens,)``.
@@ -140,7 +143,7 @@ class MarkerGraph(EncoderGraph):
             text_states: The output of `TextGraph`.
 
         Returns:
-            ``(num_spans, 2, hidden)``.
+            ``(num_spans, candidate_size, hidden)``.
         """
         text_rows = self._rows(text_table, key_mask=text_key_mask)
         texts = TabulatedTexts(text_position_ids, text_rows, self.max_distance)
@@ -149,4 +152,4 @@ class MarkerGraph(EncoderGraph):
         embeds = marker_embeds.expand(span_positions.shape[0], -1, -1).flatten(0, 1)
         marker_pass = MarkerPass(texts, layers, attention)
         states = self.family.run_packed(self.encoder, embeds, span_positions.flatten(), marker_pass)
-        return states.unflatten(0, (-1, 2))
+        return states.unflatten(0, (-1, marker_embeds.shape[0]))

@@ -36,9 +36,10 @@ def export_onnx(
     """Export a model to ONNX, and compare it with the model in ONNX Runtime.
 
     The folder can be loaded like a checkpoint, ``SpanMarkerModel.from_pretrained(folder, backend="onnx")``, and
-    published like one. Labels, thresholds, calibration, limits, word splitter, decoding and candidate filter go with
-    it. The export is loaded again and compared with the model, with and without the filter, and is only kept if no
-    entity differs, and no probability by more than `span_marker.export.verification.TOLERANCE`.
+    published like one. Labels, thresholds, calibration, limits, word splitter, decoding, candidate filter and
+    relations go with it. The export is loaded again and compared with the model, with and without the filter, and is
+    only kept if no entity or relation differs, and no probability by more than
+    `span_marker.export.verification.TOLERANCE`.
 
     In ``float16`` and ``bfloat16``, weights take half the space, and ONNX Runtime turns them to float32 when it loads
     them, so that speed and memory stay the same. Such an export may differ as much as
@@ -56,8 +57,8 @@ def export_onnx(
     Raises:
         ImportError: If ``onnx``, ``onnxscript`` or ``onnxruntime`` is not installed.
         TypeError: If ``model`` is not a `SpanMarkerModel`.
-        ValueError: If the model is not in float32 on the CPU, runs on the dense engine, has relations, is quantized,
-            has code of its own, or is exported itself; if ``dtype`` is unknown or ``folder`` holds weights; or if the
+        ValueError: If the model is not in float32 on the CPU, runs on the dense engine, is quantized, has code of
+            its own, or is exported itself; if ``dtype`` is unknown or ``folder`` holds weights; or if the
             export differs from the model.
     """
     return _export(model, folder, texts, dtype, "onnx")
@@ -105,7 +106,8 @@ def _export(
         marker_embeds = embeddings(model._marker_ids(model.device)).clone()
         reads_case = model.case_embedding is not None
         limit = model.max_text_length
-        write_graphs(model.encoder, engine.family, limit, reads_case, marker_embeds, staging / FOLDER, dtype)
+        pairs = None if model.relation_head is None else model.relation_head.markers
+        write_graphs(model.encoder, engine.family, limit, reads_case, marker_embeds, staging / FOLDER, dtype, pairs)
         versions = {"python": platform.python_version()} | {name: version(name) for name in packages}
         manifest = {"max_distance": limit, "dtype": dtype, "backend": backend, "versions": versions}
         finish_export(model, staging, marker_embeds, manifest)
@@ -115,6 +117,9 @@ def _export(
         model.write_card(staging)
         exported = SpanMarkerModel.from_pretrained(staging, backend=backend, word_splitter=model.config.word_splitter)
         report = compare_models(model, exported, texts)
+        if dtype != "float32":
+            exported.note_change("Weights", _describe(report))
+            exported.write_card(staging)
         write_manifest(staging, {**_manifest(exported), "comparison": report.to_dict()})
     return report
 
@@ -126,11 +131,6 @@ def _check_model(model: SpanMarkerModel) -> FastEngine:
         raise TypeError("model has a PEFT adapter: export model.merge_and_unload() of it")
     if model.backend != "torch":
         raise ValueError(f"the model runs on backend={model.backend!r}, so it is exported: copy its folder")
-    if model.config.relation_labels is not None:
-        raise ValueError(
-            f"model has the relations {model.config.relation_labels[1:]}, which exported graphs cannot find: use it "
-            "with backend='torch', or export a model without relations"
-        )
     if not isinstance(model.engine, FastEngine):
         raise ValueError(
             f"an encoder of type {model.config.encoder.model_type!r} on the dense engine cannot be exported: load the "
@@ -145,6 +145,14 @@ def _check_model(model: SpanMarkerModel) -> FastEngine:
             f"{sorted(f'{dtype} on {device}' for device, dtype in kinds)}: load it with dtype='float32'"
         )
     return model.engine
+
+
+def _describe(report: ExportReport) -> str:
+    """Say on the card what another number format changes."""
+    return (
+        f"Exported in {report.dtype}. On {report.num_texts:,} texts with {report.num_entities:,} entities, "
+        f"probabilities differ by {report.mean_difference:.1e} on average, and {report.num_changed:,} entities changed."
+    )
 
 
 def _manifest(exported: SpanMarkerModel) -> dict[str, Any]:

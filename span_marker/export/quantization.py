@@ -5,22 +5,21 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from span_marker.checkpoints import atomic
 from span_marker.checkpoints.errors import StrPath
 from span_marker.checkpoints.exported import ExportedEncoder, check_target, finish_export, write_manifest
 from span_marker.core.checks import check_probability
-from span_marker.core.tables import TextReport, text_table
+from span_marker.core.words import Split
 from span_marker.data.columns import is_dataset, read_rows, require_dataset
 from span_marker.data.in_memory import AnnotatedData, is_rows, is_table
 from span_marker.data.rows import COLUMNS, PREDICTED, UNITS, Kind
 from span_marker.encoders.graph_engine import GraphEngine
-from span_marker.error_analysis import Comparison, analyze_predictions, compare_reports
+from span_marker.error_analysis import analyze_predictions, compare_reports
+from span_marker.export.quantization_report import Mode, QuantizationReport, f1_change
 from span_marker.export.static_quantization import (
-    GRAPHS,
     Ranges,
     exported_encoder,
     layer_errors,
@@ -31,14 +30,12 @@ from span_marker.export.static_quantization import (
     weight_key,
 )
 from span_marker.export.tracing import quiet, write_shared
-from span_marker.graphs.files import ENCODER, FOLDER
+from span_marker.graphs.files import ENCODER, FOLDER, graph_names
 from span_marker.graphs.runtimes import import_extra
 from span_marker.modeling import SpanMarkerModel
+from span_marker.prediction.relations import as_columns
 from span_marker.preprocessing.inputs import text_column
 from span_marker.rules.rules import RULES_FILE
-
-Mode = Literal["dynamic", "static"]
-"""Whether ranges of activations are those of each batch, or were measured on texts."""
 
 Runtime = Literal["onnx", "openvino"]
 """What runs the graphs."""
@@ -53,65 +50,6 @@ FLOAT_SHARES = (0, 1 / 16, 1 / 8, 1 / 4)
 """Shares of the linear layers that are tried in float32, those that 8 bits change most first."""
 
 
-@dataclass(frozen=True)
-class QuantizationReport(TextReport):
-    """How often a quantized model finds what the original does. As a string, a table.
-
-    Attributes:
-        num_texts: Number of texts that were compared.
-        num_equal: Number of texts with the same entities.
-        num_entities: Number of entities that the original finds.
-        num_kept: Number of these that the quantized model finds, too.
-        num_new: Number of entities that only the quantized model finds.
-        max_difference: The largest difference between the scores of an entity that both find.
-        num_bytes: Size of the graphs and their weights, of the original and of the quantized model.
-        mode: ``"dynamic"`` or ``"static"``.
-        num_layers: Number of linear layers, and how many of them stay in float32.
-        comparison: On annotated data, the figures of the original (first) and of the quantized model (second), with
-            bootstrap intervals of their differences; otherwise None.
-    """
-
-    num_texts: int
-    num_equal: int
-    num_entities: int
-    num_kept: int
-    num_new: int
-    max_difference: float
-    num_bytes: tuple[int, int]
-    mode: Mode
-    num_layers: tuple[int, int]
-    comparison: Comparison | None = None
-
-    def __str__(self) -> str:
-        before, after = (f"{size / 1e6:,.1f}" for size in self.num_bytes)
-        rows = [
-            ("texts with the same entities", f"{self.num_equal:,} of {self.num_texts:,}"),
-            ("entities of the original that are found", f"{self.num_kept:,} of {self.num_entities:,}"),
-            ("entities that the original does not find", f"{self.num_new:,}"),
-            ("largest difference between scores", f"{self.max_difference:.3f}"),
-            ("megabytes", f"{before} -> {after}"),
-            (f"linear layers in float32 ({self.mode})", f"{self.num_layers[1]:,} of {self.num_layers[0]:,}"),
-        ]
-        if self.comparison is not None:
-            rows.append(("F1", f1_change(self.comparison)))
-        return text_table(rows)
-
-
-def f1_change(comparison: Comparison) -> str:
-    """Say how the F1 of two systems differs.
-
-    Args:
-        comparison: The comparison.
-
-    Returns:
-        Both figures, and their difference with its interval.
-    """
-    figure = comparison.overall.f1
-    value, low, high = figure.difference[:3]
-    interval = f"{100 * comparison.confidence:.4g}% interval {low:+.4f} to {high:+.4f}"
-    return f"{figure.first:.4f} -> {figure.second:.4f} ({value:+.4f}, {interval})"
-
-
 def quantize(
     folder: StrPath,
     target: StrPath,
@@ -122,6 +60,7 @@ def quantize(
     calibration: Texts | None = None,
     max_loss: float | None = None,
     backend: Runtime = "onnx",
+    word_splitter: str | Split | None = None,
 ) -> QuantizationReport:
     """Quantize the linear layers of an exported model to 8 bits, and measure what that changes.
 
@@ -145,6 +84,8 @@ def quantize(
             do not count. ``mode="static"`` needs them.
         max_loss: How much F1 may fall on ``data``, such as 0.005, or None for any. A model that loses more is not kept.
         backend: The runtime to measure in, ``"onnx"`` or ``"openvino"``. Both run the result, but not equally.
+        word_splitter: What splits strings into words, see `SpanMarkerModel.from_pretrained`. It must be passed if the
+            model was trained with a function.
 
     Returns:
         What the quantized model finds, compared with the original. It is also written to ``onnx/export.json``.
@@ -155,10 +96,11 @@ def quantize(
         TypeError: If ``data`` or ``calibration`` is neither texts nor rows.
         ValueError: If there is no data, or ``max_loss`` is set and it is not annotated; if ``mode`` is unknown, or
             ``"static"`` without ``calibration``; if the model is quantized already, ``target`` is ``folder`` or holds
-            weights, or F1 falls by more than ``max_loss``.
+            weights, F1 falls by more than ``max_loss``, or the model was trained with a splitter that is not passed.
     """
     _check_arguments(folder, target, data, mode, calibration, max_loss)
-    original = SpanMarkerModel.from_pretrained(folder, backend=backend)
+    splitter = {} if word_splitter is None else {"word_splitter": word_splitter}
+    original = SpanMarkerModel.from_pretrained(folder, backend=backend, **splitter)
     encoder = exported_encoder(original)
     if "quantized" in encoder.manifest:
         raise ValueError(f"{str(folder)!r} is quantized already")
@@ -177,6 +119,8 @@ def quantize(
             original, quantized, _Data(data, "annotated", batch_size, original.config.tags), mode, num_layers
         )
         _check_loss(report, max_loss)
+        quantized.note_change("Weights", report.in_words())
+        quantized.write_card(staging)
         write_manifest(staging, {**exported_encoder(quantized).manifest, "agreement": report.to_dict()})
     return report
 
@@ -246,7 +190,10 @@ class _Layers:
     def __init__(self, encoder: ExportedEncoder, mode: Mode) -> None:
         self.encoder, self.mode = encoder, mode
         self.ranges: Ranges = {}
-        names = {name: {node.name: weight_key(node) for node in linear_layers(self._load(name))} for name in GRAPHS}
+        names = {
+            name: {node.name: weight_key(node) for node in linear_layers(self._load(name))}
+            for name in graph_names(encoder.files)
+        }
         self.names = names
         self.keys = {key for nodes in names.values() for key in nodes.values()}
 
@@ -256,18 +203,18 @@ class _Layers:
 
     def by_error(self) -> list[str]:
         """The weights, those first that 8 bits change most."""
-        errors = layer_errors({name: self._load(name) for name in GRAPHS}, self.ranges)
+        errors = layer_errors({name: self._load(name) for name in self.names}, self.ranges)
         return sorted(errors, key=lambda key: -errors[key])
 
     def write(self, target: Path, in_float: set[str]) -> None:
-        """Quantize both graphs, and store the weights that they share once.
+        """Quantize the graphs, and store the weights that they share once.
 
         Args:
             target: The folder to write to.
             in_float: Weights that stay in float32.
         """
         with tempfile.TemporaryDirectory() as scratch:
-            graphs = {name: self._quantize(name, in_float, Path(scratch)) for name in GRAPHS}
+            graphs = {name: self._quantize(name, in_float, Path(scratch)) for name in self.names}
             write_shared(graphs, target)
 
     def _quantize(self, name: str, in_float: set[str], scratch: Path) -> Any:
@@ -290,6 +237,22 @@ class _Layers:
                 use_external_data_format=True,
             )
         return onnx_ir.external_data.load_to_model(onnx_ir.load(scratch / name))
+
+
+class Scores(NamedTuple):
+    """What was found in a text.
+
+    Attributes:
+        entities: Score of each entity, by its place and label.
+        relations: Score of each relation, by its label and the keys of its entities.
+    """
+
+    entities: dict[Any, float]
+    relations: dict[Any, float]
+
+    def is_like(self, other: Scores) -> bool:
+        """Whether the same was found, with any scores."""
+        return all(first.keys() == second.keys() for first, second in zip(self, other, strict=True))
 
 
 class _Data:
@@ -316,25 +279,30 @@ class _Data:
             read = read_rows(self.inputs, name, tags)
             self.rows = [{column: content, "entities": [span._asdict() for span in spans]} for content, spans in read]
 
-    def predict(self, model: SpanMarkerModel) -> list[list[Any]]:
-        """The entities that a model finds in each text."""
+    def predict(self, model: SpanMarkerModel) -> list[dict[str, Any]]:
+        """What a model finds in each text: ``entities``, and ``relations`` if it has any."""
         options: dict[str, Any] = {} if is_dataset(self.inputs) else {"is_split_into_words": self.kind == "words"}
         found: Any = model.predict(self.inputs, batch_size=self.batch_size, **options)
-        return list(found)
+        return [as_columns(row) for row in found]
 
-    def scores(self, found: list[list[Any]]) -> list[dict[tuple[int, int, str], float]]:
-        """The scores of entities, by their places and labels."""
+    def scores(self, found: list[dict[str, Any]]) -> list[Scores]:
+        """The scores of entities by their places and labels, and of relations by their labels and entities."""
         start, end = PREDICTED[UNITS[self.kind]]
-        return [{(row[start], row[end], row["label"]): row["score"] for row in entities} for entities in found]
+        scores = []
+        for row in found:
+            keys = [(one[start], one[end], one["label"]) for one in row["entities"]]
+            relations = row.get("relations", ())
+            pairs = [(one["label"], keys[one["head"]], keys[one["tail"]]) for one in relations]
+            values = [[one["score"] for one in rows] for rows in (row["entities"], relations)]
+            scores.append(Scores(*(dict(zip(*each, strict=True)) for each in zip((keys, pairs), values, strict=True))))
+        return scores
 
 
 def _are_rows(data: Texts) -> bool:
     return is_dataset(data) or is_table(data) or is_rows(data)
 
 
-def _choose_float(
-    original: SpanMarkerModel, layers: _Layers, texts: _Data, expected: list[dict[tuple[int, int, str], float]]
-) -> set[str]:
+def _choose_float(original: SpanMarkerModel, layers: _Layers, texts: _Data, expected: list[Scores]) -> set[str]:
     """Choose the weights that stay in float32, by how many calibration texts keep their expected entities."""
     by_error = layers.by_error()
     best: set[str] = set()
@@ -344,7 +312,7 @@ def _choose_float(
         with _written(layers, in_float) as folder, running(original, folder):
             found = texts.scores(texts.predict(original))
         pairs = list(zip(expected, found, strict=True))
-        equal = sum(first.keys() == second.keys() for first, second in pairs) / len(pairs)
+        equal = sum(first.is_like(second) for first, second in pairs) / len(pairs)
         if equal > best_share:
             best, best_share = in_float, equal
         if equal >= GOAL:
@@ -365,23 +333,33 @@ def _compare(
 ) -> QuantizationReport:
     predicted = [data.predict(model) for model in (original, quantized)]
     pairs = list(zip(*map(data.scores, predicted), strict=True))
-    both = [(first[key], second[key]) for first, second in pairs for key in first.keys() & second.keys()]
+    entities, relations = (
+        [(first[kind], second[kind]) for first, second in pairs] for kind in range(len(Scores._fields))
+    )
+    both = [(first[key], second[key]) for first, second in entities for key in first.keys() & second.keys()]
     comparison = None
     if data.rows is not None:
-        comparison = compare_reports(*(analyze_predictions(data.rows, found, num_resamples=1) for found in predicted))
+        found = ([row["entities"] for row in rows] for rows in predicted)
+        comparison = compare_reports(*(analyze_predictions(data.rows, rows, num_resamples=1) for rows in found))
     return QuantizationReport(
         num_texts=len(pairs),
-        num_equal=sum(first.keys() == second.keys() for first, second in pairs),
-        num_entities=sum(len(first) for first, _ in pairs),
+        num_equal=sum(first.is_like(second) for first, second in pairs),
+        num_entities=sum(len(first) for first, _ in entities),
         num_kept=len(both),
-        num_new=sum(len(second.keys() - first.keys()) for first, second in pairs),
+        num_new=sum(len(second.keys() - first.keys()) for first, second in entities),
         max_difference=max((abs(first - second) for first, second in both), default=0.0),
         num_bytes=(_num_bytes(original), _num_bytes(quantized)),
         mode=mode,
         num_layers=num_layers,
         comparison=comparison,
+        num_relations=sum(len(first) for first, _ in relations),
+        num_kept_relations=sum(len(first.keys() & second.keys()) for first, second in relations),
+        num_new_relations=sum(len(second.keys() - first.keys()) for first, second in relations),
     )
 
 
 def _num_bytes(model: SpanMarkerModel) -> int:
-    return sum(exported_encoder(model).files[name].stat().st_size for name in (*GRAPHS, ENCODER))
+    return sum(
+        exported_encoder(model).files[name].stat().st_size
+        for name in (*graph_names(exported_encoder(model).files), ENCODER)
+    )

@@ -23,12 +23,10 @@ import numpy as np
 from span_marker.checkpoints.exported import ExportedEncoder
 from span_marker.core.arrays import Array
 from span_marker.encoders.graph_engine import GraphEngine
-from span_marker.graphs.files import ENCODER, MARKER_GRAPH, TEXT_GRAPH
+from span_marker.graphs.files import ENCODER, PAIR_GRAPH, graph_names
 from span_marker.graphs.runner import Graph
 from span_marker.graphs.runtimes import RUNTIMES, import_extra
 from span_marker.modeling import SpanMarkerModel
-
-GRAPHS = (TEXT_GRAPH, MARKER_GRAPH)
 
 LINEAR = ("MatMul", "Gemm")
 """Operators whose second input may be the weight of a linear layer."""
@@ -158,8 +156,10 @@ def running(model: SpanMarkerModel, folder: Path, wrap: Callable[[str, Graph], G
     """
     engine = model.engine
     assert isinstance(engine, GraphEngine)
-    text_graph, marker_graph = (wrap(name, RUNTIMES[engine.backend](folder / name)) for name in GRAPHS)
-    model.engine = replace(engine, text_graph=text_graph, marker_graph=marker_graph)
+    names = graph_names(exported_encoder(model).files)
+    graphs = [wrap(name, RUNTIMES[engine.backend](folder / name)) for name in names]
+    fields = ("text_graph", "marker_graph", "pair_graph")
+    model.engine = replace(engine, **dict(zip(fields, graphs, strict=False)))
     try:
         yield
     finally:
@@ -220,13 +220,21 @@ def measure_ranges(model: SpanMarkerModel, read: Callable[[], Found]) -> tuple[R
 
     Returns:
         The ranges, and what `read` returned.
+
+    Raises:
+        ValueError: If the model has relations, and the texts have no pair of entities.
     """
     files = exported_encoder(model).files
     with tempfile.TemporaryDirectory() as scratch:
         shutil.copyfile(files[ENCODER], Path(scratch, ENCODER))
-        ranges = {name: output_inputs(files[name], Path(scratch, name)) for name in GRAPHS}
+        ranges = {name: output_inputs(files[name], Path(scratch, name)) for name in graph_names(files)}
         with running(model, Path(scratch), lambda name, graph: WatchedGraph(graph, ranges[name])):
             found = read()
+    if PAIR_GRAPH in ranges and not any(seen.rows for seen in ranges[PAIR_GRAPH].values()):
+        raise ValueError(
+            "no two entities that may have a relation are found in the same text of calibration=: pass other texts, of "
+            "which some have relations"
+        )
     return ranges, found
 
 

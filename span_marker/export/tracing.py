@@ -1,4 +1,4 @@
-"""From an encoder to its two graphs, with the weights of both in one file."""
+"""From an encoder to its graphs, with the weights of all of them in one file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from span_marker.core.arrays import Precision
 from span_marker.core.packing import POSITION_OFFSET, first_rows, tabulate
 from span_marker.encoders.families import Family
 from span_marker.encoders.graphs import MarkerGraph, TextGraph
-from span_marker.graphs.files import ENCODER, MARKER_GRAPH, TEXT_GRAPH
+from span_marker.graphs.files import ENCODER, MARKER_GRAPH, PAIR_GRAPH, TEXT_GRAPH
 from span_marker.graphs.runtimes import import_extra
 
 EXAMPLE_LENGTHS = [5, 3, 4]
@@ -30,7 +30,7 @@ EXPORTERS = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
 """Loggers of the exporters. What onnxruntime says, it says as the root logger."""
 
 EXAMPLE_COUNTS = [7, 2, 4]
-"""Number of candidates of these texts."""
+"""Number of candidates, or of pairs, of these texts."""
 
 SMALL_WEIGHT = 1024
 """Size in bytes up to which weights stand in the graphs themselves."""
@@ -46,6 +46,7 @@ def write_graphs(
     marker_embeds: Tensor,
     folder: Path,
     dtype: Precision = "float32",
+    pair_embeds: Tensor | None = None,
 ) -> None:
     """Trace an encoder, and write its graphs and their weights.
 
@@ -57,6 +58,7 @@ def write_graphs(
         marker_embeds: Embeddings of the start and end marker, ``(2, embed_dim)``.
         folder: The folder to write to.
         dtype: Number format in which weights are stored.
+        pair_embeds: Embeddings of the markers of a pair, ``(4, embed_dim)``; None without relations.
 
     Raises:
         ImportError: If ``onnx`` or ``onnxscript`` is not installed.
@@ -67,14 +69,14 @@ def write_graphs(
         text_inputs, text_shapes = _text_example(marker_embeds.shape[1] if reads_case else None)
         text_graph = TextGraph(encoder, family, max_distance).eval()
         text_states = text_graph(**text_inputs)
-        marker_inputs, marker_shapes = _marker_example(marker_embeds, text_inputs, text_states)
         marker_graph = MarkerGraph(encoder, family, max_distance).eval()
-        marker_graph(**marker_inputs)  # families keep what they compute from constants, so that it is not traced
         names = [f"{kind}_{depth}" for depth in range(len(text_states) // 2) for kind in ("key", "value")]
-        graphs = {
-            TEXT_GRAPH: _trace(text_graph, text_inputs, text_shapes, names),
-            MARKER_GRAPH: _trace(marker_graph, marker_inputs, marker_shapes, ["states"]),
-        }
+        graphs = {TEXT_GRAPH: _trace(text_graph, text_inputs, text_shapes, names)}
+        for name, embeds in ((MARKER_GRAPH, marker_embeds), (PAIR_GRAPH, pair_embeds)):
+            if embeds is not None:
+                inputs, shapes = _marker_example(embeds.detach(), text_inputs, text_states)
+                marker_graph(**inputs)  # families keep what they compute from constants, so that it is not traced
+                graphs[name] = _trace(marker_graph, inputs, shapes, ["states"])
     for graph in graphs.values():
         store_as(graph, dtype)
     write_shared(graphs, folder)
@@ -130,14 +132,15 @@ def _text_example(embed_dim: int | None) -> tuple[dict[str, Any], dict[str, Any]
 def _marker_example(
     marker_embeds: Tensor, text_inputs: dict[str, Any], text_states: tuple[Tensor, ...]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Inputs of the marker graph, and which of their sizes vary."""
-    lengths = [2 * count for count in EXAMPLE_COUNTS]
+    """Inputs of a graph of markers, and which of their sizes vary."""
+    size = len(marker_embeds)
+    lengths = [size * count for count in EXAMPLE_COUNTS]
     table, places, _ = map(torch.from_numpy, tabulate(first_rows(lengths), lengths))
     pairs = zip(EXAMPLE_LENGTHS, EXAMPLE_COUNTS, strict=True)
-    positions = torch.cat([torch.arange(2 * count) % length + POSITION_OFFSET for length, count in pairs])
+    positions = torch.cat([torch.arange(size * count) % length + POSITION_OFFSET for length, count in pairs])
     inputs = {
         "marker_embeds": marker_embeds,
-        "span_positions": positions.unflatten(0, (-1, 2)),
+        "span_positions": positions.unflatten(0, (-1, size)),
         "table": table,
         "places": places,
         "text_position_ids": text_inputs["position_ids"],

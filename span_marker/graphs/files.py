@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args
@@ -17,12 +17,17 @@ from span_marker.version import __version__
 FOLDER = "onnx"
 TEXT_GRAPH = "text.onnx"
 MARKER_GRAPH = "markers.onnx"
+PAIR_GRAPH = "pairs.onnx"
 ENCODER = "encoder.bin"
 HEADS = "heads.safetensors"
 MANIFEST = "export.json"
 
 FILES = (TEXT_GRAPH, MARKER_GRAPH, ENCODER, HEADS)
-"""Files of `FOLDER` that `MANIFEST` lists: the graphs, the weights of both, and everything beside the encoder."""
+"""Files of `FOLDER` that `MANIFEST` lists: the graphs, their weights, and everything beside the encoder. `PAIR_GRAPH`
+is listed, too, if the model has relations."""
+
+GRAPHS = (TEXT_GRAPH, MARKER_GRAPH, PAIR_GRAPH)
+"""All graphs that a model may have."""
 
 FORMAT = 1
 """Version of the layout of files and of what the graphs take and return."""
@@ -67,7 +72,7 @@ def find_files(
         find: Finds a file by its name relative to ``path``; None if there is none.
 
     Returns:
-        The files of `FILES`, by name, and the contents of `MANIFEST`.
+        The files of `FILES`, and `PAIR_GRAPH` if it is listed, by name; and the contents of `MANIFEST`.
 
     Raises:
         FileNotFoundError: If there are no graphs.
@@ -90,7 +95,10 @@ def find_files(
             raise ValueError(f"max_distance={manifest['max_distance']!r} must be a whole number of at least 1")
         if manifest.setdefault("dtype", "float32") not in get_args(Precision):
             raise ValueError(f"dtype={manifest['dtype']!r} must be one of {[*get_args(Precision)]}")
-        records = {name: (manifest["files"][name]["num_bytes"], manifest["files"][name]["sha256"]) for name in FILES}
+        records = {
+            name: (manifest["files"][name]["num_bytes"], manifest["files"][name]["sha256"])
+            for name in listed_files(manifest["files"])
+        }
     files = {}
     for name, record in records.items():
         file = find(f"{FOLDER}/{name}")
@@ -102,9 +110,52 @@ def find_files(
                 "belongs to another export. Copy the folder again, or export the model again"
             )
         files[name] = file
-    for name in (TEXT_GRAPH, MARKER_GRAPH):
+    for name in graph_names(files):
         check_graph(files[name], files[ENCODER])
     return files, manifest
+
+
+def listed_files(names: Iterable[str]) -> list[str]:
+    """Say which files an export must have.
+
+    Args:
+        names: The names that it lists.
+
+    Returns:
+        Those of `FILES`, and `PAIR_GRAPH` if it is among them.
+    """
+    return [*FILES, *({PAIR_GRAPH} & {*names})]
+
+
+def graph_names(files: Iterable[str]) -> list[str]:
+    """Say which graphs an export has.
+
+    Args:
+        files: The names of its files.
+
+    Returns:
+        Those of `GRAPHS`, in this order.
+    """
+    return [name for name in GRAPHS if name in {*files}]
+
+
+def check_pair_graph(files: Iterable[str], relation_labels: Sequence[str] | None, path: str | os.PathLike[str]) -> None:
+    """Check that an export has a graph for relations if the model has relations, and only then.
+
+    Args:
+        files: The names of its files.
+        relation_labels: The relations of the model, or None.
+        path: A folder or the name of a repository, for errors.
+
+    Raises:
+        ValueError: If not.
+    """
+    has_graph = PAIR_GRAPH in {*files}
+    if has_graph != (relation_labels is not None):
+        raise ValueError(
+            f"{str(path)!r} has {'a' if has_graph else 'no'} graph for relations ({FOLDER}/{PAIR_GRAPH}), but "
+            f"config.json has relation_labels={relation_labels}: export the model again"
+        )
 
 
 def checksum(file: Path) -> str:

@@ -18,7 +18,7 @@ LAYER_NORM_EPS = 1e-5
 
 @dataclass(frozen=True)
 class Heads:
-    """Letter case, candidate filter and classifier.
+    """Letter case, candidate filter, classifier, and relation head.
 
     Attributes:
         weights: The weights by the names that they have in `span_marker.SpanMarkerModel`.
@@ -37,10 +37,15 @@ class Heads:
         Raises:
             ValueError: If a weight is missing, has another shape, or is not asked for.
         """
+        state_size = hidden_size + (settings.token_state_size or 0)
         expected: dict[str, tuple[int, ...]] = {
-            "classifier.weight": (len(settings.classes), 2 * hidden_size + 2 * (settings.token_state_size or 0)),
+            "classifier.weight": (len(settings.classes), 2 * state_size),
             "classifier.bias": (len(settings.classes),),
         }
+        if settings.relation_labels is not None:
+            expected["relation_head.markers"] = (4, embed_dim)
+            expected["relation_head.classifier.weight"] = (len(settings.relation_labels), 4 * state_size)
+            expected["relation_head.classifier.bias"] = (len(settings.relation_labels),)
         if settings.letter_case:
             expected["case_embedding.weight"] = (NUM_CASES, embed_dim)
         if settings.span_filter is not None:
@@ -88,6 +93,11 @@ class Heads:
         hidden += lengths[np.minimum(span_lengths - 1, len(lengths) - 1)]
         return self._linear("span_filter.score", np.maximum(hidden, 0))[:, 0]
 
+    @property
+    def pair_embeds(self) -> Array:
+        """Embeddings of the markers of a pair, ``(4, embed_dim)``."""
+        return self.weights["relation_head.markers"]
+
     def classify(self, marker_states: Array, text_states: Array, span_rows: IntArray) -> Array:
         """Classify candidates, see `span_marker.heads.SpanClassifier`.
 
@@ -99,11 +109,27 @@ class Heads:
         Returns:
             Class scores, ``(num_spans, num_labels)``.
         """
-        features = [marker_states[:, 0], marker_states[:, 1]]
-        if 2 * marker_states.shape[2] < self.weights["classifier.weight"].shape[1]:
+        return self._classify("classifier", marker_states, text_states, span_rows)
+
+    def classify_pairs(self, marker_states: Array, text_states: Array, pair_rows: IntArray) -> Array:
+        """Classify pairs of spans, see `span_marker.heads.RelationHead`.
+
+        Args:
+            marker_states: States of the markers, ``(num_pairs, 4, hidden)``.
+            text_states: See `classify`.
+            pair_rows: Rows of ``text_states`` for the first and last token of heads and tails, ``(num_pairs, 4)``.
+
+        Returns:
+            Class scores, ``(num_pairs, num_relations)``.
+        """
+        return self._classify("relation_head.classifier", marker_states, text_states, pair_rows)
+
+    def _classify(self, name: str, marker_states: Array, text_states: Array, rows: IntArray) -> Array:
+        features = [*np.moveaxis(marker_states, 1, 0)]
+        if len(features) * marker_states.shape[2] < self.weights[f"{name}.weight"].shape[1]:
             tokens = layer_norm(text_states)
-            features += [tokens[span_rows[:, 0]], tokens[span_rows[:, 1]]]
-        return self._linear("classifier", np.concatenate(features, axis=1))
+            features += [tokens[column] for column in rows.T]
+        return self._linear(name, np.concatenate(features, axis=1))
 
     def _linear(self, name: str, states: Array) -> Array:
         product: Array = states @ self.weights[f"{name}.weight"].T + self.weights[f"{name}.bias"]

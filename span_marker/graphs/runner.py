@@ -42,19 +42,21 @@ class Graph(Protocol):
 
 @dataclass(frozen=True)
 class GraphRunner:
-    """The two graphs of an exported model.
+    """The graphs of an exported model.
 
     Attributes:
         text_graph: Runs `span_marker.encoders.graphs.TextGraph`.
         marker_graph: Runs `span_marker.encoders.graphs.MarkerGraph`.
         marker_embeds: Embeddings of the start and end marker, ``(2, embed_dim)``.
         max_distance: The largest distance between two positions that the graphs were made for.
+        pair_graph: Same as `marker_graph`, for pairs of spans; None without relations.
     """
 
     text_graph: Graph
     marker_graph: Graph
     marker_embeds: Array
     max_distance: int
+    pair_graph: Graph | None = None
 
     def encode_texts(
         self, input_ids: IntArray, lengths: Sequence[int], added_embeds: Array | None = None
@@ -109,29 +111,39 @@ class GraphRunner:
         lengths: Sequence[int],
         text_states: Sequence[Array],
         hidden_size: int,
+        pair_embeds: Array | None = None,
     ) -> Array:
         """Encode the markers of candidates against encoded texts.
 
         Args:
-            span_tokens: The tokens that the markers of each candidate observe, ``(num_spans, 2)``.
+            span_tokens: The tokens that the markers of each candidate observe, ``(num_spans, candidate_size)``.
             span_counts: Number of candidates per text.
             lengths: Tokens of each text.
             text_states: The output of `encode_texts`.
             hidden_size: Size of a marker's state.
+            pair_embeds: Embeddings of the markers of a pair, ``(4, embed_dim)``, if the candidates are pairs of spans.
 
         Returns:
-            The last hidden states of the markers, ``(num_spans, 2, hidden_size)``.
+            The last hidden states of the markers, ``(num_spans, candidate_size, hidden_size)``.
+
+        Raises:
+            ValueError: If there is no graph for pairs.
         """
-        states = np.empty((len(span_tokens), 2, hidden_size), dtype=np.float32)
-        inputs = {"marker_embeds": self.marker_embeds, "text_position_ids": _positions(lengths)}
+        graph = self.marker_graph if pair_embeds is None else self.pair_graph
+        embeds = self.marker_embeds if pair_embeds is None else pair_embeds
+        if graph is None:
+            raise ValueError("the exported model has no graph for pairs of spans: export a model with relations")
+        size = len(embeds)
+        states = np.empty((len(span_tokens), size, hidden_size), dtype=np.float32)
+        inputs = {"marker_embeds": embeds, "text_position_ids": _positions(lengths)}
         inputs |= {f"text_states_{index}": array for index, array in enumerate(text_states)}
         span_positions = span_tokens + POSITION_OFFSET
         text_firsts = first_rows(lengths)
-        for start, _, first, counts in marker_passes(span_counts, MAX_MARKERS // 2):
+        for start, _, first, counts in marker_passes(span_counts, MAX_MARKERS // size):
             firsts = [start + row for row in first_rows(counts)]
-            for group in similar_lengths([2 * count for count in counts]):
+            for group in similar_lengths([size * count for count in counts]):
                 rows = rows_of(group, firsts, counts)
-                num_markers = [2 * counts[index] for index in group]
+                num_markers = [size * counts[index] for index in group]
                 table, places, _ = tabulate(first_rows(num_markers), num_markers)
                 sentences = [first + index for index in group]
                 text_table, _, text_key_mask = tabulate(
@@ -144,7 +156,7 @@ class GraphRunner:
                     "text_table": text_table,
                     "text_key_mask": text_key_mask,
                 }
-                (states[rows],) = self.marker_graph(inputs | tables)
+                (states[rows],) = graph(inputs | tables)
         return states
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from abc import ABC, abstractmethod
 from pathlib import Path
 from types import ModuleType
@@ -46,7 +47,7 @@ def waits_passively() -> bool:
 
 
 class RuntimeGraph(ABC):
-    """A graph in a runtime, on the CPU. See `span_marker.graphs.runner.Graph`.
+    """A graph in a runtime, on the CPU. See `span_marker.graphs.runner.Graph`. Several threads may run it at once.
 
     A forked process, in which the threads of its parent are missing, loads it again.
 
@@ -72,8 +73,8 @@ class RuntimeGraph(ABC):
     def __call__(self, inputs: dict[str, Array]) -> list[Array]:
         """See `span_marker.graphs.runner.Graph`."""
         if os.getpid() != self._process:
-            self._process = os.getpid()
             self._load()
+            self._process = os.getpid()  # only now may other threads run it
         return self._run(inputs)
 
     @abstractmethod
@@ -163,11 +164,13 @@ class OpenVinoGraph(RuntimeGraph):
             self._model = core.compile_model(core.read_model(self.path), "CPU", settings)
         except RuntimeError as error:
             raise self._cannot_load(runtime, "openvino", error) from error
-        self._request = self._model.create_infer_request()
+        self._request, self._lock = self._model.create_infer_request(), threading.Lock()
         self._names = [graph_input.any_name for graph_input in self._model.inputs]
 
     def _run(self, inputs: dict[str, Array]) -> list[Array]:
-        results = self._request.infer({name: inputs[name] for name in self._names}, share_inputs=True)
+        # A second request would wait for the same cores: OpenVINO runs one at a time on all of them.
+        with self._lock:
+            results = self._request.infer({name: inputs[name] for name in self._names}, share_inputs=True)
         return [results[output] for output in self._model.outputs]
 
     @property

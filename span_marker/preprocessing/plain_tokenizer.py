@@ -101,7 +101,8 @@ class PlainTokenizer:
         Returns:
             The encodings, without padding and without truncation.
         """
-        self.backend_tokenizer.encode_special_tokens = split_special_tokens
+        if self.backend_tokenizer.encode_special_tokens != split_special_tokens:  # other threads may be reading
+            self.backend_tokenizer.encode_special_tokens = split_special_tokens
         return Encodings(
             self.backend_tokenizer.encode_batch(
                 list(inputs), is_pretokenized=is_split_into_words, add_special_tokens=add_special_tokens

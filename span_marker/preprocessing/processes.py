@@ -38,6 +38,11 @@ _imported_in = os.getpid()
 _process = _imported_in
 """The process that this module was imported in, or the forked one that `enter_process` has adapted to."""
 
+_lock = threading.Lock()
+
+_evaluated: dict[nn.Module, tuple[int, list[nn.Module]]] = {}
+"""Models that are in evaluation mode for a while: how many blocks need that, and what was in training mode before."""
+
 
 @functools.cache
 def warn_of_quota() -> None:
@@ -64,7 +69,7 @@ def enter_process(device: torch.device) -> None:
         RuntimeError: If the process was forked from one that uses the device, such as a GPU. Such devices cannot be
             shared.
     """
-    global _process
+    global _process, _lock
     if device.type == "cpu":
         warn_of_quota()
     if os.getpid() == _process:
@@ -80,6 +85,7 @@ def enter_process(device: torch.device) -> None:
     if torch.get_num_threads() > 1:
         logger.info("This process was forked: PyTorch runs one thread in it, since more would wait forever.")
         torch.set_num_threads(1)
+    _lock = threading.Lock()  # a thread of the parent may have held the old one
     _process = os.getpid()
 
 
@@ -87,17 +93,27 @@ def enter_process(device: torch.device) -> None:
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Put a model into evaluation mode within a ``with`` block, and adapt to the process, see `enter_process`.
 
+    If several threads do so at once, the model returns to its former mode when the last of them is done.
+
     Args:
         model: The model.
     """
     enter_process(next(model.parameters()).device)
-    in_training = [module for module in model.modules() if module.training]
-    model.eval()
+    with _lock:
+        count, in_training = _evaluated.get(model, (0, []))
+        in_training = in_training + [module for module in model.modules() if module.training]
+        model.eval()
+        _evaluated[model] = count + 1, in_training
     try:
         yield
     finally:
-        for module in in_training:
-            module.training = True
+        with _lock:
+            count, in_training = _evaluated.pop(model)
+            if count > 1:
+                _evaluated[model] = count - 1, in_training
+            else:
+                for module in in_training:
+                    module.training = True
 
 
 def set_num_threads(count: int) -> None:

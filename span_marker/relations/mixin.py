@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from span_marker.configuration import SpanMarkerConfig
 from span_marker.core.arrays import Batch, as_array
-from span_marker.core.relations import relation_classes
+from span_marker.core.relations import PAIRS_AT_ONCE, relation_classes
 from span_marker.core.spans import IntArray
 from span_marker.core.wrong_pairs import LabelledPairs, add_wrong_pairs
 from span_marker.encoders.engines import EncodedTexts, EngineInput, StagedEngine
@@ -29,11 +29,11 @@ FindPairs = Callable[[Any, Any], tuple[IntArray, IntArray]]
 returns them: the tokens that the markers of each pair observe, ``(num_pairs, 4)``: the first and the last of the head,
 and those of the tail; and the number of pairs per sentence, ``(batch,)``."""
 
+RELATION_SUBJECTS = ("Relations", "Thresholds of relations")
+"""What a card may say about changes of the relations of a model."""
+
 RELATION_LOSS_WEIGHT = 1.0
 """Weight of a pair in the loss, relative to that of a candidate."""
-
-PAIRS_AT_A_TIME = 1024
-"""The largest number of pairs whose states are in memory at once."""
 
 
 class RelationMixin(nn.Module):
@@ -60,6 +60,9 @@ class RelationMixin(nn.Module):
         _staged_engine: Any
         get_input_embeddings: Any
         card_text: str | None
+        card_changes: dict[str, str]
+        note_change: Any
+        training_record: Any
 
         @property
         def backend(self) -> Backend:
@@ -92,6 +95,11 @@ class RelationMixin(nn.Module):
                 engine or on exported graphs. The model is then unchanged.
         """
         self.check_relations_possible()
+        if self.backend != "torch":
+            raise ValueError(
+                f"relations are added to the weights of a model, not to its graphs (backend={self.backend!r}): add "
+                "them to the checkpoint that it was exported from, and export the result"
+            )
         settings: dict[str, Any] = {
             "relation_labels": relation_classes(labels),
             "symmetric_relations": symmetric if isinstance(symmetric, str | None) else list(symmetric),
@@ -107,8 +115,11 @@ class RelationMixin(nn.Module):
             for name, value in before.items():
                 setattr(self.config, name, value)
             raise
+        is_described = self.card_text is not None or self.training_record is not None or bool(self.card_changes)
         if self.relation_head is not None:
-            self.card_text = None  # it lists other relations
+            self._forget_relations_in_card()
+        if is_described:
+            self.note_change("Relations", f"{', '.join(settings['relation_labels'][1:])}: added, and not yet trained.")
         head = self._new_relation_head()
         assert head is not None
         self._init_weights(head)
@@ -116,6 +127,14 @@ class RelationMixin(nn.Module):
             entity_markers = self.get_input_embeddings()(self._marker_ids(self.device))
             head.markers.copy_(entity_markers.repeat(2, 1))
         self.relation_head = head.to(self.device, self.dtype)
+
+    def _forget_relations_in_card(self) -> None:
+        """Leave out of the card what it says about former relations."""
+        self.card_text = None  # it lists them
+        for subject in RELATION_SUBJECTS:
+            self.card_changes.pop(subject, None)
+        if self.training_record is not None:
+            self.training_record.forget("relation_")
 
     def _drop_relation_types(self) -> None:
         """Drop the types of relations whose labels entities no longer have."""
@@ -135,12 +154,11 @@ class RelationMixin(nn.Module):
         """Check that pairs of entities can be scored.
 
         Raises:
-            ValueError: If the model runs on the dense engine or on exported graphs.
+            ValueError: If the model runs on the dense engine.
         """
-        if self.backend != "torch" or not isinstance(self.engine, StagedEngine):
+        if not isinstance(self.engine, StagedEngine):
             raise ValueError(
-                "relations need the weights of the model and the fast engine, but it has "
-                f"backend={self.backend!r} and a {type(self.engine).__name__}: load it with backend='torch' and "
+                f"relations need the fast engine, but the model has a {type(self.engine).__name__}: load it with "
                 "engine='auto', or find entities alone with predict(..., relations=False)"
             )
 
@@ -166,10 +184,10 @@ class RelationMixin(nn.Module):
         if head is None:
             raise ValueError("the model has no relations: make it with relation_labels=, or call add_relations")
         pairs = replace(batch, span_tokens=pair_tokens, span_counts=pair_counts.tolist(), marker_embeds=head.markers)
-        if len(pair_tokens) <= PAIRS_AT_A_TIME:
+        if len(pair_tokens) <= PAIRS_AT_ONCE:
             return self._score_some_pairs(pairs, texts)
         indices = torch.arange(len(pair_tokens), device=pair_tokens.device)
-        parts = [pairs.take(some) for some in indices.split(PAIRS_AT_A_TIME)]
+        parts = [pairs.take(some) for some in indices.split(PAIRS_AT_ONCE)]
         if not torch.is_grad_enabled():
             return torch.cat([self._score_some_pairs(part, texts) for part in parts])
         return torch.cat([checkpoint(self._score_some_pairs, part, texts, use_reentrant=False) for part in parts])
@@ -230,7 +248,7 @@ class RelationMixin(nn.Module):
             num_relations)``.
 
         Raises:
-            ValueError: If the model has no relations, or runs on the dense engine or on exported graphs.
+            ValueError: If the model has no relations, or runs on the dense engine.
         """
         self.check_relations_possible()
 

@@ -67,6 +67,40 @@ def reset_thresholds(
             setattr(config, name, None)
 
 
+def reset_settings(config: SpanMarkerConfig, tunes_thresholds: bool, has_data: bool) -> None:
+    """Take from a model that is about to be trained what belongs to its weights, with warnings.
+
+    Args:
+        config: The configuration of the model.
+        tunes_thresholds: Whether the training may choose thresholds; otherwise the model keeps those that it has.
+        has_data: Whether there are data to choose them on.
+    """
+    if tunes_thresholds and has_data:
+        reset_thresholds(config)
+    elif tunes_thresholds:
+        _warn_of_thresholds(config)
+    if config.calibration_temperature != 1.0:
+        logger.warning(
+            "calibration_temperature=%s belongs to the weights before this training: it is reset. "
+            "span_marker.calibrate fits another one.",
+            config.calibration_temperature,
+        )
+        config.calibration_temperature = 1.0
+
+
+def _warn_of_thresholds(config: SpanMarkerConfig) -> None:
+    """Warn of thresholds that a model keeps because there are no data to choose others on."""
+    for name in SETTINGS:
+        if (value := getattr(config, name)) is not None:
+            logger.warning(
+                "%s=%s belong to the weights before this training, but stay, since there is no eval_dataset to choose "
+                "others on: set model.config.%s = None, or call span_marker.tune_thresholds afterwards.",
+                name,
+                value,
+                name,
+            )
+
+
 def tune_thresholds(model: SpanMarkerModel, data: Dataset, batch_size: int) -> None:
     """Choose the thresholds of a model, if they surely help, and log them and what they change.
 

@@ -122,12 +122,16 @@ def _unchanged_on_error(model: SpanMarkerModel) -> Iterator[None]:
     """Give a model the relation head and the settings that it had before a ``with`` block, if that fails."""
     head = copy.deepcopy(model.relation_head)
     settings = {name: copy.deepcopy(value) for name, value in vars(model.config).items() if "relation" in name}
+    names = ("card_text", "card_changes", "training_record")
+    card = {name: copy.deepcopy(getattr(model, name)) for name in names}
     try:
         yield
     except BaseException:  # an interruption, too, must not leave a model that finds relations at random
         model.relation_head = head
         for name, value in settings.items():
             setattr(model.config, name, value)
+        for name, value in card.items():
+            setattr(model, name, value)
         raise
 
 

@@ -196,8 +196,8 @@ class Trainer(BaseTrainer):
         if self.is_in_train:
             for name, dataset in evaluation_sets(self.eval_dataset).items():
                 self._data.prepare(dataset, name)
-            if self._tunes_thresholds and self._held_out_data is not None:
-                final_choices.reset_thresholds(self._span_marker.config)
+            has_data = self._held_out_data is not None
+            final_choices.reset_settings(self._span_marker.config, self._tunes_thresholds, has_data)
             self._begin_record()
         return dataloader
 

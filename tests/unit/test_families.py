@@ -1,8 +1,11 @@
-"""Every family knows its encoders: how often they attend, and how many positions they have."""
+"""Every family knows its encoders: how often they attend, how many positions they have; threads share them."""
+
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
-from tiny import ENCODERS, LABELS, build_model, encoder_config
+from tiny import ENCODERS, LABELS, SENTENCES, build_model, encoder_config
 
 from span_marker import SpanMarkerConfig, SpanMarkerModel
 from span_marker.core.packing import POSITION_OFFSET
@@ -93,3 +96,61 @@ def test_relative_encoders_read_texts_of_any_length(family, tmp_path):
     with torch.no_grad():
         model.classifier.bias[0] = -100
     assert len(model.predict(words)) == len(words)
+
+
+@pytest.fixture
+def _few_steps(request):
+    """Threads that take turns after very few steps; a single one inside of each operation, so that sums are equal."""
+    interval, num_threads = sys.getswitchinterval(), torch.get_num_threads()
+    sys.setswitchinterval(1e-6)
+    torch.set_num_threads(1)
+    yield
+    sys.setswitchinterval(interval)
+    torch.set_num_threads(num_threads)
+
+
+@pytest.mark.usefixtures("_few_steps")
+@pytest.mark.parametrize("family", ENCODERS)
+def test_threads_share_an_encoder(family):
+    model = build_model(family, entity_max_length=3)
+    words = [word for sentence in SENTENCES for word in sentence]
+    inputs = [words[: length % 25] * (1 + length // 25) for length in (3, 24, 49, 10, 1, 99)]  # the last has windows
+    expected = [model.predict(item, is_split_into_words=True) for item in inputs]
+    with ThreadPoolExecutor(4) as pool:
+        found = pool.map(lambda item: model.predict(item, is_split_into_words=True), inputs * 3)
+        assert list(found) == expected * 3
+
+
+@pytest.mark.parametrize(
+    ("rotation", "limit"),
+    [
+        ({"rope_type": "default"}, 130),
+        ({"rope_type": "linear", "factor": 2.0}, 130),
+        ({"rope_type": "dynamic", "factor": 2.0}, 128),
+        (
+            {
+                "rope_type": "longrope",
+                "factor": 2.0,
+                "original_max_position_embeddings": 60,
+                "short_factor": [1.0] * 4,
+                "long_factor": [3.0] * 4,
+            },
+            58,
+        ),
+    ],
+    ids=lambda value: value["rope_type"] if isinstance(value, dict) else "",
+)
+def test_rotations_that_long_texts_change_limit_texts(rotation, limit, monkeypatch):
+    def with_rotation(family, vocab_size):
+        config = encoder_config(family, vocab_size)
+        config.rope_parameters = {"rope_theta": 10000.0, **rotation}
+        return config
+
+    monkeypatch.setattr("tiny.encoder_config", with_rotation)
+    model = build_model("eurobert", entity_max_length=2)
+    assert model.max_text_length == limit
+    short, long = SENTENCES[2], SENTENCES[2] * 20
+    rotations = next(module for name, module in model.encoder.named_modules() if name.endswith("rotary_emb"))
+    before = rotations.inv_freq.clone()
+    assert model.predict([long, short], return_coverage=True)[1][0].num_windows > 1
+    assert rotations.inv_freq.equal(before)

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,30 @@ def test_a_forked_process_cannot_share_a_device(monkeypatch):
     monkeypatch.setattr(torch.cuda, "_is_in_bad_fork", lambda: True)
     with pytest.raises(RuntimeError, match="the model is on device='cuda:1', .* leave n_process out of nlp.pipe"):
         processes.enter_process(torch.device("cuda:1"))
+
+
+def test_a_model_returns_to_training_when_its_last_reader_is_done():
+    model = torch.nn.Sequential(torch.nn.Linear(1, 1), torch.nn.Dropout().eval())
+    entered, may_leave = threading.Event(), threading.Event()
+
+    def read():
+        with processes.evaluating(model):
+            entered.set()
+            may_leave.wait(10)
+            return [module.training for module in model.modules()]
+
+    with ThreadPoolExecutor(1) as pool:
+        with processes.evaluating(model):
+            other = pool.submit(read)
+            assert entered.wait(10)
+        assert not model.training
+        may_leave.set()
+        assert other.result() == [False] * 3
+    assert [module.training for module in model.modules()] == [True, True, False]
+    with pytest.raises(ZeroDivisionError), processes.evaluating(model), processes.evaluating(model):
+        assert 1 / 0
+    assert model.training
+    assert not processes._evaluated
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:99"])

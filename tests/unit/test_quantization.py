@@ -1,18 +1,20 @@
 """Exported models with 8-bit weights: what is quantized, what is not, and what the report says."""
 
 import json
+import re
 from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
 import torch
+from test_onnx import related as related
 from tiny import SENTENCES, TAGS, TEXT, build_model
 
 import span_marker.export.static_quantization
 from span_marker import SpanMarkerModel, analyze_errors, compare_reports
 from span_marker.core.cpu import Cpu
 from span_marker.export import QuantizationReport, export_onnx, quantization, quantize
-from span_marker.graphs.files import ENCODER, FOLDER, HEADS, MANIFEST, MARKER_GRAPH, TEXT_GRAPH
+from span_marker.graphs.files import ENCODER, FOLDER, HEADS, MANIFEST, MARKER_GRAPH, PAIR_GRAPH, TEXT_GRAPH
 from span_marker.rules import Rules
 from span_marker.rules.rules import RULES_FILE
 
@@ -83,6 +85,57 @@ def test_the_report_says_what_changed(original, quantized):
     assert manifest["agreement"] == report.to_dict()
     assert "comparison" not in manifest
     assert not (folder / RULES_FILE).exists()
+
+
+def by_spaces(text):
+    """A word splitter of a caller."""
+    return [match.span() for match in re.finditer(r"\S+", text)]
+
+
+def test_a_model_with_a_word_splitter_of_the_caller_is_quantized(original, tmp_path):
+    exported = SpanMarkerModel.from_pretrained(original, word_splitter=by_spaces)
+    exported.save_pretrained(tmp_path / "own")
+    with pytest.raises(
+        ValueError, match=r"by a function, word_splitter='.*:by_spaces', which is not run unless you pass"
+    ):
+        quantize(tmp_path / "own", tmp_path / "small", TEXTS)
+    report = quantize(tmp_path / "own", tmp_path / "small", TEXTS, word_splitter=by_spaces)
+    assert report.num_kept > 0
+    small = SpanMarkerModel.from_pretrained(tmp_path / "small", word_splitter=by_spaces)
+    assert small.predict("Paris, France", return_coverage=True)[1].num_words == 2
+
+
+def test_the_card_says_what_8_bits_change(quantized):
+    folder, report = quantized
+    line = (
+        f"- **Weights:** Quantized to 8 bits (dynamic). Of {report.num_texts} texts, {report.num_equal} have the same"
+    )
+    assert line in (folder / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("mode", ["dynamic", "static"])
+def test_relations_are_quantized_and_counted(related, tmp_path, mode):
+    _, folder, _ = related
+    calibration = None if mode == "dynamic" else [" ".join(words) for words in SENTENCES]
+    report = quantize(folder, tmp_path, TEXTS, mode=mode, calibration=calibration)
+    first, second = (SpanMarkerModel.from_pretrained(place) for place in (folder, tmp_path))
+    found = [
+        [len(row["relations"]) for row in model.predict(TEXTS, is_split_into_words=False)] for model in (first, second)
+    ]
+    assert report.num_relations == sum(found[0])
+    assert report.num_kept_relations + report.num_new_relations == sum(found[1])
+    assert report.num_kept_relations > 0
+    assert "relations of the original that are found" in str(report)
+    types = {node.op_type for node in onnx.load(tmp_path / FOLDER / PAIR_GRAPH).graph.node}
+    assert ("MatMulInteger" if mode == "dynamic" else "DequantizeLinear") in types
+    assert (tmp_path / FOLDER / ENCODER).stat().st_size < 0.7 * (folder / FOLDER / ENCODER).stat().st_size
+
+
+def test_ranges_of_pairs_are_measured(related, tmp_path):
+    with pytest.raises(
+        ValueError, match="no two entities that may have a relation are found in the same text of calib"
+    ):
+        quantize(related[1], tmp_path, TEXTS, mode="static", calibration=[""])
 
 
 @pytest.fixture(scope="module")

@@ -106,10 +106,12 @@ class Interrupting:
 def test_an_interruption_leaves_the_model_as_it_was(options, monkeypatch):
     monkeypatch.setattr(relation_fitting, "get_linear_schedule_with_warmup", Interrupting)
     model = entity_model(**options)
+    model.card_text = "# Card\n\n## Uses\n"
     before, head = settings(model), weights(model, in_head=True)
     with pytest.raises(KeyboardInterrupt):
         fit_relations(model, ROWS * 20)
     assert settings(model) == before
+    assert model.card_text == "# Card\n\n## Uses\n"
     after = weights(model, in_head=True)
     assert after.keys() == head.keys()
     assert all(torch.equal(after[name], value) for name, value in head.items())

@@ -14,6 +14,7 @@ import span_marker.core.relations
 import span_marker.prediction.predictor
 import span_marker.relations.mixin
 from span_marker import SpanMarkerConfig, SpanMarkerModel
+from span_marker.checkpoints.training_record import Spread, TrainingRecord
 from span_marker.core.decoding import ScoredSpan
 from span_marker.core.relations import NO_RELATION, RelationRules, ScoredRelation, labelled_pairs, nearest
 from span_marker.prediction.relations import as_dicts, follow, join_relations
@@ -287,7 +288,7 @@ def test_many_pairs_are_scored_some_at_a_time(monkeypatch, checkpointing):
     at_once.loss.backward()
     expected = {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
     model.zero_grad()
-    monkeypatch.setattr(span_marker.relations.mixin, "PAIRS_AT_A_TIME", 5)
+    monkeypatch.setattr(span_marker.relations.mixin, "PAIRS_AT_ONCE", 5)
     if checkpointing:
         model.gradient_checkpointing_enable()
     sizes = []
@@ -517,6 +518,39 @@ def test_other_labels_of_entities_take_their_types_along(caplog):
     model._change_labels(["O", "PER", "FOOD"])
     assert model.config.relation_types == [["PER", "knows", "PER"]]
     assert "All relation_types of the relations ['lives in'] have a label that is dropped" in caplog.text
+
+
+def test_other_relations_leave_nothing_of_the_former_ones_in_the_card():
+    model = build_model("bert", relation_labels=RELATIONS)
+    model.note_change("Relations", "lives in, knows: fitted to 9 rows.")
+    model.note_change("Thresholds of relations", "knows 0.7")
+    model.note_change("Thresholds", "LOC 0.3")
+    model.training_record = TrainingRecord({}, [], Spread(1, 1, 1), Spread(1, 1, 1))
+    figures = {"precision": 0.5, "recall": 0.5, "f1": 0.5, "number": 2}
+    results = {
+        f"eval_{kind}_{metric}": 0.5 for kind in ("overall", "relation") for metric in ("precision", "recall", "f1")
+    }
+    model.training_record.results["eval"] = {**results, "eval_relation_knows": figures, "eval_LOC": figures}
+    model.add_relations(["sings to"])
+    card = model.generate_model_card()
+    assert "- **Relations:** sings to: added, and not yet trained." in card
+    assert "- **Thresholds:** LOC 0.3" in card
+    assert "knows" not in card
+    assert "Thresholds of relations" not in card
+    assert sorted(model.training_record.results["eval"]) == sorted(
+        ["eval_LOC", *(name for name in results if "overall" in name)]
+    )
+    assert model.training_record.outdated == {"eval"}
+
+
+def test_a_card_says_that_relations_are_new(tmp_path):
+    new = build_model("bert")
+    new.add_relations(RELATIONS)
+    assert "not yet trained" not in new.generate_model_card()  # as everything else of a new model
+    build_model("bert").save_pretrained(tmp_path)
+    model = SpanMarkerModel.from_pretrained(tmp_path)
+    model.add_relations(RELATIONS)
+    assert "- **Relations:** lives in, knows" in model.generate_model_card()
 
 
 def test_a_model_learns_relations_by_heart():

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -377,6 +378,18 @@ def test_the_runtime_is_the_one_that_an_export_was_compared_in(folder):
     assert ExportedModel.from_pretrained(folder).backend == "onnx"
     path.write_text(json.dumps(manifest | {"backend": ["torch"]}))
     refused(folder, ValueError, r"backend=\['torch'\] must be one of \['onnx', 'openvino'\]")
+
+
+@pytest.mark.parametrize("backend", ["onnx", "openvino"])
+@pytest.mark.parametrize("kind", [ExportedModel, SpanMarkerModel])
+def test_threads_share_graphs(plain, backend, kind):
+    pytest.importorskip(backend)
+    model = kind.from_pretrained(plain, backend=backend)
+    inputs = [" ".join(LONG.split()[:length]) for length in (3, 24, 49, 10, 1, 99)]
+    expected = [model.predict(text) for text in inputs]
+    with ThreadPoolExecutor(4) as pool:
+        for found in (model.predict(inputs), *pool.map(lambda _: [model.predict(text) for text in inputs], range(8))):
+            assert_same(found, expected)
 
 
 def test_a_missing_runtime(folder, monkeypatch):

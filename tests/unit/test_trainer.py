@@ -18,6 +18,7 @@ from span_marker import SpanMarkerConfig, SpanMarkerModel, Trainer
 from span_marker.candidate_filter.threshold import MARGIN
 from span_marker.configuration import SpanFilterConfig
 from span_marker.core.spans import num_candidates
+from span_marker.training.final_choices import reset_settings
 
 
 @pytest.fixture
@@ -424,6 +425,27 @@ def test_accumulated_gradients_with_a_filter_are_those_of_one_larger_batch(datas
         Trainer(model, arguments(tmp_path, **changes), dataset).train()
         weights.append(torch.cat([parameter.detach().flatten() for parameter in model.parameters()]))
     torch.testing.assert_close(weights[0], weights[1], atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("tunes", "has_data"), [(True, True), (True, False), (False, True)])
+def test_what_belongs_to_former_weights_is_reset_or_named(tunes, has_data, caplog):
+    config = build_model("bert").config
+    config.thresholds, config.calibration_temperature = {"PER": 0.9}, 1.5
+    reset_settings(config, tunes, has_data)
+    assert config.thresholds == (None if tunes and has_data else {"PER": 0.9})
+    assert config.calibration_temperature == 1.0
+    assert "calibration_temperature=1.5 belongs to the weights before this training: it is reset" in caplog.text
+    assert ("but stay, since there is no eval_dataset" in caplog.text) == (tunes and not has_data)
+    caplog.clear()
+    reset_settings(build_model("bert").config, tunes, has_data)
+    assert not caplog.records
+
+
+def test_training_resets_the_temperature(dataset, tmp_path, caplog):
+    model = build_model("bert", entity_max_length=3)
+    model.config.calibration_temperature = 1.5
+    Trainer(model, arguments(tmp_path, max_steps=1), dataset).train()
+    assert model.config.calibration_temperature == 1.0
 
 
 @pytest.mark.parametrize("tunes", [True, False])

@@ -54,6 +54,10 @@ class DenseRun(Protocol):
         """
 
 
+CHANGING_ROTATIONS = ("dynamic", "longrope")
+"""Types of rotary positions that depend on the longest text that is read."""
+
+
 def run_standard(encoder: PreTrainedModel, embeds: Tensor, position_ids: Tensor, span_pass: Pass) -> Tensor:
     """Run an encoder that looks up its attention function by name. See `PackedRun`."""
     output = encoder(inputs_embeds=embeds[None], position_ids=position_ids[None], span_pass=span_pass)
@@ -78,8 +82,17 @@ def table_positions(config: PreTrainedConfig) -> int | None:
 
 
 def rotary_positions(config: PreTrainedConfig) -> int | None:
-    """The length that the encoder is made for, for encoders that rotate states and have no table to run out of."""
-    return getattr(config, "max_position_embeddings", None)
+    """The length that the encoder is made for, for encoders that rotate states and have no table to run out of.
+
+    Some rotate otherwise in longer texts, which would change all other texts of a batch and of other threads, too.
+    """
+    limit: int | None = getattr(config, "max_position_embeddings", None)
+    parameters = getattr(config, "rope_parameters", None) or {}
+    layer_types = [one for one in (parameters, *parameters.values()) if isinstance(one, dict)]
+    if limit is None or not any(one.get("rope_type") in CHANGING_ROTATIONS for one in layer_types):
+        return limit
+    unchanged = [one.get("original_max_position_embeddings") or limit for one in layer_types]
+    return min(limit, *unchanged) - POSITION_OFFSET
 
 
 def unlimited_positions(config: PreTrainedConfig) -> None:
