@@ -101,8 +101,10 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     enter_process(next(model.parameters()).device)
     with _lock:
         count, in_training = _evaluated.get(model, (0, []))
-        in_training = in_training + [module for module in model.modules() if module.training]
-        model.eval()
+        if not count:
+            in_training = [module for module in model.modules() if module.training]
+        if in_training:
+            model.eval()
         _evaluated[model] = count + 1, in_training
     try:
         yield
@@ -178,7 +180,8 @@ def begin_threads(count: int, num_threads: int) -> ThreadPoolExecutor:
     executor = ThreadPoolExecutor(count, "span_marker", set_num_threads, (max(num_threads // count, 1),))
     with _setting_threads:
         list(executor.map(lambda _: begun.wait(), range(count)))
-        set_num_threads(num_threads)  # for threads that begin later: these know their own number by now
+        if os.getpid() == _imported_in:
+            torch.set_num_threads(num_threads)  # for threads that begin later: these know their own number by now
     return executor
 
 
