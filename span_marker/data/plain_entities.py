@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from operator import lt
 from typing import Any, NamedTuple
 
-from span_marker.core.graphemes import has_clusters, whole_spans
+from span_marker.core.graphemes import whole_spans
 from span_marker.core.labels import OUTSIDE
 from span_marker.data.copies import COPIES
 
@@ -69,7 +69,7 @@ def read_plain_entities(text: str, entities: Sequence[Any], predicted: tuple[str
     parts = _parts(text, starts, ends)
     if any(column != parts for column in copies):
         return None
-    if has_clusters(text):
+    if not text.isascii():
         starts, ends = map(list, zip(*whole_spans(text, list(zip(starts, ends, strict=True))), strict=True))
         parts = _parts(text, starts, ends)
     return EntityColumns(labels, starts, ends, scores or [None] * len(labels), parts)
