@@ -28,7 +28,8 @@ COPY_KEYS = frozenset(
 MAYBE_COPY_KEYS = frozenset({"word", "value", "name", "entity", "string", "phrase"})
 """Keys that have the text of an entity, or something else, such as a normalized name."""
 
-_COPIES = COPY_KEYS | MAYBE_COPY_KEYS
+COPIES = COPY_KEYS | MAYBE_COPY_KEYS
+"""All of them."""
 
 
 def is_copy(text: str, copy: Any) -> bool:
@@ -116,7 +117,7 @@ def check_copies(content: Any, start: int, end: int, entity: Mapping[str, Any], 
     Raises:
         ValueError: If a copy differs.
     """
-    for key in entity.keys() & _COPIES:
+    for key in entity.keys() & COPIES:
         copy = entity[key]
         if not isinstance(copy, str) or not copy.strip():
             continue
@@ -156,7 +157,7 @@ def move_copies(
     before, after = content[slice(*old)], content[slice(*new)]
     strings = (before, after) if isinstance(content, str) else (" ".join(before), " ".join(after))
     copies: dict[str, str | list[str]] = {}
-    for key in sorted(entity.keys() & (COPY_KEYS | MAYBE_COPY_KEYS)):
+    for key in sorted(entity.keys() & COPIES):
         copy = entity[key]
         if isinstance(copy, str) and is_copy(strings[0], copy):
             copies[key] = strings[1]

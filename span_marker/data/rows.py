@@ -20,6 +20,7 @@ from span_marker.core.labels import OUTSIDE, LabelledSpan
 from span_marker.data.copies import check_copied_words, check_copies
 from span_marker.data.entity_keys import advise_keys
 from span_marker.data.forms import FORMS, find_form
+from span_marker.data.plain_entities import read_plain_entities
 from span_marker.data.row_relations import (
     RELATIONS,
     RelationKind,
@@ -159,11 +160,12 @@ def read_row(
         found, wrong = read_relations(relations, len(entities), location)
     except TypeError as error:
         return None, [RowProblem("malformed-row", error)]
-    row = Row(kind, content, [])
+    length, unit = len(content), UNITS[kind]
+    plain = read_plain_entities(content, entities, PREDICTED[unit]) if kind == "text" else None
+    row = Row(kind, content, list(map(RowEntity, *plain[:4])) if plain else [])
     problems = []
-    places: list[int | None] = []
-    length, unit = len(content), row.unit
-    for index, entity in enumerate(entities):
+    places: list[int | None] = list(range(len(row.entities)))
+    for index, entity in enumerate(entities if plain is None else ()):
         places.append(None)
         try:
             read = check_entity(entity, length, unit, location)
@@ -174,7 +176,7 @@ def read_row(
             row.entities.append(read)
         except (TypeError, ValueError) as error:
             problems.append(RowProblem("malformed-entity", error, *_readable_fields(entity), index))
-    if kind == "text" and has_clusters(content):
+    if kind == "text" and plain is None and has_clusters(content):
         whole = whole_spans(content, [entity[1:3] for entity in row.entities])
         row.entities[:] = [RowEntity(old[0], *new, old[3]) for old, new in zip(row.entities, whole, strict=True)]
     problems += [RowProblem(kind, error, label=label, relation=index) for kind, error, label, index in wrong]

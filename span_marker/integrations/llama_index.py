@@ -67,18 +67,14 @@ class SpanMarkerExtractor(BaseExtractor):
         **kwargs: Any,
     ) -> list[BaseNode]:
         """See `BaseExtractor`; entities, relations and errors are excluded by default, and earlier ones replaced."""
-        embed, llm = (
-            [*ADDED] if keys is None else keys for keys in (excluded_embed_metadata_keys, excluded_llm_metadata_keys)
-        )
-        return await super().aprocess_nodes(list(map(self._without_former, nodes)), embed, llm, **kwargs)
+        lists = (excluded_embed_metadata_keys, excluded_llm_metadata_keys)
+        excluded = [[*ADDED] if keys is None else keys for keys in lists]
+        return await super().aprocess_nodes(list(map(self._without_former, nodes)), *excluded, **kwargs)
 
     def _without_former(self, node: BaseNode) -> BaseNode:
         """A node without what an earlier reading has left, which the base class would keep."""
         former = former_names(node.metadata, self._reader.on_error)
-        if not former:
-            return node
         metadata = {name: value for name, value in node.metadata.items() if name not in former}
-        if not self.in_place:
-            return node.model_copy(update={"metadata": metadata})
-        node.metadata = metadata
-        return node
+        if former and self.in_place:
+            node.metadata = metadata
+        return node.model_copy(update={"metadata": metadata}) if former and not self.in_place else node

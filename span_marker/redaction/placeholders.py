@@ -12,7 +12,8 @@ from __future__ import annotations
 import hmac
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache, partial
 from typing import Literal, TypeAlias, get_args
 
 from span_marker.core.names import name_key, without_possessive
@@ -20,6 +21,7 @@ from span_marker.core.names import name_key, without_possessive
 NamedWay = Literal["numbered", "hash"]
 Way = Literal["label", "numbered", "mask", "hash", "remove"]
 How: TypeAlias = Way | Callable[[str, str], str]
+Replace: TypeAlias = Callable[[Sequence[str], Sequence[str]], list[str]]
 
 WAYS: tuple[Way, ...] = get_args(Way)
 NAMED_WAYS: tuple[NamedWay, ...] = get_args(NamedWay)
@@ -41,6 +43,7 @@ DIGEST_LENGTH = 8
 _NOT_IN_LABELS = re.compile(r"[\[\]\s]+")
 
 
+@lru_cache(maxsize=1024)
 def placeholder_label(label: str) -> str:
     """Return a label as placeholders have it: upper case, with underscores for white space and brackets.
 
@@ -70,32 +73,40 @@ def fill_in(text: str, names: Mapping[str, str]) -> str:
     return PLACEHOLDER.sub(lambda match: names.get(match[0], match[0]), text)
 
 
-_PLAIN: dict[str, Callable[[str, str], str]] = {
-    "label": lambda text, label: f"[{placeholder_label(label)}]",
-    "mask": lambda text, label: MASK * len(text),
-    "remove": lambda text, label: "",
-}
+def _label_all(texts: Sequence[str], labels: Sequence[str]) -> list[str]:
+    placeholders = {label: f"[{placeholder_label(label)}]" for label in set(labels)}
+    return [placeholders[label] for label in labels]
 
 
-def plain_replacement(how: How) -> Callable[[str, str], str]:
-    """Find the function that replaces a text with a label, for ways that do not tell names apart.
+def _mask_all(texts: Sequence[str], labels: Sequence[str]) -> list[str]:
+    return [MASK * len(text) for text in texts]
+
+
+def _remove_all(texts: Sequence[str], labels: Sequence[str]) -> list[str]:
+    return [""] * len(texts)
+
+
+def _call_for_all(how: Callable[[str, str], str], texts: Sequence[str], labels: Sequence[str]) -> list[str]:
+    new = list(map(how, texts, labels))
+    for replacement, label in zip(new, labels, strict=True):
+        if not isinstance(replacement, str):
+            raise TypeError(f"how returned {replacement!r} for an entity {label!r}, which must be a string")
+    return new
+
+
+_PLAIN: dict[str, Replace] = {"label": _label_all, "mask": _mask_all, "remove": _remove_all}
+
+
+def plain_replacement(how: How) -> Replace:
+    """Find the function that replaces texts, for ways that do not tell names apart.
 
     Args:
         how: The way, or a function.
 
     Returns:
-        The function: it takes the old text and its label.
+        The function: it takes the old texts and their labels.
     """
-    if isinstance(how, str):
-        return _PLAIN[how]
-
-    def checked(text: str, label: str) -> str:
-        replacement = how(text, label)
-        if not isinstance(replacement, str):
-            raise TypeError(f"how returned {replacement!r} for an entity {label!r}, which must be a string")
-        return replacement
-
-    return checked
+    return _PLAIN[how] if isinstance(how, str) else partial(_call_for_all, how)
 
 
 class Pseudonyms:
@@ -108,69 +119,81 @@ class Pseudonyms:
     Attributes:
         names: What each placeholder stands for: the first form of the name in the texts, without a possessive ending
             if there is such a form.
+        labels: The label of each placeholder that `replace` returned.
 
     Raises:
         ValueError: If a key of ``names`` is not a placeholder.
     """
 
     def __init__(self, key: bytes | None, names: Mapping[str, str]) -> None:
-        self.names: dict[str, str] = {}
+        self.names = dict(names)
+        self.labels: dict[str, str] = {}
         self._key = key
-        self._by_text: dict[tuple[str, str], str] = {}  # by label and text: texts repeat
-        self._by_name: dict[tuple[str, str], str] = {}  # by label and `name_key`
-        self._keys: dict[str, str] = {}
+        self._by_text: dict[tuple[str, str], str] = {}  # by text and label: texts repeat
+        self._by_name: dict[tuple[str, str], str] = {}  # by `name_key` and label in placeholders
+        self._hashes: dict[str, str] = {}  # by `name_key`, which may have several labels
         self._counts: Counter[str] = Counter()
         for placeholder, name in names.items():
             match = PLACEHOLDER.fullmatch(placeholder)
             if match is None:
                 raise ValueError(f"names has {placeholder!r}, which must be a placeholder such as '[PERSON_1]'")
             label, number = match.groups()
+            if key is None and not number.isdecimal():
+                raise ValueError(f"names has {placeholder!r}, but placeholders of how='numbered' have a number")
+            if key is not None and number != self._hash(_key_of(name)):
+                raise ValueError(f"names has {placeholder!r}, which is not the hash of its name: pass the key of names")
             if key is None:
-                if not number.isdecimal():
-                    raise ValueError(f"names has {placeholder!r}, but placeholders of how='numbered' have a number")
                 self._counts[label] = max(self._counts[label], int(number))
-            self._enter(placeholder, label, _key_of(name), name)
+            self._by_name[_key_of(name), label] = placeholder
 
-    def replace(self, text: str, label: str) -> str:
-        """Return the placeholder of a name.
+    def replace(self, texts: Sequence[str], labels: Sequence[str]) -> list[str]:
+        """Return the placeholders of names.
 
         Args:
-            text: The name, as it is written.
-            label: Its label.
+            texts: The names, as they are written.
+            labels: Their labels.
 
         Returns:
-            The placeholder.
+            The placeholders.
 
         Raises:
             ValueError: If two names have the same hash.
         """
-        placeholder = self._by_text.get((label, text))
-        if placeholder is None:
-            placeholder = self._find(text, placeholder_label(label))
-            self._by_text[label, text] = placeholder
-        return placeholder
+        known = self._by_text
+        return [known.get(pair) or self._find(*pair) for pair in zip(texts, labels, strict=True)]
 
     def _find(self, text: str, label: str) -> str:
-        key = _key_of(text)
-        known = self._by_name.get((label, key))
-        if known is not None:
-            if without_possessive(self.names[known]) != self.names[known] and without_possessive(text) == text:
-                self.names[known] = text
-            return known
-        if self._key is None:
-            self._counts[label] += 1
-            number = str(self._counts[label])
-        else:
-            number = hmac.digest(self._key, key.encode("utf-8", "surrogatepass"), "sha256")[:DIGEST_LENGTH].hex()
-        placeholder = f"[{label}_{number}]"
-        self._enter(placeholder, label, key, text)
+        name = key, kind = _key_of(text), placeholder_label(label)
+        placeholder = self._by_name.get(name)
+        if placeholder is None:
+            placeholder = self._by_name[name] = self._new(key, kind)
+            self.names[placeholder] = text
+        elif not _has_possessive(text) and _has_possessive(self.names[placeholder]):
+            self.names[placeholder] = text
+        self._by_text[text, label] = placeholder
+        self.labels[placeholder] = label
         return placeholder
 
-    def _enter(self, placeholder: str, label: str, key: str, name: str) -> None:
-        if self._keys.setdefault(placeholder, key) != key:
+    def _new(self, key: str, kind: str) -> str:
+        if self._key is None:
+            self._counts[kind] += 1
+            return f"[{kind}_{self._counts[kind]}]"
+        placeholder = f"[{kind}_{self._hash(key)}]"
+        if placeholder in self.names:
             raise ValueError(f"two names have the placeholder {placeholder!r}: choose another key")
-        self._by_name[label, key] = placeholder
-        self.names[placeholder] = name
+        return placeholder
+
+    def _hash(self, key: str) -> str:
+        digest = self._hashes.get(key)
+        if digest is None:
+            assert self._key is not None
+            data = hmac.digest(self._key, key.encode("utf-8", "surrogatepass"), "sha256")
+            digest = self._hashes[key] = data[:DIGEST_LENGTH].hex()
+        return digest
+
+
+def _has_possessive(name: str) -> bool:
+    return without_possessive(name) != name
 
 
 def _key_of(name: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from span_marker.core.labels import OUTSIDE
 from span_marker.data.text_files import StrPath
 from span_marker.rules.kinds import TEXT_KEYS, ListRule, Rule, TokenRule, check_token
 
@@ -30,7 +31,7 @@ def read_entity_ruler(path: StrPath) -> list[Rule]:
     """
     lists: dict[tuple[str, str, bool], list[str]] = {}
     rules: dict[Any, Rule | None] = {}  # in order; lists are filled in at the end
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(Path(path).read_text(encoding="utf-8").split("\n"), start=1):
         if not line.strip():
             continue
         subject = f"{path}, line {number}"
@@ -56,7 +57,14 @@ def _read_line(line: str, subject: str) -> tuple[str, str, Any]:
         raise ValueError(f"{subject} must be an object with 'label' and 'pattern'")
     if unknown := sorted(set(values) - {"label", "pattern", "id"}):
         raise ValueError(f"{subject} has {unknown}, but only 'label', 'pattern' and 'id' are supported")
-    return values["label"], values.get("id") or "", values["pattern"]
+    label, name, pattern = values["label"], values.get("id"), values["pattern"]
+    if not isinstance(label, str) or label in ("", OUTSIDE):
+        raise ValueError(f"{subject}: 'label' must be a string other than '' and {OUTSIDE!r}, not {label!r}")
+    if name is not None and not isinstance(name, str):
+        raise TypeError(f"{subject}: 'id' must be a string, not {name!r}")
+    if isinstance(pattern, str) and not pattern.strip():
+        raise ValueError(f"{subject}: 'pattern' is {pattern!r}, which has no word")
+    return label, name or "", pattern
 
 
 def _as_phrase(pattern: Any, subject: str) -> tuple[str, bool] | None:

@@ -50,6 +50,12 @@ def test_modules_stay_readable():
         assert len(path.read_text(encoding="utf-8").splitlines()) <= 400, path.name
 
 
+def test_components_of_search_frameworks_are_short():
+    for name in ("haystack", "langchain", "llama_index"):
+        path = PACKAGE / "integrations" / f"{name}.py"
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= 80, path.name
+
+
 def test_unit_tests_are_named_after_modules():
     modules = {path.stem for path in PACKAGE.rglob("*.py")} | {
         path.parent.name for path in PACKAGE.rglob("__init__.py")

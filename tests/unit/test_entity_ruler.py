@@ -71,7 +71,7 @@ def test_tokens_of_several_words():
         (["a"], TypeError, "must be a dict such as"),
         ([], TypeError, "'pattern' must be a string or a list of dicts"),
         (None, TypeError, "'pattern' must be a string or a list of dicts"),
-        (" ", ValueError, r"phrases\[0\] of rule 'X' is ' ', which has no word"),
+        (" ", ValueError, "line 1: 'pattern' is ' ', which has no word"),
     ],
 )
 def test_what_is_refused(tmp_path, pattern, error, message):
@@ -87,6 +87,8 @@ def test_what_is_refused(tmp_path, pattern, error, message):
         ("{", "line 2 is not JSON"),
         ("[]", "'label' and 'pattern'"),
         ('{"label": "X", "pattern": "a", "kb_id": "Q1"}', "kb_id"),
+        ('{"label": "O", "pattern": "a"}', "line 2: 'label' must be a string other than '' and 'O', not 'O'"),
+        ('{"label": null, "pattern": [{"LOWER": "a"}]}', "line 2: 'label' must be a string"),
     ],
 )
 def test_wrong_lines(tmp_path, line, message):
@@ -94,3 +96,18 @@ def test_wrong_lines(tmp_path, line, message):
     path.write_text("\n" + line, encoding="utf-8")
     with pytest.raises(ValueError, match=message):
         read_entity_ruler(path)
+
+
+def test_a_wrong_id_is_named_with_its_line(tmp_path):
+    path = tmp_path / "patterns.jsonl"
+    path.write_text('\n{"label": "X", "pattern": "a", "id": 5}', encoding="utf-8")
+    with pytest.raises(TypeError, match="line 2: 'id' must be a string, not 5"):
+        read_entity_ruler(path)
+
+
+def test_only_line_ends_end_lines(tmp_path):
+    path = tmp_path / "patterns.jsonl"
+    lines = ['{"label": "X", "pattern": "New\u2028York"}', '{"label": "Y", "pattern": "Ann\x85Lee"}', ""]
+    path.write_bytes("\r\n".join(lines).encode())
+    found = Rules(read_entity_ruler(path)).find("New York, Ann Lee")
+    assert [(entity["span"], entity["label"]) for entity in found] == [("New York", "X"), ("Ann Lee", "Y")]

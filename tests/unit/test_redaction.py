@@ -1,6 +1,7 @@
 """Redaction: everything that was found is replaced, and comes back."""
 
 import json
+import pickle
 import re
 from itertools import groupby
 
@@ -192,6 +193,31 @@ def test_a_hash_depends_on_the_key_and_on_nothing_else():
     assert re.fullmatch(r"\[PERSON_[0-9a-f]{16}\] saw \[PERSON_[0-9a-f]{16}\]\.", both.text)
 
 
+def name_in_two_forms(redactor):
+    text = "Ann's boss is Ann."
+    return redactor.redact(text, [entity(text, "Ann's"), {"label": "person", "start": 14, "end": 17}]).text
+
+
+@pytest.mark.parametrize("how", WAYS_AND_A_FUNCTION[:-1])
+def test_a_redactor_may_be_sent_to_another_process(how):
+    redactor = Redactor(how, key=key_for(how))
+    name_in_two_forms(redactor)
+    copy = pickle.loads(pickle.dumps(redactor))
+    assert (copy.report, copy.names) == (redactor.report, redactor.names)
+    assert name_in_two_forms(copy) == name_in_two_forms(redactor)
+
+
+@pytest.mark.parametrize("how", NAMED_WAYS)
+def test_a_name_may_have_several_labels(how):
+    redactor = Redactor(how, key=key_for(how))
+    labels = ("person", "ORG", "person")
+    new = [redactor.redact("Ann", [entity("Ann", "Ann", label)]).text for label in labels]
+    assert new[0] == new[2] != new[1]
+    assert redactor.report.names == {"person": 1, "ORG": 1}
+    if how == "hash":
+        assert new[0].split("_")[1] == new[1].split("_")[1]
+
+
 def test_two_names_with_one_hash_are_an_error(monkeypatch):
     monkeypatch.setattr("span_marker.redaction.placeholders.DIGEST_LENGTH", 0)
     monkeypatch.setattr("span_marker.redaction.placeholders.hmac.digest", lambda *_: b"")
@@ -265,6 +291,8 @@ def test_wrong_maps_and_names():
         Redactor("numbered", names={"PERSON 1": "Ann"})
     with pytest.raises(ValueError, match="have a number"):
         Redactor("numbered", names={"[PERSON_ab]": "Ann"})
+    with pytest.raises(ValueError, match="not the hash of its name: pass the key"):
+        Redactor("hash", key=KEY[::-1], names=redact("Ann", [entity("Ann", "Ann")], "hash", key=KEY).map.names)
     with pytest.raises(ValueError, match="names needs one of how"):
         Redactor("mask", names={"[PERSON_1]": "Ann"})
     with pytest.raises(ValueError, match="must be 0 <= start <= end"):
