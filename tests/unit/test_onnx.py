@@ -26,9 +26,6 @@ from span_marker.rules import ListRule, Rules
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
-FEW = ("mobilebert",)
-"""The family whose graphs were once wrong without a word. The rest takes minutes: ``make test-slow``."""
-
 
 def hot_filter(model, per_word):
     """Give a model a filter that drops candidates."""
@@ -77,9 +74,8 @@ def exported(folder):
     return SpanMarkerModel.from_pretrained(folder, backend="onnx")
 
 
-@pytest.mark.parametrize(
-    "family", [*FEW, *(pytest.param(name, marks=pytest.mark.slow) for name in ENCODERS if name not in FEW)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ENCODERS)
 def test_families_are_exported(family, tmp_path):
     model = build(family)
     report = export_onnx(model, tmp_path)
