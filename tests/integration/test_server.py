@@ -693,7 +693,9 @@ def test_errors_of_the_command_are_a_line(model, tmp_path):
         ):
             _, errors = run("serve", *arguments, status=1)
             assert words in errors
-            assert len([line for line in errors.splitlines() if line and "it/s" not in line]) == 1, "bars are hidden by imports"
+            assert len([line for line in errors.splitlines() if line and "it/s" not in line]) == 1, (
+                "bars are hidden by imports"
+            )
 
 
 # Other clients
