@@ -94,8 +94,9 @@ def test_a_cell_that_fails_is_reported(outcome):
 
 
 @pytest.mark.slow
-def test_a_notebook_runs_in_jupyter(folder, tmp_path):
-    copy = shutil.copy(NOTEBOOKS[IN_JUPYTER], tmp_path / "executed.ipynb")
+def test_a_notebook_runs_in_jupyter(folder):
+    (folder / "jupyter").mkdir()
+    copy = shutil.copy(NOTEBOOKS[IN_JUPYTER], folder / "jupyter" / "executed.ipynb")
     run([sys.executable, "-c", EXECUTE, "--inplace", str(copy)], folder, folder / "jupyter")
     cells = code_cells(nbformat.read(copy, as_version=4))
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
