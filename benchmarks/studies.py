@@ -21,6 +21,9 @@ from span_marker.core.metrics import NAMES, precision_recall_f1
 from span_marker.data.text_files import writing
 from span_marker.error_analysis import bootstrap
 
+NUM_RESAMPLES = 10_000
+"""Number of resamples of the sentences, in comparisons."""
+
 
 def write_json(path: Path, value: Any) -> None:
     """Write a file in JSON; what was written before stays whole until then."""
@@ -123,7 +126,7 @@ def compare_runs(base: Sequence[dict[str, Any]], own: Sequence[dict[str, Any]]) 
     """
     differences = [run["f1"] - other["f1"] for run, other in zip(own, base, strict=True)]
     counts = [{"all": read_counts(runs)} for runs in (base, own)]
-    pooled = bootstrap.compare(*counts, num_resamples=10_000, confidence=0.95, seed=0)["all"].f1
+    pooled = bootstrap.compare(*counts, num_resamples=NUM_RESAMPLES, confidence=0.95, seed=0)["all"].f1
     return {
         "difference": statistics.mean(differences),
         "interval": [pooled.difference.low, pooled.difference.high],

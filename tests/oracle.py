@@ -172,12 +172,8 @@ def normalized(state: Tensor) -> Tensor:
 
 def as_mask(seen: list[list[bool]]) -> Tensor:
     """``(1, 1, length, length)`` to add to scores."""
-    mask = torch.full((1, 1, len(seen), len(seen)), torch.finfo(torch.float32).min)
-    for query, row in enumerate(seen):
-        for key, is_seen in enumerate(row):
-            if is_seen:
-                mask[0, 0, query, key] = 0.0
-    return mask
+    lowest = torch.finfo(torch.float32).min
+    return torch.tensor([[[[0.0 if is_seen else lowest for is_seen in row] for row in seen]]])
 
 
 def absolute(encoder, ids, positions, seen, distance, num_text):
@@ -208,7 +204,8 @@ def distance_bias(embedding, bucket_of, distance):
     """``(1, heads, length, length)``: one look-up for each distance of a query from a key."""
     all_distances = sorted({far for row in distance for far in row})
     table = torch.stack([embedding(bucket_of(torch.tensor([-far])))[0] for far in all_distances])
-    index = [[all_distances.index(far) for far in row] for row in distance]
+    places = {far: place for place, far in enumerate(all_distances)}
+    index = [[places[far] for far in row] for row in distance]
     return table[torch.tensor(index)].permute(2, 0, 1)[None]
 
 

@@ -36,7 +36,7 @@ def write_encoder(folder):
     torch.manual_seed(0)
     tokenizer = build_tokenizer("wordpiece").tokenizer
     config = encoder_config("bert", len(tokenizer))
-    config.max_position_embeddings = 512
+    config.max_position_embeddings, config.num_hidden_layers = 512, 2
     AutoModel.from_config(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 

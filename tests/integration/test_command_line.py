@@ -1,35 +1,28 @@
-"""The command ``span-marker``, as a real process."""
+"""The command ``span-marker``, as real processes and as forks of this one."""
 
 import json
 import os
 import random
 import re
-import signal
 import subprocess
 import sys
 import time
 
 import pytest
+from commands import PATIENCE, Fork, run, start
 from tiny import SENTENCES, TAGS, build_model
 
 from span_marker import SpanMarkerModel, read_annotations
 
-PATIENCE = 300.0
-
-
-def start(*arguments, **options):
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", **options.pop("env", {})}
-    command = [sys.executable, "-m", "span_marker_cli", *map(str, arguments)]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, **options
-    )
-
-
-def run(*arguments, status=0, input_text=None):
-    process = start(*arguments, stdin=subprocess.PIPE)
-    output, errors = process.communicate(input_text, timeout=PATIENCE)
-    assert process.returncode == status, errors
-    return output, errors
+IN_TURN = """
+import json, sys
+from span_marker_cli import main
+for arguments in json.loads(sys.argv[1]):
+    try:
+        main(arguments)
+    except SystemExit as end:
+        print(f"{arguments[0]} ends with {end.code}")
+"""
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +67,33 @@ def test_the_script_is_installed():
 
     (script,) = (point for point in entry_points(group="console_scripts") if point.name == "span-marker")
     assert script.load().__module__ == "span_marker_cli.main"
+
+
+def test_commands_import_what_they_need(folder, tmp_path):
+    """In one process, to which nothing has been imported."""
+    model, dev = folder / "model", folder / "dev.conll"
+    options = ("--model-max-length", 64, "--use_cpu", "--max-steps", 1)
+    commands = [
+        ("version",),
+        ("convert", dev, tmp_path / "dev.jsonl"),
+        ("validate", dev),
+        ("suggest-limits", dev, "--encoder", folder / "encoder"),
+        ("info", model),
+        ("card", model),
+        ("predict", model, dev),
+        ("evaluate", model, dev, "--device", "cpu"),
+        ("analyze", model, dev),
+        ("tune-thresholds", model, dev, "--output", tmp_path / "tuned"),
+        ("bench", model, dev, "--sentences", 4, "--rounds", 1),
+        ("train", dev, "--encoder", folder / "encoder", "--output", tmp_path / "new", *options),
+        ("calibrate", model, dev, "--output", tmp_path / "calibrated"),
+    ]
+    given = json.dumps([[*map(str, arguments)] for arguments in commands])
+    process = start(given, program=("-c", IN_TURN))
+    output, errors = process.communicate(timeout=PATIENCE)
+    ends = re.findall(r"^(\S+) ends with (\S+)$", output, re.MULTILINE)
+    assert ends == [(name, "1" if name == "calibrate" else "0") for name, *_ in commands], errors
+    assert "error: the model proposes 64 entities in the held-out data, but no temperature" in errors
 
 
 @pytest.mark.slow
@@ -137,8 +157,8 @@ def test_model_commands(folder, tmp_path):
 
 @pytest.mark.slow
 def test_quiet_commands_say_nothing_but_results(folder, tmp_path):
-    _, errors = run("--quiet", "predict", folder / "model", "-", input_text="Amelia flew to Paris .\n")
-    assert errors == ""
+    process = start("--quiet", "predict", folder / "model", "-", stdin=subprocess.PIPE)  # bars are hidden by imports
+    assert process.communicate("Amelia flew to Paris .\n", timeout=PATIENCE)[1] == ""
     assert run("--quiet", "convert", folder / "dev.conll", tmp_path / "x.jsonl") == ("", "")
     table, errors = run("evaluate", folder / "model", tmp_path / "x.jsonl", "--device", "cpu")
     assert "overall" in table
@@ -149,47 +169,39 @@ def test_quiet_commands_say_nothing_but_results(folder, tmp_path):
     ("arguments", "status", "message"),
     [
         (("predict", "no-such-model", "-"), 1, "error: "),
-        pytest.param(
-            ("predict", "{model}", "no-such-file"), 1, "error: there is no no-such-file", marks=pytest.mark.slow
-        ),
+        (("predict", "{model}", "no-such-file"), 1, "error: there is no no-such-file"),
         (("predict", "{model}", "-", "--batch-size", "0"), 2, "--batch-size"),
         (("predict", "{model}", "-", "--threshold", "2"), 1, "error: --threshold 2.0 must be from 0 to 1"),
         (("nothing",), 2, "No such command"),
         (("evaluate", "{model}"), 2, "Missing argument"),
-        pytest.param(("train", "{model}/config.json"), 1, "error: ", marks=pytest.mark.slow),
+        (("train", "{model}/config.json"), 1, "error: "),
         (("convert", "{model}/../dev.conll", "{model}/../x/../dev.conll"), 1, "dev.conll cannot be read and written"),
         (
             ("calibrate", "{model}", "{model}/../dev.conll", "-o", "{model}/../encoder"),
             1,
             "encoder already has a model: pass an empty folder as --output",
         ),
-        pytest.param(
+        (
             ("evaluate", "{model}", "{model}/../dev.conll", "{model}/../annotated.jsonl"),
             1,
             "dev.conll has 'tokens', but {model}/../annotated.jsonl has 'text'",
-            marks=pytest.mark.slow,
         ),
-        pytest.param(
+        (
             ("validate", "{model}/../dev.conll", "{model}/../dev.conll"),
             1,
             "dev.conll is there twice",
-            marks=pytest.mark.slow,
         ),
-        pytest.param(
-            ("info", "{model}/config.json"), 1, "config.json' is a file: a model is a folder", marks=pytest.mark.slow
-        ),
-        pytest.param(
+        (("info", "{model}/config.json"), 1, "config.json' is a file: a model is a folder"),
+        (
             ("predict", "{model}", "-", "--device", "gpu"),
             1,
             "error: --device 'gpu' cannot be used",
-            marks=pytest.mark.slow,
         ),
         (("card", "{model}", "-o", "{model}"), 1, "model is a folder: pass a file"),
-        pytest.param(
+        (
             ("analyze", "{model}", "{model}/../dev.conll", "--html", "{model}"),
             1,
             "model is a folder: pass a file",
-            marks=pytest.mark.slow,
         ),
         (("tune-thresholds", "{model}", "{model}/../dev.conll", "-o", "{model}/config.json"), 1, "is a file: pass a f"),
         (
@@ -239,15 +251,15 @@ def kill_and_resume(folder, tmp_path, num_kills, num_workers):
     arguments += ["--num-workers", num_workers]
     sizes = []
     for _ in range(num_kills):
-        process = start(*arguments)
+        fork = Fork(*arguments)
         part, deadline = tmp_path / "out.jsonl.part", time.monotonic() + PATIENCE
         before = part.stat().st_size if part.exists() else 0
-        while not (part.exists() and part.stat().st_size > before) and process.poll() is None:
+        while not (part.exists() and part.stat().st_size > before) and fork.process.is_alive():
             assert time.monotonic() < deadline
             time.sleep(0.002)
         time.sleep(chance.random() * 0.2)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
+        fork.process.kill()
+        fork.wait()
         if output.exists():
             break
         sizes.append(part.stat().st_size)
@@ -266,7 +278,6 @@ def kill_and_resume(folder, tmp_path, num_kills, num_workers):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.jsonl"]
 
 
-@pytest.mark.slow
 def test_errors_and_warnings_name_options(folder, tmp_path):
     (tmp_path / "latin.csv").write_bytes("text,start,end,label\nZoë,0,3,PER\n".encode("latin-1"))
     (tmp_path / "other.csv").write_text("body,start,end,label\nAnn,0,3,PER\n")

@@ -22,10 +22,12 @@ WORKER = Path(__file__).with_name("docs_worker.py")
 DOCS = Path(__file__).parents[2] / "docs"
 NAMES = """
 context model_cards hub pipelines parallel scale spacy training error_analysis install quickstart from_1x how_it_works
-data entities scores validation encoders candidate_filter speed export server small_models redaction rules
+data entities scores validation encoders candidate_filter speed server small_models redaction rules
 tables search curation relations
 """.split()
 PAGES = [DOCS.parent / "README.md", *(DOCS / f"{name}.md" for name in NAMES)]
+SLOW = [DOCS / "export.md"]
+"""Pages whose examples take half a minute."""
 
 FAILING = """
 ```python
@@ -50,13 +52,21 @@ raise SystemExit("excused")
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
-    """Run the pages, and one of ours that fails, in one process, each in a folder of its own."""
-    folder = tmp_path_factory.mktemp("docs")
+    return run_pages(tmp_path_factory.mktemp("docs"), PAGES)
+
+
+@pytest.fixture(scope="module")
+def slow_report(tmp_path_factory):
+    return run_pages(tmp_path_factory.mktemp("docs"), SLOW)
+
+
+def run_pages(folder, pages):
+    """Run pages, and one of ours that fails, in one process, each in a folder of its own."""
     page_folder, failing = folder / "files", folder / "failing.md"
     write_encoder(folder / "encoder")
     write_quickstart(page_folder, folder / "encoder")
     failing.write_text(FAILING, encoding="utf-8")
-    pages = [failing, *PAGES]
+    pages = [failing, *pages]
     for page in pages:
         shutil.copytree(page_folder, folder / page.stem)
     with HubServer(tokens={"hf_writer": "user"}) as hub:
@@ -72,6 +82,16 @@ def report(tmp_path_factory):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_examples_of_a_page_run(page, report):
+    check(page, report)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", SLOW, ids=lambda page: page.name)
+def test_the_examples_of_a_slow_page_run(page, slow_report):
+    check(page, slow_report)
+
+
+def check(page, report):
     outcome = report[page.stem]
     if failed := outcome["failed"]:
         lines = f"{page.name}, line {failed['line']}:\n\n{failed['source']}\n{failed['traceback']}"

@@ -1,13 +1,12 @@
 """Models are published on the Hub and loaded from it, by the clients that everybody has, on a Hub of our own."""
 
 import json
-import subprocess
-import sys
 import textwrap
 from pathlib import Path
 
 import pytest
 import torch
+from fresh import printed_by
 from hub_server import HubServer
 from test_custom_code import CONFIGURATION, MODELING
 from tiny import build_tokenizer, encoder_config
@@ -62,9 +61,11 @@ def hub(tmp_path_factory):
 
 def run(hub, folder, kind, **environment):
     environment = {**hub.environment(folder / "home", token="hf_writer"), "OMP_NUM_THREADS": "1", **environment}
-    command = [sys.executable, str(WORKER), str(folder), kind]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=200, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
+    printed_by(
+        f"import os, sys; os.environ.clear(); os.environ |= {environment!r}\n"
+        f"sys.path.insert(0, {str(WORKER.parent)!r}); from hub_worker import Path, main\n"
+        f"main(Path({str(folder)!r}), {kind!r})"
+    )
     return Results(folder / f"{kind}.json")
 
 

@@ -42,13 +42,29 @@ def code_cells(notebook):
 
 
 @pytest.fixture(scope="module")
-def outcome(tmp_path_factory):
-    """What became of the cells of all notebooks and of a page that fails, and the notebook that Jupyter has run."""
+def folder(tmp_path_factory):
+    """What the quickstart leaves, and a package with an encoder."""
     folder = tmp_path_factory.mktemp("notebooks")
     (folder / "packages" / PACKAGE).mkdir(parents=True)
     (folder / "packages" / PACKAGE / "__init__.py").touch()
     write_encoder(folder / "packages" / PACKAGE / "model")
     write_quickstart(folder / "quickstart", folder / "packages" / PACKAGE / "model")
+    return folder
+
+
+def run(command, folder, where):
+    own = {name: str(folder / "home" / name) for name in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR")}
+    own |= {"HF_HOME": str(folder / "home"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    own["PYTHONPATH"] = os.pathsep.join(filter(None, (str(folder / "packages"), os.environ.get("PYTHONPATH"))))
+    environment = {**os.environ, **own}
+    where.mkdir(exist_ok=True)
+    done = subprocess.run(command, cwd=where, capture_output=True, text=True, env=environment, timeout=200, check=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+
+
+@pytest.fixture(scope="module")
+def outcome(folder):
+    """What became of the cells of all notebooks and of a page that fails."""
     pages = {name: folder / f"{name}.md" for name in [*NOTEBOOKS, "failing"]}
     pages["failing"].write_text(FAILING, encoding="utf-8")
     for name in NOTEBOOKS:
@@ -56,27 +72,8 @@ def outcome(tmp_path_factory):
         pages[name].write_text("".join(blocks), encoding="utf-8")
     for name in pages:
         (folder / name).mkdir()
-    (folder / "jupyter").mkdir()
-    copy = shutil.copy(NOTEBOOKS[IN_JUPYTER], folder / "jupyter" / "executed.ipynb")
-    commands = {
-        "cells": [sys.executable, str(WORKER), str(folder), *map(str, pages.values())],
-        "jupyter": [sys.executable, "-c", EXECUTE, "--inplace", str(copy)],
-    }
-    own = {name: str(folder / "home" / name) for name in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR")}
-    own |= {"HF_HOME": str(folder / "home"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    paths = os.pathsep.join(filter(None, (str(folder / "packages"), os.environ.get("PYTHONPATH"))))
-    for command in commands.values():
-        done = subprocess.run(
-            command,
-            cwd=folder / "jupyter",
-            capture_output=True,
-            text=True,
-            env={**os.environ, **own, "PYTHONPATH": paths},
-            timeout=200,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return json.loads((folder / "report.json").read_text(encoding="utf-8")), nbformat.read(copy, as_version=4)
+    run([sys.executable, str(WORKER), str(folder), *map(str, pages.values())], folder, folder / "cells")
+    return json.loads((folder / "report.json").read_text(encoding="utf-8"))
 
 
 def test_all_are_there():
@@ -85,19 +82,23 @@ def test_all_are_there():
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_the_cells_of_a_notebook_run(name, outcome):
-    report = outcome[0][name]
+    report = outcome[name]
     if failed := report["failed"]:
         pytest.fail(f"{name}:\n\n{failed['source']}\n{failed['traceback']}", pytrace=False)
     assert report["run"] == len(code_cells(read(name)))
 
 
 def test_a_cell_that_fails_is_reported(outcome):
-    report = outcome[0]["failing"]
+    report = outcome["failing"]
     assert (report["run"], report["failed"]["source"]) == (1, "assert first == 2\n")
 
 
-def test_a_notebook_runs_in_jupyter(outcome):
-    cells = code_cells(outcome[1])
+@pytest.mark.slow
+def test_a_notebook_runs_in_jupyter(folder):
+    (folder / "jupyter").mkdir()
+    copy = shutil.copy(NOTEBOOKS[IN_JUPYTER], folder / "jupyter" / "executed.ipynb")
+    run([sys.executable, "-c", EXECUTE, "--inplace", str(copy)], folder, folder / "jupyter")
+    cells = code_cells(nbformat.read(copy, as_version=4))
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
     outputs = [output for cell in cells for output in cell.outputs]
     assert not [output for output in outputs if output.output_type == "error"]

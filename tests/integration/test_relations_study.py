@@ -7,6 +7,7 @@ import pytest
 import relations
 import relations_data
 import relations_systems
+import studies
 import torch
 from accuracy_systems import training_arguments
 from accuracy_worker import strict_f1
@@ -98,6 +99,7 @@ def jobs(monkeypatch):
         return Trained(None, training, {name: reading(part) for name, part in job.parts.items()})
 
     monkeypatch.setattr(relations, "train", pretend)
+    monkeypatch.setattr(studies, "NUM_RESAMPLES", 100)
     return seen
 
 

@@ -101,14 +101,10 @@ def annotated(draw, model):
 
 
 @pytest.fixture(scope="module")
-def evaluate(tmp_path_factory):
+def trainers(tmp_path_factory):
     folder = str(tmp_path_factory.mktemp("evaluated"))
-
-    def run(model, data):
-        arguments = TrainingArguments(folder, report_to="none", use_cpu=True, disable_tqdm=True)
-        return Trainer(model, arguments, eval_dataset=data).evaluate()
-
-    return run
+    arguments = TrainingArguments(folder, report_to="none", use_cpu=True, disable_tqdm=True)
+    return {kind: Trainer(model, arguments) for kind, model in MODELS.items()}
 
 
 @pytest.fixture(scope="module")
@@ -123,12 +119,12 @@ def right():
 @pytest.mark.parametrize("kind", TOKENIZERS)
 @settings(max_examples=25)
 @given(data=st.data())
-def test_evaluation_tuning_and_analysis_agree(kind, decoding, data, evaluate, right):
+def test_evaluation_tuning_and_analysis_agree(kind, decoding, data, trainers, right):
     model = MODELS[kind]
     model.config.decoding, model.config.thresholds = decoding, None
     texts, rows = data.draw(annotated(model).filter(lambda pair: any(pair[1])))
     dataset = Dataset.from_dict({"text": texts, "entities": rows})
-    metrics = evaluate(model, dataset)
+    metrics = trainers[kind].evaluate(dataset)
     report = analyze_errors(model, dataset, num_resamples=2)
     again = analyze_predictions(dataset, model.predict(texts, is_split_into_words=False), num_resamples=2)
     tuned = tune_thresholds(model, dataset)
@@ -144,7 +140,7 @@ def test_evaluation_tuning_and_analysis_agree(kind, decoding, data, evaluate, ri
     num_right = report.kinds["correct"]
     assert metrics["eval_overall_recall"] == num_right / report.overall.num_gold
     right[kind, decoding] += num_right
-    tuned_metrics = evaluate(model, dataset)
+    tuned_metrics = trainers[kind].evaluate(dataset)
     assert list(tuned.after) == [tuned_metrics[f"eval_overall_{name}"] for name in FIGURES]
     repeated = validate(dataset, model).by_kind("repeated-entity")
     assert report.overall.num_gold == sum(map(len, rows)) - len(repeated)

@@ -57,35 +57,41 @@ def rounding_in(family, dtype, reads_tokens=False, letter_case=False):
     return single * torch.finfo(torch.float64).eps / torch.finfo(torch.float32).eps if is_double else single
 
 
+INPUTS = {"plain": SENTENCES, "random": random_sentences(1)}
+
+
+@functools.cache
 @torch.no_grad()
-def check_logits(family, model, sentences):
+def expected_logits(family, name, **options):
+    """What the oracle makes of `INPUTS`, whatever the engine."""
+    exact = as_double(build_model(family, entity_max_length=4, **options))
+    return [sentence_logits(exact, words) for words in INPUTS[name]]
+
+
+@torch.no_grad()
+def check_logits(family, model, *names):
     """In double precision, where rounding hides nothing, and in single precision, which has kernels of its own."""
-    exact = as_double(model)
-    expected = [sentence_logits(exact, words) for words in sentences]
-    for some in (exact, model):
-        for logits, reference in zip(batch_logits(some, sentences), expected, strict=True):
-            options = {
-                "reads_tokens": model.config.token_state_size is not None,
-                "letter_case": model.config.letter_case,
-            }
+    options = {"reads_tokens": model.config.token_state_size is not None, "letter_case": model.config.letter_case}
+    for name in names:
+        expected = expected_logits(family, name, **options)
+        for some in (as_double(model), model):
             within = rounding_in(family, some.dtype, **options)
-            torch.testing.assert_close(logits.double(), reference.double(), atol=within, rtol=0)
+            for logits, reference in zip(batch_logits(some, INPUTS[name]), expected, strict=True):
+                torch.testing.assert_close(logits.double(), reference.double(), atol=within, rtol=0)
 
 
 @pytest.mark.parametrize("family", ENCODERS)
 @pytest.mark.parametrize("engine", ["fast", "dense"])
 def test_engine_agrees_with_oracle(family, engine):
     model = build_model(family, engine, entity_max_length=4)
-    for sentences in (SENTENCES, random_sentences(1)):
-        check_logits(family, model, sentences)
+    check_logits(family, model, "plain", "random")
 
 
 @pytest.mark.parametrize("family", ENCODERS)
 @pytest.mark.parametrize("max_markers", [None, 24])
 def test_a_classifier_of_tokens_agrees_with_oracle(family, max_markers):
     model = build_model(family, entity_max_length=4, reads_tokens=True)
-    for sentences in (SENTENCES, random_sentences(1)):
-        check_logits(family, with_passes_of(model, max_markers), sentences)
+    check_logits(family, with_passes_of(model, max_markers), "plain", "random")
 
 
 @pytest.mark.parametrize("family", ENCODERS)
@@ -93,8 +99,7 @@ def test_a_classifier_of_tokens_agrees_with_oracle(family, max_markers):
 def test_letter_case_agrees_with_oracle(family, engine):
     model = build_model(family, engine, entity_max_length=4, letter_case=True)
     assert model.tokenizer.drops_case
-    for sentences in (SENTENCES, random_sentences(1)):
-        check_logits(family, model, sentences)
+    check_logits(family, model, "plain", "random")
 
 
 @pytest.mark.parametrize("family", ENCODERS)
@@ -102,7 +107,7 @@ def test_letter_case_agrees_with_oracle(family, engine):
 def test_fast_engine_in_groups_and_passes_agrees_with_oracle(family, small_group, max_markers, monkeypatch):
     if small_group is not None:
         pad_attention(monkeypatch, small_group)
-    check_logits(family, with_passes_of(build_model(family, "fast", entity_max_length=4), max_markers), SENTENCES)
+    check_logits(family, with_passes_of(build_model(family, "fast", entity_max_length=4), max_markers), "plain")
 
 
 def gradients(model, logits):
@@ -112,11 +117,17 @@ def gradients(model, logits):
     return {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
 
 
+@functools.cache
+def expected_gradients(family, **options):
+    model = as_double(build_model(family, entity_max_length=4, **options))
+    return gradients(model, [sentence_logits(model, words) for words in SENTENCES])
+
+
 def check_gradients(family, engine, max_markers=None, **options):
     model = as_double(build_model(family, engine, entity_max_length=4, **options))
     if max_markers:
         with_passes_of(model, max_markers)
-    expected = gradients(model, [sentence_logits(model, words) for words in SENTENCES])
+    expected = expected_gradients(family, **options)
     tolerance = 1e-5 if family in SINGLE_PRECISION else 1e-9
     for name, gradient in gradients(model, batch_logits(model, SENTENCES)).items():
         scale = max(1.0, float(expected[name].abs().max()))
@@ -163,12 +174,9 @@ def with_gradients(model, batch, states):
     return {name: tensor.detach().clone() for name, tensor in found.items()}
 
 
-@pytest.mark.parametrize("family", ENCODERS)
-@pytest.mark.parametrize(("engine", "max_markers"), [("fast", None), ("fast", 12), ("dense", None)])
-def test_candidates_of_four_markers_agree_with_oracle(family, engine, max_markers):
-    model = as_double(build_model(family, engine))
-    if max_markers:
-        with_passes_of(model, max_markers)
+@functools.cache
+def expected_of_four(family):
+    model = as_double(build_model(family))
     batch = candidates_of_four(model)
     texts = [ids[mask] for ids, mask in zip(batch.input_ids, batch.attention_mask, strict=True)]
     expected = [
@@ -176,7 +184,16 @@ def test_candidates_of_four_markers_agree_with_oracle(family, engine, max_marker
         for text, observed in zip(texts, OBSERVED, strict=True)
         if observed
     ]
-    expected = with_gradients(model, batch, torch.cat(expected))
+    return with_gradients(model, batch, torch.cat(expected))
+
+
+@pytest.mark.parametrize("family", ENCODERS)
+@pytest.mark.parametrize(("engine", "max_markers"), [("fast", None), ("fast", 12), ("dense", None)])
+def test_candidates_of_four_markers_agree_with_oracle(family, engine, max_markers):
+    model = as_double(build_model(family, engine))
+    if max_markers:
+        with_passes_of(model, max_markers)
+    batch, expected = candidates_of_four(model), expected_of_four(family)
     found = with_gradients(model, batch, model.engine.encode(model.encoder, batch))
     assert found.keys() == expected.keys()
     tolerance = 1e-5 if family in SINGLE_PRECISION else 1e-9

@@ -1,11 +1,11 @@
 """Packages export what they are used by, with every report that it returns; and nothing heavy before it is needed."""
 
 import inspect
-import subprocess
 import sys
 from importlib import import_module
 
 import pytest
+from fresh import printed_by
 
 PACKAGES = (
     "checkpoints",
@@ -65,5 +65,4 @@ def test_heavy_libraries_are_imported_when_they_are_needed(module, heavy):
         "sys.modules['span_marker'] = package; "
         f"import span_marker.{module}; print([name for name in {heavy!r} if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert printed_by(code) == "[]"

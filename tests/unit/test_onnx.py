@@ -4,15 +4,18 @@ import copy
 import json
 import logging
 import multiprocessing
+import os
 import pickle
 import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
 import torch
 from datasets import Dataset
+from filelock import FileLock
 from tiny import ENCODERS, SENTENCES, TAGS, TEXT, build_model
 
 import span_marker.export.onnx
@@ -26,9 +29,6 @@ from span_marker.runtime import ExportedModel
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
-
-FEW = ("mobilebert",)
-"""The family whose graphs were once wrong without a word. The rest takes minutes: ``make test-slow``."""
 
 
 def hot_filter(model, per_word):
@@ -58,6 +58,24 @@ def assert_same(found, expected):
         assert scores[0] == pytest.approx(scores[1], abs=TOLERANCE)
 
 
+def traced_once(tmp_path_factory):
+    """The export of `build("bert")`, which takes ten seconds: one for all files of tests and all their processes."""
+    root = tmp_path_factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    with FileLock(root / "traced.lock"):
+        if not (root / "traced" / FOLDER / MANIFEST).exists():
+            export_onnx(build("bert"), root / "traced")
+    return root / "traced"
+
+
+@contextmanager
+def tracing_nothing(traced):
+    """Let exports of the same encoder take the graphs that were traced."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(span_marker.export.onnx, "write_graphs", write_changed(traced, lambda target: None))
+        yield
+
+
 @pytest.fixture(scope="module")
 def original():
     model = build("bert")
@@ -69,7 +87,8 @@ def original():
 @pytest.fixture(scope="module")
 def folder(original, tmp_path_factory):
     folder = tmp_path_factory.mktemp("exported")
-    export_onnx(original, folder, texts=[TEXT])
+    with tracing_nothing(traced_once(tmp_path_factory)):
+        export_onnx(original, folder, texts=[TEXT])
     return folder
 
 
@@ -78,9 +97,8 @@ def exported(folder):
     return SpanMarkerModel.from_pretrained(folder, backend="onnx")
 
 
-@pytest.mark.parametrize(
-    "family", [*FEW, *(pytest.param(name, marks=pytest.mark.slow) for name in ENCODERS if name not in FEW)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ENCODERS)
 def test_families_are_exported(family, tmp_path):
     model = build(family)
     report = export_onnx(model, tmp_path)
@@ -108,7 +126,8 @@ def test_a_folder_is_a_complete_model(folder, exported, original):
     assert not [name for name in exported.state_dict() if name.startswith("encoder.") and "_embeddings" not in name]
 
 
-def test_nothing_of_this_machine_is_in_a_graph(folder):
+def test_nothing_of_this_machine_is_in_a_graph(tmp_path_factory):
+    folder = traced_once(tmp_path_factory)
     for path in (folder / FOLDER).iterdir():
         contents = path.read_bytes()
         assert b"site-packages" not in contents

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from fresh import printed_by
 
 import span_marker
 
@@ -66,11 +67,6 @@ def test_names_that_are_imported_late_are_those_that_type_checkers_see():
     assert set(span_marker.__all__) == {*typed, *(set(vars(span_marker)) & set(span_marker.__all__))}
 
 
-def printed_by(code):
-    command = [sys.executable, "-W", "ignore", "-c", code]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-
 def test_importing_the_model_loads_what_prediction_needs():
     code = "import sys; from span_marker import SpanMarkerModel"
     assert printed_by(f"{code}; print([name for name in {HEAVY!r} if name in sys.modules])") == "[]"
@@ -95,7 +91,9 @@ def test_the_task_is_registered_whatever_is_imported_first(imports):
 
 def test_importing_the_package_loads_nothing_heavy():
     heavy = (*HEAVY, "numpy", "torch", "transformers")
-    assert printed_by(f"import sys, span_marker; print([n for n in {heavy!r} if n in sys.modules])") == "[]"
+    code = f"import sys, span_marker; print([n for n in {heavy!r} if n in sys.modules])"
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize(

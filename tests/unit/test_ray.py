@@ -1,10 +1,10 @@
 """What is asked of a Ray cluster, and what is refused; `test_clusters.py` runs one."""
 
-import subprocess
 import sys
 from fractions import Fraction
 
 import pytest
+from fresh import printed_by
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -98,5 +98,4 @@ def test_engines_are_imported_when_they_are_needed():
         "import sys, span_marker.integrations.ray, span_marker.integrations.spark; "
         "print([name for name in ('ray', 'pyspark') if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert printed_by(code) == "[]"
