@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 _WORDS = frozenset("form surface text token tokens word words".split())
@@ -13,6 +14,9 @@ _OTHERS = frozenset(
     "chunk chunks chunktag chunktags cpos deprel docid head id idx index lemma no pos postag postags sentence "
     "sentenceid sentid upos xpos".split()
 )
+
+_NUMBER = re.compile(r"\d+(?:[-.]\d+)?")
+"""The number of a word, or of several (CoNLL-U), or of a sentence and its word (WebAnno)."""
 
 
 def tag_names(cells: Sequence[str]) -> set[str]:
@@ -32,3 +36,31 @@ def tag_names(cells: Sequence[str]) -> set[str]:
     if not {*names} <= {*_WORDS, *_TAGS, *_OTHERS, ""} or _WORDS.isdisjoint(names):
         return set()
     return {cell for cell, name in zip(cells, names, strict=True) if name in _TAGS}
+
+
+def why_no_words(sentences: Sequence[Sequence[str]]) -> str | None:
+    """Say why a column is plainly none of words.
+
+    Args:
+        sentences: Its cells in each sentence.
+
+    Returns:
+        The end of a sentence, if the cells count the words, from 0 or 1, as in CoNLL-U and WebAnno's files; or are the
+        same throughout each sentence, as the names of documents are. None if they may be words.
+
+    Example:
+        >>> why_no_words([["1-2", "1", "2"], ["1"]]), why_no_words([["1-2", "1", "4"]])
+        ("numbers the words, such as '1-2'", None)
+    """
+    first = sentences[0][0]
+    if all(map(_are_numbers, sentences)):
+        return f"numbers the words, such as {first!r}"
+    if all(len({*cells}) == 1 for cells in sentences):
+        return f"has one value per sentence, such as {first!r}"
+    return None
+
+
+def _are_numbers(cells: Sequence[str]) -> bool:
+    numbers = [cell for cell in cells if cell.isdecimal()] or [cell.partition("-")[2] for cell in cells]
+    counted = ([str(first + index) for index in range(len(numbers))] for first in (0, 1))
+    return numbers in counted and all(map(_NUMBER.fullmatch, cells))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from span_marker.core.labels import OUTSIDE, LabelledSpan, entities_to_tags, tags_to_entities
 from span_marker.core.notation import read_notation
-from span_marker.data.column_names import tag_names
+from span_marker.data.column_names import tag_names, why_no_words
 from span_marker.data.delimited import refuse_other_separators
 from span_marker.data.file_tags import PREFIXED, FileTags, resolve_tags
 from span_marker.data.row_errors import OnError
@@ -249,13 +249,14 @@ def _find_problem(word: _Word, layout: _Layout, token: int) -> str | None:
 
 
 def _check_words(sentences: Sequence[_Sentence], token: int, file: SourceFile) -> None:
-    """Check that the column of the words is not plainly that of their numbers."""
+    """Check that the column of the words is not plainly that of their numbers, or of the sentence or document."""
     words = [word.cells for sentence in sentences for word in sentence.words]
-    counts = all(w.cells[token] == str(number) for s in sentences for number, w in enumerate(s.words, start=1))
-    if words and len(words[0]) > 2 and counts and len(words) > len(sentences):
+    if not words or len(words[0]) <= 2 or len(words) <= len(sentences):
+        return
+    problem = why_no_words([[word.cells[token] for word in sentence.words] for sentence in sentences])
+    if problem:
         raise ValueError(
-            f"{file}: column {token} numbers the words of each sentence, 1, 2 and so on: pass token_column= the column "
-            "of the words"
+            f"{file}: column {token} {problem}: pass token_column= the column of the words, or another format"
         )
 
 

@@ -9,10 +9,12 @@ import json
 import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from span_marker.data.delimited import name_cells, read_cells, split_header
+from span_marker.core.json_reading import RepeatedKeyError, json_problem, parse_json
+from span_marker.data.delimited import name_cells, named_delimiter, read_cells, split_header
 from span_marker.data.entity_tables import DETAILS, lines_of_entities, rows_of_entities
 from span_marker.data.forms import BOUNDS
 from span_marker.data.jsonl import read_records
@@ -66,6 +68,7 @@ class _Table(NamedTuple):
         names: The names of the columns.
         roles: The column of each role.
         delimiter: What is between two cells.
+        starts: Number of the line that has the names.
     """
 
     layout: str
@@ -73,6 +76,7 @@ class _Table(NamedTuple):
     names: list[str]
     roles: dict[str, str]
     delimiter: str
+    starts: int
 
 
 def is_csv(head: str) -> bool:
@@ -132,8 +136,11 @@ def _find_table(text: str, columns: Mapping[str, str]) -> _Table | str:
     unknown = [role for role in columns if role not in ROLES]
     if unknown:
         return f"columns= has {unknown[0]!r}, which is none of {list(ROLES)}"
-    headers = split_header(re.split("[\r\n]", text, maxsplit=1)[0])
-    tables = [table for delimiter, names in headers if (table := _match(names, columns, delimiter))]
+    first, *others = re.split("\r\n|\r|\n", text, maxsplit=2)
+    named = named_delimiter(first)
+    headers = split_header(first) if named is None else split_header("".join(others[:1]), named)
+    starts = 1 if named is None else 2
+    tables = [table for delimiter, names in headers if (table := _match(names, columns, delimiter, starts))]
     if len({(table.layout, table.delimiter) for table in tables}) > 1:
         return f"the columns {tables[0].names} may be {[table.needed for table in tables]}: say which with columns="
     if tables:
@@ -147,7 +154,7 @@ def _find_table(text: str, columns: Mapping[str, str]) -> _Table | str:
     return f"a table has the columns {_FORMS}, but this one has {names}: {way}"
 
 
-def _match(names: list[str], columns: Mapping[str, str], delimiter: str) -> _Table | None:
+def _match(names: list[str], columns: Mapping[str, str], delimiter: str, starts: int) -> _Table | None:
     by_name = {name.strip().lower(): name for name in names}
     roles = dict(columns)
     for role, known in ROLES.items():
@@ -157,7 +164,7 @@ def _match(names: list[str], columns: Mapping[str, str], delimiter: str) -> _Tab
     if len(set(names)) != len(names) or not set(columns.values()) <= set(names):
         return None
     tables = [
-        _Table(layout, needed, names, roles, delimiter)
+        _Table(layout, needed, names, roles, delimiter, starts)
         for layout, alternatives in _LAYOUTS.items()
         for needed in alternatives
         if set(needed) <= set(roles)
@@ -173,8 +180,7 @@ def _is_index(name: str) -> bool:
 def _read_lines(path: SourceFile, text: str, table: _Table) -> Iterator[tuple[int, dict[str, str]]]:
     """Lines with their first numbers and their cells; no cells where a line is blank."""
     rows = read_cells(io.StringIO(text, newline=""), table.delimiter, path)
-    next(rows)
-    for number, cells in rows:
+    for number, cells in islice(rows, table.starts, None):
         yield number, name_cells(cells, table.names, table.delimiter, f"{path}, line {number}") if cells else {}
 
 
@@ -254,7 +260,9 @@ def parse_cell(cell: str, name: str) -> Any:
         ValueError: If it is neither.
     """
     try:
-        return json.loads(cell)
+        return parse_json(cell)
+    except RepeatedKeyError as error:
+        raise ValueError(f"{name} {json_problem(error)}: {cell!r:.100}") from error
     except json.JSONDecodeError:
         pass
     try:
