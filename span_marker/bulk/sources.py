@@ -132,8 +132,12 @@ def _read_text(file: InputFile, text_column: str | None, encoding: str | None) -
 
 
 def _read_lines(file: InputFile, text_column: str | None, encoding: str | None) -> Iterator[Item]:
+    before = ""
     for number, line, num_bytes in _lines(file, encoding):
         place = f"{file.path}, line {number}"
+        is_half, before = line == "\r\n" and before.endswith("\r"), line
+        if is_half:  # a line end that was converted twice
+            continue
         yield read_row(
             partial(_checked_line, line.removeprefix("\ufeff"), place, encoding), text_column, place, num_bytes
         )

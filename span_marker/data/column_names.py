@@ -18,6 +18,8 @@ _OTHERS = frozenset(
 _NUMBER = re.compile(r"\d+(?:[-.]\d+)?")
 """The number of a word, or of several (CoNLL-U), or of a sentence and its word (WebAnno)."""
 
+_MANY_SENTENCES, _MANY_WORDS = 20, 500
+
 
 def tag_names(cells: Sequence[str]) -> set[str]:
     """Find the names of columns of tags, if cells are the names of columns.
@@ -57,6 +59,22 @@ def why_no_words(sentences: Sequence[Sequence[str]]) -> str | None:
         return f"numbers the words, such as {first!r}"
     if all(len({*cells}) == 1 for cells in sentences):
         return f"has one value per sentence, such as {first!r}"
+    return None
+
+
+def odd_lengths(lengths: Sequence[int]) -> str | None:
+    """Say what is odd about the lengths of the sentences of a column file.
+
+    Args:
+        lengths: Number of words of each sentence.
+
+    Returns:
+        A sentence, if a blank line stands behind each word, or nowhere in a long file; otherwise None.
+    """
+    if len(lengths) >= _MANY_SENTENCES and max(lengths) == 1:
+        return f"each of {len(lengths):,} sentences has one word: a blank line ends a sentence, not a word"
+    if len(lengths) == 1 and lengths[0] >= _MANY_WORDS:
+        return f"all {lengths[0]:,} words are one sentence, since no blank line ends one before"
     return None
 
 

@@ -109,7 +109,7 @@ def read_csv(
         TypeError: If a value has the wrong type.
         ValueError: If it is open what the columns are, or a line has too few or too many cells.
     """
-    text = path.text(keep_line_ends=True)
+    text = path.text(keep_line_ends=True).replace("\r\r\n", "\r\n")  # converted twice: no blank lines in between
     table = _find_table(text, columns or {})
     if isinstance(table, str):
         raise ValueError(f"{path}, line 1: {table}")

@@ -132,6 +132,43 @@ def test_other_columns_are_not_taken_for_words(tmp_path, text, problem):
         read_words(SourceFile(path))
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("Ann,B-PER\nleft,O\n", "no tabs or spaces separate a word and its tag, but perhaps ',' does"),
+        ("B-PER Ann\nO left\n", "column 0 has tags: pass token_column="),
+    ],
+)
+def test_words_alone_are_no_tags(tmp_path, text, message):
+    path = tmp_path / "x.conll"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_words(SourceFile(path))
+
+
+@pytest.mark.parametrize("tag", ["B-PER|B-HERO", "I-PER;I-HERO", "B-PER+I-HERO"])
+def test_several_tags_of_a_word_are_no_label(tmp_path, tag):
+    with pytest.raises(ValueError, match=f"line 1, row 0: the tag {re.escape(repr(tag))} has several tags: write"):
+        read_text(tmp_path, f"Ann {tag}\nleft O\n")
+    assert read_text(tmp_path, "Ann B-PER|HERO\nleft O\n")[0]["entities"] == [entity("PER|HERO", 0, 1)]
+
+
+def test_odd_sentences_are_said(tmp_path, caplog):
+    read_text(tmp_path, "Ann B-PER\n\nleft O\n\n" * 10)
+    assert "each of 20 sentences has one word: a blank line ends a sentence" in caplog.text
+    caplog.clear()
+    read_text(tmp_path, "Ann B-PER\nleft O\n" * 250)
+    assert "all 500 words are one sentence, since no blank line ends one before" in caplog.text
+
+
+def test_line_ends_that_were_converted_twice_are_line_ends(tmp_path):
+    """Each word was a sentence."""
+    text = "Ann B-PER\nleft O\n\nBo B-PER\n"
+    assert read_text(tmp_path, text.replace("\n", "\r\r\n")) == read_text(tmp_path, text)
+    table = "word,tag\nAnn,B-PER\nleft,O\n\nBo,B-PER\n"
+    assert read_text(tmp_path, table.replace("\n", "\r\r\n"), "x.csv") == read_text(tmp_path, table, "x.csv")
+
+
 NESTED = {
     "prefixes": "a\tB-X\tB-Y\tO\nb\tI-X\tO\tO\n\nc\tO\tO\tO\n",
     "plain labels": "a\tX\tO\nb\tX\tO\n\nc\tO\tO\nd\tO\tO\n",
