@@ -157,7 +157,7 @@ def _checked_line(line: str, place: str, encoding: str | None) -> str:
 
 
 def _parse_line(line: str, place: str, encoding: str | None, nulls: Nulls) -> Any:
-    return _parse(_checked_line(line, place, encoding), place, nulls)
+    return _parse(_checked_line(line, place, encoding).removeprefix("\ufeff"), place, nulls)
 
 
 def _parse(text: str, place: str, nulls: Nulls) -> Any:

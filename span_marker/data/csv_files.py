@@ -294,6 +294,7 @@ def _split_sentences(
     """Number, word and tag of the lines of each sentence. An empty cell of the sentence is that of the line before."""
     words: list[tuple[int, str, str]] = []
     column, sentence, is_split = table.roles.get("sentence"), "", False
+    names, apart = set[str](), dict[str, None]()
     for number, cells in lines:
         if not cells:
             if words and column is None:
@@ -301,6 +302,9 @@ def _split_sentences(
                 words, is_split = [], True
             continue
         name = sentence if column is None else cells[column].strip()
+        if name and name != sentence:
+            apart |= {name: None} if name in names else {}
+            names.add(name)
         if name and name != sentence and words:
             yield words
             words = []
@@ -314,6 +318,8 @@ def _split_sentences(
         )
     if words:
         yield words
+    if apart:
+        logger.warning("%s: sentences whose lines stand apart are several rows: %s", path, [*apart][:5])
 
 
 def _read_word(path: SourceFile, number: int, word: str, tag: str) -> tuple[str, str]:

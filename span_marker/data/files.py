@@ -45,6 +45,7 @@ class Format:
         write_options: Names of the options of writing.
         is_folder: Whether files of the format are in a folder.
         is_text: Whether they have an encoding.
+        keeps: Names of the columns that it writes beside text, words, entities and relations; None for all.
         recognizes: Tells by the beginning of a text file whether it is of the format, whatever its ending; None if
             contents do not tell.
     """
@@ -57,6 +58,7 @@ class Format:
     write_options: tuple[str, ...] = ()
     is_folder: bool = False
     is_text: bool = True
+    keeps: tuple[str, ...] | None = ()
     recognizes: Callable[[str], bool] | None = None
 
 
@@ -67,6 +69,7 @@ FORMATS = (
         read_conll,
         write_conll,
         {"token_column": 0, "tag_columns": -1, "documents": False},
+        keeps=("document_id", "sentence_id"),
     ),
     Format(
         "jsonl",
@@ -75,6 +78,7 @@ FORMATS = (
         write_jsonl,
         {"annotator": None, **READ_OPTIONS},
         ("offsets",),
+        keeps=None,
         recognizes=is_json,
     ),
     Format("gliner", (), read_gliner, write_gliner),
@@ -85,16 +89,20 @@ FORMATS = (
         read_csv,
         write_csv,
         {"columns": None, "labels": None, "occurrences": "all"},
+        keeps=("id",),
         recognizes=is_csv,
     ),
     Format("conllu", (".conllu",), read_conllu, options={"documents": False}, recognizes=is_conllu),
     Format("webanno", (), read_webanno, options={"layer": None}, recognizes=is_webanno),
     Format("inline", (), read_inline, write_inline),
     Format("pubtator", (".pubtator",), read_pubtator, recognizes=is_pubtator),
-    Format("brat", (".ann",), read_brat, write_brat, is_folder=True),
+    Format("brat", (".ann",), read_brat, write_brat, is_folder=True, keeps=("id",)),
     Format("docbin", (".spacy",), read_docbin, write_docbin, {"spans_key": None}, ("nlp", "spans_key"), is_text=False),
 )
 """All formats that can be read."""
+
+_ANNOTATION = ("tokens", "text", "entities", "ner_tags", RELATIONS)
+"""The columns of annotated rows."""
 
 HEAD = 4096
 """How many bytes of a file tell its format."""
@@ -227,6 +235,8 @@ def write_annotations(
     _check_options(options, ("errors", *kind.write_options), path, kind)
     if kind.write is None:
         raise ValueError(f"{path}: {kind.name} is only read: pass format= one of {writable}")
+    if kind.keeps is not None and (lost := {*getattr(rows, "column_names", ())} - {*_ANNOTATION, *kind.keeps}):
+        logger.warning("%s: columns that are not written, since the format has none: %s", path, sorted(lost))
     kind.write(path, rows, **options)
 
 

@@ -189,3 +189,30 @@ def test_json_is_recognized_by_its_contents(tmp_path, name):
         assert list(read_annotations(tmp_path / name)) == [row]
     (tmp_path / "brackets.conll").write_text('{" O\n} O\nAnn B-PER\n')
     assert read_annotations(tmp_path / "brackets.conll")[0]["tokens"] == ['{"', "}", "Ann"]
+
+
+def test_columns_that_a_format_lacks_are_said(tmp_path, caplog):
+    data = Dataset.from_list(
+        [
+            {
+                "id": "a",
+                "page": 3,
+                "document_id": 1,
+                "tokens": ["Ann"],
+                "entities": [{"label": "PER", "start": 0, "end": 1}],
+            }
+        ]
+    )
+    lost = {
+        "x.conll": ["id", "page"],
+        "x.csv": ["document_id", "page"],
+        "x.jsonl": [],
+        "brat/": ["document_id", "page"],
+    }
+    for name, columns in lost.items():
+        caplog.clear()
+        write_annotations(f"{tmp_path}/{name}", data)
+        assert (f"columns that are not written, since the format has none: {columns}" in caplog.text) == bool(columns)
+    caplog.clear()
+    write_annotations(tmp_path / "y.conll", data.select_columns(["tokens", "entities"]))
+    assert not caplog.text

@@ -103,6 +103,8 @@ def test_lists_of_files_are_on_disk_and_stay_as_they_were(tmp_path, monkeypatch)
 def test_only_line_ends_end_lines(tmp_path):
     (tmp_path / "x").write_bytes("eins\r\nz\u2028w\u0085ei\x0b\n\ndrei".encode())
     assert contents(tmp_path / "x", "lines") == ["eins", "z\u2028w\u0085ei\x0b", "", "drei"]
+    (tmp_path / "x").write_text('{"text": "a"}\n\ufeff{"text": "b"}\n', encoding="utf-8")
+    assert contents(tmp_path / "x", "jsonl") == ["a", "b"], "of joined files"
     (tmp_path / "x").write_bytes(b"eins\r\r\nzwei\r\r\n\r\r\ndrei\r\n\r\nvier")
     assert contents(tmp_path / "x", "lines") == ["eins", "zwei", "", "drei", "", "vier"], "converted twice"
 
