@@ -98,7 +98,9 @@ def redact_files(
     _check_targets(output, map_file, overwrite)
     files = find_files(inputs, input_format, output)
     num_threads = None if num_workers == 1 else max(available_cpus() // num_workers, 1)
-    reader = Reader(model, device=device, dtype=dtype, num_threads=num_threads, **{"relations": False, **options})
+    settings: dict[str, Any] = {"relations": False, **options}
+    # Of a text that cannot be read, nothing would be found and replaced.
+    reader = Reader(model, on_error="raise", device=device, dtype=dtype, num_threads=num_threads, **settings)
     if num_workers == 1:
         reader.load()  # its errors come before anything is written
     with ExitStack() as stack:
