@@ -279,6 +279,7 @@ def _interrupts_held_back() -> Iterator[None]:
 def _end_with_parent() -> None:
     """Let no worker outlive the process that started it, even if that one is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    tqdm.set_lock(threading.RLock())  # its own is a semaphore of the system, which a process that is ended leaves
     parent = multiprocessing.parent_process()
 
     def wait() -> None:

@@ -41,14 +41,11 @@ def map_labels(rows: Sequence[dict[str, Any]], label_map: Mapping[str, str | Non
     Args:
         rows: Rows with entities.
         label_map: The new names by the old ones; None for labels that are left out.
-        path: The file, for messages.
-
-    Raises:
-        ValueError: If nothing has one of the labels.
+        path: The file, for warnings.
     """
     found = {item["label"]: None for row in rows for item in (*row["entities"], *(row.get(RELATIONS) or ()))}
     if unknown := [label for label in label_map if label not in found]:
-        raise ValueError(f"{path}: label_map has {unknown[0]!r}, but the labels are {sorted(found)}")
+        logger.warning("%s: nothing has the labels %s of label_map: the labels are %s", path, unknown, sorted(found))
     num_relations = 0
     for row in rows:
         kept = [index for index, entity in enumerate(row["entities"]) if _new(entity, label_map) is not None]

@@ -30,10 +30,16 @@ def test_relations_follow_their_entities(tmp_path, caplog):
     assert data["relations"][0] == [relations[0], relations[2]]
 
 
+def test_labels_that_a_file_lacks_are_said(tmp_path, caplog):
+    """Another file of the same data may have them."""
+    write_annotations(tmp_path / "x.jsonl", [ROW])
+    read_annotations(tmp_path / "x.jsonl", label_map={"MISC": "X"})
+    assert "nothing has the labels ['MISC'] of label_map: the labels are ['LOC', 'ORG', 'PER']" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("label_map", "error", "message"),
     [
-        ({"MISC": "X"}, ValueError, r"label_map has 'MISC', but the labels are \['LOC', 'ORG', 'PER'\]"),
         ({"PER": "O"}, ValueError, "pass None to leave 'PER' out"),
         ({"PER": 1}, TypeError, "must be two strings"),
         ("PER=X", TypeError, "label_map must be a dict of old and new labels, not 'PER=X'"),
