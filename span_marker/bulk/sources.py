@@ -26,6 +26,9 @@ from span_marker.prediction.readings import OnError
 
 logger = logging.getLogger(__name__)
 
+_NO_COLUMNS = ("jsonl", "pubtator")
+"""Formats whose lines might be taken for those of a column file."""
+
 _ESCAPED = re.compile("[\udc80-\udcff]")
 
 
@@ -66,8 +69,8 @@ def read_items(
 
 
 def _check_kind(file: InputFile, encoding: str | None, said: set[str]) -> None:
-    """Warn of a file that is read as text although it is plainly a table or JSON, once per format."""
-    if file.kind not in ("text", "lines"):
+    """Warn of a text that is plainly a table or JSON, once per format; refuse words that are."""
+    if file.kind not in ("text", "lines", "conll"):
         return
     with ExitStack() as stack:
         stream = _open(file)
@@ -77,6 +80,10 @@ def _check_kind(file: InputFile, encoding: str | None, said: set[str]) -> None:
     try:
         other = recognize_format(head.decode(encoding or encoding_of(head), "replace").removeprefix("\ufeff"))
     except (LookupError, UnicodeError):
+        return
+    if file.kind == "conll":
+        if other is not None and other.name in _NO_COLUMNS:
+            raise ValueError(f"{file.path} looks like {other.name}, not like columns: pass another input_format=")
         return
     if other is not None and other.name not in said:
         said.add(other.name)

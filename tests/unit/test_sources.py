@@ -267,6 +267,12 @@ def test_what_is_plainly_no_text_is_read_as_one_with_a_warning(tmp_path, caplog,
     assert not caplog.messages
 
 
+def test_json_is_no_column_file(tmp_path):
+    (tmp_path / "x.conll").write_text('{"text": "Ann"}\n')
+    with pytest.raises(ValueError, match="x.conll looks like jsonl, not like columns: pass another input_format="):
+        contents(tmp_path / "x.conll")
+
+
 ODD_NAMES = [
     "a, b.jsonl",
     "a, c.jsonl",
