@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import pytest
 from tiny import SENTENCES, TAGS, build_model
@@ -218,7 +219,10 @@ def test_errors_are_debugged():
 def test_an_interrupted_run_ends_with_a_line(folder, tmp_path, num_workers):
     """A terminal interrupts all processes of a command, workers that still start among them."""
     arguments = ["predict", folder / "model", folder / "texts.jsonl", "--no-progress", "--num-workers", num_workers]
-    process = start(*arguments, start_new_session=True)
+    # In jobs of the background, interrupts are ignored.
+    process = start(
+        *arguments, start_new_session=True, preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    )
     process.stdout.readline()
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=PATIENCE)
