@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -36,7 +37,7 @@ InputFormat = Annotated[
     Optional[str],
     typer.Option(
         "--input-format",
-        help="text (a text per file), lines, jsonl, json, csv, tsv, parquet, conll.",
+        help="text (a text per file), lines, jsonl, json, csv, tsv, parquet, conll, conllu.",
         show_default="by the endings",
     ),
 ]
@@ -69,8 +70,11 @@ def named_values(option: str, given: list[str] | None) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for word in given or ():
         name, equals, value = word.partition("=")
+        name = name.replace("-", "_")
+        if name in values:
+            raise ValueError(f"{option} {word}: {name} is there twice")
         try:
-            values[name.replace("-", "_")] = yaml.safe_load(value)
+            values[name] = yaml.safe_load(value)
         except yaml.YAMLError as error:
             raise ValueError(f"{option} {word}: the value is not YAML: {error}") from error
         if not equals:
@@ -95,8 +99,17 @@ def read_options(format: str | None, read: list[str] | None) -> dict[str, Any]:
 def read_file(path: Path, format: str | None = None, read: list[str] | None = None) -> Dataset:
     """Read an annotated file."""
     from span_marker import read_annotations
+    from span_marker_cli.wording import in_options, read_names
 
-    return read_annotations(path, **read_options(format, read))
+    options = read_options(format, read)
+    try:
+        return read_annotations(path, **options)
+    except (TypeError, ValueError) as error:
+        if type(error) not in (TypeError, ValueError):
+            raise
+        # Here, since the command may have another option of the same name, such as --labels of train.
+        names = {**read_names("--read"), "format": "--format"}
+        raise type(error)(in_options(str(error), names)) from error
 
 
 def read_data(paths: list[Path], format: str | None = None, read: list[str] | None = None) -> Dataset:
@@ -148,7 +161,8 @@ def read_texts(
     paths: list[Path], input_format: str | None, text_column: str | None, encoding: str | None
 ) -> Iterator[Any]:
     """Read texts and lists of words from files or folders, as ``predict`` does."""
-    from span_marker.bulk.sources import find_files, read_items
+    from span_marker.bulk.input_files import find_files
+    from span_marker.bulk.sources import read_items
 
     return (item.content for item in read_items(find_files(paths, input_format), text_column, encoding))
 
@@ -204,6 +218,28 @@ def check_folder(output: Path) -> None:
     """
     if output.exists() and not output.is_dir():
         raise ValueError(f"{output} is a file: pass a folder")
+
+
+def read_secret(variable: str | None, path: Path | None) -> bytes | None:
+    """Read a secret from an environment variable or a file, never from the command line, which others can see.
+
+    Args:
+        variable: The name of the variable, or None.
+        path: The file, or None. A line end behind the secret is no part of it.
+
+    Returns:
+        The secret; None if neither is given.
+
+    Raises:
+        ValueError: If both are given, or there is no such variable.
+    """
+    if variable is not None and path is not None:
+        raise ValueError("--key-env and --key-file are both given: leave one of them out")
+    if path is not None:
+        return path.read_bytes().rstrip(b"\r\n")
+    if variable is not None and variable not in os.environ:
+        raise ValueError(f"--key-env {variable}: there is no such environment variable")
+    return None if variable is None else os.fsencode(os.environ[variable])
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -25,6 +26,7 @@ from span_marker_cli import (
     mcp,
     predict,
     push,
+    redact,
     serve,
     suggest_limits,
     train,
@@ -39,6 +41,7 @@ COMMANDS = (
     evaluate,
     analyze,
     predict,
+    redact,
     serve,
     mcp,
     validate,
@@ -59,6 +62,9 @@ COMMANDS = (
 ERRORS = (OSError, ValueError, TypeError, LookupError, ImportError, RuntimeError)
 """Errors that are shown as a line: what the library raises for wrong input, and what the system raises."""
 
+INTERRUPTED = 128 + signal.SIGINT
+"""The exit status of a command that was interrupted, as shells have it."""
+
 FORMATTER = OptionFormatter("%(levelname)s: %(message)s")
 
 app = typer.Typer(
@@ -71,10 +77,19 @@ app = typer.Typer(
 )
 
 
+def _show_version(is_asked: bool) -> None:
+    if is_asked:
+        version.version()
+        raise typer.Exit
+
+
 @app.callback()
 def options(
     debug: Annotated[bool, typer.Option("--debug", help="Show where errors come from.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show errors only.")] = False,
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="As the command version.")
+    ] = False,
 ) -> None:
     """Named entity recognition with span markers: train, evaluate and use models, and convert annotated data."""
     # Read by transformers and huggingface_hub when they are imported.
@@ -108,6 +123,9 @@ def reporting(command: Callable[..., Any]) -> Callable[..., None]:
             status = command(*arguments, **options)
         except BrokenPipeError:
             raise  # whoever read the output has left: typer ends without a word
+        except KeyboardInterrupt:
+            typer.echo("interrupted", err=True)
+            status = INTERRUPTED
         except ERRORS as error:
             if logging.getLogger("span_marker").level == logging.DEBUG:
                 traceback.print_exc()

@@ -10,6 +10,12 @@ from typing import Any, get_type_hints
 
 from typer.models import OptionInfo
 
+_OTHER_NAMES = {"key": "--key-file"}
+"""Options that stand for an argument of another name."""
+
+_NO_OPTIONS = {"is_split_into_words": "a column 'tokens'/a column 'text'"}
+"""What stands for an argument that no command has, and for the same with False."""
+
 
 def in_options(text: str, names: Mapping[str, str]) -> str:
     """Name options where a text names arguments.
@@ -58,7 +64,10 @@ def option_names(command: Callable[..., Any]) -> dict[str, str]:
                 words = (option.default, *(option.param_decls or ()))  # within Annotated, the first is an option, too
                 spelled = (word for word in words if isinstance(word, str) and word.startswith("--"))
                 names[name] = next(spelled, f"--{name.replace('_', '-')}")
-    return {**read_names("--read"), **names} if "read" in names else names
+    for name, option in _OTHER_NAMES.items():
+        if option in names.values():
+            names[name] = option
+    return {**_NO_OPTIONS, **(read_names("--read") if "read" in names else {}), **names}
 
 
 def read_names(option: str) -> dict[str, str]:

@@ -78,11 +78,12 @@ def text_rows(draw, labels=LABELS):
 
 
 @st.composite
-def related(draw, rows, labels=LABELS):
-    """Rows with relations between any two of their entities, some of them listed twice."""
+def related(draw, rows, labels=LABELS, equal_ends=True):
+    """Rows with relations between any two of their entities, which may be equal, some of them listed twice."""
     row = draw(rows)
     indices = range(len(row["entities"]))
-    pairs = [(head, tail) for head in indices for tail in indices if head != tail]
+    ends = [index if equal_ends else tuple(sorted(row["entities"][index].items())) for index in indices]
+    pairs = [(head, tail) for head in indices for tail in indices if ends[head] != ends[tail]]
     found = draw(st.lists(st.tuples(labels, st.sampled_from(pairs)), max_size=4)) if pairs else []
     return {**row, "relations": [relation(label, *pair) for label, pair in found]}
 
@@ -95,7 +96,7 @@ def related_spans(row):
     """The relations of a row as label, head and tail, whatever the order of its entities. Equal entities are one."""
     spans = [(item["label"], item["start"], item["end"]) for item in row["entities"]]
     ends = [(item["label"], spans[item["head"]], spans[item["tail"]]) for item in row.get("relations") or ()]
-    return {(label, head, tail) for label, head, tail in ends if head != tail}
+    return set(ends)
 
 
 def lists_of(rows):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 import time
@@ -17,10 +18,11 @@ from typing import Any, NamedTuple, TypeVar
 
 from tqdm import tqdm
 
+from span_marker.bulk.input_files import STANDARD_INPUT, FileList, find_files
 from span_marker.bulk.items import Item
 from span_marker.bulk.reader import Reader
 from span_marker.bulk.results import Results, write_lines
-from span_marker.bulk.sources import STANDARD_INPUT, FileList, find_files, read_items
+from span_marker.bulk.sources import read_items
 from span_marker.core.cpu import available_cpus
 from span_marker.prediction.readings import ERROR, OnError, Reading
 
@@ -94,7 +96,7 @@ def predict_files(
         inputs: Files, folders, or ``-`` for standard input. The output is not read, if it is in one of the folders.
         output: File to write, or ``-`` for JSON lines on standard output. Formats other than JSON lines are made of
             these when all texts have been read.
-        input_format: See `span_marker.bulk.sources.KINDS`. Defaults to what the endings say.
+        input_format: See `span_marker.bulk.input_files.KINDS`. Defaults to what the endings say.
         output_format: A format of `write_annotations`, ``"html"``, ``"csv"`` or ``"tsv"`` (a line per entity), or
             ``"parquet"``. Defaults to what the ending says.
         text_column: The column of the texts in files with columns. Defaults to ``text`` or ``tokens``.
@@ -138,11 +140,11 @@ def predict_files(
         items = read_items(files, text_column, encoding, "column")
         skipped = deque(islice(items, num_before), maxlen=1)
         num_skipped = skipped[0].num_bytes if skipped else 0
-        with _Progress(files.num_bytes, num_skipped, show_progress) as progress, _executor(num_workers) as executor:
-            chunks = _chunks(items, on_error)
+        with _Progress(files.num_bytes, num_skipped, show_progress) as progress, executor_of(num_workers) as executor:
+            chunks = chunks_of(items, on_error)
             # What waits for standard input could not be stopped.
             chunks = chunks if files.has_standard_input else fetch_ahead(chunks)
-            for chunk, readings in _read_ahead(chunks, reader, executor, num_workers):
+            for chunk, readings in read_ahead(chunks, reader, executor, num_workers):
                 write([_row(item, reading, on_error) for item, reading in zip(chunk, readings, strict=True)])
                 counts["texts"] += len(chunk)
                 counts["entities"] += sum(len(reading.entities) for reading in readings)
@@ -190,8 +192,16 @@ def _row(item: Item, reading: Reading, on_error: OnError) -> dict[str, Any]:
     return reading.add_to(columns)
 
 
-def _chunks(items: Iterator[Item], on_error: OnError) -> Iterator[list[Item]]:
-    """Put texts together that are read at once. What comes before a row that is wrong is read before it is raised."""
+def chunks_of(items: Iterator[Item], on_error: OnError) -> Iterator[list[Item]]:
+    """Put texts together that are read at once.
+
+    Args:
+        items: The texts.
+        on_error: Whether the error of a row is raised, once the rows before it have been yielded.
+
+    Yields:
+        Several texts.
+    """
     chunk: list[Item] = []
     size = 0
     for item in items:
@@ -225,16 +235,51 @@ def fetch_ahead(items: Iterator[T], num_ahead: int = CHUNKS_AHEAD) -> Iterator[T
             yield item
 
 
-def _executor(num_workers: int) -> Any:
-    if num_workers == 1:
-        return nullcontext()
+def executor_of(num_workers: int) -> Any:
+    """Make the processes that predict; nothing for a single one, which is this process.
+
+    Args:
+        num_workers: Their number.
+
+    Returns:
+        A context manager of an executor, or of None.
+    """
+    return nullcontext() if num_workers == 1 else _processes(num_workers)
+
+
+@contextmanager
+def _processes(num_workers: int) -> Iterator[Executor]:
+    """Processes that end at once if there is an error, or the user interrupts the run."""
     # Forked children of a process with threads may hang.
     context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(num_workers, context, initializer=_end_with_parent)
+    others = {*multiprocessing.active_children()}
+    with ProcessPoolExecutor(num_workers, context, initializer=_end_with_parent) as executor:
+        try:
+            yield executor
+        except BaseException:
+            executor.shutdown(wait=False, cancel_futures=True)
+            for process in {*multiprocessing.active_children()} - others:
+                process.terminate()
+            raise
+
+
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Let processes that start now never see the interrupts of a terminal, which their parent handles."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _end_with_parent() -> None:
     """Let no worker outlive the process that started it, even if that one is killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    tqdm.set_lock(threading.RLock())  # its own is a semaphore of the system, which a process that is ended leaves
     parent = multiprocessing.parent_process()
 
     def wait() -> None:
@@ -245,10 +290,20 @@ def _end_with_parent() -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-def _read_ahead(
+def read_ahead(
     chunks: Iterator[list[Item]], reader: Reader, executor: Executor | None, num_workers: int
 ) -> Iterator[tuple[list[Item], list[Reading]]]:
-    """Read chunks, in order; with workers, two for each of them are on their way."""
+    """Read chunks, in order; with workers, two for each of them are on their way.
+
+    Args:
+        chunks: The texts.
+        reader: Reads them.
+        executor: See `executor_of`.
+        num_workers: Number of processes.
+
+    Yields:
+        The texts of a chunk, and what was found in each.
+    """
     waiting: deque[tuple[list[Item], Future[list[Reading]]]] = deque()
     for chunk in chunks:
         good = [item for item in chunk if item.error is None]
@@ -256,7 +311,8 @@ def _read_ahead(
         if executor is None:
             yield chunk, _with_errors(chunk, reader.read(*texts))
             continue
-        waiting.append((chunk, executor.submit(reader.read, *texts)))
+        with _interrupts_held_back():  # it may start a process
+            waiting.append((chunk, executor.submit(reader.read, *texts)))
         if len(waiting) == 2 * num_workers:
             done, result = waiting.popleft()
             yield done, _with_errors(done, result.result())

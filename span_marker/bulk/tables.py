@@ -8,10 +8,11 @@ import math
 import re
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
 from typing import Any
 
 from span_marker.data.csv_files import ROLES, parse_words
-from span_marker.data.delimited import name_cells, read_cells, split_header
+from span_marker.data.delimited import DELIMITERS, name_cells, named_delimiter, read_cells, split_header
 from span_marker.data.entity_tables import ENTITY_COLUMNS, LineKeys
 from span_marker.data.forms import BOUNDS
 
@@ -39,14 +40,16 @@ def read_table(lines: Iterator[str], path: str, text_column: str | None) -> Iter
     Raises:
         ValueError: If two columns have the same name, or quotes are wrong.
     """
-    first = next(lines, "")
-    delimiter, names = _find_delimiter(first, text_column)
+    start = [next(lines, "")]
+    named = named_delimiter(start[0])
+    if named is not None:
+        start.append(next(lines, ""))
+    delimiter, names = _find_delimiter(start[-1], text_column, named or DELIMITERS)
     if twice := next((name for name in names if names.count(name) > 1), None):
-        raise ValueError(f"{path}, line 1: there are several columns {twice!r}: rename all but one")
+        raise ValueError(f"{path}, line {len(start)}: there are several columns {twice!r}: rename all but one")
     content = None if text_column else _find_content(names)
-    rows = read_cells(_chain(first, lines), delimiter, path)
-    next(rows, None)
-    for number, cells in rows:
+    rows = read_cells(chain(start, lines), delimiter, path)
+    for number, cells in islice(rows, len(start), None):
         if not cells:
             continue
         place = f"{path}, line {number}"
@@ -63,14 +66,9 @@ def read_table(lines: Iterator[str], path: str, text_column: str | None) -> Iter
             yield number, row
 
 
-def _chain(first: str, lines: Iterable[str]) -> Iterator[str]:
-    yield first
-    yield from lines
-
-
-def _find_delimiter(line: str, text_column: str | None) -> tuple[str, list[str]]:
+def _find_delimiter(line: str, text_column: str | None, delimiters: str) -> tuple[str, list[str]]:
     """The delimiter that makes a column of texts of a header, or else the most columns."""
-    headers = sorted(split_header(line), key=lambda header: header[0] != ",")  # a comma if nothing tells
+    headers = sorted(split_header(line, delimiters), key=lambda header: header[0] != ",")  # a comma if nothing tells
     return max(
         headers,
         key=lambda header: (

@@ -9,7 +9,8 @@ from typing import Any
 from span_marker.checkpoints.training_record import Evaluation, TrainingRecord
 from span_marker.configuration import SpanMarkerConfig
 from span_marker.core.labels import OUTSIDE
-from span_marker.core.relation_metrics import BOUNDARIES, GIVEN, RELATION, metrics_of_labels
+from span_marker.core.metrics import label_metric
+from span_marker.core.relation_metrics import BOUNDARIES, GIVEN, RELATION, RELATION_NAMES, metrics_of_labels
 from span_marker.core.tables import markdown_table
 
 FIGURES = {"precision": "Precision", "recall": "Recall", "f1": "F1"}
@@ -90,8 +91,9 @@ def _relation_results(metrics: Mapping[str, Any], prefix: str, relations: Mappin
     """A sentence, and a table of each relation."""
     rows = []
     for label, figures in _with_all(metrics, prefix, relations):
+        name = label_metric(label, RELATION_NAMES)
         others = [
-            metrics.get(f"{prefix}{kind}f1") if label == ALL else metrics.get(f"{prefix}{kind}{label}", {}).get("f1")
+            metrics.get(f"{prefix}{kind}f1") if label == ALL else metrics.get(f"{prefix}{kind}{name}", {}).get("f1")
             for kind in (BOUNDARIES, GIVEN)
         ]
         rows.append((label, *_figures(figures), *map(_number, others)))

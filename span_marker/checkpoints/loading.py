@@ -210,8 +210,9 @@ def load_encoder(
     """
     if labels is None:
         raise ValueError(
-            f"{str(path)!r} is an encoder of type {config.model_type!r}, not a SpanMarker checkpoint: pass the labels "
-            "of your data set, for example labels=['O', 'B-PER', 'I-PER'], or the training data set itself, labels=data"
+            f"{str(path)!r} is an encoder of type {config.model_type!r}, not a SpanMarker checkpoint: to train it, "
+            "pass the labels of your data, such as ['O', 'B-PER', 'I-PER'], or the training data itself as labels to "
+            "from_pretrained (span-marker train does so)"
         )
     if kwargs.get("dtype") == FASTEST:
         raise ValueError(f"dtype={FASTEST!r} chooses for prediction, not for a new model: leave it out to train one")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -12,6 +13,16 @@ import numpy.typing as npt
 from span_marker.core.labels import LabelledSpan, entities_to_tags, have_overlap
 
 NAMES = ("precision", "recall", "f1")
+
+ENTITY_NAMES = re.compile(
+    r"(?:overall|macro|relation|label)(?:_.*)?|loss|runtime|(?:samples|steps)_per_second|candidates_kept"
+    r"|model_preparation_time|jit_compilation_time",
+    re.DOTALL,
+)
+"""Labels of entities whose metrics would have the names of others in an evaluation, or begin like these."""
+
+ESCAPE = "label_"
+"""What the names of their metrics begin with."""
 
 NO_BEST_THRESHOLD = 0.5
 """What is reported as the best threshold if F1 is 0 at every threshold."""
@@ -49,6 +60,23 @@ def precision_recall_f1(counts: npt.ArrayLike) -> npt.NDArray[np.float64]:
     return np.stack(figures, axis=-1)
 
 
+def label_metric(label: str, reserved: re.Pattern[str] = ENTITY_NAMES) -> str:
+    """Name the metrics of a label, whatever other labels there are.
+
+    Args:
+        label: The label.
+        reserved: Labels whose names are those of other metrics.
+
+    Returns:
+        The label; with `ESCAPE` before it, if it is one of ``reserved``. No two labels have the same name.
+
+    Example:
+        >>> label_metric("PER"), label_metric("overall")
+        ('PER', 'label_overall')
+    """
+    return ESCAPE + label if reserved.fullmatch(label) else label
+
+
 def compute_metrics(
     gold: Sequence[Sequence[LabelledSpan]], predicted: Sequence[Sequence[LabelledSpan]], num_words: Sequence[int]
 ) -> dict[str, Any]:
@@ -75,17 +103,22 @@ def compute_metrics(
     return metrics
 
 
-def count_metrics(gold: Iterable[Collection[HasLabel]], predicted: Iterable[Collection[HasLabel]]) -> dict[str, Any]:
+def count_metrics(
+    gold: Iterable[Collection[HasLabel]],
+    predicted: Iterable[Collection[HasLabel]],
+    reserved: re.Pattern[str] = ENTITY_NAMES,
+) -> dict[str, Any]:
     """Count what is right: entities, or anything else with a label.
 
     Args:
         gold: What is annotated in each sentence.
         predicted: What is predicted in each sentence. It is right if it is equal to something annotated.
+        reserved: See `label_metric`.
 
     Returns:
         ``overall_precision``, ``overall_recall`` and ``overall_f1`` (micro averages), ``macro_precision``,
-        ``macro_recall`` and ``macro_f1`` (means over the labels), and for each label a dict of ``precision``,
-        ``recall``, ``f1`` and ``number``, how often it is annotated.
+        ``macro_recall`` and ``macro_f1`` (means over the labels), and for each label, named by `label_metric`, a dict
+        of ``precision``, ``recall``, ``f1`` and ``number``, how often it is annotated.
     """
     num_correct: Counter[str] = Counter()
     num_predicted: Counter[str] = Counter()
@@ -98,7 +131,7 @@ def count_metrics(gold: Iterable[Collection[HasLabel]], predicted: Iterable[Coll
     counts = np.array([[num_correct[label], num_predicted[label], num_gold[label]] for label in labels]).reshape(-1, 3)
     figures = precision_recall_f1(counts)
     metrics: dict[str, Any] = {
-        label: {**dict(zip(NAMES, row, strict=True)), "number": num_gold[label]}
+        label_metric(label, reserved): {**dict(zip(NAMES, row, strict=True)), "number": num_gold[label]}
         for label, row in zip(labels, figures.tolist(), strict=True)
     }
     overall = precision_recall_f1(counts.sum(axis=0)).tolist()

@@ -28,6 +28,7 @@ _LETTERS = "BIESLUMW"
 _PREFIX = re.compile(rf"([{_LETTERS}])([-_./])(.+)", re.DOTALL | re.IGNORECASE)
 _SUFFIX = re.compile(rf"(.+)([-_./])([{_LETTERS}])", re.DOTALL)
 _NO_LABEL = re.compile(rf"[{_LETTERS}][-_./]", re.IGNORECASE)
+_SEVERAL = re.compile(r"[BIESLUM]-.+[|;,+][BIESLUM]-.+", re.DOTALL)
 _PLACEHOLDER = re.compile(r"[\W_]*|\[.*\]|<.*>|o|nan|none|null|n/a", re.DOTALL | re.IGNORECASE)
 
 
@@ -185,6 +186,8 @@ def _not_a_label(tag: str) -> str | None:
         return "is not a label: tag words outside of entities with 'O'"
     if _NO_LABEL.fullmatch(tag):
         return f"has no label behind its prefix: it should be like '{tag[0].upper()}-PER'"
+    if _SEVERAL.fullmatch(tag):
+        return "has several tags: write those of each level in a column of their own"
     if tag != tag.strip():
         return f"has white space at an edge: write {tag.strip()!r}"
     return None

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from span_marker.core.labels import LabelledSpan
-from span_marker.core.metrics import count_metrics, threshold_metrics
+from span_marker.core.metrics import ESCAPE, count_metrics, threshold_metrics
 
 RELATION, BOUNDARIES, GIVEN = "relation_", "boundaries_", "gold_"
 """Prefixes of the names of metrics: of all those of relations in an evaluation, of those by boundaries alone, and of
 those between given gold entities."""
 
-_OTHERS = (BOUNDARIES, GIVEN)
+RELATION_NAMES = re.compile(
+    r"(?:overall|boundaries|gold|macro|best|average|label)(?:_.*)?|precision|recall|f1", re.DOTALL
+)
+"""Labels of relations whose metrics would have the names of others, or begin like these."""
 
 ANY = ""
 """Stands in for the labels of entities where these do not count."""
@@ -44,7 +48,7 @@ def distinct_relations(
         symmetric: Labels of the relations whose head and tail can be exchanged.
 
     Returns:
-        The different relations, in order. A relation of an entity to itself is left out.
+        The different relations, in order, those between entities with the same words included.
 
     Example:
         >>> ann, bo = LabelledSpan("PER", 0, 1), LabelledSpan("PER", 2, 3)
@@ -52,10 +56,9 @@ def distinct_relations(
         >>> len(distinct_relations(both)), len(distinct_relations(both, ["knows"]))
         (2, 1)
     """
-    between = (relation for relation in relations if relation.head != relation.tail)
     oriented = (
         relation.turned() if relation.label in symmetric and _place(relation.tail) < _place(relation.head) else relation
-        for relation in between
+        for relation in relations
     )
     return list(dict.fromkeys(oriented))
 
@@ -74,7 +77,8 @@ def relation_metrics(
 
     Strict figures need the right label, and the right words and labels of both entities; those of boundaries, the right
     label and the right words. A relation counts once, even if it is listed again; so does a symmetric one that is
-    listed in both directions.
+    listed in both directions. Every gold relation counts in all figures, also one between entities with the same words,
+    which is missed, since no model predicts it.
 
     Args:
         gold: The gold relations of each sentence, including those that cannot be predicted. Entities that no words
@@ -85,8 +89,9 @@ def relation_metrics(
 
     Returns:
         ``precision``, ``recall`` and ``f1`` (micro averages), ``macro_precision``, ``macro_recall`` and ``macro_f1``
-        (means over the labels), and for each label a dict of ``precision``, ``recall``, ``f1`` and ``number``, its gold
-        relations. All of this again as ``boundaries_...``, and with ``given`` relations, strict, as ``gold_...``.
+        (means over the labels), and for each label, named by `span_marker.core.metrics.label_metric` with
+        `RELATION_NAMES`, a dict of ``precision``, ``recall``, ``f1`` and ``number``, its gold relations. All of this
+        again as ``boundaries_...``, and with ``given`` relations, strict, as ``gold_...``.
 
     Example:
         >>> ann, rome = LabelledSpan("PER", 0, 1), LabelledSpan("LOC", 3, 4)
@@ -111,9 +116,10 @@ def _figures(
     prefix: str,
 ) -> dict[str, Any]:
     """The metrics of `count_metrics`, with a prefix in place of ``overall_``."""
-    counted = count_metrics(
-        *([distinct_relations(relations, symmetric) for relations in sentences] for sentences in (gold, predicted))
+    distinct_gold, distinct_predicted = (
+        [distinct_relations(relations, symmetric) for relations in sentences] for sentences in (gold, predicted)
     )
+    counted = count_metrics(distinct_gold, distinct_predicted, RELATION_NAMES)
     return {prefix + name.removeprefix("overall_"): value for name, value in counted.items()}
 
 
@@ -158,11 +164,13 @@ def metrics_of_labels(metrics: Mapping[str, Any], prefix: str) -> tuple[dict[str
         >>> metrics_of_labels({"eval_PER": figures, "eval_relation_knows": figures, "eval_relation_f1": 0.5}, "eval_")
         ({'PER': {'number': 1}}, {'knows': {'number': 1}})
     """
-    named = {name.removeprefix(prefix): value for name, value in sorted(metrics.items()) if name.startswith(prefix)}
-    labels = {name: value for name, value in named.items() if isinstance(value, dict)}
-    if f"{RELATION}f1" not in named:  # the labels of entities may begin like that
-        return labels, {}
-    of_relations = {name.removeprefix(RELATION): labels.pop(name) for name in list(labels) if name.startswith(RELATION)}
-    # So may those of relations, but strict figures have those by boundaries beside them.
-    names = [name for name in of_relations if BOUNDARIES + name in of_relations or not name.startswith(_OTHERS)]
-    return labels, {name: of_relations[name] for name in names}
+    labels: dict[str, Any] = {}
+    relations: dict[str, Any] = {}
+    for name, value in metrics.items():
+        name = name.removeprefix(prefix) if name.startswith(prefix) and isinstance(value, dict) else ""
+        if not name.startswith(RELATION):
+            labels[name.removeprefix(ESCAPE)] = value
+        elif not name.removeprefix(RELATION).startswith((BOUNDARIES, GIVEN)):
+            relations[name.removeprefix(RELATION).removeprefix(ESCAPE)] = value
+    labels.pop("", None)
+    return dict(sorted(labels.items())), dict(sorted(relations.items()))

@@ -18,8 +18,8 @@ from span_marker.data.copies import check_copy, is_copy
 from span_marker.data.json_records import fill_in_relations
 from span_marker.data.row_errors import OnError
 from span_marker.data.row_relations import RELATIONS, RowRelation, distinct_relations, parse_relations
-from span_marker.data.row_writing import converted_rows
-from span_marker.data.rows import Row, RowEntity, as_text, check_entity, without_repetitions
+from span_marker.data.row_writing import converted_rows, without_repetitions
+from span_marker.data.rows import Row, RowEntity, as_text, check_entity
 from span_marker.data.text_files import SourceFile, StrPath
 
 if TYPE_CHECKING:
@@ -283,7 +283,7 @@ def refuse_documents(folder: Path) -> None:
 
 def _to_document(location: str, row: Row, model_version: str | None) -> tuple[str, str]:
     """The text of a document, and its annotation."""
-    row = without_repetitions(row)
+    row = without_repetitions(row, location)
     text, entities = as_text(row)
     if text.startswith(_MARK):
         raise ValueError(f"{location} begins with U+FEFF, which would be read as the byte order mark of the document")

@@ -10,13 +10,14 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from span_marker.core.labels import OUTSIDE, LabelledSpan, entities_to_tags, tags_to_entities
 from span_marker.core.notation import read_notation
-from span_marker.data.column_names import tag_names
+from span_marker.data.column_names import odd_lengths, tag_names, why_no_words
 from span_marker.data.delimited import refuse_other_separators
-from span_marker.data.file_tags import PREFIXED, FileTags, resolve_tags
+from span_marker.data.file_tags import PREFIXED, FileTags, are_prefixed, resolve_tags
 from span_marker.data.row_errors import OnError
 from span_marker.data.row_writing import converted_rows
 from span_marker.data.rows import Row, RowEntity, distinct, parse_row
@@ -89,6 +90,8 @@ def read_conll(
     if layout.width == 1:
         refuse_other_separators([word.line for s in sentences for word in s.words], f"{file}, line {first}")
     _check_is_table(sentences, layout, file)
+    if odd := odd_lengths([len(sentence.words) for sentence in sentences]):
+        logger.warning("%s: %s", file, odd)
     token, tags = _pick_columns(token_column, tag_columns, layout.width, f"{file}, line {first}")
     whole: list[_Sentence] = []
     for sentence in sentences:
@@ -126,6 +129,8 @@ def read_words(file: SourceFile) -> list[list[str]]:
         ValueError: If a line has more or fewer columns than others, a word is empty, or the column numbers the words.
     """
     layout, sentences = _split(file)
+    if layout.width == 1 and sentences:
+        refuse_other_separators([word.line for s in sentences for word in s.words], f"{file}, line 1")
     for sentence in sentences:
         for word in sentence.words:
             if problem := _find_problem(word, layout, 0):
@@ -249,13 +254,15 @@ def _find_problem(word: _Word, layout: _Layout, token: int) -> str | None:
 
 
 def _check_words(sentences: Sequence[_Sentence], token: int, file: SourceFile) -> None:
-    """Check that the column of the words is not plainly that of their numbers."""
-    words = [word.cells for sentence in sentences for word in sentence.words]
-    counts = all(w.cells[token] == str(number) for s in sentences for number, w in enumerate(s.words, start=1))
-    if words and len(words[0]) > 2 and counts and len(words) > len(sentences):
+    """Check that the column of the words is not plainly that of their numbers, or of the sentence or document."""
+    words = [[word.cells[token] for word in sentence.words] for sentence in sentences]
+    width = len(sentences[0].words[0].cells) if sentences else 0
+    problem = why_no_words(words) if width > 2 and max(map(len, words)) > 1 else None
+    if width > 1 and are_prefixed({*chain.from_iterable(words)}):
+        problem = "has tags"
+    if problem:
         raise ValueError(
-            f"{file}: column {token} numbers the words of each sentence, 1, 2 and so on: pass token_column= the column "
-            "of the words"
+            f"{file}: column {token} {problem}: pass token_column= the column of the words, or another format"
         )
 
 
@@ -289,8 +296,7 @@ def _check_columns(
 def _are_tags(cells: Sequence[str]) -> bool:
     """Tell whether the cells of a column look like tags: they have prefixes, or most of them are O."""
     labels = [cell for cell in cells if cell != OUTSIDE]
-    is_prefixed = all(map(PREFIXED.fullmatch, labels))
-    return bool(labels) and len(labels) < len(cells) and (is_prefixed or 2 * len(labels) <= len(cells))
+    return bool(labels) and len(labels) < len(cells) and (are_prefixed(cells) or 2 * len(labels) <= len(cells))
 
 
 def _starts_document(line: str) -> bool:

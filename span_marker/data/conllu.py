@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import dropwhile, groupby
 from typing import Any
 
@@ -20,6 +21,26 @@ _NO_WORD = re.compile(r"\d+-\d+|\d+\.\d+")  # the surface form of several words;
 def is_conllu(head: str) -> bool:
     """Tell whether a file is of this format, by a word with a tag in its beginning."""
     return _TAGGED_WORD.search(head) is not None
+
+
+def read_conllu_words(path: SourceFile) -> list[list[str]]:
+    """Read the words of a CoNLL-U file, whether they have tags or not.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The syntactic words of each sentence.
+
+    Raises:
+        ValueError: If a line has another number of columns.
+    """
+    errors = replace(path, errors=[])
+    sentences = _sentences(errors, path.text(), _KEYS[0], False)
+    words = [row["tokens"] for _, row in sentences]
+    if errors.errors:
+        raise errors.errors[0]
+    return words
 
 
 def read_conllu(path: SourceFile, documents: bool = False) -> list[dict[str, Any]]:

@@ -9,10 +9,12 @@ import json
 import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from span_marker.data.delimited import name_cells, read_cells, split_header
+from span_marker.core.json_reading import RepeatedKeyError, json_problem, parse_json
+from span_marker.data.delimited import name_cells, named_delimiter, read_cells, split_header
 from span_marker.data.entity_tables import DETAILS, lines_of_entities, rows_of_entities
 from span_marker.data.forms import BOUNDS
 from span_marker.data.jsonl import read_records
@@ -66,6 +68,7 @@ class _Table(NamedTuple):
         names: The names of the columns.
         roles: The column of each role.
         delimiter: What is between two cells.
+        starts: Number of the line that has the names.
     """
 
     layout: str
@@ -73,6 +76,7 @@ class _Table(NamedTuple):
     names: list[str]
     roles: dict[str, str]
     delimiter: str
+    starts: int
 
 
 def is_csv(head: str) -> bool:
@@ -105,7 +109,7 @@ def read_csv(
         TypeError: If a value has the wrong type.
         ValueError: If it is open what the columns are, or a line has too few or too many cells.
     """
-    text = path.text(keep_line_ends=True)
+    text = path.text(keep_line_ends=True).replace("\r\r\n", "\r\n")  # converted twice: no blank lines in between
     table = _find_table(text, columns or {})
     if isinstance(table, str):
         raise ValueError(f"{path}, line 1: {table}")
@@ -132,8 +136,11 @@ def _find_table(text: str, columns: Mapping[str, str]) -> _Table | str:
     unknown = [role for role in columns if role not in ROLES]
     if unknown:
         return f"columns= has {unknown[0]!r}, which is none of {list(ROLES)}"
-    headers = split_header(re.split("[\r\n]", text, maxsplit=1)[0])
-    tables = [table for delimiter, names in headers if (table := _match(names, columns, delimiter))]
+    first, *others = re.split("\r\n|\r|\n", text, maxsplit=2)
+    named = named_delimiter(first)
+    headers = split_header(first) if named is None else split_header("".join(others[:1]), named)
+    starts = 1 if named is None else 2
+    tables = [table for delimiter, names in headers if (table := _match(names, columns, delimiter, starts))]
     if len({(table.layout, table.delimiter) for table in tables}) > 1:
         return f"the columns {tables[0].names} may be {[table.needed for table in tables]}: say which with columns="
     if tables:
@@ -147,7 +154,7 @@ def _find_table(text: str, columns: Mapping[str, str]) -> _Table | str:
     return f"a table has the columns {_FORMS}, but this one has {names}: {way}"
 
 
-def _match(names: list[str], columns: Mapping[str, str], delimiter: str) -> _Table | None:
+def _match(names: list[str], columns: Mapping[str, str], delimiter: str, starts: int) -> _Table | None:
     by_name = {name.strip().lower(): name for name in names}
     roles = dict(columns)
     for role, known in ROLES.items():
@@ -157,7 +164,7 @@ def _match(names: list[str], columns: Mapping[str, str], delimiter: str) -> _Tab
     if len(set(names)) != len(names) or not set(columns.values()) <= set(names):
         return None
     tables = [
-        _Table(layout, needed, names, roles, delimiter)
+        _Table(layout, needed, names, roles, delimiter, starts)
         for layout, alternatives in _LAYOUTS.items()
         for needed in alternatives
         if set(needed) <= set(roles)
@@ -173,8 +180,7 @@ def _is_index(name: str) -> bool:
 def _read_lines(path: SourceFile, text: str, table: _Table) -> Iterator[tuple[int, dict[str, str]]]:
     """Lines with their first numbers and their cells; no cells where a line is blank."""
     rows = read_cells(io.StringIO(text, newline=""), table.delimiter, path)
-    next(rows)
-    for number, cells in rows:
+    for number, cells in islice(rows, table.starts, None):
         yield number, name_cells(cells, table.names, table.delimiter, f"{path}, line {number}") if cells else {}
 
 
@@ -254,7 +260,9 @@ def parse_cell(cell: str, name: str) -> Any:
         ValueError: If it is neither.
     """
     try:
-        return json.loads(cell)
+        return parse_json(cell)
+    except RepeatedKeyError as error:
+        raise ValueError(f"{name} {json_problem(error)}: {cell!r:.100}") from error
     except json.JSONDecodeError:
         pass
     try:
@@ -286,6 +294,7 @@ def _split_sentences(
     """Number, word and tag of the lines of each sentence. An empty cell of the sentence is that of the line before."""
     words: list[tuple[int, str, str]] = []
     column, sentence, is_split = table.roles.get("sentence"), "", False
+    names, apart = set[str](), dict[str, None]()
     for number, cells in lines:
         if not cells:
             if words and column is None:
@@ -293,6 +302,9 @@ def _split_sentences(
                 words, is_split = [], True
             continue
         name = sentence if column is None else cells[column].strip()
+        if name and name != sentence:
+            apart |= {name: None} if name in names else {}
+            names.add(name)
         if name and name != sentence and words:
             yield words
             words = []
@@ -306,6 +318,8 @@ def _split_sentences(
         )
     if words:
         yield words
+    if apart:
+        logger.warning("%s: sentences whose lines stand apart are several rows: %s", path, [*apart][:5])
 
 
 def _read_word(path: SourceFile, number: int, word: str, tag: str) -> tuple[str, str]:

@@ -1,42 +1,64 @@
-"""Tables in text files, with any of three delimiters: their header and their lines."""
+"""Tables in text files, with any of four delimiters: their header and their lines."""
 
 from __future__ import annotations
 
 import csv
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
-DELIMITERS = "\t,;"
+DELIMITERS = "\t,;|"
 """What may be between two cells."""
 
 _OTHER_SEPARATORS = frozenset(",;|:/_\u3000\u00a0\u2003\u2002\uff0c")
 
 _MAX_CELL = 2**31 - 1
 
+_SEPARATOR_LINE = re.compile(r'"?sep=([^\r\n"\w\s]|\t)"?', re.IGNORECASE)
 
-def split_header(line: str) -> list[tuple[str, list[str]]]:
-    """Split the first line of a table by each delimiter.
+
+def named_delimiter(line: str) -> str | None:
+    """Find the delimiter in a line such as ``sep=;``, which Excel reads and writes before the header.
+
+    Args:
+        line: The first line of a file.
+
+    Returns:
+        The delimiter; None if it is another line.
+
+    Example:
+        >>> named_delimiter("sep=;"), named_delimiter("text;label")
+        (';', None)
+    """
+    match = _SEPARATOR_LINE.fullmatch(line.rstrip("\r\n"))
+    return match[1] if match else None
+
+
+def split_header(line: str, delimiters: str = DELIMITERS) -> list[tuple[str, list[str]]]:
+    """Split the header of a table by each delimiter.
 
     Args:
         line: The line.
+        delimiters: What may be between two cells.
 
     Returns:
-        Each of `DELIMITERS`, and the names that it makes of the line.
+        Each delimiter, and the names that it makes of the line.
     """
     first = line.rstrip("\r\n")
-    return [(delimiter, next(csv.reader([first], delimiter=delimiter), [])) for delimiter in DELIMITERS]
+    return [(delimiter, next(csv.reader([first], delimiter=delimiter), [])) for delimiter in delimiters]
 
 
 def read_cells(lines: Iterable[str], delimiter: str, path: object) -> Iterator[tuple[int, list[str]]]:
     """Read the lines of a table.
 
     Args:
-        lines: The lines with their ends, the header first. A cell in quotes may have line ends.
+        lines: The lines with their ends, the header first, or a `named_delimiter` before it. A cell in quotes may have
+            line ends.
         delimiter: What is between two cells.
         path: The file, for errors.
 
     Yields:
-        The number of the first line of each row, from 1, and its cells; none for a blank line. The header comes first.
+        The number of the first line of each row, from 1, and its cells; none for a blank line.
 
     Raises:
         ValueError: If quotes are wrong.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from span_marker.core.labels import OUTSIDE, SCHEMES, detect_scheme
@@ -50,6 +50,12 @@ def resolve_tags(places: Mapping[str, str]) -> FileTags:
     scheme = scheme_of({name: places[tag] for tag, name in notation.renamed.items() if tag not in odd})
     tell_renamed(notation)
     return FileTags(notation.renamed, scheme, odd)
+
+
+def are_prefixed(tags: Collection[str]) -> bool:
+    """Tell whether cells are ``O`` or have prefixes, and some have."""
+    labels = [tag for tag in tags if tag != OUTSIDE]
+    return bool(labels) and all(map(PREFIXED.fullmatch, labels))
 
 
 def scheme_of(places: Mapping[str, str]) -> str | None:

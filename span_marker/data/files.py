@@ -18,6 +18,7 @@ from span_marker.data.csv_files import is_csv, read_csv, write_csv
 from span_marker.data.gliner import read_gliner, read_gliner2, write_gliner
 from span_marker.data.inline import read_inline, write_inline
 from span_marker.data.jsonl import READ_OPTIONS, is_json, read_json, write_jsonl
+from span_marker.data.label_map import check_label_map, map_labels
 from span_marker.data.pubtator import is_pubtator, read_pubtator
 from span_marker.data.row_errors import OnError, check_on_error, report_errors
 from span_marker.data.row_relations import RELATIONS
@@ -44,6 +45,7 @@ class Format:
         write_options: Names of the options of writing.
         is_folder: Whether files of the format are in a folder.
         is_text: Whether they have an encoding.
+        keeps: Names of the columns that it writes beside text, words, entities and relations; None for all.
         recognizes: Tells by the beginning of a text file whether it is of the format, whatever its ending; None if
             contents do not tell.
     """
@@ -56,6 +58,7 @@ class Format:
     write_options: tuple[str, ...] = ()
     is_folder: bool = False
     is_text: bool = True
+    keeps: tuple[str, ...] | None = ()
     recognizes: Callable[[str], bool] | None = None
 
 
@@ -66,6 +69,7 @@ FORMATS = (
         read_conll,
         write_conll,
         {"token_column": 0, "tag_columns": -1, "documents": False},
+        keeps=("document_id", "sentence_id"),
     ),
     Format(
         "jsonl",
@@ -74,6 +78,7 @@ FORMATS = (
         write_jsonl,
         {"annotator": None, **READ_OPTIONS},
         ("offsets",),
+        keeps=None,
         recognizes=is_json,
     ),
     Format("gliner", (), read_gliner, write_gliner),
@@ -84,18 +89,22 @@ FORMATS = (
         read_csv,
         write_csv,
         {"columns": None, "labels": None, "occurrences": "all"},
+        keeps=("id",),
         recognizes=is_csv,
     ),
     Format("conllu", (".conllu",), read_conllu, options={"documents": False}, recognizes=is_conllu),
     Format("webanno", (), read_webanno, options={"layer": None}, recognizes=is_webanno),
     Format("inline", (), read_inline, write_inline),
     Format("pubtator", (".pubtator",), read_pubtator, recognizes=is_pubtator),
-    Format("brat", (".ann",), read_brat, write_brat, is_folder=True),
+    Format("brat", (".ann",), read_brat, write_brat, is_folder=True, keeps=("id",)),
     Format("docbin", (".spacy",), read_docbin, write_docbin, {"spans_key": None}, ("nlp", "spans_key"), is_text=False),
 )
 """All formats that can be read."""
 
-_HEAD = 4096
+_ANNOTATION = ("tokens", "text", "entities", "ner_tags", RELATIONS)
+"""The columns of annotated rows."""
+
+HEAD = 4096
 """How many bytes of a file tell its format."""
 
 
@@ -114,6 +123,7 @@ def read_annotations(
     occurrences: Literal["all", "in-order"] = "all",
     columns: Mapping[str, str] | None = None,
     layer: str | None = None,
+    label_map: Mapping[str, str | None] | None = None,
     encoding: str | None = None,
     errors: OnError = "raise",
 ) -> Dataset:
@@ -145,6 +155,7 @@ def read_annotations(
         columns: For csv: the names of columns by what they are, such as ``{"text": "sentence"}``; see the page on data.
         layer: For webanno: the layer and the feature of the labels. Defaults to ``NamedEntity|value``, or else to the
             only one.
+        label_map: New names of labels of entities and relations by their old ones; None for labels that are left out.
         encoding: The encoding of text files. Defaults to what their byte order mark says (UTF-8, UTF-16 or UTF-32), or
             else UTF-8.
         errors: What happens to rows that are wrong: ``raise`` an error with the first 20 of their errors that says how
@@ -163,6 +174,7 @@ def read_annotations(
     """
     check_path(path)
     check_on_error(errors)
+    new_labels = check_label_map(label_map or {})
     path = Path(path)
     source = SourceFile(path, encoding)
     if not path.exists():
@@ -185,12 +197,16 @@ def read_annotations(
     }
     defaults = {option: default for other in FORMATS for option, default in other.options.items()}
     _check_options({name: value for name, value in given.items() if value != defaults[name]}, kind.options, path, kind)
+    if kind.name == "inline" and path.is_file() and (other := recognize_format(source.head(HEAD))):
+        raise ValueError(f"{path} looks like {other.name}, not like texts with brackets: pass format={other.name!r}")
     if path.is_dir() and not kind.is_folder:
         raise ValueError(f"{path} is a folder: for format={kind.name!r}, pass one file")
     if encoding is not None and not kind.is_text:
         raise ValueError(f"encoding={encoding!r} means nothing for {path}, whose format is {kind.name}: leave it out")
     rows = _read(kind, source, {name: given[name] for name in kind.options}, errors)
     _extend_to_graphemes(rows, path)
+    if new_labels:
+        map_labels(rows, new_labels, path)
     return _to_dataset(rows, path, f": {len(source.wrong)} are wrong ({source.errors[0]})" if source.errors else "")
 
 
@@ -219,6 +235,8 @@ def write_annotations(
     _check_options(options, ("errors", *kind.write_options), path, kind)
     if kind.write is None:
         raise ValueError(f"{path}: {kind.name} is only read: pass format= one of {writable}")
+    if kind.keeps is not None and (lost := {*getattr(rows, "column_names", ())} - {*_ANNOTATION, *kind.keeps}):
+        logger.warning("%s: columns that are not written, since the format has none: %s", path, sorted(lost))
     kind.write(path, rows, **options)
 
 
@@ -234,13 +252,24 @@ def _read(kind: Format, source: SourceFile, options: Mapping[str, Any], errors: 
     return rows
 
 
+def recognize_format(head: str) -> Format | None:
+    """Find the format of a text file by its contents.
+
+    Args:
+        head: The beginning of the file.
+
+    Returns:
+        The format; None if contents do not tell.
+    """
+    return next((kind for kind in FORMATS if kind.recognizes is not None and kind.recognizes(head)), None)
+
+
 def _recognize(source: SourceFile) -> Format | None:
     """Find a format by the contents of a file, unless its ending is that of a format which contents do not tell."""
     by_ending = next((kind for kind in FORMATS if source.path.suffix.lower() in kind.endings), None)
     if by_ending is not None and by_ending.recognizes is None and by_ending.name != "conll":
         return None
-    head = source.head(_HEAD)
-    return next((kind for kind in FORMATS if kind.recognizes is not None and kind.recognizes(head)), None)
+    return recognize_format(source.head(HEAD))
 
 
 def is_folder_path(path: StrPath) -> bool:

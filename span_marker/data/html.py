@@ -17,8 +17,8 @@ from span_marker.core.surrogates import REPLACEMENT
 from span_marker.data.arcs import draw_arcs
 from span_marker.data.row_errors import OnError
 from span_marker.data.row_relations import RowRelation
-from span_marker.data.row_writing import converted_rows
-from span_marker.data.rows import Row, RowEntity, as_text, without_repetitions
+from span_marker.data.row_writing import converted_rows, without_repetitions
+from span_marker.data.rows import Row, RowEntity, as_text
 from span_marker.data.text_files import StrPath, writing
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def write_html(
     """
 
     def to_text(index: int, values: Mapping[str, Any], row: Row) -> _Shown:
-        row = without_repetitions(row)
+        row = without_repetitions(row, f"row {index}")
         text, entities = as_text(row)
         missing = [name for name in columns if name not in values]
         if missing:

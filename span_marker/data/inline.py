@@ -7,6 +7,7 @@ backslash is one itself. Blank lines and lines that begin with ``#`` are skipped
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ from span_marker.data.text_files import SourceFile, StrPath, writing
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+logger = logging.getLogger(__name__)
 
 _COMMENT, _BYTE_ORDER_MARK = "#", "\ufeff"
 
@@ -51,6 +54,8 @@ def read_inline(file: SourceFile) -> list[dict[str, Any]]:
         if line.strip() and not line.startswith(_COMMENT):
             with file.row():
                 rows.append(parse_line(line, f"{file}, line {number}, row {len(rows) + len(file.errors)}"))
+    if links := [e["label"] for row in rows for e in row["entities"] if "://" in e["label"]]:
+        logger.warning("%s: links, such as that to %s, are read as %d entities", file, links[0], len(links))
     return rows
 
 

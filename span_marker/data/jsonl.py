@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from span_marker.core.json_reading import RepeatedKeyError, json_problem, parse_json
 from span_marker.core.labels import tags_to_entities
 from span_marker.core.offsets import OffsetUnit, check_offset_unit, convert_offsets
 from span_marker.core.surrogates import has_surrogates, readable
@@ -205,10 +206,12 @@ def _parse(file: SourceFile, text: str) -> Iterator[tuple[str, Any]]:
     if not text.strip():
         return
     try:
-        whole = json.loads(text)
+        whole = parse_json(text)
     except ValueError as error:
         if not _has_lines(text, error):
             raise _not_json(file, 1, error) from error
+    except RecursionError as error:
+        raise ValueError(f"{file} is nested too deeply") from error
     else:
         if is_ner_annotator(whole):
             yield from ((f"annotation {index}", item) for index, item in enumerate(whole["annotations"]))
@@ -231,15 +234,17 @@ def _parse(file: SourceFile, text: str) -> Iterator[tuple[str, Any]]:
 
 def _read_line(line: str, file: SourceFile, number: int) -> Any:
     try:
-        return json.loads(line)
+        return parse_json(line)
     except ValueError as error:
         raise _not_json(file, number, error) from error
 
 
 def _has_lines(text: str, error: ValueError) -> bool:
     """Tell whether a text that is no JSON has JSON lines: one of its lines is a record."""
+    if isinstance(error, RepeatedKeyError) and _is_json(text):
+        return False
     is_extra = isinstance(error, json.JSONDecodeError) and error.msg == "Extra data"
-    if not is_extra and not text.startswith("{"):
+    if not is_extra and not isinstance(error, RepeatedKeyError) and not text.startswith("{"):
         return False
     return any(line.startswith(("{", "[")) and _is_json(line) for line in text.split("\n"))
 
@@ -255,7 +260,7 @@ def _is_json(line: str) -> bool:
 def _not_json(file: SourceFile, line: int, error: ValueError) -> ValueError:
     if not isinstance(error, json.JSONDecodeError):  # a number of too many digits
         return ValueError(f"{file}, line {line} cannot be read: {error}")
-    return ValueError(f"{file}, line {line + error.lineno - 1} is not JSON: {error.msg} at column {error.colno}")
+    return ValueError(f"{file}, line {line + error.lineno - 1} {json_problem(error)}")
 
 
 def _choose(record: Record, annotator: str | int | None, location: str) -> tuple[Annotation | None, str]:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from span_marker.core.json_reading import json_problem, parse_json
 from span_marker.data.text_files import SourceFile
 from span_marker.data.values import as_whole, is_list, is_whole
 
@@ -31,9 +32,9 @@ def read_label_names(labels: Any) -> dict[int, str] | None:
     if isinstance(labels, (str, os.PathLike)):
         location = f"labels={os.fspath(labels)!r}"
         try:
-            labels = json.loads(SourceFile(Path(labels)).text())
+            labels = parse_json(SourceFile(Path(labels)).text())
         except json.JSONDecodeError as error:
-            raise ValueError(f"{location}, line {error.lineno} is not JSON: {error.msg}") from error
+            raise ValueError(f"{location}, line {error.lineno} {json_problem(error)}") from error
     if labels is None:
         return None
     pairs = [_pair(*item) for item in (labels.items() if isinstance(labels, Mapping) else enumerate(_list(labels)))]

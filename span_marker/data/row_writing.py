@@ -10,8 +10,8 @@ from span_marker.core.surrogates import SURROGATES
 from span_marker.data.columns import RowReader, is_dataset, read_columns
 from span_marker.data.in_memory import as_dataset, is_table
 from span_marker.data.row_errors import OnError, RowError, check_on_error, report_errors
-from span_marker.data.row_relations import RELATIONS, RowRelation
-from span_marker.data.rows import COLUMNS, Row, RowEntity, parse_row
+from span_marker.data.row_relations import RELATIONS, RowRelation, distinct_relations, move_relations
+from span_marker.data.rows import COLUMNS, Row, RowEntity, distinct, parse_row
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -86,6 +86,32 @@ def warn_of_relations(number: int) -> None:
             "%d relations are not written, since the format has none: JSON lines, brat, DocBin and tasks have them",
             number,
         )
+
+
+def without_repetitions(row: Row, location: str) -> Row:
+    """Return a row with its `distinct` entities, and the relations between them, each once.
+
+    Args:
+        row: The row.
+        location: What to call it in errors.
+
+    Returns:
+        The row.
+
+    Raises:
+        ValueError: If a relation joins two entities that are the same, which would be lost.
+    """
+    for number, (label, head, tail, _) in enumerate(row.relations):
+        if row.entities[head][:3] == row.entities[tail][:3]:
+            raise ValueError(
+                f"{location}: relation {number} ({label!r}) joins the entities {head} and {tail}, which have the same "
+                f"label {row.entities[head].label!r} and the same place: remove one of them, or write JSON lines"
+            )
+    entities = distinct(row.entities)
+    index = {entity[:3]: place for place, entity in enumerate(entities)}
+    places = [index[entity[:3]] for entity in row.entities]
+    relations = distinct_relations(move_relations(row.relations, places))
+    return row._replace(entities=entities, relations=tuple(relations))
 
 
 def _rows_to_write(rows: Any) -> tuple[Iterable[Any], Callable[[int, Any], tuple[dict[str, Any], Row]]]:

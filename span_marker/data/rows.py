@@ -25,7 +25,6 @@ from span_marker.data.row_relations import (
     RELATIONS,
     RelationKind,
     RowRelation,
-    distinct_relations,
     move_relations,
     read_relations,
 )
@@ -350,15 +349,6 @@ def distinct(entities: Iterable[RowEntity]) -> list[RowEntity]:
     for entity in entities:
         kept.setdefault(entity[:3], entity)
     return sorted(kept.values(), key=lambda entity: (entity.start, -entity.end, entity.label))
-
-
-def without_repetitions(row: Row) -> Row:
-    """Return a row with its `distinct` entities, and the relations between them, each once."""
-    entities = distinct(row.entities)
-    index = {entity[:3]: place for place, entity in enumerate(entities)}
-    places = [index[entity[:3]] for entity in row.entities]
-    relations = distinct_relations(move_relations(row.relations, places))
-    return row._replace(entities=entities, relations=tuple(relations))
 
 
 def as_text(row: Row) -> tuple[str, list[RowEntity]]:

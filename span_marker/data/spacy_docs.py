@@ -11,8 +11,8 @@ from span_marker.core.extras import import_extra
 from span_marker.core.labels import LabelledSpan, have_overlap
 from span_marker.data.row_errors import OnError
 from span_marker.data.row_relations import RELATIONS
-from span_marker.data.row_writing import converted_rows
-from span_marker.data.rows import Row, RowEntity, Unit, parse_row, without_repetitions
+from span_marker.data.row_writing import converted_rows, without_repetitions
+from span_marker.data.rows import Row, RowEntity, Unit, parse_row
 from span_marker.data.spacy_relations import (
     LEAST_SCORE,
     count_raised,
@@ -193,7 +193,7 @@ def _to_doc(index: int, columns: Mapping[str, Any], row: Row, nlp: Language, spa
         doc = tokens.Doc(nlp.vocab, words=list(row.content), spaces=spaces[:-1] + [False] * bool(spaces))
     else:
         doc = nlp.make_doc(row.content)
-    row = without_repetitions(row)
+    row = without_repetitions(row, location)
     entities = row.entities
     if spans_key is None and have_overlap(LabelledSpan(*entity[:3]) for entity in entities):
         raise ValueError(f"{location} has entities that overlap, which Doc.ents cannot represent: pass spans_key=")

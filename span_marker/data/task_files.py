@@ -17,7 +17,8 @@ from span_marker.data.brat import write_brat
 from span_marker.data.json_writing import row_to_json, write_json
 from span_marker.data.prodigy import relation_fields
 from span_marker.data.row_relations import RELATIONS, RowRelation
-from span_marker.data.rows import RowEntity, as_text, parse_row, without_repetitions
+from span_marker.data.row_writing import without_repetitions
+from span_marker.data.rows import RowEntity, as_text, parse_row
 from span_marker.data.text_files import StrPath
 
 logger = logging.getLogger(__name__)
@@ -161,7 +162,7 @@ def _read_tasks(rows: Iterable[Mapping[str, Any]], model_version: str | None, of
                 entities = entities.get("entities")
             row = parse_row({**columns, "entities": entities, RELATIONS: others}, f"{location}: {name!r}")
             related |= set() if others is None else {name}
-            row = without_repetitions(row) if row.relations else row  # ends are told by place and label
+            row = without_repetitions(row, location) if row.relations else row  # ends are told by place and label
             text, read = as_text(row)
             found[name], relations[name] = _recount(text, read, offsets), row.relations
         identity = index if columns.get("id") is None else columns["id"]

@@ -19,7 +19,9 @@ StrPath: TypeAlias = "str | os.PathLike[str]"
 
 logger = logging.getLogger(__name__)
 
-_LINE_END = re.compile(r"\r\n|\r|\n")
+_LINE_END = re.compile(r"\r{1,2}\n|\r|\n")
+"""Also that of a file whose line ends were converted twice, which has no blank lines in between."""
+
 _INNER_MARK = re.compile("(?<=\n)\ufeff")
 """The byte order mark of a file that was joined to another one."""
 

@@ -388,5 +388,5 @@ def _are_words(is_split_into_words: bool | None, reader: predictor.Predictor) ->
     if reader.splitter is None:
         return is_split_into_words
     if is_split_into_words:
-        raise ValueError("split_sentences needs texts, but is_split_into_words=True: leave one of them out")
+        raise ValueError("split_sentences needs texts, but these are words (is_split_into_words=True): leave it out")
     return False

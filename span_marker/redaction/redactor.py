@@ -225,13 +225,13 @@ def _read_key(key: str | bytes | None, how: How) -> bytes | None:
             raise ValueError(f"key is only used with how='hash', not with how={how!r}: leave it out")
         return None
     if key is None:
-        raise ValueError("how='hash' needs a secret key: key=secrets.token_bytes(32), which you keep")
+        raise ValueError("how='hash' needs a secret key: pass key=, such as secrets.token_bytes(32), and keep it")
     if not isinstance(key, (str, bytes)):
         raise TypeError(f"key must be a string or bytes, not {type(key).__name__}")
     secret = key.encode("utf-8") if isinstance(key, str) else key
     if len(secret) < MIN_KEY_LENGTH:
         raise ValueError(
             f"key has {len(secret)} bytes, but must have at least {MIN_KEY_LENGTH}, so that nobody finds it by trying: "
-            "key=secrets.token_bytes(32)"
+            "such as secrets.token_bytes(32)"
         )
     return secret

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from span_marker.core.json_reading import json_problem, parse_json
 from span_marker.core.labels import OUTSIDE
 from span_marker.data.text_files import StrPath
 from span_marker.rules.kinds import TEXT_KEYS, ListRule, Rule, TokenRule, check_token
@@ -50,9 +51,9 @@ def read_entity_ruler(path: StrPath) -> list[Rule]:
 
 def _read_line(line: str, subject: str) -> tuple[str, str, Any]:
     try:
-        values = json.loads(line)
-    except ValueError as error:
-        raise ValueError(f"{subject} is not JSON: {error}") from error
+        values = parse_json(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{subject} {json_problem(error)}") from error
     if not isinstance(values, dict) or not {"label", "pattern"} <= set(values):
         raise ValueError(f"{subject} must be an object with 'label' and 'pattern'")
     if unknown := sorted(set(values) - {"label", "pattern", "id"}):

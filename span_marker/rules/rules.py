@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from span_marker.core.alignment import trim
 from span_marker.core.graphemes import whole_spans
+from span_marker.core.json_reading import parse_json
 from span_marker.core.phrases import Folding, PhraseMatcher
 from span_marker.data.rows import PREDICTED, join_words
 from span_marker.data.text_files import StrPath
@@ -223,7 +224,7 @@ class Rules:
             ValueError: If the file is broken.
         """
         try:
-            return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
+            return cls.from_dict(parse_json(Path(path).read_text(encoding="utf-8")))
         except (TypeError, ValueError, RecursionError) as error:
             raise ValueError(f"the rules in {path} are broken: {error}") from error
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.exceptions import HTTPException
 
 from span_marker.core.decoding import Decoding
+from span_marker.core.json_reading import RepeatedKeyError, json_problem, parse_json
 from span_marker.core.offsets import OffsetUnit
 from span_marker.prediction.options import PredictOptions
 
@@ -243,9 +244,13 @@ def parse(kind: type[Message], body: bytes) -> Message:
         HTTPException: If it is no JSON, or a value is wrong.
     """
     try:
-        return kind.model_validate_json(body)
+        message = kind.model_validate_json(body)
+        parse_json(body.decode())  # a key that is there twice, of which pydantic takes the last
     except ValidationError as error:
         raise HTTPException(*explain(kind, error)) from None
+    except RepeatedKeyError as error:
+        raise HTTPException(400, f"the body {json_problem(error)}") from None
+    return message
 
 
 def explain(kind: type[BaseModel], error: ValidationError) -> tuple[int, str]:

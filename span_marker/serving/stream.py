@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from span_marker.core.json_reading import RepeatedKeyError, json_problem, parse_json
 from span_marker.data.json_writing import json_line
 from span_marker.data.rows import check_text, check_words
 from span_marker.prediction.readings import ERROR, halves
@@ -144,10 +145,12 @@ async def _parse(data: bytes, location: str, limits: Limits) -> Line:
 
 def _parse_row(data: bytes, location: str) -> dict[str, Any]:
     try:
-        row = json.loads(data.decode(), parse_constant=_refuse)
+        row = parse_json(data.decode(), parse_constant=_refuse)
         if not isinstance(row, dict) or ("text" in row) == ("tokens" in row):
             raise ValueError(f"{location} must be an object with either 'text' or 'tokens'")
         json_line(row, location)  # numbers out of range are infinite by now
+    except RepeatedKeyError as error:
+        raise ValueError(f"{location} {json_problem(error)}") from error
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(f"{location} is no JSON in UTF-8: {error}") from error
     except RecursionError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
 from typing import Any, NamedTuple
 from weakref import ReferenceType, ref
 
@@ -19,6 +20,9 @@ from span_marker.preprocessing.features import DatasetSummary
 from span_marker.preprocessing.inputs import warn_of_context
 from span_marker.preprocessing.word_fitting import set_word_splitter
 from span_marker.validation.limits import set_limits
+
+READ = ("entity_max_length", "max_prev_context", "max_next_context", "word_splitter", "word_rules", "letter_case")
+"""Settings that features depend on, beside labels and `max_text_length`. A user may change them at any time."""
 
 CHOSEN = ("word_splitter", "word_rules", "entity_max_length", "model_max_length")
 """Settings of a configuration that may be taken from the training data before it is tokenized."""
@@ -53,6 +57,7 @@ class PreparedData:
     def __init__(self, show_progress: bool = True) -> None:
         self._show_progress = show_progress
         self._settings: tuple[str, int] | None = None
+        self._read: Any = None
         self._prepared: list[PreparedDataset] = []
         self._chosen: dict[str, dict[str, Any]] = {}
 
@@ -74,7 +79,7 @@ class PreparedData:
         settings = (_settings(config), model.max_text_length)
         if self._settings != settings:
             self._prepared = []
-        self._model, self._settings = model, settings
+        self._model, self._settings, self._read = model, settings, _what_is_read(model)
 
     def prepare(self, dataset: Any, dataset_name: str, needs_labels: bool = True) -> PreparedDataset:
         """Turn a data set into features, or find the features that were made earlier.
@@ -91,7 +96,9 @@ class PreparedData:
             TypeError: If it is not a `Dataset`, or a row has a value of the wrong type.
             ValueError: If a column is missing, or a row is broken.
         """
-        self._prepared = [prepared for prepared in self._prepared if prepared.dataset() is not None]
+        before, self._read = self._read, _what_is_read(self._model)
+        is_current = before == self._read
+        self._prepared = [prepared for prepared in self._prepared if is_current and prepared.dataset() is not None]
         for prepared in self._prepared:
             if prepared.dataset() is dataset and (not needs_labels or "entities" in prepared.features.column_names):
                 return prepared
@@ -139,6 +146,12 @@ def _settings(config: SpanMarkerConfig) -> str:
     """A configuration, without what ``transformers.Trainer`` sets in its first model and in no other one."""
     values = json.loads(config.to_json_string())
     return json.dumps({name: value for name, value in values.items() if name != "use_cache"})
+
+
+def _what_is_read(model: SpanMarkerModel) -> Any:
+    config = model.config
+    values = [getattr(config, name) for name in READ]
+    return deepcopy([*values, config.classes, config.relation_labels, model.max_text_length])
 
 
 def evaluation_sets(eval_dataset: Any) -> dict[str, Any]:

@@ -80,6 +80,17 @@ class TrainingPlan(NamedTuple):
         return "\n".join(lines)
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses a name that is there twice, of which YAML would take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        for index, (key, _) in enumerate(node.value):
+            if key.value in keys[:index]:
+                raise yaml.MarkedYAMLError(problem=f"{key.value!r} is there twice", problem_mark=key.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def read_options(path: Path) -> dict[str, Any]:
     """Read a file of options.
 
@@ -94,13 +105,19 @@ def read_options(path: Path) -> dict[str, Any]:
         ValueError: If the file is no such file, there is no such option, or its value is wrong.
     """
     try:
-        options: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        options: dict[str, Any] = yaml.load(path.read_text(encoding="utf-8"), _Loader) or {}
     except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise ValueError(f"{path} is not YAML: {error}") from error
     if not isinstance(options, dict):
         raise ValueError(f"{path} must have options by name, such as 'learning_rate: 1e-4'")
-    options = {str(name).replace("-", "_"): value for name, value in options.items()}
-    options = {SHORT.get(name, name): value for name, value in options.items()}
+    before: dict[str, Any] = {}
+    for given in options:
+        name = str(given).replace("-", "_")
+        name = SHORT.get(name, name)
+        if name in before:
+            raise ValueError(f"{path}: {before[name]!r} and {given!r} are the same option: leave one of them out")
+        before[name] = given
+    options = dict(zip(before, options.values(), strict=True))
     known = {field.name for field in dataclasses.fields(TrainingArguments)} | {*MODEL_OPTIONS, "dev"}
     dev = [options["dev"]] if isinstance(options.get("dev"), str) else options.get("dev", [])
     if not isinstance(dev, list) or not all(isinstance(file, str) for file in dev):

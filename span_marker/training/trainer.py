@@ -180,7 +180,7 @@ class Trainer(BaseTrainer):
         if self.train_dataset is not None and not self._is_settled:
             model = self._span_marker
             settle(model.config, self.train_dataset, self._data.prepare(self.train_dataset, TRAINING).summary)
-            self.data_collator, self._is_settled = model.preprocessor.collator, True
+            self._is_settled = True
 
     def _get_dataloader(self, dataset: Any, description: str, *args: Any, **kwargs: Any) -> Any:
         # private: all data loaders, of training, evaluation and prediction, get their data here.
@@ -188,6 +188,7 @@ class Trainer(BaseTrainer):
         names = [name for name, known in evaluation_sets(self.eval_dataset).items() if known is dataset]
         dataset_name = next(iter(names), description.lower())
         prepared = self._data.prepare(dataset, dataset_name, needs_labels=description != "test")
+        self.data_collator = self._span_marker.preprocessor.collator  # follows what was changed since the last one
         return super()._get_dataloader(prepared.features, description, *args, **kwargs)
 
     def get_train_dataloader(self) -> Any:

@@ -4,9 +4,11 @@ import json
 import os
 import random
 import re
+import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import pytest
 from commands import PATIENCE, Fork, run, start
@@ -152,6 +154,7 @@ def test_model_commands(folder, tmp_path):
     rate = json.loads(run("bench", folder / "model", *reversed(texts), "--sentences", 20, "--rounds", 1, "--json")[0])
     assert [pace["batch_size"] for pace in rate["paces"]] == [1, 8, 32]
     assert "torch" in run("version")[0]
+    assert run("version") == run("--version")
     assert re.search(r"predicts with all candidates  (yes|no)\n", run("info", folder / "model")[0])
 
 
@@ -222,6 +225,35 @@ def test_errors_are_a_line(folder, arguments, status, message):
 
 def test_errors_are_debugged():
     assert "Traceback" in run("--debug", "info", "no-such-model", status=1)[1]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="interrupts are signals of groups of processes")
+@pytest.mark.parametrize("num_workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_an_interrupted_run_ends_with_a_line(folder, tmp_path, num_workers):
+    """A terminal interrupts all processes of a command, workers that still start among them."""
+    arguments = ["predict", folder / "model", folder / "texts.jsonl", "--no-progress", "--num-workers", num_workers]
+    # In jobs of the background, interrupts are ignored.
+    process = start(
+        *arguments, start_new_session=True, preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    )
+    process.stdout.readline()
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=PATIENCE)
+    assert errors == "interrupted\n"
+    assert process.returncode == 130
+
+
+def test_redacted_texts_are_apart_from_what_was_redacted(folder, tmp_path):
+    arguments = ["redact", folder / "model", "-", "--map", tmp_path / "map", "--report", tmp_path / "report"]
+    redacted, table = run(*arguments, "--threshold", 0.3, input_text="Amelia flew to Paris .\n")
+    assert json.loads((tmp_path / "report").read_text())["num_texts"] == 1
+    assert "1 texts" in table
+    (kept,) = map(json.loads, (tmp_path / "map").read_text().splitlines())
+    assert all(old not in redacted for _, _, old in kept["pieces"])
+    _, errors = run("redact", folder / "model", "-", "--how", "hash", status=1, input_text="a")
+    assert "needs a secret key: pass --key-file, such as" in errors
+    _, errors = run("redact", folder / "model", "-", "--how", "hash", "--key-env", "NO_SUCH_VARIABLE", status=1)
+    assert "--key-env NO_SUCH_VARIABLE: there is no such environment variable" in errors
 
 
 def test_whoever_reads_the_output_may_leave(folder):

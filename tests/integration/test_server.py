@@ -353,6 +353,8 @@ def test_a_line_without_end_is_refused(model):
         (b"{", 400, "no JSON"),
         (b'{"inputs": "\xff"}', 400, "no JSON"),
         (b'{"inputs": "\\ud800 x"}', 400, "no JSON"),
+        (b'{"inputs": "a", "inputs": "b"}', 400, "the body has the key 'inputs' twice"),
+        (b'{"inputs": "a", "threshold": {"PER": 0.1, "PER": 0.2}}', 400, "the body has the key 'PER' twice"),
         (b"[" * 100_000, 400, "recursion"),
         (b'{"inputs": ' * 50_000, 400, "recursion"),
         (b'{"inputs": "a", "top_k": %s}' % (b"9" * 5000), 400, "range"),

@@ -7,8 +7,10 @@ from annotation_files import CONLL_WORDS, entity, flat, lists_of, read_text, rou
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from span_marker import read_annotations
 from span_marker.core.labels import SCHEMES, entities_to_tags, tags_to_entities
-from span_marker.data.conll import write_conll
+from span_marker.data.conll import read_words, write_conll
+from span_marker.data.text_files import SourceFile
 
 CONLL = """-DOCSTART- -X- -X- O
 
@@ -94,10 +96,77 @@ def test_comments_may_have_a_tab(tmp_path):
 
 
 def test_numbers_of_words_are_no_words(tmp_path):
-    with pytest.raises(ValueError, match=r"column 0 numbers the words of each sentence.*pass token_column= the column"):
+    with pytest.raises(ValueError, match=r"column 0 numbers the words, such as '1'.*pass token_column= the column"):
         read_text(tmp_path, GERMEVAL)
     assert read_text(tmp_path, "1\tB-X\n2\tI-X\n")[0]["tokens"] == ["1", "2"]
     assert read_text(tmp_path, "1\t_\tB-X\n3\t_\tI-X\n")[0]["tokens"] == ["1", "3"]
+
+
+CONLLU = """# sent_id = 1
+1-2\tZum\t_\t_\t_\t_\t_\t_\t_\t_
+1\tZu\t_\tADP\t_\t_\t_\t_\t_\tname=O
+2\tdem\t_\tDET\t_\t_\t_\t_\t_\tname=O
+2.1\tX\t_\tDET\t_\t_\t_\t_\t_\t_
+3\tRhein\t_\tPROPN\t_\t_\t_\t_\t_\tname=B-LOC
+
+1\tJa\t_\tADV\t_\t_\t_\t_\t_\tname=O
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (CONLLU, "numbers the words, such as '1-2'"),
+        ("1-1\t0-2\tZu\tB-X\n1-2\t3-8\tRhein\tI-X\n\n2-1\t9-11\tJa\tO\n", "numbers the words, such as '1-1'"),
+        ("0\tZu\tO\n1\tRhein\tB-X\n", "numbers the words, such as '0'"),
+        ("bc/cctv\tZu\tO\nbc/cctv\tRhein\tB-X\n\nbc/cnn\tJa\tO\n", "has one value per sentence, such as 'bc/cctv'"),
+    ],
+)
+def test_other_columns_are_not_taken_for_words(tmp_path, text, problem):
+    """Whatever the format that was passed: these files were read without a word."""
+    path = tmp_path / "x.conllu"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=f"column 0 {problem}: pass token_column="):
+        read_annotations(path, format="conll")
+    with pytest.raises(ValueError, match=f"column 0 {problem}"):
+        read_words(SourceFile(path))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("Ann,B-PER\nleft,O\n", "no tabs or spaces separate a word and its tag, but perhaps ',' does"),
+        ("B-PER Ann\nO left\n", "column 0 has tags: pass token_column="),
+    ],
+)
+def test_words_alone_are_no_tags(tmp_path, text, message):
+    path = tmp_path / "x.conll"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_words(SourceFile(path))
+
+
+@pytest.mark.parametrize("tag", ["B-PER|B-HERO", "I-PER;I-HERO", "B-PER+I-HERO"])
+def test_several_tags_of_a_word_are_no_label(tmp_path, tag):
+    with pytest.raises(ValueError, match=f"line 1, row 0: the tag {re.escape(repr(tag))} has several tags: write"):
+        read_text(tmp_path, f"Ann {tag}\nleft O\n")
+    assert read_text(tmp_path, "Ann B-PER|HERO\nleft O\n")[0]["entities"] == [entity("PER|HERO", 0, 1)]
+
+
+def test_odd_sentences_are_said(tmp_path, caplog):
+    read_text(tmp_path, "Ann B-PER\n\nleft O\n\n" * 10)
+    assert "each of 20 sentences has one word: a blank line ends a sentence" in caplog.text
+    caplog.clear()
+    read_text(tmp_path, "Ann B-PER\nleft O\n" * 250)
+    assert "all 500 words are one sentence, since no blank line ends one before" in caplog.text
+
+
+def test_line_ends_that_were_converted_twice_are_line_ends(tmp_path):
+    """Each word was a sentence."""
+    text = "Ann B-PER\nleft O\n\nBo B-PER\n"
+    assert read_text(tmp_path, text.replace("\n", "\r\r\n")) == read_text(tmp_path, text)
+    table = "word,tag\nAnn,B-PER\nleft,O\n\nBo,B-PER\n"
+    assert read_text(tmp_path, table.replace("\n", "\r\r\n"), "x.csv") == read_text(tmp_path, table, "x.csv")
 
 
 NESTED = {

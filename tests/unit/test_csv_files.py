@@ -259,3 +259,12 @@ def test_what_a_table_cannot_hold_is_refused(tmp_path):
     with pytest.raises(ValueError, match="some rows have 'text', others 'tokens'"):
         to_dataframe([row, {"id": 2, "tokens": ["a"], "entities": []}])
     assert not list(tmp_path.iterdir())
+
+
+def test_sentences_whose_words_stand_apart_are_said(tmp_path, caplog):
+    text = "sentence,word,tag\n1,Ann,B-PER\n,left,O\n2,Bob,B-PER\n1,ran,O\n"
+    assert [row["tokens"] for row in read_text(tmp_path, text, "x.csv")] == [["Ann", "left"], ["Bob"], ["ran"]]
+    assert "sentences whose lines stand apart are several rows: ['1']" in caplog.text
+    caplog.clear()
+    read_text(tmp_path, text.replace("1,ran", "3,ran"), "x.csv")
+    assert not caplog.text

@@ -33,7 +33,12 @@ def test_the_limit_of_cells_is_that_of_before():
 
 
 def test_headers_and_names():
-    assert dict(split_header('a;"b,c"\r\n')) == {"\t": ['a;"b,c"'], ",": ['a;"b', 'c"'], ";": ["a", "b,c"]}
+    assert dict(split_header('a;"b,c"\r\n')) == {
+        "\t": ['a;"b,c"'],
+        ",": ['a;"b', 'c"'],
+        ";": ["a", "b,c"],
+        "|": ['a;"b,c"'],
+    }
     assert name_cells(["1", "2"], ["a", "b"], ",", "line 2") == {"a": "1", "b": "2"}
     with pytest.raises(ValueError, match="line 2 has 1 cells, but there are 2 columns: a cell with ','"):
         name_cells(["1"], ["a", "b"], ",", "line 2")

@@ -58,6 +58,16 @@ def test_contents_tell_no_other_format_from_columns_and_json(tmp_path):
     assert read_text(tmp_path, '{"text": "1|t|a", "entities": []}', "x.json")[0]["text"] == "1|t|a"
 
 
+@pytest.mark.parametrize(
+    ("text", "format"),
+    [('{"text": "Ann", "entities": []}\n', "jsonl"), ("text,start,end,label\nAnn,0,3,PER\n", "csv")],
+)
+def test_what_is_plainly_of_another_format_is_not_read_as_texts(tmp_path, text, format):
+    (tmp_path / "x.txt").write_text(text)
+    with pytest.raises(ValueError, match=f"looks like {format}, not like texts with brackets: pass format='{format}'"):
+        read_annotations(tmp_path / "x.txt", format="inline")
+
+
 def test_what_does_not_fit_a_format_is_refused(tmp_path):
     with pytest.raises(
         ValueError, match=r"ending of .*x\.abc does not say its format: pass format= one of conll, jsonl"
@@ -142,7 +152,7 @@ def test_options_reach_the_writer_of_their_format(nlp, tmp_path):
 
 def test_reading_options_are_those_of_the_formats():
     options = {name: default for kind in FORMATS for name, default in kind.options.items()}
-    options |= {"encoding": None, "errors": "raise"}  # of every text file, and of every file
+    options |= {"encoding": None, "label_map": None, "errors": "raise"}  # of text files, and of all files
     parameters = inspect.signature(read_annotations).parameters.values()
     assert options == {p.name: p.default for p in parameters if p.kind == p.KEYWORD_ONLY}
 
@@ -179,3 +189,30 @@ def test_json_is_recognized_by_its_contents(tmp_path, name):
         assert list(read_annotations(tmp_path / name)) == [row]
     (tmp_path / "brackets.conll").write_text('{" O\n} O\nAnn B-PER\n')
     assert read_annotations(tmp_path / "brackets.conll")[0]["tokens"] == ['{"', "}", "Ann"]
+
+
+def test_columns_that_a_format_lacks_are_said(tmp_path, caplog):
+    data = Dataset.from_list(
+        [
+            {
+                "id": "a",
+                "page": 3,
+                "document_id": 1,
+                "tokens": ["Ann"],
+                "entities": [{"label": "PER", "start": 0, "end": 1}],
+            }
+        ]
+    )
+    lost = {
+        "x.conll": ["id", "page"],
+        "x.csv": ["document_id", "page"],
+        "x.jsonl": [],
+        "brat/": ["document_id", "page"],
+    }
+    for name, columns in lost.items():
+        caplog.clear()
+        write_annotations(f"{tmp_path}/{name}", data)
+        assert (f"columns that are not written, since the format has none: {columns}" in caplog.text) == bool(columns)
+    caplog.clear()
+    write_annotations(tmp_path / "y.conll", data.select_columns(["tokens", "entities"]))
+    assert not caplog.text

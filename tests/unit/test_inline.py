@@ -151,3 +151,9 @@ def test_without_its_name_the_error_asks_for_a_format(tmp_path):
     message = r"x\.txt looks like plain text .* pass format=, such as format='inline' for \[Paris\]\(place\)"
     with pytest.raises(ValueError, match=message):
         read_text(tmp_path, FILE, "x.txt")
+
+
+def test_links_are_read_as_entities_with_a_warning(tmp_path, caplog):
+    rows = read_text(tmp_path, "[Ann](PER) on [her page](http://x.org/a)\n", "x.md", format="inline")
+    assert [one["label"] for one in rows[0]["entities"]] == ["PER", "http://x.org/a"]
+    assert "links, such as that to http://x.org/a, are read as 1 entities" in caplog.text

@@ -14,10 +14,10 @@ from tiny import SENTENCES, build_model
 from span_marker import SpanMarkerModel, read_annotations
 from span_marker.bulk import Reader, predict_files
 from span_marker.bulk import predict_files as bulk_function
+from span_marker.bulk.input_files import find_files
 from span_marker.bulk.items import Item
 from span_marker.bulk.predict_files import fetch_ahead
 from span_marker.bulk.results import Results
-from span_marker.bulk.sources import find_files
 from span_marker.core.surrogates import readable
 from span_marker.data.csv_files import write_csv
 
@@ -184,7 +184,7 @@ def interrupt(monkeypatch, model, source, output):
         raise StoppedError
 
     with monkeypatch.context() as patch:
-        patch.setattr(bulk, "_read_ahead", stop)
+        patch.setattr(bulk, "read_ahead", stop)
         patch.setattr(Results, "discard_if_empty", lambda results: None)  # as if it had been killed
         with pytest.raises(StoppedError):
             predict_files(model, [source], output, overwrite=True)
@@ -508,4 +508,4 @@ def test_a_folder_with_documents_is_refused_before_anything_is_read(model, sourc
 def test_long_texts_are_read_a_few_at_a_time_whether_they_are_split_into_words_or_not(monkeypatch, content):
     monkeypatch.setattr(bulk, "CHUNK_CHARACTERS", 100)
     items = [Item({}, content, str(number), 0) for number in range(9)] + [Item({}, None, "bad", 0, ValueError("x"))]
-    assert [len(chunk) for chunk in bulk._chunks(iter(items), "column")] == [4, 4, 2]
+    assert [len(chunk) for chunk in bulk.chunks_of(iter(items), "column")] == [4, 4, 2]

@@ -200,3 +200,33 @@ def test_model_init_may_change_limits(dataset, tmp_path):
         lengths.append(max(batch["input_ids"].shape[1] for batch in trainer.get_train_dataloader()))
         trainer.evaluate()
     assert lengths[0] == 8 < lengths[1]
+
+
+def test_settings_that_change_after_the_trainer_is_made_count(tmp_path, monkeypatch):
+    """Features and candidates of the limit before gave wrong figures without a word."""
+    prepared = []
+    original = span_marker.preprocessing.features.prepare
+    monkeypatch.setattr(
+        span_marker.preprocessing.features, "prepare", lambda *a, **k: prepared.append(a[0]) or original(*a, **k)
+    )
+    rows = [{"tokens": ["Ann", "Lee", "left"], "entities": [entity(0, 2)]}] * 4
+    data = Dataset.from_list(rows)
+
+    def evaluate(trainer):
+        metrics = trainer.evaluate()
+        return {name: value for name, value in metrics.items() if not name.endswith(("time", "second"))}
+
+    trainer = Trainer(build_model("bert", entity_max_length=1, seed=5), arguments(tmp_path), eval_dataset=data)
+    before = evaluate(trainer)
+    trainer.model.config.entity_max_length = 3
+    after = evaluate(trainer)
+    model = build_model("bert", entity_max_length=3, seed=5)
+    assert after == evaluate(Trainer(model, arguments(tmp_path), eval_dataset=data)) != before
+    assert trainer.data_collator.entity_max_length == 3
+    del prepared[:]
+    trainer.model.config.thresholds = dict.fromkeys(trainer.model.labels, 0.1)
+    evaluate(trainer)
+    assert not prepared, "thresholds change no features"
+    trainer.model.config.model_max_length = 4
+    evaluate(trainer)
+    assert len(prepared) == 1

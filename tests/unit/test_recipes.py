@@ -22,6 +22,8 @@ def test_one_file_is_a_list_of_one(tmp_path, dev):
         ("epoch: 3", "there is no option 'epoch'"),
         ("- 3", "must have options by name"),
         ("encoder: [x", "is not YAML: while parsing"),
+        ("seed: 1\nseed: 2\n", "is not YAML: 'seed' is there twice\n.*line 2"),
+        ("epochs: 1\nnum-train-epochs: 2\n", "'epochs' and 'num-train-epochs' are the same option"),
         ("num_train_epochs: two", "argument --num_train_epochs/--num-train-epochs: invalid float value: 'two'"),
     ],
 )

@@ -21,11 +21,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import build_model
 
-from span_marker import to_dataframe, validate, write_annotations, write_jsonl
+from span_marker import read_annotations, to_dataframe, validate, write_annotations, write_jsonl
 from span_marker.data.columns import RowReader, read_columns
 from span_marker.data.gliner import write_gliner
+from span_marker.data.html import write_html
 from span_marker.data.row_relations import RowRelation, distinct_relations, move_relations, parse_relations
-from span_marker.data.rows import RowEntity, parse_row, without_repetitions
+from span_marker.data.row_writing import without_repetitions
+from span_marker.data.rows import RowEntity, parse_row
+from span_marker.data.task_files import write_tasks
 
 WORDS = ["Ann", "runs", "Acme", "in", "Rome"]
 ROW = {
@@ -66,8 +69,34 @@ def test_relations_follow_their_entities_to_other_places(data, number):
 def test_equal_entities_are_one_and_so_are_their_relations():
     ann, acme = RowEntity("PER", 0, 1), RowEntity("ORG", 2, 3)
     row = parse_row({"tokens": WORDS, "entities": [e._asdict() for e in (acme, ann, ann)], "relations": []}, "row 0")
-    row = row._replace(relations=tuple(RowRelation("x", *pair) for pair in ((0, 1), (0, 2), (1, 2), (2, 0))))
-    assert without_repetitions(row)[2:] == ([ann, acme], (RowRelation("x", 1, 0), RowRelation("x", 0, 1)))
+    row = row._replace(relations=tuple(RowRelation("x", *pair) for pair in ((0, 1), (0, 2), (2, 0))))
+    assert without_repetitions(row, "row 0")[2:] == ([ann, acme], (RowRelation("x", 1, 0), RowRelation("x", 0, 1)))
+
+
+@pytest.mark.parametrize("target", ["x.spacy", "brat/", "page", "label-studio", "prodigy", "argilla"])
+def test_a_relation_of_two_equal_entities_is_not_lost(tmp_path, target):
+    ann = {"label": "PER", "start": 0, "end": 3}
+    bad = {"text": "Ann left", "entities": [ann, ann], "relations": [{"label": "x", "head": 0, "tail": 1}]}
+    good = {"text": "Bo left", "entities": [], "relations": []}
+
+    def write(rows, **options):
+        if target == "page":
+            write_html(tmp_path / "x.html", rows, **options)
+        elif "." in target or "/" in target:
+            write_annotations(f"{tmp_path}/{target}", rows, **options)
+        else:
+            write_tasks(tmp_path / "x.json", rows, tool=target)
+
+    with pytest.raises(
+        ValueError, match=r"row 0.*: relation 0 \('x'\) joins the entities 0 and 1, which have the same"
+    ):
+        write([bad, good])
+    if target in ("x.spacy", "brat/", "page"):
+        errors = []
+        write([bad, good], errors=errors)
+        assert len(errors) == 1
+    write_jsonl(tmp_path / "x.jsonl", [bad])
+    assert read_annotations(tmp_path / "x.jsonl")["relations"] == [bad["relations"]]
 
 
 def test_the_first_of_equal_relations_stays():

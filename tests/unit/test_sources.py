@@ -14,8 +14,9 @@ import pyarrow.parquet
 import pytest
 
 from span_marker import read_annotations
-from span_marker.bulk import sources
-from span_marker.bulk.sources import KINDS, find_files, read_items
+from span_marker.bulk import input_files
+from span_marker.bulk.input_files import KINDS, find_files
+from span_marker.bulk.sources import read_items
 from span_marker.data.csv_files import write_csv
 
 TEXTS = ["Amelia flew to Paris.", 'He said "no", twice.', "日本\u2028東京", "a\tb", ""]
@@ -85,7 +86,7 @@ def test_a_folder_is_read_in_order(tmp_path, caplog):
 
 def test_lists_of_files_are_on_disk_and_stay_as_they_were(tmp_path, monkeypatch):
     """Memory does not grow with their number; files that come later, such as results, are not among them."""
-    monkeypatch.setattr(sources, "LIST_BYTES", 1_000)
+    monkeypatch.setattr(input_files, "LIST_BYTES", 1_000)
     names = [f"{number:03}" if number % 7 else f"{number:03}\n\udcff" for number in range(200)]
     for name in names:
         (tmp_path / f"{name}.txt").write_text(name, errors="replace")
@@ -102,17 +103,23 @@ def test_lists_of_files_are_on_disk_and_stay_as_they_were(tmp_path, monkeypatch)
 def test_only_line_ends_end_lines(tmp_path):
     (tmp_path / "x").write_bytes("eins\r\nz\u2028w\u0085ei\x0b\n\ndrei".encode())
     assert contents(tmp_path / "x", "lines") == ["eins", "z\u2028w\u0085ei\x0b", "", "drei"]
+    (tmp_path / "x").write_text('{"text": "a"}\n\ufeff{"text": "b"}\n', encoding="utf-8")
+    assert contents(tmp_path / "x", "jsonl") == ["a", "b"], "of joined files"
+    (tmp_path / "x").write_bytes(b"eins\r\r\nzwei\r\r\n\r\r\ndrei\r\n\r\nvier")
+    assert contents(tmp_path / "x", "lines") == ["eins", "zwei", "", "drei", "", "vier"], "converted twice"
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32", "latin-1"])
 @pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
-@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
-def test_tables_are_read_as_annotated_ones_are(tmp_path, encoding, line_end, delimiter):
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("start", ["", "sep={}", '"SEP={}"'])
+def test_tables_are_read_as_annotated_ones_are(tmp_path, encoding, line_end, delimiter, start):
     """One rule for delimiters, encodings, line ends and names of columns, whatever the ending."""
     texts = ["Zo\xeb flew, to; Paris.", 'She said "no"', "a\nb"]
     rows = [["ID", " Text ", "entities"], *([str(number), text, "[]"] for number, text in enumerate(texts))]
     path = tmp_path / "x.csv"
     with path.open("w", encoding=encoding, newline="") as file:
+        file.write(start and start.format(delimiter) + line_end)
         csv.writer(file, delimiter=delimiter, lineterminator=line_end, quoting=csv.QUOTE_ALL).writerows(rows)
     named = encoding if encoding in ("utf-16-le", "latin-1") else None
     items = [*read_items(find_files([path]), encoding=named)]
@@ -220,7 +227,50 @@ def test_what_cannot_be_read_is_refused(tmp_path):
         find_files([])
     with pytest.raises(ValueError, match="Parquet cannot be read from standard input"):
         contents("-", "parquet")
-    assert set(KINDS) == {"text", "lines", "jsonl", "json", "csv", "tsv", "parquet", "conll"}
+    assert set(KINDS) == {"text", "lines", "jsonl", "json", "csv", "tsv", "parquet", "conll", "conllu"}
+
+
+CONLLU = "# text = Ann ruht\n1\tAnn\t_\t_\t_\t_\t_\t_\t_\t_\n2\truht\t_\t_\t_\t_\t_\t_\t_\tSpaceAfter=No\n"
+
+
+def test_words_of_conllu_are_read_and_no_numbers(tmp_path):
+    path = tmp_path / "x.conllu"
+    path.write_text(f"{CONLLU}\n{CONLLU}")
+    assert contents(path) == contents(path, "conllu") == [["Ann", "ruht"]] * 2
+    with pytest.raises(ValueError, match="column 0 numbers the words"):
+        contents(path, "conll")
+    path.write_text("1\tAnn\n")
+    with pytest.raises(ValueError, match="line 1: .* has 2 columns, not 10"):
+        contents(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "format"),
+    [
+        ('{"text": "Ann", "entities": []}\n', "jsonl"),
+        ("text,start,end,label\nAnn,0,3,PER\n", "csv"),
+        (CONLLU.replace("SpaceAfter=No", "NER=O"), "conllu"),
+        ("7|t|Ann\n7|a|ruht\n7\t0\t3\tAnn\tPER\n", "pubtator"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["text", "lines"])
+def test_what_is_plainly_no_text_is_read_as_one_with_a_warning(tmp_path, caplog, text, format, kind):
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text(text)
+    assert len(contents(tmp_path, kind)) == (2 if kind == "text" else 2 * text.count("\n"))
+    (message,) = caplog.messages
+    assert f"a.txt looks like {format}, but is read as {'one text' if kind == 'text' else 'a text per line'}" in message
+    assert (f"input_format={format!r}" in message) == (format != "pubtator")
+    caplog.clear()
+    (tmp_path / "a.txt").write_text('"Ann", {"text"}: 1,2\n')
+    contents(tmp_path / "a.txt", kind)
+    assert not caplog.messages
+
+
+def test_json_is_no_column_file(tmp_path):
+    (tmp_path / "x.conll").write_text('{"text": "Ann"}\n')
+    with pytest.raises(ValueError, match="x.conll looks like jsonl, not like columns: pass another input_format="):
+        contents(tmp_path / "x.conll")
 
 
 ODD_NAMES = [

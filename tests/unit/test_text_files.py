@@ -8,7 +8,8 @@ from functools import partial
 import pytest
 from annotation_files import read_text
 
-from span_marker.bulk.sources import find_files, read_items
+from span_marker.bulk.input_files import find_files
+from span_marker.bulk.sources import read_items
 from span_marker.data.brat import write_brat
 from span_marker.data.conll import write_conll
 from span_marker.data.csv_files import write_csv

@@ -6,8 +6,8 @@ import re
 import pytest
 
 from span_marker import read_annotations
-from span_marker_cli import validate
-from span_marker_cli.common import named_values, read_options
+from span_marker_cli import train, validate
+from span_marker_cli.common import named_values, read_file, read_options, read_secret
 from span_marker_cli.main import COMMANDS
 from span_marker_cli.wording import in_options, option_names
 
@@ -74,3 +74,41 @@ def test_errors_of_the_command_line_name_options_once():
         with pytest.raises(ValueError, match=re.escape(message)) as caught:
             read_options(None, [wrong])
         assert in_options(str(caught.value), names) == str(caught.value)
+
+
+@pytest.mark.parametrize("command", FUNCTIONS, ids=lambda command: command.__name__)
+def test_no_command_names_arguments_that_it_has_not(command):
+    """Its own options, those of --read, and what only Python has."""
+    names = option_names(command)
+    for value in ("True", "False"):
+        message = in_options(f"these are words (is_split_into_words={value}): leave it out", names)
+        assert message == f"these are words (a column '{'tokens' if value == 'True' else 'text'}'): leave it out"
+    for name in inspect.signature(command).parameters:
+        if name in names:
+            assert f"{name}=" not in in_options(f"pass {name}=, or {name}='x'", names), name
+    if "key_file" in names:
+        assert in_options("pass key=, such as", names) == "pass --key-file, such as"
+
+
+def test_what_is_read_has_the_options_of_reading(tmp_path):
+    """`train --labels` is another option than `--read labels=`."""
+    (tmp_path / "x.jsonl").write_text('{"tokens": ["a", "b"], "ner_tags": [1, 0]}')
+    with pytest.raises(ValueError, match="the label 1 is a number: name it with --read labels={1: ") as caught:
+        read_file(tmp_path / "x.jsonl")
+    assert in_options(str(caught.value), option_names(train.train)) == str(caught.value)
+    data = read_file(tmp_path / "x.jsonl", read=["labels=[O, X]", "label_map={X: Y}"])
+    assert data[0]["entities"][0]["label"] == "Y"
+    with pytest.raises(ValueError, match="--read labels=1: labels is there twice"):
+        read_file(tmp_path / "x.jsonl", read=["labels=[O, X]", "labels=1"])
+
+
+def test_secrets_are_not_on_the_command_line(tmp_path, monkeypatch):
+    (tmp_path / "key").write_bytes(b"\xffsecret \r\n")
+    monkeypatch.setenv("KEY", "secret \u20ac")
+    assert read_secret(None, tmp_path / "key") == b"\xffsecret "
+    assert read_secret("KEY", None) == "secret \u20ac".encode()
+    assert read_secret(None, None) is None
+    with pytest.raises(ValueError, match="--key-env NO_KEY: there is no such"):
+        read_secret("NO_KEY", None)
+    with pytest.raises(ValueError, match="leave one of them out"):
+        read_secret("KEY", tmp_path / "key")

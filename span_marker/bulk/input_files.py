@@ -1,0 +1,187 @@
+"""Files of texts: which ones, and how each is read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from tempfile import SpooledTemporaryFile
+from typing import Any, NamedTuple
+
+from span_marker.data.text_files import refuse_binary
+
+logger = logging.getLogger(__name__)
+
+STANDARD_INPUT = "-"
+"""The path that stands for standard input."""
+
+KINDS = ("text", "lines", "jsonl", "json", "csv", "tsv", "parquet", "conll", "conllu")
+"""How files are read: as one text, as a text per line, or as rows with columns."""
+
+ENDINGS: Mapping[str, str] = {
+    **dict.fromkeys((".txt", ".text", ".md"), "text"),
+    **dict.fromkeys((".jsonl", ".ndjson"), "jsonl"),
+    ".json": "json",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".parquet": "parquet",
+    **dict.fromkeys((".conll", ".bio", ".iob", ".iob2"), "conll"),
+    ".conllu": "conllu",
+}
+"""The kinds of files by their endings."""
+
+_HEAD_BYTES = 64
+"""How much of a file shows that it is compressed."""
+
+LIST_BYTES = 2**20
+"""How much of a list of files is in memory."""
+
+
+class InputFile(NamedTuple):
+    """A file of texts.
+
+    Attributes:
+        path: The file, or `STANDARD_INPUT`.
+        kind: One of `KINDS`.
+        name: What its rows call it: its path in the folder that was asked for, or its name.
+    """
+
+    path: str
+    kind: str
+    name: str
+
+    @property
+    def num_bytes(self) -> int:
+        """The size of the file; 0 for standard input."""
+        return 0 if self.path == STANDARD_INPUT else os.path.getsize(self.path)
+
+    def state(self) -> list[Any]:
+        """Return what tells the file from another one, or from another state of it."""
+        if self.path == STANDARD_INPUT:
+            return [self.path, self.kind]
+        state = os.stat(self.path)
+        return [self.path, self.kind, state.st_size, state.st_mtime_ns]
+
+
+class FileList:
+    """Files of texts, in the order in which they are read. The list is on disk if it is long.
+
+    Args:
+        files: The files.
+
+    Attributes:
+        num_bytes: The sum of their sizes; 0 if it is not known, because standard input is among them.
+        fingerprint: What tells them from other files, and from other states of them.
+        changed_at: When the last of them was changed, in nanoseconds; 0 for standard input.
+        has_standard_input: Whether standard input is among them.
+    """
+
+    def __init__(self, files: Iterable[InputFile]) -> None:
+        self._lines = SpooledTemporaryFile(LIST_BYTES)  # noqa: SIM115  (see __del__)
+        self.num_bytes, self.changed_at, self.has_standard_input, is_empty = 0, 0, False, True
+        states = hashlib.sha256()
+        for file in files:
+            self._lines.write(json.dumps(file).encode() + b"\n")
+            state = file.state()
+            states.update(json.dumps(state).encode())
+            self.changed_at = max(self.changed_at, *state[3:], 0)
+            self.num_bytes += file.num_bytes
+            self.has_standard_input |= file.path == STANDARD_INPUT
+            is_empty = False
+        if is_empty:
+            raise ValueError("there is nothing to read: pass a file, a folder, or - for standard input")
+        if self.has_standard_input:
+            self.num_bytes = 0
+        self.fingerprint = states.hexdigest()
+
+    def __iter__(self) -> Iterator[InputFile]:
+        """Iterate over the files."""
+        place = 0
+        while True:
+            self._lines.seek(place)
+            line = self._lines.readline()
+            if not line:
+                return
+            place += len(line)
+            yield InputFile(*json.loads(line))
+
+    def __del__(self) -> None:
+        self._lines.close()
+
+
+def find_files(
+    paths: Iterable[str | os.PathLike[str]], kind: str | None = None, output: str | os.PathLike[str] | None = None
+) -> FileList:
+    """List files of texts, those in folders and their folders included, in the order of their names.
+
+    Args:
+        paths: Files, folders, or `STANDARD_INPUT`.
+        kind: How to read all of them, one of `KINDS`. Defaults to what each one's ending says; standard input has lines
+            of text.
+        output: Where the results of reading them go, a file or a folder: in folders, it is passed over.
+
+    Returns:
+        The files. In folders, those with other endings, and hidden ones, are passed over, and a warning counts them.
+
+    Raises:
+        FileNotFoundError: If there is no such file or folder.
+        ValueError: If the kind is unknown, a file has an unknown ending, a folder has no file of texts, or ``output``
+            is one of the paths.
+    """
+    if kind is not None and kind not in KINDS:
+        raise ValueError(f"input_format={kind!r} must be one of {', '.join(KINDS)}")
+    written = None if output is None or os.fspath(output) == STANDARD_INPUT else os.path.realpath(output)
+    return FileList(file for path in paths for file in _at(os.fspath(path), kind, written))
+
+
+def _at(path: str, kind: str | None, output: str | None) -> Iterator[InputFile]:
+    """The file at a path, or those in the folder."""
+    if path == STANDARD_INPUT:
+        yield InputFile(path, kind or "lines", "standard input")
+    elif output is not None and os.path.realpath(path) == output:
+        raise ValueError(f"{path} cannot be read and written: choose another output")
+    elif os.path.isdir(path):
+        yield from _in_folder(Path(path), kind, output)
+    elif not os.path.exists(path):
+        raise FileNotFoundError(f"there is no {path}")
+    else:
+        found = kind or ENDINGS.get(Path(path).suffix.lower())
+        if found is None:
+            with open(path, "rb") as stream:
+                refuse_binary(stream.read(_HEAD_BYTES), path)
+            raise ValueError(
+                f"the ending of {path} does not say how to read it: pass input_format= one of {', '.join(KINDS)}"
+            )
+        yield InputFile(path, found, Path(path).name)
+
+
+def _in_folder(folder: Path, kind: str | None, output: str | None) -> Iterator[InputFile]:
+    is_empty, passed_over = True, Counter[str]()
+    for parent, folders, names in os.walk(folder):
+        if output is not None and os.path.realpath(parent) == os.path.dirname(output):
+            name = os.path.basename(output)
+            if name in folders or name in names:
+                logger.warning("%s is not read, since results are written to it", Path(parent, name))
+            ours = (name, f"{name}.part", f"{name}.run")
+            folders[:], names = ([other for other in some if other not in ours] for some in (folders, names))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            path = Path(parent, name)
+            found = kind or ENDINGS.get(path.suffix.lower())
+            if found is None or name.startswith("."):
+                passed_over[path.suffix or name] += 1
+            else:
+                is_empty = False
+                yield InputFile(str(path), found, str(path.relative_to(folder)))
+    if is_empty:
+        raise ValueError(
+            f"{folder} has no file whose ending is one of {', '.join(ENDINGS)}: pass input_format= one of "
+            f"{', '.join(KINDS)}"
+        )
+    if passed_over:
+        counts = ", ".join(f"{count} {ending}" for ending, count in passed_over.most_common(5))
+        logger.warning("%s: %d files are passed over (%s)", folder, passed_over.total(), counts)

@@ -1,0 +1,86 @@
+"""JSON from other people: as `json.loads` reads it, but a key that an object has twice is an error."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]]', re.DOTALL)
+_COLON = re.compile(r"\s*:")
+
+
+class RepeatedKeyError(json.JSONDecodeError):
+    """An object has a key twice, of whose values `json.loads` would drop all but the last."""
+
+
+def parse_json(text: str, parse_constant: Callable[[str], Any] | None = None) -> Any:
+    """Read a JSON text.
+
+    Args:
+        text: The text.
+        parse_constant: Reads NaN and the infinities, see `json.loads`.
+
+    Returns:
+        The value.
+
+    Raises:
+        RepeatedKeyError: If an object has a key twice. It has the place of the second one.
+        json.JSONDecodeError: If the text is no JSON.
+
+    Example:
+        >>> try:
+        ...     parse_json('{"text": "a", "text": "b"}')
+        ... except ValueError as error:
+        ...     print(json_problem(error))
+        has the key 'text' twice in one object, at column 15
+    """
+    try:
+        return json.loads(text, parse_constant=parse_constant, object_pairs_hook=_unique)
+    except _FoundTwiceError as error:
+        key, place = _find_repeated(text)
+        raise RepeatedKeyError(f"the key {key!r:.80} is there twice", text, place) from error
+
+
+def json_problem(error: json.JSONDecodeError) -> str:
+    """Say what is wrong with a text, behind its name and line.
+
+    Args:
+        error: The error of `parse_json`.
+
+    Returns:
+        The end of a sentence.
+    """
+    if isinstance(error, RepeatedKeyError):
+        key = error.msg.removeprefix("the key ").removesuffix(" is there twice")
+        return f"has the key {key} twice in one object, at column {error.colno}"
+    return f"is not JSON: {error.msg.removesuffix(' at')} at column {error.colno}"
+
+
+class _FoundTwiceError(Exception):
+    """A key is there twice."""
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        raise _FoundTwiceError
+    return values
+
+
+def _find_repeated(text: str) -> tuple[str, int]:
+    """The first key that an object has for the second time, and its place. Up to there, the text is JSON."""
+    keys: list[set[str]] = []
+    for match in _TOKEN.finditer(text):
+        token = match[0]
+        if token in "{[":
+            keys.append(set())
+        elif token in "}]":
+            keys.pop()
+        elif _COLON.match(text, match.end()):
+            key = json.loads(token)
+            if key in keys[-1]:
+                return key, match.start()
+            keys[-1].add(key)
+    raise AssertionError("no key is there twice")

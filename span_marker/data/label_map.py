@@ -1,0 +1,70 @@
+"""Other names for labels, when rows are read."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from span_marker.core.labels import OUTSIDE
+from span_marker.data.row_relations import RELATIONS
+
+logger = logging.getLogger(__name__)
+
+
+def check_label_map(label_map: Any) -> dict[str, str | None]:
+    """Check new names of labels.
+
+    Args:
+        label_map: The new names by the old ones; None or "" for labels that are left out.
+
+    Returns:
+        The same, with None for "".
+
+    Raises:
+        TypeError: If it is no dict of strings.
+        ValueError: If a new name is ``O``.
+    """
+    if not isinstance(label_map, Mapping):
+        raise TypeError(f"label_map must be a dict of old and new labels, not {label_map!r:.100}")
+    for old, new in label_map.items():
+        if not isinstance(old, str) or not (new is None or isinstance(new, str)):
+            raise TypeError(f"label_map={{{old!r}: {new!r}}} must be two strings, or a string and None to leave it out")
+        if new is not None and new.strip() == OUTSIDE:
+            raise ValueError(f"label_map={{{old!r}: {new!r}}}: pass None to leave {old!r} out")
+    return {old: new or None for old, new in label_map.items()}
+
+
+def map_labels(rows: Sequence[dict[str, Any]], label_map: Mapping[str, str | None], path: object) -> None:
+    """Give entities and relations other labels in place, or leave them out. All names change at once.
+
+    Args:
+        rows: Rows with entities.
+        label_map: The new names by the old ones; None for labels that are left out.
+        path: The file, for warnings.
+    """
+    found = {item["label"]: None for row in rows for item in (*row["entities"], *(row.get(RELATIONS) or ()))}
+    if unknown := [label for label in label_map if label not in found]:
+        logger.warning("%s: nothing has the labels %s of label_map: the labels are %s", path, unknown, sorted(found))
+    num_relations = 0
+    for row in rows:
+        kept = [index for index, entity in enumerate(row["entities"]) if _new(entity, label_map) is not None]
+        places = {old: new for new, old in enumerate(kept)}
+        entities = [row["entities"][index] for index in kept]
+        row["entities"] = [{**entity, "label": _new(entity, label_map)} for entity in entities]
+        if row.get(RELATIONS):
+            relations = [{**item, "label": _new(item, label_map)} for item in row[RELATIONS]]
+            wanted = [item for item in relations if item["label"] is not None]
+            row[RELATIONS] = [
+                {**item, "head": places[item["head"]], "tail": places[item["tail"]]}
+                for item in wanted
+                if {item["head"], item["tail"]} <= places.keys()
+            ]
+            num_relations += len(wanted) - len(row[RELATIONS])
+    if num_relations:
+        logger.warning("%s: %d relations of entities that label_map leaves out are left out, too", path, num_relations)
+
+
+def _new(item: Mapping[str, Any], label_map: Mapping[str, str | None]) -> str | None:
+    label: str = item["label"]
+    return label_map.get(label, label)

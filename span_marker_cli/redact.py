@@ -1,0 +1,82 @@
+"""``span-marker redact``."""
+
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from span_marker_cli.common import Device, Encoding, InputFormat, Model, TextColumn, check_file, note, read_secret
+
+
+def redact(
+    model: Model,
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(help="Files, folders, or - for standard input, as for predict.", allow_dash=True),
+    ],
+    output: Annotated[
+        str,
+        typer.Option("--output", "-o", metavar="<path>", help="Texts or JSON lines, by the ending; - for texts."),
+    ] = "-",
+    how: Annotated[
+        str, typer.Option("--how", help="label, numbered, hash, mask or remove, see docs/redaction.md.")
+    ] = "numbered",
+    key_env: Annotated[
+        Optional[str], typer.Option("--key-env", metavar="NAME", help="Environment variable with the key for hash.")
+    ] = None,
+    key_file: Annotated[Optional[Path], typer.Option("--key-file", help="File with the key for hash.")] = None,
+    map_file: Annotated[
+        Optional[Path], typer.Option("--map", help="File for what was redacted, to restore it: JSON lines.")
+    ] = None,
+    report: Annotated[Optional[Path], typer.Option("--report", help="File for the numbers, as JSON.")] = None,
+    keep: Annotated[
+        Optional[list[str]], typer.Option("--keep", help="Column to write beside the text. Repeat for several.")
+    ] = None,
+    input_format: InputFormat = None,
+    output_format: Annotated[
+        Optional[str], typer.Option("--output-format", help="text or jsonl.", show_default="by the ending")
+    ] = None,
+    text_column: TextColumn = None,
+    encoding: Encoding = None,
+    threshold: Annotated[Optional[float], typer.Option("--threshold", help="Lowest probability of an entity.")] = None,
+    propagate: Annotated[
+        bool, typer.Option("--propagate", help="Also find the other mentions of names, see docs/rules.md.")
+    ] = False,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 32,
+    num_workers: Annotated[int, typer.Option("--num-workers", min=1, help="Processes, which share the CPUs.")] = 1,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False,
+    device: Device = None,
+    dtype: Annotated[Optional[str], typer.Option("--dtype", help="Such as bfloat16, or fastest.")] = None,
+) -> None:
+    """Replace the entities in files of texts. A run that is stopped begins again: it writes nothing before its end."""
+    import json
+
+    from span_marker.bulk import redact_files
+    from span_marker.data.text_files import writing
+
+    if report is not None:
+        check_file(report)
+    chosen: dict[str, Any] = {"threshold": threshold, "propagate": propagate or None}
+    numbers = redact_files(
+        model,
+        inputs,
+        output,
+        how=how,  # type: ignore[arg-type]  # it checks the value
+        key=read_secret(key_env, key_file),
+        map_file=map_file,
+        keep=keep or (),
+        input_format=input_format,
+        output_format=output_format,
+        text_column=text_column,
+        encoding=encoding,
+        device=device,
+        dtype=dtype,
+        num_workers=num_workers,
+        overwrite=overwrite,
+        batch_size=batch_size,
+        **{name: value for name, value in chosen.items() if value is not None},
+    )
+    note(numbers)
+    if report is not None:
+        with writing(report) as file:
+            json.dump(numbers.to_dict(), file, indent=2, ensure_ascii=False)
