@@ -99,7 +99,7 @@ def quantize(
             weights, F1 falls by more than ``max_loss``, or the model was trained with a splitter that is not passed.
     """
     _check_arguments(folder, target, data, mode, calibration, max_loss)
-    splitter = {} if word_splitter is None else {"word_splitter": word_splitter}
+    splitter: dict[str, Any] = {} if word_splitter is None else {"word_splitter": word_splitter}
     original = SpanMarkerModel.from_pretrained(folder, backend=backend, **splitter)
     encoder = exported_encoder(original)
     if "quantized" in encoder.manifest:

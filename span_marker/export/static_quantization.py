@@ -159,7 +159,8 @@ def running(model: SpanMarkerModel, folder: Path, wrap: Callable[[str, Graph], G
     names = graph_names(exported_encoder(model).files)
     graphs = [wrap(name, RUNTIMES[engine.backend](folder / name)) for name in names]
     fields = ("text_graph", "marker_graph", "pair_graph")
-    model.engine = replace(engine, **dict(zip(fields, graphs, strict=False)))
+    wrapped: dict[str, Any] = dict(zip(fields, graphs, strict=False))
+    model.engine = replace(engine, **wrapped)
     try:
         yield
     finally:
