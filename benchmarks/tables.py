@@ -23,6 +23,7 @@ WITH_TABLES = (
     "case_studies",
     "redaction",
     "scale",
+    "parallel",
 )
 PAGES = [HERE.parent / "README.md", *(HERE.parent / "docs" / f"{name}.md" for name in WITH_TABLES)]
 
@@ -453,6 +454,19 @@ def cost_table(results: dict[str, Any], price_per_core_hour: float | None = None
     return "\n".join(lines)
 
 
+def threads_table(results: dict[str, Any]) -> str:
+    """Compare ways to use all threads with one thread, on an idle machine and beside busy loops."""
+    count = results["settings"]["threads"]
+    parts = results["parts"]
+    first, *others = parts["idle"]
+    lines = [f"| {count} threads | idle machine | a busy loop on each core |", "|---|---|---|"]
+    for name in others:
+        cells = (f"{parts[part][name] / parts[part][first]:.2f}" for part in ("idle", "busy"))
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    rates = " and ".join(f"{parts[part][first]:.0f}" for part in ("idle", "busy"))
+    return "\n".join([*lines, "", f"One thread reads {rates} sentences per second. {describe(results['machine'])}."])
+
+
 def three_digits(value: float) -> str:
     """Round a figure to three digits."""
     return f"{float(f'{value:.3g}'):,.0f}" if value >= 100 else f"{value:.3g}"
@@ -492,6 +506,7 @@ TABLES: dict[str, tuple[str, Callable[..., str]]] = {
         lambda results: f"{describe(results['machine'])}; matrices at {results['gflops']:.0f} GFLOP/s per core.",
     ),
     "case-studies": ("case_studies.json", case_studies),
+    "threads": ("threads.json", threads_table),
 }
 """For each table, the files of results that it is made from, separated by spaces, and the function that makes it."""
 

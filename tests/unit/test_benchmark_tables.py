@@ -32,6 +32,7 @@ def test_pages_show_the_kept_results(path):
         "case_studies.json",
         "planted_secrets.json",
         "span_filter.json",
+        "threads.json",
     ],
 )
 def test_results_say_what_they_were_measured_on(name):
