@@ -326,12 +326,6 @@ class _Distiller(Trainer):
 
     soft_labels: SoftLabels
 
-    def get_train_dataloader(self) -> Any:
-        """See `Trainer`."""
-        self._settle()  # makes another collator
-        collator: Any = self.data_collator
-        self.data_collator = replace(self.soft_labels, collator=collator)
-        try:
-            return super().get_train_dataloader()
-        finally:
-            self.data_collator = collator
+    def _collator_for(self, description: str) -> Any:
+        collator: Any = super()._collator_for(description)
+        return replace(self.soft_labels, collator=collator) if description == "Training" else collator

@@ -274,17 +274,18 @@ class _Comparison:
             return result
 
         def compare(batch: dict[str, Array], find_pairs: FindPairs | None = None) -> tuple[Any, ...]:
+            has_candidates = _has_candidates(batch)
+            if has_candidates:
+                expected_batch, expected, expected_pairs, of_pairs = recorded.pop(0)
+                if any(not np.array_equal(batch[name], expected_batch[name]) for name in TEXT_INPUTS):
+                    raise ValueError(f"the exported model reads text differently. {_advice(self.original)}")
             result, pairs = _score(self.exported, batch, exact, find_pairs)
             if not all(np.isfinite(as_array(logits)).all() for logits in result[::2] if logits is not None):
                 self.max_difference = math.inf
-            if not _has_candidates(batch):
-                return result
-            expected_batch, expected, expected_pairs, of_pairs = recorded.pop(0)
-            if any(not np.array_equal(batch[name], expected_batch[name]) for name in TEXT_INPUTS):
-                raise ValueError(f"the exported model reads text differently. {_advice(self.original)}")
-            self.num_candidates += self._add(self._probabilities(batch, *result[:2]) - expected)
-            if np.array_equal(pairs, expected_pairs):  # those of the same entities
-                self.num_pairs += self._add(_pair_probabilities(result) - of_pairs)
+            if has_candidates:
+                self.num_candidates += self._add(self._probabilities(batch, *result[:2]) - expected)
+                if np.array_equal(pairs, expected_pairs):  # those of the same entities
+                    self.num_pairs += self._add(_pair_probabilities(result) - of_pairs)
             return result
 
         expected = _predict(self.original, record, batch_size, sentences)

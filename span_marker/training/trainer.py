@@ -188,8 +188,12 @@ class Trainer(BaseTrainer):
         names = [name for name, known in evaluation_sets(self.eval_dataset).items() if known is dataset]
         dataset_name = next(iter(names), description.lower())
         prepared = self._data.prepare(dataset, dataset_name, needs_labels=description != "test")
-        self.data_collator = self._span_marker.preprocessor.collator  # follows what was changed since the last one
+        self.data_collator = self._collator_for(description)  # follows what was changed since the last one
         return super()._get_dataloader(prepared.features, description, *args, **kwargs)
+
+    def _collator_for(self, description: str) -> Any:
+        """What makes batches: of "Training", "Evaluation" or "test"."""
+        return self._span_marker.preprocessor.collator
 
     def get_train_dataloader(self) -> Any:
         """See ``transformers.Trainer``. `train` also prepares the evaluation data here."""

@@ -148,7 +148,7 @@ def test_what_a_function_must_return(model, bounds, error, message):
     [
         ("Paris", {"split_sentences": "en"}, TypeError, "split_sentences='en' must be True, False, or a function"),
         ([["Paris"]], {"split_sentences": lines}, ValueError, "the inputs are lists of words"),
-        (["Paris"], {"split_sentences": lines, "is_split_into_words": True}, ValueError, "leave one of them out"),
+        (["Paris"], {"split_sentences": lines, "is_split_into_words": True}, ValueError, "leave it out"),
         (
             Dataset.from_dict({"text": ["a"], "document_id": [1], "sentence_id": [0]}),
             {"split_sentences": lines},

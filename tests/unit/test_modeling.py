@@ -144,7 +144,7 @@ def test_every_parameter_gets_a_gradient():
 
 def test_an_encoder_needs_labels(tmp_path):
     encoder = save_encoder("bert", tmp_path / "encoder")
-    with pytest.raises(ValueError, match=r"encoder of type 'bert', not a SpanMarker checkpoint: pass the labels"):
+    with pytest.raises(ValueError, match=r"encoder of type 'bert', not a SpanMarker checkpoint: .*pass the labels"):
         SpanMarkerModel.from_pretrained(encoder)
     with pytest.raises(ValueError, match="'-' is not a label"):
         SpanMarkerModel.from_pretrained(encoder, labels=["O", "B-PER", "-"])

@@ -224,15 +224,9 @@ def test_the_server_answers_with_relations(model, expected):
         assert server.ask("/info").json["models"][0]["relation_labels"] == RELATIONS
 
 
-def test_an_exported_model_refuses_relations(model):
-    config = ExportedSettings(
-        id2label=dict(enumerate(model.config.classes)), relation_labels=RELATIONS, entity_max_length=4
-    )
+def test_an_exported_model_without_relations_refuses_them(model):
+    config = ExportedSettings(id2label=dict(enumerate(model.config.classes)), entity_max_length=4)
     exported = ExportedModel(config, model.tokenizer, SimpleNamespace(max_distance=512), None, 32, "onnx")
-    for relations in (None, True):
-        with pytest.raises(ValueError, match="no graph for relations: pass relations=False"):
-            exported.predict([], relations=relations)
-    exported.config.relation_labels = None
     with pytest.raises(ValueError, match="the model has no relations"):
         exported.predict([], relations=True)
 

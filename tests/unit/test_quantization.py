@@ -235,8 +235,8 @@ def test_at_most_a_quarter_of_the_layers_stays_in_float(monkeypatch):
     monkeypatch.setattr(quantization, "_written", written)
     monkeypatch.setattr(quantization, "running", lambda *_: nullcontext())
     layers = SimpleNamespace(by_error=lambda: list("abcdef"))
-    never_equal = SimpleNamespace(predict=lambda _: None, scores=lambda _: [{"an entity": 1.0}])
-    quantization._choose_float(None, layers, never_equal, [{}])
+    never_equal = SimpleNamespace(predict=lambda _: None, scores=lambda _: [quantization.Scores({"entity": 1.0}, {})])
+    quantization._choose_float(None, layers, never_equal, [quantization.Scores({}, {})])
     assert len(numbers) == len(quantization.FLOAT_SHARES)
     assert 0 < max(numbers) <= 6 / 4
 
