@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def busy_loops(count: int) -> Iterator[None]:
 
 def ways_to_predict(model: Any, texts: list[str], num_threads: int) -> dict[str, Callable[[], Any]]:
     """Functions that predict, by name."""
-    own = model.hire_workers
+    own = partial(type(model).hire_workers, model)
 
     def way(count: int, hire: Any) -> Callable[[], Any]:
         def run() -> None:
