@@ -56,6 +56,10 @@ def redact(
 
     if report is not None:
         check_file(report)
+        if report.resolve() in {Path(path).resolve() for path in (*inputs, output, *filter(None, [map_file]))}:
+            raise ValueError(f"--report {report} is an input, the output or the map: choose another file")
+        if report.exists() and not overwrite:
+            raise FileExistsError(f"{report} exists: pass --overwrite to replace it")
     chosen: dict[str, Any] = {"threshold": threshold, "propagate": propagate or None}
     numbers = redact_files(
         model,
