@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 FORMATS = {".txt": "text", ".text": "text", ".md": "text", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 """Formats of the output by its ending."""
 
-READABLE_BY_OWNER = 0o600
+READABLE_BY_OWNER, READABLE_BY_ALL = 0o600, 0o666
 
 
 def redact_files(
@@ -153,15 +153,13 @@ def _check_targets(output: str | os.PathLike[str], map_file: str | os.PathLike[s
 
 
 @contextmanager
-def _opened(path: str | os.PathLike[str], mode: int | None = None) -> Iterator[Callable[[str], Any]]:
+def _opened(path: str | os.PathLike[str], mode: int = READABLE_BY_ALL) -> Iterator[Callable[[str], Any]]:
     """Open a file, which appears when all of it is written; or standard output."""
     if os.fspath(path) == STANDARD_INPUT:
         yield lambda text: sys.stdout.buffer.write(text.encode("utf-8", "surrogatepass"))
         sys.stdout.buffer.flush()
         return
-    with writing(path) as file:
-        if mode is not None:
-            os.chmod(file.name, mode)
+    with writing(path, mode=mode) as file:
         yield file.write
 
 
