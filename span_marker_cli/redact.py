@@ -56,7 +56,8 @@ def redact(
 
     if report is not None:
         check_file(report)
-        if report.resolve() in {Path(path).resolve() for path in (*inputs, output, *filter(None, [map_file]))}:
+        others = [*inputs, Path(output), *([] if map_file is None else [map_file])]
+        if report.resolve() in [path.resolve() for path in others]:
             raise ValueError(f"--report {report} is an input, the output or the map: choose another file")
         if report.exists() and not overwrite:
             raise FileExistsError(f"{report} exists: pass --overwrite to replace it")
