@@ -67,6 +67,8 @@ def named_values(option: str, given: list[str] | None) -> dict[str, Any]:
     """
     import yaml
 
+    from span_marker.core.yaml_reading import parse_yaml
+
     values: dict[str, Any] = {}
     for word in given or ():
         name, equals, value = word.partition("=")
@@ -74,7 +76,7 @@ def named_values(option: str, given: list[str] | None) -> dict[str, Any]:
         if name in values:
             raise ValueError(f"{option} {word}: {name} is there twice")
         try:
-            values[name] = yaml.safe_load(value)
+            values[name] = parse_yaml(value)
         except yaml.YAMLError as error:
             raise ValueError(f"{option} {word}: the value is not YAML: {error}") from error
         if not equals:

@@ -56,6 +56,11 @@ def redact(
 
     if report is not None:
         check_file(report)
+        others = [*inputs, Path(output), *([] if map_file is None else [map_file])]
+        if report.resolve() in [path.resolve() for path in others]:
+            raise ValueError(f"--report {report} is an input, the output or the map: choose another file")
+        if report.exists() and not overwrite:
+            raise FileExistsError(f"{report} exists: pass --overwrite to replace it")
     chosen: dict[str, Any] = {"threshold": threshold, "propagate": propagate or None}
     numbers = redact_files(
         model,

@@ -252,13 +252,14 @@ def _processes(num_workers: int) -> Iterator[Executor]:
     """Processes that end at once if there is an error, or the user interrupts the run."""
     # Forked children of a process with threads may hang.
     context = multiprocessing.get_context("spawn")
-    others = {*multiprocessing.active_children()}
     with ProcessPoolExecutor(num_workers, context, initializer=_end_with_parent) as executor:
         try:
             yield executor
         except BaseException:
+            # private: no other way tells its processes from those that other threads have started.
+            processes = [*(executor._processes or {}).values()]
             executor.shutdown(wait=False, cancel_futures=True)
-            for process in {*multiprocessing.active_children()} - others:
+            for process in processes:
                 process.terminate()
             raise
 

@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 FORMATS = {".txt": "text", ".text": "text", ".md": "text", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 """Formats of the output by its ending."""
 
-READABLE_BY_OWNER = 0o600
+READABLE_BY_OWNER, READABLE_BY_ALL = 0o600, 0o666
 
 
 def redact_files(
@@ -67,7 +67,7 @@ def redact_files(
         map_file: File for the maps, which **have what was redacted**: JSON lines, one for each text, as
             ``RedactionMap.to_dict`` returns them. Only its owner can read it. None to keep no maps.
         keep: Columns of the input that JSON lines have beside ``text``. Others, which may have the same names in them,
-            are left out, with a warning.
+            are left out, with a warning. The column of the texts is none of them, since it has what was redacted.
         input_format: See `predict_files`.
         output_format: ``"text"``, the texts alone, each on a line, or a single one as it is; or ``"jsonl"``, a row with
             ``text`` for each. Defaults to what the ending says; text on standard output.
@@ -86,8 +86,9 @@ def redact_files(
         FileNotFoundError: If there is no such file, folder or model.
         FileExistsError: If the output or the map is there, and ``overwrite`` is not set.
         TypeError: If a text is not a string, or ``key`` is neither a string nor bytes.
-        ValueError: If a file or a text cannot be read, with its line; an option is wrong; columns to keep are missing;
-            or ``"text"`` cannot tell texts apart, since one of several has line ends.
+        ValueError: If a file or a text cannot be read, with its line; an option is wrong; the map is the output or an
+            input; columns to keep are missing, or have the texts; or ``"text"`` cannot tell texts apart, since one of
+            several has line ends.
     """
     if num_workers < 1:
         raise ValueError(f"num_workers must be at least 1, not {num_workers}")
@@ -97,6 +98,10 @@ def redact_files(
         raise ValueError(f"keep={list(keep)!r} needs output_format='jsonl': texts alone have no columns")
     _check_targets(output, map_file, overwrite)
     files = find_files(inputs, input_format, output)
+    if map_file is not None and os.path.exists(map_file):
+        for file in files:
+            if file.path != STANDARD_INPUT and os.path.samefile(file.path, map_file):
+                raise ValueError(f"map_file={os.fspath(map_file)!r} is an input: choose another file for the map")
     num_threads = None if num_workers == 1 else max(available_cpus() // num_workers, 1)
     settings: dict[str, Any] = {"relations": False, **options}
     # Of a text that cannot be read, nothing would be found and replaced.
@@ -104,7 +109,7 @@ def redact_files(
     if num_workers == 1:
         reader.load()  # its errors come before anything is written
     with ExitStack() as stack:
-        write = _Writer(stack.enter_context(_opened(output)), kind, keep)
+        write = _Writer(stack.enter_context(_opened(output)), kind, keep, text_column)
         maps = None if map_file is None else stack.enter_context(_opened(map_file, READABLE_BY_OWNER))
         executor = stack.enter_context(executor_of(num_workers))
         chunks = chunks_of(read_items(files, text_column, encoding, "column"), "raise")
@@ -148,29 +153,27 @@ def _check_targets(output: str | os.PathLike[str], map_file: str | os.PathLike[s
 
 
 @contextmanager
-def _opened(path: str | os.PathLike[str], mode: int | None = None) -> Iterator[Callable[[str], Any]]:
+def _opened(path: str | os.PathLike[str], mode: int = READABLE_BY_ALL) -> Iterator[Callable[[str], Any]]:
     """Open a file, which appears when all of it is written; or standard output."""
     if os.fspath(path) == STANDARD_INPUT:
         yield lambda text: sys.stdout.buffer.write(text.encode("utf-8", "surrogatepass"))
         sys.stdout.buffer.flush()
         return
-    with writing(path) as file:
-        if mode is not None:
-            os.chmod(file.name, mode)
+    with writing(path, mode=mode) as file:
         yield file.write
 
 
 class _Writer:
     """Writes texts, each in its row."""
 
-    def __init__(self, write: Callable[[str], Any], kind: str, keep: Collection[str]) -> None:
-        self._write, self._kind, self._keep = write, kind, keep
+    def __init__(self, write: Callable[[str], Any], kind: str, keep: Collection[str], text_column: str | None) -> None:
+        self._write, self._kind, self._keep, self._text_column = write, kind, keep, text_column
         self._number, self._has_lines = 0, False
         self._left_out: dict[str, None] = {}
 
     def __call__(self, item: Item, text: str) -> None:
         self._number += 1
-        content = next((name for name, value in item.columns.items() if value is item.content), None)
+        content = self._text_column or ("text" if "text" in item.columns else "tokens")
         self._left_out |= dict.fromkeys(name for name in item.columns if name not in (content, *self._keep))
         if self._kind == "text":
             line = text.removesuffix("\n").removesuffix("\r")
@@ -185,10 +188,15 @@ class _Writer:
                 raise ValueError(
                     f"{item.place} has lone surrogates, which text cannot hold: pass output_format='jsonl'"
                 )
-            self._write(text if has_lines or line != text else f"{text}\n")
+            self._write(text if has_lines or text.endswith("\n") else f"{text}\n")
             return
         if missing := [name for name in self._keep if name not in item.columns]:
             raise ValueError(f"{item.place} has no column {missing[0]!r}, only {list(item.columns)}: keep=")
+        if content != "text" and not {content, "text"}.isdisjoint(self._keep):
+            raise ValueError(
+                f"keep={list(self._keep)!r}: the texts of {content!r} are written as 'text', without their entities: "
+                f"leave out {content!r} and 'text'"
+            )
         row: Mapping[str, Any] = {**{name: item.columns[name] for name in self._keep}, "text": text}
         self._write(json_line(row, item.place).decode())
 
@@ -196,6 +204,6 @@ class _Writer:
         """Say which columns are not written."""
         if self._left_out and self._kind == "jsonl":
             logger.warning(
-                "columns that are not written, since they may have the same names: %s: keep= has those that you know",
+                "columns that are not written, since they may have the same names in them: %s: pass keep= for some",
                 list(self._left_out),
             )

@@ -135,7 +135,7 @@ def read_words(file: SourceFile) -> list[list[str]]:
         for word in sentence.words:
             if problem := _find_problem(word, layout, 0):
                 raise ValueError(f"{file}, line {word.number}, row {sentence.row}: {problem}")
-    _check_words(sentences, 0, file)
+    _check_words(sentences, 0, file, "read it with read_annotations and token_column=, or pass another input_format=")
     return [[word.cells[0] for word in sentence.words] for sentence in sentences]
 
 
@@ -253,7 +253,7 @@ def _find_problem(word: _Word, layout: _Layout, token: int) -> str | None:
     return None if word.cells[token] else f"the word is empty: {word.cells}"
 
 
-def _check_words(sentences: Sequence[_Sentence], token: int, file: SourceFile) -> None:
+def _check_words(sentences: Sequence[_Sentence], token: int, file: SourceFile, advice: str) -> None:
     """Check that the column of the words is not plainly that of their numbers, or of the sentence or document."""
     words = [[word.cells[token] for word in sentence.words] for sentence in sentences]
     width = len(sentences[0].words[0].cells) if sentences else 0
@@ -261,16 +261,14 @@ def _check_words(sentences: Sequence[_Sentence], token: int, file: SourceFile) -
     if width > 1 and are_prefixed({*chain.from_iterable(words)}):
         problem = "has tags"
     if problem:
-        raise ValueError(
-            f"{file}: column {token} {problem}: pass token_column= the column of the words, or another format"
-        )
+        raise ValueError(f"{file}: column {token} {problem}: {advice}")
 
 
 def _check_columns(
     sentences: Sequence[_Sentence], token: int, tags: Sequence[int], tag_columns: Any, file: SourceFile
 ) -> None:
     """Check that the columns are not plainly others than those of the words and of the tags."""
-    _check_words(sentences, token, file)
+    _check_words(sentences, token, file, "pass token_column= the column of the words, or another format")
     words = [word.cells for sentence in sentences for word in sentence.words]
     width = len(words[0]) if words else 0
     if any(cells[column] != OUTSIDE for cells in words for column in tags):

@@ -235,7 +235,8 @@ def write_annotations(
     _check_options(options, ("errors", *kind.write_options), path, kind)
     if kind.write is None:
         raise ValueError(f"{path}: {kind.name} is only read: pass format= one of {writable}")
-    if kind.keeps is not None and (lost := {*getattr(rows, "column_names", ())} - {*_ANNOTATION, *kind.keeps}):
+    names = getattr(rows, "column_names", getattr(rows, "columns", ()))  # the second of data frames
+    if kind.keeps is not None and (lost := {*names} - {*_ANNOTATION, *kind.keeps}):
         logger.warning("%s: columns that are not written, since the format has none: %s", path, sorted(lost))
     kind.write(path, rows, **options)
 

@@ -23,14 +23,14 @@ def check_label_map(label_map: Any) -> dict[str, str | None]:
 
     Raises:
         TypeError: If it is no dict of strings.
-        ValueError: If a new name is ``O``.
+        ValueError: If a new name is ``O`` or blank.
     """
     if not isinstance(label_map, Mapping):
         raise TypeError(f"label_map must be a dict of old and new labels, not {label_map!r:.100}")
     for old, new in label_map.items():
         if not isinstance(old, str) or not (new is None or isinstance(new, str)):
             raise TypeError(f"label_map={{{old!r}: {new!r}}} must be two strings, or a string and None to leave it out")
-        if new is not None and new.strip() == OUTSIDE:
+        if new and new.strip() in ("", OUTSIDE):
             raise ValueError(f"label_map={{{old!r}: {new!r}}}: pass None to leave {old!r} out")
     return {old: new or None for old, new in label_map.items()}
 

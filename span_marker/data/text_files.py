@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO, TypeAlias
 
@@ -262,13 +263,14 @@ def check_target(path: Any) -> None:
 
 
 @contextmanager
-def writing(path: StrPath, *, keep_part: bool = False, errors: str = "strict") -> Iterator[TextIO]:
+def writing(path: StrPath, *, keep_part: bool = False, errors: str = "strict", mode: int = 0o666) -> Iterator[TextIO]:
     """Open a file that takes its place only when all of it is written. Of several writers, the last one's stays.
 
     Args:
         path: The file.
         keep_part: Whether what was written before an error stays in a file beside it, which a warning names.
         errors: What happens to lone surrogates, see `codecs`.
+        mode: Who can read the file, from its beginning, see ``os.open``.
 
     Yields:
         The file to write to: UTF-8, line ends as written.
@@ -281,7 +283,8 @@ def writing(path: StrPath, *, keep_part: bool = False, errors: str = "strict") -
     check_target(path)
     part = Path(f"{os.fspath(path)}.{uuid.uuid4().hex[:8]}.part")
     try:
-        with part.open("w", encoding="utf-8", errors=errors, newline="") as file:
+        opener = partial(os.open, mode=mode)
+        with open(part, "w", encoding="utf-8", errors=errors, newline="", opener=opener) as file:
             yield file
         part.replace(path)
     finally:

@@ -16,6 +16,7 @@ from transformers import HfArgumentParser, TrainingArguments, set_seed
 from span_marker.checkpoints.loading import load_config
 from span_marker.checkpoints.network import adapt_to_network
 from span_marker.configuration import AUTO, SpanMarkerConfig
+from span_marker.core.yaml_reading import parse_yaml
 from span_marker.modeling import SpanMarkerModel
 from span_marker.training.arguments import suggest_training_arguments
 from span_marker.validation.checks import validate
@@ -80,17 +81,6 @@ class TrainingPlan(NamedTuple):
         return "\n".join(lines)
 
 
-class _Loader(yaml.SafeLoader):
-    """Refuses a name that is there twice, of which YAML would take the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
-        for index, (key, _) in enumerate(node.value):
-            if key.value in keys[:index]:
-                raise yaml.MarkedYAMLError(problem=f"{key.value!r} is there twice", problem_mark=key.start_mark)
-        return super().construct_mapping(node, deep)
-
-
 def read_options(path: Path) -> dict[str, Any]:
     """Read a file of options.
 
@@ -105,7 +95,7 @@ def read_options(path: Path) -> dict[str, Any]:
         ValueError: If the file is no such file, there is no such option, or its value is wrong.
     """
     try:
-        options: dict[str, Any] = yaml.load(path.read_text(encoding="utf-8"), _Loader) or {}
+        options: dict[str, Any] = parse_yaml(path.read_text(encoding="utf-8")) or {}
     except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise ValueError(f"{path} is not YAML: {error}") from error
     if not isinstance(options, dict):

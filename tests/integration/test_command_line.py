@@ -256,6 +256,17 @@ def test_redacted_texts_are_apart_from_what_was_redacted(folder, tmp_path):
     assert "--key-env NO_SUCH_VARIABLE: there is no such environment variable" in errors
 
 
+def test_a_report_replaces_nothing(folder, tmp_path):
+    (tmp_path / "x.txt").write_text("Amelia left")
+    arguments = ["redact", folder / "model", tmp_path / "x.txt", "-o", tmp_path / "y.txt", "--map", tmp_path / "map"]
+    for name in ("x.txt", "y.txt", "map"):
+        _, errors = run(*arguments, "--overwrite", "--report", tmp_path / name, status=1)
+        assert f"{name} is an input, the output or the map: choose another file" in errors
+    (tmp_path / "report").touch()
+    assert "report exists: pass --overwrite" in run(*arguments, "--report", tmp_path / "report", status=1)[1]
+    assert {path.name for path in tmp_path.iterdir()} == {"x.txt", "report"}
+
+
 def test_whoever_reads_the_output_may_leave(folder):
     process = start("predict", folder / "model", folder / "texts.jsonl", "--no-progress")
     process.stdout.readline()

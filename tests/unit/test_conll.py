@@ -98,6 +98,9 @@ def test_comments_may_have_a_tab(tmp_path):
 def test_numbers_of_words_are_no_words(tmp_path):
     with pytest.raises(ValueError, match=r"column 0 numbers the words, such as '1'.*pass token_column= the column"):
         read_text(tmp_path, GERMEVAL)
+    (tmp_path / "x.conll").write_text(GERMEVAL, encoding="utf-8")
+    with pytest.raises(ValueError, match=r"numbers the words.*read_annotations and token_column=, or .* input_format="):
+        read_words(SourceFile(tmp_path / "x.conll"))
     assert read_text(tmp_path, "1\tB-X\n2\tI-X\n")[0]["tokens"] == ["1", "2"]
     assert read_text(tmp_path, "1\t_\tB-X\n3\t_\tI-X\n")[0]["tokens"] == ["1", "3"]
 
@@ -136,7 +139,7 @@ def test_other_columns_are_not_taken_for_words(tmp_path, text, problem):
     ("text", "message"),
     [
         ("Ann,B-PER\nleft,O\n", "no tabs or spaces separate a word and its tag, but perhaps ',' does"),
-        ("B-PER Ann\nO left\n", "column 0 has tags: pass token_column="),
+        ("B-PER Ann\nO left\n", "column 0 has tags: read it with read_annotations and token_column="),
     ],
 )
 def test_words_alone_are_no_tags(tmp_path, text, message):

@@ -214,5 +214,8 @@ def test_columns_that_a_format_lacks_are_said(tmp_path, caplog):
         write_annotations(f"{tmp_path}/{name}", data)
         assert (f"columns that are not written, since the format has none: {columns}" in caplog.text) == bool(columns)
     caplog.clear()
+    write_annotations(tmp_path / "x.conll", data.to_pandas())
+    assert "since the format has none: ['id', 'page']" in caplog.text
+    caplog.clear()
     write_annotations(tmp_path / "y.conll", data.select_columns(["tokens", "entities"]))
     assert not caplog.text

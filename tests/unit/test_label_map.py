@@ -41,6 +41,7 @@ def test_labels_that_a_file_lacks_are_said(tmp_path, caplog):
     ("label_map", "error", "message"),
     [
         ({"PER": "O"}, ValueError, "pass None to leave 'PER' out"),
+        ({"PER": " "}, ValueError, "pass None to leave 'PER' out"),
         ({"PER": 1}, TypeError, "must be two strings"),
         ("PER=X", TypeError, "label_map must be a dict of old and new labels, not 'PER=X'"),
     ],

@@ -2,9 +2,11 @@
 
 import csv
 import json
+import multiprocessing
 import os
 import random
 import threading
+import time
 from pathlib import Path
 
 import pyarrow.parquet
@@ -16,7 +18,7 @@ from span_marker.bulk import Reader, predict_files
 from span_marker.bulk import predict_files as bulk_function
 from span_marker.bulk.input_files import find_files
 from span_marker.bulk.items import Item
-from span_marker.bulk.predict_files import fetch_ahead
+from span_marker.bulk.predict_files import executor_of, fetch_ahead
 from span_marker.bulk.results import Results
 from span_marker.core.surrogates import readable
 from span_marker.data.csv_files import write_csv
@@ -188,6 +190,27 @@ def interrupt(monkeypatch, model, source, output):
         patch.setattr(Results, "discard_if_empty", lambda results: None)  # as if it had been killed
         with pytest.raises(StoppedError):
             predict_files(model, [source], output, overwrite=True)
+
+
+def test_an_error_ends_no_process_of_another_thread():
+    other = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
+    own = []
+
+    def fail():
+        with executor_of(2) as executor:
+            executor.submit(time.sleep, 60)
+            own.extend(executor._processes.values())
+            other.start()
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        fail()
+    for process in own:
+        process.join(30)
+    assert all(process.exitcode is not None for process in own)
+    assert other.exitcode is None
+    other.kill()
+    other.join()
 
 
 def test_only_the_same_run_is_resumed(model, source, tmp_path, monkeypatch):

@@ -64,10 +64,31 @@ def test_columns_are_kept_only_if_named(folder, tmp_path, caplog):
     (tmp_path / "x.jsonl").write_text(json.dumps({"id": 7, "who": "Ann", "body": TEXTS[0]}) + "\n")
     redact_files(folder, [tmp_path / "x.jsonl"], tmp_path / "y.jsonl", text_column="body", keep=["id"])
     assert {**json.loads((tmp_path / "y.jsonl").read_text()), "text": ""} == {"id": 7, "text": ""}
-    assert "columns that are not written, since they may have the same names: ['who']" in caplog.text
+    assert "columns that are not written, since they may have the same names in them: ['who']" in caplog.text
     with pytest.raises(ValueError, match=r"line 1 has no column 'x', only \['id', 'who', 'body'\]"):
         redact_files(folder, [tmp_path / "x.jsonl"], tmp_path / "z.jsonl", text_column="body", keep=["x"])
     assert not (tmp_path / "z.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("row", "options"),
+    [
+        ({"id": 7, "body": TEXTS[0]}, {"text_column": "body", "keep": ["id", "body"]}),
+        ({"text": "another", "body": TEXTS[0]}, {"text_column": "body", "keep": ["text"]}),
+        ({"tokens": TEXTS[0].split()}, {"keep": ["tokens"]}),
+    ],
+)
+def test_texts_are_not_kept_as_they_were(folder, tmp_path, row, options):
+    (tmp_path / "x.jsonl").write_text(json.dumps(row) + "\n")
+    with pytest.raises(ValueError, match="are written as 'text', without their entities"):
+        redact_files(folder, [tmp_path / "x.jsonl"], tmp_path / "y.jsonl", **options)
+    assert not (tmp_path / "y.jsonl").exists()
+
+
+def test_columns_are_told_by_their_names(folder, tmp_path, caplog):
+    (tmp_path / "x.jsonl").write_text('{"id": "a", "text": "a"}\n')
+    redact_files(folder, [tmp_path / "x.jsonl"], tmp_path / "y.jsonl", keep=["text"])
+    assert "in them: ['id']" in caplog.text
 
 
 def test_words_and_texts_with_line_ends(folder, tmp_path):
@@ -78,6 +99,9 @@ def test_words_and_texts_with_line_ends(folder, tmp_path):
         (tmp_path / "one.txt").write_bytes(content.encode())
         redact_files(folder, [tmp_path / "one.txt"], tmp_path / "z.txt", threshold=1.0, overwrite=True)
         assert (tmp_path / "z.txt").read_bytes().decode() == (content or "\n")
+    (tmp_path / "x.jsonl").write_text('{"text": "a\\r"}\n{"text": "b"}\n')
+    redact_files(folder, [tmp_path / "x.jsonl"], tmp_path / "z.txt", threshold=1.0, overwrite=True)
+    assert (tmp_path / "z.txt").read_bytes() == b"a\r\nb\n"
     (tmp_path / "one.txt").write_text("a\nb\n")
     with pytest.raises(ValueError, match="several texts, some of which have line ends, cannot be told apart"):
         redact_files(folder, [tmp_path / "one.txt"] * 2, tmp_path / "new.txt", threshold=1.0)
@@ -99,6 +123,7 @@ def test_no_text_is_left_out_or_left_as_it_was(folder, tmp_path):
         ({"output": "x.txt", "overwrite": True}, ValueError, "x.txt cannot be read and written"),
         ({"map_file": "y.txt"}, ValueError, "map_file=.* is the output: keep the map apart"),
         ({"map_file": "x.txt"}, FileExistsError, "x.txt exists"),
+        ({"map_file": "x.txt", "overwrite": True}, ValueError, "map_file=.*x.txt' is an input: choose another file"),
         ({"how": "hash"}, ValueError, "how='hash' needs a secret key: pass key="),
         ({"keep": ["id"]}, ValueError, "keep=\\['id'\\] needs output_format='jsonl'"),
         ({"output_format": "csv"}, ValueError, "output_format='csv' must be text or jsonl"),
