@@ -7,7 +7,7 @@ import sys
 from functools import cache
 
 SERVER = """
-import json, os, sys, traceback, warnings
+import json, os, signal, sys, traceback, warnings
 import torch, torch._dynamo, torch.distributed.tensor  # which transformers imports, too
 
 warnings.simplefilter("ignore")
@@ -15,6 +15,7 @@ for line in sys.stdin:
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
+        signal.alarm(200)  # ends it, if it hangs
         os.dup2(writing, 1)
         status = 1
         try:

@@ -224,7 +224,7 @@ def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
 
 
 def outdated_by_weights(folder: StrPath) -> tuple[str, ...]:
-    """List what a folder must lose when a checkpoint is written to it: old weights, and graphs that were made of them.
+    """List what a folder must lose when a model is written to it: weights and graphs of another one.
 
     Args:
         folder: The folder.

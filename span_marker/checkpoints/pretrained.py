@@ -223,8 +223,8 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
         is_exported = self.backend != "torch"
         if is_exported:
             exported.check_target(save_directory)
-        stale = () if is_exported else exported.outdated_by_weights(save_directory)
-        with atomic.replacing(save_directory, (*stale, RULES_FILE)) as folder:
+        stale = (*exported.outdated_by_weights(save_directory), RULES_FILE)
+        with atomic.replacing(save_directory, stale) as folder:
             if is_exported:
                 exported.save_exported(self, folder)
             else:

@@ -11,7 +11,13 @@ import torch
 
 from span_marker.checkpoints import atomic
 from span_marker.checkpoints.errors import StrPath
-from span_marker.checkpoints.exported import ExportedEncoder, check_target, finish_export, write_manifest
+from span_marker.checkpoints.exported import (
+    ExportedEncoder,
+    check_target,
+    finish_export,
+    outdated_by_weights,
+    write_manifest,
+)
 from span_marker.core.arrays import Precision
 from span_marker.encoders.engines import FastEngine
 from span_marker.encoders.graph_engine import Backend
@@ -100,7 +106,8 @@ def _export(
     packages = PACKAGES[backend]
     for name in packages[2:]:
         import_extra(name)
-    with evaluating(model), torch.no_grad(), atomic.replacing(folder, (RULES_FILE,)) as staging:
+    stale = (*outdated_by_weights(folder), RULES_FILE)
+    with evaluating(model), torch.no_grad(), atomic.replacing(folder, stale) as staging:
         (staging / FOLDER).mkdir()
         embeddings: Any = model.get_input_embeddings()
         marker_embeds = embeddings(model._marker_ids(model.device)).clone()

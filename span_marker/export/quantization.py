@@ -10,7 +10,13 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 from span_marker.checkpoints import atomic
 from span_marker.checkpoints.errors import StrPath
-from span_marker.checkpoints.exported import ExportedEncoder, check_target, finish_export, write_manifest
+from span_marker.checkpoints.exported import (
+    ExportedEncoder,
+    check_target,
+    finish_export,
+    outdated_by_weights,
+    write_manifest,
+)
 from span_marker.core.checks import check_probability
 from span_marker.core.words import Split
 from span_marker.data.columns import is_dataset, read_rows, require_dataset
@@ -82,7 +88,8 @@ def quantize(
         mode: ``"dynamic"`` or ``"static"``.
         calibration: Some hundred other texts, lists of words or rows, such as those of the training data. Annotations
             do not count. ``mode="static"`` needs them.
-        max_loss: How much F1 may fall on ``data``, such as 0.005, or None for any. A model that loses more is not kept.
+        max_loss: How much the F1 of entities may fall on ``data``, such as 0.005, or None for any. A model that loses
+            more is not kept. Relations do not count.
         backend: The runtime to measure in, ``"onnx"`` or ``"openvino"``. Both run the result, but not equally.
         word_splitter: What splits strings into words, see `SpanMarkerModel.from_pretrained`. It must be passed if the
             model was trained with a function.
@@ -96,7 +103,8 @@ def quantize(
         TypeError: If ``data`` or ``calibration`` is neither texts nor rows.
         ValueError: If there is no data, or ``max_loss`` is set and it is not annotated; if ``mode`` is unknown, or
             ``"static"`` without ``calibration``; if the model is quantized already, ``target`` is ``folder`` or holds
-            weights, F1 falls by more than ``max_loss``, or the model was trained with a splitter that is not passed.
+            weights, F1 falls by more than ``max_loss``, or the model was trained with a splitter that is not passed; or
+            if the model has relations, and there are no two entities in any text of ``calibration``.
     """
     _check_arguments(folder, target, data, mode, calibration, max_loss)
     splitter: dict[str, Any] = {} if word_splitter is None else {"word_splitter": word_splitter}
@@ -112,7 +120,7 @@ def quantize(
         texts = _Data(calibration, "calibration", batch_size)
         layers.ranges, found = measure_ranges(original, lambda: texts.predict(original))
         in_float = _choose_float(original, layers, texts, texts.scores(found))
-    with atomic.replacing(target, (RULES_FILE,)) as staging:
+    with atomic.replacing(target, (*outdated_by_weights(target), RULES_FILE)) as staging:
         quantized = _save(original, layers, in_float, staging)
         num_layers = len(layers.keys), len(in_float)
         report = _compare(

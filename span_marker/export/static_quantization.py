@@ -128,7 +128,7 @@ def _is_weight(value: Any) -> bool:
 
 
 def weight_key(node: Any) -> str:
-    """Compute what tells the weight of a linear layer from others, in both graphs: a hash of its bytes."""
+    """Compute what tells the weight of a linear layer from others, in all graphs: a hash of its bytes."""
     return hashlib.sha256(node.inputs[1].const_value.tobytes()).hexdigest()
 
 
@@ -247,8 +247,8 @@ def layer_errors(models: Mapping[str, Any], ranges: Ranges) -> dict[str, float]:
         ranges: The ranges of the layers' inputs.
 
     Returns:
-        For each weight, see `weight_key`: squared error of the output in relation to its squared values, the larger of
-        both graphs. 0 for a layer that no text reached.
+        For each weight, see `weight_key`: squared error of the output in relation to its squared values, the largest of
+        all graphs. 0 for a layer that no text reached.
     """
     errors: dict[str, float] = {}
     for name, model in models.items():

@@ -83,12 +83,13 @@ class ExportReport(TextReport):
         num_texts: Number of texts that were compared, in all comparisons together.
         num_candidates: Number of their candidates that got markers in both models.
         num_entities: Number of entities that the original finds in them.
-        max_difference: The largest difference between two probabilities of a candidate.
+        max_difference: The largest difference between two probabilities of a candidate or a pair.
         modes: Which candidates were scored: ``"all"``, and ``"filtered"`` if the model uses a candidate filter.
         mean_difference: The mean difference between two probabilities.
         num_changed: Number of entities that only one of the two finds: 0 in float32.
         dtype: Number format of the export, whose tolerances it was held to.
-        num_pairs: Number of pairs of entities that were scored in both models.
+        num_pairs: Number of pairs of spans that were scored in both models: those of entities, and one per text that
+            need not be entities, so that pairs are compared even if the model finds no entities in the texts.
         num_relations: Number of relations that the original finds.
         num_changed_relations: Number of relations that only one of the two finds: 0 in float32.
     """
@@ -265,18 +266,20 @@ class _Comparison:
         Raises:
             ValueError: If the models read the sentences differently or find other entities.
         """
-        recorded: list[tuple[dict[str, Array], FloatArray, Array, FloatArray]] = []
+        recorded: list[tuple[dict[str, Array], FloatArray, Array, FloatArray, FloatArray]] = []
 
         def record(batch: dict[str, Array], find_pairs: FindPairs | None = None) -> tuple[Any, ...]:
             result, pairs = _score(self.original, batch, exact, find_pairs)
             if _has_candidates(batch):
-                recorded.append((batch, self._probabilities(batch, *result[:2]), pairs, _pair_probabilities(result)))
+                scores = self._probabilities(batch, *result[:2])
+                of_any = _score_any_pairs(self.original, batch)
+                recorded.append((batch, scores, pairs, _pair_probabilities(result), of_any))
             return result
 
         def compare(batch: dict[str, Array], find_pairs: FindPairs | None = None) -> tuple[Any, ...]:
             has_candidates = _has_candidates(batch)
             if has_candidates:
-                expected_batch, expected, expected_pairs, of_pairs = recorded.pop(0)
+                expected_batch, expected, expected_pairs, of_pairs, of_any = recorded.pop(0)
                 if any(not np.array_equal(batch[name], expected_batch[name]) for name in TEXT_INPUTS):
                     raise ValueError(f"the exported model reads text differently. {_advice(self.original)}")
             result, pairs = _score(self.exported, batch, exact, find_pairs)
@@ -286,6 +289,7 @@ class _Comparison:
                 self.num_candidates += self._add(self._probabilities(batch, *result[:2]) - expected)
                 if np.array_equal(pairs, expected_pairs):  # those of the same entities
                     self.num_pairs += self._add(_pair_probabilities(result) - of_pairs)
+                self.num_pairs += self._add(_score_any_pairs(self.exported, batch) - of_any)
             return result
 
         expected = _predict(self.original, record, batch_size, sentences)
@@ -337,6 +341,18 @@ def _score(
         return pair_tokens, counts
 
     return model.score_pairs(batch, find, exact), tokens[0]
+
+
+def _score_any_pairs(model: SpanMarkerModel, batch: dict[str, Array]) -> FloatArray:
+    """The probabilities of a pair per text, of its first and its last candidate; of none without relations."""
+    result: tuple[Any, ...] = (None, None, None)
+    if model.config.relation_labels is not None:
+        has_pair = batch["span_counts"] > 0
+        ends = np.cumsum(batch["span_counts"])[has_pair]
+        ends_of_pairs = (ends - batch["span_counts"][has_pair], ends - 1)
+        tokens = np.concatenate([batch["span_tokens"][index] for index in ends_of_pairs], axis=1)
+        result = model.score_pairs(batch, lambda *_: (tokens, has_pair.astype(np.int64)))
+    return _pair_probabilities(result)
 
 
 def _pair_probabilities(result: tuple[Any, ...]) -> FloatArray:

@@ -161,24 +161,26 @@ class OpenVinoGraph(RuntimeGraph):
         }
         core = runtime.Core()
         try:
-            self._model = core.compile_model(core.read_model(self.path), "CPU", settings)
+            model = core.compile_model(core.read_model(self.path), "CPU", settings)
         except RuntimeError as error:
             raise self._cannot_load(runtime, "openvino", error) from error
-        self._request, self._lock = self._model.create_infer_request(), threading.Lock()
-        self._names = [graph_input.any_name for graph_input in self._model.inputs]
+        # In one step: two threads of a forked process may load the graph, and one may run it while the other does.
+        self._loaded = model, model.create_infer_request(), threading.Lock()
 
     def _run(self, inputs: dict[str, Array]) -> list[Array]:
+        model, request, lock = self._loaded
+        names = [graph_input.any_name for graph_input in model.inputs]
         # A second request would wait for the same cores: OpenVINO runs one at a time on all of them.
-        with self._lock:
-            results = self._request.infer({name: inputs[name] for name in self._names}, share_inputs=True)
-        return [results[output] for output in self._model.outputs]
+        with lock:
+            results = request.infer({name: inputs[name] for name in names}, share_inputs=True)
+        return [results[output] for output in model.outputs]
 
     @property
     def output_shapes(self) -> list[list[Any]]:
         """See `RuntimeGraph.output_shapes`."""
         return [
             [size.get_length() if size.is_static else None for size in output.partial_shape]
-            for output in self._model.outputs
+            for output in self._loaded[0].outputs
         ]
 
 

@@ -11,6 +11,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -274,6 +275,21 @@ def test_openvino_runs_the_same_graphs(folder, original):
     assert again.text_graph.output_shapes == model.engine.text_graph.output_shapes
 
 
+def test_openvino_may_load_a_graph_again_while_it_runs(folder, original):
+    """As two threads of a forked process do."""
+    model = SpanMarkerModel.from_pretrained(folder, backend="openvino")
+    graph = model.engine.text_graph
+    compiled, request, lock = graph._loaded
+
+    def infer(*arguments, **options):
+        graph._load()
+        return request.infer(*arguments, **options)
+
+    graph._loaded = compiled, SimpleNamespace(infer=infer), lock
+    assert_same(model.predict(SENTENCES), original.predict(SENTENCES))
+    assert graph._loaded[0] is not compiled
+
+
 def in_child(model, sentences, queue):
     queue.put(model.predict(sentences))
 
@@ -519,6 +535,30 @@ def test_relations_are_compared_before_an_export_is_kept(related, tmp_path, monk
         exported.relation_head.classifier.weight[1, 0] = float("nan")
     with pytest.raises(ValueError, match="exported model"):
         compare_models(original, exported)
+
+
+def test_pairs_are_compared_although_no_entities_are_found(related):
+    _, folder, _ = related
+    original, exported = (SpanMarkerModel.from_pretrained(folder) for _ in range(2))
+    with torch.no_grad():
+        for model in (original, exported):
+            model.classifier.bias[model.config.outside_id] = 100
+        report = compare_models(original, exported)
+        assert (report.num_entities, report.num_relations) == (0, 0)
+        assert report.num_pairs > 10
+        exported.relation_head.classifier.weight[1, 0] += 1
+    with pytest.raises(ValueError, match="a probability of the exported model differs"):
+        compare_models(original, exported)
+
+
+def test_an_export_without_relations_leaves_no_graph_of_others(original, related, folder, tmp_path, monkeypatch):
+    for name in ("exported", "saved"):
+        shutil.copytree(related[1], tmp_path / name)
+    monkeypatch.setattr(span_marker.export.onnx, "write_graphs", write_changed(folder, lambda target: None))
+    export_onnx(original, tmp_path / "exported")
+    SpanMarkerModel.from_pretrained(tmp_path / "exported").save_pretrained(tmp_path / "saved")
+    for name in ("exported", "saved"):
+        assert {path.name for path in (tmp_path / name / FOLDER).iterdir()} == {*FILES, MANIFEST}
 
 
 def test_an_export_with_relations_is_saved_and_refuses_others(related, tmp_path):
