@@ -105,7 +105,7 @@ def run_in_batches(
     memory_budget: MemoryBudget | None = None,
     hire: HireWorkers = in_turn,
 ) -> Iterator[tuple[list[int], dict[str, Array], T]]:
-    """Run a function on batches of features with similar cost. If memory runs out, batches are split.
+    """Run a function on batches of features with similar cost. If memory runs out, batches are split and run alone.
 
     Args:
         run: The function, which takes a batch of arrays.
@@ -129,9 +129,10 @@ def run_in_batches(
     ]
     with hire(min(len(costs), sum(costs) // SHARE_TOKENS)) as workers:
         waiting = list(batches(costs, batch_size, workers.count))[::-1]
-        running: deque[tuple[list[int], int, dict[str, Array], Callable[[], T]]] = deque()
+        running: deque[tuple[list[int], int, bool, dict[str, Array], Callable[[], T]]] = deque()
+        most = workers.count + (workers.count > 1)  # one waits for the next free worker
         while waiting or running:
-            if waiting and len(running) < workers.count + (workers.count > 1):  # one waits for the next free worker
+            if waiting and len(running) < most:
                 indices = waiting.pop()
                 cost = sum(costs[index] for index in indices)
                 if memory_budget.max_tokens is not None and cost > memory_budget.max_tokens and len(indices) > 1:
@@ -139,15 +140,15 @@ def run_in_batches(
                     waiting += [indices[middle:], indices[:middle]]
                     continue
                 batch = collator.collate([rows[index] for index in indices])
-                running.append((indices, cost, batch, workers.start(partial(run, batch))))
+                running.append((indices, cost, most == 1, batch, workers.start(partial(run, batch))))
                 continue
-            indices, cost, batch, result_of = running.popleft()
+            indices, cost, was_alone, batch, result_of = running.popleft()
             try:
                 result = result_of()
             except (MemoryError, RuntimeError) as error:
                 if not _is_out_of_memory(error):
                     raise
-                if len(indices) == 1:
+                if len(indices) == 1 and was_alone:
                     raise MemoryError(
                         f"a single text with {cost} tokens, text and markers together, does not fit into memory: load "
                         "the model with a lower model_max_length to read the text in smaller windows, or give the "
@@ -158,6 +159,7 @@ def run_in_batches(
                 continue
             del result_of, batch  # now nothing refers to the failed attempt any longer
             _free_memory()
+            most = 1  # what failed beside others is tried alone, when all of them are done
             memory_budget.shrink(cost)
             waiting.append(indices)
 

@@ -35,13 +35,21 @@ _setting_threads = threading.Lock()
 _imported_in = os.getpid()
 """The process that this module was imported in."""
 
-_process = _imported_in
-"""The process that this module was imported in, or the forked one that `enter_process` has adapted to."""
-
 _lock = threading.Lock()
 
 _evaluated: dict[nn.Module, tuple[int, list[nn.Module]]] = {}
 """Models that are in evaluation mode for a while: how many blocks need that, and what was in training mode before."""
+
+
+def _forget_threads() -> None:
+    """Forget what threads were doing that a forked process does not have."""
+    global _setting_threads, _lock
+    _setting_threads, _lock = threading.Lock(), threading.Lock()
+    _evaluated.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_threads)
 
 
 @functools.cache
@@ -69,10 +77,9 @@ def enter_process(device: torch.device) -> None:
         RuntimeError: If the process was forked from one that uses the device, such as a GPU. Such devices cannot be
             shared.
     """
-    global _process, _lock
     if device.type == "cpu":
         warn_of_quota()
-    if os.getpid() == _process:
+    if os.getpid() == _imported_in:
         return
     backend = getattr(torch, device.type, None)
     # private: true in a process that was forked after its parent began to use the device.
@@ -85,8 +92,6 @@ def enter_process(device: torch.device) -> None:
     if torch.get_num_threads() > 1:
         logger.info("This process was forked: PyTorch runs one thread in it, since more would wait forever.")
         torch.set_num_threads(1)
-    _lock = threading.Lock()  # a thread of the parent may have held the old one
-    _process = os.getpid()
 
 
 @contextmanager
@@ -110,7 +115,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         with _lock:
-            count, in_training = _evaluated.pop(model)
+            count, in_training = _evaluated.pop(model, (1, in_training))  # it is missing after a fork within the block
             if count > 1:
                 _evaluated[model] = count - 1, in_training
             else:
@@ -121,13 +126,13 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 def set_num_threads(count: int) -> None:
     """Set PyTorch's number of threads in this thread of Python and in those that begin later.
 
-    Not in a forked process, where more than one could wait forever.
-
     Args:
-        count: Number of threads.
+        count: Number of threads. In a forked process, where more than one could wait forever, it is 1 nevertheless.
     """
+    if os.getpid() != _imported_in:
+        count = 1
     # Asking comes first: a new thread takes over the number of the process when it first asks.
-    if torch.get_num_threads() != count and os.getpid() == _imported_in:
+    if torch.get_num_threads() != count:
         torch.set_num_threads(count)
 
 
@@ -143,7 +148,8 @@ def sharing_threads(model: nn.Module, count: int) -> Iterator[Workers]:
         count: The largest number of workers that have enough to do.
 
     Yields:
-        The workers: one if ``count`` or PyTorch's number of threads is 1, or the model is not on a CPU.
+        The workers: one if ``count`` or PyTorch's number of threads is 1, the model is not on a CPU, or no threads can
+        begin, as when the interpreter ends.
     """
     with evaluating(model):
         with _setting_threads:
@@ -154,10 +160,20 @@ def sharing_threads(model: nn.Module, count: int) -> Iterator[Workers]:
             yield Workers()
             return
         autocast = torch.autocast("cpu", torch.get_autocast_dtype("cpu"), torch.is_autocast_enabled("cpu"))
-        executor = begin_threads(count, num_threads)
+        try:
+            executor = begin_threads(count, num_threads)
+        except RuntimeError as error:
+            logger.info("Batches are read one after the other: %s", error)
+            executor = None
+        if executor is None:
+            yield Workers()
+            return
 
         def start(task: Callable[[], T]) -> Callable[[], T]:
-            return executor.submit(contextvars.copy_context().run, _under, autocast, task).result
+            try:
+                return executor.submit(contextvars.copy_context().run, _under, autocast, task).result
+            except RuntimeError:  # the interpreter has begun to end
+                return task
 
         try:
             yield Workers(count, start)
@@ -175,13 +191,22 @@ def begin_threads(count: int, num_threads: int) -> ThreadPoolExecutor:
 
     Returns:
         The threads, which are to be shut down.
+
+    Raises:
+        RuntimeError: If no more threads can begin.
     """
     begun = threading.Barrier(count)
     executor = ThreadPoolExecutor(count, "span_marker", set_num_threads, (max(num_threads // count, 1),))
     with _setting_threads:
-        list(executor.map(lambda _: begun.wait(), range(count)))
-        if os.getpid() == _imported_in:
-            torch.set_num_threads(num_threads)  # for threads that begin later: these know their own number by now
+        try:
+            list(executor.map(lambda _: begun.wait(), range(count)))
+        except BaseException:  # such as KeyboardInterrupt: those that have begun would wait for the others forever
+            begun.abort()
+            executor.shutdown()
+            raise
+        finally:
+            if os.getpid() == _imported_in:
+                torch.set_num_threads(num_threads)  # for threads that begin later: these know their own number by now
     return executor
 
 

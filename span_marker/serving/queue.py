@@ -146,7 +146,7 @@ class PredictionQueue:
     async def start(self) -> None:
         """Begin to read."""
         self._threads = begin_threads(self._num_readers, self._num_threads)
-        self._alone = begin_threads(1, self._num_threads)
+        self._alone = self._threads if self._num_readers == 1 else begin_threads(1, self._num_threads)
         self._tasks = [asyncio.create_task(self._run()) for _ in range(self._num_readers)]
 
     async def stop(self) -> None:
@@ -189,11 +189,10 @@ class PredictionQueue:
         """Take shares of the jobs in turns, until they are a group, and leave enough for others who have nothing."""
         group: list[tuple[Job, int]] = []
         size = 0
-        most = min(GROUP_BYTES, sum(job.size_left for job in self._jobs if not job.answer.done()) / self._num_idle)
+        self._jobs = deque(job for job in self._jobs if not job.answer.done())  # others still wait for their answers
+        most = min(GROUP_BYTES, sum(job.size_left for job in self._jobs) / self._num_idle)
         while self._jobs and size < most:
             job = self._jobs.popleft()
-            if job.answer.done():  # nobody waits for it any longer
-                continue
             share = job.take()
             group += share
             size += sum(job.sizes[index] for _, index in share)

@@ -2,6 +2,7 @@ import itertools
 import logging
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 
@@ -133,11 +134,11 @@ def test_batches_that_run_at_the_same_time_come_in_order(model, rows):
 
 @pytest.mark.usefixtures("four_threads")
 def test_what_does_not_run_yet_is_left_when_nobody_waits_for_it(model, rows):
-    begun = []
+    begun, number = [], itertools.count()
 
     def run(batch):
         begun.append(batch)
-        if len(begun) == 3:
+        if next(number) == 2:
             raise ZeroDivisionError
         time.sleep(0.01)
 
@@ -149,6 +150,32 @@ def test_what_does_not_run_yet_is_left_when_nobody_waits_for_it(model, rows):
     next(results)
     results.close()
     assert len(begun) <= 8
+
+
+@pytest.mark.usefixtures("four_threads")
+def test_what_does_not_fit_beside_others_is_tried_alone(model, rows):
+    """When the others are done, and their failed attempts are forgotten."""
+    collator, many = collator_of(model), rows * 20
+    limit = max(num_tokens(collator.collate([row])) for row in many)
+    sizes, lock = weakref.WeakKeyDictionary(), threading.Lock()
+
+    class Attempt:
+        """Takes memory until nothing refers to it: if it fails, until nothing refers to its error."""
+
+        def __init__(self, batch):
+            with lock:
+                sizes[self] = num_tokens(batch)
+                is_full = sum(sizes.values()) > limit
+            if is_full:
+                raise MemoryError
+
+    def run(batch):
+        attempt = Attempt(batch)
+        time.sleep(0.001)
+        del attempt
+
+    done = list(run_in_batches(run, many, collator, 8, hire=model.hire_workers))
+    assert sorted(index for indices, _, _ in done for index in indices) == list(range(len(many)))
 
 
 @pytest.mark.usefixtures("four_threads")

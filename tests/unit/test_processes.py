@@ -65,8 +65,7 @@ def test_a_process_that_was_not_forked_keeps_its_threads(monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
     processes.enter_process(torch.device("cpu"))
     assert set_to == []
-    monkeypatch.setattr(processes, "_process", -1)
-    processes.enter_process(torch.device("cpu"))
+    monkeypatch.setattr(processes, "_imported_in", -1)
     processes.enter_process(torch.device("cpu"))
     assert set_to == [1]
 
@@ -84,7 +83,7 @@ def test_more_threads_than_the_container_may_use_are_a_warning(monkeypatch, capl
 
 
 def test_a_forked_process_cannot_share_a_device(monkeypatch):
-    monkeypatch.setattr(processes, "_process", -1)
+    monkeypatch.setattr(processes, "_imported_in", -1)
     monkeypatch.setattr(torch.cuda, "_is_in_bad_fork", lambda: True)
     with pytest.raises(RuntimeError, match="the model is on device='cuda:1', .* leave n_process out of nlp.pipe"):
         processes.enter_process(torch.device("cuda:1"))
@@ -180,3 +179,99 @@ def test_workers_compute_as_their_caller_would():
             workers.start(lambda: 1 / 0)()
     with processes.sharing_threads(torch.nn.Linear(1, 1), 2) as workers:
         assert workers.start(lambda: (rows @ rows).dtype)() == torch.float32
+
+
+FORK_MEANWHILE = """
+import os, signal, threading, torch
+from span_marker.preprocessing import processes
+
+torch.set_num_threads(4)
+model = torch.nn.Sequential(torch.nn.Linear(1, 1), torch.nn.Dropout()).eval()
+with processes._setting_threads, processes._lock:
+    processes._evaluated[model] = 1, []
+    child = os.fork()
+if not child:
+    signal.alarm(20)
+    executor, together = processes.begin_threads(2, 4), threading.Barrier(2)
+
+    def look(_):
+        together.wait()
+        with processes.evaluating(model):
+            together.wait()
+            return torch.get_num_threads()
+
+    model.train()
+    assert list(executor.map(look, range(2))) == [1, 1]
+    assert model.training
+    with processes.sharing_threads(model, 4) as workers:
+        assert workers.count == torch.get_num_threads() == 1
+        assert not model.training
+    os._exit(0)
+assert not os.waitpid(child, 0)[1]
+with processes.evaluating(model.train()):
+    child = os.fork()
+if not child:
+    assert model.training
+    os._exit(0)
+assert not os.waitpid(child, 0)[1]
+assert torch.get_num_threads() == 4
+"""
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="there is no fork")
+def test_a_process_may_be_forked_while_threads_read():
+    """It waits for no lock of theirs, knows what is in training mode, and has one thread in each of its own."""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", FORK_MEANWHILE], capture_output=True, timeout=120)
+    assert done.returncode == 0, done.stderr.decode()[-2000:]
+
+
+@pytest.mark.usefixtures("four_threads")
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_threads_that_have_begun_do_not_wait_for_those_that_cannot(monkeypatch, error):
+    start, begun = threading.Thread.start, []
+
+    def start_two(thread):
+        if len(begun) == 2:
+            raise error("can't start new thread")
+        begun.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_two)
+    with pytest.raises(error):
+        processes.begin_threads(4, 4)
+    assert not any(thread.is_alive() for thread in begun)
+    del begun[:]
+    if error is RuntimeError:
+        with processes.sharing_threads(torch.nn.Linear(1, 1), 4) as workers:
+            assert workers.count == 1
+    monkeypatch.undo()
+    assert processes.in_own_thread(torch.get_num_threads) == torch.get_num_threads() == 4
+
+
+AT_EXIT = """
+import concurrent.futures.thread, threading, time, torch
+from span_marker.preprocessing import processes
+
+torch.set_num_threads(2)
+model, has_begun = torch.nn.Linear(1, 1), threading.Event()
+
+
+def read():
+    with processes.sharing_threads(model, 2) as workers:
+        print(workers.count, workers.start(lambda: "before")(), flush=True)
+        has_begun.set()
+        while not concurrent.futures.thread._shutdown:  # the main thread has ended
+            time.sleep(0.01)
+        print(workers.start(lambda: "after")(), flush=True)
+    with processes.sharing_threads(model, 2) as workers:
+        print(workers.count, workers.start(lambda: "anew")(), flush=True)
+
+
+threading.Thread(target=read).start()
+has_begun.wait()
+"""
+
+
+def test_threads_read_on_when_the_main_thread_has_ended():
+    done = subprocess.run([sys.executable, "-c", AT_EXIT], capture_output=True, text=True, timeout=120)
+    assert done.stdout.split() == ["2", "before", "after", "1", "anew"], done.stderr[-2000:]
