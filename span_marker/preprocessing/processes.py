@@ -12,7 +12,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, TypeVar
 
 import torch
@@ -160,18 +160,17 @@ def sharing_threads(model: nn.Module, count: int) -> Iterator[Workers]:
             yield Workers()
             return
         autocast = torch.autocast("cpu", torch.get_autocast_dtype("cpu"), torch.is_autocast_enabled("cpu"))
-        try:
+        executor: ThreadPoolExecutor | None = None
+        with suppress(RuntimeError):
             executor = begin_threads(count, num_threads)
-        except RuntimeError as error:
-            logger.info("Batches are read one after the other: %s", error)
-            executor = None
         if executor is None:
             yield Workers()
             return
+        submit = executor.submit
 
         def start(task: Callable[[], T]) -> Callable[[], T]:
             try:
-                return executor.submit(contextvars.copy_context().run, _under, autocast, task).result
+                return submit(contextvars.copy_context().run, _under, autocast, task).result
             except RuntimeError:  # the interpreter has begun to end
                 return task
 
