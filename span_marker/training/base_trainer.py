@@ -79,6 +79,10 @@ class BaseTrainer(transformers.Trainer):
     def _span_marker(self) -> SpanMarkerModel:
         return without_adapter(self.accelerator.unwrap_model(self.model))
 
+    def _collator_for(self, description: str) -> Any:
+        """What makes batches: of "Training", "Evaluation" or "test"."""
+        return self._span_marker.preprocessor.collator
+
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:

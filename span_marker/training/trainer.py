@@ -191,10 +191,6 @@ class Trainer(BaseTrainer):
         self.data_collator = self._collator_for(description)  # follows what was changed since the last one
         return super()._get_dataloader(prepared.features, description, *args, **kwargs)
 
-    def _collator_for(self, description: str) -> Any:
-        """What makes batches: of "Training", "Evaluation" or "test"."""
-        return self._span_marker.preprocessor.collator
-
     def get_train_dataloader(self) -> Any:
         """See ``transformers.Trainer``. `train` also prepares the evaluation data here."""
         dataloader = super().get_train_dataloader()
