@@ -49,7 +49,7 @@ def waits_passively() -> bool:
 class RuntimeGraph(ABC):
     """A graph in a runtime, on the CPU. See `span_marker.graphs.runner.Graph`. Several threads may run it at once.
 
-    A forked process, in which the threads of its parent are missing, loads it again.
+    In a forked process, the threads of its parent are missing: ONNX Runtime loads the graph again, OpenVINO cannot.
 
     Args:
         path: The file of the graph. Its weights are in a file beside it.
@@ -73,13 +73,17 @@ class RuntimeGraph(ABC):
     def __call__(self, inputs: dict[str, Array]) -> list[Array]:
         """See `span_marker.graphs.runner.Graph`."""
         if os.getpid() != self._process:
-            self._load()
+            self._load_again()
             self._process = os.getpid()  # only now may other threads run it
         return self._run(inputs)
 
     @abstractmethod
     def _load(self) -> None:
         """Load the graph into the runtime."""
+
+    def _load_again(self) -> None:
+        """Load the graph in a forked process."""
+        self._load()
 
     @abstractmethod
     def _run(self, inputs: dict[str, Array]) -> list[Array]:
@@ -166,6 +170,12 @@ class OpenVinoGraph(RuntimeGraph):
             raise self._cannot_load(runtime, "openvino", error) from error
         # In one step: two threads of a forked process may load the graph, and one may run it while the other does.
         self._loaded = model, model.create_infer_request(), threading.Lock()
+
+    def _load_again(self) -> None:
+        raise RuntimeError(
+            "OpenVINO does not run in a process that was forked after it had loaded a model: start processes with "
+            "multiprocessing.get_context('spawn'), or load the model with backend='onnx'"
+        )
 
     def _run(self, inputs: dict[str, Array]) -> list[Array]:
         model, request, lock = self._loaded

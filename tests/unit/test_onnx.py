@@ -306,6 +306,26 @@ def test_a_forked_process_loads_the_graphs_again(exported):
         process.join(timeout=10)
 
 
+def refusal_in_child(model, sentences, queue):
+    try:
+        queue.put(model.predict(sentences))
+    except RuntimeError as error:
+        queue.put(str(error))
+
+
+def test_a_forked_process_cannot_use_openvino(folder):
+    pytest.importorskip("openvino")
+    model = SpanMarkerModel.from_pretrained(folder, backend="openvino")
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    process = context.Process(target=refusal_in_child, args=(model, SENTENCES, queue))
+    process.start()
+    try:
+        assert "OpenVINO does not run in a process that was forked" in queue.get(timeout=60)
+    finally:
+        process.join(timeout=10)
+
+
 def test_a_graph_can_be_pickled(exported):
     again = pickle.loads(pickle.dumps(exported.engine))
     assert again.text_graph.path == exported.engine.text_graph.path
