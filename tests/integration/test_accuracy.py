@@ -28,6 +28,8 @@ from transformers import AutoModel
 from span_marker import SpanMarkerModel
 from span_marker.core.labels import LabelledSpan
 
+pytestmark = pytest.mark.slow
+
 LINES = [
     "Amelia/B-PER Earhart/I-PER flew/O",
     "Paris/B-LOC and/O Tokyo/B-LOC",

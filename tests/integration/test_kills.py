@@ -1,6 +1,9 @@
 """Processes are killed while they train, and while they save; ``python tests/kills.py`` does more of it."""
 
 import kills
+import pytest
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_training_that_is_killed_ends_like_one_that_is_not(tmp_path):

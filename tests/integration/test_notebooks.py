@@ -80,6 +80,7 @@ def test_all_are_there():
     assert list(NOTEBOOKS) == ["document_context", "getting_started", "own_data", "relations", "spacy"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_the_cells_of_a_notebook_run(name, outcome):
     report = outcome[name]
@@ -88,6 +89,7 @@ def test_the_cells_of_a_notebook_run(name, outcome):
     assert report["run"] == len(code_cells(read(name)))
 
 
+@pytest.mark.slow
 def test_a_cell_that_fails_is_reported(outcome):
     report = outcome["failing"]
     assert (report["run"], report["failed"]["source"]) == (1, "assert first == 2\n")

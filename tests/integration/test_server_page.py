@@ -17,7 +17,7 @@ playwright = pytest.importorskip("playwright.sync_api", reason="drives the brows
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 AXE = os.environ.get("AXE_CORE")
 
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="needs Chromium or Chrome")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(BROWSER is None, reason="needs Chromium or Chrome")]
 
 TEXT = "\N{PARTY POPPER} Amelia left New York University for Paris.\nPeople say \N{ROCKET} Paris is fine."
 ARABIC = "قالت إن القاهرة جميلة"
