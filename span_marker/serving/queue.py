@@ -12,7 +12,6 @@ import logging
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeAlias
@@ -146,7 +145,6 @@ class PredictionQueue:
     async def start(self) -> None:
         """Begin to read."""
         self._threads = begin_threads(self._num_readers, self._num_threads)
-        self._alone = self._threads if self._num_readers == 1 else begin_threads(1, self._num_threads)
         self._tasks = [asyncio.create_task(self._run()) for _ in range(self._num_readers)]
 
     async def stop(self) -> None:
@@ -155,8 +153,7 @@ class PredictionQueue:
             for task in self._tasks:
                 task.cancel()
             await asyncio.wait(self._tasks)
-            for executor in (self._threads, self._alone):
-                executor.shutdown(wait=False)
+            self._threads.shutdown(wait=False)
 
     async def _run(self) -> None:
         while True:
@@ -166,15 +163,13 @@ class PredictionQueue:
             if not group:
                 self._has_come.clear()
                 continue
-            is_alone = self._num_idle == self._num_readers and not self._jobs
-            executor = self._alone if is_alone else self._threads
             self._num_idle -= 1
             try:
                 kinds: dict[str, list[tuple[Job, int]]] = {}
                 for job, index in group:
                     kinds.setdefault(job.kind, []).append((job, index))
                 for sentences in kinds.values():
-                    await self._read(sentences, executor)
+                    await self._read(sentences)
             finally:
                 self._num_idle += 1
 
@@ -200,7 +195,7 @@ class PredictionQueue:
                 self._jobs.append(job)
         return group
 
-    async def _read(self, group: Sequence[tuple[Job, int]], executor: Executor) -> None:
+    async def _read(self, group: Sequence[tuple[Job, int]]) -> None:
         """Read sentences of one kind. If that fails, each job is tried alone, so that one cannot spoil the others."""
         job = group[0][0]
         sentences = [job.sentences[index] for job, index in group]
@@ -213,7 +208,7 @@ class PredictionQueue:
             **job.options,
         )
         started = time.perf_counter()
-        reading = asyncio.get_running_loop().run_in_executor(executor, predict)
+        reading = asyncio.get_running_loop().run_in_executor(self._threads, predict)
         await asyncio.wait({reading})
         self._metrics.was_busy(time.perf_counter() - started)
         error = reading.exception()
@@ -224,7 +219,7 @@ class PredictionQueue:
                 job.put(index, (as_columns(found), coverage))
         elif len(jobs := _unique(job for job, _ in group)) > 1:
             for each in jobs:
-                await self._read([(job, index) for job, index in group if job is each], executor)
+                await self._read([(job, index) for job, index in group if job is each])
         elif not job.answer.done():
             logger.error("a request failed: %s", describe_error(error))
             job.answer.set_exception(error)
