@@ -29,6 +29,15 @@ def pytest_configure(config):
         other_machine.move_to(seed)
 
 
+@pytest.fixture
+def four_threads():
+    """Let PyTorch run four threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(autouse=True)
 def same_numbers_whatever_ran_before():
     torch.manual_seed(0)

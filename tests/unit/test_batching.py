@@ -102,14 +102,6 @@ def test_other_errors_are_not_swallowed(model, rows):
         list(run_in_batches(run, rows, collator_of(model), 32))
 
 
-@pytest.fixture
-def four_threads():
-    before = torch.get_num_threads()
-    torch.set_num_threads(4)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.mark.usefixtures("four_threads")
 def test_batches_that_run_at_the_same_time_come_in_order(model, rows):
     """However long each takes, and whichever do not fit into memory."""

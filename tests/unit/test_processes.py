@@ -129,14 +129,6 @@ def test_a_thread_of_its_own_ends_with_the_function():
         processes.in_own_thread(lambda: 1 / 0)
 
 
-@pytest.fixture
-def four_threads():
-    before = torch.get_num_threads()
-    torch.set_num_threads(4)
-    yield
-    torch.set_num_threads(before)
-
-
 def _numbers(count):
     """Threads of PyTorch of each worker, and of a thread that begins meanwhile."""
     with processes.sharing_threads(torch.nn.Linear(1, 1), count) as workers:
