@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 LARGEST_GRAPH = 2**28
 """The largest size of a graph without its weights, in bytes."""
@@ -18,6 +18,9 @@ EXTERNAL = 1
 
 VARINT, EIGHT_BYTES, BYTES, FOUR_BYTES = 0, 1, 2, 5
 """Wire types of Protocol Buffers."""
+
+_Fields: TypeAlias = "dict[int, list[int | memoryview]]"
+"""The values of a message, in order, by the numbers of their fields."""
 
 
 class _Contents(NamedTuple):
@@ -56,57 +59,66 @@ def check_graph(path: Path, weights: Path) -> None:
 
 def _read(model: memoryview) -> _Contents:
     """Read a ModelProto, with the graphs inside of its operators."""
-    functions = [_text(function, 1) for function in _parts(model, 25)]
-    contents = _Contents([], [], functions)
-    graphs = list(_parts(model, 7))
+    fields = _fields(model)
+    contents = _Contents([], [], [_text(_fields(function), 1) for function in _parts(fields, 25)])
+    graphs = [*_parts(fields, 7)]
     while graphs:
-        graph = graphs.pop()
+        graph = _fields(graphs.pop())
         contents.tensors.extend(_parts(graph, 5))
-        contents.tensors.extend(part for sparse in _parts(graph, 15) for part in _parts(sparse, 1, 2))
-        for node in _parts(graph, 1):
+        contents.tensors.extend(_sparse_parts(graph, 15))
+        for node in map(_fields, _parts(graph, 1)):
             contents.operators.append((_text(node, 7), _text(node, 4)))
-            for attribute in _parts(node, 5):
+            for attribute in map(_fields, _parts(node, 5)):
                 graphs.extend(_parts(attribute, 6, 11))
                 contents.tensors.extend(_parts(attribute, 5, 10))
-                contents.tensors.extend(part for sparse in _parts(attribute, 22, 23) for part in _parts(sparse, 1, 2))
+                contents.tensors.extend(_sparse_parts(attribute, 22, 23))
     return contents
+
+
+def _sparse_parts(fields: _Fields, *numbers: int) -> Iterator[memoryview]:
+    """The tensors that sparse tensors consist of."""
+    for sparse in _parts(fields, *numbers):
+        yield from _parts(_fields(sparse), 1, 2)
 
 
 def _external(tensor: memoryview) -> tuple[str, str, int, int] | None:
     """Name of a TensorProto, and file, offset and length of its weights; None if they are in the graph itself."""
-    if all(value != EXTERNAL for number, value in _fields(tensor) if number == 14):
+    fields = _fields(tensor)
+    if EXTERNAL not in fields.get(14, ()):
         return None
-    pairs = [(_text(entry, 1), _text(entry, 2)) for entry in _parts(tensor, 13)]
+    pairs = [(_text(entry, 1), _text(entry, 2)) for entry in map(_fields, _parts(fields, 13))]
     entry = dict(pairs)
     if len(entry) < len(pairs):
         raise ValueError("a tensor says twice where its weights are")
     offset, length = (int(entry.get(name, -1)) for name in ("offset", "length"))
-    return _text(tensor, 8), entry.get("location", ""), offset, length
+    return _text(fields, 8), entry.get("location", ""), offset, length
 
 
-def _text(message: memoryview, number: int) -> str:
+def _text(fields: _Fields, number: int) -> str:
     """A field with text, empty if it is missing. The last one counts."""
-    return bytes([b"", *_parts(message, number)][-1]).decode()
+    return bytes([b"", *_parts(fields, number)][-1]).decode()
 
 
-def _parts(message: memoryview, *numbers: int) -> Iterator[memoryview]:
+def _parts(fields: _Fields, *numbers: int) -> Iterator[memoryview]:
     """The fields with these numbers, which must hold bytes."""
-    for number, value in _fields(message):
-        if number in numbers:
+    for number in numbers:
+        for value in fields.get(number, ()):
             if isinstance(value, int):
                 raise ValueError(f"field {number} is a number")
             yield value
 
 
-def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """Number and value of each field of a message."""
+def _fields(message: memoryview) -> _Fields:
+    """The values of a message by the numbers of their fields, in order."""
+    fields: _Fields = {}
     place = 0
     while place < len(message):
         key, place = _varint(message, place)
         kind = key & 7
+        values = fields.setdefault(key >> 3, [])
         if kind == VARINT:
             value, place = _varint(message, place)
-            yield key >> 3, value
+            values.append(value)
             continue
         if kind == BYTES:
             size, place = _varint(message, place)
@@ -116,14 +128,19 @@ def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
             raise ValueError(f"unknown wire type {kind}")
         if place + size > len(message):
             raise ValueError("cut short")
-        yield key >> 3, message[place : place + size]
+        values.append(message[place : place + size])
         place += size
+    return fields
 
 
 def _varint(message: memoryview, place: int) -> tuple[int, int]:
     """A whole number of seven bits per byte, and the place after it."""
-    value = 0
-    for shift in range(0, 70, 7):
+    value = message[place]
+    place += 1
+    if value < 0x80:  # nearly always
+        return value, place
+    value &= 0x7F
+    for shift in range(7, 70, 7):
         byte = message[place]
         place += 1
         value |= (byte & 0x7F) << shift
