@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -97,10 +98,10 @@ def wordpiece() -> Tokenizer:
     return backend
 
 
-def bytelevel() -> Tokenizer:
-    """Byte pairs that are merged where they are most frequent in the text, ties in alphabetical order."""
-    splitter = pre_tokenizers.ByteLevel(add_prefix_space=True)
-    words = [list(word) for word, _ in splitter.pre_tokenize_str(TEXT)]
+@cache
+def frequent_pairs() -> list[tuple[str, str]]:
+    """Byte pairs to merge: where they are most frequent in the text, ties in alphabetical order."""
+    words = [list(word) for word, _ in pre_tokenizers.ByteLevel(add_prefix_space=True).pre_tokenize_str(TEXT)]
     merges = []
     for _ in range(80):
         pairs = Counter(pair for word in words for pair in pairwise(word))
@@ -110,11 +111,17 @@ def bytelevel() -> Tokenizer:
             for index in range(len(word) - 2, -1, -1):
                 if index + 1 < len(word) and (word[index], word[index + 1]) == best:
                     word[index : index + 2] = ["".join(best)]
+    return merges
+
+
+def bytelevel() -> Tokenizer:
+    """All bytes, and `frequent_pairs`."""
+    merges = frequent_pairs()
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = [*SPECIALS, *alphabet, *("".join(pair) for pair in merges)]
     ids = {piece: index for index, piece in enumerate(dict.fromkeys(vocabulary))}
     backend = Tokenizer(BPE(ids, merges))
-    backend.pre_tokenizer = splitter
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     return backend
 
 

@@ -49,12 +49,16 @@ def random_sentences(seed):
 
 
 @functools.cache
-def rounding_in(family, dtype, reads_tokens=False, letter_case=False):
-    """How far apart rounding sets two class scores of a family's model, which is proportional to eps."""
-    model = build_model(family, entity_max_length=4, reads_tokens=reads_tokens, letter_case=letter_case)
-    single = logit_rounding(model)
+def single_rounding(family, **options):
+    """How far apart rounding sets two class scores of a family's model in single precision."""
+    return logit_rounding(build_model(family, entity_max_length=4, **options))
+
+
+def rounding_in(family, dtype, **options):
+    """The same in another precision: it is proportional to eps."""
     is_double = dtype == torch.float64 and family not in SINGLE_PRECISION
-    return single * torch.finfo(torch.float64).eps / torch.finfo(torch.float32).eps if is_double else single
+    share = torch.finfo(torch.float64).eps / torch.finfo(torch.float32).eps if is_double else 1
+    return share * single_rounding(family, **options)
 
 
 INPUTS = {"plain": SENTENCES, "random": random_sentences(1)}
@@ -72,9 +76,10 @@ def expected_logits(family, name, **options):
 def check_logits(family, model, *names):
     """In double precision, where rounding hides nothing, and in single precision, which has kernels of its own."""
     options = {"reads_tokens": model.config.token_state_size is not None, "letter_case": model.config.letter_case}
+    exact = as_double(model)
     for name in names:
         expected = expected_logits(family, name, **options)
-        for some in (as_double(model), model):
+        for some in (exact, model):
             within = rounding_in(family, some.dtype, **options)
             for logits, reference in zip(batch_logits(some, INPUTS[name]), expected, strict=True):
                 torch.testing.assert_close(logits.double(), reference.double(), atol=within, rtol=0)

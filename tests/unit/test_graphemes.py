@@ -39,18 +39,19 @@ SEQUENCES = [
 ]  # fmt: skip
 """Emoji with joiners, a flag, a skin tone, a keycap, a flag of tags, and a syllable of Hangul in letters."""
 
-CHARACTERS: dict[str, list[str]] = {}
-for char in map(chr, range(0x20000)):
-    name = unicodedata.name(char, "")
-    if script := next((script for script in SCRIPTS if name.startswith(f"{script} ")), None):
-        CHARACTERS.setdefault(script, []).append(char)
+
+@cache
+def named_characters():
+    """All characters that have a name, and it."""
+    return [(char, name) for char in map(chr, range(0x20000)) if (name := unicodedata.name(char, ""))]
 
 
 @cache
 def letters_and_marks(script):
     """The letters of a script and its marks; without marks of its own, those for any script."""
-    letters = [char for char in CHARACTERS[script] if unicodedata.category(char) in ("Lo", "Ll", "Lu")]
-    marks = [char for char in CHARACTERS[script] if unicodedata.category(char) in ("Mn", "Mc", "Me")]
+    characters = [char for char, name in named_characters() if name.startswith(f"{script} ")]
+    letters = [char for char in characters if unicodedata.category(char) in ("Lo", "Ll", "Lu")]
+    marks = [char for char in characters if unicodedata.category(char) in ("Mn", "Mc", "Me")]
     return letters, marks or [chr(code) for code in range(0x300, 0x34F)]
 
 

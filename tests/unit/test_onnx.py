@@ -24,7 +24,7 @@ from span_marker import SpanMarkerModel, Trainer, TrainingArguments
 from span_marker.export import ExportReport, export_onnx, export_openvino
 from span_marker.export.tracing import SMALL_WEIGHT, quiet, store_as, write_shared
 from span_marker.export.verification import TOLERANCE, TOLERANCES, Tolerance, compare_models
-from span_marker.graphs.files import ENCODER, FILES, FOLDER, MANIFEST, TEXT_GRAPH
+from span_marker.graphs.files import ENCODER, FILES, FOLDER, MANIFEST, MARKER_GRAPH, PAIR_GRAPH, TEXT_GRAPH
 from span_marker.rules import ListRule, Rules
 from span_marker.runtime import ExportedModel
 
@@ -60,18 +60,18 @@ def assert_same(found, expected):
 
 
 def traced_once(tmp_path_factory):
-    """The export of `build("bert")`, which takes ten seconds: one for all files of tests and all their processes."""
+    """The export of `related_model()`, which takes ten seconds: one for all files of tests and all their processes."""
     root = tmp_path_factory.getbasetemp()
     root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
     with FileLock(root / "traced.lock"):
         if not (root / "traced" / FOLDER / MANIFEST).exists():
-            export_onnx(build("bert"), root / "traced")
+            export_onnx(related_model(), root / "traced")
     return root / "traced"
 
 
 @contextmanager
 def tracing_nothing(traced):
-    """Let exports of the same encoder take the graphs that were traced."""
+    """Let exports of the same encoder, with relations or without, take the graphs that were traced."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(span_marker.export.onnx, "write_graphs", write_changed(traced, lambda target: None))
         yield
@@ -345,7 +345,7 @@ def write_changed(folder, change):
     """Stand in for the tracing of a graph: write another one's files, with something changed."""
 
     def write_graphs(encoder, family, max_distance, reads_case, marker_embeds, target, dtype, pair_embeds):
-        for name in (TEXT_GRAPH, "markers.onnx", ENCODER):
+        for name in (TEXT_GRAPH, MARKER_GRAPH, ENCODER, *([] if pair_embeds is None else [PAIR_GRAPH])):
             shutil.copyfile(folder / FOLDER / name, target / name)
         change(target)
 
@@ -413,7 +413,7 @@ def restore(folder):
 
     def write_graphs(encoder, family, max_distance, reads_case, marker_embeds, target, dtype, pair_embeds):
         onnx_ir = pytest.importorskip("onnx_ir")
-        graphs = {name: onnx_ir.load(folder / FOLDER / name) for name in (TEXT_GRAPH, "markers.onnx")}
+        graphs = {name: onnx_ir.load(folder / FOLDER / name) for name in (TEXT_GRAPH, MARKER_GRAPH)}
         for graph in graphs.values():
             store_as(graph, dtype)
         write_shared(graphs, target)
@@ -498,8 +498,9 @@ def test_what_cannot_be_exported_is_refused(exported, original, tmp_path):
         export_onnx(build_model().bfloat16(), tmp_path)
 
 
-def with_relations(model):
-    """Give a model relations that it finds, and does not find, everywhere."""
+def related_model():
+    """`build("bert")` with relations that it finds, and does not find, everywhere."""
+    model = build("bert")
     model.add_relations(["lives in", "knows"], symmetric=["knows"], types="any")
     with torch.no_grad():
         model.relation_head.classifier.weight.normal_(std=0.3)
@@ -517,9 +518,9 @@ def assert_same_relations(found, expected):
 @pytest.fixture(scope="module")
 def related(tmp_path_factory):
     """A model with relations, its export, and the report."""
-    model = with_relations(build("bert"))
-    folder = tmp_path_factory.mktemp("related")
-    return model, folder, export_onnx(model, folder)
+    model, folder = related_model(), tmp_path_factory.mktemp("related")
+    with tracing_nothing(traced_once(tmp_path_factory)):
+        return model, folder, export_onnx(model, folder)
 
 
 LONG_TEXT = [" ".join(SENTENCES[2] * 12)]

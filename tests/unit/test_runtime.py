@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from test_onnx import assert_same, build, traced_once, tracing_nothing
 from tiny import SENTENCES, TEXT, build_model
 
 from span_marker import SpanMarkerModel
+from span_marker.compression import shrink
 from span_marker.export import export_onnx
 from span_marker.export.verification import TOLERANCE
 from span_marker.graphs import runtimes
@@ -62,7 +64,7 @@ def full(tmp_path_factory):
 def plain(tmp_path_factory):
     """The least that a model may have, with a tokenizer that splits otherwise."""
     folder = tmp_path_factory.mktemp("plain")
-    export_onnx(build_model("roberta"), folder)
+    export_onnx(shrink(build_model("roberta"), 2), folder)
     return folder
 
 
@@ -76,18 +78,28 @@ def multi(plain, tmp_path_factory):
     return folder
 
 
-@pytest.fixture(params=["full", "plain", "multi"])
-def pair(request):
-    """The same exported model, without and with PyTorch."""
-    folder = request.getfixturevalue(request.param)
+@cache
+def load(folder):
+    """The same exported model, without and with PyTorch. Graphs are checked when they are loaded, which takes long."""
     return ExportedModel.from_pretrained(folder), SpanMarkerModel.from_pretrained(folder, backend="onnx")
 
 
-def both(pair, **settings):
-    for model in pair:
-        for name, value in settings.items():
-            setattr(model.config, name, value)
-    return pair
+@pytest.fixture(params=["full", "plain", "multi"])
+def pair(request):
+    """See `load`; change settings with `both`."""
+    return load(request.getfixturevalue(request.param))
+
+
+@pytest.fixture
+def both(pair, monkeypatch):
+    """A function that changes settings of both models for a test."""
+
+    def change(**settings):
+        for model in pair:
+            for name, value in settings.items():
+                monkeypatch.setattr(model.config, name, value)
+
+    return change
 
 
 @pytest.mark.parametrize(
@@ -161,14 +173,15 @@ def test_windows(pair):
 
 
 @pytest.mark.parametrize("settings", [{}, {"max_prev_context": 1}, {"max_next_context": 0}], ids=str)
-def test_document_context(pair, settings):
+def test_document_context(pair, both, settings):
     document = TEXT.strip().splitlines()[0]
 
     def split(text):
         return [(start, min(end, len(text))) for start, end in SPLIT] if text == document else [(0, len(text))]
 
     (without,) = pair[0].predict([document], split_sentences=split)
-    runtime, model = both(pair, trained_with_document_context=True, **settings)
+    both(trained_with_document_context=True, **settings)
+    runtime, model = pair
     found, expected = (model.predict([document, TEXTS[3]], split_sentences=split) for model in (runtime, model))
     assert_same(found, expected)
     assert found[0] != without
@@ -177,8 +190,9 @@ def test_document_context(pair, settings):
 
 
 @pytest.mark.parametrize("splitter", ["unicode", "characters", lambda text: [(0, 3), (3, len(text))]])
-def test_word_splitters(pair, splitter):
-    runtime, model = both(pair, word_splitter=splitter)
+def test_word_splitters(pair, both, splitter):
+    both(word_splitter=splitter)
+    runtime, model = pair
     assert_same(runtime.predict(TEXTS[5:]), model.predict(TEXTS[5:]))
 
 
