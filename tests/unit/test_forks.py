@@ -14,12 +14,13 @@ from span_marker.bulk import Reader
 
 reader = Reader({folder!r}, num_threads=2)
 assert "span_marker.preprocessing.processes" not in sys.modules
-child = os.fork()
-if not child:
-    reader.load()
-    print(torch.get_num_threads(), flush=True)
-    os._exit(0)
-os.waitpid(child, 0)
+for is_loaded in (False, True):
+    model = reader.load() if is_loaded else None
+    child = os.fork()
+    if not child:
+        print(reader.load() is model, torch.get_num_threads(), flush=True)
+        os._exit(0)
+    os.waitpid(child, 0)
 """
 
 
@@ -27,4 +28,4 @@ os.waitpid(child, 0)
 def test_a_forked_process_runs_one_thread_although_it_imports_pytorch_itself(tmp_path):
     assert not forks.was_forked()
     build_model().save_pretrained(tmp_path)
-    assert printed_by(f"import torch\n{FORK.format(folder=str(tmp_path))}") == "1"
+    assert printed_by(f"import torch\n{FORK.format(folder=str(tmp_path))}").split() == ["False", "1", "True", "1"]
