@@ -22,7 +22,7 @@ from span_marker.core.checks import check_limit
 from span_marker.core.labels import OUTSIDE, check_labels
 from span_marker.core.packing import first_rows
 from span_marker.core.relations import PAIRS_AT_ONCE
-from span_marker.core.settings import ModelSettings
+from span_marker.core.settings import CONFIG_FILE, ModelSettings
 from span_marker.core.spans import IntArray, kept_candidates
 from span_marker.core.word_splitters import check_given, import_splitter
 from span_marker.core.words import Split
@@ -44,10 +44,9 @@ from span_marker.preprocessing.preprocessor import Preprocessor
 from span_marker.preprocessing.tokenizer import SpanMarkerTokenizer
 from span_marker.rules.rules import RULES_FILE, Rules
 
-CONFIG = "config.json"
 MODEL_TYPE = "span-marker"
 
-HUB_FILES = (CONFIG, "tokenizer.json", "tokenizer_config.json", RULES_FILE, f"{FOLDER}/*")
+HUB_FILES = (CONFIG_FILE, "tokenizer.json", "tokenizer_config.json", RULES_FILE, f"{FOLDER}/*")
 """What is downloaded of a repository."""
 
 
@@ -145,8 +144,8 @@ class ExportedModel(PredictionMixin):
         _check_backend(backend or "onnx")
         check_limit("num_threads", num_threads, at_least=1, also=(None,))
         folder = _local_folder(path, {"revision": revision, "token": token, "cache_dir": cache_dir})
-        with naming_files(f"the configuration ({CONFIG})", path):
-            config = ExportedSettings.from_dict(json.loads((folder / CONFIG).read_text(encoding="utf-8")))
+        with naming_files(f"the configuration ({CONFIG_FILE})", path):
+            config = ExportedSettings.from_dict(json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8")))
         if word_splitter is not None:
             config.word_splitter = import_splitter(word_splitter)
         check_given(config.word_splitter, path)
@@ -316,8 +315,8 @@ def _local_folder(path: str | os.PathLike[str], hub_arguments: dict[str, Any]) -
     """The folder of a model; that of a repository is downloaded."""
     folder, name = Path(path), str(path)
     if name.strip() and folder.is_dir():
-        if not (folder / CONFIG).is_file():
-            raise FileNotFoundError(f"there is no {CONFIG} in {name!r}")
+        if not (folder / CONFIG_FILE).is_file():
+            raise FileNotFoundError(f"there is no {CONFIG_FILE} in {name!r}")
         return folder
     if not name.strip() or os.path.isabs(path) or name.startswith((".", "~")) or name.count("/") != 1:
         raise FileNotFoundError(f"there is no folder {name!r} to load a model from")

@@ -1,4 +1,7 @@
-"""A reader that travels: it holds the name of a model and how to use it, and loads the model where it arrives."""
+"""A reader that travels: it holds the name of a model and how to use it, and loads the model where it arrives.
+
+Only `Reader.load` imports PyTorch: what sends readers to other processes does without it.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,17 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from transformers.utils import CONFIG_NAME
-
-from span_marker.modeling import SpanMarkerModel
+from span_marker.core.checks import check_limit
+from span_marker.core.forks import was_forked
+from span_marker.core.settings import CONFIG_FILE
 from span_marker.prediction.arrow import AddedColumns, add_columns, as_table, find_column, output_schema
 from span_marker.prediction.readings import OnError, Reading, check_row_options, read_contents, reading_columns
-from span_marker.preprocessing.processes import move_to_device, set_num_threads
 from span_marker.rules.rules import RULES_FILE
+
+if TYPE_CHECKING:
+    from span_marker.modeling import SpanMarkerModel
 
 _CHECKPOINT_ENDINGS = (".json", ".safetensors", ".bin", ".onnx", ".data", ".xml")
 """How files of a checkpoint end that have its weights and settings."""
@@ -45,8 +50,9 @@ class Reader:
         **options: Options of `SpanMarkerModel.predict`.
 
     Raises:
-        TypeError: If ``model`` is a model rather than a path, or ``predict`` has no such option.
-        ValueError: If ``on_error`` is unknown.
+        TypeError: If ``model`` is a model rather than a path, ``predict`` has no such option, or ``num_threads`` is
+            not a whole number.
+        ValueError: If ``on_error`` is unknown, or ``num_threads`` less than 1.
 
     Example:
         >>> reader = Reader("my-model", on_error="column", threshold=0.8)
@@ -70,6 +76,7 @@ class Reader:
                 "it: save yours with model.save_pretrained('folder'), and pass the folder"
             )
         check_row_options(on_error, options)
+        check_limit("num_threads", num_threads, at_least=1, also=(None,))
         # Elsewhere, another folder may be the current one.
         self.model = os.path.abspath(model) if os.path.isdir(model) else os.fspath(model)
         self.text_column = text_column
@@ -80,7 +87,7 @@ class Reader:
         self.options = options
         self._state = _state_of(self.model)
         self._finds_relations: bool | None = options.get("relations")
-        if self._finds_relations is None and any(name == CONFIG_NAME for name, *_ in self._state):
+        if self._finds_relations is None and any(name == CONFIG_FILE for name, *_ in self._state):
             self._finds_relations = has_relations(self.model)
 
     def load(self) -> SpanMarkerModel:
@@ -93,8 +100,10 @@ class Reader:
             FileNotFoundError: If there is no such model.
             ValueError: If it cannot be loaded, or an option is wrong.
         """
+        from span_marker.preprocessing.processes import set_num_threads
+
         if self.num_threads is not None:
-            set_num_threads(self.num_threads)
+            set_num_threads(1 if was_forked() else self.num_threads)
         model: Any = _load(self.model, self.device, self.dtype, self._state)
         model.predict([], **self.options)  # checks the options
         if model.rules is not None and not self._added.with_origins:
@@ -114,7 +123,7 @@ class Reader:
 
         Args:
             contents: Strings, or lists of words, or both.
-            places: What to call each of them in errors. Defaults to their numbers.
+            places: What to call each of them in errors. Defaults to their numbers, from 0, in this batch.
 
         Returns:
             What was read of each, in order.
@@ -122,6 +131,8 @@ class Reader:
         Raises:
             TypeError: If one is neither a string nor a list of words, and ``on_error`` is ``"raise"``.
         """
+        if places is None:
+            places = [f"row {index} of its batch" for index in range(len(contents))]
         return read_contents(self.load(), contents, self.on_error, self.options, places)
 
     def __call__(self, batch: Any) -> Any:
@@ -215,7 +226,7 @@ def has_relations(folder: str) -> bool:
         Whether it does; False if its configuration cannot be read, which is said when the model is loaded.
     """
     try:
-        config = json.loads(Path(folder, CONFIG_NAME).read_text(encoding="utf-8"))
+        config = json.loads(Path(folder, CONFIG_FILE).read_text(encoding="utf-8"))
     except ValueError:
         return False
     return isinstance(config, dict) and config.get("relation_labels") is not None
@@ -231,5 +242,8 @@ def _state_of(folder: str) -> tuple[tuple[str, int, int], ...]:
 @functools.lru_cache(maxsize=2)
 def _load(path: str, device: str | None, dtype: str | None, state: tuple[tuple[str, int, int], ...]) -> SpanMarkerModel:
     """Load a model, unless it is there in this state."""
+    from span_marker.modeling import SpanMarkerModel
+    from span_marker.preprocessing.processes import move_to_device
+
     settings: dict[str, Any] = {} if dtype is None else {"dtype": dtype}
     return move_to_device(SpanMarkerModel.from_pretrained(path, **settings), device)

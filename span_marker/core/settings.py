@@ -20,6 +20,9 @@ from span_marker.core.word_rules import WordRules
 from span_marker.core.word_splitters import check_splitter, find_split
 from span_marker.core.words import Split
 
+CONFIG_FILE = "config.json"
+"""The file of a checkpoint that has its settings."""
+
 DEFAULT_MODEL_MAX_LENGTH = 512
 DEFAULT_ENTITY_MAX_LENGTH = 8
 

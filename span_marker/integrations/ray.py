@@ -10,10 +10,13 @@ from typing import Any
 from span_marker.bulk.reader import Reader
 from span_marker.core.extras import import_extra
 from span_marker.prediction.readings import Reading
-from span_marker.preprocessing.processes import in_own_thread
 
 PACKAGES = "'ray[data]'"
 """What `pip` installs for Ray Data."""
+
+NUM_RETRIES = 3
+"""How often a block is read again whose actor was killed: as often as a task of Ray. Ray Data would do so for ever, and
+a row that kills whatever reads it would keep the job so long."""
 
 SHARES = (1 / 2, 1 / 4, 1 / 8, 1 / 16, 1 / 32)
 """Fractions of a CPU that an actor may reserve."""
@@ -86,6 +89,7 @@ def predict_dataset(
         compute=ray.data.ActorPoolStrategy(size=concurrency),
         num_cpus=reserved_cpus(cpus, concurrency, num_threads, num_spare),
         num_gpus=num_gpus or None,
+        max_task_retries=NUM_RETRIES,
     )
 
 
@@ -99,7 +103,7 @@ class ReaderActor:
     def __init__(self, reader: Reader) -> None:
         from ray.util.metrics import Counter
 
-        in_own_thread(reader.load)  # Ray calls the actor in another thread than it is made in
+        reader.load()  # its errors come before any row is read
         self._reader = reader
         descriptions = {
             "texts": "Texts that were read.",

@@ -47,7 +47,9 @@ def predict_dataframe(
     types = import_extra("pyspark.sql.pandas.types", PACKAGES, "spark")
     session = dataframe.sparkSession
     warn_of_retries(session.conf.get("spark.master", ""))
-    reader = Reader(model, num_threads=num_threads or int(session.conf.get("spark.task.cpus", "1")), **settings)
+    if num_threads is None:
+        num_threads = int(session.conf.get("spark.task.cpus", "1"))
+    reader = Reader(model, num_threads=num_threads, **settings)
     output = reader.schema(types.to_arrow_schema(dataframe.schema))
     added = {field.name: types.from_arrow_type(field.type) for field in output if field.name in reader.added_columns}
     kept = [field for field in dataframe.schema.fields if field.name in output.names and field.name not in added]

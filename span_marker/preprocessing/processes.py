@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from span_marker.core.cpu import quota_cpus
+from span_marker.core.forks import was_forked
 from span_marker.preprocessing.batching import Workers
 
 logger = logging.getLogger(__name__)
@@ -31,9 +32,6 @@ MAX_WORKERS = 8
 
 _setting_threads = threading.Lock()
 """Held while PyTorch's number of threads, which threads that begin take over, is that of a worker."""
-
-_imported_in = os.getpid()
-"""The process that this module was imported in."""
 
 _lock = threading.Lock()
 
@@ -64,7 +62,7 @@ def warn_of_quota() -> None:
 
 
 def enter_process(device: torch.device) -> None:
-    """Adapt to the process, if it was forked since this module was imported: run one thread in it from now on.
+    """Adapt to the process, if it was forked from one that knows this library: run one thread in it from now on.
 
     OpenMP, with which PyTorch computes on a CPU, does not survive ``fork``: if the parent has computed with several
     threads, the child would wait for them forever. Only a single thread is safe. Everything that runs a model calls
@@ -79,7 +77,7 @@ def enter_process(device: torch.device) -> None:
     """
     if device.type == "cpu":
         warn_of_quota()
-    if os.getpid() == _imported_in:
+    if not was_forked():
         return
     backend = getattr(torch, device.type, None)
     # private: true in a process that was forked after its parent began to use the device.
@@ -127,10 +125,8 @@ def set_num_threads(count: int) -> None:
     """Set PyTorch's number of threads in this thread of Python and in those that begin later.
 
     Args:
-        count: Number of threads. In a forked process, where more than one could wait forever, it is 1 nevertheless.
+        count: Number of threads.
     """
-    if os.getpid() != _imported_in:
-        count = 1
     # Asking comes first: a new thread takes over the number of the process when it first asks.
     if torch.get_num_threads() != count:
         torch.set_num_threads(count)
@@ -204,7 +200,7 @@ def begin_threads(count: int, num_threads: int) -> ThreadPoolExecutor:
             executor.shutdown()
             raise
         finally:
-            if os.getpid() == _imported_in:
+            if not was_forked():
                 torch.set_num_threads(num_threads)  # for threads that begin later: these know their own number by now
     return executor
 
@@ -212,23 +208,6 @@ def begin_threads(count: int, num_threads: int) -> ThreadPoolExecutor:
 def _under(context: AbstractContextManager[Any], task: Callable[[], T]) -> T:
     with context:
         return task()
-
-
-def in_own_thread(function: Callable[[], T]) -> T:
-    """Call a function in a thread that ends with it.
-
-    A thread of Python that computes with PyTorch keeps threads of OpenMP until it ends. While a process has more of
-    these than there are cores, they sleep between any two operations, rather than wait for the next one awake, which
-    takes a third longer. So whoever loads a model in one thread and reads with it in another loads it in this way.
-
-    Args:
-        function: The function.
-
-    Returns:
-        What it returns.
-    """
-    with ThreadPoolExecutor(1) as executor:
-        return executor.submit(function).result()
 
 
 def move_to_device(model: Model, device: str | None) -> Model:

@@ -9,9 +9,14 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 # Before they are imported: no network, and the same Python for the workers.
 os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_PYTHON": sys.executable}
@@ -45,24 +50,73 @@ def as_a_whole(marker: str) -> Callable[[str], list[tuple[int, int]]]:
     return split
 
 
-def read_with_ray(model: str, source: str, output: str) -> None:
+def and_notes(path: str) -> Callable[[str], list[tuple[int, int]]]:
+    """A splitter that leaves texts whole, and writes a byte for each of them; what it reads of `DEADLY` kills it."""
+    deadly = DEADLY
+
+    def split(text: str) -> list[tuple[int, int]]:
+        import os
+        import signal
+
+        with open(path, "ab") as file:
+            file.write(b"." if text != deadly else b"!")
+        if text == deadly:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return [(0, len(text))]
+
+    return split
+
+
+@contextmanager
+def ray_cluster(num_cpus: int) -> Iterator[Any]:
     import ray
+
+    temporary = tempfile.mkdtemp(prefix="ray")  # a short name, since sockets are in it
+    ray.init(num_cpus=num_cpus, include_dashboard=False, object_store_memory=200 * 2**20, _temp_dir=temporary)
+    yield ray
+    ray.shutdown()
+    shutil.rmtree(temporary, ignore_errors=True)
+
+
+def read_with_ray(model: str, source: str, output: str) -> None:
+    from span_marker.integrations import predict_dataset
+
+    options = {"on_error": "column", "split_sentences": as_a_whole(output)}
+    with ray_cluster(num_cpus=2) as ray:
+        data = ray.data.read_parquet(source)
+        result = predict_dataset(data, model, concurrency=2, num_threads=1, rows_per_block=8, **options)
+        result.context.execution_options.preserve_order = True
+        result.write_parquet(output)
+        try:
+            predict_dataset(data, model).materialize()
+        except ray.exceptions.RayError as error:
+            Path(f"{output}.error").write_text(str(error))
+
+
+def resume_with_ray(model: str, source: str, output: str) -> None:
+    """Read some rows, and then all of them, as if a run had been stopped; and a row that kills whatever reads it."""
+    from ray.data.checkpoint import CheckpointConfig
 
     from span_marker.integrations import predict_dataset
 
-    temporary = tempfile.mkdtemp(prefix="ray")  # a short name, since sockets are in it
-    ray.init(num_cpus=2, include_dashboard=False, object_store_memory=200 * 2**20, _temp_dir=temporary)
-    options = {"on_error": "column", "split_sentences": as_a_whole(output)}
-    data = ray.data.read_parquet(source)
-    result = predict_dataset(data, model, concurrency=2, num_threads=1, rows_per_block=8, **options)
-    result.context.execution_options.preserve_order = True
-    result.write_parquet(output)
-    try:
-        predict_dataset(data, model).materialize()
-    except ray.exceptions.RayError as error:
-        Path(f"{output}.error").write_text(str(error))
-    ray.shutdown()
-    shutil.rmtree(temporary, ignore_errors=True)
+    table = pq.read_table(source)
+    is_deadly = pc.fill_null(pc.equal(table["text"], DEADLY), False)
+    table = pa.table({"id": table["id"], "text": pc.if_else(is_deadly, table["text"][0], table["text"])})
+    options = {"num_threads": 1, "rows_per_block": 8, "on_error": "column"}
+    with ray_cluster(num_cpus=3) as ray:
+        context = ray.data.DataContext.get_current()
+        kept = {"id_column": "id", "checkpoint_path": f"{output}.checkpoint", "delete_checkpoint_on_success": False}
+        context.checkpoint_config = CheckpointConfig(**kept)
+        for name, part in (("first", table.slice(0, 20)), ("all", table)):
+            pq.write_table(part, f"{output}.{name}.parquet")
+            data = ray.data.read_parquet(f"{output}.{name}.parquet")
+            predict_dataset(data, model, split_sentences=and_notes(f"{output}.read"), **options).write_parquet(output)
+        context.checkpoint_config = None
+        data = ray.data.from_arrow(pa.table({"text": [DEADLY]}))
+        try:
+            predict_dataset(data, model, split_sentences=and_notes(f"{output}.deadly"), **options).materialize()
+        except ray.exceptions.RayError as error:
+            Path(f"{output}.error").write_text(str(error))
 
 
 def read_with_spark(model: str, source: str, output: str, connects: bool = False) -> None:
@@ -106,6 +160,7 @@ def read_with_datasets(model: str, source: str, output: str) -> None:
 
 ENGINES = {
     "ray": read_with_ray,
+    "resumed": resume_with_ray,
     "spark": read_with_spark,
     "connect": read_with_connect,
     "datasets": read_with_datasets,

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import cluster_worker
 import pyarrow as pa
@@ -14,6 +15,7 @@ from helpers import approximately, check_margin
 from tiny import SENTENCES, build_model
 
 from span_marker.bulk import Reader
+from span_marker.integrations.ray import NUM_RETRIES
 
 pytestmark = pytest.mark.slow
 
@@ -99,6 +101,14 @@ def test_a_cluster_finds_what_predict_finds(engine, folder, expected):
         assert [{**entity, "score": 0, "labels": labels(entity)} for entity in row["entities"]] == [
             {**entity, "score": 0, "labels": labels(entity)} for entity in found
         ]
+
+
+def test_ray_goes_on_where_it_was_but_not_for_ever(folder, expected):
+    rows, output = run("resumed", folder)
+    check(rows, [{**expected[0], "id": row["id"]} if row["text"] == DEADLY else row for row in expected])
+    assert len(Path(f"{output}.read").read_bytes()) == sum(text is not None for text in TEXTS), "each is read once"
+    assert Path(f"{output}.deadly").read_bytes() == b"!" * (1 + NUM_RETRIES)
+    assert Path(f"{output}.error").exists()
 
 
 def labels(entity):

@@ -1,4 +1,4 @@
-"""Forked processes predict rather than wait forever for threads that only their parent has; threads that end."""
+"""Forked processes predict rather than wait forever for threads that only their parent has; threads share theirs."""
 
 import contextvars
 import multiprocessing
@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from span_marker.core import forks
 from span_marker.preprocessing import processes
 
 TESTS = Path(__file__).parents[1]
@@ -65,7 +66,7 @@ def test_a_process_that_was_not_forked_keeps_its_threads(monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
     processes.enter_process(torch.device("cpu"))
     assert set_to == []
-    monkeypatch.setattr(processes, "_imported_in", -1)
+    monkeypatch.setattr(forks, "_imported_in", -1)
     processes.enter_process(torch.device("cpu"))
     assert set_to == [1]
 
@@ -83,7 +84,7 @@ def test_more_threads_than_the_container_may_use_are_a_warning(monkeypatch, capl
 
 
 def test_a_forked_process_cannot_share_a_device(monkeypatch):
-    monkeypatch.setattr(processes, "_imported_in", -1)
+    monkeypatch.setattr(forks, "_imported_in", -1)
     monkeypatch.setattr(torch.cuda, "_is_in_bad_fork", lambda: True)
     with pytest.raises(RuntimeError, match="the model is on device='cuda:1', .* leave n_process out of nlp.pipe"):
         processes.enter_process(torch.device("cuda:1"))
@@ -120,13 +121,10 @@ def test_a_device_that_is_not_there_is_named(device):
     assert processes.move_to_device(torch.nn.Linear(1, 1), "cpu").weight.device.type == "cpu"
 
 
-def test_a_thread_of_its_own_ends_with_the_function():
-    threads = []
-    assert processes.in_own_thread(lambda: threads.append(threading.current_thread()) or "result") == "result"
-    assert threads[0] is not threading.current_thread()
-    assert not threads[0].is_alive()
-    with pytest.raises(ZeroDivisionError):
-        processes.in_own_thread(lambda: 1 / 0)
+def threads_of_a_new_thread():
+    """PyTorch's number of threads in a thread of Python that begins now."""
+    with ThreadPoolExecutor(1) as executor:
+        return executor.submit(torch.get_num_threads).result()
 
 
 def _numbers(count):
@@ -136,8 +134,7 @@ def _numbers(count):
         results = [
             workers.start(lambda: (together.wait(timeout=30), torch.get_num_threads())[1]) for _ in range(workers.count)
         ]
-        new = processes.in_own_thread(torch.get_num_threads)
-        return [result() for result in results], new
+        return [result() for result in results], threads_of_a_new_thread()
 
 
 @pytest.mark.usefixtures("four_threads")
@@ -145,7 +142,7 @@ def _numbers(count):
 def test_workers_share_the_threads(count, expected):
     assert _numbers(count) == (expected, 4)
     assert torch.get_num_threads() == 4
-    assert processes.in_own_thread(torch.get_num_threads) == 4
+    assert threads_of_a_new_thread() == 4
 
 
 @pytest.mark.usefixtures("four_threads")
@@ -237,7 +234,7 @@ def test_threads_that_have_begun_do_not_wait_for_those_that_cannot(monkeypatch, 
         with processes.sharing_threads(torch.nn.Linear(1, 1), 4) as workers:
             assert workers.count == 1
     monkeypatch.undo()
-    assert processes.in_own_thread(torch.get_num_threads) == torch.get_num_threads() == 4
+    assert threads_of_a_new_thread() == torch.get_num_threads() == 4
 
 
 AT_EXIT = """

@@ -2,6 +2,8 @@
 
 import pickle
 import shutil
+import subprocess
+import sys
 
 import pyarrow as pa
 import pytest
@@ -12,9 +14,9 @@ from tiny import SENTENCES, build_model
 
 from span_marker import SpanMarkerModel
 from span_marker.bulk import Reader
+from span_marker.core import forks
 from span_marker.prediction.entities import Coverage
 from span_marker.prediction.readings import read_contents
-from span_marker.preprocessing import processes
 from span_marker.rules import RegexRule, Rules
 
 TEXTS = [" ".join(words) for words in SENTENCES]
@@ -101,7 +103,7 @@ def without_nulls(value):
 def test_bad_rows_are_raised_or_told(folder):
     for column, contents in (("text", [TEXTS[0], None]), ("tokens", [SENTENCES[0], None, ["Paris", None]])):
         table = pa.table({column: contents})
-        with pytest.raises(TypeError, match=r"row 1: .*, not NoneType"):
+        with pytest.raises(TypeError, match=r"row 1 of its batch: .*, not NoneType"):
             Reader(folder)(table)
         rows = Reader(folder, on_error="column")(table).to_pylist()
         assert [bool(row["error"]) for row in rows] == [False] + [True] * (len(contents) - 1)
@@ -168,6 +170,8 @@ def test_a_reader_is_checked_when_it_is_made(model):
         Reader("my-model", treshold=0.5)
     with pytest.raises(TypeError, match="no option 'return_coverage'"):
         Reader("my-model", return_coverage=True)
+    with pytest.raises(ValueError, match="num_threads=0 must be at least 1"):
+        Reader("my-model", num_threads=0)
 
 
 def test_a_reader_is_a_path(folder, monkeypatch, tmp_path):
@@ -176,6 +180,16 @@ def test_a_reader_is_a_path(folder, monkeypatch, tmp_path):
     assert len(pickled) < 1000
     monkeypatch.chdir(tmp_path)
     assert pickle.loads(pickled).load().predict("Paris") is not None
+
+
+def test_what_sends_readers_does_without_pytorch():
+    code = (
+        "import pickle, sys; from span_marker.bulk import Reader; "
+        "from span_marker.integrations import predict_dataframe, predict_dataset; pickle.dumps(Reader('my-model')); "
+        "print([name for name in ('torch', 'transformers', 'datasets', 'pandas') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_a_model_is_loaded_once_in_each_of_its_states(folder, tmp_path):
@@ -193,7 +207,7 @@ def test_threads_are_set_but_one_in_forked_processes(folder, monkeypatch):
     try:
         Reader(folder, num_threads=before + 1).load()
         assert torch.get_num_threads() == before + 1
-        monkeypatch.setattr(processes, "_imported_in", -1)
+        monkeypatch.setattr(forks, "_imported_in", -1)
         Reader(folder, num_threads=before + 2).load()
         assert torch.get_num_threads() == 1
     finally:
