@@ -12,6 +12,9 @@ DELIMITERS = "\t,;|"
 
 _OTHER_SEPARATORS = frozenset(",;|:/_\u3000\u00a0\u2003\u2002\uff0c")
 
+_ONE_WORD = re.compile(r"://|^[\w.+-]+@|[.,:/]\d+$")
+"""What addresses, times, dates and numbers have, but neither a word nor its tag."""
+
 _MAX_CELL = 2**31 - 1
 
 _SEPARATOR_LINE = re.compile(r'"?sep=([^\r\n"\w\s]|\t)"?', re.IGNORECASE)
@@ -99,21 +102,24 @@ def name_cells(cells: Sequence[str], names: Sequence[str], delimiter: str, locat
     return dict(zip(names, cells, strict=True))
 
 
-def refuse_other_separators(lines: Sequence[str], location: str) -> None:
+def refuse_other_separators(lines: Sequence[str], location: str, advice: str) -> None:
     """Refuse lines that have a character between other ones, in at least half of them, that may separate columns.
 
     Args:
         lines: Lines of a column file without tabs and spaces.
         location: What to call the first one in errors.
+        advice: What else to pass, for the error.
 
     Raises:
-        ValueError: If there is such a character.
+        ValueError: If there is such a character, and what follows it is no number, as in times, and no part of an
+            address.
     """
-    others = Counter(character for line in lines for character in {*line[1:-1]} & _OTHER_SEPARATORS)
+    columns = [line for line in lines if not _ONE_WORD.search(line)]
+    others = Counter(character for line in columns for character in {*line[1:-1]} & _OTHER_SEPARATORS)
     for character, number in others.most_common(1):
         if 2 * number >= len(lines):
-            example = next(line for line in lines if character in line)
+            example = next(line for line in columns if character in line)
             raise ValueError(
                 f"{location}: no tabs or spaces separate a word and its tag, but perhaps {character!r} does, as in "
-                f"{example!r:.80}: write tabs, or pass format="
+                f"{example!r:.80}: write tabs, or pass {advice}"
             )
