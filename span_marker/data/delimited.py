@@ -51,6 +51,22 @@ def split_header(line: str, delimiters: str = DELIMITERS) -> list[tuple[str, lis
     return [(delimiter, next(csv.reader([first], delimiter=delimiter), [])) for delimiter in delimiters]
 
 
+def trim_names(names: Sequence[str]) -> list[str]:
+    """Leave out empty names at the end, which spreadsheets write where columns were deleted.
+
+    Args:
+        names: The cells of a header.
+
+    Returns:
+        The names.
+
+    Example:
+        >>> trim_names(["", "text", "label", "", ""])
+        ['', 'text', 'label']
+    """
+    return list(names[: max((index for index, name in enumerate(names, start=1) if name), default=0)])
+
+
 def read_cells(lines: Iterable[str], delimiter: str, path: object) -> Iterator[tuple[int, list[str]]]:
     """Read the lines of a table.
 
@@ -84,7 +100,7 @@ def name_cells(cells: Sequence[str], names: Sequence[str], delimiter: str, locat
 
     Args:
         cells: The cells of a row.
-        names: The names.
+        names: The names. Columns without one at the end must be empty, and are left out.
         delimiter: What is between two cells.
         location: What to call the row in errors.
 
@@ -92,14 +108,17 @@ def name_cells(cells: Sequence[str], names: Sequence[str], delimiter: str, locat
         The cells by name.
 
     Raises:
-        ValueError: If there are too few or too many.
+        ValueError: If there are too few or too many, or one has no name.
     """
     if len(cells) != len(names):
         raise ValueError(
             f"{location} has {len(cells)} cells, but there are {len(names)} columns: a cell with {delimiter!r} or a "
             "quote must be in quotes"
         )
-    return dict(zip(names, cells, strict=True))
+    named = trim_names(names)
+    if unnamed := [cell for cell in cells[len(named) :] if cell]:
+        raise ValueError(f"{location} has {unnamed[0]!r:.70} in a column without a name: name it in the first line")
+    return dict(zip(named, cells, strict=False))
 
 
 def refuse_other_separators(lines: Sequence[str], location: str, advice: str) -> None:

@@ -238,6 +238,33 @@ CASES = {
         MODEL,
         [("long-text", 0, None, None), ("relation-beyond-window", 0, 0, 40)],
     ),
+    "pieces of words": (
+        {
+            "WordPiece": words((["[CLS]", "Wash", "##ing", "##ton"], []), (["#", "##", "#a"], [])),
+            "BPE": words((["Wash@@", "ington", "a@@b"], []), (["Wash", "ington</w>"], [])),
+            "SentencePiece": words((["\u2581Paris", "is"], []), (["</s>", "a"], []), (["<b>", "_a"], [])),
+            "bytes": words((["In", "\u0120Paris", "\u0120now"], []), (["Fi", "\u0120orni", "sa", "ma"], [])),
+        },
+        None,
+        [("word-piece", row, None, None) for row in (0, 0, 1, 0, 1, 0)],
+    ),
+    "escapes of HTML": (
+        {
+            "texts": texts(("AT&amp;T", []), ("a&#39;b&#x27;", []), ("AT&T; R&D; &foo; & amp", []), ("A&B", [])),
+            "words": words((["AT", "&amp;", "T"], []), (["&", "lt", ";", "3"], []), (["R", "&", "D", ";"], [])),
+        },
+        None,
+        [("html-escape", row, None, None) for row in (0, 1, 0, 1)],
+    ),
+    "the same id": (
+        {
+            "train": [{"id": row % 2, "text": str(row), "entities": []} for row in range(3)],
+            "dev": [{"id": row, "text": "x" * (row or 5), "entities": []} for row in range(2)],
+            "none": [{"id": None, "text": "y" * (row or 5), "entities": []} for row in range(2)],
+        },
+        None,
+        [("repeated-id", 2, None, None)],
+    ),
     "in two splits": ({"train": texts(("a", []), ("b", [])), "test": texts(("b", []), ("a ", []))}, None, [
         ("shared-sentence", 0, None, None)
     ]),
