@@ -135,8 +135,7 @@ def read_csv(
 
 def _find_table(text: str, columns: Mapping[str, str]) -> _Table | str:
     """Find what the columns of a table are, or say why it is open."""
-    unknown = [role for role in columns if role not in ROLES]
-    if unknown:
+    if unknown := [role for role in columns if role not in ROLES]:
         return f"columns= has {unknown[0]!r}, which is none of {list(ROLES)}"
     first, *others = re.split("\r\n|\r|\n", text, maxsplit=2)
     named = named_delimiter(first)
@@ -148,8 +147,7 @@ def _find_table(text: str, columns: Mapping[str, str]) -> _Table | str:
     if tables:
         return tables[0]
     names = max((names for _, names in headers), key=len)
-    missing = [name for name in columns.values() if name not in names]
-    if missing:
+    if missing := [name for name in columns.values() if name not in names]:
         return f"there is no column {missing[0]!r}, only {names}"
     example = "pass columns=, such as columns={'text': 'NAME', 'entities': 'NAME'}"
     way = f"columns= names only {list(columns)}" if columns else example

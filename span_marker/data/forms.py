@@ -22,7 +22,7 @@ BOUNDS = ("start", "end", "label")
 _NAMES = ("text", "tokens", "entities", "ner_tags", "relations")
 
 _SIMILARITY = 0.8
-"""Of a misspelled name to the one that is meant: "entitis" and "entites" are, but "spans" is another name."""
+"""Of a misspelled name to the one that is meant: "entitis" has it, but "spans" is another name."""
 
 
 def misspelled(names: Iterable[Any]) -> dict[str, str]:

@@ -210,9 +210,9 @@ def test_columns_that_a_format_lacks_are_said(tmp_path, caplog):
         "brat/": ["document_id", "page"],
     }
     for name, columns in lost.items():
-        for rows in (data, data.to_list(), iter(data.to_list())):
+        for number, rows in enumerate((data, data.to_list(), iter(data.to_list()))):
             caplog.clear()
-            write_annotations(f"{tmp_path}/{name}", rows)
+            write_annotations(f"{tmp_path}/{number}{name}", rows)
             said = f"columns that are not written, since the format has none: {columns}"
             assert (said in caplog.text) == bool(columns)
     caplog.clear()

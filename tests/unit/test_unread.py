@@ -12,7 +12,7 @@ TRIPLES = [[0, 3, "PER"], [12, 16, "LOC"]]
 ROW = {"text": TEXT, "entities": SPANS}
 
 
-@pytest.mark.parametrize("name", ["entitis", "Entities", "entites", "enities", "ENTITIES"])
+@pytest.mark.parametrize("name", ["entitis", "Entities", "entitys", "entitties", "ENTITIES"])
 def test_a_misspelled_key_is_named_and_renaming_it_suffices(tmp_path, name):
     with pytest.raises(ValueError, match=f"line 2, row 1 .*: rename '{name}' to 'entities'$"):
         read_lines(tmp_path, ROW, {"text": TEXT, name: SPANS})
@@ -26,10 +26,7 @@ def test_a_misspelled_key_is_named_and_renaming_it_suffices(tmp_path, name):
         ({"text": TEXT}, "entitis", SPANS),
         ({"text": TEXT}, "spans", SPANS),
         ({"text": TEXT}, "annotations", [{"type": "PER", "offset": 0, "length": 3}]),
-        ({"text": TEXT}, "label", TRIPLES),
-        ({"text": TEXT}, "labels", [["PER", 0, 3]]),
         ({"tokens": WORDS}, "tags", ["B-PER", "O", "O", "B-LOC", "O"]),
-        ({"tokens": WORDS}, "ner", [[0, 0, "PER"]]),
     ],
 )
 def test_a_record_without_entities_that_has_some_elsewhere_is_told(tmp_path, caplog, content, name, value):
@@ -41,6 +38,13 @@ def test_a_record_without_entities_that_has_some_elsewhere_is_told(tmp_path, cap
     caplog.clear()
     read_lines(tmp_path, {**content, "entities": [entity("PER", 0, 1)], name: value})
     assert "under another name" not in caplog.text
+
+
+@pytest.mark.parametrize("name", ["label", "labels", "ner"])
+def test_triples_that_are_not_read_are_told_and_no_column(tmp_path, caplog, name):
+    with pytest.raises(ValueError, match=f"the values of '{name}' are not all of one type: convert them, or remove"):
+        read_lines(tmp_path, {"tokens": WORDS, "entities": [], name: [[0, 0, "PER"]]})
+    assert f"look as if they had some under another name: {name!r} in 1 (line 1)" in caplog.text
 
 
 @pytest.mark.parametrize("value", [[], ["a", "b"], [1, 2], [{"text": "Ann", "start": 0, "end": 3}], "PER", None])

@@ -278,7 +278,8 @@ def test_problems_are_found_where_they_are(name):
     assert sorted(found(report), key=str) == sorted(expected, key=str)
     for problem in report.problems:
         place = "" if problem.entity is None else f", entity {problem.entity}"
-        located = f"row {problem.row} of the {problem.split} data{place}: "
+        own = "" if problem.id is None else f" (id {problem.id!r})"
+        located = f"row {problem.row} of the {problem.split} data{own}{place}: "
         whole = f"the names of 'ner_tags' in the {problem.split} data="
         assert problem.message.startswith(whole if problem.kind == "tag-names" else located)
 
