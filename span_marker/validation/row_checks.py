@@ -126,11 +126,11 @@ def word_problems(row: CheckedRow) -> Iterator[Problem]:
     """Look for words and characters that were made for another program: pieces of a tokenizer, escapes of HTML."""
     is_text = isinstance(row.item, str)
     if not is_text and (pieces := _pieces(row.item)):
-        yield row.place.problem("word-piece", f"has {len(pieces)} pieces of words, such as {pieces[0]!r}")
+        yield row.place.problem("word-piece", f"{pieces[0]!r} is a piece of a word (pieces: {len(pieces)})")
     found = (match[0].replace(" ", "") for match in _ESCAPE.finditer(row.item if is_text else " ".join(row.item)))
     escapes = [escape for escape in found if escape[1] == "#" or escape[1:] in html5]
     if escapes:
-        message = f"has {len(escapes)} escapes of HTML, such as {escapes[0]!r} for {unescape(escapes[0])!r}"
+        message = f"{escapes[0]!r} stands for {unescape(escapes[0])!r} (escapes of HTML: {len(escapes)})"
         yield row.place.problem("html-escape", message)
 
 

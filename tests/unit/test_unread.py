@@ -12,7 +12,7 @@ TRIPLES = [[0, 3, "PER"], [12, 16, "LOC"]]
 ROW = {"text": TEXT, "entities": SPANS}
 
 
-@pytest.mark.parametrize("name", ["entitis", "Entities", "entitys", "entitties", "ENTITIES"])
+@pytest.mark.parametrize("name", ["entitis", "Entities", "entitiees", "entitties", "ENTITIES"])
 def test_a_misspelled_key_is_named_and_renaming_it_suffices(tmp_path, name):
     with pytest.raises(ValueError, match=f"line 2, row 1 .*: rename '{name}' to 'entities'$"):
         read_lines(tmp_path, ROW, {"text": TEXT, name: SPANS})
