@@ -58,7 +58,7 @@ def _find(record: Mapping[str, Any], names: Sequence[str], fits: Any, besides: s
 
 def _is_old_spacy(record: Mapping[str, Any]) -> bool:
     """Tell whether a record is a document of spaCy 2's training data."""
-    paragraphs = record.get("paragraphs")
+    paragraphs: Any = record.get("paragraphs")
     return is_list(paragraphs) and any(isinstance(item, Mapping) and "sentences" in item for item in paragraphs)
 
 
