@@ -12,7 +12,7 @@ from itertools import chain, islice
 from typing import Any
 
 from span_marker.data.csv_files import ROLES, parse_words
-from span_marker.data.delimited import DELIMITERS, name_cells, named_delimiter, read_cells, split_header
+from span_marker.data.delimited import DELIMITERS, name_cells, named_delimiter, read_cells, split_header, trim_names
 from span_marker.data.entity_tables import ENTITY_COLUMNS, LineKeys
 from span_marker.data.forms import BOUNDS
 
@@ -45,7 +45,7 @@ def read_table(lines: Iterator[str], path: str, text_column: str | None) -> Iter
     if named is not None:
         start.append(next(lines, ""))
     delimiter, names = _find_delimiter(start[-1], text_column, named or DELIMITERS)
-    if twice := next((name for name in names if names.count(name) > 1), None):
+    if twice := next((name for name in trim_names(names) if names.count(name) > 1), None):
         raise ValueError(f"{path}, line {len(start)}: there are several columns {twice!r}: rename all but one")
     content = None if text_column else _find_content(names)
     rows = read_cells(chain(start, lines), delimiter, path)

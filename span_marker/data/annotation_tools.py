@@ -67,7 +67,8 @@ def find_shape(record: Any, location: str) -> Shape:
             return shape
     keys = sorted(record) if isinstance(record, Mapping) else []
     more = f" and {len(keys) - SHOWN_KEYS} more" if len(keys) > SHOWN_KEYS else ""
-    found = f"the keys {keys[:SHOWN_KEYS]}{more}" if keys else f"the type {type(record).__name__}"
+    is_dict = isinstance(record, Mapping)
+    found = f"the keys {keys[:SHOWN_KEYS]}{more}" if is_dict else f"the type {type(record).__name__}"
     advice = advise(record, [shape.name for shape in SHAPES])
     raise ValueError(f"{location} has {found}, which is none of the known shapes: {advice}")
 
@@ -158,14 +159,19 @@ def _is_triple(item: Any) -> bool:
     return is_list(item) and len(item) == 3
 
 
-def _triples_key(record: Any) -> str | None:
+def _triples_keys(record: Any) -> list[str]:
+    """The keys that may have the entities of a text: those with some, or else those with none."""
     if not (has(record) and isinstance(record.get("text", record.get("data")), str)):
-        return None
-    return next((k for k in _TRIPLES if is_list(record.get(k)) and all(map(_is_triple, record[k]))), None)
+        return []
+    keys = [key for key in _TRIPLES if is_list(record.get(key)) and all(map(_is_triple, record[key]))]
+    return [key for key in keys if record[key]] or keys
 
 
 def _read_triples(record: Any, location: str, labels: Mapping[int, str] | None = None) -> Record:
-    return _from_triples(record.get("text", record.get("data")), record[_triples_key(record)], record, location, labels)
+    keys = _triples_keys(record)
+    if any(record[key] != record[keys[0]] for key in keys):
+        raise ValueError(f"{location} has different entities under the keys {keys}: remove all but one")
+    return _from_triples(record.get("text", record.get("data")), record[keys[0]], record, location, labels)
 
 
 def _from_triples(
@@ -316,7 +322,7 @@ SHAPES = (
     ),
     Shape(
         "doccano (text or data, label or labels: [start, end, label])",
-        lambda r: bool(_triples_key(r)),
+        lambda r: bool(_triples_keys(r)),
         _read_triples,
         ("labels",),
     ),

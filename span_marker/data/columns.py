@@ -24,6 +24,7 @@ from span_marker.data.in_memory import as_dataset, refuse_no_rows
 from span_marker.data.row_relations import RELATIONS
 from span_marker.data.rows import Row, RowProblem, Unit, first_error, unknown_labels
 from span_marker.data.tags import ANY_TAGS, Tags, name_tags, read_annotation
+from span_marker.data.unread import warn_of_unread_columns
 
 if TYPE_CHECKING:
     from datasets import Column, Dataset
@@ -66,6 +67,7 @@ def require_dataset(value: Any, dataset_name: str) -> Dataset:
     dataset = as_dataset(value, dataset_name)
     if not is_dataset(dataset):
         raise TypeError(f"the {dataset_name} data must be a datasets.Dataset, not {_mistake(value)}")
+    warn_of_unread_columns(dataset, dataset_name)
     return plain(dataset)
 
 
@@ -357,8 +359,7 @@ def infer_labels(data: Any) -> list[str]:
         )
     if all(have_tags.values()):
         return _infer_tags(datasets)
-    rows = chain.from_iterable(whole_rows(dataset, name) for name, dataset in datasets.items())
-    labels = {span.label for row in rows for span in row.spans}
+    labels = {span.label for name, data in datasets.items() for row in whole_rows(data, name) for span in row.spans}
     if not labels:
         raise ValueError(f"there is no entity in the {' and '.join(datasets)} data: pass labels=")
     return complete_labels(labels)

@@ -64,13 +64,13 @@ class _Layout(NamedTuple):
 
 
 def read_conll(
-    file: SourceFile, token_column: int = 0, tag_columns: Any = -1, documents: bool = False
+    file: SourceFile, token_column: int | None = None, tag_columns: Any = -1, documents: bool = False
 ) -> list[dict[str, Any]]:
     """Read a column file.
 
     Args:
         file: The file, which collects the errors of sentences.
-        token_column: The column of the words.
+        token_column: The column of the words. Defaults to the first, unless that is plainly another.
         tag_columns: The column or columns of the tags, or ``"all"`` for every column except that of the words.
         documents: Whether to number documents and their sentences.
 
@@ -86,13 +86,13 @@ def read_conll(
         return []
     if documents and sentences[-1].document < 0:
         raise ValueError(f"{file} has no {DOCUMENT_START} lines: leave documents= out")
-    first = sentences[0].words[0].number
     if layout.width == 1:
-        refuse_other_separators([word.line for s in sentences for word in s.words], f"{file}, line {first}")
+        _refuse_other_separators(sentences, file, "format=")
     _check_is_table(sentences, layout, file)
     if odd := odd_lengths([len(sentence.words) for sentence in sentences]):
         logger.warning("%s: %s", file, odd)
-    token, tags = _pick_columns(token_column, tag_columns, layout.width, f"{file}, line {first}")
+    location = f"{file}, line {sentences[0].words[0].number}"
+    token, tags = _pick_columns(token_column or 0, tag_columns, layout.width, location)
     whole: list[_Sentence] = []
     for sentence in sentences:
         with file.row():
@@ -101,6 +101,8 @@ def read_conll(
                 if problem:
                     raise ValueError(f"{file}, line {word.number}, row {sentence.row}: {problem}")
             whole.append(sentence)
+    if token_column is None:
+        _check_words(whole, token, file, "pass token_column= the column of the words, or another format")
     _check_columns(whole, token, tags, tag_columns, file)
     read = _read_tags(whole, tags, file)
     rows, starts = [], []
@@ -129,14 +131,19 @@ def read_words(file: SourceFile) -> list[list[str]]:
         ValueError: If a line has more or fewer columns than others, a word is empty, or the column numbers the words.
     """
     layout, sentences = _split(file)
-    if layout.width == 1 and sentences:
-        refuse_other_separators([word.line for s in sentences for word in s.words], f"{file}, line 1")
+    if layout.width == 1:
+        _refuse_other_separators(sentences, file, "another input_format=")
     for sentence in sentences:
         for word in sentence.words:
             if problem := _find_problem(word, layout, 0):
                 raise ValueError(f"{file}, line {word.number}, row {sentence.row}: {problem}")
     _check_words(sentences, 0, file, "read it with read_annotations and token_column=, or pass another input_format=")
     return [[word.cells[0] for word in sentence.words] for sentence in sentences]
+
+
+def _refuse_other_separators(sentences: Sequence[_Sentence], file: SourceFile, advice: str) -> None:
+    lines = {word.number: word.line for sentence in sentences for word in sentence.words}
+    refuse_other_separators([*lines.values()], f"{file}, line {min(lines, default=1)}", advice)
 
 
 def _read_tags(sentences: Sequence[_Sentence], columns: Sequence[int], file: SourceFile) -> FileTags:
@@ -267,17 +274,13 @@ def _check_words(sentences: Sequence[_Sentence], token: int, file: SourceFile, a
 def _check_columns(
     sentences: Sequence[_Sentence], token: int, tags: Sequence[int], tag_columns: Any, file: SourceFile
 ) -> None:
-    """Check that the columns are not plainly others than those of the words and of the tags."""
-    _check_words(sentences, token, file, "pass token_column= the column of the words, or another format")
+    """Check that the columns of the tags are not plainly others."""
     words = [word.cells for sentence in sentences for word in sentence.words]
     width = len(words[0]) if words else 0
     if any(cells[column] != OUTSIDE for cells in words for column in tags):
         return
-    others = [
-        column
-        for column in range(width)
-        if column != token and column not in tags and _are_tags([cells[column] for cells in words])
-    ]
+    unread = (column for column in range(width) if column not in (token, *tags))
+    others = [column for column in unread if _are_tags([cells[column] for cells in words])]
     if not others:
         return
     example = next(cells[others[0]] for cells in words if cells[others[0]] != OUTSIDE)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from span_marker.core.json_reading import RepeatedKeyError, json_problem, parse_json
-from span_marker.data.delimited import name_cells, named_delimiter, read_cells, split_header
+from span_marker.data.delimited import name_cells, named_delimiter, read_cells, split_header, trim_names
 from span_marker.data.entity_tables import DETAILS, lines_of_entities, rows_of_entities
 from span_marker.data.forms import BOUNDS
 from span_marker.data.jsonl import read_records
@@ -110,6 +110,8 @@ def read_csv(
         ValueError: If it is open what the columns are, or a line has too few or too many cells.
     """
     text = path.text(keep_line_ends=True).replace("\r\r\n", "\r\n")  # converted twice: no blank lines in between
+    if not text.strip():
+        return []
     table = _find_table(text, columns or {})
     if isinstance(table, str):
         raise ValueError(f"{path}, line 1: {table}")
@@ -133,8 +135,7 @@ def read_csv(
 
 def _find_table(text: str, columns: Mapping[str, str]) -> _Table | str:
     """Find what the columns of a table are, or say why it is open."""
-    unknown = [role for role in columns if role not in ROLES]
-    if unknown:
+    if unknown := [role for role in columns if role not in ROLES]:
         return f"columns= has {unknown[0]!r}, which is none of {list(ROLES)}"
     first, *others = re.split("\r\n|\r|\n", text, maxsplit=2)
     named = named_delimiter(first)
@@ -146,8 +147,7 @@ def _find_table(text: str, columns: Mapping[str, str]) -> _Table | str:
     if tables:
         return tables[0]
     names = max((names for _, names in headers), key=len)
-    missing = [name for name in columns.values() if name not in names]
-    if missing:
+    if missing := [name for name in columns.values() if name not in names]:
         return f"there is no column {missing[0]!r}, only {names}"
     example = "pass columns=, such as columns={'text': 'NAME', 'entities': 'NAME'}"
     way = f"columns= names only {list(columns)}" if columns else example
@@ -161,7 +161,8 @@ def _match(names: list[str], columns: Mapping[str, str], delimiter: str, starts:
         found = [by_name[name] for name in known if name in by_name and by_name[name] not in columns.values()]
         if found and role not in roles:
             roles[role] = found[0]
-    if len(set(names)) != len(names) or not set(columns.values()) <= set(names):
+    named = trim_names(names)
+    if len(set(named)) != len(named) or not set(columns.values()) <= set(names):
         return None
     tables = [
         _Table(layout, needed, names, roles, delimiter, starts)
@@ -178,10 +179,11 @@ def _is_index(name: str) -> bool:
 
 
 def _read_lines(path: SourceFile, text: str, table: _Table) -> Iterator[tuple[int, dict[str, str]]]:
-    """Lines with their first numbers and their cells; no cells where a line is blank."""
+    """Lines with their first numbers and their cells; no cells where a line is blank, or all of its cells are empty."""
     rows = read_cells(io.StringIO(text, newline=""), table.delimiter, path)
     for number, cells in islice(rows, table.starts, None):
-        yield number, name_cells(cells, table.names, table.delimiter, f"{path}, line {number}") if cells else {}
+        location = f"{path}, line {number}"
+        yield number, name_cells(cells, table.names, table.delimiter, location) if any(cells) else {}
 
 
 def _records(

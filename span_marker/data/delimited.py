@@ -12,6 +12,9 @@ DELIMITERS = "\t,;|"
 
 _OTHER_SEPARATORS = frozenset(",;|:/_\u3000\u00a0\u2003\u2002\uff0c")
 
+_ONE_WORD = re.compile(r"://|^[\w.+-]+@|[.,:/]\d+$")
+"""What addresses, times, dates and numbers have, but neither a word nor its tag."""
+
 _MAX_CELL = 2**31 - 1
 
 _SEPARATOR_LINE = re.compile(r'"?sep=([^\r\n"\w\s]|\t)"?', re.IGNORECASE)
@@ -48,6 +51,22 @@ def split_header(line: str, delimiters: str = DELIMITERS) -> list[tuple[str, lis
     return [(delimiter, next(csv.reader([first], delimiter=delimiter), [])) for delimiter in delimiters]
 
 
+def trim_names(names: Sequence[str]) -> list[str]:
+    """Leave out empty names at the end, which spreadsheets write where columns were deleted.
+
+    Args:
+        names: The cells of a header.
+
+    Returns:
+        The names.
+
+    Example:
+        >>> trim_names(["", "text", "label", "", ""])
+        ['', 'text', 'label']
+    """
+    return list(names[: max((index for index, name in enumerate(names, start=1) if name), default=0)])
+
+
 def read_cells(lines: Iterable[str], delimiter: str, path: object) -> Iterator[tuple[int, list[str]]]:
     """Read the lines of a table.
 
@@ -81,7 +100,7 @@ def name_cells(cells: Sequence[str], names: Sequence[str], delimiter: str, locat
 
     Args:
         cells: The cells of a row.
-        names: The names.
+        names: The names. Columns without one at the end must be empty, and are left out.
         delimiter: What is between two cells.
         location: What to call the row in errors.
 
@@ -89,31 +108,37 @@ def name_cells(cells: Sequence[str], names: Sequence[str], delimiter: str, locat
         The cells by name.
 
     Raises:
-        ValueError: If there are too few or too many.
+        ValueError: If there are too few or too many, or one has no name.
     """
     if len(cells) != len(names):
         raise ValueError(
             f"{location} has {len(cells)} cells, but there are {len(names)} columns: a cell with {delimiter!r} or a "
             "quote must be in quotes"
         )
-    return dict(zip(names, cells, strict=True))
+    named = trim_names(names)
+    if unnamed := [cell for cell in cells[len(named) :] if cell]:
+        raise ValueError(f"{location} has {unnamed[0]!r:.70} in a column without a name: name it in the first line")
+    return dict(zip(named, cells, strict=False))
 
 
-def refuse_other_separators(lines: Sequence[str], location: str) -> None:
+def refuse_other_separators(lines: Sequence[str], location: str, advice: str) -> None:
     """Refuse lines that have a character between other ones, in at least half of them, that may separate columns.
 
     Args:
         lines: Lines of a column file without tabs and spaces.
         location: What to call the first one in errors.
+        advice: What else to pass, for the error.
 
     Raises:
-        ValueError: If there is such a character.
+        ValueError: If there is such a character, and what follows it is no number, as in times, and no part of an
+            address.
     """
-    others = Counter(character for line in lines for character in {*line[1:-1]} & _OTHER_SEPARATORS)
+    columns = [line for line in lines if not _ONE_WORD.search(line)]
+    others = Counter(character for line in columns for character in {*line[1:-1]} & _OTHER_SEPARATORS)
     for character, number in others.most_common(1):
         if 2 * number >= len(lines):
-            example = next(line for line in lines if character in line)
+            example = next(line for line in columns if character in line)
             raise ValueError(
                 f"{location}: no tabs or spaces separate a word and its tag, but perhaps {character!r} does, as in "
-                f"{example!r:.80}: write tabs, or pass format="
+                f"{example!r:.80}: write tabs, or pass {advice}"
             )

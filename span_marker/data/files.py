@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import ne
 from pathlib import Path
@@ -68,7 +68,7 @@ FORMATS = (
         (".conll", ".txt", ".bio", ".iob", ".iob2", ".tsv"),
         read_conll,
         write_conll,
-        {"token_column": 0, "tag_columns": -1, "documents": False},
+        {"token_column": None, "tag_columns": -1, "documents": False},
         keeps=("document_id", "sentence_id"),
     ),
     Format(
@@ -112,7 +112,7 @@ def read_annotations(
     path: StrPath,
     format: str | None = None,
     *,
-    token_column: int = 0,
+    token_column: int | None = None,
     tag_columns: int | Sequence[int] | Literal["all"] = -1,
     documents: bool = False,
     annotator: str | int | None = None,
@@ -138,7 +138,8 @@ def read_annotations(
             ``pubtator``, ``brat`` or ``docbin``. Defaults to what the ending of the path says, or for column files and
             unknown endings the contents; ``inline`` is never the default. ``jsonl`` reads the records of all tools,
             GLiNER's among them; ``gliner`` refuses all but those.
-        token_column: For conll: the column of the words.
+        token_column: For conll: the column of the words. Defaults to the first, unless that plainly has something else,
+            such as the numbers of the words.
         tag_columns: For conll: the column of the tags. Several columns, or ``"all"`` but that of the words, are levels
             of nested entities.
         documents: For conll and conllu: whether ``-DOCSTART-`` or ``# newdoc`` lines become the columns ``document_id``
@@ -235,10 +236,17 @@ def write_annotations(
     _check_options(options, ("errors", *kind.write_options), path, kind)
     if kind.write is None:
         raise ValueError(f"{path}: {kind.name} is only read: pass format= one of {writable}")
-    names = getattr(rows, "column_names", getattr(rows, "columns", ()))  # the second of data frames
+    names = dict.fromkeys(getattr(rows, "column_names", getattr(rows, "columns", ())))  # the second of data frames
+    kind.write(path, rows if names else _noting(rows, names), **options)
     if kind.keeps is not None and (lost := {*names} - {*_ANNOTATION, *kind.keeps}):
         logger.warning("%s: columns that are not written, since the format has none: %s", path, sorted(lost))
-    kind.write(path, rows, **options)
+
+
+def _noting(rows: Iterable[Mapping[str, Any]], names: dict[str, None]) -> Iterator[Mapping[str, Any]]:
+    """Pass dicts on, and note their keys."""
+    for row in rows:
+        names |= dict.fromkeys(row if isinstance(row, Mapping) else ())
+        yield row
 
 
 def _read(kind: Format, source: SourceFile, options: Mapping[str, Any], errors: OnError) -> list[dict[str, Any]]:
@@ -337,5 +345,7 @@ def _to_dataset(rows: Sequence[dict[str, Any]], path: Path, reason: str) -> Data
         try:
             features[name] = Dataset.from_dict({name: columns[name]}).features[name]
         except (TypeError, ValueError, OverflowError) as error:
-            raise ValueError(f"{path}: the values of {name!r} are not all of one type ({error})") from error
+            raise ValueError(
+                f"{path}: the values of {name!r} are not all of one type: convert them, or remove {name!r} ({error})"
+            ) from error
     return Dataset.from_dict(columns, features=Features({name: features[name] for name in names}))

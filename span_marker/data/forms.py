@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import difflib
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 Form = Literal["words", "text", "tags"]
@@ -16,6 +17,30 @@ FORMS: dict[Form, tuple[str, str]] = {
 
 BOUNDS = ("start", "end", "label")
 """What a row has instead of its annotation if it is one entity of a text or of words, see `is_entity_table`."""
+
+
+_NAMES = ("text", "tokens", "entities", "ner_tags", "relations")
+
+_SIMILARITY = 0.8
+"""Of a misspelled name to the one that is meant: "entitis" has it, but "spans" is another name."""
+
+
+def misspelled(names: Iterable[Any]) -> dict[str, str]:
+    """Find names of columns that are probably meant to be others.
+
+    Args:
+        names: Names of columns, or keys of a row.
+
+    Returns:
+        The names that are meant, by those that are written.
+
+    Example:
+        >>> misspelled(["Text", "entitis", "id"])
+        {'Text': 'text', 'entitis': 'entities'}
+    """
+    others = [name for name in names if isinstance(name, str) and name not in _NAMES]
+    found = {name: difflib.get_close_matches(name.casefold(), _NAMES, 1, _SIMILARITY) for name in others}
+    return {name: meant[0] for name, meant in found.items() if meant}
 
 
 def is_entity_table(names: Collection[str]) -> bool:
@@ -86,9 +111,10 @@ def find_form(names: Sequence[str], subject: str) -> Form:
     if not names:
         raise ValueError(f"{subject} has neither rows nor columns")
     if not forms:
+        similar = "".join(f"; is {name!r} meant to be {meant!r}?" for name, meant in misspelled(names).items())
         raise ValueError(
             f"{subject} has the columns {list(names)}, but annotated data has 'tokens' and 'entities', 'text' and "
             "'entities', 'tokens' and 'ner_tags', or, with a row for each entity, 'text' (or 'tokens'), 'start', 'end' "
-            "and 'label': rename them (rename_column of a Dataset, rename of a DataFrame)"
+            f"and 'label': rename them (rename_column of a Dataset, rename of a DataFrame){similar}"
         )
     return forms[0]

@@ -48,6 +48,26 @@ def refuse_no_rows(value: Any, dataset_name: str) -> None:
         raise ValueError(f"the {dataset_name} data has no rows: {value!r} was passed")
 
 
+def refuse_mixed_rows(value: Any, dataset_name: str) -> None:
+    """Raise an error if some dicts of a list have words, and others a text.
+
+    Args:
+        value: The list, or anything else.
+        dataset_name: What to call it in the error.
+
+    Raises:
+        ValueError: If they are mixed.
+    """
+    rows = value if is_rows(value) else ()
+    kinds = [[name for name in ("tokens", "text") if row.get(name) is not None] for row in rows]
+    other = next((row for row, kind in enumerate(kinds) if kind != kinds[0]), None)
+    if other is not None and all(len(kind) == 1 for kind in kinds):
+        raise ValueError(
+            f"row {other} of the {dataset_name} data has {kinds[other][0]!r}, but row 0 has {kinds[0][0]!r}: make two "
+            "data sets of them"
+        )
+
+
 def as_dataset(value: Any, dataset_name: str) -> Any:
     """Make a data set of annotated rows that are in another form.
 
@@ -65,6 +85,7 @@ def as_dataset(value: Any, dataset_name: str) -> Any:
     """
     dataset = table_as_dataset(value, dataset_name)
     if is_rows(value):
+        refuse_mixed_rows(value, dataset_name)
         names = dict.fromkeys(chain.from_iterable(value))
         dataset = _from_columns({name: [row.get(name) for row in value] for name in names}, dataset_name)
     columns = getattr(dataset, "column_names", ())

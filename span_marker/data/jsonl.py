@@ -24,6 +24,7 @@ from span_marker.data.row_relations import RELATIONS
 from span_marker.data.row_writing import converted_rows
 from span_marker.data.rows import PREDICTED, Row, parse_row
 from span_marker.data.text_files import SourceFile, StrPath
+from span_marker.data.unread import unread_annotation
 from span_marker.data.values import as_whole
 
 if TYPE_CHECKING:
@@ -104,6 +105,8 @@ def read_records(
             notes.add(record, place, None if annotation else reason)
             if annotation is None:
                 continue
+            if not annotation.entities and record.tags is None:
+                notes.add_unread(unread_annotation(value), place)
             if record.task is not None:
                 before, other = seen.setdefault(record.task, (place, annotation))
                 if other.annotator != annotation.annotator:
@@ -137,6 +140,7 @@ class _Notes:
 
     num_records: int = 0
     left_out: dict[str, list[str]] = field(default_factory=dict)
+    unread: dict[str, list[str]] = field(default_factory=dict)
     ignored: dict[str, list[str]] = field(default_factory=dict)
     repeated: dict[str, int] = field(default_factory=dict)
 
@@ -148,11 +152,24 @@ class _Notes:
         if record.repeated:
             self.repeated[place] = record.repeated
 
+    def add_unread(self, keys: Iterable[str], place: str) -> None:
+        for key in keys:
+            self.unread.setdefault(key, []).append(place)
+
     def report(self, path: SourceFile) -> None:
         if self.left_out:
             reasons = [f"{len(places)} {reason} ({_first(places)})" for reason, places in self.left_out.items()]
             num_left_out, together = sum(map(len, self.left_out.values())), "; ".join(reasons)
             logger.warning("%s: %d of %d records are left out: %s", path, num_left_out, self.num_records, together)
+        if self.unread:
+            parts = "; ".join(f"{key!r} in {len(places)} ({_first(places)})" for key, places in self.unread.items())
+            logger.warning(
+                "%s: some of the %d records are read as having no entity, but look as if they had some under another "
+                "name: %s: rename the key, if these are meant",
+                path,
+                self.num_records,
+                parts,
+            )
         if self.ignored:
             parts = "; ".join(f"{part!r} in {len(places)} ({_first(places)})" for part, places in self.ignored.items())
             logger.warning("%s: parts of some of the %d records are ignored: %s", path, self.num_records, parts)

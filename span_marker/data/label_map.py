@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from span_marker.core.labels import OUTSIDE
@@ -38,6 +38,8 @@ def check_label_map(label_map: Any) -> dict[str, str | None]:
 def map_labels(rows: Sequence[dict[str, Any]], label_map: Mapping[str, str | None], path: object) -> None:
     """Give entities and relations other labels in place, or leave them out. All names change at once.
 
+    Entities and relations that become the same are kept once.
+
     Args:
         rows: Rows with entities.
         label_map: The new names by the old ones; None for labels that are left out.
@@ -46,23 +48,40 @@ def map_labels(rows: Sequence[dict[str, Any]], label_map: Mapping[str, str | Non
     found = {item["label"]: None for row in rows for item in (*row["entities"], *(row.get(RELATIONS) or ()))}
     if unknown := [label for label in label_map if label not in found]:
         logger.warning("%s: nothing has the labels %s of label_map: the labels are %s", path, unknown, sorted(found))
-    num_relations = 0
+    num_same, num_lost = 0, 0
     for row in rows:
-        kept = [index for index, entity in enumerate(row["entities"]) if _new(entity, label_map) is not None]
-        places = {old: new for new, old in enumerate(kept)}
-        entities = [row["entities"][index] for index in kept]
-        row["entities"] = [{**entity, "label": _new(entity, label_map)} for entity in entities]
+        row["entities"], places = _distinct({**entity, "label": _new(entity, label_map)} for entity in row["entities"])
+        num_same += sum(place is not None for place in places) - len(row["entities"])
         if row.get(RELATIONS):
-            relations = [{**item, "label": _new(item, label_map)} for item in row[RELATIONS]]
-            wanted = [item for item in relations if item["label"] is not None]
-            row[RELATIONS] = [
-                {**item, "head": places[item["head"]], "tail": places[item["tail"]]}
-                for item in wanted
-                if {item["head"], item["tail"]} <= places.keys()
+            wanted = [item for item in row[RELATIONS] if _new(item, label_map) is not None]
+            ends = [(places[item["head"]], places[item["tail"]]) for item in wanted]
+            moved = [
+                {**item, "label": _new(item, label_map), "head": head, "tail": tail}
+                for item, (head, tail) in zip(wanted, ends, strict=True)
+                if None not in (head, tail) and head != tail
             ]
-            num_relations += len(wanted) - len(row[RELATIONS])
-    if num_relations:
-        logger.warning("%s: %d relations of entities that label_map leaves out are left out, too", path, num_relations)
+            num_lost += len(wanted) - len(moved)
+            row[RELATIONS], _ = _distinct(moved)
+    if num_same:
+        logger.warning("%s: %d entities are the same as others with the labels of label_map: once each", path, num_same)
+    if num_lost:
+        logger.warning(
+            "%s: %d relations of entities that label_map leaves out, or makes one, are left out, too", path, num_lost
+        )
+
+
+def _distinct(items: Iterable[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[int | None]]:
+    """Keep each item once that has a label. Also returns the place of each given one among those kept, or None."""
+    kept: dict[tuple[Any, ...], dict[str, Any]] = {}
+    index: dict[tuple[Any, ...], int] = {}
+    places: list[int | None] = []
+    for item in items:
+        key = tuple(item.values())
+        if item["label"] is not None:
+            index.setdefault(key, len(kept))
+            kept.setdefault(key, item)
+        places.append(index.get(key))
+    return list(kept.values()), places
 
 
 def _new(item: Mapping[str, Any], label_map: Mapping[str, str | None]) -> str | None:

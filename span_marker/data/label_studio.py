@@ -188,6 +188,7 @@ def _read_results(
             continue
         read[control] = None
         regions = _in_code_points(group, fields[name])
+        passed += ["region without a label" for result in regions if _is_unlabelled(result)][:1]
         entities += [
             (result.region, entity) for result in regions for entity in _read_region(result, fields[name], location)
         ]
@@ -275,6 +276,10 @@ def _fits(text: str, start: Any, end: Any, copy: str) -> bool:
     return is_copy(text[first:last], copy)
 
 
+def _is_unlabelled(result: _Result) -> bool:
+    return isinstance(result.value, Mapping) and result.kind == "labels" and not result.value.get("labels")
+
+
 def _read_region(result: _Result, text: str, location: str) -> list[RowEntity]:
     """Read one region; one with several labels is several entities."""
     if result.kind != "labels":
@@ -285,7 +290,9 @@ def _read_region(result: _Result, text: str, location: str) -> list[RowEntity]:
     value = result.value
     if not isinstance(value, Mapping):
         raise TypeError(f"{location}: the 'value' of a region must be a dict, not {value!r}")
-    labels = value.get("labels") or [None]
+    if _is_unlabelled(result):
+        return []
+    labels = value["labels"]
     if not is_list(labels):
         raise TypeError(f"{location}: the 'labels' of a region must be a list, not {labels!r}")
     entities = [read_span(label, value.get("start"), value.get("end"), text, location) for label in labels]

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from span_marker.data.forms import misspelled
 from span_marker.data.values import is_list
 
 _WORDS = ("tokens", "words", "token", "sentence", "text", "tokenized_text")
@@ -30,6 +31,8 @@ def advise(record: Any, shapes: Iterable[str]) -> str:
     """
     if not isinstance(record, Mapping):
         return "a record must be a dict, such as {'text': 'Ann', 'entities': [{'label': 'PER', 'start': 0, 'end': 3}]}"
+    if _is_old_spacy(record):
+        return "spaCy 2 wrote it: convert it with 'python -m spacy convert FILE FOLDER', and read the .spacy file"
     words = _find(record, _WORDS, lambda value: is_list(value) and bool(value) and _are(str, value))
     text = _find(record, _TEXTS, lambda value: isinstance(value, str))
     tags = words and _find(record, _TAGS, lambda value: _are_tags(value, len(record[words])), besides=words)
@@ -47,7 +50,16 @@ def advise(record: Any, shapes: Iterable[str]) -> str:
 
 
 def _find(record: Mapping[str, Any], names: Sequence[str], fits: Any, besides: str | None = None) -> str | None:
-    return next((name for name in names if name != besides and name in record and fits(record[name])), None)
+    """The first name, or one that is a misspelled form of the first, whose value fits."""
+    similar = [name for name, meant in misspelled(record).items() if meant == names[0]]
+    found = (name for name in (*names, *similar) if name != besides and name in record)
+    return next((name for name in found if fits(record[name])), None)
+
+
+def _is_old_spacy(record: Mapping[str, Any]) -> bool:
+    """Tell whether a record is a document of spaCy 2's training data."""
+    paragraphs: Any = record.get("paragraphs")
+    return is_list(paragraphs) and any(isinstance(item, Mapping) and "sentences" in item for item in paragraphs)
 
 
 def _are(kind: Any, values: Any) -> bool:

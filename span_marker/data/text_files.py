@@ -59,12 +59,14 @@ class SourceFile:
         encoding: Its encoding; None for what its byte order mark says, or else UTF-8.
         errors: The errors of rows so far.
         wrong: What tells the rows that have them, see `row`.
+        content: What it has, if that was read already; None to read it.
     """
 
     path: Path
     encoding: str | None = None
     errors: list[RowError] = field(default_factory=list)
     wrong: set[Hashable] = field(default_factory=set)
+    content: bytes | None = None
 
     def __str__(self) -> str:
         return str(self.path)
@@ -104,7 +106,8 @@ class SourceFile:
         Raises:
             ValueError: If the encoding is unknown or another.
         """
-        text = decode(self.path.read_bytes(), self.encoding, str(self))
+        data = self.path.read_bytes() if self.content is None else self.content
+        text = decode(data, self.encoding, str(self))
         text = text if keep_mark else text.removeprefix("\ufeff")
         return text if keep_line_ends else _INNER_MARK.sub("", _LINE_END.sub("\n", text))
 

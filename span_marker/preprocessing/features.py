@@ -243,6 +243,8 @@ def prepare(
         desc=f"Preparing the {dataset_name} data",
     )
     preparer.summary.warn(config, max_tokens, dataset_name)
+    if preparer.reader is not None and not preparer.summary.num_entities:
+        logger.warning("There is no entity in the %d rows of the %s data.", len(dataset), dataset_name)
     return prepared, preparer.summary
 
 

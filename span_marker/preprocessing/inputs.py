@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 logger = logging.getLogger(__name__)
+
+_SPACE = re.compile("[ \t\r\n]")
 
 Words: TypeAlias = "list[str] | tuple[str, ...]"
 """A sentence that is split into words."""
@@ -124,6 +127,7 @@ def _read_items(inputs: Any, is_split_into_words: bool | None) -> tuple[Sentence
         if is_single is None:
             is_single = bool(items) and isinstance(inputs, (list, tuple)) and not any(" " in item for item in items)
             if is_single:
+                check_spaces(items, "the list of strings")
                 _say_that_strings_are_words()
         return (Sentences([items], are_texts=False), True) if is_single else (Sentences(items, are_texts=True), False)
     expected = str if isinstance(items[0], str) else (list, tuple)
@@ -213,7 +217,7 @@ def has_items(inputs: Any) -> bool:
 
 
 def spaced_word(words: Any) -> str | None:
-    """Find a "word" that is more likely a text: one with a space between other characters.
+    """Find a "word" that is more likely a text: one with a space, a tab or a line end between other characters.
 
     Args:
         words: A list or tuple, which should have words.
@@ -225,7 +229,7 @@ def spaced_word(words: Any) -> str | None:
         >>> spaced_word(("doc-1", "Amelia Earhart flew to Paris."))
         'Amelia Earhart flew to Paris.'
     """
-    return next((word for word in words if isinstance(word, str) and " " in word.strip()), None)
+    return next((word for word in words if isinstance(word, str) and _SPACE.search(word.strip())), None)
 
 
 def check_spaces(words: Any, location: str) -> None:
@@ -236,15 +240,15 @@ def check_spaces(words: Any, location: str) -> None:
         location: What to call them in errors.
 
     Raises:
-        ValueError: If a word has a space between other characters.
+        ValueError: If a word has a space, a tab or a line end between other characters.
     """
     word = spaced_word(words)
     if word is not None:
         start = word if len(word) <= 40 else f"{word[:40]}..."
         raise ValueError(
-            f"{location} is read as a list of words, but {start!r} has a space. If it is a text, pass it alone, or "
-            "keep an ID beside it with predict_stream and dicts: {'id': ..., 'text': ...}. If it is a word, pass "
-            "is_split_into_words=True, or a dict with 'tokens' in streams and pipelines"
+            f"{location} is read as a list of words, but {start!r} has a space, tab or line end. If it is a text, "
+            "pass it alone, or keep an ID beside it with predict_stream and dicts: {'id': ..., 'text': ...}. If it is "
+            "a word, pass is_split_into_words=True, or a dict with 'tokens' in streams and pipelines"
         )
 
 

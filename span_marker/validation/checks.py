@@ -48,7 +48,14 @@ from span_marker.validation.offset_units import OffsetUnits
 from span_marker.validation.overlaps import count_row, decoding_in_force, weigh_overlaps
 from span_marker.validation.relations import Relations, listed_relations, relation_problems, window_problems
 from span_marker.validation.report import Problem, RowPlace, ValidationReport
-from span_marker.validation.row_checks import CheckedRow, entity_problems, is_blank, overlap_problems, partial_words
+from span_marker.validation.row_checks import (
+    CheckedRow,
+    entity_problems,
+    is_blank,
+    overlap_problems,
+    partial_words,
+    word_problems,
+)
 from span_marker.validation.shifts import Shifts
 
 if TYPE_CHECKING:
@@ -114,6 +121,7 @@ def validate(data: Any, model: SpanMarkerModel | None = None, **read_options: An
         problems += _name_problems(dataset, reader) if model is None else ()
         problems += _column_problems(dataset, reader, model)
         seen_here: _AllSeen = {}
+        rows_of_ids: dict[str, int] = {}
         num_relations = 0
         names = (*reader.columns, *({"id"} & set(dataset.column_names)))
         numbered = enumerate(read_columns(dataset, names))
@@ -128,6 +136,7 @@ def validate(data: Any, model: SpanMarkerModel | None = None, **read_options: An
                 if not seen:  # as training does, which may set decoding
                     count_row(overlaps, row.first_index)
                 problems += _row_problems(row, sentence, model, seen, seen_here)
+                problems += _id_problems(row.place, rows_of_ids)
                 if model is not None and sentence is not None:
                     word_cuts.update(_count_cuts(row, sentence, model))
         if model is not None and model.config.relation_labels is None:
@@ -154,6 +163,7 @@ def _row_problems(
 ) -> Iterator[Problem]:
     """Everything that is wrong with a row that was read."""
     yield from _sentence_problems(row, seen, seen_here)
+    yield from word_problems(row)
     yield from entity_problems(row)
     yield from overlap_problems(row, model is not None and model.config.multi_label)
     yield from relation_problems(row)
@@ -278,6 +288,12 @@ def _count_cuts(row: CheckedRow, sentence: EncodedSentence, model: SpanMarkerMod
             starts, ends = np.array([p for _, p in place_words(text, split(text))], dtype=np.int64).reshape(-1, 2).T
             words[name] = starts, ends
     return {name: len(align(row.spans, row.item, *places)[1]) for name, places in words.items()}
+
+
+def _id_problems(place: RowPlace, rows: dict[str, int]) -> Iterator[Problem]:
+    """Look for the ``id`` of a row in its own split."""
+    if place.id is not None and (first := rows.setdefault(repr(place.id), place.row)) != place.row:
+        yield place.problem("repeated-id", f"row {first} has the same id")
 
 
 def _sentence_problems(row: CheckedRow, seen: _AllSeen, seen_here: _AllSeen) -> Iterator[Problem]:

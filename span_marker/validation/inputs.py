@@ -13,7 +13,14 @@ from span_marker.data.columns import is_dataset, plain, require_dataset
 from span_marker.data.entity_tables import TextLines, collect_lines
 from span_marker.data.files import read_annotations
 from span_marker.data.forms import FORMS, Form, check_splits, find_form, is_entity_table
-from span_marker.data.in_memory import is_dataframe, is_rows, is_table, refuse_equal_names, table_as_dataset
+from span_marker.data.in_memory import (
+    is_dataframe,
+    is_rows,
+    is_table,
+    refuse_equal_names,
+    refuse_mixed_rows,
+    table_as_dataset,
+)
 from span_marker.data.row_errors import RowError
 from span_marker.data.row_relations import RELATIONS
 from span_marker.data.rows import RowProblem
@@ -106,6 +113,7 @@ def _read_split(data: Any, name: str, read_options: Mapping[str, Any]) -> Split:
         found = {index: RowProblem("malformed-row", error) for index, error in problems.items()}
         return _read_rows(rows, name)._replace(problems=found)
     if is_rows(data) or is_dataframe(data):
+        refuse_mixed_rows(data, name)
         return _read_rows(data, name)
     return Split(require_dataset(data, name))
 

@@ -44,6 +44,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "boundary-variant": ("doubt", "entities whose text is annotated with one word more, or less, elsewhere"),
     "symbol-edge": ("doubt", "entities with a symbol at an edge that others of their label treat in another way"),
     "rare-label": ("doubt", "labels with few entities"),
+    "word-piece": ("doubt", "sentences whose words are pieces of a tokenizer: join them, as texts to read have words"),
     "nested": ("note", "entities inside a longer one"),
     "crossing": ("note", "entities that cross another one"),
     "repeated-entity": ("note", "entities that are listed twice"),
@@ -64,6 +65,8 @@ KINDS: dict[str, tuple[str, str]] = {
     "long-text": ("note", "sentences longer than the text limit: they are read in windows"),
     "word-without-token": ("note", "sentences with words for which the tokenizer has no token"),
     "empty-row": ("note", "rows without words"),
+    "html-escape": ("note", "rows with escapes of HTML: texts to read should have the same"),
+    "repeated-id": ("note", "rows with the 'id' of another row of their split"),
 }
 """Severity and description of each kind of problem; the most severe come first."""
 

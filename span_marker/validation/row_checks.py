@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right, insort
 from collections.abc import Iterable, Iterator, Sequence
+from html import unescape
+from html.entities import html5
 from typing import Any
 
 from span_marker.core.alignment import trim, trim_entities, trim_words
@@ -14,6 +17,15 @@ from span_marker.data.rows import Row, RowProblem, Unit
 from span_marker.validation.report import Problem, RowPlace
 
 QUOTE_LENGTH = 60
+
+_PIECE = re.compile(r"^##\w|\w@@$|\w</w>$|^\u2581|^\[(?:CLS|SEP|PAD|MASK|UNK)\]$|^</?s>$|^<(?:pad|mask|unk)>$")
+"""A word of WordPiece, BPE or SentencePiece, or a special token."""
+
+_BYTE_LEVEL = re.compile("\u0120.")
+"""A word of byte-level BPE behind a space; also one of Maltese, where few words begin with this letter."""
+
+_ESCAPE = re.compile("& ?(?:#x?[0-9a-fA-F]+|[a-zA-Z]+[0-9]*) ?;")
+"""Also one that was split into words."""
 
 
 class CheckedRow:
@@ -108,6 +120,25 @@ def _strip(item: Any, span: LabelledSpan) -> tuple[int, int]:
         return trim(item, span.start, span.end, keep_marks=True)
     blank = {place: True for place in range(span.start, span.end) if not item[place].strip()}
     return trim_words(span.start, span.end, blank)
+
+
+def word_problems(row: CheckedRow) -> Iterator[Problem]:
+    """Look for words and characters that were made for another program: pieces of a tokenizer, escapes of HTML."""
+    is_text = isinstance(row.item, str)
+    if not is_text and (pieces := _pieces(row.item)):
+        yield row.place.problem("word-piece", f"{pieces[0]!r} is a piece of a word (pieces: {len(pieces)})")
+    found = (match[0].replace(" ", "") for match in _ESCAPE.finditer(row.item if is_text else " ".join(row.item)))
+    escapes = [escape for escape in found if escape[1] == "#" or escape[1:] in html5]
+    if escapes:
+        message = f"{escapes[0]!r} stands for {unescape(escapes[0])!r} (escapes of HTML: {len(escapes)})"
+        yield row.place.problem("html-escape", message)
+
+
+def _pieces(words: Sequence[str]) -> list[str]:
+    """Words that look like pieces: by marks that nobody writes, or by letters that too many words begin with."""
+    pieces = [word for word in words if _PIECE.search(word)]
+    byte_level = [word for word in words[1:] if _BYTE_LEVEL.match(word)]
+    return pieces or (byte_level if 2 * len(byte_level) >= len(words) > 1 else [])
 
 
 def overlap_problems(row: CheckedRow, multi_label: bool) -> Iterator[Problem]:

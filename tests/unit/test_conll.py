@@ -95,12 +95,18 @@ def test_comments_may_have_a_tab(tmp_path):
     ]
 
 
+NUMERALS = "1\tCD\tB-N\n2\tCD\tI-N\n\n1\tCD\tO\n"
+
+
 def test_numbers_of_words_are_no_words(tmp_path):
     with pytest.raises(ValueError, match=r"column 0 numbers the words, such as '1'.*pass token_column= the column"):
         read_text(tmp_path, GERMEVAL)
     (tmp_path / "x.conll").write_text(GERMEVAL, encoding="utf-8")
     with pytest.raises(ValueError, match=r"numbers the words.*read_annotations and token_column=, or .* input_format="):
         read_words(SourceFile(tmp_path / "x.conll"))
+    with pytest.raises(ValueError, match="column 0 numbers the words"):
+        read_text(tmp_path, NUMERALS)
+    assert [row["tokens"] for row in read_text(tmp_path, NUMERALS, token_column=0)] == [["1", "2"], ["1"]]
     assert read_text(tmp_path, "1\tB-X\n2\tI-X\n")[0]["tokens"] == ["1", "2"]
     assert read_text(tmp_path, "1\t_\tB-X\n3\t_\tI-X\n")[0]["tokens"] == ["1", "3"]
 

@@ -18,6 +18,8 @@ from annotation_files import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from span_marker.bulk.input_files import find_files
+from span_marker.bulk.sources import read_items
 from span_marker.data.csv_files import to_dataframe, write_csv
 from span_marker.data.in_memory import as_dataset
 
@@ -210,6 +212,28 @@ def test_bad_tables_are_refused(tmp_path, name):
     options = {"labels": {3: "PER"}} if name == "number" else {}
     with pytest.raises((TypeError, ValueError), match=rf"x\.csv, .*{message}"):
         read_text(tmp_path, content, "x.csv", **options)
+
+
+@pytest.mark.parametrize("delimiter", ",;\t|")
+def test_what_spreadsheets_leave_is_no_row_and_no_column(tmp_path, caplog, delimiter):
+    """Empty columns behind the last one, and lines of empty cells below the last one."""
+    lines = ["text,start,end,label,,", "Ann left,0,3,PER,,", "Bob,,,,,", ",,,,,", ",,,,,"]
+    content = "\r\n".join(lines).replace(",", delimiter)
+    rows = read_text(tmp_path, content, "x.csv")
+    assert [(row["text"], row["entities"]) for row in rows] == [("Ann left", [entity("PER", 0, 3)]), ("Bob", [])]
+    assert not caplog.text
+    with pytest.raises(ValueError, match="line 2 has 'x' in a column without a name"):
+        read_text(tmp_path, content.replace("PER" + delimiter, f"PER{delimiter}x"), "x.csv")
+    content = "\r\n".join(["id,text,,", "1,Ann left,,"]).replace(",", delimiter)
+    (tmp_path / "x.csv").write_text(content, encoding="utf-8")
+    (item,) = read_items(find_files([tmp_path / "x.csv"]))
+    assert item.columns == {"id": "1", "text": "Ann left"}
+
+
+@pytest.mark.parametrize("content", ["", "\ufeff", "\n\n", "text,entities\n"])
+def test_an_empty_table_has_no_rows(tmp_path, content):
+    with pytest.raises(ValueError, match=r"x\.csv has no annotated rows"):
+        read_text(tmp_path, content, "x.csv")
 
 
 def test_a_long_document_is_read(tmp_path):

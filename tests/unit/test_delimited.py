@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from span_marker.data.delimited import DELIMITERS, name_cells, read_cells, split_header
+from span_marker.data.delimited import DELIMITERS, name_cells, read_cells, refuse_other_separators, split_header
 
 CELLS = st.text(alphabet='ab ,;\t"\n\ré', max_size=6)
 
@@ -42,3 +42,27 @@ def test_headers_and_names():
     assert name_cells(["1", "2"], ["a", "b"], ",", "line 2") == {"a": "1", "b": "2"}
     with pytest.raises(ValueError, match="line 2 has 1 cells, but there are 2 columns: a cell with ','"):
         name_cells(["1"], ["a", "b"], ",", "line 2")
+    assert name_cells(["1", "2", "", ""], ["", "a", "", ""], ",", "line 2") == {"": "1", "a": "2"}, "as Excel writes"
+    with pytest.raises(ValueError, match="line 2 has '3' in a column without a name: name it in the first line"):
+        name_cells(["1", "2", "3"], ["", "a", ""], ",", "line 2")
+
+
+@pytest.mark.parametrize("separator", sorted(",;|:/_\u00a0"))
+def test_words_may_have_separators_but_tags_need_them(separator):
+    with pytest.raises(ValueError, match="perhaps .* does, as in 'Ann.+B-PER': write tabs, or pass format="):
+        refuse_other_separators([f"Ann{separator}B-PER", "went", f"to{separator}O"], "line 1", "format=")
+    refuse_other_separators(["Ann", f"12{separator}30", "went"], "line 1", "format=")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["12:30", "14:00:59"],
+        ["2024/05/01", "31/12"],
+        ["1,5", "3,000"],
+        ["https://a.org/b", "http://a.org/c_d"],
+        ["ann_lee@a.org", "bob@b_c.org"],
+    ],
+)
+def test_times_numbers_and_addresses_are_words(words):
+    refuse_other_separators(words, "line 1", "format=")

@@ -138,6 +138,15 @@ def test_nothing_lost_nothing_said(model, caplog):
     assert not [record for record in caplog.records if record.name.startswith("span_marker")]
 
 
+def test_data_without_an_entity_is_told(model, caplog):
+    rows = {"tokens": TOKENS, "ner_tags": [["O"] * len(words) for words in TOKENS]}
+    prepared(model, Dataset.from_dict(rows))
+    assert "There is no entity in the 3 rows of the training data." in caplog.text
+    caplog.clear()
+    prepared(model, Dataset.from_dict({"tokens": TOKENS}), needs_labels=False)
+    assert not caplog.text
+
+
 def test_document_context_is_put_around_sentences(model):
     columns = {"tokens": TOKENS[:2], "ner_tags": IDS[:2], "document_id": [0, 0], "sentence_id": [1, 0]}
     first, second = prepared(model, Dataset.from_dict(columns)).to_list()

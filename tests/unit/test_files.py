@@ -210,9 +210,11 @@ def test_columns_that_a_format_lacks_are_said(tmp_path, caplog):
         "brat/": ["document_id", "page"],
     }
     for name, columns in lost.items():
-        caplog.clear()
-        write_annotations(f"{tmp_path}/{name}", data)
-        assert (f"columns that are not written, since the format has none: {columns}" in caplog.text) == bool(columns)
+        for number, rows in enumerate((data, data.to_list(), iter(data.to_list()))):
+            caplog.clear()
+            write_annotations(f"{tmp_path}/{number}{name}", rows)
+            said = f"columns that are not written, since the format has none: {columns}"
+            assert (said in caplog.text) == bool(columns)
     caplog.clear()
     write_annotations(tmp_path / "x.conll", data.to_pandas())
     assert "since the format has none: ['id', 'page']" in caplog.text

@@ -188,3 +188,10 @@ def test_columns_whose_names_are_the_same_as_strings_are_refused():
     for data in ([{1: "a", "1": "b"}], pd.DataFrame([["a", "b"]], columns=[1, "1"])):
         with pytest.raises(ValueError, match="the x data has several columns '1': rename or remove all but one"):
             as_dataset(data, "x")
+
+
+@pytest.mark.parametrize("use", [as_dataset, lambda rows, name: validate(rows), lambda rows, name: infer_labels(rows)])
+def test_rows_of_words_among_rows_of_texts_are_named(use):
+    rows = [{"text": "a", "entities": []}, {"text": "b", "entities": []}, {"tokens": ["c"], "entities": []}]
+    with pytest.raises(ValueError, match="row 2 of the annotated data has 'tokens', but row 0 has 'text': make two"):
+        use(rows, "annotated")

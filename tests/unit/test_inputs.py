@@ -67,6 +67,15 @@ def test_strings_are_words_if_the_caller_says_so(strings, caplog):
     assert not caplog.text
 
 
+@pytest.mark.parametrize("word", ["Paris\tB-LOC", "1\tParis\n", "Paris\nTokyo"])
+def test_lines_of_a_file_are_no_words_unless_the_caller_says_so(word):
+    for lines in (["is", word], [["is", word]]):
+        with pytest.raises(ValueError, match="is read as a list of words, but 'P?.*has a space, tab or line end"):
+            read_inputs(lines)
+    assert read_inputs(["is", word], is_split_into_words=True)[0].items == [["is", word]]
+    assert read_inputs(["is\n", "\t", "\u00a0x"])[0].items == [["is\n", "\t", "\u00a0x"]], "as of other tokenizers"
+
+
 @pytest.mark.parametrize("kind", [list, tuple])
 def test_by_default_a_space_decides_and_the_guess_is_logged_once(kind, caplog):
     for _ in range(2):

@@ -25,9 +25,21 @@ def test_relations_follow_their_entities(tmp_path, caplog):
     write_annotations(tmp_path / "x.jsonl", [{**ROW, "relations": relations}, {**ROW, "relations": []}])
     data = read_annotations(tmp_path / "x.jsonl", label_map={"ORG": None, "at": "near"})
     assert data["relations"] == [[relation("near", 0, 1)], []]
-    assert "2 relations of entities that label_map leaves out are left out, too" in caplog.text
+    assert "2 relations of entities that label_map leaves out, or makes one, are left out, too" in caplog.text
     data = read_annotations(tmp_path / "x.jsonl", label_map={"in": None})
     assert data["relations"][0] == [relations[0], relations[2]]
+
+
+def test_what_becomes_the_same_is_kept_once(tmp_path, caplog):
+    """The labels of two annotation schemes, merged: their entities, and the relations between them."""
+    entities = [entity("PER", 0, 1), entity("ORG", 2, 3), entity("PERSON", 0, 1), entity("LOC", 0, 1)]
+    relations = [relation("joined", 0, 1), relation("joined", 2, 1), relation("is", 0, 2), relation("at", 2, 3)]
+    write_annotations(tmp_path / "x.jsonl", [{"tokens": TOKENS, "entities": entities, "relations": relations}])
+    (row,) = read_annotations(tmp_path / "x.jsonl", label_map={"PERSON": "PER"})
+    assert row["entities"] == [entities[0], entities[1], entities[3]]
+    assert row["relations"] == [relation("joined", 0, 1), relation("at", 0, 2)]
+    assert "1 entities are the same as others" in caplog.text
+    assert "1 relations of entities that label_map leaves out, or makes one" in caplog.text
 
 
 def test_labels_that_a_file_lacks_are_said(tmp_path, caplog):

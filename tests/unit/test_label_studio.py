@@ -191,10 +191,12 @@ def test_labels_that_are_not_of_a_text_are_refused_or_left_out(tmp_path):
     assert read_lines(tmp_path, task(ANN, boxes), control="label")[0]["entities"] == SPANS[:1]
 
 
-def test_a_region_without_a_label_is_refused(tmp_path):
-    for record in (task(result("labels", 0, 4, [])), json_min(task(result("labels", 0, 4, [])))):
-        with pytest.raises(ValueError, match="line 1, row 0: entity .* has no 'label'"):
-            read_lines(tmp_path, record)
+def test_a_region_without_a_label_is_no_entity_and_is_named(tmp_path, caplog):
+    for export in (task, lambda *results: json_min(task(*results))):
+        caplog.clear()
+        (row,) = read_lines(tmp_path, export(ANN, result("labels", 0, 4, []), result("labels", 0, 4, [])))
+        assert row["entities"] == SPANS[:1]
+        assert "'region without a label' in 1 (line 1)" in caplog.text
 
 
 JSON_MIN = json_min(task(ANN))

@@ -72,6 +72,37 @@ def test_words_are_read_too(tmp_path):
         contents(tmp_path / "both.jsonl")
 
 
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("text", "Amelia flew\nto Paris"),
+        ("lines", "Amelia flew\nto Paris"),
+        ("jsonl", '{"text": "Amelia"}\n{"tokens": ["to", "Paris"]}'),
+        ("json", '[{"text": "Amelia"}]'),
+        ("csv", 'id;text\n1;"Amelia\nflew"'),
+        ("tsv", "id\ttext\n1\tAmelia"),
+        ("conll", "Amelia B-PER\nflew O\n\nParis B-LOC"),
+        ("conllu", "1\tAmelia\t_\t_\t_\t_\t_\t_\t_\t_\n"),
+    ],
+)
+def test_standard_input_is_read_as_a_file_is(tmp_path, monkeypatch, kind, text):
+    (tmp_path / "x").write_text(text, encoding="utf-8")
+    with (tmp_path / "x").open(encoding="utf-8") as stream:
+        monkeypatch.setattr("sys.stdin", stream)
+        found = contents("-", kind)
+    assert found == contents(tmp_path / "x", kind)
+    assert found
+
+
+@pytest.mark.parametrize("lines", ["12:30\n14:00", "https://a.org/b\nhttp://a.org", "ann_lee@a.org\nbob_x@a.org"])
+def test_words_that_have_separators_are_words(tmp_path, lines):
+    (tmp_path / "x.conll").write_text(lines)
+    assert contents(tmp_path / "x.conll") == [lines.split("\n")]
+    (tmp_path / "x.conll").write_text("Ann|B-PER\nleft|O\n")
+    with pytest.raises(ValueError, match=r"x\.conll, line 1: no tabs or spaces .* or pass another input_format="):
+        contents(tmp_path / "x.conll")
+
+
 def test_a_folder_is_read_in_order(tmp_path, caplog):
     for name in ("b.txt", "a/z.txt", "a/b.md", ".hidden.txt", "image.png"):
         path = tmp_path / name

@@ -238,6 +238,33 @@ CASES = {
         MODEL,
         [("long-text", 0, None, None), ("relation-beyond-window", 0, 0, 40)],
     ),
+    "pieces of words": (
+        {
+            "WordPiece": words((["[CLS]", "Wash", "##ing", "##ton"], []), (["#", "##", "#a"], [])),
+            "BPE": words((["Wash@@", "ington", "a@@b"], []), (["Wash", "ington</w>"], [])),
+            "SentencePiece": words((["\u2581Paris", "is"], []), (["</s>", "a"], []), (["<b>", "_a"], [])),
+            "bytes": words((["In", "\u0120Paris", "\u0120now"], []), (["Fi", "\u0120orni", "sa", "ma"], [])),
+        },
+        None,
+        [("word-piece", row, None, None) for row in (0, 0, 1, 0, 1, 0)],
+    ),
+    "escapes of HTML": (
+        {
+            "texts": texts(("AT&amp;T", []), ("a&#39;b&#x27;", []), ("AT&T; R&D; &foo; & amp", []), ("A&B", [])),
+            "words": words((["AT", "&amp;", "T"], []), (["&", "lt", ";", "3"], []), (["R", "&", "D", ";"], [])),
+        },
+        None,
+        [("html-escape", row, None, None) for row in (0, 1, 0, 1)],
+    ),
+    "the same id": (
+        {
+            "train": [{"id": row % 2, "text": str(row), "entities": []} for row in range(3)],
+            "dev": [{"id": row, "text": "x" * (row or 5), "entities": []} for row in range(2)],
+            "none": [{"id": None, "text": "y" * (row or 5), "entities": []} for row in range(2)],
+        },
+        None,
+        [("repeated-id", 2, None, None)],
+    ),
     "in two splits": ({"train": texts(("a", []), ("b", [])), "test": texts(("b", []), ("a ", []))}, None, [
         ("shared-sentence", 0, None, None)
     ]),
@@ -251,7 +278,8 @@ def test_problems_are_found_where_they_are(name):
     assert sorted(found(report), key=str) == sorted(expected, key=str)
     for problem in report.problems:
         place = "" if problem.entity is None else f", entity {problem.entity}"
-        located = f"row {problem.row} of the {problem.split} data{place}: "
+        own = "" if problem.id is None else f" (id {problem.id!r})"
+        located = f"row {problem.row} of the {problem.split} data{own}{place}: "
         whole = f"the names of 'ner_tags' in the {problem.split} data="
         assert problem.message.startswith(whole if problem.kind == "tag-names" else located)
 
