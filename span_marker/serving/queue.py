@@ -199,30 +199,34 @@ class PredictionQueue:
         """Read sentences of one kind. If that fails, each job is tried alone, so that one cannot spoil the others."""
         job = group[0][0]
         sentences = [job.sentences[index] for job, index in group]
-        predict = partial(
-            self._models[job.model].predict,
-            sentences,
-            self._batch_size,
-            is_split_into_words=job.are_words,
-            return_coverage=True,
-            **job.options,
-        )
+        find = partial(_find, self._models[job.model], sentences, self._batch_size, job.are_words, job.options)
         started = time.perf_counter()
-        reading = asyncio.get_running_loop().run_in_executor(self._threads, predict)
+        reading = asyncio.get_running_loop().run_in_executor(self._threads, find)
         await asyncio.wait({reading})
         self._metrics.was_busy(time.perf_counter() - started)
         error = reading.exception()
         if error is None:
-            results, coverages = reading.result()
-            self._metrics.has_read(len(sentences), sum(coverage.num_words for coverage in coverages))
-            for (job, index), found, coverage in zip(group, results, coverages, strict=True):
-                job.put(index, (as_columns(found), coverage))
+            found, num_words = reading.result()
+            self._metrics.has_read(len(sentences), num_words)
+            for (job, index), one in zip(group, found, strict=True):
+                job.put(index, one)
         elif len(jobs := _unique(job for job, _ in group)) > 1:
             for each in jobs:
                 await self._read([(job, index) for job, index in group if job is each])
         elif not job.answer.done():
             logger.error("a request failed: %s", describe_error(error))
             job.answer.set_exception(error)
+
+
+def _find(
+    model: Any, sentences: Sequence[Any], batch_size: int, are_words: bool, options: Mapping[str, Any]
+) -> tuple[list[Found], int]:
+    """What a model finds in each sentence, and the number of words. What it returns is checked where it may fail."""
+    results, coverages = model.predict(
+        sentences, batch_size, is_split_into_words=are_words, return_coverage=True, **options
+    )
+    rows = zip(sentences, results, coverages, strict=True)
+    return [(as_columns(found), coverage) for _, found, coverage in rows], sum(c.num_words for c in coverages)
 
 
 def _size(sentence: str | Sequence[str]) -> int:
