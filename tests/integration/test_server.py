@@ -1,5 +1,6 @@
 """The server as its clients see it: uvicorn on loopback, and clients of every kind."""
 
+import asyncio
 import gc
 import json
 import logging
@@ -27,7 +28,8 @@ import span_marker.serving.server as server_module
 from span_marker.prediction.entities import Conflict, Entity, Origin
 from span_marker.rules import RegexRule, Rules
 from span_marker.serving import Limits, create_app, listen
-from span_marker.serving.queue import GROUP_BYTES
+from span_marker.serving.metrics import Metrics
+from span_marker.serving.queue import GROUP_BYTES, TURNS_TO_ARRIVE, Job, PredictionQueue
 
 TEXTS = TEXT.strip().splitlines()
 WORDS = [words for words in SENTENCES if words]
@@ -218,6 +220,55 @@ def test_readers_who_have_nothing_share_what_has_come(model):
     assert abs(first - second) <= 20  # a turn each
     assert first + second == 70
     assert not more
+
+
+def test_a_reader_leaves_others_as_much_as_it_takes(model):
+    """What is being read counts: another reader, who has less to do, is done before."""
+
+    class Released(HeldModel):
+        turns = threading.Semaphore(0)
+
+        def predict(self, sentences, *arguments, **options):
+            self.calls.append(len(sentences))
+            assert self.turns.acquire(timeout=PATIENCE)
+            return self._model.predict(sentences, *arguments, **options)
+
+    held = Released(model)
+    with running({"m": held}, num_threads=2) as server, ThreadPoolExecutor(22) as clients:
+        requests = []
+        for number in range(2):
+            requests.append(clients.submit(server.ask, "/predict", {"inputs": f"Paris {number}"}))
+            wait_for(lambda number=number: len(held.calls) == number + 1)
+        requests += [clients.submit(server.ask, "/predict", {"inputs": f"Paris {number}"}) for number in range(20)]
+        wait_for(lambda: server.service.queue.num_waiting == 20)
+        held.turns.release()  # one of the two is done, and finds 20 texts, while the other reads one
+        wait_for(lambda: len(held.calls) == 3)
+        assert held.calls[2] == 11
+        held.turns.release(len(requests))
+        assert all(request.result().status == 200 for request in requests)
+
+
+def test_requests_that_are_on_their_way_are_read_together(model):
+    """Until they are a group: those that come without end are not waited for."""
+    held = HeldModel(model)
+    held.may_go_on.set()
+
+    async def ask(texts):
+        queue = PredictionQueue({"m": held}, Metrics(), 32, 1)
+        await queue.start()
+        jobs = []
+        for text in texts:
+            jobs.append(Job("m", [text], False, {}))
+            queue.put(jobs[-1])
+            for _ in range(TURNS_TO_ARRIVE - 2):
+                await asyncio.sleep(0)
+        await asyncio.gather(*(job.answer for job in jobs))
+        await queue.stop()
+
+    asyncio.run(ask([f"Paris {number}" for number in range(10)]))
+    assert list(map(len, held.calls)) == [10]
+    asyncio.run(ask(["Paris " * (GROUP_BYTES // 18)] * 6))  # a third of a group each
+    assert max(map(len, held.calls[1:])) <= 4
 
 
 def test_a_large_request_does_not_hold_up_small_ones(model):
