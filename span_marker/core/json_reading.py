@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Callable
 from typing import Any
 
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]]', re.DOTALL)
 _COLON = re.compile(r"\s*:")
+_DIGITS = re.compile(r'"(?:[^"\\]|\\.)*"|\d+', re.DOTALL)
 
 
 class RepeatedKeyError(json.JSONDecodeError):
@@ -41,6 +43,10 @@ def parse_json(text: str, parse_constant: Callable[[str], Any] | None = None) ->
     except _FoundTwiceError as error:
         key, place = _find_repeated(text)
         raise RepeatedKeyError(f"the key {key!r:.80} is there twice", text, place) from error
+    except json.JSONDecodeError:
+        raise
+    except ValueError as error:  # from int()
+        raise json.JSONDecodeError("A number has too many digits", text, _find_long_number(text)) from error
 
 
 def json_problem(error: json.JSONDecodeError) -> str:
@@ -84,3 +90,9 @@ def _find_repeated(text: str) -> tuple[str, int]:
                 return key, match.start()
             keys[-1].add(key)
     raise AssertionError("no key is there twice")
+
+
+def _find_long_number(text: str) -> int:
+    """The place of the first number with more digits than Python reads."""
+    most = sys.get_int_max_str_digits()
+    return next(match.start() for match in _DIGITS.finditer(text) if match[0][0] != '"' and len(match[0]) > most)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -39,6 +41,9 @@ EXPECTED = {
     "stride": "left out, since text of any length is read in overlapping windows",
 }
 """What each field must be, for errors."""
+
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
+"""JSON's way to write half of a letter. The other half may follow, or not."""
 
 
 class Strict(BaseModel):
@@ -244,13 +249,25 @@ def parse(kind: type[Message], body: bytes) -> Message:
         HTTPException: If it is no JSON, or a value is wrong.
     """
     try:
-        message = kind.model_validate_json(body)
-        parse_json(body.decode())  # a key that is there twice, of which pydantic takes the last
-    except ValidationError as error:
-        raise HTTPException(*explain(kind, error)) from None
+        value = _read(body)
     except RepeatedKeyError as error:
         raise HTTPException(400, f"the body {json_problem(error)}") from None
-    return message
+    except RecursionError:
+        raise HTTPException(400, "the body is nested too deeply") from None
+    except ValueError as error:
+        raise HTTPException(400, f"the body is no JSON in UTF-8: {error}") from None
+    try:
+        return kind.model_validate(value)
+    except ValidationError as error:
+        raise HTTPException(*explain(kind, error)) from None
+
+
+def _read(body: bytes) -> Any:
+    text = body.decode()
+    value = parse_json(text)
+    if _HALF.search(text):
+        json.dumps(value, ensure_ascii=False).encode()  # raises an error if the other half is missing
+    return value
 
 
 def explain(kind: type[BaseModel], error: ValidationError) -> tuple[int, str]:
@@ -268,8 +285,6 @@ def explain(kind: type[BaseModel], error: ValidationError) -> tuple[int, str]:
     if len(place) > 1 and place[0] == "parameters":
         kind, place = TaskParameters, place[1:]
     name = str(place[0]) if place else ""
-    if first["type"] == "json_invalid":
-        return 400, f"the body is no JSON in UTF-8: {first['msg'].removeprefix('Invalid JSON: ')}"
     if first["type"] == "extra_forbidden":
         return 422, f"there is no field {name[:80]!r}, only {', '.join(map(repr, kind.model_fields))}"
     if first["type"] == "missing":

@@ -37,6 +37,9 @@ They are bytes of UTF-8: where letters take several, words have more tokens, too
 SHARE_BYTES = GROUP_BYTES // 8
 """About how many bytes one job may have in a group before it is the turn of the next."""
 
+TURNS_TO_ARRIVE = 5
+"""More turns of the event loop than a request takes from its last byte to the queue."""
+
 
 @dataclass(eq=False)
 class Job:
@@ -121,7 +124,7 @@ class PredictionQueue:
         self._batch_size = batch_size
         self._num_threads = num_threads
         self._num_readers = num_readers
-        self._num_idle = num_readers
+        self._num_bytes_read = 0  # of the groups that are being read
         self._jobs: deque[Job] = deque()
         self._has_come = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -163,29 +166,36 @@ class PredictionQueue:
             if not group:
                 self._has_come.clear()
                 continue
-            self._num_idle -= 1
-            try:
-                kinds: dict[str, list[tuple[Job, int]]] = {}
-                for job, index in group:
-                    kinds.setdefault(job.kind, []).append((job, index))
-                for sentences in kinds.values():
-                    await self._read(sentences)
-            finally:
-                self._num_idle += 1
+            num_bytes = sum(job.sizes[index] for job, index in group)
+            self._num_bytes_read += num_bytes
+            kinds: dict[str, list[tuple[Job, int]]] = {}
+            for job, index in group:
+                kinds.setdefault(job.kind, []).append((job, index))
+            for sentences in kinds.values():
+                await self._read(sentences)
+            self._num_bytes_read -= num_bytes
 
     async def _let_come(self) -> None:
-        """Let in the requests that have arrived by now, so that they are read together; wait for no others."""
-        num_seen = -1
-        while len(self._jobs) > num_seen:
-            num_seen = len(self._jobs)
+        """Let in the requests that have arrived by now, until they are a group; wait for no others."""
+        num_seen = num_turns = 0
+        while num_turns < TURNS_TO_ARRIVE and self._num_bytes_waiting() < GROUP_BYTES:
             await asyncio.sleep(0)
+            num_turns = num_turns + 1 if len(self._jobs) == num_seen else 0
+            num_seen = len(self._jobs)
+
+    def _num_bytes_waiting(self) -> int:
+        return sum(job.size_left for job in self._jobs)
 
     def _take(self) -> list[tuple[Job, int]]:
-        """Take shares of the jobs in turns, until they are a group, and leave enough for others who have nothing."""
+        """Take shares of the jobs in turns, until they are a group, and leave the others as much of all there is.
+
+        A group costs some time, whatever its size. A reader who took all that waits would leave another, who has little
+        to read, with what comes one by one while it reads.
+        """
         group: list[tuple[Job, int]] = []
         size = 0
         self._jobs = deque(job for job in self._jobs if not job.answer.done())  # others still wait for their answers
-        most = min(GROUP_BYTES, sum(job.size_left for job in self._jobs) / self._num_idle)
+        most = min(GROUP_BYTES, (self._num_bytes_waiting() + self._num_bytes_read) / self._num_readers)
         while self._jobs and size < most:
             job = self._jobs.popleft()
             share = job.take()
@@ -199,30 +209,34 @@ class PredictionQueue:
         """Read sentences of one kind. If that fails, each job is tried alone, so that one cannot spoil the others."""
         job = group[0][0]
         sentences = [job.sentences[index] for job, index in group]
-        predict = partial(
-            self._models[job.model].predict,
-            sentences,
-            self._batch_size,
-            is_split_into_words=job.are_words,
-            return_coverage=True,
-            **job.options,
-        )
+        find = partial(_find, self._models[job.model], sentences, self._batch_size, job.are_words, job.options)
         started = time.perf_counter()
-        reading = asyncio.get_running_loop().run_in_executor(self._threads, predict)
+        reading = asyncio.get_running_loop().run_in_executor(self._threads, find)
         await asyncio.wait({reading})
         self._metrics.was_busy(time.perf_counter() - started)
         error = reading.exception()
         if error is None:
-            results, coverages = reading.result()
-            self._metrics.has_read(len(sentences), sum(coverage.num_words for coverage in coverages))
-            for (job, index), found, coverage in zip(group, results, coverages, strict=True):
-                job.put(index, (as_columns(found), coverage))
+            found, num_words = reading.result()
+            self._metrics.has_read(len(sentences), num_words)
+            for (job, index), one in zip(group, found, strict=True):
+                job.put(index, one)
         elif len(jobs := _unique(job for job, _ in group)) > 1:
             for each in jobs:
                 await self._read([(job, index) for job, index in group if job is each])
         elif not job.answer.done():
             logger.error("a request failed: %s", describe_error(error))
             job.answer.set_exception(error)
+
+
+def _find(
+    model: Any, sentences: Sequence[Any], batch_size: int, are_words: bool, options: Mapping[str, Any]
+) -> tuple[list[Found], int]:
+    """What a model finds in each sentence, and the number of words. What it returns is checked where it may fail."""
+    results, coverages = model.predict(
+        sentences, batch_size, is_split_into_words=are_words, return_coverage=True, **options
+    )
+    rows = zip(sentences, results, coverages, strict=True)
+    return [(as_columns(found), coverage) for _, found, coverage in rows], sum(c.num_words for c in coverages)
 
 
 def _size(sentence: str | Sequence[str]) -> int:

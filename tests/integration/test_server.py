@@ -1,5 +1,6 @@
 """The server as its clients see it: uvicorn on loopback, and clients of every kind."""
 
+import asyncio
 import gc
 import json
 import logging
@@ -27,7 +28,8 @@ import span_marker.serving.server as server_module
 from span_marker.prediction.entities import Conflict, Entity, Origin
 from span_marker.rules import RegexRule, Rules
 from span_marker.serving import Limits, create_app, listen
-from span_marker.serving.queue import GROUP_BYTES
+from span_marker.serving.metrics import Metrics
+from span_marker.serving.queue import GROUP_BYTES, TURNS_TO_ARRIVE, Job, PredictionQueue
 
 TEXTS = TEXT.strip().splitlines()
 WORDS = [words for words in SENTENCES if words]
@@ -220,6 +222,55 @@ def test_readers_who_have_nothing_share_what_has_come(model):
     assert not more
 
 
+def test_a_reader_leaves_others_as_much_as_it_takes(model):
+    """What is being read counts: another reader, who has less to do, is done before."""
+
+    class Released(HeldModel):
+        turns = threading.Semaphore(0)
+
+        def predict(self, sentences, *arguments, **options):
+            self.calls.append(len(sentences))
+            assert self.turns.acquire(timeout=PATIENCE)
+            return self._model.predict(sentences, *arguments, **options)
+
+    held = Released(model)
+    with running({"m": held}, num_threads=2) as server, ThreadPoolExecutor(22) as clients:
+        requests = []
+        for number in range(2):
+            requests.append(clients.submit(server.ask, "/predict", {"inputs": f"Paris {number}"}))
+            wait_for(lambda number=number: len(held.calls) == number + 1)
+        requests += [clients.submit(server.ask, "/predict", {"inputs": f"Paris {number}"}) for number in range(20)]
+        wait_for(lambda: server.service.queue.num_waiting == 20)
+        held.turns.release()  # one of the two is done, and finds 20 texts, while the other reads one
+        wait_for(lambda: len(held.calls) == 3)
+        assert held.calls[2] == 11
+        held.turns.release(len(requests))
+        assert all(request.result().status == 200 for request in requests)
+
+
+def test_requests_that_are_on_their_way_are_read_together(model):
+    """Until they are a group: those that come without end are not waited for."""
+    held = HeldModel(model)
+    held.may_go_on.set()
+
+    async def ask(texts):
+        queue = PredictionQueue({"m": held}, Metrics(), 32, 1)
+        await queue.start()
+        jobs = []
+        for text in texts:
+            jobs.append(Job("m", [text], False, {}))
+            queue.put(jobs[-1])
+            for _ in range(TURNS_TO_ARRIVE - 2):
+                await asyncio.sleep(0)
+        await asyncio.gather(*(job.answer for job in jobs))
+        await queue.stop()
+
+    asyncio.run(ask([f"Paris {number}" for number in range(10)]))
+    assert list(map(len, held.calls)) == [10]
+    asyncio.run(ask(["Paris " * (GROUP_BYTES // 18)] * 6))  # a third of a group each
+    assert max(map(len, held.calls[1:])) <= 4
+
+
 def test_a_large_request_does_not_hold_up_small_ones(model):
     held = HeldModel(model)
     with running({"m": held}) as server, ThreadPoolExecutor(3) as clients:
@@ -353,11 +404,16 @@ def test_a_line_without_end_is_refused(model):
         (b"{", 400, "no JSON"),
         (b'{"inputs": "\xff"}', 400, "no JSON"),
         (b'{"inputs": "\\ud800 x"}', 400, "no JSON"),
+        (b'{"inputs": ["a", "\\uDBFF"]}', 400, "no JSON"),
+        (b'{"inputs": [["a\\udc00\\ud83d"]]}', 400, "no JSON"),
+        (b'{"inputs": "a", "labels": ["\\ud800"]}', 400, "no JSON"),
+        (b'{"inputs": "a", "\\ud800": 1}', 400, "no JSON"),
+        (b'"\\ud800"', 400, "no JSON"),
         (b'{"inputs": "a", "inputs": "b"}', 400, "the body has the key 'inputs' twice"),
         (b'{"inputs": "a", "threshold": {"PER": 0.1, "PER": 0.2}}', 400, "the body has the key 'PER' twice"),
-        (b"[" * 100_000, 400, "recursion"),
-        (b'{"inputs": ' * 50_000, 400, "recursion"),
-        (b'{"inputs": "a", "top_k": %s}' % (b"9" * 5000), 400, "range"),
+        (b"[" * 100_000, 400, "nested too deeply"),
+        (b'{"inputs": ' * 50_000, 400, "nested too deeply"),
+        (b'{"inputs": "a", "top_k": %s}' % (b"9" * 5000), 400, "too many digits: line 1 column 26"),
         (b"[]", 422, "must be a JSON object"),
         (b"{}", 422, "'inputs' is missing"),
         (b'{"inputs": 1}', 422, "'inputs' must be a text, a list of texts"),
@@ -400,6 +456,16 @@ def test_entities_from_elsewhere_say_so_as_the_description_has_it(model):
     assert [entity.get("origin") for entity in found[0]] == [None, {"kind": "mention", **places}]
     for cls, schema in ((Entity, "FoundEntity"), (Origin, "FoundOrigin"), (Conflict, "FoundConflict")):
         assert set(schemas[schema]["properties"]) == set(get_type_hints(cls))
+
+
+def test_letters_in_two_halves_are_read(server, model):
+    """JSON may write letters beyond U+FFFF as two escapes; and what looks like one may be text."""
+    for written, text in ((rb"\ud83c\udf89 Paris", "\N{PARTY POPPER} Paris"), (rb"\\ud83c Paris", r"\ud83c Paris")):
+        body = b'{"inputs": "%s", "threshold": 0, "decoding": "overlapping"}' % written
+        found = server.ask("/predict", body).json["entities"]
+        assert [e["span"] for e in found] == [
+            e["span"] for e in model.predict(text, threshold=0, decoding="overlapping")
+        ]
 
 
 def test_missing_libraries_are_a_sentence(server, monkeypatch):
@@ -717,6 +783,29 @@ def test_one_failing_request_spoils_no_other_and_its_text_is_not_logged(model, c
     assert f"{error.__name__} < " in caplog.text
     assert "test_server.py" in caplog.text
     assert SECRET not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda found, coverages: (found[1:], coverages),
+        lambda found, coverages: (found[1:], coverages[1:]),
+        lambda found, coverages: (found, [None] * len(coverages)),
+        lambda found, coverages: None,
+    ],
+    ids=["too few", "a row too few", "no coverage", "nothing"],
+)
+def test_a_model_that_returns_nonsense_stops_nothing(model, change):
+    class Odd(HeldModel):
+        def predict(self, sentences, *arguments, **options):
+            found = self._model.predict(sentences, *arguments, **options)
+            return change(*found) if SECRET in sentences else found
+
+    with running({"m": Odd(model)}) as server:
+        for _ in range(2):
+            assert server.ask("/predict", {"inputs": [SECRET, "Tokyo"]}).status == 500
+            assert server.ask("/predict", {"inputs": ["Paris", "Tokyo"]}).status == 200
+        assert server.ask("/ready").status == 200
 
 
 def test_errors_of_the_server_itself_are_logged_without_texts(model, caplog, monkeypatch):

@@ -52,6 +52,14 @@ def test_the_place_of_the_second_key_is_found(text, line, column, key):
     assert json_problem(caught.value) == f"has the key {key} twice in one object, at column {column}"
 
 
+def test_numbers_that_python_does_not_read_have_a_place():
+    long = "9" * 5000
+    with pytest.raises(json.JSONDecodeError) as caught:
+        parse_json(f'{{"{long}": "{long}",\n "a": [1, {long}]}}')
+    assert (caught.value.lineno, caught.value.colno) == (2, 11)
+    assert json_problem(caught.value) == "is not JSON: A number has too many digits at column 11"
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
