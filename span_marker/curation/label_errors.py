@@ -30,8 +30,15 @@ from span_marker.validation.limits import set_limits
 LEAST_LISTED = 1e-4
 """Probability of a label from which predictions list a span: far below what would be an entity."""
 
-ALL_SPANS: PredictOptions = {"threshold": LEAST_LISTED, "decoding": "overlapping", "top_k": 10_000, "relations": False}
-"""Options of ``predict`` with which the probabilities of annotations are known that the model does not believe in."""
+ALL_SPANS: PredictOptions = {
+    "threshold": LEAST_LISTED,
+    "decoding": "overlapping",
+    "top_k": 10_000,
+    "exact": True,
+    "relations": False,
+}
+"""Options of ``predict`` with which the probabilities of annotations are known that the model does not believe in: a
+candidate filter would make some of them ``O`` for certain."""
 
 Predictions = Sequence[Any] | CrossValidationReport
 

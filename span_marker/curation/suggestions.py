@@ -13,6 +13,7 @@ The pool has a limited size, so that streams of any length need the memory of on
 from __future__ import annotations
 
 import heapq
+import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +32,8 @@ from span_marker.data.rows import check_text, check_words
 from span_marker.modeling import SpanMarkerModel, without_adapter
 from span_marker.preprocessing.batching import run_in_batches
 from span_marker.preprocessing.inputs import Sentences
+
+logger = logging.getLogger(__name__)
 
 Per = Literal["sentence", "word"]
 
@@ -126,7 +129,8 @@ def suggest_annotations(
         batch_size: The largest number of sentences per batch.
 
     Returns:
-        The suggestions in the order in which they were chosen; fewer than ``n`` if the data has no more that differ.
+        The suggestions in the order in which they were chosen; fewer than ``n`` if the data, or the pool, has no more
+        that differ. The latter is a warning.
 
     Raises:
         TypeError: If ``unlabelled`` or an item is none of the supported types.
@@ -150,7 +154,18 @@ def suggest_annotations(
                 pool.add(candidate)
     pooled = {c.suggestion.row: c for pool in (everything, *by_label.values()) for c in pool.candidates()}
     candidates = [pooled[index] for index in sorted(pooled)]
-    return _choose(candidates, n, quota, max_resemblance)
+    chosen = _choose(candidates, n, quota, max_resemblance)
+    if len(chosen) < n and len(everything.heap) == everything.size:
+        logger.warning(
+            "%d of %d sentences are suggested: the others of the %d most uncertain ones are near-duplicates of these; "
+            "raise pool_factor=%d to consider more, or max_resemblance=%s",
+            len(chosen),
+            n,
+            everything.size,
+            pool_factor,
+            max_resemblance,
+        )
+    return chosen
 
 
 def _check(model: Any, n: int, per: str, quota: Mapping[str, int], factor: int, max_resemblance: float) -> None:

@@ -1,7 +1,8 @@
 """The JSON of annotation tools: one shape per tool, recognized by the keys of a record.
 
-Offsets count code points in all of them; the indices of GLiNER's records count words. If a record repeats the text of a
-span, it is compared with the text between the offsets, so that data with other offsets is not misread.
+Offsets count code points; those of doccano and Argilla, whose pages count UTF-16 units, count what ``offsets=`` or the
+metadata of `span_marker.data.write_tasks` says. The indices of GLiNER's records count words. If a record repeats the
+text of a span, it is compared with the text between the offsets, so that data with other offsets is not misread.
 """
 
 from __future__ import annotations
@@ -9,9 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from span_marker.core.offsets import OffsetUnit
 from span_marker.data.copies import COPY_KEYS, check_copies
 from span_marker.data.entity_strings import GLINER2, STRINGS
 from span_marker.data.json_records import (
+    OFFSETS,
+    ROW_ID,
     Annotation,
     Record,
     Shape,
@@ -19,12 +23,14 @@ from span_marker.data.json_records import (
     dicts,
     has,
     ids_of,
+    is_unclear,
     pick_field,
     read_ends,
     read_id,
     read_span,
     read_spans,
     row_content,
+    unit_of,
 )
 from span_marker.data.label_names import name_label
 from span_marker.data.label_studio import (
@@ -78,6 +84,8 @@ def find_shape(record: Any, location: str) -> Shape:
 
 def _is_row(record: Any) -> bool:
     if not (has(record, "entities") and ("tokens" in record or "text" in record)) or STRINGS.recognizes(record):
+        return False
+    if _is_empty_doccano(record):
         return False
     return all(isinstance(item, Mapping) and "start_offset" not in item for item in _items(record["entities"]))
 
@@ -167,15 +175,22 @@ def _triples_keys(record: Any) -> list[str]:
     return [key for key in keys if record[key]] or keys
 
 
-def _read_triples(record: Any, location: str, labels: Mapping[int, str] | None = None) -> Record:
-    keys = _triples_keys(record)
+def _read_triples(
+    record: Any, location: str, labels: Mapping[int, str] | None = None, offsets: OffsetUnit | None = None
+) -> Record:
+    text, keys, unit = record.get("text", record.get("data")), _triples_keys(record), unit_of(record, offsets)
     if any(record[key] != record[keys[0]] for key in keys):
         raise ValueError(f"{location} has different entities under the keys {keys}: remove all but one")
-    return _from_triples(record.get("text", record.get("data")), record[keys[0]], record, location, labels)
+    return _from_triples(text, record[keys[0]], record, location, labels, unit)
 
 
 def _from_triples(
-    text: Any, triples: Any, record: Mapping[str, Any], location: str, names: Mapping[int, str] | None = None
+    text: Any,
+    triples: Any,
+    record: Mapping[str, Any],
+    location: str,
+    names: Mapping[int, str] | None,
+    unit: OffsetUnit | None,
 ) -> Record:
     check_text(text, f"{location}: the text")
     if not is_list(triples) or not all(map(_is_triple, triples)):
@@ -184,9 +199,9 @@ def _from_triples(
     if first is not None:
         raise TypeError(f"{location}: an entity is [start, end, label], but {list(first)!r} has the label first")
     entities = [
-        read_span(name_label(label, names, location), start, end, text, location) for start, end, label in triples
+        read_span(name_label(label, names, location), start, end, text, location, unit) for start, end, label in triples
     ]
-    return Record(row_content(text, record), [Annotation(entities)])
+    return Record(row_content(text, record), [Annotation(entities)], is_unclear=is_unclear(text, entities, unit))
 
 
 def _is_spacy_tuple(record: Any) -> bool:
@@ -194,7 +209,12 @@ def _is_spacy_tuple(record: Any) -> bool:
 
 
 def _read_spacy_tuple(record: Any, location: str, labels: Mapping[int, str] | None = None) -> Record:
-    return _from_triples(record[0], record[1]["entities"], {}, location, labels)
+    return _from_triples(record[0], record[1]["entities"], {}, location, labels, "codepoint")
+
+
+def _is_empty_doccano(record: Mapping[str, Any]) -> bool:
+    """Tell whether a record without entities is doccano's, by the keys of its exports or of its tasks."""
+    return not _items(record.get("entities")) and ("Comments" in record or has(record, ROW_ID, OFFSETS))
 
 
 def _doccano_key(record: Any) -> str | None:
@@ -203,15 +223,19 @@ def _doccano_key(record: Any) -> str | None:
         return None
     if record.get("annotations") == []:
         return "annotations"
+    if record.get("entities") == [] and _is_empty_doccano(record):
+        return "entities"
     keys = ("entities", "annotations")
     return next((k for k in keys if any(has(item, "start_offset") for item in _items(record.get(k)))), None)
 
 
-def _read_doccano_dicts(record: Any, location: str, labels: Mapping[int, str] | None = None) -> Record:
+def _read_doccano_dicts(
+    record: Any, location: str, labels: Mapping[int, str] | None = None, offsets: OffsetUnit | None = None
+) -> Record:
     key = _doccano_key(record)
     items = dicts(record[key], str(key), location)
     triples = [[item.get("start_offset"), item.get("end_offset"), item.get("label")] for item in items]
-    read = _from_triples(record["text"], triples, record, location, labels)
+    read = _from_triples(record["text"], triples, record, location, labels, unit_of(record, offsets))
     for item, entity in zip(items, read.annotations[0].entities, strict=True):
         check_copies(record["text"], entity.start, entity.end, item, location)
     ends = [
@@ -247,7 +271,8 @@ def _is_argilla_1(record: Any) -> bool:
     return has(record, "text", "annotation", "status") or has(record, "text", "annotation", "annotation_agent")
 
 
-def _read_argilla_1(record: Any, location: str) -> Record:
+def _read_argilla_1(record: Any, location: str, offsets: OffsetUnit | None = None) -> Record:
+    unit = unit_of(record.get("metadata"), offsets)
     text, spans = _text_of(record, location), record["annotation"]
     content, status = row_content(text, record), record.get("status") or "Validated"
     if status != "Validated":
@@ -257,14 +282,16 @@ def _read_argilla_1(record: Any, location: str) -> Record:
     if is_list(spans):
         names = ("label", "start", "end")
         spans = [dict(zip(names, span, strict=True)) if _is_triple(span) else span for span in spans]
-    return Record(content, [Annotation(read_spans(spans, text, location))])
+    entities = read_spans(spans, text, location, unit)
+    return Record(content, [Annotation(entities)], is_unclear=is_unclear(text, entities, unit))
 
 
 def _is_argilla_2(record: Any) -> bool:
     return has(record, "fields", "responses") and isinstance(record["fields"], Mapping)
 
 
-def _read_argilla_2(record: Any, location: str, field: str | None = None) -> Record:
+def _read_argilla_2(record: Any, location: str, field: str | None = None, offsets: OffsetUnit | None = None) -> Record:
+    unit = unit_of(record.get("metadata"), offsets)
     text = record["fields"][pick_field(record["fields"], location, field)]
     responses = record["responses"] or {}
     if not isinstance(responses, Mapping):
@@ -274,12 +301,14 @@ def _read_argilla_2(record: Any, location: str, field: str | None = None) -> Rec
     if len(questions) > 1:
         raise ValueError(f"{location}: the questions {questions} all have spans: export one of them")
     annotations = [
-        Annotation(read_spans(item["value"], text, location), annotator_names(item.get("user_id")))
+        Annotation(read_spans(item["value"], text, location, unit), annotator_names(item.get("user_id")))
         for name in questions
         for item in answers[name]
         if (item.get("status") or "submitted") == "submitted" and item.get("value") is not None
     ]
-    return Record(row_content(text, record), annotations, "have no submitted response")
+    entities = [entity for annotation in annotations for entity in annotation.entities]
+    content = row_content(text, record)
+    return Record(content, annotations, "have no submitted response", is_unclear=is_unclear(text, entities, unit))
 
 
 def _are_spans(values: list[Any]) -> bool:
@@ -292,7 +321,9 @@ def _is_argilla_2_flat(record: Any) -> bool:
     return has(record) and any(key.endswith(".responses") for key in record)
 
 
-def _read_argilla_2_flat(record: Any, location: str, field: str | None = None) -> Record:
+def _read_argilla_2_flat(
+    record: Any, location: str, field: str | None = None, offsets: OffsetUnit | None = None
+) -> Record:
     responses = {}
     for key, values in record.items():
         if key.endswith(".responses") and values is not None:
@@ -305,7 +336,8 @@ def _read_argilla_2_flat(record: Any, location: str, field: str | None = None) -
             answers = zip(values, *columns, strict=True)
             responses[key] = [{"value": value, "user_id": user, "status": state} for value, user, state in answers]
     fields = {key: value for key, value in record.items() if "." not in key and key not in ("id", "_server_id")}
-    return _read_argilla_2({"id": record.get("id"), "fields": fields, "responses": responses}, location, field)
+    nested = {"id": record.get("id"), "fields": fields, "responses": responses, "metadata": record}
+    return _read_argilla_2(nested, location, field, offsets)
 
 
 SHAPES = (
@@ -317,22 +349,22 @@ SHAPES = (
         "doccano (text, entities or annotations with start_offset)",
         lambda r: bool(_doccano_key(r)),
         _read_doccano_dicts,
-        ("labels",),
+        ("labels", "offsets"),
         has_relations=True,
     ),
     Shape(
         "doccano (text or data, label or labels: [start, end, label])",
         lambda r: bool(_triples_keys(r)),
         _read_triples,
-        ("labels",),
+        ("labels", "offsets"),
     ),
-    Shape("Argilla 2 (fields, responses)", _is_argilla_2, _read_argilla_2, ("field",)),
-    Shape("Argilla 2, flat (QUESTION.responses)", _is_argilla_2_flat, _read_argilla_2_flat, ("field",)),
+    Shape("Argilla 2 (fields, responses)", _is_argilla_2, _read_argilla_2, ("field", "offsets")),
+    Shape("Argilla 2, flat (QUESTION.responses)", _is_argilla_2_flat, _read_argilla_2_flat, ("field", "offsets")),
     Shape("Label Studio JSON (data, annotations)", is_label_studio, read_label_studio, ("field", "control"), True),
     Shape(
         "Label Studio JSON_MIN (text, annotation_id)", is_label_studio_min, read_label_studio_min, ("field", "control")
     ),
-    Shape("Argilla 1 (text, annotation, status)", _is_argilla_1, _read_argilla_1),
+    Shape("Argilla 1 (text, annotation, status)", _is_argilla_1, _read_argilla_1, ("offsets",)),
     Shape("spaCy and Prodigy (text, spans)", is_prodigy, read_prodigy, has_relations=True),
     Shape("spaCy's tuples ([text, {entities: [start, end, label]}])", _is_spacy_tuple, _read_spacy_tuple, ("labels",)),
     Shape("NER Annotator (null)", lambda r: r is None, lambda r, location: Record({}, [])),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from span_marker.core.graphemes import whole_spans
+from span_marker.core.offsets import OffsetUnit
 from span_marker.data.brat import read_brat, write_brat
 from span_marker.data.conll import read_conll, write_conll
 from span_marker.data.conllu import is_conllu, read_conllu
@@ -121,6 +122,7 @@ def read_annotations(
     control: str | Sequence[str] | None = None,
     labels: Mapping[int, str] | Sequence[Any] | StrPath | None = None,
     occurrences: Literal["all", "in-order"] = "all",
+    offsets: OffsetUnit | None = None,
     columns: Mapping[str, str] | None = None,
     layer: str | None = None,
     label_map: Mapping[str, str | None] | None = None,
@@ -153,6 +155,8 @@ def read_annotations(
             label configuration; or the path of a JSON file with one of these.
         occurrences: For entities that are strings without offsets: ``"all"`` their occurrences as whole words, or
             ``"in-order"``: the first occurrence for the first of equal strings, the second for the second, and so on.
+        offsets: For doccano and Argilla: what places count. Their pages count ``utf-16``. Defaults to what the metadata
+            of `span_marker.data.write_tasks` says, or else to ``codepoint``, with a warning where it matters.
         columns: For csv: the names of columns by what they are, such as ``{"text": "sentence"}``; see the page on data.
         layer: For webanno: the layer and the feature of the labels. Defaults to ``NamedEntity|value``, or else to the
             only one.
@@ -193,6 +197,7 @@ def read_annotations(
         "control": control,
         "labels": labels,
         "occurrences": occurrences,
+        "offsets": offsets,
         "columns": columns,
         "layer": layer,
     }

@@ -5,10 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from span_marker.core.offsets import OFFSET_UNITS, OffsetUnit, convert_offsets
 from span_marker.data.copies import check_copies
 from span_marker.data.row_relations import RELATIONS, RowRelation, distinct_relations, parse_relations
 from span_marker.data.rows import RowEntity, check_entity
-from span_marker.data.values import is_list
+from span_marker.data.values import as_whole, is_list
+
+ROW_ID = "row_id"
+"""The key of the ID of a row in tools that number tasks themselves. `read_annotations` returns it as ``id``."""
+
+OFFSETS = "offsets"
+"""The key of what the places in a task file count, see `span_marker.data.task_files`."""
 
 SHOWN_IDS = 10
 """How many IDs of entities an error has."""
@@ -39,6 +46,7 @@ class Record(NamedTuple):
         tags: Tags in place of entities. Their scheme is known only when the tags of all records are.
         ignored: Keys and results that are not read, and that the user should know of.
         repeated: Number of entity strings that occur several times in the text.
+        is_unclear: Whether nothing says what the places count, and UTF-16 units are other places than characters.
     """
 
     content: dict[str, Any]
@@ -48,6 +56,7 @@ class Record(NamedTuple):
     tags: list[str] | None = None
     ignored: tuple[str, ...] = ()
     repeated: int = 0
+    is_unclear: bool = False
 
 
 class Shape(NamedTuple):
@@ -106,7 +115,7 @@ def row_content(text: str, record: Mapping[str, Any]) -> dict[str, Any]:
     Returns:
         The columns.
     """
-    identity = record.get("id") if record.get("row_id") is None else record["row_id"]
+    identity = record.get("id") if record.get(ROW_ID) is None else record[ROW_ID]
     return {"text": text} if identity is None else {"id": identity, "text": text}
 
 
@@ -136,13 +145,14 @@ def pick_field(fields: Mapping[str, Any], location: str, field: str | None = Non
     return strings[0]
 
 
-def read_spans(spans: Any, text: str, location: str) -> list[RowEntity]:
+def read_spans(spans: Any, text: str, location: str, unit: OffsetUnit | None = None) -> list[RowEntity]:
     """Read dicts with ``label``, ``start`` and ``end``.
 
     Args:
         spans: The dicts.
         text: The text that they are about.
         location: What to call the record in errors.
+        unit: What the places count; None for characters.
 
     Returns:
         The entities.
@@ -153,15 +163,41 @@ def read_spans(spans: Any, text: str, location: str) -> list[RowEntity]:
     """
     entities = []
     for span in dicts(spans, "spans", location):
-        entity = read_span(span.get("label"), span.get("start"), span.get("end"), text, location)
+        entity = read_span(span.get("label"), span.get("start"), span.get("end"), text, location, unit)
         check_copies(text, entity.start, entity.end, span, location)
         entities.append(entity)
     return entities
 
 
-def read_span(label: Any, start: Any, end: Any, text: str, location: str) -> RowEntity:
-    """Read one entity of a text, see `span_marker.data.rows.check_entity`."""
+def read_span(label: Any, start: Any, end: Any, text: str, location: str, unit: OffsetUnit | None = None) -> RowEntity:
+    """Read one entity of a text, whose places count ``unit``, see `span_marker.data.rows.check_entity`."""
+    places = [place for place in map(as_whole, (start, end)) if place is not None]
+    if unit not in (None, "codepoint") and len(places) == 2:
+        try:
+            start, end = convert_offsets(text, places, "codepoint", source=unit)
+        except ValueError as error:
+            raise ValueError(f"{location}: entity {label!r} from {start} to {end}: {error}") from error
     return check_entity({"label": label, "start": start, "end": end}, len(text), "characters", location)
+
+
+def unit_of(metadata: Any, given: OffsetUnit | None) -> OffsetUnit | None:
+    """Find out what places count.
+
+    Args:
+        metadata: The metadata of a record, as `span_marker.data.write_tasks` writes it.
+        given: The unit that the caller gives, which comes first.
+
+    Returns:
+        The unit; None if nothing says so.
+    """
+    known = metadata.get(OFFSETS) if isinstance(metadata, Mapping) else None
+    return given or (known if known in OFFSET_UNITS else None)
+
+
+def is_unclear(text: str, entities: Sequence[RowEntity], unit: OffsetUnit | None) -> bool:
+    """Tell whether places would be others if they counted UTF-16 units, and nothing says what they count."""
+    last = max((entity.end for entity in entities), default=0)
+    return unit is None and any(character > "\uffff" for character in text[:last])
 
 
 def annotator_names(annotator: Any) -> frozenset[str]:

@@ -36,7 +36,7 @@ SHOWN = 5
 """How many records a warning names."""
 
 
-READ_OPTIONS: dict[str, Any] = {"field": None, "control": None, "labels": None, "occurrences": "all"}
+READ_OPTIONS: dict[str, Any] = {"field": None, "control": None, "labels": None, "occurrences": "all", "offsets": None}
 """Options of shapes, with their defaults."""
 
 REPEATED = {"label", "start", "end", "score", *PREDICTED["words"], *PREDICTED["characters"]}
@@ -86,6 +86,8 @@ def read_records(
         TypeError: If an option has the wrong type.
         ValueError: If an option is of no use to any record, or the file is not JSON.
     """
+    if options.get("offsets") is not None:
+        check_offset_unit(options["offsets"])
     if "labels" in options:
         options["labels"] = read_label_names(options["labels"])
     unused = {name for name, value in options.items() if value != READ_OPTIONS[name]}
@@ -143,6 +145,7 @@ class _Notes:
     unread: dict[str, list[str]] = field(default_factory=dict)
     ignored: dict[str, list[str]] = field(default_factory=dict)
     repeated: dict[str, int] = field(default_factory=dict)
+    unclear: list[str] = field(default_factory=list)
 
     def add(self, record: Record, place: str, reason: str | None) -> None:
         for key in record.ignored:
@@ -151,6 +154,8 @@ class _Notes:
             self.left_out.setdefault(reason, []).append(place)
         if record.repeated:
             self.repeated[place] = record.repeated
+        if record.is_unclear:
+            self.unclear.append(place)
 
     def add_unread(self, keys: Iterable[str], place: str) -> None:
         for key in keys:
@@ -182,6 +187,16 @@ class _Notes:
                 len(self.repeated),
                 self.num_records,
                 _first([*self.repeated]),
+            )
+        if self.unclear:
+            logger.warning(
+                "%s: the places of entities behind characters such as emoji, in %d of %d records (%s), are read as "
+                "characters: pass offsets='utf-16' if they were annotated on a page of doccano or Argilla, which count "
+                "UTF-16 units, or else offsets='codepoint'",
+                path,
+                len(self.unclear),
+                self.num_records,
+                _first(self.unclear),
             )
 
 

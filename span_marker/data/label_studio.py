@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from span_marker.core.offsets import convert_offsets
 from span_marker.data.copies import check_copy, is_copy
 from span_marker.data.json_records import (
+    ROW_ID,
     Annotation,
     Record,
     annotator_names,
@@ -30,7 +31,7 @@ from span_marker.data.row_relations import RowRelation
 from span_marker.data.rows import RowEntity
 from span_marker.data.values import as_whole, is_list
 
-_META_OF_MIN = {"id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time", "agreement"}
+_META_OF_MIN = {"id", ROW_ID, "annotator", "annotation_id", "created_at", "updated_at", "lead_time", "agreement"}
 _RELATION = "relation"
 _PAIRS = {"right": [(0, 1)], "left": [(1, 0)], "bi": [(0, 1), (1, 0)]}
 _REGION = {"start", "end", "text", "labels", "startOffset", "endOffset", "globalOffsets"}
@@ -104,7 +105,7 @@ def read_label_studio(
         passed += [*others, *lost]
     reason = "were skipped" if items else "have no annotation"
     return Record(
-        row_content(fields[name], {**record, "row_id": fields.get("row_id")}),
+        row_content(fields[name], {**record, ROW_ID: fields.get(ROW_ID)}),
         annotations,
         reason,
         ignored=tuple(dict.fromkeys(passed)),

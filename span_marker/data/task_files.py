@@ -12,8 +12,10 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
+from span_marker.core.labels import LabelledSpan, have_overlap
 from span_marker.core.offsets import OffsetUnit, check_offset_unit, convert_offsets
 from span_marker.data.brat import write_brat
+from span_marker.data.json_records import OFFSETS, ROW_ID
 from span_marker.data.json_writing import row_to_json, write_json
 from span_marker.data.prodigy import relation_fields
 from span_marker.data.row_relations import RELATIONS, RowRelation
@@ -25,8 +27,8 @@ logger = logging.getLogger(__name__)
 
 Tool = Literal["label-studio", "prodigy", "doccano", "argilla", "brat"]
 
-ROW_ID = "row_id"
-"""The key of the ID of a row in tools that number tasks themselves. `read_annotations` returns it as ``id``."""
+_COUNTED: dict[Tool, OffsetUnit] = {"doccano": "utf-16", "argilla": "utf-16"}
+"""What the pages of tools count that do not count code points."""
 
 CONTROL = "label"
 """Name of the ``Labels`` control of Label Studio, and of the question of Argilla."""
@@ -43,6 +45,7 @@ class Task(NamedTuple):
         model_version: Name of the model; None if unknown.
         relations: The relations between the annotated entities, and between the predicted ones, by their columns.
         related: The columns that say which relations there are, if only that there are none.
+        offsets: What the places of entities count.
     """
 
     identity: Any
@@ -52,6 +55,12 @@ class Task(NamedTuple):
     model_version: str | None
     relations: Mapping[str, Sequence[RowRelation]]
     related: Collection[str]
+    offsets: OffsetUnit
+
+    def words(self, entity: RowEntity) -> str:
+        """The text of an entity."""
+        start, end = convert_offsets(self.text, entity[1:3], "codepoint", source=self.offsets)
+        return self.text[start:end]
 
     @property
     def score(self) -> float | None:
@@ -91,7 +100,7 @@ def write_tasks(
     tool: Tool,
     *,
     model_version: str | None = None,
-    offsets: OffsetUnit = "codepoint",
+    offsets: OffsetUnit | None = None,
 ) -> None:
     """Write texts with predictions as a file that an annotation tool imports, so that they are corrected there.
 
@@ -107,8 +116,8 @@ def write_tasks(
             ``relations``.
         tool: The tool: ``label-studio``, ``prodigy``, ``doccano``, ``argilla`` or ``brat``.
         model_version: Name of the model, which the tool shows.
-        offsets: What places in the file count: ``codepoint``, as these tools do, or ``utf-16`` for Label Studio before
-            1.4 and for the pages of Argilla, which count as JavaScript does.
+        offsets: What places in the file count. Defaults to what the pages of the tool count: ``utf-16`` for doccano and
+            Argilla, ``codepoint`` for the others. Label Studio before 1.4 counts ``utf-16``.
 
     Raises:
         TypeError: If a row has a value of the wrong type.
@@ -117,6 +126,7 @@ def write_tasks(
     """
     if tool not in get_args(Tool):
         raise ValueError(f"tool={tool!r} must be one of {list(get_args(Tool))}")
+    offsets = _COUNTED.get(tool, "codepoint") if offsets is None else offsets
     check_offset_unit(offsets)
     tasks = _read_tasks(rows, model_version, offsets)
     if tool == "brat":
@@ -125,17 +135,29 @@ def write_tasks(
         write_brat(path, map(_to_brat, tasks), model_version=model_version or "")
         return
     convert = _TOOLS[tool]
-    num_lost = 0
+    num_lost, num_overlapping = 0, 0
+    are_related: bool | None = None
 
     def records() -> Iterator[str]:
-        nonlocal num_lost
+        nonlocal num_lost, num_overlapping, are_related
         for index, task in enumerate(tasks):
+            are_related = task.has_shown_relations if are_related is None else are_related
+            if tool == "doccano" and task.has_shown_relations != are_related:
+                raise ValueError(
+                    f"row {index} has {'no ' * are_related}{RELATIONS!r}, unlike row 0, but doccano imports tasks that "
+                    "all have them or that all have none: give all rows a list of them, such as []"
+                )
             if offsets != "codepoint" and tool == "prodigy" and task.shown_relations:
                 raise ValueError(f"row {index} has relations: offsets={offsets!r} must be 'codepoint' for Prodigy")
             num_lost += sum(map(len, task.relations.values())) - len(_written_relations(task, tool))
+            num_overlapping += tool == "doccano" and have_overlap([LabelledSpan(*e[:3]) for e in task.shown])
             yield row_to_json(convert(task), f"row {index}")
 
     write_json(path, records(), as_array=tool in ("label-studio", "argilla"))
+    if num_overlapping:
+        logger.warning(
+            "%d tasks have entities that overlap: doccano keeps only those of projects that allow it", num_overlapping
+        )
     if num_lost:
         logger.warning("%d relations are not written: %s has no place for them", num_lost, tool)
 
@@ -146,6 +168,7 @@ def _written_relations(task: Task, tool: Tool) -> Sequence[RowRelation]:
 
 
 def _read_tasks(rows: Iterable[Mapping[str, Any]], model_version: str | None, offsets: OffsetUnit) -> Iterator[Task]:
+    first: Any = None
     for index, columns in enumerate(rows):
         location = f"row {index}"
         if not isinstance(columns, Mapping):
@@ -165,9 +188,16 @@ def _read_tasks(rows: Iterable[Mapping[str, Any]], model_version: str | None, of
             row = without_repetitions(row, location) if row.relations else row  # ends are told by place and label
             text, read = as_text(row)
             found[name], relations[name] = _recount(text, read, offsets), row.relations
-        identity = index if columns.get("id") is None else columns["id"]
+        identity = columns.get("id")
+        first = identity if index == 0 else first
+        if type(identity) is not type(first):
+            raise ValueError(
+                f"{location} has the 'id' {identity!r}, but row 0 has {first!r}: give all rows an 'id' of one type, or "
+                "none of them, so that they can be told apart when they are read again"
+            )
+        identity = index if identity is None else identity
         shown = found.get("entities"), found.get("predictions")
-        yield Task(identity, text, *shown, model_version, relations, related)
+        yield Task(identity, text, *shown, model_version, relations, related, offsets)
 
 
 def _recount(text: str, entities: Sequence[RowEntity], offsets: OffsetUnit) -> list[RowEntity]:
@@ -181,23 +211,24 @@ def _recount(text: str, entities: Sequence[RowEntity], offsets: OffsetUnit) -> l
 def _to_label_studio(task: Task) -> dict[str, Any]:
     record: dict[str, Any] = {"data": {"text": task.text, ROW_ID: task.identity}}
     if task.predicted is not None:
-        record["predictions"] = [{**task.about, "result": _results(task.predicted, "p", task.relations["predictions"])}]
+        record["predictions"] = [{**task.about, "result": _results(task, "predictions")}]
     if task.annotated is not None:
-        record["annotations"] = [{"result": _results(task.annotated, "a", task.relations["entities"])}]
+        record["annotations"] = [{"result": _results(task, "entities")}]
     return record
 
 
-def _results(entities: Sequence[RowEntity], prefix: str, relations: Sequence[RowRelation]) -> list[dict[str, Any]]:
+def _results(task: Task, column: Literal["entities", "predictions"]) -> list[dict[str, Any]]:
+    prefix, entities = ("a", task.annotated) if column == "entities" else ("p", task.predicted)
     regions = [
         {
             "id": f"{prefix}{number}",
             "from_name": CONTROL,
             "to_name": "text",
             "type": "labels",
-            "value": {"start": entity.start, "end": entity.end, "labels": [entity.label]},
+            "value": {"start": entity.start, "end": entity.end, "text": task.words(entity), "labels": [entity.label]},
             **_score(entity),
         }
-        for number, entity in enumerate(entities)
+        for number, entity in enumerate(entities or ())
     ]
     return regions + [
         {
@@ -208,7 +239,7 @@ def _results(entities: Sequence[RowEntity], prefix: str, relations: Sequence[Row
             "labels": [relation.label],
             **_score(relation),
         }
-        for relation in relations
+        for relation in task.relations[column]
     ]
 
 
@@ -243,28 +274,31 @@ def _to_doccano(task: Task) -> dict[str, Any]:
                 for number, relation in enumerate(task.shown_relations)
             ],
         }
-    return {"text": task.text, **fields, ROW_ID: task.identity, **task.about, **_suggestion(task)}
+    # doccano fills in NaN for what some tasks have and others do not, which its database refuses.
+    about = {**dict.fromkeys(("score", "model_version", "suggestion"), ""), **task.about, **_suggestion(task)}
+    return {"text": task.text, **fields, ROW_ID: task.identity, OFFSETS: task.offsets, **about}
 
 
 def _suggestion(task: Task) -> dict[str, str]:
     """The predictions as text, where a tool has no other place for them."""
-    return {} if task.annotated is None or task.predicted is None else {"suggestion": _as_line(task.predicted)}
+    return {} if task.annotated is None or task.predicted is None else {"suggestion": _as_line(task.predicted, task)}
 
 
-def _as_line(entities: Sequence[RowEntity]) -> str:
+def _as_line(entities: Sequence[RowEntity], task: Task) -> str:
     scores = ["" if entity.score is None else f" ({entity.score:.3f})" for entity in entities]
-    places = [f"{entity.label} {entity.start}-{entity.end}" for entity in entities]
+    places = [f"{entity.label} {task.words(entity)} {entity.start}-{entity.end}" for entity in entities]
     return "; ".join(map(str.__add__, places, scores)) or "no entity"
 
 
 def _to_argilla(task: Task) -> dict[str, Any]:
     # A question has one suggestion, and responses need a user of the server: an annotation is shown as metadata.
     is_compared = task.annotated is not None and task.predicted is not None
+    shown = {"annotated": _as_line(task.annotated or [], task)} if is_compared else {}
     value = (task.predicted if task.predicted is not None else task.annotated) or []
     return {
         "id": str(task.identity),
         "fields": {"text": task.text},
-        "metadata": {"annotated": _as_line(task.annotated or [])} if is_compared else {},
+        "metadata": {OFFSETS: task.offsets, **shown},
         "suggestions": {
             CONTROL: {
                 "value": [entity._replace(score=None).to_dict() for entity in value],

@@ -77,7 +77,7 @@ def outcome(folder):
 
 
 def test_all_are_there():
-    assert list(NOTEBOOKS) == ["document_context", "getting_started", "own_data", "relations", "spacy"]
+    assert list(NOTEBOOKS) == ["curation", "document_context", "getting_started", "own_data", "relations", "spacy"]
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 import pytest
 from datasets import Dataset
 from test_cross_validation import arguments, make_model, make_rows
+from test_explanation import SENTENCES, with_filter
 
 from span_marker import cross_validate
 from span_marker.curation import ALL_SPANS, find_label_errors
@@ -115,3 +116,11 @@ def test_predictions_with_relations_are_read_too():
     assert find_label_errors(ROWS[:2], [related[:2], related[:2]]).num_models == 2
     with pytest.raises(ValueError, match=r"row 1 of the predictions, \{'relations': \[\]\}, has no 'entities'"):
         find_label_errors(ROWS, [related[0], {"relations": []}, related[2]])
+
+
+def test_no_span_is_outside_for_certain_because_of_a_filter():
+    model = with_filter(entity_max_length=3)
+    filtered, found = (
+        sum(map(len, model.predict(SENTENCES, **options))) for options in ({**ALL_SPANS, "exact": False}, ALL_SPANS)
+    )
+    assert filtered < found

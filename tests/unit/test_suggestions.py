@@ -70,6 +70,16 @@ def test_near_duplicates_are_suggested_once(model):
     assert max(resemblance(a, b) for a, b in combinations(shingles, 2)) <= 0.8
 
 
+def test_a_pool_of_near_duplicates_is_reported(model, caplog):
+    base = "Leonardo da Vinci painted the Mona Lisa in Florence around".split()
+    data = [[*base, "then"], [*base, "there"], ["Paris"]]
+    assert len(suggest_annotations(model, data, 2, pool_factor=1)) == 1
+    assert "1 of 2 sentences are suggested" in caplog.text
+    caplog.clear()
+    assert len(suggest_annotations(model, data, 2)) == 2
+    assert not caplog.text
+
+
 def test_quotas_come_first(model):
     data = sentences(60)
     everything = suggest_annotations(model, data, 60, max_resemblance=1)

@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from annotation_files import entities_of, entity, related, related_spans, relation, text_rows, word_rows
+from annotation_files import entities_of, entity, read_lines, related, related_spans, relation, text_rows, word_rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +14,7 @@ from span_marker.data.files import read_annotations
 from span_marker.data.rows import as_text, parse_row
 from span_marker.data.task_files import write_tasks
 
+TOOLS = Path(__file__).parents[1] / "fixtures" / "tools"
 TEXT = "😀 Ann met 👩‍👩‍👧 Bob in Köln, 東京 and القاهرة."
 ANN = {"label": "PER", "char_start_index": 2, "char_end_index": 5, "span": "Ann", "score": 0.75}
 COLOGNE = {"label": "LOC", "char_start_index": 23, "char_end_index": 27, "span": "Köln", "score": 0.5}
@@ -147,9 +148,9 @@ def test_scores_and_the_name_of_the_model_are_where_the_tool_shows_them(tmp_path
     assert task["meta"] == {"score": 0.5, "model_version": "m"}
     assert task["spans"][0] == {"label": "PER", "start": 2, "end": 5, "score": 0.75, "source": "m"}
     [task] = write(tmp_path / "d", [ROW], "doccano", model_version="m")
-    assert (task["label"][1], task["score"], task["model_version"]) == ([23, 27, "LOC"], 0.5, "m")
+    assert (task["label"][1], task["score"], task["model_version"]) == ([27, 31, "LOC"], 0.5, "m")
     [task] = write(tmp_path / "a", [ROW], "argilla", model_version="m")
-    value = [entity("PER", 2, 5), entity("LOC", 23, 27)]
+    value = [entity("PER", 3, 6), entity("LOC", 27, 31)]
     assert task["suggestions"] == {"label": {"value": value, "score": 0.5, "agent": "m"}}
     write_tasks(tmp_path / "b", [ROW], "brat", model_version="m")
     assert "#1\tAnnotatorNotes T1\tm 0.7500\n" in (tmp_path / "b" / "a-1.ann").read_text("utf-8")
@@ -159,13 +160,17 @@ def test_a_suggestion_is_beside_the_annotation(tmp_path):
     row = {**ROW, "entities": [entity("PER", 2, 5)]}
     [task] = write(tmp_path / "l", [row], "label-studio")
     assert [len(task[key][0]["result"]) for key in ("annotations", "predictions")] == [1, 2]
-    shown = "PER 2-5 (0.750); LOC 23-27 (0.500)"
+    shown = "PER Ann 2-5 (0.750); LOC Köln 23-27 (0.500)"
+    shown_utf_16 = "PER Ann 3-6 (0.750); LOC Köln 27-31 (0.500)"
     [task] = write(tmp_path / "p", [row], "prodigy")
     assert (len(task["spans"]), task["meta"]["suggestion"]) == (1, shown)
     [task] = write(tmp_path / "d", [row], "doccano")
-    assert (task["label"], task["suggestion"]) == ([[2, 5, "PER"]], shown)
+    assert (task["label"], task["suggestion"]) == ([[3, 6, "PER"]], shown_utf_16)
     [task] = write(tmp_path / "a", [row], "argilla")
-    assert (len(task["suggestions"]["label"]["value"]), task["metadata"]) == (2, {"annotated": "PER 2-5"})
+    assert (len(task["suggestions"]["label"]["value"]), task["metadata"]) == (
+        2,
+        {"offsets": "utf-16", "annotated": "PER Ann 3-6"},
+    )
     with pytest.raises(ValueError, match="'a-1' has 'entities' and 'predictions'"):
         write_tasks(tmp_path / "b", [row], "brat")
 
@@ -240,3 +245,139 @@ def test_tasks_of_doccano_without_relations_are_like_those_that_have_some(tmp_pa
         assert task["relations"] == []
     [task] = write(tmp_path / "e.jsonl", [{"text": "Ann", "entities": entities, "relations": None}], "doccano")
     assert (task["label"], "relations" in task) == ([[0, 3, "PER"]], False)
+
+
+# What real servers exported, shortened: Label Studio 1.23.2 and doccano 1.8.4, of tasks that `write_tasks` wrote. Those
+# of pages were annotated on the page of Label Studio, with text selected by a script.
+
+LINES = "Ann\r\nLee,\tBob\nParis  \u00a0Rome\u2028Oslo "
+EMOJI_ENTITIES = [("PER", "Ann"), ("PER", "Bob"), ("LOC", "Köln"), ("LOC", "東京"), ("LOC", "القاهرة")]
+PREDICTED = {
+    "emoji": EMOJI_ENTITIES,
+    "crlf": [("PER", "Ann\r\nLee"), ("PER", "Bob"), ("LOC", "Paris"), ("LOC", "Rome"), ("LOC", "Oslo")],
+    "nothing": [],
+}
+NESTED = {"nested": [("ORG", "University of Paris"), ("LOC", "Paris")]}
+BY_HAND = {
+    "emoji": EMOJI_ENTITIES,
+    "combining": [("ORG", "Cafe\u0301"), ("PER", "Zoe\u0308"), ("LOC", "Co\u0302te d'Ivoire")],
+    "crlf": [("PER", "Lee"), ("PER", "Bob"), ("LOC", "Paris"), ("LOC", "Rome"), ("LOC", "Oslo")],
+}
+ANNOTATED = {"e1": [("ORG", "Ann"), ("LOC", "Köln")], "e2": [("PER", "Nobody")]}
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("label-studio-1.23.2.json", PREDICTED),
+        ("label-studio-1.23.2-errors.json", ANNOTATED),
+        ("label-studio-1.23.2-min.json", ANNOTATED),
+        ("label-studio-1.23.2-page.json", BY_HAND),
+        ("label-studio-1.3-page.json", BY_HAND),
+        ("doccano-1.8.4.jsonl", {**PREDICTED, **NESTED}),
+        ("doccano-1.8.4-errors.jsonl", ANNOTATED),
+    ],
+)
+def test_exports_of_real_servers_are_read(name, expected, caplog):
+    found = {
+        row["id"]: [(e["label"], row["text"][e["start"] : e["end"]]) for e in row["entities"]]
+        for row in read_annotations(TOOLS / name)
+    }
+    assert found == expected
+    assert not caplog.text
+
+
+@pytest.mark.parametrize("name", ["label-studio-1.23.2-relations.json", "doccano-1.8.4-relations.jsonl"])
+def test_relations_and_ids_of_real_servers_are_read(name, caplog):
+    rows = list(read_annotations(TOOLS / name))
+    assert [row["id"] for row in rows] == ["r1", "r2"]
+    assert rows[0]["relations"] == [relation("met", 0, 1), relation("in", 1, 2)]
+    assert (rows[1]["entities"], rows[1]["relations"]) == ([], [])
+    assert not caplog.text
+
+
+def test_texts_of_real_servers_come_back_unchanged():
+    for name in ("label-studio-1.23.2.json", "doccano-1.8.4.jsonl"):
+        texts = {row["id"]: row["text"] for row in read_annotations(TOOLS / name)}
+        assert (texts["emoji"], texts["crlf"]) == (TEXT, LINES)
+
+
+@pytest.mark.parametrize("tool", ["doccano", "argilla"])
+def test_pages_that_count_utf_16_units_show_predictions_where_they_are(tmp_path, tool):
+    [task] = write(tmp_path / "tasks", [ROW], tool)
+    spans = task["label"] if tool == "doccano" else [[*map(s.get, ("start", "end"))] for s in shown_spans(task)]
+    units = TEXT.encode("utf-16-le")
+    assert [units[2 * start : 2 * end].decode("utf-16-le") for start, end, *_ in spans] == ["Ann", "Köln"]
+
+
+def shown_spans(task):
+    return task["suggestions"]["label"]["value"]
+
+
+UNMARKED = {
+    "doccano": {"text": TEXT, "label": [[3, 6, "PER"], [27, 31, "LOC"]]},
+    "argilla": {"fields": {"text": TEXT}, "responses": {"label": [{"value": [entity("PER", 3, 6)], "user_id": "u"}]}},
+    "argilla 1": {"text": TEXT, "annotation": [entity("PER", 3, 6)], "status": "Validated"},
+    "argilla, flat": {"text": TEXT, "label.responses": [[entity("PER", 3, 6)]]},
+}
+
+
+@pytest.mark.parametrize("name", UNMARKED)
+def test_what_places_count_can_be_said(tmp_path, name, caplog):
+    [row] = read_lines(tmp_path, UNMARKED[name], offsets="utf-16")
+    assert row["entities"][0] == entity("PER", 2, 5)
+    assert not caplog.text
+    [row] = read_lines(tmp_path, UNMARKED[name], offsets="codepoint")
+    assert row["entities"][0] == entity("PER", 3, 6)
+    assert not caplog.text
+    with pytest.raises(ValueError, match="offsets='utf-7' must be one of"):
+        read_lines(tmp_path, UNMARKED[name], offsets="utf-7")
+
+
+@pytest.mark.parametrize("name", UNMARKED)
+def test_what_places_count_is_asked_for_where_it_matters(tmp_path, name, caplog):
+    read_lines(tmp_path, UNMARKED[name])
+    assert "pass offsets='utf-16'" in caplog.text
+    caplog.clear()
+    read_lines(tmp_path, {"text": "Ann 😀", "label": [[0, 3, "PER"]]})
+    assert not caplog.text
+
+
+def test_a_place_inside_a_character_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"entity 'PER' from 1 to 6.*inside a character"):
+        read_lines(tmp_path, {"text": TEXT, "label": [[1, 6, "PER"]]}, offsets="utf-16")
+
+
+def test_tasks_of_doccano_have_the_same_metadata(tmp_path):
+    """It fills in NaN for keys that a task lacks, which its database refuses."""
+    both = {**ROW, "entities": [entity("PER", 2, 5)]}
+    rows = [ROW, {**ROW, "predictions": []}, both, {"id": "a", "text": TEXT, "entities": []}]
+    tasks = write(tmp_path / "d.jsonl", rows, "doccano", model_version="m")
+    assert len({tuple(task) for task in tasks}) == 1
+    assert all(value is not None for task in tasks for value in task.values())
+    related = {"text": "Ann", "entities": [entity("PER", 0, 3)], "relations": []}
+    with pytest.raises(ValueError, match="row 1 has 'relations', unlike row 0"):
+        write(tmp_path / "d.jsonl", [{**related, "relations": None}, related], "doccano")
+    with pytest.raises(ValueError, match="row 1 has no 'relations', unlike row 0"):
+        write(tmp_path / "d.jsonl", [related, {**related, "relations": None}], "doccano")
+
+
+def test_entities_that_doccano_leaves_out_are_counted(tmp_path, caplog):
+    nested = {"text": "New York", "predictions": [entity("LOC", 0, 8), entity("LOC", 4, 8)]}
+    write(tmp_path / "l.json", [nested], "label-studio")
+    assert not caplog.text
+    write(tmp_path / "d.jsonl", [nested, {**nested, "predictions": []}], "doccano")
+    assert "1 tasks have entities that overlap" in caplog.text
+
+
+def test_the_ids_of_rows_without_entities_are_not_those_of_doccano(tmp_path):
+    rows = [{"id": 7, "text": "Nobody", "predictions": {"entities": [], "relations": []}}]
+    [task] = write(tmp_path / "d.jsonl", rows, "doccano")
+    [row] = read_lines(tmp_path, export_doccano(task, 0))
+    assert (row["id"], "Comments" in row) == (7, False)
+
+
+def test_rows_that_could_not_be_told_apart_are_refused(tmp_path):
+    for identity in (None, 7):
+        with pytest.raises(ValueError, match=f"row 1 has the 'id' {identity}, but row 0 has 'a-1'"):
+            write(tmp_path / "tasks", [ROW, {**ROW, "id": identity}], "label-studio")
