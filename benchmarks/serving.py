@@ -61,11 +61,16 @@ def serving(model: str, num_connections: int) -> Iterator[int]:
             process.communicate()
 
 
+def figure(port: int, name: str) -> float:
+    """One of the figures of the server."""
+    with urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+        (value,) = re.findall(rf"^{name} (\S+)$", answer.read().decode(), re.MULTILINE)
+    return float(value)
+
+
 def memory_of(port: int) -> float:
     """MiB that the server has."""
-    with urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
-        (size,) = re.findall(r"^process_resident_memory_bytes (\S+)$", answer.read().decode(), re.MULTILINE)
-    return float(size) / 2**20
+    return figure(port, "process_resident_memory_bytes") / 2**20
 
 
 def requests_for(texts: list[str]) -> list[bytes]:
@@ -166,8 +171,10 @@ async def send(
 
 
 def measure(port: int, texts: list[str], num_requests: int, num_connections: int) -> dict[str, float]:
-    """Requests per second and milliseconds per request."""
-    return asyncio.run(send(port, texts, num_requests, num_connections, lambda number, answer: None))
+    """Requests per second, milliseconds per request, and how many of them were read together."""
+    before = figure(port, "span_marker_group_sentences_count")
+    row = asyncio.run(send(port, texts, num_requests, num_connections, lambda number, answer: None))
+    return {**row, "group": num_requests / (figure(port, "span_marker_group_sentences_count") - before)}
 
 
 def predict_rate(model: Any, texts: list[str]) -> float:
@@ -201,7 +208,7 @@ def summarize(rounds: list[dict[str, Any]]) -> dict[str, Any]:
 def show(summary: dict[str, Any]) -> str:
     """A line per number of connections."""
     text = "{connections:>4} connections: {per_second:.1f}/s ({of_predict:.2f}), p50 {p50_ms:.1f}, p99 {p99_ms:.1f} ms"
-    text += ", client {client_ms:.3f} ms per request"
+    text += ", client {client_ms:.3f} ms per request, {group:.1f} read together"
     lines = [f"model.predict in batches of {BATCH_SIZE}: {summary['predict_per_second']:.1f}/s"]
     return "\n".join([*lines, *(text.format(**row) for row in summary["server"])])
 

@@ -18,6 +18,12 @@ POSITION_OFFSET = 2
 SMALL_GROUP = 64
 """Sentences of at most this many tokens are padded together regardless of how much their lengths differ."""
 
+GROUP_COST = 4000
+"""How many padded attention scores take a core as long as the operations of one more group."""
+
+COPIED_SCORES = 8
+"""How many scores take as long as copying a key and a value."""
+
 
 def tabulate(firsts: Sequence[int], lengths: Sequence[int]) -> tuple[IntArray, IntArray, Array]:
     """Tabulate sentences of a packed sequence.
@@ -61,6 +67,34 @@ def similar_lengths(lengths: Sequence[int], max_rows: float = math.inf) -> list[
         elif length:
             groups.append([index])
             num_rows = length
+    return groups
+
+
+def cheap_groups(num_rows: Sequence[int], num_keys: Sequence[int]) -> list[list[int]]:
+    """Group sentences so that the padding of a group takes no longer than another group would, on a CPU.
+
+    Args:
+        num_rows: Number of rows of each sentence that attend to its keys.
+        num_keys: Number of keys of each sentence.
+
+    Returns:
+        Indices of the sentences of each group, most keys first, without the sentences that have no rows.
+    """
+    groups: list[list[int]] = []
+    most_rows = cost = 0  # of the last group; the cost is that without padding
+    for index in sorted(range(len(num_rows)), key=num_keys.__getitem__, reverse=True):
+        if not num_rows[index]:
+            continue
+        own = num_keys[index] * (num_rows[index] + COPIED_SCORES)
+        if groups:
+            most = max(most_rows, num_rows[index])
+            padded = (len(groups[-1]) + 1) * num_keys[groups[-1][0]] * (most + COPIED_SCORES)
+            if padded - cost - own <= GROUP_COST:
+                groups[-1].append(index)
+                most_rows, cost = most, cost + own
+                continue
+        groups.append([index])
+        most_rows, cost = num_rows[index], own
     return groups
 
 

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from span_marker.core.packing import first_rows, similar_lengths
+from span_marker.core.packing import cheap_groups, first_rows, similar_lengths
 from span_marker.encoders.packing import PackedRows, PackedTexts, Texts
 from span_marker.encoders.relative_positions import RelativeScores
 
@@ -255,9 +255,11 @@ class MarkerAttention:
         """
         lengths = [position_ids.shape[1] * count for count in counts]
         firsts = first_rows(lengths)
-        in_order = [[index] for index, length in enumerate(lengths) if length]
-        are_few = position_ids.numel() < FEW_MARKERS * len(counts)
-        groups = similar_lengths(lengths) if texts.in_groups or are_few else in_order
+        groups = in_order = [[index] for index, length in enumerate(lengths) if length]
+        if texts.in_groups:
+            groups = similar_lengths(lengths)
+        elif position_ids.numel() < FEW_MARKERS * len(counts):
+            groups = cheap_groups(lengths, texts.lengths[first : first + len(counts)])
         rows = [
             (
                 PackedRows.from_lengths(

@@ -6,7 +6,16 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from span_marker.core.packing import SMALL_GROUP, first_rows, rows_of, similar_lengths, tabulate
+from span_marker.core.packing import (
+    COPIED_SCORES,
+    GROUP_COST,
+    SMALL_GROUP,
+    cheap_groups,
+    first_rows,
+    rows_of,
+    similar_lengths,
+    tabulate,
+)
 
 LENGTHS = st.lists(st.sampled_from([0, 1, 2, 7, 20, 63, 64, 65, 130, 300]), min_size=1, max_size=12)
 
@@ -30,6 +39,22 @@ def test_as_few_groups_as_can_be_unless_they_are_bounded(lengths):
         longest, following = lengths[before[0]], lengths[after[0]]
         assert longest > SMALL_GROUP
         assert 2 * following < longest
+
+
+@given(st.lists(st.tuples(st.sampled_from([0, 2, 4, 10, 30, 78]), st.integers(1, 128)), min_size=1, max_size=64))
+def test_padding_costs_no_more_than_another_group(sentences):
+    def padding(group):
+        rows, keys = zip(*(sentences[index] for index in group), strict=True)
+        scores = sum(k * (r + COPIED_SCORES) for r, k in zip(rows, keys, strict=True))
+        return len(group) * max(keys) * (max(rows) + COPIED_SCORES) - scores
+
+    groups = cheap_groups(*zip(*sentences, strict=True))
+    assert sorted(index for group in groups for index in group) == [i for i, (rows, _) in enumerate(sentences) if rows]
+    for group in groups:
+        assert padding(group) <= GROUP_COST
+    for before, after in pairwise(groups):
+        assert sentences[before[-1]][1] >= sentences[after[0]][1]
+        assert padding([*before, after[0]]) > GROUP_COST  # it ends only where the next one would cost too much
 
 
 @given(LENGTHS, st.randoms())
