@@ -59,6 +59,22 @@ def assert_same(found, expected):
         assert scores[0] == pytest.approx(scores[1], abs=TOLERANCE)
 
 
+def with_relations(model):
+    """Give a model relations that it finds, and does not find, everywhere."""
+    model.add_relations(["lives in", "knows"], symmetric=["knows"], types="any")
+    with torch.no_grad():
+        model.relation_head.classifier.weight.normal_(std=0.3)
+        model.relation_head.classifier.bias.zero_()
+    model.config.relation_thresholds = {"knows": 0.4}
+    return model
+
+
+def assert_same_relations(found, expected):
+    """The entities, the relations and nearly their scores are equal."""
+    assert_same(*([row["entities"] for row in rows] for rows in (found, expected)))
+    assert_same(*([row["relations"] for row in rows] for rows in (found, expected)))
+
+
 def traced_once(tmp_path_factory):
     """The export of `build("bert")`, which takes ten seconds: one for all files of tests and all their processes."""
     root = tmp_path_factory.getbasetemp()
@@ -101,16 +117,19 @@ def exported(folder):
 @pytest.mark.slow
 @pytest.mark.parametrize("family", ENCODERS)
 def test_families_are_exported(family, tmp_path):
-    model = build(family)
+    model = with_relations(build(family))
     report = export_onnx(model, tmp_path)
     assert report.max_difference <= TOLERANCE
     assert report.num_entities > 20
+    assert report.num_relations > 10
     exported = SpanMarkerModel.from_pretrained(tmp_path)
     long = [SENTENCES[2] * 20]
     assert model.predict(long, return_coverage=True)[1][0].num_windows > 1
     for sentences in (SENTENCES, long):
         for exact in (False, True):
-            assert_same(exported.predict(sentences, exact=exact), model.predict(sentences, exact=exact))
+            expected = model.predict(sentences, exact=exact)
+            assert any(row["relations"] for row in expected)
+            assert_same_relations(exported.predict(sentences, exact=exact), expected)
 
 
 def test_a_folder_is_a_complete_model(folder, exported, original):
@@ -496,22 +515,6 @@ def test_what_cannot_be_exported_is_refused(exported, original, tmp_path):
         ValueError, match="must be in float32 on the CPU.*bfloat16 on cpu.*load it with dtype='float32'"
     ):
         export_onnx(build_model().bfloat16(), tmp_path)
-
-
-def with_relations(model):
-    """Give a model relations that it finds, and does not find, everywhere."""
-    model.add_relations(["lives in", "knows"], symmetric=["knows"], types="any")
-    with torch.no_grad():
-        model.relation_head.classifier.weight.normal_(std=0.3)
-        model.relation_head.classifier.bias.zero_()
-    model.config.relation_thresholds = {"knows": 0.4}
-    return model
-
-
-def assert_same_relations(found, expected):
-    """The entities, the relations and nearly their scores are equal."""
-    assert_same(*([row["entities"] for row in rows] for rows in (found, expected)))
-    assert_same(*([row["relations"] for row in rows] for rows in (found, expected)))
 
 
 @pytest.fixture(scope="module")
