@@ -24,6 +24,7 @@ WITH_TABLES = (
     "redaction",
     "scale",
     "parallel",
+    "small_models",
 )
 PAGES = [HERE.parent / "README.md", *(HERE.parent / "docs" / f"{name}.md" for name in WITH_TABLES)]
 
@@ -407,9 +408,8 @@ def small_model_table(results: dict[str, Any]) -> str:
             "teacher": f"{results['teacher_f1']:.3f}",
             "student": mean_and_error([run["test_f1"].get(way, math.nan) for run in results["runs"]], ".3f"),
         }.get(who, "")
-        size = "" if system["bytes"] is None else f"{system['bytes'] / 1e6:.1f}"
         rate = f"{system['sentences_per_second']:.0f} | {system['milliseconds']:.1f}"
-        lines.append(f"| {name} | {f1} | {rate} | {size} |")
+        lines.append(f"| {name} | {f1} | {rate} | {system['bytes'] / 1e6:.1f} |")
     threads = "1 thread" if results["threads"] == 1 else f"{results['threads']} threads"
     return "\n".join([*lines, "", f"({describe(results['machine'])}; {threads}.)"])
 
@@ -513,6 +513,7 @@ TABLES: dict[str, tuple[str, Callable[..., str]]] = {
     "ablations-machine": ("ablations.json", lambda results: f"{describe(results['machine'])}."),
     "accuracy": ("accuracy/summary.json", accuracy_table),
     "relations": ("relations/summary.json", relations_table),
+    "small-model": ("small_model.json", small_model_table),
     "planted-secrets": ("planted_secrets.json", planted_secrets_table),
     "cost-check": ("cost.json", cost_check_table),
     "cost-host": ("cost.json", cost_host_table),
