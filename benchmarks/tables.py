@@ -24,7 +24,6 @@ WITH_TABLES = (
     "redaction",
     "scale",
     "parallel",
-    "small_models",
 )
 PAGES = [HERE.parent / "README.md", *(HERE.parent / "docs" / f"{name}.md" for name in WITH_TABLES)]
 
