@@ -6,6 +6,7 @@ import pytest
 import quickstart
 import small_model
 import torch
+from datasets import Dataset
 from tables import small_model_table
 from tiny import build_tokenizer, encoder_config
 from transformers import AutoModel
@@ -18,6 +19,24 @@ pytest.importorskip("onnxscript")
 NUM_SENTENCES = 12
 
 CONLL = "Tokyo NNP I-NP B-LOC\nsleeps VBZ I-VP O\n\nParis NNP I-NP B-LOC\n"
+
+
+def test_other_names_have_the_labels_of_those_that_they_replace():
+    rows = [
+        {
+            "tokens": ["Ada", "Lovelace", "left", "Paris", "."],
+            "entities": [{"label": "person", "start": 0, "end": 2}, {"label": "place", "start": 3, "end": 4}],
+        },
+        {"tokens": ["New", "York", "sleeps"], "entities": [{"label": "place", "start": 0, "end": 2}]},
+    ]
+    data = Dataset.from_list(rows)
+    found = [words for seed in range(10) for words in small_model.with_other_names(data, 5, seed)]
+    assert {" ".join(words) for words in found} == {
+        *("Ada Lovelace left Paris .", "Ada Lovelace left New York ."),
+        *("Paris sleeps", "New York sleeps"),
+    }
+    assert len(found) == 20
+    assert data.to_list() == rows
 
 
 @pytest.mark.slow
