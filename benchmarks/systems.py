@@ -101,12 +101,17 @@ def train_span_marker(trainer: Trainer, data: Dataset, options: argparse.Namespa
 def load_span_marker(folder: Path) -> System:
     """Load the quickstart's model."""
     model = SpanMarkerModel.from_pretrained(folder)
+    return System(read_with(model), sum(parameter.numel() for parameter in model.parameters()))
+
+
+def read_with(model: Any) -> Callable[[list[Sentence]], Found]:
+    """Read entities with a model of this library, in PyTorch or without."""
 
     def read(sentences: list[Sentence]) -> Found:
         found = model.predict([sentence.words for sentence in sentences], batch_size=BATCH_SIZE)
         return [[LabelledSpan(e["label"], e["word_start_index"], e["word_end_index"]) for e in some] for some in found]
 
-    return System(read, sum(parameter.numel() for parameter in model.parameters()))
+    return read
 
 
 def train_token_classifier(

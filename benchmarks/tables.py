@@ -398,6 +398,21 @@ def case_studies(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def small_model_table(results: dict[str, Any]) -> str:
+    """Compare a small model with its teacher and with spaCy: F1 on the test split, and speed."""
+    lines = ["| | F1 | sentences/s | one sentence, ms | MB |", "|---|---|---|---|---|"]
+    for name, system in results["systems"].items():
+        who, _, way = name.partition(", ")
+        f1 = {
+            "teacher": f"{results['teacher_f1']:.3f}",
+            "student": mean_and_error([run["test_f1"].get(way, math.nan) for run in results["runs"]], ".3f"),
+        }.get(who, "")
+        rate = f"{system['sentences_per_second']:.0f} | {system['milliseconds']:.1f}"
+        lines.append(f"| {name} | {f1} | {rate} | {system['bytes'] / 1e6:.1f} |")
+    threads = "1 thread" if results["threads"] == 1 else f"{results['threads']} threads"
+    return "\n".join([*lines, "", f"({describe(results['machine'])}; {threads}.)"])
+
+
 def planted_secrets_table(results: dict[str, Any]) -> str:
     """Show by kind which share of planted secrets is found, and what else is."""
     readers = results["readers"]
@@ -497,6 +512,7 @@ TABLES: dict[str, tuple[str, Callable[..., str]]] = {
     "ablations-machine": ("ablations.json", lambda results: f"{describe(results['machine'])}."),
     "accuracy": ("accuracy/summary.json", accuracy_table),
     "relations": ("relations/summary.json", relations_table),
+    "small-model": ("small_model.json", small_model_table),
     "planted-secrets": ("planted_secrets.json", planted_secrets_table),
     "cost-check": ("cost.json", cost_check_table),
     "cost-host": ("cost.json", cost_host_table),

@@ -359,7 +359,8 @@ class SpanMarkerModel(SpanFilterMixin, RelationMixin, PredictionMixin, SpanMarke
 
     def _inputs(self, batch: Batch) -> dict[str, Tensor]:
         """What the model reads of a batch in prediction, on its device."""
-        return {name: torch.as_tensor(batch[name], device=self.device) for name in TEXT_INPUTS}
+        device = self.device  # transformers looks for it among the parameters
+        return {name: torch.as_tensor(batch[name], device=device) for name in TEXT_INPUTS}
 
     def try_cuda(self) -> SpanMarkerModel:
         """Move the model to a GPU, or log a warning if there is none.

@@ -35,7 +35,7 @@ from span_marker.graphs.files import (
     graph_names,
     naming_files,
 )
-from span_marker.graphs.heads import Heads
+from span_marker.graphs.heads import Heads, layer_norm
 from span_marker.graphs.runner import GraphRunner
 from span_marker.graphs.runtimes import RUNTIMES
 from span_marker.prediction.mixin import PredictionMixin
@@ -220,8 +220,9 @@ class ExportedModel(PredictionMixin):
             self.config.check_filter_length()
             settings = self.config.span_filter
             threshold = None if settings is None else settings.threshold
-            scores, words = self._filter_scores(batch, texts), np.diff(batch["span_words"], axis=1)[:, 0]
-            kept = kept_candidates(scores, words, counts, self.config.best_per_word, threshold)
+            lengths = span_lengths(batch)
+            scores = self.heads.filter_scores(texts.states, span_rows, lengths)
+            kept = kept_candidates(scores, lengths, counts, self.config.best_per_word, threshold)
             counts = np.bincount(texts.sentences[kept], minlength=len(counts))
             span_tokens, span_rows = span_tokens[kept], span_rows[kept]
         states = self.runner.encode_markers(span_tokens, counts.tolist(), texts.lengths, texts.layers, self.hidden_size)
@@ -267,11 +268,8 @@ class ExportedModel(PredictionMixin):
         Returns:
             Log-odds of an entity, ``(num_spans,)``.
         """
-        return self._filter_scores(batch, self._encode_texts(batch))
-
-    def _filter_scores(self, batch: Batch, texts: _Texts) -> Array:
-        lengths = np.diff(batch["span_words"], axis=1)[:, 0]
-        return self.heads.filter_scores(texts.states, texts.span_rows, lengths)
+        texts = self._encode_texts(batch)
+        return self.heads.filter_scores(texts.states, texts.span_rows, span_lengths(batch))
 
     def _encode_texts(self, batch: Batch) -> _Texts:
         mask, counts = batch["attention_mask"], batch["span_counts"]
@@ -280,7 +278,16 @@ class ExportedModel(PredictionMixin):
         layers = self.runner.encode_texts(batch["input_ids"][mask], lengths, added)
         sentences = np.repeat(np.arange(len(counts)), counts)
         span_rows = batch["span_tokens"] + np.array(first_rows(lengths))[sentences, None]
-        return _Texts(lengths, layers, sentences, span_rows)
+        num_heads, num_tokens, size = layers[-1].shape
+        values = layers[-1].transpose(1, 0, 2).reshape(num_tokens, num_heads * size)
+        return _Texts(lengths, layers, layer_norm(values), sentences, span_rows)
+
+
+def span_lengths(batch: Batch) -> IntArray:
+    """Count the words of the candidates of a batch, ``(num_spans,)``."""
+    starts, ends = batch["span_words"].T
+    lengths: IntArray = ends - starts
+    return lengths
 
 
 def _check_backend(backend: Any) -> Literal["onnx", "openvino"]:
@@ -296,19 +303,17 @@ class _Texts(NamedTuple):
     Attributes:
         lengths: Tokens of each text.
         layers: Keys and values, see `GraphRunner.encode_texts`.
+        states: The values of the last layer, see `span_marker.encoders.passes.TextMemory.states`, normalized,
+            ``(num_tokens, size)``.
         sentences: The text of each candidate, ``(num_spans,)``.
         span_rows: Rows of ``states`` for the first and last token of each candidate, ``(num_spans, 2)``.
     """
 
     lengths: list[int]
     layers: list[Array]
+    states: Array
     sentences: IntArray
     span_rows: IntArray
-
-    @property
-    def states(self) -> Array:
-        """The values of the last layer, ``(num_tokens, size)``, see `span_marker.encoders.passes.TextMemory.states`."""
-        return np.concatenate(list(self.layers[-1]), axis=1)  # over heads
 
 
 def _local_folder(path: str | os.PathLike[str], hub_arguments: dict[str, Any]) -> Path:

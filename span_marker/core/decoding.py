@@ -80,8 +80,8 @@ class ScoredSpans(NamedTuple):
         if kept is None:
             return cls(as_array(logits), words, counts)
         kept = as_array(kept)
-        bounds = np.searchsorted(kept, np.cumsum(counts))
-        return cls(as_array(logits), words[kept], np.diff(bounds, prepend=0))
+        sentences = np.searchsorted(np.cumsum(counts), kept, side="right")
+        return cls(as_array(logits), words[kept], np.bincount(sentences, minlength=len(counts)))
 
 
 @dataclass(frozen=True)

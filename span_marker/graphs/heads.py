@@ -80,16 +80,16 @@ class Heads:
         """Score candidates, see `span_marker.candidate_filter.head.SpanFilter`.
 
         Args:
-            text_states: States of the tokens of all texts, ``(num_tokens, size)``.
+            text_states: States of the tokens of all texts, normalized, see `layer_norm`, ``(num_tokens, size)``.
             span_rows: Rows of ``text_states`` for the first and last token of each candidate, ``(num_spans, 2)``.
             span_lengths: Number of words of each candidate, ``(num_spans,)``.
 
         Returns:
             Log-odds of an entity, ``(num_spans,)``.
         """
-        states, lengths = layer_norm(text_states), self.weights["span_filter.length.weight"]
-        hidden = self._linear("span_filter.first", states)[span_rows[:, 0]]
-        hidden += (states @ self.weights["span_filter.last.weight"].T)[span_rows[:, 1]]
+        lengths = self.weights["span_filter.length.weight"]
+        hidden = self._linear("span_filter.first", text_states)[span_rows[:, 0]]
+        hidden += (text_states @ self.weights["span_filter.last.weight"].T)[span_rows[:, 1]]
         hidden += lengths[np.minimum(span_lengths - 1, len(lengths) - 1)]
         return self._linear("span_filter.score", np.maximum(hidden, 0))[:, 0]
 
@@ -127,8 +127,7 @@ class Heads:
     def _classify(self, name: str, marker_states: Array, text_states: Array, rows: IntArray) -> Array:
         features = [*np.moveaxis(marker_states, 1, 0)]
         if len(features) * marker_states.shape[2] < self.weights[f"{name}.weight"].shape[1]:
-            tokens = layer_norm(text_states)
-            features += [tokens[column] for column in rows.T]
+            features += [text_states[column] for column in rows.T]
         return self._linear(name, np.concatenate(features, axis=1))
 
     def _linear(self, name: str, states: Array) -> Array:

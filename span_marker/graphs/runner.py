@@ -87,13 +87,14 @@ class GraphRunner:
         if not longest:  # the states have no rows, but a size
             one_token = {name: np.zeros((1, *array.shape[1:]), array.dtype) for name, array in inputs.items()}
             return [states[:, :0] for states in self._run_texts(one_token, [1], [0])]
+        groups = similar_lengths(lengths, MAX_TOKENS)
+        if len(groups) == 1:
+            return self._run_texts(inputs, lengths, sorted(groups[0]))  # without empty texts, which have no rows
         firsts = first_rows(lengths)
         states: list[Array] = []
-        for group in map(sorted, similar_lengths(lengths, MAX_TOKENS)):
+        for group in map(sorted, groups):
             rows = rows_of(group, firsts, lengths)
             parts = self._run_texts({name: array[rows] for name, array in inputs.items()}, lengths, group)
-            if len(rows) == len(input_ids):
-                return parts
             states = states or [np.empty((len(part), len(input_ids), part.shape[2]), part.dtype) for part in parts]
             for whole, part in zip(states, parts, strict=True):
                 whole[:, rows] = part

@@ -113,14 +113,12 @@ def into_pieces(
         without context.
     """
     max_text_tokens = max_tokens - tokenizer.num_special_tokens
-    context = _document_context(sentences, encodings, config, max_text_tokens)
-    prefix, suffix = tokenizer.prefix, tokenizer.suffix
+    special = tokenizer.prefix, tokenizer.suffix
+    around = _document_context(sentences, encodings, config, max_text_tokens, *special)
     pieces = []
-    for row, (sentence, (before, after)) in enumerate(zip(encodings, context, strict=True)):
+    for row, (sentence, (before, after)) in enumerate(zip(encodings, around, strict=True)):
         if len(sentence.input_ids) <= max_text_tokens:
-            around = np.concatenate([prefix, before], axis=1), np.concatenate([after, suffix], axis=1)
-            whole = sentence.fit(*around, max_tokens)
-            pieces.append(Piece(row, whole))
+            pieces.append(Piece(row, sentence.fit(before, after, max_tokens)))
             continue
         starts, ends = sentence.filled_words()
         beginnings = sentence_beginnings(_words_of(sentences, row, sentence))
@@ -128,7 +126,7 @@ def into_pieces(
             starts, ends, beginnings, max_text_tokens, config.limit("entity_max_length")
         ):
             part = sentence.take(first, last, int(starts[first]), int(ends[last - 1]))
-            part = part.fit(prefix, suffix, max_tokens)
+            part = part.fit(*special, max_tokens)
             pieces.append(Piece(row, part, first, above, up_to))
     return pieces
 
@@ -166,16 +164,21 @@ def sentence_beginnings(words: Sequence[str]) -> IntArray:
 
 
 def _document_context(
-    sentences: Sentences, encodings: Sequence[EncodedSentence], config: ModelSettings, max_tokens: int
+    sentences: Sentences,
+    encodings: Sequence[EncodedSentence],
+    config: ModelSettings,
+    max_tokens: int,
+    prefix: IntArray,
+    suffix: IntArray,
 ) -> list[tuple[IntArray, IntArray]]:
-    """What stands before and after each sentence, in the form of `EncodedSentence.tokens`."""
-    empty = np.empty((2, 0), dtype=np.int64)
-    context = [(empty, empty)] * len(encodings)
+    """Special tokens and context before and after each sentence, in the form of `EncodedSentence.tokens`."""
+    around = [(prefix, suffix)] * len(encodings)
     for rows in sentences.documents():
         lengths = np.array([len(encodings[row].input_ids) for row in rows], dtype=np.int64)
         document = np.concatenate([encodings[row].tokens for row in rows], axis=1)
         sizes = context_sizes(lengths, max_tokens, config.max_prev_context, config.max_next_context)
         ends = np.cumsum(lengths)
         for row, start, end, num_before, num_after in zip(rows, ends - lengths, ends, *sizes, strict=True):
-            context[row] = (document[:, start - num_before : start], document[:, end : end + num_after])
-    return context
+            before, after = document[:, start - num_before : start], document[:, end : end + num_after]
+            around[row] = np.concatenate([prefix, before], axis=1), np.concatenate([after, suffix], axis=1)
+    return around

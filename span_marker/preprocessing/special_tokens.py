@@ -7,6 +7,8 @@ care of models whose own words include special tokens, so that text becomes one 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -51,22 +53,23 @@ def reserved_ids(tokenizer: Any) -> IntArray:
     return np.array(sorted(added.union(tokenizer.all_special_ids) - {tokenizer.unk_token_id}), dtype=np.int64)
 
 
-def replace_reserved(ids: list[IntArray], reserved: IntArray, unknown_id: int | None) -> list[IntArray]:
+def replace_reserved(ids: Sequence[list[int]], reserved: IntArray, unknown_id: int | None) -> list[IntArray]:
     """Replace special tokens by the unknown one.
 
     Args:
-        ids: Token IDs of each text, ``(seq_len,)`` each.
+        ids: Token IDs of each text.
         reserved: The special tokens.
         unknown_id: The unknown token. None if the tokenizer has none, because it has a token for every byte: it makes
             no special tokens of text.
 
     Returns:
-        The token IDs without special tokens.
+        The token IDs without special tokens, ``(seq_len,)`` each.
 
     Example:
-        >>> replace_reserved([np.array([7, 2]), np.array([8])], np.array([1, 2]), unknown_id=0)
+        >>> replace_reserved([[7, 2], [8]], np.array([1, 2]), unknown_id=0)
         [array([7, 0]), array([8])]
     """
-    if unknown_id is None or not np.isin(np.concatenate([reserved[:0], *ids]), reserved).any():
-        return ids
-    return [np.where(np.isin(row, reserved), unknown_id, row) for row in ids]
+    arrays = [np.array(row, dtype=np.int64) for row in ids]
+    if unknown_id is None or {*reserved.tolist()}.isdisjoint(chain.from_iterable(ids)):
+        return arrays
+    return [np.where(np.isin(row, reserved), unknown_id, row) for row in arrays]

@@ -11,7 +11,6 @@ import copy
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from tokenizers.pre_tokenizers import Sequence as PreTokenizerSequence
 
 from span_marker.core.graphemes import whole_words
 from span_marker.core.letter_case import letter_cases
-from span_marker.core.spans import IntArray, ranges
+from span_marker.core.spans import IntArray
 from span_marker.core.surrogates import readable
 from span_marker.preprocessing import slow_tokenizers
 from span_marker.preprocessing.plain_tokenizer import PlainTokenizer
@@ -298,8 +297,8 @@ class SpanMarkerTokenizer:
         return sentences
 
     def _word_maps(self, encodings: list[Any]) -> list[EncodedSentence]:
-        ids = [np.array(encoding.ids, dtype=np.int64) for encoding in encodings]
-        return _word_maps(encodings, replace_reserved(ids, self._reserved_ids, self._unknown_id))
+        ids = replace_reserved([encoding.ids for encoding in encodings], self._reserved_ids, self._unknown_id)
+        return [_word_map(row, encoding.word_ids) for row, encoding in zip(ids, encodings, strict=True)]
 
     def _missing_space(self) -> str:
         """Find out whether words need a space before them.
@@ -336,27 +335,15 @@ class SpanMarkerTokenizer:
         return list(encoded.encodings)
 
 
-def _word_maps(encodings: list[Any], ids: list[IntArray]) -> list[EncodedSentence]:
-    """Map words to tokens for many sentences at once. Each sentence ends with its last word that has a token."""
-    lengths = np.array([len(row) for row in ids], dtype=np.int64)
-    word_ids = np.fromiter(chain.from_iterable(encoding.word_ids for encoding in encodings), np.int64, lengths.sum())
-    sentence = np.repeat(np.arange(len(encodings)), lengths)
-    token = ranges(lengths)  # place in its sentence
-    is_first = np.ones(len(token), dtype=bool)  # of a word; word IDs ascend within a sentence
-    is_first[1:] = (np.diff(word_ids) != 0) | (token[1:] == 0)
-    is_last = np.append(is_first[1:], True)[: len(token)]
-
-    ends = np.cumsum(lengths)
-    num_words = np.where(lengths > 0, word_ids[np.maximum(ends - 1, 0)] + 1, 0) if len(token) else 0 * lengths
-    bounds = np.append(0, np.cumsum(num_words))
-    starts, stops = np.full((2, bounds[-1]), NO_TOKEN, dtype=np.int64)
-    word = bounds[sentence] + word_ids
-    starts[word[is_first]] = token[is_first]
-    stops[word[is_last]] = token[is_last] + 1
-    return [
-        EncodedSentence(row, starts[first:last], stops[first:last], token_cases=np.zeros_like(row))
-        for row, (first, last) in zip(ids, pairwise(bounds.tolist()), strict=True)
-    ]
+def _word_map(ids: IntArray, word_ids: Sequence[int]) -> EncodedSentence:
+    """Map words to tokens, given the word of each token. The sentence ends with its last word that has a token."""
+    num_words = word_ids[-1] + 1 if word_ids else 0
+    starts, ends = [NO_TOKEN] * num_words, [NO_TOKEN] * num_words
+    for token, word in enumerate(word_ids):  # on a sentence, faster than arrays
+        if starts[word] == NO_TOKEN:
+            starts[word] = token
+        ends[word] = token + 1
+    return EncodedSentence(ids, *np.array([starts, ends], dtype=np.int64), token_cases=np.zeros_like(ids))
 
 
 def _split_punctuation(tokenizer: PreTrainedTokenizerBase | PlainTokenizer) -> None:

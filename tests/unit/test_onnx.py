@@ -59,13 +59,29 @@ def assert_same(found, expected):
         assert scores[0] == pytest.approx(scores[1], abs=TOLERANCE)
 
 
+def with_relations(model):
+    """Give a model relations that it finds, and does not find, everywhere."""
+    model.add_relations(["lives in", "knows"], symmetric=["knows"], types="any")
+    with torch.no_grad():
+        model.relation_head.classifier.weight.normal_(std=0.3)
+        model.relation_head.classifier.bias.zero_()
+    model.config.relation_thresholds = {"knows": 0.4}
+    return model
+
+
+def assert_same_relations(found, expected):
+    """The entities, the relations and nearly their scores are equal."""
+    assert_same(*([row["entities"] for row in rows] for rows in (found, expected)))
+    assert_same(*([row["relations"] for row in rows] for rows in (found, expected)))
+
+
 def traced_once(tmp_path_factory):
-    """The export of `related_model()`, which takes ten seconds: one for all files of tests and all their processes."""
+    """The export of BERT with relations, which takes ten seconds: one for all files of tests and their processes."""
     root = tmp_path_factory.getbasetemp()
     root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
     with FileLock(root / "traced.lock"):
         if not (root / "traced" / FOLDER / MANIFEST).exists():
-            export_onnx(related_model(), root / "traced")
+            export_onnx(with_relations(build("bert")), root / "traced")
     return root / "traced"
 
 
@@ -101,16 +117,19 @@ def exported(folder):
 @pytest.mark.slow
 @pytest.mark.parametrize("family", ENCODERS)
 def test_families_are_exported(family, tmp_path):
-    model = build(family)
+    model = with_relations(build(family))
     report = export_onnx(model, tmp_path)
     assert report.max_difference <= TOLERANCE
     assert report.num_entities > 20
+    assert report.num_relations > 10
     exported = SpanMarkerModel.from_pretrained(tmp_path)
     long = [SENTENCES[2] * 20]
     assert model.predict(long, return_coverage=True)[1][0].num_windows > 1
     for sentences in (SENTENCES, long):
         for exact in (False, True):
-            assert_same(exported.predict(sentences, exact=exact), model.predict(sentences, exact=exact))
+            expected = model.predict(sentences, exact=exact)
+            assert any(row["relations"] for row in expected)
+            assert_same_relations(exported.predict(sentences, exact=exact), expected)
 
 
 def test_a_folder_is_a_complete_model(folder, exported, original):
@@ -498,27 +517,10 @@ def test_what_cannot_be_exported_is_refused(exported, original, tmp_path):
         export_onnx(build_model().bfloat16(), tmp_path)
 
 
-def related_model():
-    """`build("bert")` with relations that it finds, and does not find, everywhere."""
-    model = build("bert")
-    model.add_relations(["lives in", "knows"], symmetric=["knows"], types="any")
-    with torch.no_grad():
-        model.relation_head.classifier.weight.normal_(std=0.3)
-        model.relation_head.classifier.bias.zero_()
-    model.config.relation_thresholds = {"knows": 0.4}
-    return model
-
-
-def assert_same_relations(found, expected):
-    """The entities, the relations and nearly their scores are equal."""
-    assert_same(*([row["entities"] for row in rows] for rows in (found, expected)))
-    assert_same(*([row["relations"] for row in rows] for rows in (found, expected)))
-
-
 @pytest.fixture(scope="module")
 def related(tmp_path_factory):
     """A model with relations, its export, and the report."""
-    model, folder = related_model(), tmp_path_factory.mktemp("related")
+    model, folder = with_relations(build("bert")), tmp_path_factory.mktemp("related")
     with tracing_nothing(traced_once(tmp_path_factory)):
         return model, folder, export_onnx(model, folder)
 

@@ -317,7 +317,7 @@ def test_heads_compute_what_they_compute_in_torch():
     heads = Heads({f"classifier.{name}": tensor.detach().numpy() for name, tensor in classifier.named_parameters()})
     rows = torch.randint(20, (6, 2))
     features = torch.cat([markers.flatten(1), expected[rows].flatten(1)], dim=1)
-    found = heads.classify(markers.numpy(), states.numpy(), rows.numpy())
+    found = heads.classify(markers.numpy(), layer_norm(states.numpy()), rows.numpy())
     np.testing.assert_allclose(found, classifier(features).detach().numpy(), atol=1e-4)
 
 
