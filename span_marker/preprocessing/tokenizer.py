@@ -343,7 +343,8 @@ def _word_map(ids: IntArray, word_ids: Sequence[int]) -> EncodedSentence:
         if starts[word] == NO_TOKEN:
             starts[word] = token
         ends[word] = token + 1
-    return EncodedSentence(ids, *np.array([starts, ends], dtype=np.int64), token_cases=np.zeros_like(ids))
+    word_starts, word_ends = np.array([starts, ends], dtype=np.int64)
+    return EncodedSentence(ids, word_starts, word_ends, token_cases=np.zeros_like(ids))
 
 
 def _split_punctuation(tokenizer: PreTrainedTokenizerBase | PlainTokenizer) -> None:
