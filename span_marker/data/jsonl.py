@@ -6,7 +6,6 @@ import json
 import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from span_marker.data.file_tags import resolve_tags
 from span_marker.data.json_records import Annotation, Record, Shape, fill_in_relations, has
 from span_marker.data.json_writing import row_to_json, write_json
 from span_marker.data.label_names import read_label_names
+from span_marker.data.record_notes import RecordNotes, first_places
 from span_marker.data.row_errors import OnError
 from span_marker.data.row_relations import RELATIONS
 from span_marker.data.row_writing import converted_rows
@@ -31,10 +31,6 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 logger = logging.getLogger(__name__)
-
-SHOWN = 5
-"""How many records a warning names."""
-
 
 READ_OPTIONS: dict[str, Any] = {"field": None, "control": None, "labels": None, "occurrences": "all", "offsets": None}
 """Options of shapes, with their defaults."""
@@ -91,7 +87,7 @@ def read_records(
     if "labels" in options:
         options["labels"] = read_label_names(options["labels"])
     unused = {name for name, value in options.items() if value != READ_OPTIONS[name]}
-    notes = _Notes()
+    notes = RecordNotes()
     rows: list[dict[str, Any]] = []
     seen: dict[Any, tuple[str, Annotation]] = {}
     tags: dict[int, tuple[str, list[str]]] = {}
@@ -136,74 +132,6 @@ def _annotation_columns(annotation: Annotation) -> dict[str, Any]:
     return columns
 
 
-@dataclass
-class _Notes:
-    """What to warn about when all records of a file are read: places by what is left out, ignored or ambiguous."""
-
-    num_records: int = 0
-    left_out: dict[str, list[str]] = field(default_factory=dict)
-    unread: dict[str, list[str]] = field(default_factory=dict)
-    ignored: dict[str, list[str]] = field(default_factory=dict)
-    repeated: dict[str, int] = field(default_factory=dict)
-    unclear: list[str] = field(default_factory=list)
-
-    def add(self, record: Record, place: str, reason: str | None) -> None:
-        for key in record.ignored:
-            self.ignored.setdefault(key, []).append(place)
-        if reason is not None:
-            self.left_out.setdefault(reason, []).append(place)
-        if record.repeated:
-            self.repeated[place] = record.repeated
-        if record.is_unclear:
-            self.unclear.append(place)
-
-    def add_unread(self, keys: Iterable[str], place: str) -> None:
-        for key in keys:
-            self.unread.setdefault(key, []).append(place)
-
-    def report(self, path: SourceFile) -> None:
-        if self.left_out:
-            reasons = [f"{len(places)} {reason} ({_first(places)})" for reason, places in self.left_out.items()]
-            num_left_out, together = sum(map(len, self.left_out.values())), "; ".join(reasons)
-            logger.warning("%s: %d of %d records are left out: %s", path, num_left_out, self.num_records, together)
-        if self.unread:
-            parts = "; ".join(f"{key!r} in {len(places)} ({_first(places)})" for key, places in self.unread.items())
-            logger.warning(
-                "%s: some of the %d records are read as having no entity, but look as if they had some under another "
-                "name: %s: rename the key, if these are meant",
-                path,
-                self.num_records,
-                parts,
-            )
-        if self.ignored:
-            parts = "; ".join(f"{part!r} in {len(places)} ({_first(places)})" for part, places in self.ignored.items())
-            logger.warning("%s: parts of some of the %d records are ignored: %s", path, self.num_records, parts)
-        if self.repeated:
-            logger.warning(
-                "%s: %d entity strings occur several times in their text, in %d of %d records (%s): every occurrence "
-                "is an entity with occurrences='all', only as many as there are strings with occurrences='in-order'",
-                path,
-                sum(self.repeated.values()),
-                len(self.repeated),
-                self.num_records,
-                _first([*self.repeated]),
-            )
-        if self.unclear:
-            logger.warning(
-                "%s: the places of entities behind characters such as emoji, in %d of %d records (%s), are read as "
-                "characters: pass offsets='utf-16' if they were annotated on a page of doccano or Argilla, which count "
-                "UTF-16 units, or else offsets='codepoint'",
-                path,
-                len(self.unclear),
-                self.num_records,
-                _first(self.unclear),
-            )
-
-
-def _first(places: list[str]) -> str:
-    return ", ".join(places[:SHOWN])
-
-
 def _read_values(file: SourceFile) -> Iterator[tuple[str, Any]]:
     """The values of a file, each with its place. Lone surrogates, which Arrow cannot hold, are replaced."""
     text = file.text()
@@ -219,7 +147,7 @@ def _read_values(file: SourceFile) -> Iterator[tuple[str, Any]]:
             "%s: lone surrogates, which are half a character, are read as U+FFFD in %d records (%s)",
             file,
             len(replaced),
-            _first(replaced),
+            first_places(replaced),
         )
 
 
@@ -239,7 +167,7 @@ def _parse(file: SourceFile, text: str) -> Iterator[tuple[str, Any]]:
         return
     try:
         whole = parse_json(text)
-    except ValueError as error:
+    except json.JSONDecodeError as error:
         if not _has_lines(text, error):
             raise _not_json(file, 1, error) from error
     except RecursionError as error:
@@ -267,16 +195,15 @@ def _parse(file: SourceFile, text: str) -> Iterator[tuple[str, Any]]:
 def _read_line(line: str, file: SourceFile, number: int) -> Any:
     try:
         return parse_json(line)
-    except ValueError as error:
+    except json.JSONDecodeError as error:
         raise _not_json(file, number, error) from error
 
 
-def _has_lines(text: str, error: ValueError) -> bool:
+def _has_lines(text: str, error: json.JSONDecodeError) -> bool:
     """Tell whether a text that is no JSON has JSON lines: one of its lines is a record."""
     if isinstance(error, RepeatedKeyError) and _is_json(text):
         return False
-    is_extra = isinstance(error, json.JSONDecodeError) and error.msg == "Extra data"
-    if not is_extra and not isinstance(error, RepeatedKeyError) and not text.startswith("{"):
+    if error.msg != "Extra data" and not isinstance(error, RepeatedKeyError) and not text.startswith("{"):
         return False
     return any(line.startswith(("{", "[")) and _is_json(line) for line in text.split("\n"))
 
@@ -289,9 +216,7 @@ def _is_json(line: str) -> bool:
     return True
 
 
-def _not_json(file: SourceFile, line: int, error: ValueError) -> ValueError:
-    if not isinstance(error, json.JSONDecodeError):  # a number of too many digits
-        return ValueError(f"{file}, line {line} cannot be read: {error}")
+def _not_json(file: SourceFile, line: int, error: json.JSONDecodeError) -> ValueError:
     return ValueError(f"{file}, line {line + error.lineno - 1} {json_problem(error)}")
 
 

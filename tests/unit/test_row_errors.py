@@ -194,5 +194,5 @@ def test_every_writer_skips_and_collects(tmp_path, caplog, write):
 
 
 def test_a_file_of_json_that_cannot_be_read_further(tmp_path):
-    with pytest.raises(ValueError, match=r"x\.jsonl, line 1 cannot be read: .*digits"):
+    with pytest.raises(ValueError, match=r"x\.jsonl, line 1 is not JSON: .*digits"):
         read_text(tmp_path, json.dumps({"text": "a", "entities": []})[:-1] + ', "n": ' + "9" * 5000 + "}", "x.jsonl")

@@ -1,0 +1,106 @@
+"""What of a file of JSON records is not read, or may be read wrongly: collected, and said once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from span_marker.data.json_records import Record
+from span_marker.data.text_files import SourceFile
+
+logger = logging.getLogger(__name__)
+
+SHOWN = 5
+"""How many records a warning names."""
+
+
+@dataclass
+class RecordNotes:
+    """What to warn about when all records of a file are read.
+
+    Attributes:
+        num_records: Number of records.
+        left_out: Places of records that are left out, by the reason.
+        unread: Places of records that seem to be annotated under a key that is not read, by this key.
+        ignored: Places of records with parts that are ignored, by the part.
+        repeated: Number of entity strings that occur several times in their text, by the place of the record.
+        unclear: Places of records that do not say what the places of entities count, where it matters.
+    """
+
+    num_records: int = 0
+    left_out: dict[str, list[str]] = field(default_factory=dict)
+    unread: dict[str, list[str]] = field(default_factory=dict)
+    ignored: dict[str, list[str]] = field(default_factory=dict)
+    repeated: dict[str, int] = field(default_factory=dict)
+    unclear: list[str] = field(default_factory=list)
+
+    def add(self, record: Record, place: str, reason: str | None) -> None:
+        """Note what is not read of a record.
+
+        Args:
+            record: The record.
+            place: Where it is.
+            reason: Why it is left out; None if it is not.
+        """
+        for key in record.ignored:
+            self.ignored.setdefault(key, []).append(place)
+        if reason is not None:
+            self.left_out.setdefault(reason, []).append(place)
+        if record.repeated:
+            self.repeated[place] = record.repeated
+        if record.is_unclear:
+            self.unclear.append(place)
+
+    def add_unread(self, keys: Iterable[str], place: str) -> None:
+        """Note keys that are not read, but seem to have the annotation of a record."""
+        for key in keys:
+            self.unread.setdefault(key, []).append(place)
+
+    def report(self, path: SourceFile) -> None:
+        """Log a warning for each kind of note."""
+        if self.left_out:
+            reasons = [f"{len(places)} {reason} ({first_places(places)})" for reason, places in self.left_out.items()]
+            num_left_out, together = sum(map(len, self.left_out.values())), "; ".join(reasons)
+            logger.warning("%s: %d of %d records are left out: %s", path, num_left_out, self.num_records, together)
+        if self.unread:
+            parts = "; ".join(
+                f"{key!r} in {len(places)} ({first_places(places)})" for key, places in self.unread.items()
+            )
+            logger.warning(
+                "%s: some of the %d records are read as having no entity, but look as if they had some under another "
+                "name: %s: rename the key, if these are meant",
+                path,
+                self.num_records,
+                parts,
+            )
+        if self.ignored:
+            parts = "; ".join(
+                f"{part!r} in {len(places)} ({first_places(places)})" for part, places in self.ignored.items()
+            )
+            logger.warning("%s: parts of some of the %d records are ignored: %s", path, self.num_records, parts)
+        if self.repeated:
+            logger.warning(
+                "%s: %d entity strings occur several times in their text, in %d of %d records (%s): every occurrence "
+                "is an entity with occurrences='all', only as many as there are strings with occurrences='in-order'",
+                path,
+                sum(self.repeated.values()),
+                len(self.repeated),
+                self.num_records,
+                first_places([*self.repeated]),
+            )
+        if self.unclear:
+            logger.warning(
+                "%s: the places of entities behind characters such as emoji, in %d of %d records (%s), are read as "
+                "characters: pass offsets='utf-16' if they were annotated on a page of doccano or Argilla, which count "
+                "UTF-16 units, or else offsets='codepoint'",
+                path,
+                len(self.unclear),
+                self.num_records,
+                first_places(self.unclear),
+            )
+
+
+def first_places(places: list[str]) -> str:
+    """Name the first of some places, for a warning."""
+    return ", ".join(places[:SHOWN])
