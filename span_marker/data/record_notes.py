@@ -104,3 +104,7 @@ class RecordNotes:
 def first_places(places: list[str]) -> str:
     """Name the first of some places, for a warning."""
     return ", ".join(places[:SHOWN])
+
+
+def _by_name(notes: dict[str, list[str]]) -> str:
+    return "; ".join(f"{name!r} in {len(places)} ({first_places(places)})" for name, places in notes.items())
