@@ -10,17 +10,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from span_marker.configuration import AUTO
-from span_marker.core.alignment import align, trim, trim_entities
+from span_marker.core.alignment import align, trim
 from span_marker.core.boundaries import is_unspaced, snap
 from span_marker.core.graphemes import has_clusters, place_words
-from span_marker.core.labels import LabelledSpan, complete_tags
+from span_marker.core.labels import complete_tags
 from span_marker.core.notation import read_labels, read_notation
-from span_marker.core.relation_metrics import LabelledRelation, distinct_relations
 from span_marker.core.spans import IntArray
 from span_marker.core.surrogates import readable
 from span_marker.core.word_splitters import AUTO_SPLITTER, OWN_SPLITS, splitter_name
@@ -34,7 +33,6 @@ from span_marker.data.columns import (
     tag_names,
 )
 from span_marker.data.relation_labels import refuse_relations
-from span_marker.data.row_relations import labelled_relations
 from span_marker.data.rows import Row, RowProblem, check_entity
 from span_marker.modeling import SpanMarkerModel, without_adapter
 from span_marker.preprocessing.features import DatasetSummary
@@ -56,21 +54,11 @@ from span_marker.validation.row_checks import (
     partial_words,
     word_problems,
 )
+from span_marker.validation.seen_sentences import SeenSentences
 from span_marker.validation.shifts import Shifts
 
 if TYPE_CHECKING:
     from datasets import Dataset
-
-
-class _Seen(NamedTuple):
-    """Where a sentence occurs first, and its entities and relations there; None if it says nothing of relations."""
-
-    place: RowPlace
-    spans: frozenset[LabelledSpan]
-    relations: frozenset[LabelledRelation] | None
-
-
-_AllSeen: TypeAlias = "dict[Any, _Seen]"
 
 
 def validate(data: Any, model: SpanMarkerModel | None = None, **read_options: Any) -> ValidationReport:
@@ -111,7 +99,7 @@ def validate(data: Any, model: SpanMarkerModel | None = None, **read_options: An
     datasets = {name: split.dataset for name, split in splits.items()}
     problems: list[Problem] = []
     num_entities = 0
-    seen: _AllSeen = {}
+    sentences: SeenSentences | None = None
     word_cuts: Counter[str] = Counter()
     mentions, relations, overlaps = Mentions(), Relations(), DatasetSummary()
     for (name, split), reader in zip(splits.items(), _readers(datasets, model), strict=True):
@@ -120,7 +108,7 @@ def validate(data: Any, model: SpanMarkerModel | None = None, **read_options: An
         problems += _file_problems(split, reader)
         problems += _name_problems(dataset, reader) if model is None else ()
         problems += _column_problems(dataset, reader, model)
-        seen_here: _AllSeen = {}
+        sentences = SeenSentences(sentences)
         rows_of_ids: dict[str, int] = {}
         num_relations = 0
         names = (*reader.columns, *({"id"} & set(dataset.column_names)))
@@ -133,16 +121,15 @@ def validate(data: Any, model: SpanMarkerModel | None = None, **read_options: An
                 mentions.add(row.place, row.item, row.first_index)
                 relations.add(row)
                 num_relations += len(row.relations)
-                if not seen:  # as training does, which may set decoding
+                if sentences.is_first:  # as training does, which may set decoding
                     count_row(overlaps, row.first_index)
-                problems += _row_problems(row, sentence, model, seen, seen_here)
+                problems += _row_problems(row, sentence, model, sentences)
                 problems += _id_problems(row.place, rows_of_ids)
                 if model is not None and sentence is not None:
                     word_cuts.update(_count_cuts(row, sentence, model))
         if model is not None and model.config.relation_labels is None:
             warn_of_unused_relations(num_relations, name)
         problems += units.problems(shifts.num_explained()) or shifts.problems()
-        seen = {**seen_here, **seen}
     problems = [
         *weigh_overlaps(problems, decoding_in_force(model, overlaps)),
         *mentions.problems(),
@@ -158,11 +145,10 @@ def _row_problems(
     row: CheckedRow,
     sentence: EncodedSentence | None,
     model: SpanMarkerModel | None,
-    seen: _AllSeen,
-    seen_here: _AllSeen,
+    sentences: SeenSentences,
 ) -> Iterator[Problem]:
     """Everything that is wrong with a row that was read."""
-    yield from _sentence_problems(row, seen, seen_here)
+    yield from sentences.problems(row)
     yield from word_problems(row)
     yield from entity_problems(row)
     yield from overlap_problems(row, model is not None and model.config.multi_label)
@@ -294,37 +280,6 @@ def _id_problems(place: RowPlace, rows: dict[str, int]) -> Iterator[Problem]:
     """Look for the ``id`` of a row in its own split."""
     if place.id is not None and (first := rows.setdefault(repr(place.id), place.row)) != place.row:
         yield place.problem("repeated-id", f"row {first} has the same id")
-
-
-def _sentence_problems(row: CheckedRow, seen: _AllSeen, seen_here: _AllSeen) -> Iterator[Problem]:
-    """Look for the sentence in other splits and in its own."""
-    if is_blank(row.item):
-        yield row.place.problem("empty-row", "there are no words")
-        return
-    sentence = row.item if isinstance(row.item, str) else tuple(row.item)
-    relations = distinct_relations(labelled_relations(row.relations.values(), row.spans, row.item))
-    spans = frozenset(trim_entities(row.spans, row.item))
-    here = _Seen(row.place, spans, frozenset(relations) if row.has_relations else None)
-    quote = row.quote(0, len(row.item))
-    for kind, others in (("shared-sentence", seen), ("repeated-sentence", seen_here)):
-        if sentence in others:
-            yield row.place.problem(kind, f"{quote} is also {others[sentence].place}")
-    first_here = seen_here.setdefault(sentence, here)
-    first = seen.get(sentence, first_here)
-    if parts := [*_differences("entities", first.spans, here.spans), *_relation_differences(first, here)]:
-        message = f"{quote} is annotated in another way in {first.place} ({'; '.join(parts)})"
-        yield row.place.problem("conflicting-sentence", message)
-
-
-def _relation_differences(first: _Seen, here: _Seen) -> Iterator[str]:
-    if first.relations is not None and here.relations is not None:
-        yield from _differences("relations", first.relations, here.relations)
-
-
-def _differences(name: str, there: frozenset[Any], here: frozenset[Any]) -> Iterator[str]:
-    """Count the annotations that only one of two equal sentences has."""
-    if there != here:
-        yield f"{name} only there: {len(there - here)}, only here: {len(here - there)}"
 
 
 def _model_problems(row: CheckedRow, sentence: EncodedSentence, model: SpanMarkerModel) -> Iterator[Problem]:

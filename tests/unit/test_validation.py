@@ -1,6 +1,7 @@
 import json
 import re
 from contextlib import nullcontext
+from itertools import permutations
 
 import pandas as pd
 import pytest
@@ -254,7 +255,7 @@ CASES = {
             "words": words((["AT", "&amp;", "T"], []), (["&", "lt", ";", "3"], []), (["R", "&", "D", ";"], [])),
         },
         None,
-        [("html-escape", row, None, None) for row in (0, 1, 0, 1)],
+        [*(("html-escape", row, None, None) for row in (0, 1, 0, 1)), ("shared-sentence", 0, None, None)],
     ),
     "the same id": (
         {
@@ -265,7 +266,7 @@ CASES = {
         None,
         [("repeated-id", 2, None, None)],
     ),
-    "in two splits": ({"train": texts(("a", []), ("b", [])), "test": texts(("b", []), ("a ", []))}, None, [
+    "in two splits": ({"train": texts(("a", []), ("b", [])), "test": texts(("b", []), ("c ", []))}, None, [
         ("shared-sentence", 0, None, None)
     ]),
 }  # fmt: skip
@@ -322,6 +323,29 @@ def test_a_sentence_of_an_earlier_split_is_named_with_its_row():
         "row 2 of the test data: 'a' is also row 1 of the train data",
     ]
     assert [problem.row for problem in report.by_kind("repeated-sentence")] == [2]
+
+
+def test_a_sentence_is_the_same_as_a_text_and_as_words():
+    text = texts(("Ann Lee flew to Paris.", [entity(0, 7), entity(16, 21, "LOC")]))
+    split = words((["Ann", "Lee", "flew", "to", "Paris", "."], [entity(0, 2), entity(4, 5, "LOC")]))
+    pieces = words((["Ann Lee", "flew", "to", "Paris."], [entity(0, 1)]))
+    for first, second in permutations((text, split), 2):
+        report = validate({"train": first, "dev": second})
+        assert report.counts() == {"shared-sentence": 1}
+        assert report.problems[0].message.endswith("is also row 0 of the train data")
+        assert validate({"train": first, "dev": second, "test": pieces}).counts() == {
+            "shared-sentence": 2,
+            "conflicting-sentence": 1,
+        }
+    tags = {"tokens": ["Ann", "Lee", "flew", "to", "Paris", "."], "ner_tags": ["B-PER", "I-PER", "O", "O", "O", "O"]}
+    assert "entities only there: 1, only here: 0" in str(validate({"train": text, "dev": [tags]}))
+
+
+def test_relations_are_compared_between_texts_and_words():
+    text = related("Ann met Bo.", [entity(0, 3), entity(8, 10)], ("met", 0, 1))
+    for head, tail, expected in ((1, 0, {}), (0, 1, {"conflicting-sentence": 1})):
+        split = related(["Ann", "met", "Bo", "."], [entity(2, 3), entity(0, 1)], ("met", head, tail))
+        assert validate({"train": [text], "dev": [split]}).counts() == {"shared-sentence": 1, **expected}
 
 
 def test_the_table_shows_the_first_examples():
