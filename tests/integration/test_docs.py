@@ -8,6 +8,7 @@ for a package that tests do without. A page must call nothing that is deprecated
 """
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -99,6 +100,43 @@ def check(page, report):
     blocks = find_blocks(page.read_text(encoding="utf-8"))
     assert blocks
     assert outcome["run"] == sum(not block.is_excused for block in blocks)
+
+
+ALL = [DOCS.parent / "README.md", *sorted(DOCS.glob("*.md"))]
+
+
+def test_the_examples_of_every_page_run_somewhere():
+    by_unit_tests = {DOCS / "agents.md", DOCS / "presidio.md"}  # test_mcp.py and test_presidio.py
+    for page in {*ALL} - {*PAGES, *SLOW} - by_unit_tests:
+        assert all(block.is_excused for block in find_blocks(page.read_text(encoding="utf-8"))), page.name
+
+
+def test_one_page_says_how_to_use_8_bits_of_pytorch():
+    """The lines run where torchao is installed, and use nothing that is deprecated."""
+    texts = {page.name: page.read_text(encoding="utf-8") for page in ALL}
+    lines = re.compile(r"torchao|quantize_|torch\.(ao\.)?quantization|qint8")
+    blocks = [
+        (name, block) for name, text in texts.items() for block in find_blocks(text) if lines.search(block.source)
+    ]
+    assert [name for name, _ in blocks] == ["speed.md"]
+    above = texts["speed.md"].splitlines()[blocks[0][1].line - 3]
+    assert above.strip() == "<!-- run where torchao is installed -->"
+    assert "quantize_dynamic" not in blocks[0][1].source
+
+
+def test_one_page_says_how_fast_token_classification_is():
+    """Others that compare speeds with it link to the answer."""
+    answer = "speed.md#compared-with-token-classification"
+    assert "## Compared with token classification" in (DOCS / "speed.md").read_text(encoding="utf-8")
+    speeds = re.compile(r"(?:times|half|fifth) as (?:many sentences|fast)|\*\*[\d.]+x\*\*")
+    comparing = set()
+    for page in ALL:
+        text = page.read_text(encoding="utf-8")
+        sections = re.split(r"^#+ ", text, flags=re.MULTILINE)
+        if any("token classif" in section and speeds.search(section) for section in sections):
+            comparing.add(page.name)
+            assert page.name == "speed.md" or answer in text, page.name
+    assert {"speed.md", "case_studies.md", "candidate_filter.md"} <= comparing
 
 
 def test_a_block_that_fails_is_reported(report):
