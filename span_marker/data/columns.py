@@ -142,10 +142,10 @@ def tag_names(dataset: Dataset) -> list[str] | None:
         dataset: A data set of words and tags.
 
     Returns:
-        The names of its ``ClassLabel``, or None.
+        The names of its ``ClassLabel``; None without one, or where it has numbers, as ``ClassLabel(num_classes=3)``.
     """
     names = getattr(getattr(dataset.features.get("ner_tags"), "feature", None), "names", None)
-    return list(names) if names else None
+    return list(names) if names and list(names) != [*map(str, range(len(names)))] else None
 
 
 def string_tags(dataset: Dataset, dataset_name: str) -> set[str]:

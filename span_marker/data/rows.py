@@ -155,6 +155,11 @@ def read_row(
     """
     try:
         check_content(kind, content, location)
+        if isinstance(entities, Mapping):
+            raise TypeError(
+                f"{location}: 'entities' must be a list, not dict: datasets makes a dict of lists of a Sequence of "
+                "dicts, so give the column a List"
+            )
         entities = check_list(entities, f"{location}: 'entities'")
         found, wrong = read_relations(relations, len(entities), location)
     except TypeError as error:

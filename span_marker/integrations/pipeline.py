@@ -18,7 +18,8 @@ from span_marker.data.row_relations import RELATIONS
 from span_marker.data.rows import join_words
 from span_marker.data.values import is_list
 from span_marker.modeling import SpanMarkerModel
-from span_marker.preprocessing.inputs import has_items, spaced_word, text_column
+from span_marker.preprocessing.inputs import has_items, text_column
+from span_marker.preprocessing.table_rows import may_be_row, refuse_rows
 
 TASK = "span-marker"
 
@@ -212,7 +213,7 @@ class SpanMarkerPipeline(Pipeline):
         """
         if isinstance(input_, str):
             return {"text": input_}
-        return {"tokens": input_} if is_list(input_) and spaced_word(input_) is None else input_
+        return {"tokens": input_} if is_list(input_) and not may_be_row(input_) else input_
 
     def _forward(self, rows: Iterable[Any], **arguments: Any) -> Any:  # type: ignore[override]
         return self.model.predict_stream(rows, **arguments)
@@ -270,6 +271,7 @@ class SpanMarkerPipeline(Pipeline):
 
 def _iterable(inputs: Any) -> Iterable[Any]:
     if has_items(inputs):
+        refuse_rows(inputs)
         return inputs
     if not isinstance(inputs, Iterable) and hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__"):
         return (inputs[index] for index in range(len(inputs)))  # a torch data set, which need not raise IndexError

@@ -339,11 +339,11 @@ class PredictionMixin(TableMixin):
 
         Raises:
             TypeError: If ``inputs`` is a single sentence or has no order, or an item is none of the supported types.
-            ValueError: If a dict has neither ``text`` nor ``tokens``, or both; a word of a list has a space, as in a
-                pair of an ID and a text, unless ``is_split_into_words`` is True; or an argument is wrong, see
-                `predict`.
+            ValueError: If a dict has neither ``text`` nor ``tokens``, or both; ``inputs`` is a ``zip``, the ``items()``
+                of a dict or a ``csv.reader``, an item is a named tuple, or a word of a list has a space, as in a pair
+                of an ID and a text, unless ``is_split_into_words`` is True; or an argument is wrong, see `predict`.
         """
-        rows = read_rows(inputs)
+        rows = read_rows(inputs, is_split_into_words)
         options = (threshold, decoding, top_k, exact, split_sentences, offsets, propagate)
         reader = make_predictor(self, batch_size, *options, relations, relation_threshold)
         return predictor.predict_stream(rows, reader, show_progress_bar, _are_words(is_split_into_words, reader))

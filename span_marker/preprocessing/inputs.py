@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -15,13 +14,12 @@ from span_marker.data.in_memory import table_as_dataset
 from span_marker.data.row_relations import RELATIONS
 from span_marker.data.rows import check_content, check_text, check_words
 from span_marker.data.values import as_whole
+from span_marker.preprocessing.table_rows import refuse_row, refuse_rows, warn_of_rows
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 logger = logging.getLogger(__name__)
-
-_SPACE = re.compile("[ \t\r\n]")
 
 Words: TypeAlias = "list[str] | tuple[str, ...]"
 """A sentence that is split into words."""
@@ -121,13 +119,16 @@ def _read_items(inputs: Any, is_split_into_words: bool | None) -> tuple[Sentence
             "'text'. Pass one split of a DatasetDict, and one column of a batch of Dataset.map; predict_stream takes "
             "dicts"
         )
+    is_said = is_split_into_words is not None
+    if not is_said:
+        refuse_rows(inputs)
     items = inputs.to_pylist() if hasattr(inputs, "to_pylist") else list(inputs)  # an array or a column of Arrow
     if all(isinstance(item, str) for item in items):
         is_single = is_split_into_words
-        if is_single is None:
+        if not is_said:
             is_single = bool(items) and isinstance(inputs, (list, tuple)) and not any(" " in item for item in items)
             if is_single:
-                check_spaces(items, "the list of strings")
+                refuse_row(items, "the list of strings")
                 _say_that_strings_are_words()
         return (Sentences([items], are_texts=False), True) if is_single else (Sentences(items, are_texts=True), False)
     expected = str if isinstance(items[0], str) else (list, tuple)
@@ -139,23 +140,26 @@ def _read_items(inputs: Any, is_split_into_words: bool | None) -> tuple[Sentence
             )
     for row, item in enumerate(items):
         check_words(item, f"inputs[{row}]")
-        if is_split_into_words is None:
-            check_spaces(item, f"inputs[{row}]")
+        if not is_said:
+            refuse_row(item, f"inputs[{row}]")
+    if not is_said:
+        warn_of_rows(items)
     return Sentences(items, are_texts=False), False
 
 
-def read_rows(inputs: Any) -> Iterable[Any]:
+def read_rows(inputs: Any, is_split_into_words: bool | None = None) -> Iterable[Any]:
     """Bring whatever a caller may stream into one form.
 
     Args:
         inputs: Any iterable of sentences, or a table: a `Dataset`, a DataFrame or an Arrow table.
+        is_split_into_words: See `sentence_of`.
 
     Returns:
         The sentences. Those of a table are dicts.
 
     Raises:
         TypeError: If the input is a single sentence, or holds no sentences in an order.
-        ValueError: If a table has no column ``tokens`` or ``text``, or both.
+        ValueError: If a table has no column ``tokens`` or ``text``, or both; or nothing says that rows are words.
     """
     inputs = table_as_dataset(inputs, "input")
     if isinstance(inputs, str):
@@ -166,6 +170,8 @@ def read_rows(inputs: Any) -> Iterable[Any]:
     if is_dataset(inputs):
         text_column(inputs, "input")
         return plain(inputs)
+    if is_split_into_words is None:
+        refuse_rows(inputs)
     rows: Iterable[Any] = inputs
     return rows
 
@@ -197,7 +203,8 @@ def sentence_of(item: Any, location: str, is_split_into_words: bool | None) -> A
     try:
         (check_text if name == "text" else check_words)(item, location)
         if name == "tokens" and not is_said:
-            check_spaces(item, location)
+            refuse_row(item, location)
+            warn_of_rows([item])
     except (TypeError, ValueError) as error:
         return error
     return item
@@ -214,42 +221,6 @@ def has_items(inputs: Any) -> bool:
     """
     is_single = isinstance(inputs, (Mapping, set, frozenset, bytes, bytearray)) or getattr(inputs, "ndim", 1) == 0
     return isinstance(inputs, Iterable) and not is_single
-
-
-def spaced_word(words: Any) -> str | None:
-    """Find a "word" that is more likely a text: one with a space, a tab or a line end between other characters.
-
-    Args:
-        words: A list or tuple, which should have words.
-
-    Returns:
-        The first such word, or None.
-
-    Example:
-        >>> spaced_word(("doc-1", "Amelia Earhart flew to Paris."))
-        'Amelia Earhart flew to Paris.'
-    """
-    return next((word for word in words if isinstance(word, str) and _SPACE.search(word.strip())), None)
-
-
-def check_spaces(words: Any, location: str) -> None:
-    """Refuse a list of words that may be a row of a table, such as an ID and a text.
-
-    Args:
-        words: The words.
-        location: What to call them in errors.
-
-    Raises:
-        ValueError: If a word has a space, a tab or a line end between other characters.
-    """
-    word = spaced_word(words)
-    if word is not None:
-        start = word if len(word) <= 40 else f"{word[:40]}..."
-        raise ValueError(
-            f"{location} is read as a list of words, but {start!r} has a space, tab or line end. If it is a text, "
-            "pass it alone, or keep an ID beside it with predict_stream and dicts: {'id': ..., 'text': ...}. If it is "
-            "a word, pass is_split_into_words=True, or a dict with 'tokens' in streams and pipelines"
-        )
 
 
 @functools.cache

@@ -1,7 +1,8 @@
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
 
-from span_marker.data.columns import annotation_form, infer_labels, named_splits
+from span_marker.core.labels import LabelledSpan
+from span_marker.data.columns import annotation_form, infer_labels, named_splits, read_rows
 
 
 def words_and(column, *rows):
@@ -27,6 +28,20 @@ def test_names_of_integer_tags_are_the_labels_in_their_order():
     names = ["B-PER", "O", "I-PER"]
     assert infer_labels(with_names(names, [1, 1])) == names
     assert infer_labels({"a": with_names(names, [0]), "b": with_names(names, [1])}) == names
+
+
+@pytest.mark.parametrize("num_names", [1, 3])
+def test_numbers_are_no_names_of_tags(num_names):
+    """A ClassLabel(num_classes=3) names them so. Words with the tag 0 were entities with the label '0'."""
+    data = with_names([str(number) for number in range(num_names)], [0, num_names - 1])
+    assert data.features["ner_tags"] == List(ClassLabel(num_classes=num_names))
+    with pytest.raises(ValueError, match="integers without names: cast .*, or pass labels="):
+        infer_labels(data)
+    with pytest.raises(ValueError, match="integers without names"):
+        [*read_rows(data, "x")]
+    labels = ["O", "B-PER", "B-LOC"]
+    expected = [LabelledSpan("LOC", 1, 2)] if num_names == 3 else []
+    assert [*read_rows(data, "x", labels)] == [(["a", "a"], expected)]
 
 
 def test_string_tags_are_completed_over_all_splits():

@@ -3,6 +3,7 @@
 import csv
 import io
 import types
+from collections import namedtuple
 from itertools import chain
 
 import numpy as np
@@ -13,8 +14,10 @@ from datasets import Dataset, DatasetDict
 from helpers import approximately, check_margin, score_rounding
 from tiny import SENTENCES, build_model
 
+from span_marker.integrations.pipeline import SpanMarkerPipeline
 from span_marker.preprocessing import inputs as module
 from span_marker.preprocessing.inputs import read_inputs
+from span_marker.preprocessing.table_rows import _say_that_rows_are_words
 
 CHINESE = ["东京是日本的首都。", "巴黎是法国的首都。"]
 CITIES = ["Paris", "Tokyo"]
@@ -176,6 +179,63 @@ def test_a_table_is_read_as_a_data_set(make):
 def test_rows_of_a_table_are_no_lists_of_words(rows):
     with pytest.raises(ValueError, match="predict_stream and dicts: {'id': ..., 'text': ...}"):
         read_inputs(rows)
+
+
+SHORT = [("1", "Paris"), ("2", "Tokyo")]
+Named = namedtuple("Named", "id text")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: zip(*zip(*SHORT, strict=True), strict=True), "the rows of a zip would be read as lists of words"),
+        (lambda: dict(SHORT).items(), "the rows of a dict_items would be read as lists of words"),
+        (lambda: csv.reader(io.StringIO("1,Paris\n2,Tokyo\n")), "the rows of a reader would be read as lists of words"),
+        (lambda: [Named(*pair) for pair in SHORT], r"is read as a list of words, but has the fields \('id', 'text'\)"),
+    ],
+)
+def test_rows_are_refused_although_no_text_has_a_space(model, make, message):
+    """They were read as sentences of two words, without a word."""
+    for read in (read_inputs, lambda rows: list(model.predict_stream(rows)), SpanMarkerPipeline(model)):
+        with pytest.raises(ValueError, match=message):
+            [*read(make())]
+    assert read_inputs(make(), is_split_into_words=True)[0].items == [*make()]
+    assert len([*model.predict_stream(make(), is_split_into_words=True)]) == 2
+
+
+@pytest.mark.parametrize(
+    ("rows", "is_said"),
+    [
+        (SHORT, True),
+        (SHORT[:1], True),
+        ([[*pair] for pair in SHORT], True),
+        ([("a", "x"), ("b", "y")], True),
+        ([["1", "Paris", "France"], ["2", "Tokyo", "Japan"]], True),
+        ([["a", "x"], ["b", "y"]], False),
+        ([("the", "sea"), ("the", "sun")], False),
+        ([["1", "Paris"]], False),
+        ([["1", "Paris"], ["2"]], False),
+        ([("New", "York", "City"), ("San", "Jose", "too")], False),
+        ([["1"], ["2"]], False),
+        ([], False),
+    ],
+)
+def test_pairs_that_may_be_rows_are_said_to_be_words(caplog, rows, is_said):
+    _say_that_rows_are_words.cache_clear()
+    assert read_inputs(rows)[0].items == rows
+    assert ("are read as sentences of words" in caplog.text) == is_said
+    read_inputs(rows)
+    assert len(caplog.messages) == is_said, "once"
+    _say_that_rows_are_words.cache_clear()
+    read_inputs(rows, is_split_into_words=True if rows else None)
+    assert len(caplog.messages) == is_said
+
+
+def test_streams_say_that_pairs_are_words(model, caplog):
+    _say_that_rows_are_words.cache_clear()
+    assert len([*model.predict_stream(iter(SHORT))]) == 2
+    assert len(caplog.messages) == 1
+    assert "such as ('1', 'Paris')" in caplog.messages[0]
 
 
 def test_words_with_a_space_must_be_said_to_be_words():

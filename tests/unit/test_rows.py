@@ -155,7 +155,7 @@ BAD_ROWS = {
     "entities a string": ({"tokens": ["Ann"], "entities": "PER"}, "'entities' must be a list, not str"),
     "entities a dict": (
         {"tokens": ["Ann"], "entities": {"label": ["PER"], "start": [0], "end": [1]}},
-        "'entities' must be a list, not dict",
+        "'entities' must be a list, not dict: datasets makes a dict of lists of a Sequence of dicts",
     ),
     "both": (
         {"tokens": ["Ann"], "text": "Ann", "entities": []},
