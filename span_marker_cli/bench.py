@@ -12,6 +12,7 @@ from span_marker_cli.common import (
     Model,
     TextColumn,
     Texts,
+    TokenColumn,
     load_model,
     read_texts,
     show,
@@ -26,6 +27,7 @@ def bench(
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="Read all of them this often.")] = 3,
     input_format: InputFormat = None,
     text_column: TextColumn = None,
+    token_column: TokenColumn = None,
     encoding: Encoding = None,
     device: Device = None,
     as_json: AsJson = False,
@@ -33,7 +35,7 @@ def bench(
     """Measure sentences per second, latency and memory, by batch size."""
     from span_marker.bulk.measuring import measure
 
-    contents = read_texts(texts, input_format, text_column, encoding)
+    contents = read_texts(texts, input_format, text_column, token_column, encoding)
     report = measure(load_model(model, device), contents, sentences, batch_sizes, rounds)
     if as_json:
         show(report.to_dict())

@@ -44,6 +44,12 @@ InputFormat = Annotated[
 TextColumn = Annotated[
     Optional[str], typer.Option("--text-column", help="Column of the texts.", show_default="text or tokens")
 ]
+TokenColumn = Annotated[
+    Optional[int],
+    typer.Option(
+        "--token-column", metavar="NUMBER", help="Column of the words in CoNLL files, from 0.", show_default="the first"
+    ),
+]
 Encoding = Annotated[
     Optional[str],
     typer.Option("--encoding", help="Of text files, such as latin-1.", show_default="UTF-8, or by their marks"),
@@ -160,13 +166,18 @@ def named_paths(paths: list[Path]) -> Path | dict[str, Path]:
 
 
 def read_texts(
-    paths: list[Path], input_format: str | None, text_column: str | None, encoding: str | None
+    paths: list[Path],
+    input_format: str | None,
+    text_column: str | None,
+    token_column: int | None,
+    encoding: str | None,
 ) -> Iterator[Any]:
     """Read texts and lists of words from files or folders, as ``predict`` does."""
     from span_marker.bulk.input_files import find_files
     from span_marker.bulk.sources import read_items
 
-    return (item.content for item in read_items(find_files(paths, input_format), text_column, encoding))
+    files = find_files(paths, input_format, token_column=token_column)
+    return (item.content for item in read_items(files, text_column, encoding))
 
 
 def load_model(path: str, device: str | None = None) -> SpanMarkerModel:

@@ -10,6 +10,7 @@ from span_marker_cli.common import (
     InputFormat,
     Model,
     TextColumn,
+    TokenColumn,
     check_folder,
     load_model,
     note,
@@ -27,13 +28,14 @@ def export(
     dtype: Annotated[str, typer.Option("--dtype", help="Of the weights: float32, float16 or bfloat16.")] = "float32",
     input_format: InputFormat = None,
     text_column: TextColumn = None,
+    token_column: TokenColumn = None,
     encoding: Encoding = None,
 ) -> None:
     """Export a model to ONNX, and compare the export with the model before it is kept."""
     from span_marker.export import export_onnx
 
     check_folder(folder)
-    more = read_texts(texts, input_format, text_column, encoding) if texts else ()
+    more = read_texts(texts, input_format, text_column, token_column, encoding) if texts else ()
     with results_only():
         strings = [text for text in more if isinstance(text, str)]
         report = export_onnx(load_model(model, "cpu"), folder, strings, dtype)  # type: ignore[arg-type]

@@ -13,6 +13,7 @@ from span_marker_cli.common import (
     Output,
     TextColumn,
     Texts,
+    TokenColumn,
     changed_model,
     read_texts,
 )
@@ -26,11 +27,12 @@ def fit_filter(
     batch_size: BatchSize = 32,
     input_format: InputFormat = None,
     text_column: TextColumn = None,
+    token_column: TokenColumn = None,
     encoding: Encoding = None,
     device: Device = None,
 ) -> None:
     """Fit a candidate filter to a model, or choose a new threshold for the one that it was trained with."""
-    contents = [*read_texts(texts, input_format, text_column, encoding)]
+    contents = [*read_texts(texts, input_format, text_column, token_column, encoding)]
     with changed_model(model, output, device) as changed:
         if changed.config.best_per_word is None:
             typer.echo(changed.fit_span_filter(contents, recall=recall, batch_size=batch_size))

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-from span_marker_cli.common import Device, Encoding, InputFormat, Model, TextColumn, is_quiet, note
+from span_marker_cli.common import Device, Encoding, InputFormat, Model, TextColumn, TokenColumn, is_quiet, note
 
 
 def predict(
@@ -30,6 +30,7 @@ def predict(
         Optional[str], typer.Option("--output-format", show_default="by the ending, or jsonl")
     ] = None,
     text_column: TextColumn = None,
+    token_column: TokenColumn = None,
     encoding: Encoding = None,
     threshold: Annotated[Optional[float], typer.Option("--threshold", help="Lowest probability of an entity.")] = None,
     decoding: Annotated[
@@ -81,6 +82,7 @@ def predict(
         input_format=input_format,
         output_format=output_format,
         text_column=text_column,
+        token_column=token_column,
         encoding=encoding,
         device=device,
         dtype=dtype,

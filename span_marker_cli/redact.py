@@ -5,7 +5,17 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-from span_marker_cli.common import Device, Encoding, InputFormat, Model, TextColumn, check_file, note, read_secret
+from span_marker_cli.common import (
+    Device,
+    Encoding,
+    InputFormat,
+    Model,
+    TextColumn,
+    TokenColumn,
+    check_file,
+    note,
+    read_secret,
+)
 
 
 def redact(
@@ -37,6 +47,7 @@ def redact(
         Optional[str], typer.Option("--output-format", help="text or jsonl.", show_default="by the ending")
     ] = None,
     text_column: TextColumn = None,
+    token_column: TokenColumn = None,
     encoding: Encoding = None,
     threshold: Annotated[Optional[float], typer.Option("--threshold", help="Lowest probability of an entity.")] = None,
     propagate: Annotated[
@@ -73,6 +84,7 @@ def redact(
         input_format=input_format,
         output_format=output_format,
         text_column=text_column,
+        token_column=token_column,
         encoding=encoding,
         device=device,
         dtype=dtype,

@@ -29,7 +29,7 @@ ENDINGS: Mapping[str, str] = {
     ".csv": "csv",
     ".tsv": "tsv",
     ".parquet": "parquet",
-    **dict.fromkeys((".conll", ".bio", ".iob", ".iob2"), "conll"),
+    **dict.fromkeys((".conll", ".bio", ".iob", ".iob2", ".v4_gold_conll", ".v4_auto_conll", ".gold_conll"), "conll"),
     ".conllu": "conllu",
 }
 """The kinds of files by their endings."""
@@ -48,11 +48,13 @@ class InputFile(NamedTuple):
         path: The file, or `STANDARD_INPUT`.
         kind: One of `KINDS`.
         name: What its rows call it: its path in the folder that was asked for, or its name.
+        token_column: For ``conll``, the column of the words; None for that of the format.
     """
 
     path: str
     kind: str
     name: str
+    token_column: int | None = None
 
     @property
     def num_bytes(self) -> int:
@@ -61,10 +63,11 @@ class InputFile(NamedTuple):
 
     def state(self) -> list[Any]:
         """Return what tells the file from another one, or from another state of it."""
+        kind = self.kind if self.token_column is None else f"{self.kind}, column {self.token_column}"
         if self.path == STANDARD_INPUT:
-            return [self.path, self.kind]
+            return [self.path, kind]
         state = os.stat(self.path)
-        return [self.path, self.kind, state.st_size, state.st_mtime_ns]
+        return [self.path, kind, state.st_size, state.st_mtime_ns]
 
 
 class FileList:
@@ -114,7 +117,10 @@ class FileList:
 
 
 def find_files(
-    paths: Iterable[str | os.PathLike[str]], kind: str | None = None, output: str | os.PathLike[str] | None = None
+    paths: Iterable[str | os.PathLike[str]],
+    kind: str | None = None,
+    output: str | os.PathLike[str] | None = None,
+    token_column: int | None = None,
 ) -> FileList:
     """List files of texts, those in folders and their folders included, in the order of their names.
 
@@ -123,19 +129,33 @@ def find_files(
         kind: How to read all of them, one of `KINDS`. Defaults to what each one's ending says; standard input has lines
             of text.
         output: Where the results of reading them go, a file or a folder: in folders, it is passed over.
+        token_column: The column of the words in files of the kind ``conll``. Defaults to that of the format.
 
     Returns:
         The files. In folders, those with other endings, and hidden ones, are passed over, and a warning counts them.
 
     Raises:
         FileNotFoundError: If there is no such file or folder.
-        ValueError: If the kind is unknown, a file has an unknown ending, a folder has no file of texts, or ``output``
-            is one of the paths.
+        ValueError: If the kind is unknown, a file has an unknown ending, a folder has no file of texts, ``output`` is
+            one of the paths, or ``token_column`` is given for no file.
     """
     if kind is not None and kind not in KINDS:
         raise ValueError(f"input_format={kind!r} must be one of {', '.join(KINDS)}")
     written = None if output is None or os.fspath(output) == STANDARD_INPUT else os.path.realpath(output)
-    return FileList(file for path in paths for file in _at(os.fspath(path), kind, written))
+    files = (file for path in paths for file in _at(os.fspath(path), kind, written))
+    return FileList(files if token_column is None else _with_token_column(files, token_column))
+
+
+def _with_token_column(files: Iterable[InputFile], token_column: int) -> Iterator[InputFile]:
+    has_columns = False
+    for file in files:
+        has_columns |= file.kind == "conll"
+        yield file._replace(token_column=token_column) if file.kind == "conll" else file
+    if not has_columns:
+        raise ValueError(
+            f"token_column={token_column} means nothing, since no file is read as conll: leave it out, or pass "
+            "input_format='conll'"
+        )
 
 
 def _at(path: str, kind: str | None, output: str | None) -> Iterator[InputFile]:

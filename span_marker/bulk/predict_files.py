@@ -75,6 +75,7 @@ def predict_files(
     input_format: str | None = None,
     output_format: str | None = None,
     text_column: str | None = None,
+    token_column: int | None = None,
     encoding: str | None = None,
     device: str | None = None,
     dtype: str | None = None,
@@ -100,6 +101,8 @@ def predict_files(
         output_format: A format of `write_annotations`, ``"html"``, ``"csv"`` or ``"tsv"`` (a line per entity), or
             ``"parquet"``. Defaults to what the ending says.
         text_column: The column of the texts in files with columns. Defaults to ``text`` or ``tokens``.
+        token_column: The column of the words in files of the kind ``conll``, from 0. Defaults to the first; in files of
+            CoNLL-2012, to the fourth.
         encoding: The encoding of text files. Defaults to what their byte order mark says, or else UTF-8.
         device: See `Reader`.
         dtype: See `Reader`.
@@ -125,7 +128,7 @@ def predict_files(
     if num_workers < 1:
         raise ValueError(f"num_workers must be at least 1, not {num_workers}")
     started = time.monotonic()
-    files = find_files(inputs, input_format, output)
+    files = find_files(inputs, input_format, output, token_column)
     num_threads = None if num_workers == 1 else max(available_cpus() // num_workers, 1)
     reader = Reader(model, on_error=on_error, device=device, dtype=dtype, num_threads=num_threads, **options)
     counts = {"texts": 0, "entities": 0, "errors": 0}

@@ -45,6 +45,7 @@ def redact_files(
     input_format: str | None = None,
     output_format: str | None = None,
     text_column: str | None = None,
+    token_column: int | None = None,
     encoding: str | None = None,
     device: str | None = None,
     dtype: str | None = None,
@@ -72,6 +73,7 @@ def redact_files(
         output_format: ``"text"``, the texts alone, each on a line, or a single one as it is; or ``"jsonl"``, a row with
             ``text`` for each. Defaults to what the ending says; text on standard output.
         text_column: See `predict_files`.
+        token_column: See `predict_files`.
         encoding: See `predict_files`.
         device: See `Reader`.
         dtype: See `Reader`.
@@ -97,7 +99,7 @@ def redact_files(
     if keep and kind == "text":
         raise ValueError(f"keep={list(keep)!r} needs output_format='jsonl': texts alone have no columns")
     _check_targets(output, map_file, overwrite)
-    files = find_files(inputs, input_format, output)
+    files = find_files(inputs, input_format, output, token_column)
     if map_file is not None and os.path.exists(map_file):
         for file in files:
             if file.path != STANDARD_INPUT and os.path.samefile(file.path, map_file):

@@ -247,8 +247,8 @@ def _read_parquet(file: InputFile, text_column: str | None, encoding: str | None
 def _read_conll(file: InputFile, text_column: str | None, encoding: str | None) -> Iterator[Item]:
     with _open(file) as stream:
         source = SourceFile(Path(file.path), encoding, content=stream.read())
-    read = read_conllu_words if file.kind == "conllu" else read_words
-    for index, words in enumerate(read(source)):
+    sentences = read_conllu_words(source) if file.kind == "conllu" else read_words(source, file.token_column)
+    for index, words in enumerate(sentences):
         yield Item({"tokens": words}, words, f"{file.path}, sentence {index}", file.num_bytes)
 
 

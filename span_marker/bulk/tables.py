@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from typing import Any
 
-from span_marker.data.csv_files import ROLES, parse_words
+from span_marker.data.cells import parse_words
+from span_marker.data.csv_files import ROLES
 from span_marker.data.delimited import DELIMITERS, name_cells, named_delimiter, read_cells, split_header, trim_names
 from span_marker.data.entity_tables import ENTITY_COLUMNS, LineKeys
 from span_marker.data.forms import BOUNDS

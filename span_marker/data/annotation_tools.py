@@ -340,6 +340,11 @@ def _read_argilla_2_flat(
     return _read_argilla_2(nested, location, field, offsets)
 
 
+LABEL_STUDIO_MIN = Shape(
+    "Label Studio JSON_MIN (text, annotation_id)", is_label_studio_min, read_label_studio_min, ("field", "control")
+)
+"""The shape that its tables have, too."""
+
 SHAPES = (
     Shape("rows of this library (tokens or text, entities)", _is_row, _read_row),
     GLINER,  # before shapes that other keys of it, such as 'label', may look like
@@ -361,9 +366,7 @@ SHAPES = (
     Shape("Argilla 2 (fields, responses)", _is_argilla_2, _read_argilla_2, ("field", "offsets")),
     Shape("Argilla 2, flat (QUESTION.responses)", _is_argilla_2_flat, _read_argilla_2_flat, ("field", "offsets")),
     Shape("Label Studio JSON (data, annotations)", is_label_studio, read_label_studio, ("field", "control"), True),
-    Shape(
-        "Label Studio JSON_MIN (text, annotation_id)", is_label_studio_min, read_label_studio_min, ("field", "control")
-    ),
+    LABEL_STUDIO_MIN,
     Shape("Argilla 1 (text, annotation, status)", _is_argilla_1, _read_argilla_1, ("offsets",)),
     Shape("spaCy and Prodigy (text, spans)", is_prodigy, read_prodigy, has_relations=True),
     Shape("spaCy's tuples ([text, {entities: [start, end, label]}])", _is_spacy_tuple, _read_spacy_tuple, ("labels",)),

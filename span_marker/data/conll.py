@@ -1,21 +1,22 @@
 """Column files: one word per line with its tags, and a blank line after each sentence.
 
-Files come in many dialects, and a word may be ``#``. A line is a comment only before the first word of a sentence, and
-only if it cannot be a word. A line that is neither a word nor a comment is an error.
+Files come in many dialects. Tags have the prefixes of a scheme, or brackets, as in CoNLL-2012. A line that is neither a
+word nor a comment is an error.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from span_marker.core.brackets import NOTHING, are_brackets, brackets_to_entities
 from span_marker.core.labels import OUTSIDE, LabelledSpan, entities_to_tags, tags_to_entities
 from span_marker.core.notation import read_notation
-from span_marker.data.column_names import odd_lengths, tag_names, why_no_words
+from span_marker.data.column_lines import COMMENT, DOCUMENT_START, Layout, Sentence, Word, split_sentences
+from span_marker.data.column_names import odd_lengths, why_no_words
 from span_marker.data.delimited import refuse_other_separators
 from span_marker.data.file_tags import PREFIXED, FileTags, are_prefixed, resolve_tags
 from span_marker.data.row_errors import OnError
@@ -28,39 +29,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-DOCUMENT_START = "-DOCSTART-"
-
-_COMMENT = re.compile("#(?:[ \t]|$)")
-_KEY_AND_VALUE = re.compile(r"# *\S+ = ")
-
-
-class _Word(NamedTuple):
-    number: int  # of its line
-    line: str
-    cells: list[str]
-
-
-class _Sentence(NamedTuple):
-    row: int
-    document: int
-    words: list[_Word]
-
-
-class _Layout(NamedTuple):
-    """What the lines of a file have in common.
-
-    Attributes:
-        has_tabs: Whether tabs separate the columns, instead of spaces.
-        width: Number of columns.
-        example: A line with so many columns.
-    """
-
-    has_tabs: bool
-    width: int
-    example: str
-
-    def split(self, line: str) -> list[str]:
-        return line.split("\t") if self.has_tabs else re.split(" +", line)
+_NO_ENTITY = (OUTSIDE, NOTHING)
 
 
 def read_conll(
@@ -70,7 +39,8 @@ def read_conll(
 
     Args:
         file: The file, which collects the errors of sentences.
-        token_column: The column of the words. Defaults to the first, unless that is plainly another.
+        token_column: The column of the words. Defaults to the first, unless that is plainly another; in CoNLL-2012 to
+            the fourth.
         tag_columns: The column or columns of the tags, or ``"all"`` for every column except that of the words.
         documents: Whether to number documents and their sentences.
 
@@ -81,7 +51,7 @@ def read_conll(
         ValueError: If the file looks like plain text, a column does not exist or is plainly another, or the tags of the
             file cannot be read.
     """
-    layout, sentences = _split(file)
+    layout, sentences = split_sentences(file)
     if not sentences:
         return []
     if documents and sentences[-1].document < 0:
@@ -92,8 +62,8 @@ def read_conll(
     if odd := odd_lengths([len(sentence.words) for sentence in sentences]):
         logger.warning("%s: %s", file, odd)
     location = f"{file}, line {sentences[0].words[0].number}"
-    token, tags = _pick_columns(token_column or 0, tag_columns, layout.width, location)
-    whole: list[_Sentence] = []
+    token, tags = _pick_columns(layout.pick_token(token_column), tag_columns, layout.width, location)
+    whole: list[Sentence] = []
     for sentence in sentences:
         with file.row():
             for word in sentence.words:
@@ -103,8 +73,11 @@ def read_conll(
             whole.append(sentence)
     if token_column is None:
         _check_words(whole, token, file, "pass token_column= the column of the words, or another format")
-    _check_columns(whole, token, tags, tag_columns, file)
-    read = _read_tags(whole, tags, file)
+    if not layout.is_2012:
+        _check_columns(whole, token, tags, tag_columns, file)
+    words = [word for sentence in whole for word in sentence.words]
+    brackets = {column for column in tags if are_brackets([word.cells[column] for word in words])}
+    read = _read_tags(whole, [column for column in tags if column not in brackets], file)
     rows, starts = [], []
     for sentence in whole:
         with file.row():
@@ -113,40 +86,47 @@ def read_conll(
                 problem = next((read.odd[tag] for tag in found if tag in read.odd), None)
                 if problem:
                     raise ValueError(f"{file}, line {word.number}, row {sentence.row}: {problem}")
-            rows.append(_to_row(sentence, token, tags, read, file))
+            rows.append(_to_row(sentence, token, tags, brackets, read, file))
             starts.append(sentence.document)
     return _number(rows, starts) if documents else rows
 
 
-def read_words(file: SourceFile) -> list[list[str]]:
-    """Read the words of a column file: its first column, whatever tags the others have, if there are others.
+def read_words(file: SourceFile, token_column: int | None = None) -> list[list[str]]:
+    """Read the words of a column file, whatever tags its other columns have, if there are others.
 
     Args:
         file: The file.
+        token_column: See `read_conll`.
 
     Returns:
         The words of each sentence.
 
     Raises:
-        ValueError: If a line has more or fewer columns than others, a word is empty, or the column numbers the words.
+        ValueError: If there is no such column, a line has more or fewer columns than others, a word is empty, or the
+            column numbers the words.
     """
-    layout, sentences = _split(file)
+    layout, sentences = split_sentences(file)
+    if not sentences:
+        return []
     if layout.width == 1:
         _refuse_other_separators(sentences, file, "another input_format=")
+    location = f"{file}, line {sentences[0].words[0].number}"
+    token = _pick_column(layout.pick_token(token_column), layout.width, location)
     for sentence in sentences:
         for word in sentence.words:
-            if problem := _find_problem(word, layout, 0):
+            if problem := _find_problem(word, layout, token):
                 raise ValueError(f"{file}, line {word.number}, row {sentence.row}: {problem}")
-    _check_words(sentences, 0, file, "read it with read_annotations and token_column=, or pass another input_format=")
-    return [[word.cells[0] for word in sentence.words] for sentence in sentences]
+    if token_column is None:
+        _check_words(sentences, token, file, "pass token_column= the column of the words, or another input_format=")
+    return [[word.cells[token] for word in sentence.words] for sentence in sentences]
 
 
-def _refuse_other_separators(sentences: Sequence[_Sentence], file: SourceFile, advice: str) -> None:
+def _refuse_other_separators(sentences: Sequence[Sentence], file: SourceFile, advice: str) -> None:
     lines = {word.number: word.line for sentence in sentences for word in sentence.words}
     refuse_other_separators([*lines.values()], f"{file}, line {min(lines, default=1)}", advice)
 
 
-def _read_tags(sentences: Sequence[_Sentence], columns: Sequence[int], file: SourceFile) -> FileTags:
+def _read_tags(sentences: Sequence[Sentence], columns: Sequence[int], file: SourceFile) -> FileTags:
     places: dict[str, str] = {}
     for sentence in sentences:
         for word in sentence.words:
@@ -157,65 +137,27 @@ def _read_tags(sentences: Sequence[_Sentence], columns: Sequence[int], file: Sou
 
 
 def _to_row(
-    sentence: _Sentence, token: int, columns: Sequence[int], read: FileTags, file: SourceFile
+    sentence: Sentence, token: int, columns: Sequence[int], brackets: Collection[int], read: FileTags, file: SourceFile
 ) -> dict[str, Any]:
-    levels = [
-        tags_to_entities([read.renamed[word.cells[column]] for word in sentence.words], read.scheme)
-        for column in columns
-    ]
     tokens = [word.cells[token] for word in sentence.words]
-    spans = [span._asdict() for level in levels for span in level]
     location = f"{file}, line {sentence.words[0].number}, row {sentence.row}"
+    spans: list[dict[str, Any]] = []
+    for column in columns:
+        cells = [word.cells[column] for word in sentence.words]
+        try:
+            level = (
+                brackets_to_entities(cells)
+                if column in brackets
+                else tags_to_entities([read.renamed[cell] for cell in cells], read.scheme)
+            )
+        except ValueError as error:
+            raise ValueError(f"{location}: column {column}: {error}") from error
+        spans += [span._asdict() for span in level]
     entities = distinct(parse_row({"tokens": tokens, "entities": spans}, location).entities)
     return {"tokens": tokens, "entities": [entity.to_dict() for entity in entities]}
 
 
-def _split(file: SourceFile) -> tuple[_Layout, list[_Sentence]]:
-    lines = [line.rstrip(" \t") for line in file.text().split("\n")]
-    layout = _find_layout([line for line in lines if line and not _starts_document(line)], file)
-    _blank_header(lines, layout, file)
-    sentences: list[_Sentence] = []
-    document, at_start = -1, True
-    for number, line in enumerate(lines, start=1):
-        if not line or _starts_document(line):
-            document += bool(line)
-            at_start = True
-            continue
-        cells = layout.split(line)
-        is_comment = at_start and _COMMENT.match(line) is not None
-        if is_comment and (len(cells) != layout.width or _KEY_AND_VALUE.match(line)):
-            continue
-        if at_start:
-            sentences.append(_Sentence(len(sentences), document, []))
-            at_start = False
-        sentences[-1].words.append(_Word(number, line, cells))
-    return layout, sentences
-
-
-def _blank_header(lines: list[str], layout: _Layout, file: SourceFile) -> None:
-    """Make the first line blank if it has the names of the columns, of which none is what another line has there."""
-    numbers = (number for number, line in enumerate(lines) if line and not _starts_document(line))
-    number = next((n for n in numbers if len(layout.split(lines[n])) == layout.width or lines[n][0] != "#"), None)
-    cells = [] if number is None else layout.split(lines[number])
-    names = tag_names(cells) if len(cells) == layout.width else set()
-    if number is not None and names and not any(names & {*layout.split(line)[1:]} for line in lines[number + 1 :]):
-        logger.warning("%s, line %d is read as the names of the columns: %s", file, number + 1, cells)
-        lines[number] = ""
-
-
-def _find_layout(lines: Sequence[str], file: SourceFile) -> _Layout:
-    """Find out what most lines have in common, comments apart."""
-    words = [line for line in lines if not _COMMENT.match(line)] or [line for line in lines if line.startswith("#\t")]
-    if lines and not words:
-        raise ValueError(f"{file} has only lines that begin with '# ', which may be comments or words")
-    has_tabs = any("\t" in line for line in words) and 2 * sum("\t" in line for line in words) >= len(words)
-    regular = [line for line in words if has_tabs == ("\t" in line)]
-    widths = [len(_Layout(has_tabs, 0, "").split(line)) for line in regular]
-    width = Counter(widths).most_common(1)[0][0] if widths else 0
-    return _Layout(has_tabs, width, regular[widths.index(width)] if widths else "")
-
-
-def _check_is_table(sentences: Sequence[_Sentence], layout: _Layout, file: SourceFile) -> None:
+def _check_is_table(sentences: Sequence[Sentence], layout: Layout, file: SourceFile) -> None:
     """Check that a file is no plain text: most lines have the same columns, and some cells behind the first are tags.
 
     Args:
@@ -230,6 +172,7 @@ def _check_is_table(sentences: Sequence[_Sentence], layout: _Layout, file: Sourc
     regular = [cells for cells in lines if len(cells) == layout.width]
     names = read_notation({cell for cells in regular for cell in cells[1:]}).renamed.values()
     has_tags = any(name == OUTSIDE or PREFIXED.fullmatch(name) for name in names)
+    has_tags = has_tags or any(map(are_brackets, [*zip(*regular, strict=True)][1:]))
     if layout.has_tabs or (has_tags and 2 * len(regular) >= len(lines)):
         return
     raise ValueError(
@@ -239,14 +182,14 @@ def _check_is_table(sentences: Sequence[_Sentence], layout: _Layout, file: Sourc
     )
 
 
-def _find_problem(word: _Word, layout: _Layout, token: int) -> str | None:
+def _find_problem(word: Word, layout: Layout, token: int) -> str | None:
     """What is wrong with a line, or None."""
     if not layout.has_tabs and "\t" in word.line:
         return (
             f"{word.line!r} has a tab, but spaces separate the columns of most lines, such as {layout.example!r}: if "
             "the tab is a word, replace it by another character, otherwise by a space"
         )
-    if len(word.cells) != layout.width == len(re.split(" +", word.line)) and not _COMMENT.match(word.line):
+    if len(word.cells) != layout.width == len(re.split(" +", word.line)) and not COMMENT.match(word.line):
         return (
             f"{word.line!r} has no tab, but tabs separate the columns of most lines, such as {layout.example!r}: "
             "separate all columns by tabs, or all by spaces"
@@ -260,7 +203,7 @@ def _find_problem(word: _Word, layout: _Layout, token: int) -> str | None:
     return None if word.cells[token] else f"the word is empty: {word.cells}"
 
 
-def _check_words(sentences: Sequence[_Sentence], token: int, file: SourceFile, advice: str) -> None:
+def _check_words(sentences: Sequence[Sentence], token: int, file: SourceFile, advice: str) -> None:
     """Check that the column of the words is not plainly that of their numbers, or of the sentence or document."""
     words = [[word.cells[token] for word in sentence.words] for sentence in sentences]
     width = len(sentences[0].words[0].cells) if sentences else 0
@@ -272,18 +215,18 @@ def _check_words(sentences: Sequence[_Sentence], token: int, file: SourceFile, a
 
 
 def _check_columns(
-    sentences: Sequence[_Sentence], token: int, tags: Sequence[int], tag_columns: Any, file: SourceFile
+    sentences: Sequence[Sentence], token: int, tags: Sequence[int], tag_columns: Any, file: SourceFile
 ) -> None:
     """Check that the columns of the tags are not plainly others."""
     words = [word.cells for sentence in sentences for word in sentence.words]
     width = len(words[0]) if words else 0
-    if any(cells[column] != OUTSIDE for cells in words for column in tags):
+    if any(cells[column] not in _NO_ENTITY for cells in words for column in tags):
         return
     unread = (column for column in range(width) if column not in (token, *tags))
     others = [column for column in unread if _are_tags([cells[column] for cells in words])]
     if not others:
         return
-    example = next(cells[others[0]] for cells in words if cells[others[0]] != OUTSIDE)
+    example = next(cells[others[0]] for cells in words if cells[others[0]] not in _NO_ENTITY)
     message = (
         f"{file}: column {tags[-1]} has no entity, but the columns {others} look like tags, such as {example!r}: pass "
         f"tag_columns='all' if entities are nested, tag_columns={others[0]} for this column alone, or "
@@ -295,30 +238,28 @@ def _check_columns(
 
 
 def _are_tags(cells: Sequence[str]) -> bool:
-    """Tell whether the cells of a column look like tags: they have prefixes, or most of them are O."""
-    labels = [cell for cell in cells if cell != OUTSIDE]
+    """Tell whether the cells of a column look like tags: they have prefixes, or most of them are O or ``*``."""
+    labels = [cell for cell in cells if cell not in _NO_ENTITY]
     return bool(labels) and len(labels) < len(cells) and (are_prefixed(cells) or 2 * len(labels) <= len(cells))
 
 
-def _starts_document(line: str) -> bool:
-    return line.startswith(DOCUMENT_START) and line[len(DOCUMENT_START) :][:1] in ("", " ", "\t")
+def _pick_column(column: int, width: int, location: str) -> int:
+    if not -width <= column < width:
+        raise ValueError(
+            f"{location}: there is no column {column}, since a line has {width} columns (0 to {width - 1})"
+        )
+    return column % width
 
 
 def _pick_columns(token_column: int, tag_columns: Any, width: int, location: str) -> tuple[int, list[int]]:
-    def pick(column: int) -> int:
-        if not -width <= column < width:
-            raise ValueError(
-                f"{location}: there is no column {column}, since a line has {width} columns (0 to {width - 1})"
-            )
-        return column % width
-
-    token = pick(token_column)
+    token = _pick_column(token_column, width, location)
     if isinstance(tag_columns, str):
         if tag_columns != "all":
             raise ValueError(f"tag_columns={tag_columns!r} must be a number, several numbers, or 'all'")
         tags = [column for column in range(width) if column != token]
     else:
-        tags = [pick(column) for column in ([tag_columns] if isinstance(tag_columns, int) else tag_columns)]
+        columns = [tag_columns] if isinstance(tag_columns, int) else tag_columns
+        tags = [_pick_column(column, width, location) for column in columns]
     if not tags or token in tags:
         raise ValueError(f"{location}: column {token} of {width} has the words: tag_columns= must name others")
     return token, tags

@@ -1,24 +1,28 @@
-"""Tables, CSV and TSV: one line per entity, per text, or per word. The first line has the names of the columns."""
+"""Tables, CSV and TSV: one line per entity, per text, per word, or per task of Label Studio.
+
+The first line has the names of the columns.
+"""
 
 from __future__ import annotations
 
-import ast
 import csv
 import io
 import json
 import logging
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from span_marker.core.json_reading import RepeatedKeyError, json_problem, parse_json
+from span_marker.data.annotation_tools import LABEL_STUDIO_MIN
+from span_marker.data.cells import is_regions, parse_cell, parse_tags, parse_words
 from span_marker.data.delimited import name_cells, named_delimiter, read_cells, split_header, trim_names
 from span_marker.data.entity_tables import DETAILS, lines_of_entities, rows_of_entities
 from span_marker.data.forms import BOUNDS
-from span_marker.data.jsonl import read_records
+from span_marker.data.jsonl import READ_OPTIONS, read_records
 from span_marker.data.label_names import name_label, read_label_names
+from span_marker.data.label_studio import META_OF_MIN
 from span_marker.data.row_errors import OnError
 from span_marker.data.row_relations import RELATIONS
 from span_marker.data.row_writing import annotated_rows
@@ -29,6 +33,9 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 logger = logging.getLogger(__name__)
+
+_TASK = ("annotation_id", "annotator", "lead_time")
+"""Columns of Label Studio's exports."""
 
 ROLES = {
     "id": ("id",),
@@ -44,17 +51,17 @@ ROLES = {
     "sentence": ("sentence #", "sentence_id", "sentence"),
     "word": ("word", "token"),
     "tag": ("tag", "ner_tag"),
+    **{name: (name,) for name in _TASK},
 }
 """What a column may be, and the names that say so, in lower case."""
 
 _LAYOUTS = {
+    "tasks": (_TASK,),
     "entities": (("text", "start", "end", "label"), ("tokens", "start", "end", "label")),
     "texts": (("text", "entities"), ("tokens", "entities"), ("tokens", "ner_tags")),
     "words": (("word", "tag"),),
 }
 """What a line is, and the columns that it then has."""
-
-_LIST_STARTS = ("['", '["', "('", '("')
 
 _FORMS = "'text', 'start', 'end', 'label'; 'text', 'entities'; 'tokens', 'ner_tags'; or 'sentence', 'word', 'tag'"
 
@@ -92,22 +99,22 @@ def is_csv(head: str) -> bool:
 
 
 def read_csv(
-    path: SourceFile, columns: Mapping[str, str] | None = None, labels: Any = None, occurrences: str = "all"
+    path: SourceFile, columns: Mapping[str, str] | None = None, annotator: str | int | None = None, **options: Any
 ) -> list[dict[str, Any]]:
     """Read a table.
 
     Args:
         path: The file. It collects the errors of rows.
         columns: The names of columns that are called differently than `ROLES` says, by what they are.
-        labels: Names of labels or tags that are numbers, see `read_label_names`.
-        occurrences: See `span_marker.data.entity_strings.locate`.
+        annotator: Whose annotation to use if a task of Label Studio has several.
+        **options: See `span_marker.data.jsonl.READ_OPTIONS`.
 
     Returns:
         Rows with entities.
 
     Raises:
         TypeError: If a value has the wrong type.
-        ValueError: If it is open what the columns are, or a line has too few or too many cells.
+        ValueError: If it is open what the columns are, a line has too few or too many cells, or an option is of no use.
     """
     text = path.text(keep_line_ends=True).replace("\r\r\n", "\r\n")  # converted twice: no blank lines in between
     if not text.strip():
@@ -116,14 +123,23 @@ def read_csv(
     if isinstance(table, str):
         raise ValueError(f"{path}, line 1: {table}")
     lines = _read_lines(path, text, table)
+    if table.layout == "tasks":
+        if unused := [role for role in columns or () if role != "text"]:
+            raise ValueError(f"{path}: columns= has {unused[0]!r}, but names only 'text' of tables of Label Studio")
+        if columns and options.get("field") is None:
+            options["field"] = columns["text"]
+        return read_records(path, _tasks(path, lines), annotator, LABEL_STUDIO_MIN, **options)
     if table.layout == "texts":
-        return read_records(path, _records(path, lines, table), labels=labels, occurrences=occurrences)
+        return read_records(path, _records(path, lines, table), annotator, **options)
     read = {*table.roles.values()}
     if others := [name for name in table.names if name not in read and not _is_index(name)]:
         logger.warning("%s: columns that are not read: %s", path, others)
     if table.layout == "words":
-        return read_records(path, _sentences(path, lines, table), labels=labels)
-    names = read_label_names(labels)
+        return read_records(path, _sentences(path, lines, table), annotator, **options)
+    given = {"annotator": annotator, **{name: value for name, value in options.items() if value != READ_OPTIONS[name]}}
+    if unused := sorted(name for name, value in given.items() if value is not None and name != "labels"):
+        raise ValueError(f"{path}: {', '.join(unused)} would change nothing: a line is an entity")
+    names = read_label_names(options.get("labels"))
     kind: Any = "text" if table.needed[0] == "text" else "words"
     located = (
         (f"{path}, line {number}", {role: cells[name] for role, name in table.roles.items()})
@@ -170,6 +186,7 @@ def _match(names: list[str], columns: Mapping[str, str], delimiter: str, starts:
         for needed in alternatives
         if set(needed) <= set(roles)
     ]
+    tables = [table for table in tables if table.layout == "tasks"] or tables
     return max(tables, key=lambda table: len(set(table.needed) & set(columns)), default=None)
 
 
@@ -184,6 +201,35 @@ def _read_lines(path: SourceFile, text: str, table: _Table) -> Iterator[tuple[in
     for number, cells in islice(rows, table.starts, None):
         location = f"{path}, line {number}"
         yield number, name_cells(cells, table.names, table.delimiter, location) if any(cells) else {}
+
+
+def _tasks(path: SourceFile, lines: Iterable[tuple[int, dict[str, str]]]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """One record like those of JSON_MIN per line."""
+    tasks = [(number, cells) for number, cells in lines if cells]
+    columns: dict[str, set[str]] = {}
+    for _, cells in tasks:
+        for name, cell in cells.items():
+            columns.setdefault(name, set()).add(cell)
+    # A column of a control has results, or nothing but empty lists.
+    controls = {name for name, cells in columns.items() if "[]" in cells <= {"", "[]"} or any(map(is_regions, cells))}
+    for number, cells in tasks:
+        record = None
+        with path.row():
+            record = _read_task(cells, controls, f"{path}, line {number}")
+        if record is not None:
+            yield f"line {number}", record
+
+
+def _read_task(cells: Mapping[str, str], controls: Collection[str], location: str) -> dict[str, Any]:
+    """Leave out the empty cells of what has a value in other tasks, as JSON_MIN does."""
+    record: dict[str, Any] = {
+        name: parse_cell(cell, f"{location}: {name!r}") if name in controls else cell
+        for name, cell in cells.items()
+        if cell or name not in {*controls, *META_OF_MIN}
+    }
+    if record.get("id", "").isdecimal():
+        record["id"] = int(record["id"])
+    return record
 
 
 def _records(
@@ -211,70 +257,13 @@ def _read_record(cells: Mapping[str, str], table: _Table, location: str) -> dict
     if not value:
         raise ValueError(f"{location}: {table.roles[annotation]!r} is empty: [] says that there is no entity")
     name = f"{location}: {table.roles[annotation]!r}"
-    record[annotation] = parse_cell(value, name) if annotation == "entities" else _parse_tags(value, name)
+    record[annotation] = parse_cell(value, name) if annotation == "entities" else parse_tags(value, name)
     if annotation == "entities" and isinstance(record.get(RELATIONS), str):
         relations = record.pop(RELATIONS).strip()
         record[RELATIONS] = parse_cell(relations, f"{location}: {RELATIONS!r}") if relations else None
     if content == "tokens":
         record["tokens"] = parse_words(record["tokens"], f"{location}: {table.roles['tokens']!r}")
     return record
-
-
-def parse_words(cell: str, name: str) -> Any:
-    """Read a list, as JSON or as Python prints it, or words separated by spaces.
-
-    Args:
-        cell: The cell. It has a list if it begins and ends with a bracket, or begins with a bracket and a quote.
-        name: What to call it in errors.
-
-    Returns:
-        The words.
-
-    Raises:
-        ValueError: If the list is neither JSON nor as Python prints it.
-    """
-    cell = cell.strip()
-    if (cell.startswith("[") and cell.endswith("]")) or cell.startswith(_LIST_STARTS):
-        return parse_cell(cell, name)
-    return cell.split()
-
-
-def _parse_tags(cell: str, name: str) -> Any:
-    if cell[0] in "[{(":
-        return parse_cell(cell, name)
-    tags = cell.split()
-    if len(tags) > 1 and all(tag.endswith((",", ";")) for tag in tags[:-1]):
-        raise ValueError(f"{name} has tags with {tags[0][-1]!r} between them: {cell!r:.100}: write spaces, or a list")
-    return tags
-
-
-def parse_cell(cell: str, name: str) -> Any:
-    """Read a list or a dict, as JSON or as Python prints it.
-
-    Args:
-        cell: The cell.
-        name: What to call it in errors.
-
-    Returns:
-        The value.
-
-    Raises:
-        ValueError: If it is neither.
-    """
-    try:
-        return parse_json(cell)
-    except RepeatedKeyError as error:
-        raise ValueError(f"{name} {json_problem(error)}: {cell!r:.100}") from error
-    except json.JSONDecodeError:
-        pass
-    try:
-        value = ast.literal_eval(cell)
-    except (ValueError, SyntaxError, RecursionError, MemoryError) as error:
-        raise ValueError(f"{name} is neither JSON nor a list of Python: {cell!r:.200}") from error
-    # ['a' 'b'], as NumPy prints an array, would be one string.
-    if repr(value) != cell:
-        raise ValueError(f"{name} is neither JSON nor as Python prints {value!r:.100}, but {cell!r:.100}: write lists")
-    return value
 
 
 def _sentences(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from span_marker.core.graphemes import whole_spans
 from span_marker.core.offsets import OffsetUnit
 from span_marker.data.brat import read_brat, write_brat
+from span_marker.data.column_lines import is_conll_2012
 from span_marker.data.conll import read_conll, write_conll
 from span_marker.data.conllu import is_conllu, read_conllu
 from span_marker.data.csv_files import is_csv, read_csv, write_csv
@@ -71,6 +72,7 @@ FORMATS = (
         write_conll,
         {"token_column": None, "tag_columns": -1, "documents": False},
         keeps=("document_id", "sentence_id"),
+        recognizes=is_conll_2012,
     ),
     Format(
         "jsonl",
@@ -89,7 +91,7 @@ FORMATS = (
         (".csv",),
         read_csv,
         write_csv,
-        {"columns": None, "labels": None, "occurrences": "all"},
+        {"columns": None, "annotator": None, "field": None, "control": None, "labels": None, "occurrences": "all"},
         keeps=("id",),
         recognizes=is_csv,
     ),
@@ -141,12 +143,13 @@ def read_annotations(
             unknown endings the contents; ``inline`` is never the default. ``jsonl`` reads the records of all tools,
             GLiNER's among them; ``gliner`` refuses all but those.
         token_column: For conll: the column of the words. Defaults to the first, unless that plainly has something else,
-            such as the numbers of the words.
-        tag_columns: For conll: the column of the tags. Several columns, or ``"all"`` but that of the words, are levels
-            of nested entities.
+            such as the numbers of the words; in files of CoNLL-2012, to the fourth.
+        tag_columns: For conll: the column of the tags, or of brackets. Defaults to the last; in files of CoNLL-2012, to
+            the eleventh. Several columns, or ``"all"`` but that of the words, are levels of nested entities.
         documents: For conll and conllu: whether ``-DOCSTART-`` or ``# newdoc`` lines become the columns ``document_id``
             and ``sentence_id``, so that the trainer reads each sentence in the context of its document.
-        annotator: For jsonl: whose annotation to use where there are several; a name, number or address.
+        annotator: For jsonl, and csv of Label Studio: whose annotation to use where there are several; a name, number
+            or address.
         spans_key: For docbin: read ``Doc.spans[spans_key]`` instead of ``Doc.ents``.
         field: For Label Studio and Argilla 2: the field of the text. Defaults to ``text``, or else to the only string.
         control: For Label Studio: the name of the ``Labels`` control to read, or a list of several. Defaults to the
@@ -281,7 +284,7 @@ def recognize_format(head: str) -> Format | None:
 def _recognize(source: SourceFile) -> Format | None:
     """Find a format by the contents of a file, unless its ending is that of a format which contents do not tell."""
     by_ending = next((kind for kind in FORMATS if source.path.suffix.lower() in kind.endings), None)
-    if by_ending is not None and by_ending.recognizes is None and by_ending.name != "conll":
+    if by_ending is not None and by_ending.recognizes is None:
         return None
     return recognize_format(source.head(HEAD))
 

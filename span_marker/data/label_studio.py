@@ -1,9 +1,9 @@
-"""Label Studio's exports, JSON and JSON_MIN: which results are entities, and of which field of the task.
+"""Label Studio's exports, JSON, JSON_MIN and CSV: which results are entities, and of which field of the task.
 
 A task has fields, and an annotation has results of several controls. Results of a ``Labels`` control are entities of
 the field that they point to, and results of type ``relation`` are relations between them. Attributes of a region
 (``Choices``, ``TextArea`` or ``Rating`` with its ID) are neither, and are named in a warning.
-Neither export has the configuration of the project, which says what field a
+No export has the configuration of the project, which says what field a
 ``to_name`` shows: it is the field of this name, or else the one that the copies of the spans are from.
 """
 
@@ -31,7 +31,9 @@ from span_marker.data.row_relations import RowRelation
 from span_marker.data.rows import RowEntity
 from span_marker.data.values import as_whole, is_list
 
-_META_OF_MIN = {"id", ROW_ID, "annotator", "annotation_id", "created_at", "updated_at", "lead_time", "agreement"}
+META_OF_MIN = {"id", ROW_ID, "annotator", "annotation_id", "created_at", "updated_at", "lead_time", "agreement"}
+"""Keys of a task of JSON_MIN, and columns of one of CSV, that are neither fields nor controls."""
+
 _RELATION = "relation"
 _PAIRS = {"right": [(0, 1)], "left": [(1, 0)], "bi": [(0, 1), (1, 0)]}
 _REGION = {"start", "end", "text", "labels", "startOffset", "endOffset", "globalOffsets"}
@@ -124,7 +126,7 @@ def read_label_studio_min(
     record: Any, location: str, field: str | None = None, control: str | Sequence[str] | None = None
 ) -> Record:
     """Read a task of the JSON_MIN export, see `read_label_studio`. Its keys are fields and controls alike."""
-    fields = {key: value for key, value in record.items() if key not in _META_OF_MIN}
+    fields = {key: value for key, value in record.items() if key not in META_OF_MIN}
     name = pick_field(fields, location, field)
     controls = [key for key, value in fields.items() if is_list(value) and any(map(_is_region, value))]
     results = [

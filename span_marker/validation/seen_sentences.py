@@ -65,7 +65,7 @@ class SeenSentences:
 
 def _annotation(row: CheckedRow, sentence: str) -> tuple[frozenset[LabelledSpan], frozenset[LabelledRelation] | None]:
     """The entities and the relations of a row, in characters of its sentence without white space."""
-    widths = (len("".join(part.split())) for part in row.item) if row.spans else ()
+    widths = [len("".join(part.split())) for part in row.item] if row.spans else []
     places = [0, *accumulate(widths)]
     spans = [LabelledSpan(label, places[start], places[end]) for label, start, end in row.spans]
     relations = distinct_relations(labelled_relations(row.relations.values(), spans, sentence))

@@ -348,5 +348,10 @@ def test_errors_and_warnings_name_options(folder, tmp_path):
     _, errors = run("predict", folder / "model", tmp_path / "texts.csv", "-o", output, status=1)
     assert "pass --text-column with the name of one" in errors
     run("predict", folder / "model", tmp_path / "texts.csv", "-o", output, "--text-column", "body")
+    (tmp_path / "numbered.conll").write_text("1 Ann O\n2 flew O\n")
+    chosen = ("predict", folder / "model", tmp_path / "numbered.conll", "-o", tmp_path / "words.jsonl")
+    assert "numbers the words, such as '1': pass --token-column the column" in run(*chosen, status=1)[1]
+    run(*chosen, "--token-column", "1", "--overwrite")
+    assert json.loads((tmp_path / "words.jsonl").read_text())["tokens"] == ["Ann", "flew"]
     _, errors = run("predict", folder / "model", tmp_path / "texts.csv", "-o", output, status=1)
     assert "pass --resume to go on with it, or --overwrite to begin again" in errors

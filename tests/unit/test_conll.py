@@ -95,6 +95,55 @@ def test_comments_may_have_a_tab(tmp_path):
     ]
 
 
+CONLL_2012 = """#begin document (nw/wsj/00/wsj_0001); part 000
+nw/wsj/00/wsj_0001   0   0   The   DT   (TOP(S(NP*   -   -   -   -   (ORG(GPE*   (ARG0*   *   (3
+nw/wsj/00/wsj_0001   0   1   U.S.   NNP   *   -   -   -   -   *)   *   *   -
+nw/wsj/00/wsj_0001   0   2   Army   NNP   *)   -   -   -   -   *)   *)   *   3)
+nw/wsj/00/wsj_0001   0   3   #   #   *))   -   -   -   -   *   *   (V*)   -
+
+nw/wsj/00/wsj_0001   0   0   Paris   NNP   (TOP*)   -   -   -   -   (GPE)   (12)
+
+#end document
+#begin document (nw/wsj/00/wsj_0001); part 001
+nw/wsj/00/wsj_0001   1   0   Yes   UH   (TOP*)   -   -   -   -   *   *   -
+
+#end document
+"""
+
+
+@pytest.mark.parametrize("name", ["x.conll", "x.txt", "x.v4_gold_conll", "x_gold_conll"])
+@pytest.mark.parametrize("separator", ["   ", "\t"])
+def test_files_of_conll_2012_are_read(tmp_path, name, separator):
+    """Its sentences have as many columns as they have predicates."""
+    content = CONLL_2012.replace("   ", separator)
+    rows = read_text(tmp_path, content, name, documents=True)
+    entities = [[entity("ORG", 0, 3), entity("GPE", 0, 2)], [entity("GPE", 0, 1)], []]
+    assert [row["entities"] for row in rows] == entities
+    assert [row["tokens"] for row in rows] == [["The", "U.S.", "Army", "#"], ["Paris"], ["Yes"]]
+    assert [(row["document_id"], row["sentence_id"]) for row in rows] == [(0, 0), (0, 1), (1, 0)]
+    assert read_words(SourceFile(tmp_path / name)) == [row["tokens"] for row in rows]
+    assert read_text(tmp_path, content, name, token_column=4)[1]["tokens"] == ["NNP"]
+    (row,) = read_text(tmp_path, content[content.rindex("#begin") :], name)
+    assert row == {"tokens": ["Yes"], "entities": []}
+
+
+def test_columns_of_brackets_are_read(tmp_path):
+    content = "Bank NN (ORG*\nof IN *\nEngland NNP (GPE))\n\nhe PRP *\n"
+    first, second = read_text(tmp_path, content)
+    assert first["entities"] == [entity("ORG", 0, 3), entity("GPE", 2, 3)]
+    assert second["entities"] == []
+    with pytest.raises(ValueError, match=r"line 5, row 1: column 2: 'O' \(word 0\) must be \*, or have brackets"):
+        read_text(tmp_path, content.replace("PRP *", "PRP O"))
+    with pytest.raises(ValueError, match=r"line 1, row 0: column 2: the bracket of 'ORG' \(word 0\) is not closed"):
+        read_text(tmp_path, content.replace("))", ")"))
+    with pytest.raises(ValueError, match="column 2 has no entity, but the columns"):
+        read_text(tmp_path, "Ann (PER) *\nleft * *\n")
+    assert read_text(tmp_path, "Ann (PER) B-X\nleft * O\n", tag_columns="all")[0]["entities"] == [
+        entity("PER", 0, 1),
+        entity("X", 0, 1),
+    ]
+
+
 NUMERALS = "1\tCD\tB-N\n2\tCD\tI-N\n\n1\tCD\tO\n"
 
 
@@ -102,8 +151,11 @@ def test_numbers_of_words_are_no_words(tmp_path):
     with pytest.raises(ValueError, match=r"column 0 numbers the words, such as '1'.*pass token_column= the column"):
         read_text(tmp_path, GERMEVAL)
     (tmp_path / "x.conll").write_text(GERMEVAL, encoding="utf-8")
-    with pytest.raises(ValueError, match=r"numbers the words.*read_annotations and token_column=, or .* input_format="):
+    with pytest.raises(ValueError, match=r"numbers the words.*pass token_column= the column .*, or .* input_format="):
         read_words(SourceFile(tmp_path / "x.conll"))
+    assert read_words(SourceFile(tmp_path / "x.conll"), 1) == [["Ann", "aus", "Köln"], ["SV", "Köln"], ["#"]]
+    with pytest.raises(ValueError, match="line 2: there is no column 4, since a line has 4 columns"):
+        read_words(SourceFile(tmp_path / "x.conll"), 4)
     with pytest.raises(ValueError, match="column 0 numbers the words"):
         read_text(tmp_path, NUMERALS)
     assert [row["tokens"] for row in read_text(tmp_path, NUMERALS, token_column=0)] == [["1", "2"], ["1"]]
@@ -145,7 +197,7 @@ def test_other_columns_are_not_taken_for_words(tmp_path, text, problem):
     ("text", "message"),
     [
         ("Ann,B-PER\nleft,O\n", "no tabs or spaces separate a word and its tag, but perhaps ',' does"),
-        ("B-PER Ann\nO left\n", "column 0 has tags: read it with read_annotations and token_column="),
+        ("B-PER Ann\nO left\n", "column 0 has tags: pass token_column="),
     ],
 )
 def test_words_alone_are_no_tags(tmp_path, text, message):

@@ -2,6 +2,7 @@
 
 import json
 
+import pandas as pd
 import pytest
 from annotation_files import (
     ANY_LABELS,
@@ -18,6 +19,7 @@ from annotation_files import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from span_marker import read_annotations
 from span_marker.bulk.input_files import find_files
 from span_marker.bulk.sources import read_items
 from span_marker.data.csv_files import to_dataframe, write_csv
@@ -55,6 +57,81 @@ def filled(content):
 def test_words_with_sentence_numbers_are_read(tmp_path, caplog, content):
     assert read_text(tmp_path, content, "ner.csv") == KAGGLE_ROWS
     assert "ner.csv: columns that are not read: ['POS']" in caplog.text
+
+
+def region(text, name, *labels):
+    """A result of Label Studio."""
+    return {"start": text.index(name), "end": text.index(name) + len(name), "text": name, "labels": [*labels]}
+
+
+PARIS = "Ann met Bo, \U0001f600 in\r\nParis"
+TASKS = [
+    {"id": 1, "row_id": "a", "text": PARIS, "ner": [region(PARIS, "Ann", "PER"), region(PARIS, "Paris", "LOC")]},
+    {"id": 2, "row_id": "b", "text": "[sic]"},
+    {"id": 3, "row_id": "c", "text": "Ann", "ner": [], "sentiment": "[good]"},
+    {"id": 4, "row_id": "d", "text": "Bo", "ner": [region("Bo", "Bo", "PER", "ORG")], "title": "x"},
+]
+BY = {"annotator": "a@b.c", "annotation_id": 7, "created_at": "2026-01-01", "updated_at": "2026-01-01", "lead_time": 2}
+
+
+def write_tasks(path, tasks):
+    """The tasks as Label Studio writes them as JSON_MIN and as a table: by pandas, with lists as JSON."""
+    tasks = [{**task, **BY, **by} for task, by in tasks]
+    path.with_suffix(".json").write_text(json.dumps(tasks), encoding="utf-8")
+    cells = [{n: json.dumps(v, ensure_ascii=False) if isinstance(v, list) else v for n, v in t.items()} for t in tasks]
+    delimiter = "\t" if path.suffix == ".tsv" else ","
+    pd.DataFrame.from_records(cells).to_csv(path, index=False, sep=delimiter)
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x.tsv"])
+def test_tables_of_label_studio_are_read_as_its_json_is(tmp_path, name):
+    write_tasks(tmp_path / name, [(task, {}) for task in TASKS])
+    for options in ({}, {"annotator": "a@b.c"}, {"field": "text"}, {"control": "ner"}):
+        rows = list(read_annotations(tmp_path / name, **options))
+        assert rows == list(read_annotations(tmp_path / "x.json", **options))
+    assert [row["id"] for row in rows] == [*"abcd"]
+    assert [len(row["entities"]) for row in rows] == [2, 0, 0, 2]
+    by_name = {"columns": {"text": "text"}} if name == "x.csv" else {"format": "csv", "columns": {"text": "text"}}
+    assert list(read_annotations(tmp_path / name, **by_name)) == rows
+
+
+def test_tables_of_label_studio_may_have_other_names(tmp_path):
+    task = {"id": 1, "body": "Ann met Bo", "entities": [region("Ann", "Ann", "PER")], "label": "", "start": "x"}
+    write_tasks(tmp_path / "x.csv", [(task, {})])
+    for options in ({"field": "body"}, {"columns": {"text": "body"}}):
+        (row,) = read_annotations(tmp_path / "x.csv", **options)
+        assert row == {"id": 1, "text": "Ann met Bo", "entities": [entity("PER", 0, 3)]}
+    with pytest.raises(ValueError, match=r"x\.csv, line 2, row 0: which field is the text\? It has \['body', "):
+        read_annotations(tmp_path / "x.csv")
+    with pytest.raises(ValueError, match=r"columns= has 'label', but names only 'text' of tables of Label Studio"):
+        read_annotations(tmp_path / "x.csv", columns={"label": "entities"})
+
+
+def test_tables_of_label_studio_with_several_annotators_need_one(tmp_path):
+    other = {**TASKS[0], "ner": []}
+    write_tasks(tmp_path / "x.csv", [(TASKS[0], {}), (other, {"annotator": "d@e.f", "annotation_id": 8})])
+    with pytest.raises(ValueError, match=r"several annotations of the same text, by a@b\.c, d@e\.f: pass annotator="):
+        read_annotations(tmp_path / "x.csv")
+    for name, num_entities in (("a@b.c", 2), ("d@e.f", 0)):
+        (row,) = read_annotations(tmp_path / "x.csv", annotator=name)
+        assert len(row["entities"]) == num_entities
+
+
+def test_cut_cells_of_label_studio_are_errors(tmp_path):
+    """Spreadsheets keep 32,767 characters of a cell."""
+    write_tasks(tmp_path / "x.csv", [(TASKS[0], {}), (TASKS[3], {})])
+    content = (tmp_path / "x.csv").read_text(encoding="utf-8")
+    assert '""ORG""]}]' in content
+    (tmp_path / "x.csv").write_text(content.replace('""ORG""]}]', '""OR'), encoding="utf-8", newline="")
+    with pytest.raises(ValueError, match="'ner' is neither JSON nor a list of Python"):
+        read_annotations(tmp_path / "x.csv")
+
+
+@pytest.mark.parametrize("option", [{"occurrences": "in-order"}, {"annotator": "x"}, {"field": "text"}])
+@pytest.mark.parametrize("content", ["text,start,end,label\nAnn,0,3,PER\n", KAGGLE, "tokens,ner_tags\nAnn,B-PER\n"])
+def test_options_that_change_nothing_are_errors(tmp_path, content, option):
+    with pytest.raises(ValueError, match="would change nothing|does not say who annotated it"):
+        read_text(tmp_path, content, "x.csv", **option)
 
 
 def test_a_sentence_ends_where_another_name_begins(tmp_path):

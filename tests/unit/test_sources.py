@@ -103,6 +103,21 @@ def test_words_that_have_separators_are_words(tmp_path, lines):
         contents(tmp_path / "x.conll")
 
 
+def test_the_column_of_words_can_be_chosen(tmp_path):
+    (tmp_path / "x.conll").write_text("1 Ann O\n2 left O\n\n1 Bo O\n")
+    (tmp_path / "y.txt").write_text("a text")
+    first, last, default = (find_files([tmp_path], token_column=column) for column in (1, -2, None))
+    assert [item.content for item in read_items(first)] == [["Ann", "left"], ["Bo"], "a text"]
+    assert [item.content for item in read_items(last)] == [["Ann", "left"], ["Bo"], "a text"]
+    assert first.fingerprint != default.fingerprint, "another column is another run"
+    with pytest.raises(ValueError, match=r"column 0 numbers the words, such as '1': pass token_column="):
+        [*read_items(default)]
+    with pytest.raises(ValueError, match="line 1: there is no column 3, since a line has 3 columns"):
+        [*read_items(find_files([tmp_path], token_column=3))]
+    with pytest.raises(ValueError, match="token_column=1 means nothing, since no file is read as conll: leave it out"):
+        find_files([tmp_path / "y.txt"], token_column=1)
+
+
 def test_a_folder_is_read_in_order(tmp_path, caplog):
     for name in ("b.txt", "a/z.txt", "a/b.md", ".hidden.txt", "image.png"):
         path = tmp_path / name
