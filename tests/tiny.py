@@ -49,6 +49,12 @@ ENCODERS = {
 }
 """Encoder families and the kind of tokenizer that each is tested with."""
 
+UNLIKE = ("bert", "deberta-v3", "modernbert", "t5")
+"""Families that differ most: they know of positions by embeddings, distances, rotations in windows, and biases."""
+
+COPIES = ("camembert", "xlm-roberta")
+"""Families whose code is RoBERTa's under other names: `transformers` generates it. Slow tests leave them out."""
+
 TOKEN_STATE_SIZES = {"mobilebert": 16}
 """Sizes of token states that are not 32."""
 
@@ -218,7 +224,7 @@ def build_model(
     vocab_size = -(-len(tokenizer) // 8) * 8
     encoder = encoder_config(family, vocab_size)
     config = SpanMarkerConfig(encoder=encoder, labels=labels or LABELS, letter_case=letter_case, **limits)
-    torch.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)
     model = SpanMarkerModel(config, engine=engine)
     std = 0.15 if family in UNSCALED else 0.3
     with torch.no_grad():

@@ -10,14 +10,14 @@ import fsdp_worker
 import pytest
 import torch
 from test_distributed import check
-from tiny import ENCODERS
+from tiny import COPIES, ENCODERS
 from train_worker import make_trainer, train
 
 from span_marker import SpanMarkerModel
 
 pytestmark = pytest.mark.slow
 
-FAMILIES = [family for family in ENCODERS if family not in ("t5", "mt5")]
+FAMILIES = [family for family in ENCODERS if family not in ("t5", "mt5", *COPIES)]
 PAGE = Path(__file__).parents[2] / "docs" / "parallel.md"
 
 
