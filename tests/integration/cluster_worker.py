@@ -22,6 +22,9 @@ import pyarrow.parquet as pq
 os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_PYTHON": sys.executable}
 
 DEADLY = "This kills the process that reads it first ."
+NUM_RETRIES = 1
+"""How often Ray reads again what kills its process, in place of the library's number: each time takes a new process."""
+
 PATIENCE = 200.0
 """How many seconds a process waits for the other one to begin."""
 
@@ -97,8 +100,10 @@ def resume_with_ray(model: str, source: str, output: str) -> None:
     """Read some rows, and then all of them, as if a run had been stopped; and a row that kills whatever reads it."""
     from ray.data.checkpoint import CheckpointConfig
 
+    import span_marker.integrations.ray
     from span_marker.integrations import predict_dataset
 
+    span_marker.integrations.ray.NUM_RETRIES = NUM_RETRIES
     table = pq.read_table(source)
     is_deadly = pc.fill_null(pc.equal(table["text"], DEADLY), False)
     table = pa.table({"id": table["id"], "text": pc.if_else(is_deadly, table["text"][0], table["text"])})

@@ -10,12 +10,11 @@ import cluster_worker
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from cluster_worker import DEADLY
+from cluster_worker import DEADLY, NUM_RETRIES
 from helpers import approximately, check_margin
 from tiny import SENTENCES, build_model
 
 from span_marker.bulk import Reader
-from span_marker.integrations.ray import NUM_RETRIES
 
 pytestmark = pytest.mark.slow
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from datasets import Dataset
-from tiny import ENCODERS, build_model
+from tiny import UNLIKE, build_model
 
 from span_marker import SpanMarkerModel, Trainer, TrainingArguments
 
@@ -21,13 +21,8 @@ ENTITIES = [
 ]
 
 
-FEW = ("bert", "deberta-v3", "modernbert", "t5")
-"""Families that differ most. That the others learn follows from their gradients, too, which the oracle checks."""
-
-
-@pytest.mark.parametrize(
-    "family", [*FEW, *(pytest.param(name, marks=pytest.mark.slow) for name in ENCODERS if name not in FEW)]
-)
+# That the others learn follows from their gradients, which are compared with the oracle's.
+@pytest.mark.parametrize("family", UNLIKE)
 def test_two_sentences_by_heart(family, tmp_path):
     model = build_model(family, entity_max_length=5)
     for module in model.modules():

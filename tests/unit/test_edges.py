@@ -112,13 +112,12 @@ def right():
     """How many entities were right, so that the comparison below compares something."""
     counts = Counter()
     yield counts
-    assert all(number > 20 for number in counts.values())
+    assert all(number > 10 for number in counts.values())
 
 
-@pytest.mark.parametrize("decoding", ["flat", "overlapping"])
 @pytest.mark.parametrize("kind", TOKENIZERS)
 @settings(max_examples=25)
-@given(data=st.data())
+@given(decoding=st.sampled_from(["flat", "overlapping"]), data=st.data())
 def test_evaluation_tuning_and_analysis_agree(kind, decoding, data, trainers, right):
     model = MODELS[kind]
     model.config.decoding, model.config.thresholds = decoding, None
@@ -139,7 +138,7 @@ def test_evaluation_tuning_and_analysis_agree(kind, decoding, data, trainers, ri
     assert {label: number for label, number in tuned.num_gold.items() if number} == +Counter(numbers)
     num_right = report.kinds["correct"]
     assert metrics["eval_overall_recall"] == num_right / report.overall.num_gold
-    right[kind, decoding] += num_right
+    right[kind] += num_right
     tuned_metrics = trainers[kind].evaluate(dataset)
     assert list(tuned.after) == [tuned_metrics[f"eval_overall_{name}"] for name in FIGURES]
     repeated = validate(dataset, model).by_kind("repeated-entity")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from helpers import batch_logits, collate, logit_rounding, rounding
 from oracle import as_double, marker_states, sentence_logits
-from tiny import ENCODERS, SENTENCES, build_model
+from tiny import ENCODERS, SENTENCES, UNLIKE, build_model
 
 import span_marker.core.packing
 import span_marker.encoders.engines
@@ -94,17 +94,15 @@ def test_engine_agrees_with_oracle(family, engine):
 
 @pytest.mark.parametrize("family", ENCODERS)
 @pytest.mark.parametrize("max_markers", [None, 24])
-def test_a_classifier_of_tokens_agrees_with_oracle(family, max_markers):
-    model = build_model(family, entity_max_length=4, reads_tokens=True)
+def test_letter_case_and_a_classifier_of_tokens_agree_with_oracle(family, max_markers):
+    model = build_model(family, entity_max_length=4, reads_tokens=True, letter_case=True)
+    assert model.tokenizer.drops_case
     check_logits(family, with_passes_of(model, max_markers), "plain", "random")
 
 
-@pytest.mark.parametrize("family", ENCODERS)
-@pytest.mark.parametrize("engine", ["fast", "dense"])
-def test_letter_case_agrees_with_oracle(family, engine):
-    model = build_model(family, engine, entity_max_length=4, letter_case=True)
-    assert model.tokenizer.drops_case
-    check_logits(family, model, "plain", "random")
+@pytest.mark.parametrize("family", UNLIKE)
+def test_letter_case_agrees_with_oracle_in_the_dense_engine(family):
+    check_logits(family, build_model(family, "dense", entity_max_length=4, letter_case=True), "plain", "random")
 
 
 @pytest.mark.parametrize("family", ENCODERS)
@@ -139,8 +137,14 @@ def check_gradients(family, engine, max_markers=None, **options):
         torch.testing.assert_close(gradient, expected[name], atol=tolerance * scale, rtol=0)
 
 
-@pytest.mark.parametrize("family", ENCODERS)
-@pytest.mark.parametrize(("engine", "max_markers"), [("fast", None), ("fast", 24), ("dense", None)])
+def ways(max_markers):
+    """Parameters of tests: each family on both engines, the fast one in several passes; some also in a single one."""
+    several = [(family, *way) for family in ENCODERS for way in (("fast", max_markers), ("dense", None))]
+    single = [(family, "fast", None) for family in UNLIKE]
+    return pytest.mark.parametrize(("family", "engine", "max_markers"), several + single)
+
+
+@ways(24)
 def test_gradients_agree_with_oracle(family, engine, max_markers):
     check_gradients(family, engine, max_markers)
 
@@ -192,8 +196,7 @@ def expected_of_four(family):
     return with_gradients(model, batch, torch.cat(expected))
 
 
-@pytest.mark.parametrize("family", ENCODERS)
-@pytest.mark.parametrize(("engine", "max_markers"), [("fast", None), ("fast", 12), ("dense", None)])
+@ways(12)
 def test_candidates_of_four_markers_agree_with_oracle(family, engine, max_markers):
     model = as_double(build_model(family, engine))
     if max_markers:
@@ -328,8 +331,9 @@ def test_last_layer_reads_keys_and_values_of_the_text_alone():
     assert sum(rows) == text * (len(layers) - 1) + markers * len(layers)
 
 
-@pytest.mark.parametrize("family", ENCODERS)
-@pytest.mark.parametrize("max_markers", [24, None], ids=["several-passes", "one-pass"])
+@pytest.mark.parametrize(
+    ("family", "max_markers"), [*((family, 24) for family in ENCODERS), *((family, None) for family in UNLIKE)]
+)
 def test_gradient_checkpointing_gives_the_same_gradients(family, max_markers):
     # With dropout: layers that run again must drop the same entries as layers that keep everything.
     model = with_passes_of(as_double(build_model(family, "fast", entity_max_length=3)), max_markers)

@@ -10,7 +10,7 @@ from helpers import collate, filter_scores, logit_rounding
 from hypothesis import given
 from hypothesis import strategies as st
 from oracle import as_double
-from tiny import ENCODERS, SENTENCES, build_model
+from tiny import ENCODERS, SENTENCES, TOKEN_STATE_SIZES, UNLIKE, build_model
 from torch.utils.flop_counter import FlopCounterMode
 
 from span_marker import SpanMarkerModel
@@ -235,7 +235,7 @@ def test_a_filter_of_other_candidates_is_refused():
     assert len(model.predict(SENTENCES)) == len(SENTENCES)
 
 
-@pytest.mark.parametrize("family", ENCODERS)
+@pytest.mark.parametrize("family", [*TOKEN_STATE_SIZES, *UNLIKE])
 def test_a_filter_is_saved_and_loaded_whatever_the_size_of_text_states(family, tmp_path):
     model = with_filter(build_model(family, entity_max_length=4))
     model.save_pretrained(tmp_path)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from helpers import approximately, check_margin, collate
 from safetensors.torch import load_file, save_file
-from tiny import ENCODERS, LABELS, SENTENCES, TOKEN_STATE_SIZES, build_model, build_tokenizer, encoder_config
+from tiny import ENCODERS, LABELS, SENTENCES, TOKEN_STATE_SIZES, UNLIKE, build_model, build_tokenizer, encoder_config
 from transformers import AutoConfig, AutoModel, GPT2Config
 
 from span_marker import SpanMarkerConfig, SpanMarkerModel
@@ -54,8 +54,9 @@ def test_a_new_model_on_an_encoder(family, tmp_path):
     assert model.predict("Amelia Earhart flew") is not None
 
 
-@pytest.mark.parametrize("family", ENCODERS)
-@pytest.mark.parametrize("weights", ["safetensors", "bin"])
+@pytest.mark.parametrize(
+    ("family", "weights"), [*((family, "safetensors") for family in ENCODERS), *((family, "bin") for family in UNLIKE)]
+)
 def test_a_checkpoint_predicts_the_same(family, weights, tmp_path):
     model = build_model(family, entity_max_length=4)
     expected = model.predict(SENTENCES)
