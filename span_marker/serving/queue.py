@@ -232,9 +232,12 @@ def _find(
     model: Any, sentences: Sequence[Any], batch_size: int, are_words: bool, options: Mapping[str, Any]
 ) -> tuple[list[Found], int]:
     """What a model finds in each sentence, and the number of words. What it returns is checked where it may fail."""
-    results, coverages = model.predict(
-        sentences, batch_size, is_split_into_words=are_words, return_coverage=True, **options
-    )
+    try:
+        results, coverages = model.predict(
+            sentences, batch_size, is_split_into_words=are_words, return_coverage=True, **options
+        )
+    except StopIteration as error:  # asyncio hands it to nobody, who would wait for ever
+        raise RuntimeError("the model raised StopIteration") from error
     rows = zip(sentences, results, coverages, strict=True)
     return [(as_columns(found), coverage) for _, found, coverage in rows], sum(c.num_words for c in coverages)
 
