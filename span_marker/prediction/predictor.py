@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 
 from span_marker.core.alignment import trim
 from span_marker.core.arrays import Array
-from span_marker.core.checks import check_limit
+from span_marker.core.checks import check_limit, without_stop_iteration
 from span_marker.core.decoding import Decoder, ScoredSpan, ScoredSpans
 from span_marker.core.offsets import OffsetUnit, check_offset_unit
 from span_marker.core.relations import MAX_PAIRS, ScoredRelation
@@ -133,6 +133,7 @@ class Predictor:
         self._labels = self.preprocessor.config.classes
         self._relation_labels = self.preprocessor.config.relation_labels or []
 
+    @without_stop_iteration
     def read(self, sentences: Sentences, progress: tqdm[Any]) -> tuple[list[Any], list[Coverage]]:
         """Find the entities of sentences, and their relations if there is something to find them.
 
@@ -143,17 +144,17 @@ class Predictor:
 
         Returns:
             The entities of each sentence, or a dict of its ``entities`` and ``relations``; and how much of it was read.
-
-        Raises:
-            RuntimeError: If a function of the caller raises StopIteration.
         """
-        try:
-            entities, coverages, relations = self._read_documents(sentences, progress)
-        except StopIteration as error:  # a loop or a thread that has called this would end early, or wait for ever
-            raise RuntimeError(
-                "split_sentences, the word splitter or a hook raised StopIteration, which would end loops without an "
-                "error: let it return a value, or raise another error"
-            ) from error
+        if self.splitter is None or not sentences.are_texts:
+            entities, coverages, relations = self._read(sentences, progress)
+        else:
+            with_context = self.preprocessor.config.trained_with_document_context
+            parts, starts = split_documents(sentences, self.splitter, bool(with_context))
+            if progress.total is not None:
+                progress.total += len(parts.items) - len(starts)
+            entities, coverages, relations = self._read(parts, progress)
+            relations = join_relations(starts, entities, relations)
+            entities, coverages = join_documents(starts, entities, coverages)
         completed = self._complete(sentences, entities)
         relations = [follow(*row) for row in zip(relations, entities, completed, strict=True)]
         if sentences.are_texts:
@@ -163,20 +164,6 @@ class Predictor:
             return completed, coverages
         both = zip(completed, relations, strict=True)
         return [{"entities": found, "relations": between} for found, between in both], coverages
-
-    def _read_documents(
-        self, sentences: Sentences, progress: tqdm[Any]
-    ) -> tuple[list[list[Entity]], list[Coverage], list[list[Relation]]]:
-        """Find the entities and relations of sentences, or of the sentences of documents if there is a splitter."""
-        if self.splitter is None or not sentences.are_texts:
-            return self._read(sentences, progress)
-        with_context = self.preprocessor.config.trained_with_document_context
-        parts, starts = split_documents(sentences, self.splitter, bool(with_context))
-        if progress.total is not None:
-            progress.total += len(parts.items) - len(starts)
-        entities, coverages, relations = self._read(parts, progress)
-        relations = join_relations(starts, entities, relations)
-        return *join_documents(starts, entities, coverages), relations
 
     def _complete(self, sentences: Sentences, entities: list[list[Entity]]) -> list[list[Entity]]:
         """Add what rules find, and other mentions of names."""

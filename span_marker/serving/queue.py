@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeAlias
 
+from span_marker.core.checks import without_stop_iteration
 from span_marker.modeling import SpanMarkerModel
 from span_marker.prediction.entities import Coverage
 from span_marker.prediction.relations import as_columns
@@ -228,16 +229,14 @@ class PredictionQueue:
             job.answer.set_exception(error)
 
 
+@without_stop_iteration
 def _find(
     model: Any, sentences: Sequence[Any], batch_size: int, are_words: bool, options: Mapping[str, Any]
 ) -> tuple[list[Found], int]:
     """What a model finds in each sentence, and the number of words. What it returns is checked where it may fail."""
-    try:
-        results, coverages = model.predict(
-            sentences, batch_size, is_split_into_words=are_words, return_coverage=True, **options
-        )
-    except StopIteration as error:  # asyncio hands it to nobody, who would wait for ever
-        raise RuntimeError("the model raised StopIteration") from error
+    results, coverages = model.predict(
+        sentences, batch_size, is_split_into_words=are_words, return_coverage=True, **options
+    )
     rows = zip(sentences, results, coverages, strict=True)
     return [(as_columns(found), coverage) for _, found, coverage in rows], sum(c.num_words for c in coverages)
 
