@@ -177,10 +177,11 @@ def held_by_actors(dataset: Any, resource: Literal["num_cpus", "num_gpus"]) -> l
     """
     held: list[float] = []
     for operator in dataset._logical_plan.dag.post_order_iter():  # private: nothing else tells the stages
-        pool = getattr(operator, "compute", None)
+        fields = {name.removeprefix("_"): value for name, value in vars(operator).items()}  # Ray 2.51 has them with it
+        pool: Any = fields.get("compute")
         if hasattr(pool, "max_size"):
             count = pool.max_size if math.isfinite(pool.max_size) else pool.min_size
-            held += [operator.ray_remote_args.get(resource, RESERVED[resource])] * count
+            held += [fields["ray_remote_args"].get(resource, RESERVED[resource])] * count
     return held
 
 

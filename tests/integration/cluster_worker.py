@@ -98,7 +98,7 @@ def read_twice_with_ray(model: str, source: str, output: str) -> None:
     from span_marker.integrations import predict_dataset
     from span_marker.integrations.ray import held_by_actors
 
-    options = {"on_error": "column", "num_threads": 2, "rows_per_block": 8}
+    options: dict[str, Any] = {"on_error": "column", "num_threads": 2, "rows_per_block": 8}
     with ray_cluster(num_cpus=2) as ray:
         once = predict_dataset(ray.data.read_parquet(source), model, **options)
         twice = predict_dataset(once, model, **options)
