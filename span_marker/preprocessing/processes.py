@@ -104,8 +104,17 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
     Args:
         model: The model.
+
+    Raises:
+        ValueError: If this process has only a part of the weights.
     """
-    enter_process(next(model.parameters()).device)
+    parameter = next(model.parameters())
+    if hasattr(parameter, "full_tensor"):  # as of a DTensor
+        raise ValueError(
+            "this process has only its part of the model, whose weights FSDP2 shards: save the model with "
+            "trainer.save_model, which all processes call, and load it to predict"
+        )
+    enter_process(parameter.device)
     with _lock:
         count, in_training = _evaluated.get(model, (0, []))
         if not count:
