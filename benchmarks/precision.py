@@ -50,11 +50,13 @@ def train(data: Path, encoder: str, checkpoint: Path, num_sentences: int) -> Non
     model.save_pretrained(checkpoint)
 
 
-def short_training(folder: Path | str, seed: int = 1, epochs: int = 1, batch_size: int = 8) -> TrainingArguments:
+def short_training(
+    folder: Path | str, seed: int = 1, epochs: float = 1, batch_size: int = 8, learning_rate: float = 2.5e-4
+) -> TrainingArguments:
     """Arguments of a training that takes minutes on a CPU."""
     return TrainingArguments(
         output_dir=str(folder),
-        learning_rate=2.5e-4,
+        learning_rate=learning_rate,
         num_train_epochs=epochs,
         per_device_train_batch_size=batch_size,
         warmup_steps=0.1,

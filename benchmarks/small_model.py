@@ -22,11 +22,12 @@ from typing import Any
 import torch
 from case_studies import measure
 from datasets import Dataset
+from precision import short_training, spend_time_on_learning
 from speed import machine, read_conll
 from studies import continue_study, spread, write_json
-from systems import BATCH_SIZE, Sentence, System, bundled_corpus, judge, load_spacy, quickstart, read_split, read_with
+from systems import Sentence, System, bundled_corpus, judge, load_spacy, read_split, read_with
 from tables import HERE, small_model_table
-from transformers import TrainingArguments, set_seed
+from transformers import set_seed
 
 from span_marker import SpanMarkerModel
 from span_marker.compression import distill, prune_vocabulary, shrink
@@ -78,23 +79,11 @@ def teach(options: argparse.Namespace, seed: int, texts: list[list[str]], folder
     texts = [*texts, *with_other_names(train, options.num_renamed, seed)]
     set_seed(seed)
     student = prune_vocabulary(shrink(teacher, options.layers), [*train["tokens"], *texts])
-    quickstart.spend_time_on_learning(student)
+    spend_time_on_learning(student)
     student.get_input_embeddings().requires_grad_(True)  # they are most of what so few layers know
     student.config.candidates_per_word = options.candidates_per_word
-    args = TrainingArguments(
-        output_dir=str(folder.parent / "trainer"),
-        learning_rate=options.learning_rate,
-        num_train_epochs=options.epochs,
-        per_device_train_batch_size=options.batch_size,
-        per_device_eval_batch_size=BATCH_SIZE,
-        warmup_steps=0.1,
-        weight_decay=0.01,
-        logging_steps=100,
-        save_strategy="no",
-        report_to="none",
-        seed=seed,
-        use_cpu=not torch.cuda.is_available(),
-    )
+    trainer = folder.parent / "trainer"
+    args = short_training(trainer, seed, options.epochs, options.batch_size, options.learning_rate)
     distill(teacher, student, texts, args, labeled=train, eval_dataset=dev)
     if options.sentences is None:  # a few have too few entities
         student.tune_span_filter(dev, recall=RECALL)

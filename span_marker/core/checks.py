@@ -1,9 +1,14 @@
-"""Checks of arguments, with one wording."""
+"""Checks of arguments, with one wording, and of what functions of the caller raise."""
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 
 def check_limit(
@@ -47,3 +52,28 @@ def check_probability(name: str, value: Any) -> None:
         raise TypeError(f"{name}={value!r} must be a number from 0 to 1")
     if not 0 <= float(value) <= 1:
         raise ValueError(f"{name}={value!r} must be from 0 to 1")
+
+
+def without_stop_iteration(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """Let a function raise RuntimeError in place of StopIteration, as generators do (PEP 479).
+
+    A ``map`` takes StopIteration of what it calls for its end, and what waits for a thread of asyncio waits for ever.
+
+    Args:
+        function: The function, which calls functions of the caller.
+
+    Returns:
+        The function.
+    """
+
+    @functools.wraps(function)
+    def run(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        try:
+            return function(*args, **kwargs)
+        except StopIteration as error:
+            raise RuntimeError(
+                "split_sentences, a word splitter or a hook raised StopIteration, which would end loops without an "
+                "error: let it return a value, or raise another error"
+            ) from error
+
+    return run

@@ -88,9 +88,9 @@ class LabelErrorReport(TextReport):
         """Return the rows with suspects, to be corrected in an annotation tool, the most suspicious first.
 
         Returns:
-            Dicts with ``tokens`` or ``text``, the ``id`` of the row or else its number, what is annotated as
-            ``entities``, and what is suggested instead as ``predictions``. Suggested entities have a ``score``, those
-            that stay as they are have none.
+            Dicts with ``tokens`` or ``text``, an ``id``, what is annotated as ``entities``, and what is suggested
+            instead as ``predictions``. The ``id`` is that of the row if every row of the data has one of its own, and
+            otherwise the number of the row. Suggested entities have a ``score``, those that stay as they are have none.
         """
         by_row: dict[int, list[Suspect]] = {row: [] for row in self.rows}
         for suspect in self.suspects:

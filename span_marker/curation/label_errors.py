@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from datasets import Dataset
 from transformers import TrainingArguments
 
 from span_marker.checkpoints.training_record import hub_name
@@ -26,6 +28,8 @@ from span_marker.preprocessing.word_fitting import set_word_splitter
 from span_marker.training.cross_validation import DATA, OutOfFold, predict_out_of_fold
 from span_marker.training.cross_validation_report import CrossValidationReport
 from span_marker.validation.limits import set_limits
+
+logger = logging.getLogger(__name__)
 
 LEAST_LISTED = 1e-4
 """Probability of a label from which predictions list a span: far below what would be an entity."""
@@ -108,7 +112,7 @@ def find_label_errors(
         (_num_words(item, span) for (item, _), row in zip(gold, means, strict=True) for span in row), default=0
     )
     may_overlap = any(have_overlap(entities) for _, entities in gold)
-    ids = [row for (row,) in read_columns(data, ["id"])] if "id" in data.column_names else [None] * len(gold)
+    ids = _row_ids(data)
     suspects, num_unjudged = [], 0
     for row, ((item, entities), predicted, mentions) in enumerate(
         zip(gold, means, find_mentions(gold, means), strict=True)
@@ -129,6 +133,23 @@ def find_label_errors(
         num_models=len(models),
         dataset_name=hub_name(data),
     )
+
+
+def _row_ids(data: Dataset) -> list[Any]:
+    """The ``id`` of each row; None for all if some rows have none or share one, since numbers would look like IDs."""
+    if "id" not in data.column_names:
+        return [None] * len(data)
+    ids = [identity for (identity,) in read_columns(data, ["id"])]
+    num_different = len({repr(identity) for identity in ids if identity is not None})
+    if num_different == len(ids):
+        return ids
+    logger.warning(
+        "%d rows have %d different values of 'id', which do not tell them apart: suspects and tasks have the numbers "
+        "of their rows alone. Give each row an 'id' of its own",
+        len(ids),
+        num_different,
+    )
+    return [None] * len(ids)
 
 
 def _num_words(item: Item, span: Sequence[int]) -> int:

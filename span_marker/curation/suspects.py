@@ -57,7 +57,7 @@ class Suspect(NamedTuple):
         mentions: Number of other mentions of the same words in like contexts.
         agreeing: Number of these that are annotated in the same way.
         text: The words that it is about.
-        id: The ``id`` of the row; None if the data has no such column.
+        id: The ``id`` of the row; None unless every row of the data has one of its own.
     """
 
     row: int

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from span_marker.bulk.reader import Reader
 from span_marker.core.extras import import_extra
@@ -20,6 +20,10 @@ a row that kills whatever reads it would keep the job so long."""
 
 SHARES = (1 / 2, 1 / 4, 1 / 8, 1 / 16, 1 / 32)
 """Fractions of a CPU that an actor may reserve."""
+
+
+RESERVED = {"num_cpus": 1, "num_gpus": 0}
+"""What an actor of Ray Data reserves if nothing is said."""
 
 
 def predict_dataset(
@@ -41,7 +45,9 @@ def predict_dataset(
     one. Ray keeps the order of rows only if ``dataset.context.execution_options.preserve_order`` is set.
 
     Ray reads files on CPUs that no actor has reserved, and waits for ever if there are none. So actors reserve their
-    threads only as far as a CPU remains. They compute with all of their threads nevertheless.
+    threads only as far as a CPU remains. They compute with all of their threads nevertheless. Actors of stages that the
+    data set comes from, such as another call, hold what they have reserved meanwhile; if they leave no more than that
+    CPU, the new ones reserve nothing.
 
     The dashboard and Prometheus show the counters ``span_marker_texts``, ``_words``, ``_entities``, ``_errors``,
     ``_candidates`` and ``_candidates_kept``.
@@ -74,7 +80,8 @@ def predict_dataset(
         ray.init()
     machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     if num_gpus:
-        check_gpus([machine.get("GPU", 0) for machine in machines], concurrency, num_gpus)
+        gpus = [machine.get("GPU", 0) for machine in machines]
+        check_gpus(gpus, concurrency, num_gpus, held_by_actors(dataset, "num_gpus"))
         num_threads = num_threads or 1
     cpus = [machine["CPU"] for machine in machines if machine.get("CPU", 0) >= 1]
     num_threads = num_threads or threads_per_actor(cpus, concurrency)
@@ -87,7 +94,7 @@ def predict_dataset(
         batch_size=None,
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(size=concurrency),
-        num_cpus=reserved_cpus(cpus, concurrency, num_threads, num_spare),
+        num_cpus=reserved_cpus(cpus, concurrency, num_threads, num_spare, held_by_actors(dataset, "num_cpus")),
         num_gpus=num_gpus or None,
         max_task_retries=NUM_RETRIES,
     )
@@ -158,7 +165,49 @@ def threads_per_actor(cpus: Sequence[float], concurrency: int) -> int:
     return max(1, int(min(cpus, default=1) // math.ceil(concurrency / max(len(cpus), 1))))
 
 
-def reserved_cpus(cpus: Sequence[float], concurrency: int, num_threads: int, num_spare: int = 1) -> float:
+def held_by_actors(dataset: Any, resource: Literal["num_cpus", "num_gpus"]) -> list[float]:
+    """List what is reserved by the actors of the stages that a data set comes from, which run at the same time.
+
+    Args:
+        dataset: The `ray.data.Dataset`.
+        resource: The resource.
+
+    Returns:
+        How much of it each of them reserves; nothing for stages that are materialized.
+    """
+    held: list[float] = []
+    for operator in dataset._logical_plan.dag.post_order_iter():  # private: nothing else tells the stages
+        fields = {name.removeprefix("_"): value for name, value in vars(operator).items()}  # Ray 2.51 has them with it
+        pool: Any = fields.get("compute")
+        if hasattr(pool, "max_size"):
+            count = pool.max_size if math.isfinite(pool.max_size) else pool.min_size
+            held += [fields["ray_remote_args"].get(resource, RESERVED[resource])] * count
+    return held
+
+
+def not_held(amounts: Sequence[float], held: Sequence[float]) -> list[float]:
+    """Compute what actors leave of the resources of machines if each is placed where most is left, as Ray spreads them.
+
+    Args:
+        amounts: How much each machine has.
+        held: How much each actor reserves.
+
+    Returns:
+        How much is left on each machine.
+
+    Example:
+        >>> not_held([4, 8], [3, 3])
+        [4, 2]
+    """
+    left = [*amounts]
+    for amount in held:
+        left[left.index(max(left))] -= amount
+    return left
+
+
+def reserved_cpus(
+    cpus: Sequence[float], concurrency: int, num_threads: int, num_spare: int = 1, held: Sequence[float] = ()
+) -> float:
     """Choose how many CPUs Ray reserves for each actor, so that all actors start, and some remain to read with.
 
     Args:
@@ -166,9 +215,11 @@ def reserved_cpus(cpus: Sequence[float], concurrency: int, num_threads: int, num
         concurrency: Number of actors.
         num_threads: Number of threads of each.
         num_spare: Number of CPUs that must remain, on one machine.
+        held: Number of CPUs that each actor of earlier stages reserves, which leave ``num_spare``.
 
     Returns:
-        The largest number of CPUs that leaves them, ``num_threads`` at most: whole, or one of `SHARES`.
+        The largest number of CPUs that leaves them, ``num_threads`` at most: whole, or one of `SHARES`. If earlier
+        stages leave nothing else, 0: such an actor starts in any case.
 
     Raises:
         ValueError: If there are too few.
@@ -178,39 +229,52 @@ def reserved_cpus(cpus: Sequence[float], concurrency: int, num_threads: int, num
         3
         >>> reserved_cpus([2], concurrency=2, num_threads=1)
         0.5
+        >>> reserved_cpus([4], concurrency=1, num_threads=4, held=[3])
+        0
     """
     if num_threads > max(cpus, default=0):
         raise ValueError(
             f"num_threads={num_threads}, but the largest machine of the cluster has {max(cpus, default=0):g} CPUs: "
             "lower num_threads, or pass ray.init the number of CPUs"
         )
-    for reserved in (*range(num_threads, 0, -1), *SHARES) if max(cpus) >= num_spare else ():
-        places = [cpu // reserved for cpu in cpus]
-        lost = min(places[i] - (cpu - num_spare) // reserved for i, cpu in enumerate(cpus) if cpu >= num_spare)
+    left = not_held(cpus, held)
+    for reserved in (*range(num_threads, 0, -1), *SHARES) if max(left) >= num_spare else ():
+        places = [max(cpu // reserved, 0) for cpu in left]
+        lost = min(places[i] - (cpu - num_spare) // reserved for i, cpu in enumerate(left) if cpu >= num_spare)
         if sum(places) - lost >= concurrency:
             return reserved
+    if held:
+        return 0
     raise ValueError(
         f"concurrency={concurrency}, but the cluster has {sum(cpus):g} CPUs, of which Ray Data needs {num_spare} to "
         f"read with: lower concurrency, or pass ray.init(num_cpus={num_spare + 1}) for a smaller machine"
     )
 
 
-def check_gpus(gpus: Sequence[float], concurrency: int, num_gpus: float) -> None:
+def check_gpus(gpus: Sequence[float], concurrency: int, num_gpus: float, held: Sequence[float] = ()) -> None:
     """Check that all actors get their GPUs, since Ray waits for ever for those that it lacks.
 
     Args:
         gpus: Number of GPUs of each machine.
         concurrency: Number of actors.
         num_gpus: GPUs of each.
+        held: GPUs of each actor of earlier stages.
 
     Raises:
         ValueError: If there are too few.
     """
-    places = sum(int(gpu // num_gpus) for gpu in gpus)
-    if places < concurrency:
+    free, places = (sum(max(int(gpu // num_gpus), 0) for gpu in some) for some in (not_held(gpus, held), gpus))
+    if free >= concurrency:
+        return
+    if places >= concurrency:
         raise ValueError(
-            f"concurrency={concurrency} with num_gpus={num_gpus:g}, but the cluster has {sum(gpus):g} GPUs: "
-            f"lower concurrency to {places}, or num_gpus"
-            if places
-            else f"num_gpus={num_gpus:g}, but no machine of the cluster has as many: {[*gpus]}"
+            f"concurrency={concurrency} with num_gpus={num_gpus:g}, but earlier stages of the data set hold "
+            f"{sum(held):g} of the {sum(gpus):g} GPUs meanwhile: lower num_gpus in all calls, or call materialize() on "
+            "the data set before this one"
         )
+    raise ValueError(
+        f"concurrency={concurrency} with num_gpus={num_gpus:g}, but the cluster has {sum(gpus):g} GPUs: "
+        f"lower concurrency to {places}, or num_gpus"
+        if places
+        else f"num_gpus={num_gpus:g}, but no machine of the cluster has as many: {[*gpus]}"
+    )

@@ -66,10 +66,11 @@ def read_batches(reader: Reader, batches: Iterable[Any]) -> Iterator[Any]:
         reader: The reader.
         batches: The record batches.
 
-    Returns:
+    Yields:
         The record batches with the columns that the reader adds.
     """
-    return map(reader, batches)
+    for batch in batches:  # not map, which would end, without an error, if the reader raised StopIteration
+        yield reader(batch)
 
 
 def warn_of_retries(master: str) -> None:

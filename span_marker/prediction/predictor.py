@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 
 from span_marker.core.alignment import trim
 from span_marker.core.arrays import Array
-from span_marker.core.checks import check_limit
+from span_marker.core.checks import check_limit, without_stop_iteration
 from span_marker.core.decoding import Decoder, ScoredSpan, ScoredSpans
 from span_marker.core.offsets import OffsetUnit, check_offset_unit
 from span_marker.core.relations import MAX_PAIRS, ScoredRelation
@@ -133,6 +133,7 @@ class Predictor:
         self._labels = self.preprocessor.config.classes
         self._relation_labels = self.preprocessor.config.relation_labels or []
 
+    @without_stop_iteration
     def read(self, sentences: Sentences, progress: tqdm[Any]) -> tuple[list[Any], list[Coverage]]:
         """Find the entities of sentences, and their relations if there is something to find them.
 

@@ -30,6 +30,10 @@ Model = TypeVar("Model", bound=nn.Module)
 MAX_WORKERS = 8
 """The largest number of batches at the same time: each needs the interpreter for a tenth of its time."""
 
+FOREIGN = ("_forward_hooks", "_forward_pre_hooks", "_hf_hook", "_fsdp_wrapped_module")
+"""Attributes of modules in which code of others runs: hooks of PyTorch, which users and FSDP2 register, those of
+accelerate, and FSDP 1. It may not expect several threads, or must gather weights in the same order in all processes."""
+
 _setting_threads = threading.Lock()
 """Held while PyTorch's number of threads, which threads that begin take over, is that of a worker."""
 
@@ -100,8 +104,17 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
     Args:
         model: The model.
+
+    Raises:
+        ValueError: If this process has only a part of the weights.
     """
-    enter_process(next(model.parameters()).device)
+    parameter = next(model.parameters())
+    if hasattr(parameter, "full_tensor"):  # as of a DTensor
+        raise ValueError(
+            "this process has only its part of the model, whose weights FSDP2 shards: save the model with "
+            "trainer.save_model, which all processes call, and load it to predict"
+        )
+    enter_process(parameter.device)
     with _lock:
         count, in_training = _evaluated.get(model, (0, []))
         if not count:
@@ -132,6 +145,21 @@ def set_num_threads(count: int) -> None:
         torch.set_num_threads(count)
 
 
+def may_share_threads(model: nn.Module) -> bool:
+    """Tell whether batches of a model may run at the same time, each in a thread.
+
+    Args:
+        model: The model.
+
+    Returns:
+        True if it is on a CPU, and no hooks run in it, see `FOREIGN`.
+    """
+    # private: PyTorch does not tell whether hooks are registered for all modules, or for one of them.
+    if next(model.parameters()).device.type != "cpu" or nn.modules.module._has_any_global_hook():
+        return False
+    return not any(getattr(module, name, None) for module in model.modules() for name in FOREIGN)
+
+
 @contextmanager
 def sharing_threads(model: nn.Module, count: int) -> Iterator[Workers]:
     """Let threads of Python run batches on a CPU in evaluation mode, and share the threads that PyTorch may use.
@@ -144,15 +172,14 @@ def sharing_threads(model: nn.Module, count: int) -> Iterator[Workers]:
         count: The largest number of workers that have enough to do.
 
     Yields:
-        The workers: one if ``count`` or PyTorch's number of threads is 1, the model is not on a CPU, or no threads can
-        begin, as when the interpreter ends.
+        The workers: one if ``count`` or PyTorch's number of threads is 1, the model may not share threads, see
+        `may_share_threads`, or none can begin, as when the interpreter ends. It is the thread of the caller.
     """
     with evaluating(model):
         with _setting_threads:
             num_threads = torch.get_num_threads()
-        is_on_cpu = next(model.parameters()).device.type == "cpu"
-        count = min(count, num_threads, MAX_WORKERS) if is_on_cpu else 1
-        if count < 2:
+        count = min(count, num_threads, MAX_WORKERS)
+        if count < 2 or not may_share_threads(model):
             yield Workers()
             return
         autocast = torch.autocast("cpu", torch.get_autocast_dtype("cpu"), torch.is_autocast_enabled("cpu"))

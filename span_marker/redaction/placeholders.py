@@ -87,7 +87,7 @@ def _remove_all(texts: Sequence[str], labels: Sequence[str]) -> list[str]:
 
 
 def _call_for_all(how: Callable[[str, str], str], texts: Sequence[str], labels: Sequence[str]) -> list[str]:
-    new = list(map(how, texts, labels))
+    new = [how(*pair) for pair in zip(texts, labels, strict=True)]  # not map, which StopIteration would end
     for replacement, label in zip(new, labels, strict=True):
         if not isinstance(replacement, str):
             raise TypeError(f"how returned {replacement!r} for an entity {label!r}, which must be a string")

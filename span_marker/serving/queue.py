@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeAlias
 
+from span_marker.core.checks import without_stop_iteration
 from span_marker.modeling import SpanMarkerModel
 from span_marker.prediction.entities import Coverage
 from span_marker.prediction.relations import as_columns
@@ -228,6 +229,7 @@ class PredictionQueue:
             job.answer.set_exception(error)
 
 
+@without_stop_iteration
 def _find(
     model: Any, sentences: Sequence[Any], batch_size: int, are_words: bool, options: Mapping[str, Any]
 ) -> tuple[list[Found], int]:

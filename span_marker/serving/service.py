@@ -16,7 +16,7 @@ from span_marker.modeling import SpanMarkerModel
 from span_marker.prediction.documents import sentence_splitter
 from span_marker.prediction.options import check_relations
 from span_marker.prediction.relations import follow
-from span_marker.preprocessing.processes import MAX_WORKERS
+from span_marker.preprocessing.processes import MAX_WORKERS, may_share_threads
 from span_marker.rules.rules import all_labels
 from span_marker.serving.limits import RETRY, Admission, Limits
 from span_marker.serving.messages import Options
@@ -90,9 +90,9 @@ class Service:
         )
 
     def _num_readers(self, num_threads: int) -> int:
-        """How many groups to read at the same time: one, unless all models compute on the CPU, in PyTorch."""
-        on_cpu = all(model.backend == "torch" and model.device.type == "cpu" for model in self.models.values())
-        return min(num_threads, MAX_WORKERS) if on_cpu else 1
+        """How many groups to read at the same time: one, unless all models compute in PyTorch and may share threads."""
+        may_share = all(model.backend == "torch" and may_share_threads(model) for model in self.models.values())
+        return min(num_threads, MAX_WORKERS) if may_share else 1
 
     @property
     def is_running(self) -> bool:

@@ -96,6 +96,21 @@ def read_with_ray(model: str, source: str, output: str) -> None:
             Path(f"{output}.error").write_text(str(error))
 
 
+def read_twice_with_ray(model: str, source: str, output: str) -> None:
+    """Read, and read again what was read, in stages that run at the same time; the first leaves a single CPU."""
+    from span_marker.integrations import predict_dataset
+    from span_marker.integrations.ray import held_by_actors
+
+    options: dict[str, Any] = {"on_error": "column", "num_threads": 2, "rows_per_block": 8}
+    with ray_cluster(num_cpus=2) as ray:
+        once = predict_dataset(ray.data.read_parquet(source), model, **options)
+        twice = predict_dataset(once, model, **options)
+        assert held_by_actors(once, "num_cpus") == [1]
+        assert held_by_actors(twice, "num_cpus") == [1, 0]
+        assert held_by_actors(twice, "num_gpus") == [0, 0]
+        twice.write_parquet(output)
+
+
 def resume_with_ray(model: str, source: str, output: str) -> None:
     """Read some rows, and then all of them, as if a run had been stopped; and a row that kills whatever reads it."""
     from ray.data.checkpoint import CheckpointConfig
@@ -165,6 +180,7 @@ def read_with_datasets(model: str, source: str, output: str) -> None:
 
 ENGINES = {
     "ray": read_with_ray,
+    "chained": read_twice_with_ray,
     "resumed": resume_with_ray,
     "spark": read_with_spark,
     "connect": read_with_connect,

@@ -102,6 +102,11 @@ def test_a_cluster_finds_what_predict_finds(engine, folder, expected):
         ]
 
 
+def test_stages_of_ray_wait_for_no_cpu_of_each_other(folder, expected):
+    rows, _ = run("chained", folder)
+    check(rows, expected)
+
+
 def test_ray_goes_on_where_it_was_but_not_for_ever(folder, expected):
     rows, output = run("resumed", folder)
     check(rows, [{**expected[0], "id": row["id"]} if row["text"] == DEADLY else row for row in expected])

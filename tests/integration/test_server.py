@@ -194,14 +194,20 @@ class ThreadsSeen(HeldModel):
         return self._model.predict(sentences, *arguments, **options)
 
 
+def ask_in_turn(server, clients, held, count):
+    """Send requests, the next one when the model was asked to read the one before, which it holds."""
+    requests = []
+    for number in range(count):
+        requests.append(clients.submit(server.ask, "/predict", {"inputs": f"Paris {number}"}))
+        wait_for(lambda number=number: len(held.calls) == number + 1)
+    return requests
+
+
 def test_several_groups_are_read_at_the_same_time(model):
     """Each by a thread with its share of PyTorch's; when nobody is left, requests wait."""
     held = ThreadsSeen(model)
     with running({"m": held}, num_threads=3) as server, ThreadPoolExecutor(4) as clients:
-        requests = []
-        for number in range(3):
-            requests.append(clients.submit(server.ask, "/predict", {"inputs": f"Paris {number}"}))
-            wait_for(lambda number=number: len(held.calls) == number + 1)
+        requests = ask_in_turn(server, clients, held, 3)
         requests.append(clients.submit(server.ask, "/predict", {"inputs": "Egypt"}))
         wait_for(lambda: server.service.queue.num_waiting == 1)
         held.may_go_on.set()
@@ -235,10 +241,7 @@ def test_a_reader_leaves_others_as_much_as_it_takes(model):
 
     held = Released(model)
     with running({"m": held}, num_threads=2) as server, ThreadPoolExecutor(22) as clients:
-        requests = []
-        for number in range(2):
-            requests.append(clients.submit(server.ask, "/predict", {"inputs": f"Paris {number}"}))
-            wait_for(lambda number=number: len(held.calls) == number + 1)
+        requests = ask_in_turn(server, clients, held, 2)
         requests += [clients.submit(server.ask, "/predict", {"inputs": f"Paris {number}"}) for number in range(20)]
         wait_for(lambda: server.service.queue.num_waiting == 20)
         held.turns.release()  # one of the two is done, and finds 20 texts, while the other reads one
@@ -756,6 +759,19 @@ class Failing(HeldModel):
         if any(SECRET in sentence for sentence in sentences):
             raise self._error(f"cannot read {SECRET}")
         return super().predict(sentences, *arguments, **options)
+
+
+SPECIAL = (StopIteration, StopAsyncIteration, GeneratorExit, asyncio.CancelledError, KeyboardInterrupt, SystemExit)
+"""Errors that generators, threads or event loops treat in ways of their own."""
+
+
+@pytest.mark.parametrize("error", SPECIAL)
+def test_no_error_of_a_model_keeps_requests_waiting(model, error):
+    with running({"m": Failing(model, error)}) as server:
+        for _ in range(2):
+            assert server.ask("/predict", {"inputs": SECRET}).status == 500
+            assert server.ask("/predict", {"inputs": "Paris"}).status == 200
+        assert server.ask("/ready").status == 200
 
 
 @pytest.mark.parametrize(("error", "status"), [(RuntimeError, 500), (MemoryError, 413)])

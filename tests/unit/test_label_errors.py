@@ -32,6 +32,17 @@ def test_suspects_are_ranked():
     assert len(find_label_errors(ROWS, PREDICTED, min_probability=1).suspects) == 1
 
 
+@pytest.mark.parametrize("ids", [[1, None, 0], [None, None, 2], ["a", "a", "b"], [None] * 3])
+def test_rows_are_told_apart_by_ids_only_if_all_have_one_of_their_own(ids, caplog):
+    """What comes back from an annotation tool is joined by it: no number of a row may look like the ID of another."""
+    report = find_label_errors([{**row, "id": own} for row, own in zip(ROWS, ids, strict=True)], PREDICTED)
+    assert [(suspect.row, suspect.id) for suspect in report.suspects] == [(0, None), (1, None)]
+    assert [task["id"] for task in report.tasks()] == [0, 1]
+    assert [f"3 rows have {len({*ids} - {None})} different values of 'id'" in text for text in caplog.messages] == [
+        True
+    ]
+
+
 def test_tags_and_texts_are_read_too():
     tagged = [{"tokens": ["Ann", "went"], "ner_tags": ["B-LOC", "O"]}]
     predicted = [{"label": "PER", "score": 0.75, "start": 0, "end": 1}]

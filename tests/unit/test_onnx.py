@@ -552,6 +552,18 @@ def test_relations_are_compared_before_an_export_is_kept(related, tmp_path, monk
         compare_models(original, exported)
 
 
+def test_pairs_of_entities_that_both_find_are_compared_although_others_differ(related, monkeypatch):
+    """In 16 bits, a sentence with another entity must not hide the pairs of its batch."""
+    original, *_ = related
+    changed = copy.deepcopy(original)
+    with torch.no_grad():
+        changed.classifier.bias[0] -= 0.01
+    monkeypatch.setitem(TOLERANCES, "bfloat16", Tolerance(1, 1, 1))
+    same, report = (compare_models(original, model, dtype="bfloat16") for model in (original, changed))
+    assert 0 < report.num_changed < 0.05 * same.num_entities
+    assert 0.9 * same.num_pairs < report.num_pairs < same.num_pairs
+
+
 def test_pairs_are_compared_although_no_entities_are_found(related):
     _, folder, _ = related
     original, exported = (SpanMarkerModel.from_pretrained(folder) for _ in range(2))

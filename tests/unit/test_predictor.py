@@ -1,6 +1,7 @@
 """Prediction: sentences in any form and of any length, alone, in batches and as streams."""
 
 import logging
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -378,3 +379,21 @@ def test_bad_items_of_a_stream(model, item, error, message):
     assert isinstance(next(stream), list)
     with pytest.raises(error, match=message):
         next(stream)
+
+
+def stop(*arguments):
+    """What a function does that calls ``next`` on an iterator with nothing left."""
+    return next(iter(()))
+
+
+@pytest.mark.parametrize("part", ["split_sentences", "word_splitter", "hook"])
+def test_no_loop_ends_early_because_a_function_of_the_caller_raised_stop_iteration(part):
+    """A loop such as ``map`` would take it for the end of its texts."""
+    model = build_model("bert", entity_max_length=4)
+    options = {"split_sentences": stop} if part == "split_sentences" else {}
+    if part == "word_splitter":
+        model.config.word_splitter = stop
+    if part == "hook":
+        model.encoder.register_forward_pre_hook(stop)
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        list(map(partial(model.predict, **options), TEXTS))

@@ -7,10 +7,16 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
+from accelerate import cpu_offload
+from accelerate.hooks import remove_hook_from_submodules
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import CPUOffloadPolicy, fully_shard
 
 from span_marker.core import forks
 from span_marker.preprocessing import processes
@@ -153,6 +159,50 @@ def test_there_is_one_worker_on_an_accelerator_and_for_one_thread(monkeypatch):
     torch.set_num_threads(1)
     with processes.sharing_threads(torch.nn.Linear(1, 1), 9) as workers:
         assert workers.count == 1
+
+
+def register_hook(model, tmp_path):
+    return model[0].register_forward_hook(lambda *arguments: None).remove
+
+
+def register_pre_hook(model, tmp_path):
+    return model[1].register_forward_pre_hook(lambda *arguments: None).remove
+
+
+def register_global_hook(model, tmp_path):
+    return torch.nn.modules.module.register_module_forward_hook(lambda *arguments: None).remove
+
+
+def offload(model, tmp_path):
+    """Let accelerate move weights to where they are needed, and away again."""
+    cpu_offload(model[1], "cpu", state_dict={name: tensor.clone() for name, tensor in model[1].state_dict().items()})
+    return partial(remove_hook_from_submodules, model)
+
+
+def shard(model, tmp_path):
+    """Shard the weights with FSDP2, which keeps them on the CPU, and gather them, as the trainer does to tune."""
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    fully_shard(model, mesh=init_device_mesh("cpu", (1,)), offload_policy=CPUOffloadPolicy(pin_memory=False))
+    with pytest.raises(ValueError, match="this process has only its part of the model"), processes.evaluating(model):
+        pass
+    model.unshard()
+    return dist.destroy_process_group
+
+
+@pytest.mark.usefixtures("four_threads")
+@pytest.mark.parametrize("change", [register_hook, register_pre_hook, register_global_hook, offload, shard])
+def test_there_is_one_worker_if_code_of_others_runs_in_the_model(change, tmp_path):
+    """It runs in the thread of the caller, one batch after the other."""
+    model, rows = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)), torch.rand(3, 2)
+    expected = model(rows)
+    undo = change(model, tmp_path)
+    try:
+        with processes.sharing_threads(model, 9) as workers, torch.inference_mode():
+            assert workers.count == 1
+            assert workers.start(threading.get_ident)() == threading.get_ident()
+            torch.testing.assert_close(workers.start(lambda: model(rows))(), expected)
+    finally:
+        undo()
 
 
 @pytest.mark.usefixtures("four_threads")

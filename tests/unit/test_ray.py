@@ -20,29 +20,46 @@ from span_marker.integrations.ray import (
 from span_marker.prediction.entities import Coverage
 
 
-def fits(cpus, concurrency, reserved):
+def fits(cpus, actors):
     """Whether actors and a task of one CPU find room, placed one after the other."""
     for reader, cpu in enumerate(cpus):
         left = [Fraction(c) - (index == reader) for index, c in enumerate(cpus)]
-        started = 0
-        while cpu >= 1 and max(left) >= reserved and started < concurrency:
-            left[left.index(max(left))] -= Fraction(reserved)
-            started += 1
-        if started == concurrency:
+        for reserved in map(Fraction, actors):
+            left[left.index(max(left))] -= reserved
+        if cpu >= 1 and min(left) >= 0:
             return True
     return False
 
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=4), st.integers(1, 12), st.integers(1, 9))
 def test_actors_reserve_as_much_as_leaves_one_cpu(cpus, concurrency, num_threads):
-    possible = [
-        reserved for reserved in (*range(num_threads, 0, -1), *SHARES) if fits(cpus, concurrency, Fraction(reserved))
-    ]
+    possible = [reserved for reserved in (*range(num_threads, 0, -1), *SHARES) if fits(cpus, [reserved] * concurrency)]
     if num_threads > max(cpus) or not possible:
         with pytest.raises(ValueError, match="concurrency=|num_threads="):
             reserved_cpus(cpus, concurrency, num_threads)
     else:
         assert reserved_cpus(cpus, concurrency, num_threads) == possible[0]
+
+
+@given(st.integers(2, 9), st.lists(st.tuples(st.integers(1, 6), st.integers(1, 9)), min_size=1, max_size=4))
+def test_stages_that_run_at_the_same_time_leave_one_cpu(num_cpus, stages):
+    held = []
+    for concurrency, num_threads in stages:
+        held += [reserved_cpus([num_cpus], concurrency, min(num_threads, num_cpus), held=held)] * concurrency
+    assert fits([num_cpus], held)
+
+
+def test_later_stages_get_what_earlier_ones_leave():
+    assert reserved_cpus([8], 1, 4, held=[2]) == 4
+    assert reserved_cpus([8], 1, 8, held=[2]) == 5
+    assert reserved_cpus([2], 2, 1, held=[1]) == 0
+    assert reserved_cpus([2, 2], 1, 2, held=[2]) == 1
+    check_gpus([2], concurrency=1, num_gpus=1, held=[1])
+    check_gpus([1], concurrency=1, num_gpus=0.5, held=[0.5])
+    with pytest.raises(ValueError, match=r"stages of the data set hold 1 of the 1 GPUs .* call materialize\(\)"):
+        check_gpus([1], concurrency=1, num_gpus=1, held=[1])
+    with pytest.raises(ValueError, match=r"cluster has 1 GPUs: lower concurrency to 1, or num_gpus"):
+        check_gpus([1], concurrency=2, num_gpus=1, held=[1])
 
 
 def test_what_a_cluster_lacks_is_an_error_rather_than_waiting():
