@@ -144,8 +144,8 @@ def test_threads_share_an_encoder(family):
     ids=lambda value: value["rope_type"] if isinstance(value, dict) else "",
 )
 def test_rotations_that_long_texts_change_limit_texts(rotation, limit, monkeypatch):
-    def with_rotation(family, vocab_size):
-        config = encoder_config(family, vocab_size)
+    def with_rotation(*args):
+        config = encoder_config(*args)
         config.rope_parameters = {"rope_theta": 10000.0, **rotation}
         return config
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from annotation_files import entities_of, entity, read_lines, related, related_spans, relation, text_rows, word_rows
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from span_marker.core.offsets import convert_offsets
@@ -95,6 +95,8 @@ def predicted_rows(draw):
 @pytest.mark.parametrize("tool", [*EXPORTS, "brat"])
 @given(rows=st.lists(predicted_rows(), min_size=1, max_size=3))
 def test_what_is_exported_unchanged_is_read_as_it_was_predicted(tmp_path_factory, tool, rows):
+    if tool == "brat":  # refuses it, since it would be read as the byte order mark of the document
+        assume(not any("".join(row.get("tokens") or row["text"]).startswith("\ufeff") for row in rows))
     found = round_trip(tmp_path_factory.mktemp("tasks"), rows, tool)
     for index, (row, given_row) in enumerate(zip(found, rows, strict=True)):
         text, entities = as_text(parse_row({**given_row, "entities": given_row["predictions"]}, "row"))
