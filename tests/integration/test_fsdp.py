@@ -36,7 +36,7 @@ def sharded(tmp_path_factory):
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore", "HF_HOME": str(folder)}
     launcher = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(folder / "fsdp.yaml")]
     command = [*launcher, fsdp_worker.__file__, str(folder), *FAMILIES]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=500, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=900, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return folder, torch.load(folder / "results.pt", weights_only=True)
 
