@@ -64,21 +64,16 @@ class RecordNotes:
             num_left_out, together = sum(map(len, self.left_out.values())), "; ".join(reasons)
             logger.warning("%s: %d of %d records are left out: %s", path, num_left_out, self.num_records, together)
         if self.unread:
-            parts = "; ".join(
-                f"{key!r} in {len(places)} ({first_places(places)})" for key, places in self.unread.items()
-            )
             logger.warning(
                 "%s: some of the %d records are read as having no entity, but look as if they had some under another "
                 "name: %s: rename the key, if these are meant",
                 path,
                 self.num_records,
-                parts,
+                _by_name(self.unread),
             )
         if self.ignored:
-            parts = "; ".join(
-                f"{part!r} in {len(places)} ({first_places(places)})" for part, places in self.ignored.items()
-            )
-            logger.warning("%s: parts of some of the %d records are ignored: %s", path, self.num_records, parts)
+            ignored = _by_name(self.ignored)
+            logger.warning("%s: parts of some of the %d records are ignored: %s", path, self.num_records, ignored)
         if self.repeated:
             logger.warning(
                 "%s: %d entity strings occur several times in their text, in %d of %d records (%s): every occurrence "
