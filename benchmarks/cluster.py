@@ -54,7 +54,7 @@ WAYS = {
 
 def seconds(script: str, model: str, source: Path) -> float:
     """How long a script takes, and check that no row is lost."""
-    quiet = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "PYTHONWARNINGS": "ignore"}
+    quiet = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0", "PYTHONWARNINGS": "ignore"}
     with tempfile.TemporaryDirectory() as output:
         command = [sys.executable, "-c", script, model, str(source), output]
         started = time.perf_counter()
