@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
+import gc
 import logging
 import os
 import signal
@@ -99,6 +101,10 @@ def options(
     # Read by oneDNN, which would keep 1,024 kernels: memory would grow for tens of thousands of texts, since hardly
     # two batches have the same lengths. Within a batch, all layers have the same.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
+    # PyTorch and transformers come with 600,000 objects, among which Python would look for garbage again and again
+    # while they are imported, and once more at the end: a third of the time of a short command.
+    gc.set_threshold(10_000)
+    atexit.register(gc.freeze)
     level = logging.DEBUG if debug else logging.ERROR if quiet else logging.WARNING
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(FORMATTER)
