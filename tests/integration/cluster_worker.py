@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-# Before they are imported: no network, and the same Python for the workers. Ray gives its workers the lowest share of the
+# Before they are imported: no network, and the same Python for the workers. Ray gives its workers a small share of the
 # processor otherwise, so that other tests at the same time would keep them waiting for minutes.
 os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
 os.environ |= {"SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_PYTHON": sys.executable}

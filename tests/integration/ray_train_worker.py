@@ -5,7 +5,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-# Before Ray is imported. Its workers would have the lowest share of the processor otherwise, beside other tests.
+# Before Ray is imported. Its workers would have a small share of the processor otherwise, beside other tests.
 os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_TRAIN_V2_ENABLED": "1", "RAY_worker_niceness": "0"}
 
 import ray
