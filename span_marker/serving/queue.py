@@ -38,6 +38,9 @@ They are bytes of UTF-8: where letters take several, words have more tokens, too
 SHARE_BYTES = GROUP_BYTES // 8
 """About how many bytes one job may have in a group before it is the turn of the next."""
 
+ENOUGH_BYTES = GROUP_BYTES // 16
+"""About how many bytes are worth a group although all threads are busy, some 250 words of English."""
+
 TURNS_TO_ARRIVE = 5
 """More turns of the event loop than a request takes from its last byte to the queue."""
 
@@ -109,7 +112,8 @@ class PredictionQueue:
         metrics: Counts what is read.
         batch_size: The largest number of sentences in a batch.
         num_threads: Number of threads with which PyTorch computes.
-        num_readers: Number of groups that are read at the same time. They share the threads.
+        num_readers: Number of groups that are read at the same time. They share the threads. If there are several, one
+            more group is put together, unless it would be small.
     """
 
     def __init__(
@@ -125,7 +129,8 @@ class PredictionQueue:
         self._batch_size = batch_size
         self._num_threads = num_threads
         self._num_readers = num_readers
-        self._num_bytes_read = 0  # of the groups that are being read
+        self._num_groups = 0  # that are being read, or will be as soon as a thread is free
+        self._num_bytes_read = 0  # of these groups
         self._jobs: deque[Job] = deque()
         self._has_come = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -149,7 +154,8 @@ class PredictionQueue:
     async def start(self) -> None:
         """Begin to read."""
         self._threads = begin_threads(self._num_readers, self._num_threads)
-        self._tasks = [asyncio.create_task(self._run()) for _ in range(self._num_readers)]
+        num_groups = self._num_readers + (self._num_readers > 1)
+        self._tasks = [asyncio.create_task(self._run()) for _ in range(num_groups)]
 
     async def stop(self) -> None:
         """Stop once nobody waits for anything. What the model may still be reading, it reads in vain."""
@@ -161,20 +167,28 @@ class PredictionQueue:
 
     async def _run(self) -> None:
         while True:
-            await self._has_come.wait()
+            while not self._may_take():
+                self._has_come.clear()
+                await self._has_come.wait()
             await self._let_come()
             group = self._take()
-            if not group:
-                self._has_come.clear()
-                continue
             num_bytes = sum(job.sizes[index] for job, index in group)
+            self._num_groups += 1
             self._num_bytes_read += num_bytes
             kinds: dict[str, list[tuple[Job, int]]] = {}
             for job, index in group:
                 kinds.setdefault(job.kind, []).append((job, index))
             for sentences in kinds.values():
                 await self._read(sentences)
+            self._num_groups -= 1
             self._num_bytes_read -= num_bytes
+
+    def _may_take(self) -> bool:
+        """Whether to put together a group: one for each thread, and a large one to go on with at once."""
+        num_waiting = self._num_bytes_waiting()
+        if self._num_groups < self._num_readers:
+            return num_waiting > 0
+        return self._num_groups == self._num_readers and num_waiting >= ENOUGH_BYTES
 
     async def _let_come(self) -> None:
         """Let in the requests that have arrived by now, until they are a group; wait for no others."""

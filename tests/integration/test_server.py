@@ -29,7 +29,7 @@ from span_marker.prediction.entities import Conflict, Entity, Origin
 from span_marker.rules import RegexRule, Rules
 from span_marker.serving import Limits, create_app, listen
 from span_marker.serving.metrics import Metrics
-from span_marker.serving.queue import GROUP_BYTES, TURNS_TO_ARRIVE, Job, PredictionQueue
+from span_marker.serving.queue import ENOUGH_BYTES, GROUP_BYTES, TURNS_TO_ARRIVE, Job, PredictionQueue
 
 TEXTS = TEXT.strip().splitlines()
 WORDS = [words for words in SENTENCES if words]
@@ -249,6 +249,24 @@ def test_a_reader_leaves_others_as_much_as_it_takes(model):
         assert held.calls[2] == 11
         held.turns.release(len(requests))
         assert all(request.result().status == 200 for request in requests)
+
+
+def test_a_reader_who_is_done_goes_on_with_what_has_come_if_that_is_much(model):
+    """It does not wait for the event loop, which hands out the answers; what is little waits, so that it may grow."""
+    held = HeldModel(model)
+    much = [f"Tokyo and Paris {number}" for number in range(ENOUGH_BYTES // 20)]
+    with running({"m": held}, num_threads=2) as server, ThreadPoolExecutor(5) as clients:
+        requests = ask_in_turn(server, clients, held, 2)
+        requests.append(clients.submit(server.ask, "/predict", {"inputs": "Egypt"}))
+        wait_for(lambda: server.service.queue.num_waiting == 1)
+        requests.append(clients.submit(server.ask, "/predict", {"inputs": much}))
+        wait_for(lambda: server.service.queue.num_waiting == 0)
+        requests.append(clients.submit(server.ask, "/predict", {"inputs": much}))
+        wait_for(lambda: server.service.queue.num_waiting == 1)
+        assert list(map(len, held.calls)) == [1, 1]
+        held.may_go_on.set()
+        assert all(request.result().status == 200 for request in requests)
+    assert sorted(map(len, held.calls)) == [1, 1, len(much), 1 + len(much)]
 
 
 def test_requests_that_are_on_their_way_are_read_together(model):
