@@ -11,8 +11,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
@@ -24,6 +25,7 @@ from span_marker.bulk.reader import Reader
 from span_marker.bulk.results import Results, write_lines
 from span_marker.bulk.sources import read_items
 from span_marker.core.cpu import available_cpus
+from span_marker.core.streams import begun_ahead, blocks
 from span_marker.prediction.readings import ERROR, OnError, Reading
 
 logger = logging.getLogger(__name__)
@@ -34,7 +36,7 @@ CHUNK_TEXTS = 256
 """The largest number of texts that are read together."""
 
 CHUNK_CHARACTERS = 200_000
-"""About how many characters are read together."""
+"""The largest number of characters that are read together, unless a single text has more."""
 
 CHUNKS_AHEAD = 2
 """Number of chunks that are fetched from their files while the model reads the one before."""
@@ -91,6 +93,9 @@ def predict_files(
     There is a row of results for each text, in order, with the columns of its own row, if it had one, ``entities``, and
     ``relations`` if the model has them. Columns of these names are replaced or left out. Tables with a line per entity
     have one row for consecutive lines of the same text. Texts are read one by one: they have no document context.
+
+    What is wrong with a file is raised once the results of all texts before it are written. If the model fails on a
+    text, some texts before it, which it reads together with this one, have no results yet.
 
     Args:
         model: Folder of a checkpoint, or its name on the Hub.
@@ -200,25 +205,20 @@ def chunks_of(items: Iterator[Item], on_error: OnError) -> Iterator[list[Item]]:
 
     Args:
         items: The texts.
-        on_error: Whether the error of a row is raised, once the rows before it have been yielded.
+        on_error: Whether the error of a row is raised.
 
-    Yields:
-        Several texts.
+    Returns:
+        Several texts at a time. Errors are raised after the texts before them.
     """
-    chunk: list[Item] = []
-    size = 0
-    for item in items:
-        if item.error is not None and on_error == "raise":
-            if chunk:
-                yield chunk
-            raise item.error
-        chunk.append(item)
-        size += len(item.content) if isinstance(item.content, str) else sum(map(len, item.content or ()))
-        if len(chunk) == CHUNK_TEXTS or size >= CHUNK_CHARACTERS:
-            yield chunk
-            chunk, size = [], 0
-    if chunk:
-        yield chunk
+
+    def groups() -> Iterator[tuple[list[Item], int]]:
+        for item in items:
+            if item.error is not None and on_error == "raise":
+                raise item.error
+            content = item.content or ""
+            yield [item], len(content) if isinstance(content, str) else sum(map(len, content))
+
+    return blocks(groups(), CHUNK_TEXTS, CHUNK_CHARACTERS)
 
 
 def fetch_ahead(items: Iterator[T], num_ahead: int = CHUNKS_AHEAD) -> Iterator[T]:
@@ -308,21 +308,17 @@ def read_ahead(
     Yields:
         The texts of a chunk, and what was found in each.
     """
-    waiting: deque[tuple[list[Item], Future[list[Reading]]]] = deque()
-    for chunk in chunks:
+
+    def begin(chunk: list[Item]) -> tuple[list[Item], Callable[[], list[Reading]]]:
         good = [item for item in chunk if item.error is None]
         texts = [item.content for item in good], [item.place for item in good]
         if executor is None:
-            yield chunk, _with_errors(chunk, reader.read(*texts))
-            continue
+            return chunk, partial(reader.read, *texts)
         with _interrupts_held_back():  # it may start a process
-            waiting.append((chunk, executor.submit(reader.read, *texts)))
-        if len(waiting) == 2 * num_workers:
-            done, result = waiting.popleft()
-            yield done, _with_errors(done, result.result())
-    while waiting:
-        done, result = waiting.popleft()
-        yield done, _with_errors(done, result.result())
+            return chunk, executor.submit(reader.read, *texts).result
+
+    for chunk, result_of in begun_ahead(map(begin, chunks), 1 if executor is None else 2 * num_workers):
+        yield chunk, _with_errors(chunk, result_of())
 
 
 def _with_errors(chunk: list[Item], readings: list[Reading]) -> list[Reading]:

@@ -213,15 +213,21 @@ def _pairs(first: Rows, second: Rows, names: tuple[str, str]) -> list[tuple[Mapp
                 "them by it"
             )
         return list(zip(first, second, strict=True))
-    by_id = []
-    for name, rows in zip(names, (first, second), strict=True):
-        by_id.append({row["id"]: row for row in rows})
-        if len(by_id[-1]) < len(rows):
-            raise ValueError(f"{name} has an 'id' twice in {len(rows)} rows: keep one row of each")
+    by_id = [_rows_of_ids(rows, name) for name, rows in zip(names, (first, second), strict=True)]
     alone = [*(by_id[0].keys() - by_id[1].keys()), *(by_id[1].keys() - by_id[0].keys())]
     if alone:
         raise ValueError(f"{len(alone)} rows are of one annotator alone, such as the one with the id {alone[0]!r}")
-    return [(row, by_id[1][identity]) for identity, row in by_id[0].items()]
+    return [(row, by_id[1][row["id"]][1]) for row in first]
+
+
+def _rows_of_ids(rows: Rows, name: str) -> dict[Any, tuple[int, Mapping[str, Any]]]:
+    """The rows and their indices by their IDs."""
+    by_id: dict[Any, tuple[int, Mapping[str, Any]]] = {}
+    for index, row in enumerate(rows):
+        same, _ = by_id.setdefault(row["id"], (index, row))
+        if same != index:
+            raise ValueError(f"{name}: rows {same} and {index} both have the 'id' {row['id']!r}: keep one of them")
+    return by_id
 
 
 def _agreement(counts: npt.ArrayLike) -> SpanAgreement:

@@ -2,10 +2,12 @@
 
 A span is decided wrongly with probability ``1 - max_y p(y | span)``, its *least confidence* (Settles and Craven 2008,
 An Analysis of Active Learning Strategies for Sequence Labeling Tasks). The uncertainty of a sentence is the sum over
-its candidates: the expected number of wrong decisions. Sentences of a pool of the most uncertain ones are chosen
-greedily: each time the one with the largest product of uncertainty and distance from what is chosen already. Without
-the first factor, this is the k-center greedy choice of core-sets (Sener and Savarese 2018, Active Learning for
-Convolutional Neural Networks, algorithm 1).
+its candidates: the expected number of wrong decisions. Candidates to which a model that was trained with a candidate
+filter gave no markers in training count as certain: they would take several times as long and hardly change the choice.
+
+Sentences of a pool of the most uncertain ones are chosen greedily: each time the one with the largest product of
+uncertainty and distance from what is chosen already. Without the first factor, this is the k-center greedy choice of
+core-sets (Sener and Savarese 2018, Active Learning for Convolutional Neural Networks, algorithm 1).
 
 The pool has a limited size, so that streams of any length need the memory of one block of sentences and of the pool.
 """
@@ -109,6 +111,10 @@ def suggest_annotations(
     batch_size: int = 32,
 ) -> list[Suggestion]:
     """Suggest the sentences whose annotation a model needs most.
+
+    The uncertainty is that of all candidates; or for a model that was trained with a candidate filter, of as many per
+    word as in training, those that the filter finds most likely, whatever its threshold and ``exact``. The others count
+    as certain.
 
     The result is deterministic. Sentences are embedded by the mean of the states of their tokens that the candidate
     filter reads, too: a linear projection of the input of the encoder's last layer.

@@ -9,15 +9,13 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from span_marker.core.boundaries import is_inside_word
 from span_marker.data.entity_keys import LABEL_KEYS, has_place
 from span_marker.data.json_records import Annotation, Record, Shape, has, read_span, row_content
 from span_marker.data.rows import RowEntity, check_text
 from span_marker.data.values import check_list, is_list
-
-Occurrences = Literal["all", "in-order"]
 
 _STRING_KEYS = ("text", "entity", "span", "name", "mention")
 _BOUNDS = ("start", "start_offset", "char_start_index", "word_start_index")

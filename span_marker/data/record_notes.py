@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
-from span_marker.data.json_records import Record
+from span_marker.data.json_records import ROW_ID, Record, has
 from span_marker.data.text_files import SourceFile
 
 logger = logging.getLogger(__name__)
@@ -26,6 +27,7 @@ class RecordNotes:
         ignored: Places of records with parts that are ignored, by the part.
         repeated: Number of entity strings that occur several times in their text, by the place of the record.
         unclear: Places of records that do not say what the places of entities count, where it matters.
+        of_rows: Places of records that are read, by the ID of the row of a task file that they are about.
     """
 
     num_records: int = 0
@@ -34,6 +36,7 @@ class RecordNotes:
     ignored: dict[str, list[str]] = field(default_factory=dict)
     repeated: dict[str, int] = field(default_factory=dict)
     unclear: list[str] = field(default_factory=list)
+    of_rows: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, record: Record, place: str, reason: str | None) -> None:
         """Note what is not read of a record.
@@ -56,6 +59,17 @@ class RecordNotes:
         """Note keys that are not read, but seem to have the annotation of a record."""
         for key in keys:
             self.unread.setdefault(key, []).append(place)
+
+    def add_row(self, value: Any, record: Record, place: str) -> None:
+        """Note a record that is read, if a task file has given it the ID of a row.
+
+        Args:
+            value: The record in its own shape.
+            record: What was read of it.
+            place: Where it is.
+        """
+        if has(value, ROW_ID) or (has(value, "data") and has(value["data"], ROW_ID)):
+            self.of_rows.setdefault(repr(record.content.get("id")), []).append(place)
 
     def report(self, path: SourceFile) -> None:
         """Log a warning for each kind of note."""
@@ -93,6 +107,17 @@ class RecordNotes:
                 len(self.unclear),
                 self.num_records,
                 first_places(self.unclear),
+            )
+        several = {identity: places for identity, places in self.of_rows.items() if len(places) > 1}
+        if several:
+            identity, places = next(iter(several.items()))
+            logger.warning(
+                "%s: %d rows of a task file have several records, such as the one with the row_id %s (%s), which are "
+                "read as rows with the same 'id': keep one of each, if the tasks were imported twice",
+                path,
+                len(several),
+                identity,
+                first_places(places),
             )
 
 

@@ -105,7 +105,8 @@ def write_tasks(
     """Write texts with predictions as a file that an annotation tool imports, so that they are corrected there.
 
     `span_marker.read_annotations` reads what the tool exports, with the ``id`` of each row, or its number if it has
-    none. Words are joined by single spaces. Other columns are not written: join them by the ``id``.
+    none. Words are joined by single spaces. Other columns are not written: join them by the ``id``, which must tell the
+    rows apart.
 
     Args:
         path: The file: JSON for ``label-studio`` and ``argilla``, JSON Lines for ``prodigy`` and ``doccano``; for
@@ -121,8 +122,8 @@ def write_tasks(
 
     Raises:
         TypeError: If a row has a value of the wrong type.
-        ValueError: If the tool or the unit is unknown, a row is wrong, or it has neither ``predictions`` nor
-            ``entities``, or both for ``brat``.
+        ValueError: If the tool or the unit is unknown; a row is wrong, or has neither ``predictions`` nor ``entities``,
+            or both for ``brat``; an ``id`` occurs twice; or only some rows have one, or one of another type.
     """
     if tool not in get_args(Tool):
         raise ValueError(f"tool={tool!r} must be one of {list(get_args(Tool))}")
@@ -169,6 +170,7 @@ def _written_relations(task: Task, tool: Tool) -> Sequence[RowRelation]:
 
 def _read_tasks(rows: Iterable[Mapping[str, Any]], model_version: str | None, offsets: OffsetUnit) -> Iterator[Task]:
     first: Any = None
+    ids: dict[str, int] = {}
     for index, columns in enumerate(rows):
         location = f"row {index}"
         if not isinstance(columns, Mapping):
@@ -196,6 +198,12 @@ def _read_tasks(rows: Iterable[Mapping[str, Any]], model_version: str | None, of
                 "none of them, so that they can be told apart when they are read again"
             )
         identity = index if identity is None else identity
+        same = ids.setdefault(str(identity), index)
+        if same != index:
+            raise ValueError(
+                f"rows {same} and {index} both have the 'id' {identity!r}: give each row an 'id' of its own, or none "
+                "of them, so that they can be told apart when they are read again"
+            )
         shown = found.get("entities"), found.get("predictions")
         yield Task(identity, text, *shown, model_version, relations, related, offsets)
 

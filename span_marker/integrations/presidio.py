@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from span_marker.core.extras import import_extra
+from span_marker.core.streams import blocks
 from span_marker.modeling import SpanMarkerModel
 from span_marker.preprocessing.processes import move_to_device
 from span_marker.rules.rules import all_labels
@@ -253,8 +253,8 @@ class BatchingEngine:
         Yields:
             What the engine yields: each text and what it made of it.
         """
-        processed = iter(self.engine.process_batch(texts, language, batch_size, n_process, **options))
-        while batch := list(islice(processed, max(batch_size, TEXTS_AHEAD))):
+        processed = self.engine.process_batch(texts, language, batch_size, n_process, **options)
+        for batch in blocks((([item], 0) for item in processed), max(batch_size, TEXTS_AHEAD)):
             if language == self.recognizer.supported_language:
                 self.recognizer.expect([(str(item[0]), item[1]) for item in batch])
             yield from batch

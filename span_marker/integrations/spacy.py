@@ -21,6 +21,7 @@ from span_marker.configuration import SpanMarkerConfig
 from span_marker.core.checks import check_limit, check_probability
 from span_marker.core.decoding import RULES, Decoding, check_decoding
 from span_marker.core.labels import OUTSIDE
+from span_marker.core.streams import blocks
 from span_marker.data.row_relations import RELATIONS
 from span_marker.data.spacy_docs import register_score, set_spans
 from span_marker.data.spacy_relations import (
@@ -208,9 +209,9 @@ class SpanMarkerComponent:
             batch_size: Number of documents to read together; ``nlp.pipe`` sets it.
 
         Yields:
-            The documents, in order.
+            The documents, in order. An error of the stream is raised after all documents before it.
         """
-        for docs in util.minibatch(stream, batch_size):
+        for docs in blocks((([doc], 0) for doc in stream), batch_size):
             self._annotate(docs)
             yield from docs
 

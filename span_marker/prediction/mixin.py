@@ -335,7 +335,8 @@ class PredictionMixin(TableMixin):
 
         Returns:
             An iterator over what `predict` finds in each sentence; for dicts, over the dicts with ``entities`` added,
-            and ``relations`` if they are looked for. Those of the dict itself are left out.
+            and ``relations`` if they are looked for. Those of the dict itself are left out. If ``inputs``
+            raises an error, or an item is wrong, the error is raised after the results of all items before it.
 
         Raises:
             TypeError: If ``inputs`` is a single sentence or has no order, or an item is none of the supported types.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import takewhile
 from typing import Any, TypeVar
 
 from tqdm.auto import tqdm
@@ -17,6 +16,7 @@ from span_marker.core.decoding import Decoder, ScoredSpan, ScoredSpans
 from span_marker.core.offsets import OffsetUnit, check_offset_unit
 from span_marker.core.relations import MAX_PAIRS, ScoredRelation
 from span_marker.core.spans import num_candidates
+from span_marker.core.streams import blocks
 from span_marker.prediction.documents import Splitter, count_in, join_documents, split_documents
 from span_marker.prediction.entities import Coverage, Entity, top_labels
 from span_marker.prediction.propagation import Propagation, propagate_names
@@ -336,7 +336,7 @@ def predict(sentences: Sentences, predictor: Predictor, show_progress_bar: bool)
         # The sentences of a document stay together, since each is context of the others.
         documents = ((rows, 0) for rows in sentences.documents())
         singles = (([row], len(item)) for row, item in enumerate(sentences.items))
-        for rows in _blocks(singles if sentences.document_ids is None else documents):
+        for rows in blocks(singles if sentences.document_ids is None else documents, BLOCK_SIZE, BLOCK_LENGTH):
             for row, *result in zip(rows, *predictor.read(sentences.take(rows), progress), strict=True):
                 results[row] = result
     predictor.warn()
@@ -356,7 +356,12 @@ def predict_stream(
         is_split_into_words: What every item must be: True for lists of words, False for texts; None for either.
 
     Yields:
-        What was found in each sentence, see `Predictor.read`, in order; for dicts, the dicts with it added.
+        What was found in each sentence, see `Predictor.read`, in order; for dicts, the dicts with it added. An error of
+        ``items`` is raised after the results of all items before it.
+
+    Raises:
+        TypeError: If an item is none of these.
+        ValueError: If a dict has neither ``text`` nor ``tokens``, or both; or a list may be a row of a table.
     """
     if predictor.splitter is None:
         warn_of_context(False, predictor.preprocessor.config)
@@ -366,31 +371,14 @@ def predict_stream(
                 (item, sentence_of(item, f"item {index} of the inputs", is_split_into_words))
                 for index, item in enumerate(items)
             )
-            for block in _blocks(([pair], 0 if isinstance(pair[1], Exception) else len(pair[1])) for pair in pairs):
-                good = list(takewhile(lambda pair: not isinstance(pair[1], Exception), block))
+            for block in blocks((([pair], len(pair[1])) for pair in pairs), BLOCK_SIZE, BLOCK_LENGTH):
                 results: dict[int, Any] = {}
                 for kind in (str, (list, tuple)):
-                    places = [place for place, (_, sentence) in enumerate(good) if isinstance(sentence, kind)]
-                    sentences = Sentences([good[place][1] for place in places], are_texts=kind is str)
+                    places = [place for place, (_, sentence) in enumerate(block) if isinstance(sentence, kind)]
+                    sentences = Sentences([block[place][1] for place in places], are_texts=kind is str)
                     results |= zip(places, predictor.read(sentences, progress)[0], strict=True)
-                for place, (item, _) in enumerate(good):
+                for place, (item, _) in enumerate(block):
                     result = results[place]
                     yield replace_annotation(item, result) if isinstance(item, Mapping) else result
-                if len(good) < len(block):
-                    raise block[len(good)][1]
     finally:
         predictor.warn()
-
-
-def _blocks(groups: Iterable[tuple[list[T], int]]) -> Iterator[list[T]]:
-    """Concatenate groups, each with its length, into blocks of limited size. Groups are not split."""
-    block: list[T] = []
-    total = 0
-    for group, length in groups:
-        if block and (len(block) + len(group) > BLOCK_SIZE or total + length > BLOCK_LENGTH):
-            yield block
-            block, total = [], 0
-        block += group
-        total += length
-    if block:
-        yield block

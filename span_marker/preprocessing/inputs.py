@@ -185,28 +185,29 @@ def sentence_of(item: Any, location: str, is_split_into_words: bool | None) -> A
         is_split_into_words: What it must be: True for a list of words, False for a text; None for either.
 
     Returns:
-        The sentence, or the error to raise when it is the item's turn.
+        The sentence.
+
+    Raises:
+        TypeError: If the item is none of these, or not what it must be.
+        ValueError: If a dict has neither ``text`` nor ``tokens``, or both; or a list may be a row of a table.
     """
     is_said = is_split_into_words is not None or isinstance(item, Mapping)
     if isinstance(item, Mapping):
         columns = _content_columns(item)
         if len(columns) != 1:
-            return ValueError(f"{location} must have either 'text' or 'tokens', but has {list(item)}")
+            raise ValueError(f"{location} must have either 'text' or 'tokens', but has {list(item)}")
         name, item, location = columns[0], item[columns[0]], f"{location}: {columns[0]!r}"
     elif isinstance(item, (str, list, tuple)):
         name = "text" if isinstance(item, str) else "tokens"
     else:
-        return TypeError(f"{location} must be a string, a list of words or a dict, not {type(item).__name__}")
+        raise TypeError(f"{location} must be a string, a list of words or a dict, not {type(item).__name__}")
     if is_split_into_words is not None and is_split_into_words != (name == "tokens"):
         wanted = "a list of words" if is_split_into_words else "a text"
-        return TypeError(f"{location} must be {wanted}, since is_split_into_words={is_split_into_words}")
-    try:
-        (check_text if name == "text" else check_words)(item, location)
-        if name == "tokens" and not is_said:
-            refuse_row(item, location)
-            warn_of_rows([item])
-    except (TypeError, ValueError) as error:
-        return error
+        raise TypeError(f"{location} must be {wanted}, since is_split_into_words={is_split_into_words}")
+    (check_text if name == "text" else check_words)(item, location)
+    if name == "tokens" and not is_said:
+        refuse_row(item, location)
+        warn_of_rows([item])
     return item
 
 

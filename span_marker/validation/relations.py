@@ -18,7 +18,6 @@ from span_marker.preprocessing.tokenizer import EncodedSentence
 from span_marker.validation.report import Problem, RowPlace
 from span_marker.validation.row_checks import CheckedRow
 
-_ENDS = re.escape(SENTENCE_ENDS)
 _SENTENCE_END = re.compile(
     rf"\n\s*\n|(?:[^\W\d_]{{4,}}|\s)[{re.escape(SENTENCE_ENDS)}]+[\"'\u201d\u2019)\]]*\s+(?=[^\Wa-z])"
 )

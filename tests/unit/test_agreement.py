@@ -79,7 +79,7 @@ def test_kappa_is_what_its_definition_says(marks):
     [
         (SECOND[:1], "1 rows are of one annotator alone, such as the one with the id 1"),
         ([SECOND[0], {**SECOND[1], "text": "Ann Lee met Bob in Bonn."}], "row 0 is 'Ann .* of first, but"),
-        ([SECOND[0], SECOND[0]], "second has an 'id' twice"),
+        ([SECOND[0], SECOND[0]], "second: rows 0 and 1 both have the 'id' 2: keep one"),
         ([{**SECOND[0], "id": None}], "first has 2 rows, but second has 1"),
     ],
 )

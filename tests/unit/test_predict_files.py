@@ -404,6 +404,18 @@ def test_a_run_that_stopped_at_a_bad_row_goes_on_with_an_error_in_it(model, tmp_
     assert ["error" in row for row in rows(output)] == [False, True, False]
 
 
+@pytest.mark.parametrize("num_workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_what_comes_before_a_file_that_cannot_be_read_is_written(
+    model, source, tmp_path, expected, monkeypatch, num_workers
+):
+    monkeypatch.setattr(bulk, "CHUNK_TEXTS", 16)
+    broken, output = tmp_path / "not.parquet", tmp_path / "out.jsonl"
+    broken.write_bytes(b"no table")
+    with pytest.raises(ValueError, match=r"not\.parquet is not Parquet"):
+        predict_files(model, [source, broken], output, num_workers=num_workers)
+    assert plain(rows(tmp_path / "out.jsonl.part")) == plain(expected)
+
+
 def test_columns_of_a_table_have_different_names(model, tmp_path, caplog):
     source, output = tmp_path / "in.csv", tmp_path / "out.csv"
     source.write_text("id,text,label,input_label,start\n7,Amelia flew to Paris .,urgent,x,9:00\n")
@@ -533,4 +545,4 @@ def test_a_folder_with_documents_is_refused_before_anything_is_read(model, sourc
 def test_long_texts_are_read_a_few_at_a_time_whether_they_are_split_into_words_or_not(monkeypatch, content):
     monkeypatch.setattr(bulk, "CHUNK_CHARACTERS", 100)
     items = [Item({}, content, str(number), 0) for number in range(9)] + [Item({}, None, "bad", 0, ValueError("x"))]
-    assert [len(chunk) for chunk in bulk.chunks_of(iter(items), "column")] == [4, 4, 2]
+    assert [len(chunk) for chunk in bulk.chunks_of(iter(items), "column")] == [3, 3, 4]

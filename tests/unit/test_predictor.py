@@ -1,6 +1,7 @@
 """Prediction: sentences in any form and of any length, alone, in batches and as streams."""
 
 import logging
+import traceback
 from functools import partial
 from itertools import pairwise
 
@@ -11,6 +12,7 @@ from tiny import SENTENCES, TOKENIZERS, build_model
 
 import span_marker.preprocessing.batching
 from span_marker.core.spans import num_candidates
+from span_marker.core.streams import blocks
 from span_marker.core.windows import plan_windows
 from span_marker.preprocessing.inputs import read_inputs
 from span_marker.preprocessing.pieces import sentence_beginnings
@@ -117,7 +119,7 @@ def test_blocks_keep_documents_whole(model, within, monkeypatch):
     whole = model.predict(data)
     monkeypatch.setattr(span_marker.prediction.predictor, "BLOCK_SIZE", 3)
     groups = [(rows, 0) for rows in read_inputs(data)[0].documents()]
-    assert list(span_marker.prediction.predictor._blocks(groups)) == [[2, 0], [1, 3, 4]]
+    assert list(blocks(groups, 3)) == [[2, 0], [1, 3, 4]]
     assert model.predict(data) == approximately(whole, within)
     assert model.predict(data.select([])) == []
 
@@ -355,16 +357,6 @@ def test_streams_are_read_as_needed(model, monkeypatch):
     assert len(list(stream)) == 99
 
 
-def test_blocks_are_bounded_by_length(model, monkeypatch):
-    monkeypatch.setattr(span_marker.prediction.predictor, "BLOCK_LENGTH", 10)
-    assert list(span_marker.prediction.predictor._blocks([([0], 4), ([1], 6), ([2], 1), ([3], 50), ([4], 1)])) == [
-        [0, 1],
-        [2],
-        [3],
-        [4],
-    ]
-
-
 @pytest.mark.parametrize(
     ("item", "error", "message"),
     [
@@ -379,6 +371,19 @@ def test_bad_items_of_a_stream(model, item, error, message):
     assert isinstance(next(stream), list)
     with pytest.raises(error, match=message):
         next(stream)
+
+
+@pytest.mark.parametrize("error", [LookupError, StopIteration])
+def test_results_of_all_items_come_before_an_error_of_the_stream(model, within, error):
+    def items():
+        yield from TEXTS
+        raise error("the store has gone")
+
+    found = []
+    with pytest.raises(RuntimeError if error is StopIteration else error) as raised:
+        found.extend(model.predict_stream(items()))
+    assert found == approximately([model.predict(text) for text in TEXTS], within)
+    assert "in items\n" in "".join(traceback.format_exception(raised.value))
 
 
 def stop(*arguments):

@@ -160,6 +160,19 @@ def test_documents_of_a_stream_have_the_same_entities(nlp, batch_size):
         same(ents(doc), ents(nlp(text)))
 
 
+def test_documents_before_an_error_of_their_stream_are_annotated(nlp):
+    def texts():
+        yield from TEXTS
+        raise LookupError("the store has gone")
+
+    docs = []
+    with pytest.raises(LookupError, match="the store"):
+        docs.extend(nlp.pipe(texts()))
+    assert [doc.text for doc in docs] == TEXTS
+    for doc in docs:
+        same(ents(doc), ents(nlp(doc.text)))
+
+
 def record_calls(monkeypatch, component):
     calls, original = [], component.span_marker.predict
 

@@ -1,5 +1,6 @@
 """What to annotate next: uncertain, different from each other, with every label, from a stream of any length."""
 
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -35,9 +36,26 @@ def test_uncertainty_is_that_of_all_candidates(model, words):
     [found] = suggest_annotations(model, [words], 1)
     [per_word] = suggest_annotations(model, [words], 1, per="word")
     assert per_word.uncertainty == pytest.approx(found.uncertainty / len(words))
-    options = {"threshold": 0.0, "decoding": "overlapping", "top_k": len(model.config.classes), "exact": True}
+    assert found.uncertainty == pytest.approx(expected_errors(model, words, exact=True), rel=1e-4)
+
+
+def expected_errors(model, words, exact):
+    options = {"threshold": 0.0, "decoding": "overlapping", "top_k": len(model.config.classes), "exact": exact}
     scores = [[label["score"] for label in e["labels"]] for e in model.predict(words, **options)]
-    assert found.uncertainty == pytest.approx(sum(1 - max(row) for row in scores), rel=1e-4)
+    return sum(1 - max(row) for row in scores)
+
+
+def test_candidates_without_markers_in_training_count_as_certain_whatever_the_threshold():
+    model = build_model(candidates_per_word=1)
+    model.add_span_filter()
+    kept, everything = (expected_errors(model, SENTENCES[0], exact) for exact in (False, True))
+    untuned = model.config.span_filter
+    length = model.config.entity_max_length
+    tuned = replace(untuned, threshold=1e9, entity_max_length=length, recall=0.9, candidates_kept=0.0)
+    for model.config.span_filter, model.config.exact in ((untuned, False), (untuned, True), (tuned, False)):
+        [found] = suggest_annotations(model, [SENTENCES[0]], 1)
+        assert found.uncertainty == pytest.approx(kept, rel=1e-4)
+    assert kept < 0.9 * everything
 
 
 def test_blocks_and_batches_change_nothing(model, monkeypatch):

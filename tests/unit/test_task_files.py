@@ -130,6 +130,29 @@ def test_the_id_of_a_row_survives_numbers_of_the_tool(tmp_path, tool):
     assert row == {"id": "a-1", "text": TEXT, "entities": [entity("PER", 2, 5), entity("LOC", 23, 27)]}
 
 
+@pytest.mark.parametrize("tool", [*EXPORTS, "brat"])
+@pytest.mark.parametrize("ids", [("a", "b", "a"), (7, 8, 7)])
+def test_rows_with_the_same_id_are_refused(tmp_path, tool, ids):
+    """The tool would merge their tasks, or one's correction would be joined to the other."""
+    rows = [{**ROW, "id": identity} for identity in ids]
+    with pytest.raises(
+        ValueError, match=f"rows 0 and 2 both have the 'id' {ids[0]!r}: give each row an 'id' of its own"
+    ):
+        write_tasks(tmp_path / "tasks", rows, tool)
+    assert not (tmp_path / "tasks").exists()
+
+
+@pytest.mark.parametrize("tool", ["label-studio", "doccano"])
+def test_tasks_that_were_imported_twice_are_reported(tmp_path, tool, caplog):
+    tasks = write(tmp_path / "tasks", [ROW, {**ROW, "id": "a-2"}], tool)
+    for repeated in ([], tasks[1:]):
+        exported = [EXPORTS[tool](task, number) for number, task in enumerate([*tasks, *repeated])]
+        (tmp_path / "export.json").write_text(json.dumps(exported), "utf-8")
+        assert len(read_annotations(tmp_path / "export.json")) == len(exported)
+        message = "1 rows of a task file have several records, such as the one with the row_id 'a-2' (item 1, item 2)"
+        assert (message in caplog.text) == bool(repeated)
+
+
 def test_a_correction_is_what_is_read(tmp_path):
     [task] = write(tmp_path / "tasks", [ROW], "label-studio")
     record = export_label_studio(task, 0)
@@ -352,8 +375,8 @@ def test_a_place_inside_a_character_is_refused(tmp_path):
 
 def test_tasks_of_doccano_have_the_same_metadata(tmp_path):
     """It fills in NaN for keys that a task lacks, which its database refuses."""
-    both = {**ROW, "entities": [entity("PER", 2, 5)]}
-    rows = [ROW, {**ROW, "predictions": []}, both, {"id": "a", "text": TEXT, "entities": []}]
+    both = {**ROW, "id": "a-2", "entities": [entity("PER", 2, 5)]}
+    rows = [ROW, {**ROW, "id": "a-3", "predictions": []}, both, {"id": "a", "text": TEXT, "entities": []}]
     tasks = write(tmp_path / "d.jsonl", rows, "doccano", model_version="m")
     assert len({tuple(task) for task in tasks}) == 1
     assert all(value is not None for task in tasks for value in task.values())
