@@ -102,7 +102,7 @@ def options(
     # two batches have the same lengths. Within a batch, all layers have the same.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
     # PyTorch and transformers come with 600,000 objects, among which Python would look for garbage again and again
-    # while they are imported, and once more at the end: a third of the time of a short command.
+    # while they are imported, and once more at the end: a fifth of the time of a short command.
     gc.set_threshold(10_000)
     atexit.register(gc.freeze)
     level = logging.DEBUG if debug else logging.ERROR if quiet else logging.WARNING
