@@ -167,10 +167,13 @@ class PredictionQueue:
 
     async def _run(self) -> None:
         while True:
-            while not self._may_take():
+            if not self._may_take():
                 self._has_come.clear()
                 await self._has_come.wait()
+                continue
             await self._let_come()
+            if not self._may_take():
+                continue  # others, who let them come at the same time, have taken them
             group = self._take()
             num_bytes = sum(job.sizes[index] for job, index in group)
             self._num_groups += 1
