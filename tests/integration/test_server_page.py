@@ -323,6 +323,34 @@ def test_key(browser, model):
         page.close()
 
 
+def test_refusal_of_an_earlier_request_does_not_ask_for_the_key_again(browser, model):
+    with running({"m": NameFinder(model)}, api_key="s3cret") as server:
+        page = browser.new_page()
+        page.goto(server.url)
+        page.wait_for_selector("#key")
+        held = []
+
+        def hold(route):
+            (held.append if len(held) < 2 else type(route).continue_)(route)
+
+        page.route("**/predict", hold)
+        page.route("**/info", hold)
+        with page.expect_request("**/predict"):
+            page.fill("#text", "Paris")
+        page.fill("#key", "s3cret")
+        with page.expect_request("**/info"):
+            page.keyboard.press("Enter")
+        with page.expect_response("**/predict") as refused:
+            held[0].continue_()
+        assert refused.value.status == 401
+        page.wait_for_function("() => document.getElementById('status').textContent.includes('key')")
+        assert not page.is_visible("#key")
+        held[1].continue_()
+        wait_for_status(page)
+        assert marks(page) == [["Paris", "LOC", 0]]
+        page.close()
+
+
 def test_errors_are_said(page):
     page.route("**/predict", lambda route: route.fulfill(status=413, json={"error": "the texts have too many words"}))
     page.fill("#text", "Paris")

@@ -23,13 +23,15 @@ const plural = (count, one, many) => `${count.toLocaleString("en")} ${count === 
 
 async function ask(path, body, signal) {
   const headers = { "Content-Type": "application/json" };
-  if (state.key) headers["X-API-Key"] = state.key;
+  const { key } = state;
+  if (key) headers["X-API-Key"] = key;
   const options = body === undefined ? { headers } : { method: "POST", headers, body: JSON.stringify(body) };
   for (;;) {
     const response = await fetch(path, { ...options, signal, cache: "no-store" });
     if (response.ok) return response.json();
     const { error } = await response.json().catch(() => ({ error: `the server answered ${response.status}` }));
-    if (response.status === 401) byId("key-form").hidden = false;
+    signal?.throwIfAborted();
+    if (response.status === 401 && key === state.key) byId("key-form").hidden = false; // unless another was typed since
     const wait = Number(response.headers.get("Retry-After"));
     if (!wait) throw new Error(error);
     say("The server is busy. Trying again.");
