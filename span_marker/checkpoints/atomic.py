@@ -42,7 +42,8 @@ def replacing(folder: StrPath, stale: tuple[str, ...] = ()) -> Iterator[Path]:
 
     New files are written into a folder of their own. Renaming this folder declares them complete, and then each is
     moved to its place. A writer that dies before the renaming has changed nothing. If it dies afterwards, `finish` does
-    the rest: the next writer calls it, and readers must call it.
+    the rest: the next writer calls it, and readers must call it. All get the permissions of any new file: safetensors
+    would keep its own from everybody else, such as the user of a container.
 
     Args:
         folder: The folder; it is created if it does not exist. Its other files stay.
@@ -63,6 +64,9 @@ def replacing(folder: StrPath, stale: tuple[str, ...] = ()) -> Iterator[Path]:
         names = [str(path.relative_to(staging)) for path in staging.rglob("*") if path.is_file()]
         manifest = {"files": names, "stale": list(stale)}
         (staging / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
+        permissions = (staging / MANIFEST).stat().st_mode
+        for name in names:
+            (staging / name).chmod(permissions)
         staging.rename(target / WRITTEN)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)

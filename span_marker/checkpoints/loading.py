@@ -101,7 +101,7 @@ def load_config(path: StrPath, arguments: dict[str, Any]) -> PreTrainedConfig:
 
 
 def _check_path(path: StrPath, arguments: dict[str, Any]) -> None:
-    """Refuse a folder without a configuration, and name the folders inside it that have one."""
+    """Refuse a folder without a configuration, and name the folders inside it that have one; or without permission."""
     name, folder = str(path), Path(path, arguments.get("subfolder") or "")
     if not name.strip():
         raise FileNotFoundError(f"{name!r} is empty: pass a folder, or the name of a repository")
@@ -122,6 +122,8 @@ def _check_path(path: StrPath, arguments: dict[str, Any]) -> None:
         shortest_first = sorted(inside, key=lambda inner: (len(inner), inner))  # checkpoint-5 before checkpoint-10
         advice = f": pass one of the folders in it, {shortest_first}" if inside else ""
         raise FileNotFoundError(f"there is no {CONFIG_NAME} in {str(folder)!r}{advice}")
+    for weights in folder.glob("*.safetensors"):
+        weights.open("rb").close()  # safetensors says of a file that it must not open that it does not exist
 
 
 def _load_config(path: StrPath, arguments: dict[str, Any]) -> PreTrainedConfig:

@@ -119,6 +119,13 @@ def test_an_error_while_writing_changes_nothing(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
+def test_files_that_their_writer_keeps_to_itself_get_the_permissions_of_others(tmp_path):
+    (tmp_path / "mine").write_text("mine", encoding="utf-8")
+    with replacing(tmp_path / "folder") as staging:
+        os.close(os.open(staging / "weights", os.O_CREAT, 0o600))
+    assert (tmp_path / "folder" / "weights").stat().st_mode == (tmp_path / "mine").stat().st_mode
+
+
 @pytest.mark.parametrize("patience", range(0, 16))
 def test_a_checkpoint_is_the_old_one_or_the_new_one(tmp_path, patience):
     models = [

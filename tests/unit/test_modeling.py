@@ -1,7 +1,11 @@
 import json
 import logging
+import os
 import shutil
 import socket
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import torch
@@ -162,6 +166,31 @@ def test_a_file_is_no_model(tmp_path):
     (tmp_path / "x.jsonl").write_text("{}")
     with pytest.raises(FileNotFoundError, match=r"x\.jsonl' is a file: a model is a folder, or the name of a repos"):
         SpanMarkerModel.from_pretrained(tmp_path / "x.jsonl")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="has other permissions")
+def test_weights_that_must_not_be_read():
+    """safetensors says of them that there is no such file."""
+    model = build_model()
+    with tempfile.TemporaryDirectory() as folder:  # tmp_path lies in a folder that others must not enter
+        model.save_pretrained(folder)
+        Path(folder).chmod(0o755)
+        Path(folder, "model.safetensors").chmod(0)
+        with without_privileges(), pytest.raises(PermissionError, match=r"Permission denied: .*model\.safetensors"):
+            SpanMarkerModel.from_pretrained(folder)
+
+
+@contextmanager
+def without_privileges():
+    """Be another user, since the superuser may read everything."""
+    is_superuser = os.geteuid() == 0
+    if is_superuser:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if is_superuser:
+            os.seteuid(0)
 
 
 @pytest.mark.parametrize("path", ["C:\\models\\ner", ".\\ner", "models\\ner"])
