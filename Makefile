@@ -3,7 +3,10 @@ VENV ?= .venv
 CONSTRAINTS ?= constraints.txt
 BIN := $(VENV)/bin
 # --use-pep517: seqeval has no wheel, and older versions of pip would build it with whatever lies around.
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517 --constraint $(CONSTRAINTS)
+# --no-compile: pip would compile 30,000 modules on one core. Those that are imported are compiled then, or by COMPILE.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517 --no-compile --constraint $(CONSTRAINTS)
+# On all cores. A few files are templates rather than modules, and fail.
+COMPILE := $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 
 .PHONY: help quickstart test unit test-slow lint test-oldest test-newest test-wheel audit format docs clean
 
@@ -24,7 +27,9 @@ help:
 quickstart: $(VENV)/quickstart.done
 	$(BIN)/python training_scripts/quickstart.py
 
-test: lint unit
+# At the same time: types are checked on one core, for a minute or more.
+test: $(VENV)/test.done
+	$(MAKE) --jobs 2 lint unit
 
 unit: $(VENV)/test.done
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
@@ -83,6 +88,7 @@ $(VENV)/quickstart.done: $(VENV)/torch.done pyproject.toml $(CONSTRAINTS)
 $(VENV)/test.done: $(VENV)/torch.done pyproject.toml $(CONSTRAINTS)
 	$(PIP) --editable '.[quickstart,test,lint]'
 	$(PIP) --force-reinstall --no-deps docstring-parser-fork
+	$(COMPILE)
 	@touch $@
 
 $(VENV)/docs.done: $(VENV)/torch.done pyproject.toml $(CONSTRAINTS)
