@@ -34,9 +34,10 @@ test: $(VENV)/test.done
 unit: $(VENV)/test.done
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-# Only files that have such tests are collected. They wait for other processes, so that two cores have work for three.
+# Only files that have such tests are collected, and they start in the order of tests/conftest.py. They wait for other
+# processes, so that two cores have work for three.
 test-slow: $(VENV)/test.done
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile -m slow $$(grep -rl --include='test_*.py' mark.slow tests)
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder -m slow $$(grep -rl --include='test_*.py' mark.slow tests)
 
 lint: $(VENV)/test.done
 	$(BIN)/ruff check .

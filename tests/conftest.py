@@ -16,6 +16,12 @@ settings.register_profile("suite", deadline=None, derandomize=True, max_examples
 settings.register_profile("thorough", deadline=None, max_examples=1000)
 settings.load_profile("suite")
 
+LONG = """
+test_clusters test_onnx test_server_page test_command_line test_hosts test_kills test_fsdp test_docs test_notebooks
+test_accuracy test_distributed test_ray_train test_small_model test_site test_mcp
+""".split()
+"""Files whose slow tests take longest. They start in this order, so that no process begins one when the others end."""
+
 
 def pytest_addoption(parser):
     help_text = "round as another machine might; any seed is one"
@@ -74,6 +80,10 @@ def pytest_collection():
         return (yield)
     finally:
         gc.enable()
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
 
 
 @pytest.hookimpl(wrapper=True)
