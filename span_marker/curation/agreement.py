@@ -11,7 +11,7 @@ independent, so that long entities count more. The F1 of spans has neither.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -224,6 +224,8 @@ def _rows_of_ids(rows: Rows, name: str) -> dict[Any, tuple[int, Mapping[str, Any
     """The rows and their indices by their IDs."""
     by_id: dict[Any, tuple[int, Mapping[str, Any]]] = {}
     for index, row in enumerate(rows):
+        if not isinstance(row["id"], Hashable):
+            raise TypeError(f"{name}: row {index} has the 'id' {row['id']!r:.80}: it must be a string or a number")
         same, _ = by_id.setdefault(row["id"], (index, row))
         if same != index:
             raise ValueError(f"{name}: rows {same} and {index} both have the 'id' {row['id']!r}: keep one of them")

@@ -88,6 +88,11 @@ def test_other_rows_are_refused(second, message):
         compare_annotators(FIRST, second)
 
 
+def test_an_id_that_cannot_be_looked_up():
+    with pytest.raises(TypeError, match=r"second: row 1 has the 'id' \[1\]: it must be a string or a number"):
+        compare_annotators(FIRST, [SECOND[0], {**SECOND[1], "id": [1]}])
+
+
 def test_tables_are_read_by_row():
     pandas = pytest.importorskip("pandas")
     tables = [pandas.DataFrame(rows) for rows in (FIRST, SECOND)]
