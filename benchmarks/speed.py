@@ -112,7 +112,7 @@ def label_list(tags: list[list[str]]) -> list[str]:
 
 
 def write_checkpoint(encoder: str, labels: list[str], limits: tuple[int, int, int], folder: Path) -> None:
-    """Write a checkpoint with a random head that finds something to say about many spans."""
+    """Write a checkpoint that both libraries read, with a random head that finds something to say about many spans."""
     torch.manual_seed(0)
     text, marker, entity = limits
     model = SpanMarkerModel.from_pretrained(
@@ -122,6 +122,7 @@ def write_checkpoint(encoder: str, labels: list[str], limits: tuple[int, int, in
         marker_max_length=marker,
         entity_max_length=entity,
         candidates_per_word=None,
+        compatible_with_1x=True,
     )
     with torch.no_grad():
         model.classifier.weight.normal_(std=0.1)
