@@ -19,7 +19,7 @@ def test_the_published_library_can_read_what_is_compared(encoder, tmp_path):
     write_checkpoint(encoder, LABELS, (64, 32, 3), tmp_path / "checkpoint")
     model = SpanMarkerModel.from_pretrained(tmp_path / "checkpoint")
     assert not model.config.unknown_to_1x
-    assert not model.can_filter
+    assert model.candidates_kept == 1
     assert any(model.predict(["Amelia Earhart flew to Paris.", "Cleopatra ruled Egypt."]))
 
 
