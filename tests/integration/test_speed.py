@@ -20,7 +20,6 @@ def test_the_published_library_can_read_what_is_compared(encoder, tmp_path):
     model = SpanMarkerModel.from_pretrained(tmp_path / "checkpoint")
     assert not model.config.unknown_to_1x
     assert model.candidates_kept == 1
-    assert any(model.predict(["Amelia Earhart flew to Paris.", "Cleopatra ruled Egypt."]))
 
 
 def test_models_whose_filter_is_compared_are_those_of_the_published_library(encoder):
