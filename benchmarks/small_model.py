@@ -1,6 +1,6 @@
 """A small model beside the model that taught it and spaCy: F1 and speed on the text of the case studies, on one thread.
 
-``python benchmarks/small_model.py --teacher CHECKPOINT --models FOLDER_TO_MAKE`` takes two layers of a trained model,
+``python benchmarks/small_model.py --teacher CHECKPOINT --models FOLDER_TO_MAKE`` takes three layers of a trained model,
 prunes its vocabulary, teaches it with every seed, exports it, and quantizes it. It learns from the train split, from
 what the teacher says about the same sentences with other names, and with ``--texts`` about more text in CoNLL format,
 whose annotations nobody reads; ``--spacy FOLDER`` adds the rate of a spaCy pipeline. Everything is chosen on the
@@ -189,7 +189,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--num-texts", type=int, default=500, help="how many of its sentences are read")
     parser.add_argument("--num-renamed", type=int, default=1000, help="how many sentences are read with other names")
     parser.add_argument("--spacy", type=Path, help="folder of a spaCy pipeline")
-    parser.add_argument("--layers", type=int, default=2)
+    parser.add_argument("--layers", type=int, default=3)
     parser.add_argument("--candidates-per-word", type=float, default=0.5, help="that get markers in training")
     parser.add_argument("--epochs", type=float, default=2.5)
     parser.add_argument("--learning-rate", type=float, default=6e-4)

@@ -52,7 +52,7 @@ def test_a_small_model_is_taught_exported_and_measured_once(tmp_path, monkeypatc
     texts.write_text(CONLL)
     paths = {"teacher": "my-model", "models": "models", "texts": "news/train.txt", "results": "results.json"}
     given = [text for name, path in paths.items() for text in (f"--{name}", str(tmp_path / path))]
-    arguments = [*given, *few, *"--seeds 1 --rounds 1 --epochs 1".split()]
+    arguments = [*given, *few, *"--layers 2 --seeds 1 --rounds 1 --epochs 1".split()]
     results = small_model.main([*arguments, "--no-test"])
     assert "systems" not in results
     (run,) = results["runs"]
