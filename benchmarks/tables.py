@@ -24,6 +24,7 @@ WITH_TABLES = (
     "redaction",
     "scale",
     "parallel",
+    "small_models",
 )
 PAGES = [HERE.parent / "README.md", *(HERE.parent / "docs" / f"{name}.md" for name in WITH_TABLES)]
 
@@ -403,10 +404,9 @@ def small_model_table(results: dict[str, Any]) -> str:
     lines = ["| | F1 | sentences/s | one sentence, ms | MB |", "|---|---|---|---|---|"]
     for name, system in results["systems"].items():
         who, _, way = name.partition(", ")
-        f1 = {
-            "teacher": f"{results['teacher_f1']:.3f}",
-            "student": mean_and_error([run["test_f1"].get(way, math.nan) for run in results["runs"]], ".3f"),
-        }.get(who, "")
+        f1 = f"{results['teacher_f1']:.3f}" if who == "teacher" else ""
+        if who == "student":
+            f1 = mean_and_error([run["test_f1"][way] for run in results["runs"]], ".3f")
         rate = f"{system['sentences_per_second']:.0f} | {system['milliseconds']:.1f}"
         lines.append(f"| {name} | {f1} | {rate} | {system['bytes'] / 1e6:.1f} |")
     threads = "1 thread" if results["threads"] == 1 else f"{results['threads']} threads"
