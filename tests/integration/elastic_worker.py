@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from train_worker import make_trainer, train  # the folder of this script is in the path
+from train_worker import leave_group, make_trainer, train  # the folder of this script is in the path
 from transformers import TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
 
@@ -38,16 +38,20 @@ class Killer(TrainerCallback):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
+def run(folder: Path) -> dict[str, Any]:
+    """Train, from the last checkpoint if there is one."""
+    trainer = make_trainer(folder / "run", 2, None, max_steps=STEPS, save_strategy="steps", save_steps=SAVED)
+    trainer.add_callback(Killer(folder / "killed"))
+    resumed = (folder / "run").exists() and get_last_checkpoint(str(folder / "run")) is not None
+    return {**train(trainer, resumed), "resumed": resumed}
+
+
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
-    run = folder / "run"
-    trainer = make_trainer(run, 2, None, max_steps=STEPS, save_strategy="steps", save_steps=SAVED)
-    trainer.add_callback(Killer(folder / "killed"))
-    resumed = run.exists() and get_last_checkpoint(str(run)) is not None
-    results = train(trainer, resumed)
-    if trainer.is_world_process_zero():
-        torch.save({**results, "resumed": resumed}, folder / "results.pt")
-    torch.distributed.destroy_process_group()
+    results = run(folder)
+    if os.environ["RANK"] == "0":
+        torch.save(results, folder / "results.pt")
+    leave_group()
 
 
 if __name__ == "__main__":

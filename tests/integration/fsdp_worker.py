@@ -11,7 +11,7 @@ from typing import Any
 import torch
 import train_worker  # the folder of this script is in the path
 from accelerate import DistributedType, PartialState
-from train_worker import make_trainer, train
+from train_worker import leave_group, make_trainer, train
 
 from span_marker import TrainingArguments
 
@@ -50,7 +50,7 @@ def main(folder: str, families: list[str]) -> None:
     results = {family: run(Path(folder), family) for family in families}
     if int(os.environ["RANK"]) == 0:
         torch.save(results, Path(folder) / "results.pt")
-    torch.distributed.destroy_process_group()
+    leave_group()
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 ``python train_worker.py OUTPUT BATCH_SIZE``
 """
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -84,13 +85,19 @@ def train_all(folder: Path, batch_size: int) -> dict[str, dict[str, Any]]:
     return {kind: train(make_trainer(folder, batch_size, per_word)) for kind, per_word in kinds.items()}
 
 
+def leave_group() -> None:
+    """Leave the group of processes, if there is one. Its threads must not outlive the interpreter, which would abort."""
+    gc.collect()  # trainers are cycles, and their models hold the group
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
 def main(output: str, batch_size: int) -> None:
     torch.set_num_threads(1)
     results = train_all(Path(output).parent, batch_size)
     if int(os.environ.get("RANK", "0")) == 0:
         torch.save(results, output)
-    if torch.distributed.is_initialized():  # or else its threads may outlive the interpreter, which aborts
-        torch.distributed.destroy_process_group()
+    leave_group()
 
 
 if __name__ == "__main__":
