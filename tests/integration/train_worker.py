@@ -86,7 +86,7 @@ def train_all(folder: Path, batch_size: int) -> dict[str, dict[str, Any]]:
 
 
 def leave_group() -> None:
-    """Leave the group of processes, if there is one. Its threads must not outlive the interpreter, which would abort."""
+    """Leave the group of processes, if there is one: threads of it that outlive the interpreter abort it."""
     gc.collect()  # trainers are cycles, and their models hold the group
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
