@@ -65,8 +65,9 @@ def replacing(folder: StrPath, stale: tuple[str, ...] = ()) -> Iterator[Path]:
         manifest = {"files": names, "stale": list(stale)}
         (staging / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
         permissions = (staging / MANIFEST).stat().st_mode
-        for name in names:
-            (staging / name).chmod(permissions)
+        for path in map(staging.joinpath, names):
+            if path.stat().st_mode != permissions:  # some file systems give all files the same, and cannot change them
+                path.chmod(permissions)
         staging.rename(target / WRITTEN)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
