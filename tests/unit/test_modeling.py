@@ -174,6 +174,7 @@ def test_weights_that_must_not_be_read():
     model = build_model()
     with tempfile.TemporaryDirectory() as folder:  # tmp_path lies in a folder that others must not enter
         model.save_pretrained(folder)
+        SpanMarkerModel.from_pretrained(folder)  # imports what somebody else might not be allowed to
         Path(folder).chmod(0o755)
         Path(folder, "model.safetensors").chmod(0)
         with without_privileges(), pytest.raises(PermissionError, match=r"Permission denied: .*model\.safetensors"):
