@@ -13,6 +13,7 @@ import argparse
 import importlib.util
 import json
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -24,28 +25,33 @@ from typing import Any
 import torch
 from datasets import Dataset
 from speed import label_list, machine, matrix_rate, read_conll
-from tables import precision_table
+from tables import HERE, precision_table
 from torch import nn
 from transformers import TrainingArguments, set_seed
 
 from span_marker import SpanMarkerModel, Trainer, analyze_predictions, compare_reports, read_annotations
 from span_marker.export import export_onnx, export_openvino, quantize
 
-HERE = Path(__file__).parent
+sys.path.append(str(HERE.parent / "training_scripts"))
+
+from quickstart import spend_time_on_learning
 
 
 def train(data: Path, encoder: str, checkpoint: Path, num_sentences: int) -> None:
     """Train a model on some sentences, chosen at random, and save it."""
     set_seed(1)
-    words, tags, _ = read_conll(data / "train.txt")
-    labels = label_list(tags)
-    dataset = Dataset.from_dict({"tokens": words, "ner_tags": tags}).shuffle(seed=1)
-    model = SpanMarkerModel.from_pretrained(
-        encoder, labels=labels, model_max_length=128, entity_max_length=6, candidates_per_word=None
-    )
+    parts, labels = {}, []
+    for part in ("train", "dev"):
+        words, tags, _ = read_conll(data / f"{part}.txt")
+        labels = labels or label_list(tags)
+        parts[part] = Dataset.from_dict({"tokens": words, "ner_tags": tags})
+    model = SpanMarkerModel.from_pretrained(encoder, labels=labels, model_max_length=128, entity_max_length=6)
     spend_time_on_learning(model)
     Trainer(
-        model=model, args=short_training(checkpoint), train_dataset=dataset.take(min(num_sentences, len(dataset)))
+        model=model,
+        args=short_training(checkpoint, epochs=2),
+        train_dataset=parts["train"].shuffle(seed=1).take(min(num_sentences, len(parts["train"]))),
+        eval_dataset=parts["dev"],  # the candidate filter's threshold is chosen on it
     ).train()
     model.save_pretrained(checkpoint)
 
@@ -67,14 +73,6 @@ def short_training(
         seed=seed,
         use_cpu=not torch.cuda.is_available(),
     )
-
-
-def spend_time_on_learning(model: SpanMarkerModel) -> None:
-    """Freeze the token embeddings and turn dropout off: a short training learns more per minute so."""
-    model.get_input_embeddings().requires_grad_(False)
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
 
 
 class Ways:
@@ -200,7 +198,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder with train.txt and dev.txt in CoNLL format")
     parser.add_argument("--encoder", help="name or path of a BERT encoder")
     parser.add_argument("--checkpoint", type=Path, required=True, help="the trained model; made if it is not there")
-    parser.add_argument("--train-sentences", type=int, default=7000)
+    parser.add_argument("--train-sentences", type=int, default=14_041)
     parser.add_argument("--test", type=Path, help="annotated data to measure on; dev.txt by default")
     parser.add_argument("--calibration", type=Path, help="annotated data for static quantization; train.txt by default")
     parser.add_argument("--sentences", type=int, default=400, help="sentences of the test data, at even distances")
