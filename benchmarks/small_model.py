@@ -1,11 +1,12 @@
-"""A small model beside the model that taught it and spaCy: F1 and speed on the text of the case studies, on one thread.
+"""What a core reads: a model in all runtimes, a small one that it taught, token classification, and spaCy.
 
 ``python benchmarks/small_model.py --teacher CHECKPOINT --models FOLDER_TO_MAKE`` takes three layers of a trained model,
 prunes its vocabulary, teaches it with every seed, exports it, and quantizes it. It learns from the train split, from
 what the teacher says about the same sentences with other names, and with ``--texts`` about more text in CoNLL format,
-whose annotations nobody reads; ``--spacy FOLDER`` adds the rate of a spaCy pipeline. Everything is chosen on the
-dev split; the test split is read at the end. Each training is written down as soon as it is done, so that a study that
-was stopped goes on where it stopped. Set ``OMP_NUM_THREADS=1``.
+whose annotations nobody reads. ``--classifier FOLDER`` adds a token classifier and ``--spacy FOLDER`` a spaCy
+pipeline, such as those that ``case_studies.py`` trains on the same data. Everything is chosen on the dev split; the
+test split is read at the end. Each training is written down as soon as it is done, so that a study that was stopped
+goes on where it stopped. Set ``OMP_NUM_THREADS=1``.
 """
 
 from __future__ import annotations
@@ -25,13 +26,24 @@ from datasets import Dataset
 from precision import short_training, spend_time_on_learning
 from speed import machine, read_conll
 from studies import continue_study, spread, write_json
-from systems import Sentence, System, bundled_corpus, judge, load_spacy, read_split, read_with
+from systems import (
+    Sentence,
+    System,
+    bundled_corpus,
+    export_token_classifier,
+    judge,
+    load_exported_token_classifier,
+    load_spacy,
+    load_token_classifier,
+    read_split,
+    read_with,
+)
 from tables import HERE, small_model_table
 from transformers import set_seed
 
 from span_marker import SpanMarkerModel
 from span_marker.compression import distill, prune_vocabulary, shrink
-from span_marker.export import export_onnx, quantize
+from span_marker.export import export_onnx, export_openvino, quantize
 from span_marker.runtime import ExportedModel
 
 NUM_CALIBRATION = 400
@@ -40,11 +52,12 @@ NUM_CALIBRATION = 400
 RECALL = 0.98
 """Share of the entities that the candidate filter must keep. The dev split is too small to be sure of more."""
 
-TEACHER, STUDENT = "teacher", "student"
+TEACHER, STUDENT, CLASSIFIER = "teacher", "student", "token classification"
 
 WAYS: dict[str, tuple[str, Callable[[Path], Any]]] = {
     "PyTorch, float32": ("torch", SpanMarkerModel.from_pretrained),
     "ONNX Runtime, float32": ("onnx", ExportedModel.from_pretrained),
+    "OpenVINO, bfloat16": ("openvino", ExportedModel.from_pretrained),
     "ONNX Runtime, int8, dynamic": ("dynamic", ExportedModel.from_pretrained),
     "ONNX Runtime, int8, static": ("static", ExportedModel.from_pretrained),
 }
@@ -90,9 +103,17 @@ def teach(options: argparse.Namespace, seed: int, texts: list[list[str]], folder
     student.cpu().save_pretrained(folder)
 
 
-def export(checkpoint: Path, folders: dict[str, Path], calibration: list[list[str]], dev: Dataset) -> None:
-    """Export a model, and quantize it in both ways."""
-    export_onnx(SpanMarkerModel.from_pretrained(checkpoint), folders["onnx"])
+def export(folders: dict[str, Path]) -> None:
+    """Export a model, and quantize it in both ways.
+
+    Args:
+        folders: One for each way of `WAYS`, of which ``torch`` has the model.
+    """
+    train, dev = (bundled_corpus.read_words(split) for split in ("train", "dev"))
+    calibration = [train["tokens"][index] for index in spread(len(train), NUM_CALIBRATION)]
+    model = SpanMarkerModel.from_pretrained(folders["torch"])
+    export_onnx(model, folders["onnx"])
+    export_openvino(model, folders["openvino"], dtype="bfloat16")
     for mode in ("dynamic", "static"):
         texts = calibration if mode == "static" else None
         quantize(folders["onnx"], folders[mode], dev, mode=mode, calibration=texts)  # type: ignore[arg-type]
@@ -113,27 +134,34 @@ def latency(system: System, sentences: list[Sentence]) -> float:
     return 1000 * statistics.median(seconds)
 
 
+def student_folders(options: argparse.Namespace, seed: int) -> dict[str, Path]:
+    """Say where the small model of a seed is, in each of `WAYS`."""
+    return {kind: options.models / f"{STUDENT}-{seed}-{kind}" for kind, _ in WAYS.values()}
+
+
+def read_in_all_ways(folders: dict[str, Path], sentences: list[Sentence]) -> dict[str, float]:
+    """Compute the F1 of a model in each of `WAYS`."""
+    return {
+        name: judge(sentences, load(name, folders[kind]).read(sentences)).overall.f1.value
+        for name, (kind, _) in WAYS.items()
+    }
+
+
 def run_seeds(options: argparse.Namespace, results: dict[str, Any], texts: list[list[str]]) -> None:
     """Teach and export with the seeds that are missing, and write down F1 on the dev split."""
-    train, dev = (bundled_corpus.read_words(split).take(options.sentences or 10**9) for split in ("train", "dev"))
-    calibration = [train["tokens"][index] for index in spread(len(train), NUM_CALIBRATION)]
-    sentences = read_split("dev", options.sentences)
     done = {run["seed"] for run in results["runs"]}
     for seed in range(1, options.seeds + 1):
         if seed in done:
             continue
-        folders = {kind: options.models / f"{STUDENT}-{seed}-{kind}" for kind, _ in WAYS.values()}
+        folders = student_folders(options, seed)
         started, processor_started = time.perf_counter(), time.process_time()
         teach(options, seed, texts, folders["torch"])
         seconds = {
             "seconds": time.perf_counter() - started,
             "processor_seconds": time.process_time() - processor_started,
         }
-        export(folders["torch"], folders, calibration, dev)
-        f1 = {
-            name: judge(sentences, load(name, folders[kind]).read(sentences)).overall.f1.value
-            for name, (kind, _) in WAYS.items()
-        }
+        export(folders)
+        f1 = read_in_all_ways(folders, read_split("dev", options.sentences))
         results["runs"].append({"seed": seed, "commit": machine()["commit"], **seconds, "dev_f1": f1})
         write_json(options.results, results)
         print(f"seed {seed}: {seconds['processor_seconds']:.0f} s of the processor, F1 on dev {f1}", flush=True)
@@ -142,26 +170,33 @@ def run_seeds(options: argparse.Namespace, results: dict[str, Any], texts: list[
 def read_test(options: argparse.Namespace, results: dict[str, Any]) -> None:
     """Let all models read the test split: F1 of each seed, and the rates of the first seed's, in turns."""
     test = read_split("test", options.sentences)
-    exported = options.models / f"{TEACHER}-onnx"
-    if not exported.exists():
-        export_onnx(SpanMarkerModel.from_pretrained(options.teacher), exported)
-    places = [(TEACHER, "PyTorch, float32", options.teacher), (TEACHER, "ONNX Runtime, float32", exported)]
-    places += [(STUDENT, name, options.models / f"{STUDENT}-1-{kind}") for name, (kind, _) in WAYS.items()]
-    systems = {f"{who}, {name}": load(name, folder) for who, name, folder in places}
-    folders = {f"{who}, {name}": folder for who, name, folder in places}
+    teacher = {kind: options.models / f"{TEACHER}-{kind}" for kind, _ in WAYS.values()} | {"torch": options.teacher}
+    if not teacher["static"].exists():
+        export(teacher)
+    f1: dict[str, list[float]] = {}
+    for who, models in (
+        (TEACHER, [teacher]),
+        (STUDENT, [student_folders(options, run["seed"]) for run in results["runs"]]),
+    ):
+        of_models = [read_in_all_ways(folders, test) for folders in models]
+        f1 |= {f"{who}, {name}": [of[name] for of in of_models] for name in WAYS}
+    places = {TEACHER: teacher, STUDENT: student_folders(options, 1)}
+    folders = {f"{who}, {name}": of[kind] for who, of in places.items() for name, (kind, _) in WAYS.items()}
+    systems = {f"{who}, {name}": load(name, folders[f"{who}, {name}"]) for who in places for name in WAYS}
+    if options.classifier:
+        exported = options.models / "classifier-onnx"
+        export_token_classifier(options.classifier, exported)
+        folders |= {f"{CLASSIFIER}, PyTorch": options.classifier, f"{CLASSIFIER}, ONNX Runtime": exported}
+        systems[f"{CLASSIFIER}, PyTorch"] = load_token_classifier(options.classifier)
+        systems[f"{CLASSIFIER}, ONNX Runtime"] = load_exported_token_classifier(exported)
     if options.spacy:
-        systems["spaCy"], folders["spaCy"] = load_spacy(options.spacy), options.spacy
-    for run in results["runs"]:
-        run["test_f1"] = {
-            name: judge(
-                test, load(name, options.models / f"{STUDENT}-{run['seed']}-{kind}").read(test)
-            ).overall.f1.value
-            for name, (kind, _) in WAYS.items()
-        }
-    results["teacher_f1"] = judge(test, systems[f"{TEACHER}, PyTorch, float32"].read(test)).overall.f1.value
+        folders["spaCy"], systems["spaCy"] = options.spacy, load_spacy(options.spacy)
+    for name in systems.keys() - f1.keys():
+        f1[name] = [judge(test, systems[name].read(test)).overall.f1.value]
     rates = measure(systems, test, options.rounds)
     results["systems"] = {
         name: {
+            "f1": f1[name],
             "bytes": sum(path.stat().st_size for path in folders[name].rglob("*") if path.is_file()),
             "sentences_per_second": rates[name],
             "milliseconds": latency(system, test[:100]),
@@ -169,7 +204,7 @@ def read_test(options: argparse.Namespace, results: dict[str, Any]) -> None:
         for name, system in systems.items()
     }
     results["machine"], results["threads"] = machine(), torch.get_num_threads()
-    results["machine"]["versions"] |= {name: version(name) for name in ("onnxruntime", "spacy")}
+    results["machine"]["versions"] |= {name: version(name) for name in ("onnxruntime", "openvino", "spacy")}
     write_json(options.results, results)
 
 
@@ -188,6 +223,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--texts", type=Path, nargs="+", default=[], help="more text, in CoNLL format")
     parser.add_argument("--num-texts", type=int, default=500, help="how many of its sentences are read")
     parser.add_argument("--num-renamed", type=int, default=1000, help="how many sentences are read with other names")
+    parser.add_argument("--classifier", type=Path, help="folder of a token classifier")
     parser.add_argument("--spacy", type=Path, help="folder of a spaCy pipeline")
     parser.add_argument("--layers", type=int, default=3)
     parser.add_argument("--candidates-per-word", type=float, default=0.5, help="that get markers in training")

@@ -22,9 +22,15 @@ from spacy.tokens import Doc
 from spacy.training.initialize import init_nlp
 from spacy.training.loop import train as train_pipeline
 from tables import HERE
-from token_classification import classify, encode
+from token_classification import ExportedClassifier, classify, encode, export
 from torch import nn
-from transformers import AutoModelForTokenClassification, AutoTokenizer, DataCollatorForTokenClassification, set_seed
+from transformers import (
+    AutoConfig,
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+    DataCollatorForTokenClassification,
+    set_seed,
+)
 
 from span_marker import ErrorReport, SpanMarkerModel, Trainer, analyze_predictions, write_docbin
 from span_marker.core.labels import LabelledSpan, entities_to_tags
@@ -33,6 +39,9 @@ sys.path.append(str(HERE.parent / "training_scripts"))
 
 import bundled_corpus
 import quickstart
+
+ONNX = "model.onnx"
+"""What an exported token classifier is called."""
 
 BATCH_SIZE, MAX_LENGTH = 32, 128
 """Sentences that every system reads at a time, and tokens of the longest text, as the quickstart has them."""
@@ -155,6 +164,20 @@ def load_token_classifier(folder: Path) -> System:
     model, tokenizer = AutoModelForTokenClassification.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
     return System(partial(read_classes, model, tokenizer), num_parameters)
+
+
+def export_token_classifier(folder: Path, target: Path) -> None:
+    """Write a token classifier for ONNX Runtime, with its tokenizer."""
+    model, tokenizer = AutoModelForTokenClassification.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    model.config.save_pretrained(target)
+    tokenizer.save_pretrained(target)
+    export(model, tokenizer(["One example.", "And another one."], padding=True, return_tensors="pt"), target / ONNX)
+
+
+def load_exported_token_classifier(folder: Path) -> System:
+    """Load a token classifier in ONNX Runtime. Nobody asks how many parameters it has."""
+    model = ExportedClassifier(folder / ONNX, AutoConfig.from_pretrained(folder))
+    return System(partial(read_classes, model, AutoTokenizer.from_pretrained(folder)), 0)
 
 
 def read_classes(model: nn.Module, tokenizer: Any, sentences: list[Sentence]) -> Found:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
+from transformers import BatchEncoding, PretrainedConfig
+from transformers.modeling_outputs import TokenClassifierOutput
 
 from span_marker.core.labels import LabelledSpan, tags_to_entities
 
@@ -19,6 +22,38 @@ def encode(tokenizer: Any, words: list[str], tags: list[int], max_length: int) -
         for word, before in zip(of_tokens, [None, *of_tokens[:-1]], strict=True)
     ]
     return {**encoded, "labels": labels}
+
+
+def export(model: nn.Module, batch: BatchEncoding, path: Path) -> None:
+    """Export a token classifier to ONNX, for batches of any size.
+
+    Args:
+        model: The classifier.
+        batch: What it reads, for example.
+        path: The file to write.
+    """
+    axes = {name: {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC} for name in batch}
+    torch.onnx.export(
+        model.eval(), kwargs=dict(batch), dynamic_shapes=axes, output_names=["logits"], dynamo=True, verbose=False
+    ).save(path)
+
+
+class ExportedClassifier(nn.Module):
+    """A token classifier in ONNX Runtime, with as many threads as PyTorch has."""
+
+    def __init__(self, path: Path, config: PretrainedConfig) -> None:
+        import onnxruntime  # other benchmarks do without
+
+        super().__init__()
+        self.config, self.device = config, torch.device("cpu")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        self.session = onnxruntime.InferenceSession(path, options)
+
+    def forward(self, **batch: torch.Tensor) -> TokenClassifierOutput:
+        """Compute the logits of each token."""
+        (logits,) = self.session.run(["logits"], {name: tensor.numpy() for name, tensor in batch.items()})
+        return TokenClassifierOutput(logits=torch.from_numpy(logits))
 
 
 @torch.inference_mode()

@@ -9,7 +9,7 @@ import torch
 from datasets import Dataset
 from tables import small_model_table
 from tiny import build_tokenizer, encoder_config
-from transformers import AutoModel
+from transformers import AutoModel, AutoModelForTokenClassification
 
 from span_marker import SpanMarkerModel
 
@@ -62,9 +62,19 @@ def test_a_small_model_is_taught_exported_and_measured_once(tmp_path, monkeypatc
     assert student.config.encoder.num_hidden_layers == 2
     assert student.config.compression.keys() == {"Layers", "Vocabulary", "Teacher"}
     monkeypatch.setattr(small_model, "teach", None)  # a study that was stopped trains nothing again
-    results = small_model.main(arguments)
+    classifier = AutoModelForTokenClassification.from_pretrained(
+        tmp_path / "encoder", id2label={0: "O", 1: "B-place", 2: "I-place"}
+    )
+    with torch.no_grad():
+        classifier.classifier.bias[1] += 100  # each word
+    classifier.save_pretrained(tmp_path / "classifier")
+    tokenizer.save_pretrained(tmp_path / "classifier")
+    results = small_model.main([*arguments, "--classifier", str(tmp_path / "classifier")])
+    ways = ("PyTorch", "ONNX Runtime")
+    ((in_torch,), (in_onnx,)) = (results["systems"][f"token classification, {way}"]["f1"] for way in ways)
+    assert 0 < in_torch == pytest.approx(in_onnx, abs=0.01)
     assert json.loads((tmp_path / "results.json").read_text()) == results
-    assert len(results["systems"]) == 2 + len(small_model.WAYS)
+    assert len(results["systems"]) == 2 * len(small_model.WAYS) + 2
     sizes = {name: system["bytes"] for name, system in results["systems"].items()}
     assert sizes["student, PyTorch, float32"] < sizes["teacher, PyTorch, float32"]
     table = small_model_table(results)
