@@ -95,18 +95,22 @@ class Study:
             "choosing_seeds": options.choosing_seeds,
             "patience": options.patience,
             "batch_size": options.batch_size,
+            "bfloat16": options.bfloat16,
             "model_max_length": options.model_max_length,
             "entity_max_length": options.entity_max_length,
         }
+
+    def training(self, run: Run, num_texts: int) -> dict[str, Any]:
+        """Arguments of ``TrainingArguments`` for a run that reads so many texts in an epoch."""
+        shared = self.settings(run.data, run.budget)
+        arguments = training_arguments(num_texts, shared["epochs"], shared["batch_size"], run.learning_rate, run.seed)
+        return {**arguments, "bf16": True} if shared["bfloat16"] else arguments
 
     def plan(self, run: Run) -> dict[str, Any]:
         """Everything that a run depends on."""
         shared = self.settings(run.data, run.budget)
         limits = {name: shared[name] for name in ("model_max_length", "entity_max_length")}
-        training = training_arguments(
-            shared["num_sentences"], shared["epochs"], shared["batch_size"], run.learning_rate, run.seed
-        )
-        model, training = change_arguments(run.system, limits, training)
+        model, training = change_arguments(run.system, limits, self.training(run, shared["num_sentences"]))
         return {**run._asdict(), "settings": shared, "model": model, "training": training}
 
     def result(self, run: Run) -> dict[str, Any] | None:
@@ -289,6 +293,7 @@ def add_study_options(parser: argparse.ArgumentParser, results: Path, sentences:
     parser.add_argument("--learning-rates", type=float, nargs="+", default=[5e-5, 1e-4, 3e-4, 6e-4])
     parser.add_argument("--choosing-seeds", type=int, default=1, help="choose learning rates with this many seeds")
     parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--bfloat16", action="store_true", help="train all systems in mixed precision")
     parser.add_argument("--dev-sentences", type=int, default=500, help="choose on this many, at even distances")
     parser.add_argument("--test-sentences", type=int, help="test on this many, at even distances (default: all)")
     parser.add_argument("--model-max-length", type=int, default=256, help="limit of texts, in tokens")

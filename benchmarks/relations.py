@@ -33,7 +33,6 @@ from typing import Any
 import torch
 from accuracy import Run, Study, add_study_options, check_study_options, data_path, run_study, visible
 from accuracy_data import sample, words_of
-from accuracy_systems import training_arguments
 from quickstart import bundled_encoder
 from relations_data import SYMMETRIC, RelatedSentence, load, relation_labels
 from relations_summary import write_summary
@@ -81,8 +80,7 @@ class RelationStudy(Study):
         """Everything that a run depends on. Steps of warmup are counted in texts, of which some have several."""
         shared = self.settings(run.data, run.budget)
         model = {name: shared[name] for name in ("model_max_length", "entity_max_length")}
-        sizes = (num_texts(run.system, self.train_sentences(run)), shared["epochs"], shared["batch_size"])
-        training = training_arguments(*sizes, run.learning_rate, run.seed)
+        training = self.training(run, num_texts(run.system, self.train_sentences(run)))
         return {**run._asdict(), "settings": shared, "model": model, "training": training}
 
     def train_sentences(self, run: Run) -> list[RelatedSentence]:

@@ -140,6 +140,11 @@ def test_choosing_with_several_seeds(folder, pretended):
     assert sorted(job.training["seed"] for _, job in pretended.jobs if "test" not in job.sentences) == [1] * 3 + [2] * 3
 
 
+def test_all_systems_train_in_mixed_precision_if_asked(folder, pretended):
+    study(folder, *TWO, "--bfloat16")
+    assert {(name, job.training["bf16"]) for name, job in pretended.jobs} == {(name, True) for name in TWO[1:]}
+
+
 def test_systems_of_a_seed_share_sentences_and_seeds_do_not(folder, pretended):
     study(folder, *TWO)
     samples = {}
@@ -208,7 +213,7 @@ def test_processes_share_the_runs(folder, monkeypatch):
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--patience", "1"], ["--epochs", "7", "8"], ["--dev-sentences", "4"], ["--batch-size", "2"]],
+    [["--patience", "1"], ["--epochs", "7", "8"], ["--dev-sentences", "4"], ["--batch-size", "2"], ["--bfloat16"]],
     ids=lambda arguments: arguments[0],
 )
 def test_results_of_other_settings_are_refused_whatever_the_system(folder, pretended, arguments):
