@@ -193,10 +193,12 @@ def check_relation_labels(relations: Iterable[RowRelation], known: Sequence[str]
     """
     for index, relation in enumerate(relations):
         if relation.label not in known:
-            raise ValueError(
-                f"{location}: relation {index} ({relation.label!r}) has a label that is not one of {list(known)}: "
-                "make a new model with relation_labels= to add it"
-            )
+            raise ValueError(f"{location}: relation {index} ({relation.label!r}) {unknown_label(known)}")
+
+
+def unknown_label(known: Sequence[str]) -> str:
+    """What is wrong with a relation whose label is not one of those that a model has, to follow its name."""
+    return f"has a label that is not one of {list(known)}: make a new model with relation_labels= to add it"
 
 
 def move_relations(relations: Iterable[RowRelation], places: Sequence[int | None]) -> list[RowRelation]:

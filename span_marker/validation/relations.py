@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from span_marker.configuration import AUTO
+from span_marker.configuration import AUTO, SpanMarkerConfig
 from span_marker.core.labels import LabelledSpan
-from span_marker.data.row_relations import RowRelation, read_relations
+from span_marker.data.row_relations import RowRelation, read_relations, unknown_label
 from span_marker.data.values import as_whole
 from span_marker.modeling import SpanMarkerModel
 from span_marker.preprocessing.inputs import Sentences
@@ -65,6 +65,30 @@ def _crosses_sentence(row: CheckedRow, relation: RowRelation) -> bool:
     return any(
         match.end() <= last for match in _SENTENCE_END.finditer(row.item, max(first - 4, 0)) if match.end() > first
     )
+
+
+def model_problems(row: CheckedRow, config: SpanMarkerConfig) -> Iterator[Problem]:
+    """Find the relations that a model does not have, or that it has for entities of other labels only.
+
+    Args:
+        row: The row.
+        config: The configuration of the model.
+
+    Yields:
+        Their problems; none if the model has no relations.
+    """
+    if not row.relations or config.relation_labels is None:
+        return
+    known, classes, allowed = config.relation_labels, config.classes, config.relation_rules.allowed
+    for index, relation in row.relations.items():
+        ends = [row.spans[end].label for end in (relation.head, relation.tail)]
+        if relation.label not in known[1:]:
+            yield _about(row, index, "unknown-label", unknown_label(known[1:]))
+        elif {*ends} <= {*classes} and not allowed[(*map(classes.index, ends), known.index(relation.label))]:
+            message = (
+                "joins labels that relation_types of the model does not allow: set it to 'any', or to None to learn it"
+            )
+            yield _about(row, index, "ruled-out-relation", message)
 
 
 def window_problems(

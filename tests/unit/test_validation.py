@@ -6,6 +6,7 @@ from itertools import permutations
 import pandas as pd
 import pytest
 from datasets import ClassLabel, Dataset, Features, List, Value
+from helpers import relation_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import build_model
@@ -51,6 +52,7 @@ def found(report):
     return [(problem.kind, problem.row, problem.start, problem.end) for problem in report.problems]
 
 
+RELATED = relation_model(relation_types=[["PER", "lives in", "LOC"]])
 ANN = ["Ann", "Lee", "saw", "Paris"]
 WORDS = [f"w{place}" for place in range(20)]
 
@@ -209,6 +211,18 @@ CASES = {
         [related(ANN, [entity(0, 2), entity(3, 4)], ("PER", 0, 1))],
         None,
         [("shared-label", 0, None, None)],
+    ),
+    "relations that the model does not have": (
+        [
+            related(ANN, [entity(0, 2), entity(3, 4, "LOC")], ("lives in", 0, 1), ("knows", 1, 0), ("hates", 0, 1)),
+            related(["Paris", "is"], [entity(0, 1, "LOC"), entity(1, 2, "LOC")], ("lives in", 0, 1)),
+        ],
+        RELATED,
+        [
+            ("unknown-label", 0, 0, 4),
+            ("ruled-out-relation", 1, 0, 2),
+            *(("rare-relation-types", row, None, None) for row in range(2)),
+        ],
     ),
     "rare types of a relation": (
         [
