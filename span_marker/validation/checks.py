@@ -107,7 +107,8 @@ def validate(data: Any, model: SpanMarkerModel | None = None, **read_options: An
     num_entities = 0
     sentences: SeenSentences | None = None
     word_cuts: Counter[str] = Counter()
-    mentions, relations, overlaps = Mentions(), Relations(), DatasetSummary()
+    relations = Relations(None if model is None else model.config.symmetric_relations)
+    mentions, overlaps = Mentions(), DatasetSummary()
     for (name, split), reader in zip(splits.items(), _readers(datasets, model), strict=True):
         dataset, shifts, units = split.dataset, Shifts(), OffsetUnits()
         document_columns(dataset)

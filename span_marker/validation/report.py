@@ -35,6 +35,7 @@ KINDS: dict[str, tuple[str, str]] = {
     ),
     "blank-entity": ("loss", "entities of white space only"),
     "relation-beyond-window": ("loss", "relations of entities that no window over the sentence has both of"),
+    "further-relation": ("loss", "relations of a head and a tail that have another one before: a pair has one"),
     "ruled-out-relation": ("loss", "relations of entities whose labels relation_types of the model does not allow"),
     "entity-without-token": ("loss", "entities that end in words for which the tokenizer has no token"),
     "conflicting-sentence": ("doubt", "sentences that are annotated in another way where they occur first"),
