@@ -20,12 +20,11 @@ from transformers.utils.peft_utils import ADAPTER_CONFIG_NAME
 
 from span_marker.checkpoints.custom_code import load_config_with_code
 from span_marker.checkpoints.errors import BROKEN_WEIGHTS, StrPath, naming_broken_files
+from span_marker.checkpoints.label_lists import read_relation_labels
 from span_marker.checkpoints.quantization import FASTEST
 from span_marker.configuration import AUTO, HAS_CODE, SpanMarkerConfig
-from span_marker.core.labels import check_label_list
 from span_marker.core.relations import relation_classes
 from span_marker.core.word_splitters import check_given, import_splitter
-from span_marker.data.in_memory import is_rows, is_table
 from span_marker.encoders.support import auto_class, check_encoder, max_positions, model_arguments
 from span_marker.preprocessing.tokenizer import SpanMarkerTokenizer
 
@@ -51,6 +50,9 @@ CONFIG_ARGUMENTS = (
     "relation_types",
 )
 """Arguments of ``from_pretrained`` that belong to the configuration."""
+
+_READERS = {"word_splitter": import_splitter, "relation_labels": read_relation_labels}
+"""What makes a setting of the configuration of an argument."""
 
 HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "revision", "subfolder", "token")
 """Arguments of ``from_pretrained`` with which configuration, weights and tokenizer are all loaded."""
@@ -140,29 +142,6 @@ def _load_config(path: StrPath, arguments: dict[str, Any]) -> PreTrainedConfig:
             raise
         raise OSError(f"cannot load {str(path)!r}: {error}") from error
     return config
-
-
-def read_label_list(labels: Any) -> Sequence[str] | None:
-    """Read the labels that a caller passed.
-
-    Args:
-        labels: A list of labels, annotated data to take them from, or None.
-
-    Returns:
-        The labels; None if there are none.
-
-    Raises:
-        TypeError: If they are not a list of strings.
-        ValueError: If the data has no entity, or tags that cannot be read.
-    """
-    is_data = hasattr(labels, "column_names") or is_table(labels) or is_rows(labels)
-    if is_data or (isinstance(labels, dict) and {str, int}.isdisjoint(map(type, labels.values()))):
-        from span_marker.data.columns import infer_labels  # imports datasets
-
-        return infer_labels(labels)
-    if labels is not None:
-        check_label_list(labels)
-    return labels
 
 
 def load_tokenizer(path: StrPath, arguments: dict[str, Any]) -> SpanMarkerTokenizer:
@@ -257,7 +236,7 @@ def fit_checkpoint_config(
                 f"leave {name} out, or start from an encoder"
             )
     if "relation_labels" in limits:
-        wanted = limits["relation_labels"]
+        wanted = read_relation_labels(limits["relation_labels"])
         if set(relation_classes(wanted) if wanted is not None else ()) != set(config.relation_labels or ()):
             raise ValueError(
                 f"the checkpoint {str(path)!r} has relation_labels={config.relation_labels}, not {wanted}: leave "
@@ -370,7 +349,7 @@ def hub_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
 def _set_limits(config: SpanMarkerConfig, limits: dict[str, Any], tokenizer: SpanMarkerTokenizer) -> None:
     """Write the caller's limits into a configuration, and check them against the encoder."""
     for name, value in limits.items():
-        setattr(config, name, import_splitter(value) if name == "word_splitter" else value)
+        setattr(config, name, _READERS[name](value) if name in _READERS else value)
     config.check_limits()
     if config.model_max_length == AUTO:
         return

@@ -15,6 +15,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from span_marker.checkpoints import atomic, custom_code, exported, loading, model_card, network, quantization
 from span_marker.checkpoints.errors import BROKEN_WEIGHTS, naming_broken_files
+from span_marker.checkpoints.label_lists import read_label_list
 from span_marker.checkpoints.model_card import LIBRARY_NAME, SpanMarkerModelCardData
 from span_marker.checkpoints.optional_files import load_card, load_rules, write_handler
 from span_marker.checkpoints.training_record import TrainingRecord
@@ -325,10 +326,10 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
                 candidate filter unless you set ``candidates_per_word``. With little data, such models are much worse.
             **kwargs: ``model_max_length`` (tokens), ``marker_max_length`` (pairs), ``entity_max_length`` (words),
                 ``max_prev_context`` and ``max_next_context`` (sentences), ``multi_label``, ``letter_case``,
-                ``decoding``, ``exact``, ``word_splitter`` (a name, a function or its import path), ``relation_labels``,
-                ``symmetric_relations``, ``relation_types`` and ``candidates_per_word``, 1 for new models by default,
-                see `SpanMarkerConfig`. All others are handed to ``transformers``, such as ``revision``, ``token``,
-                ``device_map`` and ``dtype`` (or ``"fastest"``, see ``docs/speed.md``). Misshapen weights are an error.
+                ``decoding``, ``exact``, ``word_splitter`` (a name, a function or its import path), ``relation_labels``
+                (a list or data), ``symmetric_relations``, ``relation_types`` and ``candidates_per_word``, 1 for new
+                models by default, see `SpanMarkerConfig`. All others are handed to ``transformers``, such as
+                ``revision``, ``token``, ``device_map`` and ``dtype`` (or ``"fastest"``, see ``docs/speed.md``).
 
         Returns:
             The model, with its tokenizer, in evaluation mode.
@@ -336,9 +337,8 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
         Raises:
             TypeError: If there is no such argument, or one is nothing of the kind.
             FileNotFoundError: If there is no such folder, or nothing to load in it.
-            ValueError: If an encoder comes without labels, a label cannot be read, a limit is below 1 or
-                beyond what the encoder can read, weights are missing or misshapen, the encoder can't carry span
-                markers, or a file is broken.
+            ValueError: If an encoder comes without labels, a label cannot be read, a limit is below 1 or beyond what
+                the encoder can read, weights are missing or misshapen, it can't carry markers, or a file is broken.
         """
         if "attn_implementation" in kwargs:
             raise ValueError("span markers bring their own attention: use engine= rather than attn_implementation=")
@@ -351,7 +351,7 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
                 "SpanMarkerModelCardData(language='en')"
             )
         enter_process(torch.device("cpu"))
-        label_list = loading.read_label_list(labels)
+        label_list = read_label_list(labels)
         if os.path.isdir(path):
             atomic.finish(path)
         kwargs = network.adapt_to_network(path, kwargs)

@@ -133,16 +133,7 @@ class ModelSettings:
             ValueError: If a label is repeated, unknown, or that of entities, too; if a threshold is not a probability;
                 or if there are symmetric relations, types or thresholds without relations.
         """
-        types = self.relation_types
-        if types is not None and types != ANY_TYPES:
-            if not isinstance(types, (list, tuple)):
-                raise TypeError(f"relation_types={types!r} must be {ANY_TYPES!r}, or a list of lists of three labels")
-            for triple in types:
-                check_names("each of relation_types", triple)
-                if len(triple) != 3:
-                    raise ValueError(f"relation_types has {triple!r}: it needs the labels of head, relation and tail")
-        if self.symmetric_relations is not None:
-            check_names("symmetric_relations", self.symmetric_relations)
+        self._check_relation_names()
         if self.relation_labels is not None:
             self.relation_labels = relation_classes(self.relation_labels)
             _ = self.relation_rules
@@ -153,15 +144,29 @@ class ModelSettings:
             if getattr(self, name) is not None:
                 raise ValueError(f"{name}={getattr(self, name)!r} needs relation_labels: pass the labels of relations")
 
+    def _check_relation_names(self) -> None:
+        types = self.relation_types
+        if types is not None and types != ANY_TYPES:
+            if not isinstance(types, (list, tuple)):
+                raise TypeError(f"relation_types={types!r} must be {ANY_TYPES!r}, or a list of lists of three labels")
+            for triple in types:
+                check_names("each of relation_types", triple)
+                if len(triple) != 3:
+                    raise ValueError(f"relation_types has {triple!r}: it needs the labels of head, relation and tail")
+        if self.symmetric_relations is not None:
+            check_names("symmetric_relations", self.symmetric_relations)
+
     @property
     def relation_rules(self) -> RelationRules:
         """Which pairs of entities may have which relation.
 
         Raises:
+            TypeError: If the settings of relations have the wrong type.
             ValueError: If the model has no relations, or their settings name unknown labels.
         """
         if self.relation_labels is None:
             raise ValueError("the model has no relations: make it with relation_labels=, or call add_relations")
+        self._check_relation_names()
         types = None if isinstance(self.relation_types, str) else self.relation_types
         return RelationRules.from_labels(self.relation_labels, self.classes, self.symmetric_relations or (), types)
 

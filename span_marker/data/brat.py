@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Collection, Iterable, Mapping
-from itertools import combinations, pairwise
+from itertools import pairwise, permutations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unicodedata import normalize
@@ -45,7 +45,7 @@ def read_brat(file: SourceFile) -> list[dict[str, Any]]:
 
     Returns:
         Rows with entities and ``id``, the name of the files, in order of the names; and with relations if any document
-        has ``R`` or ``*`` lines. A ``*`` line is a relation of each pair, from the entity that it names first.
+        has ``R`` or ``*`` lines. A ``*`` line is a relation of each pair, in both directions.
 
     Raises:
         ValueError: If a file is missing.
@@ -189,7 +189,7 @@ def _read_ends(line: str, location: str) -> tuple[str, list[tuple[str, str]]]:
         is_reversed = (first_role, second_role) == ("Arg2", "Arg1")
         return label, [(second, first) if is_reversed else (first, second)]
     if match := _SYMMETRIC.fullmatch(line):
-        return match[1], list(combinations(match[2].split(), 2))
+        return match[1], list(permutations(match[2].split(), 2))
     raise ValueError(
         f"{location}: {line!r} is neither of the form 'R1<TAB>LABEL Arg1:T1 Arg2:T2' nor '*<TAB>LABEL T1 T2'"
     )

@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple
 from span_marker.core.alignment import trim_entities
 from span_marker.core.labels import LabelledSpan
 from span_marker.core.relation_metrics import LabelledRelation
+from span_marker.core.relations import NO_RELATION
 from span_marker.data.values import as_whole, check_list
 
 RELATIONS = "relations"
@@ -136,7 +137,8 @@ def check_relation(relation: Any, num_entities: int, subject: str) -> RowRelatio
     Raises:
         TypeError: If it is not a dict, the label is not a string, an index is not a whole number, or the score is not a
             number.
-        ValueError: If a field is missing, the label is empty, or there is no entity with an index.
+        ValueError: If a field is missing, the label is empty or says that there is no relation, or there is no entity
+            with an index.
     """
     if not isinstance(relation, Mapping):
         raise TypeError(
@@ -151,6 +153,8 @@ def check_relation(relation: Any, num_entities: int, subject: str) -> RowRelatio
         raise TypeError(f"{subject}: the 'label' must be a string, not {label!r} ({type(label).__name__})")
     if not label.strip():
         raise ValueError(f"{subject}: the 'label' is {label!r}, but must not be empty")
+    if label.strip() == NO_RELATION:
+        raise ValueError(f"{subject}: the 'label' is {label!r}, but pairs without a relation are not listed: remove it")
     if score is not None and (isinstance(score, bool) or not isinstance(score, Real)):
         raise TypeError(f"{subject} ({label!r}): the 'score' must be a number, not {score!r}")
     head, tail = (_check_index(name, relation[name], num_entities, f"{subject} ({label!r})") for name in _ENDS)
@@ -189,10 +193,12 @@ def check_relation_labels(relations: Iterable[RowRelation], known: Sequence[str]
     """
     for index, relation in enumerate(relations):
         if relation.label not in known:
-            raise ValueError(
-                f"{location}: relation {index} ({relation.label!r}) has a label that is not one of {list(known)}: "
-                "make a new model with relation_labels= to add it"
-            )
+            raise ValueError(f"{location}: relation {index} ({relation.label!r}) {unknown_label(known)}")
+
+
+def unknown_label(known: Sequence[str]) -> str:
+    """What is wrong with a relation whose label is not one of those that a model has, to follow its name."""
+    return f"has a label that is not one of {list(known)}: make a new model with relation_labels= to add it"
 
 
 def move_relations(relations: Iterable[RowRelation], places: Sequence[int | None]) -> list[RowRelation]:

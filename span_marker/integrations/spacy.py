@@ -240,7 +240,7 @@ class SpanMarkerComponent:
                 spans += [(entity, None) for entity in doc.ents]
             staying = relations_that_stay(doc, self.spans_key, self.overwrite_entities)
             set_spans(doc, spans, self.spans_key)
-            looked_for = sentences and finds_relations(self.span_marker, self.relations)
+            looked_for = finds_relations(self.span_marker, self.relations)
             set_found_relations(doc, relations if looked_for else None, self.spans_key, staying)
 
     def _predict(self, documents: Sequence[list[list[Token]]]) -> list[Any]:

@@ -159,7 +159,8 @@ class RelationSummary:
             "are between entities with the same words": self.same_words,
             "have entities that are in no window together (raise model_max_length)": self.apart,
             "join two entities that have another relation, too, but the model predicts one per pair": further,
-            "join entities of other labels than relation_types allows": wrong_types,
+            "join entities of other labels than relation_types allows (set model.config.relation_types to 'any', or to "
+            "None to take them from the training data)": wrong_types,
         }
         return "; ".join(f"{number} {reason}" for reason, number in reasons.items() if number)
 

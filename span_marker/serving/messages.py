@@ -76,7 +76,7 @@ class Options(Strict):
     )
     relation_threshold: Probability | dict[str, Probability] | None = Field(
         default=None,
-        description="Least probability of a relation, or those of some labels. By default, the most probable class.",
+        description="Least probability of a relation, or those of some labels. By default, those of the model.",
     )
     labels: list[str] | None = Field(
         default=None, description="Return only entities with these labels, and the relations between them."

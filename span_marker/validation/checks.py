@@ -44,7 +44,13 @@ from span_marker.validation.consistency import Mentions
 from span_marker.validation.inputs import Split, read_splits
 from span_marker.validation.offset_units import OffsetUnits
 from span_marker.validation.overlaps import count_row, decoding_in_force, weigh_overlaps
-from span_marker.validation.relations import Relations, listed_relations, relation_problems, window_problems
+from span_marker.validation.relations import (
+    Relations,
+    listed_relations,
+    model_problems,
+    relation_problems,
+    window_problems,
+)
 from span_marker.validation.report import Problem, RowPlace, ValidationReport
 from span_marker.validation.row_checks import (
     CheckedRow,
@@ -101,7 +107,8 @@ def validate(data: Any, model: SpanMarkerModel | None = None, **read_options: An
     num_entities = 0
     sentences: SeenSentences | None = None
     word_cuts: Counter[str] = Counter()
-    mentions, relations, overlaps = Mentions(), Relations(), DatasetSummary()
+    relations = Relations(None if model is None else model.config.symmetric_relations)
+    mentions, overlaps = Mentions(), DatasetSummary()
     for (name, split), reader in zip(splits.items(), _readers(datasets, model), strict=True):
         dataset, shifts, units = split.dataset, Shifts(), OffsetUnits()
         document_columns(dataset)
@@ -154,6 +161,7 @@ def _row_problems(
     yield from overlap_problems(row, model is not None and model.config.multi_label)
     yield from relation_problems(row)
     if model is not None and sentence is not None:
+        yield from model_problems(row, model.config)
         yield from _model_problems(row, sentence, model)
     elif row.unit == "characters":
         yield from partial_words(row)

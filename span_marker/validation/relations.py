@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from span_marker.configuration import AUTO
+from span_marker.configuration import AUTO, SpanMarkerConfig
 from span_marker.core.labels import LabelledSpan
-from span_marker.data.row_relations import RowRelation, read_relations
+from span_marker.core.relation_statistics import RelationStatistics
+from span_marker.data.row_relations import RowRelation, read_relations, unknown_label
 from span_marker.data.values import as_whole
 from span_marker.modeling import SpanMarkerModel
 from span_marker.preprocessing.inputs import Sentences
@@ -67,6 +68,30 @@ def _crosses_sentence(row: CheckedRow, relation: RowRelation) -> bool:
     )
 
 
+def model_problems(row: CheckedRow, config: SpanMarkerConfig) -> Iterator[Problem]:
+    """Find the relations that a model does not have, or that it has for entities of other labels only.
+
+    Args:
+        row: The row.
+        config: The configuration of the model.
+
+    Yields:
+        Their problems; none if the model has no relations.
+    """
+    if not row.relations or config.relation_labels is None:
+        return
+    known, classes, allowed = config.relation_labels, config.classes, config.relation_rules.allowed
+    for index, relation in row.relations.items():
+        ends = [row.spans[end].label for end in (relation.head, relation.tail)]
+        if relation.label not in known[1:]:
+            yield _about(row, index, "unknown-label", unknown_label(known[1:]))
+        elif {*ends} <= {*classes} and not allowed[(*map(classes.index, ends), known.index(relation.label))]:
+            message = (
+                "joins labels that relation_types of the model does not allow: set it to 'any', or to None to learn it"
+            )
+            yield _about(row, index, "ruled-out-relation", message)
+
+
 def window_problems(
     row: CheckedRow, words: Mapping[LabelledSpan, LabelledSpan], sentence: EncodedSentence, model: SpanMarkerModel
 ) -> Iterator[Problem]:
@@ -102,6 +127,16 @@ def window_problems(
             yield _about(row, index, "relation-beyond-window", message)
 
 
+def _further_relations(row: CheckedRow, symmetric: Collection[str]) -> Iterator[Problem]:
+    """Find the relations of a pair of head and tail that has another one before."""
+    first: dict[tuple[tuple[int, int], ...], str] = {}
+    for index, relation in row.relations.items():
+        ends = row.spans[relation.head][1:], row.spans[relation.tail][1:]
+        label = first.setdefault(tuple(sorted(ends)) if relation.label in symmetric else ends, relation.label)
+        if label != relation.label:
+            yield _about(row, index, "further-relation", f"is not learned: the pair has {label!r} before, and gets one")
+
+
 def _about(row: CheckedRow, index: int, kind: str, message: str) -> Problem:
     """A problem of a relation."""
     relation = row.relations[index]
@@ -120,9 +155,16 @@ class _Types(NamedTuple):
 
 
 class Relations:
-    """The relations of all rows."""
+    """The relations of all rows.
 
-    def __init__(self) -> None:
+    Args:
+        symmetric: The relations without direction; None for those that the rows have in both directions.
+    """
+
+    def __init__(self, symmetric: Collection[str] | None = None) -> None:
+        self._symmetric = symmetric
+        self._statistics = RelationStatistics()
+        self._crowded: list[CheckedRow] = []
         self._entities: set[str] = set()
         self._labels: Counter[str] = Counter()
         self._types: Counter[_Types] = Counter()
@@ -137,6 +179,10 @@ class Relations:
             self._labels[relation.label] += 1
             self._types[types] += 1
             self._first.setdefault(types, (row.place, index))
+        related = [(one.label, row.spans[one.head], row.spans[one.tail]) for one in row.relations.values()]
+        self._statistics.add(one for one in related if one[1][1:] != one[2][1:])
+        if len({frozenset((head[1:], tail[1:])) for _, head, tail in related}) < len(related):
+            self._crowded.append(row)
 
     def problems(self) -> Iterator[Problem]:
         """Compare the relations.
@@ -158,6 +204,9 @@ class Relations:
                     f"{self._labels[types.label]:,} relations does"
                 )
                 yield self._problem(types, "rare-relation-types", message)
+        symmetric = self._statistics.symmetric() if self._symmetric is None else self._symmetric
+        for row in self._crowded:
+            yield from _further_relations(row, symmetric)
 
     def _problem(self, types: _Types, kind: str, message: str) -> Problem:
         place, index = self._first[types]

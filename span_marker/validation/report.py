@@ -25,7 +25,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "shared-label": ("error", "labels of relations that are labels of entities, too"),
     "tag-count": ("error", "rows with more or fewer tags than words"),
     "unknown-tag": ("error", "tags that are not in the label list"),
-    "unknown-label": ("error", "entities with a label that the model does not have"),
+    "unknown-label": ("error", "entities and relations with a label that the model does not have"),
     SHIFTED: ("loss", "entities of data whose offsets are wrong throughout, such as inclusive ends"),
     "partial-word": ("loss", "entities that begin or end inside a word"),
     "too-long": ("loss", "entities longer than entity_max_length"),
@@ -35,6 +35,8 @@ KINDS: dict[str, tuple[str, str]] = {
     ),
     "blank-entity": ("loss", "entities of white space only"),
     "relation-beyond-window": ("loss", "relations of entities that no window over the sentence has both of"),
+    "further-relation": ("loss", "relations of a head and a tail that have another one before: a pair has one"),
+    "ruled-out-relation": ("loss", "relations of entities whose labels relation_types of the model does not allow"),
     "entity-without-token": ("loss", "entities that end in words for which the tokenizer has no token"),
     "conflicting-sentence": ("doubt", "sentences that are annotated in another way where they occur first"),
     "conflicting-label": ("doubt", "entities whose text nearly always has another label"),
@@ -71,8 +73,8 @@ KINDS: dict[str, tuple[str, str]] = {
 """Severity and description of each kind of problem; the most severe come first."""
 
 SEVERITIES = ("error", "loss", "doubt", "note")
-"""An *error* would stop training, a *loss* is an entity that cannot be trained on or predicted, a *doubt* is probably a
-mistake of the annotation, and a *note* has no effect on training."""
+"""An *error* would stop training, a *loss* cannot be trained on or predicted, a *doubt* is probably a mistake of the
+annotation, and a *note* has no effect on training."""
 
 FIXES: dict[str, str] = {
     SHIFTED: "moved, as nearly all of the data needs it; validate again for the rest",

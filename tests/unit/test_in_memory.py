@@ -21,7 +21,7 @@ from span_marker import (
     tune_thresholds,
     validate,
 )
-from span_marker.checkpoints.loading import read_label_list
+from span_marker.checkpoints.label_lists import read_label_list
 from span_marker.data.in_memory import as_dataset
 from span_marker.preprocessing.inputs import read_inputs
 

@@ -90,6 +90,21 @@ def test_settings_of_another_type_are_refused():
         SpanMarkerConfig(encoder=encoder_config("bert", 64), labels=LABELS, relation_labels=["a", 1])
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("relation_types", "all", "relation_types='all' must be 'any', or a list of lists of three labels"),
+        ("relation_types", ["PER", "knows", "PER"], "each of relation_types='PER' must be a list of strings"),
+        ("symmetric_relations", "knows", "symmetric_relations='knows' must be a list of strings"),
+    ],
+)
+def test_settings_that_are_changed_later_are_refused_as_well(name, value, message):
+    model = relation_model()
+    setattr(model.config, name, value)
+    with pytest.raises(TypeError, match=f"^{message}"):
+        model.predict(SENTENCES[0])
+
+
 @pytest.mark.parametrize("types", [None, [["PER", "lives in", "LOC"], ["ORG", "knows", "PER"]]])
 def test_the_options_of_a_pair_are_those_of_its_types_and_its_order(types):
     classes = ["O", "LOC", "ORG", "PER"]

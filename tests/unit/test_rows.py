@@ -124,6 +124,10 @@ BAD_RELATIONS = {
     "no tail": ([{"label": "sees", "head": 1}], "has no 'tail'"),
     "label 7": ([{**RELATION, "label": 7}], "relation 0: the 'label' must be a string, not 7 (int)"),
     "label blank": ([{**RELATION, "label": " "}], "relation 0: the 'label' is ' ', but must not be empty"),
+    "no relation": (
+        [{**RELATION, "label": "no relation"}],
+        "relation 0: the 'label' is 'no relation', but pairs without a relation are not listed: remove it",
+    ),
     "head a string": (
         [{**RELATION, "head": "0"}],
         "relation 0 ('sees'): the 'head' must be the index of an entity, a whole number, not '0' (str)",

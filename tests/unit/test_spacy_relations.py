@@ -158,6 +158,15 @@ def test_relations_of_the_component_survive_files(related, tmp_path):
         read_annotations(path)
 
 
+def test_a_text_without_words_has_no_relations(related, tmp_path):
+    """As `predict` says of it, so that it is not told from others in which none was found."""
+    from spacy.tokens import DocBin
+
+    pipeline, _, texts = related
+    DocBin(docs=list(pipeline.pipe([texts[0], "", " "])), store_user_data=True).to_disk(tmp_path / "x.spacy")
+    assert [row["relations"] for row in read_annotations(tmp_path / "x.spacy")][1:] == [[], []]
+
+
 def test_relations_are_those_of_entities_in_the_document(related):
     from spacy.tokens import Span
 

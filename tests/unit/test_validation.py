@@ -6,6 +6,7 @@ from itertools import permutations
 import pandas as pd
 import pytest
 from datasets import ClassLabel, Dataset, Features, List, Value
+from helpers import relation_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import build_model
@@ -51,6 +52,7 @@ def found(report):
     return [(problem.kind, problem.row, problem.start, problem.end) for problem in report.problems]
 
 
+RELATED = relation_model(relation_types=[["PER", "lives in", "LOC"]])
 ANN = ["Ann", "Lee", "saw", "Paris"]
 WORDS = [f"w{place}" for place in range(20)]
 
@@ -209,6 +211,31 @@ CASES = {
         [related(ANN, [entity(0, 2), entity(3, 4)], ("PER", 0, 1))],
         None,
         [("shared-label", 0, None, None)],
+    ),
+    "relations that the model does not have": (
+        [
+            related(ANN, [entity(0, 2), entity(3, 4, "LOC")], ("lives in", 0, 1), ("hates", 1, 0)),
+            related(["Paris", "is"], [entity(0, 1, "LOC"), entity(1, 2, "LOC")], ("lives in", 0, 1), ("knows", 1, 0)),
+        ],
+        RELATED,
+        [
+            ("unknown-label", 0, 0, 4),
+            ("ruled-out-relation", 1, 0, 2),
+            ("further-relation", 1, 0, 2),  # "knows" has no direction
+            *(("rare-relation-types", row, None, None) for row in range(2)),
+        ],
+    ),
+    "two relations of a pair": (
+        {
+            "train": [
+                *(related([n, "a"], [entity(0, 1), entity(1, 2)], ("knows", 0, 1), ("knows", 1, 0)) for n in "xyz"),
+                related(["b", "a"], [entity(0, 1), entity(1, 2)], ("knows", 0, 1), ("met", 1, 0), ("knows", 1, 0)),
+                related(["c", "a"], [entity(0, 1), entity(1, 2)], ("met", 0, 1), ("knows", 1, 0), ("knows", 0, 1)),
+            ],
+            "test": [related(ANN, [entity(0, 1), entity(1, 2)], ("saw", 0, 1), ("met", 1, 0), ("met", 0, 1))],
+        },
+        None,
+        [("further-relation", row, 0, 2) for row in (0, 4, 4)],
     ),
     "rare types of a relation": (
         [
