@@ -243,8 +243,8 @@ def _pairs(first: Rows, second: Rows, names: tuple[str, str]) -> list[tuple[Mapp
     if alone:
         key, side = alone[0]
         raise ValueError(
-            f"{len(alone)} rows are of one annotator alone, such as the one with the id {key!r} of {names[side]}: leave "
-            "them out, and give all IDs one type, since 1 is not '1'"
+            f"{len(alone)} rows are of one annotator alone, such as the one with the id {key!r} of {names[side]}: "
+            "remove them, and give all IDs one type, since 1 is not '1'"
         )
     return [(row, by_id[1][row["id"]][1]) for row in first]
 

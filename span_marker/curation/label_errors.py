@@ -18,8 +18,10 @@ from span_marker.core.labels import have_overlap
 from span_marker.curation.label_error_report import LabelErrorReport
 from span_marker.curation.span_probabilities import Item, find_mentions, mean_distributions, read_distributions
 from span_marker.curation.suspects import find_suspects
-from span_marker.data.columns import read_columns, read_rows, require_dataset
+from span_marker.data.columns import read_columns, require_dataset, whole_rows
 from span_marker.data.in_memory import AnnotatedData
+from span_marker.data.row_relations import RELATIONS, RowRelation, move_relations
+from span_marker.data.rows import Row
 from span_marker.error_analysis.matching import num_words
 from span_marker.modeling import SpanMarkerModel, without_adapter
 from span_marker.prediction.options import PredictOptions
@@ -100,12 +102,14 @@ def find_label_errors(
         raise ValueError(f"min_probability={min_probability} must be a probability, from 0 to 1")
     source = make_model_or_predictions
     predictions = _cross_validate(data, source, args, folds, repeats, seed, resume) if callable(source) else source
-    gold = [(item, trim_entities(entities, item)) for item, entities in read_rows(data, DATA)]
+    rows = [*whole_rows(data, DATA)]
+    gold = [(row.content, trim_entities(row.spans, row.content)) for row in rows]
     models = [
-        [read_distributions(item, entities, f"row {row} of the predictions") for row, ((item, _), entities) in rows]
-        for rows in (
-            enumerate(zip(gold, _checked(model, len(gold)), strict=True)) for model in _list_models(predictions)
-        )
+        [
+            read_distributions(item, entities, f"row {row} of the predictions")
+            for row, ((item, _), entities) in enumerate(zip(gold, _checked(model, len(gold)), strict=True))
+        ]
+        for model in _list_models(predictions)
     ]
     means = [mean_distributions(row) for row in zip(*models, strict=True)]
     longest = max(
@@ -131,6 +135,7 @@ def find_label_errors(
         num_entities=sum(len(entities) for _, entities in gold),
         num_unjudged=num_unjudged,
         num_models=len(models),
+        relations=[*map(_relations, rows)] if RELATIONS in data.column_names else None,
         dataset_name=hub_name(data),
     )
 
@@ -150,6 +155,13 @@ def _row_ids(data: Dataset) -> list[Any]:
         num_different,
     )
     return [None] * len(ids)
+
+
+def _relations(row: Row) -> list[RowRelation]:
+    """The relations of a row, between its entities as `trim_entities` returns them."""
+    own = [trim_entities([span], row.content)[0] for span in row.spans]
+    different = [*dict.fromkeys(own)]
+    return move_relations(row.relations, [*map(different.index, own)])
 
 
 def _num_words(item: Item, span: Sequence[int]) -> int:

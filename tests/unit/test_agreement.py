@@ -120,7 +120,7 @@ def test_white_space_at_the_edges_of_entities_does_not_count():
          r"row 0: the texts differ from character 99 on: '\\xe9' of A, but 'e\\u0301' of B"),
         (ANN, {"tokens": ["Ann", "went"], "entities": []}, "row 0 has text of A, but words of B: pass both"),
         ({"tokens": ["a b", "c"], "entities": []}, {"tokens": ["a", "b c"], "entities": []}, "row 0 has other words"),
-        ({"id": 1, **ANN}, {"id": "1", **ANN}, "2 rows.*the id 1 of A: leave them out, and give all IDs one type"),
+        ({"id": 1, **ANN}, {"id": "1", **ANN}, "2 rows.*the id 1 of A: remove them, and give all IDs one type"),
     ],
 )  # fmt: skip
 def test_an_error_says_what_is_not_the_same(first, second, message):
