@@ -27,7 +27,8 @@ from span_marker.modeling import SpanMarkerModel, without_adapter
 from span_marker.prediction.options import PredictOptions
 from span_marker.prediction.relations import as_columns
 from span_marker.preprocessing.word_fitting import set_word_splitter
-from span_marker.training.cross_validation import DATA, OutOfFold, predict_out_of_fold
+from span_marker.training.base_trainer import check_arguments
+from span_marker.training.cross_validation import DATA, OutOfFold, check_make_model, predict_out_of_fold
 from span_marker.training.cross_validation_report import CrossValidationReport
 from span_marker.validation.limits import set_limits
 
@@ -221,8 +222,10 @@ def _cross_validate(
     seed: int,
     resume: bool,
 ) -> list[Predictions]:
+    check_make_model(make_model)
     if args is None:
         raise TypeError("args must be TrainingArguments, with which the models of make_model are trained")
+    check_arguments(None, args)
     predictions: list[Predictions] = []
     for repeat in range(repeats):
         own = copy.copy(args)

@@ -80,6 +80,8 @@ def test_entities_out_of_reach_are_counted_but_not_judged():
         (PREDICTED, {"repeats": 0}, ValueError, "repeats"),
         (7, {}, TypeError, "not int"),
         (make_model, {}, TypeError, "args must be TrainingArguments"),
+        (make_model, {"args": 5}, TypeError, "args must be TrainingArguments, not int"),
+        (make_model(), {}, TypeError, "make_model must be a function that makes a new model"),
     ],
 )
 def test_wrong_arguments_are_refused(predictions, options, error, message):
