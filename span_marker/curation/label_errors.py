@@ -12,6 +12,7 @@ from datasets import Dataset
 from transformers import TrainingArguments
 
 from span_marker.checkpoints.training_record import hub_name
+from span_marker.configuration import SpanMarkerConfig
 from span_marker.core.alignment import trim_entities
 from span_marker.core.checks import check_limit
 from span_marker.core.labels import have_overlap
@@ -73,7 +74,8 @@ def find_label_errors(
             predictions: for each row the entities as ``predict`` returns them, best with the options `ALL_SPANS`, or a
             `CrossValidationReport` that has them; or several of these in a list, which are averaged. What they do not
             list counts as no entity for certain, except for annotated entities with more words than any span that they
-            list, which are out of reach of ``entity_max_length`` and are not judged.
+            list, which may be out of reach of ``entity_max_length`` and are not judged. Models that are made here tell
+            their ``entity_max_length``: annotated words within it are judged in any case.
         args: Training arguments of each model, see `span_marker.cross_validate`; required with ``make_model``.
         folds: Number of folds, see `span_marker.cross_validate`.
         repeats: Number of cross-validations, each with other folds and another seed, whose predictions are averaged.
@@ -102,7 +104,9 @@ def find_label_errors(
     if not 0 <= min_probability <= 1:
         raise ValueError(f"min_probability={min_probability} must be a probability, from 0 to 1")
     source = make_model_or_predictions
-    predictions = _cross_validate(data, source, args, folds, repeats, seed, resume) if callable(source) else source
+    predictions, reach = source, 0
+    if callable(source):
+        predictions, reach = _cross_validate(data, source, args, folds, repeats, seed, resume)
     rows = [*whole_rows(data, DATA)]
     gold = [(row.content, trim_entities(row.spans, row.content)) for row in rows]
     models = [
@@ -116,6 +120,8 @@ def find_label_errors(
     longest = max(
         (_num_words(item, span) for (item, _), row in zip(gold, means, strict=True) for span in row), default=0
     )
+    if rows[0].kind == "words":  # those of a text may be others than the model's
+        longest = max(longest, reach)
     may_overlap = any(have_overlap(entities) for _, entities in gold)
     ids = _row_ids(data)
     suspects, num_unjudged = [], 0
@@ -221,18 +227,26 @@ def _cross_validate(
     repeats: int,
     seed: int,
     resume: bool,
-) -> list[Predictions]:
+) -> tuple[list[Predictions], int]:
+    """The predictions of each cross-validation, and the number of words of the longest spans that are judged."""
     check_make_model(make_model)
     if args is None:
         raise TypeError("args must be TrainingArguments, with which the models of make_model are trained")
     check_arguments(None, args)
     predictions: list[Predictions] = []
+    configs: list[SpanMarkerConfig] = []
+
+    def make() -> SpanMarkerModel:
+        model = make_model()
+        configs.append(without_adapter(model).config)
+        return model
+
     for repeat in range(repeats):
         own = copy.copy(args)
         own.output_dir, own.seed = str(Path(str(args.output_dir), f"repeat-{repeat}")), args.seed + folds * repeat
-        rows = predict_all_spans(make_model, data, own, folds, seed=seed + repeat, resume=resume).rows
+        rows = predict_all_spans(make, data, own, folds, seed=seed + repeat, resume=resume).rows
         predictions.append([row["entities"] for row in rows])
-    return predictions
+    return predictions, configs[-1].limit("entity_max_length")
 
 
 def _list_models(predictions: Any) -> list[Predictions]:
