@@ -112,7 +112,7 @@ def find_label_errors(
     models = [
         [
             read_distributions(item, entities, f"row {row} of the predictions")
-            for row, ((item, _), entities) in enumerate(zip(gold, _checked(model, len(gold)), strict=True))
+            for row, ((item, _), entities) in enumerate(zip(gold, _checked(model, gold), strict=True))
         ]
         for model in _list_models(predictions)
     ]
@@ -270,11 +270,19 @@ def _is_model(entry: Any) -> bool:
     )
 
 
-def _checked(model: Any, num_rows: int) -> Sequence[Any]:
+def _checked(model: Any, gold: Sequence[tuple[Item, Any]]) -> Sequence[Any]:
     rows = model.predictions if isinstance(model, CrossValidationReport) else model
-    if len(rows) != num_rows:
-        raise ValueError(f"{len(rows)} predictions for the {num_rows} rows of the {DATA} data: pass one for each")
-    for index, row in enumerate(rows):
-        if isinstance(row, Mapping) and "entities" not in row:
+    if len(rows) != len(gold):
+        raise ValueError(f"{len(rows)} predictions for the {len(gold)} rows of the {DATA} data: pass one for each")
+    for index, (row, (item, _)) in enumerate(zip(rows, gold, strict=True)):
+        if not isinstance(row, Mapping):
+            continue
+        if "entities" not in row:
             raise ValueError(f"row {index} of the predictions, {dict(row)!r:.60}, has no 'entities'")
+        about = row.get("text" if isinstance(item, str) else "tokens")
+        if about is not None and list(about) != list(item):
+            raise ValueError(
+                f"row {index} of the predictions is about {about!r:.60}, but row {index} of the {DATA} data is "
+                f"{item!r:.60}: pass the predictions in the order of the data"
+            )
     return [as_columns(row)["entities"] for row in rows]

@@ -91,6 +91,12 @@ def test_entities_in_reach_are_judged_even_if_no_span_is_as_long(monkeypatch, tm
     [
         (PREDICTED[:2], {}, ValueError, "2 predictions for the 3 rows"),
         ([PREDICTED, PREDICTED[:2]], {}, ValueError, "2 predictions for the 3 rows"),
+        (
+            [{"tokens": row["tokens"], "entities": []} for row in reversed(ROWS)],
+            {},
+            ValueError,
+            r"row 0 of the predictions is about \['by', 'Bo'\], but row 0 of the annotated data is \['Ann', 'Lee'",
+        ),
         (PREDICTED, {"min_probability": 1.5}, ValueError, "min_probability=1.5"),
         (PREDICTED, {"repeats": 0}, ValueError, "repeats"),
         (7, {}, TypeError, "not int"),
