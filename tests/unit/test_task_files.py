@@ -278,9 +278,11 @@ def test_relations_may_be_predicted_beside_annotated_ones(tmp_path, caplog):
 
 def test_tokens_of_prodigy_begin_and_end_with_entities(tmp_path):
     entities = [entity("PER", 6, 9), entity("LOC", 9, 13)]
-    row = {"text": "I met AnnKöln.", "predictions": entities, "relations": [relation("in", 0, 1)]}
+    row = {"text": "I met AnnKöln, (Bob).", "predictions": entities, "relations": [relation("in", 0, 1)]}
     [task] = write(tmp_path / "p.jsonl", [row], "prodigy")
-    assert [token["text"] for token in task["tokens"]] == ["I", "met", "Ann", "Köln", "."]
+    tokens = ["I", "met", "Ann", "Köln", ",", "(", "Bob", ")", "."]  # so that Bob, who is missing, can be selected
+    assert [token["text"] for token in task["tokens"]] == tokens
+    assert "".join(token["text"] + " " * token["ws"] for token in task["tokens"]) == row["text"]
     assert [(span["token_start"], span["token_end"]) for span in task["spans"]] == [(2, 2), (3, 3)]
     [found] = task["relations"]
     assert (found["head"], found["child"], found["label"]) == (2, 3, "in")
