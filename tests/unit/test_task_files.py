@@ -167,6 +167,14 @@ def test_a_task_without_an_id_that_one_annotator_did_twice_is_reported(tmp_path,
     assert "the one with the hash or number 3 (line 1, line 2)" in caplog.text
 
 
+@pytest.mark.parametrize("tool", ["label-studio", "argilla"])
+def test_tasks_that_nobody_has_corrected_are_left_out(tmp_path, tool, caplog):
+    write(tmp_path / "tasks.json", [ROW], tool)
+    with pytest.raises(ValueError, match="has no annotated rows"):
+        read_annotations(tmp_path / "tasks.json")
+    assert "1 of 1 records are left out" in caplog.text
+
+
 def test_a_correction_is_what_is_read(tmp_path):
     [task] = write(tmp_path / "tasks", [ROW], "label-studio")
     record = export_label_studio(task, 0)
