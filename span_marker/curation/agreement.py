@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from span_marker.core.alignment import trim_entities
 from span_marker.core.labels import LabelledSpan
 from span_marker.core.metrics import precision_recall_f1
 from span_marker.core.tables import TextReport, text_table
@@ -165,6 +166,7 @@ def compare_annotators(
         first: Rows of the first annotator, with ``tokens`` or ``text``, and ``entities``, such as what
             `span_marker.read_annotations` returns; or a table of these. Relations are not compared.
         second: The same rows, by the second annotator. Rows are paired by ``id`` if all have one, or else by order.
+            White space at the edges of entities does not count.
         names: What to call the annotators.
 
     Returns:
@@ -172,16 +174,18 @@ def compare_annotators(
 
     Raises:
         TypeError: If a row is no dict, or has a value of the wrong type.
-        ValueError: If a row is wrong, an ``id`` occurs twice, or the annotators have different rows or texts.
+        ValueError: If a row is wrong, an ``id`` occurs twice, the annotators have different rows or texts, or ``names``
+            are not two different ones.
     """
+    if isinstance(names, str) or len(set(names)) != len(names) or len(names) != 2:
+        raise ValueError(f"names={names!r} must be two different names, such as ('Ann', 'Bob')")
     sentences, disagreements, words = [], [], _WordCounts()
     pairs = _pairs(_read_rows(first, names[0]), _read_rows(second, names[1]), names)
     for index, (left, right) in enumerate(pairs):
         rows = [parse_row(row, f"{name}, row {index}") for name, row in zip(names, (left, right), strict=True)]
         (text, one), (other_text, other) = map(as_text, rows)
-        if text != other_text or rows[0].kind != rows[1].kind:
-            raise ValueError(f"row {index} is {text!r:.80} of {names[0]}, but {other_text!r:.80} of {names[1]}")
-        outcomes = match(*([LabelledSpan(*entity[:3]) for entity in entities] for entities in (one, other)))
+        _check_same(rows, (text, other_text), names, index)
+        outcomes = match(*(_spans(row, entities) for row, entities in zip(rows, (one, other), strict=True)))
         sentences.append(JudgedSentence(text, outcomes, row=index))
         disagreements += [Disagreement(index, left.get("id"), o, text) for o in outcomes if o.kind != "correct"]
         words.add(_word_places(rows[0]), one, other)
@@ -191,6 +195,27 @@ def compare_annotators(
         _, num_second, num_first = map(int, counts.sum(axis=0))
         labels[label] = LabelAgreement(_agreement(counts), words.kappa(label), num_first, num_second)
     return AgreementReport(measures["strict"], measures["exact"], labels, disagreements, len(sentences), names)
+
+
+def _check_same(rows: Sequence[Row], texts: tuple[str, str], names: tuple[str, str], index: int) -> None:
+    """Check that two annotators have annotated the same."""
+    if texts[0] != texts[1]:
+        same = (a == b for a, b in zip(*texts, strict=False))
+        place = next((place for place, is_same in enumerate(same) if not is_same), min(map(len, texts)))
+        parts = [f"{text[place : place + 40]!a} of {name}" for text, name in zip(texts, names, strict=True)]
+        raise ValueError(f"row {index}: the texts differ from character {place} on: {parts[0]}, but {parts[1]}")
+    if rows[0].kind != rows[1].kind:
+        raise ValueError(
+            f"row {index} has {rows[0].kind} of {names[0]}, but {rows[1].kind} of {names[1]}: pass both in one form"
+        )
+    if list(rows[0].content) != list(rows[1].content):
+        raise ValueError(f"row {index} has other words of {names[0]} than of {names[1]}, though the text is the same")
+
+
+def _spans(row: Row, entities: Iterable[RowEntity]) -> list[LabelledSpan]:
+    """Entities in characters. White space at their edges does not count, as in training."""
+    spans = [LabelledSpan(*entity[:3]) for entity in entities]
+    return trim_entities(spans, row.content) if row.kind == "text" else spans
 
 
 Rows = Sequence[Mapping[str, Any]]
@@ -214,9 +239,13 @@ def _pairs(first: Rows, second: Rows, names: tuple[str, str]) -> list[tuple[Mapp
             )
         return list(zip(first, second, strict=True))
     by_id = [_rows_of_ids(rows, name) for name, rows in zip(names, (first, second), strict=True)]
-    alone = [*(by_id[0].keys() - by_id[1].keys()), *(by_id[1].keys() - by_id[0].keys())]
+    alone = [(key, side) for side, rows in enumerate(by_id) for key in rows if key not in by_id[1 - side]]
     if alone:
-        raise ValueError(f"{len(alone)} rows are of one annotator alone, such as the one with the id {alone[0]!r}")
+        key, side = alone[0]
+        raise ValueError(
+            f"{len(alone)} rows are of one annotator alone, such as the one with the id {key!r} of {names[side]}: "
+            "remove them, and give all IDs one type, since 1 is not '1'"
+        )
     return [(row, by_id[1][row["id"]][1]) for row in first]
 
 

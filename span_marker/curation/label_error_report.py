@@ -12,6 +12,7 @@ from span_marker.core.tables import TextReport
 from span_marker.core.words import surroundings
 from span_marker.curation.suspects import KINDS, Suspect, SuspectKind
 from span_marker.data.html import Drawing, Mark, draw, write_page
+from span_marker.data.row_relations import RELATIONS, RowRelation, move_relations
 from span_marker.data.rows import join_words
 from span_marker.data.text_files import StrPath
 
@@ -35,6 +36,7 @@ class LabelErrorReport(TextReport):
         num_entities: Number of annotated entities.
         num_unjudged: Number of those that are not judged, since they have more words than any span that is predicted.
         num_models: Number of predictions for each row that were averaged.
+        relations: The annotated relations of each row, which are not judged; None if the data has none.
         dataset_name: Name of the data; None if unknown.
     """
 
@@ -43,6 +45,7 @@ class LabelErrorReport(TextReport):
     num_entities: int
     num_unjudged: int = 0
     num_models: int = 1
+    relations: Sequence[Sequence[RowRelation]] | None = field(default=None, repr=False)
     dataset_name: str | None = None
 
     def by_kind(self, kind: SuspectKind) -> list[Suspect]:
@@ -91,11 +94,17 @@ class LabelErrorReport(TextReport):
             Dicts with ``tokens`` or ``text``, an ``id``, what is annotated as ``entities``, and what is suggested
             instead as ``predictions``. The ``id`` is that of the row if every row of the data has one of its own, and
             otherwise the number of the row. Suggested entities have a ``score``, those that stay as they are have none.
+            If the data has ``relations``, so have the tasks; the ``predictions`` are then a dict of ``entities`` and
+            ``relations``, and a suggested entity has the relations of the one that it replaces.
         """
         by_row: dict[int, list[Suspect]] = {row: [] for row in self.rows}
         for suspect in self.suspects:
             by_row[suspect.row].append(suspect)
-        return [_as_task(*self.annotated[row], suspects) for row, suspects in by_row.items()]
+        relations = self.relations
+        return [
+            _as_task(*self.annotated[row], suspects, None if relations is None else relations[row])
+            for row, suspects in by_row.items()
+        ]
 
     def write_html(self, path: StrPath, title: str = "Suspicious annotations") -> None:
         """Write a page with all suspects in context, which can be filtered by kind.
@@ -121,7 +130,10 @@ class LabelErrorReport(TextReport):
             f"{self.num_entities:,} entities"
         ]
         if self.num_unjudged:
-            lines += [f"{self.num_unjudged:,} entities are not judged: they are longer than entity_max_length"]
+            lines += [
+                f"{self.num_unjudged:,} entities are not judged: no span with as many words is "
+                "predicted; is entity_max_length too low?"
+            ]
         lines += [f"{number:>8,}  {kind:<15} {KINDS[kind]}" for kind, number in self.kinds.items() if number]
         lines += [""] if self.suspects else []
         for suspect in self.suspects[:NUM_SHOWN]:
@@ -133,17 +145,31 @@ class LabelErrorReport(TextReport):
         return "\n".join([*lines, *[f"... and {rest:,} more"] * (rest > 0)])
 
 
-def _as_task(item: Any, entities: Sequence[LabelledSpan], suspects: Sequence[Suspect]) -> dict[str, Any]:
+def _as_task(
+    item: Any, entities: Sequence[LabelledSpan], suspects: Sequence[Suspect], relations: Sequence[RowRelation] | None
+) -> dict[str, Any]:
     """A row with its annotation and what is suggested instead."""
-    replaced = {suspect.annotated for suspect in suspects}
-    kept = [entity._asdict() for entity in entities if entity not in replaced]
+    replaced = {suspect.annotated: suspect.suggested for suspect in suspects}
+    kept = [entity for entity in entities if entity not in replaced]
     scores = {suspect.suggested: suspect.confidence for suspect in suspects if suspect.suggested is not None}
-    predictions = [*kept, *({**entity._asdict(), "score": score} for entity, score in scores.items())]
-    return {
+    suggested = sorted([*kept, *scores], key=lambda entity: (entity.start, entity.end))
+    predictions = [
+        {**entity._asdict(), "score": scores[entity]} if entity in scores else entity._asdict() for entity in suggested
+    ]
+    task = {
         "id": suspects[0].row if suspects[0].id is None else suspects[0].id,
         "text" if isinstance(item, str) else "tokens": item,
         "entities": [entity._asdict() for entity in entities],
-        "predictions": sorted(predictions, key=lambda entity: (entity["start"], entity["end"])),
+        "predictions": predictions,
+    }
+    if relations is None:
+        return task
+    ends = [replaced.get(entity, entity) for entity in entities]
+    moved = move_relations(relations, [None if end is None else suggested.index(end) for end in ends])
+    return {
+        **task,
+        RELATIONS: [relation.to_dict() for relation in relations],
+        "predictions": {"entities": predictions, RELATIONS: [relation.to_dict() for relation in moved]},
     }
 
 

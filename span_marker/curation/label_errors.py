@@ -12,20 +12,24 @@ from datasets import Dataset
 from transformers import TrainingArguments
 
 from span_marker.checkpoints.training_record import hub_name
+from span_marker.configuration import SpanMarkerConfig
 from span_marker.core.alignment import trim_entities
 from span_marker.core.checks import check_limit
 from span_marker.core.labels import have_overlap
 from span_marker.curation.label_error_report import LabelErrorReport
 from span_marker.curation.span_probabilities import Item, find_mentions, mean_distributions, read_distributions
 from span_marker.curation.suspects import find_suspects
-from span_marker.data.columns import read_columns, read_rows, require_dataset
+from span_marker.data.columns import read_columns, require_dataset, whole_rows
 from span_marker.data.in_memory import AnnotatedData
+from span_marker.data.row_relations import RELATIONS, RowRelation, move_relations
+from span_marker.data.rows import Row
 from span_marker.error_analysis.matching import num_words
 from span_marker.modeling import SpanMarkerModel, without_adapter
 from span_marker.prediction.options import PredictOptions
 from span_marker.prediction.relations import as_columns
 from span_marker.preprocessing.word_fitting import set_word_splitter
-from span_marker.training.cross_validation import DATA, OutOfFold, predict_out_of_fold
+from span_marker.training.base_trainer import check_arguments
+from span_marker.training.cross_validation import DATA, OutOfFold, check_make_model, predict_out_of_fold
 from span_marker.training.cross_validation_report import CrossValidationReport
 from span_marker.validation.limits import set_limits
 
@@ -70,7 +74,8 @@ def find_label_errors(
             predictions: for each row the entities as ``predict`` returns them, best with the options `ALL_SPANS`, or a
             `CrossValidationReport` that has them; or several of these in a list, which are averaged. What they do not
             list counts as no entity for certain, except for annotated entities with more words than any span that they
-            list, which are out of reach of ``entity_max_length`` and are not judged.
+            list, which may be out of reach of ``entity_max_length`` and are not judged. Models that are made here tell
+            their ``entity_max_length``: annotated words within it are judged in any case.
         args: Training arguments of each model, see `span_marker.cross_validate`; required with ``make_model``.
         folds: Number of folds, see `span_marker.cross_validate`.
         repeats: Number of cross-validations, each with other folds and another seed, whose predictions are averaged.
@@ -99,18 +104,24 @@ def find_label_errors(
     if not 0 <= min_probability <= 1:
         raise ValueError(f"min_probability={min_probability} must be a probability, from 0 to 1")
     source = make_model_or_predictions
-    predictions = _cross_validate(data, source, args, folds, repeats, seed, resume) if callable(source) else source
-    gold = [(item, trim_entities(entities, item)) for item, entities in read_rows(data, DATA)]
+    predictions, reach = source, 0
+    if callable(source):
+        predictions, reach = _cross_validate(data, source, args, folds, repeats, seed, resume)
+    rows = [*whole_rows(data, DATA)]
+    gold = [(row.content, trim_entities(row.spans, row.content)) for row in rows]
     models = [
-        [read_distributions(item, entities, f"row {row} of the predictions") for row, ((item, _), entities) in rows]
-        for rows in (
-            enumerate(zip(gold, _checked(model, len(gold)), strict=True)) for model in _list_models(predictions)
-        )
+        [
+            read_distributions(item, entities, f"row {row} of the predictions")
+            for row, ((item, _), entities) in enumerate(zip(gold, _checked(model, gold), strict=True))
+        ]
+        for model in _list_models(predictions)
     ]
     means = [mean_distributions(row) for row in zip(*models, strict=True)]
     longest = max(
         (_num_words(item, span) for (item, _), row in zip(gold, means, strict=True) for span in row), default=0
     )
+    if rows[0].kind == "words":  # those of a text may be others than the model's
+        longest = max(longest, reach)
     may_overlap = any(have_overlap(entities) for _, entities in gold)
     ids = _row_ids(data)
     suspects, num_unjudged = [], 0
@@ -131,6 +142,7 @@ def find_label_errors(
         num_entities=sum(len(entities) for _, entities in gold),
         num_unjudged=num_unjudged,
         num_models=len(models),
+        relations=[*map(_relations, rows)] if RELATIONS in data.column_names else None,
         dataset_name=hub_name(data),
     )
 
@@ -150,6 +162,13 @@ def _row_ids(data: Dataset) -> list[Any]:
         num_different,
     )
     return [None] * len(ids)
+
+
+def _relations(row: Row) -> list[RowRelation]:
+    """The relations of a row, between its entities as `trim_entities` returns them."""
+    own = [trim_entities([span], row.content)[0] for span in row.spans]
+    different = [*dict.fromkeys(own)]
+    return move_relations(row.relations, [*map(different.index, own)])
 
 
 def _num_words(item: Item, span: Sequence[int]) -> int:
@@ -208,16 +227,26 @@ def _cross_validate(
     repeats: int,
     seed: int,
     resume: bool,
-) -> list[Predictions]:
+) -> tuple[list[Predictions], int]:
+    """The predictions of each cross-validation, and the number of words of the longest spans that are judged."""
+    check_make_model(make_model)
     if args is None:
         raise TypeError("args must be TrainingArguments, with which the models of make_model are trained")
+    check_arguments(None, args)
     predictions: list[Predictions] = []
+    configs: list[SpanMarkerConfig] = []
+
+    def make() -> SpanMarkerModel:
+        model = make_model()
+        configs.append(without_adapter(model).config)
+        return model
+
     for repeat in range(repeats):
         own = copy.copy(args)
         own.output_dir, own.seed = str(Path(str(args.output_dir), f"repeat-{repeat}")), args.seed + folds * repeat
-        rows = predict_all_spans(make_model, data, own, folds, seed=seed + repeat, resume=resume).rows
+        rows = predict_all_spans(make, data, own, folds, seed=seed + repeat, resume=resume).rows
         predictions.append([row["entities"] for row in rows])
-    return predictions
+    return predictions, configs[-1].limit("entity_max_length")
 
 
 def _list_models(predictions: Any) -> list[Predictions]:
@@ -241,11 +270,19 @@ def _is_model(entry: Any) -> bool:
     )
 
 
-def _checked(model: Any, num_rows: int) -> Sequence[Any]:
+def _checked(model: Any, gold: Sequence[tuple[Item, Any]]) -> Sequence[Any]:
     rows = model.predictions if isinstance(model, CrossValidationReport) else model
-    if len(rows) != num_rows:
-        raise ValueError(f"{len(rows)} predictions for the {num_rows} rows of the {DATA} data: pass one for each")
-    for index, row in enumerate(rows):
-        if isinstance(row, Mapping) and "entities" not in row:
+    if len(rows) != len(gold):
+        raise ValueError(f"{len(rows)} predictions for the {len(gold)} rows of the {DATA} data: pass one for each")
+    for index, (row, (item, _)) in enumerate(zip(rows, gold, strict=True)):
+        if not isinstance(row, Mapping):
+            continue
+        if "entities" not in row:
             raise ValueError(f"row {index} of the predictions, {dict(row)!r:.60}, has no 'entities'")
+        about = row.get("text" if isinstance(item, str) else "tokens")
+        if about is not None and list(about) != list(item):
+            raise ValueError(
+                f"row {index} of the predictions is about {about!r:.60}, but row {index} of the {DATA} data is "
+                f"{item!r:.60}: pass the predictions in the order of the data"
+            )
     return [as_columns(row)["entities"] for row in rows]

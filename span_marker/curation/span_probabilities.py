@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
+from unicodedata import normalize
 
 from span_marker.core.alignment import trim
 from span_marker.core.boundaries import words_beside
@@ -112,7 +113,7 @@ def find_mentions(
 
     Mentions are the annotated entities, and spans with the same words as one that do not overlap an entity and that the
     predictions list. Contexts are alike if the word before is the same, or the word after; the edge of the row counts
-    as a word.
+    as a word. The composition of accents does not count.
 
     Args:
         rows: The words or the text of each row, and its entities.
@@ -158,7 +159,7 @@ def overlap(first: Sequence[int], second: Sequence[int]) -> bool:
 
 def _text(item: Item, span: Sequence[int]) -> str:
     part = item[span[0] : span[1]]
-    return " ".join(part.split() if isinstance(part, str) else part)
+    return normalize("NFC", " ".join(part.split() if isinstance(part, str) else part))
 
 
 def _contexts(item: Item, span: Span) -> tuple[tuple[str | None, ...], ...]:
@@ -168,6 +169,7 @@ def _contexts(item: Item, span: Span) -> tuple[tuple[str | None, ...], ...]:
         before, after = map(str.strip, words_beside(item, start, end))
     else:
         before, after = item[start - 1] if start else "", item[end] if end < len(item) else ""
+    before, after = normalize("NFC", before), normalize("NFC", after)
     return (text, before, None), (text, None, after), (text, before, after)
 
 

@@ -21,6 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Literal, NamedTuple
+from unicodedata import normalize
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +30,7 @@ from span_marker.core.arrays import as_array
 from span_marker.core.checks import check_limit
 from span_marker.core.decoding import probabilities
 from span_marker.core.labels import OUTSIDE
+from span_marker.core.words import unicode_words
 from span_marker.data.in_memory import table_as_dataset
 from span_marker.data.rows import check_text, check_words
 from span_marker.modeling import SpanMarkerModel, without_adapter
@@ -47,6 +49,10 @@ SHINGLE = 2
 
 LEAST_EXPECTED = 0.5
 """The least expected number of entities of a label for which a sentence counts towards its quota."""
+
+NOISE = 1e-3
+"""How much more uncertain than an earlier one, relatively, a repetition must be to take its place: rounding depends on
+the batch."""
 
 _DIGITS = re.compile(r"\d+")
 
@@ -76,23 +82,30 @@ class _Candidate:
     shingles: frozenset[tuple[str, ...]]
 
 
+_Entry = tuple[float, int, _Candidate]
+
+
 @dataclass
 class _Pool:
-    """The most uncertain sentences so far, without repetitions."""
+    """The most uncertain sentences so far; of those with the same shingles, the most uncertain one."""
 
     size: int
-    heap: list[tuple[float, int, _Candidate]] = field(default_factory=list)
-    known: set[frozenset[tuple[str, ...]]] = field(default_factory=set)
+    heap: list[_Entry] = field(default_factory=list)
+    known: dict[frozenset[tuple[str, ...]], _Entry] = field(default_factory=dict)
 
     def add(self, candidate: _Candidate) -> None:
-        if candidate.shingles in self.known:
-            return
         entry = (candidate.suggestion.uncertainty, -candidate.suggestion.row, candidate)
-        self.known.add(candidate.shingles)
+        same = self.known.get(candidate.shingles)
+        if same is not None:
+            if entry[0] <= same[0] * (1 + NOISE):
+                return
+            self.heap.remove(same)
+            heapq.heapify(self.heap)
+        self.known[candidate.shingles] = entry
         if len(self.heap) < self.size:
             heapq.heappush(self.heap, entry)
         else:
-            self.known.remove(heapq.heappushpop(self.heap, entry)[2].shingles)
+            del self.known[heapq.heappushpop(self.heap, entry)[2].shingles]
 
     def candidates(self) -> list[_Candidate]:
         """The sentences, most uncertain first."""
@@ -123,15 +136,17 @@ def suggest_annotations(
         model: A trained model, on any engine but the dense one.
         unlabelled: Strings, lists of words, or dicts with ``text`` or ``tokens``, in a stream of any length; or a table
             with one of these columns.
+            Sentences without a word are not suggested.
         n: How many to suggest.
         per: Whether the uncertainty of a sentence is that of the whole ``sentence``, or that per ``word``, which suits
             annotators who are paid by length and suggests shorter sentences.
-        quota: The least number of suggestions that are expected to have an entity of each label, where the data has
-            them.
+        quota: The least number of suggestions that are expected to have an entity of each label. If the data, or the
+            pool, does not have as many, there are fewer, and a warning says so.
         pool_factor: Size of the pool for each suggestion. With 1, only uncertainty decides.
         max_resemblance: Two sentences are near-duplicates, of which one is suggested, if they share more than this
             fraction of all pairs of neighboring words that either has (Broder 1997, On the Resemblance and Containment
-            of Documents). Letter case and digits do not count.
+            of Documents). Words are those of Unicode, in which each Chinese, Japanese or Thai character is one. Letter
+            case and digits do not count.
         batch_size: The largest number of sentences per batch.
 
     Returns:
@@ -139,7 +154,7 @@ def suggest_annotations(
         that differ. The latter is a warning.
 
     Raises:
-        TypeError: If ``unlabelled`` or an item is none of the supported types.
+        TypeError: If ``quota`` is not a dict, or ``unlabelled`` or an item is none of the supported types.
         ValueError: If an argument is out of range, the quotas add up to more than ``n``, or the model does not have one
             of their labels, or runs on the dense engine.
     """
@@ -150,7 +165,7 @@ def suggest_annotations(
             f"unlabelled must be several sentences, not a {kind}: pass a list, such as [{unlabelled!r:.60}]"
         )
     unlabelled = table_as_dataset(unlabelled, "unlabelled")
-    quota = dict(quota or {})
+    quota = {} if quota is None else quota
     _check(model, n, per, quota, pool_factor, max_resemblance)
     everything, by_label = _Pool(n * pool_factor), {label: _Pool(quota[label] * pool_factor) for label in quota}
     for candidate in _score(model, unlabelled, per, batch_size):
@@ -171,6 +186,17 @@ def suggest_annotations(
             pool_factor,
             max_resemblance,
         )
+    for label, number in quota.items():
+        found = sum(suggestion.labels[label] >= LEAST_EXPECTED for suggestion in chosen)
+        if found < number:
+            logger.warning(
+                "%d suggestions are expected to have an entity %r, fewer than quota[%r]=%d: no other sentence of the "
+                "data is, or it is a near-duplicate",
+                found,
+                label,
+                label,
+                number,
+            )
     return chosen
 
 
@@ -181,6 +207,8 @@ def _check(model: Any, n: int, per: str, quota: Mapping[str, int], factor: int, 
         raise ValueError(f"per={per!r} must be 'sentence' or 'word'")
     if not 0 <= max_resemblance <= 1:
         raise ValueError(f"max_resemblance={max_resemblance} must be from 0 to 1")
+    if not isinstance(quota, Mapping):
+        raise TypeError(f"quota must be a dict with a number for each label, not {quota!r:.60}")
     unknown = [label for label in quota if label not in model.config.classes or label == OUTSIDE]
     if unknown:
         raise ValueError(f"quota has the label {unknown[0]!r}, which is not one of the model's {model.config.classes}")
@@ -192,16 +220,17 @@ def _check(model: Any, n: int, per: str, quota: Mapping[str, int], factor: int, 
 
 def _score(model: SpanMarkerModel, stream: Iterable[Any], per: Per, batch_size: int) -> Iterator[_Candidate]:
     """Score sentences block by block, in order."""
-    items = enumerate(stream)
-    while block := list(islice(items, BLOCK_SIZE)):
-        sentences = [_content(item, f"item {index} of the data") for index, item in block]
+    contents = ((index, item, _content(item, f"item {index} of the data")) for index, item in enumerate(stream))
+    worth_reading = (entry for entry in contents if any(map(str.strip, entry[2])))
+    while block := list(islice(worth_reading, BLOCK_SIZE)):
+        sentences = [sentence for _, _, sentence in block]
         scored: list[tuple[float, dict[str, float], npt.NDArray[np.float32]] | None] = [None] * len(block)
         for are_texts in (True, False):
             rows = [row for row, sentence in enumerate(sentences) if isinstance(sentence, str) == are_texts]
             results = _score_sentences(model, Sentences([sentences[row] for row in rows], are_texts), per, batch_size)
             for row, scores in zip(rows, results, strict=True):
                 scored[row] = scores
-        for (index, item), sentence, result in zip(block, sentences, scored, strict=True):
+        for (index, item, sentence), result in zip(block, scored, strict=True):
             assert result is not None
             uncertainty, labels, embedding = result
             yield _Candidate(Suggestion(index, item, uncertainty, labels), embedding, _shingles(sentence))
@@ -211,6 +240,10 @@ def _content(item: Any, location: str) -> str | Sequence[str]:
     value = item
     if isinstance(item, Mapping):
         value = item.get("tokens") if item.get("text") is None else item["text"]
+        if value is None:
+            raise TypeError(f"{location} has neither a 'text' nor 'tokens': {dict(item)!r:.80}")
+    elif item is None:
+        raise TypeError(f"{location} must be a string or a list of words, not None")
     (check_text if isinstance(value, str) else check_words)(value, location)
     return value
 
@@ -279,7 +312,8 @@ def _unit(vector: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
 def _shingles(sentence: str | Sequence[str]) -> frozenset[tuple[str, ...]]:
     text = sentence if isinstance(sentence, str) else " ".join(sentence)
-    words = _DIGITS.sub("0", text.casefold()).split()
+    text = _DIGITS.sub("0", normalize("NFKC", text.casefold()))
+    words = [text[start:end] for start, end in unicode_words(text)]
     return frozenset(zip(*(words[start:] for start in range(SHINGLE)), strict=False)) or frozenset([tuple(words)])
 
 

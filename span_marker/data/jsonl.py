@@ -114,7 +114,7 @@ def read_records(
             if kind.has_relations:
                 unrelated.append(len(rows))
             rows.append({**record.content, **_annotation_columns(annotation)})
-            notes.add_row(value, record, place)
+            notes.add_task(value, record, place)
             is_named = annotation.relations is not None or RELATIONS in record.ignored
             if not is_named and has(value, RELATIONS) and value[RELATIONS]:
                 notes.ignored.setdefault(RELATIONS, []).append(place)

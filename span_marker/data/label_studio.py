@@ -61,9 +61,9 @@ class _Choice(NamedTuple):
 
 
 def is_label_studio(record: Any) -> bool:
-    """Tell whether a value is a task of the JSON export."""
-    has_annotations = has(record, "data") and ("annotations" in record or "completions" in record)
-    return has_annotations and isinstance(record["data"], Mapping)
+    """Tell whether a value is a task of the JSON export, or one that was never imported."""
+    is_task = has(record, "data") and any(key in record for key in ("annotations", "completions", "predictions"))
+    return is_task and isinstance(record["data"], Mapping)
 
 
 def read_label_studio(

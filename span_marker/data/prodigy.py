@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+from span_marker.core.words import unicode_words
 from span_marker.data.json_records import Annotation, Record, annotator_names, dicts, has, read_spans, row_content
 from span_marker.data.row_relations import RELATIONS, RowRelation, distinct_relations, parse_relations
 from span_marker.data.rows import RowEntity, check_text
@@ -96,10 +97,10 @@ def relation_fields(text: str, entities: Sequence[RowEntity], relations: Sequenc
         relations: The relations between them.
 
     Returns:
-        ``tokens``, which end at white space and where entities begin or end; ``spans`` and ``relations``, which name
-        them.
+        ``tokens``, which are Unicode's words, cut where entities begin or end, so that words without the punctuation
+        beside them can be selected; ``spans`` and ``relations``, which name them.
     """
-    edges = {edge for entity in entities for edge in entity[1:3]}
+    edges = {edge for place in (*unicode_words(text), *(entity[1:3] for entity in entities)) for edge in place}
     tokens: list[dict[str, Any]] = []
     for chunk in _CHUNK.finditer(text):
         first, last = chunk.span()

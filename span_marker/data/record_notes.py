@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,7 +27,7 @@ class RecordNotes:
         ignored: Places of records with parts that are ignored, by the part.
         repeated: Number of entity strings that occur several times in their text, by the place of the record.
         unclear: Places of records that do not say what the places of entities count, where it matters.
-        of_rows: Places of records that are read, by the ID of the row of a task file that they are about.
+        of_tasks: Places of records that are read, by the task that they are about.
     """
 
     num_records: int = 0
@@ -36,7 +36,7 @@ class RecordNotes:
     ignored: dict[str, list[str]] = field(default_factory=dict)
     repeated: dict[str, int] = field(default_factory=dict)
     unclear: list[str] = field(default_factory=list)
-    of_rows: dict[str, list[str]] = field(default_factory=dict)
+    of_tasks: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, record: Record, place: str, reason: str | None) -> None:
         """Note what is not read of a record.
@@ -60,16 +60,22 @@ class RecordNotes:
         for key in keys:
             self.unread.setdefault(key, []).append(place)
 
-    def add_row(self, value: Any, record: Record, place: str) -> None:
-        """Note a record that is read, if a task file has given it the ID of a row.
+    def add_task(self, value: Any, record: Record, place: str) -> None:
+        """Note a record that is read, if a tool says which task it is about.
 
         Args:
             value: The record in its own shape.
             record: What was read of it.
             place: Where it is.
         """
+        identity = repr(record.content.get("id"))
+        keeps_ids = isinstance(value, Mapping) and any(key == "answer" or key.endswith("responses") for key in value)
         if has(value, ROW_ID) or (has(value, "data") and has(value["data"], ROW_ID)):
-            self.of_rows.setdefault(repr(record.content.get("id")), []).append(place)
+            self.of_tasks.setdefault(f"{ROW_ID} {identity}", []).append(place)
+        elif keeps_ids and "id" in record.content:  # Prodigy and Argilla
+            self.of_tasks.setdefault(f"id {identity}", []).append(place)
+        elif record.task is not None:
+            self.of_tasks.setdefault(f"hash or number {record.task}", []).append(place)
 
     def report(self, path: SourceFile) -> None:
         """Log a warning for each kind of note."""
@@ -108,15 +114,16 @@ class RecordNotes:
                 self.num_records,
                 first_places(self.unclear),
             )
-        several = {identity: places for identity, places in self.of_rows.items() if len(places) > 1}
+        several = {task: places for task, places in self.of_tasks.items() if len(places) > 1}
         if several:
-            identity, places = next(iter(several.items()))
+            task, places = next(iter(several.items()))
             logger.warning(
-                "%s: %d rows of a task file have several records, such as the one with the row_id %s (%s), which are "
-                "read as rows with the same 'id': keep one of each, if the tasks were imported twice",
+                "%s: %d tasks have several records, such as the one with the %s (%s), which are read as rows of their "
+                "own: keep one of each, if the tasks were imported or exported twice, or give the rows of different "
+                "task files different IDs",
                 path,
                 len(several),
-                identity,
+                task,
                 first_places(places),
             )
 

@@ -9,12 +9,14 @@ annotation as text beside the predictions.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
 from span_marker.core.labels import LabelledSpan, have_overlap
 from span_marker.core.offsets import OffsetUnit, check_offset_unit, convert_offsets
 from span_marker.data.brat import write_brat
+from span_marker.data.in_memory import table_as_dataset
 from span_marker.data.json_records import OFFSETS, ROW_ID
 from span_marker.data.json_writing import row_to_json, write_json
 from span_marker.data.prodigy import relation_fields
@@ -75,6 +77,11 @@ class Task(NamedTuple):
         return {name: value for name, value in values.items() if value is not None}
 
     @property
+    def suggested(self) -> list[RowEntity]:
+        """What a tool suggests that has no place for annotations: the predictions, or else the annotation."""
+        return (self.annotated or []) if self.predicted is None else self.predicted
+
+    @property
     def shown(self) -> list[RowEntity]:
         """What a tool begins with that has no place for predictions: the annotation, or else the predictions."""
         return (self.predicted or []) if self.annotated is None else self.annotated
@@ -114,7 +121,7 @@ def write_tasks(
         rows: Rows with ``tokens`` or ``text``, and ``predictions``, as ``predict`` returns them; with ``entities``,
             which are annotated; or with both, to have the suggestion beside the annotation. ``relations`` are those of
             the ``entities``, or else of the ``predictions``, which may have their own: a dict with ``entities`` and
-            ``relations``.
+            ``relations``. Or a table of these.
         tool: The tool: ``label-studio``, ``prodigy``, ``doccano``, ``argilla`` or ``brat``.
         model_version: Name of the model, which the tool shows.
         offsets: What places in the file count. Defaults to what the pages of the tool count: ``utf-16`` for doccano and
@@ -129,18 +136,20 @@ def write_tasks(
         raise ValueError(f"tool={tool!r} must be one of {list(get_args(Tool))}")
     offsets = _COUNTED.get(tool, "codepoint") if offsets is None else offsets
     check_offset_unit(offsets)
-    tasks = _read_tasks(rows, model_version, offsets)
+    tasks = _read_tasks(table_as_dataset(rows, "rows"), model_version, offsets)
     if tool == "brat":
         if offsets != "codepoint":
             raise ValueError(f"offsets={offsets!r} must be 'codepoint' for brat, which counts code points")
         write_brat(path, map(_to_brat, tasks), model_version=model_version or "")
         return
     convert = _TOOLS[tool]
-    num_lost, num_overlapping = 0, 0
+    num_lost = 0
+    troubles: Counter[str] = Counter()
+    texts: set[str] = set()
     are_related: bool | None = None
 
     def records() -> Iterator[str]:
-        nonlocal num_lost, num_overlapping, are_related
+        nonlocal num_lost, are_related
         for index, task in enumerate(tasks):
             are_related = task.has_shown_relations if are_related is None else are_related
             if tool == "doccano" and task.has_shown_relations != are_related:
@@ -151,16 +160,44 @@ def write_tasks(
             if offsets != "codepoint" and tool == "prodigy" and task.shown_relations:
                 raise ValueError(f"row {index} has relations: offsets={offsets!r} must be 'codepoint' for Prodigy")
             num_lost += sum(map(len, task.relations.values())) - len(_written_relations(task, tool))
-            num_overlapping += tool == "doccano" and have_overlap([LabelledSpan(*e[:3]) for e in task.shown])
+            troubles.update(trouble for trouble, applies in _TROUBLES.get(tool, {}).items() if applies(task, texts))
+            texts.add(task.text)
             yield row_to_json(convert(task), f"row {index}")
 
     write_json(path, records(), as_array=tool in ("label-studio", "argilla"))
-    if num_overlapping:
-        logger.warning(
-            "%d tasks have entities that overlap: doccano keeps only those of projects that allow it", num_overlapping
-        )
+    for trouble, number in troubles.items():
+        logger.warning("%d tasks %s", number, trouble)
     if num_lost:
         logger.warning("%d relations are not written: %s has no place for them", num_lost, tool)
+
+
+def _overlap(entities: Sequence[RowEntity]) -> bool:
+    return have_overlap([LabelledSpan(*entity[:3]) for entity in entities])
+
+
+_TROUBLES: dict[Tool, dict[str, Callable[[Task, Collection[str]], bool]]] = {
+    "doccano": {
+        "have entities that overlap: doccano keeps only those of projects that allow it": (
+            lambda task, _: _overlap(task.shown)
+        ),
+    },
+    "argilla": {
+        "have entities that overlap: Argilla refuses them unless the question has allow_overlapping=True": (
+            lambda task, _: _overlap(task.suggested)
+        ),
+        "have entities that end, counted in UTF-16 units, behind the last character: Argilla's page counts these, "
+        "but its server counts characters and refuses such tasks; with offsets='codepoint', it accepts them, and the "
+        "page shows them in the wrong place": (
+            lambda task, _: any(entity.end > len(task.text) for entity in task.suggested)
+        ),
+    },
+    "prodigy": {
+        "have the text of an earlier task: Prodigy asks about each text once, so that they may not come back": (
+            lambda task, texts: task.text in texts
+        ),
+    },
+}
+"""What tools do not take of a task, given the texts of those before."""
 
 
 def _written_relations(task: Task, tool: Tool) -> Sequence[RowRelation]:
@@ -302,15 +339,15 @@ def _to_argilla(task: Task) -> dict[str, Any]:
     # A question has one suggestion, and responses need a user of the server: an annotation is shown as metadata.
     is_compared = task.annotated is not None and task.predicted is not None
     shown = {"annotated": _as_line(task.annotated or [], task)} if is_compared else {}
-    value = (task.predicted if task.predicted is not None else task.annotated) or []
+    scores = [entity.score for entity in task.suggested]
     return {
         "id": str(task.identity),
         "fields": {"text": task.text},
         "metadata": {OFFSETS: task.offsets, **shown},
         "suggestions": {
             CONTROL: {
-                "value": [entity._replace(score=None).to_dict() for entity in value],
-                "score": task.score,
+                "value": [entity._replace(score=None).to_dict() for entity in task.suggested],
+                "score": scores if scores and None not in scores else None,  # the server wants one of each, or none
                 "agent": task.model_version,
             }
         },

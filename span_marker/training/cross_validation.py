@@ -15,6 +15,7 @@ from weakref import WeakSet
 
 import numpy as np
 from datasets import Dataset
+from torch import nn
 from transformers import TrainingArguments, set_seed
 
 from span_marker.checkpoints.training_record import hub_name
@@ -167,6 +168,7 @@ def predict_out_of_fold(
         ValueError: See `cross_validate`.
     """
     data, options = require_dataset(data, DATA), _check_options(predict_options)
+    check_make_model(make_model)
     _check_arguments(args, folds)
     make_model = _make_new(make_model)
     model = without_adapter(make_model())
@@ -227,6 +229,22 @@ def _check_options(options: PredictOptions | None) -> dict[str, Any]:
     if unknown := [name for name in options or {} if name not in known]:
         raise ValueError(f"predict_options has {unknown}, which are not among {known}")
     return {**(options or {})}
+
+
+def check_make_model(make_model: Any) -> None:
+    """Check that a function makes models.
+
+    Args:
+        make_model: The function.
+
+    Raises:
+        TypeError: If it is a model, which can be called, too.
+    """
+    if isinstance(make_model, nn.Module):
+        raise TypeError(
+            "make_model must be a function that makes a new model each time it is called, not a model: pass "
+            "lambda: SpanMarkerModel.from_pretrained(...)"
+        )
 
 
 def _check_arguments(args: TrainingArguments, folds: int) -> None:

@@ -78,7 +78,10 @@ def test_kappa_is_what_its_definition_says(marks):
     ("second", "message"),
     [
         (SECOND[:1], "1 rows are of one annotator alone, such as the one with the id 1"),
-        ([SECOND[0], {**SECOND[1], "text": "Ann Lee met Bob in Bonn."}], "row 0 is 'Ann .* of first, but"),
+        (
+            [SECOND[0], {**SECOND[1], "text": "Ann Lee met Bob in Bonn."}],
+            "row 0: the texts differ from character 19 on",
+        ),
         ([SECOND[0], SECOND[0]], "second: rows 0 and 1 both have the 'id' 2: keep one"),
         ([{**SECOND[0], "id": None}], "first has 2 rows, but second has 1"),
     ],
@@ -99,3 +102,33 @@ def test_tables_are_read_by_row():
     assert compare_annotators(*tables) == compare_annotators(FIRST, SECOND)
     with pytest.raises(TypeError, match="second, row 0: a row must be a dict, not str"):
         compare_annotators(FIRST, {"train": SECOND})
+
+
+ANN = {"text": "Ann went", "entities": [entity("PER", 0, 3)]}
+
+
+def test_white_space_at_the_edges_of_entities_does_not_count():
+    report = compare_annotators([ANN], [{**ANN, "entities": [entity("PER", 0, 4)]}])
+    assert report.strict.f1 == 1
+    assert not report.disagreements
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        ({"text": "x" * 99 + "é", "entities": []}, {"text": "x" * 99 + "e\u0301", "entities": []},
+         r"row 0: the texts differ from character 99 on: '\\xe9' of A, but 'e\\u0301' of B"),
+        (ANN, {"tokens": ["Ann", "went"], "entities": []}, "row 0 has text of A, but words of B: pass both"),
+        ({"tokens": ["a b", "c"], "entities": []}, {"tokens": ["a", "b c"], "entities": []}, "row 0 has other words"),
+        ({"id": 1, **ANN}, {"id": "1", **ANN}, "2 rows.*the id 1 of A: remove them, and give all IDs one type"),
+    ],
+)  # fmt: skip
+def test_an_error_says_what_is_not_the_same(first, second, message):
+    with pytest.raises(ValueError, match=message):
+        compare_annotators([first], [second], ("A", "B"))
+
+
+@pytest.mark.parametrize("names", ["AB", ("A", "A"), ("A", "B", "C")])
+def test_annotators_have_two_names(names):
+    with pytest.raises(ValueError, match="must be two different names"):
+        compare_annotators([ANN], [ANN], names)

@@ -339,6 +339,7 @@ DOCUMENTS = Dataset.from_list([{**row, "document_id": i % 3, "sentence_id": i} f
         ({"data": DOCUMENTS}, ValueError, "folds=5 must be at most 3, the number of documents"),
         ({"folds": 2, "args": {"eval_strategy": "epoch"}}, ValueError, "folds=2 leaves nothing to train on"),
         ({"make_model": lambda: SAME}, ValueError, "make_model returned the same model twice"),
+        ({"make_model": SAME}, TypeError, "make_model must be a function that makes a new model"),
         ({"make_model": lambda: "bert"}, TypeError, "must be a SpanMarkerModel, not str"),
         ({"make_model": lambda: build_model(labels=LABELS[:5])}, ValueError, "'ORG' has a label that is not one of"),
         (

@@ -5,7 +5,9 @@ import json
 import pytest
 from test_label_errors import PREDICTED, ROWS
 
+from span_marker import read_annotations
 from span_marker.curation import find_label_errors
+from span_marker.data import write_tasks
 
 
 @pytest.fixture
@@ -77,3 +79,30 @@ def test_tasks_have_the_suggestion_beside_the_annotation(report):
     ]
     [task] = find_label_errors(rows, [[{"label": "PER", "score": 1.0, "start": 4, "end": 6}]]).tasks()
     assert task == {"id": 0, **rows[0], "predictions": rows[0]["entities"][1:]}
+
+
+def test_tasks_keep_relations(tmp_path):
+    """Of "Ann Lee", which is annotated twice and with a blank at its end, and moves; and of "Bo", which goes."""
+    entities = [("X", 12, 14), ("PER", 0, 4), ("PER", 0, 3), ("LOC", 16, 20)]
+    row = {
+        "text": "Ann Lee met Bo, Rome",
+        "entities": [dict(zip(("label", "start", "end"), entity, strict=True)) for entity in entities],
+        "relations": [{"label": "met", "head": 2, "tail": 0}, {"label": "in", "head": 1, "tail": 3}],
+    }
+    predicted = [
+        {"label": "PER", "score": 1.0, "start": 0, "end": 7},
+        {"label": "LOC", "score": 1.0, "start": 16, "end": 20},
+    ]
+    other = {"text": "Oslo", "entities": [], "relations": None}
+    report = find_label_errors([row, other], [predicted, [{"label": "LOC", "score": 1.0, "start": 0, "end": 4}]])
+    first, second = sorted(report.tasks(), key=lambda task: task["id"])
+    assert [entity["start"] for entity in first["entities"]] == [12, 0, 16]
+    assert first["relations"] == [{"label": "met", "head": 1, "tail": 0}, {"label": "in", "head": 1, "tail": 2}]
+    assert [entity["end"] for entity in first["predictions"]["entities"]] == [7, 20]
+    assert first["predictions"]["relations"] == [{"label": "in", "head": 0, "tail": 1}]
+    assert second["relations"] == second["predictions"]["relations"] == []
+    write_tasks(tmp_path / "tasks", [first, second], "label-studio")
+    read, empty = read_annotations(tmp_path / "tasks", "jsonl")
+    ends = [[read["entities"][relation[end]]["label"] for end in ("head", "tail")] for relation in read["relations"]]
+    assert (ends, empty["relations"]) == ([["PER", "X"], ["PER", "LOC"]], [])
+    json.dumps(report.to_dict())

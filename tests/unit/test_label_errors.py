@@ -6,8 +6,9 @@ from test_cross_validation import arguments, make_model, make_rows
 from test_explanation import SENTENCES, with_filter
 
 from span_marker import cross_validate
-from span_marker.curation import ALL_SPANS, find_label_errors
+from span_marker.curation import ALL_SPANS, find_label_errors, label_errors
 from span_marker.curation.label_errors import predict_all_spans
+from span_marker.training.cross_validation import OutOfFold
 
 ROWS = [
     {"id": "a", "tokens": ["Ann", "Lee", "went"], "entities": [{"label": "LOC", "start": 0, "end": 2}]},
@@ -68,7 +69,21 @@ def test_entities_out_of_reach_are_counted_but_not_judged():
     rows = [{"tokens": ["a", "b"], "entities": [{"label": "X", "start": 0, "end": 2}]}, ROWS[1]]
     report = find_label_errors(rows, [[], PREDICTED[1]])
     assert ([s.text for s in report.suspects], report.num_unjudged) == (["Rome"], 1)
-    assert "1 entities are not judged" in str(report)
+    assert "1 entities are not judged: no span with as many words is predicted" in str(report)
+
+
+def test_entities_in_reach_are_judged_even_if_no_span_is_as_long(monkeypatch, tmp_path):
+    """What a model is sure of lists no span: an annotated clause is no entity then, rather than out of reach."""
+    rows = [{"tokens": list("abcd"), "entities": [{"label": "PER", "start": 0, "end": end}]} for end in (3, 4)]
+
+    def predict_nothing(make, data, *args, **options):
+        make()
+        return OutOfFold([], [{"entities": []} for _ in data], [], None)
+
+    monkeypatch.setattr(label_errors, "predict_all_spans", predict_nothing)
+    report = find_label_errors(rows, make_model, arguments(tmp_path))
+    assert [(s.row, s.kind, s.probability) for s in report.suspects] == [(0, "spurious", 1.0)]
+    assert report.num_unjudged == 1
 
 
 @pytest.mark.parametrize(
@@ -76,10 +91,18 @@ def test_entities_out_of_reach_are_counted_but_not_judged():
     [
         (PREDICTED[:2], {}, ValueError, "2 predictions for the 3 rows"),
         ([PREDICTED, PREDICTED[:2]], {}, ValueError, "2 predictions for the 3 rows"),
+        (
+            [{"tokens": row["tokens"], "entities": []} for row in reversed(ROWS)],
+            {},
+            ValueError,
+            r"row 0 of the predictions is about \['by', 'Bo'\], but row 0 of the annotated data is \['Ann', 'Lee'",
+        ),
         (PREDICTED, {"min_probability": 1.5}, ValueError, "min_probability=1.5"),
         (PREDICTED, {"repeats": 0}, ValueError, "repeats"),
         (7, {}, TypeError, "not int"),
         (make_model, {}, TypeError, "args must be TrainingArguments"),
+        (make_model, {"args": 5}, TypeError, "args must be TrainingArguments, not int"),
+        (make_model(), {}, TypeError, "make_model must be a function that makes a new model"),
     ],
 )
 def test_wrong_arguments_are_refused(predictions, options, error, message):

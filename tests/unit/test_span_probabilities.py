@@ -106,6 +106,16 @@ def test_mentions_are_counted_as_by_comparing_all_pairs(pairs):
         assert set(found) <= {place[1] for place in places if place[0] == row}
 
 
+def test_the_composition_of_accents_does_not_count():
+    composed, decomposed = "in Z\u00fcrich by\u00e9", "in Zu\u0308rich bye\u0301"
+    for rows in (
+        [(composed, [LabelledSpan("A", 3, 9)]), (decomposed, [LabelledSpan("B", 3, 10)])],
+        [(composed.split(), [LabelledSpan("A", 1, 2)]), (decomposed.split(), [LabelledSpan("B", 1, 2)])],
+    ):
+        found = find_mentions(rows, [{}, {}])
+        assert [[*mentions.values()] for mentions in found] == [[Mentions({"B": 1})], [Mentions({"A": 1})]]
+
+
 def test_contexts_of_texts_are_words():
     rows = [("in Rome, now", [LabelledSpan("LOC", 3, 7)]), ("in Rome; then", [LabelledSpan("ORG", 3, 7)])]
     rows += [("by Rome", [LabelledSpan("PER", 3, 7)])]

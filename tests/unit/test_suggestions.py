@@ -1,7 +1,7 @@
 """What to annotate next: uncertain, different from each other, with every label, from a stream of any length."""
 
 from dataclasses import replace
-from itertools import combinations
+from itertools import combinations, permutations
 
 import numpy as np
 import pytest
@@ -98,6 +98,47 @@ def test_a_pool_of_near_duplicates_is_reported(model, caplog):
     assert not caplog.text
 
 
+def test_the_most_uncertain_repetition_is_suggested_whatever_the_order(model):
+    data = ["paris is a city .", "Paris is a CITY .", "PARIS IS A CITY ."]
+    uncertainties = [suggest_annotations(model, [text], 1)[0].uncertainty for text in data]
+    assert max(uncertainties) > 1.1 * min(uncertainties)
+    most = data[int(np.argmax(uncertainties))]
+    for order in permutations(data):
+        [found] = suggest_annotations(model, order, 2)
+        assert found.item == most
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("東京は日本の首都であり最大の都市のひとつです", "東京は日本の首都であり最大の都市のひとつだ"),
+        ("Andr\u00e9 flew to Paris", "Andre\u0301 flew to Paris"),
+        ("Paris is a city.", ["Paris", "is", "a", "city", "."]),
+    ],
+)
+def test_near_duplicates_are_found_in_any_script_and_form(model, first, second):
+    assert len(suggest_annotations(model, [first, second], 2)) == 1
+
+
+def test_sentences_without_a_word_are_not_suggested(model):
+    data = ["", "Paris", " \r\n", [], [" "], {"text": ""}, ["Egypt"]]
+    assert sorted(s.row for s in suggest_annotations(model, data, 9)) == [1, 6]
+    assert suggest_annotations(model, ["", []], 1) == []
+
+
+def test_a_quota_that_the_data_does_not_fill_is_reported(model, caplog):
+    data = sentences(20)
+    everything = suggest_annotations(model, data, 20, max_resemblance=1)
+    number = sum(s.labels["LOC"] >= suggestions.LEAST_EXPECTED for s in everything)
+    suggest_annotations(model, data, 20, quota={"LOC": number}, max_resemblance=1)
+    assert not caplog.text
+    suggest_annotations(model, data, 20, quota={"LOC": number + 1}, max_resemblance=1)
+    assert (
+        f"{number} suggestions are expected to have an entity 'LOC', fewer than quota['LOC']={number + 1}"
+        in caplog.text
+    )
+
+
 def test_quotas_come_first(model):
     data = sentences(60)
     everything = suggest_annotations(model, data, 60, max_resemblance=1)
@@ -136,6 +177,12 @@ def test_arguments_out_of_range_are_refused(model, options, message):
 def test_an_item_of_another_type_is_named(model):
     with pytest.raises(TypeError, match="item 1 of the data"):
         suggest_annotations(model, ["a b", 3], 1)
+    with pytest.raises(TypeError, match="item 0 of the data must be a string or a list of words, not None"):
+        suggest_annotations(model, [None], 1)
+    with pytest.raises(TypeError, match="item 0 of the data has neither a 'text' nor 'tokens': {'text': None}"):
+        suggest_annotations(model, [{"text": None}], 1)
+    with pytest.raises(TypeError, match="quota must be a dict with a number for each label"):
+        suggest_annotations(model, ["a b"], 1, quota=["LOC"])
 
 
 def test_tables_are_read_by_row_and_single_sentences_are_refused(model):

@@ -4,6 +4,7 @@ import json
 import tempfile
 from pathlib import Path
 
+import pandas
 import pytest
 from annotation_files import entities_of, entity, read_lines, related, related_spans, relation, text_rows, word_rows
 from hypothesis import assume, given, settings
@@ -142,15 +143,36 @@ def test_rows_with_the_same_id_are_refused(tmp_path, tool, ids):
     assert not (tmp_path / "tasks").exists()
 
 
-@pytest.mark.parametrize("tool", ["label-studio", "doccano"])
+@pytest.mark.parametrize("tool", EXPORTS)
 def test_tasks_that_were_imported_twice_are_reported(tmp_path, tool, caplog):
     tasks = write(tmp_path / "tasks", [ROW, {**ROW, "id": "a-2"}], tool)
     for repeated in ([], tasks[1:]):
         exported = [EXPORTS[tool](task, number) for number, task in enumerate([*tasks, *repeated])]
         (tmp_path / "export.json").write_text(json.dumps(exported), "utf-8")
         assert len(read_annotations(tmp_path / "export.json")) == len(exported)
-        message = "1 rows of a task file have several records, such as the one with the row_id 'a-2' (item 1, item 2)"
+        name = "row_id" if tool in ("label-studio", "doccano") else "id"
+        message = f"1 tasks have several records, such as the one with the {name} 'a-2' (item 1, item 2)"
         assert (message in caplog.text) == bool(repeated)
+
+
+def test_a_task_without_an_id_that_one_annotator_did_twice_is_reported(tmp_path, caplog):
+    prodigy = {"text": "Ann", "spans": [], "answer": "accept", "_input_hash": -5}
+    read_lines(tmp_path, prodigy, {**prodigy, "_input_hash": 7})
+    assert not caplog.text
+    read_lines(tmp_path, prodigy, {**prodigy, "spans": [entity("PER", 0, 3)]})
+    assert "1 tasks have several records, such as the one with the hash or number -5 (line 1, line 2)" in caplog.text
+    caplog.clear()
+    label_studio = {"id": 3, "text": "Ann", "annotation_id": 1, "annotator": 1}
+    read_lines(tmp_path, label_studio, {**label_studio, "annotation_id": 2})
+    assert "the one with the hash or number 3 (line 1, line 2)" in caplog.text
+
+
+@pytest.mark.parametrize("tool", ["label-studio", "argilla"])
+def test_tasks_that_nobody_has_corrected_are_left_out(tmp_path, tool, caplog):
+    write(tmp_path / "tasks.json", [ROW], tool)
+    with pytest.raises(ValueError, match="has no annotated rows"):
+        read_annotations(tmp_path / "tasks.json")
+    assert "1 of 1 records are left out" in caplog.text
 
 
 def test_a_correction_is_what_is_read(tmp_path):
@@ -176,7 +198,7 @@ def test_scores_and_the_name_of_the_model_are_where_the_tool_shows_them(tmp_path
     assert (task["label"][1], task["score"], task["model_version"]) == ([27, 31, "LOC"], 0.5, "m")
     [task] = write(tmp_path / "a", [ROW], "argilla", model_version="m")
     value = [entity("PER", 3, 6), entity("LOC", 27, 31)]
-    assert task["suggestions"] == {"label": {"value": value, "score": 0.5, "agent": "m"}}
+    assert task["suggestions"] == {"label": {"value": value, "score": [0.75, 0.5], "agent": "m"}}
     write_tasks(tmp_path / "b", [ROW], "brat", model_version="m")
     assert "#1\tAnnotatorNotes T1\tm 0.7500\n" in (tmp_path / "b" / "a-1.ann").read_text("utf-8")
 
@@ -198,6 +220,19 @@ def test_a_suggestion_is_beside_the_annotation(tmp_path):
     )
     with pytest.raises(ValueError, match="'a-1' has 'entities' and 'predictions'"):
         write_tasks(tmp_path / "b", [row], "brat")
+
+
+@pytest.mark.parametrize("predictions", [[], [{**ANN, "score": None}, COLOGNE], [{**ANN, "score": None}]])
+def test_argilla_gets_a_score_of_each_entity_or_none(tmp_path, predictions):
+    """Its server refuses one score for a list of entities, an empty list of scores, and one that is too short."""
+    [task] = write(tmp_path / "a", [{**ROW, "predictions": predictions}], "argilla")
+    assert task["suggestions"]["label"]["score"] is None
+
+
+def test_tables_are_written_by_row(tmp_path):
+    write_tasks(tmp_path / "rows", [ROW, {**ROW, "id": "a-2"}], "label-studio")
+    write_tasks(tmp_path / "table", pandas.DataFrame([ROW, {**ROW, "id": "a-2"}]), "label-studio")
+    assert (tmp_path / "table").read_bytes() == (tmp_path / "rows").read_bytes()
 
 
 def test_predictions_of_nothing_are_a_task_too(tmp_path):
@@ -251,9 +286,11 @@ def test_relations_may_be_predicted_beside_annotated_ones(tmp_path, caplog):
 
 def test_tokens_of_prodigy_begin_and_end_with_entities(tmp_path):
     entities = [entity("PER", 6, 9), entity("LOC", 9, 13)]
-    row = {"text": "I met AnnKöln.", "predictions": entities, "relations": [relation("in", 0, 1)]}
+    row = {"text": "I met AnnKöln, (Bob).", "predictions": entities, "relations": [relation("in", 0, 1)]}
     [task] = write(tmp_path / "p.jsonl", [row], "prodigy")
-    assert [token["text"] for token in task["tokens"]] == ["I", "met", "Ann", "Köln", "."]
+    tokens = ["I", "met", "Ann", "Köln", ",", "(", "Bob", ")", "."]  # so that Bob, who is missing, can be selected
+    assert [token["text"] for token in task["tokens"]] == tokens
+    assert "".join(token["text"] + " " * token["ws"] for token in task["tokens"]) == row["text"]
     assert [(span["token_start"], span["token_end"]) for span in task["spans"]] == [(2, 2), (3, 3)]
     [found] = task["relations"]
     assert (found["head"], found["child"], found["label"]) == (2, 3, "in")
@@ -387,12 +424,22 @@ def test_tasks_of_doccano_have_the_same_metadata(tmp_path):
         write(tmp_path / "d.jsonl", [related, {**related, "relations": None}], "doccano")
 
 
-def test_entities_that_doccano_leaves_out_are_counted(tmp_path, caplog):
+@pytest.mark.parametrize("tool", EXPORTS)
+def test_what_a_tool_does_not_take_is_counted(tmp_path, tool, caplog):
     nested = {"text": "New York", "predictions": [entity("LOC", 0, 8), entity("LOC", 4, 8)]}
-    write(tmp_path / "l.json", [nested], "label-studio")
-    assert not caplog.text
-    write(tmp_path / "d.jsonl", [nested, {**nested, "predictions": []}], "doccano")
-    assert "1 tasks have entities that overlap" in caplog.text
+    last = {"text": "😀 Rome", "predictions": [entity("LOC", 2, 6)]}
+    write(tmp_path / "tasks", [nested, {**nested, "predictions": []}, last], tool)
+    expected = {
+        "label-studio": [],
+        "doccano": ["1 tasks have entities that overlap: doccano keeps"],
+        "argilla": [
+            "1 tasks have entities that overlap: Argilla refuses",
+            "1 tasks have entities that end, counted in UTF-16 units, behind the last character",
+        ],
+        "prodigy": ["1 tasks have the text of an earlier task"],
+    }
+    found = [record.getMessage() for record in caplog.records]
+    assert [message[: len(start)] for message, start in zip(found, expected[tool], strict=True)] == expected[tool]
 
 
 def test_the_ids_of_rows_without_entities_are_not_those_of_doccano(tmp_path):
