@@ -145,7 +145,7 @@ def write_tasks(
     convert = _TOOLS[tool]
     num_lost = 0
     troubles: Counter[str] = Counter()
-    texts: set[str] = set()
+    hashes: set[int] = set()  # of texts, in place of which they save memory
     are_related: bool | None = None
 
     def records() -> Iterator[str]:
@@ -160,8 +160,8 @@ def write_tasks(
             if offsets != "codepoint" and tool == "prodigy" and task.shown_relations:
                 raise ValueError(f"row {index} has relations: offsets={offsets!r} must be 'codepoint' for Prodigy")
             num_lost += sum(map(len, task.relations.values())) - len(_written_relations(task, tool))
-            troubles.update(trouble for trouble, applies in _TROUBLES.get(tool, {}).items() if applies(task, texts))
-            texts.add(task.text)
+            troubles.update(trouble for trouble, applies in _TROUBLES.get(tool, {}).items() if applies(task, hashes))
+            hashes.update([hash(task.text)] if tool == "prodigy" else [])
             yield row_to_json(convert(task), f"row {index}")
 
     write_json(path, records(), as_array=tool in ("label-studio", "argilla"))
@@ -175,7 +175,7 @@ def _overlap(entities: Sequence[RowEntity]) -> bool:
     return have_overlap([LabelledSpan(*entity[:3]) for entity in entities])
 
 
-_TROUBLES: dict[Tool, dict[str, Callable[[Task, Collection[str]], bool]]] = {
+_TROUBLES: dict[Tool, dict[str, Callable[[Task, Collection[int]], bool]]] = {
     "doccano": {
         "have entities that overlap: doccano keeps only those of projects that allow it": (
             lambda task, _: _overlap(task.shown)
@@ -193,11 +193,11 @@ _TROUBLES: dict[Tool, dict[str, Callable[[Task, Collection[str]], bool]]] = {
     },
     "prodigy": {
         "have the text of an earlier task: Prodigy asks about each text once, so that they may not come back": (
-            lambda task, texts: task.text in texts
+            lambda task, hashes: hash(task.text) in hashes
         ),
     },
 }
-"""What tools do not take of a task, given the texts of those before."""
+"""What tools do not take of a task, given the hashes of the texts before it."""
 
 
 def _written_relations(task: Task, tool: Tool) -> Sequence[RowRelation]:
