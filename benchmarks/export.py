@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import random
 import statistics
 import subprocess
@@ -27,7 +28,8 @@ from span_marker.export import export_onnx
 
 HERE = Path(__file__).parent
 
-BATCH_SIZE = 32
+BATCH_SIZE, LONGEST = 32, 60
+"""Sentences of the largest batch, and words of the longest sentence of random length."""
 
 PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino"}
 
@@ -81,8 +83,12 @@ def memory_over_lengths(folder: str, backend: str, num_batches: int) -> dict[str
     rng = random.Random(0)
     words = "The quick brown fox of Andorra jumps over the lazy dog , Amelia Earhart said in Paris .".split()
     peaks = []
+
+    def up_to(largest: int) -> int:  # all orders of magnitude are as likely
+        return math.ceil(largest ** rng.random())
+
     for number in range(num_batches):
-        lengths = [rng.randint(1, 60) for _ in range(rng.randint(1, BATCH_SIZE))]
+        lengths = [up_to(LONGEST) for _ in range(up_to(BATCH_SIZE))]
         model.predict([rng.choices(words, k=length) for length in lengths], BATCH_SIZE)
         if number + 1 in (num_batches // 10, num_batches):
             peaks.append(peak_memory())
@@ -98,7 +104,7 @@ def main() -> None:
     parser.add_argument("--backend", choices=["onnx", "openvino"], default="onnx")
     parser.add_argument("--sentences", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--batches", type=int, default=500, help="batches of random lengths; 0 measures no memory")
+    parser.add_argument("--batches", type=int, default=10_000, help="batches of random lengths; 0 measures no memory")
     parser.add_argument(
         "--memory-of", choices=["torch", "onnx", "openvino"], help=argparse.SUPPRESS
     )  # in a process of its own

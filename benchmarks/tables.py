@@ -496,6 +496,8 @@ TABLES: dict[str, tuple[str, Callable[..., str]]] = {
     "speed-machine": ("speed.json", machine_line),
     "precision": ("precision.json", precision_table),
     "precision-machine": ("precision.json", precision_machine),
+    "precision-conllpp": ("precision_conllpp.json", precision_table),
+    "precision-conllpp-machine": ("precision_conllpp.json", precision_machine),
     "memory": ("memory.json", memory_table),
     "encoders": ("encoders.json", encoders_table),
     "long-documents": ("long_documents.json", long_documents_table),

@@ -121,7 +121,6 @@ def prepare(options: argparse.Namespace) -> tuple[Trainer, Dataset, Dataset]:
         options.encoder or bundled_encoder(),
         labels=whole["train"],
         model_max_length=128,
-        entity_max_length=5,
     )
     spend_time_on_learning(model)
     trainer = Trainer(
