@@ -256,6 +256,7 @@ class ThresholdReport(TextReport):
         kind: What the thresholds are for.
         relations: The same of relations, between the entities that are found with the thresholds; None if the model or
             the data has none.
+        num_predicted: Number of predictions without thresholds.
     """
 
     points: Mapping[str, OperatingPoint]
@@ -268,6 +269,7 @@ class ThresholdReport(TextReport):
     requested_precision: float | None = None
     kind: Kind = "entities"
     relations: ThresholdReport | None = None
+    num_predicted: int = 0
 
     @classmethod
     def from_counts(
@@ -307,6 +309,7 @@ class ThresholdReport(TextReport):
             None if expected is None else f1_change(before.sum(axis=1), expected.sum(axis=1)),
             requested_precision,
             kind,
+            num_predicted=int(before[..., 1].sum()),
         )
 
     @property
