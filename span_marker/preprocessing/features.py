@@ -15,7 +15,7 @@ import numpy as np
 from span_marker.configuration import SpanMarkerConfig
 from span_marker.core.alignment import blank_words
 from span_marker.core.decoding import RULES, Decoding
-from span_marker.core.labels import LabelledSpan, count_overlaps
+from span_marker.core.labels import OUTSIDE, LabelledSpan, count_overlaps
 from span_marker.core.spans import IntArray
 from span_marker.core.word_splitters import TrainedOn
 from span_marker.data.columns import ROWS_AT_A_TIME, RowReader, require_dataset
@@ -68,6 +68,7 @@ class DatasetSummary:
         cut_words: Number of entities that begin or end inside a word.
         examples: The first of these, described in words.
         row_lengths: How many rows have each number of words.
+        labels: How many entities have each label.
         relations: The same about relations, with warnings of its own.
     """
 
@@ -81,6 +82,7 @@ class DatasetSummary:
     cut_words: int = 0
     examples: list[str] = field(default_factory=list)
     row_lengths: Counter[int] = field(default_factory=Counter)
+    labels: Counter[str] = field(default_factory=Counter)
     relations: RelationSummary = field(default_factory=RelationSummary)
 
     def trained_on(self, unit: Literal["words", "text"]) -> TrainedOn:
@@ -114,6 +116,21 @@ class DatasetSummary:
                 self.num_entities,
                 dataset_name,
                 decoding,
+            )
+
+    def warn_of_missing_labels(self, classes: Sequence[str], dataset_name: str) -> None:
+        """Log the labels of a model that no entity has, if some have entities.
+
+        Args:
+            classes: The classes of the model.
+            dataset_name: What to call the data set.
+        """
+        missing = [label for label in classes if label != OUTSIDE and label not in self.labels]
+        if missing and self.num_entities:
+            logger.warning(
+                "The %s data has no entity of these labels, which the model cannot learn from it: %s.",
+                dataset_name,
+                ", ".join(missing),
             )
 
     def warn(self, config: SpanMarkerConfig, max_tokens: int, dataset_name: str) -> None:
@@ -176,6 +193,7 @@ class DatasetSummary:
         self.row_lengths.update(seen_words)
         for row_entities in entities:
             self.num_entities += len(row_entities)
+            self.labels.update(entity.label for entity in row_entities)
             if len(row_entities) > 1:
                 overlaps = count_overlaps(entity for entity in row_entities if entity.start != NO_WORDS)
                 self.num_nested += overlaps.nested

@@ -123,6 +123,7 @@ def settle(config: SpanMarkerConfig, training: Dataset, summary: DatasetSummary)
     """
     if config.decoding is None and summary.decoding != "flat":
         config.decoding = summary.decoding
+    summary.warn_of_missing_labels(config.classes, TRAINING)
     summary.warn_of_overlaps(config.decoder().decoding, TRAINING)
     config.trained_on = summary.trained_on("text" if "text" in training.column_names else "words")
     summary.relations.settle(config, TRAINING)

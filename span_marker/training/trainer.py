@@ -280,7 +280,12 @@ class Trainer(BaseTrainer):
 
         Returns:
             The best run.
+
+        Raises:
+            ValueError: If there is no evaluation data.
         """
+        if self.eval_dataset is None:
+            raise ValueError("runs are compared on evaluation data, but there is none: pass Trainer an eval_dataset")
         if compute_objective is None:
             compute_objective, direction = _best_f1, direction or "maximize"
         direction = direction or "minimize"
