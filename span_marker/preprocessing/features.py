@@ -15,7 +15,7 @@ import numpy as np
 from span_marker.configuration import SpanMarkerConfig
 from span_marker.core.alignment import blank_words
 from span_marker.core.decoding import RULES, Decoding
-from span_marker.core.labels import OUTSIDE, LabelledSpan, count_overlaps
+from span_marker.core.labels import LabelledSpan, count_overlaps
 from span_marker.core.spans import IntArray
 from span_marker.core.word_splitters import TrainedOn
 from span_marker.data.columns import ROWS_AT_A_TIME, RowReader, require_dataset
@@ -116,21 +116,6 @@ class DatasetSummary:
                 self.num_entities,
                 dataset_name,
                 decoding,
-            )
-
-    def warn_of_missing_labels(self, classes: Sequence[str], dataset_name: str) -> None:
-        """Log the labels of a model that no entity has, if some have entities.
-
-        Args:
-            classes: The classes of the model.
-            dataset_name: What to call the data set.
-        """
-        missing = [label for label in classes if label != OUTSIDE and label not in self.labels]
-        if missing and self.num_entities:
-            logger.warning(
-                "The %s data has no entity of these labels, which the model cannot learn from it: %s.",
-                dataset_name,
-                ", ".join(missing),
             )
 
     def warn(self, config: SpanMarkerConfig, max_tokens: int, dataset_name: str) -> None:
