@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from span_marker.version import __version__
 
 if TYPE_CHECKING:
-    from transformers import TrainingArguments, pipeline
+    from transformers import pipeline
 
     from span_marker.checkpoints.model_card import SpanMarkerModelCardData
     from span_marker.configuration import SpanMarkerConfig
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from span_marker.prediction.entities import Coverage, Entity
     from span_marker.preprocessing.tokenizer import SpanMarkerTokenizer
     from span_marker.scores.tuning import calibrate, tune_thresholds
-    from span_marker.training.arguments import suggest_training_arguments
+    from span_marker.training.arguments import TrainingArguments, suggest_training_arguments
     from span_marker.training.cross_validation import cross_validate
     from span_marker.training.cross_validation_report import CrossValidationReport
     from span_marker.training.relation_fitting import fit_relations
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from span_marker.validation.limits import suggest_limits
 
 _LAZY = {
-    "transformers": ("TrainingArguments", "pipeline"),
+    "transformers": ("pipeline",),
     "span_marker.checkpoints.model_card": ("SpanMarkerModelCardData",),
     "span_marker.configuration": ("SpanMarkerConfig",),
     "span_marker.data": (
@@ -83,7 +83,7 @@ _LAZY = {
     "span_marker.prediction.entities": ("Coverage", "Entity"),
     "span_marker.preprocessing.tokenizer": ("SpanMarkerTokenizer",),
     "span_marker.scores.tuning": ("calibrate", "tune_thresholds"),
-    "span_marker.training.arguments": ("suggest_training_arguments",),
+    "span_marker.training.arguments": ("TrainingArguments", "suggest_training_arguments"),
     "span_marker.training.cross_validation": ("cross_validate",),
     "span_marker.training.cross_validation_report": ("CrossValidationReport",),
     "span_marker.training.relation_fitting": ("fit_relations",),

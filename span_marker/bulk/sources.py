@@ -127,7 +127,7 @@ def _refuse_bytes(text: str, place: str, encoding: str | None) -> None:
     if match:
         raise ValueError(
             f"{place} is not {(encoding or 'utf-8').upper()} (character {match.start()}): pass encoding= with the "
-            "encoding of the file, such as encoding='latin-1'"
+            "encoding of the file, such as encoding='cp1252'"
         )
 
 

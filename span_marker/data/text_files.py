@@ -154,7 +154,7 @@ def decode(data: bytes, encoding: str | None, subject: str) -> str:
     except UnicodeError as error:
         start = error.start if isinstance(error, UnicodeDecodeError) else len(data)
         line = len(re.findall(rb"\r\n|\r|\n", data[:start])) + 1
-        likely = _guess_utf16(data, 0.2) or "latin-1"
+        likely = _guess_utf16(data, 0.2) or "cp1252"
         byte = f"the byte 0x{data[start]:02x} at position {start}" if start < len(data) else "its end"
         raise ValueError(
             f"{subject}, line {line}: {byte} is not {name.upper()}: pass encoding= with the encoding of the file, such "

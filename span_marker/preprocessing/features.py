@@ -68,6 +68,7 @@ class DatasetSummary:
         cut_words: Number of entities that begin or end inside a word.
         examples: The first of these, described in words.
         row_lengths: How many rows have each number of words.
+        labels: How many entities have each label.
         relations: The same about relations, with warnings of its own.
     """
 
@@ -81,6 +82,7 @@ class DatasetSummary:
     cut_words: int = 0
     examples: list[str] = field(default_factory=list)
     row_lengths: Counter[int] = field(default_factory=Counter)
+    labels: Counter[str] = field(default_factory=Counter)
     relations: RelationSummary = field(default_factory=RelationSummary)
 
     def trained_on(self, unit: Literal["words", "text"]) -> TrainedOn:
@@ -176,6 +178,7 @@ class DatasetSummary:
         self.row_lengths.update(seen_words)
         for row_entities in entities:
             self.num_entities += len(row_entities)
+            self.labels.update(entity.label for entity in row_entities)
             if len(row_entities) > 1:
                 overlaps = count_overlaps(entity for entity in row_entities if entity.start != NO_WORDS)
                 self.num_nested += overlaps.nested

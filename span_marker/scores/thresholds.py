@@ -256,6 +256,7 @@ class ThresholdReport(TextReport):
         kind: What the thresholds are for.
         relations: The same of relations, between the entities that are found with the thresholds; None if the model or
             the data has none.
+        num_predicted: Number of predictions without thresholds.
     """
 
     points: Mapping[str, OperatingPoint]
@@ -268,6 +269,7 @@ class ThresholdReport(TextReport):
     requested_precision: float | None = None
     kind: Kind = "entities"
     relations: ThresholdReport | None = None
+    num_predicted: int = 0
 
     @classmethod
     def from_counts(
@@ -307,6 +309,7 @@ class ThresholdReport(TextReport):
             None if expected is None else f1_change(before.sum(axis=1), expected.sum(axis=1)),
             requested_precision,
             kind,
+            num_predicted=int(before[..., 1].sum()),
         )
 
     @property
@@ -332,6 +335,8 @@ class ThresholdReport(TextReport):
     @property
     def problem(self) -> str | None:
         """Why the thresholds may fail on new text, and what helps; None if they are expected to do what they should."""
+        if not any(point.recall for point in self.points.values()):
+            return "no proposal of the model is right, whatever the thresholds: train it longer"
         if self.expected is None or self.f1_change is None:
             return "the data is one sentence or document, which gives no estimate for new text: tune on more data"
         wanted = self.requested_precision

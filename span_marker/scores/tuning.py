@@ -19,6 +19,7 @@ from span_marker.scores.relation_tuning import HeldOutRelations
 from span_marker.scores.temperature import (
     MAX_FACTOR,
     MAX_TEMPERATURE,
+    MIN_DECISIONS,
     MIN_TEMPERATURE,
     ScoredCandidates,
     decisions_needed,
@@ -65,7 +66,8 @@ def calibrate(
     if num_right in (0, is_entity.sum()):
         raise ValueError(
             f"{num_right} of the {is_entity.sum()} entities that the model proposes in the held-out data are "
-            "right, but a temperature is fitted to right and wrong ones: pass more sentences"
+            f"right, but a temperature is fitted to right and wrong ones, at least {MIN_DECISIONS} together: pass more "
+            f"sentences{'' if num_right else ', or train the model longer'}"
         )
     temperature = fit_temperature(entities)
     error = temperature_error(entities, temperature)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import TrainingArguments
+import transformers
 
 from span_marker.data.columns import require_dataset
 from span_marker.data.in_memory import as_dataset
@@ -23,8 +24,26 @@ EPOCHS = (3, 20)
 BATCH_SIZE = 8
 """Number of sentences per step. More of them would leave too few steps where there is little data."""
 
+BEST_METRIC = "overall_best_f1"
+"""The metric that checkpoints are compared by. F1 itself stays 0 for as long as a model predicts nothing."""
+
 LEARNING_RATES = ((512, 3e-4), (896, 1e-4), (math.inf, 3e-5))
 """The learning rate for encoders up to a hidden size."""
+
+
+@dataclass
+class TrainingArguments(transformers.TrainingArguments):
+    """``transformers.TrainingArguments`` whose ``metric_for_best_model`` defaults to `BEST_METRIC`.
+
+    That goes for ``load_best_model_at_end=True``. Schedulers that follow a metric keep the default of transformers.
+    """
+
+    def __post_init__(self) -> None:
+        """Set the default before transformers sets its own, the loss."""
+        follows = self.lr_scheduler_type in ("reduce_lr_on_plateau", "greedy")
+        if self.load_best_model_at_end and self.metric_for_best_model is None and not follows:
+            self.metric_for_best_model = BEST_METRIC
+        super().__post_init__()
 
 
 def suggest_training_arguments(
@@ -39,14 +58,16 @@ def suggest_training_arguments(
         data: The training data; only its number of sentences matters.
         model: The model.
         output_dir: The output folder.
-        **arguments: Arguments of ``TrainingArguments`` to add, or to set in place of what is suggested.
+        **arguments: Arguments of ``TrainingArguments`` to add, or to set in place of what is suggested. The number of
+            epochs follows ``per_device_train_batch_size`` and ``gradient_accumulation_steps``.
 
     Returns:
         The arguments: learning rate, batch size, number of epochs, warm-up, weight decay, and ``bf16`` where the device
         is fast with it.
 
     Raises:
-        TypeError: If the model is not a `SpanMarkerModel`, or the data is a path or a dict of several data sets.
+        TypeError: If the model is not a `SpanMarkerModel`, or the data is a path, a dict of several data sets, or
+            something without a length, such as a generator.
         ValueError: If there are no data.
 
     Example:
@@ -54,11 +75,12 @@ def suggest_training_arguments(
         >>> suggest_training_arguments(train, model, "my-model", eval_strategy="epoch")  # doctest: +SKIP
     """
     hidden_size = without_adapter(model).config.encoder.hidden_size
-    is_something_else = isinstance(data, (str, os.PathLike, Mapping))
+    is_something_else = isinstance(data, (str, os.PathLike, Mapping)) or not isinstance(data, Sized)
     num_sentences = len(require_dataset(data, "training") if is_something_else else as_dataset(data, "training"))
     if num_sentences == 0:
         raise ValueError("data must have at least one sentence to train on")
-    steps_per_epoch = math.ceil(num_sentences / BATCH_SIZE)
+    batch_size = arguments.get("per_device_train_batch_size", BATCH_SIZE)
+    steps_per_epoch = math.ceil(num_sentences / (batch_size * arguments.get("gradient_accumulation_steps", 1)))
     suggested = {
         "learning_rate": next(rate for largest, rate in LEARNING_RATES if hidden_size <= largest),
         "num_train_epochs": min(max(math.ceil(NUM_STEPS / steps_per_epoch), EPOCHS[0]), EPOCHS[1]),

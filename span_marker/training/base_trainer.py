@@ -53,6 +53,28 @@ def check_arguments(model: Any, args: Any) -> None:
         )
 
 
+def refuse_own_parts(model: Any, arguments: dict[str, Any]) -> None:
+    """Refuse arguments of ``transformers.Trainer`` that the model itself provides.
+
+    Args:
+        model: The model; None if ``model_init`` is used.
+        arguments: The arguments by name. Those for a tokenizer are taken out.
+
+    Raises:
+        TypeError: If there is a data collator, or another tokenizer than that of the model.
+    """
+    if arguments.get("data_collator") is not None:
+        raise TypeError("Trainer makes its own data_collator: leave data_collator out")
+    own = getattr(model, "tokenizer", None)
+    for name in ("tokenizer", "processing_class"):
+        value = arguments.pop(name, None)
+        if value is not None and value is not own and value is not getattr(own, "tokenizer", None):
+            raise TypeError(
+                f"{name}={type(value).__name__} cannot replace the tokenizer of the model, model.tokenizer, which "
+                f"Trainer uses and saves: leave {name} out"
+            )
+
+
 class BaseTrainer(transformers.Trainer):
     """A ``transformers.Trainer`` that evaluates entities of whole sentences, and keeps checkpoints and cards complete.
 

@@ -37,6 +37,7 @@ from span_marker.preprocessing.inputs import document_columns, take_columns
 from span_marker.preprocessing.relation_features import RelationSummary
 from span_marker.training.base_trainer import check_arguments
 from span_marker.training.cross_validation_report import CrossValidationReport, GoldRows
+from span_marker.training.progress import MIN_PREDICTED
 from span_marker.training.trainer import Trainer
 
 logger = logging.getLogger(__name__)
@@ -136,7 +137,20 @@ def cross_validate(
     predictions = predict_out_of_fold(
         make_model, data, args, folds, seed=seed, resume=resume, predict_options=predict_options
     )
+    _warn_of_silence(predictions)
     return CrossValidationReport.from_predictions(*predictions, seed=seed, dataset_name=hub_name(data))
+
+
+def _warn_of_silence(predictions: OutOfFold) -> None:
+    num_gold = sum(len(spans) for _, spans in predictions.gold)
+    num_predicted = sum(len(row["entities"]) for row in predictions.rows)
+    if num_predicted < MIN_PREDICTED * num_gold:
+        logger.warning(
+            "The models of the folds predict %d entities in data that has %d. Train longer (num_train_epochs) or with "
+            "a higher learning_rate; with eval_strategy='epoch', they get thresholds, as with an eval_dataset.",
+            num_predicted,
+            num_gold,
+        )
 
 
 def predict_out_of_fold(

@@ -101,7 +101,7 @@ def _warn_of_thresholds(config: SpanMarkerConfig) -> None:
             )
 
 
-def tune_thresholds(model: SpanMarkerModel, data: Dataset, batch_size: int) -> None:
+def tune_thresholds(model: SpanMarkerModel, data: Dataset, batch_size: int) -> ThresholdReport | None:
     """Choose the thresholds of a model, if they surely help, and log them and what they change.
 
     Those of relations are chosen, too, if the model and the data have relations.
@@ -110,15 +110,19 @@ def tune_thresholds(model: SpanMarkerModel, data: Dataset, batch_size: int) -> N
         model: The model.
         data: The evaluation data.
         batch_size: The largest number of sentences per batch.
+
+    Returns:
+        The thresholds and their figures; None if the data has no entity.
     """
     try:
         report = tuning.tune_thresholds(model, data, batch_size=batch_size, only_if_better=True)
     except ValueError as error:  # no entity in the data
         logger.info("Training chose no thresholds: %s", error)
-        return
+        return None
     log_thresholds(replace(report, relations=None), "evaluation")
     if report.relations is not None:
         log_thresholds(report.relations, "evaluation")
+    return report
 
 
 def log_thresholds(report: ThresholdReport, dataset_name: str) -> None:

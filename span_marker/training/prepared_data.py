@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
@@ -12,6 +13,7 @@ from weakref import ReferenceType, ref
 from datasets import Dataset, are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
 from span_marker.configuration import SpanMarkerConfig
+from span_marker.core.labels import OUTSIDE
 from span_marker.data.columns import annotation_form, named_splits
 from span_marker.data.in_memory import as_dataset
 from span_marker.modeling import SpanMarkerModel
@@ -20,6 +22,8 @@ from span_marker.preprocessing.features import DatasetSummary
 from span_marker.preprocessing.inputs import warn_of_context
 from span_marker.preprocessing.word_fitting import set_word_splitter
 from span_marker.validation.limits import set_limits
+
+logger = logging.getLogger(__name__)
 
 READ = ("entity_max_length", "max_prev_context", "max_next_context", "word_splitter", "word_rules", "letter_case")
 """Settings that features depend on, beside labels and `max_text_length`. A user may change them at any time."""
@@ -123,6 +127,13 @@ def settle(config: SpanMarkerConfig, training: Dataset, summary: DatasetSummary)
     """
     if config.decoding is None and summary.decoding != "flat":
         config.decoding = summary.decoding
+    missing = [label for label in config.classes if label != OUTSIDE and label not in summary.labels]
+    if missing and summary.num_entities:
+        logger.warning(
+            "The %s data has no entity of these labels, which the model cannot learn from it: %s.",
+            TRAINING,
+            ", ".join(missing),
+        )
     summary.warn_of_overlaps(config.decoder().decoding, TRAINING)
     config.trained_on = summary.trained_on("text" if "text" in training.column_names else "words")
     summary.relations.settle(config, TRAINING)

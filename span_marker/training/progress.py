@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from span_marker.scores.thresholds import ThresholdReport
+
 MIN_EVALUATIONS = 2
 """Number of evaluations without a correct prediction before this is reported."""
 
@@ -50,6 +52,18 @@ class Progress:
             outcome: The evaluation.
         """
         self._outcomes.setdefault(name, []).append(outcome)
+
+    def add_tuning(self, report: ThresholdReport, step: int) -> None:
+        """Take the figures without thresholds for an evaluation, if there was none.
+
+        Args:
+            report: What the tuning of thresholds found in the evaluation data.
+            step: Number of training steps before.
+        """
+        num_gold = sum(report.num_gold.values())
+        if not self._outcomes:
+            num_correct = round(report.before.recall * num_gold)
+            self.add("eval", Outcome(num_correct, report.num_predicted, num_gold, 0.0, 0.0, step=step))
 
     def advice_during(self, losses: Sequence[float], metric: str | None) -> str | None:
         """Say that a model learns although it predicts nothing. To be called during training.

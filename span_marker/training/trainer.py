@@ -18,7 +18,7 @@ from span_marker.modeling import SpanMarkerModel, without_adapter
 from span_marker.preprocessing.features import LABEL_FEATURES, TEXT_FEATURES
 from span_marker.preprocessing.relation_features import RELATION_FEATURES
 from span_marker.training import final_choices
-from span_marker.training.base_trainer import BaseTrainer, check_arguments
+from span_marker.training.base_trainer import BaseTrainer, check_arguments, refuse_own_parts
 from span_marker.training.prepared_data import (
     TRAINING,
     PreparedData,
@@ -94,7 +94,7 @@ class Trainer(BaseTrainer):
         tunes_thresholds: bool = True,
         **kwargs: Any,
     ) -> None:
-        _refuse_own_parts(model, kwargs)
+        refuse_own_parts(model, kwargs)
         args = TrainingArguments(output_dir="tmp_trainer") if args is None else args
         check_arguments(model, args)
         train_dataset, eval_dataset = as_dataset(train_dataset, TRAINING), as_datasets(eval_dataset)
@@ -251,9 +251,9 @@ class Trainer(BaseTrainer):
             self._span_marker.reset_span_filter()
         self._progress = Progress()
         output = super().train(resume_from_checkpoint, *args, **kwargs)
-        self._judge_end()
         self._span_marker.eval()  # or else threads that predict would switch between modes at the same time
-        self._tune()
+        if not self._tune():
+            self._judge_end()
         self._complete_record()
         return output
 
@@ -280,19 +280,28 @@ class Trainer(BaseTrainer):
 
         Returns:
             The best run.
+
+        Raises:
+            ValueError: If there is no evaluation data.
         """
+        if self.eval_dataset is None:
+            raise ValueError("runs are compared on evaluation data, but there is none: pass Trainer an eval_dataset")
         if compute_objective is None:
             compute_objective, direction = _best_f1, direction or "maximize"
         direction = direction or "minimize"
         return super().hyperparameter_search(hp_space, compute_objective, n_trials, direction, *args, **kwargs)
 
-    def _tune(self) -> None:
-        """Choose on the evaluation data what the model does with its scores."""
+    def _tune(self) -> bool:
+        """Choose on the evaluation data what the model does with its scores. Tells whether it got thresholds."""
         model, data, batch_size = self._span_marker, self._held_out_data, self.args.eval_batch_size
         with whole_weights(model):
             final_choices.tune_span_filter(model, data, batch_size)
-            if self._tunes_thresholds and data is not None:
-                final_choices.tune_thresholds(model, data, batch_size)
+            if not self._tunes_thresholds or data is None:
+                return False
+            report = final_choices.tune_thresholds(model, data, batch_size)
+        if report is not None:
+            self._progress.add_tuning(report, self.state.global_step)
+        return report is not None and report.is_better
 
     def _note_outcome(self, metrics: dict[str, Any], prefix: str) -> None:
         """Note the evaluation of one data set, and say if nothing is predicted."""
@@ -367,20 +376,6 @@ class Trainer(BaseTrainer):
             filtered = name.replace(f"{metric_key_prefix}_exact", metric_key_prefix, 1)
             metrics[filtered.replace("overall_recall", "recall_lost")] = exact[name] - metrics[filtered]
         return metrics | exact
-
-
-def _refuse_own_parts(model: Any, arguments: dict[str, Any]) -> None:
-    """Refuse arguments of ``transformers.Trainer`` that the model itself provides."""
-    if arguments.get("data_collator") is not None:
-        raise TypeError("Trainer makes its own data_collator: leave data_collator out")
-    own = getattr(model, "tokenizer", None)
-    for name in ("tokenizer", "processing_class"):
-        value = arguments.pop(name, None)
-        if value is not None and value is not own and value is not getattr(own, "tokenizer", None):
-            raise TypeError(
-                f"{name}={type(value).__name__} cannot replace the tokenizer of the model, model.tokenizer, which "
-                f"Trainer uses and saves: leave {name} out"
-            )
 
 
 def _best_f1(metrics: dict[str, float]) -> float:

@@ -183,6 +183,11 @@ def suggest_limits(
                 num_tokens.append(len(sentence.input_ids) + tokenizer.num_special_tokens)
     if not num_words:
         raise ValueError("the data has no rows: pass annotated data to take limits from")
+    if num_entities and not lengths:
+        raise ValueError(
+            f"none of the {num_entities} entities of the data consists of whole words, so that there is none to take "
+            "entity_max_length from: validate(data, model) says whether their offsets are shifted"
+        )
     suggested = suggest_entity_max_length(lengths, keep)
     limits = [limit for limit in (text_limit, tokenizer.tokenizer.model_max_length) if limit is not None]
     return LimitsReport(

@@ -330,7 +330,7 @@ def test_errors_and_warnings_name_options(folder, tmp_path):
     (tmp_path / "other.csv").write_text("body,start,end,label\nAnn,0,3,PER\n")
     (tmp_path / "texts.csv").write_text("body;label\nAnn flew;x\n")
     _, errors = run("validate", tmp_path / "latin.csv", status=1)
-    assert "pass --read encoding= with the encoding of the file, such as --read encoding='latin-1'" in errors
+    assert "pass --read encoding= with the encoding of the file, such as --read encoding='cp1252'" in errors
     assert run("validate", tmp_path / "latin.csv", "--read", "encoding=latin-1")[0]
     _, errors = run("convert", tmp_path / "other.csv", tmp_path / "x.jsonl", status=1)
     assert "pass --read columns=" in errors

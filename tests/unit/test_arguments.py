@@ -1,10 +1,12 @@
 """Training arguments follow the amount of data and the size of the encoder, and the caller has the last word."""
 
+from functools import partial
+
 import pytest
 from tiny import build_model
 
 from span_marker import TrainingArguments, suggest_training_arguments
-from span_marker.training.arguments import BATCH_SIZE, EPOCHS, NUM_STEPS
+from span_marker.training.arguments import BATCH_SIZE, BEST_METRIC, EPOCHS, NUM_STEPS
 
 
 @pytest.fixture
@@ -61,3 +63,27 @@ def test_sentences_are_counted_rather_than_lines_splits_or_characters(model, tmp
         suggest_training_arguments({"train": lines, "dev": lines}, model, str(tmp_path))
     with pytest.raises(TypeError, match=r"not a path: pass read_annotations\('train.jsonl'\)"):
         suggest_training_arguments("train.jsonl", model, str(tmp_path))
+    with pytest.raises(TypeError, match="must be a datasets.Dataset, not generator"):
+        suggest_training_arguments((line for line in lines), model, str(tmp_path))
+
+
+@pytest.mark.parametrize("options", [{"per_device_train_batch_size": 16}, {"gradient_accumulation_steps": 2}])
+def test_larger_batches_get_as_many_steps(model, tmp_path, options):
+    epochs = [
+        suggest_training_arguments(range(800), model, str(tmp_path), **more).num_train_epochs for more in ({}, options)
+    ]
+    assert epochs == [5, 10]
+
+
+def test_checkpoints_are_compared_by_what_moves(model, tmp_path):
+    best = {"eval_strategy": "epoch", "save_strategy": "epoch", "load_best_model_at_end": True}
+    for make in (TrainingArguments, partial(suggest_training_arguments, range(9), model)):
+        by_f1, by_loss, without = (
+            make(output_dir=str(tmp_path), **options)
+            for options in (best, {**best, "metric_for_best_model": "loss"}, {})
+        )
+        assert (by_f1.metric_for_best_model, by_f1.greater_is_better) == (BEST_METRIC, True)
+        assert (by_loss.metric_for_best_model, by_loss.greater_is_better) == ("loss", False)
+        assert without.metric_for_best_model is None
+    plateau = TrainingArguments(str(tmp_path), lr_scheduler_type="reduce_lr_on_plateau", **best)
+    assert plateau.metric_for_best_model == "loss"  # that scheduler waits for something to fall

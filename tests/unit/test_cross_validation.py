@@ -372,6 +372,20 @@ def test_rare_labels_are_named(data, tmp_path, caplog):
     assert "say little: 'ORG' in 5\n" in caplog.text
 
 
+@pytest.mark.parametrize("outside", [9.0, -2.0])
+def test_models_that_predict_hardly_anything_are_a_warning(outside, data, tmp_path, caplog):
+    def make():
+        model = make_model()
+        with torch.no_grad():
+            model.classifier.bias[model.config.outside_id] = outside
+        return model
+
+    report = cross_validate(make, data, arguments(tmp_path), folds=2)
+    num_predicted = sum(map(len, report.predictions))
+    warning = f"The models of the folds predict {num_predicted} entities in data that has "
+    assert (warning in caplog.text) == (outside > 0)
+
+
 def test_the_file_of_a_fold_holds_its_predictions_and_its_settings(data, tmp_path):
     report = cross_validate(make_model, data, arguments(tmp_path), folds=3)
     for number in range(3):

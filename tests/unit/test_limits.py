@@ -139,3 +139,11 @@ def test_bad_rows_are_named():
     short = Dataset.from_dict({"tokens": [["a"]], "ner_tags": [["B-X", "O"]]})
     with pytest.raises(ValueError, match="1 'tokens' but 2 'ner_tags'"):
         suggest_limits(short, tokenizer)
+
+
+def test_entities_of_which_none_has_whole_words_are_not_taken_for_missing():
+    shifted = [{"text": "Paris is here.", "entities": [{"label": "LOC", "start": 0, "end": 4}]}]
+    with pytest.raises(ValueError, match="none of the 1 entities of the data consists of whole words.*validate"):
+        suggest_limits(shifted, build_tokenizer("wordpiece"))
+    with pytest.raises(ValueError, match="there is no entity to take entity_max_length from"):
+        suggest_limits([{"text": "Paris", "entities": []}], build_tokenizer("wordpiece"))

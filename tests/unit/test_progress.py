@@ -12,6 +12,7 @@ from tiny import SENTENCES, build_model
 from transformers import EarlyStoppingCallback, TrainerCallback
 
 from span_marker import Trainer, TrainingArguments
+from span_marker.scores.thresholds import ThresholdReport
 from span_marker.training.progress import MIN_PREDICTED, Outcome, advice_after, advice_during
 
 TAGS = [
@@ -123,15 +124,29 @@ def test_a_model_that_predicts_something_gets_no_advice(dataset, tmp_path, caplo
     assert not said(caplog, AFTER)
 
 
-def test_without_evaluations_the_first_one_after_training_tells(dataset, tmp_path, caplog):
+@pytest.mark.parametrize("tunes", [True, False])
+def test_without_evaluations_the_tuning_of_thresholds_tells_or_the_first_one_after_training(
+    dataset, tmp_path, caplog, tunes
+):
     trainer = trainer_of(tmp_path, dataset, 9.0, eval_strategy="no")
+    trainer._tunes_thresholds = tunes
     trainer.evaluate()
     assert not said(caplog, AFTER)  # not yet trained
     trainer.train()
-    assert not said(caplog, AFTER)
+    assert len(said(caplog, f"After 12 {AFTER} 0 entities in evaluation data that have 9. Train")) == tunes
     trainer.evaluate()
     trainer.evaluate()
     assert len(said(caplog, AFTER)) == 1
+
+
+def test_a_model_whose_thresholds_help_is_not_called_silent(dataset, tmp_path, caplog, monkeypatch):
+    trainer = trainer_of(tmp_path, dataset, 9.0, eval_strategy="epoch")
+    monkeypatch.setattr(ThresholdReport, "is_better", True)
+    trainer.train()
+    assert trainer.model.config.thresholds is not None
+    assert not said(caplog, AFTER)
+    trainer.evaluate()
+    assert len(said(caplog, AFTER)) == 1  # with these thresholds, which are made up
 
 
 def test_other_metrics_are_reported_beside_those_over_thresholds(dataset, tmp_path, caplog):

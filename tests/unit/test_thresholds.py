@@ -369,3 +369,11 @@ def test_a_report_says_what_is_wrong(expected, wanted, problem):
     if expected is None:
         assert "change on tuning data: " in text
         assert [row.split()[-1] for row in text.splitlines()[2:3]] == ["-"]
+
+
+def test_a_report_says_that_nothing_is_right():
+    points = choose_thresholds({"PER": Proposals([0.5, 0.25], [False, False], num_gold=2)})
+    counts = np.array([[[0.0, 1.0, 2.0]], [[0.0, 1.0, 0.0]]])
+    report = ThresholdReport.from_counts(points, counts, counts, counts)
+    assert report.num_predicted == 2
+    assert report.problem == "no proposal of the model is right, whatever the thresholds: train it longer"

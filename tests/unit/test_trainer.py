@@ -483,3 +483,19 @@ def test_training_leaves_out_thresholds_that_may_not_help(dataset, tmp_path, cap
     with caplog.at_level(logging.INFO, "span_marker"):
         Trainer(model, arguments(tmp_path), dataset, nothing).train()
     assert "Training chose no thresholds: there is no entity in the held-out data" in caplog.text
+
+
+def test_labels_that_only_the_evaluation_data_have_are_named(dataset, tmp_path, caplog):
+    without = dataset.select([0, 1, 4])
+    Trainer(build_model("bert", entity_max_length=3), arguments(tmp_path), without, dataset).get_train_dataloader()
+    assert "The training data has no entity of these labels, which the model cannot learn from it: ORG." in caplog.text
+    caplog.clear()
+    Trainer(build_model("bert", entity_max_length=3), arguments(tmp_path), dataset, without).get_train_dataloader()
+    assert "no entity" not in caplog.text
+
+
+def test_a_search_without_evaluation_data_is_refused_before_its_first_run(dataset, tmp_path):
+    trainer = Trainer(model_init=lambda: build_model("bert"), args=arguments(tmp_path), train_dataset=dataset)
+    with pytest.raises(ValueError, match="pass Trainer an eval_dataset"):
+        trainer.hyperparameter_search(lambda trial: {}, n_trials=1, backend="optuna")
+    assert trainer.state.global_step == 0
