@@ -17,6 +17,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from span_marker.core import folders
 from span_marker.core.arrays import Array, Batch
 from span_marker.core.checks import check_limit
 from span_marker.core.labels import OUTSIDE, check_labels
@@ -320,6 +321,7 @@ def _local_folder(path: str | os.PathLike[str], hub_arguments: dict[str, Any]) -
     """The folder of a model; that of a repository is downloaded."""
     folder, name = Path(path), str(path)
     if name.strip() and folder.is_dir():
+        folders.finish(folder)
         if not (folder / CONFIG_FILE).is_file():
             raise FileNotFoundError(f"there is no {CONFIG_FILE} in {name!r}")
         return folder

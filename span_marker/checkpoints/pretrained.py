@@ -13,13 +13,14 @@ from huggingface_hub import CommitInfo, HfApi
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from span_marker.checkpoints import atomic, custom_code, exported, loading, model_card, network, quantization
+from span_marker.checkpoints import custom_code, exported, loading, model_card, network, quantization
 from span_marker.checkpoints.errors import BROKEN_WEIGHTS, naming_broken_files
 from span_marker.checkpoints.label_lists import read_label_list
 from span_marker.checkpoints.model_card import LIBRARY_NAME, SpanMarkerModelCardData
 from span_marker.checkpoints.optional_files import load_card, load_rules, write_handler
 from span_marker.checkpoints.training_record import TrainingRecord
 from span_marker.configuration import AUTO, SpanMarkerConfig
+from span_marker.core import folders
 from span_marker.core.labels import OUTSIDE
 from span_marker.core.notation import read_labels
 from span_marker.data.in_memory import AnnotatedData
@@ -225,7 +226,7 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
         if is_exported:
             exported.check_target(save_directory)
         stale = (*exported.outdated_by_weights(save_directory), RULES_FILE)
-        with atomic.replacing(save_directory, stale) as folder:
+        with folders.replacing(save_directory, stale) as folder:
             if is_exported:
                 exported.save_exported(self, folder)
             else:
@@ -344,6 +345,7 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
             raise ValueError("span markers bring their own attention: use engine= rather than attn_implementation=")
         limits = {name: kwargs.pop(name) for name in loading.CONFIG_ARGUMENTS if name in kwargs}
         path = pretrained_model_name_or_path
+        folders.finish(path)
         backend = exported.choose_backend(path, backend)
         if not isinstance(model_card_data, SpanMarkerModelCardData | None):
             raise TypeError(
@@ -352,8 +354,6 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
             )
         enter_process(torch.device("cpu"))
         label_list = read_label_list(labels)
-        if os.path.isdir(path):
-            atomic.finish(path)
         kwargs = network.adapt_to_network(path, kwargs)
         if config is None:
             config = loading.load_config(path, kwargs)

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from span_marker.checkpoints import atomic
 from span_marker.checkpoints.errors import StrPath
 from span_marker.checkpoints.exported import (
     ExportedEncoder,
@@ -18,6 +17,7 @@ from span_marker.checkpoints.exported import (
     outdated_by_weights,
     write_manifest,
 )
+from span_marker.core import folders
 from span_marker.core.arrays import Precision
 from span_marker.encoders.engines import FastEngine
 from span_marker.encoders.graph_engine import Backend
@@ -107,7 +107,7 @@ def _export(
     for name in packages[2:]:
         import_extra(name)
     stale = (*outdated_by_weights(folder), RULES_FILE)
-    with evaluating(model), torch.no_grad(), atomic.replacing(folder, stale) as staging:
+    with evaluating(model), torch.no_grad(), folders.replacing(folder, stale) as staging:
         (staging / FOLDER).mkdir()
         embeddings: Any = model.get_input_embeddings()
         marker_embeds = embeddings(model._marker_ids(model.device)).clone()

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-from span_marker.checkpoints import atomic
 from span_marker.checkpoints.errors import StrPath
 from span_marker.checkpoints.exported import (
     ExportedEncoder,
@@ -17,6 +16,7 @@ from span_marker.checkpoints.exported import (
     outdated_by_weights,
     write_manifest,
 )
+from span_marker.core import folders
 from span_marker.core.checks import check_probability
 from span_marker.core.words import Split
 from span_marker.data.columns import is_dataset, read_rows, require_dataset
@@ -120,7 +120,7 @@ def quantize(
         texts = _Data(calibration, "calibration", batch_size)
         layers.ranges, found = measure_ranges(original, lambda: texts.predict(original))
         in_float = _choose_float(original, layers, texts, texts.scores(found))
-    with atomic.replacing(target, (*outdated_by_weights(target), RULES_FILE)) as staging:
+    with folders.replacing(target, (*outdated_by_weights(target), RULES_FILE)) as staging:
         quantized = _save(original, layers, in_float, staging)
         num_layers = len(layers.keys), len(in_float)
         report = _compare(

@@ -1,11 +1,13 @@
 """Folders of exported models that are broken or hostile: the error names the file and what to do."""
 
+import contextlib
 import json
 import shutil
 
 import numpy as np
 import pytest
 import torch
+from test_folders import Killed, Killer
 from tiny import build_model, uncased_tokenizer
 
 from span_marker import SpanMarkerModel
@@ -13,6 +15,7 @@ from span_marker.checkpoints import exported
 from span_marker.encoders.graph_engine import GraphEngine
 from span_marker.graphs import onnx_files
 from span_marker.graphs.files import ENCODER, FILES, FOLDER, HEADS, MANIFEST, MARKER_GRAPH, TEXT_GRAPH, checksum
+from span_marker.runtime import ExportedModel
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -70,6 +73,20 @@ def test_a_whole_folder_is_loaded(folder):
         assert isinstance(SpanMarkerModel.from_pretrained(folder, backend=backend).engine, GraphEngine)
 
 
+@pytest.mark.parametrize("load", [SpanMarkerModel.from_pretrained, ExportedModel.from_pretrained])
+@pytest.mark.parametrize("patience", range(18))
+def test_a_save_that_dies_leaves_the_old_model_or_the_new_one(folder, tmp_path, load, patience):
+    model = SpanMarkerModel.from_pretrained(folder)
+    model.config.thresholds = {"PER": 0.9}
+    for target in (folder, tmp_path / "other"):
+        with pytest.MonkeyPatch.context() as monkeypatch, contextlib.suppress(Killed):
+            Killer(monkeypatch, patience)
+            model.save_pretrained(target)
+    assert load(folder).config.thresholds in (None, {"PER": 0.9})
+    with contextlib.suppress(FileNotFoundError):  # nothing was written
+        assert load(tmp_path / "other").config.thresholds == {"PER": 0.9}
+
+
 def test_a_checkpoint_has_no_graphs(tmp_path):
     build_model().save_pretrained(tmp_path)
     refused(tmp_path, FileNotFoundError, r"has no exported graphs \(onnx/export.json\): export the model with")
@@ -111,6 +128,16 @@ def test_a_file_that_is_missing_cut_short_or_of_another_export(folder, name):
         refused(folder, ValueError, f"onnx/{name} of .* is not the file that onnx/export.json lists")
     path.unlink()
     refused(folder, FileNotFoundError, f"has no onnx/{name}: export the model again")
+
+
+@pytest.mark.parametrize("name", [TEXT_GRAPH, MARKER_GRAPH, ENCODER])
+def test_graphs_that_were_replaced_since_they_were_loaded_are_not_saved(folder, tmp_path, name):
+    model = SpanMarkerModel.from_pretrained(folder)
+    path = folder / FOLDER / name
+    path.write_bytes(path.read_bytes() + b" ")  # such as those of a new export to the same folder
+    with pytest.raises(ValueError, match=f"onnx/{name} of .*model' is not the file that onnx/export.json lists"):
+        model.save_pretrained(tmp_path / "other")
+    assert not [*(tmp_path / "other").iterdir()]
 
 
 @pytest.mark.parametrize(
