@@ -12,6 +12,7 @@ from tiny import build_model, uncased_tokenizer
 
 from span_marker import SpanMarkerModel
 from span_marker.checkpoints import exported
+from span_marker.core.folders import WRITTEN
 from span_marker.encoders.graph_engine import GraphEngine
 from span_marker.graphs import onnx_files
 from span_marker.graphs.files import ENCODER, FILES, FOLDER, HEADS, MANIFEST, MARKER_GRAPH, TEXT_GRAPH, checksum
@@ -73,18 +74,23 @@ def test_a_whole_folder_is_loaded(folder):
         assert isinstance(SpanMarkerModel.from_pretrained(folder, backend=backend).engine, GraphEngine)
 
 
-@pytest.mark.parametrize("load", [SpanMarkerModel.from_pretrained, ExportedModel.from_pretrained])
+@pytest.mark.parametrize("loader", [SpanMarkerModel, ExportedModel])
 @pytest.mark.parametrize("patience", range(18))
-def test_a_save_that_dies_leaves_the_old_model_or_the_new_one(folder, tmp_path, load, patience):
-    model = SpanMarkerModel.from_pretrained(folder)
+def test_a_save_that_dies_leaves_the_old_model_or_the_new_one(folder, tmp_path, loader, patience):
+    model, other = SpanMarkerModel.from_pretrained(folder), tmp_path / "other"
     model.config.thresholds = {"PER": 0.9}
-    for target in (folder, tmp_path / "other"):
+    torch.nn.init.constant_(model.classifier.bias, 7.0)
+    for target in (other, folder):
         with pytest.MonkeyPatch.context() as monkeypatch, contextlib.suppress(Killed):
             Killer(monkeypatch, patience)
             model.save_pretrained(target)
-    assert load(folder).config.thresholds in (None, {"PER": 0.9})
-    with contextlib.suppress(FileNotFoundError):  # nothing was written
-        assert load(tmp_path / "other").config.thresholds == {"PER": 0.9}
+    for target in (other, folder):
+        if target == folder or (other / WRITTEN).exists() or (other / "config.json").exists():
+            found = loader.from_pretrained(target)
+            bias = found.classifier.bias if loader is SpanMarkerModel else found.heads.weights["classifier.bias"]
+            is_new = found.config.thresholds is not None
+            assert is_new == bool((bias == 7.0).all())
+            assert is_new or target == folder
 
 
 def test_a_checkpoint_has_no_graphs(tmp_path):
