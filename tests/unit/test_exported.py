@@ -3,10 +3,14 @@
 import contextlib
 import json
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
+from hub_repos import File
+from hub_server import HubServer
 from test_folders import Killed, Killer
 from tiny import build_model, uncased_tokenizer
 
@@ -91,6 +95,26 @@ def test_a_save_that_dies_leaves_the_old_model_or_the_new_one(folder, tmp_path, 
             is_new = found.config.thresholds is not None
             assert is_new == bool((bias == 7.0).all())
             assert is_new or target == folder
+
+
+def test_graphs_and_weights_do_not_mix_on_the_hub(whole, tmp_path):
+    build_model().save_pretrained(tmp_path / "weights")
+    push = (
+        "import sys; from span_marker import SpanMarkerModel as M; M.from_pretrained(sys.argv[1]).push_to_hub('user/a')"
+    )
+    with HubServer(tokens={"hf_writer": "user"}) as hub:
+
+        def pushed(folder):
+            environment = hub.environment(tmp_path / "home", token="hf_writer")
+            command = [sys.executable, "-c", push, str(folder)]
+            return subprocess.run(command, env=environment, capture_output=True, text=True, check=False).stderr
+
+        hub.add("user/a", whole)
+        hub.repos["user/a"].commit("Rules", {"rules.json": File(b"[]"), "notes.txt": File(b"mine")})
+        assert "Error" not in pushed(tmp_path / "weights")
+        names = {*hub.repos["user/a"].files()} - {".gitattributes", "README.md", "config.json"}
+        assert names == {"model.safetensors", "tokenizer.json", "tokenizer_config.json", "notes.txt"}
+        assert "ValueError: 'user/a' holds a checkpoint with weights (model.safetensors): push" in pushed(whole)
 
 
 def test_a_checkpoint_has_no_graphs(tmp_path):
