@@ -17,6 +17,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from span_marker.core import folders
 from span_marker.core.arrays import Array, Batch
 from span_marker.core.checks import check_limit
 from span_marker.core.labels import OUTSIDE, check_labels
@@ -145,12 +146,15 @@ class ExportedModel(PredictionMixin):
         check_limit("num_threads", num_threads, at_least=1, also=(None,))
         folder = _local_folder(path, {"revision": revision, "token": token, "cache_dir": cache_dir})
         with naming_files(f"the configuration ({CONFIG_FILE})", path):
-            config = ExportedSettings.from_dict(json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8")))
+            values = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+            config, vocab_size = ExportedSettings.from_dict(values), int(values["encoder"]["vocab_size"])
         if word_splitter is not None:
             config.word_splitter = import_splitter(word_splitter)
         check_given(config.word_splitter, path)
         with naming_files("the tokenizer (tokenizer.json, tokenizer_config.json)", path):
             tokenizer = SpanMarkerTokenizer(PlainTokenizer.from_folder(folder))
+            if len(tokenizer) > vocab_size:
+                raise ValueError(f"it has {len(tokenizer)} tokens, but the encoder has vocab_size={vocab_size}")
         files, manifest = find_files(path, lambda name: file if (file := folder / name).is_file() else None)
         backend = _check_backend(backend or manifest.get("backend") or "onnx")
         check_pair_graph(files, config.relation_labels, path)
@@ -320,6 +324,7 @@ def _local_folder(path: str | os.PathLike[str], hub_arguments: dict[str, Any]) -
     """The folder of a model; that of a repository is downloaded."""
     folder, name = Path(path), str(path)
     if name.strip() and folder.is_dir():
+        folders.finish(folder)
         if not (folder / CONFIG_FILE).is_file():
             raise FileNotFoundError(f"there is no {CONFIG_FILE} in {name!r}")
         return folder

@@ -31,7 +31,8 @@ from tiny import SENTENCES, build_model  # noqa: E402
 from transformers import PrinterCallback, TrainerCallback  # noqa: E402
 
 from span_marker import SpanMarkerModel, Trainer, TrainingArguments  # noqa: E402
-from span_marker.checkpoints.atomic import STATE, WRITING, WRITTEN, last_complete  # noqa: E402
+from span_marker.checkpoints.atomic import STATE, last_complete  # noqa: E402
+from span_marker.core.folders import WRITING, WRITTEN  # noqa: E402
 
 SAVE_STEPS = 8  # most of them within an epoch, of ten steps
 SAVE_SECONDS = 0.05  # about as long as it takes to write a checkpoint

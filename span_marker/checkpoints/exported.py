@@ -21,6 +21,7 @@ from span_marker.checkpoints.atomic import WEIGHTS
 from span_marker.checkpoints.errors import BROKEN_WEIGHTS, StrPath, naming_broken_files
 from span_marker.checkpoints.loading import ARGUMENTS, HUB_ARGUMENTS
 from span_marker.configuration import SpanMarkerConfig
+from span_marker.core import folders
 from span_marker.encoders.families import family_of
 from span_marker.encoders.graph_engine import Backend, GraphEngine
 from span_marker.encoders.support import check_encoder
@@ -31,8 +32,9 @@ from span_marker.graphs.files import (
     HEADS,
     MANIFEST,
     MARKER_EMBEDS,
+    check_file,
     check_pair_graph,
-    checksum,
+    describe_file,
     find_files,
     graph_names,
     listed_files,
@@ -183,6 +185,9 @@ def save_exported(model: PreTrainedModel, folder: Path) -> None:
     Args:
         model: The model.
         folder: The folder to write to.
+
+    Raises:
+        ValueError: If the files that it was loaded from have changed since.
     """
     encoder, engine = model.encoder, model.engine
     assert isinstance(encoder, ExportedEncoder)
@@ -191,6 +196,7 @@ def save_exported(model: PreTrainedModel, folder: Path) -> None:
     target.mkdir()
     for name in (*graph_names(encoder.files), ENCODER):
         shutil.copyfile(encoder.files[name], target / name)
+        check_file(target / name, encoder.manifest["files"][name], encoder.files[name].parent.parent)
     finish_export(model, folder, engine.marker_embeds, encoder.manifest)
 
 
@@ -207,7 +213,7 @@ def finish_export(model: PreTrainedModel, folder: Path, marker_embeds: Tensor, m
     heads = {**_head_weights(model), MARKER_EMBEDS: marker_embeds}
     save_file({name: tensor.detach().float().cpu().contiguous() for name, tensor in heads.items()}, target / HEADS)
     names = listed_files(path.name for path in target.iterdir())
-    files = {name: {"num_bytes": (target / name).stat().st_size, "sha256": checksum(target / name)} for name in names}
+    files = {name: describe_file(target / name) for name in names}
     write_manifest(folder, {**manifest, "format": FORMAT, "span_marker_version": __version__, "files": files})
     model.config.architectures = [type(model).__name__]
     model.config.save_pretrained(folder)
@@ -230,8 +236,9 @@ def outdated_by_weights(folder: StrPath) -> tuple[str, ...]:
         folder: The folder.
 
     Returns:
-        Patterns for `span_marker.checkpoints.atomic.replacing`.
+        Patterns for `span_marker.core.folders.replacing`.
     """
+    folders.finish(folder)
     return (*WEIGHTS, FOLDER) if Path(folder, FOLDER, MANIFEST).is_file() else WEIGHTS
 
 
@@ -244,5 +251,6 @@ def check_target(folder: StrPath) -> None:
     Raises:
         ValueError: If it has weights for PyTorch.
     """
+    folders.finish(folder)
     if Path(folder).is_dir() and _has_weights(Path(folder)):
         raise ValueError(f"{str(folder)!r} holds a checkpoint with weights: export the model to a folder of its own")

@@ -9,17 +9,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from huggingface_hub import CommitInfo, HfApi
+from huggingface_hub import CommitInfo
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from span_marker.checkpoints import atomic, custom_code, exported, loading, model_card, network, quantization
+from span_marker.checkpoints import custom_code, exported, loading, model_card, network, quantization
 from span_marker.checkpoints.errors import BROKEN_WEIGHTS, naming_broken_files
 from span_marker.checkpoints.label_lists import read_label_list
-from span_marker.checkpoints.model_card import LIBRARY_NAME, SpanMarkerModelCardData
+from span_marker.checkpoints.model_card import SpanMarkerModelCardData
 from span_marker.checkpoints.optional_files import load_card, load_rules, write_handler
+from span_marker.checkpoints.repositories import OUTDATED, open_repository
 from span_marker.checkpoints.training_record import TrainingRecord
 from span_marker.configuration import AUTO, SpanMarkerConfig
+from span_marker.core import folders
 from span_marker.core.labels import OUTSIDE
 from span_marker.core.notation import read_labels
 from span_marker.data.in_memory import AnnotatedData
@@ -225,7 +227,7 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
         if is_exported:
             exported.check_target(save_directory)
         stale = (*exported.outdated_by_weights(save_directory), RULES_FILE)
-        with atomic.replacing(save_directory, stale) as folder:
+        with folders.replacing(save_directory, stale) as folder:
             if is_exported:
                 exported.save_exported(self, folder)
             else:
@@ -259,7 +261,7 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
         """Publish the model on the Hub: its checkpoint and its card, in one commit.
 
         Args:
-            repo_id: The repository, such as ``"user/name"``; it is made if there is none.
+            repo_id: The repository, such as ``"user/name"``; made if there is none. Files of another model go.
             commit_message: By default ``Upload SpanMarkerModel``.
             commit_description: More about the commit.
             private: Whether a new repository is private; by default what the account says.
@@ -272,15 +274,14 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
 
         Returns:
             What the Hub says about the commit.
+
+        Raises:
+            ValueError: If the model is exported, and the repository has weights.
         """
-        api = HfApi(library_name=LIBRARY_NAME, library_version=__version__)
-        repo_id = api.create_repo(repo_id, private=private, token=token, exist_ok=True).repo_id
-        if revision is not None and not revision.startswith("refs/pr"):
-            api.create_branch(repo_id, branch=revision, token=token, exist_ok=True)
-        tags = [*(self.model_tags or ()), *tags]
+        api, repo_id = open_repository(self.backend != "torch", repo_id, private, token, revision)
         with tempfile.TemporaryDirectory() as folder:
             self.save_pretrained(folder, handler=handler, **kwargs)
-            self.write_card(folder, model_id=repo_id, tags=tags)
+            self.write_card(folder, model_id=repo_id, tags=[*(self.model_tags or ()), *tags])
             return api.upload_folder(
                 repo_id=repo_id,
                 folder_path=folder,
@@ -289,6 +290,7 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
                 token=token,
                 revision=revision,
                 create_pr=create_pr,
+                delete_patterns=OUTDATED,
             )
 
     @classmethod
@@ -344,6 +346,7 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
             raise ValueError("span markers bring their own attention: use engine= rather than attn_implementation=")
         limits = {name: kwargs.pop(name) for name in loading.CONFIG_ARGUMENTS if name in kwargs}
         path = pretrained_model_name_or_path
+        folders.finish(path)
         backend = exported.choose_backend(path, backend)
         if not isinstance(model_card_data, SpanMarkerModelCardData | None):
             raise TypeError(
@@ -352,11 +355,8 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
             )
         enter_process(torch.device("cpu"))
         label_list = read_label_list(labels)
-        if os.path.isdir(path):
-            atomic.finish(path)
         kwargs = network.adapt_to_network(path, kwargs)
-        if config is None:
-            config = loading.load_config(path, kwargs)
+        config = loading.load_config(path, kwargs) if config is None else config
         if isinstance(config, SpanMarkerConfig):
             tokenizer = loading.load_tokenizer(path, kwargs)
             loading.fit_checkpoint_config(config, tokenizer, limits, path)

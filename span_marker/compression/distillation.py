@@ -10,7 +10,7 @@ those that the teacher finds, without their probabilities.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -26,8 +26,8 @@ from span_marker.configuration import SpanMarkerConfig
 from span_marker.core.decoding import FloatArray, ScoredSpan, likely_labels, select
 from span_marker.core.settings import NO_THRESHOLDS
 from span_marker.core.spans import IntArray
-from span_marker.data.columns import RowReader, annotation_form
-from span_marker.data.in_memory import AnnotatedData, as_dataset
+from span_marker.data.columns import RowReader, annotation_form, require_dataset
+from span_marker.data.in_memory import AnnotatedData
 from span_marker.data.relation_labels import refuse_relations
 from span_marker.data.row_relations import RELATIONS
 from span_marker.data.rows import COLUMNS, PREDICTED, UNITS, Kind, Row, RowEntity, check_text, check_words
@@ -66,7 +66,7 @@ class SoftRow(NamedTuple):
 def distill(
     teacher: SpanMarkerModel,
     student: SpanMarkerModel,
-    texts: Sequence[str] | Sequence[Sequence[str]],
+    texts: Iterable[str] | Iterable[Sequence[str]],
     args: TrainingArguments,
     *,
     labeled: AnnotatedData | None = None,
@@ -94,15 +94,21 @@ def distill(
 
     Raises:
         TypeError: If ``texts`` is a single string, or a text is neither a string nor a list of words.
-        ValueError: If there are no texts; if the labels or the relations of the two models differ, or the teacher has
-            rules; or if texts are strings and ``labeled`` has words, or the other way round.
+        ValueError: If there are no texts; if student and teacher are one model; if the labels or the relations of the
+            two models differ, or the teacher has rules; or if texts are strings and ``labeled`` has words, or the other
+            way round.
     """
     check_compressible(student)
+    if student is teacher:
+        raise ValueError("student and teacher are the same model: pass shrink(teacher, ...), or a copy")
+    if isinstance(texts, str):
+        raise TypeError("texts must be a list of texts, not a single one, whose characters would be texts")
+    corpus: Any = list(texts)
     has_relations = _check_relations(teacher.config, student.config)
     if teacher.rules is not None:
         raise ValueError("the teacher has rules, which say nothing about probabilities: set teacher.rules = None")
     _check_labels(teacher.config, student.config)
-    rows = [*_teach(teacher, student.config, texts, batch_size), *_gold_rows(labeled, student.config)]
+    rows = [*_teach(teacher, student.config, corpus, batch_size), *_gold_rows(labeled, student.config)]
     kinds = {soft.row.kind for soft in rows}
     if len(kinds) != 1:
         raise ValueError(
@@ -119,10 +125,10 @@ def distill(
         for name in ("symmetric_relations", "relation_types"):
             if getattr(student.config, name) is None:
                 setattr(student.config, name, getattr(teacher.config, name))
-        found = _teach_relations(teacher, [soft.row for soft in rows[: len(texts)]], batch_size)
+        found = _teach_relations(teacher, [soft.row for soft in rows[: len(corpus)]], batch_size)
         columns[RELATIONS] = [*found, *_gold_relations(labeled)]
     dataset = Dataset.from_dict(columns)
-    note_compression(student, "Teacher", _describe(teacher, len(texts), len(rows) - len(texts)))
+    note_compression(student, "Teacher", _describe(teacher, len(corpus), len(rows) - len(corpus)))
     trainer = _Distiller(student, args, dataset, eval_dataset, **kwargs)
     trainer.soft_labels = SoftLabels.from_rows(rows, student)  # in words, which the trainer has settled by now
     trainer.train()
@@ -180,7 +186,7 @@ def _gold_relations(labeled: AnnotatedData | None) -> list[Any]:
     """The relations of annotated rows; None for rows that say nothing of them."""
     if labeled is None:
         return []
-    dataset = as_dataset(labeled, "labeled")
+    dataset = require_dataset(labeled, "labeled")
     if annotation_form(dataset, "labeled") == "tags":
         refuse_relations(dataset, "labeled")
     return list(dataset[RELATIONS]) if RELATIONS in dataset.column_names else [None] * len(dataset)
@@ -194,8 +200,6 @@ def _teach(
 ) -> Iterator[SoftRow]:
     """Let the teacher read texts. ``config`` is the student's."""
     kind: Kind = "text" if len(texts) and isinstance(texts[0], str) else "words"
-    if isinstance(texts, str):
-        raise TypeError("texts must be a list of texts, not a single one, whose characters would be texts")
     check: Any = check_text if kind == "text" else check_words
     for index, text in enumerate(texts):
         check(text, f"item {index} of the texts")
@@ -224,7 +228,7 @@ def _gold_rows(labeled: AnnotatedData | None, config: SpanMarkerConfig) -> Itera
     """Annotated rows, whose spans have probabilities of 0 and 1."""
     if labeled is None:
         return
-    dataset = as_dataset(labeled, "labeled")
+    dataset = require_dataset(labeled, "labeled")
     reader = RowReader.from_dataset(dataset, "labeled", config.tags, config.classes)
     for index, row in enumerate(dataset):
         read = reader.read(index, *(row[column] for column in reader.columns))

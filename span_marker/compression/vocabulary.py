@@ -49,8 +49,8 @@ def prune_vocabulary(model: SpanMarkerModel, texts: Iterable[str | list[str]]) -
 
     Raises:
         TypeError: If ``texts`` is a single string, or a text is neither a string nor a list of words.
-        ValueError: If the tokenizer is slow (written in Python) or of a kind whose vocabulary cannot be pruned; or if
-            the model has an adapter, is quantized or runs on exported graphs.
+        ValueError: If no text has a word; if the tokenizer is slow (written in Python) or of a kind whose vocabulary
+            cannot be pruned; or if the model has an adapter, is quantized or runs on exported graphs.
     """
     check_compressible(model)
     tokenizer = model.require_tokenizer().tokenizer
@@ -58,7 +58,10 @@ def prune_vocabulary(model: SpanMarkerModel, texts: Iterable[str | list[str]]) -
         raise ValueError(f"the vocabulary of {type(tokenizer).__name__} cannot be pruned: it is a slow tokenizer")
     state = json.loads(tokenizer.backend_tokenizer.to_str())
     reserved = {index for token, index in tokenizer.get_added_vocab().items()} | set(tokenizer.all_special_ids)
-    kept = needed_ids(state["model"], _used_ids(model, texts) | reserved)
+    used = _used_ids(model, texts)
+    if used <= reserved:
+        raise ValueError("no text of the corpus has a word that the tokenizer knows; generators can be read only once")
+    kept = needed_ids(state["model"], used | reserved)
     new_ids = {old: new for new, old in enumerate(kept)}
 
     smaller = copy.deepcopy(model)

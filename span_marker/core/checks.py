@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from numbers import Integral, Real
 from typing import Any, ParamSpec, TypeVar
 
@@ -77,3 +77,25 @@ def without_stop_iteration(function: Callable[Arguments, Result]) -> Callable[Ar
             ) from error
 
     return run
+
+
+def check_texts(texts: Iterable[Any], name: str) -> list[str]:
+    """Check that all items are texts.
+
+    Args:
+        texts: The items.
+        name: What to call all of them in errors.
+
+    Returns:
+        The texts.
+
+    Raises:
+        TypeError: If an item is not a string, or ``texts`` is a single one.
+    """
+    if isinstance(texts, str):
+        raise TypeError(f"{name} must be a list of texts, not a single one, whose characters would be texts")
+    checked = list(texts)
+    for index, text in enumerate(checked):
+        if not isinstance(text, str):
+            raise TypeError(f"item {index} of {name} must be a string, not {type(text).__name__}")
+    return checked

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from span_marker.checkpoints import atomic
 from span_marker.checkpoints.errors import StrPath
 from span_marker.checkpoints.exported import (
     ExportedEncoder,
@@ -18,7 +17,9 @@ from span_marker.checkpoints.exported import (
     outdated_by_weights,
     write_manifest,
 )
+from span_marker.core import folders
 from span_marker.core.arrays import Precision
+from span_marker.core.checks import check_texts
 from span_marker.encoders.engines import FastEngine
 from span_marker.encoders.graph_engine import Backend
 from span_marker.export.tracing import write_graphs
@@ -62,7 +63,7 @@ def export_onnx(
 
     Raises:
         ImportError: If ``onnx``, ``onnxscript`` or ``onnxruntime`` is not installed.
-        TypeError: If ``model`` is not a `SpanMarkerModel`.
+        TypeError: If ``model`` is not a `SpanMarkerModel`, or ``texts`` is not a list of strings.
         ValueError: If the model is not in float32 on the CPU, runs on the dense engine, is quantized, has code of
             its own, or is exported itself; if ``dtype`` is unknown or ``folder`` holds weights; or if the
             export differs from the model.
@@ -102,12 +103,13 @@ def _export(
     engine = _check_model(model)
     if dtype not in TOLERANCES:
         raise ValueError(f"dtype={dtype!r} must be one of {[*TOLERANCES]}")
+    texts = check_texts(texts, "texts")
     check_target(folder)
     packages = PACKAGES[backend]
     for name in packages[2:]:
         import_extra(name)
     stale = (*outdated_by_weights(folder), RULES_FILE)
-    with evaluating(model), torch.no_grad(), atomic.replacing(folder, stale) as staging:
+    with evaluating(model), torch.no_grad(), folders.replacing(folder, stale) as staging:
         (staging / FOLDER).mkdir()
         embeddings: Any = model.get_input_embeddings()
         marker_embeds = embeddings(model._marker_ids(model.device)).clone()

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-from span_marker.checkpoints import atomic
 from span_marker.checkpoints.errors import StrPath
 from span_marker.checkpoints.exported import (
     ExportedEncoder,
@@ -17,6 +16,7 @@ from span_marker.checkpoints.exported import (
     outdated_by_weights,
     write_manifest,
 )
+from span_marker.core import folders
 from span_marker.core.checks import check_probability
 from span_marker.core.words import Split
 from span_marker.data.columns import is_dataset, read_rows, require_dataset
@@ -101,10 +101,11 @@ def quantize(
         FileNotFoundError: If ``folder`` has no graphs.
         ImportError: If ``onnx``, ``onnxscript`` or the runtime is not installed.
         TypeError: If ``data`` or ``calibration`` is neither texts nor rows.
-        ValueError: If there is no data, or ``max_loss`` is set and it is not annotated; if ``mode`` is unknown, or
-            ``"static"`` without ``calibration``; if the model is quantized already, ``target`` is ``folder`` or holds
-            weights, F1 falls by more than ``max_loss``, or the model was trained with a splitter that is not passed; or
-            if the model has relations, and there are no two entities in any text of ``calibration``.
+        ValueError: If there is no data, or ``max_loss`` is set and it is not annotated or has no entities; if ``mode``
+            is unknown, or ``"static"`` without ``calibration``; if no text of ``calibration`` has a word; if the model
+            is quantized already, ``target`` is ``folder`` or holds weights, F1 falls by more than ``max_loss``, or the
+            model was trained with a splitter that is not passed; or if the model has relations, and there are no two
+            entities in any text of ``calibration``.
     """
     _check_arguments(folder, target, data, mode, calibration, max_loss)
     splitter: dict[str, Any] = {} if word_splitter is None else {"word_splitter": word_splitter}
@@ -114,18 +115,19 @@ def quantize(
         raise ValueError(f"{str(folder)!r} is quantized already")
     if encoder.manifest["dtype"] != "float32":
         raise ValueError(f"{str(folder)!r} has weights in {encoder.manifest['dtype']}: export it with dtype='float32'")
+    measured = _Data(data, "annotated", batch_size, original.config.tags)
+    if max_loss is not None and not any(row["entities"] for row in measured.rows or ()):
+        raise ValueError(f"max_loss={max_loss} needs data with entities to measure F1 on, but no row has any")
     layers = _Layers(encoder, mode)
     in_float: set[str] = set()
     if calibration is not None:
         texts = _Data(calibration, "calibration", batch_size)
         layers.ranges, found = measure_ranges(original, lambda: texts.predict(original))
         in_float = _choose_float(original, layers, texts, texts.scores(found))
-    with atomic.replacing(target, (*outdated_by_weights(target), RULES_FILE)) as staging:
+    with folders.replacing(target, (*outdated_by_weights(target), RULES_FILE)) as staging:
         quantized = _save(original, layers, in_float, staging)
         num_layers = len(layers.keys), len(in_float)
-        report = _compare(
-            original, quantized, _Data(data, "annotated", batch_size, original.config.tags), mode, num_layers
-        )
+        report = _compare(original, quantized, measured, mode, num_layers)
         _check_loss(report, max_loss)
         quantized.note_change("Weights", report.in_words())
         quantized.write_card(staging)

@@ -23,7 +23,7 @@ import numpy as np
 from span_marker.checkpoints.exported import ExportedEncoder
 from span_marker.core.arrays import Array
 from span_marker.encoders.graph_engine import GraphEngine
-from span_marker.graphs.files import ENCODER, PAIR_GRAPH, graph_names
+from span_marker.graphs.files import ENCODER, MARKER_GRAPH, PAIR_GRAPH, graph_names
 from span_marker.graphs.runner import Graph
 from span_marker.graphs.runtimes import RUNTIMES, import_extra
 from span_marker.modeling import SpanMarkerModel
@@ -223,7 +223,7 @@ def measure_ranges(model: SpanMarkerModel, read: Callable[[], Found]) -> tuple[R
         The ranges, and what `read` returned.
 
     Raises:
-        ValueError: If the model has relations, and the texts have no pair of entities.
+        ValueError: If the texts have no words; or if the model has relations, and they have no pair of entities.
     """
     files = exported_encoder(model).files
     with tempfile.TemporaryDirectory() as scratch:
@@ -231,6 +231,8 @@ def measure_ranges(model: SpanMarkerModel, read: Callable[[], Found]) -> tuple[R
         ranges = {name: output_inputs(files[name], Path(scratch, name)) for name in graph_names(files)}
         with running(model, Path(scratch), lambda name, graph: WatchedGraph(graph, ranges[name])):
             found = read()
+    if not any(seen.rows for seen in ranges[MARKER_GRAPH].values()):
+        raise ValueError("no text of calibration= has a word: pass some hundred texts of the training data")
     if PAIR_GRAPH in ranges and not any(seen.rows for seen in ranges[PAIR_GRAPH].values()):
         raise ValueError(
             "no two entities that may have a relation are found in the same text of calibration=: pass other texts, of "

@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 
 from span_marker.checkpoints.exported import ExportedEncoder
 from span_marker.core.arrays import Array, Precision, as_array
+from span_marker.core.checks import check_texts
 from span_marker.core.decoding import FloatArray, probabilities
 from span_marker.core.tables import TextReport, text_table
 from span_marker.modeling import SpanMarkerModel
@@ -142,14 +143,14 @@ def compare_models(
         The report.
 
     Raises:
+        TypeError: If ``texts`` is not a list of strings.
         ValueError: If probabilities differ by more than the tolerance, or more entities or relations differ than it
             allows: in float32, any.
     """
-    if dtype is None:
-        encoder = exported.encoder
-        dtype = encoder.manifest["dtype"] if isinstance(encoder, ExportedEncoder) else "float32"
+    encoder = exported.encoder
+    dtype = dtype or (encoder.manifest["dtype"] if isinstance(encoder, ExportedEncoder) else "float32")
     modes = {"filtered": False, "all": True} if _can_filter(original) else {"all": True}
-    together = [*TEXTS, _long_text(original), *texts]
+    together = [*TEXTS, _long_text(original), *check_texts(texts, "texts")]
     runs = [
         (exact, batch_size, sentences)
         for exact in modes.values()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args
@@ -96,7 +96,7 @@ def find_files(
         if manifest.setdefault("dtype", "float32") not in get_args(Precision):
             raise ValueError(f"dtype={manifest['dtype']!r} must be one of {[*get_args(Precision)]}")
         records = {
-            name: (manifest["files"][name]["num_bytes"], manifest["files"][name]["sha256"])
+            name: {key: manifest["files"][name][key] for key in ("num_bytes", "sha256")}
             for name in listed_files(manifest["files"])
         }
     files = {}
@@ -104,11 +104,7 @@ def find_files(
         file = find(f"{FOLDER}/{name}")
         if file is None:
             raise FileNotFoundError(f"{str(path)!r} has no {FOLDER}/{name}: export the model again")
-        if record != (file.stat().st_size, checksum(file)):
-            raise ValueError(
-                f"{FOLDER}/{name} of {str(path)!r} is not the file that {FOLDER}/{MANIFEST} lists: it is cut short or "
-                "belongs to another export. Copy the folder again, or export the model again"
-            )
+        check_file(file, record, path)
         files[name] = file
     for name in graph_names(files):
         check_graph(files[name], files[ENCODER])
@@ -156,6 +152,29 @@ def check_pair_graph(files: Iterable[str], relation_labels: Sequence[str] | None
             f"{str(path)!r} has {'a' if has_graph else 'no'} graph for relations ({FOLDER}/{PAIR_GRAPH}), but "
             f"config.json has relation_labels={relation_labels}: export the model again"
         )
+
+
+def check_file(file: Path, record: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
+    """Check that a file is the one that `MANIFEST` lists.
+
+    Args:
+        file: The file.
+        record: What the list says of it, see `describe_file`.
+        path: The folder or the name of a repository that it comes from, for errors.
+
+    Raises:
+        ValueError: If not.
+    """
+    if describe_file(file) != record:
+        raise ValueError(
+            f"{FOLDER}/{file.name} of {str(path)!r} is not the file that {FOLDER}/{MANIFEST} lists: it is cut short or "
+            "belongs to another export. Copy the folder again, or export the model again"
+        )
+
+
+def describe_file(file: Path) -> dict[str, Any]:
+    """Describe a file for `MANIFEST`: its size in bytes, and its checksum."""
+    return {"num_bytes": file.stat().st_size, "sha256": checksum(file)}
 
 
 def checksum(file: Path) -> str:

@@ -151,6 +151,12 @@ def test_bad_input(tmp_path):
     other = build_model("bert", labels=["O", "DATE"])
     with pytest.raises(ValueError, match="labels of the teacher"):
         distill(teacher, other, WORDS, arguments(tmp_path))
+    with pytest.raises(ValueError, match="student and teacher are the same model"):
+        distill(teacher, teacher, WORDS, arguments(tmp_path))
+    with pytest.raises((TypeError, ValueError), match="labeled"):
+        distill(teacher, copy.deepcopy(teacher), WORDS, arguments(tmp_path), labeled=[])
+    with pytest.raises(TypeError, match="item 1 of the texts"):  # it is read
+        distill(teacher, copy.deepcopy(teacher), iter(["Paris", 3]), arguments(tmp_path))
     with pytest.raises(ValueError, match="no rows"):
         distill(teacher, copy.deepcopy(teacher), [], arguments(tmp_path))
     with pytest.raises(TypeError, match="not a single one"):

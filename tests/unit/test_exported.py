@@ -1,18 +1,26 @@
 """Folders of exported models that are broken or hostile: the error names the file and what to do."""
 
+import contextlib
 import json
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
+from hub_repos import File
+from hub_server import HubServer
+from test_folders import Killed, Killer
 from tiny import build_model, uncased_tokenizer
 
 from span_marker import SpanMarkerModel
 from span_marker.checkpoints import exported
+from span_marker.core.folders import WRITTEN
 from span_marker.encoders.graph_engine import GraphEngine
 from span_marker.graphs import onnx_files
 from span_marker.graphs.files import ENCODER, FILES, FOLDER, HEADS, MANIFEST, MARKER_GRAPH, TEXT_GRAPH, checksum
+from span_marker.runtime import ExportedModel
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -70,6 +78,45 @@ def test_a_whole_folder_is_loaded(folder):
         assert isinstance(SpanMarkerModel.from_pretrained(folder, backend=backend).engine, GraphEngine)
 
 
+@pytest.mark.parametrize("loader", [SpanMarkerModel, ExportedModel])
+@pytest.mark.parametrize("patience", range(18))
+def test_a_save_that_dies_leaves_the_old_model_or_the_new_one(folder, tmp_path, loader, patience):
+    model, other = SpanMarkerModel.from_pretrained(folder), tmp_path / "other"
+    model.config.thresholds = {"PER": 0.9}
+    torch.nn.init.constant_(model.classifier.bias, 7.0)
+    for target in (other, folder):
+        with pytest.MonkeyPatch.context() as monkeypatch, contextlib.suppress(Killed):
+            Killer(monkeypatch, patience)
+            model.save_pretrained(target)
+    for target in (other, folder):
+        if target == folder or (other / WRITTEN).exists() or (other / "config.json").exists():
+            found = loader.from_pretrained(target)
+            bias = found.classifier.bias if loader is SpanMarkerModel else found.heads.weights["classifier.bias"]
+            is_new = found.config.thresholds is not None
+            assert is_new == bool((bias == 7.0).all())
+            assert is_new or target == folder
+
+
+def test_graphs_and_weights_do_not_mix_on_the_hub(whole, tmp_path):
+    build_model().save_pretrained(tmp_path / "weights")
+    push = (
+        "import sys; from span_marker import SpanMarkerModel as M; M.from_pretrained(sys.argv[1]).push_to_hub('user/a')"
+    )
+    with HubServer(tokens={"hf_writer": "user"}) as hub:
+
+        def pushed(folder):
+            environment = hub.environment(tmp_path / "home", token="hf_writer")
+            command = [sys.executable, "-c", push, str(folder)]
+            return subprocess.run(command, env=environment, capture_output=True, text=True, check=False).stderr
+
+        hub.add("user/a", whole)
+        hub.repos["user/a"].commit("Rules", {"rules.json": File(b"[]"), "notes.txt": File(b"mine")})
+        assert "Error" not in pushed(tmp_path / "weights")
+        names = {*hub.repos["user/a"].files()} - {".gitattributes", "README.md", "config.json"}
+        assert names == {"model.safetensors", "tokenizer.json", "tokenizer_config.json", "notes.txt"}
+        assert "ValueError: 'user/a' holds a checkpoint with weights (model.safetensors): push" in pushed(whole)
+
+
 def test_a_checkpoint_has_no_graphs(tmp_path):
     build_model().save_pretrained(tmp_path)
     refused(tmp_path, FileNotFoundError, r"has no exported graphs \(onnx/export.json\): export the model with")
@@ -111,6 +158,16 @@ def test_a_file_that_is_missing_cut_short_or_of_another_export(folder, name):
         refused(folder, ValueError, f"onnx/{name} of .* is not the file that onnx/export.json lists")
     path.unlink()
     refused(folder, FileNotFoundError, f"has no onnx/{name}: export the model again")
+
+
+@pytest.mark.parametrize("name", [TEXT_GRAPH, MARKER_GRAPH, ENCODER])
+def test_graphs_that_were_replaced_since_they_were_loaded_are_not_saved(folder, tmp_path, name):
+    model = SpanMarkerModel.from_pretrained(folder)
+    path = folder / FOLDER / name
+    path.write_bytes(path.read_bytes() + b" ")  # such as those of a new export to the same folder
+    with pytest.raises(ValueError, match=f"onnx/{name} of .*model' is not the file that onnx/export.json lists"):
+        model.save_pretrained(tmp_path / "other")
+    assert not [*(tmp_path / "other").iterdir()]
 
 
 @pytest.mark.parametrize(

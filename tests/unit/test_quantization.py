@@ -137,7 +137,7 @@ def test_ranges_of_pairs_are_measured(related, tmp_path):
     with pytest.raises(
         ValueError, match="no two entities that may have a relation are found in the same text of calib"
     ):
-        quantize(related[1], tmp_path, TEXTS, mode="static", calibration=[""])
+        quantize(related[1], tmp_path, TEXTS, mode="static", calibration=["Paris"])
 
 
 @pytest.fixture(scope="module")
@@ -292,6 +292,10 @@ def test_wrong_arguments(original, quantized, tmp_path):
         quantize(original, tmp_path, TEXTS, mode="static")
     with pytest.raises(ValueError, match="max_loss=0.1 needs annotated data"):
         quantize(original, tmp_path, TEXTS, max_loss=0.1)
+    with pytest.raises(ValueError, match="max_loss=0.1 needs data with entities to measure F1 on, but no row has any"):
+        quantize(original, tmp_path, [{"text": "Paris is big.", "entities": []}], max_loss=0.1)
+    with pytest.raises(ValueError, match="no text of calibration= has a word"):
+        quantize(original, tmp_path, TEXTS, mode="static", calibration=["", " "])
     with pytest.raises(ValueError, match="max_loss=-1 must be from 0 to 1"):
         quantize(original, tmp_path, ROWS, max_loss=-1)
     with pytest.raises(TypeError, match="calibration must be a list of texts or rows, not a single text"):

@@ -374,6 +374,11 @@ def test_broken_files(folder):
     refused(folder, ValueError, r"cannot read the configuration \(config.json\) of")
 
 
+def test_the_tokenizer_of_another_model(folder):
+    build_model("roberta").tokenizer.save_pretrained(folder)
+    refused(folder, ValueError, r"cannot read the tokenizer .* it has 343 tokens, but the encoder has vocab_size=176")
+
+
 def test_files_of_another_export(folder, plain):
     shutil.copyfile(plain / FOLDER / HEADS, folder / FOLDER / HEADS)
     refused(folder, ValueError, "onnx/heads.safetensors of .* is not the file that onnx/export.json lists")

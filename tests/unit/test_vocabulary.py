@@ -96,5 +96,8 @@ def test_bad_input():
         prune_vocabulary(model, ["Paris", 3])
     with pytest.raises(TypeError, match="not a single one"):
         prune_vocabulary(model, "Paris is in France.")
+    for texts in ([], iter([]), ["", []]):
+        with pytest.raises(ValueError, match="no text of the corpus has a word"):
+            prune_vocabulary(model, texts)
     with pytest.raises(ValueError, match="type 'Other'"):
         needed_ids({"type": "Other", "vocab": {}}, set())
