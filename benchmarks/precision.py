@@ -195,11 +195,11 @@ def measure(models: dict[str, SpanMarkerModel], data: Dataset, rounds: int) -> d
 def main() -> None:
     """Train if need be, measure every format and write everything down."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, help="folder with train.txt and dev.txt in CoNLL format")
+    parser.add_argument("--data", type=Path, help="folder with train.txt, dev.txt and test.txt in CoNLL format")
     parser.add_argument("--encoder", help="name or path of a BERT encoder")
     parser.add_argument("--checkpoint", type=Path, required=True, help="the trained model; made if it is not there")
     parser.add_argument("--train-sentences", type=int, default=14_041)
-    parser.add_argument("--test", type=Path, help="annotated data to measure on; dev.txt by default")
+    parser.add_argument("--test", type=Path, help="annotated data to measure on; test.txt by default")
     parser.add_argument("--calibration", type=Path, help="annotated data for static quantization; train.txt by default")
     parser.add_argument("--sentences", type=int, default=400, help="sentences of the test data, at even distances")
     parser.add_argument("--rounds", type=int, default=3)
@@ -211,7 +211,7 @@ def main() -> None:
     options = parser.parse_args()
     if not (options.checkpoint / "config.json").exists():
         train(options.data, options.encoder, options.checkpoint, options.train_sentences)
-    test: Any = read_annotations(options.test or options.data / "dev.txt")
+    test: Any = read_annotations(options.test or options.data / "test.txt")
     test = test.select(range(0, len(test), max(len(test) // options.sentences, 1))).take(options.sentences)
     calibration: Any = read_annotations(options.calibration or options.data / "train.txt")
     texts = list(calibration["text" if "text" in calibration.column_names else "tokens"])[

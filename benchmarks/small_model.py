@@ -103,13 +103,14 @@ def teach(options: argparse.Namespace, seed: int, texts: list[list[str]], folder
     student.cpu().save_pretrained(folder)
 
 
-def export(folders: dict[str, Path]) -> None:
+def export(folders: dict[str, Path], num_sentences: int | None) -> None:
     """Export a model, and quantize it in both ways.
 
     Args:
         folders: One for each way of `WAYS`, of which ``torch`` has the model.
+        num_sentences: How many of each split are read; None for all.
     """
-    train, dev = (bundled_corpus.read_words(split) for split in ("train", "dev"))
+    train, dev = (bundled_corpus.read_words(split).take(num_sentences or 10**9) for split in ("train", "dev"))
     calibration = [train["tokens"][index] for index in spread(len(train), NUM_CALIBRATION)]
     model = SpanMarkerModel.from_pretrained(folders["torch"])
     export_onnx(model, folders["onnx"])
@@ -160,7 +161,7 @@ def run_seeds(options: argparse.Namespace, results: dict[str, Any], texts: list[
             "seconds": time.perf_counter() - started,
             "processor_seconds": time.process_time() - processor_started,
         }
-        export(folders)
+        export(folders, options.sentences)
         f1 = read_in_all_ways(folders, read_split("dev", options.sentences))
         results["runs"].append({"seed": seed, "commit": machine()["commit"], **seconds, "dev_f1": f1})
         write_json(options.results, results)
@@ -172,7 +173,7 @@ def read_test(options: argparse.Namespace, results: dict[str, Any]) -> None:
     test = read_split("test", options.sentences)
     teacher = {kind: options.models / f"{TEACHER}-{kind}" for kind, _ in WAYS.values()} | {"torch": options.teacher}
     if not teacher["static"].exists():
-        export(teacher)
+        export(teacher, options.sentences)
     f1: dict[str, list[float]] = {}
     for who, models in (
         (TEACHER, [teacher]),

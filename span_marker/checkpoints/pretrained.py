@@ -258,10 +258,10 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
         handler: bool = False,
         **kwargs: Any,
     ) -> CommitInfo:
-        """Publish the model on the Hub: its checkpoint and its card, in one commit.
+        """Publish model and card on the Hub in one commit, which deletes weights, graphs and rules of another model.
 
         Args:
-            repo_id: The repository, such as ``"user/name"``; made if there is none. Files of another model go.
+            repo_id: The repository, such as ``"user/name"``; it is made if there is none.
             commit_message: By default ``Upload SpanMarkerModel``.
             commit_description: More about the commit.
             private: Whether a new repository is private; by default what the account says.

@@ -23,6 +23,7 @@ from transformers import TrainingArguments
 from span_marker.checkpoints.model_card import hub_id
 from span_marker.compression.layers import check_compressible, note_compression
 from span_marker.configuration import SpanMarkerConfig
+from span_marker.core.checks import refuse_single_text
 from span_marker.core.decoding import FloatArray, ScoredSpan, likely_labels, select
 from span_marker.core.settings import NO_THRESHOLDS
 from span_marker.core.spans import IntArray
@@ -101,8 +102,7 @@ def distill(
     check_compressible(student)
     if student is teacher:
         raise ValueError("student and teacher are the same model: pass shrink(teacher, ...), or a copy")
-    if isinstance(texts, str):
-        raise TypeError("texts must be a list of texts, not a single one, whose characters would be texts")
+    refuse_single_text(texts, "texts")
     corpus: Any = list(texts)
     has_relations = _check_relations(teacher.config, student.config)
     if teacher.rules is not None:

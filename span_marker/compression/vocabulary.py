@@ -20,6 +20,7 @@ from tokenizers import Tokenizer
 from torch import nn
 
 from span_marker.compression.layers import check_compressible, note_compression
+from span_marker.core.checks import refuse_single_text
 from span_marker.data.rows import check_text, check_words
 from span_marker.modeling import SpanMarkerModel
 from span_marker.preprocessing.inputs import Sentences
@@ -95,8 +96,7 @@ def _used_ids(model: SpanMarkerModel, texts: Iterable[str | list[str]]) -> set[i
 
 def _blocks(texts: Iterable[str | list[str]]) -> Iterator[list[str | list[str]]]:
     """Checked texts, some at a time."""
-    if isinstance(texts, str):
-        raise TypeError("texts must be a list of texts, not a single one, whose characters would be the corpus")
+    refuse_single_text(texts, "texts")
 
     def checked() -> Iterator[str | list[str]]:
         for index, text in enumerate(texts):

@@ -79,6 +79,20 @@ def without_stop_iteration(function: Callable[Arguments, Result]) -> Callable[Ar
     return run
 
 
+def refuse_single_text(texts: Any, name: str) -> None:
+    """Check that a caller did not pass one text in place of several.
+
+    Args:
+        texts: What was passed.
+        name: What to call it in errors.
+
+    Raises:
+        TypeError: If it is a string.
+    """
+    if isinstance(texts, str):
+        raise TypeError(f"{name} must be a list of texts, not a single one, whose characters would be texts")
+
+
 def check_texts(texts: Iterable[Any], name: str) -> list[str]:
     """Check that all items are texts.
 
@@ -92,8 +106,7 @@ def check_texts(texts: Iterable[Any], name: str) -> list[str]:
     Raises:
         TypeError: If an item is not a string, or ``texts`` is a single one.
     """
-    if isinstance(texts, str):
-        raise TypeError(f"{name} must be a list of texts, not a single one, whose characters would be texts")
+    refuse_single_text(texts, name)
     checked = list(texts)
     for index, text in enumerate(checked):
         if not isinstance(text, str):

@@ -134,7 +134,7 @@ def _further_relations(row: CheckedRow, symmetric: Collection[str]) -> Iterator[
         ends = row.spans[relation.head][1:], row.spans[relation.tail][1:]
         label = first.setdefault(tuple(sorted(ends)) if relation.label in symmetric else ends, relation.label)
         if label != relation.label:
-            yield _about(row, index, "further-relation", f"is not learned: the pair has {label!r} before, and gets one")
+            yield _about(row, index, "further-relation", f"is not learned: a pair gets one, here {label!r}")
 
 
 def _about(row: CheckedRow, index: int, kind: str, message: str) -> Problem:
