@@ -2,9 +2,10 @@ r"""Simulate annotation: how good is a model after random sentences, and after t
 
     python benchmarks/active_learning.py --data conllpp wnut17 --encoder NAME --results results/active_learning.json
 
-A labeled set plays the unlabelled one. Both strategies begin with the same random sentences; after each step a new
-model is trained on all sentences so far, and chooses the next ones. The results file is written after each step, with
-the sentences that were chosen, so that a run that is stopped continues where it was when it is started again.
+A labeled set plays the unlabelled one. Both strategies begin with the same random sentences. After each step a new
+model is trained on all sentences so far, and chooses the next ones, or they are random. The results file is written
+after each step, with the sentences that were chosen, so that a run that is stopped continues where it was when it is
+started again.
 
 The table has the mean F1 on the test sentences at each number of sentences, its standard error over seeds, and the
 number of annotated words. Below is how many suggested sentences reach the F1 of all random ones (interpolated).
@@ -53,12 +54,19 @@ def test(model: Any, sentences: list[Sentence]) -> dict[str, Any]:
     return figures(count_entities([sentence.entities for sentence in sentences], predicted))
 
 
+def sizes_of(strategy: str, options: argparse.Namespace) -> list[int]:
+    """The numbers of sentences that a strategy is tested with."""
+    sizes: list[int] = options.random_sizes if strategy == "random" else options.sizes
+    return sizes
+
+
 def run_step(data: Data, options: argparse.Namespace, chosen: list[int], following: int, key: tuple[str, int]) -> Any:
     """Train on the chosen sentences, test, and choose the next ones."""
     strategy, seed = key
     sentences = [data.train[index] for index in chosen]
     started = time.perf_counter()
-    model = train_model(Dataset.from_dict(entity_columns(sentences)), options.encoder, seed)
+    arguments = {"bf16": True} if options.bfloat16 else {}
+    model = train_model(Dataset.from_dict(entity_columns(sentences)), options.encoder, seed, arguments)
     trained = time.perf_counter()
     step = {
         "sentences": len(chosen),
@@ -75,13 +83,13 @@ def run_step(data: Data, options: argparse.Namespace, chosen: list[int], followi
 def simulate(name: str, data: Data, options: argparse.Namespace, results: dict[str, Any]) -> None:
     """Run all steps of a data set that the results do not have yet."""
     for seed in range(options.seeds):
-        first = choose(None, data, [], options.sizes[0], "random", seed)
         for strategy in STRATEGIES:
+            sizes = sizes_of(strategy, options)
+            first = choose(None, data, [], sizes[0], "random", seed)
             steps = results["runs"].setdefault(f"{name}/{strategy}/{seed}", [])
             chosen = [*first, *(index for step in steps for index in step["next"])]
-            for position in range(len(steps), len(options.sizes)):
-                sizes = [*options.sizes[position:], options.sizes[-1]]
-                steps.append(run_step(data, options, chosen, sizes[1] - len(chosen), (strategy, seed)))
+            for following in [*sizes[1:], sizes[-1]][len(steps) :]:
+                steps.append(run_step(data, options, chosen, following - len(chosen), (strategy, seed)))
                 chosen += steps[-1]["next"]
                 write_json(options.results, results)
                 print(f"{name}, {strategy}, seed {seed}: {steps[-1]['sentences']} sentences, F1 {steps[-1]['f1']:.4f}")
@@ -107,20 +115,24 @@ def print_table(name: str, results: dict[str, Any], options: argparse.Namespace)
     }
     table = [("sentences", *(f"{strategy} {what}" for strategy in STRATEGIES for what in ("F1", "SE", "words")))]
     means: dict[str, list[float]] = {strategy: [] for strategy in STRATEGIES}
-    for position, size in enumerate(options.sizes):
+    for size in sorted({*options.sizes, *options.random_sizes}):
         cells = []
         for strategy, runs in curves.items():
-            values = [run[position]["f1"] for run in runs]
+            steps = [step for run in runs for step in run if step["sentences"] == size]
+            if not steps:
+                cells += [""] * 3
+                continue
+            values = [step["f1"] for step in steps]
             error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else float("nan")
             means[strategy].append(statistics.mean(values))
-            words = statistics.mean(run[position]["words"] for run in runs)
+            words = statistics.mean(step["words"] for step in steps)
             cells += [f"{100 * means[strategy][-1]:.2f}", f"{100 * error:.2f}", f"{words:,.0f}"]
         table.append((f"{size:,}", *cells))
     print(f"\n{name}\n{text_table(table)}")
     goal = means["random"][-1]
     reached = needed(options.sizes, means["suggested"], goal)
     text = "are never reached" if reached is None else f"are reached by {reached:,.0f} suggested ones"
-    print(f"{100 * goal:.2f} of {options.sizes[-1]:,} random sentences {text}")
+    print(f"{100 * goal:.2f} of {options.random_sizes[-1]:,} random sentences {text}")
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -129,7 +141,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, nargs="+", help="files or folders, see accuracy_data; default: bundled")
     parser.add_argument("--encoder", required=True)
     parser.add_argument("--results", type=Path, required=True)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[100, 200, 350, 500, 650, 800, 1000])
+    parser.add_argument("--sizes", type=int, nargs="+", default=[100, 200, 350, 500, 650], help="suggested sentences")
+    parser.add_argument("--random-sizes", type=int, nargs="+", default=[650, 1000], help="random sentences")
+    parser.add_argument("--bfloat16", action="store_true", help="train in mixed precision")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--test", type=int, help="test on this many sentences; all by default")
     parser.add_argument("--pool", type=int, help="choose among this many training sentences; all by default")

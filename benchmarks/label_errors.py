@@ -144,21 +144,22 @@ def corrupt(
     return Sentence(words, sorted([*others, changed], key=lambda entity: entity.start)), place
 
 
+def arguments_for(options: argparse.Namespace, num_sentences: int, learning_rate: float, seed: int) -> dict[str, Any]:
+    """The training arguments of a fold."""
+    arguments = training_arguments(num_sentences, options.epochs, options.batch_size, learning_rate, seed)
+    return on_this_machine({**arguments, "bf16": True} if options.bfloat16 else arguments)
+
+
 def predict_spans(options: argparse.Namespace, task: Task, seed: int) -> OutOfFold:
     """Cross-validate this library, or read what it predicted before."""
     data = Dataset.from_dict(entity_columns(task.sentences))
     folder = options.results / f"span-marker-{seed}"
-    arguments = training_arguments(
-        len(task.sentences) * (options.folds - 1) // options.folds,
-        options.epochs,
-        options.batch_size,
-        options.learning_rate,
-        seed * options.folds,
-    )
+    num_sentences = len(task.sentences) * (options.folds - 1) // options.folds
+    arguments = arguments_for(options, num_sentences, options.learning_rate, seed * options.folds)
     return predict_all_spans(
         lambda: SpanMarkerModel.from_pretrained(options.encoder, labels=data, model_max_length=MAX_LENGTH),
         data,
-        TrainingArguments(str(folder), **on_this_machine(arguments)),
+        TrainingArguments(str(folder), **arguments),
         options.folds,
         seed=seed,
         resume=True,
@@ -203,10 +204,10 @@ def train_tokens(
     set_seed(seed)
     model = AutoModelForTokenClassification.from_pretrained(options.encoder, num_labels=len(tags))
     rows = [encode(tokenizer, columns["tokens"][row], columns["ner_tags"][row], MAX_LENGTH) for row in training]
-    arguments = training_arguments(len(rows), options.epochs, options.batch_size, options.token_learning_rate, seed)
+    arguments = arguments_for(options, len(rows), options.token_learning_rate, seed)
     transformers.Trainer(
         model=model,
-        args=transformers.TrainingArguments(str(options.results / "unused"), **on_this_machine(arguments)),
+        args=transformers.TrainingArguments(str(options.results / "unused"), **arguments),
         train_dataset=rows,
         data_collator=DataCollatorForTokenClassification(tokenizer),
     ).train()
@@ -391,6 +392,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--learning-rate", type=float, default=3e-4)
+    parser.add_argument("--bfloat16", action="store_true", help="train both systems in mixed precision")
     parser.add_argument("--token-learning-rate", type=float, default=3e-4, help="that of the token classifier")
     options = parser.parse_args()
     if options.errors == "real" and options.corpus is None:

@@ -135,13 +135,16 @@ def compare_runs(base: Sequence[dict[str, Any]], own: Sequence[dict[str, Any]]) 
     }
 
 
-def train_model(data: Dataset, encoder: str, seed: int, **model_arguments: Any) -> SpanMarkerModel:
+def train_model(
+    data: Dataset, encoder: str, seed: int, training: dict[str, Any] | None = None, **model_arguments: Any
+) -> SpanMarkerModel:
     """Train a model as the documentation advises for the data, without an evaluation.
 
     Args:
         data: Annotated data.
         encoder: Name or path of the encoder.
         seed: Seed of the new layers and of the training.
+        training: Arguments of ``TrainingArguments`` to set in place of what is suggested.
         model_arguments: Arguments of ``from_pretrained``.
 
     Returns:
@@ -162,6 +165,7 @@ def train_model(data: Dataset, encoder: str, seed: int, **model_arguments: Any) 
             report_to="none",
             disable_tqdm=True,
             use_cpu=not torch.cuda.is_available(),
+            **(training or {}),
         )
         Trainer(model, arguments, data).train()
     return model
