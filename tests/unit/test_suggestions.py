@@ -45,6 +45,18 @@ def expected_errors(model, words, exact):
     return sum(1 - max(row) for row in scores)
 
 
+def test_suggestions_from_a_larger_pool_differ_more_from_each_other(model):
+    data = sentences(200)
+    embeddings = np.stack([c.embedding for c in suggestions._score(model, data, "sentence", 32)])
+    centered = embeddings - embeddings.mean(axis=0)
+    centered /= np.linalg.norm(centered, axis=1, keepdims=True)
+    nearest = []
+    for pool_factor in (1, 4):
+        chosen = centered[[s.row for s in suggest_annotations(model, data, 10, pool_factor=pool_factor)]]
+        nearest.append((chosen @ chosen.T - 2 * np.eye(10)).max(axis=1).mean())
+    assert nearest[1] < nearest[0] - 0.1  # by uncertainty alone, both are the same
+
+
 def test_candidates_without_markers_in_training_count_as_certain_whatever_the_threshold():
     model = build_model(candidates_per_word=1)
     model.add_span_filter()
