@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import fields
-from itertools import chain
+from dataclasses import fields, replace
+from itertools import chain, islice
 from typing import Any, TypeAlias
 
 from span_marker.core.offsets import OffsetUnit, convert_offsets
@@ -16,6 +16,9 @@ from span_marker.preprocessing.inputs import Sentences
 
 Splitter: TypeAlias = Callable[[str], Iterable[tuple[int, int]]]
 """Finds the sentences of a text: first character and the one after the last of each, in order."""
+
+PLACES = ("cut_words", "windows")
+"""Attributes of `Coverage` that are lists of places in the text."""
 
 
 def sentence_splitter(split_sentences: bool | Splitter) -> Splitter | None:
@@ -139,10 +142,13 @@ def _moved(entity: Entity, by: int) -> Entity:
 
 def _total(parts: Sequence[tuple[int, Coverage]]) -> Coverage:
     """The coverage of a document, from that of its sentences and where they begin."""
-    counts = [field.name for field in fields(Coverage) if field.name != "cut_words"]
+    counts = [field.name for field in fields(Coverage) if field.name not in PLACES]
     totals = {name: sum(getattr(coverage, name) for _, coverage in parts) for name in counts}
-    cut_words = [(start + first, start + last) for start, coverage in parts for first, last in coverage.cut_words]
-    return Coverage(**totals, cut_words=cut_words)
+    moved: dict[str, Any] = {
+        name: [(start + first, start + last) for start, coverage in parts for first, last in getattr(coverage, name)]
+        for name in PLACES
+    }
+    return Coverage(**totals, **moved)
 
 
 def count_in(unit: OffsetUnit, text: str, entities: list[Entity], coverage: Coverage) -> tuple[list[Entity], Coverage]:
@@ -160,10 +166,12 @@ def count_in(unit: OffsetUnit, text: str, entities: list[Entity], coverage: Cove
     if unit == "codepoint" or text.isascii():
         return entities, coverage
     places = [(entity["char_start_index"], entity["char_end_index"]) for entity in entities]
-    offsets = iter(convert_offsets(text, chain.from_iterable(places + coverage.cut_words), unit))
-    pairs = list(zip(offsets, offsets, strict=True))
+    of_coverage = {name: getattr(coverage, name) for name in PLACES}
+    offsets = iter(convert_offsets(text, chain.from_iterable(chain(places, *of_coverage.values())), unit))
+    pairs = zip(offsets, offsets, strict=True)
     converted: list[Entity] = [
         {**entity, "char_start_index": start, "char_end_index": end}
-        for entity, (start, end) in zip(entities, pairs[: len(entities)], strict=True)
+        for entity, (start, end) in zip(entities, islice(pairs, len(entities)), strict=True)
     ]
-    return converted, Coverage(**{**vars(coverage), "cut_words": pairs[len(entities) :]})
+    read: dict[str, Any] = {name: list(islice(pairs, len(own))) for name, own in of_coverage.items()}
+    return converted, replace(coverage, **read)

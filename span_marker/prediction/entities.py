@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypedDict
 
 
@@ -80,6 +80,20 @@ class Entity(_ScoredText, total=False):
     conflict: Conflict
 
 
+def place_of(entity: Entity) -> tuple[int, int]:
+    """Return where an entity is.
+
+    Args:
+        entity: The entity.
+
+    Returns:
+        Its first character and the one after the last, or the same in words if the input was words.
+    """
+    if "char_start_index" in entity:
+        return entity["char_start_index"], entity["char_end_index"]
+    return entity["word_start_index"], entity["word_end_index"]
+
+
 def top_labels(labels: Sequence[str], scores: Sequence[float], top_k: int) -> list[LabelScore]:
     """List the most probable labels, as ``top_k`` asks for.
 
@@ -109,6 +123,8 @@ class Coverage:
         num_dropped: Number of these candidates that the candidate filter dropped.
         cut_words: Words with more tokens than a window, of which only the first tokens were read: first character and
             character after the last of each, or the same in words if the input was words.
+        windows: What each window holds, in order, in the same form; of a text that was read as a whole, all of it.
+            Nothing between two words that no window holds together was looked for: see `holds`.
         num_separate_pairs: Number of pairs of entities that may have a relation, but are not together in any window.
         num_dropped_pairs: Number of pairs beyond the limit of pairs per text or window. Neither these nor separate
             pairs are scored; both are 0 unless relations are looked for.
@@ -121,6 +137,7 @@ class Coverage:
     num_scored: int
     num_dropped: int
     cut_words: list[tuple[int, int]]
+    windows: list[tuple[int, int]] = field(default_factory=list, repr=False)
     num_separate_pairs: int = 0
     num_dropped_pairs: int = 0
 
@@ -129,3 +146,15 @@ class Coverage:
         """Whether every candidate was scored and every token read; and with relations, every pair of entities."""
         num_left_out = self.num_separate_pairs + self.num_dropped_pairs
         return self.num_scored == self.num_candidates and not self.cut_words and not num_left_out
+
+    def holds(self, *entities: Entity) -> bool:
+        """Tell whether a window holds all of some entities of the text, so that relations between them were looked for.
+
+        Args:
+            *entities: Entities, as returned by ``predict`` with the coverage.
+
+        Returns:
+            Whether one does.
+        """
+        places = list(map(place_of, entities))
+        return any(all(first <= start and end <= last for start, end in places) for first, last in self.windows)

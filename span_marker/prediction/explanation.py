@@ -18,7 +18,7 @@ from span_marker.data.html import Drawing, Mark, draw, write_page
 from span_marker.data.rows import join_words
 from span_marker.data.text_files import StrPath
 from span_marker.data.values import is_whole
-from span_marker.prediction.entities import Entity
+from span_marker.prediction.entities import Entity, place_of
 from span_marker.prediction.predictor import Predictor, place
 from span_marker.preprocessing.inputs import Sentences
 from span_marker.preprocessing.tokenizer import EncodedSentence
@@ -141,7 +141,7 @@ class Explanation(TextReport):
 
     def _draw(self) -> Drawing:
         """The text around the span. Marked are the span, with the reason, and the entities that overlap it."""
-        text, bounds = self.text, [(self.start, self.end), *map(_bounds, self.overlapping)]
+        text, bounds = self.text, [(self.start, self.end), *map(place_of, self.overlapping)]
         if not isinstance(text, str):
             text, starts = join_words(text)
             bounds = [(starts[start], starts[end] - 1) for start, end in bounds]
@@ -191,7 +191,7 @@ def explain(model: Any, sentences: Sentences, span: Any, reader: Predictor) -> E
     spans = _spans_of_words(item, start, end, encoding)
     limit = reader.preprocessor.config.limit("entity_max_length")
     short = [words for words in spans if words[1] - words[0] <= limit]
-    found = [entity for entity in predicted if _bounds(entity) == (start, end)]
+    found = [entity for entity in predicted if place_of(entity) == (start, end)]
     proposals = [p for b in batches for window in reader.decoder.propose(*ScoredSpans.from_batch(*b)) for p in window]
     scored = _best(short, [_score_all(model, reader, *batch) for batch in batches])
     reason = _reason(item, (start, end), bool(found), spans, short, scored, proposals)
@@ -214,7 +214,7 @@ def explain(model: Any, sentences: Sentences, span: Any, reader: Predictor) -> E
         filter_score=None if scored is None or scored.filter_scores is None else float(scored.filter_scores),
         filter_threshold=None if scored is None or scored.filter_scores is None else _filter_threshold(model),
         overlapping=[
-            entity for entity in predicted if _overlaps(_bounds(entity), (start, end)) and entity not in found
+            entity for entity in predicted if _overlaps(place_of(entity), (start, end)) and entity not in found
         ],
         decoding=reader.decoder.decoding,
     )
@@ -343,12 +343,6 @@ def _thresholds(reader: Predictor) -> dict[str, float]:
 def _filter_threshold(model: Any) -> float | None:
     span_filter = model.config.span_filter
     return None if span_filter is None else span_filter.threshold
-
-
-def _bounds(entity: Entity) -> tuple[int, int]:
-    if "char_start_index" in entity:
-        return entity["char_start_index"], entity["char_end_index"]
-    return entity["word_start_index"], entity["word_end_index"]
 
 
 def _overlaps(first: tuple[int, int], second: tuple[int, int]) -> bool:

@@ -240,6 +240,7 @@ class Predictor:
         cut_words = [
             piece.first_word + piece.tokens.num_words - 1 for piece in found.pieces if piece.tokens.num_cut_tokens
         ]
+        windows = sorted((piece.first_word, piece.first_word + piece.tokens.num_words) for piece in found.pieces)
         coverage = Coverage(
             num_words=sentence.num_words,
             num_tokens=len(sentence.input_ids),
@@ -248,6 +249,7 @@ class Predictor:
             num_scored=found.num_scored,
             num_dropped=found.num_scored - found.num_kept,
             cut_words=[place(word, word + 1, item, sentence) for word in sorted(cut_words)],
+            windows=[place(first, last, item, sentence) for first, last in windows if first < last],
             num_separate_pairs=found.num_separate_pairs,
             num_dropped_pairs=found.num_dropped_pairs,
         )

@@ -67,11 +67,14 @@ def test_coverage_is_that_of_all_sentences(model):
     _, alone = model.predict(PARTS, return_coverage=True)
     for name in ("num_words", "num_tokens", "num_windows", "num_candidates", "num_scored"):
         assert getattr(coverage, name) == sum(getattr(part, name) for part in alone)
+    assert [DOCUMENT[start:end] for start, end in coverage.windows] == [part.strip() for part in PARTS if part.strip()]
     small = build_model("bert", entity_max_length=4, model_max_length=20)
     text = f"Paris  Amélie {'x' * 50}"
     for unit in ("codepoint", "utf-8"):
         _, coverage = small.predict(text, split_sentences=lines, return_coverage=True, offsets=unit)
         assert coverage.cut_words == [tuple(convert_offsets(text, (14, 64), unit))]
+        assert coverage.windows[-1] == coverage.cut_words[0]
+        assert coverage.windows[0][0] == 0
 
 
 def test_sentences_are_context_of_each_other_if_the_model_was_trained_so(caplog):

@@ -257,6 +257,7 @@ def test_what_is_cut_is_said(caplog):
         _, coverages = model.predict([text, "Paris is", ""], return_coverage=True)
     assert [coverage.is_complete for coverage in coverages] == [False, True, True]
     assert coverages[0].cut_words == [(7, 57)]
+    assert [coverage.windows for coverage in coverages[1:]] == [[(0, 8)], []]
     assert coverages[0].num_scored < coverages[0].num_candidates == 6
     (record,) = [record for record in caplog.records if record.name.startswith("span_marker")]
     assert record.getMessage().startswith("1 of 3 sentences were not read in full")

@@ -622,6 +622,7 @@ def test_a_pair_is_scored_in_the_window_that_gives_it_the_most_context():
     )
     entities, windows = result["entities"], windows_of(model, LONG)
     assert len(windows) == coverage.num_windows > 3
+    assert coverage.windows == windows
     found = {(one["head"], one["tail"]): one for one in result["relations"]}
     exact, within, num_separate = as_double(model), pair_rounding(model), 0
     for head in range(len(entities)):
@@ -630,6 +631,7 @@ def test_a_pair_is_scored_in_the_window_that_gives_it_the_most_context():
                 continue
             ends = [place(entities[end]) for end in (head, tail)]
             contexts = [min(min(s - first, last - e) for s, e in ends) for first, last in windows]
+            assert coverage.holds(entities[head], entities[tail]) == (max(contexts) >= 0)
             if max(contexts) < 0:
                 num_separate += 1
                 assert (head, tail) not in found
