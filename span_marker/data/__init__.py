@@ -10,13 +10,14 @@ from span_marker.data.jsonl import write_jsonl
 from span_marker.data.relation_labels import infer_relation_labels
 from span_marker.data.row_relations import RowRelation
 from span_marker.data.rows import Row, RowEntity
-from span_marker.data.spacy_docs import to_docs, write_docbin
+from span_marker.data.spacy_docs import from_docs, to_docs, write_docbin
 from span_marker.data.task_files import write_tasks
 
 __all__ = [
     "Row",
     "RowEntity",
     "RowRelation",
+    "from_docs",
     "infer_labels",
     "infer_relation_labels",
     "read_annotations",

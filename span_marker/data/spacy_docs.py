@@ -119,15 +119,57 @@ def read_docbin(file: SourceFile, spans_key: str | None = None) -> list[dict[str
         )
     rows = []
     for index, doc in enumerate(docs):
-        spans = doc.ents if spans_key is None else doc.spans.get(spans_key, ())
-        entities = [{"label": span.label_, "start": span.start_char, "end": span.end_char} for span in spans]
         with file.row():
-            relations = read_relations_of(doc, spans, f"{path}, row {index}")
-            row = parse_row({"text": doc.text, "entities": entities, RELATIONS: relations}, f"{path}, row {index}")
-            rows.append({"text": doc.text, "entities": [entity.to_dict() for entity in row.entities]})
-            if relations is not None:
-                rows[-1][RELATIONS] = [relation.to_dict() for relation in row.relations]
+            rows.append(_to_row(doc, spans_key, f"{path}, row {index}", with_scores=False))
     return rows
+
+
+def from_docs(docs: Iterable[Doc], spans_key: str | None = None) -> Iterator[dict[str, Any]]:
+    """Make rows of spaCy documents, one after the other: what `to_docs` is the inverse of.
+
+    Args:
+        docs: The documents.
+        spans_key: Read the group ``Doc.spans[spans_key]`` instead of ``Doc.ents``.
+
+    Yields:
+        ``text`` and ``entities``, with the scores that the component ``span_marker`` or a span categorizer stored, and
+        ``relations`` where a document has them, see `span_marker.data.spacy_relations`.
+
+    Raises:
+        TypeError: If something is not a ``Doc``.
+        ValueError: If a document has no such group, or relations of what are none of these entities.
+    """
+    for index, doc in enumerate(docs):
+        if not isinstance(doc, import_spacy().tokens.Doc):
+            raise TypeError(f"document {index} must be a spaCy Doc, not {doc!r:.60}: pass a list, or nlp.pipe(...)")
+        if spans_key is not None and spans_key not in doc.spans:
+            raise ValueError(f"document {index} has no spans {spans_key!r}, only {sorted(doc.spans)}: pass spans_key=")
+        yield _to_row(doc, spans_key, f"document {index}", with_scores=True)
+
+
+def _to_row(doc: Doc, spans_key: str | None, location: str, with_scores: bool) -> dict[str, Any]:
+    spans = doc.ents if spans_key is None else doc.spans.get(spans_key, ())
+    entities = [{"label": span.label_, "start": span.start_char, "end": span.end_char} for span in spans]
+    if with_scores:
+        for entity, score in zip(entities, _scores_of(doc, spans_key), strict=True):
+            entity.update({} if score is None else {"score": score})
+    relations = read_relations_of(doc, spans, location, with_scores)
+    row = parse_row({"text": doc.text, "entities": entities, RELATIONS: relations}, location)
+    found: dict[str, Any] = {"text": doc.text, "entities": [entity.to_dict() for entity in row.entities]}
+    if relations is not None:
+        found[RELATIONS] = [relation.to_dict() for relation in row.relations]
+    return found
+
+
+def _scores_of(doc: Doc, spans_key: str | None) -> Iterable[float | None]:
+    """The scores of entities, as `set_spans` stores them."""
+    if spans_key is None:
+        # The place of a value of an extension that need not be registered here, such as after a DocBin was read.
+        stored: Mapping[Any, Any] = doc.user_data
+        return [stored.get(("._.", SCORE, span.start_char, span.end_char)) for span in doc.ents]
+    group = doc.spans[spans_key]
+    scores: Iterable[float | None] = group.attrs.get("scores", [None] * len(group))
+    return scores
 
 
 def to_docs(

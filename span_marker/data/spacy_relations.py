@@ -56,13 +56,16 @@ def has_relations(doc: Doc) -> bool:
     return doc.user_data.get(_KEY) is not None or _FOUND in doc.user_data
 
 
-def read_relations_of(doc: Doc, spans: Sequence[Span], location: str) -> list[dict[str, Any]] | None:
+def read_relations_of(
+    doc: Doc, spans: Sequence[Span], location: str, with_scores: bool = False
+) -> list[dict[str, Any]] | None:
     """Read the relations of a document.
 
     Args:
         doc: The document.
         spans: Its entities.
         location: What to call it in errors.
+        with_scores: Whether to return their scores, too.
 
     Returns:
         The relations as dicts of a row: those that the component ``span_marker`` found, or else those of ``Doc._.rel``
@@ -76,7 +79,7 @@ def read_relations_of(doc: Doc, spans: Sequence[Span], location: str) -> list[di
     if not has_relations(doc):
         return None
     if _FOUND in doc.user_data:
-        return _read_found(doc, spans, location)
+        return _read_found(doc, spans, location, with_scores)
     pairs = doc.user_data[_KEY]
     if not isinstance(pairs, Mapping) or not all(isinstance(pair, tuple) and len(pair) == 2 for pair in pairs):
         raise TypeError(f"{location}: Doc._.{REL} must be a dict of pairs of tokens, not {pairs!r:.200}")
@@ -91,6 +94,7 @@ def read_relations_of(doc: Doc, spans: Sequence[Span], location: str) -> list[di
             if score >= LEAST_SCORE:
                 head, tail = (_entity_at(places, token, location) for token in pair)
                 relations.append({"label": label, "head": head, "tail": tail})
+                relations[-1].update({"score": score} if with_scores else {})
     return relations
 
 
@@ -99,11 +103,11 @@ def count_raised(relations: Iterable[RowRelation]) -> int:
     return sum(relation.score is not None and relation.score < LEAST_SCORE for relation in relations)
 
 
-def _read_found(doc: Doc, spans: Sequence[Span], location: str) -> list[dict[str, Any]]:
+def _read_found(doc: Doc, spans: Sequence[Span], location: str, with_scores: bool) -> list[dict[str, Any]]:
     """The relations that the component found, as dicts of a row."""
     indices = {_place(span): index for index, span in enumerate(spans)}
     relations = []
-    for label, _, *ends in doc.user_data[_FOUND]:
+    for label, score, *ends in doc.user_data[_FOUND]:
         if missing := next((end for end in map(tuple, ends) if end not in indices), None):
             raise ValueError(
                 f"{location}: Doc._.{RELATIONS} has a relation {label!r} of {doc.text[slice(*missing[:2])]!r} "
@@ -111,6 +115,7 @@ def _read_found(doc: Doc, spans: Sequence[Span], location: str) -> list[dict[str
             )
         head, tail = (indices[tuple(end)] for end in ends)
         relations.append({"label": label, "head": head, "tail": tail})
+        relations[-1].update({"score": score} if with_scores else {})
     return relations
 
 

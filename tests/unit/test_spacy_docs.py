@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 from span_marker.data.files import read_annotations
 from span_marker.data.html import write_html
-from span_marker.data.spacy_docs import to_docs, write_docbin
+from span_marker.data.spacy_docs import from_docs, to_docs, write_docbin
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +137,28 @@ def test_scores_are_kept_in_documents(nlp, tmp_path, row, has_file):
     doc = make(spans_key="sc")
     assert [span.text for span in doc.spans["sc"]] == ["Ann", "Bob"]
     assert list(doc.spans["sc"].attrs["scores"]) == [0.75, 0.5]
+
+
+@pytest.mark.parametrize("spans_key", [None, "sc"])
+def test_rows_of_documents_are_those_that_the_documents_were_made_of(spans_key):
+    entities = [
+        {"label": "PER", "start": 0, "end": 3, "score": 0.75},
+        {"label": "LOC", "start": 7, "end": 12, "score": 0.5},
+    ]
+    relations = [{"label": "in", "head": 0, "tail": 1, "score": 0.625}]
+    rows = [
+        {"text": "Ann in Paris.", "entities": entities, "relations": relations},
+        {"text": "Ann runs.", "entities": [{"label": "PER", "start": 0, "end": 3}], "relations": []},
+    ]
+    assert list(from_docs(to_docs(rows, spans_key=spans_key), spans_key)) == rows
+
+
+def test_what_is_no_document_or_has_no_such_group_is_named(nlp):
+    with pytest.raises(ValueError, match=r"document 0 has no spans 'sc', only \[\]: pass spans_key="):
+        list(from_docs([nlp("Paris")], "sc"))
+    for wrong in (nlp("Paris"), ["Paris"]):
+        with pytest.raises(TypeError, match=r"document 0 must be a spaCy Doc, not .*Paris"):
+            list(from_docs(wrong))
 
 
 def test_without_scores_documents_have_none(nlp, tmp_path):
