@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,7 +20,7 @@ from transformers.utils.hub import cached_file
 
 from span_marker.checkpoints.atomic import WEIGHTS
 from span_marker.checkpoints.errors import BROKEN_WEIGHTS, StrPath, naming_broken_files
-from span_marker.checkpoints.loading import ARGUMENTS, HUB_ARGUMENTS
+from span_marker.checkpoints.loading import ARGUMENTS, HUB_ARGUMENTS, known_arguments
 from span_marker.configuration import SpanMarkerConfig
 from span_marker.core import folders
 from span_marker.encoders.families import family_of
@@ -43,6 +44,11 @@ from span_marker.graphs.runtimes import RUNTIMES, RuntimeGraph
 from span_marker.version import __version__
 
 Model = TypeVar("Model", bound=PreTrainedModel)
+
+_ONLY_GRAPHS = (
+    "{!r} has exported graphs and no weights for PyTorch: load it with backend='onnx', or load the checkpoint that it "
+    "was exported from"
+)
 
 
 class ExportedEncoder(nn.Module):
@@ -91,15 +97,35 @@ def choose_backend(path: StrPath, backend: Backend | None) -> Backend:
         raise ValueError(f"backend={backend!r} must be one of {['torch', *RUNTIMES]}")
     has_only_graphs = Path(path, FOLDER, MANIFEST).is_file() and not _has_weights(Path(path))
     if backend == "torch" and has_only_graphs:
-        raise FileNotFoundError(
-            f"{str(path)!r} has exported graphs and no weights for PyTorch: load it with backend='onnx', or load the "
-            "checkpoint that it was exported from"
-        )
+        raise FileNotFoundError(_ONLY_GRAPHS.format(str(path)))
     if backend is None and has_only_graphs:
         with naming_broken_files(f"the list of graphs ({FOLDER}/{MANIFEST})", path):
             backend = json.loads(Path(path, FOLDER, MANIFEST).read_text(encoding="utf-8")).get("backend") or "onnx"
             return choose_backend(path, backend)
     return backend or "torch"
+
+
+@contextmanager
+def reading_weights(path: StrPath, arguments: dict[str, Any]) -> Iterator[None]:
+    """Turn errors about the weights of a checkpoint into errors that say what to change.
+
+    Args:
+        path: A folder or the name of a repository.
+        arguments: Arguments of ``from_pretrained``.
+
+    Raises:
+        FileNotFoundError: If a repository has graphs and no weights.
+        TypeError: If one of the arguments is unknown.
+        ValueError: If the weights are broken.
+    """
+    with known_arguments(arguments), naming_broken_files("the weights", path, BROKEN_WEIGHTS):
+        try:
+            yield
+        except OSError as error:
+            known = {name: value for name, value in arguments.items() if name in HUB_ARGUMENTS}
+            if Path(path).exists() or _find(path, f"{FOLDER}/{MANIFEST}", known) is None:
+                raise
+            raise FileNotFoundError(_ONLY_GRAPHS.format(str(path))) from error
 
 
 def _has_weights(folder: Path) -> bool:

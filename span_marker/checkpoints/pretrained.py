@@ -14,7 +14,6 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from span_marker.checkpoints import custom_code, exported, loading, model_card, network, quantization
-from span_marker.checkpoints.errors import BROKEN_WEIGHTS, naming_broken_files
 from span_marker.checkpoints.label_lists import read_label_list
 from span_marker.checkpoints.model_card import SpanMarkerModelCardData
 from span_marker.checkpoints.optional_files import load_card, load_rules, write_handler
@@ -368,7 +367,7 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
                 )
             if backend == "torch":
                 kwargs = quantization.spare_heads(quantization.choose_dtype(kwargs)) | loading.REPORT_WEIGHTS
-                with loading.known_arguments(kwargs), naming_broken_files("the weights", path, BROKEN_WEIGHTS):
+                with exported.reading_weights(path, kwargs):
                     loaded: Any = super().from_pretrained(path, *model_args, config=config, engine=engine, **kwargs)
                 model, info = loaded
                 loading.check_weights(info, path)

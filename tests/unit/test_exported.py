@@ -110,6 +110,7 @@ def test_graphs_and_weights_do_not_mix_on_the_hub(whole, tmp_path):
             return subprocess.run(command, env=environment, capture_output=True, text=True, check=False).stderr
 
         hub.add("user/a", whole)
+        assert "FileNotFoundError: 'user/a' has exported graphs and no weights for PyTorch: load it" in pushed("user/a")
         hub.repos["user/a"].commit("Rules", {"rules.json": File(b"[]"), "notes.txt": File(b"mine")})
         assert "Error" not in pushed(tmp_path / "weights")
         names = {*hub.repos["user/a"].files()} - {".gitattributes", "README.md", "config.json"}
