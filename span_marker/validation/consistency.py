@@ -71,6 +71,7 @@ class Mentions:
     def __init__(self) -> None:
         self.labels: Counter[str] = Counter()
         self._first: dict[str, RowPlace] = {}
+        self._first_split: str | None = None
         self._mentions: list[Mention] = []
 
     def add(self, place: RowPlace, content: str | Sequence[str], spans: Mapping[LabelledSpan, int | None]) -> None:
@@ -81,6 +82,7 @@ class Mentions:
             content: Its words, or its text.
             spans: Its entities, each once, with their indices.
         """
+        self._first_split = self._first_split or place.split
         covered = bytearray(len(content))
         spans = {span._replace(label=strip_label(span.label)): entity for span, entity in spans.items()}
         for label, start, end in spans:
@@ -108,6 +110,10 @@ class Mentions:
         for label in rare_labels(self.labels):
             message = f"label {label!r} has only {_entities(self.labels[label])} of {self.labels.total():,}"
             yield self._first[label].problem("rare-label", message, label=label)
+        for label, place in self._first.items():
+            if place.split != self._first_split:
+                message = f"label {label!r} ({_entities(self.labels[label])}) is not in the {self._first_split} data"
+                yield place.problem("unseen-label", message, label=label)
         for label in labels_like_tags(self.labels):
             message = (
                 f"label {label!r} ({_entities(self.labels[label])}) looks like the tag of a word: labels of entities "

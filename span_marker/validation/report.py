@@ -46,6 +46,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "boundary-variant": ("doubt", "entities whose text is annotated with one word more, or less, elsewhere"),
     "symbol-edge": ("doubt", "entities with a symbol at an edge that others of their label treat in another way"),
     "rare-label": ("doubt", "labels with few entities"),
+    "unseen-label": ("doubt", "labels that the first split lacks: a model that is trained on it cannot predict them"),
     "word-piece": ("doubt", "sentences whose words are pieces of a tokenizer: join them, as texts to read have words"),
     "nested": ("note", "entities inside a longer one"),
     "crossing": ("note", "entities that cross another one"),

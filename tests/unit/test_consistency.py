@@ -117,6 +117,14 @@ def test_splits_are_compared_with_each_other():
     assert (problem.split, problem.row) == ("dev", 0)
 
 
+def test_labels_that_training_data_lack_are_named_where_they_occur_first():
+    splits = {"train": rows("[Ann|person]", "Bob"), "dev": rows("Eva", "[Eva|persn] in [Paris|place]", "[Bob|persn]")}
+    report = validate({name: Dataset.from_list(some) for name, some in splits.items()})
+    first, second = report.by_kind("unseen-label")
+    assert [(one.split, one.row, one.label) for one in (first, second)] == [("dev", 1, "persn"), ("dev", 1, "place")]
+    assert first.message == "row 1 of the dev data: label 'persn' (2 entities) is not in the train data"
+
+
 @given(st.lists(st.tuples(st.sampled_from(["Paris", "Rome"]), st.sampled_from("XYZ")), max_size=40))
 def test_conflicting_labels_are_those_of_counting(pairs):
     mentions = Mentions()

@@ -144,6 +144,11 @@ CASES = {
         None,
         [("label-variant", 0, None, None)],
     ),
+    "a label that training data lack": (
+        {name: words((["Ann", name], [entity(0, 1, label)])) for name, label in (("train", "PER"), ("dev", "LOC"))},
+        None,
+        [("unseen-label", 0, None, None)],
+    ),
     "a rare label": (
         words((WORDS, [entity(row, row + 1, "LOC" if row == 7 else "PER") for row in range(20)])),
         None,
