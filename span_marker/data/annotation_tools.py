@@ -137,14 +137,14 @@ def _read_gliner(record: Any, location: str) -> Record:
 def _read_gliner_span(item: Any, num_words: int, location: str) -> RowEntity:
     """Read ``[first word, last word, label]``. Errors count as the file does, whose last word is part of the entity."""
     if not _is_triple(item):
-        raise TypeError(f"{location}: an entity must be a list of [first word, last word, label]")
+        raise TypeError(f"{location}: an entity must be a list [first word, last word, label]")
     first, last = (_whole_word(name, value, location) for name, value in zip(("first", "last"), item, strict=False))
     if first < 0:
         raise ValueError(f"{location}: the first word is {first}, but words count from 0")
     if last < first:
         raise ValueError(f"{location}: the last word, {last}, is before the first, {first}")
     if last >= num_words:
-        end = f"ends with word {num_words - 1}, and the last word is in the entity" if num_words else "has no words"
+        end = f"ends with word {num_words - 1} (the last word is part of the entity)" if num_words else "has no words"
         raise ValueError(f"{location}: the last word is {last}, but the row {end}")
     return check_entity({"label": item[2], "start": first, "end": last + 1}, num_words, "words", location)
 
@@ -194,7 +194,7 @@ def _from_triples(
 ) -> Record:
     check_text(text, f"{location}: the text")
     if not is_list(triples) or not all(map(_is_triple, triples)):
-        raise TypeError(f"{location}: entities must be a list of [start, end, label], not {triples!r}")
+        raise TypeError(f"{location}: entities must be a list of [start, end, label] items, not {triples!r}")
     first = next((triple for triple in triples if isinstance(triple[0], str) and not isinstance(triple[2], str)), None)
     if first is not None:
         raise TypeError(f"{location}: an entity is [start, end, label], but {list(first)!r} has the label first")
@@ -299,7 +299,7 @@ def _read_argilla_2(record: Any, location: str, field: str | None = None, offset
     answers = {name: dicts(values, f"responses of {name!r}", location) for name, values in responses.items()}
     questions = [name for name, items in answers.items() if _are_spans([item.get("value") for item in items])]
     if len(questions) > 1:
-        raise ValueError(f"{location}: the questions {questions} all have spans: export one of them")
+        raise ValueError(f"{location}: the questions {questions} all have spans: export only one of them")
     annotations = [
         Annotation(read_spans(item["value"], text, location, unit), annotator_names(item.get("user_id")))
         for name in questions

@@ -174,7 +174,7 @@ def _named_tags(
     if _has_integers(dataset) and not meaning.names:
         raise ValueError(
             f"the tags of the {dataset_name} data are integers without names: cast the column 'ner_tags' to a "
-            "ClassLabel, or pass labels=, in the order that the integers count, or to validate model="
+            "ClassLabel, or pass labels= in the order of the integers (validate: model=)"
         )
     for index, (words, tags) in enumerate(read_columns(dataset, FORMS["tags"])):
         yield name_tags(words, tags, meaning, f"row {index} of the {dataset_name} data")

@@ -176,9 +176,9 @@ def _check_is_table(sentences: Sequence[Sentence], layout: Layout, file: SourceF
     if layout.has_tabs or (has_tags and 2 * len(regular) >= len(lines)):
         return
     raise ValueError(
-        f"{file} looks like plain text without annotation, since its lines are not a word and its tag each, such as "
-        f"{layout.example!r:.80}: to find entities in such files, use predict (span-marker predict). If it is "
-        "annotated, pass format=, such as format='inline' for [Paris](place); brat needs the .ann file beside it"
+        f"{file} looks like plain text without annotations, since lines such as {layout.example!r:.80} are not a word "
+        "and its tag: to find entities in it, use predict (span-marker predict). If it is annotated, pass format=, "
+        "such as format='inline' for [Paris](place); brat needs the .ann file beside it"
     )
 
 
@@ -187,7 +187,7 @@ def _find_problem(word: Word, layout: Layout, token: int) -> str | None:
     if not layout.has_tabs and "\t" in word.line:
         return (
             f"{word.line!r} has a tab, but spaces separate the columns of most lines, such as {layout.example!r}: if "
-            "the tab is a word, replace it by another character, otherwise by a space"
+            "the tab is a word, replace it with another character, otherwise with a space"
         )
     if len(word.cells) != layout.width == len(re.split(" +", word.line)) and not COMMENT.match(word.line):
         return (
@@ -196,8 +196,8 @@ def _find_problem(word: Word, layout: Layout, token: int) -> str | None:
         )
     if len(word.cells) != layout.width:
         return (
-            f"{word.line!r} has {len(word.cells)} columns, but {layout.example!r} has {layout.width}: a line is a word "
-            "with all its columns, or a comment that begins with '# ' and comes before a sentence (if the file has no "
+            f"{word.line!r} has {len(word.cells)} columns, but {layout.example!r} has {layout.width}: a line must be a "
+            "word with all of its columns, or a comment that begins with '# ' before a sentence (if the file has no "
             "columns, pass format=)"
         )
     return None if word.cells[token] else f"the word is empty: {word.cells}"
@@ -228,8 +228,8 @@ def _check_columns(
         return
     example = next(cells[others[0]] for cells in words if cells[others[0]] not in _NO_ENTITY)
     message = (
-        f"{file}: column {tags[-1]} has no entity, but the columns {others} look like tags, such as {example!r}: pass "
-        f"tag_columns='all' if entities are nested, tag_columns={others[0]} for this column alone, or "
+        f"{file}: column {tags[-1]} has no entities, but the columns {others} look like tags, such as {example!r}: "
+        f"pass tag_columns='all' if entities are nested, tag_columns={others[0]} for this column alone, or "
         f"tag_columns={tags[-1]} if there are no entities"
     )
     if tag_columns == -1:
@@ -255,13 +255,13 @@ def _pick_columns(token_column: int, tag_columns: Any, width: int, location: str
     token = _pick_column(token_column, width, location)
     if isinstance(tag_columns, str):
         if tag_columns != "all":
-            raise ValueError(f"tag_columns={tag_columns!r} must be a number, several numbers, or 'all'")
+            raise ValueError(f"tag_columns={tag_columns!r} must be a number, a list of numbers, or 'all'")
         tags = [column for column in range(width) if column != token]
     else:
         columns = [tag_columns] if isinstance(tag_columns, int) else tag_columns
         tags = [_pick_column(column, width, location) for column in columns]
     if not tags or token in tags:
-        raise ValueError(f"{location}: column {token} of {width} has the words: tag_columns= must name others")
+        raise ValueError(f"{location}: column {token} of {width} has the words: tag_columns= must name other columns")
     return token, tags
 
 

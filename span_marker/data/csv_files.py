@@ -125,7 +125,9 @@ def read_csv(
     lines = _read_lines(path, text, table)
     if table.layout == "tasks":
         if unused := [role for role in columns or () if role != "text"]:
-            raise ValueError(f"{path}: columns= has {unused[0]!r}, but names only 'text' of tables of Label Studio")
+            raise ValueError(
+                f"{path}: columns= has {unused[0]!r}, but in tables of Label Studio, only 'text' can be named"
+            )
         if columns and options.get("field") is None:
             options["field"] = columns["text"]
         return read_records(path, _tasks(path, lines), annotator, LABEL_STUDIO_MIN, **options)
@@ -133,12 +135,12 @@ def read_csv(
         return read_records(path, _records(path, lines, table), annotator, **options)
     read = {*table.roles.values()}
     if others := [name for name in table.names if name not in read and not _is_index(name)]:
-        logger.warning("%s: columns that are not read: %s", path, others)
+        logger.warning("%s: ignored columns: %s", path, others)
     if table.layout == "words":
         return read_records(path, _sentences(path, lines, table), annotator, **options)
     given = {"annotator": annotator, **{name: value for name, value in options.items() if value != READ_OPTIONS[name]}}
     if unused := sorted(name for name, value in given.items() if value is not None and name != "labels"):
-        raise ValueError(f"{path}: {', '.join(unused)} would change nothing: a line is an entity")
+        raise ValueError(f"{path}: {', '.join(unused)} cannot be used with one entity per line: leave it out")
     names = read_label_names(options.get("labels"))
     kind: Any = "text" if table.needed[0] == "text" else "words"
     located = (
@@ -159,7 +161,7 @@ def _find_table(text: str, columns: Mapping[str, str]) -> _Table | str:
     starts = 1 if named is None else 2
     tables = [table for delimiter, names in headers if (table := _match(names, columns, delimiter, starts))]
     if len({(table.layout, table.delimiter) for table in tables}) > 1:
-        return f"the columns {tables[0].names} may be {[table.needed for table in tables]}: say which with columns="
+        return f"the columns {tables[0].names} may mean {[table.needed for table in tables]}: choose with columns="
     if tables:
         return tables[0]
     names = max((names for _, names in headers), key=len)
@@ -255,7 +257,7 @@ def _read_record(cells: Mapping[str, str], table: _Table, location: str) -> dict
         record["sentence_id"] = int(record["sentence_id"])
     value = record[annotation].strip()
     if not value:
-        raise ValueError(f"{location}: {table.roles[annotation]!r} is empty: [] says that there is no entity")
+        raise ValueError(f"{location}: {table.roles[annotation]!r} is empty: write [] if there are no entities")
     name = f"{location}: {table.roles[annotation]!r}"
     record[annotation] = parse_cell(value, name) if annotation == "entities" else parse_tags(value, name)
     if annotation == "entities" and isinstance(record.get(RELATIONS), str):
@@ -304,18 +306,16 @@ def _split_sentences(
         sentence = name or sentence
         words.append((number, cells[table.roles["word"]], cells[table.roles["tag"]]))
     if words and column is None and not is_split:
-        raise ValueError(
-            f"{path} has no column of the sentence, and no blank lines: pass columns={{'sentence': 'NAME'}}"
-        )
+        raise ValueError(f"{path} has no column for sentences, and no blank lines: pass columns={{'sentence': 'NAME'}}")
     if words:
         yield words
     if apart:
-        logger.warning("%s: sentences whose lines stand apart are several rows: %s", path, [*apart][:5])
+        logger.warning("%s: sentences whose lines are not consecutive become several rows: %s", path, [*apart][:5])
 
 
 def _read_word(path: SourceFile, number: int, word: str, tag: str) -> tuple[str, str]:
     if not word or "\n" in word or "\t" in word:
-        raise ValueError(f"{path}, line {number}: {word!r:.100} is no word: a quote must be written as four quotes")
+        raise ValueError(f"{path}, line {number}: {word!r:.100} is not a word: write a quote as four quotes")
     return word, tag.strip()
 
 

@@ -67,11 +67,8 @@ def locate(text: str, strings: Sequence[EntityString], occurrences: str, locatio
             before[item] += 1
         if not places:
             number = len(matches[item.string])
-            often = f"only {number} times, but it is listed more often" if number else "not at all"
-            raise ValueError(
-                f"{location}: entity {item.label!r}: {item.string!r} is not where it should be: the text has it as "
-                f"whole words {often}"
-            )
+            often = f"occurs only {number} times, but is listed more often" if number else "does not occur"
+            raise ValueError(f"{location}: entity {item.label!r}: as whole words in the text, {item.string!r} {often}")
         longer = [place for other, found in matches.items() if len(other) > len(item.string) for place in found]
         if occurrences == "all":
             places = [place for place in places if not any(_inside(place, outer) for outer in longer)] or places

@@ -211,12 +211,12 @@ def read_annotations(
     if path.is_dir() and not kind.is_folder:
         raise ValueError(f"{path} is a folder: for format={kind.name!r}, pass one file")
     if encoding is not None and not kind.is_text:
-        raise ValueError(f"encoding={encoding!r} means nothing for {path}, whose format is {kind.name}: leave it out")
+        raise ValueError(f"encoding={encoding!r} does not apply to {path}, whose format is {kind.name}: leave it out")
     rows = _read(kind, source, {name: given[name] for name in kind.options}, errors)
     _extend_to_graphemes(rows, path)
     if new_labels:
         map_labels(rows, new_labels, path)
-    return _to_dataset(rows, path, f": {len(source.wrong)} are wrong ({source.errors[0]})" if source.errors else "")
+    return _to_dataset(rows, path, f": {len(source.wrong)} have errors ({source.errors[0]})" if source.errors else "")
 
 
 def write_annotations(
@@ -243,11 +243,11 @@ def write_annotations(
     kind = _find_format(Path(path), format, is_folder_path(path), writable)
     _check_options(options, ("errors", *kind.write_options), path, kind)
     if kind.write is None:
-        raise ValueError(f"{path}: {kind.name} is only read: pass format= one of {writable}")
+        raise ValueError(f"{path}: {kind.name} can only be read: pass format= one of {writable}")
     names = dict.fromkeys(getattr(rows, "column_names", getattr(rows, "columns", ())))  # the second of data frames
     kind.write(path, rows if names else _noting(rows, names), **options)
     if kind.keeps is not None and (lost := {*names} - {*_ANNOTATION, *kind.keeps}):
-        logger.warning("%s: columns that are not written, since the format has none: %s", path, sorted(lost))
+        logger.warning("%s: columns that the format does not support are left out: %s", path, sorted(lost))
 
 
 def _noting(rows: Iterable[Mapping[str, Any]], names: dict[str, None]) -> Iterator[Mapping[str, Any]]:
@@ -301,13 +301,13 @@ def _find_format(path: Path, name: str | None, is_folder: bool, names: Sequence[
             return kind
     if name is not None:
         raise ValueError(f"format={name!r} must be one of {', '.join(names)}")
-    raise ValueError(f"the ending of {path} does not say its format: pass format= one of {', '.join(names)}")
+    raise ValueError(f"the ending of {path} does not tell its format: pass format= one of {', '.join(names)}")
 
 
 def _check_options(given: Mapping[str, Any], known: Iterable[str], path: StrPath, kind: Format) -> None:
     for name, value in given.items():
         if name not in known:
-            raise ValueError(f"{name}={value!r} means nothing for {path}, whose format is {kind.name}: leave it out")
+            raise ValueError(f"{name}={value!r} does not apply to {path}, whose format is {kind.name}: leave it out")
 
 
 def _extend_to_graphemes(rows: Sequence[dict[str, Any]], path: Path) -> None:

@@ -63,8 +63,8 @@ def refuse_mixed_rows(value: Any, dataset_name: str) -> None:
     other = next((row for row, kind in enumerate(kinds) if kind != kinds[0]), None)
     if other is not None and all(len(kind) == 1 for kind in kinds):
         raise ValueError(
-            f"row {other} of the {dataset_name} data has {kinds[other][0]!r}, but row 0 has {kinds[0][0]!r}: make two "
-            "data sets of them"
+            f"row {other} of the {dataset_name} data has {kinds[other][0]!r}, but row 0 has {kinds[0][0]!r}: split "
+            "them into two data sets"
         )
 
 

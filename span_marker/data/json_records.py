@@ -136,7 +136,7 @@ def pick_field(fields: Mapping[str, Any], location: str, field: str | None = Non
     strings = [name for name, value in fields.items() if isinstance(value, str)]
     if field is not None:
         if field not in strings:
-            raise ValueError(f"{location}: field={field!r} is none of the texts {strings}")
+            raise ValueError(f"{location}: field={field!r} is not one of the texts {strings}")
         return field
     if "text" in strings:
         return "text"
@@ -241,8 +241,8 @@ def read_ends(
         for name, end in zip(("head", "tail"), ends, strict=True):
             if end not in places:
                 raise ValueError(
-                    f"{location}: relation {index} ({label!r}) has the {name} {end!r}, which is the ID of no entity: "
-                    f"{list(places)[:SHOWN_IDS]!r} are"
+                    f"{location}: relation {index} ({label!r}) has the {name} {end!r}, which is not one of the IDs of "
+                    f"the entities: {list(places)[:SHOWN_IDS]!r}"
                 )
         rows += [{"label": label, "head": head, "tail": tail} for head in places[ends[0]] for tail in places[ends[1]]]
     return distinct_relations(parse_relations(rows, num_entities, location))

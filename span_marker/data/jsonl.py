@@ -119,7 +119,7 @@ def read_records(
             if not is_named and has(value, RELATIONS) and value[RELATIONS]:
                 notes.ignored.setdefault(RELATIONS, []).append(place)
     if unused and notes.num_records:
-        raise ValueError(f"{file}: {', '.join(sorted(unused))} would change nothing: no record has such a choice")
+        raise ValueError(f"{file}: {', '.join(sorted(unused))} has no effect: no record offers such a choice")
     notes.report(file)
     fill_in_relations(rows, unrelated)
     wrong = _resolve_tags(rows, tags, file)
@@ -293,7 +293,7 @@ def write_jsonl(
 def _to_line(index: int, columns: Mapping[str, Any], row: Row, offsets: OffsetUnit) -> str:
     location = f"row {index}"
     if offsets != "codepoint" and row.kind == "words":
-        raise ValueError(f"{location} has words, which offsets={offsets!r} does not change: leave it out")
+        raise ValueError(f"{location} has words, to which offsets={offsets!r} does not apply: leave it out")
     bounds = [bound for entity in row.entities for bound in (entity.start, entity.end)]
     if offsets != "codepoint":
         bounds = convert_offsets(row.content, bounds, offsets)
@@ -328,8 +328,8 @@ def _convert_origin(origin: Mapping[str, Any], text: str, offsets: OffsetUnit, l
         return origin
     if origin.get("sentence") is not None:
         raise ValueError(
-            f"{location}: the 'origin' {dict(origin)!r} is in another row, so that offsets={offsets!r} cannot be "
-            "counted in its text: remove 'origin', or write code points"
+            f"{location}: the 'origin' {dict(origin)!r} is in another row, so offsets={offsets!r} cannot be counted in "
+            "its text: remove 'origin', or write code points"
         )
     try:
         return {**origin, **dict(zip(names, convert_offsets(text, places, offsets), strict=True))}

@@ -47,7 +47,7 @@ def map_labels(rows: Sequence[dict[str, Any]], label_map: Mapping[str, str | Non
     """
     found = {item["label"]: None for row in rows for item in (*row["entities"], *(row.get(RELATIONS) or ()))}
     if unknown := [label for label in label_map if label not in found]:
-        logger.warning("%s: nothing has the labels %s of label_map: the labels are %s", path, unknown, sorted(found))
+        logger.warning("%s: the labels %s of label_map do not occur: the labels are %s", path, unknown, sorted(found))
     num_same, num_lost = 0, 0
     for row in rows:
         row["entities"], places = _distinct({**entity, "label": _new(entity, label_map)} for entity in row["entities"])
@@ -63,11 +63,9 @@ def map_labels(rows: Sequence[dict[str, Any]], label_map: Mapping[str, str | Non
             num_lost += len(wanted) - len(moved)
             row[RELATIONS], _ = _distinct(moved)
     if num_same:
-        logger.warning("%s: %d entities are the same as others with the labels of label_map: once each", path, num_same)
+        logger.warning("%s: %d entities become duplicates of others with label_map, and are left out", path, num_same)
     if num_lost:
-        logger.warning(
-            "%s: %d relations of entities that label_map leaves out, or makes one, are left out, too", path, num_lost
-        )
+        logger.warning("%s: %d relations are left out, since label_map drops or merges their entities", path, num_lost)
 
 
 def _distinct(items: Iterable[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[int | None]]:

@@ -45,7 +45,7 @@ def read_label_names(labels: Any) -> dict[int, str] | None:
         )
     names = dict(pairs)
     if len(names) != len(pairs):
-        raise ValueError(f"{location} names a number twice: {pairs!r:.200}")
+        raise ValueError(f"{location} has two names for a number: {pairs!r:.200}")
     return names
 
 

@@ -184,8 +184,8 @@ def _read_results(
         if field != name:
             if choice.field is None:
                 raise ValueError(
-                    f"{location}: the text is the field {name!r}, but there are labels of the field {field!r}: pass "
-                    f"field={field!r} to read these, or field={name!r} to pass over them"
+                    f"{location}: the text is the field {name!r}, but there are also labels of the field {field!r}: "
+                    f"pass field={field!r} to read these, or field={name!r} to ignore them"
                 )
             passed.append(f"{group[0].name} of {field}")
             continue
@@ -240,8 +240,8 @@ def _field_of(group: Sequence[_Result], fields: Mapping[str, Any], name: str, ch
     spans = [(v.get("start"), v.get("end"), v["text"]) for v in values if isinstance(v.get("text"), str)]
     if not spans and len(texts) > 1 and choice.field is None:
         raise ValueError(
-            f"{location}: which of the fields {texts} do the labels of {group[0].control!r} belong to? Without copies "
-            "of their text, nothing tells: pass field="
+            f"{location}: it is unclear which of the fields {texts} the labels of {group[0].control!r} belong to, "
+            "since they have no copies of their text: pass field="
         )
     fitting = [key for key in texts if all(_fits(fields[key], *span) for span in spans)]
     return name if name in fitting or not fitting else fitting[0]  # where none fits, the error will name the span
@@ -287,8 +287,8 @@ def _read_region(result: _Result, text: str, location: str) -> list[RowEntity]:
     """Read one region; one with several labels is several entities."""
     if result.kind != "labels":
         raise ValueError(
-            f"{location} has a region with {result.kind!r}: only 'labels' of a Text can be read, control= leaves out "
-            "others"
+            f"{location} has a region with {result.kind!r}: only 'labels' of a Text can be read; pass control= to "
+            "leave out others"
         )
     value = result.value
     if not isinstance(value, Mapping):

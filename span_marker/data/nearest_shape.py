@@ -76,4 +76,4 @@ def _are_entities(value: Any) -> bool:
 
 def _rename(names: Mapping[str, str]) -> str:
     changes = [f"{old!r} to {new!r}" for old, new in names.items() if old != new]
-    return f"rename {' and '.join(changes)}" if changes else "some of its values are none of an entity"
+    return f"rename {' and '.join(changes)}" if changes else "some values of its entities are missing or malformed"

@@ -42,8 +42,8 @@ def infer_relation_labels(data: Any) -> list[str]:
             labels.update(relation.label for relation in reader.read(index, *values).relations)
     if not labels:
         raise ValueError(
-            f"there is no relation in the {' and '.join(datasets)} data: rows need the column {RELATIONS!r} with dicts "
-            "of 'label', 'head' and 'tail'"
+            f"there are no relations in the {' and '.join(datasets)} data: rows need the column {RELATIONS!r} with "
+            "dicts of 'label', 'head' and 'tail'"
         )
     return sorted(labels)
 
@@ -74,6 +74,6 @@ def refuse_relations(dataset: Dataset, dataset_name: str) -> None:
     """
     if RELATIONS in dataset.column_names:
         raise ValueError(
-            f"the {dataset_name} data has 'ner_tags' and {RELATIONS!r}, but relations are between 'entities': make "
-            "'entities' of the tags, or pass data without 'ner_tags'"
+            f"the {dataset_name} data has 'ner_tags' and {RELATIONS!r}, but relations are between 'entities': convert "
+            "the tags to 'entities', or pass data without 'ner_tags'"
         )

@@ -25,7 +25,7 @@ def check_on_error(errors: Any) -> None:
         ValueError: If it does not.
     """
     if not isinstance(errors, list) and errors not in ("raise", "skip"):
-        raise ValueError(f"errors={errors!r} must be 'raise', 'skip', or a list, to which the errors are added")
+        raise ValueError(f"errors={errors!r} must be 'raise', 'skip', or a list to add the errors to")
 
 
 def report_errors(found: Sequence[RowError], num_rows: int, errors: OnError, subject: str) -> None:

@@ -172,7 +172,7 @@ def _check_index(name: str, value: Any, num_entities: int, subject: str) -> int:
             f"({type(value).__name__})"
         )
     if index < 0:
-        raise ValueError(f"{subject} has the {name!r} {index}, but entities count from 0")
+        raise ValueError(f"{subject} has the {name!r} {index}, but entities are counted from 0")
     if index >= num_entities:
         entities = "no entity" if not num_entities else "only 1 entity" if num_entities == 1 else ""
         entities = entities or f"only {num_entities} entities, the last of them {num_entities - 1}"

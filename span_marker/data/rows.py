@@ -132,7 +132,9 @@ def parse_row(row: Any, location: str) -> Row:
     filled = {column for column in COLUMNS.values() if row.get(column) is not None}
     form = find_form([name for name in row if not filled or name not in COLUMNS.values() or name in filled], location)
     if form == "tags":
-        raise ValueError(f"{location} has 'ner_tags', which say nothing without the other rows: pass a Dataset of all")
+        raise ValueError(
+            f"{location} has 'ner_tags', which cannot be interpreted without the other rows: pass a Dataset of all rows"
+        )
     content, entities = (row[column] for column in FORMS[form])
     return first_error(*read_row(form, content, entities, location, row.get(RELATIONS)))
 
@@ -157,8 +159,8 @@ def read_row(
         check_content(kind, content, location)
         if isinstance(entities, Mapping):
             raise TypeError(
-                f"{location}: 'entities' must be a list, not dict: datasets makes a dict of lists of a Sequence of "
-                "dicts, so give the column a List"
+                f"{location}: 'entities' must be a list, not dict: datasets turns a Sequence of dicts into a dict of "
+                "lists, so make the column a List"
             )
         entities = check_list(entities, f"{location}: 'entities'")
         found, wrong = read_relations(relations, len(entities), location)
@@ -307,7 +309,7 @@ def _range_error(start: Any, end: Any, length: int, unit: Unit, subject: str, lo
     if start < 0:
         return ValueError(f"{subject} starts at {one} {start}, but the first {one} is {one} 0")
     if start == end:
-        hint = f": is {end + 1} meant?" if end < length else ""
+        hint = f": did you mean {end + 1}?" if end < length else ""
         return ValueError(f"{subject} is empty: it starts and ends at {one} {start}, but its end is exclusive{hint}")
     if start > end:
         return ValueError(f"{subject} ends at {one} {end}, before its start at {one} {start}")
@@ -336,7 +338,7 @@ def unknown_labels(row: Row, classes: Collection[str], location: str) -> list[Ro
 def _unknown_label(label: str, classes: Collection[str], location: str) -> ValueError:
     known = [name for name in classes if name != OUTSIDE]
     bare = [name.strip().casefold().removeprefix("b-").removeprefix("i-") for name in (label, *known)]
-    alike = f"is {known[bare.index(bare[0], 1) - 1]!r} meant? Otherwise, " if bare[0] in bare[1:] else ""
+    alike = f"did you mean {known[bare.index(bare[0], 1) - 1]!r}? Otherwise, " if bare[0] in bare[1:] else ""
     reason = f"entity {label!r} has a label that is not one of {known}: {alike}make a new model to add it"
     return ValueError(f"{location}: {reason}")
 

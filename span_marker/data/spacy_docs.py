@@ -218,8 +218,8 @@ def _make_docs(
         yield doc
     if num_raised:
         logger.warning(
-            "%d relations have a score below %s, and get this score: in Doc._.rel, a lower one says that there is no "
-            "such relation",
+            "%d relations have a score below %s, and are stored with this score: in Doc._.rel, a lower score means "
+            "that there is no such relation",
             num_raised,
             LEAST_SCORE,
         )

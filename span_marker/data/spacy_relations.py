@@ -111,7 +111,7 @@ def _read_found(doc: Doc, spans: Sequence[Span], location: str, with_scores: boo
         if missing := next((end for end in map(tuple, ends) if end not in indices), None):
             raise ValueError(
                 f"{location}: Doc._.{RELATIONS} has a relation {label!r} of {doc.text[slice(*missing[:2])]!r} "
-                f"({missing[2]}), which is none of its entities: pass the spans_key= of the component if it has one"
+                f"({missing[2]}), which is not one of its entities: pass the spans_key= of the component if it has one"
             )
         head, tail = (indices[tuple(end)] for end in ends)
         relations.append({"label": label, "head": head, "tail": tail})

@@ -153,7 +153,7 @@ def _unknown(tag: Any, word: str, place: int, meaning: Tags, location: str) -> T
         if not meaning.names:
             return ValueError(f"{subject} is an integer without a name: tags must be strings such as 'B-PER'")
         if not 0 <= number < len(meaning.names):
-            return ValueError(f"{subject} is out of range: there are names for {len(meaning.names)} integers")
+            return ValueError(f"{subject} is out of range: there are names for only {len(meaning.names)} integers")
         tag = meaning.names[number]
         subject = f"{subject}, which is {tag!r},"
     if reason := meaning.notation().strays.get(tag):

@@ -154,8 +154,8 @@ def write_tasks(
             are_related = task.has_shown_relations if are_related is None else are_related
             if tool == "doccano" and task.has_shown_relations != are_related:
                 raise ValueError(
-                    f"row {index} has {'no ' * are_related}{RELATIONS!r}, unlike row 0, but doccano imports tasks that "
-                    "all have them or that all have none: give all rows a list of them, such as []"
+                    f"row {index} has {'no ' * are_related}{RELATIONS!r}, unlike row 0, but doccano needs tasks that "
+                    "all have them, or that all have none: give every row a list of them, such as []"
                 )
             if offsets != "codepoint" and tool == "prodigy" and task.shown_relations:
                 raise ValueError(f"row {index} has relations: offsets={offsets!r} must be 'codepoint' for Prodigy")
@@ -168,7 +168,7 @@ def write_tasks(
     for trouble, number in troubles.items():
         logger.warning("%d tasks %s", number, trouble)
     if num_lost:
-        logger.warning("%d relations are not written: %s has no place for them", num_lost, tool)
+        logger.warning("%d relations are not written, since %s does not support them", num_lost, tool)
 
 
 def _overlap(entities: Sequence[RowEntity]) -> bool:
@@ -177,7 +177,7 @@ def _overlap(entities: Sequence[RowEntity]) -> bool:
 
 _TROUBLES: dict[Tool, dict[str, Callable[[Task, Collection[int]], bool]]] = {
     "doccano": {
-        "have entities that overlap: doccano keeps only those of projects that allow it": (
+        "have entities that overlap: doccano keeps them only in projects that allow this": (
             lambda task, _: _overlap(task.shown)
         ),
     },
@@ -185,14 +185,14 @@ _TROUBLES: dict[Tool, dict[str, Callable[[Task, Collection[int]], bool]]] = {
         "have entities that overlap: Argilla refuses them unless the question has allow_overlapping=True": (
             lambda task, _: _overlap(task.suggested)
         ),
-        "have entities that end, counted in UTF-16 units, behind the last character: Argilla's page counts these, "
-        "but its server counts characters and refuses such tasks; with offsets='codepoint', it accepts them, and the "
-        "page shows them in the wrong place": (
+        "have entities that end, counted in UTF-16 units, after the last character: Argilla's page counts these "
+        "units, but its server counts characters and refuses such tasks; with offsets='codepoint', it accepts them, "
+        "but the page shows them in the wrong place": (
             lambda task, _: any(entity.end > len(task.text) for entity in task.suggested)
         ),
     },
     "prodigy": {
-        "have the text of an earlier task: Prodigy asks about each text once, so that they may not come back": (
+        "have the text of an earlier task: Prodigy asks about each text only once, so they may not come back": (
             lambda task, hashes: hash(task.text) in hashes
         ),
     },

@@ -262,7 +262,7 @@ def check_target(path: Any) -> None:
     if path.suffix.lower() in _COMPRESSED_ENDINGS:
         raise ValueError(f"{path} would not be compressed: leave {path.suffix!r} out, and compress the file afterwards")
     if not path.parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} to: make it first")
+        raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} to: create it first")
 
 
 @contextmanager
@@ -292,6 +292,6 @@ def writing(path: StrPath, *, keep_part: bool = False, errors: str = "strict", m
         part.replace(path)
     finally:
         if keep_part and part.exists() and part.stat().st_size:
-            logger.warning("%s was not written: what came before the error is in %s", os.fspath(path), part)
+            logger.warning("%s was not written: the output before the error is in %s", os.fspath(path), part)
         else:
             part.unlink(missing_ok=True)

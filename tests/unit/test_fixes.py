@@ -377,7 +377,7 @@ def test_words_with_inclusive_ends_in_small_data_stay():
     ]
     report = validate(rows)
     assert report.counts() == {"malformed-entity": 2}
-    assert "its end is exclusive: is 1 meant?" in report.problems[0].message
+    assert "its end is exclusive: did you mean 1?" in report.problems[0].message
     new, changes = report.fix(rows)
     assert new == rows
     assert len(changes.left) == 2

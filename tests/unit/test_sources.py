@@ -99,7 +99,9 @@ def test_words_that_have_separators_are_words(tmp_path, lines):
     (tmp_path / "x.conll").write_text(lines)
     assert contents(tmp_path / "x.conll") == [lines.split("\n")]
     (tmp_path / "x.conll").write_text("Ann|B-PER\nleft|O\n")
-    with pytest.raises(ValueError, match=r"x\.conll, line 1: no tabs or spaces .* or pass another input_format="):
+    with pytest.raises(
+        ValueError, match=r"x\.conll, line 1: there are no tabs or spaces .* or pass another input_format="
+    ):
         contents(tmp_path / "x.conll")
 
 

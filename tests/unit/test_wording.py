@@ -30,7 +30,7 @@ NAMES = {
         ("resume=False", "--resume False"),
         ("pass columns=, such as columns={'text': 'x'}", "pass --read columns=, such as --read columns={'text': 'x'}"),
         ("with tag_columns='all'.", "with --read tag_columns='all'."),
-        ("tag_columns must name others", "--read tag_columns must name others"),
+        ("tag_columns must name other columns", "--read tag_columns must name other columns"),
         ("on_error must be 'raise', not 'on_error'", "--on-error must be 'raise', not 'on_error'"),
         ("(threshold=2): set text_column", "(--threshold 2): set --text-column"),
         ("the columns and the format of a threshold", "the columns and the format of a threshold"),
