@@ -104,7 +104,7 @@ class Mentions:
         for label, other in variants.items():
             message = (
                 f"label {label!r} ({_entities(self.labels[label])}) looks like {other!r} "
-                f"({_entities(self.labels[other])}): they differ by case or abbreviation only"
+                f"({_entities(self.labels[other])}): they differ only by case or abbreviation"
             )
             yield self._first[label].problem("label-variant", message, label=label)
         for label in rare_labels(self.labels):

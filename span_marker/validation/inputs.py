@@ -123,7 +123,7 @@ def _check_read_options(data: Any, name: str, read_options: Mapping[str, Any]) -
         if not _is_path(data):
             raise ValueError(f"{option}={value!r} is for paths, but the {name} data is {type(data).__name__}")
         if option == "errors":
-            raise ValueError(f"errors={value!r} means nothing here, since rows that are wrong are listed: leave it out")
+            raise ValueError(f"errors={value!r} does not apply here, since rows with errors are listed: leave it out")
 
 
 def _read_rows(data: Any, name: str) -> Split:

@@ -106,7 +106,7 @@ class LimitsReport(TextReport):
     def __str__(self) -> str:
         lines = [f"{self.num_entities:,} entities in {self.num_sentences:,} sentences"]
         if self.num_cut:
-            lines += [f"{self.num_cut:,} of them do not consist of whole words, and no limit keeps them"]
+            lines += [f"{self.num_cut:,} of them do not consist of whole words, so no limit keeps them"]
         entity_rows = [
             (
                 str(limit.entity_max_length),
@@ -182,11 +182,11 @@ def suggest_limits(
                 num_words.append(sentence.num_words)
                 num_tokens.append(len(sentence.input_ids) + tokenizer.num_special_tokens)
     if not num_words:
-        raise ValueError("the data has no rows: pass annotated data to take limits from")
+        raise ValueError("the data has no rows: pass annotated data to choose limits from")
     if num_entities and not lengths:
         raise ValueError(
-            f"none of the {num_entities} entities of the data consists of whole words, so that there is none to take "
-            "entity_max_length from: validate(data, model) says whether their offsets are shifted"
+            f"none of the {num_entities} entities of the data consists of whole words, so entity_max_length cannot be "
+            "chosen from them: validate(data, model) tells whether their offsets are shifted"
         )
     suggested = suggest_entity_max_length(lengths, keep)
     limits = [limit for limit in (text_limit, tokenizer.tokenizer.model_max_length) if limit is not None]
@@ -258,7 +258,7 @@ def suggest_entity_max_length(lengths: IntArray | Counter[int], keep: float = DE
         raise ValueError(f"keep={keep}, the share of the entities to keep, must be above 0 and at most 1")
     words, kept = _cumulate(lengths)
     if not len(words):
-        raise ValueError("there is no entity to take entity_max_length from: pass it as a number")
+        raise ValueError("there are no entities to choose entity_max_length from: pass it as a number")
     return int(words[np.argmax(kept / kept[-1] >= keep)])
 
 

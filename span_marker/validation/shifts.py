@@ -16,7 +16,7 @@ _TOO_LARGE = (0, -1)
 
 SHIFTS = {
     (0, 1): "ends look inclusive, but this library's ends are exclusive",
-    _TOO_LARGE: "ends look one too large: the end of an entity is the place behind its last character or word",
+    _TOO_LARGE: "ends look one too large: the end of an entity is the position after its last character or word",
     (-1, 0): "offsets look counted from 1, with inclusive ends, but this library counts from 0, with exclusive ends",
     (-1, -1): "offsets look counted from 1, but this library counts from 0",
 }

@@ -339,7 +339,7 @@ def test_errors_and_warnings_name_options(folder, tmp_path):
         ((tmp_path / "x.jsonl", tmp_path / "x.xlsx"), "pass --to one of"),
         (
             (tmp_path / "x.jsonl", tmp_path / "x.csv", "--write", "offsets=utf-8"),
-            "--write offsets='utf-8' means nothing",
+            "--write offsets='utf-8' does not apply",
         ),
         ((tmp_path / "x.jsonl", tmp_path / "y.jsonl", "--read", "shape=1"), "--read shape: the name must be one of"),
     ):

@@ -79,7 +79,7 @@ def test_what_does_not_fit_a_format_is_refused(tmp_path):
         ValueError, match=r"documents=True does not apply to .*x\.jsonl, whose format is jsonl: leave it out"
     ):
         read_text(tmp_path, "{}", "x.jsonl", documents=True)
-    with pytest.raises(ValueError, match=r"annotator=1 means nothing"):
+    with pytest.raises(ValueError, match=r"annotator=1 does not apply"):
         read_text(tmp_path, "a O", annotator=1)
     with pytest.raises(ValueError, match="is a folder"):
         read_annotations(tmp_path, format="conll")

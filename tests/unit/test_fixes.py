@@ -348,7 +348,7 @@ def test_an_entity_that_is_part_of_a_compound_stays(name, model):
     assert (row["entities"], changes.changes) == ([place], ())
     [left] = changes.left
     assert (left.kind, left.entity, left.before) == ("partial-word", 0, place)
-    assert left.message.endswith("(it stays, since which words are meant is not clear)")
+    assert left.message.endswith("(it stays, since it is unclear which words are meant)")
     assert "left as they are            1  they need a decision" in str(changes)
 
 
