@@ -153,7 +153,7 @@ def _with_token_column(files: Iterable[InputFile], token_column: int) -> Iterato
         yield file._replace(token_column=token_column) if file.kind == "conll" else file
     if not has_columns:
         raise ValueError(
-            f"token_column={token_column} means nothing, since no file is read as conll: leave it out, or pass "
+            f"token_column={token_column} does not apply, since no file is read as conll: leave it out, or pass "
             "input_format='conll'"
         )
 
@@ -163,7 +163,7 @@ def _at(path: str, kind: str | None, output: str | None) -> Iterator[InputFile]:
     if path == STANDARD_INPUT:
         yield InputFile(path, kind or "lines", "standard input")
     elif output is not None and os.path.realpath(path) == output:
-        raise ValueError(f"{path} cannot be read and written: choose another output")
+        raise ValueError(f"{path} cannot be both input and output: choose another output")
     elif os.path.isdir(path):
         yield from _in_folder(Path(path), kind, output)
     elif not os.path.exists(path):
@@ -174,7 +174,7 @@ def _at(path: str, kind: str | None, output: str | None) -> Iterator[InputFile]:
             with open(path, "rb") as stream:
                 refuse_binary(stream.read(_HEAD_BYTES), path)
             raise ValueError(
-                f"the ending of {path} does not say how to read it: pass input_format= one of {', '.join(KINDS)}"
+                f"the ending of {path} does not tell how to read it: pass input_format= one of {', '.join(KINDS)}"
             )
         yield InputFile(path, found, Path(path).name)
 
@@ -204,4 +204,4 @@ def _in_folder(folder: Path, kind: str | None, output: str | None) -> Iterator[I
         )
     if passed_over:
         counts = ", ".join(f"{count} {ending}" for ending, count in passed_over.most_common(5))
-        logger.warning("%s: %d files are passed over (%s)", folder, passed_over.total(), counts)
+        logger.warning("%s: %d files are skipped (%s)", folder, passed_over.total(), counts)

@@ -182,7 +182,7 @@ def _writing(
         return
     if resume and files.has_standard_input:
         raise ValueError(
-            "a run that reads standard input cannot be resumed, since it may hold other texts now: pass a file"
+            "a run that reads standard input cannot be resumed, since the texts may be different now: pass a file"
         )
     settings = {"model": reader.model, "text_column": text_column, "encoding": encoding, "dtype": reader.dtype}
     run = {**settings, **reader.options, "files": files.fingerprint, "checkpoint": reader.fingerprint}

@@ -108,12 +108,12 @@ class Reader:
         model.predict([], **self.options)  # checks the options
         if model.rules is not None and not self._added.with_origins:
             raise ValueError(
-                f"{self.model!r} has rules, so that its entities have an origin, but only of a folder is that known in "
-                "advance: download it with huggingface_hub.snapshot_download, and pass its folder"
+                f"{self.model!r} has rules, so its entities have an origin, but this is known in advance only for a "
+                "folder: download it with huggingface_hub.snapshot_download, and pass its folder"
             )
         if self._finds_relations is None and model.config.relation_labels is not None:
             raise ValueError(
-                f"{self.model!r} has relations, but only of a folder is that known in advance: pass relations=True to "
+                f"{self.model!r} has relations, but this is known in advance only for a folder: pass relations=True to "
                 "find them, or relations=False"
             )
         return model

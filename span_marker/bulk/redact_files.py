@@ -97,7 +97,7 @@ def redact_files(
     redactor = Redactor(how, key=key)
     kind = _find_format(output, output_format)
     if keep and kind == "text":
-        raise ValueError(f"keep={list(keep)!r} needs output_format='jsonl': texts alone have no columns")
+        raise ValueError(f"keep={list(keep)!r} needs output_format='jsonl', since plain text has no columns")
     _check_targets(output, map_file, overwrite)
     files = find_files(inputs, input_format, output, token_column)
     if map_file is not None and os.path.exists(map_file):
@@ -145,7 +145,7 @@ def _find_format(output: str | os.PathLike[str], format: str | None) -> str:
 def _check_targets(output: str | os.PathLike[str], map_file: str | os.PathLike[str] | None, overwrite: bool) -> None:
     targets = [path for path in (output, map_file) if path is not None and os.fspath(path) != STANDARD_INPUT]
     if map_file is not None and os.path.realpath(map_file) == os.path.realpath(output):
-        raise ValueError(f"map_file={os.fspath(map_file)!r} is the output: keep the map apart from the texts")
+        raise ValueError(f"map_file={os.fspath(map_file)!r} is the output: write the map to another file")
     for path in targets:
         check_target(path)
         if os.path.isdir(path):
@@ -183,12 +183,12 @@ class _Writer:
             self._has_lines |= has_lines
             if self._has_lines and self._number > 1:
                 raise ValueError(
-                    f"{item.place}: several texts, some of which have line ends, cannot be told apart as text: pass an "
+                    f"{item.place}: several texts, some with line breaks, cannot be told apart in a text file: pass an "
                     "output that ends with .jsonl, or output_format='jsonl'"
                 )
             if has_surrogates(text):
                 raise ValueError(
-                    f"{item.place} has lone surrogates, which text cannot hold: pass output_format='jsonl'"
+                    f"{item.place} has lone surrogates, which a text file cannot hold: pass output_format='jsonl'"
                 )
             self._write(text if has_lines or text.endswith("\n") else f"{text}\n")
             return
@@ -206,6 +206,6 @@ class _Writer:
         """Say which columns are not written."""
         if self._left_out and self._kind == "jsonl":
             logger.warning(
-                "columns that are not written, since they may have the same names in them: %s: pass keep= for some",
+                "columns that are not written, since they may contain the same names: %s: pass keep= to write some",
                 list(self._left_out),
             )

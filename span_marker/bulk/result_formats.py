@@ -55,7 +55,7 @@ def find_format(path: str | os.PathLike[str], format: str | None) -> str:
     known_names = list(dict.fromkeys([*(known.name for known in writable), *OTHER_FORMATS]))
     if name is None:
         raise ValueError(
-            f"the ending of {path} does not say how to write it: pass output_format= one of {', '.join(known_names)}"
+            f"the ending of {path} does not tell how to write it: pass output_format= one of {', '.join(known_names)}"
         )
     if name not in known_names:
         raise ValueError(f"output_format={name!r} must be one of {', '.join(known_names)}")
@@ -134,7 +134,7 @@ def _write_texts(format: str, text_column: str | None, with_errors: bool, path: 
         write_annotations(path, rows(), format=format)
     if num_left_out:
         logger.warning(
-            "%s: %d texts that could not be read are left out, since the format %s has no place for their errors",
+            "%s: %d texts that could not be read are left out, since the format %s cannot hold their errors",
             path,
             num_left_out,
             format,
@@ -151,7 +151,7 @@ def _write_table(contents: Sequence[str], path: Path, source: Path) -> None:
         identities.append(hash(str(_identity(row, number))))
     are_unique = len(np.unique(np.array(identities))) == len(identities)
     if not are_unique:
-        logger.warning("%s: several rows have the same id, so the column 'id' has the numbers of the rows", path)
+        logger.warning("%s: several rows have the same id, so the column 'id' has row numbers instead", path)
     for name in (*(["id"] if are_unique else []), "entities", RELATIONS, *contents):
         names.pop(name, None)
     with writing(path, errors="backslashreplace") as file:
@@ -178,7 +178,12 @@ def _titles(names: Iterable[str], path: Path) -> list[str]:
     for name in [name for name in titles if name in ours]:
         while titles[name] in {*ours, *(titles[other] for other in titles if other != name)}:
             titles[name] = f"input_{titles[name]}"
-        logger.warning("%s: the column %r of the input is %r, beside that of the entities", path, name, titles[name])
+        logger.warning(
+            "%s: the column %r of the input is written as %r, since entities have a column of that name",
+            path,
+            name,
+            titles[name],
+        )
     return list(titles.values())
 
 
@@ -210,7 +215,7 @@ def _write_parquet(path: Path, source: Path) -> None:
                 mixed[name] = None
     for name in mixed:
         fields[name] = pyarrow.field(name, pyarrow.string())
-        logger.warning("%s: the column %r has values of several types, which are written as text", path, name)
+        logger.warning("%s: the column %r has values of several types, so they are written as text", path, name)
     schema = pyarrow.schema(list(fields.values()))
     part = Path(f"{path}.parquet")
     with pyarrow.parquet.ParquetWriter(part, schema) as writer:

@@ -89,7 +89,7 @@ def _check_kind(file: InputFile, encoding: str | None, said: set[str]) -> None:
         said.add(other.name)
         way = f"pass input_format={other.name!r}" if other.name in KINDS else "convert it with write_annotations"
         logger.warning(
-            "%s looks like %s, but is read as %s: %s, if that is not what you mean",
+            "%s looks like %s, but is read as %s. If this is not intended, %s",
             file.path,
             other.name,
             "one text" if file.kind == "text" else "a text per line",
@@ -118,7 +118,7 @@ def _lines(file: InputFile, encoding: str | None) -> Iterator[tuple[int, str, in
                 num_bytes += len(line.encode(unmarked, "surrogateescape"))
                 yield number, line.removeprefix("\ufeff") if number == 1 else line, num_bytes
         except UnicodeError as error:
-            raise ValueError(f"{file.path} is not {encoding.upper()}: {error}: pass encoding= another one") from error
+            raise ValueError(f"{file.path} is not {encoding.upper()}: {error}: pass another encoding=") from error
 
 
 def _refuse_bytes(text: str, place: str, encoding: str | None) -> None:

@@ -120,7 +120,7 @@ def merge_entity_lines(lines: Iterable[Line], text_column: str | None, path: str
         if not dropped:
             dropped = [name for name in row if name.strip().lower() in ENTITY_COLUMNS]
             logger.warning(
-                "%s has a line for each entity: consecutive lines of the same text are read once, without their "
+                "%s has a line for each entity: consecutive lines with the same text are read once, without their "
                 "columns %s",
                 path,
                 dropped,

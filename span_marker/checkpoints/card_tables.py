@@ -98,7 +98,7 @@ def _relation_results(metrics: Mapping[str, Any], prefix: str, relations: Mappin
         ]
         rows.append((label, *_figures(figures), *map(_number, others)))
     return [
-        "A relation is right if its label, and words and labels of both entities are:",
+        "A relation is correct if its label, and the words and labels of both entities are:",
         markdown_table(["Relation", *FIGURES.values(), "F1 of words alone", "F1 with gold entities"], rows),
     ]
 

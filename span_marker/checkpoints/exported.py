@@ -46,8 +46,8 @@ from span_marker.version import __version__
 Model = TypeVar("Model", bound=PreTrainedModel)
 
 _ONLY_GRAPHS = (
-    "{!r} has exported graphs and no weights for PyTorch: load it with backend='onnx', or load the checkpoint that it "
-    "was exported from"
+    "{!r} has exported graphs, but no weights for PyTorch: load it with backend='onnx', or load the checkpoint that "
+    "it was exported from"
 )
 
 
@@ -155,7 +155,9 @@ def load_exported(
     """
     if unknown := sorted(set(arguments) - set(HUB_ARGUMENTS)):
         kind = "are for backend='torch'" if set(unknown) <= set(ARGUMENTS) else "do not exist"
-        raise TypeError(f"the arguments {unknown} of from_pretrained {kind}: exported graphs cannot follow them")
+        raise TypeError(
+            f"the arguments {unknown} of from_pretrained {kind}: remove them, since exported graphs cannot use them"
+        )
     check_encoder(config.encoder)
     files, manifest = find_files(path, lambda name: _find(path, name, arguments))
     check_pair_graph(files, config.relation_labels, path)
@@ -184,8 +186,8 @@ def _check_shapes(config: PreTrainedConfig, graphs: Sequence[RuntimeGraph], path
     hidden = [graph.output_shapes[0][-1] for graph in graphs[1:]], config.hidden_size
     if num_states[0] != num_states[1] or {*hidden[0]} != {hidden[1]}:
         raise ValueError(
-            f"the graphs of {str(path)!r} are those of another model: they have {num_states[0] // 2} layers of size "
-            f"{hidden[0][0]}, and config.json says {num_states[1] // 2} of size {hidden[1]}"
+            f"the graphs of {str(path)!r} belong to another model: they have {num_states[0] // 2} layers of size "
+            f"{hidden[0][0]}, but config.json has {num_states[1] // 2} of size {hidden[1]}"
         )
 
 
@@ -279,4 +281,4 @@ def check_target(folder: StrPath) -> None:
     """
     folders.finish(folder)
     if Path(folder).is_dir() and _has_weights(Path(folder)):
-        raise ValueError(f"{str(folder)!r} holds a checkpoint with weights: export the model to a folder of its own")
+        raise ValueError(f"{str(folder)!r} holds a checkpoint with weights: export the model to a separate folder")

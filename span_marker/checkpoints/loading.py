@@ -196,7 +196,9 @@ def load_encoder(
             "from_pretrained (span-marker train does so)"
         )
     if kwargs.get("dtype") == FASTEST:
-        raise ValueError(f"dtype={FASTEST!r} chooses for prediction, not for a new model: leave it out to train one")
+        raise ValueError(
+            f"dtype={FASTEST!r} chooses a number format for prediction, not for a new model: leave it out for training"
+        )
     check_encoder(config)
     span_marker_config = SpanMarkerConfig(encoder=config, labels=labels)  # type: ignore[call-arg]  # goes to __post_init__
     tokenizer = load_tokenizer(path, kwargs)
@@ -240,8 +242,8 @@ def fit_checkpoint_config(
         if set(relation_classes(wanted) if wanted is not None else ()) != set(config.relation_labels or ()):
             raise ValueError(
                 f"the checkpoint {str(path)!r} has relation_labels={config.relation_labels}, not {wanted}: leave "
-                "relation_labels out, and call model.add_relations(...) to give the model other relations, which must "
-                "be trained"
+                "relation_labels out, and call model.add_relations(...) to give the model other relations, and train "
+                "them"
             )
         limits = {**limits, "relation_labels": config.relation_labels}  # the weights have this order
     if "word_splitter" not in limits:
@@ -252,7 +254,7 @@ def fit_checkpoint_config(
     limit = config.model_max_length
     if largest is not None and limit not in (None, AUTO) and config.limit("model_max_length") > largest:
         logger.warning(
-            "The checkpoint has model_max_length=%d, but its encoder reads at most %d tokens: the limit is lowered.",
+            "The checkpoint has model_max_length=%d, but its encoder reads at most %d tokens. The limit was lowered.",
             limit,
             largest,
         )
@@ -282,7 +284,7 @@ def _check_vocabulary(encoder: PreTrainedConfig, tokenizer: SpanMarkerTokenizer,
     if weights and encoder.vocab_size * width > most_weights:
         raise ValueError(
             f"{str(path)!r} does not fit its configuration: vocab_size={encoder.vocab_size} times {width} is more than "
-            "its weight files hold: they are cut short, or config.json is wrong"
+            "its weight files hold: they are truncated, or config.json is wrong"
         )
 
 
@@ -364,8 +366,8 @@ def _set_limits(config: SpanMarkerConfig, limits: dict[str, Any], tokenizer: Spa
     largest = max_positions(config.encoder)
     if largest is not None and requested > largest:
         raise ValueError(
-            f"model_max_length={requested} is more than the encoder can read, which has positions for {largest} "
-            f"tokens: set model_max_length to {largest} or less"
+            f"model_max_length={requested} is more than the encoder's {largest} positions (tokens): set "
+            f"model_max_length to {largest} or less"
         )
     # The tokenizer's own limit is a recommendation; it is saved with the model.
     tokenizer.tokenizer.model_max_length = max(tokenizer.tokenizer.model_max_length, requested)

@@ -31,6 +31,6 @@ def adapt_to_network(path: str | os.PathLike[str], arguments: dict[str, Any]) ->
     try:
         socket.getaddrinfo(host, None)
     except socket.gaierror:
-        logger.warning("No network: the name %s cannot be resolved. Only files that are cached are used.", host)
+        logger.warning("No network: the name %s cannot be resolved. Only cached files are used.", host)
         return {**arguments, "local_files_only": True}
     return arguments

@@ -342,15 +342,15 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
                 the encoder can read, weights are missing or misshapen, it can't carry markers, or a file is broken.
         """
         if "attn_implementation" in kwargs:
-            raise ValueError("span markers bring their own attention: use engine= rather than attn_implementation=")
+            raise ValueError("span markers have their own attention: use engine= instead of attn_implementation=")
         limits = {name: kwargs.pop(name) for name in loading.CONFIG_ARGUMENTS if name in kwargs}
         path = pretrained_model_name_or_path
         folders.finish(path)
         backend = exported.choose_backend(path, backend)
         if not isinstance(model_card_data, SpanMarkerModelCardData | None):
             raise TypeError(
-                f"model_card_data must be a SpanMarkerModelCardData, not {type(model_card_data).__name__}: "
-                "SpanMarkerModelCardData(language='en')"
+                "model_card_data must be a SpanMarkerModelCardData, such as SpanMarkerModelCardData(language='en'), "
+                f"not {type(model_card_data).__name__}"
             )
         enter_process(torch.device("cpu"))
         label_list = read_label_list(labels)
@@ -362,8 +362,8 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
             new_labels = None if label_list is None or list(label_list) == config.tags else read_labels(label_list)
             if compatible_with_1x and (unknown := config.unknown_to_1x):
                 raise ValueError(
-                    f"compatible_with_1x=True is for new models: {str(path)!r} has {', '.join(unknown)}, "
-                    "which 1.x does not know"
+                    f"compatible_with_1x=True is for new models: {str(path)!r} has {', '.join(unknown)}, which 1.x "
+                    "does not support"
                 )
             if backend == "torch":
                 kwargs = quantization.spare_heads(quantization.choose_dtype(kwargs)) | loading.REPORT_WEIGHTS

@@ -56,7 +56,7 @@ def choose_dtype(arguments: dict[str, Any]) -> dict[str, Any]:
     devices = placed.values() if isinstance(placed, dict) else ["cpu" if placed is None else placed]
     if {*map(str, devices)} != {"cpu"}:
         raise ValueError(
-            f"dtype={FASTEST!r} chooses for the CPU, but device_map={placed!r}: pass dtype='bfloat16' or 'float32'"
+            f"dtype={FASTEST!r} is for the CPU, but device_map={placed!r}: pass dtype='bfloat16' or 'float32'"
         )
     return {**arguments, "dtype": fastest_dtype(Cpu.of_this_machine())}
 

@@ -41,7 +41,7 @@ def open_repository(
     names = api.list_repo_files(full_name, revision=revision, token=token) if is_exported else []
     if found := [name for name in names if any(fnmatch(name, pattern) for pattern in WEIGHTS)]:
         raise ValueError(
-            f"{full_name!r} holds a checkpoint with weights ({found[0]}): push the exported model to a repository of "
-            "its own"
+            f"{full_name!r} holds a checkpoint with weights ({found[0]}): push the exported model to a separate "
+            "repository"
         )
     return api, full_name

@@ -106,14 +106,14 @@ def distill(
     corpus: Any = list(texts)
     has_relations = _check_relations(teacher.config, student.config)
     if teacher.rules is not None:
-        raise ValueError("the teacher has rules, which say nothing about probabilities: set teacher.rules = None")
+        raise ValueError("the teacher has rules, which have no probabilities to learn from: set teacher.rules = None")
     _check_labels(teacher.config, student.config)
     rows = [*_teach(teacher, student.config, corpus, batch_size), *_gold_rows(labeled, student.config)]
     kinds = {soft.row.kind for soft in rows}
     if len(kinds) != 1:
         raise ValueError(
-            f"texts and labeled have {' and '.join(sorted(kinds)) or 'no rows'}: they must be of one kind, all "
-            "strings or all lists of words"
+            f"texts and labeled have {' and '.join(sorted(kinds)) or 'no rows'}: pass only strings, or only lists of "
+            "words"
         )
     if student.config.decoding is None:
         student.config.decoding = teacher.config.decoder().decoding
@@ -138,7 +138,7 @@ def distill(
 def _describe(teacher: SpanMarkerModel, num_texts: int, num_labeled: int) -> str:
     """Say who taught, and with what. A folder is no name for others."""
     name = teacher.model_card_data.model_id or hub_id(teacher.config._name_or_path) or "a SpanMarker model"
-    labeled = f", beside {num_labeled:,} annotated ones" if num_labeled else ""
+    labeled = f", and {num_labeled:,} annotated ones" if num_labeled else ""
     return f"{name}, of {teacher.num_parameters():,} parameters, on {num_texts:,} texts{labeled}"
 
 
@@ -154,7 +154,7 @@ def _check_relations(teacher: SpanMarkerConfig, student: SpanMarkerConfig) -> bo
     """Tell whether relations are taught."""
     if student.relation_labels is None:
         if teacher.relation_labels is not None:
-            logger.warning("The student has no relations, so it does not learn those of the teacher.")
+            logger.warning("The student has no relations, so it does not learn the teacher's relations.")
         return False
     if set(student.relation_labels) != set(teacher.relation_labels or ()):
         raise ValueError(
@@ -319,7 +319,7 @@ def span_keys(rows: Any, span_words: IntArray) -> IntArray:
         ValueError: If a row has more than `MAX_WORDS` words.
     """
     if span_words.max(initial=0) >= MAX_WORDS:
-        raise ValueError(f"a text of {span_words.max()} words must have less than {MAX_WORDS}: split it")
+        raise ValueError(f"a text of {span_words.max()} words must have fewer than {MAX_WORDS}: split it")
     starts, ends = span_words.T
     keys: IntArray = (rows * MAX_WORDS + starts) * MAX_WORDS + ends
     return keys

@@ -81,8 +81,8 @@ def check_compressible(model: SpanMarkerModel) -> None:
         raise TypeError(f"model must be a SpanMarkerModel, not {type(model).__name__}")
     if model.backend != "torch":
         raise ValueError(
-            f"a model on backend={model.backend!r} has no weights to change: load the checkpoint that it was exported "
-            "from, and export the result"
+            f"a model with backend={model.backend!r} has no weights to change: load the checkpoint that it was "
+            "exported from, change it, and export the result"
         )
     if getattr(model, "peft_config", None) or getattr(model, "hf_quantizer", None):
         raise ValueError(

@@ -56,12 +56,18 @@ def prune_vocabulary(model: SpanMarkerModel, texts: Iterable[str | list[str]]) -
     check_compressible(model)
     tokenizer = model.require_tokenizer().tokenizer
     if not tokenizer.is_fast:
-        raise ValueError(f"the vocabulary of {type(tokenizer).__name__} cannot be pruned: it is a slow tokenizer")
+        raise ValueError(
+            f"the vocabulary of {type(tokenizer).__name__} cannot be pruned, since it is a slow "
+            "tokenizer: pass a model with a fast one"
+        )
     state = json.loads(tokenizer.backend_tokenizer.to_str())
     reserved = {index for token, index in tokenizer.get_added_vocab().items()} | set(tokenizer.all_special_ids)
     used = _used_ids(model, texts)
     if used <= reserved:
-        raise ValueError("no text of the corpus has a word that the tokenizer knows; generators can be read only once")
+        raise ValueError(
+            "no text of the corpus has a word that the tokenizer knows: pass a list of texts, since a "
+            "generator can be read only once"
+        )
     kept = needed_ids(state["model"], used | reserved)
     new_ids = {old: new for new, old in enumerate(kept)}
 
@@ -76,7 +82,7 @@ def prune_vocabulary(model: SpanMarkerModel, texts: Iterable[str | list[str]]) -
         if name.endswith("_token_id") and value in new_ids:
             setattr(encoder_config, name, new_ids[value])
     encoder_config.vocab_size = smaller.config.vocab_size = len(kept)
-    logger.info("%d of %d tokens are kept.", len(kept), len(tokenizer))
+    logger.info("Kept %d of %d tokens.", len(kept), len(tokenizer))
     how = f"{len(kept):,} of {len(tokenizer):,} tokens: those of a corpus, and single characters"
     note_compression(smaller, "Vocabulary", how)
     smaller.note_change("Vocabulary", how)

@@ -150,7 +150,7 @@ def analyze_predictions(
     by_split = predictions if isinstance(data, Mapping) else dict.fromkeys(datasets, predictions)
     if not isinstance(by_split, Mapping) or set(by_split) != set(datasets):
         have = sorted(by_split) if isinstance(by_split, Mapping) else type(by_split).__name__
-        raise ValueError(f"predictions for the data sets {sorted(datasets)} must be a dict with these, not {have}")
+        raise ValueError(f"predictions must be a dict with the data sets {sorted(datasets)}, not {have}")
     sentences: list[JudgedSentence] = []
     for split, dataset in datasets.items():
         rows, split_predictions = list(whole_rows(dataset, split)), by_split[split]
@@ -193,7 +193,7 @@ def _rows_to_compare(dataset: Dataset, predictions: Any, split: str) -> set[int]
     if annotated & predicted and annotated - predicted:
         logger.warning(
             "Predictions of %d of the %d rows of the %s data with annotated relations have no value for %r, so the "
-            "relations of these rows are not compared. An empty list says that none was found.",
+            "relations of these rows are not compared. Pass an empty list if none were found.",
             len(annotated - predicted),
             len(annotated),
             split,
@@ -230,7 +230,8 @@ def _read_lists(rows: AnnotatedRows, predictions: Any, split: str) -> AnnotatedR
 def _check_number(rows: AnnotatedRows, predictions: Sequence[Any], split: str) -> None:
     if len(predictions) != len(rows):
         raise ValueError(
-            f"{len(predictions)} predictions for the {len(rows)} rows of the {split} data: pass one for each"
+            f"there are {len(predictions)} predictions for the {len(rows)} rows of the {split} data: pass one for each "
+            "row"
         )
 
 

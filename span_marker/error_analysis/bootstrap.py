@@ -107,7 +107,7 @@ def resample(counts: FloatArray, num_resamples: int, seed: int) -> FloatArray:
         raise ValueError(f"num_resamples={num_resamples} must be at least 1")
     size = len(counts)
     if size == 0:
-        raise ValueError("there are no sentences to draw: pass data with at least one row")
+        raise ValueError("there are no sentences to resample: pass data with at least one row")
     generator = np.random.default_rng(seed)
     weights = (np.bincount(generator.integers(size, size=size), minlength=size) for _ in range(num_resamples))
     chunks = iter(lambda: list(islice(weights, DRAWS)), [])

@@ -27,9 +27,9 @@ Kind = Literal["correct", "wrong-label", "wrong-boundaries", "wrong-both", "miss
 
 KINDS: dict[Kind, str] = {
     "correct": "pairs with the same label and the same boundaries",
-    "wrong-label": "pairs with the same boundaries and another label",
+    "wrong-label": "pairs with the same boundaries and different labels",
     "wrong-boundaries": "pairs that overlap, with the same label",
-    "wrong-both": "pairs that overlap, with another label",
+    "wrong-both": "pairs that overlap, with different labels",
     "missed": "gold entities in no pair",
     "spurious": "predictions in no pair",
 }

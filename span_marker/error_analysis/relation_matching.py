@@ -22,8 +22,8 @@ RelationKind = Literal[
 
 RELATION_KINDS: dict[RelationKind, str] = {
     "correct": "pairs with the same label, head and tail",
-    "wrong-direction": "pairs with the same label, and head and tail exchanged",
-    "wrong-label": "pairs between the same entities, with another label",
+    "wrong-direction": "pairs with the same label, and head and tail swapped",
+    "wrong-label": "pairs between the same entities, with different labels",
     "wrong-entity": "gold relations with an entity that is found with another label or other boundaries",
     "missed-entity": "gold relations with an entity that is not found",
     "missed": "gold relations between entities that are found, in no pair",

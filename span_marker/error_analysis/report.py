@@ -234,7 +234,7 @@ class ErrorReport(TextReport):
         if self.unreachable is None:
             return
         num_lost, num_gold = sum(self.unreachable.values()), self.overall.num_gold
-        bound = f", so that recall is at most {1 - num_lost / num_gold:.4f}" if num_lost else ""
+        bound = f", so recall is at most {1 - num_lost / num_gold:.4f}" if num_lost else ""
         yield f"gold entities out of reach: {num_lost:,} of {num_gold:,}{bound}"
         for reason, number in self.unreachable.items():
             if number:

@@ -137,16 +137,16 @@ def _check_model(model: SpanMarkerModel) -> FastEngine:
     """Refuse a model that cannot be exported; otherwise return its engine."""
     if not isinstance(model, SpanMarkerModel):
         without_adapter(model)  # raises what it is, unless it is an adapter
-        raise TypeError("model has a PEFT adapter: export model.merge_and_unload() of it")
+        raise TypeError("model has a PEFT adapter: export the result of model.merge_and_unload()")
     if model.backend != "torch":
-        raise ValueError(f"the model runs on backend={model.backend!r}, so it is exported: copy its folder")
+        raise ValueError(f"the model runs on backend={model.backend!r}, so it is exported already: copy its folder")
     if not isinstance(model.engine, FastEngine):
         raise ValueError(
             f"an encoder of type {model.config.encoder.model_type!r} on the dense engine cannot be exported: load the "
             "model with engine='auto', if the encoder supports the fast engine"
         )
     if type(model.encoder).__module__.startswith("transformers_modules."):  # private: where such code is imported to
-        raise ValueError("an encoder that comes with code of its own cannot be exported: graphs must not need any code")
+        raise ValueError("an encoder with code of its own cannot be exported, since graphs must not need any code")
     kinds = {(parameter.device.type, parameter.dtype) for parameter in model.parameters()}
     if kinds != {("cpu", torch.float32)}:
         raise ValueError(

@@ -146,20 +146,20 @@ def _check_arguments(
             found = "a single text" if isinstance(texts, str) else type(texts).__name__
             raise TypeError(f"{name} must be a list of texts or rows, not {found}")
         if not len(texts):
-            raise ValueError(f"{name} is empty: pass some hundred texts that are similar to those to predict")
+            raise ValueError(f"{name} is empty: pass a few hundred texts that are similar to those to predict")
     if mode not in ("dynamic", "static"):
         raise ValueError(f"mode={mode!r} must be 'dynamic' or 'static'")
     if mode == "static" and calibration is None:
         raise ValueError(
-            "mode='static' needs calibration=, some hundred texts to measure the ranges of activations on: pass "
+            "mode='static' needs calibration=, a few hundred texts to measure the ranges of activations on: pass "
             "texts of the training data"
         )
     if max_loss is not None:
         check_probability("max_loss", max_loss)
         if not _are_rows(data):
-            raise ValueError(f"max_loss={max_loss} needs annotated data to measure F1 on, not texts alone")
+            raise ValueError(f"max_loss={max_loss} needs annotated data to measure F1 on, not only texts")
     if Path(folder).resolve() == Path(target).resolve():
-        raise ValueError(f"target={str(target)!r} must be another folder than that of the original")
+        raise ValueError(f"target={str(target)!r} must not be the folder of the original")
     check_target(target)
 
 
@@ -168,8 +168,8 @@ def _check_loss(report: QuantizationReport, max_loss: float | None) -> None:
         return
     other = "static" if report.mode == "dynamic" else "dynamic"
     raise ValueError(
-        f"F1 on the {report.num_texts:,} annotated rows changes from {f1_change(report.comparison)}, which is a loss "
-        f"of more than max_loss={max_loss}: the model is not kept. Try mode={other!r}, other calibration=, or raise "
+        f"F1 on the {report.num_texts:,} annotated rows changes from {f1_change(report.comparison)}, a loss of more "
+        f"than max_loss={max_loss}, so the model is not kept: try mode={other!r} or other calibration=, or raise "
         "max_loss"
     )
 

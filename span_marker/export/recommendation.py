@@ -38,7 +38,7 @@ class Way(NamedTuple):
 
 NAMES: dict[Backend, str] = {"torch": "PyTorch", "onnx": "ONNX Runtime", "openvino": "OpenVINO"}
 
-SHARED_CORES = "If other processes are busy on them, set OMP_WAIT_POLICY=passive, too."
+SHARED_CORES = "If other processes also use them, set OMP_WAIT_POLICY=passive, too."
 """What to do against threads that wait for a core, see ``docs/parallel.md``."""
 
 ENTITIES: tuple[Entities, ...] = ("all equal", "nearly all equal", "most equal")
@@ -85,7 +85,8 @@ KINDS = (
         False,
         frozenset({"AVX512-BF16", "AMX"}),
         {"batches": (ONNX, BFLOAT16, INT8), "one text": (ONNX, ONNX, INT8)},
-        "products in bfloat16 are fast, so that 8 bits gain little more in batches; for one text, calls count",
+        "products in bfloat16 are fast, so 8 bits gain little more in batches; for one text, the overhead of calls "
+        "dominates",
         is_measured=True,
     ),
     Kind(
@@ -93,7 +94,7 @@ KINDS = (
         False,
         frozenset({"VNNI"}),
         {"batches": (ONNX, ONNX, INT8), "one text": (ONNX, ONNX, INT8)},
-        "products of 8-bit numbers are fast, those in bfloat16 are emulated",
+        "products of 8-bit numbers are fast, but those in bfloat16 are emulated",
     ),
     Kind(
         "Arm with I8MM or dot product",
@@ -107,7 +108,7 @@ KINDS = (
         None,
         frozenset(),
         {"batches": (ONNX, ONNX, ONNX), "one text": (ONNX, ONNX, ONNX)},
-        "neither 8 bits nor bfloat16 have instructions of their own: they save memory rather than time",
+        "there are no instructions for 8 bits or bfloat16: they save memory rather than time",
     ),
 )
 """The first that fits a CPU counts."""
@@ -162,12 +163,14 @@ def recommend(cpu: Cpu | None = None) -> Recommendation:
     ways = {usage: dict(zip(ENTITIES, kind.ways[usage], strict=True)) for usage in USAGES}
     reasons = [f"{kind.title}: {kind.reason}."]
     if any(INT8 in kind.ways[usage] for usage in USAGES):
-        reasons.append("In 8 bits, mode='static' changes fewer entities, and is a fourth slower: measure both.")
+        reasons.append("In 8 bits, mode='static' changes fewer entities, but is a quarter slower: measure both.")
     if not kind.is_measured:
-        reasons.append("This was not measured on such a CPU: compare with span-marker bench.")
+        reasons.append("This recommendation was not measured on such a CPU: check it with span-marker bench.")
     if not cpu.features:
-        reasons.append("The system does not say which instructions the CPU has: only what every CPU can do counts.")
-    reasons.append(f"OMP_NUM_THREADS={cpu.num_cpus}: this process may use so many cores. {SHARED_CORES}")
+        reasons.append(
+            "The system does not report the instructions of the CPU, so only those that every CPU has are assumed."
+        )
+    reasons.append(f"OMP_NUM_THREADS={cpu.num_cpus}: the number of cores that this process may use. {SHARED_CORES}")
     return Recommendation(str(cpu), kind.title, ways, cpu.num_cpus, tuple(reasons), kind.is_measured)
 
 

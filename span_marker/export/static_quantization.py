@@ -232,11 +232,11 @@ def measure_ranges(model: SpanMarkerModel, read: Callable[[], Found]) -> tuple[R
         with running(model, Path(scratch), lambda name, graph: WatchedGraph(graph, ranges[name])):
             found = read()
     if not any(seen.rows for seen in ranges[MARKER_GRAPH].values()):
-        raise ValueError("no text of calibration= has a word: pass some hundred texts of the training data")
+        raise ValueError("no text of calibration= has a word: pass a few hundred texts of the training data")
     if PAIR_GRAPH in ranges and not any(seen.rows for seen in ranges[PAIR_GRAPH].values()):
         raise ValueError(
-            "no two entities that may have a relation are found in the same text of calibration=: pass other texts, of "
-            "which some have relations"
+            "no text of calibration= has two predicted entities that may have a relation: pass other texts, some with "
+            "relations"
         )
     return ranges, found
 

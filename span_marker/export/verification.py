@@ -211,7 +211,7 @@ class _Counts:
         if share > limit:
             raise ValueError(
                 f"the exported model finds {self.found:,} {kind}, the original {self.expected:,}, and {self.changed:,} "
-                f"of them only one of the two: {share:.1%}, more than {limit:.1%} for {dtype}. Export it with "
+                f"are found by only one of the two: {share:.1%}, more than {limit:.1%} for {dtype}. Export it with "
                 "dtype='float32', or, if there are few, pass more texts="
             )
 
@@ -387,7 +387,7 @@ def _predict(model: SpanMarkerModel, score: Callable[..., Any], batch_size: int,
 
 def _advice(model: SpanMarkerModel) -> str:
     return (
-        "An export that differs from its model is not kept. Please report the type of the encoder, "
+        "An export that differs from its model is not kept. Please report this with the type of the encoder, "
         f"{model.config.encoder.model_type!r}"
     )
 

@@ -88,7 +88,7 @@ def find_files(
         manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
         if manifest["format"] != FORMAT:
             raise ValueError(
-                f"format={manifest['format']!r} was written by span_marker {manifest.get('span_marker_version')}, and "
+                f"format={manifest['format']!r} was written by span_marker {manifest.get('span_marker_version')}, but "
                 f"this is {__version__}, which reads format={FORMAT}: export the model again"
             )
         if not isinstance(manifest["max_distance"], int) or manifest["max_distance"] < 1:
@@ -167,7 +167,7 @@ def check_file(file: Path, record: Mapping[str, Any], path: str | os.PathLike[st
     """
     if describe_file(file) != record:
         raise ValueError(
-            f"{FOLDER}/{file.name} of {str(path)!r} is not the file that {FOLDER}/{MANIFEST} lists: it is cut short or "
+            f"{FOLDER}/{file.name} of {str(path)!r} is not the file that {FOLDER}/{MANIFEST} lists: it is truncated or "
             "belongs to another export. Copy the folder again, or export the model again"
         )
 

@@ -47,7 +47,7 @@ def check_graph(path: Path, weights: Path) -> None:
         contents = _read(memoryview(path.read_bytes()))
         external = [entry for tensor in contents.tensors if (entry := _external(tensor)) is not None]
     except (IndexError, UnicodeDecodeError, ValueError) as error:
-        raise ValueError(f"{str(path)!r} is no ONNX file: {error}") from error
+        raise ValueError(f"{str(path)!r} is not an ONNX file: {error}") from error
     own = sorted({kind for domain, kind in contents.operators if domain not in ("", "ai.onnx")} | {*contents.functions})
     if own:
         raise ValueError(f"{str(path)!r} has operators that are not in the ONNX standard, which are not run: {own}")
@@ -89,7 +89,7 @@ def _external(tensor: memoryview) -> tuple[str, str, int, int] | None:
     pairs = [(_text(entry, 1), _text(entry, 2)) for entry in map(_fields, _parts(fields, 13))]
     entry = dict(pairs)
     if len(entry) < len(pairs):
-        raise ValueError("a tensor says twice where its weights are")
+        raise ValueError("a tensor has two locations of its weights")
     offset, length = (int(entry.get(name, -1)) for name in ("offset", "length"))
     return _text(fields, 8), entry.get("location", ""), offset, length
 

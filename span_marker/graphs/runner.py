@@ -78,8 +78,8 @@ class GraphRunner:
         longest = max(lengths, default=0)
         if longest > self.max_distance:
             raise ValueError(
-                f"a text of {longest} tokens is longer than those that the graphs were exported for, of at "
-                f"most {self.max_distance}: lower model_max_length, or export the model again with that limit"
+                f"a text of {longest} tokens is longer than the {self.max_distance} that the graphs were exported for: "
+                "lower model_max_length, or export the model again with that limit"
             )
         inputs = {"input_ids": input_ids, "position_ids": _positions(lengths)}
         if added_embeds is not None:

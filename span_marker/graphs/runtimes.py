@@ -109,8 +109,8 @@ class RuntimeGraph(ABC):
     def _cannot_load(self, runtime: Any, package: str, error: Exception) -> ValueError:
         reason = " ".join(str(error).split())[:300]
         return ValueError(
-            f"{package} {runtime.__version__} cannot load {str(self.path)!r}: {reason}. If it lacks an operator, "
-            f"install a newer one: pip install --upgrade {package}"
+            f"{package} {runtime.__version__} cannot load {str(self.path)!r}: {reason}. If an operator is missing, "
+            f"install a newer version: pip install --upgrade {package}"
         )
 
 
@@ -173,7 +173,7 @@ class OpenVinoGraph(RuntimeGraph):
 
     def _load_again(self) -> None:
         raise RuntimeError(
-            "OpenVINO does not run in a process that was forked after it had loaded a model: start processes with "
+            "OpenVINO does not run in a process that was forked after loading a model: start processes with "
             "multiprocessing.get_context('spawn'), or load the model with backend='onnx'"
         )
 

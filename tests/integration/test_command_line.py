@@ -354,4 +354,4 @@ def test_errors_and_warnings_name_options(folder, tmp_path):
     run(*chosen, "--token-column", "1", "--overwrite")
     assert json.loads((tmp_path / "words.jsonl").read_text())["tokens"] == ["Ann", "flew"]
     _, errors = run("predict", folder / "model", tmp_path / "texts.csv", "-o", output, status=1)
-    assert "pass --resume to go on with it, or --overwrite to begin again" in errors
+    assert "pass --resume to continue it, or --overwrite to start again" in errors
