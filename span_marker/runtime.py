@@ -76,7 +76,7 @@ class ExportedSettings(ModelSettings):
             ValueError: If it is the configuration of another type of model, or a setting is out of range.
         """
         if values["model_type"] != MODEL_TYPE:
-            raise ValueError(f"model_type={values['model_type']!r} must be {MODEL_TYPE!r}")
+            raise ValueError(f"model_type={values['model_type']!r}, but a SpanMarker model has {MODEL_TYPE!r}")
         known = {field.name: values[field.name] for field in fields(cls) if field.name in values}
         settings = cls(**known | {"id2label": {int(key): label for key, label in known["id2label"].items()}})
         settings.build_parts()
@@ -326,10 +326,10 @@ def _local_folder(path: str | os.PathLike[str], hub_arguments: dict[str, Any]) -
     if name.strip() and folder.is_dir():
         folders.finish(folder)
         if not (folder / CONFIG_FILE).is_file():
-            raise FileNotFoundError(f"there is no {CONFIG_FILE} in {name!r}")
+            raise FileNotFoundError(f"the folder {name!r} has no {CONFIG_FILE}")
         return folder
     if not name.strip() or os.path.isabs(path) or name.startswith((".", "~")) or name.count("/") != 1:
-        raise FileNotFoundError(f"there is no folder {name!r} to load a model from")
+        raise FileNotFoundError(f"cannot load a model from {name!r}: there is no such folder")
     from huggingface_hub import snapshot_download  # it comes with tokenizers; folders do not need it
 
     return Path(snapshot_download(name, allow_patterns=list(HUB_FILES), **hub_arguments))

@@ -1,7 +1,6 @@
-"""The command ``span-marker``: a module per command, with nothing in it but arguments and calls of the library.
+"""The command ``span-marker``: one module per command, with only its arguments and calls of the library.
 
-It stands outside of the package, because importing anything of ``span_marker`` loads PyTorch: ``span-marker --help`` is
-there at once.
+It lives outside the package so that ``span-marker --help`` is fast: importing most of ``span_marker`` loads PyTorch.
 """
 
 from span_marker_cli.main import main

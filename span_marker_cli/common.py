@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 Model = Annotated[str, typer.Argument(help="Folder of a checkpoint, or its name on the Hub.")]
 Data = Annotated[list[Path], typer.Argument(help="Annotated files or brat folders, see docs/data.md.")]
 Format = Annotated[
-    Optional[str], typer.Option("--format", help="Format of the annotated files.", show_default="by their endings")
+    Optional[str], typer.Option("--format", help="Format of the annotated files.", show_default="by file extension")
 ]
 Read = Annotated[
     Optional[list[str]],
     typer.Option(
         "--read",
         metavar="NAME=VALUE",
-        help="How to read them: an argument of read_annotations, such as tag_columns=all. Repeat for several.",
+        help="An argument of read_annotations, such as tag_columns=all. Repeat for several.",
     ),
 ]
 Texts = Annotated[list[Path], typer.Argument(help="Files or folders of texts, as for predict.")]
@@ -37,28 +37,33 @@ InputFormat = Annotated[
     Optional[str],
     typer.Option(
         "--input-format",
-        help="text (a text per file), lines, jsonl, json, csv, tsv, parquet, conll, conllu.",
-        show_default="by the endings",
+        help="text (one text per file), lines, jsonl, json, csv, tsv, parquet, conll or conllu.",
+        show_default="by file extension",
     ),
 ]
 TextColumn = Annotated[
-    Optional[str], typer.Option("--text-column", help="Column of the texts.", show_default="text or tokens")
+    Optional[str], typer.Option("--text-column", help="Column with the texts.", show_default="text or tokens")
 ]
 TokenColumn = Annotated[
     Optional[int],
     typer.Option(
-        "--token-column", metavar="NUMBER", help="Column of the words in CoNLL files, from 0.", show_default="the first"
+        "--token-column",
+        metavar="NUMBER",
+        help="Column with the words in CoNLL files, counted from 0.",
+        show_default="the first",
     ),
 ]
 Encoding = Annotated[
     Optional[str],
-    typer.Option("--encoding", help="Of text files, such as latin-1.", show_default="UTF-8, or by their marks"),
+    typer.Option(
+        "--encoding", help="Encoding of text files, such as latin-1.", show_default="UTF-8, or by their marks"
+    ),
 ]
 Device = Annotated[
     Optional[str],
-    typer.Option("--device", help="Such as cpu or cuda:1.", show_default="an accelerator if there is one"),
+    typer.Option("--device", help="Device, such as cpu or cuda:1.", show_default="an accelerator if available"),
 ]
-BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="The largest number of sentences per batch.")]
+BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Maximum number of sentences per batch.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Output = Annotated[
     Optional[Path], typer.Option("--output", "-o", help="Folder for the changed model.", show_default="the model's own")
@@ -80,13 +85,13 @@ def named_values(option: str, given: list[str] | None) -> dict[str, Any]:
         name, equals, value = word.partition("=")
         name = name.replace("-", "_")
         if name in values:
-            raise ValueError(f"{option} {word}: {name} is there twice")
+            raise ValueError(f"{option} {word}: {name} is given twice")
         try:
             values[name] = parse_yaml(value)
         except yaml.YAMLError as error:
-            raise ValueError(f"{option} {word}: the value is not YAML: {error}") from error
+            raise ValueError(f"{option} {word}: the value is not valid YAML: {error}") from error
         if not equals:
-            raise ValueError(f"{option} {word} must have a name and a value, such as {option} errors=skip")
+            raise ValueError(f"{option} {word} must have the form NAME=VALUE, such as {option} errors=skip")
     return values
 
 
@@ -133,8 +138,8 @@ def read_data(paths: list[Path], format: str | None = None, read: list[str] | No
     for path, content in zip(paths, contents, strict=True):
         if content != contents[0]:
             raise ValueError(
-                f"{paths[0]} has {contents[0]!r}, but {path} has {content!r}, so that they cannot be read as one: pass "
-                "files with one of them"
+                f"{paths[0]} has {contents[0]!r}, but {path} has {content!r}, so they cannot be combined: pass "
+                "files that all have the same"
             )
     return concatenate_datasets(files)
 
@@ -158,7 +163,7 @@ def named_paths(paths: list[Path]) -> Path | dict[str, Path]:
     if len(paths) == 1:
         return paths[0]
     if twice := next((path for path in paths if paths.count(path) > 1), None):
-        raise ValueError(f"{twice} is there twice: leave one of them out")
+        raise ValueError(f"{twice} is given twice: remove one of them")
     names = [path.stem for path in paths]
     if len(set(names)) < len(names):
         names = [str(path) for path in paths]
@@ -196,17 +201,15 @@ def changed_model(path: str, output: Path | None, device: str | None = None) -> 
         ValueError: If it comes from the Hub, and there is no other place, or the other place has another model.
     """
     if output is None and not Path(path).is_dir():
-        raise ValueError(f"{path} is not a folder: pass --output to say where to save the changed model")
+        raise ValueError(f"{path} is not a folder: pass --output with a folder to save the changed model in")
     target = output or Path(path)
     check_folder(target)
     if (target / "config.json").exists() and target.resolve() != Path(path).resolve():
-        raise ValueError(
-            f"{target} already has a model: pass an empty folder as --output, or leave it out to change {path}"
-        )
+        raise ValueError(f"{target} already has a model: pass an empty folder as --output, or omit it to change {path}")
     model = load_model(path, device)
     yield model
     model.save_pretrained(target)
-    note(f"saved in {target}")
+    note(f"saved to {target}")
 
 
 def check_file(path: Path) -> None:
@@ -247,11 +250,11 @@ def read_secret(variable: str | None, path: Path | None) -> bytes | None:
         ValueError: If both are given, or there is no such variable.
     """
     if variable is not None and path is not None:
-        raise ValueError("--key-env and --key-file are both given: leave one of them out")
+        raise ValueError("--key-env and --key-file are mutually exclusive: pass only one")
     if path is not None:
         return path.read_bytes().rstrip(b"\r\n")
     if variable is not None and variable not in os.environ:
-        raise ValueError(f"--key-env {variable}: there is no such environment variable")
+        raise ValueError(f"--key-env {variable}: this environment variable is not set")
     return None if variable is None else os.fsencode(os.environ[variable])
 
 

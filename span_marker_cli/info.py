@@ -9,7 +9,7 @@ from span_marker_cli.common import AsJson, Model, load_model, show
 
 
 def info(model: Model, as_json: AsJson = False) -> None:
-    """Show what a model is: encoder, labels, limits, filter, thresholds and size."""
+    """Show a model's encoder, labels, limits, filter, thresholds and size."""
     loaded = load_model(model, "cpu")
     config = loaded.config
     is_whole = loaded.backend == "torch"

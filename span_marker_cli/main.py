@@ -87,10 +87,10 @@ def _show_version(is_asked: bool) -> None:
 
 @app.callback()
 def options(
-    debug: Annotated[bool, typer.Option("--debug", help="Show where errors come from.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show errors only.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show debug messages and tracebacks.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show only errors.")] = False,
     show_version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="As the command version.")
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Same as the command version.")
     ] = False,
 ) -> None:
     """Named entity recognition with span markers: train, evaluate and use models, and convert annotated data."""

@@ -106,7 +106,7 @@ class SpanMarkerRecognizer(LocalRecognizer):
         **options: Any,
     ) -> None:
         if unknown := options.keys() & NOT_SET_HERE:
-            raise TypeError(f"{min(unknown)!r} cannot be set here: it would change what predict returns")
+            raise TypeError(f"{min(unknown)!r} cannot be set here, because it changes the output format of predict")
         loaded: Any = SpanMarkerModel.from_pretrained(model) if isinstance(model, str) else model
         self.span_marker: SpanMarkerModel = loaded if device is None else move_to_device(loaded, device)
         self.options: dict[str, Any] = {"threshold": threshold, "relations": False, **options}
@@ -189,7 +189,7 @@ class SpanMarkerRecognizer(LocalRecognizer):
 
         reason = f"Identified as {entity['label']} by a SpanMarker model"
         if "origin" in entity:
-            reason = f"Identified as {entity['label']}, from a {entity['origin']['kind']}"
+            reason = f"Identified as {entity['label']} by a {entity['origin']['kind']}"
         return RecognizerResult(
             entity_type=entity_type,
             start=entity["char_start_index"],

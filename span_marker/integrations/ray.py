@@ -117,7 +117,7 @@ class ReaderActor:
             "words": "Words that were read.",
             "entities": "Entities that were found.",
             "errors": "Texts that could not be read.",
-            "candidates": "Spans that the candidate filter scored, or all candidates without it.",
+            "candidates": "Spans scored by the candidate filter, or all candidates without a filter.",
             "candidates_kept": "Candidates that got markers.",
         }
         self._counters = {name: Counter(f"span_marker_{name}", text) for name, text in descriptions.items()}
@@ -235,7 +235,7 @@ def reserved_cpus(
     if num_threads > max(cpus, default=0):
         raise ValueError(
             f"num_threads={num_threads}, but the largest machine of the cluster has {max(cpus, default=0):g} CPUs: "
-            "lower num_threads, or pass ray.init the number of CPUs"
+            "lower num_threads, or pass the number of CPUs to ray.init"
         )
     left = not_held(cpus, held)
     for reserved in (*range(num_threads, 0, -1), *SHARES) if max(left) >= num_spare else ():
@@ -246,8 +246,8 @@ def reserved_cpus(
     if held:
         return 0
     raise ValueError(
-        f"concurrency={concurrency}, but the cluster has {sum(cpus):g} CPUs, of which Ray Data needs {num_spare} to "
-        f"read with: lower concurrency, or pass ray.init(num_cpus={num_spare + 1}) for a smaller machine"
+        f"concurrency={concurrency}, but the cluster has {sum(cpus):g} CPUs, and Ray Data needs {num_spare} of them to "
+        f"read data: lower concurrency, or call ray.init(num_cpus={num_spare + 1}) on a smaller machine"
     )
 
 
@@ -269,12 +269,12 @@ def check_gpus(gpus: Sequence[float], concurrency: int, num_gpus: float, held: S
     if places >= concurrency:
         raise ValueError(
             f"concurrency={concurrency} with num_gpus={num_gpus:g}, but earlier stages of the data set hold "
-            f"{sum(held):g} of the {sum(gpus):g} GPUs meanwhile: lower num_gpus in all calls, or call materialize() on "
-            "the data set before this one"
+            f"{sum(held):g} of the {sum(gpus):g} GPUs at the same time: lower num_gpus in all calls, or call "
+            "materialize() on the data set before this one"
         )
     raise ValueError(
         f"concurrency={concurrency} with num_gpus={num_gpus:g}, but the cluster has {sum(gpus):g} GPUs: "
         f"lower concurrency to {places}, or num_gpus"
         if places
-        else f"num_gpus={num_gpus:g}, but no machine of the cluster has as many: {[*gpus]}"
+        else f"num_gpus={num_gpus:g}, but no machine of the cluster has that many: {[*gpus]}"
     )

@@ -98,7 +98,7 @@ class SpanMarkerComponent:
         self.decoding = None if decoding is None else check_decoding(decoding)
         if self.decoding is not None and _may_overlap(self.decoding) and spans_key is None:
             raise ValueError(
-                f"decoding={decoding!r} predicts entities that overlap, which Doc.ents cannot hold: set spans_key, or "
+                f"decoding={decoding!r} predicts overlapping entities, which Doc.ents cannot hold: set spans_key, or "
                 "decoding='flat'"
             )
         if spans_key is None:
@@ -155,8 +155,8 @@ class SpanMarkerComponent:
         if label in self.labels:
             return 0
         raise NotImplementedError(
-            f"label {label!r} cannot be added to {self.name!r}: the labels are those that model={self._source!r} was "
-            "trained with. Train a model with this label, see span_marker.Trainer"
+            f"label {label!r} cannot be added to {self.name!r}, which has only the labels that model={self._source!r} "
+            "was trained with. To add a label, train a model with it, see span_marker.Trainer"
         )
 
     @property
@@ -333,7 +333,7 @@ def _check_device(device: str | None) -> None:
     try:
         torch.device("cpu" if device is None else device)
     except RuntimeError as error:
-        raise ValueError(f"device={device!r} must be a device of torch, such as 'cpu' or 'cuda:0', or None") from error
+        raise ValueError(f"device={device!r} must be None or a torch device, such as 'cpu' or 'cuda:0'") from error
 
 
 def _check_thresholds(name: str, threshold: Any) -> None:
@@ -350,7 +350,7 @@ def _load(source: str, device: str | None) -> SpanMarkerModel:
         model = SpanMarkerModel.from_pretrained(source)
     except OSError as error:
         raise OSError(
-            f"model={source!r} must be a folder with a SpanMarker checkpoint, or the name of one on the Hub: {error}"
+            f"model={source!r} must be a SpanMarker checkpoint, as a folder or as a name on the Hub: {error}"
         ) from error
     return move_to_device(model, device)
 

@@ -82,7 +82,7 @@ def warn_of_retries(master: str) -> None:
     if re.fullmatch(r"local(\[[^,\]]*\])?", master):
         threads = master.removeprefix("local").strip("[]") or "1"
         logger.warning(
-            "Spark retries no task with master=%r: a worker that is killed ends the job. Use master='local[%s,4]' for "
+            "Spark does not retry tasks with master=%r: a killed worker ends the job. Use master='local[%s,4]' for "
             "three retries.",
             master,
             threads,

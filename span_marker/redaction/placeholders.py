@@ -90,7 +90,7 @@ def _call_for_all(how: Callable[[str, str], str], texts: Sequence[str], labels: 
     new = [how(*pair) for pair in zip(texts, labels, strict=True)]  # not map, which StopIteration would end
     for replacement, label in zip(new, labels, strict=True):
         if not isinstance(replacement, str):
-            raise TypeError(f"how returned {replacement!r} for an entity {label!r}, which must be a string")
+            raise TypeError(f"how must return a string, but returned {replacement!r} for an entity {label!r}")
     return new
 
 
@@ -136,12 +136,12 @@ class Pseudonyms:
         for placeholder, name in names.items():
             match = PLACEHOLDER.fullmatch(placeholder)
             if match is None:
-                raise ValueError(f"names has {placeholder!r}, which must be a placeholder such as '[PERSON_1]'")
+                raise ValueError(f"names has {placeholder!r}, but its keys must be placeholders such as '[PERSON_1]'")
             label, number = match.groups()
             if key is None and not number.isdecimal():
-                raise ValueError(f"names has {placeholder!r}, but placeholders of how='numbered' have a number")
+                raise ValueError(f"names has {placeholder!r}, but the placeholders of how='numbered' end in a number")
             if key is not None and number != self._hash(_key_of(name)):
-                raise ValueError(f"names has {placeholder!r}, which is not the hash of its name: pass the key of names")
+                raise ValueError(f"names has {placeholder!r}, which is not the hash of its name: pass the earlier key")
             if key is None:
                 self._counts[label] = max(self._counts[label], int(number))
             self._by_name[_key_of(name), label] = placeholder
@@ -180,7 +180,7 @@ class Pseudonyms:
             return f"[{kind}_{self._counts[kind]}]"
         placeholder = f"[{kind}_{self._hash(key)}]"
         if placeholder in self.names:
-            raise ValueError(f"two names have the placeholder {placeholder!r}: choose another key")
+            raise ValueError(f"two names have the same placeholder {placeholder!r}: choose another key")
         return placeholder
 
     def _hash(self, key: str) -> str:

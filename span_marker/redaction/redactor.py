@@ -99,7 +99,7 @@ class Redactor:
             raise ValueError(f"how={how!r} must be one of {list(WAYS)}, or a function")
         secret = _read_key(key, how)
         if names and how not in NAMED_WAYS:
-            raise ValueError(f"names needs one of how={list(NAMED_WAYS)}, whose placeholders stand for names")
+            raise ValueError(f"names needs how= to be one of {list(NAMED_WAYS)}, whose placeholders stand for names")
         self.how = how
         self._pseudonyms = Pseudonyms(secret, names or {}) if how in NAMED_WAYS else None
         self._replace = plain_replacement(how) if self._pseudonyms is None else self._pseudonyms.replace
@@ -225,13 +225,13 @@ def _read_key(key: str | bytes | None, how: How) -> bytes | None:
             raise ValueError(f"key is only used with how='hash', not with how={how!r}: leave it out")
         return None
     if key is None:
-        raise ValueError("how='hash' needs a secret key: pass key=, such as secrets.token_bytes(32), and keep it")
+        raise ValueError("how='hash' needs a secret key: pass key=, such as secrets.token_bytes(32), and store it")
     if not isinstance(key, (str, bytes)):
         raise TypeError(f"key must be a string or bytes, not {type(key).__name__}")
     secret = key.encode("utf-8") if isinstance(key, str) else key
     if len(secret) < MIN_KEY_LENGTH:
         raise ValueError(
-            f"key has {len(secret)} bytes, but must have at least {MIN_KEY_LENGTH}, so that nobody finds it by trying: "
-            "such as secrets.token_bytes(32)"
+            f"key has {len(secret)} bytes, but needs at least {MIN_KEY_LENGTH} to resist guessing: pass one such as "
+            "secrets.token_bytes(32)"
         )
     return secret

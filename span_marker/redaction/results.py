@@ -64,7 +64,7 @@ class RedactionMap:
             pieces = tuple((int(start), int(end), str(old)) for start, end, old in values["pieces"])
             return cls(pieces, dict(values["names"]), str(values["digest"]))
         except (KeyError, TypeError, ValueError) as error:
-            raise ValueError("the map must be a dict as RedactionMap.to_dict returns it") from error
+            raise ValueError("the map must be a dict returned by RedactionMap.to_dict") from error
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class Redacted:
             ('[PERSON] went home', (9, 13))
         """
         if not 0 <= start <= end:
-            raise ValueError(f"start={start} and end={end} must be 0 <= start <= end")
+            raise ValueError(f"start={start} and end={end} must satisfy 0 <= start <= end")
         if start == end:
             place = self._moved(start, bisect_right(self.spans, start, key=_start), "new_start")
             return place, place
@@ -156,15 +156,15 @@ def restore(redacted: Redacted | str, map: RedactionMap | Mapping[str, str] | No
         map = redacted.map if map is None else map
         redacted = redacted.text
     if map is None:
-        raise TypeError("restore needs the map of the text: restore(text, redacted.map)")
+        raise TypeError("restore needs the map of the text: call restore(text, redacted.map)")
     if not isinstance(map, RedactionMap):
         return fill_in(redacted, map)
     if text_digest(redacted) == map.digest:
         return _put_back(redacted, map.pieces)
     if map.pieces and not map.names:
         raise ValueError(
-            "the text is not the one that redact returned, and its placeholders do not tell names apart: restore the "
-            "unchanged text, or redact with how='numbered' or how='hash'"
+            "the text differs from the one that redact returned, and its placeholders do not identify names: restore "
+            "the unchanged text, or redact with how='numbered' or how='hash'"
         )
     return fill_in(redacted, map.names)
 

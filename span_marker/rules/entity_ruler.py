@@ -64,7 +64,7 @@ def _read_line(line: str, subject: str) -> tuple[str, str, Any]:
     if name is not None and not isinstance(name, str):
         raise TypeError(f"{subject}: 'id' must be a string, not {name!r}")
     if isinstance(pattern, str) and not pattern.strip():
-        raise ValueError(f"{subject}: 'pattern' is {pattern!r}, which has no word")
+        raise ValueError(f"{subject}: 'pattern' is {pattern!r}, which contains no word")
     return label, name or "", pattern
 
 

@@ -116,9 +116,8 @@ class RegexRule(_Rule):
                     yield match.span()
         except TimeoutError as error:
             raise TimeoutError(
-                f"rule {self.title!r} took longer than {timeout:.3g} seconds for a text of {len(text):,} characters: "
-                f"rewrite pattern={self.pattern!r:.80}, which may try the same characters in many ways, or raise the "
-                "timeout of Rules"
+                f"rule {self.title!r} took longer than {timeout:.3g} seconds on a text of {len(text):,} characters: "
+                f"rewrite pattern={self.pattern!r:.80}, which may backtrack excessively, or raise the timeout of Rules"
             ) from error
 
 
@@ -153,7 +152,7 @@ class ListRule(_Rule):
             if not isinstance(phrase, str):
                 raise TypeError(f"phrases[{index}] of rule {self.title!r} must be a string, not {phrase!r}")
             if not phrase or phrase.isspace():
-                raise ValueError(f"phrases[{index}] of rule {self.title!r} is {phrase!r}, which has no word")
+                raise ValueError(f"phrases[{index}] of rule {self.title!r} is {phrase!r}, which contains no word")
 
     @property
     def folding(self) -> Folding:
@@ -194,7 +193,7 @@ class TokenRule(_Rule):
         super().__post_init__()
         subject = f"tokens of rule {self.title!r}"
         if not isinstance(self.tokens, (list, tuple)) or not self.tokens:
-            raise TypeError(f"{subject} must be a list of at least one dict, not {self.tokens!r}")
+            raise TypeError(f"{subject} must be a non-empty list of dicts, not {self.tokens!r}")
         object.__setattr__(self, "tokens", tuple(self.tokens))
         for index, token in enumerate(self.tokens):
             check_token(token, f"{subject}: [{index}]")
@@ -253,7 +252,7 @@ def check_token(token: Any, subject: str) -> None:
         elif not isinstance(value, str) or not value.strip():
             raise TypeError(f"{subject}: {name!r} must be a word or {{'REGEX': ...}}, not {value!r}")
         elif len(token) > 1 and len(place_phrase_words(value)) > 1:
-            raise ValueError(f"{subject}: {name!r} is {value!r}, several words here: leave out the other conditions")
+            raise ValueError(f"{subject}: {name!r} is {value!r}, which is several words: remove the other conditions")
 
 
 def _split_token(token: Mapping[str, Condition]) -> list[Mapping[str, Any]]:
@@ -281,15 +280,15 @@ def _compile(pattern: Any, subject: str, ignore_case: bool = False) -> regex.Pat
     if not isinstance(pattern, str):
         raise TypeError(f"{subject} must be a string, not {pattern!r}")
     if len(pattern) > LONGEST_PATTERN:
-        raise ValueError(f"{subject} has {len(pattern):,} characters, but may have {LONGEST_PATTERN:,} at most")
+        raise ValueError(f"{subject} has {len(pattern):,} characters, but the limit is {LONGEST_PATTERN:,}")
     counts = [(group, int(count)) for group, count in _COUNT.findall(pattern)]
     nested = math.prod(count for group, count in counts if group and count)
     if len(pattern) * max((count for _, count in counts), default=1) * nested > LARGEST_EXPANSION:
-        raise ValueError(f"{subject} is {pattern!r:.80}, whose repetitions are too large: use smaller counts in braces")
+        raise ValueError(f"{subject} is {pattern!r:.80}, which repeats too often: use smaller counts in braces")
     try:
         return regex.compile(pattern, regex.IGNORECASE if ignore_case else 0)
     except (regex.error, RecursionError) as error:
-        raise ValueError(f"{subject} is {pattern!r:.80}, which is no regular expression: {error}") from error
+        raise ValueError(f"{subject} is {pattern!r:.80}, which is not a valid regular expression: {error}") from error
 
 
 KINDS: dict[str, type[RegexRule | ListRule | TokenRule]] = {

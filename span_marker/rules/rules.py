@@ -73,7 +73,7 @@ class Rules:
         if self.priority not in PRIORITIES:
             raise ValueError(f"priority={self.priority!r} must be one of {list(PRIORITIES)}")
         if not isinstance(self.validators, Mapping):
-            raise TypeError(f"validators={self.validators!r} must be a dict from labels to names")
+            raise TypeError(f"validators={self.validators!r} must be a dict from labels to names of validators")
         for label, name in self.validators.items():
             if name not in VALIDATORS:
                 raise ValueError(f"validators[{label!r}]={name!r} must be one of {list(VALIDATORS)}")
@@ -196,9 +196,9 @@ class Rules:
         """
         keys = {"version", "priority", "validators", "timeout", "rules"}
         if not isinstance(values, dict) or set(values) != keys or not isinstance(values["rules"], list):
-            raise ValueError(f"rules must be a dict with the keys {sorted(keys)}, and 'rules' a list")
+            raise ValueError(f"rules must be a dict with the keys {sorted(keys)}, where 'rules' is a list")
         if values["version"] != 1:
-            raise ValueError(f"rules have version {values['version']!r}, but this library knows version 1: update it")
+            raise ValueError(f"rules have version {values['version']!r}, but this release reads version 1: upgrade it")
         rules = [rule_from_dict(rule, f"rules[{index}]") for index, rule in enumerate(values["rules"])]
         return cls(rules, values["priority"], values["validators"], values["timeout"])
 
@@ -226,7 +226,7 @@ class Rules:
         try:
             return cls.from_dict(parse_json(Path(path).read_text(encoding="utf-8")))
         except (TypeError, ValueError, RecursionError) as error:
-            raise ValueError(f"the rules in {path} are broken: {error}") from error
+            raise ValueError(f"cannot read rules from {path}: {error}") from error
 
 
 def all_labels(labels: Sequence[str], rules: Rules | None) -> list[str]:

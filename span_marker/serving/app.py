@@ -115,7 +115,7 @@ def create_app(
         ValueError: If there is no model, or the key is empty or not ASCII.
     """
     if api_key is not None and not (api_key and api_key.isascii() and api_key.isprintable() and " " not in api_key):
-        raise ValueError("api_key must be of printable ASCII characters without spaces, and not empty")
+        raise ValueError("api_key must be a non-empty string of printable ASCII characters without spaces")
     service = Service(models, limits or Limits(), batch_size, num_threads)
 
     @asynccontextmanager
@@ -161,7 +161,7 @@ async def _give_up(request: Request, error: Any) -> Response:
 
 
 async def _apologize(request: Request, error: Any) -> Response:
-    return JSONResponse({"error": "the server failed on this request, see its log"}, 500)
+    return JSONResponse({"error": "the server failed on this request; see its log"}, 500)
 
 
 def _json(value: Any) -> Response:
@@ -209,8 +209,8 @@ def _check_query(request: Request, *known: str) -> None:
     names = request.query_params if request.scope["query_string"] else ()
     unknown = next((name for name in names if name not in known), None)
     if unknown is not None:
-        rest = f"only {', '.join(map(repr, known))}" if known else "its options are fields of the body"
-        raise HTTPException(422, f"the query has no option {unknown[:80]!r}: {rest}")
+        rest = f"supported are {', '.join(map(repr, known))}" if known else "pass options as fields of the body"
+        raise HTTPException(422, f"unknown query parameter {unknown[:80]!r}: {rest}")
 
 
 @direct.post(
@@ -242,7 +242,7 @@ async def predict(request: Request, service: Serving) -> Response:
     "/predict/stream",
     response_class=Response,
     responses={
-        200: {"description": "A row for each line, in order.", "content": {"application/jsonl": {}}},
+        200: {"description": "One row per line, in order.", "content": {"application/jsonl": {}}},
         **_errors(404, 415, 422, 429),
     },
     openapi_extra={
@@ -341,11 +341,11 @@ async def health() -> dict[str, str]:
     return {"status": "alive"}
 
 
-@router.get("/ready", responses={503: {"model": ErrorAnswer, "description": "No requests are read."}})
+@router.get("/ready", responses={503: {"model": ErrorAnswer, "description": "The server accepts no requests."}})
 async def ready(service: Serving) -> dict[str, str]:
     """Whether requests are read, and there is room for more."""
     if not service.is_running or service.admission.num_inside >= service.limits.max_requests:
-        raise HTTPException(503, "the server stops, or has as many requests as it may")
+        raise HTTPException(503, "the server is stopping or at its limit of concurrent requests")
     return {"status": "ready"}
 
 

@@ -17,13 +17,13 @@ STATUSES = {
     400: "The body is not JSON.",
     401: "The API key is missing or wrong.",
     404: "There is no such model.",
-    408: "The body did not come in time.",
+    408: "The body did not arrive in time.",
     413: "The body is too large, or has too many words.",
-    415: "The body is not sent as JSON.",
-    422: "A value is wrong.",
+    415: "The body was not sent as JSON.",
+    422: "A value is invalid.",
     429: "Too many requests at once; try again after `Retry-After` seconds.",
     500: "The model failed on this request.",
-    503: "The model did not come to this request in time; try again after `Retry-After` seconds.",
+    503: "The model did not start on this request in time; try again after `Retry-After` seconds.",
     504: "The model did not finish this request in time.",
 }
 """The errors of the server. Each has a body with one sentence: ``{"error": "..."}``."""
@@ -77,7 +77,7 @@ class Limits:
         try:
             body = await asyncio.wait_for(self._collect(request), self.timeout)
         except asyncio.TimeoutError:
-            raise HTTPException(408, f"the body did not come within {self.timeout:g} s") from None
+            raise HTTPException(408, f"the body did not arrive within {self.timeout:g} s") from None
         if len(body) > self.max_body:
             await self._refuse_body(request)
         return bytes(body)
@@ -99,8 +99,8 @@ class Limits:
         await asyncio.wait({asyncio.ensure_future(throw_away())}, timeout=LINGER_SECONDS)
         raise HTTPException(
             413,
-            f"the body has more than {self.max_body:,} bytes: send less at once, stream lines to /predict/stream, or "
-            "start the server with a larger --max-body",
+            f"the body has more than {self.max_body:,} bytes: send less per request, stream lines to /predict/stream, "
+            "or start the server with a larger --max-body",
             {"Connection": "close"},
         )
 
@@ -119,7 +119,7 @@ class Limits:
         if num_words > self.max_words:
             raise HTTPException(
                 413,
-                f"the texts have {num_words:,} words, and the limit is {self.max_words:,}: send fewer at once, or "
+                f"the texts have {num_words:,} words, but the limit is {self.max_words:,}: send fewer per request, or "
                 "start the server with a larger --max-words",
             )
 
@@ -145,7 +145,7 @@ class Admission:
         if self.num_inside >= self.max_requests:
             raise HTTPException(
                 429,
-                f"the server is answering {self.max_requests:,} requests already: try again later, or start it with a "
+                f"the server is already handling {self.max_requests:,} requests: try again later, or start it with a "
                 "larger --max-requests",
                 RETRY,
             )

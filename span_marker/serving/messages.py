@@ -36,7 +36,7 @@ EXPECTED = {
     "return_coverage": "true or false",
     "model": "the name of a model",
     "parameters": "an object",
-    "aggregation_strategy": '"simple", "first", "average" or "max", which are all the same here',
+    "aggregation_strategy": '"simple", "first", "average" or "max", which all give the same result here',
     "ignore_labels": "a list of labels",
     "stride": "left out, since text of any length is read in overlapping windows",
 }
@@ -57,26 +57,24 @@ class Options(Strict):
 
     threshold: Probability | dict[str, Probability] | None = Field(
         default=None,
-        description="Least probability of an entity, or those of some labels. By default, those of the model.",
+        description="Minimum probability of an entity, or an object with one per label. Default: the model's own.",
     )
-    decoding: Decoding | None = Field(
-        default=None, description="How overlaps are resolved. By default, as in the model."
-    )
-    top_k: Count | None = Field(default=None, description="Also return so many most probable labels of each entity.")
+    decoding: Decoding | None = Field(default=None, description="How overlaps are resolved. Default: the model's own.")
+    top_k: Count | None = Field(default=None, description="Number of most probable labels to return per entity.")
     exact: bool | None = Field(default=None, description="Score all candidates, without the candidate filter.")
     split_sentences: bool = Field(default=False, description="Read each text sentence by sentence (needs spaCy).")
     offsets: OffsetUnit = Field(
-        default="codepoint", description="What indices into texts count. JavaScript counts utf-16."
+        default="codepoint", description="Unit of the indices into texts. JavaScript strings use utf-16."
     )
     propagate: bool = Field(
-        default=False, description="Also return the other mentions of names that were found with confidence."
+        default=False, description="Also return the other mentions of names that were found with high confidence."
     )
     relations: bool | None = Field(
-        default=None, description="Also find relations between entities. By default, if the model has them."
+        default=None, description="Also find relations between entities. Default: whether the model has them."
     )
     relation_threshold: Probability | dict[str, Probability] | None = Field(
         default=None,
-        description="Least probability of a relation, or those of some labels. By default, those of the model.",
+        description="Minimum probability of a relation, or an object with one per label. Default: the model's own.",
     )
     labels: list[str] | None = Field(
         default=None, description="Return only entities with these labels, and the relations between them."
@@ -93,10 +91,10 @@ class PredictRequest(Options):
     inputs: str | list[str] | list[list[str]] = Field(description=f"What to read: {INPUTS}.")
     is_split_into_words: bool | None = Field(
         default=None,
-        description="true if a list of strings is one sentence of words. By default, each string is a text.",
+        description="true if a list of strings is a single sentence, split into words. Default: each string is a text.",
     )
-    return_coverage: bool = Field(default=False, description="Also say how much of each text was read.")
-    model: str | None = Field(default=None, description="Name of the model. By default, the first one.")
+    return_coverage: bool = Field(default=False, description="Also return how much of each text was read.")
+    model: str | None = Field(default=None, description="Name of the model. Default: the first one.")
 
     def sentences(self) -> tuple[list[Any], bool, bool]:
         """Say what to read.
@@ -255,7 +253,7 @@ def parse(kind: type[Message], body: bytes) -> Message:
     except RecursionError:
         raise HTTPException(400, "the body is nested too deeply") from None
     except ValueError as error:
-        raise HTTPException(400, f"the body is no JSON in UTF-8: {error}") from None
+        raise HTTPException(400, f"the body is not valid JSON in UTF-8: {error}") from None
     try:
         return kind.model_validate(value)
     except ValidationError as error:
@@ -286,7 +284,7 @@ def explain(kind: type[BaseModel], error: ValidationError) -> tuple[int, str]:
         kind, place = TaskParameters, place[1:]
     name = str(place[0]) if place else ""
     if first["type"] == "extra_forbidden":
-        return 422, f"there is no field {name[:80]!r}, only {', '.join(map(repr, kind.model_fields))}"
+        return 422, f"unknown field {name[:80]!r}: supported are {', '.join(map(repr, kind.model_fields))}"
     if first["type"] == "missing":
         return 422, f"{name!r} is missing: it must be {EXPECTED[name]}"
     return 422, f"{name!r} must be {EXPECTED[name]}" if name else "the body must be a JSON object"

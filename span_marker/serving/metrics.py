@@ -22,7 +22,7 @@ class Metrics:
         )  # its name ends in _total
         self._seconds = Histogram(
             "span_marker_request_seconds",
-            "Seconds from a request to the end of its answer",
+            "Seconds from receiving a request to the end of its response",
             ["route"],
             buckets=SECONDS,
             registry=self._registry,
@@ -32,13 +32,11 @@ class Metrics:
         self._words = Counter("span_marker_words", "Words that were read", registry=self._registry)
         self._group = Histogram(
             "span_marker_group_sentences",
-            "Sentences that were read together",
+            "Sentences per group that was read together",
             buckets=SIZES,
             registry=self._registry,
         )
-        self._busy = Counter(
-            "span_marker_busy_seconds", "Seconds that groups of sentences took", registry=self._registry
-        )
+        self._busy = Counter("span_marker_busy_seconds", "Seconds spent on predictions", registry=self._registry)
 
     def gauge(self, name: str, description: str, value: Callable[[], float]) -> None:
         """Add a figure that is looked up when it is asked for."""

@@ -74,7 +74,7 @@ class Service:
         num_threads: int | None = None,
     ) -> None:
         if not models:
-            raise ValueError("models must have at least one model")
+            raise ValueError("models must contain at least one model")
         self.models = dict(models)
         self.limits = limits
         self.metrics = Metrics()
@@ -82,10 +82,10 @@ class Service:
         arguments = (self.models, self.metrics, batch_size, num_threads or torch.get_num_threads())
         self.queue = PredictionQueue(*arguments, num_readers=self._num_readers(arguments[-1]))
         self.long_queue = PredictionQueue(*arguments)
-        self.metrics.gauge("requests_inside", "Requests that are read or answered", lambda: self.admission.num_inside)
+        self.metrics.gauge("requests_inside", "Requests being received or answered", lambda: self.admission.num_inside)
         self.metrics.gauge(
             "requests_waiting",
-            "Requests that wait for a model",
+            "Requests waiting for a model",
             lambda: self.queue.num_waiting + self.long_queue.num_waiting,
         )
 
@@ -129,7 +129,7 @@ class Service:
             labels = all_labels(self.models[name].labels, self.models[name].rules)
             unknown = next((label for label in options.labels if label not in labels), None)
             if unknown is not None:
-                raise HTTPException(422, f"'labels' has {unknown[:80]!r}, which is none of the model's labels {labels}")
+                raise HTTPException(422, f"'labels' has {unknown[:80]!r}, but the model's labels are {labels}")
         try:
             if options.threshold is not None or options.decoding is not None:
                 self.models[name].config.decoder(options.threshold, options.decoding)
@@ -162,7 +162,7 @@ class Service:
             ClientDisconnect: If the client has left.
         """
         if are_words and sentences and "split_sentences" in plan.options:
-            raise HTTPException(422, "split_sentences is for texts, but there are words: leave it out")
+            raise HTTPException(422, "split_sentences applies to texts, but the inputs are words: leave it out")
         job = Job(plan.model, sentences, are_words, plan.options)
         (self.long_queue if job.is_long else self.queue).put(job)
         has_left = asyncio.ensure_future(_disconnect(request))
@@ -177,16 +177,16 @@ class Service:
             raise ClientDisconnect if is_gone else self._too_late(job)
         error = job.answer.exception()
         if isinstance(error, MemoryError):
-            raise HTTPException(TOO_LARGE, "the texts do not fit into the memory of the server: send shorter ones")
+            raise HTTPException(TOO_LARGE, "the server ran out of memory on these texts: send shorter ones")
         if error is not None:
-            raise HTTPException(FAILED, "the model failed on this request, see the log of the server")
+            raise HTTPException(FAILED, "the model failed on this request; see the log of the server")
         return job.answer.result()
 
     def _too_late(self, job: Job) -> HTTPException:
         limit = f"within {self.limits.timeout:g} s"
         if job.has_begun:
-            return HTTPException(504, f"the model did not finish {limit}: send less at once")
-        return HTTPException(503, f"the model was busy with other requests, and did not begin {limit}", RETRY)
+            return HTTPException(504, f"the model did not finish {limit}: send less per request")
+        return HTTPException(503, f"the model was busy and did not start on this request {limit}", RETRY)
 
 
 async def _disconnect(request: Request | None) -> None:

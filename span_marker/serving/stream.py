@@ -117,7 +117,7 @@ async def _read_lines(request: Request, limits: Limits) -> AsyncIterator[list[by
         try:
             chunk = await asyncio.wait_for(anext(chunks, b""), limits.timeout)
         except asyncio.TimeoutError:
-            raise HTTPException(408, f"no more lines came within {limits.timeout:g} s") from None
+            raise HTTPException(408, f"no further lines arrived within {limits.timeout:g} s") from None
         *lines, rest = (rest + chunk).split(b"\n")
         yield lines
         if not chunk:
@@ -152,11 +152,11 @@ def _parse_row(data: bytes, location: str) -> dict[str, Any]:
     except RepeatedKeyError as error:
         raise ValueError(f"{location} {json_problem(error)}") from error
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{location} is no JSON in UTF-8: {error}") from error
+        raise ValueError(f"{location} is not valid JSON in UTF-8: {error}") from error
     except RecursionError as error:
         raise ValueError(f"{location} is nested too deeply") from error
     return row
 
 
 def _refuse(constant: str) -> NoReturn:
-    raise json.JSONDecodeError(f"{constant} is no number of JSON", constant, 0)
+    raise json.JSONDecodeError(f"{constant} is not a JSON number", constant, 0)

@@ -267,7 +267,7 @@ def test_results_in_a_folder_of_inputs_are_not_read(model, tmp_path, caplog, nam
             assert predict_files(model, [tmp_path], output, output_format=format, overwrite=True).num_texts == 2
     assert f"{name} is not read, since results are written to it" in caplog.text
     assert len(list(find_files([tmp_path], "lines", output))) == 2, "its other files are not read, either"
-    with pytest.raises(ValueError, match=r"b\.jsonl cannot be read and written: choose another output"):
+    with pytest.raises(ValueError, match=r"b\.jsonl cannot be both input and output: choose another output"):
         predict_files(model, [tmp_path / "b.jsonl"], tmp_path / "x" / ".." / "b.jsonl", overwrite=True)
 
 

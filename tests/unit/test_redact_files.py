@@ -120,7 +120,7 @@ def test_no_text_is_left_out_or_left_as_it_was(folder, tmp_path):
     [
         ({"output": "y.pdf"}, ValueError, "the ending of .*y.pdf must be one of .txt"),
         ({"output": "x.txt"}, FileExistsError, "x.txt exists: pass overwrite=True"),
-        ({"output": "x.txt", "overwrite": True}, ValueError, "x.txt cannot be read and written"),
+        ({"output": "x.txt", "overwrite": True}, ValueError, "x.txt cannot be both input and output"),
         ({"map_file": "y.txt"}, ValueError, "map_file=.* is the output: write the map to another"),
         ({"map_file": "x.txt"}, FileExistsError, "x.txt exists"),
         ({"map_file": "x.txt", "overwrite": True}, ValueError, "map_file=.*x.txt' is an input: choose another file"),
