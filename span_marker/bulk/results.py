@@ -1,4 +1,4 @@
-"""Results of a long run on disk: whole rows from the first second on, so that a run that was killed can be resumed."""
+"""Results of a run on disk, written row by row, so that a killed run can be resumed."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ OF_WORDS = ("conll", "gliner")
 
 
 class Results:
-    """The rows of a run, as JSON lines; other formats are made of them when the run is done.
+    """The rows of a run, as JSON lines; other formats are converted from them when the run is done.
 
-    Until then, the rows are in a file whose name ends in ``.part``, beside one that ends in ``.run`` and says what the
-    run is about. A process that is killed leaves whole rows, and at most one that is torn, which resuming removes.
+    Until then, the rows are in a file whose name ends in ``.part``, and a file that ends in ``.run`` describes the run.
+    A killed process leaves at most one incomplete row, which resuming removes.
 
     Args:
         path: The file to make.

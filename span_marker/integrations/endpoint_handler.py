@@ -1,4 +1,4 @@
-"""Answers the requests of an Inference Endpoint with the SpanMarker checkpoint in the folder of this file."""
+"""Request handler for Inference Endpoints, which runs the SpanMarker checkpoint in the folder of this file."""
 
 from __future__ import annotations
 

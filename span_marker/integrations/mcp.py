@@ -1,7 +1,7 @@
-"""Agents: a server of the Model Context Protocol (MCP) with tools that extract, redact and restore.
+"""A Model Context Protocol (MCP) server for agents, with tools that extract, redact and restore.
 
-What was redacted stays in the memory of the server: a client gets a name for it, with which it asks to restore texts.
-So a client can give redacted texts to a language model and keep the names from it.
+Redacted names stay in the memory of the server: a client gets only an ID, with which it can restore texts. So a client
+can pass redacted texts to a language model without revealing the names.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Texts = Annotated[list[str], Field(description="The texts. Pass a list even for a single text.")]
-"""Not also a string: the SDK would parse one that looks like JSON, and what is left would be another text."""
+"""Strings are not accepted: the SDK would parse a string that looks like JSON, and change the text."""
 Threshold = Annotated[
     Probability | dict[str, Probability] | None,
     Field(
@@ -111,7 +111,7 @@ class Labels(BaseModel):
 
 
 class Session:
-    """What the tools do: a model, and what was redacted with it.
+    """The state behind the tools: a model, and the names that were redacted with it.
 
     Args:
         model: The model.
@@ -127,7 +127,7 @@ class Session:
         self._lock = Lock()  # tools run in threads: one at a time reads, and changes the redactors
 
     def extract(self, texts: Texts, threshold: Threshold = None, propagate: Propagate = False) -> Extraction:
-        """Find the named entities of texts, with labels, scores and places; and relations if the model finds them."""
+        """Find the named entities of texts, with labels, scores and offsets; and relations if the model has them."""
         self._check(texts)
         found = list(map(as_columns, self._predict(texts, threshold, propagate)))
         entities = [list(map(_found_entity, columns["entities"])) for columns in found]
@@ -152,7 +152,7 @@ class Session:
         threshold: Threshold = None,
         propagate: Propagate = False,
     ) -> Redaction:
-        """Replace the named entities of texts. What was redacted stays on the server, see restore."""
+        """Replace the named entities of texts. The redacted names stay on the server, see restore."""
         self._check(texts)
         if mapping is not None and how != "numbered":
             raise ValueError(f"mapping needs how='numbered', not {how!r}, which keeps no names")
@@ -175,7 +175,7 @@ class Session:
         texts: Texts,
         mapping: Annotated[str, Field(description="The mapping that redact returned.")],
     ) -> Restoration:
-        """Put names back in place of placeholders such as [PERSON_1], in redacted texts or in what was made of them."""
+        """Replace placeholders such as [PERSON_1] with their names, in redacted texts or in texts derived from them."""
         self._check(texts)
         with self._lock:
             names = self._find(mapping).names
@@ -234,7 +234,7 @@ def _found_entity(entity: dict[str, Any]) -> FoundEntity:
 
 
 def _explaining(tool: Callable[..., Any]) -> Callable[..., Any]:
-    """The tool, whose errors about its arguments reach the client; the SDK keeps all others to itself."""
+    """Wrap a tool so that errors about its arguments reach the client; the SDK hides all others."""
     tool_error = import_extra("mcp.server.mcpserver.exceptions", "'mcp>=2'", "mcp").ToolError
 
     @functools.wraps(tool)
@@ -250,9 +250,9 @@ def _explaining(tool: Callable[..., Any]) -> Callable[..., Any]:
 def create_server(
     model: SpanMarkerModel, *, limits: Limits | None = None, batch_size: int = 32, name: str = "span-marker"
 ) -> MCPServer:
-    """Make a server with the tools ``extract``, ``redact``, ``restore`` and ``list_labels``.
+    """Create a server with the tools ``extract``, ``redact``, ``restore`` and ``list_labels``.
 
-    ``server.run()`` answers on standard input and output until the client leaves.
+    ``server.run()`` serves standard input and output until the client disconnects.
 
     Args:
         model: The model.

@@ -39,14 +39,14 @@ PREDICT_ARGUMENTS = (
 """Options that are passed to ``SpanMarkerModel.predict``."""
 
 STRATEGIES = ("simple", "first", "average", "max")
-"""Values of ``aggregation_strategy``. All mean the same here, because a span is scored as a whole."""
+"""Values of ``aggregation_strategy``. All have the same effect, because a span is scored as a whole."""
 
 NOT_NEEDED = {
     "is_split_into_words": "pass a list of lists of words",
     "num_workers": "there is no DataLoader",
     "stride": "text of any length is read in overlapping windows",
 }
-"""Arguments of other pipelines that this one lacks, and why."""
+"""Arguments of other pipelines that this one does not need, and why."""
 
 
 class NoDefaultModel:
@@ -60,7 +60,7 @@ class NoDefaultModel:
 
 
 class WrongTaskError(Exception):
-    """A checkpoint was loaded for another task. ``transformers.pipeline`` shows it alone, unlike a ``ValueError``."""
+    """A checkpoint was loaded for another task. Unlike a ``ValueError``, ``transformers.pipeline`` does not wrap it."""
 
 
 class NoTokenClassifier:

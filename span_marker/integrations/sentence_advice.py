@@ -1,4 +1,4 @@
-"""Whether documents should be read whole or sentence by sentence: like the texts that a model was trained on."""
+"""Advice on whether to read documents whole or sentence by sentence, as the model was trained."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from span_marker.core.word_splitters import TrainedOn
 def advise_on_sentences(
     name: str, documents: Sequence[Sequence[int]], is_split: Sequence[bool], trained_on: TrainedOn | None
 ) -> str | None:
-    """Say how to let a model read texts like those that it was trained on.
+    """Advise on how to make texts like those that the model was trained on.
 
     Args:
         name: Name of the spaCy component.
-        documents: Number of words of each text that is read, for each document: of its sentences, or of the whole.
+        documents: Number of words of each text that is read, for each document: of its sentences, or of the whole
+            document.
         is_split: Whether each document has sentence boundaries.
         trained_on: What the model was trained on; None if unknown.
 
     Returns:
-        The advice; None if the texts are like those in training, as far as is known.
+        The advice; None if the texts are like those in training, as far as known.
     """
     add = f'add a component that sets sentence boundaries, such as nlp.add_pipe("sentencizer", before="{name}")'
     pairs = list(zip(documents, is_split, strict=True))

@@ -1,4 +1,4 @@
-"""Redact texts: one, or a stream with the same placeholders for the same names."""
+"""Redact a single text, or a stream of texts with consistent placeholders."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from span_marker.redaction.report import RedactionReport
 from span_marker.redaction.results import Redacted, RedactedSpan, RedactionMap, text_digest
 
 _Spans: TypeAlias = tuple[Sequence[str], Sequence[int], Sequence[int], Sequence[str]]
-"""Labels, starts and ends of spans in order that do not overlap, and what the text has there."""
+"""Labels, starts and ends of ordered, non-overlapping spans, and their text."""
 
 _AS_SPAN = partial(tuple.__new__, RedactedSpan)
-"""Makes a span of its five values. The function of the class takes half as long again: much of redaction."""
+"""Creates a span from its five values. The constructor takes 50 % longer, which is a large part of redaction."""
 
 
 def redact(
@@ -40,18 +40,18 @@ def redact(
 ) -> Redacted:
     """Replace the entities of a text.
 
-    Every character of every entity is replaced. Entities that overlap or are nested are replaced together, under the
-    label of the longest, or of the most probable among those of the same length.
+    Every character of every entity is replaced. Overlapping and nested entities are replaced together, under the label
+    of the longest; among equally long ones, of the most probable.
 
     Args:
         text: The text.
-        entities: What ``predict`` returns, with relations or without; or dicts with ``label``, ``start`` and ``end``.
-            Places count code points.
-        how: What takes their place. ``"label"``: ``[PERSON]``. ``"numbered"``: ``[PERSON_1]``, with the same number for
-            the same name. ``"mask"``: ``*`` for each character. ``"hash"``: ``[PERSON_3f2a9c1be07d5a48]``, the start of
-            the name's HMAC-SHA-256, which does not depend on the text. ``"remove"``: nothing. Or a function of the old
-            text and its label that returns the new text. Case, possessive endings and repeated white space make no
-            other name.
+        entities: What ``predict`` returns, with or without relations; or dicts with ``label``, ``start`` and ``end``.
+            Offsets count code points.
+        how: The replacement. ``"label"``: ``[PERSON]``. ``"numbered"``: ``[PERSON_1]``, with the same number for the
+            same name. ``"mask"``: ``*`` for each character. ``"hash"``: ``[PERSON_3f2a9c1be07d5a48]``, the start of the
+            name's HMAC-SHA-256, which does not depend on the text. ``"remove"``: nothing. Or a function of the old text
+            and its label that returns the new text. Names that differ only in case, possessive endings or repeated white
+            space are the same name.
         key: The secret key of ``"hash"``: at least 16 bytes, such as ``secrets.token_bytes(32)``.
 
     Returns:
@@ -72,7 +72,7 @@ def redact(
 class Redactor:
     """Redacts many texts, with the same placeholder for the same name in all of them.
 
-    It is not meant to be shared by threads.
+    It is not thread-safe.
 
     Args:
         how: See `redact`.
@@ -81,8 +81,8 @@ class Redactor:
 
     Raises:
         TypeError: If ``key`` is neither a string nor bytes.
-        ValueError: If ``how`` is unknown; ``key`` is missing, too short or not used; or ``names`` is not used or has
-            something else than placeholders.
+        ValueError: If ``how`` is unknown; ``key`` is missing, too short or not used; or ``names`` does not apply to
+            ``how`` or has keys that are not placeholders.
 
     Example:
         >>> redactor = Redactor("numbered")
@@ -108,12 +108,12 @@ class Redactor:
 
     @property
     def names(self) -> dict[str, str]:
-        """What each placeholder stands for, for `restore`: **it has what was redacted**."""
+        """The name behind each placeholder, for `restore`. **This contains the redacted names.**"""
         return {} if self._pseudonyms is None else dict(self._pseudonyms.names)
 
     @property
     def report(self) -> RedactionReport:
-        """What was redacted so far, in numbers."""
+        """Statistics of what was redacted so far."""
         return RedactionReport(
             how=self.how if isinstance(self.how, str) else "function",
             num_texts=self._num_texts,
@@ -158,7 +158,7 @@ class Redactor:
         return Redacted(new_text, spans, RedactionMap(pieces, names, text_digest(new_text)))
 
     def _separate(self, text: str, found: EntityColumns) -> _Spans:
-        """Join what overlaps, and add what looks like a placeholder."""
+        """Merge overlapping entities, and add text that looks like a placeholder."""
         literals = self._literals(text)
         if not literals and all(map(le, found.ends, found.starts[1:])):
             return found.labels, found.starts, found.ends, found.parts
@@ -167,7 +167,7 @@ class Redactor:
         return labels, starts, ends, [text[start:end] for _, start, end in merged]
 
     def _literals(self, text: str) -> list[RowEntity]:
-        """What looks like a placeholder already, unless placeholders do not stand for names."""
+        """Text that already looks like a placeholder; none if placeholders do not stand for names."""
         if self._pseudonyms is None or "[" not in text:
             return []
         return [RowEntity(LITERAL, *match.span()) for match in PLACEHOLDER.finditer(text)]
@@ -187,14 +187,14 @@ def _read_entities(text: str, entities: Any) -> EntityColumns:
 
 
 def merge_overlaps(entities: Iterable[tuple[str, int, int, float | None]]) -> list[tuple[str, int, int]]:
-    """Join entities that overlap. Those that only touch stay apart.
+    """Merge entities that overlap. Adjacent ones stay separate.
 
     Args:
         entities: Label, start, end and score of entities, in any order.
 
     Returns:
-        The label of the longest of those that overlap each other, or of the most probable of several; and the first
-        character of all of them and the one after the last.
+        For each group of overlapping entities, the label of the longest (among equally long ones, of the most
+        probable), and the start and end of the group.
 
     Example:
         >>> merge_overlaps([RowEntity("ORG", 0, 9), RowEntity("LOC", 4, 12), RowEntity("PER", 12, 15)])

@@ -1,4 +1,4 @@
-"""The kinds of rules. Each is data: it is saved as a dict, and never as code."""
+"""The kinds of rules. Rules are data: they are saved as dicts, never as code."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from span_marker.core.labels import OUTSIDE
 from span_marker.core.phrases import Folding, phrase_key, place_phrase_words
 
 LONGEST_PATTERN = 10_000
-"""The largest number of characters of a regular expression."""
+"""Maximum number of characters of a regular expression."""
 
 LARGEST_EXPANSION = 10_000_000
-"""The largest estimate of how many characters an expression has if its repetitions are written out, as they are in
-memory. An expression can come with a checkpoint, and must not exhaust it."""
+"""Maximum estimated number of characters of an expression whose repetitions are written out, as they are in memory.
+Expressions can come from a checkpoint, and must not exhaust memory."""
 
 _COUNT = re.compile(r"(\)?)\s*\{\s*([0-9]{1,12})")
 
 TEXT_KEYS = ("TEXT", "ORTH")
 TOKEN_KEYS = (*TEXT_KEYS, "LOWER")
-"""What the token of a pattern may name: the word as it is, or in lower case."""
+"""Conditions of a token: the exact word, or the word in any case."""
 
 Condition: TypeAlias = str | Mapping[str, str]
 """A word, or ``{"REGEX": ...}``, which is searched in the word."""
@@ -34,7 +34,7 @@ Condition: TypeAlias = str | Mapping[str, str]
 
 @dataclass(frozen=True)
 class _Rule:
-    """What all rules have.
+    """Base class of all rules.
 
     Args:
         label: The label of what is found.
@@ -71,7 +71,7 @@ class RegexRule(_Rule):
     Args:
         label: The label of what is found.
         pattern: The expression, in the syntax of the package ``regex``.
-        ignore_case: Whether case does not count.
+        ignore_case: Whether to ignore case.
         name: Name of the rule. Defaults to the label.
         score: The score of what is found, from 0 to 1.
 
@@ -127,9 +127,9 @@ class ListRule(_Rule):
 
     Args:
         label: The label of what is found.
-        phrases: The phrases. How much white space is between their words does not count.
-        ignore_case: Whether case does not count.
-        ignore_diacritics: Whether marks on letters do not count.
+        phrases: The phrases. The amount of white space between their words is ignored.
+        ignore_case: Whether to ignore case.
+        ignore_diacritics: Whether to ignore marks on letters.
         name: Name of the rule. Defaults to the label.
         score: The score of what is found, from 0 to 1.
 

@@ -1,4 +1,4 @@
-"""How much a server takes in, and how it says no."""
+"""Limits of the server, and how it refuses requests beyond them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ STATUSES = {
 RETRY = {"Retry-After": "1"}
 
 LINGER_SECONDS = 1.0
-"""How long the rest of a body that is too large is thrown away, so that its client gets to read why."""
+"""Seconds during which the rest of a too large body is discarded, so that the client can read the response."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,11 @@ class Limits:
     """How much a server takes in.
 
     Attributes:
-        max_requests: Number of requests at a time, from the start of their bodies to the end of their answers.
-        max_body: Bytes of the body of a request, or of a line of a stream.
-        max_words: Words of all texts of a request, see `unicode_words`.
-        timeout: Seconds to wait for a body, and again for its answer; for a stream, for the next lines.
+        max_requests: Maximum number of concurrent requests, from the start of their bodies to the end of their
+            responses.
+        max_body: Maximum number of bytes in the body of a request, or in a line of a stream.
+        max_words: Maximum number of words in all texts of a request, see `unicode_words`.
+        timeout: Maximum seconds to wait for a body, and again for its response; for a stream, for the next lines.
 
     Raises:
         ValueError: If a limit is not above 0.
@@ -68,8 +69,8 @@ class Limits:
             The body.
 
         Raises:
-            HTTPException: If it is too large, or does not come in time.
-            ClientDisconnect: If the client leaves.
+            HTTPException: If it is too large, or does not arrive in time.
+            ClientDisconnect: If the client disconnects.
         """
         declared = request.headers.get("content-length", "")
         if declared.isdecimal() and int(declared[:20]) > self.max_body:
@@ -83,7 +84,7 @@ class Limits:
         return bytes(body)
 
     async def _collect(self, request: Request) -> bytearray:
-        """Read a body, or so much of it that it is too large."""
+        """Read a body, or as much of it as exceeds the limit."""
         body = bytearray()
         async for chunk in request.stream():
             body += chunk
@@ -111,7 +112,7 @@ class Limits:
             sentences: Texts, or lists of words.
 
         Raises:
-            HTTPException: If they have more words than a request may have.
+            HTTPException: If they have too many words.
         """
         if sum(map(len, sentences)) + len(sentences) <= self.max_words:
             return  # no text has more words than characters, but each sentence counts as one at least
@@ -125,7 +126,7 @@ class Limits:
 
 
 class Admission:
-    """Counts the requests that are inside, and lets no more in than a maximum.
+    """Counts the current requests, and refuses those beyond a maximum.
 
     Args:
         max_requests: The maximum.
@@ -137,7 +138,7 @@ class Admission:
 
     @contextmanager
     def enter(self) -> Iterator[None]:
-        """Be inside within a ``with`` block.
+        """Admit a request for the duration of a ``with`` block.
 
         Raises:
             HTTPException: If there are too many already.

@@ -1,4 +1,4 @@
-"""Requests and answers: which fields they have, and sentences that say what is wrong with them."""
+"""Requests and responses: their fields, and error messages for invalid ones."""
 
 from __future__ import annotations
 
@@ -40,20 +40,20 @@ EXPECTED = {
     "ignore_labels": "a list of labels",
     "stride": "left out, since text of any length is read in overlapping windows",
 }
-"""What each field must be, for errors."""
+"""What each field must be, for error messages."""
 
 _HALF = re.compile(r"\\u[dD][89a-fA-F]")
-"""JSON's way to write half of a letter. The other half may follow, or not."""
+"""A surrogate escaped in JSON. The other half of its pair may be missing."""
 
 
 class Strict(BaseModel):
-    """A message with no fields but its own, whose values are not converted."""
+    """A message without additional fields, whose values are not coerced."""
 
     model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
 
 
 class Options(Strict):
-    """Options of prediction, which have the names and the meaning of those of `SpanMarkerModel.predict`."""
+    """Options of prediction, with the names and the meaning of those of `SpanMarkerModel.predict`."""
 
     threshold: Probability | dict[str, Probability] | None = Field(
         default=None,
@@ -81,7 +81,7 @@ class Options(Strict):
     )
 
     def for_predict(self) -> dict[str, Any]:
-        """Those that `SpanMarkerModel.predict` takes, as far as they differ from its defaults."""
+        """The options of `SpanMarkerModel.predict` that differ from its defaults."""
         return self.model_dump(exclude_defaults=True, include={*PredictOptions.__annotations__})
 
 
@@ -97,10 +97,10 @@ class PredictRequest(Options):
     model: str | None = Field(default=None, description="Name of the model. Default: the first one.")
 
     def sentences(self) -> tuple[list[Any], bool, bool]:
-        """Say what to read.
+        """Return the sentences to read.
 
         Returns:
-            The sentences, whether they are lists of words rather than texts, and whether it is a single one.
+            The sentences, whether they are lists of words rather than texts, and whether the input was a single one.
 
         Raises:
             HTTPException: If ``is_split_into_words`` contradicts ``inputs``.
@@ -119,7 +119,7 @@ class PredictRequest(Options):
 
 
 class TaskParameters(Strict):
-    """Options of the stock task; those of the same name as an option of ``/predict`` mean the same."""
+    """Options of the stock task. Those that also exist for ``/predict`` have the same meaning."""
 
     aggregation_strategy: Literal["simple", "first", "average", "max"] | None = None
     ignore_labels: list[str] | None = Field(default=None, description="Leave out entities with these labels.")
@@ -143,7 +143,7 @@ class FoundLabel(BaseModel):
 
 
 class FoundPlace(BaseModel):
-    """Characters of a text, or words of a list; ends are exclusive."""
+    """A span: characters of a text, or words of a list; ends are exclusive."""
 
     char_start_index: int | None = None
     char_end_index: int | None = None
@@ -152,7 +152,7 @@ class FoundPlace(BaseModel):
 
 
 class FoundOrigin(FoundPlace):
-    """Where a label and its score are from: another mention of the name, or a rule of the model."""
+    """The source of a label and its score: another mention of the name, or a rule of the model."""
 
     kind: Literal["mention", "rule"]
     rule: str | None = None
@@ -160,7 +160,7 @@ class FoundOrigin(FoundPlace):
 
 
 class FoundConflict(FoundLabel):
-    """What another mention of the name says."""
+    """Another mention of the same name."""
 
     origin: FoundOrigin
 
@@ -204,13 +204,13 @@ class TaskEntity(BaseModel):
 
 
 class ErrorAnswer(BaseModel):
-    """What is wrong, in one sentence."""
+    """An error, in one sentence."""
 
     error: str
 
 
 class ModelInfo(BaseModel):
-    """What a model is."""
+    """Properties of a model."""
 
     name: str
     labels: list[str]
@@ -226,7 +226,7 @@ class ModelInfo(BaseModel):
 
 
 class Info(BaseModel):
-    """What a server is."""
+    """Properties of the server."""
 
     version: str
     models: list[ModelInfo]
@@ -244,7 +244,7 @@ def parse(kind: type[Message], body: bytes) -> Message:
         The message.
 
     Raises:
-        HTTPException: If it is no JSON, or a value is wrong.
+        HTTPException: If it is not valid JSON, or a value is invalid.
     """
     try:
         value = _read(body)
@@ -269,11 +269,11 @@ def _read(body: bytes) -> Any:
 
 
 def explain(kind: type[BaseModel], error: ValidationError) -> tuple[int, str]:
-    """Say what is wrong with a message.
+    """Describe the first error of a message.
 
     Args:
         kind: Its type.
-        error: Its errors, of which the first counts.
+        error: Its errors.
 
     Returns:
         The status, and a sentence.

@@ -1,4 +1,4 @@
-"""What Prometheus may ask a server for."""
+"""Metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
 
 class Metrics:
-    """Counts requests and what is read, for one server."""
+    """The metrics of one server."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -39,7 +39,7 @@ class Metrics:
         self._busy = Counter("span_marker_busy_seconds", "Seconds spent on predictions", registry=self._registry)
 
     def gauge(self, name: str, description: str, value: Callable[[], float]) -> None:
-        """Add a figure that is looked up when it is asked for."""
+        """Add a metric that is evaluated when it is requested."""
         Gauge(f"span_marker_{name}", description, registry=self._registry).set_function(value)
 
     def was_busy(self, seconds: float) -> None:
@@ -58,5 +58,5 @@ class Metrics:
         self._seconds_of(route).observe(seconds)
 
     def text(self) -> bytes:
-        """All figures, in the format of Prometheus."""
+        """All metrics, in the format of Prometheus."""
         return generate_latest(self._registry)

@@ -1,4 +1,4 @@
-"""What answers requests, whatever their form: models, a queue, and limits."""
+"""The service behind all routes: models, queues and limits."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from span_marker.serving.metrics import Metrics
 from span_marker.serving.queue import Found, Job, PredictionQueue
 
 TOO_LARGE, FAILED = 413, 500
-"""The status of errors that lie with one of the sentences that were read together."""
+"""Status codes of errors that may be caused by a single sentence of a batch."""
 
 
 class Plan(NamedTuple):
-    """How to read sentences. It has been checked.
+    """Validated options for reading sentences.
 
     Attributes:
         model: Name of the model.
@@ -41,7 +41,7 @@ class Plan(NamedTuple):
     labels: frozenset[str] | None
 
     def select(self, found: dict[str, Any]) -> dict[str, Any]:
-        """Leave out entities with other labels, and the relations that they have."""
+        """Remove entities with other labels, and their relations."""
         if self.labels is None:
             return found
         kept = [entity for entity in found["entities"] if entity["label"] in self.labels]
@@ -52,15 +52,15 @@ class Plan(NamedTuple):
 
 
 class Service:
-    """Finds the entities of sentences that come at any time.
+    """Finds the entities of sentences in concurrent requests.
 
-    Requests with a long text have a queue and a thread of their own, so that the others do not wait for minutes.
+    Requests with a long text have their own queue and thread, so that other requests do not wait for minutes.
 
     Args:
         models: The models, by name. The first is used if a request names none.
         limits: How much is taken in.
-        batch_size: The largest number of sentences in a batch.
-        num_threads: Number of threads with which PyTorch computes; None leaves it as it is.
+        batch_size: Maximum number of sentences in a batch.
+        num_threads: Number of PyTorch threads. By default it is left unchanged.
 
     Raises:
         ValueError: If there is no model.
@@ -90,7 +90,7 @@ class Service:
         )
 
     def _num_readers(self, num_threads: int) -> int:
-        """How many groups to read at the same time: one, unless all models compute in PyTorch and may share threads."""
+        """Number of groups to read at the same time: one, unless all models run in PyTorch and may share threads."""
         may_share = all(model.backend == "torch" and may_share_threads(model) for model in self.models.values())
         return min(num_threads, MAX_WORKERS) if may_share else 1
 
@@ -105,11 +105,11 @@ class Service:
         await self.long_queue.start()
 
     async def stop(self) -> None:
-        """Stop once nobody waits for anything."""
+        """Stop both queues."""
         await asyncio.gather(self.queue.stop(), self.long_queue.stop())
 
     async def plan(self, model: str | None, options: Options) -> Plan:
-        """Check how a request wants its sentences to be read.
+        """Validate the model and the options of a request.
 
         Args:
             model: Name of the model; None for the first.
@@ -119,8 +119,8 @@ class Service:
             The plan.
 
         Raises:
-            HTTPException: If there is no such model, it does not know a label or has no relations that are asked for,
-                or an optional package is missing.
+            HTTPException: If there is no such model, it lacks a requested label or relations, or an optional package is
+                missing.
         """
         name = next(iter(self.models)) if model is None else model
         if name not in self.models:
@@ -151,8 +151,8 @@ class Service:
             plan: How to read them.
             sentences: Texts, or lists of words, see `Limits.check_words`.
             are_words: Whether they are lists of words.
-            request: Where they come from, whose body has been read; None if it is still being read. The sentences leave
-                the queue if its client leaves.
+            request: The request, if its body has been read; None if it is still being read. If its client disconnects,
+                the sentences leave the queue.
 
         Returns:
             What was found in each.
