@@ -1,4 +1,4 @@
-"""Loading: configurations, tokenizers and encoders from disk or the Hub, and the checks that they fit together."""
+"""Load configurations, tokenizers and encoders from disk or the Hub, and check that they fit together."""
 
 from __future__ import annotations
 
@@ -52,23 +52,23 @@ CONFIG_ARGUMENTS = (
 """Arguments of ``from_pretrained`` that belong to the configuration."""
 
 _READERS = {"word_splitter": import_splitter, "relation_labels": read_relation_labels}
-"""What makes a setting of the configuration of an argument."""
+"""Functions that convert arguments to settings of the configuration."""
 
 HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "revision", "subfolder", "token")
-"""Arguments of ``from_pretrained`` with which configuration, weights and tokenizer are all loaded."""
+"""Arguments of ``from_pretrained`` for loading the configuration, the weights and the tokenizer."""
 
 ARGUMENTS = (
     *("labels", "config", "engine", "model_card_data", "compatible_with_1x", "device_map", "dtype"),
     *CONFIG_ARGUMENTS,
     *HUB_ARGUMENTS,
 )
-"""Arguments that are suggested when the caller of ``from_pretrained`` misspells one."""
+"""Arguments to suggest when the caller of ``from_pretrained`` misspells one."""
 
 REPORT_WEIGHTS = {"output_loading_info": True, "ignore_mismatched_sizes": True}
 """Arguments that make ``transformers`` report missing and misshapen weights, which `check_weights` refuses."""
 
 WEIGHTS_PER_BYTE = 2
-"""The largest number of weights in a byte of a file: 4-bit weights."""
+"""Maximum number of weights per byte of a file, with 4-bit weights."""
 
 
 def load_config(path: StrPath, arguments: dict[str, Any]) -> PreTrainedConfig:
@@ -103,7 +103,7 @@ def load_config(path: StrPath, arguments: dict[str, Any]) -> PreTrainedConfig:
 
 
 def _check_path(path: StrPath, arguments: dict[str, Any]) -> None:
-    """Refuse a folder without a configuration, and name the folders inside it that have one; or without permission."""
+    """Refuse a folder without a configuration (naming subfolders that have one) or without read permission."""
     name, folder = str(path), Path(path, arguments.get("subfolder") or "")
     if not name.strip():
         raise FileNotFoundError(f"{name!r} is empty: pass a folder, or the name of a repository")
@@ -311,7 +311,7 @@ def check_weights(info: dict[str, Any], path: StrPath) -> None:
 
 @contextmanager
 def known_arguments(arguments: dict[str, Any]) -> Iterator[None]:
-    """Suggest what was meant by an argument of ``from_pretrained`` that does not exist.
+    """Refuse unknown arguments of ``from_pretrained``, and suggest similar ones.
 
     Args:
         arguments: The caller's arguments.

@@ -1,4 +1,4 @@
-"""Which back end, number format and mode for which CPU, and why. ``docs/export.md`` shows the same table."""
+"""Recommend a backend, number format and quantization mode for a CPU. ``docs/export.md`` shows the same table."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from span_marker.core.tables import TextReport, markdown_table, text_table
 from span_marker.encoders.graph_engine import Backend
 
 Usage = Literal["batches", "one text"]
-"""Whether many texts are read at a time, or one, whose entities somebody waits for."""
+"""Throughput on many texts, or latency of a single one."""
 
 Entities = Literal["all equal", "nearly all equal", "most equal"]
-"""How many entities are those of the model in float32 in PyTorch."""
+"""How many entities equal those of the model in float32 in PyTorch."""
 
 
 class Way(NamedTuple):
@@ -39,7 +39,7 @@ class Way(NamedTuple):
 NAMES: dict[Backend, str] = {"torch": "PyTorch", "onnx": "ONNX Runtime", "openvino": "OpenVINO"}
 
 SHARED_CORES = "If other processes also use them, set OMP_WAIT_POLICY=passive, too."
-"""What to do against threads that wait for a core, see ``docs/parallel.md``."""
+"""Advice against threads that wait for a core, see ``docs/parallel.md``."""
 
 ENTITIES: tuple[Entities, ...] = ("all equal", "nearly all equal", "most equal")
 
@@ -51,7 +51,7 @@ class Kind:
     """CPUs with the same recommendation.
 
     Attributes:
-        title: What they have in common.
+        title: Their common description.
         is_arm: Whether they are of the Arm architecture, or None for any.
         any_of: They have one of these instructions, see `span_marker.core.cpu.FEATURES`; empty for any CPU.
         ways: The fastest way by usage, for each of `ENTITIES`.
@@ -67,12 +67,12 @@ class Kind:
     is_measured: bool = False
 
     def fits(self, cpu: Cpu) -> bool:
-        """Tell whether a CPU is one of them."""
+        """Tell whether a CPU is of this kind."""
         is_arm = cpu.architecture in ARM
         return self.is_arm in (None, is_arm) and (not self.any_of or bool(self.any_of & cpu.features))
 
     def row(self) -> list[str]:
-        """The row of the table: what they are, the ways for batches and for one text, and whether it was measured."""
+        """The row of the table: title, ways for batches and for one text, and whether it was measured."""
         cells = [" / ".join(map(str, dict.fromkeys(self.ways[usage]))) for usage in USAGES]
         return [self.title, *cells, self.reason, "yes" if self.is_measured else "no"]
 
@@ -111,18 +111,18 @@ KINDS = (
         "there are no instructions for 8 bits or bfloat16: they save memory rather than time",
     ),
 )
-"""The first that fits a CPU counts."""
+"""The first kind that matches a CPU applies."""
 
 
 @dataclass(frozen=True)
 class Recommendation(TextReport):
-    """How to run models on a CPU. As a string, a table and the reasons.
+    """How to run models on a CPU. Its string has a table and the reasons.
 
     Attributes:
-        cpu: What the CPU is and can do.
+        cpu: The CPU and its features.
         kind: The row of the table in ``docs/export.md``.
-        ways: The fastest way by usage (``"batches"``, ``"one text"``), and by how many entities are those of the model
-            in float32 in PyTorch (``"all equal"``, ``"nearly all equal"``, ``"most equal"``).
+        ways: The fastest way by usage (``"batches"``, ``"one text"``), and by how many entities equal those of the
+            model in float32 in PyTorch (``"all equal"``, ``"nearly all equal"``, ``"most equal"``).
         num_threads: Number of threads to set, ``OMP_NUM_THREADS``.
         reasons: Why, in sentences.
         is_measured: Whether it was measured on such a CPU, rather than concluded from its instructions.
@@ -142,10 +142,10 @@ class Recommendation(TextReport):
 
 
 def recommend(cpu: Cpu | None = None) -> Recommendation:
-    """Recommend a back end, a number format and a mode of quantization for a CPU.
+    """Recommend a backend, a number format and a quantization mode for a CPU.
 
-    The recommendation follows from the instructions of the CPU and from measurements with one small encoder, see
-    ``docs/export.md``. Yours may differ: ``span-marker bench`` measures them.
+    The recommendation is based on the features of the CPU and on measurements with one small encoder, see
+    ``docs/export.md``. Results for your model may differ: measure them with ``span-marker bench``.
 
     Args:
         cpu: The CPU. Defaults to that of this machine.

@@ -50,8 +50,8 @@ def redact(
         how: The replacement. ``"label"``: ``[PERSON]``. ``"numbered"``: ``[PERSON_1]``, with the same number for the
             same name. ``"mask"``: ``*`` for each character. ``"hash"``: ``[PERSON_3f2a9c1be07d5a48]``, the start of the
             name's HMAC-SHA-256, which does not depend on the text. ``"remove"``: nothing. Or a function of the old text
-            and its label that returns the new text. Names that differ only in case, possessive endings or repeated white
-            space are the same name.
+            and its label that returns the new text. Names that differ only in case, possessive endings or repeated
+            white space are the same.
         key: The secret key of ``"hash"``: at least 16 bytes, such as ``secrets.token_bytes(32)``.
 
     Returns:
@@ -108,7 +108,7 @@ class Redactor:
 
     @property
     def names(self) -> dict[str, str]:
-        """The name behind each placeholder, for `restore`. **This contains the redacted names.**"""
+        """The name behind each placeholder, for `restore`. **It contains what was redacted**."""
         return {} if self._pseudonyms is None else dict(self._pseudonyms.names)
 
     @property
