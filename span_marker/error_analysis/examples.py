@@ -1,4 +1,4 @@
-"""Errors in their context, most frequent first."""
+"""Examples of errors in context, most frequent first."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from span_marker.error_analysis.matching import Item, JudgedSentence, Kind, Outc
 from span_marker.error_analysis.relation_matching import RelationKind, RelationOutcome
 
 CONTEXT = 40
-"""Characters that are shown on either side of an error."""
+"""Number of characters to show on either side of an error."""
 
 Outcomes = Literal["outcomes", "relations"]
 Part = LabelledSpan | LabelledRelation
 Quote = tuple[str, ...]
 
 CONTROLS = re.compile(r"[\x00-\x20\x7f-\x9f]+")
-"""White space and control characters, which a terminal might act on."""
+"""White space and control characters, which a terminal might interpret."""
 
 
 class Example(NamedTuple):
