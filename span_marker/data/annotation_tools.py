@@ -1,8 +1,8 @@
-"""The JSON of annotation tools: one shape per tool, recognized by the keys of a record.
+"""JSON formats of annotation tools: one shape per tool, recognized by the keys of a record.
 
-Offsets count code points; those of doccano and Argilla, whose pages count UTF-16 units, count what ``offsets=`` or the
-metadata of `span_marker.data.write_tasks` says. The indices of GLiNER's records count words. If a record repeats the
-text of a span, it is compared with the text between the offsets, so that data with other offsets is not misread.
+Offsets count code points, except for doccano and Argilla, whose pages count UTF-16 units: ``offsets=`` or the metadata
+of `span_marker.data.write_tasks` sets their unit. The indices of GLiNER's records count words. If a record repeats the
+text of a span, it is compared with the text between the offsets, so that other offsets are not misread.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ FIELDS = {"label", "start", "end", *COPY_KEYS, *PREDICTED["words"], *PREDICTED["
 """Keys of an entity of a row that are read, or compared with it."""
 
 SHOWN_KEYS = 10
-"""How many keys of a record an error has."""
+"""Maximum number of keys of a record in an error message."""
 
 
 def find_shape(record: Any, location: str) -> Shape:
@@ -157,7 +157,7 @@ def _whole_word(name: str, value: Any, location: str) -> int:
 
 
 GLINER = Shape("GLiNER (tokenized_text, ner)", lambda r: has(r, "tokenized_text", "ner"), _read_gliner)
-"""The one shape that is a format of its own, too."""
+"""The one shape that is also a separate format."""
 
 
 # Triples and tuples
@@ -168,7 +168,7 @@ def _is_triple(item: Any) -> bool:
 
 
 def _triples_keys(record: Any) -> list[str]:
-    """The keys that may have the entities of a text: those with some, or else those with none."""
+    """The keys that may have the entities of a text: those with entities, or else the empty ones."""
     if not (has(record) and isinstance(record.get("text", record.get("data")), str)):
         return []
     keys = [key for key in _TRIPLES if is_list(record.get(key)) and all(map(_is_triple, record[key]))]
@@ -343,7 +343,7 @@ def _read_argilla_2_flat(
 LABEL_STUDIO_MIN = Shape(
     "Label Studio JSON_MIN (text, annotation_id)", is_label_studio_min, read_label_studio_min, ("field", "control")
 )
-"""The shape that its tables have, too."""
+"""The shape of its tables, too."""
 
 SHAPES = (
     Shape("rows of this library (tokens or text, entities)", _is_row, _read_row),

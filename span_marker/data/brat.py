@@ -1,6 +1,6 @@
 """brat's standoff files: ``x.txt`` with a document and ``x.ann`` with its annotation. Offsets count code points.
 
-``T`` lines are entities, ``R`` lines are relations of two of them, and ``*`` lines are symmetric ones of any number.
+``T`` lines are entities, ``R`` lines are relations between two of them, and ``*`` lines symmetric relations of several.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _SPAN = re.compile(r"T\S*\t(\S+) (\d+ \d+(?:;\d+ \d+)*)\t(.*)", re.DOTALL)
 _RELATION = re.compile(r"R\S*\t(\S+) ([^\s:]+):(\S+) ([^\s:]+):(\S+)\s*")
 _SYMMETRIC = re.compile(r"\*\t(\S+)((?: \S+){2,})\s*")
 _LONGEST_NAME = 255 - len(".txt")
-"""The longest name of a document, in bytes, that all usual file systems have."""
+"""Maximum length of a document name, in bytes, on all common file systems."""
 
 _MARK = "\ufeff"
 _LINE_END = str.maketrans("\r\n", "  ")
@@ -226,7 +226,7 @@ def write_brat(
     written.
 
     Args:
-        folder: The folder to write to; it is made if need be, and must have no .txt and .ann files.
+        folder: The folder to write to. It is created if necessary, and must not contain .txt or .ann files.
         rows: A data set annotated in any form, or rows with ``tokens`` or ``text``, and ``entities``.
         errors: What happens to rows that cannot be written, see `span_marker.data.jsonl.write_jsonl`.
         model_version: Name of the model that predicted the entities, which becomes a note on each entity and relation
@@ -268,7 +268,7 @@ def write_brat(
 
 
 def refuse_documents(folder: Path) -> None:
-    """Refuse to write to a folder that has documents, since those that stay would be read with the new ones.
+    """Refuse to write to a folder that has documents, since they would be read together with the new ones.
 
     Args:
         folder: The folder.

@@ -1,4 +1,4 @@
-"""Names of columns: what the first line of a file has that says what the others are."""
+"""Column names: recognize the header of a column file."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Column files: one word per line with its tags, and a blank line after each sentence.
 
-Files come in many dialects. Tags have the prefixes of a scheme, or brackets, as in CoNLL-2012. A line that is neither a
+Files come in many dialects. Tags have the prefixes of a scheme, or brackets as in CoNLL-2012. A line that is neither a
 word nor a comment is an error.
 """
 
@@ -39,8 +39,8 @@ def read_conll(
 
     Args:
         file: The file, which collects the errors of sentences.
-        token_column: The column of the words. Defaults to the first, unless that is plainly another; in CoNLL-2012 to
-            the fourth.
+        token_column: The column of the words. Defaults to the first, unless that clearly contains something else; in
+            CoNLL-2012 to the fourth.
         tag_columns: The column or columns of the tags, or ``"all"`` for every column except that of the words.
         documents: Whether to number documents and their sentences.
 
@@ -48,8 +48,8 @@ def read_conll(
         Rows with entities.
 
     Raises:
-        ValueError: If the file looks like plain text, a column does not exist or is plainly another, or the tags of the
-            file cannot be read.
+        ValueError: If the file looks like plain text, a column does not exist or clearly contains something else, or
+            the tags of the file cannot be read.
     """
     layout, sentences = split_sentences(file)
     if not sentences:
@@ -92,7 +92,7 @@ def read_conll(
 
 
 def read_words(file: SourceFile, token_column: int | None = None) -> list[list[str]]:
-    """Read the words of a column file, whatever tags its other columns have, if there are others.
+    """Read the words of a column file, ignoring its tags.
 
     Args:
         file: The file.
@@ -102,8 +102,8 @@ def read_words(file: SourceFile, token_column: int | None = None) -> list[list[s
         The words of each sentence.
 
     Raises:
-        ValueError: If there is no such column, a line has more or fewer columns than others, a word is empty, or the
-            column numbers the words.
+        ValueError: If there is no such column, lines differ in their number of columns, a word is empty, or the column
+            contains word numbers.
     """
     layout, sentences = split_sentences(file)
     if not sentences:
@@ -158,7 +158,7 @@ def _to_row(
 
 
 def _check_is_table(sentences: Sequence[Sentence], layout: Layout, file: SourceFile) -> None:
-    """Check that a file is no plain text: most lines have the same columns, and some cells behind the first are tags.
+    """Check that a file is not plain text: most lines have the same columns, and some cells after the first are tags.
 
     Args:
         sentences: What was read.
@@ -280,8 +280,8 @@ def _number(rows: list[dict[str, Any]], starts: Sequence[int]) -> list[dict[str,
 def write_conll(path: StrPath, rows: Dataset | Iterable[Mapping[str, Any]], errors: OnError = "raise") -> None:
     """Write rows of words as a column file: ``word<TAB>tag``, IOB2.
 
-    Entities that overlap need several columns: each goes into the first one where its words are free, and every line of
-    the file has all columns, which ``read_annotations(path, tag_columns="all")`` reads. A ``-DOCSTART-`` line precedes
+    Overlapping entities need several columns: each entity goes into the first column where its words are free. Every
+    line has all columns; read them with ``read_annotations(path, tag_columns="all")``. A ``-DOCSTART-`` line precedes
     each new ``document_id``. Scores and other columns are not written.
 
     Args:
@@ -330,7 +330,7 @@ def _check_cell(value: str, subject: str) -> None:
 
 
 def _levels(entities: Sequence[RowEntity]) -> list[list[LabelledSpan]]:
-    """Distribute entities, in order of their start, among levels: each goes to the first where its words are free."""
+    """Distribute entities, in order of their start: each goes to the first level where its words are free."""
     levels: list[list[LabelledSpan]] = []
     for label, start, end, _ in entities:
         free = next((level for level in levels if level[-1].end <= start), None)

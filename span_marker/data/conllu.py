@@ -1,4 +1,4 @@
-"""CoNLL-U files whose last column, MISC, has the tags of entities: ``name=B-PER``, ``NE=B-PER`` or ``NER=B-PER``."""
+"""CoNLL-U files with entity tags in the last column, MISC: ``name=B-PER``, ``NE=B-PER`` or ``NER=B-PER``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Copies of spans: many tools repeat the text of an entity beside its offsets, and lose white space on the way."""
+"""Copies of spans: many tools repeat the text of an entity next to its offsets, and lose white space on the way."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ COPIES = COPY_KEYS | MAYBE_COPY_KEYS
 def is_copy(text: str, copy: Any) -> bool:
     r"""Tell whether a value repeats a text.
 
-    White space does not count, and neither does a ``\n`` of two characters: browsers and spreadsheets turn line ends,
-    tabs and no-break spaces into something else, or drop them. Neither do other code points for the same characters.
+    White space is ignored, including a two-character ``\n``: browsers and spreadsheets convert or drop line ends, tabs
+    and no-break spaces. So are different code points for the same characters.
 
     Args:
         text: The text.

@@ -1,6 +1,6 @@
 """Tables, CSV and TSV: one line per entity, per text, per word, or per task of Label Studio.
 
-The first line has the names of the columns.
+The first line contains the names of the columns.
 """
 
 from __future__ import annotations
@@ -114,7 +114,8 @@ def read_csv(
 
     Raises:
         TypeError: If a value has the wrong type.
-        ValueError: If it is open what the columns are, a line has too few or too many cells, or an option is of no use.
+        ValueError: If the meaning of the columns is unclear, a line has too few or too many cells, or an option does
+            not apply.
     """
     text = path.text(keep_line_ends=True).replace("\r\r\n", "\r\n")  # converted twice: no blank lines in between
     if not text.strip():
@@ -152,7 +153,7 @@ def read_csv(
 
 
 def _find_table(text: str, columns: Mapping[str, str]) -> _Table | str:
-    """Find what the columns of a table are, or say why it is open."""
+    """Determine the meaning of the columns of a table, or explain why it is unclear."""
     if unknown := [role for role in columns if role not in ROLES]:
         return f"columns= has {unknown[0]!r}, which is none of {list(ROLES)}"
     first, *others = re.split("\r\n|\r|\n", text, maxsplit=2)
@@ -357,14 +358,14 @@ def write_csv(path: StrPath, rows: Dataset | Iterable[Mapping[str, Any]], errors
 
 
 def to_dataframe(rows: Dataset | Iterable[Mapping[str, Any]]) -> DataFrame:
-    """Make a pandas data frame with one line per entity, as `write_csv` writes it.
+    """Create a pandas data frame with one line per entity, as `write_csv` writes it.
 
     Args:
         rows: A data set annotated in any form, or rows with ``tokens`` or ``text``, and ``entities``, such as those of
             predictions.
 
     Returns:
-        The data frame, with the columns that `write_csv` names. It can be passed wherever annotated data can.
+        The data frame, with the columns of `write_csv`. It can be passed wherever annotated data is accepted.
 
     Raises:
         TypeError: If a row has a value of the wrong type.

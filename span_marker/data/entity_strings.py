@@ -1,6 +1,6 @@
-"""Texts with entities as strings, without offsets: GLiNER2's training data, and what language models are asked for.
+"""Texts with entities as strings, without offsets: GLiNER2's training data, and the output of language models.
 
-An entity is where its string stands in the text as whole words. White space may differ, letter case may not.
+An entity is an occurrence of its string as whole words. White space may differ, letter case may not.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Tables with one line per entity: its text, its place and its label. Files and data frames have them alike."""
+"""Tables with one line per entity: its text, its offsets and its label. Used for files and data frames."""
 
 from __future__ import annotations
 

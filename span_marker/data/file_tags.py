@@ -1,4 +1,4 @@
-"""The tags of a whole file: how they are written, and which of them are odd."""
+"""The tags of a whole file: their scheme, and tags that do not fit it."""
 
 from __future__ import annotations
 

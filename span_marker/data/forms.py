@@ -1,4 +1,4 @@
-"""The forms of annotated rows: which columns they have."""
+"""The forms of annotated rows: their columns."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SIMILARITY = 0.8
 
 
 def misspelled(names: Iterable[Any]) -> dict[str, str]:
-    """Find names of columns that are probably meant to be others.
+    """Find probably misspelled names of columns.
 
     Args:
         names: Names of columns, or keys of a row.
@@ -61,7 +61,7 @@ def is_entity_table(names: Collection[str]) -> bool:
 
 
 def check_splits(data: Mapping[Any, Any]) -> None:
-    """Check that a dict has data sets by their names, rather than the columns of one.
+    """Check that a dict maps names to data sets, rather than being the columns of one.
 
     Args:
         data: The dict.
@@ -87,7 +87,7 @@ def _are_words(value: Any) -> bool:
 
 
 def find_form(names: Sequence[str], subject: str) -> Form:
-    """Find the form of annotated rows.
+    """Determine the form of annotated rows.
 
     Args:
         names: Names of their columns.

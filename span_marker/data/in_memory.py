@@ -1,4 +1,4 @@
-"""Rows in memory: data frames, Arrow tables and lists of dicts, made into data sets."""
+"""Convert rows in memory to data sets: data frames, Arrow tables and lists of dicts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 _MISFIT = (ValueError, TypeError, OverflowError, NotImplementedError)
-"""What Arrow raises for values that are not of one type."""
+"""Errors that Arrow raises for values of mixed types."""
 
 AnnotatedData: TypeAlias = "Dataset | DataFrame | Sequence[Mapping[str, Any]]"
 """Rows in any form that functions for annotated data take; other data frames and Arrow tables will do, too."""
@@ -69,7 +69,7 @@ def refuse_mixed_rows(value: Any, dataset_name: str) -> None:
 
 
 def as_dataset(value: Any, dataset_name: str) -> Any:
-    """Make a data set of annotated rows that are in another form.
+    """Convert annotated rows in another form to a data set.
 
     Args:
         value: A list or tuple of dicts, a table, see `table_as_dataset`, or a `Dataset`. Each may have one line per
@@ -98,7 +98,7 @@ def as_dataset(value: Any, dataset_name: str) -> Any:
 
 
 def table_as_dataset(value: Any, dataset_name: str) -> Any:
-    """Make a data set of a table of another library.
+    """Convert a table of another library to a data set.
 
     Args:
         value: A DataFrame of pandas or Polars, an Arrow table, or any other object with ``columns`` that exports Arrow

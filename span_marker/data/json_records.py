@@ -1,4 +1,4 @@
-"""Records of JSON exports: the one form that the shapes of all annotation tools are read into."""
+"""Records of JSON exports: the common form of the shapes of all annotation tools."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OFFSETS = "offsets"
 """The key of what the places in a task file count, see `span_marker.data.task_files`."""
 
 SHOWN_IDS = 10
-"""How many IDs of entities an error has."""
+"""Maximum number of entity IDs in an error message."""
 
 
 class Annotation(NamedTuple):

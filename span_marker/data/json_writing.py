@@ -1,4 +1,4 @@
-"""Rows as JSON: what it can represent is written, anything else is an error that names the row and the column."""
+"""Write rows as JSON. A value that JSON cannot represent raises an error that names the row and the column."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Other names for labels, when rows are read."""
+"""Rename labels while rows are read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 
 def check_label_map(label_map: Any) -> dict[str, str | None]:
-    """Check new names of labels.
+    """Validate new names of labels.
 
     Args:
         label_map: The new names by the old ones; None or "" for labels that are left out.
@@ -36,7 +36,7 @@ def check_label_map(label_map: Any) -> dict[str, str | None]:
 
 
 def map_labels(rows: Sequence[dict[str, Any]], label_map: Mapping[str, str | None], path: object) -> None:
-    """Give entities and relations other labels in place, or leave them out. All names change at once.
+    """Rename or drop the labels of entities and relations, in place. All renames are simultaneous.
 
     Entities and relations that become the same are kept once.
 

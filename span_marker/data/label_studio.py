@@ -1,10 +1,10 @@
-"""Label Studio's exports, JSON, JSON_MIN and CSV: which results are entities, and of which field of the task.
+"""Label Studio's JSON, JSON_MIN and CSV exports: find the results that are entities, and their field of the task.
 
 A task has fields, and an annotation has results of several controls. Results of a ``Labels`` control are entities of
 the field that they point to, and results of type ``relation`` are relations between them. Attributes of a region
-(``Choices``, ``TextArea`` or ``Rating`` with its ID) are neither, and are named in a warning.
-No export has the configuration of the project, which says what field a
-``to_name`` shows: it is the field of this name, or else the one that the copies of the spans are from.
+(``Choices``, ``TextArea`` or ``Rating`` with its ID) are neither, and are named in a warning. Exports lack the
+configuration of the project, which maps ``to_name`` to a field: it is the field of this name, or else the one that
+contains the copies of the spans.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Prodigy's records, which spaCy's are like: ``text`` and ``spans``, and ``relations`` between spans or tokens.
+"""Records of Prodigy, and similar ones of spaCy: ``text`` and ``spans``, and ``relations`` between spans or tokens.
 
 A relation has ``head_span`` and ``child_span``, and ``head`` and ``child``, the numbers of the last tokens of these.
 """

@@ -1,4 +1,4 @@
-"""What of a file of JSON records is not read, or may be read wrongly: collected, and said once."""
+"""Notes on parts of JSON records that are ignored or may be misread, collected for one warning per file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from span_marker.data.text_files import SourceFile
 logger = logging.getLogger(__name__)
 
 SHOWN = 5
-"""How many records a warning names."""
+"""Maximum number of records named in a warning."""
 
 
 @dataclass

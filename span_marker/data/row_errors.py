@@ -1,4 +1,4 @@
-"""Errors of rows: raised all at once, skipped with a warning, or handed to the caller."""
+"""Errors of rows: raised together, skipped with a warning, or passed to the caller."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Relations of a row: what they may be, and what is wrong with those that are not.
+"""Relations of a row: their form, and checks of their validity.
 
 A relation has a ``label``, and leads from its ``head`` to its ``tail``. Both are indices into the ``entities`` of the
 row, from 0, so that words and texts have the same relations. Values of the wrong type raise `TypeError`,

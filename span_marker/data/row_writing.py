@@ -1,4 +1,4 @@
-"""Rows on their way to a file: read, converted one after the other, and reported if they cannot be represented."""
+"""Convert rows one by one for writing, and report those that a format cannot represent."""
 
 from __future__ import annotations
 

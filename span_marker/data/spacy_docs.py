@@ -1,4 +1,4 @@
-"""spaCy: DocBin files and Docs. spaCy is imported only when it is needed."""
+"""spaCy's DocBin files and Docs. spaCy is imported only when needed."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Relations of spaCy's documents: ``Doc._.rel``, as spaCy's tutorial of a relation component has them.
+"""Relations in spaCy documents: ``Doc._.rel``, as in spaCy's tutorial on a relation component.
 
-It is a dict. Its keys are pairs of the first tokens of two entities, and its values have the score of each label: 1 for
-a relation that was annotated, and 0, or no score, for none.
+It is a dict from pairs of the first tokens of two entities to a score per label: 1 for an annotated relation, and 0 or
+no score for none.
 
-The component ``span_marker`` sets ``Doc._.relations`` instead, which has the entities themselves, see `SpanRelation`.
+The component ``span_marker`` instead sets ``Doc._.relations``, which has the entities themselves, see `SpanRelation`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Rows of words and tags: which tags a word may have, and the entities that they mean."""
+"""Rows of words and tags: the allowed tags, and the entities that they encode."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Files of tasks for annotation tools: texts with what a model predicts, to be corrected, and with what is annotated.
+"""Task files for annotation tools: texts with predictions to correct, and with existing annotations.
 
-Each tool gets predictions where it shows them: Label Studio as ``predictions``, Argilla as ``suggestions``. Prodigy,
-doccano and brat have no place for them beside an annotation, so predictions are their first annotation. If a row has
-both, Label Studio shows both; Prodigy and doccano show the predictions as text beside the annotation, and Argilla the
-annotation as text beside the predictions.
+Predictions are written where each tool shows them: Label Studio as ``predictions``, Argilla as ``suggestions``.
+Prodigy, doccano and brat have no separate place for them, so predictions become the initial annotation. If a row has
+both, Label Studio shows both; Prodigy and doccano show the predictions as text next to the annotation, and Argilla
+shows the annotation as text next to the predictions.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Text files: read in any encoding that they name, and written as a whole or not at all."""
+"""Text files: read in any encoding, and written atomically."""
 
 from __future__ import annotations
 

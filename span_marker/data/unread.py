@@ -1,4 +1,4 @@
-"""Annotation that nothing reads, because it has another name: misspelled ones, and those of other tools."""
+"""Detect annotations that are not read because of their name: misspelled ones, and those of other tools."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""WebAnno TSV 3, the format of WebAnno and INCEpTION: a line per token, with the annotations of each layer.
+"""WebAnno TSV 3, the format of WebAnno and INCEpTION: one line per token, with the annotations of each layer.
 
 ``PER[7]`` on several tokens is one entity; the number also tells entities of the same token apart. Offsets count UTF-16
 units from the beginning of the document.

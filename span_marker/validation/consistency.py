@@ -1,6 +1,6 @@
-"""Consistency: whether the same is annotated in the same way everywhere.
+"""Check consistency: whether the same text is annotated in the same way everywhere.
 
-The checks of single rows cannot see these mistakes. `Mentions` collects the entities of all rows, in one pass, and then
+Checks of single rows cannot find these mistakes. `Mentions` collects the entities of all rows in one pass, and then
 compares them. Everything that it finds is a doubt: it may be right, but is worth a look.
 """
 

@@ -1,4 +1,4 @@
-"""Entities that fixes leave to a human, since what is written may be right, or may mean something that can be read."""
+"""Entities that fixes leave to a human, since they may be correct as written, or have a readable intended meaning."""
 
 from __future__ import annotations
 

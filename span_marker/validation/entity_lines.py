@@ -1,4 +1,4 @@
-"""Changes of tables in which each line is one entity: cells that are new, and lines that are left out."""
+"""Changes to tables with one line per entity: changed cells and dropped lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `validate` and the fixes of its report read: paths, data sets, rows and tables, one or several by name."""
+"""Inputs of `validate` and of the fixes of its report: paths, data sets, rows and tables, one or several by name."""
 
 from __future__ import annotations
 

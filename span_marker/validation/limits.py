@@ -1,4 +1,4 @@
-"""Limits suggested from the data, with the recall and time that each costs.
+"""Suggest limits from the data, with the recall and time that each costs.
 
 ``entity_max_length`` limits which entities can be predicted, and determines the number of candidates of a sentence.
 ``model_max_length`` determines which sentences are read as a whole. Longer ones are read in windows, so it costs no
@@ -31,7 +31,7 @@ from span_marker.preprocessing.tokenizer import SpanMarkerTokenizer
 logger = logging.getLogger(__name__)
 
 DEFAULT_KEEP = 0.995
-"""The least share of the entities that a suggested limit keeps."""
+"""Minimum share of the entities that a suggested limit keeps."""
 
 SHARES = (0.5, 0.9, 0.95, 0.99, 0.999, 1.0)
 """Shares of the sentences for which text limits are listed."""
@@ -68,7 +68,7 @@ class TextLimit:
 
     Attributes:
         share: Share of the sentences to be read as a whole.
-        num_tokens: The least text limit for this, including special tokens.
+        num_tokens: The smallest text limit for this, including special tokens.
         share_whole: Share of the sentences that are read as a whole with this limit.
     """
 
@@ -79,7 +79,7 @@ class TextLimit:
 
 @dataclass(frozen=True)
 class LimitsReport(TextReport):
-    """Suggested limits, and the tables that they are taken from. As a string, both tables and the suggestion.
+    """Suggested limits, and the tables that they are based on. Its string has both tables and the suggestion.
 
     Attributes:
         entity_limits: One limit per different length of an entity, ascending. Limits in between keep no more entities.
@@ -153,7 +153,7 @@ def suggest_limits(
         split: Finds the words of strings, such as ``model.config.split``. Defaults to the tokenizer.
 
     Returns:
-        The suggestion, and the tables that it is taken from.
+        The suggestion, and the tables that it is based on.
 
     Raises:
         TypeError: If ``data`` is not a data set, or a row has the wrong types.

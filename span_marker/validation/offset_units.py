@@ -1,4 +1,4 @@
-"""Offsets that count other units than characters: UTF-16 units, as in JavaScript and Java, or bytes of UTF-8."""
+"""Detect offsets that count other units than characters: UTF-16 units, as in JavaScript and Java, or UTF-8 bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong with relations: those of a row alone, and those of all rows together."""
+"""Find problems with relations: within a row, and across rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Problems of annotated data: their kinds and severities, and a report."""
+"""Reports on problems of annotated data, their kinds and severities."""
 
 from __future__ import annotations
 
@@ -90,16 +90,16 @@ FIXES: dict[str, str] = {
     "partial-grapheme": "extended to whole characters",
     LABEL_SPACE: "label stripped of white space and invisible characters",
 }
-"""The kinds of problems that `ValidationReport.fix` fixes, and what happens to their entities. If an entity has several
-problems of its place, the first is fixed, which fixes the others. Where offsets are wrong throughout, so is what
-else was found about places: then, they alone are fixed."""
+"""The kinds of problems that `ValidationReport.fix` fixes, and what happens to their entities. If the boundaries of an
+entity have several problems, the first is fixed, which fixes the others. If offsets are wrong throughout, other
+problems with boundaries are unreliable, and only the offsets are fixed."""
 
 RENAMED = "renamed-label"
-"""What reports call entities that `ValidationReport.fix` gave another label because the caller said so."""
+"""Name in reports of entities that `ValidationReport.fix` relabeled at the caller's request."""
 
 MIN_MENDED = 0.05
-"""The least share of the entities that another ``word_splitter`` must keep whole to be worth a change: fewer may be
-typing errors, which words of single characters hide."""
+"""Minimum share of the entities that another ``word_splitter`` must keep whole to be worth a change: fewer may be
+typing errors, which splitting into single characters would hide."""
 
 NUM_EXAMPLES = 3
 
@@ -110,7 +110,7 @@ class Problem:
 
     Attributes:
         kind: A key of `KINDS`.
-        message: What is wrong and where, as a sentence.
+        message: What is wrong, and where, in a sentence.
         split: Name of the data set.
         row: Index of the row, 0-based. Where each row of a table is one entity, that of the text. 0 for a problem of
             the whole data set, such as ``tag-names``, and for ``unreadable-row``, whose message has the line.
@@ -150,7 +150,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class RowPlace:
-    """Where a row is. As a string, what messages call it.
+    """The location of a row. Its string is used in messages.
 
     Attributes:
         split: Name of its data set.
@@ -255,9 +255,9 @@ class ValidationReport(TextReport):
         Returns:
             The data, in the form that it was passed in (a `Dataset`, a list of dicts, a DataFrame, or a dict of these;
             paths and tables of other libraries become a `Dataset`), and a report of what was changed, and of what was
-            left since it may be right as it is written. ``data`` itself is not changed. Where each row is one entity,
-            those of dropped entities are left out, except the last one of a text. Rows of a file that cannot be read
-            are left out.
+            left because it may be correct as written. ``data`` itself is not changed. In tables with one entity per
+            row, the rows of dropped entities are removed, except the last one of a text. Unreadable rows of a file are
+            removed.
 
         Raises:
             TypeError: If ``data`` is not annotated data.

@@ -1,4 +1,4 @@
-"""Sentences that occur again, in their own data set or in another one, as a text or as words, and how they differ."""
+"""Find repeated sentences, within or across data sets, as text or as words, and how their annotations differ."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Offsets that are wrong throughout: other tools count from 1, or have the last character or word of an entity."""
+"""Detect offsets that are wrong throughout: other tools count from 1, or have inclusive ends."""
 
 from __future__ import annotations
 
