@@ -1,4 +1,4 @@
-"""Arguments and options that several commands have, and how they print."""
+"""Arguments, options and output shared by several commands."""
 
 from __future__ import annotations
 
@@ -71,10 +71,10 @@ Output = Annotated[
 
 
 def named_values(option: str, given: list[str] | None) -> dict[str, Any]:
-    """Read what an option such as ``--read`` was given, as ``NAME=VALUE`` with a value in YAML.
+    """Parse the values of an option such as ``--read``: ``NAME=VALUE``, with the value in YAML.
 
     Raises:
-        ValueError: If it has another form.
+        ValueError: If one has another form.
     """
     import yaml
 
@@ -96,10 +96,10 @@ def named_values(option: str, given: list[str] | None) -> dict[str, Any]:
 
 
 def read_options(format: str | None, read: list[str] | None) -> dict[str, Any]:
-    """Return the arguments of ``read_annotations`` that were given, by name.
+    """Return the arguments of ``read_annotations`` that the user passed, by name.
 
     Raises:
-        ValueError: If it has no argument that ``read`` names.
+        ValueError: If ``read`` has an unknown name.
     """
     from span_marker_cli.wording import read_names
 
@@ -126,10 +126,10 @@ def read_file(path: Path, format: str | None = None, read: list[str] | None = No
 
 
 def read_data(paths: list[Path], format: str | None = None, read: list[str] | None = None) -> Dataset:
-    """Read annotated files as one data set.
+    """Read annotated files into one data set.
 
     Raises:
-        ValueError: If some have words, and others texts.
+        ValueError: If some have words and others have texts.
     """
     from datasets import concatenate_datasets
 
@@ -147,7 +147,7 @@ def read_data(paths: list[Path], format: str | None = None, read: list[str] | No
 def read_splits(
     paths: list[Path], format: str | None = None, read: list[str] | None = None
 ) -> Dataset | dict[str, Dataset]:
-    """Read annotated files as a data set each, named after the files."""
+    """Read annotated files into one data set each, named after the files."""
     named = named_paths(paths)
     if isinstance(named, Path):
         return read_file(named, format, read)
@@ -155,10 +155,10 @@ def read_splits(
 
 
 def named_paths(paths: list[Path]) -> Path | dict[str, Path]:
-    """Return a single path, or several by their names, without endings if these tell them apart.
+    """Return a single path, or several by file name, without extensions if that is unambiguous.
 
     Raises:
-        ValueError: If one is there twice.
+        ValueError: If a path is given twice.
     """
     if len(paths) == 1:
         return paths[0]
@@ -195,10 +195,10 @@ def load_model(path: str, device: str | None = None) -> SpanMarkerModel:
 
 @contextmanager
 def changed_model(path: str, output: Path | None, device: str | None = None) -> Iterator[SpanMarkerModel]:
-    """Load a model, and save it where it came from, or somewhere else, once it is changed.
+    """Load a model, and save it after the ``with`` block, to its own folder or to another one.
 
     Raises:
-        ValueError: If it comes from the Hub, and there is no other place, or the other place has another model.
+        ValueError: If the model is from the Hub and ``output`` is None, or ``output`` contains another model.
     """
     if output is None and not Path(path).is_dir():
         raise ValueError(f"{path} is not a folder: pass --output with a folder to save the changed model in")
@@ -213,10 +213,10 @@ def changed_model(path: str, output: Path | None, device: str | None = None) -> 
 
 
 def check_file(path: Path) -> None:
-    """Check that a file can be written, before anything is computed for it.
+    """Check that a file can be written, before any computation.
 
     Raises:
-        ValueError: If it is a folder, or its ending is that of compressed files.
+        ValueError: If it is a folder, or has the extension of a compressed file.
         FileNotFoundError: If there is no such folder.
     """
     from span_marker.data.text_files import check_target
@@ -227,7 +227,7 @@ def check_file(path: Path) -> None:
 
 
 def check_folder(output: Path) -> None:
-    """Check that a folder can be written, before anything is computed for it.
+    """Check that a folder can be written, before any computation.
 
     Raises:
         ValueError: If it is a file.
@@ -241,13 +241,13 @@ def read_secret(variable: str | None, path: Path | None) -> bytes | None:
 
     Args:
         variable: The name of the variable, or None.
-        path: The file, or None. A line end behind the secret is no part of it.
+        path: The file, or None. A line end after the secret is removed.
 
     Returns:
-        The secret; None if neither is given.
+        The secret; None if neither is passed.
 
     Raises:
-        ValueError: If both are given, or there is no such variable.
+        ValueError: If both are passed, or the variable is not set.
     """
     if variable is not None and path is not None:
         raise ValueError("--key-env and --key-file are mutually exclusive: pass only one")
@@ -260,18 +260,18 @@ def read_secret(variable: str | None, path: Path | None) -> bytes | None:
 
 @contextmanager
 def results_only() -> Iterator[None]:
-    """Send to standard error what the trainer prints, since standard output is for results."""
+    """Redirect the trainer's output to standard error, since standard output is for results."""
     with redirect_stdout(io.StringIO() if is_quiet() else sys.stderr):
         yield
 
 
 def is_quiet() -> bool:
-    """Whether only errors are to be shown."""
+    """Whether to show only errors."""
     return logging.getLogger("span_marker").level >= logging.ERROR
 
 
 def note(text: object) -> None:
-    """Say something on standard error, unless only errors are to be shown."""
+    """Print a message to standard error, unless only errors are shown."""
     if not is_quiet():
         typer.echo(text, err=True)
 

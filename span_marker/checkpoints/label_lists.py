@@ -42,7 +42,7 @@ def read_relation_labels(labels: Any) -> Any:
 
     Raises:
         TypeError: If a row of the data has a value of the wrong type.
-        ValueError: If the data has no relation, or a row is wrong.
+        ValueError: If the data has no relation, or a row is invalid.
     """
     if _is_data(labels):
         from span_marker.data.relation_labels import infer_relation_labels  # imports datasets

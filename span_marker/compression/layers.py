@@ -73,7 +73,7 @@ def check_compressible(model: SpanMarkerModel) -> None:
         model: The model.
 
     Raises:
-        TypeError: If it is no `SpanMarkerModel`.
+        TypeError: If it is not a `SpanMarkerModel`.
         ValueError: If it has an adapter, is quantized or runs on exported graphs.
     """
     if not isinstance(model, SpanMarkerModel):

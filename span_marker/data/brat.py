@@ -228,14 +228,14 @@ def write_brat(
     Args:
         folder: The folder to write to. It is created if necessary, and must not contain .txt or .ann files.
         rows: A data set annotated in any form, or rows with ``tokens`` or ``text``, and ``entities``.
-        errors: What happens to rows that cannot be written, see `span_marker.data.jsonl.write_jsonl`.
+        errors: What to do with rows that cannot be written, see `span_marker.data.jsonl.write_jsonl`.
         model_version: Name of the model that predicted the entities, which becomes a note on each entity and relation
             with a score, beside the score. Defaults to no notes.
 
     Raises:
         TypeError: If a row has a value of the wrong type.
-        ValueError: If a row is wrong or begins with U+FEFF, a label has white space, or an ``id`` is not a file name or
-            occurs twice.
+        ValueError: If a row is invalid or begins with U+FEFF, a label has white space, or an ``id`` is not a file name
+            or occurs twice.
         FileExistsError: If the folder has .txt or .ann files.
     """
     documents: dict[str, tuple[str, str]] = {}

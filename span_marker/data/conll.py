@@ -287,11 +287,12 @@ def write_conll(path: StrPath, rows: Dataset | Iterable[Mapping[str, Any]], erro
     Args:
         path: The file.
         rows: A data set of words annotated in any form, or rows with ``tokens`` and ``entities``.
-        errors: What happens to rows that cannot be written, see `span_marker.data.jsonl.write_jsonl`.
+        errors: What to do with rows that cannot be written, see `span_marker.data.jsonl.write_jsonl`.
 
     Raises:
         TypeError: If a row has a value of the wrong type.
-        ValueError: If a row is wrong, has a text or no words, or a word or a label would not be read back as the same.
+        ValueError: If a row is invalid, has a text or no words, or a word or a label would not be read back as the
+            same.
     """
     sentences = list(converted_rows(rows, _to_columns, errors))
     num_levels = max([1, *(len(tags) for _, _, tags in sentences)])

@@ -341,11 +341,11 @@ def write_csv(path: StrPath, rows: Dataset | Iterable[Mapping[str, Any]], errors
     Args:
         path: The file. Cells are separated by tabs if it ends with ``.tsv``, otherwise by commas.
         rows: A data set annotated in any form, or rows with ``tokens`` or ``text``, and ``entities``.
-        errors: What happens to rows that are wrong, see `span_marker.data.jsonl.write_jsonl`.
+        errors: What to do with invalid rows, see `span_marker.data.jsonl.write_jsonl`.
 
     Raises:
         TypeError: If a row has a value of the wrong type.
-        ValueError: If a row is wrong, an ``id`` occurs twice, or some rows have words and others texts.
+        ValueError: If a row is invalid, an ``id`` occurs twice, or some rows have words and others texts.
     """
     lines, names = _entity_table(rows, errors)
     delimiter = "\t" if Path(path).suffix.lower() == ".tsv" else ","
@@ -369,7 +369,7 @@ def to_dataframe(rows: Dataset | Iterable[Mapping[str, Any]]) -> DataFrame:
 
     Raises:
         TypeError: If a row has a value of the wrong type.
-        ValueError: If a row is wrong, an ``id`` occurs twice, or some rows have words and others texts.
+        ValueError: If a row is invalid, an ``id`` occurs twice, or some rows have words and others texts.
     """
     import pandas as pd
 

@@ -43,7 +43,7 @@ def rows_of_entities(
 
     Raises:
         TypeError: If a value has the wrong type.
-        ValueError: If an entity is impossible, is not what its copy says, or two texts have the same ``id``; or if
+        ValueError: If an entity is invalid, is not what its copy says, or two texts have the same ``id``; or if
             lines without an ``id`` have the same text in several places, but other entities.
     """
     rows: dict[LineKey, tuple[str, dict[str, Any], list[RowEntity]]] = {}

@@ -225,7 +225,7 @@ def write_annotations(
     """Write annotated data or predictions as a file that `read_annotations` reads.
 
     Args:
-        path: The file; for brat a folder, which is made if need be.
+        path: The file; for brat a folder, which is created if necessary.
         rows: A data set annotated in any form, or rows with ``tokens`` or ``text``, and ``entities``.
         format: ``conll``, ``jsonl``, ``gliner``, ``csv``, ``inline``, ``brat`` or ``docbin``. Defaults to the file
             extension, which never selects ``gliner`` or ``inline``; a folder, or a path that ends with ``/``, selects

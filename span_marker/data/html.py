@@ -124,7 +124,7 @@ def write_html(
 
     Raises:
         TypeError: If a row has a value of the wrong type.
-        ValueError: If a row is wrong, or lacks one of the columns.
+        ValueError: If a row is invalid, or lacks one of the columns.
     """
 
     def to_text(index: int, values: Mapping[str, Any], row: Row) -> _Shown:

@@ -24,7 +24,7 @@ _MISFIT = (ValueError, TypeError, OverflowError, NotImplementedError)
 """Errors that Arrow raises for values of mixed types."""
 
 AnnotatedData: TypeAlias = "Dataset | DataFrame | Sequence[Mapping[str, Any]]"
-"""Rows in any form that functions for annotated data take; other data frames and Arrow tables will do, too."""
+"""Rows in any form that functions for annotated data accept; other data frames and Arrow tables are also accepted."""
 
 
 def is_dataframe(value: Any) -> TypeGuard[DataFrame]:
@@ -106,7 +106,7 @@ def table_as_dataset(value: Any, dataset_name: str) -> Any:
         dataset_name: What to call it in errors.
 
     Returns:
-        A `Dataset` with the same rows and columns, without an index; anything that is no table as it is.
+        A `Dataset` with the same rows and columns, without an index; any other value unchanged.
 
     Raises:
         TypeError: If the table exports no Arrow data.
@@ -146,7 +146,7 @@ def refuse_equal_names(names: Iterable[Any], dataset_name: str) -> None:
 
 
 def _from_columns(columns: Mapping[Any, Any], dataset_name: str) -> Dataset:
-    """Make a data set of lists, or of Series, whose NaN is None."""
+    """Create a data set from lists, or from Series with NaN as None."""
     import pyarrow
     from datasets import Dataset
 

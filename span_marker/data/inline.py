@@ -117,11 +117,11 @@ def write_inline(path: StrPath, rows: Dataset | Iterable[Mapping[str, Any]], err
     Args:
         path: The file.
         rows: A data set annotated in any form, or rows with ``tokens`` or ``text``, and ``entities``.
-        errors: What happens to rows that cannot be written, see `span_marker.data.jsonl.write_jsonl`.
+        errors: What to do with rows that cannot be written, see `span_marker.data.jsonl.write_jsonl`.
 
     Raises:
         TypeError: If a row has a value of the wrong type.
-        ValueError: If a row is wrong, its text is empty or has a line break, a label has white space, or entities
+        ValueError: If a row is invalid, its text is empty or has a line break, a label has white space, or entities
             overlap without being nested.
     """
     lines = list(converted_rows(rows, _to_line, errors))

@@ -131,7 +131,7 @@ def pick_field(fields: Mapping[str, Any], location: str, field: str | None = Non
         The name of the text.
 
     Raises:
-        ValueError: If it is no string; or, without ``field``, if there is no string, or several.
+        ValueError: If it is not a string; or, without ``field``, if there is no string, or several.
     """
     strings = [name for name, value in fields.items() if isinstance(value, str)]
     if field is not None:
@@ -159,7 +159,7 @@ def read_spans(spans: Any, text: str, location: str, unit: OffsetUnit | None = N
 
     Raises:
         TypeError: If a value has the wrong type.
-        ValueError: If an entity is impossible, or is not what its copy says.
+        ValueError: If an entity is invalid, or is not what its copy says.
     """
     entities = []
     for span in dicts(spans, "spans", location):

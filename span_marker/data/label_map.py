@@ -22,7 +22,7 @@ def check_label_map(label_map: Any) -> dict[str, str | None]:
         The same, with None for "".
 
     Raises:
-        TypeError: If it is no dict of strings.
+        TypeError: If it is not a dict of strings.
         ValueError: If a new name is ``O`` or blank.
     """
     if not isinstance(label_map, Mapping):

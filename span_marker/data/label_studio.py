@@ -82,7 +82,7 @@ def read_label_studio(
 
     Raises:
         TypeError: If a value has the wrong type.
-        ValueError: If it is open which field or control to read, or an entity is impossible.
+        ValueError: If it is open which field or control to read, or an entity is invalid.
     """
     fields = record["data"]
     name = pick_field(fields, location, field)

@@ -37,7 +37,7 @@ def read_prodigy(record: Any, location: str) -> Record:
 
     Raises:
         TypeError: If a value has the wrong type.
-        ValueError: If an entity or a relation is impossible.
+        ValueError: If an entity or a relation is invalid.
     """
     check_text(record["text"], f"{location}: 'text'")
     text, spans = str(record["text"]), dicts(record.get("spans"), "spans", location)

@@ -18,7 +18,7 @@ SHOWN = 5
 
 @dataclass
 class RecordNotes:
-    """What to warn about when all records of a file are read.
+    """Notes to warn about when all records of a file have been read.
 
     Attributes:
         num_records: Number of records.

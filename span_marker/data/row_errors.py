@@ -12,11 +12,11 @@ RowError: TypeAlias = TypeError | ValueError
 OnError: TypeAlias = Literal["raise", "skip"] | list[RowError]
 
 SHOWN = 20
-"""How many errors a message has."""
+"""Maximum number of errors in a message."""
 
 
 def check_on_error(errors: Any) -> None:
-    """Check that a value says what happens to rows that are wrong.
+    """Check that a value is a valid way to handle invalid rows.
 
     Args:
         errors: The value.

@@ -21,7 +21,7 @@ REL = "rel"
 """Name of the extension attribute."""
 
 LEAST_SCORE = 0.5
-"""The least score of a relation that is read."""
+"""Minimum score of a relation to be read."""
 
 _KEY: Any = ("._.", REL, None, None)
 """Where spaCy stores it in ``Doc.user_data``."""
@@ -49,7 +49,7 @@ class SpanRelation(NamedTuple):
 
 
 def has_relations(doc: Doc) -> bool:
-    """Tell whether a document says which relations it has, if only that it has none.
+    """Tell whether a document has annotated relations, even if there are none of them.
 
     It does not matter whether the extensions are registered.
     """
@@ -223,7 +223,7 @@ def relations_that_stay(doc: Doc, spans_key: str | None, overwrites: bool) -> li
 def set_found_relations(
     doc: Doc, relations: Sequence[SpanRelation] | None, spans_key: str | None = None, staying: Sequence[Any] = ()
 ) -> None:
-    """Write predicted relations into a document, for ``Doc._.relations``.
+    """Write predicted relations to a document, for ``Doc._.relations``.
 
     Args:
         doc: The document.

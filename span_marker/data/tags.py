@@ -70,7 +70,7 @@ ANY_TAGS = Tags()
 
 
 def read_tags(words: Any, tags: Any, meaning: Tags, location: str) -> tuple[Row | None, list[RowProblem]]:
-    """Read a row with tags, and find everything that is wrong with it.
+    """Read a row with tags, and find all of its problems.
 
     Args:
         words: The words.
@@ -92,7 +92,7 @@ def read_tags(words: Any, tags: Any, meaning: Tags, location: str) -> tuple[Row 
 def read_annotation(
     form: Form, content: Any, annotation: Any, location: str, meaning: Tags = ANY_TAGS, relations: Any = None
 ) -> tuple[Row | None, list[RowProblem]]:
-    """Read a row in any form, and find everything that is wrong with it.
+    """Read a row in any form, and find all of its problems.
 
     Args:
         form: The form.
@@ -111,7 +111,7 @@ def read_annotation(
 
 
 def name_tags(words: Any, tags: Any, meaning: Tags, location: str) -> tuple[list[str] | None, list[RowProblem]]:
-    """Name the tags of a row, and find everything that is wrong with them.
+    """Name the tags of a row, and find all of their problems.
 
     Args:
         words: The words.

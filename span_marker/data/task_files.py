@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 Tool = Literal["label-studio", "prodigy", "doccano", "argilla", "brat"]
 
 _COUNTED: dict[Tool, OffsetUnit] = {"doccano": "utf-16", "argilla": "utf-16"}
-"""What the pages of tools count that do not count code points."""
+"""Offset units of tools that do not count code points."""
 
 CONTROL = "label"
 """Name of the ``Labels`` control of Label Studio, and of the question of Argilla."""
@@ -42,12 +42,12 @@ class Task(NamedTuple):
     Attributes:
         identity: The ``id`` of the row, or else its number.
         text: The text.
-        annotated: The annotated entities, in units of the tool; None if nobody annotated the text.
+        annotated: The annotated entities, in units of the tool; None if the text was not annotated.
         predicted: The predicted entities; None if there are no predictions.
         model_version: Name of the model; None if unknown.
         relations: The relations between the annotated entities, and between the predicted ones, by their columns.
-        related: The columns that say which relations there are, if only that there are none.
-        offsets: What the places of entities count.
+        related: The columns with known relations, even if there are none.
+        offsets: Unit of the offsets of entities.
     """
 
     identity: Any
@@ -66,7 +66,7 @@ class Task(NamedTuple):
 
     @property
     def score(self) -> float | None:
-        """The least score of a predicted entity; None if there is none."""
+        """The lowest score of a predicted entity; None if there is none."""
         scores = [entity.score for entity in self.predicted or () if entity.score is not None]
         return min(scores, default=None)
 
@@ -78,12 +78,12 @@ class Task(NamedTuple):
 
     @property
     def suggested(self) -> list[RowEntity]:
-        """What a tool suggests that has no place for annotations: the predictions, or else the annotation."""
+        """The suggestions for tools without a place for annotations: the predictions, or else the annotation."""
         return (self.annotated or []) if self.predicted is None else self.predicted
 
     @property
     def shown(self) -> list[RowEntity]:
-        """What a tool begins with that has no place for predictions: the annotation, or else the predictions."""
+        """The initial annotation for tools without a place for predictions: the annotation, or else the predictions."""
         return (self.predicted or []) if self.annotated is None else self.annotated
 
     @property
@@ -93,7 +93,7 @@ class Task(NamedTuple):
 
     @property
     def has_shown_relations(self) -> bool:
-        """Whether the entities that are shown say which relations they have, if only that they have none."""
+        """Whether the relations of the shown entities are known, even if there are none."""
         return self._shown_column in self.related
 
     @property
@@ -109,28 +109,27 @@ def write_tasks(
     model_version: str | None = None,
     offsets: OffsetUnit | None = None,
 ) -> None:
-    """Write texts with predictions as a file that an annotation tool imports, so that they are corrected there.
+    """Write texts with predictions to a file that an annotation tool can import, to correct them there.
 
-    `span_marker.read_annotations` reads what the tool exports, with the ``id`` of each row, or its number if it has
-    none. Words are joined by single spaces. Other columns are not written: join them by the ``id``, which must tell the
-    rows apart.
+    `span_marker.read_annotations` reads the tool's export, with the ``id`` of each row, or its number if it has none.
+    Words are joined by single spaces. Other columns are not written: join them by ``id``, which must be unique.
 
     Args:
         path: The file: JSON for ``label-studio`` and ``argilla``, JSON Lines for ``prodigy`` and ``doccano``; for
             ``brat`` a folder.
-        rows: Rows with ``tokens`` or ``text``, and ``predictions``, as ``predict`` returns them; with ``entities``,
-            which are annotated; or with both, to have the suggestion beside the annotation. ``relations`` are those of
-            the ``entities``, or else of the ``predictions``, which may have their own: a dict with ``entities`` and
+        rows: Rows with ``tokens`` or ``text``, and ``predictions``, as ``predict`` returns them; with annotated
+            ``entities``; or with both, to show the suggestion next to the annotation. ``relations`` belong to the
+            ``entities``, or else to the ``predictions``, which may also have their own: a dict with ``entities`` and
             ``relations``. Or a table of these.
         tool: The tool: ``label-studio``, ``prodigy``, ``doccano``, ``argilla`` or ``brat``.
         model_version: Name of the model, which the tool shows.
-        offsets: What places in the file count. Defaults to what the pages of the tool count: ``utf-16`` for doccano and
-            Argilla, ``codepoint`` for the others. Label Studio before 1.4 counts ``utf-16``.
+        offsets: Unit of the offsets in the file. Defaults to that of the tool: ``utf-16`` for doccano and Argilla,
+            ``codepoint`` for the others. Label Studio before 1.4 counts ``utf-16``.
 
     Raises:
         TypeError: If a row has a value of the wrong type.
         ValueError: If the tool or the unit is unknown; a row is wrong, or has neither ``predictions`` nor ``entities``,
-            or both for ``brat``; an ``id`` occurs twice; or only some rows have one, or one of another type.
+            or both for ``brat``; an ``id`` occurs twice; or only some rows have one, or the types of IDs differ.
     """
     if tool not in get_args(Tool):
         raise ValueError(f"tool={tool!r} must be one of {list(get_args(Tool))}")

@@ -52,7 +52,7 @@ class Example(NamedTuple):
         """Write it on one line, with the gold entities in brackets and the predicted ones in braces.
 
         Args:
-            num_characters: The largest number of characters to show on either side.
+            num_characters: Maximum number of characters to show on either side.
 
         Returns:
             The line.
@@ -139,7 +139,7 @@ def in_context(sentence: JudgedSentence, outcome: Outcome | RelationOutcome, num
     Args:
         sentence: The sentence.
         outcome: One of its outcomes, of an entity or a relation.
-        num_characters: The largest number of characters to show on either side.
+        num_characters: Maximum number of characters to show on either side.
 
     Returns:
         The fragments in order, with dots in place of what is not shown.

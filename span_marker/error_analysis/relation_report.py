@@ -45,7 +45,7 @@ class RelationErrors(TextReport):
         confidence: float = 0.95,
         seed: int = 0,
     ) -> RelationErrors | None:
-        """Make a report.
+        """Create a report.
 
         Args:
             sentences: The sentences. Those whose relations are None are left out.

@@ -95,7 +95,7 @@ class ErrorReport(TextReport):
         model_name: str | None = None,
         dataset_name: str | None = None,
     ) -> ErrorReport:
-        """Make a report.
+        """Create a report.
 
         Args:
             sentences: The sentences, with the outcomes of `span_marker.error_analysis.matching.match`.

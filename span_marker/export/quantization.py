@@ -84,7 +84,7 @@ def quantize(
         target: The folder to write, which must not hold weights for PyTorch.
         data: Data to compare the two models on, similar to the data to predict: texts, lists of words, or annotated
             rows in any form. With annotated rows, the report includes F1 before and after.
-        batch_size: The largest number of texts in a batch.
+        batch_size: Maximum number of texts in a batch.
         mode: ``"dynamic"`` or ``"static"``.
         calibration: A few hundred other texts, lists of words or rows, for example of the training data. Annotations
             are ignored. Required for ``mode="static"``.
@@ -272,7 +272,7 @@ class _Data:
     Args:
         data: The data.
         name: What to call it in errors.
-        batch_size: The largest number of texts in a batch.
+        batch_size: Maximum number of texts in a batch.
         tags: The tags that annotated rows may have, see `SpanMarkerConfig`; None if annotations do not count.
     """
 

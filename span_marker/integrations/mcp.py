@@ -116,7 +116,7 @@ class Session:
     Args:
         model: The model.
         limits: How much is taken in and kept. Defaults to `Limits`.
-        batch_size: The largest number of sentences in a batch.
+        batch_size: Maximum number of sentences in a batch.
     """
 
     def __init__(self, model: SpanMarkerModel, limits: Limits | None = None, batch_size: int = 32) -> None:
@@ -257,7 +257,7 @@ def create_server(
     Args:
         model: The model.
         limits: How much is taken in and kept. Defaults to `Limits`.
-        batch_size: The largest number of sentences in a batch.
+        batch_size: Maximum number of sentences in a batch.
         name: Name of the server.
 
     Returns:

@@ -59,7 +59,7 @@ def redact(
 
     Raises:
         TypeError: If an entity is not a dict, a value of it has the wrong type, or a function returns no string.
-        ValueError: If ``how`` is unknown, an entity is impossible, or ``key`` is missing, too short or not used.
+        ValueError: If ``how`` is unknown, an entity is invalid, or ``key`` is missing, too short or not used.
 
     Example:
         >>> entities = [{"label": "person", "start": 0, "end": 5}, {"label": "person", "start": 13, "end": 16}]
@@ -136,7 +136,7 @@ class Redactor:
 
         Raises:
             TypeError: If an entity is not a dict, a value of it has the wrong type, or a function returns no string.
-            ValueError: If an entity is impossible, or two names have the same hash.
+            ValueError: If an entity is invalid, or two names have the same hash.
         """
         found = _read_entities(text, entities)
         labels, starts, ends, old = self._separate(text, found)

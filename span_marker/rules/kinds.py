@@ -77,7 +77,7 @@ class RegexRule(_Rule):
 
     Raises:
         TypeError: If a value has the wrong type.
-        ValueError: If the expression is wrong or has more than 10,000 characters, or another value is impossible.
+        ValueError: If the expression is wrong or has more than 10,000 characters, or another value is invalid.
 
     Example:
         >>> rule = RegexRule("DATE", r"\d{4}-\d{2}-\d{2}")
@@ -135,7 +135,7 @@ class ListRule(_Rule):
 
     Raises:
         TypeError: If a value has the wrong type.
-        ValueError: If a phrase has no word, or another value is impossible.
+        ValueError: If a phrase has no word, or another value is invalid.
     """
 
     kind: ClassVar[str] = "list"
@@ -179,7 +179,7 @@ class TokenRule(_Rule):
 
     Raises:
         TypeError: If a value has the wrong type.
-        ValueError: If a token has any other condition, which is named, or another value is impossible.
+        ValueError: If a token has any other condition, which is named, or another value is invalid.
 
     Example:
         >>> list(TokenRule("GPE", [{"LOWER": "san"}, {"TEXT": {"REGEX": "^F"}}]).find("in SAN Francisco"))
@@ -311,7 +311,7 @@ def rule_from_dict(values: Any, subject: str) -> Rule:
 
     Raises:
         TypeError: If a value has the wrong type.
-        ValueError: If it is not a dict, the kind or a key is unknown, or a value is impossible.
+        ValueError: If it is not a dict, the kind or a key is unknown, or a value is invalid.
     """
     if not isinstance(values, dict) or not isinstance(values.get("kind"), str) or values["kind"] not in KINDS:
         kind = values.get("kind") if isinstance(values, dict) else values

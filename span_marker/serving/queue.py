@@ -111,7 +111,7 @@ class PredictionQueue:
     Args:
         models: The models, by name.
         metrics: Counts what is read.
-        batch_size: The largest number of sentences in a batch.
+        batch_size: Maximum number of sentences in a batch.
         num_threads: Number of threads with which PyTorch computes.
         num_readers: Number of groups that are read at the same time. They share the threads. If there are several, one
             more group is put together, unless it would be small.

@@ -13,7 +13,7 @@ from span_marker.validation.offset_units import UNITS, other_reading
 from span_marker.validation.report import Problem
 
 _PLACES = ("malformed-entity", "blank-entity", "partial-word", "outer-whitespace", "partial-grapheme")
-"""Kinds of problems that offsets in another unit cause, too."""
+"""Kinds of problems that offsets in another unit can also cause."""
 
 _OWN_KEYS = {*ENTITY_COLUMNS, "line", *(name for names in PREDICTED.values() for name in names)}
 

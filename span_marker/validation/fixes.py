@@ -183,7 +183,7 @@ class _OldRow(NamedTuple):
         return ("start", "end") if entity.get("start") is not None else PREDICTED[self.place.unit]
 
     def bounds(self, entity: Any) -> tuple[Any, Any]:
-        """Start and end of an entity; None if it is no dict."""
+        """Start and end of an entity; None if it is not a dict."""
         if not isinstance(entity, Mapping):
             return None, None
         first, last = self.names(entity)

@@ -203,7 +203,7 @@ def map_entities(data: Any, names: Sequence[str], change: ChangeSplit, read_opti
         The data in the form that it was passed in; a path, and a table that is none of pandas, become a `Dataset`.
 
     Raises:
-        TypeError: If it is no annotated data.
+        TypeError: If it is not annotated data.
         ValueError: If the splits have other names, or an option is wrong.
     """
     found = [str(name) for name in data] if isinstance(data, Mapping) else list(names)[:1]

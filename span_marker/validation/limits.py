@@ -148,7 +148,7 @@ def suggest_limits(
             ``entities``, ``text`` and ``entities``, or ``tokens`` and ``ner_tags``.
         tokenizer: The model's tokenizer.
         keep: Share of the entities that the suggested limit must keep, above 0 and at most 1.
-        text_limit: The largest number of tokens that the encoder can read. Defaults to the limit of its tokenizer.
+        text_limit: Maximum number of tokens that the encoder can read. Defaults to the limit of its tokenizer.
         labels: The tags that integers stand for. Defaults to the names in the data set.
         split: Finds the words of strings, such as ``model.config.split``. Defaults to the tokenizer.
 

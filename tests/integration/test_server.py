@@ -520,7 +520,7 @@ def test_large_bodies_are_refused_while_they_come(model):
         for sent in (body, iter([body])):  # with a Content-Length, and in chunks
             answer = server.ask("/predict", sent)
             assert (answer.status, "10,000 bytes" in answer.error) == (413, True)
-        assert "60 words, and the limit is 50" in server.ask("/predict", {"inputs": "a " * 60}).error
+        assert "60 words, but the limit is 50" in server.ask("/predict", {"inputs": "a " * 60}).error
         assert "60 words" in server.ask("/predict", {"inputs": "東" * 60}).error
         assert server.ask("/predict", {"inputs": "a " * 50}).status == 200
 

@@ -180,7 +180,7 @@ def test_documents_keep_their_names(tmp_path):
         ([{"id": 1, "text": "a", "entities": []}] * 2, "row 1: the id '1' occurs twice"),
         (
             [{"id": "é" * 126, "text": "a", "entities": []}],
-            "row 0: the id 'é+.* has 252 bytes, .* may have 251: shorten",
+            "row 0: the id 'é+.* has 252 bytes, .* at most 251: shorten",
         ),
         (
             [{"id": x, "text": "a", "entities": []} for x in "bBc"],

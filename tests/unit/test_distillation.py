@@ -164,7 +164,7 @@ def test_bad_input(tmp_path):
     with pytest.raises(TypeError, match="item 1 of the texts"):
         distill(teacher, copy.deepcopy(teacher), ["Paris", 3], arguments(tmp_path))
     labeled = [{"tokens": SENTENCES[0], "ner_tags": TAGS[0]}]
-    with pytest.raises(ValueError, match="of one kind"):
+    with pytest.raises(ValueError, match="pass only strings, or only lists of words"):
         distill(teacher, copy.deepcopy(teacher), TEXTS, arguments(tmp_path), labeled=labeled)
     teacher.rules = Rules([])
     with pytest.raises(ValueError, match=r"set teacher.rules = None"):

@@ -134,7 +134,7 @@ def test_a_region_of_another_field_needs_a_choice(tmp_path, caplog):
     assert "'title_label (labels) of title' in 1" in caplog.text
     (row,) = read_lines(tmp_path, record, field="title")
     assert (row["text"], row["entities"]) == (TITLE, [entity("PER", 0, 3)])
-    with pytest.raises(ValueError, match=r"field='body' is none of the texts \['title', 'text'\]"):
+    with pytest.raises(ValueError, match=r"field='body' is not one of the texts \['title', 'text'\]"):
         read_lines(tmp_path, record, field="body")
 
 

@@ -40,7 +40,7 @@ def test_a_share_out_of_range_is_refused(keep):
 
 @pytest.mark.parametrize("lengths", [np.array([], dtype=np.int64), Counter()])
 def test_without_entities_there_is_no_limit(lengths):
-    with pytest.raises(ValueError, match="there is no entity"):
+    with pytest.raises(ValueError, match="there are no entities"):
         suggest_entity_max_length(lengths)
 
 

@@ -240,7 +240,7 @@ def test_results_of_a_complete_run_are_not_taken_for_those_of_another_one(model,
         with pytest.raises(ValueError, match=r"out\.jsonl is complete, but the files or the model have changed since"):
             predict_files(model, [source], output, resume=True)
         os.utime(changed, ns=(state.st_atime_ns, state.st_mtime_ns))
-    with pytest.raises(ValueError, match="pass one of them"):
+    with pytest.raises(ValueError, match="pass only one of them"):
         predict_files(model, [source], output, resume=True, overwrite=True)
 
 
@@ -426,7 +426,7 @@ def test_columns_of_a_table_have_different_names(model, tmp_path, caplog):
     assert header == ["id", *kept, "start", "end", "label", "score", "span"]
     assert lines
     assert all(line[:4] == ["7", "urgent", "x", "9:00"] for line in lines)
-    assert "the column 'label' of the input is 'input_input_label'" in caplog.text
+    assert "the column 'label' of the input is written as 'input_input_label'" in caplog.text
 
 
 def test_texts_are_not_written_as_words_after_all_of_them_were_read(model, source, tmp_path):

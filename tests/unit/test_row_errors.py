@@ -84,7 +84,7 @@ FILES |= {
         "1|t|a\n1\t0\t1\ta\tX\n\n2|t|b\n2|a|\n2\t0\t1\tx\tX\n2\t0\t1\tb\tX\nodd\n\n3|t|d\n4\t0\t1\tc\tX\n\n5|t|c\n",
         [
             "line 6, row 1: characters 0 to 1 of the text are 'b', but the annotation says 'x'",
-            "line 8, row 1: 'odd' is none of",
+            "line 8, row 1: 'odd' has none of the forms",
             "line 11, row 2: the article 4 has no title above this line",
         ],
     ),
@@ -107,7 +107,7 @@ FILES |= {
     ),
     "words.csv": (
         "sentence,word,tag\n1,a,B-X\n2,b,O\n2,,O\n3,b,X\n4,c,O\n",
-        ["line 4: '' is no word", "line 5, row 2: the tag 'X' has no prefix"],
+        ["line 4: '' is not a word", "line 5, row 2: the tag 'X' has no prefix"],
     ),
 }
 

@@ -291,7 +291,7 @@ def test_bad_tags_are_the_same_mistake_everywhere(name):
     ("tag", "message"),
     [
         ("B-ART", "tag 'B-ART' of word 1 ('Lee') is not one of ['O', 'B-PER'"),
-        (9, "tag 9 of word 1 ('Lee') is out of range: there are names for 7 integers"),
+        (9, "tag 9 of word 1 ('Lee') is out of range: there are names for only 7 integers"),
     ],
 )
 def test_an_unknown_tag_is_the_same_mistake_for_all_who_know_the_labels(tag, message):
@@ -390,7 +390,7 @@ def test_whole_numbers_of_numpy_are_whole_numbers(kind, tmp_path):
     _, problems = read_tags(["Ann", "Lee"], [np.bool_(True), kind(9)], tags, "row 0")
     assert [str(problem.error).split("') ")[1] for problem in problems] == [
         f"must be a string or a whole number, not {type(np.bool_(True)).__name__}",
-        "is out of range: there are names for 7 integers",
+        "is out of range: there are names for only 7 integers",
     ]
 
 

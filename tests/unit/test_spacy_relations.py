@@ -154,7 +154,7 @@ def test_relations_of_the_component_survive_files(related, tmp_path):
         assert [(one["label"], *names[one["head"]], *names[one["tail"]]) for one in row["relations"]] == spans_of(doc)
     docs[0].ents = []
     DocBin(docs=docs[:1], store_user_data=True).to_disk(path)
-    with pytest.raises(ValueError, match=r"has a relation .* which is none of its entities: pass the spans_key="):
+    with pytest.raises(ValueError, match=r"has a relation .* which is not one of its entities: pass the spans_key="):
         read_annotations(path)
 
 

@@ -364,7 +364,7 @@ def test_a_sentence_is_the_same_as_a_text_and_as_words():
     for first, second in permutations((text, split), 2):
         report = validate({"train": first, "dev": second})
         assert report.counts() == {"shared-sentence": 1}
-        assert report.problems[0].message.endswith("is also row 0 of the train data")
+        assert report.problems[0].message.endswith("is also in row 0 of the train data")
         assert validate({"train": first, "dev": second, "test": pieces}).counts() == {
             "shared-sentence": 2,
             "conflicting-sentence": 1,
