@@ -1,6 +1,6 @@
 """The command ``span-marker``: one module per command, with only its arguments and calls of the library.
 
-It lives outside the package so that ``span-marker --help`` is fast: importing most of ``span_marker`` loads PyTorch.
+It is outside the package ``span_marker`` so that ``span-marker --help`` imports nothing of it.
 """
 
 from span_marker_cli.main import main
