@@ -57,8 +57,7 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
         training_record: What `Trainer` recorded for the card; None if it did not train the model.
         card_text: The card of the checkpoint that the model was loaded from, as long as it applies.
         card_changes: Changes since training, for the card, see `note_change`.
-        rules: Rules whose entities ``predict`` merges with the model's, or None. They are saved with the model, as
-            data.
+        rules: Rules whose entities ``predict`` merges with the model's, or None. They are saved with the model.
 
     Raises:
         ValueError: If the configuration has no encoder or no labels, or the encoder does not support span markers.
@@ -324,9 +323,8 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
             model_card_data: Information for the model's card. Without it, a checkpoint keeps its existing card until it
                 is trained.
             compatible_with_1x: Whether the published 1.x library must be able to read the checkpoints of a new model.
-                Such models classify from markers only, support neither letter case, relations nor several labels per
-                span, and train no candidate filter unless you set ``candidates_per_word``. With little data, they are
-                much worse.
+                Such models classify from markers only, lack letter case, relations and several labels per span, and
+                train no candidate filter unless you set ``candidates_per_word``. With little data, they are much worse.
             **kwargs: ``model_max_length`` (tokens), ``marker_max_length`` (pairs), ``entity_max_length`` (words),
                 ``max_prev_context`` and ``max_next_context`` (sentences), ``multi_label``, ``letter_case``,
                 ``decoding``, ``exact``, ``word_splitter`` (a name, a function or its import path), ``relation_labels``
@@ -340,9 +338,8 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
         Raises:
             TypeError: If an argument is unknown or has the wrong type.
             FileNotFoundError: If the folder does not exist or contains nothing to load.
-            ValueError: If labels are missing for an encoder, a label cannot be read, a limit is below 1 or exceeds that
-                of the encoder, weights are missing or misshapen, the encoder does not support markers, or a file is
-                broken.
+            ValueError: If an encoder has no labels or does not support markers, a label cannot be read, a limit is
+                below 1 or above the encoder's, weights are missing or misshapen, or a file is broken.
         """
         if "attn_implementation" in kwargs:
             raise ValueError("span markers have their own attention: use engine= instead of attn_implementation=")

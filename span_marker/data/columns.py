@@ -2,8 +2,8 @@
 
 Annotated data comes in three forms, recognized by its columns: ``tokens`` and ``entities`` (starts and ends count
 words), ``text`` and ``entities`` (they count characters), or ``tokens`` and ``ner_tags`` (one tag per word). Entities
-may have ``relations``. Lists of dicts and tables are converted to data sets first, see `span_marker.data.in_memory`.
-Everything here works without a model or a tokenizer; `span_marker.data.rows` checks the rows.
+may have ``relations``. Lists of dicts and tables are converted first, see `span_marker.data.in_memory`. Everything here
+works without a model or a tokenizer; `span_marker.data.rows` checks the rows.
 """
 
 from __future__ import annotations
@@ -142,8 +142,7 @@ def tag_names(dataset: Dataset) -> list[str] | None:
         dataset: A data set of words and tags.
 
     Returns:
-        The names of its ``ClassLabel``; None without one, or if the names are numbers, as in
-        ``ClassLabel(num_classes=3)``.
+        The names of its ``ClassLabel``; None without one, or if they are numbers, as in ``ClassLabel(num_classes=3)``.
     """
     names = getattr(getattr(dataset.features.get("ner_tags"), "feature", None), "names", None)
     return list(names) if names and list(names) != [*map(str, range(len(names)))] else None
@@ -339,14 +338,13 @@ def infer_labels(data: Any) -> list[str]:
         data: A `Dataset`, a DataFrame or a list of dicts; or a dict of several, whose labels are merged.
 
     Returns:
-        The names of the ``ClassLabel``, if the tags have one; the labels of all entities; or all tags. With a tagging
-        scheme, tags include every combination of prefix and label, since other data may have prefixes that this data
-        lacks.
+        The names of the ``ClassLabel``, if the tags have one; the labels of all entities; or all tags. With a scheme,
+        every label has all prefixes, since other data may have prefixes that this data lacks.
 
     Raises:
         TypeError: If the data, a row, a label or a tag has the wrong type.
-        ValueError: If there is no annotated column or no entity, a row is invalid, the tags are integers without names,
-            or the data sets are not all in the same form.
+        ValueError: If there is no annotated column or no entity, a row is invalid, tags are integers without names, or
+            the data sets differ in form.
 
     Example:
         >>> infer_labels([{"tokens": ["Ann", "Lee"], "ner_tags": ["B-PER", "O"]}])

@@ -47,10 +47,9 @@ TOLERANCES: dict[Precision, Tolerance] = {
     "bfloat16": Tolerance(0.2, 0.005, 0.05),
 }
 """By the number format of an export. Significands have 24, 11 and 8 bits, so that rounding errors in float16 are about
-8,000 times and in bfloat16 about 65,000 times those of float32. Where a model is undecided, they can change a
-probability considerably, which hardly affects the mean. In bfloat16, the probabilities of the quickstart's model differ
-on average by 0.0001 and none of its entities changes. Models with large random weights are undecided everywhere, and
-are refused."""
+8,000 times and in bfloat16 about 65,000 times those of float32. Where a model is undecided, that can change a
+probability a lot, but hardly the mean. In bfloat16, the probabilities of the quickstart's model differ on average by
+0.0001 and none of its entities changes. Models with large random weights are undecided everywhere, and are refused."""
 
 TEXTS = (
     "Paris",

@@ -630,7 +630,7 @@ def test_the_command_exports(folder, original, tmp_path, monkeypatch, capsys):
     export(str(tmp_path / "model"), tmp_path / "graphs", [tmp_path / "texts.txt"])
     captured = capsys.readouterr()
     assert "entities, all equal" in captured.out
-    assert f"saved in {tmp_path / 'graphs'}" in captured.err
+    assert f"saved to {tmp_path / 'graphs'}" in captured.err
     assert_same(load_model(str(tmp_path / "graphs")).predict(SENTENCES), original.predict(SENTENCES))
     info(str(tmp_path / "graphs"), as_json=True)
     facts = json.loads(capsys.readouterr().out)
