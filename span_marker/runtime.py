@@ -1,7 +1,7 @@
-"""Exported models without PyTorch: NumPy, ``tokenizers`` and a runtime of graphs, see ``docs/export.md``.
+"""Run exported models without PyTorch: NumPy, ``tokenizers`` and a graph runtime. See ``docs/export.md``.
 
-Everything but the scores is the same code as in `span_marker.SpanMarkerModel`: inputs, words, windows, document
-context, decoding. ``torch``, ``transformers`` and ``datasets`` need not be installed.
+Inputs, words, windows, document context and decoding share the code of `span_marker.SpanMarkerModel`; only the scores
+are computed differently. ``torch``, ``transformers`` and ``datasets`` need not be installed.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from span_marker.rules.rules import RULES_FILE, Rules
 MODEL_TYPE = "span-marker"
 
 HUB_FILES = (CONFIG_FILE, "tokenizer.json", "tokenizer_config.json", RULES_FILE, f"{FOLDER}/*")
-"""What is downloaded of a repository."""
+"""The files that are downloaded from a repository."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -63,7 +63,7 @@ class ExportedSettings(ModelSettings):
 
     @classmethod
     def from_dict(cls, values: Any) -> ExportedSettings:
-        """Read the settings from a configuration. What prediction does not need is not read.
+        """Read the settings from a configuration, except those that prediction does not need.
 
         Args:
             values: The contents of ``config.json``.
@@ -73,10 +73,10 @@ class ExportedSettings(ModelSettings):
 
         Raises:
             TypeError: If a setting has the wrong type.
-            ValueError: If it is the configuration of another type of model, or a setting is out of range.
+            ValueError: If the configuration is of another model type, or a setting is out of range.
         """
         if values["model_type"] != MODEL_TYPE:
-            raise ValueError(f"model_type={values['model_type']!r} must be {MODEL_TYPE!r}")
+            raise ValueError(f"model_type={values['model_type']!r}, but a SpanMarker model has {MODEL_TYPE!r}")
         known = {field.name: values[field.name] for field in fields(cls) if field.name in values}
         settings = cls(**known | {"id2label": {int(key): label for key, label in known["id2label"].items()}})
         settings.build_parts()
@@ -87,13 +87,13 @@ class ExportedSettings(ModelSettings):
 
 @dataclass(eq=False)
 class ExportedModel(PredictionMixin):
-    """An exported model, which finds entities without PyTorch. Load it with `from_pretrained`.
+    """An exported model that finds entities without PyTorch. Load it with `from_pretrained`.
 
     Attributes:
-        config: Its settings, which may be changed: thresholds, decoding, limits, ``exact``.
+        config: Its settings. Thresholds, decoding, limits and ``exact`` may be changed.
         tokenizer: Its tokenizer.
         runner: Runs its graphs.
-        heads: Its candidate filter, its classifier, its relation head, and what the letter case adds.
+        heads: Its candidate filter, classifier, relation head and letter-case embeddings.
         hidden_size: Size of a marker's state.
         backend: Name of the runtime.
         rules: Rules that `predict` merges with what the model finds, or None.
@@ -119,18 +119,18 @@ class ExportedModel(PredictionMixin):
         token: bool | str | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
     ) -> ExportedModel:
-        """Load a model that `span_marker.export.export_onnx` has exported.
+        """Load a model exported by `span_marker.export.export_onnx`.
 
         Args:
             path: A folder, or the name of a repository on the Hub.
             backend: The runtime: ``"onnx"`` (ONNX Runtime) or ``"openvino"``. Defaults to the one that the export was
-                compared in.
+                verified with.
             num_threads: Number of threads that run the graphs. Defaults to ``OMP_NUM_THREADS``, or one per core.
-            word_splitter: What splits strings into words, in place of the splitter of the model: a name, a function or
-                its import path. It must be passed if the model was trained with a function.
+            word_splitter: Splits strings into words, instead of the model's own splitter: a name, a function or its
+                import path. Required if the model was trained with a function.
             revision: Branch, tag or commit of the repository.
-            token: Token of the Hub, for private repositories.
-            cache_dir: Where downloads are kept.
+            token: Access token of the Hub, for private repositories.
+            cache_dir: Folder for downloads.
 
         Returns:
             The model.
@@ -139,8 +139,8 @@ class ExportedModel(PredictionMixin):
             FileNotFoundError: If there is no such folder, or it has no graphs or no tokenizer.
             ImportError: If the runtime is not installed.
             TypeError: If ``num_threads`` is not a whole number.
-            ValueError: If ``backend`` is unknown, a file is broken, of another export or of a newer version, or the
-                model was trained with a splitter that is not passed.
+            ValueError: If ``backend`` is unknown, a file is broken, belongs to another export or is of a newer version,
+                or the model was trained with a splitter that is not passed.
         """
         _check_backend(backend or "onnx")
         check_limit("num_threads", num_threads, at_least=1, also=(None,))
@@ -185,7 +185,7 @@ class ExportedModel(PredictionMixin):
 
     @property
     def preprocessor(self) -> Preprocessor:
-        """Turns sentences into what the model reads."""
+        """Prepares sentences for the model."""
         return Preprocessor(self.tokenizer, self.config, self.max_text_length)
 
     @property
@@ -321,15 +321,15 @@ class _Texts(NamedTuple):
 
 
 def _local_folder(path: str | os.PathLike[str], hub_arguments: dict[str, Any]) -> Path:
-    """The folder of a model; that of a repository is downloaded."""
+    """The folder of a model; repositories are downloaded."""
     folder, name = Path(path), str(path)
     if name.strip() and folder.is_dir():
         folders.finish(folder)
         if not (folder / CONFIG_FILE).is_file():
-            raise FileNotFoundError(f"there is no {CONFIG_FILE} in {name!r}")
+            raise FileNotFoundError(f"the folder {name!r} has no {CONFIG_FILE}")
         return folder
     if not name.strip() or os.path.isabs(path) or name.startswith((".", "~")) or name.count("/") != 1:
-        raise FileNotFoundError(f"there is no folder {name!r} to load a model from")
+        raise FileNotFoundError(f"cannot load a model from {name!r}: there is no such folder")
     from huggingface_hub import snapshot_download  # it comes with tokenizers; folders do not need it
 
     return Path(snapshot_download(name, allow_patterns=list(HUB_FILES), **hub_arguments))

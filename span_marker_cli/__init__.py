@@ -1,4 +1,4 @@
-"""The command ``span-marker``: a module per command, with nothing in it but arguments and calls of the library.
+"""The command ``span-marker``: one module per command, with only its arguments and calls of the library.
 
 It is outside the package ``span_marker`` so that ``span-marker --help`` imports nothing of it.
 """

@@ -22,14 +22,14 @@ from span_marker_cli.common import (
 def analyze(
     model: Model,
     data: Data,
-    html: Annotated[Optional[Path], typer.Option("--html", help="Also write a page with all errors.")] = None,
-    examples: Annotated[int, typer.Option("--examples", min=0, help="Errors of each kind to show.")] = 10,
+    html: Annotated[Optional[Path], typer.Option("--html", help="Also write an HTML page with all errors.")] = None,
+    examples: Annotated[int, typer.Option("--examples", min=0, help="Number of errors to show per kind.")] = 10,
     format: Format = None,
     read: Read = None,
     batch_size: BatchSize = 32,
     device: Device = None,
 ) -> None:
-    """Show what a model gets wrong, with examples, and how sure its figures are."""
+    """Show the errors of a model, with examples and confidence intervals."""
     from span_marker import analyze_errors
 
     if html is not None:
@@ -40,4 +40,4 @@ def analyze(
     typer.echo(report)
     if html is not None:
         report.write_html(html)
-        note(f"the page is {html}")
+        note(f"page written to {html}")

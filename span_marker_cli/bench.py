@@ -22,9 +22,9 @@ from span_marker_cli.common import (
 def bench(
     model: Model,
     texts: Texts,
-    sentences: Annotated[int, typer.Option("--sentences", min=1, help="Read this many at most.")] = 1_000,
+    sentences: Annotated[int, typer.Option("--sentences", min=1, help="Maximum number of texts to read.")] = 1_000,
     batch_sizes: Annotated[list[int], typer.Option("--batch-size", min=1, help="Repeat for several.")] = [1, 8, 32],  # noqa: B006
-    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Read all of them this often.")] = 3,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Number of times to read all texts.")] = 3,
     input_format: InputFormat = None,
     text_column: TextColumn = None,
     token_column: TokenColumn = None,

@@ -14,7 +14,7 @@ def calibrate(
     batch_size: BatchSize = 32,
     device: Device = None,
 ) -> None:
-    """Fit a model's scores to how often they are right on held-out data, and save that with the model."""
+    """Calibrate a model's scores on held-out data, and save the result with the model."""
     import span_marker
 
     with changed_model(model, output, device) as changed:

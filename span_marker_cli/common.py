@@ -1,4 +1,4 @@
-"""Arguments and options that several commands have, and how they print."""
+"""Arguments, options and output shared by several commands."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 Model = Annotated[str, typer.Argument(help="Folder of a checkpoint, or its name on the Hub.")]
 Data = Annotated[list[Path], typer.Argument(help="Annotated files or brat folders, see docs/data.md.")]
 Format = Annotated[
-    Optional[str], typer.Option("--format", help="Format of the annotated files.", show_default="by their endings")
+    Optional[str], typer.Option("--format", help="Format of the annotated files.", show_default="by file extension")
 ]
 Read = Annotated[
     Optional[list[str]],
     typer.Option(
         "--read",
         metavar="NAME=VALUE",
-        help="How to read them: an argument of read_annotations, such as tag_columns=all. Repeat for several.",
+        help="An argument of read_annotations, such as tag_columns=all. Repeat for several.",
     ),
 ]
 Texts = Annotated[list[Path], typer.Argument(help="Files or folders of texts, as for predict.")]
@@ -37,28 +37,33 @@ InputFormat = Annotated[
     Optional[str],
     typer.Option(
         "--input-format",
-        help="text (a text per file), lines, jsonl, json, csv, tsv, parquet, conll, conllu.",
-        show_default="by the endings",
+        help="text (one text per file), lines, jsonl, json, csv, tsv, parquet, conll or conllu.",
+        show_default="by file extension",
     ),
 ]
 TextColumn = Annotated[
-    Optional[str], typer.Option("--text-column", help="Column of the texts.", show_default="text or tokens")
+    Optional[str], typer.Option("--text-column", help="Column with the texts.", show_default="text or tokens")
 ]
 TokenColumn = Annotated[
     Optional[int],
     typer.Option(
-        "--token-column", metavar="NUMBER", help="Column of the words in CoNLL files, from 0.", show_default="the first"
+        "--token-column",
+        metavar="NUMBER",
+        help="Column with the words in CoNLL files, counted from 0.",
+        show_default="the first",
     ),
 ]
 Encoding = Annotated[
     Optional[str],
-    typer.Option("--encoding", help="Of text files, such as latin-1.", show_default="UTF-8, or by their marks"),
+    typer.Option(
+        "--encoding", help="Encoding of text files, such as latin-1.", show_default="UTF-8, or by their marks"
+    ),
 ]
 Device = Annotated[
     Optional[str],
-    typer.Option("--device", help="Such as cpu or cuda:1.", show_default="an accelerator if there is one"),
+    typer.Option("--device", help="Device, such as cpu or cuda:1.", show_default="an accelerator if available"),
 ]
-BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="The largest number of sentences per batch.")]
+BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Maximum number of sentences per batch.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Output = Annotated[
     Optional[Path], typer.Option("--output", "-o", help="Folder for the changed model.", show_default="the model's own")
@@ -66,10 +71,10 @@ Output = Annotated[
 
 
 def named_values(option: str, given: list[str] | None) -> dict[str, Any]:
-    """Read what an option such as ``--read`` was given, as ``NAME=VALUE`` with a value in YAML.
+    """Parse the values of an option such as ``--read``: ``NAME=VALUE``, with the value in YAML.
 
     Raises:
-        ValueError: If it has another form.
+        ValueError: If one has another form.
     """
     import yaml
 
@@ -80,21 +85,21 @@ def named_values(option: str, given: list[str] | None) -> dict[str, Any]:
         name, equals, value = word.partition("=")
         name = name.replace("-", "_")
         if name in values:
-            raise ValueError(f"{option} {word}: {name} is there twice")
+            raise ValueError(f"{option} {word}: {name} is given twice")
         try:
             values[name] = parse_yaml(value)
         except yaml.YAMLError as error:
-            raise ValueError(f"{option} {word}: the value is not YAML: {error}") from error
+            raise ValueError(f"{option} {word}: the value is not valid YAML: {error}") from error
         if not equals:
-            raise ValueError(f"{option} {word} must have a name and a value, such as {option} errors=skip")
+            raise ValueError(f"{option} {word} must have the form NAME=VALUE, such as {option} errors=skip")
     return values
 
 
 def read_options(format: str | None, read: list[str] | None) -> dict[str, Any]:
-    """Return the arguments of ``read_annotations`` that were given, by name.
+    """Return the arguments of ``read_annotations`` that the user passed, by name.
 
     Raises:
-        ValueError: If it has no argument that ``read`` names.
+        ValueError: If ``read`` has an unknown name.
     """
     from span_marker_cli.wording import read_names
 
@@ -121,10 +126,10 @@ def read_file(path: Path, format: str | None = None, read: list[str] | None = No
 
 
 def read_data(paths: list[Path], format: str | None = None, read: list[str] | None = None) -> Dataset:
-    """Read annotated files as one data set.
+    """Read annotated files into one data set.
 
     Raises:
-        ValueError: If some have words, and others texts.
+        ValueError: If some have words and others have texts.
     """
     from datasets import concatenate_datasets
 
@@ -133,8 +138,8 @@ def read_data(paths: list[Path], format: str | None = None, read: list[str] | No
     for path, content in zip(paths, contents, strict=True):
         if content != contents[0]:
             raise ValueError(
-                f"{paths[0]} has {contents[0]!r}, but {path} has {content!r}, so that they cannot be read as one: pass "
-                "files with one of them"
+                f"{paths[0]} has {contents[0]!r}, but {path} has {content!r}, so they cannot be combined: pass "
+                "files that all have the same"
             )
     return concatenate_datasets(files)
 
@@ -142,7 +147,7 @@ def read_data(paths: list[Path], format: str | None = None, read: list[str] | No
 def read_splits(
     paths: list[Path], format: str | None = None, read: list[str] | None = None
 ) -> Dataset | dict[str, Dataset]:
-    """Read annotated files as a data set each, named after the files."""
+    """Read annotated files into one data set each, named after the files."""
     named = named_paths(paths)
     if isinstance(named, Path):
         return read_file(named, format, read)
@@ -150,15 +155,15 @@ def read_splits(
 
 
 def named_paths(paths: list[Path]) -> Path | dict[str, Path]:
-    """Return a single path, or several by their names, without endings if these tell them apart.
+    """Return a single path, or several by file name, without extensions if that is unambiguous.
 
     Raises:
-        ValueError: If one is there twice.
+        ValueError: If a path is given twice.
     """
     if len(paths) == 1:
         return paths[0]
     if twice := next((path for path in paths if paths.count(path) > 1), None):
-        raise ValueError(f"{twice} is there twice: leave one of them out")
+        raise ValueError(f"{twice} is given twice: remove one of them")
     names = [path.stem for path in paths]
     if len(set(names)) < len(names):
         names = [str(path) for path in paths]
@@ -190,30 +195,28 @@ def load_model(path: str, device: str | None = None) -> SpanMarkerModel:
 
 @contextmanager
 def changed_model(path: str, output: Path | None, device: str | None = None) -> Iterator[SpanMarkerModel]:
-    """Load a model, and save it where it came from, or somewhere else, once it is changed.
+    """Load a model, and save it after the ``with`` block, to its own folder or to another one.
 
     Raises:
-        ValueError: If it comes from the Hub, and there is no other place, or the other place has another model.
+        ValueError: If the model is from the Hub and ``output`` is None, or ``output`` contains another model.
     """
     if output is None and not Path(path).is_dir():
-        raise ValueError(f"{path} is not a folder: pass --output to say where to save the changed model")
+        raise ValueError(f"{path} is not a folder: pass --output with a folder to save the changed model in")
     target = output or Path(path)
     check_folder(target)
     if (target / "config.json").exists() and target.resolve() != Path(path).resolve():
-        raise ValueError(
-            f"{target} already has a model: pass an empty folder as --output, or leave it out to change {path}"
-        )
+        raise ValueError(f"{target} already has a model: pass an empty folder as --output, or omit it to change {path}")
     model = load_model(path, device)
     yield model
     model.save_pretrained(target)
-    note(f"saved in {target}")
+    note(f"saved to {target}")
 
 
 def check_file(path: Path) -> None:
-    """Check that a file can be written, before anything is computed for it.
+    """Check that a file can be written, before any computation.
 
     Raises:
-        ValueError: If it is a folder, or its ending is that of compressed files.
+        ValueError: If it is a folder, or has the extension of a compressed file.
         FileNotFoundError: If there is no such folder.
     """
     from span_marker.data.text_files import check_target
@@ -224,7 +227,7 @@ def check_file(path: Path) -> None:
 
 
 def check_folder(output: Path) -> None:
-    """Check that a folder can be written, before anything is computed for it.
+    """Check that a folder can be written, before any computation.
 
     Raises:
         ValueError: If it is a file.
@@ -238,37 +241,37 @@ def read_secret(variable: str | None, path: Path | None) -> bytes | None:
 
     Args:
         variable: The name of the variable, or None.
-        path: The file, or None. A line end behind the secret is no part of it.
+        path: The file, or None. A line end after the secret is removed.
 
     Returns:
-        The secret; None if neither is given.
+        The secret; None if neither is passed.
 
     Raises:
-        ValueError: If both are given, or there is no such variable.
+        ValueError: If both are passed, or the variable is not set.
     """
     if variable is not None and path is not None:
-        raise ValueError("--key-env and --key-file are both given: leave one of them out")
+        raise ValueError("--key-env and --key-file are mutually exclusive: pass only one")
     if path is not None:
         return path.read_bytes().rstrip(b"\r\n")
     if variable is not None and variable not in os.environ:
-        raise ValueError(f"--key-env {variable}: there is no such environment variable")
+        raise ValueError(f"--key-env {variable}: this environment variable is not set")
     return None if variable is None else os.fsencode(os.environ[variable])
 
 
 @contextmanager
 def results_only() -> Iterator[None]:
-    """Send to standard error what the trainer prints, since standard output is for results."""
+    """Redirect the trainer's output to standard error, since standard output is for results."""
     with redirect_stdout(io.StringIO() if is_quiet() else sys.stderr):
         yield
 
 
 def is_quiet() -> bool:
-    """Whether only errors are to be shown."""
+    """Whether to show only errors."""
     return logging.getLogger("span_marker").level >= logging.ERROR
 
 
 def note(text: object) -> None:
-    """Say something on standard error, unless only errors are to be shown."""
+    """Print a message to standard error, unless only errors are shown."""
     if not is_quiet():
         typer.echo(text, err=True)
 

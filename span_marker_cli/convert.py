@@ -15,22 +15,22 @@ def convert(
     format: Format = None,
     read: Read = None,
     to: Annotated[
-        Optional[str], typer.Option("--to", help="Format to write.", show_default="by the ending of TARGET")
+        Optional[str], typer.Option("--to", help="Format to write.", show_default="by the extension of TARGET")
     ] = None,
     write: Annotated[
         Optional[list[str]],
         typer.Option(
             "--write",
             metavar="NAME=VALUE",
-            help="How to write: an argument of write_annotations, such as errors=skip. nlp is a language: nlp=de.",
+            help="An argument of write_annotations, such as errors=skip, or a language as nlp=de. Repeat for several.",
         ),
     ] = None,
 ) -> None:
-    """Convert annotated data from one format to another. The texts of other files are for predict."""
+    """Convert annotated data from one format to another. For texts without annotation, use predict."""
     from span_marker import write_annotations
 
     if source.resolve() == Path(target).resolve():
-        raise ValueError(f"{source} cannot be read and written: choose another target")
+        raise ValueError(f"{source} cannot be both input and output: choose another target")
     data = read_file(source, format, read)
     options = named_values("--write", write)
     if "nlp" in options:
@@ -42,4 +42,4 @@ def convert(
     except (TypeError, ValueError) as error:
         names = {name: f"--write {name}=" for name in ("errors", "offsets", "nlp", "spans_key")}
         raise type(error)(in_options(str(error), {"format": "--to", **names})) from error
-    note(f"{len(data):,} rows in {target}")
+    note(f"{len(data):,} rows written to {target}")

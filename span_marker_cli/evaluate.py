@@ -28,7 +28,7 @@ def evaluate(
     device: Device = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure precision, recall and F1 of a model on annotated files, overall and of each label."""
+    """Measure precision, recall and F1 of a model on annotated files, overall and per label."""
     import tempfile
 
     import torch
@@ -56,7 +56,7 @@ def evaluate(
 
 
 def table(metrics: dict[str, Any]) -> str:
-    """Set out the metrics of ``Trainer.evaluate``."""
+    """Format the metrics of ``Trainer.evaluate`` as tables."""
     from span_marker.core.relation_metrics import BOUNDARIES, GIVEN, RELATION, metrics_of_labels
     from span_marker.core.tables import text_table
 
@@ -76,7 +76,7 @@ def table(metrics: dict[str, Any]) -> str:
 def _rows(
     first: str, last: str, labels: dict[str, Any], averages: dict[str, str], metrics: dict[str, Any]
 ) -> list[tuple[str, ...]]:
-    """The rows of a table: those of labels, and those of averages, whose metrics have a prefix."""
+    """The rows of a table: one per label, then one per average, whose metrics have a prefix."""
     rows: list[tuple[str, ...]] = [(first, "precision", "recall", "F1", last)]
     rows += [(name, *_cells(value), f"{value['number']:,}") for name, value in labels.items()]
     for average, prefix in averages.items():

@@ -21,17 +21,19 @@ from span_marker_cli.common import (
 
 def export(
     model: Model,
-    folder: Annotated[Path, typer.Argument(help="Folder to write, which must not hold weights.")],
+    folder: Annotated[Path, typer.Argument(help="Folder to write to. It must not contain weights.")],
     texts: Annotated[
-        Optional[list[Path]], typer.Option("--texts", help="Files of texts to compare the models on, too.")
+        Optional[list[Path]], typer.Option("--texts", help="Files with further texts to compare the models on.")
     ] = None,
-    dtype: Annotated[str, typer.Option("--dtype", help="Of the weights: float32, float16 or bfloat16.")] = "float32",
+    dtype: Annotated[
+        str, typer.Option("--dtype", help="Number format of the weights: float32, float16 or bfloat16.")
+    ] = "float32",
     input_format: InputFormat = None,
     text_column: TextColumn = None,
     token_column: TokenColumn = None,
     encoding: Encoding = None,
 ) -> None:
-    """Export a model to ONNX, and compare the export with the model before it is kept."""
+    """Export a model to ONNX, and verify the export against the model before keeping it."""
     from span_marker.export import export_onnx
 
     check_folder(folder)
@@ -40,4 +42,4 @@ def export(
         strings = [text for text in more if isinstance(text, str)]
         report = export_onnx(load_model(model, "cpu"), folder, strings, dtype)  # type: ignore[arg-type]
     typer.echo(report)
-    note(f"saved in {folder}")
+    note(f"saved to {folder}")

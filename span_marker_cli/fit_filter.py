@@ -31,7 +31,7 @@ def fit_filter(
     encoding: Encoding = None,
     device: Device = None,
 ) -> None:
-    """Fit a candidate filter to a model, or choose a new threshold for the one that it was trained with."""
+    """Fit a candidate filter to a model, or choose a new threshold if it was trained with one."""
     contents = [*read_texts(texts, input_format, text_column, token_column, encoding)]
     with changed_model(model, output, device) as changed:
         if changed.config.best_per_word is None:

@@ -9,7 +9,7 @@ from span_marker_cli.common import AsJson, Model, load_model, show
 
 
 def info(model: Model, as_json: AsJson = False) -> None:
-    """Show what a model is: encoder, labels, limits, filter, thresholds and size."""
+    """Show a model's encoder, labels, limits, filter, thresholds and size."""
     loaded = load_model(model, "cpu")
     config = loaded.config
     is_whole = loaded.backend == "torch"
@@ -42,7 +42,7 @@ def info(model: Model, as_json: AsJson = False) -> None:
 
 
 def _graph_bytes(model: str) -> int:
-    """The size of the graphs of an exported model, and of their weights."""
+    """The total size of the graphs of an exported model and their weights."""
     from span_marker.graphs.files import FILES, FOLDER, PAIR_GRAPH
 
     return sum(file.stat().st_size for name in (*FILES, PAIR_GRAPH) if (file := Path(model, FOLDER, name)).is_file())

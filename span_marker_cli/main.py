@@ -1,4 +1,4 @@
-"""The commands together, and what happens to their errors."""
+"""The command line application: all commands, and the handling of their errors."""
 
 from __future__ import annotations
 
@@ -59,13 +59,13 @@ COMMANDS = (
     push,
     version,
 )
-"""The modules of the commands, in the order of the help. Each has a function of its own name."""
+"""The modules of the commands, in the order of the help. Each has a function with the same name."""
 
 ERRORS = (OSError, ValueError, TypeError, LookupError, ImportError, RuntimeError)
-"""Errors that are shown as a line: what the library raises for wrong input, and what the system raises."""
+"""Errors that are shown on one line: those of the library for wrong input, and those of the operating system."""
 
 INTERRUPTED = 128 + signal.SIGINT
-"""The exit status of a command that was interrupted, as shells have it."""
+"""The exit status of an interrupted command, as in shells."""
 
 FORMATTER = OptionFormatter("%(levelname)s: %(message)s")
 
@@ -87,10 +87,10 @@ def _show_version(is_asked: bool) -> None:
 
 @app.callback()
 def options(
-    debug: Annotated[bool, typer.Option("--debug", help="Show where errors come from.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show errors only.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show debug messages and tracebacks.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show only errors.")] = False,
     show_version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="As the command version.")
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Same as the command version.")
     ] = False,
 ) -> None:
     """Named entity recognition with span markers: train, evaluate and use models, and convert annotated data."""
@@ -113,7 +113,7 @@ def options(
 
 
 def reporting(command: Callable[..., Any]) -> Callable[..., None]:
-    """Let a command end with a line on standard error where it would end with a traceback.
+    """Make a command print one line to standard error instead of a traceback.
 
     Args:
         command: The function of the command. If it returns a number, that is the exit status.
@@ -156,10 +156,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command.
 
     Args:
-        arguments: The command line; that of the process by default.
+        arguments: The command line. Defaults to that of the process.
 
     Raises:
-        SystemExit: At the end. The status is 0 if all is well, 1 for errors and for findings of ``validate``, and 2 for
-            a wrong command line.
+        SystemExit: Always. The status is 0 on success, 1 for errors and for findings of ``validate``, and 2 for a wrong
+            command line.
     """
     app(None if arguments is None else list(arguments))

@@ -9,9 +9,9 @@ from span_marker_cli.common import BatchSize, Device, Model, load_model, results
 
 def mcp(
     model: Model,
-    max_texts: Annotated[int, typer.Option("--max-texts", min=1, help="Texts per call.")] = 1000,
+    max_texts: Annotated[int, typer.Option("--max-texts", min=1, help="Maximum texts per call.")] = 1000,
     max_characters: Annotated[
-        int, typer.Option("--max-characters", min=1, help="Characters per call, of all texts.")
+        int, typer.Option("--max-characters", min=1, help="Maximum characters per call, over all texts.")
     ] = 1_000_000,
     max_mappings: Annotated[
         int, typer.Option("--max-mappings", min=1, help="Mappings of redacted names to keep in memory.")
@@ -19,7 +19,7 @@ def mcp(
     batch_size: BatchSize = 32,
     device: Device = None,
 ) -> None:
-    """Give agents tools to extract, redact and restore: an MCP server on standard input and output."""
+    """Run an MCP server on standard input and output, with tools for agents to extract, redact and restore."""
     from span_marker.core.extras import import_extra
 
     with results_only():  # standard output is for the protocol

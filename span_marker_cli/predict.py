@@ -22,29 +22,31 @@ def predict(
             "--output",
             "-o",
             metavar="<path>",
-            help="JSON lines, CSV, TSV, Parquet, CoNLL, DocBin or HTML, by the ending; FOLDER/ for brat.",
+            help="JSON lines, CSV, TSV, Parquet, CoNLL, DocBin or HTML, by file extension; FOLDER/ for brat.",
         ),
     ] = "-",
     input_format: InputFormat = None,
     output_format: Annotated[
-        Optional[str], typer.Option("--output-format", show_default="by the ending, or jsonl")
+        Optional[str], typer.Option("--output-format", show_default="by file extension, or jsonl")
     ] = None,
     text_column: TextColumn = None,
     token_column: TokenColumn = None,
     encoding: Encoding = None,
-    threshold: Annotated[Optional[float], typer.Option("--threshold", help="Lowest probability of an entity.")] = None,
+    threshold: Annotated[Optional[float], typer.Option("--threshold", help="Minimum probability of an entity.")] = None,
     decoding: Annotated[
         Optional[str], typer.Option("--decoding", help="flat, flat-optimal, nested or overlapping.")
     ] = None,
-    top_k: Annotated[Optional[int], typer.Option("--top-k", min=1, help="Most probable labels of each entity.")] = None,
+    top_k: Annotated[
+        Optional[int], typer.Option("--top-k", min=1, help="Number of most probable labels to return per entity.")
+    ] = None,
     relations: Annotated[
         Optional[bool],
         typer.Option("--relations/--no-relations", help="Find relations, too.", show_default="if the model has them"),
     ] = None,
     relation_threshold: Annotated[
-        Optional[float], typer.Option("--relation-threshold", help="Lowest probability of a relation.")
+        Optional[float], typer.Option("--relation-threshold", help="Minimum probability of a relation.")
     ] = None,
-    exact: Annotated[bool, typer.Option("--exact", help="Score all candidates, without the filter.")] = False,
+    exact: Annotated[bool, typer.Option("--exact", help="Score all candidates, without the candidate filter.")] = False,
     propagate: Annotated[
         bool, typer.Option("--propagate", help="Also find the other mentions of names, see docs/rules.md.")
     ] = False,
@@ -52,17 +54,24 @@ def predict(
         bool, typer.Option("--split-sentences", help="Read each text sentence by sentence (needs spaCy).")
     ] = False,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 32,
-    num_workers: Annotated[int, typer.Option("--num-workers", min=1, help="Processes, which share the CPUs.")] = 1,
+    num_workers: Annotated[
+        int, typer.Option("--num-workers", min=1, help="Number of processes, which share the CPUs.")
+    ] = 1,
     on_error: Annotated[
-        str, typer.Option("--on-error", help="raise: stop at a text that cannot be read. column: say so in its row.")
+        str,
+        typer.Option(
+            "--on-error", help="raise: stop at a text that cannot be read. column: put the error into its row."
+        ),
     ] = "raise",
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are there.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was stopped.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing results.")] = False,
     device: Device = None,
-    dtype: Annotated[Optional[str], typer.Option("--dtype", help="Such as bfloat16, or fastest.")] = None,
+    dtype: Annotated[
+        Optional[str], typer.Option("--dtype", help="Number format of the weights, such as bfloat16; or fastest.")
+    ] = None,
     progress: Annotated[bool, typer.Option(help="Show progress on standard error.")] = True,
 ) -> None:
-    """Find the entities in files of texts, and their relations, in constant memory, in several processes if need be."""
+    """Find entities and relations in files of texts, in constant memory and optionally in several processes."""
     from span_marker.bulk import predict_files
 
     chosen: dict[str, Any] = {

@@ -26,7 +26,7 @@ def redact(
     ],
     output: Annotated[
         str,
-        typer.Option("--output", "-o", metavar="<path>", help="Texts or JSON lines, by the ending; - for texts."),
+        typer.Option("--output", "-o", metavar="<path>", help="Texts or JSON lines, by file extension; - for texts."),
     ] = "-",
     how: Annotated[
         str, typer.Option("--how", help="label, numbered, hash, mask or remove, see docs/redaction.md.")
@@ -36,30 +36,34 @@ def redact(
     ] = None,
     key_file: Annotated[Optional[Path], typer.Option("--key-file", help="File with the key for hash.")] = None,
     map_file: Annotated[
-        Optional[Path], typer.Option("--map", help="File for what was redacted, to restore it: JSON lines.")
+        Optional[Path], typer.Option("--map", help="File for what was redacted, to restore it, as JSON lines.")
     ] = None,
-    report: Annotated[Optional[Path], typer.Option("--report", help="File for the numbers, as JSON.")] = None,
+    report: Annotated[Optional[Path], typer.Option("--report", help="File for statistics, as JSON.")] = None,
     keep: Annotated[
-        Optional[list[str]], typer.Option("--keep", help="Column to write beside the text. Repeat for several.")
+        Optional[list[str]], typer.Option("--keep", help="Column to copy to the output. Repeat for several.")
     ] = None,
     input_format: InputFormat = None,
     output_format: Annotated[
-        Optional[str], typer.Option("--output-format", help="text or jsonl.", show_default="by the ending")
+        Optional[str], typer.Option("--output-format", help="text or jsonl.", show_default="by file extension")
     ] = None,
     text_column: TextColumn = None,
     token_column: TokenColumn = None,
     encoding: Encoding = None,
-    threshold: Annotated[Optional[float], typer.Option("--threshold", help="Lowest probability of an entity.")] = None,
+    threshold: Annotated[Optional[float], typer.Option("--threshold", help="Minimum probability of an entity.")] = None,
     propagate: Annotated[
         bool, typer.Option("--propagate", help="Also find the other mentions of names, see docs/rules.md.")
     ] = False,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 32,
-    num_workers: Annotated[int, typer.Option("--num-workers", min=1, help="Processes, which share the CPUs.")] = 1,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False,
+    num_workers: Annotated[
+        int, typer.Option("--num-workers", min=1, help="Number of processes, which share the CPUs.")
+    ] = 1,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")] = False,
     device: Device = None,
-    dtype: Annotated[Optional[str], typer.Option("--dtype", help="Such as bfloat16, or fastest.")] = None,
+    dtype: Annotated[
+        Optional[str], typer.Option("--dtype", help="Number format of the weights, such as bfloat16; or fastest.")
+    ] = None,
 ) -> None:
-    """Replace the entities in files of texts. A run that is stopped begins again: it writes nothing before its end."""
+    """Replace the entities in files of texts. Output is written only at the end, so a stopped run starts over."""
     import json
 
     from span_marker.bulk import redact_files

@@ -15,36 +15,41 @@ def serve(
         list[str],
         typer.Argument(
             help="Models: folders or names on the Hub. NAME=MODEL gives a model a name, by default the last part of "
-            "its path. Requests that name none are for the first.",
+            "its path. Requests that name no model use the first.",
             metavar="MODEL...",
         ),
     ],
-    host: Annotated[str, typer.Option("--host", help="Address to listen to; 0.0.0.0 for all.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 for any that is free.")] = 8000,
+    host: Annotated[str, typer.Option("--host", help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="Port to listen on; 0 for any free port.")
+    ] = 8000,
     api_key: Annotated[
         Optional[str],
         typer.Option(
             "--api-key",
             envvar="SPAN_MARKER_API_KEY",
-            help="What requests must send. Better set the variable: others can see the options of a process.",
+            help="Key that requests must send. Prefer the variable: other users can see the options of a process.",
             show_default="none",
         ),
     ] = None,
-    max_requests: Annotated[int, typer.Option("--max-requests", min=1, help="Requests at a time.")] = 1024,
-    max_body: Annotated[int, typer.Option("--max-body", min=1, help="Bytes per request.")] = 4 * 2**20,
-    max_words: Annotated[int, typer.Option("--max-words", min=1, help="Words per request.")] = 200_000,
-    timeout: Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds to wait for an answer.")] = 120.0,
+    max_requests: Annotated[
+        int, typer.Option("--max-requests", min=1, help="Maximum number of concurrent requests.")
+    ] = 1024,
+    max_body: Annotated[int, typer.Option("--max-body", min=1, help="Maximum bytes per request.")] = 4 * 2**20,
+    max_words: Annotated[int, typer.Option("--max-words", min=1, help="Maximum words per request.")] = 200_000,
+    timeout: Annotated[float, typer.Option("--timeout", min=0.1, help="Maximum seconds to answer a request.")] = 120.0,
     cors_origin: Annotated[
         Optional[list[str]],
-        typer.Option("--cors-origin", help="An origin whose pages may send requests. Repeat for several."),
+        typer.Option("--cors-origin", help="Origin whose pages may send requests. Repeat for several."),
     ] = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Sentences per batch.")] = 32,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Maximum sentences per batch.")] = 32,
     threads: Annotated[
-        Optional[int], typer.Option("--threads", min=1, help="Threads of the model.", show_default="those of PyTorch")
+        Optional[int],
+        typer.Option("--threads", min=1, help="Number of threads of the model.", show_default="PyTorch's own"),
     ] = None,
     device: Device = None,
 ) -> None:
-    """Answer requests over HTTP, and show a page to try models, at http://127.0.0.1:8000."""
+    """Serve models over HTTP, with a page to try them, at http://127.0.0.1:8000."""
     named = named_models(models)
     try:
         import fastapi  # noqa: F401
@@ -71,7 +76,7 @@ def serve(
         address = f"[{host}]" if ":" in host else host
         typer.echo(f"{', '.join(named)}: http://{address}:{listener.getsockname()[1]}", err=True)
         if api_key is None and host not in ("127.0.0.1", "localhost", "::1"):
-            typer.echo("warning: other machines may send requests, since there is no --api-key", err=True)
+            typer.echo("warning: other machines may send requests, because no --api-key is set", err=True)
         run(app, listener)
 
 
@@ -92,6 +97,6 @@ def named_models(arguments: list[str]) -> dict[str, str]:
         match = None if Path(argument).exists() else re.fullmatch(r"([\w.-]+)=(.+)", argument)
         name, path = match.groups() if match else (Path(argument).resolve().name, argument)
         if name in named:
-            raise ValueError(f"two models are named {name!r}: give them other names, as in news={argument}")
+            raise ValueError(f"two models are named {name!r}: give one of them another name, as in news={argument}")
         named[name] = path
     return named

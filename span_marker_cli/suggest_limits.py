@@ -9,12 +9,12 @@ from span_marker_cli.common import Data, Format, Read, read_splits
 
 def suggest_limits(
     data: Data,
-    encoder: Annotated[str, typer.Option("--encoder", help="Encoder or checkpoint whose words and tokens to count.")],
+    encoder: Annotated[str, typer.Option("--encoder", help="Encoder or checkpoint whose tokenizer to use.")],
     keep: Annotated[float, typer.Option("--keep", help="Share of the entities that the limit must keep.")] = 0.99,
     format: Format = None,
     read: Read = None,
 ) -> None:
-    """Suggest limits for texts and entities, and show what each would cut."""
+    """Suggest limits for texts and entities, and show how much each would cut."""
     import span_marker
     from span_marker import SpanMarkerModel
 
@@ -24,7 +24,7 @@ def suggest_limits(
 
 
 def _labels(encoder: str, splits: Any) -> dict[str, Any]:
-    """An encoder needs labels, a checkpoint has some."""
+    """Labels from the data for an encoder; none for a checkpoint, which has its own."""
     from span_marker import SpanMarkerConfig
     from span_marker.checkpoints.loading import load_config
     from span_marker.checkpoints.network import adapt_to_network

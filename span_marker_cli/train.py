@@ -8,7 +8,7 @@ import typer
 from span_marker_cli.common import Data, Format, Read, check_folder, note, read_data, results_only
 
 SETTINGS = {"context_settings": {"ignore_unknown_options": True}}
-"""Options that the command does not know are fields of ``TrainingArguments``. They come among the files."""
+"""Unknown options are fields of ``TrainingArguments``. They are passed on among the files."""
 
 
 def train(
@@ -17,30 +17,34 @@ def train(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the trained model.")] = Path(
         "span-marker-model"
     ),
-    dev: Annotated[Optional[list[Path]], typer.Option("--dev", help="Annotated files to evaluate on.")] = None,
+    dev: Annotated[
+        Optional[list[Path]], typer.Option("--dev", help="Annotated file to evaluate on. Repeat for several.")
+    ] = None,
     labels: Annotated[
-        Optional[str], typer.Option("--labels", help="Comma-separated, with O.", show_default="those of the data")
+        Optional[str],
+        typer.Option("--labels", help="Comma-separated labels, including O.", show_default="from the data"),
     ] = None,
     epochs: Annotated[
-        Optional[float], typer.Option("--epochs", help="Short for --num_train_epochs.", show_default="by the data")
+        Optional[float], typer.Option("--epochs", help="Same as --num_train_epochs.", show_default="from the data")
     ] = None,
     model_max_length: Annotated[
         Optional[int], typer.Option("--model-max-length", help="Longest text, in tokens.", show_default="256")
     ] = None,
     entity_max_length: Annotated[
-        Optional[int], typer.Option("--entity-max-length", help="Longest entity, in words.", show_default="by the data")
+        Optional[int],
+        typer.Option("--entity-max-length", help="Longest entity, in words.", show_default="from the data"),
     ] = None,
     format: Format = None,
     read: Read = None,
     config: Annotated[
-        Optional[Path], typer.Option("--config", help="YAML file with any of these options, by their names.")
+        Optional[Path], typer.Option("--config", help="YAML file with any of these options by name.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show data and settings, and train nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the data and settings without training.")] = False,
 ) -> None:
     """Train a model on annotated files.
 
-    Every field of transformers' TrainingArguments is an option, too, such as --learning_rate 1e-4. What you leave out
-    is suggested by the data and the encoder, see docs/little_data.md.
+    Every field of transformers' TrainingArguments is also an option, such as --learning_rate 1e-4. Defaults depend on
+    the data and the encoder, see docs/little_data.md.
     """
     from span_marker import Trainer
     from span_marker.training.recipes import parse_arguments, prepare_training, read_options
@@ -76,4 +80,4 @@ def train(
 
         typer.echo(table(metrics))
     plan.model.save_pretrained(output)
-    note(f"the model is in {output}")
+    note(f"model saved to {output}")

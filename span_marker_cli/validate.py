@@ -16,7 +16,7 @@ def validate(
     read: Read = None,
     as_json: AsJson = False,
 ) -> int:
-    """Check annotated files, row by row. The exit status is 1 if there are errors or losses."""
+    """Check annotated files, row by row. The exit status is 1 if errors or losses are found."""
     from dataclasses import asdict
 
     import span_marker

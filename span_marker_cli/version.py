@@ -4,7 +4,7 @@ import typer
 
 
 def version() -> None:
-    """Print the versions of the library and of what it runs on."""
+    """Print the versions of the library and its main dependencies."""
     import sys
     from importlib.metadata import version as version_of
 

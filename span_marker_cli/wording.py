@@ -1,4 +1,4 @@
-"""The words of the library for the command line: arguments of functions become options of commands."""
+"""Translate messages of the library for the command line: arguments of functions become options of commands."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from typing import Any, get_type_hints
 from typer.models import OptionInfo
 
 _OTHER_NAMES = {"key": "--key-file"}
-"""Options that stand for an argument of another name."""
+"""Options that correspond to an argument with another name."""
 
 _NO_OPTIONS = {"is_split_into_words": "a column 'tokens'/a column 'text'"}
-"""What stands for an argument that no command has, and for the same with False."""
+"""Replacements for an argument that no command has, if it is True and if it is False."""
 
 
 def in_options(text: str, names: Mapping[str, str]) -> str:
-    """Name options where a text names arguments.
+    """Replace names of arguments in a text with those of options.
 
     Args:
-        text: A message of the library, which names an argument as ``name=value``, or alone if it has an underscore.
-        names: The options by the names of arguments; those that end with ``=`` stay before a value without a space, and
-            those with ``/`` have one to say no.
+        text: A message of the library, which names an argument as ``name=value``, or just by name if it has an
+            underscore.
+        names: The options by argument name. Options that end with ``=`` are followed by the value without a space;
+            those with ``/`` include the option for False.
 
     Returns:
         The text.
@@ -55,7 +56,7 @@ def option_names(command: Callable[..., Any]) -> dict[str, str]:
         command: Its function.
 
     Returns:
-        The options by the names of the arguments that they stand for, among them those of ``--read``.
+        The options by argument name, including those of ``--read``.
     """
     names: dict[str, str] = {}
     for name, hint in get_type_hints(command, include_extras=True).items():
@@ -71,13 +72,13 @@ def option_names(command: Callable[..., Any]) -> dict[str, str]:
 
 
 def read_names(option: str) -> dict[str, str]:
-    """Find what an option such as ``--read NAME=VALUE`` can name.
+    """Find the names accepted by an option such as ``--read NAME=VALUE``.
 
     Args:
         option: The option.
 
     Returns:
-        The option with its name, by the arguments of `span_marker.read_annotations`.
+        The option with the name, by argument of `span_marker.read_annotations`.
     """
     from span_marker import read_annotations
 
@@ -85,7 +86,7 @@ def read_names(option: str) -> dict[str, str]:
 
 
 class OptionFormatter(logging.Formatter):
-    """Names options in what is logged.
+    """Replaces names of arguments in log messages with those of options.
 
     Attributes:
         names: The options of the command that runs, see `in_options`.

@@ -1,4 +1,4 @@
-"""Prediction in bulk: files in, files out, in one process or several, to be stopped and resumed at any time."""
+"""Bulk prediction: files in, files out, in one or several processes. Runs can be stopped and resumed at any time."""
 
 from span_marker.bulk.predict_files import BulkReport, predict_files
 from span_marker.bulk.reader import Reader

@@ -1,4 +1,4 @@
-"""Files of texts: which ones, and how each is read."""
+"""Select input files, and choose how to read each of them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STANDARD_INPUT = "-"
 """The path that stands for standard input."""
 
 KINDS = ("text", "lines", "jsonl", "json", "csv", "tsv", "parquet", "conll", "conllu")
-"""How files are read: as one text, as a text per line, or as rows with columns."""
+"""Kinds of input: one text per file, one text per line, or rows with columns."""
 
 ENDINGS: Mapping[str, str] = {
     **dict.fromkeys((".txt", ".text", ".md"), "text"),
@@ -32,13 +32,13 @@ ENDINGS: Mapping[str, str] = {
     **dict.fromkeys((".conll", ".bio", ".iob", ".iob2", ".v4_gold_conll", ".v4_auto_conll", ".gold_conll"), "conll"),
     ".conllu": "conllu",
 }
-"""The kinds of files by their endings."""
+"""The kind of each file extension."""
 
 _HEAD_BYTES = 64
-"""How much of a file shows that it is compressed."""
+"""Number of bytes that show whether a file is compressed."""
 
 LIST_BYTES = 2**20
-"""How much of a list of files is in memory."""
+"""Maximum size of a list of files in memory."""
 
 
 class InputFile(NamedTuple):
@@ -47,7 +47,7 @@ class InputFile(NamedTuple):
     Attributes:
         path: The file, or `STANDARD_INPUT`.
         kind: One of `KINDS`.
-        name: What its rows call it: its path in the folder that was asked for, or its name.
+        name: Its name in rows: its path relative to the requested folder, or its file name.
         token_column: For ``conll``, the column of the words; None for that of the format.
     """
 
@@ -62,7 +62,7 @@ class InputFile(NamedTuple):
         return 0 if self.path == STANDARD_INPUT else os.path.getsize(self.path)
 
     def state(self) -> list[Any]:
-        """Return what tells the file from another one, or from another state of it."""
+        """Return an identifier of the file and its state."""
         kind = self.kind if self.token_column is None else f"{self.kind}, column {self.token_column}"
         if self.path == STANDARD_INPUT:
             return [self.path, kind]
@@ -71,16 +71,16 @@ class InputFile(NamedTuple):
 
 
 class FileList:
-    """Files of texts, in the order in which they are read. The list is on disk if it is long.
+    """Input files, in reading order. A long list is kept on disk.
 
     Args:
         files: The files.
 
     Attributes:
-        num_bytes: The sum of their sizes; 0 if it is not known, because standard input is among them.
-        fingerprint: What tells them from other files, and from other states of them.
-        changed_at: When the last of them was changed, in nanoseconds; 0 for standard input.
-        has_standard_input: Whether standard input is among them.
+        num_bytes: The sum of their sizes; 0 if it is unknown, because they include standard input.
+        fingerprint: An identifier of the files and their states.
+        changed_at: Time of the latest change, in nanoseconds; 0 for standard input.
+        has_standard_input: Whether they include standard input.
     """
 
     def __init__(self, files: Iterable[InputFile]) -> None:
@@ -122,22 +122,22 @@ def find_files(
     output: str | os.PathLike[str] | None = None,
     token_column: int | None = None,
 ) -> FileList:
-    """List files of texts, those in folders and their folders included, in the order of their names.
+    """List input files, including those in folders and their subfolders, sorted by name.
 
     Args:
         paths: Files, folders, or `STANDARD_INPUT`.
-        kind: How to read all of them, one of `KINDS`. Defaults to what each one's ending says; standard input has lines
+        kind: How to read all of them, one of `KINDS`. Defaults to the file extension of each; standard input has lines
             of text.
-        output: Where the results of reading them go, a file or a folder: in folders, it is passed over.
+        output: File or folder for the results, which is ignored inside input folders.
         token_column: The column of the words in files of the kind ``conll``. Defaults to that of the format.
 
     Returns:
-        The files. In folders, those with other endings, and hidden ones, are passed over, and a warning counts them.
+        The files. In folders, hidden files and those with unknown extensions are skipped; a warning counts them.
 
     Raises:
         FileNotFoundError: If there is no such file or folder.
-        ValueError: If the kind is unknown, a file has an unknown ending, a folder has no file of texts, ``output`` is
-            one of the paths, or ``token_column`` is given for no file.
+        ValueError: If the kind is unknown, a file has an unknown extension, a folder has no input files, ``output`` is
+            one of the paths, or ``token_column`` applies to none of the files.
     """
     if kind is not None and kind not in KINDS:
         raise ValueError(f"input_format={kind!r} must be one of {', '.join(KINDS)}")
@@ -153,17 +153,17 @@ def _with_token_column(files: Iterable[InputFile], token_column: int) -> Iterato
         yield file._replace(token_column=token_column) if file.kind == "conll" else file
     if not has_columns:
         raise ValueError(
-            f"token_column={token_column} means nothing, since no file is read as conll: leave it out, or pass "
+            f"token_column={token_column} does not apply, since no file is read as conll: leave it out, or pass "
             "input_format='conll'"
         )
 
 
 def _at(path: str, kind: str | None, output: str | None) -> Iterator[InputFile]:
-    """The file at a path, or those in the folder."""
+    """The file at a path, or the files in a folder."""
     if path == STANDARD_INPUT:
         yield InputFile(path, kind or "lines", "standard input")
     elif output is not None and os.path.realpath(path) == output:
-        raise ValueError(f"{path} cannot be read and written: choose another output")
+        raise ValueError(f"{path} cannot be both input and output: choose another output")
     elif os.path.isdir(path):
         yield from _in_folder(Path(path), kind, output)
     elif not os.path.exists(path):
@@ -174,7 +174,7 @@ def _at(path: str, kind: str | None, output: str | None) -> Iterator[InputFile]:
             with open(path, "rb") as stream:
                 refuse_binary(stream.read(_HEAD_BYTES), path)
             raise ValueError(
-                f"the ending of {path} does not say how to read it: pass input_format= one of {', '.join(KINDS)}"
+                f"the ending of {path} does not tell how to read it: pass input_format= one of {', '.join(KINDS)}"
             )
         yield InputFile(path, found, Path(path).name)
 
@@ -204,4 +204,4 @@ def _in_folder(folder: Path, kind: str | None, output: str | None) -> Iterator[I
         )
     if passed_over:
         counts = ", ".join(f"{count} {ending}" for ending, count in passed_over.most_common(5))
-        logger.warning("%s: %d files are passed over (%s)", folder, passed_over.total(), counts)
+        logger.warning("%s: %d files are skipped (%s)", folder, passed_over.total(), counts)

@@ -1,4 +1,4 @@
-"""A row of a file and its text, or what is wrong with it."""
+"""Rows of files, with their text or their error."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ class Item(NamedTuple):
     """A text to read.
 
     Attributes:
-        columns: The columns of its row, which are written beside the entities.
+        columns: The columns of its row, which are written along with the entities.
         content: The text, or the words.
         place: Its file and line, for errors.
-        num_bytes: How many bytes have been read, about, when it has: of its file, or for `read_items` of all files.
-        error: What is wrong with its row, or None.
+        num_bytes: Approximate number of bytes read up to it: of its file, or for `read_items` of all files.
+        error: The error of its row, or None.
     """
 
     columns: dict[str, Any]

@@ -1,4 +1,4 @@
-"""How fast a model reads, and in how much memory."""
+"""Measure the speed and the memory of prediction."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from span_marker.modeling import SpanMarkerModel
 
 @dataclass(frozen=True)
 class Pace:
-    """How fast a model reads batches of a size.
+    """The speed of a model at one batch size.
 
     Attributes:
         batch_size: Sentences per batch.
         sentences_per_second: The median over rounds.
         p50: Median time of a batch, in milliseconds.
-        p99: Time that one batch in a hundred exceeds, in milliseconds.
+        p99: 99th percentile of the time of a batch, in milliseconds.
     """
 
     batch_size: int
@@ -36,12 +36,12 @@ class Pace:
 
 @dataclass(frozen=True)
 class PaceReport(TextReport):
-    """How fast a model reads.
+    """The speed of a model.
 
     Attributes:
         paces: By batch size.
-        num_sentences: Number of sentences that it read.
-        memory: The most memory that the process has had so far, in MiB.
+        num_sentences: Number of sentences that were read.
+        memory: Peak memory of the process so far, in MiB.
         device: The device.
         num_threads: Number of threads.
     """
@@ -70,14 +70,14 @@ def measure(
     batch_sizes: Sequence[int],
     num_rounds: int = 3,
 ) -> PaceReport:
-    """Measure how fast a model reads some texts, batch by batch, in their order.
+    """Measure how fast a model reads texts, batch by batch, in their order.
 
     Args:
         model: The model.
         contents: The texts: strings, or lists of words.
-        num_sentences: Read this many texts at most.
+        num_sentences: Maximum number of texts to read.
         batch_sizes: Sizes to measure, one after the other in each round.
-        num_rounds: Number of rounds. Texts are read once before, which does not count.
+        num_rounds: Number of rounds. One more round runs first as a warm-up.
 
     Returns:
         Rates, times and memory.

@@ -1,4 +1,4 @@
-"""Files of texts in, files of entities out."""
+"""Predict the entities of files of texts, and write them to files."""
 
 from __future__ import annotations
 
@@ -33,27 +33,27 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 CHUNK_TEXTS = 256
-"""The largest number of texts that are read together."""
+"""Maximum number of texts that are read together."""
 
 CHUNK_CHARACTERS = 200_000
-"""The largest number of characters that are read together, unless a single text has more."""
+"""Maximum number of characters that are read together, unless a single text has more."""
 
 CHUNKS_AHEAD = 2
-"""Number of chunks that are fetched from their files while the model reads the one before."""
+"""Number of chunks to prefetch from files while the model reads."""
 
 SECONDS_PER_LINE = 10.0
-"""How often progress is logged where it cannot be drawn."""
+"""Seconds between log lines of progress, where no bar can be drawn."""
 
 
 class BulkReport(NamedTuple):
-    """What a run did.
+    """The summary of a run.
 
     Attributes:
-        num_texts: Number of texts that it read.
-        num_entities: Number of entities that it found.
+        num_texts: Number of texts that were read.
+        num_entities: Number of entities that were found.
         num_errors: Number of texts that could not be read.
-        num_before: Number of texts that an earlier run had read.
-        seconds: How long it took.
+        num_before: Number of texts that were read by an earlier run.
+        seconds: Duration of the run.
     """
 
     num_texts: int
@@ -88,23 +88,24 @@ def predict_files(
     show_progress: bool = False,
     **options: Any,
 ) -> BulkReport:
-    """Find the entities of all texts in some files, in constant memory, and write them as they come.
+    """Find the entities of all texts in files, in constant memory, and write results as they come.
 
-    There is a row of results for each text, in order, with the columns of its own row, if it had one, ``entities``, and
-    ``relations`` if the model has them. Columns of these names are replaced or left out. Tables with a line per entity
-    have one row for consecutive lines of the same text. Texts are read one by one: they have no document context.
+    The results have one row per text, in order, with the columns of the input row (if any), ``entities``, and
+    ``relations`` if the model has them. Input columns with these names are replaced or dropped. In tables with one line
+    per entity, consecutive lines with the same text become one row. Texts are independent of each other: they have no
+    document context.
 
-    What is wrong with a file is raised once the results of all texts before it are written. If the model fails on a
-    text, some texts before it, which it reads together with this one, have no results yet.
+    Errors in a file are raised once the results of all earlier texts are written. If the model fails on a text, earlier
+    texts in the same chunk have no results yet.
 
     Args:
         model: Folder of a checkpoint, or its name on the Hub.
-        inputs: Files, folders, or ``-`` for standard input. The output is not read, if it is in one of the folders.
-        output: File to write, or ``-`` for JSON lines on standard output. Formats other than JSON lines are made of
-            these when all texts have been read.
+        inputs: Files, folders, or ``-`` for standard input. If the output is in one of the folders, it is not read.
+        output: File to write, or ``-`` for JSON lines on standard output. Other formats are converted from JSON lines
+            when all texts have been read.
         input_format: See `span_marker.bulk.input_files.KINDS`. Defaults to what the endings say.
-        output_format: A format of `write_annotations`, ``"html"``, ``"csv"`` or ``"tsv"`` (a line per entity), or
-            ``"parquet"``. Defaults to what the ending says.
+        output_format: A format of `write_annotations`, ``"html"``, ``"csv"`` or ``"tsv"`` (one line per entity), or
+            ``"parquet"``. Defaults to the file extension.
         text_column: The column of the texts in files with columns. Defaults to ``text`` or ``tokens``.
         token_column: The column of the words in files of the kind ``conll``, from 0. Defaults to the first; in files of
             CoNLL-2012, to the fourth.
@@ -112,22 +113,22 @@ def predict_files(
         device: See `Reader`.
         dtype: See `Reader`.
         num_workers: Number of processes that predict. They share the CPUs.
-        on_error: See `Reader`; with ``"column"``, rows that cannot be read, or have no text, have a column ``error``.
-            That of the input is left out. Formats without such columns leave out these rows, with a warning.
-        resume: Whether to go on with a run that was stopped, at the first text without a result. If it is complete, a
-            warning says so.
-        overwrite: Whether to replace results that are there, other than the documents in a folder of brat.
+        on_error: See `Reader`; with ``"column"``, rows that cannot be read or have no text get a column ``error``,
+            which replaces that of the input. Formats without such a column leave out these rows, with a warning.
+        resume: Whether to continue a stopped run at the first text without a result. If the run is complete, a warning
+            says so.
+        overwrite: Whether to replace existing results, except for documents in a brat folder.
         show_progress: Whether to show progress on standard error: a bar on a terminal, otherwise lines.
         **options: Options of `SpanMarkerModel.predict`.
 
     Returns:
-        How many texts were read, and what was found.
+        The summary of the run.
 
     Raises:
         FileNotFoundError: If there is no such file or model.
-        FileExistsError: If there are results, and neither ``resume`` nor ``overwrite`` is set.
-        ValueError: If a file cannot be read, with its line; results to resume are of another run, or complete and older
-            than files or model; an input is the output; an option is wrong.
+        FileExistsError: If results exist, and neither ``resume`` nor ``overwrite`` is set.
+        ValueError: If a file cannot be read (the message names the line); results to resume are of another run, or
+            complete but older than the files or the model; an input is the output; or an option is wrong.
         TypeError: If a text is not a string, and ``on_error`` is ``"raise"``.
     """
     if num_workers < 1:
@@ -172,7 +173,7 @@ def _writing(
     text_column: str | None,
     encoding: str | None,
 ) -> Iterator[tuple[Callable[[list[dict[str, Any]]], None] | None, int]]:
-    """Open what results are written to: a function that writes them, None if all are there, and how many there are."""
+    """Open the output: a function that writes results (None if all exist), and the number of existing results."""
     if os.fspath(output) == STANDARD_INPUT:
         if output_format not in (None, "jsonl"):
             raise ValueError(f"standard output takes JSON lines only, not {output_format!r}: pass a file")
@@ -182,7 +183,7 @@ def _writing(
         return
     if resume and files.has_standard_input:
         raise ValueError(
-            "a run that reads standard input cannot be resumed, since it may hold other texts now: pass a file"
+            "a run that reads standard input cannot be resumed, since the texts may be different now: pass a file"
         )
     settings = {"model": reader.model, "text_column": text_column, "encoding": encoding, "dtype": reader.dtype}
     run = {**settings, **reader.options, "files": files.fingerprint, "checkpoint": reader.fingerprint}
@@ -201,14 +202,14 @@ def _row(item: Item, reading: Reading, on_error: OnError) -> dict[str, Any]:
 
 
 def chunks_of(items: Iterator[Item], on_error: OnError) -> Iterator[list[Item]]:
-    """Put texts together that are read at once.
+    """Group texts into chunks that are read together.
 
     Args:
         items: The texts.
-        on_error: Whether the error of a row is raised.
+        on_error: What to do about the error of a row, see `predict_files`.
 
     Returns:
-        Several texts at a time. Errors are raised after the texts before them.
+        Chunks of texts. Errors are raised after the texts before them.
     """
 
     def groups() -> Iterator[tuple[list[Item], int]]:
@@ -222,14 +223,14 @@ def chunks_of(items: Iterator[Item], on_error: OnError) -> Iterator[list[Item]]:
 
 
 def fetch_ahead(items: Iterator[T], num_ahead: int = CHUNKS_AHEAD) -> Iterator[T]:
-    """Fetch items in a thread of their own while the caller works, so that a slow store does not keep it waiting.
+    """Prefetch items in a separate thread, so that the caller does not wait for slow storage.
 
     Args:
         items: The items, none of which is None.
-        num_ahead: Number of items that are fetched before the caller asks for them.
+        num_ahead: Number of items to prefetch.
 
     Yields:
-        The items. An error of theirs is raised in their turn.
+        The items. An error is raised in place of the item that it occurred in.
     """
     with ThreadPoolExecutor(1) as thread:
         waiting = deque(thread.submit(next, items, None) for _ in range(num_ahead))
@@ -239,10 +240,10 @@ def fetch_ahead(items: Iterator[T], num_ahead: int = CHUNKS_AHEAD) -> Iterator[T
 
 
 def executor_of(num_workers: int) -> Any:
-    """Make the processes that predict; nothing for a single one, which is this process.
+    """Create the worker processes. A single worker is this process.
 
     Args:
-        num_workers: Their number.
+        num_workers: Number of processes.
 
     Returns:
         A context manager of an executor, or of None.
@@ -252,7 +253,7 @@ def executor_of(num_workers: int) -> Any:
 
 @contextmanager
 def _processes(num_workers: int) -> Iterator[Executor]:
-    """Processes that end at once if there is an error, or the user interrupts the run."""
+    """Worker processes that stop immediately after an error or an interrupt."""
     # Forked children of a process with threads may hang.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(num_workers, context, initializer=_end_with_parent) as executor:
@@ -269,7 +270,7 @@ def _processes(num_workers: int) -> Iterator[Executor]:
 
 @contextmanager
 def _interrupts_held_back() -> Iterator[None]:
-    """Let processes that start now never see the interrupts of a terminal, which their parent handles."""
+    """Make processes that start now ignore interrupts from the terminal, which their parent handles."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
@@ -281,7 +282,7 @@ def _interrupts_held_back() -> Iterator[None]:
 
 
 def _end_with_parent() -> None:
-    """Let no worker outlive the process that started it, even if that one is killed."""
+    """Make workers exit with the process that started them, even if it is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     tqdm.set_lock(threading.RLock())  # its own is a semaphore of the system, which a process that is ended leaves
     parent = multiprocessing.parent_process()
@@ -297,7 +298,7 @@ def _end_with_parent() -> None:
 def read_ahead(
     chunks: Iterator[list[Item]], reader: Reader, executor: Executor | None, num_workers: int
 ) -> Iterator[tuple[list[Item], list[Reading]]]:
-    """Read chunks, in order; with workers, two for each of them are on their way.
+    """Read chunks in order; with workers, two chunks per worker are in flight.
 
     Args:
         chunks: The texts.
@@ -306,7 +307,7 @@ def read_ahead(
         num_workers: Number of processes.
 
     Yields:
-        The texts of a chunk, and what was found in each.
+        The texts of a chunk, and the entities of each.
     """
 
     def begin(chunk: list[Item]) -> tuple[list[Item], Callable[[], list[Reading]]]:
@@ -322,13 +323,13 @@ def read_ahead(
 
 
 def _with_errors(chunk: list[Item], readings: list[Reading]) -> list[Reading]:
-    """Add the errors of rows without a text, in their places."""
+    """Insert the errors of rows without a text, in order."""
     rest = iter(readings)
     return [next(rest) if item.error is None else Reading([], str(item.error)) for item in chunk]
 
 
 class _Progress:
-    """Shows how far a run is: a bar on a terminal, otherwise a line now and then."""
+    """Shows the progress of a run: a bar on a terminal, occasional log lines otherwise."""
 
     def __init__(self, total: int, num_skipped: int, is_shown: bool) -> None:
         self._bar: Any = None
@@ -347,7 +348,7 @@ class _Progress:
             self._bar.close()
 
     def update(self, chunk: Sequence[Item]) -> None:
-        """Count texts that are done."""
+        """Count finished texts."""
         before, self._bytes = self._bytes, chunk[-1].num_bytes
         self._texts += len(chunk)
         now = time.monotonic()

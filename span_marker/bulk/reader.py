@@ -1,6 +1,6 @@
-"""A reader that travels: it holds the name of a model and how to use it, and loads the model where it arrives.
+"""A reader that can be sent to other processes: it holds the name and the options of a model, and loads it there.
 
-Only `Reader.load` imports PyTorch: what sends readers to other processes does without it.
+Only `Reader.load` imports PyTorch, so a process that only sends readers does not need it.
 """
 
 from __future__ import annotations
@@ -24,35 +24,35 @@ if TYPE_CHECKING:
     from span_marker.modeling import SpanMarkerModel
 
 _CHECKPOINT_ENDINGS = (".json", ".safetensors", ".bin", ".onnx", ".data", ".xml")
-"""How files of a checkpoint end that have its weights and settings."""
+"""File extensions of the weights and settings of a checkpoint."""
 
 
 class Reader:
-    """Finds the entities of texts, in any process that it is sent to.
+    """Finds the entities of texts, in any process.
 
-    Called with a batch of rows, it adds the column ``entities`` to them, and ``relations`` if the model has them. So it
-    can be passed to whatever takes a function of batches: `datasets.Dataset.map`, Ray Data, Spark, pools of processes.
+    Called with a batch of rows, it adds the column ``entities``, and ``relations`` if the model has them. It can be
+    passed to anything that maps a function over batches: `datasets.Dataset.map`, Ray Data, Spark, process pools.
 
-    It is a few hundred bytes when pickled. The model is loaded when a process first reads with it, and once per
-    process. A reader is for the checkpoint as it is now: make a new one when you have trained again, and caches of
-    earlier results no longer apply.
+    When pickled, it is only a few hundred bytes. Each process loads the model once, on first use. A reader belongs to
+    the current state of the checkpoint: after training again, create a new one, so that cached results of the old one
+    are not reused.
 
     Args:
         model: Folder of a checkpoint, or its name on the Hub.
-        text_column: The column of the texts, strings or lists of words. Defaults to ``text`` or ``tokens``.
-        on_error: What happens to texts that cannot be read, such as None, or one that takes too much memory:
-            ``"raise"`` raises their error, ``"column"`` says it in a column ``error``, which is None elsewhere, and
-            leaves ``entities`` empty.
-        device: Device of the model; None for an accelerator if there is one.
-        dtype: Data type of the model, such as ``"bfloat16"``; None for that of `SpanMarkerModel.from_pretrained`.
-        num_threads: Number of threads for the model, in every process that reads; None leaves it as it is. A forked
-            process has one.
+        text_column: The column with the texts, strings or lists of words. Defaults to ``text`` or ``tokens``.
+        on_error: What happens to texts that cannot be read, such as None or a text that exhausts memory: ``"raise"``
+            raises the error; ``"column"`` puts it into a column ``error``, which is None elsewhere, and leaves
+            ``entities`` empty.
+        device: Device of the model. Defaults to an accelerator if available.
+        dtype: Data type of the model, such as ``"bfloat16"``. Defaults to that of `SpanMarkerModel.from_pretrained`.
+        num_threads: Number of threads of the model in each process. By default it is left unchanged, except that forked
+            processes use one.
         **options: Options of `SpanMarkerModel.predict`.
 
     Raises:
         TypeError: If ``model`` is a model rather than a path, ``predict`` has no such option, or ``num_threads`` is
             not a whole number.
-        ValueError: If ``on_error`` is unknown, or ``num_threads`` less than 1.
+        ValueError: If ``on_error`` is unknown, or ``num_threads`` is less than 1.
 
     Example:
         >>> reader = Reader("my-model", on_error="column", threshold=0.8)
@@ -108,25 +108,25 @@ class Reader:
         model.predict([], **self.options)  # checks the options
         if model.rules is not None and not self._added.with_origins:
             raise ValueError(
-                f"{self.model!r} has rules, so that its entities have an origin, but only of a folder is that known in "
-                "advance: download it with huggingface_hub.snapshot_download, and pass its folder"
+                f"{self.model!r} has rules, so its entities have an origin, but this is known in advance only for a "
+                "folder: download it with huggingface_hub.snapshot_download, and pass its folder"
             )
         if self._finds_relations is None and model.config.relation_labels is not None:
             raise ValueError(
-                f"{self.model!r} has relations, but only of a folder is that known in advance: pass relations=True to "
+                f"{self.model!r} has relations, but this is known in advance only for a folder: pass relations=True to "
                 "find them, or relations=False"
             )
         return model
 
     def read(self, contents: Sequence[Any], places: Sequence[str] | None = None) -> list[Reading]:
-        """Find the entities of some texts.
+        """Find the entities of texts.
 
         Args:
             contents: Strings, or lists of words, or both.
-            places: What to call each of them in errors. Defaults to their numbers, from 0, in this batch.
+            places: Name of each text in error messages. Defaults to its 0-based index in this batch.
 
         Returns:
-            What was read of each, in order.
+            One reading per text, in order.
 
         Raises:
             TypeError: If one is neither a string nor a list of words, and ``on_error`` is ``"raise"``.
@@ -143,10 +143,10 @@ class Reader:
                 those in columns of lists as words.
 
         Returns:
-            A table, or a record batch for a record batch: the rows in order with their columns, and those of `schema`.
+            A table, or a record batch if one was passed: the rows in order with their columns, plus those of `schema`.
 
         Raises:
-            TypeError: If ``batch`` is none of these, its column of texts has another type, or a text is None and
+            TypeError: If ``batch`` is none of these types, its column of texts has another type, or a text is None and
                 ``on_error`` is ``"raise"``.
             ValueError: If there is no such column.
         """
@@ -158,11 +158,11 @@ class Reader:
         return table.column(find_column(table.schema, self.text_column)).to_pylist()
 
     def add(self, table: Any, readings: Sequence[Reading]) -> Any:
-        """Add what was read to an Arrow table or record batch.
+        """Add readings to an Arrow table or record batch.
 
         Args:
             table: The table or record batch.
-            readings: What was read of each row.
+            readings: The reading of each row.
 
         Returns:
             The same kind of object, with the columns of `schema`.
@@ -170,14 +170,14 @@ class Reader:
         return add_columns(table, self.schema(table.schema), reading_columns(readings, self._added.names))
 
     def schema(self, schema: Any) -> Any:
-        """Return the schema of what the reader makes of tables.
+        """Return the schema of the tables that the reader returns.
 
         Args:
-            schema: Their Arrow schema.
+            schema: The Arrow schema of the input tables.
 
         Returns:
-            The schema with ``entities``; ``relations`` if they are looked for; and ``error`` if ``on_error`` is
-            ``"column"``, in place of columns of these names. ``entities`` is a list of structs with the keys of
+            The schema with ``entities``; ``relations`` if relations are predicted; and ``error`` if ``on_error`` is
+            ``"column"``. These replace columns with the same names. ``entities`` is a list of structs with the keys of
             `Entity`, ``relations`` of those with the keys of `Relation`; indices are int64, scores double.
 
         Raises:
@@ -189,12 +189,12 @@ class Reader:
 
     @property
     def fingerprint(self) -> str:
-        """What tells the checkpoint from a later one in the same folder; the same for all names on the Hub."""
+        """An identifier of the state of a checkpoint folder; the same for all names on the Hub."""
         return hashlib.sha256(repr(self._checkpoint_files).encode()).hexdigest()
 
     @property
     def changed_at(self) -> int:
-        """When the last file of the checkpoint was changed, in nanoseconds; 0 for a name on the Hub."""
+        """Time of the latest change of the checkpoint's files, in nanoseconds; 0 for a name on the Hub."""
         return max((time for *_, time in self._checkpoint_files), default=0)
 
     @property
@@ -223,7 +223,7 @@ def has_relations(folder: str) -> bool:
         folder: Its folder.
 
     Returns:
-        Whether it does; False if its configuration cannot be read, which is said when the model is loaded.
+        Whether it does; False if its configuration cannot be read, which is reported when the model is loaded.
     """
     try:
         config = json.loads(Path(folder, CONFIG_FILE).read_text(encoding="utf-8"))
@@ -233,7 +233,7 @@ def has_relations(folder: str) -> bool:
 
 
 def _state_of(folder: str) -> tuple[tuple[str, int, int], ...]:
-    """What tells a checkpoint from a later one in the same folder: names, sizes and times of its files."""
+    """An identifier of the state of a checkpoint folder: names, sizes and times of its files."""
     files = sorted(path for path in Path(folder).rglob("*") if path.is_file()) if os.path.isdir(folder) else []
     states = [(str(path.relative_to(folder)), path.stat()) for path in files]
     return tuple((name, state.st_size, state.st_mtime_ns) for name, state in states)
@@ -241,7 +241,7 @@ def _state_of(folder: str) -> tuple[tuple[str, int, int], ...]:
 
 @functools.lru_cache(maxsize=2)
 def _load(path: str, device: str | None, dtype: str | None, state: tuple[tuple[str, int, int], ...]) -> SpanMarkerModel:
-    """Load a model, unless it is there in this state."""
+    """Load a model, unless it is already loaded in this state."""
     from span_marker.modeling import SpanMarkerModel
     from span_marker.preprocessing.processes import move_to_device
 

@@ -1,4 +1,4 @@
-"""Files of texts in, the same texts without their entities out."""
+"""Redact files of texts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from span_marker.redaction.results import Redacted
 logger = logging.getLogger(__name__)
 
 FORMATS = {".txt": "text", ".text": "text", ".md": "text", ".jsonl": "jsonl", ".ndjson": "jsonl"}
-"""Formats of the output by its ending."""
+"""Output format of each file extension."""
 
 READABLE_BY_OWNER, READABLE_BY_ALL = 0o600, 0o666
 
@@ -53,11 +53,11 @@ def redact_files(
     overwrite: bool = False,
     **options: Any,
 ) -> RedactionReport:
-    """Replace the entities of all texts in some files, in constant memory but for the names.
+    """Replace the entities of all texts in files, in constant memory except for the names.
 
-    The same name has the same placeholder in all texts, see `Redactor`. A text that cannot be read is an error: none is
-    left out, and none is written as it was. Output and map appear when all texts are written; a run that was stopped
-    begins again, since placeholders depend on the texts before.
+    The same name has the same placeholder in all texts, see `Redactor`. A text that cannot be read raises an error: no
+    text is left out, and none is written unredacted. Output and map appear only when all texts are written; a stopped
+    run has to start over, since placeholders depend on earlier texts.
 
     Args:
         model: See `predict_files`.
@@ -65,39 +65,39 @@ def redact_files(
         output: File to write, or ``-`` for standard output.
         how: See `span_marker.redaction.redact`.
         key: See `span_marker.redaction.redact`.
-        map_file: File for the maps, which **have what was redacted**: JSON lines, one for each text, as
-            ``RedactionMap.to_dict`` returns them. Only its owner can read it. None to keep no maps.
-        keep: Columns of the input that JSON lines have beside ``text``. Others, which may have the same names in them,
-            are left out, with a warning. The column of the texts is none of them, since it has what was redacted.
+        map_file: File for the maps, which **contain what was redacted**: JSON lines, one per text, as returned by
+            ``RedactionMap.to_dict``. Only its owner can read it. By default, no maps are kept.
+        keep: Columns of the input to copy to JSON lines, in addition to ``text``. Other columns, which may contain the
+            redacted names, are dropped with a warning. The column of the original texts cannot be kept.
         input_format: See `predict_files`.
-        output_format: ``"text"``, the texts alone, each on a line, or a single one as it is; or ``"jsonl"``, a row with
-            ``text`` for each. Defaults to what the ending says; text on standard output.
+        output_format: ``"text"``: only the texts, one per line, or a single one as it is; or ``"jsonl"``: one row with
+            ``text`` per text. Defaults to the file extension; text on standard output.
         text_column: See `predict_files`.
         token_column: See `predict_files`.
         encoding: See `predict_files`.
         device: See `Reader`.
         dtype: See `Reader`.
         num_workers: Number of processes that find entities. They share the CPUs.
-        overwrite: Whether to replace files that are there.
+        overwrite: Whether to replace existing files.
         **options: Options of `SpanMarkerModel.predict`.
 
     Returns:
-        What was redacted, in numbers.
+        Statistics of the redaction.
 
     Raises:
         FileNotFoundError: If there is no such file, folder or model.
-        FileExistsError: If the output or the map is there, and ``overwrite`` is not set.
+        FileExistsError: If the output or the map exists, and ``overwrite`` is not set.
         TypeError: If a text is not a string, or ``key`` is neither a string nor bytes.
-        ValueError: If a file or a text cannot be read, with its line; an option is wrong; the map is the output or an
-            input; columns to keep are missing, or have the texts; or ``"text"`` cannot tell texts apart, since one of
-            several has line ends.
+        ValueError: If a file or a text cannot be read (the message names the line); an option is wrong; the map is the
+            output or an input; a column to keep is missing or contains the texts; or ``output_format`` is ``"text"``,
+            but one of several texts contains line ends.
     """
     if num_workers < 1:
         raise ValueError(f"num_workers must be at least 1, not {num_workers}")
     redactor = Redactor(how, key=key)
     kind = _find_format(output, output_format)
     if keep and kind == "text":
-        raise ValueError(f"keep={list(keep)!r} needs output_format='jsonl': texts alone have no columns")
+        raise ValueError(f"keep={list(keep)!r} needs output_format='jsonl', since plain text has no columns")
     _check_targets(output, map_file, overwrite)
     files = find_files(inputs, input_format, output, token_column)
     if map_file is not None and os.path.exists(map_file):
@@ -145,7 +145,7 @@ def _find_format(output: str | os.PathLike[str], format: str | None) -> str:
 def _check_targets(output: str | os.PathLike[str], map_file: str | os.PathLike[str] | None, overwrite: bool) -> None:
     targets = [path for path in (output, map_file) if path is not None and os.fspath(path) != STANDARD_INPUT]
     if map_file is not None and os.path.realpath(map_file) == os.path.realpath(output):
-        raise ValueError(f"map_file={os.fspath(map_file)!r} is the output: keep the map apart from the texts")
+        raise ValueError(f"map_file={os.fspath(map_file)!r} is the output: write the map to another file")
     for path in targets:
         check_target(path)
         if os.path.isdir(path):
@@ -156,7 +156,7 @@ def _check_targets(output: str | os.PathLike[str], map_file: str | os.PathLike[s
 
 @contextmanager
 def _opened(path: str | os.PathLike[str], mode: int = READABLE_BY_ALL) -> Iterator[Callable[[str], Any]]:
-    """Open a file, which appears when all of it is written; or standard output."""
+    """Open a file that appears only when it is completely written, or standard output."""
     if os.fspath(path) == STANDARD_INPUT:
         yield lambda text: sys.stdout.buffer.write(text.encode("utf-8", "surrogatepass"))
         sys.stdout.buffer.flush()
@@ -183,12 +183,12 @@ class _Writer:
             self._has_lines |= has_lines
             if self._has_lines and self._number > 1:
                 raise ValueError(
-                    f"{item.place}: several texts, some of which have line ends, cannot be told apart as text: pass an "
+                    f"{item.place}: several texts, some with line breaks, cannot be told apart in a text file: pass an "
                     "output that ends with .jsonl, or output_format='jsonl'"
                 )
             if has_surrogates(text):
                 raise ValueError(
-                    f"{item.place} has lone surrogates, which text cannot hold: pass output_format='jsonl'"
+                    f"{item.place} has lone surrogates, which a text file cannot hold: pass output_format='jsonl'"
                 )
             self._write(text if has_lines or text.endswith("\n") else f"{text}\n")
             return
@@ -203,9 +203,9 @@ class _Writer:
         self._write(json_line(row, item.place).decode())
 
     def warn(self) -> None:
-        """Say which columns are not written."""
+        """Warn of columns that are not written."""
         if self._left_out and self._kind == "jsonl":
             logger.warning(
-                "columns that are not written, since they may have the same names in them: %s: pass keep= for some",
+                "columns that are not written, since they may contain the same names: %s: pass keep= to write some",
                 list(self._left_out),
             )

@@ -1,4 +1,4 @@
-"""What results become at the end of a long run: the formats other than JSON lines."""
+"""Convert the results of a run from JSON lines to other formats."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ from span_marker.prediction.readings import ERROR
 logger = logging.getLogger(__name__)
 
 CONTENTS = ("text", "tokens")
-"""Columns of texts, unless another one is named. Tables of entities leave them out."""
+"""Default columns of texts. Tables of entities leave them out."""
 
 OTHER_FORMATS = ("html", "csv", "tsv", "parquet")
-"""Formats of results that are no formats of annotated data, or that are written in another way."""
+"""Formats of results that are not formats of annotated data, or are written differently."""
 
 
 def find_format(path: str | os.PathLike[str], format: str | None) -> str:
-    """Find out which format a file is to have.
+    """Determine the format of an output file.
 
     Args:
         path: The file, or a folder with a slash at the end, for brat.
-        format: Its format. Defaults to what its ending says.
+        format: Its format. Defaults to its file extension.
 
     Returns:
         The name of the format.
 
     Raises:
-        ValueError: If neither says what to write, or the ending is that of compressed files.
+        ValueError: If neither determines the format, or the extension is that of a compressed file.
         FileNotFoundError: If there is no such folder.
     """
     check_target(path)
@@ -55,7 +55,7 @@ def find_format(path: str | os.PathLike[str], format: str | None) -> str:
     known_names = list(dict.fromkeys([*(known.name for known in writable), *OTHER_FORMATS]))
     if name is None:
         raise ValueError(
-            f"the ending of {path} does not say how to write it: pass output_format= one of {', '.join(known_names)}"
+            f"the ending of {path} does not tell how to write it: pass output_format= one of {', '.join(known_names)}"
         )
     if name not in known_names:
         raise ValueError(f"output_format={name!r} must be one of {', '.join(known_names)}")
@@ -63,7 +63,7 @@ def find_format(path: str | os.PathLike[str], format: str | None) -> str:
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Read rows that `write_lines` has written.
+    """Read rows written by `write_lines`.
 
     Args:
         path: The file.
@@ -78,7 +78,7 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
 def find_converter(
     format: str, text_column: str | None = None, with_errors: bool = False
 ) -> Callable[[Path, Path], None] | None:
-    """Find out how to write a format.
+    """Find the writer of a format.
 
     Args:
         format: Its name.
@@ -86,7 +86,7 @@ def find_converter(
         with_errors: See `Results`.
 
     Returns:
-        A function that writes to a path the rows of a file of JSON lines; None for JSON lines.
+        A function that writes the rows of a file of JSON lines to a path; None for JSON lines.
     """
     if format == "jsonl":
         return None
@@ -110,7 +110,7 @@ def _are_words(content: Any) -> bool:
 
 
 def _write_texts(format: str, text_column: str | None, with_errors: bool, path: Path, source: Path) -> None:
-    """Write texts with their entities as annotated data, or as a page. Those that could not be read are left out."""
+    """Write texts with their entities as annotated data or as a page. Texts that could not be read are left out."""
     num_left_out = 0
     left_out = {text_column, *CONTENTS, "ner_tags"}  # gold tags, whose place the entities take
 
@@ -134,7 +134,7 @@ def _write_texts(format: str, text_column: str | None, with_errors: bool, path: 
         write_annotations(path, rows(), format=format)
     if num_left_out:
         logger.warning(
-            "%s: %d texts that could not be read are left out, since the format %s has no place for their errors",
+            "%s: %d texts that could not be read are left out, since the format %s cannot hold their errors",
             path,
             num_left_out,
             format,
@@ -142,7 +142,7 @@ def _write_texts(format: str, text_column: str | None, with_errors: bool, path: 
 
 
 def _write_table(contents: Sequence[str], path: Path, source: Path) -> None:
-    """Write a line per entity, as `write_csv` does, with the other columns of its row instead of the text."""
+    """Write one line per entity, as `write_csv` does, with the other columns of its row instead of the text."""
     num_relations = 0
     names: dict[str, None] = {}
     identities = array("q")  # hashes, since there may be any number of rows
@@ -151,7 +151,7 @@ def _write_table(contents: Sequence[str], path: Path, source: Path) -> None:
         identities.append(hash(str(_identity(row, number))))
     are_unique = len(np.unique(np.array(identities))) == len(identities)
     if not are_unique:
-        logger.warning("%s: several rows have the same id, so the column 'id' has the numbers of the rows", path)
+        logger.warning("%s: several rows have the same id, so the column 'id' has row numbers instead", path)
     for name in (*(["id"] if are_unique else []), "entities", RELATIONS, *contents):
         names.pop(name, None)
     with writing(path, errors="backslashreplace") as file:
@@ -172,13 +172,18 @@ def _write_table(contents: Sequence[str], path: Path, source: Path) -> None:
 
 
 def _titles(names: Iterable[str], path: Path) -> list[str]:
-    """Names for columns of the input, other than those of entities."""
+    """Names for the columns of the input that differ from those of entities."""
     titles: dict[str, str] = {name: name for name in names}
     ours = ("id", *ENTITY_COLUMNS)
     for name in [name for name in titles if name in ours]:
         while titles[name] in {*ours, *(titles[other] for other in titles if other != name)}:
             titles[name] = f"input_{titles[name]}"
-        logger.warning("%s: the column %r of the input is %r, beside that of the entities", path, name, titles[name])
+        logger.warning(
+            "%s: the column %r of the input is written as %r, since entities have a column of that name",
+            path,
+            name,
+            titles[name],
+        )
     return list(titles.values())
 
 
@@ -191,9 +196,9 @@ def _cell(value: Any) -> Any:
 
 
 def _write_parquet(path: Path, source: Path) -> None:
-    """Write a table whose columns are those that any row has, with types that hold all of their values.
+    """Write a table with the columns of all rows, and types that fit all values.
 
-    Parquet has no lone surrogates, which names of files and texts may have: they become U+FFFD.
+    File names and texts may contain lone surrogates, which Parquet cannot represent: they become U+FFFD.
     """
     import pyarrow
     import pyarrow.parquet
@@ -210,7 +215,7 @@ def _write_parquet(path: Path, source: Path) -> None:
                 mixed[name] = None
     for name in mixed:
         fields[name] = pyarrow.field(name, pyarrow.string())
-        logger.warning("%s: the column %r has values of several types, which are written as text", path, name)
+        logger.warning("%s: the column %r has values of several types, so they are written as text", path, name)
     schema = pyarrow.schema(list(fields.values()))
     part = Path(f"{path}.parquet")
     with pyarrow.parquet.ParquetWriter(part, schema) as writer:

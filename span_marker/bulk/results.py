@@ -1,4 +1,4 @@
-"""Results of a long run on disk: whole rows from the first second on, so that a run that was killed can be resumed."""
+"""Results of a run on disk, written row by row, so that a killed run can be resumed."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ OF_WORDS = ("conll", "gliner")
 
 
 class Results:
-    """The rows of a run, as JSON lines; other formats are made of them when the run is done.
+    """The rows of a run, as JSON lines; other formats are converted from them when the run is done.
 
-    Until then, the rows are in a file whose name ends in ``.part``, beside one that ends in ``.run`` and says what the
-    run is about. A process that is killed leaves whole rows, and at most one that is torn, which resuming removes.
+    Until then, the rows are in a file whose name ends in ``.part``, and a file that ends in ``.run`` describes the run.
+    A killed process leaves at most one incomplete row, which resuming removes.
 
     Args:
         path: The file to make.
@@ -76,7 +76,7 @@ class Results:
                 they are to be both resumed and overwritten.
         """
         if resume and overwrite:
-            raise ValueError("resume=True goes on with a run, and overwrite=True begins again: pass one of them")
+            raise ValueError("resume=True continues a run, and overwrite=True starts again: pass only one of them")
         is_stopped = self._about.exists()
         if overwrite or not (is_stopped or self.path.exists()):
             if self._format == "brat":
@@ -87,20 +87,20 @@ class Results:
         if not resume:
             rows = _count_lines(self.part) if is_stopped and self.part.exists() else 0
             state = f"{self.part} has {rows:,} rows of a run that was stopped" if is_stopped else f"{self.path} exists"
-            raise FileExistsError(f"{state}: pass resume=True to go on with it, or overwrite=True to begin again")
+            raise FileExistsError(f"{state}: pass resume=True to continue it, or overwrite=True to start again")
         if not is_stopped:
             if changed_at > self.path.stat().st_mtime_ns:
                 raise ValueError(
                     f"{self.path} is complete, but the files or the model have changed since: pass overwrite=True to "
-                    "begin again"
+                    "start again"
                 )
-            logger.warning("%s is complete, so nothing is read: overwrite=True begins again", self.path)
+            logger.warning("%s is complete, so nothing is read: pass overwrite=True to start again", self.path)
             return False
         before = self._about.read_text(encoding="utf-8")
         if before != self._run:
             raise ValueError(
-                f"{self.part} is from another run, {_difference(before, self._run)}: pass what was passed then, or "
-                "overwrite=True to begin again"
+                f"{self.part} is from another run, {_difference(before, self._run)}: pass the same arguments, or "
+                "overwrite=True to start again"
             )
         self.num_done = _remove_torn_line(self.part) if self.part.exists() else 0
         return True
@@ -119,7 +119,7 @@ class Results:
         except BaseException:
             self.discard_if_empty()
             if self.part.exists():
-                logger.warning("%s has the results so far: resume=True goes on with them", self.part)
+                logger.warning("%s has the results so far: pass resume=True to continue", self.part)
             raise
 
     def discard_if_empty(self) -> None:

@@ -1,4 +1,4 @@
-"""Texts from files of many kinds, one after the other, with what else stands beside them."""
+"""Read texts one by one from files of many kinds, with their other columns."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def read_items(
     encoding: str | None = None,
     on_error: OnError = "raise",
 ) -> Iterator[Item]:
-    """Read texts, without holding more than one of them, or one file of whole texts, in memory.
+    """Read texts, holding at most one text, or one file of whole texts, in memory.
 
     Args:
         files: The files.
         text_column: The column of the text, for files with columns. Defaults to ``text`` or ``tokens``.
         encoding: The encoding of text files. Defaults to what their byte order mark says, or else UTF-8.
-        on_error: What happens to rows that are wrong: ``"raise"``, or ``"column"`` for an `Item.error`.
+        on_error: What to do with invalid rows: ``"raise"``, or ``"column"`` for an `Item.error`.
 
     Yields:
         The texts in order.
@@ -69,7 +69,7 @@ def read_items(
 
 
 def _check_kind(file: InputFile, encoding: str | None, said: set[str]) -> None:
-    """Warn of a text that is plainly a table or JSON, once per format; refuse words that are."""
+    """Warn of texts that are clearly tables or JSON, once per format; refuse such words."""
     if file.kind not in ("text", "lines", "conll"):
         return
     with ExitStack() as stack:
@@ -89,7 +89,7 @@ def _check_kind(file: InputFile, encoding: str | None, said: set[str]) -> None:
         said.add(other.name)
         way = f"pass input_format={other.name!r}" if other.name in KINDS else "convert it with write_annotations"
         logger.warning(
-            "%s looks like %s, but is read as %s: %s, if that is not what you mean",
+            "%s looks like %s, but is read as %s. If this is not intended, %s",
             file.path,
             other.name,
             "one text" if file.kind == "text" else "a text per line",
@@ -118,7 +118,7 @@ def _lines(file: InputFile, encoding: str | None) -> Iterator[tuple[int, str, in
                 num_bytes += len(line.encode(unmarked, "surrogateescape"))
                 yield number, line.removeprefix("\ufeff") if number == 1 else line, num_bytes
         except UnicodeError as error:
-            raise ValueError(f"{file.path} is not {encoding.upper()}: {error}: pass encoding= another one") from error
+            raise ValueError(f"{file.path} is not {encoding.upper()}: {error}: pass another encoding=") from error
 
 
 def _refuse_bytes(text: str, place: str, encoding: str | None) -> None:
@@ -263,4 +263,4 @@ _READERS: Mapping[str, Callable[[InputFile, str | None, str | None], Iterator[It
     "conll": _read_conll,
     "conllu": _read_conll,
 }
-"""What reads each of `KINDS`."""
+"""The reader of each of `KINDS`."""

@@ -1,4 +1,4 @@
-"""Tables of texts: which column is the text, and which lines are of one text."""
+"""Tables of texts: find the column of the text, and the lines of each text."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def _find_content(names: Sequence[str]) -> tuple[str, str] | None:
 
 
 def merge_entity_lines(lines: Iterable[Line], text_column: str | None, path: str) -> Iterator[Line]:
-    """Make one row of consecutive lines with the same text, if the lines of a table are entities.
+    """Merge consecutive lines with the same text into one row, if the lines of a table are entities.
 
     Args:
         lines: The lines, all with the same columns.
@@ -120,7 +120,7 @@ def merge_entity_lines(lines: Iterable[Line], text_column: str | None, path: str
         if not dropped:
             dropped = [name for name in row if name.strip().lower() in ENTITY_COLUMNS]
             logger.warning(
-                "%s has a line for each entity: consecutive lines of the same text are read once, without their "
+                "%s has a line for each entity: consecutive lines with the same text are read once, without their "
                 "columns %s",
                 path,
                 dropped,

@@ -1,4 +1,4 @@
-"""Checkpoints that are known to be complete, and the weights that they may have."""
+"""Crash-safe checkpoint folders: which checkpoints are complete, and which files are weights."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ WEIGHTS = tuple(
     for name, kind in (("model", "safetensors"), ("pytorch_model", "bin"))
     for part in ("", "-?????-of-?????")
 ) + ("model.safetensors.index.json", "pytorch_model.bin.index.json")
-"""Patterns of weight files, whole or in parts."""
+"""Patterns of weight files, single or sharded."""
 
 CHECKPOINT = "checkpoint-"
-"""What ``transformers.Trainer`` puts in front of the step to name the folder of a checkpoint."""
+"""Prefix of the checkpoint folders of ``transformers.Trainer``, followed by the step."""
 
 STATE = "trainer_state.json"
 """The last file that ``transformers.Trainer`` writes into a checkpoint."""

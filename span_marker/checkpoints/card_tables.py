@@ -14,13 +14,13 @@ from span_marker.core.relation_metrics import BOUNDARIES, GIVEN, RELATION, RELAT
 from span_marker.core.tables import markdown_table
 
 FIGURES = {"precision": "Precision", "recall": "Recall", "f1": "F1"}
-"""Columns of tables of results, by the names of metrics."""
+"""Columns of result tables, by metric name."""
 
 ALL = "**all**"
 """Stands for all labels in tables."""
 
 OUTDATED = " (before the model was last changed)"
-"""Added to the names of metrics in the metadata that were measured before the model was changed."""
+"""Suffix of the names of metrics in the metadata that were measured before the model was changed."""
 
 
 def label_table(classes: Sequence[str], examples: Mapping[str, Sequence[str]]) -> str:
@@ -41,7 +41,7 @@ def label_table(classes: Sequence[str], examples: Mapping[str, Sequence[str]]) -
 
 
 def relation_table(config: SpanMarkerConfig) -> str:
-    """List the relations of a model, and which entities they join.
+    """List the relations of a model, and the entities that they connect.
 
     Args:
         config: The model's configuration.
@@ -62,7 +62,7 @@ def relation_table(config: SpanMarkerConfig) -> str:
 
 
 def results_table(record: TrainingRecord | None) -> str:
-    """Show the latest evaluation that has figures of labels: those of entities, and then those of relations.
+    """Show the latest evaluation that has metrics per label: entities first, then relations.
 
     Args:
         record: What `Trainer` recorded, or None.
@@ -83,12 +83,12 @@ def results_table(record: TrainingRecord | None) -> str:
 
 
 def _with_all(metrics: Mapping[str, Any], prefix: str, labels: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
-    """The figures of all labels together, and those of each."""
+    """The metrics over all labels, and per label."""
     return [(ALL, {name: metrics[prefix + name] for name in FIGURES}), *labels.items()]
 
 
 def _relation_results(metrics: Mapping[str, Any], prefix: str, relations: Mapping[str, Any]) -> list[str]:
-    """A sentence, and a table of each relation."""
+    """A sentence, and a table with the metrics per relation."""
     rows = []
     for label, figures in _with_all(metrics, prefix, relations):
         name = label_metric(label, RELATION_NAMES)
@@ -98,7 +98,7 @@ def _relation_results(metrics: Mapping[str, Any], prefix: str, relations: Mappin
         ]
         rows.append((label, *_figures(figures), *map(_number, others)))
     return [
-        "A relation is right if its label, and words and labels of both entities are:",
+        "A relation is correct if its label, and the words and labels of both entities are:",
         markdown_table(["Relation", *FIGURES.values(), "F1 of words alone", "F1 with gold entities"], rows),
     ]
 

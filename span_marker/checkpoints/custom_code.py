@@ -1,4 +1,4 @@
-"""Encoders that come with code of their own: loaded if the caller trusts it, and saved with the checkpoint."""
+"""Encoders with custom code: loaded if the caller trusts it, and saved with the checkpoint."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from span_marker.configuration import HAS_CODE, SpanMarkerConfig
 
 
 def load_config_with_code(path: StrPath, values: dict[str, Any], hub_arguments: dict[str, Any]) -> SpanMarkerConfig:
-    """Load the configuration of a checkpoint whose encoder comes with code that the caller trusts.
+    """Load the configuration of a checkpoint whose encoder has custom code that the caller trusts.
 
     Args:
         path: A folder or the name of a repository.
-        values: What is in ``config.json``.
-        hub_arguments: Arguments of ``from_pretrained`` that say where on the Hub.
+        values: The contents of ``config.json``.
+        hub_arguments: Arguments of ``from_pretrained`` that locate files on the Hub.
 
     Returns:
-        The configuration, with that of the encoder.
+        The configuration, including the encoder's.
     """
     classes = values["encoder"]["auto_map"]
     config_class: Any
@@ -35,7 +35,7 @@ def load_config_with_code(path: StrPath, values: dict[str, Any], hub_arguments: 
 
 
 def save_code(encoder: PreTrainedModel, directory: StrPath) -> None:
-    """Save the code of an encoder that was loaded with code of its own, and note it in the encoder's configuration.
+    """Save the custom code of an encoder, and record it in the encoder's configuration.
 
     Args:
         encoder: The encoder.

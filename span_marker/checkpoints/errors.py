@@ -1,4 +1,4 @@
-"""Errors about broken files: they name the files, whatever the libraries below say about the contents."""
+"""Errors about broken files, which name the files whatever the underlying library reports."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ def naming_broken_files(
     """Turn errors about the contents of files into errors that name the files.
 
     Args:
-        contents: What is read, with the names of its files.
+        contents: What is being read, with the names of its files.
         path: A folder or the name of a repository.
-        broken: Types of errors that mean that the contents are broken.
+        broken: Types of errors that indicate broken contents.
 
     Raises:
         ValueError: In place of such an error.

@@ -1,6 +1,6 @@
 """Exported models: a folder with graphs in place of an encoder's weights, see ``docs/export.md``.
 
-It has ``config.json`` and the files of the tokenizer, as every checkpoint, and a folder ``onnx`` with the graphs, their
+Like every checkpoint, it has ``config.json`` and the files of the tokenizer. The folder ``onnx`` has the graphs, their
 weights, the heads of the model, and ``export.json``, which lists these files with their checksums.
 """
 
@@ -46,13 +46,13 @@ from span_marker.version import __version__
 Model = TypeVar("Model", bound=PreTrainedModel)
 
 _ONLY_GRAPHS = (
-    "{!r} has exported graphs and no weights for PyTorch: load it with backend='onnx', or load the checkpoint that it "
-    "was exported from"
+    "{!r} has exported graphs, but no weights for PyTorch: load it with backend='onnx', or load the checkpoint that "
+    "it was exported from"
 )
 
 
 class ExportedEncoder(nn.Module):
-    """Stands in for an encoder whose weights are in graphs.
+    """Placeholder for an encoder whose weights are in graphs.
 
     Args:
         config: The encoder's configuration.
@@ -74,24 +74,24 @@ class ExportedEncoder(nn.Module):
         self._embeddings = nn.Embedding(0, embed_dim)  # the size is all that is asked of it
 
     def get_input_embeddings(self) -> nn.Module:
-        """Return an embedding of no tokens, which has the right size."""
+        """Return an embedding of no tokens with the right dimension."""
         return self._embeddings
 
 
 def choose_backend(path: StrPath, backend: Backend | None) -> Backend:
-    """Choose what runs a checkpoint.
+    """Choose the backend for a checkpoint.
 
     Args:
         path: A folder or the name of a repository.
-        backend: What the caller asks for; None for the runtime that graphs were compared in if a folder has nothing
-            else, and otherwise PyTorch.
+        backend: The backend that the caller requests. Defaults to PyTorch; for a folder with only graphs, to the
+            runtime that they were verified with.
 
     Returns:
         The backend.
 
     Raises:
         ValueError: If there is no such backend, or the list of graphs is broken.
-        FileNotFoundError: If PyTorch is asked for, and the folder has only graphs.
+        FileNotFoundError: If PyTorch is requested, but the folder has only graphs.
     """
     if backend not in (None, "torch", *RUNTIMES):
         raise ValueError(f"backend={backend!r} must be one of {['torch', *RUNTIMES]}")
@@ -114,7 +114,7 @@ def reading_weights(path: StrPath, arguments: dict[str, Any]) -> Iterator[None]:
         arguments: Arguments of ``from_pretrained``.
 
     Raises:
-        FileNotFoundError: If a repository has graphs and no weights.
+        FileNotFoundError: If a repository has graphs but no weights.
         TypeError: If one of the arguments is unknown.
         ValueError: If the weights are broken.
     """
@@ -142,7 +142,7 @@ def load_exported(
         path: A folder or the name of a repository.
         config: Its configuration.
         backend: The runtime, a key of `RUNTIMES`.
-        arguments: Arguments of ``from_pretrained``; only those that say where on the Hub are allowed.
+        arguments: Arguments of ``from_pretrained``; only those that locate files on the Hub are allowed.
 
     Returns:
         The model.
@@ -150,12 +150,14 @@ def load_exported(
     Raises:
         FileNotFoundError: If there are no graphs.
         ImportError: If the runtime is not installed.
-        TypeError: If there is an argument that graphs cannot follow.
-        ValueError: If a file is broken, of another export, or of a newer version.
+        TypeError: If an argument does not apply to graphs.
+        ValueError: If a file is broken, belongs to another export, or is of a newer version.
     """
     if unknown := sorted(set(arguments) - set(HUB_ARGUMENTS)):
         kind = "are for backend='torch'" if set(unknown) <= set(ARGUMENTS) else "do not exist"
-        raise TypeError(f"the arguments {unknown} of from_pretrained {kind}: exported graphs cannot follow them")
+        raise TypeError(
+            f"the arguments {unknown} of from_pretrained {kind}: remove them, since exported graphs cannot use them"
+        )
     check_encoder(config.encoder)
     files, manifest = find_files(path, lambda name: _find(path, name, arguments))
     check_pair_graph(files, config.relation_labels, path)
@@ -184,8 +186,8 @@ def _check_shapes(config: PreTrainedConfig, graphs: Sequence[RuntimeGraph], path
     hidden = [graph.output_shapes[0][-1] for graph in graphs[1:]], config.hidden_size
     if num_states[0] != num_states[1] or {*hidden[0]} != {hidden[1]}:
         raise ValueError(
-            f"the graphs of {str(path)!r} are those of another model: they have {num_states[0] // 2} layers of size "
-            f"{hidden[0][0]}, and config.json says {num_states[1] // 2} of size {hidden[1]}"
+            f"the graphs of {str(path)!r} belong to another model: they have {num_states[0] // 2} layers of size "
+            f"{hidden[0][0]}, but config.json has {num_states[1] // 2} of size {hidden[1]}"
         )
 
 
@@ -201,12 +203,12 @@ def _load_heads(model: PreTrainedModel, heads: dict[str, Tensor], path: StrPath)
 
 
 def _head_weights(model: PreTrainedModel) -> dict[str, Tensor]:
-    """The weights of everything beside the encoder."""
+    """The weights of everything except the encoder."""
     return {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("encoder.")}
 
 
 def save_exported(model: PreTrainedModel, folder: Path) -> None:
-    """Write configuration, graphs and heads of an exported model.
+    """Write the configuration, graphs and heads of an exported model.
 
     Args:
         model: The model.
@@ -227,13 +229,13 @@ def save_exported(model: PreTrainedModel, folder: Path) -> None:
 
 
 def finish_export(model: PreTrainedModel, folder: Path, marker_embeds: Tensor, manifest: Mapping[str, Any]) -> None:
-    """Write what an exported model needs beside its graphs: configuration, heads, and the list of files.
+    """Write the files of an exported model other than its graphs: configuration, heads, and the list of files.
 
     Args:
         model: A model with the heads, in PyTorch or exported.
-        folder: The folder of the model; its graphs are there.
+        folder: The folder of the model, which contains its graphs.
         marker_embeds: Embeddings of the start and end marker, ``(2, embed_dim)``.
-        manifest: What the list says besides the files.
+        manifest: Contents of the list in addition to the files.
     """
     target = folder / FOLDER
     heads = {**_head_weights(model), MARKER_EMBEDS: marker_embeds}
@@ -256,7 +258,7 @@ def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
 
 
 def outdated_by_weights(folder: StrPath) -> tuple[str, ...]:
-    """List what a folder must lose when a model is written to it: weights and graphs of another one.
+    """List the files to remove when a model is written to a folder: weights and graphs of another model.
 
     Args:
         folder: The folder.
@@ -269,7 +271,7 @@ def outdated_by_weights(folder: StrPath) -> tuple[str, ...]:
 
 
 def check_target(folder: StrPath) -> None:
-    """Refuse to write graphs beside weights, which may be those of another model.
+    """Refuse to write graphs into a folder with weights, which may belong to another model.
 
     Args:
         folder: The folder.
@@ -279,4 +281,4 @@ def check_target(folder: StrPath) -> None:
     """
     folders.finish(folder)
     if Path(folder).is_dir() and _has_weights(Path(folder)):
-        raise ValueError(f"{str(folder)!r} holds a checkpoint with weights: export the model to a folder of its own")
+        raise ValueError(f"{str(folder)!r} holds a checkpoint with weights: export the model to a separate folder")

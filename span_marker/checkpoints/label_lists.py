@@ -1,4 +1,4 @@
-"""Labels as callers pass them: a list, or annotated data to take them from."""
+"""Labels passed by callers: a list, or annotated data to take them from."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from span_marker.data.in_memory import is_rows, is_table
 
 
 def read_label_list(labels: Any) -> Sequence[str] | None:
-    """Read the labels of entities that a caller passed.
+    """Read entity labels passed by a caller.
 
     Args:
         labels: A list of labels, annotated data to take them from, or None.
@@ -32,7 +32,7 @@ def read_label_list(labels: Any) -> Sequence[str] | None:
 
 
 def read_relation_labels(labels: Any) -> Any:
-    """Read the labels of relations that a caller passed.
+    """Read relation labels passed by a caller.
 
     Args:
         labels: A list of labels, which the configuration checks, annotated data to take them from, or None.
@@ -42,7 +42,7 @@ def read_relation_labels(labels: Any) -> Any:
 
     Raises:
         TypeError: If a row of the data has a value of the wrong type.
-        ValueError: If the data has no relation, or a row is wrong.
+        ValueError: If the data has no relation, or a row is invalid.
     """
     if _is_data(labels):
         from span_marker.data.relation_labels import infer_relation_labels  # imports datasets

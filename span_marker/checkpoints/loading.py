@@ -1,4 +1,4 @@
-"""Loading: configurations, tokenizers and encoders from disk or the Hub, and the checks that they fit together."""
+"""Load configurations, tokenizers and encoders from disk or the Hub, and check that they fit together."""
 
 from __future__ import annotations
 
@@ -52,23 +52,23 @@ CONFIG_ARGUMENTS = (
 """Arguments of ``from_pretrained`` that belong to the configuration."""
 
 _READERS = {"word_splitter": import_splitter, "relation_labels": read_relation_labels}
-"""What makes a setting of the configuration of an argument."""
+"""Functions that convert arguments to settings of the configuration."""
 
 HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "revision", "subfolder", "token")
-"""Arguments of ``from_pretrained`` with which configuration, weights and tokenizer are all loaded."""
+"""Arguments of ``from_pretrained`` for loading the configuration, the weights and the tokenizer."""
 
 ARGUMENTS = (
     *("labels", "config", "engine", "model_card_data", "compatible_with_1x", "device_map", "dtype"),
     *CONFIG_ARGUMENTS,
     *HUB_ARGUMENTS,
 )
-"""Arguments that are suggested when the caller of ``from_pretrained`` misspells one."""
+"""Arguments to suggest when the caller of ``from_pretrained`` misspells one."""
 
 REPORT_WEIGHTS = {"output_loading_info": True, "ignore_mismatched_sizes": True}
 """Arguments that make ``transformers`` report missing and misshapen weights, which `check_weights` refuses."""
 
 WEIGHTS_PER_BYTE = 2
-"""The largest number of weights in a byte of a file: 4-bit weights."""
+"""Maximum number of weights per byte of a file, with 4-bit weights."""
 
 
 def load_config(path: StrPath, arguments: dict[str, Any]) -> PreTrainedConfig:
@@ -103,7 +103,7 @@ def load_config(path: StrPath, arguments: dict[str, Any]) -> PreTrainedConfig:
 
 
 def _check_path(path: StrPath, arguments: dict[str, Any]) -> None:
-    """Refuse a folder without a configuration, and name the folders inside it that have one; or without permission."""
+    """Refuse a folder without a configuration (naming subfolders that have one) or without read permission."""
     name, folder = str(path), Path(path, arguments.get("subfolder") or "")
     if not name.strip():
         raise FileNotFoundError(f"{name!r} is empty: pass a folder, or the name of a repository")
@@ -196,7 +196,9 @@ def load_encoder(
             "from_pretrained (span-marker train does so)"
         )
     if kwargs.get("dtype") == FASTEST:
-        raise ValueError(f"dtype={FASTEST!r} chooses for prediction, not for a new model: leave it out to train one")
+        raise ValueError(
+            f"dtype={FASTEST!r} chooses a number format for prediction, not for a new model: leave it out for training"
+        )
     check_encoder(config)
     span_marker_config = SpanMarkerConfig(encoder=config, labels=labels)  # type: ignore[call-arg]  # goes to __post_init__
     tokenizer = load_tokenizer(path, kwargs)
@@ -240,8 +242,8 @@ def fit_checkpoint_config(
         if set(relation_classes(wanted) if wanted is not None else ()) != set(config.relation_labels or ()):
             raise ValueError(
                 f"the checkpoint {str(path)!r} has relation_labels={config.relation_labels}, not {wanted}: leave "
-                "relation_labels out, and call model.add_relations(...) to give the model other relations, which must "
-                "be trained"
+                "relation_labels out, and call model.add_relations(...) to give the model other relations, and train "
+                "them"
             )
         limits = {**limits, "relation_labels": config.relation_labels}  # the weights have this order
     if "word_splitter" not in limits:
@@ -252,7 +254,7 @@ def fit_checkpoint_config(
     limit = config.model_max_length
     if largest is not None and limit not in (None, AUTO) and config.limit("model_max_length") > largest:
         logger.warning(
-            "The checkpoint has model_max_length=%d, but its encoder reads at most %d tokens: the limit is lowered.",
+            "The checkpoint has model_max_length=%d, but its encoder reads at most %d tokens. The limit was lowered.",
             limit,
             largest,
         )
@@ -282,7 +284,7 @@ def _check_vocabulary(encoder: PreTrainedConfig, tokenizer: SpanMarkerTokenizer,
     if weights and encoder.vocab_size * width > most_weights:
         raise ValueError(
             f"{str(path)!r} does not fit its configuration: vocab_size={encoder.vocab_size} times {width} is more than "
-            "its weight files hold: they are cut short, or config.json is wrong"
+            "its weight files hold: they are truncated, or config.json is wrong"
         )
 
 
@@ -309,7 +311,7 @@ def check_weights(info: dict[str, Any], path: StrPath) -> None:
 
 @contextmanager
 def known_arguments(arguments: dict[str, Any]) -> Iterator[None]:
-    """Suggest what was meant by an argument of ``from_pretrained`` that does not exist.
+    """Refuse unknown arguments of ``from_pretrained``, and suggest similar ones.
 
     Args:
         arguments: The caller's arguments.
@@ -364,8 +366,8 @@ def _set_limits(config: SpanMarkerConfig, limits: dict[str, Any], tokenizer: Spa
     largest = max_positions(config.encoder)
     if largest is not None and requested > largest:
         raise ValueError(
-            f"model_max_length={requested} is more than the encoder can read, which has positions for {largest} "
-            f"tokens: set model_max_length to {largest} or less"
+            f"model_max_length={requested} is more than the encoder's {largest} positions (tokens): set "
+            f"model_max_length to {largest} or less"
         )
     # The tokenizer's own limit is a recommendation; it is saved with the model.
     tokenizer.tokenizer.model_max_length = max(tokenizer.tokenizer.model_max_length, requested)

@@ -1,4 +1,4 @@
-"""Model cards: what a model is, what it was trained on and how well it does, for people and for the Hub."""
+"""Model cards: what a model is, what it was trained on and how well it performs, for people and for the Hub."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from span_marker.version import __version__
 
 LIBRARY_NAME = "span-marker"
 PIPELINE_TAG = "token-classification"
-"""Task under which the Hub lists the model, and whose widget shows it."""
+"""Task under which the Hub lists the model, and whose widget it uses."""
 
 TAGS = (LIBRARY_NAME, PIPELINE_TAG, "ner", "named-entity-recognition")
 TRAINER_TAG = "generated_from_span_marker_trainer"
@@ -38,14 +38,14 @@ TASKS = {
     "overall": (PIPELINE_TAG, "Named Entity Recognition"),
     "relation": ("relation-extraction", "Relation Extraction"),
 }
-"""Type and name of the task that metrics are of, by the beginning of their names."""
+"""Type and name of the task of a metric, by prefix of its name."""
 
 TEMPLATE = Path(__file__).with_name("model_card_template.md")
 NO_ID = "span_marker_model_id"
-"""Placeholder for the model's name in examples, until it has one."""
+"""Placeholder for the model's name in examples, until it is known."""
 
 CHANGES = re.compile(r"<!-- changes -->\n.*?<!-- /changes -->\n", re.DOTALL)
-"""The section of a card on changes after training."""
+"""The section of the card on changes after training."""
 
 CHANGE = re.compile(r"^- \*\*(.+?):\*\* (.+)$", re.MULTILINE)
 """An entry of this section: what was changed, and how."""
@@ -58,23 +58,23 @@ DEFAULT_EXAMPLE = "Amelia Earhart flew her single engine Lockheed Vega 5B across
 
 @dataclass
 class SpanMarkerModelCardData:
-    """What only the user knows about a model, for its card. Nothing is looked up on the network.
+    """Information about a model that only the user has, for its card. Nothing is looked up on the network.
 
     Args:
         language: Language of the text, such as ``"en"``, or a list of languages.
         license: License of the model, such as ``"apache-2.0"``.
-        model_name: Title of the card. Defaults to one that names the encoder and the data.
+        model_name: Title of the card. Defaults to a title with the encoder and the data.
         model_id: Name of the model's repository on the Hub, such as ``"user/name"``; ``push_to_hub`` fills it in.
         encoder_name: Name of the encoder, for readers. Defaults to ``encoder_id``.
         encoder_id: Name of the encoder's repository on the Hub. Defaults to the name that it was loaded from, unless
             that was a folder.
         dataset_name: Name of the training data, for readers. Defaults to ``dataset_id``.
-        dataset_id: Name of the data's repository on the Hub. Defaults to the name that they were loaded from, if they
-            came from the Hub. If you set it, the card shows examples.
+        dataset_id: Name of the data's repository on the Hub. Defaults to the repository that the data was loaded from,
+            if any. If you set it, the card shows examples.
         dataset_revision: Commit of the data.
         tags: More tags for the Hub.
-        examples: Whether the card shows texts and entities of the training and evaluation data. Defaults to whether
-            you set ``dataset_id``, which says that the data is public.
+        examples: Whether the card shows texts and entities of the training and evaluation data. Defaults to whether you
+            set ``dataset_id``, which implies that the data is public.
     """
 
     language: str | list[str] | None = None
@@ -98,8 +98,8 @@ class SpanMarkerModelCardData:
         """Fill the gaps in this data.
 
         Args:
-            tags: More tags, which are added.
-            **others: Values of other fields, which are used where a field is None.
+            tags: Tags to add.
+            **others: Values for fields that are None.
 
         Returns:
             A copy.
@@ -122,7 +122,7 @@ def render_model_card(
         max_text_length: The text limit in force, in tokens.
         data: What the user knows.
         record: What `Trainer` recorded; None if the model was not trained here.
-        changes: What was changed after training, and how; the latest change comes last.
+        changes: What was changed after training, and how, in chronological order.
 
     Returns:
         The card, metadata and text.
@@ -153,7 +153,7 @@ def render_model_card(
 
 
 def _metadata(title: str, data: SpanMarkerModelCardData, record: TrainingRecord | None) -> ModelCardData:
-    """What the Hub reads. The gaps in ``data`` have been filled."""
+    """The metadata for the Hub. Gaps in ``data`` must have been filled."""
     results = _eval_results(data, record)
     texts = record.texts if record and data.examples else []
     return ModelCardData(
@@ -175,7 +175,7 @@ def _metadata(title: str, data: SpanMarkerModelCardData, record: TrainingRecord 
 def _context(
     config: SpanMarkerConfig, max_text_length: int, data: SpanMarkerModelCardData, record: TrainingRecord | None
 ) -> dict[str, Any]:
-    """What the template needs besides the title. The gaps in ``data`` have been filled."""
+    """The variables of the template except the title. Gaps in ``data`` must have been filled."""
     shown = record if data.examples else None
     languages = [data.language] if isinstance(data.language, str) else data.language or []
     return {
@@ -208,7 +208,7 @@ def _context(
 
 
 def fill_in_model_card(text: str, data: SpanMarkerModelCardData) -> str:
-    """Add to an existing card what was unknown when it was written.
+    """Add information to an existing card that was unknown when it was written.
 
     Args:
         text: The card.
@@ -227,11 +227,11 @@ def fill_in_model_card(text: str, data: SpanMarkerModelCardData) -> str:
 
 
 def note_change_in_card(text: str, subject: str, change: str) -> str:
-    """Say in an existing card that the model was changed, and that the figures of the card are of before.
+    """State in an existing card that the model was changed after its metrics were measured.
 
     Args:
         text: The card.
-        subject: What was changed. It replaces an earlier change of the same.
+        subject: What was changed. It replaces an earlier entry with the same subject.
         change: How it was changed, on one line.
 
     Returns:
@@ -256,7 +256,7 @@ def note_change_in_card(text: str, subject: str, change: str) -> str:
 
 
 def _changes_section(changes: Mapping[str, str], measured: str) -> str:
-    """The section on changes after training, with a sentence on when the figures of the card were measured."""
+    """The section on changes after training, with a sentence on when the metrics of the card were measured."""
     if not changes:
         return ""
     entries = "\n".join(f"- **{subject}:** {change}" for subject, change in changes.items())
@@ -275,7 +275,7 @@ def _measured(record: TrainingRecord | None) -> str:
 
 
 def hub_id(name: str | None) -> str | None:
-    """Tell whether the name that something was loaded from is one on the Hub.
+    """Return the name that something was loaded from, if it is a repository on the Hub.
 
     Args:
         name: The name, or None.

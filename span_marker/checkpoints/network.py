@@ -1,4 +1,4 @@
-"""What to do without a network."""
+"""Loading without a network."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 def adapt_to_network(path: str | os.PathLike[str], arguments: dict[str, Any]) -> dict[str, Any]:
-    """Look only for cached files if the Hub's name cannot be resolved, since each file would be tried for 30 seconds.
+    """Use only cached files if the Hub cannot be resolved, since each file would be tried for 30 seconds.
 
     Args:
         path: A folder or the name of a repository.
@@ -31,6 +31,6 @@ def adapt_to_network(path: str | os.PathLike[str], arguments: dict[str, Any]) ->
     try:
         socket.getaddrinfo(host, None)
     except socket.gaierror:
-        logger.warning("No network: the name %s cannot be resolved. Only files that are cached are used.", host)
+        logger.warning("No network: the name %s cannot be resolved. Only cached files are used.", host)
         return {**arguments, "local_files_only": True}
     return arguments

@@ -1,4 +1,4 @@
-"""Files that a checkpoint may lack: its card, its rules, and the handler of Inference Endpoints."""
+"""Optional files of a checkpoint: its card, its rules, and the handler for Inference Endpoints."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _find(path: StrPath, name: str, arguments: dict[str, Any]) -> str | None:
 
 
 def write_handler(folder: Path, extra: str | None) -> None:
-    """Write the handler of Inference Endpoints, and what it requires.
+    """Write the handler for Inference Endpoints, and its requirements.
 
     Args:
         folder: The folder of the checkpoint.

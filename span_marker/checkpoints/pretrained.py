@@ -1,4 +1,4 @@
-"""Checkpoints: load them, save them with their card, and publish them on the Hub."""
+"""Load checkpoints, save them with their card, and publish them on the Hub."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ PUSH_ARGUMENTS = "repo_id commit_message commit_description private token revisi
 
 
 class SpanMarkerPreTrainedModel(PreTrainedModel):
-    """Base class of SpanMarker models: an encoder with its engine, and the way into and out of checkpoints.
+    """Base class of SpanMarker models: an encoder with its engine, loading and saving.
 
     Args:
         config: The configuration; it holds the encoder's.
@@ -54,13 +54,13 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
         engine: Runs texts and markers through the encoder, see `span_marker.encoders.engines`.
         tokenizer: The `SpanMarkerTokenizer`; None until it is set.
         model_card_data: What the user knows about the model, for its card.
-        training_record: What `Trainer` left behind for the card; None if it did not train the model.
-        card_text: The card of the checkpoint that the model was loaded from, as long as it is true.
-        card_changes: What was changed since the training, for the card, see `note_change`.
-        rules: Rules that ``predict`` merges with what the model finds, or None. They are saved with the model, as data.
+        training_record: What `Trainer` recorded for the card; None if it did not train the model.
+        card_text: The card of the checkpoint that the model was loaded from, as long as it applies.
+        card_changes: Changes since training, for the card, see `note_change`.
+        rules: Rules whose entities ``predict`` merges with the model's, or None. They are saved with the model.
 
     Raises:
-        ValueError: If the configuration has no encoder or no labels, or the encoder cannot carry span markers.
+        ValueError: If the configuration has no encoder or no labels, or the encoder does not support span markers.
     """
 
     config_class = SpanMarkerConfig
@@ -113,7 +113,7 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
 
     @property
     def backend(self) -> Backend:
-        """What runs the encoder: ``"torch"``, or the runtime of an exported model."""
+        """The backend of the encoder: ``"torch"``, or the runtime of an exported model."""
         return self.engine.backend if isinstance(self.engine, GraphEngine) else "torch"
 
     @property
@@ -140,7 +140,7 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
 
     @property
     def preprocessor(self) -> Preprocessor:
-        """Turns sentences into what the model reads."""
+        """Prepares sentences for the model."""
         return Preprocessor(self.require_tokenizer(), self.config, self.max_text_length)
 
     @property
@@ -149,13 +149,13 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
         return [label for label in self.config.classes if label != OUTSIDE]
 
     def _change_labels(self, labels: Sequence[str]) -> None:
-        """Give a trained model other labels."""
+        """Change the labels of a trained model."""
 
     def _prepare_new(self, arguments: Mapping[str, Any], compatible_with_1x: bool) -> None:
-        """Make a new model on an encoder ready to be trained, given the caller's settings of the configuration."""
+        """Prepare a new model for training, given the caller's settings of the configuration."""
 
     def generate_model_card(self, **facts: Any) -> str:
-        """Write the model's card: what it is, what it was trained on, and how well it does.
+        """Generate the model's card: what it is, what it was trained on, and how well it performs.
 
         Args:
             **facts: Fields of `SpanMarkerModelCardData`. They fill the gaps in ``model_card_data``, for this card only.
@@ -172,7 +172,7 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
         )
 
     def note_change(self, subject: str, change: str) -> None:
-        """Say in the card that the model was changed, and that its metrics were measured before, until they are again.
+        """State in the card that the model was changed after its metrics were measured, until they are measured again.
 
         Args:
             subject: What was changed, such as ``"Thresholds"``. It replaces an earlier change of the same.
@@ -204,18 +204,18 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
         handler: bool = False,
         **kwargs: Any,
     ) -> None:
-        """Write a checkpoint that needs nothing else to be loaded: configuration, weights, tokenizer, and a card.
+        """Write a self-contained checkpoint: configuration, weights, tokenizer, and a card.
 
-        Its files change together: if the process is killed, `from_pretrained` finds the old checkpoint or the new one.
-        For a moment, there is room needed for both.
+        Its files are replaced together: if the process is killed, `from_pretrained` finds either the old or the new
+        checkpoint. For a moment, both need disk space.
 
         Args:
-            save_directory: The folder to write to. Weights that were there before are taken away.
-            *args: Handed to ``PreTrainedModel.save_pretrained``.
+            save_directory: The folder to write to. Existing weights in it are removed.
+            *args: Passed to ``PreTrainedModel.save_pretrained``.
             push_to_hub: Whether to publish the model afterwards, see `push_to_hub`.
-            handler: Whether to write ``handler.py`` and ``requirements.txt`` for the Hub's Inference Endpoints, too.
-            **kwargs: Handed to ``PreTrainedModel.save_pretrained``, but for the arguments of `push_to_hub`, of which
-                ``repo_id`` is by default the name of the folder.
+            handler: Whether to also write ``handler.py`` and ``requirements.txt`` for the Hub's Inference Endpoints.
+            **kwargs: Passed to ``PreTrainedModel.save_pretrained``, except for the arguments of `push_to_hub`, whose
+                ``repo_id`` defaults to the name of the folder.
         """
         hub_arguments = {name: kwargs.pop(name) for name in PUSH_ARGUMENTS if name in kwargs}
         self.config.span_marker_version = __version__
@@ -260,22 +260,22 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
         """Publish model and card on the Hub in one commit, which deletes weights, graphs and rules of another model.
 
         Args:
-            repo_id: The repository, such as ``"user/name"``; it is made if there is none.
-            commit_message: By default ``Upload SpanMarkerModel``.
+            repo_id: The repository, such as ``"user/name"``. It is created if it does not exist.
+            commit_message: Defaults to ``Upload SpanMarkerModel``.
             commit_description: More about the commit.
-            private: Whether a new repository is private; by default what the account says.
-            token: A token that may write; by default the one that ``hf auth login`` has stored.
-            revision: The branch; it is made if there is none.
+            private: Whether a new repository is private. Defaults to the setting of the account.
+            token: A token with write access. Defaults to the one stored by ``hf auth login``.
+            revision: The branch. It is created if it does not exist.
             create_pr: Whether to open a pull request.
             tags: More tags for the card.
             handler: See `save_pretrained`.
-            **kwargs: Handed to `save_pretrained`, such as ``max_shard_size``.
+            **kwargs: Passed to `save_pretrained`, such as ``max_shard_size``.
 
         Returns:
-            What the Hub says about the commit.
+            Information about the commit.
 
         Raises:
-            ValueError: If the model is exported, and the repository has weights.
+            ValueError: If the model is exported, but the repository has weights.
         """
         api, repo_id = open_repository(self.backend != "torch", repo_id, private, token, revision)
         with tempfile.TemporaryDirectory() as folder:
@@ -305,52 +305,52 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
         compatible_with_1x: bool = False,
         **kwargs: Any,
     ) -> Self:
-        """Load a SpanMarker checkpoint, or make a new SpanMarker model on an encoder.
+        """Load a SpanMarker checkpoint, or create a new SpanMarker model from an encoder.
 
         Args:
-            pretrained_model_name_or_path: A folder or the name of a repository, with an encoder or a checkpoint.
-            *model_args: Handed to ``PreTrainedModel.from_pretrained``.
-            labels: The labels of the data set, ``O`` included; or the data set itself (a `Dataset`, a pandas data
+            pretrained_model_name_or_path: Folder or repository name of an encoder or a checkpoint.
+            *model_args: Passed to ``PreTrainedModel.from_pretrained``.
+            labels: The labels of the data set, including ``O``; or the data set itself (a `Dataset`, a pandas data
                 frame, or a list of dicts), or a dict of several, to take them from, see `span_marker.infer_labels`.
-                Needed for an encoder. With data, ``entity_max_length`` of a new model is ``"auto"`` unless you set it:
-                `Trainer` takes it from the training data. A checkpoint has its own labels: with others, known ones keep
-                their weights and thresholds, new ones start at random and must be trained, and those that are not
-                listed are dropped.
-            config: The configuration of the checkpoint or of the encoder, in place of its own.
+                Required for an encoder. With data, ``entity_max_length`` of a new model defaults to ``"auto"``:
+                `Trainer` takes it from the training data. A checkpoint has its own labels: if you pass others, known
+                labels keep their weights and thresholds, new ones are initialized randomly and must be trained, and
+                unlisted ones are dropped.
+            config: A configuration to use instead of that of the checkpoint or the encoder.
             engine: See `SpanMarkerModel`.
             backend: ``"torch"``; or ``"onnx"`` (ONNX Runtime) or ``"openvino"`` for an exported model, see
                 ``docs/export.md``. Defaults to ``"onnx"`` for a folder that has nothing but graphs.
-            model_card_data: What is to stand in the model's card. A checkpoint that is loaded without keeps the card
-                that it has, until it is trained.
+            model_card_data: Information for the model's card. Without it, a checkpoint keeps its existing card until it
+                is trained.
             compatible_with_1x: Whether the published 1.x library must be able to read the checkpoints of a new model.
-                It then reads markers only, has no letter case, relations or several labels per span, and trains no
-                candidate filter unless you set ``candidates_per_word``. With little data, such models are much worse.
+                Such models classify from markers only, lack letter case, relations and several labels per span, and
+                train no candidate filter unless you set ``candidates_per_word``. With little data, they are much worse.
             **kwargs: ``model_max_length`` (tokens), ``marker_max_length`` (pairs), ``entity_max_length`` (words),
                 ``max_prev_context`` and ``max_next_context`` (sentences), ``multi_label``, ``letter_case``,
                 ``decoding``, ``exact``, ``word_splitter`` (a name, a function or its import path), ``relation_labels``
-                (a list or data), ``symmetric_relations``, ``relation_types`` and ``candidates_per_word``, 1 for new
-                models by default, see `SpanMarkerConfig`. All others are handed to ``transformers``, such as
+                (a list or data), ``symmetric_relations``, ``relation_types`` and ``candidates_per_word`` (1 by default
+                for new models), see `SpanMarkerConfig`. All others are passed to ``transformers``, such as
                 ``revision``, ``token``, ``device_map`` and ``dtype`` (or ``"fastest"``, see ``docs/speed.md``).
 
         Returns:
             The model, with its tokenizer, in evaluation mode.
 
         Raises:
-            TypeError: If there is no such argument, or one is nothing of the kind.
-            FileNotFoundError: If there is no such folder, or nothing to load in it.
-            ValueError: If an encoder comes without labels, a label cannot be read, a limit is below 1 or beyond what
-                the encoder can read, weights are missing or misshapen, it can't carry markers, or a file is broken.
+            TypeError: If an argument is unknown or has the wrong type.
+            FileNotFoundError: If the folder does not exist or contains nothing to load.
+            ValueError: If an encoder has no labels or does not support markers, a label cannot be read, a limit is
+                below 1 or above the encoder's, weights are missing or misshapen, or a file is broken.
         """
         if "attn_implementation" in kwargs:
-            raise ValueError("span markers bring their own attention: use engine= rather than attn_implementation=")
+            raise ValueError("span markers have their own attention: use engine= instead of attn_implementation=")
         limits = {name: kwargs.pop(name) for name in loading.CONFIG_ARGUMENTS if name in kwargs}
         path = pretrained_model_name_or_path
         folders.finish(path)
         backend = exported.choose_backend(path, backend)
         if not isinstance(model_card_data, SpanMarkerModelCardData | None):
             raise TypeError(
-                f"model_card_data must be a SpanMarkerModelCardData, not {type(model_card_data).__name__}: "
-                "SpanMarkerModelCardData(language='en')"
+                "model_card_data must be a SpanMarkerModelCardData, such as SpanMarkerModelCardData(language='en'), "
+                f"not {type(model_card_data).__name__}"
             )
         enter_process(torch.device("cpu"))
         label_list = read_label_list(labels)
@@ -362,8 +362,8 @@ class SpanMarkerPreTrainedModel(PreTrainedModel):
             new_labels = None if label_list is None or list(label_list) == config.tags else read_labels(label_list)
             if compatible_with_1x and (unknown := config.unknown_to_1x):
                 raise ValueError(
-                    f"compatible_with_1x=True is for new models: {str(path)!r} has {', '.join(unknown)}, "
-                    "which 1.x does not know"
+                    f"compatible_with_1x=True is for new models: {str(path)!r} has {', '.join(unknown)}, which 1.x "
+                    "does not support"
                 )
             if backend == "torch":
                 kwargs = quantization.spare_heads(quantization.choose_dtype(kwargs)) | loading.REPORT_WEIGHTS

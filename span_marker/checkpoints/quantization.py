@@ -1,4 +1,4 @@
-"""Number formats: the fastest on this CPU; with quantization, which modules keep theirs, and who has to know."""
+"""Number formats: the fastest one on this CPU, and the modules that quantization leaves alone."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ HEADS = ("classifier", "span_filter", "relation_head")
 """Modules that are never quantized."""
 
 SKIP_ARGUMENTS = ("llm_int8_skip_modules", "modules_to_not_convert")
-"""Quantization settings that name the modules to leave alone."""
+"""Quantization settings with the names of modules to skip."""
 
 
 FASTEST = "fastest"
-"""The value of ``dtype`` that leaves the choice to `fastest_dtype`. (``"auto"`` is that of the checkpoint.)"""
+"""The value of ``dtype`` for the choice of `fastest_dtype`. (``"auto"`` means that of the checkpoint.)"""
 
 WITH_BFLOAT16 = frozenset({"AVX512-BF16", "AMX"})
-"""Instructions with which PyTorch multiplies matrices in bfloat16 faster than in float32, see ``docs/speed.md``."""
+"""CPU features with which PyTorch multiplies matrices in bfloat16 faster than in float32, see ``docs/speed.md``."""
 
 
 def fastest_dtype(cpu: Cpu) -> torch.dtype:
@@ -33,13 +33,14 @@ def fastest_dtype(cpu: Cpu) -> torch.dtype:
         cpu: The CPU.
 
     Returns:
-        bfloat16 with one of `WITH_BFLOAT16`, and otherwise float32. On Arm, it is float32, since it was not measured.
+        bfloat16 with one of `WITH_BFLOAT16`, otherwise float32. On Arm always float32, since bfloat16 was not measured
+        there.
     """
     return torch.bfloat16 if cpu.features & WITH_BFLOAT16 else torch.float32
 
 
 def choose_dtype(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Replace ``dtype="fastest"`` by the number format that is fastest on this CPU.
+    """Replace ``dtype="fastest"`` with the number format that is fastest on this CPU.
 
     Args:
         arguments: Arguments of ``from_pretrained``.
@@ -56,7 +57,7 @@ def choose_dtype(arguments: dict[str, Any]) -> dict[str, Any]:
     devices = placed.values() if isinstance(placed, dict) else ["cpu" if placed is None else placed]
     if {*map(str, devices)} != {"cpu"}:
         raise ValueError(
-            f"dtype={FASTEST!r} chooses for the CPU, but device_map={placed!r}: pass dtype='bfloat16' or 'float32'"
+            f"dtype={FASTEST!r} is for the CPU, but device_map={placed!r}: pass dtype='bfloat16' or 'float32'"
         )
     return {**arguments, "dtype": fastest_dtype(Cpu.of_this_machine())}
 
@@ -83,7 +84,7 @@ def spare_heads(arguments: dict[str, Any]) -> dict[str, Any]:
 def adopt_quantization(model: PreTrainedModel, encoder: PreTrainedModel) -> None:
     """Mark a model as quantized if its encoder is, as ``transformers`` marks a model that it loads as a whole.
 
-    Saving, loading, PEFT and ``Trainer`` look for these marks on the model.
+    Saving, loading, PEFT and ``Trainer`` check these attributes of the model.
 
     Args:
         model: The model.

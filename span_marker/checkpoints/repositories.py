@@ -13,26 +13,27 @@ from span_marker.rules.rules import RULES_FILE
 from span_marker.version import __version__
 
 OUTDATED = [*WEIGHTS, RULES_FILE, *(f"{FOLDER}/{name}" for name in (*GRAPHS, ENCODER, HEADS, MANIFEST))]
-"""Patterns of files that a repository loses when a model without them is pushed to it: those of another model."""
+"""Patterns of files to delete from a repository when a model without them is pushed to it: they belong to another
+model."""
 
 
 def open_repository(
     is_exported: bool, repo_id: str, private: bool | None, token: bool | str | None, revision: str | None
 ) -> tuple[HfApi, str]:
-    """Make a repository and a branch of it, unless they are there.
+    """Create a repository and a branch, unless they exist.
 
     Args:
-        is_exported: Whether graphs are to be pushed to it. Weights beside them may be those of another model.
+        is_exported: Whether graphs will be pushed. Existing weights may belong to another model.
         repo_id: Name of the repository.
-        private: Whether a new repository is private; None for what the account says.
-        token: A token that may write; None for the one that is stored.
-        revision: The branch; None for the main one. Pull requests are not made.
+        private: Whether a new repository is private. Defaults to the setting of the account.
+        token: A token with write access. Defaults to the stored one.
+        revision: The branch. Defaults to the main branch. Refs of pull requests are not created.
 
     Returns:
         A client, and the full name of the repository.
 
     Raises:
-        ValueError: If graphs are to be pushed, and the repository has weights for PyTorch.
+        ValueError: If graphs will be pushed, but the repository has weights for PyTorch.
     """
     api = HfApi(library_name=LIBRARY_NAME, library_version=__version__)
     full_name: str = api.create_repo(repo_id, private=private, token=token, exist_ok=True).repo_id
@@ -41,7 +42,7 @@ def open_repository(
     names = api.list_repo_files(full_name, revision=revision, token=token) if is_exported else []
     if found := [name for name in names if any(fnmatch(name, pattern) for pattern in WEIGHTS)]:
         raise ValueError(
-            f"{full_name!r} holds a checkpoint with weights ({found[0]}): push the exported model to a repository of "
-            "its own"
+            f"{full_name!r} holds a checkpoint with weights ({found[0]}): push the exported model to a separate "
+            "repository"
         )
     return api, full_name

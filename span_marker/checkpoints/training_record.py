@@ -1,4 +1,4 @@
-"""What a training leaves behind for the model card: examples and figures of the data, settings, results."""
+"""The record of a training for the model card: examples and statistics of the data, settings, results."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 
 NUM_LABEL_EXAMPLES = 3
 NUM_LABEL_ROWS = 10
-"""Number of rows per label that its examples are taken from: entities repeat."""
+"""Number of rows per label to take examples from, since entities repeat."""
 
 NUM_TEXTS = 5
 NUM_TEXT_ROWS = 100
-"""Number of rows that texts are taken from."""
+"""Number of rows to take texts from."""
 
 BATCH_SIZE = 1000
 """Number of prepared rows that are read at a time."""
 
 LONGEST_TEXT = 200
-"""Length, in characters, of the longest text of the data that a card shows."""
+"""Maximum length of a text in a card, in characters."""
 
 OVERALL = "_overall_f1"
 """Suffix of the name of each evaluation's F1 score; the rest names the evaluation."""
@@ -82,7 +82,7 @@ class TrainingRecord:
         evaluations: The evaluations during training.
         results: Latest metrics of each evaluation, by the prefix of their names: ``eval``, ``test``.
         emissions: What codecarbon measured, or None.
-        outdated: Those of the results that were measured before the model was changed, such as by its thresholds.
+        outdated: Results that were measured before the model was changed, for example by new thresholds.
     """
 
     label_examples: dict[str, list[str]]
@@ -100,7 +100,7 @@ class TrainingRecord:
     def from_datasets(
         cls, train_dataset: Dataset, eval_dataset: Dataset | None, prepared: Dataset, tags: Sequence[str]
     ) -> TrainingRecord:
-        """Summarize annotated data. Of the data themselves, only a few rows are read.
+        """Summarize annotated data. Only a few rows of the data itself are read.
 
         Args:
             train_dataset: The training data.
@@ -156,7 +156,7 @@ class TrainingRecord:
 
         Args:
             metrics: Its metrics.
-            log_history: Everything logged in this training so far, including before an interruption.
+            log_history: Everything logged in this training so far, including before interruptions.
         """
         names = evaluation_names(metrics)
         self.results |= dict.fromkeys(names, metrics)
@@ -172,7 +172,7 @@ class TrainingRecord:
         """Forget the metrics of one kind, such as those of relations that the model no longer has.
 
         Args:
-            kind: What their names begin with, after the name of the evaluation.
+            kind: Prefix of their names, after the name of the evaluation.
         """
         for name, metrics in self.results.items():
             prefix = f"{name}_{kind}"
@@ -255,7 +255,7 @@ def as_line(item: str | Sequence[str]) -> str:
 
 
 def _read(dataset: Dataset, rows: Iterable[int], tags: Sequence[str]) -> Iterable[tuple[Any, Sequence[Any]]]:
-    """Read some rows: words or texts, and entities."""
+    """Read rows: words or texts, and entities."""
     from span_marker.data.columns import read_rows  # imports datasets
 
     return read_rows(dataset.with_format(None).select(rows), "example", tags)
@@ -264,7 +264,7 @@ def _read(dataset: Dataset, rows: Iterable[int], tags: Sequence[str]) -> Iterabl
 def _choose_entities(
     dataset: Dataset, label_rows: Mapping[int, Iterable[int]], tags: Sequence[str]
 ) -> dict[str, list[str]]:
-    """The first entities of each label, of those in some rows."""
+    """The first entities of each label in the given rows."""
     chosen: dict[str, dict[str, None]] = {}
     for item, spans in _read(dataset, sorted({row for rows in label_rows.values() for row in rows}), tags):
         for label, start, end in spans:
@@ -275,7 +275,7 @@ def _choose_entities(
 
 
 def _choose_texts(rows: Iterable[tuple[Any, Sequence[Any]]]) -> list[str]:
-    """The first short texts with entities, or if no such text exists, without."""
+    """The first short texts with entities, or without if there are none."""
     chosen: dict[str, None] = {}
     others: dict[str, None] = {}
     for item, spans in rows:

@@ -1,4 +1,4 @@
-"""Compression: smaller models that predict nearly the same. See ``docs/small_models.md``."""
+"""Compress models with nearly the same predictions. See ``docs/small_models.md``."""
 
 from span_marker.compression.distillation import distill
 from span_marker.compression.layers import shrink

@@ -1,10 +1,10 @@
-"""Distillation: a small model learns from what a larger one says about texts that nobody has annotated.
+"""Distillation: a small model learns from the predictions of a larger one on unlabeled texts.
 
-The teacher's probabilities say more than labels do: how sure it is, and what else a span could be. For each candidate,
-the student learns the teacher's probabilities of all classes, with the cross-entropy as its loss (Hinton et al. 2015,
-Distilling the Knowledge in a Neural Network; the temperature is the teacher's own). Candidates to which the teacher
-gives no label a probability of `FLOOR`, or that its candidate filter drops, are ``O``. A student with relations learns
-those that the teacher finds, without their probabilities.
+The teacher's probabilities carry more information than labels: its confidence, and the alternatives for a span. For
+each candidate, the student learns the teacher's probabilities of all classes, with the cross-entropy as its loss
+(Hinton et al. 2015, Distilling the Knowledge in a Neural Network; the temperature is the teacher's own). Candidates
+that the teacher's filter drops, or whose labels all have a probability below `FLOOR`, are ``O``. A student with
+relations learns the relations that the teacher predicts, without their probabilities.
 """
 
 from __future__ import annotations
@@ -41,17 +41,17 @@ from span_marker.training.trainer import Trainer
 logger = logging.getLogger(__name__)
 
 FLOOR = 0.02
-"""Probability of a label below which the student is not told of it."""
+"""Minimum probability of a label for the student to learn it."""
 
 BLOCK_SIZE = 1000
 """Number of rows whose spans are aligned with the student's words at a time."""
 
 MAX_WORDS = 2**20
-"""Number of words beyond which places in a row could not be told apart."""
+"""Number of words beyond which the positions in a row are no longer unique."""
 
 
 class SoftRow(NamedTuple):
-    """A text, and the probabilities of some of its spans. All other spans are ``O``.
+    """A text, with the probabilities of some of its spans. All other spans are ``O``.
 
     Attributes:
         row: The text with its entities.
@@ -75,19 +75,19 @@ def distill(
     batch_size: int = 32,
     **kwargs: Any,
 ) -> Trainer:
-    """Train a model on what another one says about texts.
+    """Train a student model on the predictions of a teacher.
 
     Args:
         teacher: The larger model.
-        student: The smaller model, which is trained: one from `shrink`, or a new one on a smaller encoder. It must have
-            the teacher's labels, and either its relations or none. If its ``decoding``, ``symmetric_relations`` or
-            ``relation_types`` are not set, it gets the teacher's.
-        texts: Texts of the kind that the student is to read, all strings or all lists of words. The more, the better:
+        student: The smaller model, which is trained: from `shrink`, or a new model with a smaller encoder. It must have
+            the teacher's labels, and either its relations or none. Unset ``decoding``, ``symmetric_relations`` and
+            ``relation_types`` are copied from the teacher.
+        texts: Texts similar to those that the student will read, all strings or all lists of words. More are better:
             ten times as many as were annotated are a good start.
         args: Training arguments.
-        labeled: Annotated data, whose annotations count rather than what the teacher says.
+        labeled: Annotated data, for which annotations are used instead of the teacher's predictions.
         eval_dataset: The evaluation data.
-        batch_size: The largest number of texts in a batch of the teacher's.
+        batch_size: Maximum number of texts in a batch of the teacher.
         **kwargs: Other arguments of `Trainer`.
 
     Returns:
@@ -96,8 +96,8 @@ def distill(
     Raises:
         TypeError: If ``texts`` is a single string, or a text is neither a string nor a list of words.
         ValueError: If there are no texts; if student and teacher are one model; if the labels or the relations of the
-            two models differ, or the teacher has rules; or if texts are strings and ``labeled`` has words, or the other
-            way round.
+            two models differ, or the teacher has rules; or if texts are strings and ``labeled`` has words, or vice
+            versa.
     """
     check_compressible(student)
     if student is teacher:
@@ -106,14 +106,14 @@ def distill(
     corpus: Any = list(texts)
     has_relations = _check_relations(teacher.config, student.config)
     if teacher.rules is not None:
-        raise ValueError("the teacher has rules, which say nothing about probabilities: set teacher.rules = None")
+        raise ValueError("the teacher has rules, which have no probabilities to learn from: set teacher.rules = None")
     _check_labels(teacher.config, student.config)
     rows = [*_teach(teacher, student.config, corpus, batch_size), *_gold_rows(labeled, student.config)]
     kinds = {soft.row.kind for soft in rows}
     if len(kinds) != 1:
         raise ValueError(
-            f"texts and labeled have {' and '.join(sorted(kinds)) or 'no rows'}: they must be of one kind, all "
-            "strings or all lists of words"
+            f"texts and labeled have {' and '.join(sorted(kinds)) or 'no rows'}: pass only strings, or only lists of "
+            "words"
         )
     if student.config.decoding is None:
         student.config.decoding = teacher.config.decoder().decoding
@@ -136,9 +136,9 @@ def distill(
 
 
 def _describe(teacher: SpanMarkerModel, num_texts: int, num_labeled: int) -> str:
-    """Say who taught, and with what. A folder is no name for others."""
+    """Describe the teacher and the texts, for the card. Folder names are left out."""
     name = teacher.model_card_data.model_id or hub_id(teacher.config._name_or_path) or "a SpanMarker model"
-    labeled = f", beside {num_labeled:,} annotated ones" if num_labeled else ""
+    labeled = f", and {num_labeled:,} annotated ones" if num_labeled else ""
     return f"{name}, of {teacher.num_parameters():,} parameters, on {num_texts:,} texts{labeled}"
 
 
@@ -151,10 +151,10 @@ def _check_labels(teacher: SpanMarkerConfig, student: SpanMarkerConfig) -> None:
 
 
 def _check_relations(teacher: SpanMarkerConfig, student: SpanMarkerConfig) -> bool:
-    """Tell whether relations are taught."""
+    """Tell whether the student learns relations."""
     if student.relation_labels is None:
         if teacher.relation_labels is not None:
-            logger.warning("The student has no relations, so it does not learn those of the teacher.")
+            logger.warning("The student has no relations, so it does not learn the teacher's relations.")
         return False
     if set(student.relation_labels) != set(teacher.relation_labels or ()):
         raise ValueError(
@@ -165,7 +165,7 @@ def _check_relations(teacher: SpanMarkerConfig, student: SpanMarkerConfig) -> bo
 
 
 def _teach_relations(teacher: SpanMarkerModel, rows: Sequence[Row], batch_size: int) -> Iterator[list[dict[str, Any]]]:
-    """Find the relations between the entities of rows, which the teacher found, too."""
+    """Find the teacher's relations between the entities that it found in rows."""
     model: Any = teacher
     contents, is_words = [row.content for row in rows], bool(rows) and rows[0].kind == "words"
     options: dict[str, Any] = {"threshold": NO_THRESHOLDS, "relations": True}  # the entities that `_teach` selects
@@ -183,7 +183,7 @@ def _teach_relations(teacher: SpanMarkerModel, rows: Sequence[Row], batch_size: 
 
 
 def _gold_relations(labeled: AnnotatedData | None) -> list[Any]:
-    """The relations of annotated rows; None for rows that say nothing of them."""
+    """The relations of annotated rows; None for rows without annotated relations."""
     if labeled is None:
         return []
     dataset = require_dataset(labeled, "labeled")
@@ -198,7 +198,7 @@ def _teach(
     texts: Sequence[str] | Sequence[Sequence[str]],
     batch_size: int,
 ) -> Iterator[SoftRow]:
-    """Let the teacher read texts. ``config`` is the student's."""
+    """Predict texts with the teacher. ``config`` is the student's."""
     kind: Kind = "text" if len(texts) and isinstance(texts[0], str) else "words"
     check: Any = check_text if kind == "text" else check_words
     for index, text in enumerate(texts):
@@ -243,14 +243,14 @@ def _gold_rows(labeled: AnnotatedData | None, config: SpanMarkerConfig) -> Itera
 
 @dataclass(frozen=True)
 class SoftLabels:
-    """A data collator that replaces the labels of candidates by probabilities.
+    """A data collator that replaces the labels of candidates with probabilities.
 
     Args:
         keys: Row, first word and word after the last of each span with probabilities, in one number, see `span_keys`,
             ``(num_spans,)``, ascending.
         probabilities: ``(num_spans, num_labels)``.
         outside_id: Class ID of ``O``.
-        collator: Makes batches; None until the trainer has one.
+        collator: Creates batches; None until the trainer has one.
     """
 
     keys: IntArray
@@ -306,7 +306,7 @@ class SoftLabels:
 
 
 def span_keys(rows: Any, span_words: IntArray) -> IntArray:
-    """Number spans, so that they can be looked up.
+    """Encode spans as numbers, for look-up.
 
     Args:
         rows: The row of each span, ``(num_spans,)``, or of all.
@@ -319,7 +319,7 @@ def span_keys(rows: Any, span_words: IntArray) -> IntArray:
         ValueError: If a row has more than `MAX_WORDS` words.
     """
     if span_words.max(initial=0) >= MAX_WORDS:
-        raise ValueError(f"a text of {span_words.max()} words must have less than {MAX_WORDS}: split it")
+        raise ValueError(f"a text of {span_words.max()} words must have fewer than {MAX_WORDS}: split it")
     starts, ends = span_words.T
     keys: IntArray = (rows * MAX_WORDS + starts) * MAX_WORDS + ends
     return keys

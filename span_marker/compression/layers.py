@@ -1,4 +1,4 @@
-"""Fewer layers: a student that starts with some of its teacher's."""
+"""Remove layers: a student starts with a subset of its teacher's."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ from span_marker.modeling import SpanMarkerModel
 
 
 def shrink(model: SpanMarkerModel, num_layers: int) -> SpanMarkerModel:
-    """Make a model with fewer layers, which has to be trained before it is of use, see `distill`.
+    """Create a model with fewer layers, which must be trained before use, see `distill`.
 
-    The layers are taken from the model at even distances, the first one included (Sanh et al. 2019, DistilBERT).
-    Embeddings, classifier and candidate filter are copied; thresholds and temperature are not, since they were tuned
-    for other scores.
+    The layers are evenly spaced, and include the first (Sanh et al. 2019, DistilBERT). Embeddings, classifier and
+    candidate filter are copied; thresholds and temperature are not, since they were tuned for other scores.
 
     Args:
         model: The model, which does not change.
@@ -55,7 +54,7 @@ def shrink(model: SpanMarkerModel, num_layers: int) -> SpanMarkerModel:
 
 
 def note_compression(model: SpanMarkerModel, part: str, how: str) -> None:
-    """Record how a model was made smaller. Its card says it from now on, also after a training.
+    """Record in a model's card how it was made smaller. The record survives further training.
 
     Args:
         model: The model.
@@ -74,15 +73,15 @@ def check_compressible(model: SpanMarkerModel) -> None:
         model: The model.
 
     Raises:
-        TypeError: If it is no `SpanMarkerModel`.
+        TypeError: If it is not a `SpanMarkerModel`.
         ValueError: If it has an adapter, is quantized or runs on exported graphs.
     """
     if not isinstance(model, SpanMarkerModel):
         raise TypeError(f"model must be a SpanMarkerModel, not {type(model).__name__}")
     if model.backend != "torch":
         raise ValueError(
-            f"a model on backend={model.backend!r} has no weights to change: load the checkpoint that it was exported "
-            "from, and export the result"
+            f"a model with backend={model.backend!r} has no weights to change: load the checkpoint that it was "
+            "exported from, change it, and export the result"
         )
     if getattr(model, "peft_config", None) or getattr(model, "hf_quantizer", None):
         raise ValueError(
@@ -92,7 +91,7 @@ def check_compressible(model: SpanMarkerModel) -> None:
 
 
 def kept_layers(num_layers: int, num_kept: int) -> list[int]:
-    """Choose layers at even distances, from the first to the last.
+    """Choose evenly spaced layers, from the first to the last.
 
     Args:
         num_layers: Number of layers.
@@ -119,7 +118,7 @@ def _stack_name(encoder: PreTrainedModel, num_layers: int) -> str | None:
 
 
 def _take_layers(weights: dict[str, Any], stack: str | None, kept: list[int]) -> dict[str, Any]:
-    """The weights of some layers, and all others, under the names that they have in the smaller model."""
+    """All weights except those of dropped layers, with their names in the smaller model."""
     if stack is None:
         return weights
     prefix, taken = f"encoder.{stack}.", {}

@@ -1,10 +1,10 @@
-"""A smaller vocabulary: the tokens of a corpus, and single characters for all other words.
+"""Prune the vocabulary to the tokens of a corpus, and single characters for all other words.
 
-A tokenizer is edited in the JSON form of ``tokenizers``. The texts of the corpus keep their tokens:
+Tokenizers are edited in the JSON format of ``tokenizers``. The texts of the corpus keep their tokens:
 
-- WordPiece takes the longest token that fits. What it took is still there, and nothing longer fitted before.
-- Unigram takes the most probable tokens. They are still there.
-- BPE carries out merges in a fixed order. All merges that end in a token of the corpus are still there.
+- WordPiece takes the longest token that matches. That token is kept, and no longer one matched before.
+- Unigram takes the most probable tokens, which are kept.
+- BPE applies merges in a fixed order. All merges that lead to a token of the corpus are kept.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ Json = dict[str, Any]
 
 
 def prune_vocabulary(model: SpanMarkerModel, texts: Iterable[str | list[str]]) -> SpanMarkerModel:
-    """Leave out of a model's vocabulary what a corpus does not need.
+    """Remove tokens that a corpus does not need from a model's vocabulary.
 
-    Token embeddings are half of the weights of small models, and more of those for many languages. The texts of the
-    corpus keep their tokens, so that the model predicts the same for them. Other words are still read, but words that
-    are not in the corpus may be split into more tokens than before.
+    Token embeddings are half of the weights of small models, and more in multilingual ones. The texts of the corpus
+    keep their tokens, so predictions for them do not change. Words that are not in the corpus can still be read, but
+    may be split into more tokens than before.
 
     Args:
         model: The model, which does not change.
-        texts: The corpus: texts, or lists of words. It is read once, so it may be a generator.
+        texts: The corpus: texts, or lists of words. It is read only once, so it may be a generator.
 
     Returns:
         The model with the smaller vocabulary, in evaluation mode.
@@ -56,12 +56,18 @@ def prune_vocabulary(model: SpanMarkerModel, texts: Iterable[str | list[str]]) -
     check_compressible(model)
     tokenizer = model.require_tokenizer().tokenizer
     if not tokenizer.is_fast:
-        raise ValueError(f"the vocabulary of {type(tokenizer).__name__} cannot be pruned: it is a slow tokenizer")
+        raise ValueError(
+            f"the vocabulary of {type(tokenizer).__name__} cannot be pruned, since it is a slow "
+            "tokenizer: pass a model with a fast one"
+        )
     state = json.loads(tokenizer.backend_tokenizer.to_str())
     reserved = {index for token, index in tokenizer.get_added_vocab().items()} | set(tokenizer.all_special_ids)
     used = _used_ids(model, texts)
     if used <= reserved:
-        raise ValueError("no text of the corpus has a word that the tokenizer knows; generators can be read only once")
+        raise ValueError(
+            "no text of the corpus has a word that the tokenizer knows: pass a list of texts, since a "
+            "generator can be read only once"
+        )
     kept = needed_ids(state["model"], used | reserved)
     new_ids = {old: new for new, old in enumerate(kept)}
 
@@ -76,7 +82,7 @@ def prune_vocabulary(model: SpanMarkerModel, texts: Iterable[str | list[str]]) -
         if name.endswith("_token_id") and value in new_ids:
             setattr(encoder_config, name, new_ids[value])
     encoder_config.vocab_size = smaller.config.vocab_size = len(kept)
-    logger.info("%d of %d tokens are kept.", len(kept), len(tokenizer))
+    logger.info("Kept %d of %d tokens.", len(kept), len(tokenizer))
     how = f"{len(kept):,} of {len(tokenizer):,} tokens: those of a corpus, and single characters"
     note_compression(smaller, "Vocabulary", how)
     smaller.note_change("Vocabulary", how)
@@ -84,7 +90,7 @@ def prune_vocabulary(model: SpanMarkerModel, texts: Iterable[str | list[str]]) -
 
 
 def _used_ids(model: SpanMarkerModel, texts: Iterable[str | list[str]]) -> set[int]:
-    """The tokens of a corpus, read as the model reads it."""
+    """The tokens of a corpus, as the model reads it."""
     preprocessor, used = model.preprocessor, set[int]()
     for block in _blocks(texts):
         for kind in (str, (list, tuple)):
@@ -95,7 +101,7 @@ def _used_ids(model: SpanMarkerModel, texts: Iterable[str | list[str]]) -> set[i
 
 
 def _blocks(texts: Iterable[str | list[str]]) -> Iterator[list[str | list[str]]]:
-    """Checked texts, some at a time."""
+    """Validated texts, in chunks."""
     refuse_single_text(texts, "texts")
 
     def checked() -> Iterator[str | list[str]]:
@@ -109,10 +115,10 @@ def _blocks(texts: Iterable[str | list[str]]) -> Iterator[list[str | list[str]]]
 
 
 def needed_ids(model: Json, used: set[int]) -> list[int]:
-    """Find the tokens that a smaller vocabulary needs: those that are used, those that these are made of, and letters.
+    """Find the tokens that a smaller vocabulary needs: used tokens, those that they are merged from, and characters.
 
     Args:
-        model: The ``model`` of the JSON form of a tokenizer.
+        model: The ``model`` in the JSON format of a tokenizer.
         used: Token IDs that the smaller vocabulary must have.
 
     Returns:
@@ -156,7 +162,7 @@ def _vocabulary(model: Json) -> dict[str, int]:
 
 
 def _pair(merge: Any) -> tuple[str, str]:
-    """The two tokens of a merge, which older files have as one string."""
+    """The two tokens of a merge, which older files store as one string."""
     first, second = merge.split(" ") if isinstance(merge, str) else merge
     return first, second
 
@@ -166,14 +172,14 @@ def _merged(model: Json, first: str, second: str) -> str:
 
 
 def pruned_state(state: Json, new_ids: dict[int, int]) -> Json:
-    """Leave tokens out of a tokenizer, and number the others anew.
+    """Remove tokens from a tokenizer, and renumber the others.
 
     Args:
-        state: The JSON form of the tokenizer.
+        state: The JSON format of the tokenizer.
         new_ids: The new IDs of the tokens that are kept, by their old ones, in the same order.
 
     Returns:
-        The JSON form of the smaller tokenizer.
+        The smaller tokenizer in JSON format.
     """
     state = copy.deepcopy(state)
     model = state["model"]
@@ -200,7 +206,7 @@ def pruned_state(state: Json, new_ids: dict[int, int]) -> Json:
 
 
 def _renumber(processor: Json | None, new_ids: dict[int, int]) -> None:
-    """Renumber the special tokens that a post-processor puts around texts."""
+    """Renumber the special tokens that a post-processor adds to texts."""
     if processor is None:
         return
     for part in processor.get("processors", ()):

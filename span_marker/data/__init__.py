@@ -1,4 +1,4 @@
-"""Annotated data: files of annotation tools, rows, columns, and pages to look at."""
+"""Annotated data: reading and writing files of annotation tools, rows in memory, and HTML pages."""
 
 from span_marker.data.brat import write_brat
 from span_marker.data.columns import infer_labels

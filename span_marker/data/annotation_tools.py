@@ -1,8 +1,8 @@
-"""The JSON of annotation tools: one shape per tool, recognized by the keys of a record.
+"""JSON formats of annotation tools: one shape per tool, recognized by the keys of a record.
 
-Offsets count code points; those of doccano and Argilla, whose pages count UTF-16 units, count what ``offsets=`` or the
-metadata of `span_marker.data.write_tasks` says. The indices of GLiNER's records count words. If a record repeats the
-text of a span, it is compared with the text between the offsets, so that data with other offsets is not misread.
+Offsets count code points, except for doccano and Argilla, whose pages count UTF-16 units: ``offsets=`` or the metadata
+of `span_marker.data.write_tasks` sets their unit. The indices of GLiNER's records count words. If a record repeats the
+text of a span, it is compared with the text between the offsets, so that other offsets are not misread.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ FIELDS = {"label", "start", "end", *COPY_KEYS, *PREDICTED["words"], *PREDICTED["
 """Keys of an entity of a row that are read, or compared with it."""
 
 SHOWN_KEYS = 10
-"""How many keys of a record an error has."""
+"""Maximum number of keys of a record in an error message."""
 
 
 def find_shape(record: Any, location: str) -> Shape:
@@ -137,14 +137,14 @@ def _read_gliner(record: Any, location: str) -> Record:
 def _read_gliner_span(item: Any, num_words: int, location: str) -> RowEntity:
     """Read ``[first word, last word, label]``. Errors count as the file does, whose last word is part of the entity."""
     if not _is_triple(item):
-        raise TypeError(f"{location}: an entity must be a list of [first word, last word, label]")
+        raise TypeError(f"{location}: an entity must be a list [first word, last word, label]")
     first, last = (_whole_word(name, value, location) for name, value in zip(("first", "last"), item, strict=False))
     if first < 0:
         raise ValueError(f"{location}: the first word is {first}, but words count from 0")
     if last < first:
         raise ValueError(f"{location}: the last word, {last}, is before the first, {first}")
     if last >= num_words:
-        end = f"ends with word {num_words - 1}, and the last word is in the entity" if num_words else "has no words"
+        end = f"ends with word {num_words - 1} (the last word is part of the entity)" if num_words else "has no words"
         raise ValueError(f"{location}: the last word is {last}, but the row {end}")
     return check_entity({"label": item[2], "start": first, "end": last + 1}, num_words, "words", location)
 
@@ -157,7 +157,7 @@ def _whole_word(name: str, value: Any, location: str) -> int:
 
 
 GLINER = Shape("GLiNER (tokenized_text, ner)", lambda r: has(r, "tokenized_text", "ner"), _read_gliner)
-"""The one shape that is a format of its own, too."""
+"""The one shape that is also a separate format."""
 
 
 # Triples and tuples
@@ -168,7 +168,7 @@ def _is_triple(item: Any) -> bool:
 
 
 def _triples_keys(record: Any) -> list[str]:
-    """The keys that may have the entities of a text: those with some, or else those with none."""
+    """The keys that may have the entities of a text: those with entities, or else the empty ones."""
     if not (has(record) and isinstance(record.get("text", record.get("data")), str)):
         return []
     keys = [key for key in _TRIPLES if is_list(record.get(key)) and all(map(_is_triple, record[key]))]
@@ -194,7 +194,7 @@ def _from_triples(
 ) -> Record:
     check_text(text, f"{location}: the text")
     if not is_list(triples) or not all(map(_is_triple, triples)):
-        raise TypeError(f"{location}: entities must be a list of [start, end, label], not {triples!r}")
+        raise TypeError(f"{location}: entities must be a list of [start, end, label] items, not {triples!r}")
     first = next((triple for triple in triples if isinstance(triple[0], str) and not isinstance(triple[2], str)), None)
     if first is not None:
         raise TypeError(f"{location}: an entity is [start, end, label], but {list(first)!r} has the label first")
@@ -299,7 +299,7 @@ def _read_argilla_2(record: Any, location: str, field: str | None = None, offset
     answers = {name: dicts(values, f"responses of {name!r}", location) for name, values in responses.items()}
     questions = [name for name, items in answers.items() if _are_spans([item.get("value") for item in items])]
     if len(questions) > 1:
-        raise ValueError(f"{location}: the questions {questions} all have spans: export one of them")
+        raise ValueError(f"{location}: the questions {questions} all have spans: export only one of them")
     annotations = [
         Annotation(read_spans(item["value"], text, location, unit), annotator_names(item.get("user_id")))
         for name in questions
@@ -343,7 +343,7 @@ def _read_argilla_2_flat(
 LABEL_STUDIO_MIN = Shape(
     "Label Studio JSON_MIN (text, annotation_id)", is_label_studio_min, read_label_studio_min, ("field", "control")
 )
-"""The shape that its tables have, too."""
+"""The shape of its tables, too."""
 
 SHAPES = (
     Shape("rows of this library (tokens or text, entities)", _is_row, _read_row),

@@ -1,4 +1,4 @@
-"""Relations as arcs over the entities that they join, for pages. Pure functions; the template draws what they place."""
+"""Layout of relations as arcs over their entities, for HTML pages. Pure functions; the template draws the result."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CHARACTER_WIDTH = 8
 """Pixels of a character of the diagram's monospaced font; wide ones, as those of Chinese, have two."""
 
 LONGEST_TEXT = 32
-"""The largest number of characters of an entity that a box shows."""
+"""Maximum number of characters of an entity in a box."""
 
 PADDING = 8
 GAP = 24

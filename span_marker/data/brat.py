@@ -1,6 +1,6 @@
 """brat's standoff files: ``x.txt`` with a document and ``x.ann`` with its annotation. Offsets count code points.
 
-``T`` lines are entities, ``R`` lines are relations of two of them, and ``*`` lines are symmetric ones of any number.
+``T`` lines are entities, ``R`` lines are relations between two of them, and ``*`` lines symmetric relations of several.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _SPAN = re.compile(r"T\S*\t(\S+) (\d+ \d+(?:;\d+ \d+)*)\t(.*)", re.DOTALL)
 _RELATION = re.compile(r"R\S*\t(\S+) ([^\s:]+):(\S+) ([^\s:]+):(\S+)\s*")
 _SYMMETRIC = re.compile(r"\*\t(\S+)((?: \S+){2,})\s*")
 _LONGEST_NAME = 255 - len(".txt")
-"""The longest name of a document, in bytes, that all usual file systems have."""
+"""Maximum length of a document name, in bytes, on all common file systems."""
 
 _MARK = "\ufeff"
 _LINE_END = str.maketrans("\r\n", "  ")
@@ -57,7 +57,7 @@ def read_brat(file: SourceFile) -> list[dict[str, Any]]:
         texts = [path.with_suffix(".txt")]
         missing = [half for half in (*texts, path.with_suffix(".ann")) if not half.is_file()]
         if missing:
-            raise ValueError(f"{path} is one half of a document: {missing[0]} is missing")
+            raise ValueError(f"{path} is one half of a document: {missing[0]} is missing in its folder")
     for text in texts:
         with file.row(text):
             row = _read_document(file.at(text))
@@ -74,7 +74,7 @@ def _find_texts(folder: Path) -> list[Path]:
     have_text = {text.with_suffix(".ann") for text in texts}
     strays = [file for file in annotations if file not in have_text]
     if strays:
-        raise ValueError(f"{strays[0]} has no text: {strays[0].with_suffix('.txt').name} is missing beside it")
+        raise ValueError(f"{strays[0]} has no text: {strays[0].with_suffix('.txt').name} is missing in its folder")
     left_out = [text.name for text in texts if not text.with_suffix(".ann").is_file()]
     if left_out:
         logger.warning("%s: %d texts without an .ann file are left out: %s", folder, len(left_out), left_out[:5])
@@ -111,7 +111,7 @@ def _read_document(file: SourceFile) -> dict[str, Any] | None:
     if file.path not in file.wrong and any(line.startswith(("R", "*")) for _, line in numbered):
         relations = _read_relations(file, annotation, numbered, places, repeated)
         row[RELATIONS] = [relation.to_dict() for relation in distinct_relations(relations)]
-    _warn(annotation, "events are only read as the entities of their triggers", _lines_with("E", numbered))
+    _warn(annotation, "events are reduced to their triggers, which are read as entities", _lines_with("E", numbered))
     logger.debug("%s: %d lines are ignored", annotation, len(_lines_with(("A", "M", "N", "#"), numbered)))
     return None if file.path in file.wrong else row
 
@@ -226,16 +226,16 @@ def write_brat(
     written.
 
     Args:
-        folder: The folder to write to; it is made if need be, and must have no .txt and .ann files.
+        folder: The folder to write to. It is created if necessary, and must not contain .txt or .ann files.
         rows: A data set annotated in any form, or rows with ``tokens`` or ``text``, and ``entities``.
-        errors: What happens to rows that cannot be written, see `span_marker.data.jsonl.write_jsonl`.
+        errors: What to do with rows that cannot be written, see `span_marker.data.jsonl.write_jsonl`.
         model_version: Name of the model that predicted the entities, which becomes a note on each entity and relation
             with a score, beside the score. Defaults to no notes.
 
     Raises:
         TypeError: If a row has a value of the wrong type.
-        ValueError: If a row is wrong or begins with U+FEFF, a label has white space, or an ``id`` is not a file name or
-            occurs twice.
+        ValueError: If a row is invalid or begins with U+FEFF, a label has white space, or an ``id`` is not a file name
+            or occurs twice.
         FileExistsError: If the folder has .txt or .ann files.
     """
     documents: dict[str, tuple[str, str]] = {}
@@ -248,13 +248,13 @@ def write_brat(
             raise ValueError(f"{location}: the id {name!r} is not a file name")
         if len(name.encode()) > _LONGEST_NAME:
             raise ValueError(
-                f"{location}: the id {name!r:.40} has {len(name.encode())} bytes, but as a file name, it may have "
+                f"{location}: the id {name!r:.40} has {len(name.encode())} bytes, but a file name has at most "
                 f"{_LONGEST_NAME}: shorten it"
             )
         same = names.setdefault(normalize("NFC", name).casefold(), name)
         if name in documents or same != name:
-            twice = "occurs twice" if same == name else f"is that of {same!r} where letter case is ignored"
-            raise ValueError(f"{location}: the id {name!r} {twice}, but names a file")
+            twice = "occurs twice" if same == name else f"is the same as {same!r} if letter case is ignored"
+            raise ValueError(f"{location}: the id {name!r} {twice}, but file names must be unique")
         documents[name] = _to_document(location, row, model_version)
 
     for _ in converted_rows(rows, add, errors, writes_relations=True):
@@ -268,7 +268,7 @@ def write_brat(
 
 
 def refuse_documents(folder: Path) -> None:
-    """Refuse to write to a folder that has documents, since those that stay would be read with the new ones.
+    """Refuse to write to a folder that has documents, since they would be read together with the new ones.
 
     Args:
         folder: The folder.

@@ -47,7 +47,7 @@ def parse_tags(cell: str, name: str) -> Any:
         return parse_cell(cell, name)
     tags = cell.split()
     if len(tags) > 1 and all(tag.endswith((",", ";")) for tag in tags[:-1]):
-        raise ValueError(f"{name} has tags with {tags[0][-1]!r} between them: {cell!r:.100}: write spaces, or a list")
+        raise ValueError(f"{name} has tags with {tags[0][-1]!r} between them: {cell!r:.100}: use spaces, or a list")
     return tags
 
 
@@ -73,10 +73,10 @@ def parse_cell(cell: str, name: str) -> Any:
     try:
         value = ast.literal_eval(cell)
     except (ValueError, SyntaxError, RecursionError, MemoryError) as error:
-        raise ValueError(f"{name} is neither JSON nor a list of Python: {cell!r:.200}") from error
+        raise ValueError(f"{name} is neither a JSON list nor a Python list: {cell!r:.200}") from error
     # ['a' 'b'], as NumPy prints an array, would be one string.
     if repr(value) != cell:
-        raise ValueError(f"{name} is neither JSON nor as Python prints {value!r:.100}, but {cell!r:.100}: write lists")
+        raise ValueError(f"{name} is neither JSON nor the Python form of {value!r:.100}: {cell!r:.100}: write lists")
     return value
 
 

@@ -126,7 +126,7 @@ def _blank_header(lines: list[str], layout: Layout, file: SourceFile) -> None:
     cells = [] if number is None else layout.split(lines[number])
     names = tag_names(cells) if len(cells) == layout.width else set()
     if number is not None and names and not any(names & {*layout.split(line)[1:]} for line in lines[number + 1 :]):
-        logger.warning("%s, line %d is read as the names of the columns: %s", file, number + 1, cells)
+        logger.warning("%s, line %d is read as column names: %s", file, number + 1, cells)
         lines[number] = ""
 
 

@@ -1,4 +1,4 @@
-"""Names of columns: what the first line of a file has that says what the others are."""
+"""Column names: recognize the header of a column file."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _MANY_SENTENCES, _MANY_WORDS = 20, 500
 
 
 def tag_names(cells: Sequence[str]) -> set[str]:
-    """Find the names of columns of tags, if cells are the names of columns.
+    """Find the names of tag columns, if the cells are a header.
 
     Args:
-        cells: The cells of a line. Letter case, and whatever is no letter, do not count.
+        cells: The cells of a line. Letter case and all characters other than letters are ignored.
 
     Returns:
         The cells that name tags; none unless one of the cells names words, and all are names of columns.
@@ -41,7 +41,7 @@ def tag_names(cells: Sequence[str]) -> set[str]:
 
 
 def why_no_words(sentences: Sequence[Sequence[str]]) -> str | None:
-    """Say why a column is plainly none of words.
+    """Explain why a column clearly does not contain words.
 
     Args:
         sentences: Its cells in each sentence.
@@ -63,7 +63,7 @@ def why_no_words(sentences: Sequence[Sequence[str]]) -> str | None:
 
 
 def odd_lengths(lengths: Sequence[int]) -> str | None:
-    """Say what is odd about the lengths of the sentences of a column file.
+    """Describe suspicious lengths of the sentences of a column file.
 
     Args:
         lengths: Number of words of each sentence.

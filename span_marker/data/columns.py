@@ -1,9 +1,9 @@
-"""Annotated data sets: in which form they are, what labels they have, and how their rows are read.
+"""Annotated data sets: their form, their labels, and how to read their rows.
 
 Annotated data comes in three forms, recognized by its columns: ``tokens`` and ``entities`` (starts and ends count
 words), ``text`` and ``entities`` (they count characters), or ``tokens`` and ``ner_tags`` (one tag per word). Entities
-may have ``relations``. Lists of dicts and tables are made into data sets first, see `span_marker.data.in_memory`.
-Everything here reads rows alone, without a model or a tokenizer; `span_marker.data.rows` says what is wrong with them.
+may have ``relations``. Lists of dicts and tables are converted first, see `span_marker.data.in_memory`. Everything here
+works without a model or a tokenizer; `span_marker.data.rows` checks the rows.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ ROWS_AT_A_TIME = 1000
 
 
 def is_dataset(value: Any) -> TypeGuard[Dataset]:
-    """Tell whether a value is a `datasets.Dataset`, without importing the library, which takes long."""
+    """Tell whether a value is a `datasets.Dataset`, without importing the library, which is slow."""
     return isinstance(value, getattr(sys.modules.get("datasets"), "Dataset", ()))
 
 
@@ -50,7 +50,7 @@ def plain(dataset: Dataset) -> Dataset:
 
 
 def require_dataset(value: Any, dataset_name: str) -> Dataset:
-    """Check that a value is a data set, or rows that one can be made of.
+    """Check that a value is a data set, or rows that can be converted to one.
 
     Args:
         value: The value, see `as_dataset`.
@@ -61,7 +61,7 @@ def require_dataset(value: Any, dataset_name: str) -> Dataset:
 
     Raises:
         TypeError: If it is something else.
-        ValueError: If it is a list without rows, or with rows that no data set can be made of.
+        ValueError: If it is an empty list, or its rows cannot be converted to a data set.
     """
     refuse_no_rows(value, dataset_name)
     dataset = as_dataset(value, dataset_name)
@@ -72,7 +72,7 @@ def require_dataset(value: Any, dataset_name: str) -> Dataset:
 
 
 def _mistake(value: Any) -> str:
-    """What was passed instead of a data set, and what to pass."""
+    """Describe what was passed instead of a data set, and what to pass."""
     if isinstance(value, Mapping):
         check_splits(value)
         return f"{type(value).__name__}: pass one of its splits"
@@ -88,7 +88,7 @@ def _mistake(value: Any) -> str:
 
 
 def way_to_data(value: Any) -> str:
-    """Say how to make a data set.
+    """Suggest how to create a data set.
 
     Args:
         value: What was passed instead of one.
@@ -100,13 +100,13 @@ def way_to_data(value: Any) -> str:
 
 
 def named_splits(data: Any) -> dict[str, Dataset]:
-    """Bring one data set, or several, into one form.
+    """Convert one or several data sets to a dict of data sets.
 
     Args:
-        data: A `Dataset`, or rows that one can be made of, see `as_dataset`; or a dict of several by their names.
+        data: A `Dataset`, or rows that can be converted to one, see `as_dataset`; or a dict of several by name.
 
     Returns:
-        The data sets by their names, see `require_dataset`. A single one is named after its split, or ``annotated``.
+        The data sets by name, see `require_dataset`. A single one is named after its split, or ``annotated``.
 
     Raises:
         TypeError: If it is neither, or a dict of columns.
@@ -120,7 +120,7 @@ def named_splits(data: Any) -> dict[str, Dataset]:
 
 
 def annotation_form(dataset: Dataset, dataset_name: str) -> Form:
-    """Find the form of annotated data by its columns.
+    """Determine the form of annotated data from its columns.
 
     Args:
         dataset: A data set.
@@ -130,7 +130,7 @@ def annotation_form(dataset: Dataset, dataset_name: str) -> Form:
         A key of `span_marker.data.forms.FORMS`.
 
     Raises:
-        ValueError: If the columns are those of no form or of several.
+        ValueError: If the columns match no form or several.
     """
     return find_form(dataset.column_names, f"the {dataset_name} data")
 
@@ -142,7 +142,7 @@ def tag_names(dataset: Dataset) -> list[str] | None:
         dataset: A data set of words and tags.
 
     Returns:
-        The names of its ``ClassLabel``; None without one, or where it has numbers, as ``ClassLabel(num_classes=3)``.
+        The names of its ``ClassLabel``; None without one, or if they are numbers, as in ``ClassLabel(num_classes=3)``.
     """
     names = getattr(getattr(dataset.features.get("ner_tags"), "feature", None), "names", None)
     return list(names) if names and list(names) != [*map(str, range(len(names)))] else None
@@ -159,7 +159,7 @@ def string_tags(dataset: Dataset, dataset_name: str) -> set[str]:
         The tags.
 
     Raises:
-        ValueError: If they are integers, and nothing says what these mean.
+        ValueError: If they are integers without names.
     """
     return {tag for names, _ in _named_tags(dataset, dataset_name) for tag in names or ()}
 
@@ -174,7 +174,7 @@ def _named_tags(
     if _has_integers(dataset) and not meaning.names:
         raise ValueError(
             f"the tags of the {dataset_name} data are integers without names: cast the column 'ner_tags' to a "
-            "ClassLabel, or pass labels=, in the order that the integers count, or to validate model="
+            "ClassLabel, or pass labels= in the order of the integers (validate: model=)"
         )
     for index, (words, tags) in enumerate(read_columns(dataset, FORMS["tags"])):
         yield name_tags(words, tags, meaning, f"row {index} of the {dataset_name} data")
@@ -207,20 +207,20 @@ class RowReader:
         classes: Sequence[str] | None = None,
         notation: Callable[[], Notation] | None = None,
     ) -> RowReader:
-        """Make the reader of a data set.
+        """Create the reader of a data set.
 
         Args:
             dataset: The data set.
             dataset_name: What to call it in errors, such as ``training``.
-            labels: The tags that a word may have, in the order that integers count. Defaults to those that it has.
+            labels: The tags that a word may have, in the order that integer tags index. Defaults to those in the data.
             classes: The labels that an entity may have. Defaults to any.
-            notation: Tells how the tags of the data are written. Defaults to how those of this data set are.
+            notation: How the tags are written. Defaults to the notation of this data set.
 
         Returns:
             The reader.
 
         Raises:
-            ValueError: If it is not annotated, or nothing says what its tags mean.
+            ValueError: If it is not annotated, or the meaning of its tags is unknown.
         """
         form = annotation_form(dataset, dataset_name)
         if form != "tags":
@@ -240,7 +240,7 @@ class RowReader:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns that are read: what is annotated, the annotation, and the relations of data that has them."""
+        """The columns to read: the content, its annotation, and relations if the data has them."""
         return (*FORMS[self.form], RELATIONS) if self.has_relations else FORMS[self.form]
 
     @property
@@ -255,7 +255,7 @@ class RowReader:
     def examine(
         self, index: int, content: Any, annotation: Any, relations: Any = None
     ) -> tuple[Row | None, list[RowProblem]]:
-        """Read a row, and find everything that is wrong with it.
+        """Read a row, and find all of its problems.
 
         Args:
             index: Its number.
@@ -313,11 +313,11 @@ def read_rows(
     Args:
         dataset: The data, in any form and any format.
         dataset_name: What to call it in errors, such as ``training``.
-        labels: The tags that a word may have, in the order that integers count. Defaults to those that the data has.
+        labels: The tags that a word may have, in the order that integer tags index. Defaults to those in the data.
         classes: The labels that an entity may have. Defaults to any.
 
     Yields:
-        The words or the text of each row, and its entities in words or characters.
+        The words or the text of each row, and its entities, whose offsets count words or characters.
     """
     for row in whole_rows(dataset, dataset_name, labels, classes):
         yield row.content, row.spans
@@ -326,7 +326,7 @@ def read_rows(
 def whole_rows(
     dataset: Dataset, dataset_name: str, labels: Sequence[str] | None = None, classes: Sequence[str] | None = None
 ) -> Iterator[Row]:
-    """Read annotated data like `read_rows`, with everything that a row has."""
+    """Read annotated data like `read_rows`, including all other columns."""
     reader = RowReader.from_dataset(dataset, dataset_name, labels, classes)
     yield from (reader.read(index, *values) for index, values in enumerate(read_columns(dataset, reader.columns)))
 
@@ -339,12 +339,12 @@ def infer_labels(data: Any) -> list[str]:
 
     Returns:
         The names of the ``ClassLabel``, if the tags have one; the labels of all entities; or all tags. With a scheme,
-        these are all its prefixes with every label, since other data may have prefixes that this data lacks.
+        every label has all prefixes, since other data may have prefixes that this data lacks.
 
     Raises:
         TypeError: If the data, a row, a label or a tag has the wrong type.
-        ValueError: If there is no annotated column or no entity, a row is wrong, the tags are integers without names,
-            or the data sets are not all in the same form.
+        ValueError: If there is no annotated column or no entity, a row is invalid, tags are integers without names, or
+            the data sets differ in form.
 
     Example:
         >>> infer_labels([{"tokens": ["Ann", "Lee"], "ner_tags": ["B-PER", "O"]}])

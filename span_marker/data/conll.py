@@ -1,6 +1,6 @@
 """Column files: one word per line with its tags, and a blank line after each sentence.
 
-Files come in many dialects. Tags have the prefixes of a scheme, or brackets, as in CoNLL-2012. A line that is neither a
+Files come in many dialects. Tags have the prefixes of a scheme, or brackets as in CoNLL-2012. A line that is neither a
 word nor a comment is an error.
 """
 
@@ -39,8 +39,8 @@ def read_conll(
 
     Args:
         file: The file, which collects the errors of sentences.
-        token_column: The column of the words. Defaults to the first, unless that is plainly another; in CoNLL-2012 to
-            the fourth.
+        token_column: The column of the words. Defaults to the first, unless that clearly contains something else; in
+            CoNLL-2012 to the fourth.
         tag_columns: The column or columns of the tags, or ``"all"`` for every column except that of the words.
         documents: Whether to number documents and their sentences.
 
@@ -48,8 +48,8 @@ def read_conll(
         Rows with entities.
 
     Raises:
-        ValueError: If the file looks like plain text, a column does not exist or is plainly another, or the tags of the
-            file cannot be read.
+        ValueError: If the file looks like plain text, a column does not exist or clearly contains something else, or
+            the tags of the file cannot be read.
     """
     layout, sentences = split_sentences(file)
     if not sentences:
@@ -92,7 +92,7 @@ def read_conll(
 
 
 def read_words(file: SourceFile, token_column: int | None = None) -> list[list[str]]:
-    """Read the words of a column file, whatever tags its other columns have, if there are others.
+    """Read the words of a column file, ignoring its tags.
 
     Args:
         file: The file.
@@ -102,8 +102,8 @@ def read_words(file: SourceFile, token_column: int | None = None) -> list[list[s
         The words of each sentence.
 
     Raises:
-        ValueError: If there is no such column, a line has more or fewer columns than others, a word is empty, or the
-            column numbers the words.
+        ValueError: If there is no such column, lines differ in their number of columns, a word is empty, or the column
+            contains word numbers.
     """
     layout, sentences = split_sentences(file)
     if not sentences:
@@ -158,7 +158,7 @@ def _to_row(
 
 
 def _check_is_table(sentences: Sequence[Sentence], layout: Layout, file: SourceFile) -> None:
-    """Check that a file is no plain text: most lines have the same columns, and some cells behind the first are tags.
+    """Check that a file is not plain text: most lines have the same columns, and some cells after the first are tags.
 
     Args:
         sentences: What was read.
@@ -176,9 +176,9 @@ def _check_is_table(sentences: Sequence[Sentence], layout: Layout, file: SourceF
     if layout.has_tabs or (has_tags and 2 * len(regular) >= len(lines)):
         return
     raise ValueError(
-        f"{file} looks like plain text without annotation, since its lines are not a word and its tag each, such as "
-        f"{layout.example!r:.80}: to find entities in such files, use predict (span-marker predict). If it is "
-        "annotated, pass format=, such as format='inline' for [Paris](place); brat needs the .ann file beside it"
+        f"{file} looks like plain text without annotations, since lines such as {layout.example!r:.80} are not a word "
+        "and its tag: to find entities in it, use predict (span-marker predict). If it is annotated, pass format=, "
+        "such as format='inline' for [Paris](place); brat needs the .ann file beside it"
     )
 
 
@@ -187,7 +187,7 @@ def _find_problem(word: Word, layout: Layout, token: int) -> str | None:
     if not layout.has_tabs and "\t" in word.line:
         return (
             f"{word.line!r} has a tab, but spaces separate the columns of most lines, such as {layout.example!r}: if "
-            "the tab is a word, replace it by another character, otherwise by a space"
+            "the tab is a word, replace it with another character, otherwise with a space"
         )
     if len(word.cells) != layout.width == len(re.split(" +", word.line)) and not COMMENT.match(word.line):
         return (
@@ -196,8 +196,8 @@ def _find_problem(word: Word, layout: Layout, token: int) -> str | None:
         )
     if len(word.cells) != layout.width:
         return (
-            f"{word.line!r} has {len(word.cells)} columns, but {layout.example!r} has {layout.width}: a line is a word "
-            "with all its columns, or a comment that begins with '# ' and comes before a sentence (if the file has no "
+            f"{word.line!r} has {len(word.cells)} columns, but {layout.example!r} has {layout.width}: a line must be a "
+            "word with all of its columns, or a comment that begins with '# ' before a sentence (if the file has no "
             "columns, pass format=)"
         )
     return None if word.cells[token] else f"the word is empty: {word.cells}"
@@ -228,8 +228,8 @@ def _check_columns(
         return
     example = next(cells[others[0]] for cells in words if cells[others[0]] not in _NO_ENTITY)
     message = (
-        f"{file}: column {tags[-1]} has no entity, but the columns {others} look like tags, such as {example!r}: pass "
-        f"tag_columns='all' if entities are nested, tag_columns={others[0]} for this column alone, or "
+        f"{file}: column {tags[-1]} has no entities, but the columns {others} look like tags, such as {example!r}: "
+        f"pass tag_columns='all' if entities are nested, tag_columns={others[0]} for this column alone, or "
         f"tag_columns={tags[-1]} if there are no entities"
     )
     if tag_columns == -1:
@@ -255,13 +255,13 @@ def _pick_columns(token_column: int, tag_columns: Any, width: int, location: str
     token = _pick_column(token_column, width, location)
     if isinstance(tag_columns, str):
         if tag_columns != "all":
-            raise ValueError(f"tag_columns={tag_columns!r} must be a number, several numbers, or 'all'")
+            raise ValueError(f"tag_columns={tag_columns!r} must be a number, a list of numbers, or 'all'")
         tags = [column for column in range(width) if column != token]
     else:
         columns = [tag_columns] if isinstance(tag_columns, int) else tag_columns
         tags = [_pick_column(column, width, location) for column in columns]
     if not tags or token in tags:
-        raise ValueError(f"{location}: column {token} of {width} has the words: tag_columns= must name others")
+        raise ValueError(f"{location}: column {token} of {width} has the words: tag_columns= must name other columns")
     return token, tags
 
 
@@ -280,18 +280,19 @@ def _number(rows: list[dict[str, Any]], starts: Sequence[int]) -> list[dict[str,
 def write_conll(path: StrPath, rows: Dataset | Iterable[Mapping[str, Any]], errors: OnError = "raise") -> None:
     """Write rows of words as a column file: ``word<TAB>tag``, IOB2.
 
-    Entities that overlap need several columns: each goes into the first one where its words are free, and every line of
-    the file has all columns, which ``read_annotations(path, tag_columns="all")`` reads. A ``-DOCSTART-`` line precedes
+    Overlapping entities need several columns: each entity goes into the first column where its words are free. Every
+    line has all columns; read them with ``read_annotations(path, tag_columns="all")``. A ``-DOCSTART-`` line precedes
     each new ``document_id``. Scores and other columns are not written.
 
     Args:
         path: The file.
         rows: A data set of words annotated in any form, or rows with ``tokens`` and ``entities``.
-        errors: What happens to rows that cannot be written, see `span_marker.data.jsonl.write_jsonl`.
+        errors: What to do with rows that cannot be written, see `span_marker.data.jsonl.write_jsonl`.
 
     Raises:
         TypeError: If a row has a value of the wrong type.
-        ValueError: If a row is wrong, has a text or no words, or a word or a label would not be read back as the same.
+        ValueError: If a row is invalid, has a text or no words, or a word or a label would not be read back as the
+            same.
     """
     sentences = list(converted_rows(rows, _to_columns, errors))
     num_levels = max([1, *(len(tags) for _, _, tags in sentences)])
@@ -330,7 +331,7 @@ def _check_cell(value: str, subject: str) -> None:
 
 
 def _levels(entities: Sequence[RowEntity]) -> list[list[LabelledSpan]]:
-    """Distribute entities, in order of their start, among levels: each goes to the first where its words are free."""
+    """Distribute entities, in order of their start: each goes to the first level where its words are free."""
     levels: list[list[LabelledSpan]] = []
     for label, start, end, _ in entities:
         free = next((level for level in levels if level[-1].end <= start), None)

@@ -1,4 +1,4 @@
-"""CoNLL-U files whose last column, MISC, has the tags of entities: ``name=B-PER``, ``NE=B-PER`` or ``NER=B-PER``."""
+"""CoNLL-U files with entity tags in the last column, MISC: ``name=B-PER``, ``NE=B-PER`` or ``NER=B-PER``."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ def read_conllu(path: SourceFile, documents: bool = False) -> list[dict[str, Any
     found = dict.fromkeys(_TAGGED_WORD.findall(text))
     if len(found) != 1:
         raise ValueError(
-            f"{path} has {f'tags of several keys, {list(found)}' if found else 'no tags of entities'}: the last column "
-            f"of a word must have one of {[f'{key}=' for key in _KEYS]}"
+            f"{path} has {f'entity tags under several keys, {list(found)}' if found else 'no entity tags'}: the last "
+            f"column of a word must have one of {[f'{key}=' for key in _KEYS]}"
         )
     if documents and not re.search(r"^# *newdoc\b", text, re.MULTILINE):
         raise ValueError(f"{path} has no '# newdoc' lines: leave documents= out")

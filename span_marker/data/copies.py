@@ -1,4 +1,4 @@
-"""Copies of spans: many tools repeat the text of an entity beside its offsets, and lose white space on the way."""
+"""Copies of spans: many tools repeat the text of an entity next to its offsets, and lose white space on the way."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ COPIES = COPY_KEYS | MAYBE_COPY_KEYS
 def is_copy(text: str, copy: Any) -> bool:
     r"""Tell whether a value repeats a text.
 
-    White space does not count, and neither does a ``\n`` of two characters: browsers and spreadsheets turn line ends,
-    tabs and no-break spaces into something else, or drop them. Neither do other code points for the same characters.
+    White space is ignored, including a two-character ``\n``: browsers and spreadsheets convert or drop line ends, tabs
+    and no-break spaces. So are different code points for the same characters.
 
     Args:
         text: The text.
@@ -83,13 +83,13 @@ def check_copy(text: str, spans: Sequence[tuple[int, int]], copy: Any, location:
 
 
 def check_copied_words(words: Sequence[str], start: int, end: int, span: Any, location: str) -> None:
-    """Compare an entity with its own copy, which predictions have: places of another row differ.
+    """Compare an entity with its own copy, as in predictions, to detect offsets of another row.
 
     Args:
         words: The words of the row.
         start: First word of the entity.
         end: Word after the last.
-        span: Its words. Anything else is no copy of words.
+        span: Its words. Anything else is not a copy of words.
         location: What to call the row in errors.
 
     Raises:
@@ -138,7 +138,7 @@ def check_copies(content: Any, start: int, end: int, entity: Mapping[str, Any], 
 def move_copies(
     content: Any, old: tuple[int, int], new: tuple[int, int], entity: Mapping[str, Any]
 ) -> dict[str, str | list[str]]:
-    """Make the copies of an entity anew that is moved, so that they are those of its new place.
+    """Update the copies of an entity that was moved.
 
     Args:
         content: The text, or the list of words.
@@ -147,7 +147,7 @@ def move_copies(
         entity: The entity with all of its keys.
 
     Returns:
-        The new copies by their keys: strings, or lists of words. Values that are no copies of the old place are left
+        The new copies by their keys: strings, or lists of words. Values that are not copies of the old span are left
         out.
 
     Example:

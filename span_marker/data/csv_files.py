@@ -1,6 +1,6 @@
 """Tables, CSV and TSV: one line per entity, per text, per word, or per task of Label Studio.
 
-The first line has the names of the columns.
+The first line contains the names of the columns.
 """
 
 from __future__ import annotations
@@ -114,7 +114,8 @@ def read_csv(
 
     Raises:
         TypeError: If a value has the wrong type.
-        ValueError: If it is open what the columns are, a line has too few or too many cells, or an option is of no use.
+        ValueError: If the meaning of the columns is unclear, a line has too few or too many cells, or an option does
+            not apply.
     """
     text = path.text(keep_line_ends=True).replace("\r\r\n", "\r\n")  # converted twice: no blank lines in between
     if not text.strip():
@@ -125,7 +126,9 @@ def read_csv(
     lines = _read_lines(path, text, table)
     if table.layout == "tasks":
         if unused := [role for role in columns or () if role != "text"]:
-            raise ValueError(f"{path}: columns= has {unused[0]!r}, but names only 'text' of tables of Label Studio")
+            raise ValueError(
+                f"{path}: columns= has {unused[0]!r}, but in tables of Label Studio, only 'text' can be named"
+            )
         if columns and options.get("field") is None:
             options["field"] = columns["text"]
         return read_records(path, _tasks(path, lines), annotator, LABEL_STUDIO_MIN, **options)
@@ -133,12 +136,12 @@ def read_csv(
         return read_records(path, _records(path, lines, table), annotator, **options)
     read = {*table.roles.values()}
     if others := [name for name in table.names if name not in read and not _is_index(name)]:
-        logger.warning("%s: columns that are not read: %s", path, others)
+        logger.warning("%s: ignored columns: %s", path, others)
     if table.layout == "words":
         return read_records(path, _sentences(path, lines, table), annotator, **options)
     given = {"annotator": annotator, **{name: value for name, value in options.items() if value != READ_OPTIONS[name]}}
     if unused := sorted(name for name, value in given.items() if value is not None and name != "labels"):
-        raise ValueError(f"{path}: {', '.join(unused)} would change nothing: a line is an entity")
+        raise ValueError(f"{path}: {', '.join(unused)} cannot be used with one entity per line: leave it out")
     names = read_label_names(options.get("labels"))
     kind: Any = "text" if table.needed[0] == "text" else "words"
     located = (
@@ -150,7 +153,7 @@ def read_csv(
 
 
 def _find_table(text: str, columns: Mapping[str, str]) -> _Table | str:
-    """Find what the columns of a table are, or say why it is open."""
+    """Determine the meaning of the columns of a table, or explain why it is unclear."""
     if unknown := [role for role in columns if role not in ROLES]:
         return f"columns= has {unknown[0]!r}, which is none of {list(ROLES)}"
     first, *others = re.split("\r\n|\r|\n", text, maxsplit=2)
@@ -159,7 +162,7 @@ def _find_table(text: str, columns: Mapping[str, str]) -> _Table | str:
     starts = 1 if named is None else 2
     tables = [table for delimiter, names in headers if (table := _match(names, columns, delimiter, starts))]
     if len({(table.layout, table.delimiter) for table in tables}) > 1:
-        return f"the columns {tables[0].names} may be {[table.needed for table in tables]}: say which with columns="
+        return f"the columns {tables[0].names} may mean {[table.needed for table in tables]}: choose with columns="
     if tables:
         return tables[0]
     names = max((names for _, names in headers), key=len)
@@ -255,7 +258,7 @@ def _read_record(cells: Mapping[str, str], table: _Table, location: str) -> dict
         record["sentence_id"] = int(record["sentence_id"])
     value = record[annotation].strip()
     if not value:
-        raise ValueError(f"{location}: {table.roles[annotation]!r} is empty: [] says that there is no entity")
+        raise ValueError(f"{location}: {table.roles[annotation]!r} is empty: write [] if there are no entities")
     name = f"{location}: {table.roles[annotation]!r}"
     record[annotation] = parse_cell(value, name) if annotation == "entities" else parse_tags(value, name)
     if annotation == "entities" and isinstance(record.get(RELATIONS), str):
@@ -304,18 +307,16 @@ def _split_sentences(
         sentence = name or sentence
         words.append((number, cells[table.roles["word"]], cells[table.roles["tag"]]))
     if words and column is None and not is_split:
-        raise ValueError(
-            f"{path} has no column of the sentence, and no blank lines: pass columns={{'sentence': 'NAME'}}"
-        )
+        raise ValueError(f"{path} has no column for sentences, and no blank lines: pass columns={{'sentence': 'NAME'}}")
     if words:
         yield words
     if apart:
-        logger.warning("%s: sentences whose lines stand apart are several rows: %s", path, [*apart][:5])
+        logger.warning("%s: sentences whose lines are not consecutive become several rows: %s", path, [*apart][:5])
 
 
 def _read_word(path: SourceFile, number: int, word: str, tag: str) -> tuple[str, str]:
     if not word or "\n" in word or "\t" in word:
-        raise ValueError(f"{path}, line {number}: {word!r:.100} is no word: a quote must be written as four quotes")
+        raise ValueError(f"{path}, line {number}: {word!r:.100} is not a word: write a quote as four quotes")
     return word, tag.strip()
 
 
@@ -340,11 +341,11 @@ def write_csv(path: StrPath, rows: Dataset | Iterable[Mapping[str, Any]], errors
     Args:
         path: The file. Cells are separated by tabs if it ends with ``.tsv``, otherwise by commas.
         rows: A data set annotated in any form, or rows with ``tokens`` or ``text``, and ``entities``.
-        errors: What happens to rows that are wrong, see `span_marker.data.jsonl.write_jsonl`.
+        errors: What to do with invalid rows, see `span_marker.data.jsonl.write_jsonl`.
 
     Raises:
         TypeError: If a row has a value of the wrong type.
-        ValueError: If a row is wrong, an ``id`` occurs twice, or some rows have words and others texts.
+        ValueError: If a row is invalid, an ``id`` occurs twice, or some rows have words and others texts.
     """
     lines, names = _entity_table(rows, errors)
     delimiter = "\t" if Path(path).suffix.lower() == ".tsv" else ","
@@ -357,18 +358,18 @@ def write_csv(path: StrPath, rows: Dataset | Iterable[Mapping[str, Any]], errors
 
 
 def to_dataframe(rows: Dataset | Iterable[Mapping[str, Any]]) -> DataFrame:
-    """Make a pandas data frame with one line per entity, as `write_csv` writes it.
+    """Create a pandas data frame with one line per entity, as `write_csv` writes it.
 
     Args:
         rows: A data set annotated in any form, or rows with ``tokens`` or ``text``, and ``entities``, such as those of
             predictions.
 
     Returns:
-        The data frame, with the columns that `write_csv` names. It can be passed wherever annotated data can.
+        The data frame, with the columns of `write_csv`. It can be passed wherever annotated data is accepted.
 
     Raises:
         TypeError: If a row has a value of the wrong type.
-        ValueError: If a row is wrong, an ``id`` occurs twice, or some rows have words and others texts.
+        ValueError: If a row is invalid, an ``id`` occurs twice, or some rows have words and others texts.
     """
     import pandas as pd
 

@@ -139,6 +139,6 @@ def refuse_other_separators(lines: Sequence[str], location: str, advice: str) ->
         if 2 * number >= len(lines):
             example = next(line for line in columns if character in line)
             raise ValueError(
-                f"{location}: no tabs or spaces separate a word and its tag, but perhaps {character!r} does, as in "
-                f"{example!r:.80}: write tabs, or pass {advice}"
+                f"{location}: there are no tabs or spaces between words and tags, but {character!r} may separate them, "
+                f"as in {example!r:.80}: write tabs, or pass {advice}"
             )

@@ -1,4 +1,4 @@
-"""The keys of entities: what they are called elsewhere, and how to rename them."""
+"""Keys of entities: their names in other tools, and how to rename them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def has_place(entity: Any) -> bool:
 
 
 def advise_keys(entity: Mapping[str, Any]) -> str:
-    """Say which keys of an entity to rename.
+    """Suggest keys of an entity to rename.
 
     Args:
         entity: An entity that lacks ``label``, ``start`` or ``end``.

@@ -1,6 +1,6 @@
-"""Texts with entities as strings, without offsets: GLiNER2's training data, and what language models are asked for.
+"""Texts with entities as strings, without offsets: GLiNER2's training data, and the output of language models.
 
-An entity is where its string stands in the text as whole words. White space may differ, letter case may not.
+An entity is an occurrence of its string as whole words. White space may differ, letter case may not.
 """
 
 from __future__ import annotations
@@ -67,11 +67,8 @@ def locate(text: str, strings: Sequence[EntityString], occurrences: str, locatio
             before[item] += 1
         if not places:
             number = len(matches[item.string])
-            often = f"only {number} times, but it is listed more often" if number else "not at all"
-            raise ValueError(
-                f"{location}: entity {item.label!r}: {item.string!r} is not where it should be: the text has it as "
-                f"whole words {often}"
-            )
+            often = f"occurs only {number} times, but is listed more often" if number else "does not occur"
+            raise ValueError(f"{location}: entity {item.label!r}: as whole words in the text, {item.string!r} {often}")
         longer = [place for other, found in matches.items() if len(other) > len(item.string) for place in found]
         if occurrences == "all":
             places = [place for place in places if not any(_inside(place, outer) for outer in longer)] or places

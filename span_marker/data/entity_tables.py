@@ -1,4 +1,4 @@
-"""Tables with one line per entity: its text, its place and its label. Files and data frames have them alike."""
+"""Tables with one line per entity: its text, its offsets and its label. Used for files and data frames."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def rows_of_entities(
 
     Raises:
         TypeError: If a value has the wrong type.
-        ValueError: If an entity is impossible, is not what its copy says, or two texts have the same ``id``; or if
+        ValueError: If an entity is invalid, is not what its copy says, or two texts have the same ``id``; or if
             lines without an ``id`` have the same text in several places, but other entities.
     """
     rows: dict[LineKey, tuple[str, dict[str, Any], list[RowEntity]]] = {}
@@ -60,7 +60,7 @@ def rows_of_entities(
             head = {column: content} if key.identity is None else {"id": cells["id"], column: content}
             first, row, entities = rows.setdefault(key, (location, head, []))
             if row[column] != content:
-                raise ValueError(f"{location}: the id {cells['id']!r} has another text than before ({first})")
+                raise ValueError(f"{location}: the id {cells['id']!r} has a different text than before ({first})")
             if not all(is_empty(cells[name]) for name in BOUNDS):
                 entities.append(_read_entity(cells, content, kind, location))
             num_wrong[key] -= 1
@@ -140,8 +140,9 @@ def open_blocks(
         if second is not None:
             shown = text if isinstance(text, str) else " ".join(text)
             message = (
-                f"{second}: the text {shown!r:.70} is also that of {first}, with other entities and lines of other "
-                "texts between them: give all lines an 'id' that says which are of one text, or sort them by text"
+                f"{second}: the text {shown!r:.70} is also in {first}, but with other entities, and lines of other "
+                "texts are in between: give all lines an 'id' that tells which belong to the same text, or sort them "
+                "by text"
             )
             yield [key for key, _, _ in found], ValueError(message)
 
@@ -181,7 +182,7 @@ def collect_lines(
             first = texts[key].lines[0]
             key = LineKey(key.identity, number + 1)
             place = f"line {number} of the {dataset_name} data"
-            errors[key] = ValueError(f"{place}: the id {line['id']!r} has another text than before (line {first})")
+            errors[key] = ValueError(f"{place}: the id {line['id']!r} has a different text than before (line {first})")
         text = texts.setdefault(key, TextLines({**head, "entities": []}, []))
         text.lines.append(number)
         if not all(is_empty(line[name]) for name in BOUNDS):
@@ -250,8 +251,8 @@ def lines_of_entities(rows: Iterable[tuple[dict[str, Any], Row]]) -> Iterator[di
         first = ids.setdefault(str(identity), index)
         if first != index:
             unnamed = columns.get("id") is None
-            hint = f" (row {index} has no id, so that its number stands for one)" if unnamed else ""
-            raise ValueError(f"rows {first} and {index} both have the id {identity!r}, which names a text{hint}")
+            hint = f" (row {index} has no id, so its number is used)" if unnamed else ""
+            raise ValueError(f"rows {first} and {index} both have the id {identity!r}, but an id must be unique{hint}")
         head = {"id": identity, COLUMNS[row.kind]: row.content}
         for entity in row.entities:
             words = row.content[entity.start : entity.end]

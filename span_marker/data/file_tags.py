@@ -1,4 +1,4 @@
-"""The tags of a whole file: how they are written, and which of them are odd."""
+"""The tags of a whole file: their scheme, and tags that do not fit it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def resolve_tags(places: Mapping[str, str]) -> FileTags:
     prefixed = [tag for tag in notation.renamed.values() if PREFIXED.fullmatch(tag)]
     for tag, name in notation.renamed.items():
         if prefixed and name != OUTSIDE and not PREFIXED.fullmatch(name):
-            odd[tag] = f"the tag {tag!r} has no prefix, but {prefixed[0]!r} has one: is it the column of the tags?"
+            odd[tag] = f"the tag {tag!r} has no prefix, but {prefixed[0]!r} has one: is this the column of the tags?"
     scheme = scheme_of({name: places[tag] for tag, name in notation.renamed.items() if tag not in odd})
     tell_renamed(notation)
     return FileTags(notation.renamed, scheme, odd)
@@ -79,9 +79,9 @@ def scheme_of(places: Mapping[str, str]) -> str | None:
     if plain and (OUTSIDE not in places or any(tag.isdigit() for tag in plain)):
         reason = "which is a number" if plain[0].isdigit() else "but none of its tags is 'O'"
         raise ValueError(
-            f"{places[plain[0]]}: the file has plain tags, such as {plain[0]!r}, {reason}: is it a column file, "
-            "and tag_columns= the column of the tags?"
+            f"{places[plain[0]]}: the file has plain tags, such as {plain[0]!r}, {reason}: is this a column file, and "
+            "tag_columns= the column of the tags?"
         )
     if plain and _PREFIXES.issuperset(plain):
-        raise ValueError(f"{places[plain[0]]}: the tag {plain[0]!r} has no label: it should be like {plain[0]}-LABEL")
+        raise ValueError(f"{places[plain[0]]}: the tag {plain[0]!r} has no label: it should look like {plain[0]}-LABEL")
     return scheme

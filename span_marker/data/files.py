@@ -1,4 +1,4 @@
-"""Files of annotated data: one table of formats, and the functions that read and write all of them."""
+"""Files of annotated data: a table of formats, and the functions that read and write them."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ class Format:
 
     Attributes:
         name: Its name.
-        endings: Endings of its files, in lower case; none if another format has them and reads its files, too.
+        endings: File extensions, in lower case; none if another format has them and also reads its files.
         read: Reads a `SourceFile`, which collects the errors of rows, with the options by name, as rows with entities.
         write: Writes rows with entities to a path; None if the format is only read.
         options: Options of reading, with their defaults.
         write_options: Names of the options of writing.
         is_folder: Whether files of the format are in a folder.
         is_text: Whether they have an encoding.
-        keeps: Names of the columns that it writes beside text, words, entities and relations; None for all.
-        recognizes: Tells by the beginning of a text file whether it is of the format, whatever its ending; None if
-            contents do not tell.
+        keeps: Names of the columns that it writes in addition to text, words, entities and relations; None for all.
+        recognizes: Recognizes the format by the beginning of a text file, whatever its extension; None if contents do
+            not tell.
     """
 
     name: str
@@ -108,7 +108,7 @@ _ANNOTATION = ("tokens", "text", "entities", "ner_tags", RELATIONS)
 """The columns of annotated rows."""
 
 HEAD = 4096
-"""How many bytes of a file tell its format."""
+"""Number of bytes of a file that are used to detect its format."""
 
 
 def read_annotations(
@@ -131,53 +131,53 @@ def read_annotations(
     encoding: str | None = None,
     errors: OnError = "raise",
 ) -> Dataset:
-    """Read annotated data into rows with ``tokens`` or ``text``, ``entities``, and perhaps ``relations``.
+    """Read annotated data into rows with ``tokens`` or ``text``, ``entities``, and optionally ``relations``.
 
-    Nothing is guessed: anything that cannot be read for certain is an error that names its location. Records that were
-    not annotated (skipped, rejected, unfinished) are left out, and a warning says how many.
+    Nothing is guessed: anything ambiguous raises an error that names its location. Records without a finished
+    annotation (skipped, rejected, unfinished) are left out, and a warning counts them.
 
     Args:
         path: A file, or a folder for brat.
         format: ``conll``, ``jsonl``, ``gliner``, ``gliner2``, ``csv``, ``conllu``, ``webanno``, ``inline``,
-            ``pubtator``, ``brat`` or ``docbin``. Defaults to what the ending of the path says, or for column files and
-            unknown endings the contents; ``inline`` is never the default. ``jsonl`` reads the records of all tools,
-            GLiNER's among them; ``gliner`` refuses all but those.
-        token_column: For conll: the column of the words. Defaults to the first, unless that plainly has something else,
-            such as the numbers of the words; in files of CoNLL-2012, to the fourth.
+            ``pubtator``, ``brat`` or ``docbin``. Defaults to the file extension; for column files and unknown
+            extensions, to the contents. ``inline`` is never the default. ``jsonl`` reads the records of all tools,
+            including GLiNER's; ``gliner`` accepts only those.
+        token_column: For conll: the column of the words. Defaults to the first, unless that clearly contains something
+            else, such as word numbers; in files of CoNLL-2012, to the fourth.
         tag_columns: For conll: the column of the tags, or of brackets. Defaults to the last; in files of CoNLL-2012, to
-            the eleventh. Several columns, or ``"all"`` but that of the words, are levels of nested entities.
+            the eleventh. Several columns, or ``"all"`` columns except that of the words, are levels of nested entities.
         documents: For conll and conllu: whether ``-DOCSTART-`` or ``# newdoc`` lines become the columns ``document_id``
             and ``sentence_id``, so that the trainer reads each sentence in the context of its document.
-        annotator: For jsonl, and csv of Label Studio: whose annotation to use where there are several; a name, number
-            or address.
+        annotator: For jsonl, and csv of Label Studio: the annotator whose annotation to use if there are several; a
+            name, number or address.
         spans_key: For docbin: read ``Doc.spans[spans_key]`` instead of ``Doc.ents``.
         field: For Label Studio and Argilla 2: the field of the text. Defaults to ``text``, or else to the only string.
         control: For Label Studio: the name of the ``Labels`` control to read, or a list of several. Defaults to the
             only one.
         labels: For jsonl and csv: names of labels and tags that are numbers. A dict; a list, counted from 0; doccano's
             label configuration; or the path of a JSON file with one of these.
-        occurrences: For entities that are strings without offsets: ``"all"`` their occurrences as whole words, or
+        occurrences: For entities given as strings without offsets: ``"all"`` occurrences as whole words, or
             ``"in-order"``: the first occurrence for the first of equal strings, the second for the second, and so on.
-        offsets: For doccano and Argilla: what places count. Their pages count ``utf-16``. Defaults to what the metadata
-            of `span_marker.data.write_tasks` says, or else to ``codepoint``, with a warning where it matters.
-        columns: For csv: the names of columns by what they are, such as ``{"text": "sentence"}``; see the page on data.
+        offsets: For doccano and Argilla: the unit of offsets. Their pages count ``utf-16``. Defaults to the metadata of
+            `span_marker.data.write_tasks`, or else to ``codepoint``, with a warning where it matters.
+        columns: For csv: the names of columns by role, such as ``{"text": "sentence"}``; see the page on data.
         layer: For webanno: the layer and the feature of the labels. Defaults to ``NamedEntity|value``, or else to the
             only one.
-        label_map: New names of labels of entities and relations by their old ones; None for labels that are left out.
+        label_map: New names of entity and relation labels, by their old names; None to drop a label.
         encoding: The encoding of text files. Defaults to what their byte order mark says (UTF-8, UTF-16 or UTF-32), or
             else UTF-8.
-        errors: What happens to rows that are wrong: ``raise`` an error with the first 20 of their errors that says how
-            many more there are; ``skip`` them, with a warning that says how many and has the first; or a list, to which
-            their errors are added. Rows are counted from 0, those that are skipped included.
+        errors: What to do with invalid rows: ``raise`` an error that lists the first 20 problems and counts the others;
+            ``skip`` them, with a warning that counts them and shows the first; or a list, to which their errors are
+            appended. Rows are counted from 0, including skipped ones.
 
     Returns:
-        A data set with the columns ``tokens`` or ``text``, ``entities``, ``relations`` if the file has any, and
-        others of the format.
+        A data set with the columns ``tokens`` or ``text``, ``entities``, ``relations`` if the file has any, and other
+        columns of the format.
 
     Raises:
         TypeError: If ``path`` is not a path, or the first wrong value in the file has the wrong type.
-        ValueError: If the format is unknown, an option is not one of the format, the file as a whole cannot be read, or
-            the data is wrong.
+        ValueError: If the format is unknown, an option does not apply to the format, the file as a whole cannot be
+            read, or the data is invalid.
         FileNotFoundError: If there is no such file.
     """
     check_path(path)
@@ -211,12 +211,12 @@ def read_annotations(
     if path.is_dir() and not kind.is_folder:
         raise ValueError(f"{path} is a folder: for format={kind.name!r}, pass one file")
     if encoding is not None and not kind.is_text:
-        raise ValueError(f"encoding={encoding!r} means nothing for {path}, whose format is {kind.name}: leave it out")
+        raise ValueError(f"encoding={encoding!r} does not apply to {path}, whose format is {kind.name}: leave it out")
     rows = _read(kind, source, {name: given[name] for name in kind.options}, errors)
     _extend_to_graphemes(rows, path)
     if new_labels:
         map_labels(rows, new_labels, path)
-    return _to_dataset(rows, path, f": {len(source.wrong)} are wrong ({source.errors[0]})" if source.errors else "")
+    return _to_dataset(rows, path, f": {len(source.wrong)} have errors ({source.errors[0]})" if source.errors else "")
 
 
 def write_annotations(
@@ -225,40 +225,40 @@ def write_annotations(
     """Write annotated data or predictions as a file that `read_annotations` reads.
 
     Args:
-        path: The file; for brat a folder, which is made if need be.
+        path: The file; for brat a folder, which is created if necessary.
         rows: A data set annotated in any form, or rows with ``tokens`` or ``text``, and ``entities``.
-        format: ``conll``, ``jsonl``, ``gliner``, ``csv``, ``inline``, ``brat`` or ``docbin``. Defaults to what the
-            ending of the path says, which is never ``gliner`` or ``inline``; a folder, or a path that ends with ``/``,
-            is brat's.
+        format: ``conll``, ``jsonl``, ``gliner``, ``csv``, ``inline``, ``brat`` or ``docbin``. Defaults to the file
+            extension, which never selects ``gliner`` or ``inline``; a folder, or a path that ends with ``/``, selects
+            brat.
         **options: Options of the writer: ``errors`` for all formats, and ``offsets`` for jsonl, see `write_jsonl`;
             ``nlp`` and ``spans_key`` for docbin, see `write_docbin`.
 
     Raises:
         TypeError: If ``path`` is not a path, or a row has a value of the wrong type.
-        ValueError: If the format is unknown, an option is not one of the format, or a row is wrong or cannot be written
-            in the format.
+        ValueError: If the format is unknown, an option does not apply to the format, or a row is invalid or cannot be
+            represented in the format.
     """
     check_path(path)
     writable = [other.name for other in FORMATS if other.write is not None]
     kind = _find_format(Path(path), format, is_folder_path(path), writable)
     _check_options(options, ("errors", *kind.write_options), path, kind)
     if kind.write is None:
-        raise ValueError(f"{path}: {kind.name} is only read: pass format= one of {writable}")
+        raise ValueError(f"{path}: {kind.name} can only be read: pass format= one of {writable}")
     names = dict.fromkeys(getattr(rows, "column_names", getattr(rows, "columns", ())))  # the second of data frames
     kind.write(path, rows if names else _noting(rows, names), **options)
     if kind.keeps is not None and (lost := {*names} - {*_ANNOTATION, *kind.keeps}):
-        logger.warning("%s: columns that are not written, since the format has none: %s", path, sorted(lost))
+        logger.warning("%s: columns that the format does not support are left out: %s", path, sorted(lost))
 
 
 def _noting(rows: Iterable[Mapping[str, Any]], names: dict[str, None]) -> Iterator[Mapping[str, Any]]:
-    """Pass dicts on, and note their keys."""
+    """Yield dicts unchanged, and collect their keys."""
     for row in rows:
         names |= dict.fromkeys(row if isinstance(row, Mapping) else ())
         yield row
 
 
 def _read(kind: Format, source: SourceFile, options: Mapping[str, Any], errors: OnError) -> list[dict[str, Any]]:
-    """Read the rows of a file, and report those that are wrong."""
+    """Read the rows of a file, and report invalid ones."""
     try:
         rows = kind.read(source, **options)
     except (TypeError, ValueError) as error:
@@ -270,7 +270,7 @@ def _read(kind: Format, source: SourceFile, options: Mapping[str, Any], errors: 
 
 
 def recognize_format(head: str) -> Format | None:
-    """Find the format of a text file by its contents.
+    """Detect the format of a text file by its contents.
 
     Args:
         head: The beginning of the file.
@@ -282,7 +282,7 @@ def recognize_format(head: str) -> Format | None:
 
 
 def _recognize(source: SourceFile) -> Format | None:
-    """Find a format by the contents of a file, unless its ending is that of a format which contents do not tell."""
+    """Detect a format by the contents of a file, unless its extension is that of a format that contents do not show."""
     by_ending = next((kind for kind in FORMATS if source.path.suffix.lower() in kind.endings), None)
     if by_ending is not None and by_ending.recognizes is None:
         return None
@@ -290,7 +290,7 @@ def _recognize(source: SourceFile) -> Format | None:
 
 
 def is_folder_path(path: StrPath) -> bool:
-    """Tell whether a path is that of a folder, which exists or ends with a slash."""
+    """Tell whether a path is a folder: it exists as one, or ends with a slash."""
     return os.fspath(path).endswith(("/", os.sep)) or Path(path).is_dir()
 
 
@@ -301,17 +301,17 @@ def _find_format(path: Path, name: str | None, is_folder: bool, names: Sequence[
             return kind
     if name is not None:
         raise ValueError(f"format={name!r} must be one of {', '.join(names)}")
-    raise ValueError(f"the ending of {path} does not say its format: pass format= one of {', '.join(names)}")
+    raise ValueError(f"the ending of {path} does not tell its format: pass format= one of {', '.join(names)}")
 
 
 def _check_options(given: Mapping[str, Any], known: Iterable[str], path: StrPath, kind: Format) -> None:
     for name, value in given.items():
         if name not in known:
-            raise ValueError(f"{name}={value!r} means nothing for {path}, whose format is {kind.name}: leave it out")
+            raise ValueError(f"{name}={value!r} does not apply to {path}, whose format is {kind.name}: leave it out")
 
 
 def _extend_to_graphemes(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    """Extend entities that begin or end within a grapheme in place, as everything does that reads rows."""
+    """Extend entities that begin or end within a grapheme, in place, as all readers of rows do."""
     num_extended = 0
     for row in rows:
         if "text" in row:
@@ -331,7 +331,7 @@ def _extend_to_graphemes(rows: Sequence[dict[str, Any]], path: Path) -> None:
 
 
 def _to_dataset(rows: Sequence[dict[str, Any]], path: Path, reason: str) -> Dataset:
-    """Make a data set of rows that have all words, or all texts. Columns that some lack are None."""
+    """Create a data set from rows that all have words, or all have texts. Missing columns are None."""
     from datasets import Dataset, Features, List, Value  # takes long to import
 
     if not rows:

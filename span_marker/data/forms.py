@@ -1,4 +1,4 @@
-"""The forms of annotated rows: which columns they have."""
+"""The forms of annotated rows: their columns."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SIMILARITY = 0.8
 
 
 def misspelled(names: Iterable[Any]) -> dict[str, str]:
-    """Find names of columns that are probably meant to be others.
+    """Find probably misspelled names of columns.
 
     Args:
         names: Names of columns, or keys of a row.
@@ -61,7 +61,7 @@ def is_entity_table(names: Collection[str]) -> bool:
 
 
 def check_splits(data: Mapping[Any, Any]) -> None:
-    """Check that a dict has data sets by their names, rather than the columns of one.
+    """Check that a dict maps names to data sets, rather than being the columns of one.
 
     Args:
         data: The dict.
@@ -78,8 +78,7 @@ def check_splits(data: Mapping[Any, Any]) -> None:
         is_row = isinstance(content, str) or (not isinstance(data.get("text"), list) and _are_words(content))
         way = "a list of rows, [row]" if is_row else "datasets.Dataset.from_dict(columns)"
         raise TypeError(
-            f"a dict must have data sets by their names, such as 'train', but this one has the columns {names}: pass "
-            f"{way}"
+            f"a dict must map names such as 'train' to data sets, but this one has the columns {names}: pass {way}"
         )
 
 
@@ -88,7 +87,7 @@ def _are_words(value: Any) -> bool:
 
 
 def find_form(names: Sequence[str], subject: str) -> Form:
-    """Find the form of annotated rows.
+    """Determine the form of annotated rows.
 
     Args:
         names: Names of their columns.
@@ -105,13 +104,13 @@ def find_form(names: Sequence[str], subject: str) -> Form:
     forms = [form for form, columns in FORMS.items() if set(columns) <= set(names)]
     if len(forms) > 1:
         raise ValueError(
-            f"{subject} has both 'tokens' and 'text', so that 'start' and 'end' may count words or characters: remove "
-            "one of them (dataset.remove_columns)"
+            f"{subject} has both 'tokens' and 'text', so 'start' and 'end' may count words or characters: remove one "
+            "of them (dataset.remove_columns)"
         )
     if not names:
         raise ValueError(f"{subject} has neither rows nor columns")
     if not forms:
-        similar = "".join(f"; is {name!r} meant to be {meant!r}?" for name, meant in misspelled(names).items())
+        similar = "".join(f"; is {name!r} a misspelling of {meant!r}?" for name, meant in misspelled(names).items())
         raise ValueError(
             f"{subject} has the columns {list(names)}, but annotated data has 'tokens' and 'entities', 'text' and "
             "'entities', 'tokens' and 'ner_tags', or, with a row for each entity, 'text' (or 'tokens'), 'start', 'end' "

@@ -58,11 +58,11 @@ def write_gliner(path: StrPath, rows: Dataset | Iterable[Mapping[str, Any]], err
     Args:
         path: The file. It has JSON lines, unless it ends with ``.json``: then it is the one array that GLiNER loads.
         rows: A data set of words annotated in any form, or rows with ``tokens`` and ``entities``.
-        errors: What happens to rows that cannot be written, see `span_marker.data.jsonl.write_jsonl`.
+        errors: What to do with rows that cannot be written, see `span_marker.data.jsonl.write_jsonl`.
 
     Raises:
         TypeError: If a row has a value of the wrong type.
-        ValueError: If a row is wrong, or has a text.
+        ValueError: If a row is invalid, or has a text.
     """
     check_path(path)
     records = converted_rows(rows, _to_record, errors, allow_surrogates=True)

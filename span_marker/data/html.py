@@ -1,7 +1,7 @@
-"""HTML pages: texts with their entities marked, and what other pages share with them.
+"""HTML pages of texts with marked entities, and the common parts of all pages.
 
-A page is a single file that loads nothing. Everything that comes from data is escaped. Entities may nest and cross:
-each is underlined on a level of its own, and its label follows its last character.
+A page is a self-contained file. Everything that comes from data is escaped. Entities may nest and cross: each is
+underlined on a level of its own, and its label follows its last character.
 """
 
 from __future__ import annotations
@@ -120,11 +120,11 @@ def write_html(
             read before anything is written, since the legend comes first.
         title: Title of the page.
         columns: Other columns of the rows, such as ``id``, to show above each text.
-        errors: What happens to rows that cannot be shown, see `span_marker.data.jsonl.write_jsonl`.
+        errors: What to do with rows that cannot be shown, see `span_marker.data.jsonl.write_jsonl`.
 
     Raises:
         TypeError: If a row has a value of the wrong type.
-        ValueError: If a row is wrong, or lacks one of the columns.
+        ValueError: If a row is invalid, or lacks one of the columns.
     """
 
     def to_text(index: int, values: Mapping[str, Any], row: Row) -> _Shown:

@@ -1,4 +1,4 @@
-"""Rows in memory: data frames, Arrow tables and lists of dicts, made into data sets."""
+"""Convert rows in memory to data sets: data frames, Arrow tables and lists of dicts."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 _MISFIT = (ValueError, TypeError, OverflowError, NotImplementedError)
-"""What Arrow raises for values that are not of one type."""
+"""Errors that Arrow raises for values of mixed types."""
 
 AnnotatedData: TypeAlias = "Dataset | DataFrame | Sequence[Mapping[str, Any]]"
-"""Rows in any form that functions for annotated data take; other data frames and Arrow tables will do, too."""
+"""Rows in any form that functions for annotated data accept; other data frames and Arrow tables are also accepted."""
 
 
 def is_dataframe(value: Any) -> TypeGuard[DataFrame]:
@@ -63,13 +63,13 @@ def refuse_mixed_rows(value: Any, dataset_name: str) -> None:
     other = next((row for row, kind in enumerate(kinds) if kind != kinds[0]), None)
     if other is not None and all(len(kind) == 1 for kind in kinds):
         raise ValueError(
-            f"row {other} of the {dataset_name} data has {kinds[other][0]!r}, but row 0 has {kinds[0][0]!r}: make two "
-            "data sets of them"
+            f"row {other} of the {dataset_name} data has {kinds[other][0]!r}, but row 0 has {kinds[0][0]!r}: split "
+            "them into two data sets"
         )
 
 
 def as_dataset(value: Any, dataset_name: str) -> Any:
-    """Make a data set of annotated rows that are in another form.
+    """Convert annotated rows in another form to a data set.
 
     Args:
         value: A list or tuple of dicts, a table, see `table_as_dataset`, or a `Dataset`. Each may have one line per
@@ -98,7 +98,7 @@ def as_dataset(value: Any, dataset_name: str) -> Any:
 
 
 def table_as_dataset(value: Any, dataset_name: str) -> Any:
-    """Make a data set of a table of another library.
+    """Convert a table of another library to a data set.
 
     Args:
         value: A DataFrame of pandas or Polars, an Arrow table, or any other object with ``columns`` that exports Arrow
@@ -106,7 +106,7 @@ def table_as_dataset(value: Any, dataset_name: str) -> Any:
         dataset_name: What to call it in errors.
 
     Returns:
-        A `Dataset` with the same rows and columns, without an index; anything that is no table as it is.
+        A `Dataset` with the same rows and columns, without an index; any other value unchanged.
 
     Raises:
         TypeError: If the table exports no Arrow data.
@@ -146,7 +146,7 @@ def refuse_equal_names(names: Iterable[Any], dataset_name: str) -> None:
 
 
 def _from_columns(columns: Mapping[Any, Any], dataset_name: str) -> Dataset:
-    """Make a data set of lists, or of Series, whose NaN is None."""
+    """Create a data set from lists, or from Series with NaN as None."""
     import pyarrow
     from datasets import Dataset
 

@@ -55,7 +55,7 @@ def read_inline(file: SourceFile) -> list[dict[str, Any]]:
             with file.row():
                 rows.append(parse_line(line, f"{file}, line {number}, row {len(rows) + len(file.errors)}"))
     if links := [e["label"] for row in rows for e in row["entities"] if "://" in e["label"]]:
-        logger.warning("%s: links, such as that to %s, are read as %d entities", file, links[0], len(links))
+        logger.warning("%s: links, such as the one to %s, are read as %d entities", file, links[0], len(links))
     return rows
 
 
@@ -117,11 +117,11 @@ def write_inline(path: StrPath, rows: Dataset | Iterable[Mapping[str, Any]], err
     Args:
         path: The file.
         rows: A data set annotated in any form, or rows with ``tokens`` or ``text``, and ``entities``.
-        errors: What happens to rows that cannot be written, see `span_marker.data.jsonl.write_jsonl`.
+        errors: What to do with rows that cannot be written, see `span_marker.data.jsonl.write_jsonl`.
 
     Raises:
         TypeError: If a row has a value of the wrong type.
-        ValueError: If a row is wrong, its text is empty or has a line break, a label has white space, or entities
+        ValueError: If a row is invalid, its text is empty or has a line break, a label has white space, or entities
             overlap without being nested.
     """
     lines = list(converted_rows(rows, _to_line, errors))
@@ -157,7 +157,7 @@ def _to_line(index: int, columns: Mapping[str, Any], row: Row) -> str:
 
 def _check(text: str, entities: Iterable[RowEntity], location: str) -> None:
     if not text.strip() or "\n" in text or "\r" in text:
-        raise ValueError(f"{location}: {text!r:.80} is empty or has a line break, but inline annotation is one line")
+        raise ValueError(f"{location}: {text!r:.80} is empty or has a line break, but inline annotation needs one line")
     for entity in entities:
         if entity.start == entity.end:
             raise ValueError(f"{location}: the entity {entity.label!r} has only empty words")

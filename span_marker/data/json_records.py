@@ -1,4 +1,4 @@
-"""Records of JSON exports: the one form that the shapes of all annotation tools are read into."""
+"""Records of JSON exports: the common form of the shapes of all annotation tools."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OFFSETS = "offsets"
 """The key of what the places in a task file count, see `span_marker.data.task_files`."""
 
 SHOWN_IDS = 10
-"""How many IDs of entities an error has."""
+"""Maximum number of entity IDs in an error message."""
 
 
 class Annotation(NamedTuple):
@@ -131,12 +131,12 @@ def pick_field(fields: Mapping[str, Any], location: str, field: str | None = Non
         The name of the text.
 
     Raises:
-        ValueError: If it is no string; or, without ``field``, if there is no string, or several.
+        ValueError: If it is not a string; or, without ``field``, if there is no string, or several.
     """
     strings = [name for name, value in fields.items() if isinstance(value, str)]
     if field is not None:
         if field not in strings:
-            raise ValueError(f"{location}: field={field!r} is none of the texts {strings}")
+            raise ValueError(f"{location}: field={field!r} is not one of the texts {strings}")
         return field
     if "text" in strings:
         return "text"
@@ -159,7 +159,7 @@ def read_spans(spans: Any, text: str, location: str, unit: OffsetUnit | None = N
 
     Raises:
         TypeError: If a value has the wrong type.
-        ValueError: If an entity is impossible, or is not what its copy says.
+        ValueError: If an entity is invalid, or is not what its copy says.
     """
     entities = []
     for span in dicts(spans, "spans", location):
@@ -241,8 +241,8 @@ def read_ends(
         for name, end in zip(("head", "tail"), ends, strict=True):
             if end not in places:
                 raise ValueError(
-                    f"{location}: relation {index} ({label!r}) has the {name} {end!r}, which is the ID of no entity: "
-                    f"{list(places)[:SHOWN_IDS]!r} are"
+                    f"{location}: relation {index} ({label!r}) has the {name} {end!r}, which is not one of the IDs of "
+                    f"the entities: {list(places)[:SHOWN_IDS]!r}"
                 )
         rows += [{"label": label, "head": head, "tail": tail} for head in places[ends[0]] for tail in places[ends[1]]]
     return distinct_relations(parse_relations(rows, num_entities, location))

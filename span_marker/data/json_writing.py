@@ -1,4 +1,4 @@
-"""Rows as JSON: what it can represent is written, anything else is an error that names the row and the column."""
+"""Write rows as JSON. A value that JSON cannot represent raises an error that names the row and the column."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def row_to_json(row: Mapping[str, Any], location: str) -> str:
     pair = None if line.isascii() else _PAIR.search(line)
     if pair:
         raise ValueError(
-            f"{location} has the halves of a surrogate pair as two characters, {pair[0]!r}, which JSON cannot tell "
-            "from one: join them with text.encode('utf-16', 'surrogatepass').decode('utf-16')"
+            f"{location} has the halves of a surrogate pair as two characters, {pair[0]!r}, which JSON cannot "
+            "distinguish from one character: join them with text.encode('utf-16', 'surrogatepass').decode('utf-16')"
         )
     return line
 
@@ -78,7 +78,7 @@ def _plain(value: Any) -> Any:
         return str(value)
     if isinstance(value, (np.generic, np.ndarray)) and value.dtype.kind in "biufU":
         return value.tolist()
-    raise TypeError(f"JSON has no values of type {type(value).__name__}")
+    raise TypeError(f"JSON cannot represent values of type {type(value).__name__}")
 
 
 def _find_column(row: Mapping[str, Any], location: str) -> TypeError | ValueError | None:

@@ -1,4 +1,4 @@
-"""JSON and JSON lines: files to records, records to rows, and rows to JSON lines."""
+"""JSON and JSON lines: read files into records, records into rows, and write rows as JSON lines."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def read_records(
             if not is_named and has(value, RELATIONS) and value[RELATIONS]:
                 notes.ignored.setdefault(RELATIONS, []).append(place)
     if unused and notes.num_records:
-        raise ValueError(f"{file}: {', '.join(sorted(unused))} would change nothing: no record has such a choice")
+        raise ValueError(f"{file}: {', '.join(sorted(unused))} has no effect: no record offers such a choice")
     notes.report(file)
     fill_in_relations(rows, unrelated)
     wrong = _resolve_tags(rows, tags, file)
@@ -268,22 +268,22 @@ def write_jsonl(
     """Write rows as JSON lines, one after the other, without holding them all in memory.
 
     Entities and predictions are written with ``label``, ``start``, ``end`` and everything else that they have, such as
-    ``score`` and ``span``. Other columns stay as they are: dates are written in ISO 8601, lone surrogates as escapes.
+    ``score`` and ``span``. Other columns are kept: dates are written in ISO 8601, lone surrogates as escapes.
 
     Args:
         path: The file; it appears when all rows are written. If there is an error before, the rows so far stay in a
             file beside it that ends with ``.part``, which a warning names.
         rows: A data set annotated in any form, or rows with ``tokens`` or ``text``, and ``entities``.
-        errors: What happens to rows that are wrong, or have a value that JSON does not have, such as NaN: ``raise`` the
-            first error, ``skip`` them with a warning, or a list, to which their errors are added.
-        offsets: What ``start`` and ``end`` of texts count: ``codepoint``, as in Python and for `read_annotations`;
-            ``utf-16``, as in JavaScript, Java and C#; or ``utf-8``, bytes. So do places in ``origin`` and
+        errors: What to do with rows that are invalid or have a value that JSON cannot represent, such as NaN: ``raise``
+            the first error, ``skip`` them with a warning, or a list, to which their errors are appended.
+        offsets: Unit of ``start`` and ``end`` in texts: ``codepoint``, as in Python and for `read_annotations`;
+            ``utf-16``, as in JavaScript, Java and C#; or ``utf-8``, bytes. Also applies to offsets in ``origin`` and
             ``conflict``.
 
     Raises:
         TypeError: If a row has a value of the wrong type.
-        ValueError: If a row is wrong or has a value that JSON does not have; or ``offsets`` is unknown, or not
-            ``codepoint`` for words, or for an ``origin`` in another row.
+        ValueError: If a row is invalid or has a value that JSON cannot represent; or ``offsets`` is unknown, or not
+            ``codepoint`` for words or for an ``origin`` in another row.
     """
     check_offset_unit(offsets)
     convert = partial(_to_line, offsets=offsets)
@@ -293,7 +293,7 @@ def write_jsonl(
 def _to_line(index: int, columns: Mapping[str, Any], row: Row, offsets: OffsetUnit) -> str:
     location = f"row {index}"
     if offsets != "codepoint" and row.kind == "words":
-        raise ValueError(f"{location} has words, which offsets={offsets!r} does not change: leave it out")
+        raise ValueError(f"{location} has words, to which offsets={offsets!r} does not apply: leave it out")
     bounds = [bound for entity in row.entities for bound in (entity.start, entity.end)]
     if offsets != "codepoint":
         bounds = convert_offsets(row.content, bounds, offsets)
@@ -328,8 +328,8 @@ def _convert_origin(origin: Mapping[str, Any], text: str, offsets: OffsetUnit, l
         return origin
     if origin.get("sentence") is not None:
         raise ValueError(
-            f"{location}: the 'origin' {dict(origin)!r} is in another row, so that offsets={offsets!r} cannot be "
-            "counted in its text: remove 'origin', or write code points"
+            f"{location}: the 'origin' {dict(origin)!r} is in another row, so offsets={offsets!r} cannot be counted in "
+            "its text: remove 'origin', or write code points"
         )
     try:
         return {**origin, **dict(zip(names, convert_offsets(text, places, offsets), strict=True))}

@@ -1,4 +1,4 @@
-"""Other names for labels, when rows are read."""
+"""Rename labels while rows are read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 
 def check_label_map(label_map: Any) -> dict[str, str | None]:
-    """Check new names of labels.
+    """Validate new names of labels.
 
     Args:
         label_map: The new names by the old ones; None or "" for labels that are left out.
@@ -22,7 +22,7 @@ def check_label_map(label_map: Any) -> dict[str, str | None]:
         The same, with None for "".
 
     Raises:
-        TypeError: If it is no dict of strings.
+        TypeError: If it is not a dict of strings.
         ValueError: If a new name is ``O`` or blank.
     """
     if not isinstance(label_map, Mapping):
@@ -36,7 +36,7 @@ def check_label_map(label_map: Any) -> dict[str, str | None]:
 
 
 def map_labels(rows: Sequence[dict[str, Any]], label_map: Mapping[str, str | None], path: object) -> None:
-    """Give entities and relations other labels in place, or leave them out. All names change at once.
+    """Rename or drop the labels of entities and relations, in place. All renames are simultaneous.
 
     Entities and relations that become the same are kept once.
 
@@ -47,7 +47,7 @@ def map_labels(rows: Sequence[dict[str, Any]], label_map: Mapping[str, str | Non
     """
     found = {item["label"]: None for row in rows for item in (*row["entities"], *(row.get(RELATIONS) or ()))}
     if unknown := [label for label in label_map if label not in found]:
-        logger.warning("%s: nothing has the labels %s of label_map: the labels are %s", path, unknown, sorted(found))
+        logger.warning("%s: the labels %s of label_map do not occur: the labels are %s", path, unknown, sorted(found))
     num_same, num_lost = 0, 0
     for row in rows:
         row["entities"], places = _distinct({**entity, "label": _new(entity, label_map)} for entity in row["entities"])
@@ -63,11 +63,9 @@ def map_labels(rows: Sequence[dict[str, Any]], label_map: Mapping[str, str | Non
             num_lost += len(wanted) - len(moved)
             row[RELATIONS], _ = _distinct(moved)
     if num_same:
-        logger.warning("%s: %d entities are the same as others with the labels of label_map: once each", path, num_same)
+        logger.warning("%s: %d entities become duplicates of others with label_map, and are left out", path, num_same)
     if num_lost:
-        logger.warning(
-            "%s: %d relations of entities that label_map leaves out, or makes one, are left out, too", path, num_lost
-        )
+        logger.warning("%s: %d relations are left out, since label_map drops or merges their entities", path, num_lost)
 
 
 def _distinct(items: Iterable[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[int | None]]:

@@ -1,4 +1,4 @@
-"""Names of labels that are numbers, as in doccano's exports and in tags of integers."""
+"""Names of numeric labels, as in doccano's exports and in integer tags."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from span_marker.data.values import as_whole, is_list, is_whole
 
 
 def read_label_names(labels: Any) -> dict[int, str] | None:
-    """Bring the names of labels into one form.
+    """Normalize the names of labels.
 
     Args:
         labels: A dict of numbers and names; a list of names, counted from 0; doccano's label configuration, a list of
@@ -45,7 +45,7 @@ def read_label_names(labels: Any) -> dict[int, str] | None:
         )
     names = dict(pairs)
     if len(names) != len(pairs):
-        raise ValueError(f"{location} names a number twice: {pairs!r:.200}")
+        raise ValueError(f"{location} has two names for a number: {pairs!r:.200}")
     return names
 
 

@@ -1,10 +1,10 @@
-"""Label Studio's exports, JSON, JSON_MIN and CSV: which results are entities, and of which field of the task.
+"""Label Studio's JSON, JSON_MIN and CSV exports: find the results that are entities, and their field of the task.
 
 A task has fields, and an annotation has results of several controls. Results of a ``Labels`` control are entities of
 the field that they point to, and results of type ``relation`` are relations between them. Attributes of a region
-(``Choices``, ``TextArea`` or ``Rating`` with its ID) are neither, and are named in a warning.
-No export has the configuration of the project, which says what field a
-``to_name`` shows: it is the field of this name, or else the one that the copies of the spans are from.
+(``Choices``, ``TextArea`` or ``Rating`` with its ID) are neither, and are named in a warning. Exports lack the
+configuration of the project, which maps ``to_name`` to a field: it is the field of this name, or else the one that
+contains the copies of the spans.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def read_label_studio(
 
     Raises:
         TypeError: If a value has the wrong type.
-        ValueError: If it is open which field or control to read, or an entity is impossible.
+        ValueError: If it is open which field or control to read, or an entity is invalid.
     """
     fields = record["data"]
     name = pick_field(fields, location, field)
@@ -184,8 +184,8 @@ def _read_results(
         if field != name:
             if choice.field is None:
                 raise ValueError(
-                    f"{location}: the text is the field {name!r}, but there are labels of the field {field!r}: pass "
-                    f"field={field!r} to read these, or field={name!r} to pass over them"
+                    f"{location}: the text is the field {name!r}, but there are also labels of the field {field!r}: "
+                    f"pass field={field!r} to read these, or field={name!r} to ignore them"
                 )
             passed.append(f"{group[0].name} of {field}")
             continue
@@ -240,8 +240,8 @@ def _field_of(group: Sequence[_Result], fields: Mapping[str, Any], name: str, ch
     spans = [(v.get("start"), v.get("end"), v["text"]) for v in values if isinstance(v.get("text"), str)]
     if not spans and len(texts) > 1 and choice.field is None:
         raise ValueError(
-            f"{location}: which of the fields {texts} do the labels of {group[0].control!r} belong to? Without copies "
-            "of their text, nothing tells: pass field="
+            f"{location}: it is unclear which of the fields {texts} the labels of {group[0].control!r} belong to, "
+            "since they have no copies of their text: pass field="
         )
     fitting = [key for key in texts if all(_fits(fields[key], *span) for span in spans)]
     return name if name in fitting or not fitting else fitting[0]  # where none fits, the error will name the span
@@ -287,8 +287,8 @@ def _read_region(result: _Result, text: str, location: str) -> list[RowEntity]:
     """Read one region; one with several labels is several entities."""
     if result.kind != "labels":
         raise ValueError(
-            f"{location} has a region with {result.kind!r}: only 'labels' of a Text can be read, control= leaves out "
-            "others"
+            f"{location} has a region with {result.kind!r}: only 'labels' of a Text can be read; pass control= to "
+            "leave out others"
         )
     value = result.value
     if not isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""What to change in a record that has none of the known shapes, but is near to one."""
+"""Suggest changes to a record that is close to one of the known shapes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ENTITIES = ("entities", "ents", "spans", "annotations", "labels", "label", "ner
 
 
 def advise(record: Any, shapes: Iterable[str]) -> str:
-    """Say what a record lacks to be read.
+    """Suggest what a record needs to be readable.
 
     Args:
         record: A value of a JSON file.
@@ -76,4 +76,4 @@ def _are_entities(value: Any) -> bool:
 
 def _rename(names: Mapping[str, str]) -> str:
     changes = [f"{old!r} to {new!r}" for old, new in names.items() if old != new]
-    return f"rename {' and '.join(changes)}" if changes else "some of its values are none of an entity"
+    return f"rename {' and '.join(changes)}" if changes else "some values of its entities are missing or malformed"

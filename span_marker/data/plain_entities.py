@@ -1,7 +1,7 @@
-"""Entities of a text, all of them at once: quick where nothing is wrong with them and all have the same keys.
+"""Fast reading of all entities of a text at once, if they are valid and have the same keys.
 
-A look at each entity by itself, and at each of its keys, takes longer than redaction does. So whole columns are checked
-first. Only if something is unusual, `span_marker.data.rows` looks at each entity, and says what is wrong.
+Checking each entity and each of its keys takes longer than redaction. So whole columns are checked first. Only if
+something is unusual, `span_marker.data.rows` checks each entity and reports errors.
 """
 
 from __future__ import annotations

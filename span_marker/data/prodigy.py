@@ -1,4 +1,4 @@
-"""Prodigy's records, which spaCy's are like: ``text`` and ``spans``, and ``relations`` between spans or tokens.
+"""Records of Prodigy, and similar ones of spaCy: ``text`` and ``spans``, and ``relations`` between spans or tokens.
 
 A relation has ``head_span`` and ``child_span``, and ``head`` and ``child``, the numbers of the last tokens of these.
 """
@@ -15,7 +15,7 @@ from span_marker.data.json_records import Annotation, Record, annotator_names, d
 from span_marker.data.row_relations import RELATIONS, RowRelation, distinct_relations, parse_relations
 from span_marker.data.rows import RowEntity, check_text
 
-_TOKEN_RELATIONS = "relations between tokens that are no entities"
+_TOKEN_RELATIONS = "relations between tokens that are not entities"
 
 _CHUNK = re.compile(r"\S+")
 
@@ -37,7 +37,7 @@ def read_prodigy(record: Any, location: str) -> Record:
 
     Raises:
         TypeError: If a value has the wrong type.
-        ValueError: If an entity or a relation is impossible.
+        ValueError: If an entity or a relation is invalid.
     """
     check_text(record["text"], f"{location}: 'text'")
     text, spans = str(record["text"]), dicts(record.get("spans"), "spans", location)
@@ -83,7 +83,8 @@ def _find_end(
         found = [i for i, other in enumerate(spans) if other.get("token_end") == token]
     if len({entities[index] for index in found}) > 1:
         raise ValueError(
-            f"{subject} may be any of the entities {found}: only 'head_span' and 'child_span' with a 'label' say which"
+            f"{subject} may be any of the entities {found}: add 'head_span' and 'child_span' with a 'label' to tell "
+            "which"
         )
     return found[0] if found else None
 

@@ -68,7 +68,7 @@ def _add_entity(rows: dict[str, dict[str, Any]], cells: list[str], line: str, lo
     """Read ``article, start, end, mention, type`` and what may follow."""
     if len(cells) < 5 or not (cells[1].isdecimal() and cells[2].isdecimal()):
         raise ValueError(
-            f"{location}: {line!r:.200} is none of 'ARTICLE|t|TITLE', 'ARTICLE|a|ABSTRACT' and "
+            f"{location}: {line!r:.200} has none of the forms 'ARTICLE|t|TITLE', 'ARTICLE|a|ABSTRACT' and "
             "'ARTICLE<TAB>START<TAB>END<TAB>MENTION<TAB>TYPE'"
         )
     article, start, end, mention, label = cells[:5]

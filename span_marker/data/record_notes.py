@@ -1,4 +1,4 @@
-"""What of a file of JSON records is not read, or may be read wrongly: collected, and said once."""
+"""Notes on parts of JSON records that are ignored or may be misread, collected for one warning per file."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from span_marker.data.text_files import SourceFile
 logger = logging.getLogger(__name__)
 
 SHOWN = 5
-"""How many records a warning names."""
+"""Maximum number of records named in a warning."""
 
 
 @dataclass
 class RecordNotes:
-    """What to warn about when all records of a file are read.
+    """Notes to warn about when all records of a file have been read.
 
     Attributes:
         num_records: Number of records.
@@ -85,8 +85,8 @@ class RecordNotes:
             logger.warning("%s: %d of %d records are left out: %s", path, num_left_out, self.num_records, together)
         if self.unread:
             logger.warning(
-                "%s: some of the %d records are read as having no entity, but look as if they had some under another "
-                "name: %s: rename the key, if these are meant",
+                "%s: some of the %d records have no entities under a known key, but may have some under another one: "
+                "%s: if these are entities, rename the key",
                 path,
                 self.num_records,
                 _by_name(self.unread),
@@ -96,8 +96,9 @@ class RecordNotes:
             logger.warning("%s: parts of some of the %d records are ignored: %s", path, self.num_records, ignored)
         if self.repeated:
             logger.warning(
-                "%s: %d entity strings occur several times in their text, in %d of %d records (%s): every occurrence "
-                "is an entity with occurrences='all', only as many as there are strings with occurrences='in-order'",
+                "%s: %d entity strings occur several times in their text, in %d of %d records (%s): with "
+                "occurrences='all', every occurrence is an entity; with occurrences='in-order', only as many as there "
+                "are strings",
                 path,
                 sum(self.repeated.values()),
                 len(self.repeated),
@@ -106,9 +107,9 @@ class RecordNotes:
             )
         if self.unclear:
             logger.warning(
-                "%s: the places of entities behind characters such as emoji, in %d of %d records (%s), are read as "
-                "characters: pass offsets='utf-16' if they were annotated on a page of doccano or Argilla, which count "
-                "UTF-16 units, or else offsets='codepoint'",
+                "%s: the offsets of entities after characters such as emoji, in %d of %d records (%s), are read as "
+                "characters: pass offsets='utf-16' if they were annotated on a page of doccano or Argilla, which "
+                "count UTF-16 units, otherwise offsets='codepoint'",
                 path,
                 len(self.unclear),
                 self.num_records,
@@ -118,8 +119,8 @@ class RecordNotes:
         if several:
             task, places = next(iter(several.items()))
             logger.warning(
-                "%s: %d tasks have several records, such as the one with the %s (%s), which are read as rows of their "
-                "own: keep one of each, if the tasks were imported or exported twice, or give the rows of different "
+                "%s: %d tasks have several records, such as the one with the %s (%s), which are read as separate "
+                "rows: keep one of each, if the tasks were imported or exported twice, or give the rows of different "
                 "task files different IDs",
                 path,
                 len(several),

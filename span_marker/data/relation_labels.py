@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def infer_relation_labels(data: Any) -> list[str]:
-    """List the labels of the relations of annotated data.
+    """List the relation labels of annotated data.
 
     Args:
         data: A `Dataset`, a DataFrame or a list of dicts, with the columns ``tokens`` or ``text``, ``entities`` and
@@ -23,7 +23,7 @@ def infer_relation_labels(data: Any) -> list[str]:
 
     Raises:
         TypeError: If the data, a row or a value of a relation has the wrong type.
-        ValueError: If there is no annotated column or no relation, or a row is wrong.
+        ValueError: If there is no annotated column or no relation, or a row is invalid.
 
     Example:
         >>> row = {"tokens": ["Ann", "runs", "Acme"], "relations": [{"label": "runs", "head": 0, "tail": 1}]}
@@ -42,14 +42,14 @@ def infer_relation_labels(data: Any) -> list[str]:
             labels.update(relation.label for relation in reader.read(index, *values).relations)
     if not labels:
         raise ValueError(
-            f"there is no relation in the {' and '.join(datasets)} data: rows need the column {RELATIONS!r} with dicts "
-            "of 'label', 'head' and 'tail'"
+            f"there are no relations in the {' and '.join(datasets)} data: rows need the column {RELATIONS!r} with "
+            "dicts of 'label', 'head' and 'tail'"
         )
     return sorted(labels)
 
 
 def rows_with_relations(dataset: Dataset) -> set[int]:
-    """Find the rows that say something of their relations, if only that there are none.
+    """Find the rows whose relations are annotated, even if there are none.
 
     Args:
         dataset: A data set.
@@ -63,7 +63,7 @@ def rows_with_relations(dataset: Dataset) -> set[int]:
 
 
 def refuse_relations(dataset: Dataset, dataset_name: str) -> None:
-    """Refuse relations beside tags: they refer to entities, so nothing says which they join.
+    """Refuse relations in rows with tags: they refer to entities by index, which tags do not have.
 
     Args:
         dataset: A data set of words and tags.
@@ -74,6 +74,6 @@ def refuse_relations(dataset: Dataset, dataset_name: str) -> None:
     """
     if RELATIONS in dataset.column_names:
         raise ValueError(
-            f"the {dataset_name} data has 'ner_tags' and {RELATIONS!r}, but relations are between 'entities': make "
-            "'entities' of the tags, or pass data without 'ner_tags'"
+            f"the {dataset_name} data has 'ner_tags' and {RELATIONS!r}, but relations are between 'entities': convert "
+            "the tags to 'entities', or pass data without 'ner_tags'"
         )

@@ -1,4 +1,4 @@
-"""Errors of rows: raised all at once, skipped with a warning, or handed to the caller."""
+"""Errors of rows: raised together, skipped with a warning, or passed to the caller."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ RowError: TypeAlias = TypeError | ValueError
 OnError: TypeAlias = Literal["raise", "skip"] | list[RowError]
 
 SHOWN = 20
-"""How many errors a message has."""
+"""Maximum number of errors in a message."""
 
 
 def check_on_error(errors: Any) -> None:
-    """Check that a value says what happens to rows that are wrong.
+    """Check that a value is a valid way to handle invalid rows.
 
     Args:
         errors: The value.
@@ -25,7 +25,7 @@ def check_on_error(errors: Any) -> None:
         ValueError: If it does not.
     """
     if not isinstance(errors, list) and errors not in ("raise", "skip"):
-        raise ValueError(f"errors={errors!r} must be 'raise', 'skip', or a list, to which the errors are added")
+        raise ValueError(f"errors={errors!r} must be 'raise', 'skip', or a list to add the errors to")
 
 
 def report_errors(found: Sequence[RowError], num_rows: int, errors: OnError, subject: str) -> None:

@@ -1,4 +1,4 @@
-"""Relations of a row: what they may be, and what is wrong with those that are not.
+"""Relations of a row: their form, and checks of their validity.
 
 A relation has a ``label``, and leads from its ``head`` to its ``tail``. Both are indices into the ``entities`` of the
 row, from 0, so that words and texts have the same relations. Values of the wrong type raise `TypeError`,
@@ -68,7 +68,7 @@ def parse_relations(relations: Any, num_entities: int, location: str) -> list[Ro
 
     Raises:
         TypeError: If a value has the wrong type.
-        ValueError: If a relation is impossible.
+        ValueError: If a relation is invalid.
 
     Example:
         >>> parse_relations([{"label": "born in", "head": 0, "tail": 2}], 2, "row 3")
@@ -82,7 +82,7 @@ def parse_relations(relations: Any, num_entities: int, location: str) -> list[Ro
 
 
 def read_relations(relations: Any, num_entities: int, location: str) -> tuple[list[RowRelation], list[RelationProblem]]:
-    """Read the relations of a row, and find everything that is wrong with them.
+    """Read the relations of a row, and find all of their problems.
 
     Args:
         relations: A list of dicts; None if the row has no relations.
@@ -93,7 +93,7 @@ def read_relations(relations: Any, num_entities: int, location: str) -> tuple[li
         The relations that could be read; and the problems of the others.
 
     Raises:
-        TypeError: If it is no list.
+        TypeError: If it is not a list.
     """
     if relations is None:
         return [], []
@@ -172,7 +172,7 @@ def _check_index(name: str, value: Any, num_entities: int, subject: str) -> int:
             f"({type(value).__name__})"
         )
     if index < 0:
-        raise ValueError(f"{subject} has the {name!r} {index}, but entities count from 0")
+        raise ValueError(f"{subject} has the {name!r} {index}, but entities are counted from 0")
     if index >= num_entities:
         entities = "no entity" if not num_entities else "only 1 entity" if num_entities == 1 else ""
         entities = entities or f"only {num_entities} entities, the last of them {num_entities - 1}"
@@ -209,7 +209,7 @@ def move_relations(relations: Iterable[RowRelation], places: Sequence[int | None
         places: The new index of each entity, or None if the list lacks it.
 
     Returns:
-        The relations of entities that the list has. Two entities that are one in the list have no relation.
+        The relations between entities in the list. Relations between two entities that became one are dropped.
 
     Example:
         >>> move_relations([RowRelation("born in", 0, 2), RowRelation("born in", 1, 0)], [1, None, 0])
@@ -234,7 +234,7 @@ def distinct_relations(relations: Iterable[RowRelation]) -> list[RowRelation]:
 def labelled_relations(
     relations: Iterable[RowRelation], spans: Sequence[LabelledSpan], item: str | Sequence[str]
 ) -> list[LabelledRelation]:
-    """Name the entities of relations, so that gold and predicted ones can be compared.
+    """Resolve the entities of relations, so that gold and predicted relations can be compared.
 
     Args:
         relations: The relations of a row.

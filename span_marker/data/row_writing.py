@@ -1,4 +1,4 @@
-"""Rows on their way to a file: read, converted one after the other, and reported if they cannot be represented."""
+"""Convert rows one by one for writing, and report those that a format cannot represent."""
 
 from __future__ import annotations
 
@@ -83,7 +83,8 @@ def warn_of_relations(number: int) -> None:
     """
     if number:
         logger.warning(
-            "%d relations are not written, since the format has none: JSON lines, brat, DocBin and tasks have them",
+            "%d relations are not written, since the format does not support them: JSON lines, brat, DocBin and tasks "
+            "do",
             number,
         )
 
@@ -105,7 +106,7 @@ def without_repetitions(row: Row, location: str) -> Row:
         if row.entities[head][:3] == row.entities[tail][:3]:
             raise ValueError(
                 f"{location}: relation {number} ({label!r}) joins the entities {head} and {tail}, which have the same "
-                f"label {row.entities[head].label!r} and the same place: remove one of them, or write JSON lines"
+                f"label {row.entities[head].label!r} and position: remove one of them, or write JSON lines"
             )
     entities = distinct(row.entities)
     index = {entity[:3]: place for place, entity in enumerate(entities)}

@@ -1,11 +1,11 @@
-"""Annotated rows: what a row may hold, and the one reader that says what is wrong with it.
+"""Annotated rows: their contents, and the one reader that validates them.
 
 A row has words (``tokens``) or a text (``text``), and its entities: dicts with ``label``, ``start`` and ``end``, which
-count words or characters, ends exclusive. Rows with entities may have ``relations`` between them, too, see
-`span_marker.data.row_relations`. Predictions are read as entities, too. Values of the wrong type raise
-`TypeError`, wrong values raise `ValueError`; nothing is repaired, except that an entity of a text has all of each
-grapheme that it touches (`span_marker.core.graphemes`), and that 3.0 is a whole number: tables make floats of a column
-of numbers as soon as one of them is missing, or is a float. `span_marker.data.tags` reads rows with tags.
+count words or characters, ends exclusive. Rows with entities may also have ``relations`` between them, see
+`span_marker.data.row_relations`. Predictions are read as entities, too. Values of the wrong type raise `TypeError`,
+invalid values raise `ValueError`. Nothing is repaired, with two exceptions: an entity of a text is extended to all of
+each grapheme that it touches (`span_marker.core.graphemes`), and 3.0 is accepted as a whole number, since tables
+convert a column of integers to floats if a value is missing. `span_marker.data.tags` reads rows with tags.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ PREDICTED: dict[Unit, tuple[str, str]] = {
     "words": ("word_start_index", "word_end_index"),
     "characters": ("char_start_index", "char_end_index"),
 }
-"""What predictions call ``start`` and ``end``, by what they count."""
+"""Names of ``start`` and ``end`` in predictions, by the unit that they count."""
 
 
 class RowEntity(NamedTuple):
@@ -55,16 +55,16 @@ class RowEntity(NamedTuple):
     score: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the entity as rows have it, with its score unless that is None."""
+        """Return the entity as a dict, with its score unless that is None."""
         fields = self._asdict()
         return fields if self.score is not None else {name: fields[name] for name in ("label", "start", "end")}
 
 
 class Row(NamedTuple):
-    """A row that was read.
+    """A parsed row.
 
     Attributes:
-        kind: What it has, words or a text.
+        kind: Whether it has words or a text.
         content: The words or the text.
         entities: The entities, in the order of the row.
         relations: The relations, in the order of the row: their indices count ``entities``.
@@ -91,7 +91,7 @@ class RowProblem(NamedTuple):
 
     Attributes:
         kind: A key of `span_marker.validation.report.KINDS`.
-        error: What reading the row raises.
+        error: The error that reading the row raises.
         start: First word or character of the part that it is about; None if it is about the whole row, or unknown.
         end: The one after the last.
         label: Label of the entity or the relation that it is about.
@@ -112,7 +112,7 @@ def parse_row(row: Any, location: str) -> Row:
     """Read a row with entities or predictions.
 
     Args:
-        row: A dict with ``tokens`` or ``text``, ``entities``, and perhaps ``relations``.
+        row: A dict with ``tokens`` or ``text``, ``entities``, and optionally ``relations``.
         location: What to call the row in errors, such as ``row 3``.
 
     Returns:
@@ -120,7 +120,7 @@ def parse_row(row: Any, location: str) -> Row:
 
     Raises:
         TypeError: If the row or a value has the wrong type.
-        ValueError: If the row has neither words nor a text, or both, or an entity is impossible.
+        ValueError: If the row has neither words nor a text, or both, or an entity is invalid.
 
     Example:
         >>> parse_row({"tokens": ["Ann", "went"], "entities": [{"label": "PER", "start": 0, "end": 4}]}, "row 0")
@@ -132,7 +132,9 @@ def parse_row(row: Any, location: str) -> Row:
     filled = {column for column in COLUMNS.values() if row.get(column) is not None}
     form = find_form([name for name in row if not filled or name not in COLUMNS.values() or name in filled], location)
     if form == "tags":
-        raise ValueError(f"{location} has 'ner_tags', which say nothing without the other rows: pass a Dataset of all")
+        raise ValueError(
+            f"{location} has 'ner_tags', which cannot be interpreted without the other rows: pass a Dataset of all rows"
+        )
     content, entities = (row[column] for column in FORMS[form])
     return first_error(*read_row(form, content, entities, location, row.get(RELATIONS)))
 
@@ -140,25 +142,25 @@ def parse_row(row: Any, location: str) -> Row:
 def read_row(
     kind: Kind, content: Any, entities: Any, location: str, relations: Any = None
 ) -> tuple[Row | None, list[RowProblem]]:
-    """Read a row with entities, and find everything that is wrong with it.
+    """Read a row with entities, and find all of its problems.
 
     Args:
-        kind: What ``content`` should be.
+        kind: Whether ``content`` should be words or a text.
         content: The words or the text.
         entities: A list of dicts, see `check_entity`.
         location: What to call the row in errors.
         relations: A list of dicts, see `span_marker.data.row_relations.check_relation`; None if it has no relations.
 
     Returns:
-        The row, with those entities that could be read and the relations between them, or None if it is not a row at
-        all; and its problems.
+        The row, with all readable entities and the relations between them, or None if it is not a row at all; and its
+        problems.
     """
     try:
         check_content(kind, content, location)
         if isinstance(entities, Mapping):
             raise TypeError(
-                f"{location}: 'entities' must be a list, not dict: datasets makes a dict of lists of a Sequence of "
-                "dicts, so give the column a List"
+                f"{location}: 'entities' must be a list, not dict: datasets turns a Sequence of dicts into a dict of "
+                "lists, so make the column a List"
             )
         entities = check_list(entities, f"{location}: 'entities'")
         found, wrong = read_relations(relations, len(entities), location)
@@ -307,7 +309,7 @@ def _range_error(start: Any, end: Any, length: int, unit: Unit, subject: str, lo
     if start < 0:
         return ValueError(f"{subject} starts at {one} {start}, but the first {one} is {one} 0")
     if start == end:
-        hint = f": is {end + 1} meant?" if end < length else ""
+        hint = f": did you mean {end + 1}?" if end < length else ""
         return ValueError(f"{subject} is empty: it starts and ends at {one} {start}, but its end is exclusive{hint}")
     if start > end:
         return ValueError(f"{subject} ends at {one} {end}, before its start at {one} {start}")
@@ -336,7 +338,7 @@ def unknown_labels(row: Row, classes: Collection[str], location: str) -> list[Ro
 def _unknown_label(label: str, classes: Collection[str], location: str) -> ValueError:
     known = [name for name in classes if name != OUTSIDE]
     bare = [name.strip().casefold().removeprefix("b-").removeprefix("i-") for name in (label, *known)]
-    alike = f"is {known[bare.index(bare[0], 1) - 1]!r} meant? Otherwise, " if bare[0] in bare[1:] else ""
+    alike = f"did you mean {known[bare.index(bare[0], 1) - 1]!r}? Otherwise, " if bare[0] in bare[1:] else ""
     reason = f"entity {label!r} has a label that is not one of {known}: {alike}make a new model to add it"
     return ValueError(f"{location}: {reason}")
 

@@ -1,4 +1,4 @@
-"""spaCy: DocBin files and Docs. spaCy is imported only when it is needed."""
+"""spaCy's DocBin files and Docs. spaCy is imported only when needed."""
 
 from __future__ import annotations
 
@@ -62,11 +62,12 @@ def register_score() -> None:
 def set_spans(doc: Doc, spans: Iterable[tuple[Span, float | None]], spans_key: str | None) -> None:
     """Write spans into a document: to ``Doc.ents`` and ``Span._.score``, or to ``Doc.spans`` and ``attrs["scores"]``.
 
-    Several labels of the same words share one ``Span._.score``, which is why groups store their scores separately.
+    Spans with the same words share one ``Span._.score``, whatever their labels, so groups store their scores
+    separately.
 
     Args:
         doc: The document.
-        spans: All its spans, each with its score; None leaves ``Span._.score`` as it is.
+        spans: All its spans, each with its score; None leaves ``Span._.score`` unchanged.
         spans_key: The group of spans; None for ``Doc.ents``.
 
     Raises:
@@ -125,7 +126,7 @@ def read_docbin(file: SourceFile, spans_key: str | None = None) -> list[dict[str
 
 
 def from_docs(docs: Iterable[Doc], spans_key: str | None = None) -> Iterator[dict[str, Any]]:
-    """Make rows of spaCy documents, one after the other: what `to_docs` is the inverse of.
+    """Convert spaCy documents to rows, one after the other: the inverse of `to_docs`.
 
     Args:
         docs: The documents.
@@ -137,7 +138,7 @@ def from_docs(docs: Iterable[Doc], spans_key: str | None = None) -> Iterator[dic
 
     Raises:
         TypeError: If something is not a ``Doc``.
-        ValueError: If a document has no such group, or relations of what are none of these entities.
+        ValueError: If a document has no such group, or has relations between spans other than these entities.
     """
     for index, doc in enumerate(docs):
         if not isinstance(doc, import_spacy().tokens.Doc):
@@ -178,26 +179,26 @@ def to_docs(
     spans_key: str | None = None,
     errors: OnError = "raise",
 ) -> Iterator[Doc]:
-    """Make spaCy documents of rows, one after the other.
+    """Convert rows to spaCy documents, one after the other.
 
-    Words become tokens, with single spaces between them; a text is split into tokens by ``nlp``. Entities become
-    ``Doc.ents``, their scores ``Span._.score``, and relations ``Doc._.rel``, see `span_marker.data.spacy_relations`. A
-    relation with a score below 0.5 gets 0.5, with a warning, since spaCy's tutorial takes less for no relation.
-    With ``spans_key``, entities become ``Doc.spans[spans_key]``, and their scores its ``attrs["scores"]``, as spaCy's
-    span categorizer stores them.
+    Words become tokens, separated by single spaces; a text is tokenized by ``nlp``. Entities become ``Doc.ents``, their
+    scores ``Span._.score``, and relations ``Doc._.rel``, see `span_marker.data.spacy_relations`. A relation with a
+    score below 0.5 gets 0.5, with a warning, since spaCy's tutorial treats lower scores as no relation. With
+    ``spans_key``, entities become ``Doc.spans[spans_key]``, and their scores its ``attrs["scores"]``, as spaCy's span
+    categorizer stores them.
 
     Args:
         rows: A data set annotated in any form, or rows with ``tokens`` or ``text``, and ``entities``.
         nlp: The pipeline whose tokenizer and vocabulary to use. Defaults to a blank one for any language.
         spans_key: The group of spans, which may overlap.
-        errors: What happens to rows that cannot be represented, see `span_marker.data.jsonl.write_jsonl`.
+        errors: What to do with rows that cannot be represented, see `span_marker.data.jsonl.write_jsonl`.
 
     Returns:
-        An iterator over a document for each row.
+        An iterator over documents, one per row.
 
     Raises:
         TypeError: If a row has a value of the wrong type.
-        ValueError: If a row is wrong, entities overlap without a ``spans_key``, an entity begins or ends inside a
+        ValueError: If a row is invalid, entities overlap without a ``spans_key``, an entity begins or ends inside a
             token, or another extension has the name ``Span._.score``.
         ImportError: If spaCy is not installed.
     """
@@ -218,8 +219,8 @@ def _make_docs(
         yield doc
     if num_raised:
         logger.warning(
-            "%d relations have a score below %s, and get this score: in Doc._.rel, a lower one says that there is no "
-            "such relation",
+            "%d relations have a score below %s, and are stored with this score: in Doc._.rel, a lower score means "
+            "that there is no such relation",
             num_raised,
             LEAST_SCORE,
         )

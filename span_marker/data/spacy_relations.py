@@ -1,9 +1,9 @@
-"""Relations of spaCy's documents: ``Doc._.rel``, as spaCy's tutorial of a relation component has them.
+"""Relations in spaCy documents: ``Doc._.rel``, as in spaCy's tutorial on a relation component.
 
-It is a dict. Its keys are pairs of the first tokens of two entities, and its values have the score of each label: 1 for
-a relation that was annotated, and 0, or no score, for none.
+It is a dict from pairs of the first tokens of two entities to a score per label: 1 for an annotated relation, and 0 or
+no score for none.
 
-The component ``span_marker`` sets ``Doc._.relations`` instead, which has the entities themselves, see `SpanRelation`.
+The component ``span_marker`` instead sets ``Doc._.relations``, which has the entities themselves, see `SpanRelation`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ REL = "rel"
 """Name of the extension attribute."""
 
 LEAST_SCORE = 0.5
-"""The least score of a relation that is read."""
+"""Minimum score of a relation to be read."""
 
 _KEY: Any = ("._.", REL, None, None)
 """Where spaCy stores it in ``Doc.user_data``."""
@@ -49,7 +49,7 @@ class SpanRelation(NamedTuple):
 
 
 def has_relations(doc: Doc) -> bool:
-    """Tell whether a document says which relations it has, if only that it has none.
+    """Tell whether a document has annotated relations, even if there are none of them.
 
     It does not matter whether the extensions are registered.
     """
@@ -111,7 +111,7 @@ def _read_found(doc: Doc, spans: Sequence[Span], location: str, with_scores: boo
         if missing := next((end for end in map(tuple, ends) if end not in indices), None):
             raise ValueError(
                 f"{location}: Doc._.{RELATIONS} has a relation {label!r} of {doc.text[slice(*missing[:2])]!r} "
-                f"({missing[2]}), which is none of its entities: pass the spans_key= of the component if it has one"
+                f"({missing[2]}), which is not one of its entities: pass the spans_key= of the component if it has one"
             )
         head, tail = (indices[tuple(end)] for end in ends)
         relations.append({"label": label, "head": head, "tail": tail})
@@ -223,7 +223,7 @@ def relations_that_stay(doc: Doc, spans_key: str | None, overwrites: bool) -> li
 def set_found_relations(
     doc: Doc, relations: Sequence[SpanRelation] | None, spans_key: str | None = None, staying: Sequence[Any] = ()
 ) -> None:
-    """Write predicted relations into a document, for ``Doc._.relations``.
+    """Write predicted relations to a document, for ``Doc._.relations``.
 
     Args:
         doc: The document.

@@ -1,4 +1,4 @@
-"""Rows of words and tags: which tags a word may have, and the entities that they mean."""
+"""Rows of words and tags: the allowed tags, and the entities that they encode."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ ANY_TAGS = Tags()
 
 
 def read_tags(words: Any, tags: Any, meaning: Tags, location: str) -> tuple[Row | None, list[RowProblem]]:
-    """Read a row with tags, and find everything that is wrong with it.
+    """Read a row with tags, and find all of its problems.
 
     Args:
         words: The words.
@@ -92,7 +92,7 @@ def read_tags(words: Any, tags: Any, meaning: Tags, location: str) -> tuple[Row 
 def read_annotation(
     form: Form, content: Any, annotation: Any, location: str, meaning: Tags = ANY_TAGS, relations: Any = None
 ) -> tuple[Row | None, list[RowProblem]]:
-    """Read a row in any form, and find everything that is wrong with it.
+    """Read a row in any form, and find all of its problems.
 
     Args:
         form: The form.
@@ -111,7 +111,7 @@ def read_annotation(
 
 
 def name_tags(words: Any, tags: Any, meaning: Tags, location: str) -> tuple[list[str] | None, list[RowProblem]]:
-    """Name the tags of a row, and find everything that is wrong with them.
+    """Name the tags of a row, and find all of their problems.
 
     Args:
         words: The words.
@@ -153,7 +153,7 @@ def _unknown(tag: Any, word: str, place: int, meaning: Tags, location: str) -> T
         if not meaning.names:
             return ValueError(f"{subject} is an integer without a name: tags must be strings such as 'B-PER'")
         if not 0 <= number < len(meaning.names):
-            return ValueError(f"{subject} is out of range: there are names for {len(meaning.names)} integers")
+            return ValueError(f"{subject} is out of range: there are names for only {len(meaning.names)} integers")
         tag = meaning.names[number]
         subject = f"{subject}, which is {tag!r},"
     if reason := meaning.notation().strays.get(tag):

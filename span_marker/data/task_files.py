@@ -1,9 +1,9 @@
-"""Files of tasks for annotation tools: texts with what a model predicts, to be corrected, and with what is annotated.
+"""Task files for annotation tools: texts with predictions to correct, and with existing annotations.
 
-Each tool gets predictions where it shows them: Label Studio as ``predictions``, Argilla as ``suggestions``. Prodigy,
-doccano and brat have no place for them beside an annotation, so predictions are their first annotation. If a row has
-both, Label Studio shows both; Prodigy and doccano show the predictions as text beside the annotation, and Argilla the
-annotation as text beside the predictions.
+Predictions are written where each tool shows them: Label Studio as ``predictions``, Argilla as ``suggestions``.
+Prodigy, doccano and brat have no separate place for them, so predictions become the initial annotation. If a row has
+both, Label Studio shows both; Prodigy and doccano show the predictions as text next to the annotation, and Argilla
+shows the annotation as text next to the predictions.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 Tool = Literal["label-studio", "prodigy", "doccano", "argilla", "brat"]
 
 _COUNTED: dict[Tool, OffsetUnit] = {"doccano": "utf-16", "argilla": "utf-16"}
-"""What the pages of tools count that do not count code points."""
+"""Offset units of tools that do not count code points."""
 
 CONTROL = "label"
 """Name of the ``Labels`` control of Label Studio, and of the question of Argilla."""
@@ -42,12 +42,12 @@ class Task(NamedTuple):
     Attributes:
         identity: The ``id`` of the row, or else its number.
         text: The text.
-        annotated: The annotated entities, in units of the tool; None if nobody annotated the text.
+        annotated: The annotated entities, in units of the tool; None if the text was not annotated.
         predicted: The predicted entities; None if there are no predictions.
         model_version: Name of the model; None if unknown.
         relations: The relations between the annotated entities, and between the predicted ones, by their columns.
-        related: The columns that say which relations there are, if only that there are none.
-        offsets: What the places of entities count.
+        related: The columns with known relations, even if there are none.
+        offsets: Unit of the offsets of entities.
     """
 
     identity: Any
@@ -66,7 +66,7 @@ class Task(NamedTuple):
 
     @property
     def score(self) -> float | None:
-        """The least score of a predicted entity; None if there is none."""
+        """The lowest score of a predicted entity; None if there is none."""
         scores = [entity.score for entity in self.predicted or () if entity.score is not None]
         return min(scores, default=None)
 
@@ -78,12 +78,12 @@ class Task(NamedTuple):
 
     @property
     def suggested(self) -> list[RowEntity]:
-        """What a tool suggests that has no place for annotations: the predictions, or else the annotation."""
+        """The suggestions for tools without a place for annotations: the predictions, or else the annotation."""
         return (self.annotated or []) if self.predicted is None else self.predicted
 
     @property
     def shown(self) -> list[RowEntity]:
-        """What a tool begins with that has no place for predictions: the annotation, or else the predictions."""
+        """The initial annotation for tools without a place for predictions: the annotation, or else the predictions."""
         return (self.predicted or []) if self.annotated is None else self.annotated
 
     @property
@@ -93,7 +93,7 @@ class Task(NamedTuple):
 
     @property
     def has_shown_relations(self) -> bool:
-        """Whether the entities that are shown say which relations they have, if only that they have none."""
+        """Whether the relations of the shown entities are known, even if there are none."""
         return self._shown_column in self.related
 
     @property
@@ -109,28 +109,27 @@ def write_tasks(
     model_version: str | None = None,
     offsets: OffsetUnit | None = None,
 ) -> None:
-    """Write texts with predictions as a file that an annotation tool imports, so that they are corrected there.
+    """Write texts with predictions to a file that an annotation tool can import, to correct them there.
 
-    `span_marker.read_annotations` reads what the tool exports, with the ``id`` of each row, or its number if it has
-    none. Words are joined by single spaces. Other columns are not written: join them by the ``id``, which must tell the
-    rows apart.
+    `span_marker.read_annotations` reads the tool's export, with the ``id`` of each row, or its number if it has none.
+    Words are joined by single spaces. Other columns are not written: join them by ``id``, which must be unique.
 
     Args:
         path: The file: JSON for ``label-studio`` and ``argilla``, JSON Lines for ``prodigy`` and ``doccano``; for
             ``brat`` a folder.
-        rows: Rows with ``tokens`` or ``text``, and ``predictions``, as ``predict`` returns them; with ``entities``,
-            which are annotated; or with both, to have the suggestion beside the annotation. ``relations`` are those of
-            the ``entities``, or else of the ``predictions``, which may have their own: a dict with ``entities`` and
+        rows: Rows with ``tokens`` or ``text``, and ``predictions``, as ``predict`` returns them; with annotated
+            ``entities``; or with both, to show the suggestion next to the annotation. ``relations`` belong to the
+            ``entities``, or else to the ``predictions``, which may also have their own: a dict with ``entities`` and
             ``relations``. Or a table of these.
         tool: The tool: ``label-studio``, ``prodigy``, ``doccano``, ``argilla`` or ``brat``.
         model_version: Name of the model, which the tool shows.
-        offsets: What places in the file count. Defaults to what the pages of the tool count: ``utf-16`` for doccano and
-            Argilla, ``codepoint`` for the others. Label Studio before 1.4 counts ``utf-16``.
+        offsets: Unit of the offsets in the file. Defaults to that of the tool: ``utf-16`` for doccano and Argilla,
+            ``codepoint`` for the others. Label Studio before 1.4 counts ``utf-16``.
 
     Raises:
         TypeError: If a row has a value of the wrong type.
         ValueError: If the tool or the unit is unknown; a row is wrong, or has neither ``predictions`` nor ``entities``,
-            or both for ``brat``; an ``id`` occurs twice; or only some rows have one, or one of another type.
+            or both for ``brat``; an ``id`` occurs twice; or only some rows have one, or the types of IDs differ.
     """
     if tool not in get_args(Tool):
         raise ValueError(f"tool={tool!r} must be one of {list(get_args(Tool))}")
@@ -154,8 +153,8 @@ def write_tasks(
             are_related = task.has_shown_relations if are_related is None else are_related
             if tool == "doccano" and task.has_shown_relations != are_related:
                 raise ValueError(
-                    f"row {index} has {'no ' * are_related}{RELATIONS!r}, unlike row 0, but doccano imports tasks that "
-                    "all have them or that all have none: give all rows a list of them, such as []"
+                    f"row {index} has {'no ' * are_related}{RELATIONS!r}, unlike row 0, but doccano needs tasks that "
+                    "all have them, or that all have none: give every row a list of them, such as []"
                 )
             if offsets != "codepoint" and tool == "prodigy" and task.shown_relations:
                 raise ValueError(f"row {index} has relations: offsets={offsets!r} must be 'codepoint' for Prodigy")
@@ -168,7 +167,7 @@ def write_tasks(
     for trouble, number in troubles.items():
         logger.warning("%d tasks %s", number, trouble)
     if num_lost:
-        logger.warning("%d relations are not written: %s has no place for them", num_lost, tool)
+        logger.warning("%d relations are not written, since %s does not support them", num_lost, tool)
 
 
 def _overlap(entities: Sequence[RowEntity]) -> bool:
@@ -177,7 +176,7 @@ def _overlap(entities: Sequence[RowEntity]) -> bool:
 
 _TROUBLES: dict[Tool, dict[str, Callable[[Task, Collection[int]], bool]]] = {
     "doccano": {
-        "have entities that overlap: doccano keeps only those of projects that allow it": (
+        "have entities that overlap: doccano keeps them only in projects that allow this": (
             lambda task, _: _overlap(task.shown)
         ),
     },
@@ -185,14 +184,14 @@ _TROUBLES: dict[Tool, dict[str, Callable[[Task, Collection[int]], bool]]] = {
         "have entities that overlap: Argilla refuses them unless the question has allow_overlapping=True": (
             lambda task, _: _overlap(task.suggested)
         ),
-        "have entities that end, counted in UTF-16 units, behind the last character: Argilla's page counts these, "
-        "but its server counts characters and refuses such tasks; with offsets='codepoint', it accepts them, and the "
-        "page shows them in the wrong place": (
+        "have entities that end, counted in UTF-16 units, after the last character: Argilla's page counts these "
+        "units, but its server counts characters and refuses such tasks; with offsets='codepoint', it accepts them, "
+        "but the page shows them in the wrong place": (
             lambda task, _: any(entity.end > len(task.text) for entity in task.suggested)
         ),
     },
     "prodigy": {
-        "have the text of an earlier task: Prodigy asks about each text once, so that they may not come back": (
+        "have the text of an earlier task: Prodigy asks about each text only once, so they may not come back": (
             lambda task, hashes: hash(task.text) in hashes
         ),
     },

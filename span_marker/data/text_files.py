@@ -1,4 +1,4 @@
-"""Text files: read in any encoding that they name, and written as a whole or not at all."""
+"""Text files: read in any encoding, and written atomically."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _MIN_UTF16 = 16
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A file or a folder that is read, and what is wrong with its rows.
+    """An input file or folder, and the errors of its rows.
 
     Attributes:
         path: Its path.
@@ -166,7 +166,7 @@ def decode(data: bytes, encoding: str | None, subject: str) -> str:
 
 
 def refuse_binary(data: bytes, subject: str) -> None:
-    """Refuse files that are no text, which some encodings would read as nonsense.
+    """Refuse files that are not text, which some encodings would read as nonsense.
 
     Args:
         data: The bytes of a file, or its first ones.
@@ -247,7 +247,7 @@ def check_path(path: Any) -> None:
 
 
 def check_target(path: Any) -> None:
-    """Check that a file can be written at a path, as what its name says.
+    """Check that a file can be written at a path, in the format of its name.
 
     Args:
         path: The path.
@@ -262,12 +262,12 @@ def check_target(path: Any) -> None:
     if path.suffix.lower() in _COMPRESSED_ENDINGS:
         raise ValueError(f"{path} would not be compressed: leave {path.suffix!r} out, and compress the file afterwards")
     if not path.parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} to: make it first")
+        raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} to: create it first")
 
 
 @contextmanager
 def writing(path: StrPath, *, keep_part: bool = False, errors: str = "strict", mode: int = 0o666) -> Iterator[TextIO]:
-    """Open a file that takes its place only when all of it is written. Of several writers, the last one's stays.
+    """Open a file that appears only when it is completely written. Of several writers, the last one wins.
 
     Args:
         path: The file.
@@ -292,6 +292,6 @@ def writing(path: StrPath, *, keep_part: bool = False, errors: str = "strict", m
         part.replace(path)
     finally:
         if keep_part and part.exists() and part.stat().st_size:
-            logger.warning("%s was not written: what came before the error is in %s", os.fspath(path), part)
+            logger.warning("%s was not written: the output before the error is in %s", os.fspath(path), part)
         else:
             part.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Annotation that nothing reads, because it has another name: misspelled ones, and those of other tools."""
+"""Detect annotations that are not read because of their name: misspelled ones, and those of other tools."""
 
 from __future__ import annotations
 
@@ -54,4 +54,4 @@ def warn_of_unread_columns(dataset: Dataset, dataset_name: str) -> None:
     """
     for name, meant in misspelled(dataset.column_names).items():
         if meant in dataset.column_names and getattr(dataset.features[name], "feature", None) is not None:
-            logger.warning("The column %r of the %s data is not read, but %r is.", name, dataset_name, meant)
+            logger.warning("The column %r of the %s data is ignored; %r is read instead.", name, dataset_name, meant)

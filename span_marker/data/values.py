@@ -1,4 +1,4 @@
-"""Values of rows: lists and whole numbers, in whatever type they come."""
+"""Values of rows: lists and whole numbers of any type."""
 
 from __future__ import annotations
 

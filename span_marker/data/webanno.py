@@ -1,4 +1,4 @@
-"""WebAnno TSV 3, the format of WebAnno and INCEpTION: a line per token, with the annotations of each layer.
+"""WebAnno TSV 3, the format of WebAnno and INCEpTION: one line per token, with the annotations of each layer.
 
 ``PER[7]`` on several tokens is one entity; the number also tells entities of the same token apart. Offsets count UTF-16
 units from the beginning of the document.
@@ -124,8 +124,8 @@ def _pick_column(columns: Sequence[_Column], layer: str | None, path: SourceFile
         found = list(columns)
     if len(found) != 1:
         names = [column.name for column in columns]
-        subject = f"layer={layer!r} is not one" if layer else "which layer has the entities? It has several or none"
-        raise ValueError(f"{path}: {subject} of {names}: pass layer= with one of them")
+        subject = f"layer={layer!r} is not one of" if layer else "it is unclear which layer has the entities; there are"
+        raise ValueError(f"{path}: {subject} {names}: pass layer= with one of them")
     return found[0]
 
 

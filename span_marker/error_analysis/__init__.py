@@ -1,4 +1,4 @@
-"""Error analysis: what a model gets wrong, how certain the figures are, and which of two systems is better."""
+"""Error analysis: the errors of a model, confidence intervals of its metrics, and comparison of two systems."""
 
 from span_marker.error_analysis.analyze import analyse_errors, analyse_predictions, analyze_errors, analyze_predictions
 from span_marker.error_analysis.bootstrap import Difference, Differences, Estimate, Figures

@@ -1,4 +1,4 @@
-"""From annotated data and a model, or the predictions of any other system, to a report of the errors."""
+"""Analyze the errors of a model, or of the predictions of any other system, on annotated data."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 AnnotatedRows = Sequence[Row]
-"""The rows of a data set, or what is predicted for them."""
+"""The rows of a data set, or predictions for them."""
 
 
 def analyze_errors(
@@ -44,16 +44,15 @@ def analyze_errors(
 ) -> ErrorReport:
     """Find the errors of a model on annotated data.
 
-    It predicts as ``model.predict`` does by default; relations, too, if both the model and the data have them. Entities
-    of texts are compared in characters; white space,
-    combining marks and format characters at their edges do not count. An entity that begins or ends inside a word of
-    the tokenizer cannot be predicted.
+    The model predicts with the defaults of ``model.predict``, including relations if both the model and the data have
+    them. Entities of texts are compared in characters; white space, combining marks and format characters at their
+    edges are ignored. An entity that begins or ends inside a word of the tokenizer cannot be predicted.
 
     Args:
         model: A trained model.
         data: A `Dataset`, or a dict of several, annotated in any form, see `span_marker.data.columns`.
-        batch_size: The largest number of sentences per batch.
-        num_examples: The largest number of errors of each kind to show.
+        batch_size: Maximum number of sentences per batch.
+        num_examples: Maximum number of errors to show per kind.
         num_resamples: Number of resamples of the sentences behind the confidence intervals.
         confidence: Confidence of the intervals, above 0 and below 1.
         seed: Seed of the resamples.
@@ -113,15 +112,15 @@ def analyze_predictions(
     dataset_name: str | None = None,
     symmetric_relations: Collection[str] = (),
 ) -> ErrorReport:
-    """Find the errors in predictions of any system.
+    """Find the errors in the predictions of any system.
 
     Args:
         data: A `Dataset`, or a dict of several, annotated in any form, see `span_marker.data.columns`.
         predictions: For each row a list of entities: dicts as ``model.predict`` returns them, or with ``label``,
             ``start`` and ``end``, which count words if the data has words, and characters if it has texts; or dicts
-            with such a list as ``entities``, and perhaps ``relations`` between them, which are compared if the row has
-            ``relations``, too: an empty list says that there are none, None says nothing. Or a `Dataset` of the same
-            rows with other annotations. For a dict of data sets, a dict of these.
+            with such a list as ``entities``, and perhaps ``relations`` between them, which are compared if the row also
+            has ``relations``: an empty list means that there are none, None that they are unknown. Or a `Dataset` of
+            the same rows with other annotations. For a dict of data sets, a dict of these.
         num_examples: See `analyze_errors`.
         num_resamples: See `analyze_errors`.
         confidence: See `analyze_errors`.
@@ -150,7 +149,7 @@ def analyze_predictions(
     by_split = predictions if isinstance(data, Mapping) else dict.fromkeys(datasets, predictions)
     if not isinstance(by_split, Mapping) or set(by_split) != set(datasets):
         have = sorted(by_split) if isinstance(by_split, Mapping) else type(by_split).__name__
-        raise ValueError(f"predictions for the data sets {sorted(datasets)} must be a dict with these, not {have}")
+        raise ValueError(f"predictions must be a dict with the data sets {sorted(datasets)}, not {have}")
     sentences: list[JudgedSentence] = []
     for split, dataset in datasets.items():
         rows, split_predictions = list(whole_rows(dataset, split)), by_split[split]
@@ -183,7 +182,7 @@ def _dataset_name(datasets: Iterable[Dataset]) -> str | None:
 
 
 def _rows_to_compare(dataset: Dataset, predictions: Any, split: str) -> set[int]:
-    """The rows of which both annotation and prediction say something of relations."""
+    """The rows with both annotated and predicted relations."""
     annotated = rows_with_relations(dataset)
     if is_dataset(predictions):
         predicted = rows_with_relations(predictions)
@@ -193,7 +192,7 @@ def _rows_to_compare(dataset: Dataset, predictions: Any, split: str) -> set[int]
     if annotated & predicted and annotated - predicted:
         logger.warning(
             "Predictions of %d of the %d rows of the %s data with annotated relations have no value for %r, so the "
-            "relations of these rows are not compared. An empty list says that none was found.",
+            "relations of these rows are not compared. Pass an empty list if none were found.",
             len(annotated - predicted),
             len(annotated),
             split,
@@ -203,7 +202,7 @@ def _rows_to_compare(dataset: Dataset, predictions: Any, split: str) -> set[int]
 
 
 def _read_dataset(rows: AnnotatedRows, predictions: Dataset, split: str) -> AnnotatedRows:
-    """The rows of a data set that holds the same sentences."""
+    """The rows of a data set with the same sentences."""
     predicted = list(whole_rows(predictions, f"predicted {split}"))
     _check_number(rows, predicted, split)
     for index, (row, other) in enumerate(zip(rows, predicted, strict=True)):
@@ -230,7 +229,8 @@ def _read_lists(rows: AnnotatedRows, predictions: Any, split: str) -> AnnotatedR
 def _check_number(rows: AnnotatedRows, predictions: Sequence[Any], split: str) -> None:
     if len(predictions) != len(rows):
         raise ValueError(
-            f"{len(predictions)} predictions for the {len(rows)} rows of the {split} data: pass one for each"
+            f"there are {len(predictions)} predictions for the {len(rows)} rows of the {split} data: pass one for each "
+            "row"
         )
 
 
@@ -246,7 +246,7 @@ def _judge(
     with_relations: Collection[int],
     symmetric: Collection[str],
 ) -> list[JudgedSentence]:
-    """Compare predictions with rows; those of some rows with their relations."""
+    """Compare predictions with rows, including relations for some rows."""
     judged = []
     for index, (gold, predicted) in enumerate(zip(rows, predictions, strict=True)):
         outcomes = match(*(trim_entities(row.spans, gold.content) for row in (gold, predicted)))

@@ -1,4 +1,4 @@
-"""How certain figures are: precision, recall and F1 with bootstrap intervals, and differences between two systems.
+"""Bootstrap confidence intervals of precision, recall and F1, and of differences between two systems.
 
 Pure functions on counts: for a group of entities, the number of correct predictions, predictions and gold entities in
 each sentence, ``(num_sentences, 3)``. Sentences are drawn rather than entities, because the entities of a sentence
@@ -27,10 +27,10 @@ ROUNDING = 1e-12
 
 
 class Estimate(NamedTuple):
-    """A figure, and how certain it is.
+    """A metric with its confidence interval.
 
     Attributes:
-        value: The figure.
+        value: The metric.
         low: Lower bound of its confidence interval.
         high: Upper bound of its confidence interval.
         standard_error: Its standard deviation over the resamples.
@@ -48,7 +48,7 @@ class Estimate(NamedTuple):
 
 
 class Figures(NamedTuple):
-    """Precision, recall and F1 of some entities.
+    """Precision, recall and F1 of a group of entities.
 
     Attributes:
         num_gold: Number of gold entities.
@@ -95,7 +95,7 @@ def resample(counts: FloatArray, num_resamples: int, seed: int) -> FloatArray:
     Args:
         counts: Counts, ``(num_sentences, ...)``.
         num_resamples: Number of resamples.
-        seed: Seed of ``numpy.random.default_rng``. It alone decides which sentences are drawn.
+        seed: Seed of ``numpy.random.default_rng``, which determines the drawn sentences.
 
     Returns:
         The sums, ``(num_resamples, ...)``.
@@ -107,7 +107,7 @@ def resample(counts: FloatArray, num_resamples: int, seed: int) -> FloatArray:
         raise ValueError(f"num_resamples={num_resamples} must be at least 1")
     size = len(counts)
     if size == 0:
-        raise ValueError("there are no sentences to draw: pass data with at least one row")
+        raise ValueError("there are no sentences to resample: pass data with at least one row")
     generator = np.random.default_rng(seed)
     weights = (np.bincount(generator.integers(size, size=size), minlength=size) for _ in range(num_resamples))
     chunks = iter(lambda: list(islice(weights, DRAWS)), [])
@@ -116,7 +116,7 @@ def resample(counts: FloatArray, num_resamples: int, seed: int) -> FloatArray:
 
 
 def interval(resampled: FloatArray, confidence: float) -> FloatArray:
-    """Find percentile intervals (Efron and Tibshirani 1993, chapter 13).
+    """Compute percentile intervals (Efron and Tibshirani 1993, chapter 13).
 
     Args:
         resampled: Resampled figures, ``(num_resamples, ...)``.
@@ -134,7 +134,7 @@ def interval(resampled: FloatArray, confidence: float) -> FloatArray:
 
 
 def summarize(values: FloatArray, resampled: FloatArray, confidence: float) -> tuple[FloatArray, ...]:
-    """Find how certain figures are.
+    """Compute standard errors and confidence intervals of metrics.
 
     Args:
         values: The figures, ``(...)``.
@@ -149,7 +149,7 @@ def summarize(values: FloatArray, resampled: FloatArray, confidence: float) -> t
 
 
 def pool(totals: FloatArray, resampled: FloatArray, confidence: float) -> Figures:
-    """Compute the figures of some entities.
+    """Compute the metrics of a group of entities.
 
     Args:
         totals: Their counts, ``(3,)``.
@@ -168,7 +168,7 @@ def pool(totals: FloatArray, resampled: FloatArray, confidence: float) -> Figure
 def estimate(
     counts: Mapping[Group, FloatArray], num_resamples: int, confidence: float, seed: int
 ) -> dict[Group, Figures]:
-    """Compute the figures of groups of entities.
+    """Compute the metrics of groups of entities.
 
     Args:
         counts: Counts of each group, of which there is at least one.

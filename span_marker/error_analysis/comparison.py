@@ -1,4 +1,4 @@
-"""Two systems on the same data: how much better one is, and how certain that is."""
+"""Compare two systems on the same data, with confidence intervals and p-values."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from span_marker.error_analysis.relation_matching import tally_relations
 from span_marker.error_analysis.report import ErrorReport
 
 ALL, OF_RELATIONS = "", " "
-"""Names of the groups of all entities and of all relations, which no label has."""
+"""Names of the groups of all entities and of all relations, distinct from any label."""
 
 
 @dataclass(frozen=True)
 class Comparison(TextReport):
-    """Strict figures of two systems on the same data. ``print`` shows a table.
+    """Strict metrics of two systems on the same data. ``print`` shows a table.
 
     Attributes:
         overall: Precision, recall and F1 of all entities.
@@ -81,7 +81,7 @@ def compare_reports(
         seed: Seed of the resamples.
 
     Returns:
-        The figures of both systems, and their differences, second minus first, with intervals and p-values, see
+        The metrics of both systems, and their differences, second minus first, with intervals and p-values, see
         `span_marker.error_analysis.bootstrap.compare`.
 
     Raises:
@@ -144,7 +144,7 @@ def _gold_entities(
 
 
 def _check_relations(sentence: JudgedSentence, same_sentence: JudgedSentence) -> None:
-    """Check that two systems are judged by the same relations of a sentence."""
+    """Check that two systems are compared on the same relations of a sentence."""
     sides = [sentence.relations, same_sentence.relations]
     if (sides[0] is None) != (sides[1] is None):
         raise ValueError(

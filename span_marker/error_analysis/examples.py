@@ -1,4 +1,4 @@
-"""Errors in their context, most frequent first."""
+"""Examples of errors in context, most frequent first."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from span_marker.error_analysis.matching import Item, JudgedSentence, Kind, Outc
 from span_marker.error_analysis.relation_matching import RelationKind, RelationOutcome
 
 CONTEXT = 40
-"""Characters that are shown on either side of an error."""
+"""Number of characters to show on either side of an error."""
 
 Outcomes = Literal["outcomes", "relations"]
 Part = LabelledSpan | LabelledRelation
 Quote = tuple[str, ...]
 
 CONTROLS = re.compile(r"[\x00-\x20\x7f-\x9f]+")
-"""White space and control characters, which a terminal might act on."""
+"""White space and control characters, which a terminal might interpret."""
 
 
 class Example(NamedTuple):
@@ -52,7 +52,7 @@ class Example(NamedTuple):
         """Write it on one line, with the gold entities in brackets and the predicted ones in braces.
 
         Args:
-            num_characters: The largest number of characters to show on either side.
+            num_characters: Maximum number of characters to show on either side.
 
         Returns:
             The line.
@@ -139,7 +139,7 @@ def in_context(sentence: JudgedSentence, outcome: Outcome | RelationOutcome, num
     Args:
         sentence: The sentence.
         outcome: One of its outcomes, of an entity or a relation.
-        num_characters: The largest number of characters to show on either side.
+        num_characters: Maximum number of characters to show on either side.
 
     Returns:
         The fragments in order, with dots in place of what is not shown.

@@ -1,7 +1,8 @@
-"""Pairs gold entities with predictions, and says what is wrong with each pair.
+"""Match gold entities with predictions, and classify the error of each pair.
 
 Pure functions on entities. Each gold entity is paired with at most one prediction. Each pair, and each unpaired entity,
-is of one *kind*, and all figures come from counts of kinds, as in the evaluation of MUC-5 (Chinchor and Sundheim 1993).
+has one *kind*, and all metrics are computed from counts of kinds, as in the evaluation of MUC-5 (Chinchor and Sundheim
+1993).
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ Kind = Literal["correct", "wrong-label", "wrong-boundaries", "wrong-both", "miss
 
 KINDS: dict[Kind, str] = {
     "correct": "pairs with the same label and the same boundaries",
-    "wrong-label": "pairs with the same boundaries and another label",
+    "wrong-label": "pairs with the same boundaries and different labels",
     "wrong-boundaries": "pairs that overlap, with the same label",
-    "wrong-both": "pairs that overlap, with another label",
+    "wrong-both": "pairs that overlap, with different labels",
     "missed": "gold entities in no pair",
     "spurious": "predictions in no pair",
 }
-"""Description of each kind. The first four are pairs, best first."""
+"""Description of each kind. The first four are kinds of pairs, best first."""
 
 MEASURES: dict[str, dict[Kind, float]] = {
     "strict": {"correct": 1},
@@ -168,7 +169,7 @@ def count_kinds(sentences: Sequence[JudgedSentence]) -> Counts:
 
 
 def tally_measures(sentences: Sequence[JudgedSentence]) -> dict[str, Counts]:
-    """Count by each measure.
+    """Count entities by each measure.
 
     Args:
         sentences: The sentences.

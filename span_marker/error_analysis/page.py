@@ -1,4 +1,4 @@
-"""The page of a report: an overview, all errors in context, tables with bars, and the matrix of confusions."""
+"""The HTML page of a report: an overview, all errors in context, tables with bars, and the confusion matrix."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from span_marker.error_analysis.report import ErrorReport
 
 STRONGEST = 40
-"""Percentage of the hue in a cell of the matrix that holds its whole row. The number in it stays legible."""
+"""Percentage of the hue in a cell of the matrix that holds its whole row, low enough to keep its number legible."""
 
 RIGHT, WRONG = 2, 1
 GOLD, PREDICTED = 1, 0
@@ -43,7 +43,7 @@ def write_report(
         report: The report.
         families: Names of the tables, and the figures of their rows.
         names: Names of the rows and columns of ``report.confusion``.
-        unreachable: Gold entities out of reach of the model, by reason.
+        unreachable: Number of gold entities that the model cannot find, by reason.
         examples: Whether the page has the errors, which are texts of the data.
     """
     errors = _group_errors(report) if examples else {}
@@ -86,7 +86,7 @@ def write_report(
 
 
 def num_decimals(estimate: Estimate) -> int:
-    """Choose the number of decimals of a figure by its interval: half of it has one significant digit.
+    """Choose the number of decimals of a metric by its interval, so that half its width has one significant digit.
 
     Args:
         estimate: The figure.

@@ -1,6 +1,6 @@
-"""Pairs gold relations with predicted ones, and says what is wrong with each pair: a relation, or one of its entities.
+"""Match gold relations with predicted ones, and classify the error of each pair: the relation, or one of its entities.
 
-Pure functions on the relations of a sentence, once its entities are paired by `span_marker.error_analysis.matching`.
+Pure functions on the relations of a sentence whose entities were paired by `span_marker.error_analysis.matching`.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ RelationKind = Literal[
 
 RELATION_KINDS: dict[RelationKind, str] = {
     "correct": "pairs with the same label, head and tail",
-    "wrong-direction": "pairs with the same label, and head and tail exchanged",
-    "wrong-label": "pairs between the same entities, with another label",
+    "wrong-direction": "pairs with the same label, and head and tail swapped",
+    "wrong-label": "pairs between the same entities, with different labels",
     "wrong-entity": "gold relations with an entity that is found with another label or other boundaries",
     "missed-entity": "gold relations with an entity that is not found",
     "missed": "gold relations between entities that are found, in no pair",
     "spurious": "predictions in no pair",
 }
-"""Description of each kind. Gold relations are of the first kind that fits, and pairs of better kinds come first."""
+"""Description of each kind. The first matching kind applies, and pairs of better kinds come first."""
 
 
 class RelationOutcome(NamedTuple):
@@ -125,7 +125,7 @@ def _place(relation: LabelledRelation) -> tuple[object, ...]:
 
 
 def tally_relations(sentences: Sequence[Sequence[RelationOutcome]]) -> tuple[dict[str, Counts], dict[str, Counts]]:
-    """Count relations, those that are right with their entities, and those that are right but for the labels of these.
+    """Count relations: correct including their entities, and correct except for the labels of these.
 
     Args:
         sentences: The outcomes of each sentence.

@@ -26,7 +26,7 @@ class RelationErrors(TextReport):
             `span_marker.core.relation_metrics.relation_metrics`.
         labels: Strict figures of each label.
         kinds: Number of outcomes of each of `span_marker.error_analysis.relation_matching.RELATION_KINDS`.
-        num_examples: The largest number of errors of each kind to show.
+        num_examples: Maximum number of errors to show per kind.
     """
 
     sentences: Sequence[JudgedSentence] = field(repr=False)
@@ -45,11 +45,11 @@ class RelationErrors(TextReport):
         confidence: float = 0.95,
         seed: int = 0,
     ) -> RelationErrors | None:
-        """Make a report.
+        """Create a report.
 
         Args:
             sentences: The sentences. Those whose relations are None are left out.
-            num_examples: The largest number of errors of each kind to show.
+            num_examples: Maximum number of errors to show per kind.
             num_resamples: See `bootstrap.resample`.
             confidence: Confidence of the intervals, above 0 and below 1.
             seed: Seed of the resamples.
@@ -119,7 +119,7 @@ class RelationErrors(TextReport):
                 )
 
     def summary(self) -> str:
-        """Say in how many sentences relations are judged, which need not be all of them."""
+        """State the number of sentences whose relations are evaluated, which may be fewer than all."""
         return (
             f"relations of {len(self.sentences):,} sentences; gold relations: {self.overall.num_gold:,}; predictions: "
             f"{self.overall.num_predicted:,}; intervals from resamples of these sentences"
@@ -136,7 +136,7 @@ class RelationErrors(TextReport):
 
 
 def figures_row(name: str, figures: Figures) -> tuple[str, ...]:
-    """Set out the figures of a group in a row.
+    """Format the metrics of a group as a row.
 
     Args:
         name: Name of the group.

@@ -1,4 +1,4 @@
-"""A report of what is right and wrong on annotated data, as text and as an HTML page."""
+"""Reports of errors on annotated data, as text and as an HTML page."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ SENTENCE_LENGTHS = (1, 10, 20, 30, 50, 100)
 """Start of each group of lengths, in words."""
 
 NOTHING = "(nothing)"
-"""Stands in for the missing side of missed gold entities and spurious predictions."""
+"""Placeholder for the missing side of missed gold entities and spurious predictions."""
 
 MOST_LABELS = 12
-"""The largest number of labels for which the confusion matrix is printed."""
+"""Maximum number of labels for which the confusion matrix is printed."""
 
 OUTCOME_COLUMNS = ("outcome", "number", "of gold", "of predicted")
 
@@ -36,12 +36,12 @@ REASONS = {
     "partial-word": "begin or end inside a word of the tokenizer",
     "filtered": "dropped by the candidate filter",
 }
-"""Why a model cannot find a gold entity, whatever it has learned."""
+"""Reasons why a model can never find a gold entity."""
 
 
 @dataclass(frozen=True)
 class ErrorReport(TextReport):
-    """What is right and wrong on annotated data. ``print`` shows tables, and the most frequent errors of each kind.
+    """A report of errors on annotated data. ``print`` shows tables, and the most frequent errors of each kind.
 
     Attributes:
         sentences: The sentences and their outcomes.
@@ -58,11 +58,11 @@ class ErrorReport(TextReport):
             unknown.
         confidence: Confidence of the intervals, such as 0.95.
         num_resamples: Number of resamples behind the intervals.
-        num_examples: The largest number of errors of each kind to show.
+        num_examples: Maximum number of errors to show per kind.
         model_name: Name of the model; None if unknown.
         dataset_name: Name of the data; None if unknown.
         date: The day of the analysis.
-        relations: The same about relations; None if these are not annotated, or not predicted.
+        relations: The report on relations; None if these are not annotated or not predicted.
     """
 
     sentences: Sequence[JudgedSentence] = field(repr=False)
@@ -95,12 +95,12 @@ class ErrorReport(TextReport):
         model_name: str | None = None,
         dataset_name: str | None = None,
     ) -> ErrorReport:
-        """Make a report.
+        """Create a report.
 
         Args:
             sentences: The sentences, with the outcomes of `span_marker.error_analysis.matching.match`.
             unreachable: Number of gold entities that the model cannot find, by reason.
-            num_examples: The largest number of errors of each kind to show.
+            num_examples: Maximum number of errors to show per kind.
             num_resamples: Number of resamples of the sentences, see `bootstrap.resample`.
             confidence: Confidence of the intervals, above 0 and below 1.
             seed: Seed of the resamples.
@@ -196,14 +196,14 @@ class ErrorReport(TextReport):
     def write_html(self, path: str | os.PathLike[str], title: str = "Error analysis", *, examples: bool = True) -> None:
         """Write a page with an overview, all errors, ``num_examples`` of each kind unfolded, and the tables.
 
-        Errors can be filtered by their kind and by their labels. Figures have two to four decimals, depending on the
+        Errors can be filtered by their kind and by their labels. Metrics have two to four decimals, depending on the
         width of their interval.
 
         Args:
             path: The HTML file; the page needs no other files.
             title: Title of the page.
-            examples: Whether the page has the errors, which are texts of the data. Without them, as with
-                ``num_examples=0``, it only has figures and labels.
+            examples: Whether the page includes the errors, which contain texts of the data. Without them, as with
+                ``num_examples=0``, it has only metrics and labels.
         """
         unreachable = {REASONS[reason]: number for reason, number in (self.unreachable or {}).items()}
         write_report(path, title, self, list(self._families()), [*self.labels, NOTHING], unreachable, examples)
@@ -234,7 +234,7 @@ class ErrorReport(TextReport):
         if self.unreachable is None:
             return
         num_lost, num_gold = sum(self.unreachable.values()), self.overall.num_gold
-        bound = f", so that recall is at most {1 - num_lost / num_gold:.4f}" if num_lost else ""
+        bound = f", so recall is at most {1 - num_lost / num_gold:.4f}" if num_lost else ""
         yield f"gold entities out of reach: {num_lost:,} of {num_gold:,}{bound}"
         for reason, number in self.unreachable.items():
             if number:

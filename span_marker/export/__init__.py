@@ -1,4 +1,4 @@
-"""Export: models as ONNX graphs, which run without PyTorch's encoder. See ``docs/export.md``."""
+"""Export models to ONNX graphs, which run without PyTorch's encoder. See ``docs/export.md``."""
 
 from span_marker.export.onnx import export_onnx, export_openvino
 from span_marker.export.quantization import quantize

@@ -1,4 +1,4 @@
-"""Export of a model to ONNX, checked against the original before it is kept."""
+"""Export models to ONNX, verified against the original before the export is kept."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PACKAGES: dict[Backend, tuple[str, ...]] = {
     "onnx": ("torch", "transformers", "onnx", "onnxscript", "onnxruntime"),
     "openvino": ("torch", "transformers", "onnx", "onnxscript", "openvino"),
 }
-"""Packages that an export needs, whose versions are noted in it."""
+"""Packages that an export needs, whose versions are recorded in it."""
 
 
 def export_onnx(
@@ -43,14 +43,14 @@ def export_onnx(
     """Export a model to ONNX, and compare it with the model in ONNX Runtime.
 
     The folder can be loaded like a checkpoint, ``SpanMarkerModel.from_pretrained(folder, backend="onnx")``, and
-    published like one. Labels, thresholds, calibration, limits, word splitter, decoding, candidate filter and
-    relations go with it. The export is loaded again and compared with the model, with and without the filter, and is
-    only kept if no entity or relation differs, and no probability by more than
+    published like one. It includes labels, thresholds, calibration, limits, word splitter, decoding, candidate filter
+    and relations. The export is loaded again and compared with the model, with and without the filter. It is kept only
+    if all entities and relations are equal, and no probability differs by more than
     `span_marker.export.verification.TOLERANCE`.
 
-    In ``float16`` and ``bfloat16``, weights take half the space, and ONNX Runtime turns them to float32 when it loads
-    them, so that speed and memory stay the same. Such an export may differ as much as
-    `span_marker.export.verification.TOLERANCES` allow.
+    In ``float16`` and ``bfloat16``, weights take half the disk space. ONNX Runtime converts them to float32 on loading,
+    so speed and memory are unchanged. Such an export may differ as far as `span_marker.export.verification.TOLERANCES`
+    allow.
 
     Args:
         model: A trained model in float32 on the CPU.
@@ -59,14 +59,14 @@ def export_onnx(
         dtype: Number format of the weights: ``"float32"``, ``"float16"`` or ``"bfloat16"``.
 
     Returns:
-        How the export compares with the model. It is also written to ``onnx/export.json``.
+        The comparison of the export with the model. It is also written to ``onnx/export.json``.
 
     Raises:
         ImportError: If ``onnx``, ``onnxscript`` or ``onnxruntime`` is not installed.
         TypeError: If ``model`` is not a `SpanMarkerModel`, or ``texts`` is not a list of strings.
-        ValueError: If the model is not in float32 on the CPU, runs on the dense engine, is quantized, has code of
-            its own, or is exported itself; if ``dtype`` is unknown or ``folder`` holds weights; or if the
-            export differs from the model.
+        ValueError: If the model is not in float32 on the CPU, runs on the dense engine, is quantized, has custom code,
+            or is itself an export; if ``dtype`` is unknown or ``folder`` holds weights; or if the export differs from
+            the model.
     """
     return _export(model, folder, texts, dtype, "onnx")
 
@@ -77,13 +77,13 @@ def export_openvino(
     """Export a model to ONNX, and compare it with the model in OpenVINO, which runs the same graphs.
 
     See `export_onnx`. With ``dtype="bfloat16"`` or ``"float16"``, OpenVINO also computes in this format on CPUs that
-    can (AVX512-BF16, AMX; AVX512-FP16), and otherwise in float32. ``from_pretrained(folder)`` chooses OpenVINO.
+    support it (AVX512-BF16, AMX; AVX512-FP16), and otherwise in float32. ``from_pretrained(folder)`` chooses OpenVINO.
 
     Args:
         model: See `export_onnx`.
         folder: See `export_onnx`.
         texts: See `export_onnx`.
-        dtype: Number format of the weights and, where the CPU has it, of the computation.
+        dtype: Number format of the weights and, if the CPU supports it, of the computation.
 
     Returns:
         See `export_onnx`.
@@ -137,16 +137,16 @@ def _check_model(model: SpanMarkerModel) -> FastEngine:
     """Refuse a model that cannot be exported; otherwise return its engine."""
     if not isinstance(model, SpanMarkerModel):
         without_adapter(model)  # raises what it is, unless it is an adapter
-        raise TypeError("model has a PEFT adapter: export model.merge_and_unload() of it")
+        raise TypeError("model has a PEFT adapter: export the result of model.merge_and_unload()")
     if model.backend != "torch":
-        raise ValueError(f"the model runs on backend={model.backend!r}, so it is exported: copy its folder")
+        raise ValueError(f"the model runs on backend={model.backend!r}, so it is exported already: copy its folder")
     if not isinstance(model.engine, FastEngine):
         raise ValueError(
             f"an encoder of type {model.config.encoder.model_type!r} on the dense engine cannot be exported: load the "
             "model with engine='auto', if the encoder supports the fast engine"
         )
     if type(model.encoder).__module__.startswith("transformers_modules."):  # private: where such code is imported to
-        raise ValueError("an encoder that comes with code of its own cannot be exported: graphs must not need any code")
+        raise ValueError("an encoder with code of its own cannot be exported, since graphs must not need any code")
     kinds = {(parameter.device.type, parameter.dtype) for parameter in model.parameters()}
     if kinds != {("cpu", torch.float32)}:
         raise ValueError(
@@ -157,7 +157,7 @@ def _check_model(model: SpanMarkerModel) -> FastEngine:
 
 
 def _describe(report: ExportReport) -> str:
-    """Say on the card what another number format changes."""
+    """State in the card what another number format changes."""
     return (
         f"Exported in {report.dtype}. On {report.num_texts:,} texts with {report.num_entities:,} entities, "
         f"probabilities differ by {report.mean_difference:.1e} on average, and {report.num_changed:,} entities changed."

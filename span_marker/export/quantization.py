@@ -1,4 +1,4 @@
-"""Exported models with 8-bit weights: smaller, faster on some machines, and not the same."""
+"""Quantize exported models to 8 bits: smaller, faster on some machines, with slightly different predictions."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from span_marker.preprocessing.inputs import text_column
 from span_marker.rules.rules import RULES_FILE
 
 Runtime = Literal["onnx", "openvino"]
-"""What runs the graphs."""
+"""The runtime of the graphs."""
 
 Texts: TypeAlias = "Sequence[str] | Sequence[Sequence[str]] | AnnotatedData"
 """Texts, lists of words, or annotated rows of either."""
@@ -53,7 +53,7 @@ GOAL = 0.99
 """Share of the calibration texts that should have the same entities."""
 
 FLOAT_SHARES = (0, 1 / 16, 1 / 8, 1 / 4)
-"""Shares of the linear layers that are tried in float32, those that 8 bits change most first."""
+"""Shares of the linear layers to try in float32, starting with those that 8 bits change most."""
 
 
 def quantize(
@@ -72,30 +72,31 @@ def quantize(
 
     Weights are rounded per output channel, to 7 bits, sign included, so that sums do not overflow on machines without
     VNNI. Embeddings, attention, the candidate filter and the classifier stay in float32. With ``mode="dynamic"``,
-    activations are rounded by the range that they have in a batch: unlike those of other models, the scores of a
-    sentence depend a little on the sentences beside it. With ``mode="static"``, the ranges are those on
-    ``calibration``, and a sentence has the same scores in every batch.
+    activations are rounded by their range in each batch: unlike in other models, the scores of a sentence depend
+    slightly on the other sentences of its batch. With ``mode="static"``, the ranges are measured on ``calibration``,
+    and a sentence has the same scores in every batch.
 
-    With ``calibration``, linear layers that 8 bits change most stay in float32, as many as it takes until `GOAL` of the
-    calibration texts have the same entities, and at most a quarter.
+    With ``calibration``, the linear layers that 8 bits change most stay in float32: as many as needed for a share of
+    `GOAL` of the calibration texts to keep their entities, but at most a quarter.
 
     Args:
         folder: An exported model, see `export_onnx`.
         target: The folder to write, which must not hold weights for PyTorch.
-        data: What to compare the two models on, similar to what is to be predicted: texts, lists of words, or
-            annotated rows in any form. With annotated rows, the report has F1 before and after.
-        batch_size: The largest number of texts in a batch.
+        data: Data to compare the two models on, similar to the data to predict: texts, lists of words, or annotated
+            rows in any form. With annotated rows, the report includes F1 before and after.
+        batch_size: Maximum number of texts in a batch.
         mode: ``"dynamic"`` or ``"static"``.
-        calibration: Some hundred other texts, lists of words or rows, such as those of the training data. Annotations
-            do not count. ``mode="static"`` needs them.
-        max_loss: How much the F1 of entities may fall on ``data``, such as 0.005, or None for any. A model that loses
-            more is not kept. Relations do not count.
-        backend: The runtime to measure in, ``"onnx"`` or ``"openvino"``. Both run the result, but not equally.
+        calibration: A few hundred other texts, lists of words or rows, for example of the training data. Annotations
+            are ignored. Required for ``mode="static"``.
+        max_loss: Maximum loss of entity F1 on ``data``, such as 0.005. A model that loses more is not kept. By default,
+            any loss is accepted. Relations are ignored.
+        backend: The runtime to measure in, ``"onnx"`` or ``"openvino"``. Both can run the result, with small
+            differences.
         word_splitter: What splits strings into words, see `SpanMarkerModel.from_pretrained`. It must be passed if the
             model was trained with a function.
 
     Returns:
-        What the quantized model finds, compared with the original. It is also written to ``onnx/export.json``.
+        The predictions of the quantized model compared with the original's. Also written to ``onnx/export.json``.
 
     Raises:
         FileNotFoundError: If ``folder`` has no graphs.
@@ -146,20 +147,20 @@ def _check_arguments(
             found = "a single text" if isinstance(texts, str) else type(texts).__name__
             raise TypeError(f"{name} must be a list of texts or rows, not {found}")
         if not len(texts):
-            raise ValueError(f"{name} is empty: pass some hundred texts that are similar to those to predict")
+            raise ValueError(f"{name} is empty: pass a few hundred texts that are similar to those to predict")
     if mode not in ("dynamic", "static"):
         raise ValueError(f"mode={mode!r} must be 'dynamic' or 'static'")
     if mode == "static" and calibration is None:
         raise ValueError(
-            "mode='static' needs calibration=, some hundred texts to measure the ranges of activations on: pass "
+            "mode='static' needs calibration=, a few hundred texts to measure the ranges of activations on: pass "
             "texts of the training data"
         )
     if max_loss is not None:
         check_probability("max_loss", max_loss)
         if not _are_rows(data):
-            raise ValueError(f"max_loss={max_loss} needs annotated data to measure F1 on, not texts alone")
+            raise ValueError(f"max_loss={max_loss} needs annotated data to measure F1 on, not only texts")
     if Path(folder).resolve() == Path(target).resolve():
-        raise ValueError(f"target={str(target)!r} must be another folder than that of the original")
+        raise ValueError(f"target={str(target)!r} must not be the folder of the original")
     check_target(target)
 
 
@@ -168,8 +169,8 @@ def _check_loss(report: QuantizationReport, max_loss: float | None) -> None:
         return
     other = "static" if report.mode == "dynamic" else "dynamic"
     raise ValueError(
-        f"F1 on the {report.num_texts:,} annotated rows changes from {f1_change(report.comparison)}, which is a loss "
-        f"of more than max_loss={max_loss}: the model is not kept. Try mode={other!r}, other calibration=, or raise "
+        f"F1 on the {report.num_texts:,} annotated rows changes from {f1_change(report.comparison)}, a loss of more "
+        f"than max_loss={max_loss}, so the model is not kept: try mode={other!r} or other calibration=, or raise "
         "max_loss"
     )
 
@@ -212,12 +213,12 @@ class _Layers:
         return onnx_ir.load(self.encoder.files[name])
 
     def by_error(self) -> list[str]:
-        """The weights, those first that 8 bits change most."""
+        """The weights, starting with those that 8 bits change most."""
         errors = layer_errors({name: self._load(name) for name in self.names}, self.ranges)
         return sorted(errors, key=lambda key: -errors[key])
 
     def write(self, target: Path, in_float: set[str]) -> None:
-        """Quantize the graphs, and store the weights that they share once.
+        """Quantize the graphs, and store shared weights once.
 
         Args:
             target: The folder to write to.
@@ -250,10 +251,10 @@ class _Layers:
 
 
 class Scores(NamedTuple):
-    """What was found in a text.
+    """The predictions for a text.
 
     Attributes:
-        entities: Score of each entity, by its place and label.
+        entities: Score of each entity, by span and label.
         relations: Score of each relation, by its label and the keys of its entities.
     """
 
@@ -261,7 +262,7 @@ class Scores(NamedTuple):
     relations: dict[Any, float]
 
     def is_like(self, other: Scores) -> bool:
-        """Whether the same was found, with any scores."""
+        """Whether the predictions are equal, ignoring scores."""
         return all(first.keys() == second.keys() for first, second in zip(self, other, strict=True))
 
 
@@ -271,7 +272,7 @@ class _Data:
     Args:
         data: The data.
         name: What to call it in errors.
-        batch_size: The largest number of texts in a batch.
+        batch_size: Maximum number of texts in a batch.
         tags: The tags that annotated rows may have, see `SpanMarkerConfig`; None if annotations do not count.
     """
 
@@ -296,7 +297,7 @@ class _Data:
         return [as_columns(row) for row in found]
 
     def scores(self, found: list[dict[str, Any]]) -> list[Scores]:
-        """The scores of entities by their places and labels, and of relations by their labels and entities."""
+        """The scores of entities by span and label, and of relations by label and entities."""
         start, end = PREDICTED[UNITS[self.kind]]
         scores = []
         for row in found:

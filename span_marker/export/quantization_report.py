@@ -1,4 +1,4 @@
-"""What 8 bits change: how often a quantized model finds what the original does."""
+"""Reports on quantization: how often a quantized model agrees with the original."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from span_marker.core.tables import TextReport, text_table
 from span_marker.error_analysis import Comparison
 
 Mode = Literal["dynamic", "static"]
-"""Whether ranges of activations are those of each batch, or were measured on texts."""
+"""Whether the ranges of activations are taken from each batch, or were measured on texts."""
 
 
 @dataclass(frozen=True)
 class QuantizationReport(TextReport):
-    """How often a quantized model finds what the original does. As a string, a table.
+    """Agreement of a quantized model with the original. Its string is a table.
 
     Attributes:
         num_texts: Number of texts that were compared.
@@ -71,7 +71,7 @@ class QuantizationReport(TextReport):
         return text_table(rows)
 
     def in_words(self) -> str:
-        """Say what 8 bits change, for a model card.
+        """Describe the effect of quantization, for a model card.
 
         Returns:
             One line.
@@ -85,7 +85,7 @@ class QuantizationReport(TextReport):
 
 
 def f1_change(comparison: Comparison) -> str:
-    """Say how the F1 of two systems differs.
+    """Describe the difference in F1 between two systems.
 
     Args:
         comparison: The comparison.

@@ -1,4 +1,4 @@
-"""Which back end, number format and mode for which CPU, and why. ``docs/export.md`` shows the same table."""
+"""Recommend a backend, number format and quantization mode for a CPU. ``docs/export.md`` shows the same table."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from span_marker.core.tables import TextReport, markdown_table, text_table
 from span_marker.encoders.graph_engine import Backend
 
 Usage = Literal["batches", "one text"]
-"""Whether many texts are read at a time, or one, whose entities somebody waits for."""
+"""Throughput on many texts, or latency of a single one."""
 
 Entities = Literal["all equal", "nearly all equal", "most equal"]
-"""How many entities are those of the model in float32 in PyTorch."""
+"""How many entities equal those of the model in float32 in PyTorch."""
 
 
 class Way(NamedTuple):
@@ -38,8 +38,8 @@ class Way(NamedTuple):
 
 NAMES: dict[Backend, str] = {"torch": "PyTorch", "onnx": "ONNX Runtime", "openvino": "OpenVINO"}
 
-SHARED_CORES = "If other processes are busy on them, set OMP_WAIT_POLICY=passive, too."
-"""What to do against threads that wait for a core, see ``docs/parallel.md``."""
+SHARED_CORES = "If other processes also use them, set OMP_WAIT_POLICY=passive, too."
+"""Advice against threads that wait for a core, see ``docs/parallel.md``."""
 
 ENTITIES: tuple[Entities, ...] = ("all equal", "nearly all equal", "most equal")
 
@@ -51,7 +51,7 @@ class Kind:
     """CPUs with the same recommendation.
 
     Attributes:
-        title: What they have in common.
+        title: Their common description.
         is_arm: Whether they are of the Arm architecture, or None for any.
         any_of: They have one of these instructions, see `span_marker.core.cpu.FEATURES`; empty for any CPU.
         ways: The fastest way by usage, for each of `ENTITIES`.
@@ -67,12 +67,12 @@ class Kind:
     is_measured: bool = False
 
     def fits(self, cpu: Cpu) -> bool:
-        """Tell whether a CPU is one of them."""
+        """Tell whether a CPU is of this kind."""
         is_arm = cpu.architecture in ARM
         return self.is_arm in (None, is_arm) and (not self.any_of or bool(self.any_of & cpu.features))
 
     def row(self) -> list[str]:
-        """The row of the table: what they are, the ways for batches and for one text, and whether it was measured."""
+        """The row of the table: title, ways for batches and for one text, and whether it was measured."""
         cells = [" / ".join(map(str, dict.fromkeys(self.ways[usage]))) for usage in USAGES]
         return [self.title, *cells, self.reason, "yes" if self.is_measured else "no"]
 
@@ -85,7 +85,8 @@ KINDS = (
         False,
         frozenset({"AVX512-BF16", "AMX"}),
         {"batches": (ONNX, BFLOAT16, INT8), "one text": (ONNX, ONNX, INT8)},
-        "products in bfloat16 are fast, so that 8 bits gain little more in batches; for one text, calls count",
+        "products in bfloat16 are fast, so 8 bits gain little more in batches; for one text, the overhead of calls "
+        "dominates",
         is_measured=True,
     ),
     Kind(
@@ -93,7 +94,7 @@ KINDS = (
         False,
         frozenset({"VNNI"}),
         {"batches": (ONNX, ONNX, INT8), "one text": (ONNX, ONNX, INT8)},
-        "products of 8-bit numbers are fast, those in bfloat16 are emulated",
+        "products of 8-bit numbers are fast, but those in bfloat16 are emulated",
     ),
     Kind(
         "Arm with I8MM or dot product",
@@ -107,21 +108,21 @@ KINDS = (
         None,
         frozenset(),
         {"batches": (ONNX, ONNX, ONNX), "one text": (ONNX, ONNX, ONNX)},
-        "neither 8 bits nor bfloat16 have instructions of their own: they save memory rather than time",
+        "there are no instructions for 8 bits or bfloat16: they save memory rather than time",
     ),
 )
-"""The first that fits a CPU counts."""
+"""The first kind that matches a CPU applies."""
 
 
 @dataclass(frozen=True)
 class Recommendation(TextReport):
-    """How to run models on a CPU. As a string, a table and the reasons.
+    """How to run models on a CPU. Its string has a table and the reasons.
 
     Attributes:
-        cpu: What the CPU is and can do.
+        cpu: The CPU and its features.
         kind: The row of the table in ``docs/export.md``.
-        ways: The fastest way by usage (``"batches"``, ``"one text"``), and by how many entities are those of the model
-            in float32 in PyTorch (``"all equal"``, ``"nearly all equal"``, ``"most equal"``).
+        ways: The fastest way by usage (``"batches"``, ``"one text"``), and by how many entities equal those of the
+            model in float32 in PyTorch (``"all equal"``, ``"nearly all equal"``, ``"most equal"``).
         num_threads: Number of threads to set, ``OMP_NUM_THREADS``.
         reasons: Why, in sentences.
         is_measured: Whether it was measured on such a CPU, rather than concluded from its instructions.
@@ -141,10 +142,10 @@ class Recommendation(TextReport):
 
 
 def recommend(cpu: Cpu | None = None) -> Recommendation:
-    """Recommend a back end, a number format and a mode of quantization for a CPU.
+    """Recommend a backend, a number format and a quantization mode for a CPU.
 
-    The recommendation follows from the instructions of the CPU and from measurements with one small encoder, see
-    ``docs/export.md``. Yours may differ: ``span-marker bench`` measures them.
+    The recommendation is based on the features of the CPU and on measurements with one small encoder, see
+    ``docs/export.md``. Results for your model may differ: measure them with ``span-marker bench``.
 
     Args:
         cpu: The CPU. Defaults to that of this machine.
@@ -162,12 +163,14 @@ def recommend(cpu: Cpu | None = None) -> Recommendation:
     ways = {usage: dict(zip(ENTITIES, kind.ways[usage], strict=True)) for usage in USAGES}
     reasons = [f"{kind.title}: {kind.reason}."]
     if any(INT8 in kind.ways[usage] for usage in USAGES):
-        reasons.append("In 8 bits, mode='static' changes fewer entities, and is a fourth slower: measure both.")
+        reasons.append("In 8 bits, mode='static' changes fewer entities, but is a quarter slower: measure both.")
     if not kind.is_measured:
-        reasons.append("This was not measured on such a CPU: compare with span-marker bench.")
+        reasons.append("This recommendation was not measured on such a CPU: check it with span-marker bench.")
     if not cpu.features:
-        reasons.append("The system does not say which instructions the CPU has: only what every CPU can do counts.")
-    reasons.append(f"OMP_NUM_THREADS={cpu.num_cpus}: this process may use so many cores. {SHARED_CORES}")
+        reasons.append(
+            "The system does not report the instructions of the CPU, so only those that every CPU has are assumed."
+        )
+    reasons.append(f"OMP_NUM_THREADS={cpu.num_cpus}: the number of cores that this process may use. {SHARED_CORES}")
     return Recommendation(str(cpu), kind.title, ways, cpu.num_cpus, tuple(reasons), kind.is_measured)
 
 

@@ -1,4 +1,4 @@
-"""Linear layers in 8 bits, with ranges of their inputs that were measured on texts.
+"""Static quantization: linear layers in 8 bits, with input ranges measured on texts.
 
 A product ``x @ W`` becomes ``dequantize(quantize(x)) @ dequantize(W8)``, in operators of the ONNX standard that
 runtimes fuse to a product of whole numbers (Jacob et al. 2018, Quantization and Training of Neural Networks for
@@ -46,7 +46,7 @@ NUM_ROWS, ROWS_PER_RUN = 1024, 32
 
 @dataclass
 class InputRange:
-    """What was seen of the input of linear layers.
+    """Statistics of the input of linear layers.
 
     Attributes:
         low: The smallest value, at most 0.
@@ -59,7 +59,7 @@ class InputRange:
     rows: list[Array] = field(default_factory=list)
 
     def add(self, states: Array) -> None:
-        """Take note of the input in one run.
+        """Record the input of one run.
 
         Args:
             states: ``(..., size)``.
@@ -128,12 +128,12 @@ def _is_weight(value: Any) -> bool:
 
 
 def weight_key(node: Any) -> str:
-    """Compute what tells the weight of a linear layer from others, in all graphs: a hash of its bytes."""
+    """Compute an identifier of a linear layer's weight across graphs: a hash of its bytes."""
     return hashlib.sha256(node.inputs[1].const_value.tobytes()).hexdigest()
 
 
 def exported_encoder(model: SpanMarkerModel) -> ExportedEncoder:
-    """Return what stands in for the encoder of an exported model."""
+    """Return the placeholder for the encoder of an exported model."""
     assert isinstance(model.encoder, ExportedEncoder)
     return model.encoder
 
@@ -144,12 +144,12 @@ def _same(name: str, graph: Graph) -> Graph:
 
 @contextmanager
 def running(model: SpanMarkerModel, folder: Path, wrap: Callable[[str, Graph], Graph] = _same) -> Iterator[None]:
-    """Run other graphs in place of those of an exported model within a ``with`` block, in the same runtime.
+    """Replace the graphs of an exported model within a ``with`` block, in the same runtime.
 
     Args:
         model: The exported model.
         folder: The folder with the graphs and their weights.
-        wrap: What to run in place of each graph, by its file name and the graph. Defaults to the graph itself.
+        wrap: Maps the file name and the graph to what runs instead. Defaults to the graph itself.
 
     Yields:
         None.
@@ -169,11 +169,11 @@ def running(model: SpanMarkerModel, folder: Path, wrap: Callable[[str, Graph], G
 
 @dataclass
 class WatchedGraph:
-    """A graph that takes note of the inputs of its linear layers. See `span_marker.graphs.runner.Graph`.
+    """A graph that records the inputs of its linear layers. See `span_marker.graphs.runner.Graph`.
 
     Attributes:
         graph: The graph, with these inputs as further outputs.
-        ranges: What was seen, by the names of the inputs, in the order of these outputs.
+        ranges: Statistics by the names of the inputs, in the order of these outputs.
     """
 
     graph: Graph
@@ -189,7 +189,7 @@ class WatchedGraph:
 
 
 def output_inputs(path: Path, target: Path) -> dict[str, InputRange]:
-    """Write a graph that also outputs what its linear layers get.
+    """Write a graph that also outputs the inputs of its linear layers.
 
     Args:
         path: The file of the graph.
@@ -217,7 +217,7 @@ def measure_ranges(model: SpanMarkerModel, read: Callable[[], Found]) -> tuple[R
 
     Args:
         model: An exported model.
-        read: Lets the model read the texts.
+        read: Makes the model read the texts.
 
     Returns:
         The ranges, and what `read` returned.
@@ -232,11 +232,11 @@ def measure_ranges(model: SpanMarkerModel, read: Callable[[], Found]) -> tuple[R
         with running(model, Path(scratch), lambda name, graph: WatchedGraph(graph, ranges[name])):
             found = read()
     if not any(seen.rows for seen in ranges[MARKER_GRAPH].values()):
-        raise ValueError("no text of calibration= has a word: pass some hundred texts of the training data")
+        raise ValueError("no text of calibration= has a word: pass a few hundred texts of the training data")
     if PAIR_GRAPH in ranges and not any(seen.rows for seen in ranges[PAIR_GRAPH].values()):
         raise ValueError(
-            "no two entities that may have a relation are found in the same text of calibration=: pass other texts, of "
-            "which some have relations"
+            "no text of calibration= has two predicted entities that may have a relation: pass other texts, some with "
+            "relations"
         )
     return ranges, found
 

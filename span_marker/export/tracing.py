@@ -1,4 +1,4 @@
-"""From an encoder to its graphs, with the weights of all of them in one file."""
+"""Trace an encoder to graphs that share one file of weights."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from span_marker.graphs.files import ENCODER, MARKER_GRAPH, PAIR_GRAPH, TEXT_GRA
 from span_marker.graphs.runtimes import import_extra
 
 EXAMPLE_LENGTHS = [5, 3, 4]
-"""Tokens of the texts that a graph is traced with. No two sizes are equal, so that none is taken for another."""
+"""Numbers of tokens of the texts for tracing. All sizes differ, so that none is mistaken for another."""
 
 EXPORTERS = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
-"""Loggers of the exporters. What onnxruntime says, it says as the root logger."""
+"""Loggers of the exporters. onnxruntime logs to the root logger."""
 
 EXAMPLE_COUNTS = [7, 2, 4]
 """Number of candidates, or of pairs, of these texts."""
 
 SMALL_WEIGHT = 1024
-"""Size in bytes up to which weights stand in the graphs themselves."""
+"""Maximum size in bytes of weights that are stored in the graphs themselves."""
 
 ANY = Dim.DYNAMIC
 
@@ -83,7 +83,7 @@ def write_graphs(
 
 
 def store_as(model: Any, dtype: Precision) -> None:
-    """Store the weights of a graph in another number format, in place. A runtime turns them back when it loads them.
+    """Store the weights of a graph in another number format, in place. Runtimes convert them back on loading.
 
     Args:
         model: The graph, an ``onnx_ir.Model`` in float32.
@@ -180,7 +180,7 @@ def _trace(graph: torch.nn.Module, inputs: dict[str, Any], shapes: dict[str, Any
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep exporters from reporting their progress and their own deprecations. Nobody else's messages are lost.
+    """Silence the progress and deprecation messages of exporters, but no other messages.
 
     Yields:
         None.
@@ -208,7 +208,7 @@ def quiet() -> Iterator[None]:
 
 
 def write_shared(graphs: dict[str, Any], folder: Path) -> None:
-    """Write graphs. Weights that several of them have are written once.
+    """Write graphs. Shared weights are written once.
 
     Args:
         graphs: The graphs as ``onnx_ir.Model``, by file name.

@@ -1,4 +1,4 @@
-"""Whether an exported model finds what the original does, on text of many lengths."""
+"""Verify that an exported model agrees with the original, on texts of many lengths."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from span_marker.preprocessing.inputs import Sentences
 from span_marker.relations.mixin import FindPairs
 
 TOLERANCE = 1e-4
-"""The largest allowed difference between two probabilities in float32."""
+"""Maximum difference between two probabilities in float32."""
 
 
 class Tolerance(NamedTuple):
-    """How much an export may differ from its model.
+    """Maximum differences between an export and its model.
 
     Attributes:
-        largest: The largest allowed difference between two probabilities of a candidate.
-        mean: The largest allowed mean of these differences.
-        changed: The largest allowed share of entities that only one of the two finds, among those of both.
+        largest: Maximum difference between two probabilities of a candidate.
+        mean: Maximum mean of these differences.
+        changed: Maximum share of entities that only one of the two finds, among all entities.
     """
 
     largest: float
@@ -47,9 +47,9 @@ TOLERANCES: dict[Precision, Tolerance] = {
     "bfloat16": Tolerance(0.2, 0.005, 0.05),
 }
 """By the number format of an export. Significands have 24, 11 and 8 bits, so that rounding errors in float16 are about
-8,000 times and in bfloat16 about 65,000 times those of float32. Where a model hesitates, that can change a probability
-by a lot, which the mean forgives. In bfloat16, the probabilities of the quickstart's model differ on average by 0.0001
-and none of its entities changes. Models with large random weights hesitate everywhere, and are refused."""
+8,000 times and in bfloat16 about 65,000 times those of float32. Where a model is undecided, that can change a
+probability a lot, but hardly the mean. In bfloat16, the probabilities of the quickstart's model differ on average by
+0.0001 and none of its entities changes. Models with large random weights are undecided everywhere, and are refused."""
 
 TEXTS = (
     "Paris",
@@ -78,7 +78,7 @@ BATCH_SIZE = 8
 
 @dataclass(frozen=True)
 class ExportReport(TextReport):
-    """How an exported model compares with the original. As a string, a table.
+    """The comparison of an exported model with the original. Its string is a table.
 
     Attributes:
         num_texts: Number of texts that were compared, in all comparisons together.
@@ -88,7 +88,7 @@ class ExportReport(TextReport):
         modes: Which candidates were scored: ``"all"``, and ``"filtered"`` if the model uses a candidate filter.
         mean_difference: The mean difference between two probabilities.
         num_changed: Number of entities that only one of the two finds: 0 in float32.
-        dtype: Number format of the export, whose tolerances it was held to.
+        dtype: Number format of the export, which determines the tolerances.
         num_pairs: Number of pairs of spans that were scored in both models: those of entities, and one per text that
             need not be entities, so that pairs are compared even if the model finds no entities in the texts.
         num_relations: Number of relations that the original finds.
@@ -130,7 +130,7 @@ class ExportReport(TextReport):
 def compare_models(
     original: SpanMarkerModel, exported: SpanMarkerModel, texts: Sequence[str] = (), dtype: Precision | None = None
 ) -> ExportReport:
-    """Compare the scores and the entities of two models that should be the same, and their relations if they have any.
+    """Compare the scores, the entities and any relations of two models that should be equal.
 
     Args:
         original: The original.
@@ -206,18 +206,18 @@ class _Counts:
         self.changed += len({*expected} ^ {*found})
 
     def check(self, kind: str, limit: float, dtype: Precision) -> None:
-        """Refuse an export that changes more than its number format explains."""
+        """Refuse an export that changes more entities or relations than its number format explains."""
         share = self.changed / max(self.expected + self.found, 1)
         if share > limit:
             raise ValueError(
                 f"the exported model finds {self.found:,} {kind}, the original {self.expected:,}, and {self.changed:,} "
-                f"of them only one of the two: {share:.1%}, more than {limit:.1%} for {dtype}. Export it with "
+                f"are found by only one of the two: {share:.1%}, more than {limit:.1%} for {dtype}. Export it with "
                 "dtype='float32', or, if there are few, pass more texts="
             )
 
 
 class _Comparison:
-    """Compares two models text by text, and counts.
+    """Compares two models text by text, and accumulates statistics.
 
     Args:
         original: The original.
@@ -387,7 +387,7 @@ def _predict(model: SpanMarkerModel, score: Callable[..., Any], batch_size: int,
 
 def _advice(model: SpanMarkerModel) -> str:
     return (
-        "An export that differs from its model is not kept. Please report the type of the encoder, "
+        "An export that differs from its model is not kept. Please report this with the type of the encoder, "
         f"{model.config.encoder.model_type!r}"
     )
 

@@ -1,1 +1,1 @@
-"""Exported graphs in the hands of NumPy: their files, the runtimes, and heads. Nothing needs PyTorch."""
+"""Run exported graphs with NumPy: files, runtimes and heads. Nothing here needs PyTorch."""

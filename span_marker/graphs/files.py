@@ -1,4 +1,4 @@
-"""The files of an exported model beside its configuration and its tokenizer, see ``docs/export.md``."""
+"""The files of an exported model, other than its configuration and its tokenizer. See ``docs/export.md``."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ HEADS = "heads.safetensors"
 MANIFEST = "export.json"
 
 FILES = (TEXT_GRAPH, MARKER_GRAPH, ENCODER, HEADS)
-"""Files of `FOLDER` that `MANIFEST` lists: the graphs, their weights, and everything beside the encoder. `PAIR_GRAPH`
-is listed, too, if the model has relations."""
+"""Files of `FOLDER` that `MANIFEST` lists: the graphs, their weights, and the heads. `PAIR_GRAPH` is also listed if the
+model has relations."""
 
 GRAPHS = (TEXT_GRAPH, MARKER_GRAPH, PAIR_GRAPH)
 """All graphs that a model may have."""
 
 FORMAT = 1
-"""Version of the layout of files and of what the graphs take and return."""
+"""Version of the file layout and of the inputs and outputs of the graphs."""
 
 MARKER_EMBEDS = "marker_embeds"
 """Name of the embeddings of the two markers among the heads."""
 
 BROKEN = (AttributeError, IndexError, KeyError, OverflowError, RecursionError, TypeError, ValueError)
-"""What reading a broken file of settings raises."""
+"""Errors from reading a broken settings file."""
 
 
 @contextmanager
@@ -44,7 +44,7 @@ def naming_files(contents: str, path: str | os.PathLike[str], *more: type[Except
     """Turn errors about the contents of files into errors that name the files.
 
     Args:
-        contents: What is read, with the names of its files.
+        contents: What is being read, with the names of its files.
         path: A folder or the name of a repository.
         *more: Errors that mean that the contents are broken, in addition to `BROKEN`.
 
@@ -65,7 +65,7 @@ def naming_files(contents: str, path: str | os.PathLike[str], *more: type[Except
 def find_files(
     path: str | os.PathLike[str], find: Callable[[str], Path | None]
 ) -> tuple[dict[str, Path], dict[str, Any]]:
-    """Find the files of an export, and check them against its manifest. Graphs that are more than data are refused.
+    """Find the files of an export, and check them against its manifest. Graphs that are not plain data are refused.
 
     Args:
         path: A folder or the name of a repository, for errors.
@@ -76,7 +76,7 @@ def find_files(
 
     Raises:
         FileNotFoundError: If there are no graphs.
-        ValueError: If a file is broken, of another export, or of a newer version.
+        ValueError: If a file is broken, belongs to another export, or is of a newer version.
     """
     manifest_path = find(f"{FOLDER}/{MANIFEST}")
     if manifest_path is None:
@@ -88,7 +88,7 @@ def find_files(
         manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
         if manifest["format"] != FORMAT:
             raise ValueError(
-                f"format={manifest['format']!r} was written by span_marker {manifest.get('span_marker_version')}, and "
+                f"format={manifest['format']!r} was written by span_marker {manifest.get('span_marker_version')}, but "
                 f"this is {__version__}, which reads format={FORMAT}: export the model again"
             )
         if not isinstance(manifest["max_distance"], int) or manifest["max_distance"] < 1:
@@ -112,7 +112,7 @@ def find_files(
 
 
 def listed_files(names: Iterable[str]) -> list[str]:
-    """Say which files an export must have.
+    """List the files that an export must have.
 
     Args:
         names: The names that it lists.
@@ -124,7 +124,7 @@ def listed_files(names: Iterable[str]) -> list[str]:
 
 
 def graph_names(files: Iterable[str]) -> list[str]:
-    """Say which graphs an export has.
+    """List the graphs of an export.
 
     Args:
         files: The names of its files.
@@ -136,7 +136,7 @@ def graph_names(files: Iterable[str]) -> list[str]:
 
 
 def check_pair_graph(files: Iterable[str], relation_labels: Sequence[str] | None, path: str | os.PathLike[str]) -> None:
-    """Check that an export has a graph for relations if the model has relations, and only then.
+    """Check that an export has a graph for relations if and only if the model has relations.
 
     Args:
         files: The names of its files.
@@ -159,7 +159,7 @@ def check_file(file: Path, record: Mapping[str, Any], path: str | os.PathLike[st
 
     Args:
         file: The file.
-        record: What the list says of it, see `describe_file`.
+        record: Its entry in the list, see `describe_file`.
         path: The folder or the name of a repository that it comes from, for errors.
 
     Raises:
@@ -167,7 +167,7 @@ def check_file(file: Path, record: Mapping[str, Any], path: str | os.PathLike[st
     """
     if describe_file(file) != record:
         raise ValueError(
-            f"{FOLDER}/{file.name} of {str(path)!r} is not the file that {FOLDER}/{MANIFEST} lists: it is cut short or "
+            f"{FOLDER}/{file.name} of {str(path)!r} is not the file that {FOLDER}/{MANIFEST} lists: it is truncated or "
             "belongs to another export. Copy the folder again, or export the model again"
         )
 

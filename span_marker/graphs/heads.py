@@ -1,4 +1,4 @@
-"""The heads of an exported model, computed with NumPy: the same formulas as in PyTorch, for prediction alone."""
+"""The heads of an exported model in NumPy: the same formulas as in PyTorch, for prediction only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from span_marker.core.settings import ModelSettings
 from span_marker.core.spans import IntArray
 
 LAYER_NORM_EPS = 1e-5
-"""What PyTorch adds to variances by default."""
+"""PyTorch's default epsilon of layer normalization."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Heads:
     weights: Mapping[str, Array]
 
     def check(self, settings: ModelSettings, embed_dim: int, hidden_size: int) -> None:
-        """Check that the weights are those that the settings ask for.
+        """Check that the weights match the settings.
 
         Args:
             settings: The settings of the model.
@@ -35,7 +35,7 @@ class Heads:
             hidden_size: Size of a marker's state.
 
         Raises:
-            ValueError: If a weight is missing, has another shape, or is not asked for.
+            ValueError: If a weight is missing, unexpected, or has the wrong shape.
         """
         state_size = hidden_size + (settings.token_state_size or 0)
         expected: dict[str, tuple[int, ...]] = {
@@ -65,7 +65,7 @@ class Heads:
         return shape if len(shape) == num_sizes else (0,) * num_sizes
 
     def case_embeds(self, token_cases: IntArray) -> Array:
-        """What the letter case adds to token embeddings, see `span_marker.heads.CaseEmbedding`.
+        """Embeddings of the letter case, to add to token embeddings, see `span_marker.heads.CaseEmbedding`.
 
         Args:
             token_cases: ``(num_tokens,)``.
@@ -103,7 +103,7 @@ class Heads:
 
         Args:
             marker_states: States of the markers, ``(num_spans, 2, hidden)``.
-            text_states: See `filter_scores`. They are read if the classifier reads tokens, too.
+            text_states: See `filter_scores`. Used only if the classifier also reads tokens.
             span_rows: See `filter_scores`.
 
         Returns:

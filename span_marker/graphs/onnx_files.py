@@ -1,7 +1,7 @@
-"""Graphs are data: what a file may hold is checked before any runtime reads it.
+"""Check that graph files contain only data, before any runtime reads them.
 
-ONNX files are Protocol Buffers. The few fields that matter are read here, so that no package is needed for it; their
-numbers are those of ``onnx.proto`` in the ONNX standard.
+ONNX files are Protocol Buffers. The few relevant fields are read here without any package; their numbers are those of
+``onnx.proto`` in the ONNX standard.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 LARGEST_GRAPH = 2**28
-"""The largest size of a graph without its weights, in bytes."""
+"""Maximum size of a graph without its weights, in bytes."""
 
 EXTERNAL = 1
 """Value of ``TensorProto.data_location`` for weights in another file."""
@@ -24,7 +24,7 @@ _Fields: TypeAlias = "dict[int, list[int | memoryview]]"
 
 
 class _Contents(NamedTuple):
-    """What is checked of a graph: domain and type of each operator, its tensors, and its functions."""
+    """The parts of a graph that are checked: domain and type of each operator, its tensors, and its functions."""
 
     operators: list[tuple[str, str]]
     tensors: list[memoryview]
@@ -32,14 +32,14 @@ class _Contents(NamedTuple):
 
 
 def check_graph(path: Path, weights: Path) -> None:
-    """Refuse a graph that is more than data: only operators of the ONNX standard, only weights in their one file.
+    """Refuse a graph that is not plain data: only standard ONNX operators, and only weights in the one weights file.
 
     Args:
         path: The file of the graph.
         weights: The file of its weights.
 
     Raises:
-        ValueError: If the graph is too large, broken, has operators of its own, or refers to other files.
+        ValueError: If the graph is too large or broken, has custom operators, or refers to other files.
     """
     if path.stat().st_size > LARGEST_GRAPH:
         raise ValueError(f"{str(path)!r} has {path.stat().st_size:,} bytes, but a graph has at most {LARGEST_GRAPH:,}")
@@ -47,7 +47,7 @@ def check_graph(path: Path, weights: Path) -> None:
         contents = _read(memoryview(path.read_bytes()))
         external = [entry for tensor in contents.tensors if (entry := _external(tensor)) is not None]
     except (IndexError, UnicodeDecodeError, ValueError) as error:
-        raise ValueError(f"{str(path)!r} is no ONNX file: {error}") from error
+        raise ValueError(f"{str(path)!r} is not an ONNX file: {error}") from error
     own = sorted({kind for domain, kind in contents.operators if domain not in ("", "ai.onnx")} | {*contents.functions})
     if own:
         raise ValueError(f"{str(path)!r} has operators that are not in the ONNX standard, which are not run: {own}")
@@ -89,7 +89,7 @@ def _external(tensor: memoryview) -> tuple[str, str, int, int] | None:
     pairs = [(_text(entry, 1), _text(entry, 2)) for entry in map(_fields, _parts(fields, 13))]
     entry = dict(pairs)
     if len(entry) < len(pairs):
-        raise ValueError("a tensor says twice where its weights are")
+        raise ValueError("a tensor has two locations of its weights")
     offset, length = (int(entry.get(name, -1)) for name in ("offset", "length"))
     return _text(fields, 8), entry.get("location", ""), offset, length
 

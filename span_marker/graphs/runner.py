@@ -1,4 +1,4 @@
-"""Running exported graphs on packed batches: texts first, then markers, as the fast engine does."""
+"""Run exported graphs on packed batches: texts first, then markers, as the fast engine does."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from span_marker.core.packing import (
 from span_marker.core.spans import IntArray
 
 MAX_TOKENS = 512
-"""The largest number of tokens of several texts in one run of a graph. Larger runs need memory, and gain nothing."""
+"""Maximum number of tokens of several texts in one run of a graph. Larger runs only need more memory."""
 
 MAX_MARKERS = 512
-"""The largest number of markers in one run of a graph, as above."""
+"""Maximum number of markers in one run of a graph, as above."""
 
 
 class Graph(Protocol):
-    """A graph in the hands of a runtime, such as ONNX Runtime."""
+    """A graph loaded by a runtime, such as ONNX Runtime."""
 
     def __call__(self, inputs: dict[str, Array]) -> list[Array]:
         """Run the graph.
@@ -48,7 +48,7 @@ class GraphRunner:
         text_graph: Runs `span_marker.encoders.graphs.TextGraph`.
         marker_graph: Runs `span_marker.encoders.graphs.MarkerGraph`.
         marker_embeds: Embeddings of the start and end marker, ``(2, embed_dim)``.
-        max_distance: The largest distance between two positions that the graphs were made for.
+        max_distance: Maximum distance between two positions that the graphs support.
         pair_graph: Same as `marker_graph`, for pairs of spans; None without relations.
     """
 
@@ -73,13 +73,13 @@ class GraphRunner:
             head_dim)`` each.
 
         Raises:
-            ValueError: If a text is longer than the graphs were made for.
+            ValueError: If a text is longer than the graphs support.
         """
         longest = max(lengths, default=0)
         if longest > self.max_distance:
             raise ValueError(
-                f"a text of {longest} tokens is longer than those that the graphs were exported for, of at "
-                f"most {self.max_distance}: lower model_max_length, or export the model again with that limit"
+                f"a text of {longest} tokens is longer than the {self.max_distance} that the graphs were exported for: "
+                "lower model_max_length, or export the model again with that limit"
             )
         inputs = {"input_ids": input_ids, "position_ids": _positions(lengths)}
         if added_embeds is not None:

@@ -15,11 +15,11 @@ from span_marker.core.arrays import Array, Precision
 from span_marker.core.cpu import available_cpus, quota_cpus
 
 EXTRAS = {"onnx": "onnx onnxscript onnxruntime", "openvino": "openvino"}
-"""What each extra for exported models installs."""
+"""The packages that each extra for exported models installs."""
 
 
 def import_extra(name: str) -> ModuleType:
-    """Import a package that graphs need, which is optional.
+    """Import an optional package that graphs need.
 
     Args:
         name: ``openvino``, or a package or module that comes with the extra ``onnx``.
@@ -28,7 +28,7 @@ def import_extra(name: str) -> ModuleType:
         The package.
 
     Raises:
-        ImportError: If it is not installed, with what to install.
+        ImportError: If it is not installed. The message names the package to install.
     """
     extra = "openvino" if name == "openvino" else "onnx"
     module: ModuleType = extras.import_extra(name, EXTRAS[extra], extra, "exported graphs need")
@@ -36,30 +36,30 @@ def import_extra(name: str) -> ModuleType:
 
 
 def waits_passively() -> bool:
-    """Tell whether threads without work should sleep rather than spin, which takes time from other processes.
+    """Tell whether idle threads should sleep rather than spin, which takes CPU time from other processes.
 
     Returns:
-        True if ``OMP_WAIT_POLICY`` is ``passive``, as for PyTorch; or if it is not set and the container has a quota,
-        of which spinning takes its part.
+        True if ``OMP_WAIT_POLICY`` is ``passive``, as for PyTorch; or if it is not set and the container has a CPU
+        quota, which spinning would use up.
     """
     policy = os.environ.get("OMP_WAIT_POLICY", "").lower()
     return policy == "passive" or (not policy and quota_cpus() is not None)
 
 
 class RuntimeGraph(ABC):
-    """A graph in a runtime, on the CPU. See `span_marker.graphs.runner.Graph`. Several threads may run it at once.
+    """A graph in a runtime, on the CPU. See `span_marker.graphs.runner.Graph`. It is thread-safe.
 
-    In a forked process, the threads of its parent are missing: ONNX Runtime loads the graph again, OpenVINO cannot.
+    A forked process lacks the threads of its parent: ONNX Runtime loads the graph again, OpenVINO cannot.
 
     Args:
-        path: The file of the graph. Its weights are in a file beside it.
+        path: The file of the graph. Its weights are in a file next to it.
         num_threads: Number of threads that run it. Defaults to that of PyTorch, if the process has imported it;
             otherwise to ``OMP_NUM_THREADS``, the quota of the container, or one per core.
-        precision: Number format of the export. A runtime and a CPU that can compute in it do.
+        precision: Number format of the export. It is also used for computation if runtime and CPU support it.
 
     Raises:
         ImportError: If the runtime is not installed.
-        ValueError: If the graph is broken, or has operators that the installed version of the runtime does not know.
+        ValueError: If the graph is broken, or has operators that the installed version of the runtime does not support.
     """
 
     def __init__(self, path: Path, num_threads: int | None = None, precision: Precision = "float32") -> None:
@@ -92,7 +92,7 @@ class RuntimeGraph(ABC):
     @property
     @abstractmethod
     def output_shapes(self) -> list[list[Any]]:
-        """The shapes of the outputs. Sizes that vary are no numbers."""
+        """The shapes of the outputs. Variable sizes are not numbers."""
 
     @property
     def _num_threads(self) -> int:
@@ -109,8 +109,8 @@ class RuntimeGraph(ABC):
     def _cannot_load(self, runtime: Any, package: str, error: Exception) -> ValueError:
         reason = " ".join(str(error).split())[:300]
         return ValueError(
-            f"{package} {runtime.__version__} cannot load {str(self.path)!r}: {reason}. If it lacks an operator, "
-            f"install a newer one: pip install --upgrade {package}"
+            f"{package} {runtime.__version__} cannot load {str(self.path)!r}: {reason}. If an operator is missing, "
+            f"install a newer version: pip install --upgrade {package}"
         )
 
 
@@ -144,13 +144,13 @@ class OnnxGraph(RuntimeGraph):
 
 
 def _errors(runtime: Any) -> tuple[type[Exception], ...]:
-    """The errors of ONNX Runtime, which have no base class of their own."""
+    """The errors of ONNX Runtime, which have no common base class."""
     values = vars(runtime.capi.onnxruntime_pybind11_state).values()
     return (RuntimeError, *(value for value in values if isinstance(value, type) and issubclass(value, Exception)))
 
 
 HINTS: dict[Precision, str] = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
-"""What OpenVINO calls the precisions."""
+"""OpenVINO's names of the precisions."""
 
 
 class OpenVinoGraph(RuntimeGraph):
@@ -173,7 +173,7 @@ class OpenVinoGraph(RuntimeGraph):
 
     def _load_again(self) -> None:
         raise RuntimeError(
-            "OpenVINO does not run in a process that was forked after it had loaded a model: start processes with "
+            "OpenVINO does not run in a process that was forked after loading a model: start processes with "
             "multiprocessing.get_context('spawn'), or load the model with backend='onnx'"
         )
 

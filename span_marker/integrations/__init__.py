@@ -1,8 +1,8 @@
-"""Integrations: pipelines of ``transformers``, spaCy, Presidio, MCP, Ray Data, Spark, Inference Endpoints.
+"""Integrations: ``transformers`` pipelines, spaCy, Presidio, MCP, Ray Data, Spark, Inference Endpoints.
 
-Those of Haystack, LangChain and LlamaIndex are imported from modules of these names, where saved pipelines find them.
+Import those for Haystack, LangChain and LlamaIndex from the modules of these names, where saved pipelines find them.
 
-Each name is imported when it is first used (PEP 562), because frameworks take long to import and may not be installed.
+Each name is imported on first use (PEP 562), because frameworks are slow to import and may not be installed.
 """
 
 from importlib import import_module

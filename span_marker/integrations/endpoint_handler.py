@@ -1,4 +1,4 @@
-"""Answers the requests of an Inference Endpoint with the SpanMarker checkpoint in the folder of this file."""
+"""Request handler for Inference Endpoints, which runs the SpanMarker checkpoint in the folder of this file."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class EndpointHandler:
             ValueError: If ``inputs`` is missing, or the value of a parameter is wrong.
         """
         if "inputs" not in data:
-            raise ValueError(f"the request needs 'inputs', a text or a list of texts, but it has only {list(data)}")
+            raise ValueError(f"the request needs 'inputs', a text or a list of texts, but its keys are {list(data)}")
         inputs, parameters = data["inputs"], dict(data.get("parameters") or {})
         if not isinstance(inputs, (str, list)):
             raise TypeError(f"'inputs' must be a text or a list of texts, not {type(inputs).__name__}")

@@ -15,13 +15,13 @@ from haystack import Document, component, default_from_dict, default_to_dict  # 
 class SpanMarkerExtractor:
     """Finds the entities of documents, and writes them into ``meta["entities"]`` as `SpanMarkerModel.predict` does.
 
-    The model is loaded when the component is warmed up, or first run.
+    The model is loaded by `warm_up`, or on the first run.
 
     Args:
         model: Folder of a checkpoint, or its name on the Hub.
         **settings: Settings of `span_marker.bulk.Reader`, such as ``on_error`` and ``device``, and options of
-            `SpanMarkerModel.predict`, such as ``batch_size`` and ``threshold``. To save a pipeline, they must be what
-            YAML can hold.
+            `SpanMarkerModel.predict`, such as ``batch_size`` and ``threshold``. To save a pipeline, they must be
+            representable in YAML.
 
     Raises:
         TypeError: If there is no such setting, or ``model`` is not a path.
@@ -42,12 +42,13 @@ class SpanMarkerExtractor:
         """Find the entities of documents.
 
         Args:
-            documents: The documents, which stay as they are.
+            documents: The documents, which are not changed.
 
         Returns:
             ``{"documents": ...}``: copies with the same IDs and ``entities`` in their metadata, dicts whose indices
-            count characters of the content; and ``relations`` if the model has them. With ``on_error="column"``, those
-            that cannot be read have an ``error``. What an earlier run has left under these keys is replaced or removed.
+            count characters of the content; and ``relations`` if the model has them. With ``on_error="column"``,
+            documents that cannot be read have an ``error``. Values of an earlier run under these keys are replaced or
+            removed.
 
         Raises:
             TypeError: If a document has no text, and ``on_error`` is ``"raise"``.

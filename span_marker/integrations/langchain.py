@@ -35,12 +35,12 @@ class SpanMarkerTransformer(BaseDocumentTransformer):
         """Find the entities of documents.
 
         Args:
-            documents: The documents, which stay as they are.
-            **kwargs: None are used.
+            documents: The documents, which are not changed.
+            **kwargs: Ignored.
 
         Returns:
             Copies with ``entities`` in their metadata, dicts whose indices count characters of the content; and
-            ``relations`` if the model has them. What an earlier run has left under these names is replaced or removed.
+            ``relations`` if the model has them. Values of an earlier run under these keys are replaced or removed.
         """
         readings = self._reader.read([document.page_content for document in documents])
         return [

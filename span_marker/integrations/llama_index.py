@@ -18,8 +18,8 @@ from pydantic import Field, PrivateAttr  # noqa: E402
 class SpanMarkerExtractor(BaseExtractor):
     """Finds the entities of nodes, and writes them into ``metadata["entities"]`` as `SpanMarkerModel.predict` does.
 
-    The model is loaded when nodes are first read. It reads the text of a node without its metadata. The entities are
-    kept out of what is embedded and of what a language model is shown, unless lists of other keys are passed.
+    The model is loaded on first use. It reads the text of a node without its metadata. By default, entities are
+    excluded from embeddings and from the prompts of language models; pass other lists of excluded keys to include them.
 
     Args:
         model: Folder of a checkpoint, or its name on the Hub.
@@ -66,13 +66,13 @@ class SpanMarkerExtractor(BaseExtractor):
         excluded_llm_metadata_keys: list[str] | None = None,
         **kwargs: Any,
     ) -> list[BaseNode]:
-        """See `BaseExtractor`; entities, relations and errors are excluded by default, and earlier ones replaced."""
+        """See `BaseExtractor`. Entities, relations and errors are excluded by default, and replaced."""
         lists = (excluded_embed_metadata_keys, excluded_llm_metadata_keys)
         excluded = [[*ADDED] if keys is None else keys for keys in lists]
         return await super().aprocess_nodes(list(map(self._without_former, nodes)), *excluded, **kwargs)
 
     def _without_former(self, node: BaseNode) -> BaseNode:
-        """A node without what an earlier reading has left, which the base class would keep."""
+        """A node without the results of an earlier run, which the base class would keep."""
         former = former_names(node.metadata, self._reader.on_error)
         metadata = {name: value for name, value in node.metadata.items() if name not in former}
         if former and self.in_place:

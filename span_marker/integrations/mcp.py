@@ -1,7 +1,7 @@
-"""Agents: a server of the Model Context Protocol (MCP) with tools that extract, redact and restore.
+"""A Model Context Protocol (MCP) server for agents, with tools that extract, redact and restore.
 
-What was redacted stays in the memory of the server: a client gets a name for it, with which it asks to restore texts.
-So a client can give redacted texts to a language model and keep the names from it.
+Redacted names stay in the memory of the server: a client gets only an ID, with which it can restore texts. So a client
+can pass redacted texts to a language model without revealing the names.
 """
 
 from __future__ import annotations
@@ -28,15 +28,16 @@ if TYPE_CHECKING:
     from span_marker.modeling import SpanMarkerModel
 
 Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Texts = Annotated[list[str], Field(description="The texts, which are read together: a list, also for a single one.")]
-"""Not also a string: the SDK would parse one that looks like JSON, and what is left would be another text."""
+Texts = Annotated[list[str], Field(description="The texts. Pass a list even for a single text.")]
+"""Strings are not accepted: the SDK would parse a string that looks like JSON, and change the text."""
 Threshold = Annotated[
     Probability | dict[str, Probability] | None,
-    Field(description="The least probability of an entity, from 0 to 1, or those of labels. Default: the model's own."),
+    Field(
+        description="Minimum probability of an entity, from 0 to 1, or an object with one per label. "
+        "Default: the model's own."
+    ),
 ]
-Propagate = Annotated[
-    bool, Field(description="Whether a name that was found is marked wherever it stands in the same text.")
-]
+Propagate = Annotated[bool, Field(description="Whether to mark every other mention of a found name in the same text.")]
 ServedWay = Literal["numbered", "label", "mask", "remove"]
 
 INSTRUCTIONS = """Finds and redacts named entities. To keep names from a language model: redact the texts, give it the
@@ -68,7 +69,7 @@ class FoundEntity(BaseModel):
     score: float
     start: int
     end: int
-    origin: str | None = Field(None, description='"mention" or "rule" if it is from there; null if from the model.')
+    origin: str | None = Field(None, description='"mention" or "rule" if found that way; null if from the model.')
 
 
 class FoundRelation(BaseModel):
@@ -93,8 +94,8 @@ class Redaction(BaseModel):
     """Texts without their entities, in the order of the texts."""
 
     texts: list[str]
-    mapping: str | None = Field(description='Names what was redacted, for restore; null if how is not "numbered".')
-    num_redacted: dict[str, int] = Field(description="Number of replaced spans by label, in these texts.")
+    mapping: str | None = Field(description='ID to pass to restore; null if how is not "numbered".')
+    num_redacted: dict[str, int] = Field(description="Number of replaced spans per label in these texts.")
 
 
 class Restoration(BaseModel):
@@ -110,12 +111,12 @@ class Labels(BaseModel):
 
 
 class Session:
-    """What the tools do: a model, and what was redacted with it.
+    """The state behind the tools: a model, and the names that were redacted with it.
 
     Args:
         model: The model.
         limits: How much is taken in and kept. Defaults to `Limits`.
-        batch_size: The largest number of sentences in a batch.
+        batch_size: Maximum number of sentences in a batch.
     """
 
     def __init__(self, model: SpanMarkerModel, limits: Limits | None = None, batch_size: int = 32) -> None:
@@ -126,7 +127,7 @@ class Session:
         self._lock = Lock()  # tools run in threads: one at a time reads, and changes the redactors
 
     def extract(self, texts: Texts, threshold: Threshold = None, propagate: Propagate = False) -> Extraction:
-        """Find the named entities of texts, with labels, scores and places; and relations if the model finds them."""
+        """Find the named entities of texts, with labels, scores and offsets; and relations if the model has them."""
         self._check(texts)
         found = list(map(as_columns, self._predict(texts, threshold, propagate)))
         entities = [list(map(_found_entity, columns["entities"])) for columns in found]
@@ -141,27 +142,27 @@ class Session:
         how: Annotated[
             ServedWay,
             Field(
-                description='"numbered": [PERSON_1], the same for the same name; can be restored. "label": [PERSON]. '
+                description='"numbered": [PERSON_1], the same for equal names; can be restored. "label": [PERSON]. '
                 '"mask": asterisks. "remove": nothing.'
             ),
         ] = "numbered",
         mapping: Annotated[
-            str | None, Field(description="The mapping of an earlier call, to go on with its placeholders.")
+            str | None, Field(description="The mapping of an earlier call, to continue with its placeholders.")
         ] = None,
         threshold: Threshold = None,
         propagate: Propagate = False,
     ) -> Redaction:
-        """Replace the named entities of texts. What was redacted stays on the server, see restore."""
+        """Replace the named entities of texts. The redacted names stay on the server, see restore."""
         self._check(texts)
         if mapping is not None and how != "numbered":
-            raise ValueError(f"mapping needs how='numbered', not {how!r}: other ways keep nothing to go on with")
+            raise ValueError(f"mapping needs how='numbered', not {how!r}, which keeps no names")
         if mapping is not None:
             self._find(mapping)
         found = self._predict(texts, threshold, propagate, relations=False)
         with self._lock:
             redactor = Redactor(how) if mapping is None else self._find(mapping)
             if len(redactor.names) > self.limits.max_names:
-                raise ValueError(f"mapping has more than max_names={self.limits.max_names} names: begin another one")
+                raise ValueError(f"mapping has more than max_names={self.limits.max_names} names: start a new one")
             redacted = [redactor.redact(*pair) for pair in zip(texts, found, strict=True)]
             if how == "numbered" and mapping is None:
                 mapping = self._keep(redactor)
@@ -174,7 +175,7 @@ class Session:
         texts: Texts,
         mapping: Annotated[str, Field(description="The mapping that redact returned.")],
     ) -> Restoration:
-        """Put names back in place of placeholders such as [PERSON_1], in redacted texts or in what was made of them."""
+        """Replace placeholders such as [PERSON_1] with their names, in redacted texts or in texts derived from them."""
         self._check(texts)
         with self._lock:
             names = self._find(mapping).names
@@ -191,7 +192,7 @@ class Session:
             ("characters", sum(map(len, texts)), self.limits.max_characters),
         ):
             if number > limit:
-                raise ValueError(f"texts has {number} {name}, but a call may have {limit}: send it in several calls")
+                raise ValueError(f"texts has {number} {name}, but the limit is {limit}: split it into several calls")
 
     def _predict(self, texts: list[str], threshold: Any, propagate: bool, relations: bool | None = None) -> list[Any]:
         with self._lock:
@@ -214,8 +215,8 @@ class Session:
     def _find(self, mapping: str) -> Redactor:
         if mapping not in self._redactors:
             raise ValueError(
-                f"no mapping {mapping!r}: pass one that redact returned since this server was started. It keeps the "
-                f"{self.limits.max_mappings} that were used last"
+                f"no mapping {mapping!r}: pass one that redact has returned since the server started. The server keeps "
+                f"the {self.limits.max_mappings} most recently used"
             )
         self._redactors.move_to_end(mapping)
         return self._redactors[mapping]
@@ -233,7 +234,7 @@ def _found_entity(entity: dict[str, Any]) -> FoundEntity:
 
 
 def _explaining(tool: Callable[..., Any]) -> Callable[..., Any]:
-    """The tool, whose errors about its arguments reach the client; the SDK keeps all others to itself."""
+    """Wrap a tool so that errors about its arguments reach the client; the SDK hides all others."""
     tool_error = import_extra("mcp.server.mcpserver.exceptions", "'mcp>=2'", "mcp").ToolError
 
     @functools.wraps(tool)
@@ -249,14 +250,14 @@ def _explaining(tool: Callable[..., Any]) -> Callable[..., Any]:
 def create_server(
     model: SpanMarkerModel, *, limits: Limits | None = None, batch_size: int = 32, name: str = "span-marker"
 ) -> MCPServer:
-    """Make a server with the tools ``extract``, ``redact``, ``restore`` and ``list_labels``.
+    """Create a server with the tools ``extract``, ``redact``, ``restore`` and ``list_labels``.
 
-    ``server.run()`` answers on standard input and output until the client leaves.
+    ``server.run()`` serves standard input and output until the client disconnects.
 
     Args:
         model: The model.
         limits: How much is taken in and kept. Defaults to `Limits`.
-        batch_size: The largest number of sentences in a batch.
+        batch_size: Maximum number of sentences in a batch.
         name: Name of the server.
 
     Returns:

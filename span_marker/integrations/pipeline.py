@@ -39,14 +39,14 @@ PREDICT_ARGUMENTS = (
 """Options that are passed to ``SpanMarkerModel.predict``."""
 
 STRATEGIES = ("simple", "first", "average", "max")
-"""Values of ``aggregation_strategy``. All mean the same here, because a span is scored as a whole."""
+"""Values of ``aggregation_strategy``. All have the same effect, because a span is scored as a whole."""
 
 NOT_NEEDED = {
     "is_split_into_words": "pass a list of lists of words",
     "num_workers": "there is no DataLoader",
     "stride": "text of any length is read in overlapping windows",
 }
-"""Arguments of other pipelines that this one lacks, and why."""
+"""Arguments of other pipelines that this one does not need, and why."""
 
 
 class NoDefaultModel:
@@ -54,13 +54,13 @@ class NoDefaultModel:
 
     def __iter__(self) -> NoReturn:
         raise ValueError(
-            f"pipeline({TASK!r}) needs a model: pass model=, which may be a folder, the name of a repository, or a "
+            f"pipeline({TASK!r}) needs a model: pass model=, a folder, the name of a repository on the Hub, or a "
             "SpanMarkerModel"
         )
 
 
 class WrongTaskError(Exception):
-    """A checkpoint was loaded for another task. ``transformers.pipeline`` shows it alone, unlike a ``ValueError``."""
+    """A checkpoint was loaded for another task. Unlike a ``ValueError``, ``transformers.pipeline`` does not wrap it."""
 
 
 class NoTokenClassifier:
@@ -82,9 +82,9 @@ class NoTokenClassifier:
         """
         path = str(pretrained_model_name_or_path)
         raise WrongTaskError(
-            f"{path!r} is a SpanMarker checkpoint, whose labels are those of spans, not of tokens: use "
-            f"pipeline({TASK!r}, model={path!r}), with aggregation_strategy='simple' for the output of token "
-            "classification; or SpanMarkerModel.from_pretrained"
+            f"{path!r} is a SpanMarker checkpoint, which classifies spans, not tokens: use "
+            f"SpanMarkerModel.from_pretrained or pipeline({TASK!r}, model={path!r}), with "
+            "aggregation_strategy='simple' for the output format of token classification"
         )
 
 
@@ -127,7 +127,7 @@ class SpanMarkerPipeline(Pipeline):
         **options: Any,
     ) -> None:
         if not isinstance(model, SpanMarkerModel):
-            raise TypeError(f"pipeline({TASK!r}) needs a SpanMarkerModel: model= is a {type(model).__name__}")
+            raise TypeError(f"pipeline({TASK!r}) needs a SpanMarkerModel, but model= is a {type(model).__name__}")
         own_tokenizer: Any = model.require_tokenizer()
         if tokenizer not in (None, own_tokenizer):
             raise ValueError(f"tokenizer={tokenizer!r} is not the model's own, model.tokenizer: leave it out")
@@ -195,8 +195,8 @@ class SpanMarkerPipeline(Pipeline):
         strategy = given.pop("aggregation_strategy", None)
         if strategy not in (None, *STRATEGIES):
             raise ValueError(
-                f"aggregation_strategy={strategy!r} must be one of {', '.join(map(repr, STRATEGIES))}, which are all "
-                "the same here: a span is scored as a whole, and tokens have no labels of their own"
+                f"aggregation_strategy={strategy!r} must be one of {', '.join(map(repr, STRATEGIES))}, which all give "
+                "the same result, since each span is scored as a whole"
             )
         formats = {"aggregation_strategy": strategy, "offsets": given.get("offsets")}
         return {}, given, {name: value for name, value in formats.items() if value is not None}

@@ -1,4 +1,4 @@
-"""Presidio: a recognizer for its analyzer, which reads the texts of a batch together."""
+"""Presidio: a recognizer for its analyzer that reads the texts of a batch together."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ PRESIDIO_ENTITIES: dict[str, str] = {
 """Presidio's name for each label, in upper case and with ``_`` for white space and hyphens."""
 
 TEXTS_AHEAD = 256
-"""The least number of texts of a batch that are read together: enough for batches of sentences of similar length."""
+"""Minimum number of texts to read together: enough to form batches of sentences of similar length."""
 
 NOT_SET_HERE = {
     "is_split_into_words",
@@ -49,30 +49,31 @@ NOT_SET_HERE = {
     "show_progress_bar",
     "top_k",
 }
-"""Options of ``predict`` that would change what it returns. Presidio has no relations."""
+"""Options of ``predict`` that change its output format. Presidio has no relations."""
 
 
 class SpanMarkerRecognizer(LocalRecognizer):
     """Finds entities for `presidio_analyzer.AnalyzerEngine` with a SpanMarker model.
 
-    `add_to` adds it to an analyzer so that `presidio_analyzer.BatchAnalyzerEngine` has the model read the texts of a
-    batch together. Added in another way, it works, too, but reads one text at a time.
+    `add_to` adds it to an analyzer so that, with `presidio_analyzer.BatchAnalyzerEngine`, the model reads the texts of
+    a batch together. If added in another way, it reads one text at a time.
 
-    Context words are Presidio's: pass ``context`` and the analyzer raises the scores of entities that stand near one.
+    Context words work as in Presidio: pass ``context``, and the analyzer raises the scores of entities near these
+    words.
 
     Args:
-        model: A model; or a folder with a checkpoint, or its name on the Hub, which is loaded at once.
-        supported_language: Language of the texts for which Presidio asks this recognizer. For several languages, make a
-            recognizer for each with the same loaded model.
-        label_mapping: Presidio's name of the entity for each label of the model, or None to leave the label out. It
-            adds to `PRESIDIO_ENTITIES` and overrides it. Labels that are in neither keep their name.
-        threshold: See `span_marker.SpanMarkerModel.predict`: what the model returns at all. Presidio's own thresholds,
-            ``score_threshold`` and ``score_thresholds``, apply after context words.
+        model: A model; or the folder of a checkpoint, or its name on the Hub, which is loaded immediately.
+        supported_language: Language of the texts that Presidio passes to this recognizer. For several languages, create
+            one recognizer per language with the same loaded model.
+        label_mapping: Presidio's entity name for each label of the model, or None to leave the label out. It extends
+            and overrides `PRESIDIO_ENTITIES`. Labels in neither keep their name.
+        threshold: See `span_marker.SpanMarkerModel.predict`: the minimum for the model to return an entity. Presidio's
+            own thresholds, ``score_threshold`` and ``score_thresholds``, apply after context words.
         supported_entities: Presidio's names of the entities to find. Defaults to those of all labels.
         context: Words that raise the score of entities near them.
         name: Name of the recognizer in explanations. Defaults to the name of the class.
-        device: Where a model that is loaded here goes, such as ``"cuda:1"``; None leaves it where it is.
-        score_thresholds: See `presidio_analyzer.EntityRecognizer`; needs a version of Presidio that has it.
+        device: Device to move the model to, such as ``"cuda:1"``. By default it is not moved.
+        score_thresholds: See `presidio_analyzer.EntityRecognizer`; needs a version of Presidio that supports it.
         **options: Other options of `span_marker.SpanMarkerModel.predict`, such as ``batch_size`` and ``propagate``.
 
     Attributes:
@@ -80,7 +81,7 @@ class SpanMarkerRecognizer(LocalRecognizer):
         label_mapping: Presidio's name for each label of the model that is not left out.
 
     Raises:
-        TypeError: If ``predict`` has no such option, or it would change what this class returns.
+        TypeError: If ``predict`` has no such option, or the option changes its output format.
         ValueError: If ``label_mapping`` has a label, or ``supported_entities`` an entity, that the model does not have,
             or an option is wrong.
 
@@ -106,7 +107,7 @@ class SpanMarkerRecognizer(LocalRecognizer):
         **options: Any,
     ) -> None:
         if unknown := options.keys() & NOT_SET_HERE:
-            raise TypeError(f"{min(unknown)!r} cannot be set here: it would change what predict returns")
+            raise TypeError(f"{min(unknown)!r} cannot be set here, because it changes the output format of predict")
         loaded: Any = SpanMarkerModel.from_pretrained(model) if isinstance(model, str) else model
         self.span_marker: SpanMarkerModel = loaded if device is None else move_to_device(loaded, device)
         self.options: dict[str, Any] = {"threshold": threshold, "relations": False, **options}
@@ -127,24 +128,24 @@ class SpanMarkerRecognizer(LocalRecognizer):
         )
 
     def load(self) -> None:
-        """Do nothing: the model is loaded when the recognizer is made, since Presidio needs its labels."""
+        """Do nothing: the constructor loads the model, since Presidio needs its labels."""
 
     def add_to(self, analyzer: AnalyzerEngine) -> None:
         """Add the recognizer to an analyzer, and let it see the batches of the analyzer's NLP engine.
 
         Args:
-            analyzer: The analyzer, which is changed: its NLP engine does what it did, and tells the recognizer which
-                texts belong together. At least 256 texts are in memory at a time.
+            analyzer: The analyzer, which is changed: its NLP engine works as before, and also tells the recognizer
+                which texts form a batch. At least 256 texts are in memory at a time.
         """
         analyzer.registry.add_recognizer(self)
         engine: Any = BatchingEngine(analyzer.nlp_engine, self)
         analyzer.nlp_engine = engine
 
     def expect(self, batch: Sequence[tuple[str, NlpArtifacts]]) -> None:
-        """Note which texts belong together. They are read when the analyzer asks for the first of them.
+        """Register the texts of a batch. They are read when the analyzer asks for the first of them.
 
         Args:
-            batch: The texts, and what the NLP engine made of each.
+            batch: The texts, and the NLP engine's artifacts for each.
         """
         texts = TextBatch(self, [text for text, _ in batch])
         for _, artifacts in batch:
@@ -169,7 +170,7 @@ class SpanMarkerRecognizer(LocalRecognizer):
         Args:
             text: The text.
             entities: Presidio's names of the entities to return; None for all that are supported.
-            nlp_artifacts: What the NLP engine made of the text.
+            nlp_artifacts: The NLP engine's artifacts for the text.
 
         Returns:
             The entities, with the model's label and its score in their explanation.
@@ -189,7 +190,7 @@ class SpanMarkerRecognizer(LocalRecognizer):
 
         reason = f"Identified as {entity['label']} by a SpanMarker model"
         if "origin" in entity:
-            reason = f"Identified as {entity['label']}, from a {entity['origin']['kind']}"
+            reason = f"Identified as {entity['label']} by a {entity['origin']['kind']}"
         return RecognizerResult(
             entity_type=entity_type,
             start=entity["char_start_index"],
@@ -222,7 +223,7 @@ class TextBatch:
 
 
 class BatchingEngine:
-    """An NLP engine that tells a recognizer which texts belong together.
+    """An NLP engine that tells a recognizer which texts form a batch.
 
     Args:
         engine: The engine, which does everything else.
@@ -251,7 +252,7 @@ class BatchingEngine:
             **options: Other options of the engine.
 
         Yields:
-            What the engine yields: each text and what it made of it.
+            The output of the engine: each text and its artifacts.
         """
         processed = self.engine.process_batch(texts, language, batch_size, n_process, **options)
         for batch in blocks((([item], 0) for item in processed), max(batch_size, TEXTS_AHEAD)):

@@ -1,4 +1,4 @@
-"""Ray Data: entities of data sets that are read, and written, by the machines of a cluster."""
+"""Ray Data: find the entities of data sets on a cluster."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from span_marker.core.extras import import_extra
 from span_marker.prediction.readings import Reading
 
 PACKAGES = "'ray[data]'"
-"""What `pip` installs for Ray Data."""
+"""The package that `pip` installs for Ray Data."""
 
 NUM_RETRIES = 3
-"""How often a block is read again whose actor was killed: as often as a task of Ray. Ray Data would do so for ever, and
-a row that kills whatever reads it would keep the job so long."""
+"""Number of retries of a block whose actor was killed: as for a Ray task. Ray Data would retry forever, so a row that
+kills its reader would never let the job end."""
 
 SHARES = (1 / 2, 1 / 4, 1 / 8, 1 / 16, 1 / 32)
 """Fractions of a CPU that an actor may reserve."""
 
 
 RESERVED = {"num_cpus": 1, "num_gpus": 0}
-"""What an actor of Ray Data reserves if nothing is said."""
+"""CPUs that an actor of Ray Data reserves by default."""
 
 
 def predict_dataset(
@@ -38,16 +38,16 @@ def predict_dataset(
 ) -> Any:
     """Find the entities of the rows of a Ray Data set, in actors that load the model once.
 
-    It is lazy, as everything in Ray Data: nothing is read until the result is written or iterated over. All columns are
-    kept. See `Reader.schema` for those that are added.
+    Like everything in Ray Data, it is lazy: nothing is read until the result is written or iterated over. All columns
+    are kept. See `Reader.schema` for the added columns.
 
-    Blocks of rows are cut to ``rows_per_block``, since an actor takes whole blocks, and a small file would be a single
-    one. Ray keeps the order of rows only if ``dataset.context.execution_options.preserve_order`` is set.
+    Blocks are split to ``rows_per_block`` rows, since an actor takes whole blocks, and a small file would be a single
+    block. Ray keeps the order of rows only if ``dataset.context.execution_options.preserve_order`` is set.
 
-    Ray reads files on CPUs that no actor has reserved, and waits for ever if there are none. So actors reserve their
-    threads only as far as a CPU remains. They compute with all of their threads nevertheless. Actors of stages that the
-    data set comes from, such as another call, hold what they have reserved meanwhile; if they leave no more than that
-    CPU, the new ones reserve nothing.
+    Ray reads files on CPUs that no actor has reserved, and waits forever if there are none. So actors reserve CPUs for
+    their threads only as long as one CPU remains; they still compute with all of their threads. Actors of earlier
+    stages of the data set, such as another call, keep their reservations; if these leave only that one CPU, the new
+    actors reserve nothing.
 
     The dashboard and Prometheus show the counters ``span_marker_texts``, ``_words``, ``_entities``, ``_errors``,
     ``_candidates`` and ``_candidates_kept``.
@@ -59,7 +59,7 @@ def predict_dataset(
         num_threads: Number of threads of each actor. Defaults to 1 with a GPU, and otherwise to the CPUs of the
             smallest machine, divided by the number of actors per machine.
         num_gpus: GPUs of each actor; a fraction for several actors per GPU.
-        rows_per_block: The largest number of rows that an actor takes at a time, and does again if it is killed.
+        rows_per_block: Maximum number of rows that an actor processes at a time, and repeats if it is killed.
         **settings: Settings of `Reader`, such as ``text_column`` and ``on_error``, and options of
             `SpanMarkerModel.predict`, which sorts the rows of a block by length.
 
@@ -101,7 +101,7 @@ def predict_dataset(
 
 
 class ReaderActor:
-    """What runs in an actor: a `Reader` that counts what it reads.
+    """The code that runs in an actor: a `Reader` that counts what it reads.
 
     Args:
         reader: The reader.
@@ -117,7 +117,7 @@ class ReaderActor:
             "words": "Words that were read.",
             "entities": "Entities that were found.",
             "errors": "Texts that could not be read.",
-            "candidates": "Spans that the candidate filter scored, or all candidates without it.",
+            "candidates": "Spans scored by the candidate filter, or all candidates without a filter.",
             "candidates_kept": "Candidates that got markers.",
         }
         self._counters = {name: Counter(f"span_marker_{name}", text) for name, text in descriptions.items()}
@@ -135,7 +135,7 @@ def count_readings(readings: Sequence[Reading]) -> dict[str, int]:
     """Count what was read.
 
     Args:
-        readings: What was read of some texts.
+        readings: Readings of texts.
 
     Returns:
         Numbers of texts, words, entities, errors, candidates, and candidates that got markers.
@@ -166,14 +166,14 @@ def threads_per_actor(cpus: Sequence[float], concurrency: int) -> int:
 
 
 def held_by_actors(dataset: Any, resource: Literal["num_cpus", "num_gpus"]) -> list[float]:
-    """List what is reserved by the actors of the stages that a data set comes from, which run at the same time.
+    """List the reservations of actors in earlier stages of a data set, which run at the same time.
 
     Args:
         dataset: The `ray.data.Dataset`.
         resource: The resource.
 
     Returns:
-        How much of it each of them reserves; nothing for stages that are materialized.
+        The amount that each of them reserves; none for materialized stages.
     """
     held: list[float] = []
     for operator in dataset._logical_plan.dag.post_order_iter():  # private: nothing else tells the stages
@@ -186,14 +186,14 @@ def held_by_actors(dataset: Any, resource: Literal["num_cpus", "num_gpus"]) -> l
 
 
 def not_held(amounts: Sequence[float], held: Sequence[float]) -> list[float]:
-    """Compute what actors leave of the resources of machines if each is placed where most is left, as Ray spreads them.
+    """Compute the remaining resources of machines if each actor is placed where most is left, as Ray does.
 
     Args:
-        amounts: How much each machine has.
-        held: How much each actor reserves.
+        amounts: Amount on each machine.
+        held: Amount that each actor reserves.
 
     Returns:
-        How much is left on each machine.
+        Remaining amount on each machine.
 
     Example:
         >>> not_held([4, 8], [3, 3])
@@ -208,18 +208,18 @@ def not_held(amounts: Sequence[float], held: Sequence[float]) -> list[float]:
 def reserved_cpus(
     cpus: Sequence[float], concurrency: int, num_threads: int, num_spare: int = 1, held: Sequence[float] = ()
 ) -> float:
-    """Choose how many CPUs Ray reserves for each actor, so that all actors start, and some remain to read with.
+    """Choose the number of CPUs to reserve per actor, so that all actors start and some CPUs remain for reading.
 
     Args:
         cpus: Number of CPUs of each machine.
         concurrency: Number of actors.
         num_threads: Number of threads of each.
         num_spare: Number of CPUs that must remain, on one machine.
-        held: Number of CPUs that each actor of earlier stages reserves, which leave ``num_spare``.
+        held: Number of CPUs that each actor of earlier stages reserves, which leaves ``num_spare``.
 
     Returns:
-        The largest number of CPUs that leaves them, ``num_threads`` at most: whole, or one of `SHARES`. If earlier
-        stages leave nothing else, 0: such an actor starts in any case.
+        The largest possible number of CPUs, at most ``num_threads``: whole, or one of `SHARES`. If earlier stages leave
+        no others, 0, with which an actor always starts.
 
     Raises:
         ValueError: If there are too few.
@@ -235,7 +235,7 @@ def reserved_cpus(
     if num_threads > max(cpus, default=0):
         raise ValueError(
             f"num_threads={num_threads}, but the largest machine of the cluster has {max(cpus, default=0):g} CPUs: "
-            "lower num_threads, or pass ray.init the number of CPUs"
+            "lower num_threads, or pass the number of CPUs to ray.init"
         )
     left = not_held(cpus, held)
     for reserved in (*range(num_threads, 0, -1), *SHARES) if max(left) >= num_spare else ():
@@ -246,13 +246,13 @@ def reserved_cpus(
     if held:
         return 0
     raise ValueError(
-        f"concurrency={concurrency}, but the cluster has {sum(cpus):g} CPUs, of which Ray Data needs {num_spare} to "
-        f"read with: lower concurrency, or pass ray.init(num_cpus={num_spare + 1}) for a smaller machine"
+        f"concurrency={concurrency}, but the cluster has {sum(cpus):g} CPUs, and Ray Data needs {num_spare} of them to "
+        f"read data: lower concurrency, or call ray.init(num_cpus={num_spare + 1}) on a smaller machine"
     )
 
 
 def check_gpus(gpus: Sequence[float], concurrency: int, num_gpus: float, held: Sequence[float] = ()) -> None:
-    """Check that all actors get their GPUs, since Ray waits for ever for those that it lacks.
+    """Check that all actors get their GPUs, since Ray waits forever for missing ones.
 
     Args:
         gpus: Number of GPUs of each machine.
@@ -269,12 +269,12 @@ def check_gpus(gpus: Sequence[float], concurrency: int, num_gpus: float, held: S
     if places >= concurrency:
         raise ValueError(
             f"concurrency={concurrency} with num_gpus={num_gpus:g}, but earlier stages of the data set hold "
-            f"{sum(held):g} of the {sum(gpus):g} GPUs meanwhile: lower num_gpus in all calls, or call materialize() on "
-            "the data set before this one"
+            f"{sum(held):g} of the {sum(gpus):g} GPUs at the same time: lower num_gpus in all calls, or call "
+            "materialize() on the data set before this one"
         )
     raise ValueError(
         f"concurrency={concurrency} with num_gpus={num_gpus:g}, but the cluster has {sum(gpus):g} GPUs: "
         f"lower concurrency to {places}, or num_gpus"
         if places
-        else f"num_gpus={num_gpus:g}, but no machine of the cluster has as many: {[*gpus]}"
+        else f"num_gpus={num_gpus:g}, but no machine of the cluster has that many: {[*gpus]}"
     )

@@ -1,4 +1,4 @@
-"""Whether documents should be read whole or sentence by sentence: like the texts that a model was trained on."""
+"""Advice on whether to read documents whole or sentence by sentence, as the model was trained."""
 
 from __future__ import annotations
 
@@ -11,26 +11,27 @@ from span_marker.core.word_splitters import TrainedOn
 def advise_on_sentences(
     name: str, documents: Sequence[Sequence[int]], is_split: Sequence[bool], trained_on: TrainedOn | None
 ) -> str | None:
-    """Say how to let a model read texts like those that it was trained on.
+    """Advise on how to make texts like those that the model was trained on.
 
     Args:
         name: Name of the spaCy component.
-        documents: Number of words of each text that is read, for each document: of its sentences, or of the whole.
+        documents: Number of words of each text that is read, for each document: of its sentences, or of the whole
+            document.
         is_split: Whether each document has sentence boundaries.
         trained_on: What the model was trained on; None if unknown.
 
     Returns:
-        The advice; None if the texts are like those in training, as far as is known.
+        The advice; None if the texts are like those in training, as far as known.
     """
-    add = f'add a component that finds sentences, such as nlp.add_pipe("sentencizer", before="{name}")'
+    add = f'add a component that sets sentence boundaries, such as nlp.add_pipe("sentencizer", before="{name}")'
     pairs = list(zip(documents, is_split, strict=True))
     longest = max((max(texts) for texts, split in pairs if texts and not split), default=0)
     if trained_on is None:
         if not longest:
             return None
         return (
-            "Documents without sentence boundaries are each read as one text. That is right for a model that was "
-            f"trained on whole texts. For a model that was trained on single sentences, {add}."
+            "Each document without sentence boundaries is read as one text, which suits a model trained on whole "
+            f"texts. For a model trained on single sentences, {add}."
         )
     if longest > trained_on.max_words:
         return (
@@ -46,5 +47,6 @@ def advise_on_sentences(
         return None
     return (
         f"The model reads documents sentence by sentence, {per_sentence:.0f} words each, but was trained on "
-        f"texts of {trained_on.mean_words:.0f} words: leave out what finds sentences, or add it after {name!r}."
+        f"texts of {trained_on.mean_words:.0f} words: remove the component that sets sentence boundaries, or add it "
+        f"after {name!r}."
     )

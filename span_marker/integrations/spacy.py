@@ -1,4 +1,4 @@
-"""The spaCy component ``span_marker``, which `span_marker_spacy` makes. Nothing else imports this module."""
+"""The spaCy component ``span_marker``. Only its factory in `span_marker_spacy` imports this module."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ class SpanMarkerComponent:
 
     Args:
         name: Name of the component in the pipeline.
-        model: A folder with a SpanMarker checkpoint, or its name on the Hub.
-        batch_size: The largest number of sentences in a batch of the model. ``nlp.pipe`` decides how many documents are
+        model: Folder of a SpanMarker checkpoint, or its name on the Hub.
+        batch_size: Maximum number of sentences in a batch of the model. ``nlp.pipe`` decides how many documents are
             read together.
         device: Device of the model, such as ``"cuda:1"``. Defaults to a GPU if one is available, else to the CPU.
         overwrite_entities: Whether the model's entities replace existing ones in ``Doc.ents``. By default existing ones
@@ -65,9 +65,9 @@ class SpanMarkerComponent:
         decoding: See `span_marker.SpanMarkerModel.predict`. If neither ``decoding`` nor ``spans_key`` is set, a model
             whose entities may overlap is decoded ``"flat"``.
         exact: See `span_marker.SpanMarkerModel.predict`.
-        relations: Whether to find relations, too: `span_marker.data.spacy_relations.SpanRelation` in
-            ``Doc._.relations``, between the entities that the document has in the end. Defaults to whether the model
-            has relations.
+        relations: Whether to also find relations: `span_marker.data.spacy_relations.SpanRelation` in
+            ``Doc._.relations``, between the entities that the document ends up with. Defaults to whether the model has
+            relations.
         relation_threshold: See `span_marker.SpanMarkerModel.predict`.
 
     Raises:
@@ -98,7 +98,7 @@ class SpanMarkerComponent:
         self.decoding = None if decoding is None else check_decoding(decoding)
         if self.decoding is not None and _may_overlap(self.decoding) and spans_key is None:
             raise ValueError(
-                f"decoding={decoding!r} predicts entities that overlap, which Doc.ents cannot hold: set spans_key, or "
+                f"decoding={decoding!r} predicts overlapping entities, which Doc.ents cannot hold: set spans_key, or "
                 "decoding='flat'"
             )
         if spans_key is None:
@@ -129,8 +129,8 @@ class SpanMarkerComponent:
     def labels(self) -> tuple[str, ...]:
         """The labels that the model and its rules predict, for ``nlp.pipe_labels``.
 
-        Before the model is loaded, they are those in its configuration if that is on this machine, and otherwise none:
-        spaCy also asks while it loads a pipeline that brings its own model, so nothing may be downloaded for it.
+        Before the model is loaded, they are taken from its configuration if that is available locally; otherwise there
+        are none. Nothing is downloaded, since spaCy also asks while it loads a pipeline that includes its own model.
         """
         if self._model is not None:
             return tuple(all_labels(self._model.labels, self._model.rules))
@@ -141,7 +141,7 @@ class SpanMarkerComponent:
         return _labels(config) if isinstance(config, SpanMarkerConfig) else ()
 
     def add_label(self, label: str) -> int:
-        """Refuse a new label, which the model has not learned.
+        """Refuse new labels, which the model has not learned.
 
         Args:
             label: The label.
@@ -155,8 +155,8 @@ class SpanMarkerComponent:
         if label in self.labels:
             return 0
         raise NotImplementedError(
-            f"label {label!r} cannot be added to {self.name!r}: the labels are those that model={self._source!r} was "
-            "trained with. Train a model with this label, see span_marker.Trainer"
+            f"label {label!r} cannot be added to {self.name!r}, which has only the labels that model={self._source!r} "
+            "was trained with. To add a label, train a model with it, see span_marker.Trainer"
         )
 
     @property
@@ -244,7 +244,7 @@ class SpanMarkerComponent:
             set_found_relations(doc, relations if looked_for else None, self.spans_key, staying)
 
     def _predict(self, documents: Sequence[list[list[Token]]]) -> list[Any]:
-        """What is found in each sentence of the documents."""
+        """The predictions for each sentence of the documents."""
         if not any(documents):
             return []
         inputs = _to_inputs(documents, self.span_marker.config.trained_with_document_context)
@@ -287,7 +287,7 @@ class SpanMarkerComponent:
         util.to_disk(path, {"model": lambda folder: self.span_marker.save_pretrained(folder)}, exclude)
 
     def from_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> SpanMarkerComponent:
-        """Load the model that `to_disk` wrote. If it wrote none, the setting ``model`` decides.
+        """Load the model that `to_disk` wrote. If it wrote none, the setting ``model`` is used.
 
         Args:
             path: The component's folder.
@@ -333,7 +333,7 @@ def _check_device(device: str | None) -> None:
     try:
         torch.device("cpu" if device is None else device)
     except RuntimeError as error:
-        raise ValueError(f"device={device!r} must be a device of torch, such as 'cpu' or 'cuda:0', or None") from error
+        raise ValueError(f"device={device!r} must be None or a torch device, such as 'cpu' or 'cuda:0'") from error
 
 
 def _check_thresholds(name: str, threshold: Any) -> None:
@@ -350,7 +350,7 @@ def _load(source: str, device: str | None) -> SpanMarkerModel:
         model = SpanMarkerModel.from_pretrained(source)
     except OSError as error:
         raise OSError(
-            f"model={source!r} must be a folder with a SpanMarker checkpoint, or the name of one on the Hub: {error}"
+            f"model={source!r} must be a SpanMarker checkpoint, as a folder or as a name on the Hub: {error}"
         ) from error
     return move_to_device(model, device)
 

@@ -1,4 +1,4 @@
-"""Spark: entities of DataFrames, on any cluster, `local[*]` or Spark Connect."""
+"""Spark: find the entities of DataFrames, on any cluster, `local[*]` or Spark Connect."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from span_marker.core.extras import import_extra
 logger = logging.getLogger(__name__)
 
 PACKAGES = "'pyspark[sql]'"
-"""What `pip` installs for Spark's DataFrames in Arrow."""
+"""The package that `pip` installs for Spark DataFrames with Arrow."""
 
 
 def predict_dataframe(
@@ -23,9 +23,9 @@ def predict_dataframe(
 ) -> Any:
     """Find the entities of the rows of a Spark DataFrame, with `mapInArrow`.
 
-    It is lazy: nothing is read until Spark runs a job. All columns are kept. See `Reader.schema` for those that are
-    added. Each Python worker of Spark loads the model once, and keeps it for its later tasks. Spark runs a task per
-    partition: a small file is a single one, so call ``dataframe.repartition`` first to use more CPUs.
+    It is lazy: nothing is read until Spark runs a job. All columns are kept. See `Reader.schema` for the added columns.
+    Each Python worker of Spark loads the model once, and keeps it for later tasks. Spark runs one task per partition: a
+    small file is a single partition, so call ``dataframe.repartition`` first to use more CPUs.
 
     Args:
         dataframe: The `pyspark.sql.DataFrame`, of an ordinary session or of Spark Connect.
@@ -74,7 +74,7 @@ def read_batches(reader: Reader, batches: Iterable[Any]) -> Iterator[Any]:
 
 
 def warn_of_retries(master: str) -> None:
-    """Warn if a local session gives up when the first task fails, as when a worker is killed.
+    """Warn if a local session does not retry failed tasks, such as those of a killed worker.
 
     Args:
         master: The master of the session, such as ``local[2]``.
@@ -82,7 +82,7 @@ def warn_of_retries(master: str) -> None:
     if re.fullmatch(r"local(\[[^,\]]*\])?", master):
         threads = master.removeprefix("local").strip("[]") or "1"
         logger.warning(
-            "Spark retries no task with master=%r: a worker that is killed ends the job. Use master='local[%s,4]' for "
+            "Spark does not retry tasks with master=%r: a killed worker ends the job. Use master='local[%s,4]' for "
             "three retries.",
             master,
             threads,

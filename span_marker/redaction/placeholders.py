@@ -1,10 +1,10 @@
-"""What replaces the entities of a text, for each way of redaction.
+"""The replacements for entities, for each way of redaction.
 
-Placeholders of ``"numbered"`` and ``"hash"`` stand for a single name each, so that a text can be restored even after it
-was changed: ``[PERSON_1]``, ``[PERSON_3f2a9c1be07d5a48]``. A text may already have something that looks like one of
-them. It is replaced, too, as a name with the label `LITERAL`, so that everything in a redacted text that looks like a
-placeholder is one. Two placeholders cannot overlap, since they begin with ``[``, end with ``]``, and have no brackets
-inside.
+Each placeholder of ``"numbered"`` and ``"hash"`` stands for a single name, so that a text can be restored even after it
+was changed: ``[PERSON_1]``, ``[PERSON_3f2a9c1be07d5a48]``. A text may already contain something that looks like a
+placeholder. It is also replaced, as a name with the label `LITERAL`, so that everything in a redacted text that looks
+like a placeholder is one. Two placeholders cannot overlap, since they begin with ``[``, end with ``]``, and have no
+brackets inside.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ WAYS: tuple[Way, ...] = get_args(Way)
 NAMED_WAYS: tuple[NamedWay, ...] = get_args(NamedWay)
 
 LITERAL = "TEXT"
-"""Label of parts of the text that looked like placeholders before."""
+"""Label of parts of the original text that look like placeholders."""
 
 PLACEHOLDER = re.compile(r"\[([^\[\]\s]+)_([0-9a-f]+)\]")
 """A placeholder that stands for a single name."""
@@ -35,17 +35,17 @@ PLACEHOLDER = re.compile(r"\[([^\[\]\s]+)_([0-9a-f]+)\]")
 MASK = "*"
 
 MIN_KEY_LENGTH = 16
-"""The smallest number of bytes of a key: shorter ones can be found by trying."""
+"""Minimum number of bytes of a key: shorter keys can be guessed."""
 
 DIGEST_LENGTH = 8
-"""Bytes of a hashed name, of which two hexadecimal digits are written each."""
+"""Number of bytes of a hashed name, each written as two hexadecimal digits."""
 
 _NOT_IN_LABELS = re.compile(r"[\[\]\s]+")
 
 
 @lru_cache(maxsize=1024)
 def placeholder_label(label: str) -> str:
-    """Return a label as placeholders have it: upper case, with underscores for white space and brackets.
+    """Return a label in the form used in placeholders: upper case, with underscores for white space and brackets.
 
     Args:
         label: The label.
@@ -61,7 +61,7 @@ def placeholder_label(label: str) -> str:
 
 
 def fill_in(text: str, names: Mapping[str, str]) -> str:
-    """Replace the placeholders in a text by their names; unknown ones stay.
+    """Replace the placeholders in a text with their names; unknown ones stay.
 
     Args:
         text: The text.
@@ -90,7 +90,7 @@ def _call_for_all(how: Callable[[str, str], str], texts: Sequence[str], labels: 
     new = [how(*pair) for pair in zip(texts, labels, strict=True)]  # not map, which StopIteration would end
     for replacement, label in zip(new, labels, strict=True):
         if not isinstance(replacement, str):
-            raise TypeError(f"how returned {replacement!r} for an entity {label!r}, which must be a string")
+            raise TypeError(f"how must return a string, but returned {replacement!r} for an entity {label!r}")
     return new
 
 
@@ -98,7 +98,7 @@ _PLAIN: dict[str, Replace] = {"label": _label_all, "mask": _mask_all, "remove": 
 
 
 def plain_replacement(how: How) -> Replace:
-    """Find the function that replaces texts, for ways that do not tell names apart.
+    """Find the replacement function for ways that do not tell names apart.
 
     Args:
         how: The way, or a function.
@@ -110,15 +110,15 @@ def plain_replacement(how: How) -> Replace:
 
 
 class Pseudonyms:
-    """Placeholders that stand for a single name each, and the names.
+    """Placeholders that each stand for a single name, and these names.
 
     Args:
         key: The key of ``"hash"``; None for ``"numbered"``.
         names: Placeholders of earlier texts and their names.
 
     Attributes:
-        names: What each placeholder stands for: the first form of the name in the texts, without a possessive ending
-            if there is such a form.
+        names: The name that each placeholder stands for: its first form in the texts, preferably without a possessive
+            ending.
         labels: The label of each placeholder that `replace` returned.
 
     Raises:
@@ -136,12 +136,12 @@ class Pseudonyms:
         for placeholder, name in names.items():
             match = PLACEHOLDER.fullmatch(placeholder)
             if match is None:
-                raise ValueError(f"names has {placeholder!r}, which must be a placeholder such as '[PERSON_1]'")
+                raise ValueError(f"names has {placeholder!r}, but its keys must be placeholders such as '[PERSON_1]'")
             label, number = match.groups()
             if key is None and not number.isdecimal():
-                raise ValueError(f"names has {placeholder!r}, but placeholders of how='numbered' have a number")
+                raise ValueError(f"names has {placeholder!r}, but the placeholders of how='numbered' end in a number")
             if key is not None and number != self._hash(_key_of(name)):
-                raise ValueError(f"names has {placeholder!r}, which is not the hash of its name: pass the key of names")
+                raise ValueError(f"names has {placeholder!r}, which is not the hash of its name: pass the earlier key")
             if key is None:
                 self._counts[label] = max(self._counts[label], int(number))
             self._by_name[_key_of(name), label] = placeholder
@@ -150,7 +150,7 @@ class Pseudonyms:
         """Return the placeholders of names.
 
         Args:
-            texts: The names, as they are written.
+            texts: The names as written in the text.
             labels: Their labels.
 
         Returns:
@@ -180,7 +180,7 @@ class Pseudonyms:
             return f"[{kind}_{self._counts[kind]}]"
         placeholder = f"[{kind}_{self._hash(key)}]"
         if placeholder in self.names:
-            raise ValueError(f"two names have the placeholder {placeholder!r}: choose another key")
+            raise ValueError(f"two names have the same placeholder {placeholder!r}: choose another key")
         return placeholder
 
     def _hash(self, key: str) -> str:
@@ -197,5 +197,5 @@ def _has_possessive(name: str) -> bool:
 
 
 def _key_of(name: str) -> str:
-    """The key of a name. What looks like a placeholder has no other form."""
+    """The key of a name. Text that looks like a placeholder is its own key."""
     return name if name.startswith("[") and PLACEHOLDER.fullmatch(name) else name_key(name)

@@ -1,4 +1,4 @@
-"""Redact texts: one, or a stream with the same placeholders for the same names."""
+"""Redact a single text, or a stream of texts with consistent placeholders."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from span_marker.redaction.report import RedactionReport
 from span_marker.redaction.results import Redacted, RedactedSpan, RedactionMap, text_digest
 
 _Spans: TypeAlias = tuple[Sequence[str], Sequence[int], Sequence[int], Sequence[str]]
-"""Labels, starts and ends of spans in order that do not overlap, and what the text has there."""
+"""Labels, starts and ends of ordered, non-overlapping spans, and their text."""
 
 _AS_SPAN = partial(tuple.__new__, RedactedSpan)
-"""Makes a span of its five values. The function of the class takes half as long again: much of redaction."""
+"""Creates a span from its five values. The constructor takes 50 % longer, which is a large part of redaction."""
 
 
 def redact(
@@ -40,18 +40,18 @@ def redact(
 ) -> Redacted:
     """Replace the entities of a text.
 
-    Every character of every entity is replaced. Entities that overlap or are nested are replaced together, under the
-    label of the longest, or of the most probable among those of the same length.
+    Every character of every entity is replaced. Overlapping and nested entities are replaced together, under the label
+    of the longest; among equally long ones, of the most probable.
 
     Args:
         text: The text.
-        entities: What ``predict`` returns, with relations or without; or dicts with ``label``, ``start`` and ``end``.
-            Places count code points.
-        how: What takes their place. ``"label"``: ``[PERSON]``. ``"numbered"``: ``[PERSON_1]``, with the same number for
-            the same name. ``"mask"``: ``*`` for each character. ``"hash"``: ``[PERSON_3f2a9c1be07d5a48]``, the start of
-            the name's HMAC-SHA-256, which does not depend on the text. ``"remove"``: nothing. Or a function of the old
-            text and its label that returns the new text. Case, possessive endings and repeated white space make no
-            other name.
+        entities: What ``predict`` returns, with or without relations; or dicts with ``label``, ``start`` and ``end``.
+            Offsets count code points.
+        how: The replacement. ``"label"``: ``[PERSON]``. ``"numbered"``: ``[PERSON_1]``, with the same number for the
+            same name. ``"mask"``: ``*`` for each character. ``"hash"``: ``[PERSON_3f2a9c1be07d5a48]``, the start of the
+            name's HMAC-SHA-256, which does not depend on the text. ``"remove"``: nothing. Or a function of the old text
+            and its label that returns the new text. Names that differ only in case, possessive endings or repeated
+            white space are the same.
         key: The secret key of ``"hash"``: at least 16 bytes, such as ``secrets.token_bytes(32)``.
 
     Returns:
@@ -59,7 +59,7 @@ def redact(
 
     Raises:
         TypeError: If an entity is not a dict, a value of it has the wrong type, or a function returns no string.
-        ValueError: If ``how`` is unknown, an entity is impossible, or ``key`` is missing, too short or not used.
+        ValueError: If ``how`` is unknown, an entity is invalid, or ``key`` is missing, too short or not used.
 
     Example:
         >>> entities = [{"label": "person", "start": 0, "end": 5}, {"label": "person", "start": 13, "end": 16}]
@@ -72,7 +72,7 @@ def redact(
 class Redactor:
     """Redacts many texts, with the same placeholder for the same name in all of them.
 
-    It is not meant to be shared by threads.
+    It is not thread-safe.
 
     Args:
         how: See `redact`.
@@ -81,8 +81,8 @@ class Redactor:
 
     Raises:
         TypeError: If ``key`` is neither a string nor bytes.
-        ValueError: If ``how`` is unknown; ``key`` is missing, too short or not used; or ``names`` is not used or has
-            something else than placeholders.
+        ValueError: If ``how`` is unknown; ``key`` is missing, too short or not used; or ``names`` does not apply to
+            ``how`` or has keys that are not placeholders.
 
     Example:
         >>> redactor = Redactor("numbered")
@@ -99,7 +99,7 @@ class Redactor:
             raise ValueError(f"how={how!r} must be one of {list(WAYS)}, or a function")
         secret = _read_key(key, how)
         if names and how not in NAMED_WAYS:
-            raise ValueError(f"names needs one of how={list(NAMED_WAYS)}, whose placeholders stand for names")
+            raise ValueError(f"names needs how= to be one of {list(NAMED_WAYS)}, whose placeholders stand for names")
         self.how = how
         self._pseudonyms = Pseudonyms(secret, names or {}) if how in NAMED_WAYS else None
         self._replace = plain_replacement(how) if self._pseudonyms is None else self._pseudonyms.replace
@@ -108,12 +108,12 @@ class Redactor:
 
     @property
     def names(self) -> dict[str, str]:
-        """What each placeholder stands for, for `restore`: **it has what was redacted**."""
+        """The name behind each placeholder, for `restore`. **It contains what was redacted**."""
         return {} if self._pseudonyms is None else dict(self._pseudonyms.names)
 
     @property
     def report(self) -> RedactionReport:
-        """What was redacted so far, in numbers."""
+        """Statistics of what was redacted so far."""
         return RedactionReport(
             how=self.how if isinstance(self.how, str) else "function",
             num_texts=self._num_texts,
@@ -136,7 +136,7 @@ class Redactor:
 
         Raises:
             TypeError: If an entity is not a dict, a value of it has the wrong type, or a function returns no string.
-            ValueError: If an entity is impossible, or two names have the same hash.
+            ValueError: If an entity is invalid, or two names have the same hash.
         """
         found = _read_entities(text, entities)
         labels, starts, ends, old = self._separate(text, found)
@@ -158,7 +158,7 @@ class Redactor:
         return Redacted(new_text, spans, RedactionMap(pieces, names, text_digest(new_text)))
 
     def _separate(self, text: str, found: EntityColumns) -> _Spans:
-        """Join what overlaps, and add what looks like a placeholder."""
+        """Merge overlapping entities, and add text that looks like a placeholder."""
         literals = self._literals(text)
         if not literals and all(map(le, found.ends, found.starts[1:])):
             return found.labels, found.starts, found.ends, found.parts
@@ -167,7 +167,7 @@ class Redactor:
         return labels, starts, ends, [text[start:end] for _, start, end in merged]
 
     def _literals(self, text: str) -> list[RowEntity]:
-        """What looks like a placeholder already, unless placeholders do not stand for names."""
+        """Text that already looks like a placeholder; none if placeholders do not stand for names."""
         if self._pseudonyms is None or "[" not in text:
             return []
         return [RowEntity(LITERAL, *match.span()) for match in PLACEHOLDER.finditer(text)]
@@ -187,14 +187,14 @@ def _read_entities(text: str, entities: Any) -> EntityColumns:
 
 
 def merge_overlaps(entities: Iterable[tuple[str, int, int, float | None]]) -> list[tuple[str, int, int]]:
-    """Join entities that overlap. Those that only touch stay apart.
+    """Merge entities that overlap. Adjacent ones stay separate.
 
     Args:
         entities: Label, start, end and score of entities, in any order.
 
     Returns:
-        The label of the longest of those that overlap each other, or of the most probable of several; and the first
-        character of all of them and the one after the last.
+        For each group of overlapping entities, the label of the longest (among equally long ones, of the most
+        probable), and the start and end of the group.
 
     Example:
         >>> merge_overlaps([RowEntity("ORG", 0, 9), RowEntity("LOC", 4, 12), RowEntity("PER", 12, 15)])
@@ -225,13 +225,13 @@ def _read_key(key: str | bytes | None, how: How) -> bytes | None:
             raise ValueError(f"key is only used with how='hash', not with how={how!r}: leave it out")
         return None
     if key is None:
-        raise ValueError("how='hash' needs a secret key: pass key=, such as secrets.token_bytes(32), and keep it")
+        raise ValueError("how='hash' needs a secret key: pass key=, such as secrets.token_bytes(32), and store it")
     if not isinstance(key, (str, bytes)):
         raise TypeError(f"key must be a string or bytes, not {type(key).__name__}")
     secret = key.encode("utf-8") if isinstance(key, str) else key
     if len(secret) < MIN_KEY_LENGTH:
         raise ValueError(
-            f"key has {len(secret)} bytes, but must have at least {MIN_KEY_LENGTH}, so that nobody finds it by trying: "
-            "such as secrets.token_bytes(32)"
+            f"key has {len(secret)} bytes, but needs at least {MIN_KEY_LENGTH} to resist guessing: pass one such as "
+            "secrets.token_bytes(32)"
         )
     return secret

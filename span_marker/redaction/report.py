@@ -1,4 +1,4 @@
-"""What was redacted, in numbers."""
+"""Statistics of a redaction."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from span_marker.core.tables import TextReport, text_table
 
 @dataclass(frozen=True)
 class RedactionReport(TextReport):
-    """What was redacted, without any text. As a string, a table.
+    """Statistics of a redaction, without any text. Its string is a table.
 
     Attributes:
-        how: The way in which spans were replaced; ``"function"`` for a function.
+        how: The kind of replacement; ``"function"`` for a function.
         num_texts: Number of texts.
-        num_characters: Number of their characters.
+        num_characters: Number of characters of these texts.
         num_redacted: Number of these characters that were replaced.
         num_entities: Number of entities passed.
-        spans: Number of replaced spans by label. Entities that overlap are one span.
-        names: Number of different names by label; empty if the way does not tell names apart.
+        spans: Number of replaced spans per label. Overlapping entities are one span.
+        names: Number of different names per label; empty if ``how`` does not tell names apart.
     """
 
     how: str

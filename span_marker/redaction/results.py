@@ -1,4 +1,4 @@
-"""A redacted text, where its parts went, and the way back."""
+"""Redacted texts: where their parts moved, and how to restore them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from span_marker.redaction.placeholders import fill_in
 
 
 class RedactedSpan(NamedTuple):
-    """A span of a text that was replaced. Characters are counted from 0, ends are exclusive.
+    """A replaced span of a text. Characters count from 0, ends are exclusive.
 
     Attributes:
         label: Label of the entity, or of the longest of several that overlap.
@@ -31,12 +31,12 @@ class RedactedSpan(NamedTuple):
 
 @dataclass(frozen=True)
 class RedactionMap:
-    """What restores a redacted text. **It has what was redacted**: keep it apart from the text.
+    """The information that restores a redacted text. **It contains what was redacted**: store it apart from the text.
 
     Attributes:
-        pieces: Where each replacement is in the new text, start and end, and what was there.
-        names: What each placeholder stands for, if each stands for a single name; otherwise empty.
-        digest: SHA-256 of the new text, as a hexadecimal number: tells whether the text was changed since.
+        pieces: Start and end of each replacement in the new text, and the original text.
+        names: The name behind each placeholder, if each stands for a single name; otherwise empty.
+        digest: SHA-256 of the new text, as a hexadecimal number, to detect later changes.
     """
 
     pieces: tuple[tuple[int, int, str], ...] = field(repr=False)
@@ -58,13 +58,13 @@ class RedactionMap:
             The map.
 
         Raises:
-            ValueError: If it is no such dict.
+            ValueError: If it is not such a dict.
         """
         try:
             pieces = tuple((int(start), int(end), str(old)) for start, end, old in values["pieces"])
             return cls(pieces, dict(values["names"]), str(values["digest"]))
         except (KeyError, TypeError, ValueError) as error:
-            raise ValueError("the map must be a dict as RedactionMap.to_dict returns it") from error
+            raise ValueError("the map must be a dict returned by RedactionMap.to_dict") from error
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,7 @@ class Redacted:
             end: Character after the last.
 
         Returns:
-            First character in the new text and the one after the last. A span that touches something that was replaced
-            has all of its replacement.
+            Start and end in the new text. A span that touches a replaced part includes all of its replacement.
 
         Raises:
             ValueError: If ``start`` is negative or after ``end``.
@@ -102,7 +101,7 @@ class Redacted:
             ('[PERSON] went home', (9, 13))
         """
         if not 0 <= start <= end:
-            raise ValueError(f"start={start} and end={end} must be 0 <= start <= end")
+            raise ValueError(f"start={start} and end={end} must satisfy 0 <= start <= end")
         if start == end:
             place = self._moved(start, bisect_right(self.spans, start, key=_start), "new_start")
             return place, place
@@ -128,16 +127,16 @@ def text_digest(text: str) -> str:
 
 
 def restore(redacted: Redacted | str, map: RedactionMap | Mapping[str, str] | None = None) -> str:
-    """Put back what was redacted.
+    """Restore a redacted text.
 
-    A text as `redact` returned it is restored exactly. In a text that was changed since, such as the answer of a
-    language model, each placeholder is replaced by its name, wherever it stands. This needs ``how="numbered"`` or
-    ``how="hash"``, whose placeholders stand for a single name each. Unknown placeholders stay.
+    A text that was not changed is restored exactly. In a changed text, such as the answer of a language model, each
+    placeholder is replaced with its name wherever it occurs. This needs ``how="numbered"`` or ``how="hash"``, whose
+    placeholders each stand for a single name. Unknown placeholders stay.
 
     Args:
-        redacted: The redacted text; or what `redact` returned, which has its map.
-        map: The map of the text; or placeholders and their names, such as ``redactor.names`` for texts of a whole
-            corpus.
+        redacted: The redacted text, or the result of `redact`, which includes the map.
+        map: The map of the text, or a dict from placeholders to names, such as ``redactor.names`` for the texts of a
+            whole corpus.
 
     Returns:
         The text.
@@ -156,15 +155,15 @@ def restore(redacted: Redacted | str, map: RedactionMap | Mapping[str, str] | No
         map = redacted.map if map is None else map
         redacted = redacted.text
     if map is None:
-        raise TypeError("restore needs the map of the text: restore(text, redacted.map)")
+        raise TypeError("restore needs the map of the text: call restore(text, redacted.map)")
     if not isinstance(map, RedactionMap):
         return fill_in(redacted, map)
     if text_digest(redacted) == map.digest:
         return _put_back(redacted, map.pieces)
     if map.pieces and not map.names:
         raise ValueError(
-            "the text is not the one that redact returned, and its placeholders do not tell names apart: restore the "
-            "unchanged text, or redact with how='numbered' or how='hash'"
+            "the text differs from the one that redact returned, and its placeholders do not identify names: restore "
+            "the unchanged text, or redact with how='numbered' or how='hash'"
         )
     return fill_in(redacted, map.names)
 

@@ -1,4 +1,4 @@
-"""Rules beside a model: regular expressions, word lists and patterns of spaCy."""
+"""Rules that complement a model: regular expressions, word lists and spaCy patterns."""
 
 from span_marker.rules.entity_ruler import read_entity_ruler
 from span_marker.rules.kinds import ListRule, RegexRule, TokenRule

@@ -1,4 +1,4 @@
-"""Patterns of spaCy's ``EntityRuler``, read from its JSONL files."""
+"""Read patterns of spaCy's ``EntityRuler`` from its JSONL files."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from span_marker.rules.kinds import TEXT_KEYS, ListRule, Rule, TokenRule, check_
 def read_entity_ruler(path: StrPath) -> list[Rule]:
     """Read a file of patterns of spaCy's ``EntityRuler``.
 
-    Phrases, and token patterns that name words (``TEXT``, ``ORTH``) or words in any case (``LOWER``) throughout,
-    become one `ListRule` for each label and ID. Other token patterns of these, or with ``REGEX``, become a `TokenRule`
-    each. Words are those of this library rather than of spaCy's tokenizer: they end at punctuation.
+    Phrases, and token patterns that consist only of exact words (``TEXT``, ``ORTH``) or only of words in any case
+    (``LOWER``), become one `ListRule` per label and ID. Each other token pattern becomes a `TokenRule`. Words are split
+    as in this library rather than by spaCy's tokenizer: they end at punctuation.
 
     Args:
         path: A JSONL file with a ``label``, a ``pattern``, and optionally an ``id`` per line.
@@ -28,7 +28,7 @@ def read_entity_ruler(path: StrPath) -> list[Rule]:
 
     Raises:
         TypeError: If a value has the wrong type.
-        ValueError: If a line is not such a dict, or a token has a condition that is not supported, which is named.
+        ValueError: If a line is not such a dict, or a token has an unsupported condition.
     """
     lists: dict[tuple[str, str, bool], list[str]] = {}
     rules: dict[Any, Rule | None] = {}  # in order; lists are filled in at the end
@@ -64,12 +64,12 @@ def _read_line(line: str, subject: str) -> tuple[str, str, Any]:
     if name is not None and not isinstance(name, str):
         raise TypeError(f"{subject}: 'id' must be a string, not {name!r}")
     if isinstance(pattern, str) and not pattern.strip():
-        raise ValueError(f"{subject}: 'pattern' is {pattern!r}, which has no word")
+        raise ValueError(f"{subject}: 'pattern' is {pattern!r}, which contains no word")
     return label, name or "", pattern
 
 
 def _as_phrase(pattern: Any, subject: str) -> tuple[str, bool] | None:
-    """A pattern as a phrase, with whether case does not count; None if it is none."""
+    """A pattern as a phrase, and whether case is ignored; None if it is not a phrase."""
     if isinstance(pattern, str):
         return pattern, False
     if not isinstance(pattern, list) or not pattern:
@@ -87,7 +87,7 @@ def _as_phrase(pattern: Any, subject: str) -> tuple[str, bool] | None:
 
 
 def _only_word(token: Mapping[str, Any]) -> tuple[str, bool] | None:
-    """The word of a token and whether its case does not count; None if its conditions are others."""
+    """The word of a token and whether its case is ignored; None if it has other conditions."""
     if len(token) != 1:
         return None
     ((name, value),) = token.items()

@@ -1,4 +1,4 @@
-"""The kinds of rules. Each is data: it is saved as a dict, and never as code."""
+"""The kinds of rules. Rules are data: they are saved as dicts, never as code."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from span_marker.core.labels import OUTSIDE
 from span_marker.core.phrases import Folding, phrase_key, place_phrase_words
 
 LONGEST_PATTERN = 10_000
-"""The largest number of characters of a regular expression."""
+"""Maximum number of characters of a regular expression."""
 
 LARGEST_EXPANSION = 10_000_000
-"""The largest estimate of how many characters an expression has if its repetitions are written out, as they are in
-memory. An expression can come with a checkpoint, and must not exhaust it."""
+"""Maximum estimated number of characters of an expression whose repetitions are written out, as they are in memory.
+Expressions can come from a checkpoint, and must not exhaust memory."""
 
 _COUNT = re.compile(r"(\)?)\s*\{\s*([0-9]{1,12})")
 
 TEXT_KEYS = ("TEXT", "ORTH")
 TOKEN_KEYS = (*TEXT_KEYS, "LOWER")
-"""What the token of a pattern may name: the word as it is, or in lower case."""
+"""Conditions of a token: the exact word, or the word in any case."""
 
 Condition: TypeAlias = str | Mapping[str, str]
 """A word, or ``{"REGEX": ...}``, which is searched in the word."""
@@ -34,7 +34,7 @@ Condition: TypeAlias = str | Mapping[str, str]
 
 @dataclass(frozen=True)
 class _Rule:
-    """What all rules have.
+    """Base class of all rules.
 
     Args:
         label: The label of what is found.
@@ -71,13 +71,13 @@ class RegexRule(_Rule):
     Args:
         label: The label of what is found.
         pattern: The expression, in the syntax of the package ``regex``.
-        ignore_case: Whether case does not count.
+        ignore_case: Whether to ignore case.
         name: Name of the rule. Defaults to the label.
         score: The score of what is found, from 0 to 1.
 
     Raises:
         TypeError: If a value has the wrong type.
-        ValueError: If the expression is wrong or has more than 10,000 characters, or another value is impossible.
+        ValueError: If the expression is wrong or has more than 10,000 characters, or another value is invalid.
 
     Example:
         >>> rule = RegexRule("DATE", r"\d{4}-\d{2}-\d{2}")
@@ -116,9 +116,8 @@ class RegexRule(_Rule):
                     yield match.span()
         except TimeoutError as error:
             raise TimeoutError(
-                f"rule {self.title!r} took longer than {timeout:.3g} seconds for a text of {len(text):,} characters: "
-                f"rewrite pattern={self.pattern!r:.80}, which may try the same characters in many ways, or raise the "
-                "timeout of Rules"
+                f"rule {self.title!r} took longer than {timeout:.3g} seconds on a text of {len(text):,} characters: "
+                f"rewrite pattern={self.pattern!r:.80}, which may backtrack excessively, or raise the timeout of Rules"
             ) from error
 
 
@@ -128,15 +127,15 @@ class ListRule(_Rule):
 
     Args:
         label: The label of what is found.
-        phrases: The phrases. How much white space is between their words does not count.
-        ignore_case: Whether case does not count.
-        ignore_diacritics: Whether marks on letters do not count.
+        phrases: The phrases. The amount of white space between their words is ignored.
+        ignore_case: Whether to ignore case.
+        ignore_diacritics: Whether to ignore marks on letters.
         name: Name of the rule. Defaults to the label.
         score: The score of what is found, from 0 to 1.
 
     Raises:
         TypeError: If a value has the wrong type.
-        ValueError: If a phrase has no word, or another value is impossible.
+        ValueError: If a phrase has no word, or another value is invalid.
     """
 
     kind: ClassVar[str] = "list"
@@ -153,7 +152,7 @@ class ListRule(_Rule):
             if not isinstance(phrase, str):
                 raise TypeError(f"phrases[{index}] of rule {self.title!r} must be a string, not {phrase!r}")
             if not phrase or phrase.isspace():
-                raise ValueError(f"phrases[{index}] of rule {self.title!r} is {phrase!r}, which has no word")
+                raise ValueError(f"phrases[{index}] of rule {self.title!r} is {phrase!r}, which contains no word")
 
     @property
     def folding(self) -> Folding:
@@ -180,7 +179,7 @@ class TokenRule(_Rule):
 
     Raises:
         TypeError: If a value has the wrong type.
-        ValueError: If a token has any other condition, which is named, or another value is impossible.
+        ValueError: If a token has any other condition, which is named, or another value is invalid.
 
     Example:
         >>> list(TokenRule("GPE", [{"LOWER": "san"}, {"TEXT": {"REGEX": "^F"}}]).find("in SAN Francisco"))
@@ -194,7 +193,7 @@ class TokenRule(_Rule):
         super().__post_init__()
         subject = f"tokens of rule {self.title!r}"
         if not isinstance(self.tokens, (list, tuple)) or not self.tokens:
-            raise TypeError(f"{subject} must be a list of at least one dict, not {self.tokens!r}")
+            raise TypeError(f"{subject} must be a non-empty list of dicts, not {self.tokens!r}")
         object.__setattr__(self, "tokens", tuple(self.tokens))
         for index, token in enumerate(self.tokens):
             check_token(token, f"{subject}: [{index}]")
@@ -253,7 +252,7 @@ def check_token(token: Any, subject: str) -> None:
         elif not isinstance(value, str) or not value.strip():
             raise TypeError(f"{subject}: {name!r} must be a word or {{'REGEX': ...}}, not {value!r}")
         elif len(token) > 1 and len(place_phrase_words(value)) > 1:
-            raise ValueError(f"{subject}: {name!r} is {value!r}, several words here: leave out the other conditions")
+            raise ValueError(f"{subject}: {name!r} is {value!r}, which is several words: remove the other conditions")
 
 
 def _split_token(token: Mapping[str, Condition]) -> list[Mapping[str, Any]]:
@@ -281,15 +280,15 @@ def _compile(pattern: Any, subject: str, ignore_case: bool = False) -> regex.Pat
     if not isinstance(pattern, str):
         raise TypeError(f"{subject} must be a string, not {pattern!r}")
     if len(pattern) > LONGEST_PATTERN:
-        raise ValueError(f"{subject} has {len(pattern):,} characters, but may have {LONGEST_PATTERN:,} at most")
+        raise ValueError(f"{subject} has {len(pattern):,} characters, but the limit is {LONGEST_PATTERN:,}")
     counts = [(group, int(count)) for group, count in _COUNT.findall(pattern)]
     nested = math.prod(count for group, count in counts if group and count)
     if len(pattern) * max((count for _, count in counts), default=1) * nested > LARGEST_EXPANSION:
-        raise ValueError(f"{subject} is {pattern!r:.80}, whose repetitions are too large: use smaller counts in braces")
+        raise ValueError(f"{subject} is {pattern!r:.80}, which repeats too often: use smaller counts in braces")
     try:
         return regex.compile(pattern, regex.IGNORECASE if ignore_case else 0)
     except (regex.error, RecursionError) as error:
-        raise ValueError(f"{subject} is {pattern!r:.80}, which is no regular expression: {error}") from error
+        raise ValueError(f"{subject} is {pattern!r:.80}, which is not a valid regular expression: {error}") from error
 
 
 KINDS: dict[str, type[RegexRule | ListRule | TokenRule]] = {
@@ -312,7 +311,7 @@ def rule_from_dict(values: Any, subject: str) -> Rule:
 
     Raises:
         TypeError: If a value has the wrong type.
-        ValueError: If it is not a dict, the kind or a key is unknown, or a value is impossible.
+        ValueError: If it is not a dict, the kind or a key is unknown, or a value is invalid.
     """
     if not isinstance(values, dict) or not isinstance(values.get("kind"), str) or values["kind"] not in KINDS:
         kind = values.get("kind") if isinstance(values, dict) else values

@@ -1,4 +1,4 @@
-"""Rules: find with all of them, and merge what they find with the entities of a model."""
+"""Apply rules, and merge what they find with the entities of a model."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ RULES_FILE = "rules.json"
 """The file of rules in a checkpoint."""
 
 TIMEOUT_LENGTH = 100_000
-"""Number of characters from which the timeout grows with the text."""
+"""Number of characters above which the timeout grows with the text."""
 
 Entity: TypeAlias = dict[str, Any]
 Place: TypeAlias = tuple[int, int]
@@ -36,20 +36,19 @@ Place: TypeAlias = tuple[int, int]
 
 @dataclass(frozen=True)
 class Rules:
-    r"""Rules that find entities beside a model.
+    r"""Rules that find entities in addition to a model.
 
     Args:
         rules: The rules: `RegexRule`, `ListRule` and `TokenRule`.
-        priority: Which entities stay where those of rules and those of the model overlap: ``"rules first"``, ``"model
-            first"``, or ``"best score"`` (rules first among equal scores).
-        validators: Names of checks by label: ``"iban"``, ``"card"`` or ``"email"``, see
-            `span_marker.rules.validators`. Entities with such a label are dropped if the check fails, those of the
-            model, too.
-        timeout: The longest time that a rule may take for a text of up to 100,000 characters, in seconds; more in
-            proportion for longer texts.
+        priority: Which entities are kept where those of rules and those of the model overlap: ``"rules first"``,
+            ``"model first"``, or ``"best score"`` (rules first among equal scores).
+        validators: Names of checks by label: ``"iban"``, ``"card"`` or ``"email"``, see `span_marker.rules.validators`.
+            Entities with such a label are dropped if the check fails, including those of the model.
+        timeout: Maximum time per rule, in seconds, for a text of up to 100,000 characters; proportionally more for
+            longer texts.
 
     Raises:
-        TypeError: If a rule is none, or ``timeout`` is not a number.
+        TypeError: If an element of ``rules`` is not a rule, or ``timeout`` is not a number.
         ValueError: If ``priority`` or a validator is unknown, or ``timeout`` is not positive.
 
     Example:
@@ -73,7 +72,7 @@ class Rules:
         if self.priority not in PRIORITIES:
             raise ValueError(f"priority={self.priority!r} must be one of {list(PRIORITIES)}")
         if not isinstance(self.validators, Mapping):
-            raise TypeError(f"validators={self.validators!r} must be a dict from labels to names")
+            raise TypeError(f"validators={self.validators!r} must be a dict from labels to names of validators")
         for label, name in self.validators.items():
             if name not in VALIDATORS:
                 raise ValueError(f"validators[{label!r}]={name!r} must be one of {list(VALIDATORS)}")
@@ -88,7 +87,7 @@ class Rules:
 
     @property
     def labels(self) -> list[str]:
-        """The labels of the rules, each once."""
+        """The distinct labels of the rules."""
         return list(dict.fromkeys(rule.label for rule in self.rules))
 
     def apply(self, item: str | Sequence[str], entities: Sequence[Mapping[str, Any]]) -> list[Any]:
@@ -100,8 +99,8 @@ class Rules:
                 may overlap each other.
 
         Returns:
-            All entities that stay, in order. Those of rules have an ``origin`` with ``kind="rule"`` and the name of the
-            rule.
+            All entities that are kept, in order. Those of rules have an ``origin`` with ``kind="rule"`` and the name of
+            the rule.
 
         Raises:
             TimeoutError: If a regular expression takes too long.
@@ -112,14 +111,14 @@ class Rules:
         return _merge(found, valid, self.priority, names, len(item))
 
     def find(self, item: str | Sequence[str]) -> list[Entity]:
-        """Find with the rules alone.
+        """Find entities with the rules alone.
 
         Args:
-            item: The text, or the words. Rules read words as a text with single spaces; what is found are all words
-                that it touches.
+            item: The text, or the words. Words are joined by single spaces, and a match covers all words that it
+                touches.
 
         Returns:
-            The entities of all rules, in the form of those of ``predict``, in order. They may overlap.
+            The entities of all rules, in order, in the form that ``predict`` returns. They may overlap.
 
         Raises:
             TimeoutError: If a regular expression takes too long.
@@ -192,13 +191,13 @@ class Rules:
 
         Raises:
             TypeError: If a value has the wrong type.
-            ValueError: If it is no such dict, or a value is impossible.
+            ValueError: If it is not such a dict, or a value is invalid.
         """
         keys = {"version", "priority", "validators", "timeout", "rules"}
         if not isinstance(values, dict) or set(values) != keys or not isinstance(values["rules"], list):
-            raise ValueError(f"rules must be a dict with the keys {sorted(keys)}, and 'rules' a list")
+            raise ValueError(f"rules must be a dict with the keys {sorted(keys)}, where 'rules' is a list")
         if values["version"] != 1:
-            raise ValueError(f"rules have version {values['version']!r}, but this library knows version 1: update it")
+            raise ValueError(f"rules have version {values['version']!r}, but this release reads version 1: upgrade it")
         rules = [rule_from_dict(rule, f"rules[{index}]") for index, rule in enumerate(values["rules"])]
         return cls(rules, values["priority"], values["validators"], values["timeout"])
 
@@ -226,7 +225,7 @@ class Rules:
         try:
             return cls.from_dict(parse_json(Path(path).read_text(encoding="utf-8")))
         except (TypeError, ValueError, RecursionError) as error:
-            raise ValueError(f"the rules in {path} are broken: {error}") from error
+            raise ValueError(f"cannot read rules from {path}: {error}") from error
 
 
 def all_labels(labels: Sequence[str], rules: Rules | None) -> list[str]:
@@ -237,7 +236,7 @@ def all_labels(labels: Sequence[str], rules: Rules | None) -> list[str]:
         rules: Its rules, or None.
 
     Returns:
-        The labels, each once; those of the model first.
+        The distinct labels, those of the model first.
     """
     return list(dict.fromkeys([*labels, *(rules.labels if rules else ())]))
 

@@ -1,4 +1,4 @@
-"""Checks of what is found: whether it can be an IBAN, a card number or an e-mail address. Pure functions."""
+"""Validators for entities: IBANs, card numbers and e-mail addresses. Pure functions."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def is_iban(text: str) -> bool:
     """Tell whether a text is an IBAN: its form, and its checksum (ISO 13616, ISO 7064 MOD 97-10).
 
     Args:
-        text: The text; white space, hyphens and case do not count.
+        text: The text; white space, hyphens and case are ignored.
 
     Returns:
-        Whether it may be one. The length for its country is not checked.
+        Whether it can be one. The length is not checked against its country.
 
     Example:
         >>> is_iban("DE89 3704 0044 0532 0130 00"), is_iban("DE89 3704 0044 0532 0130 01")
@@ -36,13 +36,13 @@ def is_iban(text: str) -> bool:
 
 
 def is_card_number(text: str) -> bool:
-    """Tell whether a text is the number of a payment card: 12 to 19 digits with the checksum of Luhn (ISO/IEC 7812-1).
+    """Tell whether a text is a payment card number: 12 to 19 digits with a Luhn checksum (ISO/IEC 7812-1).
 
     Args:
-        text: The text; white space and hyphens do not count.
+        text: The text; white space and hyphens are ignored.
 
     Returns:
-        Whether it may be one.
+        Whether it can be one.
 
     Example:
         >>> is_card_number("4111 1111 1111 1111"), is_card_number("4111 1111 1111 1112")

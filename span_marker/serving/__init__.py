@@ -1,4 +1,4 @@
-"""Prediction over HTTP: a server that reads together whatever has come meanwhile, and its page."""
+"""Serve predictions over HTTP: a server that batches concurrent requests, and its page."""
 
 from span_marker.serving.app import create_app
 from span_marker.serving.limits import Limits

@@ -1,4 +1,4 @@
-"""The application: its routes, and how their answers look."""
+"""The ASGI application: its routes and responses."""
 
 from __future__ import annotations
 
@@ -60,13 +60,13 @@ router = APIRouter()
 
 
 class DirectRoute(APIRoute):
-    """A route of a function that takes a request, the service and what its path names.
+    """A route whose function takes the request, the service and the path parameters.
 
-    FastAPI describes it, but does not look for its arguments, which would take longer than all the rest.
+    FastAPI describes it, but does not resolve its arguments, which would take longer than everything else.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return what answers a request."""
+        """Return the handler of a request."""
 
         async def answer(request: Request) -> Response:
             response: Response = await self.endpoint(request, request.app.state.service, **request.path_params)
@@ -76,7 +76,7 @@ class DirectRoute(APIRoute):
 
 
 direct = APIRouter(route_class=DirectRoute)
-"""What most requests are for."""
+"""Routes on the critical path of most requests."""
 
 
 async def _service(request: Request) -> Service:  # not in a thread, as FastAPI would run a plain function
@@ -96,17 +96,18 @@ def create_app(
     batch_size: int = 32,
     num_threads: int | None = None,
 ) -> FastAPI:
-    """Make an application that answers with the entities of texts, for any server that runs ASGI.
+    """Create an ASGI application that finds entities in texts.
 
-    Run it in one process: it has queues and threads of its own, and the models are loaded once.
+    Run it in a single process: it has its own queues and threads, and the models are loaded once.
 
     Args:
-        models: The models, by name. Requests that name none are for the first.
+        models: The models, by name. Requests that name no model use the first.
         limits: How much is taken in. Defaults to `Limits`.
-        api_key: What requests must send as ``Authorization: Bearer KEY`` or ``X-API-Key: KEY``; None for no key.
+        api_key: Key that requests must send as ``Authorization: Bearer KEY`` or ``X-API-Key: KEY``. By default, no key
+            is needed.
         cors_origins: Origins whose pages may send requests, such as ``https://example.org``.
-        batch_size: The largest number of sentences in a batch.
-        num_threads: Number of threads with which PyTorch computes; None leaves it as it is.
+        batch_size: Maximum number of sentences in a batch.
+        num_threads: Number of PyTorch threads. By default it is left unchanged.
 
     Returns:
         The application.
@@ -115,7 +116,7 @@ def create_app(
         ValueError: If there is no model, or the key is empty or not ASCII.
     """
     if api_key is not None and not (api_key and api_key.isascii() and api_key.isprintable() and " " not in api_key):
-        raise ValueError("api_key must be of printable ASCII characters without spaces, and not empty")
+        raise ValueError("api_key must be a non-empty string of printable ASCII characters without spaces")
     service = Service(models, limits or Limits(), batch_size, num_threads)
 
     @asynccontextmanager
@@ -161,11 +162,11 @@ async def _give_up(request: Request, error: Any) -> Response:
 
 
 async def _apologize(request: Request, error: Any) -> Response:
-    return JSONResponse({"error": "the server failed on this request, see its log"}, 500)
+    return JSONResponse({"error": "the server failed on this request; see its log"}, 500)
 
 
 def _json(value: Any) -> Response:
-    """An answer in JSON. Pydantic writes it several times as fast as the standard library."""
+    """A JSON response. Pydantic serializes it several times as fast as the standard library."""
     body = to_json(value)
     if b"NaN" in body or b"Infinity" in body:  # in a text, or as a number that JSON lacks, which raises an error
         json.dumps(value, allow_nan=False)
@@ -177,7 +178,7 @@ def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def _body(kind: type[BaseModel], shown: Mapping[str, Any]) -> dict[str, Any]:
-    """The description of a body that is read by hand, since its size is limited while it comes."""
+    """The OpenAPI description of a body that is read manually, so that its size can be limited while it arrives."""
     schema = kind.model_json_schema()
     content = {
         "schema": _inline(schema, schema.pop("$defs", {})),
@@ -187,7 +188,7 @@ def _body(kind: type[BaseModel], shown: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _inline(schema: Any, definitions: Mapping[str, Any]) -> Any:
-    """Replace references to definitions, which would have to stand elsewhere in the description, by what they name."""
+    """Replace references with the definitions that they refer to, which have no other place in the description."""
     if isinstance(schema, list):
         return [_inline(part, definitions) for part in schema]
     if not isinstance(schema, dict):
@@ -198,19 +199,19 @@ def _inline(schema: Any, definitions: Mapping[str, Any]) -> Any:
 
 
 def _check_type(request: Request, *types: str) -> None:
-    """Refuse what pages of other origins can send without asking: forms and plain text."""
+    """Refuse what pages of other origins can send without a CORS preflight: forms and plain text."""
     sent = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if sent not in types:
         raise HTTPException(415, f"send the body with the header Content-Type: {types[0]}")
 
 
 def _check_query(request: Request, *known: str) -> None:
-    """Refuse a query that would change nothing, such as an option with a typing error."""
+    """Refuse unknown query parameters, such as a misspelled option."""
     names = request.query_params if request.scope["query_string"] else ()
     unknown = next((name for name in names if name not in known), None)
     if unknown is not None:
-        rest = f"only {', '.join(map(repr, known))}" if known else "its options are fields of the body"
-        raise HTTPException(422, f"the query has no option {unknown[:80]!r}: {rest}")
+        rest = f"supported are {', '.join(map(repr, known))}" if known else "pass options as fields of the body"
+        raise HTTPException(422, f"unknown query parameter {unknown[:80]!r}: {rest}")
 
 
 @direct.post(
@@ -242,7 +243,7 @@ async def predict(request: Request, service: Serving) -> Response:
     "/predict/stream",
     response_class=Response,
     responses={
-        200: {"description": "A row for each line, in order.", "content": {"application/jsonl": {}}},
+        200: {"description": "One row per line, in order.", "content": {"application/jsonl": {}}},
         **_errors(404, 415, 422, 429),
     },
     openapi_extra={
@@ -341,11 +342,11 @@ async def health() -> dict[str, str]:
     return {"status": "alive"}
 
 
-@router.get("/ready", responses={503: {"model": ErrorAnswer, "description": "No requests are read."}})
+@router.get("/ready", responses={503: {"model": ErrorAnswer, "description": "The server accepts no requests."}})
 async def ready(service: Serving) -> dict[str, str]:
     """Whether requests are read, and there is room for more."""
     if not service.is_running or service.admission.num_inside >= service.limits.max_requests:
-        raise HTTPException(503, "the server stops, or has as many requests as it may")
+        raise HTTPException(503, "the server is stopping or at its limit of concurrent requests")
     return {"status": "ready"}
 
 

@@ -1,4 +1,4 @@
-"""The colors of the page: those of all pages of the library."""
+"""The colors of the page, shared with all pages of the library."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from span_marker.data.html import HUES, INK, PAPER, TINT
 
 
 def color_sheet() -> str:
-    """The colors as a style sheet: variables for light and dark, and a class for the hue of each label."""
+    """The colors as a style sheet: variables for light and dark mode, and one class per label hue."""
 
     def block(mode: int) -> str:
         hues = "".join(f"--hue-{number}: {hue[mode]};" for number, hue in enumerate(HUES))

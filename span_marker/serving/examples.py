@@ -1,4 +1,4 @@
-"""Requests that the description of the server shows."""
+"""Example requests for the API description."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What every request passes through: the check of the key, headers, and figures."""
+"""Middleware of all requests: checks the key, adds headers and counts."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-"""Headers of every answer that does not have them."""
+"""Headers added to every response that lacks them."""
 
 _RAW_HEADERS = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
 
 OPEN_PATHS = {"/health", "/ready"}
-"""What needs no key, beside the files of the page, which hold nothing: its requests send the key."""
+"""Paths that need no key, like the files of the page, which are not confidential: its requests send the key."""
 
 
 class Gate:
-    """Lets requests with the right key through, adds headers to answers, and counts both.
+    """Passes requests with the right key on, adds headers to responses, and counts both.
 
     Args:
-        app: The application behind it.
-        api_key: The key; None to let all requests through.
+        app: The wrapped application.
+        api_key: The key; None to accept all requests.
         metrics: Counts requests.
-        open_paths: Paths that may be read without the key.
+        open_paths: Paths that need no key.
     """
 
     def __init__(self, app: ASGIApp, api_key: str | None, metrics: Metrics, open_paths: set[str]) -> None:

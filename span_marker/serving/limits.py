@@ -1,4 +1,4 @@
-"""How much a server takes in, and how it says no."""
+"""Limits of the server, and how it refuses requests beyond them."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ STATUSES = {
     400: "The body is not JSON.",
     401: "The API key is missing or wrong.",
     404: "There is no such model.",
-    408: "The body did not come in time.",
+    408: "The body did not arrive in time.",
     413: "The body is too large, or has too many words.",
-    415: "The body is not sent as JSON.",
-    422: "A value is wrong.",
+    415: "The body was not sent as JSON.",
+    422: "A value is invalid.",
     429: "Too many requests at once; try again after `Retry-After` seconds.",
     500: "The model failed on this request.",
-    503: "The model did not come to this request in time; try again after `Retry-After` seconds.",
+    503: "The model did not start on this request in time; try again after `Retry-After` seconds.",
     504: "The model did not finish this request in time.",
 }
 """The errors of the server. Each has a body with one sentence: ``{"error": "..."}``."""
@@ -31,7 +31,7 @@ STATUSES = {
 RETRY = {"Retry-After": "1"}
 
 LINGER_SECONDS = 1.0
-"""How long the rest of a body that is too large is thrown away, so that its client gets to read why."""
+"""Seconds during which the rest of a too large body is discarded, so that the client can read the response."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,11 @@ class Limits:
     """How much a server takes in.
 
     Attributes:
-        max_requests: Number of requests at a time, from the start of their bodies to the end of their answers.
-        max_body: Bytes of the body of a request, or of a line of a stream.
-        max_words: Words of all texts of a request, see `unicode_words`.
-        timeout: Seconds to wait for a body, and again for its answer; for a stream, for the next lines.
+        max_requests: Maximum number of concurrent requests, from the start of their bodies to the end of their
+            responses.
+        max_body: Maximum number of bytes in the body of a request, or in a line of a stream.
+        max_words: Maximum number of words in all texts of a request, see `unicode_words`.
+        timeout: Maximum seconds to wait for a body, and again for its response; for a stream, for the next lines.
 
     Raises:
         ValueError: If a limit is not above 0.
@@ -68,8 +69,8 @@ class Limits:
             The body.
 
         Raises:
-            HTTPException: If it is too large, or does not come in time.
-            ClientDisconnect: If the client leaves.
+            HTTPException: If it is too large, or does not arrive in time.
+            ClientDisconnect: If the client disconnects.
         """
         declared = request.headers.get("content-length", "")
         if declared.isdecimal() and int(declared[:20]) > self.max_body:
@@ -77,13 +78,13 @@ class Limits:
         try:
             body = await asyncio.wait_for(self._collect(request), self.timeout)
         except asyncio.TimeoutError:
-            raise HTTPException(408, f"the body did not come within {self.timeout:g} s") from None
+            raise HTTPException(408, f"the body did not arrive within {self.timeout:g} s") from None
         if len(body) > self.max_body:
             await self._refuse_body(request)
         return bytes(body)
 
     async def _collect(self, request: Request) -> bytearray:
-        """Read a body, or so much of it that it is too large."""
+        """Read a body, or as much of it as exceeds the limit."""
         body = bytearray()
         async for chunk in request.stream():
             body += chunk
@@ -99,8 +100,8 @@ class Limits:
         await asyncio.wait({asyncio.ensure_future(throw_away())}, timeout=LINGER_SECONDS)
         raise HTTPException(
             413,
-            f"the body has more than {self.max_body:,} bytes: send less at once, stream lines to /predict/stream, or "
-            "start the server with a larger --max-body",
+            f"the body has more than {self.max_body:,} bytes: send less per request, stream lines to /predict/stream, "
+            "or start the server with a larger --max-body",
             {"Connection": "close"},
         )
 
@@ -111,7 +112,7 @@ class Limits:
             sentences: Texts, or lists of words.
 
         Raises:
-            HTTPException: If they have more words than a request may have.
+            HTTPException: If they have too many words.
         """
         if sum(map(len, sentences)) + len(sentences) <= self.max_words:
             return  # no text has more words than characters, but each sentence counts as one at least
@@ -119,13 +120,13 @@ class Limits:
         if num_words > self.max_words:
             raise HTTPException(
                 413,
-                f"the texts have {num_words:,} words, and the limit is {self.max_words:,}: send fewer at once, or "
+                f"the texts have {num_words:,} words, but the limit is {self.max_words:,}: send fewer per request, or "
                 "start the server with a larger --max-words",
             )
 
 
 class Admission:
-    """Counts the requests that are inside, and lets no more in than a maximum.
+    """Counts the current requests, and refuses those beyond a maximum.
 
     Args:
         max_requests: The maximum.
@@ -137,7 +138,7 @@ class Admission:
 
     @contextmanager
     def enter(self) -> Iterator[None]:
-        """Be inside within a ``with`` block.
+        """Admit a request for the duration of a ``with`` block.
 
         Raises:
             HTTPException: If there are too many already.
@@ -145,7 +146,7 @@ class Admission:
         if self.num_inside >= self.max_requests:
             raise HTTPException(
                 429,
-                f"the server is answering {self.max_requests:,} requests already: try again later, or start it with a "
+                f"the server is already handling {self.max_requests:,} requests: try again later, or start it with a "
                 "larger --max-requests",
                 RETRY,
             )

@@ -1,4 +1,4 @@
-"""Requests and answers: which fields they have, and sentences that say what is wrong with them."""
+"""Requests and responses: their fields, and error messages for invalid ones."""
 
 from __future__ import annotations
 
@@ -36,54 +36,52 @@ EXPECTED = {
     "return_coverage": "true or false",
     "model": "the name of a model",
     "parameters": "an object",
-    "aggregation_strategy": '"simple", "first", "average" or "max", which are all the same here',
+    "aggregation_strategy": '"simple", "first", "average" or "max", which all give the same result here',
     "ignore_labels": "a list of labels",
     "stride": "left out, since text of any length is read in overlapping windows",
 }
-"""What each field must be, for errors."""
+"""What each field must be, for error messages."""
 
 _HALF = re.compile(r"\\u[dD][89a-fA-F]")
-"""JSON's way to write half of a letter. The other half may follow, or not."""
+"""A surrogate escaped in JSON. The other half of its pair may be missing."""
 
 
 class Strict(BaseModel):
-    """A message with no fields but its own, whose values are not converted."""
+    """A message without additional fields, whose values are not coerced."""
 
     model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
 
 
 class Options(Strict):
-    """Options of prediction, which have the names and the meaning of those of `SpanMarkerModel.predict`."""
+    """Options of prediction, with the names and the meaning of those of `SpanMarkerModel.predict`."""
 
     threshold: Probability | dict[str, Probability] | None = Field(
         default=None,
-        description="Least probability of an entity, or those of some labels. By default, those of the model.",
+        description="Minimum probability of an entity, or an object with one per label. Default: the model's own.",
     )
-    decoding: Decoding | None = Field(
-        default=None, description="How overlaps are resolved. By default, as in the model."
-    )
-    top_k: Count | None = Field(default=None, description="Also return so many most probable labels of each entity.")
+    decoding: Decoding | None = Field(default=None, description="How overlaps are resolved. Default: the model's own.")
+    top_k: Count | None = Field(default=None, description="Number of most probable labels to return per entity.")
     exact: bool | None = Field(default=None, description="Score all candidates, without the candidate filter.")
     split_sentences: bool = Field(default=False, description="Read each text sentence by sentence (needs spaCy).")
     offsets: OffsetUnit = Field(
-        default="codepoint", description="What indices into texts count. JavaScript counts utf-16."
+        default="codepoint", description="Unit of the indices into texts. JavaScript strings use utf-16."
     )
     propagate: bool = Field(
-        default=False, description="Also return the other mentions of names that were found with confidence."
+        default=False, description="Also return the other mentions of names that were found with high confidence."
     )
     relations: bool | None = Field(
-        default=None, description="Also find relations between entities. By default, if the model has them."
+        default=None, description="Also find relations between entities. Default: whether the model has them."
     )
     relation_threshold: Probability | dict[str, Probability] | None = Field(
         default=None,
-        description="Least probability of a relation, or those of some labels. By default, those of the model.",
+        description="Minimum probability of a relation, or an object with one per label. Default: the model's own.",
     )
     labels: list[str] | None = Field(
         default=None, description="Return only entities with these labels, and the relations between them."
     )
 
     def for_predict(self) -> dict[str, Any]:
-        """Those that `SpanMarkerModel.predict` takes, as far as they differ from its defaults."""
+        """The options of `SpanMarkerModel.predict` that differ from its defaults."""
         return self.model_dump(exclude_defaults=True, include={*PredictOptions.__annotations__})
 
 
@@ -93,16 +91,16 @@ class PredictRequest(Options):
     inputs: str | list[str] | list[list[str]] = Field(description=f"What to read: {INPUTS}.")
     is_split_into_words: bool | None = Field(
         default=None,
-        description="true if a list of strings is one sentence of words. By default, each string is a text.",
+        description="true if a list of strings is a single sentence, split into words. Default: each string is a text.",
     )
-    return_coverage: bool = Field(default=False, description="Also say how much of each text was read.")
-    model: str | None = Field(default=None, description="Name of the model. By default, the first one.")
+    return_coverage: bool = Field(default=False, description="Also return how much of each text was read.")
+    model: str | None = Field(default=None, description="Name of the model. Default: the first one.")
 
     def sentences(self) -> tuple[list[Any], bool, bool]:
-        """Say what to read.
+        """Return the sentences to read.
 
         Returns:
-            The sentences, whether they are lists of words rather than texts, and whether it is a single one.
+            The sentences, whether they are lists of words rather than texts, and whether the input was a single one.
 
         Raises:
             HTTPException: If ``is_split_into_words`` contradicts ``inputs``.
@@ -121,7 +119,7 @@ class PredictRequest(Options):
 
 
 class TaskParameters(Strict):
-    """Options of the stock task; those of the same name as an option of ``/predict`` mean the same."""
+    """Options of the stock task. Those that also exist for ``/predict`` have the same meaning."""
 
     aggregation_strategy: Literal["simple", "first", "average", "max"] | None = None
     ignore_labels: list[str] | None = Field(default=None, description="Leave out entities with these labels.")
@@ -145,7 +143,7 @@ class FoundLabel(BaseModel):
 
 
 class FoundPlace(BaseModel):
-    """Characters of a text, or words of a list; ends are exclusive."""
+    """A span: characters of a text, or words of a list; ends are exclusive."""
 
     char_start_index: int | None = None
     char_end_index: int | None = None
@@ -154,7 +152,7 @@ class FoundPlace(BaseModel):
 
 
 class FoundOrigin(FoundPlace):
-    """Where a label and its score are from: another mention of the name, or a rule of the model."""
+    """The source of a label and its score: another mention of the name, or a rule of the model."""
 
     kind: Literal["mention", "rule"]
     rule: str | None = None
@@ -162,7 +160,7 @@ class FoundOrigin(FoundPlace):
 
 
 class FoundConflict(FoundLabel):
-    """What another mention of the name says."""
+    """Another mention of the same name."""
 
     origin: FoundOrigin
 
@@ -206,13 +204,13 @@ class TaskEntity(BaseModel):
 
 
 class ErrorAnswer(BaseModel):
-    """What is wrong, in one sentence."""
+    """An error, in one sentence."""
 
     error: str
 
 
 class ModelInfo(BaseModel):
-    """What a model is."""
+    """Properties of a model."""
 
     name: str
     labels: list[str]
@@ -228,7 +226,7 @@ class ModelInfo(BaseModel):
 
 
 class Info(BaseModel):
-    """What a server is."""
+    """Properties of the server."""
 
     version: str
     models: list[ModelInfo]
@@ -246,7 +244,7 @@ def parse(kind: type[Message], body: bytes) -> Message:
         The message.
 
     Raises:
-        HTTPException: If it is no JSON, or a value is wrong.
+        HTTPException: If it is not valid JSON, or a value is invalid.
     """
     try:
         value = _read(body)
@@ -255,7 +253,7 @@ def parse(kind: type[Message], body: bytes) -> Message:
     except RecursionError:
         raise HTTPException(400, "the body is nested too deeply") from None
     except ValueError as error:
-        raise HTTPException(400, f"the body is no JSON in UTF-8: {error}") from None
+        raise HTTPException(400, f"the body is not valid JSON in UTF-8: {error}") from None
     try:
         return kind.model_validate(value)
     except ValidationError as error:
@@ -271,11 +269,11 @@ def _read(body: bytes) -> Any:
 
 
 def explain(kind: type[BaseModel], error: ValidationError) -> tuple[int, str]:
-    """Say what is wrong with a message.
+    """Describe the first error of a message.
 
     Args:
         kind: Its type.
-        error: Its errors, of which the first counts.
+        error: Its errors.
 
     Returns:
         The status, and a sentence.
@@ -286,7 +284,7 @@ def explain(kind: type[BaseModel], error: ValidationError) -> tuple[int, str]:
         kind, place = TaskParameters, place[1:]
     name = str(place[0]) if place else ""
     if first["type"] == "extra_forbidden":
-        return 422, f"there is no field {name[:80]!r}, only {', '.join(map(repr, kind.model_fields))}"
+        return 422, f"unknown field {name[:80]!r}: supported are {', '.join(map(repr, kind.model_fields))}"
     if first["type"] == "missing":
         return 422, f"{name!r} is missing: it must be {EXPECTED[name]}"
     return 422, f"{name!r} must be {EXPECTED[name]}" if name else "the body must be a JSON object"

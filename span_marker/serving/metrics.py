@@ -1,4 +1,4 @@
-"""What Prometheus may ask a server for."""
+"""Metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
 
 class Metrics:
-    """Counts requests and what is read, for one server."""
+    """The metrics of one server."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -22,7 +22,7 @@ class Metrics:
         )  # its name ends in _total
         self._seconds = Histogram(
             "span_marker_request_seconds",
-            "Seconds from a request to the end of its answer",
+            "Seconds from receiving a request to the end of its response",
             ["route"],
             buckets=SECONDS,
             registry=self._registry,
@@ -32,16 +32,14 @@ class Metrics:
         self._words = Counter("span_marker_words", "Words that were read", registry=self._registry)
         self._group = Histogram(
             "span_marker_group_sentences",
-            "Sentences that were read together",
+            "Sentences per group that was read together",
             buckets=SIZES,
             registry=self._registry,
         )
-        self._busy = Counter(
-            "span_marker_busy_seconds", "Seconds that groups of sentences took", registry=self._registry
-        )
+        self._busy = Counter("span_marker_busy_seconds", "Seconds spent on predictions", registry=self._registry)
 
     def gauge(self, name: str, description: str, value: Callable[[], float]) -> None:
-        """Add a figure that is looked up when it is asked for."""
+        """Add a metric that is evaluated when it is requested."""
         Gauge(f"span_marker_{name}", description, registry=self._registry).set_function(value)
 
     def was_busy(self, seconds: float) -> None:
@@ -60,5 +58,5 @@ class Metrics:
         self._seconds_of(route).observe(seconds)
 
     def text(self) -> bytes:
-        """All figures, in the format of Prometheus."""
+        """All metrics, in the format of Prometheus."""
         return generate_latest(self._registry)

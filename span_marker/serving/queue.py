@@ -1,7 +1,8 @@
-"""What waits for the model, and who is next. The model reads together whatever has come while it was busy.
+"""The queue in front of a model, which batches the requests that arrive while the model is busy.
 
-Everything here runs in the event loop, except for the predictions. On a CPU, several threads make them, each a group of
-its own with its share of PyTorch's threads: while one waits for the event loop to hand out answers, the others read on.
+Everything here runs in the event loop, except for the predictions. On a CPU, several threads predict, each its own
+group of sentences with its share of PyTorch's threads: while one waits for the event loop to distribute results, the
+others continue.
 """
 
 from __future__ import annotations
@@ -27,22 +28,22 @@ from span_marker.serving.quiet import describe_error
 logger = logging.getLogger(__name__)
 
 Found: TypeAlias = tuple[dict[str, Any], Coverage]
-"""The ``entities`` of a sentence, and ``relations`` if they were looked for; and how much of it was read."""
+"""The ``entities`` of a sentence, its ``relations`` if requested, and how much of it was read."""
 
 GROUP_BYTES = 24 * 1024
-"""About how many bytes of text are read together, some 4,000 words of English. Whatever comes meanwhile waits for them.
+"""Approximate bytes of text that are read together, about 4,000 words of English. Later requests wait for them.
 
-They are bytes of UTF-8: where letters take several, words have more tokens, too.
+Bytes of UTF-8: scripts with several bytes per letter also have more tokens per word.
 """
 
 SHARE_BYTES = GROUP_BYTES // 8
-"""About how many bytes one job may have in a group before it is the turn of the next."""
+"""Approximate number of bytes of one job in a group before the next job's turn."""
 
 ENOUGH_BYTES = GROUP_BYTES // 16
-"""About how many bytes are worth a group although all threads are busy, some 250 words of English."""
+"""Approximate number of bytes for which a group is prepared while all threads are busy, about 250 words of English."""
 
 TURNS_TO_ARRIVE = 5
-"""More turns of the event loop than a request takes from its last byte to the queue."""
+"""Iterations of the event loop: more than a request takes from its last byte to the queue."""
 
 
 @dataclass(eq=False)
@@ -54,7 +55,7 @@ class Job:
         sentences: Texts, or lists of words.
         are_words: Whether they are lists of words.
         options: Options of `SpanMarkerModel.predict`.
-        answer: What was found in each sentence, in order. Cancel it if nobody waits for it any longer.
+        answer: The results of all sentences, in order. Cancel it if they are no longer needed.
         has_begun: Whether the model has begun to read.
     """
 
@@ -76,7 +77,7 @@ class Job:
             self.answer.set_result([])
 
     def take(self) -> list[tuple[Job, int]]:
-        """Take the next sentences: one share, or what is left."""
+        """Take the next sentences: one share, or the rest."""
         taken, size = [], 0
         self.has_begun = True
         while self._next < len(self.sentences) and size < SHARE_BYTES:
@@ -88,7 +89,7 @@ class Job:
 
     @property
     def is_long(self) -> bool:
-        """Whether one of its sentences alone is more than a group."""
+        """Whether any of its sentences alone exceeds the size of a group."""
         return max(self.sizes, default=0) > GROUP_BYTES
 
     @property
@@ -97,7 +98,7 @@ class Job:
         return self._next == len(self.sentences)
 
     def put(self, index: int, found: Found) -> None:
-        """Note what was found in a sentence. The last one completes the answer."""
+        """Store the result of a sentence. The last one completes the answer."""
         self._found[index] = found
         self._num_missing -= 1
         if not self._num_missing and not self.answer.done():
@@ -105,12 +106,12 @@ class Job:
 
 
 class PredictionQueue:
-    """Reads the sentences of jobs, those together that have come meanwhile, and in turns, so that none waits for long.
+    """Reads the sentences of waiting jobs together and in turns, so that no job waits for long.
 
     Args:
         models: The models, by name.
         metrics: Counts what is read.
-        batch_size: The largest number of sentences in a batch.
+        batch_size: Maximum number of sentences in a batch.
         num_threads: Number of threads with which PyTorch computes.
         num_readers: Number of groups that are read at the same time. They share the threads. If there are several, one
             more group is put together, unless it would be small.
@@ -136,14 +137,14 @@ class PredictionQueue:
         self._tasks: list[asyncio.Task[None]] = []
 
     def put(self, job: Job) -> None:
-        """Let a job wait for its turn."""
+        """Add a job to the queue."""
         if not job.answer.done():
             self._jobs.append(job)
             self._has_come.set()
 
     @property
     def num_waiting(self) -> int:
-        """Number of jobs with sentences that the model has not begun to read."""
+        """Number of jobs with sentences that wait for the model."""
         return sum(not job.answer.done() for job in self._jobs)
 
     @property
@@ -158,7 +159,7 @@ class PredictionQueue:
         self._tasks = [asyncio.create_task(self._run()) for _ in range(num_groups)]
 
     async def stop(self) -> None:
-        """Stop once nobody waits for anything. What the model may still be reading, it reads in vain."""
+        """Stop. Call it when no jobs are waiting; the results of predictions still running are discarded."""
         if self._tasks:
             for task in self._tasks:
                 task.cancel()
@@ -187,14 +188,14 @@ class PredictionQueue:
             self._num_bytes_read -= num_bytes
 
     def _may_take(self) -> bool:
-        """Whether to put together a group: one for each thread, and a large one to go on with at once."""
+        """Whether to prepare a group: one per thread, plus a large one for the next free thread."""
         num_waiting = self._num_bytes_waiting()
         if self._num_groups < self._num_readers:
             return num_waiting > 0
         return self._num_groups == self._num_readers and num_waiting >= ENOUGH_BYTES
 
     async def _let_come(self) -> None:
-        """Let in the requests that have arrived by now, until they are a group; wait for no others."""
+        """Let requests that have already arrived into the queue, up to the size of a group."""
         num_seen = num_turns = 0
         while num_turns < TURNS_TO_ARRIVE and self._num_bytes_waiting() < GROUP_BYTES:
             await asyncio.sleep(0)
@@ -205,10 +206,10 @@ class PredictionQueue:
         return sum(job.size_left for job in self._jobs)
 
     def _take(self) -> list[tuple[Job, int]]:
-        """Take shares of the jobs in turns, until they are a group, and leave the others as much of all there is.
+        """Take shares of the jobs in turns, until they fill a group, and leave an equal part for the other readers.
 
-        A group costs some time, whatever its size. A reader who took all that waits would leave another, who has little
-        to read, with what comes one by one while it reads.
+        Each group has a fixed cost. If one reader took everything that is waiting, the others would be left with small
+        groups of the requests that arrive in the meantime.
         """
         group: list[tuple[Job, int]] = []
         size = 0
@@ -224,7 +225,7 @@ class PredictionQueue:
         return group
 
     async def _read(self, group: Sequence[tuple[Job, int]]) -> None:
-        """Read sentences of one kind. If that fails, each job is tried alone, so that one cannot spoil the others."""
+        """Read sentences of one kind. If that fails, retry each job alone, so that one cannot fail the others."""
         job = group[0][0]
         sentences = [job.sentences[index] for job, index in group]
         find = partial(_find, self._models[job.model], sentences, self._batch_size, job.are_words, job.options)
@@ -250,7 +251,7 @@ class PredictionQueue:
 def _find(
     model: Any, sentences: Sequence[Any], batch_size: int, are_words: bool, options: Mapping[str, Any]
 ) -> tuple[list[Found], int]:
-    """What a model finds in each sentence, and the number of words. What it returns is checked where it may fail."""
+    """The results of each sentence, and the number of words. Errors in a model's output are raised here."""
     results, coverages = model.predict(
         sentences, batch_size, is_split_into_words=are_words, return_coverage=True, **options
     )
@@ -259,7 +260,7 @@ def _find(
 
 
 def _size(sentence: str | Sequence[str]) -> int:
-    """Bytes of a sentence, and some for the special tokens around it."""
+    """Bytes of a sentence, plus a few for its special tokens."""
     text = sentence if isinstance(sentence, str) else " ".join(sentence)
     return len(text.encode(errors="surrogatepass")) + 6
 

@@ -1,4 +1,4 @@
-"""Logs without texts: messages of errors may quote what a model was reading."""
+"""Log filters that keep texts out of logs: error messages may quote the input of a model."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import traceback
 
 
 def describe_error(error: BaseException) -> str:
-    """Say what kind of error it is, and where it comes from, but not its message.
+    """Describe an error by its type and its location, without its message.
 
     Args:
         error: The error.
 
     Returns:
-        Its type, and the lines of code that led to it, the last one last.
+        Its type, and the lines of code of its traceback, the innermost last.
     """
     frames = traceback.extract_tb(error.__traceback__)
     return " < ".join([type(error).__name__, *(f"{f.filename}:{f.lineno} in {f.name}" for f in reversed(frames))])
 
 
 class WithoutMessages(logging.Filter):
-    """Removes the messages of errors from a log."""
+    """Removes error messages from a log."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Describe the error of a record without its message."""
@@ -32,14 +32,14 @@ class WithoutMessages(logging.Filter):
 
 
 class FirstTime(logging.Filter):
-    """Lets each message through once, whatever its figures: a server would say it for every batch."""
+    """Logs each message once, whatever its arguments, since a server would repeat it for every batch."""
 
     def __init__(self) -> None:
         super().__init__()
         self._said: set[str] = set()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Let it through if it is new."""
+        """Accept a record if its message is new."""
         is_new = record.msg not in self._said
         self._said.add(record.msg)
         return is_new

@@ -1,4 +1,4 @@
-"""Runs the application with uvicorn."""
+"""Run the application with uvicorn."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from span_marker.serving.quiet import FirstTime, WithoutMessages
 
 HEAD_SECONDS = 10.0
-"""How long a connection may take to send the head of a request."""
+"""Maximum seconds for a connection to send the head of a request."""
 
 HEAD_BYTES = 64 * 1024
-"""How many bytes a connection may send before the head of a request is complete, or between two pieces of its body."""
+"""Maximum bytes a connection may send before the head of a request is complete, or between two chunks of its body."""
 
 SPEAK_OF_EVERY_BATCH = ("span_marker.prediction.predictor", "span_marker.preprocessing.inputs")
-"""Logs whose messages come with every batch."""
+"""Loggers that repeat their messages with every batch."""
 
 _WITHOUT_MESSAGES = WithoutMessages()
 
 
 class Protocol(HttpToolsProtocol):
-    """HTTP/1.1. Connections that do not send the head of a request in time, or send one without end, are closed."""
+    """HTTP/1.1. Closes connections that send the head of a request too slowly, or send a head that is too large."""
 
     _timer: asyncio.TimerHandle | None = None
     _num_unread = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for a request. Answers are sent at once, not when the client has confirmed their heads."""
+        """Start waiting for a request. Without Nagle's algorithm, responses do not wait for acknowledgments."""
         super().connection_made(transport)
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._wait_for_head()
 
     def data_received(self, data: bytes) -> None:
-        """Read what has come. The parser would keep heads and trailers of any size."""
+        """Read data, and limit the size of heads and trailers, which the parser does not."""
         self._unset_keepalive_if_required()
         self._num_unread += len(data)
         try:
@@ -58,9 +58,10 @@ class Protocol(HttpToolsProtocol):
             self.send_400_response("Invalid HTTP request received.")
 
     def _parse(self, data: bytes) -> bytes:
-        """Parse bytes, and return those that are to be parsed again.
+        """Parse bytes, and return those that must be parsed again.
 
-        The parser drops the body of a request that offers to go on in another protocol: it gets it without the offer.
+        The parser drops the body of a request that offers a protocol upgrade, so such a request is parsed again without
+        the offer.
         """
         try:
             self.parser.feed_data(data)
@@ -78,7 +79,7 @@ class Protocol(HttpToolsProtocol):
         return self.parser.should_upgrade() and any(name == b"upgrade" for name, _ in self.headers)
 
     def on_headers_complete(self) -> None:
-        """Begin to answer."""
+        """Start to handle the request."""
         self._num_unread = 0
         if not self._has_offer():
             super().on_headers_complete()
@@ -89,12 +90,12 @@ class Protocol(HttpToolsProtocol):
             super().on_message_complete()
 
     def on_body(self, body: bytes) -> None:
-        """Keep a piece of the body until it is asked for."""
+        """Buffer a chunk of the body."""
         self._num_unread = 0
         super().on_body(body)
 
     def on_response_complete(self) -> None:
-        """Begin to wait for the next request."""
+        """Start waiting for the next request."""
         super().on_response_complete()
         self._wait_for_head()
 
@@ -117,30 +118,30 @@ class Protocol(HttpToolsProtocol):
 
 
 def listen(host: str = "127.0.0.1", port: int = 8000) -> socket.socket:
-    """Listen to connections.
+    """Open a listening socket.
 
     Args:
-        host: Address to listen to; only this machine by default. ``0.0.0.0`` is all addresses.
-        port: Port to listen to; 0 for any that is free.
+        host: Address to listen on. Defaults to this machine only; ``0.0.0.0`` is all addresses.
+        port: Port to listen on; 0 for any free port.
 
     Returns:
         The socket.
 
     Raises:
-        OSError: If the address cannot be had.
+        OSError: If the address is not available.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     return socket.create_server((host, port), family=family, backlog=2048)
 
 
 def make_server(app: FastAPI) -> uvicorn.Server:
-    """Make a server, which stops gracefully.
+    """Create a server that shuts down gracefully.
 
     Args:
         app: See `span_marker.serving.create_app`.
 
     Returns:
-        The server. It logs neither requests nor messages of errors, which might quote texts.
+        The server. It logs neither requests nor error messages, which might quote texts.
     """
     logging.getLogger("uvicorn.error").addFilter(_WITHOUT_MESSAGES)
     config = uvicorn.Config(
@@ -157,7 +158,7 @@ def make_server(app: FastAPI) -> uvicorn.Server:
 
 
 def serve(app: FastAPI, listener: socket.socket) -> None:
-    """Answer requests until the process is told to stop (SIGTERM or SIGINT), and then finish what has begun.
+    """Serve requests until SIGTERM or SIGINT, and then finish those in progress.
 
     Warnings that would come with every batch are logged once.
 

@@ -1,4 +1,4 @@
-"""What answers requests, whatever their form: models, a queue, and limits."""
+"""The service behind all routes: models, queues and limits."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from span_marker.serving.metrics import Metrics
 from span_marker.serving.queue import Found, Job, PredictionQueue
 
 TOO_LARGE, FAILED = 413, 500
-"""The status of errors that lie with one of the sentences that were read together."""
+"""Status codes of errors that may be caused by a single sentence of a batch."""
 
 
 class Plan(NamedTuple):
-    """How to read sentences. It has been checked.
+    """Validated options for reading sentences.
 
     Attributes:
         model: Name of the model.
@@ -41,7 +41,7 @@ class Plan(NamedTuple):
     labels: frozenset[str] | None
 
     def select(self, found: dict[str, Any]) -> dict[str, Any]:
-        """Leave out entities with other labels, and the relations that they have."""
+        """Remove entities with other labels, and their relations."""
         if self.labels is None:
             return found
         kept = [entity for entity in found["entities"] if entity["label"] in self.labels]
@@ -52,15 +52,15 @@ class Plan(NamedTuple):
 
 
 class Service:
-    """Finds the entities of sentences that come at any time.
+    """Finds the entities of sentences in concurrent requests.
 
-    Requests with a long text have a queue and a thread of their own, so that the others do not wait for minutes.
+    Requests with a long text have their own queue and thread, so that other requests do not wait for minutes.
 
     Args:
         models: The models, by name. The first is used if a request names none.
         limits: How much is taken in.
-        batch_size: The largest number of sentences in a batch.
-        num_threads: Number of threads with which PyTorch computes; None leaves it as it is.
+        batch_size: Maximum number of sentences in a batch.
+        num_threads: Number of PyTorch threads. By default it is left unchanged.
 
     Raises:
         ValueError: If there is no model.
@@ -74,7 +74,7 @@ class Service:
         num_threads: int | None = None,
     ) -> None:
         if not models:
-            raise ValueError("models must have at least one model")
+            raise ValueError("models must contain at least one model")
         self.models = dict(models)
         self.limits = limits
         self.metrics = Metrics()
@@ -82,15 +82,15 @@ class Service:
         arguments = (self.models, self.metrics, batch_size, num_threads or torch.get_num_threads())
         self.queue = PredictionQueue(*arguments, num_readers=self._num_readers(arguments[-1]))
         self.long_queue = PredictionQueue(*arguments)
-        self.metrics.gauge("requests_inside", "Requests that are read or answered", lambda: self.admission.num_inside)
+        self.metrics.gauge("requests_inside", "Requests being received or answered", lambda: self.admission.num_inside)
         self.metrics.gauge(
             "requests_waiting",
-            "Requests that wait for a model",
+            "Requests waiting for a model",
             lambda: self.queue.num_waiting + self.long_queue.num_waiting,
         )
 
     def _num_readers(self, num_threads: int) -> int:
-        """How many groups to read at the same time: one, unless all models compute in PyTorch and may share threads."""
+        """Number of groups to read at the same time: one, unless all models run in PyTorch and may share threads."""
         may_share = all(model.backend == "torch" and may_share_threads(model) for model in self.models.values())
         return min(num_threads, MAX_WORKERS) if may_share else 1
 
@@ -105,11 +105,11 @@ class Service:
         await self.long_queue.start()
 
     async def stop(self) -> None:
-        """Stop once nobody waits for anything."""
+        """Stop both queues."""
         await asyncio.gather(self.queue.stop(), self.long_queue.stop())
 
     async def plan(self, model: str | None, options: Options) -> Plan:
-        """Check how a request wants its sentences to be read.
+        """Validate the model and the options of a request.
 
         Args:
             model: Name of the model; None for the first.
@@ -119,8 +119,8 @@ class Service:
             The plan.
 
         Raises:
-            HTTPException: If there is no such model, it does not know a label or has no relations that are asked for,
-                or an optional package is missing.
+            HTTPException: If there is no such model, it lacks a requested label or relations, or an optional package is
+                missing.
         """
         name = next(iter(self.models)) if model is None else model
         if name not in self.models:
@@ -129,7 +129,7 @@ class Service:
             labels = all_labels(self.models[name].labels, self.models[name].rules)
             unknown = next((label for label in options.labels if label not in labels), None)
             if unknown is not None:
-                raise HTTPException(422, f"'labels' has {unknown[:80]!r}, which is none of the model's labels {labels}")
+                raise HTTPException(422, f"'labels' has {unknown[:80]!r}, but the model's labels are {labels}")
         try:
             if options.threshold is not None or options.decoding is not None:
                 self.models[name].config.decoder(options.threshold, options.decoding)
@@ -151,8 +151,8 @@ class Service:
             plan: How to read them.
             sentences: Texts, or lists of words, see `Limits.check_words`.
             are_words: Whether they are lists of words.
-            request: Where they come from, whose body has been read; None if it is still being read. The sentences leave
-                the queue if its client leaves.
+            request: The request, if its body has been read; None if it is still being read. If its client disconnects,
+                the sentences leave the queue.
 
         Returns:
             What was found in each.
@@ -162,7 +162,7 @@ class Service:
             ClientDisconnect: If the client has left.
         """
         if are_words and sentences and "split_sentences" in plan.options:
-            raise HTTPException(422, "split_sentences is for texts, but there are words: leave it out")
+            raise HTTPException(422, "split_sentences applies to texts, but the inputs are words: leave it out")
         job = Job(plan.model, sentences, are_words, plan.options)
         (self.long_queue if job.is_long else self.queue).put(job)
         has_left = asyncio.ensure_future(_disconnect(request))
@@ -177,16 +177,16 @@ class Service:
             raise ClientDisconnect if is_gone else self._too_late(job)
         error = job.answer.exception()
         if isinstance(error, MemoryError):
-            raise HTTPException(TOO_LARGE, "the texts do not fit into the memory of the server: send shorter ones")
+            raise HTTPException(TOO_LARGE, "the server ran out of memory on these texts: send shorter ones")
         if error is not None:
-            raise HTTPException(FAILED, "the model failed on this request, see the log of the server")
+            raise HTTPException(FAILED, "the model failed on this request; see the log of the server")
         return job.answer.result()
 
     def _too_late(self, job: Job) -> HTTPException:
         limit = f"within {self.limits.timeout:g} s"
         if job.has_begun:
-            return HTTPException(504, f"the model did not finish {limit}: send less at once")
-        return HTTPException(503, f"the model was busy with other requests, and did not begin {limit}", RETRY)
+            return HTTPException(504, f"the model did not finish {limit}: send less per request")
+        return HTTPException(503, f"the model was busy and did not start on this request {limit}", RETRY)
 
 
 async def _disconnect(request: Request | None) -> None:

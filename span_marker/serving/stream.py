@@ -1,4 +1,4 @@
-"""JSON lines in, JSON lines out, in order and in constant memory, while the lines still come."""
+"""Streaming: JSON lines in, JSON lines out, in order, in constant memory, while lines are still arriving."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from span_marker.serving.queue import Found
 from span_marker.serving.service import FAILED, TOO_LARGE, Plan, Service
 
 LINES_AT_ONCE = 64
-"""The largest number of lines that wait for the model together."""
+"""Maximum number of lines that wait for the model together."""
 
 
 class Line(NamedTuple):
@@ -31,8 +31,8 @@ class Line(NamedTuple):
 
     Attributes:
         row: The JSON object in it.
-        sentence: Its text or words; None if it cannot be read.
-        error: What is wrong with it, or None.
+        sentence: Its text or words; None if the line is invalid.
+        error: The error of the line, or None.
     """
 
     row: dict[str, Any]
@@ -41,7 +41,7 @@ class Line(NamedTuple):
 
 
 class RowStream(Response):
-    """An answer that is written while its request is read: a row for each line that is not blank.
+    """A response that is written while its request is read: one row per line that is not blank.
 
     Args:
         request: The request.
@@ -100,7 +100,7 @@ class RowStream(Response):
         return b"".join(json_line(row, f"row {at}") for at, row in enumerate(rows))
 
     async def _read(self, sentences: Sequence[Any], are_words: bool) -> Sequence[Found | HTTPException]:
-        """Read sentences together, or in halves if one of them, nobody knows which, spoils that."""
+        """Read sentences together, or recursively in halves if that fails because of an unknown one of them."""
         try:
             return await self._service.read(self._plan, sentences, are_words)
         except HTTPException as error:
@@ -110,14 +110,14 @@ class RowStream(Response):
 
 
 async def _read_lines(request: Request, limits: Limits) -> AsyncIterator[list[bytes]]:
-    """Yield the lines that have come, as soon as they are complete."""
+    """Yield complete lines as they arrive."""
     rest = b""
     chunks = request.stream()
     while True:
         try:
             chunk = await asyncio.wait_for(anext(chunks, b""), limits.timeout)
         except asyncio.TimeoutError:
-            raise HTTPException(408, f"no more lines came within {limits.timeout:g} s") from None
+            raise HTTPException(408, f"no further lines arrived within {limits.timeout:g} s") from None
         *lines, rest = (rest + chunk).split(b"\n")
         yield lines
         if not chunk:
@@ -152,11 +152,11 @@ def _parse_row(data: bytes, location: str) -> dict[str, Any]:
     except RepeatedKeyError as error:
         raise ValueError(f"{location} {json_problem(error)}") from error
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{location} is no JSON in UTF-8: {error}") from error
+        raise ValueError(f"{location} is not valid JSON in UTF-8: {error}") from error
     except RecursionError as error:
         raise ValueError(f"{location} is nested too deeply") from error
     return row
 
 
 def _refuse(constant: str) -> NoReturn:
-    raise json.JSONDecodeError(f"{constant} is no number of JSON", constant, 0)
+    raise json.JSONDecodeError(f"{constant} is not a JSON number", constant, 0)

@@ -1,4 +1,4 @@
-"""Validation: what is wrong with annotated data, what of it can be fixed, and which limits fit it."""
+"""Validate annotated data, fix problems, and suggest limits."""
 
 from span_marker.validation.checks import validate
 from span_marker.validation.fixes import Change, FixReport

@@ -1,8 +1,8 @@
-"""Checks annotated data before training: errors, losses, doubts, and what is worth knowing.
+"""Check annotated data before training: errors, losses, doubts and notes.
 
-`validate` reads every row once and never stops at a bad one. What is wrong with a row alone is found here;
-`span_marker.validation.consistency` compares all rows. `span_marker.validation.report` says how severe each kind of
-problem is.
+`validate` reads every row once and never stops at a bad one. Problems within a row are found here;
+`span_marker.validation.consistency` compares all rows. `span_marker.validation.report` defines the severity of each
+kind of problem.
 """
 
 from __future__ import annotations
@@ -72,12 +72,12 @@ def validate(data: Any, model: SpanMarkerModel | None = None, **read_options: An
 
     Args:
         data: A `Dataset`, a list of dicts or a DataFrame, with the columns ``tokens`` and ``entities``, ``text`` and
-            ``entities``, or ``tokens`` and ``ner_tags``, and perhaps ``relations`` and ``id``; a
-            path that `read_annotations` reads; or a dict of several, the training data first.
-        model: The model to train or to evaluate. With it, words are those of its ``word_splitter``, labels and limits
-            are checked, and the report says which other ``word_splitter`` would cut fewer entities of texts. Without a
-            model, word boundaries are taken from the text: a boundary lies between two characters unless both are
-            alphanumeric.
+            ``entities``, or ``tokens`` and ``ner_tags``, and optionally ``relations`` and ``id``; a path that
+            `read_annotations` reads; or a dict of several, the training data first.
+        model: The model to train or to evaluate. With a model, its ``word_splitter`` defines words, labels and limits
+            are checked, and the report suggests another ``word_splitter`` if it would cut fewer entities of texts.
+            Without a model, word boundaries are taken from the text: a boundary lies between two characters unless both
+            are alphanumeric.
         **read_options: Arguments of `read_annotations` for paths, such as ``format`` and ``tag_columns``, except
             ``errors``: rows that cannot be read are problems of the report.
 
@@ -89,7 +89,8 @@ def validate(data: Any, model: SpanMarkerModel | None = None, **read_options: An
     Raises:
         TypeError: If ``data`` is not annotated data.
         ValueError: If the columns are not those of annotated data, tags are integers whose names neither a
-            ``ClassLabel`` nor a model has, a file is broken, or an option of reading is wrong or the data is no path.
+            ``ClassLabel`` nor a model has, a file is broken, or a read option is wrong or passed for data that is not a
+            path.
 
     Example:
         >>> from datasets import Dataset
@@ -154,7 +155,7 @@ def _row_problems(
     model: SpanMarkerModel | None,
     sentences: SeenSentences,
 ) -> Iterator[Problem]:
-    """Everything that is wrong with a row that was read."""
+    """All problems of a row that was read."""
     yield from sentences.problems(row)
     yield from word_problems(row)
     yield from entity_problems(row)
@@ -199,7 +200,7 @@ def _name_problems(dataset: Dataset, reader: RowReader) -> Iterator[Problem]:
 
 
 def _column_problems(dataset: Dataset, reader: RowReader, model: SpanMarkerModel | None) -> Iterator[Problem]:
-    """Find relations beside tags, which a model with relations refuses, and others pass over."""
+    """Find relations in rows with tags, which a model with relations refuses, and other models ignore."""
     if reader.form != "tags" or (model is not None and model.config.relation_labels is None):
         return
     try:
@@ -211,7 +212,7 @@ def _column_problems(dataset: Dataset, reader: RowReader, model: SpanMarkerModel
 
 
 def _file_problems(split: Split, reader: RowReader) -> Iterator[Problem]:
-    """What is wrong with those rows of a file that could not be read."""
+    """The problems of rows of a file that could not be read."""
     for error in split.errors:
         yield Problem("unreadable-row", str(error), reader.dataset_name, row=0, unit=reader.unit)
 
@@ -222,7 +223,7 @@ def _read(
     split: Split,
     collectors: Sequence[Shifts | OffsetUnits],
 ) -> tuple[list[CheckedRow], list[Problem]]:
-    """Read rows with the entities that can be read; and what is wrong with them."""
+    """Read rows with all readable entities, and find their problems."""
     rows, problems = [], []
     for index, values in batch:
         width = len(reader.columns)

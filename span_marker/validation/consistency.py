@@ -1,6 +1,6 @@
-"""Consistency: whether the same is annotated in the same way everywhere.
+"""Check consistency: whether the same text is annotated in the same way everywhere.
 
-The checks of single rows cannot see these mistakes. `Mentions` collects the entities of all rows, in one pass, and then
+Checks of single rows cannot find these mistakes. `Mentions` collects the entities of all rows in one pass, and then
 compares them. Everything that it finds is a doubt: it may be right, but is worth a look.
 """
 
@@ -22,14 +22,14 @@ from span_marker.data.label_names import strip_label
 from span_marker.validation.report import Problem, RowPlace
 
 MAJORITY = 0.8
-"""The least share of the mentions of a text that must have the same label for other labels to look like mistakes."""
+"""Minimum share of the mentions of a text that must have the same label for other labels to look like mistakes."""
 
 RARE_NUMBER = 10
 RARE_SHARE = 0.05
 """A label is rare if it has fewer entities than the number, and at most this share of all."""
 
 ABBREVIATION = 4
-"""The largest number of letters of an abbreviation of a label, such as PER of person."""
+"""Maximum number of letters of an abbreviation of a label, such as PER of person."""
 
 SYMBOLS = "#%&*@§"
 """Symbols that Unicode counts as punctuation; others have a category that begins with S."""
@@ -104,7 +104,7 @@ class Mentions:
         for label, other in variants.items():
             message = (
                 f"label {label!r} ({_entities(self.labels[label])}) looks like {other!r} "
-                f"({_entities(self.labels[other])}): they differ by case or abbreviation only"
+                f"({_entities(self.labels[other])}): they differ only by case or abbreviation"
             )
             yield self._first[label].problem("label-variant", message, label=label)
         for label in rare_labels(self.labels):
@@ -247,7 +247,7 @@ def boundary_variants(mentions: Sequence[Mention]) -> Iterator[Problem]:
 
 
 def symbol_edges(mentions: Iterable[Mention]) -> Iterator[Problem]:
-    """Find entities that leave out a symbol beside them which most of their label include, or the other way round.
+    """Find entities without an adjacent symbol that most entities of their label include, or vice versa.
 
     Args:
         mentions: The entities.

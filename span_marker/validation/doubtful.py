@@ -1,4 +1,4 @@
-"""Entities that fixes leave to a human, since what is written may be right, or may mean something that can be read."""
+"""Entities that fixes leave to a human, since they may be correct as written, or have a readable intended meaning."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from span_marker.validation.offset_units import UNITS, other_reading
 from span_marker.validation.report import Problem
 
 _PLACES = ("malformed-entity", "blank-entity", "partial-word", "outer-whitespace", "partial-grapheme")
-"""Kinds of problems that offsets in another unit cause, too."""
+"""Kinds of problems that offsets in another unit can also cause."""
 
 _OWN_KEYS = {*ENTITY_COLUMNS, "line", *(name for names in PREDICTED.values() for name in names)}
 
@@ -34,9 +34,9 @@ def reason_to_stay(problem: Problem, entity: Any, content: Any, bounds: tuple[An
     if problem.kind in _PLACES and isinstance(content, str) and start is not None and end is not None:
         reading = other_reading(content, start, end)
         if reading is not None and reading[1] != problem.replacement:
-            return f"it has whole words if start and end count {UNITS[reading[0]]}"
+            return f"it consists of whole words if start and end count {UNITS[reading[0]]}"
     if problem.kind == "partial-word" and problem.replacement is None:
-        return "which words are meant is not clear"
+        return "it is unclear which words are meant"
     if problem.kind == "malformed-entity":
         return _possible_meaning(entity, len(content), bounds)
     return None
@@ -49,14 +49,14 @@ def _possible_meaning(entity: Any, length: int, bounds: tuple[Any, Any]) -> str 
     label = entity.get("label")
     if any(map(_is_nothing, (label, *bounds))):
         others = [key for key, value in entity.items() if key not in _OWN_KEYS and value is not None]
-        return f"{others} may have what it lacks" if others else None
+        return f"{others} may hold what is missing" if others else None
     if not isinstance(label, str):
-        return "its label may be the number of one"
+        return "its label may be the number of a label"
     if label.strip() in ("", OUTSIDE):
         return None
     start, end = map(as_whole, bounds)
     if start is None or end is None:
-        return "its start or its end is no whole number"
+        return "its start or its end is not a whole number"
     return _possible_place(start, end, length)
 
 

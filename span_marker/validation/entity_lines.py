@@ -1,4 +1,4 @@
-"""Changes of tables in which each line is one entity: cells that are new, and lines that are left out."""
+"""Changes to tables with one line per entity: changed cells and dropped lines."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def change_lines(data: Any, changed: Mapping[int, tuple[TextLines, Sequence[Any]
         changed: The lines of each text whose entities are new, and these, each with its ``line``.
 
     Returns:
-        The table, in the same form. Lines of entities that are no longer there are left out, but of each text, one line
-        stays, with empty cells if need be. If nothing is changed, the table itself.
+        The table, in the same form. Lines of removed entities are dropped, but one line per text is kept, with empty
+        cells if necessary. If nothing is changed, the table itself.
     """
     cells: dict[int, dict[str, Any]] = {}
     dropped: set[int] = set()

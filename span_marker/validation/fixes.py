@@ -1,7 +1,7 @@
-"""Fixes: what can be changed in annotated data without a human decision.
+"""Fix problems in annotated data that need no human decision.
 
-`span_marker.validation.checks` finds the problems and says where an entity should begin and end; `fix` writes this into
-a copy of the data, in the form that it is in.
+`span_marker.validation.checks` finds the problems and determines where an entity should begin and end; `fix` applies
+this to a copy of the data, in its original form.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ DROPPED = ("malformed-entity", "blank-entity", "repeated-entity")
 
 
 DESCRIPTIONS = {**FIXES, RENAMED: "given another label, as rename= says"}
-"""What reports say of each kind of change."""
+"""Description of each kind of change in reports."""
 
 
 class Change(NamedTuple):
@@ -57,8 +57,8 @@ class FixReport(TextReport):
 
     Attributes:
         changes: All changes, in order of the rows.
-        left: Entities with a problem of a kind that is fixed which stay as they are, since what is written may be
-            right, or may mean something that can be read: they need a decision.
+        left: Entities with a fixable kind of problem that were not changed, since they may be correct as written or
+            have a readable intended meaning: they need a human decision.
     """
 
     changes: tuple[Change, ...] = field(repr=False)
@@ -183,7 +183,7 @@ class _OldRow(NamedTuple):
         return ("start", "end") if entity.get("start") is not None else PREDICTED[self.place.unit]
 
     def bounds(self, entity: Any) -> tuple[Any, Any]:
-        """Start and end of an entity; None if it is no dict."""
+        """Start and end of an entity; None if it is not a dict."""
         if not isinstance(entity, Mapping):
             return None, None
         first, last = self.names(entity)

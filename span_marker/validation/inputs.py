@@ -1,4 +1,4 @@
-"""What `validate` and the fixes of its report read: paths, data sets, rows and tables, one or several by name."""
+"""Inputs of `validate` and of the fixes of its report: paths, data sets, rows and tables, one or several by name."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def _check_read_options(data: Any, name: str, read_options: Mapping[str, Any]) -
         if not _is_path(data):
             raise ValueError(f"{option}={value!r} is for paths, but the {name} data is {type(data).__name__}")
         if option == "errors":
-            raise ValueError(f"errors={value!r} means nothing here, since rows that are wrong are listed: leave it out")
+            raise ValueError(f"errors={value!r} does not apply here, since rows with errors are listed: leave it out")
 
 
 def _read_rows(data: Any, name: str) -> Split:
@@ -203,7 +203,7 @@ def map_entities(data: Any, names: Sequence[str], change: ChangeSplit, read_opti
         The data in the form that it was passed in; a path, and a table that is none of pandas, become a `Dataset`.
 
     Raises:
-        TypeError: If it is no annotated data.
+        TypeError: If it is not annotated data.
         ValueError: If the splits have other names, or an option is wrong.
     """
     found = [str(name) for name in data] if isinstance(data, Mapping) else list(names)[:1]

@@ -1,4 +1,4 @@
-"""Limits suggested from the data, with the recall and time that each costs.
+"""Suggest limits from the data, with the recall and time that each costs.
 
 ``entity_max_length`` limits which entities can be predicted, and determines the number of candidates of a sentence.
 ``model_max_length`` determines which sentences are read as a whole. Longer ones are read in windows, so it costs no
@@ -31,7 +31,7 @@ from span_marker.preprocessing.tokenizer import SpanMarkerTokenizer
 logger = logging.getLogger(__name__)
 
 DEFAULT_KEEP = 0.995
-"""The least share of the entities that a suggested limit keeps."""
+"""Minimum share of the entities that a suggested limit keeps."""
 
 SHARES = (0.5, 0.9, 0.95, 0.99, 0.999, 1.0)
 """Shares of the sentences for which text limits are listed."""
@@ -68,7 +68,7 @@ class TextLimit:
 
     Attributes:
         share: Share of the sentences to be read as a whole.
-        num_tokens: The least text limit for this, including special tokens.
+        num_tokens: The smallest text limit for this, including special tokens.
         share_whole: Share of the sentences that are read as a whole with this limit.
     """
 
@@ -79,7 +79,7 @@ class TextLimit:
 
 @dataclass(frozen=True)
 class LimitsReport(TextReport):
-    """Suggested limits, and the tables that they are taken from. As a string, both tables and the suggestion.
+    """Suggested limits, and the tables that they are based on. Its string has both tables and the suggestion.
 
     Attributes:
         entity_limits: One limit per different length of an entity, ascending. Limits in between keep no more entities.
@@ -106,7 +106,7 @@ class LimitsReport(TextReport):
     def __str__(self) -> str:
         lines = [f"{self.num_entities:,} entities in {self.num_sentences:,} sentences"]
         if self.num_cut:
-            lines += [f"{self.num_cut:,} of them do not consist of whole words, and no limit keeps them"]
+            lines += [f"{self.num_cut:,} of them do not consist of whole words, so no limit keeps them"]
         entity_rows = [
             (
                 str(limit.entity_max_length),
@@ -148,12 +148,12 @@ def suggest_limits(
             ``entities``, ``text`` and ``entities``, or ``tokens`` and ``ner_tags``.
         tokenizer: The model's tokenizer.
         keep: Share of the entities that the suggested limit must keep, above 0 and at most 1.
-        text_limit: The largest number of tokens that the encoder can read. Defaults to the limit of its tokenizer.
+        text_limit: Maximum number of tokens that the encoder can read. Defaults to the limit of its tokenizer.
         labels: The tags that integers stand for. Defaults to the names in the data set.
         split: Finds the words of strings, such as ``model.config.split``. Defaults to the tokenizer.
 
     Returns:
-        The suggestion, and the tables that it is taken from.
+        The suggestion, and the tables that it is based on.
 
     Raises:
         TypeError: If ``data`` is not a data set, or a row has the wrong types.
@@ -182,11 +182,11 @@ def suggest_limits(
                 num_words.append(sentence.num_words)
                 num_tokens.append(len(sentence.input_ids) + tokenizer.num_special_tokens)
     if not num_words:
-        raise ValueError("the data has no rows: pass annotated data to take limits from")
+        raise ValueError("the data has no rows: pass annotated data to choose limits from")
     if num_entities and not lengths:
         raise ValueError(
-            f"none of the {num_entities} entities of the data consists of whole words, so that there is none to take "
-            "entity_max_length from: validate(data, model) says whether their offsets are shifted"
+            f"none of the {num_entities} entities of the data consists of whole words, so entity_max_length cannot be "
+            "chosen from them: validate(data, model) tells whether their offsets are shifted"
         )
     suggested = suggest_entity_max_length(lengths, keep)
     limits = [limit for limit in (text_limit, tokenizer.tokenizer.model_max_length) if limit is not None]
@@ -258,7 +258,7 @@ def suggest_entity_max_length(lengths: IntArray | Counter[int], keep: float = DE
         raise ValueError(f"keep={keep}, the share of the entities to keep, must be above 0 and at most 1")
     words, kept = _cumulate(lengths)
     if not len(words):
-        raise ValueError("there is no entity to take entity_max_length from: pass it as a number")
+        raise ValueError("there are no entities to choose entity_max_length from: pass it as a number")
     return int(words[np.argmax(kept / kept[-1] >= keep)])
 
 

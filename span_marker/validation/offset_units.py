@@ -1,4 +1,4 @@
-"""Offsets that count other units than characters: UTF-16 units, as in JavaScript and Java, or bytes of UTF-8."""
+"""Detect offsets that count other units than characters: UTF-16 units, as in JavaScript and Java, or UTF-8 bytes."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ class OffsetUnits:
             num_others = self._num_right - (len(found) - num_wrong)
             is_sign = num_mended >= max(MIN_NUMBER, SHARES["characters"] * len(found))
             if is_sign and num_others + sum(fits) >= num_explained:
-                of_all = f"{num_mended:,} of {len(found):,} entities behind characters of several units"
+                of_all = f"{num_mended:,} of {len(found):,} entities after characters of several units"
                 return list(
                     _problems(found, converted, fits, f"{UNITS[unit]}, but this library counts characters ({of_all})")
                 )
@@ -136,6 +136,6 @@ def _problems(
         if span is not None and (fit or not is_right):
             message = (
                 f"{label!r} from characters {start} to {end} is probably meant to be from {span[0]} to {span[1]}: "
-                f"offsets look counted in {counted}"
+                f"offsets seem to count {counted}"
             )
             yield place.problem(SHIFTED, message, index, label=label, start=start, end=end, replacement=span)

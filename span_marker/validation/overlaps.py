@@ -1,4 +1,4 @@
-"""Which overlaps between entities a model cannot predict: that depends on how it decodes."""
+"""Find overlaps between entities that a model cannot predict with its decoding."""
 
 from __future__ import annotations
 

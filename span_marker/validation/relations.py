@@ -1,4 +1,4 @@
-"""What is wrong with relations: those of a row alone, and those of all rows together."""
+"""Find problems with relations: within a row, and across rows."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def relation_problems(row: CheckedRow) -> Iterator[Problem]:
         if first.setdefault(relation[:3], index) != index:
             yield _about(row, index, "repeated-relation", f"is the same as relation {first[relation[:3]]}")
         if _crosses_sentence(row, relation):
-            yield _about(row, index, "relation-across-sentences", "leads into another sentence")
+            yield _about(row, index, "relation-across-sentences", "joins entities of different sentences")
 
 
 def _crosses_sentence(row: CheckedRow, relation: RowRelation) -> bool:
@@ -87,7 +87,7 @@ def model_problems(row: CheckedRow, config: SpanMarkerConfig) -> Iterator[Proble
             yield _about(row, index, "unknown-label", unknown_label(known[1:]))
         elif {*ends} <= {*classes} and not allowed[(*map(classes.index, ends), known.index(relation.label))]:
             message = (
-                "joins labels that relation_types of the model does not allow: set it to 'any', or to None to learn it"
+                "joins labels that the model's relation_types do not allow: set it to 'any', or to None to learn it"
             )
             yield _about(row, index, "ruled-out-relation", message)
 
@@ -121,8 +121,8 @@ def window_problems(
         bounds = min(span.start for span in ends), max(span.end for span in ends)
         if not any(first <= bounds[0] and bounds[1] <= last for first, last in windows):
             message = (
-                f"spans {bounds[1] - bounds[0]} words, and none of {len(windows)} windows has both of its entities: "
-                f"raise model_max_length={config.model_max_length}, or split the row"
+                f"spans {bounds[1] - bounds[0]} words, and none of the {len(windows)} windows contains both of its "
+                f"entities: raise model_max_length={config.model_max_length}, or split the row"
             )
             yield _about(row, index, "relation-beyond-window", message)
 
@@ -134,7 +134,7 @@ def _further_relations(row: CheckedRow, symmetric: Collection[str]) -> Iterator[
         ends = row.spans[relation.head][1:], row.spans[relation.tail][1:]
         label = first.setdefault(tuple(sorted(ends)) if relation.label in symmetric else ends, relation.label)
         if label != relation.label:
-            yield _about(row, index, "further-relation", f"is not learned: a pair gets one, here {label!r}")
+            yield _about(row, index, "further-relation", f"is not learned: a pair has only one, here {label!r}")
 
 
 def _about(row: CheckedRow, index: int, kind: str, message: str) -> Problem:
@@ -195,13 +195,13 @@ class Relations:
             first.setdefault(types.label, types)
         for label, types in first.items():
             if label in self._entities:
-                message = f"{label!r} is a label of entities, too: rename one of them"
+                message = f"{label!r} is also a label of entities: rename one of them"
                 yield self._problem(types, "shared-label", message)
         for types, number in self._types.items():
             if number == 1 and self._labels[types.label] > 1:
                 message = (
-                    f"{types.label!r} leads from {types.head!r} to {types.tail!r}, which no other of its "
-                    f"{self._labels[types.label]:,} relations does"
+                    f"{types.label!r} goes from {types.head!r} to {types.tail!r}, unlike its other relations "
+                    f"({self._labels[types.label]:,} in all)"
                 )
                 yield self._problem(types, "rare-relation-types", message)
         symmetric = self._statistics.symmetric() if self._symmetric is None else self._symmetric

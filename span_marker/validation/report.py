@@ -1,4 +1,4 @@
-"""Problems of annotated data: their kinds and severities, and a report."""
+"""Reports on problems of annotated data, their kinds and severities."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 SHIFTED, LABEL_SPACE = "shifted-offsets", "label-space"
 
 KINDS: dict[str, tuple[str, str]] = {
-    "tag-names": ("error", "data sets whose names of integer tags cannot be labels, used or not"),
-    "unreadable-row": ("error", "rows of a file that cannot be read: nothing else is known of them"),
+    "tag-names": ("error", "data sets with names of integer tags that cannot be labels, even if they are unused"),
+    "unreadable-row": ("error", "rows of a file that cannot be read, and are not checked further"),
     "malformed-row": ("error", "rows without words or a text, or without a list of annotations"),
     "malformed-entity": ("error", "entities that are malformed or out of range"),
-    "malformed-relation": ("error", "relations that are malformed, or whose head or tail is no entity of the row"),
-    "self-relation": ("error", "relations of an entity to itself"),
-    "shared-label": ("error", "labels of relations that are labels of entities, too"),
+    "malformed-relation": ("error", "relations that are malformed, or whose head or tail is not an entity of the row"),
+    "self-relation": ("error", "relations of an entity with itself"),
+    "shared-label": ("error", "labels of relations that are also labels of entities"),
     "tag-count": ("error", "rows with more or fewer tags than words"),
     "unknown-tag": ("error", "tags that are not in the label list"),
     "unknown-label": ("error", "entities and relations with a label that the model does not have"),
@@ -34,25 +34,28 @@ KINDS: dict[str, tuple[str, str]] = {
         "entities that share their words with an entity of another label (needs multi_label=True)",
     ),
     "blank-entity": ("loss", "entities of white space only"),
-    "relation-beyond-window": ("loss", "relations of entities that no window over the sentence has both of"),
-    "further-relation": ("loss", "relations of a head and a tail that have another one before: a pair has one"),
-    "ruled-out-relation": ("loss", "relations of entities whose labels relation_types of the model does not allow"),
+    "relation-beyond-window": ("loss", "relations of entities that no window of the sentence contains together"),
+    "further-relation": ("loss", "second relations of a pair of head and tail: a pair has only one"),
+    "ruled-out-relation": ("loss", "relations of entities whose labels the model's relation_types do not allow"),
     "entity-without-token": ("loss", "entities that end in words for which the tokenizer has no token"),
-    "conflicting-sentence": ("doubt", "sentences that are annotated in another way where they occur first"),
+    "conflicting-sentence": ("doubt", "sentences that are annotated differently where they first occur"),
     "conflicting-label": ("doubt", "entities whose text nearly always has another label"),
     LABEL_SPACE: ("doubt", "entities whose label has white space or invisible characters at an edge"),
     "tag-label": ("doubt", "labels of entities that look like tags of words, such as B-PER beside I-PER"),
-    "label-variant": ("doubt", "labels that differ from a more frequent one by case or abbreviation only"),
-    "boundary-variant": ("doubt", "entities whose text is annotated with one word more, or less, elsewhere"),
-    "symbol-edge": ("doubt", "entities with a symbol at an edge that others of their label treat in another way"),
+    "label-variant": ("doubt", "labels that differ from a more frequent one only by case or abbreviation"),
+    "boundary-variant": ("doubt", "entities whose text is annotated with one word more or less elsewhere"),
+    "symbol-edge": ("doubt", "entities with a symbol at an edge that others with their label treat differently"),
     "rare-label": ("doubt", "labels with few entities"),
-    "unseen-label": ("doubt", "labels that the first split lacks: a model that is trained on it cannot predict them"),
-    "word-piece": ("doubt", "sentences whose words are pieces of a tokenizer: join them, as texts to read have words"),
+    "unseen-label": ("doubt", "labels that the first split lacks, so a model trained on it cannot predict them"),
+    "word-piece": (
+        "doubt",
+        "sentences whose words are pieces of a tokenizer: join them, since texts to predict have words",
+    ),
     "nested": ("note", "entities inside a longer one"),
     "crossing": ("note", "entities that cross another one"),
     "repeated-entity": ("note", "entities that are listed twice"),
     "repeated-relation": ("note", "relations that are listed twice"),
-    "rare-relation-types": ("note", "relations of entities whose labels no other relation with their label has"),
+    "rare-relation-types": ("note", "relations between labels that no other relation with the same label joins"),
     "relation-across-sentences": ("note", "relations of entities in different sentences of their row"),
     "outer-whitespace": ("note", "entities with white space at an edge"),
     "unspaced-word": (
@@ -68,7 +71,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "long-text": ("note", "sentences longer than the text limit: they are read in windows"),
     "word-without-token": ("note", "sentences with words for which the tokenizer has no token"),
     "empty-row": ("note", "rows without words"),
-    "html-escape": ("note", "rows with escapes of HTML: texts to read should have the same"),
+    "html-escape": ("note", "rows with HTML escapes: the texts to predict should have them, too"),
     "repeated-id": ("note", "rows with the 'id' of another row of their split"),
 }
 """Severity and description of each kind of problem; the most severe come first."""
@@ -78,7 +81,7 @@ SEVERITIES = ("error", "loss", "doubt", "note")
 annotation, and a *note* has no effect on training."""
 
 FIXES: dict[str, str] = {
-    SHIFTED: "moved, as nearly all of the data needs it; validate again for the rest",
+    SHIFTED: "moved, as nearly all entities of the data need; validate again for the rest",
     "malformed-entity": "dropped: they are malformed or out of range",
     "blank-entity": "dropped: they are white space only",
     "repeated-entity": "dropped: they are listed twice",
@@ -87,16 +90,16 @@ FIXES: dict[str, str] = {
     "partial-grapheme": "extended to whole characters",
     LABEL_SPACE: "label stripped of white space and invisible characters",
 }
-"""The kinds of problems that `ValidationReport.fix` fixes, and what happens to their entities. If an entity has several
-problems of its place, the first is fixed, which fixes the others. Where offsets are wrong throughout, so is what
-else was found about places: then, they alone are fixed."""
+"""The kinds of problems that `ValidationReport.fix` fixes, and what happens to their entities. If the boundaries of an
+entity have several problems, the first is fixed, which fixes the others. If offsets are wrong throughout, other
+problems with boundaries are unreliable, and only the offsets are fixed."""
 
 RENAMED = "renamed-label"
-"""What reports call entities that `ValidationReport.fix` gave another label because the caller said so."""
+"""Name in reports of entities that `ValidationReport.fix` relabeled at the caller's request."""
 
 MIN_MENDED = 0.05
-"""The least share of the entities that another ``word_splitter`` must keep whole to be worth a change: fewer may be
-typing errors, which words of single characters hide."""
+"""Minimum share of the entities that another ``word_splitter`` must keep whole to be worth a change: fewer may be
+typing errors, which splitting into single characters would hide."""
 
 NUM_EXAMPLES = 3
 
@@ -107,7 +110,7 @@ class Problem:
 
     Attributes:
         kind: A key of `KINDS`.
-        message: What is wrong and where, as a sentence.
+        message: What is wrong, and where, in a sentence.
         split: Name of the data set.
         row: Index of the row, 0-based. Where each row of a table is one entity, that of the text. 0 for a problem of
             the whole data set, such as ``tag-names``, and for ``unreadable-row``, whose message has the line.
@@ -147,7 +150,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class RowPlace:
-    """Where a row is. As a string, what messages call it.
+    """The location of a row. Its string is used in messages.
 
     Attributes:
         split: Name of its data set.
@@ -252,9 +255,9 @@ class ValidationReport(TextReport):
         Returns:
             The data, in the form that it was passed in (a `Dataset`, a list of dicts, a DataFrame, or a dict of these;
             paths and tables of other libraries become a `Dataset`), and a report of what was changed, and of what was
-            left since it may be right as it is written. ``data`` itself is not changed. Where each row is one entity,
-            those of dropped entities are left out, except the last one of a text. Rows of a file that cannot be read
-            are left out.
+            left because it may be correct as written. ``data`` itself is not changed. In tables with one entity per
+            row, the rows of dropped entities are removed, except the last one of a text. Unreadable rows of a file are
+            removed.
 
         Raises:
             TypeError: If ``data`` is not annotated data.

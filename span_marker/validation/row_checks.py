@@ -1,4 +1,4 @@
-"""What is wrong with a row alone, whatever model it is for."""
+"""Find problems within a row, independent of a model."""
 
 from __future__ import annotations
 

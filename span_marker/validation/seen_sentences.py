@@ -1,4 +1,4 @@
-"""Sentences that occur again, in their own data set or in another one, as a text or as words, and how they differ."""
+"""Find repeated sentences, within or across data sets, as text or as words, and how their annotations differ."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ class SeenSentences:
         quote = row.quote(0, len(row.item))
         for kind, others in (("shared-sentence", self._before), ("repeated-sentence", self._here)):
             if sentence in others:
-                yield row.place.problem(kind, f"{quote} is also {others[sentence].place}")
+                yield row.place.problem(kind, f"{quote} is also in {others[sentence].place}")
         first_here = self._here.setdefault(sentence, here)
         first = self._before.get(sentence, first_here)
         if parts := [*_differences("entities", first.spans, here.spans), *_relation_differences(first, here)]:
-            message = f"{quote} is annotated in another way in {first.place} ({'; '.join(parts)})"
+            message = f"{quote} is annotated differently in {first.place} ({'; '.join(parts)})"
             yield row.place.problem("conflicting-sentence", message)
 
 

@@ -1,4 +1,4 @@
-"""Offsets that are wrong throughout: other tools count from 1, or have the last character or word of an entity."""
+"""Detect offsets that are wrong throughout: other tools count from 1, or have inclusive ends."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ _TOO_LARGE = (0, -1)
 
 SHIFTS = {
     (0, 1): "ends look inclusive, but this library's ends are exclusive",
-    _TOO_LARGE: "ends look one too large: the end of an entity is the place behind its last character or word",
+    _TOO_LARGE: "ends look one too large: the end of an entity is the position after its last character or word",
     (-1, 0): "offsets look counted from 1, with inclusive ends, but this library counts from 0, with exclusive ends",
     (-1, -1): "offsets look counted from 1, but this library counts from 0",
 }
-"""What is added to starts and ends that are wrong throughout, and why."""
+"""Offsets to add to starts and ends that are wrong throughout, and the reasons."""
 
 MIN_NUMBER = 3
 SHARES: dict[Unit, float] = {"characters": 0.7, "words": 0.2}
 """How many entities a shift must mend, and the least share of all. In words, only entities without words can tell."""
 
 TOO_LARGE_SHARE = 0.5
-"""The least share for ends of characters that are one too large: before a symbol, such an entity looks right, too."""
+"""Minimum share for ends of characters that are one too large: before a symbol, such an entity looks right, too."""
 
 
 class _Placed(NamedTuple):
@@ -81,7 +81,7 @@ class Shifts:
             self._entities.append(_Placed(row.place, index, label, *bounds, (0, 0) in right, shifts))
 
     def problems(self) -> Iterator[Problem]:
-        """Find out whether all offsets are wrong.
+        """Check whether all offsets are wrong.
 
         Yields:
             A problem for each entity that the shift does not make worse.
@@ -103,7 +103,7 @@ class Shifts:
                 yield place.problem(SHIFTED, message, index, label=label, **bounds)
 
     def _least_share(self, shift: tuple[int, int]) -> float:
-        """The least share of the entities that a shift must mend to be meant."""
+        """Minimum share of the entities that a shift must mend to be meant."""
         unit = self._entities[0].place.unit
         if shift != _TOO_LARGE:
             return SHARES[unit]

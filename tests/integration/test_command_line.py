@@ -180,7 +180,7 @@ def test_quiet_commands_say_nothing_but_results(folder, tmp_path):
         (("nothing",), 2, "No such command"),
         (("evaluate", "{model}"), 2, "Missing argument"),
         (("train", "{model}/config.json"), 1, "error: "),
-        (("convert", "{model}/../dev.conll", "{model}/../x/../dev.conll"), 1, "dev.conll cannot be read and written"),
+        (("convert", "{model}/../dev.conll", "{model}/../x/../dev.conll"), 1, "cannot be both input and output"),
         (
             ("calibrate", "{model}", "{model}/../dev.conll", "-o", "{model}/../encoder"),
             1,
@@ -194,7 +194,7 @@ def test_quiet_commands_say_nothing_but_results(folder, tmp_path):
         (
             ("validate", "{model}/../dev.conll", "{model}/../dev.conll"),
             1,
-            "dev.conll is there twice",
+            "dev.conll is given twice",
         ),
         (("info", "{model}/config.json"), 1, "config.json' is a file: a model is a folder"),
         (
@@ -255,7 +255,7 @@ def test_redacted_texts_are_apart_from_what_was_redacted(folder, tmp_path):
     _, errors = run("redact", folder / "model", "-", "--how", "hash", status=1, input_text="a")
     assert "needs a secret key: pass --key-file, such as" in errors
     _, errors = run("redact", folder / "model", "-", "--how", "hash", "--key-env", "NO_SUCH_VARIABLE", status=1)
-    assert "--key-env NO_SUCH_VARIABLE: there is no such environment variable" in errors
+    assert "--key-env NO_SUCH_VARIABLE: this environment variable is not set" in errors
 
 
 def test_a_report_replaces_nothing(folder, tmp_path):
@@ -339,7 +339,7 @@ def test_errors_and_warnings_name_options(folder, tmp_path):
         ((tmp_path / "x.jsonl", tmp_path / "x.xlsx"), "pass --to one of"),
         (
             (tmp_path / "x.jsonl", tmp_path / "x.csv", "--write", "offsets=utf-8"),
-            "--write offsets='utf-8' means nothing",
+            "--write offsets='utf-8' does not apply",
         ),
         ((tmp_path / "x.jsonl", tmp_path / "y.jsonl", "--read", "shape=1"), "--read shape: the name must be one of"),
     ):
@@ -354,4 +354,4 @@ def test_errors_and_warnings_name_options(folder, tmp_path):
     run(*chosen, "--token-column", "1", "--overwrite")
     assert json.loads((tmp_path / "words.jsonl").read_text())["tokens"] == ["Ann", "flew"]
     _, errors = run("predict", folder / "model", tmp_path / "texts.csv", "-o", output, status=1)
-    assert "pass --resume to go on with it, or --overwrite to begin again" in errors
+    assert "pass --resume to continue it, or --overwrite to start again" in errors

@@ -113,7 +113,7 @@ def test_unknown_parameters_are_named(handler):
 
 
 def test_wrong_requests_are_explained(handler):
-    with pytest.raises(ValueError, match=r"needs 'inputs'.* but it has only \['text'\]"):
+    with pytest.raises(ValueError, match=r"needs 'inputs'.* but its keys are \['text'\]"):
         ask(handler, text="Paris")
     with pytest.raises(TypeError, match="'inputs' must be a text or a list of texts, not dict"):
         ask(handler, inputs={"text": "Paris"})

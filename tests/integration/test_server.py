@@ -398,9 +398,9 @@ def test_lines_that_came_back_can_be_sent_again(server):
 def test_options_in_the_query_are_not_passed_over(server):
     line, body = b'{"text": "Paris"}', {"inputs": "Paris"}
     for path, sent, words in (
-        ("/predict/stream?treshold=0.8", line, "no option 'treshold': only 'model', 'threshold', "),
-        ("/predict/stream?threshold=0.8&keep=id", line, "no option 'keep'"),
-        ("/predict?threshold=0.8", body, "no option 'threshold': its options are fields of the body"),
+        ("/predict/stream?treshold=0.8", line, "unknown query parameter 'treshold': supported are 'model', "),
+        ("/predict/stream?threshold=0.8&keep=id", line, "unknown query parameter 'keep'"),
+        ("/predict?threshold=0.8", body, "unknown query parameter 'threshold': pass options as fields of the body"),
     ):
         answer = server.ask(path, sent, JSONL if sent is line else None)
         assert (answer.status, words in answer.json["error"]) == (422, True)
@@ -421,15 +421,15 @@ def test_a_line_without_end_is_refused(model):
 @pytest.mark.parametrize(
     ("body", "status", "words"),
     [
-        (b"", 400, "no JSON"),
-        (b"{", 400, "no JSON"),
-        (b'{"inputs": "\xff"}', 400, "no JSON"),
-        (b'{"inputs": "\\ud800 x"}', 400, "no JSON"),
-        (b'{"inputs": ["a", "\\uDBFF"]}', 400, "no JSON"),
-        (b'{"inputs": [["a\\udc00\\ud83d"]]}', 400, "no JSON"),
-        (b'{"inputs": "a", "labels": ["\\ud800"]}', 400, "no JSON"),
-        (b'{"inputs": "a", "\\ud800": 1}', 400, "no JSON"),
-        (b'"\\ud800"', 400, "no JSON"),
+        (b"", 400, "not valid JSON"),
+        (b"{", 400, "not valid JSON"),
+        (b'{"inputs": "\xff"}', 400, "not valid JSON"),
+        (b'{"inputs": "\\ud800 x"}', 400, "not valid JSON"),
+        (b'{"inputs": ["a", "\\uDBFF"]}', 400, "not valid JSON"),
+        (b'{"inputs": [["a\\udc00\\ud83d"]]}', 400, "not valid JSON"),
+        (b'{"inputs": "a", "labels": ["\\ud800"]}', 400, "not valid JSON"),
+        (b'{"inputs": "a", "\\ud800": 1}', 400, "not valid JSON"),
+        (b'"\\ud800"', 400, "not valid JSON"),
         (b'{"inputs": "a", "inputs": "b"}', 400, "the body has the key 'inputs' twice"),
         (b'{"inputs": "a", "threshold": {"PER": 0.1, "PER": 0.2}}', 400, "the body has the key 'PER' twice"),
         (b"[" * 100_000, 400, "nested too deeply"),
@@ -449,10 +449,10 @@ def test_a_line_without_end_is_refused(model):
         (b'{"inputs": "a", "top_k": 99999999999999999999}', 422, "'top_k' must be"),
         (b'{"inputs": "a", "decoding": "best"}', 422, "'decoding' must be"),
         (b'{"inputs": "a", "labels": ["XYZ"]}', 422, "XYZ"),
-        (b'{"inputs": "a", "batch_size": 2}', 422, "there is no field 'batch_size'"),
+        (b'{"inputs": "a", "batch_size": 2}', 422, "unknown field 'batch_size'"),
         (b'{"inputs": "a", "is_split_into_words": true}', 422, "leave it out"),
         (b'{"inputs": [["a"]], "is_split_into_words": false}', 422, "leave it out"),
-        (b'{"inputs": [["a"]], "split_sentences": true}', 422, "split_sentences is for texts"),
+        (b'{"inputs": [["a"]], "split_sentences": true}', 422, "split_sentences applies to texts"),
         (b'{"inputs": "a", "model": "best"}', 404, "there is no model 'best', only 'news', 'drugs'"),
     ],
 )
@@ -520,7 +520,7 @@ def test_large_bodies_are_refused_while_they_come(model):
         for sent in (body, iter([body])):  # with a Content-Length, and in chunks
             answer = server.ask("/predict", sent)
             assert (answer.status, "10,000 bytes" in answer.error) == (413, True)
-        assert "60 words, and the limit is 50" in server.ask("/predict", {"inputs": "a " * 60}).error
+        assert "60 words, but the limit is 50" in server.ask("/predict", {"inputs": "a " * 60}).error
         assert "60 words" in server.ask("/predict", {"inputs": "東" * 60}).error
         assert server.ask("/predict", {"inputs": "a " * 50}).status == 200
 
@@ -849,7 +849,7 @@ def test_errors_of_the_server_itself_are_logged_without_texts(model, caplog, mon
     with running({"m": model}) as server:
         monkeypatch.setattr("span_marker.serving.app.parse", fail)
         answer = server.ask("/predict", {"inputs": SECRET})
-        assert (answer.status, answer.error) == (500, "the server failed on this request, see its log")
+        assert (answer.status, answer.error) == (500, "the server failed on this request; see its log")
         monkeypatch.undo()
         assert server.ask("/predict", {"inputs": SECRET}).status == 200
     assert "KeyError < " in caplog.text
@@ -1054,7 +1054,7 @@ def test_inference_client(server, model, within):
     strategy = server.ask("/", {"inputs": text, "parameters": {"aggregation_strategy": "none"}})
     assert (strategy.status, "'aggregation_strategy' must be" in strategy.error) == (422, True)
     unknown = server.ask("/", {"inputs": text, "parameters": {"top_k": 3}})
-    assert "there is no field 'top_k', only 'aggregation_strategy'" in unknown.error
+    assert "unknown field 'top_k': supported are 'aggregation_strategy'" in unknown.error
     assert server.ask("/models/best", {"inputs": text}).status == 404
 
 

@@ -133,7 +133,7 @@ def test_what_the_limits_put_out_of_reach():
     assert report.unreachable["too-long"] == 1
     assert report.unreachable["entity-without-token"] + report.unreachable["cut-off"] == 2
     text = str(report)
-    assert "gold entities out of reach: 3 of 3, so that recall is at most 0.0000" in text
+    assert "gold entities out of reach: 3 of 3, so recall is at most 0.0000" in text
     assert "     1  longer than entity_max_length" in text
     assert "partial-word" not in text
 
@@ -244,11 +244,9 @@ def test_arguments_that_do_not_fit(model):
         analyze_errors(
             model, Dataset.from_list([{"tokens": ["a"], "entities": [{"label": "ART", "start": 0, "end": 1}]}])
         )
-    with pytest.raises(
-        ValueError, match=r"predictions for the data sets \['dev'\] must be a dict with these, not list"
-    ):
+    with pytest.raises(ValueError, match=r"predictions must be a dict with the data sets \['dev'\], not list"):
         analyze_predictions({"dev": DATA}, [[]])
-    with pytest.raises(ValueError, match=r"must be a dict with these, not \['test'\]"):
+    with pytest.raises(ValueError, match=r"must be a dict with the data sets .*, not \['test'\]"):
         analyze_predictions({"dev": DATA}, {"test": [[]]})
     with pytest.raises(ValueError, match="num_examples=-1 must be at least 0"):
         analyze_predictions(DATA, [[]], num_examples=-1)
@@ -256,7 +254,7 @@ def test_arguments_that_do_not_fit(model):
         analyze_predictions(DATA, [[]], num_resamples=0)
     with pytest.raises(ValueError, match="confidence=95 must be above 0 and below 1"):
         analyze_predictions(DATA, [[]], confidence=95)
-    with pytest.raises(ValueError, match="there are no sentences to draw: pass data with at least one row"):
+    with pytest.raises(ValueError, match="there are no sentences to resample: pass data with at least one row"):
         ErrorReport.from_sentences([])
 
 

@@ -186,9 +186,7 @@ def test_tags_may_be_numbers_with_names(tmp_path):
 
 
 def test_a_choice_that_no_record_has_is_refused(tmp_path):
-    with pytest.raises(
-        ValueError, match=r"data\.jsonl: field, labels would change nothing: no record has such a choice"
-    ):
+    with pytest.raises(ValueError, match=r"data\.jsonl: field, labels has no effect: no record offers such a choice"):
         read_lines(tmp_path, {"text": "a", "entities": []}, labels=["X"], field="title")
 
 

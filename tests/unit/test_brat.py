@@ -105,7 +105,7 @@ def test_relations_of_standoff_are_read(tmp_path, caplog):
         *(relation("Same", head, tail) for head, tail in permutations(range(3), 2)),
     ]
     assert "2 relations of events and of discontinuous entities are left out: lines [9, 10]" in caplog.text
-    assert "1 events are only read as the entities of their triggers: lines [8]" in caplog.text
+    assert "1 events are reduced to their triggers, which are read as entities: lines [8]" in caplog.text
 
 
 @settings(max_examples=30)
@@ -180,9 +180,12 @@ def test_documents_keep_their_names(tmp_path):
         ([{"id": 1, "text": "a", "entities": []}] * 2, "row 1: the id '1' occurs twice"),
         (
             [{"id": "é" * 126, "text": "a", "entities": []}],
-            "row 0: the id 'é+.* has 252 bytes, .* may have 251: shorten",
+            "row 0: the id 'é+.* has 252 bytes, .* at most 251: shorten",
         ),
-        ([{"id": x, "text": "a", "entities": []} for x in "bBc"], "row 1: the id 'B' is that of 'b' where letter case"),
+        (
+            [{"id": x, "text": "a", "entities": []} for x in "bBc"],
+            "row 1: the id 'B' is the same as 'b' if letter case",
+        ),
         ([{"text": "a", "entities": [{"label": "X Y", "start": 0, "end": 1}]}], "the label 'X Y' has white space"),
     ],
 )

@@ -64,7 +64,7 @@ def test_results_have_a_table_of_entities_and_one_of_relations():
     assert title == "Evaluation `test`:"
     assert [row[0] for row in lines(entities)] == ["Label", "**all**", "LOC", "PER"]
     assert lines(entities)[2][1:] == ["0.8100", "0.7900", "0.8000"]
-    assert "right if" in sentence
+    assert "correct if" in sentence
     assert lines(found) == [
         ["Relation", "Precision", "Recall", "F1", "F1 of words alone", "F1 with gold entities"],
         ["**all**", "0.6100", "0.5900", "0.6000", "0.6500", "0.7500"],

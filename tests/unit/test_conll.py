@@ -136,7 +136,7 @@ def test_columns_of_brackets_are_read(tmp_path):
         read_text(tmp_path, content.replace("PRP *", "PRP O"))
     with pytest.raises(ValueError, match=r"line 1, row 0: column 2: the bracket of 'ORG' \(word 0\) is not closed"):
         read_text(tmp_path, content.replace("))", ")"))
-    with pytest.raises(ValueError, match="column 2 has no entity, but the columns"):
+    with pytest.raises(ValueError, match="column 2 has no entities, but the columns"):
         read_text(tmp_path, "Ann (PER) *\nleft * *\n")
     assert read_text(tmp_path, "Ann (PER) B-X\nleft * O\n", tag_columns="all")[0]["entities"] == [
         entity("PER", 0, 1),
@@ -196,7 +196,7 @@ def test_other_columns_are_not_taken_for_words(tmp_path, text, problem):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("Ann,B-PER\nleft,O\n", "no tabs or spaces separate a word and its tag, but perhaps ',' does"),
+        ("Ann,B-PER\nleft,O\n", "there are no tabs or spaces between words and tags, but ',' may separate them"),
         ("B-PER Ann\nO left\n", "column 0 has tags: pass token_column="),
     ],
 )
@@ -240,11 +240,13 @@ NESTED = {
 def test_the_last_column_of_nested_entities_is_not_taken_for_all(tmp_path, caplog, name):
     content = NESTED[name]
     last = content.split("\n")[0].count("\t")
-    with pytest.raises(ValueError, match=rf"column {last} has no entity, but the columns .* pass tag_columns='all' if"):
+    with pytest.raises(
+        ValueError, match=rf"column {last} has no entities, but the columns .* pass tag_columns='all' if"
+    ):
         read_text(tmp_path, content)
     assert not caplog.messages
     assert not any(row["entities"] for row in read_text(tmp_path, content, tag_columns=last))
-    assert f"column {last} has no entity, but the columns" in caplog.text
+    assert f"column {last} has no entities, but the columns" in caplog.text
     caplog.clear()
     assert any(row["entities"] for row in read_text(tmp_path, content, tag_columns="all"))
     assert not caplog.messages
@@ -302,7 +304,7 @@ def test_the_names_of_columns_are_no_words(tmp_path, caplog, header, before, aft
     content = before + header + after + "\n".join(lines)
     (row,) = read_text(tmp_path, content, token_column=token)
     assert row == {"tokens": ["Ann", "saw", "Rome"], "entities": [entity("PER", 0, 1), entity("LOC", 2, 3)]}
-    assert "is read as the names of the columns: [" in caplog.text
+    assert "is read as column names: [" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -311,7 +313,7 @@ def test_the_names_of_columns_are_no_words(tmp_path, caplog, header, before, aft
 def test_a_line_that_may_be_words_is_no_header(tmp_path, caplog, content):
     num_words = len(content.split()) // 2
     assert sum(len(row["tokens"]) for row in read_text(tmp_path, content)) == num_words
-    assert "names of the columns" not in caplog.text
+    assert "column names" not in caplog.text
 
 
 BAD_CONLL = {
@@ -332,14 +334,14 @@ BAD_CONLL = {
     "empty tag": ("a\t\tO\n", {"tag_columns": 1}, r"line 1, row 0: the tag is empty"),
     "no column": ("a\tO\n", {"tag_columns": 2}, r"line 1: there is no column 2, since a line has 2 columns"),
     "same column": ("a\tO\n", {"tag_columns": 0}, r"column 0 of 2 has the words"),
-    "one column": ("a\nb\n", {}, r"looks like plain text without annotation, .* such as 'a': to find"),
+    "one column": ("a\nb\n", {}, r"looks like plain text without annotations, .* such as 'a' are .*: to find"),
     "commas": (
         "Ann,B-PER\nwent,O\n",
         {},
-        r"line 1: no tabs or spaces separate .*, but perhaps ',' does, as in 'Ann",
+        r"line 1: there are no tabs or spaces .*, but ',' may separate them, as in 'Ann",
     ),
-    "wide spaces": ("Ann\u3000B-PER\nwent\u3000O\n", {}, r"line 1: .*, but perhaps '\\u3000'"),
-    "slashes": ("Ann/PER\nwent/O\n", {}, r"line 1: .*, but perhaps '/'"),
+    "wide spaces": ("Ann\u3000B-PER\nwent\u3000O\n", {}, r"line 1: .*, but '\\u3000'"),
+    "slashes": ("Ann/PER\nwent/O\n", {}, r"line 1: .*, but '/' may"),
     "no tab": (
         "a b\tO\nEU   B-ORG\nrejects\tO\n",
         {},

@@ -50,11 +50,9 @@ def test_documents_are_numbered(tmp_path):
 
 
 def test_bad_files_are_refused(tmp_path):
-    with pytest.raises(
-        ValueError, match=r"x\.conllu has no tags of entities: the last column .* one of \['name=', 'NE="
-    ):
+    with pytest.raises(ValueError, match=r"x\.conllu has no entity tags: the last column .* one of \['name=', 'NE="):
         read_text(tmp_path, FILE.replace("name=", "lemma="), "x.conllu")
-    with pytest.raises(ValueError, match=r"x\.conllu has tags of several keys, \['name', 'NE'\]"):
+    with pytest.raises(ValueError, match=r"x\.conllu has entity tags under several keys, \['name', 'NE'\]"):
         read_text(tmp_path, FILE.replace("name=I", "NE=I"), "x.conllu")
     with pytest.raises(ValueError, match=r"x\.conllu, line 6: .* has 9 columns, not 10"):
         read_text(tmp_path, FILE.replace("PRON\t_\t_", "PRON\t_"), "x.conllu")

@@ -56,7 +56,7 @@ def filled(content):
 @pytest.mark.parametrize("content", [KAGGLE, filled(KAGGLE), KAGGLE.replace("\n", "\r\n")])
 def test_words_with_sentence_numbers_are_read(tmp_path, caplog, content):
     assert read_text(tmp_path, content, "ner.csv") == KAGGLE_ROWS
-    assert "ner.csv: columns that are not read: ['POS']" in caplog.text
+    assert "ner.csv: ignored columns: ['POS']" in caplog.text
 
 
 def region(text, name, *labels):
@@ -103,7 +103,9 @@ def test_tables_of_label_studio_may_have_other_names(tmp_path):
         assert row == {"id": 1, "text": "Ann met Bo", "entities": [entity("PER", 0, 3)]}
     with pytest.raises(ValueError, match=r"x\.csv, line 2, row 0: which field is the text\? It has \['body', "):
         read_annotations(tmp_path / "x.csv")
-    with pytest.raises(ValueError, match=r"columns= has 'label', but names only 'text' of tables of Label Studio"):
+    with pytest.raises(
+        ValueError, match=r"columns= has 'label', but in tables of Label Studio, only 'text' can be named"
+    ):
         read_annotations(tmp_path / "x.csv", columns={"label": "entities"})
 
 
@@ -123,14 +125,14 @@ def test_cut_cells_of_label_studio_are_errors(tmp_path):
     content = (tmp_path / "x.csv").read_text(encoding="utf-8")
     assert '""ORG""]}]' in content
     (tmp_path / "x.csv").write_text(content.replace('""ORG""]}]', '""OR'), encoding="utf-8", newline="")
-    with pytest.raises(ValueError, match="'ner' is neither JSON nor a list of Python"):
+    with pytest.raises(ValueError, match="'ner' is neither a JSON list nor a Python list"):
         read_annotations(tmp_path / "x.csv")
 
 
 @pytest.mark.parametrize("option", [{"occurrences": "in-order"}, {"annotator": "x"}, {"field": "text"}])
 @pytest.mark.parametrize("content", ["text,start,end,label\nAnn,0,3,PER\n", KAGGLE, "tokens,ner_tags\nAnn,B-PER\n"])
 def test_options_that_change_nothing_are_errors(tmp_path, content, option):
-    with pytest.raises(ValueError, match="would change nothing|does not say who annotated it"):
+    with pytest.raises(ValueError, match="cannot be used with|has no effect|does not say who annotated it"):
         read_text(tmp_path, content, "x.csv", **option)
 
 
@@ -142,7 +144,7 @@ def test_a_sentence_ends_where_another_name_begins(tmp_path):
 def test_words_with_blank_lines_are_read_and_one_endless_sentence_is_not(tmp_path):
     content = "token,tag\nAnn,B-PER\nleft,O\n\nBob,B-PER\n"
     assert [row["tokens"] for row in read_text(tmp_path, content, "x.csv")] == [["Ann", "left"], ["Bob"]]
-    with pytest.raises(ValueError, match=r"x\.csv has no column of the sentence, and no blank lines: pass columns="):
+    with pytest.raises(ValueError, match=r"x\.csv has no column for sentences, and no blank lines: pass columns="):
         read_text(tmp_path, content.replace("\n\n", "\n"), "x.csv")
 
 
@@ -160,7 +162,7 @@ ENTITY_ROWS = [
 
 def test_one_line_per_entity_is_read(tmp_path, caplog):
     assert read_text(tmp_path, ENTITIES, "x.csv") == ENTITY_ROWS
-    assert "columns that are not read: ['note']" in caplog.text
+    assert "ignored columns: ['note']" in caplog.text
     as_floats = ENTITIES.replace(",0,3,", ",0.0,3.0,").replace(",8,11,", ",8.0,11.0,")
     assert read_text(tmp_path, as_floats, "x.csv") == ENTITY_ROWS
     for delimiter, name in ((";", "x.csv"), ("\t", "x.tsv"), ("\t", "x.txt")):
@@ -182,9 +184,7 @@ def test_without_an_id_lines_of_the_same_text_are_one_row_if_they_stand_together
 @pytest.mark.parametrize("apart", ["Ann left,0,3,GUEST", "Ann left,4,8,PER", "Ann left,,,"])
 def test_whether_lines_apart_are_one_row_is_not_guessed(tmp_path, apart):
     content = table("Ann left,0,3,PER", "Bob,0,3,PER", apart)
-    with pytest.raises(
-        ValueError, match="x.csv, line 4: the text 'Ann left' is also that of .*line 2, with .* an 'id'"
-    ):
+    with pytest.raises(ValueError, match="x.csv, line 4: the text 'Ann left' is also in .*line 2, but with .* an 'id'"):
         read_text(tmp_path, content, "x.csv")
     wrong = []
     assert [row["text"] for row in read_text(tmp_path, content, "x.csv", errors=wrong)] == ["Bob"]
@@ -258,23 +258,23 @@ BAD = {
     ),
     "id": (
         "id,text,start,end,label\n1,Ann,,,\n1,Bob,,,\n",
-        r"line 3: the id '1' has another text than before \(.* 2\)",
+        r"line 3: the id '1' has a different text than before \(.* 2\)",
     ),
     "cells": ("text,start,end,label\nAnn,0,3\n", "line 2 has 3 cells, but there are 4 columns"),
     "comma": ('text,entities\n"a\nb",[]\nAnn, Bob,[]\n', "line 4 has 3 cells, but there are 2 columns"),
     "quote": ('text\tentities\n"Ann" left\t[]\n', "line 2: '\t' expected after '\"': a cell with a quote must be in"),
     "open": ('text,entities\n"Ann,[]\n', "line 2: unexpected end of data"),
-    "empty": ("text,entities\nAnn,\n", r"line 2: 'entities' is empty: \[\] says that there is no entity"),
+    "empty": ("text,entities\nAnn,\n", r"line 2: 'entities' is empty: write \[\] if there are no entities"),
     "numpy": (
         "tokens,ner_tags\na b,['B-PER' 'O']\n",
-        r"line 2: 'ner_tags' is neither JSON nor as Python prints \['B-PERO",
+        r"line 2: 'ner_tags' is neither JSON nor the Python form of \['B-PERO",
     ),
-    "numpy words": ("tokens,ner_tags\n['a' 'b'],B-PER O\n", r"line 2: 'tokens' is neither JSON nor as Python prints"),
-    "cut off": ("tokens,ner_tags\n['a' 'b,B-PER O\n", "line 2: 'tokens' is neither JSON nor a list of Python"),
-    "brackets": ("tokens,ner_tags\n[ a ],O O O\n", "line 2: 'tokens' is neither JSON nor a list of Python"),
+    "numpy words": ("tokens,ner_tags\n['a' 'b'],B-PER O\n", r"line 2: 'tokens' is neither JSON nor the Python form of"),
+    "cut off": ("tokens,ner_tags\n['a' 'b,B-PER O\n", "line 2: 'tokens' is neither a JSON list nor a Python list"),
+    "brackets": ("tokens,ner_tags\n[ a ],O O O\n", "line 2: 'tokens' is neither a JSON list nor a Python list"),
     "commas": ('tokens,ner_tags\na b,"B-PER, O"\n', "line 2: 'ner_tags' has tags with ',' between them: .* spaces"),
-    "code": ('text,entities\nAnn,"[int(1)]"\n', "line 2: 'entities' is neither JSON nor a list of Python"),
-    "swallowed": ('sentence_id\tword\ttag\n1\t"\tO\n1\tEU\tB-ORG\n1\t"\tO\n', r"line 2: '\\tO\\n1\\tEU.*' is no word"),
+    "code": ('text,entities\nAnn,"[int(1)]"\n', "line 2: 'entities' is neither a JSON list nor a Python list"),
+    "swallowed": ('sentence_id\tword\ttag\n1\t"\tO\n1\tEU\tB-ORG\n1\t"\tO\n', r"2: '\\tO\\n1\\tEU.*' is not a word"),
     "first": ("sentence #,word,tag\n,Ann,B-PER\n", "line 2: 'sentence #' is empty, but no sentence has begun"),
     "lengths": ("tokens,ner_tags\na b,O\n", "line 2, row 0: 2 'tokens' but 1 'ner_tags'"),
     "plain": ("sentence #,word,tag\n1,Ann,B-PER\n1,x,odd\n", "row 0: the tag 'odd' has no prefix"),
@@ -351,11 +351,11 @@ def test_predictions_are_written_with_score_and_span(tmp_path):
 
 def test_what_a_table_cannot_hold_is_refused(tmp_path):
     row = {"id": 1, "text": "a", "entities": []}
-    with pytest.raises(ValueError, match="rows 0 and 1 both have the id 1, which names a text"):
+    with pytest.raises(ValueError, match="rows 0 and 1 both have the id 1, but an id must be unique"):
         write_csv(tmp_path / "x.csv", [row, row])
-    with pytest.raises(ValueError, match="both have the id '1', which names a text"):
+    with pytest.raises(ValueError, match="both have the id '1', but an id must be unique"):
         write_csv(tmp_path / "x.csv", [row, {**row, "id": "1"}])
-    with pytest.raises(ValueError, match=r"both have the id 1, .* \(row 1 has no id, so that its number stands for"):
+    with pytest.raises(ValueError, match=r"both have the id 1, .* \(row 1 has no id, so its number is used"):
         write_csv(tmp_path / "x.csv", [row, {**row, "id": None}])
     with pytest.raises(ValueError, match="some rows have 'text', others 'tokens'"):
         to_dataframe([row, {"id": 2, "tokens": ["a"], "entities": []}])
@@ -365,7 +365,7 @@ def test_what_a_table_cannot_hold_is_refused(tmp_path):
 def test_sentences_whose_words_stand_apart_are_said(tmp_path, caplog):
     text = "sentence,word,tag\n1,Ann,B-PER\n,left,O\n2,Bob,B-PER\n1,ran,O\n"
     assert [row["tokens"] for row in read_text(tmp_path, text, "x.csv")] == [["Ann", "left"], ["Bob"], ["ran"]]
-    assert "sentences whose lines stand apart are several rows: ['1']" in caplog.text
+    assert "sentences whose lines are not consecutive become several rows: ['1']" in caplog.text
     caplog.clear()
     read_text(tmp_path, text.replace("1,ran", "3,ran"), "x.csv")
     assert not caplog.text

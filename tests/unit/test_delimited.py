@@ -49,7 +49,7 @@ def test_headers_and_names():
 
 @pytest.mark.parametrize("separator", sorted(",;|:/_\u00a0"))
 def test_words_may_have_separators_but_tags_need_them(separator):
-    with pytest.raises(ValueError, match="perhaps .* does, as in 'Ann.+B-PER': write tabs, or pass format="):
+    with pytest.raises(ValueError, match="'.*' may separate them, as in 'Ann.+B-PER': write tabs, or pass format="):
         refuse_other_separators([f"Ann{separator}B-PER", "went", f"to{separator}O"], "line 1", "format=")
     refuse_other_separators(["Ann", f"12{separator}30", "went"], "line 1", "format=")
 

@@ -45,11 +45,11 @@ def test_what_has_no_meaning_is_dropped(value):
         (entity(2, 2), "its end may be inclusive"),
         (entity(3, 2), "start and end may be swapped, or the end may be a length"),
         (entity(3, 6), "its offsets may count from 1"),
-        (entity(0, 3, 7), "its label may be the number of one"),
-        (entity("0", 3), "its start or its end is no whole number"),
+        (entity(0, 3, 7), "its label may be the number of a label"),
+        (entity("0", 3), "its start or its end is not a whole number"),
         (entity(0, 3, score="high"), "its place can be read"),
         (entity(0, 3, span=["other"]), "its place can be read"),
-        ({"type": "PER", "start": 0, "end": 3}, "['type'] may have what it lacks"),
+        ({"type": "PER", "start": 0, "end": 3}, "['type'] may hold what is missing"),
     ],
 )
 def test_what_may_have_a_meaning_stays(value, meaning):
@@ -58,4 +58,4 @@ def test_what_may_have_a_meaning_stays(value, meaning):
 
 def test_other_problems_need_no_decision():
     assert reason(entity(2, 3), "repeated-entity") is None
-    assert reason(entity(2, 3), "partial-word") == "which words are meant is not clear"
+    assert reason(entity(2, 3), "partial-word") == "it is unclear which words are meant"

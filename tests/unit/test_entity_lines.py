@@ -109,12 +109,12 @@ def test_no_line_stops_validation(make):
     report = validate(make(wrong))
     messages = [problem.message for problem in report.problems if problem.severity == "error"]
     expected = [
-        (1, "line 1 of the annotated data: the id 'x' has another text than before (line 0)"),
+        (1, "line 1 of the annotated data: the id 'x' has a different text than before (line 0)"),
         (2, "'text' must be a string, not"),
         (3, "'text' must be a string, not int"),
         (4, "'start' of entity 'PER' must be a whole number, not 'many' (str)"),
         (5, "must be a string, not int"),
-        (8, "line 8 of the annotated data: the text 'Jo left' is also that of line 6"),
+        (8, "line 8 of the annotated data: the text 'Jo left' is also in line 6"),
     ]
     assert len(messages) == len(expected)
     for message, (row, text) in zip(messages, expected, strict=True):

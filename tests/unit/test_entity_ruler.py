@@ -65,13 +65,13 @@ def test_tokens_of_several_words():
         ([{"LOWER": "a", "OP": "+"}], ValueError, "line 1: token 0 has 'OP', but only .*'TEXT', 'ORTH', 'LOWER'"),
         ([{"LOWER": "a"}, {"POS": "NOUN"}], ValueError, "token 1 has 'POS'"),
         ([{"LOWER": {"IN": ["a"]}}], ValueError, r"'LOWER' has \['IN'\], but only \['REGEX'\]"),
-        ([{"TEXT": {"REGEX": "("}}], ValueError, "no regular expression"),
-        ([{"TEXT": "U.S.", "LOWER": "u.s."}], ValueError, "several words here"),
+        ([{"TEXT": {"REGEX": "("}}], ValueError, "not a valid regular expression"),
+        ([{"TEXT": "U.S.", "LOWER": "u.s."}], ValueError, "which is several words"),
         ([{"TEXT": 1}], TypeError, "must be a word or"),
         (["a"], TypeError, "must be a dict such as"),
         ([], TypeError, "'pattern' must be a string or a list of dicts"),
         (None, TypeError, "'pattern' must be a string or a list of dicts"),
-        (" ", ValueError, "line 1: 'pattern' is ' ', which has no word"),
+        (" ", ValueError, "line 1: 'pattern' is ' ', which contains no word"),
     ],
 )
 def test_what_is_refused(tmp_path, pattern, error, message):

@@ -110,7 +110,9 @@ def test_graphs_and_weights_do_not_mix_on_the_hub(whole, tmp_path):
             return subprocess.run(command, env=environment, capture_output=True, text=True, check=False).stderr
 
         hub.add("user/a", whole)
-        assert "FileNotFoundError: 'user/a' has exported graphs and no weights for PyTorch: load it" in pushed("user/a")
+        assert "FileNotFoundError: 'user/a' has exported graphs, but no weights for PyTorch: load it" in pushed(
+            "user/a"
+        )
         hub.repos["user/a"].commit("Rules", {"rules.json": File(b"[]"), "notes.txt": File(b"mine")})
         assert "Error" not in pushed(tmp_path / "weights")
         names = {*hub.repos["user/a"].files()} - {".gitattributes", "README.md", "config.json"}
@@ -127,7 +129,7 @@ def test_a_checkpoint_has_no_graphs(tmp_path):
 
 
 def test_graphs_have_no_weights_for_torch(folder):
-    refused(folder, FileNotFoundError, "has exported graphs and no weights for PyTorch", backend="torch")
+    refused(folder, FileNotFoundError, "has exported graphs, but no weights for PyTorch", backend="torch")
 
 
 def test_an_encoder_is_no_exported_model(tmp_path):
@@ -200,7 +202,7 @@ def save(model, path, **changes):
 def test_a_graph_that_is_no_graph(folder):
     (folder / FOLDER / TEXT_GRAPH).write_bytes(b"\xff" * 100)
     rewrite_manifest(folder)
-    refused(folder, ValueError, f"{TEXT_GRAPH}.* is no ONNX file")
+    refused(folder, ValueError, f"{TEXT_GRAPH}.* is not an ONNX file")
 
 
 def test_operators_of_its_own(folder):
@@ -245,7 +247,7 @@ def test_a_graph_that_is_too_large(folder, monkeypatch):
 def test_graphs_of_another_model(folder):
     graph = constant_graph(["input_ids"], {"key_0": [4, 9, 8], "value_0": [4, 9, 8]})
     save(graph, folder / FOLDER / TEXT_GRAPH)
-    refused(folder, ValueError, "are those of another model: they have 1 layers of size 32, and config.json says 3 of")
+    refused(folder, ValueError, "belong to another model: they have 1 layers of size 32, but config.json has 3 of")
 
 
 def test_heads_of_another_model(folder, whole, tmp_path):

@@ -94,7 +94,7 @@ def test_test_data_need_no_tags(model):
         (
             {"tokens": [["a"], ["b"]], "ner_tags": [[0], [7]]},
             ValueError,
-            r"row 1 .* tag 7 of word 0 \('b'\) is out of range: there are names for 7 integers",
+            r"row 1 .* tag 7 of word 0 \('b'\) is out of range: there are names for only 7 integers",
         ),
         ({"tokens": [["a"]], "ner_tags": [[-1]]}, ValueError, "row 0 .* tag -1"),
         ({"tokens": [["a"]], "ner_tags": [["B-ART"]]}, ValueError, r"row 0 .* tag 'B-ART' of word 0 \('a'\)"),

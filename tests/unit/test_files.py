@@ -70,16 +70,16 @@ def test_what_is_plainly_of_another_format_is_not_read_as_texts(tmp_path, text, 
 
 def test_what_does_not_fit_a_format_is_refused(tmp_path):
     with pytest.raises(
-        ValueError, match=r"ending of .*x\.abc does not say its format: pass format= one of conll, jsonl"
+        ValueError, match=r"ending of .*x\.abc does not tell its format: pass format= one of conll, jsonl"
     ):
         read_text(tmp_path, "", "x.abc")
     with pytest.raises(ValueError, match=r"format='bio' must be one of"):
         read_text(tmp_path, "", "x.abc", format="bio")
     with pytest.raises(
-        ValueError, match=r"documents=True means nothing for .*x\.jsonl, whose format is jsonl: leave it out"
+        ValueError, match=r"documents=True does not apply to .*x\.jsonl, whose format is jsonl: leave it out"
     ):
         read_text(tmp_path, "{}", "x.jsonl", documents=True)
-    with pytest.raises(ValueError, match=r"annotator=1 means nothing"):
+    with pytest.raises(ValueError, match=r"annotator=1 does not apply"):
         read_text(tmp_path, "a O", annotator=1)
     with pytest.raises(ValueError, match="is a folder"):
         read_annotations(tmp_path, format="conll")
@@ -138,11 +138,13 @@ def test_options_reach_the_writer_of_their_format(nlp, tmp_path):
     english = pytest.importorskip("spacy").blank("en")
     write_annotations(tmp_path / "x.spacy", rows, nlp=english, spans_key="k")
     assert list(read_annotations(tmp_path / "x.spacy", spans_key="k")) == rows
-    with pytest.raises(ValueError, match=r"nlp=.* means nothing for .*x\.jsonl, whose format is jsonl: leave it out"):
+    with pytest.raises(ValueError, match=r"nlp=.* does not apply to .*x\.jsonl, whose format is jsonl: leave it out"):
         write_annotations(tmp_path / "x.jsonl", rows, nlp=english)
-    with pytest.raises(ValueError, match=r"ending of .*x\.abc does not say its format: pass format= one of"):
+    with pytest.raises(ValueError, match=r"ending of .*x\.abc does not tell its format: pass format= one of"):
         write_annotations(tmp_path / "x.abc", rows)
-    with pytest.raises(ValueError, match=r"x\.pubtator: pubtator is only read: pass format= one of \['conll', 'jsonl'"):
+    with pytest.raises(
+        ValueError, match=r"x\.pubtator: pubtator can only be read: pass format= one of \['conll', 'jsonl'"
+    ):
         write_annotations(tmp_path / "x.pubtator", rows)
     with pytest.raises(ValueError, match="format='bio' must be one of"):
         write_annotations(tmp_path / "x.csv", rows, format="bio")
@@ -213,11 +215,11 @@ def test_columns_that_a_format_lacks_are_said(tmp_path, caplog):
         for number, rows in enumerate((data, data.to_list(), iter(data.to_list()))):
             caplog.clear()
             write_annotations(f"{tmp_path}/{number}{name}", rows)
-            said = f"columns that are not written, since the format has none: {columns}"
+            said = f"columns that the format does not support are left out: {columns}"
             assert (said in caplog.text) == bool(columns)
     caplog.clear()
     write_annotations(tmp_path / "x.conll", data.to_pandas())
-    assert "since the format has none: ['id', 'page']" in caplog.text
+    assert "columns that the format does not support are left out: ['id', 'page']" in caplog.text
     caplog.clear()
     write_annotations(tmp_path / "y.conll", data.select_columns(["tokens", "entities"]))
     assert not caplog.text

@@ -348,7 +348,7 @@ def test_an_entity_that_is_part_of_a_compound_stays(name, model):
     assert (row["entities"], changes.changes) == ([place], ())
     [left] = changes.left
     assert (left.kind, left.entity, left.before) == ("partial-word", 0, place)
-    assert left.message.endswith("(it stays, since which words are meant is not clear)")
+    assert left.message.endswith("(it stays, since it is unclear which words are meant)")
     assert "left as they are            1  they need a decision" in str(changes)
 
 
@@ -377,7 +377,7 @@ def test_words_with_inclusive_ends_in_small_data_stay():
     ]
     report = validate(rows)
     assert report.counts() == {"malformed-entity": 2}
-    assert "its end is exclusive: is 1 meant?" in report.problems[0].message
+    assert "its end is exclusive: did you mean 1?" in report.problems[0].message
     new, changes = report.fix(rows)
     assert new == rows
     assert len(changes.left) == 2

@@ -57,8 +57,8 @@ BAD = {
     "empty label": ([[0, 1, ""]], ValueError, r"must have a label other than '' and 'O'"),
     "float": ([[0, 1.5, "X"]], TypeError, r"the last word must be a whole number, not 1\.5"),
     "bool": ([[False, 1, "X"]], TypeError, r"the first word must be a whole number, not False"),
-    "pair": ([[0, 1]], TypeError, r"ner\[0\]=\[0, 1\]: an entity must be a list of \[first word, last word, label\]"),
-    "dict": ([entity("X", 0, 1)], TypeError, r"an entity must be a list of \[first word, last word, label\]"),
+    "pair": ([[0, 1]], TypeError, r"ner\[0\]=\[0, 1\]: an entity must be a list \[first word, last word, label\]"),
+    "dict": ([entity("X", 0, 1)], TypeError, r"an entity must be a list \[first word, last word, label\]"),
     "no list": (None, TypeError, r"'ner' must be a list, not NoneType"),
 }
 

@@ -193,5 +193,5 @@ def test_columns_whose_names_are_the_same_as_strings_are_refused():
 @pytest.mark.parametrize("use", [as_dataset, lambda rows, name: validate(rows), lambda rows, name: infer_labels(rows)])
 def test_rows_of_words_among_rows_of_texts_are_named(use):
     rows = [{"text": "a", "entities": []}, {"text": "b", "entities": []}, {"tokens": ["c"], "entities": []}]
-    with pytest.raises(ValueError, match="row 2 of the annotated data has 'tokens', but row 0 has 'text': make two"):
+    with pytest.raises(ValueError, match="row 2 of the annotated data has 'tokens', but row 0 has 'text': split them"):
         use(rows, "annotated")

@@ -132,7 +132,7 @@ def test_it_is_written_as_people_write_it(tmp_path):
     ("row", "message"),
     [
         ({"text": " ", "entities": []}, "row 0: ' ' is empty or has a line break"),
-        ({"text": "a\nb", "entities": []}, "is empty or has a line break, but inline annotation is one line"),
+        ({"text": "a\nb", "entities": []}, "is empty or has a line break, but inline annotation needs one line"),
         ({"text": "a b", "entities": [entity("X Y", 0, 1)]}, "row 0: the label 'X Y' has white space"),
         (
             {"text": "a b c", "entities": [entity("X", 0, 3), entity("Y", 2, 5)]},
@@ -156,4 +156,4 @@ def test_without_its_name_the_error_asks_for_a_format(tmp_path):
 def test_links_are_read_as_entities_with_a_warning(tmp_path, caplog):
     rows = read_text(tmp_path, "[Ann](PER) on [her page](http://x.org/a)\n", "x.md", format="inline")
     assert [one["label"] for one in rows[0]["entities"]] == ["PER", "http://x.org/a"]
-    assert "links, such as that to http://x.org/a, are read as 1 entities" in caplog.text
+    assert "links, such as the one to http://x.org/a, are read as 1 entities" in caplog.text

@@ -53,7 +53,7 @@ def test_what_json_cannot_represent_names_row_and_column(tmp_path, caplog, value
         write_jsonl(tmp_path / "x.jsonl", iter(rows))
     assert not (tmp_path / "x.jsonl").exists()
     (part,) = tmp_path.iterdir()
-    assert f"what came before the error is in {part}" in caplog.text
+    assert f"the output before the error is in {part}" in caplog.text
     assert len(read_annotations(part, format="jsonl")) == 501
     write_jsonl(tmp_path / "x.jsonl", rows, errors="skip")
     assert len(read_annotations(tmp_path / "x.jsonl")) == 502
@@ -132,7 +132,7 @@ def test_offsets_are_written_in_other_units(tmp_path, unit, places):
 
 def test_offsets_are_those_of_texts(tmp_path):
     words = {"tokens": ["Ann"], "entities": []}
-    with pytest.raises(ValueError, match="row 0 has words, which offsets='utf-16' does not change: leave it out"):
+    with pytest.raises(ValueError, match="row 0 has words, to which offsets='utf-16' does not apply: leave it out"):
         write_jsonl(tmp_path / "x", Dataset.from_list([words]), offsets="utf-16")
     with pytest.raises(ValueError, match=r"offsets='utf16' must be one of \['codepoint', 'utf-16', 'utf-8'\]"):
         write_jsonl(tmp_path / "x", [], offsets="utf16")

@@ -200,7 +200,7 @@ def test_places_of_origins_count_what_those_of_entities_do(tmp_path):
         assert third["origin"] == {"kind": "rule"}
     entities[1]["origin"] = {**origin, "sentence": 3}
     write_jsonl(tmp_path / "x", [row])
-    with pytest.raises(ValueError, match=r"^row 0: the 'origin' .* is in another row, so that offsets='utf-16' cannot"):
+    with pytest.raises(ValueError, match=r"^row 0: the 'origin' .* is in another row, so offsets='utf-16' cannot"):
         write_jsonl(tmp_path / "x", [row], offsets="utf-16")
     entities[1]["origin"] = {**origin, names[1]: 50}
     with pytest.raises(ValueError, match="^row 0: 'origin': the offset 50, which counts codepoint units, is outside"):

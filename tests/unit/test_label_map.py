@@ -25,7 +25,7 @@ def test_relations_follow_their_entities(tmp_path, caplog):
     write_annotations(tmp_path / "x.jsonl", [{**ROW, "relations": relations}, {**ROW, "relations": []}])
     data = read_annotations(tmp_path / "x.jsonl", label_map={"ORG": None, "at": "near"})
     assert data["relations"] == [[relation("near", 0, 1)], []]
-    assert "2 relations of entities that label_map leaves out, or makes one, are left out, too" in caplog.text
+    assert "2 relations are left out, since label_map drops or merges their entities" in caplog.text
     data = read_annotations(tmp_path / "x.jsonl", label_map={"in": None})
     assert data["relations"][0] == [relations[0], relations[2]]
 
@@ -38,15 +38,15 @@ def test_what_becomes_the_same_is_kept_once(tmp_path, caplog):
     (row,) = read_annotations(tmp_path / "x.jsonl", label_map={"PERSON": "PER"})
     assert row["entities"] == [entities[0], entities[1], entities[3]]
     assert row["relations"] == [relation("joined", 0, 1), relation("at", 0, 2)]
-    assert "1 entities are the same as others" in caplog.text
-    assert "1 relations of entities that label_map leaves out, or makes one" in caplog.text
+    assert "1 entities become duplicates of others" in caplog.text
+    assert "1 relations are left out, since label_map" in caplog.text
 
 
 def test_labels_that_a_file_lacks_are_said(tmp_path, caplog):
     """Another file of the same data may have them."""
     write_annotations(tmp_path / "x.jsonl", [ROW])
     read_annotations(tmp_path / "x.jsonl", label_map={"MISC": "X"})
-    assert "nothing has the labels ['MISC'] of label_map: the labels are ['LOC', 'ORG', 'PER']" in caplog.text
+    assert "the labels ['MISC'] of label_map do not occur: the labels are ['LOC', 'ORG', 'PER']" in caplog.text
 
 
 @pytest.mark.parametrize(

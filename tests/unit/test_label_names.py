@@ -23,7 +23,7 @@ def test_all_forms_mean_the_same(tmp_path):
         (7, TypeError, "labels= must be a dict of numbers and names, a list of names, or doccano's .*, not 7"),
         ({"PER": 1}, TypeError, "labels= must be a dict of numbers and names"),
         ([{"id": 1}], TypeError, "labels= must be"),
-        ([{"id": 1, "text": "A"}, {"id": 1, "text": "B"}], ValueError, "labels= names a number twice"),
+        ([{"id": 1, "text": "A"}, {"id": 1, "text": "B"}], ValueError, "labels= has two names for a number"),
     ],
 )
 def test_other_forms_are_refused(labels, error, message):

@@ -107,7 +107,10 @@ def test_relations_of_what_is_not_read_are_named(tmp_path, caplog):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (related("r1", "r7", ["in"]), r"relation 0 \('in'\) has the tail 'r7', which is the ID of no entity: \['r1'\]"),
+        (
+            related("r1", "r7", ["in"]),
+            r"relation 0 \('in'\) has the tail 'r7', which is not one of the IDs of the entities: \['r1'\]",
+        ),
         (related("r1", "r1", ["in"]), r"relation 0 \('in'\) has entity 0 as 'head' and as 'tail'"),
         (related("r1", "r1", "in"), "the 'labels' of a relation must be a list, not 'in'"),
         (related("r1", "r1", ["in"], direction="up"), "'direction' of a relation must be one of .*, not 'up'"),
@@ -123,9 +126,7 @@ def test_a_relation_that_cannot_be_is_refused(tmp_path, wrong, message):
 
 def test_a_region_of_another_field_needs_a_choice(tmp_path, caplog):
     record = task(IN_TITLE, ANN, KOELN, **TWO)
-    message = (
-        r"line 1, row 0: the text is the field 'text', but there are labels of the field 'title': pass field='title'"
-    )
+    message = r"line 1, row 0: the text is the field 'text', but there are also labels of the field 'title'"
     with pytest.raises(ValueError, match=message):
         read_lines(tmp_path, record)
     (row,) = read_lines(tmp_path, record, field="text")
@@ -133,7 +134,7 @@ def test_a_region_of_another_field_needs_a_choice(tmp_path, caplog):
     assert "'title_label (labels) of title' in 1" in caplog.text
     (row,) = read_lines(tmp_path, record, field="title")
     assert (row["text"], row["entities"]) == (TITLE, [entity("PER", 0, 3)])
-    with pytest.raises(ValueError, match=r"field='body' is none of the texts \['title', 'text'\]"):
+    with pytest.raises(ValueError, match=r"field='body' is not one of the texts \['title', 'text'\]"):
         read_lines(tmp_path, record, field="body")
 
 
@@ -146,7 +147,7 @@ def without_copies(record):
 
 def test_a_region_without_a_copy_is_that_of_the_field_that_it_names(tmp_path):
     record = without_copies(task(IN_TITLE, **TWO))
-    with pytest.raises(ValueError, match="there are labels of the field 'title'"):
+    with pytest.raises(ValueError, match="there are also labels of the field 'title'"):
         read_lines(tmp_path, record)
     assert read_lines(tmp_path, record, field="title")[0]["entities"] == [entity("PER", 0, 3)]
     (row,) = read_lines(tmp_path, without_copies(task(ANN, text=TEXT, url="x")))
@@ -164,7 +165,7 @@ def test_a_name_that_is_no_field_is_told_by_the_copies(tmp_path, caplog):
         assert "'a (labels) of title' in 1" in caplog.text
         (row,) = read_lines(tmp_path, export(record), field="title")
         assert row["entities"] == [entity("PER", 0, 3)]
-    with pytest.raises(ValueError, match=r"which of the fields \['title', 'text'\] do the labels of 'a' belong to"):
+    with pytest.raises(ValueError, match=r"which of the fields \['title', 'text'\] the labels of 'a' belong to"):
         read_lines(tmp_path, without_copies(record))
 
 

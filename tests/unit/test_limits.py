@@ -40,7 +40,7 @@ def test_a_share_out_of_range_is_refused(keep):
 
 @pytest.mark.parametrize("lengths", [np.array([], dtype=np.int64), Counter()])
 def test_without_entities_there_is_no_limit(lengths):
-    with pytest.raises(ValueError, match="there is no entity"):
+    with pytest.raises(ValueError, match="there are no entities"):
         suggest_entity_max_length(lengths)
 
 
@@ -145,5 +145,5 @@ def test_entities_of_which_none_has_whole_words_are_not_taken_for_missing():
     shifted = [{"text": "Paris is here.", "entities": [{"label": "LOC", "start": 0, "end": 4}]}]
     with pytest.raises(ValueError, match="none of the 1 entities of the data consists of whole words.*validate"):
         suggest_limits(shifted, build_tokenizer("wordpiece"))
-    with pytest.raises(ValueError, match="there is no entity to take entity_max_length from"):
+    with pytest.raises(ValueError, match="there are no entities to choose entity_max_length from"):
         suggest_limits([{"text": "Paris", "entities": []}], build_tokenizer("wordpiece"))

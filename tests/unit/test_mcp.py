@@ -71,9 +71,9 @@ def test_other_ways_keep_nothing(model, how, text):
 
 def test_limits_are_said(model):
     session = Session(model, Limits(max_texts=2, max_characters=10, max_mappings=1, max_names=0))
-    with pytest.raises(ValueError, match="3 texts, but a call may have 2"):
+    with pytest.raises(ValueError, match="3 texts, but the limit is 2"):
         session.extract(["a", "b", "c"])
-    with pytest.raises(ValueError, match="11 characters, but a call may have 10"):
+    with pytest.raises(ValueError, match="11 characters, but the limit is 10"):
         session.restore(["x" * 11], "any")
     with pytest.raises(ValueError, match=r"mapping needs how='numbered', not 'mask'"):
         session.redact(["Egypt"], "mask", mapping="any")
@@ -81,7 +81,7 @@ def test_limits_are_said(model):
     with pytest.raises(ValueError, match="more than max_names=0"):
         session.redact(["Egypt"], mapping=first)
     session.redact(["Egypt"])
-    with pytest.raises(ValueError, match=r"no mapping .* keeps the 1 that were used last"):
+    with pytest.raises(ValueError, match=r"no mapping .* keeps the 1 most recently used"):
         session.restore(["x"], first)
 
 
@@ -130,7 +130,7 @@ def test_the_sdk_talks_to_the_command(folder):
     messages = [error.content[0].text for error in errors]
     for message, part in zip(
         messages,
-        ["no mapping 'unknown'", "nothing", "4 texts, but a call may have 3", "numbered", "threshold"],
+        ["no mapping 'unknown'", "nothing", "4 texts, but the limit is 3", "numbered", "threshold"],
         strict=True,
     ):
         assert part in message

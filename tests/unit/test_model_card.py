@@ -342,7 +342,7 @@ def test_code_of_a_card_without_a_data_set_on_the_hub_reads_files():
 
 
 def test_card_data_of_another_type_are_refused_at_once():
-    with pytest.raises(TypeError, match=r"not dict: SpanMarkerModelCardData\(language='en'\)"):
+    with pytest.raises(TypeError, match=r"such as SpanMarkerModelCardData\(language='en'\), not dict"):
         SpanMarkerModel.from_pretrained("any", model_card_data={"language": "en"})
 
 

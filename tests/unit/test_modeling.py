@@ -288,9 +288,12 @@ def test_an_encoder_that_cannot_carry_markers_is_refused(tmp_path):
         ({"entity_max_length": 0}, "entity_max_length=0 must be at least 1"),
         ({"marker_max_length": -1}, "marker_max_length=-1 must be at least 1"),
         ({"model_max_length": 0}, "model_max_length=0 must be at least 1"),
-        ({"model_max_length": 129}, "model_max_length=129 .* positions for 128 tokens: set model_max_length to 128"),
+        (
+            {"model_max_length": 129},
+            r"model_max_length=129 .* the encoder's 128 positions \(tokens\): set model_max_length to 128",
+        ),
         ({"model_max_length": 2}, "model_max_length=2 leaves no tokens for text besides 2 special tokens"),
-        ({"attn_implementation": "sdpa"}, "use engine= rather than attn_implementation="),
+        ({"attn_implementation": "sdpa"}, "use engine= instead of attn_implementation="),
     ],
 )
 def test_limits_are_checked(limits, message, tmp_path, checkpoint):

@@ -27,7 +27,7 @@ def test_offsets_in_another_unit_are_said_and_read(unit):
     wrong = [*rows_in(unit), {"text": "Dan left", "entities": [{"label": "PER", "start": 0, "end": 3}]}]
     report = validate(wrong)
     assert len(report.by_kind(SHIFTED)) == len(NAMES)
-    assert f"look counted in {UNITS[unit]}, but" in report.by_kind(SHIFTED)[0].message
+    assert f"seem to count {UNITS[unit]}, but" in report.by_kind(SHIFTED)[0].message
     fixed, changes = report.fix(wrong)
     assert fixed == [*rows_in("codepoint"), wrong[-1]]
     assert changes.counts() == {SHIFTED: len(NAMES)}

@@ -256,9 +256,7 @@ def test_heads_that_change_are_saved(exported, tmp_path):
 def test_a_checkpoint_and_graphs_do_not_replace_each_other(exported, original, folder, tmp_path):
     original.save_pretrained(tmp_path)
     for write in (lambda: export_onnx(original, tmp_path), lambda: exported.save_pretrained(tmp_path)):
-        with pytest.raises(
-            ValueError, match="holds a checkpoint with weights: export the model to a folder of its own"
-        ):
+        with pytest.raises(ValueError, match="holds a checkpoint with weights: export the model to a separate folder"):
             write()
     copied = shutil.copytree(folder, tmp_path / "copy")
     original.save_pretrained(copied)
@@ -407,7 +405,9 @@ def test_an_export_that_differs_is_not_kept(folder, original, tmp_path, monkeypa
     export_onnx(original, target)
     before = {path: path.read_bytes() for path in target.rglob("*") if path.is_file()}
     monkeypatch.setattr(span_marker.export.onnx, "write_graphs", write_changed(folder, scale_weights))
-    message = "An export that differs from its model is not kept. Please report the type of the encoder, 'bert'"
+    message = (
+        "An export that differs from its model is not kept. Please report this with the type of the encoder, 'bert'"
+    )
     for place in (target, tmp_path / "new"):
         with pytest.raises(ValueError, match=message):
             export_onnx(original, place)
@@ -499,7 +499,9 @@ def test_what_cannot_be_exported_is_refused(exported, original, tmp_path):
         export_onnx(original, tmp_path, dtype="int8")
     with pytest.raises(TypeError, match=r"model must be a SpanMarkerModel, not str: SpanMarkerModel.from_pretrained"):
         export_onnx("my-model", tmp_path)
-    with pytest.raises(ValueError, match="the model runs on backend='onnx', so it is exported: copy its folder"):
+    with pytest.raises(
+        ValueError, match="the model runs on backend='onnx', so it is exported already: copy its folder"
+    ):
         export_onnx(exported, tmp_path)
     with pytest.raises(TypeError, match="texts must be a list of texts, not a single one"):
         export_onnx(original, tmp_path, texts="Paris")
@@ -628,7 +630,7 @@ def test_the_command_exports(folder, original, tmp_path, monkeypatch, capsys):
     export(str(tmp_path / "model"), tmp_path / "graphs", [tmp_path / "texts.txt"])
     captured = capsys.readouterr()
     assert "entities, all equal" in captured.out
-    assert f"saved in {tmp_path / 'graphs'}" in captured.err
+    assert f"saved to {tmp_path / 'graphs'}" in captured.err
     assert_same(load_model(str(tmp_path / "graphs")).predict(SENTENCES), original.predict(SENTENCES))
     info(str(tmp_path / "graphs"), as_json=True)
     facts = json.loads(capsys.readouterr().out)

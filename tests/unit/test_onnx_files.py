@@ -61,7 +61,7 @@ def test_where_weights_are():
         tensor.external_data.add(key=key, value=value)
     assert _external(memoryview(tensor.SerializeToString())) == ("w", "encoder.bin", 8, 16)
     tensor.external_data.add(key="location", value="other.bin")
-    with pytest.raises(ValueError, match="says twice where its weights are"):
+    with pytest.raises(ValueError, match="two locations of its weights"):
         _external(memoryview(tensor.SerializeToString()))
     tensor.data_location = onnx.TensorProto.DEFAULT
     assert _external(memoryview(tensor.SerializeToString())) is None

@@ -68,7 +68,7 @@ def test_a_page_is_well_formed_and_needs_nothing_else(tmp_path):
     assert errors_of(page, "missed")[0][2] == ["gold קטן"]
     assert errors_of(page, "spurious")[0][2] == ["predicted קטן"]
     paragraphs = [" ".join(text_of(element).split()) for element in page.iter("p")]
-    assert "Gold entities out of reach of the model: 10 of 2, so that recall is at most -400%" in paragraphs
+    assert "Gold entities out of reach of the model: 10 of 2, so recall is at most -400%" in paragraphs
     ids = [element.get("id") for element in page.iter() if element.get("id")]
     targets = [element.get("href")[1:] for element in page.iter("a")]
     assert len(set(ids)) == len(ids)

@@ -307,7 +307,7 @@ def test_aggregation_keeps_labels_that_were_asked_for(pipe):
 
 
 def test_there_are_no_labels_of_tokens(pipe):
-    with pytest.raises(ValueError, match="aggregation_strategy='none' must be .* a span is scored as a whole"):
+    with pytest.raises(ValueError, match="aggregation_strategy='none' must be .* each span is scored as a whole"):
         pipe("Paris", aggregation_strategy="none")
 
 
@@ -320,7 +320,7 @@ def test_there_is_no_default_model():
 def test_other_models_are_refused(stock, tmp_path):
     stock.save_pretrained(tmp_path)
     for other in (str(tmp_path), stock.model):
-        with pytest.raises(TypeError, match="needs a SpanMarkerModel: model= is a BertForTokenClassification"):
+        with pytest.raises(TypeError, match="needs a SpanMarkerModel, but model= is a BertForTokenClassification"):
             make(model=other)
 
 
@@ -397,5 +397,5 @@ def test_documents_are_split_into_sentences(pipe):
 
 @pytest.mark.parametrize("task", ["ner", "token-classification"])
 def test_the_stock_task_says_which_task_is_right(folder, task):
-    with pytest.raises(WrongTaskError, match=r"SpanMarker checkpoint, .* use pipeline\('span-marker', model="):
+    with pytest.raises(WrongTaskError, match=r"SpanMarker checkpoint, .* or pipeline\('span-marker', model="):
         transformers.pipeline(task, model=str(folder))

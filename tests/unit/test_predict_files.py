@@ -169,7 +169,7 @@ def test_a_run_is_resumed_where_it_stopped(model, source, tmp_path, expected, mo
         run = Results(output, None, {})
         interrupt(monkeypatch, model, source, output)
         run.part.write_bytes(data[:length])
-        with pytest.raises(FileExistsError, match=r"rows of a run that was stopped: pass resume=True to go on"):
+        with pytest.raises(FileExistsError, match=r"rows of a run that was stopped: pass resume=True to continue"):
             predict_files(model, [source], output)
         report = predict_files(model, [source], output, resume=True)
         assert report.num_before == data[:length].count(b"\n")
@@ -240,7 +240,7 @@ def test_results_of_a_complete_run_are_not_taken_for_those_of_another_one(model,
         with pytest.raises(ValueError, match=r"out\.jsonl is complete, but the files or the model have changed since"):
             predict_files(model, [source], output, resume=True)
         os.utime(changed, ns=(state.st_atime_ns, state.st_mtime_ns))
-    with pytest.raises(ValueError, match="pass one of them"):
+    with pytest.raises(ValueError, match="pass only one of them"):
         predict_files(model, [source], output, resume=True, overwrite=True)
 
 
@@ -267,7 +267,7 @@ def test_results_in_a_folder_of_inputs_are_not_read(model, tmp_path, caplog, nam
             assert predict_files(model, [tmp_path], output, output_format=format, overwrite=True).num_texts == 2
     assert f"{name} is not read, since results are written to it" in caplog.text
     assert len(list(find_files([tmp_path], "lines", output))) == 2, "its other files are not read, either"
-    with pytest.raises(ValueError, match=r"b\.jsonl cannot be read and written: choose another output"):
+    with pytest.raises(ValueError, match=r"b\.jsonl cannot be both input and output: choose another output"):
         predict_files(model, [tmp_path / "b.jsonl"], tmp_path / "x" / ".." / "b.jsonl", overwrite=True)
 
 
@@ -280,7 +280,7 @@ def test_rows_of_a_table_with_the_same_id_are_told_apart(tmp_path, caplog):
             cells = list(csv.DictReader(file))
         assert [c["id"] for c in cells] == ["0", "1"]
         assert [c["input_id"] for c in cells] == ["" if one is None else str(one) for one in identities]
-    assert "several rows have the same id, so the column 'id' has the numbers of the rows" in caplog.text
+    assert "several rows have the same id, so the column 'id' has row numbers" in caplog.text
 
 
 def test_a_column_of_parquet_with_values_of_several_types_is_text(tmp_path, caplog):
@@ -289,7 +289,7 @@ def test_a_column_of_parquet_with_values_of_several_types_is_text(tmp_path, capl
     table = pyarrow.parquet.read_table(tmp_path / "x.parquet")
     assert table["n"].to_pylist() == ["1", "a", None, "[2.5]"]
     assert table["text"].to_pylist() == ["x"] * 4
-    assert "the column 'n' has values of several types, which are written as text" in caplog.text
+    assert "the column 'n' has values of several types, so they are written as text" in caplog.text
 
 
 def test_annotated_data_is_made_of_any_column_of_texts_and_without_rows_that_have_none(tmp_path, caplog):
@@ -399,7 +399,7 @@ def test_a_run_that_stopped_at_a_bad_row_goes_on_with_an_error_in_it(model, tmp_
     source.write_text('{"text": "Amelia"}\n{"text": null}\n{"text": "Paris"}\n')
     with pytest.raises(TypeError, match="line 2"):
         predict_files(model, [source], output)
-    assert "out.jsonl.part has the results so far: resume=True goes on with them" in caplog.text
+    assert "out.jsonl.part has the results so far: pass resume=True to continue" in caplog.text
     assert predict_files(model, [source], output, on_error="column", resume=True).num_before == 1
     assert ["error" in row for row in rows(output)] == [False, True, False]
 
@@ -426,7 +426,7 @@ def test_columns_of_a_table_have_different_names(model, tmp_path, caplog):
     assert header == ["id", *kept, "start", "end", "label", "score", "span"]
     assert lines
     assert all(line[:4] == ["7", "urgent", "x", "9:00"] for line in lines)
-    assert "the column 'label' of the input is 'input_input_label'" in caplog.text
+    assert "the column 'label' of the input is written as 'input_input_label'" in caplog.text
 
 
 def test_texts_are_not_written_as_words_after_all_of_them_were_read(model, source, tmp_path):
@@ -451,7 +451,7 @@ def test_a_folder_with_a_slash_is_written_as_brat(model, source, tmp_path):
 
 
 def test_what_cannot_be_written_is_refused_before_anything_is_read(model, source, tmp_path):
-    with pytest.raises(ValueError, match="does not say how to write it: pass output_format= one of conll, jsonl"):
+    with pytest.raises(ValueError, match="does not tell how to write it: pass output_format= one of conll, jsonl"):
         predict_files(model, [source], tmp_path / "out.docx")
     with pytest.raises(ValueError, match="output_format='conllu' must be one of conll"):
         predict_files(model, [source], tmp_path / "out.txt", output_format="conllu")

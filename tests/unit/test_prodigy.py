@@ -40,7 +40,7 @@ def test_labels_tell_entities_of_the_same_words_apart(tmp_path):
 def test_relations_of_tokens_that_are_no_entities_are_named(tmp_path, caplog):
     [row] = read_lines(tmp_path, record(between(*SPANS), between(SPANS[0], VERB)))
     assert row["relations"] == [relation("runs", 0, 1)]
-    assert "'relations between tokens that are no entities' in 1 (line 1)" in caplog.text
+    assert "'relations between tokens that are not entities' in 1 (line 1)" in caplog.text
 
 
 def test_a_record_without_relations_has_no_column_of_them(tmp_path):

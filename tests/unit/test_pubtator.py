@@ -44,7 +44,7 @@ BAD = {
         "line 5, row 0: characters 67 to 76 of the text are 'idocaine ', but the",
     ),
     "outside": (FILE.replace("66\t75", "66\t99"), "line 5, row 0: entity 'Chemical' ends at character 99, but"),
-    "columns": (FILE.replace("\tDisease\tD006323", ""), "line 4, row 0: .* is none of 'ARTICLE"),
+    "columns": (FILE.replace("\tDisease\tD006323", ""), "line 4, row 0: .* has none of the forms 'ARTICLE"),
     "no title": ("1\t0\t3\tAnn\tPER\n", "line 1, row 0: the article 1 has no title above this line"),
     "twice": (FILE + f"354896|t|{TITLE}\n", "line 10, row 1: the article 354896 occurs twice"),
     "two abstracts": ("1|t|a\n1|a|b\n1|a|c\n", "line 3, row 0: the article 1 has two abstracts"),

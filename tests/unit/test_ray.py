@@ -66,17 +66,17 @@ def test_what_a_cluster_lacks_is_an_error_rather_than_waiting():
     with pytest.raises(ValueError, match=r"num_threads=3, but the largest machine of the cluster has 2 CPUs"):
         reserved_cpus([2, 2], 1, 3)
     with pytest.raises(
-        ValueError, match=r"concurrency=1, but the cluster has 1 CPUs, of which Ray Data needs 1 to read"
+        ValueError, match=r"concurrency=1, but the cluster has 1 CPUs, and Ray Data needs 1 of them to read"
     ):
         reserved_cpus([1], 1, 1)
     assert reserved_cpus([2], 1, 2, num_spare=1) == 1
-    with pytest.raises(ValueError, match=r"needs 2 to read with: .* pass ray\.init\(num_cpus=3\)"):
+    with pytest.raises(ValueError, match=r"needs 2 of them to read data: .* call ray\.init\(num_cpus=3\)"):
         reserved_cpus([2], 1, 2, num_spare=2)
     check_gpus([1, 2], concurrency=3, num_gpus=1)
     check_gpus([1], concurrency=4, num_gpus=0.25)
     with pytest.raises(ValueError, match=r"cluster has 3 GPUs: lower concurrency to 3, or num_gpus"):
         check_gpus([1, 2], concurrency=4, num_gpus=1)
-    with pytest.raises(ValueError, match=r"num_gpus=1, but no machine of the cluster has as many: \[0\]"):
+    with pytest.raises(ValueError, match=r"num_gpus=1, but no machine of the cluster has that many: \[0\]"):
         check_gpus([0], concurrency=1, num_gpus=1)
 
 

@@ -52,7 +52,7 @@ def test_bfloat16_only_where_the_cpu_has_it():
 def test_an_unknown_cpu_gets_what_every_cpu_can_do():
     report = recommend(Cpu.from_flags("riscv64", set(), 2))
     assert report.kind == "any other"
-    assert "does not say which instructions" in str(report)
+    assert "does not report the instructions" in str(report)
 
 
 def test_this_machine_is_the_default():

@@ -222,7 +222,7 @@ def test_two_names_with_one_hash_are_an_error(monkeypatch):
     monkeypatch.setattr("span_marker.redaction.placeholders.DIGEST_LENGTH", 0)
     monkeypatch.setattr("span_marker.redaction.placeholders.hmac.digest", lambda *_: b"")
     text = "Ann Bo"
-    with pytest.raises(ValueError, match="two names have the placeholder '\\[PERSON_\\]': choose another key"):
+    with pytest.raises(ValueError, match="two names have the same placeholder '\\[PERSON_\\]': choose another key"):
         redact(text, [entity(text, "Ann"), entity(text, "Bo")], "hash", key=KEY)
 
 
@@ -262,7 +262,7 @@ def test_unknown_placeholders_stay():
     [
         (["Ann", []], {"how": "star"}, r"how='star' must be one of \['label', 'numbered'"),
         (["Ann", []], {"how": "hash"}, "needs a secret key"),
-        (["Ann", []], {"how": "hash", "key": "short"}, "key has 5 bytes, but must have at least 16"),
+        (["Ann", []], {"how": "hash", "key": "short"}, "key has 5 bytes, but needs at least 16"),
         (["Ann", []], {"key": KEY}, "key is only used with how='hash'"),
         (["Ann", [{"label": "x", "start": 0, "end": 4}]], {}, "the text: entity 'x' ends at character 4"),
         (["Ann", [{"label": "x", "start": 2, "end": 2}]], {}, "is empty"),
@@ -274,7 +274,7 @@ def test_wrong_values(arguments, options, message):
 
 
 def test_wrong_types():
-    with pytest.raises(TypeError, match="how returned None for an entity 'x'"):
+    with pytest.raises(TypeError, match="how must return a string, but returned None for an entity 'x'"):
         redact("Ann", [{"label": "x", "start": 0, "end": 1}], lambda text, label: None)
     with pytest.raises(TypeError, match="key must be a string or bytes, not int"):
         redact("Ann", [], "hash", key=1)
@@ -287,15 +287,15 @@ def test_wrong_types():
 def test_wrong_maps_and_names():
     with pytest.raises(ValueError, match=r"RedactionMap\.to_dict"):
         RedactionMap.from_dict({"pieces": []})
-    with pytest.raises(ValueError, match="must be a placeholder such as"):
+    with pytest.raises(ValueError, match="its keys must be placeholders such as"):
         Redactor("numbered", names={"PERSON 1": "Ann"})
-    with pytest.raises(ValueError, match="have a number"):
+    with pytest.raises(ValueError, match="end in a number"):
         Redactor("numbered", names={"[PERSON_ab]": "Ann"})
-    with pytest.raises(ValueError, match="not the hash of its name: pass the key"):
+    with pytest.raises(ValueError, match="not the hash of its name: pass the earlier key"):
         Redactor("hash", key=KEY[::-1], names=redact("Ann", [entity("Ann", "Ann")], "hash", key=KEY).map.names)
-    with pytest.raises(ValueError, match="names needs one of how"):
+    with pytest.raises(ValueError, match="names needs how= to be one of"):
         Redactor("mask", names={"[PERSON_1]": "Ann"})
-    with pytest.raises(ValueError, match="must be 0 <= start <= end"):
+    with pytest.raises(ValueError, match="must satisfy 0 <= start <= end"):
         redact("Ann", []).new_span(2, 1)
 
 

@@ -65,7 +65,7 @@ def test_a_head_goes_on_from_where_it_is():
 
 def test_bad_data_is_refused():
     model = entity_model()
-    with pytest.raises(ValueError, match="there is no relation in the relation data"):
+    with pytest.raises(ValueError, match="there are no relations in the relation data"):
         fit_relations(model, [{**row, "relations": []} for row in ROWS])
     with pytest.raises(ValueError, match=r"row 0 of the relation data: relation 0 \('lives in'\) has a label"):
         fit_relations(entity_model(relation_labels=["near"]), ROWS)

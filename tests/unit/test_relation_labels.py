@@ -31,8 +31,8 @@ def test_labels_of_all_splits_are_listed_once():
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ([WITHOUT], "there is no relation in the annotated data"),
-        ({"train": [{**ROW, "relations": []}], "dev": [WITHOUT]}, "there is no relation in the train and dev data"),
+        ([WITHOUT], "there are no relations in the annotated data"),
+        ({"train": [{**ROW, "relations": []}], "dev": [WITHOUT]}, "there are no relations in the train and dev data"),
         (
             [{**ROW, "relations": [relation("saw", 0, 2)]}],
             "row 0 of the annotated data: relation 0 .* 'tail' 2",
@@ -53,7 +53,7 @@ def test_a_model_takes_its_labels_from_data(tmp_path):
         config = SpanMarkerModel.from_pretrained(tmp_path, labels=data, relation_labels=data).config
         assert (config.classes, config.relation_labels) == (["O", "PER"], [NO_RELATION, "knows", "saw"])
         assert config.entity_max_length == "auto"
-    with pytest.raises(ValueError, match="there is no relation in the annotated data"):
+    with pytest.raises(ValueError, match="there are no relations in the annotated data"):
         SpanMarkerModel.from_pretrained(tmp_path, labels=[ROW], relation_labels=[WITHOUT])
 
 

@@ -202,5 +202,5 @@ def test_fitted_relations_get_thresholds_of_held_out_data(model, caplog):
     helps = "are the model's from now on" in line
     assert (model.config.relation_thresholds is not None) == helps
     assert model.config.thresholds == {"PER": 0.01}  # entities stay as they are
-    with pytest.raises(ValueError, match="there is no relation in the held-out data"):
+    with pytest.raises(ValueError, match="there are no relations in the held-out data"):
         fit_relations(model, rows, num_epochs=1, held_out=[{**row, "relations": []} for row in rows])

@@ -84,7 +84,7 @@ FILES |= {
         "1|t|a\n1\t0\t1\ta\tX\n\n2|t|b\n2|a|\n2\t0\t1\tx\tX\n2\t0\t1\tb\tX\nodd\n\n3|t|d\n4\t0\t1\tc\tX\n\n5|t|c\n",
         [
             "line 6, row 1: characters 0 to 1 of the text are 'b', but the annotation says 'x'",
-            "line 8, row 1: 'odd' is none of",
+            "line 8, row 1: 'odd' has none of the forms",
             "line 11, row 2: the article 4 has no title above this line",
         ],
     ),
@@ -97,17 +97,17 @@ FILES |= {
         '2,"[""b""]",3,1,Y\n4,"[""c""]",,,\n',
         [
             "line 4: entity 'X' ends at word 2, but the row has only 1",
-            "line 5: 'tokens' is neither JSON nor a list",
+            "line 5: 'tokens' is neither a JSON list nor",
             "line 6: entity 'Y' ends at word 1, before its start at word 3",
         ],
     ),
     "texts.csv": (
         "text,entities\na,[]\nb,\nb,[[0]\nc,[]\n",
-        ["line 3: 'entities' is empty", "line 4: 'entities' is neither JSON nor a list"],
+        ["line 3: 'entities' is empty", "line 4: 'entities' is neither a JSON list nor"],
     ),
     "words.csv": (
         "sentence,word,tag\n1,a,B-X\n2,b,O\n2,,O\n3,b,X\n4,c,O\n",
-        ["line 4: '' is no word", "line 5, row 2: the tag 'X' has no prefix"],
+        ["line 4: '' is not a word", "line 5, row 2: the tag 'X' has no prefix"],
     ),
 }
 
@@ -157,19 +157,19 @@ def test_what_is_wrong_with_the_file_is_raised_after_its_rows(tmp_path):
     ):
         read_text(tmp_path, "\tO\n\nb\tE-X\nb\tL-X\n")
     for errors in ("skip", []):
-        with pytest.raises(ValueError, match=r"data.conll has no annotated rows: 2 are wrong"):
+        with pytest.raises(ValueError, match=r"data.conll has no annotated rows: 2 have errors"):
             read_text(tmp_path, "\tO\n\nb\tE-X\nb\tL-X\n", errors=errors)
 
 
 def test_a_file_of_wrong_rows_alone_is_an_error(tmp_path):
-    with pytest.raises(ValueError, match=r"has no annotated rows: 2 are wrong \(.*line 1, row 0: entity 'PER' ends"):
+    with pytest.raises(ValueError, match=r"has no annotated rows: 2 have errors \(.*line 1, row 0: entity 'PER' ends"):
         read_lines(tmp_path, LATE, LATE, errors="skip")
 
 
 def test_other_values_are_refused(tmp_path):
     for function in (read_annotations, lambda path, errors: write_jsonl(path, [], errors=errors)):
         with pytest.raises(
-            ValueError, match="errors='collect' must be 'raise', 'skip', or a list, to which the errors"
+            ValueError, match="errors='collect' must be 'raise', 'skip', or a list to add the errors to"
         ):
             function(tmp_path / "x.jsonl", errors="collect")
 

@@ -123,7 +123,7 @@ WITHOUT = {
 @pytest.mark.parametrize("name", WITHOUT)
 def test_a_format_without_relations_says_so(tmp_path, caplog, name):
     WITHOUT[name](tmp_path)
-    assert "2 relations are not written, since the format has none" in caplog.text
+    assert "2 relations are not written, since the format does not support them" in caplog.text
 
 
 def test_relations_of_rows_with_tags_are_not_written_in_silence(tmp_path, caplog):
@@ -223,7 +223,9 @@ def test_doccano_names_entities_by_their_ids(tmp_path):
     [row] = read_lines(tmp_path, record)
     assert row["relations"] == [relation("of", 1, 0)]
     record["relations"][0]["to_id"] = 8
-    with pytest.raises(ValueError, match=r"relation 0 \('of'\) has the tail 8, which is the ID of no entity: \[7, 3\]"):
+    with pytest.raises(
+        ValueError, match=r"relation 0 \('of'\) has the tail 8, which is not one of the IDs of the entities: \[7, 3\]"
+    ):
         read_lines(tmp_path, record)
     record["relations"][0]["to_id"] = [7]
     with pytest.raises(TypeError, match=r"line 1, row 0: 'to_id' must be a string or a number, not \[7\]"):

@@ -133,7 +133,10 @@ BAD_RELATIONS = {
         "relation 0 ('sees'): the 'head' must be the index of an entity, a whole number, not '0' (str)",
     ),
     "head 0.5": ([{**RELATION, "head": 0.5}], "the 'head' must be the index of an entity, a whole number, not 0.5"),
-    "head negative": ([{**RELATION, "head": -1}], "relation 0 ('sees') has the 'head' -1, but entities count from 0"),
+    "head negative": (
+        [{**RELATION, "head": -1}],
+        "relation 0 ('sees') has the 'head' -1, but entities are counted from 0",
+    ),
     "tail beyond": (
         [RELATION, {**RELATION, "tail": 2}],
         "relation 1 ('sees') has the 'tail' 2, but the row has only 2 entities, the last of them 1",
@@ -159,11 +162,11 @@ BAD_ROWS = {
     "entities a string": ({"tokens": ["Ann"], "entities": "PER"}, "'entities' must be a list, not str"),
     "entities a dict": (
         {"tokens": ["Ann"], "entities": {"label": ["PER"], "start": [0], "end": [1]}},
-        "'entities' must be a list, not dict: datasets makes a dict of lists of a Sequence of dicts",
+        "'entities' must be a list, not dict: datasets turns a Sequence of dicts into a dict of lists",
     ),
     "both": (
         {"tokens": ["Ann"], "text": "Ann", "entities": []},
-        "has both 'tokens' and 'text', so that 'start' and 'end' may count words or characters",
+        "has both 'tokens' and 'text', so 'start' and 'end' may count words or characters",
     ),
     "two annotations": (
         {"tokens": ["Ann"], "entities": [], "ner_tags": ["O"]},
@@ -288,7 +291,7 @@ def test_bad_tags_are_the_same_mistake_everywhere(name):
     ("tag", "message"),
     [
         ("B-ART", "tag 'B-ART' of word 1 ('Lee') is not one of ['O', 'B-PER'"),
-        (9, "tag 9 of word 1 ('Lee') is out of range: there are names for 7 integers"),
+        (9, "tag 9 of word 1 ('Lee') is out of range: there are names for only 7 integers"),
     ],
 )
 def test_an_unknown_tag_is_the_same_mistake_for_all_who_know_the_labels(tag, message):
@@ -387,7 +390,7 @@ def test_whole_numbers_of_numpy_are_whole_numbers(kind, tmp_path):
     _, problems = read_tags(["Ann", "Lee"], [np.bool_(True), kind(9)], tags, "row 0")
     assert [str(problem.error).split("') ")[1] for problem in problems] == [
         f"must be a string or a whole number, not {type(np.bool_(True)).__name__}",
-        "is out of range: there are names for 7 integers",
+        "is out of range: there are names for only 7 integers",
     ]
 
 
@@ -403,7 +406,7 @@ def test_rows_of_two_kinds_in_one_table_have_the_other_column_empty():
     row = {"tokens": None, "text": "Ann", "entities": [entity()]}
     assert parse_row(row, "row 0").kind == "text"
     assert parse_row({**row, "tokens": ["a", "b"], "text": None}, "row 0").kind == "words"
-    with pytest.raises(ValueError, match="row 0 has 'ner_tags', which say nothing without the other rows"):
+    with pytest.raises(ValueError, match="row 0 has 'ner_tags', which cannot be interpreted without the other rows"):
         parse_row(GOOD["tags"], "row 0")
     with pytest.raises(TypeError, match="row 0: a row must be a dict with 'tokens' or 'text', not list"):
         parse_row(["Ann"], "row 0")
@@ -461,5 +464,5 @@ def test_words_are_where_the_joined_text_has_them(words, data):
 @pytest.mark.parametrize(("label", "meant"), [("per", "PER"), (" PER", "PER"), ("B-PER", "PER"), ("PERSON", None)])
 def test_an_unknown_label_that_is_nearly_another_one_is_a_slip(label, meant):
     (problem,) = unknown_labels(Row("words", ["Ann"], [RowEntity(label, 0, 1)]), ["O", "LOC", "PER"], "row 0")
-    advice = f"is {meant!r} meant? Otherwise, make" if meant else "make"
+    advice = f"did you mean {meant!r}? Otherwise, make" if meant else "make"
     assert str(problem.error).endswith(f"['LOC', 'PER']: {advice} a new model to add it")

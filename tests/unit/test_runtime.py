@@ -337,9 +337,9 @@ def change_config(folder, **changes):
 
 
 def test_what_is_not_an_exported_model(folder, tmp_path):
-    refused(tmp_path / "none", FileNotFoundError, "there is no folder .* to load a model from")
-    refused("", FileNotFoundError, "there is no folder '' to load a model from")
-    refused(tmp_path, FileNotFoundError, r"there is no config.json in")
+    refused(tmp_path / "none", FileNotFoundError, "cannot load a model from .*: there is no such folder")
+    refused("", FileNotFoundError, "cannot load a model from '': there is no such folder")
+    refused(tmp_path, FileNotFoundError, r"the folder .* has no config.json")
     refused(folder, ValueError, r"backend='torch' must be one of \['onnx', 'openvino'\]", backend="torch")
     refused(folder, ValueError, "num_threads=0", num_threads=0)
     shutil.rmtree(folder / FOLDER)
@@ -349,7 +349,7 @@ def test_what_is_not_an_exported_model(folder, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model_type": "bert"}, "model_type='bert' must be 'span-marker'"),
+        ({"model_type": "bert"}, "model_type='bert', but a SpanMarker model has 'span-marker'"),
         ({"id2label": {"0": "PER"}}, "cannot read the configuration"),
         ({"id2label": None}, "cannot read the configuration"),
         ({"entity_max_length": 0}, "entity_max_length=0"),

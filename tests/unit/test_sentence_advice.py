@@ -7,7 +7,7 @@ from span_marker.integrations.sentence_advice import advise_on_sentences
 
 TEXTS = TrainedOn(unit="text", num_rows=100, mean_words=80.0, max_words=150)
 SENTENCES = TrainedOn(unit="words", num_rows=100, mean_words=15.0, max_words=40)
-ADD = 'add a component that finds sentences, such as nlp.add_pipe("sentencizer", before="ner")'
+ADD = 'add a component that sets sentence boundaries, such as nlp.add_pipe("sentencizer", before="ner")'
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ ADD = 'add a component that finds sentences, such as nlp.add_pipe("sentencizer",
         ([[80, 81]], [True], TEXTS, None),
         ([[79]], [True], TEXTS, None),
         ([[5], [12, 12, 12], []], [True, True, False], TEXTS, "or add it after 'ner'."),
-        ([[90]], [False], None, f"right for a model that was trained on whole texts. .* single sentences, {ADD}."),
+        ([[90]], [False], None, f"suits a model trained on whole texts. .* single sentences, {ADD}."),
         ([[5, 6]], [True], None, None),
         ([[]], [False], None, None),
         ([[]], [False], TEXTS, None),

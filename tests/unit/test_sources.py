@@ -99,7 +99,9 @@ def test_words_that_have_separators_are_words(tmp_path, lines):
     (tmp_path / "x.conll").write_text(lines)
     assert contents(tmp_path / "x.conll") == [lines.split("\n")]
     (tmp_path / "x.conll").write_text("Ann|B-PER\nleft|O\n")
-    with pytest.raises(ValueError, match=r"x\.conll, line 1: no tabs or spaces .* or pass another input_format="):
+    with pytest.raises(
+        ValueError, match=r"x\.conll, line 1: there are no tabs or spaces .* or pass another input_format="
+    ):
         contents(tmp_path / "x.conll")
 
 
@@ -114,7 +116,7 @@ def test_the_column_of_words_can_be_chosen(tmp_path):
         [*read_items(default)]
     with pytest.raises(ValueError, match="line 1: there is no column 3, since a line has 3 columns"):
         [*read_items(find_files([tmp_path], token_column=3))]
-    with pytest.raises(ValueError, match="token_column=1 means nothing, since no file is read as conll: leave it out"):
+    with pytest.raises(ValueError, match="token_column=1 does not apply, since no file is read as conll: leave it out"):
         find_files([tmp_path / "y.txt"], token_column=1)
 
 
@@ -127,7 +129,7 @@ def test_a_folder_is_read_in_order(tmp_path, caplog):
         items = list(read_items(find_files([tmp_path])))
     assert [item.columns["file"] for item in items] == ["b.txt", "a/b.md", "a/z.txt"]
     assert [item.content for item in items] == ["b.txt", "a/b.md", "a/z.txt"]
-    assert "2 files are passed over" in caplog.text
+    assert "2 files are skipped" in caplog.text
 
 
 def test_lists_of_files_are_on_disk_and_stay_as_they_were(tmp_path, monkeypatch):
@@ -261,7 +263,7 @@ def test_bad_files_are_named_with_the_line(tmp_path, name, content, message):
 
 def test_what_cannot_be_read_is_refused(tmp_path):
     (tmp_path / "x.png").touch()
-    with pytest.raises(ValueError, match="does not say how to read it: pass input_format= one of text, lines"):
+    with pytest.raises(ValueError, match="does not tell how to read it: pass input_format= one of text, lines"):
         find_files([tmp_path / "x.png"])
     with pytest.raises(ValueError, match="has no file whose ending is one of"):
         find_files([tmp_path])

@@ -83,7 +83,7 @@ def test_low_scores_are_raised_so_that_the_relations_are_read_back(tmp_path, cap
     assert doc._.rel[0, 2] == {"runs": 0.5, "boss": 0.75}
     write_docbin(tmp_path / "x.spacy", [{**ROW, "relations": scored}])
     assert read_annotations(tmp_path / "x.spacy")[0]["relations"] == ROW["relations"]
-    assert caplog.text.count("1 relations have a score below 0.5, and get this score") == 2
+    assert caplog.text.count("1 relations have a score below 0.5, and are stored with this score") == 2
 
 
 def test_no_relations_are_told_from_nothing_said(tmp_path):
@@ -154,7 +154,7 @@ def test_relations_of_the_component_survive_files(related, tmp_path):
         assert [(one["label"], *names[one["head"]], *names[one["tail"]]) for one in row["relations"]] == spans_of(doc)
     docs[0].ents = []
     DocBin(docs=docs[:1], store_user_data=True).to_disk(path)
-    with pytest.raises(ValueError, match=r"has a relation .* which is none of its entities: pass the spans_key="):
+    with pytest.raises(ValueError, match=r"has a relation .* which is not one of its entities: pass the spans_key="):
         read_annotations(path)
 
 

@@ -23,7 +23,7 @@ def test_sessions_without_retries_are_told(master, advice, caplog):
         []
         if advice is None
         else [
-            f"Spark retries no task with master={master!r}: a worker that is killed ends the job. Use "
+            f"Spark does not retry tasks with master={master!r}: a killed worker ends the job. Use "
             f"master='local[{advice}]' for three retries."
         ]
     )

@@ -279,9 +279,9 @@ def test_relations_may_be_predicted_beside_annotated_ones(tmp_path, caplog):
     assert (prediction["result"][-1]["labels"], prediction["result"][-1]["score"]) == (["in"], 0.75)
     assert not caplog.text
     write(tmp_path / "d.jsonl", [row], "doccano")
-    assert "1 relations are not written: doccano has no place for them" in caplog.text
+    assert "1 relations are not written, since doccano does not support them" in caplog.text
     write(tmp_path / "a.json", [row], "argilla")
-    assert "2 relations are not written: argilla has no place for them" in caplog.text
+    assert "2 relations are not written, since argilla does not support them" in caplog.text
 
 
 def test_tokens_of_prodigy_begin_and_end_with_entities(tmp_path):
@@ -434,7 +434,7 @@ def test_what_a_tool_does_not_take_is_counted(tmp_path, tool, caplog):
         "doccano": ["1 tasks have entities that overlap: doccano keeps"],
         "argilla": [
             "1 tasks have entities that overlap: Argilla refuses",
-            "1 tasks have entities that end, counted in UTF-16 units, behind the last character",
+            "1 tasks have entities that end, counted in UTF-16 units, after the last character",
         ],
         "prodigy": ["1 tasks have the text of an earlier task"],
     }

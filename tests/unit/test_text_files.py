@@ -69,7 +69,7 @@ def test_bad_bytes_are_refused(tmp_path, end):
 
 def test_only_text_has_an_encoding(tmp_path):
     (tmp_path / "x.spacy").write_bytes(b"")
-    with pytest.raises(ValueError, match="encoding='latin-1' means nothing for .*, whose format is docbin"):
+    with pytest.raises(ValueError, match="encoding='latin-1' does not apply to .*, whose format is docbin"):
         read_annotations(tmp_path / "x.spacy", encoding="latin-1")
 
 
@@ -159,6 +159,6 @@ def test_where_nothing_can_be_written_is_said(tmp_path, write):
     for ending in ("gz", "BZ2", "xz", "zst", "zip"):
         with pytest.raises(ValueError, match=rf"x\.{ending} would not be compressed: leave '\.{ending}' out"):
             write(tmp_path / f"x.{ending}", ROWS)
-    with pytest.raises(FileNotFoundError, match=r"there is no folder .*no to write x to: make it first$"):
+    with pytest.raises(FileNotFoundError, match=r"there is no folder .*no to write x to: create it first$"):
         write(tmp_path / "no" / "x", ROWS)
     assert not list(tmp_path.iterdir())

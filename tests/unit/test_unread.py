@@ -16,7 +16,7 @@ ROW = {"text": TEXT, "entities": SPANS}
 def test_a_misspelled_key_is_named_and_renaming_it_suffices(tmp_path, name):
     with pytest.raises(ValueError, match=f"line 2, row 1 .*: rename '{name}' to 'entities'$"):
         read_lines(tmp_path, ROW, {"text": TEXT, name: SPANS})
-    with pytest.raises(ValueError, match=f"is '{name}' meant to be 'entities'"):
+    with pytest.raises(ValueError, match=f"is '{name}' a misspelling of 'entities'"):
         validate([{"text": TEXT, name: SPANS}])
 
 
@@ -34,17 +34,17 @@ def test_a_record_without_entities_that_has_some_elsewhere_is_told(tmp_path, cap
     empty = {**content, "entities": []}
     rows = read_lines(tmp_path, empty, {**empty, name: value})
     assert [row["entities"] for row in rows] == [[], []]
-    assert f"look as if they had some under another name: {name!r} in 1 (line 2)" in caplog.text
+    assert f"may have some under another one: {name!r} in 1 (line 2)" in caplog.text
     caplog.clear()
     read_lines(tmp_path, {**content, "entities": [entity("PER", 0, 1)], name: value})
-    assert "under another name" not in caplog.text
+    assert "under another" not in caplog.text
 
 
 @pytest.mark.parametrize("name", ["label", "labels", "ner"])
 def test_triples_that_are_not_read_are_told_and_no_column(tmp_path, caplog, name):
     with pytest.raises(ValueError, match=f"the values of '{name}' are not all of one type: convert them, or remove"):
         read_lines(tmp_path, {"tokens": WORDS, "entities": [], name: [[0, 0, "PER"]]})
-    assert f"look as if they had some under another name: {name!r} in 1 (line 1)" in caplog.text
+    assert f"may have some under another one: {name!r} in 1 (line 1)" in caplog.text
 
 
 @pytest.mark.parametrize("value", [[], ["a", "b"], [1, 2], [{"text": "Ann", "start": 0, "end": 3}], "PER", None])
@@ -65,7 +65,7 @@ def test_doccano_keys_that_differ_are_refused_and_empty_ones_hide_nothing(tmp_pa
 @pytest.mark.parametrize("make", [list, Dataset.from_list])
 def test_a_misspelled_column_beside_the_right_one_is_told(use, make, caplog):
     use(make([{**ROW, "entitis": SPANS}]))
-    assert "The column 'entitis' of the annotated data is not read, but 'entities' is." in caplog.text
+    assert "The column 'entitis' of the annotated data is ignored; 'entities' is read instead." in caplog.text
     caplog.clear()
     use(make([{**ROW, "entity": "x", "texts": "y", "id": 3, "spans": SPANS}]))
     assert not caplog.text

@@ -349,10 +349,10 @@ def test_a_sentence_of_an_earlier_split_is_named_with_its_row():
     }
     report = validate(data)
     assert [problem.message for problem in report.by_kind("shared-sentence")] == [
-        "row 1 of the dev data: 'a' is also row 1 of the train data",
-        "row 0 of the test data: 'b' is also row 0 of the dev data",
-        "row 1 of the test data: 'a' is also row 1 of the train data",
-        "row 2 of the test data: 'a' is also row 1 of the train data",
+        "row 1 of the dev data: 'a' is also in row 1 of the train data",
+        "row 0 of the test data: 'b' is also in row 0 of the dev data",
+        "row 1 of the test data: 'a' is also in row 1 of the train data",
+        "row 2 of the test data: 'a' is also in row 1 of the train data",
     ]
     assert [problem.row for problem in report.by_kind("repeated-sentence")] == [2]
 
@@ -364,7 +364,7 @@ def test_a_sentence_is_the_same_as_a_text_and_as_words():
     for first, second in permutations((text, split), 2):
         report = validate({"train": first, "dev": second})
         assert report.counts() == {"shared-sentence": 1}
-        assert report.problems[0].message.endswith("is also row 0 of the train data")
+        assert report.problems[0].message.endswith("is also in row 0 of the train data")
         assert validate({"train": first, "dev": second, "test": pieces}).counts() == {
             "shared-sentence": 2,
             "conflicting-sentence": 1,
@@ -399,8 +399,8 @@ def test_paths_rows_and_tables_are_read_as_data_sets_are(tmp_path):
     assert [problem.message for problem in expected.problems] == [
         "row 0 of the annotated data (id 'a'), entity 1: 'PER' from characters 4 to 6 ('Le') begins or ends inside a "
         "word",
-        "row 1 of the annotated data (id 'b'): 'Ann Lee' is also row 0 of the annotated data (id 'a')",
-        "row 1 of the annotated data (id 'b'): 'Ann Lee' is annotated in another way in row 0 of the annotated data "
+        "row 1 of the annotated data (id 'b'): 'Ann Lee' is also in row 0 of the annotated data (id 'a')",
+        "row 1 of the annotated data (id 'b'): 'Ann Lee' is annotated differently in row 0 of the annotated data "
         "(id 'a') (entities only there: 2, only here: 0)",
     ]
     for data in (rows, tuple(rows), pd.DataFrame(rows), path, str(path)):
@@ -460,7 +460,7 @@ def test_files_are_read_and_fixed_as_the_options_say(tmp_path):
     assert (report.num_rows, report.num_entities) == ({"train": 2}, 3)
     assert [problem.kind for problem in report.problems if problem.severity == "error"] == ["unreadable-row"]
     assert len(report.fix({"train": path}, **options)[0]["train"]) == 2
-    with pytest.raises(ValueError, match="errors='skip' means nothing here, since rows that are wrong are listed"):
+    with pytest.raises(ValueError, match="errors='skip' does not apply here, since rows with errors are listed"):
         validate(path, errors="skip")
     rows = [{"tokens": ["Ann"], "entities": []}]
     for function in (validate, validate(rows).fix):

@@ -75,9 +75,7 @@ def test_another_layer_can_be_read(tmp_path):
         assert rows[0]["entities"] == [entity("x", 14, 17)]
     with pytest.raises(ValueError, match=r"layer='Topic' is not one of \['Topic\|kind', 'NamedEntity\|identifier'"):
         read_text(tmp_path, FILE, "x.tsv", layer="Topic")
-    with pytest.raises(
-        ValueError, match=r"which layer has the entities\? It has several or none of \['Topic\|kind', 'X"
-    ):
+    with pytest.raises(ValueError, match=r"it is unclear which layer has the entities; there are \['Topic\|kind', 'X"):
         read_text(tmp_path, FILE.replace("NamedEntity", "X"), "x.tsv")
 
 

@@ -30,7 +30,7 @@ NAMES = {
         ("resume=False", "--resume False"),
         ("pass columns=, such as columns={'text': 'x'}", "pass --read columns=, such as --read columns={'text': 'x'}"),
         ("with tag_columns='all'.", "with --read tag_columns='all'."),
-        ("tag_columns must name others", "--read tag_columns must name others"),
+        ("tag_columns must name other columns", "--read tag_columns must name other columns"),
         ("on_error must be 'raise', not 'on_error'", "--on-error must be 'raise', not 'on_error'"),
         ("(threshold=2): set text_column", "(--threshold 2): set --text-column"),
         ("the columns and the format of a threshold", "the columns and the format of a threshold"),
@@ -68,7 +68,7 @@ def test_values_are_yaml():
 def test_errors_of_the_command_line_name_options_once():
     names = option_names(validate.validate)
     for wrong, message in (
-        ("errors", "--read errors must have a name and a value, such as --read errors=skip"),
+        ("errors", "--read errors must have the form NAME=VALUE, such as --read errors=skip"),
         ("foo=1", "--read foo: the name must be one of 'token_column', 'tag_columns', "),
     ):
         with pytest.raises(ValueError, match=re.escape(message)) as caught:
@@ -98,7 +98,7 @@ def test_what_is_read_has_the_options_of_reading(tmp_path):
     assert in_options(str(caught.value), option_names(train.train)) == str(caught.value)
     data = read_file(tmp_path / "x.jsonl", read=["labels=[O, X]", "label_map={X: Y}"])
     assert data[0]["entities"][0]["label"] == "Y"
-    with pytest.raises(ValueError, match="--read labels=1: labels is there twice"):
+    with pytest.raises(ValueError, match="--read labels=1: labels is given twice"):
         read_file(tmp_path / "x.jsonl", read=["labels=[O, X]", "labels=1"])
 
 
@@ -108,7 +108,7 @@ def test_secrets_are_not_on_the_command_line(tmp_path, monkeypatch):
     assert read_secret(None, tmp_path / "key") == b"\xffsecret "
     assert read_secret("KEY", None) == "secret \u20ac".encode()
     assert read_secret(None, None) is None
-    with pytest.raises(ValueError, match="--key-env NO_KEY: there is no such"):
+    with pytest.raises(ValueError, match="--key-env NO_KEY: this environment variable is not set"):
         read_secret("NO_KEY", None)
-    with pytest.raises(ValueError, match="leave one of them out"):
+    with pytest.raises(ValueError, match="mutually exclusive"):
         read_secret("KEY", tmp_path / "key")
