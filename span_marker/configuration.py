@@ -195,8 +195,8 @@ class SpanMarkerConfig(ModelSettings, PreTrainedConfig):
         reduced, _ = reduce_labels(self.tags)
         if set(reduced) != set(self.classes):
             raise ValueError(
-                f"the classes {self.classes} (id2label) are not those of the tags {self.tags} (encoder.id2label), "
-                f"which are {reduced}"
+                f"the classes {self.classes} (id2label) do not match the tags {self.tags} (encoder.id2label), whose "
+                f"classes are {reduced}"
             )
 
 
@@ -217,7 +217,7 @@ def _encoder_config(encoder: PreTrainedConfig | dict[str, Any] | None) -> PreTra
         raise TypeError(f"config.encoder={encoder!r} must be a configuration or a dict, not {type(encoder).__name__}")
     if encoder.get(HAS_CODE):
         raise ValueError(
-            f"the encoder of type {encoder.get('model_type')!r} comes with code of its own: if you trust it, pass "
+            f"the encoder of type {encoder.get('model_type')!r} needs custom code: if you trust it, pass "
             "trust_remote_code=True"
         )
     values = {
@@ -225,7 +225,7 @@ def _encoder_config(encoder: PreTrainedConfig | dict[str, Any] | None) -> PreTra
     }
     model_type = values.pop("model_type", None)
     if not isinstance(model_type, str) or model_type not in CONFIG_MAPPING:
-        raise ValueError(f"config.encoder has model_type={model_type!r}, which transformers does not know")
+        raise ValueError(f"config.encoder has model_type={model_type!r}, which transformers does not support")
     config: PreTrainedConfig = CONFIG_MAPPING[model_type].from_dict(values)
     return config
 

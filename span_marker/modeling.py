@@ -97,7 +97,7 @@ class SpanMarkerModel(SpanFilterMixin, RelationMixin, PredictionMixin, SpanMarke
     def _prepare_new(self, arguments: Mapping[str, Any], compatible_with_1x: bool) -> None:
         if compatible_with_1x and (unknown := self.config.unknown_to_1x):
             raise ValueError(
-                f"{', '.join(unknown)} must be left out with compatible_with_1x=True: 1.x does not know it"
+                f"{', '.join(unknown)} must be left out with compatible_with_1x=True, since 1.x does not support it"
             )
         if self.can_filter and not compatible_with_1x:
             self.config.token_state_size = self.text_state_size()
@@ -111,7 +111,9 @@ class SpanMarkerModel(SpanFilterMixin, RelationMixin, PredictionMixin, SpanMarke
             self.config.word_splitter = AUTO_SPLITTER
         drops_case = self.require_tokenizer().drops_case
         if self.config.letter_case and not drops_case:
-            raise ValueError("letter_case=True must be left out: the tokenizer tells cases apart itself")
+            raise ValueError(
+                "letter_case=True must be left out: the tokenizer already distinguishes upper and lower case"
+            )
         if "letter_case" not in arguments and drops_case and not compatible_with_1x:
             self.config.letter_case = True
             self.case_embedding = self._new_case_embedding()
@@ -291,7 +293,7 @@ class SpanMarkerModel(SpanFilterMixin, RelationMixin, PredictionMixin, SpanMarke
     def _case_embeds(self, token_cases: Tensor | None) -> Tensor:
         """Embed letter cases, ``(batch, seq_len)`` to ``(batch, seq_len, embed_dim)``."""
         if token_cases is None:
-            raise ValueError("the model reads token_cases, which SpanMarkerDataCollator puts into each batch")
+            raise ValueError("the model needs token_cases, which SpanMarkerDataCollator adds to each batch")
         assert self.case_embedding is not None
         embeds: Tensor = self.case_embedding(token_cases)
         return embeds
@@ -300,9 +302,9 @@ class SpanMarkerModel(SpanFilterMixin, RelationMixin, PredictionMixin, SpanMarke
         """The engine, if texts can be read before any marker runs; a ValueError on the dense engine."""
         if not isinstance(self.engine, StagedEngine):
             raise ValueError(
-                "a candidate filter, relations and a classifier of tokens need the fast engine, which encodes texts "
-                "before any marker: load the model with engine='auto', or make it with compatible_with_1x=True if its "
-                "encoder does not support that engine"
+                "a candidate filter, relations, and a classifier that reads token states need the fast engine, which "
+                "encodes texts before any marker: load the model with engine='auto', or make it with "
+                "compatible_with_1x=True if its encoder does not support the fast engine"
             )
         return self.engine
 
@@ -371,7 +373,7 @@ class SpanMarkerModel(SpanFilterMixin, RelationMixin, PredictionMixin, SpanMarke
         if torch.cuda.is_available():
             self.to(torch.device("cuda"))  # type: ignore[arg-type]
         else:
-            logger.warning("There is no CUDA device: the model stays on %s.", self.device)
+            logger.warning("No CUDA device is available: the model stays on %s.", self.device)
         return self
 
 

@@ -188,8 +188,8 @@ def fit_filter(examples: Sequence[Examples], seed: int) -> SpanFilter:
     """
     if not any(batch.is_entity.any() for batch in examples):
         raise ValueError(
-            "the model finds no entity in the text that the candidate filter should learn from: pass more text, or "
-            "text similar to the training data of the model"
+            "the model finds no entity in the text that the candidate filter is fitted to: pass more text, or text "
+            "similar to the training data of the model"
         )
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed accelerators, too

@@ -173,7 +173,7 @@ class SpanFilterMixin(nn.Module):
                 "add_span_filter() before you create the optimizer"
             )
         if span_words is None:
-            raise ValueError("the candidate filter needs span_words, which SpanMarkerDataCollator puts into each batch")
+            raise ValueError("the candidate filter needs span_words, which SpanMarkerDataCollator adds to each batch")
         scores: Tensor = self.span_filter(text_states, span_rows, span_words.diff(dim=1)[:, 0])
         return scores
 
@@ -238,7 +238,7 @@ class SpanFilterMixin(nn.Module):
         if self.config.best_per_word is not None:
             raise ValueError(
                 f"the model was trained with a filter (candidates_per_word={self.config.candidates_per_word}) and "
-                "cannot have another one: call tune_span_filter for another threshold, or train a model with "
+                "cannot get a new one: call tune_span_filter to change its threshold, or train a model with "
                 "candidates_per_word=None"
             )
         sentences = _read_sentences(data)

@@ -52,7 +52,7 @@ def brackets_to_entities(cells: Sequence[str]) -> list[LabelledSpan]:
     for word, cell in enumerate(cells):
         match = _CELL.fullmatch(cell)
         if not cell or match is None:
-            raise ValueError(f"{cell!r} (word {word}) must be *, or have brackets such as (LABEL* and *)")
+            raise ValueError(f"{cell!r} (word {word}) must be *, or contain brackets such as (LABEL* and *)")
         for label in match[1].split("(")[1:]:
             opened.append(len(entities))
             entities.append(LabelledSpan(label, word, word))

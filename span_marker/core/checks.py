@@ -72,8 +72,8 @@ def without_stop_iteration(function: Callable[Arguments, Result]) -> Callable[Ar
             return function(*args, **kwargs)
         except StopIteration as error:
             raise RuntimeError(
-                "split_sentences, a word splitter or a hook raised StopIteration, which would end loops without an "
-                "error: let it return a value, or raise another error"
+                "split_sentences, a word splitter or a hook raised StopIteration, which would silently end a loop: "
+                "make it return a value, or raise another error"
             ) from error
 
     return run
@@ -90,7 +90,9 @@ def refuse_single_text(texts: Any, name: str) -> None:
         TypeError: If it is a string.
     """
     if isinstance(texts, str):
-        raise TypeError(f"{name} must be a list of texts, not a single one, whose characters would be texts")
+        raise TypeError(
+            f"{name} must be a list of texts, not a single string, whose characters would each be read as a text"
+        )
 
 
 def check_texts(texts: Iterable[Any], name: str) -> list[str]:

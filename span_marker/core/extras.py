@@ -25,6 +25,6 @@ def import_extra(name: str, packages: str, extra: str, needed_by: str = "this ne
         return importlib.import_module(name)
     except ImportError as error:
         raise ImportError(
-            f"{needed_by} {name}, which is not installed: pip install {packages}, or span_marker with the extra "
-            f"{extra!r}"
+            f"{needed_by} {name}, which is not installed: pip install {packages}, or install span_marker with the "
+            f"extra {extra!r}"
         ) from error

@@ -62,7 +62,7 @@ class SpanFilterConfig:
         names = [field.name for field in fields(cls)]
         if not isinstance(values, dict) or "input_size" not in values or not set(values) <= set(names):
             raise ValueError(
-                f"span_filter={values!r} must be None or a dict with 'input_size' and only keys of {names}"
+                f"span_filter={values!r} must be None, or a dict with 'input_size' and no keys other than {names}"
             )
         return cls(**values)
 

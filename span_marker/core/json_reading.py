@@ -42,7 +42,7 @@ def parse_json(text: str, parse_constant: Callable[[str], Any] | None = None) ->
         return json.loads(text, parse_constant=parse_constant, object_pairs_hook=_unique)
     except _FoundTwiceError as error:
         key, place = _find_repeated(text)
-        raise RepeatedKeyError(f"the key {key!r:.80} is there twice", text, place) from error
+        raise RepeatedKeyError(f"the key {key!r:.80} occurs twice", text, place) from error
     except json.JSONDecodeError:
         raise
     except ValueError as error:  # from int()
@@ -59,13 +59,13 @@ def json_problem(error: json.JSONDecodeError) -> str:
         The end of a sentence.
     """
     if isinstance(error, RepeatedKeyError):
-        key = error.msg.removeprefix("the key ").removesuffix(" is there twice")
+        key = error.msg.removeprefix("the key ").removesuffix(" occurs twice")
         return f"has the key {key} twice in one object, at column {error.colno}"
     return f"is not JSON: {error.msg.removesuffix(' at')} at column {error.colno}"
 
 
 class _FoundTwiceError(Exception):
-    """A key is there twice."""
+    """A key occurs twice."""
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def _find_repeated(text: str) -> tuple[str, int]:
             if key in keys[-1]:
                 return key, match.start()
             keys[-1].add(key)
-    raise AssertionError("no key is there twice")
+    raise AssertionError("no key occurs twice")
 
 
 def _find_long_number(text: str) -> int:

@@ -45,4 +45,4 @@ def json_value(value: Any) -> Any:
         return {str(key): json_value(part) for key, part in value.items()}
     if isinstance(value, (list, tuple, Set)):
         return [json_value(part) for part in value]
-    raise TypeError(f"a value of type {type(value).__name__} cannot be expressed in JSON: {value!r:.80}")
+    raise TypeError(f"a value of type {type(value).__name__} cannot be represented in JSON: {value!r:.80}")

@@ -133,12 +133,10 @@ def entities_to_tags(entities: Iterable[LabelledSpan], num_words: int) -> list[s
     tags = [OUTSIDE] * num_words
     for label, start, end in entities:
         if not 0 <= start < end <= num_words:
-            raise ValueError(
-                f"entity {label!r} from words {start} to {end} is empty or outside of the {num_words} words"
-            )
+            raise ValueError(f"entity {label!r} from words {start} to {end} is empty or outside the {num_words} words")
         if any(tag != OUTSIDE for tag in tags[start:end]):
             raise ValueError(
-                f"entity {label!r} from words {start} to {end} overlaps another one, which tags cannot express"
+                f"entity {label!r} from words {start} to {end} overlaps another entity, which tags cannot represent"
             )
         tags[start:end] = [f"B-{label}"] + [f"I-{label}"] * (end - start - 1)
     return tags
@@ -269,7 +267,7 @@ def check_labels(labels: Sequence[str]) -> None:
     check_label_list(labels)
     if OUTSIDE not in labels:
         raise ValueError(
-            f"labels={list(labels)!r} must contain 'O', the label of words outside of entities: add it to labels"
+            f"labels={list(labels)!r} must contain 'O', the label of words outside entities: add it to labels"
         )
     if len(set(labels)) < len(labels):
         twice = sorted({label for label in labels if labels.count(label) > 1})

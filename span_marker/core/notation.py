@@ -72,7 +72,7 @@ def read_notation(tags: Iterable[str]) -> Notation:
         >>> read_notation(["O", "PER_B", "PER_I"]).renamed
         {'O': 'O', 'PER_B': 'B-PER', 'PER_I': 'I-PER'}
         >>> read_notation(["O", "B-PER", "I-PER", "-"]).strays
-        {'-': "is not a label: tag words outside of entities with 'O'"}
+        {'-': "is not a label: use the tag 'O' for words outside entities"}
     """
     tags = list(dict.fromkeys(tags))
     strays = {tag: reason for tag in tags if tag != OUTSIDE and (reason := _not_a_label(tag))}
@@ -103,7 +103,7 @@ def read_labels(labels: Sequence[str], subject: str = "labels") -> list[str]:
     tell_renamed(notation)
     read = [notation.renamed[label] for label in labels]
     if OUTSIDE not in read and read:
-        logger.warning("'O' is added to the labels %s as the first: integer tags without names count from it.", read)
+        logger.warning("'O' is added in front of the labels %s, so integer tag 0 means 'O'.", read)
         read = [OUTSIDE, *read]
     check_labels(read)
     return read
@@ -159,7 +159,9 @@ def complete_labels(labels: Iterable[str]) -> list[str]:
     """
     listed = sorted(set(labels))
     if tags := labels_like_tags(listed):
-        logger.warning("The labels %s of entities look like tags of words: the label of an entity has no prefix.", tags)
+        logger.warning(
+            "The entity labels %s look like tags of words. Labels of entities should not have prefixes.", tags
+        )
     if read_notation(listed) == Notation({label: label for label in listed}, {}) and detect_scheme(listed) is None:
         return [OUTSIDE, *listed]
     return complete_tags(f"B-{label}" for label in listed)
@@ -175,7 +177,7 @@ def tell_renamed(notation: Notation) -> None:
     note = ", ".join(examples[:4]) + (f", and {len(examples) - 4} more" if len(examples) > 4 else "")
     if examples and note not in _told:
         _told.add(note)
-        logger.warning("Tags are read as those of a scheme: %s.", note)
+        logger.warning("Tags are read as follows: %s.", note)
 
 
 _told: set[str] = set()
@@ -183,13 +185,13 @@ _told: set[str] = set()
 
 def _not_a_label(tag: str) -> str | None:
     if _PLACEHOLDER.fullmatch(tag):
-        return "is not a label: tag words outside of entities with 'O'"
+        return "is not a label: use the tag 'O' for words outside entities"
     if _NO_LABEL.fullmatch(tag):
         return f"has no label behind its prefix: it should be like '{tag[0].upper()}-PER'"
     if _SEVERAL.fullmatch(tag):
-        return "has several tags: write those of each level in a column of their own"
+        return "contains several tags: write each level into a separate column"
     if tag != tag.strip():
-        return f"has white space at an edge: write {tag.strip()!r}"
+        return f"has leading or trailing white space: write {tag.strip()!r}"
     return None
 
 
@@ -276,5 +278,8 @@ def _why_stray(tag: str, example: str) -> str:
     if (match := _PREFIX.fullmatch(tag)) and match[1].islower():
         return f"has a lower-case prefix: write {match[1].upper() + tag[1:]!r}"
     if _parse(tag):
-        return f"is written in another way than {example!r}: write all tags in one way"
-    return f"has no prefix, but {example!r} has one: correct it, or give 'B-' and 'I-' to all labels if they are plain"
+        return f"is written differently from {example!r}: write all tags in the same way"
+    return (
+        f"has no prefix, but {example!r} has one: correct it, or if these are plain labels, add 'B-' and 'I-' to "
+        "all of them"
+    )

@@ -55,8 +55,8 @@ def convert_offsets(
     wrong = next((offset for offset in offsets if offset not in places), None)
     if wrong is not None:
         length = next(reversed(places))
-        reason = "inside a character" if 0 < wrong < length else f"outside of the text, whose length is {length}"
-        raise ValueError(f"the offset {wrong}, which counts {source} units, is {reason}")
+        reason = "inside a character" if 0 < wrong < length else f"outside the text, whose length is {length}"
+        raise ValueError(f"the offset {wrong}, counted in {source} units, is {reason}")
     return [places[offset] for offset in offsets]
 
 

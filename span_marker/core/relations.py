@@ -119,11 +119,12 @@ class RelationRules:
         """
         if both := sorted(set(relations) & set(classes)):
             raise ValueError(
-                f"relation_labels={list(relations)!r} has labels of entities: {both!r}; rename one of them"
+                f"relation_labels={list(relations)!r} contains labels that entities have, too: {both!r}; rename one "
+                "or the other"
             )
         labels = [label for label in relations if label != NO_RELATION]
         if unknown := sorted(set(symmetric) - set(labels)):
-            raise ValueError(f"symmetric_relations has {unknown!r}, but the relations of the model are {labels!r}")
+            raise ValueError(f"symmetric_relations contains {unknown!r}, but the relations of the model are {labels!r}")
         is_symmetric = np.isin(relations, list(symmetric))
         allowed = np.zeros((len(classes), len(classes), len(relations)), dtype=bool)
         entity_labels = [label for label in classes if label != OUTSIDE]
@@ -131,8 +132,8 @@ class RelationRules:
             head, relation, tail = triple
             if head not in entity_labels or tail not in entity_labels or relation not in labels:
                 raise ValueError(
-                    f"relation_types has {list(triple)!r}, which must be the label of an entity, one of "
-                    f"{entity_labels!r}; that of a relation, one of {labels!r}; and that of an entity"
+                    f"relation_types contains {list(triple)!r}, but each item must be an entity label, one of "
+                    f"{entity_labels!r}; a relation label, one of {labels!r}; and another entity label"
                 )
             allowed[classes.index(head), classes.index(tail), relations.index(relation)] = True
         allowed |= ~allowed.any(axis=(0, 1))

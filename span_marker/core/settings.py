@@ -152,7 +152,9 @@ class ModelSettings:
             for triple in types:
                 check_names("each of relation_types", triple)
                 if len(triple) != 3:
-                    raise ValueError(f"relation_types has {triple!r}: it needs the labels of head, relation and tail")
+                    raise ValueError(
+                        f"relation_types contains {triple!r}, which must be the labels of a head, a relation and a tail"
+                    )
         if self.symmetric_relations is not None:
             check_names("symmetric_relations", self.symmetric_relations)
 
@@ -324,7 +326,7 @@ def read_thresholds(
         return np.full(len(classes), threshold, dtype=np.float32)
     known = [label for label in classes if label != no_label]
     if unknown := sorted(set(threshold) - set(known)):
-        raise ValueError(f"{name}={threshold} has the labels {unknown}, but the model has {known}")
+        raise ValueError(f"{name}={threshold} contains the labels {unknown}, but the model has {known}")
     for label, value in threshold.items():
         check_probability(f"{name}[{label!r}]", value)
     least = {**(own or {}), **threshold}

@@ -78,7 +78,8 @@ class WordRules:
             for context, is_break in self.breaks.items()
         ):
             raise ValueError(
-                f"word_rules must have up to {MAX_RULES} contexts of up to {MAX_CONTEXT} characters, each True or False"
+                f"word_rules must have at most {MAX_RULES} contexts of at most {MAX_CONTEXT} characters, each mapped "
+                "to True or False"
             )
 
     @classmethod

@@ -166,8 +166,9 @@ def check_given(splitter: Any, path: str | os.PathLike[str]) -> None:
     """
     if is_foreign(splitter):
         raise ValueError(
-            f"the checkpoint {str(path)!r} splits strings into words by a function, word_splitter={splitter!r}, which "
-            "is not run unless you pass it: word_splitter=..., the function or its import path"
+            f"the checkpoint {str(path)!r} splits strings into words with a custom function, "
+            f"word_splitter={splitter!r}, which is only run if you pass it: set word_splitter=... to the function or "
+            "its import path"
         )
 
 
@@ -192,8 +193,8 @@ def find_split(word_splitter: str | Split, rules: WordRules | None) -> Split | N
         return OWN_SPLITS[word_splitter]
     if is_foreign(word_splitter):
         raise ValueError(
-            f"word_splitter={word_splitter!r} is a function of your own, and no checkpoint may run one: pass it to "
-            "from_pretrained again, word_splitter=..., the function or its import path"
+            f"word_splitter={word_splitter!r} is a custom function, which a checkpoint may not run by itself: pass "
+            "from_pretrained word_splitter=..., the function or its import path"
         )
     if rules is None:
         raise ValueError(
@@ -211,9 +212,9 @@ def _checked(function: Callable[[str], Any]) -> Split:
         for start, end in places:
             if not last <= start < end <= len(text):
                 raise ValueError(
-                    f"word_splitter={splitter_name(function)!r} found a word from {start} to {end} after one that ends "
-                    f"at {last}, in a text of {len(text)} characters: words must be in order, not empty, and must not "
-                    "overlap"
+                    f"word_splitter={splitter_name(function)!r} returned a word from {start} to {end} after one that "
+                    f"ends at {last}, in a text of {len(text)} characters: words must be in order, must not be empty, "
+                    "and must not overlap"
                 )
             last = end
         return places

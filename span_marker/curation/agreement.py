@@ -206,10 +206,13 @@ def _check_same(rows: Sequence[Row], texts: tuple[str, str], names: tuple[str, s
         raise ValueError(f"row {index}: the texts differ from character {place} on: {parts[0]}, but {parts[1]}")
     if rows[0].kind != rows[1].kind:
         raise ValueError(
-            f"row {index} has {rows[0].kind} of {names[0]}, but {rows[1].kind} of {names[1]}: pass both in one form"
+            f"row {index} has {rows[0].kind} from {names[0]}, but {rows[1].kind} from {names[1]}: pass both in the "
+            "same form"
         )
     if list(rows[0].content) != list(rows[1].content):
-        raise ValueError(f"row {index} has other words of {names[0]} than of {names[1]}, though the text is the same")
+        raise ValueError(
+            f"row {index}: the words from {names[0]} and from {names[1]} differ, although the text is the same"
+        )
 
 
 def _spans(row: Row, entities: Iterable[RowEntity]) -> list[LabelledSpan]:
@@ -234,8 +237,8 @@ def _pairs(first: Rows, second: Rows, names: tuple[str, str]) -> list[tuple[Mapp
     if any(row.get("id") is None for row in (*first, *second)):
         if len(first) != len(second):
             raise ValueError(
-                f"{names[0]} has {len(first)} rows, but {names[1]} has {len(second)}: give all rows an 'id' to pair "
-                "them by it"
+                f"{names[0]} has {len(first)} rows, but {names[1]} has {len(second)}: give every row an 'id', by "
+                "which rows are paired"
             )
         return list(zip(first, second, strict=True))
     by_id = [_rows_of_ids(rows, name) for name, rows in zip(names, (first, second), strict=True)]
@@ -243,8 +246,8 @@ def _pairs(first: Rows, second: Rows, names: tuple[str, str]) -> list[tuple[Mapp
     if alone:
         key, side = alone[0]
         raise ValueError(
-            f"{len(alone)} rows are of one annotator alone, such as the one with the id {key!r} of {names[side]}: "
-            "remove them, and give all IDs one type, since 1 is not '1'"
+            f"{len(alone)} rows are from only one annotator, such as the one with the id {key!r} from {names[side]}: "
+            "remove them, and use one type for all IDs, since 1 is not '1'"
         )
     return [(row, by_id[1][row["id"]][1]) for row in first]
 

@@ -156,8 +156,8 @@ def _row_ids(data: Dataset) -> list[Any]:
     if num_different == len(ids):
         return ids
     logger.warning(
-        "%d rows have %d different values of 'id', which do not tell them apart: suspects and tasks have the numbers "
-        "of their rows alone. Give each row an 'id' of its own",
+        "%d rows have only %d different values of 'id', so suspects and tasks are identified by row number. Give each "
+        "row a unique 'id'.",
         len(ids),
         num_different,
     )
@@ -210,7 +210,8 @@ def predict_all_spans(
         model = without_adapter(made)
         if model.config.multi_label:
             raise ValueError(
-                "make_model made a model with multi_label=True, whose labels do not exclude each other: set it to False"
+                "make_model returned a model with multi_label=True, whose labels are not mutually exclusive: set it "
+                "to False"
             )
         set_word_splitter(model.config, data)
         set_limits(model.config, data, model.require_tokenizer())
@@ -231,7 +232,7 @@ def _cross_validate(
     """The predictions of each cross-validation, and the number of words of the longest spans that are judged."""
     check_make_model(make_model)
     if args is None:
-        raise TypeError("args must be TrainingArguments, with which the models of make_model are trained")
+        raise TypeError("args must be TrainingArguments, which are needed to train the models of make_model")
     check_arguments(None, args)
     predictions: list[Predictions] = []
     configs: list[SpanMarkerConfig] = []
@@ -273,7 +274,9 @@ def _is_model(entry: Any) -> bool:
 def _checked(model: Any, gold: Sequence[tuple[Item, Any]]) -> Sequence[Any]:
     rows = model.predictions if isinstance(model, CrossValidationReport) else model
     if len(rows) != len(gold):
-        raise ValueError(f"{len(rows)} predictions for the {len(gold)} rows of the {DATA} data: pass one for each")
+        raise ValueError(
+            f"there are {len(rows)} predictions for the {len(gold)} rows of the {DATA} data: pass one per row"
+        )
     for index, (row, (item, _)) in enumerate(zip(rows, gold, strict=True)):
         if not isinstance(row, Mapping):
             continue

@@ -65,15 +65,15 @@ def read_distributions(item: Item, entities: Any, location: str) -> dict[Span, d
     for entity, values in zip(first_error(*read_row(kind, item, entities, location)).entities, entities, strict=True):
         span = (entity.start, entity.end)
         if entity.score is None:
-            raise ValueError(f"{location}: entity {entity.label!r} has no 'score', which its probability is read from")
+            raise ValueError(f"{location}: entity {entity.label!r} has no 'score', which is used as its probability")
         listed = {score["label"]: score["score"] for score in values.get("labels") or ()}
         listed = {label: score for label, score in listed.items() if label != OUTSIDE}
         found[_trim(item, span)] |= {**listed, entity.label: entity.score}
     for span, scores in found.items():
         if min(scores.values()) < 0 or sum(scores.values()) > 1 + ROUNDING:
             raise ValueError(
-                f"{location}: the scores of the span {span} are {scores}, but must be probabilities of labels that "
-                "exclude each other; those of multi-label models do not"
+                f"{location}: the scores of the span {span} are {scores}, but must be probabilities of mutually "
+                "exclusive labels, which those of multi-label models are not"
             )
     return dict(found)
 

@@ -178,8 +178,8 @@ def suggest_annotations(
     chosen = _choose(candidates, n, quota, max_resemblance)
     if len(chosen) < n and len(everything.heap) == everything.size:
         logger.warning(
-            "%d of %d sentences are suggested: the others of the %d most uncertain ones are near-duplicates of these; "
-            "raise pool_factor=%d to consider more, or max_resemblance=%s",
+            "Only %d of %d sentences are suggested: the others of the %d most uncertain ones are near-duplicates of "
+            "these. Raise pool_factor=%d to consider more sentences, or max_resemblance=%s.",
             len(chosen),
             n,
             everything.size,
@@ -190,8 +190,8 @@ def suggest_annotations(
         found = sum(suggestion.labels[label] >= LEAST_EXPECTED for suggestion in chosen)
         if found < number:
             logger.warning(
-                "%d suggestions are expected to have an entity %r, fewer than quota[%r]=%d: no other sentence of the "
-                "data is, or it is a near-duplicate",
+                "Only %d suggestions are expected to contain an entity %r, fewer than quota[%r]=%d: no other "
+                "sentences of the data are, except for near-duplicates.",
                 found,
                 label,
                 label,
@@ -208,10 +208,12 @@ def _check(model: Any, n: int, per: str, quota: Mapping[str, int], factor: int, 
     if not 0 <= max_resemblance <= 1:
         raise ValueError(f"max_resemblance={max_resemblance} must be from 0 to 1")
     if not isinstance(quota, Mapping):
-        raise TypeError(f"quota must be a dict with a number for each label, not {quota!r:.60}")
+        raise TypeError(f"quota must be a dict with the number of suggestions for each label, not {quota!r:.60}")
     unknown = [label for label in quota if label not in model.config.classes or label == OUTSIDE]
     if unknown:
-        raise ValueError(f"quota has the label {unknown[0]!r}, which is not one of the model's {model.config.classes}")
+        raise ValueError(
+            f"quota contains the label {unknown[0]!r}, which is not one of the model's {model.config.classes}"
+        )
     for label, number in quota.items():
         check_limit(f"quota[{label!r}]", number, at_least=1)
     if sum(quota.values()) > n:

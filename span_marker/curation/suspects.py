@@ -28,8 +28,8 @@ KINDS: dict[SuspectKind, str] = {
     "wrong-label": "entities that have another label",
     "wrong-boundary": "entities that begin or end elsewhere",
     "missing": "entities that are not annotated",
-    "spurious": "annotations of what is no entity",
-    "inconsistent": "annotations that contradict those of the same words in like contexts",
+    "spurious": "annotations of spans that are not entities",
+    "inconsistent": "annotations that contradict those of the same words in similar contexts",
 }
 """Description of each kind."""
 

@@ -192,7 +192,8 @@ def select_engine(encoder: PreTrainedModel, engine: EngineChoice, max_candidates
         if rule is None:
             if broken:
                 logger.warning(
-                    "This encoder runs on the dense engine, which is slow, since it breaks a rule of the fast one: %s.",
+                    "This encoder runs on the dense engine, which is slow, because it breaks a rule of the fast "
+                    "engine: %s.",
                     broken["fast"],
                 )
             chosen: Engine = FastEngine(family) if name == "fast" else DenseEngine(family, max_candidates)

@@ -104,8 +104,8 @@ def _check_bounds(bounds: Sequence[Any], length: int) -> None:
         start, end = bound
         if not last <= start <= end <= length:
             raise ValueError(
-                f"split_sentences returned the sentence {(start, end)}, which must begin at {last} or later, where the "
-                f"sentence before it ends, and end at {length} or earlier, where the text ends"
+                f"split_sentences returned the sentence {(start, end)}, which must begin at {last} or later, where "
+                f"the previous sentence ends, and end at {length} or earlier, where the text ends"
             )
         last = end
 

@@ -27,11 +27,12 @@ Reason = Literal["found", "blank", "partial-word", "too-long", "not-read", "filt
 
 REASONS: dict[Reason, str] = {
     "found": "The span is predicted as an entity.",
-    "blank": "The span has only white space, which is never an entity.",
-    "partial-word": "The span is no candidate: it begins or ends inside a word of the tokenizer.",
-    "too-long": "The span is no candidate: it has more words than entity_max_length, with which the model was trained.",
-    "not-read": "The span is no candidate in any window: a word has no token, or its words do not fit into a window. A "
-    "larger model_max_length makes larger windows.",
+    "blank": "The span contains only white space, which is never an entity.",
+    "partial-word": "The span is not a candidate: it begins or ends inside a word of the tokenizer.",
+    "too-long": "The span is not a candidate: it has more words than entity_max_length, with which the model was "
+    "trained.",
+    "not-read": "The span is not a candidate in any window: a word has no token, or its words do not fit into a "
+    "window. A larger model_max_length makes larger windows.",
     "filtered": "The candidate filter dropped the span. exact=True scores all candidates.",
     "unlikely": "No label is probable enough. A lower threshold finds more.",
     "overlap": "Other entities that overlap the span come first. decoding= sets which overlaps are allowed.",
@@ -248,11 +249,15 @@ def find_span(item: str | Sequence[str], span: Any) -> tuple[int, int]:
         whole = item if isinstance(item, str) else list(item)
         starts = [start for start in range(len(whole) - size + 1) if whole[start : start + size] == wanted]
         if len(starts) != 1:
-            places = f"{len(starts)} times: pass (start, end), which start at {starts[:3]}" if starts else "nowhere"
+            places = (
+                f"{len(starts)} times: pass (start, end) of one of them, which start at {starts[:3]}"
+                if starts
+                else "nowhere"
+            )
             raise ValueError(f"span={span!r} occurs {places}")
         start, end = starts[0], starts[0] + size
     else:
-        raise TypeError(f"span={span!r} must be (start, end), or the part of the input itself, of the same type as it")
+        raise TypeError(f"span={span!r} must be (start, end), or a part of the input, of the same type as the input")
     if not isinstance(item, str):
         return start, end
     first, last = trim(item, start, end, keep_marks=True)

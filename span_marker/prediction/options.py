@@ -75,7 +75,7 @@ def make_predictor(
         ValueError: If the value of an option is wrong, or relations are asked for that the model does not have.
     """
     if exact is not None and not isinstance(exact, bool):
-        raise TypeError(f"exact={exact!r} must be True, False, or None for what the model's configuration says")
+        raise TypeError(f"exact={exact!r} must be True, False, or None for the setting of the model's configuration")
     uses_filter = model.uses_filter(exact)
     decoder = model.config.decoder(threshold, decoding, keeps_all_scores=top_k is not None)
     return Predictor(
@@ -117,7 +117,7 @@ def check_relations(model: Any, relations: bool | None, threshold: float | dict[
         return True
     if threshold is not None:
         reason = "the model has none" if relations is None else "relations=False"
-        raise ValueError(f"relation_threshold={threshold!r}, but no relations are looked for ({reason}): leave it out")
+        raise ValueError(f"relation_threshold={threshold!r}, but no relations are predicted ({reason}): leave it out")
     return False
 
 

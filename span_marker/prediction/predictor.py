@@ -275,14 +275,14 @@ class Predictor:
             )
         if self._num_dropped_pairs:
             reasons.append(
-                f"pairs of entities are beyond the nearest {MAX_PAIRS:,} of a window ({self._num_dropped_pairs:,})"
+                f"pairs of entities are not among the nearest {MAX_PAIRS:,} of a window ({self._num_dropped_pairs:,})"
             )
             advice.append(
                 "For fewer pairs, pass a higher threshold or split_sentences=True, or restrict model.config."
                 "relation_types."
             )
         logger.warning(
-            "%d of %d sentences were not read in full, since %s: return_coverage=True tells which. %s",
+            "%d of %d sentences were not read in full, since %s: pass return_coverage=True to see which. %s",
             self._num_incomplete,
             self._num_read,
             "; ".join(reasons),

@@ -146,8 +146,8 @@ class DatasetSummary:
             parts.append(f"{self.without_tokens} end in words for which the tokenizer has no token")
         if self.cut_words:
             parts.append(
-                f"{self.cut_words} begin or end inside a word (such as {'; '.join(self.examples)}; "
-                "validate(data, model) says whether another word_splitter has them whole)"
+                f"{self.cut_words} begin or end inside a word (such as {'; '.join(self.examples)}; validate(data, "
+                "model) tells whether another word_splitter keeps them whole)"
             )
         if parts:
             logger.warning(
@@ -247,7 +247,7 @@ def prepare(
     )
     preparer.summary.warn(config, max_tokens, dataset_name)
     if preparer.reader is not None and not preparer.summary.num_entities:
-        logger.warning("There is no entity in the %d rows of the %s data.", len(dataset), dataset_name)
+        logger.warning("There are no entities in the %d rows of the %s data.", len(dataset), dataset_name)
     return prepared, preparer.summary
 
 

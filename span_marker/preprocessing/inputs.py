@@ -227,8 +227,8 @@ def has_items(inputs: Any) -> bool:
 @functools.cache
 def _say_that_strings_are_words() -> None:
     logger.warning(
-        "A list of strings without a space is read as the words of one sentence. Set is_split_into_words=False if each "
-        "string is a text, or is_split_into_words=True if this is right. This is said once."
+        "A list of strings without a space is read as the words of one sentence. Set is_split_into_words=False if "
+        "each string is a text, or is_split_into_words=True if this is right. This message is logged once."
     )
 
 
@@ -250,7 +250,7 @@ def text_column(dataset: Dataset, dataset_name: str) -> str:
         return columns[0]
     if columns:
         raise ValueError(
-            f"the {dataset_name} data has both 'tokens' and 'text': remove the one that is not to be read "
+            f"the {dataset_name} data has both 'tokens' and 'text': remove the one that should not be read "
             "(remove_columns of a Dataset, drop of a DataFrame)"
         )
     raise ValueError(f"the {dataset_name} data needs a column 'tokens' or 'text', but has only {dataset.column_names}")
@@ -288,7 +288,7 @@ def take_columns(inputs: Any, names: Sequence[str]) -> list[dict[str, Any]]:
     if not is_dataset(inputs):
         raise TypeError(
             f"keep_columns={names!r} needs a Dataset, but the input is of type {type(inputs).__name__}: leave it out, "
-            "or use predict_stream, which copies everything that a dict holds"
+            "or use predict_stream, which copies all items of a dict"
         )
     for name in names:
         if name not in inputs.column_names or name in REPLACED:

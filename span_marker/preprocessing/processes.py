@@ -60,8 +60,8 @@ def warn_of_quota() -> None:
     quota, num_threads = quota_cpus(), torch.get_num_threads()
     if quota is not None and quota < num_threads:
         logger.warning(
-            f"PyTorch runs {num_threads} threads, but the quota of this container is {quota} CPUs, so that threads "
-            f"wait for each other: set OMP_NUM_THREADS={quota}, or call torch.set_num_threads({quota})"
+            f"PyTorch runs {num_threads} threads, but the quota of this container is {quota} CPUs, so threads wait "
+            f"for each other: set OMP_NUM_THREADS={quota}, or call torch.set_num_threads({quota})"
         )
 
 
@@ -92,7 +92,7 @@ def enter_process(device: torch.device) -> None:
             "(device='cpu')"
         )
     if torch.get_num_threads() > 1:
-        logger.info("This process was forked: PyTorch runs one thread in it, since more would wait forever.")
+        logger.info("This process was forked, so PyTorch runs only one thread: with several, it would wait forever.")
         torch.set_num_threads(1)
 
 
@@ -111,8 +111,8 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     parameter = next(model.parameters())
     if hasattr(parameter, "full_tensor"):  # as of a DTensor
         raise ValueError(
-            "this process has only its part of the model, whose weights FSDP2 shards: save the model with "
-            "trainer.save_model, which all processes call, and load it to predict"
+            "this process has only a part of the model, whose weights FSDP2 shards: call trainer.save_model in all "
+            "processes, and load the saved model to predict"
         )
     enter_process(parameter.device)
     with _lock:

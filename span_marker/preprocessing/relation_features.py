@@ -93,7 +93,7 @@ class RelationSummary:
         for label, (both, total) in self.statistics.doubtful().items():
             logger.warning(
                 "%d of the %d pairs of entities with the relation %r in the %s data have it in both directions. It is "
-                "taken to have a direction; if it has none, set symmetric_relations=%r.",
+                "treated as a relation with a direction; if it has none, set symmetric_relations=%r.",
                 both,
                 total,
                 label,
@@ -114,7 +114,7 @@ class RelationSummary:
         if self.num_unannotated:
             logger.warning(
                 "%d of the %d rows of the %s data have no value for 'relations', so nothing is learned or measured "
-                "about the relations in them. An empty list says that a row has none.",
+                "about the relations in them. If a row has no relations, give it an empty list.",
                 self.num_unannotated,
                 self.num_rows,
                 dataset_name,
@@ -158,9 +158,9 @@ class RelationSummary:
             "have an entity that cannot be predicted": self.without_entity,
             "are between entities with the same words": self.same_words,
             "have entities that are in no window together (raise model_max_length)": self.apart,
-            "join two entities that have another relation, too, but the model predicts one per pair": further,
-            "join entities of other labels than relation_types allows (set model.config.relation_types to 'any', or to "
-            "None to take them from the training data)": wrong_types,
+            "join two entities that already have another relation, but the model predicts one per pair": further,
+            "join entities whose labels relation_types does not allow (set model.config.relation_types to 'any', or "
+            "to None to take them from the training data)": wrong_types,
         }
         return "; ".join(f"{number} {reason}" for reason, number in reasons.items() if number)
 

@@ -93,6 +93,6 @@ def warn_of_rows(items: Sequence[Sequence[str]]) -> None:
 def _say_that_rows_are_words() -> None:
     logger.warning(
         "Tuples of two strings, such as ('1', 'Paris'), and lists with numbers in front, are read as sentences of "
-        "words. %s. This is said once.",
+        "words. %s. This message is logged once.",
         _ADVICE,
     )

@@ -58,8 +58,8 @@ def set_word_splitter(config: SpanMarkerConfig, train_dataset: Dataset) -> None:
     share = shares[config.word_splitter]
     logger.log(
         logging.INFO if share >= SHARE_RESTORED else logging.WARNING,
-        "word_splitter=%r, from the training data: strings are split so that they have %.2f%% of the training words. "
-        "The others are split otherwise in strings than in training.",
+        "word_splitter=%r was chosen from the training data: it restores %.2f%% of the training words when they are "
+        "written as strings. The others are split differently in strings than in training.",
         config.word_splitter,
         100 * share,
     )

@@ -97,8 +97,8 @@ class RelationMixin(nn.Module):
         self.check_relations_possible()
         if self.backend != "torch":
             raise ValueError(
-                f"relations are added to the weights of a model, not to its graphs (backend={self.backend!r}): add "
-                "them to the checkpoint that it was exported from, and export the result"
+                f"relations cannot be added to exported graphs (backend={self.backend!r}): add them to the checkpoint "
+                "that the model was exported from, and export the result"
             )
         settings: dict[str, Any] = {
             "relation_labels": relation_classes(labels),
@@ -144,7 +144,8 @@ class RelationMixin(nn.Module):
             if opened := sorted({triple[1] for triple in types} - {triple[1] for triple in kept}):
                 logger.warning(
                     "All relation_types of the relations %s have a label that is dropped, so they may join any "
-                    "entities: set model.config.relation_types, or to None for those of the training data.",
+                    "entities: set model.config.relation_types, or set it to None to use the types in the training "
+                    "data.",
                     opened,
                 )
             self.config.relation_types = kept
@@ -159,7 +160,7 @@ class RelationMixin(nn.Module):
         if not isinstance(self.engine, StagedEngine):
             raise ValueError(
                 f"relations need the fast engine, but the model has a {type(self.engine).__name__}: load it with "
-                "engine='auto', or find entities alone with predict(..., relations=False)"
+                "engine='auto', or predict entities only, with predict(..., relations=False)"
             )
 
     def _relation_logits(

@@ -99,7 +99,7 @@ class HeldOut:
         """
         gold = [set(trim_entities(row.spans, row.content)) for row in self.rows]
         if not any(gold):
-            raise ValueError(f"there is no entity in the {HELD_OUT} data: there is nothing to tune thresholds on")
+            raise ValueError(f"there are no entities in the {HELD_OUT} data, so there is nothing to tune thresholds on")
 
         def predict_entities(rows: Sequence[int], threshold: Any) -> Iterable[dict[LabelledSpan, float]]:
             for row, entities in zip(rows, self.predict(rows, threshold=threshold, relations=False), strict=True):

@@ -336,7 +336,7 @@ class ThresholdReport(TextReport):
     def problem(self) -> str | None:
         """Why the thresholds may fail on new text, and what helps; None if they are expected to do what they should."""
         if not any(point.recall for point in self.points.values()):
-            return "no proposal of the model is right, whatever the thresholds: train it longer"
+            return "none of the model's proposals are right, whatever the thresholds: train it longer"
         if self.expected is None or self.f1_change is None:
             return "the data is one sentence or document, which gives no estimate for new text: tune on more data"
         wanted = self.requested_precision

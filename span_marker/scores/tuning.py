@@ -65,8 +65,8 @@ def calibrate(
     num_right = int(is_right[is_entity].sum())
     if num_right in (0, is_entity.sum()):
         raise ValueError(
-            f"{num_right} of the {is_entity.sum()} entities that the model proposes in the held-out data are "
-            f"right, but a temperature is fitted to right and wrong ones, at least {MIN_DECISIONS} together: pass more "
+            f"{num_right} of the {is_entity.sum()} entities that the model proposes in the held-out data are right, "
+            f"but fitting a temperature needs both right and wrong ones, at least {MIN_DECISIONS} in total: pass more "
             f"sentences{'' if num_right else ', or train the model longer'}"
         )
     temperature = fit_temperature(entities)

@@ -39,7 +39,9 @@ def check_arguments(model: Any, args: Any) -> None:
         without_adapter(model)
     if not isinstance(args, transformers.TrainingArguments):
         folder = args if isinstance(args, str) else "folder"
-        raise TypeError(f"args must be TrainingArguments, not {type(args).__name__}: TrainingArguments({folder!r})")
+        raise TypeError(
+            f"args must be TrainingArguments, not {type(args).__name__}: pass TrainingArguments({folder!r})"
+        )
     if args.neftune_noise_alpha is not None:
         raise ValueError(
             f"neftune_noise_alpha={args.neftune_noise_alpha} must be None: NEFTune scales its noise by the length of a "

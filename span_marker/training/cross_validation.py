@@ -266,11 +266,11 @@ def _check_arguments(args: TrainingArguments, folds: int) -> None:
     check_limit("folds", folds, 2)
     if folds == 2 and args.eval_strategy != "no":
         raise ValueError(
-            "folds=2 leaves nothing to train on beside the fold that is measured and the one that evaluates during "
+            "folds=2 leaves nothing to train on besides the fold that is measured and the one for evaluation during "
             "training: set folds to at least 3, or eval_strategy='no'"
         )
     if args.push_to_hub:
-        raise ValueError("push_to_hub=True must be False: the models of folds are there to be measured")
+        raise ValueError("push_to_hub=True must be False: the models of the folds only serve to be measured")
 
 
 def _make_new(make_model: Callable[[], SpanMarkerModel]) -> Callable[[], SpanMarkerModel]:
@@ -305,7 +305,7 @@ def _split(rows: Sequence[Row], has_relations: bool, groups: list[int] | None, f
         raise ValueError(f"folds={folds} must be at most {len(sizes)}, the number of {unit} of the {DATA} data")
     labels_of_rows = [[span.label for span in row.spans] for row in rows]
     if not any(labels_of_rows):
-        raise ValueError(f"there is no entity in the {DATA} data: there is nothing to measure")
+        raise ValueError(f"there are no entities in the {DATA} data, so there is nothing to measure")
     if has_relations:
         for row, labels_of_row in zip(rows, labels_of_rows, strict=True):
             labels_of_row += [relation.label for relation in row.relations or ()]
@@ -317,8 +317,8 @@ def _split(rows: Sequence[Row], has_relations: bool, groups: list[int] | None, f
     num_with = dict(zip(labels, (counts > 0).sum(axis=0).tolist(), strict=True))
     if rare := {label: number for label, number in num_with.items() if number < folds}:
         logger.warning(
-            "Some folds have no %s of these labels, which are in fewer %s than there are folds (%d), and the "
-            "figures of these labels say little: %s",
+            "Some folds have no %s of these labels, which are in fewer %s than there are folds (%d), so the figures "
+            "of these labels are unreliable: %s",
             "entity or relation" if has_relations else "entity",
             unit,
             folds,
@@ -384,7 +384,7 @@ def _load(path: Path, settings: dict[str, Any]) -> list[Any]:
     names = settings.keys() | saved["settings"].keys()
     if differing := sorted(name for name in names if settings.get(name) != saved["settings"].get(name)):
         raise ValueError(
-            f"{path} cannot be resumed from, since it was made with other settings: {', '.join(differing)}. Restore "
+            f"{path} cannot be resumed, since it was made with different settings: {', '.join(differing)}. Restore "
             "them, or pass another output_dir"
         )
     logger.info("The predictions of a finished fold are read from %s.", path)

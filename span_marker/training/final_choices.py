@@ -40,9 +40,9 @@ def tune_span_filter(model: SpanMarkerModel, data: Dataset | None, batch_size: i
             logger.info("Candidate filter, tuned on the evaluation data:\n%s", report)
             return
     logger.info(
-        "The candidate filter keeps as many candidates in prediction as in training (candidates_per_word=%s), "
-        "which costs speed, not accuracy. model.tune_span_filter(held_out, recall=...) chooses a threshold, which "
-        "keeps fewer. Training chose none: %s",
+        "The candidate filter keeps as many candidates in prediction as in training (candidates_per_word=%s), which "
+        "costs speed, not accuracy. model.tune_span_filter(held_out, recall=...) chooses a threshold that keeps "
+        "fewer. Training chose none: %s",
         model.config.candidates_per_word,
         reason,
     )
@@ -51,7 +51,7 @@ def tune_span_filter(model: SpanMarkerModel, data: Dataset | None, batch_size: i
 def reset_thresholds(
     config: SpanMarkerConfig,
     names: Sequence[str] = SETTINGS,
-    advice: str = "It chooses others at its end; Trainer(tunes_thresholds=False) keeps them.",
+    advice: str = "Training chooses new ones at the end; Trainer(tunes_thresholds=False) keeps them.",
 ) -> None:
     """Take the thresholds from a model that is about to be trained, with a warning if it has any.
 
@@ -63,7 +63,7 @@ def reset_thresholds(
     for name in names:
         value = getattr(config, name)
         if value is not None:
-            logger.warning("%s=%s belong to the weights before this training: they are reset. %s", name, value, advice)
+            logger.warning("%s=%s belong to the weights before this training and are reset. %s", name, value, advice)
             setattr(config, name, None)
 
 
@@ -81,8 +81,8 @@ def reset_settings(config: SpanMarkerConfig, tunes_thresholds: bool, has_data: b
         _warn_of_thresholds(config)
     if config.calibration_temperature != 1.0:
         logger.warning(
-            "calibration_temperature=%s belongs to the weights before this training: it is reset. "
-            "span_marker.calibrate fits another one.",
+            "calibration_temperature=%s belongs to the weights before this training and is reset. "
+            "span_marker.calibrate fits a new one.",
             config.calibration_temperature,
         )
         config.calibration_temperature = 1.0
@@ -93,8 +93,8 @@ def _warn_of_thresholds(config: SpanMarkerConfig) -> None:
     for name in SETTINGS:
         if (value := getattr(config, name)) is not None:
             logger.warning(
-                "%s=%s belong to the weights before this training, but stay, since there is no eval_dataset to choose "
-                "others on: set model.config.%s = None, or call span_marker.tune_thresholds afterwards.",
+                "%s=%s belong to the weights before this training, but are kept, since there is no eval_dataset to "
+                "choose new ones on: set model.config.%s = None, or call span_marker.tune_thresholds afterwards.",
                 name,
                 value,
                 name,
@@ -132,5 +132,5 @@ def log_thresholds(report: ThresholdReport, dataset_name: str) -> None:
         report: The thresholds and their figures.
         dataset_name: What to call the data that they were tuned on.
     """
-    choice = "are the model's from now on" if report.is_better else "may not help, so that the model has none"
+    choice = "are now set in the model" if report.is_better else "may not help, so the model gets none"
     logger.info("%s, tuned on the %s data, %s:\n%s", SUBJECTS[report.kind], dataset_name, choice, report)

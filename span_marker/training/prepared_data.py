@@ -130,7 +130,7 @@ def settle(config: SpanMarkerConfig, training: Dataset, summary: DatasetSummary)
     missing = [label for label in config.classes if label != OUTSIDE and label not in summary.labels]
     if missing and summary.num_entities:
         logger.warning(
-            "The %s data has no entity of these labels, which the model cannot learn from it: %s.",
+            "The %s data has no entities of these labels, so the model cannot learn them: %s.",
             TRAINING,
             ", ".join(missing),
         )

@@ -124,7 +124,9 @@ def advice_during(outcomes: Sequence[Outcome], losses: Sequence[float], metric: 
                 "with a higher learning_rate."
             )
             if metric is not None and metric.endswith("overall_f1"):
-                advice += f" metric_for_best_model={metric!r} rates all these checkpoints alike: use 'overall_best_f1'."
+                advice += (
+                    f" metric_for_best_model={metric!r} rates all these checkpoints equally: use 'overall_best_f1'."
+                )
             return advice
     return None
 

@@ -99,7 +99,7 @@ def read_options(path: Path) -> dict[str, Any]:
     except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise ValueError(f"{path} is not YAML: {error}") from error
     if not isinstance(options, dict):
-        raise ValueError(f"{path} must have options by name, such as 'learning_rate: 1e-4'")
+        raise ValueError(f"{path} must contain options by name, such as 'learning_rate: 1e-4'")
     before: dict[str, Any] = {}
     for given in options:
         name = str(given).replace("-", "_")

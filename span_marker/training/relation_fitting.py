@@ -95,7 +95,7 @@ def fit_relations(
         # The relations without direction are settled by now.
         to_tune = None if held_out is None else HeldOutRelations.read(HeldOut.read(model, held_out, batch_size))
         had_thresholds = model.config.relation_thresholds is not None
-        reset_thresholds(model.config, ["relation_thresholds"], "held_out= chooses others at its end.")
+        reset_thresholds(model.config, ["relation_thresholds"], "With held_out=, new ones are chosen at the end.")
         is_learned = {parameter: parameter.requires_grad for parameter in model.parameters()}
         is_training = model.training
         try:

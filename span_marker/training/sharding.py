@@ -34,8 +34,8 @@ def check_sharding(plugin: Any, model: SpanMarkerModel) -> None:
     if plugin.auto_wrap_policy is not None:
         policy = getattr(plugin.auto_wrap_policy, "func", plugin.auto_wrap_policy)
         raise ValueError(
-            f"fsdp_auto_wrap_policy={getattr(policy, '__name__', policy)} must be NO_WRAP: markers take keys and "
-            "values out of layers, whose weights FSDP2 would no longer have in the backward pass"
+            f"fsdp_auto_wrap_policy={getattr(policy, '__name__', policy)} must be NO_WRAP: markers use keys and "
+            "values from inside the layers, whose weights FSDP2 would no longer have in the backward pass"
         )
     names: dict[int, str] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):

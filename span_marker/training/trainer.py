@@ -152,7 +152,7 @@ class Trainer(BaseTrainer):
         if parts != (None, None, None) and (self.args.label_smoothing_factor or self.compute_loss_func is not None):
             raise ValueError(
                 "label_smoothing_factor and compute_loss_func cannot be used with a candidate filter or relations, "
-                "which have their own loss: load a model without both (candidates_per_word=None), or leave them out"
+                "which have their own loss: load a model without either (candidates_per_word=None), or leave them out"
             )
 
     def _set_span_filter(self, model: SpanMarkerModel) -> None:
@@ -162,7 +162,7 @@ class Trainer(BaseTrainer):
                 raise ValueError("call model.add_span_filter() before you create an optimizer of its parameters")
             if hasattr(model, "peft_config"):
                 raise ValueError(
-                    'call model.add_span_filter() before you give it an adapter, and put "span_filter" into the '
+                    'call model.add_span_filter() before you add an adapter, and put "span_filter" into the '
                     "adapter's modules_to_save"
                 )
             model.add_span_filter()

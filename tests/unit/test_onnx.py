@@ -598,7 +598,9 @@ def test_an_export_with_relations_is_saved_and_refuses_others(related, tmp_path)
     exported.save_pretrained(tmp_path / "again")
     again = SpanMarkerModel.from_pretrained(tmp_path / "again")
     assert_same_relations(again.predict(SENTENCES), exported.predict(SENTENCES))
-    with pytest.raises(ValueError, match=r"not to its graphs \(backend='onnx'\): add them to the checkpoint"):
+    with pytest.raises(
+        ValueError, match=r"cannot be added to exported graphs \(backend='onnx'\): add them to the checkpoint"
+    ):
         exported.add_relations(["sings to"])
     shutil.copytree(folder, tmp_path / "without")
     config = json.loads((folder / "config.json").read_text())

@@ -146,7 +146,7 @@ def warnings_of_plain_rows(caplog):
 def test_types_that_are_not_allowed_are_reported(caplog):
     model = relation_model(relation_types=[["PER", "knows", "PER"]], symmetric_relations=[])
     warnings(model, [row(SENTENCES[2], [("PER", 0, 3), ("LOC", 8, 9)], [("knows", 0, 1)])], caplog)
-    message = "1 join entities of other labels than relation_types allows (set model.config.relation_types to 'any', or"
+    message = "1 join entities whose labels relation_types does not allow (set model.config.relation_types to 'any', or"
     assert message in caplog.text
 
 
