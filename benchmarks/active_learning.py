@@ -4,7 +4,7 @@ r"""Simulate annotation: how good is a model after random sentences, and after t
 
 A labeled set plays the unlabelled one. Both strategies begin with the same random sentences. After each step a new
 model is trained on all sentences so far, and chooses the next ones, or they are random. The results file is written
-after each step, with the sentences that were chosen, so that a run that is stopped continues where it was when it is
+after each step. An unfinished run has the sentences that were chosen, so that it continues where it was when it is
 started again.
 
 The table has the mean F1 on the test sentences at each number of sentences, its standard error over seeds, and the
@@ -28,6 +28,7 @@ from speed import machine
 from studies import continue_study, count_entities, figures, train_model, write_json
 
 from span_marker.core.labels import LabelledSpan
+from span_marker.core.metrics import NAMES
 from span_marker.core.tables import text_table
 from span_marker.curation import suggest_annotations
 
@@ -51,7 +52,8 @@ def test(model: Any, sentences: list[Sentence]) -> dict[str, Any]:
         [LabelledSpan(e["label"], e["word_start_index"], e["word_end_index"]) for e in entities]
         for entities in model.predict(words_of(sentences), is_split_into_words=True)
     ]
-    return figures(count_entities([sentence.entities for sentence in sentences], predicted))
+    found = figures(count_entities([sentence.entities for sentence in sentences], predicted))
+    return {name: found[name] for name in NAMES}
 
 
 def sizes_of(strategy: str, options: argparse.Namespace) -> list[int]:
@@ -87,12 +89,17 @@ def simulate(name: str, data: Data, options: argparse.Namespace, results: dict[s
             sizes = sizes_of(strategy, options)
             first = choose(None, data, [], sizes[0], "random", seed)
             steps = results["runs"].setdefault(f"{name}/{strategy}/{seed}", [])
+            if len(steps) == len(sizes):
+                continue
             chosen = [*first, *(index for step in steps for index in step["next"])]
             for following in [*sizes[1:], sizes[-1]][len(steps) :]:
                 steps.append(run_step(data, options, chosen, following - len(chosen), (strategy, seed)))
                 chosen += steps[-1]["next"]
                 write_json(options.results, results)
                 print(f"{name}, {strategy}, seed {seed}: {steps[-1]['sentences']} sentences, F1 {steps[-1]['f1']:.4f}")
+            for step in steps:
+                del step["next"]
+            write_json(options.results, results)
 
 
 def needed(sizes: Sequence[int], curve: Sequence[float], goal: float) -> float | None:
@@ -153,7 +160,11 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     """Run the simulation, print its tables and write its results."""
     options = parse_arguments()
-    settings = {name: str(value) for name, value in vars(options).items() if name not in ("results", "seeds")}
+    settings = {
+        "data": [path.name for path in options.data or []],
+        "encoder": "/".join(Path(options.encoder).parts[-2:]),
+        **{name: getattr(options, name) for name in ("sizes", "random_sizes", "bfloat16", "test", "pool")},
+    }
     results = continue_study(options.results, {"settings": settings, "machine": machine(), "runs": {}})
     for path in options.data or [None]:
         name = "bundled" if path is None else path.name

@@ -403,7 +403,11 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     """Run the benchmark, print its tables and write its results."""
     options = parse_arguments()
-    settings = {name: str(value) for name, value in vars(options).items() if name != "results"}
+    settings = {
+        **{name: value for name, value in vars(options).items() if name != "results"},
+        "encoder": "/".join(Path(options.encoder).parts[-2:]),
+        "corpus": options.corpus and options.corpus.name,
+    }
     results = {"settings": settings, "machine": machine(), **run(options)}
     print_tables(results)
     write_json(options.results / "results.json", json.loads(json.dumps(results)))

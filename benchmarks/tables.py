@@ -25,6 +25,7 @@ WITH_TABLES = (
     "scale",
     "parallel",
     "small_models",
+    "curation",
 )
 PAGES = [HERE.parent / "README.md", *(HERE.parent / "docs" / f"{name}.md" for name in WITH_TABLES)]
 
@@ -480,6 +481,33 @@ def threads_table(results: dict[str, Any]) -> str:
     return "\n".join([*lines, "", f"One thread reads {rates} sentences per second. {describe(results['machine'])}."])
 
 
+def active_learning_table(results: dict[str, Any]) -> str:
+    """Compare suggested sentences with more random ones: F1, mean and standard error, and what was annotated."""
+    lines = ["| data | sentences | F1 | words | entities |", "|---|---|---|---|---|"]
+    steps: dict[tuple[str, int, str], list[dict[str, Any]]] = {}
+    for key, run in results["runs"].items():
+        name, strategy, _ = key.split("/")
+        for place, step in enumerate(run):
+            chosen = "random" if strategy == "random" or not place else "suggested"
+            steps.setdefault((name, step["sentences"], chosen), []).append(step)
+    names = list(dict.fromkeys(name for name, _, _ in steps))
+    for (name, count, chosen), runs in sorted(steps.items(), key=lambda item: (names.index(item[0][0]), item[0][1])):
+        cells = [f"{statistics.mean(step[unit] for step in runs):,.0f}" for unit in ("words", "entities")]
+        f1 = mean_and_error([step["f1"] for step in runs], ".3f")
+        lines.append(f"| {name} | {count:,} {chosen} | {f1} | {' | '.join(cells)} |")
+    return "\n".join([*lines, "", f"({describe(results['machine'])}.)"])
+
+
+def label_errors_table(results: dict[str, Any]) -> str:
+    """Compare rankings of suspects: the share of the first ones that are known errors, mean and standard error."""
+    depths = list(results["rankings"]["random"][0]["annotations"])
+    lines = [f"| | {' | '.join(f'first {depth}' for depth in depths)} |", "|---" * (len(depths) + 1) + "|"]
+    for name, runs in results["rankings"].items():
+        cells = [mean_and_error([100 * run["annotations"][depth] for run in runs], ".1f") + " %" for depth in depths]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join([*lines, "", f"({describe(results['machine'])}.)"])
+
+
 def three_digits(value: float) -> str:
     """Round a figure to three digits."""
     return f"{float(f'{value:.3g}'):,.0f}" if value >= 100 else f"{value:.3g}"
@@ -523,6 +551,8 @@ TABLES: dict[str, tuple[str, Callable[..., str]]] = {
     ),
     "case-studies": ("case_studies.json", case_studies),
     "threads": ("threads.json", threads_table),
+    "active-learning": ("active_learning.json", active_learning_table),
+    "label-errors": ("label_errors.json", label_errors_table),
 }
 """For each table, the files of results that it is made from, separated by spaces, and the function that makes it."""
 
