@@ -501,7 +501,7 @@ def test_what_cannot_be_exported_is_refused(exported, original, tmp_path):
         export_onnx("my-model", tmp_path)
     with pytest.raises(ValueError, match="the model runs on backend='onnx', so it is exported: copy its folder"):
         export_onnx(exported, tmp_path)
-    with pytest.raises(TypeError, match="texts must be a list of texts, not a single one"):
+    with pytest.raises(TypeError, match="texts must be a list of texts, not a single string"):
         export_onnx(original, tmp_path, texts="Paris")
     with pytest.raises(TypeError, match="item 1 of texts must be a string, not list"):
         compare_models(original, exported, ["Paris", ["Paris", "is"]])

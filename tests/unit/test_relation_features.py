@@ -133,7 +133,7 @@ def test_everything_that_is_lost_is_reported(caplog):
     assert "1 of the 2 rows of the training data have no value for 'relations'" in caplog.text
     assert (
         "Some of the 4 gold relations of the training data cannot be predicted: 1 have an entity that cannot be "
-        "predicted; 1 are between entities with the same words; 1 join two entities that have another relation"
+        "predicted; 1 are between entities with the same words; 1 join two entities that already have another relation"
     ) in caplog.text
     assert "cannot be predicted" not in warnings_of_plain_rows(caplog)
 
