@@ -1,4 +1,4 @@
-"""The methods of a model for its candidate filter: add, ask, fit, tune and reset it."""
+"""The methods of a model for its candidate filter: adding, applying, fitting, tuning and resetting it."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class SpanFilterMixin(nn.Module):
         return self.config.candidates_kept if self.span_filter is not None and self.can_filter else 1.0
 
     def uses_filter(self, exact: bool | None = None) -> bool:
-        """Tell whether the candidate filter chooses the candidates that get markers in prediction.
+        """Return whether the candidate filter chooses the candidates that get markers in prediction.
 
         Args:
             exact: Whether the caller requests all candidates. Defaults to ``config.exact``.
@@ -231,7 +231,7 @@ class SpanFilterMixin(nn.Module):
         Raises:
             TypeError: If an input is none of the supported types.
             ValueError: If the model runs on the dense engine, was trained with a filter that drops candidates, finds no
-                entity in the data, or too few in the held-out text to be sure of the recall. The model is then
+                entities in the data, or too few in the held-out text to guarantee the recall. The model is then
                 unchanged.
         """
         check_recall(recall)
@@ -264,8 +264,8 @@ class SpanFilterMixin(nn.Module):
 
         Raises:
             TypeError: If ``held_out`` is none of the supported types.
-            ValueError: If the model has no filter, or finds too few entities to be sure of the recall. The model is
-                then unchanged.
+            ValueError: If the model has no filter, or finds too few entities to guarantee the recall. The model is then
+                unchanged.
         """
         check_recall(recall)
         if self.span_filter is None:

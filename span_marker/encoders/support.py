@@ -36,7 +36,7 @@ REFUSED = {
     "longformer": _SPARSE,
     "xlnet": "it takes no position IDs",
 }
-"""Model types that cannot carry span markers, with the reason."""
+"""Model types that do not support span markers, with the reason."""
 
 SIZES = {
     "vocab_size": (1, 10**7),
@@ -57,7 +57,7 @@ def register_attention() -> None:
 
 
 def check_encoder(config: PreTrainedConfig) -> None:
-    """Check that an encoder may be able to carry span markers.
+    """Check that an encoder may support span markers.
 
     Args:
         config: The encoder's configuration.
@@ -143,7 +143,7 @@ def build_encoder(config: PreTrainedConfig) -> PreTrainedModel:
         The encoder.
 
     Raises:
-        ValueError: If the encoder cannot carry span markers, or cannot be built from its configuration.
+        ValueError: If the encoder does not support span markers, or cannot be built from its configuration.
     """
     check_encoder(config)
     encoder_class = _encoder_class(config)

@@ -1,4 +1,4 @@
-"""What a training chooses at its end, on the evaluation data: which candidates get markers, and which are entities."""
+"""Tuning at the end of training, on the evaluation data: the candidate filter, and the thresholds of labels."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from span_marker.scores.thresholds import ThresholdReport
 logger = logging.getLogger(__name__)
 
 SETTINGS = ("thresholds", "relation_thresholds")
-"""The settings that have thresholds."""
+"""The settings that store thresholds."""
 
 
 def tune_span_filter(model: SpanMarkerModel, data: Dataset | None, batch_size: int) -> None:
-    """Choose the threshold of a model's candidate filter, and log it, or why there is none.
+    """Choose the threshold of a model's candidate filter, and log it, or the reason why there is none.
 
     Args:
         model: The model. Nothing happens if it has no filter, or doesn't use it.
-        data: The evaluation data, if there are any.
+        data: The evaluation data, or None.
         batch_size: The largest number of sentences per batch.
     """
     if model.span_filter is None or model.config.exact:
@@ -53,12 +53,12 @@ def reset_thresholds(
     names: Sequence[str] = SETTINGS,
     advice: str = "Training chooses new ones at the end; Trainer(tunes_thresholds=False) keeps them.",
 ) -> None:
-    """Take the thresholds from a model that is about to be trained, with a warning if it has any.
+    """Reset the thresholds of a model that is about to be trained, with a warning if it has any.
 
     Args:
         config: The configuration of the model.
-        names: The settings that have them.
-        advice: What to say about it.
+        names: The settings that store them.
+        advice: End of the warning.
     """
     for name in names:
         value = getattr(config, name)
@@ -68,12 +68,12 @@ def reset_thresholds(
 
 
 def reset_settings(config: SpanMarkerConfig, tunes_thresholds: bool, has_data: bool) -> None:
-    """Take from a model that is about to be trained what belongs to its weights, with warnings.
+    """Reset the settings that belong to the weights of a model before it is trained, with warnings.
 
     Args:
         config: The configuration of the model.
-        tunes_thresholds: Whether the training may choose thresholds; otherwise the model keeps those that it has.
-        has_data: Whether there are data to choose them on.
+        tunes_thresholds: Whether the training may choose thresholds; otherwise, the model keeps its own.
+        has_data: Whether there is data to choose them on.
     """
     if tunes_thresholds and has_data:
         reset_thresholds(config)
@@ -89,7 +89,7 @@ def reset_settings(config: SpanMarkerConfig, tunes_thresholds: bool, has_data: b
 
 
 def _warn_of_thresholds(config: SpanMarkerConfig) -> None:
-    """Warn of thresholds that a model keeps because there are no data to choose others on."""
+    """Warn of thresholds that a model keeps because there is no data to choose new ones on."""
     for name in SETTINGS:
         if (value := getattr(config, name)) is not None:
             logger.warning(
@@ -102,9 +102,9 @@ def _warn_of_thresholds(config: SpanMarkerConfig) -> None:
 
 
 def tune_thresholds(model: SpanMarkerModel, data: Dataset, batch_size: int) -> ThresholdReport | None:
-    """Choose the thresholds of a model, if they surely help, and log them and what they change.
+    """Choose the thresholds of a model, if they improve F1 significantly, and log them and their effect.
 
-    Those of relations are chosen, too, if the model and the data have relations.
+    Thresholds of relations are chosen as well, if the model and the data have relations.
 
     Args:
         model: The model.
@@ -112,11 +112,11 @@ def tune_thresholds(model: SpanMarkerModel, data: Dataset, batch_size: int) -> T
         batch_size: The largest number of sentences per batch.
 
     Returns:
-        The thresholds and their figures; None if the data has no entity.
+        The thresholds and their figures; None if the data has no entities.
     """
     try:
         report = tuning.tune_thresholds(model, data, batch_size=batch_size, only_if_better=True)
-    except ValueError as error:  # no entity in the data
+    except ValueError as error:  # no entities in the data
         logger.info("Training chose no thresholds: %s", error)
         return None
     log_thresholds(replace(report, relations=None), "evaluation")
@@ -126,7 +126,7 @@ def tune_thresholds(model: SpanMarkerModel, data: Dataset, batch_size: int) -> T
 
 
 def log_thresholds(report: ThresholdReport, dataset_name: str) -> None:
-    """Log thresholds that a model gets if they surely help.
+    """Log thresholds that a model gets if they improve F1 significantly.
 
     Args:
         report: The thresholds and their figures.

@@ -1,4 +1,4 @@
-"""What families of encoders share: the types, the encoders that run as they are, and helpers for those that do not.
+"""Common parts of families of encoders: types, the encoders that run unmodified, and helpers for the others.
 
 Most encoders look up their attention function by name and pass extra arguments on to it, so they can run packed tokens
 through their own ``forward``: `STANDARD`. For the others, a family runs the encoder's modules one by one; where the
@@ -55,7 +55,7 @@ class DenseRun(Protocol):
 
 
 CHANGING_ROTATIONS = ("dynamic", "longrope")
-"""Types of rotary positions that depend on the longest text that is read."""
+"""Types of rotary positions that depend on the length of the longest text."""
 
 
 def run_standard(encoder: PreTrainedModel, embeds: Tensor, position_ids: Tensor, span_pass: Pass) -> Tensor:
@@ -82,9 +82,9 @@ def table_positions(config: PreTrainedConfig) -> int | None:
 
 
 def rotary_positions(config: PreTrainedConfig) -> int | None:
-    """The length that the encoder is made for, for encoders that rotate states and have no table to run out of.
+    """The length that the encoder was designed for, for encoders with rotary positions, which have no table.
 
-    Some rotate otherwise in longer texts, which would change all other texts of a batch and of other threads, too.
+    Some rotate differently in longer texts, which would also change all other texts in the batch and in other threads.
     """
     limit: int | None = getattr(config, "max_position_embeddings", None)
     parameters = getattr(config, "rope_parameters", None) or {}
@@ -101,7 +101,7 @@ def unlimited_positions(config: PreTrainedConfig) -> None:
 
 @dataclass(frozen=True)
 class Family:
-    """How a family of encoders carries span markers. The defaults fit most encoders.
+    """How a family of encoders runs with span markers. The defaults fit most encoders.
 
     Attributes:
         run_packed: Runs tokens without padding.
