@@ -1,4 +1,4 @@
-"""Checks of arguments, with one wording, and of what functions of the caller raise."""
+"""Checks of arguments with consistent messages, and of errors raised by functions of the caller."""
 
 from __future__ import annotations
 
@@ -55,9 +55,10 @@ def check_probability(name: str, value: Any) -> None:
 
 
 def without_stop_iteration(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """Let a function raise RuntimeError in place of StopIteration, as generators do (PEP 479).
+    """Make a function raise RuntimeError instead of StopIteration, as generators do (PEP 479).
 
-    A ``map`` takes StopIteration of what it calls for its end, and what waits for a thread of asyncio waits for ever.
+    A ``map`` ends silently if its function raises StopIteration, and code that awaits a thread of asyncio waits
+    forever.
 
     Args:
         function: The function, which calls functions of the caller.
@@ -80,10 +81,10 @@ def without_stop_iteration(function: Callable[Arguments, Result]) -> Callable[Ar
 
 
 def refuse_single_text(texts: Any, name: str) -> None:
-    """Check that a caller did not pass one text in place of several.
+    """Check that a caller did not pass a single text instead of several.
 
     Args:
-        texts: What was passed.
+        texts: The value that was passed.
         name: What to call it in errors.
 
     Raises:

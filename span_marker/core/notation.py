@@ -1,9 +1,9 @@
 """Notations of tags: how people write a scheme, and which tags of a data set do not belong to it.
 
-`read_notation` brings the tags of new data and the labels of new models into the form that `span_marker.core.labels`
+`read_notation` converts the tags of new data and the labels of new models to the form that `span_marker.core.labels`
 reads: ``B-PER``, ``I-PER``, ``O``. It reads other separators (``B_PER``), suffixes (``PER-B``), BMES and BMEWO, and
-``B`` and ``I`` alone. A tag that fits no notation is a *stray*: one of them would otherwise turn every ``B-PER`` of the
-data set into a label of its own. Tags of checkpoints are never changed.
+``B`` and ``I`` alone. A tag that fits no notation is a *stray*: a single one would otherwise turn every ``B-PER`` of
+the data set into a plain label. Tags of checkpoints are never changed.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class Notation(NamedTuple):
     """How the tags of a data set are written.
 
     Attributes:
-        renamed: Each tag that can be read, and how this library writes it.
-        strays: Each tag that cannot be read, and why.
+        renamed: Each readable tag, and its form in this library.
+        strays: Each unreadable tag, and the reason.
     """
 
     renamed: dict[str, str]
@@ -56,10 +56,10 @@ _HYPHEN: _Style = ("-", False)
 
 
 def read_notation(tags: Iterable[str]) -> Notation:
-    """Tell how tags are written.
+    """Determine how tags are written.
 
     Tags are those of a scheme if all of them have prefixes, if one label occurs with ``B`` and with ``I`` or ``M``, or,
-    with hyphens, if several labels have prefixes. Other tags are plain labels, so that ``B-52`` may stand beside
+    with hyphens, if several labels have prefixes. Other tags are plain labels, so that ``B-52`` may occur next to
     ``Concorde``.
 
     Args:
@@ -90,7 +90,7 @@ def read_labels(labels: Sequence[str], subject: str = "labels") -> list[str]:
         subject: What to call them in errors.
 
     Returns:
-        The labels as this library writes them, in the same order; ``O`` is added as the first if it is missing.
+        The labels in the form of this library, in the same order; ``O`` is added in front if it is missing.
 
     Raises:
         TypeError: If they are not a list of strings.
@@ -112,8 +112,8 @@ def read_labels(labels: Sequence[str], subject: str = "labels") -> list[str]:
 def labels_like_tags(labels: Iterable[str]) -> list[str]:
     """Find the labels of entities that are probably tags of words, whose prefixes would become part of the label.
 
-    One label such as ``B-cell`` is no sign. A name that has two prefixes is, and so are several labels that all have
-    prefixes of one scheme.
+    A single label such as ``B-cell`` is not evidence. A name with two prefixes is, and so are several labels that all
+    have prefixes of the same scheme.
 
     Args:
         labels: The labels of entities.
@@ -144,14 +144,15 @@ def labels_like_tags(labels: Iterable[str]) -> list[str]:
 
 
 def complete_labels(labels: Iterable[str]) -> list[str]:
-    """Make a label list from the labels of entities.
+    """Make a list of labels from the labels of entities.
 
     Args:
         labels: The labels.
 
     Returns:
-        ``O``, and then the labels in alphabetical order. If labels could be taken for tags, such as ``B-cell``, tags of
-        these labels, so that the classes of the model are these labels; a warning names those that probably are tags.
+        ``O``, followed by the labels in alphabetical order. If labels could be mistaken for tags, such as ``B-cell``,
+        the result consists of tags of these labels, so that the classes of the model are the labels; a warning names
+        labels that probably are tags.
 
     Example:
         >>> complete_labels(["PER", "LOC"]), complete_labels(["B-cell"])
@@ -168,7 +169,7 @@ def complete_labels(labels: Iterable[str]) -> list[str]:
 
 
 def tell_renamed(notation: Notation) -> None:
-    """Log how tags are read, if they are read in another way than they are written.
+    """Log how tags are read, if this differs from how they are written.
 
     Args:
         notation: The notation.
@@ -196,7 +197,7 @@ def _not_a_label(tag: str) -> str | None:
 
 
 def _read_bare(tags: Sequence[str]) -> tuple[dict[str, str], dict[str, str]] | None:
-    """Read prefixes without labels; None if these are none, or others are among them."""
+    """Read prefixes without labels; None if any of the tags is not a prefix."""
     if not tags or not set(tags) <= set(_LETTERS) or not {"B", "I"} & set(tags):
         return None
     if not ("B" in tags and {"I", "M"} & set(tags)):
@@ -226,7 +227,7 @@ def _read_scheme(tags: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
 
 
 def _parse(tag: str) -> list[tuple[_Style, _Parts]]:
-    """The ways to split a tag; the letter of a prefix may be lower-case, which no notation has."""
+    """The ways to split a tag. The letter of a prefix may be lower-case, which occurs in no notation."""
     readings: list[tuple[_Style, _Parts]] = []
     if match := _PREFIX.fullmatch(tag):
         readings.append(((match[2], False), _Parts(match[1], match[3])))

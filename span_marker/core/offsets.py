@@ -33,14 +33,14 @@ def convert_offsets(
     Args:
         text: The text. A lone surrogate counts as one unit of UTF-16, and as three bytes of UTF-8, as U+FFFD does.
         offsets: Places between two characters, or at an edge of the text, in any order.
-        target: What the result counts.
-        source: What ``offsets`` count.
+        target: The unit of the result.
+        source: The unit of ``offsets``.
 
     Returns:
         The same places, in the same order.
 
     Raises:
-        ValueError: If a unit is unknown, or an offset is outside of the text or inside a character.
+        ValueError: If a unit is unknown, or an offset is outside the text or inside a character.
 
     Example:
         >>> convert_offsets("\N{PARTY POPPER} Köln", [2, 6], "utf-16")

@@ -19,10 +19,10 @@ SMALL_GROUP = 64
 """Sentences of at most this many tokens are padded together regardless of how much their lengths differ."""
 
 GROUP_COST = 4000
-"""How many padded attention scores take a core as long as the operations of one more group."""
+"""Number of padded attention scores that take a core as long as the operations of an additional group."""
 
 COPIED_SCORES = 8
-"""How many scores take as long as copying a key and a value."""
+"""Number of scores that take as long as copying a key and a value."""
 
 
 def tabulate(firsts: Sequence[int], lengths: Sequence[int]) -> tuple[IntArray, IntArray, Array]:

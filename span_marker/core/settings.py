@@ -21,16 +21,16 @@ from span_marker.core.word_splitters import check_splitter, find_split
 from span_marker.core.words import Split
 
 CONFIG_FILE = "config.json"
-"""The file of a checkpoint that has its settings."""
+"""The file of a checkpoint that contains its settings."""
 
 DEFAULT_MODEL_MAX_LENGTH = 512
 DEFAULT_ENTITY_MAX_LENGTH = 8
 
 NO_THRESHOLDS: Any = object()
-"""Stands for no thresholds at all, where None stands for those of the configuration."""
+"""Value for no thresholds at all, as opposed to None, which means those of the configuration."""
 
 ANY_TYPES = "any"
-"""Value of ``relation_types`` that allows all types, and that `Trainer` does not replace by those of the data."""
+"""Value of ``relation_types`` that allows all types, and that `Trainer` does not replace."""
 
 AUTO = "auto"
 """Value of a limit that `Trainer` sets from the training data."""
@@ -41,7 +41,7 @@ LARGEST_LIMIT = 2**31 - 1
 
 @dataclass(kw_only=True, repr=False, eq=False)  # a configuration has its own of both
 class ModelSettings:
-    """Settings that prediction needs, and what follows from them. `span_marker.SpanMarkerConfig` says what each is."""
+    """Settings that prediction needs, and values derived from them. They are described in `SpanMarkerConfig`."""
 
     if TYPE_CHECKING:
         id2label: Any
@@ -73,7 +73,7 @@ class ModelSettings:
 
         Raises:
             TypeError: If an entry of a part has the wrong type.
-            ValueError: If a part has unknown or wrong entries.
+            ValueError: If a part has unknown or invalid entries.
         """
         if self.span_filter is not None and not isinstance(self.span_filter, SpanFilterConfig):
             self.span_filter = SpanFilterConfig.from_dict(self.span_filter)
@@ -82,7 +82,7 @@ class ModelSettings:
 
     @property
     def split(self) -> Split | None:
-        """Finds the words of a string; None if the tokenizer does.
+        """The function that finds the words of a string; None if the tokenizer does.
 
         Raises:
             ValueError: If ``word_splitter`` names a function that was not passed, or has no rules yet.
@@ -126,12 +126,12 @@ class ModelSettings:
             raise ValueError(f"calibration_temperature={temperature!r} must be a positive number")
 
     def check_relations(self) -> None:
-        """Check the settings of relations, and put `NO_RELATION` before their labels.
+        """Check the settings of relations, and add `NO_RELATION` in front of their labels.
 
         Raises:
             TypeError: If a setting has the wrong type.
-            ValueError: If a label is repeated, unknown, or that of entities, too; if a threshold is not a probability;
-                or if there are symmetric relations, types or thresholds without relations.
+            ValueError: If a label is repeated, unknown, or also a label of entities; if a threshold is not a
+                probability; or if there are symmetric relations, types or thresholds without relations.
         """
         self._check_relation_names()
         if self.relation_labels is not None:
@@ -213,7 +213,7 @@ class ModelSettings:
         decoding: Decoding | None = None,
         keeps_all_scores: bool = False,
     ) -> Decoder:
-        """Say how class scores become entities.
+        """Return how class scores become entities.
 
         Args:
             threshold: The least probability of an entity, or that of some labels; the others keep theirs. Defaults to

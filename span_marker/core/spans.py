@@ -1,4 +1,4 @@
-"""Candidates: which spans of a sentence are scored, and in what order.
+"""Candidates: the spans of a sentence that are scored, and their order.
 
 Every span of at most ``entity_max_length`` words is a candidate. Candidates are ordered by their first word, then by
 their last. Words are counted from 0, ends are exclusive. All functions work on whole batches, without a Python loop
@@ -149,7 +149,7 @@ def kept_candidates(
         span_lengths: Number of words of each candidate, ``(num_spans,)``.
         span_counts: Number of candidates per sentence, ``(batch,)``.
         per_word: Number of candidates per word of a sentence, see `best_candidates`; None for all.
-        threshold: The least score; None for any.
+        threshold: The minimum score; None for any.
 
     Returns:
         Indices of the candidates, ascending, ``(num_kept,)``.

@@ -1,4 +1,4 @@
-"""YAML from other people: as `yaml.safe_load` reads it, but a name that a mapping has twice is an error."""
+"""Strict reading of YAML: like `yaml.safe_load`, but a repeated name in a mapping is an error."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ def parse_yaml(text: str) -> Any:
         The value.
 
     Raises:
-        yaml.YAMLError: If the text is no YAML, or a mapping has a name twice, of whose values YAML would take the last.
+        yaml.YAMLError: If the text is not YAML, or a mapping has a repeated name, for which YAML would keep the last
+            value.
 
     Example:
         >>> parse_yaml("{PER: person, MISC: }")
