@@ -64,11 +64,14 @@ def test_settings_are_saved_and_no_relation_comes_first(tmp_path):
         ({"relation_labels": ["a", "a"]}, r"must not repeat a label, but \['a'\] occur more than once"),
         ({"relation_labels": [NO_RELATION]}, "at least one label besides 'no relation'"),
         ({"relation_labels": ["PER", "a"]}, r"contains labels that entities have, too: \['PER'\]"),
-        ({"relation_labels": ["a"], "symmetric_relations": ["b"]}, r"symmetric_relations has \['b'\], but .* \['a'\]"),
+        (
+            {"relation_labels": ["a"], "symmetric_relations": ["b"]},
+            r"symmetric_relations contains \['b'\], but .* \['a'\]",
+        ),
         ({"relation_labels": ["a"], "relation_types": [["PER", "a"]]}, "the labels of a head, a relation and a tail"),
         ({"relation_types": "any"}, "relation_types='any' needs relation_labels"),
-        ({"relation_labels": ["a"], "relation_types": [["PER", "b", "LOC"]]}, r"has \['PER', 'b', 'LOC'\]"),
-        ({"relation_labels": ["a"], "relation_types": [["PER", "a", "O"]]}, r"has \['PER', 'a', 'O'\]"),
+        ({"relation_labels": ["a"], "relation_types": [["PER", "b", "LOC"]]}, r"contains \['PER', 'b', 'LOC'\]"),
+        ({"relation_labels": ["a"], "relation_types": [["PER", "a", "O"]]}, r"contains \['PER', 'a', 'O'\]"),
         ({"symmetric_relations": ["a"]}, r"symmetric_relations=\['a'\] needs relation_labels"),
     ],
 )
