@@ -491,7 +491,7 @@ def test_labels_that_only_the_evaluation_data_have_are_named(dataset, tmp_path, 
     assert "The training data has no entities of these labels, so the model cannot learn them: ORG." in caplog.text
     caplog.clear()
     Trainer(build_model("bert", entity_max_length=3), arguments(tmp_path), dataset, without).get_train_dataloader()
-    assert "no entity" not in caplog.text
+    assert "no entities" not in caplog.text
 
 
 def test_a_search_without_evaluation_data_is_refused_before_its_first_run(dataset, tmp_path):
