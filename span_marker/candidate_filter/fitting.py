@@ -87,7 +87,7 @@ def collect_examples(
         sentences: The sentences; with document context, whole documents.
         examine: Examines a batch.
         preprocessor: The model's preprocessor.
-        batch_size: The largest number of sentences in a batch.
+        batch_size: The maximum number of sentences in a batch.
         hire: Starts the workers that examine the batches.
 
     Yields:

@@ -222,7 +222,7 @@ class SpanFilterMixin(nn.Module):
             held_out: Sentences to choose the filter's threshold on. Defaults to every fifth sentence of ``data``, or
                 every fifth document if there are documents; the filter does not learn from these.
             recall: The share of the model's entities that the filter must keep, above 0 and below 1.
-            batch_size: The largest number of sentences in a batch.
+            batch_size: The maximum number of sentences in a batch.
             seed: Seed of the filter's initial weights and of the order of the sentences.
 
         Returns:
@@ -257,7 +257,7 @@ class SpanFilterMixin(nn.Module):
         Args:
             held_out: Text that the filter has not learned from, see `fit_span_filter`.
             recall: See `fit_span_filter`.
-            batch_size: The largest number of sentences in a batch.
+            batch_size: The maximum number of sentences in a batch.
 
         Returns:
             See `fit_span_filter`.

@@ -19,8 +19,8 @@ def check_limit(
     Args:
         name: Name of the argument, for errors.
         value: The value.
-        at_least: The smallest allowed value.
-        at_most: The largest allowed value; None for no maximum.
+        at_least: The minimum allowed value.
+        at_most: The maximum allowed value; None for no maximum.
         also: Other allowed values, such as None.
 
     Raises:

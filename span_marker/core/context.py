@@ -22,9 +22,9 @@ def context_sizes(
 
     Args:
         lengths: Number of tokens of each sentence in order, without special tokens, ``(num_sentences,)``.
-        max_tokens: The largest number of tokens of sentence and context together, without special tokens.
-        max_prev_context: The largest number of sentences before; None for no limit.
-        max_next_context: The largest number of sentences after; None for no limit.
+        max_tokens: The maximum number of tokens of sentence and context together, without special tokens.
+        max_prev_context: The maximum number of sentences before; None for no limit.
+        max_next_context: The maximum number of sentences after; None for no limit.
 
     Returns:
         Number of tokens before and after each sentence, ``(num_sentences,)`` each.

@@ -114,7 +114,7 @@ class Decoder:
             logits: Class scores, ``(num_spans, num_labels)``.
             span_words: First word and word after the last of each candidate, ``(num_spans, 2)``.
             span_counts: Number of candidates per sentence, ``(batch,)``.
-            limits: The largest number of proposals per sentence, ``(batch,)``: the most probable ones, and the first of
+            limits: The maximum number of proposals per sentence, ``(batch,)``: the most probable ones, and the first of
                 equally probable ones. None for all.
 
         Returns:

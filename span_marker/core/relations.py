@@ -24,7 +24,7 @@ NO_RELATION = "no relation"
 """The class of pairs of entities without a relation."""
 
 PAIRS_AT_ONCE = 1024
-"""The largest number of pairs whose states are in memory at once."""
+"""The maximum number of pairs whose states are in memory at once."""
 
 MAX_PAIRS = 2048
 """The maximum number of pairs of a sentence or window that are scored, or trained on; enough for 45 entities."""

@@ -36,7 +36,7 @@ AUTO = "auto"
 """Value of a limit that `Trainer` sets from the training data."""
 
 LARGEST_LIMIT = 2**31 - 1
-"""The largest allowed value of any limit."""
+"""The maximum allowed value of any limit."""
 
 
 @dataclass(kw_only=True, repr=False, eq=False)  # a configuration has its own of both
@@ -257,7 +257,7 @@ class ModelSettings:
 
     @property
     def best_per_word(self) -> float | None:
-        """The largest number of candidates per word of a sentence that may get markers; None if all may."""
+        """The maximum number of candidates per word of a sentence that may get markers; None if all may."""
         per_word, max_per_word = self.candidates_per_word, self.limit("entity_max_length")
         return None if per_word is None or per_word >= max_per_word else per_word
 

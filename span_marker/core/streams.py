@@ -18,7 +18,7 @@ def blocks(groups: Iterable[tuple[list[T], int]], max_items: int, max_length: fl
 
     Args:
         groups: Groups of items, each with its length.
-        max_items: The largest number of items of a block, unless a single group has more.
+        max_items: The maximum number of items of a block, unless a single group has more.
         max_length: The largest length of a block, unless a single group is longer.
 
     Yields:

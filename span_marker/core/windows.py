@@ -59,8 +59,8 @@ def plan_windows(
         word_starts: First token of each word, ``(num_words,)``, ascending.
         word_ends: Token after the last of each word, ``(num_words,)``, ascending.
         begins_sentence: Words that begin a sentence, ascending.
-        max_tokens: The largest number of tokens of a window.
-        entity_max_length: The largest number of words of a candidate.
+        max_tokens: The maximum number of tokens of a window.
+        entity_max_length: The maximum number of words of a candidate.
 
     Returns:
         The windows in order, which together cover all words. Each begins and ends after the previous one. A word with

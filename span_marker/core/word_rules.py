@@ -37,10 +37,10 @@ MAX_WORDS = 250_000
 """Maximum number of training words from which rules are learned."""
 
 MAX_RULES = 4_000
-"""The largest number of rules; the most frequent contexts are kept."""
+"""The maximum number of rules; the most frequent contexts are kept."""
 
 MAX_CONTEXT = 100
-"""The largest number of characters of a context."""
+"""The maximum number of characters of a context."""
 
 CLINGS_LEFT = frozenset(
     ".,;:!?)]}%\u2026\u00bb\u201d\u2019"

@@ -136,7 +136,7 @@ def surroundings(text: str, start: int, end: int, num_characters: int) -> Place:
         text: The text.
         start: First character of the part.
         end: Character after its last.
-        num_characters: The largest number of characters to show on either side.
+        num_characters: The maximum number of characters to show on either side.
 
     Returns:
         The first character to show, and the one after the last.

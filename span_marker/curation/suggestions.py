@@ -148,7 +148,7 @@ def suggest_annotations(
             fraction of all pairs of neighboring words that occur in either (Broder 1997, On the Resemblance and
             Containment of Documents). Words are determined by Unicode rules, by which each Chinese, Japanese or Thai
             character is a word. Letter case and digits do not count.
-        batch_size: The largest number of sentences per batch.
+        batch_size: The maximum number of sentences per batch.
 
     Returns:
         The suggestions in the order in which they were chosen; fewer than ``n`` if the data, or the pool, has no more

@@ -165,7 +165,7 @@ class FastEngine:
 
     Attributes:
         family: How the encoder runs packed tokens.
-        max_markers: The largest number of markers in one pass, at least those of one candidate; it does not change
+        max_markers: The maximum number of markers in one pass, at least those of one candidate; it does not change
             results. Defaults to `CPU_PASS` or `ACCELERATOR_PASS`.
     """
 
@@ -278,7 +278,7 @@ class DenseEngine:
 
     Attributes:
         family: How the encoder runs text and markers under a mask.
-        max_candidates: The largest number of candidates per sentence in one pass. Each pass encodes the text again.
+        max_candidates: The maximum number of candidates per sentence in one pass. Each pass encodes the text again.
     """
 
     family: Family

@@ -210,6 +210,6 @@ def max_positions(config: PreTrainedConfig) -> int | None:
         config: The encoder's configuration.
 
     Returns:
-        The largest number of tokens of a text, including special tokens; None if there is no limit.
+        The maximum number of tokens of a text, including special tokens; None if there is no limit.
     """
     return family_of(config).max_positions(config)

@@ -59,7 +59,7 @@ class Explanation(TextReport):
         entities: The predicted entities of the span: one, or several with different labels for multi-label models.
         words: The words of the tokenizer that the span touches.
         num_words: Number of these words.
-        entity_max_length: The largest number of words of a candidate.
+        entity_max_length: The maximum number of words of a candidate.
         scores: The probability of each label, with ``O``, most probable first; empty if the span is not a candidate. If
             the candidate filter dropped the span, these are the probabilities without the filter.
         thresholds: The minimum probability of each label; empty if the most probable class decides.

@@ -83,7 +83,7 @@ def rank_pairs(model: Any, sentences: Sequence[KnownEntities], batch_size: int =
     Args:
         model: A model with relations.
         sentences: The sentences.
-        batch_size: The largest number of pieces in a batch.
+        batch_size: The maximum number of pieces in a batch.
 
     Returns:
         The pairs of each set of each sentence. Pairs whose entities are not together in any window are not listed.

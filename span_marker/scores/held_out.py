@@ -54,7 +54,7 @@ class HeldOut:
         Args:
             model: The model.
             data: The data.
-            batch_size: The largest number of sentences per batch.
+            batch_size: The maximum number of sentences per batch.
 
         Returns:
             The data.

@@ -26,7 +26,7 @@ def tune_span_filter(model: SpanMarkerModel, data: Dataset | None, batch_size: i
     Args:
         model: The model. Nothing happens if it has no filter, or doesn't use it.
         data: The evaluation data, or None.
-        batch_size: The largest number of sentences per batch.
+        batch_size: The maximum number of sentences per batch.
     """
     if model.span_filter is None or model.config.exact:
         return
@@ -109,7 +109,7 @@ def tune_thresholds(model: SpanMarkerModel, data: Dataset, batch_size: int) -> T
     Args:
         model: The model.
         data: The evaluation data.
-        batch_size: The largest number of sentences per batch.
+        batch_size: The maximum number of sentences per batch.
 
     Returns:
         The thresholds and their figures; None if the data has no entities.

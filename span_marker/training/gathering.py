@@ -64,7 +64,7 @@ def proposal_limits(span_words: IntArray, span_counts: IntArray) -> IntArray:
         span_counts: Number of candidates per row, ``(num_rows,)``.
 
     Returns:
-        The largest number of proposals of each row, ``(num_rows,)``.
+        The maximum number of proposals of each row, ``(num_rows,)``.
 
     Example:
         >>> proposal_limits(np.array([[0, 1], [0, 2], [1, 2], [7, 8]]), np.array([3, 0, 1])).tolist()

@@ -52,7 +52,7 @@ def evaluate_relations(model: Any, features: Any, found: Sequence[FoundEntities]
         model: A model with relations.
         features: The features of the data, a `Dataset` of `span_marker.preprocessing.features.prepare`.
         found: The predicted entities of all sentences.
-        batch_size: The largest number of sentences or windows in a batch.
+        batch_size: The maximum number of sentences or windows in a batch.
 
     Returns:
         The metrics of `span_marker.core.relation_metrics`, as ``relation_...``; empty if no row has annotated
