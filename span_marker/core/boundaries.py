@@ -123,8 +123,8 @@ def words_beside(text: str, start: int, end: int) -> tuple[str, str]:
         end: Character after the last.
 
     Returns:
-        The word before it and the one after it, with a white space character between them and the span; empty if there
-        is none, if more white space is between, or if the span begins or ends inside a word.
+        The word before it and the one after it, including a white space character next to the span; empty if there is
+        no word, if there is more white space, or if the span begins or ends inside a word.
     """
     before = _WORD_BEFORE.search(text, max(start - _LONGEST_WORD, 0), start)
     after = _WORD_AFTER.match(text, end, end + _LONGEST_WORD)
@@ -143,8 +143,9 @@ def snap(start: int, end: int, words: Iterable[tuple[int, int]]) -> tuple[int, i
         words: First character of each word and the one after the last, ascending.
 
     Returns:
-        The span of those words of which it has at least half. None if there are none, or if the span would lose more
-        than `LARGEST_SLIP` characters of another word: it may be part of that word, as "Bayern" of "Bayernfans".
+        The span of the words that are at least half inside the span. None if there are none, or if the span would lose
+        more than `LARGEST_SLIP` characters of another word: it may be part of that word, such as "Bayern" in
+        "Bayernfans".
 
     Example:
         >>> snap(0, 5, [(0, 3), (4, 8)]), snap(4, 5, [(0, 3), (4, 8)])

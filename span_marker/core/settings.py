@@ -216,8 +216,8 @@ class ModelSettings:
         """Return how class scores become entities.
 
         Args:
-            threshold: The least probability of an entity, or that of some labels; the others keep theirs. Defaults to
-                ``thresholds``; `NO_THRESHOLDS` for none.
+            threshold: The minimum probability of an entity, or a dict with the minimum for some labels; the others keep
+                theirs. Defaults to ``thresholds``; `NO_THRESHOLDS` for none.
             decoding: How to resolve overlaps; by default ``decoding``.
             keeps_all_scores: Whether to fill in `ScoredSpan.all_scores`.
 
@@ -239,14 +239,14 @@ class ModelSettings:
         )
 
     def read_relation_threshold(self, threshold: float | dict[str, float] | None = None) -> FloatArray | None:
-        """Say how probable relations must be.
+        """Return how probable relations must be.
 
         Args:
-            threshold: The least probability of a relation, or that of some labels; the others keep theirs. Defaults to
-                ``relation_thresholds``; `NO_THRESHOLDS` for none.
+            threshold: The minimum probability of a relation, or a dict with the minimum for some labels; the others
+                keep theirs. Defaults to ``relation_thresholds``; `NO_THRESHOLDS` for none.
 
         Returns:
-            The least probability of each class of pairs, ``(num_relations,)``; None without thresholds.
+            The minimum probability of each class of pairs, ``(num_relations,)``; None without thresholds.
 
         Raises:
             TypeError: If a threshold is not a number.
@@ -271,7 +271,7 @@ class ModelSettings:
         return 1.0 if self.best_per_word is None else self.best_per_word / self.limit("entity_max_length")
 
     def uses_filter(self, exact: bool | None = None) -> bool:
-        """Tell whether the candidate filter chooses the candidates that get markers in prediction.
+        """Return whether the candidate filter chooses the candidates that get markers in prediction.
 
         Args:
             exact: Whether the caller requests all candidates. Defaults to ``exact``.
@@ -305,14 +305,14 @@ def read_thresholds(
 
     Args:
         name: Name of the argument, for errors.
-        threshold: The least probability of all labels, or a dict with those of some; None for those of the model,
-            `NO_THRESHOLDS` for none.
+        threshold: The minimum probability of all labels, or a dict with the minimum for some labels; None for the
+            thresholds of the model, `NO_THRESHOLDS` for none.
         classes: The classes.
-        no_label: The class that is no label.
-        own: The thresholds of the model, which labels that a dict lacks keep; None if it has none.
+        no_label: The class that is not a label.
+        own: The thresholds of the model, which also apply to labels that are not in the dict; None if it has none.
 
     Returns:
-        The least probability of each class, ``(num_classes,)``, NaN for those without a threshold; or None.
+        The minimum probability of each class, ``(num_classes,)``, NaN for those without a threshold; or None.
 
     Raises:
         TypeError: If a threshold is not a number.

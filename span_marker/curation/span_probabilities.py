@@ -48,8 +48,8 @@ def read_distributions(item: Item, entities: Any, location: str) -> dict[Span, d
 
     Args:
         item: The words or the text.
-        entities: Entities as ``predict`` returns them, with a ``score``. With their ``labels``, which ``top_k`` adds,
-            the probabilities of all labels are known; without, ``O`` has all that the label does not have.
+        entities: Entities as ``predict`` returns them, with a ``score``. If they have ``labels``, which ``top_k`` adds,
+            the probabilities of all labels are known; otherwise, ``O`` has the probability that remains.
         location: What to call the row in errors.
 
     Returns:
@@ -57,8 +57,8 @@ def read_distributions(item: Item, entities: Any, location: str) -> dict[Span, d
 
     Raises:
         TypeError: If a value has the wrong type.
-        ValueError: If an entity is impossible or has no score, a score is not a probability, or the scores of a span
-            add up to more than 1, as those of multi-label models may.
+        ValueError: If an entity is invalid or has no score, a score is not a probability, or the scores of a span add
+            up to more than 1, as those of multi-label models may.
     """
     kind: Kind = "text" if isinstance(item, str) else "words"
     found: dict[Span, dict[str, float]] = defaultdict(dict)

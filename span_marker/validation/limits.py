@@ -31,7 +31,7 @@ from span_marker.preprocessing.tokenizer import SpanMarkerTokenizer
 logger = logging.getLogger(__name__)
 
 DEFAULT_KEEP = 0.995
-"""The least share of the entities that a suggested limit keeps."""
+"""The minimum share of the entities that a suggested limit keeps."""
 
 SHARES = (0.5, 0.9, 0.95, 0.99, 0.999, 1.0)
 """Shares of the sentences for which text limits are listed."""
@@ -50,7 +50,7 @@ class EntityLimit:
 
     Attributes:
         entity_max_length: The limit, in words.
-        share_kept: Share of the entities that are not longer, the highest recall that a model can have.
+        share_kept: Share of the entities that are not longer, which is the maximum recall of a model.
         num_candidates: Mean number of candidates per sentence.
         speed_up: Number of tokens that run through the encoder with the largest listed limit, divided by that with this
             one.
@@ -68,7 +68,7 @@ class TextLimit:
 
     Attributes:
         share: Share of the sentences to be read as a whole.
-        num_tokens: The least text limit for this, including special tokens.
+        num_tokens: The smallest text limit for this, including special tokens.
         share_whole: Share of the sentences that are read as a whole with this limit.
     """
 
@@ -79,7 +79,7 @@ class TextLimit:
 
 @dataclass(frozen=True)
 class LimitsReport(TextReport):
-    """Suggested limits, and the tables that they are taken from. As a string, both tables and the suggestion.
+    """Suggested limits, and the tables that they are derived from. As a string, both tables and the suggestion.
 
     Attributes:
         entity_limits: One limit per different length of an entity, ascending. Limits in between keep no more entities.
@@ -148,12 +148,12 @@ def suggest_limits(
             ``entities``, ``text`` and ``entities``, or ``tokens`` and ``ner_tags``.
         tokenizer: The model's tokenizer.
         keep: Share of the entities that the suggested limit must keep, above 0 and at most 1.
-        text_limit: The largest number of tokens that the encoder can read. Defaults to the limit of its tokenizer.
+        text_limit: The maximum number of tokens that the encoder can read. Defaults to the limit of its tokenizer.
         labels: The tags that integers stand for. Defaults to the names in the data set.
         split: Finds the words of strings, such as ``model.config.split``. Defaults to the tokenizer.
 
     Returns:
-        The suggestion, and the tables that it is taken from.
+        The suggestion, and the tables that it is derived from.
 
     Raises:
         TypeError: If ``data`` is not a data set, or a row has the wrong types.

@@ -106,9 +106,10 @@ class Family:
     Attributes:
         run_packed: Runs tokens without padding.
         run_dense: Runs text and markers under a dense mask.
-        num_attention_layers: How many times a text attends on its way through an encoder, from its configuration.
-        max_positions: Tokens of the longest text that an encoder has positions for, special tokens included, from its
-            configuration; None if there is no limit.
+        num_attention_layers: Function from an encoder's configuration to the number of times that its text passes
+            attention.
+        max_positions: Function from an encoder's configuration to the maximum number of tokens for which it has
+            positions, including special tokens; it returns None if there is no limit.
     """
 
     run_packed: PackedRun = run_standard
@@ -125,7 +126,7 @@ ROTARY = Family(max_positions=rotary_positions)
 
 
 def _run_modernbert_dense(encoder: PreTrainedModel, inputs: DenseInput) -> Tensor:
-    """Run ModernBERT, whose local layers see what is near in positions rather than in the order of the tokens."""
+    """Run ModernBERT, whose local layers attend to nearby positions, regardless of the order of the tokens."""
     is_near = distances(inputs.position_ids, inputs.position_ids).abs() <= encoder.config.sliding_window
     masks = {"full_attention": inputs.bias(), "sliding_attention": inputs.bias(inputs.allowed & is_near)}
     output = encoder(inputs_embeds=inputs.embeds, position_ids=inputs.position_ids, attention_mask=masks)
@@ -136,7 +137,7 @@ MODERNBERT = Family(run_dense=_run_modernbert_dense, max_positions=rotary_positi
 
 
 def _run_albert(encoder: PreTrainedModel, embeds: Tensor, position_ids: Tensor, span_pass: Pass) -> Tensor:
-    """Run ALBERT, whose layers share weights: the pass carries the depth that tells them apart."""
+    """Run ALBERT, whose layers share weights: the pass carries the depth that distinguishes them."""
     stack: Any = encoder.encoder
     hidden = stack.embedding_hidden_mapping_in(embed(encoder, embeds[None], position_ids[None]))
     layers_per_group = encoder.config.num_hidden_layers / encoder.config.num_hidden_groups
@@ -162,7 +163,7 @@ def embed(encoder: PreTrainedModel, embeds: Tensor, position_ids: Tensor) -> Ten
         position_ids: ``(batch, length)``.
 
     Returns:
-        What the first layer reads, ``(batch, length, size)``.
+        The input of the first layer, ``(batch, length, size)``.
     """
     embeddings: Any = encoder.embeddings
     return embeddings(inputs_embeds=embeds, position_ids=position_ids)
@@ -181,7 +182,7 @@ class RunLayer(Protocol):
 
         Args:
             layer: A layer of the encoder.
-            hidden: What it reads, ``(num_tokens, hidden)``.
+            hidden: Its input, ``(num_tokens, hidden)``.
             span_pass: How the tokens attend.
 
         Returns:
@@ -190,12 +191,12 @@ class RunLayer(Protocol):
 
 
 def run_layers(layers: Iterable[Any], run_layer: RunLayer, hidden: Tensor, span_pass: Pass) -> Tensor:
-    """Run packed tokens through written-out layers, with gradient checkpointing where it is on.
+    """Run packed tokens through written-out layers, with gradient checkpointing if it is enabled.
 
     Args:
         layers: The encoder's layers.
         run_layer: Runs one of them.
-        hidden: What the first layer reads, ``(num_tokens, hidden)``.
+        hidden: The input of the first layer, ``(num_tokens, hidden)``.
         span_pass: How the tokens attend.
 
     Returns:
