@@ -34,6 +34,7 @@ from accuracy_systems import on_this_machine, training_arguments
 from datasets import Dataset
 from speed import machine
 from studies import write_json
+from tables import standard_error
 from token_classification import encode
 from transformers import AutoModelForTokenClassification, AutoTokenizer, DataCollatorForTokenClassification, set_seed
 
@@ -359,13 +360,13 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def print_tables(results: dict[str, Any]) -> None:
-    """Print means over seeds, with standard deviations."""
+    """Print means over seeds, with standard errors."""
     for level in ("sentences", "annotations"):
         print(f"\n{level}: precision at {', '.join(map(str, DEPTHS))}")
         for name, runs in results["rankings"].items():
             columns = ([run[level][str(depth)] for run in runs] for depth in DEPTHS)
             cells = (
-                f"{statistics.mean(column):.3f}" + (f" ± {statistics.stdev(column):.3f}" if len(column) > 1 else "")
+                f"{statistics.mean(column):.3f}" + (f" ± {standard_error(column):.3f}" if len(column) > 1 else "")
                 for column in columns
             )
             print(f"{name:<30}", "  ".join(cells))

@@ -1,7 +1,6 @@
 """The command ``span-marker``: a module per command, with nothing in it but arguments and calls of the library.
 
-It stands outside of the package, because importing anything of ``span_marker`` loads PyTorch: ``span-marker --help`` is
-there at once.
+It is outside the package ``span_marker`` so that ``span-marker --help`` imports nothing of it.
 """
 
 from span_marker_cli.main import main
