@@ -41,8 +41,7 @@ class SpanMarkerOutput(ModelOutput):
         loss: The mean cross-entropy over all candidates, or None without labels. For multi-label models, the binary
             cross-entropies of a candidate are summed over all classes, including ``O`` for "no label". If the filter
             chose the candidates, its own loss over all candidates is added, see `span_marker.candidate_filter.head`.
-            The cross-entropies of pairs are added as well, each with the same weight as that of a candidate; in
-            training, they include pairs with wrong spans, see `span_marker.core.wrong_pairs`.
+            The losses of pairs, each weighted like a candidate's, are added too. In training, they include wrong pairs.
         logits: Class scores of the candidates that got markers, ``(num_kept, num_labels)``.
         kept: Indices of these candidates, ascending, ``(num_kept,)``; None if all candidates got markers.
         relation_logits: Class scores of all pairs, ``(num_pairs, num_relations)``; None without pairs.
@@ -64,13 +63,12 @@ class SpanMarkerModel(SpanFilterMixin, RelationMixin, PredictionMixin, SpanMarke
     Args:
         config: The configuration, which includes that of the encoder.
         encoder: The encoder. Defaults to one with random weights, built from the configuration.
-        engine: ``"fast"`` or ``"dense"`` to force an engine, ``"auto"`` for the fastest that the encoder supports, or
-            an engine object.
+        engine: ``"fast"`` or ``"dense"`` to force an engine, ``"auto"`` for the fastest supported one, or an engine
+            object.
 
     Attributes:
         engine: Runs texts and markers through the encoder, see `span_marker.encoders.engines`.
-        case_embedding: Embedding of the letter case of words, which is added to those of their tokens; None if the
-            tokens preserve the case.
+        case_embedding: Letter-case embedding, added to those of the tokens; None if the tokens preserve the case.
         classifier: The linear layer that classifies candidates.
         span_filter: The candidate filter; None if the model has none.
         relation_head: Classifies pairs of entities; None if the model has no relations.
@@ -170,7 +168,7 @@ class SpanMarkerModel(SpanFilterMixin, RelationMixin, PredictionMixin, SpanMarke
             **kwargs: Passed to ``PreTrainedModel.gradient_checkpointing_enable``.
 
         Raises:
-            ValueError: If ``use_reentrant`` is True, because markers would then send no gradient to the text; or if the
+            ValueError: If ``use_reentrant`` is True, with which the text gets no gradient from markers; or if the
                 encoder does not support gradient checkpointing.
         """
         if not self.encoder.supports_gradient_checkpointing:
@@ -217,8 +215,7 @@ class SpanMarkerModel(SpanFilterMixin, RelationMixin, PredictionMixin, SpanMarke
                 sentence after sentence. Only for models with relations.
             pair_counts: Number of pairs per sentence, ``(batch,)``.
             pair_labels: Class ID of each pair, ``(num_pairs,)``.
-            find_pairs: Function that computes ``pair_tokens`` and ``pair_counts`` from ``logits`` and ``kept`` of the
-                output.
+            find_pairs: Computes ``pair_tokens`` and ``pair_counts`` from ``logits`` and ``kept`` of the output.
 
         Returns:
             The class scores, and the loss if ``labels`` are passed.
