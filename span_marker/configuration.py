@@ -26,78 +26,79 @@ FOREIGN_SETTINGS = (
     "_experts_implementation",
     "num_labels",
 )
-"""Entries of a configuration that are not read. Span markers use their own attention, and labels are counted.
+"""Ignored entries of a configuration. Span markers use their own attention, and ``num_labels`` follows from the labels.
 
 The first four may name a repository with kernels, which is code that ``transformers`` would load."""
 
 HAS_CODE = "has_code"
-"""Key in the configuration of an encoder whose code is among the files of the checkpoint."""
+"""Key in the configuration of an encoder whose code is stored in the checkpoint."""
 
 
 class SpanMarkerConfig(ModelSettings, PreTrainedConfig):
     """Configuration of a SpanMarker model.
 
     Args:
-        encoder: The encoder's configuration, or the dict that it is saved as. Dicts are only turned into classes of
-            ``transformers`` itself.
-        labels: The tags of the data set, such as ``B-PER``, in the order of their IDs and including ``O``. Needed for
-            new models; saved configurations have them in ``encoder["id2label"]``.
-        model_max_length: The largest number of tokens of a text, including special tokens. Defaults to
+        encoder: The encoder's configuration, or its saved form, a dict. Dicts are only converted to classes that
+            ``transformers`` itself provides.
+        labels: The tags of the data set, such as ``B-PER``, in the order of their IDs and including ``O``. Required for
+            new models; saved configurations store them in ``encoder["id2label"]``.
+        model_max_length: The maximum number of tokens of a text, including special tokens. Defaults to
             ``model_max_length_default``.
-        marker_max_length: Number of marker pairs per sentence that the dense engine, and the 1.x library, run at a
-            time. It does not change results. The fast engine bounds its memory by itself.
-        entity_max_length: The largest number of words of an entity. Words of a text are those of the tokenizer, which
-            usually splits at punctuation: ``X-200/B`` has five. For new models, this and ``model_max_length`` may be
-            ``"auto"``: ``Trainer`` then sets them from the training data, see `span_marker.suggest_limits`. This is the
-            default of ``entity_max_length`` if the labels of a new model come from data.
-        max_prev_context: The largest number of sentences of document context before a sentence; None for no limit.
-        max_next_context: The largest number of sentences of document context after a sentence; None for no limit.
+        marker_max_length: Number of marker pairs per sentence that the dense engine and the 1.x library process at a
+            time. It does not change results. The fast engine limits its memory on its own.
+        entity_max_length: The maximum number of words of an entity. The words of a text are determined by the
+            tokenizer, which usually splits at punctuation: ``X-200/B`` has five words. For new models, this and
+            ``model_max_length`` may be ``"auto"``: ``Trainer`` then sets them from the training data, see
+            `span_marker.suggest_limits`. ``"auto"`` is the default of ``entity_max_length`` if the labels of a new
+            model come from data.
+        max_prev_context: The maximum number of sentences of document context before a sentence; None for no limit.
+        max_next_context: The maximum number of sentences of document context after a sentence; None for no limit.
         trained_with_document_context: Whether the model was trained with document context.
         model_max_length_default: The text limit if ``model_max_length`` is None.
         id2reduced_id: Class ID of each tag ID, computed from ``labels``, for the 1.x library.
         multi_label: Whether a span may have several labels, each with its own probability.
         decoding: How overlaps between entities are resolved, see `span_marker.core.decoding`. Defaults to ``"flat"``,
-            or to ``"nested"`` for multi-label models. Training sets it if the data has overlaps that the default cannot
-            predict.
+            or to ``"nested"`` for multi-label models. Training sets it if the data contains overlaps that the default
+            cannot predict.
         calibration_temperature: Divisor of the class scores, see `span_marker.calibrate`.
-        thresholds: The least probability of each label, see ``SpanMarkerModel.predict``; None for no thresholds.
+        thresholds: The minimum probability of each label, see ``SpanMarkerModel.predict``; None for no thresholds.
         candidates_per_word: Number of candidates per word of a sentence that get markers in training, in addition to
-            the gold spans. They are the best ones of a candidate filter that is trained jointly with the classifier. At
-            ``entity_max_length`` or more, all candidates get markers. None trains no filter.
+            the gold spans. They are the highest-scoring candidates of a filter that is trained jointly with the
+            classifier. With ``entity_max_length`` or more, all candidates get markers. If None, no filter is trained.
         letter_case: Whether the model reads the letter case of words, because its tokenizer drops it: a learned
-            embedding is added to those of the tokens, see `span_marker.core.letter_case`. It goes with the weights. New
-            models have it if their tokenizer drops the case; 1.x does not know it.
+            embedding is added to those of the tokens, see `span_marker.core.letter_case`. It must match the weights.
+            New models use it if their tokenizer drops the case; 1.x does not support it.
         token_state_size: Size of the token states that the classifier reads besides those of the markers: for each
-            candidate the states of its first and last token, see `span_marker.heads.token_states`. None if it reads
-            markers only, as in 1.x. It is set when a model is made, and goes with the weights.
+            candidate the states of its first and last token, see `span_marker.heads.token_states`. None if it only
+            reads markers, as in 1.x. It is set when a model is created, and must match the weights.
         word_splitter: How strings are split into words, see `span_marker.core.word_splitters`: one of its `NAMES`, or a
-            function from a string to the first character and the one after the last of each word. A function is saved
-            by its name alone. ``"auto"`` lets training choose, which is the default of new models.
-        word_rules: The rules of ``word_splitter="fitted"``, as `WordRules` or the dict that they are saved as.
-        trained_on: What the model was trained on last, as a `TrainedOn` or the dict that it is saved as. None if it is
-            not known. ``Trainer`` sets it.
-        compression: How the model was made smaller, for its card: which part, and how, see `span_marker.compression`.
-            None for other models.
-        span_filter: The settings of the candidate filter, as a `SpanFilterConfig` or the dict that it is saved as. None
-            for models without a filter.
+            function from a string to the first character and the one after the last of each word. Only the name of a
+            function is saved. With ``"auto"``, the default of new models, training chooses the splitter.
+        word_rules: The rules of ``word_splitter="fitted"``: a `WordRules`, or its saved form, a dict.
+        trained_on: Describes the latest training data: a `TrainedOn`, or its saved form, a dict. None if unknown.
+            ``Trainer`` sets it.
+        compression: How the model was compressed, for its card: a dict from each affected part, such as ``"Layers"``,
+            to a description, see `span_marker.compression`. None if it was not compressed.
+        span_filter: The settings of the candidate filter: a `SpanFilterConfig`, or its saved form, a dict. None for
+            models without a filter.
         exact: Whether all candidates get markers in prediction, even if the model has a filter.
-        relation_labels: The labels of relations between two entities. ``"no relation"`` is put before them, and has the
-            ID 0. None for models without relations.
-        symmetric_relations: The relations whose head and tail can be exchanged, such as "married to". They are scored
-            once, with the entity that stands first as the head. None lets training choose: those that the training data
-            has in both directions. ``[]`` declares that there are none.
-        relation_types: Which labels head and tail of a relation may have: lists of the head's label, the relation's and
-            the tail's. A relation without such a list may join all entities. None lets training choose: the types in
-            the training data, for relations that have enough of them, see
-            `span_marker.core.relation_statistics.RelationStatistics.known_types`. ``"any"`` allows everything.
-        relation_thresholds: The least probability of each relation, see ``SpanMarkerModel.predict``; None for no
+        relation_labels: The labels of relations between two entities. ``"no relation"`` is added in front of them, with
+            the ID 0. None for models without relations.
+        symmetric_relations: The relations whose head and tail can be exchanged, such as "married to". Their pairs are
+            scored once, with the entity that comes first as the head. With None, training chooses the relations that
+            the training data contains in both directions. ``[]`` means that no relation is symmetric.
+        relation_types: Which labels the head and the tail of a relation may have: lists of three labels, of the head,
+            the relation and the tail. A relation without such a list may join any entities. With None, training chooses
+            the types in the training data, for relations with enough examples, see
+            `span_marker.core.relation_statistics.RelationStatistics.known_types`. ``"any"`` allows all types.
+        relation_thresholds: The minimum probability of each relation, see ``SpanMarkerModel.predict``; None for no
             thresholds.
         span_marker_version: Version of the library that created the model.
         **kwargs: Arguments of ``PreTrainedConfig``, such as ``id2label`` and ``label2id``.
 
     Raises:
-        ValueError: If a limit is below 1, ``decoding`` is unknown, a threshold is not a probability, or a label list
-            lacks ``O``, repeats a label, or has nothing but ``O``.
+        ValueError: If a limit is below 1, ``decoding`` is unknown, a threshold is not a probability, or a list of
+            labels lacks ``O``, repeats a label, or contains only ``O``.
     """
 
     model_type = "span-marker"
@@ -111,7 +112,7 @@ class SpanMarkerConfig(ModelSettings, PreTrainedConfig):
     span_marker_version: str = __version__
 
     def __post_init__(self, labels: Sequence[str] | None = None, **kwargs: Any) -> None:
-        """Build the parts that are passed as dicts, reduce the tags to classes, and check everything."""
+        """Build the parts that are passed as dicts, reduce the tags to classes, and check all settings."""
         self.encoder = _encoder_config(self.encoder)
         self.build_parts()
         if self.trained_on is not None and not isinstance(self.trained_on, TrainedOn):
@@ -123,14 +124,14 @@ class SpanMarkerConfig(ModelSettings, PreTrainedConfig):
         self.check_limits()
 
     def set_labels(self, labels: Sequence[str]) -> None:
-        """Set tags and classes. The classifier of a model is left as it is.
+        """Set the tags and the classes. This does not change the classifier of a model.
 
         Args:
             labels: The tags, or plain labels, in the order of their IDs and including ``O``.
 
         Raises:
             TypeError: If they are not a list of strings.
-            ValueError: If ``O`` is missing, a label is repeated, or there is nothing but ``O``.
+            ValueError: If ``O`` is missing, a label is repeated, or ``O`` is the only label.
         """
         classes, self.id2reduced_id = reduce_labels(labels)
         self.id2label, self.label2id = _both_ways(classes)
@@ -161,7 +162,7 @@ class SpanMarkerConfig(ModelSettings, PreTrainedConfig):
 
     @property
     def unknown_to_1x(self) -> list[str]:
-        """The settings of the model that the 1.x library does not know, so that it cannot read the model."""
+        """The settings of the model that the 1.x library does not support. It cannot load models that have any."""
         names = ("token_state_size", "letter_case", "multi_label", "relation_labels")
         return [f"{name}={getattr(self, name)!r}" for name in names if getattr(self, name)]
 
@@ -189,14 +190,14 @@ class SpanMarkerConfig(ModelSettings, PreTrainedConfig):
         """Check the labels before a model is built.
 
         Raises:
-            ValueError: If tags or classes are missing or broken, or do not match.
+            ValueError: If tags or classes are missing or invalid, or do not match.
         """
         check_labels(self.classes)
         reduced, _ = reduce_labels(self.tags)
         if set(reduced) != set(self.classes):
             raise ValueError(
-                f"the classes {self.classes} (id2label) are not those of the tags {self.tags} (encoder.id2label), "
-                f"which are {reduced}"
+                f"the classes {self.classes} (id2label) do not match the tags {self.tags} (encoder.id2label), whose "
+                f"classes are {reduced}"
             )
 
 
@@ -217,7 +218,7 @@ def _encoder_config(encoder: PreTrainedConfig | dict[str, Any] | None) -> PreTra
         raise TypeError(f"config.encoder={encoder!r} must be a configuration or a dict, not {type(encoder).__name__}")
     if encoder.get(HAS_CODE):
         raise ValueError(
-            f"the encoder of type {encoder.get('model_type')!r} comes with code of its own: if you trust it, pass "
+            f"the encoder of type {encoder.get('model_type')!r} needs custom code: if you trust it, pass "
             "trust_remote_code=True"
         )
     values = {
@@ -225,7 +226,7 @@ def _encoder_config(encoder: PreTrainedConfig | dict[str, Any] | None) -> PreTra
     }
     model_type = values.pop("model_type", None)
     if not isinstance(model_type, str) or model_type not in CONFIG_MAPPING:
-        raise ValueError(f"config.encoder has model_type={model_type!r}, which transformers does not know")
+        raise ValueError(f"config.encoder has model_type={model_type!r}, which transformers does not support")
     config: PreTrainedConfig = CONFIG_MAPPING[model_type].from_dict(values)
     return config
 

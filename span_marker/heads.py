@@ -1,4 +1,4 @@
-"""What a model adds to its encoder: the letter case of words; the classifiers of candidates and pairs; a loss."""
+"""The layers that a model adds to its encoder: letter cases, the classifiers of candidates and pairs; and the loss."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ in SciERC."""
 
 
 class CaseEmbedding(nn.Embedding):
-    """What the letter case of a word adds to the embeddings of its tokens, at first nothing.
+    """Embeddings of letter cases, which are added to those of the tokens. They start at zero.
 
     Args:
         embed_dim: Size of the encoder's token embeddings.
@@ -32,7 +32,7 @@ class CaseEmbedding(nn.Embedding):
         super().__init__(NUM_CASES, embed_dim, padding_idx=NO_CASE)
 
     def reset_parameters(self) -> None:
-        """Start with zeros, which leave the encoder as it was pretrained."""
+        """Set the embeddings to zero, so that the encoder computes the same as before."""
         init.zeros_(self.weight)
 
     def forward(self, cases: Tensor) -> Tensor:
@@ -41,7 +41,7 @@ class CaseEmbedding(nn.Embedding):
 
 
 class SpanClassifier(nn.Linear):
-    """Classifies candidates by the states of their two markers, and of their first and last token if it reads these.
+    """Classifies candidates by the states of their two markers, and optionally of their first and last token.
 
     Maps ``(num_spans, 2 * hidden_size + 2 * token_state_size)`` to class scores, ``(num_spans, num_labels)``.
 
@@ -67,9 +67,9 @@ class SpanClassifier(nn.Linear):
 
 
 class RelationHead(nn.Module):
-    """Classifies pairs of spans by the states of their four markers, and of the same tokens if it reads these.
+    """Classifies pairs of spans by the states of their four markers, and optionally of the tokens that these observe.
 
-    Each pair has markers of its own: start and end of the head, start and end of the tail.
+    Each pair has its own markers: start and end of the head, start and end of the tail.
 
     Args:
         hidden_size: Size of a marker's state.
@@ -107,8 +107,8 @@ class RelationHead(nn.Module):
 def token_states(text_states: Tensor, span_rows: Tensor) -> Tensor:
     """Look up the states of the tokens that a candidate's markers observe, normalized to mean 0 and variance 1.
 
-    Markers have to learn from nothing what their position means; the states of tokens are good features from the first
-    step. With little training data they are worth more than the markers, see ``docs/little_data.md``.
+    Markers must learn from scratch what their positions mean, whereas the states of tokens are good features from the
+    first step. With little training data, they contribute more than the markers, see ``docs/little_data.md``.
 
     Args:
         text_states: States of the tokens of all texts, ``(num_tokens, size)``, see
@@ -148,7 +148,7 @@ def dropout_rate(encoder: PreTrainedConfig) -> float:
         encoder: The encoder's configuration.
 
     Returns:
-        The encoder's own rate; 0.1 if it has none.
+        The encoder's own rate, or 0.1 if its configuration has none.
     """
     for name in ("hidden_dropout_prob", "dropout_rate"):
         if hasattr(encoder, name):
@@ -159,8 +159,8 @@ def dropout_rate(encoder: PreTrainedConfig) -> float:
 def summed_loss(logits: Tensor, labels: Tensor, multi_label: bool) -> Tensor:
     """Compute the loss, summed over all candidates.
 
-    It is the cross-entropy of the class, or of the probabilities of all classes. For multi-label models, it is the
-    binary cross-entropy, summed over all classes: ``-p * log(sigmoid(logit)) - (1 - p) * log(1 - sigmoid(logit))``,
+    This is the cross-entropy with the class, or with the probabilities of all classes. For multi-label models, it is
+    the binary cross-entropy, summed over all classes: ``-p * log(sigmoid(logit)) - (1 - p) * log(1 - sigmoid(logit))``,
     where ``p`` is 1 for the labels of a candidate and 0 for the others, or a probability.
 
     Args:

@@ -40,13 +40,12 @@ class SpanMarkerOutput(ModelOutput):
     Attributes:
         loss: The mean cross-entropy over all candidates, or None without labels. For multi-label models, the binary
             cross-entropies of a candidate are summed over all classes, including ``O`` for "no label". If the filter
-            chose the candidates, its own loss over all candidates is added, see `span_marker.candidate_filter.head`. So
-            are the cross-entropies of pairs, each with the weight of a candidate's; in training, pairs with wrong spans
-            are among them, see `span_marker.core.wrong_pairs`.
+            chose the candidates, its own loss over all candidates is added, see `span_marker.candidate_filter.head`.
+            The losses of pairs, each weighted like a candidate's, are added too. In training, they include wrong pairs.
         logits: Class scores of the candidates that got markers, ``(num_kept, num_labels)``.
         kept: Indices of these candidates, ascending, ``(num_kept,)``; None if all candidates got markers.
-        relation_logits: Class scores of all these pairs, ``(num_pairs, num_relations)``; None without pairs.
-        relation_loss: The mean cross-entropy of these pairs; None without their labels.
+        relation_logits: Class scores of all pairs, ``(num_pairs, num_relations)``; None without pairs.
+        relation_loss: The mean cross-entropy of the pairs; None without labels of pairs.
     """
 
     loss: Tensor | None = None
@@ -57,25 +56,25 @@ class SpanMarkerOutput(ModelOutput):
 
 
 class SpanMarkerModel(SpanFilterMixin, RelationMixin, PredictionMixin, SpanMarkerPreTrainedModel):
-    """A SpanMarker model: an encoder, a linear layer over the two marker states of each candidate, maybe a filter.
+    """A SpanMarker model: an encoder, a linear classifier of candidates, and optionally a filter and relations.
 
     Create it with `from_pretrained`, from an encoder or from a SpanMarker checkpoint.
 
     Args:
         config: The configuration, which includes that of the encoder.
         encoder: The encoder. Defaults to one with random weights, built from the configuration.
-        engine: ``"fast"`` or ``"dense"`` to force an engine; ``"auto"`` for the fastest that the encoder supports; or
-            an engine.
+        engine: ``"fast"`` or ``"dense"`` to force an engine, ``"auto"`` for the fastest supported one, or an engine
+            object.
 
     Attributes:
         engine: Runs texts and markers through the encoder, see `span_marker.encoders.engines`.
-        case_embedding: What the letter case of a word adds to the embeddings of its tokens; None if its tokens tell.
-        classifier: The linear layer.
+        case_embedding: Letter-case embedding, added to those of the tokens; None if the tokens preserve the case.
+        classifier: The linear layer that classifies candidates.
         span_filter: The candidate filter; None if the model has none.
         relation_head: Classifies pairs of entities; None if the model has no relations.
 
     Raises:
-        ValueError: If the configuration has no encoder or no labels, or the encoder cannot carry span markers.
+        ValueError: If the configuration has no encoder or no labels, or if the encoder does not support span markers.
     """
 
     if TYPE_CHECKING:  # transformers would take the annotation for the class itself
@@ -97,7 +96,7 @@ class SpanMarkerModel(SpanFilterMixin, RelationMixin, PredictionMixin, SpanMarke
     def _prepare_new(self, arguments: Mapping[str, Any], compatible_with_1x: bool) -> None:
         if compatible_with_1x and (unknown := self.config.unknown_to_1x):
             raise ValueError(
-                f"{', '.join(unknown)} must be left out with compatible_with_1x=True: 1.x does not know it"
+                f"{', '.join(unknown)} must be left out with compatible_with_1x=True, since 1.x does not support it"
             )
         if self.can_filter and not compatible_with_1x:
             self.config.token_state_size = self.text_state_size()
@@ -111,7 +110,9 @@ class SpanMarkerModel(SpanFilterMixin, RelationMixin, PredictionMixin, SpanMarke
             self.config.word_splitter = AUTO_SPLITTER
         drops_case = self.require_tokenizer().drops_case
         if self.config.letter_case and not drops_case:
-            raise ValueError("letter_case=True must be left out: the tokenizer tells cases apart itself")
+            raise ValueError(
+                "letter_case=True must be left out: the tokenizer already distinguishes upper and lower case"
+            )
         if "letter_case" not in arguments and drops_case and not compatible_with_1x:
             self.config.letter_case = True
             self.case_embedding = self._new_case_embedding()
@@ -167,8 +168,8 @@ class SpanMarkerModel(SpanFilterMixin, RelationMixin, PredictionMixin, SpanMarke
             **kwargs: Passed to ``PreTrainedModel.gradient_checkpointing_enable``.
 
         Raises:
-            ValueError: If ``use_reentrant`` is True, because markers would send no gradient into the text; or if the
-                encoder cannot run its layers again.
+            ValueError: If ``use_reentrant`` is True, with which the text gets no gradient from markers; or if the
+                encoder does not support gradient checkpointing.
         """
         if not self.encoder.supports_gradient_checkpointing:
             raise ValueError(f"{type(self.encoder).__name__} does not support gradient checkpointing")
@@ -193,7 +194,7 @@ class SpanMarkerModel(SpanFilterMixin, RelationMixin, PredictionMixin, SpanMarke
         pair_labels: Tensor | None = None,
         find_pairs: Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor]] | None = None,
     ) -> SpanMarkerOutput:
-        """Score the candidates of a batch, and pairs of spans if it has any.
+        """Score the candidates of a batch, and its pairs of spans, if any.
 
         Args:
             input_ids: Token IDs of the texts, ``(batch, seq_len)``.
@@ -202,26 +203,26 @@ class SpanMarkerModel(SpanFilterMixin, RelationMixin, PredictionMixin, SpanMarke
             span_counts: Number of candidates per sentence, ``(batch,)``.
             span_words: First word and word after the last of each candidate, ``(num_spans, 2)``. Only the candidate
                 filter needs it.
-            labels: Class ID of each candidate, ``(num_spans,)``; or probabilities, ``(num_spans, num_labels)``. For
-                multi-label models only these, with 1 for each label of a candidate, or for ``O`` alone.
-            num_items_in_batch: Number of candidates to average the loss over. Defaults to those of this batch.
-                ``Trainer`` passes the number of a whole optimizer step when it accumulates gradients.
-            exact: Whether to score all candidates, rather than those that the filter keeps. Defaults to
-                ``config.exact``. In training, ``candidates_per_word`` decides instead.
+            labels: Class ID of each candidate, ``(num_spans,)``; or probabilities, ``(num_spans, num_labels)``.
+                Multi-label models require probabilities: 1 for each label of a candidate, or only for ``O``.
+            num_items_in_batch: Number of candidates to average the loss over. Defaults to the number in this batch.
+                ``Trainer`` passes the number in a whole optimizer step when it accumulates gradients.
+            exact: Whether to score all candidates, rather than only those that the filter keeps. Defaults to
+                ``config.exact``. Not used in training, where ``candidates_per_word`` decides.
             token_cases: The letter case of each token's word, see `span_marker.core.letter_case`, ``(batch, seq_len)``.
                 Only models with ``config.letter_case`` need it.
             pair_tokens: First and last token of the head of each pair, and those of its tail, ``(num_pairs, 4)``,
                 sentence after sentence. Only for models with relations.
             pair_counts: Number of pairs per sentence, ``(batch,)``.
             pair_labels: Class ID of each pair, ``(num_pairs,)``.
-            find_pairs: Finds ``pair_tokens`` and ``pair_counts``, given ``logits`` and ``kept`` of the output.
+            find_pairs: Computes ``pair_tokens`` and ``pair_counts`` from ``logits`` and ``kept`` of the output.
 
         Returns:
             The class scores, and the loss if ``labels`` are passed.
 
         Raises:
             ValueError: If ``span_counts`` does not add up to the number of candidates; or if the filter is needed, but
-                is missing, has a threshold for another ``entity_max_length``, or ``span_words`` is not passed.
+                is missing or has a threshold for another ``entity_max_length``, or ``span_words`` is not passed.
         """
         batch = self._engine_input(input_ids, attention_mask, span_tokens, span_counts, token_cases)
         is_gold = None if labels is None else self._is_gold(labels)
@@ -291,7 +292,7 @@ class SpanMarkerModel(SpanFilterMixin, RelationMixin, PredictionMixin, SpanMarke
     def _case_embeds(self, token_cases: Tensor | None) -> Tensor:
         """Embed letter cases, ``(batch, seq_len)`` to ``(batch, seq_len, embed_dim)``."""
         if token_cases is None:
-            raise ValueError("the model reads token_cases, which SpanMarkerDataCollator puts into each batch")
+            raise ValueError("the model needs token_cases, which SpanMarkerDataCollator adds to each batch")
         assert self.case_embedding is not None
         embeds: Tensor = self.case_embedding(token_cases)
         return embeds
@@ -300,9 +301,9 @@ class SpanMarkerModel(SpanFilterMixin, RelationMixin, PredictionMixin, SpanMarke
         """The engine, if texts can be read before any marker runs; a ValueError on the dense engine."""
         if not isinstance(self.engine, StagedEngine):
             raise ValueError(
-                "a candidate filter, relations and a classifier of tokens need the fast engine, which encodes texts "
-                "before any marker: load the model with engine='auto', or make it with compatible_with_1x=True if its "
-                "encoder does not support that engine"
+                "a candidate filter, relations, and a classifier that reads token states need the fast engine, which "
+                "encodes texts before any marker: load the model with engine='auto', or make it with "
+                "compatible_with_1x=True if its encoder does not support the fast engine"
             )
         return self.engine
 
@@ -346,7 +347,7 @@ class SpanMarkerModel(SpanFilterMixin, RelationMixin, PredictionMixin, SpanMarke
 
         Args:
             batch: The batch, from `SpanMarkerDataCollator`, in arrays or tensors on any device.
-            exact: Whether to score all candidates, rather than those that the filter keeps. Defaults to
+            exact: Whether to score all candidates, rather than only those that the filter keeps. Defaults to
                 ``config.exact``.
 
         Returns:
@@ -358,12 +359,12 @@ class SpanMarkerModel(SpanFilterMixin, RelationMixin, PredictionMixin, SpanMarke
         return output.logits, output.kept
 
     def _inputs(self, batch: Batch) -> dict[str, Tensor]:
-        """What the model reads of a batch in prediction, on its device."""
+        """The parts of a batch that the model reads in prediction, on its device."""
         device = self.device  # transformers looks for it among the parameters
         return {name: torch.as_tensor(batch[name], device=device) for name in TEXT_INPUTS}
 
     def try_cuda(self) -> SpanMarkerModel:
-        """Move the model to a GPU, or log a warning if there is none.
+        """Move the model to a GPU, or log a warning if none is available.
 
         Returns:
             The model itself.
@@ -371,12 +372,12 @@ class SpanMarkerModel(SpanFilterMixin, RelationMixin, PredictionMixin, SpanMarke
         if torch.cuda.is_available():
             self.to(torch.device("cuda"))  # type: ignore[arg-type]
         else:
-            logger.warning("There is no CUDA device: the model stays on %s.", self.device)
+            logger.warning("No CUDA device is available: the model stays on %s.", self.device)
         return self
 
 
 def without_adapter(model: Any) -> SpanMarkerModel:
-    """Return the model inside a PEFT adapter, or the model itself.
+    """Unwrap a model from its PEFT adapter; other models are returned as they are.
 
     Args:
         model: A SpanMarker model, or a ``PeftModel`` around one.
@@ -385,7 +386,7 @@ def without_adapter(model: Any) -> SpanMarkerModel:
         The SpanMarker model.
 
     Raises:
-        TypeError: If it is another model.
+        TypeError: If ``model`` is not a SpanMarker model.
     """
     if hasattr(model, "get_base_model"):
         model = model.get_base_model()

@@ -1,1 +1,1 @@
-"""The candidate filter: a head on text states, how it is fitted, and how its threshold is chosen."""
+"""The candidate filter: a head on text states, its fitting, and the choice of its threshold."""

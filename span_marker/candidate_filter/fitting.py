@@ -30,7 +30,7 @@ EPOCHS = 15
 LEARNING_RATE = 2e-3
 
 WARM_UP = 0.1
-"""Share of the steps in which the learning rate rises."""
+"""Share of the steps over which the learning rate is warmed up."""
 
 
 class Examined(NamedTuple):
@@ -51,7 +51,7 @@ class Examined(NamedTuple):
 
 @dataclass(frozen=True)
 class Examples:
-    """Candidates of a batch of texts, with what the model predicts for them.
+    """Candidates of a batch of texts, with the predictions of the model for them.
 
     Attributes:
         text_states: States of tokens that begin or end candidates, ``(num_tokens, input_size)``.
@@ -81,17 +81,17 @@ def collect_examples(
     batch_size: int,
     hire: HireWorkers = in_turn,
 ) -> Iterator[Examples]:
-    """Collect what a model predicts for sentences.
+    """Collect the predictions of a model for sentences.
 
     Args:
         sentences: The sentences; with document context, whole documents.
         examine: Examines a batch.
         preprocessor: The model's preprocessor.
-        batch_size: The largest number of sentences in a batch.
-        hire: Gets the workers that examine the batches.
+        batch_size: The maximum number of sentences in a batch.
+        hire: Starts the workers that examine the batches.
 
     Yields:
-        The candidates of a batch. Candidates without markers are no entities.
+        The candidates of a batch. Candidates without markers are not entities.
     """
     pieces = preprocessor.pieces(sentences, preprocessor.encode(sentences))
     features = [piece.features() for piece in pieces]
@@ -177,7 +177,7 @@ def fit_filter(examples: Sequence[Examples], seed: int) -> SpanFilter:
     """Fit a new filter to the probabilities that a model computes for candidates.
 
     Args:
-        examples: Candidates with what the model predicts for them.
+        examples: Candidates with the predictions of the model.
         seed: Seed of the filter's initial weights and of the order of the examples.
 
     Returns:
@@ -188,8 +188,8 @@ def fit_filter(examples: Sequence[Examples], seed: int) -> SpanFilter:
     """
     if not any(batch.is_entity.any() for batch in examples):
         raise ValueError(
-            "the model finds no entity in the text that the candidate filter should learn from: pass more text, or "
-            "text similar to the training data of the model"
+            "the model finds no entity in the text that the candidate filter is fitted to: pass more text, or text "
+            "similar to the training data of the model"
         )
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed accelerators, too

@@ -62,8 +62,8 @@ class SpanFilter(nn.Module):
         """
         if text_states.shape[-1] != self.input_size:
             raise ValueError(
-                f"the candidate filter reads text states of size {self.input_size}, but the encoder's have size "
-                f"{text_states.shape[-1]}: fit another filter with fit_span_filter"
+                f"the candidate filter reads text states of size {self.input_size}, but those of the encoder have "
+                f"size {text_states.shape[-1]}: fit another filter with fit_span_filter"
             )
         states = F.layer_norm(text_states, text_states.shape[-1:])
         first = self.first(states).index_select(0, span_rows[:, 0])

@@ -1,4 +1,4 @@
-"""The methods of a model for its candidate filter: add, ask, fit, tune and reset it."""
+"""The methods of a model for its candidate filter: adding, applying, fitting, tuning and resetting it."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class SpanFilterMixin(nn.Module):
         return self.config.candidates_kept if self.span_filter is not None and self.can_filter else 1.0
 
     def uses_filter(self, exact: bool | None = None) -> bool:
-        """Tell whether the candidate filter chooses the candidates that get markers in prediction.
+        """Return whether the candidate filter chooses the candidates that get markers in prediction.
 
         Args:
             exact: Whether the caller requests all candidates. Defaults to ``config.exact``.
@@ -173,7 +173,7 @@ class SpanFilterMixin(nn.Module):
                 "add_span_filter() before you create the optimizer"
             )
         if span_words is None:
-            raise ValueError("the candidate filter needs span_words, which SpanMarkerDataCollator puts into each batch")
+            raise ValueError("the candidate filter needs span_words, which SpanMarkerDataCollator adds to each batch")
         scores: Tensor = self.span_filter(text_states, span_rows, span_words.diff(dim=1)[:, 0])
         return scores
 
@@ -222,7 +222,7 @@ class SpanFilterMixin(nn.Module):
             held_out: Sentences to choose the filter's threshold on. Defaults to every fifth sentence of ``data``, or
                 every fifth document if there are documents; the filter does not learn from these.
             recall: The share of the model's entities that the filter must keep, above 0 and below 1.
-            batch_size: The largest number of sentences in a batch.
+            batch_size: The maximum number of sentences in a batch.
             seed: Seed of the filter's initial weights and of the order of the sentences.
 
         Returns:
@@ -231,14 +231,14 @@ class SpanFilterMixin(nn.Module):
         Raises:
             TypeError: If an input is none of the supported types.
             ValueError: If the model runs on the dense engine, was trained with a filter that drops candidates, finds no
-                entity in the data, or too few in the held-out text to be sure of the recall. The model is then
+                entities in the data, or too few in the held-out text to guarantee the recall. The model is then
                 unchanged.
         """
         check_recall(recall)
         if self.config.best_per_word is not None:
             raise ValueError(
                 f"the model was trained with a filter (candidates_per_word={self.config.candidates_per_word}) and "
-                "cannot have another one: call tune_span_filter for another threshold, or train a model with "
+                "cannot get a new one: call tune_span_filter to change its threshold, or train a model with "
                 "candidates_per_word=None"
             )
         sentences = _read_sentences(data)
@@ -257,15 +257,15 @@ class SpanFilterMixin(nn.Module):
         Args:
             held_out: Text that the filter has not learned from, see `fit_span_filter`.
             recall: See `fit_span_filter`.
-            batch_size: The largest number of sentences in a batch.
+            batch_size: The maximum number of sentences in a batch.
 
         Returns:
             See `fit_span_filter`.
 
         Raises:
             TypeError: If ``held_out`` is none of the supported types.
-            ValueError: If the model has no filter, or finds too few entities to be sure of the recall. The model is
-                then unchanged.
+            ValueError: If the model has no filter, or finds too few entities to guarantee the recall. The model is then
+                unchanged.
         """
         check_recall(recall)
         if self.span_filter is None:

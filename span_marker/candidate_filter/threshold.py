@@ -1,4 +1,4 @@
-"""The threshold of a candidate filter: the highest that keeps a share of the model's entities, with confidence."""
+"""The threshold of a candidate filter: the highest one that keeps a share of the model's entities with confidence."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ CONFIDENCE = 0.95
 """Confidence in the recall of a filter, which is estimated from a sample of held-out entities."""
 
 RECALLS = (0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999)
-"""Recalls that reports list, in addition to the requested one."""
+"""Recalls listed in reports, in addition to the requested one."""
 
 MARGIN = 1e-3
-"""How far below the score of the last entity that must be kept the threshold is: more than what rounding may change."""
+"""Distance of the threshold below the score of the last entity that must be kept; it is larger than rounding errors."""
 
 
 @dataclass(frozen=True)
 class FilterPoint:
-    """A threshold of a filter, and the shares of held-out text that it keeps.
+    """A threshold of a filter, and the shares of held-out entities and candidates that it keeps.
 
     Attributes:
-        recall: Share of all entities that it keeps at least, with `CONFIDENCE`.
-        threshold: The least score of a candidate that is kept.
+        recall: Minimum share of all entities that it keeps, with `CONFIDENCE`.
+        threshold: The minimum score of candidates that are kept.
         entities_kept: Share of the held-out entities that it keeps.
         candidates_kept: Share of the held-out candidates that it keeps.
     """
@@ -46,7 +46,7 @@ class FilterPoint:
 
 @dataclass(frozen=True)
 class SpanFilterReport(TextReport):
-    """The thresholds of a candidate filter, and what they keep. As a string, a table.
+    """The thresholds of a candidate filter, and the shares that they keep. As a string, a table.
 
     Attributes:
         points: Thresholds for several recalls, ascending.
@@ -84,11 +84,11 @@ def choose_threshold(span_filter: SpanFilter, held_out: Iterable[Examples], reca
     If the threshold is the k-th lowest score of n entities, it drops at most a share ``1 - recall`` of all entities
     with probability ``1 - P(B(n, 1 - recall) < k)``, where ``B`` is binomial (Wilks 1941, Determination of sample sizes
     for setting tolerance limits). The highest k for which this is at least `CONFIDENCE` is chosen. The threshold is set
-    `MARGIN` below that score, so that the same entity is kept in another batch or on another machine.
+    `MARGIN` below that score, so that the same entity is also kept in another batch or on another machine.
 
     Args:
         span_filter: The filter, on the CPU, in the data type that it will run in.
-        held_out: Candidates that the filter has not learned from, with what the model predicts for them.
+        held_out: Candidates that the filter has not learned from, with the predictions of the model.
         recall: The share of the entities to keep, above 0 and below 1.
 
     Returns:
@@ -140,7 +140,7 @@ def check_recall(recall: float) -> None:
 
 
 def entities_needed(recall: float) -> int:
-    """Compute how many held-out entities are needed to be sure of a recall, if all of them are kept.
+    """Compute how many held-out entities are needed to guarantee a recall, if all of them are kept.
 
     Args:
         recall: The recall, above 0 and below 1.

@@ -1,4 +1,4 @@
-"""Characters to words: where the edges of an entity are, and which words of a text it covers. Pure functions."""
+"""From characters to words: the edges of an entity, and the words of a text that it covers. Pure functions."""
 
 from __future__ import annotations
 
@@ -17,15 +17,14 @@ def trim(text: str, start: int, end: int, keep_marks: bool = False) -> tuple[int
     r"""Find the edges of a span of characters.
 
     White space does not count at the edges, and neither do combining marks and format characters unless they belong to
-    the grapheme of a letter: tokenizers drop them, or count them as part of a word. Only in a span of nothing else,
-    marks and format characters do.
+    the grapheme of a letter: tokenizers drop them, or count them as part of a word. They only count in a span that
+    consists of nothing else.
 
     Args:
         text: The text.
         start: First character. It begins a grapheme, see `span_marker.core.graphemes`.
         end: Character after the last. It ends a grapheme.
-        keep_marks: Whether only white space does not count, so that the span keeps all that is visible when it is
-            printed.
+        keep_marks: Whether to remove only white space, so that the span keeps everything that is visible when printed.
 
     Returns:
         First character that counts and the one after the last; ``(start, start)`` if there is only white space. They
@@ -48,7 +47,7 @@ def _is_ignored(character: str) -> bool:
 
 
 def _shrink(start: int, end: int, is_ignored: Callable[[int], bool]) -> tuple[int, int] | None:
-    """Take ignored places off both ends of a range; None if nothing is left."""
+    """Remove ignored places from both ends of a range; None if nothing is left."""
     while start < end and is_ignored(start):
         start += 1
     while start < end and is_ignored(end - 1):
@@ -64,7 +63,7 @@ def trim_entities(entities: Iterable[LabelledSpan], item: str | Sequence[str]) -
         item: The text, or the words. Entities in words are not trimmed.
 
     Returns:
-        The different entities that result, in order. An entity of white space stays as it is.
+        The resulting entities in order, without duplicates. An entity that consists of white space does not change.
 
     Example:
         >>> trim_entities([LabelledSpan("PER", 0, 4), LabelledSpan("PER", 0, 3)], "Ann went")
@@ -121,7 +120,7 @@ def align(
 
 
 def blank_words(text: str, char_starts: IntArray, char_ends: IntArray) -> dict[int, bool]:
-    """Find the words of a text that `trim` does not count at the edges of an entity.
+    """Find the words of a text that `trim` would remove from the edges of an entity.
 
     Args:
         text: The text.
@@ -129,7 +128,7 @@ def blank_words(text: str, char_starts: IntArray, char_ends: IntArray) -> dict[i
         char_ends: Character after the last of each word, ``(num_words,)``.
 
     Returns:
-        The indices of these words, each with whether the word has only white space, or nothing.
+        The indices of these words, each with whether the word is empty or consists only of white space.
     """
     words = enumerate(zip(char_starts.tolist(), char_ends.tolist(), strict=True))
     return {word: not text[start:end].strip() for word, (start, end) in words if all(map(_is_ignored, text[start:end]))}

@@ -1,4 +1,4 @@
-"""Numbers from either side: arrays of NumPy, with which the core computes, and tensors of PyTorch."""
+"""Arrays of NumPy, on which the core works, and their conversion from tensors of PyTorch."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ Precision: TypeAlias = Literal["float32", "float16", "bfloat16"]
 
 
 def as_array(values: Any) -> Array:
-    """Bring numbers to NumPy, without importing PyTorch.
+    """Convert numbers to NumPy, without importing PyTorch.
 
     Args:
         values: An array; or a tensor, on any device.
 
     Returns:
-        The array itself; the numbers of a tensor, in float32 if they are no whole numbers.
+        The array itself; or the numbers of a tensor, in float32 unless they are whole numbers.
     """
     if not hasattr(values, "detach"):
         array: Array = values

@@ -1,8 +1,8 @@
-r"""Boundaries of words in texts, where no model says what a word is.
+r"""Boundaries of words in texts, without a model that defines words.
 
-Letters and digits in a row are a word, with the marks that belong to them, such as combining accents; each other
-character that is no white space is a word of its own. In scripts without spaces between words, and in Korean, where
-particles are written together with names, a run of letters may have several words: nothing here tells which.
+A sequence of letters and digits is a word, with the marks that belong to them, such as combining accents; each other
+character except white space is a separate word. In scripts without spaces between words, and in Korean, where particles
+are attached to names, a sequence of letters may contain several words, which this module cannot separate.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _BESIDE = rf"(?:[\p{{L}}\p{{N}}_][\p{{L}}\p{{N}}_{_MARKS}]*|[^\p{{L}}\p{{N}}_\s]
 _WORD_BEFORE = regex.compile(rf"{_BESIDE}\s?$")
 _WORD_AFTER = regex.compile(rf"\s?{_BESIDE}")
 _LONGEST_WORD = 40
-"""Number of characters that are looked at beside an entity."""
+"""Number of characters that are examined on either side of an entity."""
 
 LARGEST_SLIP = 2
-"""How many characters of a word an entity may have by mistake."""
+"""The maximum number of characters of a word that an entity may contain by mistake."""
 
 
 def words_of(text: str) -> list[tuple[int, int]]:
@@ -50,7 +50,7 @@ def words_of(text: str) -> list[tuple[int, int]]:
 
 
 def is_inside_word(text: str, place: int) -> bool:
-    r"""Tell whether a place is inside a word: letters or digits are on both sides, marks apart.
+    r"""Return whether a place is inside a word: letters or digits are on both sides, ignoring marks.
 
     Args:
         text: The text.
@@ -69,7 +69,7 @@ def is_inside_word(text: str, place: int) -> bool:
 
 
 def _letter_before(text: str, place: int) -> str:
-    """The character before a place, marks apart."""
+    """The character before a place, ignoring marks."""
     before = place - 1
     while before > 0 and _is_mark(text[before]):
         before -= 1
@@ -77,14 +77,15 @@ def _letter_before(text: str, place: int) -> str:
 
 
 def is_unspaced(text: str, place: int) -> bool:
-    r"""Tell whether a place is among letters where words have no spaces between them, so that it may be between words.
+    r"""Return whether a place is among letters of a script without spaces, so that it may be between words.
 
     Args:
         text: The text.
         place: The character that begins at the place.
 
     Returns:
-        Whether it is inside a run of letters or digits, see `is_inside_word`, and beside a letter of such a script.
+        Whether it is inside a sequence of letters or digits, see `is_inside_word`, and next to a letter of such a
+        script.
 
     Example:
         >>> is_unspaced("\u6771\u4eac\u306b", 2), is_unspaced("Merkels", 6), is_unspaced("\u6771\u4eac", 2)
@@ -98,7 +99,7 @@ def _is_mark(character: str) -> bool:
 
 
 def has_whole_words(text: str, start: int, end: int) -> bool:
-    """Tell whether a span consists of words, without white space at its edges. It may begin or end where `is_unspaced`.
+    """Return whether a span consists of whole words, without white space at its edges, see also `is_unspaced`.
 
     Args:
         text: The text.
@@ -114,7 +115,7 @@ def has_whole_words(text: str, start: int, end: int) -> bool:
 
 
 def words_beside(text: str, start: int, end: int) -> tuple[str, str]:
-    """Find the words beside a span.
+    """Find the words next to a span.
 
     Args:
         text: The text.
@@ -122,8 +123,8 @@ def words_beside(text: str, start: int, end: int) -> tuple[str, str]:
         end: Character after the last.
 
     Returns:
-        The word before it and the one after it, with a white space character between them and the span; empty if there
-        is none, if more white space is between, or if the span begins or ends inside a word.
+        The word before it and the one after it, including a white space character next to the span; empty if there is
+        no word, if there is more white space, or if the span begins or ends inside a word.
     """
     before = _WORD_BEFORE.search(text, max(start - _LONGEST_WORD, 0), start)
     after = _WORD_AFTER.match(text, end, end + _LONGEST_WORD)
@@ -142,8 +143,9 @@ def snap(start: int, end: int, words: Iterable[tuple[int, int]]) -> tuple[int, i
         words: First character of each word and the one after the last, ascending.
 
     Returns:
-        The span of those words of which it has at least half. None if there are none, or if the span would lose more
-        than `LARGEST_SLIP` characters of another word: it may be part of that word, as "Bayern" of "Bayernfans".
+        The span of the words that are at least half inside the span. None if there are none, or if the span would lose
+        more than `LARGEST_SLIP` characters of another word: it may be part of that word, such as "Bayern" in
+        "Bayernfans".
 
     Example:
         >>> snap(0, 5, [(0, 3), (4, 8)]), snap(4, 5, [(0, 3), (4, 8)])

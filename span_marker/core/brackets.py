@@ -14,7 +14,7 @@ _CELL = re.compile(r"((?:\([^()*\s]+)*)\*?(\)*)")
 
 
 def are_brackets(cells: Collection[str]) -> bool:
-    """Tell whether a column has brackets: most of its cells do, or are ``*``, and some have a ``*``.
+    """Return whether a column contains brackets: most of its cells do, or are ``*``, and some contain a ``*``.
 
     Args:
         cells: The cells of the column.
@@ -32,7 +32,7 @@ def are_brackets(cells: Collection[str]) -> bool:
 
 
 def brackets_to_entities(cells: Sequence[str]) -> list[LabelledSpan]:
-    """Read the entities of a sentence. A bracket closes the last one that is open.
+    """Read the entities of a sentence. A closing bracket refers to the last open one.
 
     Args:
         cells: One cell per word.
@@ -41,7 +41,7 @@ def brackets_to_entities(cells: Sequence[str]) -> list[LabelledSpan]:
         The entities in order of their start, longer ones first. They may be nested.
 
     Raises:
-        ValueError: If a cell has something else, or a bracket is not closed, or was not opened.
+        ValueError: If a cell contains anything else, or a bracket is not closed or was not opened.
 
     Example:
         >>> [tuple(entity) for entity in brackets_to_entities(["(ORG(GPE*)", "*)", "*", "(GPE)"])]
@@ -52,7 +52,7 @@ def brackets_to_entities(cells: Sequence[str]) -> list[LabelledSpan]:
     for word, cell in enumerate(cells):
         match = _CELL.fullmatch(cell)
         if not cell or match is None:
-            raise ValueError(f"{cell!r} (word {word}) must be *, or have brackets such as (LABEL* and *)")
+            raise ValueError(f"{cell!r} (word {word}) must be *, or contain brackets such as (LABEL* and *)")
         for label in match[1].split("(")[1:]:
             opened.append(len(entities))
             entities.append(LabelledSpan(label, word, word))

@@ -1,4 +1,4 @@
-"""Checks of arguments, with one wording, and of what functions of the caller raise."""
+"""Checks of arguments with consistent messages, and of errors raised by functions of the caller."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def check_limit(
     Args:
         name: Name of the argument, for errors.
         value: The value.
-        at_least: The smallest allowed value.
-        at_most: The largest allowed value; None for no maximum.
+        at_least: The minimum allowed value.
+        at_most: The maximum allowed value; None for no maximum.
         also: Other allowed values, such as None.
 
     Raises:
@@ -55,9 +55,10 @@ def check_probability(name: str, value: Any) -> None:
 
 
 def without_stop_iteration(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """Let a function raise RuntimeError in place of StopIteration, as generators do (PEP 479).
+    """Make a function raise RuntimeError instead of StopIteration, as generators do (PEP 479).
 
-    A ``map`` takes StopIteration of what it calls for its end, and what waits for a thread of asyncio waits for ever.
+    A ``map`` ends silently if its function raises StopIteration, and code that awaits a thread of asyncio waits
+    forever.
 
     Args:
         function: The function, which calls functions of the caller.
@@ -72,25 +73,27 @@ def without_stop_iteration(function: Callable[Arguments, Result]) -> Callable[Ar
             return function(*args, **kwargs)
         except StopIteration as error:
             raise RuntimeError(
-                "split_sentences, a word splitter or a hook raised StopIteration, which would end loops without an "
-                "error: let it return a value, or raise another error"
+                "split_sentences, a word splitter or a hook raised StopIteration, which would silently end a loop: "
+                "make it return a value, or raise another error"
             ) from error
 
     return run
 
 
 def refuse_single_text(texts: Any, name: str) -> None:
-    """Check that a caller did not pass one text in place of several.
+    """Check that a caller did not pass a single text instead of several.
 
     Args:
-        texts: What was passed.
+        texts: The value that was passed.
         name: What to call it in errors.
 
     Raises:
         TypeError: If it is a string.
     """
     if isinstance(texts, str):
-        raise TypeError(f"{name} must be a list of texts, not a single one, whose characters would be texts")
+        raise TypeError(
+            f"{name} must be a list of texts, not a single string, whose characters would each be read as a text"
+        )
 
 
 def check_texts(texts: Iterable[Any], name: str) -> list[str]:

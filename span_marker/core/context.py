@@ -1,4 +1,4 @@
-"""Document context: how many tokens of a document are put around each of its sentences. A pure function."""
+"""Document context: how many tokens of a document surround each of its sentences. A pure function."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from span_marker.core.spans import IntArray
 def context_sizes(
     lengths: IntArray, max_tokens: int, max_prev_context: int | None = None, max_next_context: int | None = None
 ) -> tuple[IntArray, IntArray]:
-    """Compute how many tokens of a document are put before and after each of its sentences.
+    """Compute how many tokens of a document are added before and after each of its sentences.
 
     For each sentence, other sentences are added in this order: the next, the previous, the second next, and so on,
-    until there are no more, a limit is met, or ``max_tokens`` is used up. The sentence that no longer fits is cut: a
-    following one keeps its beginning, a preceding one its end. The context is therefore a contiguous part of the
+    until there are no more, a limit is reached, or ``max_tokens`` is used up. The sentence that no longer fits is cut:
+    a following one keeps its beginning, a preceding one its end. The context is therefore a contiguous part of the
     document, and two numbers per sentence describe it.
 
     The largest distance at which whole sentences fit is found by bisection on cumulative lengths, for all sentences at
@@ -22,9 +22,9 @@ def context_sizes(
 
     Args:
         lengths: Number of tokens of each sentence in order, without special tokens, ``(num_sentences,)``.
-        max_tokens: The largest number of tokens of sentence and context together, without special tokens.
-        max_prev_context: The largest number of sentences before; None for no limit.
-        max_next_context: The largest number of sentences after; None for no limit.
+        max_tokens: The maximum number of tokens of sentence and context together, without special tokens.
+        max_prev_context: The maximum number of sentences before; None for no limit.
+        max_next_context: The maximum number of sentences after; None for no limit.
 
     Returns:
         Number of tokens before and after each sentence, ``(num_sentences,)`` each.

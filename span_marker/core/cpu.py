@@ -1,4 +1,4 @@
-"""What the CPU of this machine can do: how many of its cores are ours, and which instructions it has."""
+"""The CPU of this machine: how many cores this process may use, and which instructions it supports."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ FEATURES: Mapping[str, frozenset[str]] = {
     "I8MM": frozenset({"i8mm", "FEAT_I8MM"}),
     "BF16": frozenset({"bf16", "FEAT_BF16"}),
 }
-"""Instructions that matter for the speed of models, those of Arm last, and the flags by which systems name them."""
+"""Instructions that affect the speed of models, those of Arm last, and the flags by which systems name them."""
 
 ARM = ("aarch64", "arm64")
-"""What systems call 64-bit Arm."""
+"""Names of 64-bit Arm on different systems."""
 
 CGROUPS = Path("/sys/fs/cgroup")
-"""Where Linux says what a container may use."""
+"""Folder in which Linux describes the resources of a container."""
 
 FLAG_LINES = ("flags", "Features")
 """The lines of ``/proc/cpuinfo`` with the flags of a core, on x86 and on Arm."""
@@ -39,7 +39,7 @@ class Cpu:
 
     Attributes:
         architecture: Such as ``"x86_64"``, in lower case.
-        features: Its instructions, keys of `FEATURES`; empty if the system does not tell.
+        features: Its instructions, keys of `FEATURES`; empty if the system does not list them.
         num_cpus: Number of cores that this process may use.
     """
 
@@ -63,7 +63,7 @@ class Cpu:
 
     @classmethod
     def of_this_machine(cls) -> Cpu:
-        """Read what the system says about the CPU, on Linux and macOS. Elsewhere, its instructions are not known."""
+        """Describe the CPU of this machine, on Linux and macOS. On other systems, its instructions are unknown."""
         return cls.from_flags(platform.machine(), _read_flags(), available_cpus())
 
     def __str__(self) -> str:
@@ -85,7 +85,7 @@ def flags_of(cpuinfo: str) -> set[str]:
         cpuinfo: The contents of ``/proc/cpuinfo``.
 
     Returns:
-        The flags that all cores have: those of a CPU with different cores are not the same.
+        The flags that all cores share, since a CPU may have different cores.
     """
     lines = (line.partition(":") for line in cpuinfo.splitlines())
     flags = [set(values.split()) for name, _, values in lines if name.strip() in FLAG_LINES]

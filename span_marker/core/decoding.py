@@ -2,12 +2,12 @@
 
 `likely_labels` proposes labels for candidates; `select` resolves overlaps between the proposals, in one of these ways:
 
-- ``"flat"``: entities do not overlap. In descending order of probability, proposals are selected that overlap none
-  selected before.
+- ``"flat"``: entities do not overlap. In descending order of probability, each proposal is selected unless it overlaps
+one selected before.
 - ``"flat-optimal"``: entities do not overlap, and the sum of their probabilities is as large as possible: two entities
   of 0.5 are selected rather than one of 0.9 that overlaps both.
 - ``"nested"``: entities may lie within others, or share their words with another label, but do not cross. In descending
-  order of probability, proposals are selected that cross none selected before.
+order of probability, each proposal is selected unless it crosses one selected before.
 - ``"overlapping"``: all proposals are selected.
 """
 
@@ -92,8 +92,8 @@ class Decoder:
         outside_id: Class ID of ``O``.
         multi_label: Whether each class has its own probability, rather than one distribution over all classes.
         temperature: Divisor of the class scores.
-        thresholds: The least probability of each class, ``(num_labels,)``; NaN for a class without one. None stands
-            for no thresholds. Labels of multi-label models then have `MULTI_LABEL_THRESHOLD`.
+        thresholds: The minimum probability of each class, ``(num_labels,)``; NaN for a class without one. None for no
+            thresholds; multi-label models then use `MULTI_LABEL_THRESHOLD`.
         decoding: How overlaps are resolved, see `select`.
         keeps_all_scores: Whether to fill in `ScoredSpan.all_scores`.
     """
@@ -114,7 +114,7 @@ class Decoder:
             logits: Class scores, ``(num_spans, num_labels)``.
             span_words: First word and word after the last of each candidate, ``(num_spans, 2)``.
             span_counts: Number of candidates per sentence, ``(batch,)``.
-            limits: The largest number of proposals per sentence, ``(batch,)``: the most probable ones, and the first of
+            limits: The maximum number of proposals per sentence, ``(batch,)``: the most probable ones, and the first of
                 equally probable ones. None for all.
 
         Returns:
@@ -147,7 +147,7 @@ class Decoder:
 
 
 def probabilities(logits: Array, multi_label: bool, temperature: float = 1.0) -> FloatArray:
-    """Turn class scores into probabilities.
+    """Convert class scores to probabilities.
 
     Args:
         logits: Class scores, ``(num_spans, num_labels)``.
@@ -209,7 +209,7 @@ def most_probable(scores: FloatArray, sentences: IntArray, limits: IntArray) -> 
     Args:
         scores: Probabilities, ``(num_proposals,)``.
         sentences: Index of the sentence of each proposal, ascending, ``(num_proposals,)``.
-        limits: How many to find per sentence, at most, ``(batch,)``.
+        limits: The maximum number of proposals per sentence, ``(batch,)``.
 
     Returns:
         Indices of the proposals, ascending. Among equally probable proposals, the first are found.
@@ -254,7 +254,7 @@ def check_decoding(decoding: str) -> Decoding:
         The name.
 
     Raises:
-        ValueError: If it is none of `DECODINGS`.
+        ValueError: If it is not one of `DECODINGS`.
     """
     if decoding not in DECODINGS:
         raise ValueError(f"decoding={decoding!r} must be one of {', '.join(map(repr, DECODINGS))}")
@@ -330,8 +330,8 @@ class DecodingRule(NamedTuple):
     Attributes:
         may_nest: Whether an entity may lie within another one, or share its words with another label.
         may_cross: Whether an entity may overlap another one without either lying within the other.
-        greedy: The way to resolve the same overlaps in descending order of probability. It selects at a threshold what
-            it selects at a lower one, without the spans below the threshold.
+        greedy: The way to resolve the same overlaps in descending order of probability. At a threshold, it selects the
+            same spans as at a lower one, without those below the threshold.
         select: Selects entities from the proposals of a sentence, which are in order of their words.
     """
 
@@ -347,4 +347,4 @@ RULES: dict[Decoding, DecodingRule] = {
     "nested": DecodingRule(may_nest=True, may_cross=False, greedy="nested", select=_nested),
     "overlapping": DecodingRule(may_nest=True, may_cross=True, greedy="overlapping", select=_overlapping),
 }
-"""All ways to resolve overlaps. To add one, add a line here, and its name to `Decoding`."""
+"""All ways to resolve overlaps. To add one, add an entry here, and its name to `Decoding`."""

@@ -1,4 +1,4 @@
-"""Optional packages: imported on first use, with what to install if they are missing."""
+"""Optional packages: imported on first use, with installation advice if they are missing."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ def import_extra(name: str, packages: str, extra: str, needed_by: str = "this ne
 
     Args:
         name: The module.
-        packages: What to install, as ``pip`` takes it.
+        packages: The packages to install, as arguments of ``pip``.
         extra: The extra that installs it.
-        needed_by: How the error begins.
+        needed_by: Beginning of the error.
 
     Returns:
         The module.
 
     Raises:
-        ImportError: If it is not installed, with what to install.
+        ImportError: If it is not installed. The error says what to install.
     """
     try:
         return importlib.import_module(name)
     except ImportError as error:
         raise ImportError(
-            f"{needed_by} {name}, which is not installed: pip install {packages}, or span_marker with the extra "
-            f"{extra!r}"
+            f"{needed_by} {name}, which is not installed: pip install {packages}, or install span_marker with the "
+            f"extra {extra!r}"
         ) from error

@@ -1,4 +1,4 @@
-"""Settings of a candidate filter, which a configuration holds."""
+"""Settings of a candidate filter, which are part of a configuration."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from span_marker.core.checks import check_limit, check_probability
 
 LARGEST_STATE = 10**5
-"""The largest allowed size of a text state: larger than that of any encoder, small enough to build a filter quickly."""
+"""The maximum size of a text state: larger than that of any encoder, small enough to build a filter quickly."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class SpanFilterConfig:
 
     Args:
         input_size: Size of the text states that the filter reads.
-        threshold: The least score of a candidate that gets markers; None until the filter is tuned.
+        threshold: The minimum score of candidates that get markers; None until the filter is tuned.
         entity_max_length: The value of ``entity_max_length`` that the threshold was chosen for, in words.
         recall: The share of the entities that the threshold must keep.
         candidates_kept: The share of the candidates that the threshold keeps.
@@ -57,12 +57,12 @@ class SpanFilterConfig:
 
         Raises:
             TypeError: If an entry is not a number.
-            ValueError: If ``values`` is not a dict, lacks ``input_size``, or has an unknown or wrong entry.
+            ValueError: If ``values`` is not a dict, lacks ``input_size``, or has an unknown or invalid entry.
         """
         names = [field.name for field in fields(cls)]
         if not isinstance(values, dict) or "input_size" not in values or not set(values) <= set(names):
             raise ValueError(
-                f"span_filter={values!r} must be None or a dict with 'input_size' and only keys of {names}"
+                f"span_filter={values!r} must be None, or a dict with 'input_size' and no keys other than {names}"
             )
         return cls(**values)
 

@@ -1,4 +1,4 @@
-"""Folders whose files change together, whenever their writer dies."""
+"""Crash-safe folders, whose files change together even if the writer is killed."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ WRITING = ".writing-"
 """Prefix of the folder, inside the one that changes, into which new files are written."""
 
 WRITTEN = ".written"
-"""Name of that folder once its files are complete; some of them may be in their places already."""
+"""Name of that folder once its files are complete; some of them may already have been moved."""
 
 MANIFEST = ".manifest.json"
-"""File in that folder that lists all new files, including those in their places."""
+"""File in that folder that lists all new files, including those already moved."""
 
 
 @contextmanager
 def replacing(folder: str | os.PathLike[str], stale: tuple[str, ...] = ()) -> Iterator[Path]:
     """Change several files of a folder together.
 
-    New files are written into a folder of their own. Renaming this folder declares them complete, and then each is
-    moved to its place. A writer that dies before the renaming has changed nothing. If it dies afterwards, `finish` does
-    the rest: the next writer calls it, and readers must call it. All get the permissions of any new file: safetensors
-    would keep its own from everybody else, such as the user of a container.
+    New files are written to a separate folder. Renaming this folder declares them complete, and then each file is moved
+    to its place. A writer that is killed before the renaming has changed nothing. If it is killed afterwards, `finish`
+    moves the remaining files: the next writer calls it, and readers must call it. All files get the default permissions
+    of new files: safetensors would make its files unreadable for other users, such as that of a container.
 
     Args:
         folder: The folder; it is created if it does not exist. Its other files stay.
@@ -51,7 +51,7 @@ def replacing(folder: str | os.PathLike[str], stale: tuple[str, ...] = ()) -> It
         (staging / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
         permissions = (staging / MANIFEST).stat().st_mode
         for path in map(staging.joinpath, names):
-            if path.stat().st_mode != permissions:  # some file systems give all files the same, and cannot change them
+            if path.stat().st_mode != permissions:  # some file systems cannot change them
                 path.chmod(permissions)
         staging.rename(target / WRITTEN)
     except BaseException:
@@ -61,7 +61,7 @@ def replacing(folder: str | os.PathLike[str], stale: tuple[str, ...] = ()) -> It
 
 
 def finish(folder: str | os.PathLike[str]) -> None:
-    """Move complete new files to their places, if a writer died before it could.
+    """Move complete new files to their places, if a writer was killed before it could.
 
     Args:
         folder: The folder.
@@ -71,7 +71,7 @@ def finish(folder: str | os.PathLike[str]) -> None:
         shutil.rmtree(written, ignore_errors=True)  # everything has been moved
         return
     manifest = json.loads((written / MANIFEST).read_text(encoding="utf-8"))
-    new = {target / name for name in manifest["files"]}  # some may be in their places already
+    new = {target / name for name in manifest["files"]}  # some may already have been moved
     for path in target.iterdir():
         if any(fnmatch(path.name, pattern) for pattern in manifest["stale"]):
             _delete(path, new)
@@ -84,7 +84,7 @@ def finish(folder: str | os.PathLike[str]) -> None:
 
 
 def _delete(path: Path, kept: set[Path]) -> None:
-    """Delete a file or a folder, but no file that is kept."""
+    """Delete a file or a folder, except for files that are kept."""
     if not path.is_dir():
         if path not in kept:
             path.unlink()

@@ -1,4 +1,4 @@
-"""Folds for cross-validation: of about equal size, with the entities of each label spread over them."""
+"""Folds for cross-validation, of about equal size and with the entities of each label spread over them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from span_marker.core.spans import IntArray
 def assign_folds(sizes: IntArray, counts: IntArray, num_folds: int, seed: int) -> IntArray:
     """Assign groups of sentences, such as documents, to folds.
 
-    A greedy rule after the iterative stratification of Sechidis et al. (2011), with bounded sizes. Groups with the
-    rarest labels come first; among those with the same rarest label, the ones with more entities of it, then the larger
-    ones. Each group goes to the fold that has the fewest entities of its rarest label; ties go to the fold with the
-    fewest of its next rarest label, and so on, then to the smallest fold, then to a random one. A fold is passed over
-    if the group would make it larger than the largest fold is and larger than it would make the smallest fold.
+    This is a greedy rule based on the iterative stratification of Sechidis et al. (2011), with bounded sizes. Groups
+    with the rarest labels come first; among those with the same rarest label, the ones with more entities of it, then
+    the larger ones. Each group goes to the fold that has the fewest entities of its rarest label; ties go to the fold
+    with the fewest of its next rarest label, and so on, then to the smallest fold, then to a random one. A fold is
+    skipped if the group would make it both larger than the current largest fold and larger than the smallest fold would
+    become.
 
-    It follows that the sizes of folds differ by at most the size of the largest group, that no fold is empty, and that
-    if groups are sentences with at most one entity each, the numbers of entities of any label differ by at most 1.
+    Therefore, the sizes of folds differ by at most the size of the largest group, and no fold is empty. If groups are
+    sentences with at most one entity each, the numbers of entities of any label differ by at most 1.
 
     Args:
         sizes: Number of sentences of each group, at least 1, ``(num_groups,)``.

@@ -1,4 +1,4 @@
-"""Whether this process was forked from one that knows this library already, which may have computed with threads."""
+"""Detecting whether this process was forked from one that had imported this library, and may have used threads."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ _imported_in = os.getpid()
 
 
 def was_forked() -> bool:
-    """Tell whether this process was forked since this module was imported.
+    """Return whether this process was forked after this module was imported.
 
-    Modules that import PyTorch only when they need it import this one first: what imports PyTorch after a fork could
-    not tell.
+    Modules that import PyTorch lazily import this one first, since a module that is imported after a fork cannot detect
+    it.
 
     Returns:
         Whether another process imported this module, and was forked.

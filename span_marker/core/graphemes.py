@@ -1,12 +1,13 @@
-r"""Graphemes: what a reader takes for one character, such as a letter with its accents, a Thai vowel or a flag.
+r"""Graphemes: units that a reader perceives as one character, such as a letter with its accents or a flag.
 
 A grapheme is an extended grapheme cluster of Unicode (UAX 29). Tokenizers do not respect them: those that strip accents
 end a word before its last accent, and byte-level ones begin a word at a Thai vowel. No span of characters may begin or
-end within a grapheme, so one rule holds wherever such spans are made: a span has all of each grapheme that it touches,
-and words that share a grapheme are one word. In most texts, each character is a grapheme, and nothing changes.
+end within a grapheme. The same rule therefore applies wherever spans are made: a span contains all of each grapheme
+that it touches, and words that share a grapheme are one word. In most texts, each character is a grapheme, and the rule
+changes nothing.
 
-There is one exception to UAX 29: white space is a grapheme of its own, even before a mark and between ``\r`` and
-``\n``, since words are separated by it, and no span begins or ends with it.
+There is one exception to UAX 29: white space is always a separate grapheme, even before a mark and between ``\r`` and
+``\n``, since it separates words, and no span begins or ends with it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import regex
 from span_marker.core.spans import IntArray
 
 _GRAPHEME = regex.compile(r"\s|\p{GCB=Prepend}+(?=\s)|\X")
-"""A grapheme: white space, what would precede a letter but precedes white space, or a cluster."""
+"""A grapheme: white space, prepended characters before white space, or a cluster."""
 
 _JOINING = regex.compile(
     r"[\p{GCB=Extend}\p{GCB=ZWJ}\p{GCB=SpacingMark}\p{GCB=Prepend}\p{InCB=Linker}"
@@ -33,12 +34,12 @@ _OTHER = re.compile(
     "[^\0-\u02ff\u0370-\u0482\u048a-\u0590\u1e00-\u200a\u2010-\u205f\u20a0-\u20cf"
     "\u2100-\u2cee\u3000-\u3029\u3030-\u3098\u309b-\ua66e\uac00-\ud7a3\uff00-\uff9d]"
 )
-"""A quick first look: no character of these ranges joins others, and most texts have no others. They are Latin, Greek,
-Cyrillic, Armenian, punctuation, symbols, Chinese, Japanese and Korean."""
+"""A quick first check: characters in these ranges never join others, and most texts have only such characters. They are
+Latin, Greek, Cyrillic, Armenian, punctuation, symbols, Chinese, Japanese and Korean."""
 
 
 def has_clusters(text: str) -> bool:
-    r"""Tell whether a text may have graphemes of several characters. Quick where there are none.
+    r"""Return whether a text may have graphemes of several characters. This is fast if there are none.
 
     Args:
         text: The text.
@@ -78,7 +79,7 @@ def whole_spans(text: str, spans: Sequence[tuple[int, int]]) -> list[tuple[int, 
         spans: First character of each span and the one after its last.
 
     Returns:
-        The spans with all of each grapheme that they touch. Empty spans within a grapheme are moved behind it.
+        The spans with all of each grapheme that they touch. Empty spans within a grapheme are moved to its end.
 
     Example:
         >>> whole_spans("Zoe\u0308 sang", [(0, 3)])
@@ -124,7 +125,7 @@ def whole_words(text: str, char_starts: IntArray, char_ends: IntArray) -> tuple[
 
 
 def place_words(text: str, places: Iterable[tuple[int, int]]) -> list[tuple[str, tuple[int, int]]]:
-    r"""Cut words out of a text, whole graphemes each.
+    r"""Extract words from a text, in whole graphemes.
 
     Args:
         text: The text.
@@ -142,7 +143,7 @@ def place_words(text: str, places: Iterable[tuple[int, int]]) -> list[tuple[str,
 
 
 def _may_cut(text: str, places: Iterable[int]) -> bool:
-    """Whether one of some places may be within a grapheme. None is beside white space, or between ordinary letters."""
+    """Whether any of some places may be within a grapheme. Places next to white space or ordinary letters are not."""
     pairs = (text[place - 1 : place + 1] for place in places if 0 < place < len(text))
     return has_clusters("\n".join(pair for pair in pairs if not pair[0].isspace() and not pair[1].isspace()))
 

@@ -1,4 +1,4 @@
-"""JSON from other people: as `json.loads` reads it, but a key that an object has twice is an error."""
+"""Strict reading of JSON: like `json.loads`, but a repeated key in an object is an error."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _DIGITS = re.compile(r'"(?:[^"\\]|\\.)*"|\d+', re.DOTALL)
 
 
 class RepeatedKeyError(json.JSONDecodeError):
-    """An object has a key twice, of whose values `json.loads` would drop all but the last."""
+    """An object has a repeated key, for which `json.loads` would only keep the last value."""
 
 
 def parse_json(text: str, parse_constant: Callable[[str], Any] | None = None) -> Any:
@@ -28,8 +28,8 @@ def parse_json(text: str, parse_constant: Callable[[str], Any] | None = None) ->
         The value.
 
     Raises:
-        RepeatedKeyError: If an object has a key twice. It has the place of the second one.
-        json.JSONDecodeError: If the text is no JSON.
+        RepeatedKeyError: If an object has a repeated key. The error has the place of the second one.
+        json.JSONDecodeError: If the text is not JSON.
 
     Example:
         >>> try:
@@ -42,7 +42,7 @@ def parse_json(text: str, parse_constant: Callable[[str], Any] | None = None) ->
         return json.loads(text, parse_constant=parse_constant, object_pairs_hook=_unique)
     except _FoundTwiceError as error:
         key, place = _find_repeated(text)
-        raise RepeatedKeyError(f"the key {key!r:.80} is there twice", text, place) from error
+        raise RepeatedKeyError(f"the key {key!r:.80} occurs twice", text, place) from error
     except json.JSONDecodeError:
         raise
     except ValueError as error:  # from int()
@@ -50,7 +50,7 @@ def parse_json(text: str, parse_constant: Callable[[str], Any] | None = None) ->
 
 
 def json_problem(error: json.JSONDecodeError) -> str:
-    """Say what is wrong with a text, behind its name and line.
+    """Describe what is wrong with a text, to follow its name and line in a message.
 
     Args:
         error: The error of `parse_json`.
@@ -59,13 +59,13 @@ def json_problem(error: json.JSONDecodeError) -> str:
         The end of a sentence.
     """
     if isinstance(error, RepeatedKeyError):
-        key = error.msg.removeprefix("the key ").removesuffix(" is there twice")
+        key = error.msg.removeprefix("the key ").removesuffix(" occurs twice")
         return f"has the key {key} twice in one object, at column {error.colno}"
     return f"is not JSON: {error.msg.removesuffix(' at')} at column {error.colno}"
 
 
 class _FoundTwiceError(Exception):
-    """A key is there twice."""
+    """A key occurs twice."""
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -76,7 +76,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _find_repeated(text: str) -> tuple[str, int]:
-    """The first key that an object has for the second time, and its place. Up to there, the text is JSON."""
+    """The first key that is repeated in an object, and the place of the repetition. Up to there, the text is JSON."""
     keys: list[set[str]] = []
     for match in _TOKEN.finditer(text):
         token = match[0]
@@ -89,10 +89,10 @@ def _find_repeated(text: str) -> tuple[str, int]:
             if key in keys[-1]:
                 return key, match.start()
             keys[-1].add(key)
-    raise AssertionError("no key is there twice")
+    raise AssertionError("no key occurs twice")
 
 
 def _find_long_number(text: str) -> int:
-    """The place of the first number with more digits than Python reads."""
+    """The place of the first number with more digits than Python accepts."""
     most = sys.get_int_max_str_digits()
     return next(match.start() for match in _DIGITS.finditer(text) if match[0][0] != '"' and len(match[0]) > most)

@@ -1,4 +1,4 @@
-"""Values as JSON has them: what the ``to_dict`` of every report is made of."""
+"""Conversion to JSON values, for the ``to_dict`` of every report."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 
 def json_value(value: Any) -> Any:
-    """Turn a value into one that ``json.dumps(..., allow_nan=False)`` accepts.
+    """Convert a value to one that ``json.dumps(..., allow_nan=False)`` accepts.
 
     Args:
         value: None, a string, a number, a date or time, or a NumPy array; or a dataclass, a named tuple, a mapping, a
@@ -20,7 +20,7 @@ def json_value(value: Any) -> Any:
 
     Returns:
         The value. Dataclasses and named tuples are dicts of their fields, dates are in ISO 8601, and numbers that JSON
-        does not have (nan and the infinities) are None. The keys of dicts are strings.
+        cannot represent (nan and the infinities) are None. The keys of dicts are strings.
 
     Raises:
         TypeError: If it is, or contains, a value of another type.
@@ -45,4 +45,4 @@ def json_value(value: Any) -> Any:
         return {str(key): json_value(part) for key, part in value.items()}
     if isinstance(value, (list, tuple, Set)):
         return [json_value(part) for part in value]
-    raise TypeError(f"a value of type {type(value).__name__} cannot be expressed in JSON: {value!r:.80}")
+    raise TypeError(f"a value of type {type(value).__name__} cannot be represented in JSON: {value!r:.80}")

@@ -2,10 +2,10 @@
 
 A *tag* is the label of a word in a data set (``B-PER``, ``I-PER``, ``O``). An *entity* is a label and the words that it
 covers, counted from 0, end exclusive. A *class* is what the model predicts for a span: the label of an entity, or
-``O``. This module knows nothing of tokens, tensors or data sets.
+``O``. This module is independent of tokens, tensors and data sets.
 
-A scheme is a set of prefixes. Tags of all schemes are read with a single table, `CONTINUES`: it has the prefixes that
-continue the entity of the previous word. Any other tag starts a new entity, so that tags which violate their scheme are
+A scheme is a set of prefixes. Tags of all schemes are read with a single table, `CONTINUES`, which lists the prefixes
+that continue the entity of the previous word. Any other tag starts a new entity, so tags that violate their scheme are
 read as in the CoNLL evaluation.
 """
 
@@ -29,7 +29,7 @@ SCHEMES: dict[str, frozenset[str]] = {
 CONTINUES: frozenset[tuple[str, str]] = frozenset(
     {("B", "I"), ("I", "I"), ("B", "E"), ("I", "E"), ("B", "L"), ("I", "L"), ("", "")}
 )
-"""Pairs ``(previous prefix, prefix)`` with which a word continues the entity of the word before it, if both have the
+"""Pairs ``(previous prefix, prefix)`` with which a word continues the entity of the previous word, if both have the
 same label. The empty prefix stands for tags without a scheme."""
 
 PREFIX_ORDER = "BIELSU"
@@ -124,7 +124,7 @@ def entities_to_tags(entities: Iterable[LabelledSpan], num_words: int) -> list[s
         One tag per word.
 
     Raises:
-        ValueError: If an entity lies outside of the sentence, or overlaps another one.
+        ValueError: If an entity is outside the sentence, or overlaps another one.
 
     Example:
         >>> entities_to_tags([LabelledSpan("PER", 0, 2)], 3)
@@ -133,19 +133,17 @@ def entities_to_tags(entities: Iterable[LabelledSpan], num_words: int) -> list[s
     tags = [OUTSIDE] * num_words
     for label, start, end in entities:
         if not 0 <= start < end <= num_words:
-            raise ValueError(
-                f"entity {label!r} from words {start} to {end} is empty or outside of the {num_words} words"
-            )
+            raise ValueError(f"entity {label!r} from words {start} to {end} is empty or outside the {num_words} words")
         if any(tag != OUTSIDE for tag in tags[start:end]):
             raise ValueError(
-                f"entity {label!r} from words {start} to {end} overlaps another one, which tags cannot express"
+                f"entity {label!r} from words {start} to {end} overlaps another entity, which tags cannot represent"
             )
         tags[start:end] = [f"B-{label}"] + [f"I-{label}"] * (end - start - 1)
     return tags
 
 
 def have_overlap(entities: Iterable[LabelledSpan]) -> bool:
-    """Tell whether any two entities of a sentence share a word.
+    """Return whether any two entities of a sentence share a word.
 
     Args:
         entities: The entities of a sentence.
@@ -231,12 +229,13 @@ def reduce_labels(labels: Sequence[str]) -> tuple[list[str], dict[int, int]]:
 
 
 def check_label_list(labels: Sequence[str], name: str = "labels", infer: str = "") -> None:
-    """Check that labels are a list of strings.
+    """Check that a value is a list of strings.
 
     Args:
         labels: The list.
         name: What to call it in errors.
-        infer: The function that lists the labels of a data set; empty if a data set may be passed in place of a list.
+        infer: Name of the function that lists the labels of a data set; empty if a data set may be passed instead of a
+            list.
 
     Raises:
         TypeError: If it is not.
@@ -264,12 +263,12 @@ def check_labels(labels: Sequence[str]) -> None:
 
     Raises:
         TypeError: If it is not a list of strings.
-        ValueError: If ``O`` is missing, there is nothing else, or a label occurs twice.
+        ValueError: If ``O`` is missing, there is no other label, or a label occurs twice.
     """
     check_label_list(labels)
     if OUTSIDE not in labels:
         raise ValueError(
-            f"labels={list(labels)!r} must contain 'O', the label of words outside of entities: add it to labels"
+            f"labels={list(labels)!r} must contain 'O', the label of words outside entities: add it to labels"
         )
     if len(set(labels)) < len(labels):
         twice = sorted({label for label in labels if labels.count(label) > 1})
@@ -282,14 +281,14 @@ def check_labels(labels: Sequence[str]) -> None:
 
 
 def complete_tags(tags: Iterable[str]) -> list[str]:
-    """Make a label list from the tags that occur in a data set.
+    """Make a list of labels from the tags that occur in a data set.
 
     Args:
         tags: The tags.
 
     Returns:
-        ``O``, and then every label with every prefix of the scheme, labels in alphabetical order. Without a scheme,
-        ``O`` and the tags in alphabetical order.
+        ``O``, followed by every label with every prefix of the scheme, in alphabetical order of the labels. Without a
+        scheme, ``O`` followed by the tags in alphabetical order.
 
     Example:
         >>> complete_tags(["I-PER", "O", "S-LOC"])

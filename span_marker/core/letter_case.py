@@ -9,7 +9,7 @@ import numpy as np
 from span_marker.core.spans import IntArray
 
 NO_CASE = 0
-"""Words without letters that have a case, and all words of a text in a single case, which says nothing about them."""
+"""Words without cased letters, and all words of a text in a single case, which contains no information."""
 
 LOWER, CAPITALIZED, UPPER, CAPITAL, MIXED = range(1, 6)
 """``flew``; ``Paris``; ``NATO`` and ``U.S.``; a single capital letter; anything else, such as ``McDonald``."""
@@ -17,12 +17,12 @@ LOWER, CAPITALIZED, UPPER, CAPITAL, MIXED = range(1, 6)
 NUM_CASES = 6
 
 CASE_SCALE = 10.0
-"""Factor of what is learned about letter cases. Adam takes steps of one size, whatever a parameter is for: with the
-factor, an embedding that starts at zero catches up with those of tokens in a short training."""
+"""Factor of the embeddings of letter cases. The steps of Adam have the same size for all parameters: with the factor,
+an embedding that starts at zero catches up with those of tokens in a short training."""
 
 
 def letter_case(word: str) -> int:
-    """Tell the letter case of a word.
+    """Determine the letter case of a word.
 
     Args:
         word: The word, which may have white space around it.
@@ -44,14 +44,14 @@ def letter_case(word: str) -> int:
 
 
 def letter_cases(words: Sequence[str]) -> IntArray:
-    """Tell the letter case of the words of a text.
+    """Determine the letter case of the words of a text.
 
     Args:
         words: The words.
 
     Returns:
-        One of the cases for each word, ``(num_words,)``; `NO_CASE` for all if the text has no capital letter, or no
-        other one, as headlines and some messages do.
+        One of the cases for each word, ``(num_words,)``; `NO_CASE` for all if the text has no capital letters, or only
+        capital letters, as in headlines and some messages.
 
     Example:
         >>> letter_cases(["Amelia", "flew", "to", "Paris", "."]).tolist()

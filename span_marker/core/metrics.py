@@ -1,4 +1,4 @@
-"""Strict metrics: an entity counts if its label, its start and its end are right, over all gold entities."""
+"""Strict metrics over all gold entities: an entity counts if its label, start and end are right."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ ENTITY_NAMES = re.compile(
     r"|model_preparation_time|jit_compilation_time",
     re.DOTALL,
 )
-"""Labels of entities whose metrics would have the names of others in an evaluation, or begin like these."""
+"""Labels of entities whose metrics would collide with the names of others in an evaluation, or with their prefixes."""
 
 ESCAPE = "label_"
-"""What the names of their metrics begin with."""
+"""Prefix of the names of their metrics."""
 
 NO_BEST_THRESHOLD = 0.5
-"""What is reported as the best threshold if F1 is 0 at every threshold."""
+"""The reported best threshold if F1 is 0 at every threshold."""
 
 
 class HasLabel(Protocol):
-    """Something that is annotated or predicted. Two are the same if they are equal."""
+    """An annotation or prediction. Two are the same if they are equal."""
 
     @property
     def label(self) -> str:
         """Its label."""
 
     def __hash__(self) -> int:
-        """Return the hash of everything that makes two the same."""
+        """Return the hash of everything that determines equality."""
 
 
 def precision_recall_f1(counts: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """Compute precision, recall and F1, each 0 where its denominator is 0.
 
-    Equal figures are equal floating-point numbers, since each is a single division.
+    Equal figures are equal floating-point numbers, since each is computed by a single division.
 
     Args:
         counts: Number of correct predictions, predictions and gold entities, ``(..., 3)``.
@@ -61,11 +61,11 @@ def precision_recall_f1(counts: npt.ArrayLike) -> npt.NDArray[np.float64]:
 
 
 def label_metric(label: str, reserved: re.Pattern[str] = ENTITY_NAMES) -> str:
-    """Name the metrics of a label, whatever other labels there are.
+    """Name the metrics of a label, independently of other labels.
 
     Args:
         label: The label.
-        reserved: Labels whose names are those of other metrics.
+        reserved: Labels that collide with the names of other metrics.
 
     Returns:
         The label; with `ESCAPE` before it, if it is one of ``reserved``. No two labels have the same name.
@@ -80,13 +80,13 @@ def label_metric(label: str, reserved: re.Pattern[str] = ENTITY_NAMES) -> str:
 def compute_metrics(
     gold: Sequence[Sequence[LabelledSpan]], predicted: Sequence[Sequence[LabelledSpan]], num_words: Sequence[int]
 ) -> dict[str, Any]:
-    """Compare predicted with gold entities, which may be nested or overlap. Flat ones are counted as seqeval does.
+    """Compare predicted with gold entities, which may be nested or overlap. Flat ones are counted as in seqeval.
 
     Args:
-        gold: The gold entities of each sentence, including those that no candidate can match. Those that no words stand
-            for have a negative start, and count as missed.
+        gold: The gold entities of each sentence, including those that no candidate can match. Entities that do not
+            consist of words have a negative start, and count as missed.
         predicted: The predicted entities of each sentence.
-        num_words: Number of words of each sentence, before any was cut off.
+        num_words: Number of words of each sentence, before truncation.
 
     Returns:
         The metrics of `count_metrics`, and ``overall_accuracy`` of word tags if no entities overlap.
@@ -108,7 +108,7 @@ def count_metrics(
     predicted: Iterable[Collection[HasLabel]],
     reserved: re.Pattern[str] = ENTITY_NAMES,
 ) -> dict[str, Any]:
-    """Count what is right: entities, or anything else with a label.
+    """Count right predictions of entities, or of anything else with a label.
 
     Args:
         gold: What is annotated in each sentence.
@@ -118,7 +118,7 @@ def count_metrics(
     Returns:
         ``overall_precision``, ``overall_recall`` and ``overall_f1`` (micro averages), ``macro_precision``,
         ``macro_recall`` and ``macro_f1`` (means over the labels), and for each label, named by `label_metric`, a dict
-        of ``precision``, ``recall``, ``f1`` and ``number``, how often it is annotated.
+        of ``precision``, ``recall``, ``f1`` and ``number``, its number of annotations.
     """
     num_correct: Counter[str] = Counter()
     num_predicted: Counter[str] = Counter()
@@ -187,7 +187,7 @@ def threshold_curve(scores: npt.ArrayLike, is_right: npt.ArrayLike, num_gold: in
 
 
 def threshold_metrics(scores: npt.ArrayLike, is_right: npt.ArrayLike, num_gold: int) -> dict[str, float]:
-    """Measure how well probabilities tell entities from other spans, whatever is predicted at the model's own decision.
+    """Measure how well probabilities separate entities from other spans, independently of the model's own decisions.
 
     Args:
         scores: See `threshold_curve`.

@@ -1,4 +1,4 @@
-"""Names as they are written: which strings are one name. Pure functions."""
+"""Spelling variants of names: which strings denote the same name. Pure functions."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def without_possessive(name: str) -> str:
 
 
 def name_key(name: str) -> str:
-    r"""Tell names apart regardless of their case, of possessive endings and of how much white space is between words.
+    r"""Normalize a name regardless of its case, a possessive ending and the amount of white space between words.
 
     Args:
         name: The name.
 
     Returns:
-        A string that is the same for all ways to write the name. Compatible characters of Unicode, such as letters
-        of full width, are one.
+        A string that is the same for all ways to write the name. Compatible characters of Unicode, such as full-width
+        letters, are treated as the same.
 
     Example:
         >>> name_key("Ann  Lee") == name_key("ANN\nLEE's")

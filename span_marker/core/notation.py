@@ -1,9 +1,9 @@
 """Notations of tags: how people write a scheme, and which tags of a data set do not belong to it.
 
-`read_notation` brings the tags of new data and the labels of new models into the form that `span_marker.core.labels`
+`read_notation` converts the tags of new data and the labels of new models to the form that `span_marker.core.labels`
 reads: ``B-PER``, ``I-PER``, ``O``. It reads other separators (``B_PER``), suffixes (``PER-B``), BMES and BMEWO, and
-``B`` and ``I`` alone. A tag that fits no notation is a *stray*: one of them would otherwise turn every ``B-PER`` of the
-data set into a label of its own. Tags of checkpoints are never changed.
+``B`` and ``I`` alone. A tag that fits no notation is a *stray*: a single one would otherwise turn every ``B-PER`` of
+the data set into a plain label. Tags of checkpoints are never changed.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class Notation(NamedTuple):
     """How the tags of a data set are written.
 
     Attributes:
-        renamed: Each tag that can be read, and how this library writes it.
-        strays: Each tag that cannot be read, and why.
+        renamed: Each readable tag, and its form in this library.
+        strays: Each unreadable tag, and the reason.
     """
 
     renamed: dict[str, str]
@@ -56,10 +56,10 @@ _HYPHEN: _Style = ("-", False)
 
 
 def read_notation(tags: Iterable[str]) -> Notation:
-    """Tell how tags are written.
+    """Determine how tags are written.
 
     Tags are those of a scheme if all of them have prefixes, if one label occurs with ``B`` and with ``I`` or ``M``, or,
-    with hyphens, if several labels have prefixes. Other tags are plain labels, so that ``B-52`` may stand beside
+    with hyphens, if several labels have prefixes. Other tags are plain labels, so that ``B-52`` may occur next to
     ``Concorde``.
 
     Args:
@@ -72,7 +72,7 @@ def read_notation(tags: Iterable[str]) -> Notation:
         >>> read_notation(["O", "PER_B", "PER_I"]).renamed
         {'O': 'O', 'PER_B': 'B-PER', 'PER_I': 'I-PER'}
         >>> read_notation(["O", "B-PER", "I-PER", "-"]).strays
-        {'-': "is not a label: tag words outside of entities with 'O'"}
+        {'-': "is not a label: use the tag 'O' for words outside entities"}
     """
     tags = list(dict.fromkeys(tags))
     strays = {tag: reason for tag in tags if tag != OUTSIDE and (reason := _not_a_label(tag))}
@@ -90,7 +90,7 @@ def read_labels(labels: Sequence[str], subject: str = "labels") -> list[str]:
         subject: What to call them in errors.
 
     Returns:
-        The labels as this library writes them, in the same order; ``O`` is added as the first if it is missing.
+        The labels in the form of this library, in the same order; ``O`` is added in front if it is missing.
 
     Raises:
         TypeError: If they are not a list of strings.
@@ -103,7 +103,7 @@ def read_labels(labels: Sequence[str], subject: str = "labels") -> list[str]:
     tell_renamed(notation)
     read = [notation.renamed[label] for label in labels]
     if OUTSIDE not in read and read:
-        logger.warning("'O' is added to the labels %s as the first: integer tags without names count from it.", read)
+        logger.warning("'O' is added in front of the labels %s, so integer tag 0 means 'O'.", read)
         read = [OUTSIDE, *read]
     check_labels(read)
     return read
@@ -112,8 +112,8 @@ def read_labels(labels: Sequence[str], subject: str = "labels") -> list[str]:
 def labels_like_tags(labels: Iterable[str]) -> list[str]:
     """Find the labels of entities that are probably tags of words, whose prefixes would become part of the label.
 
-    One label such as ``B-cell`` is no sign. A name that has two prefixes is, and so are several labels that all have
-    prefixes of one scheme.
+    A single label such as ``B-cell`` is not evidence. A name with two prefixes is, and so are several labels that all
+    have prefixes of the same scheme.
 
     Args:
         labels: The labels of entities.
@@ -144,14 +144,15 @@ def labels_like_tags(labels: Iterable[str]) -> list[str]:
 
 
 def complete_labels(labels: Iterable[str]) -> list[str]:
-    """Make a label list from the labels of entities.
+    """Make a list of labels from the labels of entities.
 
     Args:
         labels: The labels.
 
     Returns:
-        ``O``, and then the labels in alphabetical order. If labels could be taken for tags, such as ``B-cell``, tags of
-        these labels, so that the classes of the model are these labels; a warning names those that probably are tags.
+        ``O``, followed by the labels in alphabetical order. If labels could be mistaken for tags, such as ``B-cell``,
+        the result consists of tags of these labels, so that the classes of the model are the labels; a warning names
+        labels that probably are tags.
 
     Example:
         >>> complete_labels(["PER", "LOC"]), complete_labels(["B-cell"])
@@ -159,14 +160,16 @@ def complete_labels(labels: Iterable[str]) -> list[str]:
     """
     listed = sorted(set(labels))
     if tags := labels_like_tags(listed):
-        logger.warning("The labels %s of entities look like tags of words: the label of an entity has no prefix.", tags)
+        logger.warning(
+            "The entity labels %s look like tags of words. Labels of entities should not have prefixes.", tags
+        )
     if read_notation(listed) == Notation({label: label for label in listed}, {}) and detect_scheme(listed) is None:
         return [OUTSIDE, *listed]
     return complete_tags(f"B-{label}" for label in listed)
 
 
 def tell_renamed(notation: Notation) -> None:
-    """Log how tags are read, if they are read in another way than they are written.
+    """Log how tags are read, if this differs from how they are written.
 
     Args:
         notation: The notation.
@@ -175,7 +178,7 @@ def tell_renamed(notation: Notation) -> None:
     note = ", ".join(examples[:4]) + (f", and {len(examples) - 4} more" if len(examples) > 4 else "")
     if examples and note not in _told:
         _told.add(note)
-        logger.warning("Tags are read as those of a scheme: %s.", note)
+        logger.warning("Tags are read as follows: %s.", note)
 
 
 _told: set[str] = set()
@@ -183,18 +186,18 @@ _told: set[str] = set()
 
 def _not_a_label(tag: str) -> str | None:
     if _PLACEHOLDER.fullmatch(tag):
-        return "is not a label: tag words outside of entities with 'O'"
+        return "is not a label: use the tag 'O' for words outside entities"
     if _NO_LABEL.fullmatch(tag):
         return f"has no label behind its prefix: it should be like '{tag[0].upper()}-PER'"
     if _SEVERAL.fullmatch(tag):
-        return "has several tags: write those of each level in a column of their own"
+        return "contains several tags: write each level into a separate column"
     if tag != tag.strip():
-        return f"has white space at an edge: write {tag.strip()!r}"
+        return f"has leading or trailing white space: write {tag.strip()!r}"
     return None
 
 
 def _read_bare(tags: Sequence[str]) -> tuple[dict[str, str], dict[str, str]] | None:
-    """Read prefixes without labels; None if these are none, or others are among them."""
+    """Read prefixes without labels; None if any of the tags is not a prefix."""
     if not tags or not set(tags) <= set(_LETTERS) or not {"B", "I"} & set(tags):
         return None
     if not ("B" in tags and {"I", "M"} & set(tags)):
@@ -224,7 +227,7 @@ def _read_scheme(tags: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
 
 
 def _parse(tag: str) -> list[tuple[_Style, _Parts]]:
-    """The ways to split a tag; the letter of a prefix may be lower-case, which no notation has."""
+    """The ways to split a tag. The letter of a prefix may be lower-case, which occurs in no notation."""
     readings: list[tuple[_Style, _Parts]] = []
     if match := _PREFIX.fullmatch(tag):
         readings.append(((match[2], False), _Parts(match[1], match[3])))
@@ -276,5 +279,8 @@ def _why_stray(tag: str, example: str) -> str:
     if (match := _PREFIX.fullmatch(tag)) and match[1].islower():
         return f"has a lower-case prefix: write {match[1].upper() + tag[1:]!r}"
     if _parse(tag):
-        return f"is written in another way than {example!r}: write all tags in one way"
-    return f"has no prefix, but {example!r} has one: correct it, or give 'B-' and 'I-' to all labels if they are plain"
+        return f"is written differently from {example!r}: write all tags in the same way"
+    return (
+        f"has no prefix, but {example!r} has one: correct it, or if these are plain labels, add 'B-' and 'I-' to "
+        "all of them"
+    )

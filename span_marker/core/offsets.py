@@ -33,14 +33,14 @@ def convert_offsets(
     Args:
         text: The text. A lone surrogate counts as one unit of UTF-16, and as three bytes of UTF-8, as U+FFFD does.
         offsets: Places between two characters, or at an edge of the text, in any order.
-        target: What the result counts.
-        source: What ``offsets`` count.
+        target: The unit of the result.
+        source: The unit of ``offsets``.
 
     Returns:
         The same places, in the same order.
 
     Raises:
-        ValueError: If a unit is unknown, or an offset is outside of the text or inside a character.
+        ValueError: If a unit is unknown, or an offset is outside the text or inside a character.
 
     Example:
         >>> convert_offsets("\N{PARTY POPPER} Köln", [2, 6], "utf-16")
@@ -55,8 +55,8 @@ def convert_offsets(
     wrong = next((offset for offset in offsets if offset not in places), None)
     if wrong is not None:
         length = next(reversed(places))
-        reason = "inside a character" if 0 < wrong < length else f"outside of the text, whose length is {length}"
-        raise ValueError(f"the offset {wrong}, which counts {source} units, is {reason}")
+        reason = "inside a character" if 0 < wrong < length else f"outside the text, whose length is {length}"
+        raise ValueError(f"the offset {wrong}, counted in {source} units, is {reason}")
     return [places[offset] for offset in offsets]
 
 

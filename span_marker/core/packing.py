@@ -19,10 +19,10 @@ SMALL_GROUP = 64
 """Sentences of at most this many tokens are padded together regardless of how much their lengths differ."""
 
 GROUP_COST = 4000
-"""How many padded attention scores take a core as long as the operations of one more group."""
+"""Number of padded attention scores that take a core as long as the operations of an additional group."""
 
 COPIED_SCORES = 8
-"""How many scores take as long as copying a key and a value."""
+"""Number of scores that take as long as copying a key and a value."""
 
 
 def tabulate(firsts: Sequence[int], lengths: Sequence[int]) -> tuple[IntArray, IntArray, Array]:
@@ -49,7 +49,7 @@ def similar_lengths(lengths: Sequence[int], max_rows: float = math.inf) -> list[
 
     Args:
         lengths: Tokens of each sentence.
-        max_rows: The largest number of tokens in a group of several sentences.
+        max_rows: The maximum number of tokens in a group of several sentences.
 
     Returns:
         Indices of the sentences of each group, longest sentence first, without the empty sentences.
@@ -122,7 +122,7 @@ def marker_passes(span_counts: Sequence[int], max_spans: int) -> Iterator[tuple[
 
     Args:
         span_counts: Number of candidates per sentence.
-        max_spans: The largest number of candidates in one pass.
+        max_spans: The maximum number of candidates in one pass.
 
     Yields:
         First candidate of a pass and the one after its last; index of the first candidate's sentence; number of

@@ -1,8 +1,8 @@
-"""Find phrases in texts as whole words, all in one pass (Aho-Corasick). Pure functions, and a class for the automaton.
+"""Finding phrases in texts as whole words, in a single pass (Aho-Corasick). Pure functions, and the automaton.
 
-A word is a run of letters and digits, with the marks on them; any other character that is not white space; or, in
-scripts without white space between words (`span_marker.core.words.UNSPACED`), each character. White space between words
-does not count, how much there is and whether there is any. Words that share a grapheme are one.
+A word is a sequence of letters and digits, with the marks on them; any other character that is not white space; or, in
+scripts without white space between words (`span_marker.core.words.UNSPACED`), each character. The amount of white space
+between words does not count, nor whether there is any. Words that share a grapheme are one word.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ _WORD = regex.compile(rf"{UNSPACED}\p{{M}}*|[\w--_--{UNSPACED}]+|\S\p{{M}}*", re
 _MARKS = regex.compile(r"\p{Mn}+")
 
 _START, _END = " ", "\n"
-"""What stands before and behind each word of a key: white space, which no word has."""
+"""Delimiters before and after each word of a key: white space, which no word contains."""
 
 
 class Folding(NamedTuple):
-    """Which differences between words do not count.
+    """The differences between words that are ignored.
 
     Attributes:
-        ignore_case: Whether case does not count: ``ROMA``.
-        ignore_diacritics: Whether marks on letters do not count: ``Zoë``, ``Zoe``. Canonically equivalent strings
+        ignore_case: Whether case is ignored: ``ROMA``.
+        ignore_diacritics: Whether marks on letters are ignored: ``Zoë``, ``Zoe``. Canonically equivalent strings
             (composed and decomposed letters) are always the same.
     """
 
@@ -69,11 +69,11 @@ def place_phrase_words(text: str) -> list[Place]:
 
 
 def phrase_key(text: str, folding: Folding) -> str:
-    r"""Write the words of a text such that a phrase is in the text if its key is in the text's key.
+    r"""Make the key of a text, which contains the key of a phrase if the text contains the phrase.
 
     Args:
         text: The text, or the phrase.
-        folding: Which differences do not count.
+        folding: The differences that are ignored.
 
     Returns:
         The key: each word between `_START` and `_END`; empty without words.
@@ -115,11 +115,11 @@ class PhraseMatcher:
         self._automaton = library.AhoCorasick(keys, matchkind=library.MatchKind.LeftmostLongest, store_patterns=False)
 
     def find(self, text: str, folding: Folding) -> list[Match]:
-        """Find the phrases in a text, from the left, the longest first; they do not overlap.
+        """Find the phrases in a text, from left to right, with longer ones first; they do not overlap.
 
         Args:
             text: The text.
-            folding: That of the keys.
+            folding: The folding of the keys.
 
         Returns:
             The phrases, in order.

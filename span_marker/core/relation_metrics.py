@@ -1,4 +1,4 @@
-"""Metrics of relations: strict, by boundaries alone, and with the gold entities given. Pure functions."""
+"""Metrics of relations: strict, by boundaries only, and between gold entities. Pure functions."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from span_marker.core.labels import LabelledSpan
 from span_marker.core.metrics import ESCAPE, count_metrics, threshold_metrics
 
 RELATION, BOUNDARIES, GIVEN = "relation_", "boundaries_", "gold_"
-"""Prefixes of the names of metrics: of all those of relations in an evaluation, of those by boundaries alone, and of
-those between given gold entities."""
+"""Prefixes of the names of metrics: of all metrics of relations in an evaluation, of those by boundaries only, and of
+those between gold entities."""
 
 RELATION_NAMES = re.compile(
     r"(?:overall|boundaries|gold|macro|best|average|label)(?:_.*)?|precision|recall|f1", re.DOTALL
 )
-"""Labels of relations whose metrics would have the names of others, or begin like these."""
+"""Labels of relations whose metrics would collide with the names of others, or with their prefixes."""
 
 ANY = ""
-"""Stands in for the labels of entities where these do not count."""
+"""Replaces the labels of entities if these do not count."""
 
 
 class LabelledRelation(NamedTuple):
-    """A relation of a sentence: ``label``, and the entities that it leads from and to, ``head`` and ``tail``."""
+    """A relation of a sentence: its ``label``, and the entities that it joins, ``head`` and ``tail``."""
 
     label: str
     head: LabelledSpan
@@ -41,14 +41,14 @@ class LabelledRelation(NamedTuple):
 def distinct_relations(
     relations: Iterable[LabelledRelation], symmetric: Collection[str] = ()
 ) -> list[LabelledRelation]:
-    """List each relation of a sentence once. Symmetric ones lead from the entity that stands first.
+    """List each relation of a sentence once. The head of a symmetric relation is the entity that comes first.
 
     Args:
         relations: The relations.
         symmetric: Labels of the relations whose head and tail can be exchanged.
 
     Returns:
-        The different relations, in order, those between entities with the same words included.
+        The different relations, in order, including those between entities with the same words.
 
     Example:
         >>> ann, bo = LabelledSpan("PER", 0, 1), LabelledSpan("PER", 2, 3)
@@ -75,14 +75,14 @@ def relation_metrics(
 ) -> dict[str, Any]:
     """Compare predicted with gold relations.
 
-    Strict figures need the right label, and the right words and labels of both entities; those of boundaries, the right
-    label and the right words. A relation counts once, even if it is listed again; so does a symmetric one that is
-    listed in both directions. Every gold relation counts in all figures, also one between entities with the same words,
-    which is missed, since no model predicts it.
+    Strict figures require the right label, and the right words and labels of both entities; those by boundaries, the
+    right label and the right words. A relation counts once, even if it is listed again; so does a symmetric one that is
+    listed in both directions. Every gold relation counts in all figures, even one between entities with the same words,
+    which no model predicts.
 
     Args:
-        gold: The gold relations of each sentence, including those that cannot be predicted. Entities that no words
-            stand for have a negative start, each another one.
+        gold: The gold relations of each sentence, including those that cannot be predicted. Entities that do not
+            consist of words have a negative start, different for each.
         predicted: The predicted relations of each sentence, between predicted entities.
         given: The predicted relations of each sentence between its gold entities; None if they are unknown.
         symmetric: Labels of the relations whose head and tail can be exchanged.
@@ -128,7 +128,7 @@ def relation_threshold_metrics(
     ranked: Sequence[Mapping[LabelledRelation, float]],
     symmetric: Collection[str] = (),
 ) -> dict[str, float]:
-    """Measure how well probabilities tell relations from other pairs, whatever is predicted at the model's decision.
+    """Measure how well probabilities separate relations from other pairs, independently of the model's decisions.
 
     Args:
         gold: See `relation_metrics`.
@@ -150,11 +150,11 @@ def relation_threshold_metrics(
 
 
 def metrics_of_labels(metrics: Mapping[str, Any], prefix: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Pick the metrics of labels from those of an evaluation.
+    """Select the metrics of labels from those of an evaluation.
 
     Args:
         metrics: The metrics of ``Trainer.evaluate``, in which each label has a dict.
-        prefix: What their names begin with, such as ``eval_``.
+        prefix: Prefix of their names, such as ``eval_``.
 
     Returns:
         The metrics of each label of entities, and the strict ones of each label of relations, in alphabetical order.

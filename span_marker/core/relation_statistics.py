@@ -1,4 +1,4 @@
-"""Statistics of annotated relations: which of them have no direction, and which entities they join."""
+"""Statistics of annotated relations: which of them are symmetric, and which entities they join."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from span_marker.core.labels import LabelledSpan
 
 LEAST_SYMMETRIC = 3
-"""Number of pairs of entities that must have a relation in both directions before it is taken to have no direction."""
+"""Number of pairs of entities that must have a relation in both directions for it to count as symmetric."""
 
 UNSEEN_TYPES = 0.05
-"""Largest probability that the next relation of a label joins types which no annotated one joins. Above it, all types
-are allowed: SciERC has 7 relations of 6 types, and all types that 300 of its sentences join are only nine tenths of
-those that its other sentences join. With this bound, types rule out 1% of them, and none of CoNLL04."""
+"""Maximum probability that the next relation of a label joins types that no annotated one joins. Above it, all types
+are allowed: in SciERC, which has 7 relations and 6 types, the types joined in 300 sentences are only nine tenths of
+those joined in the others. With this bound, types rule out 1% of them, and none in CoNLL04."""
 
 AnnotatedRelation = tuple[str, LabelledSpan, LabelledSpan]
 """Label, head and tail of a relation."""
@@ -22,12 +22,12 @@ AnnotatedRelation = tuple[str, LabelledSpan, LabelledSpan]
 
 @dataclass
 class RelationStatistics:
-    """What the relations of annotated sentences have in common. Repeated ones count once.
+    """Counts of the relations of annotated sentences. Repeated ones count once.
 
     Attributes:
         pairs: How many pairs of spans have each combination of relations: labels, each with whether the head is the
-            span that stands first.
-        types: How many relations there are of each combination of the head's label, the relation's and the tail's.
+            span that comes first.
+        types: Number of relations with each combination of the labels of the head, the relation and the tail.
     """
 
     pairs: Counter[frozenset[tuple[str, bool]]] = field(default_factory=Counter)
@@ -57,10 +57,10 @@ class RelationStatistics:
         return counts
 
     def symmetric(self) -> list[str]:
-        """Find the relations without direction: those that all of their pairs have in both directions.
+        """Find the symmetric relations: those that all of their pairs have in both directions.
 
-        That a relation always leads from the first entity to the second says nothing: so do most relations that have a
-        direction. A relation that is annotated in one direction alone therefore keeps it.
+        A relation that always leads from the first entity to the second is not symmetric for that reason: most
+        relations with a direction do so. A relation that is annotated in one direction only therefore keeps it.
 
         Returns:
             Their labels in alphabetical order.
@@ -77,7 +77,7 @@ class RelationStatistics:
         return sorted(label for label, (both, total) in counts if both == total >= LEAST_SYMMETRIC)
 
     def doubtful(self) -> dict[str, tuple[int, int]]:
-        """Find the relations that most of their pairs have in both directions, but not enough pairs, or not all.
+        """Find the relations that most of their pairs have in both directions, but not all, or not enough pairs.
 
         Returns:
             Number of pairs with both directions, and of all pairs, by label.
@@ -87,10 +87,10 @@ class RelationStatistics:
         return {label: count for label, count in counts if label not in known and 2 * count[0] > count[1]}
 
     def known_types(self) -> list[list[str]]:
-        """List the types that relations join, for those whose types are known well enough.
+        """List the types that relations join, for relations whose types are sufficiently known.
 
         The probability that the next relation of a label joins new types is estimated by the share of its relations
-        that are the only ones of their types (Good 1953, The population frequencies of species), with one more such
+        that are the only ones with their types (Good 1953, The population frequencies of species), with one such
         relation added, so that a few relations are never enough.
 
         Returns:
@@ -108,7 +108,7 @@ class RelationStatistics:
         """Count the relations that a model cannot learn, because it predicts one relation per head and tail.
 
         Args:
-            symmetric: The relations without direction.
+            symmetric: The symmetric relations.
 
         Returns:
             The number of relations of all pairs, beyond the first of each pair of a head and a tail.

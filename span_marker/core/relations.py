@@ -1,9 +1,9 @@
-"""Relations: which pairs of entities may have which label, and what class scores of pairs say. Pure functions.
+"""Relations: which pairs of entities may have which label, and decoding the class scores of pairs. Pure functions.
 
 A relation joins two entities of a sentence, its *head* and its *tail*. A *pair* is a head with a tail, so two entities
 make two pairs. The class of a pair is the label of its relation, or `NO_RELATION`, whose ID is 0.
 
-Symmetric relations are scored once: only for the pair whose head stands first in the text.
+Symmetric relations are scored once: only for the pair whose head comes first in the text.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ NO_RELATION = "no relation"
 """The class of pairs of entities without a relation."""
 
 PAIRS_AT_ONCE = 1024
-"""The largest number of pairs whose states are in memory at once."""
+"""The maximum number of pairs whose states are in memory at once."""
 
 MAX_PAIRS = 2048
-"""The largest number of pairs of a sentence or window that are scored, or trained on: all those of 45 entities."""
+"""The maximum number of pairs of a sentence or window that are scored, or trained on; enough for 45 entities."""
 
 PAIRS_AT_A_TIME = 2**18
-"""About how many pairs are in memory at once while the nearest are looked for."""
+"""Approximate number of pairs in memory at once during the search for the nearest ones."""
 
 
 class ScoredRelation(NamedTuple):
@@ -39,7 +39,7 @@ class ScoredRelation(NamedTuple):
     Attributes:
         label_id: Class ID.
         score: Probability of the label.
-        head: The entity that the relation starts from.
+        head: The entity that the relation leads from.
         tail: The entity that it leads to.
         all_scores: Probabilities of all classes; empty unless requested.
     """
@@ -58,7 +58,7 @@ def relation_classes(labels: Sequence[str]) -> list[str]:
         labels: The labels of relations, with or without `NO_RELATION`.
 
     Returns:
-        `NO_RELATION`, and then the labels in their order.
+        `NO_RELATION`, followed by the labels in their order.
 
     Raises:
         TypeError: If the labels are not a list of strings.
@@ -105,25 +105,26 @@ class RelationRules:
 
         Args:
             relations: The classes of pairs, see `relation_classes`.
-            classes: The classes of spans, ``O`` included.
+            classes: The classes of spans, including ``O``.
             symmetric: The relations whose head and tail can be exchanged.
-            types: The allowed combinations of the head's label, the relation's and the tail's. Those of symmetric
-                relations hold in both directions. A relation without any may join all entities,
-                as do all with None.
+            types: The allowed combinations of the labels of the head, the relation and the tail. For symmetric
+                relations, they apply in both directions. A relation without any may join all entities; with None, all
+                relations may.
 
         Returns:
             The rules.
 
         Raises:
-            ValueError: If a label is unknown, or is that of a relation and of entities, too.
+            ValueError: If a label is unknown, or is a label of both relations and entities.
         """
         if both := sorted(set(relations) & set(classes)):
             raise ValueError(
-                f"relation_labels={list(relations)!r} has labels of entities: {both!r}; rename one of them"
+                f"relation_labels={list(relations)!r} contains labels that entities have, too: {both!r}; rename one "
+                "or the other"
             )
         labels = [label for label in relations if label != NO_RELATION]
         if unknown := sorted(set(symmetric) - set(labels)):
-            raise ValueError(f"symmetric_relations has {unknown!r}, but the relations of the model are {labels!r}")
+            raise ValueError(f"symmetric_relations contains {unknown!r}, but the relations of the model are {labels!r}")
         is_symmetric = np.isin(relations, list(symmetric))
         allowed = np.zeros((len(classes), len(classes), len(relations)), dtype=bool)
         entity_labels = [label for label in classes if label != OUTSIDE]
@@ -131,8 +132,8 @@ class RelationRules:
             head, relation, tail = triple
             if head not in entity_labels or tail not in entity_labels or relation not in labels:
                 raise ValueError(
-                    f"relation_types has {list(triple)!r}, which must be the label of an entity, one of "
-                    f"{entity_labels!r}; that of a relation, one of {labels!r}; and that of an entity"
+                    f"relation_types contains {list(triple)!r}, but each item must be an entity label, one of "
+                    f"{entity_labels!r}; a relation label, one of {labels!r}; and another entity label"
                 )
             allowed[classes.index(head), classes.index(tail), relations.index(relation)] = True
         allowed |= ~allowed.any(axis=(0, 1))
@@ -140,7 +141,7 @@ class RelationRules:
         return cls(np.where(is_symmetric, either_way, allowed), is_symmetric)
 
     def options(self, heads: IntArray, tails: IntArray) -> Array:
-        """Tell which classes pairs may have.
+        """Determine which classes pairs may have.
 
         Args:
             heads: Class ID, first word and word after the last of each head, ``(num_pairs, 3)``.
@@ -155,11 +156,12 @@ class RelationRules:
     def pairs(self, spans: IntArray, is_used: Callable[[IntArray], Array] | None = None) -> tuple[IntArray, int]:
         """List the pairs of a sentence's entities that may have a relation, at most `MAX_PAIRS`: the nearest.
 
-        Thousands of entities, as low thresholds give, make millions of pairs. So these are looked at some at a time.
+        Thousands of entities, which low thresholds may produce, have millions of pairs. These are therefore processed
+        in chunks.
 
         Args:
             spans: Class ID, first word and word after the last of each entity, ``(num_entities, 3)``.
-            is_used: Tells which of some pairs are used at all; None for all.
+            is_used: Function that returns which pairs are used at all; None for all.
 
         Returns:
             Indices of head and tail, ``(num_pairs, 2)``, and the number of pairs beyond the limit.
@@ -176,20 +178,20 @@ class RelationRules:
         return chosen, num_pairs - len(chosen)
 
     def allowed_pairs(self, spans: IntArray, heads: IntArray | None = None) -> IntArray:
-        """List all pairs of some heads, by default of all, that may have a relation, see `pairs`."""
+        """List all pairs with these heads, by default all, that may have a relation, see `pairs`."""
         pairs = all_pairs(spans[:, 1:], heads)
         return pairs[self.options(spans[pairs[:, 0]], spans[pairs[:, 1]])[:, 1:].any(axis=1)]
 
     def likely(
         self, logits: Array, heads: IntArray, tails: IntArray, thresholds: FloatArray | None = None
     ) -> tuple[FloatArray, IntArray, IntArray]:
-        """Say which relations pairs have. Probabilities are among the classes that a pair may have.
+        """Find the likely relations of pairs. Probabilities are normalized over the classes that a pair may have.
 
         Args:
             logits: Class scores of the pairs, ``(num_pairs, num_relations)``.
             heads: Class ID, first word and word after the last of each head, ``(num_pairs, 3)``.
             tails: The same for the tails.
-            thresholds: The least probability of each class, see `likely_labels`. None for the most probable class.
+            thresholds: The minimum probability of each class, see `likely_labels`. None for the most probable class.
 
         Returns:
             Probabilities, ``(num_pairs, num_relations)``; indices of the pairs that have a relation, ascending; and
@@ -229,14 +231,14 @@ class RelationRules:
 
 
 def stands_first(heads: IntArray, tails: IntArray) -> Array:
-    """Tell which heads stand before their tails: they start earlier, or start together and end earlier.
+    """Determine which heads come before their tails: they start earlier, or start together and end earlier.
 
     Args:
         heads: First word and word after the last of each head, ``(num_pairs, 2)``.
         tails: The same for the tails.
 
     Returns:
-        True where the head stands first, ``(num_pairs,)``.
+        True where the head comes first, ``(num_pairs,)``.
     """
     is_first: Array = (heads[:, 0] < tails[:, 0]) | ((heads[:, 0] == tails[:, 0]) & (heads[:, 1] < tails[:, 1]))
     return is_first
@@ -269,7 +271,7 @@ def nearest(spans: IntArray, pairs: IntArray, is_kept: Array | None = None) -> I
     Args:
         spans: First word and word after the last of each span, ``(num_spans, 2)``.
         pairs: Indices of head and tail, ``(num_pairs, 2)``.
-        is_kept: True for pairs that come before all others, ``(num_pairs,)``; None for none.
+        is_kept: True for pairs that take precedence over all others, ``(num_pairs,)``; None for none.
 
     Returns:
         Indices of the pairs, ascending.
@@ -287,17 +289,17 @@ def labelled_pairs(
     """List the pairs of a sentence or window that a model is trained on: those with a relation, and others without.
 
     Args:
-        spans: First word and word after the last of each gold entity, ``(num_spans, 2)``. Of entities with the same
-            words, the first stands for all.
+        spans: First word and word after the last of each gold entity, ``(num_spans, 2)``. The first of several entities
+            with the same words represents all of them.
         relations: Class ID, head and tail of each relation, as indices of ``spans``, ``(num_relations, 3)``.
-        is_symmetric: Whether head and tail of each class of pairs can be exchanged. Such a relation is that of the pair
-            whose head stands first; other pairs are left out if no relation has a direction.
-        bounds: Those of the window, see `span_marker.core.windows.Window`. Pairs without a relation that belong to
+        is_symmetric: Whether head and tail of each class of pairs can be exchanged. Such a relation is assigned to the
+            pair whose head comes first; other pairs are left out if all relations are symmetric.
+        bounds: The bounds of the window, see `span_marker.core.windows.Window`. Pairs without a relation that belong to
             other windows are left out.
 
     Returns:
         Indices of head and tail, ``(num_pairs, 2)``, at most `MAX_PAIRS`; and the class ID of each pair,
-        ``(num_pairs,)``. Of several relations of a pair, it has the first.
+        ``(num_pairs,)``. A pair with several relations gets the first.
 
     Example:
         >>> spans, relations = np.array([[0, 2], [3, 4]]), np.array([[1, 1, 0], [2, 0, 1]])

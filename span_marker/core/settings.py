@@ -21,27 +21,27 @@ from span_marker.core.word_splitters import check_splitter, find_split
 from span_marker.core.words import Split
 
 CONFIG_FILE = "config.json"
-"""The file of a checkpoint that has its settings."""
+"""The file of a checkpoint that contains its settings."""
 
 DEFAULT_MODEL_MAX_LENGTH = 512
 DEFAULT_ENTITY_MAX_LENGTH = 8
 
 NO_THRESHOLDS: Any = object()
-"""Stands for no thresholds at all, where None stands for those of the configuration."""
+"""Value for no thresholds at all, as opposed to None, which means those of the configuration."""
 
 ANY_TYPES = "any"
-"""Value of ``relation_types`` that allows all types, and that `Trainer` does not replace by those of the data."""
+"""Value of ``relation_types`` that allows all types, and that `Trainer` does not replace."""
 
 AUTO = "auto"
 """Value of a limit that `Trainer` sets from the training data."""
 
 LARGEST_LIMIT = 2**31 - 1
-"""The largest allowed value of any limit."""
+"""The maximum allowed value of any limit."""
 
 
 @dataclass(kw_only=True, repr=False, eq=False)  # a configuration has its own of both
 class ModelSettings:
-    """Settings that prediction needs, and what follows from them. `span_marker.SpanMarkerConfig` says what each is."""
+    """Settings that prediction needs, and values derived from them. They are described in `SpanMarkerConfig`."""
 
     if TYPE_CHECKING:
         id2label: Any
@@ -73,7 +73,7 @@ class ModelSettings:
 
         Raises:
             TypeError: If an entry of a part has the wrong type.
-            ValueError: If a part has unknown or wrong entries.
+            ValueError: If a part has unknown or invalid entries.
         """
         if self.span_filter is not None and not isinstance(self.span_filter, SpanFilterConfig):
             self.span_filter = SpanFilterConfig.from_dict(self.span_filter)
@@ -82,7 +82,7 @@ class ModelSettings:
 
     @property
     def split(self) -> Split | None:
-        """Finds the words of a string; None if the tokenizer does.
+        """The function that finds the words of a string; None if the tokenizer does.
 
         Raises:
             ValueError: If ``word_splitter`` names a function that was not passed, or has no rules yet.
@@ -126,12 +126,12 @@ class ModelSettings:
             raise ValueError(f"calibration_temperature={temperature!r} must be a positive number")
 
     def check_relations(self) -> None:
-        """Check the settings of relations, and put `NO_RELATION` before their labels.
+        """Check the settings of relations, and add `NO_RELATION` in front of their labels.
 
         Raises:
             TypeError: If a setting has the wrong type.
-            ValueError: If a label is repeated, unknown, or that of entities, too; if a threshold is not a probability;
-                or if there are symmetric relations, types or thresholds without relations.
+            ValueError: If a label is repeated, unknown, or also a label of entities; if a threshold is not a
+                probability; or if there are symmetric relations, types or thresholds without relations.
         """
         self._check_relation_names()
         if self.relation_labels is not None:
@@ -152,7 +152,9 @@ class ModelSettings:
             for triple in types:
                 check_names("each of relation_types", triple)
                 if len(triple) != 3:
-                    raise ValueError(f"relation_types has {triple!r}: it needs the labels of head, relation and tail")
+                    raise ValueError(
+                        f"relation_types contains {triple!r}, which must be the labels of a head, a relation and a tail"
+                    )
         if self.symmetric_relations is not None:
             check_names("symmetric_relations", self.symmetric_relations)
 
@@ -211,11 +213,11 @@ class ModelSettings:
         decoding: Decoding | None = None,
         keeps_all_scores: bool = False,
     ) -> Decoder:
-        """Say how class scores become entities.
+        """Return how class scores become entities.
 
         Args:
-            threshold: The least probability of an entity, or that of some labels; the others keep theirs. Defaults to
-                ``thresholds``; `NO_THRESHOLDS` for none.
+            threshold: The minimum probability of an entity, or a dict with the minimum for some labels; the others keep
+                theirs. Defaults to ``thresholds``; `NO_THRESHOLDS` for none.
             decoding: How to resolve overlaps; by default ``decoding``.
             keeps_all_scores: Whether to fill in `ScoredSpan.all_scores`.
 
@@ -237,14 +239,14 @@ class ModelSettings:
         )
 
     def read_relation_threshold(self, threshold: float | dict[str, float] | None = None) -> FloatArray | None:
-        """Say how probable relations must be.
+        """Return how probable relations must be.
 
         Args:
-            threshold: The least probability of a relation, or that of some labels; the others keep theirs. Defaults to
-                ``relation_thresholds``; `NO_THRESHOLDS` for none.
+            threshold: The minimum probability of a relation, or a dict with the minimum for some labels; the others
+                keep theirs. Defaults to ``relation_thresholds``; `NO_THRESHOLDS` for none.
 
         Returns:
-            The least probability of each class of pairs, ``(num_relations,)``; None without thresholds.
+            The minimum probability of each class of pairs, ``(num_relations,)``; None without thresholds.
 
         Raises:
             TypeError: If a threshold is not a number.
@@ -255,7 +257,7 @@ class ModelSettings:
 
     @property
     def best_per_word(self) -> float | None:
-        """The largest number of candidates per word of a sentence that may get markers; None if all may."""
+        """The maximum number of candidates per word of a sentence that may get markers; None if all may."""
         per_word, max_per_word = self.candidates_per_word, self.limit("entity_max_length")
         return None if per_word is None or per_word >= max_per_word else per_word
 
@@ -269,7 +271,7 @@ class ModelSettings:
         return 1.0 if self.best_per_word is None else self.best_per_word / self.limit("entity_max_length")
 
     def uses_filter(self, exact: bool | None = None) -> bool:
-        """Tell whether the candidate filter chooses the candidates that get markers in prediction.
+        """Return whether the candidate filter chooses the candidates that get markers in prediction.
 
         Args:
             exact: Whether the caller requests all candidates. Defaults to ``exact``.
@@ -303,14 +305,14 @@ def read_thresholds(
 
     Args:
         name: Name of the argument, for errors.
-        threshold: The least probability of all labels, or a dict with those of some; None for those of the model,
-            `NO_THRESHOLDS` for none.
+        threshold: The minimum probability of all labels, or a dict with the minimum for some labels; None for the
+            thresholds of the model, `NO_THRESHOLDS` for none.
         classes: The classes.
-        no_label: The class that is no label.
-        own: The thresholds of the model, which labels that a dict lacks keep; None if it has none.
+        no_label: The class that is not a label.
+        own: The thresholds of the model, which also apply to labels that are not in the dict; None if it has none.
 
     Returns:
-        The least probability of each class, ``(num_classes,)``, NaN for those without a threshold; or None.
+        The minimum probability of each class, ``(num_classes,)``, NaN for those without a threshold; or None.
 
     Raises:
         TypeError: If a threshold is not a number.
@@ -324,7 +326,7 @@ def read_thresholds(
         return np.full(len(classes), threshold, dtype=np.float32)
     known = [label for label in classes if label != no_label]
     if unknown := sorted(set(threshold) - set(known)):
-        raise ValueError(f"{name}={threshold} has the labels {unknown}, but the model has {known}")
+        raise ValueError(f"{name}={threshold} contains the labels {unknown}, but the model has {known}")
     for label, value in threshold.items():
         check_probability(f"{name}[{label!r}]", value)
     least = {**(own or {}), **threshold}

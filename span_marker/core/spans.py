@@ -1,4 +1,4 @@
-"""Candidates: which spans of a sentence are scored, and in what order.
+"""Candidates: the spans of a sentence that are scored, and their order.
 
 Every span of at most ``entity_max_length`` words is a candidate. Candidates are ordered by their first word, then by
 their last. Words are counted from 0, ends are exclusive. All functions work on whole batches, without a Python loop
@@ -44,7 +44,7 @@ def num_candidates(num_words: int | IntArray, entity_max_length: int | IntArray)
 
     Args:
         num_words: Number of words of a sentence, or of each of several sentences.
-        entity_max_length: The largest number of words of a candidate. Arrays are broadcast against ``num_words``.
+        entity_max_length: The maximum number of words of a candidate. Arrays are broadcast against ``num_words``.
 
     Returns:
         ``sum(min(entity_max_length, num_words - start) for start in range(num_words))``, for each sentence.
@@ -65,7 +65,7 @@ def enumerate_spans(num_words: IntArray, entity_max_length: int) -> SpanBatch:
 
     Args:
         num_words: Number of words of each sentence, ``(batch,)``.
-        entity_max_length: The largest number of words of a candidate.
+        entity_max_length: The maximum number of words of a candidate.
 
     Returns:
         The candidates in order of sentence, first word and last word.
@@ -89,7 +89,7 @@ def span_index(start: IntArray, end: IntArray, num_words: IntArray, entity_max_l
         start: First word of each span, ``(n,)``.
         end: Word after the last of each span, ``(n,)``, at most ``entity_max_length`` after ``start``.
         num_words: Number of words of each span's sentence, ``(n,)``.
-        entity_max_length: The largest number of words of a candidate.
+        entity_max_length: The maximum number of words of a candidate.
 
     Returns:
         The index of each span among the candidates of its sentence, ``(n,)``.
@@ -149,7 +149,7 @@ def kept_candidates(
         span_lengths: Number of words of each candidate, ``(num_spans,)``.
         span_counts: Number of candidates per sentence, ``(batch,)``.
         per_word: Number of candidates per word of a sentence, see `best_candidates`; None for all.
-        threshold: The least score; None for any.
+        threshold: The minimum score; None for any.
 
     Returns:
         Indices of the candidates, ascending, ``(num_kept,)``.

@@ -1,6 +1,6 @@
-"""Streams: items that are put together, or fetched before they are asked for, without losing any to an error.
+"""Streams: grouping items into blocks, and prefetching them, without losing any to an error.
 
-What comes before an error of a stream is yielded before the error is raised. Ctrl+C ends a stream at once.
+Items before an error of a stream are yielded before the error is raised. Ctrl+C ends a stream immediately.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ T = TypeVar("T")
 
 
 def blocks(groups: Iterable[tuple[list[T], int]], max_items: int, max_length: float = math.inf) -> Iterator[list[T]]:
-    """Concatenate groups into blocks of limited size, each as long as the next group fits. Groups are not split.
+    """Concatenate groups into blocks of limited size, without splitting groups.
 
     Args:
         groups: Groups of items, each with its length.
-        max_items: The largest number of items of a block, unless a single group has more.
+        max_items: The maximum number of items of a block, unless a single group has more.
         max_length: The largest length of a block, unless a single group is longer.
 
     Yields:
@@ -49,11 +49,11 @@ def blocks(groups: Iterable[tuple[list[T], int]], max_items: int, max_length: fl
 
 
 def begun_ahead(items: Iterable[T], num_ahead: int) -> Iterator[T]:
-    """Take items before they are asked for, so that what begins with an item has begun by then.
+    """Prefetch items, so that work that starts with an item has already started when it is requested.
 
     Args:
         items: The items.
-        num_ahead: The largest number of items that are taken and not yielded yet.
+        num_ahead: The maximum number of items that are fetched, but not yet yielded.
 
     Yields:
         The items, in order.

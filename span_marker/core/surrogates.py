@@ -7,14 +7,14 @@ import re
 from typing import Any
 
 SURROGATES = re.compile("[\ud800-\udfff]")
-"""One of them."""
+"""A lone surrogate."""
 
 REPLACEMENT = "\ufffd"
 """The Unicode replacement character."""
 
 
 def readable(text: str) -> str:
-    r"""Replace lone surrogates, which tokenizers fail on, by `REPLACEMENT`. No character changes its place.
+    r"""Replace lone surrogates, which tokenizers cannot encode, by `REPLACEMENT`. Offsets do not change.
 
     Args:
         text: The text.
@@ -30,12 +30,12 @@ def readable(text: str) -> str:
 
 
 def has_surrogates(value: Any) -> bool:
-    """Tell whether a string, or a list or dict with strings, has lone surrogates.
+    """Return whether a string, or a list or dict with strings, contains lone surrogates.
 
     Args:
-        value: A value such as JSON has.
+        value: A value that JSON can represent.
 
     Returns:
-        Whether it has.
+        Whether it does.
     """
     return SURROGATES.search(json.dumps(value, ensure_ascii=False, default=str)) is not None

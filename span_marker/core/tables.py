@@ -10,7 +10,7 @@ from span_marker.core.json_values import json_value
 
 
 class TextReport(ABC):
-    """A report: a dataclass that is printed as text, shown as text in notebooks, and turned into values for JSON.
+    """A report: a dataclass that is printed as text, also in notebooks, and can be converted to JSON values.
 
     Its ``repr`` stays that of its dataclass.
     """
@@ -20,21 +20,21 @@ class TextReport(ABC):
         """Write the report as text, in several lines."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all attributes of the report as values that JSON has, at any depth.
+        """Return all attributes of the report as JSON values, at any depth.
 
-        Named tuples are dicts of their fields, and arrays are lists. Numbers that JSON does not have (nan) are None.
+        Named tuples are dicts of their fields, and arrays are lists. Numbers that JSON cannot represent (nan) are None.
 
         Returns:
             A dict that ``json.dumps`` accepts.
 
         Raises:
-            TypeError: If an attribute has a value that JSON cannot express, such as bytes in a column of the data.
+            TypeError: If an attribute has a value that JSON cannot represent, such as bytes in a column of the data.
         """
         values: dict[str, Any] = json_value(self)
         return values
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        """Return what notebooks show. IPython would not look for a ``_repr_pretty_`` behind a dataclass's ``repr``."""
+        """Return the output for notebooks. IPython would prefer a dataclass's ``repr`` to ``_repr_pretty_``."""
         return {"text/plain": str(self)}
 
 

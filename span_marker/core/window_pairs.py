@@ -1,4 +1,4 @@
-"""Pairs of entities in text that is read in windows: which window each is scored in, and which are in none."""
+"""Pairs of entities in texts that are read in windows: the window in which each pair is scored, if any."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class WindowPairs(NamedTuple):
 
     Attributes:
         pairs: For each window, the pairs that are scored in it: indices of head and tail, ``(num_pairs, 2)``.
-        num_dropped: Number of pairs beyond `span_marker.core.relations.MAX_PAIRS` of a window.
+        num_dropped: Number of pairs that exceed `span_marker.core.relations.MAX_PAIRS` per window.
         num_separate: Number of pairs whose entities are not together in any window.
     """
 
@@ -28,7 +28,7 @@ class WindowPairs(NamedTuple):
 
 
 def pairs_in_windows(rules: RelationRules, spans: IntArray, windows: IntArray) -> WindowPairs:
-    """List the pairs of a text that may have a relation, by the window that they are scored in.
+    """List the pairs of a text that may have a relation, by the window in which they are scored.
 
     Args:
         rules: Which pairs may have a relation.
@@ -37,7 +37,7 @@ def pairs_in_windows(rules: RelationRules, spans: IntArray, windows: IntArray) -
             `span_marker.core.windows.pair_window`.
 
     Returns:
-        The pairs, at most `MAX_PAIRS` of each window, and how many are not among them.
+        The pairs, at most `MAX_PAIRS` per window, and the numbers of pairs that are left out.
     """
     chosen: list[IntArray] = []
     num_dropped = 0
@@ -51,13 +51,13 @@ def pairs_in_windows(rules: RelationRules, spans: IntArray, windows: IntArray) -
 
 
 def _belong_to(places: IntArray, windows: IntArray, index: int, pairs: IntArray) -> Array:
-    """Tell which pairs belong to a window."""
+    """Determine which pairs belong to a window."""
     is_own: Array = pair_window(places[pairs[:, 0]], places[pairs[:, 1]], windows) == index
     return is_own
 
 
 def count_pairs(rules: RelationRules, spans: IntArray) -> int:
-    """Count the pairs of a text that may have a relation without listing them: a long text may have millions.
+    """Count the pairs of a text that may have a relation, without listing them, since there may be millions.
 
     Args:
         rules: Which pairs may have a relation.
@@ -74,7 +74,7 @@ def count_pairs(rules: RelationRules, spans: IntArray) -> int:
     num_classes = len(rules.allowed)
     totals = np.zeros((len(spans) + 1, num_classes), dtype=np.int64)
     np.cumsum(np.eye(num_classes, dtype=np.int64)[labels], axis=0, out=totals[1:])
-    before = totals[first]  # (num_entities, num_classes): entities that stand before each
+    before = totals[first]  # (num_entities, num_classes): entities that come before each
     one_way: Array = rules.allowed & ~rules.is_symmetric
     as_tail, as_head = (np.any(allowed[:, :, 1:], axis=2, keepdims=False) for allowed in (rules.allowed, one_way))
     return int((before * as_tail[:, labels].T).sum() + (before * as_head[labels]).sum())

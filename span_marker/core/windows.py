@@ -1,16 +1,16 @@
-"""Windows over text that is longer than a model can read. A pure function on positions.
+"""Windows over texts that are longer than a model can read. Pure functions on positions.
 
 Windows overlap, and every candidate is scored in only one of them: the one that gives it the most context. Let ``a`` be
-the first word of a window, and ``b`` the word after the last of the window before it. A candidate of the words
-``start`` to ``end`` has ``b - end`` words after it in the earlier window, and ``start - a`` words before it in the
-later one. It belongs to the earlier one if ``b - end >= start - a``, that is, if ``start + end <= a + b``. So two
-bounds on ``start + end`` tell which candidates belong to a window. A candidate that lies within any window also lies
-within its own: if it ends after ``b`` and starts at ``a`` or later, its sum is larger than ``a + b``; if it starts
-before ``a`` and does not end after ``b``, its sum is smaller. And neighboring windows overlap so far that every
-candidate lies within a window, unless it has more tokens than a window.
+the first word of a window, and ``b`` the word after the last of the previous window. A candidate of the words ``start``
+to ``end`` has ``b - end`` words after it in the earlier window, and ``start - a`` words before it in the later one. It
+belongs to the earlier one if ``b - end >= start - a``, that is, if ``start + end <= a + b``. Two bounds on
+``start + end`` therefore determine which candidates belong to a window. A candidate that lies within any window also
+lies within its own: if it ends after ``b`` and starts at ``a`` or later, its sum is larger than ``a + b``; if it starts
+before ``a`` and does not end after ``b``, its sum is smaller. Neighboring windows overlap enough for every candidate to
+lie within a window, unless it has more tokens than a window.
 
-A pair of entities belongs to the window that the span from the first to the last word of both would belong to. Such a
-span may be longer than all windows. Then no window holds both entities.
+A pair of entities belongs to the window that the span from the first to the last word of both would belong to. If such
+a span is longer than all windows, no window contains both entities.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ import numpy as np
 from span_marker.core.spans import BoolArray, IntArray
 
 OVERLAP = 0.5
-"""Share of a window that the next one reads again, unless a sentence begins nearby."""
+"""Share of a window that the next one overlaps, unless a sentence begins nearby."""
 
 SEARCH = 0.25
-"""Share of a window that is searched for the beginning of a sentence, to cut there."""
+"""Share of a window that is searched for the beginning of a sentence, at which to cut."""
 
 UNBOUNDED = (-(2**62), 2**62)
 """Bounds of a text that is read as a whole."""
@@ -59,12 +59,12 @@ def plan_windows(
         word_starts: First token of each word, ``(num_words,)``, ascending.
         word_ends: Token after the last of each word, ``(num_words,)``, ascending.
         begins_sentence: Words that begin a sentence, ascending.
-        max_tokens: The largest number of tokens of a window.
-        entity_max_length: The largest number of words of a candidate.
+        max_tokens: The maximum number of tokens of a window.
+        entity_max_length: The maximum number of words of a candidate.
 
     Returns:
-        The windows in order, which together cover all words. Each begins and ends after the one before it. A word with
-        more than ``max_tokens`` tokens is a window of its own, or ends a window in which no other word has tokens.
+        The windows in order, which together cover all words. Each begins and ends after the previous one. A word with
+        more than ``max_tokens`` tokens is a separate window, or ends a window in which no other word has tokens.
 
     Example:
         >>> starts = np.arange(10)
@@ -84,7 +84,7 @@ def plan_windows(
         bounds.append((first, last))
         if last < num_words:
             again = int(word_ends[last - 1]) - max_tokens * OVERLAP
-            # The next window must hold at least one more word, and all candidates that this window does not hold.
+            # The next window must contain at least one more word, and all candidates that this window does not contain.
             earliest = max(_word_at(word_starts, int(word_ends[last]) - max_tokens), first + 1)
             latest = max(last + 1 - entity_max_length, earliest)
             usual = min(max(_word_at(word_starts, again), earliest), latest, last)
@@ -96,18 +96,19 @@ def plan_windows(
 
 
 def pair_window(heads: IntArray, tails: IntArray, windows: IntArray) -> IntArray:
-    """Find the window that each pair of entities belongs to: of those that hold both, the one with the most context.
+    """Find the window that each pair of entities belongs to: the one that contains both with the most context.
 
-    Context is the smaller number of words before and after both entities. Of windows with the same, the first is taken.
+    Context is the smaller of the numbers of words before and after both entities. In case of a tie, the first window is
+    chosen.
 
     Args:
         heads: First word and word after the last of each head, ``(num_pairs, 2)``.
         tails: The same for the tails.
         windows: First word and word after the last of each window of the text, ``(num_windows, 2)``, in order: each
-            begins and ends after the one before it.
+            begins and ends after the previous one.
 
     Returns:
-        Index of the window of each pair, ``(num_pairs,)``; -1 if no window holds both entities.
+        Index of the window of each pair, ``(num_pairs,)``; -1 if no window contains both entities.
 
     Example:
         >>> heads, tails = np.array([[1, 2], [4, 5], [0, 1]]), np.array([[0, 1], [5, 6], [7, 9]])
@@ -122,7 +123,7 @@ def pair_window(heads: IntArray, tails: IntArray, windows: IntArray) -> IntArray
 
 
 def belong_to(heads: IntArray, tails: IntArray, bounds: Sequence[int]) -> BoolArray:
-    """Tell which pairs of entities within a window belong to it, as `pair_window` does from all windows of the text.
+    """Determine which pairs of entities within a window belong to it, consistently with `pair_window`.
 
     Args:
         heads: First word and word after the last of each head, ``(num_pairs, 2)``.
@@ -138,7 +139,7 @@ def belong_to(heads: IntArray, tails: IntArray, bounds: Sequence[int]) -> BoolAr
 
 
 def _word_at(word_starts: IntArray, token: float) -> int:
-    """The first word that begins at a token or after it."""
+    """The first word that begins at or after a token."""
     return int(np.searchsorted(word_starts, math.ceil(token), side="left"))
 
 

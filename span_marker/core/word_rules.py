@@ -1,10 +1,10 @@
-"""Word rules: split strings so that their words are those of the training data. Learned from counts.
+"""Word rules: splitting strings into the same words as the training data, with rules learned from counts.
 
 A text is cut at white space, and each chunk into *atoms*: sequences of letters and digits, endings such as ``'s``, and
-runs of one punctuation mark. Between two atoms of a chunk there is a break or not, and the training words tell which.
-`WordRules.fit` writes them as plain text, with `detokenize`, and counts breaks by their *context*: from the kinds of
-the two atoms up to the atoms themselves. A context becomes a rule only if it decides otherwise than a wider one, which
-leaves a small table.
+runs of one punctuation mark. Between two atoms of a chunk there is a break or not, which is learned from the training
+words. `WordRules.fit` writes them as plain text, with `detokenize`, and counts breaks by their *context*: from the
+kinds of the two atoms up to the atoms themselves. A context becomes a rule only if its decision differs from that of a
+wider one, which keeps the table small.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from span_marker.core.words import CHUNK, UNSPACED, UNSPACED_START, Place, words
 LETTERS = r"[\p{L}\p{M}\p{N}]"
 
 INVISIBLE = r"(?:(?!\u200b)\p{Cf})"
-"""Characters that are not seen, such as soft hyphens, joiners and marks of direction, but for the space without width.
-As in Unicode's Standard Annex 29, they belong to the letter before them: a word with one is still one word."""
+"""Invisible characters, such as soft hyphens, joiners and direction marks, except for the zero-width space. As in
+Unicode's Standard Annex 29, they belong to the preceding letter, and do not split a word."""
 
 CLITICS = rf"n['\u2019]t(?!{LETTERS})|['\u2019](?:s|m|re|ve|ll|d)(?!{LETTERS})"
 """Endings of English words that many data sets split off."""
@@ -34,13 +34,13 @@ ATOM = regex.compile(
 """An atom, which is never split."""
 
 MAX_WORDS = 250_000
-"""Number of training words that rules are learned from."""
+"""Maximum number of training words from which rules are learned."""
 
 MAX_RULES = 4_000
-"""The largest number of rules; the most frequent contexts are kept."""
+"""The maximum number of rules; the most frequent contexts are kept."""
 
 MAX_CONTEXT = 100
-"""The largest number of characters of a context."""
+"""The maximum number of characters of a context."""
 
 CLINGS_LEFT = frozenset(
     ".,;:!?)]}%\u2026\u00bb\u201d\u2019"
@@ -49,13 +49,13 @@ CLINGS_LEFT = frozenset(
 """First characters of words that are written without white space before them."""
 
 CLINGS_RIGHT = frozenset("([{#@$\u00ab\u201c\u2018\u201e\u00bf\u00a1\u00a3\u20ac\uff08\u300c\u300e\u3010\u300a")
-"""Words that are written without white space behind them."""
+"""Words that are written without white space after them."""
 
 AMBIGUOUS = frozenset("-/&'_+=~*|\u2019\u00b7\u2013\u2014")
-"""Words that are written without white space around them if the data have them apart, but not inside of words."""
+"""Words that are written without white space around them if the data separates them, but not inside words."""
 
 QUOTES = frozenset("\"'")
-"""Words that are written without white space behind or before them, in turns."""
+"""Words that are written without white space after or before them, alternately."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,8 @@ class WordRules:
             for context, is_break in self.breaks.items()
         ):
             raise ValueError(
-                f"word_rules must have up to {MAX_RULES} contexts of up to {MAX_CONTEXT} characters, each True or False"
+                f"word_rules must have at most {MAX_RULES} contexts of at most {MAX_CONTEXT} characters, each mapped "
+                "to True or False"
             )
 
     @classmethod
@@ -143,7 +144,7 @@ def _decide(rules: dict[str, bool], context: str, wider: dict[str, str]) -> bool
 def _boundaries(text: str) -> Iterator[tuple[int, list[str]]]:
     """Find the places between two atoms of a chunk, each with its contexts, the widest first.
 
-    Beside characters of scripts without white space there is always a break: they have no contexts.
+    Next to characters of scripts without white space, there is always a break, without contexts.
     """
     chunks = [match.span() for match in CHUNK.finditer(text)]
     for index, (start, end) in enumerate(chunks):
@@ -155,7 +156,7 @@ def _boundaries(text: str) -> Iterator[tuple[int, list[str]]]:
 
 def _chunk_boundaries(atoms: list[tuple[int, str]], following: str, is_first: bool) -> Iterator[tuple[int, list[str]]]:
     names = [atom for _, atom in atoms]
-    # A capital letter that follows may begin a sentence, like the end of the text.
+    # A following capital letter may begin a sentence, so it is treated like the end of the text.
     shapes = ["^^" if is_first else "^", *map(_shape, names), "$a" if following.islower() else "$"]
     for index, (first, second) in enumerate(pairwise(names), start=1):
         before, left, right, after = shapes[index - 1 : index + 3]
@@ -172,7 +173,7 @@ def _chunk_boundaries(atoms: list[tuple[int, str]], following: str, is_first: bo
 
 
 def _shape(atom: str) -> str:
-    """``x``, ``xx``, ``X``, ``XX``, ``Xx``, ``d``; letters behind an apostrophe and marks stand for themselves."""
+    """``x``, ``xx``, ``X``, ``XX``, ``Xx``, ``d``; letters after an apostrophe and marks represent themselves."""
     if atom[0].isdigit():
         return "d"
     if not atom[0].isalpha() or (len(atom) > 1 and atom[-2] in "'\u2019"):  # n't
@@ -192,13 +193,13 @@ def _first_words(sentences: Iterable[Sequence[str]]) -> Iterator[Sequence[str]]:
 
 
 def attached_marks(sentences: Iterable[Sequence[str]]) -> frozenset[str]:
-    """Find the `AMBIGUOUS` marks that the data split off where plain text has no white space.
+    """Find the `AMBIGUOUS` marks that the data splits off where plain text has no white space.
 
     Args:
         sentences: Training words.
 
     Returns:
-        Those marks that stand between two words with letters or digits more often than inside of a word.
+        The marks that occur between two words with letters or digits more often than inside a word.
     """
     apart: Counter[str] = Counter()
     inside: Counter[str] = Counter()
@@ -213,7 +214,7 @@ def attached_marks(sentences: Iterable[Sequence[str]]) -> frozenset[str]:
 
 
 def detokenize(words: Sequence[str], attached: frozenset[str] = frozenset()) -> tuple[str, list[Place]]:
-    """Write words as plain text, with white space where it is usual.
+    """Write words as plain text, with white space in the usual places.
 
     Args:
         words: The words.
@@ -239,7 +240,7 @@ def detokenize(words: Sequence[str], attached: frozenset[str] = frozenset()) -> 
 
 
 def _clings(word: str, text: str, attached: frozenset[str], is_open: dict[str, bool]) -> tuple[bool, bool]:
-    """Whether a word is written without white space before it, and behind it."""
+    """Whether a word is written without white space before it, and after it."""
     if word in attached:
         return True, True
     if word == "'" and text.endswith(("s", "S")) and not is_open[word]:

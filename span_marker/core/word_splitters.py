@@ -1,4 +1,4 @@
-"""Word splitters: which function makes the words of a string, by the name that a configuration has for it.
+"""Word splitters: the function that splits strings into words, by its name in a configuration.
 
 | name | words |
 |---|---|
@@ -9,7 +9,7 @@
 | ``"characters"`` | characters, each with its combining marks |
 | ``"auto"`` | the tokenizer's, until training chooses one of the above |
 
-The names differ so that a model has the same words wherever it runs, whatever is installed there.
+``"unicode"`` and ``"icu"`` are separate so that a model has the same words regardless of which packages are installed.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ NAMES = ("tokenizer", "fitted", *OWN_SPLITS, AUTO_SPLITTER)
 """Names of word splitters."""
 
 IMPORT_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
-"""``module:function``, as a function of the caller is saved."""
+"""``module:function``, the saved form of a function of the caller."""
 
 
 @dataclass(frozen=True)
 class TrainedOn:
-    """What a model was trained on.
+    """Description of the training data of a model.
 
     Args:
         unit: ``"words"`` if the training data was split into words, ``"text"`` if it was strings.
@@ -74,7 +74,7 @@ class TrainedOn:
             values: The dict.
 
         Returns:
-            What the model was trained on.
+            The description.
 
         Raises:
             TypeError: If an entry is not a number.
@@ -123,7 +123,7 @@ def check_splitter(word_splitter: Any) -> None:
 
 
 def import_splitter(word_splitter: str | Split) -> str | Split:
-    """Import a word splitter that the caller names. Never pass what a checkpoint names: importing runs code.
+    """Import a word splitter that the caller names. Never pass a name from a checkpoint: importing runs code.
 
     Args:
         word_splitter: One of `NAMES`, a function, or its import path, ``module:function``.
@@ -155,7 +155,7 @@ def is_foreign(word_splitter: str | Split) -> bool:
 
 
 def check_given(splitter: Any, path: str | os.PathLike[str]) -> None:
-    """Refuse a checkpoint that names a function, unless the caller has passed it.
+    """Refuse a checkpoint that names a function, unless the caller has passed the function.
 
     Args:
         splitter: The word splitter of the configuration.
@@ -166,8 +166,9 @@ def check_given(splitter: Any, path: str | os.PathLike[str]) -> None:
     """
     if is_foreign(splitter):
         raise ValueError(
-            f"the checkpoint {str(path)!r} splits strings into words by a function, word_splitter={splitter!r}, which "
-            "is not run unless you pass it: word_splitter=..., the function or its import path"
+            f"the checkpoint {str(path)!r} splits strings into words with a custom function, "
+            f"word_splitter={splitter!r}, which is only run if you pass it: set word_splitter=... to the function or "
+            "its import path"
         )
 
 
@@ -192,8 +193,8 @@ def find_split(word_splitter: str | Split, rules: WordRules | None) -> Split | N
         return OWN_SPLITS[word_splitter]
     if is_foreign(word_splitter):
         raise ValueError(
-            f"word_splitter={word_splitter!r} is a function of your own, and no checkpoint may run one: pass it to "
-            "from_pretrained again, word_splitter=..., the function or its import path"
+            f"word_splitter={word_splitter!r} is a custom function, which a checkpoint may not run by itself: pass "
+            "from_pretrained word_splitter=..., the function or its import path"
         )
     if rules is None:
         raise ValueError(
@@ -203,7 +204,7 @@ def find_split(word_splitter: str | Split, rules: WordRules | None) -> Split | N
 
 
 def _checked(function: Callable[[str], Any]) -> Split:
-    """Check what a function of the caller returns."""
+    """Check the results of a function of the caller."""
 
     def split(text: str) -> list[Place]:
         places = [(int(start), int(end)) for start, end in function(text)]
@@ -211,9 +212,9 @@ def _checked(function: Callable[[str], Any]) -> Split:
         for start, end in places:
             if not last <= start < end <= len(text):
                 raise ValueError(
-                    f"word_splitter={splitter_name(function)!r} found a word from {start} to {end} after one that ends "
-                    f"at {last}, in a text of {len(text)} characters: words must be in order, not empty, and must not "
-                    "overlap"
+                    f"word_splitter={splitter_name(function)!r} returned a word from {start} to {end} after one that "
+                    f"ends at {last}, in a text of {len(text)} characters: words must be in order, must not be empty, "
+                    "and must not overlap"
                 )
             last = end
         return places

@@ -34,7 +34,7 @@ def words_between(text: str, breaks: Container[int]) -> list[Place]:
 
     Args:
         text: The string.
-        breaks: Places where a word begins, besides those behind white space.
+        breaks: Places where a word begins, besides those after white space.
 
     Returns:
         The place of each word.
@@ -123,20 +123,20 @@ def icu_words(text: str) -> list[Place]:
 
     iterator = icu.BreakIterator.createWordInstance(icu.Locale.getRoot())
     iterator.setText(text)
-    # ICU counts UTF-16 units: characters beyond the basic plane are two of them.
+    # ICU counts UTF-16 units: characters outside the basic plane have two.
     units = accumulate((2 if character > "\uffff" else 1 for character in text), initial=0)
     places = {unit: place for place, unit in enumerate(units)}
     return words_between(text, {places[unit] for unit in iterator})
 
 
 def surroundings(text: str, start: int, end: int, num_characters: int) -> Place:
-    """Choose what to show of a text around one of its parts. It begins and ends between words, if possible.
+    """Choose the part of a text to show around a span. It begins and ends between words, if possible.
 
     Args:
         text: The text.
         start: First character of the part.
         end: Character after its last.
-        num_characters: The largest number of characters to show on either side.
+        num_characters: The maximum number of characters to show on either side.
 
     Returns:
         The first character to show, and the one after the last.

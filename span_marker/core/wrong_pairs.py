@@ -1,9 +1,9 @@
-"""Wrong pairs: pairs with spans that are no entities, so that a model learns that these have no relation.
+"""Wrong pairs: pairs with spans that are not entities, from which a model learns that they have no relation.
 
-In prediction, a model looks for relations between the entities that it predicts, and some of these are wrong. So it is
-trained on pairs of the gold entities and of the spans that it takes for entities most, of those that are none. At first
-these are nearly any spans; then spans with a wrong bound and neighbors of entities; in the end what the model would get
-wrong. Nothing is drawn at random.
+In prediction, a model looks for relations between the entities that it predicts, and some of these are wrong. It is
+therefore also trained on pairs with wrong spans: those spans that are not entities, but have the highest entity scores.
+At first, these are almost arbitrary; later, they are spans with a wrong boundary and neighbors of entities; in the end,
+the errors of the model. Nothing is sampled at random.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from span_marker.core.relations import MAX_PAIRS
 from span_marker.core.spans import IntArray
 
 GOLD_PER_WRONG = 4
-"""Number of gold entities of a sentence for each wrong span. Most models predict fewer wrong entities."""
+"""Number of gold entities of a sentence per wrong span. Most models predict fewer wrong entities."""
 
 
 class LabelledPairs(NamedTuple):
@@ -36,14 +36,14 @@ class LabelledPairs(NamedTuple):
 
 
 def wrong_pairs(is_gold: Array, scores: Array) -> IntArray:
-    """List pairs of a sentence with a wrong span: wrong ones with gold entities and with each other, in both orders.
+    """List the wrong pairs of a sentence: wrong spans with gold entities and with each other, in both orders.
 
     Args:
         is_gold: True for gold entities among the candidates, ``(num_spans,)``.
-        scores: How much a model takes each candidate for an entity, ``(num_spans,)``.
+        scores: The entity score of each candidate, ``(num_spans,)``.
 
     Returns:
-        Indices of head and tail among the candidates, ``(num_pairs, 2)``. Of equal scores, the first is taken.
+        Indices of head and tail among the candidates, ``(num_pairs, 2)``. Among equal scores, the first is chosen.
 
     Example:
         >>> wrong_pairs(np.array([True, False, False]), np.array([2.0, 0.5, 1.0])).tolist()
@@ -60,7 +60,7 @@ def wrong_pairs(is_gold: Array, scores: Array) -> IntArray:
 def add_wrong_pairs(
     pairs: LabelledPairs, is_gold: Array, scores: Array, span_tokens: IntArray, span_counts: IntArray
 ) -> LabelledPairs:
-    """Add wrong pairs to those of a batch, up to `MAX_PAIRS` per sentence, to sentences that have pairs at all.
+    """Add wrong pairs to a batch, up to `MAX_PAIRS` per sentence, for sentences that already have pairs.
 
     Args:
         pairs: The pairs of gold entities.

@@ -1,4 +1,4 @@
-"""YAML from other people: as `yaml.safe_load` reads it, but a name that a mapping has twice is an error."""
+"""Strict reading of YAML: like `yaml.safe_load`, but a repeated name in a mapping is an error."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ def parse_yaml(text: str) -> Any:
         The value.
 
     Raises:
-        yaml.YAMLError: If the text is no YAML, or a mapping has a name twice, of whose values YAML would take the last.
+        yaml.YAMLError: If the text is not YAML, or a mapping has a repeated name, for which YAML would keep the last
+            value.
 
     Example:
         >>> parse_yaml("{PER: person, MISC: }")
@@ -27,11 +28,11 @@ def parse_yaml(text: str) -> Any:
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a name that is there twice."""
+    """Refuses a mapping in which a name occurs twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [key.value for key, _ in node.value]
         for index, (key, _) in enumerate(node.value):
             if key.value in keys[:index]:
-                raise yaml.MarkedYAMLError(problem=f"{key.value!r} is there twice", problem_mark=key.start_mark)
+                raise yaml.MarkedYAMLError(problem=f"{key.value!r} occurs twice", problem_mark=key.start_mark)
         return super().construct_mapping(node, deep)

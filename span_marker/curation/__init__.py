@@ -1,4 +1,4 @@
-"""Curation: better data. See ``docs/curation.md``."""
+"""Curation: improving annotated data. See ``docs/curation.md``."""
 
 from span_marker.curation.agreement import AgreementReport, compare_annotators
 from span_marker.curation.label_error_report import LabelErrorReport

@@ -1,11 +1,11 @@
-"""Agreement of two annotators: how often they annotate the same, and where they differ.
+"""Inter-annotator agreement: how often two annotators agree, and where they differ.
 
-Cohen's kappa (Cohen 1960, A Coefficient of Agreement for Nominal Scales) is ``(o - e) / (1 - e)``, with the observed
-share of words on which both agree, and the share ``e = a * b + (1 - a) * (1 - b)`` to expect of two annotators who mark
-the shares ``a`` and ``b`` of all words at random. It is computed for each label over words, each of which has the label
-or not. For entities it has two flaws: most words have no label, which lets it approach F1 (Hripcsak and Rothschild
+Cohen's kappa (Cohen 1960, A Coefficient of Agreement for Nominal Scales) is ``(o - e) / (1 - e)``, where ``o`` is the
+observed share of words on which both agree, and ``e = a * b + (1 - a) * (1 - b)`` the share to expect if two annotators
+mark the shares ``a`` and ``b`` of all words at random. It is computed for each label over words, each of which has the
+label or not. For entities, it has two flaws: most words have no label, so it approaches F1 (Hripcsak and Rothschild
 2005, Agreement, the F-Measure, and Reliability in Information Retrieval); and the words of an entity are not
-independent, so that long entities count more. The F1 of spans has neither.
+independent, so long entities count more. The F1 of spans has neither flaw.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class SpanAgreement(NamedTuple):
     Attributes:
         first_in_second: Share of the entities of the first annotator that the second has, too.
         second_in_first: Share of the entities of the second annotator that the first has, too.
-        f1: Their harmonic mean, which is the same whoever counts as right.
+        f1: Their harmonic mean, which does not depend on who counts as right.
     """
 
     first_in_second: float
@@ -74,12 +74,12 @@ class LabelAgreement(NamedTuple):
 
 
 class Disagreement(NamedTuple):
-    """A disagreement to settle.
+    """A disagreement to resolve.
 
     Attributes:
         row: Index of the row.
         id: The ``id`` of the row, or None.
-        outcome: What both annotated: the first as ``gold``, the second as ``predicted``; in characters of ``text``.
+        outcome: Both annotations: the first as ``gold``, the second as ``predicted``; in characters of ``text``.
         text: The text of the row.
     """
 
@@ -91,13 +91,13 @@ class Disagreement(NamedTuple):
 
 @dataclass(frozen=True)
 class AgreementReport(TextReport):
-    """How two annotators agree, see `compare_annotators`. ``print`` shows tables and the first disagreements.
+    """The agreement of two annotators, see `compare_annotators`. ``print`` shows tables and the first disagreements.
 
     Attributes:
         strict: Agreement on entities with the same label and boundaries.
         boundaries: Agreement on entities with the same boundaries, whatever their label.
         labels: Agreement on each label.
-        disagreements: What is to be settled, in order of the rows.
+        disagreements: The disagreements to resolve, in order of the rows.
         num_rows: Number of rows.
         names: Names of the annotators.
     """
@@ -124,10 +124,10 @@ class AgreementReport(TextReport):
         return "\n".join([*lines, *[f"... and {rest:,} more"] * (rest > 0)]).rstrip()
 
     def write_html(self, path: StrPath, title: str = "Agreement") -> None:
-        """Write a page with all disagreements in context, which can be filtered by kind.
+        """Write an HTML page that shows all disagreements in context, and can filter them by kind.
 
         Args:
-            path: The HTML file; the page needs no other files. **It has the texts** of the rows that differ.
+            path: The HTML file; the page needs no other files. **It contains the texts** of the rows that differ.
             title: Title of the page.
         """
         numbers = {kind: sum(item.outcome.kind == kind for item in self.disagreements) for kind in DISAGREEMENTS}
@@ -163,9 +163,9 @@ def compare_annotators(
     """Compare the annotations of the same rows by two annotators.
 
     Args:
-        first: Rows of the first annotator, with ``tokens`` or ``text``, and ``entities``, such as what
-            `span_marker.read_annotations` returns; or a table of these. Relations are not compared.
-        second: The same rows, by the second annotator. Rows are paired by ``id`` if all have one, or else by order.
+        first: Rows of the first annotator, with ``tokens`` or ``text``, and ``entities``, as returned by
+            `span_marker.read_annotations`; or a table with these columns. Relations are not compared.
+        second: The same rows, by the second annotator. Rows are paired by ``id`` if all have one, otherwise by order.
             White space at the edges of entities does not count.
         names: What to call the annotators.
 
@@ -173,9 +173,9 @@ def compare_annotators(
         The report.
 
     Raises:
-        TypeError: If a row is no dict, or has a value of the wrong type.
-        ValueError: If a row is wrong, an ``id`` occurs twice, the annotators have different rows or texts, or ``names``
-            are not two different ones.
+        TypeError: If a row is not a dict, or has a value of the wrong type.
+        ValueError: If a row is invalid, an ``id`` occurs twice, the annotators have different rows or texts, or
+            ``names`` are not two different names.
     """
     if isinstance(names, str) or len(set(names)) != len(names) or len(names) != 2:
         raise ValueError(f"names={names!r} must be two different names, such as ('Ann', 'Bob')")
@@ -198,7 +198,7 @@ def compare_annotators(
 
 
 def _check_same(rows: Sequence[Row], texts: tuple[str, str], names: tuple[str, str], index: int) -> None:
-    """Check that two annotators have annotated the same."""
+    """Check that two annotators have annotated the same text."""
     if texts[0] != texts[1]:
         same = (a == b for a, b in zip(*texts, strict=False))
         place = next((place for place, is_same in enumerate(same) if not is_same), min(map(len, texts)))
@@ -206,10 +206,13 @@ def _check_same(rows: Sequence[Row], texts: tuple[str, str], names: tuple[str, s
         raise ValueError(f"row {index}: the texts differ from character {place} on: {parts[0]}, but {parts[1]}")
     if rows[0].kind != rows[1].kind:
         raise ValueError(
-            f"row {index} has {rows[0].kind} of {names[0]}, but {rows[1].kind} of {names[1]}: pass both in one form"
+            f"row {index} has {rows[0].kind} from {names[0]}, but {rows[1].kind} from {names[1]}: pass both in the "
+            "same form"
         )
     if list(rows[0].content) != list(rows[1].content):
-        raise ValueError(f"row {index} has other words of {names[0]} than of {names[1]}, though the text is the same")
+        raise ValueError(
+            f"row {index}: the words from {names[0]} and from {names[1]} differ, although the text is the same"
+        )
 
 
 def _spans(row: Row, entities: Iterable[RowEntity]) -> list[LabelledSpan]:
@@ -230,12 +233,12 @@ def _read_rows(annotated: Any, name: str) -> Rows:
 
 
 def _pairs(first: Rows, second: Rows, names: tuple[str, str]) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
-    """Pair the rows by their IDs, or else by their order."""
+    """Pair the rows by their IDs, otherwise by their order."""
     if any(row.get("id") is None for row in (*first, *second)):
         if len(first) != len(second):
             raise ValueError(
-                f"{names[0]} has {len(first)} rows, but {names[1]} has {len(second)}: give all rows an 'id' to pair "
-                "them by it"
+                f"{names[0]} has {len(first)} rows, but {names[1]} has {len(second)}: give every row an 'id', by "
+                "which rows are paired"
             )
         return list(zip(first, second, strict=True))
     by_id = [_rows_of_ids(rows, name) for name, rows in zip(names, (first, second), strict=True)]
@@ -243,14 +246,14 @@ def _pairs(first: Rows, second: Rows, names: tuple[str, str]) -> list[tuple[Mapp
     if alone:
         key, side = alone[0]
         raise ValueError(
-            f"{len(alone)} rows are of one annotator alone, such as the one with the id {key!r} of {names[side]}: "
-            "remove them, and give all IDs one type, since 1 is not '1'"
+            f"{len(alone)} rows are from only one annotator, such as the one with the id {key!r} from {names[side]}: "
+            "remove them, and use one type for all IDs, since 1 is not '1'"
         )
     return [(row, by_id[1][row["id"]][1]) for row in first]
 
 
 def _rows_of_ids(rows: Rows, name: str) -> dict[Any, tuple[int, Mapping[str, Any]]]:
-    """The rows and their indices by their IDs."""
+    """The rows and their indices, by ID."""
     by_id: dict[Any, tuple[int, Mapping[str, Any]]] = {}
     for index, row in enumerate(rows):
         if not isinstance(row["id"], Hashable):
@@ -312,13 +315,13 @@ def cohen_kappa(first: int, second: int, both: int, total: int) -> float:
         total: Number of items.
 
     Returns:
-        Kappa: 1 for complete agreement, 0 for that of chance. It is nan if both mark all items, or none.
+        Kappa: 1 for complete agreement, 0 for chance agreement. It is nan if both mark all items, or none.
 
     Example:
         >>> cohen_kappa(25, 30, 20, 50)
         0.4
     """
-    # With whole numbers until the last division: total ** 2 times the numerator and the denominator.
+    # In whole numbers until the last division: total ** 2 times the numerator and the denominator.
     expected = first * second + (total - first) * (total - second)
     observed = total * (total - first - second + 2 * both)
     return (observed - expected) / (total**2 - expected) if total**2 != expected else math.nan

@@ -20,7 +20,7 @@ NUM_SHOWN = 20
 """Number of suspects that ``print`` shows."""
 
 CONTEXT = 200
-"""Characters that a page shows on either side of a suspect."""
+"""Number of characters that a page shows on either side of a suspect."""
 
 ANNOTATED, SUGGESTED = 1, 0
 """Indices into `span_marker.data.html.HUES`."""
@@ -34,7 +34,7 @@ class LabelErrorReport(TextReport):
         suspects: The suspicious annotations, most probable first.
         annotated: The words or the text of each row, and its annotated entities.
         num_entities: Number of annotated entities.
-        num_unjudged: Number of those that are not judged, since they have more words than any span that is predicted.
+        num_unjudged: Number of those that are not judged, since they have more words than any predicted span.
         num_models: Number of predictions for each row that were averaged.
         relations: The annotated relations of each row, which are not judged; None if the data has none.
         dataset_name: Name of the data; None if unknown.
@@ -88,14 +88,14 @@ class LabelErrorReport(TextReport):
         return table.astype(dict.fromkeys(places, "Int64"))
 
     def tasks(self) -> list[dict[str, Any]]:
-        """Return the rows with suspects, to be corrected in an annotation tool, the most suspicious first.
+        """Return the rows with suspects as tasks for an annotation tool, the most suspicious first.
 
         Returns:
-            Dicts with ``tokens`` or ``text``, an ``id``, what is annotated as ``entities``, and what is suggested
-            instead as ``predictions``. The ``id`` is that of the row if every row of the data has one of its own, and
-            otherwise the number of the row. Suggested entities have a ``score``, those that stay as they are have none.
-            If the data has ``relations``, so have the tasks; the ``predictions`` are then a dict of ``entities`` and
-            ``relations``, and a suggested entity has the relations of the one that it replaces.
+            Dicts with ``tokens`` or ``text``, an ``id``, the annotated ``entities``, and the suggested ones as
+            ``predictions``. The ``id`` is that of the row if every row of the data has a unique one, otherwise the
+            number of the row. Suggested entities have a ``score``, unchanged ones have none. If the data has
+            ``relations``, so do the tasks; the ``predictions`` are then a dict of ``entities`` and ``relations``, and a
+            suggested entity has the relations of the one that it replaces.
         """
         by_row: dict[int, list[Suspect]] = {row: [] for row in self.rows}
         for suspect in self.suspects:
@@ -107,10 +107,10 @@ class LabelErrorReport(TextReport):
         ]
 
     def write_html(self, path: StrPath, title: str = "Suspicious annotations") -> None:
-        """Write a page with all suspects in context, which can be filtered by kind.
+        """Write an HTML page that shows all suspects in context, and can filter them by kind.
 
         Args:
-            path: The HTML file; the page needs no other files. **It has the texts** around the suspects.
+            path: The HTML file; the page needs no other files. **It contains the texts** around the suspects.
             title: Title of the page.
         """
         write_page(
@@ -148,7 +148,7 @@ class LabelErrorReport(TextReport):
 def _as_task(
     item: Any, entities: Sequence[LabelledSpan], suspects: Sequence[Suspect], relations: Sequence[RowRelation] | None
 ) -> dict[str, Any]:
-    """A row with its annotation and what is suggested instead."""
+    """A row with its annotation and the suggestions."""
     replaced = {suspect.annotated: suspect.suggested for suspect in suspects}
     kept = [entity for entity in entities if entity not in replaced]
     scores = {suspect.suggested: suspect.confidence for suspect in suspects if suspect.suggested is not None}
@@ -185,7 +185,7 @@ def _as_row(suspect: Suspect) -> dict[str, Any]:
 
 
 def _describe(suspect: Suspect) -> str:
-    """What is annotated, and what is suggested instead."""
+    """The annotation and the suggestion."""
     annotated = "nothing" if suspect.annotated is None else suspect.annotated.label
     suggested = "nothing" if suspect.suggested is None else suspect.suggested.label
     if suspect.kind == "wrong-boundary" and suspect.suggested is not None:
@@ -195,7 +195,7 @@ def _describe(suspect: Suspect) -> str:
 
 
 def _draw(item: Any, suspect: Suspect) -> Drawing:
-    """A suspect in context: what is annotated, and what is suggested."""
+    """A suspect in context, with the annotation and the suggestion."""
     text, starts = (item, None) if isinstance(item, str) else join_words(item)
     marks = []
     for role, entity, number, score in (

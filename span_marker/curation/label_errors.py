@@ -1,4 +1,4 @@
-"""From annotated data to its suspicious annotations."""
+"""Label errors: finding suspicious annotations in annotated data."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from span_marker.validation.limits import set_limits
 logger = logging.getLogger(__name__)
 
 LEAST_LISTED = 1e-4
-"""Probability of a label from which predictions list a span: far below what would be an entity."""
+"""Minimum probability of a label for a span to be listed in predictions, far below that of an entity."""
 
 ALL_SPANS: PredictOptions = {
     "threshold": LEAST_LISTED,
@@ -45,8 +45,8 @@ ALL_SPANS: PredictOptions = {
     "exact": True,
     "relations": False,
 }
-"""Options of ``predict`` with which the probabilities of annotations are known that the model does not believe in: a
-candidate filter would make some of them ``O`` for certain."""
+"""Options of ``predict`` that also return improbable spans, so that the probabilities of wrong annotations are known. A
+candidate filter would assign ``O`` to some of them with certainty."""
 
 Predictions = Sequence[Any] | CrossValidationReport
 
@@ -64,33 +64,33 @@ def find_label_errors(
 ) -> LabelErrorReport:
     """Find annotations that are probably wrong, and entities that are probably missing.
 
-    Every row is judged by models that have not seen its annotation, see `span_marker.cross_validate`. What is judged,
-    and how, see `span_marker.curation.suspects`. Other mentions of the same words count as evidence, too, see
-    `span_marker.curation.span_probabilities.weigh_mentions`.
+    Every row is judged by models that have not seen its annotation, see `span_marker.cross_validate`. The kinds of
+    suspects and their probabilities are described in `span_marker.curation.suspects`. Other mentions of the same words
+    count as evidence, too, see `span_marker.curation.span_probabilities.weigh_mentions`.
 
     Args:
         data: The annotated data, see `span_marker.cross_validate`.
-        make_model_or_predictions: Makes a new, untrained model, see `span_marker.cross_validate`. Or out-of-fold
-            predictions: for each row the entities as ``predict`` returns them, best with the options `ALL_SPANS`, or a
-            `CrossValidationReport` that has them; or several of these in a list, which are averaged. What they do not
-            list counts as no entity for certain, except for annotated entities with more words than any span that they
-            list, which may be out of reach of ``entity_max_length`` and are not judged. Models that are made here tell
-            their ``entity_max_length``: annotated words within it are judged in any case.
+        make_model_or_predictions: A function that makes a new, untrained model, see `span_marker.cross_validate`. Or
+            out-of-fold predictions: for each row the entities as ``predict`` returns them, preferably with the options
+            `ALL_SPANS`, or a `CrossValidationReport` that contains them; or a list of several of these, which are
+            averaged. Spans that they do not list count as ``O`` with certainty, except for annotated entities with more
+            words than any listed span, which may exceed ``entity_max_length`` and are not judged. With a function,
+            ``entity_max_length`` is known, and all annotated entities within it are judged.
         args: Training arguments of each model, see `span_marker.cross_validate`; required with ``make_model``.
         folds: Number of folds, see `span_marker.cross_validate`.
         repeats: Number of cross-validations, each with other folds and another seed, whose predictions are averaged.
             The first is in the folder ``repeat-0`` of ``args.output_dir``.
         seed: Seed of the folds. Cross-validation number ``i`` uses ``seed + i``.
-        resume: Whether to take the predictions of finished folds from ``args.output_dir``.
-        min_probability: The least probability of being wrong of an annotation that is reported.
+        resume: Whether to read the predictions of finished folds from ``args.output_dir``.
+        min_probability: Annotations are reported if they are wrong with at least this probability.
 
     Returns:
         The suspects, the most probable first.
 
     Raises:
         TypeError: If ``data`` is not a `Dataset`, ``args`` is missing, or a value has the wrong type.
-        ValueError: If the data is not annotated; an argument is out of range; there are more or fewer predictions than
-            rows; or they have no scores, or those of a multi-label model. See also `span_marker.cross_validate`.
+        ValueError: If the data is not annotated; an argument is out of range; the number of predictions is not that of
+            the rows; or they have no scores, or come from a multi-label model. See also `span_marker.cross_validate`.
 
     Example:
         >>> data = [{"tokens": ["Ann", "Lee"], "entities": [{"label": "LOC", "start": 0, "end": 2}]}]
@@ -120,7 +120,7 @@ def find_label_errors(
     longest = max(
         (_num_words(item, span) for (item, _), row in zip(gold, means, strict=True) for span in row), default=0
     )
-    if rows[0].kind == "words":  # those of a text may be others than the model's
+    if rows[0].kind == "words":  # the words of a text may differ from the model's
         longest = max(longest, reach)
     may_overlap = any(have_overlap(entities) for _, entities in gold)
     ids = _row_ids(data)
@@ -148,7 +148,7 @@ def find_label_errors(
 
 
 def _row_ids(data: Dataset) -> list[Any]:
-    """The ``id`` of each row; None for all if some rows have none or share one, since numbers would look like IDs."""
+    """The ``id`` of each row, or None for all if some rows have none or share one: row numbers would look like IDs."""
     if "id" not in data.column_names:
         return [None] * len(data)
     ids = [identity for (identity,) in read_columns(data, ["id"])]
@@ -156,8 +156,8 @@ def _row_ids(data: Dataset) -> list[Any]:
     if num_different == len(ids):
         return ids
     logger.warning(
-        "%d rows have %d different values of 'id', which do not tell them apart: suspects and tasks have the numbers "
-        "of their rows alone. Give each row an 'id' of its own",
+        "%d rows have only %d different values of 'id', so suspects and tasks are identified by row number. Give each "
+        "row a unique 'id'.",
         len(ids),
         num_different,
     )
@@ -210,7 +210,8 @@ def predict_all_spans(
         model = without_adapter(made)
         if model.config.multi_label:
             raise ValueError(
-                "make_model made a model with multi_label=True, whose labels do not exclude each other: set it to False"
+                "make_model returned a model with multi_label=True, whose labels are not mutually exclusive: set it "
+                "to False"
             )
         set_word_splitter(model.config, data)
         set_limits(model.config, data, model.require_tokenizer())
@@ -228,10 +229,10 @@ def _cross_validate(
     seed: int,
     resume: bool,
 ) -> tuple[list[Predictions], int]:
-    """The predictions of each cross-validation, and the number of words of the longest spans that are judged."""
+    """The predictions of each cross-validation, and the maximum number of words of judged spans."""
     check_make_model(make_model)
     if args is None:
-        raise TypeError("args must be TrainingArguments, with which the models of make_model are trained")
+        raise TypeError("args must be TrainingArguments, which are needed to train the models of make_model")
     check_arguments(None, args)
     predictions: list[Predictions] = []
     configs: list[SpanMarkerConfig] = []
@@ -250,7 +251,7 @@ def _cross_validate(
 
 
 def _list_models(predictions: Any) -> list[Predictions]:
-    """The predictions of each model. Those of one model are a list of rows, whose entities are dicts."""
+    """The predictions of each model. The predictions of one model are a list of rows, whose entities are dicts."""
     if isinstance(predictions, CrossValidationReport):
         return [predictions]
     if not isinstance(predictions, Sequence) or isinstance(predictions, str):
@@ -262,7 +263,7 @@ def _list_models(predictions: Any) -> list[Predictions]:
 
 
 def _is_model(entry: Any) -> bool:
-    """Whether an entry of a list has the predictions of a model, rather than of a row: entities, which are dicts."""
+    """Whether an entry of a list contains the predictions of a model, rather than those of a row, which are dicts."""
     if isinstance(entry, Mapping):  # a row with relations
         return False
     return isinstance(entry, CrossValidationReport) or any(
@@ -273,7 +274,9 @@ def _is_model(entry: Any) -> bool:
 def _checked(model: Any, gold: Sequence[tuple[Item, Any]]) -> Sequence[Any]:
     rows = model.predictions if isinstance(model, CrossValidationReport) else model
     if len(rows) != len(gold):
-        raise ValueError(f"{len(rows)} predictions for the {len(gold)} rows of the {DATA} data: pass one for each")
+        raise ValueError(
+            f"there are {len(rows)} predictions for the {len(gold)} rows of the {DATA} data: pass one per row"
+        )
     for index, (row, (item, _)) in enumerate(zip(rows, gold, strict=True)):
         if not isinstance(row, Mapping):
             continue

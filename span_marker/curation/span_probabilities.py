@@ -1,4 +1,4 @@
-"""Probabilities of spans: of predictions, averaged over models, and beside other mentions. Pure functions."""
+"""Probabilities of spans: from predictions, averaged over models, and combined with other mentions. Pure functions."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from span_marker.data.rows import Kind, first_error, read_row
 Item = str | Sequence[str]
 Span = tuple[int, int]
 Distribution = Mapping[str, float]
-"""Probabilities of the labels of a span other than ``O``, which has the rest."""
+"""Probabilities of the labels of a span. ``O`` is left out, and has the remaining probability."""
 
 Distributions = Mapping[Span, Distribution]
-"""Those of the spans of a row. A span that is not among them is ``O`` for certain."""
+"""The distributions of the spans of a row. A span that is not among them is ``O`` with certainty."""
 
 MENTION_WEIGHT = 1.0
-"""Number of other mentions that count as much as the model, see `weigh_mentions`. Of 0.5, 1, 2, 5, 10 and 20, those
-up to 2 ranked synthetic errors in CoNLL-2003 training data best."""
+"""Number of other mentions that have the same weight as the model, see `weigh_mentions`. Among 0.5, 1, 2, 5, 10 and 20,
+values up to 2 ranked synthetic errors in CoNLL-2003 training data best."""
 
 ROUNDING = 1e-3
-"""How much above 1 a sum of probabilities may be."""
+"""Tolerance for sums of probabilities above 1."""
 
 
 class Mentions(NamedTuple):
-    """How the other mentions of the same words in like contexts are annotated.
+    """How the other mentions of the same words in similar contexts are annotated.
 
     Attributes:
         counts: Number of mentions with each label; ``O`` for those that are not annotated.
@@ -48,8 +48,8 @@ def read_distributions(item: Item, entities: Any, location: str) -> dict[Span, d
 
     Args:
         item: The words or the text.
-        entities: Entities as ``predict`` returns them, with a ``score``. With their ``labels``, which ``top_k`` adds,
-            the probabilities of all labels are known; without, ``O`` has all that the label does not have.
+        entities: Entities as ``predict`` returns them, with a ``score``. If they have ``labels``, which ``top_k`` adds,
+            the probabilities of all labels are known; otherwise, ``O`` has the probability that remains.
         location: What to call the row in errors.
 
     Returns:
@@ -57,23 +57,23 @@ def read_distributions(item: Item, entities: Any, location: str) -> dict[Span, d
 
     Raises:
         TypeError: If a value has the wrong type.
-        ValueError: If an entity is impossible or has no score, a score is not a probability, or the scores of a span
-            add up to more than 1, as those of multi-label models may.
+        ValueError: If an entity is invalid or has no score, a score is not a probability, or the scores of a span add
+            up to more than 1, as those of multi-label models may.
     """
     kind: Kind = "text" if isinstance(item, str) else "words"
     found: dict[Span, dict[str, float]] = defaultdict(dict)
     for entity, values in zip(first_error(*read_row(kind, item, entities, location)).entities, entities, strict=True):
         span = (entity.start, entity.end)
         if entity.score is None:
-            raise ValueError(f"{location}: entity {entity.label!r} has no 'score', which its probability is read from")
+            raise ValueError(f"{location}: entity {entity.label!r} has no 'score', which is used as its probability")
         listed = {score["label"]: score["score"] for score in values.get("labels") or ()}
         listed = {label: score for label, score in listed.items() if label != OUTSIDE}
         found[_trim(item, span)] |= {**listed, entity.label: entity.score}
     for span, scores in found.items():
         if min(scores.values()) < 0 or sum(scores.values()) > 1 + ROUNDING:
             raise ValueError(
-                f"{location}: the scores of the span {span} are {scores}, but must be probabilities of labels that "
-                "exclude each other; those of multi-label models do not"
+                f"{location}: the scores of the span {span} are {scores}, but must be probabilities of mutually "
+                "exclusive labels, which those of multi-label models are not"
             )
     return dict(found)
 
@@ -89,7 +89,7 @@ def mean_distributions(models: Sequence[Distributions]) -> Distributions:
     """Average the predictions of several models, as deep ensembles do (Lakshminarayanan et al. 2017, section 2.4).
 
     Args:
-        models: What each model predicts for the same row.
+        models: The predictions of each model for the same row.
 
     Returns:
         The means.
@@ -109,11 +109,11 @@ def mean_distributions(models: Sequence[Distributions]) -> Distributions:
 def find_mentions(
     rows: Sequence[tuple[Item, Sequence[LabelledSpan]]], predictions: Iterable[Distributions]
 ) -> list[dict[Span, Mentions]]:
-    """Find out how other mentions of the same words are annotated in like contexts.
+    """Find out how other mentions of the same words are annotated in similar contexts.
 
-    Mentions are the annotated entities, and spans with the same words as one that do not overlap an entity and that the
-    predictions list. Contexts are alike if the word before is the same, or the word after; the edge of the row counts
-    as a word. The composition of accents does not count.
+    Mentions are the annotated entities, and spans in the predictions that have the same words as an entity and do not
+    overlap any. Contexts are similar if the previous or the next word is the same; the edge of the row counts as a
+    word. Words are compared in a normalized form, regardless of how accents are encoded.
 
     Args:
         rows: The words or the text of each row, and its entities.
@@ -176,14 +176,14 @@ def _contexts(item: Item, span: Span) -> tuple[tuple[str | None, ...], ...]:
 def weigh_mentions(
     distribution: Distribution, mentions: Mentions | None, weight: float = MENTION_WEIGHT
 ) -> Distribution:
-    """Combine what a model predicts for a span with how other mentions are annotated.
+    """Combine the prediction of a model for a span with the annotations of other mentions.
 
-    It is the mean of the posterior of a Dirichlet distribution whose prior has the model's probabilities, with a total
-    weight of ``weight`` mentions (Gelman et al. 2013, Bayesian Data Analysis, section 3.4): ``(number + weight * p) /
-    (total + weight)``.
+    The result is the posterior mean of a Dirichlet distribution whose prior consists of the model's probabilities, with
+    a total weight of ``weight`` mentions (Gelman et al. 2013, Bayesian Data Analysis, section 3.4):
+    ``(number + weight * p) / (total + weight)``.
 
     Args:
-        distribution: The model's.
+        distribution: The distribution of the model.
         mentions: The other mentions, or None.
         weight: Number of mentions that the model counts as.
 

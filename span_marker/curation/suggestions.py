@@ -1,12 +1,13 @@
-"""Which sentences to annotate next: those where a model is unsure, which differ from each other.
+"""Active learning: which sentences to annotate next, namely uncertain ones that differ from each other.
 
-A span is decided wrongly with probability ``1 - max_y p(y | span)``, its *least confidence* (Settles and Craven 2008,
-An Analysis of Active Learning Strategies for Sequence Labeling Tasks). The uncertainty of a sentence is the sum over
-its candidates: the expected number of wrong decisions. Candidates to which a model that was trained with a candidate
-filter gave no markers in training count as certain: they would take several times as long and hardly change the choice.
+A model's decision on a span is wrong with probability ``1 - max_y p(y | span)``, its *least confidence* (Settles and
+Craven 2008, An Analysis of Active Learning Strategies for Sequence Labeling Tasks). The uncertainty of a sentence is
+the sum over its candidates: the expected number of wrong decisions. If the model was trained with a candidate filter,
+candidates beyond the number that got markers in training count as certain: scoring them would take several times as
+long and hardly change the choice.
 
-Sentences of a pool of the most uncertain ones are chosen greedily: each time the one with the largest product of
-uncertainty and distance from what is chosen already. Without the first factor, this is the k-center greedy choice of
+Sentences of a pool of the most uncertain ones are chosen greedily: each time the one with the largest product of its
+uncertainty and its distance from the chosen ones. Without the first factor, this is the k-center greedy choice of
 core-sets (Sener and Savarese 2018, Active Learning for Convolutional Neural Networks, algorithm 1).
 
 The pool has a limited size, so that streams of any length need the memory of one block of sentences and of the pool.
@@ -45,14 +46,14 @@ BLOCK_SIZE = 1024
 """Number of sentences that are read at a time."""
 
 SHINGLE = 2
-"""Number of words of the shingles that near-duplicates share."""
+"""Number of words per shingle. Near-duplicates share most of their shingles."""
 
 LEAST_EXPECTED = 0.5
-"""The least expected number of entities of a label for which a sentence counts towards its quota."""
+"""The minimum expected number of entities of a label for a sentence to count towards its quota."""
 
 NOISE = 1e-3
-"""How much more uncertain than an earlier one, relatively, a repetition must be to take its place: rounding depends on
-the batch."""
+"""How much more uncertain, relatively, a near-duplicate must be to replace an earlier sentence, since rounding depends
+on the batch."""
 
 _DIGITS = re.compile(r"\d+")
 
@@ -63,7 +64,7 @@ class Suggestion(NamedTuple):
     Attributes:
         row: Its index in the data, 0-based.
         item: The item of the data.
-        uncertainty: Expected number of wrong decisions, or that per word.
+        uncertainty: Expected number of wrong decisions, in total or per word.
         labels: Expected number of entities of each label.
     """
 
@@ -75,7 +76,7 @@ class Suggestion(NamedTuple):
 
 @dataclass
 class _Candidate:
-    """A sentence of the pool, with the mean of its text states and the pairs of words that it has."""
+    """A sentence of the pool, with the mean of its text states and its pairs of words."""
 
     suggestion: Suggestion
     embedding: npt.NDArray[np.float32]
@@ -87,7 +88,7 @@ _Entry = tuple[float, int, _Candidate]
 
 @dataclass
 class _Pool:
-    """The most uncertain sentences so far; of those with the same shingles, the most uncertain one."""
+    """The most uncertain sentences so far. Among sentences with the same shingles, only the most uncertain is kept."""
 
     size: int
     heap: list[_Entry] = field(default_factory=list)
@@ -123,40 +124,40 @@ def suggest_annotations(
     max_resemblance: float = 0.8,
     batch_size: int = 32,
 ) -> list[Suggestion]:
-    """Suggest the sentences whose annotation a model needs most.
+    """Suggest the sentences whose annotation helps a model most.
 
-    The uncertainty is that of all candidates; or for a model that was trained with a candidate filter, of as many per
-    word as in training, those that the filter finds most likely, whatever its threshold and ``exact``. The others count
-    as certain.
+    The uncertainty is computed over all candidates; for a model that was trained with a candidate filter, over as many
+    per word as in training, those with the highest filter scores, regardless of its threshold and ``exact``. The others
+    count as certain.
 
     The result is deterministic. Sentences are embedded by the mean of the states of their tokens that the candidate
     filter reads, too: a linear projection of the input of the encoder's last layer.
 
     Args:
-        model: A trained model, on any engine but the dense one.
+        model: A trained model, on any engine except the dense one.
         unlabelled: Strings, lists of words, or dicts with ``text`` or ``tokens``, in a stream of any length; or a table
             with one of these columns.
             Sentences without a word are not suggested.
-        n: How many to suggest.
-        per: Whether the uncertainty of a sentence is that of the whole ``sentence``, or that per ``word``, which suits
-            annotators who are paid by length and suggests shorter sentences.
-        quota: The least number of suggestions that are expected to have an entity of each label. If the data, or the
-            pool, does not have as many, there are fewer, and a warning says so.
-        pool_factor: Size of the pool for each suggestion. With 1, only uncertainty decides.
-        max_resemblance: Two sentences are near-duplicates, of which one is suggested, if they share more than this
-            fraction of all pairs of neighboring words that either has (Broder 1997, On the Resemblance and Containment
-            of Documents). Words are those of Unicode, in which each Chinese, Japanese or Thai character is one. Letter
-            case and digits do not count.
-        batch_size: The largest number of sentences per batch.
+        n: Number of suggestions.
+        per: ``"sentence"`` for the uncertainty of the whole sentence, or ``"word"`` for the uncertainty per word, which
+            favors shorter sentences and suits annotators who are paid by length.
+        quota: The minimum number of suggestions that are expected to have an entity of each label. If the data, or the
+            pool, has fewer, a warning is logged.
+        pool_factor: Number of sentences in the pool per suggestion. With 1, only uncertainty decides.
+        max_resemblance: Two sentences are near-duplicates, only one of which is suggested, if they share more than this
+            fraction of all pairs of neighboring words that occur in either (Broder 1997, On the Resemblance and
+            Containment of Documents). Words are determined by Unicode rules, by which each Chinese, Japanese or Thai
+            character is a word. Letter case and digits do not count.
+        batch_size: The maximum number of sentences per batch.
 
     Returns:
         The suggestions in the order in which they were chosen; fewer than ``n`` if the data, or the pool, has no more
-        that differ. The latter is a warning.
+        that differ. In the latter case, a warning is logged.
 
     Raises:
         TypeError: If ``quota`` is not a dict, or ``unlabelled`` or an item is none of the supported types.
-        ValueError: If an argument is out of range, the quotas add up to more than ``n``, or the model does not have one
-            of their labels, or runs on the dense engine.
+        ValueError: If an argument is out of range, the quotas add up to more than ``n``, or the model lacks one of
+            their labels or runs on the dense engine.
     """
     model = without_adapter(model)
     if isinstance(unlabelled, (str, Mapping)):
@@ -178,8 +179,8 @@ def suggest_annotations(
     chosen = _choose(candidates, n, quota, max_resemblance)
     if len(chosen) < n and len(everything.heap) == everything.size:
         logger.warning(
-            "%d of %d sentences are suggested: the others of the %d most uncertain ones are near-duplicates of these; "
-            "raise pool_factor=%d to consider more, or max_resemblance=%s",
+            "Only %d of %d sentences are suggested: the others of the %d most uncertain ones are near-duplicates of "
+            "these. Raise pool_factor=%d to consider more sentences, or max_resemblance=%s.",
             len(chosen),
             n,
             everything.size,
@@ -190,8 +191,8 @@ def suggest_annotations(
         found = sum(suggestion.labels[label] >= LEAST_EXPECTED for suggestion in chosen)
         if found < number:
             logger.warning(
-                "%d suggestions are expected to have an entity %r, fewer than quota[%r]=%d: no other sentence of the "
-                "data is, or it is a near-duplicate",
+                "Only %d suggestions are expected to contain an entity %r, fewer than quota[%r]=%d: no other "
+                "sentences of the data are, except for near-duplicates.",
                 found,
                 label,
                 label,
@@ -208,10 +209,12 @@ def _check(model: Any, n: int, per: str, quota: Mapping[str, int], factor: int, 
     if not 0 <= max_resemblance <= 1:
         raise ValueError(f"max_resemblance={max_resemblance} must be from 0 to 1")
     if not isinstance(quota, Mapping):
-        raise TypeError(f"quota must be a dict with a number for each label, not {quota!r:.60}")
+        raise TypeError(f"quota must be a dict with the number of suggestions for each label, not {quota!r:.60}")
     unknown = [label for label in quota if label not in model.config.classes or label == OUTSIDE]
     if unknown:
-        raise ValueError(f"quota has the label {unknown[0]!r}, which is not one of the model's {model.config.classes}")
+        raise ValueError(
+            f"quota contains the label {unknown[0]!r}, which is not one of the model's {model.config.classes}"
+        )
     for label, number in quota.items():
         check_limit(f"quota[{label!r}]", number, at_least=1)
     if sum(quota.values()) > n:
@@ -286,15 +289,15 @@ def _score_sentences(
 def wrong_decisions(
     scores: npt.NDArray[np.float64], outside_id: int, multi_label: bool = False
 ) -> npt.NDArray[np.float64]:
-    """Compute the expected number of wrong decisions about each span.
+    """Compute the expected number of wrong decisions on each span.
 
     Args:
         scores: Probabilities of classes, ``(num_spans, num_labels)``.
         outside_id: Class ID of ``O``.
-        multi_label: Whether each label is a decision of its own.
+        multi_label: Whether each label is a separate decision.
 
     Returns:
-        ``1 - max p``, or for multi-label models the sum of ``min(p, 1 - p)`` over all labels but ``O``,
+        ``1 - max p``, or for multi-label models the sum of ``min(p, 1 - p)`` over all labels except ``O``,
         ``(num_spans,)``.
 
     Example:
@@ -318,11 +321,11 @@ def _shingles(sentence: str | Sequence[str]) -> frozenset[tuple[str, ...]]:
 
 
 def resemblance(first: frozenset[Any], second: frozenset[Any]) -> float:
-    """Compute which fraction of all shingles that either set has they share (Broder 1997).
+    """Compute the fraction of the shingles in either set that both share (Broder 1997).
 
     Args:
         first: Shingles of a sentence.
-        second: Those of another.
+        second: Shingles of another sentence.
 
     Returns:
         The fraction.
@@ -337,11 +340,11 @@ def resemblance(first: frozenset[Any], second: frozenset[Any]) -> float:
 def _choose(
     candidates: Sequence[_Candidate], n: int, quota: Mapping[str, int], max_resemblance: float
 ) -> list[Suggestion]:
-    """Choose greedily by uncertainty times distance; as long as a quota is open, among those that fill it."""
+    """Choose greedily by uncertainty times distance, among sentences that count towards a quota until it is filled."""
     if not candidates:
         return []
     embeddings = np.stack([candidate.embedding for candidate in candidates])
-    # States of all texts share a direction, which would make all distances alike.
+    # The states of all texts share a direction, which would make all distances similar.
     centered = np.stack([*map(_unit, embeddings - embeddings.mean(axis=0))])
     uncertainty = np.array([candidate.suggestion.uncertainty for candidate in candidates])
     distance, is_free = np.ones(len(candidates)), np.ones(len(candidates), dtype=bool)

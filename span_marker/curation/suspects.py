@@ -1,17 +1,17 @@
-"""Suspects: annotations that are probably wrong, with what is wrong and how probable that is. Pure functions.
+"""Suspects: annotations that are probably wrong, with the kind and probability of the error. Pure functions.
 
 ``p(label | span)`` are out-of-fold probabilities. The probability that an annotated entity is wrong is
 ``1 - p(label | span)``, the complement of its *self-confidence* (Northcutt et al. 2021, Confident Learning). It is
-divided among what else may be true:
+divided among the alternatives:
 
 - *wrong label*: the most probable other label of the span, ``p(other | span)``;
 - *wrong boundary*: ``min(p(O | span), p(best | overlapping))``, with the most probable label of any span that overlaps
   it, since of two overlapping spans only one is an entity;
 - *spurious*: the rest of ``p(O | span)``.
 
-The largest of them is the kind of the suspect. Where no entity is annotated, a *missing* entity has the probability
-``1 - p(O | span)`` of the most probable span of those that overlap, with odds that are `MISSING_ODDS` times as high:
-what is annotated was decided by somebody, what is not may have been overlooked.
+The largest of these is the kind of the suspect. Where no entity is annotated, a *missing* entity has the probability
+``1 - p(O | span)`` of the most probable span of those that overlap, with odds that are `MISSING_ODDS` times as high: an
+annotation was a decision, whereas a missing one may have been overlooked.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ KINDS: dict[SuspectKind, str] = {
     "wrong-label": "entities that have another label",
     "wrong-boundary": "entities that begin or end elsewhere",
     "missing": "entities that are not annotated",
-    "spurious": "annotations of what is no entity",
-    "inconsistent": "annotations that contradict those of the same words in like contexts",
+    "spurious": "annotations of spans that are not entities",
+    "inconsistent": "annotations that contradict those of the same words in similar contexts",
 }
 """Description of each kind."""
 
@@ -39,9 +39,9 @@ LEAST_MENTIONS = 2
 
 
 MISSING_ODDS = 4.0
-"""How much more often a missing entity is an error than an annotated one to which models give the same probability of
-being wrong, as a ratio of odds. Of the suspects from 0.5 on in CoNLL-2003 training data with synthetic errors, a third
-of the missing entities were errors, and an eighth of the others."""
+"""How much more often a missing entity is an error than an annotated one with the same probability of being wrong, as a
+ratio of odds. Among the suspects with a probability of at least 0.5 in CoNLL-2003 training data with synthetic errors,
+a third of the missing entities were errors, and an eighth of the others."""
 
 
 class Suspect(NamedTuple):
@@ -51,13 +51,13 @@ class Suspect(NamedTuple):
         row: Index of the row, 0-based.
         kind: A key of `KINDS`.
         probability: Probability that the annotation is wrong.
-        annotated: The annotated entity, in words or characters; None if none is annotated.
-        suggested: The entity that is suggested instead; None if there is none.
-        confidence: Probability of what is suggested: of the suggested entity, or of ``O``.
-        mentions: Number of other mentions of the same words in like contexts.
+        annotated: The annotated entity, in words or characters, or None.
+        suggested: The suggested entity, or None to suggest no entity.
+        confidence: Probability of the suggestion: of the suggested entity, or of ``O``.
+        mentions: Number of other mentions of the same words in similar contexts.
         agreeing: Number of these that are annotated in the same way.
-        text: The words that it is about.
-        id: The ``id`` of the row; None unless every row of the data has one of its own.
+        text: The text of the annotated or suggested entity.
+        id: The ``id`` of the row; None unless every row of the data has a unique one.
     """
 
     row: int
@@ -73,7 +73,7 @@ class Suspect(NamedTuple):
 
     @property
     def span(self) -> LabelledSpan:
-        """What is annotated, or else what is suggested."""
+        """The annotated entity, otherwise the suggested one."""
         span = self.annotated or self.suggested
         assert span is not None
         return span
@@ -86,14 +86,14 @@ def find_suspects(
     mentions: Mapping[Span, Mentions],
     may_overlap: bool = False,
 ) -> Iterator[Suspect]:
-    """Judge all annotations of a row, and all places where the predictions list something that is not annotated.
+    """Judge all annotations of a row, and all places where the predictions list spans that are not annotated.
 
     Args:
         row: Index of the row.
         gold: Its annotated entities.
-        predicted: What the models predict.
+        predicted: The predictions of the models.
         mentions: See `span_marker.curation.span_probabilities.find_mentions`.
-        may_overlap: Whether entities may overlap. A span then takes an entity's place only if it is more probable.
+        may_overlap: Whether entities may overlap. A span then only replaces an entity if it is more probable.
 
     Yields:
         A suspect for each of them, however improbable.
@@ -142,7 +142,7 @@ def _best(span: Span, scores: Distribution, without: Collection[str] = ()) -> _S
 def _judge(
     row: int, entity: LabelledSpan, gold: Sequence[LabelledSpan], scores: Distribution, rivals: Sequence[_Scored]
 ) -> Suspect:
-    """Find what an annotated entity could be instead."""
+    """Find the alternatives to an annotated entity."""
     outside = _outside(scores)
     relabelled = _best(entity[1:], scores, without={label for label, *span in gold if tuple(span) == entity[1:]})
     rival = max(rivals, key=lambda other: other.score, default=None)
@@ -163,7 +163,7 @@ def _outside(scores: Distribution) -> float:
 
 
 def _most_probable(scored: Sequence[_Scored], may_overlap: bool) -> list[_Scored]:
-    """Of spans that overlap, keep the most probable, unless entities may overlap."""
+    """Keep only the most probable of overlapping spans, unless entities may overlap."""
     if may_overlap:
         return list(scored)
     kept: list[_Scored] = []
@@ -174,7 +174,7 @@ def _most_probable(scored: Sequence[_Scored], may_overlap: bool) -> list[_Scored
 
 
 def _consider_mentions(suspect: Suspect, scores: Distribution, mentions: Mentions | None) -> Suspect:
-    """Add the numbers of other mentions; if most of them agree on something else, that is what is wrong."""
+    """Add the numbers of other mentions. If most of them agree on another label, the suspect is inconsistent."""
     if mentions is None:
         return suspect
     label = OUTSIDE if suspect.annotated is None else suspect.annotated.label

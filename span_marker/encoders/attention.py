@@ -1,4 +1,4 @@
-"""Marker attention: what a marker may attend to, as a dense mask and as a function on packed tokens.
+"""Marker attention: which tokens a marker may attend to, as a dense mask and as a function on packed tokens.
 
 Text attends to text. A marker attends to the text of its sentence, and to its *partners*: the markers of its candidate,
 itself among them. For three text tokens and two candidates of two markers each, with the markers after the text::

@@ -1,4 +1,4 @@
-"""The contract that encoders must keep to carry span markers, and a check of it on a small random copy.
+"""The contract that encoders must fulfill to support span markers, and its check on a small random copy.
 
 Text must not see markers, a marker must know its position and must not see another candidate, and both engines must
 agree. If text sees markers, or candidates see each other, scores depend on which candidates are scored together; if
@@ -25,7 +25,7 @@ from span_marker.encoders.families import Family
 EngineName = Literal["fast", "dense"]
 
 TOLERANCE = 1e-4
-"""The largest difference that counts as a rounding error, relative to the largest state."""
+"""The maximum difference that counts as a rounding error, relative to the largest state."""
 
 VOCABULARY = 32
 """Vocabulary size of the small copy."""
@@ -33,7 +33,7 @@ VOCABULARY = 32
 
 @dataclass(frozen=True)
 class Architecture:
-    """What determines whether an encoder keeps the contract: its class and configuration, not its weights.
+    """The properties that determine whether an encoder fulfills the contract: class and configuration, not weights.
 
     Attributes:
         encoder_class: Class of the encoder.
@@ -73,7 +73,7 @@ class Architecture:
 
 @functools.cache
 def broken_rule(architecture: Architecture, family: Family, engine: EngineName) -> str | None:
-    """Check whether an architecture keeps the contract.
+    """Check whether an architecture fulfills the contract.
 
     Args:
         architecture: The architecture.
@@ -81,7 +81,7 @@ def broken_rule(architecture: Architecture, family: Family, engine: EngineName) 
         engine: The engine to check.
 
     Returns:
-        The first rule that the architecture breaks; None if it keeps the contract.
+        The first rule that the architecture breaks; None if it fulfills the contract.
     """
     try:
         with _undisturbed(), torch.no_grad():
@@ -130,7 +130,7 @@ def _difference(first: Tensor, second: Tensor) -> float:
 
 
 def _small_copy(architecture: Architecture) -> PreTrainedModel:
-    """Build an encoder of the architecture, with random weights so large that every effect shows in the states."""
+    """Build an encoder of the architecture, with random weights large enough for every effect to show in the states."""
     config = architecture.config_class.from_dict(json.loads(architecture.config))
     encoder = architecture.encoder_class(config).float().eval()
     for name, parameter in encoder.named_parameters():  # all, since some loaders turn off initialization
@@ -143,7 +143,7 @@ def _small_copy(architecture: Architecture) -> PreTrainedModel:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Neither read nor change the state of the process: random state, default device, autocast."""
+    """Isolate a ``with`` block from the state of the process: random state, default device, autocast."""
     with torch.random.fork_rng(devices=[]), torch.device("cpu"), torch.autocast("cpu", enabled=False):
         torch.default_generator.manual_seed(0)  # torch.manual_seed would also seed accelerators
         yield

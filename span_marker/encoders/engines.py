@@ -2,8 +2,8 @@
 
 Both compute the same states. `FastEngine` encodes each text once, and can stop between texts and markers, so that a
 candidate filter can read the texts and drop candidates. `DenseEngine` follows the published description literally: text
-and markers side by side, padded to the batch, under one attention mask. How an encoder runs in an engine is up to its
-family, see `span_marker.encoders.families`.
+and markers side by side, padded to the batch, under one attention mask. How an encoder runs in an engine is defined by
+its family, see `span_marker.encoders.families`.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class EngineInput:
         span_counts: Number of candidates per sentence.
         marker_ids: Token IDs of the start and end marker, ``(2,)``.
         added_embeds: What to add to the token embeddings of the texts, ``(batch, seq_len, embed_dim)``.
-        marker_embeds: Embeddings of a candidate's markers, ``(candidate_size, embed_dim)``, where they are not those
+        marker_embeds: Embeddings of a candidate's markers, ``(candidate_size, embed_dim)``, if they differ from those
             of `marker_ids`.
     """
 
@@ -83,12 +83,12 @@ class EngineInput:
 
 @dataclass(frozen=True)
 class EncodedTexts:
-    """The encoded texts of a batch, with all that markers need from them.
+    """The encoded texts of a batch, with everything that markers need from them.
 
     Attributes:
         texts: The texts, packed one after the other without padding.
         memory: Their keys and values in every layer.
-        marker_embeds: Embeddings of the markers of candidates that bring none, ``(2, embed_dim)``.
+        marker_embeds: Embeddings of the markers, ``(2, embed_dim)``, for candidates without their own.
     """
 
     texts: Texts
@@ -165,8 +165,8 @@ class FastEngine:
 
     Attributes:
         family: How the encoder runs packed tokens.
-        max_markers: The largest number of markers in one pass, at least a candidate's; it does not change results.
-            Defaults to `CPU_PASS` or `ACCELERATOR_PASS`.
+        max_markers: The maximum number of markers in one pass, at least those of one candidate; it does not change
+            results. Defaults to `CPU_PASS` or `ACCELERATOR_PASS`.
     """
 
     family: Family
@@ -268,7 +268,7 @@ class Markers:
     counts: list[int]
 
     def attention(self, texts: Texts) -> MarkerAttention:
-        """Return what the markers attend to."""
+        """Return the attention of the markers."""
         return MarkerAttention.from_counts(texts, self.position_ids, self.first, self.counts)
 
 
@@ -278,7 +278,7 @@ class DenseEngine:
 
     Attributes:
         family: How the encoder runs text and markers under a mask.
-        max_candidates: The largest number of candidates per sentence in one pass. Each pass encodes the text again.
+        max_candidates: The maximum number of candidates per sentence in one pass. Each pass encodes the text again.
     """
 
     family: Family
@@ -312,7 +312,7 @@ def dense_input(
 
     Args:
         encoder: The encoder.
-        batch: The texts, and what the markers are.
+        batch: The texts and the markers.
         span_tokens: The tokens that the markers of each candidate observe, ``(batch, max_spans, candidate_size)``.
         candidate_mask: True for candidates, False for padding, ``(batch, max_spans)``.
 

@@ -16,7 +16,7 @@ from span_marker.encoders.passes import TextMemory
 from span_marker.graphs.runner import Graph, GraphRunner
 
 Backend = Literal["torch", "onnx", "openvino"]
-"""What runs an encoder: PyTorch, or a runtime of exported graphs."""
+"""The backend of an encoder: PyTorch, or a runtime of exported graphs."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class GraphEngine:
         text_graph: Runs `span_marker.encoders.graphs.TextGraph`.
         marker_graph: Runs `span_marker.encoders.graphs.MarkerGraph`.
         marker_embeds: Embeddings of the start and end marker, ``(2, embed_dim)``.
-        max_distance: The largest distance between two positions that the graphs were made for.
+        max_distance: The maximum distance between two positions that the graphs support.
         pair_graph: Same as `marker_graph`, for pairs of spans; None without relations.
     """
 
@@ -45,7 +45,7 @@ class GraphEngine:
         return GraphRunner(self.text_graph, self.marker_graph, embeds, self.max_distance, self.pair_graph)
 
     def prepare(self, encoder: PreTrainedModel) -> None:
-        """Do nothing: graphs have their attention in them."""
+        """Do nothing, since graphs include their attention."""
 
     def encode(self, encoder: PreTrainedModel, batch: EngineInput) -> Tensor:
         """See `span_marker.encoders.engines.Engine.encode`."""
@@ -62,7 +62,7 @@ class GraphEngine:
             The encoded texts.
 
         Raises:
-            ValueError: If a text is longer than the graphs were made for.
+            ValueError: If a text is longer than the graphs support.
         """
         mask = batch.attention_mask
         texts = Texts.from_mask(mask, in_groups=True)

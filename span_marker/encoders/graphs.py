@@ -1,7 +1,7 @@
-"""The fast engine as graphs of tensors, for export: texts to keys and values, and markers against these.
+"""The fast engine as graphs of tensors, for export: from texts to keys and values, and markers against these.
 
-Everything that depends on the lengths of texts is a table among the inputs, so that a graph that is traced once serves
-any batch. `span_marker.encoders.graph_engine` makes the tables and runs the graphs.
+Everything that depends on the lengths of texts is a table among the inputs, so that a graph that is traced once works
+for any batch. `span_marker.encoders.graph_engine` makes the tables and runs the graphs.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class TabulatedTexts:
 
 
 class LayersInOrder:
-    """Keys and values of texts by the order in which layers attend, which is the same for texts and markers.
+    """Keys and values of texts in the order in which layers attend, which is the same for texts and markers.
 
     Args:
         layers: Keys and values of each layer.
@@ -78,7 +78,7 @@ class EncoderGraph(nn.Module):
 
 
 class TextGraph(EncoderGraph):
-    """Texts to the keys and values of all layers. See `EncoderGraph`."""
+    """Computes the keys and values of all layers from texts. See `EncoderGraph`."""
 
     def forward(
         self,
@@ -108,15 +108,15 @@ class TextGraph(EncoderGraph):
         if added_embeds is not None:
             embeds = embeds + added_embeds
         memory = TextMemory(self.family.num_attention_layers(self.encoder.config))
-        # The tracer does not survive an early end; it drops what the last layer computes in vain.
+        # The tracer does not support an early exit; it removes the unused computations of the last layer.
         self.family.run_packed(self.encoder, embeds, position_ids, TextPass(texts, memory, ends_early=False))
         return tuple(states for layer in memory.layers for states in layer)
 
 
 class MarkerGraph(EncoderGraph):
-    """Markers to their last hidden states, against the keys and values of their texts. See `EncoderGraph`.
+    """Computes the last hidden states of markers, against the keys and values of their texts. See `EncoderGraph`.
 
-    Candidates of two markers and pairs of four are two graphs, since the number is a constant of the trace.
+    Candidates with two markers and pairs with four need separate graphs, since the number is a constant of the trace.
     """
 
     def forward(

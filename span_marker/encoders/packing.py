@@ -70,7 +70,7 @@ class PackedRows:
 
 
 class PackedTexts(Protocol):
-    """What a pass knows about the texts of a batch: `Texts`, or tables that are inputs of an exported graph."""
+    """The texts of a batch from the view of a pass: `Texts`, or tables that are inputs of an exported graph."""
 
     @property
     def position_ids(self) -> Tensor:

@@ -74,7 +74,7 @@ class TextMemory:
 
 
 class Recall(Protocol):
-    """Has the keys and values of a batch's texts in every layer, such as `TextMemory`."""
+    """Stores the keys and values of a batch's texts in every layer, such as `TextMemory`."""
 
     def recall(self, layer: Hashable) -> tuple[Tensor, Tensor]:
         """Look up a layer's keys and values, ``(heads, num_tokens, head_dim)`` each."""
@@ -123,7 +123,7 @@ class LayerPass:
 
     Attributes:
         span_pass: The pass.
-        depth: Index of the layer, which tells it apart from the others.
+        depth: Index of the layer, which distinguishes it from the others.
     """
 
     span_pass: Pass
@@ -265,7 +265,7 @@ def packed_attention(
         scaling: Factor of the scores before the softmax. Defaults to ``head_dim ** -0.5``.
         dropout: Dropout probability of the attention weights.
         span_pass: The pass. Encoders pass it on to their attention layers as an extra keyword argument.
-        sliding_window: In local attention, the smallest distance that is out of sight; None for no limit.
+        sliding_window: In local attention, the smallest distance that is masked; None for no limit.
         position_bias: What distances add to the scores.
         **kwargs: Not used; other arguments that encoders pass on.
 

@@ -36,7 +36,7 @@ REFUSED = {
     "longformer": _SPARSE,
     "xlnet": "it takes no position IDs",
 }
-"""Model types that cannot carry span markers, with the reason."""
+"""Model types that do not support span markers, with the reason."""
 
 SIZES = {
     "vocab_size": (1, 10**7),
@@ -57,7 +57,7 @@ def register_attention() -> None:
 
 
 def check_encoder(config: PreTrainedConfig) -> None:
-    """Check that an encoder may be able to carry span markers.
+    """Check that an encoder may support span markers.
 
     Args:
         config: The encoder's configuration.
@@ -143,7 +143,7 @@ def build_encoder(config: PreTrainedConfig) -> PreTrainedModel:
         The encoder.
 
     Raises:
-        ValueError: If the encoder cannot carry span markers, or cannot be built from its configuration.
+        ValueError: If the encoder does not support span markers, or cannot be built from its configuration.
     """
     check_encoder(config)
     encoder_class = _encoder_class(config)
@@ -192,7 +192,8 @@ def select_engine(encoder: PreTrainedModel, engine: EngineChoice, max_candidates
         if rule is None:
             if broken:
                 logger.warning(
-                    "This encoder runs on the dense engine, which is slow, since it breaks a rule of the fast one: %s.",
+                    "This encoder runs on the dense engine, which is slow, because it breaks a rule of the fast "
+                    "engine: %s.",
                     broken["fast"],
                 )
             chosen: Engine = FastEngine(family) if name == "fast" else DenseEngine(family, max_candidates)
@@ -209,6 +210,6 @@ def max_positions(config: PreTrainedConfig) -> int | None:
         config: The encoder's configuration.
 
     Returns:
-        The largest number of tokens of a text, including special tokens; None if there is no limit.
+        The maximum number of tokens of a text, including special tokens; None if there is no limit.
     """
     return family_of(config).max_positions(config)

@@ -1,4 +1,4 @@
-"""Prediction: sentences in, entities out, in batches of similar sentences or as a stream."""
+"""Prediction: from sentences to entities, in batches of similar sentences or as a stream."""
 
 from span_marker.prediction.entities import Coverage, Entity, LabelScore
 from span_marker.prediction.explanation import Explanation

@@ -1,4 +1,4 @@
-"""Arrow tables: the column that is read, and the columns that are added. All tables have one schema."""
+"""Arrow tables: the column that is read, and the columns that are added. All tables have the same schema."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DEFAULT_COLUMNS = ("text", "tokens")
 
 
 def as_table(batch: Any) -> Any:
-    """Return a batch as Arrow has it.
+    """Convert a batch to an Arrow table or record batch.
 
     Args:
         batch: A table or a record batch; or a dict of columns, such as `datasets.Dataset.map` and Ray Data pass.
@@ -43,7 +43,7 @@ def pick_column(names: Sequence[Any], name: Any = None, argument: str = "text_co
     Args:
         names: Names of all columns.
         name: Its name. Defaults to ``text`` or ``tokens``.
-        argument: The argument that sets the name, for errors.
+        argument: Name of the argument that sets the column, for errors.
 
     Returns:
         Its name.
@@ -81,7 +81,7 @@ def find_column(schema: Any, name: str | None = None, argument: str = "text_colu
 
 
 class AddedColumns(NamedTuple):
-    """Which columns predictions add, and what they hold.
+    """Which columns predictions add, and what they contain.
 
     Attributes:
         with_labels: Whether entities and relations have ``labels``, as with ``top_k``.
@@ -108,7 +108,8 @@ class AddedColumns(NamedTuple):
             names: Names of its columns.
 
         Returns:
-            Those of the same names; and ``relations`` in any case, which have indices of entities that are replaced.
+            The columns with the same names; and always ``relations``, since they contain indices of entities that are
+            replaced.
         """
         return [name for name in names if name in self.names or name == RELATIONS]
 
@@ -116,7 +117,7 @@ class AddedColumns(NamedTuple):
         """Return the Arrow fields of the columns.
 
         Args:
-            are_words: Whether entities are those of lists of words, rather than of texts.
+            are_words: Whether the inputs are lists of words, rather than texts.
 
         Returns:
             The fields.
@@ -151,9 +152,9 @@ def entity_type(are_words: bool, with_labels: bool = False, with_origins: bool =
     """Return the Arrow type of an entity: a struct with the keys of `span_marker.prediction.entities.Entity`.
 
     Args:
-        are_words: Whether entities are those of lists of words, rather than of texts.
+        are_words: Whether the inputs are lists of words, rather than texts.
         with_labels: Whether they have ``labels``.
-        with_origins: Whether they have ``origin`` and ``conflict``, which are null for most of them.
+        with_origins: Whether they have ``origin`` and ``conflict``, which are null for most entities.
 
     Returns:
         The type.

@@ -1,4 +1,4 @@
-"""Documents: split texts into sentences, and bring the entities of the sentences back into the documents."""
+"""Documents: split texts into sentences, and map the entities of the sentences back to the documents."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def sentence_splitter(split_sentences: bool | Splitter) -> Splitter | None:
         split_sentences: True for spaCy's rule-based sentencizer, False for none, or a function.
 
     Returns:
-        What splits texts, or None.
+        The function that splits texts, or None.
 
     Raises:
         ImportError: If spaCy is needed, but not installed.
@@ -96,7 +96,7 @@ def _cut(text: str, bounds: Iterable[tuple[int, int]]) -> list[tuple[int, str]]:
 
 
 def _check_bounds(bounds: Sequence[Any], length: int) -> None:
-    """Check what a splitter returned for a text of some length."""
+    """Check the bounds of a sentence that a splitter returned for a text of this length."""
     last = 0
     for bound in bounds:
         if not isinstance(bound, (tuple, list)) or len(bound) != 2 or not all(map(is_whole, bound)):
@@ -104,8 +104,8 @@ def _check_bounds(bounds: Sequence[Any], length: int) -> None:
         start, end = bound
         if not last <= start <= end <= length:
             raise ValueError(
-                f"split_sentences returned the sentence {(start, end)}, which must begin at {last} or later, where the "
-                f"sentence before it ends, and end at {length} or earlier, where the text ends"
+                f"split_sentences returned the sentence {(start, end)}, which must begin at {last} or later, where "
+                f"the previous sentence ends, and end at {length} or earlier, where the text ends"
             )
         last = end
 
@@ -113,7 +113,7 @@ def _check_bounds(bounds: Sequence[Any], length: int) -> None:
 def join_documents(
     starts: Sequence[Sequence[int]], entities: Sequence[list[Entity]], coverages: Sequence[Coverage]
 ) -> tuple[list[list[Entity]], list[Coverage]]:
-    """Bring what was found in sentences back into their documents.
+    """Map the entities of sentences back to their documents.
 
     Args:
         starts: For each document, the first character of each sentence.
@@ -152,16 +152,16 @@ def _total(parts: Sequence[tuple[int, Coverage]]) -> Coverage:
 
 
 def count_in(unit: OffsetUnit, text: str, entities: list[Entity], coverage: Coverage) -> tuple[list[Entity], Coverage]:
-    """Convert the offsets of what was found in a text.
+    """Convert the offsets of the entities and the coverage of a text.
 
     Args:
-        unit: What offsets shall count.
+        unit: The unit of the result.
         text: The text.
         entities: Its entities, whose offsets count code points.
         coverage: How much of it was read.
 
     Returns:
-        The same with the converted offsets.
+        Both with the converted offsets.
     """
     if unit == "codepoint" or text.isascii():
         return entities, coverage

@@ -1,4 +1,4 @@
-"""What prediction returns: entities, and how much of a text was read."""
+"""The results of prediction: entities, and how much of a text was read."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class _ScoredText(TypedDict):
 
 
 class Origin(TypedDict, total=False):
-    """Where a label and its score are from, if not from the model for this span.
+    """Where a label and its score come from, unless the model found them for this span.
 
     Attributes:
         kind: ``"mention"``: from another mention of the name in the document, see `Propagation`. ``"rule"``: from a
             rule, see `span_marker.rules.Rules`.
         rule: The name of the rule.
-        sentence: Which sentence of the document has this mention, from 0, if the document has several.
+        sentence: Index of the sentence of the document that contains this mention, if the document has several.
         char_start_index: First character of the mention, if the input was text.
         char_end_index: Character after the last, if the input was text.
         word_start_index: First word of the mention, if the input was words.
@@ -66,9 +66,9 @@ class Entity(_ScoredText, total=False):
         char_end_index: Character after the last, if the input was text.
         word_start_index: First word, if the input was words.
         word_end_index: Word after the last, if the input was words.
-        labels: The most probable labels, if ``top_k`` was passed and the model found the entity.
-        origin: Where the score is from, if the model did not find the entity here.
-        conflict: What another mention of the name says, if ``propagate`` was passed and it differs.
+        labels: The most probable labels, if ``top_k`` was set and the model found the entity.
+        origin: Where the score comes from, if the model did not find the entity here.
+        conflict: A different result for another mention of the name, if ``propagate`` was set.
     """
 
     char_start_index: int
@@ -81,7 +81,7 @@ class Entity(_ScoredText, total=False):
 
 
 def place_of(entity: Entity) -> tuple[int, int]:
-    """Return where an entity is.
+    """Return the place of an entity.
 
     Args:
         entity: The entity.
@@ -95,7 +95,7 @@ def place_of(entity: Entity) -> tuple[int, int]:
 
 
 def top_labels(labels: Sequence[str], scores: Sequence[float], top_k: int) -> list[LabelScore]:
-    """List the most probable labels, as ``top_k`` asks for.
+    """List the most probable labels, see ``top_k``.
 
     Args:
         labels: All labels.
@@ -114,20 +114,20 @@ class Coverage:
     """How much of a text was read, and in how many windows.
 
     Attributes:
-        num_words: Number of words, up to the last one with a token.
+        num_words: Number of words up to the last one with a token.
         num_tokens: Number of tokens, without special tokens and context.
         num_windows: Number of windows; 1 if the text was read as a whole.
         num_candidates: Number of candidates, that is, of spans of at most ``entity_max_length`` words.
-        num_scored: Number of candidates that were scored, if only by the candidate filter. Candidates with more tokens
+        num_scored: Number of candidates that were scored, at least by the candidate filter. Candidates with more tokens
             than a window are not scored.
-        num_dropped: Number of these candidates that the candidate filter dropped.
+        num_dropped: Number of scored candidates that the candidate filter dropped.
         cut_words: Words with more tokens than a window, of which only the first tokens were read: first character and
             character after the last of each, or the same in words if the input was words.
-        windows: What each window holds, in order, in the same form; of a text that was read as a whole, all of it.
-            Nothing between two words that no window holds together was looked for: see `holds`.
+        windows: The part of the text in each window, in order, in the same form; a text that was read as a whole is a
+            single window. Nothing was predicted across words that are in no window together, see `holds`.
         num_separate_pairs: Number of pairs of entities that may have a relation, but are not together in any window.
         num_dropped_pairs: Number of pairs beyond the limit of pairs per text or window. Neither these nor separate
-            pairs are scored; both are 0 unless relations are looked for.
+            pairs are scored; both are 0 unless relations are predicted.
     """
 
     num_words: int
@@ -143,12 +143,12 @@ class Coverage:
 
     @property
     def is_complete(self) -> bool:
-        """Whether every candidate was scored and every token read; and with relations, every pair of entities."""
+        """Whether every token was read and every candidate was scored; with relations, also every pair of entities."""
         num_left_out = self.num_separate_pairs + self.num_dropped_pairs
         return self.num_scored == self.num_candidates and not self.cut_words and not num_left_out
 
     def holds(self, *entities: Entity) -> bool:
-        """Tell whether a window holds all of some entities of the text, so that relations between them were looked for.
+        """Return whether one window contains all these entities, so that relations between them were predicted.
 
         Args:
             *entities: Entities, as returned by ``predict`` with the coverage.

@@ -27,11 +27,12 @@ Reason = Literal["found", "blank", "partial-word", "too-long", "not-read", "filt
 
 REASONS: dict[Reason, str] = {
     "found": "The span is predicted as an entity.",
-    "blank": "The span has only white space, which is never an entity.",
-    "partial-word": "The span is no candidate: it begins or ends inside a word of the tokenizer.",
-    "too-long": "The span is no candidate: it has more words than entity_max_length, with which the model was trained.",
-    "not-read": "The span is no candidate in any window: a word has no token, or its words do not fit into a window. A "
-    "larger model_max_length makes larger windows.",
+    "blank": "The span contains only white space, which is never an entity.",
+    "partial-word": "The span is not a candidate: it begins or ends inside a word of the tokenizer.",
+    "too-long": "The span is not a candidate: it has more words than entity_max_length, with which the model was "
+    "trained.",
+    "not-read": "The span is not a candidate in any window: a word has no token, or its words do not fit into a "
+    "window. A larger model_max_length makes larger windows.",
     "filtered": "The candidate filter dropped the span. exact=True scores all candidates.",
     "unlikely": "No label is probable enough. A lower threshold finds more.",
     "overlap": "Other entities that overlap the span come first. decoding= sets which overlaps are allowed.",
@@ -55,15 +56,15 @@ class Explanation(TextReport):
         start: First character, or first word if the input was words.
         end: Character after the last, or word after the last.
         reason: One of `REASONS`: ``"found"``, or the step at which the span was lost.
-        entities: What is predicted for the span: its label, or all its labels if the model is multi-label.
+        entities: The predicted entities of the span: one, or several with different labels for multi-label models.
         words: The words of the tokenizer that the span touches.
         num_words: Number of these words.
-        entity_max_length: The largest number of words of a candidate.
-        scores: The probability of each label, with ``O``, most probable first; empty if the span is no candidate. If
-            the candidate filter dropped the span, what they would be without it.
-        thresholds: The least probability of each label; empty if the most probable class decides.
+        entity_max_length: The maximum number of words of a candidate.
+        scores: The probability of each label, with ``O``, most probable first; empty if the span is not a candidate. If
+            the candidate filter dropped the span, these are the probabilities without the filter.
+        thresholds: The minimum probability of each label; empty if the most probable class decides.
         filter_score: The score of the candidate filter; None if no filter was used.
-        filter_threshold: The least such score of a candidate that is kept; None if there is none.
+        filter_threshold: The minimum score of candidates that the filter keeps, or None.
         overlapping: The predicted entities that overlap the span.
         decoding: How overlaps are resolved.
     """
@@ -90,14 +91,14 @@ class Explanation(TextReport):
         return self.reason == "found"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the attributes as plain Python objects, which can be written as JSON."""
+        """Return the attributes as plain Python objects that can be written as JSON."""
         return asdict(self)
 
     def write_html(self, path: StrPath, title: str = "Explanation") -> None:
-        """Write a page with the same facts: the text with the span and the overlapping entities, and bars of scores.
+        """Write the same facts as an HTML page: the text with the span and overlapping entities, and bars of scores.
 
         Args:
-            path: The HTML file; the page needs no other files. **It has the text**, around the span.
+            path: The HTML file; the page needs no other files. **It contains the text** around the span.
             title: Title of the page.
         """
         write_page(
@@ -124,7 +125,7 @@ class Explanation(TextReport):
         return "\n".join(lines)
 
     def _facts(self) -> list[tuple[str, str]]:
-        """Names and values of all that is known, except for the scores of labels."""
+        """Names and values of all known facts, except for the scores of labels."""
         facts = [
             ("words", f"{self.words} ({self.num_words} of at most {self.entity_max_length})"),
             ("labels", ", ".join(f"{entity['label']} ({entity['score']:.3f})" for entity in self.entities)),
@@ -140,7 +141,7 @@ class Explanation(TextReport):
         return [(label, score, self.thresholds.get(label)) for label, score in self.scores.items()]
 
     def _draw(self) -> Drawing:
-        """The text around the span. Marked are the span, with the reason, and the entities that overlap it."""
+        """The text around the span, with the span, the reason, and the entities that overlap it marked."""
         text, bounds = self.text, [(self.start, self.end), *map(place_of, self.overlapping)]
         if not isinstance(text, str):
             text, starts = join_words(text)
@@ -170,7 +171,7 @@ def explain(model: Any, sentences: Sentences, span: Any, reader: Predictor) -> E
         model: The model.
         sentences: The one text or list of words.
         span: The span.
-        reader: What ``predict`` would read the text with.
+        reader: The predictor that ``predict`` would use for the text.
 
     Returns:
         The explanation.
@@ -221,7 +222,7 @@ def explain(model: Any, sentences: Sentences, span: Any, reader: Predictor) -> E
 
 
 def find_span(item: str | Sequence[str], span: Any) -> tuple[int, int]:
-    """Read the span that a caller names.
+    """Find the span that a caller specifies.
 
     Args:
         item: A text, or words.
@@ -231,7 +232,7 @@ def find_span(item: str | Sequence[str], span: Any) -> tuple[int, int]:
         First and last (exclusive) character, without white space around the span; or word.
 
     Raises:
-        TypeError: If ``span`` is none of these.
+        TypeError: If ``span`` is none of the supported types.
         ValueError: If it is empty, outside of the text, or does not occur exactly once.
 
     Example:
@@ -248,11 +249,15 @@ def find_span(item: str | Sequence[str], span: Any) -> tuple[int, int]:
         whole = item if isinstance(item, str) else list(item)
         starts = [start for start in range(len(whole) - size + 1) if whole[start : start + size] == wanted]
         if len(starts) != 1:
-            places = f"{len(starts)} times: pass (start, end), which start at {starts[:3]}" if starts else "nowhere"
+            places = (
+                f"{len(starts)} times: pass (start, end) of one of them, which start at {starts[:3]}"
+                if starts
+                else "nowhere"
+            )
             raise ValueError(f"span={span!r} occurs {places}")
         start, end = starts[0], starts[0] + size
     else:
-        raise TypeError(f"span={span!r} must be (start, end), or the part of the input itself, of the same type as it")
+        raise TypeError(f"span={span!r} must be (start, end), or a part of the input, of the same type as the input")
     if not isinstance(item, str):
         return start, end
     first, last = trim(item, start, end, keep_marks=True)
@@ -262,7 +267,7 @@ def find_span(item: str | Sequence[str], span: Any) -> tuple[int, int]:
 def _spans_of_words(item: Any, start: int, end: int, encoding: EncodedSentence) -> list[tuple[int, int]]:
     """All spans of words that ``predict`` would return as these characters, or as these words.
 
-    There may be several, since white space around a span does not count, and may be a word.
+    There may be several, since white space around a span does not count, and may itself be a word.
     """
     if encoding.char_starts is None or encoding.char_ends is None:
         return [(start, end)]
@@ -282,7 +287,7 @@ def _touched_words(item: Any, start: int, end: int, encoding: EncodedSentence) -
 
 
 def _score_all(model: Any, reader: Predictor, batch: dict[str, Array], logits: Array, kept: Array | None) -> _Scored:
-    """Score all candidates of a batch, those that the filter dropped, too."""
+    """Score all candidates of a batch, including those that the filter dropped."""
     filter_scores, is_kept = None, np.ones(len(batch["span_words"]), dtype=bool)
     if kept is not None:
         is_kept = np.zeros_like(is_kept)
@@ -295,7 +300,7 @@ def _score_all(model: Any, reader: Predictor, batch: dict[str, Array], logits: A
 
 
 def _best(spans: list[tuple[int, int]], batches: list[_Scored]) -> _Scored | None:
-    """What was scored for one of these spans: kept by the filter if possible, and the most probable to be found."""
+    """The scores of one of these spans: preferably one that the filter kept, then that with the most certain class."""
     rows = []
     for batch in batches:
         for index in np.flatnonzero([tuple(words) in spans for words in batch.span_words.tolist()]):

@@ -1,4 +1,4 @@
-"""Tables in, tables of the same kind out: Arrow, pandas and Polars. A library of frames is not imported, only used."""
+"""Prediction on tables of Arrow, pandas or Polars, which returns the same kind. pandas and Polars are not imported."""
 
 from __future__ import annotations
 
@@ -23,38 +23,38 @@ ADVICE = {
     "pyspark": "use span_marker.integrations.predict_dataframe",
     "ray": "use span_marker.integrations.predict_dataset",
 }
-"""What to do with what is no table in memory, by the package that it is from."""
+"""What to do instead with an object that is not a table in memory, by the package that it comes from."""
 
 
 class TableMixin:
-    """Adds entities to tables. The class that it is mixed into has ``predict`` and ``rules``."""
+    """Mixin that adds entities to tables. The class that it is mixed into has ``predict`` and ``rules``."""
 
     def predict_table(
         self, table: Table, column: str | None = None, *, on_error: OnError = "raise", **options: Unpack[PredictOptions]
     ) -> Table:
         """Find the entities of the rows of a table, and add them as a column.
 
-        Each row is read alone, without document context. All other columns are kept as they are.
+        Each row is read independently, without document context. All other columns stay unchanged.
 
         Args:
             table: A DataFrame of pandas or Polars, or an Arrow table or record batch.
             column: The column of the texts: strings, or lists of strings, which are words. Defaults to ``text`` or
                 ``tokens``.
-            on_error: What happens to texts that cannot be read, such as None: ``"raise"`` raises their error,
-                ``"column"`` says it in a column ``error``, which is null elsewhere, and leaves ``entities`` empty.
+            on_error: What happens to texts that cannot be read, such as None: ``"raise"`` raises the error,
+                ``"column"`` writes it to a column ``error``, which is null elsewhere, and leaves ``entities`` empty.
             **options: Options of `predict`.
 
         Returns:
-            A table of the same kind, with the columns ``entities``, lists of structs with the keys of `Entity`;
-            ``relations``, lists of structs with the keys of `Relation`, if they are looked for; and ``error``, if it
-            was asked for, at its end. They replace columns of these names, and ``relations`` of the table are left out
-            in any case, since they refer to its own entities. Their Arrow types do not depend on the rows. In pandas,
-            they are Arrow columns, too (``pandas.ArrowDtype``).
+            A table of the same kind, with these columns at its end: ``entities``, lists of structs with the keys of
+            `Entity`; ``relations``, lists of structs with the keys of `Relation`, if they are predicted; and ``error``,
+            if requested. They replace columns of the same names. A column ``relations`` of the table is always dropped,
+            since it refers to the entities of the table. The Arrow types of the columns do not depend on the rows. In
+            pandas, they are Arrow columns, too (``pandas.ArrowDtype``).
 
         Raises:
-            TypeError: If ``table`` is none of these, the column has another type, ``predict`` has no such option, or a
+            TypeError: If ``table`` or the column has none of the supported types, ``predict`` has no such option, or a
                 text is None and ``on_error`` is ``"raise"``.
-            ValueError: If there is no such column, or an option is wrong.
+            ValueError: If there is no such column, or an option is invalid.
         """
         check_row_options(on_error, options)
         model: Any = self
@@ -106,12 +106,12 @@ def _predict_table(model: Any, table: Any, column: str | None, on_error: OnError
 
 
 def _is_frame(table: Any, package: str) -> bool:
-    """Whether a value is a DataFrame of a package, which is imported if it is."""
+    """Whether a value is a DataFrame of a package, which is then already imported."""
     return isinstance(table, getattr(sys.modules.get(package), "DataFrame", ()))
 
 
 def _as_arrow(series: Any, name: str) -> tuple[Any, dict[int, Any]]:
-    """Make an Arrow table of a column of pandas, whose NaN is null; and list cells that are no texts among others."""
+    """Convert a column of pandas to an Arrow table, with NaN as null; and collect the cells that are not texts."""
     import pyarrow as pa
 
     values = [None if is_null else value for value, is_null in zip(series.astype(object), series.isna(), strict=True)]

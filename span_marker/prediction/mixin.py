@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class PredictionMixin(TableMixin):
-    """Finds entities in text.
+    """Mixin for models that find entities in text.
 
     The class that it is mixed into scores batches and has a tokenizer, see `span_marker.SpanMarkerModel` and
     `span_marker.runtime.ExportedModel`.
@@ -52,14 +52,14 @@ class PredictionMixin(TableMixin):
             """See `SpanFilterMixin`."""
 
     def hire_workers(self, count: int) -> AbstractContextManager[Workers]:
-        """Get what scores batches: on a CPU, threads that do so at the same time.
+        """Start the workers that score batches: on a CPU, threads that run at the same time.
 
         Args:
-            count: The largest number of workers that have enough to do.
+            count: The maximum number of workers that have enough to do.
 
         Returns:
             The workers, for a ``with`` block. They share the threads that PyTorch may use (``torch.set_num_threads``).
-            There is one for exported models, whose runtimes have threads of their own.
+            Exported models have a single worker, since their runtimes have their own threads.
         """
         if self.backend != "torch":
             return in_turn(count)
@@ -214,70 +214,73 @@ class PredictionMixin(TableMixin):
     ) -> Any:
         """Find the entities in text.
 
-        Text beyond the text limit is read in overlapping windows, which begin with a sentence if possible. Each
-        candidate is scored in the window that gives it the most context.
+        Texts that exceed the text limit are read in overlapping windows, which start at the beginning of a sentence if
+        possible. Each candidate is scored in the window that gives it the most context.
 
         Args:
             inputs: One sentence, as a string or a list of words; or several: any iterable of strings, a list of lists
                 of words, or a `Dataset`, a DataFrame or an Arrow table with a column ``tokens`` or ``text`` and, for
                 document context, ``document_id`` and ``sentence_id``.
-            batch_size: The largest number of sentences in a batch.
+            batch_size: The maximum number of sentences in a batch.
             show_progress_bar: Whether to show a progress bar.
             is_split_into_words: Whether strings are words, as in the tokenizers of ``transformers``: True if a list of
-                strings is one sentence, False if each string is a text. None guesses as 1.x does: a list or tuple of
-                strings is one sentence if none of them has a space, which is logged once. Strings of any other iterable
-                are texts.
-            threshold: The least probability of an entity, or a dict with those of some labels; the
-                others keep their threshold of the configuration, if any. A span then has the most
-                probable label among those at or above their thresholds, even if ``O`` is more probable. Defaults to the
-                thresholds of the configuration; without any, a span has its most probable class.
+                strings is one sentence, False if each string is a text. With None, it is guessed as in 1.x: a list or
+                tuple of strings is one sentence if none of them contains a space, which is logged once. The strings of
+                any other iterable are texts.
+            threshold: The minimum probability of an entity, or a dict with the minimum for some labels; the others keep
+                their thresholds from the configuration. A span then gets the most probable label among those that reach
+                their threshold, even if ``O`` is more probable. Defaults to the thresholds of the configuration;
+                without any, a span gets its most probable class.
             decoding: ``"flat"``, ``"flat-optimal"``, ``"nested"`` or ``"overlapping"``, see
                 `span_marker.core.decoding`. Defaults to that of the configuration.
-            top_k: Number of labels to return for each entity, most probable first and including ``O``: a list
-                ``labels`` of dicts with ``label`` and ``score``, with all labels if there are fewer. Relations have
-                such a list, too, including ``no relation``. None for no list.
-            exact: Whether to score all candidates, rather than those that the candidate filter keeps. Defaults to
+            top_k: Number of labels to return for each entity, as a list ``labels`` of dicts with ``label`` and
+                ``score``, most probable first and including ``O``. If there are fewer labels, all are returned.
+                Relations get such a list, too, including ``no relation``. None for no list.
+            exact: Whether to score all candidates, rather than only those that the candidate filter keeps. Defaults to
                 ``config.exact``.
             split_sentences: Whether each text is a document, to be read sentence by sentence: True for spaCy's
                 rule-based sentencizer (English tokens, punctuation of all scripts; needs the extra ``spacy``), or a
                 function that takes a text and returns the start and end of each sentence, in characters and in order.
                 Indices still refer to the whole text. If the model was trained with document context, the sentences of
                 a text are context of each other.
-            offsets: What indices into texts count: ``"codepoint"``, as Python does; ``"utf-16"``, as JavaScript, Java
-                and C# do; or ``"utf-8"``, bytes. Indices of words do not change.
-            propagate: Whether a name that was found with confidence is an entity wherever it stands, as whole words, in
-                the same document: the sentences of a ``document_id``, or else each input. True, or a `Propagation` with
-                the least score and whether case and diacritics count; needs the extra ``rules``. What the model found
-                stays. An added entity has an ``origin``: the mention that its score is from. An entity that the other
-                mentions contradict has a ``conflict``.
-            return_coverage: Whether to also return what was read in windows, cut or dropped.
-            keep_columns: Columns of a `Dataset` or DataFrame to return, such as its IDs. Each sentence then yields a
-                dict with these columns and ``entities``, and ``relations`` if they are looked for, as ``write_jsonl``
-                and the other writers take them.
-            relations: Whether to find relations between the entities of the model, too. Each sentence then yields a
-                dict with ``entities`` and ``relations``: dicts with ``label``, ``score``, ``head`` and ``tail``,
-                indices of the entities. At most 2,048 pairs per sentence or window are scored, all those of 45
-                entities: the nearest. Defaults to whether the model has relations.
-            relation_threshold: The least probability of a relation, or a dict with those of some labels; the others
-                keep their threshold of the configuration, if any. A pair then has the most probable label among those
-                at or above their thresholds, even if none is more probable. Defaults to the ``relation_thresholds`` of
-                the configuration; without any, a pair has its most probable class, which may be none.
+            offsets: The unit of indices into texts: ``"codepoint"``, as in Python; ``"utf-16"``, as in JavaScript, Java
+                and C#; or ``"utf-8"``, bytes. Indices of words do not change.
+            propagate: Whether a name that was found with confidence is an entity wherever it occurs, as whole words, in
+                the same document: the sentences of a ``document_id``, or otherwise each input. True, or a `Propagation`
+                with the minimum score and whether case and diacritics count; needs the extra ``rules``. Entities that
+                the model found are kept. An added entity has an ``origin``: the mention that its score is from. An
+                entity that other mentions contradict has a ``conflict``.
+            return_coverage: Whether to also return how much of each sentence was read, and in how many windows.
+            keep_columns: Columns of a `Dataset` or DataFrame to return, such as its IDs. The result for each sentence
+                is then a dict with these columns and ``entities``, and ``relations`` if they are predicted, which
+                ``write_jsonl`` and the other writers accept.
+            relations: Whether to also find relations between the entities of the model. The result for each sentence is
+                then a dict with ``entities`` and ``relations``: dicts with ``label``, ``score``, ``head`` and ``tail``,
+                the latter two being indices of the entities. At most 2,048 pairs per sentence or window are scored,
+                the nearest ones; this is enough for all pairs of 45 entities. Defaults to True if the model has
+                relations.
+            relation_threshold: The minimum probability of a relation, or a dict with the minimum for some labels; the
+                others keep their thresholds from the configuration. A pair then gets the most probable label among
+                those that reach their threshold, even if having no relation is more probable. Defaults to the
+                ``relation_thresholds`` of the configuration; without any, a pair gets its most probable class, which
+                may be ``no relation``.
 
         Returns:
             The entities of one sentence in order of their words, or a list of such lists, in the order of ``inputs``.
             An entity is a dict with ``span``, ``label`` and ``score``, and with ``char_start_index`` and
             ``char_end_index`` for strings, or ``word_start_index`` and ``word_end_index`` for words; ends are
-            exclusive. With relations, a dict in place of each list. With ``return_coverage``, also one `Coverage` per
-            sentence.
+            exclusive. With relations, each list is replaced by a dict. With ``return_coverage``, also one `Coverage`
+            per sentence.
 
         Raises:
-            ImportError: If ``split_sentences=True``, but spaCy is not installed; or ``propagate``, but not
-                ``ahocorasick_rs``.
+            ImportError: If ``split_sentences=True`` and spaCy is not installed, or ``propagate`` is set and
+                ``ahocorasick_rs`` is not installed.
             TypeError: If ``inputs`` is none of the supported types, or a threshold is not a number.
-            ValueError: If ``is_split_into_words`` contradicts ``inputs``, a word of an input that is not said to be
-                words has a space, ``batch_size`` or ``top_k`` is below 1, a threshold is not a probability or one of
-                its labels is unknown, ``decoding`` or ``offsets`` is unknown, ``split_sentences`` finds no texts or
-                returns overlapping sentences, or a `Dataset` lacks a column or has a sentence ID twice in a document.
+            ValueError: If ``is_split_into_words`` contradicts ``inputs``, a word contains a space although
+                ``is_split_into_words`` is not True, ``batch_size`` or ``top_k`` is below 1, a threshold is not a
+                probability or one of its labels is unknown, ``decoding`` or ``offsets`` is unknown, ``split_sentences``
+                is used with words or returns overlapping sentences, or a `Dataset` lacks a column or repeats a sentence
+                ID within a document.
         """
         inputs = table_as_dataset(inputs, "input")
         kept = None if keep_columns is None else take_columns(inputs, keep_columns)
@@ -321,28 +324,30 @@ class PredictionMixin(TableMixin):
                 a `Dataset`, a DataFrame or an Arrow table, whose rows are such dicts.
             batch_size: See `predict`.
             show_progress_bar: See `predict`.
-            is_split_into_words: What every item must be: True for lists of words, False for texts. With None, lists are
-                words and strings are texts.
+            is_split_into_words: The required type of all items: True for lists of words, False for texts. With None,
+                lists are words and strings are texts.
             threshold: See `predict`.
             decoding: See `predict`.
             top_k: See `predict`.
             exact: See `predict`.
             split_sentences: See `predict`.
             offsets: See `predict`.
-            propagate: See `predict`; each item is a document of its own.
+            propagate: See `predict`; each item is a separate document.
             relations: See `predict`.
             relation_threshold: See `predict`.
 
         Returns:
             An iterator over what `predict` finds in each sentence; for dicts, over the dicts with ``entities`` added,
-            and ``relations`` if they are looked for. Those of the dict itself are left out. If ``inputs``
-            raises an error, or an item is wrong, the error is raised after the results of all items before it.
+            and ``relations`` if they are predicted. Entities and relations that the dict itself has are dropped. If
+            ``inputs`` raises an error, or an item is invalid, the error is raised after the results of all previous
+            items.
 
         Raises:
             TypeError: If ``inputs`` is a single sentence or has no order, or an item is none of the supported types.
             ValueError: If a dict has neither ``text`` nor ``tokens``, or both; ``inputs`` is a ``zip``, the ``items()``
-                of a dict or a ``csv.reader``, an item is a named tuple, or a word of a list has a space, as in a pair
-                of an ID and a text, unless ``is_split_into_words`` is True; or an argument is wrong, see `predict`.
+                of a dict or a ``csv.reader``, an item is a named tuple, or a word of a list contains a space, as in a
+                pair of an ID and a text, unless ``is_split_into_words`` is True; or an argument is invalid, see
+                `predict`.
         """
         rows = read_rows(inputs, is_split_into_words)
         options = (threshold, decoding, top_k, exact, split_sentences, offsets, propagate)
@@ -362,7 +367,7 @@ class PredictionMixin(TableMixin):
 
         Args:
             text: One text, or one list of words.
-            span: First character and the one after the last, or the part of the text itself if it occurs once; for
+            span: First character and the one after the last, or the part of the text itself if it occurs only once; for
                 words, the same in words.
             threshold: See `predict`.
             decoding: See `predict`.
@@ -370,12 +375,12 @@ class PredictionMixin(TableMixin):
 
         Returns:
             The step at which the span was lost, with its scores, thresholds and overlaps. White space around the span
-            does not count. It agrees with `predict` of the text alone.
+            does not count. The result agrees with that of `predict` for this text by itself.
 
         Raises:
             TypeError: If ``text`` is neither a string nor a list of words, or ``span`` is none of the supported types.
             ValueError: If the span is empty, outside of the text, or does not occur exactly once; or an option is
-                wrong, see `predict`.
+                invalid, see `predict`.
         """
         sentences, is_single = read_inputs(text, None if isinstance(text, str) else True)
         if not is_single:

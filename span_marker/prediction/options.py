@@ -1,4 +1,4 @@
-"""The options of ``predict`` that every way of predicting takes, and what they make of a model."""
+"""The options of ``predict`` that all ways of predicting accept, and the predictor that they define."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class _Options(TypedDict, total=False):
 
 
 class EntityOptions(_Options, total=False):
-    """Options of `SpanMarkerModel.predict` with which it returns entities alone, for models without relations."""
+    """Options of `SpanMarkerModel.predict` with which it only returns entities, for models without relations."""
 
     relations: Literal[False] | None
 
 
 class PredictOptions(_Options, total=False):
-    """Options of `SpanMarkerModel.predict` that do not change what the result has besides entities and relations."""
+    """Options of `SpanMarkerModel.predict` with which the result contains nothing besides entities and relations."""
 
     relations: bool | None
 
@@ -51,20 +51,21 @@ def make_predictor(
     relations: bool | None = None,
     relation_threshold: float | dict[str, float] | None = None,
 ) -> Predictor:
-    """Make what reads sentences with a model. The options are those of `SpanMarkerModel.predict`, which says more.
+    """Make the predictor of a model. The options are those of `SpanMarkerModel.predict`, which describes them in full.
 
     Args:
         model: A class that `span_marker.prediction.mixin.PredictionMixin` is mixed into.
-        batch_size: The largest number of sentences in a batch.
-        threshold: The least probability of an entity, or those of some labels.
+        batch_size: The maximum number of sentences in a batch.
+        threshold: The minimum probability of an entity, or a dict with the minimum for some labels.
         decoding: How overlaps are resolved.
         top_k: Number of labels to return for each entity and relation.
         exact: Whether to score all candidates.
-        split_sentences: Whether each text is a document, to be read sentence by sentence, or what splits it.
-        offsets: What indices into texts count.
+        split_sentences: Whether each text is a document, to be read sentence by sentence; or the function that splits
+            it.
+        offsets: The unit of indices into texts.
         propagate: Whether names are found at all their mentions.
-        relations: Whether to find relations, too; None if the model has them.
-        relation_threshold: The least probability of a relation, or those of some labels.
+        relations: Whether to find relations, too; None for True if the model has them.
+        relation_threshold: The minimum probability of a relation, or a dict with the minimum for some labels.
 
     Returns:
         The predictor.
@@ -72,10 +73,10 @@ def make_predictor(
     Raises:
         ImportError: If an optional package is missing.
         TypeError: If an option has the wrong type.
-        ValueError: If the value of an option is wrong, or relations are asked for that the model does not have.
+        ValueError: If the value of an option is invalid, or relations are requested, but the model has none.
     """
     if exact is not None and not isinstance(exact, bool):
-        raise TypeError(f"exact={exact!r} must be True, False, or None for what the model's configuration says")
+        raise TypeError(f"exact={exact!r} must be True, False, or None for the setting of the model's configuration")
     uses_filter = model.uses_filter(exact)
     decoder = model.config.decoder(threshold, decoding, keeps_all_scores=top_k is not None)
     return Predictor(
@@ -107,8 +108,8 @@ def check_relations(model: Any, relations: bool | None, threshold: float | dict[
 
     Raises:
         TypeError: If a value has the wrong type.
-        ValueError: If relations are asked for that the model does not have, or cannot find on its engine; or the
-            threshold is wrong, or there is one although no relations are looked for.
+        ValueError: If relations are requested, but the model has none or cannot find them on its engine; if the
+            threshold is invalid; or if a threshold is set although no relations are predicted.
     """
     if finds_relations(model, relations):
         _ = model.config.relation_rules  # refuses models without relations
@@ -117,7 +118,7 @@ def check_relations(model: Any, relations: bool | None, threshold: float | dict[
         return True
     if threshold is not None:
         reason = "the model has none" if relations is None else "relations=False"
-        raise ValueError(f"relation_threshold={threshold!r}, but no relations are looked for ({reason}): leave it out")
+        raise ValueError(f"relation_threshold={threshold!r}, but no relations are predicted ({reason}): leave it out")
     return False
 
 
@@ -126,13 +127,13 @@ def finds_relations(model: Any, relations: bool | None) -> bool:
 
     Args:
         model: A model.
-        relations: Whether to find relations; None if the model has them.
+        relations: Whether to find relations; None for True if the model has them.
 
     Returns:
         Whether to find relations.
 
     Raises:
-        TypeError: If the value is none of these.
+        TypeError: If ``relations`` is not True, False or None.
     """
     if relations is not None and not isinstance(relations, bool):
         raise TypeError(f"relations={relations!r} must be True, False, or None for True if the model has relations")

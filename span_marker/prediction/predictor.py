@@ -43,7 +43,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 BLOCK_SIZE = 4096
-"""The largest number of sentences that are tokenized and sorted at a time."""
+"""The maximum number of sentences that are tokenized and sorted at a time."""
 
 BLOCK_LENGTH = 2_000_000
 """Number of characters or words at which a block of sentences is full."""
@@ -55,7 +55,7 @@ Score = Callable[[dict[str, Array]], tuple[Any, Any]]
 
 @dataclass
 class _Found:
-    """What was found in a sentence, in the pieces that were read so far."""
+    """The entities and relations of a sentence, in the pieces that were read so far."""
 
     pieces: list[Piece] = field(default_factory=list)
     proposals: list[ScoredSpan] = field(default_factory=list)
@@ -74,7 +74,7 @@ class _Found:
         proposals: list[ScoredSpan],
         relations: PieceRelations,
     ) -> None:
-        """Add what was found in a piece."""
+        """Add the results of a piece."""
         self.pieces.append(piece)
         self.proposals += proposals
         self.num_scored += num_scored
@@ -91,19 +91,19 @@ class Predictor:
         score: Scores a batch.
         preprocessor: The model's preprocessor.
         decoder: How class scores become entities.
-        batch_size: The largest number of sentences in a batch.
+        batch_size: The maximum number of sentences in a batch.
         top_k: Number of labels to return for each entity; None for no such list.
         candidates_kept: Approximate share of the candidates that get markers.
         splitter: Splits texts into sentences; None to read each text as one sentence.
-        offsets: What places in texts count.
-        rules: Rules whose entities are merged with those of the model; None for none.
-        propagation: How names are found at all their mentions; None to leave that out.
-        relations: Scores batches in place of ``score``, and finds their relations; None to leave relations out.
-        hire: Gets the workers that read the batches.
+        offsets: The unit of places in texts.
+        rules: Rules whose entities are merged with those of the model, or None.
+        propagation: How names are found at all their mentions, or None to skip this.
+        relations: Scores batches in place of ``score``, and finds their relations; None to predict entities only.
+        hire: Starts the workers that read the batches.
 
     Raises:
         TypeError: If ``batch_size`` or ``top_k`` is not a whole number.
-        ValueError: If one of them is below 1, or ``offsets`` is unknown.
+        ValueError: If ``batch_size`` or ``top_k`` is below 1, or ``offsets`` is unknown.
     """
 
     score: Score
@@ -135,12 +135,12 @@ class Predictor:
 
     @without_stop_iteration
     def read(self, sentences: Sentences, progress: tqdm[Any]) -> tuple[list[Any], list[Coverage]]:
-        """Find the entities of sentences, and their relations if there is something to find them.
+        """Find the entities of sentences, and their relations if ``relations`` is set.
 
         Args:
             sentences: The sentences; with document context, whole documents.
-            progress: The progress bar. It is advanced by each sentence or window, and its total grows if sentences have
-                windows.
+            progress: The progress bar. It advances with each sentence or window, and its total grows if sentences are
+                read in windows.
 
         Returns:
             The entities of each sentence, or a dict of its ``entities`` and ``relations``; and how much of it was read.
@@ -166,7 +166,7 @@ class Predictor:
         return [{"entities": found, "relations": between} for found, between in both], coverages
 
     def _complete(self, sentences: Sentences, entities: list[list[Entity]]) -> list[list[Entity]]:
-        """Add what rules find, and other mentions of names."""
+        """Add the entities of rules, and other mentions of names."""
         if self.rules is not None:
             entities = [self.rules.apply(*row) for row in zip(sentences.items, entities, strict=True)]
         if self.propagation is not None:
@@ -176,7 +176,7 @@ class Predictor:
     def _read(
         self, sentences: Sentences, progress: tqdm[Any]
     ) -> tuple[list[list[Entity]], list[Coverage], list[list[Relation]]]:
-        """Find the entities and relations of sentences, see `read`. Places in texts count code points."""
+        """Find the entities and relations of sentences, see `read`. Places in texts are in code points."""
         encodings = self.preprocessor.encode(sentences)
         pieces = self.preprocessor.pieces(sentences, encodings)
         if progress.total is not None:
@@ -217,7 +217,7 @@ class Predictor:
         return scored, self.decoder.propose(*scored), [PieceRelations([])] * len(scored.span_counts)
 
     def _read_windows(self, reader: RelationReader, found: Sequence[_Found]) -> None:
-        """Find the relations of sentences that have windows, whose entities are known by now."""
+        """Find the relations of sentences with windows, whose entities are known by now."""
         tasks: list[WindowTask] = []
         rows: list[_Found] = []  # of each task
         for row in found:
@@ -236,7 +236,7 @@ class Predictor:
                 rows[number].relations += between
 
     def _coverage(self, item: Any, sentence: EncodedSentence, found: _Found) -> Coverage:
-        """Say how much of a sentence was read, and count it."""
+        """Describe how much of a sentence was read, and count incomplete sentences."""
         cut_words = [
             piece.first_word + piece.tokens.num_words - 1 for piece in found.pieces if piece.tokens.num_cut_tokens
         ]
@@ -275,14 +275,14 @@ class Predictor:
             )
         if self._num_dropped_pairs:
             reasons.append(
-                f"pairs of entities are beyond the nearest {MAX_PAIRS:,} of a window ({self._num_dropped_pairs:,})"
+                f"pairs of entities are not among the nearest {MAX_PAIRS:,} of a window ({self._num_dropped_pairs:,})"
             )
             advice.append(
                 "For fewer pairs, pass a higher threshold or split_sentences=True, or restrict model.config."
                 "relation_types."
             )
         logger.warning(
-            "%d of %d sentences were not read in full, since %s: return_coverage=True tells which. %s",
+            "%d of %d sentences were not read in full, since %s: pass return_coverage=True to see which. %s",
             self._num_incomplete,
             self._num_read,
             "; ".join(reasons),
@@ -329,7 +329,7 @@ def predict(sentences: Sentences, predictor: Predictor, show_progress_bar: bool)
         show_progress_bar: Whether to show a progress bar.
 
     Returns:
-        What was found in each sentence, see `Predictor.read`, and how much of it was read.
+        The results for each sentence, see `Predictor.read`, and how much of it was read.
     """
     if predictor.splitter is None:
         warn_of_context(sentences.document_ids is not None, predictor.preprocessor.config)
@@ -355,14 +355,14 @@ def predict_stream(
         items: Strings, lists of words, or dicts with ``text`` or ``tokens``.
         predictor: Finds their entities.
         show_progress_bar: Whether to show a progress bar.
-        is_split_into_words: What every item must be: True for lists of words, False for texts; None for either.
+        is_split_into_words: The required type of all items: True for lists of words, False for texts; None for either.
 
     Yields:
-        What was found in each sentence, see `Predictor.read`, in order; for dicts, the dicts with it added. An error of
-        ``items`` is raised after the results of all items before it.
+        The results for each sentence, see `Predictor.read`, in order; for dicts, the dicts with the results added. An
+        error of ``items`` is raised after the results of all previous items.
 
     Raises:
-        TypeError: If an item is none of these.
+        TypeError: If an item is none of the supported types.
         ValueError: If a dict has neither ``text`` nor ``tokens``, or both; or a list may be a row of a table.
     """
     if predictor.splitter is None:

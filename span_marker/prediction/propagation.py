@@ -1,7 +1,7 @@
-"""Every mention: a name that was found with confidence is an entity wherever it stands in the same document.
+"""Propagation: a name that was found with confidence is an entity wherever it occurs in the same document.
 
-A document is what the sentences of a ``document_id`` make up, or else each input of its own: a string, or a list of
-words. Nothing that the model found is changed or dropped.
+A document consists of the sentences of a ``document_id``; without IDs, each input is a document: a string, or a list of
+words. Entities that the model found are neither changed nor dropped.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ class Propagation:
     """How names are found at all their mentions.
 
     Args:
-        min_score: The least score of a mention that others are found by, from 0 to 1.
-        ignore_case: Whether mentions may have another case: ``ROMA`` by ``Roma``.
-        ignore_diacritics: Whether mentions may lack marks on letters, or have others: ``Zoe`` by ``Zoë``.
+        min_score: The minimum score of a mention whose name is searched for elsewhere, from 0 to 1.
+        ignore_case: Whether mentions may differ in case: ``Roma`` also finds ``ROMA``.
+        ignore_diacritics: Whether mentions may differ in the marks on letters: ``Zoë`` also finds ``Zoe``.
 
     Raises:
         TypeError: If ``min_score`` is not a number.
-        ValueError: If it is not a probability.
+        ValueError: If ``min_score`` is not a probability.
     """
 
     min_score: float = 0.9
@@ -49,7 +49,7 @@ class Propagation:
 
     @property
     def folding(self) -> Folding:
-        """Which differences between words do not count."""
+        """The differences between words that are ignored."""
         return Folding(bool(self.ignore_case), bool(self.ignore_diacritics))
 
 
@@ -57,13 +57,13 @@ def read_propagate(propagate: bool | Propagation) -> Propagation | None:
     """Read the argument ``propagate``.
 
     Args:
-        propagate: True for the defaults, False for none, or a `Propagation`.
+        propagate: True for the defaults, False to disable it, or a `Propagation`.
 
     Returns:
         The settings, or None.
 
     Raises:
-        TypeError: If the value is none of these.
+        TypeError: If ``propagate`` is none of these.
     """
     if isinstance(propagate, bool):
         return Propagation() if propagate else None
@@ -96,7 +96,7 @@ class _Sentence(NamedTuple):
         return cls(item, text, entities, [(starts[first], starts[last] - 1) for first, last in words], starts)
 
     def place(self, start: int, end: int) -> dict[str, int] | None:
-        """Where characters are in the sentence; None if they are not whole words of a list."""
+        """Where characters are in the sentence, or None if they are not whole words of a list."""
         if self.starts is None:
             return dict(zip(TEXT_PLACE, (start, end), strict=True))
         first, last = bisect_left(self.starts, start), bisect_left(self.starts, end + 1)
@@ -110,19 +110,20 @@ def propagate_names(
 ) -> list[list[Entity]]:
     """Add the other mentions of names that were found with confidence.
 
-    Each name has the label with the largest sum of scores in the document, and the score of its best mention. It is
-    found as whole words, in one pass through each sentence, from the left and the longest first. An overlap with an
-    entity adds nothing; the entity gets a ``conflict`` if it is the same words with another label, or does not have all
-    words of the name.
+    Each name gets the label with the largest sum of scores in the document, and the score of its best mention. It is
+    searched for as whole words, in one pass through each sentence, from left to right, with longer names first.
+    Mentions that overlap an entity are not added; the entity gets a ``conflict`` if it has the same words and another
+    label, or does not contain all words of the name.
 
     Args:
         sentences: The sentences.
-        entities: The entities of each; places in texts count code points.
+        entities: The entities of each sentence; places in texts are in code points.
         propagation: The settings.
-        offsets: What places in ``origin`` count.
+        offsets: The unit of places in ``origin``.
 
     Returns:
-        The entities of each sentence with those added, in order. An added entity has the ``origin`` of its score.
+        The entities of each sentence including the added ones, in order. An added entity has an ``origin``: where its
+        score comes from.
     """
     items = list(sentences.items)
     results: list[list[Entity]] = [[] for _ in items]
@@ -197,7 +198,7 @@ def _add(sentence: _Sentence, matches: Sequence[tuple[int, int, _Mention]]) -> l
 
 
 def _contradicted(sentence: _Sentence, touching: Sequence[int], start: int, end: int, label: str) -> list[int]:
-    """Entities that say something else than a match: another label for its words, or only a part of them."""
+    """Entities that contradict a match: another label for its words, or only some of its words."""
     same = [index for index in touching if sentence.spans[index] == (start, end)]
     if any(sentence.entities[index]["label"] == label for index in same):
         return []

@@ -1,4 +1,4 @@
-"""Rows of texts that are read each by itself: what was found in each, or what is wrong with it."""
+"""Rows of texts that are read independently: the result of each, or what is wrong with it."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ OnError = Literal["raise", "column"]
 """What happens to rows that cannot be read."""
 
 ROW_ERRORS = (ArithmeticError, LookupError, MemoryError, RuntimeError, TimeoutError, TypeError, ValueError)
-"""What a model may raise for a text: a rule that takes too long, a text that does not fit into memory, an encoder that
-does not run on it."""
+"""Errors that a model may raise for a text: a rule takes too long, the text does not fit into memory, or the encoder
+fails."""
 
 ENTITIES = "entities"
 """The column of the entities."""
@@ -33,13 +33,13 @@ ADDED = (ENTITIES, RELATIONS, ERROR)
 
 
 class Reading(NamedTuple):
-    """What was read of a text.
+    """The result of reading a text.
 
     Attributes:
         entities: Its entities, as `SpanMarkerModel.predict` returns them.
-        error: What is wrong with the text if it could not be read, otherwise None.
+        error: What is wrong with the text, or None if it could be read.
         coverage: How much of it was read; None if it could not be read.
-        relations: Its relations; None if they were not looked for, or the text could not be read.
+        relations: Its relations; None if they were not predicted, or the text could not be read.
     """
 
     entities: list[Any]
@@ -48,55 +48,57 @@ class Reading(NamedTuple):
     relations: list[Any] | None = None
 
     def add_to(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """Add what was read to the row of the text.
+        """Add the result to the row of the text.
 
         Args:
-            row: The row. Its own ``entities`` and ``relations`` are replaced or left out.
+            row: The row. Its own ``entities`` and ``relations`` are replaced or dropped.
 
         Returns:
-            The row with ``entities``, with ``relations`` if they were looked for, and with ``error`` if there is one.
+            The row with ``entities``, with ``relations`` if they were predicted, and with ``error`` in case of an
+            error.
         """
         return replace_annotation(row, self.columns())
 
     def add_to_metadata(self, metadata: Mapping[str, Any], on_error: OnError) -> dict[str, Any]:
-        """Add what was read to the metadata of a document, see `former_names`.
+        """Add the result to the metadata of a document, see `former_names`.
 
         Args:
             metadata: The metadata.
             on_error: What happens to documents that cannot be read.
 
         Returns:
-            A copy of the metadata with what `columns` returns, and without what an earlier reading has left.
+            A copy of the metadata with the values that `columns` returns, and without those that an earlier reading
+            left behind.
         """
         former = former_names(metadata, on_error)
         return {**{name: value for name, value in metadata.items() if name not in former}, **self.columns()}
 
     def columns(self) -> dict[str, Any]:
-        """Return what `add_to` adds."""
+        """Return the values that `add_to` adds."""
         found: dict[str, Any] = {ENTITIES: self.entities, RELATIONS: self.relations, ERROR: self.error}
         return {name: value for name, value in found.items() if value is not None}
 
 
 def former_names(metadata: Mapping[str, Any], on_error: OnError) -> list[str]:
-    """Find out what an earlier reading has left in the metadata of a document, beside the entities.
+    """Find the keys that an earlier reading has left in the metadata of a document, besides the entities.
 
     Args:
         metadata: The metadata.
         on_error: What happens to documents that cannot be read.
 
     Returns:
-        The keys to remove: ``relations`` beside ``entities``, whose indices they have, and ``error`` if that says what
-        is wrong. Without ``entities``, or with ``"raise"``, they may be anything.
+        The keys to remove: ``relations`` next to ``entities``, which they refer to, and ``error`` if ``on_error`` uses
+        this key. Without ``entities``, or with ``"raise"``, these keys may have another meaning and are kept.
     """
     is_former = {RELATIONS: ENTITIES in metadata, ERROR: on_error == "column"}
     return [name for name in metadata if is_former.get(name)]
 
 
 def reading_columns(readings: Sequence[Reading], names: Sequence[str]) -> dict[str, list[Any]]:
-    """Return what was read as columns.
+    """Return the results as columns.
 
     Args:
-        readings: What was read.
+        readings: The results.
         names: The columns, some of `ADDED`.
 
     Returns:
@@ -111,7 +113,7 @@ def reading_columns(readings: Sequence[Reading], names: Sequence[str]) -> dict[s
 
 
 def check_row_options(on_error: str, options: Mapping[str, Any]) -> None:
-    """Check how rows are to be read.
+    """Check the arguments for reading rows.
 
     Args:
         on_error: What happens to texts that cannot be read.
@@ -138,19 +140,19 @@ def read_contents(
     """Find the entities of the texts of some rows.
 
     Args:
-        model: A model, or whatever has its method ``predict``.
+        model: A model, or any object with the same ``predict`` method.
         contents: Strings, or lists of words, or both.
-        on_error: What happens to those that are neither, or that the model cannot read: ``"raise"`` raises their error,
-            ``"column"`` returns it. If the model fails, the texts are read again in halves, until the one that it
-            cannot read is alone.
+        on_error: What happens to those that are neither, or that the model cannot read: ``"raise"`` raises the error,
+            ``"column"`` returns it. If the model fails, the texts are split in half and read again, until the one that
+            it cannot read is isolated.
         options: Options of ``predict``.
-        places: What to call each of them in errors. Defaults to their numbers.
+        places: What to call each of them in errors. Defaults to their row numbers.
 
     Returns:
-        What was read of each, in order.
+        The result of each, in order.
 
     Raises:
-        TypeError: If one is neither a string nor a list of words, and ``on_error`` is ``"raise"``.
+        TypeError: If an item is neither a string nor a list of words, and ``on_error`` is ``"raise"``.
     """
     readings: list[Reading] = [Reading([])] * len(contents)
     good: dict[bool, list[int]] = {False: [], True: []}
@@ -189,7 +191,7 @@ def _read(predict: Callable[[Sequence[Any]], Any], sentences: Sequence[Any], on_
 
 
 def halves(rows: Sequence[Row]) -> tuple[Sequence[Row], Sequence[Row]]:
-    """Part rows in two, to find the one that cannot be read.
+    """Split rows in two, to find the one that cannot be read.
 
     Args:
         rows: At least two rows.
@@ -209,7 +211,7 @@ def check_sentence(content: Any, place: str) -> None:
         place: Where it is, for errors.
 
     Raises:
-        TypeError: If it is neither.
+        TypeError: If ``content`` is neither.
     """
     if is_list(content):
         check_words(content, f"{place}: tokens")

@@ -1,4 +1,4 @@
-"""Relations in prediction: pairs of the entities of a batch, and from their scores to dicts."""
+"""Relations in prediction: from pairs of the entities of a batch to scores, and from scores to dicts."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Relation(_Relation, total=False):
 
 
 class PieceRelations(NamedTuple):
-    """What was found between the entities of a piece.
+    """The relations between the entities of a piece.
 
     Attributes:
         relations: The relations.
@@ -55,7 +55,7 @@ class PieceRelations(NamedTuple):
 
 
 class WindowTask(NamedTuple):
-    """Pairs that are to be scored in a window.
+    """The pairs to score in a window.
 
     Attributes:
         piece: The window.
@@ -81,14 +81,14 @@ class WindowTask(NamedTuple):
 class RelationReader:
     """Finds the relations of sentences.
 
-    Those of a sentence that is read as a whole are found in one go with its entities. Those of a sentence with windows
-    are found when the entities of all its windows are known.
+    If a sentence is read as a whole, its relations are found together with its entities. If it is read in windows, they
+    are found when the entities of all windows are known.
 
     Args:
         score_pairs: Scores a batch and pairs of its candidates.
         decoder: How class scores of candidates become entities.
         rules: Which pairs may have which relation.
-        thresholds: The least probability of each class of pairs, ``(num_relations,)``; None for none.
+        thresholds: The minimum probability of each class of pairs, ``(num_relations,)``, or None.
     """
 
     score_pairs: ScorePairs
@@ -103,8 +103,8 @@ class RelationReader:
             batch: The batch, in arrays.
 
         Returns:
-            The candidates that got markers, the proposals of each piece, and what was found between the entities that
-            it has by itself; nothing in windows.
+            The candidates that got markers, and the proposals and the relations of each piece; no relations for
+            windows.
         """
         found: list[tuple[ScoredSpans, list[list[ScoredSpan]]]] = []
         entities: list[list[ScoredSpan]] = []
@@ -127,15 +127,15 @@ class RelationReader:
         return *found[0], list(map(PieceRelations, relations, num_dropped))
 
     def window_tasks(self, entities: list[ScoredSpan], pieces: Sequence[Piece]) -> tuple[list[WindowTask], int, int]:
-        """Say which pairs of a sentence are to be scored in which of its windows.
+        """Assign the pairs of a sentence to the windows in which they are scored.
 
         Args:
             entities: The entities of the sentence.
             pieces: Its windows, in order.
 
         Returns:
-            The pairs by window; the number of pairs that are beyond the limit of a window; and the number of those
-            whose entities are not together in any window.
+            The pairs by window; the number of pairs that exceed the limit of a window; and the number of pairs whose
+            entities are not together in any window.
         """
         windows = np.array([(piece.first_word, piece.first_word + piece.tokens.num_words) for piece in pieces])
         pairs, num_dropped, num_separate = pairs_in_windows(self.rules, _as_array(entities), windows)
@@ -176,7 +176,7 @@ class RelationReader:
 
 
 def window_features(tasks: Iterable[WindowTask]) -> list[dict[str, Any]]:
-    """Make features of windows whose pairs are to be scored, and none of their candidates.
+    """Make the features of windows in which only pairs are scored, and no candidates.
 
     Args:
         tasks: The windows, and their pairs.
@@ -240,26 +240,26 @@ def as_dicts(
 
 
 def as_columns(found: Any) -> dict[str, Any]:
-    """Return what was found in a sentence as columns of its row.
+    """Return the results for a sentence as columns of its row.
 
     Args:
         found: Its entities, or the dict of its entities and relations.
 
     Returns:
-        ``entities``, and ``relations`` if they were looked for.
+        ``entities``, and ``relations`` if they were predicted.
     """
     return found if isinstance(found, dict) else {"entities": found}
 
 
 def replace_annotation(row: Mapping[str, Any], found: Any) -> dict[str, Any]:
-    """Put what was found in a sentence in place of the annotation of its row.
+    """Replace the annotation of a row by the results for its sentence.
 
     Args:
-        row: The row. Its own ``relations`` are left out in any case: they have indices of its former entities.
+        row: The row. Its own ``relations`` are always dropped, since they are indices of its former entities.
         found: Its entities, or the dict of its entities and relations.
 
     Returns:
-        The row with what was found.
+        The row with the results.
     """
     return {**{name: value for name, value in row.items() if name != RELATIONS}, **as_columns(found)}
 
@@ -267,7 +267,7 @@ def replace_annotation(row: Mapping[str, Any], found: Any) -> dict[str, Any]:
 def join_relations(
     starts: Sequence[Sequence[int]], entities: Sequence[Sequence[Entity]], relations: Sequence[Sequence[Relation]]
 ) -> list[list[Relation]]:
-    """Bring the relations of sentences back into their documents, see `span_marker.prediction.documents`.
+    """Map the relations of sentences back to their documents, see `span_marker.prediction.documents`.
 
     Args:
         starts: For each document, the first character of each sentence.
@@ -275,7 +275,7 @@ def join_relations(
         relations: The relations of each sentence.
 
     Returns:
-        The relations of each document, with indices of all its entities.
+        The relations of each document, as indices of all its entities.
     """
     rows = iter(zip(entities, relations, strict=True))
     joined: list[list[Relation]] = []
@@ -290,15 +290,15 @@ def join_relations(
 
 
 def follow(relations: list[Relation], before: Sequence[Entity], after: Sequence[Entity]) -> list[Relation]:
-    """Find the entities of relations again after others were added or removed.
+    """Update the indices of relations after entities were added or removed.
 
     Args:
         relations: The relations of a sentence.
         before: The entities that they refer to.
-        after: The entities as they are now.
+        after: The current entities.
 
     Returns:
-        The relations between entities that are still there with the same place and label.
+        The relations between entities that still exist with the same place and label.
     """
     if not relations or before is after:
         return relations

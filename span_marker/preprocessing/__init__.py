@@ -1,1 +1,1 @@
-"""From sentences to batches: inputs in one form, tokens, windows, features."""
+"""From sentences to batches: reading inputs, tokens, windows, features."""

@@ -1,4 +1,4 @@
-"""Batches of similar sentences, with little padding and bounded memory; they are split if memory runs out.
+"""Batches of similar sentences, with little padding and bounded memory. They are split if memory runs out.
 
 Several may run at the same time, see `Workers`.
 """
@@ -25,11 +25,11 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 BATCH_TOKENS = 8192
-"""The largest number of tokens of a batch of several sentences, text and markers together."""
+"""The maximum number of tokens of a batch of several sentences, text and markers together."""
 
 
 SHARE_TOKENS = 512
-"""The least number of tokens that are worth a worker of their own."""
+"""The minimum number of tokens that are worth a separate worker."""
 
 
 class FeatureRows(Protocol):
@@ -44,10 +44,10 @@ class FeatureRows(Protocol):
 
 @dataclass
 class MemoryBudget:
-    """How much fits into memory, as far as it is known.
+    """How many tokens fit into memory, as far as known.
 
     Attributes:
-        max_tokens: The largest number of tokens of a batch; None until memory runs out for the first time.
+        max_tokens: The maximum number of tokens of a batch; None until memory runs out for the first time.
     """
 
     max_tokens: int | None = None
@@ -69,11 +69,12 @@ class MemoryBudget:
 
 @dataclass(frozen=True)
 class Workers:
-    """What runs the batches.
+    """Workers that run the batches.
 
     Attributes:
         count: How many of them run at the same time.
-        start: Takes a task, which begins now or when its result is asked for, and returns what waits for the result.
+        start: Function that takes a task, which starts immediately or when its result is requested, and returns a
+            function that waits for the result.
     """
 
     count: int = 1
@@ -81,7 +82,7 @@ class Workers:
 
 
 HireWorkers: TypeAlias = Callable[[int], AbstractContextManager[Workers]]
-"""Takes the largest number of workers that have enough to do, and returns workers for a ``with`` block."""
+"""Function that takes the maximum number of workers with enough to do, and returns workers for a ``with`` block."""
 
 
 def in_turn(count: int) -> AbstractContextManager[Workers]:
@@ -111,10 +112,10 @@ def run_in_batches(
         run: The function, which takes a batch of arrays.
         rows: The features, see `SpanMarkerDataCollator`.
         collator: Collates features into batches.
-        batch_size: The largest number of features in a batch.
+        batch_size: The maximum number of features in a batch.
         candidates_kept: Approximate share of the candidates that get markers.
-        memory_budget: What is known about memory; updated if memory runs out. Defaults to a new one.
-        hire: Gets the workers that run the function.
+        memory_budget: The known limit of memory; updated if memory runs out. Defaults to a new one.
+        hire: Starts the workers that run the function.
 
     Yields:
         Indices of the features of a batch, the batch, and the result of the function.
@@ -157,9 +158,9 @@ def run_in_batches(
             else:
                 yield indices, batch, result
                 continue
-            del result_of, batch  # now nothing refers to the failed attempt any longer
+            del result_of, batch  # frees the failed attempt
             _free_memory()
-            most = 1  # what failed beside others is tried alone, when all of them are done
+            most = 1  # a batch that failed next to others is retried alone, when all of them are done
             memory_budget.shrink(cost)
             waiting.append(indices)
 
@@ -186,7 +187,7 @@ def num_tokens(text_length: int, num_words: int, entity_max_length: int, candida
     Args:
         text_length: Number of tokens of the text.
         num_words: Number of words of the text.
-        entity_max_length: The largest number of words of a candidate.
+        entity_max_length: The maximum number of words of a candidate.
         candidates_kept: Approximate share of the candidates that get markers.
 
     Returns:
@@ -200,7 +201,7 @@ def batches(costs: Sequence[int], batch_size: int, num_workers: int = 1) -> Iter
 
     Args:
         costs: Number of tokens of each sentence, see `num_tokens`.
-        batch_size: The largest number of sentences in a batch.
+        batch_size: The maximum number of sentences in a batch.
         num_workers: Number of workers that share the batches.
 
     Yields:

@@ -1,4 +1,4 @@
-"""Features to batches. Candidates are made here, for a whole batch at once."""
+"""Data collator: from features to batches. Candidates are enumerated here, for a whole batch at once."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MODEL_INPUTS = (*TEXT_INPUTS, "labels")
 """Keys of a batch that are arguments of the model's ``forward``."""
 
 PAIR_INPUTS = ("pair_tokens", "pair_counts", "pair_labels")
-"""More such keys, of batches with relations."""
+"""Additional keys of this kind, in batches with relations."""
 
 IGNORE_INDEX = -100
 """Padding of rows, such as those of gold entities."""
@@ -36,16 +36,16 @@ IGNORE_INDEX = -100
 class SpanMarkerDataCollator:
     """Collates features into a batch.
 
-    A feature has those of `Piece.features`, and for labeled sentences ``entities``, a list of ``[class ID, start word,
-    end word]`` that belong to the piece, and ``num_words``, all words of the sentence, with its first piece alone.
-    Those that `span_marker.preprocessing.features` makes also have ``blank_words``, with the first piece alone. Those
-    with relations have ``neighbors``, entities within the piece that belong to another one; and ``relations``, a list
-    of ``[class ID, head, tail]`` with indices of ``entities`` followed by ``neighbors``, or None if nothing is known
-    about its pairs.
+    A feature is a dict with the keys of `Piece.features`. For labeled sentences, it also has ``entities``, a list of
+    ``[class ID, start word, end word]`` that belong to the piece, and ``num_words``, the number of words of the
+    sentence, only in its first piece. The features of `span_marker.preprocessing.features` also have ``blank_words``,
+    only in the first piece. Features with relations have ``neighbors``, entities within the piece that belong to
+    another one; and ``relations``, a list of ``[class ID, head, tail]`` with indices of ``entities`` followed by
+    ``neighbors``, or None if its relations are not annotated.
 
     Args:
         pad_token_id: Token ID of padding.
-        entity_max_length: The largest number of words of a candidate.
+        entity_max_length: The maximum number of words of a candidate.
         outside_id: Class ID of ``O``.
         num_labels: Number of classes of a multi-label model; None for other models.
         symmetric: Whether head and tail of each class of pairs can be exchanged.
@@ -74,7 +74,7 @@ class SpanMarkerDataCollator:
 
     def __call__(self, features: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
         """Collate features into tensors, see `collate`."""
-        import torch  # prediction needs arrays alone
+        import torch  # prediction only needs arrays
 
         return {name: torch.from_numpy(array) for name, array in self.collate(features).items()}
 
@@ -86,7 +86,7 @@ class SpanMarkerDataCollator:
 
         Returns:
             ``input_ids``, ``attention_mask`` and ``token_cases``, all ``(batch, seq_len)``; ``span_words``, the first
-            word and the word behind the last of each candidate, counted from the beginning of its sentence, and
+            word and the word after the last of each candidate, counted from the beginning of its sentence, and
             ``span_tokens``, the first and the last token, both ``(num_spans, 2)``; ``span_counts``, ``rows``, and
             ``is_whole``, False for windows, all ``(batch,)``. For labeled sentences also ``labels``, ``(num_spans,)``
             class IDs, or for a multi-label model ``(num_spans, num_labels)``, 1 for each label that a candidate has;
@@ -143,7 +143,7 @@ class SpanMarkerDataCollator:
         return batch
 
     def _pairs(self, feature: dict[str, Any]) -> tuple[IntArray, IntArray]:
-        """Tokens and class IDs of the pairs of a piece's entities. Entities that do not lie within it are left out."""
+        """Tokens and class IDs of the pairs of a piece's entities. Entities outside the piece are left out."""
         if feature["relations"] is None:
             return np.empty((0, 4), dtype=np.int64), np.empty(0, dtype=np.int64)
         entities = [*feature["entities"], *feature.get("neighbors", ())]
@@ -162,7 +162,7 @@ class SpanMarkerDataCollator:
     def _labels(
         self, entities: list[IntArray], first_words: IntArray, seen_words: IntArray, span_counts: IntArray
     ) -> IntArray:
-        """Label the candidates of a batch. Entities that are no candidates are ignored."""
+        """Label the candidates of a batch. Entities that are not candidates are ignored."""
         piece = np.repeat(np.arange(len(entities)), [len(rows) for rows in entities])
         label, start, end = np.concatenate(entities).T
         start, end = start - first_words[piece], end - first_words[piece]
@@ -182,7 +182,7 @@ class SpanMarkerDataCollator:
 
 
 def within_reach(start: IntArray, end: IntArray, seen_words: IntArray) -> np.ndarray[Any, Any]:
-    """Tell which entities lie within their piece, and are therefore candidates if they are short enough.
+    """Determine which entities lie within their piece, and are therefore candidates if they are short enough.
 
     Args:
         start: First word of each entity, counted from the beginning of its piece, ``(n,)``.

@@ -1,4 +1,4 @@
-"""Annotated entities in the words of a model's tokenizer."""
+"""Alignment of annotated entities with the words of a model's tokenizer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from span_marker.data.rows import Row, RowEntity
 from span_marker.preprocessing.tokenizer import EncodedSentence
 
 NO_WORDS = -1
-"""First and last word of an entity that begins or ends inside a word: no candidate can match it."""
+"""First and last word of an entity that begins or ends inside a word, which no candidate can match."""
 
 NUM_EXAMPLES = 3
 """Number of such entities that are described."""
@@ -25,28 +25,29 @@ def align_entities(
         row: The row.
         encoding: The tokens of the row, not cut.
         location: What to call the row in messages.
-        examples: Gets descriptions of entities that begin or end inside a word, up to `NUM_EXAMPLES`.
+        examples: List to which descriptions of entities that begin or end inside a word are added, up to
+            `NUM_EXAMPLES`.
 
     Returns:
-        The different entities in words; those that begin or end inside a word are `NO_WORDS`.
+        The entities in words, without duplicates; those that begin or end inside a word are `NO_WORDS`.
     """
     entities = trim_entities(row.spans, row.content)
     if encoding.char_starts is None or encoding.char_ends is None:
         return entities
     aligned, cut = align(entities, row.content, encoding.char_starts, encoding.char_ends)
     if examples is not None:
-        described = [f"{location}, characters {start} to {end}" for _, start, end in cut]  # no text: logs are kept
+        described = [f"{location}, characters {start} to {end}" for _, start, end in cut]  # no text: logs are stored
         examples += described[: NUM_EXAMPLES - len(examples)]
     return [*aligned, *(LabelledSpan(entity.label, NO_WORDS, NO_WORDS) for entity in cut)]
 
 
 def entity_places(row: Row, encoding: EncodedSentence, aligned: Sequence[LabelledSpan]) -> list[int | None]:
-    """Find the entities of a row again among those that `align_entities` returns.
+    """Look up the entities of a row among those that `align_entities` returns.
 
     Args:
         row: The row.
         encoding: The tokens of the row, not cut.
-        aligned: What `align_entities` returns.
+        aligned: The result of `align_entities`.
 
     Returns:
         For each entity of the row, its index in ``aligned``; None if it begins or ends inside a word.

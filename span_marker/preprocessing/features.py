@@ -1,4 +1,4 @@
-"""Annotated data to features: entities are aligned with words, words become tokens, and lost entities are counted."""
+"""From annotated data to features: aligning entities with words, tokenizing, and counting lost entities."""
 
 from __future__ import annotations
 
@@ -42,19 +42,19 @@ logger = logging.getLogger(__name__)
 
 TEXT_FEATURES = ("input_ids", "token_cases", "word_starts", "word_ends", "bounds", "row", "first_word", "blank_words")
 """Columns of a prepared data set without annotations: those of `Piece.features`, and ``blank_words``: indices of the
-words in which no character counts, each with 1 if it is white space only, see `span_marker.core.alignment`."""
+words in which no character counts, each with 1 if it consists only of white space, see `span_marker.core.alignment`."""
 
 LABEL_FEATURES = ("entities", "num_words")
 """Columns that annotations add."""
 
 OVERLAP_SHARE = 0.01
-"""Share of the entities that must overlap others before the trained model predicts such entities: a few may be
-mistakes."""
+"""Minimum share of entities that overlap others for the trained model to predict such entities: a few may be annotation
+errors."""
 
 
 @dataclass
 class DatasetSummary:
-    """What the annotations of a data set hold, and which entities no candidate can match.
+    """Counts of the annotations of a data set, and of the entities that no candidate can match.
 
     Attributes:
         num_entities: Number of gold entities.
@@ -66,10 +66,10 @@ class DatasetSummary:
         without_tokens: Number of entities that end in words without tokens, such as control characters, at the end of
             the sentence.
         cut_words: Number of entities that begin or end inside a word.
-        examples: The first of these, described in words.
-        row_lengths: How many rows have each number of words.
-        labels: How many entities have each label.
-        relations: The same about relations, with warnings of its own.
+        examples: Descriptions of the first of these.
+        row_lengths: Number of rows by their number of words.
+        labels: Number of entities of each label.
+        relations: The same for relations, with its own warnings.
     """
 
     num_entities: int = 0
@@ -86,13 +86,13 @@ class DatasetSummary:
     relations: RelationSummary = field(default_factory=RelationSummary)
 
     def trained_on(self, unit: Literal["words", "text"]) -> TrainedOn:
-        """What a model is trained on that is trained on this data, whose rows are words or texts."""
+        """The description of the training data for a model, from the kind of the rows: words or texts."""
         num_rows, num_words = self.row_lengths.total(), sum(map(prod, self.row_lengths.items()))
         return TrainedOn(unit, num_rows, num_words / max(num_rows, 1), max(self.row_lengths, default=0))
 
     @property
     def decoding(self) -> Decoding:
-        """How a model that is trained on the data should resolve overlaps."""
+        """The way in which a model that is trained on the data should resolve overlaps."""
         enough = max(OVERLAP_SHARE * self.num_entities, 1)
         if self.num_crossing >= enough:
             return "overlapping"
@@ -119,7 +119,7 @@ class DatasetSummary:
             )
 
     def warn(self, config: SpanMarkerConfig, max_tokens: int, dataset_name: str) -> None:
-        """Log how many entities are lost and what to change, if any are.
+        """Log how many entities are lost, if any, and what to change.
 
         Args:
             config: Holds the limits.
@@ -146,8 +146,8 @@ class DatasetSummary:
             parts.append(f"{self.without_tokens} end in words for which the tokenizer has no token")
         if self.cut_words:
             parts.append(
-                f"{self.cut_words} begin or end inside a word (such as {'; '.join(self.examples)}; "
-                "validate(data, model) says whether another word_splitter has them whole)"
+                f"{self.cut_words} begin or end inside a word (such as {'; '.join(self.examples)}; validate(data, "
+                "model) tells whether another word_splitter keeps them whole)"
             )
         if parts:
             logger.warning(
@@ -204,7 +204,7 @@ def prepare(
     dataset_name: str,
     needs_labels: bool = True,
 ) -> tuple[Dataset, DatasetSummary]:
-    """Turn annotated data into features.
+    """Convert annotated data to features.
 
     Args:
         dataset: Has the columns ``tokens`` and ``ner_tags`` (integers, or strings of the label list), ``tokens`` and
@@ -215,14 +215,14 @@ def prepare(
         needs_labels: Whether missing annotations are an error.
 
     Returns:
-        A data set with the columns `TEXT_FEATURES`, if there are annotations `LABEL_FEATURES`, and `RELATION_FEATURES`
-        for a model with relations, with one row per sentence, or several for a sentence that is read in windows; and a
-        summary of the annotations.
+        A data set with the columns `TEXT_FEATURES`; `LABEL_FEATURES` if there are annotations; and `RELATION_FEATURES`
+        for a model with relations. It has one row per sentence, or several for a sentence that is read in windows. And
+        a summary of the annotations.
 
     Raises:
         TypeError: If it is not a `Dataset`, or a row has a value of the wrong type.
-        ValueError: If it is empty, a column is missing, a row has more or fewer tags than words, an entity lies outside
-            of its row, or a label is unknown.
+        ValueError: If it is empty, a column is missing, a row has more or fewer tags than words, an entity is outside
+            its row, or a label is unknown.
     """
     from datasets.fingerprint import Hasher  # takes long to import
 
@@ -234,20 +234,20 @@ def prepare(
     prepared = dataset.map(
         preparer,
         batched=True,
-        # A document's sentences need each other.
+        # The sentences of a document are context of each other.
         batch_size=len(dataset) if preparer.has_documents else ROWS_AT_A_TIME,
         with_indices=True,
         remove_columns=dataset.column_names,
         features=_features(preparer.columns),
-        # Counts would be lost if the result came out of a cache on disk.
+        # Counts would be lost if the result were read from a cache on disk.
         load_from_cache_file=False,
-        # private: made by hand, since datasets would hash the whole tokenizer.
+        # private: set explicitly, since datasets would hash the whole tokenizer.
         new_fingerprint=Hasher.hash((dataset._fingerprint, config.to_json_string(), max_tokens, dataset_name)),
         desc=f"Preparing the {dataset_name} data",
     )
     preparer.summary.warn(config, max_tokens, dataset_name)
     if preparer.reader is not None and not preparer.summary.num_entities:
-        logger.warning("There is no entity in the %d rows of the %s data.", len(dataset), dataset_name)
+        logger.warning("There are no entities in the %d rows of the %s data.", len(dataset), dataset_name)
     return prepared, preparer.summary
 
 
@@ -261,7 +261,7 @@ def _features(columns: Sequence[str]) -> Features:
 
 
 class _RowPreparer:
-    """Turns batches of rows into features, and counts entities.
+    """Converts batches of rows to features, and counts entities.
 
     Args:
         dataset: See `prepare`.
@@ -270,7 +270,7 @@ class _RowPreparer:
         needs_labels: See `prepare`.
 
     Attributes:
-        reader: Reads rows with their annotations; None if there are none.
+        reader: Reads rows with their annotations; None for data without annotations.
         columns: Columns of the features.
         has_documents: Whether there is document context.
         summary: What was counted so far.
@@ -304,7 +304,7 @@ class _RowPreparer:
         self._class_ids = {label: class_id for class_id, label in enumerate(config.classes)}
 
     def __call__(self, batch: dict[str, list[Any]], indices: list[int]) -> dict[str, list[Any]]:
-        """Turn rows into features.
+        """Convert rows to features.
 
         Args:
             batch: Columns of the rows.

@@ -1,4 +1,4 @@
-"""Inputs: whatever a caller may pass, in one form."""
+"""Inputs: converting everything that a caller may pass to a single form."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ Words: TypeAlias = "list[str] | tuple[str, ...]"
 """A sentence that is split into words."""
 
 Inputs: TypeAlias = "str | Iterable[str] | Iterable[Words] | Dataset"
-"""What ``predict`` reads, see `read_inputs`."""
+"""The inputs of ``predict``, see `read_inputs`."""
 
 
 REPLACED = {"entities": "holds the result", RELATIONS: "has indices of entities that the result replaces"}
-"""Columns that cannot be copied to the results, and why."""
+"""Columns that cannot be copied to the results, with the reason."""
 
 
 @dataclass(frozen=True)
@@ -76,24 +76,24 @@ class Sentences:
 
 
 def read_inputs(inputs: Inputs, is_split_into_words: bool | None = None) -> tuple[Sentences, bool]:
-    """Bring whatever a caller may pass to ``predict`` into one form.
+    """Convert everything that a caller may pass to ``predict`` to a single form.
 
     Args:
         inputs: One sentence, a string or a list of words; or several: any sequence or other iterable of strings, a list
             of lists of words, or a `Dataset` with a column ``tokens`` or ``text`` and, for document context,
             ``document_id`` and ``sentence_id``.
         is_split_into_words: Whether strings are words, as in the tokenizers of ``transformers``: True if a list of
-            strings is one sentence, False if each string is a text. None guesses: a list or tuple of strings is one
-            sentence of words if none of them has a space, which is logged once; in any other iterable, strings are
-            texts.
+            strings is one sentence, False if each string is a text. With None, it is guessed: a list or tuple of
+            strings is one sentence if none of them contains a space, which is logged once; in any other iterable,
+            strings are texts.
 
     Returns:
         The sentences, and whether it was a single one.
 
     Raises:
         TypeError: If the input, or an item of it, is none of the supported types.
-        ValueError: If ``is_split_into_words`` contradicts the input, a `Dataset` lacks a column, or a word has a space
-            although nothing says that it is a word.
+        ValueError: If ``is_split_into_words`` contradicts the input, a `Dataset` lacks a column, or a word contains a
+            space although ``is_split_into_words`` is not True.
     """
     inputs = table_as_dataset(inputs, "input")
     if isinstance(inputs, str):
@@ -148,7 +148,7 @@ def _read_items(inputs: Any, is_split_into_words: bool | None) -> tuple[Sentence
 
 
 def read_rows(inputs: Any, is_split_into_words: bool | None = None) -> Iterable[Any]:
-    """Bring whatever a caller may stream into one form.
+    """Convert everything that a caller may stream to a single form.
 
     Args:
         inputs: Any iterable of sentences, or a table: a `Dataset`, a DataFrame or an Arrow table.
@@ -158,8 +158,9 @@ def read_rows(inputs: Any, is_split_into_words: bool | None = None) -> Iterable[
         The sentences. Those of a table are dicts.
 
     Raises:
-        TypeError: If the input is a single sentence, or holds no sentences in an order.
-        ValueError: If a table has no column ``tokens`` or ``text``, or both; or nothing says that rows are words.
+        TypeError: If the input is a single sentence, or is not an ordered collection of sentences.
+        ValueError: If a table has no column ``tokens`` or ``text``, or both; or the input may consist of rows of a
+            table.
     """
     inputs = table_as_dataset(inputs, "input")
     if isinstance(inputs, str):
@@ -182,13 +183,13 @@ def sentence_of(item: Any, location: str, is_split_into_words: bool | None) -> A
     Args:
         item: A string, a list of words, or a dict with ``text`` or ``tokens``.
         location: What to call it in errors.
-        is_split_into_words: What it must be: True for a list of words, False for a text; None for either.
+        is_split_into_words: The required type: True for a list of words, False for a text; None for either.
 
     Returns:
         The sentence.
 
     Raises:
-        TypeError: If the item is none of these, or not what it must be.
+        TypeError: If the item is none of these, or does not have the required type.
         ValueError: If a dict has neither ``text`` nor ``tokens``, or both; or a list may be a row of a table.
     """
     is_said = is_split_into_words is not None or isinstance(item, Mapping)
@@ -212,7 +213,7 @@ def sentence_of(item: Any, location: str, is_split_into_words: bool | None) -> A
 
 
 def has_items(inputs: Any) -> bool:
-    """Tell whether a value holds sentences in an order: an iterable, but no mapping, set or bytes.
+    """Return whether a value is an ordered collection of sentences: an iterable, but not a mapping, set or bytes.
 
     Args:
         inputs: The value.
@@ -227,8 +228,8 @@ def has_items(inputs: Any) -> bool:
 @functools.cache
 def _say_that_strings_are_words() -> None:
     logger.warning(
-        "A list of strings without a space is read as the words of one sentence. Set is_split_into_words=False if each "
-        "string is a text, or is_split_into_words=True if this is right. This is said once."
+        "A list of strings without a space is read as the words of one sentence. Set is_split_into_words=False if "
+        "each string is a text, or is_split_into_words=True if this is right. This message is logged once."
     )
 
 
@@ -243,21 +244,21 @@ def text_column(dataset: Dataset, dataset_name: str) -> str:
         ``tokens`` or ``text``.
 
     Raises:
-        ValueError: If there is neither, or both without ``ner_tags``, which are tags of ``tokens``.
+        ValueError: If there is neither, or both without ``ner_tags``, which belong to ``tokens``.
     """
     columns = _content_columns(dataset.column_names)
     if len(columns) == 1:
         return columns[0]
     if columns:
         raise ValueError(
-            f"the {dataset_name} data has both 'tokens' and 'text': remove the one that is not to be read "
+            f"the {dataset_name} data has both 'tokens' and 'text': remove the one that should not be read "
             "(remove_columns of a Dataset, drop of a DataFrame)"
         )
     raise ValueError(f"the {dataset_name} data needs a column 'tokens' or 'text', but has only {dataset.column_names}")
 
 
 def _content_columns(names: Collection[str]) -> list[str]:
-    """The columns that may hold sentences; tags are those of words."""
+    """The columns that may hold sentences; if there are tags, these belong to words."""
     columns = [name for name in ("text", "tokens") if name in names]
     return ["tokens"] if "ner_tags" in names and "tokens" in columns else columns
 
@@ -288,7 +289,7 @@ def take_columns(inputs: Any, names: Sequence[str]) -> list[dict[str, Any]]:
     if not is_dataset(inputs):
         raise TypeError(
             f"keep_columns={names!r} needs a Dataset, but the input is of type {type(inputs).__name__}: leave it out, "
-            "or use predict_stream, which copies everything that a dict holds"
+            "or use predict_stream, which copies all items of a dict"
         )
     for name in names:
         if name not in inputs.column_names or name in REPLACED:
@@ -309,8 +310,8 @@ def document_columns(dataset: Dataset) -> tuple[Sequence[Any] | None, Sequence[A
         The columns ``document_id`` and ``sentence_id``; None and None if both are missing.
 
     Raises:
-        TypeError: If a sentence ID is not a whole number, which would leave the order open.
-        ValueError: If only one of the columns is there, an ID is missing, or a document has a sentence ID twice.
+        TypeError: If a sentence ID is not a whole number, so that the order is undefined.
+        ValueError: If only one of the columns exists, an ID is missing, or a sentence ID is repeated within a document.
     """
     has = [name in dataset.column_names for name in ("document_id", "sentence_id")]
     if not any(has):
@@ -341,11 +342,11 @@ def document_columns(dataset: Dataset) -> tuple[Sequence[Any] | None, Sequence[A
 
 
 def warn_of_context(has_context: bool, config: ModelSettings) -> None:
-    """Warn if a model that was trained with document context is used without it, or the other way round.
+    """Warn if a model that was trained with document context is used without it, or vice versa.
 
     Args:
         has_context: Whether the data has document context.
-        config: Says whether the model was trained with it.
+        config: The configuration, which stores whether the model was trained with it.
     """
     if has_context and not config.trained_with_document_context:
         logger.warning(

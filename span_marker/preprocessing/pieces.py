@@ -25,7 +25,7 @@ SENTENCE_ENDS = ".!?\u2026\u3002\uff01\uff1f\u061f\u0964"
 
 @dataclass(frozen=True)
 class Piece:
-    """What is encoded as one text: a sentence with special tokens and context, or a window of a long sentence.
+    """A text that is encoded as a unit: a sentence with special tokens and context, or a window of a long sentence.
 
     Attributes:
         row: Index of the sentence.
@@ -61,7 +61,7 @@ class Piece:
         }
 
     def owns(self, spans: IntArray) -> BoolArray:
-        """Tell which spans of the sentence belong to the piece. Each belongs to one, even if it reaches beyond it.
+        """Determine which spans of the sentence belong to the piece. Each span belongs to one, even if it exceeds it.
 
         Args:
             spans: First word and word after the last in the sentence, ``(num_spans, 2)``.
@@ -75,7 +75,7 @@ class Piece:
 
 
 def tokenize(sentences: Sentences, tokenizer: SpanMarkerTokenizer, split: Split | None = None) -> list[EncodedSentence]:
-    """Tokenize sentences, without special tokens. This is where strings become words.
+    """Tokenize sentences, without special tokens. Strings are split into words here.
 
     Args:
         sentences: Texts or lists of words.
@@ -83,7 +83,7 @@ def tokenize(sentences: Sentences, tokenizer: SpanMarkerTokenizer, split: Split 
         split: Finds the words of a text, see ``ModelSettings.split``. Defaults to the tokenizer.
 
     Returns:
-        One encoding per sentence. With ``split``, that of a text is that of the list of its words.
+        One encoding per sentence. With ``split``, a text is encoded like the list of its words.
     """
     if not sentences.are_texts:
         return tokenizer.encode_words(sentences.items)
@@ -99,7 +99,7 @@ def into_pieces(
     config: ModelSettings,
     max_tokens: int,
 ) -> list[Piece]:
-    """Put special tokens and document context around sentences, and cut sentences that are too long into windows.
+    """Add special tokens and document context to sentences, and cut sentences that are too long into windows.
 
     Args:
         sentences: The sentences.

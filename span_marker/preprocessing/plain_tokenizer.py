@@ -1,4 +1,4 @@
-"""Tokenizers without ``transformers``: a file of ``tokenizers``, in the form that `SpanMarkerTokenizer` wraps."""
+"""Tokenizers without ``transformers``: files of ``tokenizers``, in the form that `SpanMarkerTokenizer` wraps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LISTS_OF_TOKENS = ("additional_special_tokens", "extra_special_tokens")
 
 
 class Encodings(NamedTuple):
-    """What a tokenizer makes of several inputs.
+    """The encodings of several inputs.
 
     Attributes:
         encodings: One encoding per input.
@@ -27,12 +27,12 @@ class PlainTokenizer:
     """The part of a tokenizer of ``transformers`` that `SpanMarkerTokenizer` needs.
 
     Args:
-        backend: The tokenizer, as ``transformers`` has saved it.
+        backend: The tokenizer, as saved by ``transformers``.
         settings: The contents of ``tokenizer_config.json``.
 
     Attributes:
         backend_tokenizer: The tokenizer.
-        model_max_length: The largest number of tokens of a text that is recommended.
+        model_max_length: The recommended maximum number of tokens of a text.
         pad_token_id: Token ID of padding; None if there is none.
         unk_token_id: Token ID of unknown text; None if there is none.
         all_special_ids: Token IDs of all special tokens that have a purpose, such as padding.
@@ -68,9 +68,9 @@ class PlainTokenizer:
             The tokenizer.
 
         Raises:
-            Exception: If ``tokenizer.json`` is broken, as ``tokenizers`` raises it.
+            Exception: The error of ``tokenizers`` if ``tokenizer.json`` is invalid.
             FileNotFoundError: If a file is missing.
-            ValueError: If ``tokenizer_config.json`` is broken.
+            ValueError: If ``tokenizer_config.json`` is invalid.
         """
         path = folder / "tokenizer.json"
         if not path.is_file():
@@ -94,9 +94,9 @@ class PlainTokenizer:
         Args:
             inputs: The texts, or the lists of words.
             is_split_into_words: Whether they are lists of words.
-            add_special_tokens: Whether to put special tokens around each.
-            split_special_tokens: Whether text that spells a special token is ordinary text.
-            **options: Not used. They say what ``transformers`` makes of the encodings.
+            add_special_tokens: Whether to add special tokens around each text.
+            split_special_tokens: Whether to treat text that spells a special token as ordinary text.
+            **options: Not used. They control how ``transformers`` converts the encodings.
 
         Returns:
             The encodings, without padding and without truncation.
@@ -114,19 +114,19 @@ class PlainTokenizer:
 
     @property
     def added_tokens_decoder(self) -> dict[int, AddedToken]:
-        """The tokens that were added to the vocabulary, by their IDs."""
+        """The tokens that were added to the vocabulary, by ID."""
         added: dict[int, AddedToken] = self.backend_tokenizer.get_added_tokens_decoder()
         return added
 
     def add_tokens(self, tokens: Sequence[str], special_tokens: bool = False) -> int:
-        """Add tokens to the vocabulary, unless they are there.
+        """Add tokens to the vocabulary, unless they already exist.
 
         Args:
             tokens: The tokens.
             special_tokens: Whether they are special.
 
         Returns:
-            Number of tokens that were not there.
+            Number of new tokens.
         """
         add = self.backend_tokenizer.add_special_tokens if special_tokens else self.backend_tokenizer.add_tokens
         return int(add(list(tokens)))
@@ -144,7 +144,7 @@ class PlainTokenizer:
 
 
 def _content(token: Any) -> str:
-    """The text of a special token, which may be saved with how it is found."""
+    """The text of a special token, which may be saved as a string or as a dict with matching options."""
     content = token["content"] if isinstance(token, Mapping) else token
     if not isinstance(content, str):
         raise TypeError(f"the special token {token!r} must be a string")

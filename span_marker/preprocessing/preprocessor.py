@@ -1,4 +1,4 @@
-"""What one model makes of sentences: tokens, pieces and batches."""
+"""The preprocessor of a model: from sentences to tokens, pieces and batches."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from span_marker.preprocessing.tokenizer import EncodedSentence, SpanMarkerToken
 
 @dataclass(frozen=True)
 class Preprocessor:
-    """Turns sentences into what a model reads; ``model.preprocessor`` is that of a model.
+    """Converts sentences to the inputs of a model, see ``model.preprocessor``.
 
     Attributes:
         tokenizer: The model's tokenizer.
@@ -31,7 +31,7 @@ class Preprocessor:
         return tokenize(sentences, self.tokenizer, self.config.split)
 
     def pieces(self, sentences: Sentences, encodings: Sequence[EncodedSentence]) -> list[Piece]:
-        """Make pieces of sentences that were encoded, see `span_marker.preprocessing.pieces.into_pieces`."""
+        """Make pieces of encoded sentences, see `span_marker.preprocessing.pieces.into_pieces`."""
         return into_pieces(sentences, encodings, self.tokenizer, self.config, self.max_tokens)
 
     @property

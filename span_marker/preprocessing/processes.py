@@ -1,6 +1,6 @@
-"""What PyTorch needs before a model runs: evaluation mode, and in forked processes a single thread.
+"""Preparing PyTorch before a model runs: evaluation mode, and a single thread in forked processes.
 
-In a forked process, PyTorch would wait for threads that only its parent has.
+In a forked process, PyTorch would wait for threads that only exist in its parent.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ T = TypeVar("T")
 Model = TypeVar("Model", bound=nn.Module)
 
 MAX_WORKERS = 8
-"""The largest number of batches at the same time: each needs the interpreter for a tenth of its time."""
+"""The maximum number of concurrent batches: each needs the interpreter for a tenth of its time."""
 
 FOREIGN = ("_forward_hooks", "_forward_pre_hooks", "_hf_hook", "_fsdp_wrapped_module")
-"""Attributes of modules in which code of others runs: hooks of PyTorch, which users and FSDP2 register, those of
-accelerate, and FSDP 1. It may not expect several threads, or must gather weights in the same order in all processes."""
+"""Attributes of modules that run foreign code: hooks of PyTorch, which users and FSDP2 register, those of accelerate,
+and FSDP 1. Such code may not be thread-safe, or must gather weights in the same order in all processes."""
 
 _setting_threads = threading.Lock()
-"""Held while PyTorch's number of threads, which threads that begin take over, is that of a worker."""
+"""Held while PyTorch's number of threads, which new threads inherit, is that of a worker."""
 
 _lock = threading.Lock()
 
 _evaluated: dict[nn.Module, tuple[int, list[nn.Module]]] = {}
-"""Models that are in evaluation mode for a while: how many blocks need that, and what was in training mode before."""
+"""Models in temporary evaluation mode: the number of active blocks, and the modules in training mode before."""
 
 
 def _forget_threads() -> None:
-    """Forget what threads were doing that a forked process does not have."""
+    """Reset the state of threads that do not exist in a forked process."""
     global _setting_threads, _lock
     _setting_threads, _lock = threading.Lock(), threading.Lock()
     _evaluated.clear()
@@ -60,13 +60,13 @@ def warn_of_quota() -> None:
     quota, num_threads = quota_cpus(), torch.get_num_threads()
     if quota is not None and quota < num_threads:
         logger.warning(
-            f"PyTorch runs {num_threads} threads, but the quota of this container is {quota} CPUs, so that threads "
-            f"wait for each other: set OMP_NUM_THREADS={quota}, or call torch.set_num_threads({quota})"
+            f"PyTorch runs {num_threads} threads, but the quota of this container is {quota} CPUs, so threads wait "
+            f"for each other: set OMP_NUM_THREADS={quota}, or call torch.set_num_threads({quota})"
         )
 
 
 def enter_process(device: torch.device) -> None:
-    """Adapt to the process, if it was forked from one that knows this library: run one thread in it from now on.
+    """Restrict PyTorch to a single thread if this process was forked from one that had imported this library.
 
     OpenMP, with which PyTorch computes on a CPU, does not survive ``fork``: if the parent has computed with several
     threads, the child would wait for them forever. Only a single thread is safe. Everything that runs a model calls
@@ -92,7 +92,7 @@ def enter_process(device: torch.device) -> None:
             "(device='cpu')"
         )
     if torch.get_num_threads() > 1:
-        logger.info("This process was forked: PyTorch runs one thread in it, since more would wait forever.")
+        logger.info("This process was forked, so PyTorch runs only one thread: with several, it would wait forever.")
         torch.set_num_threads(1)
 
 
@@ -100,7 +100,7 @@ def enter_process(device: torch.device) -> None:
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Put a model into evaluation mode within a ``with`` block, and adapt to the process, see `enter_process`.
 
-    If several threads do so at once, the model returns to its former mode when the last of them is done.
+    If several threads do so at the same time, the model returns to its former mode when the last of them is done.
 
     Args:
         model: The model.
@@ -111,8 +111,8 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     parameter = next(model.parameters())
     if hasattr(parameter, "full_tensor"):  # as of a DTensor
         raise ValueError(
-            "this process has only its part of the model, whose weights FSDP2 shards: save the model with "
-            "trainer.save_model, which all processes call, and load it to predict"
+            "this process has only a part of the model, whose weights FSDP2 shards: call trainer.save_model in all "
+            "processes, and load the saved model to predict"
         )
     enter_process(parameter.device)
     with _lock:
@@ -135,18 +135,18 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def set_num_threads(count: int) -> None:
-    """Set PyTorch's number of threads in this thread of Python and in those that begin later.
+    """Set PyTorch's number of threads in this thread of Python and in those that start later.
 
     Args:
         count: Number of threads.
     """
-    # Asking comes first: a new thread takes over the number of the process when it first asks.
+    # Must be read first: a new thread inherits the number of the process on its first read.
     if torch.get_num_threads() != count:
         torch.set_num_threads(count)
 
 
 def may_share_threads(model: nn.Module) -> bool:
-    """Tell whether batches of a model may run at the same time, each in a thread.
+    """Return whether batches of a model may run at the same time, each in a thread.
 
     Args:
         model: The model.
@@ -154,7 +154,7 @@ def may_share_threads(model: nn.Module) -> bool:
     Returns:
         True if it is on a CPU, and no hooks run in it, see `FOREIGN`.
     """
-    # private: PyTorch does not tell whether hooks are registered for all modules, or for one of them.
+    # private: PyTorch has no public way to check for hooks, of all modules or of one of them.
     if next(model.parameters()).device.type != "cpu" or nn.modules.module._has_any_global_hook():
         return False
     return not any(getattr(module, name, None) for module in model.modules() for name in FOREIGN)
@@ -162,18 +162,19 @@ def may_share_threads(model: nn.Module) -> bool:
 
 @contextmanager
 def sharing_threads(model: nn.Module, count: int) -> Iterator[Workers]:
-    """Let threads of Python run batches on a CPU in evaluation mode, and share the threads that PyTorch may use.
+    """Run batches on a CPU in threads of Python, in evaluation mode, which share the threads that PyTorch may use.
 
     Within a batch, PyTorch shares thousands of small operations among its threads, and all of them wait for the slowest
-    each time. Several batches at the same time, with fewer threads for each, need no such waiting.
+    each time. Several concurrent batches, with fewer threads each, avoid this waiting.
 
     Args:
         model: The model.
-        count: The largest number of workers that have enough to do.
+        count: The maximum number of workers that have enough to do.
 
     Yields:
         The workers: one if ``count`` or PyTorch's number of threads is 1, the model may not share threads, see
-        `may_share_threads`, or none can begin, as when the interpreter ends. It is the thread of the caller.
+        `may_share_threads`, or no thread can start, as when the interpreter shuts down. This worker is the thread of
+        the caller.
     """
     with evaluating(model):
         with _setting_threads:
@@ -194,7 +195,7 @@ def sharing_threads(model: nn.Module, count: int) -> Iterator[Workers]:
         def start(task: Callable[[], T]) -> Callable[[], T]:
             try:
                 return submit(contextvars.copy_context().run, _under, autocast, task).result
-            except RuntimeError:  # the interpreter has begun to end
+            except RuntimeError:  # the interpreter is shutting down
                 return task
 
         try:
@@ -204,31 +205,31 @@ def sharing_threads(model: nn.Module, count: int) -> Iterator[Workers]:
 
 
 def begin_threads(count: int, num_threads: int) -> ThreadPoolExecutor:
-    """Begin threads of Python that share a number of PyTorch's.
+    """Start threads of Python that share PyTorch's threads.
 
     Args:
         count: Number of threads of Python.
-        num_threads: Number of threads with which PyTorch computes in all of them together. It is that of this thread
-            and of threads that begin later.
+        num_threads: Total number of PyTorch's threads in all of them. This thread, and threads that start later, keep
+            this number.
 
     Returns:
-        The threads, which are to be shut down.
+        The threads, which the caller must shut down.
 
     Raises:
-        RuntimeError: If no more threads can begin.
+        RuntimeError: If no more threads can start.
     """
     begun = threading.Barrier(count)
     executor = ThreadPoolExecutor(count, "span_marker", set_num_threads, (max(num_threads // count, 1),))
     with _setting_threads:
         try:
             list(executor.map(lambda _: begun.wait(), range(count)))
-        except BaseException:  # such as KeyboardInterrupt: those that have begun would wait for the others forever
+        except BaseException:  # such as KeyboardInterrupt: started threads would wait for the others forever
             begun.abort()
             executor.shutdown()
             raise
         finally:
             if not was_forked():
-                torch.set_num_threads(num_threads)  # for threads that begin later: these know their own number by now
+                torch.set_num_threads(num_threads)  # for threads that start later
     return executor
 
 
@@ -242,13 +243,13 @@ def move_to_device(model: Model, device: str | None) -> Model:
 
     Args:
         model: The model.
-        device: Such as ``"cpu"`` or ``"cuda:1"``. None for an accelerator if there is one.
+        device: The device, such as ``"cpu"`` or ``"cuda:1"``. Defaults to an accelerator if one is available.
 
     Returns:
         The model.
 
     Raises:
-        ValueError: If this machine has no such device, or it cannot hold the model.
+        ValueError: If this machine has no such device, or the model does not fit on it.
     """
     try:
         return model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))

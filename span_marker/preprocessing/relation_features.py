@@ -1,8 +1,8 @@
-"""Annotated relations to features: their entities are found again among those of windows, and what is lost is counted.
+"""From annotated relations to features: finding their entities in windows, and counting lost relations.
 
 A relation is learned in one window: the one that its pair of entities belongs to, see
-`span_marker.core.windows.pair_window`. Its two entities may belong to other windows, so a window also knows of its
-*neighbors*: entities that it holds, but that belong to another window.
+`span_marker.core.windows.pair_window`. Its two entities may belong to other windows, so a window also lists its
+*neighbors*: entities that it contains, but that belong to another window.
 """
 
 from __future__ import annotations
@@ -29,27 +29,27 @@ logger = logging.getLogger(__name__)
 
 RELATION_FEATURES = ("relations", "neighbors", "gold_relations")
 """Columns that a model with relations adds to those of annotations. ``relations`` has the class ID of each, and the
-indices of its head and its tail in ``entities`` followed by ``neighbors``; it is None if the row says nothing of them.
-``gold_relations``, with the first piece alone, is what evaluation compares with: all different relations of the row,
-including those that cannot be learned or predicted. Each has its class ID, and class ID, first word and word after the
-last of its head and of its tail. An entity that no words stand for has negative ones, each another one.
+indices of its head and its tail in ``entities`` followed by ``neighbors``; it is None if the row has no annotation of
+relations. ``gold_relations``, only in the first piece, is the reference for evaluation: all different relations of the
+row, including those that cannot be learned or predicted. Each has its class ID, and class ID, first word and word after
+the last of its head and of its tail. An entity that does not consist of words has negative words, different for each.
 """
 
 
 @dataclass
 class RelationSummary:
-    """What the relations of a data set have in common, and which of them a model cannot learn or predict.
+    """Statistics of the relations of a data set, and counts of those that a model cannot learn or predict.
 
     Attributes:
-        statistics: What is known about the relations that can be learned.
-        num_relations: Number of relations. Repeated ones count once, also those of repeated entities.
+        statistics: Statistics of the relations that can be learned.
+        num_relations: Number of relations. Repeated ones count once, including those of repeated entities.
         without_entity: Number of those with an entity that cannot be predicted.
         same_words: Number of those between entities with the same words.
         apart: Number of those whose entities are in no window together.
-        crowded: How many sentences and windows have each number of pairs of entities above `MAX_PAIRS`. Pairs count in
-            both orders.
+        crowded: Number of sentences and windows with more than `MAX_PAIRS` pairs of entities, by their number of pairs.
+            Pairs count in both orders.
         num_rows: Number of rows.
-        num_unannotated: Number of rows that say nothing of relations.
+        num_unannotated: Number of rows without annotation of relations.
     """
 
     statistics: RelationStatistics = field(default_factory=RelationStatistics)
@@ -62,7 +62,7 @@ class RelationSummary:
     num_unannotated: int = 0
 
     def settle(self, config: SpanMarkerConfig, dataset_name: str) -> None:
-        """Let the data choose which relations have no direction and which types they join, if the caller did not.
+        """Set from the data which relations are symmetric and which types they join, unless the caller did.
 
         Args:
             config: The configuration, which gets ``symmetric_relations`` and ``relation_types``.
@@ -84,16 +84,16 @@ class RelationSummary:
             logger.info("Learned from the relations of the %s data: %s.", dataset_name, "; ".join(learned))
 
     def warn_of_doubts(self, symmetric: list[str], dataset_name: str) -> None:
-        """Log which relations may have no direction, although the data does not have all of them in both.
+        """Log which relations may be symmetric, although not all of their pairs have both directions.
 
         Args:
-            symmetric: The relations that are taken to have none.
+            symmetric: The relations that are treated as symmetric.
             dataset_name: What to call the data set.
         """
         for label, (both, total) in self.statistics.doubtful().items():
             logger.warning(
                 "%d of the %d pairs of entities with the relation %r in the %s data have it in both directions. It is "
-                "taken to have a direction; if it has none, set symmetric_relations=%r.",
+                "treated as a relation with a direction; if it has none, set symmetric_relations=%r.",
                 both,
                 total,
                 label,
@@ -102,7 +102,7 @@ class RelationSummary:
             )
 
     def warn(self, config: SpanMarkerConfig, dataset_name: str) -> None:
-        """Log how many relations are lost and what to change, if any are.
+        """Log how many relations are lost, if any, and what to change.
 
         Args:
             config: Holds the limits and the labels of relations.
@@ -114,7 +114,7 @@ class RelationSummary:
         if self.num_unannotated:
             logger.warning(
                 "%d of the %d rows of the %s data have no value for 'relations', so nothing is learned or measured "
-                "about the relations in them. An empty list says that a row has none.",
+                "about the relations in them. If a row has no relations, give it an empty list.",
                 self.num_unannotated,
                 self.num_rows,
                 dataset_name,
@@ -139,7 +139,7 @@ class RelationSummary:
             )
 
     def lost(self, config: SpanMarkerConfig) -> str:
-        """Say how many relations a model cannot predict, and why.
+        """Describe how many relations a model cannot predict, and why.
 
         Args:
             config: The configuration of a model with relations.
@@ -158,9 +158,9 @@ class RelationSummary:
             "have an entity that cannot be predicted": self.without_entity,
             "are between entities with the same words": self.same_words,
             "have entities that are in no window together (raise model_max_length)": self.apart,
-            "join two entities that have another relation, too, but the model predicts one per pair": further,
-            "join entities of other labels than relation_types allows (set model.config.relation_types to 'any', or to "
-            "None to take them from the training data)": wrong_types,
+            "join two entities that already have another relation, but the model predicts one per pair": further,
+            "join entities whose labels relation_types does not allow (set model.config.relation_types to 'any', or "
+            "to None to take them from the training data)": wrong_types,
         }
         return "; ".join(f"{number} {reason}" for reason, number in reasons.items() if number)
 
@@ -169,7 +169,7 @@ class SentenceEntities(NamedTuple):
     """The entities of a row, in the order of its features.
 
     Attributes:
-        spans: The entities in words; those that no window can hold have negative places.
+        spans: The entities in words; those that fit into no window have negative places.
         places: For each entity of the row, its index in ``spans``; None if it cannot be predicted.
         array: Class ID, first word and word after the last of each of ``spans``, ``(num_entities, 3)``.
         class_ids: Class ID of each entity of the row.
@@ -191,7 +191,7 @@ class SentenceEntities(NamedTuple):
 
 @dataclass
 class RelationPreparer:
-    """Turns the relations of rows into features, and counts them.
+    """Converts the relations of rows to features, and counts them.
 
     Args:
         labels: The classes of pairs; None if the model has no relations, so that they are only counted.
@@ -213,7 +213,7 @@ class RelationPreparer:
         """Make the features of a row.
 
         Args:
-            relations: Its relations; None if it says nothing of them.
+            relations: Its relations; None if they are not annotated.
             entities: Its entities.
             pieces: Its pieces.
             location: What to call the row in errors.
@@ -222,7 +222,7 @@ class RelationPreparer:
             A dict with `RELATION_FEATURES` for each piece; empty ones if the model has no relations.
 
         Raises:
-            ValueError: If the model does not have the label of a relation.
+            ValueError: If the model lacks the label of a relation.
         """
         self.summary.num_rows += 1
         self.summary.num_unannotated += relations is None
@@ -297,7 +297,7 @@ class RelationPreparer:
         )
 
     def _count_pairs(self, spans: IntArray, piece: Piece) -> None:
-        """Count the pairs of a piece if these may be too many, which depends on what the data settles."""
+        """Count the pairs of a piece if these may be too many, which depends on settings derived from the data."""
         if len(spans) ** 2 <= MAX_PAIRS:
             return
         unique = np.unique(spans, axis=0)

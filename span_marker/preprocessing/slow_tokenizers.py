@@ -1,4 +1,4 @@
-"""Slow tokenizers, which are written in Python: encoded word by word, since they do not map tokens to words.
+"""Slow tokenizers, which are written in Python: they encode word by word, since they do not map tokens to words.
 
 The tokenizers of PhoBERT and BERTweet are examples.
 """
@@ -71,7 +71,7 @@ def encode_words(tokenizer: Any, sentences: Sequence[Sequence[str]]) -> list[Wor
 def _encode(tokenizer: Any, words: Sequence[str], specials: re.Pattern[str]) -> WordEncoding:
     ids, word_ids = [], []
     for index, word in enumerate(words):
-        # Only where it is needed, since it splits all other added tokens, too.
+        # Only if needed, since it also splits all other added tokens.
         options = {"split_special_tokens": True} if specials.search(word) else {}
         word_tokens = tokenizer.convert_tokens_to_ids(tokenizer.tokenize(word, is_split_into_words=True, **options))
         ids += word_tokens
@@ -80,7 +80,7 @@ def _encode(tokenizer: Any, words: Sequence[str], specials: re.Pattern[str]) -> 
 
 
 def special_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:
-    """Find the special tokens that a tokenizer puts around a text.
+    """Find the special tokens that a tokenizer adds around a text.
 
     Args:
         tokenizer: A slow tokenizer.
@@ -88,7 +88,7 @@ def special_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:
     Returns:
         Token IDs before and after the text.
     """
-    text = -1  # stands for the text: no token has this ID
+    text = -1  # represents the text: no token has this ID
     ids = tokenizer.build_inputs_with_special_tokens([text])
     place = ids.index(text)
     return ids[:place], ids[place + 1 :]

@@ -1,8 +1,8 @@
-"""Special tokens: those around every text, and those that no text may have.
+"""Special tokens: those around every text, and those that no text may contain.
 
-A text may spell special tokens: ``<s>`` is an HTML tag, and nothing keeps a user from writing ``[SEP]`` or ``<start>``.
-It is ordinary text. `SpanMarkerTokenizer` has the tokenizer split it (``split_special_tokens=True``); this module takes
-care of models whose own words include special tokens, so that text becomes one although nothing looks for it.
+A text may spell special tokens: ``<s>`` is an HTML tag, and users may write ``[SEP]`` or ``<start>``. Such text is
+ordinary text. `SpanMarkerTokenizer` makes the tokenizer split it (``split_special_tokens=True``); this module handles
+tokenizers whose regular vocabulary includes special tokens, so that text is still converted to them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from span_marker.preprocessing import slow_tokenizers
 
 
 def surrounding_tokens(tokenizer: Any) -> tuple[IntArray, IntArray]:
-    """Find the special tokens that a tokenizer puts around a text.
+    """Find the special tokens that a tokenizer adds around a text.
 
     Args:
         tokenizer: A tokenizer of ``transformers``.
@@ -41,7 +41,7 @@ def surrounding_tokens(tokenizer: Any) -> tuple[IntArray, IntArray]:
 
 
 def reserved_ids(tokenizer: Any) -> IntArray:
-    """List the special tokens that no text may have: all but the unknown one, which stands for words.
+    """List the special tokens that no text may contain: all except the unknown token, which replaces words.
 
     Args:
         tokenizer: A tokenizer of ``transformers``, with the marker tokens.
@@ -59,8 +59,8 @@ def replace_reserved(ids: Sequence[list[int]], reserved: IntArray, unknown_id: i
     Args:
         ids: Token IDs of each text.
         reserved: The special tokens.
-        unknown_id: The unknown token. None if the tokenizer has none, because it has a token for every byte: it makes
-            no special tokens of text.
+        unknown_id: The unknown token. None if the tokenizer has none, because it has a token for every byte: it never
+            converts text to special tokens.
 
     Returns:
         The token IDs without special tokens, ``(seq_len,)`` each.

@@ -1,4 +1,4 @@
-"""Rows of tables, such as an ID and a text each, which look like sentences that are split into words."""
+"""Rows of tables, such as pairs of an ID and a text, which look like sentences that are split into words."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ADVICE = (
 
 
 def may_be_row(words: Any) -> bool:
-    """Tell whether a list or tuple is more likely a row of a table than a sentence, see `refuse_row`."""
+    """Return whether a list or tuple is more likely a row of a table than a sentence, see `refuse_row`."""
     return hasattr(words, "_fields") or spaced_word(words) is not None
 
 
@@ -28,7 +28,7 @@ def spaced_word(words: Any) -> str | None:
     """Find a "word" that is more likely a text: one with a space, a tab or a line end between other characters.
 
     Args:
-        words: A list or tuple, which should have words.
+        words: A list or tuple, which should contain words.
 
     Returns:
         The first such word, or None.
@@ -44,7 +44,7 @@ def refuse_rows(inputs: Any) -> None:
     """Refuse inputs whose items can only be rows of a table, which would be read as lists of words.
 
     Args:
-        inputs: What a caller passes, without saying that its items are words.
+        inputs: The inputs of a caller that did not set ``is_split_into_words``.
 
     Raises:
         ValueError: If it is a ``zip``, the ``items()`` of a dict, or a ``csv.reader``.
@@ -61,7 +61,7 @@ def refuse_row(words: Any, location: str) -> None:
         location: What to call them in errors.
 
     Raises:
-        ValueError: If it is a named tuple, or a word has a space, a tab or a line end between other characters.
+        ValueError: If it is a named tuple, or a word contains a space, a tab or a line end between other characters.
     """
     if not may_be_row(words):
         return
@@ -78,8 +78,8 @@ def warn_of_rows(items: Sequence[Sequence[str]]) -> None:
     """Warn once of lists of words that may be rows of a table, although no text has a space.
 
     Args:
-        items: The lists of words. They may be rows if all are tuples of two strings, or have one length and a number in
-            front, and no two begin with the same string.
+        items: The lists of words. They may be rows if all are tuples of two strings, or have the same length and begin
+            with a number, and no two begin with the same string.
     """
     firsts = {item[0] for item in items if len(item) > 1}
     if len({*map(len, items)}) != 1 or len(firsts) < len(items):
@@ -93,6 +93,6 @@ def warn_of_rows(items: Sequence[Sequence[str]]) -> None:
 def _say_that_rows_are_words() -> None:
     logger.warning(
         "Tuples of two strings, such as ('1', 'Paris'), and lists with numbers in front, are read as sentences of "
-        "words. %s. This is said once.",
+        "words. %s. This message is logged once.",
         _ADVICE,
     )

@@ -1,4 +1,4 @@
-"""Text to tokens: the words of a sentence, their tokens, and which token each marker observes.
+"""From text to tokens: the words of a sentence, their tokens, and the token that each marker observes.
 
 `SpanMarkerTokenizer` wraps any tokenizer of ``transformers`` and adds the two marker tokens. It encodes sentences
 without special tokens and without truncation. `EncodedSentence.fit` then adds special tokens and document context
@@ -41,15 +41,16 @@ class EncodedSentence:
 
     Attributes:
         input_ids: Token IDs, ``(seq_len,)``.
-        word_starts: First token of each word, ``(num_words,)``. For words without tokens, `NO_TOKEN`; after `fit`, the
-            first token of all.
-        word_ends: Token after the last of each word, ``(num_words,)``. For words without tokens as in ``word_starts``.
+        word_starts: First token of each word, ``(num_words,)``. `NO_TOKEN` for words without tokens; after `fit`, the
+            very first token.
+        word_ends: Token after the last of each word, ``(num_words,)``. Words without tokens are treated as in
+            ``word_starts``.
         char_starts: First character of each word, ``(num_words,)``. Some tokenizers count the space before a word as
             part of it. None for pre-split words, and after `take` or `fit`.
         char_ends: Character after the last of each word, ``(num_words,)``, or None as above.
         num_cut_tokens: Number of tokens cut off at the text limit.
-        token_cases: The letter case of each token's word, see `span_marker.core.letter_case`, ``(seq_len,)``.
-            `NO_CASE` for special tokens, and for all tokens if the tokenizer tells cases apart itself.
+        token_cases: The letter case of each token's word, see `span_marker.core.letter_case`, ``(seq_len,)``. `NO_CASE`
+            for special tokens, and for all tokens if the tokenizer itself distinguishes cases.
     """
 
     input_ids: IntArray
@@ -62,7 +63,7 @@ class EncodedSentence:
 
     @property
     def tokens(self) -> IntArray:
-        """Token IDs and letter cases, one row each, ``(2, seq_len)``."""
+        """Token IDs in the first row, letter cases in the second, ``(2, seq_len)``."""
         return np.stack([self.input_ids, self.token_cases])
 
     def with_cases(self, words: Sequence[str]) -> EncodedSentence:
@@ -106,13 +107,13 @@ class EncodedSentence:
         return len(self.word_starts)
 
     def take(self, first: int, last: int, first_token: int, last_token: int) -> EncodedSentence:
-        """Take consecutive words as a sentence of their own.
+        """Take consecutive words as a separate sentence.
 
         Args:
             first: First word.
             last: Word after the last.
             first_token: First token of these words.
-            last_token: Token after their last.
+            last_token: Token after the last of these words.
 
         Returns:
             The words with their tokens.
@@ -126,7 +127,7 @@ class EncodedSentence:
         )
 
     def filled_words(self) -> tuple[IntArray, IntArray]:
-        """Find the tokens of all words, where words without tokens are empty and follow the word before them.
+        """Find the tokens of all words. Words without tokens are empty, and follow the previous word.
 
         Returns:
             First token of each word and the one after its last, ``(num_words,)`` each, both ascending.
@@ -140,7 +141,7 @@ class EncodedSentence:
         Args:
             before: What to put before the sentence, in the form of `tokens`, ``(2, num_before)``.
             after: What to put after the sentence, ``(2, num_after)``.
-            max_tokens: The largest number of tokens of the result.
+            max_tokens: The maximum number of tokens of the result.
 
         Returns:
             The sentence with the tokens around it. If it was cut, its words are those up to the last one that still has
@@ -177,7 +178,7 @@ class SpanMarkerTokenizer:
         pad_token_id: Token ID of padding.
         prefix: Special tokens before every text, in the form of `EncodedSentence.tokens`, ``(2, num_prefix)``.
         suffix: Special tokens after every text, ``(2, num_suffix)``.
-        drops_case: Whether capital letters become small ones, so that the encoder cannot see them.
+        drops_case: Whether the tokenizer lowercases words, so that the encoder does not see their case.
     """
 
     model_input_names = ("input_ids",)  # Trainer reads it to group texts by length
@@ -249,7 +250,7 @@ class SpanMarkerTokenizer:
         return encoded
 
     def encode_texts(self, texts: Sequence[str]) -> list[EncodedSentence]:
-        """Encode strings. Their words are those of the tokenizer's own pre-tokenization, with whole graphemes.
+        """Encode strings. Their words come from the tokenizer's own pre-tokenization, without splitting graphemes.
 
         Args:
             texts: One string per sentence.
@@ -281,10 +282,10 @@ class SpanMarkerTokenizer:
         return sentences
 
     def encode_split_texts(self, texts: Sequence[Sequence[tuple[str, tuple[int, int]]]]) -> list[EncodedSentence]:
-        """Encode strings whose words were found before.
+        """Encode strings that were already split into words.
 
         Args:
-            texts: For each string its words, each with its first character and the one after its last.
+            texts: The words of each string, each with its first character and the one after its last.
 
         Returns:
             One encoding per string: that of `encode_words`, with the characters of each word.
@@ -336,7 +337,7 @@ class SpanMarkerTokenizer:
 
 
 def _word_map(ids: IntArray, word_ids: Sequence[int]) -> EncodedSentence:
-    """Map words to tokens, given the word of each token. The sentence ends with its last word that has a token."""
+    """Map words to tokens, from the word of each token. The sentence ends with its last word that has a token."""
     num_words = word_ids[-1] + 1 if word_ids else 0
     starts, ends = [NO_TOKEN] * num_words, [NO_TOKEN] * num_words
     for token, word in enumerate(word_ids):  # on a sentence, faster than arrays

@@ -1,4 +1,4 @@
-"""The word splitter of a model, chosen from its training data."""
+"""Choosing the word splitter of a model from its training data."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ SHARE_OF_CHARACTERS = 0.95
 """Share of the training words that must be single characters for strings to be split into characters."""
 
 SHARE_RESTORED = 0.98
-"""Share of the training words below which it is a warning that others cannot be restored."""
+"""Share of restored training words below which a warning is logged."""
 
 NUM_MEASURED = 2000
-"""Number of training rows that are written as text and split, to measure which words come back."""
+"""Number of training rows that are written as text and split again, to measure how many words are restored."""
 
 ROWS_AT_A_TIME = 100
 
 
 def set_word_splitter(config: SpanMarkerConfig, train_dataset: Dataset) -> None:
-    """Choose the word splitter from the training data if it is ``"auto"``, and fit one that has no rules. Log both.
+    """Choose the word splitter from the training data if it is ``"auto"``, fit rules if they are missing, and log both.
 
     Args:
         config: The model's configuration.
@@ -58,15 +58,15 @@ def set_word_splitter(config: SpanMarkerConfig, train_dataset: Dataset) -> None:
     share = shares[config.word_splitter]
     logger.log(
         logging.INFO if share >= SHARE_RESTORED else logging.WARNING,
-        "word_splitter=%r, from the training data: strings are split so that they have %.2f%% of the training words. "
-        "The others are split otherwise in strings than in training.",
+        "word_splitter=%r was chosen from the training data: it restores %.2f%% of the training words when they are "
+        "written as strings. The others are split differently in strings than in training.",
         config.word_splitter,
         100 * share,
     )
 
 
 def restored_share(sentences: Sequence[Sequence[str]], split: Split) -> float:
-    """Measure how many words come back when they are written as plain text, and the text is split.
+    """Measure the share of words that are restored when they are written as plain text, and the text is split.
 
     Args:
         sentences: The words of each sentence.

@@ -1,1 +1,1 @@
-"""Relations between entities: the methods of a model for its relation head."""
+"""Relations between entities: the relation head of a model, and the scores of pairs."""

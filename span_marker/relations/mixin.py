@@ -1,4 +1,4 @@
-"""The methods of a model for relations: give it a relation head, and score pairs of entities."""
+"""The methods of a model for relations: adding a relation head, and scoring pairs of entities."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from span_marker.preprocessing.processes import evaluating
 logger = logging.getLogger(__name__)
 
 FindPairs = Callable[[Any, Any], tuple[IntArray, IntArray]]
-"""Finds the pairs of a batch from its class scores and the indices of the kept candidates, as `SpanMarkerModel.score`
-returns them: the tokens that the markers of each pair observe, ``(num_pairs, 4)``: the first and the last of the head,
-and those of the tail; and the number of pairs per sentence, ``(batch,)``."""
+"""Function that finds the pairs of a batch from its class scores and the indices of the kept candidates, see
+`SpanMarkerModel.score`. It returns the tokens that the markers of each pair observe, ``(num_pairs, 4)``: first and last
+token of the head, then those of the tail; and the number of pairs per sentence, ``(batch,)``."""
 
 RELATION_SUBJECTS = ("Relations", "Thresholds of relations")
-"""What a card may say about changes of the relations of a model."""
+"""Subjects of changes on the model card that concern relations."""
 
 RELATION_LOSS_WEIGHT = 1.0
 """Weight of a pair in the loss, relative to that of a candidate."""
 
 
 class RelationMixin(nn.Module):
-    """The relations of a model. Pairs of entities get markers of their own, which read the same encoded texts.
+    """Mixin for the relations of a model. Pairs of entities get their own markers, which read the same encoded texts.
 
     The class that it is mixed into has an encoder, an engine and a classifier, see `span_marker.SpanMarkerModel`.
 
@@ -69,7 +69,7 @@ class RelationMixin(nn.Module):
             """See `SpanMarkerPreTrainedModel`."""
 
     def _new_relation_head(self) -> RelationHead | None:
-        """A head that the configuration describes; None if it has no relations."""
+        """A new head according to the configuration, or None if it has no relations."""
         labels, encoder = self.config.relation_labels, self.config.encoder
         if labels is None:
             return None
@@ -82,7 +82,7 @@ class RelationMixin(nn.Module):
         symmetric: Sequence[str] | None = None,
         types: Sequence[Sequence[str]] | Literal["any"] | None = None,
     ) -> None:
-        """Give the model a new relation head, to be trained. The markers of pairs begin as those of entities.
+        """Give the model a new relation head, to be trained. The markers of pairs start as copies of those of entities.
 
         Args:
             labels: The labels of relations.
@@ -91,14 +91,14 @@ class RelationMixin(nn.Module):
 
         Raises:
             TypeError: If the labels are not lists of strings.
-            ValueError: If a label is unknown, repeated, or that of entities, too; or if the model runs on the dense
+            ValueError: If a label is unknown, repeated, or also a label of entities; or if the model runs on the dense
                 engine or on exported graphs. The model is then unchanged.
         """
         self.check_relations_possible()
         if self.backend != "torch":
             raise ValueError(
-                f"relations are added to the weights of a model, not to its graphs (backend={self.backend!r}): add "
-                "them to the checkpoint that it was exported from, and export the result"
+                f"relations cannot be added to exported graphs (backend={self.backend!r}): add them to the checkpoint "
+                "that the model was exported from, and export the result"
             )
         settings: dict[str, Any] = {
             "relation_labels": relation_classes(labels),
@@ -129,7 +129,7 @@ class RelationMixin(nn.Module):
         self.relation_head = head.to(self.device, self.dtype)
 
     def _forget_relations_in_card(self) -> None:
-        """Leave out of the card what it says about former relations."""
+        """Remove former relations from the card."""
         self.card_text = None  # it lists them
         for subject in RELATION_SUBJECTS:
             self.card_changes.pop(subject, None)
@@ -137,14 +137,15 @@ class RelationMixin(nn.Module):
             self.training_record.forget("relation_")
 
     def _drop_relation_types(self) -> None:
-        """Drop the types of relations whose labels entities no longer have."""
+        """Drop the types of relations whose entity labels no longer exist."""
         types, classes = self.config.relation_types, set(self.config.classes)
         if isinstance(types, list):
             kept = [triple for triple in types if {triple[0], triple[2]} <= classes]
             if opened := sorted({triple[1] for triple in types} - {triple[1] for triple in kept}):
                 logger.warning(
                     "All relation_types of the relations %s have a label that is dropped, so they may join any "
-                    "entities: set model.config.relation_types, or to None for those of the training data.",
+                    "entities: set model.config.relation_types, or set it to None to use the types in the training "
+                    "data.",
                     opened,
                 )
             self.config.relation_types = kept
@@ -159,7 +160,7 @@ class RelationMixin(nn.Module):
         if not isinstance(self.engine, StagedEngine):
             raise ValueError(
                 f"relations need the fast engine, but the model has a {type(self.engine).__name__}: load it with "
-                "engine='auto', or find entities alone with predict(..., relations=False)"
+                "engine='auto', or predict entities only, with predict(..., relations=False)"
             )
 
     def _relation_logits(
@@ -167,8 +168,9 @@ class RelationMixin(nn.Module):
     ) -> Tensor:
         """Score pairs of spans against encoded texts.
 
-        A sentence with 45 entities has 1,980 pairs, whose markers need the memory of many sentences. So they are scored
-        some at a time; in training, what a backward pass needs of them is then computed again rather than kept.
+        A sentence with 45 entities has 1,980 pairs, whose markers need as much memory as many sentences. They are
+        therefore scored in chunks; in training, activations for the backward pass are then recomputed rather than
+        stored.
 
         Args:
             batch: The batch of the texts, with any candidates.
@@ -193,7 +195,7 @@ class RelationMixin(nn.Module):
         return torch.cat([checkpoint(self._score_some_pairs, part, texts, use_reentrant=False) for part in parts])
 
     def _score_some_pairs(self, pairs: EngineInput, texts: EncodedTexts) -> Tensor:
-        """Score pairs in one go, see `_relation_logits`."""
+        """Score a chunk of pairs, see `_relation_logits`."""
         features = self._staged_engine().encode_markers(self.encoder, pairs, texts).flatten(1)
         if self.config.token_state_size is not None:
             tokens = token_states(texts.states, texts.span_rows(pairs)).flatten(1)
@@ -205,7 +207,7 @@ class RelationMixin(nn.Module):
     def _add_wrong_pairs(
         self, batch: EngineInput, logits: Tensor, is_gold: Tensor, pairs: tuple[Tensor, Tensor, Tensor]
     ) -> tuple[Tensor, ...]:
-        """Add pairs with wrong spans to those of gold entities, see `span_marker.core.wrong_pairs`.
+        """Add pairs with wrong spans to the pairs of gold entities, see `span_marker.core.wrong_pairs`.
 
         Args:
             batch: The batch, with the candidates that got markers.
@@ -214,7 +216,7 @@ class RelationMixin(nn.Module):
             pairs: ``pair_tokens``, ``pair_counts`` and ``pair_labels`` of ``forward``.
 
         Returns:
-            The same of all pairs.
+            The same for all pairs.
         """
         outside = self.config.outside_id
         others = torch.cat([logits[:, :outside], logits[:, outside + 1 :]], dim=1)
@@ -224,11 +226,11 @@ class RelationMixin(nn.Module):
         return tuple(torch.from_numpy(array).to(logits.device) for array in found)
 
     def _relation_loss(self, logits: Tensor, pair_tokens: Tensor, pair_labels: Tensor) -> Tensor:
-        """Compute the cross-entropy of pairs, summed. As in prediction, symmetric relations are those of one order."""
+        """Compute the summed cross-entropy of pairs. As in prediction, symmetric relations count in one order only."""
         is_symmetric = torch.from_numpy(self.config.relation_rules.is_symmetric).to(logits.device)
         place = pair_tokens[:, 0::2] * 2**31 + pair_tokens[:, 1::2]  # first token, then last token
         is_ruled_out = (place[:, :1] > place[:, 1:]) & is_symmetric
-        # Words without tokens have those of others, so that the tokens of a pair may be in another order.
+        # Words without tokens use those of other words, so the tokens of a pair may be in another order.
         is_ruled_out.scatter_(1, pair_labels[:, None], False)
         logits = logits.float().masked_fill(is_ruled_out, -torch.inf)
         return summed_loss(logits, pair_labels, multi_label=False)
@@ -240,7 +242,7 @@ class RelationMixin(nn.Module):
 
         Args:
             batch: The batch, from `SpanMarkerDataCollator`, in arrays or tensors on any device.
-            find_pairs: Finds the pairs, given the scores of the candidates.
+            find_pairs: Function that finds the pairs from the scores of the candidates.
             exact: See `SpanMarkerModel.score`.
 
         Returns:

@@ -1,4 +1,4 @@
-"""Scores of the pairs of entities that are already known, such as predicted or gold ones, in any number of windows."""
+"""Scores of pairs of known entities, such as predicted or gold ones, in any number of windows."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class KnownEntities(NamedTuple):
 
     Attributes:
         pieces: The features of its pieces, in order, see `span_marker.preprocessing.pieces.Piece.features`.
-        entity_sets: Sets of entities, between which there are no pairs: class ID, first word and word after the last of
-            each entity, ``(num_entities, 3)``.
+        entity_sets: Sets of entities: class ID, first word and word after the last of each entity,
+            ``(num_entities, 3)``. Only entities of the same set form pairs.
     """
 
     pieces: Sequence[Feature]
@@ -42,8 +42,8 @@ class RankedPairs(NamedTuple):
         pairs: Indices of head and tail, ``(num_pairs, 2)``.
         labels: Class ID of the most probable relation, ``(num_pairs,)``.
         scores: Its probability, ``(num_pairs,)``.
-        predicted: Class ID of the relation that is predicted, 0 if none is, ``(num_pairs,)``. With thresholds, it may
-            be another one.
+        predicted: Class ID of the predicted relation, or 0 for none, ``(num_pairs,)``. With thresholds, it may differ
+            from ``labels``.
     """
 
     pairs: IntArray
@@ -75,18 +75,18 @@ class _Place(NamedTuple):
 
 
 def rank_pairs(model: Any, sentences: Sequence[KnownEntities], batch_size: int = 32) -> list[list[RankedPairs]]:
-    """Score the pairs of known entities, as ``predict`` does with those that it finds.
+    """Score the pairs of known entities, as ``predict`` does for the entities that it finds.
 
-    A pair is scored in the window that gives it most context, see `span_marker.core.windows.pair_window`. Texts are
-    encoded without candidates, and pairs that several sets have are scored once.
+    A pair is scored in the window that gives it the most context, see `span_marker.core.windows.pair_window`. Texts are
+    encoded without candidates, and pairs that occur in several sets are scored once.
 
     Args:
         model: A model with relations.
         sentences: The sentences.
-        batch_size: The largest number of pieces in a batch.
+        batch_size: The maximum number of pieces in a batch.
 
     Returns:
-        For each sentence, what was found in each of its sets. Pairs that no window holds together are not listed.
+        The pairs of each set of each sentence. Pairs whose entities are not together in any window are not listed.
     """
     rules, thresholds = model.config.relation_rules, model.config.read_relation_threshold()
     tasks: list[_Task] = []

@@ -1,4 +1,4 @@
-"""How well probabilities match frequencies.
+"""Measures of calibration: how well probabilities match frequencies.
 
 Pure functions on the scores of held-out candidates. For each candidate, a model *decides* on the most probable class;
 a multi-label model decides for each label whether the candidate has it. The *confidence* of a decision is its
@@ -21,7 +21,7 @@ from span_marker.scores.temperature import ScoredCandidates, negative_log_likeli
 
 
 class Decisions(NamedTuple):
-    """Decisions without thresholds, before overlaps are resolved; all arrays are ``(num_decisions,)``.
+    """Decisions without thresholds, before overlaps are resolved. All arrays are ``(num_decisions,)``.
 
     Attributes:
         confidences: Probability of each decision, float64.
@@ -125,7 +125,7 @@ def expected_calibration_error(confidences: npt.ArrayLike, is_right: npt.ArrayLi
 def chance_calibration_error(
     confidences: npt.ArrayLike, num_bins: int = 15, num_draws: int = 100, seed: int = 0
 ) -> float:
-    """Compute the mean calibration error of calibrated confidences, which the size of the sample alone causes.
+    """Compute the mean calibration error of calibrated confidences, which is only due to the sample size.
 
     Decisions are right at random with the probability of their confidence (consistency resampling; Bröcker and Smith
     2007). A calibration error that is not above this value is no evidence of miscalibration.
@@ -168,10 +168,9 @@ class Calibration(NamedTuple):
     """How well probabilities match frequencies.
 
     Attributes:
-        nll: Mean negative log-likelihood of the gold labels of `proposed_entities`; nan if nothing is proposed.
+        nll: Mean negative log-likelihood of the gold labels of `proposed_entities`; nan if none are proposed.
         ece: `expected_calibration_error` of the decisions for an entity; nan if there are none.
-        ece_chance: See `chance_calibration_error`: what ``ece`` would be on average if these confidences were
-            calibrated.
+        ece_chance: The mean of ``ece`` if these confidences were calibrated, see `chance_calibration_error`.
         ece_all: `expected_calibration_error` of all decisions, nearly all of which are for ``O``.
         confidence: Mean confidence of the decisions for an entity; nan if there are none.
     """
@@ -185,7 +184,7 @@ class Calibration(NamedTuple):
 
 @dataclass(frozen=True)
 class CalibrationReport(TextReport):
-    """What a temperature changes. ``print`` shows a table.
+    """The effect of a temperature. ``print`` shows a table.
 
     Attributes:
         temperature: Divides class scores.
@@ -226,7 +225,7 @@ class CalibrationReport(TextReport):
 def calibration_report(
     candidates: ScoredCandidates, temperature: float, interval: tuple[float, float] | None = None
 ) -> CalibrationReport:
-    """Measure what a temperature changes.
+    """Measure the effect of a temperature.
 
     Args:
         candidates: The candidates to measure it on, preferably not those that it was fitted to.

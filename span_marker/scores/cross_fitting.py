@@ -1,4 +1,4 @@
-"""Thresholds of whatever has a label and a probability, and what to expect of them on new text. Pure functions."""
+"""Thresholds of predictions with labels and probabilities, and their effect on new text. Pure functions."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from span_marker.core.settings import NO_THRESHOLDS
 from span_marker.scores.thresholds import Kind, OperatingPoint, Proposals, ThresholdReport, choose_thresholds
 
 Predict = Callable[[Sequence[int], Any], Iterable[Mapping[Any, float]]]
-"""Predicts sentences, given their indices and the thresholds: a dict, one for all labels, or `NO_THRESHOLDS`. Returns
-what is predicted in each, with its probability."""
+"""Function that predicts sentences, from their indices and the thresholds: a dict, one number for all labels, or
+`NO_THRESHOLDS`. Returns the predictions of each sentence, with their probabilities."""
 
 FLOOR = 0.05
-"""The least probability of the predictions that thresholds are tuned on: no threshold is lower."""
+"""The minimum probability of the predictions that thresholds are tuned on. No threshold is lower."""
 
 NUM_FOLDS = 5
-"""Number of parts of the data that tell what to expect on new text."""
+"""Number of parts of the data for estimating the scores on new text."""
 
 
 def into_folds(groups: Sequence[Sequence[int]]) -> list[list[int]]:
@@ -31,7 +31,7 @@ def into_folds(groups: Sequence[Sequence[int]]) -> list[list[int]]:
         groups: The sentences of each group, such as a document. Groups are not split.
 
     Returns:
-        The sentences of each part, `NUM_FOLDS` at most.
+        The sentences of each part; at most `NUM_FOLDS` parts.
 
     Example:
         >>> sorted(map(sorted, into_folds([[0, 1], [2]])))
@@ -50,19 +50,19 @@ def cross_fit(
     precision: float | None = None,
     kind: Kind = "entities",
 ) -> ThresholdReport:
-    """Choose the threshold of each label, and estimate what the thresholds change on new text.
+    """Choose the threshold of each label, and estimate the effect of the thresholds on new text.
 
-    They are chosen for the predictions at `FLOOR`, see `span_marker.scores.thresholds.choose_thresholds`. All figures
-    are those of predictions with the thresholds. For those on new text, each part of the data is predicted with
+    They are chosen for the predictions at `FLOOR`, see `span_marker.scores.thresholds.choose_thresholds`. The figures
+    describe predictions with these thresholds. For the figures on new text, each part of the data is predicted with
     thresholds that are chosen on the other parts.
 
     Args:
         labels: The labels.
-        gold: What is annotated in each sentence.
-        predict: Predicts sentences. A prediction is right if it is equal to something annotated.
+        gold: The annotations of each sentence.
+        predict: Predicts sentences. A prediction is right if it is equal to an annotation.
         groups: The sentences of each group that is not split, such as a document.
         precision: The precision that each label must reach; None for the best F1.
-        kind: What is predicted.
+        kind: What is predicted: entities or relations.
 
     Returns:
         The thresholds and their figures.
@@ -72,7 +72,7 @@ def cross_fit(
     """
 
     def count(sentences: Sequence[int], thresholds: Any) -> npt.NDArray[np.float64]:
-        """Number of right predictions, predictions and gold ones, ``(num_sentences, num_labels, 3)``."""
+        """Number of right predictions, predictions and annotations, ``(num_sentences, num_labels, 3)``."""
         counts = []
         for sentence, predicted in zip(sentences, predict(sentences, thresholds), strict=True):
             annotated = set(gold[sentence])

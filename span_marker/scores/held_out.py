@@ -1,4 +1,4 @@
-"""Annotated data that a model was not trained on: what the model alone predicts in it, and what it learns from it."""
+"""Held-out data: annotated data that a model was not trained on, for predictions without rules and for thresholds."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class HeldOut:
     Attributes:
         model: The model.
         rows: The rows.
-        with_relations: The rows that say something of their relations.
+        with_relations: The rows whose relations are annotated, including those with an empty list.
         sentences: The words or texts of the rows, and their documents.
-        batch_size: The largest number of sentences per batch.
+        batch_size: The maximum number of sentences per batch.
     """
 
     model: SpanMarkerModel
@@ -54,14 +54,14 @@ class HeldOut:
         Args:
             model: The model.
             data: The data.
-            batch_size: The largest number of sentences per batch.
+            batch_size: The maximum number of sentences per batch.
 
         Returns:
             The data.
 
         Raises:
             TypeError: If ``data`` is not a `Dataset`, or a row has a value of the wrong type.
-            ValueError: If a row is wrong, or the model does not have a label.
+            ValueError: If a row is invalid, or the model lacks a label.
         """
         dataset = require_dataset(data, HELD_OUT)
         rows = list(whole_rows(dataset, HELD_OUT, model.config.tags, model.config.classes))
@@ -73,20 +73,20 @@ class HeldOut:
         return self.sentences.documents() or [[row] for row in range(len(self.rows))]
 
     def predict(self, rows: Sequence[int], **options: Any) -> list[Any]:
-        """Predict rows without the model's rules, which say nothing about its scores.
+        """Predict rows without the model's rules, which do not depend on its scores.
 
         Args:
             rows: The rows; with document context, those of whole documents.
             **options: Options of ``predict``.
 
         Returns:
-            What ``predict`` finds in each row.
+            The result of ``predict`` for each row.
         """
         reader = replace(make_predictor(self.model, self.batch_size, **options), rules=None)
         return predict(self.sentences.take(list(rows)), reader, show_progress_bar=False)[0]
 
     def tune(self, precision: float | None) -> ThresholdReport:
-        """Choose the threshold of each label of entities. The model does not change.
+        """Choose the threshold of each entity label. The model is not changed.
 
         Args:
             precision: The precision that each label must reach; None for the best F1.
@@ -95,11 +95,11 @@ class HeldOut:
             The thresholds and their figures.
 
         Raises:
-            ValueError: If the data has no entity, or ``precision`` is not above 0 and at most 1.
+            ValueError: If the data has no entities, or ``precision`` is not above 0 and at most 1.
         """
         gold = [set(trim_entities(row.spans, row.content)) for row in self.rows]
         if not any(gold):
-            raise ValueError(f"there is no entity in the {HELD_OUT} data: there is nothing to tune thresholds on")
+            raise ValueError(f"there are no entities in the {HELD_OUT} data, so there is nothing to tune thresholds on")
 
         def predict_entities(rows: Sequence[int], threshold: Any) -> Iterable[dict[LabelledSpan, float]]:
             for row, entities in zip(rows, self.predict(rows, threshold=threshold, relations=False), strict=True):
@@ -112,7 +112,7 @@ class HeldOut:
         return cross_fit(labels, gold, predict_entities, self.groups, precision)
 
     def keep(self, report: ThresholdReport, only_if_better: bool) -> None:
-        """Give the model thresholds, with warnings of what is uncertain about them, or take them away.
+        """Set the thresholds of the model, with warnings of what is uncertain about them, or remove them.
 
         Args:
             report: The thresholds and their figures.
@@ -141,7 +141,7 @@ class HeldOut:
 
 
 def trimmed(entities: Sequence[Mapping[str, Any]], row: Row) -> list[tuple[LabelledSpan, float]]:
-    """Read predicted entities, without what does not count at their edges.
+    """Read predicted entities, without the characters at their edges that do not count.
 
     Args:
         entities: The entities that ``predict`` found in a row.

@@ -48,7 +48,7 @@ class HeldOutRelations:
             The relations; None if the model or the data has none.
 
         Raises:
-            ValueError: If the model does not have a label, or cannot find relations on its engine.
+            ValueError: If the model lacks a label, or cannot find relations on its engine.
         """
         model = held_out.model
         if model.config.relation_labels is None:
@@ -67,10 +67,10 @@ class HeldOutRelations:
         return cls(held_out, gold)
 
     def tune(self, precision: float | None) -> ThresholdReport:
-        """Choose the threshold of each relation. The model does not change.
+        """Choose the threshold of each relation label. The model is not changed.
 
-        A relation is right if its label, and words and labels of both entities are right. The entities are those that
-        the model finds with its own thresholds.
+        A relation is right if its label is right, and the words and labels of both entities. The entities are those
+        that the model finds with its own thresholds.
 
         Args:
             precision: The precision that each label must reach; None for the best F1.

@@ -1,4 +1,4 @@
-"""Temperatures: fitting them to held-out candidates, and how certain they are. Pure functions."""
+"""Temperatures: fitting them to held-out candidates, and estimating their error. Pure functions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ A score of 0.9 then stays between 0.81 and 0.96: ``sigmoid(logit(0.9) / 1.5)`` a
 """
 
 MAX_ERROR = math.log(MAX_FACTOR) / NORMAL_95
-"""The largest standard error of the logarithm of a temperature."""
+"""The maximum standard error of the logarithm of a temperature."""
 
 MIN_DECISIONS = math.ceil(1 / (0.43923 * MAX_ERROR**2))
 """Number of decisions for an entity, 54, below which no temperature is precise enough.
@@ -49,7 +49,7 @@ class ScoredCandidates:
         labels: Class IDs, ``(num_spans,)``; for a multi-label model zeros and ones, ``(num_spans, num_labels)``.
         outside_id: Class ID of ``O``. For a multi-label model, which never reports the probability of ``O``, it is
             ignored.
-        multi_label: Whether each class has a probability of its own.
+        multi_label: Whether each class has its own probability.
     """
 
     logits: Tensor
@@ -166,7 +166,7 @@ def temperature_error(candidates: ScoredCandidates, temperature: float) -> float
         temperature: The temperature, see `fit_temperature`.
 
     Returns:
-        The error; infinity if the candidates say nothing about the temperature.
+        The error; infinity if the candidates contain no information about the temperature.
     """
     num_choices = len(candidates.logits) * (candidates.logits.shape[1] - 1 if candidates.multi_label else 1)
     information = num_choices * negative_log_likelihood(candidates, temperature)[2] / temperature
@@ -174,7 +174,7 @@ def temperature_error(candidates: ScoredCandidates, temperature: float) -> float
 
 
 def temperature_interval(temperature: float, error: float) -> tuple[float, float]:
-    """Compute the 95% interval of a temperature, as wide above as below in its logarithm.
+    """Compute the 95% interval of a temperature, which is symmetric in its logarithm.
 
     Args:
         temperature: The temperature.
@@ -194,14 +194,14 @@ def temperature_interval(temperature: float, error: float) -> tuple[float, float
 
 
 def decisions_needed(num_decisions: int, error: float) -> int:
-    """Compute how many decisions make a temperature precise enough; its error shrinks with their square root.
+    """Compute how many decisions a precise enough temperature needs; its error shrinks with their square root.
 
     Args:
         num_decisions: Number of decisions for an entity that the temperature was fitted to.
         error: See `temperature_error`; finite.
 
     Returns:
-        The approximate number with which the error is at most `MAX_ERROR`; at least `MIN_DECISIONS`.
+        The approximate number for an error of at most `MAX_ERROR`; at least `MIN_DECISIONS`.
 
     Example:
         >>> decisions_needed(100, error=0.4), decisions_needed(6, error=0.1)

@@ -1,4 +1,4 @@
-"""Thresholds of labels, tuned on held-out data. Pure functions."""
+"""Tuning the thresholds of labels on held-out data. Pure functions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from span_marker.scores.calibration import check_probabilities
 from span_marker.scores.temperature import NORMAL_95
 
 Kind = Literal["entities", "relations"]
-"""What has thresholds."""
+"""The kinds of predictions that have thresholds."""
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -26,9 +26,9 @@ UNTUNED_THRESHOLD = 0.5
 PSEUDO_GOLD = 20
 """Number of gold entities that the pooled proposals of all labels count for in the threshold of each label.
 
-If the recalls of labels at one threshold have mean p and variance v, then what is known about the recall of a label
-before its own entities are seen is worth ``p * (1 - p) / v - 1`` of its entities (a beta distribution). This is 20 for
-a mean of 0.7 and a standard deviation of 0.1. A label with fewer gold entities owes most of its threshold to others.
+If the recalls of labels at one threshold have mean p and variance v, then the prior knowledge about the recall of a
+label is worth ``p * (1 - p) / v - 1`` of its entities (a beta distribution). This is 20 for a mean of 0.7 and a
+standard deviation of 0.1. The threshold of a label with fewer gold entities is mostly determined by other labels.
 """
 
 
@@ -62,7 +62,7 @@ class Proposals:
             )
 
     def counts(self, thresholds: npt.NDArray[np.float32]) -> FloatArray:
-        """Count what passes thresholds.
+        """Count the proposals that reach thresholds.
 
         Args:
             thresholds: The thresholds, ``(num_thresholds,)``.
@@ -83,9 +83,9 @@ class OperatingPoint(NamedTuple):
     The figures are those of the label's own proposals together with those of all labels, see `choose_thresholds`.
 
     Attributes:
-        threshold: The least probability of an entity, a float32 number.
-        precision: Share of the proposals at or above the threshold that is right.
-        recall: Share of the gold entities that is proposed at or above the threshold.
+        threshold: The minimum probability of an entity, a float32 number.
+        precision: Share of the proposals at or above the threshold that are right.
+        recall: Share of the gold entities that are proposed at or above the threshold.
         f1: Harmonic mean of precision and recall.
         reached: Whether the requested precision is reached. False if no proposal is right.
     """
@@ -106,15 +106,16 @@ def choose_thresholds(
     """Choose the threshold of each label, for the best F1 of all labels together or for a required precision.
 
     The counts of a label at a threshold are its own, plus those of all labels at the same threshold, scaled to
-    ``pseudo_gold`` gold entities. A label with many gold entities is therefore decided by its own proposals, one
-    without any by those of all labels, and one with a few by both (empirical Bayes; Efron and Morris 1975).
+    ``pseudo_gold`` gold entities. The threshold of a label with many gold entities therefore depends on its own
+    proposals, that of a label without any on those of all labels, and that of a label with a few on both (empirical
+    Bayes; Efron and Morris 1975).
 
     Let F be the best F1 of all labels with one common threshold. The threshold of a label maximizes
     ``num_right - F / 2 * num_proposed``: it accepts proposals as long as the next ones are right with a probability of
-    at least F / 2, which is what raises the overall F1 (Dinkelbach 1967, On nonlinear fractional programming; Lipton et
-    al. 2014, Thresholding classifiers to maximize F1 score). Where there is a single label, this is its best F1. With
-    the best F1 of each label by itself instead, a label with many wrong proposals would accept nearly all of them, at
-    the cost of the overall precision.
+    at least F / 2, which raises the overall F1 (Dinkelbach 1967, On nonlinear fractional programming; Lipton et al.
+    2014, Thresholding classifiers to maximize F1 score). For a single label, this is its best F1. If the best F1 of
+    each label were chosen instead, a label with many wrong proposals would accept nearly all of them, at the cost of
+    the overall precision.
 
     A threshold lies halfway between the lowest score of any label that passes it and the next lower one, or ``floor``.
     Of equally good thresholds, the highest is chosen.
@@ -123,7 +124,7 @@ def choose_thresholds(
         proposals: The proposals of each label.
         precision: The precision to reach, above 0 and at most 1, with the highest possible recall; None for the best
             F1.
-        floor: The least probability that was proposed at all: what lies below it is unknown.
+        floor: The minimum probability of the proposals; nothing is known about lower ones.
         pseudo_gold: Number of gold entities that the proposals of all labels count for, 0 or more.
 
     Returns:
@@ -189,11 +190,12 @@ class Scores(NamedTuple):
 
 
 class Figures(NamedTuple):
-    """What thresholds change, for a label or over all labels.
+    """The effect of thresholds, for a label or over all labels.
 
     Attributes:
         before: Scores without thresholds.
-        after: Scores with the thresholds, on the data that they were tuned on, which flatters them.
+        after: Scores with the thresholds, on the data that they were tuned on, which makes them look better than they
+            are.
         expected: Scores to expect on new text: those of each part of the data, with thresholds tuned on the other
             parts. None if the data cannot be split.
     """
@@ -204,7 +206,7 @@ class Figures(NamedTuple):
 
 
 class F1Change(NamedTuple):
-    """The change of the overall F1 to expect on new text, and its 95% interval.
+    """The change of the overall F1 that is expected on new text, and its 95% interval.
 
     Attributes:
         value: The change.
@@ -218,11 +220,11 @@ class F1Change(NamedTuple):
 
 
 def f1_change(before: npt.ArrayLike, after: npt.ArrayLike) -> F1Change:
-    """Estimate how certain a change of F1 on the same sentences is.
+    """Estimate the interval of a change of F1 on the same sentences.
 
-    F1 is ``2 * R / (P + G)``, of sums over the sentences; a sentence with the counts r, p and g contributes
-    ``(2 * r - F1 * (p + g)) / (P + G)`` to its error. The variance of the change is the sum of the squared differences
-    of these contributions (delta method; Efron and Tibshirani 1993, chapter 21).
+    F1 is ``2 * R / (P + G)``, where R, P and G are sums over the sentences. A sentence with the counts r, p and g
+    contributes ``(2 * r - F1 * (p + g)) / (P + G)`` to its error. The variance of the change is the sum of the squared
+    differences of these contributions (delta method; Efron and Tibshirani 1993, chapter 21).
 
     Args:
         before: Number of right predictions, predictions and gold entities of each sentence, ``(num_sentences, 3)``.
@@ -242,20 +244,20 @@ def f1_change(before: npt.ArrayLike, after: npt.ArrayLike) -> F1Change:
 
 @dataclass(frozen=True)
 class ThresholdReport(TextReport):
-    """The thresholds of a model, and what they change. ``print`` shows a table.
+    """The thresholds of a model, and their effect. ``print`` shows a table.
 
     Attributes:
         points: Threshold of each label, and the figures that it was chosen for.
         num_gold: Number of gold entities of each label.
-        labels: What the thresholds change for each label.
+        labels: The effect of the thresholds on each label.
         before: Overall scores without thresholds, see `Figures`.
         after: Overall scores with the thresholds, see `Figures`.
         expected: Overall scores to expect on new text, see `Figures`.
         f1_change: Change of the overall F1 to expect on new text; None if the data cannot be split.
-        requested_precision: The precision that was asked for; None for the best F1.
+        requested_precision: The requested precision; None for the best F1.
         kind: What the thresholds are for.
-        relations: The same of relations, between the entities that are found with the thresholds; None if the model or
-            the data has none.
+        relations: The report for relations, between the entities that are found with the thresholds; None if the model
+            or the data has none.
         num_predicted: Number of predictions without thresholds.
     """
 
@@ -288,8 +290,8 @@ class ThresholdReport(TextReport):
             before: Number of right predictions, predictions and gold entities without thresholds, of each sentence and
                 label, ``(num_sentences, num_labels, 3)``.
             after: The same with the thresholds.
-            expected: The same, where those of each sentence are tuned on other sentences; None if there are none.
-            requested_precision: The precision that was asked for.
+            expected: The same with thresholds that are tuned on other sentences; None if the data cannot be split.
+            requested_precision: The requested precision.
             kind: What the thresholds are for.
 
         Returns:
@@ -319,7 +321,7 @@ class ThresholdReport(TextReport):
 
     @property
     def setting(self) -> str:
-        """Name of the setting of the configuration that has the thresholds."""
+        """Name of the setting in the configuration that stores the thresholds."""
         return "thresholds" if self.kind == "entities" else "relation_thresholds"
 
     @property
@@ -334,9 +336,9 @@ class ThresholdReport(TextReport):
 
     @property
     def problem(self) -> str | None:
-        """Why the thresholds may fail on new text, and what helps; None if they are expected to do what they should."""
+        """Why the thresholds may fail on new text, and what helps; None if they are expected to work."""
         if not any(point.recall for point in self.points.values()):
-            return "no proposal of the model is right, whatever the thresholds: train it longer"
+            return "none of the model's proposals are right, whatever the thresholds: train it longer"
         if self.expected is None or self.f1_change is None:
             return "the data is one sentence or document, which gives no estimate for new text: tune on more data"
         wanted = self.requested_precision

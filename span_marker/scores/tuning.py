@@ -1,4 +1,4 @@
-"""Fitting a trained model's probabilities to held-out data: calibration, and thresholds of labels."""
+"""Calibration and thresholds: fitting the probabilities of a trained model to held-out data."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 def calibrate(
     model: SpanMarkerModel, data: AnnotatedData, test_data: AnnotatedData | None = None, batch_size: int = 32
 ) -> CalibrationReport:
-    """Fit the temperature of a model to held-out data, so that its scores say how often it is right.
+    """Fit the temperature of a model to held-out data, so that its scores match how often it is right.
 
     It is fitted to the candidates that the model proposes as entities, since only their scores are returned. It is
     stored in the configuration as ``calibration_temperature``. Thresholds are reset, since they no longer match the
@@ -47,16 +47,15 @@ def calibrate(
         data: Annotated data that the model was not trained on, see `span_marker.data.columns`.
         test_data: Separate annotated data to report on. Defaults to ``data``, which makes the calibrated error look
             slightly better than it is.
-        batch_size: The largest number of sentences per batch.
+        batch_size: The maximum number of sentences per batch.
 
     Returns:
         The temperature with its 95% interval, and the calibration error before and after.
 
     Raises:
         TypeError: If ``model`` is not a model, the data is not a `Dataset`, or a row has a value of the wrong type.
-        ValueError: If a row is wrong; if the model proposes nothing, nothing wrong, or nothing right; or too few
-            entities to know the temperature to a factor of `MAX_FACTOR`, with 95% confidence. The model does not
-            change.
+        ValueError: If a row is invalid; or if the model proposes no entities, no wrong ones, no right ones, or too few
+            to determine the temperature to a factor of `MAX_FACTOR`, with 95% confidence. The model is not changed.
     """
     model = without_adapter(model)
     candidates = score_candidates(model, data, batch_size)
@@ -65,8 +64,8 @@ def calibrate(
     num_right = int(is_right[is_entity].sum())
     if num_right in (0, is_entity.sum()):
         raise ValueError(
-            f"{num_right} of the {is_entity.sum()} entities that the model proposes in the held-out data are "
-            f"right, but a temperature is fitted to right and wrong ones, at least {MIN_DECISIONS} together: pass more "
+            f"{num_right} of the {is_entity.sum()} entities that the model proposes in the held-out data are right, "
+            f"but fitting a temperature needs both right and wrong ones, at least {MIN_DECISIONS} in total: pass more "
             f"sentences{'' if num_right else ', or train the model longer'}"
         )
     temperature = fit_temperature(entities)
@@ -110,7 +109,7 @@ def score_candidates(model: SpanMarkerModel, data: AnnotatedData, batch_size: in
     Args:
         model: A trained model.
         data: Annotated data.
-        batch_size: The largest number of sentences per batch.
+        batch_size: The maximum number of sentences per batch.
 
     Returns:
         Class scores and labels.
@@ -136,12 +135,12 @@ def tune_thresholds(
 ) -> ThresholdReport:
     """Tune the threshold of each label on held-out data, for the best overall F1 or for a required precision.
 
-    If the model and the data have relations, those of relations are tuned, too, between the entities that are found
-    with the thresholds of entities. All thresholds are stored in the configuration of the model, and saved with it.
+    If the model and the data have relations, their thresholds are tuned as well, on the entities that are found with
+    the tuned thresholds of entities. All thresholds are stored in the configuration of the model, and saved with it.
     Labels with few gold entities, or relations, get thresholds near the best common one, see
     `span_marker.scores.thresholds.choose_thresholds`; a warning lists them.
 
-    What to expect on new text is estimated by cross-fitting: the data is split into
+    The scores to expect on new text are estimated by cross-fitting: the data is split into
     `span_marker.scores.cross_fitting.NUM_FOLDS` parts at random, with the sentences of a document in the same part, and
     each part is predicted with thresholds tuned on the other parts.
 
@@ -149,23 +148,23 @@ def tune_thresholds(
         model: A trained model.
         data: Annotated data that the model was not trained on, see `span_marker.data.columns`.
         precision: The precision that each label must reach, with the highest possible recall; None for the best F1.
-        batch_size: The largest number of sentences per batch.
-        only_if_better: Whether the model gets no thresholds if they may not help: if the 95% interval of the change of
-            the overall F1 on new text reaches below 0. It is decided separately for entities and for relations.
-            `Trainer` asks for this at the end of a training.
+        batch_size: The maximum number of sentences per batch.
+        only_if_better: Whether the model gets no thresholds if they may not help, that is, if the 95% interval of the
+            change of the overall F1 on new text includes values below 0. This is decided separately for entities and
+            for relations. `Trainer` sets it at the end of training.
 
     Returns:
-        The threshold of each label; precision, recall and F1 of each label and overall without and with the thresholds;
-        and those to expect on new text. A label that cannot reach the precision gets the threshold with the best one
-        that it can reach, and is marked. The same of relations is in its attribute ``relations``.
+        The threshold of each label; precision, recall and F1 of each label and overall, without and with the
+        thresholds; and those to expect on new text. A label that cannot reach the precision gets the threshold with the
+        best precision that it can reach, and is marked. The attribute ``relations`` contains the same for relations.
 
     Raises:
         TypeError: If ``model`` is not a model, ``data`` is not a `Dataset`, or a row has a value of the wrong type.
-        ValueError: If ``precision`` is not above 0 and at most 1, a row is wrong, the data has no entity, or the model
-            does not have a label, or cannot find relations on its engine. The model does not change.
+        ValueError: If ``precision`` is not above 0 and at most 1, a row is invalid, the data has no entities, or the
+            model lacks a label or cannot find relations on its engine. The model is not changed.
     """
     held_out = HeldOut.read(without_adapter(model), data, batch_size)
-    relations = HeldOutRelations.read(held_out)  # before anything changes: they may be wrong
+    relations = HeldOutRelations.read(held_out)  # before anything changes: they may be invalid
     report = held_out.tune(precision)
     held_out.keep(report, only_if_better)
     if relations is None:

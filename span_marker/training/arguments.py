@@ -16,16 +16,16 @@ from span_marker.data.in_memory import as_dataset
 from span_marker.modeling import SpanMarkerModel, without_adapter
 
 NUM_STEPS = 500
-"""Number of optimizer steps that a new model needs, at least."""
+"""Minimum number of optimizer steps that a new model needs."""
 
 EPOCHS = (3, 20)
-"""The smallest and the largest number of epochs."""
+"""Minimum and maximum number of epochs."""
 
 BATCH_SIZE = 8
-"""Number of sentences per step. More of them would leave too few steps where there is little data."""
+"""Number of sentences per step. A larger number would leave too few steps if there is little data."""
 
 BEST_METRIC = "overall_best_f1"
-"""The metric that checkpoints are compared by. F1 itself stays 0 for as long as a model predicts nothing."""
+"""The metric by which checkpoints are compared. F1 itself stays 0 as long as a model predicts nothing."""
 
 LEARNING_RATES = ((512, 3e-4), (896, 1e-4), (math.inf, 3e-5))
 """The learning rate for encoders up to a hidden size."""
@@ -35,7 +35,7 @@ LEARNING_RATES = ((512, 3e-4), (896, 1e-4), (math.inf, 3e-5))
 class TrainingArguments(transformers.TrainingArguments):
     """``transformers.TrainingArguments`` whose ``metric_for_best_model`` defaults to `BEST_METRIC`.
 
-    That goes for ``load_best_model_at_end=True``. Schedulers that follow a metric keep the default of transformers.
+    This applies with ``load_best_model_at_end=True``. Schedulers that follow a metric keep the default of transformers.
     """
 
     def __post_init__(self) -> None:
@@ -51,24 +51,25 @@ def suggest_training_arguments(
 ) -> TrainingArguments:
     """Choose training arguments from the number of sentences, the size of the encoder, and the device.
 
-    The defaults of transformers are made for large data: with a few hundred sentences, three epochs at 5e-5 end long
-    before a new model has learned to predict anything. See ``docs/little_data.md`` for what the choices rest on.
+    The defaults of transformers are meant for large data sets: with a few hundred sentences, three epochs at 5e-5 end
+    long before a new model has learned to predict anything. See ``docs/little_data.md`` for the measurements behind the
+    choices.
 
     Args:
         data: The training data; only its number of sentences matters.
         model: The model.
         output_dir: The output folder.
-        **arguments: Arguments of ``TrainingArguments`` to add, or to set in place of what is suggested. The number of
-            epochs follows ``per_device_train_batch_size`` and ``gradient_accumulation_steps``.
+        **arguments: Additional arguments of ``TrainingArguments``, which replace suggested ones. The number of epochs
+            follows ``per_device_train_batch_size`` and ``gradient_accumulation_steps``.
 
     Returns:
-        The arguments: learning rate, batch size, number of epochs, warm-up, weight decay, and ``bf16`` where the device
-        is fast with it.
+        The arguments: learning rate, batch size, number of epochs, warm-up, weight decay, and ``bf16`` if the device
+        computes it much faster.
 
     Raises:
         TypeError: If the model is not a `SpanMarkerModel`, or the data is a path, a dict of several data sets, or
             something without a length, such as a generator.
-        ValueError: If there are no data.
+        ValueError: If ``data`` is empty.
 
     Example:
         >>> from span_marker import suggest_training_arguments
@@ -94,13 +95,13 @@ def suggest_training_arguments(
 
 
 def has_fast_bfloat16(use_cpu: bool = False) -> bool:
-    """Tell whether the device that training uses multiplies bfloat16 matrices much faster than float32 ones.
+    """Return whether the device used in training multiplies bfloat16 matrices much faster than float32 ones.
 
     Args:
-        use_cpu: Whether it trains on the CPU although there is an accelerator.
+        use_cpu: Whether to train on the CPU even if there is an accelerator.
 
     Returns:
-        Whether it does. On a CPU, this takes AMX.
+        Whether it does. A CPU needs AMX for this.
     """
     if torch.cuda.is_available() and not use_cpu:
         return torch.cuda.is_bf16_supported(including_emulation=False)

@@ -25,7 +25,7 @@ from span_marker.training.relation_evaluation import evaluate_relations
 
 
 def check_arguments(model: Any, args: Any) -> None:
-    """Check the arguments that `Trainer` is made with.
+    """Check the arguments of `Trainer`.
 
     Args:
         model: The model, possibly wrapped; None if ``model_init`` is used.
@@ -39,7 +39,9 @@ def check_arguments(model: Any, args: Any) -> None:
         without_adapter(model)
     if not isinstance(args, transformers.TrainingArguments):
         folder = args if isinstance(args, str) else "folder"
-        raise TypeError(f"args must be TrainingArguments, not {type(args).__name__}: TrainingArguments({folder!r})")
+        raise TypeError(
+            f"args must be TrainingArguments, not {type(args).__name__}: pass TrainingArguments({folder!r})"
+        )
     if args.neftune_noise_alpha is not None:
         raise ValueError(
             f"neftune_noise_alpha={args.neftune_noise_alpha} must be None: NEFTune scales its noise by the length of a "
@@ -58,10 +60,10 @@ def refuse_own_parts(model: Any, arguments: dict[str, Any]) -> None:
 
     Args:
         model: The model; None if ``model_init`` is used.
-        arguments: The arguments by name. Those for a tokenizer are taken out.
+        arguments: The arguments by name. Those for a tokenizer are removed.
 
     Raises:
-        TypeError: If there is a data collator, or another tokenizer than that of the model.
+        TypeError: If there is a data collator, or a tokenizer other than that of the model.
     """
     if arguments.get("data_collator") is not None:
         raise TypeError("Trainer makes its own data_collator: leave data_collator out")
@@ -89,7 +91,7 @@ class BaseTrainer(transformers.Trainer):
     """
 
     _exact: bool | None = None
-    """Whether evaluation gives markers to all candidates; None to do what the model's configuration says."""
+    """Whether evaluation gives markers to all candidates; None to follow the model's configuration."""
 
     _features: Any = None
     """The features of the data that are evaluated."""
@@ -102,13 +104,13 @@ class BaseTrainer(transformers.Trainer):
         return without_adapter(self.accelerator.unwrap_model(self.model))
 
     def _collator_for(self, description: str) -> Any:
-        """What makes batches: of "Training", "Evaluation" or "test"."""
+        """The function that makes batches for "Training", "Evaluation" or "test"."""
         return self._span_marker.preprocessor.collator
 
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """See ``transformers.Trainer``. The model gets only the part of a batch that its ``forward`` takes."""
+        """See ``transformers.Trainer``. The model gets only those parts of a batch that its ``forward`` accepts."""
         inputs = _forward_inputs(inputs)
         if num_items_in_batch is not None and inputs["labels"].dim() == 2:
             num_items_in_batch = num_items_in_batch / inputs["labels"].shape[1]  # transformers counts all numbers
@@ -126,12 +128,12 @@ class BaseTrainer(transformers.Trainer):
         Args:
             model: The model, possibly wrapped.
             inputs: A batch.
-            prediction_loss_only: Whether to return the loss alone.
+            prediction_loss_only: Whether to return only the loss.
             ignore_keys: Not used.
 
         Returns:
-            The loss, predictions and labels. Predictions are those of `Gathered`; without labels, no spans are ranked.
-            Labels are the gold entities and the number of words of each row.
+            The loss, predictions and labels. Predictions have the form of `Gathered`; without labels, no spans are
+            ranked. Labels are the gold entities and the number of words of each row.
         """
         # private: moves the batch to the device of the model.
         inputs = {**self._prepare_inputs(inputs), "exact": self._exact}
@@ -163,10 +165,10 @@ class BaseTrainer(transformers.Trainer):
 
     @property
     def _ranking_decoder(self) -> Decoder:
-        """Proposes spans whatever the probability of ``O``, and resolves overlaps greedily: once for all thresholds.
+        """Proposes spans regardless of the probability of ``O``, and resolves overlaps greedily for all thresholds.
 
-        A greedy selection looks at one span after another, the most probable first. So what it selects among the spans
-        at or above a threshold is the beginning of what it selects among all spans.
+        A greedy selection looks at one span after another, the most probable first. The spans that it selects at or
+        above a threshold are therefore the first ones that it selects among all spans.
         """
         config = self._span_marker.config
         return config.decoder(threshold=0.0, decoding=RULES[config.decoder().decoding].greedy)
@@ -191,7 +193,7 @@ class BaseTrainer(transformers.Trainer):
         return compute
 
     def _relation_metrics(self, gathered: Gathered) -> dict[str, Any]:
-        """The metrics of relations, if the model and the data have any; during training without those of each label."""
+        """The metrics of relations, if the model and the data have any; without those of each label during training."""
         model = self._span_marker
         if model.config.relation_labels is None:
             return {}
@@ -200,7 +202,7 @@ class BaseTrainer(transformers.Trainer):
         return _without_labels(metrics) if self.is_in_train else metrics
 
     def _threshold_metrics(self, gathered: Gathered, predictions: Any, gold: Any) -> dict[str, Any]:
-        """The metrics of `threshold_metrics`. Notes the `Outcome` of the evaluation."""
+        """The metrics of `threshold_metrics`. Also stores the `Outcome` of the evaluation."""
         num_gold = int((gold[..., 0] != IGNORE_INDEX).sum())
         ranked = gathering.merge_ranked(gathered, self._ranking_decoder)
         metrics = span_metrics.threshold_metrics(*gathering.right_spans(ranked, gold), num_gold)
@@ -210,7 +212,7 @@ class BaseTrainer(transformers.Trainer):
         return metrics
 
     def _entity_metrics(self, prediction: EvalPrediction) -> dict[str, Any]:
-        """The metrics of `span_marker.core.metrics`; during training without those of each label."""
+        """The metrics of `span_marker.core.metrics`; without those of each label during training."""
         predictions: Any = prediction.predictions
         label_ids: Any = prediction.label_ids
         (predicted, _), (gold, num_words) = predictions, label_ids
@@ -271,12 +273,12 @@ class BaseTrainer(transformers.Trainer):
         Args:
             language: See `SpanMarkerModelCardData`.
             license: See `SpanMarkerModelCardData`.
-            tags: More tags for the Hub.
+            tags: Additional tags for the Hub.
             model_name: See `SpanMarkerModelCardData`.
             finetuned_from: Name of the encoder on the Hub.
             tasks: Not used: the task is token classification.
             dataset_tags: Name of the training data on the Hub.
-            dataset: Name of the training data, for readers.
+            dataset: Name of the training data, to be displayed.
             dataset_args: Not used.
         """
         if self.is_world_process_zero():
@@ -293,7 +295,7 @@ class BaseTrainer(transformers.Trainer):
             )
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        # private: the one place that knows which checkpoint is about to be written.
+        # private: the only place that knows which checkpoint is about to be written.
         folder = os.path.join(self._get_output_dir(trial=trial), f"{atomic.CHECKPOINT}{self.state.global_step}")
         if self.args.should_save:
             atomic.declare_incomplete(folder)
@@ -308,7 +310,7 @@ class BaseTrainer(transformers.Trainer):
 
 
 def _forward_inputs(batch: dict[str, Any]) -> dict[str, Any]:
-    """The part of a batch that the model's ``forward`` takes."""
+    """The parts of a batch that the model's ``forward`` accepts."""
     return {name: value for name, value in batch.items() if name in (*MODEL_INPUTS, *PAIR_INPUTS, "exact")}
 
 

@@ -1,4 +1,4 @@
-"""Cross-validation: figures of a way of training, from data of which no test set can be spared."""
+"""Cross-validation: measuring a training setup on data that is too small for a separate test set."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ OPEN = ("output_dir", "run_name", "local_rank")
 
 
 class OutOfFold(NamedTuple):
-    """Predictions of models that have not seen what they predict, in the order of the data.
+    """Predictions for rows that the models were not trained on, in the order of the data.
 
     Attributes:
         gold: The words or the text of each row, and its gold entities.
         rows: A dict for each row, with its columns, the predicted ``entities``, and ``relations`` if models have any.
         fold_of_row: The fold of each row, counted from 0.
         group_of_row: The document of each row, counted from 0; None if the data has no documents.
-        relations: The gold relations of each row, as the data has them; None if the model or the data has none.
+        relations: The gold relations of each row, in the form of the data; None if the model or the data has none.
         symmetric: Labels of the relations whose head and tail can be exchanged.
     """
 
@@ -82,17 +82,17 @@ def cross_validate(
     resume: bool = False,
     predict_options: PredictOptions | None = None,
 ) -> CrossValidationReport:
-    """Train a model for each fold of the data on the other folds, and measure it on the fold.
+    """Train a model for each fold of the data on the other folds, and measure it on this fold.
 
-    Every row is predicted once, by a model that has not seen it. Folds are of about equal size, with the entities and
-    relations of each label spread over them, see `span_marker.core.folds.assign_folds`. The sentences of a document are
-    in one fold. Limits that are ``"auto"``, and ``decoding`` and ``relation_types`` if they are left open, are set from
-    the training data of each fold, as `Trainer` does. ``symmetric_relations`` are set from all of the data, so that all
-    folds count relations in the same way. Sentences that occur twice may be in two folds, and are then seen:
-    `span_marker.validate` lists them.
+    Every row is predicted once, by a model that was not trained on it. Folds have about equal size, with the entities
+    and relations of each label spread over them, see `span_marker.core.folds.assign_folds`. The sentences of a document
+    are in one fold. Limits that are ``"auto"``, and ``decoding`` and ``relation_types`` if they are not set, are
+    determined from the training data of each fold, as `Trainer` does. ``symmetric_relations`` are determined from all
+    of the data, so that all folds count relations in the same way. Sentences that occur twice may be in two folds, so
+    that a model is measured on a sentence that it was trained on; `span_marker.validate` lists them.
 
-    If ``args.eval_strategy`` is not ``"no"``, the fold that follows serves as evaluation data, and is not trained on:
-    the best checkpoint and the threshold of the candidate filter are chosen on it, never on the fold that is measured.
+    If ``args.eval_strategy`` is not ``"no"``, the next fold serves as evaluation data, and is not trained on: the best
+    checkpoint and the threshold of the candidate filter are chosen on it, never on the fold that is measured.
     Otherwise, there is no evaluation data, all other folds are trained on, and prediction gives markers to as many
     candidates as training.
 
@@ -101,20 +101,20 @@ def cross_validate(
 
     Args:
         make_model: Makes a new, untrained model, as ``model_init`` of ``transformers.Trainer`` does. It takes no
-            argument, since all that a model may depend on beside the training itself is set by `Trainer` from the
-            training data of the fold, or must be the same for all folds: pass all of the data as ``labels=``, and the
-            labels of all its relations as ``relation_labels=``, so that each model has all labels. It is called once
-            more than there are folds.
+            arguments: settings that depend on the training data are made by `Trainer`, and all others must be the same
+            for all folds. Pass all of the data as ``labels=``, and the labels of all its relations as
+            ``relation_labels=``, so that each model has all labels. It is called once more than there are folds.
         data: The annotated data, in any form, see `span_marker.data.columns`; and for document context, with
             ``document_id`` and ``sentence_id``.
         args: Training arguments of each model. Fold number ``i`` is trained with the seed ``args.seed + i``, in the
-            folder ``fold-i`` of ``args.output_dir``; checkpoints are saved there as ``args.save_strategy`` says.
+            folder ``fold-i`` of ``args.output_dir``; checkpoints are saved there according to ``args.save_strategy``.
         folds: Number of folds, at least 2; at least 3 if there is evaluation data.
         seed: Seed of the folds, and of the resamples behind the intervals.
-        resume: Whether to take the predictions of finished folds from ``args.output_dir`` rather than train them again.
-            The data, the arguments and the configuration of the model must be the same. Its weights are not compared.
-        predict_options: Options of `SpanMarkerModel.predict`, such as ``{"top_k": 3}``. The default ``batch_size`` is
-            that of evaluation.
+        resume: Whether to read the predictions of finished folds from ``args.output_dir`` rather than train their
+            models again. The data, the arguments and the configuration of the model must be the same. Its weights are
+            not compared.
+        predict_options: Options of `SpanMarkerModel.predict`, such as ``{"top_k": 3}``. ``batch_size`` defaults to that
+            of evaluation.
 
     Returns:
         Figures with intervals, and the predictions of all rows.
@@ -122,9 +122,9 @@ def cross_validate(
     Raises:
         TypeError: If ``make_model`` does not return a model, ``data`` is not a `Dataset`, ``args`` are not
             ``TrainingArguments``, or a value in a row has the wrong type.
-        ValueError: If there are more folds than rows or documents, or too few folds; the data is not annotated, has no
-            entity, a row is wrong, or the model does not have a label of an entity or a relation; ``make_model``
-            returns the same model twice; an option is wrong; or the results to resume from are those of other settings.
+        ValueError: If there are more folds than rows or documents, or too few folds; the data is not annotated or has
+            no entities, a row is invalid, or the model lacks a label of an entity or a relation; ``make_model`` returns
+            the same model twice; an option is invalid; or the results to resume from were made with other settings.
 
     Example:
         >>> report = cross_validate(
@@ -215,7 +215,7 @@ def predict_out_of_fold(
 
 
 def _find_symmetric(rows: Sequence[Row], config: SpanMarkerConfig) -> list[str]:
-    """The relations without direction, as training finds them in its data. The model must have the labels of all."""
+    """The symmetric relations, determined as in training. The model must have the labels of all relations."""
     summary = RelationSummary()
     for index, row in enumerate(rows):
         location = f"row {index} of the {DATA} data"
@@ -230,7 +230,7 @@ def _find_symmetric(rows: Sequence[Row], config: SpanMarkerConfig) -> list[str]:
 
 
 def _make_alike(make_model: Callable[[], SpanMarkerModel], symmetric: list[str] | None) -> SpanMarkerModel:
-    """Make a model that takes the same relations for symmetric as those of all other folds; None lets it choose."""
+    """Make a model that treats the same relations as symmetric as in all other folds; None lets it choose."""
     model = make_model()
     config = without_adapter(model).config
     if symmetric is not None and config.symmetric_relations is None:
@@ -252,7 +252,7 @@ def check_make_model(make_model: Any) -> None:
         make_model: The function.
 
     Raises:
-        TypeError: If it is a model, which can be called, too.
+        TypeError: If it is a model, which is callable as well.
     """
     if isinstance(make_model, nn.Module):
         raise TypeError(
@@ -266,15 +266,15 @@ def _check_arguments(args: TrainingArguments, folds: int) -> None:
     check_limit("folds", folds, 2)
     if folds == 2 and args.eval_strategy != "no":
         raise ValueError(
-            "folds=2 leaves nothing to train on beside the fold that is measured and the one that evaluates during "
+            "folds=2 leaves nothing to train on besides the fold that is measured and the one for evaluation during "
             "training: set folds to at least 3, or eval_strategy='no'"
         )
     if args.push_to_hub:
-        raise ValueError("push_to_hub=True must be False: the models of folds are there to be measured")
+        raise ValueError("push_to_hub=True must be False: the models of the folds only serve to be measured")
 
 
 def _make_new(make_model: Callable[[], SpanMarkerModel]) -> Callable[[], SpanMarkerModel]:
-    """Check that each model is another one: a model that was trained in an earlier fold has seen the data."""
+    """Check that each call returns a new model, since one that was trained for an earlier fold has seen the data."""
     made: WeakSet[SpanMarkerModel] = WeakSet()
 
     def make() -> SpanMarkerModel:
@@ -305,7 +305,7 @@ def _split(rows: Sequence[Row], has_relations: bool, groups: list[int] | None, f
         raise ValueError(f"folds={folds} must be at most {len(sizes)}, the number of {unit} of the {DATA} data")
     labels_of_rows = [[span.label for span in row.spans] for row in rows]
     if not any(labels_of_rows):
-        raise ValueError(f"there is no entity in the {DATA} data: there is nothing to measure")
+        raise ValueError(f"there are no entities in the {DATA} data, so there is nothing to measure")
     if has_relations:
         for row, labels_of_row in zip(rows, labels_of_rows, strict=True):
             labels_of_row += [relation.label for relation in row.relations or ()]
@@ -317,8 +317,8 @@ def _split(rows: Sequence[Row], has_relations: bool, groups: list[int] | None, f
     num_with = dict(zip(labels, (counts > 0).sum(axis=0).tolist(), strict=True))
     if rare := {label: number for label, number in num_with.items() if number < folds}:
         logger.warning(
-            "Some folds have no %s of these labels, which are in fewer %s than there are folds (%d), and the "
-            "figures of these labels say little: %s",
+            "Some folds have no %s of these labels, which are in fewer %s than there are folds (%d), so the figures "
+            "of these labels are unreliable: %s",
             "entity or relation" if has_relations else "entity",
             unit,
             folds,
@@ -355,13 +355,13 @@ def _train_and_predict(
     trainer = Trainer(make_model(), args, training, evaluation if len(evaluation) else None)
     model = without_adapter(trainer.model)
     options = {"batch_size": args.eval_batch_size, **options}
-    model.predict(measured.select([0]), **options)  # so that a wrong option shows before hours of training
+    model.predict(measured.select([0]), **options)  # so that an invalid option is reported before hours of training
     trainer.train()
     return model.predict(measured, **options)
 
 
 def _columns_to_keep(data: Dataset) -> list[str]:
-    """What is annotated, and all columns but the annotation and other forms of the text, for which it is not meant."""
+    """The columns to keep: the one that is annotated, and all others except annotations and other forms of the text."""
     content, annotation = FORMS[annotation_form(data, DATA)]
     others = {"tokens", "text", "entities", RELATIONS, annotation} - {content}
     return [name for name in data.column_names if name not in others]
@@ -384,7 +384,7 @@ def _load(path: Path, settings: dict[str, Any]) -> list[Any]:
     names = settings.keys() | saved["settings"].keys()
     if differing := sorted(name for name in names if settings.get(name) != saved["settings"].get(name)):
         raise ValueError(
-            f"{path} cannot be resumed from, since it was made with other settings: {', '.join(differing)}. Restore "
+            f"{path} cannot be resumed, since it was made with different settings: {', '.join(differing)}. Restore "
             "them, or pass another output_dir"
         )
     logger.info("The predictions of a finished fold are read from %s.", path)

@@ -1,4 +1,4 @@
-"""The result of a cross-validation: out-of-fold predictions, and how certain their figures are."""
+"""The result of a cross-validation: out-of-fold predictions, and figures with intervals."""
 
 from __future__ import annotations
 
@@ -53,32 +53,33 @@ class FoldFigures(NamedTuple):
 
 @dataclass(frozen=True)
 class CrossValidationReport(TextReport):
-    """Figures and predictions of models that have not seen what they are measured on. ``print`` shows tables.
+    """Figures and predictions of models on data that they were not trained on. ``print`` shows tables.
 
-    Figures are strict, as those of `Trainer.evaluate`. Those of all folds are computed from the pooled counts of all
-    out-of-fold predictions, rather than as means over folds: F1 is not linear, so that the mean over folds with few
-    entities is biased (Forman and Scholz 2010).
+    Figures are strict, like those of `Trainer.evaluate`. Overall figures are computed from the pooled counts of all
+    out-of-fold predictions, rather than as means over folds: F1 is not linear, so the mean over folds with few entities
+    is biased (Forman and Scholz 2010).
 
     Intervals are 95% percentile intervals of the bootstrap over sentences, or over documents if the data has them,
-    since these are drawn as wholes. They cover which sentences happen to be in the data that is measured on. They do
-    *not* cover that other training data, or another seed, would have given other models. `fold_deviations` shows how
-    much folds differ for both reasons together, but no interval is made of it: folds share most of their training data,
-    so that their variance has no unbiased estimate, and its usual estimate is too low (Bengio and Grandvalet 2004).
-    With few documents, intervals are too narrow.
+    which are then drawn as wholes. They reflect the choice of the sentences that are measured. They do *not* reflect
+    that other training data, or another seed, would have led to other models. `fold_deviations` shows how much folds
+    differ for both reasons together, but no interval is derived from it: folds share most of their training data, so
+    their variance has no unbiased estimate, and its usual estimate is too low (Bengio and Grandvalet 2004). With few
+    documents, intervals are too narrow.
 
-    All figures are those of models trained on part of the data. A model trained on all of it is likely somewhat better.
+    All figures describe models trained on part of the data. A model trained on all of it is likely to be somewhat
+    better.
 
     Attributes:
         overall: Micro figures of all entities.
         macro_f1: Mean F1 of the labels that are annotated or predicted.
         labels: Figures of each label.
         folds: Figures of each fold.
-        rows: The out-of-fold predictions, in the order of the data: for each row a dict with its columns and, as
-            ``entities``, and as ``relations`` if models have any, what the model that has not seen it predicts, in the
-            form of `SpanMarkerModel.predict`. ``write_jsonl`` and the other writers take them.
+        rows: The out-of-fold predictions, in the order of the data: for each row a dict with its columns and, in the
+            form of `SpanMarkerModel.predict`, the predicted ``entities``, and ``relations`` if models have any.
+            ``write_jsonl`` and the other writers accept them.
         fold_of_row: The fold of each row, counted from 0.
         errors: The analysis of the errors in these predictions, see `span_marker.analyze_errors`. Its intervals are
-            over sentences in any case. ``errors.relations`` has the figures of relations, if models and data have any.
+            always over sentences. ``errors.relations`` contains the figures of relations, if models and data have any.
         num_documents: Number of documents; None if the data has none.
     """
 
@@ -111,7 +112,7 @@ class CrossValidationReport(TextReport):
             rows: The predictions of each row, see `rows`.
             fold_of_row: The fold of each row.
             group_of_row: The document of each row, counted from 0 without gaps; None to draw single sentences.
-            relations: The gold relations of each row, as rows have them; None to leave relations out.
+            relations: The gold relations of each row, in the form of the data; None to leave out relations.
             symmetric_relations: Labels of the relations whose head and tail can be exchanged.
             seed: Seed of the resamples.
             dataset_name: What to call the data.
@@ -161,7 +162,7 @@ class CrossValidationReport(TextReport):
 
     @property
     def fold_deviations(self) -> dict[str, float]:
-        """Standard deviation of the same figures over the folds, which includes training data and seeds."""
+        """Standard deviation of the same figures over the folds, which reflects training data and seeds."""
         return {name: stdev(getattr(fold, name) for fold in self.folds) for name in MEASURES}
 
     def __str__(self) -> str:
@@ -216,7 +217,7 @@ def macro_f1(counts: FloatArray) -> FloatArray:
 
 
 def _annotated(gold: GoldRows, relations: Sequence[Any] | None) -> Dataset:
-    """Gold rows as a data set with entities, whatever form they were in, and with relations if these are known."""
+    """Gold rows as a data set with entities, and with relations if these are known."""
     column = COLUMNS["text" if isinstance(gold[0][0], str) else "words"]
     rows = [{column: item, ENTITIES: [span._asdict() for span in entities]} for item, entities in gold]
     if relations is not None:

@@ -1,4 +1,4 @@
-"""What a training chooses at its end, on the evaluation data: which candidates get markers, and which are entities."""
+"""Tuning at the end of training, on the evaluation data: the candidate filter, and the thresholds of labels."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from span_marker.scores.thresholds import ThresholdReport
 logger = logging.getLogger(__name__)
 
 SETTINGS = ("thresholds", "relation_thresholds")
-"""The settings that have thresholds."""
+"""The settings that store thresholds."""
 
 
 def tune_span_filter(model: SpanMarkerModel, data: Dataset | None, batch_size: int) -> None:
-    """Choose the threshold of a model's candidate filter, and log it, or why there is none.
+    """Choose the threshold of a model's candidate filter, and log it, or the reason why there is none.
 
     Args:
         model: The model. Nothing happens if it has no filter, or doesn't use it.
-        data: The evaluation data, if there are any.
-        batch_size: The largest number of sentences per batch.
+        data: The evaluation data, or None.
+        batch_size: The maximum number of sentences per batch.
     """
     if model.span_filter is None or model.config.exact:
         return
@@ -40,9 +40,9 @@ def tune_span_filter(model: SpanMarkerModel, data: Dataset | None, batch_size: i
             logger.info("Candidate filter, tuned on the evaluation data:\n%s", report)
             return
     logger.info(
-        "The candidate filter keeps as many candidates in prediction as in training (candidates_per_word=%s), "
-        "which costs speed, not accuracy. model.tune_span_filter(held_out, recall=...) chooses a threshold, which "
-        "keeps fewer. Training chose none: %s",
+        "The candidate filter keeps as many candidates in prediction as in training (candidates_per_word=%s), which "
+        "costs speed, not accuracy. model.tune_span_filter(held_out, recall=...) chooses a threshold that keeps "
+        "fewer. Training chose none: %s",
         model.config.candidates_per_word,
         reason,
     )
@@ -51,29 +51,29 @@ def tune_span_filter(model: SpanMarkerModel, data: Dataset | None, batch_size: i
 def reset_thresholds(
     config: SpanMarkerConfig,
     names: Sequence[str] = SETTINGS,
-    advice: str = "It chooses others at its end; Trainer(tunes_thresholds=False) keeps them.",
+    advice: str = "Training chooses new ones at the end; Trainer(tunes_thresholds=False) keeps them.",
 ) -> None:
-    """Take the thresholds from a model that is about to be trained, with a warning if it has any.
+    """Reset the thresholds of a model that is about to be trained, with a warning if it has any.
 
     Args:
         config: The configuration of the model.
-        names: The settings that have them.
-        advice: What to say about it.
+        names: The settings that store them.
+        advice: End of the warning.
     """
     for name in names:
         value = getattr(config, name)
         if value is not None:
-            logger.warning("%s=%s belong to the weights before this training: they are reset. %s", name, value, advice)
+            logger.warning("%s=%s belong to the weights before this training and are reset. %s", name, value, advice)
             setattr(config, name, None)
 
 
 def reset_settings(config: SpanMarkerConfig, tunes_thresholds: bool, has_data: bool) -> None:
-    """Take from a model that is about to be trained what belongs to its weights, with warnings.
+    """Reset the settings that belong to the weights of a model before it is trained, with warnings.
 
     Args:
         config: The configuration of the model.
-        tunes_thresholds: Whether the training may choose thresholds; otherwise the model keeps those that it has.
-        has_data: Whether there are data to choose them on.
+        tunes_thresholds: Whether the training may choose thresholds; otherwise, the model keeps its own.
+        has_data: Whether there is data to choose them on.
     """
     if tunes_thresholds and has_data:
         reset_thresholds(config)
@@ -81,20 +81,20 @@ def reset_settings(config: SpanMarkerConfig, tunes_thresholds: bool, has_data: b
         _warn_of_thresholds(config)
     if config.calibration_temperature != 1.0:
         logger.warning(
-            "calibration_temperature=%s belongs to the weights before this training: it is reset. "
-            "span_marker.calibrate fits another one.",
+            "calibration_temperature=%s belongs to the weights before this training and is reset. "
+            "span_marker.calibrate fits a new one.",
             config.calibration_temperature,
         )
         config.calibration_temperature = 1.0
 
 
 def _warn_of_thresholds(config: SpanMarkerConfig) -> None:
-    """Warn of thresholds that a model keeps because there are no data to choose others on."""
+    """Warn of thresholds that a model keeps because there is no data to choose new ones on."""
     for name in SETTINGS:
         if (value := getattr(config, name)) is not None:
             logger.warning(
-                "%s=%s belong to the weights before this training, but stay, since there is no eval_dataset to choose "
-                "others on: set model.config.%s = None, or call span_marker.tune_thresholds afterwards.",
+                "%s=%s belong to the weights before this training, but are kept, since there is no eval_dataset to "
+                "choose new ones on: set model.config.%s = None, or call span_marker.tune_thresholds afterwards.",
                 name,
                 value,
                 name,
@@ -102,21 +102,21 @@ def _warn_of_thresholds(config: SpanMarkerConfig) -> None:
 
 
 def tune_thresholds(model: SpanMarkerModel, data: Dataset, batch_size: int) -> ThresholdReport | None:
-    """Choose the thresholds of a model, if they surely help, and log them and what they change.
+    """Choose the thresholds of a model, if they improve F1 significantly, and log them and their effect.
 
-    Those of relations are chosen, too, if the model and the data have relations.
+    Thresholds of relations are chosen as well, if the model and the data have relations.
 
     Args:
         model: The model.
         data: The evaluation data.
-        batch_size: The largest number of sentences per batch.
+        batch_size: The maximum number of sentences per batch.
 
     Returns:
-        The thresholds and their figures; None if the data has no entity.
+        The thresholds and their figures; None if the data has no entities.
     """
     try:
         report = tuning.tune_thresholds(model, data, batch_size=batch_size, only_if_better=True)
-    except ValueError as error:  # no entity in the data
+    except ValueError as error:  # no entities in the data
         logger.info("Training chose no thresholds: %s", error)
         return None
     log_thresholds(replace(report, relations=None), "evaluation")
@@ -126,11 +126,11 @@ def tune_thresholds(model: SpanMarkerModel, data: Dataset, batch_size: int) -> T
 
 
 def log_thresholds(report: ThresholdReport, dataset_name: str) -> None:
-    """Log thresholds that a model gets if they surely help.
+    """Log thresholds that a model gets if they improve F1 significantly.
 
     Args:
         report: The thresholds and their figures.
         dataset_name: What to call the data that they were tuned on.
     """
-    choice = "are the model's from now on" if report.is_better else "may not help, so that the model has none"
+    choice = "are now set in the model" if report.is_better else "may not help, so the model gets none"
     logger.info("%s, tuned on the %s data, %s:\n%s", SUBJECTS[report.kind], dataset_name, choice, report)

@@ -1,4 +1,4 @@
-"""Entities found in evaluation, as padded arrays that processes can exchange, and back to entities of sentences."""
+"""Entities in evaluation: as padded arrays that processes can exchange, and converted back to those of sentences."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from span_marker.core.spans import IntArray
 from span_marker.preprocessing.data_collator import IGNORE_INDEX, pad_entities
 
 PROPOSALS_PER_WORD = 4
-"""How many proposals per word of a sentence, or of a window, are ranked at most: more than flat entities can be, which
-are at most one per word, and than nested ones, which are at most two per word and label."""
+"""The maximum number of ranked proposals per word of a sentence or window: more than flat entities, of which there is
+at most one per word, and nested ones, of which there are at most two per word and label."""
 
 
 class Gathered(NamedTuple):
-    """What evaluation gathers from all batches and processes. Rows are sentences, or windows of sentences.
+    """The predictions that evaluation gathers from all batches and processes. Rows are sentences or windows.
 
     Attributes:
         entities: The selected entities of a sentence, or the proposed ones of a window, see `pad_spans`.
@@ -28,7 +28,7 @@ class Gathered(NamedTuple):
         ranked_entities: Spans that would be selected, or proposed, at a threshold of 0, see `proposal_limits`.
         ranked_scores: Their scores.
         sentences: Index of the sentence, ``(num_rows,)``.
-        blank_words: Blank words of the sentence, with its first row, ``(num_rows, max_blank_words, 2)``.
+        blank_words: Blank words of the sentence, only in its first row, ``(num_rows, max_blank_words, 2)``.
         counts: Number of candidates with markers and of all candidates, ``(num_rows, 2)``.
     """
 
@@ -46,7 +46,7 @@ class FoundEntities(NamedTuple):
 
     Attributes:
         row: Index of the sentence.
-        entities: The entities, as the model reads them.
+        entities: The entities, as the model predicts them.
         blank: Words in which no character counts, each with whether it is white space, see
             `span_marker.core.alignment.trim_words`.
     """
@@ -57,14 +57,14 @@ class FoundEntities(NamedTuple):
 
 
 def proposal_limits(span_words: IntArray, span_counts: IntArray) -> IntArray:
-    """Compute how many proposals are ranked: `PROPOSALS_PER_WORD`, so that they are few however long candidates may be.
+    """Compute how many proposals are ranked: `PROPOSALS_PER_WORD`, regardless of the length of candidates.
 
     Args:
         span_words: First word and word after the last of each candidate, ``(num_spans, 2)``.
         span_counts: Number of candidates per row, ``(num_rows,)``.
 
     Returns:
-        The largest number of proposals of each row, ``(num_rows,)``.
+        The maximum number of proposals of each row, ``(num_rows,)``.
 
     Example:
         >>> proposal_limits(np.array([[0, 1], [0, 2], [1, 2], [7, 8]]), np.array([3, 0, 1])).tolist()
@@ -85,8 +85,8 @@ def pad_spans(spans: Sequence[Sequence[ScoredSpan]]) -> tuple[IntArray, FloatArr
         spans: The spans of each sentence.
 
     Returns:
-        Class ID, first word and the word behind the last, ``(batch, max_spans, 3)``, and scores, ``(batch,
-        max_spans)``, both padded with `IGNORE_INDEX`.
+        Class ID, first word and the word after the last, ``(batch, max_spans, 3)``, and scores, ``(batch, max_spans)``,
+        both padded with `IGNORE_INDEX`.
     """
     arrays = [np.array([span[:3] for span in sentence], dtype=np.int64).reshape(-1, 3) for sentence in spans]
     entities = pad_entities(arrays)
@@ -97,7 +97,7 @@ def pad_spans(spans: Sequence[Sequence[ScoredSpan]]) -> tuple[IntArray, FloatArr
 
 
 def merge_windows(gathered: Gathered, label_ids: Any, decoder: Decoder) -> tuple[Any, Any]:
-    """Merge the windows of each sentence, and resolve overlaps. Predicted entities lose blank words at their edges.
+    """Merge the windows of each sentence, and resolve overlaps. Blank words at the edges of entities are removed.
 
     Args:
         gathered: Gathered predictions of ``Trainer.prediction_step``.
@@ -130,13 +130,13 @@ def merge_ranked(gathered: Gathered, decoder: Decoder) -> tuple[IntArray, FloatA
 
     Returns:
         The spans of each sentence, see `pad_spans`. Those at or above any threshold are the entities that the decoder
-        selects at this threshold, as far as no more than `PROPOSALS_PER_WORD` are proposed at it.
+        selects at this threshold, provided that no more than `PROPOSALS_PER_WORD` are proposed.
     """
     return _merge_spans(gathered.ranked_entities, gathered.ranked_scores, gathered, decoder)
 
 
 def right_spans(spans: tuple[IntArray, FloatArray], gold: IntArray) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
-    """Tell which spans are gold entities.
+    """Determine which spans are gold entities.
 
     Args:
         spans: Spans of each sentence, with scores, see `pad_spans`.
@@ -152,7 +152,7 @@ def right_spans(spans: tuple[IntArray, FloatArray], gold: IntArray) -> tuple[Flo
 
 
 def _numbered(padded: IntArray) -> list[tuple[int, ...]]:
-    """Padded entities as tuples of sentence, class ID, first word and the word behind the last."""
+    """Padded entities as tuples of sentence, class ID, first word and the word after the last."""
     is_entity = padded[..., 0] != IGNORE_INDEX
     rows = np.nonzero(is_entity)[0]
     return list(map(tuple, np.column_stack([rows, padded[is_entity]]).tolist()))
@@ -173,7 +173,7 @@ def _merge_spans(
 
 
 def found_entities(gathered: Gathered, decoder: Decoder) -> list[FoundEntities]:
-    """Merge the windows of each sentence like `merge_windows`, but leave blank words at the edges of entities.
+    """Merge the windows of each sentence like `merge_windows`, but keep blank words at the edges of entities.
 
     Args:
         gathered: See `merge_windows`.
@@ -200,7 +200,7 @@ def _select_spans(
 
 
 def _blank_words(gathered: Gathered) -> list[dict[int, bool]]:
-    """The blank words of each sentence, and whether they are white space only."""
+    """The blank words of each sentence, and whether they consist only of white space."""
     rows, num_sentences = _sentence_rows(gathered)
     blank: list[dict[int, bool]] = [{} for _ in range(num_sentences)]
     for row, row_blank in zip(rows, gathered.blank_words.tolist(), strict=True):
@@ -215,7 +215,7 @@ def _trim(spans: Sequence[ScoredSpan], blank: Mapping[int, bool]) -> list[Scored
     trimmed: dict[tuple[int, int, int], ScoredSpan] = {}
     for span in sorted(spans, key=lambda span: -span.score):
         start, end = trim_words(span.start, span.end, blank)
-        if start < end:  # white space is no entity
+        if start < end:  # white space is not an entity
             trimmed.setdefault((start, end, span.label_id), span._replace(start=start, end=end))
     return [trimmed[key] for key in sorted(trimmed)]
 

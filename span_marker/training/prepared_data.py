@@ -1,4 +1,4 @@
-"""What training and evaluation read from data sets: limits, and features that are made when they are first needed."""
+"""Data sets for training and evaluation: limits, and features that are computed when they are first needed."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ from span_marker.validation.limits import set_limits
 logger = logging.getLogger(__name__)
 
 READ = ("entity_max_length", "max_prev_context", "max_next_context", "word_splitter", "word_rules", "letter_case")
-"""Settings that features depend on, beside labels and `max_text_length`. A user may change them at any time."""
+"""Settings that features depend on, besides labels and `max_text_length`. A user may change them at any time."""
 
 CHOSEN = ("word_splitter", "word_rules", "entity_max_length", "model_max_length")
 """Settings of a configuration that may be taken from the training data before it is tokenized."""
 
 TRAINING = "training"
-"""What the training data are called in messages."""
+"""What the training data is called in messages."""
 
 
 class PreparedDataset(NamedTuple):
     """A data set and its features.
 
     Attributes:
-        dataset: Refers to the data set as the caller passed it, and does not keep it: its features go with it.
+        dataset: A weak reference to the data set of the caller; the features are freed together with it.
         features: Its features, see `span_marker.preprocessing.features.prepare`.
-        summary: What its annotations hold.
+        summary: Counts of its annotations.
     """
 
     dataset: ReferenceType[Dataset]
@@ -50,7 +50,7 @@ class PreparedDataset(NamedTuple):
 
 
 class PreparedData:
-    """The word splitter, limits and features that models get from data. Models with the same settings share them.
+    """The word splitter, limits and features that are derived from data. Models with the same settings share them.
 
     Args:
         show_progress: Whether to show progress bars.
@@ -66,11 +66,11 @@ class PreparedData:
         self._chosen: dict[str, dict[str, Any]] = {}
 
     def use(self, model: SpanMarkerModel, train_dataset: Dataset | None) -> None:
-        """Make features for a model from now on, and set its word splitter and limits where they are ``"auto"``.
+        """Set the model for which features are made, and its word splitter and limits if they are ``"auto"``.
 
         Args:
             model: The model.
-            train_dataset: The training data, which these are taken from; None to leave them.
+            train_dataset: The training data that determines them; None to leave them unchanged.
         """
         config, given = model.config, _settings(model.config)
         if given in self._chosen:
@@ -86,7 +86,7 @@ class PreparedData:
         self._model, self._settings, self._read = model, settings, _what_is_read(model)
 
     def prepare(self, dataset: Any, dataset_name: str, needs_labels: bool = True) -> PreparedDataset:
-        """Turn a data set into features, or find the features that were made earlier.
+        """Convert a data set to features, or look up features that were made earlier.
 
         Args:
             dataset: The data set.
@@ -98,7 +98,7 @@ class PreparedData:
 
         Raises:
             TypeError: If it is not a `Dataset`, or a row has a value of the wrong type.
-            ValueError: If a column is missing, or a row is broken.
+            ValueError: If a column is missing, or a row is invalid.
         """
         before, self._read = self._read, _what_is_read(self._model)
         is_current = before == self._read
@@ -118,19 +118,19 @@ class PreparedData:
 
 
 def settle(config: SpanMarkerConfig, training: Dataset, summary: DatasetSummary) -> None:
-    """Let the training data set how overlaps are resolved and what relations join, unless the configuration does.
+    """Set from the training data how overlaps are resolved and what relations join, unless it is configured.
 
     Args:
-        config: The configuration of the model that is trained on them.
+        config: The configuration of the model that is trained.
         training: The training data.
-        summary: What their annotations hold.
+        summary: Counts of its annotations.
     """
     if config.decoding is None and summary.decoding != "flat":
         config.decoding = summary.decoding
     missing = [label for label in config.classes if label != OUTSIDE and label not in summary.labels]
     if missing and summary.num_entities:
         logger.warning(
-            "The %s data has no entity of these labels, which the model cannot learn from it: %s.",
+            "The %s data has no entities of these labels, so the model cannot learn them: %s.",
             TRAINING,
             ", ".join(missing),
         )
@@ -142,7 +142,7 @@ def settle(config: SpanMarkerConfig, training: Dataset, summary: DatasetSummary)
 
 @contextmanager
 def _progress_bars(show: bool) -> Iterator[None]:
-    """Hide the progress bars of ``datasets`` for a while, which has one switch for all of them."""
+    """Hide the progress bars of ``datasets`` in a ``with`` block; there is a single switch for all of them."""
     hide = not show and not are_progress_bars_disabled()
     if hide:
         disable_progress_bars()
@@ -154,7 +154,7 @@ def _progress_bars(show: bool) -> Iterator[None]:
 
 
 def _settings(config: SpanMarkerConfig) -> str:
-    """A configuration, without what ``transformers.Trainer`` sets in its first model and in no other one."""
+    """A configuration, without the settings that ``transformers.Trainer`` only changes in its first model."""
     values = json.loads(config.to_json_string())
     return json.dumps({name: value for name, value in values.items() if name != "use_cache"})
 
@@ -172,7 +172,7 @@ def evaluation_sets(eval_dataset: Any) -> dict[str, Any]:
         eval_dataset: A data set, a dict of several, or None.
 
     Returns:
-        The data sets, by what they are called in messages.
+        The data sets, by their names in messages.
     """
     if isinstance(eval_dataset, Mapping):
         return {f"evaluation ({name})": dataset for name, dataset in eval_dataset.items()}
@@ -180,13 +180,13 @@ def evaluation_sets(eval_dataset: Any) -> dict[str, Any]:
 
 
 def as_datasets(eval_dataset: Any) -> Any:
-    """Make data sets of evaluation data in another form, see `span_marker.data.in_memory.as_dataset`.
+    """Convert evaluation data in other forms to data sets, see `span_marker.data.in_memory.as_dataset`.
 
     Args:
-        eval_dataset: Anything that a trainer takes: data, a dict of several, the name of one, or None.
+        eval_dataset: Anything that a trainer accepts: data, a dict of several data sets, the name of one, or None.
 
     Returns:
-        The same with data sets.
+        The same, with data converted to data sets.
     """
     if isinstance(eval_dataset, Mapping):
         return {name: as_dataset(data, f"evaluation ({name})") for name, data in eval_dataset.items()}
@@ -197,11 +197,11 @@ def check_columns(datasets: Mapping[str, Any]) -> None:
     """Check that data sets are annotated, without reading their rows.
 
     Args:
-        datasets: The data sets, by what they are called in errors; None is skipped.
+        datasets: The data sets, by their names in errors; None is skipped.
 
     Raises:
         TypeError: If one is not a `Dataset`.
-        ValueError: If the columns are those of no form of annotation, or of several.
+        ValueError: If the columns match no form of annotation, or several.
     """
     for name, dataset in datasets.items():
         if dataset is not None:

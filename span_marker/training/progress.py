@@ -1,4 +1,4 @@
-"""What evaluations say about a training: whether anything is predicted at all, and what to change if not."""
+"""The progress of training: whether anything is predicted at all, and what to change if not."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MIN_EVALUATIONS = 2
 """Number of evaluations without a correct prediction before this is reported."""
 
 MIN_PREDICTED = 0.1
-"""Number of predicted entities per gold entity below which a trained model predicts hardly anything."""
+"""Number of predicted entities per gold entity below which a trained model counts as predicting hardly anything."""
 
 
 class Outcome(NamedTuple):
@@ -37,7 +37,7 @@ class Outcome(NamedTuple):
 
 
 class Progress:
-    """The evaluations of one training. With several evaluation sets, the first one counts. Gives each advice once."""
+    """The evaluations of a training run, of the first one of several evaluation sets. Gives each advice only once."""
 
     def __init__(self) -> None:
         self._outcomes: dict[str, list[Outcome]] = {}
@@ -54,10 +54,10 @@ class Progress:
         self._outcomes.setdefault(name, []).append(outcome)
 
     def add_tuning(self, report: ThresholdReport, step: int) -> None:
-        """Take the figures without thresholds for an evaluation, if there was none.
+        """Use the figures without thresholds as an evaluation, if there was none.
 
         Args:
-            report: What the tuning of thresholds found in the evaluation data.
+            report: The result of tuning thresholds on the evaluation data.
             step: Number of training steps before.
         """
         num_gold = sum(report.num_gold.values())
@@ -66,7 +66,7 @@ class Progress:
             self.add("eval", Outcome(num_correct, report.num_predicted, num_gold, 0.0, 0.0, step=step))
 
     def advice_during(self, losses: Sequence[float], metric: str | None) -> str | None:
-        """Say that a model learns although it predicts nothing. To be called during training.
+        """Give advice during training if the model is learning, but predicts nothing yet.
 
         Args:
             losses: The training losses so far.
@@ -82,14 +82,15 @@ class Progress:
         return advice
 
     def advice_after(self, best_step: int | None, learning_rate: float) -> str | None:
-        """Say that a model predicts hardly anything. To be called after training, and after evaluations then.
+        """Give advice after training, and after later evaluations, if the model predicts hardly anything.
 
         Args:
             best_step: The step whose weights were restored, or None for the last one.
             learning_rate: The learning rate of the training.
 
         Returns:
-            See the function `advice_after`, for the evaluation of these weights; None after the first that was judged.
+            See the function `advice_after`, for the evaluation of these weights; None after the first evaluation that
+            was judged.
         """
         if self._has_judged_end or not self._first:
             return None
@@ -103,7 +104,7 @@ class Progress:
 
 
 def advice_during(outcomes: Sequence[Outcome], losses: Sequence[float], metric: str | None) -> str | None:
-    """Say that a model learns although it predicts nothing.
+    """Give advice if a model is learning, but predicts nothing yet.
 
     Args:
         outcomes: The evaluations so far.
@@ -124,13 +125,15 @@ def advice_during(outcomes: Sequence[Outcome], losses: Sequence[float], metric: 
                 "with a higher learning_rate."
             )
             if metric is not None and metric.endswith("overall_f1"):
-                advice += f" metric_for_best_model={metric!r} rates all these checkpoints alike: use 'overall_best_f1'."
+                advice += (
+                    f" metric_for_best_model={metric!r} rates all these checkpoints equally: use 'overall_best_f1'."
+                )
             return advice
     return None
 
 
 def advice_after(final: Outcome, learning_rate: float) -> str | None:
-    """Say that a trained model predicts hardly anything.
+    """Give advice if a trained model predicts hardly anything.
 
     Args:
         final: The final evaluation.

@@ -1,4 +1,4 @@
-"""From annotated data and a few options to everything that a training needs."""
+"""Training recipes: a model and training arguments from annotated data and a few options."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ MODEL_OPTIONS = (
 
 
 SHORT = {"epochs": "num_train_epochs", "output": "output_dir"}
-"""Options of the command line that stand for fields of ``TrainingArguments``."""
+"""Options of the command line that are short for fields of ``TrainingArguments``."""
 
 
 class TrainingPlan(NamedTuple):
-    """A training that could begin.
+    """A training run that is ready to start.
 
     Attributes:
-        model: The new model, or the checkpoint to go on with.
+        model: The new model, or the checkpoint to continue with.
         arguments: The training arguments.
         train: The data to train on.
         dev: The data to evaluate on, or None.
@@ -92,14 +92,14 @@ def read_options(path: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is no such file, there is no such option, or its value is wrong.
+        ValueError: If the file is not of this form, an option is unknown, or its value is invalid.
     """
     try:
         options: dict[str, Any] = parse_yaml(path.read_text(encoding="utf-8")) or {}
     except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise ValueError(f"{path} is not YAML: {error}") from error
     if not isinstance(options, dict):
-        raise ValueError(f"{path} must have options by name, such as 'learning_rate: 1e-4'")
+        raise ValueError(f"{path} must contain options by name, such as 'learning_rate: 1e-4'")
     before: dict[str, Any] = {}
     for given in options:
         name = str(given).replace("-", "_")
@@ -115,7 +115,7 @@ def read_options(path: Path) -> dict[str, Any]:
     options |= {"dev": dev} if "dev" in options else {}
     if unknown := [name for name in options if name not in known]:
         raise ValueError(f"{path}: there is no option {unknown[0]!r}")
-    # YAML takes 1e-4 for a string, and no for False.
+    # YAML reads 1e-4 as a string, and no as False.
     words = [
         f"--{name}={'no' if value is False and name.endswith('_strategy') else value}"
         for name, value in options.items()
@@ -134,10 +134,10 @@ def parse_arguments(arguments: Sequence[str]) -> tuple[list[str], dict[str, Any]
         arguments: The command line, with options such as ``--learning_rate 1e-4`` or ``--learning-rate=1e-4``.
 
     Returns:
-        What is no option, and the options by name.
+        The arguments that are not options, and the options by name.
 
     Raises:
-        ValueError: If there is no such option, or its value is wrong.
+        ValueError: If there is no such option, or its value is invalid.
     """
     names, words = [], []
     for argument in arguments:
@@ -175,15 +175,15 @@ def prepare_training(
         output_dir: The output folder.
         encoder: Encoder to fine-tune, or a checkpoint, which keeps its labels and limits by default.
         labels: The labels, with ``O``. Defaults to those of the data.
-        model_max_length: Longest text, in tokens. Defaults to 256.
-        entity_max_length: Longest entity, in words. Defaults to what fits the data.
-        **options: Other options of a model, and fields of ``TrainingArguments``; what is left out is suggested.
+        model_max_length: The maximum length of a text, in tokens. Defaults to 256.
+        entity_max_length: The maximum length of an entity, in words. Defaults to a value that fits the data.
+        **options: Other options of a model, and fields of ``TrainingArguments``; others get suggested values.
 
     Returns:
-        What `span_marker.Trainer` takes.
+        The arguments of `span_marker.Trainer`, and a report on the data.
 
     Raises:
-        ValueError: If there is no encoder, the data are wrong, or there is no such option.
+        ValueError: If no encoder is passed, the data is invalid, or an option is unknown.
         FileNotFoundError: If there is no such encoder.
     """
     if encoder is None:

@@ -1,4 +1,4 @@
-"""The relations of an evaluation: between the predicted entities of its sentences, and between the gold ones."""
+"""Evaluation of relations: between the predicted entities of sentences, and between the gold ones."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class _Judged(NamedTuple):
     """The relations of a sentence.
 
     Attributes:
-        gold: Those that are annotated.
+        gold: The annotated relations.
         ranked: The most probable relation of each pair of predicted entities, and its probability.
-        predicted: Those that are predicted.
+        predicted: The predicted relations.
         ranked_given: The most probable relation of each pair of gold entities, and its probability.
-        given: Those that are predicted between them.
+        given: The relations that are predicted between gold entities.
     """
 
     gold: list[LabelledRelation]
@@ -43,20 +43,20 @@ class _Judged(NamedTuple):
 
 
 def evaluate_relations(model: Any, features: Any, found: Sequence[FoundEntities], batch_size: int) -> dict[str, Any]:
-    """Measure the relations that a model finds between entities that it has found.
+    """Measure the relations that a model finds between predicted and between gold entities.
 
-    Texts are encoded again, but without candidates. Of several processes, each does so for all sentences, since those
-    that share the weights of a model must all run it on equally many batches.
+    Texts are encoded again, but without candidates. With several processes, each one reads all sentences, since
+    processes that share the weights of a model must all run the same number of batches.
 
     Args:
         model: A model with relations.
         features: The features of the data, a `Dataset` of `span_marker.preprocessing.features.prepare`.
         found: The predicted entities of all sentences.
-        batch_size: The largest number of sentences or windows in a batch.
+        batch_size: The maximum number of sentences or windows in a batch.
 
     Returns:
-        The metrics of `span_marker.core.relation_metrics`, as ``relation_...``; none of them if no row says anything of
-        its relations. Rows that do not are left out.
+        The metrics of `span_marker.core.relation_metrics`, as ``relation_...``; empty if no row has annotated
+        relations. Rows without them are skipped.
     """
     if "gold_relations" not in features.column_names:
         return {}

@@ -1,4 +1,4 @@
-"""Fitting the relation head to a trained entity model, which stays as it is."""
+"""Fitting a relation head to a trained entity model, which does not change."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ DATA = "relation"
 LEARNING_RATE = 1e-3
 
 WARM_UP = 0.1
-"""Share of the steps in which the learning rate rises."""
+"""Share of the steps over which the learning rate is warmed up."""
 
 
 def fit_relations(
@@ -44,31 +44,31 @@ def fit_relations(
     seed: int = 0,
     held_out: AnnotatedData | None = None,
 ) -> list[float]:
-    """Train the relation head of a model, and nothing else: what the model predicts as entities does not change.
+    """Train only the relation head of a model. The entities that the model predicts do not change.
 
     The markers of pairs and the classifier of relations learn from annotated relations; the encoder is frozen. With
-    `Trainer`, everything is trained together, so that the encoder learns from relations, too. ``symmetric_relations``
-    and ``relation_types`` are set from the data if the model leaves them open.
+    `Trainer`, everything is trained jointly, so that the encoder learns from relations, too. ``symmetric_relations``
+    and ``relation_types`` are set from the data if the model's configuration leaves them open.
 
     Args:
-        model: A trained model. Without relations, it gets those of the data. Otherwise the training of its relation
-            head goes on.
+        model: A trained model. If it has no relations, it gets those of the data; otherwise, the training of its
+            relation head continues.
         data: Annotated data with ``entities`` and ``relations``.
-        num_epochs: Number of times that each row is read.
+        num_epochs: Number of passes over the data.
         batch_size: Number of sentences or windows in a batch.
         seed: Seed of new weights, of the order of the rows, and of dropout.
         held_out: Annotated data that is not trained on. At the end, thresholds of relations are tuned on it, as
-            `span_marker.tune_thresholds` does with ``only_if_better``. None tunes none. Thresholds of relations that
-            the model had before are reset in any case.
+            `span_marker.tune_thresholds` does with ``only_if_better``. With None, no thresholds are tuned. Existing
+            thresholds of relations are always reset.
 
     Returns:
         The mean loss of a pair in each epoch.
 
     Raises:
         TypeError: If ``model`` is not a `SpanMarkerModel`, or a value in a row has the wrong type.
-        ValueError: If ``data`` or ``held_out`` has no relation, or one whose label the model does not have; if none of
-            ``data`` can be learned; if the model runs on the dense engine or on exported graphs; or if a limit is below
-            1. After any error, the model is as it was.
+        ValueError: If ``data`` or ``held_out`` has no relations, or one whose label the model lacks; if no relation in
+            ``data`` can be learned; if the model runs on the dense engine or on exported graphs; or if a number is
+            below 1. After any error, the model is unchanged.
     """
     model = without_adapter(model)
     model.check_relations_possible()
@@ -92,10 +92,10 @@ def fit_relations(
             )
         relations.settle(model.config, DATA)
         relations.warn(model.config, DATA)
-        # The relations without direction are settled by now.
+        # The symmetric relations are determined by now.
         to_tune = None if held_out is None else HeldOutRelations.read(HeldOut.read(model, held_out, batch_size))
         had_thresholds = model.config.relation_thresholds is not None
-        reset_thresholds(model.config, ["relation_thresholds"], "held_out= chooses others at its end.")
+        reset_thresholds(model.config, ["relation_thresholds"], "With held_out=, new ones are chosen at the end.")
         is_learned = {parameter: parameter.requires_grad for parameter in model.parameters()}
         is_training = model.training
         try:
@@ -119,7 +119,7 @@ def fit_relations(
 
 @contextmanager
 def _unchanged_on_error(model: SpanMarkerModel) -> Iterator[None]:
-    """Give a model the relation head and the settings that it had before a ``with`` block, if that fails."""
+    """Restore the relation head and the settings of a model if a ``with`` block fails."""
     head = copy.deepcopy(model.relation_head)
     settings = {name: copy.deepcopy(value) for name, value in vars(model.config).items() if "relation" in name}
     names = ("card_text", "card_changes", "training_record")

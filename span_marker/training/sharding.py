@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 def check_sharding(plugin: Any, model: SpanMarkerModel) -> None:
-    """Check that FSDP can shard a model as it is asked to.
+    """Check that FSDP can shard a model with its settings.
 
-    Markers attend to keys and values of the text that layers have left in memory. So the gradient of a layer's weights
-    has a way around the output of that layer, where FSDP2 would gather the weights again. It must shard the model as a
+    Markers attend to keys and values of the text that layers have stored. The gradient of a layer's weights can
+    therefore bypass the output of the layer, where FSDP2 would gather the weights again. It must shard the model as a
     whole: weights are gathered for the forward and the backward pass, while gradients and optimizer stay sharded.
 
     Args:
@@ -22,7 +22,7 @@ def check_sharding(plugin: Any, model: SpanMarkerModel) -> None:
         model: The model.
 
     Raises:
-        ValueError: If FSDP is asked to wrap layers, has version 1, or two parameters of the model are the same tensor.
+        ValueError: If FSDP is set to wrap layers or to version 1, or two parameters of the model are the same tensor.
     """
     if plugin is None:
         return
@@ -34,8 +34,8 @@ def check_sharding(plugin: Any, model: SpanMarkerModel) -> None:
     if plugin.auto_wrap_policy is not None:
         policy = getattr(plugin.auto_wrap_policy, "func", plugin.auto_wrap_policy)
         raise ValueError(
-            f"fsdp_auto_wrap_policy={getattr(policy, '__name__', policy)} must be NO_WRAP: markers take keys and "
-            "values out of layers, whose weights FSDP2 would no longer have in the backward pass"
+            f"fsdp_auto_wrap_policy={getattr(policy, '__name__', policy)} must be NO_WRAP: markers use keys and "
+            "values from inside the layers, whose weights FSDP2 would no longer have in the backward pass"
         )
     names: dict[int, str] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):

@@ -38,41 +38,41 @@ class Trainer(BaseTrainer):
 
     Data sets have the columns ``tokens`` (words) and ``ner_tags`` (integers that index the labels, or the labels),
     ``tokens`` and ``entities``, or ``text`` and ``entities``, see `span_marker.data.columns`; and for document context
-    ``document_id`` and ``sentence_id``. Sentences beyond the text limit are read in windows, as in prediction. Data for
-    a model with relations have ``relations``; only entities are learned from rows without a value for it.
+    ``document_id`` and ``sentence_id``. Sentences beyond the text limit are read in windows, as in prediction. For a
+    model with relations, data has a column ``relations``; only entities are learned from rows without a value in it.
 
-    The constructor checks arguments and columns, and settles what an optimizer or a batch depends on: limits that are
-    ``"auto"`` are set from the training data, and the model gets a candidate filter if ``candidates_per_word`` asks for
-    one. Data sets are tokenized once, when they are first needed. The training data come first. They set ``decoding``
-    if the model's configuration leaves it open: to ``"overlapping"`` if at least 1% of the entities cross another
-    entity, to ``"nested"`` if at least 1% lie within another entity or share its words. In the same way they set
-    ``symmetric_relations`` and ``relation_types``. `train` prepares all data sets before its first step, so that a
-    mistake in a row shows before then.
+    The constructor checks arguments and columns, and makes the settings on which an optimizer or a batch depends:
+    limits that are ``"auto"`` are set from the training data, and the model gets a candidate filter if
+    ``candidates_per_word`` is set. Data sets are tokenized once, when they are first needed, beginning with the
+    training data. These also determine ``decoding`` if the model's configuration leaves it open: ``"overlapping"`` if
+    at least 1% of the entities cross another entity, ``"nested"`` if at least 1% lie within another entity or share its
+    words. ``symmetric_relations`` and ``relation_types`` are set in the same way. `train` prepares all data sets before
+    its first step, so that errors in rows are raised early.
 
     Args:
-        model: The model; None if ``model_init`` is given.
+        model: The model; None if ``model_init`` is passed.
         args: Training arguments.
         train_dataset: The training data: a `Dataset`, a DataFrame, an Arrow table, or a list of dicts.
         eval_dataset: The evaluation data, or a dict of several data sets.
         model_init: Creates a new model for each run.
-        compute_metrics: Computes other metrics than `span_marker.core.metrics.compute_metrics`; those of
-            `span_marker.core.metrics.threshold_metrics`, and of relations, are reported in addition. The
+        compute_metrics: Function that replaces `span_marker.core.metrics.compute_metrics`. The metrics of
+            `span_marker.core.metrics.threshold_metrics`, and those of relations, are still reported. The
             ``predictions`` of its argument are the predicted entities, ``(num_sentences, max_entities, 3)`` with class
-            ID, first word and the word behind the last, and their scores, ``(num_sentences, max_entities)``. Its
+            ID, first word and the word after the last, and their scores, ``(num_sentences, max_entities)``. Its
             ``label_ids`` are the gold entities in the same form, and the number of words of each sentence,
-            ``(num_sentences,)``. Rows are padded with -100. A gold entity that begins or ends within a word has -1 for
-            both words.
+            ``(num_sentences,)``. Rows are padded with -100. For a gold entity that begins or ends within a word, both
+            words are -1.
         callbacks: Callbacks.
         optimizers: Optimizer and scheduler.
         tunes_thresholds: Whether `train` ends with `span_marker.tune_thresholds` on the evaluation data. The model gets
-            thresholds only if they surely help, as they do with little training data: such a model finds most entities,
-            but with probabilities below that of ``O``. So it is with relations, whose thresholds are tuned, too, and
-            decided about separately. Thresholds that it had before are reset when training begins.
+            thresholds only if they improve F1 significantly, as they do with little training data: such a model finds
+            most entities, but with probabilities below that of ``O``. Thresholds of relations are tuned as well, and
+            decided on separately. Existing thresholds are reset when training begins.
         **kwargs: Other arguments of ``transformers.Trainer``, except ``data_collator``.
 
     Raises:
         TypeError: If the model is not a `SpanMarkerModel`, ``args`` are not ``TrainingArguments``, a data set is not a
-            `Dataset`, or ``data_collator`` or another tokenizer is given.
+            `Dataset`, or ``data_collator`` or another tokenizer is passed.
         ValueError: If a data set lacks a column, or an argument cannot be combined with the model:
             ``batch_eval_metrics=True``, ``eval_do_concat_batches=False``, ``label_smoothing_factor`` with a multi-label
             model, a candidate filter or relations, ``compute_loss_func`` with one of the latter two, or an existing
@@ -122,7 +122,7 @@ class Trainer(BaseTrainer):
         self._set_up(self._span_marker)
 
     def _set_up(self, model: SpanMarkerModel) -> None:
-        """Settle everything that an optimizer or a batch of a model depends on."""
+        """Make all settings on which an optimizer or a batch of a model depends."""
         self._check_model(model)
         train_dataset: Any = self.train_dataset
         self._data.use(model, train_dataset)
@@ -152,7 +152,7 @@ class Trainer(BaseTrainer):
         if parts != (None, None, None) and (self.args.label_smoothing_factor or self.compute_loss_func is not None):
             raise ValueError(
                 "label_smoothing_factor and compute_loss_func cannot be used with a candidate filter or relations, "
-                "which have their own loss: load a model without both (candidates_per_word=None), or leave them out"
+                "which have their own loss: load a model without either (candidates_per_word=None), or leave them out"
             )
 
     def _set_span_filter(self, model: SpanMarkerModel) -> None:
@@ -162,7 +162,7 @@ class Trainer(BaseTrainer):
                 raise ValueError("call model.add_span_filter() before you create an optimizer of its parameters")
             if hasattr(model, "peft_config"):
                 raise ValueError(
-                    'call model.add_span_filter() before you give it an adapter, and put "span_filter" into the '
+                    'call model.add_span_filter() before you add an adapter, and put "span_filter" into the '
                     "adapter's modules_to_save"
                 )
             model.add_span_filter()
@@ -176,19 +176,19 @@ class Trainer(BaseTrainer):
         return model
 
     def _settle(self) -> None:
-        """Let the training data set what the configuration leaves open."""
+        """Set from the training data what the configuration leaves open."""
         if self.train_dataset is not None and not self._is_settled:
             model = self._span_marker
             settle(model.config, self.train_dataset, self._data.prepare(self.train_dataset, TRAINING).summary)
             self._is_settled = True
 
     def _get_dataloader(self, dataset: Any, description: str, *args: Any, **kwargs: Any) -> Any:
-        # private: all data loaders, of training, evaluation and prediction, get their data here.
+        # private: the data loaders of training, evaluation and prediction all get their data here.
         self._settle()
         names = [name for name, known in evaluation_sets(self.eval_dataset).items() if known is dataset]
         dataset_name = next(iter(names), description.lower())
         prepared = self._data.prepare(dataset, dataset_name, needs_labels=description != "test")
-        self.data_collator = self._collator_for(description)  # follows what was changed since the last one
+        self.data_collator = self._collator_for(description)  # reflects changes since the last one
         return super()._get_dataloader(prepared.features, description, *args, **kwargs)
 
     def get_train_dataloader(self) -> Any:
@@ -218,7 +218,7 @@ class Trainer(BaseTrainer):
         return next(iter(evaluation_sets(self.eval_dataset).values()), None)
 
     def _begin_record(self) -> None:
-        """Begin the record of a training, in place of the one before."""
+        """Begin the record of a training run, which replaces the previous one."""
         model, train_dataset = self._span_marker, self.train_dataset
         prepared = self._data.prepare(train_dataset, TRAINING).features
         record = TrainingRecord.from_datasets(train_dataset, self._held_out_data, prepared, model.config.tags)
@@ -251,7 +251,7 @@ class Trainer(BaseTrainer):
             self._span_marker.reset_span_filter()
         self._progress = Progress()
         output = super().train(resume_from_checkpoint, *args, **kwargs)
-        self._span_marker.eval()  # or else threads that predict would switch between modes at the same time
+        self._span_marker.eval()  # otherwise, threads that predict would switch modes concurrently
         if not self._tune():
             self._judge_end()
         self._complete_record()
@@ -274,7 +274,7 @@ class Trainer(BaseTrainer):
                 any threshold, of the first evaluation set if there are several.
             n_trials: Number of runs.
             direction: ``"maximize"`` or ``"minimize"``, or a list of them. Defaults to ``"maximize"`` for the default
-                objective, and to ``"minimize"`` if ``compute_objective`` is given.
+                objective, and to ``"minimize"`` if ``compute_objective`` is passed.
             *args: Passed to ``transformers.Trainer.hyperparameter_search``.
             **kwargs: Passed to ``transformers.Trainer.hyperparameter_search``.
 
@@ -292,7 +292,7 @@ class Trainer(BaseTrainer):
         return super().hyperparameter_search(hp_space, compute_objective, n_trials, direction, *args, **kwargs)
 
     def _tune(self) -> bool:
-        """Choose on the evaluation data what the model does with its scores. Tells whether it got thresholds."""
+        """Tune the filter and the thresholds on the evaluation data. Returns whether the model got thresholds."""
         model, data, batch_size = self._span_marker, self._held_out_data, self.args.eval_batch_size
         with whole_weights(model):
             final_choices.tune_span_filter(model, data, batch_size)
@@ -304,9 +304,9 @@ class Trainer(BaseTrainer):
         return report is not None and report.is_better
 
     def _note_outcome(self, metrics: dict[str, Any], prefix: str) -> None:
-        """Note the evaluation of one data set, and say if nothing is predicted."""
+        """Record the evaluation of one data set, and warn if nothing is predicted."""
         outcome, self._outcome = self._outcome, None
-        if outcome is None:  # of several data sets, each is noted alone
+        if outcome is None:  # several data sets are recorded one by one
             return
         outcome = outcome._replace(loss=metrics[f"{prefix}_loss"], step=self.state.global_step)
         self._progress.add(prefix, outcome)
@@ -353,7 +353,7 @@ class Trainer(BaseTrainer):
         Returns:
             The metrics of `span_marker.core.metrics.compute_metrics`; those of
             `span_marker.core.metrics.threshold_metrics`, over the spans that the model predicts at each threshold, with
-            ``"flat"`` in place of ``"flat-optimal"`` decoding; and ``eval_candidates_kept``, the share of the
+            ``"flat-optimal"`` decoding replaced by ``"flat"``; and ``eval_candidates_kept``, the share of the
             candidates that got markers: 1 without a filter. If the model and the data have relations, also those of
             `span_marker.core.relation_metrics` as ``eval_relation_...``. With ``compare_exact``, all of these again as
             ``eval_exact_...``, and ``eval_recall_lost``, the recall that the filter costs.
@@ -383,7 +383,7 @@ def _best_f1(metrics: dict[str, float]) -> float:
 
 
 def _warn_of_frozen(model: SpanMarkerModel) -> None:
-    """Warn of parts beside the classifier that are frozen, as all are that an adapter is not told of."""
+    """Warn of frozen parts besides the classifier, such as those missing from the settings of an adapter."""
     for name in ("span_filter", "case_embedding", "relation_head"):
         part = getattr(model, name)
         if part is not None and not any(parameter.requires_grad for parameter in part.parameters()):

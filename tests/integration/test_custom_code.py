@@ -94,7 +94,7 @@ def test_nothing_in_a_checkpoint_switches_its_code_on(encoder, tmp_path, wish):
     (checkpoint / "config.json").write_text(json.dumps(config))
     for mark in has_run(tmp_path):
         mark.unlink()
-    with pytest.raises(ValueError, match="own-bert.* comes with code of its own: .* pass trust_remote_code=True"):
+    with pytest.raises(ValueError, match="own-bert.* needs custom code: .* pass trust_remote_code=True"):
         SpanMarkerModel.from_pretrained(checkpoint, **wish)
     assert not has_run(tmp_path)
 

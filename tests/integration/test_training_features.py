@@ -733,4 +733,4 @@ def test_without_a_gpu_the_model_stays_where_it_is(caplog):
     model = new_model()
     assert model.try_cuda() is model
     assert model.device.type == "cpu"
-    assert "There is no CUDA device" in caplog.text
+    assert "No CUDA device" in caplog.text

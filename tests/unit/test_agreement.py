@@ -77,7 +77,7 @@ def test_kappa_is_what_its_definition_says(marks):
 @pytest.mark.parametrize(
     ("second", "message"),
     [
-        (SECOND[:1], "1 rows are of one annotator alone, such as the one with the id 1"),
+        (SECOND[:1], "1 rows are from only one annotator, such as the one with the id 1"),
         (
             [SECOND[0], {**SECOND[1], "text": "Ann Lee met Bob in Bonn."}],
             "row 0: the texts differ from character 19 on",
@@ -118,9 +118,9 @@ def test_white_space_at_the_edges_of_entities_does_not_count():
     [
         ({"text": "x" * 99 + "é", "entities": []}, {"text": "x" * 99 + "e\u0301", "entities": []},
          r"row 0: the texts differ from character 99 on: '\\xe9' of A, but 'e\\u0301' of B"),
-        (ANN, {"tokens": ["Ann", "went"], "entities": []}, "row 0 has text of A, but words of B: pass both"),
-        ({"tokens": ["a b", "c"], "entities": []}, {"tokens": ["a", "b c"], "entities": []}, "row 0 has other words"),
-        ({"id": 1, **ANN}, {"id": "1", **ANN}, "2 rows.*the id 1 of A: remove them, and give all IDs one type"),
+        (ANN, {"tokens": ["Ann", "went"], "entities": []}, "row 0 has text from A, but words from B: pass both"),
+        ({"tokens": ["a b", "c"], "entities": []}, {"tokens": ["a", "b c"], "entities": []}, "row 0: the words from"),
+        ({"id": 1, **ANN}, {"id": "1", **ANN}, "2 rows.*the id 1 from A: remove them, and use one type for all IDs"),
     ],
 )  # fmt: skip
 def test_an_error_says_what_is_not_the_same(first, second, message):

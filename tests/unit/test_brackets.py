@@ -48,7 +48,7 @@ def test_what_is_written_is_read(sentence, has_short_cells):
         (["(ORG*", "(GPE*", "*)"], "bracket of 'ORG' (word 0) is not closed"),
         (["*", "*)"], "'*)' (word 1) closes a bracket that was not opened"),
         (["(ORG)", "*))"], "'*))' (word 1) closes a bracket that was not opened"),
-        (["*", "O"], "'O' (word 1) must be *, or have brackets such as (LABEL* and *)"),
+        (["*", "O"], "'O' (word 1) must be *, or contain brackets such as (LABEL* and *)"),
         (["*", ""], "'' (word 1) must be *"),
         (["(A)(B)"], "'(A)(B)' (word 0) must be *"),
         (["()"], "'()' (word 0) must be *"),

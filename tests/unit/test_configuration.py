@@ -52,7 +52,7 @@ def test_custom_code_of_an_encoder_is_dropped():
 
 
 def test_an_unknown_encoder_is_refused():
-    with pytest.raises(ValueError, match=r"model_type='evil', which transformers does not know"):
+    with pytest.raises(ValueError, match=r"model_type='evil', which transformers does not support"):
         SpanMarkerConfig(encoder={"model_type": "evil"})
 
 
@@ -77,9 +77,9 @@ def test_limits_of_another_type_are_refused():
 @pytest.mark.parametrize(
     ("values", "error", "message"),
     [
-        ("yes", ValueError, "must be None or a dict with 'input_size'"),
-        ({"threshold": 0.5}, ValueError, "must be None or a dict with 'input_size'"),
-        ({"input_size": 32, "treshold": 0.5}, ValueError, "only keys of .*'threshold'"),
+        ("yes", ValueError, "must be None, or a dict with 'input_size'"),
+        ({"threshold": 0.5}, ValueError, "must be None, or a dict with 'input_size'"),
+        ({"input_size": 32, "treshold": 0.5}, ValueError, "no keys other than .*'threshold'"),
         ({"input_size": 0}, ValueError, "must be at least 1"),
         ({"input_size": 32, "threshold": "low"}, TypeError, "threshold='low' must be a number"),
         ({"input_size": 32, "threshold": math.nan}, ValueError, "threshold=nan must be finite"),
@@ -136,7 +136,11 @@ def test_thresholds_of_relations_are_those_of_entities_again():
         ({"thresholds": {"PER": 2}}, ValueError, r"thresholds\['PER'\]=2"),
         ({"relation_thresholds": 0.5}, TypeError, "relation_thresholds=0.5 must be a dict"),
         ({"relation_thresholds": {"knows": 2}}, ValueError, r"relation_thresholds\['knows'\]=2"),
-        ({"relation_thresholds": {"PER": 0.5}}, ValueError, r"has the labels \['PER'\], but the model has \['knows'\]"),
+        (
+            {"relation_thresholds": {"PER": 0.5}},
+            ValueError,
+            r"contains the labels \['PER'\], but the model has \['knows'\]",
+        ),
         (
             {"relation_thresholds": {"knows": 0.5}, "relation_labels": None},
             ValueError,

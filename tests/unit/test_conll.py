@@ -132,7 +132,7 @@ def test_columns_of_brackets_are_read(tmp_path):
     first, second = read_text(tmp_path, content)
     assert first["entities"] == [entity("ORG", 0, 3), entity("GPE", 2, 3)]
     assert second["entities"] == []
-    with pytest.raises(ValueError, match=r"line 5, row 1: column 2: 'O' \(word 0\) must be \*, or have brackets"):
+    with pytest.raises(ValueError, match=r"line 5, row 1: column 2: 'O' \(word 0\) must be \*, or contain brackets"):
         read_text(tmp_path, content.replace("PRP *", "PRP O"))
     with pytest.raises(ValueError, match=r"line 1, row 0: column 2: the bracket of 'ORG' \(word 0\) is not closed"):
         read_text(tmp_path, content.replace("))", ")"))
@@ -209,7 +209,7 @@ def test_words_alone_are_no_tags(tmp_path, text, message):
 
 @pytest.mark.parametrize("tag", ["B-PER|B-HERO", "I-PER;I-HERO", "B-PER+I-HERO"])
 def test_several_tags_of_a_word_are_no_label(tmp_path, tag):
-    with pytest.raises(ValueError, match=f"line 1, row 0: the tag {re.escape(repr(tag))} has several tags: write"):
+    with pytest.raises(ValueError, match=f"line 1, row 0: the tag {re.escape(repr(tag))} contains several tags: write"):
         read_text(tmp_path, f"Ann {tag}\nleft O\n")
     assert read_text(tmp_path, "Ann B-PER|HERO\nleft O\n")[0]["entities"] == [entity("PER|HERO", 0, 1)]
 

@@ -321,7 +321,7 @@ def test_nothing_is_resumed_under_other_settings(changes, differing, data, tmp_p
     with pytest.raises(KilledError):
         cross_validate(killed_at(3), data, arguments(tmp_path), folds=3)
     changes = {**changes, "args": arguments(tmp_path, **changes.get("args", {}))}
-    with pytest.raises(ValueError, match=rf"made with other settings: {re.escape(differing)}\. Restore"):
+    with pytest.raises(ValueError, match=rf"made with different settings: {re.escape(differing)}\. Restore"):
         cross_validate(**{**given, **changes}, folds=3, resume=True)
 
 
@@ -348,7 +348,7 @@ DOCUMENTS = Dataset.from_list([{**row, "document_id": i % 3, "sentence_id": i} f
             r"row 0 of the annotated data: relation 0 \('knows'\) has a label that is not one of \['leads'\]",
         ),
         ({"data": {"train": DOCUMENTS}}, TypeError, "must be a datasets.Dataset, not dict"),
-        ({"data": NO_ENTITY}, ValueError, "there is no entity in the annotated data"),
+        ({"data": NO_ENTITY}, ValueError, "there are no entities in the annotated data"),
         ({"args": "folder"}, TypeError, "args must be TrainingArguments, not str"),
         ({"args": {"push_to_hub": True}}, ValueError, "push_to_hub=True must be False"),
         ({"predict_options": {"return_coverage": True}}, ValueError, r"predict_options has \['return_coverage'\]"),
@@ -369,7 +369,7 @@ def test_rare_labels_are_named(data, tmp_path, caplog):
     assert "fewer" not in caplog.text  # each fold has one of the five
     cross_validate(make_model, data, arguments(tmp_path), folds=6)
     assert "labels, which are in fewer rows than there are folds (6)" in caplog.text
-    assert "say little: 'ORG' in 5\n" in caplog.text
+    assert "are unreliable: 'ORG' in 5\n" in caplog.text
 
 
 @pytest.mark.parametrize("outside", [9.0, -2.0])
@@ -464,7 +464,7 @@ def test_labels_of_relations_are_spread_and_rare_ones_are_named(tmp_path, caplog
     assert "fewer" not in caplog.text
     cross_validate(lambda: related_model(labels), rows, arguments(tmp_path / "b"), folds=4)
     assert "no entity or relation of these labels, which are in fewer rows than there are folds (4)" in caplog.text
-    assert "say little: 'leads' in 3\n" in caplog.text
+    assert "are unreliable: 'leads' in 3\n" in caplog.text
 
 
 def test_the_report_says_what_the_intervals_of_relations_are_over(tmp_path):

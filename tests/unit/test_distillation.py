@@ -159,7 +159,7 @@ def test_bad_input(tmp_path):
         distill(teacher, copy.deepcopy(teacher), iter(["Paris", 3]), arguments(tmp_path))
     with pytest.raises(ValueError, match="no rows"):
         distill(teacher, copy.deepcopy(teacher), [], arguments(tmp_path))
-    with pytest.raises(TypeError, match="not a single one"):
+    with pytest.raises(TypeError, match="not a single string"):
         distill(teacher, copy.deepcopy(teacher), "Paris is in France.", arguments(tmp_path))
     with pytest.raises(TypeError, match="item 1 of the texts"):
         distill(teacher, copy.deepcopy(teacher), ["Paris", 3], arguments(tmp_path))

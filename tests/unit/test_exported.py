@@ -272,8 +272,8 @@ def test_heads_that_are_no_weights(folder):
 @pytest.mark.parametrize(
     ("name", "backend", "packages"),
     [
-        ("onnxruntime", "onnx", "onnx onnxscript onnxruntime, or span_marker with the extra 'onnx'"),
-        ("openvino", "openvino", "openvino, or span_marker with the extra 'openvino'"),
+        ("onnxruntime", "onnx", "onnx onnxscript onnxruntime, or install span_marker with the extra 'onnx'"),
+        ("openvino", "openvino", "openvino, or install span_marker with the extra 'openvino'"),
     ],
 )
 def test_a_missing_extra(folder, name, backend, packages, monkeypatch):

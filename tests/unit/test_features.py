@@ -141,7 +141,7 @@ def test_nothing_lost_nothing_said(model, caplog):
 def test_data_without_an_entity_is_told(model, caplog):
     rows = {"tokens": TOKENS, "ner_tags": [["O"] * len(words) for words in TOKENS]}
     prepared(model, Dataset.from_dict(rows))
-    assert "There is no entity in the 3 rows of the training data." in caplog.text
+    assert "There are no entities in the 3 rows of the training data." in caplog.text
     caplog.clear()
     prepared(model, Dataset.from_dict({"tokens": TOKENS}), needs_labels=False)
     assert not caplog.text

@@ -222,7 +222,7 @@ def test_the_rest_of_the_last_layer_is_left_out_where_it_can_be(checkpointing):
 def test_a_filter_of_another_encoder_is_refused():
     model = with_filter(build_model("bert", entity_max_length=3))
     model.span_filter = SpanFilter(48)
-    with pytest.raises(ValueError, match=r"reads text states of size 48, but the encoder's have size 32"):
+    with pytest.raises(ValueError, match=r"reads text states of size 48, but those of the encoder have size 32"):
         model.predict(SENTENCES)
 
 

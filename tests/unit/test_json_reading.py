@@ -112,7 +112,7 @@ def test_cells_labels_rules_and_patterns(tmp_path):
         read_label_names(path)
     Rules([]).save(path)
     path.write_text(path.read_text().replace("{", '{"priority": "model", ', 1))
-    with pytest.raises(ValueError, match="the key 'priority' is there twice"):
+    with pytest.raises(ValueError, match="the key 'priority' occurs twice"):
         Rules.load(path)
     path.write_text('{"label": "A", "pattern": "a", "label": "B"}\n')
     with pytest.raises(ValueError, match="line 1 has the key 'label' twice"):

@@ -148,5 +148,5 @@ def test_other_values_become_what_json_has(value, expected):
 
 @pytest.mark.parametrize("value", [b"x", {"a": [object()]}, 1j])
 def test_what_json_cannot_hold_is_refused(value):
-    with pytest.raises(TypeError, match="cannot be expressed in JSON"):
+    with pytest.raises(TypeError, match="cannot be represented in JSON"):
         json_value(value)

@@ -203,5 +203,5 @@ def test_places_of_origins_count_what_those_of_entities_do(tmp_path):
     with pytest.raises(ValueError, match=r"^row 0: the 'origin' .* is in another row, so offsets='utf-16' cannot"):
         write_jsonl(tmp_path / "x", [row], offsets="utf-16")
     entities[1]["origin"] = {**origin, names[1]: 50}
-    with pytest.raises(ValueError, match="^row 0: 'origin': the offset 50, which counts codepoint units, is outside"):
+    with pytest.raises(ValueError, match="^row 0: 'origin': the offset 50, counted in codepoint units, is outside"):
         write_jsonl(tmp_path / "x", [row], offsets="utf-16")

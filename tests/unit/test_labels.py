@@ -166,8 +166,8 @@ def test_broken_label_lists_are_refused(labels, error, message):
 @pytest.mark.parametrize(
     ("entities", "message"),
     [
-        ([LabelledSpan("PER", 0, 4)], "is empty or outside of the 3 words"),
-        ([LabelledSpan("PER", 1, 1)], "is empty or outside of the 3 words"),
+        ([LabelledSpan("PER", 0, 4)], "is empty or outside the 3 words"),
+        ([LabelledSpan("PER", 1, 1)], "is empty or outside the 3 words"),
         ([LabelledSpan("PER", 0, 2), LabelledSpan("LOC", 1, 3)], "overlaps"),
     ],
 )

@@ -83,7 +83,7 @@ def test_new_models_read_the_case_if_their_tokenizer_drops_it(tmp_path):
         assert other.case_embedding is None
     with pytest.raises(ValueError, match="letter_case=True must be left out with compatible_with_1x=True"):
         SpanMarkerModel.from_pretrained(uncased, labels=labels, letter_case=True, compatible_with_1x=True)
-    with pytest.raises(ValueError, match="letter_case=True must be left out: the tokenizer tells cases apart"):
+    with pytest.raises(ValueError, match="letter_case=True must be left out: the tokenizer already distinguishes"):
         SpanMarkerModel.from_pretrained(cased, labels=labels, letter_case=True)
     assert (new.case_embedding.weight == 0).all()  # it starts as it was pretrained
     torch.nn.init.normal_(new.classifier.weight)
@@ -110,5 +110,5 @@ def test_the_case_changes_scores_of_models_that_read_it():
 def test_a_batch_without_cases_is_refused():
     model = build_model("bert", letter_case=True, entity_max_length=3)
     ids = torch.ones(1, 3, dtype=torch.long)
-    with pytest.raises(ValueError, match="reads token_cases, which SpanMarkerDataCollator puts into each batch"):
+    with pytest.raises(ValueError, match="needs token_cases, which SpanMarkerDataCollator adds to each batch"):
         model(ids, ids, torch.ones(1, 2, dtype=torch.long), torch.ones(1, dtype=torch.long))

@@ -376,7 +376,7 @@ def test_a_configuration_without_encoder_or_labels():
 def test_classes_that_do_not_belong_to_the_labels():
     config = build_model("bert").config
     config.id2label = {0: "O", 1: "LOC", 2: "PER", 3: "MISC"}
-    with pytest.raises(ValueError, match="are not those of the tags"):
+    with pytest.raises(ValueError, match="do not match the tags"):
         SpanMarkerModel(config)
 
 
@@ -461,7 +461,9 @@ def test_markers_alone_are_classified_where_1x_or_the_dense_engine_must_do_it(tm
 def test_what_1x_would_misread_is_refused(settings, tmp_path):
     encoder = save_encoder("bert", tmp_path / "encoder")
     (name,) = settings
-    with pytest.raises(ValueError, match=f"{name}=.* must be left out with compatible_with_1x=True: 1.x does not"):
+    with pytest.raises(
+        ValueError, match=f"{name}=.* must be left out with compatible_with_1x=True, since 1.x does not"
+    ):
         SpanMarkerModel.from_pretrained(encoder, labels=LABELS, compatible_with_1x=True, **settings)
     build_model(**settings).save_pretrained(tmp_path / "checkpoint")
     with pytest.raises(ValueError, match=f"compatible_with_1x=True is for new models: .* has {name}="):

@@ -199,7 +199,7 @@ def test_some_labels_may_have_thresholds():
     (other,) = model.predict(words, threshold={label: 1.0}, decoding="overlapping", exact=True)
     assert [e for e in other if e["label"] != label] == [e for e in found if e["label"] != label]
     assert not [e for e in other if e["label"] == label]
-    with pytest.raises(ValueError, match=r"has the labels \['XYZ'\], but the model has"):
+    with pytest.raises(ValueError, match=r"contains the labels \['XYZ'\], but the model has"):
         model.predict(words, threshold={"XYZ": 0.5})
 
 
@@ -234,6 +234,6 @@ def test_labels_like_tags_are_told_wherever_labels_are_inferred(caplog):
     entities = [{"label": f"{letter}-PER", "start": place, "end": place + 1} for place, letter in enumerate("BI")]
     rows = [{"tokens": ["Ann", "Lee"], "entities": entities}]
     assert infer_labels(rows) == ["O", "B-B-PER", "I-B-PER", "B-I-PER", "I-I-PER"]
-    assert "The labels ['B-PER', 'I-PER'] of entities look like tags of words" in caplog.text
+    assert "The entity labels ['B-PER', 'I-PER'] look like tags of words" in caplog.text
     problems = validate(rows).by_kind("tag-label")
     assert [problem.label for problem in problems] == ["B-PER", "I-PER"]

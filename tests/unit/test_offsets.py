@@ -32,10 +32,10 @@ def test_offsets_are_converted_back(text, source, target):
 
 
 def test_places_that_are_none_are_refused():
-    with pytest.raises(ValueError, match="the offset 1, which counts utf-16 units, is inside a character"):
+    with pytest.raises(ValueError, match="the offset 1, counted in utf-16 units, is inside a character"):
         convert_offsets("🎉a", [1], "codepoint", "utf-16")
     for wrong in (-1, 3):
-        with pytest.raises(ValueError, match=f"offset {wrong}, .* is outside of the text, whose length is 2"):
+        with pytest.raises(ValueError, match=f"offset {wrong}, .* is outside the text, whose length is 2"):
             convert_offsets("🎉a", [wrong], "utf-8")
     with pytest.raises(ValueError, match=r"offsets='utf8' must be one of \['codepoint', 'utf-16', 'utf-8'\]"):
         convert_offsets("a", [0], "utf8")

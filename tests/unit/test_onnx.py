@@ -503,7 +503,7 @@ def test_what_cannot_be_exported_is_refused(exported, original, tmp_path):
         ValueError, match="the model runs on backend='onnx', so it is exported already: copy its folder"
     ):
         export_onnx(exported, tmp_path)
-    with pytest.raises(TypeError, match="texts must be a list of texts, not a single one"):
+    with pytest.raises(TypeError, match="texts must be a list of texts, not a single string"):
         export_onnx(original, tmp_path, texts="Paris")
     with pytest.raises(TypeError, match="item 1 of texts must be a string, not list"):
         compare_models(original, exported, ["Paris", ["Paris", "is"]])
@@ -600,7 +600,9 @@ def test_an_export_with_relations_is_saved_and_refuses_others(related, tmp_path)
     exported.save_pretrained(tmp_path / "again")
     again = SpanMarkerModel.from_pretrained(tmp_path / "again")
     assert_same_relations(again.predict(SENTENCES), exported.predict(SENTENCES))
-    with pytest.raises(ValueError, match=r"not to its graphs \(backend='onnx'\): add them to the checkpoint"):
+    with pytest.raises(
+        ValueError, match=r"cannot be added to exported graphs \(backend='onnx'\): add them to the checkpoint"
+    ):
         exported.add_relations(["sings to"])
     shutil.copytree(folder, tmp_path / "without")
     config = json.loads((folder / "config.json").read_text())

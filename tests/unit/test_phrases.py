@@ -112,5 +112,5 @@ def test_whole_words(text, found):
 
 def test_the_error_names_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "ahocorasick_rs", None)
-    with pytest.raises(ImportError, match="pip install ahocorasick-rs, or span_marker with the extra 'rules'"):
+    with pytest.raises(ImportError, match="pip install ahocorasick-rs, or install span_marker with the extra 'rules'"):
         PhraseMatcher(["a"])

@@ -298,7 +298,11 @@ def test_all_labels(model):
     [
         ({"threshold": 1.5}, ValueError, r"threshold=1.5 must be from 0 to 1"),
         ({"threshold": "0.5"}, TypeError, "threshold='0.5' must be a number"),
-        ({"threshold": {"person": 0.5}}, ValueError, r"has the labels \['person'\], but the model has \['LOC', 'ORG"),
+        (
+            {"threshold": {"person": 0.5}},
+            ValueError,
+            r"contains the labels \['person'\], but the model has \['LOC', 'ORG",
+        ),
         ({"threshold": {"PER": 0.5, "LOC": 2, "ORG": 0}}, ValueError, r"threshold\['LOC'\]=2 must be"),
         ({"decoding": "best"}, ValueError, "decoding='best' must be one of"),
         ({"top_k": 0}, ValueError, "top_k=0 must be at least 1"),

@@ -183,7 +183,7 @@ def shard(model, tmp_path):
     """Shard the weights with FSDP2, which keeps them on the CPU, and gather them, as the trainer does to tune."""
     dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
     fully_shard(model, mesh=init_device_mesh("cpu", (1,)), offload_policy=CPUOffloadPolicy(pin_memory=False))
-    with pytest.raises(ValueError, match="this process has only its part of the model"), processes.evaluating(model):
+    with pytest.raises(ValueError, match="this process has only a part of the model"), processes.evaluating(model):
         pass
     model.unshard()
     return dist.destroy_process_group

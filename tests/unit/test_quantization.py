@@ -98,7 +98,7 @@ def test_a_model_with_a_word_splitter_of_the_caller_is_quantized(original, tmp_p
     exported = SpanMarkerModel.from_pretrained(original, word_splitter=by_spaces)
     exported.save_pretrained(tmp_path / "own")
     with pytest.raises(
-        ValueError, match=r"by a function, word_splitter='.*:by_spaces', which is not run unless you pass"
+        ValueError, match=r"with a custom function, word_splitter='.*:by_spaces', which is only run if you pass"
     ):
         quantize(tmp_path / "own", tmp_path / "small", TEXTS)
     report = quantize(tmp_path / "own", tmp_path / "small", TEXTS, word_splitter=by_spaces)

@@ -105,7 +105,7 @@ def test_readings_are_counted():
 def test_without_ray_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(
-        ImportError, match=r"needs ray, .*: pip install 'ray\[data\]', or span_marker with the extra 'ray'"
+        ImportError, match=r"needs ray, .*: pip install 'ray\[data\]', or install span_marker with the extra 'ray'"
     ):
         predict_dataset(None, "my-model")
 

@@ -133,7 +133,7 @@ def test_everything_that_is_lost_is_reported(caplog):
     assert "1 of the 2 rows of the training data have no value for 'relations'" in caplog.text
     assert (
         "Some of the 4 gold relations of the training data cannot be predicted: 1 have an entity that cannot be "
-        "predicted; 1 are between entities with the same words; 1 join two entities that have another relation"
+        "predicted; 1 are between entities with the same words; 1 join two entities that already have another relation"
     ) in caplog.text
     assert "cannot be predicted" not in warnings_of_plain_rows(caplog)
 
@@ -146,7 +146,7 @@ def warnings_of_plain_rows(caplog):
 def test_types_that_are_not_allowed_are_reported(caplog):
     model = relation_model(relation_types=[["PER", "knows", "PER"]], symmetric_relations=[])
     warnings(model, [row(SENTENCES[2], [("PER", 0, 3), ("LOC", 8, 9)], [("knows", 0, 1)])], caplog)
-    message = "1 join entities of other labels than relation_types allows (set model.config.relation_types to 'any', or"
+    message = "1 join entities whose labels relation_types does not allow (set model.config.relation_types to 'any', or"
     assert message in caplog.text
 
 

@@ -175,7 +175,7 @@ def test_training_ends_with_thresholds_of_relations_if_they_help(model, tmp_path
     trainer = Trainer(model, arguments(tmp_path, learning_rate=0.0), rows, rows * 3, tunes_thresholds=tunes)
     with caplog.at_level(logging.INFO, "span_marker"):
         trainer.train()
-    chosen = "Thresholds of relations, tuned on the evaluation data, are the model's from now on:"
+    chosen = "Thresholds of relations, tuned on the evaluation data, are now set in the model:"
     assert (chosen in caplog.text) == tunes
     assert ("relation_thresholds={'knows': 0.9} belong to the weights before" in caplog.text) == tunes
     if not tunes:
@@ -199,7 +199,7 @@ def test_fitted_relations_get_thresholds_of_held_out_data(model, caplog):
     with caplog.at_level(logging.INFO, "span_marker"):
         fit_relations(model, rows, num_epochs=1, held_out=rows * 2)
     [line] = [record.getMessage() for record in caplog.records if "tuned on the held-out" in record.getMessage()]
-    helps = "are the model's from now on" in line
+    helps = "are now set in the model" in line
     assert (model.config.relation_thresholds is not None) == helps
     assert model.config.thresholds == {"PER": 0.01}  # entities stay as they are
     with pytest.raises(ValueError, match="there are no relations in the held-out data"):

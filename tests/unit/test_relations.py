@@ -63,12 +63,15 @@ def test_settings_are_saved_and_no_relation_comes_first(tmp_path):
     [
         ({"relation_labels": ["a", "a"]}, r"must not repeat a label, but \['a'\] occur more than once"),
         ({"relation_labels": [NO_RELATION]}, "at least one label besides 'no relation'"),
-        ({"relation_labels": ["PER", "a"]}, r"has labels of entities: \['PER'\]"),
-        ({"relation_labels": ["a"], "symmetric_relations": ["b"]}, r"symmetric_relations has \['b'\], but .* \['a'\]"),
-        ({"relation_labels": ["a"], "relation_types": [["PER", "a"]]}, "the labels of head, relation and tail"),
+        ({"relation_labels": ["PER", "a"]}, r"contains labels that entities have, too: \['PER'\]"),
+        (
+            {"relation_labels": ["a"], "symmetric_relations": ["b"]},
+            r"symmetric_relations contains \['b'\], but .* \['a'\]",
+        ),
+        ({"relation_labels": ["a"], "relation_types": [["PER", "a"]]}, "the labels of a head, a relation and a tail"),
         ({"relation_types": "any"}, "relation_types='any' needs relation_labels"),
-        ({"relation_labels": ["a"], "relation_types": [["PER", "b", "LOC"]]}, r"has \['PER', 'b', 'LOC'\]"),
-        ({"relation_labels": ["a"], "relation_types": [["PER", "a", "O"]]}, r"has \['PER', 'a', 'O'\]"),
+        ({"relation_labels": ["a"], "relation_types": [["PER", "b", "LOC"]]}, r"contains \['PER', 'b', 'LOC'\]"),
+        ({"relation_labels": ["a"], "relation_types": [["PER", "a", "O"]]}, r"contains \['PER', 'a', 'O'\]"),
         ({"symmetric_relations": ["a"]}, r"symmetric_relations=\['a'\] needs relation_labels"),
     ],
 )
@@ -505,7 +508,7 @@ def test_a_checkpoint_without_relations_may_be_told_so(tmp_path):
 
 def test_wrong_relations_leave_the_model_unchanged():
     model = build_model("bert", reads_tokens=True)
-    with pytest.raises(ValueError, match=r"has labels of entities: \['LOC'\]"):
+    with pytest.raises(ValueError, match=r"contains labels that entities have, too: \['LOC'\]"):
         model.add_relations(["LOC"])
     assert (model.relation_head, model.config.relation_labels) == (None, None)
     with pytest.raises(ValueError, match="the model has no relations: make it with relation_labels="):
@@ -520,7 +523,7 @@ def test_wrong_relations_leave_the_model_unchanged():
 def test_new_relations_have_no_thresholds():
     model = relation_model(reads_tokens=True)
     model.config.relation_thresholds = {"knows": 0.3}
-    with pytest.raises(ValueError, match="has labels of entities"):
+    with pytest.raises(ValueError, match="contains labels that entities have, too"):
         model.add_relations(["LOC"])
     assert model.config.relation_thresholds == {"knows": 0.3}
     model.add_relations(["sings to"])
@@ -689,7 +692,7 @@ def test_pairs_in_no_window_and_beyond_the_limit_are_warned_of(monkeypatch, capl
     )
     [message] = [record.getMessage() for record in caplog.records if "not read in full" in record.getMessage()]
     assert f"since pairs of entities are not together in any window of 12 tokens ({num_separate:,});" in message
-    assert f"pairs of entities are beyond the nearest 4 of a window ({num_dropped:,}):" in message
+    assert f"pairs of entities are not among the nearest 4 of a window ({num_dropped:,}):" in message
     assert "model_max_length" in message
     assert "relation_types" in message
 
@@ -728,11 +731,11 @@ def test_labels_of_relations_are_the_most_probable_ones():
     [
         ({"relations": "yes"}, TypeError, "relations='yes' must be True, False, or None"),
         ({"relation_threshold": 2}, ValueError, "relation_threshold"),
-        ({"relation_threshold": {"PER": 0.5}}, ValueError, r"relation_threshold=.* has the labels \['PER'\]"),
+        ({"relation_threshold": {"PER": 0.5}}, ValueError, r"relation_threshold=.* contains the labels \['PER'\]"),
         (
             {"relation_threshold": 0.5, "relations": False},
             ValueError,
-            r"no relations are looked for \(relations=False\)",
+            r"no relations are predicted \(relations=False\)",
         ),
     ],
 )
@@ -742,7 +745,7 @@ def test_wrong_options_are_refused(options, kind, message):
 
 
 def test_a_model_without_relations_has_no_threshold_of_them():
-    with pytest.raises(ValueError, match=r"no relations are looked for \(the model has none\)"):
+    with pytest.raises(ValueError, match=r"no relations are predicted \(the model has none\)"):
         build_model().predict([], relation_threshold=0.5)
 
 

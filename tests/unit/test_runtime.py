@@ -358,7 +358,10 @@ def test_what_is_not_an_exported_model(folder, tmp_path):
         ({"token_state_size": 8}, r"cannot read the heads \(onnx/heads.safetensors\) .*'classifier.weight' has the"),
         ({"span_filter": None}, r"'span_filter.first.bias' has the shape \(64,\) instead of None"),
         ({"letter_case": False}, r"'case_embedding.weight' has the shape \(6, 32\) instead of None"),
-        ({"word_splitter": "package:function"}, "splits strings into words by a function.*which is not run unless"),
+        (
+            {"word_splitter": "package:function"},
+            "splits strings into words with a custom function.*which is only run if",
+        ),
     ],
 )
 def test_a_configuration_that_does_not_fit(folder, changes, message):

@@ -146,7 +146,7 @@ def test_a_quota_that_the_data_does_not_fill_is_reported(model, caplog):
     assert not caplog.text
     suggest_annotations(model, data, 20, quota={"LOC": number + 1}, max_resemblance=1)
     assert (
-        f"{number} suggestions are expected to have an entity 'LOC', fewer than quota['LOC']={number + 1}"
+        f"{number} suggestions are expected to contain an entity 'LOC', fewer than quota['LOC']={number + 1}"
         in caplog.text
     )
 
@@ -176,7 +176,7 @@ def test_labels_that_do_not_exclude_each_other_are_decisions_of_their_own():
     [
         ({"n": 0}, "n=0"),
         ({"per": "page"}, "per='page' must be 'sentence' or 'word'"),
-        ({"quota": {"X": 1}}, "quota has the label 'X'"),
+        ({"quota": {"X": 1}}, "quota contains the label 'X'"),
         ({"quota": {"LOC": 3}}, "the quotas add up to 3, but n=2"),
         ({"max_resemblance": 2}, "max_resemblance=2 must be from 0 to 1"),
     ],
@@ -193,7 +193,7 @@ def test_an_item_of_another_type_is_named(model):
         suggest_annotations(model, [None], 1)
     with pytest.raises(TypeError, match="item 0 of the data has neither a 'text' nor 'tokens': {'text': None}"):
         suggest_annotations(model, [{"text": None}], 1)
-    with pytest.raises(TypeError, match="quota must be a dict with a number for each label"):
+    with pytest.raises(TypeError, match="quota must be a dict with the number of suggestions for each label"):
         suggest_annotations(model, ["a b"], 1, quota=["LOC"])
 
 

@@ -69,7 +69,8 @@ def test_an_encoder_that_cannot_look_its_attention_up_gets_the_dense_engine(tmp_
     model = SpanMarkerModel.from_pretrained(tmp_path, labels=LABELS)
     assert isinstance(model.engine, DenseEngine)
     assert (
-        "This encoder runs on the dense engine, which is slow, since it breaks a rule of the fast one: " in caplog.text
+        "This encoder runs on the dense engine, which is slow, because it breaks a rule of the fast engine: "
+        in caplog.text
     )
     with pytest.raises(ValueError, match="'squeezebert' cannot carry span markers: "):
         SpanMarkerModel.from_pretrained(tmp_path, labels=LABELS, engine="fast")

@@ -376,4 +376,4 @@ def test_a_report_says_that_nothing_is_right():
     counts = np.array([[[0.0, 1.0, 2.0]], [[0.0, 1.0, 0.0]]])
     report = ThresholdReport.from_counts(points, counts, counts, counts)
     assert report.num_predicted == 2
-    assert report.problem == "no proposal of the model is right, whatever the thresholds: train it longer"
+    assert report.problem == "none of the model's proposals are right, whatever the thresholds: train it longer"

@@ -434,8 +434,8 @@ def test_what_belongs_to_former_weights_is_reset_or_named(tunes, has_data, caplo
     reset_settings(config, tunes, has_data)
     assert config.thresholds == (None if tunes and has_data else {"PER": 0.9})
     assert config.calibration_temperature == 1.0
-    assert "calibration_temperature=1.5 belongs to the weights before this training: it is reset" in caplog.text
-    assert ("but stay, since there is no eval_dataset" in caplog.text) == (tunes and not has_data)
+    assert "calibration_temperature=1.5 belongs to the weights before this training and is reset" in caplog.text
+    assert ("but are kept, since there is no eval_dataset" in caplog.text) == (tunes and not has_data)
     caplog.clear()
     reset_settings(build_model("bert").config, tunes, has_data)
     assert not caplog.records
@@ -462,7 +462,7 @@ def test_training_ends_with_thresholds_if_they_help(dataset, tmp_path, caplog, t
     trainer = Trainer(model, arguments(tmp_path, learning_rate=0.0), dataset, held_out, tunes_thresholds=tunes)
     with caplog.at_level(logging.INFO, "span_marker"):
         trainer.train()
-    assert ("Thresholds, tuned on the evaluation data, are the model's from now on:" in caplog.text) == tunes
+    assert ("Thresholds, tuned on the evaluation data, are now set in the model:" in caplog.text) == tunes
     assert ("are reset" in caplog.text) == tunes
     if not tunes:
         assert model.config.thresholds == {"PER": 0.9}
@@ -478,20 +478,20 @@ def test_training_leaves_out_thresholds_that_may_not_help(dataset, tmp_path, cap
     with caplog.at_level(logging.INFO, "span_marker"):
         Trainer(model, arguments(tmp_path), dataset, dataset).train()
     assert model.config.thresholds is None
-    assert "Thresholds, tuned on the evaluation data, may not help, so that the model has none:" in caplog.text
+    assert "Thresholds, tuned on the evaluation data, may not help, so the model gets none:" in caplog.text
     nothing = dataset.map(lambda row: {"ner_tags": [0] * len(row["tokens"])})
     with caplog.at_level(logging.INFO, "span_marker"):
         Trainer(model, arguments(tmp_path), dataset, nothing).train()
-    assert "Training chose no thresholds: there is no entity in the held-out data" in caplog.text
+    assert "Training chose no thresholds: there are no entities in the held-out data" in caplog.text
 
 
 def test_labels_that_only_the_evaluation_data_have_are_named(dataset, tmp_path, caplog):
     without = dataset.select([0, 1, 4])
     Trainer(build_model("bert", entity_max_length=3), arguments(tmp_path), without, dataset).get_train_dataloader()
-    assert "The training data has no entity of these labels, which the model cannot learn from it: ORG." in caplog.text
+    assert "The training data has no entities of these labels, so the model cannot learn them: ORG." in caplog.text
     caplog.clear()
     Trainer(build_model("bert", entity_max_length=3), arguments(tmp_path), dataset, without).get_train_dataloader()
-    assert "no entity" not in caplog.text
+    assert "no entities" not in caplog.text
 
 
 def test_a_search_without_evaluation_data_is_refused_before_its_first_run(dataset, tmp_path):

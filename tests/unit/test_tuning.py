@@ -204,10 +204,10 @@ def test_what_fails_leaves_the_model_as_it_was(model):
         calibrate(model, nothing)
     model.config.thresholds = None
     everything = as_dicts(spans(model.predict(WORDS, decoding="overlapping"), "word"))
-    with pytest.raises(ValueError, match=r"(\d+) of the \1 entities .* at least 54 together: pass more sentences$"):
+    with pytest.raises(ValueError, match=r"(\d+) of the \1 entities .* at least 54 in total: pass more sentences$"):
         calibrate(model, Dataset.from_dict({"tokens": WORDS, "entities": everything}))
     assert model.config.calibration_temperature == 1.0
-    with pytest.raises(ValueError, match="there is no entity in the held-out data"):
+    with pytest.raises(ValueError, match="there are no entities in the held-out data"):
         tune_thresholds(model, nothing)
     unknown = [[{"label": "ART", "start": 0, "end": 1}]]
     with pytest.raises(ValueError, match=r"row 0 of the held-out data: entity 'ART' has a label that is not one of"):

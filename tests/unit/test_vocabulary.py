@@ -94,7 +94,7 @@ def test_bad_input():
     model = build_model("bert")
     with pytest.raises(TypeError, match="item 1 of the texts"):
         prune_vocabulary(model, ["Paris", 3])
-    with pytest.raises(TypeError, match="not a single one"):
+    with pytest.raises(TypeError, match="not a single string"):
         prune_vocabulary(model, "Paris is in France.")
     for texts in ([], iter([]), ["", []]):
         with pytest.raises(ValueError, match="no text of the corpus has a word"):

@@ -116,7 +116,7 @@ def test_rules_are_few_and_survive_json():
     [None, [], {"a": 1}, {1: True}, {"a" * (MAX_CONTEXT + 1): True}, {str(i): True for i in range(MAX_RULES + 1)}],
 )
 def test_broken_rules_are_refused(breaks):
-    with pytest.raises(ValueError, match=f"word_rules must have up to {MAX_RULES} contexts"):
+    with pytest.raises(ValueError, match=f"word_rules must have at most {MAX_RULES} contexts"):
         WordRules(breaks)
 
 

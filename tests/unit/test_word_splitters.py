@@ -147,10 +147,10 @@ def test_a_function_is_saved_by_name_and_never_run_from_there(tmp_path, monkeypa
     name = f"{__name__}:own_words"
     assert json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))["word_splitter"] == name
     with pytest.raises(
-        ValueError, match=r"not run unless you pass it: word_splitter=\.\.\., the function or its import"
+        ValueError, match=r"only run if you pass it: set word_splitter=\.\.\. to the function or its import"
     ):
         SpanMarkerModel.from_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="is a function of your own, and no checkpoint may run one"):
+    with pytest.raises(ValueError, match="is a custom function, which a checkpoint may not run by itself"):
         _ = SpanMarkerConfig.from_pretrained(tmp_path).split
     for word_splitter in (own_words, name):
         loaded = SpanMarkerModel.from_pretrained(tmp_path, word_splitter=word_splitter)
@@ -169,7 +169,7 @@ def test_no_module_is_imported_for_a_checkpoint(tmp_path, monkeypatch):
     path.write_text(
         path.read_text(encoding="utf-8").replace('"word_splitter": "tokenizer"', '"word_splitter": "evil_splitter:x"')
     )
-    with pytest.raises(ValueError, match="word_splitter='evil_splitter:x', which is not run"):
+    with pytest.raises(ValueError, match="word_splitter='evil_splitter:x', which is only run if you pass it"):
         SpanMarkerModel.from_pretrained(tmp_path / "model")
     assert "evil_splitter" not in sys.modules
 
@@ -190,7 +190,7 @@ def test_what_is_no_splitter_is_refused():
             import_splitter(name)
     with pytest.raises(ValueError, match="has no rules yet"):
         find_split("fitted", None)
-    with pytest.raises(ValueError, match=r"found a word from 0 to 1 after one that ends at 2, in a text of 3 char"):
+    with pytest.raises(ValueError, match=r"returned a word from 0 to 1 after one that ends at 2, in a text of 3 char"):
         find_split(backwards, None)("abc")
 
 

@@ -14,10 +14,10 @@ def test_other_texts_are_read_as_ever(text):
 
 @pytest.mark.parametrize("text", ["{PER: a, PER: b}", "[{a: {b: 1, c: 2, b: 3}}]", "a: 1\n'a': 2"])
 def test_a_name_that_is_there_twice_is_an_error(text):
-    with pytest.raises(yaml.YAMLError, match="is there twice"):
+    with pytest.raises(yaml.YAMLError, match="occurs twice"):
         parse_yaml(text)
 
 
 def test_so_it_is_on_the_command_line():
-    with pytest.raises(ValueError, match="'PER' is there twice"):
+    with pytest.raises(ValueError, match="'PER' occurs twice"):
         named_values("--read", ["label_map={PER: person, PER: place}"])

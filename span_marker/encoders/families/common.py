@@ -1,4 +1,4 @@
-"""What families of encoders share: the types, the encoders that run as they are, and helpers for those that do not.
+"""Common parts of families of encoders: types, the encoders that run unmodified, and helpers for the others.
 
 Most encoders look up their attention function by name and pass extra arguments on to it, so they can run packed tokens
 through their own ``forward``: `STANDARD`. For the others, a family runs the encoder's modules one by one; where the
@@ -55,7 +55,7 @@ class DenseRun(Protocol):
 
 
 CHANGING_ROTATIONS = ("dynamic", "longrope")
-"""Types of rotary positions that depend on the longest text that is read."""
+"""Types of rotary positions that depend on the length of the longest text."""
 
 
 def run_standard(encoder: PreTrainedModel, embeds: Tensor, position_ids: Tensor, span_pass: Pass) -> Tensor:
@@ -82,9 +82,9 @@ def table_positions(config: PreTrainedConfig) -> int | None:
 
 
 def rotary_positions(config: PreTrainedConfig) -> int | None:
-    """The length that the encoder is made for, for encoders that rotate states and have no table to run out of.
+    """The length that the encoder was designed for, for encoders with rotary positions, which have no table.
 
-    Some rotate otherwise in longer texts, which would change all other texts of a batch and of other threads, too.
+    Some rotate differently in longer texts, which would also change all other texts in the batch and in other threads.
     """
     limit: int | None = getattr(config, "max_position_embeddings", None)
     parameters = getattr(config, "rope_parameters", None) or {}
@@ -101,14 +101,15 @@ def unlimited_positions(config: PreTrainedConfig) -> None:
 
 @dataclass(frozen=True)
 class Family:
-    """How a family of encoders carries span markers. The defaults fit most encoders.
+    """How a family of encoders runs with span markers. The defaults fit most encoders.
 
     Attributes:
         run_packed: Runs tokens without padding.
         run_dense: Runs text and markers under a dense mask.
-        num_attention_layers: How many times a text attends on its way through an encoder, from its configuration.
-        max_positions: Tokens of the longest text that an encoder has positions for, special tokens included, from its
-            configuration; None if there is no limit.
+        num_attention_layers: Function from an encoder's configuration to the number of times that its text passes
+            attention.
+        max_positions: Function from an encoder's configuration to the maximum number of tokens for which it has
+            positions, including special tokens; it returns None if there is no limit.
     """
 
     run_packed: PackedRun = run_standard
@@ -125,7 +126,7 @@ ROTARY = Family(max_positions=rotary_positions)
 
 
 def _run_modernbert_dense(encoder: PreTrainedModel, inputs: DenseInput) -> Tensor:
-    """Run ModernBERT, whose local layers see what is near in positions rather than in the order of the tokens."""
+    """Run ModernBERT, whose local layers attend to nearby positions, regardless of the order of the tokens."""
     is_near = distances(inputs.position_ids, inputs.position_ids).abs() <= encoder.config.sliding_window
     masks = {"full_attention": inputs.bias(), "sliding_attention": inputs.bias(inputs.allowed & is_near)}
     output = encoder(inputs_embeds=inputs.embeds, position_ids=inputs.position_ids, attention_mask=masks)
@@ -136,7 +137,7 @@ MODERNBERT = Family(run_dense=_run_modernbert_dense, max_positions=rotary_positi
 
 
 def _run_albert(encoder: PreTrainedModel, embeds: Tensor, position_ids: Tensor, span_pass: Pass) -> Tensor:
-    """Run ALBERT, whose layers share weights: the pass carries the depth that tells them apart."""
+    """Run ALBERT, whose layers share weights: the pass carries the depth that distinguishes them."""
     stack: Any = encoder.encoder
     hidden = stack.embedding_hidden_mapping_in(embed(encoder, embeds[None], position_ids[None]))
     layers_per_group = encoder.config.num_hidden_layers / encoder.config.num_hidden_groups
@@ -162,7 +163,7 @@ def embed(encoder: PreTrainedModel, embeds: Tensor, position_ids: Tensor) -> Ten
         position_ids: ``(batch, length)``.
 
     Returns:
-        What the first layer reads, ``(batch, length, size)``.
+        The input of the first layer, ``(batch, length, size)``.
     """
     embeddings: Any = encoder.embeddings
     return embeddings(inputs_embeds=embeds, position_ids=position_ids)
@@ -181,7 +182,7 @@ class RunLayer(Protocol):
 
         Args:
             layer: A layer of the encoder.
-            hidden: What it reads, ``(num_tokens, hidden)``.
+            hidden: Its input, ``(num_tokens, hidden)``.
             span_pass: How the tokens attend.
 
         Returns:
@@ -190,12 +191,12 @@ class RunLayer(Protocol):
 
 
 def run_layers(layers: Iterable[Any], run_layer: RunLayer, hidden: Tensor, span_pass: Pass) -> Tensor:
-    """Run packed tokens through written-out layers, with gradient checkpointing where it is on.
+    """Run packed tokens through written-out layers, with gradient checkpointing if it is enabled.
 
     Args:
         layers: The encoder's layers.
         run_layer: Runs one of them.
-        hidden: What the first layer reads, ``(num_tokens, hidden)``.
+        hidden: The input of the first layer, ``(num_tokens, hidden)``.
         span_pass: How the tokens attend.
 
     Returns:

@@ -67,7 +67,7 @@ def relative_table(encoder: PreTrainedModel, max_distance: int) -> RelativeTable
 def _table_rows(max_distance: int, buckets: int, max_relative_positions: int, half: int) -> tuple[int, ...]:
     """The row of each distance from ``-max_distance`` to ``max_distance`` in a table of ``2 * half`` rows.
 
-    They are kept, so that the trace of an encoder that has run before has none of the operations that compute them.
+    They are cached, so that tracing an encoder that has run before does not record the operations that compute them.
     """
     steps = _in_steps(torch.arange(-max_distance, max_distance + 1), buckets, max_relative_positions)
     return tuple((steps + half).clamp(0, 2 * half - 1).tolist())
@@ -94,7 +94,7 @@ def _disentangled(
     key_projection: Any,
     query_projection: Any,
 ) -> DisentangledScores | None:
-    """Project the table for one layer; a projection that is None leaves its term out."""
+    """Project the table for one layer. A projection that is None omits its term."""
     if table is None:
         return None
     embeds = attention.pos_dropout(table.embeds)
@@ -106,7 +106,7 @@ def _disentangled(
 
 
 def _finish_layer(layer: Any, attended: Tensor, hidden: Tensor) -> Tensor:
-    """Run what follows attention, the same in all versions."""
+    """Run the rest of a layer after attention, which is the same in all versions."""
     hidden = layer.attention.output(attended, hidden)
     return layer.output(layer.intermediate(hidden), hidden)
 

@@ -36,7 +36,7 @@ def _embed_texts(encoder: PreTrainedModel, embeds: Tensor, texts: PackedTexts) -
 
 
 def _embed_alone(encoder: PreTrainedModel, embeds: Tensor, position_ids: Tensor) -> Tensor:
-    """Embed each token as a text of its own: ``(num_tokens, embed_dim)`` to ``(num_tokens, hidden)``."""
+    """Embed each token as a separate text: ``(num_tokens, embed_dim)`` to ``(num_tokens, hidden)``."""
     if not embeds.shape[0]:  # older versions of torch can't pad an empty tensor
         return embeds.new_empty(0, encoder.config.hidden_size)
     return embed(encoder, embeds[:, None], position_ids[:, None]).squeeze(1)
