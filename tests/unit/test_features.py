@@ -68,7 +68,7 @@ def test_words_without_tokens_are_not_blamed_on_the_limit(model, caplog):
     with caplog.at_level(logging.WARNING):
         prepared(model, Dataset.from_dict({"tokens": [["Paris", "\u2063"]], "ner_tags": [["B-LOC", "I-LOC"]]}))
     assert "1 end in words for which the tokenizer has no token" in caplog.text
-    assert "text limit" not in caplog.text
+    assert "model_max_length" not in caplog.text
 
 
 def test_names_of_the_data_set_win_over_the_order_of_the_labels(model):
