@@ -18,7 +18,7 @@ from span_marker.core.checks import check_limit
 from span_marker.core.labels import have_overlap
 from span_marker.curation.label_error_report import LabelErrorReport
 from span_marker.curation.span_probabilities import Item, find_mentions, mean_distributions, read_distributions
-from span_marker.curation.suspects import find_suspects
+from span_marker.curation.suspects import find_suspects, known_labels, weigh_support
 from span_marker.data.columns import read_columns, require_dataset, whole_rows
 from span_marker.data.in_memory import AnnotatedData
 from span_marker.data.row_relations import RELATIONS, RowRelation, move_relations
@@ -97,7 +97,7 @@ def find_label_errors(
         >>> predicted = [{"label": "PER", "score": 0.9, "word_start_index": 0, "word_end_index": 2}]
         >>> [suspect] = find_label_errors(data, [predicted]).suspects
         >>> suspect.kind, suspect.probability, suspect.suggested.label
-        ('wrong-label', 1.0, 'PER')
+        ('wrong-label', 0.75, 'PER')
     """
     data = require_dataset(data, DATA)
     check_limit("repeats", repeats, at_least=1)
@@ -123,12 +123,13 @@ def find_label_errors(
     if rows[0].kind == "words":  # the words of a text may differ from the model's
         longest = max(longest, reach)
     may_overlap = any(have_overlap(entities) for _, entities in gold)
-    ids = _row_ids(data)
+    ids, known = _row_ids(data), known_labels(gold)
     suspects, num_unjudged = [], 0
     for row, ((item, entities), predicted, mentions) in enumerate(
         zip(gold, means, find_mentions(gold, means), strict=True)
     ):
-        for suspect in find_suspects(row, entities, predicted, mentions, may_overlap):
+        for found in find_suspects(row, entities, predicted, mentions, may_overlap):
+            suspect = weigh_support(found, item, known)
             if _num_words(item, suspect.span[1:]) > longest:
                 num_unjudged += 1
             elif suspect.probability >= min_probability:

@@ -122,11 +122,11 @@ def find_mentions(
     Returns:
         For each row, the other mentions of its spans. Spans without any are left out.
     """
-    texts = {_text(item, span) for item, gold in rows for _, *span in gold}
+    texts = {text_of(item, span) for item, gold in rows for _, *span in gold}
     counters: dict[tuple[str | None, ...], Counter[str]] = defaultdict(Counter)
     labels_of_rows = []
     for (item, gold), distributions in zip(rows, predictions, strict=True):
-        labels = {span: label for span, label in _labels(gold, distributions).items() if _text(item, span) in texts}
+        labels = {span: label for span, label in _labels(gold, distributions).items() if text_of(item, span) in texts}
         labels_of_rows.append({span: (label, _contexts(item, span)) for span, label in labels.items()})
         for label, contexts in labels_of_rows[-1].values():
             for context in contexts:
@@ -157,14 +157,15 @@ def overlap(first: Sequence[int], second: Sequence[int]) -> bool:
     return first[0] < second[1] and second[0] < first[1]
 
 
-def _text(item: Item, span: Sequence[int]) -> str:
+def text_of(item: Item, span: Sequence[int]) -> str:
+    """Return the words of a span, in one form regardless of white space and of the composition of accents."""
     part = item[span[0] : span[1]]
     return normalize("NFC", " ".join(part.split() if isinstance(part, str) else part))
 
 
 def _contexts(item: Item, span: Span) -> tuple[tuple[str | None, ...], ...]:
     """Three names of the context of a mention: by the word before, by the word after, and by both."""
-    text, (start, end) = _text(item, span), span
+    text, (start, end) = text_of(item, span), span
     if isinstance(item, str):
         before, after = map(str.strip, words_beside(item, start, end))
     else:

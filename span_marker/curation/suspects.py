@@ -12,15 +12,27 @@ divided among the alternatives:
 The largest of these is the kind of the suspect. Where no entity is annotated, a *missing* entity has the probability
 ``1 - p(O | span)`` of the most probable span of those that overlap, with odds that are `MISSING_ODDS` times as high: an
 annotation was a decision, whereas a missing one may have been overlooked.
+
+A suggestion is *supported* if the same words are annotated with its label elsewhere. Models are much less reliable
+about words that they have not seen with a label, so the probability of other suspects is multiplied by `UNSUPPORTED`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from span_marker.core.labels import OUTSIDE, LabelledSpan
-from span_marker.curation.span_probabilities import Distribution, Distributions, Mentions, Span, overlap, weigh_mentions
+from span_marker.curation.span_probabilities import (
+    Distribution,
+    Distributions,
+    Item,
+    Mentions,
+    Span,
+    overlap,
+    text_of,
+    weigh_mentions,
+)
 
 SuspectKind = Literal["wrong-label", "wrong-boundary", "missing", "spurious", "inconsistent"]
 
@@ -42,6 +54,11 @@ MISSING_ODDS = 4.0
 """How much more often a missing entity is an error than an annotated one with the same probability of being wrong, as a
 ratio of odds. Among the suspects with a probability of at least 0.5 in CoNLL-2003 training data with synthetic errors,
 a third of the missing entities were errors, and an eighth of the others."""
+
+UNSUPPORTED = 0.75
+"""Reliability of a suggestion that is not supported. In 4,953 sentences of CoNLL-2003, cross-validated with a small
+model, annotations confirmed 97 % of the predicted entities whose words had the same label elsewhere, and 77 % of the
+others."""
 
 
 class Suspect(NamedTuple):
@@ -187,3 +204,42 @@ def _consider_mentions(suspect: Suspect, scores: Distribution, mentions: Mention
         return suspect._replace(kind="inconsistent", suggested=None, confidence=_outside(scores))
     suggested = LabelledSpan(majority, *suspect.span[1:])
     return suspect._replace(kind="inconsistent", suggested=suggested, confidence=scores[majority])
+
+
+def known_labels(rows: Iterable[tuple[Item, Sequence[LabelledSpan]]]) -> set[tuple[str, str]]:
+    """Return the words of all annotated entities, in lower case, with their labels.
+
+    Args:
+        rows: The words or the text of each row, and its entities.
+
+    Returns:
+        Pairs of words and label.
+    """
+    return {(text_of(item, span).casefold(), label) for item, entities in rows for label, *span in entities}
+
+
+def weigh_support(suspect: Suspect, item: Item, known: Container[tuple[str, str]]) -> Suspect:
+    """Multiply the probability of a suspect by `UNSUPPORTED` unless its suggestion is supported.
+
+    Inconsistent annotations are always supported: by mentions in similar contexts. A suggestion to annotate no entity
+    is not supported otherwise.
+
+    Args:
+        suspect: The suspect.
+        item: The words or the text of its row.
+        known: See `known_labels`. The suspect itself supports no other label and no other span.
+
+    Returns:
+        The suspect with its final probability.
+
+    Example:
+        >>> suspect = Suspect(0, "missing", 0.8, None, LabelledSpan("LOC", 0, 1), 0.6)
+        >>> weigh_support(suspect, ["PARIS"], {("paris", "LOC")}).probability
+        0.8
+    """
+    suggested = suspect.suggested
+    if suspect.kind == "inconsistent" or (
+        suggested is not None and (text_of(item, suggested[1:]).casefold(), suggested.label) in known
+    ):
+        return suspect
+    return suspect._replace(probability=UNSUPPORTED * suspect.probability)

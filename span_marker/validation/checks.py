@@ -328,9 +328,9 @@ def _model_problems(row: CheckedRow, sentence: EncodedSentence, model: SpanMarke
     if row.unit == "characters":
         places = [place for place in places if not row.item[place].isspace()]
     if places:
-        first, others = places[0], len(places) - 1
+        first, more = places[0], len(places) - 1
         message = f"the tokenizer has no token for {row.quote(first, first + 1)} at {first}"
-        message += f", and for {others} more of the {row.unit}" if others else ""
+        message += f", and for {more} more of the {row.unit}" if more else ""
         yield row.place.problem("word-without-token", message, start=first, end=first + 1)
 
 

@@ -21,8 +21,8 @@ def test_it_is_printed_with_kinds_and_suspects(report):
         "       1  wrong-label     entities that have another label",
         "       1  missing         entities that are not annotated",
         "",
-        "1.000  wrong-label     row 0: 'Ann Lee': LOC -> PER (0.750)",
-        "0.966  missing         row 1: 'Rome': nothing -> LOC (0.875)",
+        "0.750  wrong-label     row 0: 'Ann Lee': LOC -> PER (0.750)",
+        "0.724  missing         row 1: 'Rome': nothing -> LOC (0.875)",
     ]
 
 

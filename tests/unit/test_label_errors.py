@@ -8,6 +8,7 @@ from test_explanation import SENTENCES, with_filter
 from span_marker import cross_validate
 from span_marker.curation import ALL_SPANS, find_label_errors, label_errors
 from span_marker.curation.label_errors import predict_all_spans
+from span_marker.curation.suspects import UNSUPPORTED
 from span_marker.training.cross_validation import OutOfFold
 
 ROWS = [
@@ -25,12 +26,27 @@ PREDICTED = [
 def test_suspects_are_ranked():
     report = find_label_errors(ROWS, PREDICTED)
     assert [(s.row, s.id, s.kind, s.text, s.probability) for s in report.suspects] == [
-        (0, "a", "wrong-label", "Ann Lee", 1.0),
-        (1, "b", "missing", "Rome", pytest.approx(3.5 / 3.625)),
+        (0, "a", "wrong-label", "Ann Lee", UNSUPPORTED),
+        (1, "b", "missing", "Rome", pytest.approx(UNSUPPORTED * 3.5 / 3.625)),
     ]
     assert (report.num_entities, report.num_models, report.num_unjudged, report.rows) == (2, 1, 0, [0, 1])
-    assert len(find_label_errors(ROWS, PREDICTED, min_probability=0.25).suspects) == 3
-    assert len(find_label_errors(ROWS, PREDICTED, min_probability=1).suspects) == 1
+    assert len(find_label_errors(ROWS, PREDICTED, min_probability=0.1).suspects) == 3
+    assert len(find_label_errors(ROWS, PREDICTED, min_probability=UNSUPPORTED).suspects) == 1
+
+
+def test_suspects_count_more_if_their_words_have_the_suggested_label_elsewhere():
+    """Letter case does not count, and neither does the suspicious annotation itself."""
+    known = [
+        {"tokens": ["ANN", "LEE"], "entities": [{"label": "PER", "start": 0, "end": 2}]},
+        {"tokens": ["rome"], "entities": [{"label": "ORG", "start": 0, "end": 1}]},
+    ]
+    predicted = [{"label": "PER", "score": 1.0, "word_start_index": 0, "word_end_index": 2}]
+    report = find_label_errors([*ROWS, *known], [*PREDICTED, predicted, []])
+    assert [(s.row, s.kind, s.probability) for s in report.suspects] == [
+        (0, "wrong-label", 1.0),
+        (4, "spurious", UNSUPPORTED),
+        (1, "missing", pytest.approx(UNSUPPORTED * 3.5 / 3.625)),
+    ]
 
 
 @pytest.mark.parametrize("ids", [[1, None, 0], [None, None, 2], ["a", "a", "b"], [None] * 3])
@@ -39,9 +55,8 @@ def test_rows_are_told_apart_by_ids_only_if_all_have_one_of_their_own(ids, caplo
     report = find_label_errors([{**row, "id": own} for row, own in zip(ROWS, ids, strict=True)], PREDICTED)
     assert [(suspect.row, suspect.id) for suspect in report.suspects] == [(0, None), (1, None)]
     assert [task["id"] for task in report.tasks()] == [0, 1]
-    assert [f"3 rows have only {len({*ids} - {None})} different values of 'id'" in text for text in caplog.messages] == [
-        True
-    ]
+    [message] = caplog.messages
+    assert f"3 rows have only {len({*ids} - {None})} different values of 'id'" in message
 
 
 def test_tags_and_texts_are_read_too():
@@ -59,9 +74,9 @@ def test_predictions_of_several_models_are_averaged():
     report = find_label_errors(ROWS, [PREDICTED, unsure], min_probability=0)
     assert report.num_models == 2
     assert {s.text: s.probability for s in report.suspects} == {
-        "Ann Lee": 1.0,
-        "Rome": pytest.approx(2.25 / 2.6875),
-        "Bo": 0.5,
+        "Ann Lee": UNSUPPORTED,
+        "Rome": pytest.approx(UNSUPPORTED * 2.25 / 2.6875),
+        "Bo": UNSUPPORTED * 0.5,
     }
 
 
@@ -82,7 +97,7 @@ def test_entities_in_reach_are_judged_even_if_no_span_is_as_long(monkeypatch, tm
 
     monkeypatch.setattr(label_errors, "predict_all_spans", predict_nothing)
     report = find_label_errors(rows, make_model, arguments(tmp_path))
-    assert [(s.row, s.kind, s.probability) for s in report.suspects] == [(0, "spurious", 1.0)]
+    assert [(s.row, s.kind, s.probability) for s in report.suspects] == [(0, "spurious", UNSUPPORTED)]
     assert report.num_unjudged == 1
 
 

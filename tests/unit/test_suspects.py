@@ -7,7 +7,7 @@ from test_span_probabilities import SPANS, distributions
 
 from span_marker.core.labels import LabelledSpan
 from span_marker.curation.span_probabilities import Mentions, overlap
-from span_marker.curation.suspects import find_suspects
+from span_marker.curation.suspects import UNSUPPORTED, Suspect, find_suspects, known_labels, weigh_support
 
 PER, LOC = LabelledSpan("PER", 0, 2), LabelledSpan("LOC", 0, 2)
 
@@ -72,6 +72,26 @@ def test_an_annotation_that_most_mentions_contradict_is_inconsistent():
     assert (suspect.kind, suspect.mentions, suspect.agreeing) == ("wrong-label", 4, 1)
     [suspect] = find_suspects(0, [], {(0, 2): {"PER": 0.25}}, {(0, 2): Mentions({"PER": 2})})
     assert (suspect.kind, suspect.suggested, suspect.agreeing) == ("inconsistent", PER, 0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "suggested", "known", "factor"),
+    [
+        ("wrong-label", LOC, {("ann lee", "LOC")}, 1),
+        ("wrong-label", LOC, {("ann lee", "PER"), ("lee", "LOC")}, UNSUPPORTED),
+        ("wrong-boundary", LabelledSpan("PER", 1, 2), {("lee", "PER")}, 1),
+        ("spurious", None, {("ann lee", "PER")}, UNSUPPORTED),
+        ("inconsistent", None, set(), 1),
+        ("inconsistent", LOC, set(), 1),
+    ],
+)
+def test_suggestions_that_no_annotation_supports_count_less(kind, suggested, known, factor):
+    suspect = Suspect(0, kind, 0.5, PER, suggested, 0.5)
+    assert weigh_support(suspect, ["ANN", "Lee"], known).probability == factor * 0.5
+    assert known_labels([(["Ann", "Lee"], [PER]), ("ANN  LEE x", [LabelledSpan("LOC", 0, 8)])]) == {
+        ("ann lee", "PER"),
+        ("ann lee", "LOC"),
+    }
 
 
 @given(st.lists(st.tuples(st.sampled_from("AB"), st.sampled_from(SPANS)), max_size=3), distributions())
