@@ -11,7 +11,7 @@ COMPILE := $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 .PHONY: help quickstart test unit test-slow lint test-oldest test-newest test-wheel audit format docs clean
 
 help:
-	@echo "make quickstart   train, evaluate, save, load and predict; leaves data, model and a page in quickstart/"
+	@echo "make quickstart   train, evaluate, save, load and predict; writes data, model and a page to quickstart/"
 	@echo "make test         lint, types, import contracts, spelling and all tests"
 	@echo "make unit         all tests without lint"
 	@echo "make test-slow    the tests that take minutes, such as the export of every family of encoders, and clusters"
@@ -22,7 +22,7 @@ help:
 	@echo "make audit        look for known vulnerabilities of the dependencies"
 	@echo "make format       rewrite the code in the project's format"
 	@echo "make docs         the documentation as a site, in build/site"
-	@echo "make clean        remove what the others made"
+	@echo "make clean        remove everything that the other targets made"
 
 quickstart: $(VENV)/quickstart.done
 	$(BIN)/python training_scripts/quickstart.py
