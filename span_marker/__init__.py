@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from span_marker.training.arguments import TrainingArguments, suggest_training_arguments
     from span_marker.training.cross_validation import cross_validate
     from span_marker.training.cross_validation_report import CrossValidationReport
+    from span_marker.training.pair_filter_fitting import fit_pair_filter
     from span_marker.training.relation_fitting import fit_relations
     from span_marker.training.trainer import Trainer
     from span_marker.validation.checks import validate
@@ -86,6 +87,7 @@ _LAZY = {
     "span_marker.training.arguments": ("TrainingArguments", "suggest_training_arguments"),
     "span_marker.training.cross_validation": ("cross_validate",),
     "span_marker.training.cross_validation_report": ("CrossValidationReport",),
+    "span_marker.training.pair_filter_fitting": ("fit_pair_filter",),
     "span_marker.training.relation_fitting": ("fit_relations",),
     "span_marker.training.trainer": ("Trainer",),
     "span_marker.validation.checks": ("validate",),
@@ -116,6 +118,7 @@ __all__ = [
     "calibrate",
     "compare_reports",
     "cross_validate",
+    "fit_pair_filter",
     "fit_relations",
     "infer_labels",
     "infer_relation_labels",

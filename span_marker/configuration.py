@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 
 from span_marker.core.checks import check_limit
+from span_marker.core.filter_settings import PairFilterConfig as PairFilterConfig
 from span_marker.core.filter_settings import SpanFilterConfig as SpanFilterConfig
 from span_marker.core.labels import check_labels, detect_scheme, reduce_labels
 from span_marker.core.notation import read_labels
@@ -81,7 +82,7 @@ class SpanMarkerConfig(ModelSettings, PreTrainedConfig):
             to a description, see `span_marker.compression`. None if it was not compressed.
         span_filter: The settings of the candidate filter: a `SpanFilterConfig`, or its saved form, a dict. None for
             models without a filter.
-        exact: Whether all candidates get markers in prediction, even if the model has a filter.
+        exact: Whether all candidates and pairs get markers in prediction, even if the model has filters.
         relation_labels: The labels of relations between two entities. ``"no relation"`` is added in front of them, with
             the ID 0. None for models without relations.
         symmetric_relations: The relations whose head and tail can be exchanged, such as "married to". Their pairs are
@@ -93,6 +94,8 @@ class SpanMarkerConfig(ModelSettings, PreTrainedConfig):
             `span_marker.core.relation_statistics.RelationStatistics.known_types`. ``"any"`` allows all types.
         relation_thresholds: The minimum probability of each relation, see ``SpanMarkerModel.predict``; None for no
             thresholds.
+        pair_filter: The settings of the filter of pairs of entities: a `PairFilterConfig`, or its saved form, a dict.
+            None for models without one.
         span_marker_version: Version of the library that created the model.
         **kwargs: Arguments of ``PreTrainedConfig``, such as ``id2label`` and ``label2id``.
 
@@ -141,8 +144,9 @@ class SpanMarkerConfig(ModelSettings, PreTrainedConfig):
     def to_dict(self) -> dict[str, Any]:
         """See ``PreTrainedConfig``."""
         values: dict[str, Any] = super().to_dict()
-        if self.span_filter is not None:
-            values["span_filter"] = self.span_filter.to_dict()
+        for name in ("span_filter", "pair_filter"):
+            if getattr(self, name) is not None:
+                values[name] = getattr(self, name).to_dict()
         if self.word_rules is not None:
             values["word_rules"] = dict(self.word_rules.breaks)
         if self.trained_on is not None:

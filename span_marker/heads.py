@@ -20,6 +20,12 @@ NO_RELATION_PRIOR = 0.9
 """Probability of "no relation" before training: its share among the pairs of entities in CoNLL04, and a bit more than
 in SciERC."""
 
+PAIR_RANK = 64
+"""Size of the hidden layer in which the tokens of a pair are combined."""
+
+MAX_DISTANCE = 32
+"""The largest distance of a pair, in tokens, that its filter tells from larger ones."""
+
 
 class CaseEmbedding(nn.Embedding):
     """Embeddings of letter cases, which are added to those of the tokens. They start at zero.
@@ -66,6 +72,42 @@ class SpanClassifier(nn.Linear):
         init.copy_(self.bias, initial_bias(self.out_features, outside_id, multi_label).to(self.bias))
 
 
+class PairFilter(nn.Module):
+    """Scores pairs of spans by the states of their tokens and their distance, before they have markers.
+
+    The score is the log-odds of a relation: ``w . relu(A states + distance) + b``, where ``states`` are those of the
+    first and last token of the head and of the tail, see `token_states`.
+
+    Args:
+        input_size: Size of a token's state.
+    """
+
+    def __init__(self, input_size: int) -> None:
+        super().__init__()
+        self.input_size = input_size
+        self.tokens = nn.Linear(4 * input_size, PAIR_RANK)
+        self.distance = nn.Embedding(2 * MAX_DISTANCE + 1, PAIR_RANK)
+        self.score = nn.Linear(PAIR_RANK, 1)
+        nn.init.zeros_(self.distance.weight)
+        nn.init.constant_(self.score.bias, math.log(1 - NO_RELATION_PRIOR) - math.log(NO_RELATION_PRIOR))
+
+    def forward(self, text_states: Tensor, pair_rows: Tensor, distances: Tensor) -> Tensor:
+        """Score pairs.
+
+        Args:
+            text_states: States of the tokens of all texts, ``(num_tokens, input_size)``.
+            pair_rows: Rows of ``text_states`` for the first and last token of head and tail, ``(num_pairs, 4)``.
+            distances: Number of tokens from the first of the head to the first of the tail, negative if the tail comes
+                first, ``(num_pairs,)``. Beyond `MAX_DISTANCE`, they do not differ.
+
+        Returns:
+            Log-odds of a relation, ``(num_pairs,)``.
+        """
+        hidden = self.tokens(token_states(text_states, pair_rows).flatten(1))
+        hidden = hidden + self.distance(distances.clamp(-MAX_DISTANCE, MAX_DISTANCE) + MAX_DISTANCE)
+        return self.score(hidden.relu()).squeeze(-1)
+
+
 class RelationHead(nn.Module):
     """Classifies pairs of spans by the states of their four markers, and optionally of the tokens that these observe.
 
@@ -76,16 +118,26 @@ class RelationHead(nn.Module):
         embed_dim: Size of the encoder's token embeddings.
         num_relations: Number of classes, including "no relation".
         token_state_size: Size of a token's state; 0 if only markers are read.
+        filter_size: Size of the token states that the pair filter reads; None for no filter.
 
     Attributes:
         markers: Embeddings of the markers, ``(4, embed_dim)``.
         classifier: Maps ``(num_pairs, 4 * hidden_size + 4 * token_state_size)`` to class scores.
+        pair_filter: Decides which pairs get markers in prediction; None if all do.
     """
 
-    def __init__(self, hidden_size: int, embed_dim: int, num_relations: int, token_state_size: int = 0) -> None:
+    def __init__(
+        self,
+        hidden_size: int,
+        embed_dim: int,
+        num_relations: int,
+        token_state_size: int = 0,
+        filter_size: int | None = None,
+    ) -> None:
         super().__init__()
         self.markers = nn.Parameter(torch.zeros(4, embed_dim))
         self.classifier = nn.Linear(4 * (hidden_size + token_state_size), num_relations)
+        self.pair_filter = None if filter_size is None else PairFilter(filter_size)
 
     def initialize(self, std: float) -> None:
         """Initialize the weights at random, and the bias so that "no relation" has `NO_RELATION_PRIOR`.

@@ -201,14 +201,13 @@ class SpanMarkerModel(SpanFilterMixin, RelationMixin, PredictionMixin, SpanMarke
             attention_mask: True for text, False for padding, ``(batch, seq_len)``.
             span_tokens: First and last token of each candidate, ``(num_spans, 2)``, sentence after sentence.
             span_counts: Number of candidates per sentence, ``(batch,)``.
-            span_words: First word and word after the last of each candidate, ``(num_spans, 2)``. Only the candidate
-                filter needs it.
+            span_words: First word and word after the last, ``(num_spans, 2)``. Only the candidate filter needs it.
             labels: Class ID of each candidate, ``(num_spans,)``; or probabilities, ``(num_spans, num_labels)``.
                 Multi-label models require probabilities: 1 for each label of a candidate, or only for ``O``.
             num_items_in_batch: Number of candidates to average the loss over. Defaults to the number in this batch.
                 ``Trainer`` passes the number in a whole optimizer step when it accumulates gradients.
-            exact: Whether to score all candidates, rather than only those that the filter keeps. Defaults to
-                ``config.exact``. Not used in training, where ``candidates_per_word`` decides.
+            exact: Whether to score all candidates, and all pairs of ``find_pairs``, rather than those that the filters
+                keep. Defaults to ``config.exact``. Not used in training, where ``candidates_per_word`` decides.
             token_cases: The letter case of each token's word, see `span_marker.core.letter_case`, ``(batch, seq_len)``.
                 Only models with ``config.letter_case`` need it.
             pair_tokens: First and last token of the head of each pair, and those of its tail, ``(num_pairs, 4)``,
@@ -248,7 +247,8 @@ class SpanMarkerModel(SpanFilterMixin, RelationMixin, PredictionMixin, SpanMarke
                 if self.training and pair_labels is not None and is_gold is not None:
                     gold, pairs = is_gold if kept is None else is_gold[kept], (pair_tokens, pair_counts, pair_labels)
                     pair_tokens, pair_counts, pair_labels = self._add_wrong_pairs(batch, logits, gold, pairs)
-                relation_logits = self._relation_logits(batch, texts, pair_tokens, pair_counts)
+                least = None if find_pairs is None else self.config.pair_threshold(exact)
+                relation_logits = self._relation_logits(batch, texts, pair_tokens, pair_counts, least)
         else:
             logits = self._classify(self.engine.encode(self.encoder, batch))
         loss = None

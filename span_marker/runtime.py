@@ -253,15 +253,18 @@ class ExportedModel(PredictionMixin):
         tokens, counts = find_pairs(logits, kept)
         sentences = np.repeat(np.arange(len(counts)), counts)
         rows = tokens + np.array(first_rows(texts.lengths), dtype=np.int64)[sentences, None]
-        scores = [np.empty((0, len(self.config.relation_labels or ())), dtype=np.float32)]
-        for first in range(0, len(tokens), PAIRS_AT_ONCE):
-            some = slice(first, first + PAIRS_AT_ONCE)
+        likely, least = np.arange(len(tokens)), self.config.pair_threshold(exact)
+        if least is not None:
+            likely = np.flatnonzero(self.heads.pair_scores(texts.states, rows, tokens[:, 2] - tokens[:, 0]) >= least)
+        scores = np.full((len(tokens), len(self.config.relation_labels or ())), -np.inf, dtype=np.float32)
+        scores[:, :1] = 0
+        for some in np.split(likely, range(PAIRS_AT_ONCE, len(likely), PAIRS_AT_ONCE)):
             own = np.bincount(sentences[some], minlength=len(counts)).tolist()
             states = self.runner.encode_markers(
                 tokens[some], own, texts.lengths, texts.layers, self.hidden_size, self.heads.pair_embeds
             )
-            scores.append(self.heads.classify_pairs(states, texts.states, rows[some]))
-        return logits, kept, np.concatenate(scores)
+            scores[some] = self.heads.classify_pairs(states, texts.states, rows[some])
+        return logits, kept, scores
 
     def filter_scores(self, batch: Batch) -> Array:
         """Score all candidates of a batch with the candidate filter.

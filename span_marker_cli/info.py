@@ -28,6 +28,7 @@ def info(model: Model, as_json: AsJson = False) -> None:
         "decoding": config.decoding,
         "candidate filter": None if loaded.span_filter is None else str(config.span_filter),
         "predicts with all candidates": not loaded.uses_filter(),
+        "pair filter": None if config.pair_filter is None else str(config.pair_filter),
         "thresholds": config.thresholds,
         "relation_thresholds": config.relation_thresholds,
         "calibration_temperature": config.calibration_temperature,

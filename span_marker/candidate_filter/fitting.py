@@ -1,4 +1,4 @@
-"""Fitting a candidate filter to a trained model.
+"""Fitting a candidate filter to a trained model, and choosing its threshold.
 
 The teacher is the model itself without a filter, since the filter must keep what the model would predict.
 """
@@ -6,24 +6,29 @@ The teacher is the model itself without a filter, since the filter must keep wha
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from span_marker.candidate_filter.head import SpanFilter, filter_loss
 from span_marker.core.arrays import Array, as_array
 from span_marker.core.decoding import Decoder, ScoredSpans, probabilities
+from span_marker.core.tolerance import FilterReport, choose_point
 from span_marker.preprocessing.batching import HireWorkers, in_turn, run_in_batches
 from span_marker.preprocessing.inputs import Sentences
 from span_marker.preprocessing.preprocessor import Preprocessor
 
+Filter = TypeVar("Filter", bound=nn.Module)
+
+DEFAULT_RECALL = 0.995
+"""Share of the model's entities that its filter must keep."""
+
 HELD_OUT = 5
 """Every fifth sentence is held out to choose the threshold, unless the caller passes held-out text."""
-
 
 EPOCHS = 15
 
@@ -51,22 +56,23 @@ class Examined(NamedTuple):
 
 @dataclass(frozen=True)
 class Examples:
-    """Candidates of a batch of texts, with the predictions of the model for them.
+    """What a filter learns from: candidates, or pairs of entities, of a batch of texts, with the model's predictions.
 
     Attributes:
-        text_states: States of tokens that begin or end candidates, ``(num_tokens, input_size)``.
-        span_rows: Rows of ``text_states`` for the first and last token of each candidate, ``(num_spans, 2)``.
-        span_lengths: Number of words of each candidate, ``(num_spans,)``.
-        probabilities: Probability that each candidate is an entity, ``(num_spans,)``.
-        is_entity: Whether the model predicts it as an entity, ``(num_spans,)``.
-        has_markers: Whether the model gave it markers, ``(num_spans,)``.
+        text_states: States of tokens, ``(num_tokens, input_size)``.
+        rows: Rows of ``text_states`` for the tokens that markers observe, ``(num_scored, candidate_size)``: the first
+            and last token of a candidate, or of both entities of a pair.
+        lengths: Number of words of each candidate, or the distance of each pair, ``(num_scored,)``.
+        probabilities: Probability that it is an entity, or has a relation, ``(num_scored,)``.
+        is_predicted: Whether the model predicts it, ``(num_scored,)``.
+        has_markers: Whether the model gave it markers, ``(num_scored,)``.
     """
 
     text_states: Tensor
-    span_rows: Tensor
-    span_lengths: Tensor
+    rows: Tensor
+    lengths: Tensor
     probabilities: Tensor
-    is_entity: Tensor
+    is_predicted: Tensor
     has_markers: Tensor
 
 
@@ -106,10 +112,10 @@ def collect_examples(
         used, span_rows = examined.span_rows.unique(return_inverse=True)
         yield Examples(
             text_states=examined.text_states[used].cpu(),
-            span_rows=span_rows.cpu(),
-            span_lengths=span_words[:, 1] - span_words[:, 0],
+            rows=span_rows.cpu(),
+            lengths=span_words[:, 1] - span_words[:, 0],
             probabilities=probability,
-            is_entity=is_entity.bool(),
+            is_predicted=is_entity.bool(),
             has_markers=has_markers.bool(),
         )
 
@@ -172,7 +178,6 @@ def split_held_out(sentences: Sentences) -> tuple[Sentences, Sentences]:
     return first, second
 
 
-@torch.enable_grad()
 def fit_filter(examples: Sequence[Examples], seed: int) -> SpanFilter:
     """Fit a new filter to the probabilities that a model computes for candidates.
 
@@ -186,25 +191,63 @@ def fit_filter(examples: Sequence[Examples], seed: int) -> SpanFilter:
     Raises:
         ValueError: If no candidate is an entity.
     """
-    if not any(batch.is_entity.any() for batch in examples):
+    if not any(batch.is_predicted.any() for batch in examples):
         raise ValueError(
             "the model finds no entity in the text that the candidate filter is fitted to: pass more text, or text "
             "similar to the training data of the model"
         )
+    return learn(SpanFilter, examples, seed)
+
+
+@torch.enable_grad()
+def learn(new_filter: Callable[[int], Filter], examples: Sequence[Examples], seed: int) -> Filter:
+    """Train a new filter to reproduce the probabilities of a model.
+
+    Args:
+        new_filter: Makes a filter with random weights, for text states of a given size.
+        examples: Batches of what the filter scores, see `Examples`.
+        seed: Seed of the filter's initial weights and of the order of the batches.
+
+    Returns:
+        The filter, in float32 on the CPU.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed accelerators, too
-        span_filter = SpanFilter(examples[0].text_states.shape[1])
+        trained = new_filter(examples[0].text_states.shape[1])
         orders = [torch.randperm(len(examples)).tolist() for _ in range(EPOCHS)]
-    parameters = list(span_filter.parameters())
-    optimizer = torch.optim.AdamW(parameters, LEARNING_RATE)
+    optimizer = torch.optim.AdamW(list(trained.parameters()), LEARNING_RATE)
     num_steps = EPOCHS * len(examples)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, num_steps, pct_start=WARM_UP)
     for index in itertools.chain.from_iterable(orders):
         batch = examples[index]
-        scores = span_filter(batch.text_states.float(), batch.span_rows, batch.span_lengths)
+        scores = trained(batch.text_states.float(), batch.rows, batch.lengths)
         loss = filter_loss(scores, batch.probabilities) / max(len(scores), 1)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
-    return span_filter
+    return trained
+
+
+def choose_threshold(trained: nn.Module, held_out: Iterable[Examples], recall: float, **names: str) -> FilterReport:
+    """Choose the threshold of a filter, see `span_marker.core.tolerance.choose_point`.
+
+    Args:
+        trained: The filter, on the CPU, in the data type that it will run in.
+        held_out: What the filter has not learned from, with the predictions of the model.
+        recall: The share of the predictions to keep, above 0 and below 1.
+        **names: Names for the report and errors, see `span_marker.core.tolerance.choose_point`.
+
+    Returns:
+        The threshold, and those for other recalls.
+
+    Raises:
+        ValueError: If there is no prediction, or too few for the confidence.
+    """
+    scores, masks = [torch.empty(0)], [torch.empty(2, 0, dtype=torch.bool)]
+    for batch in held_out:
+        with torch.inference_mode():
+            scores.append(trained(batch.text_states, batch.rows, batch.lengths))
+        masks.append(torch.stack([batch.is_predicted, batch.has_markers]))
+    is_predicted, has_markers = torch.cat(masks, dim=1).numpy()
+    return choose_point(torch.cat(scores).double().numpy(), is_predicted, recall, has_markers, **names)

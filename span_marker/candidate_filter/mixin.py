@@ -10,18 +10,20 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from span_marker.candidate_filter.fitting import Examined, Examples, collect_examples, fit_filter, split_held_out
-from span_marker.candidate_filter.head import SpanFilter
-from span_marker.candidate_filter.threshold import (
-    CONFIDENCE,
+from span_marker.candidate_filter.fitting import (
     DEFAULT_RECALL,
-    SpanFilterReport,
-    check_recall,
+    Examined,
+    Examples,
     choose_threshold,
+    collect_examples,
+    fit_filter,
+    split_held_out,
 )
+from span_marker.candidate_filter.head import SpanFilter
 from span_marker.configuration import SpanFilterConfig, SpanMarkerConfig
 from span_marker.core.arrays import Batch, as_array
 from span_marker.core.spans import best_candidates, kept_candidates
+from span_marker.core.tolerance import CONFIDENCE, FilterReport, check_recall
 from span_marker.data.in_memory import as_dataset
 from span_marker.encoders.engines import Engine, StagedEngine
 from span_marker.preprocessing.inputs import Sentences, read_inputs
@@ -209,7 +211,7 @@ class SpanFilterMixin(nn.Module):
         recall: float = DEFAULT_RECALL,
         batch_size: int = 32,
         seed: int = 0,
-    ) -> SpanFilterReport:
+    ) -> FilterReport:
         """Fit a candidate filter to the model, so that only likely entities get markers in prediction.
 
         The filter learns from what the model itself predicts with all candidates; annotations are not used. The encoder
@@ -249,7 +251,7 @@ class SpanFilterMixin(nn.Module):
         self._use(span_filter.to(self.device), report)
         return report
 
-    def tune_span_filter(self, held_out: Any, recall: float = DEFAULT_RECALL, batch_size: int = 32) -> SpanFilterReport:
+    def tune_span_filter(self, held_out: Any, recall: float = DEFAULT_RECALL, batch_size: int = 32) -> FilterReport:
         """Choose a new threshold for the model's candidate filter, and switch the filter on.
 
         Use it for other text or another recall.
@@ -291,18 +293,18 @@ class SpanFilterMixin(nn.Module):
     def _examples(self, sentences: Sentences, batch_size: int) -> Iterator[Examples]:
         return collect_examples(sentences, self.examine, self.preprocessor, batch_size, self.hire_workers)
 
-    def _use(self, span_filter: SpanFilter, report: SpanFilterReport) -> None:
+    def _use(self, span_filter: SpanFilter, report: FilterReport) -> None:
         self.span_filter, self.config.exact = span_filter, False
         self.config.span_filter = SpanFilterConfig(
             input_size=span_filter.input_size,
             threshold=report.chosen.threshold,
             entity_max_length=self.config.limit("entity_max_length"),
             recall=report.chosen.recall,
-            candidates_kept=report.chosen.candidates_kept,
+            candidates_kept=report.chosen.kept,
         )
         self.note_change(
             "Candidate filter",
-            f"It keeps {report.chosen.candidates_kept:.2%} of {report.num_candidates:,} held-out candidates and, with "
+            f"It keeps {report.chosen.kept:.2%} of {report.num_scored:,} held-out candidates and, with "
             f"{CONFIDENCE:.0%} confidence, at least {report.chosen.recall:.2%} of what the model predicts.",
         )
 

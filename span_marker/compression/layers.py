@@ -49,6 +49,7 @@ def shrink(model: SpanMarkerModel, num_layers: int) -> SpanMarkerModel:
     student.model_card_data = copy.deepcopy(model.model_card_data)
     student.rules = model.rules
     student.reset_span_filter()
+    student.reset_pair_filter()
     note_compression(student, "Layers", f"{num_layers} of {old_layers} ({', '.join(map(str, kept))}, counted from 0)")
     return student.eval()
 

@@ -1,4 +1,4 @@
-"""Settings of a candidate filter, which are part of a configuration."""
+"""Settings of the filters of candidates and of pairs, which are part of a configuration."""
 
 from __future__ import annotations
 
@@ -37,13 +37,9 @@ class SpanFilterConfig:
 
     def __post_init__(self) -> None:
         check_limit("span_filter.input_size", self.input_size, at_least=1, at_most=LARGEST_STATE)
-        if self.threshold is None:
-            return
-        if isinstance(self.threshold, bool) or not isinstance(self.threshold, Real):
-            raise TypeError(f"span_filter.threshold={self.threshold!r} must be a number")
-        if not math.isfinite(float(self.threshold)):
-            raise ValueError(f"span_filter.threshold={self.threshold!r} must be finite")
-        check_probability("span_filter.candidates_kept", self.candidates_kept)
+        if self.threshold is not None:
+            _check_threshold("span_filter.threshold", self.threshold)
+            check_probability("span_filter.candidates_kept", self.candidates_kept)
 
     @classmethod
     def from_dict(cls, values: Any) -> SpanFilterConfig:
@@ -59,13 +55,71 @@ class SpanFilterConfig:
             TypeError: If an entry is not a number.
             ValueError: If ``values`` is not a dict, lacks ``input_size``, or has an unknown or invalid entry.
         """
-        names = [field.name for field in fields(cls)]
-        if not isinstance(values, dict) or "input_size" not in values or not set(values) <= set(names):
-            raise ValueError(
-                f"span_filter={values!r} must be None, or a dict with 'input_size' and no keys other than {names}"
-            )
-        return cls(**values)
+        return cls(**_checked("span_filter", values, [field.name for field in fields(cls)], ["input_size"]))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings that are not None, for JSON."""
         return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True)
+class PairFilterConfig:
+    """Settings of the filter of pairs of entities.
+
+    Args:
+        input_size: Size of the text states that the filter reads.
+        threshold: The minimum score of pairs that get markers.
+        recall: The share of the relations that the threshold must keep.
+        pairs_kept: The share of the pairs that the threshold keeps.
+
+    Raises:
+        TypeError: If an entry is not a number.
+        ValueError: If an entry is out of range.
+    """
+
+    input_size: int
+    threshold: float
+    recall: float
+    pairs_kept: float
+
+    def __post_init__(self) -> None:
+        check_limit("pair_filter.input_size", self.input_size, at_least=1, at_most=LARGEST_STATE)
+        _check_threshold("pair_filter.threshold", self.threshold)
+        check_probability("pair_filter.recall", self.recall)
+        check_probability("pair_filter.pairs_kept", self.pairs_kept)
+
+    @classmethod
+    def from_dict(cls, values: Any) -> PairFilterConfig:
+        """Read the settings from the output of `to_dict`.
+
+        Args:
+            values: The dict.
+
+        Returns:
+            The settings.
+
+        Raises:
+            TypeError: If an entry is not a number.
+            ValueError: If ``values`` is not a dict, lacks an entry, or has an unknown or invalid one.
+        """
+        names = [field.name for field in fields(cls)]
+        return cls(**_checked("pair_filter", values, names, names))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings, for JSON."""
+        return asdict(self)
+
+
+def _checked(name: str, values: Any, known: list[str], needed: list[str]) -> dict[str, Any]:
+    """Check that the saved form of settings is a dict with the right keys."""
+    if not isinstance(values, dict) or not set(needed) <= set(values) or not set(values) <= set(known):
+        listed = ", ".join(map(repr, needed))
+        raise ValueError(f"{name}={values!r} must be None, or a dict with {listed} and no keys other than {known}")
+    return values
+
+
+def _check_threshold(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name}={value!r} must be a number")
+    if not math.isfinite(float(value)):
+        raise ValueError(f"{name}={value!r} must be finite")

@@ -188,7 +188,8 @@ class RelationRules:
         """Find the likely relations of pairs. Probabilities are normalized over the classes that a pair may have.
 
         Args:
-            logits: Class scores of the pairs, ``(num_pairs, num_relations)``.
+            logits: Class scores of the pairs, ``(num_pairs, num_relations)``; ``-inf`` for classes that a pair must not
+                have, such as all relations if the pair filter dropped it.
             heads: Class ID, first word and word after the last of each head, ``(num_pairs, 3)``.
             tails: The same for the tails.
             thresholds: The minimum probability of each class, see `likely_labels`. None for the most probable class.
@@ -200,7 +201,7 @@ class RelationRules:
         options = self.options(heads, tails)
         scores = probabilities(np.where(options, logits, -np.inf), multi_label=False)
         found, labels = likely_labels(scores, 0, thresholds, multi_label=False)
-        is_option = options[found, labels]  # others may reach a threshold of 0
+        is_option = options[found, labels] & (logits[found, labels] > -np.inf)  # others may reach a threshold of 0
         return scores, found[is_option], labels[is_option]
 
     def decode(
@@ -228,6 +229,19 @@ class RelationRules:
             (head, tail), all_scores = pairs[pair], tuple(scores[pair].tolist()) if keeps_all_scores else ()
             relations.append(ScoredRelation(label, float(scores[pair, label]), head, tail, all_scores))
         return relations
+
+
+def is_dropped(logits: Array) -> Array:
+    """Determine which pairs the pair filter dropped: those that cannot have any relation.
+
+    Args:
+        logits: Class scores of the pairs, ``(num_pairs, num_relations)``.
+
+    Returns:
+        True for dropped pairs, ``(num_pairs,)``.
+    """
+    dropped: Array = (logits[:, 1:] == -np.inf).all(axis=1)
+    return dropped
 
 
 def stands_first(heads: IntArray, tails: IntArray) -> Array:

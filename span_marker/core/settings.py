@@ -12,7 +12,7 @@ import numpy as np
 
 from span_marker.core.checks import check_limit, check_probability
 from span_marker.core.decoding import Decoder, Decoding, check_decoding
-from span_marker.core.filter_settings import LARGEST_STATE, SpanFilterConfig
+from span_marker.core.filter_settings import LARGEST_STATE, PairFilterConfig, SpanFilterConfig
 from span_marker.core.labels import OUTSIDE
 from span_marker.core.relations import NO_RELATION, RelationRules, check_names, relation_classes
 from span_marker.core.spans import FloatArray
@@ -67,6 +67,7 @@ class ModelSettings:
     symmetric_relations: list[str] | None = None
     relation_types: list[list[str]] | Literal["any"] | None = None
     relation_thresholds: dict[str, float] | None = None
+    pair_filter: PairFilterConfig | None = None
 
     def build_parts(self) -> None:
         """Build the parts that were read as dicts.
@@ -77,6 +78,8 @@ class ModelSettings:
         """
         if self.span_filter is not None and not isinstance(self.span_filter, SpanFilterConfig):
             self.span_filter = SpanFilterConfig.from_dict(self.span_filter)
+        if self.pair_filter is not None and not isinstance(self.pair_filter, PairFilterConfig):
+            self.pair_filter = PairFilterConfig.from_dict(self.pair_filter)
         if self.word_rules is not None and not isinstance(self.word_rules, WordRules):
             self.word_rules = WordRules(self.word_rules)
 
@@ -140,7 +143,7 @@ class ModelSettings:
             if self.relation_thresholds is not None:
                 _check_thresholds("relation_thresholds", self.relation_thresholds, self.relation_labels, NO_RELATION)
             return
-        for name in ("symmetric_relations", "relation_types", "relation_thresholds"):
+        for name in ("symmetric_relations", "relation_types", "relation_thresholds", "pair_filter"):
             if getattr(self, name) is not None:
                 raise ValueError(f"{name}={getattr(self, name)!r} needs relation_labels: pass the labels of relations")
 
@@ -282,6 +285,19 @@ class ModelSettings:
         if (self.exact if exact is None else exact) or self.span_filter is None:
             return False
         return self.span_filter.threshold is not None or self.best_per_word is not None
+
+    def pair_threshold(self, exact: bool | None = None) -> float | None:
+        """Return the minimum score that pairs of entities need to get markers in prediction.
+
+        Args:
+            exact: Whether the caller requests all pairs. Defaults to ``exact``.
+
+        Returns:
+            The threshold of the pair filter; None if all pairs get markers.
+        """
+        if (self.exact if exact is None else exact) or self.pair_filter is None:
+            return None
+        return self.pair_filter.threshold
 
     @property
     def classes(self) -> list[str]:

@@ -15,7 +15,9 @@ from span_marker.checkpoints.exported import ExportedEncoder
 from span_marker.core.arrays import Array, Precision, as_array
 from span_marker.core.checks import check_texts
 from span_marker.core.decoding import FloatArray, probabilities
+from span_marker.core.relations import is_dropped
 from span_marker.core.tables import TextReport, text_table
+from span_marker.export.sample_texts import TEXTS, long_text
 from span_marker.modeling import SpanMarkerModel
 from span_marker.prediction.predictor import Predictor
 from span_marker.prediction.relations import RelationReader, as_columns
@@ -50,27 +52,6 @@ TOLERANCES: dict[Precision, Tolerance] = {
 8,000 times and in bfloat16 about 65,000 times those of float32. Where a model is undecided, that can change a
 probability a lot, but hardly the mean. In bfloat16, the probabilities of the quickstart's model differ on average by
 0.0001 and none of its entities changes. Models with large random weights are undecided everywhere, and are refused."""
-
-TEXTS = (
-    "Paris",
-    "Amelia Earhart flew her single engine Lockheed Vega 5B across the Atlantic to Paris.",
-    "U.N. official Ekeus heads for Baghdad.",
-    "The European Commission said on Thursday that it disagreed with German advice to consumers.",
-    "In 1867, Karl Marx published the first volume of Das Kapital in Hamburg; Friedrich Engels edited the others.",
-    "Die Deutsche Bahn will bis 2030 mehrere Bahnhöfe zwischen Köln und Frankfurt am Main modernisieren.",
-    "Marie Curie, née Skłodowska, est la seule femme à avoir reçu deux prix Nobel.",
-    "El río Amazonas nace en los Andes peruanos y desemboca en el océano Atlántico, cerca de Belém.",
-    "東京スカイツリーは東京都墨田区にある電波塔である。",
-    "Мария Шарапова родилась в Нягани и выросла в Сочи.",
-    "RT @nasa: Perseverance has landed on Mars!!! 🚀 #CountdownToMars https://example.org/mars",
-    "The patient was given 5 mg/kg of infliximab at Mount Sinai Hospital, New York City, and was discharged on day 3, "
-    "after a follow-up with Dr. Sarah O'Neill-Jones of the Department of Gastroenterology.",
-    "",
-)
-"""Sentences in several languages, of one word to about fifty."""
-
-LONG_TEXT = 512
-"""Number of tokens that the longest text exceeds."""
 
 BATCH_SIZE = 8
 """Number of sentences in a batch when they do not run alone."""
@@ -150,7 +131,7 @@ def compare_models(
     encoder = exported.encoder
     dtype = dtype or (encoder.manifest["dtype"] if isinstance(encoder, ExportedEncoder) else "float32")
     modes = {"filtered": False, "all": True} if _can_filter(original) else {"all": True}
-    together = [*TEXTS, _long_text(original), *check_texts(texts, "texts")]
+    together = [*TEXTS, long_text(original), *check_texts(texts, "texts")]
     runs = [
         (exact, batch_size, sentences)
         for exact in modes.values()
@@ -176,13 +157,13 @@ def compare_models(
 
 
 def _can_filter(model: SpanMarkerModel) -> bool:
-    """Whether a model can use its candidate filter. With ``exact=True``, the filter may be one for other limits."""
+    """Whether a model can use filters. With ``exact=True``, the candidate filter may be one for other limits."""
     if model.config.exact:
         try:
             model.config.check_filter_length()
         except ValueError:
             return False
-    return model.uses_filter(exact=False)
+    return model.uses_filter(exact=False) or model.config.pair_filter is not None
 
 
 class _Found(NamedTuple):
@@ -284,7 +265,7 @@ class _Comparison:
                 if any(not np.array_equal(batch[name], expected_batch[name]) for name in TEXT_INPUTS):
                     raise ValueError(f"the exported model reads text differently. {_advice(self.original)}")
             result, pairs = _score(self.exported, batch, exact, find_pairs)
-            if not all(np.isfinite(as_array(logits)).all() for logits in result[::2] if logits is not None):
+            if not _is_finite(result):
                 self.max_difference = math.inf
             if has_candidates:
                 self.num_candidates += self._add(self._probabilities(batch, *result[:2]) - expected)
@@ -360,10 +341,19 @@ def _score_any_pairs(model: SpanMarkerModel, batch: dict[str, Array]) -> FloatAr
 
 
 def _pair_probabilities(result: tuple[Any, ...]) -> FloatArray:
-    """The probabilities of pairs, ``(num_pairs, num_relations)``, from the result of `_score`."""
+    """The probabilities of pairs, ``(num_pairs, num_relations)``, from the result of `_score`; nan without markers."""
     if result[2] is None:
         return np.zeros((0, 1), dtype=np.float32)
-    return probabilities(as_array(result[2]), multi_label=False, temperature=1.0)
+    logits = as_array(result[2])
+    scores = probabilities(logits, multi_label=False, temperature=1.0)
+    scores[is_dropped(logits)] = np.nan
+    return scores
+
+
+def _is_finite(result: tuple[Any, ...]) -> bool:
+    """Whether the class scores in the result of `_score` are finite, but for pairs without markers."""
+    logits = as_array(result[2]) if result[2] is not None else np.zeros((0, 1), dtype=np.float32)
+    return bool(np.isfinite(as_array(result[0])).all() and np.isfinite(logits[~is_dropped(logits)]).all())
 
 
 def _predict(model: SpanMarkerModel, score: Callable[..., Any], batch_size: int, sentences: list[str]) -> list[_Found]:
@@ -390,11 +380,3 @@ def _advice(model: SpanMarkerModel) -> str:
         "An export that differs from its model is not kept. Please report this with the type of the encoder, "
         f"{model.config.encoder.model_type!r}"
     )
-
-
-def _long_text(model: SpanMarkerModel) -> str:
-    """A text of more than one window, unless windows are very long."""
-    limit = min(model.max_text_length, LONG_TEXT)
-    text = " ".join(TEXTS)
-    (sentence,) = model.require_tokenizer().encode_texts([text])
-    return " ".join([text] * (1 + limit // len(sentence.input_ids)))

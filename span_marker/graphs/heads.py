@@ -15,6 +15,9 @@ from span_marker.core.spans import IntArray
 LAYER_NORM_EPS = 1e-5
 """PyTorch's default epsilon of layer normalization."""
 
+PAIR_FILTER = "relation_head.pair_filter"
+"""Name of the pair filter in a model."""
+
 
 @dataclass(frozen=True)
 class Heads:
@@ -46,6 +49,12 @@ class Heads:
             expected["relation_head.markers"] = (4, embed_dim)
             expected["relation_head.classifier.weight"] = (len(settings.relation_labels), 4 * state_size)
             expected["relation_head.classifier.bias"] = (len(settings.relation_labels),)
+        if settings.pair_filter is not None:
+            num_distances, rank = self._shape(f"{PAIR_FILTER}.distance.weight", 2)
+            expected[f"{PAIR_FILTER}.tokens.weight"] = (rank, 4 * settings.pair_filter.input_size)
+            expected[f"{PAIR_FILTER}.tokens.bias"] = (rank,)
+            expected[f"{PAIR_FILTER}.distance.weight"] = (num_distances, rank)
+            expected[f"{PAIR_FILTER}.score.weight"], expected[f"{PAIR_FILTER}.score.bias"] = (1, rank), (1,)
         if settings.letter_case:
             expected["case_embedding.weight"] = (NUM_CASES, embed_dim)
         if settings.span_filter is not None:
@@ -92,6 +101,24 @@ class Heads:
         hidden += (text_states @ self.weights["span_filter.last.weight"].T)[span_rows[:, 1]]
         hidden += lengths[np.minimum(span_lengths - 1, len(lengths) - 1)]
         return self._linear("span_filter.score", np.maximum(hidden, 0))[:, 0]
+
+    def pair_scores(self, text_states: Array, pair_rows: IntArray, distances: IntArray) -> Array:
+        """Score pairs, see `span_marker.heads.PairFilter`.
+
+        Args:
+            text_states: See `filter_scores`.
+            pair_rows: Rows of ``text_states`` for the first and last token of heads and tails, ``(num_pairs, 4)``.
+            distances: Number of tokens from the first of the head to the first of the tail, ``(num_pairs,)``.
+
+        Returns:
+            Log-odds of a relation, ``(num_pairs,)``.
+        """
+        of_distances = self.weights[f"{PAIR_FILTER}.distance.weight"]
+        largest = len(of_distances) // 2
+        states = np.concatenate([text_states[column] for column in pair_rows.T], axis=1)
+        hidden = self._linear(f"{PAIR_FILTER}.tokens", states)
+        hidden += of_distances[np.clip(distances, -largest, largest) + largest]
+        return self._linear(f"{PAIR_FILTER}.score", np.maximum(hidden, 0))[:, 0]
 
     @property
     def pair_embeds(self) -> Array:

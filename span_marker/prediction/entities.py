@@ -128,6 +128,7 @@ class Coverage:
         num_separate_pairs: Number of pairs of entities that may have a relation, but are not together in any window.
         num_dropped_pairs: Number of pairs beyond the limit of pairs per text or window. Neither these nor separate
             pairs are scored; both are 0 unless relations are predicted.
+        num_unlikely_pairs: Number of pairs that the pair filter dropped, as `num_dropped` for candidates.
     """
 
     num_words: int
@@ -140,6 +141,7 @@ class Coverage:
     windows: list[tuple[int, int]] = field(default_factory=list, repr=False)
     num_separate_pairs: int = 0
     num_dropped_pairs: int = 0
+    num_unlikely_pairs: int = 0
 
     @property
     def is_complete(self) -> bool:

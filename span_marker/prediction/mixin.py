@@ -236,8 +236,8 @@ class PredictionMixin(TableMixin):
             top_k: Number of labels to return for each entity, as a list ``labels`` of dicts with ``label`` and
                 ``score``, most probable first and including ``O``. If there are fewer labels, all are returned.
                 Relations get such a list, too, including ``no relation``. None for no list.
-            exact: Whether to score all candidates, rather than only those that the candidate filter keeps. Defaults to
-                ``config.exact``.
+            exact: Whether to score all candidates and pairs, rather than only those that the candidate filter and the
+                pair filter keep. Defaults to ``config.exact``.
             split_sentences: Whether each text is a document, to be read sentence by sentence: True for spaCy's
                 rule-based sentencizer (English tokens, punctuation of all scripts; needs the extra ``spacy``), or a
                 function that takes a text and returns the start and end of each sentence, in characters and in order.

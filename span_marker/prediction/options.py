@@ -59,7 +59,7 @@ def make_predictor(
         threshold: The minimum probability of an entity, or a dict with the minimum for some labels.
         decoding: How overlaps are resolved.
         top_k: Number of labels to return for each entity and relation.
-        exact: Whether to score all candidates.
+        exact: Whether to score all candidates, and all pairs of entities.
         split_sentences: Whether each text is a document, to be read sentence by sentence; or the function that splits
             it.
         offsets: The unit of indices into texts.
@@ -90,7 +90,7 @@ def make_predictor(
         offsets,
         model.rules,
         read_propagate(propagate),
-        _relation_reader(model, decoder, not uses_filter, relations, relation_threshold),
+        _relation_reader(model, decoder, exact, relations, relation_threshold),
         model.hire_workers,
     )
 
@@ -143,7 +143,7 @@ def finds_relations(model: Any, relations: bool | None) -> bool:
 def _relation_reader(
     model: Any,
     decoder: Decoder,
-    exact: bool,
+    exact: bool | None,
     relations: bool | None,
     threshold: float | dict[str, float] | None,
 ) -> RelationReader | None:

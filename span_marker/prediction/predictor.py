@@ -65,6 +65,7 @@ class _Found:
     num_kept: int = 0
     num_separate_pairs: int = 0
     num_dropped_pairs: int = 0
+    num_unlikely_pairs: int = 0
 
     def add(
         self,
@@ -79,8 +80,13 @@ class _Found:
         self.proposals += proposals
         self.num_scored += num_scored
         self.num_kept += num_kept
-        self.relations += relations.relations
-        self.num_dropped_pairs += relations.num_dropped
+        self.add_relations(relations)
+
+    def add_relations(self, found: PieceRelations) -> None:
+        """Add the relations of a piece."""
+        self.relations += found.relations
+        self.num_dropped_pairs += found.num_dropped
+        self.num_unlikely_pairs += found.num_unlikely
 
 
 @dataclass
@@ -228,12 +234,12 @@ class Predictor:
                 tasks += new
                 rows += [row] * len(new)
 
-        def read(batch: dict[str, Array]) -> list[list[ScoredRelation]]:
+        def read(batch: dict[str, Array]) -> list[PieceRelations]:
             return reader.read_windows(batch, [tasks[number] for number in batch["rows"].tolist()])
 
         for numbers, _, relations in self._run(read, window_features(tasks), candidates_kept=0.0):
             for number, between in zip(numbers, relations, strict=True):
-                rows[number].relations += between
+                rows[number].add_relations(between)
 
     def _coverage(self, item: Any, sentence: EncodedSentence, found: _Found) -> Coverage:
         """Describe how much of a sentence was read, and count incomplete sentences."""
@@ -252,6 +258,7 @@ class Predictor:
             windows=[place(first, last, item, sentence) for first, last in windows if first < last],
             num_separate_pairs=found.num_separate_pairs,
             num_dropped_pairs=found.num_dropped_pairs,
+            num_unlikely_pairs=found.num_unlikely_pairs,
         )
         self._num_incomplete += not coverage.is_complete
         self._num_cut += bool(cut_words) or coverage.num_scored < coverage.num_candidates

@@ -10,7 +10,7 @@ import numpy as np
 
 from span_marker.core.arrays import Array, Batch, as_array
 from span_marker.core.decoding import Decoder, ScoredSpan, ScoredSpans
-from span_marker.core.relations import RelationRules, ScoredRelation
+from span_marker.core.relations import RelationRules, ScoredRelation, is_dropped
 from span_marker.core.spans import FloatArray, IntArray
 from span_marker.core.window_pairs import pairs_in_windows
 from span_marker.data.row_relations import RELATIONS
@@ -47,11 +47,71 @@ class PieceRelations(NamedTuple):
 
     Attributes:
         relations: The relations.
+        num_unlikely: Number of pairs that the pair filter dropped.
         num_dropped: Number of pairs beyond `span_marker.core.relations.MAX_PAIRS`, which were not scored.
     """
 
     relations: list[ScoredRelation]
+    num_unlikely: int = 0
     num_dropped: int = 0
+
+
+class FoundPairs(NamedTuple):
+    """The pairs of the entities that are found in a batch.
+
+    Attributes:
+        scored: The candidates that got markers.
+        proposals: The proposals of each piece.
+        entities: The entities of each piece that is a whole sentence; none for windows.
+        pairs: Indices of head and tail for each piece, ``(num_pairs, 2)``.
+        num_dropped: Number of pairs of each piece beyond `span_marker.core.relations.MAX_PAIRS`.
+    """
+
+    scored: ScoredSpans
+    proposals: list[list[ScoredSpan]]
+    entities: list[list[ScoredSpan]]
+    pairs: list[IntArray]
+    num_dropped: list[int]
+
+    @property
+    def counts(self) -> IntArray:
+        """Number of pairs of each piece, ``(batch,)``."""
+        return np.array([len(own) for own in self.pairs], dtype=np.int64)
+
+    def ends(self) -> IntArray:
+        """Class ID, first word and word after the last of heads and tails, ``(num_pairs, 2, 3)``."""
+        places = _as_array([span for spans in self.entities for span in spans])
+        return places[self._indices()]
+
+    def tokens(self, batch: Batch) -> IntArray:
+        """First and last token of heads and tails, ``(num_pairs, 4)``.
+
+        Args:
+            batch: The batch.
+
+        Returns:
+            The tokens.
+        """
+        words, tokens, counts = (as_array(batch[name]) for name in ("span_words", "span_tokens", "span_counts"))
+        places = _as_array([span for spans in self.entities for span in spans])[:, 1:]
+        step = int(words.max(initial=0)) + 1
+
+        def keys(bounds: IntArray, numbers: IntArray) -> IntArray:
+            """One number for sentence, start and end, which ascends as candidates do."""
+            sentences: IntArray = np.repeat(np.arange(len(numbers)), numbers)
+            return (sentences * step + bounds[:, 0]) * step + bounds[:, 1]
+
+        of_entities = tokens[np.searchsorted(keys(words, counts), keys(places, self._num_entities()))]
+        return of_entities[self._indices()].reshape(-1, 4)
+
+    def _num_entities(self) -> IntArray:
+        return np.array([len(spans) for spans in self.entities], dtype=np.int64)
+
+    def _indices(self) -> IntArray:
+        """Indices of heads and tails among the entities of all pieces, ``(num_pairs, 2)``."""
+        numbers = self._num_entities()
+        firsts = np.cumsum(numbers) - numbers
+        return np.concatenate([own + first for own, first in zip(self.pairs, firsts.tolist(), strict=True)])
 
 
 class WindowTask(NamedTuple):
@@ -106,25 +166,37 @@ class RelationReader:
             The candidates that got markers, and the proposals and the relations of each piece; no relations for
             windows.
         """
-        found: list[tuple[ScoredSpans, list[list[ScoredSpan]]]] = []
-        entities: list[list[ScoredSpan]] = []
-        pairs: list[IntArray] = []
-        num_dropped: list[int] = []
+        found: list[FoundPairs] = []
 
         def find_pairs(logits: Any, kept: Any) -> tuple[IntArray, IntArray]:
-            scored = ScoredSpans.from_batch(batch, logits, kept)
-            proposals = self.decoder.propose(*scored)
-            found.append((scored, proposals))
-            for spans, is_whole in zip(proposals, batch["is_whole"].tolist(), strict=True):
-                entities.append(self.decoder.select(spans) if is_whole else [])
-                own, num_more = self.rules.pairs(_as_array(entities[-1]))
-                pairs.append(own)
-                num_dropped.append(num_more)
-            return _pair_tokens(batch, entities, pairs), np.array([len(own) for own in pairs], dtype=np.int64)
+            found.append(self.find(batch, logits, kept))
+            return found[0].tokens(batch), found[0].counts
 
         _, _, relation_logits = self.score_pairs(batch, find_pairs)
-        relations = self._decode(relation_logits, entities, pairs)
-        return *found[0], list(map(PieceRelations, relations, num_dropped))
+        (own,) = found
+        relations = self._decode(relation_logits, own.entities, own.pairs)
+        dropped = zip(relations, own.num_dropped, strict=True)
+        return own.scored, own.proposals, [between._replace(num_dropped=number) for between, number in dropped]
+
+    def find(self, batch: Batch, logits: Any, kept: Any) -> FoundPairs:
+        """Find the entities of a batch, and their pairs.
+
+        Args:
+            batch: The batch.
+            logits: Class scores of the candidates that got markers, see `span_marker.SpanMarkerModel.score`.
+            kept: Indices of these candidates; None for all.
+
+        Returns:
+            The pairs.
+        """
+        scored = ScoredSpans.from_batch(batch, logits, kept)
+        found = FoundPairs(scored, self.decoder.propose(*scored), [], [], [])
+        for spans, is_whole in zip(found.proposals, as_array(batch["is_whole"]).tolist(), strict=True):
+            found.entities.append(self.decoder.select(spans) if is_whole else [])
+            own, num_more = self.rules.pairs(_as_array(found.entities[-1]))
+            found.pairs.append(own)
+            found.num_dropped.append(num_more)
+        return found
 
     def window_tasks(self, entities: list[ScoredSpan], pieces: Sequence[Piece]) -> tuple[list[WindowTask], int, int]:
         """Assign the pairs of a sentence to the windows in which they are scored.
@@ -142,7 +214,7 @@ class RelationReader:
         found = (WindowTask(piece, entities, own) for piece, own in zip(pieces, pairs, strict=True) if len(own))
         return list(found), num_dropped, num_separate
 
-    def read_windows(self, batch: dict[str, Array], tasks: Sequence[WindowTask]) -> list[list[ScoredRelation]]:
+    def read_windows(self, batch: dict[str, Array], tasks: Sequence[WindowTask]) -> list[PieceRelations]:
         """Score pairs in windows.
 
         Args:
@@ -159,20 +231,16 @@ class RelationReader:
 
     def _decode(
         self, logits: Any, entities: Sequence[Sequence[ScoredSpan]], pairs: Sequence[IntArray]
-    ) -> list[list[ScoredRelation]]:
+    ) -> list[PieceRelations]:
         """The relations of each piece, from the class scores of the pairs of all of them."""
         scores = np.split(as_array(logits), np.cumsum([len(own) for own in pairs])[:-1])
-        return [
-            self.rules.decode(
-                own,
-                [(spans[head], spans[tail]) for head, tail in indices.tolist()],
-                self.thresholds,
-                self.decoder.keeps_all_scores,
-            )
-            if len(own)
-            else []
-            for own, spans, indices in zip(scores, entities, pairs, strict=True)
-        ]
+        found = []
+        for own, spans, indices in zip(scores, entities, pairs, strict=True):
+            ends = [(spans[head], spans[tail]) for head, tail in indices.tolist()]
+            keeps_scores = self.decoder.keeps_all_scores
+            relations = self.rules.decode(own, ends, self.thresholds, keeps_scores) if ends else []
+            found.append(PieceRelations(relations, int(is_dropped(own).sum())))
+        return found
 
 
 def window_features(tasks: Iterable[WindowTask]) -> list[dict[str, Any]]:
@@ -191,24 +259,6 @@ def window_features(tasks: Iterable[WindowTask]) -> list[dict[str, Any]]:
 def _as_array(spans: Sequence[ScoredSpan]) -> IntArray:
     """Class ID, first word and word after the last of entities, ``(num_entities, 3)``."""
     return np.array([span[:3] for span in spans], dtype=np.int64).reshape(-1, 3)
-
-
-def _pair_tokens(batch: Batch, entities: Sequence[Sequence[ScoredSpan]], pairs: Sequence[IntArray]) -> IntArray:
-    """First and last token of the heads and the tails of all pairs of a batch, ``(num_pairs, 4)``."""
-    words, tokens, counts = (as_array(batch[name]) for name in ("span_words", "span_tokens", "span_counts"))
-    places = _as_array([span for spans in entities for span in spans])[:, 1:]
-    num_entities = np.array([len(spans) for spans in entities], dtype=np.int64)
-    step = int(words.max(initial=0)) + 1
-
-    def keys(bounds: IntArray, numbers: IntArray) -> IntArray:
-        """One number for sentence, start and end, which ascends as candidates do."""
-        sentences: IntArray = np.repeat(np.arange(len(numbers)), numbers)
-        return (sentences * step + bounds[:, 0]) * step + bounds[:, 1]
-
-    of_entities = tokens[np.searchsorted(keys(words, counts), keys(places, num_entities))]
-    firsts = np.cumsum(num_entities) - num_entities
-    of_pairs = [own + first for own, first in zip(pairs, firsts.tolist(), strict=True)]
-    return of_entities[np.concatenate(of_pairs)].reshape(-1, 4)
 
 
 def as_dicts(

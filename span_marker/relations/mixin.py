@@ -12,14 +12,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from span_marker.configuration import SpanMarkerConfig
+from span_marker.configuration import PairFilterConfig, SpanMarkerConfig
 from span_marker.core.arrays import Batch, as_array
 from span_marker.core.relations import PAIRS_AT_ONCE, relation_classes
 from span_marker.core.spans import IntArray
 from span_marker.core.wrong_pairs import LabelledPairs, add_wrong_pairs
 from span_marker.encoders.engines import EncodedTexts, EngineInput, StagedEngine
 from span_marker.encoders.graph_engine import Backend
-from span_marker.heads import RelationHead, summed_loss, token_states
+from span_marker.heads import PairFilter, RelationHead, summed_loss, token_states
 from span_marker.preprocessing.processes import evaluating
 
 logger = logging.getLogger(__name__)
@@ -29,7 +29,10 @@ FindPairs = Callable[[Any, Any], tuple[IntArray, IntArray]]
 `SpanMarkerModel.score`. It returns the tokens that the markers of each pair observe, ``(num_pairs, 4)``: first and last
 token of the head, then those of the tail; and the number of pairs per sentence, ``(batch,)``."""
 
-RELATION_SUBJECTS = ("Relations", "Thresholds of relations")
+PAIR_FILTER = "Pair filter"
+"""Subject of changes on the model card that concern the pair filter."""
+
+RELATION_SUBJECTS = ("Relations", "Thresholds of relations", PAIR_FILTER)
 """Subjects of changes on the model card that concern relations."""
 
 RELATION_LOSS_WEIGHT = 1.0
@@ -54,6 +57,7 @@ class RelationMixin(nn.Module):
         dtype: torch.dtype
         engine: Any
         dropout: nn.Dropout
+        _engine_input: Any
         _init_weights: Any
         _inputs: Any
         _marker_ids: Any
@@ -74,7 +78,8 @@ class RelationMixin(nn.Module):
         if labels is None:
             return None
         embed_dim = self.get_input_embeddings().embedding_dim
-        return RelationHead(encoder.hidden_size, embed_dim, len(labels), self.config.token_state_size or 0)
+        filter_size = None if self.config.pair_filter is None else self.config.pair_filter.input_size
+        return RelationHead(encoder.hidden_size, embed_dim, len(labels), self.config.token_state_size or 0, filter_size)
 
     def add_relations(
         self,
@@ -105,6 +110,7 @@ class RelationMixin(nn.Module):
             "symmetric_relations": symmetric if isinstance(symmetric, str | None) else list(symmetric),
             "relation_types": types if isinstance(types, str | None) else [list(triple) for triple in types],
             "relation_thresholds": None,
+            "pair_filter": None,
         }
         before = {name: getattr(self.config, name) for name in settings}
         try:
@@ -163,8 +169,48 @@ class RelationMixin(nn.Module):
                 "engine='auto', or predict entities only, with predict(..., relations=False)"
             )
 
+    def use_pair_filter(self, pair_filter: PairFilter, settings: PairFilterConfig) -> None:
+        """Give the relation head a fitted pair filter, see `span_marker.fit_pair_filter`.
+
+        Args:
+            pair_filter: The filter.
+            settings: Its settings.
+        """
+        assert self.relation_head is not None
+        self.relation_head.pair_filter = pair_filter.to(self.device, self.dtype)
+        self.config.pair_filter = settings
+
+    def reset_pair_filter(self) -> None:
+        """Drop the pair filter, which was fitted to the present weights. Called before training."""
+        if self.relation_head is not None:
+            self.relation_head.pair_filter, self.config.pair_filter = None, None
+
+    def pair_states(self, batch: Batch, pair_tokens: IntArray, pair_counts: IntArray) -> tuple[Tensor, Tensor]:
+        """Encode texts for the pair filter.
+
+        Args:
+            batch: See `score_pairs`.
+            pair_tokens: See `_relation_logits`.
+            pair_counts: See `_relation_logits`.
+
+        Returns:
+            States of the tokens of all texts, ``(num_tokens, size)``, and the rows of those that the markers of each
+            pair observe, ``(num_pairs, 4)``.
+        """
+        inputs = {name: values for name, values in self._inputs(batch).items() if name != "span_words"}
+        with evaluating(self), torch.inference_mode():
+            texts = self._staged_engine().encode_texts(self.encoder, self._engine_input(**inputs))
+            tokens = torch.as_tensor(pair_tokens, device=self.device)
+            pairs = replace(self._engine_input(**inputs), span_tokens=tokens, span_counts=pair_counts.tolist())
+            return texts.states, texts.span_rows(pairs)
+
     def _relation_logits(
-        self, batch: EngineInput, texts: EncodedTexts, pair_tokens: Tensor, pair_counts: Tensor
+        self,
+        batch: EngineInput,
+        texts: EncodedTexts,
+        pair_tokens: Tensor,
+        pair_counts: Tensor,
+        least: float | None = None,
     ) -> Tensor:
         """Score pairs of spans against encoded texts.
 
@@ -178,17 +224,31 @@ class RelationMixin(nn.Module):
             pair_tokens: First and last token of each head, and those of its tail, ``(num_pairs, 4)``, sentence after
                 sentence.
             pair_counts: Number of pairs per sentence, ``(batch,)``.
+            least: The minimum score by the pair filter of pairs that get markers; None for all pairs.
 
         Returns:
-            Class scores, ``(num_pairs, num_relations)``.
+            Class scores, ``(num_pairs, num_relations)``. Pairs without markers have no relation: its score is 0, and
+            that of every other class ``-inf``.
         """
         head = self.relation_head
         if head is None:
             raise ValueError("the model has no relations: make it with relation_labels=, or call add_relations")
         pairs = replace(batch, span_tokens=pair_tokens, span_counts=pair_counts.tolist(), marker_embeds=head.markers)
-        if len(pair_tokens) <= PAIRS_AT_ONCE:
+        if least is None or head.pair_filter is None:
+            return self._score_all_pairs(pairs, texts)
+        scores = head.pair_filter(texts.states, texts.span_rows(pairs), pair_tokens[:, 2] - pair_tokens[:, 0])
+        kept = (scores >= least).nonzero()[:, 0]
+        of_kept = self._score_all_pairs(pairs.take(kept), texts)
+        logits = of_kept.new_full((len(pair_tokens), of_kept.shape[1]), -torch.inf)
+        logits[:, 0] = 0
+        logits[kept] = of_kept
+        return logits
+
+    def _score_all_pairs(self, pairs: EngineInput, texts: EncodedTexts) -> Tensor:
+        """Score pairs, in chunks if there are many."""
+        if len(pairs.span_tokens) <= PAIRS_AT_ONCE:
             return self._score_some_pairs(pairs, texts)
-        indices = torch.arange(len(pair_tokens), device=pair_tokens.device)
+        indices = torch.arange(len(pairs.span_tokens), device=pairs.span_tokens.device)
         parts = [pairs.take(some) for some in indices.split(PAIRS_AT_ONCE)]
         if not torch.is_grad_enabled():
             return torch.cat([self._score_some_pairs(part, texts) for part in parts])
@@ -243,7 +303,8 @@ class RelationMixin(nn.Module):
         Args:
             batch: The batch, from `SpanMarkerDataCollator`, in arrays or tensors on any device.
             find_pairs: Function that finds the pairs from the scores of the candidates.
-            exact: See `SpanMarkerModel.score`.
+            exact: Whether to score all candidates and pairs, rather than only those that the filters keep. Defaults to
+                ``config.exact``.
 
         Returns:
             The two results of `SpanMarkerModel.score`, and the class scores of the pairs, ``(num_pairs,

@@ -74,7 +74,9 @@ class _Place(NamedTuple):
     indices: IntArray
 
 
-def rank_pairs(model: Any, sentences: Sequence[KnownEntities], batch_size: int = 32) -> list[list[RankedPairs]]:
+def rank_pairs(
+    model: Any, sentences: Sequence[KnownEntities], batch_size: int = 32, exact: bool | None = None
+) -> list[list[RankedPairs]]:
     """Score the pairs of known entities, as ``predict`` does for the entities that it finds.
 
     A pair is scored in the window that gives it the most context, see `span_marker.core.windows.pair_window`. Texts are
@@ -84,6 +86,7 @@ def rank_pairs(model: Any, sentences: Sequence[KnownEntities], batch_size: int =
         model: A model with relations.
         sentences: The sentences.
         batch_size: The maximum number of pieces in a batch.
+        exact: Whether to score all pairs, see ``SpanMarkerModel.predict``.
 
     Returns:
         The pairs of each set of each sentence. Pairs whose entities are not together in any window are not listed.
@@ -105,7 +108,7 @@ def rank_pairs(model: Any, sentences: Sequence[KnownEntities], batch_size: int =
                 places.append(_Place(len(tasks), pairs, indices))
             feature = {name: piece[name] for name in TEXT}
             tasks.append(_Task({**feature, "bounds": NO_CANDIDATES, "row": len(tasks)}, unique))
-    logits = _score(model, tasks, batch_size)
+    logits = _score(model, tasks, batch_size, exact)
     return [
         [
             _rank(rules, thresholds, entities, places, logits)
@@ -115,14 +118,14 @@ def rank_pairs(model: Any, sentences: Sequence[KnownEntities], batch_size: int =
     ]
 
 
-def _score(model: Any, tasks: Sequence[_Task], batch_size: int) -> list[FloatArray]:
+def _score(model: Any, tasks: Sequence[_Task], batch_size: int, exact: bool | None) -> list[FloatArray]:
     """Class scores of the pairs of each task, ``(num_pairs, num_relations)``."""
     tokens = [task.tokens() for task in tasks]
 
     def score(batch: dict[str, Array]) -> Any:
         own = [tokens[row] for row in batch["rows"].tolist()]
         counts = np.array([len(some) for some in own], dtype=np.int64)
-        return model.score_pairs(batch, lambda *_: (np.concatenate(own), counts), exact=True)
+        return model.score_pairs(batch, lambda *_: (np.concatenate(own), counts), exact=exact)
 
     logits: list[Any] = [None] * len(tasks)
     features = [task.feature for task in tasks]

@@ -198,7 +198,7 @@ class BaseTrainer(transformers.Trainer):
         if model.config.relation_labels is None:
             return {}
         found = gathering.found_entities(gathered, model.config.decoder())
-        metrics = evaluate_relations(model, self._features, found, self.args.eval_batch_size)
+        metrics = evaluate_relations(model, self._features, found, self.args.eval_batch_size, self._exact)
         return _without_labels(metrics) if self.is_in_train else metrics
 
     def _threshold_metrics(self, gathered: Gathered, predictions: Any, gold: Any) -> dict[str, Any]:

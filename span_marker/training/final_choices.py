@@ -1,4 +1,4 @@
-"""Tuning at the end of training, on the evaluation data: the candidate filter, and the thresholds of labels."""
+"""Tuning at the end of training, on the evaluation data: candidate filter, thresholds of labels, pair filter."""
 
 from __future__ import annotations
 
@@ -13,8 +13,12 @@ from span_marker.modeling import SpanMarkerModel
 from span_marker.scores import tuning
 from span_marker.scores.held_out import SUBJECTS
 from span_marker.scores.thresholds import ThresholdReport
+from span_marker.training.pair_filter_fitting import fit_pair_filter
 
 logger = logging.getLogger(__name__)
+
+PAIR_FILTER_ROWS = 5000
+"""Number of sentences that a pair filter learns from at the end of training: more of them make it hardly better."""
 
 SETTINGS = ("thresholds", "relation_thresholds")
 """The settings that store thresholds."""
@@ -44,6 +48,34 @@ def tune_span_filter(model: SpanMarkerModel, data: Dataset | None, batch_size: i
         "costs speed, not accuracy. model.tune_span_filter(held_out, recall=...) chooses a threshold that keeps "
         "fewer. Training chose none: %s",
         model.config.candidates_per_word,
+        reason,
+    )
+
+
+def choose_pair_filter(model: SpanMarkerModel, train: Dataset, held_out: Dataset | None, batch_size: int) -> None:
+    """Fit a pair filter to a model, and log it, or the reason why there is none.
+
+    Args:
+        model: The model. Nothing happens if it has no relations, or scores all pairs.
+        train: The training data, of which the filter learns from the first `PAIR_FILTER_ROWS` rows.
+        held_out: The evaluation data, or None.
+        batch_size: The maximum number of sentences per batch.
+    """
+    if model.relation_head is None or model.config.exact:
+        return
+    reason: object = "there is no eval_dataset"
+    if held_out is not None:
+        rows = train.select(range(min(len(train), PAIR_FILTER_ROWS)))
+        try:
+            report = fit_pair_filter(model, rows, held_out, batch_size=batch_size)
+        except ValueError as error:
+            reason = error
+        else:
+            logger.info("Pair filter, tuned on the evaluation data:\n%s", report)
+            return
+    logger.info(
+        "All pairs of entities get markers in prediction, which costs speed, not accuracy. span_marker.fit_pair_filter"
+        "(model, data, recall=...) fits a filter that keeps fewer. Training fitted none: %s",
         reason,
     )
 

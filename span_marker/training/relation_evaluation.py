@@ -42,7 +42,9 @@ class _Judged(NamedTuple):
     given: list[LabelledRelation]
 
 
-def evaluate_relations(model: Any, features: Any, found: Sequence[FoundEntities], batch_size: int) -> dict[str, Any]:
+def evaluate_relations(
+    model: Any, features: Any, found: Sequence[FoundEntities], batch_size: int, exact: bool | None = None
+) -> dict[str, Any]:
     """Measure the relations that a model finds between predicted and between gold entities.
 
     Texts are encoded again, but without candidates. With several processes, each one reads all sentences, since
@@ -53,6 +55,7 @@ def evaluate_relations(model: Any, features: Any, found: Sequence[FoundEntities]
         features: The features of the data, a `Dataset` of `span_marker.preprocessing.features.prepare`.
         found: The predicted entities of all sentences.
         batch_size: The maximum number of sentences or windows in a batch.
+        exact: Whether to score all pairs, see ``SpanMarkerModel.predict``.
 
     Returns:
         The metrics of `span_marker.core.relation_metrics`, as ``relation_...``; empty if no row has annotated
@@ -66,7 +69,7 @@ def evaluate_relations(model: Any, features: Any, found: Sequence[FoundEntities]
     annotated = [sentence for sentence in found if pieces[sentence.row][0]["gold_relations"] is not None]
     if not annotated:
         return {}
-    judged = _judge(model, [pieces[sentence.row] for sentence in annotated], annotated, batch_size)
+    judged = _judge(model, [pieces[sentence.row] for sentence in annotated], annotated, batch_size, exact)
     gold, ranked, predicted, ranked_given, given = zip(*judged, strict=True)
     symmetric = model.config.symmetric_relations or ()
     metrics = relation_metrics(gold, predicted, given, symmetric)
@@ -77,7 +80,11 @@ def evaluate_relations(model: Any, features: Any, found: Sequence[FoundEntities]
 
 
 def _judge(
-    model: Any, pieces: Sequence[Sequence[dict[str, Any]]], found: Sequence[FoundEntities], batch_size: int
+    model: Any,
+    pieces: Sequence[Sequence[dict[str, Any]]],
+    found: Sequence[FoundEntities],
+    batch_size: int,
+    exact: bool | None,
 ) -> list[_Judged]:
     """Find the relations of sentences."""
     sentences = []
@@ -87,7 +94,7 @@ def _judge(
         sentences.append(KnownEntities(own_pieces, (own, _as_array(gold))))
     labels, classes = model.config.relation_labels, model.config.classes
     judged = []
-    ranked_pairs = rank_pairs(model, sentences, batch_size)
+    ranked_pairs = rank_pairs(model, sentences, batch_size, exact)
     for known, sentence, (ranked, given) in zip(sentences, found, ranked_pairs, strict=True):
         entities, given_entities = known.entity_sets
         spans = [_trim(classes[label], start, end, sentence.blank) for label, start, end in entities.tolist()]

@@ -23,7 +23,7 @@ from span_marker.preprocessing.data_collator import MODEL_INPUTS, PAIR_INPUTS
 from span_marker.preprocessing.features import prepare
 from span_marker.scores.held_out import HELD_OUT, SUBJECTS, HeldOut
 from span_marker.scores.relation_tuning import HeldOutRelations
-from span_marker.training.final_choices import log_thresholds, reset_thresholds
+from span_marker.training.final_choices import choose_pair_filter, log_thresholds, reset_thresholds
 
 logger = logging.getLogger(__name__)
 
@@ -58,8 +58,9 @@ def fit_relations(
         batch_size: Number of sentences or windows in a batch.
         seed: Seed of new weights, of the order of the rows, and of dropout.
         held_out: Annotated data that is not trained on. At the end, thresholds of relations are tuned on it, as
-            `span_marker.tune_thresholds` does with ``only_if_better``. With None, no thresholds are tuned. Existing
-            thresholds of relations are always reset.
+            `span_marker.tune_thresholds` does with ``only_if_better``, and a pair filter is fitted, see
+            `span_marker.fit_pair_filter`. With None, there are neither. Existing thresholds of relations are always
+            reset, and an existing pair filter is dropped.
 
     Returns:
         The mean loss of a pair in each epoch.
@@ -92,6 +93,7 @@ def fit_relations(
             )
         relations.settle(model.config, DATA)
         relations.warn(model.config, DATA)
+        model.reset_pair_filter()
         # The symmetric relations are determined by now.
         to_tune = None if held_out is None else HeldOutRelations.read(HeldOut.read(model, held_out, batch_size))
         had_thresholds = model.config.relation_thresholds is not None
@@ -114,6 +116,9 @@ def fit_relations(
             report = to_tune.tune(precision=None)
             to_tune.held_out.keep(report, only_if_better=True)
             log_thresholds(report, HELD_OUT)
+        choose_pair_filter(
+            model, dataset, None if held_out is None else require_dataset(held_out, HELD_OUT), batch_size
+        )
     return losses
 
 
@@ -121,7 +126,11 @@ def fit_relations(
 def _unchanged_on_error(model: SpanMarkerModel) -> Iterator[None]:
     """Restore the relation head and the settings of a model if a ``with`` block fails."""
     head = copy.deepcopy(model.relation_head)
-    settings = {name: copy.deepcopy(value) for name, value in vars(model.config).items() if "relation" in name}
+    settings = {
+        name: copy.deepcopy(value)
+        for name, value in vars(model.config).items()
+        if "relation" in name or name == "pair_filter"
+    }
     names = ("card_text", "card_changes", "training_record")
     card = {name: copy.deepcopy(getattr(model, name)) for name in names}
     try:

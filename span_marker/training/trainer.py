@@ -173,6 +173,7 @@ class Trainer(BaseTrainer):
         if self._is_constructed:
             self._set_up(without_adapter(model))
             without_adapter(model).reset_span_filter()
+            without_adapter(model).reset_pair_filter()
         return model
 
     def _settle(self) -> None:
@@ -231,7 +232,7 @@ class Trainer(BaseTrainer):
             )
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
-        """See ``transformers.Trainer``. At the end, a candidate filter and thresholds are tuned on the evaluation data.
+        """See ``transformers.Trainer``. At the end, filters and thresholds are tuned on the evaluation data.
 
         Args:
             resume_from_checkpoint: The path of a checkpoint; or True for the latest complete checkpoint in the output
@@ -249,6 +250,7 @@ class Trainer(BaseTrainer):
                 resume_from_checkpoint = latest
         if self.model_init is None:
             self._span_marker.reset_span_filter()
+            self._span_marker.reset_pair_filter()
         self._progress = Progress()
         output = super().train(resume_from_checkpoint, *args, **kwargs)
         self._span_marker.eval()  # otherwise, threads that predict would switch modes concurrently
@@ -296,9 +298,10 @@ class Trainer(BaseTrainer):
         model, data, batch_size = self._span_marker, self._held_out_data, self.args.eval_batch_size
         with whole_weights(model):
             final_choices.tune_span_filter(model, data, batch_size)
-            if not self._tunes_thresholds or data is None:
-                return False
-            report = final_choices.tune_thresholds(model, data, batch_size)
+            report = None
+            if self._tunes_thresholds and data is not None:
+                report = final_choices.tune_thresholds(model, data, batch_size)
+            final_choices.choose_pair_filter(model, self.train_dataset, data, batch_size)
         if report is not None:
             self._progress.add_tuning(report, self.state.global_step)
         return report is not None and report.is_better

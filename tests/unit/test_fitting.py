@@ -7,9 +7,8 @@ from helpers import check_margin, collate, rounding
 from tiny import SENTENCES, build_model
 
 from span_marker import SpanMarkerModel
-from span_marker.candidate_filter.fitting import Examples, fit_filter, split_held_out
+from span_marker.candidate_filter.fitting import DEFAULT_RECALL, Examples, choose_threshold, fit_filter, split_held_out
 from span_marker.candidate_filter.head import SpanFilter
-from span_marker.candidate_filter.threshold import DEFAULT_RECALL, choose_threshold
 from span_marker.preprocessing.inputs import Sentences
 
 WORDS = [[f"{word}{number % 7}" for word in words] for number in range(12) for words in SENTENCES]
@@ -34,13 +33,13 @@ def test_a_filter_learns_what_its_teacher_knows():
     span_filter = fit_filter(random_examples(60, seed=1), seed=0)
     report = choose_threshold(span_filter, random_examples(100, seed=2), recall=0.95)
     assert report.chosen.recall == 0.95
-    assert 0.95 <= report.chosen.entities_kept < 0.98
-    assert report.chosen.candidates_kept < 0.2  # 2.5 % are entities
-    kept = [point.candidates_kept for point in report.points]
+    assert 0.95 <= report.chosen.predictions_kept < 0.98
+    assert report.chosen.kept < 0.2  # 2.5 % are entities
+    kept = [point.kept for point in report.points]
     assert kept == sorted(kept)
     lines = str(report).splitlines()
-    assert lines[0].startswith(f"{report.num_entities:,} entities of the model among 30,000")
-    assert repr(report).startswith("SpanFilterReport(points=(FilterPoint(")
+    assert lines[0].startswith(f"{report.num_predictions:,} entities of the model among 30,000")
+    assert repr(report).startswith("FilterReport(points=(FilterPoint(")
     assert [line.endswith("<-") for line in lines[3:]] == [point is report.chosen for point in report.points]
 
 
@@ -128,7 +127,7 @@ def test_the_filter_is_saved_and_loaded(model, tmp_path):
 def test_the_card_says_what_the_filter_keeps(model):
     report = model.fit_span_filter(WORDS, recall=0.9)
     [line] = [line for line in model.generate_model_card().splitlines() if line.startswith("- **Candidate filter:** ")]
-    assert f"keeps {report.chosen.candidates_kept:.2%} of {report.num_candidates:,} held-out candidates" in line
+    assert f"keeps {report.chosen.kept:.2%} of {report.num_scored:,} held-out candidates" in line
     assert "at least 90.00% of what the model predicts." in line
     model.tune_span_filter(WORDS, recall=0.95)
     text = model.generate_model_card()
@@ -162,8 +161,8 @@ def test_the_threshold_is_that_of_the_models_numbers():
 
     distances = (score(model.span_filter).float() - threshold).abs()
     num_close = int((distances < rounding(model.span_filter, score)).sum())
-    assert num_close < 0.05 * report.num_candidates
-    assert abs(kept - report.chosen.candidates_kept * report.num_candidates) <= num_close
+    assert num_close < 0.05 * report.num_scored
+    assert abs(kept - report.chosen.kept * report.num_scored) <= num_close
 
 
 def test_a_filter_that_was_trained_with_its_model_is_not_replaced(model):
@@ -172,7 +171,7 @@ def test_a_filter_that_was_trained_with_its_model_is_not_replaced(model):
     with pytest.raises(ValueError, match=r"candidates_per_word=1\) .*tune_span_filter.*candidates_per_word=None"):
         model.fit_span_filter(WORDS, recall=0.9)
     report = model.tune_span_filter(WORDS, recall=0.5)
-    assert 0 < report.chosen.candidates_kept < 1 / 3
+    assert 0 < report.chosen.kept < 1 / 3
 
 
 def test_another_recall_needs_no_learning(model):
@@ -183,14 +182,14 @@ def test_another_recall_needs_no_learning(model):
     report = model.tune_span_filter(WORDS, recall=0.5)
     assert model.span_filter is span_filter
     assert report.chosen.threshold == model.config.span_filter.threshold > before.threshold
-    assert report.chosen.candidates_kept < before.candidates_kept
+    assert report.chosen.kept < before.candidates_kept
 
 
 def test_held_out_text_may_be_given(model):
     check_margin(model, WORDS[30:])  # texts and markers run apart in fitting, and together in prediction
     report = model.fit_span_filter(WORDS[:30], held_out=WORDS[30:], recall=0.9)
     exact = model.predict(WORDS[30:], exact=True)
-    assert report.num_entities == sum(map(len, exact))
+    assert report.num_predictions == sum(map(len, exact))
 
 
 def test_too_little_held_out_text_is_refused(model):
@@ -206,7 +205,7 @@ def test_too_little_held_out_text_is_refused(model):
     assert DEFAULT_RECALL == 0.995
     assert model.span_filter is None
     assert model.config.to_dict() == before
-    with pytest.raises(ValueError, match="finds no entity in the held-out text: pass more text"):
+    with pytest.raises(ValueError, match="finds no entities in the held-out text: pass more text"):
         model.fit_span_filter(WORDS, held_out=[[], []], recall=0.5)
 
 
@@ -247,7 +246,7 @@ def test_multi_label_models_have_filters():
     exact = model.predict(WORDS)
     report = model.fit_span_filter(WORDS, held_out=WORDS, recall=0.9)
     places = {(row, e["word_start_index"], e["word_end_index"]) for row, found in enumerate(exact) for e in found}
-    assert report.num_entities == len(places)
+    assert report.num_predictions == len(places)
 
 
 def test_fitting_does_not_ask_the_filter_before(model):

@@ -16,10 +16,10 @@ from tiny import build_model, build_tokenizer
 
 import span_marker
 from span_marker.bulk.measuring import Pace, PaceReport
-from span_marker.candidate_filter.threshold import FilterPoint, SpanFilterReport
 from span_marker.core.json_values import json_value
 from span_marker.core.labels import LabelledSpan
 from span_marker.core.tables import TextReport
+from span_marker.core.tolerance import FilterPoint, FilterReport
 from span_marker.curation import LabelErrorReport, find_label_errors
 from span_marker.curation.agreement import AgreementReport, compare_annotators
 from span_marker.error_analysis.analyze import analyze_predictions
@@ -74,7 +74,7 @@ REPORTS = {
     Recommendation: recommend,
     RedactionReport: lambda: RedactionReport("numbered", 1, 9, 3, 1, {"PER": 1}, {"PER": 1}),
     RelationErrors: lambda: analyze_predictions([RELATED], [RELATED], num_resamples=5).relations,
-    SpanFilterReport: lambda: SpanFilterReport((POINT,), POINT, 5, 9),
+    FilterReport: lambda: FilterReport((POINT,), POINT, 5, 9),
     ThresholdReport: threshold_report,
     ValidationReport: lambda: validate(Dataset.from_list(ROWS)),
 }

@@ -21,7 +21,7 @@ from tiny import COPIES, ENCODERS, SENTENCES, TAGS, TEXT, UNLIKE, build_model
 
 import span_marker.export.onnx
 import span_marker.export.tracing
-from span_marker import SpanMarkerModel, Trainer, TrainingArguments
+from span_marker import SpanMarkerModel, Trainer, TrainingArguments, fit_pair_filter
 from span_marker.encoders.graphs import MarkerGraph, TextGraph
 from span_marker.export import ExportReport, export_onnx, export_openvino
 from span_marker.export.tracing import SMALL_WEIGHT, quiet
@@ -517,8 +517,10 @@ def test_what_cannot_be_exported_is_refused(exported, original, tmp_path):
 
 @pytest.fixture(scope="module")
 def related(tmp_path_factory):
-    """A model with relations, its export, and the report."""
+    """A model with relations and a pair filter, its export, and the report."""
     model, folder = with_relations(build("bert")), tmp_path_factory.mktemp("related")
+    texts = [" ".join(words) for words in SENTENCES] + TEXT.strip().splitlines()
+    fit_pair_filter(model, texts, texts * 5, recall=0.5)  # drops many
     with tracing_nothing(traced_once(tmp_path_factory)):
         return model, folder, export_onnx(model, folder)
 
@@ -535,6 +537,8 @@ def test_an_export_finds_relations(related, kind, options):
     for inputs in (SENTENCES, TEXT.strip().splitlines(), LONG_TEXT):
         expected = original.predict(inputs, **options)
         assert any(row["relations"] for row in expected)
+        _, coverages = original.predict(inputs, return_coverage=True, **options)
+        assert any(coverage.num_unlikely_pairs for coverage in coverages) == ("exact" not in options)
         assert_same_relations(model.predict(inputs, **options), expected)
         assert_same(model.predict(inputs, relations=False), original.predict(inputs, relations=False))
     assert_same_relations([model.predict("")], [original.predict("")])
@@ -606,7 +610,7 @@ def test_an_export_with_relations_is_saved_and_refuses_others(related, tmp_path)
         exported.add_relations(["sings to"])
     shutil.copytree(folder, tmp_path / "without")
     config = json.loads((folder / "config.json").read_text())
-    names = ("relation_labels", "symmetric_relations", "relation_types", "relation_thresholds")
+    names = ("relation_labels", "symmetric_relations", "relation_types", "relation_thresholds", "pair_filter")
     (tmp_path / "without" / "config.json").write_text(json.dumps(config | dict.fromkeys(names)))
     for kind in (SpanMarkerModel, ExportedModel):
         with pytest.raises(ValueError, match=r"has a graph for relations \(onnx/pairs.onnx\), but config.json has"):

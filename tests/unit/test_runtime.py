@@ -28,8 +28,8 @@ from span_marker.export import export_onnx
 from span_marker.export.verification import TOLERANCE
 from span_marker.graphs import runtimes
 from span_marker.graphs.files import FOLDER, HEADS, MANIFEST
-from span_marker.graphs.heads import Heads, layer_norm
-from span_marker.heads import SpanClassifier
+from span_marker.graphs.heads import PAIR_FILTER, Heads, layer_norm
+from span_marker.heads import PairFilter, SpanClassifier
 from span_marker.rules import RegexRule, Rules
 from span_marker.runtime import ExportedModel, ExportedSettings
 
@@ -319,6 +319,11 @@ def test_heads_compute_what_they_compute_in_torch():
     features = torch.cat([markers.flatten(1), expected[rows].flatten(1)], dim=1)
     found = heads.classify(markers.numpy(), layer_norm(states.numpy()), rows.numpy())
     np.testing.assert_allclose(found, classifier(features).detach().numpy(), atol=1e-4)
+    pair_filter, rows, distances = PairFilter(32), torch.randint(20, (6, 4)), torch.tensor([1, -1, 5, -40, 40, 999])
+    torch.nn.init.normal_(pair_filter.distance.weight)
+    heads = Heads({f"{PAIR_FILTER}.{name}": tensor.detach().numpy() for name, tensor in pair_filter.named_parameters()})
+    found = heads.pair_scores(layer_norm(states.numpy()), rows.numpy(), distances.numpy())
+    np.testing.assert_allclose(found, pair_filter(states, rows, distances).detach().numpy(), atol=1e-4)
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from helpers import approximately, arguments, as_row, check_margin, filter_score
 from tiny import SENTENCES, TAGS, build_model
 
 from span_marker import SpanMarkerConfig, SpanMarkerModel, Trainer
-from span_marker.candidate_filter.threshold import MARGIN
 from span_marker.configuration import SpanFilterConfig
 from span_marker.core.spans import num_candidates
+from span_marker.core.tolerance import MARGIN
 from span_marker.training.final_choices import reset_settings
 
 
@@ -338,7 +338,7 @@ def test_without_evaluation_data_the_filter_has_no_threshold(dataset, tmp_path, 
     report = model.tune_span_filter(many(dataset), recall=0.9, batch_size=100)
     assert model.predict(dataset, exact=True) == exact
     assert trainer.evaluate(dataset)["eval_candidates_kept"] <= metrics["eval_candidates_kept"]
-    assert report.chosen.candidates_kept == model.candidates_kept
+    assert report.chosen.kept == model.candidates_kept
 
 
 def test_too_few_evaluation_data_give_no_threshold(dataset, tmp_path, caplog):
