@@ -25,6 +25,7 @@ WITH_TABLES = (
     "scale",
     "parallel",
     "small_models",
+    "curation",
 )
 PAGES = [HERE.parent / "README.md", *(HERE.parent / "docs" / f"{name}.md" for name in WITH_TABLES)]
 

@@ -33,6 +33,7 @@ def test_pages_show_the_kept_results(path):
         "planted_secrets.json",
         "span_filter.json",
         "threads.json",
+        "label_errors.json",
     ],
 )
 def test_results_say_what_they_were_measured_on(name):
