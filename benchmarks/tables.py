@@ -508,6 +508,16 @@ def label_errors_table(results: dict[str, Any]) -> str:
     return "\n".join([*lines, "", f"({describe(results['machine'])}.)"])
 
 
+def label_error_kinds_table(results: dict[str, Any]) -> str:
+    """Compare rankings by kinds of errors: recall and precision among as many suspects as there are errors."""
+    ours, others = (results["rankings"][name][0] for name in ("find_label_errors", "cleanlab"))
+    lines = ["| kind | found | found by cleanlab | suspects of this kind that are errors |", "|---|---|---|---|"]
+    for kind, share in ours["recall"].items():
+        shares = (share, others["recall"][kind], ours["precision by kind"][kind])
+        lines.append(f"| `{kind}` | {' | '.join(f'{100 * value:.0f} %' for value in shares)} |")
+    return "\n".join([*lines, "", f"({describe(results['machine'])}.)"])
+
+
 def three_digits(value: float) -> str:
     """Round a figure to three digits."""
     return f"{float(f'{value:.3g}'):,.0f}" if value >= 100 else f"{value:.3g}"
@@ -553,6 +563,7 @@ TABLES: dict[str, tuple[str, Callable[..., str]]] = {
     "threads": ("threads.json", threads_table),
     "active-learning": ("active_learning.json", active_learning_table),
     "label-errors": ("label_errors.json", label_errors_table),
+    "label-error-kinds": ("label_errors_synthetic.json", label_error_kinds_table),
 }
 """For each table, the files of results that it is made from, separated by spaces, and the function that makes it."""
 

@@ -34,6 +34,7 @@ def test_pages_show_the_kept_results(path):
         "span_filter.json",
         "threads.json",
         "label_errors.json",
+        "label_errors_synthetic.json",
     ],
 )
 def test_results_say_what_they_were_measured_on(name):
