@@ -147,7 +147,7 @@ class SpanMarkerModel(SpanFilterMixin, RelationMixin, PredictionMixin, SpanMarke
             self.card_text = None
             logger.warning(
                 "Labels of the trained model: %s keep their weights, %s are new and must be trained, %s are dropped. "
-                "Tune thresholds, temperature and candidate filter again after training.",
+                "Tune thresholds, temperature and filters again after training.",
                 [label for label in classes if label in old_classes],
                 new,
                 dropped,

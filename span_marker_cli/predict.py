@@ -46,7 +46,7 @@ def predict(
     relation_threshold: Annotated[
         Optional[float], typer.Option("--relation-threshold", help="Minimum probability of a relation.")
     ] = None,
-    exact: Annotated[bool, typer.Option("--exact", help="Score all candidates, without the candidate filter.")] = False,
+    exact: Annotated[bool, typer.Option("--exact", help="Score all candidates and pairs, without filters.")] = False,
     propagate: Annotated[
         bool, typer.Option("--propagate", help="Also find the other mentions of names, see docs/rules.md.")
     ] = False,

@@ -25,6 +25,7 @@ from span_marker.compression.layers import check_compressible, note_compression
 from span_marker.configuration import SpanMarkerConfig
 from span_marker.core.checks import refuse_single_text
 from span_marker.core.decoding import FloatArray, ScoredSpan, likely_labels, select
+from span_marker.core.filter_settings import without_pair_filter
 from span_marker.core.settings import NO_THRESHOLDS
 from span_marker.core.spans import IntArray
 from span_marker.data.columns import RowReader, annotation_form, require_dataset
@@ -169,17 +170,18 @@ def _teach_relations(teacher: SpanMarkerModel, rows: Sequence[Row], batch_size: 
     model: Any = teacher
     contents, is_words = [row.content for row in rows], bool(rows) and rows[0].kind == "words"
     options: dict[str, Any] = {"threshold": NO_THRESHOLDS, "relations": True}  # the entities that `_teach` selects
-    results = model.predict_stream(contents, is_split_into_words=is_words, batch_size=batch_size, **options)
-    for row, found in zip(rows, results, strict=True):
-        start, end = PREDICTED[row.unit]
-        places = {entity[:3]: index for index, entity in enumerate(row.entities)}
-        spans = [(entity["label"], entity[start], entity[end]) for entity in found["entities"]]
-        relations = [(one["label"], spans[one["head"]], spans[one["tail"]]) for one in found["relations"]]
-        yield [
-            {"label": label, "head": places[head], "tail": places[tail]}
-            for label, head, tail in relations
-            if head in places and tail in places
-        ]
+    with without_pair_filter(model.config):
+        results = model.predict_stream(contents, is_split_into_words=is_words, batch_size=batch_size, **options)
+        for row, found in zip(rows, results, strict=True):
+            start, end = PREDICTED[row.unit]
+            places = {entity[:3]: index for index, entity in enumerate(row.entities)}
+            spans = [(entity["label"], entity[start], entity[end]) for entity in found["entities"]]
+            relations = [(one["label"], spans[one["head"]], spans[one["tail"]]) for one in found["relations"]]
+            yield [
+                {"label": label, "head": places[head], "tail": places[tail]}
+                for label, head, tail in relations
+                if head in places and tail in places
+            ]
 
 
 def _gold_relations(labeled: AnnotatedData | None) -> list[Any]:

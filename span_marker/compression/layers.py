@@ -19,7 +19,7 @@ def shrink(model: SpanMarkerModel, num_layers: int) -> SpanMarkerModel:
     """Create a model with fewer layers, which must be trained before use, see `distill`.
 
     The layers are evenly spaced, and include the first (Sanh et al. 2019, DistilBERT). Embeddings, classifier and
-    candidate filter are copied; thresholds and temperature are not, since they were tuned for other scores.
+    candidate filter are copied; thresholds, temperature and pair filter are not, since they fit other scores.
 
     Args:
         model: The model, which does not change.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from numbers import Real
 from typing import Any
@@ -108,6 +110,20 @@ class PairFilterConfig:
     def to_dict(self) -> dict[str, Any]:
         """Return the settings, for JSON."""
         return asdict(self)
+
+
+@contextmanager
+def without_pair_filter(config: Any) -> Iterator[None]:
+    """Score all pairs in a ``with`` block, whatever ``config.exact`` says of candidates.
+
+    Args:
+        config: The configuration of a model. The pair filter of the model is not used meanwhile.
+    """
+    former, config.pair_filter = config.pair_filter, None
+    try:
+        yield
+    finally:
+        config.pair_filter = former
 
 
 def _checked(name: str, values: Any, known: list[str], needed: list[str]) -> dict[str, Any]:

@@ -81,7 +81,7 @@ def choose_point(
     scores: Array,
     is_predicted: Array,
     recall: float,
-    has_markers: Array | None = None,
+    has_markers: Array,
     predicted: str = "entities",
     scored: str = "candidates",
     name: str = "candidate filter",
@@ -98,7 +98,7 @@ def choose_point(
         scores: Scores by a filter that has not learned from this text, ``(num_scored,)``.
         is_predicted: Whether the model predicts something there, ``(num_scored,)``.
         recall: The share of the predictions to keep, above 0 and below 1.
-        has_markers: Whether the model gave markers at all, ``(num_scored,)``; None for yes.
+        has_markers: Whether the model gave markers at all, ``(num_scored,)``.
         predicted: What the model predicts, for the report and errors.
         scored: What the filter scores.
         name: Name of the filter, for errors.
@@ -127,7 +127,7 @@ def choose_point(
     for listed in sorted({*RECALLS, recall}):
         if predictions_needed(listed) <= num_predictions:
             threshold = float(of_predictions[num_expendable(num_predictions, listed)]) - MARGIN
-            is_kept = scores >= threshold if has_markers is None else (scores >= threshold) & has_markers
+            is_kept = (scores >= threshold) & has_markers
             share = float((of_predictions >= threshold).mean())
             points.append(FilterPoint(listed, threshold, share, float(is_kept.mean())))
     chosen = next(point for point in points if point.recall == recall)

@@ -336,7 +336,7 @@ def _score_any_pairs(model: SpanMarkerModel, batch: dict[str, Array]) -> FloatAr
         ends = np.cumsum(batch["span_counts"])[has_pair]
         ends_of_pairs = (ends - batch["span_counts"][has_pair], ends - 1)
         tokens = np.concatenate([batch["span_tokens"][index] for index in ends_of_pairs], axis=1)
-        result = model.score_pairs(batch, lambda *_: (tokens, has_pair.astype(np.int64)))
+        result = model.score_pairs(batch, lambda *_: (tokens, has_pair.astype(np.int64)), exact=True)
     return _pair_probabilities(result)
 
 

@@ -181,9 +181,15 @@ class RelationMixin(nn.Module):
         self.config.pair_filter = settings
 
     def reset_pair_filter(self) -> None:
-        """Drop the pair filter, which was fitted to the present weights. Called before training."""
-        if self.relation_head is not None:
-            self.relation_head.pair_filter, self.config.pair_filter = None, None
+        """Remove the pair filter. Called before training, which changes the states that it was fitted to."""
+        if self.config.pair_filter is None or self.relation_head is None:
+            return
+        for module in self.relation_head.modules():
+            if isinstance(module, RelationHead):  # an adapter wraps several
+                module.pair_filter = None
+        self.config.pair_filter = None
+        self.note_change(PAIR_FILTER, "None: it was removed when the model was changed.")
+        logger.info("The pair filter is removed: all pairs of entities get markers until another one is fitted.")
 
     def pair_states(self, batch: Batch, pair_tokens: IntArray, pair_counts: IntArray) -> tuple[Tensor, Tensor]:
         """Encode texts for the pair filter.

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from span_marker.core.arrays import Array, as_array
-from span_marker.core.relations import RelationRules
+from span_marker.core.relations import RelationRules, is_dropped
 from span_marker.core.spans import FloatArray, IntArray
 from span_marker.core.window_pairs import pairs_in_windows
 from span_marker.preprocessing.batching import run_in_batches
@@ -36,11 +36,11 @@ class KnownEntities(NamedTuple):
 
 
 class RankedPairs(NamedTuple):
-    """The pairs of a set of entities that may have a relation, and the most probable relation of each.
+    """The pairs of a set of entities that may have a relation, but for those that the pair filter dropped.
 
     Attributes:
         pairs: Indices of head and tail, ``(num_pairs, 2)``.
-        labels: Class ID of the most probable relation, ``(num_pairs,)``.
+        labels: Class ID of the most probable relation of each, ``(num_pairs,)``.
         scores: Its probability, ``(num_pairs,)``.
         predicted: Class ID of the predicted relation, or 0 for none, ``(num_pairs,)``. With thresholds, it may differ
             from ``labels``.
@@ -151,6 +151,8 @@ def _rank(
     num_classes = len(rules.is_symmetric)
     scored = [logits[place.task][place.indices] for place in places]
     all_logits = np.concatenate([np.empty((0, num_classes), dtype=np.float32), *scored])
+    has_markers = ~is_dropped(all_logits)
+    pairs, all_logits = pairs[has_markers], all_logits[has_markers]
     scores, found, found_labels = rules.likely(all_logits, entities[pairs[:, 0]], entities[pairs[:, 1]], thresholds)
     labels, predicted = 1 + scores[:, 1:].argmax(axis=1), np.zeros(len(pairs), dtype=np.int64)
     predicted[found] = found_labels

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from span_marker.core.decoding import likely_labels
+from span_marker.core.filter_settings import without_pair_filter
 from span_marker.core.labels import LabelledSpan
 from span_marker.core.relation_metrics import LabelledRelation, distinct_relations
 from span_marker.core.spans import FloatArray
@@ -106,7 +107,8 @@ class HeldOutRelations:
         labels: Any = held_out.model.config.relation_labels
         least = min(FLOOR, 1 / (len(labels) + 1))  # the most probable class has more
         options = {"relations": True, "relation_threshold": least, "top_k": len(labels)}
-        found = held_out.predict(range(len(held_out.rows)), **options)
+        with without_pair_filter(held_out.model.config):
+            found = held_out.predict(range(len(held_out.rows)), **options)
         pairs = []
         for index in held_out.with_relations:
             spans = [span for span, _ in trimmed(found[index]["entities"], held_out.rows[index])]

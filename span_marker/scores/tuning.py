@@ -136,7 +136,8 @@ def tune_thresholds(
     """Tune the threshold of each label on held-out data, for the best overall F1 or for a required precision.
 
     If the model and the data have relations, their thresholds are tuned as well, on the entities that are found with
-    the tuned thresholds of entities. All thresholds are stored in the configuration of the model, and saved with it.
+    the tuned thresholds of entities, among all pairs; a pair filter that was fitted with other thresholds is then
+    removed. All thresholds are stored in the configuration of the model, and saved with it.
     Labels with few gold entities, or relations, get thresholds near the best common one, see
     `span_marker.scores.thresholds.choose_thresholds`; a warning lists them.
 
@@ -163,7 +164,8 @@ def tune_thresholds(
         ValueError: If ``precision`` is not above 0 and at most 1, a row is invalid, the data has no entities, or the
             model lacks a label or cannot find relations on its engine. The model is not changed.
     """
-    held_out = HeldOut.read(without_adapter(model), data, batch_size)
+    model = without_adapter(model)
+    held_out, former = HeldOut.read(model, data, batch_size), model.config.relation_thresholds
     relations = HeldOutRelations.read(held_out)  # before anything changes: they may be invalid
     report = held_out.tune(precision)
     held_out.keep(report, only_if_better)
@@ -171,4 +173,10 @@ def tune_thresholds(
         return report
     of_relations = relations.tune(precision)
     held_out.keep(of_relations, only_if_better)
+    if model.config.pair_filter is not None and model.config.relation_thresholds != former:
+        logger.warning(
+            "The pair filter is removed, since it was fitted to the relations that were found with other thresholds: "
+            "call span_marker.fit_pair_filter again."
+        )
+        model.reset_pair_filter()
     return replace(report, relations=of_relations)

@@ -61,7 +61,7 @@ class Options(Strict):
     )
     decoding: Decoding | None = Field(default=None, description="How overlaps are resolved. Default: the model's own.")
     top_k: Count | None = Field(default=None, description="Number of most probable labels to return per entity.")
-    exact: bool | None = Field(default=None, description="Score all candidates, without the candidate filter.")
+    exact: bool | None = Field(default=None, description="Score all candidates and pairs, without filters.")
     split_sentences: bool = Field(default=False, description="Read each text sentence by sentence (needs spaCy).")
     offsets: OffsetUnit = Field(
         default="codepoint", description="Unit of the indices into texts. JavaScript strings use utf-16."

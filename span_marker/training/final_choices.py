@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
+import torch
 from datasets import Dataset
 
 from span_marker.configuration import SpanMarkerConfig
@@ -55,29 +58,47 @@ def tune_span_filter(model: SpanMarkerModel, data: Dataset | None, batch_size: i
 def choose_pair_filter(model: SpanMarkerModel, train: Dataset, held_out: Dataset | None, batch_size: int) -> None:
     """Fit a pair filter to a model, and log it, or the reason why there is none.
 
+    Several processes get the filter of the first one, since rounding errors make their own differ.
+
     Args:
         model: The model. Nothing happens if it has no relations, or scores all pairs.
-        train: The training data, of which the filter learns from the first `PAIR_FILTER_ROWS` rows.
+        train: The training data. The filter learns from at most `PAIR_FILTER_ROWS` rows of it.
         held_out: The evaluation data, or None.
         batch_size: The maximum number of sentences per batch.
     """
     if model.relation_head is None or model.config.exact:
         return
-    reason: object = "there is no eval_dataset"
+    outcome: object = "there is no eval_dataset"
     if held_out is not None:
-        rows = train.select(range(min(len(train), PAIR_FILTER_ROWS)))
+        num_parts = max(math.ceil(len(train) / PAIR_FILTER_ROWS), 1)  # every so many rows, or whole documents
+        has_documents = bool(model.config.trained_with_document_context)
+        rows = train.shard(num_parts, 0, contiguous=has_documents)
         try:
-            report = fit_pair_filter(model, rows, held_out, batch_size=batch_size)
+            outcome = fit_pair_filter(model, rows, held_out, batch_size=batch_size)
         except ValueError as error:
-            reason = error
-        else:
-            logger.info("Pair filter, tuned on the evaluation data:\n%s", report)
-            return
+            outcome = error
+    _share_pair_filter(model)
+    if model.config.pair_filter is not None:
+        logger.info("Pair filter, tuned on the evaluation data:\n%s", outcome)
+        return
     logger.info(
         "All pairs of entities get markers in prediction, which costs speed, not accuracy. span_marker.fit_pair_filter"
         "(model, data, recall=...) fits a filter that keeps fewer. Training fitted none: %s",
-        reason,
+        outcome,
     )
+
+
+def _share_pair_filter(model: SpanMarkerModel) -> None:
+    """Give all processes the pair filter of the first one."""
+    if not torch.distributed.is_available() or not torch.distributed.is_initialized():
+        return
+    own = getattr(model.relation_head, "pair_filter", None)
+    shared: list[Any] = [None if own is None else own.cpu(), model.config.pair_filter]
+    torch.distributed.broadcast_object_list(shared, 0, device=model.device)
+    if shared[0] is None:
+        model.reset_pair_filter()
+    else:
+        model.use_pair_filter(*shared)
 
 
 def reset_thresholds(

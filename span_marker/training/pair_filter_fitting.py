@@ -5,6 +5,7 @@ The teacher is the model itself, which scores all pairs of the entities that it 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,8 @@ import torch
 from span_marker.candidate_filter.fitting import Examples, choose_threshold, learn, split_held_out
 from span_marker.configuration import PairFilterConfig
 from span_marker.core.arrays import Array, as_array
+from span_marker.core.checks import check_limit
+from span_marker.core.filter_settings import without_pair_filter
 from span_marker.core.tolerance import CONFIDENCE, FilterReport, check_recall
 from span_marker.data.in_memory import as_dataset
 from span_marker.heads import PairFilter
@@ -22,6 +25,8 @@ from span_marker.prediction.relations import FoundPairs, RelationReader
 from span_marker.preprocessing.batching import run_in_batches
 from span_marker.preprocessing.inputs import Sentences, read_inputs
 from span_marker.relations.mixin import PAIR_FILTER
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_RECALL = 0.98
 """Share of the model's relations that its filter must keep."""
@@ -43,12 +48,16 @@ def fit_pair_filter(
 
     The filter learns from the relations that the model itself finds between the entities that it finds; annotations are
     not used. Nothing else changes, nor do the scores of the pairs that the filter keeps. The filter replaces any former
-    one, is saved with the model, and is not used with ``exact=True``.
+    one, is saved with the model, and is not used with ``exact=True``. ``model.reset_pair_filter()`` removes it.
+
+    The recall holds for the present thresholds of relations. With much lower ones, the filter may drop a larger share:
+    `span_marker.tune_thresholds` removes it if it changes them.
 
     Args:
         model: A trained model with relations.
-        data: A few hundred sentences or more, similar to those to predict, in any form that ``predict`` accepts, or as
-            a list of dicts or a table with ``tokens`` or ``text``. Sentences that are longer than a window are skipped.
+        data: A few hundred sentences, or a few thousand without ``held_out``, similar to those to predict, in any form
+            that ``predict`` accepts, or as a list of dicts or a table with ``tokens`` or ``text``. Sentences that are
+            longer than a window are skipped.
         held_out: Sentences to choose the threshold of the filter on. Defaults to every fifth sentence of ``data``, or
             every fifth document if there are documents; the filter does not learn from these.
         recall: The share of the model's relations that the filter must keep, above 0 and below 1.
@@ -60,20 +69,22 @@ def fit_pair_filter(
 
     Raises:
         TypeError: If ``model`` is not a `SpanMarkerModel`, or an input is none of the supported types.
-        ValueError: If the model has no relations or runs on the dense engine; or if it finds no relations in the data,
-            or too few in the held-out text to guarantee the recall. The model is then unchanged.
+        ValueError: If the model has no relations, has an adapter, or runs on the dense engine; or if it finds no
+            relations in the data, or too few in the held-out text to guarantee the recall. The model is then unchanged.
     """
     model = without_adapter(model)
     _ = model.config.relation_rules  # refuses models without relations
     model.check_relations_possible()
+    if getattr(model, "peft_config", None):
+        raise ValueError(
+            "a pair filter is not saved with the adapter of the model: fit it to the result of merge_and_unload()"
+        )
     check_recall(recall)
+    check_limit("batch_size", batch_size, at_least=1)
+    check_limit("seed", seed, at_least=0)
     sentences = _read_sentences(data)
     parts = split_held_out(sentences) if held_out is None else (sentences, _read_sentences(held_out))
-    head, former = model.relation_head, model.config.pair_filter
-    assert head is not None
-    former_filter = head.pair_filter
-    model.reset_pair_filter()  # the teacher scores all pairs
-    try:
+    with without_pair_filter(model.config):  # the teacher scores all pairs
         examples = list(_examples(model, parts[0], min(batch_size, STEP_SIZE)))
         if not any(batch.is_predicted.any() for batch in examples):
             raise ValueError(
@@ -83,12 +94,11 @@ def fit_pair_filter(
         trained = learn(PairFilter, examples, seed).to(model.dtype)
         names = {"predicted": "relations", "scored": "pairs", "name": "pair filter"}
         report = choose_threshold(trained, _examples(model, parts[1], batch_size), recall, **names)
-    except BaseException:
-        head.pair_filter, model.config.pair_filter = former_filter, former
-        raise
     chosen = report.chosen
     settings = PairFilterConfig(trained.input_size, chosen.threshold, chosen.recall, chosen.kept)
     model.use_pair_filter(trained, settings)
+    if model.config.exact:
+        logger.warning("The pair filter is not used in prediction until you set model.config.exact = False.")
     model.note_change(
         PAIR_FILTER,
         f"It keeps {chosen.kept:.2%} of {report.num_scored:,} held-out pairs and, with {CONFIDENCE:.0%} confidence, at "

@@ -351,7 +351,7 @@ class Trainer(BaseTrainer):
             eval_dataset: The data, or a dict of several data sets. Defaults to the evaluation data of the trainer.
             ignore_keys: Not used.
             metric_key_prefix: Prefix of the names of the metrics.
-            compare_exact: Whether to evaluate without the candidate filter, too.
+            compare_exact: Whether to evaluate without filters, too.
 
         Returns:
             The metrics of `span_marker.core.metrics.compute_metrics`; those of
@@ -359,7 +359,7 @@ class Trainer(BaseTrainer):
             ``"flat-optimal"`` decoding replaced by ``"flat"``; and ``eval_candidates_kept``, the share of the
             candidates that got markers: 1 without a filter. If the model and the data have relations, also those of
             `span_marker.core.relation_metrics` as ``eval_relation_...``. With ``compare_exact``, all of these again as
-            ``eval_exact_...``, and ``eval_recall_lost``, the recall that the filter costs.
+            ``eval_exact_...``, and ``eval_recall_lost``, the recall that the candidate filter costs.
         """
         data = as_datasets(eval_dataset)
         metrics: dict[str, Any] = super().evaluate(data, ignore_keys, metric_key_prefix)

@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 import train_worker
-from train_worker import train_all
+from train_worker import share_filters, train_all
 
 LAUNCHERS = {
     "torchrun": ["torch.distributed.run", "--standalone", "--nproc-per-node=2"],
@@ -36,6 +36,10 @@ def test_two_processes_equal_one(tmp_path, one, launcher):
     for kind in ("exact", "filtered"):
         check(one[kind], two[kind])
     assert (one["exact"]["weights"]["classifier.weight"] != one["filtered"]["weights"]["classifier.weight"]).any()
+
+
+def test_processes_share_the_pair_filter_of_the_first(tmp_path):
+    torch.multiprocessing.spawn(share_filters, (str(tmp_path / "store"),), nprocs=2)  # raises what they raise
 
 
 def check(one, two):

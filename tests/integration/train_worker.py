@@ -14,9 +14,13 @@ import torch
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 
 from datasets import Dataset  # noqa: E402
+from helpers import relation_model  # noqa: E402
 from tiny import build_model  # noqa: E402
 
 from span_marker import Trainer, TrainingArguments  # noqa: E402
+from span_marker.configuration import PairFilterConfig  # noqa: E402
+from span_marker.heads import PairFilter  # noqa: E402
+from span_marker.training import final_choices  # noqa: E402
 
 TOKENS = [
     ["Amelia", "Earhart", "flew", "across", "the", "Atlantic", "."],
@@ -83,6 +87,25 @@ def train_all(folder: Path, batch_size: int) -> dict[str, dict[str, Any]]:
     """Train a model that gives markers to all candidates, and one with a candidate filter."""
     kinds = {"exact": None, "filtered": 1}
     return {kind: train(make_trainer(folder, batch_size, per_word)) for kind, per_word in kinds.items()}
+
+
+def share_filters(rank: int, store: str) -> None:
+    """Let one of two processes give the other its pair filter, and then let both go without one."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+    model = relation_model()
+    torch.manual_seed(rank)
+    model.use_pair_filter(PairFilter(8), PairFilterConfig(8, float(rank), 0.9, 0.5))
+    final_choices._share_pair_filter(model)
+    torch.manual_seed(0)
+    assert model.config.pair_filter == PairFilterConfig(8, 0.0, 0.9, 0.5)
+    expected = PairFilter(8).state_dict()
+    found = model.relation_head.pair_filter.state_dict()
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+    if rank == 0:
+        model.reset_pair_filter()
+    final_choices._share_pair_filter(model)
+    assert model.config.pair_filter is model.relation_head.pair_filter is None
+    leave_group()
 
 
 def leave_group() -> None:

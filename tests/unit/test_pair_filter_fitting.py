@@ -3,6 +3,7 @@
 import copy
 import itertools
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ import torch
 from helpers import arguments, relation_model
 from tiny import SENTENCES, build_model
 
-from span_marker import SpanMarkerModel, Trainer, fit_pair_filter, fit_relations
+from span_marker import SpanMarkerModel, Trainer, fit_pair_filter, fit_relations, tune_thresholds
+from span_marker.compression import shrink
 from span_marker.configuration import PairFilterConfig, SpanMarkerConfig
 from span_marker.core.relations import is_dropped
 from span_marker.data.in_memory import as_dataset
@@ -50,6 +52,16 @@ def check_subset(filtered, exact):
             assert many[pair] == (label, pytest.approx(score, abs=1e-5))
         numbers.append((len(few), len(many)))
     return np.divide(*np.sum(numbers, axis=0))
+
+
+def as_annotated(words, result):
+    """What was found in a sentence, as its annotation."""
+    entities = [
+        {"label": one["label"], "start": one["word_start_index"], "end": one["word_end_index"]}
+        for one in result["entities"]
+    ]
+    relations = [{name: one[name] for name in ("label", "head", "tail")} for one in result["relations"]]
+    return {"tokens": words, "entities": entities, "relations": relations}
 
 
 @pytest.mark.parametrize("max_length", [None, 12], ids=["whole", "windows"])
@@ -176,6 +188,10 @@ def test_errors_leave_the_model_as_it_was(model):
         fit_pair_filter(build_model("bert"), WORDS)
     with pytest.raises(TypeError, match="must be a SpanMarkerModel"):
         fit_pair_filter("folder", WORDS)
+    with pytest.raises(ValueError, match="batch_size=0 must be at least 1"):
+        fit_pair_filter(model, WORDS, batch_size=0)
+    with pytest.raises(TypeError, match="seed='s' must be"):
+        fit_pair_filter(model, WORDS, seed="s")
 
 
 @pytest.mark.parametrize(
@@ -239,3 +255,79 @@ def test_a_filter_learns_distances_and_tokens():
         most, more = (head(states, rows, torch.tensor([sign * far])) for far in (MAX_DISTANCE, 5 * MAX_DISTANCE))
         assert torch.equal(most, more)
         assert (head(states, rows, torch.tensor([sign * (MAX_DISTANCE - 1)])) - most).abs() > 1e-6
+
+
+def test_changed_thresholds_remove_the_filter(model, caplog):
+    fit_pair_filter(model, WORDS, WORDS, recall=0.5)
+    kept = copy.deepcopy(model)
+    for one in (model, kept):
+        one.config.exact = one is kept
+    reports = [tune_thresholds(one, ROWS).relations for one in (model, kept)]
+    # All pairs are considered, although the filter would drop many.
+    assert reports[0].thresholds == pytest.approx(reports[1].thresholds, abs=1e-5)
+    assert model.config.pair_filter is model.relation_head.pair_filter is None
+    assert "The pair filter is removed, since it was fitted to the relations" in caplog.text
+    assert "- **Pair filter:** None" in model.generate_model_card()
+    fit_pair_filter(model, WORDS, WORDS, recall=0.5)
+    settings = model.config.pair_filter
+    tune_thresholds(model, ROWS)  # to what they are
+    assert model.config.pair_filter is settings
+
+
+def test_dropped_pairs_are_no_predictions_in_an_evaluation(model, tmp_path):
+    rows = [as_annotated(*row) for row in zip(WORDS, model.predict(WORDS), strict=True)]
+    trainer = Trainer(model, arguments(tmp_path), eval_dataset=rows)
+    exact = trainer.evaluate()
+    fit_pair_filter(model, WORDS, WORDS, recall=0.5)
+    model.config.pair_filter = replace(model.config.pair_filter, threshold=1e9)  # drops all pairs
+    found = trainer.evaluate(compare_exact=True)
+    for name in ("f1", "best_f1", "average_precision", "gold_f1", "gold_best_f1"):
+        assert found[f"eval_relation_{name}"] == 0
+        assert found[f"eval_exact_relation_{name}"] == pytest.approx(exact[f"eval_relation_{name}"], abs=1e-9)
+    assert exact["eval_relation_f1"] == pytest.approx(1, abs=1e-9)
+
+
+def test_an_adapter_gets_no_filter(tmp_path, caplog):
+    peft = pytest.importorskip("peft")
+    model = relation_model(reads_tokens=True)
+    fit_pair_filter(model, WORDS, WORDS, recall=0.5)
+    config = peft.LoraConfig(target_modules=["query"], modules_to_save=["classifier", "relation_head"])
+    adapted = peft.get_peft_model(model, config)
+    with caplog.at_level(logging.INFO, "span_marker"):
+        trainer = Trainer(adapted, arguments(tmp_path), ROWS, eval_dataset=ROWS)
+        trainer.train()
+    assert "Training fitted none: a pair filter is not saved with the adapter" in caplog.text
+    with pytest.raises(ValueError, match=r"fit it to the result of merge_and_unload"):
+        fit_pair_filter(adapted, WORDS)
+    merged = trainer.model.merge_and_unload()
+    assert merged.config.pair_filter is merged.relation_head.pair_filter is None
+    fit_pair_filter(merged, WORDS, WORDS, recall=0.9)
+    merged.save_pretrained(tmp_path / "merged")
+    assert SpanMarkerModel.from_pretrained(tmp_path / "merged").predict(WORDS) == merged.predict(WORDS)
+
+
+def test_exact_models_do_not_use_their_filter(model, caplog):
+    model.config.exact = True
+    expected = model.predict(WORDS)
+    fit_pair_filter(model, WORDS, WORDS, recall=0.5)
+    assert "not used in prediction until you set model.config.exact = False" in caplog.text
+    assert model.predict(WORDS) == expected
+    model.config.exact = False
+    assert model.predict(WORDS) != expected
+
+
+def test_filters_have_the_numbers_of_their_model():
+    model = relation_model(reads_tokens=True).to(torch.bfloat16)
+    report = fit_pair_filter(model, WORDS, WORDS, recall=0.9)
+    assert model.relation_head.pair_filter.score.weight.dtype == torch.bfloat16
+    _, coverages = model.predict(WORDS, return_coverage=True)
+    dropped = sum(coverage.num_unlikely_pairs for coverage in coverages)
+    assert dropped == pytest.approx(report.num_scored * (1 - report.chosen.kept), rel=0.2)
+
+
+def test_a_smaller_model_has_no_filter():
+    model = relation_model(num_layers=2)
+    fit_pair_filter(model, WORDS, WORDS, recall=0.5)
+    student = shrink(model, 1)
+    assert student.config.pair_filter is student.relation_head.pair_filter is None
+    assert model.config.pair_filter is not None

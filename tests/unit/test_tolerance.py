@@ -1,4 +1,4 @@
-"""The threshold of a candidate filter: how many entities it may drop."""
+"""The threshold of a filter: how many predictions it may drop."""
 
 import math
 
