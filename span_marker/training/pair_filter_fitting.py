@@ -28,7 +28,7 @@ from span_marker.relations.mixin import PAIR_FILTER
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_RECALL = 0.98
+DEFAULT_RECALL = 0.95
 """Share of the model's relations that its filter must keep."""
 
 STEP_SIZE = 8

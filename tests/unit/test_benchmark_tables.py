@@ -33,6 +33,7 @@ def test_pages_show_the_kept_results(path):
         "planted_secrets.json",
         "span_filter.json",
         "threads.json",
+        "active_learning.json",
         "label_errors.json",
         "label_errors_synthetic.json",
     ],
