@@ -76,7 +76,7 @@ def test_it_works_beside_other_recognizers_and_with_the_anonymizer(model, analyz
     card = "4095-2609-9393-4932"
     assert found(results) == [(card, "CREDIT_CARD"), ("Cleopatra", "PERSON"), ("Egypt", "LOCATION")]
     assert {r.analysis_explanation.textual_explanation for r in results if r.entity_type == "PERSON"} == {
-        "Identified as person, from a rule"
+        "Identified as person by a rule"
     }
     anonymized = AnonymizerEngine().anonymize(TEXT, analyzer_results=results).text
     assert anonymized == "<PERSON> ruled <LOCATION> with <CREDIT_CARD>."
