@@ -27,6 +27,7 @@ WITH_TABLES = (
     "small_models",
     "curation",
 )
+DATA_NAMES = {"conllpp": "CoNLL++", "wnut17": "WNUT17", "bundled": "bundled corpus"}
 PAGES = [HERE.parent / "README.md", *(HERE.parent / "docs" / f"{name}.md" for name in WITH_TABLES)]
 
 
@@ -494,7 +495,7 @@ def active_learning_table(results: dict[str, Any]) -> str:
     for (name, count, chosen), runs in sorted(steps.items(), key=lambda item: (names.index(item[0][0]), item[0][1])):
         cells = [f"{statistics.mean(step[unit] for step in runs):,.0f}" for unit in ("words", "entities")]
         f1 = mean_and_error([step["f1"] for step in runs], ".3f")
-        lines.append(f"| {name} | {count:,} {chosen} | {f1} | {' | '.join(cells)} |")
+        lines.append(f"| {DATA_NAMES.get(name, name)} | {count:,} {chosen} | {f1} | {' | '.join(cells)} |")
     return "\n".join([*lines, "", f"({describe(results['machine'])}.)"])
 
 
