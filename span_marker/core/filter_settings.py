@@ -5,18 +5,55 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from numbers import Real
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 from span_marker.core.checks import check_limit, check_probability
+
+Settings = TypeVar("Settings", bound="_FilterConfig")
 
 LARGEST_STATE = 10**5
 """The maximum size of a text state: larger than that of any encoder, small enough to build a filter quickly."""
 
 
 @dataclass(frozen=True)
-class SpanFilterConfig:
+class _FilterConfig:
+    """Settings that are saved as a dict."""
+
+    name: ClassVar[str]
+    """Name of the settings in the configuration of a model."""
+
+    @classmethod
+    def from_dict(cls: type[Settings], values: Any) -> Settings:
+        """Read the settings from the output of `to_dict`.
+
+        Args:
+            values: The dict.
+
+        Returns:
+            The settings.
+
+        Raises:
+            TypeError: If an entry is not a number.
+            ValueError: If ``values`` is not a dict, lacks an entry, or has an unknown or invalid one.
+        """
+        known = [field.name for field in fields(cls)]
+        needed = [field.name for field in fields(cls) if field.default is MISSING]
+        if not isinstance(values, dict) or not set(needed) <= set(values) <= set(known):
+            listed = ", ".join(map(repr, needed))
+            raise ValueError(
+                f"{cls.name}={values!r} must be None, or a dict with {listed} and no keys other than {known}"
+            )
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings that are not None, for JSON."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True)
+class SpanFilterConfig(_FilterConfig):
     """Settings of a candidate filter.
 
     Args:
@@ -31,6 +68,8 @@ class SpanFilterConfig:
         ValueError: If an entry is out of range.
     """
 
+    name: ClassVar[str] = "span_filter"
+
     input_size: int
     threshold: float | None = None
     entity_max_length: int | None = None
@@ -43,29 +82,9 @@ class SpanFilterConfig:
             _check_threshold("span_filter.threshold", self.threshold)
             check_probability("span_filter.candidates_kept", self.candidates_kept)
 
-    @classmethod
-    def from_dict(cls, values: Any) -> SpanFilterConfig:
-        """Read the settings from the output of `to_dict`.
-
-        Args:
-            values: The dict.
-
-        Returns:
-            The settings.
-
-        Raises:
-            TypeError: If an entry is not a number.
-            ValueError: If ``values`` is not a dict, lacks ``input_size``, or has an unknown or invalid entry.
-        """
-        return cls(**_checked("span_filter", values, [field.name for field in fields(cls)], ["input_size"]))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the settings that are not None, for JSON."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
-
 
 @dataclass(frozen=True)
-class PairFilterConfig:
+class PairFilterConfig(_FilterConfig):
     """Settings of the filter of pairs of entities.
 
     Args:
@@ -79,6 +98,8 @@ class PairFilterConfig:
         ValueError: If an entry is out of range.
     """
 
+    name: ClassVar[str] = "pair_filter"
+
     input_size: int
     threshold: float
     recall: float
@@ -89,27 +110,6 @@ class PairFilterConfig:
         _check_threshold("pair_filter.threshold", self.threshold)
         check_probability("pair_filter.recall", self.recall)
         check_probability("pair_filter.pairs_kept", self.pairs_kept)
-
-    @classmethod
-    def from_dict(cls, values: Any) -> PairFilterConfig:
-        """Read the settings from the output of `to_dict`.
-
-        Args:
-            values: The dict.
-
-        Returns:
-            The settings.
-
-        Raises:
-            TypeError: If an entry is not a number.
-            ValueError: If ``values`` is not a dict, lacks an entry, or has an unknown or invalid one.
-        """
-        names = [field.name for field in fields(cls)]
-        return cls(**_checked("pair_filter", values, names, names))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the settings, for JSON."""
-        return asdict(self)
 
 
 @contextmanager
@@ -124,14 +124,6 @@ def without_pair_filter(config: Any) -> Iterator[None]:
         yield
     finally:
         config.pair_filter = former
-
-
-def _checked(name: str, values: Any, known: list[str], needed: list[str]) -> dict[str, Any]:
-    """Check that the saved form of settings is a dict with the right keys."""
-    if not isinstance(values, dict) or not set(needed) <= set(values) or not set(values) <= set(known):
-        listed = ", ".join(map(repr, needed))
-        raise ValueError(f"{name}={values!r} must be None, or a dict with {listed} and no keys other than {known}")
-    return values
 
 
 def _check_threshold(name: str, value: Any) -> None:
