@@ -45,6 +45,7 @@ from relations_systems import (
     Entities,
     Job,
     Reading,
+    given_reader,
     read_both,
     read_entities,
     train,
@@ -211,7 +212,7 @@ def readers_of(system: str, models: dict[str, SpanMarkerModel], job: Job) -> dic
             f"{system}, entities alone": lambda words: read_entities(models[system], words, batch_size),
             system: lambda words: read_both(models[system], words, batch_size),
         }
-    given = PIPELINES[system].reader(models[system], job.rules, job.labels, batch_size)
+    given = given_reader(PIPELINES[system], models[system], job)
     return {system: lambda words: given(words, read_entities(models[ENTITIES], words, batch_size))}
 
 

@@ -36,16 +36,18 @@ from transformers import TrainingArguments, set_seed
 from span_marker import SpanMarkerModel, Trainer
 from span_marker.core.decoding import ScoredSpan
 from span_marker.core.labels import OUTSIDE, LabelledSpan
-from span_marker.core.relations import RelationRules, labelled_pairs, relation_classes, stands_first
-from span_marker.core.spans import IntArray
+from span_marker.core.relations import NO_RELATION, RelationRules, labelled_pairs, relation_classes, stands_first
+from span_marker.core.settings import read_thresholds
+from span_marker.core.spans import FloatArray, IntArray
 from span_marker.heads import NO_RELATION_PRIOR, initial_bias
 from span_marker.preprocessing.data_collator import SpanMarkerDataCollator
 from span_marker.preprocessing.inputs import Sentences
+from span_marker.scores.cross_fitting import cross_fit
+from span_marker.scores.thresholds import ThresholdReport
 
 Words = list[list[str]]
 Entities = list[list[LabelledSpan]]
 Relations = list[list[Relation]]
-ReadGiven = Callable[[Words, Entities], Relations]
 
 ENTITIES = "entities"
 
@@ -123,6 +125,13 @@ class Example(NamedTuple):
     options: np.ndarray
 
 
+class GivenPairs(NamedTuple):
+    """The pairs of the given entities of a sentence: head and tail of each, and class scores."""
+
+    ends: list[tuple[ScoredSpan, ScoredSpan]]
+    logits: np.ndarray
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How the relations between given entities are read.
@@ -188,40 +197,6 @@ class Recipe:
         inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "token_cases")}
         return self.class_scores(model, inputs, batch["tokens"], batch["counts"])
 
-    def reader(self, model: SpanMarkerModel, rules: RelationRules, labels: list[str], batch_size: int) -> ReadGiven:
-        """Make a function that finds the relations between given entities.
-
-        Args:
-            model: The model.
-            rules: Which relations there are, and between which entities.
-            labels: The labels of entities.
-            batch_size: Number of texts per batch, which have similar lengths.
-
-        Returns:
-            The function, of sentences and their entities.
-        """
-        ids = {label: index for index, label in enumerate([OUTSIDE, *labels])}
-        names = relation_classes(model_relations(model))
-
-        def read(words: Words, entities: Entities) -> Relations:
-            places = [
-                np.array([[ids[one.label], *one[1:]] for one in of], dtype=np.int64).reshape(-1, 3) for of in entities
-            ]
-            pairs = [rules.pairs(some)[0] for some in places]
-            marked = [self.mark(*of) for of in zip(words, (some[:, 1:] for some in places), pairs, strict=True)]
-            texts = [text for some in marked for text in some]
-            scores = np.concatenate([np.empty((0, len(names))), *self.predict(model, texts, batch_size)])
-            parts = np.split(scores, np.cumsum([len(some) for some in pairs])[:-1])
-            found: Relations = []
-            for own, some, of in zip(parts, pairs, entities, strict=True):
-                spans = [ScoredSpan(ids[one.label], one.start, one.end, 1.0) for one in of]
-                decoded = rules.decode(own, [(spans[head], spans[tail]) for head, tail in some.tolist()])
-                by_place = dict(zip(spans, of, strict=True))
-                found.append([Relation(names[one.label_id], by_place[one.head], by_place[one.tail]) for one in decoded])
-            return found
-
-        return read
-
     def predict(self, model: SpanMarkerModel, texts: list[MarkedText], batch_size: int) -> Iterator[np.ndarray]:
         """Score the groups of texts, text after text."""
         none = np.zeros(0, dtype=np.int64)
@@ -237,6 +212,81 @@ class Recipe:
                 counts = batch["counts"].tolist()
                 scores |= dict(zip(chosen, (some.float().cpu().numpy() for some in found.split(counts)), strict=True))
         return (scores[index] for index in range(len(texts)))
+
+
+@dataclass
+class GivenReader:
+    """Finds the relations between given entities.
+
+    Attributes:
+        recipe: How they are read.
+        model: The model of relations.
+        rules: Which relations there are, and between which entities.
+        classes: The classes of entities.
+        batch_size: Number of texts per batch, which have similar lengths.
+        thresholds: The minimum probability of each class of pairs, ``(num_relations,)``; None for the most probable.
+    """
+
+    recipe: Recipe
+    model: SpanMarkerModel
+    rules: RelationRules
+    classes: list[str]
+    batch_size: int
+    thresholds: FloatArray | None = None
+
+    def __call__(self, words: Words, entities: Entities) -> Relations:
+        """Find the relations of sentences."""
+        return [list(self.decode(pairs, self.thresholds)) for pairs in self.score(words, entities)]
+
+    def score(self, words: Words, entities: Entities) -> list[GivenPairs]:
+        """Score the pairs of the entities of sentences."""
+        spans = [[ScoredSpan(self.classes.index(one.label), *one[1:], 1.0) for one in of] for of in entities]
+        places = [np.array([one[:3] for one in of], dtype=np.int64).reshape(-1, 3) for of in spans]
+        pairs = [self.rules.pairs(some)[0] for some in places]
+        marked = [self.recipe.mark(*of) for of in zip(words, (some[:, 1:] for some in places), pairs, strict=True)]
+        texts = [text for some in marked for text in some]
+        none = np.empty((0, len(self.rules.is_symmetric)))
+        scores = np.concatenate([none, *self.recipe.predict(self.model, texts, self.batch_size)])
+        parts = np.split(scores, np.cumsum([len(some) for some in pairs])[:-1])
+        return [
+            GivenPairs([(of[head], of[tail]) for head, tail in some.tolist()], own)
+            for of, some, own in zip(spans, pairs, parts, strict=True)
+        ]
+
+    def decode(self, pairs: GivenPairs, thresholds: FloatArray | None) -> dict[Relation, float]:
+        """Find the relations of the pairs of a sentence, with their probabilities."""
+        found = {}
+        for one in self.rules.decode(pairs.logits, pairs.ends, thresholds):
+            head, tail = (LabelledSpan(self.classes[end.label_id], end.start, end.end) for end in (one.head, one.tail))
+            found[Relation(self.names[one.label_id], head, tail)] = one.score
+        return found
+
+    def tune(self, words: Words, entities: Entities, gold: Relations) -> ThresholdReport:
+        """Choose thresholds as the library's trainer does: if they improve the F1 of relations significantly.
+
+        Args:
+            words: The sentences.
+            entities: Their entities, those that were found.
+            gold: Their gold relations.
+
+        Returns:
+            The thresholds and their figures.
+        """
+        scored = self.score(words, entities)
+
+        def predict(rows: Sequence[int], threshold: Any) -> Iterator[dict[Relation, float]]:
+            least = read_thresholds("threshold", threshold, self.names, NO_RELATION)
+            return (self.decode(scored[row], least) for row in rows)
+
+        report = cross_fit(self.names[1:], gold, predict, [[row] for row in range(len(words))], kind="relations")
+        thresholds = report.thresholds if report.is_better else None
+        self.thresholds = read_thresholds("threshold", thresholds, self.names, NO_RELATION)
+        return report
+
+    @property
+    def names(self) -> list[str]:
+        """The classes of pairs."""
+        return relation_classes(model_relations(self.model))
 
 
 def collate(model: SpanMarkerModel, examples: Sequence[Example]) -> dict[str, Tensor]:
@@ -301,12 +351,18 @@ PIPELINES = {"separate": PAIRS, "per-subject": SUBJECTS}
 BATCH_SIZE = "per_device_eval_batch_size"
 
 
+def given_reader(recipe: Recipe, model: SpanMarkerModel, job: Job) -> GivenReader:
+    """Make a reader of a model, with the thresholds that it was trained to, if it has any."""
+    thresholds = model.config.read_relation_threshold()
+    return GivenReader(recipe, model, job.rules, [OUTSIDE, *job.labels], job.training[BATCH_SIZE], thresholds)
+
+
 def train_pipeline(job: Job, recipe: Recipe) -> Trained:
     """Train a model of relations on gold entities, and let it read those between the entities that were found."""
     assert job.found is not None
     set_seed(job.training["seed"])
     model = recipe.make_model(job)
-    read = recipe.reader(model, job.rules, job.labels, job.training[BATCH_SIZE])
+    read = given_reader(recipe, model, job)
     with tempfile.TemporaryDirectory() as folder:
         trainer = GroupTrainer(
             model,
@@ -315,10 +371,9 @@ def train_pipeline(job: Job, recipe: Recipe) -> Trained:
             data_collator=lambda examples: collate(model, examples),
         )
         trainer.recipe = recipe
-        dev = [sentence.relations for sentence in job.parts["dev"]]
-        training = train_best(
-            trainer, lambda: strict_f1(dev, read(words_of(job.parts["dev"]), job.found["dev"])), job.patience
-        )
+        dev, gold = job.parts["dev"], [sentence.relations for sentence in job.parts["dev"]]
+        training = train_best(trainer, lambda: strict_f1(gold, read(words_of(dev), job.found["dev"])), job.patience)
+    read.tune(words_of(dev), job.found["dev"], gold)
     readings = {
         name: Reading(None, read(words_of(part), job.found[name]), read(words_of(part), gold_entities(part)))
         for name, part in job.parts.items()
@@ -399,7 +454,7 @@ def train_joint(job: Job, change: Callable[[SpanMarkerModel], None]) -> Trained:
         return strict_f1([sentence.relations for sentence in dev], read_both(model, words_of(dev), batch_size)[1])
 
     training = train_library(job, model, measure)
-    read = PAIRS.reader(model, job.rules, job.labels, batch_size)
+    read = given_reader(PAIRS, model, job)
     readings = {
         name: Reading(*read_both(model, words_of(part), batch_size), read(words_of(part), gold_entities(part)))
         for name, part in job.parts.items()

@@ -11,13 +11,22 @@ import studies
 import torch
 from accuracy_systems import training_arguments
 from accuracy_worker import strict_f1
-from relations_data import RelatedSentence, Relation, directed, pairs_in_sentence, subjects_in_sentence
-from relations_systems import PAIRS, PIPELINES, VARIANTS, Job, Reading, Trained, read_both
+from datasets import Dataset
+from relations_data import (
+    RelatedSentence,
+    Relation,
+    directed,
+    pairs_in_sentence,
+    relation_columns,
+    subjects_in_sentence,
+)
+from relations_systems import BATCH_SIZE, PAIRS, PIPELINES, VARIANTS, Job, Reading, Trained, given_reader, read_both
 from tiny import build_model, build_tokenizer, encoder_config
 from transformers import AutoModel
 
+from span_marker import tune_thresholds
 from span_marker.core.labels import LabelledSpan
-from span_marker.core.relations import RelationRules, all_pairs, relation_classes
+from span_marker.core.relations import all_pairs
 
 PEOPLE, TOWNS = (
     ("Amelia Earhart", "Cleopatra", "Leonardo da Vinci", "Mona Lisa"),
@@ -209,17 +218,39 @@ def test_marked_texts_have_the_words_of_heads_and_tails():
         assert [(words[a:b], words[c:d]) for text in texts for a, b, c, d in text.groups.tolist()] == expected
 
 
-def test_relations_of_given_entities_are_those_that_the_library_predicts():
+@pytest.mark.parametrize("thresholds", [None, {"lives in": 0.6, "knows": 0.2, "works for": 0.7}])
+def test_relations_of_given_entities_are_those_that_the_library_predicts(thresholds):
     labels = ["lives in", "knows", "works for"]
     model = build_model(reads_tokens=True, entity_max_length=4, relation_labels=labels, symmetric_relations=["knows"])
+    model.config.relation_thresholds = thresholds
     words = [row["tokens"] for row in rows(9)]
     entities, expected = read_both(model, words, batch_size=4)
     assert sum(map(len, expected)) > 9
-    rules = RelationRules.from_labels(relation_classes(labels), model.config.classes, ["knows"])
-    read = PAIRS.reader(model, rules, model.config.classes[1:], batch_size=2)
+    read = given_reader(PAIRS, model, job_of(model))
     found = read([["Paris"], *words, []], [[LabelledSpan("LOC", 0, 1)], *entities, []])
     assert found == [[], *expected, []]
     assert read([["Paris"]], [[]]) == [[]]
+
+
+def test_thresholds_of_pipelines_are_those_that_the_library_chooses(folder):
+    model = build_model(reads_tokens=True, relation_labels=["lives in", "knows"], symmetric_relations=["knows"])
+    sentences = relations_data.load(folder / "data", None, None).train
+    expected = tune_thresholds(model, Dataset.from_dict(relation_columns(sentences))).relations
+    words = [sentence.words for sentence in sentences]
+    entities = relations_systems.read_entities(model, words, batch_size=4)
+    read = given_reader(PAIRS, model, job_of(model))
+    report = read.tune(words, entities, [sentence.relations for sentence in sentences])
+    assert report.thresholds == pytest.approx(expected.thresholds)
+    assert report.before == pytest.approx(expected.before)
+    assert report.after == pytest.approx(expected.after)
+    assert (read.thresholds is not None) == report.is_better
+
+
+def job_of(model):
+    """The parts of a job that a reader needs."""
+    labels = model.config.relation_labels[1:]
+    sentence = RelatedSentence([], [], [])
+    return Job("", model.config.classes[1:], labels, ["knows"], [sentence], {}, None, {}, {BATCH_SIZE: 2}, 1)
 
 
 def make_job(folder, encoder):
