@@ -4,8 +4,8 @@
 SciERC, folders of ``FOLDER`` with JSON lines, as `accuracy.py` does: a seed draws the sentences, which all systems
 share, and the initial weights; the number of epochs, batch size, limits, warmup and early stopping are the same;
 learning rates are chosen on dev with the first seed; test sentences are read once. Epochs and learning rates of
-``entities`` are chosen by the F1 of entities, all others by the strict F1 of relations, those of pipelines between the
-entities that the model ``entities`` of the same seed has found.
+``entities`` are chosen by the F1 of entities, all others by the strict F1 of relations: epochs by that at the best
+threshold. Those of pipelines are between the entities that the model ``entities`` of the same seed has found.
 
 - ``joint``: one model, made with ``labels`` and ``relation_labels``. Other names that begin so are variants of it.
 - ``separate``: the entities of ``entities``, and a second model that is trained on relations alone.

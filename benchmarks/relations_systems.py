@@ -36,18 +36,20 @@ from transformers import TrainingArguments, set_seed
 from span_marker import SpanMarkerModel, Trainer
 from span_marker.core.decoding import ScoredSpan
 from span_marker.core.labels import OUTSIDE, LabelledSpan
+from span_marker.core.relation_metrics import relation_threshold_metrics
 from span_marker.core.relations import NO_RELATION, RelationRules, labelled_pairs, relation_classes, stands_first
 from span_marker.core.settings import read_thresholds
 from span_marker.core.spans import FloatArray, IntArray
 from span_marker.heads import NO_RELATION_PRIOR, initial_bias
 from span_marker.preprocessing.data_collator import SpanMarkerDataCollator
 from span_marker.preprocessing.inputs import Sentences
-from span_marker.scores.cross_fitting import cross_fit
+from span_marker.scores.cross_fitting import FLOOR, cross_fit
 from span_marker.scores.thresholds import ThresholdReport
 
 Words = list[list[str]]
 Entities = list[list[LabelledSpan]]
 Relations = list[list[Relation]]
+ScoredRelations = list[dict[Relation, float]]
 
 ENTITIES = "entities"
 
@@ -238,6 +240,11 @@ class GivenReader:
         """Find the relations of sentences."""
         return [list(self.decode(pairs, self.thresholds)) for pairs in self.score(words, entities)]
 
+    def rank(self, words: Words, entities: Entities) -> ScoredRelations:
+        """Find the relations of sentences that have a probability of at least `FLOOR`."""
+        least = read_thresholds("threshold", FLOOR, self.names, NO_RELATION)
+        return [self.decode(pairs, least) for pairs in self.score(words, entities)]
+
     def score(self, words: Words, entities: Entities) -> list[GivenPairs]:
         """Score the pairs of the entities of sentences."""
         spans = [[ScoredSpan(self.classes.index(one.label), *one[1:], 1.0) for one in of] for of in entities]
@@ -372,7 +379,7 @@ def train_pipeline(job: Job, recipe: Recipe) -> Trained:
         )
         trainer.recipe = recipe
         dev, gold = job.parts["dev"], [sentence.relations for sentence in job.parts["dev"]]
-        training = train_best(trainer, lambda: strict_f1(gold, read(words_of(dev), job.found["dev"])), job.patience)
+        training = train_best(trainer, lambda: best_f1(gold, read.rank(words_of(dev), job.found["dev"])), job.patience)
     read.tune(words_of(dev), job.found["dev"], gold)
     readings = {
         name: Reading(None, read(words_of(part), job.found[name]), read(words_of(part), gold_entities(part)))
@@ -397,15 +404,22 @@ def read_entities(model: SpanMarkerModel, words: Words, batch_size: int) -> Enti
     return [as_spans(found) for found in model.predict(words, batch_size=batch_size, **options)]
 
 
-def read_both(model: SpanMarkerModel, words: Words, batch_size: int) -> tuple[Entities, Relations]:
-    """Find entities and relations with a joint model."""
-    found = model.predict(words, batch_size=batch_size, relations=True)
+def read_both(
+    model: SpanMarkerModel, words: Words, batch_size: int, **options: Any
+) -> tuple[Entities, ScoredRelations]:
+    """Find entities and relations with a joint model, given options of ``predict``."""
+    found = model.predict(words, batch_size=batch_size, relations=True, **options)
     entities = [as_spans(of["entities"]) for of in found]
     relations = [
-        [Relation(one["label"], some[one["head"]], some[one["tail"]]) for one in of["relations"]]
+        {Relation(one["label"], some[one["head"]], some[one["tail"]]): one["score"] for one in of["relations"]}
         for some, of in zip(entities, found, strict=True)
     ]
     return entities, relations
+
+
+def best_f1(gold: Relations, found: ScoredRelations) -> float:
+    """Compute the strict F1 at the best threshold, ``relation_best_f1`` of the library, which chooses epochs."""
+    return relation_threshold_metrics(gold, found)["best_f1"]
 
 
 def train_library(job: Job, model: SpanMarkerModel, measure: Callable[[], float]) -> dict[str, Any]:
@@ -451,14 +465,15 @@ def train_joint(job: Job, change: Callable[[SpanMarkerModel], None]) -> Trained:
     batch_size, dev = job.training[BATCH_SIZE], job.parts["dev"]
 
     def measure() -> float:
-        return strict_f1([sentence.relations for sentence in dev], read_both(model, words_of(dev), batch_size)[1])
+        _, ranked = read_both(model, words_of(dev), batch_size, relation_threshold=FLOOR)
+        return best_f1([sentence.relations for sentence in dev], ranked)
 
     training = train_library(job, model, measure)
     read = given_reader(PAIRS, model, job)
-    readings = {
-        name: Reading(*read_both(model, words_of(part), batch_size), read(words_of(part), gold_entities(part)))
-        for name, part in job.parts.items()
-    }
+    readings = {}
+    for name, part in job.parts.items():
+        entities, relations = read_both(model, words_of(part), batch_size)
+        readings[name] = Reading(entities, list(map(list, relations)), read(words_of(part), gold_entities(part)))
     return Trained(model, training, readings)
 
 

@@ -361,7 +361,7 @@ def infer_labels(data: Any) -> list[str]:
         return _infer_tags(datasets)
     labels = {span.label for name, data in datasets.items() for row in whole_rows(data, name) for span in row.spans}
     if not labels:
-        raise ValueError(f"there is no entity in the {' and '.join(datasets)} data: pass labels=")
+        raise ValueError(f"there are no entities in the {' and '.join(datasets)} data: pass labels=")
     return complete_labels(labels)
 
 
@@ -385,7 +385,7 @@ def _infer_tags(datasets: dict[str, Dataset]) -> list[str]:
             raise problems[0].error
         tags.update(names)
     if not tags - {OUTSIDE}:
-        raise ValueError(f"there is no entity in the {' and '.join(datasets)} data: pass labels=")
+        raise ValueError(f"there are no entities in the {' and '.join(datasets)} data: pass labels=")
     notation = read_notation(sorted(tags))
     _refuse_strays(datasets, Tags(known=notation.renamed, notation=lambda: notation))
     tell_renamed(notation)
