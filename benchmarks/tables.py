@@ -26,8 +26,15 @@ WITH_TABLES = (
     "parallel",
     "small_models",
     "curation",
+    "relations",
 )
-DATA_NAMES = {"conllpp": "CoNLL++", "wnut17": "WNUT17", "bundled": "bundled corpus"}
+DATA_NAMES = {
+    "conllpp": "CoNLL++",
+    "wnut17": "WNUT17",
+    "bundled": "bundled corpus",
+    "conll04": "CoNLL04",
+    "scierc": "SciERC",
+}
 PAGES = [HERE.parent / "README.md", *(HERE.parent / "docs" / f"{name}.md" for name in WITH_TABLES)]
 
 
@@ -347,7 +354,8 @@ def relations_table(summary: dict[str, Any]) -> str:
     """Show the mean F1 of each system by number of sentences, its training, and how fast systems read."""
     lines = []
     for name, rows in summary["data"].items():
-        lines += ["", f"| {name} | {' | '.join(RELATION_MEASURES.values())} | learning rate | training, s |"]
+        columns = [DATA_NAMES.get(name, name), *RELATION_MEASURES.values(), "learning rate", "training, s"]
+        lines += ["", f"| {' | '.join(columns)} |"]
         lines.append("|---" * 6 + "|")
         for row in rows:
             cells = [relation_cell(row, measure) for measure in RELATION_MEASURES]
@@ -355,7 +363,7 @@ def relations_table(summary: dict[str, Any]) -> str:
             lines.append(f"| {row['budget']}, {row['system']} | {' | '.join(cells)} |")
     lines += ["", f"F1, and the difference from {summary['reference']} (p over seeds, p over sentences)."]
     for name, times in summary["times"].items():
-        lines += ["", f"| {name} | sentences/s |", "|---|---|"]
+        lines += ["", f"| {DATA_NAMES.get(name, name)} | sentences/s |", "|---|---|"]
         lines += [f"| {system} | {rate:.1f} |" for system, rate in times["sentences_per_second"].items()]
         lines += ["", f"({describe(times['machine'])}; threads of torch: {times['threads']}.)"]
     return "\n".join(lines[1:])

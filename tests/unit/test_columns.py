@@ -54,8 +54,8 @@ def test_string_tags_are_completed_over_all_splits():
     ("data", "error", "message"),
     [
         (words_and("ner_tags", [0, 1]), ValueError, "integers without names: cast .*, or pass labels="),
-        (words_and("ner_tags", ["O", "O"]), ValueError, "no entity"),
-        (words_and("entities", []), ValueError, "no entity"),
+        (words_and("ner_tags", ["O", "O"]), ValueError, "there are no entities in the"),
+        (words_and("entities", []), ValueError, "there are no entities in the"),
         (Dataset.from_dict({"text": ["a"]}), ValueError, "rename"),
         (Dataset.from_dict({"text": ["a"], "tokens": [["a"]], "entities": [entities("X")]}), ValueError, "may count"),
         (
