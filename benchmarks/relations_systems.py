@@ -359,7 +359,7 @@ BATCH_SIZE = "per_device_eval_batch_size"
 
 
 def given_reader(recipe: Recipe, model: SpanMarkerModel, job: Job) -> GivenReader:
-    """Make a reader of a model, with the thresholds that it was trained to, if it has any."""
+    """Make a reader for a model, with the thresholds of the model, if it has any."""
     thresholds = model.config.read_relation_threshold()
     return GivenReader(recipe, model, job.rules, [OUTSIDE, *job.labels], job.training[BATCH_SIZE], thresholds)
 

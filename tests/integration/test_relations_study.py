@@ -243,14 +243,17 @@ def test_relations_of_given_entities_are_those_that_the_library_predicts(thresho
     assert read([["Paris"]], [[]]) == [[]]
 
 
-def test_thresholds_of_pipelines_are_those_that_the_library_chooses(folder):
-    model = build_model(reads_tokens=True, relation_labels=["lives in", "knows"], symmetric_relations=["knows"])
-    sentences = relations_data.load(folder / "data", None, None).train
+def test_thresholds_of_pipelines_are_those_that_the_library_chooses():
+    labels = ["lives in", "knows", "works for"]
+    model = build_model(reads_tokens=True, entity_max_length=4, relation_labels=labels, symmetric_relations=["knows"])
+    words = [row["tokens"] for row in rows(9)]
+    entities, found = read_both(model, words, batch_size=4)
+    gold = [list(relations)[::2] for relations in found]
+    sentences = [RelatedSentence(*row) for row in zip(words, entities, gold, strict=True)]
     expected = tune_thresholds(model, Dataset.from_dict(relation_columns(sentences))).relations
-    words = [sentence.words for sentence in sentences]
-    entities = relations_systems.read_entities(model, words, batch_size=4)
     read = given_reader(PAIRS, model, job_of(model))
-    report = read.tune(words, entities, [sentence.relations for sentence in sentences])
+    report = read.tune(words, relations_systems.read_entities(model, words, batch_size=4), gold)
+    assert 0 < expected.before.f1 < 1
     assert report.thresholds == pytest.approx(expected.thresholds)
     assert report.before == pytest.approx(expected.before)
     assert report.after == pytest.approx(expected.after)
